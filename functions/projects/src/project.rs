@@ -1,0 +1,226 @@
+//! Projects: list, create, read, change, shelve, delete.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use shared::Result;
+use shared::http::answer::{Answer, Created, Listing, Nothing};
+use shared::http::arguments::{Body, Found, IfMatch, Pages, ProjectTotals};
+use shared::http::form::{Color, Fields, Flag, Form, FreeObject, OneOf, Text};
+use shared::http::idempotency::Once;
+use shared::http::paging::Window;
+use shared::ids::ProjectId;
+use shared::model::project::{DeletedProject, Project, ProjectChanges, Shelf};
+use shared::model::time::with_offset;
+use shared::store::{Counter, Direction, conflict};
+use shared::tenancy::doors::{Admin, Viewer};
+
+/// A project as F2 shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Project)]
+pub struct ProjectView {
+    id: String,
+    name: String,
+    description: Option<String>,
+    color: String,
+    is_archived: bool,
+    #[schema(value_type = Object)]
+    settings: Map<String, Value>,
+    open_tasks_count: u64,
+    completed_tasks_count: u64,
+    created_at: String,
+    updated_at: String,
+}
+
+pub struct NewProject {
+    name: String,
+    description: Option<String>,
+    color: Option<String>,
+    settings: Option<Map<String, Value>>,
+}
+
+pub struct Changes(ProjectChanges);
+
+pub struct Filters {
+    search: Option<String>,
+    shelf: Shelf,
+    sort: Sort,
+    direction: Direction,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Name,
+    CreatedAt,
+    UpdatedAt,
+}
+
+pub async fn list(door: Viewer, asked: Pages<Filters>, totals: ProjectTotals) -> Result<Listing<ProjectView>> {
+    let Pages { filters, page } = asked;
+    let list = Project::on_shelf(filters.shelf).going(filters.direction);
+    if filters.sort == Sort::CreatedAt && filters.search.is_none() {
+        let found = door.store.page(&list, &page, |_| true).await?;
+        let total = if filters.shelf == Shelf::Active { totals.active } else { totals.archived };
+        return Ok(Listing { items: found.items.iter().map(ProjectView::of).collect(), total, page, next: found.next });
+    }
+    let mut window = Window::new(&page, filters.direction)?;
+    door.store
+        .entries(&list, |sort_key, entry| {
+            let name = entry.name.to_lowercase();
+            if filters.search.as_ref().is_none_or(|search| name.contains(search)) {
+                let order = match filters.sort {
+                    Sort::Name => name,
+                    Sort::CreatedAt => String::new(),
+                    Sort::UpdatedAt => entry.updated.map(|updated| format!("{:020}", updated.as_microsecond())).unwrap_or_default(),
+                };
+                window.add(order, sort_key);
+            }
+        })
+        .await?;
+    let (sort_keys, next, total) = window.finish();
+    let keys: Vec<_> = sort_keys.into_iter().map(|sort_key| list.key(sort_key)).collect();
+    let projects = door.store.find_many(&keys).await?;
+    Ok(Listing { items: projects.iter().map(ProjectView::of).collect(), total, page, next })
+}
+
+pub async fn create(door: Admin, once: Once<NewProject>) -> Result<Created<ProjectView>> {
+    let project = once.body.project(ProjectId::new(door.now(), door.store.random()), door.now());
+    let answer = Created::new("Project created successfully", ProjectView::of(&project)).tagged(project.etag());
+    let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
+    transaction
+        .count_within(&door.store, Counter::Projects, "projects", door.plan.projects, &door.tenant.plan)?
+        .create(&door.store, &project, conflict("This project exists already."))?
+        .commit()
+        .await?;
+    Ok(answer)
+}
+
+pub async fn show(_door: Viewer, project: Found<Project>) -> Result<Answer<ProjectView>> {
+    Ok(answer("Success", &project.0))
+}
+
+pub async fn update(door: Admin, project: Found<Project>, expected: IfMatch, changes: Body<Changes>) -> Result<Answer<ProjectView>> {
+    let changed = door
+        .store
+        .edit(project.0, |project, alone| {
+            expected.check(&project.etag())?;
+            Ok(Some((project.changed(changes.0.0.clone(), door.now()), alone)))
+        })
+        .await?;
+    Ok(answer("Project updated successfully", &changed))
+}
+
+pub async fn delete(door: Admin, project: Found<Project>, expected: IfMatch) -> Result<Answer<Nothing>> {
+    door.store
+        .remove(project.0, |project, along| {
+            expected.check(&project.etag())?;
+            let gone = DeletedProject { id: project.id, deleted_at: door.now() };
+            along.count(&door.store, project.shelf.counter(), -1)?.put(&door.store, &gone)
+        })
+        .await?;
+    Ok(Answer::done("Project deleted successfully"))
+}
+
+pub async fn archive(door: Admin, project: Found<Project>, expected: IfMatch) -> Result<Answer<ProjectView>> {
+    let project = shelve(&door, project.0, &expected, Shelf::Archived).await?;
+    Ok(answer("Project archived successfully", &project))
+}
+
+/// Counts against the plan again: an archived project takes no place in it.
+pub async fn unarchive(door: Admin, project: Found<Project>, expected: IfMatch) -> Result<Answer<ProjectView>> {
+    let project = shelve(&door, project.0, &expected, Shelf::Active).await?;
+    Ok(answer("Project unarchived successfully", &project))
+}
+
+async fn shelve(door: &Admin, project: Project, expected: &IfMatch, shelf: Shelf) -> Result<Project> {
+    door.store
+        .edit(project, |project, along| {
+            expected.check(&project.etag())?;
+            let Some(moved) = project.moved_to(shelf, door.now()) else { return Ok(None) };
+            let along = along.count(&door.store, project.shelf.counter(), -1)?;
+            let along = match shelf {
+                Shelf::Active => along.count_within(&door.store, Counter::Projects, "projects", door.plan.projects, &door.tenant.plan)?,
+                Shelf::Archived => along.count(&door.store, Counter::ArchivedProjects, 1)?,
+            };
+            Ok(Some((moved, along)))
+        })
+        .await
+}
+
+fn answer(message: &'static str, project: &Project) -> Answer<ProjectView> {
+    Answer::new(message, ProjectView::of(project)).tagged(project.etag())
+}
+
+impl ProjectView {
+    fn of(project: &Project) -> Self {
+        ProjectView {
+            id: project.id.to_string(),
+            name: project.name.clone(),
+            description: project.description.clone(),
+            color: project.color.clone(),
+            is_archived: project.shelf == Shelf::Archived,
+            settings: project.settings.clone(),
+            open_tasks_count: project.tasks.open,
+            completed_tasks_count: project.tasks.completed,
+            created_at: with_offset(project.created_at),
+            updated_at: with_offset(project.updated_at),
+        }
+    }
+}
+
+impl NewProject {
+    fn project(self, id: ProjectId, now: jiff::Timestamp) -> Project {
+        Project {
+            description: self.description,
+            color: self.color.unwrap_or_else(|| Project::DEFAULT_COLOR.into()),
+            settings: self.settings.unwrap_or_default(),
+            ..Project::new(id, self.name, now)
+        }
+    }
+}
+
+impl Form for NewProject {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let name = fields.required("name", Text::up_to(255));
+        let description = fields.optional("description", Text::at_most(5000));
+        let color = fields.optional("color", Color);
+        let settings = fields.optional("settings", FreeObject);
+        Some(NewProject { name: name?, description, color, settings })
+    }
+}
+
+impl Form for Changes {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Changes(ProjectChanges {
+            name: fields.change("name", Text::up_to(255)),
+            description: fields.change_or_clear("description", Text::at_most(5000)),
+            color: fields.change("color", Color),
+            settings: fields.change("settings", FreeObject),
+        }))
+    }
+}
+
+impl Form for Filters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let search = fields.optional("search", Text::at_most(255)).filter(|search| !search.is_empty());
+        let archived = fields.optional("archived", Flag).unwrap_or(false);
+        let sort = fields.optional("sort", OneOf { words: &["name", "created_at", "updated_at"], parse: Sort::parse });
+        let direction = fields.optional("direction", crate::task::DIRECTION);
+        Some(Filters {
+            search: search.map(|search| search.to_lowercase()),
+            shelf: if archived { Shelf::Archived } else { Shelf::Active },
+            sort: sort.unwrap_or(Sort::CreatedAt),
+            direction: direction.unwrap_or(Direction::Descending),
+        })
+    }
+}
+
+impl Sort {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "name" => Some(Sort::Name),
+            "created_at" => Some(Sort::CreatedAt),
+            "updated_at" => Some(Sort::UpdatedAt),
+            _ => None,
+        }
+    }
+}

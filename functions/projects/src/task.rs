@@ -1,0 +1,426 @@
+//! Tasks: list, create, read, change, complete, delete. A change of status moves the project's counts in the same transaction.
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use shared::http::answer::{Answer, Created, Listing, Nothing};
+use shared::http::arguments::{Body, Found, IfMatch, Pages};
+use shared::http::form::{CalendarDate, Fields, Flag, Form, Integer, OneOf, Text};
+use shared::http::idempotency::Once;
+use shared::http::paging::Window;
+use shared::ids::TaskId;
+use shared::model::member::{MemberNumber, Person};
+use shared::model::project::{Project, Shelf};
+use shared::model::task::{Priority, Status, Task, TaskChanges, count_changes, overdue};
+use shared::model::time::{day, with_offset};
+use shared::store::{Direction, ListEntry, Transaction, conflict, missing};
+use shared::tenancy::TenantStore;
+use shared::tenancy::doors::{Admin, Member, Viewer};
+use shared::{Error, Result};
+
+/// A task as F2 shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Task)]
+pub struct TaskView {
+    id: String,
+    title: String,
+    description: Option<String>,
+    status: StatusView,
+    priority: PriorityView,
+    due_date: Option<String>,
+    completed_at: Option<String>,
+    is_overdue: bool,
+    is_due_soon: bool,
+    sort_order: i64,
+    assignee: Option<Person>,
+    creator: Person,
+    created_at: String,
+    updated_at: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = TaskStatus)]
+pub struct StatusView {
+    value: &'static str,
+    label: &'static str,
+    color: &'static str,
+    is_open: bool,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = TaskPriority)]
+pub struct PriorityView {
+    value: &'static str,
+    label: &'static str,
+    color: &'static str,
+}
+
+pub struct NewTask {
+    title: String,
+    description: Option<String>,
+    status: Status,
+    priority: Priority,
+    due_date: Option<Date>,
+    assigned_to: Option<u64>,
+    sort_order: i64,
+}
+
+pub struct Changes {
+    title: Option<String>,
+    description: Option<Option<String>>,
+    status: Option<Status>,
+    priority: Option<Priority>,
+    due_date: Option<Option<Date>>,
+    assigned_to: Option<Option<u64>>,
+    sort_order: Option<i64>,
+}
+
+pub struct Filters {
+    status: Option<Status>,
+    priority: Option<Priority>,
+    open: Option<bool>,
+    overdue: Option<bool>,
+    assigned_to: Option<u64>,
+    my_tasks: bool,
+    search: Option<String>,
+    sort: Sort,
+    direction: Direction,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Title,
+    Status,
+    Priority,
+    DueDate,
+    CreatedAt,
+    SortOrder,
+}
+
+/// The place of a task in a list: one kind of value for each order.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Rank {
+    None,
+    Number(i64),
+    Text(String),
+}
+
+pub(crate) const DIRECTION: OneOf<Direction> = OneOf {
+    words: &["asc", "desc"],
+    parse: |text| match text {
+        "asc" => Some(Direction::Ascending),
+        "desc" => Some(Direction::Descending),
+        _ => None,
+    },
+};
+
+pub async fn list(door: Viewer, project: Found<Project>, asked: Pages<Filters>) -> Result<Listing<TaskView>> {
+    let (Pages { filters, page }, project) = (asked, project.0);
+    let today = day(door.now());
+    let list = Task::of_project(project.id).going(filters.direction);
+    if filters.is_default_order() {
+        let found = door.store.page(&list, &page, |task: &Task| task.project == project.id).await?;
+        let items = found.items.iter().map(|task| TaskView::of(task, today)).collect();
+        return Ok(Listing { items, total: project.tasks.total(), page, next: found.next });
+    }
+    let mut window = Window::new(&page, filters.direction)?;
+    door.store
+        .entries(&list, |sort_key, entry| {
+            if filters.keep(&entry, door.member.number, today) {
+                window.add(filters.sort.rank(&entry), sort_key);
+            }
+        })
+        .await?;
+    let (sort_keys, next, total) = window.finish();
+    let keys: Vec<_> = sort_keys.into_iter().map(|sort_key| list.key(sort_key)).collect();
+    let tasks = door.store.find_many(&keys).await?;
+    Ok(Listing { items: tasks.iter().map(|task| TaskView::of(task, today)).collect(), total, page, next })
+}
+
+pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>) -> Result<Created<TaskView>> {
+    let (project, new) = (project.0, once.body);
+    let assignee = checked(&door.store, new.due_date.map(|due| (due, None)), new.assigned_to).await?;
+    if project.shelf == Shelf::Archived {
+        return Err(Error::field("project", "The project is archived: restore it before adding tasks."));
+    }
+    let task = Task {
+        id: TaskId::new(project.id, door.now(), door.store.random()),
+        project: project.id,
+        title: new.title,
+        description: new.description,
+        status: new.status,
+        priority: new.priority,
+        due_date: new.due_date,
+        completed_at: (new.status == Status::Done).then(|| door.now()),
+        sort_order: new.sort_order,
+        assignee,
+        creator: door.member.person(),
+        created_at: door.now(),
+        updated_at: door.now(),
+        version: 1,
+    };
+    let answer = Created::new("Task created successfully", TaskView::of(&task, day(door.now()))).tagged(task.etag());
+    let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
+    let transaction = assigned(transaction, &door.store, task.assignee.as_ref())?;
+    transaction
+        .adjust(&door.store, &Project::key_of(project.id, Shelf::Active), &count_changes(None, Some(task.status)), missing())?
+        .create(&door.store, &task, conflict("This task exists already."))?
+        .commit()
+        .await?;
+    Ok(answer)
+}
+
+pub async fn show(door: Viewer, task: Found<Task>) -> Result<Answer<TaskView>> {
+    Ok(answer("Success", &task.0, &door.store))
+}
+
+pub async fn update(door: Member, task: Found<Task>, expected: IfMatch, changes: Body<Changes>) -> Result<Answer<TaskView>> {
+    let (task, changes) = (task.0, changes.0);
+    let due = changes.due_date.flatten().map(|due| (due, task.due_date));
+    let assignee = checked(&door.store, due, changes.assigned_to.flatten()).await?;
+    let changes = changes.with_assignee(assignee);
+    let changed = edit(&door.store, task, |task| {
+        expected.check(&task.etag())?;
+        Ok(task.changed(changes.clone(), door.now()))
+    })
+    .await?;
+    Ok(answer("Task updated successfully", &changed, &door.store))
+}
+
+pub async fn delete(door: Admin, task: Found<Task>, expected: IfMatch) -> Result<Answer<Nothing>> {
+    match remove(&door.store, &task.0, &expected, Shelf::Active).await {
+        Err(Error::NotFound) => remove(&door.store, &task.0, &expected, Shelf::Archived).await?,
+        done => done?,
+    }
+    Ok(Answer::done("Task deleted successfully"))
+}
+
+pub async fn complete(door: Member, task: Found<Task>, expected: IfMatch) -> Result<Answer<TaskView>> {
+    let done = edit(&door.store, task.0, |task| {
+        expected.check(&task.etag())?;
+        Ok(if task.status == Status::Done { task.clone() } else { task.clone().with_status(Status::Done, door.now()) })
+    })
+    .await?;
+    Ok(answer("Task marked as completed", &done, &door.store))
+}
+
+fn answer(message: &'static str, task: &Task, store: &TenantStore) -> Answer<TaskView> {
+    Answer::new(message, TaskView::of(task, day(store.now()))).tagged(task.etag())
+}
+
+// A task does not know on which shelf its project stands. Nearly always it is the active one; where not, the other is tried.
+
+async fn remove(store: &TenantStore, task: &Task, expected: &IfMatch, shelf: Shelf) -> Result<()> {
+    let along = |task: &Task, along| {
+        expected.check(&task.etag())?;
+        Transaction::adjust(along, store, &Project::key_of(task.project, shelf), &count_changes(Some(task.status), None), missing())
+    };
+    store.remove(task.clone(), along).await
+}
+
+async fn edit(store: &TenantStore, task: Task, change: impl Fn(&Task) -> Result<Task> + Send + Sync) -> Result<Task> {
+    match edit_on(store, task.clone(), &change, Shelf::Active).await {
+        Err(Error::NotFound) => edit_on(store, task, &change, Shelf::Archived).await,
+        done => done,
+    }
+}
+
+/// Writes an edited task, with the project's counts where the status moved and a check of the assignee where he changed.
+async fn edit_on(store: &TenantStore, task: Task, change: &(impl Fn(&Task) -> Result<Task> + Send + Sync), shelf: Shelf) -> Result<Task> {
+    store
+        .edit(task, |task, along| {
+            let changed = change(task)?;
+            if changed.version == task.version {
+                return Ok(None);
+            }
+            let moved = count_changes(Some(task.status), Some(changed.status));
+            let along = match moved[..] {
+                [] => along,
+                _ => along.adjust(store, &Project::key_of(task.project, shelf), &moved, missing())?,
+            };
+            let newly_assigned = changed.assignee.as_ref().filter(|_| changed.assignee != task.assignee);
+            let along = assigned(along, store, newly_assigned)?;
+            Ok(Some((changed, along)))
+        })
+        .await
+}
+
+/// The assignee must still be a member when the task is written.
+fn assigned<'a>(transaction: Transaction<'a>, store: &TenantStore, assignee: Option<&Person>) -> Result<Transaction<'a>> {
+    match assignee {
+        None => Ok(transaction),
+        Some(person) => transaction.require(store, &MemberNumber::key_of(person.id), Box::new(|_| unknown_assignee())),
+    }
+}
+
+/// What a form alone cannot know, both faults at once: a due date in the past (unless it stood there `before`), and an assignee who
+/// is no member.
+async fn checked(store: &TenantStore, due: Option<(Date, Option<Date>)>, assigned_to: Option<u64>) -> Result<Option<Person>> {
+    let mut errors = shared::error::FieldErrors::new();
+    if let Some((due, before)) = due
+        && !Task::due_date_allowed(due, before, store.now())
+    {
+        errors.insert("due_date".into(), vec!["The due_date field must be a date after or equal to today.".into()]);
+    }
+    let mut assignee = None;
+    if let Some(number) = assigned_to {
+        assignee = store.find(&MemberNumber::key_of(number)).await?.map(|member| member.person());
+        if assignee.is_none()
+            && let Error::Validation(unknown) = unknown_assignee()
+        {
+            errors.extend(unknown);
+        }
+    }
+    if errors.is_empty() { Ok(assignee) } else { Err(Error::Validation(errors)) }
+}
+
+fn unknown_assignee() -> Error {
+    Error::field("assigned_to", "The assigned_to field must be the id of a member of this tenant.")
+}
+
+impl TaskView {
+    fn of(task: &Task, today: Date) -> Self {
+        TaskView {
+            id: task.id.to_string(),
+            title: task.title.clone(),
+            description: task.description.clone(),
+            status: StatusView {
+                value: task.status.name(),
+                label: task.status.label(),
+                color: task.status.color(),
+                is_open: task.status.is_open(),
+            },
+            priority: PriorityView { value: task.priority.name(), label: task.priority.label(), color: task.priority.color() },
+            due_date: task.due_date.map(|due| due.to_string()),
+            completed_at: task.completed_at.map(with_offset),
+            is_overdue: task.is_overdue(today),
+            is_due_soon: task.is_due_soon(today),
+            sort_order: task.sort_order,
+            assignee: task.assignee.clone(),
+            creator: task.creator.clone(),
+            created_at: with_offset(task.created_at),
+            updated_at: with_offset(task.updated_at),
+        }
+    }
+}
+
+impl Changes {
+    fn with_assignee(self, assignee: Option<Person>) -> TaskChanges {
+        TaskChanges {
+            title: self.title,
+            description: self.description,
+            status: self.status,
+            priority: self.priority,
+            due_date: self.due_date,
+            assignee: self.assigned_to.map(|_| assignee),
+            sort_order: self.sort_order,
+        }
+    }
+}
+
+impl Filters {
+    fn is_default_order(&self) -> bool {
+        self.sort == Sort::CreatedAt
+            && self.status.is_none()
+            && self.priority.is_none()
+            && self.open.is_none()
+            && self.overdue.is_none()
+            && self.assigned_to.is_none()
+            && !self.my_tasks
+            && self.search.is_none()
+    }
+
+    fn keep(&self, entry: &ListEntry, me: u64, today: Date) -> bool {
+        let status = entry.status.as_deref().and_then(Status::parse);
+        let priority = entry.priority.as_deref().and_then(Priority::parse);
+        let is_overdue = status.is_some_and(|status| overdue(status, due(entry), today));
+        self.status.is_none_or(|wanted| status == Some(wanted))
+            && self.priority.is_none_or(|wanted| priority == Some(wanted))
+            && self.open.is_none_or(|open| status.is_some_and(|status| status.is_open() == open))
+            && self.overdue.is_none_or(|overdue| is_overdue == overdue)
+            && self.assigned_to.is_none_or(|number| entry.assignee == Some(number))
+            && (!self.my_tasks || entry.assignee == Some(me))
+            && self.search.as_ref().is_none_or(|search| entry.name.to_lowercase().contains(search))
+    }
+}
+
+fn due(entry: &ListEntry) -> Option<Date> {
+    entry.due.as_deref().and_then(|due| due.parse().ok())
+}
+
+impl Sort {
+    const WORDS: &'static [&'static str] = &["title", "status", "priority", "due_date", "created_at", "sort_order"];
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "title" => Some(Sort::Title),
+            "status" => Some(Sort::Status),
+            "priority" => Some(Sort::Priority),
+            "due_date" => Some(Sort::DueDate),
+            "created_at" => Some(Sort::CreatedAt),
+            "sort_order" => Some(Sort::SortOrder),
+            _ => None,
+        }
+    }
+
+    /// States rank in the order of work, priorities by weight; a task without a due date comes before all dates.
+    fn rank(self, entry: &ListEntry) -> Rank {
+        let number = |number: Option<usize>| number.and_then(|number| i64::try_from(number).ok()).map_or(Rank::None, Rank::Number);
+        match self {
+            Sort::Title => Rank::Text(entry.name.to_lowercase()),
+            Sort::Status => number(Status::ALL.iter().position(|status| Some(status.name()) == entry.status.as_deref())),
+            Sort::Priority => number(Priority::ALL.iter().position(|priority| Some(priority.name()) == entry.priority.as_deref())),
+            Sort::DueDate => entry.due.clone().map_or(Rank::None, Rank::Text),
+            Sort::CreatedAt => Rank::None,
+            Sort::SortOrder => entry.order.map_or(Rank::None, Rank::Number),
+        }
+    }
+}
+
+const STATUS: OneOf<Status> = OneOf { words: &["todo", "in_progress", "in_review", "done", "cancelled"], parse: Status::parse };
+const PRIORITY: OneOf<Priority> = OneOf { words: &["low", "medium", "high", "urgent"], parse: Priority::parse };
+const MEMBER: Integer = Integer { min: 1, max: i64::MAX };
+const SORT_ORDER: Integer = Integer { min: -2_147_483_648, max: 2_147_483_647 };
+
+impl Form for NewTask {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let title = fields.required("title", Text::up_to(255));
+        let description = fields.optional("description", Text::at_most(10_000));
+        let status = fields.optional("status", STATUS).unwrap_or(Status::Todo);
+        let priority = fields.optional("priority", PRIORITY).unwrap_or(Priority::Medium);
+        let due_date = fields.optional("due_date", CalendarDate);
+        let assigned_to = fields.optional("assigned_to", MEMBER).map(i64::unsigned_abs);
+        let sort_order = fields.optional("sort_order", SORT_ORDER).unwrap_or(0);
+        Some(NewTask { title: title?, description, status, priority, due_date, assigned_to, sort_order })
+    }
+}
+
+impl Form for Changes {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Changes {
+            title: fields.change("title", Text::up_to(255)),
+            description: fields.change_or_clear("description", Text::at_most(10_000)),
+            status: fields.change("status", STATUS),
+            priority: fields.change("priority", PRIORITY),
+            due_date: fields.change_or_clear("due_date", CalendarDate),
+            assigned_to: fields.change_or_clear("assigned_to", MEMBER).map(|number| number.map(i64::unsigned_abs)),
+            sort_order: fields.change("sort_order", SORT_ORDER),
+        })
+    }
+}
+
+impl Form for Filters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Filters {
+            status: fields.optional("status", STATUS),
+            priority: fields.optional("priority", PRIORITY),
+            open: fields.optional("open", Flag),
+            // "Show only overdue tasks": false asks for nothing.
+            overdue: fields.optional("overdue", Flag).filter(|overdue| *overdue),
+            assigned_to: fields.optional("assigned_to", MEMBER).map(i64::unsigned_abs),
+            my_tasks: fields.optional("my_tasks", Flag).unwrap_or(false),
+            search: fields.optional("search", Text::at_most(255)).filter(|search| !search.is_empty()).map(|search| search.to_lowercase()),
+            sort: fields.optional("sort", OneOf { words: Sort::WORDS, parse: Sort::parse }).unwrap_or(Sort::CreatedAt),
+            direction: fields.optional("direction", DIRECTION).unwrap_or(Direction::Descending),
+        })
+    }
+}

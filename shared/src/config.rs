@@ -1,0 +1,190 @@
+//! The environment of a function, read once at start. A wrong or missing variable stops the start with one sentence that names it.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub table: String,
+    pub stage: Stage,
+    /// Base URL of the API: token issuer, and the start of links in mails. No trailing slash.
+    pub public_url: String,
+    pub root_secret: Option<String>,
+    pub signing_secret: Option<String>,
+    pub jwks_secret: Option<String>,
+    pub session_days: i64,
+    pub limits: Limits,
+    pub issuers: Vec<Issuer>,
+    pub demo: Demo,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Local,
+    Development,
+    Production,
+}
+
+/// Requests per minute by class, and whether they are enforced or only reported.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub enforce: bool,
+    pub write: u64,
+    pub read: u64,
+    /// Logins per e-mail and IP.
+    pub auth: u64,
+    /// Requests to any open route per IP.
+    pub auth_ip: u64,
+    /// Failed logins per e-mail, from anywhere, in 15 minutes.
+    pub auth_failures: u64,
+    /// Demos per IP and hour.
+    pub demo: u64,
+}
+
+/// An identity provider whose JWTs count as sessions. It says who, never for which tenant or in what role.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    pub issuer: String,
+    pub audience: String,
+    pub jwks_url: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Demo {
+    pub enabled: bool,
+    pub max_active: u64,
+    pub hours: i64,
+    pub secret: Option<String>,
+    /// With `{slug}` in it.
+    pub tenant_url: String,
+}
+
+#[derive(Debug)]
+pub struct ConfigError(pub String);
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::read(&Variables(std::env::vars().collect()))
+    }
+
+    pub fn read(variables: &Variables) -> Result<Self, ConfigError> {
+        let stage = match variables.or("STAGE", "dev") {
+            "local" => Stage::Local,
+            "dev" => Stage::Development,
+            "prod" => Stage::Production,
+            other => return Err(ConfigError(format!("STAGE is {other:?}: it must be local, dev or prod"))),
+        };
+        let enforce = match variables.or("RATE_LIMITS", "enforce") {
+            "enforce" => true,
+            "report" if stage == Stage::Production => {
+                return Err(ConfigError("RATE_LIMITS=report is for local runs: a production stage enforces its limits".into()));
+            }
+            "report" => false,
+            other => return Err(ConfigError(format!("RATE_LIMITS is {other:?}: it must be enforce or report"))),
+        };
+        let public_url = variables.or("PUBLIC_URL", "http://127.0.0.1:9000").trim_end_matches('/').to_owned();
+        if !public_url.starts_with("https://") && !public_url.starts_with("http://") {
+            return Err(ConfigError(format!("PUBLIC_URL is {public_url:?}: it must begin with https:// (or http:// on a laptop)")));
+        }
+        let issuers = serde_json::from_str(variables.or("OIDC_ISSUERS", "[]"))
+            .map_err(|error| ConfigError(format!("OIDC_ISSUERS must be a JSON list of {{issuer, audience, jwks_url}}: {error}")))?;
+        let tenant_url = variables.or("TENANT_URL", "https://{slug}.example.com").to_owned();
+        if !tenant_url.contains("{slug}") {
+            return Err(ConfigError("TENANT_URL must contain {slug}".into()));
+        }
+        Ok(Config {
+            table: variables.required("TABLE_NAME")?,
+            stage,
+            public_url,
+            root_secret: variables.optional("ROOT_SECRET_ID"),
+            signing_secret: variables.optional("SIGNING_SECRET_ID"),
+            jwks_secret: variables.optional("JWKS_SECRET_ID"),
+            session_days: variables.number("SESSION_DAYS", 7)?,
+            limits: Limits {
+                enforce,
+                write: variables.number("RATE_WRITE", 60)?,
+                read: variables.number("RATE_READ", 120)?,
+                auth: variables.number("RATE_AUTH", 10)?,
+                auth_ip: variables.number("RATE_AUTH_IP", 60)?,
+                auth_failures: variables.number("RATE_AUTH_FAILURES", 50)?,
+                demo: variables.number("DEMO_PER_HOUR", 3)?,
+            },
+            issuers,
+            demo: Demo {
+                enabled: variables.number("DEMO_ENABLED", true)?,
+                max_active: variables.number("DEMO_MAX_ACTIVE", 100)?,
+                hours: variables.number("DEMO_HOURS", 48)?,
+                secret: variables.optional("DEMO_SECRET_ID"),
+                tenant_url,
+            },
+        })
+    }
+}
+
+/// Environment variables by name; an empty one counts as absent.
+pub struct Variables(pub HashMap<String, String>);
+
+impl Variables {
+    pub fn from_env() -> Self {
+        Variables(std::env::vars().collect())
+    }
+
+    pub fn optional(&self, name: &str) -> Option<String> {
+        self.0.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    pub fn required(&self, name: &str) -> Result<String, ConfigError> {
+        self.optional(name).ok_or_else(|| ConfigError(format!("{name} is not set")))
+    }
+
+    fn or<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
+        self.0.get(name).filter(|value| !value.is_empty()).map_or(default, String::as_str)
+    }
+
+    fn number<T: FromStr>(&self, name: &str, default: T) -> Result<T, ConfigError> {
+        match self.optional(name) {
+            None => Ok(default),
+            Some(text) => text
+                .parse()
+                .map_err(|_| ConfigError(format!("{name} is {text:?}: it must be a {}", std::any::type_name::<T>()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let mut variables = HashMap::from([("TABLE_NAME".to_owned(), "tenantry".to_owned())]);
+        variables.extend(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Config::read(&Variables(variables)).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let config = read(&[]).expect("defaults are complete");
+        assert_eq!((config.limits.write, config.limits.read, config.limits.auth, config.limits.demo), (60, 120, 10, 3));
+        assert_eq!((config.session_days, config.demo.hours, config.demo.max_active), (7, 48, 100));
+        assert!(config.limits.enforce && config.demo.enabled);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        assert!(read(&[("SESSION_DAYS", "week")]).unwrap_err().contains("SESSION_DAYS"));
+        assert!(read(&[("STAGE", "prod"), ("RATE_LIMITS", "report")]).unwrap_err().contains("RATE_LIMITS"));
+        assert!(read(&[("OIDC_ISSUERS", "{}")]).unwrap_err().contains("OIDC_ISSUERS"));
+        assert!(read(&[("TABLE_NAME", "")]).unwrap_err().contains("TABLE_NAME"));
+    }
+}

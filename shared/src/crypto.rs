@@ -1,0 +1,167 @@
+//! Randomness, hashes and sealed text, all from aws-lc, the one crypto library in the tree. Sub keys are derived from the root
+//! secret by HKDF with a name each, so a key used for one purpose says nothing of another.
+
+use std::sync::Mutex;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::{constant_time, digest, hkdf, hmac, rand};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// Where random bytes come from: the system, or a seed in tests.
+pub struct Random(Option<Mutex<(u64, u64)>>);
+
+impl Random {
+    pub fn system() -> Self {
+        Random(None)
+    }
+
+    /// Repeatable bytes for tests; never used by a function.
+    pub fn seeded(seed: u64) -> Self {
+        Random(Some(Mutex::new((seed, 0))))
+    }
+
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        match &self.0 {
+            None => rand::fill(&mut bytes).expect("the system's random source answers"),
+            Some(state) => {
+                let mut state = state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                for chunk in bytes.chunks_mut(32) {
+                    state.1 += 1;
+                    let block = digest::digest(&digest::SHA256, format!("{}:{}", state.0, state.1).as_bytes());
+                    chunk.copy_from_slice(&block.as_ref()[..chunk.len()]);
+                }
+            }
+        }
+        bytes
+    }
+
+    /// `length` characters of `alphabet`, each equally likely.
+    pub fn text(&self, alphabet: &[u8], length: usize) -> String {
+        let fair = 256 - 256 % alphabet.len();
+        let mut text = String::with_capacity(length);
+        while text.len() < length {
+            for byte in self.bytes::<32>() {
+                if usize::from(byte) < fair && text.len() < length {
+                    text.push(char::from(alphabet[usize::from(byte) % alphabet.len()]));
+                }
+            }
+        }
+        text
+    }
+
+    /// A number from 0 to 1, for jitter.
+    pub fn fraction(&self) -> f64 {
+        f64::from(u32::from_be_bytes(self.bytes())) / f64::from(u32::MAX)
+    }
+}
+
+/// Keys derived from the root secret of the deployment.
+pub struct RootKey(hkdf::Prk);
+
+/// Encrypts small texts for ourselves (cursors, stored answers): AES-256-GCM, the use bound in as associated data.
+pub struct SealingKey(LessSafeKey);
+
+/// Signs small texts for ourselves (links in mails, demo passwords): HMAC-SHA-256.
+pub struct SigningKey(hmac::Key);
+
+struct Length(usize);
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+impl RootKey {
+    pub fn new(secret: &[u8]) -> Self {
+        RootKey(hkdf::Salt::new(hkdf::HKDF_SHA256, b"tenantry").extract(secret))
+    }
+
+    pub fn sealing(&self, purpose: &str) -> SealingKey {
+        let key = UnboundKey::new(&AES_256_GCM, &self.derive(purpose)).expect("the derived key has the cipher's length");
+        SealingKey(LessSafeKey::new(key))
+    }
+
+    pub fn signing(&self, purpose: &str) -> SigningKey {
+        SigningKey(hmac::Key::new(hmac::HMAC_SHA256, &self.derive(purpose)))
+    }
+
+    fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut key = [0; 32];
+        self.0
+            .expand(&[purpose.as_bytes()], Length(key.len()))
+            .and_then(|okm| okm.fill(&mut key))
+            .expect("32 bytes are within what HKDF gives");
+        key
+    }
+}
+
+impl SealingKey {
+    pub fn seal(&self, text: &[u8], bound_to: &str, random: &Random) -> String {
+        let nonce: [u8; 12] = random.bytes();
+        let mut sealed = text.to_vec();
+        self.0
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound_to.as_bytes()), &mut sealed)
+            .expect("a short text can be sealed");
+        URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
+    }
+
+    /// `None` for anything this key did not seal for exactly this use.
+    pub fn open(&self, sealed: &str, bound_to: &str) -> Option<Vec<u8>> {
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let (nonce, sealed) = bytes.split_at_checked(12)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut sealed = sealed.to_vec();
+        let text = self.0.open_in_place(nonce, Aad::from(bound_to.as_bytes()), &mut sealed).ok()?;
+        Some(text.to_vec())
+    }
+}
+
+impl SigningKey {
+    /// 43 characters of base64url.
+    pub fn sign(&self, text: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, text.as_bytes()))
+    }
+
+    /// Compares in constant time.
+    pub fn verifies(&self, text: &str, signature: &str) -> bool {
+        URL_SAFE_NO_PAD.decode(signature).is_ok_and(|signature| hmac::verify(&self.0, text.as_bytes(), &signature).is_ok())
+    }
+}
+
+/// SHA-256 over length-framed parts, base64url: two lists of parts never hash alike by moving a boundary.
+pub fn hash(parts: &[&[u8]]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    URL_SAFE_NO_PAD.encode(context.finish())
+}
+
+pub fn same(left: &[u8], right: &[u8]) -> bool {
+    constant_time::verify_slices_are_equal(left, right).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sealed_text_opens_only_where_it_was_meant() {
+        let key = RootKey::new(b"a root secret of a deployment, 32 bytes or more").sealing("cursor");
+        let sealed = key.seal(b"position", "tenant a", &Random::system());
+        assert_eq!(key.open(&sealed, "tenant a").as_deref(), Some(&b"position"[..]));
+        assert_eq!(key.open(&sealed, "tenant b"), None);
+        assert_eq!(key.open("", "tenant a"), None);
+        let other = RootKey::new(b"a root secret of a deployment, 32 bytes or more").sealing("answer");
+        assert_eq!(other.open(&sealed, "tenant a"), None);
+    }
+
+    #[test]
+    fn hashes_frame_their_parts() {
+        assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
+    }
+}

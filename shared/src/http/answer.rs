@@ -1,0 +1,226 @@
+//! Answers in the shape of their family, and the one error body.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, RETRY_AFTER};
+use http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::http::family::Family;
+use crate::http::paging::{PageRequest, Style};
+use crate::store::page::Position;
+
+pub type Body = http_body_util::Full<Bytes>;
+
+/// A success: sentence and data. The status is part of the type, so the API reference knows it.
+#[derive(Debug)]
+pub struct Answer<T, const STATUS: u16 = 200> {
+    message: &'static str,
+    data: Option<T>,
+    etag: Option<String>,
+    bare: bool,
+}
+
+/// Something new stands.
+pub type Created<T> = Answer<T, 201>;
+/// Taken on, to be finished after the answer.
+pub type Accepted<T> = Answer<T, 202>;
+
+/// `Answer<Nothing>` carries no data.
+#[derive(Debug, Serialize)]
+pub enum Nothing {}
+
+/// A page of a list.
+#[derive(Debug)]
+pub struct Listing<T> {
+    pub items: Vec<T>,
+    pub total: u64,
+    pub page: PageRequest,
+    pub next: Option<Position>,
+}
+
+/// An answer as bytes: what is sent, and what an `Idempotency-Key` keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredAnswer {
+    pub status: u16,
+    pub etag: Option<String>,
+    pub body: String,
+}
+
+impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
+    pub fn new(message: &'static str, data: T) -> Self {
+        Answer { message, data: Some(data), etag: None, bare: false }
+    }
+
+    /// The data alone, without an envelope.
+    pub fn bare(data: T) -> Self {
+        Answer { bare: true, ..Answer::new("", data) }
+    }
+
+    pub fn tagged(self, etag: String) -> Self {
+        Answer { etag: Some(etag), ..self }
+    }
+
+    pub fn render(&self, family: Family) -> StoredAnswer {
+        let data = || serde_json::to_value(&self.data).unwrap_or(Value::Null);
+        let body = match family {
+            _ if self.bare => data(),
+            Family::Projects if self.data.is_some() => json!({"success": true, "message": self.message, "data": data()}),
+            Family::Projects => json!({"success": true, "message": self.message}),
+            Family::Engagement => json!({"success": true, "data": data()}),
+            Family::Messaging => json!({"data": data()}),
+            Family::Tenants | Family::Current => data(),
+        };
+        StoredAnswer { status: STATUS, etag: self.etag.clone(), body: body.to_string() }
+    }
+}
+
+impl Answer<Nothing> {
+    /// A sentence, and no data.
+    pub fn done(message: &'static str) -> Self {
+        Answer { message, data: None, etag: None, bare: false }
+    }
+}
+
+impl utoipa::PartialSchema for Nothing {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        utoipa::openapi::ObjectBuilder::new().into()
+    }
+}
+
+impl utoipa::ToSchema for Nothing {}
+
+impl StoredAnswer {
+    pub fn response(&self) -> Response<Body> {
+        let mut response = json_response(self.status, "application/json", self.body.clone());
+        if let Some(etag) = self.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
+            response.headers_mut().insert(ETAG, etag);
+        }
+        response
+    }
+}
+
+/// Where a listing was asked for: what its links repeat.
+pub(crate) struct Asked<'a> {
+    pub path: &'a str,
+    /// The parameters but for the position, percent-encoded, in the order of their names.
+    pub filters: String,
+    pub seal: &'a dyn Fn(&PageRequest, &Position) -> String,
+}
+
+impl<T: Serialize> Listing<T> {
+    pub(crate) fn response(&self, asked: &Asked<'_>) -> Response<Body> {
+        let cursor = self.next.as_ref().map(|next| (asked.seal)(&self.page, next));
+        let url = |position: &str| {
+            let separator = if asked.filters.is_empty() { "" } else { "&" };
+            format!("{}?{}{separator}{position}", asked.path, asked.filters)
+        };
+        let limit = self.page.limit as u64;
+        let (body, links) = match self.page.style {
+            Style::Pages => {
+                let last_page = self.total.div_ceil(limit).max(1);
+                let current = self.page.offset().map(|offset| offset / limit + 1);
+                let first = current.map(|page| (page - 1) * limit + 1).filter(|_| !self.items.is_empty());
+                let next = match current {
+                    Some(page) if page < last_page => Some(url(&format!("page={}", page + 1))),
+                    Some(_) => None,
+                    None => cursor.as_ref().map(|cursor| url(&format!("cursor={cursor}"))),
+                };
+                let links = json!({
+                    "first": url("page=1"),
+                    "last": url(&format!("page={last_page}")),
+                    "prev": current.filter(|page| *page > 1).map(|page| url(&format!("page={}", page - 1))),
+                    "next": next,
+                });
+                let meta = json!({
+                    "current_page": current,
+                    "from": first,
+                    "last_page": last_page,
+                    "per_page": limit,
+                    "to": first.map(|first| first + self.items.len() as u64 - 1),
+                    "total": self.total,
+                    "next_cursor": cursor,
+                });
+                (json!({"data": self.items, "links": links, "meta": meta}), links)
+            }
+            Style::Offsets => {
+                let offset = self.page.offset();
+                let pagination = json!({
+                    "total": self.total,
+                    "limit": limit,
+                    "offset": offset,
+                    "has_more": cursor.is_some(),
+                    "next_cursor": cursor,
+                });
+                let links = json!({"next": cursor.as_ref().map(|cursor| url(&format!("limit={limit}&cursor={cursor}")))});
+                (json!({"success": true, "data": self.items, "pagination": pagination}), links)
+            }
+        };
+        let mut response = json_response(200, "application/json", body.to_string());
+        let mut header = String::new();
+        for relation in ["first", "prev", "next", "last"] {
+            if let Some(target) = links[relation].as_str() {
+                let _ = write!(header, "{}<{target}>; rel=\"{relation}\"", if header.is_empty() { "" } else { ", " });
+            }
+        }
+        if let Ok(value) = HeaderValue::from_str(&header)
+            && !header.is_empty()
+        {
+            response.headers_mut().insert(LINK, value);
+        }
+        response
+    }
+}
+
+/// The one error body, or RFC 9457 problem details with the same facts where `Accept` asks for them.
+pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, problem: bool) -> Response<Body> {
+    if let Error::Replayed(answer) = error {
+        let mut response = answer.response();
+        response.headers_mut().insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
+        return response;
+    }
+    let (status, code) = error.entry(family);
+    let details = match error {
+        Error::Validation(fields) => json!(fields),
+        Error::PlanLimitReached(limit) => json!({"limit": limit.limit, "used": limit.used, "max": limit.max, "plan": limit.plan}),
+        Error::TooManyRequests(throttled) => {
+            json!({"quota": throttled.quota, "limit": throttled.limit, "retry_after": throttled.retry_after})
+        }
+        _ => json!({}),
+    };
+    let mut response = if problem {
+        let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+        let body = json!({
+            "type": format!("urn:tenantry:error:{}", code.0.to_ascii_lowercase()),
+            "title": title,
+            "status": status,
+            "detail": error.message(),
+            "code": code.0,
+            "details": details,
+            "request_id": request_id,
+        });
+        json_response(status, "application/problem+json", body.to_string())
+    } else {
+        let error = json!({"code": code.0, "message": error.message(), "details": details, "request_id": request_id});
+        json_response(status, "application/json", json!({"success": false, "error": error}).to_string())
+    };
+    let retry_after = match error {
+        Error::TooManyRequests(throttled) => Some(throttled.retry_after),
+        Error::Unavailable { .. } => Some(1),
+        _ => None,
+    };
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn json_response(status: u16, content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,287 @@
+//! What handlers take: a parsed body, query parameters, a page of a list, a record of the tenant, a precondition.
+
+use std::future::Future;
+
+use http::header::IF_MATCH;
+
+use crate::error::{Error, Result};
+use crate::http::catalogue::Operation;
+use crate::http::endpoint::{Argument, Entered, Wants, path_value};
+use crate::http::form::{self, Form};
+use crate::http::paging::{InOffsets, InPages, PageRequest, Style, binding};
+use crate::http::request::Incoming;
+use crate::ids::{InvitationId, ProjectId, SessionId, TaskId};
+use crate::model::invitation::Invitation;
+use crate::model::member::{Member, MemberNumber};
+use crate::model::project::{DeletedProject, Project, Shelf};
+use crate::model::task::Task;
+use crate::store::Counter;
+
+/// The JSON body.
+pub struct Body<F>(pub F);
+
+impl<F: Form> Argument for Body<F> {
+    async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
+        incoming.form().map(Body)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.body(form::described::<F>());
+    }
+}
+
+/// Query parameters.
+pub struct Query<F>(pub F);
+
+impl<F: Form> Argument for Query<F> {
+    async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
+        form::from_query(&incoming.query).map(Query).map_err(Error::Validation)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.query(form::described::<F>());
+    }
+}
+
+/// Filters and position of a list in pages (F2).
+pub struct Pages<F> {
+    pub filters: F,
+    pub page: PageRequest,
+}
+
+/// Filters and position of a list in offsets (F0).
+pub struct Offsets<F> {
+    pub filters: F,
+    pub page: PageRequest,
+}
+
+impl<F: Form> Argument for Pages<F> {
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let InPages(form) = form::from_query::<InPages<F>>(&incoming.query).map_err(Error::Validation)?;
+        let (filters, page) = form.request(Style::Pages, list_of(incoming, entered), &incoming.app.keys()?.cursors)?;
+        Ok(Pages { filters, page })
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.query(form::described::<InPages<F>>());
+    }
+}
+
+impl<F: Form> Argument for Offsets<F> {
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let InOffsets(form) = form::from_query::<InOffsets<F>>(&incoming.query).map_err(Error::Validation)?;
+        let (filters, page) = form.request(Style::Offsets, list_of(incoming, entered), &incoming.app.keys()?.cursors)?;
+        Ok(Offsets { filters, page })
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.query(form::described::<InOffsets<F>>());
+    }
+}
+
+/// The list a cursor belongs to: this tenant's (or person's), this path's, with these filters in this order.
+fn list_of(incoming: &Incoming, entered: &Entered) -> String {
+    let owner = entered.store.as_ref().map_or_else(|| entered.principal.clone(), |store| store.tenant_id().to_string());
+    binding(&owner, &format!("{} {}", incoming.route, incoming.path_values.join("/")), &incoming.query)
+}
+
+/// A list without filters.
+pub struct NoFilters;
+
+impl Form for NoFilters {
+    fn read(_fields: &mut form::Fields<'_>) -> Option<Self> {
+        Some(NoFilters)
+    }
+}
+
+/// The record that the path names, within the caller's tenant; anything else is `NotFound`.
+pub struct Found<T>(pub T);
+
+/// A record that a path can name.
+pub trait Named: Sized + Send {
+    fn wants(incoming: &Incoming, wants: &mut Wants);
+    fn find(incoming: &Incoming, entered: &Entered) -> impl Future<Output = Result<Option<Self>>> + Send;
+}
+
+impl<T: Named> Argument for Found<T> {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        T::wants(incoming, wants);
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        T::find(incoming, entered).await?.map(Found).ok_or(Error::NotFound)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.may_miss();
+    }
+}
+
+impl Named for Project {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(id) = path_value(incoming, ProjectId::parse) {
+            wants.record(&Project::key_of(id, Shelf::Active));
+            wants.record(&Project::key_of(id, Shelf::Archived));
+        }
+    }
+
+    async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
+        let id = path_value(incoming, ProjectId::parse)?;
+        match entered.find(&Project::key_of(id, Shelf::Active)).await? {
+            Some(project) => Ok(Some(project)),
+            None => entered.find(&Project::key_of(id, Shelf::Archived)).await,
+        }
+    }
+}
+
+impl Named for Task {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(id) = path_value(incoming, TaskId::parse) {
+            wants.record(&Task::key_of(id));
+            wants.record(&DeletedProject::key_of(id.project_tag()));
+        }
+    }
+
+    async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
+        let id = path_value(incoming, TaskId::parse)?;
+        let Some(task) = entered.find(&Task::key_of(id)).await? else { return Ok(None) };
+        let deleted: Option<DeletedProject> = entered.find(&DeletedProject::key_of(id.project_tag())).await?;
+        Ok(deleted.is_none_or(|deleted| deleted.id != task.project).then_some(task))
+    }
+}
+
+impl Named for Invitation {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(id) = path_value(incoming, InvitationId::parse) {
+            wants.record(&Invitation::key_of(id));
+        }
+    }
+
+    async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
+        entered.find(&Invitation::key_of(path_value(incoming, InvitationId::parse)?)).await
+    }
+}
+
+impl Named for Member {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(number) = path_value(incoming, member_number) {
+            wants.record(&MemberNumber::key_of(number));
+        }
+    }
+
+    async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
+        let number = path_value(incoming, member_number)?;
+        match entered.find(&MemberNumber::key_of(number)).await? {
+            Some(numbered) => entered.find(&Member::key_of(numbered.user)).await,
+            None => Ok(None),
+        }
+    }
+}
+
+/// A member's number as paths and `assigned_to` write it: a positive decimal without sign or leading zeros.
+fn member_number(text: &str) -> Option<u64> {
+    let number: u64 = text.parse().ok()?;
+    (number > 0 && number.to_string() == text).then_some(number)
+}
+
+/// The id in a path of the person's own things (sessions).
+pub struct OwnSession(pub SessionId);
+
+impl Argument for OwnSession {
+    async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
+        path_value(incoming, SessionId::parse).map(OwnSession)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.may_miss();
+    }
+}
+
+/// How many projects stand on each shelf, read with the door.
+pub struct ProjectTotals {
+    pub active: u64,
+    pub archived: u64,
+}
+
+impl Argument for ProjectTotals {
+    fn wants(_incoming: &Incoming, wants: &mut Wants) {
+        wants.counter(Counter::Projects);
+        wants.counter(Counter::ArchivedProjects);
+    }
+
+    async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        Ok(ProjectTotals { active: entered.count(Counter::Projects).await?, archived: entered.count(Counter::ArchivedProjects).await? })
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
+
+/// How many members the tenant has, read with the door.
+pub struct MemberTotal(pub u64);
+
+impl Argument for MemberTotal {
+    fn wants(_incoming: &Incoming, wants: &mut Wants) {
+        wants.counter(Counter::Members);
+    }
+
+    async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        entered.count(Counter::Members).await.map(MemberTotal)
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
+
+/// `If-Match`: the version the caller saw. Absent, anything holds.
+#[derive(Clone)]
+pub struct IfMatch(Option<String>);
+
+impl Argument for IfMatch {
+    async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
+        Ok(IfMatch(incoming.header(&IF_MATCH)?.map(str::to_owned)))
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.conditional();
+    }
+}
+
+impl IfMatch {
+    /// Holds when one of the listed tags is of this version. A tag's first number is the version; what follows it (counts that move
+    /// without an edit) does not make a difference to an edit.
+    pub fn check(&self, etag: &str) -> Result<()> {
+        let Some(expected) = &self.0 else { return Ok(()) };
+        let version = |tag: &str| tag.trim().trim_matches('"').split('.').next().map(str::to_owned);
+        let holds = expected.trim() == "*" || expected.split(',').any(|tag| tag.trim().starts_with('"') && version(tag) == version(etag));
+        if holds { Ok(()) } else { Err(Error::PreconditionFailed) }
+    }
+}
+
+/// Whether `If-None-Match` names the representation that would be sent.
+pub(crate) fn not_modified(expected: &str, etag: &str) -> bool {
+    expected.trim() == "*" || expected.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn if_match_compares_versions() {
+        let check = |header: &str, etag: &str| IfMatch(Some(header.into())).check(etag).is_ok();
+        assert!(check("\"3.1.0\"", "\"3.2.0\""));
+        assert!(check("\"1\", \"3\"", "\"3\""));
+        assert!(check("*", "\"3\""));
+        assert!(!check("\"2\"", "\"3\""));
+        assert!(!check("W/\"3\"", "\"3\""));
+        assert!(!check("3", "\"3\""));
+        assert!(IfMatch(None).check("\"3\"").is_ok());
+    }
+
+    #[test]
+    fn member_numbers_have_one_spelling() {
+        assert_eq!(member_number("12"), Some(12));
+        for wrong in ["0", "+1", "01", "-1", "1.0", "", "abc", "99999999999999999999"] {
+            assert_eq!(member_number(wrong), None, "{wrong}");
+        }
+    }
+}

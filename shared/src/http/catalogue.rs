@@ -1,0 +1,336 @@
+//! The routes as data, for the API reference, the role matrix and the tests. Nothing of this is in a function's binary.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::error::CODES;
+use crate::http::endpoint::{Handler, needs_credential};
+use crate::http::family::Family;
+use crate::http::form::Described;
+use crate::http::registry::{Registry, Routes};
+use crate::tenancy::doors::Access;
+
+/// Every route of one or more functions.
+#[derive(Default)]
+pub struct Catalogue {
+    pub operations: Vec<Operation>,
+    function: &'static str,
+}
+
+/// One route.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub function: &'static str,
+    pub method: Method,
+    pub path: &'static str,
+    pub summary: &'static str,
+    pub access: Access,
+    pub body: Vec<Described>,
+    pub query: Vec<Described>,
+    pub answer: Value,
+    pub shape: Shape,
+    pub status: u16,
+    pub idempotent: bool,
+    pub conditional: bool,
+    pub may_miss: bool,
+    schemas: Vec<(String, Value)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    One,
+    Many,
+}
+
+impl Catalogue {
+    pub fn add<R: Routes>(&mut self, function: &'static str) {
+        self.function = function;
+        R::declare(self);
+    }
+
+    /// The OpenAPI 3.1 document.
+    pub fn openapi(&self, version: &str) -> Value {
+        let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+        let mut schemas: BTreeMap<String, Value> = BTreeMap::new();
+        for operation in &self.operations {
+            schemas.extend(operation.schemas.iter().cloned());
+            paths.entry(operation.path).or_default().insert(operation.method.as_str().to_ascii_lowercase(), operation.openapi());
+        }
+        schemas.insert("Error".into(), error_schema());
+        json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Tenantry",
+                "version": version,
+                "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+                "description": "The multi-tenant back end. Every answer carries `x-request-id`; lists give `next_cursor` and `Link`; \
+                    limited answers give `X-RateLimit-*`, `RateLimit-Policy` and `RateLimit`. A list in its default order shows your own \
+                    writes at once; other orders and filters come from an index that may trail by its propagation time.",
+            },
+            "servers": [{"url": "http://127.0.0.1:9000", "description": "cargo local"}],
+            "tags": self.tags(),
+            "paths": paths,
+            "components": {
+                "securitySchemes": {"session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+                "schemas": schemas,
+            },
+        })
+    }
+
+    /// Which role may do what, one line a route: a reviewer reads the access policy here.
+    pub fn role_matrix(&self) -> String {
+        let mut lines: Vec<String> = self
+            .operations
+            .iter()
+            .map(|operation| {
+                let allowed = match operation.access {
+                    Access::Open { why } => format!("open: {why}"),
+                    Access::SignedIn => "any session".to_owned(),
+                    Access::AtLeast(least) => {
+                        let roles = crate::tenancy::Role::ALL.map(|role| if role >= least { role.name() } else { "-" });
+                        format!("{:<7}{:<7}{:<6}{}", roles[0], roles[1], roles[2], roles[3])
+                    }
+                };
+                format!("{:<42} {:<7} {allowed}", operation.path, operation.method.as_str())
+            })
+            .collect();
+        lines.sort();
+        lines.join("\n") + "\n"
+    }
+
+    fn tags(&self) -> Vec<Value> {
+        let mut tags: Vec<&str> = vec![];
+        for operation in &self.operations {
+            let tag = operation.tag();
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        }
+        tags.into_iter().map(|name| json!({"name": name})).collect()
+    }
+}
+
+impl Registry for Catalogue {
+    fn route<T, H: Handler<T>>(&mut self, method: Method, path: &'static str, summary: &'static str, handler: H) {
+        let mut operation = Operation {
+            function: self.function,
+            method,
+            path,
+            summary,
+            access: Access::SignedIn,
+            body: vec![],
+            query: vec![],
+            answer: Value::Null,
+            shape: Shape::One,
+            status: 200,
+            idempotent: false,
+            conditional: false,
+            may_miss: false,
+            schemas: vec![],
+        };
+        handler.describe(&mut operation);
+        self.operations.push(operation);
+    }
+}
+
+impl Operation {
+    /// `POST /api/v1/projects`.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    pub(crate) fn access(&mut self, access: Access) {
+        self.access = access;
+    }
+
+    pub(crate) fn body(&mut self, fields: Vec<Described>) {
+        self.body.extend(fields);
+    }
+
+    pub(crate) fn query(&mut self, fields: Vec<Described>) {
+        self.query.extend(fields);
+    }
+
+    pub(crate) fn idempotent(&mut self) {
+        self.idempotent = true;
+    }
+
+    pub(crate) fn conditional(&mut self) {
+        self.conditional = true;
+    }
+
+    pub(crate) fn may_miss(&mut self) {
+        self.may_miss = true;
+    }
+
+    pub(crate) fn answers<T: utoipa::ToSchema>(&mut self, status: u16, shape: Shape) {
+        self.status = status;
+        self.shape = shape;
+        self.answer = serde_json::to_value(T::schema()).unwrap_or_default();
+        let mut schemas = vec![];
+        T::schemas(&mut schemas);
+        self.schemas = schemas.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default())).collect();
+    }
+
+    fn tag(&self) -> &'static str {
+        let mut segments = self.path.trim_start_matches("/api/v1/").split('/');
+        match segments.next().unwrap_or_default() {
+            "tenant" => segments.next().unwrap_or("tenant"),
+            "" => "keys",
+            tag => tag,
+        }
+    }
+
+    fn openapi(&self) -> Value {
+        let family = Family::of(self.path);
+        let names: Vec<&str> = self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect();
+        let mut parameters: Vec<Value> = names
+            .iter()
+            .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+            .collect();
+        for field in &self.query {
+            parameters.push(json!({"name": field.name, "in": "query", "required": field.required, "schema": field.schema}));
+        }
+        let header = |name: &str, text: &str| json!({"name": name, "in": "header", "required": false, "description": text, "schema": {"type": "string"}});
+        if self.idempotent {
+            parameters.push(header("Idempotency-Key", "At most 255 characters; the same key gives the same answer for 24 hours."));
+        }
+        if self.conditional {
+            parameters.push(header("If-Match", "The ETag you edited; another version answers 412."));
+        }
+        if matches!(self.access, Access::AtLeast(_)) {
+            parameters.push(header("x-tenant-id", "Id or slug of another tenant you belong to."));
+        }
+        let mut operation = json!({
+            "operationId": self.operation_id(),
+            "summary": self.summary,
+            "tags": [self.tag()],
+            "parameters": parameters,
+            "responses": self.responses(family),
+        });
+        match self.access {
+            Access::Open { why } => operation["description"] = json!(format!("Open: {why}.")),
+            Access::SignedIn => operation["description"] = json!("For any session."),
+            Access::AtLeast(role) => operation["description"] = json!(format!("For {} and above.", role.name())),
+        }
+        if needs_credential(self.access) {
+            operation["security"] = json!([{"session": []}]);
+        }
+        if !self.body.is_empty() {
+            let required: Vec<&str> = self.body.iter().filter(|field| field.required).map(|field| field.name).collect();
+            let properties: Map<String, Value> = self.body.iter().map(|field| (field.name.to_owned(), field.schema.clone())).collect();
+            let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
+            if !required.is_empty() {
+                schema["required"] = json!(required);
+            }
+            operation["requestBody"] = json!({"required": !required.is_empty(), "content": {"application/json": {"schema": schema}}});
+        }
+        operation
+    }
+
+    fn operation_id(&self) -> String {
+        let words: Vec<String> = self
+            .path
+            .split(['/', '.', '-'])
+            .filter(|segment| !segment.is_empty() && !matches!(*segment, "api" | "v1"))
+            .map(|segment| segment.trim_matches(['{', '}']).to_owned())
+            .collect();
+        format!("{}_{}", self.method.as_str().to_ascii_lowercase(), words.join("_"))
+    }
+
+    fn responses(&self, family: Family) -> Value {
+        let content = |schema: Value| json!({"application/json": {"schema": schema}});
+        let mut responses = Map::new();
+        responses.insert(self.status.to_string(), json!({"description": self.summary, "content": content(self.envelope(family))}));
+        let error = |code: &str| json!({"description": code, "content": content(json!({"$ref": "#/components/schemas/Error"}))});
+        let mut errors = vec![("400", "Bad request"), ("429", "Too many requests"), ("500", "Internal error"), ("503", "Try again")];
+        if needs_credential(self.access) {
+            errors.push(("401", "Not authenticated"));
+        }
+        errors.push(("403", "Not allowed"));
+        if self.may_miss {
+            errors.push(("404", "Not found"));
+        }
+        if self.conditional {
+            errors.push(("412", "Changed meanwhile"));
+        }
+        if !self.body.is_empty() || !self.query.is_empty() {
+            errors.push(("409", "Conflict"));
+            errors.push(("413", "Too large"));
+            errors.push(("422", "Invalid"));
+        }
+        for (status, text) in errors {
+            responses.insert(status.into(), error(text));
+        }
+        Value::Object(responses)
+    }
+
+    fn envelope(&self, family: Family) -> Value {
+        let data = match self.shape {
+            Shape::One => self.answer.clone(),
+            Shape::Many => json!({"type": "array", "items": self.answer}),
+        };
+        let success = json!({"const": true});
+        match (family, self.shape) {
+            (Family::Projects, Shape::Many) => json!({
+                "type": "object",
+                "required": ["data", "links", "meta"],
+                "properties": {
+                    "data": data,
+                    "links": {"type": "object", "properties": {
+                        "first": {"type": "string"}, "last": {"type": "string"},
+                        "prev": {"type": ["string", "null"]}, "next": {"type": ["string", "null"]},
+                    }},
+                    "meta": {"type": "object", "properties": {
+                        "current_page": {"type": ["integer", "null"]}, "from": {"type": ["integer", "null"]},
+                        "last_page": {"type": "integer"}, "per_page": {"type": "integer"},
+                        "to": {"type": ["integer", "null"]}, "total": {"type": "integer"},
+                        "next_cursor": {"type": ["string", "null"]},
+                    }},
+                },
+            }),
+            (Family::Engagement, Shape::Many) => json!({
+                "type": "object",
+                "required": ["success", "data", "pagination"],
+                "properties": {"success": success, "data": data, "pagination": {"type": "object", "properties": {
+                    "total": {"type": "integer"}, "limit": {"type": "integer"}, "offset": {"type": ["integer", "null"]},
+                    "has_more": {"type": "boolean"}, "next_cursor": {"type": ["string", "null"]},
+                }}},
+            }),
+            (Family::Projects, Shape::One) if self.path.starts_with("/api") => json!({
+                "type": "object",
+                "required": ["success", "message"],
+                "properties": {"success": success, "message": {"type": "string"}, "data": data},
+            }),
+            (Family::Engagement, Shape::One) => {
+                json!({"type": "object", "required": ["success"], "properties": {"success": success, "data": data}})
+            }
+            (Family::Messaging, _) => json!({"type": "object", "required": ["data"], "properties": {"data": data}}),
+            _ => data,
+        }
+    }
+}
+
+fn error_schema() -> Value {
+    let codes: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
+    let meanings: Vec<String> = CODES.iter().map(|(code, meaning)| format!("{code}: {meaning}.")).collect();
+    json!({
+        "type": "object",
+        "required": ["success", "error"],
+        "properties": {
+            "success": {"const": false},
+            "error": {
+                "type": "object",
+                "required": ["code", "message", "details", "request_id"],
+                "properties": {
+                    "code": {"type": "string", "enum": codes, "description": meanings.join(" ")},
+                    "message": {"type": "string"},
+                    "details": {"type": "object", "additionalProperties": true},
+                    "request_id": {"type": "string"},
+                },
+            },
+        },
+    })
+}

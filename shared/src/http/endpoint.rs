@@ -1,0 +1,174 @@
+//! A handler is an async function whose first parameter is a door and whose others are arguments. This is where the order of a request
+//! is kept: credential, then what it reads together, then the door, then path, query and body, then the handler.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use http::Response;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::http::answer::{Answer, Asked, Body, Listing};
+use crate::http::catalogue::{Operation, Shape};
+use crate::http::paging;
+use crate::http::request::Incoming;
+use crate::store::entity::{Entity, InDirectory, InTenant, Key};
+use crate::store::table::{FullKey, Item};
+use crate::tenancy::doors::{Access, Door};
+use crate::tenancy::{Directory, TenantStore};
+
+/// Something a handler takes besides its door.
+pub trait Argument: Sized + Send {
+    /// Records to read together with the door's own, so that they cost no round trip.
+    fn wants(_incoming: &Incoming, _wants: &mut Wants) {}
+
+    fn take(incoming: &Incoming, entered: &Entered) -> impl Future<Output = Result<Self>> + Send;
+
+    fn describe(operation: &mut Operation);
+}
+
+/// Something a handler gives back.
+pub trait Reply: Send {
+    fn response(self, incoming: &Incoming) -> Response<Body>;
+
+    fn describe(operation: &mut Operation);
+}
+
+/// An async function that is a route's handler. Implemented for functions of a door and up to four arguments.
+pub trait Handler<T>: Clone + Send + Sync + 'static {
+    fn call(&self, incoming: &Incoming) -> impl Future<Output = Result<Response<Body>>> + Send;
+
+    fn describe(&self, operation: &mut Operation);
+}
+
+/// Records to be read in the door's round trip.
+#[derive(Default)]
+pub struct Wants {
+    pub(crate) tenant: Vec<(String, String)>,
+    pub(crate) counters: Vec<crate::store::Counter>,
+    /// The caller's own user record.
+    pub(crate) user: bool,
+}
+
+impl Wants {
+    pub(crate) fn record<E: Entity<Scope = InTenant>>(&mut self, key: &Key<E>) {
+        self.tenant.push((key.collection.clone(), key.sort.clone()));
+    }
+
+    pub(crate) fn counter(&mut self, counter: crate::store::Counter) {
+        self.counters.push(counter);
+    }
+}
+
+/// What stands behind the door: the stores, and what was read on the way in.
+pub struct Entered {
+    pub(crate) store: Option<TenantStore>,
+    pub(crate) directory: Directory,
+    /// `user:<id>`, or `visitor` with the caller's address.
+    pub(crate) principal: String,
+    pub(crate) user: Option<crate::ids::UserId>,
+    pub(crate) read: HashMap<FullKey, Option<Item>>,
+}
+
+impl Entered {
+    /// A record of the tenant: as read on the way in, or read now.
+    pub(crate) async fn find<E: Entity<Scope = InTenant>>(&self, key: &Key<E>) -> Result<Option<E>> {
+        use crate::tenancy::Place;
+        let Some(store) = &self.store else { return Ok(None) };
+        match self.read.get(&store.full(key)) {
+            Some(item) => store.read(item.clone()),
+            None => store.find(key).await,
+        }
+    }
+
+    pub(crate) async fn find_open<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
+        self.directory.find(key).await
+    }
+
+    pub(crate) async fn count(&self, counter: crate::store::Counter) -> Result<u64> {
+        let Some(store) = &self.store else { return Ok(0) };
+        match self.read.get(&store.counter(counter)) {
+            Some(item) => Ok(item.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0)),
+            None => store.count(counter).await,
+        }
+    }
+}
+
+impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16> Reply for Answer<T, STATUS> {
+    fn response(self, incoming: &Incoming) -> Response<Body> {
+        self.render(incoming.family).response()
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.answers::<T>(STATUS, Shape::One);
+    }
+}
+
+impl<T: Serialize + utoipa::ToSchema + Send> Reply for Listing<T> {
+    fn response(self, incoming: &Incoming) -> Response<Body> {
+        let filters = incoming
+            .query
+            .iter()
+            .filter(|(name, _)| name.as_str() == "per_page" || !paging::is_position(name))
+            .fold(form_urlencoded::Serializer::new(String::new()), |mut filters, (name, value)| {
+                filters.append_pair(name, value);
+                filters
+            })
+            .finish();
+        let app = &incoming.app;
+        let seal = |page: &paging::PageRequest, next: &crate::store::page::Position| match app.keys() {
+            Ok(keys) => page.seal(next, &keys.cursors, app.random()),
+            Err(_) => String::new(),
+        };
+        Listing::response(&self, &Asked { path: &incoming.path, filters, seal: &seal })
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.answers::<T>(200, Shape::Many);
+    }
+}
+
+macro_rules! handlers {
+    ($($argument:ident),*) => {
+        impl<F, Fut, D, R, $($argument,)*> Handler<(D, $($argument,)*)> for F
+        where
+            F: Fn(D, $($argument),*) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = Result<R>> + Send,
+            D: Door,
+            R: Reply,
+            $($argument: Argument,)*
+        {
+            #[allow(non_snake_case, unused_mut, reason = "one expansion has no arguments")]
+            async fn call(&self, incoming: &Incoming) -> Result<Response<Body>> {
+                let mut wants = Wants::default();
+                $($argument::wants(incoming, &mut wants);)*
+                let (door, entered) = D::enter(incoming, wants).await?;
+                $(let $argument = $argument::take(incoming, &entered).await?;)*
+                drop(entered);
+                Ok(self(door, $($argument),*).await?.response(incoming))
+            }
+
+            fn describe(&self, operation: &mut Operation) {
+                operation.access(D::ACCESS);
+                $($argument::describe(operation);)*
+                R::describe(operation);
+            }
+        }
+    };
+}
+
+handlers!();
+handlers!(A);
+handlers!(A, B);
+handlers!(A, B, C);
+handlers!(A, B, C, E);
+
+/// The parts of a route's access rule that the catalogue shows.
+pub(crate) fn needs_credential(access: Access) -> bool {
+    !matches!(access, Access::Open { .. })
+}
+
+/// A path value that cannot be an id names nothing.
+pub(crate) fn path_value<T>(incoming: &Incoming, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
+    incoming.path_values.first().and_then(|text| parse(text)).ok_or(Error::NotFound)
+}

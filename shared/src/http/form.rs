@@ -1,0 +1,406 @@
+//! What a body or a query string may hold, said once per field: reading it, naming every field at fault at once, and the schema in the
+//! API reference all come from the same lines.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use serde_json::{Map, Value, json};
+
+use crate::error::FieldErrors;
+use crate::model::user::Email;
+
+/// A request's input as a type that cannot be wrong.
+///
+/// `read` first asks for every field, and only then uses `?`, so that all errors are found and the schema is complete.
+pub trait Form: Sized + Send + 'static {
+    fn read(fields: &mut Fields<'_>) -> Option<Self>;
+}
+
+/// A value's rule: how to read it, and how to describe it.
+pub trait Rule {
+    type Value;
+    /// The error continues "The <name> field …".
+    fn check(&self, raw: Raw<'_>) -> Result<Self::Value, String>;
+    fn schema(&self) -> Value;
+}
+
+/// A value as it came: from JSON with its type, or from a query string as text.
+#[derive(Clone, Copy)]
+pub enum Raw<'a> {
+    Json(&'a Value),
+    Text(&'a str),
+}
+
+pub struct Fields<'a> {
+    source: Source<'a>,
+    errors: FieldErrors,
+    described: Vec<Described>,
+}
+
+enum Source<'a> {
+    Json(&'a Map<String, Value>),
+    Query(&'a BTreeMap<String, String>),
+    /// Nothing to read: the form only describes itself.
+    Schema,
+}
+
+/// A field in the API reference.
+#[derive(Debug, Clone)]
+pub struct Described {
+    pub name: &'static str,
+    pub required: bool,
+    pub schema: Value,
+}
+
+/// Reads a JSON object; unknown fields are errors too.
+pub fn from_json<F: Form>(object: &Map<String, Value>) -> Result<F, FieldErrors> {
+    finish(Fields { source: Source::Json(object), errors: BTreeMap::new(), described: vec![] }, object.keys())
+}
+
+/// Reads query parameters; unknown parameters are errors too.
+pub fn from_query<F: Form>(parameters: &BTreeMap<String, String>) -> Result<F, FieldErrors> {
+    finish(Fields { source: Source::Query(parameters), errors: BTreeMap::new(), described: vec![] }, parameters.keys())
+}
+
+/// The fields of a form, for the API reference.
+pub fn described<F: Form>() -> Vec<Described> {
+    let mut fields = Fields { source: Source::Schema, errors: BTreeMap::new(), described: vec![] };
+    let _ = F::read(&mut fields);
+    fields.described
+}
+
+fn finish<'k, F: Form>(mut fields: Fields<'_>, given: impl Iterator<Item = &'k String>) -> Result<F, FieldErrors> {
+    let form = F::read(&mut fields);
+    for name in given {
+        if !fields.described.iter().any(|known| known.name == name) {
+            // The name is the caller's own text: cut it, so that an error stays small.
+            let shown: String = name.chars().take(64).collect();
+            fields.errors.insert(shown.clone(), vec![format!("The {shown} field is not known.")]);
+        }
+    }
+    match form {
+        Some(form) if fields.errors.is_empty() => Ok(form),
+        _ => Err(fields.errors),
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// Must be there and not null.
+    pub fn required<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<R::Value> {
+        self.describe(name, true, rule.schema());
+        match self.raw(name) {
+            None | Some(Raw::Json(Value::Null)) => {
+                self.error(name, "is required");
+                None
+            }
+            Some(raw) => self.checked(name, &rule, raw),
+        }
+    }
+
+    /// May be absent; null counts as absent.
+    pub fn optional<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<R::Value> {
+        self.describe(name, false, nullable(rule.schema(), matches!(self.source, Source::Query(_))));
+        match self.raw(name) {
+            None | Some(Raw::Json(Value::Null)) => None,
+            Some(raw) => self.checked(name, &rule, raw),
+        }
+    }
+
+    /// In a change: absent leaves it as it is, and it cannot be emptied.
+    pub fn change<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<R::Value> {
+        self.describe(name, false, rule.schema());
+        self.raw(name).and_then(|raw| self.checked(name, &rule, raw))
+    }
+
+    /// In a change: absent leaves it as it is, null empties it.
+    pub fn change_or_clear<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<Option<R::Value>> {
+        self.describe(name, false, nullable(rule.schema(), false));
+        match self.raw(name)? {
+            Raw::Json(Value::Null) => Some(None),
+            raw => self.checked(name, &rule, raw).map(Some),
+        }
+    }
+
+    fn raw(&self, name: &str) -> Option<Raw<'a>> {
+        match self.source {
+            Source::Json(object) => object.get(name).map(Raw::Json),
+            Source::Query(parameters) => parameters.get(name).map(|text| Raw::Text(text)),
+            Source::Schema => None,
+        }
+    }
+
+    fn checked<R: Rule>(&mut self, name: &'static str, rule: &R, raw: Raw<'_>) -> Option<R::Value> {
+        match rule.check(raw) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.error(name, &problem);
+                None
+            }
+        }
+    }
+
+    fn error(&mut self, name: &'static str, problem: &str) {
+        self.errors.entry(name.to_owned()).or_default().push(format!("The {name} field {problem}."));
+    }
+
+    fn describe(&mut self, name: &'static str, required: bool, schema: Value) {
+        self.described.push(Described { name, required, schema });
+    }
+}
+
+fn nullable(mut schema: Value, query: bool) -> Value {
+    if !query && let Some(kind) = schema.get("type").cloned() {
+        schema["type"] = json!([kind, "null"]);
+    }
+    schema
+}
+
+/// Text of `min` to `max` characters, without surrounding white space or control characters other than line breaks and tabs.
+pub struct Text {
+    pub min: usize,
+    pub max: usize,
+}
+
+impl Text {
+    pub fn up_to(max: usize) -> Self {
+        Text { min: 1, max }
+    }
+
+    /// May be empty.
+    pub fn at_most(max: usize) -> Self {
+        Text { min: 0, max }
+    }
+}
+
+impl Rule for Text {
+    type Value = String;
+
+    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
+        let text = raw.text().ok_or("must be a string")?.trim();
+        let length = text.chars().count();
+        if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+            return Err("must not contain control characters".into());
+        }
+        if length < self.min {
+            return Err(if self.min == 1 { "must not be empty".into() } else { format!("must be at least {} characters", self.min) });
+        }
+        if length > self.max {
+            return Err(format!("must not be greater than {} characters", self.max));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "minLength": self.min, "maxLength": self.max})
+    }
+}
+
+/// A password: taken as it is, 8 characters to 512 bytes when chosen, anything up to 512 bytes when presented.
+pub struct Password {
+    pub min: usize,
+}
+
+impl Rule for Password {
+    type Value = String;
+
+    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
+        let text = raw.text().ok_or("must be a string")?;
+        if text.chars().count() < self.min {
+            return Err(if self.min == 1 { "must not be empty".into() } else { format!("must be at least {} characters", self.min) });
+        }
+        if text.len() > 512 {
+            return Err("must not be longer than 512 bytes".into());
+        }
+        Ok(text.to_owned())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "format": "password", "minLength": self.min, "maxLength": 512})
+    }
+}
+
+pub struct EmailAddress;
+
+impl Rule for EmailAddress {
+    type Value = Email;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Email, String> {
+        raw.text().and_then(Email::parse).ok_or_else(|| "must be a valid email address".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "format": "email", "maxLength": 254})
+    }
+}
+
+/// `#RRGGBB`; kept in upper case.
+pub struct Color;
+
+impl Rule for Color {
+    type Value = String;
+
+    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
+        raw.text()
+            .filter(|text| text.len() == 7 && text.starts_with('#') && text[1..].bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .map(str::to_ascii_uppercase)
+            .ok_or_else(|| "must be a color like #3B82F6".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "pattern": "^#[0-9A-Fa-f]{6}$"})
+    }
+}
+
+pub struct Flag;
+
+impl Rule for Flag {
+    type Value = bool;
+
+    fn check(&self, raw: Raw<'_>) -> Result<bool, String> {
+        match raw {
+            Raw::Json(Value::Bool(flag)) => Ok(*flag),
+            Raw::Text("true" | "1") => Ok(true),
+            Raw::Text("false" | "0") => Ok(false),
+            _ => Err("must be true or false".into()),
+        }
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "boolean"})
+    }
+}
+
+/// A whole number within bounds.
+pub struct Integer {
+    pub min: i64,
+    pub max: i64,
+}
+
+impl Rule for Integer {
+    type Value = i64;
+
+    fn check(&self, raw: Raw<'_>) -> Result<i64, String> {
+        let number = match raw {
+            Raw::Json(value) => value.as_i64(),
+            Raw::Text(text) => text.parse().ok(),
+        };
+        let number = number.ok_or("must be an integer")?;
+        if number < self.min || number > self.max {
+            return Err(format!("must be between {} and {}", self.min, self.max));
+        }
+        Ok(number)
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "integer", "minimum": self.min, "maximum": self.max})
+    }
+}
+
+/// One of a closed list of words.
+pub struct OneOf<T: 'static> {
+    pub words: &'static [&'static str],
+    pub parse: fn(&str) -> Option<T>,
+}
+
+impl<T> Rule for OneOf<T> {
+    type Value = T;
+
+    fn check(&self, raw: Raw<'_>) -> Result<T, String> {
+        raw.text().and_then(self.parse).ok_or_else(|| format!("must be one of {}", self.words.join(", ")))
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "enum": self.words})
+    }
+}
+
+/// A calendar date, `2024-02-15`.
+pub struct CalendarDate;
+
+impl Rule for CalendarDate {
+    type Value = Date;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Date, String> {
+        raw.text()
+            .filter(|text| text.len() == 10)
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| "must be a date like 2024-02-15".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "format": "date"})
+    }
+}
+
+/// A free-form JSON object of at most 16 KiB.
+pub struct FreeObject;
+
+impl Rule for FreeObject {
+    type Value = Map<String, Value>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Map<String, Value>, String> {
+        let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
+        if serde_json::to_vec(object).map_or(0, |bytes| bytes.len()) > 16 * 1024 {
+            return Err("must not be larger than 16 KiB".into());
+        }
+        Ok(object.clone())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "object", "additionalProperties": true})
+    }
+}
+
+impl<'a> Raw<'a> {
+    fn text(self) -> Option<&'a str> {
+        match self {
+            Raw::Json(value) => value.as_str(),
+            Raw::Text(text) => Some(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Sample {
+        name: String,
+        color: Option<String>,
+    }
+
+    impl Form for Sample {
+        fn read(fields: &mut Fields<'_>) -> Option<Self> {
+            let name = fields.required("name", Text::up_to(5));
+            let color = fields.optional("color", Color);
+            Some(Sample { name: name?, color })
+        }
+    }
+
+    fn read(body: Value) -> Result<Sample, FieldErrors> {
+        from_json(body.as_object().unwrap())
+    }
+
+    #[test]
+    fn every_bad_field_is_named_at_once() {
+        let errors = read(json!({"color": 3, "extra": true})).unwrap_err();
+        assert_eq!(errors.keys().collect::<Vec<_>>(), ["color", "extra", "name"]);
+        assert_eq!(errors["name"], ["The name field is required."]);
+    }
+
+    #[test]
+    fn good_fields_come_through_trimmed() {
+        let sample = read(json!({"name": " ab ", "color": "#3b82f6"})).unwrap();
+        assert_eq!((sample.name.as_str(), sample.color.as_deref()), ("ab", Some("#3B82F6")));
+        assert!(read(json!({"name": "toolong"})).is_err());
+        assert!(read(json!({"name": "nul\u{0}"})).is_err());
+        assert!(read(json!({"name": "ab", "color": null})).is_ok());
+    }
+
+    #[test]
+    fn a_form_describes_itself() {
+        let fields = described::<Sample>();
+        assert_eq!(fields.iter().map(|field| (field.name, field.required)).collect::<Vec<_>>(), [("name", true), ("color", false)]);
+    }
+}

@@ -1,0 +1,258 @@
+//! Positions in lists: page numbers, offsets and cursors in; sealed cursors out. A cursor holds a sort position and nothing else, and is
+//! bound to tenant, route, filters and order, so it means nothing anywhere else.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::crypto::{Random, SealingKey};
+use crate::error::{Error, Result};
+use crate::http::form::{Fields, Form, Integer, Text};
+use crate::store::page::{Direction, Position};
+
+/// Offsets beyond this are refused: a cursor costs the same at any depth.
+pub const MAX_OFFSET: u64 = 10_000;
+
+/// How a family counts: F2 in pages, F0 in offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    Pages,
+    Offsets,
+}
+
+/// Where a list begins and how much of it is wanted.
+#[derive(Debug, Clone)]
+pub struct PageRequest {
+    pub style: Style,
+    pub limit: usize,
+    pub start: Start,
+    /// What a cursor of this list is bound to.
+    pub(crate) bound_to: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    Offset(u64),
+    After(Position),
+}
+
+impl PageRequest {
+    /// `None` when the list goes on from a cursor, where no page has a number.
+    pub fn offset(&self) -> Option<u64> {
+        match self.start {
+            Start::Offset(offset) => Some(offset),
+            Start::After(_) => None,
+        }
+    }
+
+    /// What to read from the store: after where, and how many.
+    pub(crate) fn reach(&self) -> (Option<Position>, usize, usize) {
+        match &self.start {
+            Start::Offset(offset) => {
+                let skip = usize::try_from(*offset).unwrap_or(usize::MAX);
+                (None, skip, skip.saturating_add(self.limit))
+            }
+            Start::After(position) => (Some(position.clone()), 0, self.limit),
+        }
+    }
+
+    pub(crate) fn seal(&self, position: &Position, key: &SealingKey, random: &Random) -> String {
+        key.seal(position.0.as_bytes(), &self.bound_to, random)
+    }
+}
+
+/// The filters `F` of a list and its position, as query parameters.
+pub struct PagedForm<F> {
+    pub filters: F,
+    page: Option<i64>,
+    per_page: Option<i64>,
+    limit: Option<i64>,
+    offset: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// Page numbers, as F2 has them.
+pub struct InPages<F>(pub PagedForm<F>);
+/// Offsets, as F0 has them.
+pub struct InOffsets<F>(pub PagedForm<F>);
+
+impl<F: Form> Form for InPages<F> {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let filters = F::read(fields);
+        let per_page = fields.optional("per_page", Integer { min: 1, max: 100 });
+        let page = fields.optional("page", Integer { min: 1, max: i64::from(u32::MAX) });
+        let cursor = fields.optional("cursor", Text::up_to(2048));
+        Some(InPages(PagedForm { filters: filters?, page, per_page, limit: None, offset: None, cursor }))
+    }
+}
+
+impl<F: Form> Form for InOffsets<F> {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let filters = F::read(fields);
+        let limit = fields.optional("limit", Integer { min: 1, max: 100 });
+        let offset = fields.optional("offset", Integer { min: 0, max: i64::from(u32::MAX) });
+        let cursor = fields.optional("cursor", Text::up_to(2048));
+        Some(InOffsets(PagedForm { filters: filters?, page: None, per_page: None, limit, offset, cursor }))
+    }
+}
+
+impl<F> PagedForm<F> {
+    /// Splits into filters and position. `bound_to` names tenant, route, filters and order.
+    pub(crate) fn request(self, style: Style, bound_to: String, key: &SealingKey) -> Result<(F, PageRequest)> {
+        let default = if style == Style::Pages { 15 } else { 50 };
+        let limit = usize::try_from(self.per_page.or(self.limit).unwrap_or(default)).unwrap_or(15);
+        let offset = match style {
+            Style::Pages => self.page.map(|page| u64::try_from(page - 1).unwrap_or(0).saturating_mul(limit as u64)),
+            Style::Offsets => self.offset.map(|offset| u64::try_from(offset).unwrap_or(0)),
+        };
+        let start = match (self.cursor, offset) {
+            (Some(_), Some(_)) => return Err(Error::BadRequest("Give a page or a cursor, not both.".into())),
+            (Some(cursor), None) => {
+                let position = key.open(&cursor, &bound_to).and_then(|bytes| String::from_utf8(bytes).ok());
+                Start::After(Position(position.ok_or(Error::BadRequest("The cursor does not belong to this list.".into()))?))
+            }
+            (None, offset) => {
+                let offset = offset.unwrap_or(0);
+                if offset > MAX_OFFSET {
+                    let name = if style == Style::Pages { "page" } else { "offset" };
+                    return Err(Error::field(name, format!("The {name} field reaches beyond {MAX_OFFSET} items: follow next_cursor instead.")));
+                }
+                Start::Offset(offset)
+            }
+        };
+        Ok((self.filters, PageRequest { style, limit, start, bound_to }))
+    }
+}
+
+/// What a cursor is bound to: tenant, route, and every parameter but the position.
+pub(crate) fn binding(tenant: &str, route: &str, query: &BTreeMap<String, String>) -> String {
+    let mut parts = vec![tenant.as_bytes(), route.as_bytes()];
+    for (name, value) in query.iter().filter(|(name, _)| !is_position(name)) {
+        parts.extend([name.as_bytes(), value.as_bytes()]);
+    }
+    crate::crypto::hash(&parts)
+}
+
+pub(crate) fn is_position(name: &str) -> bool {
+    matches!(name, "page" | "per_page" | "limit" | "offset" | "cursor")
+}
+
+/// The part of an ordered list that a page shows, found in one pass that keeps no more than the page.
+/// `K` orders; the sort key of the record breaks ties, in the same direction.
+pub struct Window<K> {
+    direction: Direction,
+    after: Option<(K, String)>,
+    skip: usize,
+    keep: usize,
+    heap: BinaryHeap<Ranked<K>>,
+    total: u64,
+}
+
+struct Ranked<K> {
+    rank: (K, String),
+    direction: Direction,
+}
+
+impl<K: Ord + Serialize + DeserializeOwned> Window<K> {
+    pub fn new(page: &PageRequest, direction: Direction) -> Result<Self> {
+        let (position, skip, reach) = page.reach();
+        let after = position
+            .map(|position| serde_json::from_str(&position.0))
+            .transpose()
+            .map_err(|_| Error::BadRequest("The cursor does not belong to this list.".into()))?;
+        Ok(Window { direction, after, skip, keep: reach.saturating_add(1), heap: BinaryHeap::new(), total: 0 })
+    }
+
+    pub fn add(&mut self, order: K, sort_key: String) {
+        self.total += 1;
+        let ranked = Ranked { rank: (order, sort_key), direction: self.direction };
+        if let Some(after) = &self.after
+            && directed(self.direction, &ranked.rank, after) != Ordering::Greater
+        {
+            return;
+        }
+        self.heap.push(ranked);
+        if self.heap.len() > self.keep {
+            self.heap.pop();
+        }
+    }
+
+    /// The sort keys of the page in order, where to go on, and how many records there are in all.
+    pub fn finish(self) -> (Vec<String>, Option<Position>, u64) {
+        let mut ranked = self.heap.into_sorted_vec();
+        let more = ranked.len() == self.keep;
+        if more {
+            ranked.pop();
+        }
+        let next = ranked.last().filter(|_| more).and_then(|last| serde_json::to_string(&last.rank).ok()).map(Position);
+        (ranked.into_iter().skip(self.skip).map(|ranked| ranked.rank.1).collect(), next, self.total)
+    }
+}
+
+fn directed<T: Ord>(direction: Direction, left: &T, right: &T) -> Ordering {
+    match direction {
+        Direction::Ascending => left.cmp(right),
+        Direction::Descending => right.cmp(left),
+    }
+}
+
+impl<K: Ord> Ord for Ranked<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        directed(self.direction, &self.rank, &other.rank)
+    }
+}
+
+impl<K: Ord> PartialOrd for Ranked<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K: Ord> PartialEq for Ranked<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<K: Ord> Eq for Ranked<K> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(start: Start, limit: usize) -> PageRequest {
+        PageRequest { style: Style::Pages, limit, start, bound_to: String::new() }
+    }
+
+    #[test]
+    fn a_walk_by_cursor_sees_every_record_once_in_order() {
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let records: Vec<(i64, String)> = (0..97).map(|n| ((n * 31) % 10, format!("{n:03}"))).collect();
+            let mut expected = records.clone();
+            expected.sort_by(|left, right| directed(direction, left, right));
+            let (mut seen, mut start) = (vec![], Start::Offset(0));
+            loop {
+                let mut window = Window::new(&request(start, 10), direction).unwrap();
+                records.iter().for_each(|(order, key)| window.add(*order, key.clone()));
+                let (keys, next, total) = window.finish();
+                assert_eq!(total, 97);
+                seen.extend(keys);
+                match next {
+                    Some(next) => start = Start::After(next),
+                    None => break,
+                }
+            }
+            assert_eq!(seen, expected.into_iter().map(|(_, key)| key).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn pages_skip_what_came_before() {
+        let mut window = Window::new(&request(Start::Offset(4), 3), Direction::Ascending).unwrap();
+        (0..9).for_each(|n| window.add(n, n.to_string()));
+        let (keys, next, total) = window.finish();
+        assert_eq!((keys, next.is_some(), total), (vec!["4".to_owned(), "5".into(), "6".into()], true, 9));
+    }
+}

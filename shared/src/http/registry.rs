@@ -1,0 +1,72 @@
+//! Where routes are declared. A function's `routes` names each once; a `Registry` is whatever wants to know: the router that serves
+//! them, or the catalogue that tests and the API reference read. Function binaries hold only the first.
+
+use axum::Router;
+use axum::extract::{RawPathParams, Request};
+use axum::routing::{MethodFilter, on};
+use http::Method;
+
+use crate::error::Error;
+use crate::http::endpoint::Handler;
+use crate::runtime::App;
+use crate::runtime::edge;
+
+/// Takes declarations of routes: `routes.get("/api/v1/projects", "List projects", project::list)`.
+pub trait Registry: Sized {
+    fn route<T, H: Handler<T>>(&mut self, method: Method, path: &'static str, summary: &'static str, handler: H);
+
+    fn get<T, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
+        self.route(Method::GET, path, summary, handler);
+    }
+
+    fn post<T, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
+        self.route(Method::POST, path, summary, handler);
+    }
+
+    fn put<T, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
+        self.route(Method::PUT, path, summary, handler);
+    }
+
+    fn patch<T, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
+        self.route(Method::PATCH, path, summary, handler);
+    }
+
+    fn delete<T, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
+        self.route(Method::DELETE, path, summary, handler);
+    }
+}
+
+/// The routes of one function: `fn routes(routes: &mut impl Registry)`, as a value.
+pub trait Routes {
+    fn declare(routes: &mut impl Registry);
+}
+
+/// The axum router that serves `R`.
+pub fn router<R: Routes>(app: App) -> Router {
+    let mut serving = Serving { app: app.clone(), router: Router::new() };
+    R::declare(&mut serving);
+    let missing = move |request: Request| edge::refuse(app.clone(), request, Error::NotFound);
+    let wrong_method = {
+        let app = serving.app.clone();
+        move |request: Request| edge::refuse(app.clone(), request, Error::MethodNotAllowed)
+    };
+    serving.router.fallback(missing).method_not_allowed_fallback(wrong_method)
+}
+
+struct Serving {
+    app: App,
+    router: Router,
+}
+
+impl Registry for Serving {
+    fn route<T, H: Handler<T>>(&mut self, method: Method, path: &'static str, _summary: &'static str, handler: H) {
+        let filter = MethodFilter::try_from(method).expect("routes are declared with known methods");
+        let app = self.app.clone();
+        let serve = move |values: RawPathParams, request: Request| {
+            let (app, handler) = (app.clone(), handler.clone());
+            let values = values.iter().map(|(_, value)| value.to_owned()).collect();
+            async move { edge::serve(app, path, values, request, handler).await }
+        };
+        self.router = std::mem::take(&mut self.router).route(path, on(filter, serve));
+    }
+}

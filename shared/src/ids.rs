@@ -1,0 +1,155 @@
+//! Typed identifiers. Each is a UUID in its canonical 36-character form, so none can hold a key delimiter, and one kind is never
+//! taken for another. Time and randomness come from the caller. `TenantId` lives in `tenancy`, where its rules are.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+
+use crate::crypto::Random;
+
+/// Reads the canonical form only (36 characters, hyphens): no braces, no `urn:`, no bare hex. Either letter case; stored in lower case.
+pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
+    (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
+}
+
+/// A time-ordered UUID (v7, RFC 9562): 48 bits of milliseconds, then randomness.
+fn time_ordered(now: Timestamp, random: &Random) -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(millis(now), &random.bytes()).into_uuid()
+}
+
+fn millis(now: Timestamp) -> u64 {
+    u64::try_from(now.as_millisecond()).unwrap_or(0)
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            pub fn parse(text: &str) -> Option<Self> {
+                parse_uuid(text).map($name)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.as_hyphenated().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                $name::parse(&text).ok_or_else(|| de::Error::custom(concat!("not a ", stringify!($name))))
+            }
+        }
+    };
+}
+
+id!(/// A person, across all tenants.
+    UserId);
+id!(/// One login of one user.
+    SessionId);
+id!(ProjectId);
+id!(TaskId);
+id!(InvitationId);
+id!(/// A mail of the platform to a person.
+    MailId);
+id!(/// The record behind a link in a mail (verify, reset, accept).
+    LinkId);
+
+macro_rules! time_ordered_ids {
+    ($($name:ident),*) => { $(impl $name {
+        pub fn new(now: Timestamp, random: &Random) -> Self {
+            $name(time_ordered(now, random))
+        }
+    })* };
+}
+
+time_ordered_ids!(UserId, ProjectId, InvitationId, MailId);
+
+macro_rules! random_ids {
+    ($($name:ident),*) => { $(impl $name {
+        /// v4: 122 random bits, nothing to guess from.
+        pub fn new(random: &Random) -> Self {
+            $name(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
+        }
+    })* };
+}
+
+random_ids!(SessionId, LinkId);
+
+/// 48 bits of a project's id, carried in the ids of its tasks: a task is found by its id alone, without an index or a pointer item.
+/// Two projects may share a tag (odds of one in 2^48 a pair); lists therefore also compare the project.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProjectTag(u64);
+
+const TAG_BITS: u128 = (1 << 48) - 1;
+
+impl ProjectId {
+    pub fn tag(&self) -> ProjectTag {
+        ProjectTag((self.0.as_u128() & TAG_BITS) as u64)
+    }
+}
+
+impl TaskId {
+    /// A v7 UUID whose last 48 bits are the project's tag; 26 random bits keep tasks of one millisecond apart.
+    pub fn new(project: ProjectId, now: Timestamp, random: &Random) -> Self {
+        let ordered = time_ordered(now, random).as_u128();
+        TaskId(Uuid::from_u128((ordered & !TAG_BITS) | u128::from(project.tag().0)))
+    }
+
+    pub fn project_tag(&self) -> ProjectTag {
+        ProjectTag((self.0.as_u128() & TAG_BITS) as u64)
+    }
+}
+
+impl fmt::Display for ProjectTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_canonical_form_is_an_id() {
+        assert!(ProjectId::parse("550e8400-e29b-41d4-a716-446655440000").is_some());
+        assert_eq!(
+            ProjectId::parse("550E8400-E29B-41D4-A716-446655440000"),
+            ProjectId::parse("550e8400-e29b-41d4-a716-446655440000")
+        );
+        for wrong in ["", "1", "550e8400e29b41d4a716446655440000", "{550e8400-e29b-41d4-a716-446655440000}", "550e8400-e29b-41d4-a716-44665544000#"] {
+            assert!(ProjectId::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_task_id_names_its_project() {
+        let random = Random::seeded(1);
+        let now = Timestamp::UNIX_EPOCH;
+        let project = ProjectId::new(now, &random);
+        let task = TaskId::new(project, now, &random);
+        assert_eq!(task.project_tag(), project.tag());
+        assert_eq!(TaskId::parse(&task.to_string()), Some(task));
+        assert_ne!(TaskId::new(project, now, &random), task);
+    }
+}

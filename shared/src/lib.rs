@@ -1,0 +1,16 @@
+//! What every Tenantry function shares. `tenancy` decides who may touch what, `store` speaks DynamoDB, `model` holds the records and
+//! their pure rules, `http` turns requests into typed calls, `runtime` starts a function. The rest are small tools.
+
+pub mod clock;
+pub mod config;
+pub mod crypto;
+pub mod error;
+pub mod http;
+pub mod ids;
+pub mod model;
+pub mod runtime;
+pub mod store;
+pub mod tenancy;
+
+pub use clock::Clock;
+pub use error::{Error, Result};

@@ -1,0 +1,66 @@
+//! The stored answer of a request with an `Idempotency-Key`, written in the transaction of its effect and kept for 24 hours.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::store::entity::{Collection, Entity, Hashed, InDirectory, InTenant, Key};
+
+/// `answers` / `<hash of principal, route and key>`: one read before, one write with the effect.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Answered {
+    pub id: String,
+    /// Of the request's body: the same key with another body is refused.
+    pub body_hash: String,
+    /// Status, headers and body, sealed: an answer may hold a secret that is shown once.
+    pub sealed: String,
+    pub expires_at: Timestamp,
+}
+
+/// The same for requests without a tenant: `answers#<hash>` / `answer`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OpenAnswered(pub Answered);
+
+impl Answered {
+    pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+    pub(crate) fn key_of(id: &Hashed) -> Key<Self> {
+        Key::new(&Answered::collection(), id.to_string())
+    }
+
+    pub(crate) fn collection() -> Collection {
+        Collection::named("answers")
+    }
+}
+
+impl Entity for Answered {
+    type Scope = InTenant;
+    const TYPE: &'static str = "answer";
+
+    fn key(&self) -> Key<Self> {
+        Answered::key_of(&Hashed(self.id.clone()))
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.expires_at)
+    }
+}
+
+impl OpenAnswered {
+    pub(crate) fn key_of(id: &Hashed) -> Key<Self> {
+        Key::new(&Collection::of("answers", id.clone()), "answer".into())
+    }
+}
+
+impl Entity for OpenAnswered {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "open_answer";
+
+    fn key(&self) -> Key<Self> {
+        OpenAnswered::key_of(&Hashed(self.0.id.clone()))
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.0.expires_at)
+    }
+}

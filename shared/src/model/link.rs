@@ -1,0 +1,60 @@
+//! A link in a mail: single use, short-lived. Its token is `<id>.<signature>`, signed with a key derived from the root secret, so the
+//! table holds nothing that opens an account, and the courier can write the link without storing it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::SigningKey;
+use crate::ids::{InvitationId, LinkId, UserId};
+use crate::store::entity::{Collection, Entity, InDirectory, Key};
+use crate::tenancy::{TenantId, stored};
+
+/// `link#<id>` / `link`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Link {
+    pub id: LinkId,
+    pub purpose: Purpose,
+    pub expires_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Purpose {
+    VerifyEmail { user: UserId },
+    ResetPassword { user: UserId },
+    AcceptInvitation {
+        #[serde(with = "stored")]
+        tenant: TenantId,
+        invitation: InvitationId,
+    },
+}
+
+impl Link {
+    pub fn key_of(id: LinkId) -> Key<Self> {
+        Key::new(&Collection::of("link", id), "link".into())
+    }
+
+    pub fn token(id: LinkId, key: &SigningKey) -> String {
+        format!("{id}.{}", key.sign(&id.to_string()))
+    }
+
+    /// The id inside a token that we signed; checked before anything is read.
+    pub fn of_token(token: &str, key: &SigningKey) -> Option<LinkId> {
+        let (id, signature) = token.split_once('.')?;
+        let id = LinkId::parse(id)?;
+        key.verifies(&id.to_string(), signature).then_some(id)
+    }
+}
+
+impl Entity for Link {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "link";
+
+    fn key(&self) -> Key<Self> {
+        Link::key_of(self.id)
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.expires_at)
+    }
+}

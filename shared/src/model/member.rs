@@ -1,0 +1,101 @@
+//! A user in a tenant: his role, and his number, by which tasks name him.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::UserId;
+use crate::store::page::List;
+use crate::store::entity::{Collection, Entity, InTenant, Key};
+use crate::tenancy::Role;
+
+/// `members` / `user#<id>`: read by every door, listed in order of joining the deployment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Member {
+    pub user: UserId,
+    /// 1, 2, 3 … within the tenant; never given twice. For display and `assigned_to`; never authority.
+    pub number: u64,
+    pub role: Role,
+    pub name: String,
+    pub email: String,
+    pub joined_at: Timestamp,
+    pub version: u64,
+}
+
+impl Member {
+    pub const PREFIX: &'static str = "user#";
+
+    pub fn key_of(user: UserId) -> Key<Self> {
+        Key::new(&Member::collection(), format!("{}{user}", Member::PREFIX))
+    }
+
+    pub fn all() -> List<Self> {
+        List::new(Member::collection(), Member::PREFIX)
+    }
+
+    pub(crate) fn collection() -> Collection {
+        Collection::named("members")
+    }
+
+    pub fn with_role(&self, role: Role) -> Self {
+        Member { role, version: self.version + 1, ..self.clone() }
+    }
+
+    pub fn numbered(&self) -> MemberNumber {
+        MemberNumber { number: self.number, user: self.user, name: self.name.clone(), email: self.email.clone() }
+    }
+
+    /// As tasks show a person.
+    pub fn person(&self) -> Person {
+        Person { id: self.number, name: self.name.clone(), email: self.email.clone() }
+    }
+}
+
+impl Entity for Member {
+    type Scope = InTenant;
+    const TYPE: &'static str = "member";
+
+    fn key(&self) -> Key<Self> {
+        Member::key_of(self.user)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+}
+
+/// `members` / `number#<10 digits>`: who has a number; serves `assigned_to` and `/members/{id}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemberNumber {
+    pub number: u64,
+    pub user: UserId,
+    pub name: String,
+    pub email: String,
+}
+
+impl MemberNumber {
+    pub fn key_of(number: u64) -> Key<Self> {
+        Key::new(&Member::collection(), format!("number#{number:010}"))
+    }
+
+    pub fn person(&self) -> Person {
+        Person { id: self.number, name: self.name.clone(), email: self.email.clone() }
+    }
+}
+
+impl Entity for MemberNumber {
+    type Scope = InTenant;
+    const TYPE: &'static str = "member_number";
+
+    fn key(&self) -> Key<Self> {
+        MemberNumber::key_of(self.number)
+    }
+}
+
+/// A member as tasks keep and show him.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Person {
+    /// The member's number.
+    pub id: u64,
+    pub name: String,
+    pub email: String,
+}

@@ -1,0 +1,15 @@
+//! What is stored, one file per record: the struct, its key, its states and its pure rules. No I/O, no clock, no randomness.
+
+pub mod answer;
+pub mod demo;
+pub mod invitation;
+pub mod link;
+pub mod mail;
+pub mod member;
+pub mod plan;
+pub mod project;
+pub mod session;
+pub mod task;
+pub mod tenant;
+pub mod time;
+pub mod user;

@@ -1,0 +1,187 @@
+//! Projects: edits, the shelf they stand on, and the task counts they carry.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::ids::{ProjectId, ProjectTag};
+use crate::store::page::List;
+use crate::store::entity::{Collection, Counter, Entity, InTenant, Key, ListEntry};
+
+/// `projects` / `<shelf>#<id>`: a shelf lists newest first by its own prefix, so archived projects never slow the default list.
+/// Archiving moves the item; a read by id asks both places in one call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Project {
+    pub id: ProjectId,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// `#RRGGBB`.
+    pub color: String,
+    pub shelf: Shelf,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub settings: Map<String, Value>,
+    #[serde(flatten)]
+    pub tasks: TaskCounts,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Counts edits of the project itself; tasks come and go without it.
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shelf {
+    Active,
+    Archived,
+}
+
+/// How many tasks a project has, by what their status means. Moved in the transaction of the task's change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskCounts {
+    #[serde(rename = "open_tasks", default)]
+    pub open: u64,
+    #[serde(rename = "completed_tasks", default)]
+    pub completed: u64,
+    #[serde(rename = "cancelled_tasks", default)]
+    pub cancelled: u64,
+}
+
+impl TaskCounts {
+    pub fn total(self) -> u64 {
+        self.open + self.completed + self.cancelled
+    }
+}
+
+/// What an edit changes; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct ProjectChanges {
+    pub name: Option<String>,
+    pub description: Option<Option<String>>,
+    pub color: Option<String>,
+    pub settings: Option<Map<String, Value>>,
+}
+
+impl Project {
+    pub const DEFAULT_COLOR: &'static str = "#3B82F6";
+
+    pub fn new(id: ProjectId, name: String, now: Timestamp) -> Self {
+        Project {
+            id,
+            name,
+            description: None,
+            color: Project::DEFAULT_COLOR.into(),
+            shelf: Shelf::Active,
+            settings: Map::new(),
+            tasks: TaskCounts::default(),
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        }
+    }
+
+    pub fn changed(&self, changes: ProjectChanges, now: Timestamp) -> Self {
+        let mut project = self.clone();
+        project.name = changes.name.unwrap_or(project.name);
+        project.description = changes.description.unwrap_or(project.description);
+        project.color = changes.color.unwrap_or(project.color);
+        project.settings = changes.settings.unwrap_or(project.settings);
+        project.touched(now)
+    }
+
+    /// The project on the other shelf, or `None` when it stands there already.
+    pub fn moved_to(&self, shelf: Shelf, now: Timestamp) -> Option<Self> {
+        (self.shelf != shelf).then(|| Project { shelf, ..self.clone() }.touched(now))
+    }
+
+    fn touched(mut self, now: Timestamp) -> Self {
+        self.updated_at = now;
+        self.version += 1;
+        self
+    }
+
+    /// The version, and the counts, which change without it: an entity tag names exactly one representation.
+    pub fn etag(&self) -> String {
+        format!("\"{}.{}.{}\"", self.version, self.tasks.open, self.tasks.completed)
+    }
+
+    pub fn key_of(id: ProjectId, shelf: Shelf) -> Key<Self> {
+        Key::new(&Project::collection(), format!("{}{id}", shelf.prefix()))
+    }
+
+    /// In order of creation.
+    pub fn on_shelf(shelf: Shelf) -> List<Self> {
+        List::new(Project::collection(), shelf.prefix())
+    }
+
+    pub(crate) fn collection() -> Collection {
+        Collection::named("projects")
+    }
+}
+
+impl Shelf {
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Shelf::Active => "active#",
+            Shelf::Archived => "archived#",
+        }
+    }
+
+    pub fn counter(self) -> Counter {
+        match self {
+            Shelf::Active => Counter::Projects,
+            Shelf::Archived => Counter::ArchivedProjects,
+        }
+    }
+}
+
+/// A stored project is written with its counts as plain attributes, so that a transaction can add to them.
+impl Entity for Project {
+    type Scope = InTenant;
+    const TYPE: &'static str = "project";
+
+    fn key(&self) -> Key<Self> {
+        Project::key_of(self.id, self.shelf)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.tasks;
+        vec![
+            ("version", self.version),
+            ("open_tasks", counts.open),
+            ("completed_tasks", counts.completed),
+            ("cancelled_tasks", counts.cancelled),
+        ]
+    }
+
+    fn list_entry(&self) -> Option<ListEntry> {
+        Some(ListEntry { name: self.name.clone(), updated: Some(self.updated_at), ..ListEntry::default() })
+    }
+}
+
+/// `deleted-projects` / `<tag>`: written when a project goes, read with each task, so that its tasks are gone at once while the janitor
+/// still sweeps them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeletedProject {
+    pub id: ProjectId,
+    pub deleted_at: Timestamp,
+}
+
+impl DeletedProject {
+    pub fn key_of(tag: ProjectTag) -> Key<Self> {
+        Key::new(&DeletedProject::collection(), tag.to_string())
+    }
+
+    pub(crate) fn collection() -> Collection {
+        Collection::named("deleted-projects")
+    }
+}
+
+impl Entity for DeletedProject {
+    type Scope = InTenant;
+    const TYPE: &'static str = "deleted_project";
+
+    fn key(&self) -> Key<Self> {
+        DeletedProject::key_of(self.id.tag())
+    }
+}

@@ -1,0 +1,46 @@
+//! One login. The token says which; this record says whether it still holds.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{SessionId, UserId};
+use crate::model::user::User;
+use crate::store::page::List;
+use crate::store::entity::{Entity, InDirectory, Key};
+use crate::tenancy::{TenantId, stored_option};
+
+/// `user#<id>` / `session#<id>`: read by every door; a user's sessions are one query.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Session {
+    pub id: SessionId,
+    pub user: UserId,
+    /// Where it was opened; `None` for a user without a tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "stored_option")]
+    pub tenant: Option<TenantId>,
+    pub device_name: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+impl Session {
+    pub fn of_user(user: UserId) -> List<Self> {
+        List::new(User::collection(user), "session#")
+    }
+
+    pub fn key_of(user: UserId, id: SessionId) -> Key<Self> {
+        Key::new(&User::collection(user), format!("session#{id}"))
+    }
+}
+
+impl Entity for Session {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "session";
+
+    fn key(&self) -> Key<Self> {
+        Session::key_of(self.user, self.id)
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.expires_at)
+    }
+}

@@ -1,0 +1,305 @@
+//! Tasks: their states, what is computed from them, and how a change moves the project's counts.
+
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ProjectId, ProjectTag, TaskId};
+use crate::model::member::Person;
+use crate::model::time::day;
+use crate::store::page::List;
+use crate::store::entity::{Collection, Entity, InTenant, Key, ListEntry};
+
+/// `tasks#<project tag>` / `<id>`: a project's tasks are one partition, newest first; the id alone names it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Task {
+    pub id: TaskId,
+    pub project: ProjectId,
+    pub title: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub status: Status,
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_date: Option<Date>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    pub sort_order: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignee: Option<Person>,
+    pub creator: Person,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub version: u64,
+}
+
+/// In the order in which lists rank them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Todo,
+    InProgress,
+    InReview,
+    Done,
+    Cancelled,
+}
+
+/// In the order in which lists rank them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    Low,
+    Medium,
+    High,
+    Urgent,
+}
+
+/// What an edit changes; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct TaskChanges {
+    pub title: Option<String>,
+    pub description: Option<Option<String>>,
+    pub status: Option<Status>,
+    pub priority: Option<Priority>,
+    pub due_date: Option<Option<Date>>,
+    pub assignee: Option<Option<Person>>,
+    pub sort_order: Option<i64>,
+}
+
+impl Status {
+    pub const ALL: [Status; 5] = [Status::Todo, Status::InProgress, Status::InReview, Status::Done, Status::Cancelled];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Todo => "todo",
+            Status::InProgress => "in_progress",
+            Status::InReview => "in_review",
+            Status::Done => "done",
+            Status::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Status::Todo => "To Do",
+            Status::InProgress => "In Progress",
+            Status::InReview => "In Review",
+            Status::Done => "Done",
+            Status::Cancelled => "Cancelled",
+        }
+    }
+
+    pub fn color(self) -> &'static str {
+        match self {
+            Status::Todo => "gray",
+            Status::InProgress => "blue",
+            Status::InReview => "yellow",
+            Status::Done => "green",
+            Status::Cancelled => "red",
+        }
+    }
+
+    pub fn is_open(self) -> bool {
+        matches!(self, Status::Todo | Status::InProgress | Status::InReview)
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Status::ALL.into_iter().find(|status| status.name() == text)
+    }
+
+    /// The project's count that a task of this status is in.
+    fn counted_as(self) -> &'static str {
+        match self {
+            Status::Todo | Status::InProgress | Status::InReview => "open_tasks",
+            Status::Done => "completed_tasks",
+            Status::Cancelled => "cancelled_tasks",
+        }
+    }
+}
+
+impl Priority {
+    pub const ALL: [Priority; 4] = [Priority::Low, Priority::Medium, Priority::High, Priority::Urgent];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Priority::Low => "low",
+            Priority::Medium => "medium",
+            Priority::High => "high",
+            Priority::Urgent => "urgent",
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Priority::Low => "Low",
+            Priority::Medium => "Medium",
+            Priority::High => "High",
+            Priority::Urgent => "Urgent",
+        }
+    }
+
+    pub fn color(self) -> &'static str {
+        match self {
+            Priority::Low => "gray",
+            Priority::Medium => "blue",
+            Priority::High => "orange",
+            Priority::Urgent => "red",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Priority::ALL.into_iter().find(|priority| priority.name() == text)
+    }
+}
+
+impl Task {
+    /// A task due within this many days from today, today included, is due soon.
+    const SOON_DAYS: i32 = 3;
+
+    pub fn is_overdue(&self, today: Date) -> bool {
+        overdue(self.status, self.due_date, today)
+    }
+
+    pub fn is_due_soon(&self, today: Date) -> bool {
+        self.status.is_open()
+            && self.due_date.is_some_and(|due| due >= today && due <= today.saturating_add(Task::SOON_DAYS.days()))
+    }
+
+    pub fn changed(&self, changes: TaskChanges, now: Timestamp) -> Self {
+        let mut task = self.clone();
+        task.title = changes.title.unwrap_or(task.title);
+        task.description = changes.description.unwrap_or(task.description);
+        task.priority = changes.priority.unwrap_or(task.priority);
+        task.due_date = changes.due_date.unwrap_or(task.due_date);
+        task.assignee = changes.assignee.unwrap_or(task.assignee);
+        task.sort_order = changes.sort_order.unwrap_or(task.sort_order);
+        task.with_status(changes.status.unwrap_or(self.status), now)
+    }
+
+    /// Entering `done` stamps the completion, leaving it clears the stamp; being done already keeps it.
+    pub fn with_status(mut self, status: Status, now: Timestamp) -> Self {
+        self.completed_at = (status == Status::Done).then(|| self.completed_at.unwrap_or(now));
+        self.status = status;
+        self.updated_at = now;
+        self.version += 1;
+        self
+    }
+
+    /// A due date may lie in the past only if it stood there before.
+    pub fn due_date_allowed(due: Date, before: Option<Date>, now: Timestamp) -> bool {
+        Some(due) == before || due >= day(now)
+    }
+
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", self.version)
+    }
+
+    pub fn key_of(id: TaskId) -> Key<Self> {
+        Key::new(&Task::collection(id.project_tag()), id.to_string())
+    }
+
+    /// The tasks of a project in order of creation. Another project may share the tag: compare `project` too.
+    pub fn of_project(project: ProjectId) -> List<Self> {
+        List::new(Task::collection(project.tag()), "")
+    }
+
+    pub(crate) fn collection(tag: ProjectTag) -> Collection {
+        Collection::of("tasks", tag)
+    }
+}
+
+pub fn overdue(status: Status, due: Option<Date>, today: Date) -> bool {
+    status.is_open() && due.is_some_and(|due| due < today)
+}
+
+/// How the project's counts move when a task goes from one status to another; `None` is "not there".
+pub fn count_changes(from: Option<Status>, to: Option<Status>) -> Vec<(&'static str, i64)> {
+    let (from, to) = (from.map(Status::counted_as), to.map(Status::counted_as));
+    if from == to {
+        return vec![];
+    }
+    from.map(|name| (name, -1)).into_iter().chain(to.map(|name| (name, 1))).collect()
+}
+
+impl Entity for Task {
+    type Scope = InTenant;
+    const TYPE: &'static str = "task";
+
+    fn key(&self) -> Key<Self> {
+        Task::key_of(self.id)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+
+    fn list_entry(&self) -> Option<ListEntry> {
+        Some(ListEntry {
+            name: self.title.clone(),
+            status: Some(self.status.name().into()),
+            priority: Some(self.priority.name().into()),
+            due: self.due_date.map(|due| due.to_string()),
+            order: Some(self.sort_order),
+            assignee: self.assignee.as_ref().map(|person| person.id),
+            updated: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::crypto::Random;
+
+    fn task(status: Status, due: Option<Date>) -> Task {
+        let random = Random::seeded(7);
+        let now = Timestamp::UNIX_EPOCH;
+        let project = ProjectId::new(now, &random);
+        Task {
+            id: TaskId::new(project, now, &random),
+            project,
+            title: "Design".into(),
+            description: None,
+            status,
+            priority: Priority::Medium,
+            due_date: due,
+            completed_at: None,
+            sort_order: 0,
+            assignee: None,
+            creator: Person { id: 1, name: "A".into(), email: "a@example.com".into() },
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn overdue_and_due_soon_count_open_tasks_only() {
+        let today = date(2024, 2, 15);
+        assert!(task(Status::Todo, Some(date(2024, 2, 14))).is_overdue(today));
+        assert!(!task(Status::Done, Some(date(2024, 2, 14))).is_overdue(today));
+        assert!(!task(Status::Todo, Some(today)).is_overdue(today));
+        for (due, soon) in [(date(2024, 2, 14), false), (today, true), (date(2024, 2, 18), true), (date(2024, 2, 19), false)] {
+            assert_eq!(task(Status::InProgress, Some(due)).is_due_soon(today), soon, "{due}");
+        }
+    }
+
+    #[test]
+    fn completion_is_stamped_on_entering_done_and_cleared_on_leaving() {
+        let (first, later) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(1));
+        let done = task(Status::Todo, None).with_status(Status::Done, first);
+        assert_eq!(done.completed_at, Some(first));
+        assert_eq!(done.clone().with_status(Status::Done, later).completed_at, Some(first));
+        assert_eq!(done.with_status(Status::Todo, later).completed_at, None);
+    }
+
+    #[test]
+    fn counts_move_only_between_kinds_of_status() {
+        assert_eq!(count_changes(Some(Status::Todo), Some(Status::InReview)), vec![]);
+        assert_eq!(count_changes(Some(Status::Todo), Some(Status::Done)), vec![("open_tasks", -1), ("completed_tasks", 1)]);
+        assert_eq!(count_changes(None, Some(Status::Cancelled)), vec![("cancelled_tasks", 1)]);
+        assert_eq!(count_changes(Some(Status::Done), None), vec![("completed_tasks", -1)]);
+    }
+}

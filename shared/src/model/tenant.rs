@@ -1,0 +1,203 @@
+//! The tenant record: one under all families. Its limits come from its plan.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
+use crate::tenancy::{TenantId, stored};
+
+/// `tenant` / `profile`: read by every door.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tenant {
+    #[serde(with = "stored")]
+    pub id: TenantId,
+    /// For display (F2's integer `tenant_id`); never authority.
+    pub account: u64,
+    pub slug: Slug,
+    pub name: String,
+    pub status: Status,
+    pub plan: String,
+    pub kind: Kind,
+    /// Demos end here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Trial,
+    Active,
+    Suspended,
+    Deleting,
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Standard,
+    Demo,
+    Subaccount,
+}
+
+/// Why a tenant lets nobody in right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shut {
+    Suspended,
+    Expired,
+    /// Deleting or closed: to everyone it is not there.
+    Gone,
+}
+
+impl Tenant {
+    /// What stands against acting in this tenant at `now`.
+    pub fn shut(&self, now: Timestamp) -> Option<Shut> {
+        match self.status {
+            Status::Deleting | Status::Closed => Some(Shut::Gone),
+            Status::Suspended => Some(Shut::Suspended),
+            Status::Trial | Status::Active => self.ends_at.filter(|ends_at| *ends_at <= now).map(|_| Shut::Expired),
+        }
+    }
+
+    pub fn key_of() -> Key<Self> {
+        Key::new(&Collection::named("tenant"), "profile".into())
+    }
+
+    /// The changes an operator makes; each writes a new version.
+    pub fn with_status(&self, status: Status, now: Timestamp) -> Self {
+        Tenant { status, updated_at: now, version: self.version + 1, ..self.clone() }
+    }
+
+    /// A demo becomes a lasting tenant on a plan.
+    pub fn converted(&self, plan: &str, now: Timestamp) -> Result<Self, Error> {
+        if self.kind != Kind::Demo {
+            return Err(Error::Conflict("Only a demo can be converted.".into()));
+        }
+        Ok(Tenant { kind: Kind::Standard, plan: plan.to_owned(), ends_at: None, updated_at: now, version: self.version + 1, ..self.clone() })
+    }
+}
+
+impl Shut {
+    /// What a member is told.
+    pub fn error(self) -> Error {
+        match self {
+            Shut::Suspended => Error::Forbidden("This tenant is suspended.".into()),
+            Shut::Expired => Error::Forbidden("This demo has expired.".into()),
+            Shut::Gone => Error::NotFound,
+        }
+    }
+}
+
+impl Entity for Tenant {
+    type Scope = InTenant;
+    const TYPE: &'static str = "tenant";
+
+    fn key(&self) -> Key<Self> {
+        Tenant::key_of()
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+}
+
+/// `slug#<slug>` / `owner`: whose slug it is. Exists from the tenant's creation on; the claim is the uniqueness.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SlugClaim {
+    pub slug: Slug,
+    #[serde(with = "stored")]
+    pub tenant: TenantId,
+    pub account: u64,
+}
+
+impl SlugClaim {
+    pub fn key_of(slug: &Slug) -> Key<Self> {
+        Key::new(&Collection::of("slug", slug.clone()), "owner".into())
+    }
+}
+
+impl Entity for SlugClaim {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "slug";
+
+    fn key(&self) -> Key<Self> {
+        SlugClaim::key_of(&self.slug)
+    }
+}
+
+/// 3–40 of `a-z 0-9 -`, not beginning or ending with a hyphen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Slug(String);
+
+impl Slug {
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (3..=40).contains(&text.len());
+        let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        (fits && plain && !text.starts_with('-') && !text.ends_with('-')).then(|| Slug(text.to_owned()))
+    }
+
+    /// A slug made of a name: what is not a letter or digit becomes a hyphen; `suffix` keeps it apart from others.
+    pub fn from_name(name: &str, suffix: &str) -> Self {
+        let mut slug = String::new();
+        for character in name.chars().flat_map(char::to_lowercase) {
+            if character.is_ascii_alphanumeric() {
+                slug.push(character);
+            } else if !slug.ends_with('-') && !slug.is_empty() {
+                slug.push('-');
+            }
+            if slug.len() == 28 {
+                break;
+            }
+        }
+        let stem = slug.trim_matches('-');
+        let stem = if stem.is_empty() { "tenant" } else { stem };
+        Slug(format!("{stem}-{suffix}"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Slug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl crate::store::entity::Segment for Slug {}
+
+impl TryFrom<String> for Slug {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        Slug::parse(&text).ok_or_else(|| format!("{text:?} is not a slug"))
+    }
+}
+
+impl From<Slug> for String {
+    fn from(slug: Slug) -> String {
+        slug.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs_hold_no_delimiter() {
+        assert!(Slug::parse("demo-abc123").is_some());
+        for wrong in ["", "ab", "-abc", "abc-", "a#b", "ABC", "ünï", &"a".repeat(41)] {
+            assert!(Slug::parse(wrong).is_none(), "{wrong}");
+        }
+        for name in ["Acme & Sons, Ltd.", "日本", "", "---", &"x".repeat(300)] {
+            assert!(Slug::parse(Slug::from_name(name, "abc123").as_str()).is_some(), "{name}");
+        }
+    }
+}

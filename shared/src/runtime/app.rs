@@ -1,0 +1,111 @@
+//! What a function holds between requests: configuration, clock, randomness, the table, keys, limits. Cheap to clone.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::crypto::Random;
+use crate::error::Result;
+use crate::model::plan::Plans;
+use crate::runtime::secrets::{Jwks, Keys, Secrets, SessionSigner};
+use crate::store::Table;
+use crate::tenancy::Limiter;
+use crate::tenancy::credential::Issuers;
+
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    plans: Plans,
+    clock: Arc<dyn Clock>,
+    random: Arc<Random>,
+    table: Table,
+    secrets: Secrets,
+    limiter: Limiter,
+    issuers: Issuers,
+}
+
+impl App {
+    /// `dynamodb` and `secrets` are clients for wherever the table and the secrets are.
+    pub fn new(
+        config: Config,
+        plans: Plans,
+        clock: Arc<dyn Clock>,
+        random: Random,
+        dynamodb: aws_sdk_dynamodb::Client,
+        secrets: aws_sdk_secretsmanager::Client,
+    ) -> Self {
+        let table = Table::new(dynamodb, &config.table);
+        let limiter = Limiter::new(config.limits.clone());
+        let secrets = Secrets::new(secrets, &config);
+        let issuers = Issuers::new(config.issuers.clone());
+        App(Arc::new(Inner { config, plans, clock, random: Arc::new(random), table, secrets, limiter, issuers }))
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub fn plans(&self) -> &Plans {
+        &self.0.plans
+    }
+
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.0.clock
+    }
+
+    pub fn random(&self) -> &Random {
+        &self.0.random
+    }
+
+    pub(crate) fn shared_random(&self) -> Arc<Random> {
+        self.0.random.clone()
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.0.table
+    }
+
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.0.limiter
+    }
+
+    pub(crate) fn issuers(&self) -> &Issuers {
+        &self.0.issuers
+    }
+
+    pub fn secrets(&self) -> &Secrets {
+        &self.0.secrets
+    }
+
+    /// The keys derived from the root secret.
+    pub fn keys(&self) -> Result<&Keys> {
+        self.0.secrets.keys()
+    }
+
+    /// The public keys of sessions, read again when they are old.
+    pub async fn jwks(&self) -> Result<Arc<Jwks>> {
+        self.0.secrets.jwks(self.0.clock.now(), false).await
+    }
+
+    /// The private key of sessions; the `auth` function alone may read it.
+    pub async fn signer(&self) -> Result<Arc<SessionSigner>> {
+        self.0.secrets.signer(self.0.clock.now()).await
+    }
+
+    /// Opens connections and fetches keys while the start is not yet billed at the function's own CPU share.
+    pub async fn warm_up(&self) -> Result<()> {
+        let key = crate::store::table::FullKey { pk: "G#warm-up".into(), sk: "warm-up".into() };
+        let table = async {
+            // Whether the table answers is the first request's business; here it is only about the connection.
+            let warmed = tokio::time::timeout(std::time::Duration::from_secs(1), self.0.table.metered().get(key, false)).await;
+            if let Ok(Err(error)) = warmed {
+                tracing::warn!(%error, "warming up the table's connection failed");
+            }
+            Ok(())
+        };
+        let (_, secrets): (Result<()>, _) = tokio::join!(table, self.0.secrets.fetch(self.0.clock.now()));
+        secrets
+    }
+}

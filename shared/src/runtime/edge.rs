@@ -1,0 +1,171 @@
+//! The edge of a request: the one place where an error becomes an answer and is logged, a panic becomes a 500, and headers are added.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::response::Response as AxumResponse;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{CACHE_CONTROL, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use lambda_http::request::RequestContext;
+
+use crate::error::{Error, Result};
+use crate::http::answer::{Body, error_response};
+use crate::http::arguments::not_modified;
+use crate::http::endpoint::Handler;
+use crate::http::family::Family;
+use crate::http::request::{Incoming, LimitReport, MAX_BODY};
+use crate::runtime::App;
+use crate::runtime::log::{self, RequestLine};
+use crate::store::Metered;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+pub(crate) async fn serve<T, H: Handler<T>>(app: App, route: &'static str, path_values: Vec<String>, request: Request, handler: H) -> AxumResponse {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let (request_id, ip) = context_of(&app, &parts);
+    let family = Family::of(route);
+    let body = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        // Kept as one byte too many: the door comes before the complaint about the body.
+        Err(error) if error.is::<LengthLimitError>() => Bytes::from(vec![b' '; MAX_BODY + 1]),
+        Err(_) => Bytes::new(),
+    };
+    let method = parts.method.as_str().to_owned();
+    let problem = wants_problem(&parts.headers);
+    let incoming = match Incoming::new(app, route, path_values, &parts, body, ip, request_id.clone()) {
+        Ok(incoming) => incoming,
+        Err(error) => return axum_response(finish(Err(error), family, &request_id, problem, &[])),
+    };
+    let result = AssertUnwindSafe(handler.call(&incoming)).catch_unwind().await.unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Error::internal("handling a request", what.unwrap_or_else(|| "a panic".into())))
+    });
+    let result = result.map(|response| unless_unchanged(&incoming, response));
+    let learned = incoming.learned().clone();
+    let response = finish(result, family, &request_id, problem, &learned.limits);
+    log::request(&RequestLine {
+        request_id: &request_id,
+        method: &method,
+        route,
+        status: response.status().as_u16(),
+        milliseconds: started.elapsed().as_secs_f64() * 1000.0,
+        tenant: learned.tenant.as_deref(),
+        principal: learned.principal.as_deref(),
+        metered: incoming.table.meter().read(),
+    });
+    axum_response(response)
+}
+
+/// The answer to a path or method that no route has.
+pub(crate) async fn refuse(app: App, request: Request, error: Error) -> AxumResponse {
+    let (parts, _) = request.into_parts();
+    let (request_id, _) = context_of(&app, &parts);
+    let family = Family::of(parts.uri.path());
+    let response = finish(Err(error), family, &request_id, wants_problem(&parts.headers), &[]);
+    log::request(&RequestLine {
+        request_id: &request_id,
+        method: parts.method.as_str(),
+        // The path itself is the caller's text and may hold anything.
+        route: "none",
+        status: response.status().as_u16(),
+        milliseconds: 0.0,
+        tenant: None,
+        principal: None,
+        metered: Metered { calls: 0, round_trips: 0, read_units: 0.0, write_units: 0.0 },
+    });
+    axum_response(response)
+}
+
+fn finish(result: Result<Response<Body>>, family: Family, request_id: &str, problem: bool, limits: &[LimitReport]) -> Response<Body> {
+    let mut response = result.unwrap_or_else(|error| {
+        if let Error::Internal { .. } | Error::Unavailable { .. } = &error {
+            tracing::error!(request_id, error = %Chain(&error), "request failed");
+        }
+        error_response(&error, family, request_id, problem)
+    });
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    limit_headers(headers, limits);
+    response
+}
+
+/// `X-RateLimit-*` name the per-minute limit; the two structured fields (draft-ietf-httpapi-ratelimit-headers-10) name all.
+fn limit_headers(headers: &mut HeaderMap, limits: &[LimitReport]) {
+    let Some(first) = limits.first() else { return };
+    headers.insert(HeaderName::from_static("x-ratelimit-limit"), HeaderValue::from(first.limit));
+    headers.insert(HeaderName::from_static("x-ratelimit-remaining"), HeaderValue::from(first.remaining));
+    headers.insert(HeaderName::from_static("x-ratelimit-reset"), HeaderValue::from(first.resets_at));
+    let policy: Vec<String> = limits.iter().map(|report| format!("\"{}\";q={};w={}", report.name, report.limit, report.window)).collect();
+    let state: Vec<String> =
+        limits.iter().map(|report| format!("\"{}\";r={};t={}", report.name, report.remaining, report.seconds_left)).collect();
+    for (name, value) in [("ratelimit-policy", policy.join(", ")), ("ratelimit", state.join(", "))] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// 304 where the caller already has what would be sent.
+fn unless_unchanged(incoming: &Incoming, response: Response<Body>) -> Response<Body> {
+    let unchanged = incoming.is_read()
+        && response.status() == StatusCode::OK
+        && match (incoming.header(&IF_NONE_MATCH), response.headers().get(ETAG).and_then(|etag| etag.to_str().ok())) {
+            (Ok(Some(expected)), Some(etag)) => not_modified(expected, etag),
+            _ => false,
+        };
+    if !unchanged {
+        return response;
+    }
+    let (parts, _) = response.into_parts();
+    let mut unchanged = Response::new(Body::default());
+    *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
+    if let Some(etag) = parts.headers.get(ETAG) {
+        unchanged.headers_mut().insert(ETAG, etag.clone());
+    }
+    unchanged
+}
+
+/// The gateway's request id and the caller's address as the gateway saw it.
+fn context_of(app: &App, parts: &Parts) -> (String, String) {
+    let context = match parts.extensions.get::<RequestContext>() {
+        Some(RequestContext::ApiGatewayV2(context)) => Some(context),
+        _ => None,
+    };
+    let request_id = context.and_then(|context| context.request_id.clone()).filter(|id| !id.is_empty() && id.len() <= 128);
+    let request_id = request_id.unwrap_or_else(|| crate::ids::LinkId::new(app.random()).to_string());
+    let ip = context.and_then(|context| context.http.source_ip.clone()).unwrap_or_default();
+    (request_id, ip)
+}
+
+fn wants_problem(headers: &HeaderMap) -> bool {
+    headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("application/problem+json"))
+}
+
+fn axum_response(response: Response<Body>) -> AxumResponse {
+    response.map(axum::body::Body::new)
+}
+
+/// An error with its causes, on one line.
+pub(crate) struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! The start of an HTTP function. Its `main` is `shared::runtime::serve::<Projects>()`.
+
+use std::sync::Arc;
+
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigError, Variables};
+use crate::crypto::Random;
+use crate::http::registry::{Routes, router};
+use crate::model::plan::Plans;
+use crate::runtime::aws::Aws;
+use crate::runtime::{App, StartError, log};
+
+/// Serves the routes of `R` until Lambda ends the process. Current-thread: one request at a time is Lambda's model, and a second
+/// thread costs 60 % more CPU on every request.
+pub fn serve<R: Routes>() -> Result<(), StartError> {
+    block_on(async {
+        let app = start().await?;
+        lambda_http::run(router::<R>(app)).await
+    })
+}
+
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+/// Reads the environment, builds the clients, and warms up.
+pub(crate) async fn start() -> Result<App, StartError> {
+    log::start(&Variables::from_env());
+    let config = Config::from_env()?;
+    let plans = match Variables::from_env().optional("PLANS") {
+        None => Plans::seeded(),
+        Some(json) => Plans::read(&json).map_err(|error| ConfigError(format!("PLANS cannot be read: {error}")))?,
+    };
+    let aws = Aws::from_env()?;
+    let app = App::new(config, plans, Arc::new(SystemClock), Random::system(), aws.dynamodb(), aws.secrets_manager());
+    app.warm_up().await?;
+    Ok(app)
+}

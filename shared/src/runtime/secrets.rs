@@ -1,0 +1,222 @@
+//! Secrets, from Secrets Manager only, fetched at start and kept. Public session keys are read again every five minutes, and at once
+//! (but at most every ten seconds) when a token names a key that is not among them, so rotation needs no restart.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use aws_sdk_secretsmanager::Client;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Stage};
+use crate::crypto::{RootKey, SealingKey, SigningKey};
+use crate::error::{Cause, Error, Result};
+
+const KEEP: SignedDuration = SignedDuration::from_mins(5);
+const RETRY_UNKNOWN_KEY: SignedDuration = SignedDuration::from_secs(10);
+
+pub struct Secrets {
+    client: Client,
+    root_id: Option<String>,
+    signing_id: Option<String>,
+    jwks_id: Option<String>,
+    demo_id: Option<String>,
+    stage: Stage,
+    keys: OnceLock<Keys>,
+    demo: OnceLock<Option<SigningKey>>,
+    jwks: Mutex<Option<(Arc<Jwks>, Timestamp)>>,
+    signer: Mutex<Option<(Arc<SessionSigner>, Timestamp)>>,
+}
+
+/// Keys derived from the root secret, one for each use.
+pub struct Keys {
+    pub cursors: SealingKey,
+    pub answers: SealingKey,
+    pub links: SigningKey,
+    demo_passwords: SigningKey,
+}
+
+/// The public session keys by `kid`.
+pub struct Jwks {
+    /// As published at `/.well-known/jwks.json`.
+    pub document: serde_json::Value,
+    keys: HashMap<String, DecodingKey>,
+}
+
+/// The private key that sessions are signed with now.
+pub struct SessionSigner {
+    pub kid: String,
+    pub key: EncodingKey,
+}
+
+/// The signing secret's text.
+#[derive(Serialize, Deserialize)]
+pub struct SigningSecret {
+    pub kid: String,
+    /// Base64 of the PKCS #8 document.
+    pub pkcs8: String,
+}
+
+impl Jwks {
+    pub fn find(&self, kid: &str) -> Option<&DecodingKey> {
+        self.keys.get(kid)
+    }
+
+    pub(crate) fn read(text: &str) -> Result<Self, Cause> {
+        let set: JwkSet = serde_json::from_str(text)?;
+        let mut keys = HashMap::new();
+        for jwk in &set.keys {
+            if let Some(kid) = &jwk.common.key_id {
+                keys.insert(kid.clone(), DecodingKey::from_jwk(jwk)?);
+            }
+        }
+        Ok(Jwks { document: serde_json::to_value(&set)?, keys })
+    }
+}
+
+impl Secrets {
+    pub(crate) fn new(client: Client, config: &Config) -> Self {
+        Secrets {
+            client,
+            root_id: config.root_secret.clone(),
+            signing_id: config.signing_secret.clone(),
+            jwks_id: config.jwks_secret.clone(),
+            demo_id: config.demo.secret.clone(),
+            stage: config.stage,
+            keys: OnceLock::new(),
+            demo: OnceLock::new(),
+            jwks: Mutex::new(None),
+            signer: Mutex::new(None),
+        }
+    }
+
+    /// Fetches what this function is configured with, all at once.
+    pub(crate) async fn fetch(&self, now: Timestamp) -> Result<()> {
+        let root = async {
+            let Some(id) = &self.root_id else { return Ok(()) };
+            let secret = self.text(id, "reading the root secret").await?;
+            if secret.len() < 32 {
+                return Err(Error::internal("reading the root secret", "it has fewer than 32 characters"));
+            }
+            let root = RootKey::new(secret.as_bytes());
+            let _ = self.keys.set(Keys {
+                cursors: root.sealing("cursors"),
+                answers: root.sealing("answers"),
+                links: root.signing("links"),
+                demo_passwords: root.signing("demo passwords"),
+            });
+            Ok(())
+        };
+        let demo = async {
+            let Some(id) = &self.demo_id else { return Ok(()) };
+            let secret = self.text(id, "reading the demo secret").await?;
+            let _ = self.demo.set((!secret.is_empty()).then(|| RootKey::new(secret.as_bytes()).signing("demo passwords")));
+            Ok(())
+        };
+        let jwks = async {
+            match self.jwks_id {
+                // A deployment whose first keys are not made yet starts all the same, and finds them later.
+                Some(_) => self.jwks(now, false).await.map(|_| ()).or_else(|error| {
+                    tracing::warn!(%error, "no session keys yet");
+                    Ok(())
+                }),
+                None => Ok(()),
+            }
+        };
+        let signer = async {
+            if self.signing_id.is_some()
+                && let Err(error) = self.signer(now).await
+            {
+                tracing::warn!(%error, "no signing key yet");
+            }
+            Ok(())
+        };
+        let (root, demo, jwks, signer): (Result<()>, Result<()>, Result<()>, Result<()>) = tokio::join!(root, demo, jwks, signer);
+        root.and(demo).and(jwks).and(signer)
+    }
+
+    pub(crate) fn keys(&self) -> Result<&Keys> {
+        self.keys.get().ok_or_else(|| Error::internal("using a derived key", "this function is not configured with ROOT_SECRET_ID"))
+    }
+
+    /// What demo passwords are derived from. In production only a secret of its own will do.
+    pub fn demo_passwords(&self) -> Result<&SigningKey> {
+        if let Some(Some(key)) = self.demo.get() {
+            return Ok(key);
+        }
+        if self.stage == Stage::Production {
+            return Err(Error::NotConfigured("Demos are not configured: the demo password secret is missing."));
+        }
+        Ok(&self.keys()?.demo_passwords)
+    }
+
+    /// The public keys. `unknown_key`: a token named one that is not among them.
+    pub(crate) async fn jwks(&self, now: Timestamp, unknown_key: bool) -> Result<Arc<Jwks>> {
+        let Some(id) = &self.jwks_id else {
+            return Err(Error::internal("reading the session keys", "this function is not configured with JWKS_SECRET_ID"));
+        };
+        let cached = lock(&self.jwks).clone();
+        if let Some((jwks, read_at)) = &cached {
+            let age = now.duration_since(*read_at);
+            if age < if unknown_key { RETRY_UNKNOWN_KEY } else { KEEP } {
+                return Ok(jwks.clone());
+            }
+        }
+        let read = self.text(id, "reading the session keys").await;
+        let read = read.and_then(|text| Jwks::read(&text).map_err(|cause| Error::internal("reading the session keys", cause)));
+        match (read, cached) {
+            (Ok(jwks), _) => {
+                let jwks = Arc::new(jwks);
+                *lock(&self.jwks) = Some((jwks.clone(), now));
+                Ok(jwks)
+            }
+            // Keys we have go on working while Secrets Manager is out of reach.
+            (Err(error), Some((jwks, _))) => {
+                tracing::warn!(%error, "using the session keys read earlier");
+                *lock(&self.jwks) = Some((jwks.clone(), now));
+                Ok(jwks)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    pub(crate) async fn signer(&self, now: Timestamp) -> Result<Arc<SessionSigner>> {
+        let Some(id) = &self.signing_id else {
+            return Err(Error::internal("reading the signing key", "this function is not configured with SIGNING_SECRET_ID"));
+        };
+        if let Some((signer, read_at)) = &*lock(&self.signer)
+            && now.duration_since(*read_at) < KEEP
+        {
+            return Ok(signer.clone());
+        }
+        let text = self.text(id, "reading the signing key").await?;
+        let signer = read_signer(&text).map_err(|cause| Error::internal("reading the signing key", cause))?;
+        let signer = Arc::new(signer);
+        *lock(&self.signer) = Some((signer.clone(), now));
+        Ok(signer)
+    }
+
+    async fn text(&self, id: &str, doing: &'static str) -> Result<String> {
+        let output = self.client.get_secret_value().secret_id(id).send().await.map_err(|error| Error::Unavailable { doing, cause: error.into() })?;
+        output.secret_string.ok_or_else(|| Error::internal(doing, "the secret has no text"))
+    }
+
+    /// For the janitor, which writes keys it cannot read.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+fn read_signer(text: &str) -> Result<SessionSigner, Cause> {
+    let secret: SigningSecret = serde_json::from_str(text)?;
+    let pkcs8 = STANDARD.decode(secret.pkcs8)?;
+    Ok(SessionSigner { kid: secret.kid, key: EncodingKey::from_ec_der(&pkcs8) })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

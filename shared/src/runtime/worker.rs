@@ -1,0 +1,118 @@
+//! The loops of the workers: stream batches, queue batches with partial failures, direct commands. A worker sees one piece of work at
+//! a time; what fails is reported alone, and the rest of its batch goes on.
+
+use std::future::Future;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::runtime::edge::Chain;
+use crate::runtime::{App, StartError, function};
+use crate::tenancy::jobs::{Change, Queued, Workplace};
+
+/// Something that takes whole invocation events: what `main` runs and what tests call.
+pub trait Worker: Sized + Send + Sync + 'static {
+    const NAME: &'static str;
+
+    /// From the running function's environment.
+    fn start(app: App) -> impl Future<Output = Result<Self, StartError>> + Send;
+
+    /// The answer to one event; an error makes Lambda deliver the event again.
+    fn handle(&self, event: Value, request_id: &str) -> impl Future<Output = Result<Value>> + Send;
+}
+
+/// Runs a worker until Lambda ends the process.
+pub fn work<W: Worker>() -> Result<(), StartError> {
+    function::block_on(async {
+        let worker = &W::start(function::start().await?).await?;
+        lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
+            let request_id = event.context.request_id;
+            worker.handle(event.payload, &request_id).await.map_err(|error| {
+                tracing::error!(request_id, worker = W::NAME, error = %Chain(&error), "work failed");
+                StartError::from(error)
+            })
+        }))
+        .await
+    })
+}
+
+/// Goes through a stream batch in order. The first failure ends it: Lambda comes again from there, so order within a key is kept.
+pub async fn stream<F, Fut>(event: Value, worker: &'static str, each: F) -> Result<Value>
+where
+    F: Fn(Change) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    for record in records(event)? {
+        let position = record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned();
+        let done = match Change::read(record) {
+            Ok(change) => each(change).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            tracing::error!(worker, error = %Chain(&error), position, "a stream record failed");
+            return Ok(failures([position]));
+        }
+    }
+    Ok(failures([]))
+}
+
+/// Goes through a queue batch; each message succeeds or comes again by itself, and in the end lies in the dead-letter queue.
+pub async fn queue<J, F, Fut>(app: &App, event: Value, worker: &'static str, request_id: &str, each: F) -> Result<Value>
+where
+    J: DeserializeOwned,
+    F: Fn(Workplace, J) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    let mut failed = vec![];
+    for record in records(event)? {
+        let message = record["messageId"].as_str().unwrap_or_default().to_owned();
+        let opened = Queued::<J>::read(record["body"].as_str().unwrap_or_default()).and_then(|queued| queued.open(app, worker, request_id));
+        let done = match opened {
+            Ok((place, job)) => each(place, job).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            tracing::error!(worker, error = %Chain(&error), message, "a job failed");
+            failed.push(message);
+        }
+    }
+    Ok(failures(failed))
+}
+
+/// Whether an event is a batch of queue or stream records.
+pub fn is_batch(event: &Value) -> bool {
+    event["Records"].is_array()
+}
+
+/// Reads a direct command or a schedule's input.
+pub fn command<C: DeserializeOwned>(event: Value) -> Result<C> {
+    serde_json::from_value(event).map_err(|error| Error::BadRequest(format!("The command cannot be read: {error}.").into()))
+}
+
+/// The place of scheduled work and commands.
+pub fn workplace(app: &App, worker: &'static str, request_id: &str) -> Workplace {
+    Workplace::scheduled(app, worker, request_id)
+}
+
+/// What a command answers, as JSON.
+pub fn answer(answer: impl Serialize) -> Result<Value> {
+    serde_json::to_value(answer).map_err(|error| Error::internal("answering a command", error))
+}
+
+fn records(event: Value) -> Result<Vec<Value>> {
+    match event {
+        Value::Object(mut event) => match event.remove("Records") {
+            Some(Value::Array(records)) => Ok(records),
+            _ => Err(Error::internal("reading an event", "it has no Records")),
+        },
+        _ => Err(Error::internal("reading an event", "it is not an object")),
+    }
+}
+
+fn failures(ids: impl IntoIterator<Item = String>) -> Value {
+    let failures: Vec<Value> = ids.into_iter().map(|id| json!({"itemIdentifier": id})).collect();
+    json!({"batchItemFailures": failures})
+}

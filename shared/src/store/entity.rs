@@ -1,0 +1,155 @@
+//! What a record must say of itself to be stored: its collection, its sort key, when it expires, how lists may order it.
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::ids::{InvitationId, LinkId, MailId, ProjectId, ProjectTag, SessionId, TaskId, UserId};
+use crate::tenancy::TenantId;
+
+/// A stored record. `Scope` says whose partition it lies in.
+pub trait Entity: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// `InTenant` or `InDirectory`: which of the two stores takes it.
+    type Scope: Scope;
+    /// The `type` attribute, for people who read the table and for the stream.
+    const TYPE: &'static str;
+
+    fn key(&self) -> Key<Self>;
+
+    /// Numbers of the stored record that a `replace` compares: its version, and what others move inside it. Empty for records
+    /// without edits.
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![]
+    }
+
+    /// When the record may vanish. DynamoDB deletes late, so readers compare too.
+    fn expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The record's line in the `lists` index, for lists in another order than the default one.
+    fn list_entry(&self) -> Option<ListEntry> {
+        None
+    }
+}
+
+/// Marks a record as a tenant's own.
+pub struct InTenant;
+/// Marks a record as a cross-tenant fact ("whose is this?").
+pub struct InDirectory;
+
+pub trait Scope {}
+impl Scope for InTenant {}
+impl Scope for InDirectory {}
+
+/// Where a record lies within its scope. Only this crate can make one, from typed segments, so no text of a caller ever becomes a key.
+pub struct Key<E: ?Sized> {
+    pub(crate) collection: String,
+    pub(crate) sort: String,
+    entity: PhantomData<fn() -> Box<E>>,
+}
+
+impl<E: ?Sized> Key<E> {
+    pub(crate) fn new(collection: &Collection, sort: String) -> Self {
+        Key { collection: collection.0.clone(), sort, entity: PhantomData }
+    }
+}
+
+impl<E: ?Sized> Clone for Key<E> {
+    fn clone(&self) -> Self {
+        Key { collection: self.collection.clone(), sort: self.sort.clone(), entity: PhantomData }
+    }
+}
+
+/// A partition within a scope: a name, and for nested collections the parent.
+#[derive(Clone)]
+pub struct Collection(pub(crate) String);
+
+impl Collection {
+    pub(crate) fn named(name: &'static str) -> Self {
+        Collection(name.to_owned())
+    }
+
+    pub(crate) fn of(name: &'static str, parent: impl Segment) -> Self {
+        Collection(format!("{name}#{parent}"))
+    }
+}
+
+/// What may stand in a key: types that cannot hold the delimiter.
+pub(crate) trait Segment: Display {}
+impl Segment for TenantId {}
+impl Segment for UserId {}
+impl Segment for SessionId {}
+impl Segment for ProjectId {}
+impl Segment for ProjectTag {}
+impl Segment for TaskId {}
+impl Segment for InvitationId {}
+impl Segment for LinkId {}
+impl Segment for MailId {}
+
+/// A SHA-256 in base64url, the form in which free text (an e-mail, a key of the caller) enters a key.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Hashed(pub(crate) String);
+
+impl Display for Hashed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Segment for Hashed {}
+
+impl Hashed {
+    pub(crate) fn of(parts: &[&str]) -> Self {
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        Hashed(crate::crypto::hash(&parts))
+    }
+}
+
+/// The attributes the `lists` index projects: what lists sort and filter by, and no more.
+#[derive(Debug, Clone, Default, Serialize, serde::Deserialize)]
+pub struct ListEntry {
+    #[serde(rename = "list_name", skip_serializing_if = "String::is_empty", default)]
+    pub name: String,
+    #[serde(rename = "list_status", skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<String>,
+    #[serde(rename = "list_priority", skip_serializing_if = "Option::is_none", default)]
+    pub priority: Option<String>,
+    #[serde(rename = "list_due", skip_serializing_if = "Option::is_none", default)]
+    pub due: Option<String>,
+    #[serde(rename = "list_order", skip_serializing_if = "Option::is_none", default)]
+    pub order: Option<i64>,
+    #[serde(rename = "list_assignee", skip_serializing_if = "Option::is_none", default)]
+    pub assignee: Option<u64>,
+    #[serde(rename = "list_updated", skip_serializing_if = "Option::is_none", default)]
+    pub updated: Option<Timestamp>,
+}
+
+/// A number that moves in the transaction of the change it counts. One item each, so that busy counters do not collide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// Projects that are not archived.
+    Projects,
+    ArchivedProjects,
+    /// Members of the tenant.
+    Members,
+    Owners,
+    /// Member numbers given out; never goes down.
+    MemberNumbers,
+}
+
+impl Counter {
+    /// The counter's sort key.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Counter::Projects => "projects",
+            Counter::ArchivedProjects => "archived_projects",
+            Counter::Members => "members",
+            Counter::Owners => "owners",
+            Counter::MemberNumbers => "member_numbers",
+        }
+    }
+}

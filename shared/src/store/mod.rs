@@ -1,0 +1,12 @@
+//! How DynamoDB is spoken. One table: `pk` = `T#<tenant>#<collection>` for what a tenant owns, `G#<collection>` for the directory;
+//! `sk` is the entity's own sort key. Nothing here can open a partition by itself: `tenancy` hands out the bound stores.
+
+pub(crate) mod entity;
+pub(crate) mod page;
+pub(crate) mod table;
+pub(crate) mod transaction;
+
+pub use entity::{Counter, Entity, InDirectory, InTenant, Key, ListEntry};
+pub use page::{Direction, List, Page, Position};
+pub use table::{Metered, Table};
+pub use transaction::{Refusal, Transaction, changed, conflict, missing};

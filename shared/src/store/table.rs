@@ -1,0 +1,449 @@
+//! The one table, call by call. Every call asks for its consumed capacity and adds it to the request's meter, and every failure is
+//! sorted into "try again" and "our fault". Keys come in ready-made: whoever calls this has already been let through a door.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem,
+};
+
+use crate::error::{Cause, Error, Result};
+
+pub type Item = HashMap<String, AttributeValue>;
+
+/// A full primary key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FullKey {
+    pub pk: String,
+    pub sk: String,
+}
+
+/// What a request consumed. Shared by all stores of one request.
+#[derive(Debug, Default)]
+pub struct Meter {
+    calls: AtomicU32,
+    in_flight: AtomicU32,
+    round_trips: AtomicU32,
+    /// In thousandths of a unit: capacity comes in halves.
+    read_units: AtomicU64,
+    write_units: AtomicU64,
+}
+
+/// The meter, read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Metered {
+    pub calls: u32,
+    /// Calls that ran at the same time count once.
+    pub round_trips: u32,
+    pub read_units: f64,
+    pub write_units: f64,
+}
+
+/// A handle on the table that reports to one meter.
+#[derive(Clone)]
+pub struct Table {
+    client: Client,
+    name: Arc<str>,
+    meter: Arc<Meter>,
+}
+
+pub(crate) struct Query {
+    pub pk: String,
+    /// Only sort keys that begin so.
+    pub prefix: String,
+    pub index: Option<&'static str>,
+    pub forward: bool,
+    pub consistent: bool,
+    /// Continue after this sort key.
+    pub after: Option<String>,
+    pub limit: Option<i32>,
+}
+
+/// A write's condition failed; the item as it was, if there was one.
+pub struct Refused(pub Option<Item>);
+
+impl Meter {
+    pub fn read(&self) -> Metered {
+        Metered {
+            calls: self.calls.load(Ordering::Relaxed),
+            round_trips: self.round_trips.load(Ordering::Relaxed),
+            read_units: self.read_units.load(Ordering::Relaxed) as f64 / 1000.0,
+            write_units: self.write_units.load(Ordering::Relaxed) as f64 / 1000.0,
+        }
+    }
+
+    fn start(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.round_trips.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn finish(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn reads(&self, capacity: Option<&ConsumedCapacity>) {
+        self.read_units.fetch_add(thousandths(capacity), Ordering::Relaxed);
+    }
+
+    fn writes(&self, capacity: Option<&ConsumedCapacity>) {
+        self.write_units.fetch_add(thousandths(capacity), Ordering::Relaxed);
+    }
+}
+
+fn thousandths(capacity: Option<&ConsumedCapacity>) -> u64 {
+    (capacity.and_then(|capacity| capacity.capacity_units).unwrap_or(0.0) * 1000.0).round() as u64
+}
+
+/// Ends the call in the meter however the call ends, also when its future is dropped.
+struct InFlight<'a>(&'a Meter);
+
+impl<'a> InFlight<'a> {
+    fn new(meter: &'a Meter) -> Self {
+        meter.start();
+        InFlight(meter)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+impl Table {
+    pub(crate) fn new(client: Client, name: &str) -> Self {
+        Table { client, name: name.into(), meter: Arc::default() }
+    }
+
+    /// The same table, reporting to a meter of its own.
+    pub(crate) fn metered(&self) -> Self {
+        Table { client: self.client.clone(), name: self.name.clone(), meter: Arc::default() }
+    }
+
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    pub(crate) async fn get(&self, key: FullKey, consistent: bool) -> Result<Option<Item>> {
+        let _in_flight = InFlight::new(&self.meter);
+        let output = self
+            .client
+            .get_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .consistent_read(consistent)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| failure("reading an item", error))?;
+        self.meter.reads(output.consumed_capacity());
+        Ok(output.item)
+    }
+
+    /// Consistent reads of up to 100 items, in the order asked; missing ones are `None`.
+    pub(crate) async fn get_many(&self, keys: &[FullKey]) -> Result<Vec<Option<Item>>> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut found: HashMap<FullKey, Item> = HashMap::with_capacity(keys.len());
+        let mut distinct: Vec<&FullKey> = Vec::with_capacity(keys.len());
+        for key in keys {
+            if !distinct.contains(&key) {
+                distinct.push(key);
+            }
+        }
+        if let [single] = distinct[..] {
+            let item = self.get(single.clone(), true).await?;
+            return Ok(keys.iter().map(|_| item.clone()).collect());
+        }
+        let wanted = distinct
+            .into_iter()
+            .map(|key| Item::from([("pk".into(), AttributeValue::S(key.pk.clone())), ("sk".into(), AttributeValue::S(key.sk.clone()))]))
+            .collect();
+        let mut wanted = Some(
+            KeysAndAttributes::builder()
+                .set_keys(Some(wanted))
+                .consistent_read(true)
+                .build()
+                .map_err(|error| Error::internal("building a batch read", error))?,
+        );
+        let mut attempts = 0;
+        while let Some(batch) = wanted.take() {
+            let output = self
+                .client
+                .batch_get_item()
+                .request_items(&*self.name, batch)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .await
+                .map_err(|error| failure("reading items", error))?;
+            output.consumed_capacity().iter().for_each(|capacity| self.meter.reads(Some(capacity)));
+            for item in output.responses.unwrap_or_default().remove(&*self.name).unwrap_or_default() {
+                found.insert(FullKey { pk: text(&item, "pk"), sk: text(&item, "sk") }, item);
+            }
+            wanted = output.unprocessed_keys.unwrap_or_default().remove(&*self.name);
+            if wanted.is_some() {
+                attempts += 1;
+                if attempts == 4 {
+                    return Err(unavailable("reading items", "keys stayed unprocessed"));
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20 << attempts)).await;
+            }
+        }
+        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    }
+
+    /// One page of a partition, and the sort key to go on after, if there is more.
+    pub(crate) async fn query(&self, query: Query) -> Result<(Vec<Item>, Option<String>)> {
+        let _in_flight = InFlight::new(&self.meter);
+        let (pk, sk) = if query.index.is_some() { ("lpk", "lsk") } else { ("pk", "sk") };
+        let mut request = self
+            .client
+            .query()
+            .table_name(&*self.name)
+            .set_index_name(query.index.map(Into::into))
+            .expression_attribute_names("#pk", pk)
+            .expression_attribute_values(":pk", AttributeValue::S(query.pk.clone()))
+            .scan_index_forward(query.forward)
+            .consistent_read(query.consistent)
+            .set_limit(query.limit)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        request = if query.prefix.is_empty() {
+            request.key_condition_expression("#pk = :pk")
+        } else {
+            request
+                .key_condition_expression("#pk = :pk AND begins_with(#sk, :prefix)")
+                .expression_attribute_names("#sk", sk)
+                .expression_attribute_values(":prefix", AttributeValue::S(query.prefix.clone()))
+        };
+        if let Some(after) = query.after {
+            // An index entry has the keys of its item, so a sort key alone says where to go on in either.
+            if query.index.is_some() {
+                request = request
+                    .exclusive_start_key("lpk", AttributeValue::S(query.pk.clone()))
+                    .exclusive_start_key("lsk", AttributeValue::S(after.clone()));
+            }
+            request = request.exclusive_start_key("pk", AttributeValue::S(query.pk)).exclusive_start_key("sk", AttributeValue::S(after));
+        }
+        let output = request.send().await.map_err(|error| failure("listing items", error))?;
+        self.meter.reads(output.consumed_capacity());
+        let next = output.last_evaluated_key.as_ref().map(|key| text(key, "sk"));
+        Ok((output.items.unwrap_or_default(), next))
+    }
+
+    /// `condition` over `names` and `values` must hold, or the item as it is comes back.
+    pub(crate) async fn put(&self, item: Item, condition: Option<&Condition>) -> Result<Result<(), Refused>> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut request = self
+            .client
+            .put_item()
+            .table_name(&*self.name)
+            .set_item(Some(item))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        if let Some(condition) = condition {
+            request = request
+                .condition_expression(&condition.expression)
+                .set_expression_attribute_names(condition.names())
+                .set_expression_attribute_values(condition.values());
+        }
+        match request.send().await {
+            Ok(output) => {
+                self.meter.writes(output.consumed_capacity());
+                Ok(Ok(()))
+            }
+            Err(error) => refused(error, "writing an item", |error| match error {
+                aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(refused) => Some(refused.item),
+                _ => None,
+            }),
+        }
+    }
+
+    pub(crate) async fn delete(&self, key: FullKey, condition: Option<&Condition>) -> Result<Result<(), Refused>> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut request = self
+            .client
+            .delete_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        if let Some(condition) = condition {
+            request = request
+                .condition_expression(&condition.expression)
+                .set_expression_attribute_names(condition.names())
+                .set_expression_attribute_values(condition.values());
+        }
+        match request.send().await {
+            Ok(output) => {
+                self.meter.writes(output.consumed_capacity());
+                Ok(Ok(()))
+            }
+            Err(error) => refused(error, "deleting an item", |error| match error {
+                aws_sdk_dynamodb::operation::delete_item::DeleteItemError::ConditionalCheckFailedException(refused) => Some(refused.item),
+                _ => None,
+            }),
+        }
+    }
+
+    /// Adds to a number and gives its new value. The item is made if need be, with `ttl` (epoch seconds) where one is given.
+    pub(crate) async fn add(&self, key: FullKey, attribute: &str, by: u64, ttl: Option<i64>) -> Result<u64> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .expression_attribute_names("#n", attribute)
+            .expression_attribute_values(":by", AttributeValue::N(by.to_string()))
+            .return_values(ReturnValue::UpdatedNew)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        request = match ttl {
+            None => request.update_expression("ADD #n :by"),
+            Some(ttl) => request
+                .update_expression("SET #ttl = if_not_exists(#ttl, :ttl) ADD #n :by")
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":ttl", AttributeValue::N(ttl.to_string())),
+        };
+        let output = request.send().await.map_err(|error| failure("counting", error))?;
+        self.meter.writes(output.consumed_capacity());
+        number(&output.attributes.unwrap_or_default(), attribute).ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
+    }
+
+    /// `None` when all is written; else for each action its failed condition, if it failed.
+    pub(crate) async fn transact(&self, actions: Vec<TransactWriteItem>, token: &str) -> Result<Option<Vec<Option<Refused>>>> {
+        let _in_flight = InFlight::new(&self.meter);
+        let result = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(actions))
+            .client_request_token(token)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        let error = match result {
+            Ok(output) => {
+                output.consumed_capacity().iter().for_each(|capacity| self.meter.writes(Some(capacity)));
+                return Ok(None);
+            }
+            Err(error) => error,
+        };
+        use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError as Failure;
+        let Some(Failure::TransactionCanceledException(cancelled)) = error.as_service_error() else {
+            return Err(failure("writing a transaction", error));
+        };
+        let reasons = cancelled.cancellation_reasons();
+        let code = |reason: &aws_sdk_dynamodb::types::CancellationReason| reason.code().unwrap_or_default().to_owned();
+        if reasons.iter().any(|reason| code(reason) == "ConditionalCheckFailed") {
+            let refused = reasons.iter().map(|reason| (code(reason) == "ConditionalCheckFailed").then(|| Refused(reason.item.clone())));
+            return Ok(Some(refused.collect()));
+        }
+        let busy = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+        if reasons.iter().any(|reason| busy.contains(&code(reason).as_str())) {
+            return Err(unavailable("writing a transaction", "another transaction is at the same items"));
+        }
+        Err(failure("writing a transaction", error))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A condition expression with what it mentions.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    pub expression: String,
+    pub names: Vec<(&'static str, &'static str)>,
+    pub values: Vec<(&'static str, AttributeValue)>,
+}
+
+impl Condition {
+    pub(crate) fn absent() -> Self {
+        Condition { expression: "attribute_not_exists(pk)".into(), names: vec![], values: vec![] }
+    }
+
+    pub(crate) fn present() -> Self {
+        Condition { expression: "attribute_exists(pk)".into(), names: vec![], values: vec![] }
+    }
+
+    /// The stored numbers are still these.
+    pub(crate) fn unchanged(guard: &[(&'static str, u64)]) -> Self {
+        const NAMES: [(&str, &str); 4] = [("#g0", ":g0"), ("#g1", ":g1"), ("#g2", ":g2"), ("#g3", ":g3")];
+        let pairs = || guard.iter().zip(NAMES);
+        Condition {
+            expression: pairs().map(|(_, (name, value))| format!("{name} = {value}")).collect::<Vec<_>>().join(" AND "),
+            names: pairs().map(|((attribute, _), (name, _))| (name, *attribute)).collect(),
+            values: pairs().map(|((_, number), (_, value))| (value, AttributeValue::N(number.to_string()))).collect(),
+        }
+    }
+
+    pub(crate) fn names(&self) -> Option<HashMap<String, String>> {
+        let names: HashMap<_, _> = self.names.iter().map(|(name, attribute)| ((*name).to_owned(), (*attribute).to_owned())).collect();
+        (!names.is_empty()).then_some(names)
+    }
+
+    pub(crate) fn values(&self) -> Option<Item> {
+        let values: Item = self.values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        (!values.is_empty()).then_some(values)
+    }
+}
+
+pub(crate) fn text(item: &Item, attribute: &str) -> String {
+    item.get(attribute).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
+}
+
+pub(crate) fn number(item: &Item, attribute: &str) -> Option<u64> {
+    item.get(attribute)?.as_n().ok()?.parse().ok()
+}
+
+pub(crate) fn unavailable(doing: &'static str, cause: impl Into<Cause>) -> Error {
+    Error::Unavailable { doing, cause: cause.into() }
+}
+
+fn refused<E, R>(
+    error: SdkError<E, R>,
+    doing: &'static str,
+    condition: impl FnOnce(E) -> Option<Option<Item>>,
+) -> Result<Result<(), Refused>>
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    if error.as_service_error().and_then(ProvideErrorMetadata::code) != Some("ConditionalCheckFailedException") {
+        return Err(failure(doing, error));
+    }
+    match error {
+        SdkError::ServiceError(context) => Ok(Err(Refused(condition(context.into_err()).flatten()))),
+        other => Err(failure(doing, other)),
+    }
+}
+
+/// Throttling, time-outs and lost connections are worth another try; the rest is ours.
+fn failure<E, R>(doing: &'static str, error: SdkError<E, R>) -> Error
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    const TRANSIENT: [&str; 6] = [
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "TransactionInProgressException",
+    ];
+    let transient = match &error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        other => other.as_service_error().and_then(ProvideErrorMetadata::code).is_some_and(|code| TRANSIENT.contains(&code)),
+    };
+    if transient { unavailable(doing, error) } else { Error::internal(doing, error) }
+}

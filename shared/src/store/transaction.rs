@@ -1,0 +1,310 @@
+//! Several writes that happen together or not at all. Each carries what to answer if its condition fails, so a handler reads as
+//! one sentence and the caller hears the first reason that applies.
+
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+
+use crate::crypto::Random;
+use crate::error::{Error, PlanLimit, Result};
+use crate::store::entity::{Counter, Entity, Key};
+use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
+use crate::tenancy::directory::{Directory, GlobalCounter};
+use crate::tenancy::Place;
+
+/// What a failed condition means to the caller, given the item that stood in the way.
+pub type Refusal = Box<dyn FnOnce(Option<Item>) -> Error + Send>;
+
+pub struct Transaction<'a> {
+    table: Table,
+    random: &'a Random,
+    actions: Vec<TransactWriteItem>,
+    refusals: Vec<Refusal>,
+    /// What each `create` wrote: a lost answer makes a retry find its own item, which is no conflict.
+    written: Vec<Option<Item>>,
+}
+
+/// `conflict("…")`: the usual refusal of a `create`.
+pub fn conflict(message: &'static str) -> Refusal {
+    Box::new(move |_| Error::Conflict(message.into()))
+}
+
+/// The usual refusal of a write that expects its item.
+pub fn missing() -> Refusal {
+    Box::new(|_| Error::NotFound)
+}
+
+/// Another writer changed the item in between: the caller's edit does not silently win.
+pub fn changed() -> Refusal {
+    Box::new(|old| if old.is_some() { Error::Conflict("The resource was changed at the same time. Read it again.".into()) } else { Error::NotFound })
+}
+
+impl<'a> Transaction<'a> {
+    /// Puts the actions of `other` behind these.
+    pub(crate) fn and(mut self, other: Transaction<'a>) -> Self {
+        self.actions.extend(other.actions);
+        self.refusals.extend(other.refusals);
+        self.written.extend(other.written);
+        self
+    }
+
+    pub(crate) fn new(table: Table, random: &'a Random) -> Self {
+        Transaction { table, random, actions: vec![], refusals: vec![], written: vec![] }
+    }
+
+    /// Writes a record that must not exist yet.
+    pub fn create<E: Entity>(self, place: &impl Place<E>, entity: &E, refusal: Refusal) -> Result<Self> {
+        self.put_if(place, entity, Condition::absent(), refusal)
+    }
+
+    /// Writes a record that must still stand as `before`.
+    pub fn replace<E: Entity>(self, place: &impl Place<E>, entity: &E, before: &E) -> Result<Self> {
+        self.put_if(place, entity, Condition::unchanged(&before.guard()), changed())
+    }
+
+    /// Writes a record whatever was there.
+    pub fn put<E: Entity>(mut self, place: &impl Place<E>, entity: &E) -> Result<Self> {
+        let item = place.item(entity)?;
+        self.push(TransactWriteItem::builder().put(self.put_of(item, None)?).build(), missing(), None);
+        Ok(self)
+    }
+
+    /// Writes a record that must not exist, or must have expired before `now` (epoch seconds).
+    pub(crate) fn create_or_expired<E: Entity>(self, place: &impl Place<E>, entity: &E, now: i64, refusal: Refusal) -> Result<Self> {
+        let condition = Condition {
+            expression: "attribute_not_exists(pk) OR #ttl <= :now".into(),
+            names: vec![("#ttl", "ttl")],
+            values: vec![(":now", AttributeValue::N(now.to_string()))],
+        };
+        self.put_if(place, entity, condition, refusal)
+    }
+
+    pub fn delete<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
+        self.delete_if(place.full(key), Condition::present(), refusal)
+    }
+
+    /// Deletes a record that must still stand as `before`.
+    pub fn delete_unchanged<E: Entity>(self, place: &impl Place<E>, before: &E) -> Result<Self> {
+        self.delete_if(place.full(&before.key()), Condition::unchanged(&before.guard()), changed())
+    }
+
+    /// Deletes a record if it is there.
+    pub fn remove<E: Entity>(mut self, place: &impl Place<E>, key: &Key<E>) -> Result<Self> {
+        let key = place.full(key);
+        let delete = Delete::builder().table_name(self.table.name()).key("pk", AttributeValue::S(key.pk)).key("sk", AttributeValue::S(key.sk));
+        let delete = delete.build().map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().delete(delete).build(), missing(), None);
+        Ok(self)
+    }
+
+    /// Requires a record to be there, without writing it.
+    pub fn require<E: Entity>(mut self, place: &impl Place<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
+        let key = place.full(key);
+        let check = ConditionCheck::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .condition_expression("attribute_exists(pk)")
+            .build()
+            .map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().condition_check(check).build(), refusal, None);
+        Ok(self)
+    }
+
+    /// Adds to numbers inside a record that must exist.
+    pub fn adjust<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, changes: &[(&'static str, i64)], refusal: Refusal) -> Result<Self> {
+        let key = place.full(key);
+        self.add(key, changes, Some(Condition::present()), refusal)
+    }
+
+    /// Moves a counter, without a bound.
+    pub fn count(self, place: &crate::tenancy::TenantStore, counter: Counter, by: i64) -> Result<Self> {
+        self.add(place.counter(counter), &[("n", by)], None, missing())
+    }
+
+    /// Adds one to a counter that must stay within the plan's `max`; `None` is unlimited.
+    pub fn count_within(self, place: &crate::tenancy::TenantStore, counter: Counter, limit: &'static str, max: Option<u64>, plan: &str) -> Result<Self> {
+        let Some(max) = max else { return self.count(place, counter, 1) };
+        let condition = Condition {
+            expression: if max == 0 { "attribute_not_exists(pk) AND #n < :max" } else { "attribute_not_exists(#n) OR #n < :max" }.into(),
+            names: vec![("#n", "n")],
+            values: vec![(":max", AttributeValue::N(max.to_string()))],
+        };
+        let plan = plan.to_owned();
+        let refusal: Refusal = Box::new(move |old| {
+            let used = old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
+            Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
+        });
+        self.add(place.counter(counter), &[("n", 1)], Some(condition), refusal)
+    }
+
+    /// Takes one from a counter that must stay at `min` or more.
+    pub fn count_down(self, place: &crate::tenancy::TenantStore, counter: Counter, min: u64, refusal: Refusal) -> Result<Self> {
+        let condition = Condition {
+            expression: "#n > :min".into(),
+            names: vec![("#n", "n")],
+            values: vec![(":min", AttributeValue::N(min.to_string()))],
+        };
+        self.add(place.counter(counter), &[("n", -1)], Some(condition), refusal)
+    }
+
+    /// Requires a counter to be below `max`, without moving it.
+    pub fn require_room(mut self, place: &crate::tenancy::TenantStore, counter: Counter, limit: &'static str, max: Option<u64>, plan: &str) -> Result<Self> {
+        let Some(max) = max else { return Ok(self) };
+        let key = place.counter(counter);
+        let check = ConditionCheck::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .condition_expression("attribute_not_exists(#n) OR #n < :max")
+            .expression_attribute_names("#n", "n")
+            .expression_attribute_values(":max", AttributeValue::N(max.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(|error| Error::internal("building a transaction", error))?;
+        let plan = plan.to_owned();
+        let refusal: Refusal = Box::new(move |old| {
+            let used = old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
+            Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
+        });
+        self.push(TransactWriteItem::builder().condition_check(check).build(), refusal, None);
+        Ok(self)
+    }
+
+    /// Moves a number of the whole deployment, which must be below `max` before.
+    pub fn count_global(self, counter: GlobalCounter, by: i64, max: Option<u64>, refusal: Refusal) -> Result<Self> {
+        let condition = max.map(|max| Condition {
+            expression: "attribute_not_exists(#n) OR #n < :max".into(),
+            names: vec![("#n", "n")],
+            values: vec![(":max", AttributeValue::N(max.to_string()))],
+        });
+        self.add(Directory::counter(counter), &[("n", by)], condition, refusal)
+    }
+
+    /// Writes all. A condition that failed answers with its refusal; where several failed, the one added first.
+    pub async fn commit(self) -> Result<()> {
+        let (refused, refusals) = self.attempt().await?;
+        let Some(refused) = refused else { return Ok(()) };
+        for (refused, refusal) in refused.into_iter().zip(refusals) {
+            if let Some(refused) = refused {
+                return Err(refusal(refused.0));
+            }
+        }
+        Err(Error::internal("writing a transaction", "it was cancelled without a reason"))
+    }
+
+    /// Writes all unless the first action, a write that expects a record unchanged, finds it changed: then gives the record as it is
+    /// now, or `NotFound` when it is gone.
+    pub(crate) async fn commit_or_changed(self) -> Result<Option<Item>> {
+        let (refused, refusals) = self.attempt().await?;
+        let Some(mut refused) = refused else { return Ok(None) };
+        if let Some(first) = refused.first_mut().and_then(Option::take) {
+            return first.0.map(Some).ok_or(Error::NotFound);
+        }
+        for (refused, refusal) in refused.into_iter().zip(refusals) {
+            if let Some(refused) = refused {
+                return Err(refusal(refused.0));
+            }
+        }
+        Err(Error::internal("writing a transaction", "it was cancelled without a reason"))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    async fn attempt(self) -> Result<(Option<Vec<Option<Refused>>>, Vec<Refusal>)> {
+        let Transaction { table, random, actions, refusals, written } = self;
+        let token = crate::crypto::hash(&[&random.bytes::<32>()])[..36].to_owned();
+        let mut attempt: u32 = 0;
+        let refused = loop {
+            match table.transact(actions.clone(), &token).await {
+                Ok(refused) => break refused,
+                // Two transactions met at an item: the other one won, this one comes again, a little later each time.
+                Err(Error::Unavailable { .. }) if attempt < 8 => {
+                    attempt += 1;
+                    let ceiling = f64::from(10_u32 << attempt.min(6));
+                    tokio::time::sleep(std::time::Duration::from_millis((ceiling * random.fraction()) as u64)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let mine = refused.as_ref().is_some_and(|refused| {
+            refused
+                .iter()
+                .zip(&written)
+                .filter_map(|(refused, written)| refused.as_ref().map(|refused| (refused, written)))
+                .all(|(refused, written)| written.is_some() && refused.0 == *written)
+        });
+        Ok((refused.filter(|_| !mine), refusals))
+    }
+
+    fn put_if<E: Entity>(mut self, place: &impl Place<E>, entity: &E, condition: Condition, refusal: Refusal) -> Result<Self> {
+        let item = place.item(entity)?;
+        let put = self.put_of(item.clone(), Some(condition))?;
+        self.push(TransactWriteItem::builder().put(put).build(), refusal, Some(item));
+        Ok(self)
+    }
+
+    fn put_of(&self, item: Item, condition: Option<Condition>) -> Result<Put> {
+        debug_assert!(!text(&item, "pk").is_empty(), "a store adds the partition");
+        let mut put = Put::builder()
+            .table_name(self.table.name())
+            .set_item(Some(item))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(condition) = condition {
+            put = put
+                .condition_expression(&condition.expression)
+                .set_expression_attribute_names(condition.names())
+                .set_expression_attribute_values(condition.values());
+        }
+        put.build().map_err(|error| Error::internal("building a transaction", error))
+    }
+
+    fn delete_if(mut self, key: FullKey, condition: Condition, refusal: Refusal) -> Result<Self> {
+        let delete = Delete::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .condition_expression(&condition.expression)
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().delete(delete).build(), refusal, None);
+        Ok(self)
+    }
+
+    fn add(mut self, key: FullKey, changes: &[(&'static str, i64)], condition: Option<Condition>, refusal: Refusal) -> Result<Self> {
+        let mut update = Update::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let mut added = vec![];
+        for (index, (attribute, by)) in changes.iter().enumerate() {
+            update = update
+                .expression_attribute_names(format!("#a{index}"), *attribute)
+                .expression_attribute_values(format!(":a{index}"), AttributeValue::N(by.to_string()));
+            added.push(format!("#a{index} :a{index}"));
+        }
+        update = update.update_expression(format!("ADD {}", added.join(", ")));
+        if let Some(condition) = condition {
+            update = update.condition_expression(&condition.expression);
+            for (name, attribute) in condition.names {
+                update = update.expression_attribute_names(name, attribute);
+            }
+            for (name, value) in condition.values {
+                update = update.expression_attribute_values(name, value);
+            }
+        }
+        let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().update(update).build(), refusal, None);
+        Ok(self)
+    }
+
+    fn push(&mut self, action: TransactWriteItem, refusal: Refusal, written: Option<Item>) {
+        self.actions.push(action);
+        self.refusals.push(refusal);
+        self.written.push(written);
+    }
+}

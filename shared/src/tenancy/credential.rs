@@ -1,0 +1,268 @@
+//! What a caller presents, and who that makes him. Our own sessions are ES256 JWTs of type `at+jwt` (RFC 9068) under pinned keys; an
+//! identity provider's JWTs are verified with the provider's published keys. A token says who; the table says whether it still holds.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+use http_body_util::BodyExt;
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header, encode};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Issuer;
+use crate::error::{Error, Result};
+use crate::http::request::Incoming;
+use crate::ids::{LinkId, SessionId, UserId};
+use crate::model::session::Session;
+use crate::model::user::{Email, EmailClaim, Identity, User};
+use crate::runtime::App;
+use crate::tenancy::{Directory, TenantId};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const TOKEN_TYPE: &str = "at+jwt";
+const LEEWAY_SECONDS: i64 = 30;
+const MAX_TOKEN: usize = 4096;
+
+/// Who a verified credential names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    pub user: UserId,
+    /// Our own session, whose record must still stand; `None` for an identity provider's token.
+    pub session: Option<SessionId>,
+    /// Where it acts when no tenant is selected.
+    pub tenant: Option<TenantId>,
+}
+
+/// The claims of a session token.
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: UserId,
+    sid: SessionId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tid: Option<String>,
+    iat: i64,
+    exp: i64,
+    jti: String,
+}
+
+/// The claims we read of an identity provider's token.
+#[derive(Debug, Deserialize)]
+struct ExternalClaims {
+    iss: String,
+    sub: String,
+    exp: i64,
+    #[serde(default)]
+    nbf: Option<i64>,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    email_verified: Option<bool>,
+}
+
+/// Signs the token of a session that has just been written.
+pub async fn issue(app: &App, session: &Session) -> Result<String> {
+    let signer = app.signer().await?;
+    let issuer = app.config().public_url.clone();
+    let claims = Claims {
+        aud: issuer.clone(),
+        iss: issuer,
+        sub: session.user,
+        sid: session.id,
+        tid: session.tenant.map(|tenant| tenant.to_string()),
+        iat: session.created_at.as_second(),
+        exp: session.expires_at.as_second(),
+        jti: LinkId::new(app.random()).to_string(),
+    };
+    let mut header = Header::new(Algorithm::ES256);
+    header.typ = Some(TOKEN_TYPE.into());
+    header.kid = Some(signer.kid.clone());
+    encode(&header, &claims, &signer.key).map_err(|error| Error::internal("signing a session", error))
+}
+
+/// The caller, verified as far as the token goes. No credential, or one that does not hold: `Unauthorized`.
+pub(super) async fn verify(incoming: &Incoming, directory: &Directory) -> Result<Caller> {
+    let token = presented(incoming)?.ok_or(Error::Unauthorized)?;
+    match unverified(token).and_then(|claims| claims.get("iss")?.as_str().map(str::to_owned)) {
+        Some(issuer) if incoming.app.issuers().knows(&issuer) => external(incoming, directory, &issuer, token).await,
+        _ => own(incoming, token).await,
+    }
+}
+
+/// The user a session token of ours names, before it is verified: good only for choosing what to read along with the verification.
+pub(super) fn claimed_user(incoming: &Incoming) -> Result<UserId> {
+    let claims = presented(incoming)?.and_then(unverified).ok_or(Error::Unauthorized)?;
+    claims.get("sub").and_then(|sub| sub.as_str()).and_then(UserId::parse).ok_or(Error::Unauthorized)
+}
+
+/// The bearer token. One credential of one kind, once.
+fn presented(incoming: &Incoming) -> Result<Option<&str>> {
+    let authorization = incoming.header(&AUTHORIZATION)?;
+    let key = incoming.header(&X_API_KEY)?;
+    if authorization.is_some() && key.is_some() {
+        return Err(Error::BadRequest("Give one credential: Authorization or X-API-Key.".into()));
+    }
+    let Some(authorization) = authorization else {
+        // No keys are given out yet, so none is known.
+        return if key.is_some() { Err(Error::Unauthorized) } else { Ok(None) };
+    };
+    let (scheme, token) = authorization.split_once(' ').ok_or(Error::Unauthorized)?;
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.len() > MAX_TOKEN {
+        return Err(Error::Unauthorized);
+    }
+    Ok(Some(token))
+}
+
+fn unverified(token: &str) -> Option<serde_json::Value> {
+    let payload = token.split('.').nth(1)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+}
+
+/// Nothing in the header may choose how the token is verified: one algorithm, a key of ours by its id.
+fn plain(header: &Header) -> bool {
+    header.jku.is_none() && header.jwk.is_none() && header.x5u.is_none() && header.x5c.is_none() && header.crit.is_none()
+}
+
+async fn own(incoming: &Incoming, token: &str) -> Result<Caller> {
+    let header = decode_header(token).map_err(|_| Error::Unauthorized)?;
+    if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(TOKEN_TYPE) || !plain(&header) {
+        return Err(Error::Unauthorized);
+    }
+    let kid = header.kid.as_deref().ok_or(Error::Unauthorized)?;
+    let mut keys = incoming.app.jwks().await?;
+    if keys.find(kid).is_none() {
+        keys = incoming.app.secrets().jwks(incoming.now, true).await?;
+    }
+    let key = keys.find(kid).ok_or(Error::Unauthorized)?;
+    let issuer = &incoming.app.config().public_url;
+    let mut validation = Validation::new(Algorithm::ES256);
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[issuer]);
+    // The moments are compared with our clock below.
+    validation.validate_exp = false;
+    let claims: Claims = decode(token, key, &validation).map_err(|_| Error::Unauthorized)?.claims;
+    let now = incoming.now.as_second();
+    if claims.exp + LEEWAY_SECONDS <= now || claims.iat > now + LEEWAY_SECONDS {
+        return Err(Error::Unauthorized);
+    }
+    let tenant = match &claims.tid {
+        None => None,
+        Some(text) => Some(TenantId::parse(text).ok_or(Error::Unauthorized)?),
+    };
+    Ok(Caller { user: claims.sub, session: Some(claims.sid), tenant })
+}
+
+async fn external(incoming: &Incoming, directory: &Directory, issuer: &str, token: &str) -> Result<Caller> {
+    let issuers = incoming.app.issuers();
+    let configured = issuers.find(issuer).ok_or(Error::Unauthorized)?;
+    let header = decode_header(token).map_err(|_| Error::Unauthorized)?;
+    if !matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) || !plain(&header) {
+        return Err(Error::Unauthorized);
+    }
+    let kid = header.kid.as_deref().ok_or(Error::Unauthorized)?;
+    let key = issuers.key(configured, kid, incoming.now).await?.ok_or(Error::Unauthorized)?;
+    let mut validation = Validation::new(header.alg);
+    validation.set_issuer(&[&configured.issuer]);
+    validation.set_audience(&[&configured.audience]);
+    validation.validate_exp = false;
+    let claims: ExternalClaims = decode(token, &key, &validation).map_err(|_| Error::Unauthorized)?.claims;
+    let now = incoming.now.as_second();
+    if claims.exp + LEEWAY_SECONDS <= now || claims.nbf.is_some_and(|nbf| nbf > now + LEEWAY_SECONDS) {
+        return Err(Error::Unauthorized);
+    }
+    let user = user_of(directory, &claims).await?;
+    if user.system_admin {
+        return Err(Error::Forbidden("System administrators cannot use the tenant API.".into()));
+    }
+    Ok(Caller { user: user.id, session: None, tenant: user.home })
+}
+
+/// The user behind an identity provider's subject. A verified e-mail links the two once; after that the subject decides, so an address
+/// that changes hands at the provider takes nobody's account.
+async fn user_of(directory: &Directory, claims: &ExternalClaims) -> Result<User> {
+    let known = directory.find(&Identity::key_of(&claims.iss, &claims.sub)).await?;
+    let id = match known {
+        Some(identity) => identity.user,
+        None => {
+            let email = claims.email.as_deref().filter(|_| claims.email_verified == Some(true)).and_then(Email::parse);
+            let claim = directory.find(&EmailClaim::key_of(&email.ok_or(Error::Unauthorized)?)).await?.ok_or(Error::Unauthorized)?;
+            let identity = Identity { issuer: claims.iss.clone(), subject: claims.sub.clone(), user: claim.user };
+            directory.create(&identity, || Error::Unauthorized).await?;
+            claim.user
+        }
+    };
+    let user = directory.find(&User::key_of(id)).await?.ok_or(Error::Unauthorized)?;
+    if user.verified_at.is_none() { Err(Error::Unauthorized) } else { Ok(user) }
+}
+
+/// The configured identity providers and their keys, fetched when first needed.
+pub struct Issuers {
+    configured: Vec<Issuer>,
+    keys: Mutex<HashMap<String, (Arc<HashMap<String, DecodingKey>>, Timestamp)>>,
+    connector: std::sync::OnceLock<Connector>,
+}
+
+impl Issuers {
+    const KEEP: SignedDuration = SignedDuration::from_mins(60);
+    const RETRY_UNKNOWN_KEY: SignedDuration = SignedDuration::from_secs(10);
+    const MAX_DOCUMENT: usize = 256 * 1024;
+
+    pub fn new(configured: Vec<Issuer>) -> Self {
+        Issuers { configured, keys: Mutex::default(), connector: std::sync::OnceLock::new() }
+    }
+
+    fn knows(&self, issuer: &str) -> bool {
+        self.find(issuer).is_some()
+    }
+
+    fn find(&self, issuer: &str) -> Option<&Issuer> {
+        self.configured.iter().find(|configured| configured.issuer == issuer)
+    }
+
+    async fn key(&self, issuer: &Issuer, kid: &str, now: Timestamp) -> Result<Option<DecodingKey>> {
+        let cached = self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&issuer.issuer).cloned();
+        if let Some((keys, read_at)) = &cached {
+            let age = now.duration_since(*read_at);
+            let keep = if keys.contains_key(kid) { Self::KEEP } else { Self::RETRY_UNKNOWN_KEY };
+            if age < keep {
+                return Ok(keys.get(kid).cloned());
+            }
+        }
+        let keys = match self.fetch(&issuer.jwks_url).await {
+            Ok(keys) => Arc::new(keys),
+            Err(cause) => match cached {
+                Some((keys, _)) => keys,
+                None => return Err(Error::Unavailable { doing: "reading an identity provider's keys", cause }),
+            },
+        };
+        let key = keys.get(kid).cloned();
+        self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(issuer.issuer.clone(), (keys, now));
+        Ok(key)
+    }
+
+    async fn fetch(&self, url: &str) -> Result<HashMap<String, DecodingKey>, crate::error::Cause> {
+        let connector = self.connector.get_or_init(|| Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build());
+        let call = async {
+            let response = connector.call(HttpRequest::get(url)?).await?;
+            if !response.status().is_success() {
+                return Err(format!("the key document answers {}", response.status().as_u16()).into());
+            }
+            let body = http_body_util::Limited::new(response.into_body(), Self::MAX_DOCUMENT).collect().await?.to_bytes();
+            let set: jsonwebtoken::jwk::JwkSet = serde_json::from_slice(&body)?;
+            let keys = set.keys.iter().filter_map(|jwk| Some((jwk.common.key_id.clone()?, DecodingKey::from_jwk(jwk).ok()?)));
+            Ok(keys.collect())
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(3), call).await.unwrap_or_else(|_| Err("the key document did not come within 3 s".into()))
+    }
+}

@@ -1,0 +1,143 @@
+//! The directory: facts that belong to no tenant ("whose e-mail is this, whose slug, whose session?"). It answers with an owner,
+//! never with a tenant's data, and it can found a tenant, whose id is fresh and so never another's.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::crypto::Random;
+use crate::error::{Error, Result};
+use crate::store::entity::{Entity, InDirectory, Key};
+use crate::store::page::{Direction, List};
+use crate::store::table::{Condition, FullKey, Item, Query, Table};
+use crate::store::transaction::Transaction;
+use crate::tenancy::place::{Origin, Place, record_of};
+use crate::tenancy::{TenantId, TenantStore};
+
+#[derive(Clone)]
+pub struct Directory {
+    table: Table,
+    random: Arc<Random>,
+    now: Timestamp,
+    origin: Arc<Origin>,
+}
+
+/// Numbers of the whole deployment.
+#[derive(Debug, Clone, Copy)]
+pub enum GlobalCounter {
+    /// Account numbers given out.
+    Accounts,
+    /// Demo tenants that exist.
+    ActiveDemos,
+}
+
+impl Directory {
+    pub(super) fn open(table: Table, random: Arc<Random>, now: Timestamp, origin: Arc<Origin>) -> Self {
+        Directory { table, random, now, origin }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub fn random(&self) -> &Random {
+        &self.random
+    }
+
+    pub async fn find<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
+        let item = self.table.get(self.full(key), true).await?;
+        self.read(item)
+    }
+
+    pub async fn get<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<E> {
+        self.find(key).await?.ok_or(Error::NotFound)
+    }
+
+    pub async fn create<E: Entity<Scope = InDirectory>>(&self, entity: &E, exists: impl FnOnce() -> Error) -> Result<()> {
+        let item = self.item(entity)?;
+        match self.table.put(item.clone(), Some(&Condition::absent())).await? {
+            Ok(()) => Ok(()),
+            Err(refused) if refused.0.as_ref() == Some(&item) => Ok(()),
+            Err(_) => Err(exists()),
+        }
+    }
+
+    /// Writes a record that must still stand as `before`; `false` when it changed.
+    pub async fn replace_if<E: Entity<Scope = InDirectory>>(&self, entity: &E, before: &E) -> Result<bool> {
+        let item = self.item(entity)?;
+        match self.table.put(item.clone(), Some(&Condition::unchanged(&before.guard()))).await? {
+            Ok(()) => Ok(true),
+            Err(refused) => Ok(refused.0.as_ref() == Some(&item)),
+        }
+    }
+
+    /// Deletes a record; `false` when it was not there.
+    pub async fn delete<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<bool> {
+        Ok(self.table.delete(self.full(key), Some(&Condition::present())).await?.is_ok())
+    }
+
+    /// All records of a list; for lists that are small by nature (a person's sessions, the active demos).
+    pub async fn all<E: Entity<Scope = InDirectory>>(&self, list: &List<E>) -> Result<Vec<E>> {
+        let mut records = vec![];
+        let mut after = None;
+        loop {
+            let (items, next) = self
+                .table
+                .query(Query {
+                    pk: format!("G#{}", list.collection.0),
+                    prefix: list.prefix.clone(),
+                    index: None,
+                    forward: list.direction == Direction::Ascending,
+                    consistent: true,
+                    after,
+                    limit: None,
+                })
+                .await?;
+            for item in items {
+                records.extend(self.read(Some(item))?);
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(records),
+            }
+        }
+    }
+
+    pub fn transaction(&self) -> Transaction<'_> {
+        Transaction::new(self.table.clone(), &self.random)
+    }
+
+    /// A store for a tenant that does not exist yet. Its id is drawn here, so it cannot be another tenant's.
+    pub fn found_tenant(&self) -> TenantStore {
+        let tenant = TenantId::new(&self.random);
+        TenantStore::open(tenant, self.table.clone(), self.random.clone(), self.now, self.origin.clone())
+    }
+
+    /// The next account number; one lost to a later failure is never given again.
+    pub async fn next_number(&self, counter: GlobalCounter) -> Result<u64> {
+        self.table.add(Self::counter(counter), "n", 1, None).await
+    }
+
+    pub(crate) fn counter(counter: GlobalCounter) -> FullKey {
+        let name = match counter {
+            GlobalCounter::Accounts => "accounts",
+            GlobalCounter::ActiveDemos => "active_demos",
+        };
+        FullKey { pk: "G#counters".into(), sk: name.into() }
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// For the doors that work without a caller: a job's or a record's tenant.
+    pub(super) fn enter(&self, tenant: TenantId) -> TenantStore {
+        TenantStore::open(tenant, self.table.clone(), self.random.clone(), self.now, self.origin.clone())
+    }
+
+    pub(crate) fn read<E: Entity<Scope = InDirectory>>(&self, item: Option<Item>) -> Result<Option<E>> {
+        let Some(item) = item else { return Ok(None) };
+        let record: E = record_of(item)?;
+        Ok(record.expires_at().is_none_or(|expires_at| expires_at > self.now).then_some(record))
+    }
+}

@@ -1,0 +1,191 @@
+//! The doors for work without a caller: a stream record, a queued job, a schedule, an operator's command. A tenant comes from the key of
+//! the item that changed, from the message that our own relay wrote about it, or from the directory; never from anything a tenant wrote.
+
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::ids::{MailId, ProjectId};
+use crate::model::demo::Demo;
+use crate::model::tenant::{Slug, SlugClaim};
+use crate::runtime::App;
+use crate::tenancy::{Directory, Origin, TenantId, TenantStore};
+
+/// One change of the table, as the stream tells it.
+#[derive(Debug)]
+pub struct Change {
+    /// Of the item's partition key; `None` for the directory.
+    tenant: Option<TenantId>,
+    pub kind: ChangeKind,
+    /// The `type` attribute of the item.
+    pub entity: String,
+    /// The item after the change, or before it where it was removed.
+    image: serde_dynamo::Item,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    Inserted,
+    Modified,
+    Removed,
+}
+
+/// What `relay` puts on a queue: a job, with the tenant of the change that caused it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Queued<J> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
+    #[serde(flatten)]
+    pub job: J,
+}
+
+/// Jobs of the mail queue.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub struct SendMail {
+    pub mail: MailId,
+}
+
+/// Jobs of the clean-up queue.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub struct SweepTasks {
+    pub project: ProjectId,
+}
+
+/// What a worker may touch: the directory, and the tenant its job belongs to.
+pub struct Workplace {
+    pub app: App,
+    pub directory: Directory,
+    pub store: Option<TenantStore>,
+}
+
+impl Change {
+    /// Reads a record of the table's stream. The tenant is taken from the partition key, whatever attributes say.
+    pub(crate) fn read(record: serde_json::Value) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Record {
+            #[serde(rename = "eventName")]
+            event: String,
+            dynamodb: Images,
+        }
+        #[derive(Deserialize)]
+        struct Images {
+            #[serde(rename = "Keys")]
+            keys: serde_dynamo::Item,
+            #[serde(rename = "NewImage", default)]
+            new: Option<serde_dynamo::Item>,
+            #[serde(rename = "OldImage", default)]
+            old: Option<serde_dynamo::Item>,
+        }
+        let unreadable = |cause: &str| Error::internal("reading a stream record", cause.to_owned());
+        let record: Record = serde_json::from_value(record).map_err(|error| Error::internal("reading a stream record", error))?;
+        let kind = match record.event.as_str() {
+            "INSERT" => ChangeKind::Inserted,
+            "MODIFY" => ChangeKind::Modified,
+            "REMOVE" => ChangeKind::Removed,
+            other => return Err(unreadable(&format!("{other:?} is no kind of change"))),
+        };
+        let text = |item: &serde_dynamo::Item, name: &str| match item.get(name) {
+            Some(serde_dynamo::AttributeValue::S(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let pk = text(&record.dynamodb.keys, "pk").ok_or_else(|| unreadable("it has no partition key"))?;
+        let tenant = match pk.split('#').collect::<Vec<_>>()[..] {
+            ["T", tenant, _, ..] => Some(TenantId::parse(tenant).ok_or_else(|| unreadable("its partition key names no tenant"))?),
+            ["G", _, ..] => None,
+            _ => return Err(unreadable("its partition key is not ours")),
+        };
+        let image = record.dynamodb.new.or(record.dynamodb.old).ok_or_else(|| unreadable("it has no image"))?;
+        let entity = text(&image, "type").unwrap_or_default();
+        Ok(Change { tenant, kind, entity, image })
+    }
+
+    /// The changed record.
+    pub fn record<E: DeserializeOwned>(&self) -> Result<E> {
+        serde_dynamo::from_item(self.image.clone()).map_err(|error| Error::internal("reading a stream record", error))
+    }
+
+    /// The change's tenant, for the fair share of a queue.
+    pub fn group(&self) -> String {
+        self.tenant.map_or_else(|| "directory".to_owned(), |tenant| tenant.to_string())
+    }
+
+    /// A job that belongs to the tenant of this change.
+    pub fn job<J>(&self, job: J) -> Queued<J> {
+        Queued { tenant: self.tenant.map(|tenant| tenant.to_string()), job }
+    }
+}
+
+impl<J: DeserializeOwned> Queued<J> {
+    pub(crate) fn read(body: &str) -> Result<Self> {
+        serde_json::from_str(body).map_err(|error| Error::internal("reading a job", error))
+    }
+
+    pub(crate) fn open(self, app: &App, worker: &'static str, request_id: &str) -> Result<(Workplace, J)> {
+        let directory = directory(app, worker, request_id);
+        let store = match self.tenant {
+            None => None,
+            Some(text) => Some(directory.enter(TenantId::parse(&text).ok_or_else(|| Error::internal("reading a job", "it names no tenant"))?)),
+        };
+        Ok((Workplace { app: app.clone(), directory, store }, self.job))
+    }
+}
+
+impl Workplace {
+    /// The place of scheduled work and operators' commands.
+    pub(crate) fn scheduled(app: &App, worker: &'static str, request_id: &str) -> Self {
+        Workplace { app: app.clone(), directory: directory(app, worker, request_id), store: None }
+    }
+
+    /// The store of a demo that the directory lists.
+    pub fn tenant_of(&self, demo: &Demo) -> TenantStore {
+        self.directory.enter(demo.tenant)
+    }
+
+    /// For operators, whose door is IAM: the tenant with this slug, or with this id.
+    pub async fn tenant_named(&self, name: &str) -> Result<TenantStore> {
+        let tenant = match TenantId::parse(name) {
+            Some(tenant) => tenant,
+            None => {
+                let slug = Slug::parse(name).ok_or(Error::NotFound)?;
+                self.directory.get(&SlugClaim::key_of(&slug)).await?.tenant
+            }
+        };
+        Ok(self.directory.enter(tenant))
+    }
+}
+
+fn directory(app: &App, worker: &'static str, request_id: &str) -> Directory {
+    let origin = Origin { actor: worker.to_owned(), request: request_id.to_owned() };
+    Directory::open(app.table().metered(), app.shared_random(), app.clock().now(), origin.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn change(pk: &str, image: serde_json::Value) -> Result<Change> {
+        Change::read(json!({"eventName": "INSERT", "dynamodb": {"Keys": {"pk": {"S": pk}, "sk": {"S": "x"}}, "NewImage": image}}))
+    }
+
+    #[test]
+    fn the_tenant_comes_from_the_key_whatever_the_item_says() {
+        let (mine, other) = ("550e8400-e29b-41d4-a716-446655440000", "650e8400-e29b-41d4-a716-446655440000");
+        let change = change(&format!("T#{mine}#projects"), json!({"tenant": {"S": other}, "type": {"S": "project"}})).unwrap();
+        assert_eq!((change.group().as_str(), change.entity.as_str()), (mine, "project"));
+        let queued = serde_json::to_value(change.job(HashMap::<String, String>::new())).unwrap();
+        assert_eq!(queued["tenant"], mine);
+    }
+
+    #[test]
+    fn keys_that_are_not_ours_are_refused() {
+        for pk in ["", "T#", "T#nobody#projects", "X#1#y", "T#550e8400-e29b-41d4-a716-446655440000"] {
+            assert!(change(pk, json!({"type": {"S": "x"}})).is_err(), "{pk}");
+        }
+        assert_eq!(change("G#user#1", json!({"type": {"S": "user"}})).unwrap().group(), "directory");
+    }
+}

@@ -1,0 +1,75 @@
+//! Who may touch what: the trusted core. A handler reaches data only through a store that is already bound to one tenant, and only a
+//! door (`doors`) hands one out. Keep this folder small; every change to it comes with an attack that fails.
+//!
+//! A tenant id cannot be made from text outside this crate:
+//!
+//! ```compile_fail
+//! let id: shared::tenancy::TenantId = serde_json::from_str("\"550e8400-e29b-41d4-a716-446655440000\"").unwrap();
+//! ```
+//!
+//! though any other id can:
+//!
+//! ```
+//! let id: shared::ids::ProjectId = serde_json::from_str("\"550e8400-e29b-41d4-a716-446655440000\"").unwrap();
+//! ```
+//!
+//! nor parsed or built:
+//!
+//! ```compile_fail
+//! let id = shared::tenancy::TenantId::parse("550e8400-e29b-41d4-a716-446655440000");
+//! ```
+//!
+//! ```
+//! let id = shared::ids::ProjectId::parse("550e8400-e29b-41d4-a716-446655440000");
+//! ```
+//!
+//! A store cannot be opened by a function, whatever id it holds:
+//!
+//! ```compile_fail
+//! fn open(other: &shared::tenancy::TenantStore) { shared::tenancy::TenantStore::open(other.tenant_id()); }
+//! ```
+//!
+//! but one that came through a door can be used:
+//!
+//! ```
+//! fn id(mine: &shared::tenancy::TenantStore) -> shared::tenancy::TenantId { mine.tenant_id() }
+//! ```
+//!
+//! Nobody outside names a partition or a key:
+//!
+//! ```compile_fail
+//! let key = shared::store::Key::<shared::model::project::Project> { collection: "projects".into(), sort: "x".into() };
+//! ```
+//!
+//! ```
+//! # let id = shared::ids::ProjectId::parse("550e8400-e29b-41d4-a716-446655440000").unwrap();
+//! let key = shared::model::project::Project::key_of(id, shared::model::project::Shelf::Active);
+//! ```
+//!
+//! and a directory record does not go into a tenant's store, nor a tenant's record into the directory:
+//!
+//! ```compile_fail
+//! async fn mix(store: &shared::tenancy::TenantStore, user: &shared::model::user::User) { let _ = store.create(user, || shared::Error::NotFound).await; }
+//! ```
+//!
+//! ```
+//! async fn keep(directory: &shared::tenancy::Directory, user: &shared::model::user::User) { let _ = directory.create(user, || shared::Error::NotFound).await; }
+//! ```
+
+pub mod credential;
+pub mod directory;
+pub mod doors;
+pub mod jobs;
+mod limiter;
+mod place;
+mod role;
+mod store;
+mod tenant_id;
+
+pub use directory::Directory;
+pub use limiter::Limiter;
+pub use place::{Origin, Place};
+pub use role::Role;
+pub use store::TenantStore;
+pub use tenant_id::TenantId;
+pub(crate) use tenant_id::{stored, stored_option};

@@ -1,0 +1,79 @@
+//! The two places a record can lie in, and how a record becomes an item there. The place adds the partition; the record cannot.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::error::{Error, Result};
+use crate::store::entity::{Entity, InDirectory, InTenant, Key};
+use crate::store::table::{FullKey, Item, text};
+use crate::tenancy::{Directory, TenantStore};
+
+/// A store for records `E`: `TenantStore` for a tenant's, `Directory` for cross-tenant facts. Sealed.
+pub trait Place<E: Entity>: sealed::Sealed {
+    #[doc(hidden)]
+    fn full(&self, key: &Key<E>) -> FullKey;
+    #[doc(hidden)]
+    fn item(&self, entity: &E) -> Result<Item>;
+}
+
+/// Who wrote an item and in which request: kept on the item, for the audit log that is drawn from the stream.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// `user:<id>`, `visitor`, `janitor`, …
+    pub actor: String,
+    pub request: String,
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::TenantStore {}
+    impl Sealed for super::Directory {}
+}
+
+impl<E: Entity<Scope = InTenant>> Place<E> for TenantStore {
+    fn full(&self, key: &Key<E>) -> FullKey {
+        FullKey { pk: self.partition(&key.collection), sk: key.sort.clone() }
+    }
+
+    fn item(&self, entity: &E) -> Result<Item> {
+        let mut item = item_of(entity, self.full(&entity.key()), self.origin())?;
+        item.insert("tenant".into(), AttributeValue::S(self.tenant_id().to_string()));
+        Ok(item)
+    }
+}
+
+impl<E: Entity<Scope = InDirectory>> Place<E> for Directory {
+    fn full(&self, key: &Key<E>) -> FullKey {
+        FullKey { pk: format!("G#{}", key.collection), sk: key.sort.clone() }
+    }
+
+    fn item(&self, entity: &E) -> Result<Item> {
+        item_of(entity, self.full(&entity.key()), self.origin())
+    }
+}
+
+fn item_of<E: Entity>(entity: &E, key: FullKey, origin: &Origin) -> Result<Item> {
+    let mut item: Item = serde_dynamo::to_item(entity).map_err(|error| Error::internal("storing a record", error))?;
+    if let Some(entry) = entity.list_entry() {
+        let entry: Item = serde_dynamo::to_item(entry).map_err(|error| Error::internal("storing a record", error))?;
+        item.extend(entry);
+        item.insert("lpk".into(), AttributeValue::S(key.pk.clone()));
+        item.insert("lsk".into(), AttributeValue::S(key.sk.clone()));
+    }
+    if let Some(expires_at) = entity.expires_at() {
+        item.insert("ttl".into(), AttributeValue::N(expires_at.as_second().to_string()));
+    }
+    item.insert("type".into(), AttributeValue::S(E::TYPE.into()));
+    item.insert("actor".into(), AttributeValue::S(origin.actor.clone()));
+    item.insert("request".into(), AttributeValue::S(origin.request.clone()));
+    item.insert("pk".into(), AttributeValue::S(key.pk));
+    item.insert("sk".into(), AttributeValue::S(key.sk));
+    Ok(item)
+}
+
+/// Reads a record back; one of another type is our own mistake and is not passed on.
+pub(crate) fn record_of<E: Entity>(item: Item) -> Result<E> {
+    if text(&item, "type") != E::TYPE {
+        return Err(Error::internal("reading a record", format!("expected a {} and found a {:?}", E::TYPE, text(&item, "type"))));
+    }
+    serde_dynamo::from_item(item).map_err(|error| Error::internal("reading a record", error))
+}

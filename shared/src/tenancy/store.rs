@@ -1,0 +1,258 @@
+//! The store of one tenant. Whoever holds it can reach that tenant's partitions and no other: every key it builds begins with its own
+//! tenant, and every item it reads is compared with it once more.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::crypto::Random;
+use crate::error::{Error, Result};
+use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
+use crate::http::paging::PageRequest;
+use crate::store::page::{Direction, List, Page, Position};
+use crate::store::table::{Condition, FullKey, Item, Query, Table, number, text};
+use crate::store::transaction::Transaction;
+use crate::tenancy::place::{Origin, Place, record_of};
+use crate::tenancy::TenantId;
+
+#[derive(Clone)]
+pub struct TenantStore {
+    tenant: TenantId,
+    table: Table,
+    random: Arc<Random>,
+    now: Timestamp,
+    origin: Arc<Origin>,
+}
+
+impl TenantStore {
+    /// Only a door opens a store.
+    pub(super) fn open(tenant: TenantId, table: Table, random: Arc<Random>, now: Timestamp, origin: Arc<Origin>) -> Self {
+        TenantStore { tenant, table, random, now, origin }
+    }
+
+    pub fn tenant_id(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The moment of the request.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub fn random(&self) -> &Random {
+        &self.random
+    }
+
+    /// A record that may be missing. Consistent.
+    pub async fn find<E: Entity<Scope = InTenant>>(&self, key: &Key<E>) -> Result<Option<E>> {
+        let item = self.table.get(self.full(key), true).await?;
+        self.read(item)
+    }
+
+    /// A record that must be there, else `NotFound`.
+    pub async fn get<E: Entity<Scope = InTenant>>(&self, key: &Key<E>) -> Result<E> {
+        self.find(key).await?.ok_or(Error::NotFound)
+    }
+
+    /// Several records at once, in the order asked; missing ones are left out.
+    pub async fn find_many<E: Entity<Scope = InTenant>>(&self, keys: &[Key<E>]) -> Result<Vec<E>> {
+        if keys.is_empty() {
+            return Ok(vec![]);
+        }
+        let keys: Vec<FullKey> = keys.iter().map(|key| self.full(key)).collect();
+        let items = self.table.get_many(&keys).await?;
+        items.into_iter().filter_map(|item| self.read(item).transpose()).collect()
+    }
+
+    /// Writes one record that must not exist yet.
+    pub async fn create<E: Entity<Scope = InTenant>>(&self, entity: &E, exists: impl FnOnce() -> Error) -> Result<()> {
+        let item = self.item(entity)?;
+        match self.table.put(item.clone(), Some(&Condition::absent())).await? {
+            Ok(()) => Ok(()),
+            // The first answer was lost and the SDK asked again: the item that stands there is ours.
+            Err(refused) if refused.0.as_ref() == Some(&item) => Ok(()),
+            Err(_) => Err(exists()),
+        }
+    }
+
+    /// Changes a record, from `current` as it was read. `change` gives the new record and what must happen along with it, or `None`
+    /// to leave all as it is. When somebody else was quicker, `change` is asked again about the record as it is then: edits follow one
+    /// another, and a precondition that `change` checks is checked against what it really replaces.
+    pub async fn edit<'a, E, F>(&'a self, current: E, change: F) -> Result<E>
+    where
+        E: Entity<Scope = InTenant>,
+        F: Fn(&E, Transaction<'a>) -> Result<Option<(E, Transaction<'a>)>>,
+    {
+        let mut current = current;
+        for _ in 0..10 {
+            let Some((changed, along)) = change(&current, self.transaction())? else { return Ok(current) };
+            let same_place = self.full(&changed.key()) == self.full(&current.key());
+            let newer = if same_place && along.is_empty() {
+                let item = self.item(&changed)?;
+                match self.table.put(item.clone(), Some(&Condition::unchanged(&current.guard()))).await? {
+                    Ok(()) => None,
+                    Err(refused) if refused.0.as_ref() == Some(&item) => None,
+                    Err(refused) => Some(refused.0.ok_or(Error::NotFound)?),
+                }
+            } else {
+                let transaction = self.transaction();
+                let transaction = if same_place {
+                    transaction.replace(self, &changed, &current)?
+                } else {
+                    transaction.delete_unchanged(self, &current)?.create(self, &changed, crate::store::transaction::changed())?
+                };
+                transaction.and(along).commit_or_changed().await?
+            };
+            let Some(newer) = newer else { return Ok(changed) };
+            current = self.read(Some(newer))?.ok_or(Error::NotFound)?;
+        }
+        Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
+    }
+
+    /// Deletes one record that must be there.
+    pub async fn delete<E: Entity<Scope = InTenant>>(&self, key: &Key<E>) -> Result<()> {
+        self.table.delete(self.full(key), Some(&Condition::present())).await?.map_err(|_| Error::NotFound)
+    }
+
+    /// Deletes a record, from `current` as it was read, with what `along` adds to the same transaction. When somebody else was quicker,
+    /// `along` is asked again about the record as it is then.
+    pub async fn remove<'a, E, F>(&'a self, current: E, along: F) -> Result<()>
+    where
+        E: Entity<Scope = InTenant>,
+        F: Fn(&E, Transaction<'a>) -> Result<Transaction<'a>>,
+    {
+        let mut current = current;
+        for _ in 0..10 {
+            let along = along(&current, self.transaction())?;
+            let Some(newer) = self.transaction().delete_unchanged(self, &current)?.and(along).commit_or_changed().await? else { return Ok(()) };
+            current = self.read(Some(newer))?.ok_or(Error::NotFound)?;
+        }
+        Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
+    }
+
+    pub fn transaction(&self) -> Transaction<'_> {
+        Transaction::new(self.table.clone(), &self.random)
+    }
+
+    /// The page of a list that `request` asks for, in the order of the sort keys and read consistently. `keep` is asked of every record;
+    /// records it turns down take no place on the page.
+    pub async fn page<E: Entity<Scope = InTenant>>(&self, list: &List<E>, request: &PageRequest, keep: impl Fn(&E) -> bool) -> Result<Page<E>> {
+        let (after, skip, reach) = request.reach();
+        let mut after = after.map(|position| position.0);
+        let mut items: Vec<E> = Vec::new();
+        loop {
+            // One more than the page, to know whether there is another.
+            let wanted = reach + 1 - items.len();
+            let (found, next) = self
+                .table
+                .query(Query {
+                    pk: self.partition(&list.collection.0),
+                    prefix: list.prefix.clone(),
+                    index: None,
+                    forward: list.direction == Direction::Ascending,
+                    consistent: true,
+                    after: after.take(),
+                    limit: Some(i32::try_from(wanted).unwrap_or(i32::MAX)),
+                })
+                .await?;
+            for item in found {
+                items.extend(self.read::<E>(Some(item))?.filter(&keep));
+            }
+            match next {
+                Some(next) if items.len() <= reach => after = Some(next),
+                _ => break,
+            }
+        }
+        let more = items.len() > reach;
+        items.truncate(reach);
+        let next = if more { items.last().map(|last| Position(last.key().sort)) } else { None };
+        Ok(Page { items: items.into_iter().skip(skip).collect(), next })
+    }
+
+    /// Every entry of a list in the `lists` index, as sort key and entry, handed over one by one: one pass serves any order and filter.
+    /// The index may trail the table by its propagation time.
+    pub async fn entries<E: Entity<Scope = InTenant>>(&self, list: &List<E>, mut each: impl FnMut(String, ListEntry)) -> Result<()> {
+        let mut after = None;
+        loop {
+            let (found, next) = self
+                .table
+                .query(Query {
+                    pk: self.partition(&list.collection.0),
+                    prefix: list.prefix.clone(),
+                    index: Some("lists"),
+                    forward: true,
+                    consistent: false,
+                    after,
+                    limit: None,
+                })
+                .await?;
+            for item in found {
+                let sort = text(&item, "sk");
+                each(sort, serde_dynamo::from_item(item).map_err(|error| Error::internal("reading the lists index", error))?);
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Deletes what the partition of a list still holds, at most about `at_most` items, and says how many went. For the janitor.
+    pub async fn sweep<E: Entity<Scope = InTenant>>(&self, list: &List<E>, at_most: usize) -> Result<usize> {
+        let mut swept = 0;
+        while swept < at_most {
+            let (found, next) = self
+                .table
+                .query(Query {
+                    pk: self.partition(&list.collection.0),
+                    prefix: String::new(),
+                    index: None,
+                    forward: true,
+                    consistent: true,
+                    after: None,
+                    limit: Some(100),
+                })
+                .await?;
+            for item in &found {
+                // Gone already is what was wanted.
+                let _ = self.table.delete(FullKey { pk: text(item, "pk"), sk: text(item, "sk") }, None).await?;
+                swept += 1;
+            }
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(swept)
+    }
+
+    pub async fn count(&self, counter: Counter) -> Result<u64> {
+        let item = self.table.get(self.counter(counter), true).await?;
+        Ok(item.as_ref().and_then(|item| number(item, "n")).unwrap_or(0))
+    }
+
+    /// Gives out the next number of a counter; a number lost to a later failure is never given again.
+    pub async fn next_number(&self, counter: Counter) -> Result<u64> {
+        self.table.add(self.counter(counter), "n", 1, None).await
+    }
+
+    pub(crate) fn counter(&self, counter: Counter) -> FullKey {
+        FullKey { pk: self.partition("counters"), sk: counter.name().into() }
+    }
+
+    pub(super) fn partition(&self, collection: &str) -> String {
+        format!("T#{}#{collection}", self.tenant)
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(crate) fn read<E: Entity<Scope = InTenant>>(&self, item: Option<Item>) -> Result<Option<E>> {
+        let Some(item) = item else { return Ok(None) };
+        if text(&item, "tenant") != self.tenant.to_string() {
+            return Err(Error::internal("reading a record", "an item of one tenant lay in the partition of another"));
+        }
+        let record: E = record_of(item)?;
+        Ok(record.expires_at().is_none_or(|expires_at| expires_at > self.now).then_some(record))
+    }
+}

@@ -1,0 +1,74 @@
+//! The tenant's id. It is never parsed from a request: it comes out of a verified credential, the directory, or a stored key.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::crypto::Random;
+use crate::ids::parse_uuid;
+
+/// A v4 UUID: nothing to guess from. No public constructor and no `Deserialize`, on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(Uuid);
+
+impl TenantId {
+    pub(super) fn new(random: &Random) -> Self {
+        TenantId(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
+    }
+
+    /// For text that we wrote ourselves or that is checked before use: a signed claim, a stored key, the `x-tenant-id` selector.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        parse_uuid(text).map(TenantId)
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TenantId({})", self.0)
+    }
+}
+
+impl serde::Serialize for TenantId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How our own records keep a tenant id: `#[serde(with = "stored")]`, inside this crate only.
+pub(crate) mod stored {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    use super::TenantId;
+
+    pub(crate) fn serialize<S: Serializer>(id: &TenantId, serializer: S) -> Result<S::Ok, S::Error> {
+        id.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TenantId, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        TenantId::parse(&text).ok_or_else(|| de::Error::custom("not a tenant id"))
+    }
+}
+
+pub(crate) mod stored_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    use super::TenantId;
+
+    pub(crate) fn serialize<S: Serializer>(id: &Option<TenantId>, serializer: S) -> Result<S::Ok, S::Error> {
+        id.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TenantId>, D::Error> {
+        match Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)? {
+            None => Ok(None),
+            Some(text) => TenantId::parse(&text).map(Some).ok_or_else(|| de::Error::custom("not a tenant id")),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The TLS endpoint in front of the embedded services. It can also write down every call: which operation, when, and what it consumed.
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::body::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo},
+};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::Outcome;
+
+/// Held this long, answers to calls made together overlap beyond doubt.
+pub const HOLD: Duration = Duration::from_millis(12);
+
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub operation: String,
+    pub request: Value,
+    pub answer: Value,
+    pub units: f64,
+    started: Instant,
+    ended: Instant,
+}
+
+#[derive(Default)]
+pub struct Recorder {
+    active: AtomicBool,
+    /// How long each answer is held back while calls are written down, in microseconds.
+    hold: AtomicU64,
+    calls: Mutex<Vec<Call>>,
+}
+
+pub struct Proxy {
+    pub url: String,
+}
+
+impl Proxy {
+    pub async fn start(acceptor: TlsAcceptor, upstream: String, recorder: Arc<Recorder>) -> Outcome<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("https://{}", listener.local_addr()?);
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let forward = Arc::new(Forward { client, upstream, recorder });
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (acceptor, forward) = (acceptor.clone(), forward.clone());
+                tokio::spawn(async move {
+                    let _ = socket.set_nodelay(true);
+                    let Ok(stream) = acceptor.accept(socket).await else { return };
+                    let service = service_fn(move |request| {
+                        let forward = forward.clone();
+                        async move { Ok::<_, Infallible>(forward.answer(request).await) }
+                    });
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Ok(Self { url })
+    }
+}
+
+struct Forward {
+    client: Client<HttpConnector, Full<Bytes>>,
+    upstream: String,
+    recorder: Arc<Recorder>,
+}
+
+impl Forward {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        self.pass(request).await.unwrap_or_else(|error| {
+            let mut response = Response::new(Full::new(Bytes::from(error.to_string())));
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response
+        })
+    }
+
+    async fn pass(&self, request: Request<Incoming>) -> Outcome<Response<Full<Bytes>>> {
+        let started = Instant::now();
+        let (mut head, body) = request.into_parts();
+        let mut body = body.collect().await?.to_bytes();
+        let target = head.headers.get("x-amz-target").and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let recording = self.recorder.active.load(Ordering::Relaxed) && target.starts_with("DynamoDB_");
+        let mut written = Value::Null;
+        if recording {
+            written = serde_json::from_slice(&body)?;
+            written["ReturnConsumedCapacity"] = "TOTAL".into();
+            body = serde_json::to_vec(&written)?.into();
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        head.uri = self.upstream.parse()?;
+        let answer = self.client.request(Request::from_parts(head, Full::new(body))).await?;
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await?.to_bytes();
+        if recording {
+            let hold = self.recorder.hold.load(Ordering::Relaxed);
+            if hold > 0 {
+                tokio::time::sleep(Duration::from_micros(hold)).await;
+            }
+            let answer: Value = serde_json::from_slice(&body)?;
+            let units = units(&answer["ConsumedCapacity"]);
+            let ended = Instant::now();
+            self.recorder.keep(Call { operation, request: written, answer, units, started, ended });
+        }
+        Ok(Response::from_parts(head, Full::new(body)))
+    }
+}
+
+fn units(consumed: &Value) -> f64 {
+    match consumed {
+        Value::Array(tables) => tables.iter().map(units).sum(),
+        table => table["CapacityUnits"].as_f64().unwrap_or_default(),
+    }
+}
+
+impl Recorder {
+    pub fn start(&self, hold: Duration) {
+        self.take();
+        self.hold.store(hold.as_micros() as u64, Ordering::Relaxed);
+        self.active.store(true, Ordering::Relaxed);
+    }
+
+    pub fn stop(&self) -> Vec<Call> {
+        self.active.store(false, Ordering::Relaxed);
+        self.take()
+    }
+
+    fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    fn keep(&self, call: Call) {
+        self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(call);
+    }
+}
+
+impl Call {
+    pub fn writes(&self) -> bool {
+        !matches!(self.operation.as_str(), "GetItem" | "BatchGetItem" | "Query" | "Scan" | "TransactGetItems")
+    }
+}
+
+/// The longest chain of calls of which each began after the one before had ended: what the caller waited for.
+pub fn serial_round_trips(calls: &[Call]) -> usize {
+    let mut calls: Vec<&Call> = calls.iter().collect();
+    calls.sort_by_key(|call| call.ended);
+    let mut last: Option<Instant> = None;
+    let mut count = 0;
+    for call in calls {
+        if last.is_none_or(|ended| call.started >= ended) {
+            last = Some(call.ended);
+            count += 1;
+        }
+    }
+    count
+}
+
+/// How long at least one call was under way.
+pub fn busy(calls: &[Call]) -> Duration {
+    let mut spans: Vec<(Instant, Instant)> = calls.iter().map(|call| (call.started, call.ended)).collect();
+    spans.sort();
+    let mut sum = Duration::ZERO;
+    let mut reached: Option<Instant> = None;
+    for (started, ended) in spans {
+        let from = reached.map_or(started, |reached| reached.max(started));
+        sum += ended.saturating_duration_since(from);
+        reached = Some(reached.map_or(ended, |reached| reached.max(ended)));
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(from: u64, to: u64) -> Call {
+        let zero = Instant::now() - Duration::from_secs(1);
+        let at = |milliseconds| zero + Duration::from_millis(milliseconds);
+        let (started, ended) = (at(from), at(to));
+        Call { operation: String::new(), request: Value::Null, answer: Value::Null, units: 0.0, started, ended }
+    }
+
+    #[test]
+    fn calls_made_together_are_one_round_trip() {
+        assert_eq!(serial_round_trips(&[]), 0);
+        let base = call(0, 0).started;
+        let shift = |mut call: Call, from: u64, to: u64| {
+            (call.started, call.ended) = (base + Duration::from_millis(from), base + Duration::from_millis(to));
+            call
+        };
+        let calls = [shift(call(0, 0), 0, 10), shift(call(0, 0), 1, 14), shift(call(0, 0), 15, 20)];
+        assert_eq!(serial_round_trips(&calls), 2);
+        assert_eq!(busy(&calls), Duration::from_millis(19));
+    }
+}

@@ -1,0 +1,271 @@
+//! The AWS services of the stack, embedded: DynamoDB (dynoxide), Secrets Manager and SQS (winterbaume), each behind a
+//! loopback port that a stock AWS SDK talks to. On disk, everything acknowledged survives SIGKILL; in memory, nothing stays.
+
+mod create;
+pub mod queues;
+mod secrets;
+mod server;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use dynoxide::Database;
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{
+    journal::{Journal, JournalError},
+    mailbox::Mailbox,
+    template::{Template, TemplateError},
+};
+
+use queues::Queues;
+use secrets::Secrets;
+
+/// Where the embedded services pretend to be.
+pub const REGION: &str = "us-east-1";
+pub const ACCOUNT: &str = winterbaume_core::state::DEFAULT_ACCOUNT_ID;
+
+#[derive(Debug, thiserror::Error)]
+pub enum AwsError {
+    #[error("{path} cannot be used for data: {problem}", path = path.display())]
+    Directory { path: PathBuf, problem: String },
+    #[error("the embedded table failed: {0}")]
+    Table(#[from] dynoxide::DynoxideError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error("the embedded services cannot listen on loopback: {0}")]
+    Listen(#[from] std::io::Error),
+    #[error(
+        "the table `{0}` on disk was made from another definition than template.yaml now has; use another data directory or delete it"
+    )]
+    Definition(String),
+    #[error("an embedded service refused: {0}")]
+    Service(String),
+}
+
+/// Where the data lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    Memory,
+    /// A directory; it is made if it is missing.
+    Disk(PathBuf),
+}
+
+/// The running services. They live on a runtime of their own, so they may outlive the task (or test) that started
+/// them; dropping the last clone of this stops them.
+#[derive(Clone)]
+pub struct Aws {
+    running: Arc<Running>,
+}
+
+struct Running {
+    database: Database,
+    queues: Queues,
+    secrets: Arc<Secrets>,
+    mailbox: Mailbox,
+    journal: Journal,
+    table_address: SocketAddr,
+    service_address: SocketAddr,
+    stop: watch::Sender<bool>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl Aws {
+    /// Opens the data and listens; blocks shortly.
+    pub fn start(storage: Storage) -> Result<Aws, AwsError> {
+        let (database, journal) = open(&storage)?;
+        let (started, wait) = std::sync::mpsc::channel();
+        std::thread::Builder::new().name("embedded-aws".to_owned()).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(AwsError::Listen(error)))),
+            };
+            runtime.block_on(async {
+                match listen(database, journal).await {
+                    Ok((running, mut stopped)) => {
+                        drop(started.send(Ok(running)));
+                        // An error is the sender dropped: the same end.
+                        drop(stopped.wait_for(|stopped| *stopped).await);
+                    }
+                    Err(error) => drop(started.send(Err(error))),
+                }
+            });
+            runtime.shutdown_background();
+        })?;
+        let running = wait.recv().map_err(|_| AwsError::Service("it ended while starting".to_owned()))??;
+        Ok(Aws { running: Arc::new(running) })
+    }
+
+    /// Creates what the template declares and is not there yet.
+    pub async fn create(&self, template: &Template) -> Result<(), AwsError> {
+        create::tables(&self.running.database, &self.running.journal, template)?;
+        create::queues(&self.running.queues, template)?;
+        create::secrets(&self.running.secrets, template).await
+    }
+
+    pub fn dynamodb_url(&self) -> String {
+        format!("http://{}", self.running.table_address)
+    }
+
+    pub fn secrets_manager_url(&self) -> String {
+        format!("http://{}", self.running.service_address)
+    }
+
+    pub fn sqs_url(&self) -> String {
+        format!("http://{}", self.running.service_address)
+    }
+
+    /// Endpoints, region and credentials for an AWS SDK, and the mailbox.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let pairs = [
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+            ("AWS_SESSION_TOKEN", "local".to_owned()),
+            // Whatever is not embedded meets a refusal on loopback, never the network.
+            ("AWS_ENDPOINT_URL", self.sqs_url()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb_url()),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets_manager_url()),
+            ("AWS_ENDPOINT_URL_SQS", self.sqs_url()),
+            ("MAILBOX_URL", self.mailbox_url()),
+        ];
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// The environment of every function of the template, its resources resolved to the embedded ones.
+    pub fn function_environments(
+        &self,
+        template: &Template,
+    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, AwsError> {
+        let template = template.clone().with_queue_url_base(&self.sqs_url());
+        let functions = template.functions()?;
+        Ok(functions
+            .into_iter()
+            .map(|function| {
+                let mut environment = self.environment();
+                environment.extend(function.environment);
+                (function.name, environment)
+            })
+            .collect())
+    }
+
+    /// The table itself, for looking without a network.
+    pub fn database(&self) -> &Database {
+        &self.running.database
+    }
+
+    pub fn queues(&self) -> &Queues {
+        &self.running.queues
+    }
+
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.running.mailbox
+    }
+
+    /// Where mails are posted to.
+    pub fn mailbox_url(&self) -> String {
+        format!("http://{}/mailbox", self.running.service_address)
+    }
+
+    pub fn journal(&self) -> &Journal {
+        &self.running.journal
+    }
+
+    /// The current values of all secrets, by name.
+    pub async fn secret_values(&self) -> BTreeMap<String, Option<String>> {
+        self.running.secrets.values().await
+    }
+
+    /// Deletes what has outlived its TTL, as DynamoDB does some time after; gives how many items went.
+    pub fn sweep_ttl(&self) -> Result<usize, AwsError> {
+        Ok(self.running.database.sweep_ttl()?)
+    }
+
+    /// All items of a table as DynamoDB JSON, in key order; for byte-for-byte comparisons.
+    pub fn items(&self, table: &str) -> Result<Vec<Value>, AwsError> {
+        let mut items = Vec::new();
+        let mut start = Value::Null;
+        loop {
+            let request = serde_json::json!({ "TableName": table, "ConsistentRead": true, "ExclusiveStartKey": start });
+            let page = self.scan(request)?;
+            items.extend(page["Items"].as_array().cloned().unwrap_or_default());
+            match page.get("LastEvaluatedKey") {
+                Some(key) if !key.is_null() => start = key.clone(),
+                _ => break,
+            }
+        }
+        items.sort_by_cached_key(|item| (item["pk"].to_string(), item["sk"].to_string()));
+        Ok(items)
+    }
+
+    /// One page of a scan; takes and gives the JSON of the API.
+    pub fn scan(&self, mut request: Value) -> Result<Value, AwsError> {
+        if let Some(object) = request.as_object_mut() {
+            object.retain(|_, value| !value.is_null());
+        }
+        let request = serde_json::from_value(request).map_err(JournalError::from)?;
+        let response = self.running.database.scan(request)?;
+        Ok(serde_json::to_value(response).map_err(JournalError::from)?)
+    }
+}
+
+fn open(storage: &Storage) -> Result<(Database, Journal), AwsError> {
+    let Storage::Disk(directory) = storage else {
+        return Ok((Database::memory()?, Journal::memory()?));
+    };
+    let unusable = |problem: String| AwsError::Directory {
+        path: directory.clone(),
+        problem,
+    };
+    std::fs::create_dir_all(directory).map_err(|error| unusable(error.to_string()))?;
+    let text_path = |path: &Path| {
+        let text = path.to_str().map(str::to_owned);
+        text.ok_or_else(|| unusable("its path is not Unicode".to_owned()))
+    };
+    let database = Database::new(&text_path(&directory.join("table.sqlite3"))?)?;
+    let journal = Journal::open(&directory.join("stack.sqlite3"))?;
+    Ok((database, journal))
+}
+
+async fn listen(database: Database, journal: Journal) -> Result<(Running, watch::Receiver<bool>), AwsError> {
+    let secrets = Secrets::open(journal.clone()).await?;
+    let queues = Queues::open(journal.clone())?;
+    let (stop, stopped) = watch::channel(false);
+
+    let table = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let table_address = table.local_addr()?;
+    tokio::spawn(dynoxide::server::serve_on(table, database.clone()));
+
+    let services = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let service_address = services.local_addr()?;
+    let mailbox = Mailbox::open(journal.clone());
+    tokio::spawn(server::serve(services, secrets.clone(), queues.clone(), mailbox.clone()));
+
+    let running = Running {
+        database,
+        queues,
+        secrets,
+        mailbox,
+        journal,
+        table_address,
+        service_address,
+        stop,
+    };
+    Ok((running, stopped))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,631 @@
+//! SQS: winterbaume's queue state behind its own storage trait, with every message in the journal, so that a message
+//! whose sending was acknowledged is there again after SIGKILL. Adds what winterbaume drops: `MessageGroupId`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use winterbaume_sqs::{
+    SendMessageOutput, SqsBackend, SqsState, SqsStateView, StateViewError,
+    state::{QueueState, SqsError},
+    types::{Message, MessageAttribute, MessageMoveTask, Queue},
+};
+
+use super::{ACCOUNT, AwsError, REGION};
+use crate::journal::{Change, Journal};
+
+const SPACE: &str = "message";
+
+/// Cheap to clone; clones share the queues.
+#[derive(Clone)]
+pub struct Queues {
+    shared: Arc<Shared>,
+}
+
+/// A message as an event source or a test sees it.
+#[derive(Debug, Clone)]
+pub struct ReceivedMessage {
+    pub message_id: String,
+    pub receipt_handle: String,
+    pub body: String,
+    pub body_md5: String,
+    pub group: Option<String>,
+    pub receive_count: u32,
+    pub sent_at: i64,
+    pub first_received_at: i64,
+    pub sender: String,
+    pub attributes: BTreeMap<String, MessageAttribute>,
+}
+
+/// How many messages a queue holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depth {
+    pub visible: usize,
+    /// Received and not yet deleted, or delayed.
+    pub hidden: usize,
+}
+
+struct Shared {
+    journal: Journal,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: SqsState,
+    groups: HashMap<String, String>,
+    /// Messages in the journal with the count they are kept with.
+    kept: HashMap<String, (String, u32)>,
+    /// Messages read from the journal whose queue is not created yet.
+    waiting: HashMap<String, Vec<KeptMessage>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptMessage {
+    queue: String,
+    id: String,
+    body: String,
+    md5: String,
+    sender: String,
+    sent: i64,
+    first_received: Option<i64>,
+    receive_count: u32,
+    /// Only a delay set by the sender survives; who had received a message is gone with the process.
+    delayed_until: i64,
+    group: Option<String>,
+    attributes: BTreeMap<String, KeptAttribute>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptAttribute {
+    data_type: String,
+    text: Option<String>,
+    binary: Option<Vec<u8>>,
+}
+
+impl Queues {
+    pub fn open(journal: Journal) -> Result<Queues, AwsError> {
+        let mut inner = Inner::default();
+        for (id, message) in journal.list::<KeptMessage>(SPACE)? {
+            inner.kept.insert(id, (message.queue.clone(), message.receive_count));
+            inner.waiting.entry(message.queue.clone()).or_default().push(message);
+        }
+        Ok(Queues {
+            shared: Arc::new(Shared {
+                journal,
+                inner: Mutex::new(inner),
+            }),
+        })
+    }
+
+    /// Creates the queue, or brings an existing one to these attributes.
+    pub fn create(&self, name: &str, attributes: &BTreeMap<String, String>) -> Result<(), AwsError> {
+        let attributes: HashMap<String, String> = attributes.clone().into_iter().collect();
+        self.change(|inner| {
+            if inner.state.queues.contains_key(name) {
+                return inner.state.set_queue_attributes(name, &attributes);
+            }
+            inner.state.create_queue(name, REGION, ACCOUNT, &attributes, None)?;
+            inner.refill(name);
+            Ok(())
+        })
+        .map_err(service_error)
+    }
+
+    pub fn send(&self, queue: &str, body: &str, group: Option<&str>) -> Result<String, AwsError> {
+        self.put(queue, body, None, HashMap::new(), group, None)
+            .map(|sent| sent.message_id)
+            .map_err(service_error)
+    }
+
+    /// Receives for the queue's own visibility timeout.
+    pub fn receive(&self, queue: &str, most: usize) -> Result<Vec<ReceivedMessage>, AwsError> {
+        self.change(|inner| {
+            let messages = inner.state.receive_message(queue, most, None)?;
+            Ok(messages.into_iter().map(|message| inner.received(message)).collect())
+        })
+        .map_err(service_error)
+    }
+
+    pub fn delete(&self, queue: &str, receipt_handle: &str) -> Result<(), AwsError> {
+        self.change(|inner| inner.state.delete_message(queue, receipt_handle))
+            .map_err(service_error)
+    }
+
+    /// Undoes a receive: visible at once, and not counted.
+    pub fn give_back(&self, queue: &str, message_id: &str) -> Result<(), AwsError> {
+        self.change(|inner| {
+            let queue = inner.state.queues.get_mut(queue).ok_or(SqsError::NonExistentQueue)?;
+            for message in queue.messages.iter_mut().filter(|message| message.message_id == message_id) {
+                message.visible_at = 0;
+                message.approximate_receive_count = message.approximate_receive_count.saturating_sub(1);
+            }
+            Ok(())
+        })
+        .map_err(service_error)
+    }
+
+    pub fn depth(&self, queue: &str) -> Result<Depth, AwsError> {
+        let inner = self.lock();
+        let queue = inner.state.queues.get(queue).ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
+        let visible = queue.messages.iter().filter(|message| message.is_visible()).count();
+        Ok(Depth {
+            visible,
+            hidden: queue.messages.len() - visible,
+        })
+    }
+
+    /// Looks at all messages of a queue without receiving them.
+    pub fn peek(&self, queue: &str) -> Result<Vec<ReceivedMessage>, AwsError> {
+        let inner = self.lock();
+        let queue = inner.state.queues.get(queue).ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
+        Ok(queue.messages.iter().map(|message| inner.received(message.clone())).collect())
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.lock().state.queues.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// Lets all delays and visibility timeouts of a queue run out at once; gives how many there were.
+    pub fn skip_waiting(&self, queue: &str) -> usize {
+        let mut inner = self.lock();
+        let Some(queue) = inner.state.queues.get_mut(queue) else {
+            return 0;
+        };
+        let hidden = queue.messages.iter_mut().filter(|message| !message.is_visible());
+        hidden.map(|message| message.visible_at = 0).count()
+    }
+
+    fn put(
+        &self,
+        queue: &str,
+        body: &str,
+        delay_seconds: Option<u32>,
+        attributes: HashMap<String, MessageAttribute>,
+        group: Option<&str>,
+        deduplication: Option<&str>,
+    ) -> Result<SendMessageOutput, SqsError> {
+        self.change(|inner| {
+            let sent = inner.state.send_message(queue, body, delay_seconds, attributes, group, deduplication)?;
+            if let Some(group) = group {
+                inner.groups.insert(sent.message_id.clone(), group.to_owned());
+            }
+            Ok(SendMessageOutput {
+                message_id: sent.message_id,
+                body_md5: sent.body_md5,
+            })
+        })
+    }
+
+    /// Makes a change and writes what it did to messages into the journal before it is acknowledged.
+    fn change<T>(&self, make: impl FnOnce(&mut Inner) -> Result<T, SqsError>) -> Result<T, SqsError> {
+        let mut inner = self.lock();
+        let outcome = make(&mut inner);
+        let changes = inner.changes().map_err(internal)?;
+        if !changes.is_empty() {
+            self.shared.journal.apply(&changes).map_err(internal)?;
+            inner.acknowledge(&changes);
+        }
+        outcome
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Puts messages from the journal back into their queue.
+    fn refill(&mut self, queue: &str) {
+        for kept in self.waiting.remove(queue).unwrap_or_default() {
+            if let Some(group) = &kept.group {
+                self.groups.insert(kept.id.clone(), group.clone());
+            }
+            if let Some(queue) = self.state.queues.get_mut(queue) {
+                queue.messages.push(kept.into_message());
+            }
+        }
+    }
+
+    /// winterbaume records a move task without moving anything; this moves, and closes the task.
+    fn redrive(&mut self, task: &str, source: &str, destination: Option<&str>) {
+        let name_of = |wanted: &dyn Fn(&QueueState) -> bool| {
+            let found = self.state.queues.iter().find(|(_, queue)| wanted(queue));
+            found.map(|(name, _)| name.clone())
+        };
+        let from = name_of(&|queue| queue.queue.arn == source);
+        // Without a destination messages go back to the queue they came from: the one whose dead letters these are.
+        let to = name_of(&|queue| match destination {
+            Some(destination) => queue.queue.arn == destination,
+            None => queue.dead_letter_target_arn.as_deref() == Some(source),
+        });
+        let mut moved = Vec::new();
+        if let (Some(from), Some(_)) = (&from, &to)
+            && let Some(from) = self.state.queues.get_mut(from)
+        {
+            moved = std::mem::take(&mut from.messages);
+        }
+        let count = moved.len() as i64;
+        if let Some(to) = to.and_then(|to| self.state.queues.get_mut(&to)) {
+            to.messages.extend(moved.into_iter().map(|message| Message {
+                receipt_handle: None,
+                all_receipt_handles: Vec::new(),
+                approximate_receive_count: 0,
+                approximate_first_receive_timestamp: None,
+                visible_at: 0,
+                ..message
+            }));
+        }
+        for record in self.state.message_move_tasks.iter_mut().filter(|record| record.task_handle == task) {
+            record.status = "COMPLETED".to_owned();
+            record.approximate_number_of_messages_moved = count;
+        }
+    }
+
+    fn received(&self, message: Message) -> ReceivedMessage {
+        ReceivedMessage {
+            group: self.groups.get(&message.message_id).cloned(),
+            receipt_handle: message.receipt_handle.unwrap_or_default(),
+            receive_count: message.approximate_receive_count,
+            sent_at: message.sent_timestamp,
+            first_received_at: message.approximate_first_receive_timestamp.unwrap_or_default(),
+            sender: message.sender_id,
+            attributes: message.message_attributes.into_iter().collect(),
+            message_id: message.message_id,
+            body: message.body,
+            body_md5: message.body_md5,
+        }
+    }
+
+    /// The difference between the queues and the journal.
+    fn changes(&self) -> Result<Vec<Change>, serde_json::Error> {
+        let mut changes = Vec::new();
+        let mut present = 0;
+        for (queue, state) in &self.state.queues {
+            for message in &state.messages {
+                let kept = self.kept.get(&message.message_id);
+                present += usize::from(kept.is_some());
+                if kept.is_some_and(|(at, count)| at == queue && *count == message.approximate_receive_count) {
+                    continue;
+                }
+                let group = self.groups.get(&message.message_id).cloned();
+                changes.push(Change::Put {
+                    space: SPACE.to_owned(),
+                    id: message.message_id.clone(),
+                    value: serde_json::to_string(&KeptMessage::new(queue, message, group))?,
+                });
+            }
+        }
+        let waiting: usize = self.waiting.values().map(Vec::len).sum();
+        if present + waiting < self.kept.len() {
+            let alive: std::collections::HashSet<&str> = self
+                .state
+                .queues
+                .values()
+                .flat_map(|queue| &queue.messages)
+                .map(|message| message.message_id.as_str())
+                .chain(self.waiting.values().flatten().map(|message| message.id.as_str()))
+                .collect();
+            let gone = self.kept.keys().filter(|id| !alive.contains(id.as_str()));
+            changes.extend(gone.map(|id| Change::Delete {
+                space: SPACE.to_owned(),
+                id: id.clone(),
+            }));
+        }
+        Ok(changes)
+    }
+
+    fn acknowledge(&mut self, changes: &[Change]) {
+        for change in changes {
+            if let Change::Delete { id, .. } = change {
+                self.kept.remove(id);
+                self.groups.remove(id);
+            }
+        }
+        for (queue, state) in &self.state.queues {
+            for message in &state.messages {
+                let now = (queue.clone(), message.approximate_receive_count);
+                self.kept.insert(message.message_id.clone(), now);
+            }
+        }
+    }
+}
+
+impl KeptMessage {
+    fn new(queue: &str, message: &Message, group: Option<String>) -> KeptMessage {
+        let attributes = message.message_attributes.iter().map(|(name, attribute)| {
+            let kept = KeptAttribute {
+                data_type: attribute.data_type.clone(),
+                text: attribute.string_value.clone(),
+                binary: attribute.binary_value.clone(),
+            };
+            (name.clone(), kept)
+        });
+        KeptMessage {
+            queue: queue.to_owned(),
+            id: message.message_id.clone(),
+            body: message.body.clone(),
+            md5: message.body_md5.clone(),
+            sender: message.sender_id.clone(),
+            sent: message.sent_timestamp,
+            first_received: message.approximate_first_receive_timestamp,
+            receive_count: message.approximate_receive_count,
+            delayed_until: match message.approximate_receive_count {
+                0 => message.visible_at,
+                _ => 0,
+            },
+            group,
+            attributes: attributes.collect(),
+        }
+    }
+
+    fn into_message(self) -> Message {
+        let attributes = self.attributes.into_iter().map(|(name, kept)| {
+            let attribute = MessageAttribute {
+                data_type: kept.data_type,
+                string_value: kept.text,
+                binary_value: kept.binary,
+            };
+            (name, attribute)
+        });
+        Message {
+            message_id: self.id,
+            body: self.body,
+            body_md5: self.md5,
+            receipt_handle: None,
+            all_receipt_handles: Vec::new(),
+            sender_id: self.sender,
+            sent_timestamp: self.sent,
+            approximate_first_receive_timestamp: self.first_received,
+            approximate_receive_count: self.receive_count,
+            visible_at: self.delayed_until,
+            message_attributes: attributes.collect(),
+        }
+    }
+}
+
+type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+fn answer<T: Send + 'static>(value: T) -> Answer<T> {
+    Box::pin(std::future::ready(value))
+}
+
+/// Account and region are ignored: the stack is one place.
+impl SqsBackend for Queues {
+    fn create_queue(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        attributes: HashMap<String, String>,
+        tags: Option<HashMap<String, String>>,
+    ) -> Answer<Result<Queue, SqsError>> {
+        answer(self.change(|inner| {
+            let queue = inner.state.create_queue(&name, REGION, ACCOUNT, &attributes, tags.as_ref())?.clone();
+            inner.refill(&name);
+            Ok(queue)
+        }))
+    }
+
+    fn delete_queue(&self, _account: String, _region: String, name: String) -> Answer<Result<(), SqsError>> {
+        answer(self.change(|inner| inner.state.delete_queue(&name)))
+    }
+
+    fn get_queue_url(&self, _account: String, _region: String, name: String) -> Answer<Result<String, SqsError>> {
+        answer(self.lock().state.get_queue_url(&name).map(str::to_owned))
+    }
+
+    fn get_queue_attributes(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+    ) -> Answer<Result<HashMap<String, String>, SqsError>> {
+        answer(self.lock().state.get_queue_attributes(&name))
+    }
+
+    fn set_queue_attributes(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        attributes: HashMap<String, String>,
+    ) -> Answer<Result<(), SqsError>> {
+        answer(self.change(|inner| inner.state.set_queue_attributes(&name, &attributes)))
+    }
+
+    fn list_queues(
+        &self,
+        _account: String,
+        _region: String,
+        prefix: Option<String>,
+    ) -> Answer<Result<Vec<Queue>, SqsError>> {
+        let queues = self.lock().state.list_queues(prefix.as_deref()).into_iter().cloned().collect();
+        answer(Ok(queues))
+    }
+
+    fn send_message(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        body: String,
+        delay_seconds: Option<u32>,
+        attributes: HashMap<String, MessageAttribute>,
+        group: Option<String>,
+        deduplication: Option<String>,
+    ) -> Answer<Result<SendMessageOutput, SqsError>> {
+        answer(self.put(&name, &body, delay_seconds, attributes, group.as_deref(), deduplication.as_deref()))
+    }
+
+    fn receive_messages(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        most: usize,
+        visibility_timeout: Option<u32>,
+    ) -> Answer<Result<Vec<Message>, SqsError>> {
+        answer(self.change(|inner| inner.state.receive_message(&name, most, visibility_timeout)))
+    }
+
+    fn delete_message(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        receipt_handle: String,
+    ) -> Answer<Result<(), SqsError>> {
+        answer(self.change(|inner| inner.state.delete_message(&name, &receipt_handle)))
+    }
+
+    fn purge_queue(&self, _account: String, _region: String, name: String) -> Answer<Result<(), SqsError>> {
+        answer(self.change(|inner| inner.state.purge_queue(&name)))
+    }
+
+    fn change_message_visibility(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        receipt_handle: String,
+        timeout: u32,
+    ) -> Answer<Result<(), SqsError>> {
+        answer(self.change(|inner| inner.state.change_message_visibility(&name, &receipt_handle, timeout)))
+    }
+
+    fn change_message_visibility_batch(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        entries: Vec<(String, String, u32)>,
+    ) -> Answer<Result<Vec<String>, SqsError>> {
+        answer(self.change(|inner| inner.state.change_message_visibility_batch(&name, &entries)))
+    }
+
+    fn list_queue_tags(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+    ) -> Answer<Result<HashMap<String, String>, SqsError>> {
+        answer(self.lock().state.list_queue_tags(&name))
+    }
+
+    fn tag_queue(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        tags: HashMap<String, String>,
+    ) -> Answer<Result<(), SqsError>> {
+        answer(self.change(|inner| inner.state.tag_queue(&name, &tags)))
+    }
+
+    fn untag_queue(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        keys: Vec<String>,
+    ) -> Answer<Result<(), SqsError>> {
+        answer(self.change(|inner| inner.state.untag_queue(&name, &keys)))
+    }
+
+    fn add_permission(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        label: String,
+        accounts: Vec<String>,
+        actions: Vec<String>,
+    ) -> Answer<Result<(), SqsError>> {
+        answer(self.change(|inner| inner.state.add_permission(&name, &label, accounts, actions)))
+    }
+
+    fn remove_permission(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+        label: String,
+    ) -> Answer<Result<(), SqsError>> {
+        answer(self.change(|inner| inner.state.remove_permission(&name, &label)))
+    }
+
+    fn list_dead_letter_source_queues(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+    ) -> Answer<Result<Vec<String>, SqsError>> {
+        answer(self.lock().state.list_dead_letter_source_queues(&name))
+    }
+
+    fn start_message_move_task(
+        &self,
+        _account: String,
+        _region: String,
+        source: String,
+        destination: Option<String>,
+        per_second: Option<i32>,
+    ) -> Answer<Result<String, SqsError>> {
+        answer(self.change(|inner| {
+            let task = inner.state.start_message_move_task(&source, destination.as_deref(), per_second)?;
+            inner.redrive(&task, &source, destination.as_deref());
+            Ok(task)
+        }))
+    }
+
+    fn cancel_message_move_task(
+        &self,
+        _account: String,
+        _region: String,
+        task: String,
+    ) -> Answer<Result<i64, SqsError>> {
+        answer(self.change(|inner| inner.state.cancel_message_move_task(&task)))
+    }
+
+    fn list_message_move_tasks(
+        &self,
+        _account: String,
+        _region: String,
+        source: String,
+    ) -> Answer<Result<Vec<MessageMoveTask>, SqsError>> {
+        let tasks = self.lock().state.list_message_move_tasks(&source).into_iter().cloned().collect();
+        answer(Ok(tasks))
+    }
+
+    fn scopes_with_state(&self) -> Vec<(String, String)> {
+        vec![(ACCOUNT.to_owned(), REGION.to_owned())]
+    }
+
+    fn snapshot(&self, _account: String, _region: String) -> Answer<SqsStateView> {
+        answer(SqsStateView::from(&self.lock().state))
+    }
+
+    fn restore(&self, _account: String, _region: String, view: SqsStateView) -> Answer<Result<(), StateViewError>> {
+        self.lock().state = SqsState::from(view);
+        answer(Ok(()))
+    }
+
+    fn merge(&self, _account: String, _region: String, view: SqsStateView) -> Answer<Result<(), StateViewError>> {
+        self.lock().state.queues.extend(SqsState::from(view).queues);
+        answer(Ok(()))
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> SqsError {
+    SqsError::InternalError(error.to_string())
+}
+
+fn service_error(error: SqsError) -> AwsError {
+    AwsError::Service(error.to_string())
+}

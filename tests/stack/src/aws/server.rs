@@ -1,0 +1,72 @@
+//! Puts winterbaume's services, which answer one request with one response, behind an HTTP listener; the mailbox too.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use tokio::net::TcpListener;
+use winterbaume_core::{MockRequest, MockService};
+use winterbaume_sqs::SqsService;
+
+use super::{queues::Queues, secrets::Secrets};
+use crate::{console::guard, mailbox::Mailbox};
+
+#[derive(Clone)]
+struct Services {
+    secrets: Arc<Secrets>,
+    queues: Arc<SqsService>,
+}
+
+pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues, mailbox: Mailbox) {
+    let services = Services {
+        secrets,
+        queues: Arc::new(SqsService::with_backend(Arc::new(queues))),
+    };
+    let router = Router::new()
+        .fallback(answer)
+        .layer(DefaultBodyLimit::max(2 * 1024 * 1024))
+        .with_state(services)
+        .merge(mailbox.router())
+        .layer(axum::middleware::from_fn(guard::loopback_only));
+    if let Err(error) = axum::serve(listener, router).await {
+        eprintln!("the embedded Secrets Manager and SQS stopped: {error}");
+    }
+}
+
+async fn answer(
+    State(services): State<Services>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default().to_owned();
+    let request = MockRequest {
+        method: method.to_string(),
+        uri: uri.to_string(),
+        headers,
+        body,
+    };
+    let answered = if target.starts_with("secretsmanager.") {
+        match services.secrets.answer(request).await {
+            Ok(response) => response,
+            Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError", &error.to_string()),
+        }
+    } else if target.starts_with("AmazonSQS.") {
+        services.queues.handle(request).await
+    } else {
+        return refuse(StatusCode::BAD_REQUEST, "UnknownOperationException", "this service is not part of the local stack");
+    };
+    let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, answered.headers, answered.body).into_response()
+}
+
+fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
+    let body = serde_json::json!({ "__type": code, "message": message });
+    (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], body.to_string()).into_response()
+}

@@ -1,0 +1,172 @@
+//! A stock AWS SDK drives the embedded services; what it was told is there after a reopening that looked like a kill.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+
+use super::*;
+
+struct Clients {
+    table: aws_sdk_dynamodb::Client,
+    secrets: aws_sdk_secretsmanager::Client,
+    queues: aws_sdk_sqs::Client,
+}
+
+fn template() -> Template {
+    Template::parse(include_str!("../../testdata/template.yaml")).unwrap()
+}
+
+fn clients(aws: &Aws) -> Clients {
+    let credentials = || aws_credential_types::Credentials::from_keys("local", "local", None);
+    let http = aws_smithy_http_client::Builder::new().build_http();
+    let table = aws_sdk_dynamodb::Config::builder()
+        .behavior_version_latest()
+        .region(aws_sdk_dynamodb::config::Region::new(REGION))
+        .credentials_provider(credentials())
+        .http_client(http.clone())
+        .endpoint_url(aws.dynamodb_url())
+        .build();
+    let secrets = aws_sdk_secretsmanager::Config::builder()
+        .behavior_version_latest()
+        .region(aws_sdk_secretsmanager::config::Region::new(REGION))
+        .credentials_provider(credentials())
+        .http_client(http.clone())
+        .endpoint_url(aws.secrets_manager_url())
+        .build();
+    let queues = aws_sdk_sqs::Config::builder()
+        .behavior_version_latest()
+        .region(aws_sdk_sqs::config::Region::new(REGION))
+        .credentials_provider(credentials())
+        .http_client(http)
+        .endpoint_url(aws.sqs_url())
+        .build();
+    Clients {
+        table: aws_sdk_dynamodb::Client::from_conf(table),
+        secrets: aws_sdk_secretsmanager::Client::from_conf(secrets),
+        queues: aws_sdk_sqs::Client::from_conf(queues),
+    }
+}
+
+fn queue_url(aws: &Aws) -> String {
+    let template = template().with_queue_url_base(&aws.sqs_url());
+    template.queues().unwrap().into_iter().find(|queue| queue.logical_id == "MailQueue").unwrap().url
+}
+
+const TABLE: &str = "tenantry-local-Table";
+const QUEUE: &str = "tenantry-local-MailQueue";
+
+#[tokio::test]
+async fn a_stock_sdk_drives_all_three() {
+    let aws = Aws::start(Storage::Memory).unwrap();
+    aws.create(&template()).await.unwrap();
+    let clients = clients(&aws);
+
+    let item = |key: &str| AttributeValue::S(key.to_owned());
+    clients.table.put_item().table_name(TABLE).item("pk", item("T#1")).item("sk", item("a")).send().await.unwrap();
+    let got = clients.table.get_item().table_name(TABLE).key("pk", item("T#1")).key("sk", item("a")).send().await.unwrap();
+    assert!(got.item.is_some());
+
+    let root = clients.secrets.get_secret_value().secret_id("tenantry-local/root").send().await.unwrap();
+    assert_eq!(root.secret_string.unwrap().len(), 64);
+    let empty = clients.secrets.get_secret_value().secret_id("tenantry-local-EmptySecret").send().await.unwrap_err();
+    assert_eq!(empty.code(), Some("ResourceNotFoundException"));
+    let put = |stage: &'static str, value: &'static str| {
+        let call = clients.secrets.put_secret_value().secret_id("tenantry-local-EmptySecret");
+        call.version_stages(stage).secret_string(value).send()
+    };
+    put("AWSCURRENT", "one").await.unwrap();
+    put("AWSPENDING", "two").await.unwrap();
+    let at = |stage: &'static str| clients.secrets.get_secret_value().secret_id("tenantry-local-EmptySecret").version_stage(stage).send();
+    assert_eq!(at("AWSCURRENT").await.unwrap().secret_string.as_deref(), Some("one"));
+    assert_eq!(at("AWSPENDING").await.unwrap().secret_string.as_deref(), Some("two"));
+
+    let url = queue_url(&aws);
+    clients.queues.send_message().queue_url(&url).message_body("hello").message_group_id("tenant").send().await.unwrap();
+    let received = clients.queues.receive_message().queue_url(&url).send().await.unwrap();
+    let [message] = received.messages() else { panic!("{received:?}") };
+    assert_eq!(message.body(), Some("hello"));
+    clients.queues.delete_message().queue_url(&url).receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();
+    assert_eq!(aws.queues().depth(QUEUE).unwrap(), queues::Depth::default());
+}
+
+#[tokio::test]
+async fn everything_acknowledged_is_there_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::Disk(directory.path().join("data"));
+    // Forgotten, not dropped: nothing gets the chance to tidy up, as with SIGKILL.
+    let aws = std::mem::ManuallyDrop::new(Aws::start(storage.clone()).unwrap());
+    aws.create(&template()).await.unwrap();
+    let before = clients(&aws);
+    let item = |key: &str| AttributeValue::S(key.to_owned());
+    before.table.put_item().table_name(TABLE).item("pk", item("T#1")).item("sk", item("a")).send().await.unwrap();
+    before
+        .secrets
+        .put_secret_value()
+        .secret_id("tenantry-local-EmptySecret")
+        .secret_string("kept")
+        .send()
+        .await
+        .unwrap();
+    let url = queue_url(&aws);
+    for body in ["one", "two", "three"] {
+        before.queues.send_message().queue_url(&url).message_body(body).message_group_id("tenant-1").send().await.unwrap();
+    }
+    // One is done, one is in somebody's hands, one is untouched.
+    let received = aws.queues().receive(QUEUE, 2).unwrap();
+    aws.queues().delete(QUEUE, &received[0].receipt_handle).unwrap();
+    let root = aws.secret_values().await["tenantry-local/root"].clone();
+
+    let again = Aws::start(storage).unwrap();
+    again.create(&template()).await.unwrap();
+    assert_eq!(again.items(TABLE).unwrap().len(), 1);
+    let values = again.secret_values().await;
+    assert_eq!(values["tenantry-local-EmptySecret"].as_deref(), Some("kept"));
+    assert_eq!(values["tenantry-local/root"], root);
+    let left = again.queues().receive(QUEUE, 10).unwrap();
+    let left: Vec<(&str, u32, Option<&str>)> = left
+        .iter()
+        .map(|message| (message.body.as_str(), message.receive_count, message.group.as_deref()))
+        .collect();
+    assert_eq!(left, [("two", 2, Some("tenant-1")), ("three", 1, Some("tenant-1"))]);
+}
+
+#[tokio::test]
+async fn another_definition_of_a_table_on_disk_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::Disk(directory.path().to_owned());
+    Aws::start(storage.clone()).unwrap().create(&template()).await.unwrap();
+    let other = include_str!("../../testdata/template.yaml").replace("IndexName: lists", "IndexName: others");
+    let error = Aws::start(storage).unwrap().create(&Template::parse(&other).unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("another definition"), "{error}");
+}
+
+#[tokio::test]
+async fn dead_letters_are_moved_back_by_a_move_task() {
+    let aws = Aws::start(Storage::Memory).unwrap();
+    aws.create(&template()).await.unwrap();
+    aws.queues().send(QUEUE, "poison", Some("t")).unwrap();
+    for _ in 0..4 {
+        aws.queues().receive(QUEUE, 1).unwrap();
+        aws.queues().skip_waiting(QUEUE);
+    }
+    let letters = "tenantry-local-MailDeadLetters";
+    assert_eq!(aws.queues().depth(letters).unwrap().visible, 1);
+    let source = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{letters}");
+    clients(&aws).queues.start_message_move_task().source_arn(source).send().await.unwrap();
+    assert_eq!(aws.queues().depth(letters).unwrap().visible, 0);
+    let back = aws.queues().receive(QUEUE, 1).unwrap();
+    assert_eq!((back[0].receive_count, back[0].group.as_deref()), (1, Some("t")));
+}
+
+#[tokio::test]
+async fn items_past_their_ttl_are_swept() {
+    let aws = Aws::start(Storage::Memory).unwrap();
+    aws.create(&template()).await.unwrap();
+    let clients = clients(&aws);
+    let item = |key: &str| AttributeValue::S(key.to_owned());
+    for (key, ttl) in [("old", "1000"), ("new", "99999999999")] {
+        let put = clients.table.put_item().table_name(TABLE).item("pk", item("T#1")).item("sk", item(key));
+        put.item("ttl", AttributeValue::N(ttl.to_owned())).send().await.unwrap();
+    }
+    assert_eq!(aws.sweep_ttl().unwrap(), 1);
+    assert_eq!(aws.items(TABLE).unwrap().len(), 1);
+}

@@ -1,0 +1,124 @@
+//! Small durable facts of the local stack: secrets, queued messages, stream positions, caught mails, demo credentials.
+//! One SQLite file; a change is on disk when the call returns, so what was acknowledged survives SIGKILL.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Serialize, de::DeserializeOwned};
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("the stack's journal failed: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("the stack's journal holds an unreadable entry: {0}")]
+    Entry(#[from] serde_json::Error),
+}
+
+/// JSON values by space and id. Cheap to clone; clones share the file.
+#[derive(Clone)]
+pub struct Journal {
+    connection: Arc<Mutex<Connection>>,
+}
+
+/// One change of a transaction.
+pub enum Change {
+    Put { space: String, id: String, value: String },
+    Delete { space: String, id: String },
+}
+
+impl Journal {
+    pub fn memory() -> Result<Journal, JournalError> {
+        Journal::prepare(Connection::open_in_memory()?)
+    }
+
+    pub fn open(path: &Path) -> Result<Journal, JournalError> {
+        let connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Journal::prepare(connection)
+    }
+
+    pub fn put<T: Serialize>(&self, space: &str, id: &str, value: &T) -> Result<(), JournalError> {
+        self.apply(&[Change::Put {
+            space: space.to_owned(),
+            id: id.to_owned(),
+            value: serde_json::to_string(value)?,
+        }])
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, space: &str, id: &str) -> Result<Option<T>, JournalError> {
+        let text: Option<String> = self
+            .lock()
+            .query_row(
+                "SELECT value FROM kept WHERE space = ?1 AND id = ?2",
+                params![space, id],
+                |row| row.get(0),
+            )
+            .optional()?;
+        text.map(|text| serde_json::from_str(&text).map_err(JournalError::from))
+            .transpose()
+    }
+
+    pub fn delete(&self, space: &str, id: &str) -> Result<(), JournalError> {
+        self.apply(&[Change::Delete {
+            space: space.to_owned(),
+            id: id.to_owned(),
+        }])
+    }
+
+    /// All of a space, in the order in which the entries were first put.
+    pub fn list<T: DeserializeOwned>(&self, space: &str) -> Result<Vec<(String, T)>, JournalError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached("SELECT id, value FROM kept WHERE space = ?1 ORDER BY number")?;
+        let rows = statement.query_map(params![space], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        rows.map(|row| {
+            let (id, text) = row?;
+            Ok((id, serde_json::from_str(&text)?))
+        })
+        .collect()
+    }
+
+    /// All changes or none.
+    pub fn apply(&self, changes: &[Change]) -> Result<(), JournalError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        for change in changes {
+            match change {
+                Change::Put { space, id, value } => transaction
+                    .prepare_cached(
+                        "INSERT INTO kept (space, id, value) VALUES (?1, ?2, ?3)
+                         ON CONFLICT (space, id) DO UPDATE SET value = excluded.value",
+                    )?
+                    .execute(params![space, id, value])?,
+                Change::Delete { space, id } => transaction
+                    .prepare_cached("DELETE FROM kept WHERE space = ?1 AND id = ?2")?
+                    .execute(params![space, id])?,
+            };
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn prepare(connection: Connection) -> Result<Journal, JournalError> {
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS kept (
+                 number INTEGER PRIMARY KEY AUTOINCREMENT,
+                 space TEXT NOT NULL,
+                 id TEXT NOT NULL,
+                 value TEXT NOT NULL,
+                 UNIQUE (space, id)
+             )",
+        )?;
+        Ok(Journal {
+            connection: Arc::new(Mutex::new(connection)),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A transaction of a thread that panicked was rolled back when it was dropped.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

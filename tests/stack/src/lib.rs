@@ -1,0 +1,9 @@
+//! The local stack: AWS services embedded on loopback, the event sources of `template.yaml` played the way AWS plays
+//! them, a mailbox, and a console. `cargo local` and the tests run on the same pieces.
+
+pub mod aws;
+pub mod console;
+pub mod journal;
+pub mod mailbox;
+pub mod sources;
+pub mod template;

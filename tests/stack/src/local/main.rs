@@ -1,0 +1,38 @@
+//! `cargo local`: the whole of Tenantry on one machine. Standard output carries the ready line and what to paste;
+//! everything else goes to standard error.
+
+mod demo;
+mod http;
+mod options;
+mod run;
+mod supervisor;
+mod tools;
+mod watch;
+mod workspace;
+
+use std::process::ExitCode;
+
+use options::Options;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == supervisor::ARGUMENT) {
+        return supervisor::run(arguments.collect());
+    }
+    let options = Options::read();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("the runtime cannot start: {error}")),
+    };
+    let outcome = runtime.block_on(run::run(options));
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("cargo local: {error}");
+    ExitCode::FAILURE
+}

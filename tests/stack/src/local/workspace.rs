@@ -1,0 +1,44 @@
+//! The workspace this is run in, and the data directory with its lock.
+
+use std::{
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+/// The nearest directory upwards that has the template and the workspace manifest.
+pub fn find() -> Result<PathBuf, String> {
+    let here = std::env::current_dir().map_err(|error| format!("the current directory is not known: {error}"))?;
+    here.ancestors()
+        .find(|directory| directory.join("template.yaml").is_file() && directory.join("Cargo.toml").is_file())
+        .map(Path::to_owned)
+        .ok_or_else(|| "run it inside the workspace: no template.yaml here or above".to_owned())
+}
+
+/// Held as long as the process lives, however it ends.
+pub struct DataLock {
+    _file: File,
+}
+
+/// Makes the directory, keeps it out of git and of the file watcher, and claims it for this process.
+pub fn claim(directory: &Path) -> Result<DataLock, String> {
+    let unusable = |error: std::io::Error| format!("the data directory {} cannot be used: {error}", directory.display());
+    std::fs::create_dir_all(directory).map_err(unusable)?;
+    let ignore = directory.join(".gitignore");
+    if !ignore.exists() {
+        std::fs::write(&ignore, "*\n").map_err(unusable)?;
+    }
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join("lock"))
+        .map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(DataLock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "the data directory {} is in use by another `cargo local`: stop that one, or choose another with --data or --memory",
+            directory.display()
+        )),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}

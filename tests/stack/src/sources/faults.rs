@@ -1,0 +1,48 @@
+//! Faults that AWS is allowed to commit and a test asks for: deliveries twice, out of order across keys, and cut off.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Faults {
+    /// Equal seeds give equal orders.
+    pub seed: u64,
+    pub duplicates: Duplicates,
+    /// Splits each stream into several shards by partition key (order holds within a key only), hands out messages of a
+    /// queue in any order, and lets the sources take turns at random.
+    pub reorder: bool,
+    /// The process dies after this many invocations: the last one is made, and what it answered is never recorded.
+    pub kill_after: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Duplicates {
+    #[default]
+    None,
+    /// Every batch is delivered a second time after the first was answered; the second answer counts.
+    Again,
+    /// Every batch is delivered twice at the same time; one of the answers counts.
+    AtOnce,
+}
+
+pub struct Dice {
+    rng: Mutex<fastrand::Rng>,
+}
+
+impl Dice {
+    pub fn new(seed: u64) -> Dice {
+        Dice { rng: Mutex::new(fastrand::Rng::with_seed(seed)) }
+    }
+
+    pub fn shuffle<T>(&self, items: &mut [T]) {
+        self.rng().shuffle(items);
+    }
+
+    /// 1 to `most`.
+    pub fn up_to(&self, most: usize) -> usize {
+        self.rng().usize(1..=most.max(1))
+    }
+
+    fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

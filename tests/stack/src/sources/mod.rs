@@ -1,0 +1,356 @@
+//! Plays the event sources of the template the way AWS does: stream and queue batches with partial failures, bisecting,
+//! retries and dead letters, and schedules. Live for `cargo local`, step by step until nothing is left for tests.
+
+mod faults;
+pub mod filter;
+mod http_invoke;
+mod queue;
+mod schedule;
+mod stream;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::{
+    aws::{Aws, AwsError},
+    journal::JournalError,
+    template::{Schedule, Template, TemplateError},
+};
+
+pub use faults::{Duplicates, Faults};
+pub use http_invoke::HttpInvoke;
+pub use schedule::period;
+
+use faults::Dice;
+use queue::QueuePlayer;
+use stream::StreamPlayer;
+
+/// Calls a function; the answer is its JSON.
+pub trait Invoke: Send + Sync + 'static {
+    fn invoke(&self, function: &str, payload: Value) -> impl Future<Output = Result<Value, InvokeError>> + Send;
+}
+
+impl<I: Invoke> Invoke for Arc<I> {
+    fn invoke(&self, function: &str, payload: Value) -> impl Future<Output = Result<Value, InvokeError>> + Send {
+        I::invoke(self, function, payload)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum InvokeError {
+    /// The function ran and failed: an attempt is spent.
+    #[error("the function `{function}` failed: {message}")]
+    Failed { function: String, message: String },
+    /// The function was not reached: nothing is spent, the same batch is tried again.
+    #[error("the function `{function}` cannot be reached: {message}")]
+    Unreachable { function: String, message: String },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("killed after {0} invocations, as asked")]
+    Killed(usize),
+    #[error("still busy after {0} invocations: something feeds itself or is never given up")]
+    Endless(usize),
+    #[error(transparent)]
+    Invoke(#[from] InvokeError),
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("there is no schedule `{0}`")]
+    NoSchedule(String),
+}
+
+/// What was delivered so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    pub invocations: usize,
+    /// Invocations that failed as a whole.
+    pub failures: usize,
+    /// Records and messages that a partial answer asked to have again.
+    pub item_failures: usize,
+    /// Stream records given up, with or without a destination that was told.
+    pub discarded: usize,
+}
+
+/// The event sources of one template. Positions are kept by the `Aws` they play on: a new `Sources` goes on where the
+/// last one stopped, and delivers again what was not yet recorded as handled.
+pub struct Sources<I> {
+    courier: Courier<I>,
+    streams: Vec<StreamPlayer>,
+    queues: Vec<QueuePlayer>,
+    schedules: Vec<Schedule>,
+    aws: Aws,
+}
+
+/// Invocations a `drain` makes before it calls the work endless.
+const ENDLESS: usize = 20_000;
+
+impl<I: Invoke> Sources<I> {
+    pub fn new(template: &Template, aws: &Aws, invoke: I) -> Result<Sources<I>, SourceError> {
+        Sources::with_faults(template, aws, invoke, Faults::default())
+    }
+
+    pub fn with_faults(template: &Template, aws: &Aws, invoke: I, faults: Faults) -> Result<Sources<I>, SourceError> {
+        let tables = template.tables()?;
+        let mut streams = Vec::new();
+        for source in template.stream_sources()? {
+            let hash_key = tables.iter().find(|table| table.name == source.table).map(|table| table.hash_key.clone());
+            let shards = if faults.reorder { stream::SHARDS_WHEN_REORDERING } else { 1 };
+            streams.extend(StreamPlayer::shards(&source, &hash_key.unwrap_or_default(), shards, aws)?);
+        }
+        let queues = template.queue_sources()?.into_iter().map(QueuePlayer::new).collect();
+        let dice = Dice::new(faults.seed);
+        Ok(Sources {
+            courier: Courier { invoke, faults, dice, counts: Counts::default() },
+            streams,
+            queues,
+            schedules: template.schedules()?,
+            aws: aws.clone(),
+        })
+    }
+
+    pub fn report(&self) -> Report {
+        self.courier.counts.report()
+    }
+
+    /// Delivers until nothing is left. Time is skipped, not spent: retries follow at once, and delays and visibility
+    /// timeouts run out as soon as nothing else is to do.
+    pub async fn drain(&self) -> Result<Report, SourceError> {
+        let before = self.report().invocations;
+        let mut turns: Vec<Turn> = (0..self.streams.len())
+            .map(Turn::Stream)
+            .chain((0..self.queues.len()).map(Turn::Queue))
+            .collect();
+        loop {
+            let mut moved = false;
+            if self.courier.faults.reorder {
+                self.courier.dice.shuffle(&mut turns);
+            }
+            for turn in &turns {
+                let step = match turn {
+                    Turn::Stream(index) => self.streams[*index].step(&self.courier, &self.aws).await?,
+                    Turn::Queue(index) => self.queues[*index].step(&self.courier, &self.aws).await?,
+                };
+                moved |= !matches!(step, Step::Idle);
+            }
+            if !moved {
+                let queues: BTreeSet<&str> = self.queues.iter().map(QueuePlayer::queue).collect();
+                let woken: usize = queues.into_iter().map(|queue| self.aws.queues().skip_waiting(queue)).sum();
+                if woken == 0 {
+                    return Ok(self.report());
+                }
+            }
+            let made = self.report().invocations - before;
+            if made > ENDLESS {
+                return Err(SourceError::Endless(made));
+            }
+        }
+    }
+
+    /// Runs one schedule now, by its name (`<function's logical id><event's name>`).
+    pub async fn fire(&self, schedule: &str) -> Result<Value, SourceError> {
+        let schedule = self
+            .schedules
+            .iter()
+            .find(|candidate| candidate.name == schedule)
+            .ok_or_else(|| SourceError::NoSchedule(schedule.to_owned()))?;
+        Ok(self.courier.invoke.invoke(&schedule.function, schedule.input.clone()).await?)
+    }
+
+    /// Plays all sources in real time until `stop` turns true. Troubles go to `tell`, one sentence each.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>, tell: fn(String)) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for index in 0..self.streams.len() {
+            let sources = self.clone();
+            tasks.spawn(sources.follow(Turn::Stream(index), tell));
+        }
+        for index in 0..self.queues.len() {
+            let sources = self.clone();
+            tasks.spawn(sources.follow(Turn::Queue(index), tell));
+        }
+        for index in 0..self.schedules.len() {
+            let sources = self.clone();
+            tasks.spawn(async move {
+                let schedule = &sources.schedules[index];
+                schedule::run(schedule, &sources.courier.invoke, sources.aws.journal(), tell).await;
+            });
+        }
+        let mut stop = stop;
+        // An error is the sender dropped: the same end.
+        drop(stop.wait_for(|stop| *stop).await);
+        tasks.shutdown().await;
+    }
+
+    async fn follow(self: Arc<Self>, turn: Turn, tell: fn(String)) {
+        let mut told = None;
+        loop {
+            let step = match turn {
+                Turn::Stream(index) => self.streams[index].step(&self.courier, &self.aws).await,
+                Turn::Queue(index) => self.queues[index].step(&self.courier, &self.aws).await,
+            };
+            let pause = match step {
+                Ok(Step::Moved) => Duration::ZERO,
+                Ok(Step::Idle) => Duration::from_millis(100),
+                Ok(Step::Again { failures, message }) => {
+                    tell(message);
+                    Duration::from_secs(1 << failures.min(5))
+                }
+                Err(error) => {
+                    let message = error.to_string();
+                    if told.as_ref() != Some(&message) {
+                        tell(message.clone());
+                        told = Some(message);
+                    }
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Turn {
+    Stream(usize),
+    Queue(usize),
+}
+
+/// What one step of a source did.
+enum Step {
+    Idle,
+    Moved,
+    /// A batch failed and is due again after a pause.
+    Again { failures: u32, message: String },
+}
+
+/// Makes the invocations of all sources, with the faults that were asked for.
+struct Courier<I> {
+    invoke: I,
+    faults: Faults,
+    dice: Dice,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    invocations: AtomicUsize,
+    failures: AtomicUsize,
+    item_failures: AtomicUsize,
+    discarded: AtomicUsize,
+}
+
+impl Counts {
+    fn report(&self) -> Report {
+        let read = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        Report {
+            invocations: read(&self.invocations),
+            failures: read(&self.failures),
+            item_failures: read(&self.item_failures),
+            discarded: read(&self.discarded),
+        }
+    }
+}
+
+/// How a function answered a batch.
+enum Outcome {
+    Done,
+    Failed(String),
+    /// The identifiers it asked to have again.
+    Partly(BTreeSet<String>),
+}
+
+impl<I: Invoke> Courier<I> {
+    /// `identifiers` are those of the records in the event, for checking a partial answer.
+    async fn deliver(
+        &self,
+        function: &str,
+        event: Value,
+        partial: bool,
+        identifiers: &[&str],
+    ) -> Result<Outcome, SourceError> {
+        let answer = match self.faults.duplicates {
+            Duplicates::None => self.once(function, event).await?,
+            Duplicates::Again => {
+                // What the first delivery answers is lost on the way.
+                drop(self.once(function, event.clone()).await?);
+                self.once(function, event).await?
+            }
+            Duplicates::AtOnce => {
+                let (first, second) =
+                    futures_util::future::join(self.once(function, event.clone()), self.once(function, event)).await;
+                drop(first?);
+                second?
+            }
+        };
+        let outcome = match answer {
+            Ok(answer) if partial => item_failures(&answer, identifiers),
+            Ok(_) => Outcome::Done,
+            Err(message) => Outcome::Failed(message),
+        };
+        match &outcome {
+            Outcome::Done => {}
+            Outcome::Failed(_) => add(&self.counts.failures, 1),
+            Outcome::Partly(items) => add(&self.counts.item_failures, items.len()),
+        }
+        Ok(outcome)
+    }
+
+    /// The inner error is the function's own failure.
+    async fn once(&self, function: &str, event: Value) -> Result<Result<Value, String>, SourceError> {
+        if let Some(most) = self.faults.kill_after
+            && self.counts.invocations.load(Ordering::SeqCst) >= most
+        {
+            return Err(SourceError::Killed(most));
+        }
+        let answer = self.invoke.invoke(function, event).await;
+        if let Err(error @ InvokeError::Unreachable { .. }) = answer {
+            return Err(error.into());
+        }
+        let made = self.counts.invocations.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.faults.kill_after {
+            Some(most) if made >= most => Err(SourceError::Killed(most)),
+            _ => Ok(answer.map_err(|error| error.to_string())),
+        }
+    }
+}
+
+/// Reads a partial batch response the way Lambda does: nothing or an empty list is success; a list that cannot be
+/// right (no identifier, or one that was not in the batch) fails the whole batch.
+fn item_failures(answer: &Value, identifiers: &[&str]) -> Outcome {
+    let failures = match answer.get("batchItemFailures") {
+        None | Some(Value::Null) => return Outcome::Done,
+        Some(Value::Array(failures)) if failures.is_empty() => return Outcome::Done,
+        Some(Value::Array(failures)) => failures,
+        Some(_) => return Outcome::Failed("batchItemFailures is not a list".to_owned()),
+    };
+    let mut items = BTreeSet::new();
+    for failure in failures {
+        match failure["itemIdentifier"].as_str() {
+            Some(identifier) if identifiers.contains(&identifier) => {
+                items.insert(identifier.to_owned());
+            }
+            other => return Outcome::Failed(format!("batchItemFailures names {other:?}, which was not in the batch")),
+        }
+    }
+    Outcome::Partly(items)
+}
+
+fn add(count: &AtomicUsize, number: usize) {
+    count.fetch_add(number, Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests;

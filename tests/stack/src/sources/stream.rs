@@ -1,0 +1,282 @@
+//! Plays a DynamoDB stream event source: records in order, the position moved only when they were handled or given up.
+//! A failing batch is halved until the poisoned record is alone, tried as often as the mapping says, and set aside.
+
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use dynoxide::actions::{get_records::GetRecordsRequest, get_shard_iterator::GetShardIteratorRequest};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::{Courier, Invoke, Outcome, SourceError, Step, add, filter};
+use crate::{
+    aws::{Aws, REGION},
+    journal::{Journal, JournalError},
+    template::{StreamSource, name_of_queue_arn},
+};
+
+pub const SHARDS_WHEN_REORDERING: usize = 4;
+
+/// Positions of a mapping in its stream.
+const SPACE: &str = "position";
+
+/// One shard of a stream. Real streams are split by partition key as they grow; the embedded table keeps one line of
+/// records, of which a shard takes those whose key falls to it.
+pub struct StreamPlayer {
+    source: StreamSource,
+    hash_key: String,
+    shard: usize,
+    shards: usize,
+    stream_arn: String,
+    work: Mutex<Work>,
+}
+
+#[derive(Default)]
+struct Work {
+    pieces: VecDeque<Piece>,
+    /// Where the shard stands when all pieces are done.
+    after: String,
+}
+
+struct Piece {
+    records: Vec<Value>,
+    failures: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Positions {
+    /// The last handled sequence number of each shard; empty before the first.
+    shards: Vec<String>,
+}
+
+impl StreamPlayer {
+    pub fn shards(
+        source: &StreamSource,
+        hash_key: &str,
+        shards: usize,
+        aws: &Aws,
+    ) -> Result<Vec<StreamPlayer>, SourceError> {
+        let stream_arn = dynoxide::streams::stream_arn(&source.table, "local");
+        // Another number of shards starts where the slowest of the old ones stood: at least once, never less.
+        let journal = aws.journal();
+        let id = position_id(source);
+        let positions = read_positions(journal, &id)?;
+        if positions.shards.len() != shards {
+            let slowest = positions.shards.into_iter().min().unwrap_or_default();
+            journal.put(SPACE, &id, &Positions { shards: vec![slowest; shards] })?;
+        }
+        Ok((0..shards)
+            .map(|shard| StreamPlayer {
+                source: source.clone(),
+                hash_key: hash_key.to_owned(),
+                shard,
+                shards,
+                stream_arn: stream_arn.clone(),
+                work: Mutex::default(),
+            })
+            .collect())
+    }
+
+    pub async fn step<I: Invoke>(&self, courier: &Courier<I>, aws: &Aws) -> Result<Step, SourceError> {
+        let mut work = self.work.lock().await;
+        if work.pieces.is_empty() && !self.read_more(&mut work, courier, aws)? {
+            return Ok(Step::Idle);
+        }
+        let Some(mut piece) = work.pieces.pop_front() else {
+            // Everything that was read belongs to other shards or is filtered out.
+            self.save(aws, &work.after)?;
+            return Ok(Step::Moved);
+        };
+        let identifiers: Vec<&str> = piece.records.iter().map(sequence_number).collect();
+        let event = json!({ "Records": piece.records });
+        let outcome = courier
+            .deliver(&self.source.function, event, self.source.report_item_failures, &identifiers)
+            .await;
+        let (handled, failure) = match outcome {
+            Ok(Outcome::Done) => (piece.records.len(), None),
+            Ok(Outcome::Failed(message)) => (0, Some(message)),
+            Ok(Outcome::Partly(items)) => {
+                // Lambda goes back to the first record that failed; what comes after it is delivered again.
+                let first = identifiers.iter().position(|identifier| items.contains(*identifier)).unwrap_or(0);
+                (first, Some(format!("`{}` asked for a record again", self.source.function)))
+            }
+            Err(error) => {
+                work.pieces.push_front(piece);
+                return Err(error);
+            }
+        };
+        if handled > 0 {
+            let last = if handled == piece.records.len() && work.pieces.is_empty() {
+                work.after.clone()
+            } else {
+                sequence_number(&piece.records[handled - 1]).to_owned()
+            };
+            self.save(aws, &last)?;
+            piece.records.drain(..handled);
+            piece.failures = 0;
+        }
+        let Some(message) = failure else {
+            return Ok(Step::Moved);
+        };
+        if handled > 0 {
+            work.pieces.push_front(piece);
+            return Ok(Step::Again { failures: 0, message });
+        }
+        self.retry(&mut work, piece, message, courier, aws)
+    }
+
+    /// Decides what becomes of a piece none of which was handled.
+    fn retry<I: Invoke>(
+        &self,
+        work: &mut Work,
+        mut piece: Piece,
+        message: String,
+        courier: &Courier<I>,
+        aws: &Aws,
+    ) -> Result<Step, SourceError> {
+        piece.failures += 1;
+        if self.source.bisect && piece.records.len() > 1 {
+            // Halving does not count as a retry.
+            let rest = piece.records.split_off(piece.records.len() / 2);
+            work.pieces.push_front(Piece { records: rest, failures: 0 });
+            work.pieces.push_front(Piece { records: piece.records, failures: 0 });
+            return Ok(Step::Again { failures: 0, message });
+        }
+        let spent = self.source.retries.is_some_and(|retries| piece.failures > retries);
+        let expired = self.source.maximum_age_seconds.is_some_and(|maximum| age_seconds(&piece.records) > maximum);
+        if !spent && !expired {
+            let failures = piece.failures;
+            work.pieces.push_front(piece);
+            return Ok(Step::Again { failures, message });
+        }
+        let condition = if spent { "RetryAttemptsExhausted" } else { "RecordAgeExceeded" };
+        self.give_up(&piece, condition, aws)?;
+        add(&courier.counts.discarded, piece.records.len());
+        let last = match work.pieces.is_empty() {
+            true => work.after.clone(),
+            false => piece.records.last().map(sequence_number).unwrap_or_default().to_owned(),
+        };
+        self.save(aws, &last)?;
+        Ok(Step::Moved)
+    }
+
+    /// Tells the failure destination which records were given up, in the words of Lambda: where they stand, not what
+    /// they are.
+    fn give_up(&self, piece: &Piece, condition: &str, aws: &Aws) -> Result<(), SourceError> {
+        let Some(destination) = &self.source.on_failure else {
+            return Ok(());
+        };
+        let arrival = |record: Option<&Value>| record.map(|record| created_at(record).to_string());
+        let body = json!({
+            "requestContext": {
+                "requestId": format!("{:032x}", fastrand::u128(..)),
+                "functionArn": format!("arn:aws:lambda:{REGION}:{}:function:{}", crate::aws::ACCOUNT, self.source.function),
+                "condition": condition,
+                "approximateInvokeCount": piece.failures,
+            },
+            "responseContext": { "statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled" },
+            "version": "1.0",
+            "timestamp": Timestamp::now().to_string(),
+            "DDBStreamBatchInfo": {
+                "shardId": format!("shardId-{:08}", self.shard),
+                "startSequenceNumber": piece.records.first().map(sequence_number),
+                "endSequenceNumber": piece.records.last().map(sequence_number),
+                "approximateArrivalOfFirstRecord": arrival(piece.records.first()),
+                "approximateArrivalOfLastRecord": arrival(piece.records.last()),
+                "batchSize": piece.records.len(),
+                "streamArn": self.source.arn,
+            },
+        });
+        aws.queues().send(name_of_queue_arn(destination), &body.to_string(), None)?;
+        Ok(())
+    }
+
+    /// Reads on from the position; false when there is nothing new.
+    fn read_more<I>(&self, work: &mut Work, courier: &Courier<I>, aws: &Aws) -> Result<bool, SourceError> {
+        let after = self.position(aws)?;
+        let iterator_type = if after.is_empty() { "TRIM_HORIZON" } else { "AFTER_SEQUENCE_NUMBER" };
+        let database = aws.database();
+        let table = |error| SourceError::Aws(crate::aws::AwsError::Table(error));
+        let iterator = database
+            .get_shard_iterator(GetShardIteratorRequest {
+                stream_arn: self.stream_arn.clone(),
+                shard_id: dynoxide::streams::shard_id(&self.source.table),
+                shard_iterator_type: iterator_type.to_owned(),
+                sequence_number: Some(after).filter(|after| !after.is_empty()),
+            })
+            .map_err(table)?;
+        let limit = match courier.faults.reorder {
+            true => courier.dice.up_to(self.source.batch_size),
+            false => self.source.batch_size,
+        };
+        let page = database
+            .get_records(GetRecordsRequest {
+                shard_iterator: iterator.shard_iterator.unwrap_or_default(),
+                limit: Some(limit),
+            })
+            .map_err(table)?;
+        let mut records = Vec::new();
+        for record in page.records {
+            let mut record = serde_json::to_value(record).map_err(JournalError::from)?;
+            record["awsRegion"] = REGION.into();
+            record["eventSourceARN"] = self.source.arn.as_str().into();
+            records.push(record);
+        }
+        let Some(last) = records.last() else {
+            return Ok(false);
+        };
+        work.after = sequence_number(last).to_owned();
+        records.retain(|record| self.is_ours(record) && filter::passes(&self.source.filters, record));
+        if !records.is_empty() {
+            work.pieces.push_back(Piece { records, failures: 0 });
+        }
+        Ok(true)
+    }
+
+    fn is_ours(&self, record: &Value) -> bool {
+        let mut hasher = DefaultHasher::new();
+        record["dynamodb"]["Keys"][&self.hash_key].to_string().hash(&mut hasher);
+        hasher.finish() as usize % self.shards == self.shard
+    }
+
+    fn position(&self, aws: &Aws) -> Result<String, SourceError> {
+        let positions = read_positions(aws.journal(), &position_id(&self.source))?;
+        Ok(positions.shards.get(self.shard).cloned().unwrap_or_default())
+    }
+
+    fn save(&self, aws: &Aws, sequence_number: &str) -> Result<(), SourceError> {
+        let id = position_id(&self.source);
+        let mut positions = read_positions(aws.journal(), &id)?;
+        positions.shards.resize(self.shards, String::new());
+        positions.shards[self.shard] = sequence_number.to_owned();
+        aws.journal().put(SPACE, &id, &positions)?;
+        Ok(())
+    }
+}
+
+fn position_id(source: &StreamSource) -> String {
+    format!("{}/{}", source.function, source.table)
+}
+
+fn read_positions(journal: &Journal, id: &str) -> Result<Positions, SourceError> {
+    Ok(journal.get(SPACE, id)?.unwrap_or(Positions { shards: Vec::new() }))
+}
+
+fn sequence_number(record: &Value) -> &str {
+    record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default()
+}
+
+fn created_at(record: &Value) -> Timestamp {
+    let seconds = record["dynamodb"]["ApproximateCreationDateTime"].as_f64().unwrap_or_default();
+    Timestamp::from_second(seconds as i64).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Records are given up for their age only after an attempt: a stack that slept over night still delivers.
+fn age_seconds(records: &[Value]) -> i64 {
+    let oldest = records.first().map_or(Timestamp::UNIX_EPOCH, created_at);
+    Timestamp::now().as_second() - oldest.as_second()
+}

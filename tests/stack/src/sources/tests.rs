@@ -1,0 +1,361 @@
+//! The rules of AWS's event sources, one test each, on the fixture: 8 records a stream batch, 2 retries, 4 messages a
+//! queue batch, 3 receives.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
+
+use serde_json::json;
+
+use super::*;
+use crate::aws::Storage;
+
+const TABLE: &str = "tenantry-local-Table";
+const MAIL: &str = "tenantry-local-MailQueue";
+const MAIL_LETTERS: &str = "tenantry-local-MailDeadLetters";
+const RELAY_LETTERS: &str = "tenantry-local-RelayDeadLetters";
+
+type Answer = Box<dyn Fn(&[String]) -> Result<Value, String> + Send + Sync>;
+
+/// Records every batch as the keys or bodies in it and answers as told.
+struct Recorder {
+    batches: Mutex<Vec<(String, Vec<String>)>>,
+    events: Mutex<Vec<Value>>,
+    answer: Answer,
+}
+
+impl Recorder {
+    fn new(answer: impl Fn(&[String]) -> Result<Value, String> + Send + Sync + 'static) -> Arc<Recorder> {
+        Arc::new(Recorder { batches: Mutex::default(), events: Mutex::default(), answer: Box::new(answer) })
+    }
+
+    fn willing() -> Arc<Recorder> {
+        Recorder::new(|_| Ok(Value::Null))
+    }
+
+    fn batches(&self) -> Vec<Vec<String>> {
+        self.batches.lock().unwrap().iter().map(|(_, batch)| batch.clone()).collect()
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.batches().concat()
+    }
+}
+
+impl Invoke for Recorder {
+    async fn invoke(&self, function: &str, payload: Value) -> Result<Value, InvokeError> {
+        let records = payload["Records"].as_array().cloned().unwrap_or_default();
+        let names: Vec<String> = records.iter().map(name_of).collect();
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push((function.to_owned(), names.clone()));
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(payload);
+        let mut answer = (self.answer)(&names)
+            .map_err(|message| InvokeError::Failed { function: function.to_owned(), message })?;
+        // Answers name items; Lambda wants identifiers.
+        for failure in answer.get_mut("batchItemFailures").and_then(Value::as_array_mut).into_iter().flatten() {
+            let wanted = failure["itemIdentifier"].as_str().unwrap_or_default().to_owned();
+            if let Some(record) = records.iter().find(|record| name_of(record) == wanted) {
+                let sequence = &record["dynamodb"]["SequenceNumber"];
+                failure["itemIdentifier"] = if sequence.is_null() { record["messageId"].clone() } else { sequence.clone() };
+            }
+        }
+        Ok(answer)
+    }
+}
+
+fn name_of(record: &Value) -> String {
+    let keys = &record["dynamodb"]["Keys"];
+    match record["body"].as_str() {
+        Some(body) => body.to_owned(),
+        None => format!("{}/{}", keys["pk"]["S"].as_str().unwrap_or("?"), keys["sk"]["S"].as_str().unwrap_or("?")),
+    }
+}
+
+fn failed_items(items: &[&String]) -> Value {
+    let items: Vec<Value> = items.iter().map(|item| json!({ "itemIdentifier": item })).collect();
+    json!({ "batchItemFailures": items })
+}
+
+fn template() -> Template {
+    Template::parse(include_str!("../../testdata/template.yaml")).unwrap()
+}
+
+async fn started() -> Aws {
+    let aws = Aws::start(Storage::Memory).unwrap();
+    aws.create(&template()).await.unwrap();
+    aws
+}
+
+fn put(aws: &Aws, pk: &str, sk: &str) {
+    let request = json!({ "TableName": TABLE, "Item": { "pk": { "S": pk }, "sk": { "S": sk } } });
+    aws.database().put_item(serde_json::from_value(request).unwrap()).unwrap();
+}
+
+fn remove(aws: &Aws, pk: &str, sk: &str) {
+    let request = json!({ "TableName": TABLE, "Key": { "pk": { "S": pk }, "sk": { "S": sk } } });
+    aws.database().delete_item(serde_json::from_value(request).unwrap()).unwrap();
+}
+
+fn depth(aws: &Aws, queue: &str) -> usize {
+    let depth = aws.queues().depth(queue).unwrap();
+    depth.visible + depth.hidden
+}
+
+#[tokio::test]
+async fn stream_records_come_in_order_once_and_in_lambdas_shape() {
+    let aws = started().await;
+    for number in 0..10 {
+        put(&aws, "T#1", &number.to_string());
+    }
+    let recorder = Recorder::willing();
+    let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
+    let batches = recorder.batches();
+    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [8, 2]);
+    assert_eq!(recorder.seen(), (0..10).map(|number| format!("T#1/{number}")).collect::<Vec<_>>());
+    assert_eq!(report, Report { invocations: 2, ..Report::default() });
+    let record = recorder.events.lock().unwrap()[0]["Records"][0].clone();
+    assert_eq!(record["eventName"], "INSERT");
+    assert_eq!(record["eventSource"], "aws:dynamodb");
+    assert_eq!(record["awsRegion"], "us-east-1");
+    assert_eq!(record["dynamodb"]["StreamViewType"], "NEW_AND_OLD_IMAGES");
+    assert_eq!(record["dynamodb"]["NewImage"]["sk"], json!({ "S": "0" }));
+    assert!(record["eventID"].as_str().is_some_and(|id| !id.is_empty()));
+    assert!(record["eventSourceARN"].as_str().unwrap().contains(":table/tenantry-local-Table/stream/"));
+
+    // A new player on the same services goes on after the last one.
+    put(&aws, "T#1", "new");
+    let next = Recorder::willing();
+    Sources::new(&template(), &aws, next.clone()).unwrap().drain().await.unwrap();
+    assert_eq!(next.seen(), ["T#1/new"]);
+}
+
+#[tokio::test]
+async fn filtered_records_are_not_delivered() {
+    let aws = started().await;
+    put(&aws, "T#1", "a");
+    remove(&aws, "T#1", "a");
+    let recorder = Recorder::willing();
+    Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
+    assert_eq!(recorder.seen(), ["T#1/a"]);
+}
+
+#[tokio::test]
+async fn a_poisoned_record_is_isolated_retried_and_set_aside_and_the_rest_goes_on() {
+    let aws = started().await;
+    for number in 0..8 {
+        put(&aws, "T#1", &number.to_string());
+    }
+    let recorder = Recorder::new(|batch| match batch.iter().any(|name| name == "T#1/5") {
+        true => Err("poison".to_owned()),
+        false => Ok(Value::Null),
+    });
+    let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
+    // 8 → 4+4 → 2+2 → 1+1, then the record alone: once and two retries.
+    let lengths: Vec<usize> = recorder.batches().iter().map(Vec::len).collect();
+    assert_eq!(lengths, [8, 4, 4, 2, 1, 1, 1, 1, 2]);
+    assert_eq!(report.discarded, 1);
+    let good: BTreeSet<String> = (0..8).map(|number| format!("T#1/{number}")).collect();
+    assert_eq!(recorder.seen().into_iter().collect::<BTreeSet<_>>(), good);
+    let letters = aws.queues().peek(RELAY_LETTERS).unwrap();
+    let letter: Value = serde_json::from_str(&letters[0].body).unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letter["requestContext"]["condition"], "RetryAttemptsExhausted");
+    assert_eq!(letter["requestContext"]["approximateInvokeCount"], 3);
+    assert_eq!(letter["DDBStreamBatchInfo"]["batchSize"], 1);
+    assert_eq!(letter["DDBStreamBatchInfo"]["startSequenceNumber"], letter["DDBStreamBatchInfo"]["endSequenceNumber"]);
+}
+
+#[tokio::test]
+async fn a_partial_answer_goes_back_to_the_first_failed_record() {
+    let aws = started().await;
+    for number in 0..5 {
+        put(&aws, "T#1", &number.to_string());
+    }
+    let failed_once = Mutex::new(false);
+    let recorder = Recorder::new(move |batch| {
+        let bad = batch.iter().find(|name| *name == "T#1/3");
+        let mut failed = failed_once.lock().unwrap();
+        match bad {
+            Some(bad) if !*failed => {
+                *failed = true;
+                Ok(failed_items(&[bad]))
+            }
+            _ => Ok(json!({ "batchItemFailures": [] })),
+        }
+    });
+    let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
+    let batches = recorder.batches();
+    assert_eq!(batches.len(), 2);
+    assert_eq!(batches[1], ["T#1/3", "T#1/4"]);
+    assert_eq!((report.item_failures, report.discarded), (1, 0));
+}
+
+#[tokio::test]
+async fn an_impossible_partial_answer_fails_the_whole_batch() {
+    let aws = started().await;
+    put(&aws, "T#1", "a");
+    let recorder = Recorder::new(|_| Ok(json!({ "batchItemFailures": [{ "itemIdentifier": "unknown" }] })));
+    let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
+    assert_eq!((report.failures, report.discarded), (3, 1));
+}
+
+#[tokio::test]
+async fn handled_messages_go_and_failed_ones_come_back_until_they_are_dead() {
+    let aws = started().await;
+    for body in ["a", "b", "poison", "c"] {
+        aws.queues().send(MAIL, body, Some("tenant-7")).unwrap();
+    }
+    let recorder = Recorder::new(|batch| {
+        let bad: Vec<&String> = batch.iter().filter(|body| *body == "poison").collect();
+        Ok(failed_items(&bad))
+    });
+    let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
+    let mut counts = BTreeMap::new();
+    for body in recorder.seen() {
+        *counts.entry(body).or_insert(0) += 1;
+    }
+    assert_eq!(counts["poison"], 3);
+    assert_eq!(counts["a"] + counts["b"] + counts["c"], 3);
+    assert_eq!(report.item_failures, 3);
+    assert_eq!((depth(&aws, MAIL), depth(&aws, MAIL_LETTERS)), (0, 1));
+    let record = recorder.events.lock().unwrap()[0]["Records"][0].clone();
+    assert_eq!(record["attributes"]["MessageGroupId"], "tenant-7");
+    assert_eq!(record["attributes"]["ApproximateReceiveCount"], "1");
+    assert_eq!(record["eventSource"], "aws:sqs");
+    assert!(record["eventSourceARN"].as_str().unwrap().ends_with(":tenantry-local-MailQueue"));
+    assert!(record["receiptHandle"].is_string() && record["messageId"].is_string());
+    let last = recorder.events.lock().unwrap().last().unwrap()["Records"][0].clone();
+    assert_eq!(last["attributes"]["ApproximateReceiveCount"], "3");
+}
+
+#[tokio::test]
+async fn a_failing_function_loses_no_message() {
+    let aws = started().await;
+    for body in ["a", "b"] {
+        aws.queues().send(MAIL, body, None).unwrap();
+    }
+    let recorder = Recorder::new(|_| Err("down".to_owned()));
+    let report = Sources::new(&template(), &aws, recorder).unwrap().drain().await.unwrap();
+    assert_eq!(report.failures, 3);
+    assert_eq!((depth(&aws, MAIL), depth(&aws, MAIL_LETTERS)), (0, 2));
+}
+
+#[tokio::test]
+async fn not_reached_spends_no_attempt() {
+    struct Unreachable;
+    impl Invoke for Unreachable {
+        async fn invoke(&self, function: &str, _: Value) -> Result<Value, InvokeError> {
+            Err(InvokeError::Unreachable { function: function.to_owned(), message: "refused".to_owned() })
+        }
+    }
+    let aws = started().await;
+    aws.queues().send(MAIL, "a", None).unwrap();
+    for _ in 0..5 {
+        let error = Sources::new(&template(), &aws, Unreachable).unwrap().drain().await.unwrap_err();
+        assert!(matches!(error, SourceError::Invoke(InvokeError::Unreachable { .. })));
+    }
+    let recorder = Recorder::willing();
+    Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
+    assert_eq!(recorder.seen(), ["a"]);
+    assert_eq!(recorder.events.lock().unwrap()[0]["Records"][0]["attributes"]["ApproximateReceiveCount"], "1");
+}
+
+#[tokio::test]
+async fn duplicates_deliver_everything_twice() {
+    for duplicates in [Duplicates::Again, Duplicates::AtOnce] {
+        let aws = started().await;
+        put(&aws, "T#1", "a");
+        aws.queues().send(MAIL, "b", None).unwrap();
+        let recorder = Recorder::willing();
+        let faults = Faults { duplicates, ..Faults::default() };
+        Sources::with_faults(&template(), &aws, recorder.clone(), faults).unwrap().drain().await.unwrap();
+        let mut seen = recorder.seen();
+        seen.sort();
+        assert_eq!(seen, ["T#1/a", "T#1/a", "b", "b"]);
+    }
+}
+
+#[tokio::test]
+async fn reordering_keeps_the_order_within_a_key() {
+    let aws = started().await;
+    for number in 0..40 {
+        put(&aws, &format!("T#{}", number % 8), &format!("{number:02}"));
+    }
+    let mut orders = BTreeSet::new();
+    for seed in 0..3 {
+        let recorder = Recorder::willing();
+        let faults = Faults { seed, reorder: true, ..Faults::default() };
+        let sources = Sources::with_faults(&template(), &aws, recorder.clone(), faults).unwrap();
+        aws.journal().delete("position", &format!("relay/{TABLE}")).unwrap();
+        sources.drain().await.unwrap();
+        let seen = recorder.seen();
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 40);
+        for key in 0..8 {
+            let of_key: Vec<&String> = seen.iter().filter(|name| name.starts_with(&format!("T#{key}/"))).collect();
+            assert!(of_key.is_sorted(), "{of_key:?}");
+        }
+        assert!(!seen.iter().map(|name| &name[4..]).is_sorted());
+        orders.insert(seen);
+    }
+    assert!(orders.len() > 1);
+}
+
+#[tokio::test]
+async fn what_a_killed_process_had_not_recorded_is_delivered_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::Disk(directory.path().to_owned());
+    let aws = Aws::start(storage.clone()).unwrap();
+    aws.create(&template()).await.unwrap();
+    for number in 0..10 {
+        put(&aws, "T#1", &number.to_string());
+    }
+    aws.queues().send(MAIL, "mail", None).unwrap();
+    let mut seen = Vec::new();
+    let mut kills = 0;
+    // Dies after each invocation, until one life gets through.
+    for life in 1.. {
+        let aws = std::mem::ManuallyDrop::new(Aws::start(storage.clone()).unwrap());
+        aws.create(&template()).await.unwrap();
+        let recorder = Recorder::willing();
+        let faults = Faults { kill_after: Some(life), reorder: true, seed: life as u64, ..Faults::default() };
+        let end = Sources::with_faults(&template(), &aws, recorder.clone(), faults).unwrap().drain().await;
+        seen.extend(recorder.seen());
+        match end {
+            Ok(_) => break,
+            Err(SourceError::Killed(_)) => kills += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(kills > 0);
+    let distinct: BTreeSet<String> = seen.into_iter().collect();
+    assert_eq!(distinct.len(), 11);
+}
+
+#[tokio::test]
+async fn a_schedule_is_fired_by_name() {
+    let aws = started().await;
+    let recorder = Recorder::willing();
+    let sources = Sources::new(&template(), &aws, recorder.clone()).unwrap();
+    sources.fire("JanitorFunctionPurge").await.unwrap();
+    assert_eq!(recorder.events.lock().unwrap()[0], json!({ "task": "purge" }));
+    assert!(matches!(sources.fire("Nothing").await, Err(SourceError::NoSchedule(_))));
+}
+
+#[tokio::test]
+async fn live_play_delivers_and_stops_when_told() {
+    let aws = started().await;
+    put(&aws, "T#1", "a");
+    let recorder = Recorder::willing();
+    let sources = Arc::new(Sources::new(&template(), &aws, recorder.clone()).unwrap());
+    let (stop, stopped) = watch::channel(false);
+    let playing = tokio::spawn(sources.run(stopped, |_| {}));
+    for _ in 0..100 {
+        if recorder.seen() == ["T#1/a"] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(recorder.seen(), ["T#1/a"]);
+    stop.send(true).unwrap();
+    tokio::time::timeout(Duration::from_secs(5), playing).await.unwrap().unwrap();
+}

@@ -1,0 +1,536 @@
+//! Reads `template.yaml`, the one description of what runs on AWS, and says what the local stack has to create
+//! and play: tables, queues, secrets, event sources, schedules, and the environment of the functions.
+
+mod intrinsics;
+mod resources;
+mod yaml;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+pub use resources::{
+    Function, GenerateSecretString, InitialSecret, Queue, QueueSource, Route, Schedule, Secret, StreamSource, Table,
+};
+
+use intrinsics::{Resolver, scalar_text};
+use resources::{flag, optional_number, yes};
+
+#[derive(Debug, Clone, thiserror::Error, PartialEq)]
+pub enum TemplateError {
+    #[error("{path} cannot be read: {problem}", path = path.display())]
+    File { path: PathBuf, problem: String },
+    #[error("the template is not readable YAML: {0}")]
+    Yaml(String),
+    #[error("template: {at}: {problem}")]
+    At { at: String, problem: String },
+}
+
+/// Where the stack pretends to be; names and ARNs are built from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    pub region: String,
+    pub account: String,
+    pub stack: String,
+    /// Queue URLs are this, the account and the queue name.
+    pub queue_url_base: String,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Place {
+            region: crate::aws::REGION.to_owned(),
+            account: crate::aws::ACCOUNT.to_owned(),
+            stack: "tenantry-local".to_owned(),
+            queue_url_base: format!("https://sqs.{}.amazonaws.com", crate::aws::REGION),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Template {
+    place: Place,
+    parameters: BTreeMap<String, Value>,
+    conditions: Map<String, Value>,
+    mappings: Map<String, Value>,
+    globals: Value,
+    resources: Map<String, Value>,
+}
+
+impl Template {
+    pub fn load(path: impl AsRef<Path>) -> Result<Template, TemplateError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|error| TemplateError::File {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })?;
+        Template::parse(&text)
+    }
+
+    pub fn parse(text: &str) -> Result<Template, TemplateError> {
+        let document = yaml::parse(text)?;
+        let section = |name: &str| document[name].as_object().cloned().unwrap_or_default();
+        // A parameter without a default must be given to be used; until then its `Ref` is an error that names it.
+        let parameters = section("Parameters")
+            .iter()
+            .filter_map(|(name, parameter)| Some((name.clone(), parameter.get("Default")?.clone())))
+            .collect();
+        Ok(Template {
+            place: Place::default(),
+            parameters,
+            conditions: section("Conditions"),
+            mappings: section("Mappings"),
+            globals: document["Globals"].clone(),
+            resources: section("Resources"),
+        })
+    }
+
+    /// Overrides one parameter, as `--parameter-overrides` does.
+    pub fn with_parameter(mut self, name: &str, value: &str) -> Template {
+        self.parameters.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub fn with_queue_url_base(mut self, base: &str) -> Template {
+        self.place.queue_url_base = base.trim_end_matches('/').to_owned();
+        self
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub fn tables(&self) -> Result<Vec<Table>, TemplateError> {
+        self.of_type("AWS::DynamoDB::Table")?
+            .into_iter()
+            .map(|logical_id| {
+                let mut definition = self.properties(&logical_id)?;
+                let name = self.resolver().physical_name(&logical_id)?;
+                let object = object_of(&logical_id, &mut definition)?;
+                let ttl = object.remove("TimeToLiveSpecification");
+                // What the embedded table has no counterpart for, or what would stand in a developer's way.
+                object.remove("PointInTimeRecoverySpecification");
+                object.remove("DeletionProtectionEnabled");
+                object.remove("SSESpecification");
+                object.remove("Tags");
+                object.insert("TableName".into(), name.clone().into());
+                if let Some(stream) = object.get_mut("StreamSpecification") {
+                    stream["StreamEnabled"] = true.into();
+                }
+                let hash_key = object["KeySchema"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .find(|key| key["KeyType"] == "HASH")
+                    .and_then(|key| key["AttributeName"].as_str())
+                    .ok_or_else(|| at(&format!("{logical_id}.KeySchema"), "has no HASH key"))?
+                    .to_owned();
+                let ttl_attribute = ttl
+                    .filter(|ttl| ttl["Enabled"] != false)
+                    .and_then(|ttl| ttl["AttributeName"].as_str().map(str::to_owned));
+                Ok(Table { logical_id, name, definition, ttl_attribute, hash_key })
+            })
+            .collect()
+    }
+
+    /// Dead-letter queues come before the queues that name them.
+    pub fn queues(&self) -> Result<Vec<Queue>, TemplateError> {
+        let mut queues = self
+            .of_type("AWS::SQS::Queue")?
+            .into_iter()
+            .map(|logical_id| self.queue(logical_id))
+            .collect::<Result<Vec<_>, _>>()?;
+        queues.sort_by_key(|queue| queue.dead_letters.is_some());
+        Ok(queues)
+    }
+
+    pub fn secrets(&self) -> Result<Vec<Secret>, TemplateError> {
+        self.of_type("AWS::SecretsManager::Secret")?
+            .into_iter()
+            .map(|logical_id| {
+                let properties = self.properties(&logical_id)?;
+                let name = self.resolver().physical_name(&logical_id)?;
+                let initial = if let Some(generate) = properties.get("GenerateSecretString") {
+                    InitialSecret::Generated(read(&format!("{logical_id}.GenerateSecretString"), generate)?)
+                } else if let Some(text) = properties.get("SecretString") {
+                    InitialSecret::Text(scalar_text(&format!("{logical_id}.SecretString"), text)?)
+                } else {
+                    InitialSecret::Empty
+                };
+                Ok(Secret { logical_id, name, initial })
+            })
+            .collect()
+    }
+
+    pub fn functions(&self) -> Result<Vec<Function>, TemplateError> {
+        self.of_type("AWS::Serverless::Function")?
+            .into_iter()
+            .map(|logical_id| {
+                let path = format!("{logical_id}.Environment.Variables");
+                let mut environment = BTreeMap::new();
+                for source in [
+                    &self.globals["Function"]["Environment"]["Variables"],
+                    &self.resources[&logical_id]["Properties"]["Environment"]["Variables"],
+                ] {
+                    let resolved = self.resolver().resolve(&path, source)?;
+                    for (name, value) in resolved.as_object().into_iter().flatten() {
+                        environment.insert(name.clone(), scalar_text(&format!("{path}.{name}"), value)?);
+                    }
+                }
+                let timeout = self.resources[&logical_id]["Properties"]
+                    .get("Timeout")
+                    .or_else(|| self.globals["Function"].get("Timeout"));
+                let timeout_seconds = match timeout {
+                    Some(timeout) => {
+                        let path = format!("{logical_id}.Timeout");
+                        let resolved = self.resolver().resolve(&path, timeout)?;
+                        let text = scalar_text(&path, &resolved)?;
+                        text.parse().map_err(|_| at(&path, "is not a number"))?
+                    }
+                    None => 3,
+                };
+                let name = self.function_name(&logical_id)?;
+                Ok(Function { logical_id, name, timeout_seconds, environment })
+            })
+            .collect()
+    }
+
+    pub fn routes(&self) -> Result<Vec<Route>, TemplateError> {
+        let mut routes = Vec::new();
+        for event in self.events(&["HttpApi", "Api"])? {
+            let text = |key: &str, default: &str| {
+                let value = event.properties.get(key).and_then(Value::as_str);
+                value.unwrap_or(default).to_owned()
+            };
+            routes.push(Route {
+                function: event.function,
+                method: text("Method", "ANY").to_uppercase(),
+                path: text("Path", "$default"),
+            });
+        }
+        routes.sort();
+        Ok(routes)
+    }
+
+    pub fn stream_sources(&self) -> Result<Vec<StreamSource>, TemplateError> {
+        self.events(&["DynamoDB"])?
+            .into_iter()
+            .map(|event| {
+                let properties: StreamEvent = read(&event.at, &event.properties)?;
+                let table = properties
+                    .stream
+                    .split(":table/")
+                    .nth(1)
+                    .and_then(|rest| rest.split('/').next())
+                    .ok_or_else(|| at(&event.at, "Stream is not the ARN of a table stream"))?
+                    .to_owned();
+                Ok(StreamSource {
+                    function: event.function,
+                    table,
+                    arn: properties.stream,
+                    batch_size: properties.batch_size.unwrap_or(100).max(1) as usize,
+                    bisect: properties.bisect_batch_on_function_error,
+                    retries: limit(properties.maximum_retry_attempts).map(|retries| retries as u32),
+                    maximum_age_seconds: limit(properties.maximum_record_age_in_seconds),
+                    report_item_failures: reports_item_failures(&properties.function_response_types),
+                    on_failure: properties
+                        .destination_config
+                        .and_then(|config| config.on_failure)
+                        .map(|destination| destination.destination),
+                    filters: filter_patterns(&event.at, properties.filter_criteria)?,
+                })
+                .map(|source| properties.enabled.then_some(source))
+            })
+            .filter_map(Result::transpose)
+            .collect()
+    }
+
+    pub fn queue_sources(&self) -> Result<Vec<QueueSource>, TemplateError> {
+        self.events(&["SQS"])?
+            .into_iter()
+            .map(|event| {
+                let properties: QueueEvent = read(&event.at, &event.properties)?;
+                Ok(QueueSource {
+                    function: event.function,
+                    queue: name_of_queue_arn(&properties.queue).to_owned(),
+                    arn: properties.queue,
+                    batch_size: properties.batch_size.unwrap_or(10).max(1) as usize,
+                    report_item_failures: reports_item_failures(&properties.function_response_types),
+                    filters: filter_patterns(&event.at, properties.filter_criteria)?,
+                })
+                .map(|source| properties.enabled.then_some(source))
+            })
+            .filter_map(Result::transpose)
+            .collect()
+    }
+
+    pub fn schedules(&self) -> Result<Vec<Schedule>, TemplateError> {
+        self.events(&["Schedule", "ScheduleV2"])?
+            .into_iter()
+            .map(|event| {
+                let properties: ScheduleEvent = read(&event.at, &event.properties)?;
+                let expression = properties
+                    .schedule_expression
+                    .or(properties.schedule)
+                    .ok_or_else(|| at(&event.at, "has no schedule expression"))?;
+                let input = match &properties.input {
+                    Some(Value::String(text)) => serde_json::from_str(text)
+                        .map_err(|error| at(&event.at, &format!("Input is not JSON: {error}")))?,
+                    Some(other) => other.clone(),
+                    None => Value::Object(Map::new()),
+                };
+                let disabled = !properties.enabled || properties.state.as_deref() == Some("DISABLED");
+                Ok((!disabled).then_some(Schedule {
+                    name: event.name,
+                    function: event.function,
+                    expression,
+                    input,
+                }))
+            })
+            .filter_map(Result::transpose)
+            .collect()
+    }
+
+    fn queue(&self, logical_id: String) -> Result<Queue, TemplateError> {
+        let resolver = self.resolver();
+        let name = resolver.physical_name(&logical_id)?;
+        let mut attributes = BTreeMap::new();
+        let mut dead_letters = None;
+        let properties = self.properties(&logical_id)?;
+        for (key, value) in properties.as_object().into_iter().flatten() {
+            let path = format!("{logical_id}.{key}");
+            let value = match key.as_str() {
+                "QueueName" | "Tags" | "SqsManagedSseEnabled" | "KmsMasterKeyId" => continue,
+                "RedrivePolicy" | "RedriveAllowPolicy" => {
+                    if let Some(target) = value["deadLetterTargetArn"].as_str() {
+                        dead_letters = Some(target.to_owned());
+                    }
+                    value.to_string()
+                }
+                _ => scalar_text(&path, value)?,
+            };
+            attributes.insert(key.clone(), value);
+        }
+        let place = &self.place;
+        Ok(Queue {
+            arn: format!("arn:aws:sqs:{}:{}:{name}", place.region, place.account),
+            url: format!("{}/{}/{name}", place.queue_url_base, place.account),
+            logical_id,
+            name,
+            attributes,
+            dead_letters,
+        })
+    }
+
+    fn events(&self, kinds: &[&str]) -> Result<Vec<Event>, TemplateError> {
+        let mut events = Vec::new();
+        for logical_id in self.of_type("AWS::Serverless::Function")? {
+            let function = self.function_name(&logical_id)?;
+            let declared = &self.resources[&logical_id]["Properties"]["Events"];
+            for (name, event) in declared.as_object().into_iter().flatten() {
+                let path = format!("{logical_id}.Events.{name}");
+                let kind = event["Type"].as_str().unwrap_or_default();
+                if !EVENT_KINDS.contains(&kind) {
+                    return Err(at(&path, &format!("events of type `{kind}` are not played here")));
+                }
+                if kinds.contains(&kind) {
+                    let nothing = Value::Object(Map::new());
+                    let properties = event.get("Properties").unwrap_or(&nothing);
+                    events.push(Event {
+                        function: function.clone(),
+                        name: format!("{logical_id}{name}"),
+                        properties: self.resolver().resolve(&path, properties)?,
+                        at: path,
+                    });
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    /// The crate of a function: the binary its build names, else the folder its code is in.
+    fn function_name(&self, logical_id: &str) -> Result<String, TemplateError> {
+        let resource = &self.resources[logical_id];
+        let code = resource["Properties"]["CodeUri"].as_str().unwrap_or_default();
+        let folder = code.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        resource["Metadata"]["BuildProperties"]["Binary"]
+            .as_str()
+            .or(Some(folder).filter(|folder| !matches!(*folder, "" | "." | "..")))
+            .map(str::to_owned)
+            .ok_or_else(|| at(logical_id, "neither Metadata.BuildProperties.Binary nor CodeUri names its crate"))
+    }
+
+    fn of_type(&self, kind: &str) -> Result<Vec<String>, TemplateError> {
+        let mut found = Vec::new();
+        for (logical_id, resource) in &self.resources {
+            if UNPLAYED_KINDS.contains(&resource["Type"].as_str().unwrap_or_default()) {
+                let problem = "resources of this type are not played here; declare it as an event of its function";
+                return Err(at(logical_id, problem));
+            }
+            if resource["Type"] != kind {
+                continue;
+            }
+            let wanted = match resource.get("Condition").and_then(Value::as_str) {
+                Some(condition) => self.resolver().condition(logical_id, condition)?,
+                None => true,
+            };
+            if wanted {
+                found.push(logical_id.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    fn properties(&self, logical_id: &str) -> Result<Value, TemplateError> {
+        match self.resources[logical_id].get("Properties") {
+            Some(properties) => self.resolver().resolve(logical_id, properties),
+            None => Ok(Value::Object(Map::new())),
+        }
+    }
+
+    fn resolver(&self) -> Resolver<'_> {
+        Resolver {
+            parameters: &self.parameters,
+            conditions: &self.conditions,
+            mappings: &self.mappings,
+            resources: &self.resources,
+            place: &self.place,
+        }
+    }
+}
+
+/// The last part of a queue's ARN.
+pub fn name_of_queue_arn(arn: &str) -> &str {
+    arn.rsplit(':').next().unwrap_or(arn)
+}
+
+const EVENT_KINDS: [&str; 6] = ["HttpApi", "Api", "DynamoDB", "SQS", "Schedule", "ScheduleV2"];
+
+/// Would be silently missing from the local stack, so they are refused.
+const UNPLAYED_KINDS: [&str; 3] = [
+    "AWS::Lambda::EventSourceMapping",
+    "AWS::Scheduler::Schedule",
+    "AWS::Lambda::Function",
+];
+
+struct Event {
+    function: String,
+    name: String,
+    at: String,
+    properties: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StreamEvent {
+    stream: String,
+    #[serde(default, deserialize_with = "optional_number")]
+    batch_size: Option<i64>,
+    #[serde(default, deserialize_with = "flag")]
+    bisect_batch_on_function_error: bool,
+    #[serde(default, deserialize_with = "optional_number")]
+    maximum_retry_attempts: Option<i64>,
+    #[serde(default, deserialize_with = "optional_number")]
+    maximum_record_age_in_seconds: Option<i64>,
+    #[serde(default)]
+    function_response_types: Vec<String>,
+    #[serde(default)]
+    destination_config: Option<DestinationConfig>,
+    #[serde(default)]
+    filter_criteria: Option<FilterCriteria>,
+    #[serde(default = "yes", deserialize_with = "flag")]
+    enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct QueueEvent {
+    queue: String,
+    #[serde(default, deserialize_with = "optional_number")]
+    batch_size: Option<i64>,
+    #[serde(default)]
+    function_response_types: Vec<String>,
+    #[serde(default)]
+    filter_criteria: Option<FilterCriteria>,
+    #[serde(default = "yes", deserialize_with = "flag")]
+    enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ScheduleEvent {
+    schedule: Option<String>,
+    schedule_expression: Option<String>,
+    input: Option<Value>,
+    #[serde(default = "yes", deserialize_with = "flag")]
+    enabled: bool,
+    state: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DestinationConfig {
+    on_failure: Option<Destination>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Destination {
+    destination: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FilterCriteria {
+    filters: Vec<Filter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Filter {
+    pattern: String,
+}
+
+fn filter_patterns(path: &str, criteria: Option<FilterCriteria>) -> Result<Vec<Value>, TemplateError> {
+    criteria
+        .into_iter()
+        .flat_map(|criteria| criteria.filters)
+        .map(|filter| {
+            let pattern = serde_json::from_str(&filter.pattern)
+                .map_err(|error| at(path, &format!("a filter pattern is not JSON: {error}")))?;
+            crate::sources::filter::check(&pattern).map_err(|problem| at(path, &problem))?;
+            Ok(pattern)
+        })
+        .collect()
+}
+
+fn reports_item_failures(types: &[String]) -> bool {
+    types.iter().any(|kind| kind == "ReportBatchItemFailures")
+}
+
+/// -1 is AWS's way to say "no limit".
+fn limit(value: Option<i64>) -> Option<i64> {
+    value.filter(|value| *value >= 0)
+}
+
+fn read<T: DeserializeOwned>(path: &str, value: &Value) -> Result<T, TemplateError> {
+    T::deserialize(value).map_err(|error| at(path, &error.to_string()))
+}
+
+fn object_of<'a>(path: &str, value: &'a mut Value) -> Result<&'a mut Map<String, Value>, TemplateError> {
+    value.as_object_mut().ok_or_else(|| at(path, "has no properties"))
+}
+
+fn at(path: &str, problem: &str) -> TemplateError {
+    TemplateError::At {
+        at: path.to_owned(),
+        problem: problem.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

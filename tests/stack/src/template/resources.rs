@@ -1,0 +1,152 @@
+//! What the template says about the resources the local stack stands in for, in plain types.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::Value;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    pub logical_id: String,
+    pub name: String,
+    /// The body of a `CreateTable` call.
+    pub definition: Value,
+    pub ttl_attribute: Option<String>,
+    /// The partition key attribute.
+    pub hash_key: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queue {
+    pub logical_id: String,
+    pub name: String,
+    pub arn: String,
+    pub url: String,
+    /// `CreateQueue` attributes, the redrive policy among them.
+    pub attributes: BTreeMap<String, String>,
+    /// ARN of the dead-letter queue.
+    pub dead_letters: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Secret {
+    pub logical_id: String,
+    pub name: String,
+    pub initial: InitialSecret,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum InitialSecret {
+    /// Exists without a value until somebody puts one.
+    Empty,
+    Text(String),
+    Generated(GenerateSecretString),
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct GenerateSecretString {
+    #[serde(default = "default_password_length", deserialize_with = "number")]
+    pub password_length: i64,
+    #[serde(default, deserialize_with = "flag")]
+    pub exclude_punctuation: bool,
+    #[serde(default, deserialize_with = "flag")]
+    pub exclude_numbers: bool,
+    #[serde(default, deserialize_with = "flag")]
+    pub exclude_uppercase: bool,
+    #[serde(default, deserialize_with = "flag")]
+    pub exclude_lowercase: bool,
+    #[serde(default, deserialize_with = "flag")]
+    pub include_space: bool,
+    /// Each kept kind of character appears, unless this says no; a generated text is redrawn until it holds.
+    #[serde(default = "yes", deserialize_with = "flag")]
+    pub require_each_included_type: bool,
+    #[serde(default)]
+    pub exclude_characters: String,
+    #[serde(default)]
+    pub secret_string_template: Option<String>,
+    #[serde(default)]
+    pub generate_string_key: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Function {
+    pub logical_id: String,
+    /// The name of its crate and binary.
+    pub name: String,
+    pub timeout_seconds: i64,
+    pub environment: BTreeMap<String, String>,
+}
+
+/// An HTTP API event of a function.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    pub function: String,
+    pub method: String,
+    pub path: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamSource {
+    pub function: String,
+    pub table: String,
+    pub arn: String,
+    pub batch_size: usize,
+    pub bisect: bool,
+    /// `None` retries until the record expires.
+    pub retries: Option<u32>,
+    pub maximum_age_seconds: Option<i64>,
+    pub report_item_failures: bool,
+    /// ARN of the queue that is told about discarded records.
+    pub on_failure: Option<String>,
+    pub filters: Vec<Value>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueSource {
+    pub function: String,
+    pub queue: String,
+    pub arn: String,
+    pub batch_size: usize,
+    pub report_item_failures: bool,
+    pub filters: Vec<Value>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    pub name: String,
+    pub function: String,
+    /// `rate(…)` or `cron(…)`.
+    pub expression: String,
+    pub input: Value,
+}
+
+/// CloudFormation takes numbers and booleans as texts too.
+pub fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    value
+        .as_i64()
+        .or_else(|| value.as_str()?.parse().ok())
+        .ok_or_else(|| D::Error::custom(format!("{value} is not a number")))
+}
+
+pub fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    number(deserializer).map(Some)
+}
+
+pub fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Bool(flag) => Ok(flag),
+        Value::String(text) if text == "true" => Ok(true),
+        Value::String(text) if text == "false" => Ok(false),
+        other => Err(D::Error::custom(format!("{other} is not true or false"))),
+    }
+}
+
+pub fn yes() -> bool {
+    true
+}
+
+fn default_password_length() -> i64 {
+    32
+}
