@@ -15,6 +15,7 @@ use crate::model::invitation::Invitation;
 use crate::model::member::{Member, MemberNumber};
 use crate::model::project::{DeletedProject, Project, Shelf};
 use crate::model::task::Task;
+use crate::model::user::User;
 use crate::store::Counter;
 
 /// The JSON body.
@@ -226,6 +227,22 @@ impl Argument for MemberTotal {
 
     async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
         entered.count(Counter::Members).await.map(MemberTotal)
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
+
+/// The caller's own user record, read with the door.
+pub struct Myself(pub User);
+
+impl Argument for Myself {
+    fn wants(_incoming: &Incoming, wants: &mut Wants) {
+        wants.user = true;
+    }
+
+    async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let key = User::key_of(entered.user.ok_or(Error::Unauthorized)?);
+        entered.find_open(&key).await?.map(Myself).ok_or(Error::Unauthorized)
     }
 
     fn describe(_operation: &mut Operation) {}

@@ -81,8 +81,13 @@ impl Entered {
         }
     }
 
+    /// A record of the directory: as read on the way in, or read now.
     pub(crate) async fn find_open<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
-        self.directory.find(key).await
+        use crate::tenancy::Place;
+        match self.read.get(&self.directory.full(key)) {
+            Some(item) => self.directory.read(item.clone()),
+            None => self.directory.find(key).await,
+        }
     }
 
     pub(crate) async fn count(&self, counter: crate::store::Counter) -> Result<u64> {

@@ -39,6 +39,11 @@ pub enum Start {
 }
 
 impl PageRequest {
+    /// All of a list that is small by nature.
+    pub fn everything() -> Self {
+        PageRequest { style: Style::Offsets, limit: 1000, start: Start::Offset(0), bound_to: String::new() }
+    }
+
     /// `None` when the list goes on from a cursor, where no page has a number.
     pub fn offset(&self) -> Option<u64> {
         match self.start {

@@ -68,7 +68,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes a record that must not exist, or must have expired before `now` (epoch seconds).
-    pub(crate) fn create_or_expired<E: Entity>(self, place: &impl Place<E>, entity: &E, now: i64, refusal: Refusal) -> Result<Self> {
+    pub fn create_or_expired<E: Entity>(self, place: &impl Place<E>, entity: &E, now: i64, refusal: Refusal) -> Result<Self> {
         let condition = Condition {
             expression: "attribute_not_exists(pk) OR #ttl <= :now".into(),
             names: vec![("#ttl", "ttl")],

@@ -13,11 +13,13 @@ use crate::error::{Error, Result};
 use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
 use crate::ids::{SessionId, UserId};
+use crate::model::invitation::Invitation;
+use crate::model::link::{Link, Purpose};
 use crate::model::member;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::tenant::{Shut, Slug, SlugClaim, Tenant};
-use crate::model::user::{Email, User};
+use crate::model::user::{Belongs, Email, User};
 use crate::runtime::App;
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::limiter::{Class, Spent};
@@ -274,6 +276,57 @@ impl Visitor {
     /// Counts a failed login against the e-mail, wherever it came from.
     pub async fn failed(&self, email: &Email) -> Result<()> {
         self.app.limiter().hit(&self.table, Class::AUTH_FAILURES, &email.normalised(), self.now()).await.map(|_| ())
+    }
+}
+
+/// What an invitation's link opens: the tenant that invites, for joining it.
+pub struct Invited {
+    pub store: TenantStore,
+    pub tenant: Tenant,
+    pub invitation: Invitation,
+}
+
+impl Visitor {
+    /// Where a user who has just proved who he is acts: his home tenant, or another he belongs to, or none. Answers with his own
+    /// membership, never with a store.
+    pub async fn place_of(&self, user: &User) -> Result<Option<(Tenant, member::Member)>> {
+        let mut tenants: Vec<TenantId> = user.home.into_iter().collect();
+        let mut asked_for_others = false;
+        let mut shut = None;
+        loop {
+            for tenant in std::mem::take(&mut tenants) {
+                let store = self.directory.enter(tenant);
+                let keys = [store.full(&Tenant::key_of()), store.full(&member::Member::key_of(user.id))];
+                let mut items = self.table.get_many(&keys).await?.into_iter();
+                let (profile, membership) = (store.read(items.next().flatten())?, store.read(items.next().flatten())?);
+                let Some((profile, membership)) = Option::<Tenant>::zip(profile, membership) else { continue };
+                match profile.shut(self.now()) {
+                    None => return Ok(Some((profile, membership))),
+                    Some(Shut::Gone) => {}
+                    Some(reason) => shut = shut.or(Some(reason)),
+                }
+            }
+            if std::mem::replace(&mut asked_for_others, true) {
+                break;
+            }
+            let belongs = self.directory.all(&Belongs::of_user(user.id)).await?;
+            tenants = belongs.into_iter().map(|belongs| belongs.tenant).filter(|tenant| Some(*tenant) != user.home).collect();
+        }
+        shut.map_or(Ok(None), |shut| Err(shut.error()))
+    }
+
+    /// The invitation behind a link that we signed, if it is still open.
+    pub async fn invited(&self, token: &str) -> Result<Option<Invited>> {
+        let Some(id) = Link::of_token(token, &self.app.keys()?.links) else { return Ok(None) };
+        let Some(link) = self.directory.find(&Link::key_of(id)).await? else { return Ok(None) };
+        let Purpose::AcceptInvitation { tenant, invitation } = link.purpose else { return Ok(None) };
+        let store = self.directory.enter(tenant);
+        let Some(invitation) = store.find(&Invitation::key_of(invitation)).await?.filter(|invitation| invitation.link == id) else { return Ok(None) };
+        let tenant = store.get(&Tenant::key_of()).await?;
+        match tenant.shut(self.now()) {
+            None => Ok(Some(Invited { store, tenant, invitation })),
+            Some(shut) => Err(shut.error()),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod process;
 mod proxy;
 mod race;
 mod report;
+mod seed;
 mod statistics;
 mod stub;
 mod throttle;

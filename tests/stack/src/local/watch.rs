@@ -11,13 +11,18 @@ use std::{
 use stack::template::Function;
 use tokio::{
     net::TcpStream,
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
 };
 
 use crate::{supervisor, tools};
 
+/// What makes the watcher start functions anew: their code, and nothing that merely lies in the workspace.
+const IGNORED: &str = "*\n!*/\n!*.rs\n!Cargo.toml\n!Cargo.lock\n/target/\n/tests/\n/.local/\n";
+
 pub struct Watch {
     child: Child,
+    /// Open while this process lives; its closing stops the watcher. Not left in `child`, whose `wait` would close it.
+    lifeline: Option<ChildStdin>,
 }
 
 /// Builds all functions, so that compile errors are plain and the first requests need not wait.
@@ -55,9 +60,13 @@ impl Watch {
         environment: &BTreeMap<String, String>,
     ) -> Result<Watch, String> {
         let trouble = |error: std::io::Error| format!("cargo lambda cannot be started: {error}");
+        let ignored = workspace.join(".local").join("watch.ignore");
+        std::fs::create_dir_all(workspace.join(".local"))
+            .and_then(|()| std::fs::write(&ignored, IGNORED))
+            .map_err(|error| format!("{} cannot be written: {error}", ignored.display()))?;
         let mut command = Command::new(std::env::current_exe().map_err(trouble)?);
         command.arg(supervisor::ARGUMENT).arg(cargo_lambda).args(["lambda", "watch"]);
-        command.args(["--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()]);
+        command.args(["--quiet", "--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()]);
         if release {
             command.arg("--release");
         }
@@ -69,14 +78,16 @@ impl Watch {
                 command.env_remove(name.as_ref());
             }
         }
-        let child = command
+        let mut child = command
             .envs(environment)
+            .env("CARGO_LAMBDA_IGNORE_FILE", &ignored)
             .current_dir(workspace)
             .stdin(Stdio::piped())
             .stdout(supervisor::standard_error().map_err(trouble)?)
             .spawn()
             .map_err(trouble)?;
-        Ok(Watch { child })
+        let lifeline = child.stdin.take();
+        Ok(Watch { child, lifeline })
     }
 
     pub async fn listening(&mut self, address: SocketAddr) -> Result<(), String> {
@@ -100,7 +111,7 @@ impl Watch {
     }
 
     pub async fn stop(mut self) {
-        drop(self.child.stdin.take());
+        drop(self.lifeline.take());
         if tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await.is_err() {
             drop(self.child.kill().await);
         }

@@ -1,0 +1,175 @@
+//! A demo tenant, whole in one call: tenant, owner, sample projects and tasks, and the mail that announces it.
+
+use jiff::{SignedDuration, ToSpan};
+use serde::Serialize;
+use shared::error::Throttled;
+use shared::http::answer::Created;
+use shared::http::form::{EmailAddress, Fields, Form, Text};
+use shared::http::idempotency::Once;
+use shared::ids::{MailId, ProjectId, TaskId};
+use shared::model::demo::Demo;
+use shared::model::mail::{Content, Mail};
+use shared::model::project::{Project, TaskCounts};
+use shared::model::task::{Priority, Status, Task};
+use shared::model::tenant::{Kind, Slug};
+use shared::model::time::{day, with_offset};
+use shared::model::user::Email;
+use shared::store::{Counter, conflict};
+use shared::tenancy::directory::GlobalCounter;
+use shared::tenancy::doors::DemoVisitor;
+use shared::{Error, Result};
+
+use crate::founding::{Founder, Founding, SLUG_ALPHABET};
+use crate::password;
+
+pub struct NewDemo {
+    email: Email,
+    name: String,
+    company_name: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Demo)]
+pub struct DemoView {
+    /// The tenant's account number.
+    tenant_id: u64,
+    tenant_slug: String,
+    tenant_url: String,
+    app_url: String,
+    email: String,
+    password: String,
+    expires_at: String,
+}
+
+pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<DemoView>> {
+    let config = &door.app.config().demo;
+    if !config.enabled {
+        return Err(Error::Forbidden("Demos are disabled.".into()));
+    }
+    let (directory, now) = (&door.directory, door.directory.now());
+    let passwords = door.app.secrets().demo_passwords()?;
+    let store = directory.found_tenant();
+    let password = Demo::password(passwords, store.tenant_id());
+    let slug = Slug::parse(&format!("demo-{}", door.app.random().text(SLUG_ALPHABET, 6))).ok_or(Error::NotFound)?;
+    // Whole seconds: what is printed is what holds.
+    let ends_at = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now) + SignedDuration::from_hours(config.hours);
+    let founder = Founder {
+        name: once.body.name,
+        email: once.body.email,
+        password: password::hash(&door.app, password.clone()).await?,
+        verified_at: Some(now),
+        tenant_name: once.body.company_name,
+        slug: slug.clone(),
+        plan: "demo",
+        kind: Kind::Demo,
+        ends_at: Some(ends_at),
+    };
+    let founding = Founding::of(directory, store, founder).await?;
+    let tenant_url = config.tenant_url.replace("{slug}", slug.as_str());
+    let answer = Created::new(
+        "Demo tenant created successfully",
+        DemoView {
+            tenant_id: founding.tenant.account,
+            tenant_slug: slug.to_string(),
+            app_url: format!("{tenant_url}/app"),
+            tenant_url: tenant_url.clone(),
+            email: founding.user.email.as_str().to_owned(),
+            password,
+            expires_at: with_offset(ends_at),
+        },
+    );
+    let listed = Demo {
+        tenant: founding.tenant.id,
+        owner: founding.user.id,
+        slug,
+        email: founding.user.email.clone(),
+        name: founding.user.name.clone(),
+        tenant_name: founding.tenant.name.clone(),
+        ends_at,
+        warned: false,
+        version: 1,
+    };
+    let content = Content::DemoReady { name: listed.name.clone(), tenant_name: listed.tenant_name.clone(), url: tenant_url, ends_at };
+    let mail = Mail::queued(MailId::new(now, door.app.random()), Some(listed.tenant), listed.email.clone(), content, now);
+    let full = Throttled { quota: "active_demos", limit: config.max_active, retry_after: 3600 };
+    let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+    let taken = || Error::field("email", "The email field belongs to an account or an active demo already.");
+    let mut transaction = founding
+        .write(transaction, directory, Box::new(move |_| taken()))?
+        .count_global(GlobalCounter::ActiveDemos, 1, Some(config.max_active), Box::new(|_| Error::TooManyRequests(full)))?
+        .create(directory, &listed, conflict("Try again."))?
+        .create(directory, &mail, conflict("Try again."))?;
+    let samples = samples(&founding, now, door.app.random());
+    transaction = transaction.count(&founding.store, Counter::Projects, samples.len() as i64)?;
+    for (project, tasks) in &samples {
+        transaction = transaction.create(&founding.store, project, conflict("Try again."))?;
+        for task in tasks {
+            transaction = transaction.create(&founding.store, task, conflict("Try again."))?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(answer)
+}
+
+/// Two projects with tasks in every state, so that a first look shows what the lists can do.
+fn samples(founding: &Founding, now: jiff::Timestamp, random: &shared::crypto::Random) -> Vec<(Project, Vec<Task>)> {
+    let today = day(now);
+    let person = founding.owner.person();
+    let plan: [(&str, &str, &str, &[(&str, Status, Priority, Option<i32>)]); 2] = [
+        ("Website Redesign", "A new face for the company", "#3B82F6", &[
+            ("Design homepage mockup", Status::InProgress, Priority::High, Some(2)),
+            ("Write the copy", Status::Todo, Priority::Medium, Some(7)),
+            ("Collect feedback from customers", Status::Done, Priority::Medium, None),
+            ("Choose a typeface", Status::InReview, Priority::Low, None),
+        ]),
+        ("Product Launch", "Everything for the day itself", "#10B981", &[
+            ("Plan the launch event", Status::Todo, Priority::Urgent, Some(14)),
+            ("Print flyers", Status::Cancelled, Priority::Low, None),
+        ]),
+    ];
+    plan.into_iter()
+        .enumerate()
+        .map(|(index, (name, description, color, tasks))| {
+            // Apart by a second, so that their order is the order written here.
+            let at = now + SignedDuration::from_secs(i64::try_from(index).unwrap_or(0));
+            let id = ProjectId::new(at, random);
+            let tasks: Vec<Task> = tasks
+                .iter()
+                .enumerate()
+                .map(|(order, (title, status, priority, due))| Task {
+                    id: TaskId::new(id, at, random),
+                    project: id,
+                    title: (*title).to_owned(),
+                    description: None,
+                    status: *status,
+                    priority: *priority,
+                    due_date: due.map(|days| today.saturating_add(days.days())),
+                    completed_at: (*status == Status::Done).then_some(now),
+                    sort_order: i64::try_from(order).unwrap_or(0),
+                    assignee: (*status == Status::InProgress).then(|| person.clone()),
+                    creator: person.clone(),
+                    created_at: now,
+                    updated_at: now,
+                    version: 1,
+                })
+                .collect();
+            let count = |counted: fn(Status) -> bool| tasks.iter().filter(|task| counted(task.status)).count() as u64;
+            let counts = TaskCounts {
+                open: count(Status::is_open),
+                completed: count(|status| status == Status::Done),
+                cancelled: count(|status| status == Status::Cancelled),
+            };
+            let project = Project { description: Some(description.into()), color: color.into(), tasks: counts, ..Project::new(id, name.into(), now) };
+            (project, tasks)
+        })
+        .collect()
+}
+
+impl Form for NewDemo {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let email = fields.required("email", EmailAddress);
+        let name = fields.required("name", Text::up_to(255));
+        let company_name = fields.required("company_name", Text::up_to(255));
+        Some(NewDemo { email: email?, name: name?, company_name: company_name? })
+    }
+}

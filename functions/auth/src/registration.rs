@@ -1,0 +1,120 @@
+//! Registering, which founds a tenant, and verifying the address, which opens it.
+
+use jiff::SignedDuration;
+use serde::Serialize;
+use shared::http::answer::{Accepted, Answer};
+use shared::http::arguments::Body;
+use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::http::idempotency::Once;
+use shared::ids::{LinkId, MailId};
+use shared::model::link::{Link, Purpose};
+use shared::model::mail::{Content, Mail};
+use shared::model::tenant::{Kind, Slug};
+use shared::model::user::{Email, EmailClaim, User};
+use shared::store::conflict;
+use shared::tenancy::doors::Visitor;
+use shared::{Error, Result};
+
+use crate::founding::{Founder, Founding, SLUG_ALPHABET};
+use crate::password::{self, dead_link};
+use crate::session::UserView;
+
+const VERIFY_HOURS: i64 = 24 * 3;
+
+pub struct Registration {
+    name: String,
+    email: Email,
+    password: String,
+    company_name: String,
+}
+
+pub struct Verification {
+    token: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = EmailReceipt)]
+pub struct EmailView {
+    email: String,
+}
+
+impl EmailView {
+    pub(crate) fn of(email: &Email) -> Self {
+        EmailView { email: email.as_str().to_owned() }
+    }
+}
+
+/// Answers alike for a new address and a known one: the owner of a known one gets a mail that says so.
+pub async fn register(door: Visitor, once: Once<Registration>) -> Result<Accepted<EmailView>> {
+    let Registration { name, email, password, company_name } = once.body;
+    door.admit(&email).await?;
+    let password = password::hash(&door.app, password).await?;
+    let answer = Accepted::new("Check your mail to finish the registration", EmailView::of(&email));
+    let directory = &door.directory;
+    if directory.find(&EmailClaim::key_of(&email)).await?.is_some() {
+        let mail = Mail::queued(MailId::new(door.now(), door.app.random()), None, email, Content::AlreadyRegistered { name }, door.now());
+        let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+        transaction.create(directory, &mail, conflict("Try again."))?.commit().await?;
+        return Ok(answer);
+    }
+    let founder = Founder {
+        slug: Slug::from_name(&company_name, &door.app.random().text(SLUG_ALPHABET, 6)),
+        name,
+        email: email.clone(),
+        password,
+        verified_at: None,
+        tenant_name: company_name,
+        plan: "free",
+        kind: Kind::Standard,
+        ends_at: None,
+    };
+    let founding = Founding::of(directory, directory.found_tenant(), founder).await?;
+    let link = Link {
+        id: LinkId::new(door.app.random()),
+        purpose: Purpose::VerifyEmail { user: founding.user.id },
+        expires_at: door.now() + SignedDuration::from_hours(VERIFY_HOURS),
+    };
+    let content = Content::VerifyEmail { name: founding.user.name.clone(), link: link.id };
+    let mail = Mail::queued(MailId::new(door.now(), door.app.random()), Some(founding.tenant.id), email, content, door.now());
+    let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+    founding
+        .write(transaction, directory, conflict("Try again."))?
+        .create(directory, &link, conflict("Try again."))?
+        .create(directory, &mail, conflict("Try again."))?
+        .commit()
+        .await?;
+    Ok(answer)
+}
+
+pub async fn verify_email(door: Visitor, body: Body<Verification>) -> Result<Answer<UserView>> {
+    let id = Link::of_token(&body.0.token, &door.app.keys()?.links).ok_or_else(dead_link)?;
+    let link = door.directory.find(&Link::key_of(id)).await?.ok_or_else(dead_link)?;
+    let Purpose::VerifyEmail { user } = link.purpose else { return Err(dead_link()) };
+    let user = door.directory.find(&User::key_of(user)).await?.ok_or_else(dead_link)?;
+    let verified = user.verified(door.now());
+    door.directory
+        .transaction()
+        .delete(&door.directory, &Link::key_of(id), Box::new(|_| dead_link()))?
+        .replace(&door.directory, &verified, &user)?
+        .commit()
+        .await?;
+    let place = door.place_of(&verified).await.or_else(|error| if matches!(error, Error::Forbidden(_)) { Ok(None) } else { Err(error) })?;
+    Ok(Answer::new("Email verified successfully", UserView::of(&verified, place.as_ref().map(|(_, member)| member))))
+}
+
+impl Form for Registration {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let name = fields.required("name", Text::up_to(255));
+        let email = fields.required("email", EmailAddress);
+        let password = fields.required("password", Password { min: 8 });
+        let company_name = fields.required("company_name", Text::up_to(255));
+        Some(Registration { name: name?, email: email?, password: password?, company_name: company_name? })
+    }
+}
+
+impl Form for Verification {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let token = fields.required("token", Text::up_to(200));
+        Some(Verification { token: token? })
+    }
+}

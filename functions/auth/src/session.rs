@@ -1,0 +1,177 @@
+//! Signing in and out, and what a person sees of himself.
+
+use jiff::SignedDuration;
+use serde::Serialize;
+use shared::http::answer::{Answer, Listing, Nothing};
+use shared::http::arguments::{Body, Myself, NoFilters, OwnSession, Pages};
+use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::http::paging::Window;
+use shared::ids::{SessionId, UserId};
+use shared::model::member::Member;
+use shared::model::session::Session;
+use shared::model::time::with_offset;
+use shared::model::user::{Email, EmailClaim, User};
+use shared::store::Direction;
+use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
+use shared::tenancy::{Role, credential};
+use shared::{Error, Result};
+
+use crate::password;
+
+pub struct Credentials {
+    email: Email,
+    password: String,
+    device_name: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Login)]
+pub struct LoginView {
+    user: UserView,
+    /// Presented as `Authorization: Bearer <token>`.
+    token: String,
+    token_type: &'static str,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = User)]
+pub struct UserView {
+    /// The member number within the tenant; null without a tenant.
+    id: Option<u64>,
+    name: String,
+    email: String,
+    email_verified_at: Option<String>,
+    is_tenant_owner: bool,
+    created_at: String,
+    updated_at: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Session)]
+pub struct SessionView {
+    id: String,
+    device_name: String,
+    /// The session that asks.
+    is_current: bool,
+    created_at: String,
+    expires_at: String,
+}
+
+/// The order is part of the contract: validate, verify the password, system administrator, unverified, tenant.
+pub async fn login(door: Visitor, body: Body<Credentials>) -> Result<Answer<LoginView>> {
+    let Credentials { email, password, device_name } = body.0;
+    door.admit(&email).await?;
+    let user = authenticated(&door, &email, password).await?;
+    if user.system_admin {
+        return Err(Error::Forbidden("System administrators cannot use the tenant API.".into()));
+    }
+    if user.verified_at.is_none() {
+        return Err(Error::Forbidden("Your email address is not verified.".into()));
+    }
+    let place = door.place_of(&user).await?;
+    let session = Session {
+        id: SessionId::new(door.app.random()),
+        user: user.id,
+        tenant: place.as_ref().map(|(tenant, _)| tenant.id),
+        device_name,
+        created_at: door.now(),
+        expires_at: door.now() + SignedDuration::from_hours(24 * door.app.config().session_days),
+    };
+    let token = credential::issue(&door.app, &session).await?;
+    door.directory.create(&session, || Error::Conflict("Try again.".into())).await?;
+    let user = UserView::of(&user, place.as_ref().map(|(_, member)| member));
+    Ok(Answer::new("Login successful", LoginView { user, token, token_type: "Bearer" }))
+}
+
+/// Ends the session that asks.
+pub async fn logout(door: SignedIn) -> Result<Answer<Nothing>> {
+    let session = door.session.ok_or(Error::Forbidden("This session is your identity provider's: sign out there.".into()))?;
+    door.directory.delete(&Session::key_of(door.user, session)).await?;
+    Ok(Answer::done("Logged out successfully"))
+}
+
+pub async fn me(door: Viewer, user: Myself) -> Result<Answer<UserView>> {
+    Ok(Answer::new("Success", UserView::of(&user.0, Some(&door.member))))
+}
+
+/// Newest first.
+pub async fn list(door: SignedIn, asked: Pages<NoFilters>) -> Result<Listing<SessionView>> {
+    let sessions = door.directory.all(&Session::of_user(door.user)).await?;
+    let mut window = Window::new(&asked.page, Direction::Descending)?;
+    for session in &sessions {
+        window.add(session.created_at, session.id.to_string());
+    }
+    let (ids, next, total) = window.finish();
+    let find = |id: String| sessions.iter().find(|session| session.id.to_string() == id);
+    let items = ids.into_iter().filter_map(find).map(|session| SessionView::of(session, door.session)).collect();
+    Ok(Listing { items, total, page: asked.page, next })
+}
+
+pub async fn end(door: SignedIn, session: OwnSession) -> Result<Answer<Nothing>> {
+    let was_there = door.directory.delete(&Session::key_of(door.user, session.0)).await?;
+    if was_there { Ok(Answer::done("Session ended successfully")) } else { Err(Error::NotFound) }
+}
+
+pub async fn end_others(door: SignedIn) -> Result<Answer<Nothing>> {
+    for session in door.directory.all(&Session::of_user(door.user)).await? {
+        if Some(session.id) != door.session {
+            door.directory.delete(&Session::key_of(door.user, session.id)).await?;
+        }
+    }
+    Ok(Answer::done("Other sessions ended successfully"))
+}
+
+/// The user behind an address and a password. Known or not, it takes two reads and one verification, and a failure is counted alike.
+async fn authenticated(door: &Visitor, email: &Email, password: String) -> Result<User> {
+    let claim = door.directory.find(&EmailClaim::key_of(email)).await?;
+    let id = claim.map_or_else(|| UserId::new(door.now(), door.app.random()), |claim| claim.user);
+    let user = door.directory.find(&User::key_of(id)).await?;
+    let hash = user.as_ref().and_then(|user| user.password.clone());
+    let is_outdated = hash.as_deref().is_some_and(password::is_outdated);
+    let matches = password::verify(password.clone(), hash).await?;
+    let Some(user) = user.filter(|_| matches) else {
+        door.failed(email).await?;
+        return Err(Error::field("email", "These credentials do not match our records."));
+    };
+    if is_outdated {
+        let renewed = user.with_password(password::hash(&door.app, password).await?, door.now());
+        // Somebody else changed the user meanwhile: the next login renews it.
+        let _ = door.directory.replace_if(&renewed, &user).await?;
+    }
+    Ok(user)
+}
+
+impl UserView {
+    pub(crate) fn of(user: &User, member: Option<&Member>) -> Self {
+        UserView {
+            id: member.map(|member| member.number),
+            name: user.name.clone(),
+            email: user.email.as_str().to_owned(),
+            email_verified_at: user.verified_at.map(with_offset),
+            is_tenant_owner: member.is_some_and(|member| member.role == Role::Owner),
+            created_at: with_offset(user.created_at),
+            updated_at: with_offset(user.updated_at),
+        }
+    }
+}
+
+impl SessionView {
+    fn of(session: &Session, current: Option<SessionId>) -> Self {
+        SessionView {
+            id: session.id.to_string(),
+            device_name: session.device_name.clone(),
+            is_current: Some(session.id) == current,
+            created_at: with_offset(session.created_at),
+            expires_at: with_offset(session.expires_at),
+        }
+    }
+}
+
+impl Form for Credentials {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let email = fields.required("email", EmailAddress);
+        let password = fields.required("password", Password { min: 1 });
+        let device_name = fields.optional("device_name", Text::up_to(255)).unwrap_or_else(|| "api-token".to_owned());
+        Some(Credentials { email: email?, password: password?, device_name })
+    }
+}
