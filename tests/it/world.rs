@@ -1,0 +1,423 @@
+//! A whole deployment in one process: the table and secrets of template.yaml, the functions behind a gateway, a clock that stands still.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http_body_util::BodyExt;
+use jiff::{SignedDuration, Timestamp};
+use lambda_http::http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use shared::clock::SetClock;
+use shared::config::{Config, Variables};
+use shared::crypto::Random;
+use shared::http::registry::router;
+use shared::model::link::Link;
+use shared::model::plan::Plans;
+use shared::runtime::App;
+use shared::runtime::aws::Aws as Clients;
+use shared::store::Metered;
+use stack::aws::{Aws, Storage};
+use stack::template::Template;
+use tower::ServiceExt;
+
+pub const PUBLIC_URL: &str = "https://api.example.com";
+
+#[derive(Clone)]
+pub struct World {
+    pub aws: Aws,
+    pub template: Arc<Template>,
+    pub clock: Arc<SetClock>,
+    pub auth: App,
+    pub projects: App,
+    auth_router: Router,
+    projects_router: Router,
+    environments: Arc<BTreeMap<String, BTreeMap<String, String>>>,
+    plans: Plans,
+    next_ip: Arc<AtomicU64>,
+}
+
+/// What a deployment of a test differs in.
+#[derive(Default)]
+pub struct Settings {
+    /// The seeded plans and the documented rates; otherwise there is room for a test's own traffic.
+    pub strict: bool,
+    pub variables: Vec<(&'static str, String)>,
+    pub seed: u64,
+}
+
+/// Somebody signed in.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub token: String,
+    /// Member number.
+    pub id: u64,
+    pub email: String,
+    pub password: String,
+}
+
+/// A tenant and its owner.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    pub owner: Caller,
+    pub slug: String,
+    /// The tenant's UUID.
+    pub id: String,
+    pub account: u64,
+}
+
+pub struct Request {
+    world: World,
+    method: &'static str,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+    ip: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+    pub metered: Option<Metered>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        World::with(Settings::default()).await
+    }
+
+    /// As deployed: seeded plans, documented limits.
+    pub async fn strict() -> Self {
+        World::with(Settings { strict: true, ..Settings::default() }).await
+    }
+
+    pub async fn with(settings: Settings) -> Self {
+        let template = Template::load("../template.yaml")
+            .expect("template.yaml can be read")
+            .with_parameter("Stage", "local")
+            .with_parameter("PublicUrl", PUBLIC_URL)
+            .with_parameter("MailFrom", "no-reply@example.com");
+        let aws = Aws::start(Storage::Memory).expect("the embedded AWS starts");
+        aws.create(&template).await.expect("the resources can be made");
+        let mut environments = aws.function_environments(&template).expect("the environments resolve");
+        for variables in environments.values_mut() {
+            variables.insert("STAGE".into(), "local".into());
+            variables.insert("PUBLIC_URL".into(), PUBLIC_URL.into());
+            if !settings.strict {
+                for name in ["RATE_WRITE", "RATE_READ", "RATE_AUTH", "RATE_AUTH_IP", "DEMO_PER_HOUR", "DEMO_MAX_ACTIVE"] {
+                    variables.insert(name.into(), "1000000".into());
+                }
+            }
+            for (name, value) in &settings.variables {
+                variables.insert((*name).into(), value.clone());
+            }
+        }
+        let plans = if settings.strict { Plans::seeded() } else { roomy_plans() };
+        let clock = Arc::new(SetClock::at(Timestamp::now()));
+        let (auth, projects) = (app("auth", &environments, &plans, &clock, settings.seed), app("projects", &environments, &plans, &clock, settings.seed + 1));
+        write_session_keys(&auth, &environments["auth"], "key-1").await;
+        auth.warm_up().await.expect("the functions warm up");
+        projects.warm_up().await.expect("the functions warm up");
+        World {
+            aws,
+            template: Arc::new(template),
+            clock,
+            auth_router: router::<auth::Auth>(auth.clone()),
+            projects_router: router::<projects::Projects>(projects.clone()),
+            auth,
+            projects,
+            environments: Arc::new(environments),
+            plans,
+            next_ip: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    /// Another instance of the same functions: its own memory, the same table.
+    pub async fn another_instance(&self) -> Self {
+        let (auth, projects) = (app("auth", &self.environments, &self.plans, &self.clock, 77), app("projects", &self.environments, &self.plans, &self.clock, 78));
+        auth.warm_up().await.expect("the functions warm up");
+        projects.warm_up().await.expect("the functions warm up");
+        World {
+            auth_router: router::<auth::Auth>(auth.clone()),
+            projects_router: router::<projects::Projects>(projects.clone()),
+            auth,
+            projects,
+            ..self.clone()
+        }
+    }
+
+    pub fn advance(&self, by: SignedDuration) {
+        self.clock.advance(by);
+    }
+
+    pub fn environment(&self, function: &str) -> &BTreeMap<String, String> {
+        &self.environments[function]
+    }
+
+    pub fn table_name(&self) -> &str {
+        &self.environments["projects"]["TABLE_NAME"]
+    }
+
+    /// Every item, in key order: for comparing before and after.
+    pub fn items(&self) -> Vec<Value> {
+        self.aws.items(self.table_name()).expect("the table can be read")
+    }
+
+    /// The items of one tenant.
+    pub fn items_of(&self, tenant: &Tenant) -> Vec<Value> {
+        let prefix = format!("T#{}#", tenant.id);
+        self.items().into_iter().filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with(&prefix))).collect()
+    }
+
+    pub fn request(&self, method: &'static str, path: impl Into<String>) -> Request {
+        let next = self.next_ip.fetch_add(1, Ordering::Relaxed);
+        let ip = format!("198.51.{}.{}", next / 250 % 250, next % 250);
+        Request { world: self.clone(), method, path: path.into(), headers: vec![], body: None, ip }
+    }
+
+    pub fn get(&self, path: impl Into<String>) -> Request {
+        self.request("GET", path)
+    }
+
+    pub fn post(&self, path: impl Into<String>) -> Request {
+        self.request("POST", path)
+    }
+
+    pub fn put(&self, path: impl Into<String>) -> Request {
+        self.request("PUT", path)
+    }
+
+    pub fn delete(&self, path: impl Into<String>) -> Request {
+        self.request("DELETE", path)
+    }
+
+    /// A tenant without content, and its owner signed in. Made through registration, as people do.
+    pub async fn tenant(&self, name: &str) -> Tenant {
+        let email = format!("owner@{name}.example.com");
+        let body = json!({"name": format!("Owner of {name}"), "email": email, "password": "correct horse", "company_name": name});
+        self.post("/api/v1/auth/register").json(body).send().await.expect(202);
+        let token = self.link_token(&email);
+        self.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(200);
+        let owner = self.login(&email, "correct horse").await;
+        let claims = claims_of(&owner.token);
+        let id = claims["tid"].as_str().expect("the session has a tenant").to_owned();
+        let profile = self
+            .items()
+            .into_iter()
+            .find(|item| item["pk"]["S"] == format!("T#{id}#tenant").as_str())
+            .expect("the tenant has a profile");
+        Tenant {
+            owner,
+            slug: profile["slug"]["S"].as_str().unwrap_or_default().to_owned(),
+            account: profile["account"]["N"].as_str().and_then(|account| account.parse().ok()).unwrap_or(0),
+            id,
+        }
+    }
+
+    /// A new member of the tenant with a role, signed in.
+    pub async fn member(&self, tenant: &Tenant, role: &str) -> Caller {
+        let serial = self.next_ip.fetch_add(1, Ordering::Relaxed);
+        let email = format!("{role}{serial}@{}.example.com", tenant.slug);
+        self.post("/api/v1/tenant/invitations").token(&tenant.owner.token).json(json!({"email": email, "role": role})).send().await.expect(201);
+        let token = self.link_token(&email);
+        let body = json!({"token": token, "name": format!("The {role}"), "password": "correct horse"});
+        self.post("/api/v1/auth/accept-invitation").json(body).send().await.expect(200);
+        self.login(&email, "correct horse").await
+    }
+
+    pub async fn login(&self, email: &str, password: &str) -> Caller {
+        let answer = self.post("/api/v1/auth/login").json(json!({"email": email, "password": password})).send().await.expect(200);
+        let data = &answer.json()["data"];
+        Caller {
+            token: data["token"].as_str().expect("a token").to_owned(),
+            id: data["user"]["id"].as_u64().unwrap_or(0),
+            email: email.to_owned(),
+            password: password.to_owned(),
+        }
+    }
+
+    /// The token in the newest mail to an address.
+    pub fn link_token(&self, email: &str) -> String {
+        let mails = self.items().into_iter().filter(|item| item["type"]["S"] == "mail" && item["to"]["S"] == email);
+        let newest = mails.max_by_key(|item| item["pk"]["S"].as_str().unwrap_or_default().to_owned()).expect("a mail to the address");
+        let link = newest["content"]["M"]["link"]["S"].as_str().expect("the mail has a link");
+        let id = shared::ids::LinkId::parse(link).expect("the link has an id");
+        Link::token(id, &self.auth.keys().expect("the keys are there").links)
+    }
+
+    /// A project of the tenant, as JSON.
+    pub async fn project(&self, caller: &Caller, name: &str) -> Value {
+        let answer = self.post("/api/v1/projects").token(&caller.token).json(json!({"name": name})).send().await.expect(201);
+        answer.json()["data"].clone()
+    }
+
+    /// A task of a project, as JSON.
+    pub async fn task(&self, caller: &Caller, project: &Value, body: Value) -> Value {
+        let path = format!("/api/v1/projects/{}/tasks", id(project));
+        self.post(path).token(&caller.token).json(body).send().await.expect(201).json()["data"].clone()
+    }
+}
+
+impl Request {
+    pub fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// Several of the same name are sent as several.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn json(self, body: Value) -> Self {
+        self.raw(body.to_string().as_bytes())
+    }
+
+    pub fn raw(mut self, body: &[u8]) -> Self {
+        self.body = Some(body.to_vec());
+        self
+    }
+
+    pub fn from_ip(mut self, ip: &str) -> Self {
+        self.ip = ip.to_owned();
+        self
+    }
+
+    /// As API Gateway sends it: payload 2.0. Repeated headers arrive joined by commas there; here `twice` keeps them apart.
+    pub fn event(&self) -> Value {
+        let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        let mut headers = serde_json::Map::new();
+        headers.insert("content-type".into(), json!("application/json"));
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), json!(value));
+        }
+        json!({
+            "version": "2.0",
+            "routeKey": "$default",
+            "rawPath": path,
+            "rawQueryString": query,
+            "headers": headers,
+            "requestContext": {
+                "accountId": "000000000000", "apiId": "local", "domainName": "api.example.com", "stage": "$default", "time": "", "timeEpoch": 0,
+                "requestId": format!("req-{}", self.world.next_ip.fetch_add(1, Ordering::Relaxed)),
+                "routeKey": "$default",
+                "http": {"method": self.method, "path": path, "protocol": "HTTP/1.1", "sourceIp": self.ip, "userAgent": "tests"},
+            },
+            "body": self.body.as_ref().map(|body| STANDARD.encode(body)),
+            "isBase64Encoded": self.body.is_some(),
+        })
+    }
+
+    pub async fn send(self) -> Answer {
+        let mut request = lambda_http::request::from_str(&self.event().to_string()).expect("the event is one of API Gateway's");
+        // A header given twice cannot be said in payload 2.0; `cargo lambda watch` and other fronts can still pass it on.
+        let headers = request.headers_mut();
+        for (index, (name, value)) in self.headers.iter().enumerate() {
+            if self.headers[..index].iter().any(|(earlier, _)| earlier == name) {
+                let earlier: Vec<_> = self.headers[..index].iter().filter(|(earlier, _)| earlier == name).collect();
+                headers.remove(name.as_str());
+                for (_, value) in earlier.into_iter().chain([&(name.clone(), value.clone())]) {
+                    let name: lambda_http::http::HeaderName = name.parse().expect("a header name");
+                    headers.append(name, value.parse().expect("a header value"));
+                }
+            }
+        }
+        let is_projects = ["/api/v1/projects", "/api/v1/tasks/"].iter().any(|prefix| request.uri().path().starts_with(prefix));
+        let router = if is_projects { self.world.projects_router.clone() } else { self.world.auth_router.clone() };
+        let response = router.oneshot(request.map(axum::body::Body::new)).await.expect("the router always answers");
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.expect("the body is in memory").to_bytes();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8(body.to_vec()).expect("answers are UTF-8"),
+            metered: parts.extensions.get::<Metered>().copied(),
+        }
+    }
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        let name = StatusCode::from_u16(status).expect("a status");
+        assert_eq!(self.status, status, "expected {name}: {}", self.text);
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn details(&self) -> Value {
+        self.json()["error"]["details"].clone()
+    }
+
+    /// What two callers must not be able to tell apart: status, body and header names, but for the request id.
+    pub fn fingerprint(&self) -> String {
+        let id = self.header("x-request-id").to_owned();
+        let mut names: Vec<_> = self.headers.keys().map(|name| name.as_str().to_owned()).collect();
+        names.sort();
+        format!("{} {} {names:?}", self.status, if id.is_empty() { self.text.clone() } else { self.text.replace(&id, "<request id>") })
+    }
+}
+
+pub fn id(resource: &Value) -> &str {
+    resource["id"].as_str().expect("the resource has an id")
+}
+
+/// The claims of a token, unverified.
+pub fn claims_of(token: &str) -> Value {
+    let payload = token.split('.').nth(1).expect("a token has three parts");
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("JSON claims")
+}
+
+/// Makes a session key as the janitor does: the public half first.
+pub async fn write_session_keys(app: &App, environment: &BTreeMap<String, String>, kid: &str) {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &aws_lc_rs::rand::SystemRandom::new()).expect("a key");
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).expect("the key can be read");
+    let point = pair.public_key().as_ref();
+    let jwk = json!({
+        "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid,
+        "x": URL_SAFE_NO_PAD.encode(&point[1..33]), "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
+    });
+    let client = app.secrets().client();
+    let private = json!({"kid": kid, "pkcs8": STANDARD.encode(pkcs8.as_ref())});
+    for (id, value) in [(&environment["JWKS_SECRET_ID"], json!({"keys": [jwk]})), (&environment["SIGNING_SECRET_ID"], private)] {
+        client.put_secret_value().secret_id(id).secret_string(value.to_string()).send().await.expect("the secret can be written");
+    }
+}
+
+fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>, plans: &Plans, clock: &Arc<SetClock>, seed: u64) -> App {
+    let variables: HashMap<String, String> = environments[function].clone().into_iter().collect();
+    let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
+    let clients = Clients::read(Variables(variables)).expect("the environment names AWS");
+    let random = if seed == 0 { Random::system() } else { Random::seeded(seed) };
+    App::new(config, plans.clone(), clock.clone(), random, clients.dynamodb(), clients.secrets_manager())
+}
+
+/// The seeded plans without the limits that a test would run into by accident.
+fn roomy_plans() -> Plans {
+    let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
+    for plan in plans.as_object_mut().expect("an object").values_mut() {
+        for limit in ["users", "projects", "api_requests_per_day"] {
+            plan[limit] = Value::Null;
+        }
+    }
+    Plans::read(&plans.to_string()).expect("the plans are complete")
+}

@@ -1,1 +1,3 @@
-fn main() {}
+fn main() -> Result<(), shared::runtime::StartError> {
+    shared::runtime::worker::work::<courier::Courier>()
+}

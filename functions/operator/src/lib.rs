@@ -1,0 +1,197 @@
+//! Commands for whoever runs the deployment. There is no URL: who may invoke this function is said by IAM. A command answers
+//! `{"ok": true, …}` or fails with one sentence, and repeating it changes nothing more.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shared::config::Variables;
+use shared::ids::MailId;
+use shared::model::demo::Demo;
+use shared::model::mail::{Mail, UnknownMail};
+use shared::model::tenant::{Kind, Status, Tenant};
+use shared::model::user::{Email, EmailClaim, User};
+use shared::runtime::worker::{self, Worker};
+use shared::runtime::{App, StartError};
+use shared::store::conflict;
+use shared::tenancy::TenantStore;
+use shared::tenancy::directory::GlobalCounter;
+use shared::tenancy::jobs::Workplace;
+use shared::{Error, Result};
+
+pub struct Operator {
+    app: App,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+enum Command {
+    /// A demo becomes a lasting tenant. `tenant` is a slug or an id.
+    ConvertDemo { tenant: String, plan: String },
+    /// As if the user had followed the link in the mail.
+    VerifyUser { email: String },
+    /// Sends a mail again under a new id: one that failed, that nobody knows the fate of, or whose job was given up.
+    ResendMail { mail: MailId },
+    ListUnknownMails,
+    /// Nobody gets in from the next request on.
+    SuspendTenant { tenant: String },
+    ActivateTenant { tenant: String },
+}
+
+/// A mail nobody knows the fate of.
+#[derive(Serialize)]
+struct UnknownMailView {
+    mail: MailId,
+    kind: String,
+    tenant: Option<String>,
+    since: String,
+}
+
+impl Worker for Operator {
+    const NAME: &'static str = "operator";
+
+    fn start(app: App, _variables: Variables) -> Result<Self, StartError> {
+        Ok(Operator { app })
+    }
+
+    async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
+        let place = worker::workplace(&self.app, Self::NAME, request_id);
+        match worker::command(event)? {
+            Command::ConvertDemo { tenant, plan } => convert_demo(&place, &tenant, &plan).await,
+            Command::VerifyUser { email } => verify_user(&place, &email).await,
+            Command::ResendMail { mail } => resend_mail(&place, mail).await,
+            Command::ListUnknownMails => list_unknown_mails(&place).await,
+            Command::SuspendTenant { tenant } => set_status(&place, &tenant, Status::Suspended).await,
+            Command::ActivateTenant { tenant } => set_status(&place, &tenant, Status::Active).await,
+        }
+    }
+}
+
+/// One transaction: the tenant loses its end, its owner's address is his for good, and a place for a demo is free again.
+async fn convert_demo(place: &Workplace, name: &str, plan: &str) -> Result<Value> {
+    let plans = place.app.plans();
+    if !plans.contains(plan) || plan == "demo" {
+        let names: Vec<_> = plans.names().filter(|name| *name != "demo").collect();
+        return Err(Error::BadRequest(format!("There is no plan {plan:?} to convert to: it must be one of {}.", names.join(", ")).into()));
+    }
+    let (store, tenant) = find(place, name).await?;
+    if tenant.kind == Kind::Standard && tenant.plan == plan {
+        return Ok(converted(&tenant));
+    }
+    let standing = tenant.converted(plan, place.now())?;
+    let ends_at = tenant.ends_at.ok_or_else(|| Error::internal("converting a demo", "the demo has no end"))?;
+    let directory = &place.directory;
+    let demo = directory.find(&Demo::key_of(ends_at, tenant.id)).await?;
+    let demo = demo.ok_or_else(|| Error::internal("converting a demo", "the demo is not listed"))?;
+    let claim = EmailClaim { email: demo.email.clone(), user: demo.owner, ends_at: None };
+    let taken = conflict("The address of this demo's owner belongs to another account by now.");
+    directory
+        .transaction()
+        .replace(&store, &standing, &tenant)?
+        .delete_unchanged(directory, &demo)?
+        .claim(directory, &claim, "user", &demo.owner.to_string(), taken)?
+        .count_global(GlobalCounter::ActiveDemos, -1, None, conflict("Try again."))?
+        .commit()
+        .await?;
+    Ok(converted(&standing))
+}
+
+async fn verify_user(place: &Workplace, email: &str) -> Result<Value> {
+    let email = Email::parse(email).ok_or(Error::BadRequest("This is not an e-mail address.".into()))?;
+    // The address itself stays out of the message: messages are logged.
+    let unknown = || Error::BadRequest("No account has this e-mail address.".into());
+    let claim = place.directory.find(&EmailClaim::key_of(&email)).await?.ok_or_else(unknown)?;
+    let user = place.directory.find(&User::key_of(claim.user)).await?.ok_or_else(unknown)?;
+    let verified = user.verified(place.now());
+    if user.verified_at.is_none() && !place.directory.replace_if(&verified, &user).await? {
+        return Err(Error::Conflict("The account was changed at the same time. Try again.".into()));
+    }
+    Ok(json!({"ok": true, "user": user.id, "verified_at": verified.verified_at}))
+}
+
+async fn resend_mail(place: &Workplace, id: MailId) -> Result<Value> {
+    let directory = &place.directory;
+    let mail = directory.find(&Mail::key_of(id)).await?.ok_or(Error::BadRequest("There is no mail with this id; they are kept for 30 days.".into()))?;
+    let (replaced, again) = mail.sent_again(MailId::new(place.now(), place.app.random()), place.now())?;
+    directory
+        .transaction()
+        .replace(directory, &replaced, &mail)?
+        .create(directory, &again, conflict("Try again."))?
+        .remove(directory, &UnknownMail::key_of(id))?
+        .commit()
+        .await?;
+    Ok(json!({"ok": true, "mail": id, "sent_again_as": again.id}))
+}
+
+async fn list_unknown_mails(place: &Workplace) -> Result<Value> {
+    let mails: Vec<UnknownMailView> = place
+        .directory
+        .all(&UnknownMail::all())
+        .await?
+        .into_iter()
+        .map(|unknown| UnknownMailView {
+            mail: unknown.mail,
+            kind: unknown.kind,
+            tenant: unknown.tenant.map(|tenant| tenant.to_string()),
+            since: unknown.since.to_string(),
+        })
+        .collect();
+    worker::answer(json!({"ok": true, "mails": mails}))
+}
+
+async fn set_status(place: &Workplace, name: &str, status: Status) -> Result<Value> {
+    let (store, tenant) = find(place, name).await?;
+    let changed = match tenant.status {
+        Status::Deleting | Status::Closed => return Err(Error::Conflict("This tenant is being deleted.".into())),
+        now if now == status => tenant,
+        _ => {
+            let changed = tenant.with_status(status, place.now());
+            store.transaction().replace(&store, &changed, &tenant)?.commit().await?;
+            changed
+        }
+    };
+    Ok(json!({"ok": true, "tenant": changed.id, "slug": changed.slug, "status": changed.status}))
+}
+
+async fn find(place: &Workplace, name: &str) -> Result<(TenantStore, Tenant)> {
+    let unknown = |error| match error {
+        Error::NotFound => Error::BadRequest(format!("There is no tenant with the slug or id {name:?}.").into()),
+        other => other,
+    };
+    let store = place.tenant_named(name).await.map_err(unknown)?;
+    let tenant = store.get(&Tenant::key_of()).await.map_err(unknown)?;
+    Ok((store, tenant))
+}
+
+fn converted(tenant: &Tenant) -> Value {
+    json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "plan": tenant.plan})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_events_are_commands() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/operator");
+        let mut read = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let event: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            worker::command::<Command>(event).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            read += 1;
+        }
+        assert_eq!(read, 6, "one sample for each command");
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_read_says_what_is_wrong() {
+        for (event, says) in [
+            (json!({"command": "drop-table"}), "drop-table"),
+            (json!({"command": "verify-user"}), "email"),
+            (json!({"command": "verify-user", "email": "a@example.com", "force": true}), "force"),
+            (json!({"command": "resend-mail", "mail": "1"}), "MailId"),
+        ] {
+            let error = worker::command::<Command>(event).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

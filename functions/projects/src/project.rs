@@ -113,7 +113,7 @@ pub async fn delete(door: Admin, project: Found<Project>, expected: IfMatch) -> 
     door.store
         .remove(project.0, |project, along| {
             expected.check(&project.etag())?;
-            let gone = DeletedProject { id: project.id, deleted_at: door.now() };
+            let gone = DeletedProject::new(project.id, door.now());
             along.count(&door.store, project.shelf.counter(), -1)?.put(&door.store, &gone)
         })
         .await?;

@@ -1,10 +1,11 @@
 //! Demo tenants: who they are listed for, how long they live, what password they get.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
-use crate::ids::UserId;
+use crate::ids::{MailId, UserId};
+use crate::model::mail::{Content, Mail};
 use crate::model::tenant::Slug;
 use crate::model::user::Email;
 use crate::store::page::List;
@@ -37,6 +38,8 @@ pub enum Due {
 
 impl Demo {
     const WARN_HOURS: i64 = 24;
+    /// Requests that came in at the last moment have ended by then, so nothing is written behind the purge.
+    const STILL_RUNNING: SignedDuration = SignedDuration::from_secs(60);
 
     pub fn key_of(ends_at: Timestamp, tenant: TenantId) -> Key<Self> {
         Key::new(&Demo::collection(), format!("{:012}#{tenant}", ends_at.as_second()))
@@ -52,17 +55,20 @@ impl Demo {
     }
 
     pub fn due(&self, now: Timestamp) -> Due {
-        if self.ends_at <= now {
+        if self.ends_at + Demo::STILL_RUNNING <= now {
             Due::Purge
-        } else if !self.warned && self.ends_at <= now + jiff::SignedDuration::from_hours(Demo::WARN_HOURS) {
+        } else if !self.warned && self.ends_at > now && self.ends_at <= now + SignedDuration::from_hours(Demo::WARN_HOURS) {
             Due::Warning
         } else {
             Due::Nothing
         }
     }
 
-    pub fn warned(&self) -> Self {
-        Demo { warned: true, version: self.version + 1, ..self.clone() }
+    /// The demo as warned, and the mail that warns.
+    pub fn warned(&self, mail: MailId, now: Timestamp) -> (Self, Mail) {
+        let content = Content::DemoEnding { name: self.name.clone(), tenant_name: self.tenant_name.clone(), ends_at: self.ends_at };
+        let mail = Mail::queued(mail, Some(self.tenant), self.email.clone(), content, now);
+        (Demo { warned: true, version: self.version + 1, ..self.clone() }, mail)
     }
 
     /// A demo's own password: 20 characters from a configured secret and the tenant, so no two demos share one.
@@ -82,4 +88,37 @@ impl Entity for Demo {
     fn guard(&self) -> Vec<(&'static str, u64)> {
         vec![("version", self.version)]
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_is_warned_once_in_its_last_day_and_purged_after_it() {
+        let ends_at = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(48);
+        let random = crate::crypto::Random::seeded(1);
+        let demo = Demo {
+            tenant: serde_json::from_value::<Stored>(serde_json::json!("550e8400-e29b-41d4-a716-446655440000")).unwrap().0,
+            owner: UserId::new(Timestamp::UNIX_EPOCH, &random),
+            slug: Slug::parse("demo-abc123").unwrap(),
+            email: Email::parse("ada@example.com").unwrap(),
+            name: "Ada".into(),
+            tenant_name: "Engines".into(),
+            ends_at,
+            warned: false,
+            version: 1,
+        };
+        let before = |hours: i64| ends_at - SignedDuration::from_hours(hours);
+        assert_eq!(demo.due(before(25)), Due::Nothing);
+        assert_eq!(demo.due(before(24)), Due::Warning);
+        let (warned, _) = demo.warned(MailId::new(before(24), &random), before(24));
+        assert_eq!(warned.due(before(23)), Due::Nothing);
+        // Too late to warn, too early to purge.
+        assert_eq!(demo.due(ends_at), Due::Nothing);
+        assert_eq!(warned.due(ends_at + Demo::STILL_RUNNING), Due::Purge);
+    }
+
+    #[derive(Deserialize)]
+    struct Stored(#[serde(with = "stored")] TenantId);
 }

@@ -4,9 +4,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::ids::{LinkId, MailId};
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
+use crate::store::page::List;
 use crate::tenancy::{TenantId, stored_option};
 
 /// `mail#<id>` / `mail`. Kept for 30 days.
@@ -46,6 +48,19 @@ pub enum State {
     Unknown { since: Timestamp },
     /// The carrier will never take it.
     Failed { reason: String },
+    /// An operator had it sent again, under another id.
+    Replaced { by: MailId },
+}
+
+/// `unknown-mails` / `<id>`: the mails nobody knows the fate of, for the operator's list. Kept as long as the mail.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UnknownMail {
+    pub mail: MailId,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "stored_option")]
+    pub tenant: Option<TenantId>,
+    pub kind: String,
+    pub since: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 /// What a worker that received the mail has to do.
@@ -81,8 +96,42 @@ impl Mail {
             State::Sending { since } if now.duration_since(*since) < Mail::LEASE => Step::Wait,
             State::Sending { .. } if carrier_deduplicates => Step::Send,
             State::Sending { .. } => Step::GiveUp,
-            State::Sent { .. } | State::Unknown { .. } | State::Failed { .. } => Step::Done,
+            State::Sent { .. } | State::Unknown { .. } | State::Failed { .. } | State::Replaced { .. } => Step::Done,
         }
+    }
+
+    /// Claimed by a worker that is about to call the carrier.
+    pub fn claimed(&self, now: Timestamp) -> Self {
+        self.with_state(State::Sending { since: now })
+    }
+
+    /// Nobody knows whether it went out: the mail, and its line in the list of such mails.
+    pub fn lost_track_of(&self, now: Timestamp) -> (Self, UnknownMail) {
+        let line = UnknownMail {
+            mail: self.id,
+            tenant: self.tenant,
+            kind: self.content.kind().to_owned(),
+            since: now,
+            expires_at: self.ends_at(),
+        };
+        (self.with_state(State::Unknown { since: now }), line)
+    }
+
+    /// The same content under a new id, and this mail as replaced by it: whatever still waits in a queue for this one sends nothing. A
+    /// mail that was sent, or may be on its way right now, stays as it is.
+    pub fn sent_again(&self, id: MailId, now: Timestamp) -> Result<(Self, Self), Error> {
+        match &self.state {
+            State::Queued | State::Unknown { .. } | State::Failed { .. } => {}
+            State::Sending { .. } => return Err(Error::Conflict("This mail is being sent right now: wait until that is settled.".into())),
+            State::Sent { .. } => return Err(Error::Conflict("This mail was sent.".into())),
+            State::Replaced { by } => return Err(Error::Conflict(format!("This mail was sent again already, as {by}.").into())),
+        }
+        let again = Mail::queued(id, self.tenant, self.to.clone(), self.content.clone(), now);
+        Ok((self.with_state(State::Replaced { by: id }), again))
+    }
+
+    fn ends_at(&self) -> Timestamp {
+        self.created_at + SignedDuration::from_hours(24 * Mail::KEEP_DAYS)
     }
 
     pub fn with_state(&self, state: State) -> Self {
@@ -103,6 +152,103 @@ impl Entity for Mail {
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
-        Some(self.created_at + SignedDuration::from_hours(24 * Mail::KEEP_DAYS))
+        Some(self.ends_at())
+    }
+}
+
+impl Content {
+    /// As stored, and as the carrier's reports name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Content::VerifyEmail { .. } => "verify_email",
+            Content::AlreadyRegistered { .. } => "already_registered",
+            Content::ResetPassword { .. } => "reset_password",
+            Content::Invitation { .. } => "invitation",
+            Content::DemoReady { .. } => "demo_ready",
+            Content::DemoEnding { .. } => "demo_ending",
+        }
+    }
+}
+
+impl UnknownMail {
+    pub fn key_of(mail: MailId) -> Key<Self> {
+        Key::new(&UnknownMail::collection(), mail.to_string())
+    }
+
+    /// Oldest first.
+    pub fn all() -> List<Self> {
+        List::new(UnknownMail::collection(), "")
+    }
+
+    fn collection() -> Collection {
+        Collection::named("unknown-mails")
+    }
+}
+
+impl Entity for UnknownMail {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "unknown_mail";
+
+    fn key(&self) -> Key<Self> {
+        UnknownMail::key_of(self.mail)
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.expires_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Random;
+
+    fn mail(state: State) -> Mail {
+        let random = Random::seeded(3);
+        let now = Timestamp::UNIX_EPOCH;
+        let content = Content::VerifyEmail { name: "Ada".into(), link: LinkId::new(&random) };
+        Mail::queued(MailId::new(now, &random), None, Email::parse("ada@example.com").unwrap(), content, now).with_state(state)
+    }
+
+    #[test]
+    fn a_claim_holds_for_its_lease_and_then_only_a_deduplicating_carrier_is_asked_again() {
+        let claimed_at = Timestamp::UNIX_EPOCH;
+        let claimed = mail(State::Queued).claimed(claimed_at);
+        for deduplicates in [true, false] {
+            assert_eq!(claimed.next_step(claimed_at + SignedDuration::from_secs(59), deduplicates), Step::Wait);
+        }
+        assert_eq!(claimed.next_step(claimed_at + Mail::LEASE, true), Step::Send);
+        assert_eq!(claimed.next_step(claimed_at + Mail::LEASE, false), Step::GiveUp);
+    }
+
+    #[test]
+    fn what_is_settled_is_never_sent_by_itself() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        let by = MailId::new(now, &Random::seeded(4));
+        for settled in [
+            State::Sent { at_time: now },
+            State::Unknown { since: now },
+            State::Failed { reason: "no such address".into() },
+            State::Replaced { by },
+        ] {
+            assert_eq!(mail(settled).next_step(now, true), Step::Done);
+        }
+    }
+
+    #[test]
+    fn sending_again_takes_a_new_id_and_settles_the_old_one() {
+        let now = Timestamp::UNIX_EPOCH;
+        let id = MailId::new(now, &Random::seeded(5));
+        let (old, new) = mail(State::Unknown { since: now }).sent_again(id, now).unwrap();
+        assert_eq!((old.state.clone(), new.id, new.state.clone()), (State::Replaced { by: id }, id, State::Queued));
+        assert!(old.sent_again(id, now).is_err());
+        assert!(mail(State::Sent { at_time: now }).sent_again(id, now).is_err());
+        assert!(mail(State::Sending { since: now }).sent_again(id, now).is_err());
+    }
+
+    #[test]
+    fn the_kind_is_the_stored_one() {
+        let content = Content::Invitation { tenant_name: "A".into(), invited_by: "B".into(), link: LinkId::new(&Random::seeded(1)) };
+        assert_eq!(serde_json::to_value(&content).unwrap()["kind"], content.kind());
     }
 }

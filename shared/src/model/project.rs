@@ -1,6 +1,6 @@
 //! Projects: edits, the shelf they stand on, and the task counts they carry.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -160,14 +160,39 @@ impl Entity for Project {
 }
 
 /// `deleted-projects` / `<tag>`: written when a project goes, read with each task, so that its tasks are gone at once while the janitor
-/// still sweeps them.
+/// still sweeps them. The stream tells the relay, which asks for the sweep; a sweep that has more to do writes the next round.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeletedProject {
     pub id: ProjectId,
     pub deleted_at: Timestamp,
+    #[serde(default)]
+    pub round: u64,
+    /// No task was left. Only from then on may this record vanish: before, leftover tasks would show again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept_at: Option<Timestamp>,
 }
 
 impl DeletedProject {
+    const KEPT_AFTER_SWEEP: SignedDuration = SignedDuration::from_hours(24);
+
+    pub fn new(id: ProjectId, now: Timestamp) -> Self {
+        DeletedProject { id, deleted_at: now, round: 0, swept_at: None }
+    }
+
+    /// There is more to sweep.
+    pub fn next_round(&self) -> Self {
+        DeletedProject { round: self.round + 1, ..self.clone() }
+    }
+
+    pub fn swept(&self, now: Timestamp) -> Self {
+        DeletedProject { swept_at: Some(now), ..self.next_round() }
+    }
+
+    /// In no order that means anything.
+    pub fn all() -> List<Self> {
+        List::new(DeletedProject::collection(), "")
+    }
+
     pub fn key_of(tag: ProjectTag) -> Key<Self> {
         Key::new(&DeletedProject::collection(), tag.to_string())
     }
@@ -183,5 +208,13 @@ impl Entity for DeletedProject {
 
     fn key(&self) -> Key<Self> {
         DeletedProject::key_of(self.id.tag())
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("round", self.round)]
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        self.swept_at.map(|swept_at| swept_at + DeletedProject::KEPT_AFTER_SWEEP)
     }
 }

@@ -78,6 +78,9 @@ impl Tenant {
         if self.kind != Kind::Demo {
             return Err(Error::Conflict("Only a demo can be converted.".into()));
         }
+        if matches!(self.status, Status::Deleting | Status::Closed) {
+            return Err(Error::Conflict("This demo is being purged and cannot be converted any more.".into()));
+        }
         Ok(Tenant { kind: Kind::Standard, plan: plan.to_owned(), ends_at: None, updated_at: now, version: self.version + 1, ..self.clone() })
     }
 }

@@ -105,7 +105,21 @@ impl App {
             }
             Ok(())
         };
-        let (_, secrets): (Result<()>, _) = tokio::join!(table, self.0.secrets.fetch(self.0.clock.now()));
-        secrets
+        let signer = async {
+            // A deployment whose first key is not made yet starts all the same, and finds it later.
+            if self.0.config.signing_secret.is_some()
+                && let Err(error) = self.signer().await
+            {
+                tracing::warn!(%error, "no signing key yet");
+            }
+            Ok(())
+        };
+        let (_, signer, secrets): (Result<()>, Result<()>, _) = tokio::join!(table, signer, self.fetch_secrets());
+        signer.and(secrets)
+    }
+
+    /// Fetches the secrets of this function, but never the signing key.
+    pub async fn fetch_secrets(&self) -> Result<()> {
+        self.0.secrets.fetch(self.0.clock.now()).await
     }
 }

@@ -48,7 +48,10 @@ pub(crate) async fn serve<T, H: Handler<T>>(app: App, route: &'static str, path_
     });
     let result = result.map(|response| unless_unchanged(&incoming, response));
     let learned = incoming.learned().clone();
-    let response = finish(result, family, &request_id, problem, &learned.limits);
+    let mut response = finish(result, family, &request_id, problem, &learned.limits);
+    let metered = incoming.table.meter().read();
+    // For whoever calls the router in process; nothing of it goes over the wire.
+    response.extensions_mut().insert(metered);
     log::request(&RequestLine {
         request_id: &request_id,
         method: &method,
@@ -57,7 +60,7 @@ pub(crate) async fn serve<T, H: Handler<T>>(app: App, route: &'static str, path_
         milliseconds: started.elapsed().as_secs_f64() * 1000.0,
         tenant: learned.tenant.as_deref(),
         principal: learned.principal.as_deref(),
-        metered: incoming.table.meter().read(),
+        metered,
     });
     axum_response(response)
 }

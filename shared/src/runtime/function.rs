@@ -25,6 +25,19 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, StartError>>) -
 
 /// Reads the environment, builds the clients, and warms up.
 pub(crate) async fn start() -> Result<App, StartError> {
+    let app = build()?;
+    app.warm_up().await?;
+    Ok(app)
+}
+
+/// The same for a worker, which nobody waits for and which never signs a session.
+pub(crate) async fn start_worker() -> Result<App, StartError> {
+    let app = build()?;
+    app.fetch_secrets().await?;
+    Ok(app)
+}
+
+fn build() -> Result<App, StartError> {
     log::start(&Variables::from_env());
     let config = Config::from_env()?;
     let plans = match Variables::from_env().optional("PLANS") {
@@ -32,7 +45,5 @@ pub(crate) async fn start() -> Result<App, StartError> {
         Some(json) => Plans::read(&json).map_err(|error| ConfigError(format!("PLANS cannot be read: {error}")))?,
     };
     let aws = Aws::from_env()?;
-    let app = App::new(config, plans, Arc::new(SystemClock), Random::system(), aws.dynamodb(), aws.secrets_manager());
-    app.warm_up().await?;
-    Ok(app)
+    Ok(App::new(config, plans, Arc::new(SystemClock), Random::system(), aws.dynamodb(), aws.secrets_manager()))
 }

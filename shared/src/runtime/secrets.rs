@@ -94,7 +94,7 @@ impl Secrets {
         }
     }
 
-    /// Fetches what this function is configured with, all at once.
+    /// Fetches what this function is configured with, all at once, but for the signing key: that is for who signs.
     pub(crate) async fn fetch(&self, now: Timestamp) -> Result<()> {
         let root = async {
             let Some(id) = &self.root_id else { return Ok(()) };
@@ -127,16 +127,8 @@ impl Secrets {
                 None => Ok(()),
             }
         };
-        let signer = async {
-            if self.signing_id.is_some()
-                && let Err(error) = self.signer(now).await
-            {
-                tracing::warn!(%error, "no signing key yet");
-            }
-            Ok(())
-        };
-        let (root, demo, jwks, signer): (Result<()>, Result<()>, Result<()>, Result<()>) = tokio::join!(root, demo, jwks, signer);
-        root.and(demo).and(jwks).and(signer)
+        let (root, demo, jwks): (Result<()>, Result<()>, Result<()>) = tokio::join!(root, demo, jwks);
+        root.and(demo).and(jwks)
     }
 
     pub(crate) fn keys(&self) -> Result<&Keys> {

@@ -2,12 +2,16 @@
 //! a time; what fails is reported alone, and the rest of its batch goes on.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
 
+use futures_util::FutureExt;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::config::Variables;
 use crate::error::{Error, Result};
 use crate::runtime::edge::Chain;
 use crate::runtime::{App, StartError, function};
@@ -17,8 +21,8 @@ use crate::tenancy::jobs::{Change, Queued, Workplace};
 pub trait Worker: Sized + Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// From the running function's environment.
-    fn start(app: App) -> impl Future<Output = Result<Self, StartError>> + Send;
+    /// From the function's environment.
+    fn start(app: App, variables: Variables) -> Result<Self, StartError>;
 
     /// The answer to one event; an error makes Lambda deliver the event again.
     fn handle(&self, event: Value, request_id: &str) -> impl Future<Output = Result<Value>> + Send;
@@ -27,7 +31,7 @@ pub trait Worker: Sized + Send + Sync + 'static {
 /// Runs a worker until Lambda ends the process.
 pub fn work<W: Worker>() -> Result<(), StartError> {
     function::block_on(async {
-        let worker = &W::start(function::start().await?).await?;
+        let worker = &W::start(function::start_worker().await?, Variables::from_env())?;
         lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
             let request_id = event.context.request_id;
             worker.handle(event.payload, &request_id).await.map_err(|error| {
@@ -48,7 +52,7 @@ where
     for record in records(event)? {
         let position = record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned();
         let done = match Change::read(record) {
-            Ok(change) => each(change).await,
+            Ok(change) => caught(each(change)).await,
             Err(error) => Err(error),
         };
         if let Err(error) = done {
@@ -68,15 +72,24 @@ where
 {
     let mut failed = vec![];
     for record in records(event)? {
-        let message = record["messageId"].as_str().unwrap_or_default().to_owned();
+        let message_id = record["messageId"].as_str().unwrap_or_default().to_owned();
+        let started = Instant::now();
         let opened = Queued::<J>::read(record["body"].as_str().unwrap_or_default()).and_then(|queued| queued.open(app, worker, request_id));
         let done = match opened {
-            Ok((place, job)) => each(place, job).await,
+            Ok((place, job)) => {
+                let (table, tenant) = (place.table().clone(), place.store.as_ref().map(|store| store.tenant_id().to_string()));
+                let done = caught(each(place, job)).await;
+                let metered = table.meter().read();
+                let (read_units, write_units) = (metered.read_units, metered.write_units);
+                let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+                tracing::info!(worker, request_id, message_id, tenant, ok = done.is_ok(), milliseconds, read_units, write_units, "job");
+                done
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = done {
-            tracing::error!(worker, error = %Chain(&error), message, "a job failed");
-            failed.push(message);
+            tracing::error!(worker, request_id, error = %Chain(&error), message_id, "a job failed");
+            failed.push(message_id);
         }
     }
     Ok(failures(failed))
@@ -100,6 +113,14 @@ pub fn workplace(app: &App, worker: &'static str, request_id: &str) -> Workplace
 /// What a command answers, as JSON.
 pub fn answer(answer: impl Serialize) -> Result<Value> {
     serde_json::to_value(answer).map_err(|error| Error::internal("answering a command", error))
+}
+
+/// A panic over one piece of work is that piece's failure; the rest of the batch goes on.
+async fn caught(work: impl Future<Output = Result<()>>) -> Result<()> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Error::internal("working", what.unwrap_or_else(|| "a panic".into())))
+    })
 }
 
 fn records(event: Value) -> Result<Vec<Value>> {

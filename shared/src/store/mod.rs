@@ -3,10 +3,12 @@
 
 pub(crate) mod entity;
 pub(crate) mod page;
+pub(crate) mod sweep;
 pub(crate) mod table;
 pub(crate) mod transaction;
 
 pub use entity::{Counter, Entity, InDirectory, InTenant, Key, ListEntry};
 pub use page::{Direction, List, Page, Position};
+pub use sweep::Swept;
 pub use table::{Metered, Table};
 pub use transaction::{Refusal, Transaction, changed, conflict, missing};

@@ -375,6 +375,11 @@ impl Condition {
         Condition { expression: "attribute_exists(pk)".into(), names: vec![], values: vec![] }
     }
 
+    /// The record is there and its attribute says so.
+    pub(crate) fn held_by(attribute: &'static str, value: &str) -> Self {
+        Condition { expression: "#holder = :holder".into(), names: vec![("#holder", attribute)], values: vec![(":holder", AttributeValue::S(value.to_owned()))] }
+    }
+
     /// The stored numbers are still these.
     pub(crate) fn unchanged(guard: &[(&'static str, u64)]) -> Self {
         const NAMES: [(&str, &str); 4] = [("#g0", ":g0"), ("#g1", ":g1"), ("#g2", ":g2"), ("#g3", ":g3")];

@@ -77,6 +77,13 @@ impl<'a> Transaction<'a> {
         self.put_if(place, entity, condition, refusal)
     }
 
+    /// Writes a record that nobody has, or whose attribute `holder` already says `held_by`.
+    pub fn claim<E: Entity>(self, place: &impl Place<E>, entity: &E, holder: &'static str, held_by: &str, refusal: Refusal) -> Result<Self> {
+        let held = Condition::held_by(holder, held_by);
+        let condition = Condition { expression: format!("attribute_not_exists(pk) OR {}", held.expression), ..held };
+        self.put_if(place, entity, condition, refusal)
+    }
+
     pub fn delete<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
         self.delete_if(place.full(key), Condition::present(), refusal)
     }

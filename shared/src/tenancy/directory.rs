@@ -9,6 +9,7 @@ use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::store::entity::{Entity, InDirectory, Key};
 use crate::store::page::{Direction, List};
+use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table};
 use crate::store::transaction::Transaction;
 use crate::tenancy::place::{Origin, Place, record_of};
@@ -101,6 +102,16 @@ impl Directory {
                 None => return Ok(records),
             }
         }
+    }
+
+    /// Deletes all that a list holds, expired or not, `at_most` of it. For the janitor.
+    pub async fn clear<E: Entity<Scope = InDirectory>>(&self, list: &List<E>, at_most: usize) -> Result<Swept> {
+        sweep::sweep(&self.table, &format!("G#{}", list.collection.0), &list.prefix, at_most, |_| Ok(true)).await
+    }
+
+    /// Deletes a record, expired or not, if its attribute `holder` still says `held_by`.
+    pub async fn release<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>, holder: &'static str, held_by: &str) -> Result<bool> {
+        Ok(self.table.delete(self.full(key), Some(&Condition::held_by(holder, held_by))).await?.is_ok())
     }
 
     pub fn transaction(&self) -> Transaction<'_> {

@@ -1,7 +1,7 @@
 //! The doors for work without a caller: a stream record, a queued job, a schedule, an operator's command. A tenant comes from the key of
 //! the item that changed, from the message that our own relay wrote about it, or from the directory; never from anything a tenant wrote.
 
-
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use crate::ids::{MailId, ProjectId};
 use crate::model::demo::Demo;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::runtime::App;
+use crate::store::Table;
 use crate::tenancy::{Directory, Origin, TenantId, TenantStore};
 
 /// One change of the table, as the stream tells it.
@@ -57,6 +58,8 @@ pub struct Workplace {
     pub app: App,
     pub directory: Directory,
     pub store: Option<TenantStore>,
+    /// The one the stores report their consumed capacity to.
+    table: Table,
 }
 
 impl Change {
@@ -122,19 +125,31 @@ impl<J: DeserializeOwned> Queued<J> {
     }
 
     pub(crate) fn open(self, app: &App, worker: &'static str, request_id: &str) -> Result<(Workplace, J)> {
-        let directory = directory(app, worker, request_id);
-        let store = match self.tenant {
-            None => None,
-            Some(text) => Some(directory.enter(TenantId::parse(&text).ok_or_else(|| Error::internal("reading a job", "it names no tenant"))?)),
-        };
-        Ok((Workplace { app: app.clone(), directory, store }, self.job))
+        let mut place = Workplace::scheduled(app, worker, request_id);
+        if let Some(text) = self.tenant {
+            let tenant = TenantId::parse(&text).ok_or_else(|| Error::internal("reading a job", "it names no tenant"))?;
+            place.store = Some(place.directory.enter(tenant));
+        }
+        Ok((place, self.job))
     }
 }
 
 impl Workplace {
     /// The place of scheduled work and operators' commands.
     pub(crate) fn scheduled(app: &App, worker: &'static str, request_id: &str) -> Self {
-        Workplace { app: app.clone(), directory: directory(app, worker, request_id), store: None }
+        let table = app.table().metered();
+        let origin = Origin { actor: worker.to_owned(), request: request_id.to_owned() };
+        let directory = Directory::open(table.clone(), app.shared_random(), app.clock().now(), origin.into());
+        Workplace { app: app.clone(), directory, store: None, table }
+    }
+
+    /// The moment the work began.
+    pub fn now(&self) -> Timestamp {
+        self.directory.now()
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
     }
 
     /// The store of a demo that the directory lists.
@@ -153,11 +168,6 @@ impl Workplace {
         };
         Ok(self.directory.enter(tenant))
     }
-}
-
-fn directory(app: &App, worker: &'static str, request_id: &str) -> Directory {
-    let origin = Origin { actor: worker.to_owned(), request: request_id.to_owned() };
-    Directory::open(app.table().metered(), app.shared_random(), app.clock().now(), origin.into())
 }
 
 #[cfg(test)]

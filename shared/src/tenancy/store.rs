@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
 use crate::http::paging::PageRequest;
 use crate::store::page::{Direction, List, Page, Position};
+use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, number, text};
 use crate::store::transaction::Transaction;
 use crate::tenancy::place::{Origin, Place, record_of};
@@ -197,32 +198,15 @@ impl TenantStore {
         }
     }
 
-    /// Deletes what the partition of a list still holds, at most about `at_most` items, and says how many went. For the janitor.
-    pub async fn sweep<E: Entity<Scope = InTenant>>(&self, list: &List<E>, at_most: usize) -> Result<usize> {
-        let mut swept = 0;
-        while swept < at_most {
-            let (found, next) = self
-                .table
-                .query(Query {
-                    pk: self.partition(&list.collection.0),
-                    prefix: String::new(),
-                    index: None,
-                    forward: true,
-                    consistent: true,
-                    after: None,
-                    limit: Some(100),
-                })
-                .await?;
-            for item in &found {
-                // Gone already is what was wanted.
-                let _ = self.table.delete(FullKey { pk: text(item, "pk"), sk: text(item, "sk") }, None).await?;
-                swept += 1;
-            }
-            if next.is_none() {
-                break;
-            }
-        }
-        Ok(swept)
+    /// Deletes the records of a list that are `doomed`, `at_most` of them. For the janitor.
+    pub async fn sweep<E: Entity<Scope = InTenant>>(&self, list: &List<E>, at_most: usize, doomed: impl Fn(&E) -> bool) -> Result<Swept> {
+        let pk = self.partition(&list.collection.0);
+        sweep::sweep(&self.table, &pk, &list.prefix, at_most, |item| record_of::<E>(item.clone()).map(|record| doomed(&record))).await
+    }
+
+    /// Deletes all that the partition of a list holds, of whatever type and expired or not, `at_most` of it. For the janitor.
+    pub async fn clear<E>(&self, list: &List<E>, at_most: usize) -> Result<Swept> {
+        sweep::sweep(&self.table, &self.partition(&list.collection.0), "", at_most, |_| Ok(true)).await
     }
 
     pub async fn count(&self, counter: Counter) -> Result<u64> {

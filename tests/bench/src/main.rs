@@ -99,6 +99,7 @@ async fn run(arguments: &Arguments, places: &Places, report: &mut Report) -> Out
         contender.program.environment.extend(fixture.contender_environment.clone());
     }
 
+    report.not_measured.push("B14: init CPU without warm-up; the function always warms up, and the table shows init with it".to_owned());
     report.load_before = load()?;
     if arguments.wants("operations") {
         eprintln!("counting units of every operation");

@@ -3,7 +3,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -40,6 +40,7 @@ pub struct Recorder {
     active: AtomicBool,
     /// How long each answer is held back while calls are written down, in microseconds.
     hold: AtomicU64,
+    handshakes: AtomicUsize,
     calls: Mutex<Vec<Call>>,
 }
 
@@ -61,6 +62,7 @@ impl Proxy {
                 tokio::spawn(async move {
                     let _ = socket.set_nodelay(true);
                     let Ok(stream) = acceptor.accept(socket).await else { return };
+                    forward.recorder.handshakes.fetch_add(1, Ordering::Relaxed);
                     let service = service_fn(move |request| {
                         let forward = forward.clone();
                         async move { Ok::<_, Infallible>(forward.answer(request).await) }
@@ -137,6 +139,11 @@ impl Recorder {
     pub fn stop(&self) -> Vec<Call> {
         self.active.store(false, Ordering::Relaxed);
         self.take()
+    }
+
+    /// TLS handshakes of all clients so far.
+    pub fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
     }
 
     fn take(&self) -> Vec<Call> {

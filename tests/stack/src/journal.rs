@@ -25,8 +25,15 @@ pub struct Journal {
 
 /// One change of a transaction.
 pub enum Change {
-    Put { space: String, id: String, value: String },
-    Delete { space: String, id: String },
+    Put {
+        space: String,
+        id: String,
+        value: String,
+    },
+    Delete {
+        space: String,
+        id: String,
+    },
 }
 
 impl Journal {
@@ -49,7 +56,11 @@ impl Journal {
         }])
     }
 
-    pub fn get<T: DeserializeOwned>(&self, space: &str, id: &str) -> Result<Option<T>, JournalError> {
+    pub fn get<T: DeserializeOwned>(
+        &self,
+        space: &str,
+        id: &str,
+    ) -> Result<Option<T>, JournalError> {
         let text: Option<String> = self
             .lock()
             .query_row(
@@ -72,8 +83,11 @@ impl Journal {
     /// All of a space, in the order in which the entries were first put.
     pub fn list<T: DeserializeOwned>(&self, space: &str) -> Result<Vec<(String, T)>, JournalError> {
         let connection = self.lock();
-        let mut statement = connection.prepare_cached("SELECT id, value FROM kept WHERE space = ?1 ORDER BY number")?;
-        let rows = statement.query_map(params![space], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        let mut statement = connection
+            .prepare_cached("SELECT id, value FROM kept WHERE space = ?1 ORDER BY number")?;
+        let rows = statement.query_map(params![space], |row| {
+            Ok((row.get(0)?, row.get::<_, String>(1)?))
+        })?;
         rows.map(|row| {
             let (id, text) = row?;
             Ok((id, serde_json::from_str(&text)?))
@@ -119,6 +133,8 @@ impl Journal {
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
         // A transaction of a thread that panicked was rolled back when it was dropped.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

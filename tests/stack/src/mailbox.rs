@@ -68,11 +68,22 @@ impl Mailbox {
 
     /// Keeps a mail; false if its id was there already. On disk when this returns.
     pub fn keep(&self, mail: Mail) -> Result<bool, JournalError> {
-        let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self
+            .shared
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let journal = &self.shared.journal;
         let kept = match journal.get::<KeptMail>(SPACE, &mail.id)? {
-            Some(kept) => KeptMail { deliveries: kept.deliveries + 1, ..kept },
-            None => KeptMail { mail, received_at: Timestamp::now().to_string(), deliveries: 1 },
+            Some(kept) => KeptMail {
+                deliveries: kept.deliveries + 1,
+                ..kept
+            },
+            None => KeptMail {
+                mail,
+                received_at: Timestamp::now().to_string(),
+                deliveries: 1,
+            },
         };
         journal.put(SPACE, &kept.mail.id, &kept)?;
         Ok(kept.deliveries == 1)
@@ -115,27 +126,39 @@ impl Mailbox {
 
 async fn receive(State(mailbox): State<Mailbox>, Json(mail): Json<Mail>) -> impl IntoResponse {
     if take_one(&mailbox.shared.refusals) {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "refused, as a test asked" })));
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({ "error": "refused, as a test asked" })),
+        );
     }
     match mailbox.keep(mail) {
-        Ok(_) if take_one(&mailbox.shared.lost_answers) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": "kept and not told, as a test asked" })))
-        }
+        Ok(_) if take_one(&mailbox.shared.lost_answers) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Json(json!({ "error": "kept and not told, as a test asked" })),
+        ),
         Ok(new) => (StatusCode::OK, Json(json!({ "new": new }))),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() }))),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Json(json!({ "error": error.to_string() })),
+        ),
     }
 }
 
 async fn list(State(mailbox): State<Mailbox>) -> impl IntoResponse {
     match mailbox.mails() {
         Ok(mails) => (StatusCode::OK, Json(json!(mails))),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() }))),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Json(json!({ "error": error.to_string() })),
+        ),
     }
 }
 
 fn take_one(count: &AtomicUsize) -> bool {
     count
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+            left.checked_sub(1)
+        })
         .is_ok()
 }
 
@@ -163,7 +186,10 @@ mod tests {
         assert!(mailbox.keep(mail("b", "One@example.com")).unwrap());
         let mails = mailbox.mails().unwrap();
         assert_eq!(mails.len(), 2);
-        assert_eq!((mails[0].mail.to.as_str(), mails[0].deliveries), ("one@example.com", 2));
+        assert_eq!(
+            (mails[0].mail.to.as_str(), mails[0].deliveries),
+            ("one@example.com", 2)
+        );
         assert_eq!(mailbox.mails_to("one@EXAMPLE.com").unwrap().len(), 2);
     }
 
@@ -171,7 +197,9 @@ mod tests {
     fn mails_survive_the_process() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("stack.sqlite3");
-        Mailbox::open(Journal::open(&path).unwrap()).keep(mail("a", "one@example.com")).unwrap();
+        Mailbox::open(Journal::open(&path).unwrap())
+            .keep(mail("a", "one@example.com"))
+            .unwrap();
         let again = Mailbox::open(Journal::open(&path).unwrap());
         assert_eq!(again.mail("a").unwrap().unwrap().deliveries, 1);
         assert!(!again.keep(mail("a", "one@example.com")).unwrap());

@@ -23,8 +23,9 @@ pub fn tables(database: &Database, journal: &Journal, template: &Template) -> Re
                 return Err(AwsError::Definition(table.name));
             }
         } else {
-            let request = serde_json::from_value(table.definition.clone())
-                .map_err(|error| AwsError::Service(format!("the definition of {}: {error}", table.logical_id)))?;
+            let request = serde_json::from_value(table.definition.clone()).map_err(|error| {
+                AwsError::Service(format!("the definition of {}: {error}", table.logical_id))
+            })?;
             database.create_table(request)?;
         }
         // Repeated at every start: a kill may have come between the table and its TTL.
@@ -34,11 +35,14 @@ pub fn tables(database: &Database, journal: &Journal, template: &Template) -> Re
                 "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": true },
             });
             let now = database.describe_time_to_live(
-                serde_json::from_value(json!({ "TableName": table.name })).map_err(JournalError::from)?,
+                serde_json::from_value(json!({ "TableName": table.name }))
+                    .map_err(JournalError::from)?,
             )?;
             let now = serde_json::to_value(now).map_err(JournalError::from)?;
             if now["TimeToLiveDescription"]["AttributeName"] != attribute.as_str() {
-                database.update_time_to_live(serde_json::from_value(wanted).map_err(JournalError::from)?)?;
+                database.update_time_to_live(
+                    serde_json::from_value(wanted).map_err(JournalError::from)?,
+                )?;
             }
         }
         journal.put(SPACE, &table.name, &table.definition)?;
@@ -84,8 +88,14 @@ async fn generated(secrets: &Secrets, generate: &GenerateSecretString) -> Result
         "RequireEachIncludedType": generate.require_each_included_type,
     });
     let answer = call(secrets, "GetRandomPassword", &request).await?;
-    let password = answer["RandomPassword"].as_str().unwrap_or_default().to_owned();
-    let (Some(template), Some(key)) = (&generate.secret_string_template, &generate.generate_string_key) else {
+    let password = answer["RandomPassword"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let (Some(template), Some(key)) = (
+        &generate.secret_string_template,
+        &generate.generate_string_key,
+    ) else {
         return Ok(password);
     };
     let mut object: Value = serde_json::from_str(template)

@@ -87,25 +87,35 @@ impl Aws {
     pub fn start(storage: Storage) -> Result<Aws, AwsError> {
         let (database, journal) = open(&storage)?;
         let (started, wait) = std::sync::mpsc::channel();
-        std::thread::Builder::new().name("embedded-aws".to_owned()).spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(started.send(Err(AwsError::Listen(error)))),
-            };
-            runtime.block_on(async {
-                match listen(database, journal).await {
-                    Ok((running, mut stopped)) => {
-                        drop(started.send(Ok(running)));
-                        // An error is the sender dropped: the same end.
-                        drop(stopped.wait_for(|stopped| *stopped).await);
+        std::thread::Builder::new()
+            .name("embedded-aws".to_owned())
+            .spawn(move || {
+                let runtime = match tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(2)
+                    .enable_all()
+                    .build()
+                {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(started.send(Err(AwsError::Listen(error)))),
+                };
+                runtime.block_on(async {
+                    match listen(database, journal).await {
+                        Ok((running, mut stopped)) => {
+                            drop(started.send(Ok(running)));
+                            // An error is the sender dropped: the same end.
+                            drop(stopped.wait_for(|stopped| *stopped).await);
+                        }
+                        Err(error) => drop(started.send(Err(error))),
                     }
-                    Err(error) => drop(started.send(Err(error))),
-                }
-            });
-            runtime.shutdown_background();
-        })?;
-        let running = wait.recv().map_err(|_| AwsError::Service("it ended while starting".to_owned()))??;
-        Ok(Aws { running: Arc::new(running) })
+                });
+                runtime.shutdown_background();
+            })?;
+        let running = wait
+            .recv()
+            .map_err(|_| AwsError::Service("it ended while starting".to_owned()))??;
+        Ok(Aws {
+            running: Arc::new(running),
+        })
     }
 
     /// Creates what the template declares and is not there yet.
@@ -138,11 +148,17 @@ impl Aws {
             // Whatever is not embedded meets a refusal on loopback, never the network.
             ("AWS_ENDPOINT_URL", self.sqs_url()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb_url()),
-            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets_manager_url()),
+            (
+                "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+                self.secrets_manager_url(),
+            ),
             ("AWS_ENDPOINT_URL_SQS", self.sqs_url()),
             ("MAILBOX_URL", self.mailbox_url()),
         ];
-        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 
     /// The environment of every function of the template, its resources resolved to the embedded ones.
@@ -240,7 +256,10 @@ fn open(storage: &Storage) -> Result<(Database, Journal), AwsError> {
     Ok((database, journal))
 }
 
-async fn listen(database: Database, journal: Journal) -> Result<(Running, watch::Receiver<bool>), AwsError> {
+async fn listen(
+    database: Database,
+    journal: Journal,
+) -> Result<(Running, watch::Receiver<bool>), AwsError> {
     let secrets = Secrets::open(journal.clone()).await?;
     let queues = Queues::open(journal.clone())?;
     let (stop, stopped) = watch::channel(false);
@@ -252,7 +271,12 @@ async fn listen(database: Database, journal: Journal) -> Result<(Running, watch:
     let services = TcpListener::bind(("127.0.0.1", 0)).await?;
     let service_address = services.local_addr()?;
     let mailbox = Mailbox::open(journal.clone());
-    tokio::spawn(server::serve(services, secrets.clone(), queues.clone(), mailbox.clone()));
+    tokio::spawn(server::serve(
+        services,
+        secrets.clone(),
+        queues.clone(),
+        mailbox.clone(),
+    ));
 
     let running = Running {
         database,

@@ -90,8 +90,14 @@ impl Queues {
     pub fn open(journal: Journal) -> Result<Queues, AwsError> {
         let mut inner = Inner::default();
         for (id, message) in journal.list::<KeptMessage>(SPACE)? {
-            inner.kept.insert(id, (message.queue.clone(), message.receive_count));
-            inner.waiting.entry(message.queue.clone()).or_default().push(message);
+            inner
+                .kept
+                .insert(id, (message.queue.clone(), message.receive_count));
+            inner
+                .waiting
+                .entry(message.queue.clone())
+                .or_default()
+                .push(message);
         }
         Ok(Queues {
             shared: Arc::new(Shared {
@@ -102,13 +108,19 @@ impl Queues {
     }
 
     /// Creates the queue, or brings an existing one to these attributes.
-    pub fn create(&self, name: &str, attributes: &BTreeMap<String, String>) -> Result<(), AwsError> {
+    pub fn create(
+        &self,
+        name: &str,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<(), AwsError> {
         let attributes: HashMap<String, String> = attributes.clone().into_iter().collect();
         self.change(|inner| {
             if inner.state.queues.contains_key(name) {
                 return inner.state.set_queue_attributes(name, &attributes);
             }
-            inner.state.create_queue(name, REGION, ACCOUNT, &attributes, None)?;
+            inner
+                .state
+                .create_queue(name, REGION, ACCOUNT, &attributes, None)?;
             inner.refill(name);
             Ok(())
         })
@@ -125,7 +137,10 @@ impl Queues {
     pub fn receive(&self, queue: &str, most: usize) -> Result<Vec<ReceivedMessage>, AwsError> {
         self.change(|inner| {
             let messages = inner.state.receive_message(queue, most, None)?;
-            Ok(messages.into_iter().map(|message| inner.received(message)).collect())
+            Ok(messages
+                .into_iter()
+                .map(|message| inner.received(message))
+                .collect())
         })
         .map_err(service_error)
     }
@@ -138,10 +153,19 @@ impl Queues {
     /// Undoes a receive: visible at once, and not counted.
     pub fn give_back(&self, queue: &str, message_id: &str) -> Result<(), AwsError> {
         self.change(|inner| {
-            let queue = inner.state.queues.get_mut(queue).ok_or(SqsError::NonExistentQueue)?;
-            for message in queue.messages.iter_mut().filter(|message| message.message_id == message_id) {
+            let queue = inner
+                .state
+                .queues
+                .get_mut(queue)
+                .ok_or(SqsError::NonExistentQueue)?;
+            for message in queue
+                .messages
+                .iter_mut()
+                .filter(|message| message.message_id == message_id)
+            {
                 message.visible_at = 0;
-                message.approximate_receive_count = message.approximate_receive_count.saturating_sub(1);
+                message.approximate_receive_count =
+                    message.approximate_receive_count.saturating_sub(1);
             }
             Ok(())
         })
@@ -150,8 +174,16 @@ impl Queues {
 
     pub fn depth(&self, queue: &str) -> Result<Depth, AwsError> {
         let inner = self.lock();
-        let queue = inner.state.queues.get(queue).ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
-        let visible = queue.messages.iter().filter(|message| message.is_visible()).count();
+        let queue = inner
+            .state
+            .queues
+            .get(queue)
+            .ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
+        let visible = queue
+            .messages
+            .iter()
+            .filter(|message| message.is_visible())
+            .count();
         Ok(Depth {
             visible,
             hidden: queue.messages.len() - visible,
@@ -161,8 +193,16 @@ impl Queues {
     /// Looks at all messages of a queue without receiving them.
     pub fn peek(&self, queue: &str) -> Result<Vec<ReceivedMessage>, AwsError> {
         let inner = self.lock();
-        let queue = inner.state.queues.get(queue).ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
-        Ok(queue.messages.iter().map(|message| inner.received(message.clone())).collect())
+        let queue = inner
+            .state
+            .queues
+            .get(queue)
+            .ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
+        Ok(queue
+            .messages
+            .iter()
+            .map(|message| inner.received(message.clone()))
+            .collect())
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -177,7 +217,10 @@ impl Queues {
         let Some(queue) = inner.state.queues.get_mut(queue) else {
             return 0;
         };
-        let hidden = queue.messages.iter_mut().filter(|message| !message.is_visible());
+        let hidden = queue
+            .messages
+            .iter_mut()
+            .filter(|message| !message.is_visible());
         hidden.map(|message| message.visible_at = 0).count()
     }
 
@@ -191,9 +234,18 @@ impl Queues {
         deduplication: Option<&str>,
     ) -> Result<SendMessageOutput, SqsError> {
         self.change(|inner| {
-            let sent = inner.state.send_message(queue, body, delay_seconds, attributes, group, deduplication)?;
+            let sent = inner.state.send_message(
+                queue,
+                body,
+                delay_seconds,
+                attributes,
+                group,
+                deduplication,
+            )?;
             if let Some(group) = group {
-                inner.groups.insert(sent.message_id.clone(), group.to_owned());
+                inner
+                    .groups
+                    .insert(sent.message_id.clone(), group.to_owned());
             }
             Ok(SendMessageOutput {
                 message_id: sent.message_id,
@@ -203,7 +255,10 @@ impl Queues {
     }
 
     /// Makes a change and writes what it did to messages into the journal before it is acknowledged.
-    fn change<T>(&self, make: impl FnOnce(&mut Inner) -> Result<T, SqsError>) -> Result<T, SqsError> {
+    fn change<T>(
+        &self,
+        make: impl FnOnce(&mut Inner) -> Result<T, SqsError>,
+    ) -> Result<T, SqsError> {
         let mut inner = self.lock();
         let outcome = make(&mut inner);
         let changes = inner.changes().map_err(internal)?;
@@ -215,7 +270,10 @@ impl Queues {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -261,7 +319,12 @@ impl Inner {
                 ..message
             }));
         }
-        for record in self.state.message_move_tasks.iter_mut().filter(|record| record.task_handle == task) {
+        for record in self
+            .state
+            .message_move_tasks
+            .iter_mut()
+            .filter(|record| record.task_handle == task)
+        {
             record.status = "COMPLETED".to_owned();
             record.approximate_number_of_messages_moved = count;
         }
@@ -273,7 +336,9 @@ impl Inner {
             receipt_handle: message.receipt_handle.unwrap_or_default(),
             receive_count: message.approximate_receive_count,
             sent_at: message.sent_timestamp,
-            first_received_at: message.approximate_first_receive_timestamp.unwrap_or_default(),
+            first_received_at: message
+                .approximate_first_receive_timestamp
+                .unwrap_or_default(),
             sender: message.sender_id,
             attributes: message.message_attributes.into_iter().collect(),
             message_id: message.message_id,
@@ -290,7 +355,9 @@ impl Inner {
             for message in &state.messages {
                 let kept = self.kept.get(&message.message_id);
                 present += usize::from(kept.is_some());
-                if kept.is_some_and(|(at, count)| at == queue && *count == message.approximate_receive_count) {
+                if kept.is_some_and(|(at, count)| {
+                    at == queue && *count == message.approximate_receive_count
+                }) {
                     continue;
                 }
                 let group = self.groups.get(&message.message_id).cloned();
@@ -309,7 +376,12 @@ impl Inner {
                 .values()
                 .flat_map(|queue| &queue.messages)
                 .map(|message| message.message_id.as_str())
-                .chain(self.waiting.values().flatten().map(|message| message.id.as_str()))
+                .chain(
+                    self.waiting
+                        .values()
+                        .flatten()
+                        .map(|message| message.id.as_str()),
+                )
                 .collect();
             let gone = self.kept.keys().filter(|id| !alive.contains(id.as_str()));
             changes.extend(gone.map(|id| Change::Delete {
@@ -406,17 +478,30 @@ impl SqsBackend for Queues {
         tags: Option<HashMap<String, String>>,
     ) -> Answer<Result<Queue, SqsError>> {
         answer(self.change(|inner| {
-            let queue = inner.state.create_queue(&name, REGION, ACCOUNT, &attributes, tags.as_ref())?.clone();
+            let queue = inner
+                .state
+                .create_queue(&name, REGION, ACCOUNT, &attributes, tags.as_ref())?
+                .clone();
             inner.refill(&name);
             Ok(queue)
         }))
     }
 
-    fn delete_queue(&self, _account: String, _region: String, name: String) -> Answer<Result<(), SqsError>> {
+    fn delete_queue(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+    ) -> Answer<Result<(), SqsError>> {
         answer(self.change(|inner| inner.state.delete_queue(&name)))
     }
 
-    fn get_queue_url(&self, _account: String, _region: String, name: String) -> Answer<Result<String, SqsError>> {
+    fn get_queue_url(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+    ) -> Answer<Result<String, SqsError>> {
         answer(self.lock().state.get_queue_url(&name).map(str::to_owned))
     }
 
@@ -445,7 +530,13 @@ impl SqsBackend for Queues {
         _region: String,
         prefix: Option<String>,
     ) -> Answer<Result<Vec<Queue>, SqsError>> {
-        let queues = self.lock().state.list_queues(prefix.as_deref()).into_iter().cloned().collect();
+        let queues = self
+            .lock()
+            .state
+            .list_queues(prefix.as_deref())
+            .into_iter()
+            .cloned()
+            .collect();
         answer(Ok(queues))
     }
 
@@ -460,7 +551,14 @@ impl SqsBackend for Queues {
         group: Option<String>,
         deduplication: Option<String>,
     ) -> Answer<Result<SendMessageOutput, SqsError>> {
-        answer(self.put(&name, &body, delay_seconds, attributes, group.as_deref(), deduplication.as_deref()))
+        answer(self.put(
+            &name,
+            &body,
+            delay_seconds,
+            attributes,
+            group.as_deref(),
+            deduplication.as_deref(),
+        ))
     }
 
     fn receive_messages(
@@ -484,7 +582,12 @@ impl SqsBackend for Queues {
         answer(self.change(|inner| inner.state.delete_message(&name, &receipt_handle)))
     }
 
-    fn purge_queue(&self, _account: String, _region: String, name: String) -> Answer<Result<(), SqsError>> {
+    fn purge_queue(
+        &self,
+        _account: String,
+        _region: String,
+        name: String,
+    ) -> Answer<Result<(), SqsError>> {
         answer(self.change(|inner| inner.state.purge_queue(&name)))
     }
 
@@ -496,7 +599,11 @@ impl SqsBackend for Queues {
         receipt_handle: String,
         timeout: u32,
     ) -> Answer<Result<(), SqsError>> {
-        answer(self.change(|inner| inner.state.change_message_visibility(&name, &receipt_handle, timeout)))
+        answer(self.change(|inner| {
+            inner
+                .state
+                .change_message_visibility(&name, &receipt_handle, timeout)
+        }))
     }
 
     fn change_message_visibility_batch(
@@ -578,7 +685,10 @@ impl SqsBackend for Queues {
         per_second: Option<i32>,
     ) -> Answer<Result<String, SqsError>> {
         answer(self.change(|inner| {
-            let task = inner.state.start_message_move_task(&source, destination.as_deref(), per_second)?;
+            let task =
+                inner
+                    .state
+                    .start_message_move_task(&source, destination.as_deref(), per_second)?;
             inner.redrive(&task, &source, destination.as_deref());
             Ok(task)
         }))
@@ -599,7 +709,13 @@ impl SqsBackend for Queues {
         _region: String,
         source: String,
     ) -> Answer<Result<Vec<MessageMoveTask>, SqsError>> {
-        let tasks = self.lock().state.list_message_move_tasks(&source).into_iter().cloned().collect();
+        let tasks = self
+            .lock()
+            .state
+            .list_message_move_tasks(&source)
+            .into_iter()
+            .cloned()
+            .collect();
         answer(Ok(tasks))
     }
 
@@ -611,12 +727,22 @@ impl SqsBackend for Queues {
         answer(SqsStateView::from(&self.lock().state))
     }
 
-    fn restore(&self, _account: String, _region: String, view: SqsStateView) -> Answer<Result<(), StateViewError>> {
+    fn restore(
+        &self,
+        _account: String,
+        _region: String,
+        view: SqsStateView,
+    ) -> Answer<Result<(), StateViewError>> {
         self.lock().state = SqsState::from(view);
         answer(Ok(()))
     }
 
-    fn merge(&self, _account: String, _region: String, view: SqsStateView) -> Answer<Result<(), StateViewError>> {
+    fn merge(
+        &self,
+        _account: String,
+        _region: String,
+        view: SqsStateView,
+    ) -> Answer<Result<(), StateViewError>> {
         self.lock().state.queues.extend(SqsState::from(view).queues);
         answer(Ok(()))
     }

@@ -36,7 +36,11 @@ async fn tenants(State(console): State<Console>) -> Result<Markup, Trouble> {
     let mut tables = Vec::new();
     for table in &console.tables {
         let mut owners: BTreeMap<String, usize> = BTreeMap::new();
-        for item in scan(&console, json!({ "TableName": table, "ProjectionExpression": "pk" }), usize::MAX)? {
+        for item in scan(
+            &console,
+            json!({ "TableName": table, "ProjectionExpression": "pk" }),
+            usize::MAX,
+        )? {
             let partition = item["pk"]["S"].as_str().unwrap_or_default();
             *owners.entry(owner_of(partition).to_owned()).or_default() += 1;
         }
@@ -80,7 +84,11 @@ async fn items(
             "ExpressionAttributeValues": { ":prefix": { "S": format!("T#{tenant}#") } },
         }),
     };
-    let mut found = if console.tables.contains(&table) { scan(&console, request, MOST + 1)? } else { Vec::new() };
+    let mut found = if console.tables.contains(&table) {
+        scan(&console, request, MOST + 1)?
+    } else {
+        Vec::new()
+    };
     let more = found.len() > MOST;
     found.truncate(MOST);
     found.sort_by_cached_key(|item| (item["pk"].to_string(), item["sk"].to_string()));
@@ -128,13 +136,21 @@ fn readable(item: &Value) -> String {
 
 /// DynamoDB's typed JSON without the types.
 fn plain(attribute: &Value) -> Value {
-    let Some((kind, value)) = attribute.as_object().and_then(|object| object.iter().next()) else {
+    let Some((kind, value)) = attribute
+        .as_object()
+        .and_then(|object| object.iter().next())
+    else {
         return attribute.clone();
     };
     match (kind.as_str(), value) {
         ("L", Value::Array(elements)) => elements.iter().map(plain).collect(),
-        ("M", Value::Object(fields)) => fields.iter().map(|(name, field)| (name.clone(), plain(field))).collect(),
-        ("N", Value::String(number)) => serde_json::from_str(number).unwrap_or_else(|_| value.clone()),
+        ("M", Value::Object(fields)) => fields
+            .iter()
+            .map(|(name, field)| (name.clone(), plain(field)))
+            .collect(),
+        ("N", Value::String(number)) => {
+            serde_json::from_str(number).unwrap_or_else(|_| value.clone())
+        }
         ("NULL", _) => Value::Null,
         _ => value.clone(),
     }

@@ -16,15 +16,24 @@ use options::Options;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == supervisor::ARGUMENT) {
+    if arguments
+        .next()
+        .is_some_and(|first| first == supervisor::ARGUMENT)
+    {
         return supervisor::run(arguments.collect());
     }
     let options = Options::read();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime cannot start: {error}")),
     };
+    supervisor::adopt_orphans();
     let outcome = runtime.block_on(run::run(options));
+    // Nothing is left after an orderly end; after an early or a bad one there may be.
+    supervisor::end_descendants();
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

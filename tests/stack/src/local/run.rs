@@ -40,23 +40,31 @@ const TTL_SWEEP_EVERY: Duration = Duration::from_secs(60);
 pub async fn run(options: Options) -> Result<(), String> {
     let mut stop = Stop::listen()?;
     tokio::select! {
+        // First: Ctrl-C reaches a running build too, whose failure is then no news.
+        biased;
+        // What was started so far hangs on the future that is dropped here.
+        () = stop.asked() => Ok(()),
         outcome = start(&options) => match outcome {
             Ok(running) => running.until(stop).await,
             Err(error) => Err(error),
         },
-        // What was started so far hangs on the future that is dropped here.
-        () = stop.asked() => Ok(()),
     }
 }
 
 async fn start(options: &Options) -> Result<Running, String> {
     if options.port == options.console_port {
-        return Err(format!("the API and the console cannot both have port {}", options.port));
+        return Err(format!(
+            "the API and the console cannot both have port {}",
+            options.port
+        ));
     }
     let root = workspace::find()?;
     let base = format!("http://127.0.0.1:{}", options.port);
     let api_address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-    let directory = options.data.clone().unwrap_or_else(|| root.join(".local").join("data"));
+    let directory = options
+        .data
+        .clone()
+        .unwrap_or_else(|| root.join(".local").join("data"));
     let lock = match options.memory {
         true => None,
         false => Some(workspace::claim(&directory)?),
@@ -78,18 +86,29 @@ async fn start(options: &Options) -> Result<Running, String> {
         aws: aws.clone(),
         api_url: base.clone(),
         openapi: root.join("openapi.json"),
-        tables: template.tables().map_err(text)?.into_iter().map(|table| table.name).collect(),
+        tables: template
+            .tables()
+            .map_err(text)?
+            .into_iter()
+            .map(|table| table.name)
+            .collect(),
     };
     tokio::spawn(async move { axum::serve(console_listener, console.router()).await });
 
     eprintln!("cargo local: building the functions");
     functions::build(&root, &functions_declared, options.release).await?;
     let environment = shared_environment(&aws, &template, options)?;
-    let mut watch = Watch::start(&cargo_lambda, &root, options.port, options.release, &environment)?;
+    let mut watch = Watch::start(
+        &cargo_lambda,
+        &root,
+        options.port,
+        options.release,
+        &environment,
+    )?;
     watch.listening(api_address).await?;
 
     let api = Api::new(&base);
-    let invoke = Arc::new(HttpInvoke::new(&base));
+    let invoke = Arc::new(HttpInvoke::new(&base).with_timeouts(&functions_declared));
     tokio::select! {
         prepared = prepare(&template, &api, &invoke) => prepared?,
         ended = watch.ended() => return Err(ended),
@@ -105,9 +124,17 @@ async fn start(options: &Options) -> Result<Running, String> {
         Ok(demo) => said.push_str(&demo.usage(&base)),
         Err(error) => eprintln!("cargo local: there is no demo tenant: {error}"),
     }
-    eprintln!("cargo local: console on http://127.0.0.1:{}", options.console_port);
+    eprintln!(
+        "cargo local: console on http://127.0.0.1:{}",
+        options.console_port
+    );
     print(&said)?;
-    Ok(Running { watch, stop_sources, _aws: aws, _lock: lock })
+    Ok(Running {
+        watch,
+        stop_sources,
+        _aws: aws,
+        _lock: lock,
+    })
 }
 
 struct Running {
@@ -139,7 +166,11 @@ fn local_template(root: &Path, base: &str) -> Result<Template, String> {
 }
 
 /// `cargo lambda watch` has one environment for all functions, so theirs must not contradict each other.
-fn shared_environment(aws: &Aws, template: &Template, options: &Options) -> Result<BTreeMap<String, String>, String> {
+fn shared_environment(
+    aws: &Aws,
+    template: &Template,
+    options: &Options,
+) -> Result<BTreeMap<String, String>, String> {
     let mut shared = BTreeMap::new();
     for (function, environment) in aws.function_environments(template).map_err(text)? {
         for (name, value) in environment {
@@ -162,7 +193,11 @@ fn shared_environment(aws: &Aws, template: &Template, options: &Options) -> Resu
 async fn prepare(template: &Template, api: &Api, invoke: &HttpInvoke) -> Result<(), String> {
     for schedule in template.schedules().map_err(text)? {
         if schedule.input["task"] == "rotate-keys" {
-            within_a_minute(&schedule.function, invoke.invoke(&schedule.function, schedule.input)).await?;
+            within_a_minute(
+                &schedule.function,
+                invoke.invoke(&schedule.function, schedule.input),
+            )
+            .await?;
         }
     }
     let mut first_calls = tokio::task::JoinSet::new();
@@ -170,17 +205,34 @@ async fn prepare(template: &Template, api: &Api, invoke: &HttpInvoke) -> Result<
     for route in template.routes().map_err(text)? {
         if started.insert(route.function.clone()) {
             // Any answer will do; a path that needs credentials is refused quickly.
-            let path = route.path.replace("{proxy+}", "-").replace("$default", "/-");
+            let path = route
+                .path
+                .replace("{proxy+}", "-")
+                .replace("$default", "/-");
             api.call(Method::GET, &path, None).await?;
         }
     }
-    let workers = template.stream_sources().map_err(text)?.into_iter().map(|source| source.function);
-    let workers = workers.chain(template.queue_sources().map_err(text)?.into_iter().map(|source| source.function));
+    let workers = template
+        .stream_sources()
+        .map_err(text)?
+        .into_iter()
+        .map(|source| source.function);
+    let workers = workers.chain(
+        template
+            .queue_sources()
+            .map_err(text)?
+            .into_iter()
+            .map(|source| source.function),
+    );
     for function in workers {
         if started.insert(function.clone()) {
             let invoke = invoke.clone();
             first_calls.spawn(async move {
-                within_a_minute(&function, invoke.invoke(&function, json!({ "Records": [] }))).await
+                within_a_minute(
+                    &function,
+                    invoke.invoke(&function, json!({ "Records": [] })),
+                )
+                .await
             });
         }
     }
@@ -196,7 +248,11 @@ async fn within_a_minute<E: std::fmt::Display>(
 ) -> Result<(), String> {
     let answered = tokio::time::timeout(Duration::from_secs(60), invocation).await;
     answered
-        .map_err(|_| format!("the function `{function}` did not answer within a minute; see its messages above"))?
+        .map_err(|_| {
+            format!(
+                "the function `{function}` did not answer within a minute; see its messages above"
+            )
+        })?
         .map(drop)
         .map_err(text)
 }
@@ -206,11 +262,19 @@ async fn free_port(port: u16, flag: &str) -> Result<TcpListener, String> {
     loop {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
             Ok(listener) => return Ok(listener),
-            Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(100)).await,
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                return Err(format!("port {port} is in use: stop what uses it, or choose another with {flag}"));
+            Err(_) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(100)).await
             }
-            Err(error) => return Err(format!("port {port} cannot be used: {error}; choose another with {flag}")),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                return Err(format!(
+                    "port {port} is in use: stop what uses it, or choose another with {flag}"
+                ));
+            }
+            Err(error) => {
+                return Err(format!(
+                    "port {port} cannot be used: {error}; choose another with {flag}"
+                ));
+            }
         }
     }
 }
@@ -228,7 +292,9 @@ async fn sweep(aws: Aws) {
 
 fn print(said: &str) -> Result<(), String> {
     let mut output = std::io::stdout().lock();
-    let printed = output.write_all(said.as_bytes()).and_then(|()| output.flush());
+    let printed = output
+        .write_all(said.as_bytes())
+        .and_then(|()| output.flush());
     printed.map_err(|error| format!("standard output is closed: {error}"))
 }
 
@@ -243,13 +309,22 @@ struct Stop {
 
 impl Stop {
     fn listen() -> Result<Stop, String> {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let kinds = [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ];
         let signals = kinds.into_iter().map(signal).collect::<Result<_, _>>();
-        Ok(Stop { signals: signals.map_err(|error| format!("signals cannot be received: {error}"))? })
+        Ok(Stop {
+            signals: signals.map_err(|error| format!("signals cannot be received: {error}"))?,
+        })
     }
 
     async fn asked(&mut self) {
-        let received = self.signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+        let received = self
+            .signals
+            .iter_mut()
+            .map(|signal| Box::pin(signal.recv()));
         futures_util::future::select_all(received).await;
     }
 }

@@ -10,12 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process, setsid};
+use rustix::process::{Pid, Signal, getpid, kill_process, setsid};
 
 /// First argument that makes this binary the supervisor of the command that follows.
 pub const ARGUMENT: &str = "--supervise";
 
-/// How long the watcher may take to stop its functions before it is killed.
+/// How long the watcher may take to stop its functions before all of them are killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub fn run(command: Vec<OsString>) -> ExitCode {
@@ -23,10 +23,14 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
     if let Err(error) = setsid() {
         eprintln!("cargo local: no session for the functions: {error}");
     }
+    adopt_orphans();
     let mut child = match start(&command) {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("cargo local: {} cannot be started: {error}", command.join(" ".as_ref()).display());
+            eprintln!(
+                "cargo local: {} cannot be started: {error}",
+                command.join(" ".as_ref()).display()
+            );
             return ExitCode::FAILURE;
         }
     };
@@ -36,18 +40,18 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
         while matches!(std::io::stdin().read(&mut nothing), Ok(read) if read > 0) {}
         drop(ended);
     });
-    loop {
+    let code = loop {
         match closed.recv_timeout(Duration::from_millis(50)) {
-            Err(RecvTimeoutError::Timeout) => match child.try_wait() {
-                Ok(None) => {}
-                _ => return ExitCode::FAILURE,
-            },
+            Err(RecvTimeoutError::Timeout) if matches!(child.try_wait(), Ok(None)) => {}
+            Err(RecvTimeoutError::Timeout) => break ExitCode::FAILURE,
             _ => {
                 stop(&mut child);
-                return ExitCode::SUCCESS;
+                break ExitCode::SUCCESS;
             }
         }
-    }
+    };
+    end_descendants();
+    code
 }
 
 /// Standard error, for a child's standard output.
@@ -55,23 +59,109 @@ pub fn standard_error() -> std::io::Result<Stdio> {
     Ok(Stdio::from(std::io::stderr().as_fd().try_clone_to_owned()?))
 }
 
-fn start(command: &[OsString]) -> std::io::Result<Child> {
-    let (program, arguments) = command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-    Command::new(program).args(arguments).stdin(Stdio::null()).stdout(standard_error()?).spawn()
+/// Where the system can: what a dying child leaves behind becomes ours, and `end_descendants` finds it.
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_child_subreaper(Some(getpid())) {
+        eprintln!("cargo local: orphans cannot be adopted: {error}");
+    }
 }
 
+/// Kills everything that was started from here and still lives. The watcher puts each function into a session of its
+/// own, so neither a process group nor a session would reach them.
+pub fn end_descendants() {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let descendants = descendants();
+        if descendants.is_empty() {
+            return;
+        }
+        for pid in descendants {
+            // It may have ended since it was listed.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn start(command: &[OsString]) -> std::io::Result<Child> {
+    let (program, arguments) = command
+        .split_first()
+        .ok_or(std::io::ErrorKind::InvalidInput)?;
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(standard_error()?)
+        .spawn()
+}
+
+/// Asks the watcher to end its functions and itself.
 fn stop(child: &mut Child) {
-    // Asked first: the watcher ends its functions, which are in process groups of their own.
     if let Some(pid) = Pid::from_raw(child.id() as i32) {
         let _ = kill_process(pid, Signal::TERM);
     }
     let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return;
-        }
+    while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
         std::thread::sleep(Duration::from_millis(20));
     }
-    drop(child.kill());
-    drop(child.wait());
+}
+
+fn descendants() -> Vec<Pid> {
+    let table = process_table();
+    let mut found = vec![getpid().as_raw_nonzero().get()];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(
+            table
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(pid, _)| *pid),
+        );
+        next += 1;
+    }
+    found
+        .into_iter()
+        .skip(1)
+        .filter_map(Pid::from_raw)
+        .collect()
+}
+
+/// Process and parent of everything alive; zombies are not.
+fn process_table() -> Vec<(i32, i32)> {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return process_table_of_ps();
+    };
+    let read = |entry: std::fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name, in parentheses, may contain anything; state and parent follow it.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        (state != "Z").then_some((pid, parent))
+    };
+    processes.filter_map(|entry| read(entry.ok()?)).collect()
+}
+
+/// Where there is no /proc.
+fn process_table_of_ps() -> Vec<(i32, i32)> {
+    let mut ps = Command::new("ps");
+    ps.args(["-A", "-o", "pid=,ppid=,state="])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let Ok(ps) = ps.spawn() else {
+        return Vec::new();
+    };
+    let itself = ps.id() as i32;
+    let Ok(output) = ps.wait_with_output() else {
+        return Vec::new();
+    };
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            let (pid, parent) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+            (pid != itself && !fields.next()?.starts_with('Z')).then_some((pid, parent))
+        })
+        .collect()
 }

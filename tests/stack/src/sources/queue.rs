@@ -24,7 +24,11 @@ impl QueuePlayer {
         &self.source.queue
     }
 
-    pub async fn step<I: Invoke>(&self, courier: &Courier<I>, aws: &Aws) -> Result<Step, SourceError> {
+    pub async fn step<I: Invoke>(
+        &self,
+        courier: &Courier<I>,
+        aws: &Aws,
+    ) -> Result<Step, SourceError> {
         let source = &self.source;
         let queues = aws.queues();
         let received = queues.receive(&source.queue, source.batch_size)?;
@@ -44,15 +48,28 @@ impl QueuePlayer {
             courier.dice.shuffle(&mut batch);
         }
         let records: Vec<Value> = batch.iter().map(|message| self.record(message)).collect();
-        let identifiers: Vec<&str> = batch.iter().map(|message| message.message_id.as_str()).collect();
+        let identifiers: Vec<&str> = batch
+            .iter()
+            .map(|message| message.message_id.as_str())
+            .collect();
         let event = json!({ "Records": records });
         let outcome = courier
-            .deliver(&source.function, event, source.report_item_failures, &identifiers)
+            .deliver(
+                &source.function,
+                event,
+                source.report_item_failures,
+                &identifiers,
+            )
             .await;
         let kept = match outcome {
             Ok(Outcome::Done) => BTreeSet::new(),
             Ok(Outcome::Partly(items)) => items,
-            Ok(Outcome::Failed(message)) => return Ok(Step::Again { failures: 0, message }),
+            Ok(Outcome::Failed(message)) => {
+                return Ok(Step::Again {
+                    failures: 0,
+                    message,
+                });
+            }
             Err(SourceError::Invoke(error)) => {
                 // Not reached is not received: the messages wait as they were.
                 for message in &batch {
@@ -62,7 +79,10 @@ impl QueuePlayer {
             }
             Err(error) => return Err(error),
         };
-        for message in batch.iter().filter(|message| !kept.contains(&message.message_id)) {
+        for message in batch
+            .iter()
+            .filter(|message| !kept.contains(&message.message_id))
+        {
             queues.delete(&source.queue, &message.receipt_handle)?;
         }
         Ok(Step::Moved)
@@ -102,6 +122,7 @@ impl QueuePlayer {
 
 /// Filters look into a body that is JSON.
 fn filterable(message: &ReceivedMessage) -> Value {
-    let body = serde_json::from_str(&message.body).unwrap_or_else(|_| Value::from(message.body.as_str()));
+    let body =
+        serde_json::from_str(&message.body).unwrap_or_else(|_| Value::from(message.body.as_str()));
     json!({ "messageId": message.message_id, "body": body })
 }

@@ -58,14 +58,21 @@ impl Resolver<'_> {
         self.truth(&format!("Conditions.{name}"), expression)
     }
 
-    fn call(&self, at: &str, function: &str, argument: &Value) -> Result<Option<Value>, TemplateError> {
+    fn call(
+        &self,
+        at: &str,
+        function: &str,
+        argument: &Value,
+    ) -> Result<Option<Value>, TemplateError> {
         let value = match function {
             "Ref" => return self.reference(at, argument),
             "Fn::GetAtt" => {
                 let argument = self.resolve(at, argument)?;
                 let parts = texts(at, function, &argument)?;
                 match parts.as_slice() {
-                    [resource, attribute @ ..] => self.attribute(at, resource, &attribute.join("."))?,
+                    [resource, attribute @ ..] => {
+                        self.attribute(at, resource, &attribute.join("."))?
+                    }
                     [] => return Err(problem(at, "`Fn::GetAtt` without arguments".into())),
                 }
             }
@@ -115,7 +122,12 @@ impl Resolver<'_> {
                 let whole = Map::from_iter([(function.to_owned(), argument.clone())]);
                 Value::Bool(self.truth(at, &Value::Object(whole))?)
             }
-            other => return Err(problem(at, format!("the intrinsic `{other}` is not known here"))),
+            other => {
+                return Err(problem(
+                    at,
+                    format!("the intrinsic `{other}` is not known here"),
+                ));
+            }
         };
         Ok(Some(value))
     }
@@ -178,7 +190,10 @@ impl Resolver<'_> {
         let kind = self.kind(at, logical)?;
         let name = self.physical_name(logical)?;
         Ok(match kind {
-            "AWS::SQS::Queue" => format!("{}/{}/{name}", self.place.queue_url_base, self.place.account),
+            "AWS::SQS::Queue" => format!(
+                "{}/{}/{name}",
+                self.place.queue_url_base, self.place.account
+            ),
             _ => name,
         })
     }
@@ -188,7 +203,10 @@ impl Resolver<'_> {
         let kind = self.kind(at, logical)?;
         let name = self.physical_name(logical)?;
         let arn = |service: &str, rest: String| {
-            Value::from(format!("arn:aws:{service}:{}:{}:{rest}", place.region, place.account))
+            Value::from(format!(
+                "arn:aws:{service}:{}:{}:{rest}",
+                place.region, place.account
+            ))
         };
         match (kind, attribute) {
             ("AWS::SQS::Queue", "Arn") => Ok(arn("sqs", name)),
@@ -278,7 +296,8 @@ pub fn scalar_text(at: &str, value: &Value) -> Result<String, TemplateError> {
 fn intrinsic(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (key, value) = object.iter().next().filter(|_| object.len() == 1)?;
     // `Condition` beside other keys is an ordinary property (IAM statements); alone and naming a text it is the intrinsic.
-    let known = key == "Ref" || key.starts_with("Fn::") || (key == "Condition" && value.is_string());
+    let known =
+        key == "Ref" || key.starts_with("Fn::") || (key == "Condition" && value.is_string());
     known.then_some((key.as_str(), value))
 }
 

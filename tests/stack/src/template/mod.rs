@@ -14,7 +14,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 pub use resources::{
-    Function, GenerateSecretString, InitialSecret, Queue, QueueSource, Route, Schedule, Secret, StreamSource, Table,
+    Function, GenerateSecretString, InitialSecret, Queue, QueueSource, Route, Schedule, Secret,
+    StreamSource, Table,
 };
 
 use intrinsics::{Resolver, scalar_text};
@@ -132,7 +133,13 @@ impl Template {
                 let ttl_attribute = ttl
                     .filter(|ttl| ttl["Enabled"] != false)
                     .and_then(|ttl| ttl["AttributeName"].as_str().map(str::to_owned));
-                Ok(Table { logical_id, name, definition, ttl_attribute, hash_key })
+                Ok(Table {
+                    logical_id,
+                    name,
+                    definition,
+                    ttl_attribute,
+                    hash_key,
+                })
             })
             .collect()
     }
@@ -155,13 +162,20 @@ impl Template {
                 let properties = self.properties(&logical_id)?;
                 let name = self.resolver().physical_name(&logical_id)?;
                 let initial = if let Some(generate) = properties.get("GenerateSecretString") {
-                    InitialSecret::Generated(read(&format!("{logical_id}.GenerateSecretString"), generate)?)
+                    InitialSecret::Generated(read(
+                        &format!("{logical_id}.GenerateSecretString"),
+                        generate,
+                    )?)
                 } else if let Some(text) = properties.get("SecretString") {
                     InitialSecret::Text(scalar_text(&format!("{logical_id}.SecretString"), text)?)
                 } else {
                     InitialSecret::Empty
                 };
-                Ok(Secret { logical_id, name, initial })
+                Ok(Secret {
+                    logical_id,
+                    name,
+                    initial,
+                })
             })
             .collect()
     }
@@ -178,7 +192,8 @@ impl Template {
                 ] {
                     let resolved = self.resolver().resolve(&path, source)?;
                     for (name, value) in resolved.as_object().into_iter().flatten() {
-                        environment.insert(name.clone(), scalar_text(&format!("{path}.{name}"), value)?);
+                        environment
+                            .insert(name.clone(), scalar_text(&format!("{path}.{name}"), value)?);
                     }
                 }
                 let timeout = self.resources[&logical_id]["Properties"]
@@ -194,7 +209,12 @@ impl Template {
                     None => 3,
                 };
                 let name = self.function_name(&logical_id)?;
-                Ok(Function { logical_id, name, timeout_seconds, environment })
+                Ok(Function {
+                    logical_id,
+                    name,
+                    timeout_seconds,
+                    environment,
+                })
             })
             .collect()
     }
@@ -236,7 +256,9 @@ impl Template {
                     bisect: properties.bisect_batch_on_function_error,
                     retries: limit(properties.maximum_retry_attempts).map(|retries| retries as u32),
                     maximum_age_seconds: limit(properties.maximum_record_age_in_seconds),
-                    report_item_failures: reports_item_failures(&properties.function_response_types),
+                    report_item_failures: reports_item_failures(
+                        &properties.function_response_types,
+                    ),
                     on_failure: properties
                         .destination_config
                         .and_then(|config| config.on_failure)
@@ -259,7 +281,9 @@ impl Template {
                     queue: name_of_queue_arn(&properties.queue).to_owned(),
                     arn: properties.queue,
                     batch_size: properties.batch_size.unwrap_or(10).max(1) as usize,
-                    report_item_failures: reports_item_failures(&properties.function_response_types),
+                    report_item_failures: reports_item_failures(
+                        &properties.function_response_types,
+                    ),
                     filters: filter_patterns(&event.at, properties.filter_criteria)?,
                 })
                 .map(|source| properties.enabled.then_some(source))
@@ -283,7 +307,8 @@ impl Template {
                     Some(other) => other.clone(),
                     None => Value::Object(Map::new()),
                 };
-                let disabled = !properties.enabled || properties.state.as_deref() == Some("DISABLED");
+                let disabled =
+                    !properties.enabled || properties.state.as_deref() == Some("DISABLED");
                 Ok((!disabled).then_some(Schedule {
                     name: event.name,
                     function: event.function,
@@ -335,7 +360,10 @@ impl Template {
                 let path = format!("{logical_id}.Events.{name}");
                 let kind = event["Type"].as_str().unwrap_or_default();
                 if !EVENT_KINDS.contains(&kind) {
-                    return Err(at(&path, &format!("events of type `{kind}` are not played here")));
+                    return Err(at(
+                        &path,
+                        &format!("events of type `{kind}` are not played here"),
+                    ));
                 }
                 if kinds.contains(&kind) {
                     let nothing = Value::Object(Map::new());
@@ -355,13 +383,24 @@ impl Template {
     /// The crate of a function: the binary its build names, else the folder its code is in.
     fn function_name(&self, logical_id: &str) -> Result<String, TemplateError> {
         let resource = &self.resources[logical_id];
-        let code = resource["Properties"]["CodeUri"].as_str().unwrap_or_default();
-        let folder = code.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let code = resource["Properties"]["CodeUri"]
+            .as_str()
+            .unwrap_or_default();
+        let folder = code
+            .trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .unwrap_or_default();
         resource["Metadata"]["BuildProperties"]["Binary"]
             .as_str()
             .or(Some(folder).filter(|folder| !matches!(*folder, "" | "." | "..")))
             .map(str::to_owned)
-            .ok_or_else(|| at(logical_id, "neither Metadata.BuildProperties.Binary nor CodeUri names its crate"))
+            .ok_or_else(|| {
+                at(
+                    logical_id,
+                    "neither Metadata.BuildProperties.Binary nor CodeUri names its crate",
+                )
+            })
     }
 
     fn of_type(&self, kind: &str) -> Result<Vec<String>, TemplateError> {
@@ -408,7 +447,14 @@ pub fn name_of_queue_arn(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or(arn)
 }
 
-const EVENT_KINDS: [&str; 6] = ["HttpApi", "Api", "DynamoDB", "SQS", "Schedule", "ScheduleV2"];
+const EVENT_KINDS: [&str; 6] = [
+    "HttpApi",
+    "Api",
+    "DynamoDB",
+    "SQS",
+    "Schedule",
+    "ScheduleV2",
+];
 
 /// Would be silently missing from the local stack, so they are refused.
 const UNPLAYED_KINDS: [&str; 3] = [
@@ -495,7 +541,10 @@ struct Filter {
     pattern: String,
 }
 
-fn filter_patterns(path: &str, criteria: Option<FilterCriteria>) -> Result<Vec<Value>, TemplateError> {
+fn filter_patterns(
+    path: &str,
+    criteria: Option<FilterCriteria>,
+) -> Result<Vec<Value>, TemplateError> {
     criteria
         .into_iter()
         .flat_map(|criteria| criteria.filters)
@@ -521,8 +570,13 @@ fn read<T: DeserializeOwned>(path: &str, value: &Value) -> Result<T, TemplateErr
     T::deserialize(value).map_err(|error| at(path, &error.to_string()))
 }
 
-fn object_of<'a>(path: &str, value: &'a mut Value) -> Result<&'a mut Map<String, Value>, TemplateError> {
-    value.as_object_mut().ok_or_else(|| at(path, "has no properties"))
+fn object_of<'a>(
+    path: &str,
+    value: &'a mut Value,
+) -> Result<&'a mut Map<String, Value>, TemplateError> {
+    value
+        .as_object_mut()
+        .ok_or_else(|| at(path, "has no properties"))
 }
 
 fn at(path: &str, problem: &str) -> TemplateError {

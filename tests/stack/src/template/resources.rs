@@ -130,7 +130,9 @@ pub fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Erro
         .ok_or_else(|| D::Error::custom(format!("{value} is not a number")))
 }
 
-pub fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+pub fn optional_number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<i64>, D::Error> {
     number(deserializer).map(Some)
 }
 

@@ -1,0 +1,1 @@
+//! What derives from the routes: API reference, role matrix, gateway.

@@ -1,0 +1,2 @@
+mod documented;
+mod world;

@@ -1,0 +1,2 @@
+mod races;
+mod world;

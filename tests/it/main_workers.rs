@@ -1,0 +1,2 @@
+mod workers;
+mod world;
