@@ -25,15 +25,8 @@ pub struct Journal {
 
 /// One change of a transaction.
 pub enum Change {
-    Put {
-        space: String,
-        id: String,
-        value: String,
-    },
-    Delete {
-        space: String,
-        id: String,
-    },
+    Put { space: String, id: String, value: String },
+    Delete { space: String, id: String },
 }
 
 impl Journal {
@@ -49,45 +42,26 @@ impl Journal {
     }
 
     pub fn put<T: Serialize>(&self, space: &str, id: &str, value: &T) -> Result<(), JournalError> {
-        self.apply(&[Change::Put {
-            space: space.to_owned(),
-            id: id.to_owned(),
-            value: serde_json::to_string(value)?,
-        }])
+        self.apply(&[Change::Put { space: space.to_owned(), id: id.to_owned(), value: serde_json::to_string(value)? }])
     }
 
-    pub fn get<T: DeserializeOwned>(
-        &self,
-        space: &str,
-        id: &str,
-    ) -> Result<Option<T>, JournalError> {
+    pub fn get<T: DeserializeOwned>(&self, space: &str, id: &str) -> Result<Option<T>, JournalError> {
         let text: Option<String> = self
             .lock()
-            .query_row(
-                "SELECT value FROM kept WHERE space = ?1 AND id = ?2",
-                params![space, id],
-                |row| row.get(0),
-            )
+            .query_row("SELECT value FROM kept WHERE space = ?1 AND id = ?2", params![space, id], |row| row.get(0))
             .optional()?;
-        text.map(|text| serde_json::from_str(&text).map_err(JournalError::from))
-            .transpose()
+        text.map(|text| serde_json::from_str(&text).map_err(JournalError::from)).transpose()
     }
 
     pub fn delete(&self, space: &str, id: &str) -> Result<(), JournalError> {
-        self.apply(&[Change::Delete {
-            space: space.to_owned(),
-            id: id.to_owned(),
-        }])
+        self.apply(&[Change::Delete { space: space.to_owned(), id: id.to_owned() }])
     }
 
     /// All of a space, in the order in which the entries were first put.
     pub fn list<T: DeserializeOwned>(&self, space: &str) -> Result<Vec<(String, T)>, JournalError> {
         let connection = self.lock();
-        let mut statement = connection
-            .prepare_cached("SELECT id, value FROM kept WHERE space = ?1 ORDER BY number")?;
-        let rows = statement.query_map(params![space], |row| {
-            Ok((row.get(0)?, row.get::<_, String>(1)?))
-        })?;
+        let mut statement = connection.prepare_cached("SELECT id, value FROM kept WHERE space = ?1 ORDER BY number")?;
+        let rows = statement.query_map(params![space], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
         rows.map(|row| {
             let (id, text) = row?;
             Ok((id, serde_json::from_str(&text)?))
@@ -107,9 +81,9 @@ impl Journal {
                          ON CONFLICT (space, id) DO UPDATE SET value = excluded.value",
                     )?
                     .execute(params![space, id, value])?,
-                Change::Delete { space, id } => transaction
-                    .prepare_cached("DELETE FROM kept WHERE space = ?1 AND id = ?2")?
-                    .execute(params![space, id])?,
+                Change::Delete { space, id } => {
+                    transaction.prepare_cached("DELETE FROM kept WHERE space = ?1 AND id = ?2")?.execute(params![space, id])?
+                }
             };
         }
         transaction.commit()?;
@@ -126,15 +100,11 @@ impl Journal {
                  UNIQUE (space, id)
              )",
         )?;
-        Ok(Journal {
-            connection: Arc::new(Mutex::new(connection)),
-        })
+        Ok(Journal { connection: Arc::new(Mutex::new(connection)) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
         // A transaction of a thread that panicked was rolled back when it was dropped.
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -57,33 +57,17 @@ struct Shared {
 impl Mailbox {
     pub fn open(journal: Journal) -> Mailbox {
         Mailbox {
-            shared: Arc::new(Shared {
-                journal,
-                writing: Mutex::new(()),
-                refusals: AtomicUsize::new(0),
-                lost_answers: AtomicUsize::new(0),
-            }),
+            shared: Arc::new(Shared { journal, writing: Mutex::new(()), refusals: AtomicUsize::new(0), lost_answers: AtomicUsize::new(0) }),
         }
     }
 
     /// Keeps a mail; false if its id was there already. On disk when this returns.
     pub fn keep(&self, mail: Mail) -> Result<bool, JournalError> {
-        let _writing = self
-            .shared
-            .writing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let journal = &self.shared.journal;
         let kept = match journal.get::<KeptMail>(SPACE, &mail.id)? {
-            Some(kept) => KeptMail {
-                deliveries: kept.deliveries + 1,
-                ..kept
-            },
-            None => KeptMail {
-                mail,
-                received_at: Timestamp::now().to_string(),
-                deliveries: 1,
-            },
+            Some(kept) => KeptMail { deliveries: kept.deliveries + 1, ..kept },
+            None => KeptMail { mail, received_at: Timestamp::now().to_string(), deliveries: 1 },
         };
         journal.put(SPACE, &kept.mail.id, &kept)?;
         Ok(kept.deliveries == 1)
@@ -117,49 +101,32 @@ impl Mailbox {
 
     /// `POST /mailbox` to keep, `GET /mailbox.json` to list.
     pub fn router(&self) -> Router {
-        Router::new()
-            .route("/mailbox", post(receive))
-            .route("/mailbox.json", axum::routing::get(list))
-            .with_state(self.clone())
+        Router::new().route("/mailbox", post(receive)).route("/mailbox.json", axum::routing::get(list)).with_state(self.clone())
     }
 }
 
 async fn receive(State(mailbox): State<Mailbox>, Json(mail): Json<Mail>) -> impl IntoResponse {
     if take_one(&mailbox.shared.refusals) {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Json(json!({ "error": "refused, as a test asked" })),
-        );
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "refused, as a test asked" })));
     }
     match mailbox.keep(mail) {
-        Ok(_) if take_one(&mailbox.shared.lost_answers) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Json(json!({ "error": "kept and not told, as a test asked" })),
-        ),
+        Ok(_) if take_one(&mailbox.shared.lost_answers) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": "kept and not told, as a test asked" })))
+        }
         Ok(new) => (StatusCode::OK, Json(json!({ "new": new }))),
-        Err(error) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Json(json!({ "error": error.to_string() })),
-        ),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() }))),
     }
 }
 
 async fn list(State(mailbox): State<Mailbox>) -> impl IntoResponse {
     match mailbox.mails() {
         Ok(mails) => (StatusCode::OK, Json(json!(mails))),
-        Err(error) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Json(json!({ "error": error.to_string() })),
-        ),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() }))),
     }
 }
 
 fn take_one(count: &AtomicUsize) -> bool {
-    count
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-            left.checked_sub(1)
-        })
-        .is_ok()
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 #[cfg(test)]
@@ -186,10 +153,7 @@ mod tests {
         assert!(mailbox.keep(mail("b", "One@example.com")).unwrap());
         let mails = mailbox.mails().unwrap();
         assert_eq!(mails.len(), 2);
-        assert_eq!(
-            (mails[0].mail.to.as_str(), mails[0].deliveries),
-            ("one@example.com", 2)
-        );
+        assert_eq!((mails[0].mail.to.as_str(), mails[0].deliveries), ("one@example.com", 2));
         assert_eq!(mailbox.mails_to("one@EXAMPLE.com").unwrap().len(), 2);
     }
 
@@ -197,9 +161,7 @@ mod tests {
     fn mails_survive_the_process() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("stack.sqlite3");
-        Mailbox::open(Journal::open(&path).unwrap())
-            .keep(mail("a", "one@example.com"))
-            .unwrap();
+        Mailbox::open(Journal::open(&path).unwrap()).keep(mail("a", "one@example.com")).unwrap();
         let again = Mailbox::open(Journal::open(&path).unwrap());
         assert_eq!(again.mail("a").unwrap().unwrap().deliveries, 1);
         assert!(!again.keep(mail("a", "one@example.com")).unwrap());

@@ -23,9 +23,8 @@ pub fn tables(database: &Database, journal: &Journal, template: &Template) -> Re
                 return Err(AwsError::Definition(table.name));
             }
         } else {
-            let request = serde_json::from_value(table.definition.clone()).map_err(|error| {
-                AwsError::Service(format!("the definition of {}: {error}", table.logical_id))
-            })?;
+            let request = serde_json::from_value(table.definition.clone())
+                .map_err(|error| AwsError::Service(format!("the definition of {}: {error}", table.logical_id)))?;
             database.create_table(request)?;
         }
         // Repeated at every start: a kill may have come between the table and its TTL.
@@ -34,15 +33,11 @@ pub fn tables(database: &Database, journal: &Journal, template: &Template) -> Re
                 "TableName": table.name,
                 "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": true },
             });
-            let now = database.describe_time_to_live(
-                serde_json::from_value(json!({ "TableName": table.name }))
-                    .map_err(JournalError::from)?,
-            )?;
+            let now =
+                database.describe_time_to_live(serde_json::from_value(json!({ "TableName": table.name })).map_err(JournalError::from)?)?;
             let now = serde_json::to_value(now).map_err(JournalError::from)?;
             if now["TimeToLiveDescription"]["AttributeName"] != attribute.as_str() {
-                database.update_time_to_live(
-                    serde_json::from_value(wanted).map_err(JournalError::from)?,
-                )?;
+                database.update_time_to_live(serde_json::from_value(wanted).map_err(JournalError::from)?)?;
             }
         }
         journal.put(SPACE, &table.name, &table.definition)?;
@@ -88,39 +83,23 @@ async fn generated(secrets: &Secrets, generate: &GenerateSecretString) -> Result
         "RequireEachIncludedType": generate.require_each_included_type,
     });
     let answer = call(secrets, "GetRandomPassword", &request).await?;
-    let password = answer["RandomPassword"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let (Some(template), Some(key)) = (
-        &generate.secret_string_template,
-        &generate.generate_string_key,
-    ) else {
+    let password = answer["RandomPassword"].as_str().unwrap_or_default().to_owned();
+    let (Some(template), Some(key)) = (&generate.secret_string_template, &generate.generate_string_key) else {
         return Ok(password);
     };
-    let mut object: Value = serde_json::from_str(template)
-        .map_err(|error| AwsError::Service(format!("SecretStringTemplate is not JSON: {error}")))?;
+    let mut object: Value =
+        serde_json::from_str(template).map_err(|error| AwsError::Service(format!("SecretStringTemplate is not JSON: {error}")))?;
     object[key.as_str()] = password.into();
     Ok(object.to_string())
 }
 
 async fn call(secrets: &Secrets, action: &str, request: &Value) -> Result<Value, AwsError> {
     let mut headers = HeaderMap::new();
-    let target = HeaderValue::from_str(&format!("secretsmanager.{action}"))
-        .map_err(|error| AwsError::Service(error.to_string()))?;
+    let target = HeaderValue::from_str(&format!("secretsmanager.{action}")).map_err(|error| AwsError::Service(error.to_string()))?;
     headers.insert("x-amz-target", target);
     let response = secrets
-        .answer(MockRequest {
-            method: "POST".to_owned(),
-            uri: "/".to_owned(),
-            headers,
-            body: Bytes::from(request.to_string()),
-        })
+        .answer(MockRequest { method: "POST".to_owned(), uri: "/".to_owned(), headers, body: Bytes::from(request.to_string()) })
         .await?;
     let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-    if response.status < 300 {
-        Ok(body)
-    } else {
-        Err(AwsError::Service(format!("{action}: {body}")))
-    }
+    if response.status < 300 { Ok(body) } else { Err(AwsError::Service(format!("{action}: {body}"))) }
 }

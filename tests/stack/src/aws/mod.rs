@@ -15,7 +15,7 @@ use std::{
 
 use dynoxide::Database;
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     journal::{Journal, JournalError},
@@ -42,9 +42,7 @@ pub enum AwsError {
     Template(#[from] TemplateError),
     #[error("the embedded services cannot listen on loopback: {0}")]
     Listen(#[from] std::io::Error),
-    #[error(
-        "the table `{0}` on disk was made from another definition than template.yaml now has; use another data directory or delete it"
-    )]
+    #[error("the table `{0}` on disk was made from another definition than template.yaml now has; use another data directory or delete it")]
     Definition(String),
     #[error("an embedded service refused: {0}")]
     Service(String),
@@ -87,35 +85,25 @@ impl Aws {
     pub fn start(storage: Storage) -> Result<Aws, AwsError> {
         let (database, journal) = open(&storage)?;
         let (started, wait) = std::sync::mpsc::channel();
-        std::thread::Builder::new()
-            .name("embedded-aws".to_owned())
-            .spawn(move || {
-                let runtime = match tokio::runtime::Builder::new_multi_thread()
-                    .worker_threads(2)
-                    .enable_all()
-                    .build()
-                {
-                    Ok(runtime) => runtime,
-                    Err(error) => return drop(started.send(Err(AwsError::Listen(error)))),
-                };
-                runtime.block_on(async {
-                    match listen(database, journal).await {
-                        Ok((running, mut stopped)) => {
-                            drop(started.send(Ok(running)));
-                            // An error is the sender dropped: the same end.
-                            drop(stopped.wait_for(|stopped| *stopped).await);
-                        }
-                        Err(error) => drop(started.send(Err(error))),
+        std::thread::Builder::new().name("embedded-aws".to_owned()).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(AwsError::Listen(error)))),
+            };
+            runtime.block_on(async {
+                match listen(database, journal).await {
+                    Ok((running, mut stopped, _servers)) => {
+                        drop(started.send(Ok(running)));
+                        // An error is the sender dropped: the same end.
+                        drop(stopped.wait_for(|stopped| *stopped).await);
                     }
-                });
-                runtime.shutdown_background();
-            })?;
-        let running = wait
-            .recv()
-            .map_err(|_| AwsError::Service("it ended while starting".to_owned()))??;
-        Ok(Aws {
-            running: Arc::new(running),
-        })
+                    Err(error) => drop(started.send(Err(error))),
+                }
+            });
+            runtime.shutdown_background();
+        })?;
+        let running = wait.recv().map_err(|_| AwsError::Service("it ended while starting".to_owned()))??;
+        Ok(Aws { running: Arc::new(running) })
     }
 
     /// Creates what the template declares and is not there yet.
@@ -148,24 +136,15 @@ impl Aws {
             // Whatever is not embedded meets a refusal on loopback, never the network.
             ("AWS_ENDPOINT_URL", self.sqs_url()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb_url()),
-            (
-                "AWS_ENDPOINT_URL_SECRETS_MANAGER",
-                self.secrets_manager_url(),
-            ),
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets_manager_url()),
             ("AWS_ENDPOINT_URL_SQS", self.sqs_url()),
             ("MAILBOX_URL", self.mailbox_url()),
         ];
-        pairs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// The environment of every function of the template, its resources resolved to the embedded ones.
-    pub fn function_environments(
-        &self,
-        template: &Template,
-    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, AwsError> {
+    pub fn function_environments(&self, template: &Template) -> Result<BTreeMap<String, BTreeMap<String, String>>, AwsError> {
         let template = template.clone().with_queue_url_base(&self.sqs_url());
         let functions = template.functions()?;
         Ok(functions
@@ -242,10 +221,7 @@ fn open(storage: &Storage) -> Result<(Database, Journal), AwsError> {
     let Storage::Disk(directory) = storage else {
         return Ok((Database::memory()?, Journal::memory()?));
     };
-    let unusable = |problem: String| AwsError::Directory {
-        path: directory.clone(),
-        problem,
-    };
+    let unusable = |problem: String| AwsError::Directory { path: directory.clone(), problem };
     std::fs::create_dir_all(directory).map_err(|error| unusable(error.to_string()))?;
     let text_path = |path: &Path| {
         let text = path.to_str().map(str::to_owned);
@@ -256,39 +232,23 @@ fn open(storage: &Storage) -> Result<(Database, Journal), AwsError> {
     Ok((database, journal))
 }
 
-async fn listen(
-    database: Database,
-    journal: Journal,
-) -> Result<(Running, watch::Receiver<bool>), AwsError> {
+async fn listen(database: Database, journal: Journal) -> Result<(Running, watch::Receiver<bool>, JoinSet<()>), AwsError> {
     let secrets = Secrets::open(journal.clone()).await?;
     let queues = Queues::open(journal.clone())?;
     let (stop, stopped) = watch::channel(false);
 
     let table = TcpListener::bind(("127.0.0.1", 0)).await?;
     let table_address = table.local_addr()?;
-    tokio::spawn(dynoxide::server::serve_on(table, database.clone()));
+    let mut servers = JoinSet::new();
+    servers.spawn(dynoxide::server::serve_on(table, database.clone()));
 
     let services = TcpListener::bind(("127.0.0.1", 0)).await?;
     let service_address = services.local_addr()?;
     let mailbox = Mailbox::open(journal.clone());
-    tokio::spawn(server::serve(
-        services,
-        secrets.clone(),
-        queues.clone(),
-        mailbox.clone(),
-    ));
+    servers.spawn(server::serve(services, secrets.clone(), queues.clone(), mailbox.clone()));
 
-    let running = Running {
-        database,
-        queues,
-        secrets,
-        mailbox,
-        journal,
-        table_address,
-        service_address,
-        stop,
-    };
-    Ok((running, stopped))
+    let running = Running { database, queues, secrets, mailbox, journal, table_address, service_address, stop };
+    Ok((running, stopped, servers))
 }
 
 #[cfg(test)]

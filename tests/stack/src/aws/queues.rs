@@ -90,37 +90,20 @@ impl Queues {
     pub fn open(journal: Journal) -> Result<Queues, AwsError> {
         let mut inner = Inner::default();
         for (id, message) in journal.list::<KeptMessage>(SPACE)? {
-            inner
-                .kept
-                .insert(id, (message.queue.clone(), message.receive_count));
-            inner
-                .waiting
-                .entry(message.queue.clone())
-                .or_default()
-                .push(message);
+            inner.kept.insert(id, (message.queue.clone(), message.receive_count));
+            inner.waiting.entry(message.queue.clone()).or_default().push(message);
         }
-        Ok(Queues {
-            shared: Arc::new(Shared {
-                journal,
-                inner: Mutex::new(inner),
-            }),
-        })
+        Ok(Queues { shared: Arc::new(Shared { journal, inner: Mutex::new(inner) }) })
     }
 
     /// Creates the queue, or brings an existing one to these attributes.
-    pub fn create(
-        &self,
-        name: &str,
-        attributes: &BTreeMap<String, String>,
-    ) -> Result<(), AwsError> {
+    pub fn create(&self, name: &str, attributes: &BTreeMap<String, String>) -> Result<(), AwsError> {
         let attributes: HashMap<String, String> = attributes.clone().into_iter().collect();
         self.change(|inner| {
             if inner.state.queues.contains_key(name) {
                 return inner.state.set_queue_attributes(name, &attributes);
             }
-            inner
-                .state
-                .create_queue(name, REGION, ACCOUNT, &attributes, None)?;
+            inner.state.create_queue(name, REGION, ACCOUNT, &attributes, None)?;
             inner.refill(name);
             Ok(())
         })
@@ -128,44 +111,29 @@ impl Queues {
     }
 
     pub fn send(&self, queue: &str, body: &str, group: Option<&str>) -> Result<String, AwsError> {
-        self.put(queue, body, None, HashMap::new(), group, None)
-            .map(|sent| sent.message_id)
-            .map_err(service_error)
+        self.put(queue, body, None, HashMap::new(), group, None).map(|sent| sent.message_id).map_err(service_error)
     }
 
     /// Receives for the queue's own visibility timeout.
     pub fn receive(&self, queue: &str, most: usize) -> Result<Vec<ReceivedMessage>, AwsError> {
         self.change(|inner| {
             let messages = inner.state.receive_message(queue, most, None)?;
-            Ok(messages
-                .into_iter()
-                .map(|message| inner.received(message))
-                .collect())
+            Ok(messages.into_iter().map(|message| inner.received(message)).collect())
         })
         .map_err(service_error)
     }
 
     pub fn delete(&self, queue: &str, receipt_handle: &str) -> Result<(), AwsError> {
-        self.change(|inner| inner.state.delete_message(queue, receipt_handle))
-            .map_err(service_error)
+        self.change(|inner| inner.state.delete_message(queue, receipt_handle)).map_err(service_error)
     }
 
     /// Undoes a receive: visible at once, and not counted.
     pub fn give_back(&self, queue: &str, message_id: &str) -> Result<(), AwsError> {
         self.change(|inner| {
-            let queue = inner
-                .state
-                .queues
-                .get_mut(queue)
-                .ok_or(SqsError::NonExistentQueue)?;
-            for message in queue
-                .messages
-                .iter_mut()
-                .filter(|message| message.message_id == message_id)
-            {
+            let queue = inner.state.queues.get_mut(queue).ok_or(SqsError::NonExistentQueue)?;
+            for message in queue.messages.iter_mut().filter(|message| message.message_id == message_id) {
                 message.visible_at = 0;
-                message.approximate_receive_count =
-                    message.approximate_receive_count.saturating_sub(1);
+                message.approximate_receive_count = message.approximate_receive_count.saturating_sub(1);
             }
             Ok(())
         })
@@ -174,35 +142,16 @@ impl Queues {
 
     pub fn depth(&self, queue: &str) -> Result<Depth, AwsError> {
         let inner = self.lock();
-        let queue = inner
-            .state
-            .queues
-            .get(queue)
-            .ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
-        let visible = queue
-            .messages
-            .iter()
-            .filter(|message| message.is_visible())
-            .count();
-        Ok(Depth {
-            visible,
-            hidden: queue.messages.len() - visible,
-        })
+        let queue = inner.state.queues.get(queue).ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
+        let visible = queue.messages.iter().filter(|message| message.is_visible()).count();
+        Ok(Depth { visible, hidden: queue.messages.len() - visible })
     }
 
     /// Looks at all messages of a queue without receiving them.
     pub fn peek(&self, queue: &str) -> Result<Vec<ReceivedMessage>, AwsError> {
         let inner = self.lock();
-        let queue = inner
-            .state
-            .queues
-            .get(queue)
-            .ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
-        Ok(queue
-            .messages
-            .iter()
-            .map(|message| inner.received(message.clone()))
-            .collect())
+        let queue = inner.state.queues.get(queue).ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
+        Ok(queue.messages.iter().map(|message| inner.received(message.clone())).collect())
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -217,10 +166,7 @@ impl Queues {
         let Some(queue) = inner.state.queues.get_mut(queue) else {
             return 0;
         };
-        let hidden = queue
-            .messages
-            .iter_mut()
-            .filter(|message| !message.is_visible());
+        let hidden = queue.messages.iter_mut().filter(|message| !message.is_visible());
         hidden.map(|message| message.visible_at = 0).count()
     }
 
@@ -234,31 +180,16 @@ impl Queues {
         deduplication: Option<&str>,
     ) -> Result<SendMessageOutput, SqsError> {
         self.change(|inner| {
-            let sent = inner.state.send_message(
-                queue,
-                body,
-                delay_seconds,
-                attributes,
-                group,
-                deduplication,
-            )?;
+            let sent = inner.state.send_message(queue, body, delay_seconds, attributes, group, deduplication)?;
             if let Some(group) = group {
-                inner
-                    .groups
-                    .insert(sent.message_id.clone(), group.to_owned());
+                inner.groups.insert(sent.message_id.clone(), group.to_owned());
             }
-            Ok(SendMessageOutput {
-                message_id: sent.message_id,
-                body_md5: sent.body_md5,
-            })
+            Ok(SendMessageOutput { message_id: sent.message_id, body_md5: sent.body_md5 })
         })
     }
 
     /// Makes a change and writes what it did to messages into the journal before it is acknowledged.
-    fn change<T>(
-        &self,
-        make: impl FnOnce(&mut Inner) -> Result<T, SqsError>,
-    ) -> Result<T, SqsError> {
+    fn change<T>(&self, make: impl FnOnce(&mut Inner) -> Result<T, SqsError>) -> Result<T, SqsError> {
         let mut inner = self.lock();
         let outcome = make(&mut inner);
         let changes = inner.changes().map_err(internal)?;
@@ -270,10 +201,7 @@ impl Queues {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.shared
-            .inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -319,12 +247,7 @@ impl Inner {
                 ..message
             }));
         }
-        for record in self
-            .state
-            .message_move_tasks
-            .iter_mut()
-            .filter(|record| record.task_handle == task)
-        {
+        for record in self.state.message_move_tasks.iter_mut().filter(|record| record.task_handle == task) {
             record.status = "COMPLETED".to_owned();
             record.approximate_number_of_messages_moved = count;
         }
@@ -336,9 +259,7 @@ impl Inner {
             receipt_handle: message.receipt_handle.unwrap_or_default(),
             receive_count: message.approximate_receive_count,
             sent_at: message.sent_timestamp,
-            first_received_at: message
-                .approximate_first_receive_timestamp
-                .unwrap_or_default(),
+            first_received_at: message.approximate_first_receive_timestamp.unwrap_or_default(),
             sender: message.sender_id,
             attributes: message.message_attributes.into_iter().collect(),
             message_id: message.message_id,
@@ -355,9 +276,7 @@ impl Inner {
             for message in &state.messages {
                 let kept = self.kept.get(&message.message_id);
                 present += usize::from(kept.is_some());
-                if kept.is_some_and(|(at, count)| {
-                    at == queue && *count == message.approximate_receive_count
-                }) {
+                if kept.is_some_and(|(at, count)| at == queue && *count == message.approximate_receive_count) {
                     continue;
                 }
                 let group = self.groups.get(&message.message_id).cloned();
@@ -376,18 +295,10 @@ impl Inner {
                 .values()
                 .flat_map(|queue| &queue.messages)
                 .map(|message| message.message_id.as_str())
-                .chain(
-                    self.waiting
-                        .values()
-                        .flatten()
-                        .map(|message| message.id.as_str()),
-                )
+                .chain(self.waiting.values().flatten().map(|message| message.id.as_str()))
                 .collect();
             let gone = self.kept.keys().filter(|id| !alive.contains(id.as_str()));
-            changes.extend(gone.map(|id| Change::Delete {
-                space: SPACE.to_owned(),
-                id: id.clone(),
-            }));
+            changes.extend(gone.map(|id| Change::Delete { space: SPACE.to_owned(), id: id.clone() }));
         }
         Ok(changes)
     }
@@ -438,11 +349,7 @@ impl KeptMessage {
 
     fn into_message(self) -> Message {
         let attributes = self.attributes.into_iter().map(|(name, kept)| {
-            let attribute = MessageAttribute {
-                data_type: kept.data_type,
-                string_value: kept.text,
-                binary_value: kept.binary,
-            };
+            let attribute = MessageAttribute { data_type: kept.data_type, string_value: kept.text, binary_value: kept.binary };
             (name, attribute)
         });
         Message {
@@ -478,39 +385,21 @@ impl SqsBackend for Queues {
         tags: Option<HashMap<String, String>>,
     ) -> Answer<Result<Queue, SqsError>> {
         answer(self.change(|inner| {
-            let queue = inner
-                .state
-                .create_queue(&name, REGION, ACCOUNT, &attributes, tags.as_ref())?
-                .clone();
+            let queue = inner.state.create_queue(&name, REGION, ACCOUNT, &attributes, tags.as_ref())?.clone();
             inner.refill(&name);
             Ok(queue)
         }))
     }
 
-    fn delete_queue(
-        &self,
-        _account: String,
-        _region: String,
-        name: String,
-    ) -> Answer<Result<(), SqsError>> {
+    fn delete_queue(&self, _account: String, _region: String, name: String) -> Answer<Result<(), SqsError>> {
         answer(self.change(|inner| inner.state.delete_queue(&name)))
     }
 
-    fn get_queue_url(
-        &self,
-        _account: String,
-        _region: String,
-        name: String,
-    ) -> Answer<Result<String, SqsError>> {
+    fn get_queue_url(&self, _account: String, _region: String, name: String) -> Answer<Result<String, SqsError>> {
         answer(self.lock().state.get_queue_url(&name).map(str::to_owned))
     }
 
-    fn get_queue_attributes(
-        &self,
-        _account: String,
-        _region: String,
-        name: String,
-    ) -> Answer<Result<HashMap<String, String>, SqsError>> {
+    fn get_queue_attributes(&self, _account: String, _region: String, name: String) -> Answer<Result<HashMap<String, String>, SqsError>> {
         answer(self.lock().state.get_queue_attributes(&name))
     }
 
@@ -524,19 +413,8 @@ impl SqsBackend for Queues {
         answer(self.change(|inner| inner.state.set_queue_attributes(&name, &attributes)))
     }
 
-    fn list_queues(
-        &self,
-        _account: String,
-        _region: String,
-        prefix: Option<String>,
-    ) -> Answer<Result<Vec<Queue>, SqsError>> {
-        let queues = self
-            .lock()
-            .state
-            .list_queues(prefix.as_deref())
-            .into_iter()
-            .cloned()
-            .collect();
+    fn list_queues(&self, _account: String, _region: String, prefix: Option<String>) -> Answer<Result<Vec<Queue>, SqsError>> {
+        let queues = self.lock().state.list_queues(prefix.as_deref()).into_iter().cloned().collect();
         answer(Ok(queues))
     }
 
@@ -551,14 +429,7 @@ impl SqsBackend for Queues {
         group: Option<String>,
         deduplication: Option<String>,
     ) -> Answer<Result<SendMessageOutput, SqsError>> {
-        answer(self.put(
-            &name,
-            &body,
-            delay_seconds,
-            attributes,
-            group.as_deref(),
-            deduplication.as_deref(),
-        ))
+        answer(self.put(&name, &body, delay_seconds, attributes, group.as_deref(), deduplication.as_deref()))
     }
 
     fn receive_messages(
@@ -572,22 +443,11 @@ impl SqsBackend for Queues {
         answer(self.change(|inner| inner.state.receive_message(&name, most, visibility_timeout)))
     }
 
-    fn delete_message(
-        &self,
-        _account: String,
-        _region: String,
-        name: String,
-        receipt_handle: String,
-    ) -> Answer<Result<(), SqsError>> {
+    fn delete_message(&self, _account: String, _region: String, name: String, receipt_handle: String) -> Answer<Result<(), SqsError>> {
         answer(self.change(|inner| inner.state.delete_message(&name, &receipt_handle)))
     }
 
-    fn purge_queue(
-        &self,
-        _account: String,
-        _region: String,
-        name: String,
-    ) -> Answer<Result<(), SqsError>> {
+    fn purge_queue(&self, _account: String, _region: String, name: String) -> Answer<Result<(), SqsError>> {
         answer(self.change(|inner| inner.state.purge_queue(&name)))
     }
 
@@ -599,11 +459,7 @@ impl SqsBackend for Queues {
         receipt_handle: String,
         timeout: u32,
     ) -> Answer<Result<(), SqsError>> {
-        answer(self.change(|inner| {
-            inner
-                .state
-                .change_message_visibility(&name, &receipt_handle, timeout)
-        }))
+        answer(self.change(|inner| inner.state.change_message_visibility(&name, &receipt_handle, timeout)))
     }
 
     fn change_message_visibility_batch(
@@ -616,32 +472,15 @@ impl SqsBackend for Queues {
         answer(self.change(|inner| inner.state.change_message_visibility_batch(&name, &entries)))
     }
 
-    fn list_queue_tags(
-        &self,
-        _account: String,
-        _region: String,
-        name: String,
-    ) -> Answer<Result<HashMap<String, String>, SqsError>> {
+    fn list_queue_tags(&self, _account: String, _region: String, name: String) -> Answer<Result<HashMap<String, String>, SqsError>> {
         answer(self.lock().state.list_queue_tags(&name))
     }
 
-    fn tag_queue(
-        &self,
-        _account: String,
-        _region: String,
-        name: String,
-        tags: HashMap<String, String>,
-    ) -> Answer<Result<(), SqsError>> {
+    fn tag_queue(&self, _account: String, _region: String, name: String, tags: HashMap<String, String>) -> Answer<Result<(), SqsError>> {
         answer(self.change(|inner| inner.state.tag_queue(&name, &tags)))
     }
 
-    fn untag_queue(
-        &self,
-        _account: String,
-        _region: String,
-        name: String,
-        keys: Vec<String>,
-    ) -> Answer<Result<(), SqsError>> {
+    fn untag_queue(&self, _account: String, _region: String, name: String, keys: Vec<String>) -> Answer<Result<(), SqsError>> {
         answer(self.change(|inner| inner.state.untag_queue(&name, &keys)))
     }
 
@@ -657,22 +496,11 @@ impl SqsBackend for Queues {
         answer(self.change(|inner| inner.state.add_permission(&name, &label, accounts, actions)))
     }
 
-    fn remove_permission(
-        &self,
-        _account: String,
-        _region: String,
-        name: String,
-        label: String,
-    ) -> Answer<Result<(), SqsError>> {
+    fn remove_permission(&self, _account: String, _region: String, name: String, label: String) -> Answer<Result<(), SqsError>> {
         answer(self.change(|inner| inner.state.remove_permission(&name, &label)))
     }
 
-    fn list_dead_letter_source_queues(
-        &self,
-        _account: String,
-        _region: String,
-        name: String,
-    ) -> Answer<Result<Vec<String>, SqsError>> {
+    fn list_dead_letter_source_queues(&self, _account: String, _region: String, name: String) -> Answer<Result<Vec<String>, SqsError>> {
         answer(self.lock().state.list_dead_letter_source_queues(&name))
     }
 
@@ -685,37 +513,18 @@ impl SqsBackend for Queues {
         per_second: Option<i32>,
     ) -> Answer<Result<String, SqsError>> {
         answer(self.change(|inner| {
-            let task =
-                inner
-                    .state
-                    .start_message_move_task(&source, destination.as_deref(), per_second)?;
+            let task = inner.state.start_message_move_task(&source, destination.as_deref(), per_second)?;
             inner.redrive(&task, &source, destination.as_deref());
             Ok(task)
         }))
     }
 
-    fn cancel_message_move_task(
-        &self,
-        _account: String,
-        _region: String,
-        task: String,
-    ) -> Answer<Result<i64, SqsError>> {
+    fn cancel_message_move_task(&self, _account: String, _region: String, task: String) -> Answer<Result<i64, SqsError>> {
         answer(self.change(|inner| inner.state.cancel_message_move_task(&task)))
     }
 
-    fn list_message_move_tasks(
-        &self,
-        _account: String,
-        _region: String,
-        source: String,
-    ) -> Answer<Result<Vec<MessageMoveTask>, SqsError>> {
-        let tasks = self
-            .lock()
-            .state
-            .list_message_move_tasks(&source)
-            .into_iter()
-            .cloned()
-            .collect();
+    fn list_message_move_tasks(&self, _account: String, _region: String, source: String) -> Answer<Result<Vec<MessageMoveTask>, SqsError>> {
+        let tasks = self.lock().state.list_message_move_tasks(&source).into_iter().cloned().collect();
         answer(Ok(tasks))
     }
 
@@ -727,22 +536,12 @@ impl SqsBackend for Queues {
         answer(SqsStateView::from(&self.lock().state))
     }
 
-    fn restore(
-        &self,
-        _account: String,
-        _region: String,
-        view: SqsStateView,
-    ) -> Answer<Result<(), StateViewError>> {
+    fn restore(&self, _account: String, _region: String, view: SqsStateView) -> Answer<Result<(), StateViewError>> {
         self.lock().state = SqsState::from(view);
         answer(Ok(()))
     }
 
-    fn merge(
-        &self,
-        _account: String,
-        _region: String,
-        view: SqsStateView,
-    ) -> Answer<Result<(), StateViewError>> {
+    fn merge(&self, _account: String, _region: String, view: SqsStateView) -> Answer<Result<(), StateViewError>> {
         self.lock().state.queues.extend(SqsState::from(view).queues);
         answer(Ok(()))
     }

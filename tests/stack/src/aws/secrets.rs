@@ -39,11 +39,7 @@ impl Secrets {
             .restore(ACCOUNT, REGION, SecretsmanagerStateView { secrets })
             .await
             .map_err(|error| AwsError::Service(error.to_string()))?;
-        Ok(Arc::new(Secrets {
-            service,
-            journal,
-            kept: Mutex::new(kept),
-        }))
+        Ok(Arc::new(Secrets { service, journal, kept: Mutex::new(kept) }))
     }
 
     pub async fn answer(&self, request: MockRequest) -> Result<MockResponse, AwsError> {
@@ -58,11 +54,7 @@ impl Secrets {
                     changes.push((name.clone(), Some(value)));
                 }
             }
-            changes.extend(
-                kept.keys()
-                    .filter(|name| !now.contains_key(*name))
-                    .map(|name| (name.clone(), None)),
-            );
+            changes.extend(kept.keys().filter(|name| !now.contains_key(*name)).map(|name| (name.clone(), None)));
             if !changes.is_empty() {
                 let journal: Vec<Change> = changes.iter().cloned().map(to_change).collect();
                 self.journal.apply(&journal)?;
@@ -84,14 +76,8 @@ impl Secrets {
             .secrets
             .into_iter()
             .map(|(name, view)| {
-                let current = view
-                    .current_version_id
-                    .as_ref()
-                    .and_then(|id| view.versions.get(id));
-                (
-                    name,
-                    current.and_then(|version| version.secret_string.clone()),
-                )
+                let current = view.current_version_id.as_ref().and_then(|id| view.versions.get(id));
+                (name, current.and_then(|version| version.secret_string.clone()))
             })
             .collect()
     }
@@ -100,11 +86,7 @@ impl Secrets {
 fn to_change((id, value): (String, Option<Value>)) -> Change {
     let space = SPACE.to_owned();
     match value {
-        Some(value) => Change::Put {
-            space,
-            id,
-            value: value.to_string(),
-        },
+        Some(value) => Change::Put { space, id, value: value.to_string() },
         None => Change::Delete { space, id },
     }
 }

@@ -23,10 +23,7 @@ struct Services {
 }
 
 pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues, mailbox: Mailbox) {
-    let services = Services {
-        secrets,
-        queues: Arc::new(SqsService::with_backend(Arc::new(queues))),
-    };
+    let services = Services { secrets, queues: Arc::new(SqsService::with_backend(Arc::new(queues))) };
     let router = Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::max(2 * 1024 * 1024))
@@ -38,43 +35,20 @@ pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues,
     }
 }
 
-async fn answer(
-    State(services): State<Services>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let target = headers
-        .get("x-amz-target")
-        .and_then(|target| target.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    let request = MockRequest {
-        method: method.to_string(),
-        uri: uri.to_string(),
-        headers,
-        body,
-    };
+async fn answer(State(services): State<Services>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default().to_owned();
+    let request = MockRequest { method: method.to_string(), uri: uri.to_string(), headers, body };
     let answered = if target.starts_with("secretsmanager.") {
         match services.secrets.answer(request).await {
             Ok(response) => response,
             Err(error) => {
-                return refuse(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "InternalServiceError",
-                    &error.to_string(),
-                );
+                return refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError", &error.to_string());
             }
         }
     } else if target.starts_with("AmazonSQS.") {
         services.queues.handle(request).await
     } else {
-        return refuse(
-            StatusCode::BAD_REQUEST,
-            "UnknownOperationException",
-            "this service is not part of the local stack",
-        );
+        return refuse(StatusCode::BAD_REQUEST, "UnknownOperationException", "this service is not part of the local stack");
     };
     let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, answered.headers, answered.body).into_response()
@@ -82,10 +56,5 @@ async fn answer(
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
     let body = serde_json::json!({ "__type": code, "message": message });
-    (
-        status,
-        [(CONTENT_TYPE, "application/x-amz-json-1.0")],
-        body.to_string(),
-    )
-        .into_response()
+    (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], body.to_string()).into_response()
 }

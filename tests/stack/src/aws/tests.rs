@@ -48,13 +48,7 @@ fn clients(aws: &Aws) -> Clients {
 
 fn queue_url(aws: &Aws) -> String {
     let template = template().with_queue_url_base(&aws.sqs_url());
-    template
-        .queues()
-        .unwrap()
-        .into_iter()
-        .find(|queue| queue.logical_id == "MailQueue")
-        .unwrap()
-        .url
+    template.queues().unwrap().into_iter().find(|queue| queue.logical_id == "MailQueue").unwrap().url
 }
 
 const TABLE: &str = "tenantry-local-Table";
@@ -67,97 +61,30 @@ async fn a_stock_sdk_drives_all_three() {
     let clients = clients(&aws);
 
     let item = |key: &str| AttributeValue::S(key.to_owned());
-    clients
-        .table
-        .put_item()
-        .table_name(TABLE)
-        .item("pk", item("T#1"))
-        .item("sk", item("a"))
-        .send()
-        .await
-        .unwrap();
-    let got = clients
-        .table
-        .get_item()
-        .table_name(TABLE)
-        .key("pk", item("T#1"))
-        .key("sk", item("a"))
-        .send()
-        .await
-        .unwrap();
+    clients.table.put_item().table_name(TABLE).item("pk", item("T#1")).item("sk", item("a")).send().await.unwrap();
+    let got = clients.table.get_item().table_name(TABLE).key("pk", item("T#1")).key("sk", item("a")).send().await.unwrap();
     assert!(got.item.is_some());
 
-    let root = clients
-        .secrets
-        .get_secret_value()
-        .secret_id("tenantry-local/root")
-        .send()
-        .await
-        .unwrap();
+    let root = clients.secrets.get_secret_value().secret_id("tenantry-local/root").send().await.unwrap();
     assert_eq!(root.secret_string.unwrap().len(), 64);
-    let empty = clients
-        .secrets
-        .get_secret_value()
-        .secret_id("tenantry-local-EmptySecret")
-        .send()
-        .await
-        .unwrap_err();
+    let empty = clients.secrets.get_secret_value().secret_id("tenantry-local-EmptySecret").send().await.unwrap_err();
     assert_eq!(empty.code(), Some("ResourceNotFoundException"));
     let put = |stage: &'static str, value: &'static str| {
-        let call = clients
-            .secrets
-            .put_secret_value()
-            .secret_id("tenantry-local-EmptySecret");
+        let call = clients.secrets.put_secret_value().secret_id("tenantry-local-EmptySecret");
         call.version_stages(stage).secret_string(value).send()
     };
     put("AWSCURRENT", "one").await.unwrap();
     put("AWSPENDING", "two").await.unwrap();
-    let at = |stage: &'static str| {
-        clients
-            .secrets
-            .get_secret_value()
-            .secret_id("tenantry-local-EmptySecret")
-            .version_stage(stage)
-            .send()
-    };
-    assert_eq!(
-        at("AWSCURRENT").await.unwrap().secret_string.as_deref(),
-        Some("one")
-    );
-    assert_eq!(
-        at("AWSPENDING").await.unwrap().secret_string.as_deref(),
-        Some("two")
-    );
+    let at = |stage: &'static str| clients.secrets.get_secret_value().secret_id("tenantry-local-EmptySecret").version_stage(stage).send();
+    assert_eq!(at("AWSCURRENT").await.unwrap().secret_string.as_deref(), Some("one"));
+    assert_eq!(at("AWSPENDING").await.unwrap().secret_string.as_deref(), Some("two"));
 
     let url = queue_url(&aws);
-    clients
-        .queues
-        .send_message()
-        .queue_url(&url)
-        .message_body("hello")
-        .message_group_id("tenant")
-        .send()
-        .await
-        .unwrap();
-    let received = clients
-        .queues
-        .receive_message()
-        .queue_url(&url)
-        .send()
-        .await
-        .unwrap();
-    let [message] = received.messages() else {
-        panic!("{received:?}")
-    };
+    clients.queues.send_message().queue_url(&url).message_body("hello").message_group_id("tenant").send().await.unwrap();
+    let received = clients.queues.receive_message().queue_url(&url).send().await.unwrap();
+    let [message] = received.messages() else { panic!("{received:?}") };
     assert_eq!(message.body(), Some("hello"));
-    clients
-        .queues
-        .delete_message()
-        .queue_url(&url)
-        .receipt_handle(message.receipt_handle().unwrap())
-        .send()
-        .await
-        .unwrap();
+    clients.queues.delete_message().queue_url(&url).receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();
     assert_eq!(aws.queues().depth(QUEUE).unwrap(), queues::Depth::default());
 }
 
@@ -170,84 +97,36 @@ async fn everything_acknowledged_is_there_again() {
     aws.create(&template()).await.unwrap();
     let before = clients(&aws);
     let item = |key: &str| AttributeValue::S(key.to_owned());
-    before
-        .table
-        .put_item()
-        .table_name(TABLE)
-        .item("pk", item("T#1"))
-        .item("sk", item("a"))
-        .send()
-        .await
-        .unwrap();
-    before
-        .secrets
-        .put_secret_value()
-        .secret_id("tenantry-local-EmptySecret")
-        .secret_string("kept")
-        .send()
-        .await
-        .unwrap();
+    before.table.put_item().table_name(TABLE).item("pk", item("T#1")).item("sk", item("a")).send().await.unwrap();
+    before.secrets.put_secret_value().secret_id("tenantry-local-EmptySecret").secret_string("kept").send().await.unwrap();
     let url = queue_url(&aws);
     for body in ["one", "two", "three"] {
-        before
-            .queues
-            .send_message()
-            .queue_url(&url)
-            .message_body(body)
-            .message_group_id("tenant-1")
-            .send()
-            .await
-            .unwrap();
+        before.queues.send_message().queue_url(&url).message_body(body).message_group_id("tenant-1").send().await.unwrap();
     }
     // One is done, one is in somebody's hands, one is untouched.
     let received = aws.queues().receive(QUEUE, 2).unwrap();
-    aws.queues()
-        .delete(QUEUE, &received[0].receipt_handle)
-        .unwrap();
+    aws.queues().delete(QUEUE, &received[0].receipt_handle).unwrap();
     let root = aws.secret_values().await["tenantry-local/root"].clone();
 
     let again = Aws::start(storage).unwrap();
     again.create(&template()).await.unwrap();
     assert_eq!(again.items(TABLE).unwrap().len(), 1);
     let values = again.secret_values().await;
-    assert_eq!(
-        values["tenantry-local-EmptySecret"].as_deref(),
-        Some("kept")
-    );
+    assert_eq!(values["tenantry-local-EmptySecret"].as_deref(), Some("kept"));
     assert_eq!(values["tenantry-local/root"], root);
     let left = again.queues().receive(QUEUE, 10).unwrap();
-    let left: Vec<(&str, u32, Option<&str>)> = left
-        .iter()
-        .map(|message| {
-            (
-                message.body.as_str(),
-                message.receive_count,
-                message.group.as_deref(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        left,
-        [("two", 2, Some("tenant-1")), ("three", 1, Some("tenant-1"))]
-    );
+    let left: Vec<(&str, u32, Option<&str>)> =
+        left.iter().map(|message| (message.body.as_str(), message.receive_count, message.group.as_deref())).collect();
+    assert_eq!(left, [("two", 2, Some("tenant-1")), ("three", 1, Some("tenant-1"))]);
 }
 
 #[tokio::test]
 async fn another_definition_of_a_table_on_disk_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let storage = Storage::Disk(directory.path().to_owned());
-    Aws::start(storage.clone())
-        .unwrap()
-        .create(&template())
-        .await
-        .unwrap();
-    let other = include_str!("../../testdata/template.yaml")
-        .replace("IndexName: lists", "IndexName: others");
-    let error = Aws::start(storage)
-        .unwrap()
-        .create(&Template::parse(&other).unwrap())
-        .await
-        .unwrap_err();
+    Aws::start(storage.clone()).unwrap().create(&template()).await.unwrap();
+    let other = include_str!("../../testdata/template.yaml").replace("IndexName: lists", "IndexName: others");
+    let error = Aws::start(storage).unwrap().create(&Template::parse(&other).unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("another definition"), "{error}");
 }
 
@@ -263,19 +142,10 @@ async fn dead_letters_are_moved_back_by_a_move_task() {
     let letters = "tenantry-local-MailDeadLetters";
     assert_eq!(aws.queues().depth(letters).unwrap().visible, 1);
     let source = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{letters}");
-    clients(&aws)
-        .queues
-        .start_message_move_task()
-        .source_arn(source)
-        .send()
-        .await
-        .unwrap();
+    clients(&aws).queues.start_message_move_task().source_arn(source).send().await.unwrap();
     assert_eq!(aws.queues().depth(letters).unwrap().visible, 0);
     let back = aws.queues().receive(QUEUE, 1).unwrap();
-    assert_eq!(
-        (back[0].receive_count, back[0].group.as_deref()),
-        (1, Some("t"))
-    );
+    assert_eq!((back[0].receive_count, back[0].group.as_deref()), (1, Some("t")));
 }
 
 #[tokio::test]
@@ -285,16 +155,8 @@ async fn items_past_their_ttl_are_swept() {
     let clients = clients(&aws);
     let item = |key: &str| AttributeValue::S(key.to_owned());
     for (key, ttl) in [("old", "1000"), ("new", "99999999999")] {
-        let put = clients
-            .table
-            .put_item()
-            .table_name(TABLE)
-            .item("pk", item("T#1"))
-            .item("sk", item(key));
-        put.item("ttl", AttributeValue::N(ttl.to_owned()))
-            .send()
-            .await
-            .unwrap();
+        let put = clients.table.put_item().table_name(TABLE).item("pk", item("T#1")).item("sk", item(key));
+        put.item("ttl", AttributeValue::N(ttl.to_owned())).send().await.unwrap();
     }
     assert_eq!(aws.sweep_ttl().unwrap(), 1);
     assert_eq!(aws.items(TABLE).unwrap().len(), 1);

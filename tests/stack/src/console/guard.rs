@@ -9,18 +9,11 @@ use axum::{
 };
 
 pub async fn loopback_only(request: Request, next: Next) -> Response {
-    let host = request
-        .headers()
-        .get(HOST)
-        .and_then(|host| host.to_str().ok());
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     if host.is_some_and(is_loopback) {
         next.run(request).await
     } else {
-        (
-            StatusCode::MISDIRECTED_REQUEST,
-            "The local stack answers requests to 127.0.0.1 and localhost only.\n",
-        )
-            .into_response()
+        (StatusCode::MISDIRECTED_REQUEST, "The local stack answers requests to 127.0.0.1 and localhost only.\n").into_response()
     }
 }
 
@@ -41,13 +34,7 @@ mod tests {
         for host in ["127.0.0.1:9001", "localhost", "localhost:1", "[::1]:9001"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in [
-            "",
-            "evil.example",
-            "127.0.0.1.evil.example:9001",
-            "localhost.evil:9001",
-            "[::2]:9001",
-        ] {
+        for host in ["", "evil.example", "127.0.0.1.evil.example:9001", "localhost.evil:9001", "[::2]:9001"] {
             assert!(!is_loopback(host), "{host}");
         }
     }

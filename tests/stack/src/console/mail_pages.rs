@@ -12,9 +12,7 @@ use maud::{Markup, html};
 use super::{Console, Trouble, page::page};
 
 pub fn routes() -> Router<Console> {
-    Router::new()
-        .route("/mailbox", get(list))
-        .route("/mailbox/{id}", get(show))
+    Router::new().route("/mailbox", get(list)).route("/mailbox/{id}", get(show))
 }
 
 async fn list(State(console): State<Console>) -> Result<Markup, Trouble> {

@@ -45,21 +45,13 @@ impl Console {
             .merge(table_pages::routes())
             .merge(reference::routes())
             .with_state(self);
-        pages
-            .merge(mailbox)
-            .merge(reference::assets())
-            .layer(from_fn(page::headers))
-            .layer(from_fn(guard::loopback_only))
+        pages.merge(mailbox).merge(reference::assets()).layer(from_fn(page::headers)).layer(from_fn(guard::loopback_only))
     }
 
     /// Depth of every queue, by name.
     fn queue_depths(&self) -> Result<Vec<(String, crate::aws::queues::Depth)>, AwsError> {
         let queues = self.aws.queues();
-        queues
-            .names()
-            .into_iter()
-            .map(|name| Ok((name.clone(), queues.depth(&name)?)))
-            .collect()
+        queues.names().into_iter().map(|name| Ok((name.clone(), queues.depth(&name)?))).collect()
     }
 }
 
@@ -113,17 +105,10 @@ async fn health(State(console): State<Console>) -> Result<Json<Value>, Trouble> 
     let queues: serde_json::Map<String, Value> = console
         .queue_depths()?
         .into_iter()
-        .map(|(name, depth)| {
-            (
-                name,
-                json!({ "visible": depth.visible, "hidden": depth.hidden }),
-            )
-        })
+        .map(|(name, depth)| (name, json!({ "visible": depth.visible, "hidden": depth.hidden })))
         .collect();
     let mails = console.aws.mailbox().mails()?.len();
-    Ok(Json(
-        json!({ "status": "ok", "api": console.api_url, "mails": mails, "queues": queues }),
-    ))
+    Ok(Json(json!({ "status": "ok", "api": console.api_url, "mails": mails, "queues": queues })))
 }
 
 #[cfg(test)]

@@ -19,10 +19,7 @@ const START: &str = "window.onload = () => SwaggerUIBundle({ url: '/openapi.json
 pub fn routes() -> Router<Console> {
     Router::new()
         .route("/reference", get(reference))
-        .route(
-            "/reference/start.js",
-            get(|| async { ([(CONTENT_TYPE, "text/javascript")], START) }),
-        )
+        .route("/reference/start.js", get(|| async { ([(CONTENT_TYPE, "text/javascript")], START) }))
         .route("/openapi.json", get(openapi))
 }
 
@@ -54,16 +51,9 @@ async fn reference() -> impl IntoResponse {
 }
 
 async fn openapi(State(console): State<Console>) -> Result<Json<Value>, Trouble> {
-    let missing = |problem: String| {
-        Trouble(format!(
-            "{} cannot be shown: {problem}",
-            console.openapi.display()
-        ))
-    };
-    let text =
-        std::fs::read_to_string(&console.openapi).map_err(|error| missing(error.to_string()))?;
-    let mut document: Value =
-        serde_json::from_str(&text).map_err(|error| missing(error.to_string()))?;
+    let missing = |problem: String| Trouble(format!("{} cannot be shown: {problem}", console.openapi.display()));
+    let text = std::fs::read_to_string(&console.openapi).map_err(|error| missing(error.to_string()))?;
+    let mut document: Value = serde_json::from_str(&text).map_err(|error| missing(error.to_string()))?;
     // "Try it out" must reach the local API, which is on another port than this page.
     document["servers"] = json!([{ "url": console.api_url }]);
     Ok(Json(document))

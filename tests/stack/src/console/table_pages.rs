@@ -16,9 +16,7 @@ use super::{Console, Trouble, mail_pages::path_part, page::page};
 const MOST: usize = 1_000;
 
 pub fn routes() -> Router<Console> {
-    Router::new()
-        .route("/table", get(tenants))
-        .route("/table/{table}/{owner}", get(items))
+    Router::new().route("/table", get(tenants)).route("/table/{table}/{owner}", get(items))
 }
 
 /// Who a partition belongs to: `T#<tenant>#…` to a tenant, everything else to no one.
@@ -36,11 +34,7 @@ async fn tenants(State(console): State<Console>) -> Result<Markup, Trouble> {
     let mut tables = Vec::new();
     for table in &console.tables {
         let mut owners: BTreeMap<String, usize> = BTreeMap::new();
-        for item in scan(
-            &console,
-            json!({ "TableName": table, "ProjectionExpression": "pk" }),
-            usize::MAX,
-        )? {
+        for item in scan(&console, json!({ "TableName": table, "ProjectionExpression": "pk" }), usize::MAX)? {
             let partition = item["pk"]["S"].as_str().unwrap_or_default();
             *owners.entry(owner_of(partition).to_owned()).or_default() += 1;
         }
@@ -68,10 +62,7 @@ async fn tenants(State(console): State<Console>) -> Result<Markup, Trouble> {
     ))
 }
 
-async fn items(
-    State(console): State<Console>,
-    Path((table, owner)): Path<(String, String)>,
-) -> Result<Markup, Trouble> {
+async fn items(State(console): State<Console>, Path((table, owner)): Path<(String, String)>) -> Result<Markup, Trouble> {
     let request = match owner.as_str() {
         SHARED => json!({
             "TableName": table,
@@ -84,11 +75,7 @@ async fn items(
             "ExpressionAttributeValues": { ":prefix": { "S": format!("T#{tenant}#") } },
         }),
     };
-    let mut found = if console.tables.contains(&table) {
-        scan(&console, request, MOST + 1)?
-    } else {
-        Vec::new()
-    };
+    let mut found = if console.tables.contains(&table) { scan(&console, request, MOST + 1)? } else { Vec::new() };
     let more = found.len() > MOST;
     found.truncate(MOST);
     found.sort_by_cached_key(|item| (item["pk"].to_string(), item["sk"].to_string()));
@@ -125,32 +112,20 @@ fn scan(console: &Console, mut request: Value, most: usize) -> Result<Vec<Value>
 }
 
 fn readable(item: &Value) -> String {
-    let plain: Map<String, Value> = item
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, attribute)| (name.clone(), plain(attribute)))
-        .collect();
+    let plain: Map<String, Value> =
+        item.as_object().into_iter().flatten().map(|(name, attribute)| (name.clone(), plain(attribute))).collect();
     serde_json::to_string_pretty(&plain).unwrap_or_default()
 }
 
 /// DynamoDB's typed JSON without the types.
 fn plain(attribute: &Value) -> Value {
-    let Some((kind, value)) = attribute
-        .as_object()
-        .and_then(|object| object.iter().next())
-    else {
+    let Some((kind, value)) = attribute.as_object().and_then(|object| object.iter().next()) else {
         return attribute.clone();
     };
     match (kind.as_str(), value) {
         ("L", Value::Array(elements)) => elements.iter().map(plain).collect(),
-        ("M", Value::Object(fields)) => fields
-            .iter()
-            .map(|(name, field)| (name.clone(), plain(field)))
-            .collect(),
-        ("N", Value::String(number)) => {
-            serde_json::from_str(number).unwrap_or_else(|_| value.clone())
-        }
+        ("M", Value::Object(fields)) => fields.iter().map(|(name, field)| (name.clone(), plain(field))).collect(),
+        ("N", Value::String(number)) => serde_json::from_str(number).unwrap_or_else(|_| value.clone()),
         ("NULL", _) => Value::Null,
         _ => value.clone(),
     }

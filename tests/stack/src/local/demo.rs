@@ -35,34 +35,20 @@ pub async fn seed(api: &Api, journal: &Journal) -> Result<Demo, String> {
     if status != 201 {
         return Err(format!("POST /api/v1/demo answered {status}: {answer}"));
     }
-    let demo = Demo::deserialize(&answer["data"])
-        .map_err(|error| format!("POST /api/v1/demo answered {answer}: {error}"))?;
-    journal
-        .put(SPACE, ID, &demo)
-        .map_err(|error| error.to_string())?;
+    let demo = Demo::deserialize(&answer["data"]).map_err(|error| format!("POST /api/v1/demo answered {answer}: {error}"))?;
+    journal.put(SPACE, ID, &demo).map_err(|error| error.to_string())?;
     Ok(demo)
 }
 
 async fn login_works(api: &Api, demo: &Demo) -> Result<bool, String> {
-    let (status, _) = api
-        .call(
-            Method::POST,
-            "/api/v1/auth/login",
-            Some(&demo.credentials()),
-        )
-        .await?;
+    let (status, _) = api.call(Method::POST, "/api/v1/auth/login", Some(&demo.credentials())).await?;
     Ok(status == 200)
 }
 
 impl Demo {
     /// What is printed after the ready line: credentials, and three lines that work as pasted.
     pub fn usage(&self, base: &str) -> String {
-        let Demo {
-            email,
-            password,
-            tenant_id,
-            tenant_slug,
-        } = self;
+        let Demo { email, password, tenant_id, tenant_slug } = self;
         let login = quoted(&self.credentials().to_string());
         let project = quoted(&json!({ "name": "My first project" }).to_string());
         let json = "-H 'content-type: application/json'";

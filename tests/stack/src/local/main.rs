@@ -16,17 +16,11 @@ use options::Options;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments
-        .next()
-        .is_some_and(|first| first == supervisor::ARGUMENT)
-    {
+    if arguments.next().is_some_and(|first| first == supervisor::ARGUMENT) {
         return supervisor::run(arguments.collect());
     }
     let options = Options::read();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime cannot start: {error}")),
     };

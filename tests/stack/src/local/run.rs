@@ -21,6 +21,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
+    task::JoinSet,
 };
 
 use crate::{
@@ -53,18 +54,12 @@ pub async fn run(options: Options) -> Result<(), String> {
 
 async fn start(options: &Options) -> Result<Running, String> {
     if options.port == options.console_port {
-        return Err(format!(
-            "the API and the console cannot both have port {}",
-            options.port
-        ));
+        return Err(format!("the API and the console cannot both have port {}", options.port));
     }
     let root = workspace::find()?;
     let base = format!("http://127.0.0.1:{}", options.port);
     let api_address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-    let directory = options
-        .data
-        .clone()
-        .unwrap_or_else(|| root.join(".local").join("data"));
+    let directory = options.data.clone().unwrap_or_else(|| root.join(".local").join("data"));
     let lock = match options.memory {
         true => None,
         false => Some(workspace::claim(&directory)?),
@@ -86,25 +81,19 @@ async fn start(options: &Options) -> Result<Running, String> {
         aws: aws.clone(),
         api_url: base.clone(),
         openapi: root.join("openapi.json"),
-        tables: template
-            .tables()
-            .map_err(text)?
-            .into_iter()
-            .map(|table| table.name)
-            .collect(),
+        tables: template.tables().map_err(text)?.into_iter().map(|table| table.name).collect(),
     };
-    tokio::spawn(async move { axum::serve(console_listener, console.router()).await });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        if let Err(error) = axum::serve(console_listener, console.router()).await {
+            eprintln!("cargo local: the console stopped: {error}");
+        }
+    });
 
     eprintln!("cargo local: building the functions");
     functions::build(&root, &functions_declared, options.release).await?;
     let environment = shared_environment(&aws, &template, options)?;
-    let mut watch = Watch::start(
-        &cargo_lambda,
-        &root,
-        options.port,
-        options.release,
-        &environment,
-    )?;
+    let mut watch = Watch::start(&cargo_lambda, &root, options.port, options.release, &environment)?;
     watch.listening(api_address).await?;
 
     let api = Api::new(&base);
@@ -115,8 +104,8 @@ async fn start(options: &Options) -> Result<Running, String> {
     }
     let (stop_sources, stopped) = watch::channel(false);
     let sources = Sources::new(&template, &aws, invoke).map_err(text)?;
-    tokio::spawn(Arc::new(sources).run(stopped, |message| eprintln!("cargo local: {message}")));
-    tokio::spawn(sweep(aws.clone()));
+    tasks.spawn(Arc::new(sources).run(stopped, |message| eprintln!("cargo local: {message}")));
+    tasks.spawn(sweep(aws.clone()));
 
     let demo = demo::seed(&api, aws.journal()).await;
     let mut said = format!("ready {base}\n");
@@ -124,22 +113,15 @@ async fn start(options: &Options) -> Result<Running, String> {
         Ok(demo) => said.push_str(&demo.usage(&base)),
         Err(error) => eprintln!("cargo local: there is no demo tenant: {error}"),
     }
-    eprintln!(
-        "cargo local: console on http://127.0.0.1:{}",
-        options.console_port
-    );
+    eprintln!("cargo local: console on http://127.0.0.1:{}", options.console_port);
     print(&said)?;
-    Ok(Running {
-        watch,
-        stop_sources,
-        _aws: aws,
-        _lock: lock,
-    })
+    Ok(Running { watch, stop_sources, _tasks: tasks, _aws: aws, _lock: lock })
 }
 
 struct Running {
     watch: Watch,
     stop_sources: watch::Sender<bool>,
+    _tasks: JoinSet<()>,
     _aws: Aws,
     _lock: Option<workspace::DataLock>,
 }
@@ -166,11 +148,7 @@ fn local_template(root: &Path, base: &str) -> Result<Template, String> {
 }
 
 /// `cargo lambda watch` has one environment for all functions, so theirs must not contradict each other.
-fn shared_environment(
-    aws: &Aws,
-    template: &Template,
-    options: &Options,
-) -> Result<BTreeMap<String, String>, String> {
+fn shared_environment(aws: &Aws, template: &Template, options: &Options) -> Result<BTreeMap<String, String>, String> {
     let mut shared = BTreeMap::new();
     for (function, environment) in aws.function_environments(template).map_err(text)? {
         for (name, value) in environment {
@@ -193,47 +171,24 @@ fn shared_environment(
 async fn prepare(template: &Template, api: &Api, invoke: &HttpInvoke) -> Result<(), String> {
     for schedule in template.schedules().map_err(text)? {
         if schedule.input["task"] == "rotate-keys" {
-            within_a_minute(
-                &schedule.function,
-                invoke.invoke(&schedule.function, schedule.input),
-            )
-            .await?;
+            within_a_minute(&schedule.function, invoke.invoke(&schedule.function, schedule.input)).await?;
         }
     }
-    let mut first_calls = tokio::task::JoinSet::new();
+    let mut first_calls = JoinSet::new();
     let mut started = std::collections::BTreeSet::new();
     for route in template.routes().map_err(text)? {
         if started.insert(route.function.clone()) {
             // Any answer will do; a path that needs credentials is refused quickly.
-            let path = route
-                .path
-                .replace("{proxy+}", "-")
-                .replace("$default", "/-");
+            let path = route.path.replace("{proxy+}", "-").replace("$default", "/-");
             api.call(Method::GET, &path, None).await?;
         }
     }
-    let workers = template
-        .stream_sources()
-        .map_err(text)?
-        .into_iter()
-        .map(|source| source.function);
-    let workers = workers.chain(
-        template
-            .queue_sources()
-            .map_err(text)?
-            .into_iter()
-            .map(|source| source.function),
-    );
+    let workers = template.stream_sources().map_err(text)?.into_iter().map(|source| source.function);
+    let workers = workers.chain(template.queue_sources().map_err(text)?.into_iter().map(|source| source.function));
     for function in workers {
         if started.insert(function.clone()) {
             let invoke = invoke.clone();
-            first_calls.spawn(async move {
-                within_a_minute(
-                    &function,
-                    invoke.invoke(&function, json!({ "Records": [] })),
-                )
-                .await
-            });
+            first_calls.spawn(async move { within_a_minute(&function, invoke.invoke(&function, json!({ "Records": [] }))).await });
         }
     }
     while let Some(call) = first_calls.join_next().await {
@@ -242,17 +197,10 @@ async fn prepare(template: &Template, api: &Api, invoke: &HttpInvoke) -> Result<
     Ok(())
 }
 
-async fn within_a_minute<E: std::fmt::Display>(
-    function: &str,
-    invocation: impl Future<Output = Result<Value, E>>,
-) -> Result<(), String> {
+async fn within_a_minute<E: std::fmt::Display>(function: &str, invocation: impl Future<Output = Result<Value, E>>) -> Result<(), String> {
     let answered = tokio::time::timeout(Duration::from_secs(60), invocation).await;
     answered
-        .map_err(|_| {
-            format!(
-                "the function `{function}` did not answer within a minute; see its messages above"
-            )
-        })?
+        .map_err(|_| format!("the function `{function}` did not answer within a minute; see its messages above"))?
         .map(drop)
         .map_err(text)
 }
@@ -262,18 +210,12 @@ async fn free_port(port: u16, flag: &str) -> Result<TcpListener, String> {
     loop {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
             Ok(listener) => return Ok(listener),
-            Err(_) if tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(100)).await
-            }
+            Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(100)).await,
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                return Err(format!(
-                    "port {port} is in use: stop what uses it, or choose another with {flag}"
-                ));
+                return Err(format!("port {port} is in use: stop what uses it, or choose another with {flag}"));
             }
             Err(error) => {
-                return Err(format!(
-                    "port {port} cannot be used: {error}; choose another with {flag}"
-                ));
+                return Err(format!("port {port} cannot be used: {error}; choose another with {flag}"));
             }
         }
     }
@@ -292,9 +234,7 @@ async fn sweep(aws: Aws) {
 
 fn print(said: &str) -> Result<(), String> {
     let mut output = std::io::stdout().lock();
-    let printed = output
-        .write_all(said.as_bytes())
-        .and_then(|()| output.flush());
+    let printed = output.write_all(said.as_bytes()).and_then(|()| output.flush());
     printed.map_err(|error| format!("standard output is closed: {error}"))
 }
 
@@ -309,22 +249,13 @@ struct Stop {
 
 impl Stop {
     fn listen() -> Result<Stop, String> {
-        let kinds = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-        ];
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals = kinds.into_iter().map(signal).collect::<Result<_, _>>();
-        Ok(Stop {
-            signals: signals.map_err(|error| format!("signals cannot be received: {error}"))?,
-        })
+        Ok(Stop { signals: signals.map_err(|error| format!("signals cannot be received: {error}"))? })
     }
 
     async fn asked(&mut self) {
-        let received = self
-            .signals
-            .iter_mut()
-            .map(|signal| Box::pin(signal.recv()));
+        let received = self.signals.iter_mut().map(|signal| Box::pin(signal.recv()));
         futures_util::future::select_all(received).await;
     }
 }

@@ -27,10 +27,7 @@ pub fn run(command: Vec<OsString>) -> ExitCode {
     let mut child = match start(&command) {
         Ok(child) => child,
         Err(error) => {
-            eprintln!(
-                "cargo local: {} cannot be started: {error}",
-                command.join(" ".as_ref()).display()
-            );
+            eprintln!("cargo local: {} cannot be started: {error}", command.join(" ".as_ref()).display());
             return ExitCode::FAILURE;
         }
     };
@@ -85,14 +82,8 @@ pub fn end_descendants() {
 }
 
 fn start(command: &[OsString]) -> std::io::Result<Child> {
-    let (program, arguments) = command
-        .split_first()
-        .ok_or(std::io::ErrorKind::InvalidInput)?;
-    Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(standard_error()?)
-        .spawn()
+    let (program, arguments) = command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
+    Command::new(program).args(arguments).stdin(Stdio::null()).stdout(standard_error()?).spawn()
 }
 
 /// Asks the watcher to end its functions and itself.
@@ -111,19 +102,10 @@ fn descendants() -> Vec<Pid> {
     let mut found = vec![getpid().as_raw_nonzero().get()];
     let mut next = 0;
     while let Some(parent) = found.get(next).copied() {
-        found.extend(
-            table
-                .iter()
-                .filter(|(_, of)| *of == parent)
-                .map(|(pid, _)| *pid),
-        );
+        found.extend(table.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
         next += 1;
     }
-    found
-        .into_iter()
-        .skip(1)
-        .filter_map(Pid::from_raw)
-        .collect()
+    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
 }
 
 /// Process and parent of everything alive; zombies are not.
@@ -146,9 +128,7 @@ fn process_table() -> Vec<(i32, i32)> {
 /// Where there is no /proc.
 fn process_table_of_ps() -> Vec<(i32, i32)> {
     let mut ps = Command::new("ps");
-    ps.args(["-A", "-o", "pid=,ppid=,state="])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+    ps.args(["-A", "-o", "pid=,ppid=,state="]).stdin(Stdio::null()).stdout(Stdio::piped());
     let Ok(ps) = ps.spawn() else {
         return Vec::new();
     };

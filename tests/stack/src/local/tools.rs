@@ -18,14 +18,8 @@ pub fn cargo_lambda(workspace: &Path) -> Result<PathBuf, String> {
             return Ok(candidate);
         }
     }
-    std::fs::create_dir_all(&tools)
-        .map_err(|error| format!("{} cannot be made: {error}", tools.display()))?;
-    eprintln!(
-        "cargo local: cargo-lambda {}.{} is not installed, fetching it into {}",
-        OLDEST.0,
-        OLDEST.1,
-        tools.display()
-    );
+    std::fs::create_dir_all(&tools).map_err(|error| format!("{} cannot be made: {error}", tools.display()))?;
+    eprintln!("cargo local: cargo-lambda {}.{} is not installed, fetching it into {}", OLDEST.0, OLDEST.1, tools.display());
     let version = format!("cargo-lambda~={}.{}", OLDEST.0, OLDEST.1);
     // Without its dependencies: they are for cross-compiling, which nothing here does.
     let wheel: [&OsStr; 10] = [
@@ -43,21 +37,10 @@ pub fn cargo_lambda(workspace: &Path) -> Result<PathBuf, String> {
     if succeeds(Command::new("python3").args(wheel)) && is_new_enough(&fetched) {
         return Ok(fetched);
     }
-    eprintln!(
-        "cargo local: there is no ready-made cargo-lambda for this machine, building it; this takes some minutes"
-    );
+    eprintln!("cargo local: there is no ready-made cargo-lambda for this machine, building it; this takes some minutes");
     let version = format!("{}.{}", OLDEST.0, OLDEST.1);
     let mut install = Command::new(cargo());
-    install
-        .args([
-            "install",
-            "--locked",
-            "cargo-lambda",
-            "--version",
-            &version,
-            "--root",
-        ])
-        .arg(&tools);
+    install.args(["install", "--locked", "cargo-lambda", "--version", &version, "--root"]).arg(&tools);
     if succeeds(&mut install) && is_new_enough(&fetched) {
         return Ok(fetched);
     }
@@ -74,18 +57,11 @@ fn succeeds(command: &mut Command) -> bool {
     let Ok(output) = crate::supervisor::standard_error() else {
         return false;
     };
-    command
-        .stdin(Stdio::null())
-        .stdout(output)
-        .status()
-        .is_ok_and(|status| status.success())
+    command.stdin(Stdio::null()).stdout(output).status().is_ok_and(|status| status.success())
 }
 
 fn is_new_enough(program: &Path) -> bool {
-    let output = Command::new(program)
-        .args(["lambda", "--version"])
-        .stderr(Stdio::null())
-        .output();
+    let output = Command::new(program).args(["lambda", "--version"]).stderr(Stdio::null()).output();
     output.is_ok_and(|output| {
         let text = String::from_utf8_lossy(&output.stdout);
         version(&text).is_some_and(|version| version >= OLDEST)

@@ -65,17 +65,8 @@ impl Watch {
             .and_then(|()| std::fs::write(&ignored, IGNORED))
             .map_err(|error| format!("{} cannot be written: {error}", ignored.display()))?;
         let mut command = Command::new(std::env::current_exe().map_err(trouble)?);
-        command
-            .arg(supervisor::ARGUMENT)
-            .arg(cargo_lambda)
-            .args(["lambda", "watch"]);
-        command.args([
-            "--quiet",
-            "--invoke-address",
-            "127.0.0.1",
-            "--invoke-port",
-            &port.to_string(),
-        ]);
+        command.arg(supervisor::ARGUMENT).arg(cargo_lambda).args(["lambda", "watch"]);
+        command.args(["--quiet", "--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()]);
         if release {
             command.arg("--release");
         }
@@ -103,9 +94,7 @@ impl Watch {
         let deadline = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(address).await.is_err() {
             if let Ok(Some(_)) = self.child.try_wait() {
-                return Err(
-                    "cargo lambda watch ended while starting; see its messages above".to_owned(),
-                );
+                return Err("cargo lambda watch ended while starting; see its messages above".to_owned());
             }
             if Instant::now() > deadline {
                 return Err("cargo lambda watch did not open its port within 30 seconds".to_owned());
@@ -123,10 +112,7 @@ impl Watch {
 
     pub async fn stop(mut self) {
         drop(self.lifeline.take());
-        if tokio::time::timeout(Duration::from_secs(5), self.child.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await.is_err() {
             drop(self.child.kill().await);
         }
     }
@@ -136,15 +122,8 @@ impl Watch {
 fn forget_the_outer_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        let describes_a_package = [
-            "CARGO_PKG_",
-            "CARGO_MANIFEST_",
-            "CARGO_BIN_",
-            "CARGO_CRATE_",
-            "CARGO_PRIMARY_",
-        ]
-        .iter()
-        .any(|prefix| name.starts_with(prefix));
+        let describes_a_package =
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"].iter().any(|prefix| name.starts_with(prefix));
         if describes_a_package {
             command.env_remove(name.as_ref());
         }

@@ -7,12 +7,9 @@ use std::{
 
 /// The nearest directory upwards that has the template and the workspace manifest.
 pub fn find() -> Result<PathBuf, String> {
-    let here = std::env::current_dir()
-        .map_err(|error| format!("the current directory is not known: {error}"))?;
+    let here = std::env::current_dir().map_err(|error| format!("the current directory is not known: {error}"))?;
     here.ancestors()
-        .find(|directory| {
-            directory.join("template.yaml").is_file() && directory.join("Cargo.toml").is_file()
-        })
+        .find(|directory| directory.join("template.yaml").is_file() && directory.join("Cargo.toml").is_file())
         .map(Path::to_owned)
         .ok_or_else(|| "run it inside the workspace: no template.yaml here or above".to_owned())
 }
@@ -24,23 +21,13 @@ pub struct DataLock {
 
 /// Makes the directory, keeps it out of git and of the file watcher, and claims it for this process.
 pub fn claim(directory: &Path) -> Result<DataLock, String> {
-    let unusable = |error: std::io::Error| {
-        format!(
-            "the data directory {} cannot be used: {error}",
-            directory.display()
-        )
-    };
+    let unusable = |error: std::io::Error| format!("the data directory {} cannot be used: {error}", directory.display());
     std::fs::create_dir_all(directory).map_err(unusable)?;
     let ignore = directory.join(".gitignore");
     if !ignore.exists() {
         std::fs::write(&ignore, "*\n").map_err(unusable)?;
     }
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(directory.join("lock"))
-        .map_err(unusable)?;
+    let file = File::options().create(true).truncate(false).write(true).open(directory.join("lock")).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(DataLock { _file: file }),
         Err(TryLockError::WouldBlock) => Err(format!(

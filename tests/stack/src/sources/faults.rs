@@ -30,9 +30,7 @@ pub struct Dice {
 
 impl Dice {
     pub fn new(seed: u64) -> Dice {
-        Dice {
-            rng: Mutex::new(fastrand::Rng::with_seed(seed)),
-        }
+        Dice { rng: Mutex::new(fastrand::Rng::with_seed(seed)) }
     }
 
     pub fn shuffle<T>(&self, items: &mut [T]) {

@@ -6,9 +6,7 @@ use serde_json::Value;
 pub fn check(pattern: &Value) -> Result<(), String> {
     match pattern {
         Value::Object(fields) => fields.iter().try_for_each(|(name, value)| match value {
-            Value::Array(_) if name.starts_with('$') => {
-                Err(format!("the filter operator `{name}` is not known here"))
-            }
+            Value::Array(_) if name.starts_with('$') => Err(format!("the filter operator `{name}` is not known here")),
             Value::Array(rules) => rules.iter().try_for_each(check_rule),
             other => check(other),
         }),
@@ -25,12 +23,7 @@ fn check_rule(rule: &Value) -> Result<(), String> {
     let Value::Object(operator) = rule else {
         return Ok(());
     };
-    match operator
-        .keys()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
+    match operator.keys().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["prefix" | "suffix" | "exists" | "anything-but" | "equals-ignore-case"] => Ok(()),
         _ => Err(format!("the filter rule {rule} is not known here")),
     }
@@ -38,9 +31,7 @@ fn check_rule(rule: &Value) -> Result<(), String> {
 
 fn matches(pattern: &Value, event: Option<&Value>) -> bool {
     match pattern {
-        Value::Object(fields) => fields
-            .iter()
-            .all(|(name, pattern)| matches(pattern, event.and_then(|event| event.get(name)))),
+        Value::Object(fields) => fields.iter().all(|(name, pattern)| matches(pattern, event.and_then(|event| event.get(name)))),
         Value::Array(rules) => rules.iter().any(|rule| rule_holds(rule, event)),
         _ => false,
     }
@@ -49,9 +40,7 @@ fn matches(pattern: &Value, event: Option<&Value>) -> bool {
 fn rule_holds(rule: &Value, found: Option<&Value>) -> bool {
     // A list in the event matches when one of its elements does.
     if let Some(Value::Array(elements)) = found {
-        return elements
-            .iter()
-            .any(|element| rule_holds(rule, Some(element)));
+        return elements.iter().any(|element| rule_holds(rule, Some(element)));
     }
     let Value::Object(operator) = rule else {
         return found == Some(rule);
@@ -90,31 +79,15 @@ mod tests {
         for (pattern, expected) in [
             (json!({ "eventName": ["INSERT", "MODIFY"] }), true),
             (json!({ "eventName": ["REMOVE"] }), false),
-            (
-                json!({ "dynamodb": { "Keys": { "pk": { "S": [{ "prefix": "T#" }] } } } }),
-                true,
-            ),
-            (
-                json!({ "dynamodb": { "Keys": { "pk": { "S": [{ "prefix": "G#" }] } } } }),
-                false,
-            ),
-            (
-                json!({ "dynamodb": { "NewImage": [{ "exists": false }] } }),
-                true,
-            ),
-            (
-                json!({ "eventName": [{ "anything-but": ["REMOVE"] }] }),
-                true,
-            ),
+            (json!({ "dynamodb": { "Keys": { "pk": { "S": [{ "prefix": "T#" }] } } } }), true),
+            (json!({ "dynamodb": { "Keys": { "pk": { "S": [{ "prefix": "G#" }] } } } }), false),
+            (json!({ "dynamodb": { "NewImage": [{ "exists": false }] } }), true),
+            (json!({ "eventName": [{ "anything-but": ["REMOVE"] }] }), true),
             (json!({ "dynamodb": { "tags": ["b"] } }), true),
             (json!({ "eventName": ["INSERT"], "missing": ["x"] }), false),
         ] {
             check(&pattern).unwrap();
-            assert_eq!(
-                passes(std::slice::from_ref(&pattern), &event),
-                expected,
-                "{pattern}"
-            );
+            assert_eq!(passes(std::slice::from_ref(&pattern), &event), expected, "{pattern}");
         }
         assert!(passes(&[], &event));
     }

@@ -44,10 +44,7 @@ impl HttpInvoke {
             .iter()
             .map(|function| {
                 let seconds = u64::try_from(function.timeout_seconds).unwrap_or_default();
-                (
-                    function.name.clone(),
-                    Duration::from_secs(seconds) + STARTING,
-                )
+                (function.name.clone(), Duration::from_secs(seconds) + STARTING)
             })
             .collect();
         self
@@ -59,46 +56,27 @@ impl HttpInvoke {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(payload.to_string())))
             .map_err(|error| error.to_string())?;
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| error.to_string())?;
+        let response = self.client.request(request).await.map_err(|error| error.to_string())?;
         let status = response.status().as_u16();
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(|error| error.to_string())?;
+        let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
         Ok((status, body.to_bytes()))
     }
 }
 
 impl Invoke for HttpInvoke {
     async fn invoke(&self, function: &str, payload: Value) -> Result<Value, InvokeError> {
-        let failed = |message: String| InvokeError::Failed {
-            function: function.to_owned(),
-            message,
-        };
-        let unreachable = |message: String| InvokeError::Unreachable {
-            function: function.to_owned(),
-            message,
-        };
+        let failed = |message: String| InvokeError::Failed { function: function.to_owned(), message };
+        let unreachable = |message: String| InvokeError::Unreachable { function: function.to_owned(), message };
         let timeout = self.timeouts.get(function).copied().unwrap_or(LONGEST);
         let answered = tokio::time::timeout(timeout, self.post(function, &payload)).await;
-        let (status, body) = answered
-            .map_err(|_| unreachable(format!("no answer in {} seconds", timeout.as_secs())))?
-            .map_err(unreachable)?;
+        let (status, body) =
+            answered.map_err(|_| unreachable(format!("no answer in {} seconds", timeout.as_secs())))?.map_err(unreachable)?;
         if status >= 300 {
-            return Err(failed(format!(
-                "status {status}: {}",
-                String::from_utf8_lossy(&body)
-            )));
+            return Err(failed(format!("status {status}: {}", String::from_utf8_lossy(&body))));
         }
         if body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&body)
-            .map_err(|error| failed(format!("its answer is not JSON: {error}")))
+        serde_json::from_slice(&body).map_err(|error| failed(format!("its answer is not JSON: {error}")))
     }
 }

@@ -36,19 +36,11 @@ use stream::StreamPlayer;
 
 /// Calls a function; the answer is its JSON.
 pub trait Invoke: Send + Sync + 'static {
-    fn invoke(
-        &self,
-        function: &str,
-        payload: Value,
-    ) -> impl Future<Output = Result<Value, InvokeError>> + Send;
+    fn invoke(&self, function: &str, payload: Value) -> impl Future<Output = Result<Value, InvokeError>> + Send;
 }
 
 impl<I: Invoke> Invoke for Arc<I> {
-    fn invoke(
-        &self,
-        function: &str,
-        payload: Value,
-    ) -> impl Future<Output = Result<Value, InvokeError>> + Send {
+    fn invoke(&self, function: &str, payload: Value) -> impl Future<Output = Result<Value, InvokeError>> + Send {
         I::invoke(self, function, payload)
     }
 }
@@ -111,44 +103,18 @@ impl<I: Invoke> Sources<I> {
         Sources::with_faults(template, aws, invoke, Faults::default())
     }
 
-    pub fn with_faults(
-        template: &Template,
-        aws: &Aws,
-        invoke: I,
-        faults: Faults,
-    ) -> Result<Sources<I>, SourceError> {
+    pub fn with_faults(template: &Template, aws: &Aws, invoke: I, faults: Faults) -> Result<Sources<I>, SourceError> {
         let tables = template.tables()?;
         let mut streams = Vec::new();
         for source in template.stream_sources()? {
-            let hash_key = tables
-                .iter()
-                .find(|table| table.name == source.table)
-                .map(|table| table.hash_key.clone());
-            let shards = if faults.reorder {
-                stream::SHARDS_WHEN_REORDERING
-            } else {
-                1
-            };
-            streams.extend(StreamPlayer::shards(
-                &source,
-                &hash_key.unwrap_or_default(),
-                shards,
-                aws,
-            )?);
+            let hash_key = tables.iter().find(|table| table.name == source.table).map(|table| table.hash_key.clone());
+            let shards = if faults.reorder { stream::SHARDS_WHEN_REORDERING } else { 1 };
+            streams.extend(StreamPlayer::shards(&source, &hash_key.unwrap_or_default(), shards, aws)?);
         }
-        let queues = template
-            .queue_sources()?
-            .into_iter()
-            .map(QueuePlayer::new)
-            .collect();
+        let queues = template.queue_sources()?.into_iter().map(QueuePlayer::new).collect();
         let dice = Dice::new(faults.seed);
         Ok(Sources {
-            courier: Courier {
-                invoke,
-                faults,
-                dice,
-                counts: Counts::default(),
-            },
+            courier: Courier { invoke, faults, dice, counts: Counts::default() },
             streams,
             queues,
             schedules: template.schedules()?,
@@ -164,10 +130,7 @@ impl<I: Invoke> Sources<I> {
     /// timeouts run out as soon as nothing else is to do.
     pub async fn drain(&self) -> Result<Report, SourceError> {
         let before = self.report().invocations;
-        let mut turns: Vec<Turn> = (0..self.streams.len())
-            .map(Turn::Stream)
-            .chain((0..self.queues.len()).map(Turn::Queue))
-            .collect();
+        let mut turns: Vec<Turn> = (0..self.streams.len()).map(Turn::Stream).chain((0..self.queues.len()).map(Turn::Queue)).collect();
         loop {
             let mut moved = false;
             if self.courier.faults.reorder {
@@ -175,21 +138,14 @@ impl<I: Invoke> Sources<I> {
             }
             for turn in &turns {
                 let step = match turn {
-                    Turn::Stream(index) => {
-                        self.streams[*index].step(&self.courier, &self.aws).await?
-                    }
-                    Turn::Queue(index) => {
-                        self.queues[*index].step(&self.courier, &self.aws).await?
-                    }
+                    Turn::Stream(index) => self.streams[*index].step(&self.courier, &self.aws).await?,
+                    Turn::Queue(index) => self.queues[*index].step(&self.courier, &self.aws).await?,
                 };
                 moved |= !matches!(step, Step::Idle);
             }
             if !moved {
                 let queues: BTreeSet<&str> = self.queues.iter().map(QueuePlayer::queue).collect();
-                let woken: usize = queues
-                    .into_iter()
-                    .map(|queue| self.aws.queues().skip_waiting(queue))
-                    .sum();
+                let woken: usize = queues.into_iter().map(|queue| self.aws.queues().skip_waiting(queue)).sum();
                 if woken == 0 {
                     return Ok(self.report());
                 }
@@ -208,11 +164,7 @@ impl<I: Invoke> Sources<I> {
             .iter()
             .find(|candidate| candidate.name == schedule)
             .ok_or_else(|| SourceError::NoSchedule(schedule.to_owned()))?;
-        Ok(self
-            .courier
-            .invoke
-            .invoke(&schedule.function, schedule.input.clone())
-            .await?)
+        Ok(self.courier.invoke.invoke(&schedule.function, schedule.input.clone()).await?)
     }
 
     /// Plays all sources in real time until `stop` turns true. Troubles go to `tell`, one sentence each.
@@ -230,13 +182,7 @@ impl<I: Invoke> Sources<I> {
             let sources = self.clone();
             tasks.spawn(async move {
                 let schedule = &sources.schedules[index];
-                schedule::run(
-                    schedule,
-                    &sources.courier.invoke,
-                    sources.aws.journal(),
-                    tell,
-                )
-                .await;
+                schedule::run(schedule, &sources.courier.invoke, sources.aws.journal(), tell).await;
             });
         }
         let mut stop = stop;
@@ -328,13 +274,7 @@ enum Outcome {
 
 impl<I: Invoke> Courier<I> {
     /// `identifiers` are those of the records in the event, for checking a partial answer.
-    async fn deliver(
-        &self,
-        function: &str,
-        event: Value,
-        partial: bool,
-        identifiers: &[&str],
-    ) -> Result<Outcome, SourceError> {
+    async fn deliver(&self, function: &str, event: Value, partial: bool, identifiers: &[&str]) -> Result<Outcome, SourceError> {
         let answer = match self.faults.duplicates {
             Duplicates::None => self.once(function, event).await?,
             Duplicates::Again => {
@@ -343,11 +283,7 @@ impl<I: Invoke> Courier<I> {
                 self.once(function, event).await?
             }
             Duplicates::AtOnce => {
-                let (first, second) = futures_util::future::join(
-                    self.once(function, event.clone()),
-                    self.once(function, event),
-                )
-                .await;
+                let (first, second) = futures_util::future::join(self.once(function, event.clone()), self.once(function, event)).await;
                 drop(first?);
                 second?
             }
@@ -366,11 +302,7 @@ impl<I: Invoke> Courier<I> {
     }
 
     /// The inner error is the function's own failure.
-    async fn once(
-        &self,
-        function: &str,
-        event: Value,
-    ) -> Result<Result<Value, String>, SourceError> {
+    async fn once(&self, function: &str, event: Value) -> Result<Result<Value, String>, SourceError> {
         if let Some(most) = self.faults.kill_after
             && self.counts.invocations.load(Ordering::SeqCst) >= most
         {
@@ -404,9 +336,7 @@ fn item_failures(answer: &Value, identifiers: &[&str]) -> Outcome {
                 items.insert(identifier.to_owned());
             }
             other => {
-                return Outcome::Failed(format!(
-                    "batchItemFailures names {other:?}, which was not in the batch"
-                ));
+                return Outcome::Failed(format!("batchItemFailures names {other:?}, which was not in the batch"));
             }
         }
     }

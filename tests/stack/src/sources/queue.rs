@@ -24,20 +24,15 @@ impl QueuePlayer {
         &self.source.queue
     }
 
-    pub async fn step<I: Invoke>(
-        &self,
-        courier: &Courier<I>,
-        aws: &Aws,
-    ) -> Result<Step, SourceError> {
+    pub async fn step<I: Invoke>(&self, courier: &Courier<I>, aws: &Aws) -> Result<Step, SourceError> {
         let source = &self.source;
         let queues = aws.queues();
         let received = queues.receive(&source.queue, source.batch_size)?;
         if received.is_empty() {
             return Ok(Step::Idle);
         }
-        let (mut batch, unwanted): (Vec<ReceivedMessage>, Vec<ReceivedMessage>) = received
-            .into_iter()
-            .partition(|message| filter::passes(&source.filters, &filterable(message)));
+        let (mut batch, unwanted): (Vec<ReceivedMessage>, Vec<ReceivedMessage>) =
+            received.into_iter().partition(|message| filter::passes(&source.filters, &filterable(message)));
         for message in unwanted {
             queues.delete(&source.queue, &message.receipt_handle)?;
         }
@@ -48,27 +43,14 @@ impl QueuePlayer {
             courier.dice.shuffle(&mut batch);
         }
         let records: Vec<Value> = batch.iter().map(|message| self.record(message)).collect();
-        let identifiers: Vec<&str> = batch
-            .iter()
-            .map(|message| message.message_id.as_str())
-            .collect();
+        let identifiers: Vec<&str> = batch.iter().map(|message| message.message_id.as_str()).collect();
         let event = json!({ "Records": records });
-        let outcome = courier
-            .deliver(
-                &source.function,
-                event,
-                source.report_item_failures,
-                &identifiers,
-            )
-            .await;
+        let outcome = courier.deliver(&source.function, event, source.report_item_failures, &identifiers).await;
         let kept = match outcome {
             Ok(Outcome::Done) => BTreeSet::new(),
             Ok(Outcome::Partly(items)) => items,
             Ok(Outcome::Failed(message)) => {
-                return Ok(Step::Again {
-                    failures: 0,
-                    message,
-                });
+                return Ok(Step::Again { failures: 0, message });
             }
             Err(SourceError::Invoke(error)) => {
                 // Not reached is not received: the messages wait as they were.
@@ -79,10 +61,7 @@ impl QueuePlayer {
             }
             Err(error) => return Err(error),
         };
-        for message in batch
-            .iter()
-            .filter(|message| !kept.contains(&message.message_id))
-        {
+        for message in batch.iter().filter(|message| !kept.contains(&message.message_id)) {
             queues.delete(&source.queue, &message.receipt_handle)?;
         }
         Ok(Step::Moved)
@@ -122,7 +101,6 @@ impl QueuePlayer {
 
 /// Filters look into a body that is JSON.
 fn filterable(message: &ReceivedMessage) -> Value {
-    let body =
-        serde_json::from_str(&message.body).unwrap_or_else(|_| Value::from(message.body.as_str()));
+    let body = serde_json::from_str(&message.body).unwrap_or_else(|_| Value::from(message.body.as_str()));
     json!({ "messageId": message.message_id, "body": body })
 }

@@ -12,10 +12,7 @@ const SPACE: &str = "schedule";
 
 pub async fn run<I: Invoke>(schedule: &Schedule, invoke: &I, journal: &Journal, tell: fn(String)) {
     let Some(every) = period(&schedule.expression) else {
-        return tell(format!(
-            "the schedule {} is not played: `{}` is not a rate",
-            schedule.name, schedule.expression
-        ));
+        return tell(format!("the schedule {} is not played: `{}` is not a rate", schedule.name, schedule.expression));
     };
     loop {
         let now = Timestamp::now().as_second();
@@ -35,10 +32,7 @@ pub async fn run<I: Invoke>(schedule: &Schedule, invoke: &I, journal: &Journal, 
             tokio::time::sleep(wait).await;
             continue;
         }
-        if let Err(error) = invoke
-            .invoke(&schedule.function, schedule.input.clone())
-            .await
-        {
+        if let Err(error) = invoke.invoke(&schedule.function, schedule.input.clone()).await {
             tell(format!("the schedule {}: {error}", schedule.name));
         }
         if let Err(error) = journal.put(SPACE, &schedule.name, &now) {
@@ -49,10 +43,7 @@ pub async fn run<I: Invoke>(schedule: &Schedule, invoke: &I, journal: &Journal, 
 
 /// `rate(5 minutes)` → 300 s.
 pub fn period(expression: &str) -> Option<Duration> {
-    let (number, unit) = expression
-        .strip_prefix("rate(")?
-        .strip_suffix(')')?
-        .split_once(' ')?;
+    let (number, unit) = expression.strip_prefix("rate(")?.strip_suffix(')')?.split_once(' ')?;
     let number: u64 = number.parse().ok().filter(|number| *number > 0)?;
     let seconds = match unit {
         "minute" | "minutes" => 60,

@@ -6,9 +6,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use dynoxide::actions::{
-    get_records::GetRecordsRequest, get_shard_iterator::GetShardIteratorRequest,
-};
+use dynoxide::actions::{get_records::GetRecordsRequest, get_shard_iterator::GetShardIteratorRequest};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -56,12 +54,7 @@ struct Positions {
 }
 
 impl StreamPlayer {
-    pub fn shards(
-        source: &StreamSource,
-        hash_key: &str,
-        shards: usize,
-        aws: &Aws,
-    ) -> Result<Vec<StreamPlayer>, SourceError> {
+    pub fn shards(source: &StreamSource, hash_key: &str, shards: usize, aws: &Aws) -> Result<Vec<StreamPlayer>, SourceError> {
         let stream_arn = dynoxide::streams::stream_arn(&source.table, "local");
         // Another number of shards starts where the slowest of the old ones stood: at least once, never less.
         let journal = aws.journal();
@@ -69,13 +62,7 @@ impl StreamPlayer {
         let positions = read_positions(journal, &id)?;
         if positions.shards.len() != shards {
             let slowest = positions.shards.into_iter().min().unwrap_or_default();
-            journal.put(
-                SPACE,
-                &id,
-                &Positions {
-                    shards: vec![slowest; shards],
-                },
-            )?;
+            journal.put(SPACE, &id, &Positions { shards: vec![slowest; shards] })?;
         }
         Ok((0..shards)
             .map(|shard| StreamPlayer {
@@ -89,11 +76,7 @@ impl StreamPlayer {
             .collect())
     }
 
-    pub async fn step<I: Invoke>(
-        &self,
-        courier: &Courier<I>,
-        aws: &Aws,
-    ) -> Result<Step, SourceError> {
+    pub async fn step<I: Invoke>(&self, courier: &Courier<I>, aws: &Aws) -> Result<Step, SourceError> {
         let mut work = self.work.lock().await;
         if work.pieces.is_empty() && !self.read_more(&mut work, courier, aws)? {
             return Ok(Step::Idle);
@@ -105,30 +88,14 @@ impl StreamPlayer {
         };
         let identifiers: Vec<&str> = piece.records.iter().map(sequence_number).collect();
         let event = json!({ "Records": piece.records });
-        let outcome = courier
-            .deliver(
-                &self.source.function,
-                event,
-                self.source.report_item_failures,
-                &identifiers,
-            )
-            .await;
+        let outcome = courier.deliver(&self.source.function, event, self.source.report_item_failures, &identifiers).await;
         let (handled, failure) = match outcome {
             Ok(Outcome::Done) => (piece.records.len(), None),
             Ok(Outcome::Failed(message)) => (0, Some(message)),
             Ok(Outcome::Partly(items)) => {
                 // Lambda goes back to the first record that failed; what comes after it is delivered again.
-                let first = identifiers
-                    .iter()
-                    .position(|identifier| items.contains(*identifier))
-                    .unwrap_or(0);
-                (
-                    first,
-                    Some(format!(
-                        "`{}` asked for a record again",
-                        self.source.function
-                    )),
-                )
+                let first = identifiers.iter().position(|identifier| items.contains(*identifier)).unwrap_or(0);
+                (first, Some(format!("`{}` asked for a record again", self.source.function)))
             }
             Err(error) => {
                 work.pieces.push_front(piece);
@@ -150,10 +117,7 @@ impl StreamPlayer {
         };
         if handled > 0 {
             work.pieces.push_front(piece);
-            return Ok(Step::Again {
-                failures: 0,
-                message,
-            });
+            return Ok(Step::Again { failures: 0, message });
         }
         self.retry(&mut work, piece, message, courier, aws)
     }
@@ -171,47 +135,23 @@ impl StreamPlayer {
         if self.source.bisect && piece.records.len() > 1 {
             // Halving does not count as a retry.
             let rest = piece.records.split_off(piece.records.len() / 2);
-            work.pieces.push_front(Piece {
-                records: rest,
-                failures: 0,
-            });
-            work.pieces.push_front(Piece {
-                records: piece.records,
-                failures: 0,
-            });
-            return Ok(Step::Again {
-                failures: 0,
-                message,
-            });
+            work.pieces.push_front(Piece { records: rest, failures: 0 });
+            work.pieces.push_front(Piece { records: piece.records, failures: 0 });
+            return Ok(Step::Again { failures: 0, message });
         }
-        let spent = self
-            .source
-            .retries
-            .is_some_and(|retries| piece.failures > retries);
-        let expired = self
-            .source
-            .maximum_age_seconds
-            .is_some_and(|maximum| age_seconds(&piece.records) > maximum);
+        let spent = self.source.retries.is_some_and(|retries| piece.failures > retries);
+        let expired = self.source.maximum_age_seconds.is_some_and(|maximum| age_seconds(&piece.records) > maximum);
         if !spent && !expired {
             let failures = piece.failures;
             work.pieces.push_front(piece);
             return Ok(Step::Again { failures, message });
         }
-        let condition = if spent {
-            "RetryAttemptsExhausted"
-        } else {
-            "RecordAgeExceeded"
-        };
+        let condition = if spent { "RetryAttemptsExhausted" } else { "RecordAgeExceeded" };
         self.give_up(&piece, condition, aws)?;
         add(&courier.counts.discarded, piece.records.len());
         let last = match work.pieces.is_empty() {
             true => work.after.clone(),
-            false => piece
-                .records
-                .last()
-                .map(sequence_number)
-                .unwrap_or_default()
-                .to_owned(),
+            false => piece.records.last().map(sequence_number).unwrap_or_default().to_owned(),
         };
         self.save(aws, &last)?;
         Ok(Step::Moved)
@@ -244,24 +184,14 @@ impl StreamPlayer {
                 "streamArn": self.source.arn,
             },
         });
-        aws.queues()
-            .send(name_of_queue_arn(destination), &body.to_string(), None)?;
+        aws.queues().send(name_of_queue_arn(destination), &body.to_string(), None)?;
         Ok(())
     }
 
     /// Reads on from the position; false when there is nothing new.
-    fn read_more<I>(
-        &self,
-        work: &mut Work,
-        courier: &Courier<I>,
-        aws: &Aws,
-    ) -> Result<bool, SourceError> {
+    fn read_more<I>(&self, work: &mut Work, courier: &Courier<I>, aws: &Aws) -> Result<bool, SourceError> {
         let after = self.position(aws)?;
-        let iterator_type = if after.is_empty() {
-            "TRIM_HORIZON"
-        } else {
-            "AFTER_SEQUENCE_NUMBER"
-        };
+        let iterator_type = if after.is_empty() { "TRIM_HORIZON" } else { "AFTER_SEQUENCE_NUMBER" };
         let database = aws.database();
         let table = |error| SourceError::Aws(crate::aws::AwsError::Table(error));
         let iterator = database
@@ -277,10 +207,7 @@ impl StreamPlayer {
             false => self.source.batch_size,
         };
         let page = database
-            .get_records(GetRecordsRequest {
-                shard_iterator: iterator.shard_iterator.unwrap_or_default(),
-                limit: Some(limit),
-            })
+            .get_records(GetRecordsRequest { shard_iterator: iterator.shard_iterator.unwrap_or_default(), limit: Some(limit) })
             .map_err(table)?;
         let mut records = Vec::new();
         for record in page.records {
@@ -293,32 +220,22 @@ impl StreamPlayer {
             return Ok(false);
         };
         work.after = sequence_number(last).to_owned();
-        records
-            .retain(|record| self.is_ours(record) && filter::passes(&self.source.filters, record));
+        records.retain(|record| self.is_ours(record) && filter::passes(&self.source.filters, record));
         if !records.is_empty() {
-            work.pieces.push_back(Piece {
-                records,
-                failures: 0,
-            });
+            work.pieces.push_back(Piece { records, failures: 0 });
         }
         Ok(true)
     }
 
     fn is_ours(&self, record: &Value) -> bool {
         let mut hasher = DefaultHasher::new();
-        record["dynamodb"]["Keys"][&self.hash_key]
-            .to_string()
-            .hash(&mut hasher);
+        record["dynamodb"]["Keys"][&self.hash_key].to_string().hash(&mut hasher);
         hasher.finish() as usize % self.shards == self.shard
     }
 
     fn position(&self, aws: &Aws) -> Result<String, SourceError> {
         let positions = read_positions(aws.journal(), &position_id(&self.source))?;
-        Ok(positions
-            .shards
-            .get(self.shard)
-            .cloned()
-            .unwrap_or_default())
+        Ok(positions.shards.get(self.shard).cloned().unwrap_or_default())
     }
 
     fn save(&self, aws: &Aws, sequence_number: &str) -> Result<(), SourceError> {
@@ -336,21 +253,15 @@ fn position_id(source: &StreamSource) -> String {
 }
 
 fn read_positions(journal: &Journal, id: &str) -> Result<Positions, SourceError> {
-    Ok(journal
-        .get(SPACE, id)?
-        .unwrap_or(Positions { shards: Vec::new() }))
+    Ok(journal.get(SPACE, id)?.unwrap_or(Positions { shards: Vec::new() }))
 }
 
 fn sequence_number(record: &Value) -> &str {
-    record["dynamodb"]["SequenceNumber"]
-        .as_str()
-        .unwrap_or_default()
+    record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default()
 }
 
 fn created_at(record: &Value) -> Timestamp {
-    let seconds = record["dynamodb"]["ApproximateCreationDateTime"]
-        .as_f64()
-        .unwrap_or_default();
+    let seconds = record["dynamodb"]["ApproximateCreationDateTime"].as_f64().unwrap_or_default();
     Timestamp::from_second(seconds as i64).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 

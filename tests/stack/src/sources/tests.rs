@@ -26,14 +26,8 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(
-        answer: impl Fn(&[String]) -> Result<Value, String> + Send + Sync + 'static,
-    ) -> Arc<Recorder> {
-        Arc::new(Recorder {
-            batches: Mutex::default(),
-            events: Mutex::default(),
-            answer: Box::new(answer),
-        })
+    fn new(answer: impl Fn(&[String]) -> Result<Value, String> + Send + Sync + 'static) -> Arc<Recorder> {
+        Arc::new(Recorder { batches: Mutex::default(), events: Mutex::default(), answer: Box::new(answer) })
     }
 
     fn willing() -> Arc<Recorder> {
@@ -41,12 +35,7 @@ impl Recorder {
     }
 
     fn batches(&self) -> Vec<Vec<String>> {
-        self.batches
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, batch)| batch.clone())
-            .collect()
+        self.batches.lock().unwrap().iter().map(|(_, batch)| batch.clone()).collect()
     }
 
     fn seen(&self) -> Vec<String> {
@@ -58,36 +47,15 @@ impl Invoke for Recorder {
     async fn invoke(&self, function: &str, payload: Value) -> Result<Value, InvokeError> {
         let records = payload["Records"].as_array().cloned().unwrap_or_default();
         let names: Vec<String> = records.iter().map(name_of).collect();
-        self.batches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((function.to_owned(), names.clone()));
-        self.events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(payload);
-        let mut answer = (self.answer)(&names).map_err(|message| InvokeError::Failed {
-            function: function.to_owned(),
-            message,
-        })?;
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push((function.to_owned(), names.clone()));
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(payload);
+        let mut answer = (self.answer)(&names).map_err(|message| InvokeError::Failed { function: function.to_owned(), message })?;
         // Answers name items; Lambda wants identifiers.
-        for failure in answer
-            .get_mut("batchItemFailures")
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            let wanted = failure["itemIdentifier"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
+        for failure in answer.get_mut("batchItemFailures").and_then(Value::as_array_mut).into_iter().flatten() {
+            let wanted = failure["itemIdentifier"].as_str().unwrap_or_default().to_owned();
             if let Some(record) = records.iter().find(|record| name_of(record) == wanted) {
                 let sequence = &record["dynamodb"]["SequenceNumber"];
-                failure["itemIdentifier"] = if sequence.is_null() {
-                    record["messageId"].clone()
-                } else {
-                    sequence.clone()
-                };
+                failure["itemIdentifier"] = if sequence.is_null() { record["messageId"].clone() } else { sequence.clone() };
             }
         }
         Ok(answer)
@@ -98,19 +66,12 @@ fn name_of(record: &Value) -> String {
     let keys = &record["dynamodb"]["Keys"];
     match record["body"].as_str() {
         Some(body) => body.to_owned(),
-        None => format!(
-            "{}/{}",
-            keys["pk"]["S"].as_str().unwrap_or("?"),
-            keys["sk"]["S"].as_str().unwrap_or("?")
-        ),
+        None => format!("{}/{}", keys["pk"]["S"].as_str().unwrap_or("?"), keys["sk"]["S"].as_str().unwrap_or("?")),
     }
 }
 
 fn failed_items(items: &[&String]) -> Value {
-    let items: Vec<Value> = items
-        .iter()
-        .map(|item| json!({ "itemIdentifier": item }))
-        .collect();
+    let items: Vec<Value> = items.iter().map(|item| json!({ "itemIdentifier": item })).collect();
     json!({ "batchItemFailures": items })
 }
 
@@ -126,16 +87,12 @@ async fn started() -> Aws {
 
 fn put(aws: &Aws, pk: &str, sk: &str) {
     let request = json!({ "TableName": TABLE, "Item": { "pk": { "S": pk }, "sk": { "S": sk } } });
-    aws.database()
-        .put_item(serde_json::from_value(request).unwrap())
-        .unwrap();
+    aws.database().put_item(serde_json::from_value(request).unwrap()).unwrap();
 }
 
 fn remove(aws: &Aws, pk: &str, sk: &str) {
     let request = json!({ "TableName": TABLE, "Key": { "pk": { "S": pk }, "sk": { "S": sk } } });
-    aws.database()
-        .delete_item(serde_json::from_value(request).unwrap())
-        .unwrap();
+    aws.database().delete_item(serde_json::from_value(request).unwrap()).unwrap();
 }
 
 fn depth(aws: &Aws, queue: &str) -> usize {
@@ -150,26 +107,11 @@ async fn stream_records_come_in_order_once_and_in_lambdas_shape() {
         put(&aws, "T#1", &number.to_string());
     }
     let recorder = Recorder::willing();
-    let report = Sources::new(&template(), &aws, recorder.clone())
-        .unwrap()
-        .drain()
-        .await
-        .unwrap();
+    let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
     let batches = recorder.batches();
     assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [8, 2]);
-    assert_eq!(
-        recorder.seen(),
-        (0..10)
-            .map(|number| format!("T#1/{number}"))
-            .collect::<Vec<_>>()
-    );
-    assert_eq!(
-        report,
-        Report {
-            invocations: 2,
-            ..Report::default()
-        }
-    );
+    assert_eq!(recorder.seen(), (0..10).map(|number| format!("T#1/{number}")).collect::<Vec<_>>());
+    assert_eq!(report, Report { invocations: 2, ..Report::default() });
     let record = recorder.events.lock().unwrap()[0]["Records"][0].clone();
     assert_eq!(record["eventName"], "INSERT");
     assert_eq!(record["eventSource"], "aws:dynamodb");
@@ -177,21 +119,12 @@ async fn stream_records_come_in_order_once_and_in_lambdas_shape() {
     assert_eq!(record["dynamodb"]["StreamViewType"], "NEW_AND_OLD_IMAGES");
     assert_eq!(record["dynamodb"]["NewImage"]["sk"], json!({ "S": "0" }));
     assert!(record["eventID"].as_str().is_some_and(|id| !id.is_empty()));
-    assert!(
-        record["eventSourceARN"]
-            .as_str()
-            .unwrap()
-            .contains(":table/tenantry-local-Table/stream/")
-    );
+    assert!(record["eventSourceARN"].as_str().unwrap().contains(":table/tenantry-local-Table/stream/"));
 
     // A new player on the same services goes on after the last one.
     put(&aws, "T#1", "new");
     let next = Recorder::willing();
-    Sources::new(&template(), &aws, next.clone())
-        .unwrap()
-        .drain()
-        .await
-        .unwrap();
+    Sources::new(&template(), &aws, next.clone()).unwrap().drain().await.unwrap();
     assert_eq!(next.seen(), ["T#1/new"]);
 }
 
@@ -201,11 +134,7 @@ async fn filtered_records_are_not_delivered() {
     put(&aws, "T#1", "a");
     remove(&aws, "T#1", "a");
     let recorder = Recorder::willing();
-    Sources::new(&template(), &aws, recorder.clone())
-        .unwrap()
-        .drain()
-        .await
-        .unwrap();
+    Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
     assert_eq!(recorder.seen(), ["T#1/a"]);
 }
 
@@ -219,11 +148,7 @@ async fn a_poisoned_record_is_isolated_retried_and_set_aside_and_the_rest_goes_o
         true => Err("poison".to_owned()),
         false => Ok(Value::Null),
     });
-    let report = Sources::new(&template(), &aws, recorder.clone())
-        .unwrap()
-        .drain()
-        .await
-        .unwrap();
+    let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
     // 8 → 4+4 → 2+2 → 1+1, then the record alone: once and two retries.
     let lengths: Vec<usize> = recorder.batches().iter().map(Vec::len).collect();
     assert_eq!(lengths, [8, 4, 4, 2, 1, 1, 1, 1, 2]);
@@ -233,16 +158,10 @@ async fn a_poisoned_record_is_isolated_retried_and_set_aside_and_the_rest_goes_o
     let letters = aws.queues().peek(RELAY_LETTERS).unwrap();
     let letter: Value = serde_json::from_str(&letters[0].body).unwrap();
     assert_eq!(letters.len(), 1);
-    assert_eq!(
-        letter["requestContext"]["condition"],
-        "RetryAttemptsExhausted"
-    );
+    assert_eq!(letter["requestContext"]["condition"], "RetryAttemptsExhausted");
     assert_eq!(letter["requestContext"]["approximateInvokeCount"], 3);
     assert_eq!(letter["DDBStreamBatchInfo"]["batchSize"], 1);
-    assert_eq!(
-        letter["DDBStreamBatchInfo"]["startSequenceNumber"],
-        letter["DDBStreamBatchInfo"]["endSequenceNumber"]
-    );
+    assert_eq!(letter["DDBStreamBatchInfo"]["startSequenceNumber"], letter["DDBStreamBatchInfo"]["endSequenceNumber"]);
 }
 
 #[tokio::test]
@@ -263,11 +182,7 @@ async fn a_partial_answer_goes_back_to_the_first_failed_record() {
             _ => Ok(json!({ "batchItemFailures": [] })),
         }
     });
-    let report = Sources::new(&template(), &aws, recorder.clone())
-        .unwrap()
-        .drain()
-        .await
-        .unwrap();
+    let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
     let batches = recorder.batches();
     assert_eq!(batches.len(), 2);
     assert_eq!(batches[1], ["T#1/3", "T#1/4"]);
@@ -278,13 +193,8 @@ async fn a_partial_answer_goes_back_to_the_first_failed_record() {
 async fn an_impossible_partial_answer_fails_the_whole_batch() {
     let aws = started().await;
     put(&aws, "T#1", "a");
-    let recorder =
-        Recorder::new(|_| Ok(json!({ "batchItemFailures": [{ "itemIdentifier": "unknown" }] })));
-    let report = Sources::new(&template(), &aws, recorder.clone())
-        .unwrap()
-        .drain()
-        .await
-        .unwrap();
+    let recorder = Recorder::new(|_| Ok(json!({ "batchItemFailures": [{ "itemIdentifier": "unknown" }] })));
+    let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
     assert_eq!((report.failures, report.discarded), (3, 1));
 }
 
@@ -298,11 +208,7 @@ async fn handled_messages_go_and_failed_ones_come_back_until_they_are_dead() {
         let bad: Vec<&String> = batch.iter().filter(|body| *body == "poison").collect();
         Ok(failed_items(&bad))
     });
-    let report = Sources::new(&template(), &aws, recorder.clone())
-        .unwrap()
-        .drain()
-        .await
-        .unwrap();
+    let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
     let mut counts = BTreeMap::new();
     for body in recorder.seen() {
         *counts.entry(body).or_insert(0) += 1;
@@ -315,12 +221,7 @@ async fn handled_messages_go_and_failed_ones_come_back_until_they_are_dead() {
     assert_eq!(record["attributes"]["MessageGroupId"], "tenant-7");
     assert_eq!(record["attributes"]["ApproximateReceiveCount"], "1");
     assert_eq!(record["eventSource"], "aws:sqs");
-    assert!(
-        record["eventSourceARN"]
-            .as_str()
-            .unwrap()
-            .ends_with(":tenantry-local-MailQueue")
-    );
+    assert!(record["eventSourceARN"].as_str().unwrap().ends_with(":tenantry-local-MailQueue"));
     assert!(record["receiptHandle"].is_string() && record["messageId"].is_string());
     let last = recorder.events.lock().unwrap().last().unwrap()["Records"][0].clone();
     assert_eq!(last["attributes"]["ApproximateReceiveCount"], "3");
@@ -333,11 +234,7 @@ async fn a_failing_function_loses_no_message() {
         aws.queues().send(MAIL, body, None).unwrap();
     }
     let recorder = Recorder::new(|_| Err("down".to_owned()));
-    let report = Sources::new(&template(), &aws, recorder)
-        .unwrap()
-        .drain()
-        .await
-        .unwrap();
+    let report = Sources::new(&template(), &aws, recorder).unwrap().drain().await.unwrap();
     assert_eq!(report.failures, 3);
     assert_eq!((depth(&aws, MAIL), depth(&aws, MAIL_LETTERS)), (0, 2));
 }
@@ -347,36 +244,19 @@ async fn not_reached_spends_no_attempt() {
     struct Unreachable;
     impl Invoke for Unreachable {
         async fn invoke(&self, function: &str, _: Value) -> Result<Value, InvokeError> {
-            Err(InvokeError::Unreachable {
-                function: function.to_owned(),
-                message: "refused".to_owned(),
-            })
+            Err(InvokeError::Unreachable { function: function.to_owned(), message: "refused".to_owned() })
         }
     }
     let aws = started().await;
     aws.queues().send(MAIL, "a", None).unwrap();
     for _ in 0..5 {
-        let error = Sources::new(&template(), &aws, Unreachable)
-            .unwrap()
-            .drain()
-            .await
-            .unwrap_err();
-        assert!(matches!(
-            error,
-            SourceError::Invoke(InvokeError::Unreachable { .. })
-        ));
+        let error = Sources::new(&template(), &aws, Unreachable).unwrap().drain().await.unwrap_err();
+        assert!(matches!(error, SourceError::Invoke(InvokeError::Unreachable { .. })));
     }
     let recorder = Recorder::willing();
-    Sources::new(&template(), &aws, recorder.clone())
-        .unwrap()
-        .drain()
-        .await
-        .unwrap();
+    Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
     assert_eq!(recorder.seen(), ["a"]);
-    assert_eq!(
-        recorder.events.lock().unwrap()[0]["Records"][0]["attributes"]["ApproximateReceiveCount"],
-        "1"
-    );
+    assert_eq!(recorder.events.lock().unwrap()[0]["Records"][0]["attributes"]["ApproximateReceiveCount"], "1");
 }
 
 #[tokio::test]
@@ -386,15 +266,8 @@ async fn duplicates_deliver_everything_twice() {
         put(&aws, "T#1", "a");
         aws.queues().send(MAIL, "b", None).unwrap();
         let recorder = Recorder::willing();
-        let faults = Faults {
-            duplicates,
-            ..Faults::default()
-        };
-        Sources::with_faults(&template(), &aws, recorder.clone(), faults)
-            .unwrap()
-            .drain()
-            .await
-            .unwrap();
+        let faults = Faults { duplicates, ..Faults::default() };
+        Sources::with_faults(&template(), &aws, recorder.clone(), faults).unwrap().drain().await.unwrap();
         let mut seen = recorder.seen();
         seen.sort();
         assert_eq!(seen, ["T#1/a", "T#1/a", "b", "b"]);
@@ -410,23 +283,14 @@ async fn reordering_keeps_the_order_within_a_key() {
     let mut orders = BTreeSet::new();
     for seed in 0..3 {
         let recorder = Recorder::willing();
-        let faults = Faults {
-            seed,
-            reorder: true,
-            ..Faults::default()
-        };
+        let faults = Faults { seed, reorder: true, ..Faults::default() };
         let sources = Sources::with_faults(&template(), &aws, recorder.clone(), faults).unwrap();
-        aws.journal()
-            .delete("position", &format!("relay/{TABLE}"))
-            .unwrap();
+        aws.journal().delete("position", &format!("relay/{TABLE}")).unwrap();
         sources.drain().await.unwrap();
         let seen = recorder.seen();
         assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 40);
         for key in 0..8 {
-            let of_key: Vec<&String> = seen
-                .iter()
-                .filter(|name| name.starts_with(&format!("T#{key}/")))
-                .collect();
+            let of_key: Vec<&String> = seen.iter().filter(|name| name.starts_with(&format!("T#{key}/"))).collect();
             assert!(of_key.is_sorted(), "{of_key:?}");
         }
         assert!(!seen.iter().map(|name| &name[4..]).is_sorted());
@@ -452,16 +316,8 @@ async fn what_a_killed_process_had_not_recorded_is_delivered_again() {
         let aws = std::mem::ManuallyDrop::new(Aws::start(storage.clone()).unwrap());
         aws.create(&template()).await.unwrap();
         let recorder = Recorder::willing();
-        let faults = Faults {
-            kill_after: Some(life),
-            reorder: true,
-            seed: life as u64,
-            ..Faults::default()
-        };
-        let end = Sources::with_faults(&template(), &aws, recorder.clone(), faults)
-            .unwrap()
-            .drain()
-            .await;
+        let faults = Faults { kill_after: Some(life), reorder: true, seed: life as u64, ..Faults::default() };
+        let end = Sources::with_faults(&template(), &aws, recorder.clone(), faults).unwrap().drain().await;
         seen.extend(recorder.seen());
         match end {
             Ok(_) => break,
@@ -480,14 +336,8 @@ async fn a_schedule_is_fired_by_name() {
     let recorder = Recorder::willing();
     let sources = Sources::new(&template(), &aws, recorder.clone()).unwrap();
     sources.fire("JanitorFunctionPurge").await.unwrap();
-    assert_eq!(
-        recorder.events.lock().unwrap()[0],
-        json!({ "task": "purge" })
-    );
-    assert!(matches!(
-        sources.fire("Nothing").await,
-        Err(SourceError::NoSchedule(_))
-    ));
+    assert_eq!(recorder.events.lock().unwrap()[0], json!({ "task": "purge" }));
+    assert!(matches!(sources.fire("Nothing").await, Err(SourceError::NoSchedule(_))));
 }
 
 #[tokio::test]
@@ -506,8 +356,5 @@ async fn live_play_delivers_and_stops_when_told() {
     }
     assert_eq!(recorder.seen(), ["T#1/a"]);
     stop.send(true).unwrap();
-    tokio::time::timeout(Duration::from_secs(5), playing)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), playing).await.unwrap().unwrap();
 }

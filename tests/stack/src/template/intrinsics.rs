@@ -19,9 +19,7 @@ pub struct Resolver<'a> {
 impl Resolver<'_> {
     /// `at` is the dotted path of the value, for errors only.
     pub fn resolve(&self, at: &str, value: &Value) -> Result<Value, TemplateError> {
-        Ok(self
-            .resolve_optional(at, value)?
-            .unwrap_or(Value::Object(Map::new())))
+        Ok(self.resolve_optional(at, value)?.unwrap_or(Value::Object(Map::new())))
     }
 
     /// `None` is `AWS::NoValue`: the property is left out.
@@ -51,37 +49,25 @@ impl Resolver<'_> {
     }
 
     pub fn condition(&self, at: &str, name: &str) -> Result<bool, TemplateError> {
-        let expression = self
-            .conditions
-            .get(name)
-            .ok_or_else(|| problem(at, format!("there is no condition `{name}`")))?;
+        let expression = self.conditions.get(name).ok_or_else(|| problem(at, format!("there is no condition `{name}`")))?;
         self.truth(&format!("Conditions.{name}"), expression)
     }
 
-    fn call(
-        &self,
-        at: &str,
-        function: &str,
-        argument: &Value,
-    ) -> Result<Option<Value>, TemplateError> {
+    fn call(&self, at: &str, function: &str, argument: &Value) -> Result<Option<Value>, TemplateError> {
         let value = match function {
             "Ref" => return self.reference(at, argument),
             "Fn::GetAtt" => {
                 let argument = self.resolve(at, argument)?;
                 let parts = texts(at, function, &argument)?;
                 match parts.as_slice() {
-                    [resource, attribute @ ..] => {
-                        self.attribute(at, resource, &attribute.join("."))?
-                    }
+                    [resource, attribute @ ..] => self.attribute(at, resource, &attribute.join("."))?,
                     [] => return Err(problem(at, "`Fn::GetAtt` without arguments".into())),
                 }
             }
             "Fn::Sub" => self.substitute(at, argument)?,
             "Fn::If" => {
                 let [condition, yes, no] = elements(at, function, argument)?;
-                let name = condition
-                    .as_str()
-                    .ok_or_else(|| problem(at, "`Fn::If` without a condition name".into()))?;
+                let name = condition.as_str().ok_or_else(|| problem(at, "`Fn::If` without a condition name".into()))?;
                 let chosen = if self.condition(at, name)? { yes } else { no };
                 return self.resolve_optional(at, chosen);
             }
@@ -123,10 +109,7 @@ impl Resolver<'_> {
                 Value::Bool(self.truth(at, &Value::Object(whole))?)
             }
             other => {
-                return Err(problem(
-                    at,
-                    format!("the intrinsic `{other}` is not known here"),
-                ));
+                return Err(problem(at, format!("the intrinsic `{other}` is not known here")));
             }
         };
         Ok(Some(value))
@@ -161,9 +144,7 @@ impl Resolver<'_> {
     }
 
     fn reference(&self, at: &str, argument: &Value) -> Result<Option<Value>, TemplateError> {
-        let name = argument
-            .as_str()
-            .ok_or_else(|| problem(at, "`Ref` without a name".into()))?;
+        let name = argument.as_str().ok_or_else(|| problem(at, "`Ref` without a name".into()))?;
         if name == "AWS::NoValue" {
             return Ok(None);
         }
@@ -190,10 +171,7 @@ impl Resolver<'_> {
         let kind = self.kind(at, logical)?;
         let name = self.physical_name(logical)?;
         Ok(match kind {
-            "AWS::SQS::Queue" => format!(
-                "{}/{}/{name}",
-                self.place.queue_url_base, self.place.account
-            ),
+            "AWS::SQS::Queue" => format!("{}/{}/{name}", self.place.queue_url_base, self.place.account),
             _ => name,
         })
     }
@@ -202,28 +180,16 @@ impl Resolver<'_> {
         let place = self.place;
         let kind = self.kind(at, logical)?;
         let name = self.physical_name(logical)?;
-        let arn = |service: &str, rest: String| {
-            Value::from(format!(
-                "arn:aws:{service}:{}:{}:{rest}",
-                place.region, place.account
-            ))
-        };
+        let arn = |service: &str, rest: String| Value::from(format!("arn:aws:{service}:{}:{}:{rest}", place.region, place.account));
         match (kind, attribute) {
             ("AWS::SQS::Queue", "Arn") => Ok(arn("sqs", name)),
             ("AWS::SQS::Queue", "QueueName") => Ok(name.into()),
             ("AWS::SQS::Queue", "QueueUrl") => self.physical(at, logical).map(Value::from),
             ("AWS::DynamoDB::Table", "Arn") => Ok(arn("dynamodb", format!("table/{name}"))),
-            ("AWS::DynamoDB::Table", "StreamArn") => {
-                Ok(arn("dynamodb", format!("table/{name}/stream/local")))
-            }
+            ("AWS::DynamoDB::Table", "StreamArn") => Ok(arn("dynamodb", format!("table/{name}/stream/local"))),
             ("AWS::SecretsManager::Secret", "Id") => Ok(name.into()),
-            ("AWS::Serverless::Function" | "AWS::Lambda::Function", "Arn") => {
-                Ok(arn("lambda", format!("function:{name}")))
-            }
-            _ => Err(problem(
-                at,
-                format!("the attribute `{attribute}` of `{logical}` ({kind}) is not known here"),
-            )),
+            ("AWS::Serverless::Function" | "AWS::Lambda::Function", "Arn") => Ok(arn("lambda", format!("function:{name}"))),
+            _ => Err(problem(at, format!("the attribute `{attribute}` of `{logical}` ({kind}) is not known here"))),
         }
     }
 
@@ -237,9 +203,8 @@ impl Resolver<'_> {
     /// The given name of a resource, or the one CloudFormation would make up: stack and logical id.
     pub fn physical_name(&self, logical: &str) -> Result<String, TemplateError> {
         let properties = &self.resources[logical]["Properties"];
-        let given = ["TableName", "QueueName", "Name", "FunctionName"]
-            .into_iter()
-            .find_map(|key| properties.get(key).map(|name| (key, name)));
+        let given =
+            ["TableName", "QueueName", "Name", "FunctionName"].into_iter().find_map(|key| properties.get(key).map(|name| (key, name)));
         match given {
             Some((key, name)) => self.text(&format!("{logical}.{key}"), name),
             None => Ok(format!("{}-{logical}", self.place.stack)),
@@ -259,9 +224,7 @@ impl Resolver<'_> {
         let mut rest = pattern;
         while let Some((before, after)) = rest.split_once("${") {
             text.push_str(before);
-            let (name, after) = after
-                .split_once('}')
-                .ok_or_else(|| problem(at, "`Fn::Sub` with an open `${`".into()))?;
+            let (name, after) = after.split_once('}').ok_or_else(|| problem(at, "`Fn::Sub` with an open `${`".into()))?;
             rest = after;
             if let Some(literal) = name.strip_prefix('!') {
                 text.push_str("${");
@@ -296,16 +259,11 @@ pub fn scalar_text(at: &str, value: &Value) -> Result<String, TemplateError> {
 fn intrinsic(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (key, value) = object.iter().next().filter(|_| object.len() == 1)?;
     // `Condition` beside other keys is an ordinary property (IAM statements); alone and naming a text it is the intrinsic.
-    let known =
-        key == "Ref" || key.starts_with("Fn::") || (key == "Condition" && value.is_string());
+    let known = key == "Ref" || key.starts_with("Fn::") || (key == "Condition" && value.is_string());
     known.then_some((key.as_str(), value))
 }
 
-fn elements<'a, const N: usize>(
-    at: &str,
-    function: &str,
-    argument: &'a Value,
-) -> Result<&'a [Value; N], TemplateError> {
+fn elements<'a, const N: usize>(at: &str, function: &str, argument: &'a Value) -> Result<&'a [Value; N], TemplateError> {
     argument
         .as_array()
         .and_then(|items| items.as_slice().try_into().ok())
@@ -313,17 +271,9 @@ fn elements<'a, const N: usize>(
 }
 
 fn texts(at: &str, function: &str, argument: &Value) -> Result<Vec<String>, TemplateError> {
-    argument
-        .as_array()
-        .ok_or_else(|| problem(at, format!("`{function}` takes a list")))?
-        .iter()
-        .map(|item| scalar_text(at, item))
-        .collect()
+    argument.as_array().ok_or_else(|| problem(at, format!("`{function}` takes a list")))?.iter().map(|item| scalar_text(at, item)).collect()
 }
 
 fn problem(at: &str, problem: String) -> TemplateError {
-    TemplateError::At {
-        at: at.to_owned(),
-        problem,
-    }
+    TemplateError::At { at: at.to_owned(), problem }
 }

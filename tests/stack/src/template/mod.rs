@@ -13,10 +13,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-pub use resources::{
-    Function, GenerateSecretString, InitialSecret, Queue, QueueSource, Route, Schedule, Secret,
-    StreamSource, Table,
-};
+pub use resources::{Function, GenerateSecretString, InitialSecret, Queue, QueueSource, Route, Schedule, Secret, StreamSource, Table};
 
 use intrinsics::{Resolver, scalar_text};
 use resources::{flag, optional_number, yes};
@@ -65,10 +62,8 @@ pub struct Template {
 impl Template {
     pub fn load(path: impl AsRef<Path>) -> Result<Template, TemplateError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|error| TemplateError::File {
-            path: path.to_owned(),
-            problem: error.to_string(),
-        })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| TemplateError::File { path: path.to_owned(), problem: error.to_string() })?;
         Template::parse(&text)
     }
 
@@ -76,10 +71,8 @@ impl Template {
         let document = yaml::parse(text)?;
         let section = |name: &str| document[name].as_object().cloned().unwrap_or_default();
         // A parameter without a default must be given to be used; until then its `Ref` is an error that names it.
-        let parameters = section("Parameters")
-            .iter()
-            .filter_map(|(name, parameter)| Some((name.clone(), parameter.get("Default")?.clone())))
-            .collect();
+        let parameters =
+            section("Parameters").iter().filter_map(|(name, parameter)| Some((name.clone(), parameter.get("Default")?.clone()))).collect();
         Ok(Template {
             place: Place::default(),
             parameters,
@@ -130,27 +123,17 @@ impl Template {
                     .and_then(|key| key["AttributeName"].as_str())
                     .ok_or_else(|| at(&format!("{logical_id}.KeySchema"), "has no HASH key"))?
                     .to_owned();
-                let ttl_attribute = ttl
-                    .filter(|ttl| ttl["Enabled"] != false)
-                    .and_then(|ttl| ttl["AttributeName"].as_str().map(str::to_owned));
-                Ok(Table {
-                    logical_id,
-                    name,
-                    definition,
-                    ttl_attribute,
-                    hash_key,
-                })
+                let ttl_attribute =
+                    ttl.filter(|ttl| ttl["Enabled"] != false).and_then(|ttl| ttl["AttributeName"].as_str().map(str::to_owned));
+                Ok(Table { logical_id, name, definition, ttl_attribute, hash_key })
             })
             .collect()
     }
 
     /// Dead-letter queues come before the queues that name them.
     pub fn queues(&self) -> Result<Vec<Queue>, TemplateError> {
-        let mut queues = self
-            .of_type("AWS::SQS::Queue")?
-            .into_iter()
-            .map(|logical_id| self.queue(logical_id))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut queues =
+            self.of_type("AWS::SQS::Queue")?.into_iter().map(|logical_id| self.queue(logical_id)).collect::<Result<Vec<_>, _>>()?;
         queues.sort_by_key(|queue| queue.dead_letters.is_some());
         Ok(queues)
     }
@@ -162,20 +145,13 @@ impl Template {
                 let properties = self.properties(&logical_id)?;
                 let name = self.resolver().physical_name(&logical_id)?;
                 let initial = if let Some(generate) = properties.get("GenerateSecretString") {
-                    InitialSecret::Generated(read(
-                        &format!("{logical_id}.GenerateSecretString"),
-                        generate,
-                    )?)
+                    InitialSecret::Generated(read(&format!("{logical_id}.GenerateSecretString"), generate)?)
                 } else if let Some(text) = properties.get("SecretString") {
                     InitialSecret::Text(scalar_text(&format!("{logical_id}.SecretString"), text)?)
                 } else {
                     InitialSecret::Empty
                 };
-                Ok(Secret {
-                    logical_id,
-                    name,
-                    initial,
-                })
+                Ok(Secret { logical_id, name, initial })
             })
             .collect()
     }
@@ -192,13 +168,10 @@ impl Template {
                 ] {
                     let resolved = self.resolver().resolve(&path, source)?;
                     for (name, value) in resolved.as_object().into_iter().flatten() {
-                        environment
-                            .insert(name.clone(), scalar_text(&format!("{path}.{name}"), value)?);
+                        environment.insert(name.clone(), scalar_text(&format!("{path}.{name}"), value)?);
                     }
                 }
-                let timeout = self.resources[&logical_id]["Properties"]
-                    .get("Timeout")
-                    .or_else(|| self.globals["Function"].get("Timeout"));
+                let timeout = self.resources[&logical_id]["Properties"].get("Timeout").or_else(|| self.globals["Function"].get("Timeout"));
                 let timeout_seconds = match timeout {
                     Some(timeout) => {
                         let path = format!("{logical_id}.Timeout");
@@ -209,12 +182,7 @@ impl Template {
                     None => 3,
                 };
                 let name = self.function_name(&logical_id)?;
-                Ok(Function {
-                    logical_id,
-                    name,
-                    timeout_seconds,
-                    environment,
-                })
+                Ok(Function { logical_id, name, timeout_seconds, environment })
             })
             .collect()
     }
@@ -226,11 +194,7 @@ impl Template {
                 let value = event.properties.get(key).and_then(Value::as_str);
                 value.unwrap_or(default).to_owned()
             };
-            routes.push(Route {
-                function: event.function,
-                method: text("Method", "ANY").to_uppercase(),
-                path: text("Path", "$default"),
-            });
+            routes.push(Route { function: event.function, method: text("Method", "ANY").to_uppercase(), path: text("Path", "$default") });
         }
         routes.sort();
         Ok(routes)
@@ -256,9 +220,7 @@ impl Template {
                     bisect: properties.bisect_batch_on_function_error,
                     retries: limit(properties.maximum_retry_attempts).map(|retries| retries as u32),
                     maximum_age_seconds: limit(properties.maximum_record_age_in_seconds),
-                    report_item_failures: reports_item_failures(
-                        &properties.function_response_types,
-                    ),
+                    report_item_failures: reports_item_failures(&properties.function_response_types),
                     on_failure: properties
                         .destination_config
                         .and_then(|config| config.on_failure)
@@ -281,9 +243,7 @@ impl Template {
                     queue: name_of_queue_arn(&properties.queue).to_owned(),
                     arn: properties.queue,
                     batch_size: properties.batch_size.unwrap_or(10).max(1) as usize,
-                    report_item_failures: reports_item_failures(
-                        &properties.function_response_types,
-                    ),
+                    report_item_failures: reports_item_failures(&properties.function_response_types),
                     filters: filter_patterns(&event.at, properties.filter_criteria)?,
                 })
                 .map(|source| properties.enabled.then_some(source))
@@ -297,24 +257,17 @@ impl Template {
             .into_iter()
             .map(|event| {
                 let properties: ScheduleEvent = read(&event.at, &event.properties)?;
-                let expression = properties
-                    .schedule_expression
-                    .or(properties.schedule)
-                    .ok_or_else(|| at(&event.at, "has no schedule expression"))?;
+                let expression =
+                    properties.schedule_expression.or(properties.schedule).ok_or_else(|| at(&event.at, "has no schedule expression"))?;
                 let input = match &properties.input {
-                    Some(Value::String(text)) => serde_json::from_str(text)
-                        .map_err(|error| at(&event.at, &format!("Input is not JSON: {error}")))?,
+                    Some(Value::String(text)) => {
+                        serde_json::from_str(text).map_err(|error| at(&event.at, &format!("Input is not JSON: {error}")))?
+                    }
                     Some(other) => other.clone(),
                     None => Value::Object(Map::new()),
                 };
-                let disabled =
-                    !properties.enabled || properties.state.as_deref() == Some("DISABLED");
-                Ok((!disabled).then_some(Schedule {
-                    name: event.name,
-                    function: event.function,
-                    expression,
-                    input,
-                }))
+                let disabled = !properties.enabled || properties.state.as_deref() == Some("DISABLED");
+                Ok((!disabled).then_some(Schedule { name: event.name, function: event.function, expression, input }))
             })
             .filter_map(Result::transpose)
             .collect()
@@ -360,10 +313,7 @@ impl Template {
                 let path = format!("{logical_id}.Events.{name}");
                 let kind = event["Type"].as_str().unwrap_or_default();
                 if !EVENT_KINDS.contains(&kind) {
-                    return Err(at(
-                        &path,
-                        &format!("events of type `{kind}` are not played here"),
-                    ));
+                    return Err(at(&path, &format!("events of type `{kind}` are not played here")));
                 }
                 if kinds.contains(&kind) {
                     let nothing = Value::Object(Map::new());
@@ -383,24 +333,13 @@ impl Template {
     /// The crate of a function: the binary its build names, else the folder its code is in.
     fn function_name(&self, logical_id: &str) -> Result<String, TemplateError> {
         let resource = &self.resources[logical_id];
-        let code = resource["Properties"]["CodeUri"]
-            .as_str()
-            .unwrap_or_default();
-        let folder = code
-            .trim_end_matches('/')
-            .rsplit('/')
-            .next()
-            .unwrap_or_default();
+        let code = resource["Properties"]["CodeUri"].as_str().unwrap_or_default();
+        let folder = code.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         resource["Metadata"]["BuildProperties"]["Binary"]
             .as_str()
             .or(Some(folder).filter(|folder| !matches!(*folder, "" | "." | "..")))
             .map(str::to_owned)
-            .ok_or_else(|| {
-                at(
-                    logical_id,
-                    "neither Metadata.BuildProperties.Binary nor CodeUri names its crate",
-                )
-            })
+            .ok_or_else(|| at(logical_id, "neither Metadata.BuildProperties.Binary nor CodeUri names its crate"))
     }
 
     fn of_type(&self, kind: &str) -> Result<Vec<String>, TemplateError> {
@@ -447,21 +386,10 @@ pub fn name_of_queue_arn(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or(arn)
 }
 
-const EVENT_KINDS: [&str; 6] = [
-    "HttpApi",
-    "Api",
-    "DynamoDB",
-    "SQS",
-    "Schedule",
-    "ScheduleV2",
-];
+const EVENT_KINDS: [&str; 6] = ["HttpApi", "Api", "DynamoDB", "SQS", "Schedule", "ScheduleV2"];
 
 /// Would be silently missing from the local stack, so they are refused.
-const UNPLAYED_KINDS: [&str; 3] = [
-    "AWS::Lambda::EventSourceMapping",
-    "AWS::Scheduler::Schedule",
-    "AWS::Lambda::Function",
-];
+const UNPLAYED_KINDS: [&str; 3] = ["AWS::Lambda::EventSourceMapping", "AWS::Scheduler::Schedule", "AWS::Lambda::Function"];
 
 struct Event {
     function: String,
@@ -541,16 +469,13 @@ struct Filter {
     pattern: String,
 }
 
-fn filter_patterns(
-    path: &str,
-    criteria: Option<FilterCriteria>,
-) -> Result<Vec<Value>, TemplateError> {
+fn filter_patterns(path: &str, criteria: Option<FilterCriteria>) -> Result<Vec<Value>, TemplateError> {
     criteria
         .into_iter()
         .flat_map(|criteria| criteria.filters)
         .map(|filter| {
-            let pattern = serde_json::from_str(&filter.pattern)
-                .map_err(|error| at(path, &format!("a filter pattern is not JSON: {error}")))?;
+            let pattern =
+                serde_json::from_str(&filter.pattern).map_err(|error| at(path, &format!("a filter pattern is not JSON: {error}")))?;
             crate::sources::filter::check(&pattern).map_err(|problem| at(path, &problem))?;
             Ok(pattern)
         })
@@ -570,20 +495,12 @@ fn read<T: DeserializeOwned>(path: &str, value: &Value) -> Result<T, TemplateErr
     T::deserialize(value).map_err(|error| at(path, &error.to_string()))
 }
 
-fn object_of<'a>(
-    path: &str,
-    value: &'a mut Value,
-) -> Result<&'a mut Map<String, Value>, TemplateError> {
-    value
-        .as_object_mut()
-        .ok_or_else(|| at(path, "has no properties"))
+fn object_of<'a>(path: &str, value: &'a mut Value) -> Result<&'a mut Map<String, Value>, TemplateError> {
+    value.as_object_mut().ok_or_else(|| at(path, "has no properties"))
 }
 
 fn at(path: &str, problem: &str) -> TemplateError {
-    TemplateError::At {
-        at: path.to_owned(),
-        problem: problem.to_owned(),
-    }
+    TemplateError::At { at: path.to_owned(), problem: problem.to_owned() }
 }
 
 #[cfg(test)]

@@ -124,15 +124,10 @@ pub struct Schedule {
 /// CloudFormation takes numbers and booleans as texts too.
 pub fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let value = Value::deserialize(deserializer)?;
-    value
-        .as_i64()
-        .or_else(|| value.as_str()?.parse().ok())
-        .ok_or_else(|| D::Error::custom(format!("{value} is not a number")))
+    value.as_i64().or_else(|| value.as_str()?.parse().ok()).ok_or_else(|| D::Error::custom(format!("{value} is not a number")))
 }
 
-pub fn optional_number<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<i64>, D::Error> {
+pub fn optional_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     number(deserializer).map(Some)
 }
 

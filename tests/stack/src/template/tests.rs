@@ -5,33 +5,19 @@ use serde_json::json;
 use super::*;
 
 fn fixture() -> Template {
-    Template::parse(include_str!("../../testdata/template.yaml"))
-        .unwrap()
-        .with_parameter("PublicUrl", "http://127.0.0.1:9000")
+    Template::parse(include_str!("../../testdata/template.yaml")).unwrap().with_parameter("PublicUrl", "http://127.0.0.1:9000")
 }
 
 #[test]
 fn a_table_becomes_a_create_table_call() {
     let tables = fixture().tables().unwrap();
-    let [table] = tables.as_slice() else {
-        panic!("{tables:?}")
-    };
+    let [table] = tables.as_slice() else { panic!("{tables:?}") };
     assert_eq!(table.name, "tenantry-local-Table");
     assert_eq!(table.hash_key, "pk");
     assert_eq!(table.ttl_attribute.as_deref(), Some("ttl"));
-    assert_eq!(
-        table.definition["StreamSpecification"],
-        json!({ "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" })
-    );
-    assert_eq!(
-        table.definition["GlobalSecondaryIndexes"][0]["IndexName"],
-        "lists"
-    );
-    for absent in [
-        "PointInTimeRecoverySpecification",
-        "TimeToLiveSpecification",
-        "DeletionProtectionEnabled",
-    ] {
+    assert_eq!(table.definition["StreamSpecification"], json!({ "StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES" }));
+    assert_eq!(table.definition["GlobalSecondaryIndexes"][0]["IndexName"], "lists");
+    for absent in ["PointInTimeRecoverySpecification", "TimeToLiveSpecification", "DeletionProtectionEnabled"] {
         assert!(table.definition.get(absent).is_none(), "{absent}");
     }
 }
@@ -44,193 +30,87 @@ fn dead_letter_queues_come_first_and_are_named_by_arn() {
     assert_eq!(mail.attributes["VisibilityTimeout"], "60");
     let redrive: Value = serde_json::from_str(&mail.attributes["RedrivePolicy"]).unwrap();
     assert_eq!(redrive["maxReceiveCount"], 3);
-    assert_eq!(
-        redrive["deadLetterTargetArn"],
-        "arn:aws:sqs:us-east-1:123456789012:tenantry-local-MailDeadLetters"
-    );
+    assert_eq!(redrive["deadLetterTargetArn"], "arn:aws:sqs:us-east-1:123456789012:tenantry-local-MailDeadLetters");
     assert_eq!(queues.len(), 3);
 }
 
 #[test]
 fn secrets_follow_their_conditions() {
-    let names = |template: Template| -> Vec<String> {
-        template
-            .secrets()
-            .unwrap()
-            .into_iter()
-            .map(|secret| secret.logical_id)
-            .collect()
-    };
+    let names = |template: Template| -> Vec<String> { template.secrets().unwrap().into_iter().map(|secret| secret.logical_id).collect() };
     assert!(names(fixture()).contains(&"DemoSecret".to_owned()));
     assert!(!names(fixture().with_parameter("Stage", "prod")).contains(&"DemoSecret".to_owned()));
     let secrets = fixture().secrets().unwrap();
-    let find = |id: &str| {
-        secrets
-            .iter()
-            .find(|secret| secret.logical_id == id)
-            .unwrap()
-    };
+    let find = |id: &str| secrets.iter().find(|secret| secret.logical_id == id).unwrap();
     assert_eq!(find("RootSecret").name, "tenantry-local/root");
-    assert!(
-        matches!(&find("RootSecret").initial, InitialSecret::Generated(how) if how.password_length == 64)
-    );
-    assert_eq!(
-        find("KeysSecret").initial,
-        InitialSecret::Text(r#"{"keys":[]}"#.to_owned())
-    );
+    assert!(matches!(&find("RootSecret").initial, InitialSecret::Generated(how) if how.password_length == 64));
+    assert_eq!(find("KeysSecret").initial, InitialSecret::Text(r#"{"keys":[]}"#.to_owned()));
     assert_eq!(find("EmptySecret").initial, InitialSecret::Empty);
 }
 
 #[test]
 fn the_environment_of_a_function_is_globals_and_its_own() {
-    let functions = fixture()
-        .with_queue_url_base("http://127.0.0.1:4566/")
-        .functions()
-        .unwrap();
-    let relay = functions
-        .iter()
-        .find(|function| function.name == "relay")
-        .unwrap();
+    let functions = fixture().with_queue_url_base("http://127.0.0.1:4566/").functions().unwrap();
+    let relay = functions.iter().find(|function| function.name == "relay").unwrap();
     assert_eq!(relay.timeout_seconds, 30);
     let expected = [
         ("DEMO", "tenantry-local-DemoSecret"),
         ("FIRST", "a"),
         ("LABEL", "dev-7-${literal}"),
-        (
-            "MAIL_QUEUE_URL",
-            "http://127.0.0.1:4566/123456789012/tenantry-local-MailQueue",
-        ),
+        ("MAIL_QUEUE_URL", "http://127.0.0.1:4566/123456789012/tenantry-local-MailQueue"),
         ("SENDER", "dev-sender"),
         ("STAGE", "dev"),
         ("TABLE_NAME", "tenantry-local-Table"),
     ];
-    let expected = expected
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let expected = expected.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     assert_eq!(relay.environment, expected);
-    let courier = functions
-        .iter()
-        .find(|function| function.name == "courier")
-        .unwrap();
+    let courier = functions.iter().find(|function| function.name == "courier").unwrap();
     assert_eq!(courier.timeout_seconds, 10);
-    let without_demo = fixture()
-        .with_parameter("WithDemo", "false")
-        .functions()
-        .unwrap();
-    assert!(
-        !without_demo
-            .iter()
-            .any(|function| function.environment.contains_key("DEMO"))
-    );
+    let without_demo = fixture().with_parameter("WithDemo", "false").functions().unwrap();
+    assert!(!without_demo.iter().any(|function| function.environment.contains_key("DEMO")));
 }
 
 #[test]
 fn event_sources_are_read_with_their_limits() {
     let template = fixture();
     let [stream] = template.stream_sources().unwrap().try_into().unwrap();
-    assert_eq!(
-        (stream.function.as_str(), stream.table.as_str()),
-        ("relay", "tenantry-local-Table")
-    );
-    assert_eq!(
-        (stream.batch_size, stream.bisect, stream.retries),
-        (8, true, Some(2))
-    );
+    assert_eq!((stream.function.as_str(), stream.table.as_str()), ("relay", "tenantry-local-Table"));
+    assert_eq!((stream.batch_size, stream.bisect, stream.retries), (8, true, Some(2)));
     assert_eq!(stream.maximum_age_seconds, Some(3600));
     assert!(stream.report_item_failures);
-    assert!(
-        stream
-            .on_failure
-            .unwrap()
-            .ends_with(":tenantry-local-RelayDeadLetters")
-    );
-    assert_eq!(
-        stream.filters,
-        [json!({ "eventName": ["INSERT", "MODIFY"] })]
-    );
+    assert!(stream.on_failure.unwrap().ends_with(":tenantry-local-RelayDeadLetters"));
+    assert_eq!(stream.filters, [json!({ "eventName": ["INSERT", "MODIFY"] })]);
     let [queue] = template.queue_sources().unwrap().try_into().unwrap();
-    assert_eq!(
-        (
-            queue.function.as_str(),
-            queue.queue.as_str(),
-            queue.batch_size
-        ),
-        ("courier", "tenantry-local-MailQueue", 4)
-    );
+    assert_eq!((queue.function.as_str(), queue.queue.as_str(), queue.batch_size), ("courier", "tenantry-local-MailQueue", 4));
     let [schedule] = template.schedules().unwrap().try_into().unwrap();
-    assert_eq!(
-        (schedule.name.as_str(), schedule.input),
-        ("JanitorFunctionPurge", json!({ "task": "purge" }))
-    );
+    assert_eq!((schedule.name.as_str(), schedule.input), ("JanitorFunctionPurge", json!({ "task": "purge" })));
 }
 
 #[test]
 fn routes_are_listed() {
     let routes = fixture().routes().unwrap();
-    let routes: Vec<(&str, &str, &str)> = routes
-        .iter()
-        .map(|route| {
-            (
-                route.function.as_str(),
-                route.method.as_str(),
-                route.path.as_str(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        routes,
-        [
-            ("web", "ANY", "$default"),
-            ("web", "ANY", "/api/things/{proxy+}")
-        ]
-    );
+    let routes: Vec<(&str, &str, &str)> =
+        routes.iter().map(|route| (route.function.as_str(), route.method.as_str(), route.path.as_str())).collect();
+    assert_eq!(routes, [("web", "ANY", "$default"), ("web", "ANY", "/api/things/{proxy+}")]);
 }
 
 #[test]
 fn what_is_not_understood_is_named() {
-    let problem = |text: &str| {
-        Template::parse(text)
-            .unwrap()
-            .tables()
-            .unwrap_err()
-            .to_string()
-    };
+    let problem = |text: &str| Template::parse(text).unwrap().tables().unwrap_err().to_string();
     let unknown = "Resources: { Table: { Type: 'AWS::DynamoDB::Table', Properties: { BillingMode: !Cidr [a, 1, 2] } } }";
-    assert_eq!(
-        problem(unknown),
-        "template: Table.BillingMode: the intrinsic `Fn::Cidr` is not known here"
-    );
+    assert_eq!(problem(unknown), "template: Table.BillingMode: the intrinsic `Fn::Cidr` is not known here");
     let missing = "Resources: { Table: { Type: 'AWS::DynamoDB::Table', Properties: { BillingMode: !Ref Nobody } } }";
-    assert_eq!(
-        problem(missing),
-        "template: Table.BillingMode: there is no parameter or resource `Nobody`"
-    );
+    assert_eq!(problem(missing), "template: Table.BillingMode: there is no parameter or resource `Nobody`");
     let unplayed = "Resources: { Source: { Type: 'AWS::Lambda::EventSourceMapping' } }";
-    assert!(
-        problem(unplayed)
-            .starts_with("template: Source: resources of this type are not played here")
-    );
-    assert!(matches!(
-        Template::parse("a: [").unwrap_err(),
-        TemplateError::Yaml(_)
-    ));
-    assert!(
-        Template::load("/nowhere/template.yaml")
-            .unwrap_err()
-            .to_string()
-            .contains("/nowhere/template.yaml")
-    );
+    assert!(problem(unplayed).starts_with("template: Source: resources of this type are not played here"));
+    assert!(matches!(Template::parse("a: [").unwrap_err(), TemplateError::Yaml(_)));
+    assert!(Template::load("/nowhere/template.yaml").unwrap_err().to_string().contains("/nowhere/template.yaml"));
 }
 
 #[test]
 fn a_parameter_without_a_value_is_named() {
     let template = Template::parse(include_str!("../../testdata/template.yaml")).unwrap();
     let error = template.functions().unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "template: WebFunction.Environment.Variables.PUBLIC_URL: there is no parameter or resource `PublicUrl`"
-    );
+    assert_eq!(error, "template: WebFunction.Environment.Variables.PUBLIC_URL: there is no parameter or resource `PublicUrl`");
 }
 
 #[test]
@@ -248,10 +128,6 @@ fn the_real_template_is_understood() {
     assert!(!template.queue_sources().unwrap().is_empty());
     assert!(!template.routes().unwrap().is_empty());
     for schedule in template.schedules().unwrap() {
-        assert!(
-            crate::sources::period(&schedule.expression).is_some(),
-            "{}",
-            schedule.expression
-        );
+        assert!(crate::sources::period(&schedule.expression).is_some(), "{}", schedule.expression);
     }
 }

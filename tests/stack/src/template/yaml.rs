@@ -7,14 +7,10 @@ use serde_json::{Map, Value, json};
 use super::TemplateError;
 
 pub fn parse(text: &str) -> Result<Value, TemplateError> {
-    let documents =
-        YamlOwned::load_from_str(text).map_err(|error| TemplateError::Yaml(error.to_string()))?;
+    let documents = YamlOwned::load_from_str(text).map_err(|error| TemplateError::Yaml(error.to_string()))?;
     match documents.as_slice() {
         [document] => convert(document, ""),
-        _ => Err(TemplateError::Yaml(format!(
-            "expected one document, found {}",
-            documents.len()
-        ))),
+        _ => Err(TemplateError::Yaml(format!("expected one document, found {}", documents.len()))),
     }
 }
 
@@ -23,11 +19,7 @@ fn convert(node: &YamlOwned, at: &str) -> Result<Value, TemplateError> {
         YamlOwned::Value(scalar) => convert_scalar(scalar),
         YamlOwned::Representation(text, ..) => Value::String(text.clone()),
         YamlOwned::Sequence(items) => Value::Array(
-            items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| convert(item, &join(at, &index.to_string())))
-                .collect::<Result<_, _>>()?,
+            items.iter().enumerate().map(|(index, item)| convert(item, &join(at, &index.to_string()))).collect::<Result<_, _>>()?,
         ),
         YamlOwned::Mapping(entries) => {
             let mut object = Map::new();
@@ -71,11 +63,7 @@ fn convert_tag(tag: &str, value: Value) -> Value {
 }
 
 fn join(at: &str, part: &str) -> String {
-    if at.is_empty() {
-        part.to_owned()
-    } else {
-        format!("{at}.{part}")
-    }
+    if at.is_empty() { part.to_owned() } else { format!("{at}.{part}") }
 }
 
 fn unreadable(at: &str, problem: &str) -> TemplateError {
