@@ -1,1 +1,191 @@
-//! What derives from the routes: API reference, role matrix, gateway.
+//! What is derived from the declared routes: the API reference, the role matrix, the gateway's routes. Checked in, so that a change shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use shared::error::CODES;
+use shared::http::Catalogue;
+use stack::template::Template;
+
+#[test]
+fn the_api_reference_is_the_routes() {
+    let text = serde_json::to_string_pretty(&catalogue().openapi(env!("CARGO_PKG_VERSION"))).expect("JSON") + "\n";
+    compare(&root().join("openapi.json"), &text);
+}
+
+#[test]
+fn the_role_matrix_is_the_reviewed_one() {
+    compare(&root().join("tests/it/roles.txt"), &catalogue().role_matrix());
+}
+
+#[test]
+fn the_api_reference_is_a_sound_openapi_document() {
+    let document = catalogue().openapi("0.0.0");
+    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")));
+    let mut ids = BTreeSet::new();
+    let mut operations = 0;
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let named: BTreeSet<&str> = path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect();
+        for (method, operation) in methods.as_object().expect("methods") {
+            operations += 1;
+            let id = operation["operationId"].as_str().expect("an operationId");
+            assert!(ids.insert(id.to_owned()), "{id} names two operations");
+            let mut parameters = BTreeSet::new();
+            let mut in_path = BTreeSet::new();
+            for parameter in operation["parameters"].as_array().expect("parameters") {
+                let (name, place) = (parameter["name"].as_str().expect("a name"), parameter["in"].as_str().expect("a place"));
+                assert!(parameters.insert((name, place)), "{method} {path} declares {name} twice");
+                assert!(parameter["schema"].is_object(), "{method} {path}: {name} has no schema");
+                if place == "path" {
+                    assert_eq!(parameter["required"], true, "{method} {path}: {name}");
+                    in_path.insert(name);
+                }
+            }
+            assert_eq!(in_path, named, "{method} {path}");
+            let responses = operation["responses"].as_object().expect("responses");
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{method} {path} succeeds with nothing");
+            assert!(responses.values().all(|response| response["description"].is_string()), "{method} {path}");
+            assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{method} {path} has no summary");
+            let scheme = operation["security"][0].as_object().and_then(|schemes| schemes.keys().next().cloned());
+            assert!(scheme.is_none_or(|scheme| document["components"]["securitySchemes"][scheme].is_object()), "{method} {path}");
+            assert_eq!(operation["security"].is_array(), responses.contains_key("401"), "{method} {path}: security and 401 go together");
+        }
+    }
+    assert_eq!(operations, catalogue().operations.len(), "two routes share method and path");
+    let mut references = vec![];
+    references_in(&document, &mut references);
+    assert!(references.len() > 100, "{}", references.len());
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} leaves the document"));
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
+
+#[test]
+fn every_code_of_an_error_is_registered_once() {
+    let codes: BTreeSet<&str> = CODES.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes.len(), CODES.len());
+    let meanings: BTreeSet<&str> = CODES.iter().map(|(_, meaning)| *meaning).collect();
+    assert_eq!(meanings.len(), CODES.len(), "two codes say the same");
+    for (code, meaning) in CODES {
+        assert!(code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{code}");
+        assert!(!meaning.is_empty() && !meaning.ends_with('.'), "{code}: {meaning}");
+    }
+    // Every code that the source gives to an answer is in the registry.
+    let source = std::fs::read_to_string(root().join("shared/src/error.rs")).expect("error.rs");
+    let table = source.split("pub fn entry").nth(1).and_then(|rest| rest.split("pub fn message").next()).expect("the table of errors");
+    let used: BTreeSet<&str> = table.split('"').skip(1).step_by(2).filter(|code| !code.is_empty()).collect();
+    assert_eq!(used, codes, "the registry and the table of errors differ");
+}
+
+#[test]
+fn every_route_is_reached_through_the_gateway_in_its_own_function() {
+    let gateway: BTreeMap<String, String> =
+        template().routes().expect("routes").into_iter().map(|route| (route.path, route.function)).collect();
+    let local = local_router();
+    for operation in catalogue().operations {
+        let path: Vec<&str> = operation.path.split('/').map(|segment| if segment.starts_with('{') { "x" } else { segment }).collect();
+        let path = path.join("/");
+        let matching: Vec<_> = gateway.iter().filter(|(route, _)| matches_gateway(route, &path)).collect();
+        assert_eq!(matching.len(), 1, "{} is reached by {matching:?}", operation.name());
+        assert_eq!(matching[0].1, operation.function, "{}", operation.name());
+        // The longest match wins; "/" and "/{*unknown}" are the rest.
+        let local: Vec<_> = local.iter().filter(|(route, _)| !matches!(route.as_str(), "/" | "/{*unknown}") && matches_gateway(route, &path)).collect();
+        assert_eq!(local.len(), 1, "{} is reached by {local:?} locally", operation.name());
+        assert_eq!(local[0].1, operation.function, "{} locally", operation.name());
+    }
+}
+
+#[test]
+fn the_gateway_and_the_local_router_have_the_same_routes() {
+    let mut gateway = BTreeMap::new();
+    for route in template().routes().expect("routes") {
+        assert_eq!(route.method, "ANY", "{}: functions answer 405 themselves", route.path);
+        let paths = match route.path.as_str() {
+            "$default" => vec!["/".to_owned(), "/{*unknown}".to_owned()],
+            path => vec![path.replace("{proxy+}", "{*proxy}")],
+        };
+        for path in paths {
+            assert!(gateway.insert(path.clone(), route.function.clone()).is_none(), "{path} twice");
+        }
+    }
+    assert_eq!(gateway, local_router(), "HttpApi events of template.yaml and [workspace.metadata.lambda.watch.router] of Cargo.toml differ");
+    assert_eq!(gateway["/{*unknown}"], "auth");
+}
+
+#[test]
+fn every_route_of_the_gateway_leads_to_an_operation() {
+    for route in template().routes().expect("routes") {
+        if route.path == "$default" {
+            continue;
+        }
+        let leads = catalogue().operations.iter().any(|operation| operation.function == route.function && matches_gateway(&route.path, operation.path));
+        assert!(leads, "{} of {} leads to nothing", route.path, route.function);
+    }
+}
+
+fn catalogue() -> Catalogue {
+    let mut catalogue = Catalogue::default();
+    catalogue.add::<auth::Auth>("auth");
+    catalogue.add::<projects::Projects>("projects");
+    catalogue
+}
+
+pub fn template() -> Template {
+    let template = Template::load(root().join("template.yaml")).expect("template.yaml can be read");
+    template.with_parameter("PublicUrl", "https://api.example.com").with_parameter("MailFrom", "no-reply@example.com").with_parameter("MailIdentity", "example.com")
+}
+
+/// The folder of the workspace.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace").to_owned()
+}
+
+/// The checked-in text, or, with UPDATE_DERIVED=1, the new one.
+fn compare(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE_DERIVED").is_some_and(|value| value == "1") {
+        std::fs::write(path, text).expect("the file can be written");
+        return;
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    let name = path.strip_prefix(root()).unwrap_or(path).display();
+    let difference = kept.lines().zip(text.lines()).enumerate().find(|(_, (kept, derived))| kept != derived);
+    let difference = difference.map_or("one is longer".to_owned(), |(line, (kept, derived))| format!("line {}: {kept:?} became {derived:?}", line + 1));
+    assert!(
+        kept == text,
+        "{name} is not what the routes say ({difference}). If the change is meant, run `UPDATE_DERIVED=1 cargo test -p tests derived` and review the file's diff"
+    );
+}
+
+/// `[workspace.metadata.lambda.watch.router]` of Cargo.toml: lines of `"path" = "function"`.
+fn local_router() -> BTreeMap<String, String> {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let section = manifest.split("[workspace.metadata.lambda.watch.router]").nth(1).expect("the router");
+    let lines = section.lines().skip(1).take_while(|line| !line.starts_with('[')).filter(|line| line.starts_with('"'));
+    lines
+        .map(|line| {
+            let (path, function) = line.split_once(" = ").expect("path and function");
+            (path.trim_matches('"').to_owned(), function.trim().trim_matches('"').to_owned())
+        })
+        .collect()
+}
+
+/// A route of the gateway takes its own path, or with a greedy parameter everything below it.
+fn matches_gateway(route: &str, path: &str) -> bool {
+    match route.split_once("{proxy+}").or_else(|| route.split_once("{*proxy}")) {
+        Some((prefix, _)) => path.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()),
+        None => route == path,
+    }
+}
+
+fn references_in<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(object) => {
+            found.extend(object.get("$ref").and_then(Value::as_str));
+            object.values().for_each(|value| references_in(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| references_in(value, found)),
+        _ => {}
+    }
+}

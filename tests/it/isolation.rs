@@ -1,1 +1,720 @@
-//! 
+//! The isolation sweep: every declared route with every kind of caller, tenant header and id. The routes come from the catalogue, so a
+//! new one fails here until it has a sample. What a refused request must leave alone is compared item by item.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use shared::http::Catalogue;
+use shared::http::catalogue::{Operation, Shape};
+use shared::tenancy::Role;
+use shared::tenancy::doors::Access;
+
+use crate::credentials::Minter;
+use crate::world::{Answer, Caller, Request, Tenant, World, claims_of, id};
+
+/// Open on purpose. A line more here needs a reason in review; a line less never does.
+const OPEN: [&str; 8] = [
+    "GET /.well-known/jwks.json",
+    "POST /api/v1/auth/accept-invitation",
+    "POST /api/v1/auth/forgot-password",
+    "POST /api/v1/auth/login",
+    "POST /api/v1/auth/register",
+    "POST /api/v1/auth/reset-password",
+    "POST /api/v1/auth/verify-email",
+    "POST /api/v1/demo",
+];
+
+/// Set by the server; no body may set them.
+const SERVER_OWNED: [&str; 36] = [
+    "id", "uuid", "pk", "sk", "lpk", "lsk", "type", "ttl", "tenant", "tenant_id", "tenantId", "tenant_slug", "user", "user_id", "owner", "owner_id",
+    "member_number", "number", "version", "created_at", "updated_at", "joined_at", "completed_at", "expires_at", "ends_at", "invited_by", "creator",
+    "assignee", "link", "plan", "account", "system_admin", "is_tenant_owner", "verified_at", "email_verified_at", "is_archived",
+];
+
+/// What an operation's path names, and a body that a caller with the role succeeds with.
+fn sample(operation: &Operation) -> (Target, Value) {
+    let address = format!("invited{}@elsewhere.example.com", serial());
+    match operation.name().as_str() {
+        "POST /api/v1/auth/login" => (Target::Nothing, json!({"email": "nobody@example.com", "password": "incorrect horse"})),
+        "POST /api/v1/auth/logout" => (Target::Nothing, Value::Null),
+        "GET /api/v1/auth/me" => (Target::Nothing, Value::Null),
+        "GET /api/v1/auth/sessions" => (Target::Nothing, Value::Null),
+        "DELETE /api/v1/auth/sessions" => (Target::Nothing, Value::Null),
+        "DELETE /api/v1/auth/sessions/{id}" => (Target::Session, Value::Null),
+        "POST /api/v1/auth/register" => {
+            (Target::Nothing, json!({"name": "New", "email": address, "password": "correct horse", "company_name": "New"}))
+        }
+        "POST /api/v1/auth/verify-email" => (Target::Nothing, json!({"token": "not-a-token"})),
+        "POST /api/v1/auth/forgot-password" => (Target::Nothing, json!({"email": address})),
+        "POST /api/v1/auth/reset-password" => (Target::Nothing, json!({"token": "not-a-token", "password": "correct horse"})),
+        "POST /api/v1/auth/accept-invitation" => (Target::Nothing, json!({"token": "not-a-token"})),
+        "POST /api/v1/demo" => (Target::Nothing, json!({"email": address, "name": "New", "company_name": "New"})),
+        "GET /api/v1/tenant/members" => (Target::Nothing, Value::Null),
+        "PUT /api/v1/tenant/members/{id}" => (Target::Member, json!({"role": "member"})),
+        "DELETE /api/v1/tenant/members/{id}" => (Target::Member, Value::Null),
+        "GET /api/v1/tenant/invitations" => (Target::Nothing, Value::Null),
+        "POST /api/v1/tenant/invitations" => (Target::Nothing, json!({"email": address, "role": "viewer"})),
+        "DELETE /api/v1/tenant/invitations/{id}" => (Target::Invitation, Value::Null),
+        "GET /.well-known/jwks.json" => (Target::Nothing, Value::Null),
+        "GET /api/v1/projects" => (Target::Nothing, Value::Null),
+        "POST /api/v1/projects" => (Target::Nothing, json!({"name": "Sample"})),
+        "GET /api/v1/projects/{uuid}" => (Target::Project, Value::Null),
+        "PUT /api/v1/projects/{uuid}" => (Target::Project, json!({"name": "Renamed"})),
+        "DELETE /api/v1/projects/{uuid}" => (Target::Project, Value::Null),
+        "POST /api/v1/projects/{uuid}/archive" => (Target::Project, Value::Null),
+        "POST /api/v1/projects/{uuid}/unarchive" => (Target::ArchivedProject, Value::Null),
+        "GET /api/v1/projects/{uuid}/tasks" => (Target::Project, Value::Null),
+        "POST /api/v1/projects/{uuid}/tasks" => (Target::Project, json!({"title": "Sample"})),
+        "GET /api/v1/tasks/{uuid}" => (Target::Task, Value::Null),
+        "PUT /api/v1/tasks/{uuid}" => (Target::Task, json!({"title": "Renamed"})),
+        "DELETE /api/v1/tasks/{uuid}" => (Target::Task, Value::Null),
+        "POST /api/v1/tasks/{uuid}/complete" => (Target::Task, Value::Null),
+        unknown => panic!(
+            "{unknown} is a route without a sample: add a line to `sample` in tests/it/isolation.rs that says what its path names \
+             (a new kind of record is a new `Target`) and gives a body that the least role it takes succeeds with"
+        ),
+    }
+}
+
+#[tokio::test]
+async fn every_role_may_do_what_the_catalogue_says_and_no_more() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let people = people(&world, &own).await;
+    let mut calls = 0;
+    for operation in in_tenant() {
+        let Access::AtLeast(least) = operation.access else { continue };
+        let (kind, _) = sample(&operation);
+        for (role, caller) in &people {
+            let target = kind.made(&world, &own, caller).await;
+            let before = content(&world, &own);
+            let answer = call(&world, &operation, &target).token(&caller.token).send().await;
+            calls += 1;
+            let who = format!("{} as {}: {}", operation.name(), role.name(), answer.text);
+            if *role >= least {
+                assert_eq!(answer.status, operation.status, "{who}");
+                continue;
+            }
+            assert_eq!((answer.status, answer.code().as_str()), (403, "FORBIDDEN"), "{who}");
+            let missing = call(&world, &operation, kind.nonexistent()).token(&caller.token).send().await;
+            assert_eq!(answer.fingerprint(), missing.fingerprint(), "a role too small learns whether something exists: {who}");
+            assert_eq!(content(&world, &own), before, "refused, but done: {who}");
+        }
+    }
+    assert_eq!(calls, in_tenant().len() * Role::ALL.len());
+}
+
+#[tokio::test]
+async fn no_credential_that_does_not_hold_opens_any_route() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let bad = bad_credentials(&world, &own).await;
+    for operation in signed_in() {
+        let (kind, _) = sample(&operation);
+        let target = kind.made(&world, &own, &own.owner).await;
+        let before = everything_of(&world, &own);
+        let anonymous = call(&world, &operation, &target).send().await.expect(401);
+        assert_eq!(anonymous.code(), "UNAUTHORIZED");
+        for (name, authorization) in &bad {
+            for target in [target.as_str(), kind.nonexistent()] {
+                let answer = call(&world, &operation, target).header("authorization", authorization).send().await;
+                assert_eq!(answer.fingerprint(), anonymous.fingerprint(), "{} with {name}", operation.name());
+            }
+        }
+        assert_eq!(everything_of(&world, &own), before, "{} changed something for a caller it refused", operation.name());
+        // The control: the same request with a session that holds.
+        let owner = world.login(&own.owner.email, &own.owner.password).await;
+        call(&world, &operation, &target).token(&owner.token).send().await.expect(operation.status);
+    }
+}
+
+#[tokio::test]
+async fn a_shut_tenant_lets_nobody_in_and_changes_for_nobody() {
+    let world = World::new().await;
+    let past = (world.auth.clock().now() - SignedDuration::from_secs(1)).to_string();
+    for (attribute, value, status, selected_status) in [
+        ("status", "suspended", 403, 403),
+        ("ends_at", past.as_str(), 403, 403),
+        ("status", "deleting", 401, 404),
+        ("status", "closed", 401, 404),
+    ] {
+        let own = world.tenant(&format!("acme{}", serial())).await;
+        let people = people(&world, &own).await;
+        let mut targets = vec![];
+        for operation in in_tenant() {
+            let target = sample(&operation).0.made(&world, &own, &own.owner).await;
+            targets.push((operation, target));
+        }
+        world.get("/api/v1/projects").token(&own.owner.token).send().await.expect(200);
+        set_tenant(&world, &own, attribute, value);
+        let before = content(&world, &own);
+        for (operation, target) in &targets {
+            for (role, caller) in &people {
+                let what = format!("{} as {} with {attribute} {value}", operation.name(), role.name());
+                let answer = call(&world, operation, target).token(&caller.token).send().await;
+                assert_eq!(answer.status, status, "{what}: {}", answer.text);
+                let selected = call(&world, operation, target).token(&caller.token).header("x-tenant-id", &own.slug).send().await;
+                assert_eq!(selected.status, selected_status, "{what}, selected: {}", selected.text);
+            }
+        }
+        assert_eq!(content(&world, &own), before, "{attribute} {value}");
+        world.post("/api/v1/auth/login").json(json!({"email": own.owner.email, "password": own.owner.password})).send().await.expect(
+            // Whose only tenant is going away still has an account.
+            if status == 403 { 403 } else { 200 },
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_removed_member_is_a_stranger() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let gone = world.member(&own, "admin").await;
+    world.get("/api/v1/projects").token(&gone.token).send().await.expect(200);
+    world.delete(format!("/api/v1/tenant/members/{}", gone.id)).token(&own.owner.token).send().await.expect(200);
+    for world in [world.clone(), world.another_instance().await] {
+        for operation in in_tenant() {
+            let target = sample(&operation).0.made(&world, &own, &own.owner).await;
+            let before = world.items_of(&own);
+            for _ in 0..3 {
+                call(&world, &operation, &target).token(&gone.token).send().await.expect(401);
+            }
+            for name in [&own.id, &own.slug] {
+                call(&world, &operation, &target).token(&gone.token).header("x-tenant-id", name).send().await.expect(404);
+            }
+            assert_eq!(world.items_of(&own), before, "{} changed the tenant for somebody who left it", operation.name());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ended_spends_nothing_of_the_tenants_day() {
+    let world = World::strict().await;
+    let own = world.tenant("acme").await;
+    let ended = world.login(&own.owner.email, &own.owner.password).await;
+    world.post("/api/v1/auth/logout").token(&ended.token).send().await.expect(200);
+    let cold = world.another_instance().await;
+    cold.get("/api/v1/projects").token(&ended.token).send().await.expect(401);
+    let before = cold.items_of(&own);
+    for _ in 0..50 {
+        cold.get("/api/v1/projects").token(&ended.token).send().await.expect(401);
+    }
+    assert_eq!(cold.items_of(&own), before, "refused requests took from the daily quota");
+}
+
+#[tokio::test]
+async fn another_tenants_anything_is_as_if_it_did_not_exist() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let neighbour = crowded_neighbour(&world).await;
+    let people = people(&world, &own).await;
+    let mut compared = 0;
+    for operation in signed_in() {
+        let (kind, _) = sample(&operation);
+        if kind == Target::Nothing {
+            continue;
+        }
+        let foreign = kind.made(&world, &neighbour, &neighbour.owner).await;
+        let before = everything_of(&world, &neighbour);
+        for (role, caller) in &people {
+            let what = format!("{} as {}", operation.name(), role.name());
+            let missing = call(&world, &operation, kind.nonexistent()).token(&caller.token).send().await;
+            let answer = call(&world, &operation, &foreign).token(&caller.token).send().await;
+            assert_eq!(answer.fingerprint(), missing.fingerprint(), "{what}");
+            let (theirs, nobodys) = (answer.metered.expect("metered"), missing.metered.expect("metered"));
+            assert_eq!((theirs.calls, theirs.round_trips), (nobodys.calls, nobodys.round_trips), "{what} takes another number of calls");
+            compared += 1;
+            if !allows(&operation, *role) {
+                assert_eq!(answer.status, 403, "{what}: {}", answer.text);
+                continue;
+            }
+            assert_eq!(answer.status, 404, "{what}: {}", answer.text);
+            for wrong in ["not-an-id", "0", "-1", "%23", "..%2f..", "%00", "T%23x%23tenant", &format!("{foreign}%23"), &format!("%20{foreign}")] {
+                let answer = call(&world, &operation, wrong).token(&caller.token).send().await;
+                assert_eq!(answer.fingerprint(), missing.fingerprint(), "{what} with {wrong}");
+            }
+        }
+        assert_eq!(everything_of(&world, &neighbour), before, "{} touched the neighbour", operation.name());
+        call(&world, &operation, &foreign).token(&neighbour.owner.token).send().await.expect(operation.status);
+    }
+    assert!(compared >= 4 * 15, "{compared} comparisons");
+}
+
+#[tokio::test]
+async fn the_tenant_header_only_selects_among_ones_own() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let neighbour = crowded_neighbour(&world).await;
+    let joined = format!("{}, {}", own.id, neighbour.id);
+    let strangers = [
+        neighbour.id.as_str(), neighbour.slug.as_str(), &neighbour.id.to_uppercase(), "0198c0de-0000-4000-8000-000000000000", "no-such-tenant", "", " ",
+        &format!("{} ", own.slug), &own.slug.to_uppercase(), &joined, "*", "T#", "../..",
+    ].map(str::to_owned);
+    for operation in in_tenant() {
+        let (kind, _) = sample(&operation);
+        let foreign = kind.made(&world, &neighbour, &neighbour.owner).await;
+        let target = kind.made(&world, &own, &own.owner).await;
+        let before = (everything_of(&world, &neighbour), content(&world, &own));
+        let unknown = call(&world, &operation, &target).token(&own.owner.token).header("x-tenant-id", "nobody-here").send().await.expect(404);
+        for stranger in &strangers {
+            for target in [target.as_str(), &foreign, kind.nonexistent()] {
+                let answer = call(&world, &operation, target).token(&own.owner.token).header("x-tenant-id", stranger).send().await;
+                assert_eq!(answer.fingerprint(), unknown.fingerprint(), "{} with x-tenant-id {stranger:?}", operation.name());
+            }
+        }
+        for (first, second) in [(&own.id, &neighbour.id), (&own.id, &own.id), (&neighbour.slug, &own.slug)] {
+            let twice = call(&world, &operation, &target).token(&own.owner.token).header("x-tenant-id", first).header("x-tenant-id", second);
+            twice.send().await.expect(400);
+        }
+        assert_eq!((everything_of(&world, &neighbour), content(&world, &own)), before, "{}", operation.name());
+        let name = if operation.path.len() % 2 == 0 { &own.id } else { &own.slug };
+        call(&world, &operation, &target).token(&own.owner.token).header("x-tenant-id", name).send().await.expect(operation.status);
+    }
+}
+
+#[tokio::test]
+async fn a_member_of_two_tenants_has_in_each_the_role_he_has_there() {
+    let world = World::new().await;
+    let home = world.tenant("home").await;
+    let away = world.tenant("away").await;
+    let body = json!({"email": home.owner.email, "role": "viewer"});
+    world.post("/api/v1/tenant/invitations").token(&away.owner.token).json(body).send().await.expect(201);
+    let link = world.link_token(&home.owner.email);
+    world.post("/api/v1/auth/accept-invitation").json(json!({"token": link})).send().await.expect(200);
+    let theirs = world.project(&away.owner, "Away").await;
+    let mine = world.project(&home.owner, "Home").await;
+    for name in [&away.id, &away.slug] {
+        let there = |request: Request| request.token(&home.owner.token).header("x-tenant-id", name);
+        there(world.get(format!("/api/v1/projects/{}", id(&theirs)))).send().await.expect(200);
+        there(world.get(format!("/api/v1/projects/{}", id(&mine)))).send().await.expect(404);
+        there(world.put(format!("/api/v1/projects/{}", id(&theirs)))).json(json!({"name": "Mine now"})).send().await.expect(403);
+    }
+    world.get(format!("/api/v1/projects/{}", id(&theirs))).token(&home.owner.token).send().await.expect(404);
+    world.put(format!("/api/v1/projects/{}", id(&mine))).token(&home.owner.token).json(json!({"name": "Still mine"})).send().await.expect(200);
+}
+
+#[tokio::test]
+async fn asking_for_a_slug_costs_the_same_whether_it_is_taken_or_free() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let neighbour = world.tenant("globex").await;
+    let left = async || -> i64 {
+        let answer = world.get("/api/v1/projects").token(&own.owner.token).send().await.expect(200);
+        answer.header("x-ratelimit-remaining").parse().expect("a number")
+    };
+    let mut costs = BTreeSet::new();
+    for name in [neighbour.slug.as_str(), "free-slug", &neighbour.id, "not a slug at all"] {
+        let before = left().await;
+        world.get("/api/v1/projects").token(&own.owner.token).header("x-tenant-id", name).send().await.expect(404);
+        costs.insert(before - left().await);
+    }
+    assert_eq!(costs.len(), 1, "the requests left tell taken slugs from free ones: {costs:?}");
+}
+
+#[tokio::test]
+async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
+    // Every field of every body that names a record, by the catalogue's own words.
+    let naming: BTreeSet<String> = operations()
+        .iter()
+        .flat_map(|operation| operation.body.iter().chain(&operation.query).map(move |field| (operation, field)))
+        .filter(|(_, field)| {
+            let is_uuid = field.schema["format"] == "uuid";
+            is_uuid || ["id", "_id", "_to", "_by", "_ids"].iter().any(|ending| field.name.ends_with(ending)) || field.name == "member"
+        })
+        .map(|(operation, field)| format!("{} {}", operation.name(), field.name))
+        .collect();
+    let tested = ["GET /api/v1/projects/{uuid}/tasks assigned_to", "POST /api/v1/projects/{uuid}/tasks assigned_to", "PUT /api/v1/tasks/{uuid} assigned_to"];
+    assert_eq!(naming, tested.map(str::to_owned).into(), "a field that names a record needs its lines in this test");
+
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let neighbour = crowded_neighbour(&world).await;
+    let foreign = world.member(&neighbour, "member").await.id;
+    let project = world.project(&own.owner, "Own").await;
+    let task = world.task(&own.owner, &project, json!({"title": "Own"})).await;
+    let before = (everything_of(&world, &neighbour), content(&world, &own));
+    let tasks = format!("/api/v1/projects/{}/tasks", id(&project));
+    let create = async |number: u64| {
+        world.post(&tasks).token(&own.owner.token).json(json!({"title": "New", "assigned_to": number})).send().await
+    };
+    let update = async |number: u64| {
+        world.put(format!("/api/v1/tasks/{}", id(&task))).token(&own.owner.token).json(json!({"assigned_to": number})).send().await
+    };
+    let filter = async |number: u64| world.get(format!("{tasks}?assigned_to={number}")).token(&own.owner.token).send().await;
+    assert_eq!(create(foreign).await.expect(422).fingerprint(), create(999_999).await.fingerprint());
+    assert_eq!(update(foreign).await.expect(422).fingerprint(), update(999_999).await.fingerprint());
+    let (theirs, nobodys) = (filter(foreign).await.expect(200), filter(999_999).await.expect(200));
+    assert_eq!((theirs.json()["data"].clone(), nobodys.json()["data"].clone()), (json!([]), json!([])));
+    assert_eq!((everything_of(&world, &neighbour), content(&world, &own)), before);
+    // The control.
+    create(own.owner.id).await.expect(201);
+    update(own.owner.id).await.expect(200);
+    assert_eq!(filter(own.owner.id).await.json()["data"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn fields_that_the_server_owns_are_refused_by_name() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let mut refused = 0;
+    for operation in operations().into_iter().filter(|operation| !operation.body.is_empty()) {
+        let (kind, body) = sample(&operation);
+        let target = kind.made(&world, &own, &own.owner).await;
+        let before = content(&world, &own);
+        let users = users(&world);
+        for field in SERVER_OWNED.into_iter().chain(["role", "status", "slug", "email", "permissions"]) {
+            if operation.body.iter().any(|known| known.name == field) {
+                continue;
+            }
+            for value in [json!("owner"), json!(1), json!(true), Value::Null] {
+                let mut body = body.clone();
+                body[field] = value;
+                let answer = call(&world, &operation, &target).token(&own.owner.token).json(body).send().await;
+                let what = format!("{} with {field}: {}", operation.name(), answer.text);
+                assert!(matches!(answer.status, 400 | 422) && answer.code() == "VALIDATION_ERROR", "{what}");
+                assert!(answer.details().get(field).is_some(), "the field is not named: {what}");
+                refused += 1;
+            }
+        }
+        assert_eq!(content(&world, &own), before, "{}", operation.name());
+        assert_eq!(self::users(&world), users, "{}", operation.name());
+    }
+    assert!(refused > 1_000, "{refused}");
+}
+
+#[tokio::test]
+async fn a_cursor_means_nothing_in_another_tenant_list_or_order() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let neighbour = world.tenant("globex").await;
+    let mut lists: BTreeMap<&str, [String; 2]> = BTreeMap::new();
+    for (index, tenant) in [&own, &neighbour].into_iter().enumerate() {
+        let project = world.project(&tenant.owner, "One").await;
+        world.project(&tenant.owner, "Two").await;
+        for title in ["One", "Two", "Three"] {
+            world.task(&tenant.owner, &project, json!({"title": title})).await;
+        }
+        world.member(tenant, "viewer").await;
+        world.login(&tenant.owner.email, &tenant.owner.password).await;
+        for _ in 0..2 {
+            Target::Invitation.made(&world, tenant, &tenant.owner).await;
+        }
+        for operation in operations().into_iter().filter(|operation| operation.shape == Shape::Many) {
+            assert!(operation.query.iter().any(|field| field.name == "cursor"), "{} takes no cursor", operation.name());
+            lists.entry(operation.path).or_default()[index] = operation.path.replace("{uuid}", id(&project));
+        }
+    }
+    assert_eq!(lists.len(), 5, "a new list needs records to page through in this test");
+    let limit = |path: &str| if path.contains("/tenant/") { "limit=1" } else { "per_page=1" };
+    let page = async |path: &str, caller: &Caller, more: &str| -> Answer {
+        world.get(format!("{path}?{}{more}", limit(path))).token(&caller.token).send().await
+    };
+    let next = |answer: &Answer| -> String {
+        let body = answer.json();
+        let cursor = body["meta"]["next_cursor"].as_str().or(body["pagination"]["next_cursor"].as_str());
+        cursor.unwrap_or_else(|| panic!("a next_cursor: {body}")).to_owned()
+    };
+    let mut cursors = vec![];
+    for [mine, theirs] in lists.values() {
+        let (own_cursor, foreign) = (next(&page(mine, &own.owner, "").await), next(&page(theirs, &neighbour.owner, "").await));
+        page(mine, &own.owner, &format!("&cursor={own_cursor}")).await.expect(200);
+        page(mine, &own.owner, &format!("&cursor={foreign}")).await.expect(400);
+        page(theirs, &neighbour.owner, &format!("&cursor={own_cursor}")).await.expect(400);
+        cursors.push((mine, own_cursor));
+    }
+    for (path, _) in &cursors {
+        for (other, cursor) in &cursors {
+            let status = if path == other { 200 } else { 400 };
+            page(path, &own.owner, &format!("&cursor={cursor}")).await.expect(status);
+        }
+    }
+    for (path, cursor) in &cursors {
+        for broken in mutations(cursor) {
+            let answer = page(path, &own.owner, &format!("&cursor={broken}")).await;
+            assert!(matches!(answer.status, 400 | 422), "{path} takes {broken} for {cursor}: {}", answer.text);
+        }
+    }
+    let projects = &lists["/api/v1/projects"][0];
+    let sorted = next(&page(projects, &own.owner, "&sort=name").await);
+    page(projects, &own.owner, &format!("&sort=name&cursor={sorted}")).await.expect(200);
+    for other in ["", "&sort=updated_at", "&sort=name&direction=asc", "&sort=name&search=o", "&sort=name&archived=true"] {
+        page(projects, &own.owner, &format!("{other}&cursor={sorted}")).await.expect(400);
+    }
+}
+
+#[tokio::test]
+async fn open_routes_are_the_reviewed_ones_and_give_nothing_for_a_credential() {
+    let open: Vec<String> = {
+        let mut names: Vec<_> = operations().iter().filter(|operation| is_open(operation)).map(Operation::name).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(open, OPEN, "the routes without a credential changed: OPEN in tests/it/isolation.rs is the reviewed list");
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    for operation in operations().into_iter().filter(is_open) {
+        let before = everything_of(&world, &own);
+        let bare = call(&world, &operation, "").json(json!({})).send().await;
+        assert!(bare.status < 500, "{}", bare.text);
+        for authorization in [format!("Bearer {}", own.owner.token), "Bearer garbage".into(), "Basic YTpi".into()] {
+            let answer = call(&world, &operation, "").json(json!({})).header("authorization", &authorization).header("x-tenant-id", &own.id).send().await;
+            assert_eq!(answer.fingerprint(), bare.fingerprint(), "{}", operation.name());
+        }
+        let sampled = call(&world, &operation, "").send().await;
+        assert!(sampled.status < 500, "{}: {}", operation.name(), sampled.text);
+        assert_eq!(everything_of(&world, &own), before, "{} touched a tenant", operation.name());
+    }
+}
+
+#[tokio::test]
+async fn other_methods_and_spellings_of_a_path_reach_no_handler() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let mut declared: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for operation in operations() {
+        declared.entry(operation.path).or_default().insert(method(&operation));
+    }
+    let before = everything_of(&world, &own);
+    for (path, methods) in &declared {
+        let concrete = path.replace("{uuid}", "0198c0de-0000-7000-8000-000000000000").replace("{id}", "4711");
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"] {
+            if methods.contains(method) {
+                continue;
+            }
+            let answer = world.request(method, concrete.clone()).token(&own.owner.token).send().await;
+            assert_eq!((answer.status, answer.code().as_str()), (405, "METHOD_NOT_ALLOWED"), "{method} {path}");
+            for allowed in methods {
+                assert!(answer.header("allow").contains(allowed), "{method} {path} allows {:?}", answer.header("allow"));
+            }
+            let anonymous = world.request(method, concrete.clone()).send().await;
+            assert_eq!(anonymous.fingerprint(), answer.fingerprint(), "{method} {path}");
+        }
+        let method = methods.first().expect("a method");
+        let last = concrete.rsplit('/').next().unwrap_or_default();
+        for trick in [
+            format!("/{concrete}"),
+            format!("{concrete}/"),
+            format!("{concrete}/."),
+            format!("{concrete}/..;/x"),
+            concrete.replacen('/', "/./", 1),
+            concrete.replacen("/api", "/api/v1/../..", 1),
+            concrete.replacen("/v1/", "/v1%2f", 1),
+            concrete.replacen("/v1/", "/V1/", 1),
+            concrete.replacen(last, &format!("{last}.json"), 1),
+            format!("{concrete};x=1"),
+        ] {
+            if trick == concrete {
+                continue;
+            }
+            let answer = world.request(method, trick.clone()).token(&own.owner.token).send().await;
+            assert!(matches!(answer.status, 404 | 405), "{method} {trick}: {} {}", answer.status, answer.text);
+        }
+    }
+    assert_eq!(everything_of(&world, &own), before);
+}
+
+#[tokio::test]
+async fn an_id_once_used_opens_nothing_again() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let first = world.member(&own, "member").await;
+    world.delete(format!("/api/v1/tenant/members/{}", first.id)).token(&own.owner.token).send().await.expect(200);
+    let second = world.member(&own, "member").await;
+    assert!(second.id > first.id, "member numbers are never given twice");
+    world.put(format!("/api/v1/tenant/members/{}", first.id)).token(&own.owner.token).json(json!({"role": "admin"})).send().await.expect(404);
+    // A new tenant of the same name has a slug, an id and an account of its own.
+    let again = world.post("/api/v1/auth/register").json(json!({
+        "name": "Twin", "email": "twin@example.com", "password": "correct horse", "company_name": "acme",
+    }));
+    again.send().await.expect(202);
+    let token = world.link_token("twin@example.com");
+    world.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(200);
+    world.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(422);
+    let twin = world.login("twin@example.com", "correct horse").await;
+    assert_ne!(claims_of(&twin.token)["tid"], own.id.as_str());
+    let project = world.project(&own.owner, "Own").await;
+    world.get(format!("/api/v1/projects/{}", id(&project))).token(&twin.token).send().await.expect(404);
+}
+
+/// A kind of record that a path names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Target {
+    Nothing,
+    Project,
+    ArchivedProject,
+    Task,
+    Member,
+    Invitation,
+    /// The caller's own.
+    Session,
+}
+
+impl Target {
+    /// A fresh one: an operation may use it up.
+    async fn made(self, world: &World, tenant: &Tenant, caller: &Caller) -> String {
+        match self {
+            Target::Nothing => String::new(),
+            Target::Project => id(&world.project(&tenant.owner, "Target").await).to_owned(),
+            Target::ArchivedProject => {
+                let project = world.project(&tenant.owner, "Target").await;
+                world.post(format!("/api/v1/projects/{}/archive", id(&project))).token(&tenant.owner.token).send().await.expect(200);
+                id(&project).to_owned()
+            }
+            Target::Task => {
+                let project = world.project(&tenant.owner, "Target").await;
+                id(&world.task(&tenant.owner, &project, json!({"title": "Target"})).await).to_owned()
+            }
+            Target::Member => world.member(tenant, "viewer").await.id.to_string(),
+            Target::Invitation => {
+                let body = json!({"email": format!("target{}@elsewhere.example.com", serial()), "role": "viewer"});
+                let answer = world.post("/api/v1/tenant/invitations").token(&tenant.owner.token).json(body).send().await.expect(201);
+                id(&answer.json()["data"]).to_owned()
+            }
+            Target::Session => {
+                let another = world.login(&caller.email, &caller.password).await;
+                claims_of(&another.token)["sid"].as_str().expect("a session id").to_owned()
+            }
+        }
+    }
+
+    fn nonexistent(self) -> &'static str {
+        if self == Target::Member { "4711" } else { "0198c0de-0000-7000-8000-000000000000" }
+    }
+}
+
+fn operations() -> Vec<Operation> {
+    let mut catalogue = Catalogue::default();
+    catalogue.add::<auth::Auth>("auth");
+    catalogue.add::<projects::Projects>("projects");
+    catalogue.operations
+}
+
+fn is_open(operation: &Operation) -> bool {
+    matches!(operation.access, Access::Open { .. })
+}
+
+fn signed_in() -> Vec<Operation> {
+    operations().into_iter().filter(|operation| !is_open(operation)).collect()
+}
+
+fn in_tenant() -> Vec<Operation> {
+    operations().into_iter().filter(|operation| matches!(operation.access, Access::AtLeast(_))).collect()
+}
+
+fn allows(operation: &Operation, role: Role) -> bool {
+    match operation.access {
+        Access::AtLeast(least) => role >= least,
+        Access::Open { .. } | Access::SignedIn => true,
+    }
+}
+
+fn method(operation: &Operation) -> &'static str {
+    ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|name| operation.method == *name).expect("a known method")
+}
+
+/// The operation's sample request; the target stands where the path has its parameter.
+fn call(world: &World, operation: &Operation, target: &str) -> Request {
+    let path: Vec<&str> = operation.path.split('/').map(|segment| if segment.starts_with('{') { target } else { segment }).collect();
+    let request = world.request(method(operation), path.join("/"));
+    match sample(operation).1 {
+        Value::Null => request,
+        body => request.json(body),
+    }
+}
+
+fn serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+async fn people(world: &World, tenant: &Tenant) -> Vec<(Role, Caller)> {
+    vec![
+        (Role::Viewer, world.member(tenant, "viewer").await),
+        (Role::Member, world.member(tenant, "member").await),
+        (Role::Admin, world.member(tenant, "admin").await),
+        (Role::Owner, tenant.owner.clone()),
+    ]
+}
+
+/// With member numbers that nobody else's tenant has.
+async fn crowded_neighbour(world: &World) -> Tenant {
+    let neighbour = world.tenant("globex").await;
+    for _ in 0..6 {
+        world.member(&neighbour, "viewer").await;
+    }
+    neighbour
+}
+
+/// The tenant's items but for its daily quota, which a member's refused request may spend.
+fn content(world: &World, tenant: &Tenant) -> Vec<Value> {
+    let quota = format!("T#{}#quota", tenant.id);
+    world.items_of(tenant).into_iter().filter(|item| item["pk"]["S"] != quota.as_str()).collect()
+}
+
+/// The tenant's items and those of its owner's account.
+fn everything_of(world: &World, tenant: &Tenant) -> Vec<Value> {
+    let owner = format!("G#user#{}", claims_of(&tenant.owner.token)["sub"].as_str().expect("a subject"));
+    let mut items = world.items_of(tenant);
+    items.extend(world.items().into_iter().filter(|item| item["pk"]["S"] == owner.as_str()));
+    items
+}
+
+fn users(world: &World) -> Vec<Value> {
+    world.items().into_iter().filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("G#user#") || pk.starts_with("G#email#"))).collect()
+}
+
+fn set_tenant(world: &World, tenant: &Tenant, attribute: &str, value: &str) {
+    world.change_item(&format!("T#{}#tenant", tenant.id), "profile", |item| item[attribute] = json!({"S": value}));
+}
+
+/// `Authorization` values none of which may open anything.
+async fn bad_credentials(world: &World, own: &Tenant) -> Vec<(&'static str, String)> {
+    let minter = Minter::of(world).await;
+    let good = claims_of(&own.owner.token);
+    let now = world.auth.clock().now().as_second();
+    let with = |field: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[field] = value;
+        claims
+    };
+    let ended = world.login(&own.owner.email, &own.owner.password).await;
+    world.post("/api/v1/auth/logout").token(&ended.token).send().await.expect(200);
+    let other = world.member(own, "viewer").await;
+    let header = minter.header();
+    let mut other_type = header.clone();
+    other_type["typ"] = json!("JWT");
+    let bearer = |token: String| format!("Bearer {token}");
+    vec![
+        ("no token", "Bearer ".into()),
+        ("text", "Bearer not-a-token".into()),
+        ("three dots", "Bearer a.b.c".into()),
+        ("another scheme", format!("Basic {}", own.owner.token)),
+        ("no scheme", own.owner.token.clone()),
+        ("expired", bearer(minter.token(&header, &with("exp", json!(now - 31))))),
+        ("issued in the future", bearer(minter.token(&header, &with("iat", json!(now + 3600))))),
+        ("forged", bearer(Minter::stranger(&minter.kid).token(&header, &good))),
+        ("alg none", bearer(minter.unsigned(&good))),
+        ("HS256 with the public key", bearer(minter.with_public_key_as_secret(world, &good).await)),
+        ("wrong issuer", bearer(minter.token(&header, &with("iss", json!("https://evil.example.com"))))),
+        ("wrong audience", bearer(minter.token(&header, &with("aud", json!("https://evil.example.com"))))),
+        ("wrong type", bearer(minter.token(&other_type, &good))),
+        ("logged out", bearer(ended.token)),
+        ("a session that never was", bearer(minter.token(&header, &with("sid", json!("0198c0de-0000-4000-8000-000000000000"))))),
+        ("another's session", bearer(minter.token(&header, &with("sid", claims_of(&other.token)["sid"].clone())))),
+        ("an API key", "Bearer tf_live_000000000000".into()),
+    ]
+}
+
+/// Each character changed, cut and doubled somewhere.
+fn mutations(text: &str) -> Vec<String> {
+    let mut all = vec![String::new(), "A".into(), "=".repeat(8), format!("{text}A"), format!("A{text}"), text.chars().rev().collect(), text.repeat(2)];
+    for (at, character) in text.char_indices() {
+        let other = if character == 'A' { 'B' } else { 'A' };
+        all.push(format!("{}{other}{}", &text[..at], &text[at + 1..]));
+        all.push(text[..at].to_owned());
+    }
+    all.retain(|mutation| mutation != text);
+    all
+}

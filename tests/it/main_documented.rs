@@ -1,2 +1,3 @@
 mod documented;
+mod projects;
 mod world;

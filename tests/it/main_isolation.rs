@@ -1,2 +1,7 @@
+//! The isolation tests alone, for working on them.
+
+mod credentials;
+mod derived;
 mod isolation;
+mod template;
 mod world;

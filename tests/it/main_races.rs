@@ -1,2 +1,4 @@
+mod limits;
+mod properties;
 mod races;
 mod world;

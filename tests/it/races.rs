@@ -1,1 +1,386 @@
-//! 
+//! What many requests at the same moment leave behind: exact limits, exact counts, no lost edit, one effect.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, Caller, Settings, Tenant, World, id};
+
+const PROJECTS: &str = "/api/v1/projects";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_creations_stop_exactly_at_the_plan_limit() {
+    let world = World::with(Settings { plans: json!({"free": {"projects": 10}}), ..Settings::default() }).await;
+    let acme = world.tenant("acme").await;
+    let instances = [world.clone(), world.another_instance().await];
+    let answers = race(64, |number| {
+        let request = instances[number % 2].post(PROJECTS).token(&acme.owner.token);
+        request.json(json!({"name": format!("Project {number}")})).send()
+    })
+    .await;
+    assert_eq!(counted(&answers), BTreeMap::from([(201, 10), (403, 54)]));
+    let refused = answers.iter().find(|answer| answer.status == 403).expect("one was refused");
+    assert_eq!(refused.details(), json!({"limit": "projects", "used": 10, "max": 10, "plan": "free"}));
+    assert_eq!(of_type(&world, &acme, "project").len(), 10);
+    assert_eq!(counter(&world, &acme, "projects"), 10);
+    assert_eq!(total(&world, &acme.owner, PROJECTS).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_creations_archives_and_deletions_keep_the_projects_counted() {
+    let world = World::with(Settings { plans: json!({"free": {"projects": 12}}), ..Settings::default() }).await;
+    let acme = world.tenant("acme").await;
+    let mut projects = vec![];
+    for number in 0..12 {
+        projects.push(world.project(&acme.owner, &format!("Project {number}")).await);
+    }
+    race(48, |number| {
+        let (path, token) = (format!("{PROJECTS}/{}", id(&projects[number % 12])), &acme.owner.token);
+        match number / 12 {
+            0 => world.post(PROJECTS).token(token).json(json!({"name": "More"})).send(),
+            1 => world.post(format!("{path}/archive")).token(token).send(),
+            2 => world.post(format!("{path}/unarchive")).token(token).send(),
+            _ if number % 3 == 0 => world.delete(path).token(token).send(),
+            _ => world.put(path).token(token).json(json!({"name": "Renamed"})).send(),
+        }
+    })
+    .await;
+    let stored = of_type(&world, &acme, "project");
+    for (counted, shelf) in [("projects", "active"), ("archived_projects", "archived")] {
+        let standing = stored.iter().filter(|project| project["shelf"]["S"] == shelf).count() as u64;
+        assert_eq!(counter(&world, &acme, counted), standing, "{shelf}");
+    }
+    assert!(counter(&world, &acme, "projects") <= 12);
+    let ids: BTreeSet<_> = stored.iter().map(|project| project["id"]["S"].to_string()).collect();
+    assert_eq!(ids.len(), stored.len(), "no project stands on two shelves");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn exactly_sixty_of_two_hundred_concurrent_writes_pass_in_a_minute() {
+    for instances in [1, 2] {
+        let world = World::with(Settings { variables: vec![("RATE_WRITE", "60".into())], ..Settings::default() }).await;
+        let acme = world.tenant("acme").await;
+        start_of_minute(&world);
+        let mut worlds = vec![world.clone()];
+        if instances == 2 {
+            worlds.push(world.another_instance().await);
+        }
+        let answers = race(200, |number| {
+            worlds[number % worlds.len()].post(PROJECTS).token(&acme.owner.token).json(json!({"name": "x"})).send()
+        })
+        .await;
+        assert_eq!(counted(&answers), BTreeMap::from([(201, 60), (429, 140)]));
+        assert_eq!(counter(&world, &acme, "projects"), 60);
+        // Each place of the window was given once.
+        let passed = answers.iter().filter(|answer| answer.status == 201);
+        let places: BTreeSet<_> = passed.map(|answer| answer.header("x-ratelimit-remaining").to_owned()).collect();
+        assert_eq!(places.len(), 60);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_edits_of_one_version_one_wins_and_the_other_hears_of_it() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await;
+    for _ in 0..10 {
+        let project = world.project(&acme.owner, "Launch").await;
+        let task = world.task(&acme.owner, &project, json!({"title": "First"})).await;
+        for path in [format!("{PROJECTS}/{}", id(&project)), format!("/api/v1/tasks/{}", id(&task))] {
+            let seen = world.get(&path).token(&acme.owner.token).send().await.expect(200);
+            let field = if path.starts_with(PROJECTS) { "name" } else { "title" };
+            let answers = race(2, |number| {
+                let request = world.put(&path).token(&acme.owner.token).header("if-match", seen.header("etag"));
+                request.json(json!({field: format!("Edit {number}")})).send()
+            })
+            .await;
+            assert_eq!(counted(&answers), BTreeMap::from([(200, 1), (412, 1)]));
+            let winner = answers.iter().find(|answer| answer.status == 200).expect("one won");
+            let standing = world.get(&path).token(&acme.owner.token).send().await.expect(200);
+            assert_eq!(standing.json()["data"][field], winner.json()["data"][field]);
+            assert_eq!(standing.header("etag"), winner.header("etag"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn edits_of_different_fields_at_once_are_all_kept() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await;
+    for round in 0..5 {
+        let project = world.project(&acme.owner, "Launch").await;
+        let task = world.task(&acme.owner, &project, json!({"title": "First"})).await;
+        let edits = [
+            json!({"title": format!("Title {round}")}),
+            json!({"description": "Described"}),
+            json!({"status": "in_review"}),
+            json!({"priority": "urgent"}),
+            json!({"due_date": "2100-01-01"}),
+            json!({"sort_order": 7}),
+            json!({"assigned_to": 1}),
+        ];
+        let path = format!("/api/v1/tasks/{}", id(&task));
+        let answers = race(edits.len(), |number| world.put(&path).token(&acme.owner.token).json(edits[number].clone()).send()).await;
+        assert_eq!(counted(&answers), BTreeMap::from([(200, edits.len())]));
+        let standing = world.get(&path).token(&acme.owner.token).send().await.expect(200).json()["data"].clone();
+        let kept = [
+            &standing["title"],
+            &standing["description"],
+            &standing["status"]["value"],
+            &standing["priority"]["value"],
+            &standing["due_date"],
+            &standing["sort_order"],
+            &standing["assignee"]["id"],
+        ];
+        let written: Vec<_> = edits.iter().flat_map(|edit| edit.as_object().into_iter().flat_map(|edit| edit.values())).collect();
+        assert_eq!(kept.to_vec(), written);
+
+        let path = format!("{PROJECTS}/{}", id(&project));
+        let edits = [json!({"name": "Landing"}), json!({"description": "Described"}), json!({"color": "#123456"}), json!({"settings": {"a": 1}})];
+        let answers = race(edits.len(), |number| world.put(&path).token(&acme.owner.token).json(edits[number].clone()).send()).await;
+        assert_eq!(counted(&answers), BTreeMap::from([(200, edits.len())]));
+        let standing = world.get(&path).token(&acme.owner.token).send().await.expect(200).json()["data"].clone();
+        for (field, value) in edits.iter().flat_map(|edit| edit.as_object().into_iter().flatten()) {
+            assert_eq!(&standing[field], value);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sixteen_repeats_of_one_idempotency_key_have_one_effect_and_one_answer() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await;
+    let instances = [world.clone(), world.another_instance().await];
+    let project = world.project(&acme.owner, "Launch").await;
+    let tasks = format!("{PROJECTS}/{}/tasks", id(&project));
+    let requests = [
+        (PROJECTS, json!({"name": "Once"})),
+        (tasks.as_str(), json!({"title": "Once"})),
+        ("/api/v1/tenant/invitations", json!({"email": "bob@example.com", "role": "member"})),
+    ];
+    for (path, body) in &requests {
+        let before = world.items_of(&acme).len();
+        let answers = race(16, |number| {
+            let request = instances[number % 2].post(*path).token(&acme.owner.token).header("idempotency-key", "key-1");
+            request.json(body.clone()).send()
+        })
+        .await;
+        assert_eq!(counted(&answers), BTreeMap::from([(201, 16)]));
+        let bodies: BTreeSet<_> = answers.iter().map(|answer| (answer.text.as_str(), answer.header("etag"))).collect();
+        assert_eq!(bodies.len(), 1, "identical answers");
+        let replayed = answers.iter().filter(|answer| answer.header("idempotency-replayed") == "true").count();
+        assert_eq!(replayed, 15);
+        assert_eq!(world.items_of(&acme).len(), before + 2, "the thing itself and the kept answer");
+    }
+    assert_eq!(total(&world, &acme.owner, PROJECTS).await, 2);
+    assert_eq!(total(&world, &acme.owner, &tasks).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn open_requests_with_one_idempotency_key_happen_once_too() {
+    let world = World::new().await;
+    let demo = ("/api/v1/demo", json!({"email": "ada@example.com", "name": "Ada", "company_name": "Engines"}), 201);
+    let registration = (
+        "/api/v1/auth/register",
+        json!({"email": "bob@example.com", "name": "Bob", "company_name": "Engines", "password": "correct horse"}),
+        202,
+    );
+    for (number, (path, body, status)) in [demo, registration].into_iter().enumerate() {
+        let answers = race(16, |_| {
+            world.post(path).from_ip("203.0.113.1").header("idempotency-key", "key-1").json(body.clone()).send()
+        })
+        .await;
+        assert_eq!(counted(&answers), BTreeMap::from([(status, 16)]), "{path}");
+        let bodies: BTreeSet<_> = answers.iter().map(|answer| answer.text.as_str()).collect();
+        assert_eq!(bodies.len(), 1, "identical answers");
+        for name in ["tenant", "user", "mail"] {
+            assert_eq!(everywhere(&world, name), number + 1, "{path}: {name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_demos_stop_exactly_at_the_most_there_may_be() {
+    let world = World::with(Settings { variables: vec![("DEMO_MAX_ACTIVE", "5".into())], ..Settings::default() }).await;
+    let answers = race(16, |number| {
+        let body = json!({"email": format!("ada{number}@example.com"), "name": "Ada", "company_name": "Engines"});
+        world.post("/api/v1/demo").json(body).send()
+    })
+    .await;
+    assert_eq!(counted(&answers), BTreeMap::from([(201, 5), (429, 11)]));
+    for name in ["tenant", "demo", "user", "mail"] {
+        assert_eq!(everywhere(&world, name), 5, "{name}");
+    }
+    let counters = world.items().into_iter().find(|item| item["pk"]["S"] == "G#counters" && item["sk"]["S"] == "active_demos");
+    assert_eq!(counters.expect("the counter")["n"]["N"], "5");
+    let accounts: BTreeSet<_> = answers.iter().filter(|answer| answer.status == 201).map(|answer| answer.json()["data"]["tenant_id"].to_string()).collect();
+    assert_eq!(accounts.len(), 5, "account numbers are never shared");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_registrations_of_one_address_make_one_account() {
+    let world = World::new().await;
+    let answers = race(32, |number| {
+        let email = if number % 2 == 0 { "ada@example.com" } else { "Ada@Example.com" };
+        let body = json!({"name": "Ada", "email": email, "password": "correct horse", "company_name": "Engines"});
+        world.post("/api/v1/auth/register").json(body).send()
+    })
+    .await;
+    assert!(answers.iter().all(|answer| [202, 409].contains(&answer.status)), "{:?}", counted(&answers));
+    for name in ["tenant", "user", "email", "slug", "member"] {
+        assert_eq!(everywhere(&world, name), 1, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn task_counts_stay_exact_under_concurrent_changes() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await;
+    let project = world.project(&acme.owner, "Launch").await;
+    let tasks = format!("{PROJECTS}/{}/tasks", id(&project));
+    let answers = race(32, |number| {
+        let status = ["todo", "in_progress", "done", "cancelled"][number % 4];
+        world.post(&tasks).token(&acme.owner.token).json(json!({"title": "x", "status": status})).send()
+    })
+    .await;
+    assert_eq!(counted(&answers), BTreeMap::from([(201, 32)]));
+    counts_hold(&world, &acme, &project).await;
+    let made: Vec<Value> = answers.iter().map(|answer| answer.json()["data"].clone()).collect();
+
+    let answers = race(32, |number| world.post(format!("/api/v1/tasks/{}/complete", id(&made[number]))).token(&acme.owner.token).send()).await;
+    assert_eq!(counted(&answers), BTreeMap::from([(200, 32)]));
+    counts_hold(&world, &acme, &project).await;
+
+    // Several at the same task, of every kind.
+    let answers = race(48, |number| {
+        let (path, token) = (format!("/api/v1/tasks/{}", id(&made[number % 12])), &acme.owner.token);
+        match number / 12 {
+            0 => world.put(path).token(token).json(json!({"status": "todo"})).send(),
+            1 => world.put(path).token(token).json(json!({"status": "cancelled", "title": "y"})).send(),
+            2 => world.post(format!("{path}/complete")).token(token).send(),
+            _ => world.delete(path).token(token).send(),
+        }
+    })
+    .await;
+    assert!(answers.iter().all(|answer| [200, 404].contains(&answer.status)), "{:?}", counted(&answers));
+    assert_eq!(of_type(&world, &acme, "task").len(), 20);
+    counts_hold(&world, &acme, &project).await;
+
+    // A task deleted many times at once is deleted once.
+    let path = format!("/api/v1/tasks/{}", id(&made[31]));
+    let answers = race(8, |_| world.delete(&path).token(&acme.owner.token).send()).await;
+    assert_eq!(counted(&answers), BTreeMap::from([(200, 1), (404, 7)]));
+    counts_hold(&world, &acme, &project).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_task_is_lost_or_miscounted_while_its_project_moves_to_and_fro() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await;
+    let project = world.project(&acme.owner, "Launch").await;
+    let path = format!("{PROJECTS}/{}", id(&project));
+    let mut made = vec![world.task(&acme.owner, &project, json!({"title": "x"})).await];
+    for _ in 0..6 {
+        let answers = race(16, |number| {
+            let token = &acme.owner.token;
+            match number % 4 {
+                0 => world.post(format!("{path}/archive")).token(token).send(),
+                1 => world.post(format!("{path}/unarchive")).token(token).send(),
+                2 => world.post(format!("/api/v1/tasks/{}/complete", id(&made[number % made.len()]))).token(token).send(),
+                _ => world.post(format!("{path}/tasks")).token(token).json(json!({"title": "y"})).send(),
+            }
+        })
+        .await;
+        assert!(answers.iter().all(|answer| answer.status < 500), "{:?}", counted(&answers));
+        // A completion is only ever refused when the project moved too often; a creation when it was archived.
+        assert!(answers.iter().all(|answer| [200, 201, 404, 409, 422].contains(&answer.status)), "{:?}", counted(&answers));
+        made.extend(answers.iter().filter(|answer| answer.status == 201).map(|answer| answer.json()["data"].clone()));
+        counts_hold(&world, &acme, &project).await;
+        assert_eq!(of_type(&world, &acme, "task").len(), made.len());
+        let standing = of_type(&world, &acme, "project");
+        assert_eq!(standing.len(), 1);
+        let archived = u64::from(standing[0]["shelf"]["S"] == "archived");
+        assert_eq!((counter(&world, &acme, "projects"), counter(&world, &acme, "archived_projects")), (1 - archived, archived));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn members_who_join_at_once_have_numbers_of_their_own_and_no_more_than_the_plan_has_room_for() {
+    let world = World::with(Settings { plans: json!({"free": {"users": 5}}), ..Settings::default() }).await;
+    let acme = world.tenant("acme").await;
+    let mut tokens = vec![];
+    for number in 0..12 {
+        let email = format!("bob{number}@example.com");
+        let request = world.post("/api/v1/tenant/invitations").token(&acme.owner.token).json(json!({"email": email, "role": "member"}));
+        request.send().await.expect(201);
+        tokens.push(world.link_token(&email));
+    }
+    let answers = race(12, |number| {
+        let body = json!({"token": tokens[number], "name": "Bob", "password": "correct horse"});
+        world.post("/api/v1/auth/accept-invitation").json(body).send()
+    })
+    .await;
+    assert_eq!(counted(&answers), BTreeMap::from([(200, 4), (403, 8)]));
+    let joined: BTreeSet<_> = answers.iter().filter(|answer| answer.status == 200).map(|answer| answer.json()["data"]["id"].to_string()).collect();
+    assert_eq!(joined.len(), 4);
+    assert_eq!((of_type(&world, &acme, "member").len(), counter(&world, &acme, "members")), (5, 5));
+    assert_eq!(everywhere(&world, "user"), 5);
+}
+
+/// Sends `count` requests at once, each on a task of its own.
+async fn race<F>(count: usize, request: impl Fn(usize) -> F) -> Vec<Answer>
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let mut running = tokio::task::JoinSet::new();
+    for number in 0..count {
+        let request = request(number);
+        running.spawn(async move { (number, request.await) });
+    }
+    let mut answers = running.join_all().await;
+    answers.sort_by_key(|(number, _)| *number);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+fn counted(answers: &[Answer]) -> BTreeMap<u16, usize> {
+    answers.iter().fold(BTreeMap::new(), |mut counted, answer| {
+        *counted.entry(answer.status).or_default() += 1;
+        counted
+    })
+}
+
+/// The project says of its tasks what a list of them says.
+async fn counts_hold(world: &World, tenant: &Tenant, project: &Value) {
+    let path = format!("{PROJECTS}/{}", id(project));
+    let shown = world.get(&path).token(&tenant.owner.token).send().await.expect(200).json()["data"].clone();
+    let stored: Vec<_> = of_type(world, tenant, "task").into_iter().filter(|task| task["project"]["S"] == project["id"]).collect();
+    let count = |statuses: &[&str]| json!(stored.iter().filter(|task| statuses.contains(&task["status"]["S"].as_str().unwrap_or_default())).count());
+    assert_eq!(shown["open_tasks_count"], count(&["todo", "in_progress", "in_review"]));
+    assert_eq!(shown["completed_tasks_count"], count(&["done"]));
+    assert_eq!(total(world, &tenant.owner, &format!("{path}/tasks")).await, stored.len() as u64);
+}
+
+async fn total(world: &World, caller: &Caller, path: &str) -> u64 {
+    let listed = world.get(path).token(&caller.token).send().await.expect(200).json();
+    listed["meta"]["total"].as_u64().expect("a list has a total")
+}
+
+fn of_type(world: &World, tenant: &Tenant, name: &str) -> Vec<Value> {
+    world.items_of(tenant).into_iter().filter(|item| item["type"]["S"] == name).collect()
+}
+
+fn everywhere(world: &World, name: &str) -> usize {
+    world.items().iter().filter(|item| item["type"]["S"] == name).count()
+}
+
+fn counter(world: &World, tenant: &Tenant, name: &str) -> u64 {
+    let pk = format!("T#{}#counters", tenant.id);
+    let item = world.items_of(tenant).into_iter().find(|item| item["pk"]["S"] == pk.as_str() && item["sk"]["S"] == name);
+    item.and_then(|item| item["n"]["N"].as_str()?.parse().ok()).unwrap_or(0)
+}
+
+fn start_of_minute(world: &World) {
+    let now = world.auth.clock().now();
+    let begins = Timestamp::from_second((now.as_second() / 60 + 1) * 60).expect("a moment");
+    world.advance(begins.duration_since(now));
+}

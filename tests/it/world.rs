@@ -46,6 +46,8 @@ pub struct Settings {
     /// The seeded plans and the documented rates; otherwise there is room for a test's own traffic.
     pub strict: bool,
     pub variables: Vec<(&'static str, String)>,
+    /// Changes limits of plans: `{"free": {"projects": 10}}`.
+    pub plans: Value,
     pub seed: u64,
 }
 
@@ -117,7 +119,7 @@ impl World {
                 variables.insert((*name).into(), value.clone());
             }
         }
-        let plans = if settings.strict { Plans::seeded() } else { roomy_plans() };
+        let plans = plans(settings.strict, &settings.plans);
         let clock = Arc::new(SetClock::at(Timestamp::now()));
         let (auth, projects) = (app("auth", &environments, &plans, &clock, settings.seed), app("projects", &environments, &plans, &clock, settings.seed + 1));
         write_session_keys(&auth, &environments["auth"], "key-1").await;
@@ -172,6 +174,14 @@ impl World {
     pub fn items_of(&self, tenant: &Tenant) -> Vec<Value> {
         let prefix = format!("T#{}#", tenant.id);
         self.items().into_iter().filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with(&prefix))).collect()
+    }
+
+    /// Changes an item behind the functions' back, as an operator with access to the table could.
+    pub fn change_item(&self, pk: &str, sk: &str, change: impl FnOnce(&mut Value)) {
+        let mut item = self.items().into_iter().find(|item| item["pk"]["S"] == pk && item["sk"]["S"] == sk).expect("the item is there");
+        change(&mut item);
+        let request = json!({"TableName": self.table_name(), "Item": item});
+        self.aws.database().put_item(serde_json::from_value(request).expect("a request")).expect("the item can be written");
     }
 
     pub fn request(&self, method: &'static str, path: impl Into<String>) -> Request {
@@ -411,12 +421,17 @@ fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>
     App::new(config, plans.clone(), clock.clone(), random, clients.dynamodb(), clients.secrets_manager())
 }
 
-/// The seeded plans without the limits that a test would run into by accident.
-fn roomy_plans() -> Plans {
+/// The seeded plans with a test's changes; unless `strict`, without the limits that a test would run into by accident.
+fn plans(strict: bool, changes: &Value) -> Plans {
     let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
-    for plan in plans.as_object_mut().expect("an object").values_mut() {
+    for (name, plan) in plans.as_object_mut().expect("an object") {
         for limit in ["users", "projects", "api_requests_per_day"] {
-            plan[limit] = Value::Null;
+            if !strict {
+                plan[limit] = Value::Null;
+            }
+        }
+        for (limit, value) in changes[name.as_str()].as_object().into_iter().flatten() {
+            plan[limit] = value.clone();
         }
     }
     Plans::read(&plans.to_string()).expect("the plans are complete")

@@ -12,6 +12,7 @@ use shared::model::mail::{Content, Mail};
 use shared::model::tenant::{Kind, Slug};
 use shared::model::user::{Email, EmailClaim, User};
 use shared::store::conflict;
+use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Visitor;
 use shared::{Error, Result};
 
@@ -52,6 +53,8 @@ pub async fn register(door: Visitor, once: Once<Registration>) -> Result<Accepte
     let answer = Accepted::new("Check your mail to finish the registration", EmailView::of(&email));
     let directory = &door.directory;
     if directory.find(&EmailClaim::key_of(&email)).await?.is_some() {
+        // Takes an account number to no purpose: the same calls, in the same order, as for a new address.
+        directory.next_number(GlobalCounter::Accounts).await?;
         let mail = Mail::queued(MailId::new(door.now(), door.app.random()), None, email, Content::AlreadyRegistered { name }, door.now());
         let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
         transaction.create(directory, &mail, conflict("Try again."))?.commit().await?;

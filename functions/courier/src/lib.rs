@@ -1,0 +1,120 @@
+//! Sends the platform's mails: claim with a lease, hand to the carrier under a stable id, mark. Killed between carrier and mark, a mail
+//! is sent again only where the carrier takes an id once; elsewhere it becomes `unknown`, is listed, and waits for an operator.
+
+pub mod mailbox;
+pub mod ses;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use shared::carriers::letter::{Letter, Sites};
+use shared::carriers::{MailCarrier, Outcome};
+use shared::config::{ConfigError, Stage, Variables};
+use shared::model::mail::{Mail, State, Step};
+use shared::runtime::aws::Aws;
+use shared::runtime::worker::{self, Worker};
+use shared::runtime::{App, StartError};
+use shared::tenancy::jobs::{SendMail, Workplace};
+use shared::{Error, Result};
+
+use crate::mailbox::Mailbox;
+use crate::ses::AmazonSes;
+
+pub struct Courier {
+    app: App,
+    carrier: Box<dyn MailCarrier>,
+    sites: Sites,
+}
+
+impl Worker for Courier {
+    const NAME: &'static str = "courier";
+
+    /// `MAILBOX_URL` catches all mails of a local run; everywhere else they go out through Amazon SES. `APP_URL` is the base of the
+    /// pages that links in mails lead to; without it mails carry the token alone.
+    fn start(app: App, variables: Variables) -> Result<Self, StartError> {
+        let pages = variables.optional("APP_URL").map(|url| url.trim_end_matches('/').to_owned());
+        let carrier: Box<dyn MailCarrier> = match variables.optional("MAILBOX_URL") {
+            Some(_) if app.config().stage != Stage::Local => {
+                return Err(ConfigError("MAILBOX_URL is for local runs (STAGE=local): elsewhere mails go out through Amazon SES".into()).into());
+            }
+            Some(url) => Box::new(Mailbox::at(url)),
+            None => {
+                let from = variables.required("MAIL_FROM")?;
+                Box::new(AmazonSes::new(&Aws::read(variables)?, from))
+            }
+        };
+        Ok(Courier::with(app, carrier, pages))
+    }
+
+    async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
+        worker::queue(&self.app, event, Self::NAME, request_id, |place, job: SendMail| async move { self.deliver(&place, job).await }).await
+    }
+}
+
+impl Courier {
+    pub fn with(app: App, carrier: Box<dyn MailCarrier>, pages: Option<String>) -> Self {
+        let sites = Sites { api: app.config().public_url.clone(), app: pages };
+        Courier { app, carrier, sites }
+    }
+
+    async fn deliver(&self, place: &Workplace, job: SendMail) -> Result<()> {
+        // A mail that is not kept any more is one nobody waits for.
+        let Some(mail) = place.directory.find(&Mail::key_of(job.mail)).await? else { return Ok(()) };
+        match mail.next_step(place.now(), self.carrier.deduplicates()) {
+            Step::Done => Ok(()),
+            Step::Wait => Err(claimed_by_another()),
+            Step::GiveUp => lose_track(place, &mail).await,
+            Step::Send => self.send(place, &mail).await,
+        }
+    }
+
+    async fn send(&self, place: &Workplace, mail: &Mail) -> Result<()> {
+        let letter = Letter::of(mail, &self.sites, &self.app.keys()?.links);
+        let claimed = mail.claimed(place.now());
+        if !place.directory.replace_if(&claimed, mail).await? {
+            return Err(claimed_by_another());
+        }
+        match self.carrier.send(&letter).await {
+            Outcome::Taken => settle(place, &claimed, State::Sent { at_time: self.app.clock().now() }).await,
+            Outcome::Never(reason) => {
+                tracing::error!(mail = %mail.id, kind = letter.kind, reason, "a mail that no attempt will deliver");
+                settle(place, &claimed, State::Failed { reason }).await
+            }
+            Outcome::Unknown(reason) if !self.carrier.deduplicates() => {
+                tracing::warn!(mail = %mail.id, kind = letter.kind, reason, "nobody knows whether a mail went out");
+                lose_track(place, &claimed).await
+            }
+            Outcome::NotNow(reason) | Outcome::Unknown(reason) => {
+                settle(place, &claimed, State::Queued).await?;
+                Err(Error::Unavailable { doing: "sending a mail", cause: reason.into() })
+            }
+        }
+    }
+}
+
+/// Writes down what became of a claimed mail. Tried a few times: a mark that is lost costs another attempt, or an `unknown`.
+async fn settle(place: &Workplace, claimed: &Mail, state: State) -> Result<()> {
+    let settled = claimed.with_state(state);
+    let mut pauses = [200, 800].into_iter();
+    loop {
+        match place.directory.replace_if(&settled, claimed).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(claimed_by_another()),
+            Err(error) => match pauses.next() {
+                Some(pause) if error.is_transient() => tokio::time::sleep(Duration::from_millis(pause)).await,
+                _ => return Err(error),
+            },
+        }
+    }
+}
+
+/// The mail and its line in the operators' list, together.
+async fn lose_track(place: &Workplace, mail: &Mail) -> Result<()> {
+    let (unknown, line) = mail.lost_track_of(place.now());
+    let directory = &place.directory;
+    directory.transaction().replace(directory, &unknown, mail)?.put(directory, &line)?.commit().await
+}
+
+fn claimed_by_another() -> Error {
+    Error::Unavailable { doing: "sending a mail", cause: "another worker has claimed it".into() }
+}

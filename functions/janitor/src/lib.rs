@@ -1,0 +1,67 @@
+//! What has to happen although nobody asks: demos are warned and purged, the tasks of deleted projects are swept, session keys are
+//! rotated. Every task may be cut off at any point and is taken up by its next run.
+
+pub mod purge;
+pub mod rotation;
+pub mod sweep;
+
+use serde::Deserialize;
+use serde_json::Value;
+use shared::Result;
+use shared::config::Variables;
+use shared::runtime::worker::{self, Worker};
+use shared::runtime::{App, StartError};
+use shared::tenancy::jobs::SweepTasks;
+
+use crate::rotation::Pace;
+
+pub struct Janitor {
+    app: App,
+    pace: Pace,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "task", rename_all = "kebab-case", deny_unknown_fields)]
+enum Task {
+    /// Hourly.
+    Purge,
+    /// Daily. `now` begins a rotation although the key in use is young.
+    RotateKeys {
+        #[serde(default)]
+        now: bool,
+    },
+}
+
+impl Worker for Janitor {
+    const NAME: &'static str = "janitor";
+
+    fn start(app: App, variables: Variables) -> Result<Self, StartError> {
+        let pace = Pace::read(&variables, app.config().session_days)?;
+        Ok(Janitor { app, pace })
+    }
+
+    async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
+        if worker::is_batch(&event) {
+            let sweep = |place, job: SweepTasks| async move { sweep::sweep(&place, job, sweep::AT_MOST).await };
+            return worker::queue(&self.app, event, Self::NAME, request_id, sweep).await;
+        }
+        let place = worker::workplace(&self.app, Self::NAME, request_id);
+        match worker::command(event)? {
+            Task::Purge => worker::answer(purge::purge(&place, purge::AT_MOST).await?),
+            Task::RotateKeys { now } => worker::answer(rotation::rotate(&place, &self.pace, now).await?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inputs_of_the_schedules_are_tasks() {
+        for sample in [include_str!("../../../events/janitor/purge.json"), include_str!("../../../events/janitor/rotate-keys.json")] {
+            worker::command::<Task>(serde_json::from_str(sample).unwrap()).unwrap();
+        }
+        assert!(worker::command::<Task>(serde_json::json!({"task": "purge", "tenant": "x"})).is_err());
+    }
+}

@@ -46,6 +46,11 @@ impl User {
         Collection::of("user", id)
     }
 
+    /// Profile, sessions and memberships of a user, for when he goes.
+    pub fn everything(id: UserId) -> List<Self> {
+        List::new(User::collection(id), "")
+    }
+
     pub fn verified(&self, now: Timestamp) -> Self {
         User { verified_at: Some(self.verified_at.unwrap_or(now)), updated_at: now, version: self.version + 1, ..self.clone() }
     }

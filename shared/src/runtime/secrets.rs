@@ -186,7 +186,8 @@ impl Secrets {
             return Ok(signer.clone());
         }
         let text = self.text(id, "reading the signing key").await?;
-        let signer = read_signer(&text).map_err(|cause| Error::internal("reading the signing key", cause))?;
+        // Before the first rotation there is only a placeholder: nothing to sign with yet.
+        let signer = read_signer(&text).map_err(|cause| Error::Unavailable { doing: "reading the signing key", cause })?;
         let signer = Arc::new(signer);
         *lock(&self.signer) = Some((signer.clone(), now));
         Ok(signer)

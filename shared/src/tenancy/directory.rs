@@ -50,6 +50,11 @@ impl Directory {
         self.read(item)
     }
 
+    /// A record that may have expired, as long as nobody has deleted it: for telling its owner so.
+    pub async fn find_expired_too<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
+        self.table.get(self.full(key), true).await?.map(record_of).transpose()
+    }
+
     pub async fn get<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<E> {
         self.find(key).await?.ok_or(Error::NotFound)
     }

@@ -73,3 +73,26 @@ impl Demo {
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_pasted_whatever_the_password() {
+        let demo = Demo {
+            email: "demo@example.com".to_owned(),
+            password: r#"it's "so""#.to_owned(),
+            tenant_id: json!(7),
+            tenant_slug: "demo-7".to_owned(),
+        };
+        let usage = demo.usage("http://127.0.0.1:9000");
+        let login = usage.lines().find(|line| line.starts_with("TOKEN=")).unwrap();
+        // The shell reads the body back: the pasted line with `curl` replaced by a print of its last argument.
+        let body = login.split(" -d ").nth(1).and_then(|rest| rest.split(" | sed").next()).unwrap();
+        let printed = std::process::Command::new("sh").args(["-c", &format!("printf %s {body}")]).output().unwrap();
+        let read: Value = serde_json::from_slice(&printed.stdout).unwrap();
+        assert_eq!(read, json!({ "email": "demo@example.com", "password": r#"it's "so""# }));
+        assert_eq!(usage.lines().filter(|line| line.contains("curl")).count(), 3);
+    }
+}

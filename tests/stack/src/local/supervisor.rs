@@ -145,3 +145,18 @@ fn process_table_of_ps() -> Vec<(i32, i32)> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_process_tables_know_this_process() {
+        let this = getpid().as_raw_nonzero().get();
+        for table in [process_table(), process_table_of_ps()] {
+            // A machine without `ps` has /proc.
+            assert!(table.is_empty() || table.iter().any(|(pid, _)| *pid == this));
+        }
+        assert!(process_table().iter().any(|(pid, _)| *pid == this));
+    }
+}

@@ -73,3 +73,16 @@ fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split_whitespace().nth(1)?.split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_compared() {
+        assert_eq!(version("cargo-lambda 1.9.2 (67129fc 2026-08-21Z)\n"), Some((1, 9)));
+        assert_eq!(version("cargo-lambda"), None);
+        assert!(version("cargo-lambda 1.10.0").is_some_and(|version| version >= OLDEST));
+        assert!(!is_new_enough(Path::new("/nowhere/cargo-lambda")));
+    }
+}

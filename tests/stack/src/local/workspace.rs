@@ -37,3 +37,20 @@ pub fn claim(directory: &Path) -> Result<DataLock, String> {
         Err(TryLockError::Error(error)) => Err(unusable(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_has_one_owner_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let lock = claim(&data).unwrap();
+        let refused = claim(&data).err().unwrap();
+        assert!(refused.contains("is in use by another `cargo local`"), "{refused}");
+        drop(lock);
+        claim(&data).unwrap();
+        assert_eq!(std::fs::read_to_string(data.join(".gitignore")).unwrap(), "*\n");
+    }
+}

@@ -94,6 +94,15 @@ impl Template {
         self
     }
 
+    /// A section as it is written, intrinsics in their long form: for checks of what the local stack has no part in.
+    pub fn resources(&self) -> &Map<String, Value> {
+        &self.resources
+    }
+
+    pub fn globals(&self) -> &Value {
+        &self.globals
+    }
+
     pub fn place(&self) -> &Place {
         &self.place
     }

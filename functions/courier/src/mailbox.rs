@@ -1,0 +1,60 @@
+//! The mailbox of a local run: every mail is caught and shown to the developer. It takes an id once, so a lost answer is asked for again.
+
+use std::time::Duration;
+
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use serde_json::json;
+use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub struct Mailbox {
+    url: String,
+    connector: Connector,
+}
+
+impl Mailbox {
+    pub fn at(url: String) -> Self {
+        Mailbox { url, connector: Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build() }
+    }
+
+    async fn post(&self, letter: &Letter) -> Outcome {
+        let body = json!({
+            "id": letter.id,
+            "to": letter.to,
+            "subject": letter.subject,
+            "text": letter.text,
+            "html": letter.html,
+            "kind": letter.kind,
+            "tenant": letter.tenant.map(|tenant| tenant.to_string()),
+        });
+        let mut request = HttpRequest::new(body.to_string().into());
+        if request.set_method("POST").is_err() || request.set_uri(self.url.as_str()).is_err() {
+            return Outcome::NotNow("MAILBOX_URL is not a URL".into());
+        }
+        request.headers_mut().insert("content-type", "application/json");
+        match tokio::time::timeout(PATIENCE, self.connector.call(request)).await {
+            Err(_) => Outcome::Unknown("the mailbox did not answer in time".into()),
+            Ok(Err(error)) => Outcome::Unknown(format!("the mailbox is out of reach: {error}")),
+            Ok(Ok(response)) => match response.status().as_u16() {
+                200..300 => Outcome::Taken,
+                status @ 400..500 => Outcome::Never(format!("the mailbox answered {status}")),
+                status => Outcome::Unknown(format!("the mailbox answered {status}")),
+            },
+        }
+    }
+}
+
+impl MailCarrier for Mailbox {
+    fn deduplicates(&self) -> bool {
+        true
+    }
+
+    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a> {
+        Box::pin(self.post(letter))
+    }
+}

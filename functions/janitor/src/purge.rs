@@ -1,0 +1,200 @@
+//! Demos that are about to end are warned, demos that have ended are purged: everything of the tenant, proven gone, then what the
+//! directory knows of it. The demo's line in the directory goes last, in the transaction that frees its place, so a purge that is cut
+//! off is found again, and its place is freed once.
+
+use serde::Serialize;
+use shared::http::paging::PageRequest;
+use shared::ids::{MailId, UserId};
+use shared::model::collections;
+use shared::model::demo::{Demo, Due};
+use shared::model::member::Member;
+use shared::model::project::{DeletedProject, Project, Shelf};
+use shared::model::task::Task;
+use shared::model::tenant::{Kind, SlugClaim, Status, Tenant};
+use shared::model::user::{Belongs, EmailClaim, User};
+use shared::store::{Entity, InTenant, List, Swept, conflict, missing};
+use shared::tenancy::directory::GlobalCounter;
+use shared::tenancy::jobs::Workplace;
+use shared::tenancy::{TenantId, TenantStore};
+use shared::{Error, Result};
+
+/// Items that one run deletes at most: well within the function's time. The next run goes on.
+pub const AT_MOST: usize = 50_000;
+
+#[derive(Debug, Default, Serialize)]
+pub struct Purged {
+    pub ok: bool,
+    pub warned: usize,
+    pub purged: usize,
+    pub items: usize,
+    /// Something is left for the next run.
+    pub more: bool,
+}
+
+/// What one run may still delete.
+struct Budget(usize);
+
+pub async fn purge(place: &Workplace, at_most: usize) -> Result<Purged> {
+    let mut done = Purged { ok: true, ..Purged::default() };
+    let mut budget = Budget(at_most);
+    let mut failed = 0;
+    for demo in place.directory.all(&Demo::all()).await? {
+        let outcome = match demo.due(place.now()) {
+            Due::Nothing => Ok(()),
+            Due::Warning => warn(place, &demo).await.map(|warned| done.warned += usize::from(warned)),
+            Due::Purge => remove(place, &demo, &mut budget).await.map(|finished| match finished {
+                Some(true) => done.purged += 1,
+                Some(false) => done.more = true,
+                None => {}
+            }),
+        };
+        // One demo that fails holds up no other.
+        if let Err(error) = outcome {
+            tracing::error!(tenant = %demo.tenant, %error, "a demo could not be tidied up");
+            failed += 1;
+        }
+    }
+    done.items = at_most - budget.0;
+    tracing::info!(warned = done.warned, purged = done.purged, items = done.items, more = done.more, failed, "purge");
+    if failed > 0 { Err(Error::internal("purging demos", format!("{failed} of them failed"))) } else { Ok(done) }
+}
+
+/// The mail and the note that it was written, together: it is written once.
+async fn warn(place: &Workplace, demo: &Demo) -> Result<bool> {
+    let (warned, mail) = demo.warned(MailId::new(place.now(), place.app.random()), place.now());
+    let directory = &place.directory;
+    let writing = directory.transaction().replace(directory, &warned, demo)?.create(directory, &mail, conflict("Try again."))?;
+    unless_overtaken(writing.commit().await)
+}
+
+/// `Some(true)` when nothing is left of the demo, `Some(false)` when the budget ran out, `None` when it is no demo any more.
+async fn remove(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Result<Option<bool>> {
+    let store = place.tenant_of(demo);
+    if !shut(&store, place).await? {
+        return Ok(None);
+    }
+    let emptied = remove_projects(&store, budget).await? && remove_members(place, &store, budget).await?;
+    if !emptied || !clear_the_rest(&store, budget).await? || !remove_owner(place, demo, budget).await? {
+        return Ok(Some(false));
+    }
+    let directory = &place.directory;
+    let closing = directory
+        .transaction()
+        .delete(directory, &demo.key(), missing())?
+        .remove(directory, &SlugClaim::key_of(&demo.slug))?
+        .count_global(GlobalCounter::ActiveDemos, -1, None, conflict("Try again."))?;
+    unless_overtaken(closing.commit().await).map(|closed| closed.then_some(true))
+}
+
+/// Closes the tenant for good, so that it can no longer be converted; `false` when it was, just now.
+async fn shut(store: &TenantStore, place: &Workplace) -> Result<bool> {
+    match store.find(&Tenant::key_of()).await? {
+        // An earlier run came as far as this.
+        None => Ok(true),
+        Some(tenant) if tenant.kind != Kind::Demo => Ok(false),
+        Some(tenant) if tenant.status == Status::Deleting => Ok(true),
+        Some(tenant) => {
+            let deleting = tenant.with_status(Status::Deleting, place.now());
+            unless_overtaken(store.transaction().replace(store, &deleting, &tenant)?.commit().await)
+        }
+    }
+}
+
+/// A project goes after its tasks: it alone says where they are. The same holds for what is left of deleted ones.
+async fn remove_projects(store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    for shelf in [Shelf::Active, Shelf::Archived] {
+        while let Some(project) = first(store, &Project::on_shelf(shelf)).await? {
+            if !budget.spend(store.clear(&Task::of_project(project.id), budget.0).await?) {
+                return Ok(false);
+            }
+            remove_record(store, &project, budget).await?;
+        }
+    }
+    while let Some(deleted) = first(store, &DeletedProject::all()).await? {
+        if !budget.spend(store.clear(&Task::of_project(deleted.id), budget.0).await?) {
+            return Ok(false);
+        }
+        remove_record(store, &deleted, budget).await?;
+    }
+    Ok(true)
+}
+
+/// A member goes after what the directory says of his membership.
+async fn remove_members(place: &Workplace, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    while let Some(member) = first(store, &Member::all()).await? {
+        if budget.0 == 0 {
+            return Ok(false);
+        }
+        place.directory.delete(&Belongs::key_of(member.user, store.tenant_id())).await?;
+        send_home(place, member.user, store.tenant_id()).await?;
+        remove_record(store, &member, budget).await?;
+    }
+    Ok(true)
+}
+
+/// All that a tenant can have; done when a last look at each partition found nothing.
+async fn clear_the_rest(store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    for list in collections::of_tenant() {
+        if !budget.spend(store.clear(&list, budget.0).await?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The demo's owner goes with it, unless he has joined another tenant meanwhile: then his address becomes his for good.
+async fn remove_owner(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Result<bool> {
+    let directory = &place.directory;
+    if directory.all(&Belongs::of_user(demo.owner)).await?.is_empty() {
+        // Since the demo's end the address may have become somebody else's.
+        directory.release(&EmailClaim::key_of(&demo.email), "user", &demo.owner.to_string()).await?;
+        return Ok(budget.spend(directory.clear(&User::everything(demo.owner), budget.0).await?));
+    }
+    let claim = EmailClaim { email: demo.email.clone(), user: demo.owner, ends_at: None };
+    let taken = conflict("The address has another owner.");
+    let kept = directory.transaction().claim(directory, &claim, "user", &demo.owner.to_string(), taken)?.commit().await;
+    unless_overtaken(kept).map(|_| true)
+}
+
+/// A login must not open a tenant that is gone: it opens another one of the user's, or none.
+async fn send_home(place: &Workplace, user: UserId, gone: TenantId) -> Result<()> {
+    let directory = &place.directory;
+    let Some(known) = directory.find(&User::key_of(user)).await?.filter(|user| user.home == Some(gone)) else { return Ok(()) };
+    let others = directory.all(&Belongs::of_user(user)).await?;
+    let home = others.into_iter().map(|belongs| belongs.tenant).find(|tenant| *tenant != gone);
+    if directory.replace_if(&known.with_home(home, place.now()), &known).await? {
+        return Ok(());
+    }
+    Err(Error::Unavailable { doing: "leaving a tenant", cause: "the user was changed at the same time".into() })
+}
+
+async fn first<E: Entity<Scope = InTenant>>(store: &TenantStore, list: &List<E>) -> Result<Option<E>> {
+    let mut page = PageRequest::everything();
+    page.limit = 1;
+    Ok(store.page(list, &page, |_| true).await?.items.pop())
+}
+
+async fn remove_record<E: Entity<Scope = InTenant>>(store: &TenantStore, record: &E, budget: &mut Budget) -> Result<()> {
+    budget.0 = budget.0.saturating_sub(1);
+    match store.delete(&record.key()).await {
+        Err(Error::NotFound) => Ok(()),
+        other => other,
+    }
+}
+
+/// Somebody else changed the record between reading and writing: an operator, or a twin of this run. `false`, and no failure.
+fn unless_overtaken(written: Result<()>) -> Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(Error::Conflict(_) | Error::NotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+impl Budget {
+    /// Whether the sweep came to its end.
+    fn spend(&mut self, swept: Swept) -> bool {
+        self.0 = self.0.saturating_sub(swept.deleted);
+        swept.finished
+    }
+}
