@@ -1,0 +1,472 @@
+//! Facts about template.yaml that a deployment's safety rests on, checked against the tree and the code.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Value, json};
+use shared::config::{Config, Variables};
+use shared::store::ListEntry;
+
+use crate::derived::{root, template};
+use crate::world::World;
+
+#[test]
+fn every_folder_of_functions_is_a_function_and_nothing_else_is() {
+    let folders = folders();
+    let mut functions = BTreeSet::new();
+    for (name, function) in of_type("AWS::Serverless::Function") {
+        let folder = function["CodeUri"].as_str().and_then(|uri| uri.strip_prefix("functions/")).expect("CodeUri is functions/<folder>").to_owned();
+        assert_eq!(name, format!("{}{}Function", folder[..1].to_uppercase(), &folder[1..]));
+        let metadata = template().resources()[&name]["Metadata"].clone();
+        assert_eq!(metadata, json!({"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": folder}}), "{name}");
+        assert!(root().join("functions").join(&folder).join("src/main.rs").is_file(), "{folder} has no binary");
+        assert!(manifest(&folder).contains(&format!("name = \"{folder}\"")), "the crate in functions/{folder} has another name");
+        assert!(functions.insert(folder), "{name} is there twice");
+    }
+    assert_eq!(functions, folders);
+}
+
+#[test]
+fn functions_reach_the_table_through_shared_alone() {
+    for folder in folders() {
+        let manifest = manifest(&folder);
+        for forbidden in ["aws-sdk-dynamodb", "serde_dynamo", "dynoxide", "aws-config"] {
+            assert!(!manifest.contains(forbidden), "functions/{folder} depends on {forbidden}: the table is reached through a door of shared");
+        }
+        // Signing keys are read by shared; only the janitor, which writes them, has the client itself.
+        assert!(folder == "janitor" || !manifest.contains("aws-sdk-secretsmanager"), "functions/{folder}");
+        assert!(folder == "relay" || !manifest.contains("aws-sdk-sqs"), "functions/{folder}");
+        assert!(folder == "courier" || !manifest.contains("aws-sdk-sesv2"), "functions/{folder}");
+        for other in folders().into_iter().filter(|other| *other != folder) {
+            let depends = manifest.lines().any(|line| line.starts_with(&format!("{other}.workspace")) || line.starts_with(&format!("{other} =")));
+            assert!(!depends, "functions/{folder} depends on functions/{other}");
+        }
+    }
+}
+
+#[test]
+fn no_policy_grants_more_than_named_verbs_on_named_resources() {
+    let mut statements_seen = 0;
+    for (name, statement) in all_statements() {
+        statements_seen += 1;
+        assert_eq!(statement["Effect"], "Allow", "{name}");
+        for key in ["NotAction", "NotResource", "NotPrincipal"] {
+            assert!(statement.get(key).is_none(), "{name} uses {key}");
+        }
+        for action in texts(&statement["Action"]) {
+            assert!(!action.contains('*'), "{name} allows {action}");
+            let verb = action.split(':').nth(1).unwrap_or_default();
+            let forbidden = ["Scan", "DeleteTable", "UpdateTable", "CreateTable", "BatchWriteItem"];
+            assert!(!forbidden.contains(&verb) && !verb.starts_with("PartiQL"), "{name} allows {action}");
+        }
+        let xray = texts(&statement["Action"]).iter().all(|action| action.starts_with("xray:"));
+        for resource in list(&statement["Resource"]) {
+            let text = resource.to_string();
+            let only_lists_streams = statement["Action"] == "dynamodb:ListStreams" && resource == json!({"Fn::Sub": "${Table.Arn}/stream/*"});
+            assert!(!text.contains('*') || only_lists_streams || (xray && resource == "*"), "{name} reaches {text}");
+        }
+    }
+    assert!(statements_seen >= 18, "{statements_seen}");
+}
+
+#[test]
+fn every_function_has_a_role_of_its_own_and_a_log_of_its_own() {
+    let shared = &template().resources()["LogsAndTraces"]["Properties"]["PolicyDocument"]["Statement"][0]["Resource"].clone();
+    for (name, function) in of_type("AWS::Serverless::Function") {
+        let stem = name.trim_end_matches("Function");
+        assert_eq!(function["Role"], json!({"Fn::GetAtt": [format!("{stem}Role"), "Arn"]}), "{name}");
+        assert!(function.get("Policies").is_none(), "{name}: SAM would add account-wide policies");
+        assert_eq!(function["LoggingConfig"]["LogGroup"], json!({"Ref": format!("{stem}Logs")}), "{name}");
+        assert!(list(shared).contains(&json!({"Fn::GetAtt": [format!("{stem}Logs"), "Arn"]})), "{name} cannot write its log");
+        assert_eq!(function["AutoPublishAliasAllProperties"], true, "{name}");
+        assert!(function["ReservedConcurrentExecutions"]["Fn::If"].is_array(), "{name}");
+        let role = &template().resources()[&format!("{stem}Role")]["Properties"].clone();
+        assert_eq!(role["ManagedPolicyArns"], json!([{"Ref": "LogsAndTraces"}]), "{name}");
+        let trusted = &role["AssumeRolePolicyDocument"]["Statement"]["Principal"];
+        assert_eq!(*trusted, json!({"Service": "lambda.amazonaws.com"}), "{name}");
+    }
+    for (name, group) in of_type("AWS::Logs::LogGroup") {
+        assert!(!group["RetentionInDays"].is_null(), "{name} keeps everything for ever");
+    }
+}
+
+#[test]
+fn the_private_signing_key_is_read_by_auth_and_written_by_the_janitor() {
+    assert_eq!(may("secretsmanager:GetSecretValue", &json!({"Ref": "SigningSecret"})), ["AuthRole"]);
+    for verb in ["PutSecretValue", "UpdateSecretVersionStage", "DescribeSecret"] {
+        assert_eq!(may(&format!("secretsmanager:{verb}"), &json!({"Ref": "SigningSecret"})), ["JanitorRole"]);
+    }
+    assert_eq!(may("secretsmanager:PutSecretValue", &json!({"Ref": "JwksSecret"})), ["JanitorRole"]);
+    assert_eq!(may("secretsmanager:GetSecretValue", &json!({"Ref": "JwksSecret"})), ["AuthRole", "JanitorRole", "ProjectsRole"]);
+    assert_eq!(with_variable("SIGNING_SECRET_ID"), ["auth", "janitor"]);
+    assert_eq!(with_variable("DEMO_SECRET_ID"), ["auth"]);
+}
+
+#[test]
+fn a_role_reads_exactly_the_secrets_its_function_is_configured_with() {
+    for (name, function) in of_type("AWS::Serverless::Function") {
+        let role = format!("{}Role", name.trim_end_matches("Function"));
+        let mut configured: BTreeSet<String> = BTreeSet::new();
+        for (variable, value) in function["Environment"]["Variables"].as_object().into_iter().flatten() {
+            if variable.ends_with("_SECRET_ID") && !(role == "JanitorRole" && variable == "SIGNING_SECRET_ID") {
+                configured.insert(value.to_string());
+            }
+        }
+        let readable: BTreeSet<String> = statements(&role)
+            .iter()
+            .filter(|statement| texts(&statement["Action"]).contains(&"secretsmanager:GetSecretValue".to_owned()))
+            .flat_map(|statement| list(&statement["Resource"]))
+            .map(|resource| resource.to_string())
+            .collect();
+        assert_eq!(readable, configured, "{role}");
+    }
+}
+
+#[test]
+fn queues_and_mail_are_for_those_who_use_them() {
+    assert_eq!(actions("RelayRole", "dynamodb:"), ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"]);
+    assert_eq!(actions("CourierRole", "dynamodb:"), ["GetItem", "PutItem", "UpdateItem"]);
+    let index = json!({"Fn::Sub": "${Table.Arn}/index/lists"});
+    for (role, statement) in all_statements() {
+        if list(&statement["Resource"]).contains(&index) {
+            assert_eq!((role.as_str(), &statement["Action"]), ("ProjectsRole", &json!("dynamodb:Query")));
+        }
+        if texts(&statement["Action"]).contains(&"sqs:SendMessage".to_owned()) {
+            assert_eq!(role, "RelayRole");
+            let queues = ["MailQueue", "CleanupQueue", "RelayDeadLetters"].map(|queue| json!({"Fn::GetAtt": [queue, "Arn"]}));
+            assert_eq!(list(&statement["Resource"]), queues);
+        }
+        if texts(&statement["Action"]).iter().any(|action| action.starts_with("ses:")) {
+            assert_eq!((role.as_str(), &statement["Action"]), ("CourierRole", &json!("ses:SendEmail")));
+            assert_eq!(statement["Condition"], json!({"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}));
+        }
+    }
+}
+
+#[test]
+fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
+    let template = template();
+    let queues: HashMap<String, _> = template.queues().expect("queues").into_iter().map(|queue| (queue.arn.clone(), queue)).collect();
+    let functions: HashMap<String, _> = template.functions().expect("functions").into_iter().map(|function| (function.name.clone(), function)).collect();
+    let sources = template.queue_sources().expect("sources");
+    assert_eq!(sources.len(), 2);
+    let seconds = |arn: &str, name: &str| queues[arn].attributes.get(name).and_then(|value| value.parse::<i64>().ok()).expect("a number");
+    for source in &sources {
+        assert!(source.report_item_failures, "{} does not report single failures", source.queue);
+        let timeout = functions[&source.function].timeout_seconds;
+        assert!(seconds(&source.arn, "VisibilityTimeout") >= 6 * timeout, "{}: a message would be handed to two readers", source.queue);
+        let dead = queues[&source.arn].dead_letters.as_deref().expect("a dead-letter queue");
+        assert!(queues[dead].dead_letters.is_none(), "{} has dead letters of its own", queues[dead].name);
+        assert_eq!(seconds(dead, "MessageRetentionPeriod"), 14 * 86_400);
+        assert!(seconds(dead, "MessageRetentionPeriod") > seconds(&source.arn, "MessageRetentionPeriod"));
+        let policy: Value = serde_json::from_str(&queues[&source.arn].attributes["RedrivePolicy"]).expect("JSON");
+        assert_eq!(policy["maxReceiveCount"].to_string().trim_matches('"'), "5", "{}", source.queue);
+    }
+    let read: BTreeSet<&str> = sources.iter().map(|source| source.arn.as_str()).collect();
+    let dead: BTreeSet<&str> = queues.values().filter_map(|queue| queue.dead_letters.as_deref()).collect();
+    let streams = template.stream_sources().expect("streams");
+    let set_aside: BTreeSet<&str> = streams.iter().filter_map(|source| source.on_failure.as_deref()).collect();
+    for queue in queues.values() {
+        let arn = queue.arn.as_str();
+        assert!(read.contains(arn) || dead.contains(arn) || set_aside.contains(arn), "nobody reads {}", queue.name);
+    }
+    for (name, queue) in of_type("AWS::SQS::Queue") {
+        assert_eq!(queue["SqsManagedSseEnabled"], true, "{name}");
+        let is_dead_letters = queue.get("RedrivePolicy").is_none();
+        let alarmed = of_type("AWS::CloudWatch::Alarm").into_iter().any(|(_, alarm)| {
+            alarm["Dimensions"][0]["Value"] == json!({"Fn::GetAtt": [name, "QueueName"]})
+                && alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+                && alarm["Threshold"] == 0
+        });
+        assert!(!is_dead_letters || alarmed, "messages in {name} alarm nobody");
+    }
+}
+
+#[test]
+fn a_poisoned_stream_record_is_set_aside() {
+    let sources = template().stream_sources().expect("streams");
+    let [source] = &sources[..] else { panic!("one reader of the stream") };
+    assert_eq!(source.function, "relay");
+    assert!(source.report_item_failures && source.bisect);
+    assert_eq!((source.retries, source.maximum_age_seconds), (Some(5), Some(3600)));
+    assert!(source.on_failure.as_deref().is_some_and(|arn| arn.contains("RelayDeadLetters")), "{:?}", source.on_failure);
+    let written = &template().resources()["RelayFunction"]["Properties"]["Events"]["Stream"]["Properties"].clone();
+    assert_eq!(written["StartingPosition"], "TRIM_HORIZON");
+}
+
+#[test]
+fn the_table_survives_mistakes() {
+    let resources = template();
+    let table = &resources.resources()["Table"];
+    let properties = &table["Properties"];
+    assert_eq!(properties["DeletionProtectionEnabled"], true);
+    assert_eq!(properties["PointInTimeRecoverySpecification"], json!({"PointInTimeRecoveryEnabled": true}));
+    assert_eq!(properties["SSESpecification"], json!({"SSEEnabled": true}));
+    assert_eq!(properties["BillingMode"], "PAY_PER_REQUEST");
+    assert_eq!(properties["TimeToLiveSpecification"], json!({"AttributeName": "ttl", "Enabled": true}));
+    assert_eq!(properties["StreamSpecification"], json!({"StreamViewType": "NEW_AND_OLD_IMAGES"}));
+    for name in ["Table", "RootSecret", "SigningSecret", "JwksSecret"] {
+        let resource = &resources.resources()[name];
+        assert_eq!((&resource["DeletionPolicy"], &resource["UpdateReplacePolicy"]), (&json!("Retain"), &json!("Retain")), "{name}");
+    }
+    assert_eq!(resources.resources()["RootSecret"]["Properties"]["GenerateSecretString"]["PasswordLength"], 64);
+    assert_eq!(resources.resources()["SigningSecret"]["Properties"]["SecretString"], "{}");
+    assert_eq!(resources.resources()["JwksSecret"]["Properties"]["SecretString"], "{\"keys\":[]}");
+}
+
+#[test]
+fn the_index_holds_what_lists_sort_and_filter_by_and_no_more() {
+    let table = template().resources()["Table"]["Properties"].clone();
+    let indexes = table["GlobalSecondaryIndexes"].as_array().expect("indexes");
+    let [index] = &indexes[..] else { panic!("one index") };
+    assert_eq!(index["IndexName"], "lists");
+    assert_eq!(index["KeySchema"], json!([{"AttributeName": "lpk", "KeyType": "HASH"}, {"AttributeName": "lsk", "KeyType": "RANGE"}]));
+    assert_eq!(index["Projection"]["ProjectionType"], "INCLUDE");
+    let projected: BTreeSet<String> = texts(&index["Projection"]["NonKeyAttributes"]).into_iter().collect();
+    let entry = ListEntry {
+        name: "n".into(),
+        status: Some("s".into()),
+        priority: Some("p".into()),
+        due: Some("d".into()),
+        order: Some(1),
+        assignee: Some(1),
+        updated: Some(jiff::Timestamp::UNIX_EPOCH),
+    };
+    let entry = serde_json::to_value(entry).expect("JSON");
+    let written: BTreeSet<String> = entry.as_object().expect("an object").keys().cloned().collect();
+    assert_eq!(projected, written);
+}
+
+#[tokio::test]
+async fn an_index_item_lies_in_its_own_tenants_partition() {
+    let world = World::new().await;
+    let mut indexed = 0;
+    for name in ["acme", "globex"] {
+        let own = world.tenant(name).await;
+        let project = world.project(&own.owner, "One").await;
+        world.task(&own.owner, &project, json!({"title": "One"})).await;
+    }
+    for item in world.items().iter().filter(|item| item.get("lpk").is_some()) {
+        assert_eq!((&item["lpk"], &item["lsk"]), (&item["pk"], &item["sk"]));
+        let tenant = item["tenant"]["S"].as_str().expect("a tenant's record");
+        assert!(item["lpk"]["S"].as_str().is_some_and(|pk| pk.starts_with(&format!("T#{tenant}#"))), "{item}");
+        indexed += 1;
+    }
+    assert!(indexed >= 4, "{indexed}");
+}
+
+#[test]
+fn every_variable_of_a_function_is_one_the_code_knows() {
+    let known: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("auth", &["ROOT_SECRET_ID", "SIGNING_SECRET_ID", "JWKS_SECRET_ID", "DEMO_SECRET_ID", "DEMO_ENABLED", "DEMO_PER_HOUR", "DEMO_MAX_ACTIVE",
+            "DEMO_HOURS", "SESSION_DAYS", "TENANT_URL", "RATE_LIMITS", "OIDC_ISSUERS"] as &[&str]),
+        ("projects", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL"]),
+        ("courier", &["ROOT_SECRET_ID", "MAIL_FROM"]),
+        ("janitor", &["ROOT_SECRET_ID", "SIGNING_SECRET_ID", "JWKS_SECRET_ID", "DEMO_ENABLED", "DEMO_PER_HOUR", "DEMO_MAX_ACTIVE", "DEMO_HOURS"]),
+        ("operator", &["ROOT_SECRET_ID"]),
+    ]);
+    let source: String = sources_of("shared").into_iter().chain(sources_of("functions")).collect();
+    let functions = template().functions().expect("functions");
+    assert_eq!(functions.iter().map(|function| function.name.clone()).collect::<BTreeSet<_>>(), folders());
+    for function in functions {
+        let mut expected: BTreeSet<String> = known[function.name.as_str()].iter().map(|name| (*name).to_owned()).collect();
+        expected.extend(["TABLE_NAME", "STAGE", "PUBLIC_URL"].map(str::to_owned));
+        let given: BTreeSet<String> = function.environment.keys().cloned().collect();
+        assert_eq!(given, expected, "{}", function.name);
+        for name in &given {
+            assert!(source.contains(&format!("\"{name}\"")), "nothing reads {name}, which {} is given", function.name);
+        }
+        if let Some(limits) = function.environment.get("RATE_LIMITS") {
+            assert_eq!(limits, "enforce", "{}", function.name);
+        }
+        // As deployed it is a configuration, in every stage the template allows and in none it does not.
+        for stage in ["dev", "prod"] {
+            let mut variables: HashMap<String, String> = function.environment.clone().into_iter().collect();
+            variables.insert("STAGE".into(), stage.into());
+            let config = Config::read(&Variables(variables)).unwrap_or_else(|error| panic!("{} in {stage}: {error}", function.name));
+            assert!(config.limits.enforce);
+            assert_eq!((config.session_days, config.demo.hours, config.demo.max_active, config.limits.demo), (7, 48, 100, 3), "{}", function.name);
+        }
+    }
+}
+
+#[test]
+fn http_functions_end_before_the_gateway_gives_up() {
+    for function in template().functions().expect("functions") {
+        let is_http = template().routes().expect("routes").iter().any(|route| route.function == function.name);
+        assert!(!is_http || function.timeout_seconds < 30, "{}", function.name);
+    }
+    let globals = template().globals()["Function"].clone();
+    assert_eq!((&globals["Runtime"], &globals["Handler"]), (&json!("provided.al2023"), &json!("bootstrap")));
+}
+
+#[test]
+fn access_logs_hold_no_query_and_no_header() {
+    let api = template().resources()["HttpApi"]["Properties"].clone();
+    let format = api["AccessLogSettings"]["Format"].as_str().expect("a format").to_owned();
+    for leaking in ["$context.requestOverride", "queryString", "header", "authorizer", "$input", "authorization"] {
+        assert!(!format.to_lowercase().contains(&leaking.to_lowercase()), "access logs hold {leaking}");
+    }
+    let line: Value = serde_json::from_str(&format).expect("a line of the access log is JSON");
+    assert_eq!(line["request_id"], "$context.requestId");
+    assert!(!api["DefaultRouteSettings"]["ThrottlingRateLimit"].is_null() && !api["DefaultRouteSettings"]["ThrottlingBurstLimit"].is_null());
+}
+
+#[test]
+fn alarms_reach_somebody_and_schedules_bear_the_stacks_name() {
+    let alarms = of_type("AWS::CloudWatch::Alarm");
+    assert!(alarms.len() >= 8, "{}", alarms.len());
+    for (name, alarm) in alarms {
+        assert_eq!(alarm["AlarmActions"]["Fn::If"][0], "HasAlarmEmail", "{name}");
+        assert_eq!(alarm["TreatMissingData"], "notBreaching", "{name}");
+    }
+    for (name, function) in of_type("AWS::Serverless::Function") {
+        for (event, declared) in function["Events"].as_object().into_iter().flatten().filter(|(_, event)| event["Type"] == "ScheduleV2") {
+            let text = declared["Properties"]["Name"]["Fn::Sub"].as_str().unwrap_or_default();
+            assert!(text.starts_with("${AWS::StackName}-"), "{name}.{event}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_sample_event_of_http_is_answered() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let mut answered = 0;
+    for (function, name, event) in events().into_iter().filter(|(function, ..)| matches!(function.as_str(), "auth" | "projects")) {
+        let route = event["routeKey"].as_str().and_then(|key| key.strip_prefix("ANY ")).expect("a route key");
+        let declared = template().routes().expect("routes").into_iter().any(|known| known.path == route && known.function == function);
+        assert!(declared, "{name} names {route}, which {function} does not have");
+        let text = event.to_string().replace("TOKEN", &own.owner.token);
+        let typed: lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest = serde_json::from_str(&text).expect("an event of API Gateway, payload 2.0");
+        assert_eq!(typed.raw_path, typed.request_context.http.path, "{name}");
+        let request = lambda_http::request::from_str(&text).expect("the runtime reads it");
+        let app = if function == "auth" { world.auth.clone() } else { world.projects.clone() };
+        let router = if function == "auth" { shared::http::router::<auth::Auth>(app) } else { shared::http::router::<projects::Projects>(app) };
+        let response = tower::ServiceExt::oneshot(router, request.map(axum::body::Body::new)).await.expect("an answer");
+        let status = response.status().as_u16();
+        // Not of this deployment's data: a login of nobody and a task in no project are refused, for just that reason.
+        assert!(matches!(status, 200 | 201 | 404 | 422), "{name} answers {status}");
+        answered += 1;
+    }
+    assert!(answered >= 5, "{answered}");
+}
+
+#[test]
+fn every_sample_event_belongs_to_a_function_and_the_samples_are_complete() {
+    let mut per_function: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for (function, name, event) in events() {
+        assert!(folders().contains(&function), "{name} belongs to no function");
+        per_function.entry(function).or_default().push(event);
+    }
+    assert_eq!(per_function.keys().cloned().collect::<BTreeSet<_>>(), folders(), "a function without a sample event");
+    let commands: BTreeSet<&str> = per_function["operator"].iter().filter_map(|event| event["command"].as_str()).collect();
+    let source = std::fs::read_to_string(root().join("functions/operator/src/lib.rs")).expect("the operator");
+    let variants = source.split("enum Command {").nth(1).and_then(|rest| rest.split("\n}").next()).expect("its commands");
+    let variants = variants.lines().map(str::trim).filter(|line| line.chars().next().is_some_and(char::is_uppercase)).count();
+    assert_eq!(commands.len(), variants, "{commands:?}");
+    let scheduled: Vec<Value> = template().schedules().expect("schedules").into_iter().map(|schedule| schedule.input).collect();
+    for input in &scheduled {
+        assert!(per_function["janitor"].contains(input), "no sample event is {input}");
+    }
+    for event in &per_function["janitor"] {
+        assert!(event.get("Records").is_some() || scheduled.contains(event), "no schedule sends {event}");
+    }
+}
+
+fn folders() -> BTreeSet<String> {
+    let entries = std::fs::read_dir(root().join("functions")).expect("functions/");
+    entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn manifest(function: &str) -> String {
+    std::fs::read_to_string(root().join("functions").join(function).join("Cargo.toml")).expect("a manifest")
+}
+
+/// All Rust source below a folder.
+fn sources_of(folder: &str) -> Vec<String> {
+    let (mut found, mut folders) = (vec![], vec![root().join(folder)]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").filter_map(Result::ok) {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(std::fs::read_to_string(path).expect("a source file"));
+            }
+        }
+    }
+    found
+}
+
+/// Function, file and content of each sample event.
+fn events() -> Vec<(String, String, Value)> {
+    let mut found = vec![];
+    for folder in std::fs::read_dir(root().join("events")).expect("events/").filter_map(Result::ok) {
+        for file in std::fs::read_dir(folder.path()).expect("a folder").filter_map(Result::ok) {
+            let name = format!("events/{}/{}", folder.file_name().to_string_lossy(), file.file_name().to_string_lossy());
+            let text = std::fs::read_to_string(file.path()).expect("an event");
+            let event = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            found.push((folder.file_name().to_string_lossy().into_owned(), name, event));
+        }
+    }
+    found
+}
+
+/// Names and properties of the resources of a type, as written.
+fn of_type(kind: &str) -> Vec<(String, Value)> {
+    let template = template();
+    let found = template.resources().iter().filter(|(_, resource)| resource["Type"] == kind);
+    found.map(|(name, resource)| (name.clone(), resource["Properties"].clone())).collect()
+}
+
+fn statements(role: &str) -> Vec<Value> {
+    let template = template();
+    let policies = list(&template.resources()[role]["Properties"]["Policies"]);
+    policies.iter().flat_map(|policy| list(&policy["PolicyDocument"]["Statement"])).collect()
+}
+
+/// Every statement that grants something to a function, with the name of its role or policy.
+fn all_statements() -> Vec<(String, Value)> {
+    let of_roles = of_type("AWS::IAM::Role").into_iter().flat_map(|(role, _)| statements(&role).into_iter().map(move |statement| (role.clone(), statement)));
+    let of_policies = of_type("AWS::IAM::ManagedPolicy")
+        .into_iter()
+        .flat_map(|(name, policy)| list(&policy["PolicyDocument"]["Statement"]).into_iter().map(move |statement| (name.clone(), statement)));
+    of_roles.chain(of_policies).collect()
+}
+
+/// The roles that may do something to a resource.
+fn may(action: &str, resource: &Value) -> Vec<String> {
+    let allowed: BTreeSet<String> = all_statements()
+        .into_iter()
+        .filter(|(_, statement)| texts(&statement["Action"]).iter().any(|allowed| allowed == action) && list(&statement["Resource"]).contains(resource))
+        .map(|(role, _)| role)
+        .collect();
+    allowed.into_iter().collect()
+}
+
+fn actions(role: &str, service: &str) -> Vec<String> {
+    let verbs: BTreeSet<String> = statements(role)
+        .iter()
+        .flat_map(|statement| texts(&statement["Action"]))
+        .filter_map(|action| action.strip_prefix(service).map(str::to_owned))
+        .collect();
+    verbs.into_iter().collect()
+}
+
+fn with_variable(name: &str) -> Vec<String> {
+    let functions = template().functions().expect("functions");
+    functions.into_iter().filter(|function| function.environment.contains_key(name)).map(|function| function.name).collect()
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Array(items) => items.clone(),
+        Value::Null => vec![],
+        other => vec![other.clone()],
+    }
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    list(value).iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+}

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::Result;
 use shared::http::answer::{Answer, Created, Listing, Nothing};
-use shared::http::arguments::{Body, Found, IfMatch, Pages, ProjectTotals};
+use shared::http::arguments::{Body, Found, IfMatch, Pages, ShelfTotal};
 use shared::http::form::{Color, Fields, Flag, Form, FreeObject, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
@@ -54,13 +54,12 @@ enum Sort {
     UpdatedAt,
 }
 
-pub async fn list(door: Viewer, asked: Pages<Filters>, totals: ProjectTotals) -> Result<Listing<ProjectView>> {
+pub async fn list(door: Viewer, asked: Pages<Filters>, total: ShelfTotal) -> Result<Listing<ProjectView>> {
     let Pages { filters, page } = asked;
     let list = Project::on_shelf(filters.shelf).going(filters.direction);
     if filters.sort == Sort::CreatedAt && filters.search.is_none() {
         let found = door.store.page(&list, &page, |_| true).await?;
-        let total = if filters.shelf == Shelf::Active { totals.active } else { totals.archived };
-        return Ok(Listing { items: found.items.iter().map(ProjectView::of).collect(), total, page, next: found.next });
+        return Ok(Listing { items: found.items.iter().map(ProjectView::of).collect(), total: total.0, page, next: found.next });
     }
     let mut window = Window::new(&page, filters.direction)?;
     door.store

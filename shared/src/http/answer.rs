@@ -65,17 +65,29 @@ impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
     }
 
     pub fn render(&self, family: Family) -> StoredAnswer {
-        let data = || serde_json::to_value(&self.data).unwrap_or(Value::Null);
+        #[derive(Serialize)]
+        struct Envelope<'a, T> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            success: Option<bool>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            message: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            data: Option<&'a T>,
+        }
+        let data = self.data.as_ref();
         let body = match family {
-            _ if self.bare => data(),
-            Family::Projects if self.data.is_some() => json!({"success": true, "message": self.message, "data": data()}),
-            Family::Projects => json!({"success": true, "message": self.message}),
-            Family::Engagement => json!({"success": true, "data": data()}),
-            Family::Messaging => json!({"data": data()}),
-            Family::Tenants | Family::Current => data(),
+            Family::Projects if !self.bare => text_of(&Envelope { success: Some(true), message: Some(self.message), data }),
+            Family::Engagement if !self.bare => text_of(&Envelope { success: Some(true), message: None, data }),
+            Family::Messaging if !self.bare => text_of(&Envelope { success: None, message: None, data }),
+            _ => text_of(&data),
         };
-        StoredAnswer { status: STATUS, etag: self.etag.clone(), body: body.to_string() }
+        StoredAnswer { status: STATUS, etag: self.etag.clone(), body }
     }
+}
+
+/// Our own answer types always serialise; should one not, the caller gets an empty document rather than a panic.
+fn text_of(document: &impl Serialize) -> String {
+    serde_json::to_string(document).unwrap_or_default()
 }
 
 impl Answer<Nothing> {
@@ -144,7 +156,13 @@ impl<T: Serialize> Listing<T> {
                     "total": self.total,
                     "next_cursor": cursor,
                 });
-                (json!({"data": self.items, "links": links, "meta": meta}), links)
+                #[derive(Serialize)]
+                struct Pages<'a, T> {
+                    data: &'a [T],
+                    links: &'a Value,
+                    meta: Value,
+                }
+                (text_of(&Pages { data: &self.items, links: &links, meta }), links)
             }
             Style::Offsets => {
                 let offset = self.page.offset();
@@ -156,10 +174,16 @@ impl<T: Serialize> Listing<T> {
                     "next_cursor": cursor,
                 });
                 let links = json!({"next": cursor.as_ref().map(|cursor| url(&format!("limit={limit}&cursor={cursor}")))});
-                (json!({"success": true, "data": self.items, "pagination": pagination}), links)
+                #[derive(Serialize)]
+                struct Offsets<'a, T> {
+                    success: bool,
+                    data: &'a [T],
+                    pagination: Value,
+                }
+                (text_of(&Offsets { success: true, data: &self.items, pagination }), links)
             }
         };
-        let mut response = json_response(200, "application/json", body.to_string());
+        let mut response = json_response(200, "application/json", body);
         let mut header = String::new();
         for relation in ["first", "prev", "next", "last"] {
             if let Some(target) = links[relation].as_str() {

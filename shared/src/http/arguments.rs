@@ -198,20 +198,23 @@ impl Argument for OwnSession {
     }
 }
 
-/// How many projects stand on each shelf, read with the door.
-pub struct ProjectTotals {
-    pub active: u64,
-    pub archived: u64,
+/// How many projects stand on the shelf that the query asks for (`archived`), read with the door.
+pub struct ShelfTotal(pub u64);
+
+impl ShelfTotal {
+    fn counter(incoming: &Incoming) -> Counter {
+        let archived = incoming.query.get("archived").is_some_and(|archived| matches!(archived.as_str(), "true" | "1"));
+        if archived { Shelf::Archived.counter() } else { Shelf::Active.counter() }
+    }
 }
 
-impl Argument for ProjectTotals {
-    fn wants(_incoming: &Incoming, wants: &mut Wants) {
-        wants.counter(Counter::Projects);
-        wants.counter(Counter::ArchivedProjects);
+impl Argument for ShelfTotal {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        wants.counter(ShelfTotal::counter(incoming));
     }
 
-    async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
-        Ok(ProjectTotals { active: entered.count(Counter::Projects).await?, archived: entered.count(Counter::ArchivedProjects).await? })
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        entered.count(ShelfTotal::counter(incoming)).await.map(ShelfTotal)
     }
 
     fn describe(_operation: &mut Operation) {}

@@ -113,7 +113,7 @@ impl Catalogue {
 }
 
 impl Registry for Catalogue {
-    fn route<T, H: Handler<T>>(&mut self, method: Method, path: &'static str, summary: &'static str, handler: H) {
+    fn route<T: 'static, H: Handler<T>>(&mut self, method: Method, path: &'static str, summary: &'static str, handler: H) {
         let mut operation = Operation {
             function: self.function,
             method,

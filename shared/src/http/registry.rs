@@ -1,6 +1,9 @@
 //! Where routes are declared. A function's `routes` names each once; a `Registry` is whatever wants to know: the router that serves
 //! them, or the catalogue that tests and the API reference read. Function binaries hold only the first.
 
+use std::marker::PhantomData;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{RawPathParams, Request};
 use axum::routing::{MethodFilter, on};
@@ -13,25 +16,25 @@ use crate::runtime::edge;
 
 /// Takes declarations of routes: `routes.get("/api/v1/projects", "List projects", project::list)`.
 pub trait Registry: Sized {
-    fn route<T, H: Handler<T>>(&mut self, method: Method, path: &'static str, summary: &'static str, handler: H);
+    fn route<T: 'static, H: Handler<T>>(&mut self, method: Method, path: &'static str, summary: &'static str, handler: H);
 
-    fn get<T, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
+    fn get<T: 'static, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
         self.route(Method::GET, path, summary, handler);
     }
 
-    fn post<T, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
+    fn post<T: 'static, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
         self.route(Method::POST, path, summary, handler);
     }
 
-    fn put<T, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
+    fn put<T: 'static, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
         self.route(Method::PUT, path, summary, handler);
     }
 
-    fn patch<T, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
+    fn patch<T: 'static, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
         self.route(Method::PATCH, path, summary, handler);
     }
 
-    fn delete<T, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
+    fn delete<T: 'static, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
         self.route(Method::DELETE, path, summary, handler);
     }
 }
@@ -59,13 +62,20 @@ struct Serving {
 }
 
 impl Registry for Serving {
-    fn route<T, H: Handler<T>>(&mut self, method: Method, path: &'static str, _summary: &'static str, handler: H) {
+    fn route<T: 'static, H: Handler<T>>(&mut self, method: Method, path: &'static str, _summary: &'static str, handler: H) {
         let filter = MethodFilter::try_from(method).expect("routes are declared with known methods");
         let app = self.app.clone();
+        let handler: Arc<dyn edge::Call> = Arc::new(edge::Erased::<H, T>(handler, PhantomData));
+        self.serve(filter, app, path, handler);
+    }
+}
+
+impl Serving {
+    fn serve(&mut self, filter: MethodFilter, app: App, path: &'static str, handler: Arc<dyn edge::Call>) {
         let serve = move |values: RawPathParams, request: Request| {
             let (app, handler) = (app.clone(), handler.clone());
             let values = values.iter().map(|(_, value)| value.to_owned()).collect();
-            async move { edge::serve(app, path, values, request, handler).await }
+            async move { edge::serve(app, path, values, request, &*handler).await }
         };
         self.router = std::mem::take(&mut self.router).route(path, on(filter, serve));
     }

@@ -96,16 +96,19 @@ impl App {
 
     /// Opens connections and fetches keys while the start is not yet billed at the function's own CPU share.
     pub async fn warm_up(&self) -> Result<()> {
-        let key = crate::store::table::FullKey { pk: "G#warm-up".into(), sk: "warm-up".into() };
-        let table = async {
+        let connect = || async {
+            let key = crate::store::table::FullKey { pk: "G#warm-up".into(), sk: "warm-up".into() };
             // Whether the table answers is the first request's business; here it is only about the connection.
             let warmed = tokio::time::timeout(std::time::Duration::from_secs(1), self.0.table.metered().get(key, false)).await;
             if let Ok(Err(error)) = warmed {
                 tracing::warn!(%error, "warming up the table's connection failed");
             }
-            Ok(())
         };
-        let signer = async {
+        // As many connections as a door has calls under way at once.
+        let table = async { tokio::join!(connect(), connect(), connect()) };
+        // One secret after the other, over one connection: a second handshake costs more than the wait.
+        let secrets = async {
+            self.fetch_secrets().await?;
             // A deployment whose first key is not made yet starts all the same, and finds it later.
             if self.0.config.signing_secret.is_some()
                 && let Err(error) = self.signer().await
@@ -114,8 +117,8 @@ impl App {
             }
             Ok(())
         };
-        let (_, signer, secrets): (Result<()>, Result<()>, _) = tokio::join!(table, signer, self.fetch_secrets());
-        signer.and(secrets)
+        let (_, secrets) = tokio::join!(table, secrets);
+        secrets
     }
 
     /// Fetches the secrets of this function, but never the signing key.

@@ -1,5 +1,6 @@
 //! The edge of a request: the one place where an error becomes an answer and is logged, a panic becomes a 500, and headers are added.
 
+use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use axum::extract::Request;
 use axum::response::Response as AxumResponse;
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::header::{CACHE_CONTROL, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -23,9 +25,24 @@ use crate::runtime::App;
 use crate::runtime::log::{self, RequestLine};
 use crate::store::Metered;
 
+/// A handler whose types are forgotten.
+pub(crate) trait Call: Send + Sync {
+    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<Body>>>;
+}
+
+/// Forgets a handler's types.
+pub(crate) struct Erased<H, T>(pub H, pub PhantomData<fn() -> T>);
+
+impl<T, H: Handler<T>> Call for Erased<H, T> {
+    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<Body>>> {
+        Box::pin(self.0.call(incoming))
+    }
+}
+
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-pub(crate) async fn serve<T, H: Handler<T>>(app: App, route: &'static str, path_values: Vec<String>, request: Request, handler: H) -> AxumResponse {
+/// Not generic over the handler, which comes as a boxed call: the edge is compiled once, not once a route.
+pub(crate) async fn serve(app: App, route: &'static str, path_values: Vec<String>, request: Request, handler: &dyn Call) -> AxumResponse {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let (request_id, ip) = context_of(&app, &parts);

@@ -94,7 +94,7 @@ impl Secrets {
         }
     }
 
-    /// Fetches what this function is configured with, all at once, but for the signing key: that is for who signs.
+    /// Fetches what this function is configured with, but for the signing key: that is for who signs.
     pub(crate) async fn fetch(&self, now: Timestamp) -> Result<()> {
         let root = async {
             let Some(id) = &self.root_id else { return Ok(()) };
@@ -127,8 +127,9 @@ impl Secrets {
                 None => Ok(()),
             }
         };
-        let (root, demo, jwks): (Result<()>, Result<()>, Result<()>) = tokio::join!(root, demo, jwks);
-        root.and(demo).and(jwks)
+        root.await?;
+        demo.await?;
+        jwks.await
     }
 
     pub(crate) fn keys(&self) -> Result<&Keys> {

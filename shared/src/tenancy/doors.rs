@@ -93,95 +93,104 @@ impl<R: AtLeast> Door for Tenanted<R> {
     const ACCESS: Access = Access::AtLeast(R::ROLE);
 
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
-        let app = &incoming.app;
-        let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
-        let caller = credential::verify(incoming, &visiting).await?;
-        let principal = principal(caller.user);
-        incoming.learned().principal = Some(principal.clone());
-        let origin = incoming.origin(principal.clone());
-        let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
-        let selected = incoming.header(&X_TENANT_ID)?;
-        let tenant = match selected {
-            Some(text) => tenant_named(&directory, text).await?.ok_or(Error::NotFound)?,
-            None => caller.tenant.ok_or(Error::Forbidden("You do not belong to a tenant.".into()))?,
-        };
-        // Built here, handed out only below, when the membership is seen.
-        let store = TenantStore::open(tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin);
-
-        let mut keys = vec![store.full(&member::Member::key_of(caller.user)), store.full(&Tenant::key_of())];
-        keys.extend(caller.session.map(|session| directory.full(&Session::key_of(caller.user, session))));
-        let own = keys.len();
-        let home = caller.tenant == Some(tenant);
-        if home {
-            // Only in the tenant that the signed token itself names is anything read before the membership is seen.
-            keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
-            keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
-        }
-        if wants.user {
-            keys.push(directory.full(&User::key_of(caller.user)));
-        }
-        let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
-        let limiter = app.limiter();
-        let leased = async {
-            if home { limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await } else { Ok(None) }
-        };
-        let (items, hit, lease) =
-            tokio::join!(incoming.table.get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
-        let (items, hit, lease) = (items?, hit?, lease?);
-        let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
-        let mut take = |index: usize| read.remove(&keys[index]).flatten();
-
-        let membership: Option<member::Member> = store.read(take(0))?;
-        let profile: Option<Tenant> = store.read(take(1))?;
-        if own > 2 {
-            let session: Option<Session> = directory.read(take(2))?;
-            session.ok_or(Error::Unauthorized)?;
-        }
-        // Nobody learns whether a tenant exists that he is not a member of; one's own session in a tenant one has left is void.
-        let outside = || if selected.is_some() { Error::NotFound } else { Error::Unauthorized };
-        let (member, profile) = membership.zip(profile).ok_or_else(outside)?;
-        let shut = profile.shut(incoming.now);
-        if shut == Some(Shut::Gone) {
-            return Err(outside());
-        }
-        incoming.learned().tenant = Some(tenant.to_string());
-
-        let plan = app.plans().get(&profile.plan).clone();
-        let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
-        let (report, verdict) = limiter.judge(&hit, plan.requests_per_minute.unwrap_or(default), incoming.now);
-        incoming.learned().limits.push(report);
-        verdict?;
-        if let Some(shut) = shut {
-            return Err(shut.error());
-        }
-        let mut lease = lease;
-        loop {
-            match limiter.spend(tenant, lease.take(), plan.api_requests_per_day, incoming.now) {
-                Spent::Yes(report) => {
-                    incoming.learned().limits.extend(report);
-                    break;
-                }
-                Spent::UsedUp(report, error) => {
-                    incoming.learned().limits.extend(report);
-                    return Err(error);
-                }
-                Spent::LeaseFirst => lease = limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await?,
-            }
-        }
-        if member.role < R::ROLE {
-            return Err(Error::Forbidden(format!("This needs the role {} or above.", R::ROLE.name()).into()));
-        }
-        let door = Tenanted {
-            app: app.clone(),
-            store: store.clone(),
-            directory: directory.clone(),
-            tenant: profile,
-            plan,
-            member,
-            least: PhantomData,
-        };
-        Ok((door, Entered { store: Some(store), directory, principal, user: Some(caller.user), read }))
+        // Boxed and not generic: one way in, whatever the role.
+        let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
+        let Inside { store, directory, tenant, plan, member } = inside;
+        Ok((Tenanted { app: incoming.app.clone(), store, directory, tenant, plan, member, least: PhantomData }, entered))
     }
+}
+
+struct Inside {
+    store: TenantStore,
+    directory: Directory,
+    tenant: Tenant,
+    plan: Plan,
+    member: member::Member,
+}
+
+/// The way into a tenant: credential, then session, membership, tenant and what the handler wants in one read beside the counters,
+/// then every reason to stay outside, in an order that tells an outsider nothing.
+async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
+    let app = &incoming.app;
+    let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
+    let caller = credential::verify(incoming, &visiting).await?;
+    let principal = principal(caller.user);
+    incoming.learned().principal = Some(principal.clone());
+    let origin = incoming.origin(principal.clone());
+    let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
+    let selected = incoming.header(&X_TENANT_ID)?;
+    let tenant = match selected {
+        Some(text) => tenant_named(&directory, text).await?.ok_or(Error::NotFound)?,
+        None => caller.tenant.ok_or(Error::Forbidden("You do not belong to a tenant.".into()))?,
+    };
+    // Built here, handed out only below, when the membership is seen.
+    let store = TenantStore::open(tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin);
+
+    let mut keys = vec![store.full(&member::Member::key_of(caller.user)), store.full(&Tenant::key_of())];
+    keys.extend(caller.session.map(|session| directory.full(&Session::key_of(caller.user, session))));
+    let own = keys.len();
+    let home = caller.tenant == Some(tenant);
+    if home {
+        // Only in the tenant that the signed token itself names is anything read before the membership is seen.
+        keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
+        keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
+    }
+    if wants.user {
+        keys.push(directory.full(&User::key_of(caller.user)));
+    }
+    let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
+    let limiter = app.limiter();
+    let leased = async {
+        if home { limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await } else { Ok(None) }
+    };
+    let (items, hit, lease) =
+        tokio::join!(incoming.table.get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
+    let (items, hit, lease) = (items?, hit?, lease?);
+    let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
+    let mut take = |index: usize| read.remove(&keys[index]).flatten();
+
+    let membership: Option<member::Member> = store.read(take(0))?;
+    let profile: Option<Tenant> = store.read(take(1))?;
+    if own > 2 {
+        let session: Option<Session> = directory.read(take(2))?;
+        session.ok_or(Error::Unauthorized)?;
+    }
+    // Nobody learns whether a tenant exists that he is not a member of; one's own session in a tenant one has left is void.
+    let outside = || if selected.is_some() { Error::NotFound } else { Error::Unauthorized };
+    let (member, profile) = membership.zip(profile).ok_or_else(outside)?;
+    let shut = profile.shut(incoming.now);
+    if shut == Some(Shut::Gone) {
+        return Err(outside());
+    }
+    incoming.learned().tenant = Some(tenant.to_string());
+
+    let plan = app.plans().get(&profile.plan).clone();
+    let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
+    let (report, verdict) = limiter.judge(&hit, plan.requests_per_minute.unwrap_or(default), incoming.now);
+    incoming.learned().limits.push(report);
+    verdict?;
+    if let Some(shut) = shut {
+        return Err(shut.error());
+    }
+    let mut lease = lease;
+    loop {
+        match limiter.spend(tenant, lease.take(), plan.api_requests_per_day, incoming.now) {
+            Spent::Yes(report) => {
+                incoming.learned().limits.extend(report);
+                break;
+            }
+            Spent::UsedUp(report, error) => {
+                incoming.learned().limits.extend(report);
+                return Err(error);
+            }
+            Spent::LeaseFirst => lease = limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await?,
+        }
+    }
+    if member.role < least {
+        return Err(Error::Forbidden(format!("This needs the role {} or above.", least.name()).into()));
+    }
+    let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member };
+    Ok((inside, Entered { store: Some(store), directory, principal, user: Some(caller.user), read }))
 }
 
 /// Anybody with a session: for what belongs to the person rather than to a tenant.

@@ -126,7 +126,7 @@ impl Limiter {
             Some(quota) if quota.left > 0 => return Ok(None),
             Some(Quota { limit: Some(limit), used, .. }) if used >= limit => return Ok(None),
             // Smaller and smaller towards the limit, so that what an instance takes with it when it ends stays small.
-            Some(Quota { limit: Some(limit), used, .. }) => ((limit - used) / 50).clamp(1, LARGEST_LEASE),
+            Some(Quota { limit: Some(limit), used, .. }) => ((limit - used) / 25).clamp(1, LARGEST_LEASE),
             Some(Quota { limit: None, .. }) => LARGEST_LEASE,
             None => 1,
         };

@@ -2,9 +2,7 @@
 use std::{fs, path::Path, path::PathBuf, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -16,8 +14,7 @@ use tokio_rustls::{
 
 use crate::Outcome;
 
-const SYSTEM_BUNDLES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+const SYSTEM_BUNDLES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 pub struct Trust {
     pub acceptor: TlsAcceptor,
@@ -34,10 +31,8 @@ pub struct Trust {
 impl Trust {
     pub fn create(folder: &Path) -> Outcome<Self> {
         fs::create_dir_all(folder)?;
-        let bundle = SYSTEM_BUNDLES
-            .iter()
-            .find_map(|path| fs::read_to_string(path).ok())
-            .ok_or("no system trust store: install ca-certificates")?;
+        let bundle =
+            SYSTEM_BUNDLES.iter().find_map(|path| fs::read_to_string(path).ok()).ok_or("no system trust store: install ca-certificates")?;
         let system = pem_blocks(&bundle);
         let amazon: Vec<&String> = system.iter().filter(|block| is_amazon_root(block)).collect();
 

@@ -93,9 +93,7 @@ fn node(places: &Places, trust: &Trust) -> Outcome<Contender> {
     let (sources, folder) = (places.sources("node"), places.output.join("node"));
     let bundle = folder.join("function/index.mjs");
     if changed(&sources, &folder, &["package.json", "package-lock.json", "index.mjs"])? {
-        run(Command::new("npm")
-            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"])
-            .current_dir(&folder))?;
+        run(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]).current_dir(&folder))?;
         // The SDK has parts that still ask for `require`, which an ES module does not have by itself.
         let banner = r#"import{createRequire}from"node:module";const require=createRequire(import.meta.url);"#;
         run(Command::new("node_modules/.bin/esbuild")

@@ -49,12 +49,8 @@ impl Ask {
         for (name, value) in &self.headers {
             headers.insert((*name).to_owned(), value.as_str().into());
         }
-        let parameters: Map<String, Value> = self
-            .query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .collect();
+        let parameters: Map<String, Value> =
+            self.query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.into())).collect();
         let mut event = json!({
             "version": "2.0",
             "routeKey": "$default",

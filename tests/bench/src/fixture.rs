@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use crate::{
     Outcome,
     certificates::Trust,
-    contenders::{Contender, Places},
+    contenders::{Contender, Places, function},
     events::Ask,
-    process::Instance,
+    keys,
+    process::{Instance, Program},
     proxy::Call,
     world::World,
 };
@@ -28,8 +29,26 @@ struct Key {
 impl Fixture {
     pub async fn create(world: &World, places: &Places, trust: &Trust, ours: &Contender) -> Outcome<Self> {
         let logs = places.logs();
-        let _ = trust;
-        let token = crate::seed::token(world)?;
+        let helper = |name: &str| -> Outcome<Program> {
+            let path = function(places, name, false)?;
+            let environment = vec![("TRUST_ROOTS".to_owned(), trust.product.display().to_string())];
+            let program = Program { name: name.to_owned(), path, arguments: vec![], folder: places.root.clone(), environment };
+            Ok(world.place(program, name))
+        };
+        keys::create(world).await?;
+        let mut auth = Instance::start(&helper("auth")?, &logs).await?;
+        let person = json!({ "email": "bench@example.com", "name": "Bench", "company_name": "Bench" });
+        let demo = data(&auth.request(&Ask::new("POST", "/api/v1/demo").body(person).event()).await?.body)?;
+        // A plan whose daily quota outlasts the run.
+        let mut operator = Instance::start(&helper("operator")?, &logs).await?;
+        let convert = json!({ "command": "convert-demo", "tenant": demo["tenant_slug"], "plan": "pro" });
+        operator.invoke(&convert.to_string()).await?;
+        operator.stop().await?;
+        let login = json!({ "email": demo["email"], "password": demo["password"] });
+        let login = data(&auth.request(&Ask::new("POST", "/api/v1/auth/login").body(login).event()).await?.body)?;
+        auth.stop().await?;
+        let token = login["token"].as_str().ok_or("login gave no token")?.to_owned();
+
         let mut projects = Instance::start(&ours.program, &logs).await?;
         let body = json!({ "name": "Marketing Campaign", "description": "Q1 marketing initiatives", "color": "#3B82F6" });
         let create = Ask::new("POST", "/api/v1/projects").token(&token).body(body);

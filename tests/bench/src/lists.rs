@@ -47,7 +47,14 @@ pub async fn measure(world: &World, fixture: &Fixture, ours: &Contender, logs: &
     Ok(costs)
 }
 
-async fn cost(world: &World, fixture: &Fixture, instance: &mut Instance, items: usize, list: &'static str, path: &str) -> Outcome<ListCost> {
+async fn cost(
+    world: &World,
+    fixture: &Fixture,
+    instance: &mut Instance,
+    items: usize,
+    list: &'static str,
+    path: &str,
+) -> Outcome<ListCost> {
     let event = Ask::new("GET", path).token(&fixture.token).event();
     let answer: Value = serde_json::from_str(&instance.request(&event).await?.body)?;
     if answer["meta"]["total"] != items {

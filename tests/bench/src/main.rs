@@ -5,13 +5,13 @@ mod contenders;
 mod events;
 mod fixture;
 mod guards;
+mod keys;
 mod lists;
 mod operations;
 mod process;
 mod proxy;
 mod race;
 mod report;
-mod seed;
 mod statistics;
 mod stub;
 mod throttle;
@@ -20,8 +20,8 @@ mod world;
 use std::{error::Error, fs, process::ExitCode};
 
 use crate::{
-    arguments::Arguments, certificates::Trust, contenders::Places, fixture::Fixture, race::Course, report::Report,
-    throttle::Throttle, world::World,
+    arguments::Arguments, certificates::Trust, contenders::Places, fixture::Fixture, race::Course, report::Report, throttle::Throttle,
+    world::World,
 };
 
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -111,14 +111,8 @@ async fn run(arguments: &Arguments, places: &Places, report: &mut Report) -> Out
     }
     if !field.is_empty() {
         let event = fixture.ask().event();
-        let mut course = Course {
-            rounds: arguments.rounds,
-            cold: arguments.cold,
-            warm: arguments.warm,
-            event: &event,
-            logs: &logs,
-            megabytes: None,
-        };
+        let mut course =
+            Course { rounds: arguments.rounds, cold: arguments.cold, warm: arguments.warm, event: &event, logs: &logs, megabytes: None };
         eprintln!("racing at full CPU");
         report.standings = race::run(&field, &course).await?;
         match Throttle::create(128) {

@@ -87,7 +87,8 @@ impl Course<'_> {
     async fn projects_and_tasks(&mut self) -> Outcome<()> {
         let body = json!({ "name": "Counted", "description": "Every unit of it", "color": "#10B981", "settings": {} });
         let create = Units { read: 0.0, write: LISTED + COUNTER };
-        let project = self.one("create project", "POST /api/v1/projects", Ask::new("POST", "/api/v1/projects").body(body.clone()), create, 2).await?;
+        let project =
+            self.one("create project", "POST /api/v1/projects", Ask::new("POST", "/api/v1/projects").body(body.clone()), create, 2).await?;
         let id = text(&project, "id")?;
         let path = format!("/api/v1/projects/{id}");
 
@@ -97,12 +98,20 @@ impl Course<'_> {
         let page = Units { read: 1.0 + 1.0, write: 0.0 };
         self.one("list projects", "GET /api/v1/projects", Ask::new("GET", "/api/v1/projects"), page, 2).await?;
         let change = Units { read: PROJECT, write: 1.0 + 1.0 };
-        self.one("update project", "PUT /api/v1/projects/{}", Ask::new("PUT", path.as_str()).body(json!({ "name": "Counted again" })), change, 2).await?;
+        self.one(
+            "update project",
+            "PUT /api/v1/projects/{}",
+            Ask::new("PUT", path.as_str()).body(json!({ "name": "Counted again" })),
+            change,
+            2,
+        )
+        .await?;
 
         let tasks = format!("{path}/tasks");
         let task = json!({ "title": "New Task", "description": "Task description", "priority": "high" });
         let create = Units { read: PROJECT, write: LISTED + COUNTER };
-        let task = self.one("create task", "POST /api/v1/projects/{}/tasks", Ask::new("POST", tasks.as_str()).body(task), create, 2).await?;
+        let task =
+            self.one("create task", "POST /api/v1/projects/{}/tasks", Ask::new("POST", tasks.as_str()).body(task), create, 2).await?;
         let task = format!("/api/v1/tasks/{}", text(&task, "id")?);
         let read = Units { read: TASK, write: 0.0 };
         self.one("get task", "GET /api/v1/tasks/{}", Ask::new("GET", task.as_str()), read, 2).await?;
@@ -110,10 +119,25 @@ impl Course<'_> {
         self.one("list tasks", "GET /api/v1/projects/{}/tasks", Ask::new("GET", tasks.as_str()), page, 2).await?;
         // The index is read eventually consistent, then the records of the page.
         let filtered = Units { read: PROJECT + 0.5 + 1.0, write: 0.0 };
-        self.one("list tasks, filtered", "GET /api/v1/projects/{}/tasks", Ask::new("GET", format!("{tasks}?status=todo")), filtered, 3).await?;
-        self.one("list tasks, sorted by due date", "GET /api/v1/projects/{}/tasks", Ask::new("GET", format!("{tasks}?sort=due_date")), filtered, 3).await?;
+        self.one("list tasks, filtered", "GET /api/v1/projects/{}/tasks", Ask::new("GET", format!("{tasks}?status=todo")), filtered, 3)
+            .await?;
+        self.one(
+            "list tasks, sorted by due date",
+            "GET /api/v1/projects/{}/tasks",
+            Ask::new("GET", format!("{tasks}?sort=due_date")),
+            filtered,
+            3,
+        )
+        .await?;
         let change = Units { read: TASK, write: 1.0 + 1.0 };
-        self.one("update task", "PUT /api/v1/tasks/{}", Ask::new("PUT", task.as_str()).body(json!({ "title": "Another title" })), change, 2).await?;
+        self.one(
+            "update task",
+            "PUT /api/v1/tasks/{}",
+            Ask::new("PUT", task.as_str()).body(json!({ "title": "Another title" })),
+            change,
+            2,
+        )
+        .await?;
         let complete = Units { read: TASK, write: LISTED + COUNTER };
         self.one("complete task", "POST /api/v1/tasks/{}/complete", Ask::new("POST", format!("{task}/complete")), complete, 2).await?;
         let delete = Units { read: TASK, write: LISTED + COUNTER };
@@ -121,7 +145,8 @@ impl Course<'_> {
 
         let shelve = Units { read: PROJECT, write: 2.0 * LISTED + 2.0 * COUNTER };
         self.one("archive project", "POST /api/v1/projects/{}/archive", Ask::new("POST", format!("{path}/archive")), shelve, 2).await?;
-        self.one("unarchive project", "POST /api/v1/projects/{}/unarchive", Ask::new("POST", format!("{path}/unarchive")), shelve, 2).await?;
+        self.one("unarchive project", "POST /api/v1/projects/{}/unarchive", Ask::new("POST", format!("{path}/unarchive")), shelve, 2)
+            .await?;
         // The project, its counter, and the mark by which its tasks are gone at once.
         let delete = Units { read: PROJECT, write: LISTED + COUNTER + 2.0 };
         self.one("delete project", "DELETE /api/v1/projects/{}", Ask::new("DELETE", path.as_str()), delete, 2).await?;

@@ -203,7 +203,16 @@ impl Report {
         if !self.lists.is_empty() {
             writeln!(out, "\n{:<22}{:>10}{:>22}{:>10}{:>8}{:>8}", "first page of a list", "items", "ms", "CPU-ms", "RRU", "calls")?;
             for it in &self.lists {
-                writeln!(out, "{:<22}{:>10}{:>22}{:>10.3}{:>8}{:>8}", it.list, it.items, spread(&it.took), it.cpu, it.read_units, it.calls)?;
+                writeln!(
+                    out,
+                    "{:<22}{:>10}{:>22}{:>10.3}{:>8}{:>8}",
+                    it.list,
+                    it.items,
+                    spread(&it.took),
+                    it.cpu,
+                    it.read_units,
+                    it.calls
+                )?;
             }
         }
         if !self.checks.is_empty() {

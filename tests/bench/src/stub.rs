@@ -45,11 +45,7 @@ impl Stub {
         let address = listener.local_addr()?.to_string();
         let (events, waiting) = mpsc::unbounded_channel();
         let (sender, signals) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
-            events: tokio::sync::Mutex::new(waiting),
-            signals: sender,
-            sent: Mutex::new(Instant::now()),
-        });
+        let shared = Arc::new(Shared { events: tokio::sync::Mutex::new(waiting), signals: sender, sent: Mutex::new(Instant::now()) });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(answer))

@@ -48,17 +48,12 @@ async fn main() -> Result<(), lambda_http::Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
 
     let (jwks_id, root_id) = (env::var("JWKS_SECRET_ID")?, env::var("ROOT_SECRET_ID")?);
-    let (jwks, root) = tokio::try_join!(
-        secrets.get_secret_value().secret_id(jwks_id).send(),
-        secrets.get_secret_value().secret_id(root_id).send(),
-    )?;
+    let (jwks, root) =
+        tokio::try_join!(secrets.get_secret_value().secret_id(jwks_id).send(), secrets.get_secret_value().secret_id(root_id).send(),)?;
     let set: JwkSet = serde_json::from_str(jwks.secret_string().unwrap_or_default())?;
     let mut keys = HashMap::new();
     for key in &set.keys {
-        keys.insert(
-            key.common.key_id.clone().unwrap_or_default(),
-            DecodingKey::from_jwk(key)?,
-        );
+        keys.insert(key.common.key_id.clone().unwrap_or_default(), DecodingKey::from_jwk(key)?);
     }
     let mut validation = Validation::new(Algorithm::ES256);
     validation.set_issuer(&[env::var("PUBLIC_URL")?]);
@@ -76,17 +71,11 @@ async fn main() -> Result<(), lambda_http::Error> {
         counter: serde_json::from_str(&env::var("BENCH_COUNTER")?)?,
         _root_secret: root.secret_string().unwrap_or_default().to_owned(),
     };
-    let router = Router::new()
-        .route("/api/v1/projects/{id}", get(project))
-        .with_state(Arc::new(app));
+    let router = Router::new().route("/api/v1/projects/{id}", get(project)).with_state(Arc::new(app));
     lambda_http::run(router).await
 }
 
-async fn project(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
+async fn project(State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     if app.caller(&headers).is_none() {
         return (StatusCode::UNAUTHORIZED, Json(json!({ "success": false }))).into_response();
     }
@@ -94,28 +83,16 @@ async fn project(
         Ok(answers) => answers,
         Err(error) => {
             eprintln!("table call failed: {error}");
-            return (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                Json(json!({ "success": false })),
-            )
-                .into_response();
+            return (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "success": false }))).into_response();
         }
     };
     let found = items.len() == app.items && app.wanted.ends_with(&id);
-    let project = items.into_iter().find(|item| {
-        item.get("sk")
-            .and_then(|sk| sk.as_s().ok())
-            .is_some_and(|sk| *sk == app.wanted)
-    });
+    let project = items.into_iter().find(|item| item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| *sk == app.wanted));
     match project {
         Some(item) if found => {
             let data: Value = serde_dynamo::from_item(item).unwrap_or_default();
             let headers = [("x-ratelimit-remaining", used.to_string())];
-            (
-                headers,
-                Json(json!({ "success": true, "message": "Success", "data": data })),
-            )
-                .into_response()
+            (headers, Json(json!({ "success": true, "message": "Success", "data": data }))).into_response()
         }
         _ => (StatusCode::NOT_FOUND, Json(json!({ "success": false }))).into_response(),
     }
@@ -123,24 +100,13 @@ async fn project(
 
 impl App {
     fn caller(&self, headers: &HeaderMap) -> Option<Claims> {
-        let token = headers
-            .get(AUTHORIZATION)?
-            .to_str()
-            .ok()?
-            .strip_prefix("Bearer ")?;
+        let token = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
         let header = decode_header(token).ok()?;
         if header.typ.as_deref() != Some("at+jwt") {
             return None;
         }
-        let claims = decode::<Claims>(
-            token,
-            self.keys.get(header.kid.as_deref()?)?,
-            &self.validation,
-        )
-        .ok()?
-        .claims;
-        (!claims.sub.is_empty() && !claims.sid.is_empty() && !claims.tid.is_empty())
-            .then_some(claims)
+        let claims = decode::<Claims>(token, self.keys.get(header.kid.as_deref()?)?, &self.validation).ok()?.claims;
+        (!claims.sub.is_empty() && !claims.sid.is_empty() && !claims.tid.is_empty()).then_some(claims)
     }
 
     async fn read(&self) -> Result<Vec<Item>, aws_sdk_dynamodb::Error> {
@@ -149,25 +115,12 @@ impl App {
             request = request.keys(attributes(key));
         }
         let request = request.build().map_err(aws_sdk_dynamodb::Error::from)?;
-        let answer = self
-            .dynamodb
-            .batch_get_item()
-            .request_items(&self.table, request)
-            .send()
-            .await?;
-        Ok(answer
-            .responses
-            .unwrap_or_default()
-            .remove(&self.table)
-            .unwrap_or_default())
+        let answer = self.dynamodb.batch_get_item().request_items(&self.table, request).send().await?;
+        Ok(answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default())
     }
 
     async fn count(&self) -> Result<i64, aws_sdk_dynamodb::Error> {
-        let expires = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map(|age| age.as_secs())
-            .unwrap_or_default()
-            + 120;
+        let expires = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map(|age| age.as_secs()).unwrap_or_default() + 120;
         let answer = self
             .dynamodb
             .update_item()
@@ -180,16 +133,10 @@ impl App {
             .return_values(ReturnValue::UpdatedNew)
             .send()
             .await?;
-        Ok(answer
-            .attributes
-            .and_then(|item| item.get("used")?.as_n().ok()?.parse().ok())
-            .unwrap_or_default())
+        Ok(answer.attributes.and_then(|item| item.get("used")?.as_n().ok()?.parse().ok()).unwrap_or_default())
     }
 }
 
 fn attributes(key: &Key) -> Item {
-    HashMap::from([
-        ("pk".to_owned(), AttributeValue::S(key.pk.clone())),
-        ("sk".to_owned(), AttributeValue::S(key.sk.clone())),
-    ])
+    HashMap::from([("pk".to_owned(), AttributeValue::S(key.pk.clone())), ("sk".to_owned(), AttributeValue::S(key.sk.clone()))])
 }

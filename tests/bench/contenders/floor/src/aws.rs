@@ -78,23 +78,12 @@ impl Aws {
 
     pub fn open(&self, service: Service) -> Outcome<Connection> {
         let endpoint = env::var(service.endpoint())?;
-        let host = endpoint
-            .trim_start_matches("https://")
-            .trim_end_matches('/')
-            .to_owned();
+        let host = endpoint.trim_start_matches("https://").trim_end_matches('/').to_owned();
         let socket = TcpStream::connect(&host)?;
         socket.set_nodelay(true)?;
-        let name = host
-            .rsplit_once(':')
-            .map_or(host.as_str(), |(name, _)| name)
-            .to_owned();
+        let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name).to_owned();
         let session = ClientConnection::new(self.tls.clone(), ServerName::try_from(name)?)?;
-        Ok(Connection {
-            stream: rustls::StreamOwned::new(session, socket),
-            host,
-            service,
-            message: Message::default(),
-        })
+        Ok(Connection { stream: rustls::StreamOwned::new(session, socket), host, service, message: Message::default() })
     }
 
     pub fn send(&self, connection: &mut Connection, target: &str, body: &str) -> Outcome<()> {
@@ -107,10 +96,7 @@ impl Aws {
             hex(digest(&SHA256, body.as_bytes()).as_ref())
         );
         let scope = format!("{date}/{}/{service}/aws4_request", self.region);
-        let text = format!(
-            "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
-            hex(digest(&SHA256, canonical.as_bytes()).as_ref())
-        );
+        let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(digest(&SHA256, canonical.as_bytes()).as_ref()));
         let mut key = hmac::Key::new(HMAC_SHA256, format!("AWS4{}", self.secret_key).as_bytes());
         for part in [date.as_str(), &self.region, service, "aws4_request"] {
             key = hmac::Key::new(HMAC_SHA256, hmac::sign(&key, part.as_bytes()).as_ref());
@@ -147,20 +133,13 @@ impl Connection {
         self.message.read(&mut self.stream)?;
         match self.message.status() {
             "200" => Ok(self.message.body()),
-            status => Err(format!(
-                "status {status}: {}",
-                String::from_utf8_lossy(self.message.body())
-            )
-            .into()),
+            status => Err(format!("status {status}: {}", String::from_utf8_lossy(self.message.body())).into()),
         }
     }
 }
 
 pub fn epoch_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map(|age| age.as_secs())
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|age| age.as_secs()).unwrap_or_default()
 }
 
 /// `YYYYMMDD` and `YYYYMMDDThhmmssZ` of a moment (days to a civil date after Howard Hinnant).
@@ -168,33 +147,21 @@ fn timestamp(seconds: u64) -> (String, String) {
     let days = seconds / 86_400 + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let date = format!("{year:04}{month:02}{day:02}");
     let clock = seconds % 86_400;
-    let time = format!(
-        "{date}T{:02}{:02}{:02}Z",
-        clock / 3_600,
-        clock / 60 % 60,
-        clock % 60
-    );
+    let time = format!("{date}T{:02}{:02}{:02}Z", clock / 3_600, clock / 60 % 60, clock % 60);
     (date, time)
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -52,9 +52,7 @@ struct Key {
 
 fn main() -> Outcome<()> {
     let mut app = App::start()?;
-    runtime::run(&env::var("AWS_LAMBDA_RUNTIME_API")?, |event| {
-        app.answer(event)
-    })
+    runtime::run(&env::var("AWS_LAMBDA_RUNTIME_API")?, |event| app.answer(event))
 }
 
 impl App {
@@ -64,9 +62,7 @@ impl App {
         let reads: Vec<Key> = serde_json::from_str(&env::var("BENCH_READS")?)?;
         let counter: Key = serde_json::from_str(&env::var("BENCH_COUNTER")?)?;
         let keys: Vec<Value> = reads.iter().map(attributes).collect();
-        let read_body =
-            json!({ "RequestItems": { table.as_str(): { "Keys": keys, "ConsistentRead": true } } })
-                .to_string();
+        let read_body = json!({ "RequestItems": { table.as_str(): { "Keys": keys, "ConsistentRead": true } } }).to_string();
 
         // All hellos leave before any answer is awaited, so the handshakes overlap without a second thread.
         let mut secrets = aws.open(Service::SecretsManager)?;
@@ -76,19 +72,9 @@ impl App {
         for connection in [&mut secrets, &mut more_secrets, &mut reader, &mut writer] {
             connection.greet()?;
         }
-        let wanted = |name: &str| -> Outcome<String> {
-            Ok(json!({ "SecretId": env::var(name)? }).to_string())
-        };
-        aws.send(
-            &mut secrets,
-            "secretsmanager.GetSecretValue",
-            &wanted("JWKS_SECRET_ID")?,
-        )?;
-        aws.send(
-            &mut more_secrets,
-            "secretsmanager.GetSecretValue",
-            &wanted("ROOT_SECRET_ID")?,
-        )?;
+        let wanted = |name: &str| -> Outcome<String> { Ok(json!({ "SecretId": env::var(name)? }).to_string()) };
+        aws.send(&mut secrets, "secretsmanager.GetSecretValue", &wanted("JWKS_SECRET_ID")?)?;
+        aws.send(&mut more_secrets, "secretsmanager.GetSecretValue", &wanted("ROOT_SECRET_ID")?)?;
         reader.finish_handshake()?;
         writer.finish_handshake()?;
         let jwks = secret_string(secrets.receive()?)?;
@@ -111,11 +97,7 @@ impl App {
 
     fn answer(&mut self, event: &[u8]) -> Outcome<String> {
         let event: Event = serde_json::from_slice(event)?;
-        let authorized = event
-            .headers
-            .authorization
-            .as_deref()
-            .is_some_and(|it| self.keys.admit(it, &self.issuer));
+        let authorized = event.headers.authorization.as_deref().is_some_and(|it| self.keys.admit(it, &self.issuer));
         if !authorized {
             return Ok(respond(401, &json!({ "success": false }), "0"));
         }
@@ -125,38 +107,18 @@ impl App {
             self.counter_key,
             aws::epoch_seconds() + 120
         );
-        self.aws.send(
-            &mut self.reader,
-            "DynamoDB_20120810.BatchGetItem",
-            &self.read_body,
-        )?;
-        self.aws.send(
-            &mut self.counter,
-            "DynamoDB_20120810.UpdateItem",
-            &count_body,
-        )?;
+        self.aws.send(&mut self.reader, "DynamoDB_20120810.BatchGetItem", &self.read_body)?;
+        self.aws.send(&mut self.counter, "DynamoDB_20120810.UpdateItem", &count_body)?;
         let read: Value = serde_json::from_slice(self.reader.receive()?)?;
         let counted: Value = serde_json::from_slice(self.counter.receive()?)?;
 
-        let items = read["Responses"][&self.table]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let project = items
-            .iter()
-            .find(|item| item["sk"]["S"] == self.wanted.as_str());
+        let items = read["Responses"][&self.table].as_array().map(Vec::as_slice).unwrap_or_default();
+        let project = items.iter().find(|item| item["sk"]["S"] == self.wanted.as_str());
         let asked = event.raw_path.rsplit('/').next().unwrap_or_default();
         match project {
             Some(item) if items.len() == self.items && self.wanted.ends_with(asked) => {
-                let body =
-                    json!({ "success": true, "message": "Success", "data": plain_item(item) });
-                Ok(respond(
-                    200,
-                    &body,
-                    counted["Attributes"]["used"]["N"]
-                        .as_str()
-                        .unwrap_or_default(),
-                ))
+                let body = json!({ "success": true, "message": "Success", "data": plain_item(item) });
+                Ok(respond(200, &body, counted["Attributes"]["used"]["N"].as_str().unwrap_or_default()))
             }
             _ => Ok(respond(404, &json!({ "success": false }), "0")),
         }
@@ -169,19 +131,12 @@ fn attributes(key: &Key) -> Value {
 
 fn secret_string(answer: &[u8]) -> Outcome<String> {
     let answer: Value = serde_json::from_slice(answer)?;
-    Ok(answer["SecretString"]
-        .as_str()
-        .ok_or("no SecretString")?
-        .to_owned())
+    Ok(answer["SecretString"].as_str().ok_or("no SecretString")?.to_owned())
 }
 
 fn plain_item(item: &Value) -> Value {
     let fields = item.as_object().into_iter().flatten();
-    Value::Object(
-        fields
-            .map(|(name, value)| (name.clone(), plain(value)))
-            .collect::<Map<_, _>>(),
-    )
+    Value::Object(fields.map(|(name, value)| (name.clone(), plain(value))).collect::<Map<_, _>>())
 }
 
 /// DynamoDB's typed JSON as plain JSON.

@@ -9,16 +9,12 @@ use crate::Outcome;
 pub fn run(address: &str, mut answer: impl FnMut(&[u8]) -> Outcome<String>) -> Outcome<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    let next =
-        format!("GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    let next = format!("GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: {address}\r\n\r\n");
     let mut message = Message::default();
     loop {
         stream.write_all(next.as_bytes())?;
         message.read(&mut stream)?;
-        let id = message
-            .header("lambda-runtime-aws-request-id")
-            .ok_or("no request id")?
-            .to_owned();
+        let id = message.header("lambda-runtime-aws-request-id").ok_or("no request id")?.to_owned();
         let body = answer(message.body())?;
         let head = format!(
             "POST /2018-06-01/runtime/invocation/{id}/response HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n{body}",
@@ -47,11 +43,7 @@ impl Message {
                 return Err("the peer closed the connection".into());
             }
             self.buffer.extend_from_slice(&chunk[..count]);
-            if let Some(end) = self
-                .buffer
-                .windows(4)
-                .position(|bytes| bytes == b"\r\n\r\n")
-            {
+            if let Some(end) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 self.head = end + 4;
                 break;
             }

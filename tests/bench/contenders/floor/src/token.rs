@@ -42,10 +42,7 @@ impl Keys {
             let mut point = vec![4];
             point.extend(BASE64.decode(key.x)?);
             point.extend(BASE64.decode(key.y)?);
-            Ok((
-                key.kid,
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point),
-            ))
+            Ok((key.kid, UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)))
         });
         Ok(Self(keys.collect::<Outcome<_>>()?))
     }
@@ -64,8 +61,7 @@ impl Keys {
         if header.alg != "ES256" || header.typ != "at+jwt" {
             return None;
         }
-        key.verify(signed.as_bytes(), &BASE64.decode(signature).ok()?)
-            .ok()?;
+        key.verify(signed.as_bytes(), &BASE64.decode(signature).ok()?).ok()?;
         let body = BASE64.decode(body).ok()?;
         let claims: Claims = serde_json::from_slice(&body).ok()?;
         let named = !claims.sub.is_empty() && !claims.sid.is_empty() && !claims.tid.is_empty();
