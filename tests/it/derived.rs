@@ -10,7 +10,7 @@ use stack::template::Template;
 
 #[test]
 fn the_api_reference_is_the_routes() {
-    let text = serde_json::to_string_pretty(&catalogue().openapi(env!("CARGO_PKG_VERSION"))).expect("JSON") + "\n";
+    let text = serde_json::to_string_pretty(&in_order(catalogue().openapi(env!("CARGO_PKG_VERSION")))).expect("JSON") + "\n";
     compare(&root().join("openapi.json"), &text);
 }
 
@@ -91,7 +91,8 @@ fn every_route_is_reached_through_the_gateway_in_its_own_function() {
         assert_eq!(matching.len(), 1, "{} is reached by {matching:?}", operation.name());
         assert_eq!(matching[0].1, operation.function, "{}", operation.name());
         // The longest match wins; "/" and "/{*unknown}" are the rest.
-        let local: Vec<_> = local.iter().filter(|(route, _)| !matches!(route.as_str(), "/" | "/{*unknown}") && matches_gateway(route, &path)).collect();
+        let local: Vec<_> =
+            local.iter().filter(|(route, _)| !matches!(route.as_str(), "/" | "/{*unknown}") && matches_gateway(route, &path)).collect();
         assert_eq!(local.len(), 1, "{} is reached by {local:?} locally", operation.name());
         assert_eq!(local[0].1, operation.function, "{} locally", operation.name());
     }
@@ -110,7 +111,11 @@ fn the_gateway_and_the_local_router_have_the_same_routes() {
             assert!(gateway.insert(path.clone(), route.function.clone()).is_none(), "{path} twice");
         }
     }
-    assert_eq!(gateway, local_router(), "HttpApi events of template.yaml and [workspace.metadata.lambda.watch.router] of Cargo.toml differ");
+    assert_eq!(
+        gateway,
+        local_router(),
+        "HttpApi events of template.yaml and [workspace.metadata.lambda.watch.router] of Cargo.toml differ"
+    );
     assert_eq!(gateway["/{*unknown}"], "auth");
 }
 
@@ -120,7 +125,10 @@ fn every_route_of_the_gateway_leads_to_an_operation() {
         if route.path == "$default" {
             continue;
         }
-        let leads = catalogue().operations.iter().any(|operation| operation.function == route.function && matches_gateway(&route.path, operation.path));
+        let leads = catalogue()
+            .operations
+            .iter()
+            .any(|operation| operation.function == route.function && matches_gateway(&route.path, operation.path));
         assert!(leads, "{} of {} leads to nothing", route.path, route.function);
     }
 }
@@ -134,7 +142,10 @@ fn catalogue() -> Catalogue {
 
 pub fn template() -> Template {
     let template = Template::load(root().join("template.yaml")).expect("template.yaml can be read");
-    template.with_parameter("PublicUrl", "https://api.example.com").with_parameter("MailFrom", "no-reply@example.com").with_parameter("MailIdentity", "example.com")
+    template
+        .with_parameter("PublicUrl", "https://api.example.com")
+        .with_parameter("MailFrom", "no-reply@example.com")
+        .with_parameter("MailIdentity", "example.com")
 }
 
 /// The folder of the workspace.
@@ -151,7 +162,8 @@ fn compare(path: &Path, text: &str) {
     let kept = std::fs::read_to_string(path).unwrap_or_default();
     let name = path.strip_prefix(root()).unwrap_or(path).display();
     let difference = kept.lines().zip(text.lines()).enumerate().find(|(_, (kept, derived))| kept != derived);
-    let difference = difference.map_or("one is longer".to_owned(), |(line, (kept, derived))| format!("line {}: {kept:?} became {derived:?}", line + 1));
+    let difference =
+        difference.map_or("one is longer".to_owned(), |(line, (kept, derived))| format!("line {}: {kept:?} became {derived:?}", line + 1));
     assert!(
         kept == text,
         "{name} is not what the routes say ({difference}). If the change is meant, run `UPDATE_DERIVED=1 cargo test -p tests derived` and review the file's diff"
@@ -176,6 +188,17 @@ fn matches_gateway(route: &str, path: &str) -> bool {
     match route.split_once("{proxy+}").or_else(|| route.split_once("{*proxy}")) {
         Some((prefix, _)) => path.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()),
         None => route == path,
+    }
+}
+
+/// With the members of every object in alphabetical order, whichever order this build keeps them in.
+fn in_order(value: Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            object.into_iter().map(|(name, value)| (name, in_order(value))).collect::<BTreeMap<_, _>>().into_iter().collect()
+        }
+        Value::Array(items) => items.into_iter().map(in_order).collect(),
+        other => other,
     }
 }
 

@@ -247,7 +247,10 @@ async fn an_invitation_is_created_listed_and_revoked() {
     let world = World::new().await;
     let acme = world.tenant("acme").await;
     let invited = invite(&world, &acme.owner, "bob@example.com", "admin").await.expect(201).json()["data"].clone();
-    assert_eq!((&invited["email"], &invited["role"], &invited["invited_by"]), (&json!("bob@example.com"), &json!("admin"), &json!("Owner of acme")));
+    assert_eq!(
+        (&invited["email"], &invited["role"], &invited["invited_by"]),
+        (&json!("bob@example.com"), &json!("admin"), &json!("Owner of acme"))
+    );
     let listed = get(&world, &acme.owner, INVITATIONS).await.expect(200).json();
     assert_eq!((&listed["data"], &listed["pagination"]["total"]), (&json!([invited]), &json!(1)));
     let token = world.link_token("bob@example.com");
@@ -380,7 +383,10 @@ async fn members_are_listed_by_offset_and_by_cursor() {
     assert_eq!((all["data"].as_array().map(Vec::len), &all["pagination"]["has_more"]), (Some(7), &json!(false)));
     let page = get(&world, &acme.owner, &format!("{MEMBERS}?limit=3&offset=3")).await.expect(200).json();
     assert_eq!(page["data"], json!(all["data"].as_array().map(|all| &all[3..6])));
-    assert_eq!((&page["pagination"]["total"], &page["pagination"]["limit"], &page["pagination"]["offset"]), (&json!(7), &json!(3), &json!(3)));
+    assert_eq!(
+        (&page["pagination"]["total"], &page["pagination"]["limit"], &page["pagination"]["offset"]),
+        (&json!(7), &json!(3), &json!(3))
+    );
     let (mut walked, mut path) = (vec![], format!("{MEMBERS}?limit=2"));
     loop {
         let page = get(&world, &acme.owner, &path).await.expect(200).json();
@@ -441,10 +447,8 @@ async fn two_owners_who_demote_each_other_at_once_leave_one_owner() {
     for round in 0..10 {
         let acme = world.tenant(&format!("acme{round}")).await;
         let second = world.member(&acme, "owner").await;
-        let (left, right) = tokio::join!(
-            change_role(&world, &acme.owner, second.id, "viewer"),
-            change_role(&world, &second, acme.owner.id, "viewer")
-        );
+        let (left, right) =
+            tokio::join!(change_role(&world, &acme.owner, second.id, "viewer"), change_role(&world, &second, acme.owner.id, "viewer"));
         let mut statuses = [left.status, right.status];
         statuses.sort_unstable();
         assert!(matches!(statuses, [200, 403 | 409]), "{statuses:?}");
@@ -605,7 +609,11 @@ async fn a_demo_and_a_registration_happen_once_for_an_idempotency_key() {
     let world = World::new().await;
     let send = async |path: &str, ip: &str, email: &str| {
         let body = json!({"email": email, "name": "Ada", "company_name": "Engines"});
-        let body = if path.ends_with("register") { json!({"password": "correct horse", "email": email, "name": "Ada", "company_name": "Engines"}) } else { body };
+        let body = if path.ends_with("register") {
+            json!({"password": "correct horse", "email": email, "name": "Ada", "company_name": "Engines"})
+        } else {
+            body
+        };
         world.post(path).from_ip(ip).header("idempotency-key", "key-1").json(body).send().await
     };
     for (path, email, status) in [("/api/v1/demo", "ada@example.com", 201), ("/api/v1/auth/register", "bob@example.com", 202)] {

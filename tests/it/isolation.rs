@@ -28,9 +28,42 @@ const OPEN: [&str; 8] = [
 
 /// Set by the server; no body may set them.
 const SERVER_OWNED: [&str; 36] = [
-    "id", "uuid", "pk", "sk", "lpk", "lsk", "type", "ttl", "tenant", "tenant_id", "tenantId", "tenant_slug", "user", "user_id", "owner", "owner_id",
-    "member_number", "number", "version", "created_at", "updated_at", "joined_at", "completed_at", "expires_at", "ends_at", "invited_by", "creator",
-    "assignee", "link", "plan", "account", "system_admin", "is_tenant_owner", "verified_at", "email_verified_at", "is_archived",
+    "id",
+    "uuid",
+    "pk",
+    "sk",
+    "lpk",
+    "lsk",
+    "type",
+    "ttl",
+    "tenant",
+    "tenant_id",
+    "tenantId",
+    "tenant_slug",
+    "user",
+    "user_id",
+    "owner",
+    "owner_id",
+    "member_number",
+    "number",
+    "version",
+    "created_at",
+    "updated_at",
+    "joined_at",
+    "completed_at",
+    "expires_at",
+    "ends_at",
+    "invited_by",
+    "creator",
+    "assignee",
+    "link",
+    "plan",
+    "account",
+    "system_admin",
+    "is_tenant_owner",
+    "verified_at",
+    "email_verified_at",
+    "is_archived",
 ];
 
 /// What an operation's path names, and a body that a caller with the role succeeds with.
@@ -111,10 +144,11 @@ async fn no_credential_that_does_not_hold_opens_any_route() {
     let world = World::new().await;
     let own = world.tenant("acme").await;
     let bad = bad_credentials(&world, &own).await;
+    let second = world.member(&own, "owner").await;
     for operation in signed_in() {
         let (kind, _) = sample(&operation);
         let target = kind.made(&world, &own, &own.owner).await;
-        let before = everything_of(&world, &own);
+        let before = (content(&world, &own), users(&world));
         let anonymous = call(&world, &operation, &target).send().await.expect(401);
         assert_eq!(anonymous.code(), "UNAUTHORIZED");
         for (name, authorization) in &bad {
@@ -123,9 +157,10 @@ async fn no_credential_that_does_not_hold_opens_any_route() {
                 assert_eq!(answer.fingerprint(), anonymous.fingerprint(), "{} with {name}", operation.name());
             }
         }
-        assert_eq!(everything_of(&world, &own), before, "{} changed something for a caller it refused", operation.name());
+        assert_eq!((content(&world, &own), users(&world)), before, "{} changed something for a caller it refused", operation.name());
         // The control: the same request with a session that holds.
-        let owner = world.login(&own.owner.email, &own.owner.password).await;
+        let owner = if kind == Target::Session { &own.owner } else { &second };
+        let owner = world.login(&owner.email, &owner.password).await;
         call(&world, &operation, &target).token(&owner.token).send().await.expect(operation.status);
     }
 }
@@ -177,14 +212,14 @@ async fn a_removed_member_is_a_stranger() {
     for world in [world.clone(), world.another_instance().await] {
         for operation in in_tenant() {
             let target = sample(&operation).0.made(&world, &own, &own.owner).await;
-            let before = world.items_of(&own);
+            let before = content(&world, &own);
             for _ in 0..3 {
                 call(&world, &operation, &target).token(&gone.token).send().await.expect(401);
             }
             for name in [&own.id, &own.slug] {
                 call(&world, &operation, &target).token(&gone.token).header("x-tenant-id", name).send().await.expect(404);
             }
-            assert_eq!(world.items_of(&own), before, "{} changed the tenant for somebody who left it", operation.name());
+            assert_eq!(content(&world, &own), before, "{} changed the tenant for somebody who left it", operation.name());
         }
     }
 }
@@ -223,15 +258,18 @@ async fn another_tenants_anything_is_as_if_it_did_not_exist() {
             let missing = call(&world, &operation, kind.nonexistent()).token(&caller.token).send().await;
             let answer = call(&world, &operation, &foreign).token(&caller.token).send().await;
             assert_eq!(answer.fingerprint(), missing.fingerprint(), "{what}");
-            let (theirs, nobodys) = (answer.metered.expect("metered"), missing.metered.expect("metered"));
-            assert_eq!((theirs.calls, theirs.round_trips), (nobodys.calls, nobodys.round_trips), "{what} takes another number of calls");
+            let theirs = cost(&world, &operation, &foreign, caller).await;
+            let nobodys = cost(&world, &operation, kind.nonexistent(), caller).await;
+            assert_eq!(theirs, nobodys, "{what} takes another number of calls");
             compared += 1;
             if !allows(&operation, *role) {
                 assert_eq!(answer.status, 403, "{what}: {}", answer.text);
                 continue;
             }
             assert_eq!(answer.status, 404, "{what}: {}", answer.text);
-            for wrong in ["not-an-id", "0", "-1", "%23", "..%2f..", "%00", "T%23x%23tenant", &format!("{foreign}%23"), &format!("%20{foreign}")] {
+            for wrong in
+                ["not-an-id", "0", "-1", "%23", "..%2f..", "%00", "T%23x%23tenant", &format!("{foreign}%23"), &format!("%20{foreign}")]
+            {
                 let answer = call(&world, &operation, wrong).token(&caller.token).send().await;
                 assert_eq!(answer.fingerprint(), missing.fingerprint(), "{what} with {wrong}");
             }
@@ -249,15 +287,28 @@ async fn the_tenant_header_only_selects_among_ones_own() {
     let neighbour = crowded_neighbour(&world).await;
     let joined = format!("{}, {}", own.id, neighbour.id);
     let strangers = [
-        neighbour.id.as_str(), neighbour.slug.as_str(), &neighbour.id.to_uppercase(), "0198c0de-0000-4000-8000-000000000000", "no-such-tenant", "", " ",
-        &format!("{} ", own.slug), &own.slug.to_uppercase(), &joined, "*", "T#", "../..",
-    ].map(str::to_owned);
+        neighbour.id.as_str(),
+        neighbour.slug.as_str(),
+        &neighbour.id.to_uppercase(),
+        "0198c0de-0000-4000-8000-000000000000",
+        "no-such-tenant",
+        "",
+        " ",
+        &format!("{} ", own.slug),
+        &own.slug.to_uppercase(),
+        &joined,
+        "*",
+        "T#",
+        "../..",
+    ]
+    .map(str::to_owned);
     for operation in in_tenant() {
         let (kind, _) = sample(&operation);
         let foreign = kind.made(&world, &neighbour, &neighbour.owner).await;
         let target = kind.made(&world, &own, &own.owner).await;
         let before = (everything_of(&world, &neighbour), content(&world, &own));
-        let unknown = call(&world, &operation, &target).token(&own.owner.token).header("x-tenant-id", "nobody-here").send().await.expect(404);
+        let unknown =
+            call(&world, &operation, &target).token(&own.owner.token).header("x-tenant-id", "nobody-here").send().await.expect(404);
         for stranger in &strangers {
             for target in [target.as_str(), &foreign, kind.nonexistent()] {
                 let answer = call(&world, &operation, target).token(&own.owner.token).header("x-tenant-id", stranger).send().await;
@@ -265,7 +316,8 @@ async fn the_tenant_header_only_selects_among_ones_own() {
             }
         }
         for (first, second) in [(&own.id, &neighbour.id), (&own.id, &own.id), (&neighbour.slug, &own.slug)] {
-            let twice = call(&world, &operation, &target).token(&own.owner.token).header("x-tenant-id", first).header("x-tenant-id", second);
+            let twice =
+                call(&world, &operation, &target).token(&own.owner.token).header("x-tenant-id", first).header("x-tenant-id", second);
             twice.send().await.expect(400);
         }
         assert_eq!((everything_of(&world, &neighbour), content(&world, &own)), before, "{}", operation.name());
@@ -279,6 +331,8 @@ async fn a_member_of_two_tenants_has_in_each_the_role_he_has_there() {
     let world = World::new().await;
     let home = world.tenant("home").await;
     let away = world.tenant("away").await;
+    // The newest mail is found by its time.
+    world.advance(SignedDuration::from_secs(1));
     let body = json!({"email": home.owner.email, "role": "viewer"});
     world.post("/api/v1/tenant/invitations").token(&away.owner.token).json(body).send().await.expect(201);
     let link = world.link_token(&home.owner.email);
@@ -292,7 +346,13 @@ async fn a_member_of_two_tenants_has_in_each_the_role_he_has_there() {
         there(world.put(format!("/api/v1/projects/{}", id(&theirs)))).json(json!({"name": "Mine now"})).send().await.expect(403);
     }
     world.get(format!("/api/v1/projects/{}", id(&theirs))).token(&home.owner.token).send().await.expect(404);
-    world.put(format!("/api/v1/projects/{}", id(&mine))).token(&home.owner.token).json(json!({"name": "Still mine"})).send().await.expect(200);
+    world
+        .put(format!("/api/v1/projects/{}", id(&mine)))
+        .token(&home.owner.token)
+        .json(json!({"name": "Still mine"}))
+        .send()
+        .await
+        .expect(200);
 }
 
 #[tokio::test]
@@ -314,6 +374,21 @@ async fn asking_for_a_slug_costs_the_same_whether_it_is_taken_or_free() {
 }
 
 #[tokio::test]
+async fn asking_for_tenants_is_limited_like_any_request() {
+    let world = World::strict().await;
+    let own = world.tenant("acme").await;
+    let neighbour = world.tenant("globex").await;
+    for name in [neighbour.slug.as_str(), "free-slug"] {
+        let ask = async || world.get("/api/v1/projects").token(&own.owner.token).header("x-tenant-id", name).send().await.status;
+        for _ in 0..120 {
+            assert_eq!(ask().await, 404);
+        }
+        assert_eq!(ask().await, 429, "{name}");
+        world.advance(SignedDuration::from_secs(60));
+    }
+}
+
+#[tokio::test]
 async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
     // Every field of every body that names a record, by the catalogue's own words.
     let naming: BTreeSet<String> = operations()
@@ -325,7 +400,11 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         })
         .map(|(operation, field)| format!("{} {}", operation.name(), field.name))
         .collect();
-    let tested = ["GET /api/v1/projects/{uuid}/tasks assigned_to", "POST /api/v1/projects/{uuid}/tasks assigned_to", "PUT /api/v1/tasks/{uuid} assigned_to"];
+    let tested = [
+        "GET /api/v1/projects/{uuid}/tasks assigned_to",
+        "POST /api/v1/projects/{uuid}/tasks assigned_to",
+        "PUT /api/v1/tasks/{uuid} assigned_to",
+    ];
     assert_eq!(naming, tested.map(str::to_owned).into(), "a field that names a record needs its lines in this test");
 
     let world = World::new().await;
@@ -336,9 +415,8 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
     let task = world.task(&own.owner, &project, json!({"title": "Own"})).await;
     let before = (everything_of(&world, &neighbour), content(&world, &own));
     let tasks = format!("/api/v1/projects/{}/tasks", id(&project));
-    let create = async |number: u64| {
-        world.post(&tasks).token(&own.owner.token).json(json!({"title": "New", "assigned_to": number})).send().await
-    };
+    let create =
+        async |number: u64| world.post(&tasks).token(&own.owner.token).json(json!({"title": "New", "assigned_to": number})).send().await;
     let update = async |number: u64| {
         world.put(format!("/api/v1/tasks/{}", id(&task))).token(&own.owner.token).json(json!({"assigned_to": number})).send().await
     };
@@ -459,7 +537,12 @@ async fn open_routes_are_the_reviewed_ones_and_give_nothing_for_a_credential() {
         let bare = call(&world, &operation, "").json(json!({})).send().await;
         assert!(bare.status < 500, "{}", bare.text);
         for authorization in [format!("Bearer {}", own.owner.token), "Bearer garbage".into(), "Basic YTpi".into()] {
-            let answer = call(&world, &operation, "").json(json!({})).header("authorization", &authorization).header("x-tenant-id", &own.id).send().await;
+            let answer = call(&world, &operation, "")
+                .json(json!({}))
+                .header("authorization", &authorization)
+                .header("x-tenant-id", &own.id)
+                .send()
+                .await;
             assert_eq!(answer.fingerprint(), bare.fingerprint(), "{}", operation.name());
         }
         let sampled = call(&world, &operation, "").send().await;
@@ -476,7 +559,7 @@ async fn other_methods_and_spellings_of_a_path_reach_no_handler() {
     for operation in operations() {
         declared.entry(operation.path).or_default().insert(method(&operation));
     }
-    let before = everything_of(&world, &own);
+    let before = (content(&world, &own), users(&world));
     for (path, methods) in &declared {
         let concrete = path.replace("{uuid}", "0198c0de-0000-7000-8000-000000000000").replace("{id}", "4711");
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"] {
@@ -498,8 +581,6 @@ async fn other_methods_and_spellings_of_a_path_reach_no_handler() {
             format!("{concrete}/"),
             format!("{concrete}/."),
             format!("{concrete}/..;/x"),
-            concrete.replacen('/', "/./", 1),
-            concrete.replacen("/api", "/api/v1/../..", 1),
             concrete.replacen("/v1/", "/v1%2f", 1),
             concrete.replacen("/v1/", "/V1/", 1),
             concrete.replacen(last, &format!("{last}.json"), 1),
@@ -511,8 +592,18 @@ async fn other_methods_and_spellings_of_a_path_reach_no_handler() {
             let answer = world.request(method, trick.clone()).token(&own.owner.token).send().await;
             assert!(matches!(answer.status, 404 | 405), "{method} {trick}: {} {}", answer.status, answer.text);
         }
+        // Dot segments are taken out before routing (RFC 3986): the same door, or none.
+        for trick in [concrete.replacen('/', "/./", 1), concrete.replacen("/api/v1", "/api/x/../v1", 1)] {
+            let (plain, dotted) = (world.request(method, concrete.clone()).send().await, world.request(method, trick.clone()).send().await);
+            assert!(
+                dotted.status == 404 || dotted.fingerprint() == plain.fingerprint(),
+                "{method} {trick}: {} {}",
+                dotted.status,
+                dotted.text
+            );
+        }
     }
-    assert_eq!(everything_of(&world, &own), before);
+    assert_eq!((content(&world, &own), users(&world)), before);
 }
 
 #[tokio::test]
@@ -523,7 +614,13 @@ async fn an_id_once_used_opens_nothing_again() {
     world.delete(format!("/api/v1/tenant/members/{}", first.id)).token(&own.owner.token).send().await.expect(200);
     let second = world.member(&own, "member").await;
     assert!(second.id > first.id, "member numbers are never given twice");
-    world.put(format!("/api/v1/tenant/members/{}", first.id)).token(&own.owner.token).json(json!({"role": "admin"})).send().await.expect(404);
+    world
+        .put(format!("/api/v1/tenant/members/{}", first.id))
+        .token(&own.owner.token)
+        .json(json!({"role": "admin"}))
+        .send()
+        .await
+        .expect(404);
     // A new tenant of the same name has a slug, an id and an account of its own.
     let again = world.post("/api/v1/auth/register").json(json!({
         "name": "Twin", "email": "twin@example.com", "password": "correct horse", "company_name": "acme",
@@ -624,6 +721,17 @@ fn call(world: &World, operation: &Operation, target: &str) -> Request {
     }
 }
 
+/// Calls and round trips of a request, the least of three: one in some takes a lease on the daily quota.
+async fn cost(world: &World, operation: &Operation, target: &str, caller: &Caller) -> (u32, u32) {
+    let mut least = (u32::MAX, u32::MAX);
+    for _ in 0..3 {
+        let answer = call(world, operation, target).token(&caller.token).send().await;
+        let metered = answer.metered.expect("metered");
+        least = least.min((metered.calls, metered.round_trips));
+    }
+    least
+}
+
 fn serial() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -662,7 +770,11 @@ fn everything_of(world: &World, tenant: &Tenant) -> Vec<Value> {
 }
 
 fn users(world: &World) -> Vec<Value> {
-    world.items().into_iter().filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("G#user#") || pk.starts_with("G#email#"))).collect()
+    world
+        .items()
+        .into_iter()
+        .filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("G#user#") || pk.starts_with("G#email#")))
+        .collect()
 }
 
 fn set_tenant(world: &World, tenant: &Tenant, attribute: &str, value: &str) {
@@ -709,7 +821,15 @@ async fn bad_credentials(world: &World, own: &Tenant) -> Vec<(&'static str, Stri
 
 /// Each character changed, cut and doubled somewhere.
 fn mutations(text: &str) -> Vec<String> {
-    let mut all = vec![String::new(), "A".into(), "=".repeat(8), format!("{text}A"), format!("A{text}"), text.chars().rev().collect(), text.repeat(2)];
+    let mut all = vec![
+        String::new(),
+        "A".into(),
+        "=".repeat(8),
+        format!("{text}A"),
+        format!("A{text}"),
+        text.chars().rev().collect(),
+        text.repeat(2),
+    ];
     for (at, character) in text.char_indices() {
         let other = if character == 'A' { 'B' } else { 'A' };
         all.push(format!("{}{other}{}", &text[..at], &text[at + 1..]));

@@ -188,8 +188,27 @@ enum Action {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     use Action::*;
     let action = prop::sample::select(vec![
-        NewProject, NewProject, NewProject, Rename, Archive, Unarchive, DeleteProject, NewTask, NewTask, NewTask, NewTask, ChangeTask, Complete,
-        DeleteTask, Invite, Join, ChangeRole, RemoveMember, List, Trespass, Trespass,
+        NewProject,
+        NewProject,
+        NewProject,
+        Rename,
+        Archive,
+        Unarchive,
+        DeleteProject,
+        NewTask,
+        NewTask,
+        NewTask,
+        NewTask,
+        ChangeTask,
+        Complete,
+        DeleteTask,
+        Invite,
+        Join,
+        ChangeRole,
+        RemoveMember,
+        List,
+        Trespass,
+        Trespass,
     ]);
     let text = prop_oneof!["[a-zA-Z0-9 ]{1,20}", "[#/%.\\\\\"'a-z]{1,20}", Just("T#x#projects".to_owned()), "\\PC{1,20}"];
     let step = (0..2_usize, action, any::<prop::sample::Index>(), text);
@@ -210,11 +229,13 @@ async fn two_tenants(steps: Vec<Step>) {
     let world = World::new().await;
     let tenants = [world.tenant("acme").await, world.tenant("beta").await];
     let (mut projects, mut tasks, mut mails) = ([vec![], vec![]], [vec![], vec![]], [vec![], vec![]]);
-    let mut marks: [Vec<String>; 2] = tenants.each_ref().map(|tenant| vec![tenant.id.clone(), tenant.slug.clone(), tenant.owner.email.clone()]);
+    let mut marks: [Vec<String>; 2] =
+        tenants.each_ref().map(|tenant| vec![tenant.id.clone(), tenant.slug.clone(), tenant.owner.email.clone()]);
     for (number, step) in steps.iter().enumerate() {
         let (mine, other) = (step.tenant, 1 - step.tenant);
         let token = &tenants[mine].owner.token;
-        let chosen = |all: &[String]| if all.is_empty() { "00000000-0000-7000-8000-000000000000".to_owned() } else { step.pick.get(all).clone() };
+        let chosen =
+            |all: &[String]| if all.is_empty() { "00000000-0000-7000-8000-000000000000".to_owned() } else { step.pick.get(all).clone() };
         let (project, task) = (format!("{PROJECTS}/{}", chosen(&projects[mine])), format!("/api/v1/tasks/{}", chosen(&tasks[mine])));
         let name = json!({"name": step.text, "description": step.text});
         // Text of the caller goes into the key of the kept answer.
@@ -225,7 +246,9 @@ async fn two_tenants(steps: Vec<Step>) {
             Action::Archive => world.post(format!("{project}/archive")).token(token).send().await,
             Action::Unarchive => world.post(format!("{project}/unarchive")).token(token).send().await,
             Action::DeleteProject => world.delete(project).token(token).send().await,
-            Action::NewTask => world.post(format!("{project}/tasks")).token(token).json(json!({"title": step.text, "assigned_to": 1})).send().await,
+            Action::NewTask => {
+                world.post(format!("{project}/tasks")).token(token).json(json!({"title": step.text, "assigned_to": 1})).send().await
+            }
             Action::ChangeTask => world.put(task).token(token).json(json!({"title": step.text, "status": "in_review"})).send().await,
             Action::Complete => world.post(format!("{task}/complete")).token(token).send().await,
             Action::DeleteTask => world.delete(task).token(token).send().await,
@@ -288,7 +311,10 @@ fn lie_apart(items: &[Value], tenants: &[Tenant; 2], marks: &[Vec<String>; 2]) {
         }
     }
     for (tenant, marks) in tenants.iter().zip(marks) {
-        assert!(marks.len() > 10 && items.iter().any(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.contains(&tenant.id))), "much was done");
+        assert!(
+            marks.len() > 10 && items.iter().any(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.contains(&tenant.id))),
+            "much was done"
+        );
     }
 }
 

@@ -14,7 +14,8 @@ fn every_folder_of_functions_is_a_function_and_nothing_else_is() {
     let folders = folders();
     let mut functions = BTreeSet::new();
     for (name, function) in of_type("AWS::Serverless::Function") {
-        let folder = function["CodeUri"].as_str().and_then(|uri| uri.strip_prefix("functions/")).expect("CodeUri is functions/<folder>").to_owned();
+        let folder =
+            function["CodeUri"].as_str().and_then(|uri| uri.strip_prefix("functions/")).expect("CodeUri is functions/<folder>").to_owned();
         assert_eq!(name, format!("{}{}Function", folder[..1].to_uppercase(), &folder[1..]));
         let metadata = template().resources()[&name]["Metadata"].clone();
         assert_eq!(metadata, json!({"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": folder}}), "{name}");
@@ -30,14 +31,18 @@ fn functions_reach_the_table_through_shared_alone() {
     for folder in folders() {
         let manifest = manifest(&folder);
         for forbidden in ["aws-sdk-dynamodb", "serde_dynamo", "dynoxide", "aws-config"] {
-            assert!(!manifest.contains(forbidden), "functions/{folder} depends on {forbidden}: the table is reached through a door of shared");
+            assert!(
+                !manifest.contains(forbidden),
+                "functions/{folder} depends on {forbidden}: the table is reached through a door of shared"
+            );
         }
         // Signing keys are read by shared; only the janitor, which writes them, has the client itself.
         assert!(folder == "janitor" || !manifest.contains("aws-sdk-secretsmanager"), "functions/{folder}");
         assert!(folder == "relay" || !manifest.contains("aws-sdk-sqs"), "functions/{folder}");
         assert!(folder == "courier" || !manifest.contains("aws-sdk-sesv2"), "functions/{folder}");
         for other in folders().into_iter().filter(|other| *other != folder) {
-            let depends = manifest.lines().any(|line| line.starts_with(&format!("{other}.workspace")) || line.starts_with(&format!("{other} =")));
+            let depends =
+                manifest.lines().any(|line| line.starts_with(&format!("{other}.workspace")) || line.starts_with(&format!("{other} =")));
             assert!(!depends, "functions/{folder} depends on functions/{other}");
         }
     }
@@ -61,7 +66,8 @@ fn no_policy_grants_more_than_named_verbs_on_named_resources() {
         let xray = texts(&statement["Action"]).iter().all(|action| action.starts_with("xray:"));
         for resource in list(&statement["Resource"]) {
             let text = resource.to_string();
-            let only_lists_streams = statement["Action"] == "dynamodb:ListStreams" && resource == json!({"Fn::Sub": "${Table.Arn}/stream/*"});
+            let only_lists_streams =
+                statement["Action"] == "dynamodb:ListStreams" && resource == json!({"Fn::Sub": "${Table.Arn}/stream/*"});
             assert!(!text.contains('*') || only_lists_streams || (xray && resource == "*"), "{name} reaches {text}");
         }
     }
@@ -146,7 +152,8 @@ fn queues_and_mail_are_for_those_who_use_them() {
 fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
     let template = template();
     let queues: HashMap<String, _> = template.queues().expect("queues").into_iter().map(|queue| (queue.arn.clone(), queue)).collect();
-    let functions: HashMap<String, _> = template.functions().expect("functions").into_iter().map(|function| (function.name.clone(), function)).collect();
+    let functions: HashMap<String, _> =
+        template.functions().expect("functions").into_iter().map(|function| (function.name.clone(), function)).collect();
     let sources = template.queue_sources().expect("sources");
     assert_eq!(sources.len(), 2);
     let seconds = |arn: &str, name: &str| queues[arn].attributes.get(name).and_then(|value| value.parse::<i64>().ok()).expect("a number");
@@ -257,12 +264,30 @@ async fn an_index_item_lies_in_its_own_tenants_partition() {
 #[test]
 fn every_variable_of_a_function_is_one_the_code_knows() {
     let known: BTreeMap<&str, &[&str]> = BTreeMap::from([
-        ("auth", &["ROOT_SECRET_ID", "SIGNING_SECRET_ID", "JWKS_SECRET_ID", "DEMO_SECRET_ID", "DEMO_ENABLED", "DEMO_PER_HOUR", "DEMO_MAX_ACTIVE",
-            "DEMO_HOURS", "SESSION_DAYS", "TENANT_URL", "RATE_LIMITS", "OIDC_ISSUERS"] as &[&str]),
+        (
+            "auth",
+            &[
+                "ROOT_SECRET_ID",
+                "SIGNING_SECRET_ID",
+                "JWKS_SECRET_ID",
+                "DEMO_SECRET_ID",
+                "DEMO_ENABLED",
+                "DEMO_PER_HOUR",
+                "DEMO_MAX_ACTIVE",
+                "DEMO_HOURS",
+                "SESSION_DAYS",
+                "TENANT_URL",
+                "RATE_LIMITS",
+                "OIDC_ISSUERS",
+            ] as &[&str],
+        ),
         ("projects", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL"]),
         ("courier", &["ROOT_SECRET_ID", "MAIL_FROM"]),
-        ("janitor", &["ROOT_SECRET_ID", "SIGNING_SECRET_ID", "JWKS_SECRET_ID", "DEMO_ENABLED", "DEMO_PER_HOUR", "DEMO_MAX_ACTIVE", "DEMO_HOURS"]),
+        (
+            "janitor",
+            &["ROOT_SECRET_ID", "SIGNING_SECRET_ID", "JWKS_SECRET_ID", "DEMO_ENABLED", "DEMO_PER_HOUR", "DEMO_MAX_ACTIVE", "DEMO_HOURS"],
+        ),
         ("operator", &["ROOT_SECRET_ID"]),
     ]);
     let source: String = sources_of("shared").into_iter().chain(sources_of("functions")).collect();
@@ -285,7 +310,12 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
             variables.insert("STAGE".into(), stage.into());
             let config = Config::read(&Variables(variables)).unwrap_or_else(|error| panic!("{} in {stage}: {error}", function.name));
             assert!(config.limits.enforce);
-            assert_eq!((config.session_days, config.demo.hours, config.demo.max_active, config.limits.demo), (7, 48, 100, 3), "{}", function.name);
+            assert_eq!(
+                (config.session_days, config.demo.hours, config.demo.max_active, config.limits.demo),
+                (7, 48, 100, 3),
+                "{}",
+                function.name
+            );
         }
     }
 }
@@ -309,7 +339,9 @@ fn access_logs_hold_no_query_and_no_header() {
     }
     let line: Value = serde_json::from_str(&format).expect("a line of the access log is JSON");
     assert_eq!(line["request_id"], "$context.requestId");
-    assert!(!api["DefaultRouteSettings"]["ThrottlingRateLimit"].is_null() && !api["DefaultRouteSettings"]["ThrottlingBurstLimit"].is_null());
+    assert!(
+        !api["DefaultRouteSettings"]["ThrottlingRateLimit"].is_null() && !api["DefaultRouteSettings"]["ThrottlingBurstLimit"].is_null()
+    );
 }
 
 #[test]
@@ -338,11 +370,13 @@ async fn every_sample_event_of_http_is_answered() {
         let declared = template().routes().expect("routes").into_iter().any(|known| known.path == route && known.function == function);
         assert!(declared, "{name} names {route}, which {function} does not have");
         let text = event.to_string().replace("TOKEN", &own.owner.token);
-        let typed: lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest = serde_json::from_str(&text).expect("an event of API Gateway, payload 2.0");
+        let typed: lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest =
+            serde_json::from_str(&text).expect("an event of API Gateway, payload 2.0");
         assert_eq!(typed.raw_path, typed.request_context.http.path, "{name}");
         let request = lambda_http::request::from_str(&text).expect("the runtime reads it");
         let app = if function == "auth" { world.auth.clone() } else { world.projects.clone() };
-        let router = if function == "auth" { shared::http::router::<auth::Auth>(app) } else { shared::http::router::<projects::Projects>(app) };
+        let router =
+            if function == "auth" { shared::http::router::<auth::Auth>(app) } else { shared::http::router::<projects::Projects>(app) };
         let response = tower::ServiceExt::oneshot(router, request.map(axum::body::Body::new)).await.expect("an answer");
         let status = response.status().as_u16();
         // Not of this deployment's data: a login of nobody and a task in no project are refused, for just that reason.
@@ -376,7 +410,11 @@ fn every_sample_event_belongs_to_a_function_and_the_samples_are_complete() {
 
 fn folders() -> BTreeSet<String> {
     let entries = std::fs::read_dir(root().join("functions")).expect("functions/");
-    entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 fn manifest(function: &str) -> String {
@@ -428,10 +466,12 @@ fn statements(role: &str) -> Vec<Value> {
 
 /// Every statement that grants something to a function, with the name of its role or policy.
 fn all_statements() -> Vec<(String, Value)> {
-    let of_roles = of_type("AWS::IAM::Role").into_iter().flat_map(|(role, _)| statements(&role).into_iter().map(move |statement| (role.clone(), statement)));
-    let of_policies = of_type("AWS::IAM::ManagedPolicy")
+    let of_roles = of_type("AWS::IAM::Role")
         .into_iter()
-        .flat_map(|(name, policy)| list(&policy["PolicyDocument"]["Statement"]).into_iter().map(move |statement| (name.clone(), statement)));
+        .flat_map(|(role, _)| statements(&role).into_iter().map(move |statement| (role.clone(), statement)));
+    let of_policies = of_type("AWS::IAM::ManagedPolicy").into_iter().flat_map(|(name, policy)| {
+        list(&policy["PolicyDocument"]["Statement"]).into_iter().map(move |statement| (name.clone(), statement))
+    });
     of_roles.chain(of_policies).collect()
 }
 
@@ -439,7 +479,9 @@ fn all_statements() -> Vec<(String, Value)> {
 fn may(action: &str, resource: &Value) -> Vec<String> {
     let allowed: BTreeSet<String> = all_statements()
         .into_iter()
-        .filter(|(_, statement)| texts(&statement["Action"]).iter().any(|allowed| allowed == action) && list(&statement["Resource"]).contains(resource))
+        .filter(|(_, statement)| {
+            texts(&statement["Action"]).iter().any(|allowed| allowed == action) && list(&statement["Resource"]).contains(resource)
+        })
         .map(|(role, _)| role)
         .collect();
     allowed.into_iter().collect()

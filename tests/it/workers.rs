@@ -1,1 +1,847 @@
-//! 
+//! What happens after the answer: mails, sweeps, purges, conversions, key rotation; delivered twice, out of order, poisoned, and cut off
+//! at every point.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use courier::Courier;
+use futures_util::future::{join_all, poll_immediate};
+use janitor::Janitor;
+use jiff::SignedDuration;
+use operator::Operator;
+use relay::Relay;
+use serde_json::{Value, json};
+use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+use shared::config::{Config, Variables};
+use shared::crypto::Random;
+use shared::model::plan::Plans;
+use shared::runtime::App;
+use shared::runtime::aws::Aws as Clients;
+use shared::runtime::worker::{self, Worker};
+use shared::tenancy::jobs::SweepTasks;
+use stack::sources::{Duplicates, Faults, Invoke, InvokeError, SourceError, Sources};
+
+use crate::world::{Caller, World, id};
+
+const MAILS: &str = "tenantry-local-MailQueue";
+const MAIL_LETTERS: &str = "tenantry-local-MailDeadLetters";
+const CLEANUPS: &str = "tenantry-local-CleanupQueue";
+const CLEANUP_LETTERS: &str = "tenantry-local-CleanupDeadLetters";
+const RELAY_LETTERS: &str = "tenantry-local-RelayDeadLetters";
+
+// ---------------------------------------------------------------- mails
+
+#[tokio::test]
+async fn every_mail_of_the_platform_arrives_and_its_token_works() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    let demo = demo(&world, "ada@example.com").await;
+    world.post("/api/v1/auth/forgot-password").json(json!({"email": acme.owner.email})).send().await.expect(202);
+    let invited = json!({"email": "new@example.com", "role": "member"});
+    world.post("/api/v1/tenant/invitations").token(&acme.owner.token).json(invited).send().await.expect(201);
+    drain(&world, &workers).await;
+
+    let token = token_in(&world, &acme.owner.email, "reset_password");
+    let body = json!({"token": token, "password": "a new password"});
+    world.post("/api/v1/auth/reset-password").json(body).send().await.expect(200);
+    world.login(&acme.owner.email, "a new password").await;
+    let token = token_in(&world, "new@example.com", "invitation");
+    let body = json!({"token": token, "name": "New", "password": "correct horse"});
+    world.post("/api/v1/auth/accept-invitation").json(body).send().await.expect(200);
+    let ready = mails(&world, &demo.email);
+    assert_eq!(ready.len(), 1);
+    assert!(ready[0].contains("Your demo is ready") && !ready[0].contains(&demo.password), "{}", ready[0]);
+    assert_eq!(states(&world), BTreeSet::from(["sent".to_owned()]));
+}
+
+#[tokio::test]
+async fn deliveries_twice_and_out_of_order_change_nothing() {
+    for (seed, duplicates) in [(1, Duplicates::Again), (2, Duplicates::AtOnce), (3, Duplicates::AtOnce)] {
+        let (world, workers) = workers().await;
+        for number in 0..12 {
+            forgotten(&world, &format!("tenant{number}")).await;
+        }
+        let faults = Faults { seed, duplicates, reorder: true, ..Faults::default() };
+        // A twin that meets a claim waits for it; the lease is over when it comes again.
+        settle(&world, &workers, faults).await;
+        assert_eq!(states(&world), BTreeSet::from(["sent".to_owned()]));
+        let kept = world.aws.mailbox().mails().unwrap();
+        assert_eq!(kept.len(), 24, "a verification and a reset for each");
+        assert!(kept.iter().all(|mail| mail.deliveries == 1));
+    }
+}
+
+#[tokio::test]
+async fn a_death_after_any_invocation_neither_doubles_nor_loses_a_mail() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    drain(&world, &workers).await;
+    for deaths in 1.. {
+        ask_for_reset(&world, &acme.owner.email).await;
+        let faults = Faults { kill_after: Some(deaths), ..Faults::default() };
+        let sources = Sources::with_faults(&world.template, &world.aws, workers.clone(), faults).unwrap();
+        let cut = sources.drain().await;
+        settle(&world, &workers, Faults::default()).await;
+        let kept = world.aws.mailbox().mails_to(&acme.owner.email).unwrap();
+        assert_eq!(kept.len(), 1 + deaths, "one verification, and one reset for each round");
+        assert!(kept.iter().all(|mail| mail.deliveries == 1));
+        match cut {
+            Err(SourceError::Killed(_)) => assert!(deaths < 20, "a mail takes a handful of invocations"),
+            done => {
+                done.unwrap();
+                assert!(deaths > 2, "relay and courier were both cut");
+                break;
+            }
+        }
+    }
+    assert_eq!(states(&world), BTreeSet::from(["sent".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_death_at_any_point_of_sending_is_repaired_where_the_carrier_deduplicates() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    drain(&world, &workers).await;
+    let mut cut = 0;
+    for point in 1.. {
+        let mail = ask_for_reset(&world, &acme.owner.email).await;
+        let finished = workers.cut_off("courier", job(&mail), point).await;
+        settle(&world, &workers, Faults::default()).await;
+        let kept = world.aws.mailbox().mail(&mail).unwrap().expect("the mail arrived");
+        // Posted twice at most; kept once, for the mailbox knows the id.
+        assert!(kept.deliveries <= 2, "cut at {point}: {}", kept.deliveries);
+        if finished {
+            break;
+        }
+        cut += 1;
+        assert!(point < 500);
+    }
+    assert!(cut >= 4, "read, claim, send and mark were cut, not only {cut} points");
+    assert_eq!(world.aws.mailbox().mails_to(&acme.owner.email).unwrap().len(), cut + 2);
+    assert_eq!(states(&world), BTreeSet::from(["sent".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_death_at_any_point_of_sending_leaves_an_unknown_mail_where_the_carrier_does_not() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    drain(&world, &workers).await;
+    let carrier = Arc::new(Forgetful::default());
+    let workers = workers.sending_with(&carrier);
+    let (mut resent, mut unknown) = (0, 0);
+    for point in 1.. {
+        let mail = ask_for_reset(&world, &acme.owner.email).await;
+        let finished = workers.cut_off("courier", job(&mail), point).await;
+        settle(&world, &workers, Faults::default()).await;
+        let taken = carrier.taken(&mail);
+        match state(&world, &mail).as_str() {
+            "sent" => assert_eq!(taken, 1, "cut at {point}"),
+            "unknown" => {
+                assert!(taken <= 1, "cut at {point}: sent {taken} times");
+                unknown += 1;
+                let listed = workers.run("operator", json!({"command": "list-unknown-mails"})).await.unwrap();
+                assert_eq!(listed["mails"][0]["mail"], mail.as_str(), "{listed}");
+                let again = workers.run("operator", json!({"command": "resend-mail", "mail": mail})).await.unwrap();
+                settle(&world, &workers, Faults::default()).await;
+                let again = again["sent_again_as"].as_str().unwrap().to_owned();
+                assert_eq!((state(&world, &again).as_str(), carrier.taken(&again)), ("sent", 1));
+                assert_eq!((state(&world, &mail).as_str(), carrier.taken(&mail)), ("replaced", taken));
+                let repeated = workers.run("operator", json!({"command": "resend-mail", "mail": mail})).await.unwrap_err();
+                assert!(repeated.contains(&again), "{repeated}");
+                resent += 1;
+            }
+            other => panic!("cut at {point}: {other}"),
+        }
+        let listed = workers.run("operator", json!({"command": "list-unknown-mails"})).await.unwrap();
+        assert_eq!(listed["mails"], json!([]));
+        if finished {
+            break;
+        }
+        assert!(point < 500);
+    }
+    assert!(unknown >= 2 && resent == unknown, "cut between claim and mark {unknown} times");
+}
+
+#[tokio::test]
+async fn a_carrier_that_refuses_or_forgets_to_answer_gets_the_mail_later_and_once() {
+    let (world, workers) = workers().await;
+    world.aws.mailbox().lose_next_answers(2);
+    let acme = world.tenant("acme").await;
+    drain(&world, &workers).await;
+    let kept = world.aws.mailbox().mails_to(&acme.owner.email).unwrap();
+    assert_eq!(kept.iter().map(|mail| mail.deliveries).collect::<Vec<_>>(), [3]);
+
+    world.aws.mailbox().refuse_next(4);
+    let mail = ask_for_reset(&world, &acme.owner.email).await;
+    drain(&world, &workers).await;
+    assert_eq!(world.aws.mailbox().mail(&mail).unwrap().map(|kept| kept.deliveries), Some(1));
+}
+
+#[tokio::test]
+async fn a_mail_that_was_given_up_waits_with_the_dead_letters_and_can_be_sent_by_hand() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    drain(&world, &workers).await;
+    world.aws.mailbox().refuse_next(5);
+    let mail = ask_for_reset(&world, &acme.owner.email).await;
+    drain(&world, &workers).await;
+    assert_eq!((depth(&world, MAIL_LETTERS), state(&world, &mail).as_str()), (1, "queued"));
+    let again = workers.run("operator", json!({"command": "resend-mail", "mail": mail})).await.unwrap();
+    drain(&world, &workers).await;
+    assert_eq!(state(&world, again["sent_again_as"].as_str().unwrap()), "sent");
+    // The redrive that comes after all finds the mail replaced.
+    let letter = world.aws.queues().peek(MAIL_LETTERS).unwrap().remove(0);
+    world.aws.queues().send(MAILS, &letter.body, None).unwrap();
+    drain(&world, &workers).await;
+    assert!(world.aws.mailbox().mail(&mail).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn poison_ends_among_the_dead_letters_and_the_rest_goes_on() {
+    let (world, workers) = workers().await;
+    let before = world.tenant("before").await;
+    let poisoned = newest_mail(&world, &before.owner.email);
+    copy_of_mail(&world, &poisoned, "018f3f72-44cd-7b21-b3a7-90e4d2f6a811", |item| item["to"] = json!({"N": "7"}));
+    let after = world.tenant("after").await;
+    world.aws.queues().send(MAILS, "not JSON", Some("poison")).unwrap();
+    world.aws.queues().send(MAILS, r#"{"mail":"not an id"}"#, Some("poison")).unwrap();
+    world.aws.queues().send(CLEANUPS, r#"{"tenant":"nobody","project":"018f3f72-44cd-7b21-b3a7-90e4d2f6a811"}"#, Some("poison")).unwrap();
+    drain(&world, &workers).await;
+    assert_eq!((depth(&world, RELAY_LETTERS), depth(&world, MAIL_LETTERS), depth(&world, CLEANUP_LETTERS)), (1, 2, 1));
+    for tenant in [&before, &after] {
+        assert_eq!(mails(&world, &tenant.owner.email).len(), 1);
+    }
+}
+
+// ---------------------------------------------------------------- deleted projects
+
+#[tokio::test]
+async fn the_tasks_of_a_deleted_project_are_swept_in_rounds_and_a_namesakes_stay() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    let (project, other) = (world.project(&acme.owner, "Gone").await, world.project(&acme.owner, "Stays").await);
+    for number in 0..7 {
+        world.task(&acme.owner, &project, json!({"title": format!("Task {number}")})).await;
+    }
+    world.task(&acme.owner, &other, json!({"title": "Stays"})).await;
+    // Two projects can share the 48 bits that name the partition of their tasks.
+    let namesake = tasks_of(&world, &project).remove(0);
+    world.change_item(text(&namesake, "pk"), text(&namesake, "sk"), |item| item["project"] = json!({"S": id(&other)}));
+    world.delete(format!("/api/v1/projects/{}", id(&project))).token(&acme.owner.token).send().await.expect(200);
+
+    let workers = workers.sweeping_at_most(2);
+    drain(&world, &workers).await;
+    assert_eq!(tasks_of(&world, &project), Vec::<Value>::new());
+    let tasks: Vec<Value> = world.items_of(&acme).into_iter().filter(|item| item["type"]["S"] == "task").collect();
+    assert_eq!(tasks.len(), 2, "the namesake's and the other project's");
+    assert!(workers.invocations("janitor") >= 4, "six tasks, two a round, and a last look");
+
+    // The tombstone vanishes only now that nothing is left to hide, a day later.
+    let tombstone = world.items_of(&acme).into_iter().find(|item| item["type"]["S"] == "deleted_project").expect("it is there");
+    let ends_at: i64 = tombstone["ttl"]["N"].as_str().unwrap().parse().unwrap();
+    assert_eq!(ends_at, shared_now(&world) + 24 * 3600);
+    world.get(format!("/api/v1/tasks/{}", text(&namesake, "sk"))).token(&acme.owner.token).send().await.expect(200);
+}
+
+#[tokio::test]
+async fn a_sweep_that_dies_anywhere_leaves_no_task() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    drain(&world, &workers).await;
+    for point in 1.. {
+        let project = world.project(&acme.owner, "Gone").await;
+        for number in 0..3 {
+            world.task(&acme.owner, &project, json!({"title": format!("Task {number}")})).await;
+        }
+        world.delete(format!("/api/v1/projects/{}", id(&project))).token(&acme.owner.token).send().await.expect(200);
+        let tenant = acme.id.as_str();
+        let finished = workers.cut_off("janitor", message(&json!({"tenant": tenant, "project": id(&project)}).to_string()), point).await;
+        drain(&world, &workers).await;
+        assert_eq!(tasks_of(&world, &project), Vec::<Value>::new(), "cut at {point}");
+        if finished {
+            break;
+        }
+        assert!(point < 500);
+    }
+    let unswept = world.items_of(&acme).into_iter().filter(|item| item["type"]["S"] == "deleted_project" && item["swept_at"].is_null());
+    assert_eq!(unswept.count(), 0);
+}
+
+// ---------------------------------------------------------------- demos
+
+#[tokio::test]
+async fn a_demo_is_warned_once_a_day_before_its_end() {
+    let (world, workers) = workers().await;
+    let demo = demo(&world, "ada@example.com").await;
+    drain(&world, &workers).await;
+    purge(&workers).await;
+    world.advance(SignedDuration::from_hours(24));
+    assert_eq!(join_all([purge(&workers), purge(&workers), purge(&workers)]).await.iter().map(|done| done["warned"].as_u64().unwrap()).sum::<u64>(), 1);
+    assert_eq!(purge(&workers).await["warned"], 0);
+    drain(&world, &workers).await;
+    let mails = mails(&world, &demo.email);
+    assert_eq!(mails.iter().filter(|mail| mail.contains("is about to end")).count(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_demo_and_no_neighbour_is_touched() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    let ada = demo(&world, "ada@example.com").await;
+    fill(&world, &ada).await;
+    // Somebody of another tenant joins the demo, and leaves with it.
+    let guest = world.tenant("guest").await;
+    let invited = json!({"email": guest.owner.email, "role": "member"});
+    world.post("/api/v1/tenant/invitations").token(&ada.caller.token).json(invited).send().await.expect(201);
+    let token = world.link_token(&guest.owner.email);
+    world.post("/api/v1/auth/accept-invitation").json(json!({"token": token})).send().await.expect(200);
+    let eve = demo(&world, "eve@example.com").await;
+    drain(&world, &workers).await;
+    let (all, keep) = (world.items(), |item: &Value| !is_of(item, &ada));
+    let neighbours: Vec<Value> = all.iter().filter(|item| keep(item)).cloned().collect();
+
+    // Only the first demo has ended.
+    world.change_item("G#demos", &listed(&world, &eve), |item| item["ends_at"] = json!({"S": "2999-01-01T00:00:00Z"}));
+    world.advance(SignedDuration::from_hours(49));
+    let done = purge(&workers).await;
+    assert_eq!((&done["purged"], &done["more"]), (&json!(1), &json!(false)), "{done}");
+    let left: Vec<Value> = world.items().into_iter().filter(|item| is_of(item, &ada)).collect();
+    assert_eq!(left, Vec::<Value>::new());
+    assert_eq!(active_demos(&world), 1);
+    let after: Vec<Value> = world.items().into_iter().filter(keep).collect();
+    assert_eq!(without_demos(&after), without_demos(&neighbours));
+    // The guest's account and tenant are as before; the same address can have a new demo.
+    world.login(&guest.owner.email, &guest.owner.password).await;
+    world.login(&acme.owner.email, &acme.owner.password).await;
+    demo(&world, "ada@example.com").await;
+    assert_eq!(purge(&workers).await["purged"], 0);
+}
+
+#[tokio::test]
+async fn a_purge_that_dies_anywhere_is_finished_by_the_next_and_frees_one_place() {
+    let (world, workers) = workers().await;
+    let mut point = 1;
+    loop {
+        let email = format!("ada{point}@example.com");
+        let ada = demo(&world, &email).await;
+        fill(&world, &ada).await;
+        world.advance(SignedDuration::from_hours(49));
+        let finished = workers.cut_off("janitor", json!({"task": "purge"}), point).await;
+        purge(&workers).await;
+        let left: Vec<Value> = world.items().into_iter().filter(|item| is_of(item, &ada)).collect();
+        assert_eq!(left, Vec::<Value>::new(), "cut at {point}");
+        assert_eq!(active_demos(&world), 0, "cut at {point}");
+        if finished {
+            break;
+        }
+        // Every few points: a purge waits for the table some hundred times.
+        point += 4;
+        assert!(point < 2000);
+    }
+    assert!(point > 40, "a purge has many points to die at, not {point}");
+}
+
+#[tokio::test]
+async fn a_purge_does_what_it_may_and_goes_on_next_time() {
+    let (world, workers) = workers().await;
+    let ada = demo(&world, "ada@example.com").await;
+    fill(&world, &ada).await;
+    world.advance(SignedDuration::from_hours(49));
+    let place = || worker::workplace(workers.app("janitor"), "janitor", "bounded");
+    let mut runs = 0;
+    loop {
+        let before = world.items().len();
+        let done = janitor::purge::purge(&place(), 7).await.unwrap();
+        assert!(done.items <= 8 && before - world.items().len() <= 12, "{done:?}");
+        runs += 1;
+        if !done.more {
+            break;
+        }
+        // Closed for good from the first run on.
+        let converting = workers.run("operator", json!({"command": "convert-demo", "tenant": ada.slug, "plan": "pro"})).await;
+        assert!(converting.unwrap_err().contains("being purged"));
+        assert!(runs < 50);
+    }
+    assert!(runs > 3);
+    assert_eq!((world.items().iter().filter(|item| is_of(item, &ada)).count(), active_demos(&world)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_converted_demo_stays_with_its_owner_and_frees_its_place() {
+    let (world, workers) = workers().await;
+    let ada = demo(&world, "ada@example.com").await;
+    let project = world.project(&ada.caller, "Kept").await;
+    for (plan, says) in [("gold", "gold"), ("demo", "demo")] {
+        let refused = workers.run("operator", json!({"command": "convert-demo", "tenant": ada.slug, "plan": plan})).await.unwrap_err();
+        assert!(refused.contains(says) && refused.contains("basic, enterprise, free, pro"), "{refused}");
+    }
+    let command = json!({"command": "convert-demo", "tenant": ada.slug, "plan": "pro"});
+    let done = workers.run("operator", command.clone()).await.unwrap();
+    assert_eq!((&done["ok"], &done["plan"], &done["tenant"]), (&json!(true), &json!("pro"), &json!(ada.tenant)));
+    assert_eq!(workers.run("operator", command).await.unwrap(), done, "repeated, it changes nothing");
+    assert_eq!(active_demos(&world), 0);
+
+    world.advance(SignedDuration::from_hours(24 * 30));
+    assert_eq!(purge(&workers).await["purged"], 0);
+    world.aws.sweep_ttl().unwrap();
+    let owner = world.login(&ada.email, &ada.password).await;
+    world.get(format!("/api/v1/projects/{}", id(&project))).token(&owner.token).send().await.expect(200);
+    let acme = world.tenant("acme").await;
+    let refused = workers.run("operator", json!({"command": "convert-demo", "tenant": acme.id, "plan": "pro"})).await.unwrap_err();
+    assert!(refused.contains("Only a demo"), "{refused}");
+}
+
+#[tokio::test]
+async fn conversion_and_purge_that_meet_leave_one_whole_outcome() {
+    let (world, workers) = workers().await;
+    for round in 0..12 {
+        let ada = demo(&world, &format!("ada{round}@example.com")).await;
+        fill(&world, &ada).await;
+        world.advance(SignedDuration::from_hours(49));
+        let converting = workers.run("operator", json!({"command": "convert-demo", "tenant": ada.slug, "plan": "pro"}));
+        let (converted, purged) = if round % 2 == 0 {
+            tokio::join!(converting, workers.run("janitor", json!({"task": "purge"})))
+        } else {
+            let (purged, converted) = tokio::join!(workers.run("janitor", json!({"task": "purge"})), converting);
+            (converted, purged)
+        };
+        purged.unwrap();
+        purge(&workers).await;
+        assert_eq!(active_demos(&world), 0);
+        let left = world.items().into_iter().filter(|item| is_of(item, &ada)).count();
+        if converted.is_ok() {
+            let owner = world.login(&ada.email, &ada.password).await;
+            let listed = world.get("/api/v1/projects").token(&owner.token).send().await.expect(200).json();
+            assert_eq!(listed["data"].as_array().unwrap().len(), 3, "{listed}");
+        } else {
+            assert_eq!(left, 0);
+        }
+    }
+}
+
+// ---------------------------------------------------------------- operators
+
+#[tokio::test]
+async fn an_operator_verifies_suspends_and_activates() {
+    let (world, workers) = workers().await;
+    let body = json!({"name": "Ada", "email": "ada@example.com", "password": "correct horse", "company_name": "Engines"});
+    world.post("/api/v1/auth/register").json(body).send().await.expect(202);
+    let login = json!({"email": "ada@example.com", "password": "correct horse"});
+    world.post("/api/v1/auth/login").json(login.clone()).send().await.expect(403);
+    workers.run("operator", json!({"command": "verify-user", "email": "Ada@Example.com"})).await.unwrap();
+    let ada = world.login("ada@example.com", "correct horse").await;
+    let tenant = crate::world::claims_of(&ada.token)["tid"].as_str().unwrap().to_owned();
+
+    let done = workers.run("operator", json!({"command": "suspend-tenant", "tenant": tenant})).await.unwrap();
+    assert_eq!(done["status"], "suspended");
+    world.get("/api/v1/projects").token(&ada.token).send().await.expect(403);
+    workers.run("operator", json!({"command": "activate-tenant", "tenant": done["slug"]})).await.unwrap();
+    world.get("/api/v1/projects").token(&ada.token).send().await.expect(200);
+
+    for (command, says) in [
+        (json!({"command": "verify-user", "email": "nobody@example.com"}), "No account has this e-mail address."),
+        (json!({"command": "suspend-tenant", "tenant": "no-such-tenant"}), "no-such-tenant"),
+        (json!({"command": "suspend-tenant", "tenant": "550e8400-e29b-41d4-a716-446655440000"}), "550e8400"),
+        (json!({"command": "resend-mail", "mail": "550e8400-e29b-41d4-a716-446655440000"}), "no mail"),
+        (json!({"command": "explode"}), "explode"),
+    ] {
+        let refused = workers.run("operator", command).await.unwrap_err();
+        assert!(refused.contains(says) && !refused.contains("nobody@"), "{refused}");
+    }
+}
+
+// ---------------------------------------------------------------- session keys
+
+#[tokio::test]
+async fn keys_are_rotated_under_load_without_a_failed_request() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    // Two instances of each function, each with its own memory of the keys.
+    let instances = [world.clone(), world.another_instance().await];
+    let mut tokens = vec![acme.owner.token.clone()];
+    let mut kids = BTreeSet::new();
+    for rotation in 0..3 {
+        for minute in 0..16 {
+            world.advance(SignedDuration::from_mins(1));
+            let load = join_all(instances.iter().flat_map(|instance| {
+                let login = json!({"email": acme.owner.email, "password": acme.owner.password});
+                let reads = tokens.iter().map(|token| instance.get("/api/v1/projects").token(token).send());
+                let reads = reads.collect::<Vec<_>>();
+                [async move {
+                    for read in join_all(reads).await {
+                        read.expect(200);
+                    }
+                    instance.post("/api/v1/auth/login").json(login).send().await.expect(200).json()["data"]["token"].as_str().unwrap().to_owned()
+                }]
+            }));
+            let rotating = workers.run("janitor", json!({"task": "rotate-keys", "now": minute == 0}));
+            let (fresh, rotated) = tokio::join!(load, rotating);
+            rotated.unwrap();
+            for token in fresh {
+                kids.insert(kid_of(&token));
+                if minute % 5 == 4 {
+                    tokens.push(token);
+                }
+            }
+        }
+        assert!(kids.len() > rotation, "new sessions are signed with the new key");
+    }
+    // The key of the world's start, the one that replaced it at once, and one for each forced rotation.
+    assert_eq!(kids.len(), 4 + 1 - usize::from(!kids.contains("key-1")));
+
+    // A week and a day later only the key in use is left, and it works on.
+    world.advance(SignedDuration::from_hours(24 * 8));
+    workers.run("janitor", json!({"task": "rotate-keys"})).await.unwrap();
+    let keys = world.get("/.well-known/jwks.json").send().await.expect(200).json();
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1);
+    assert!(keys.get("history").is_none());
+    let owner = world.login(&acme.owner.email, &acme.owner.password).await;
+    instances[1].get("/api/v1/projects").token(&owner.token).send().await.expect(200);
+}
+
+#[tokio::test]
+async fn a_rotation_that_dies_anywhere_never_signs_with_an_unpublished_key() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    workers.run("janitor", json!({"task": "rotate-keys"})).await.unwrap();
+    for point in 1.. {
+        let mut finished = true;
+        for pause in [0, 11, 24 * 60 * 8] {
+            world.advance(SignedDuration::from_mins(pause));
+            finished &= workers.cut_off("janitor", json!({"task": "rotate-keys", "now": pause == 0}), point).await;
+            // An instance that starts right now reads what is stored right now.
+            let instance = world.another_instance().await;
+            let owner = instance.login(&acme.owner.email, &acme.owner.password).await;
+            instance.get("/api/v1/projects").token(&owner.token).send().await.expect(200);
+            workers.run("janitor", json!({"task": "rotate-keys"})).await.unwrap();
+        }
+        if finished {
+            break;
+        }
+        assert!(point < 500);
+    }
+}
+
+#[tokio::test]
+async fn the_first_run_makes_the_keys_of_a_deployment_at_once() {
+    let (world, workers) = workers().await;
+    let environment = world.environment("janitor");
+    let client = world.auth.secrets().client();
+    for (variable, placeholder) in [("SIGNING_SECRET_ID", "{}"), ("JWKS_SECRET_ID", r#"{"keys":[]}"#)] {
+        client.put_secret_value().secret_id(&environment[variable]).secret_string(placeholder).send().await.unwrap();
+    }
+    let first = workers.run("janitor", json!({"task": "rotate-keys"})).await.unwrap();
+    assert_eq!(first["steps"].as_array().unwrap().len(), 2, "{first}");
+    let again = workers.run("janitor", json!({"task": "rotate-keys"})).await.unwrap();
+    assert_eq!((&again["steps"], &again["current"]), (&json!([]), &first["current"]));
+    let world = world.another_instance().await;
+    let acme = world.tenant("acme").await;
+    assert_eq!(kid_of(&acme.owner.token), first["current"].as_str().unwrap());
+}
+
+// ---------------------------------------------------------------- the workers in one process
+
+#[derive(Clone)]
+struct Workers(Arc<Inner>);
+
+struct Inner {
+    world: World,
+    apps: BTreeMap<&'static str, App>,
+    relay: Relay,
+    courier: Courier,
+    janitor: Janitor,
+    operator: Operator,
+    /// Where a sweep stops, when a test wants it to stop early.
+    sweep_at_most: Option<usize>,
+    requests: AtomicUsize,
+    invoked: Mutex<HashMap<String, usize>>,
+}
+
+/// A carrier without memory, like Amazon SES: what it is told twice it sends twice.
+#[derive(Default)]
+struct Forgetful(Mutex<Vec<String>>);
+
+struct Demo {
+    caller: Caller,
+    email: String,
+    password: String,
+    slug: String,
+    tenant: String,
+    owner: String,
+}
+
+impl Workers {
+    fn of(world: &World, carrier: Option<Arc<Forgetful>>, sweep_at_most: Option<usize>) -> Self {
+        let names = ["relay", "courier", "janitor", "operator"];
+        let variables = |name: &str| Variables(world.environment(name).clone().into_iter().collect());
+        let apps: BTreeMap<&'static str, App> = names.into_iter().map(|name| (name, app(world, name))).collect();
+        let courier = match carrier {
+            None => Courier::start(apps["courier"].clone(), variables("courier")).expect("the courier starts"),
+            Some(carrier) => Courier::with(apps["courier"].clone(), Box::new(Shared(carrier)), None),
+        };
+        Workers(Arc::new(Inner {
+            relay: Relay::start(apps["relay"].clone(), variables("relay")).expect("the relay starts"),
+            courier,
+            janitor: Janitor::start(apps["janitor"].clone(), variables("janitor")).expect("the janitor starts"),
+            operator: Operator::start(apps["operator"].clone(), variables("operator")).expect("the operator starts"),
+            world: world.clone(),
+            apps,
+            sweep_at_most,
+            requests: AtomicUsize::new(0),
+            invoked: Mutex::default(),
+        }))
+    }
+
+    fn sending_with(&self, carrier: &Arc<Forgetful>) -> Self {
+        Workers::of(&self.0.world, Some(carrier.clone()), None)
+    }
+
+    fn sweeping_at_most(&self, tasks: usize) -> Self {
+        Workers::of(&self.0.world, None, Some(tasks))
+    }
+
+    fn app(&self, name: &str) -> &App {
+        &self.0.apps[name]
+    }
+
+    fn invocations(&self, function: &str) -> usize {
+        self.0.invoked.lock().unwrap().get(function).copied().unwrap_or(0)
+    }
+
+    /// One invocation, as Lambda makes it.
+    async fn run(&self, function: &str, event: Value) -> Result<Value, String> {
+        let inner = &self.0;
+        *inner.invoked.lock().unwrap().entry(function.to_owned()).or_default() += 1;
+        let request = format!("request-{}", inner.requests.fetch_add(1, Ordering::Relaxed));
+        if inner.apps[function].keys().is_err() {
+            inner.apps[function].fetch_secrets().await.map_err(|error| error.to_string())?;
+        }
+        let done = match (function, inner.sweep_at_most) {
+            ("relay", _) => inner.relay.handle(event, &request).await,
+            ("courier", _) => inner.courier.handle(event, &request).await,
+            ("janitor", Some(at_most)) if worker::is_batch(&event) => {
+                let sweep = |place, job: SweepTasks| async move { janitor::sweep::sweep(&place, job, at_most).await };
+                worker::queue(&inner.apps["janitor"], event, "janitor", &request, sweep).await
+            }
+            ("janitor", _) => inner.janitor.handle(event, &request).await,
+            ("operator", _) => inner.operator.handle(event, &request).await,
+            _ => panic!("there is no worker {function:?}"),
+        };
+        done.map_err(|error| error.to_string())
+    }
+
+    /// An invocation whose process dies after it has waited so many times. Whether it came to its end before that.
+    async fn cut_off(&self, function: &str, event: Value, waits: usize) -> bool {
+        let mut work = pin!(self.run(function, event));
+        for _ in 0..waits {
+            if poll_immediate(&mut work).await.is_some() {
+                return true;
+            }
+            // What was asked for arrives: the next look gets a little further.
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        false
+    }
+}
+
+impl Invoke for Workers {
+    fn invoke(&self, function: &str, payload: Value) -> impl Future<Output = Result<Value, InvokeError>> + Send {
+        let (workers, function) = (self.clone(), function.to_owned());
+        async move { workers.run(&function, payload).await.map_err(|message| InvokeError::Failed { function, message }) }
+    }
+}
+
+impl Forgetful {
+    fn taken(&self, mail: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|taken| *taken == mail).count()
+    }
+}
+
+struct Shared(Arc<Forgetful>);
+
+impl MailCarrier for Shared {
+    fn deduplicates(&self) -> bool {
+        false
+    }
+
+    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a> {
+        Box::pin(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            self.0.0.lock().unwrap().push(letter.id.to_string());
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            Outcome::Taken
+        })
+    }
+}
+
+async fn workers() -> (World, Workers) {
+    let world = World::new().await;
+    let workers = Workers::of(&world, None, None);
+    (world, workers)
+}
+
+fn app(world: &World, function: &str) -> App {
+    let variables = || Variables(world.environment(function).clone().into_iter().collect());
+    let config = Config::read(&variables()).expect("the template configures the function");
+    let clients = Clients::read(variables()).expect("the environment names AWS");
+    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), clients.dynamodb(), clients.secrets_manager())
+}
+
+async fn drain(world: &World, workers: &Workers) {
+    Sources::new(&world.template, &world.aws, workers.clone()).unwrap().drain().await.unwrap();
+}
+
+/// Delivers everything, with the time that leases need in between.
+async fn settle(world: &World, workers: &Workers, faults: Faults) {
+    world.advance(SignedDuration::from_secs(61));
+    Sources::with_faults(&world.template, &world.aws, workers.clone(), faults).unwrap().drain().await.unwrap();
+    assert_eq!((depth(world, MAIL_LETTERS), depth(world, RELAY_LETTERS)), (0, 0));
+}
+
+async fn purge(workers: &Workers) -> Value {
+    workers.run("janitor", json!({"task": "purge"})).await.unwrap()
+}
+
+fn depth(world: &World, queue: &str) -> usize {
+    let depth = world.aws.queues().depth(queue).unwrap();
+    depth.visible + depth.hidden
+}
+
+// ---------------------------------------------------------------- mails, seen from outside
+
+async fn forgotten(world: &World, name: &str) {
+    let tenant = world.tenant(name).await;
+    ask_for_reset(world, &tenant.owner.email).await;
+}
+
+/// Gives the mail's id.
+async fn ask_for_reset(world: &World, email: &str) -> String {
+    world.post("/api/v1/auth/forgot-password").json(json!({"email": email})).send().await.expect(202);
+    world.advance(SignedDuration::from_millis(10));
+    newest_mail(world, email)
+}
+
+fn newest_mail(world: &World, email: &str) -> String {
+    let mails = world.items().into_iter().filter(|item| item["type"]["S"] == "mail" && item["to"]["S"] == email);
+    mails.map(|item| text(&item, "id").to_owned()).max().expect("a mail to the address")
+}
+
+fn copy_of_mail(world: &World, mail: &str, id: &str, change: impl FnOnce(&mut Value)) {
+    let pk = format!("G#mail#{mail}");
+    let mut item = world.items().into_iter().find(|item| item["pk"]["S"] == pk).unwrap();
+    item["pk"] = json!({"S": format!("G#mail#{id}")});
+    item["id"] = json!({"S": id});
+    change(&mut item);
+    let request = json!({"TableName": world.table_name(), "Item": item});
+    world.aws.database().put_item(serde_json::from_value(request).unwrap()).unwrap();
+}
+
+fn state(world: &World, mail: &str) -> String {
+    let pk = format!("G#mail#{mail}");
+    let item = world.items().into_iter().find(|item| item["pk"]["S"] == pk).expect("the mail is kept");
+    item["state"]["M"]["at"]["S"].as_str().unwrap().to_owned()
+}
+
+fn states(world: &World) -> BTreeSet<String> {
+    let mails = world.items().into_iter().filter(|item| item["type"]["S"] == "mail");
+    mails.map(|item| item["state"]["M"]["at"]["S"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Subject and text of the mails to an address.
+fn mails(world: &World, email: &str) -> Vec<String> {
+    let kept = world.aws.mailbox().mails_to(email).unwrap();
+    kept.into_iter().map(|kept| format!("{}\n{}", kept.mail.subject, kept.mail.text)).collect()
+}
+
+/// The token as a person copies it out of the mail.
+fn token_in(world: &World, email: &str, kind: &str) -> String {
+    let kept = world.aws.mailbox().mails_to(email).unwrap();
+    let mail = kept.into_iter().rev().find(|kept| kept.mail.kind == kind).expect("the mail arrived").mail;
+    mail.text.lines().find_map(|line| line.strip_prefix("    ")).expect("a token on a line of its own").to_owned()
+}
+
+fn job(mail: &str) -> Value {
+    message(&json!({"mail": mail}).to_string())
+}
+
+fn message(body: &str) -> Value {
+    json!({"Records": [{"messageId": "1", "body": body, "eventSource": "aws:sqs"}]})
+}
+
+// ---------------------------------------------------------------- demos, seen from outside
+
+async fn demo(world: &World, email: &str) -> Demo {
+    let body = json!({"email": email, "name": "Ada", "company_name": "Engines"});
+    let made = world.post("/api/v1/demo").json(body).send().await.expect(201).json()["data"].clone();
+    let caller = world.login(email, made["password"].as_str().unwrap()).await;
+    let claims = crate::world::claims_of(&caller.token);
+    Demo {
+        password: caller.password.clone(),
+        caller,
+        email: email.to_owned(),
+        slug: made["tenant_slug"].as_str().unwrap().to_owned(),
+        tenant: claims["tid"].as_str().unwrap().to_owned(),
+        owner: claims["sub"].as_str().unwrap().to_owned(),
+    }
+}
+
+/// One of everything that a tenant can have, beside the samples.
+async fn fill(world: &World, demo: &Demo) {
+    let (kept, gone) = (world.project(&demo.caller, "Archived").await, world.project(&demo.caller, "Deleted").await);
+    world.project(&demo.caller, "Active").await;
+    for project in [&kept, &gone] {
+        world.task(&demo.caller, project, json!({"title": "A task"})).await;
+    }
+    world.post(format!("/api/v1/projects/{}/archive", id(&kept))).token(&demo.caller.token).send().await.expect(200);
+    world.delete(format!("/api/v1/projects/{}", id(&gone))).token(&demo.caller.token).send().await.expect(200);
+    let invited = json!({"email": format!("guest-{}", demo.email), "role": "viewer"});
+    world.post("/api/v1/tenant/invitations").token(&demo.caller.token).json(invited).send().await.expect(201);
+    let body = json!({"name": "Once"});
+    world.post("/api/v1/projects").token(&demo.caller.token).header("idempotency-key", "one").json(body).send().await.expect(201);
+}
+
+/// Mails, links and sealed answers to the visitor's requests end by themselves; the rest must go with the demo.
+fn is_of(item: &Value, demo: &Demo) -> bool {
+    let lasting = !["mail", "link", "open_answer"].contains(&text(item, "type"));
+    let written = item.to_string();
+    lasting && (written.contains(&demo.tenant) || written.contains(&demo.owner) || written.contains(&demo.slug))
+}
+
+/// What a purge of one demo changes about the others: their number.
+fn without_demos(items: &[Value]) -> Vec<&Value> {
+    items.iter().filter(|item| !["G#counters", "G#demos"].contains(&text(item, "pk")) && !text(item, "pk").starts_with("G#rate#")).collect()
+}
+
+fn listed(world: &World, demo: &Demo) -> String {
+    let line = world.items().into_iter().find(|item| item["type"]["S"] == "demo" && item["tenant"]["S"] == demo.tenant.as_str());
+    text(&line.expect("the demo is listed"), "sk").to_owned()
+}
+
+fn active_demos(world: &World) -> u64 {
+    let counter = world.items().into_iter().find(|item| item["pk"]["S"] == "G#counters" && item["sk"]["S"] == "active_demos");
+    counter.and_then(|counter| counter["n"]["N"].as_str()?.parse().ok()).unwrap_or(0)
+}
+
+fn tasks_of(world: &World, project: &Value) -> Vec<Value> {
+    let tasks = world.items().into_iter().filter(|item| item["type"]["S"] == "task" && item["project"]["S"] == id(project));
+    tasks.collect()
+}
+
+fn shared_now(world: &World) -> i64 {
+    use shared::Clock;
+    world.clock.now().as_second()
+}
+
+fn text<'a>(item: &'a Value, attribute: &str) -> &'a str {
+    item[attribute]["S"].as_str().unwrap_or_default()
+}
+
+fn kid_of(token: &str) -> String {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap();
+    header["kid"].as_str().unwrap().to_owned()
+}

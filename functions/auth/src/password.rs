@@ -70,7 +70,8 @@ pub async fn reset(door: Visitor, body: Body<Reset>) -> Result<Answer<Nothing>> 
         transaction = transaction.remove(&door.directory, &Session::key_of(user.id, session.id))?;
     }
     transaction.commit().await?;
-    for session in sessions.iter().skip(AT_ONCE) {
+    // Those beyond the transaction, and those that were opened since.
+    for session in door.directory.all(&Session::of_user(user.id)).await? {
         door.directory.delete(&Session::key_of(user.id, session.id)).await?;
     }
     Ok(Answer::done("Password reset successfully"))

@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::http::answer::{Accepted, Answer};
 use shared::http::arguments::Body;
 use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
-use shared::http::idempotency::Once;
+use shared::http::idempotency::{Once, Ticket};
 use shared::ids::{LinkId, MailId};
 use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail};
@@ -55,14 +55,12 @@ pub async fn register(door: Visitor, once: Once<Registration>) -> Result<Accepte
     if directory.find(&EmailClaim::key_of(&email)).await?.is_some() {
         // Takes an account number to no purpose: the same calls, in the same order, as for a new address.
         directory.next_number(GlobalCounter::Accounts).await?;
-        let mail = Mail::queued(MailId::new(door.now(), door.app.random()), None, email, Content::AlreadyRegistered { name }, door.now());
-        let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
-        transaction.create(directory, &mail, conflict("Try again."))?.commit().await?;
+        tell_owner(&door, &once.ticket, &answer, name, email).await?;
         return Ok(answer);
     }
     let founder = Founder {
         slug: Slug::from_name(&company_name, &door.app.random().text(SLUG_ALPHABET, 6)),
-        name,
+        name: name.clone(),
         email: email.clone(),
         password,
         verified_at: None,
@@ -78,15 +76,27 @@ pub async fn register(door: Visitor, once: Once<Registration>) -> Result<Accepte
         expires_at: door.now() + SignedDuration::from_hours(VERIFY_HOURS),
     };
     let content = Content::VerifyEmail { name: founding.user.name.clone(), link: link.id };
-    let mail = Mail::queued(MailId::new(door.now(), door.app.random()), Some(founding.tenant.id), email, content, door.now());
+    let mail = Mail::queued(MailId::new(door.now(), door.app.random()), Some(founding.tenant.id), email.clone(), content, door.now());
     let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
-    founding
-        .write(transaction, directory, conflict("Try again."))?
+    let written = founding
+        .write(transaction, directory, Box::new(|_| Error::field("email", "The email field was registered at the same moment.")))?
         .create(directory, &link, conflict("Try again."))?
         .create(directory, &mail, conflict("Try again."))?
         .commit()
-        .await?;
+        .await;
+    match written {
+        // Two at once are answered as two in a row, or sending two would tell a new address from a known one.
+        Err(Error::Validation(_)) => tell_owner(&door, &once.ticket, &answer, name, email).await?,
+        written => written?,
+    }
     Ok(answer)
+}
+
+/// The owner of a known address hears that somebody tried to register with it.
+async fn tell_owner(door: &Visitor, ticket: &Ticket, answer: &Accepted<EmailView>, name: String, email: Email) -> Result<()> {
+    let mail = Mail::queued(MailId::new(door.now(), door.app.random()), None, email, Content::AlreadyRegistered { name }, door.now());
+    let transaction = ticket.record_open(door.directory.transaction(), &door.directory, answer)?;
+    transaction.create(&door.directory, &mail, conflict("Try again."))?.commit().await
 }
 
 pub async fn verify_email(door: Visitor, body: Body<Verification>) -> Result<Answer<UserView>> {

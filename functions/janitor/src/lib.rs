@@ -24,7 +24,7 @@ pub struct Janitor {
 #[serde(tag = "task", rename_all = "kebab-case", deny_unknown_fields)]
 enum Task {
     /// Hourly.
-    Purge,
+    Purge {},
     /// Daily. `now` begins a rotation although the key in use is young.
     RotateKeys {
         #[serde(default)]
@@ -47,7 +47,7 @@ impl Worker for Janitor {
         }
         let place = worker::workplace(&self.app, Self::NAME, request_id);
         match worker::command(event)? {
-            Task::Purge => worker::answer(purge::purge(&place, purge::AT_MOST).await?),
+            Task::Purge {} => worker::answer(purge::purge(&place, purge::AT_MOST).await?),
             Task::RotateKeys { now } => worker::answer(rotation::rotate(&place, &self.pace, now).await?),
         }
     }

@@ -30,7 +30,7 @@ enum Command {
     VerifyUser { email: String },
     /// Sends a mail again under a new id: one that failed, that nobody knows the fate of, or whose job was given up.
     ResendMail { mail: MailId },
-    ListUnknownMails,
+    ListUnknownMails {},
     /// Nobody gets in from the next request on.
     SuspendTenant { tenant: String },
     ActivateTenant { tenant: String },
@@ -58,7 +58,7 @@ impl Worker for Operator {
             Command::ConvertDemo { tenant, plan } => convert_demo(&place, &tenant, &plan).await,
             Command::VerifyUser { email } => verify_user(&place, &email).await,
             Command::ResendMail { mail } => resend_mail(&place, mail).await,
-            Command::ListUnknownMails => list_unknown_mails(&place).await,
+            Command::ListUnknownMails {} => list_unknown_mails(&place).await,
             Command::SuspendTenant { tenant } => set_status(&place, &tenant, Status::Suspended).await,
             Command::ActivateTenant { tenant } => set_status(&place, &tenant, Status::Active).await,
         }

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use shared::http::answer::{Answer, Created, Listing, Nothing};
-use shared::http::arguments::{Body, Found, IfMatch, Pages};
+use shared::http::arguments::{Body, Found, IfMatch, NamedMember, Pages};
 use shared::http::form::{CalendarDate, Fields, Flag, Form, Integer, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
@@ -93,7 +93,7 @@ enum Sort {
     Priority,
     DueDate,
     CreatedAt,
-    SortOrder,
+    Order,
 }
 
 /// The place of a task in a list: one kind of value for each order.
@@ -136,9 +136,9 @@ pub async fn list(door: Viewer, project: Found<Project>, asked: Pages<Filters>) 
     Ok(Listing { items: tasks.iter().map(|task| TaskView::of(task, today)).collect(), total, page, next })
 }
 
-pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>) -> Result<Created<TaskView>> {
+pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, named: NamedMember) -> Result<Created<TaskView>> {
     let (project, new) = (project.0, once.body);
-    let assignee = checked(&door.store, new.due_date.map(|due| (due, None)), new.assigned_to).await?;
+    let assignee = checked(&door.store, new.due_date.map(|due| (due, None)), new.assigned_to, named)?;
     if project.shelf == Shelf::Archived {
         return Err(Error::field("project", "The project is archived: restore it before adding tasks."));
     }
@@ -173,10 +173,16 @@ pub async fn show(door: Viewer, task: Found<Task>) -> Result<Answer<TaskView>> {
     Ok(answer("Success", &task.0, &door.store))
 }
 
-pub async fn update(door: Member, task: Found<Task>, expected: IfMatch, changes: Body<Changes>) -> Result<Answer<TaskView>> {
+pub async fn update(
+    door: Member,
+    task: Found<Task>,
+    expected: IfMatch,
+    changes: Body<Changes>,
+    named: NamedMember,
+) -> Result<Answer<TaskView>> {
     let (task, changes) = (task.0, changes.0);
     let due = changes.due_date.flatten().map(|due| (due, task.due_date));
-    let assignee = checked(&door.store, due, changes.assigned_to.flatten()).await?;
+    let assignee = checked(&door.store, due, changes.assigned_to.flatten(), named)?;
     let changes = changes.with_assignee(assignee);
     let changed = edit(&door.store, task, |task| {
         expected.check(&task.etag())?;
@@ -254,7 +260,7 @@ fn assigned<'a>(transaction: Transaction<'a>, store: &TenantStore, assignee: Opt
 
 /// What a form alone cannot know, both faults at once: a due date in the past (unless it stood there `before`), and an assignee who
 /// is no member.
-async fn checked(store: &TenantStore, due: Option<(Date, Option<Date>)>, assigned_to: Option<u64>) -> Result<Option<Person>> {
+fn checked(store: &TenantStore, due: Option<(Date, Option<Date>)>, assigned_to: Option<u64>, named: NamedMember) -> Result<Option<Person>> {
     let mut errors = shared::error::FieldErrors::new();
     if let Some((due, before)) = due
         && !Task::due_date_allowed(due, before, store.now())
@@ -263,7 +269,7 @@ async fn checked(store: &TenantStore, due: Option<(Date, Option<Date>)>, assigne
     }
     let mut assignee = None;
     if let Some(number) = assigned_to {
-        assignee = store.find(&MemberNumber::key_of(number)).await?.map(|member| member.person());
+        assignee = named.0.filter(|member| member.number == number).map(|member| member.person());
         if assignee.is_none()
             && let Error::Validation(unknown) = unknown_assignee()
         {
@@ -357,7 +363,7 @@ impl Sort {
             "priority" => Some(Sort::Priority),
             "due_date" => Some(Sort::DueDate),
             "created_at" => Some(Sort::CreatedAt),
-            "sort_order" => Some(Sort::SortOrder),
+            "sort_order" => Some(Sort::Order),
             _ => None,
         }
     }
@@ -371,7 +377,7 @@ impl Sort {
             Sort::Priority => number(Priority::ALL.iter().position(|priority| Some(priority.name()) == entry.priority.as_deref())),
             Sort::DueDate => entry.due.clone().map_or(Rank::None, Rank::Text),
             Sort::CreatedAt => Rank::None,
-            Sort::SortOrder => entry.order.map_or(Rank::None, Rank::Number),
+            Sort::Order => entry.order.map_or(Rank::None, Rank::Number),
         }
     }
 }

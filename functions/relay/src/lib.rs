@@ -87,3 +87,68 @@ fn client(aws: &Aws) -> Client {
     config.set_endpoint_url(common.endpoint);
     Client::from_conf(config.build())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const TENANT: &str = "5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01";
+    const PROJECT: &str = "018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10";
+
+    /// What the records of a batch ask for, and the answer to the batch.
+    async fn asked_by(event: Value) -> (Vec<Asked>, Value) {
+        let all = Mutex::new(vec![]);
+        let answer = worker::stream(event, "relay", |change| {
+            let one = asked(&change);
+            let all = &all;
+            async move {
+                all.lock().unwrap().push(one?);
+                Ok(())
+            }
+        });
+        let answer = answer.await.unwrap();
+        (all.into_inner().unwrap(), answer)
+    }
+
+    fn record(number: u32, event: &str, image: Value) -> Value {
+        let keys = json!({"pk": {"S": format!("T#{TENANT}#deleted-projects")}, "sk": {"S": "5d1f9c3b2e10"}});
+        json!({"eventName": event, "dynamodb": {"Keys": keys, "NewImage": image, "SequenceNumber": number.to_string()}})
+    }
+
+    fn tombstone(swept: bool) -> Value {
+        let mut image = json!({"type": {"S": "deleted_project"}, "id": {"S": PROJECT}, "deleted_at": {"S": "2026-11-21T09:30:00Z"}, "round": {"N": "1"}});
+        if swept {
+            image["swept_at"] = json!({"S": "2026-11-21T09:31:00Z"});
+        }
+        image
+    }
+
+    #[tokio::test]
+    async fn a_new_mail_is_to_be_sent_in_the_share_of_its_tenant() {
+        let sample: Value = serde_json::from_str(include_str!("../../../events/relay/stream-insert.json")).unwrap();
+        let (asked, answer) = asked_by(sample).await;
+        let [Asked::Send(job, group)] = &asked[..] else { panic!("{asked:?}") };
+        assert_eq!((job.mail.to_string().as_str(), group.as_str()), ("018f3f72-44cd-7b21-b3a7-90e4d2f6a811", TENANT));
+        assert_eq!(answer, json!({"batchItemFailures": []}));
+    }
+
+    #[tokio::test]
+    async fn a_deleted_project_is_to_be_swept_until_it_was() {
+        let records = [record(1, "INSERT", tombstone(false)), record(2, "MODIFY", tombstone(false)), record(3, "MODIFY", tombstone(true)), record(4, "REMOVE", tombstone(true))];
+        let (asked, _) = asked_by(json!({"Records": records})).await;
+        let sweeps = asked.iter().filter(|asked| matches!(asked, Asked::Sweep(job) if job.project.to_string() == PROJECT)).count();
+        assert_eq!((sweeps, asked.len()), (2, 4));
+    }
+
+    #[tokio::test]
+    async fn a_poisoned_record_stops_its_batch_at_itself() {
+        let poison = record(2, "INSERT", json!({"type": {"S": "deleted_project"}, "id": {"S": "no id"}}));
+        let records = [record(1, "INSERT", tombstone(false)), poison, record(3, "INSERT", tombstone(false))];
+        let (asked, answer) = asked_by(json!({"Records": records})).await;
+        assert_eq!((asked.len(), answer), (1, json!({"batchItemFailures": [{"itemIdentifier": "2"}]})));
+    }
+}

@@ -235,6 +235,38 @@ impl Argument for MemberTotal {
     fn describe(_operation: &mut Operation) {}
 }
 
+/// The member whom the body's `assigned_to` names, read with the door; `None` when it names none, or nobody.
+pub struct NamedMember(pub Option<MemberNumber>);
+
+#[derive(serde::Deserialize)]
+struct Assignment {
+    assigned_to: Option<u64>,
+}
+
+impl NamedMember {
+    /// The form says what is wrong with a body; here a wrong one names nobody.
+    fn number(incoming: &Incoming) -> Option<u64> {
+        serde_json::from_slice::<Assignment>(&incoming.body).ok()?.assigned_to
+    }
+}
+
+impl Argument for NamedMember {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(number) = NamedMember::number(incoming) {
+            wants.record(&MemberNumber::key_of(number));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        match NamedMember::number(incoming) {
+            Some(number) => entered.find(&MemberNumber::key_of(number)).await.map(NamedMember),
+            None => Ok(NamedMember(None)),
+        }
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
+
 /// The caller's own user record, read with the door.
 pub struct Myself(pub User);
 

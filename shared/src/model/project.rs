@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::{ProjectId, ProjectTag};
-use crate::store::page::List;
 use crate::store::entity::{Collection, Counter, Entity, InTenant, Key, ListEntry};
+use crate::store::page::List;
 
 /// `projects` / `<shelf>#<id>`: a shelf lists newest first by its own prefix, so archived projects never slow the default list.
 /// Archiving moves the item; a read by id asks both places in one call.
@@ -19,7 +19,7 @@ pub struct Project {
     /// `#RRGGBB`.
     pub color: String,
     pub shelf: Shelf,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, skip_serializing_if = "Map::is_empty", with = "as_text")]
     pub settings: Map<String, Value>,
     #[serde(flatten)]
     pub tasks: TaskCounts,
@@ -50,6 +50,20 @@ pub struct TaskCounts {
 impl TaskCounts {
     pub fn total(self) -> u64 {
         self.open + self.completed + self.cancelled
+    }
+}
+
+/// Settings are stored as JSON text: the caller's numbers and names are not bound to what an attribute can hold.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+    use serde_json::{Map, Value};
+
+    pub fn serialize<S: Serializer>(settings: &Map<String, Value>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(settings).map_err(ser::Error::custom)?)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

@@ -149,6 +149,7 @@ async fn own(incoming: &Incoming, token: &str) -> Result<Caller> {
     let mut validation = Validation::new(Algorithm::ES256);
     validation.set_issuer(&[issuer]);
     validation.set_audience(&[issuer]);
+    validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
     // The moments are compared with our clock below.
     validation.validate_exp = false;
     let claims: Claims = decode(token, key, &validation).map_err(|_| Error::Unauthorized)?.claims;
@@ -175,6 +176,8 @@ async fn external(incoming: &Incoming, directory: &Directory, issuer: &str, toke
     let mut validation = Validation::new(header.alg);
     validation.set_issuer(&[&configured.issuer]);
     validation.set_audience(&[&configured.audience]);
+    // By default a token without an audience passes: it would be one for any application of the provider.
+    validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
     validation.validate_exp = false;
     let claims: ExternalClaims = decode(token, &key, &validation).map_err(|_| Error::Unauthorized)?.claims;
     let now = incoming.now.as_second();
@@ -263,6 +266,8 @@ impl Issuers {
             let keys = set.keys.iter().filter_map(|jwk| Some((jwk.common.key_id.clone()?, DecodingKey::from_jwk(jwk).ok()?)));
             Ok(keys.collect())
         };
-        tokio::time::timeout(std::time::Duration::from_secs(3), call).await.unwrap_or_else(|_| Err("the key document did not come within 3 s".into()))
+        tokio::time::timeout(std::time::Duration::from_secs(3), call)
+            .await
+            .unwrap_or_else(|_| Err("the key document did not come within 3 s".into()))
     }
 }

@@ -22,7 +22,7 @@ use crate::model::tenant::{Shut, Slug, SlugClaim, Tenant};
 use crate::model::user::{Belongs, Email, User};
 use crate::runtime::App;
 use crate::store::table::{FullKey, Item};
-use crate::tenancy::limiter::{Class, Spent};
+use crate::tenancy::limiter::{Class, Hit, Spent};
 use crate::tenancy::{Directory, Place, Role, TenantId, TenantStore, credential};
 
 const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -118,9 +118,21 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     incoming.learned().principal = Some(principal.clone());
     let origin = incoming.origin(principal.clone());
     let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
+    let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
+    let limiter = app.limiter();
+    let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
     let selected = incoming.header(&X_TENANT_ID)?;
+    // Nobody learns whether a tenant exists that he is not a member of, and asking counts; one's own session in a tenant one has left
+    // is void.
+    let outside = |hit: &Hit| match selected {
+        Some(_) => limiter.judge(hit, default, incoming.now).1.err().unwrap_or(Error::NotFound),
+        None => Error::Unauthorized,
+    };
     let tenant = match selected {
-        Some(text) => tenant_named(&directory, text).await?.ok_or(Error::NotFound)?,
+        Some(text) => match tenant_named(&directory, text).await? {
+            Some(tenant) => tenant,
+            None => return Err(outside(&limiter.hit(&incoming.table, class, &principal, incoming.now).await?)),
+        },
         None => caller.tenant.ok_or(Error::Forbidden("You do not belong to a tenant.".into()))?,
     };
     // Built here, handed out only below, when the membership is seen.
@@ -138,14 +150,12 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if wants.user {
         keys.push(directory.full(&User::key_of(caller.user)));
     }
-    let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
-    let limiter = app.limiter();
-    let leased = async {
-        if home { limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await } else { Ok(None) }
-    };
+    let leased =
+        async { if home { limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await } else { Ok(None) } };
     let (items, hit, lease) =
         tokio::join!(incoming.table.get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
-    let (items, hit, lease) = (items?, hit?, lease?);
+    let mut lease = limiter.hold(tenant, lease?, incoming.now);
+    let (items, hit) = (items?, hit?);
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
     let mut take = |index: usize| read.remove(&keys[index]).flatten();
 
@@ -155,24 +165,20 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
         let session: Option<Session> = directory.read(take(2))?;
         session.ok_or(Error::Unauthorized)?;
     }
-    // Nobody learns whether a tenant exists that he is not a member of; one's own session in a tenant one has left is void.
-    let outside = || if selected.is_some() { Error::NotFound } else { Error::Unauthorized };
-    let (member, profile) = membership.zip(profile).ok_or_else(outside)?;
+    let (member, profile) = membership.zip(profile).ok_or_else(|| outside(&hit))?;
     let shut = profile.shut(incoming.now);
     if shut == Some(Shut::Gone) {
-        return Err(outside());
+        return Err(outside(&hit));
     }
     incoming.learned().tenant = Some(tenant.to_string());
 
     let plan = app.plans().get(&profile.plan).clone();
-    let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
     let (report, verdict) = limiter.judge(&hit, plan.requests_per_minute.unwrap_or(default), incoming.now);
     incoming.learned().limits.push(report);
     verdict?;
     if let Some(shut) = shut {
         return Err(shut.error());
     }
-    let mut lease = lease;
     loop {
         match limiter.spend(tenant, lease.take(), plan.api_requests_per_day, incoming.now) {
             Spent::Yes(report) => {
@@ -183,7 +189,10 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
                 incoming.learned().limits.extend(report);
                 return Err(error);
             }
-            Spent::LeaseFirst => lease = limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await?,
+            Spent::LeaseFirst => {
+                let more = limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await?;
+                lease = limiter.hold(tenant, more, incoming.now);
+            }
         }
     }
     if member.role < least {
@@ -330,7 +339,9 @@ impl Visitor {
         let Some(link) = self.directory.find(&Link::key_of(id)).await? else { return Ok(None) };
         let Purpose::AcceptInvitation { tenant, invitation } = link.purpose else { return Ok(None) };
         let store = self.directory.enter(tenant);
-        let Some(invitation) = store.find(&Invitation::key_of(invitation)).await?.filter(|invitation| invitation.link == id) else { return Ok(None) };
+        let Some(invitation) = store.find(&Invitation::key_of(invitation)).await?.filter(|invitation| invitation.link == id) else {
+            return Ok(None);
+        };
         let tenant = store.get(&Tenant::key_of()).await?;
         match tenant.shut(self.now()) {
             None => Ok(Some(Invited { store, tenant, invitation })),

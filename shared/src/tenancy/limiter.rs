@@ -56,6 +56,38 @@ pub struct Limiter {
     /// Class and principal → when its used-up window ends.
     used_up: Mutex<HashMap<String, i64>>,
     quotas: Mutex<HashMap<TenantId, Quota>>,
+    /// Leases that were taken for requests that were then refused.
+    returned: Mutex<HashMap<TenantId, (Date, Vec<Lease>)>>,
+}
+
+/// A lease until it is spent. Dropped unspent it goes back, so that a caller whom the door refuses (his session has ended, his
+/// membership is gone) uses up nothing of the tenant's day.
+pub(super) struct Held<'a> {
+    limiter: &'a Limiter,
+    tenant: TenantId,
+    day: Date,
+    lease: Option<Lease>,
+}
+
+impl Held<'_> {
+    pub(super) fn take(&mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
+        let mut returned = lock(&self.limiter.returned);
+        if returned.len() >= REMEMBERED {
+            returned.retain(|_, (day, _)| *day == self.day);
+        }
+        let (day, leases) = returned.entry(self.tenant).or_insert((self.day, vec![]));
+        if *day != self.day {
+            (*day, *leases) = (self.day, vec![]);
+        }
+        leases.push(lease);
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +106,7 @@ const LARGEST_LEASE: u64 = 32;
 
 impl Limiter {
     pub fn new(limits: Limits) -> Self {
-        Limiter { limits, used_up: Mutex::default(), quotas: Mutex::default() }
+        Limiter { limits, used_up: Mutex::default(), quotas: Mutex::default(), returned: Mutex::default() }
     }
 
     /// Counts one request. Not yet an answer: `judge` compares with the limit, which may only be known after the door's reads.
@@ -122,17 +154,27 @@ impl Limiter {
     pub(super) async fn lease(&self, table: &Table, tenant: TenantId, quota_pk: String, now: Timestamp) -> Result<Option<Lease>> {
         let today = day(now);
         let known = lock(&self.quotas).get(&tenant).filter(|quota| quota.day == today).copied();
+        if known.is_none_or(|quota| quota.left == 0)
+            && let Some((_, leases)) = lock(&self.returned).get_mut(&tenant).filter(|(day, _)| *day == today)
+            && let Some(lease) = leases.pop()
+        {
+            return Ok(Some(lease));
+        }
         let chunk = match known {
             Some(quota) if quota.left > 0 => return Ok(None),
             Some(Quota { limit: Some(limit), used, .. }) if used >= limit => return Ok(None),
             // Smaller and smaller towards the limit, so that what an instance takes with it when it ends stays small.
-            Some(Quota { limit: Some(limit), used, .. }) => ((limit - used) / 25).clamp(1, LARGEST_LEASE),
+            Some(Quota { limit: Some(limit), used, .. }) => ((limit - used) / 5).clamp(1, LARGEST_LEASE),
             Some(Quota { limit: None, .. }) => LARGEST_LEASE,
             None => 1,
         };
         let key = FullKey { pk: quota_pk, sk: format!("api_requests#{today}") };
         let to = table.add(key, "used", chunk, Some(now.as_second() + 2 * 86_400)).await?;
         Ok(Some(Lease { from: to - chunk, to }))
+    }
+
+    pub(super) fn hold(&self, tenant: TenantId, lease: Option<Lease>, now: Timestamp) -> Held<'_> {
+        Held { limiter: self, tenant, day: day(now), lease }
     }
 
     /// Spends one request of the day. `None` for the lease: there should be one in memory.
@@ -155,9 +197,8 @@ impl Limiter {
         }
         let midnight = i64::from(now.as_second().div_euclid(86_400) as i32 + 1) * 86_400;
         let seconds_left = u64::try_from(midnight - now.as_second()).unwrap_or(1).max(1);
-        let report = |remaining| {
-            limit.map(|limit| LimitReport { name: "day", limit, remaining, window: 86_400, resets_at: midnight, seconds_left })
-        };
+        let report =
+            |remaining| limit.map(|limit| LimitReport { name: "day", limit, remaining, window: 86_400, resets_at: midnight, seconds_left });
         if quota.left > 0 {
             quota.left -= 1;
             let remaining = limit.map_or(0, |limit| limit.saturating_sub(quota.used) + quota.left);

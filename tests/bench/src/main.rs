@@ -103,7 +103,15 @@ async fn run(arguments: &Arguments, places: &Places, report: &mut Report) -> Out
     report.load_before = load()?;
     if arguments.wants("operations") {
         eprintln!("counting units of every operation");
-        report.operations = Some(operations::measure(&world, &fixture, &field[0], &logs).await?);
+        let counted = operations::measure(&world, &fixture, &field[0], &logs).await?;
+        let openapi = fs::read_to_string(places.root.join("openapi.json")).map_err(|error| format!("openapi.json: {error}"))?;
+        let uncounted = operations::uncounted(&serde_json::from_str(&openapi)?, &counted.operations);
+        if !uncounted.is_empty() {
+            return Err(
+                format!("routes without hand-computed minimum units in tests/bench/src/operations.rs: {}", uncounted.join(", ")).into()
+            );
+        }
+        report.operations = Some(counted);
     }
     let ours = field.remove(0);
     if arguments.wants("ours") {
