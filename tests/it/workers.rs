@@ -237,7 +237,7 @@ async fn the_tasks_of_a_deleted_project_are_swept_in_rounds_and_a_namesakes_stay
     assert_eq!(tasks_of(&world, &project), Vec::<Value>::new());
     let tasks: Vec<Value> = world.items_of(&acme).into_iter().filter(|item| item["type"]["S"] == "task").collect();
     assert_eq!(tasks.len(), 2, "the namesake's and the other project's");
-    assert!(workers.invocations("janitor") >= 4, "six tasks, two a round, and a last look");
+    assert_eq!(workers.invocations("janitor"), 3, "six tasks, two a round");
 
     // The tombstone vanishes only now that nothing is left to hide, a day later.
     let tombstone = world.items_of(&acme).into_iter().find(|item| item["type"]["S"] == "deleted_project").expect("it is there");
@@ -295,6 +295,8 @@ async fn nothing_is_left_of_a_demo_and_no_neighbour_is_touched() {
     // Somebody of another tenant joins the demo, and leaves with it.
     let guest = world.tenant("guest").await;
     let invited = json!({"email": guest.owner.email, "role": "member"});
+    // Ids of one millisecond have no order, and the newest mail is meant.
+    world.advance(SignedDuration::from_millis(10));
     world.post("/api/v1/tenant/invitations").token(&ada.caller.token).json(invited).send().await.expect(201);
     let token = world.link_token(&guest.owner.email);
     world.post("/api/v1/auth/accept-invitation").json(json!({"token": token})).send().await.expect(200);
@@ -415,7 +417,7 @@ async fn conversion_and_purge_that_meet_leave_one_whole_outcome() {
         if converted.is_ok() {
             let owner = world.login(&ada.email, &ada.password).await;
             let listed = world.get("/api/v1/projects").token(&owner.token).send().await.expect(200).json();
-            assert_eq!(listed["data"].as_array().unwrap().len(), 3, "{listed}");
+            assert_eq!(listed["data"].as_array().unwrap().len(), 4, "{listed}");
         } else {
             assert_eq!(left, 0);
         }
@@ -489,8 +491,8 @@ async fn keys_are_rotated_under_load_without_a_failed_request() {
         }
         assert!(kids.len() > rotation, "new sessions are signed with the new key");
     }
-    // The key of the world's start, the one that replaced it at once, and one for each forced rotation.
-    assert_eq!(kids.len(), 4 + 1 - usize::from(!kids.contains("key-1")));
+    // The world's own key, which the janitor did not make and replaced at once, and two that were published first.
+    assert_eq!(kids.len(), 4);
 
     // A week and a day later only the key in use is left, and it works on.
     world.advance(SignedDuration::from_hours(24 * 8));
@@ -719,8 +721,9 @@ async fn forgotten(world: &World, name: &str) {
 
 /// Gives the mail's id.
 async fn ask_for_reset(world: &World, email: &str) -> String {
-    world.post("/api/v1/auth/forgot-password").json(json!({"email": email})).send().await.expect(202);
+    // Ids of one millisecond have no order.
     world.advance(SignedDuration::from_millis(10));
+    world.post("/api/v1/auth/forgot-password").json(json!({"email": email})).send().await.expect(202);
     newest_mail(world, email)
 }
 

@@ -141,7 +141,8 @@ impl World {
 
     /// Another instance of the same functions: its own memory, the same table.
     pub async fn another_instance(&self) -> Self {
-        let (auth, projects) = (app("auth", &self.environments, &self.plans, &self.clock, 77), app("projects", &self.environments, &self.plans, &self.clock, 78));
+        let seed = 1000 + 2 * self.next_ip.fetch_add(1, Ordering::Relaxed);
+        let (auth, projects) = (app("auth", &self.environments, &self.plans, &self.clock, seed), app("projects", &self.environments, &self.plans, &self.clock, seed + 1));
         auth.warm_up().await.expect("the functions warm up");
         projects.warm_up().await.expect("the functions warm up");
         World {
