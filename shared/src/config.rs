@@ -155,9 +155,7 @@ impl Variables {
     fn number<T: FromStr>(&self, name: &str, default: T) -> Result<T, ConfigError> {
         match self.optional(name) {
             None => Ok(default),
-            Some(text) => text
-                .parse()
-                .map_err(|_| ConfigError(format!("{name} is {text:?}: it must be a {}", std::any::type_name::<T>()))),
+            Some(text) => text.parse().map_err(|_| ConfigError(format!("{name} is {text:?}: it must be a {}", std::any::type_name::<T>()))),
         }
     }
 }

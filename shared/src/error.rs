@@ -41,9 +41,15 @@ pub enum Error {
     /// A feature this deployment has not configured.
     NotConfigured(&'static str),
     /// Try again: the table is throttling or out of reach.
-    Unavailable { doing: &'static str, cause: Cause },
+    Unavailable {
+        doing: &'static str,
+        cause: Cause,
+    },
     /// Our fault. `doing` and the cause go to the log.
-    Internal { doing: &'static str, cause: Cause },
+    Internal {
+        doing: &'static str,
+        cause: Cause,
+    },
 }
 
 /// A plan's limit that stands in the way.

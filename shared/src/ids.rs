@@ -133,11 +133,10 @@ mod tests {
     #[test]
     fn only_the_canonical_form_is_an_id() {
         assert!(ProjectId::parse("550e8400-e29b-41d4-a716-446655440000").is_some());
-        assert_eq!(
-            ProjectId::parse("550E8400-E29B-41D4-A716-446655440000"),
-            ProjectId::parse("550e8400-e29b-41d4-a716-446655440000")
-        );
-        for wrong in ["", "1", "550e8400e29b41d4a716446655440000", "{550e8400-e29b-41d4-a716-446655440000}", "550e8400-e29b-41d4-a716-44665544000#"] {
+        assert_eq!(ProjectId::parse("550E8400-E29B-41D4-A716-446655440000"), ProjectId::parse("550e8400-e29b-41d4-a716-446655440000"));
+        for wrong in
+            ["", "1", "550e8400e29b41d4a716446655440000", "{550e8400-e29b-41d4-a716-446655440000}", "550e8400-e29b-41d4-a716-44665544000#"]
+        {
             assert!(ProjectId::parse(wrong).is_none(), "{wrong}");
         }
     }

@@ -615,7 +615,7 @@ async fn logins_are_limited_to_10_a_minute() {
     let acme = world.tenant("acme").await;
     world.advance(SignedDuration::from_mins(2));
     let login =
-        || world.post("/api/v1/auth/login").from_ip("203.0.113.9").json(json!({"email": acme.owner.email, "password": "wrong"})).send();
+        || world.post("/api/v1/auth/login").at_ip("203.0.113.9").json(json!({"email": acme.owner.email, "password": "wrong"})).send();
     for _ in 0..10 {
         let answer = login().await.expect(422);
         assert_eq!(answer.header("x-ratelimit-limit"), "10");
@@ -742,7 +742,7 @@ fn task_example() -> Value {
 
 async fn demo(world: &World, email: &str) -> Answer {
     let body = json!({"email": email, "name": "Demo User", "company_name": "Demo Company"});
-    world.post("/api/v1/demo").from_ip("203.0.113.7").json(body).send().await
+    world.post("/api/v1/demo").at_ip("203.0.113.7").json(body).send().await
 }
 
 async fn documented_project(world: &World, tenant: &Tenant) -> Value {

@@ -534,7 +534,7 @@ async fn an_address_gets_three_demos_an_hour() {
     let world = World::strict().await;
     let from = async |ip: &str, email: &str| {
         let body = json!({"email": email, "name": "Ada", "company_name": "Engines"});
-        world.post("/api/v1/demo").from_ip(ip).json(body).send().await
+        world.post("/api/v1/demo").at_ip(ip).json(body).send().await
     };
     for email in ["a@example.com", "b@example.com", "c@example.com"] {
         from("203.0.113.1", email).await.expect(201);
@@ -614,7 +614,7 @@ async fn a_demo_and_a_registration_happen_once_for_an_idempotency_key() {
         } else {
             body
         };
-        world.post(path).from_ip(ip).header("idempotency-key", "key-1").json(body).send().await
+        world.post(path).at_ip(ip).header("idempotency-key", "key-1").json(body).send().await
     };
     for (path, email, status) in [("/api/v1/demo", "ada@example.com", 201), ("/api/v1/auth/register", "bob@example.com", 202)] {
         let first = send(path, "203.0.113.1", email).await.expect(status);

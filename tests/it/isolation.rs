@@ -209,6 +209,7 @@ async fn a_removed_member_is_a_stranger() {
     let gone = world.member(&own, "admin").await;
     world.get("/api/v1/projects").token(&gone.token).send().await.expect(200);
     world.delete(format!("/api/v1/tenant/members/{}", gone.id)).token(&own.owner.token).send().await.expect(200);
+    let homeless = world.login(&gone.email, &gone.password).await;
     for world in [world.clone(), world.another_instance().await] {
         for operation in in_tenant() {
             let target = sample(&operation).0.made(&world, &own, &own.owner).await;
@@ -217,11 +218,20 @@ async fn a_removed_member_is_a_stranger() {
                 call(&world, &operation, &target).token(&gone.token).send().await.expect(401);
             }
             for name in [&own.id, &own.slug] {
-                call(&world, &operation, &target).token(&gone.token).header("x-tenant-id", name).send().await.expect(404);
+                call(&world, &operation, &target).token(&gone.token).header("x-tenant-id", name).send().await.expect(401);
+                call(&world, &operation, &target).token(&homeless.token).header("x-tenant-id", name).send().await.expect(404);
             }
+            call(&world, &operation, &target).token(&homeless.token).send().await.expect(403);
             assert_eq!(content(&world, &own), before, "{} changed the tenant for somebody who left it", operation.name());
         }
     }
+    // Invited back, he signs in anew: what he held before stays void.
+    world.post("/api/v1/tenant/invitations").token(&own.owner.token).json(json!({"email": gone.email})).send().await.expect(201);
+    let token = world.link_token(&gone.email);
+    world.post("/api/v1/auth/accept-invitation").json(json!({"token": token})).send().await.expect(200);
+    world.get("/api/v1/projects").token(&gone.token).send().await.expect(401);
+    let back = world.login(&gone.email, &gone.password).await;
+    world.get("/api/v1/projects").token(&back.token).send().await.expect(200);
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ async fn ten_sign_ins_a_minute_pass_for_an_address_from_one_place() {
     login(&world, &acme.owner.email, "203.0.113.2").await.expect(200);
     login(&world, "nobody@example.com", "203.0.113.1").await.expect(422);
     // Forgotten passwords and registrations of the address come out of the same ten.
-    let forgot = world.post("/api/v1/auth/forgot-password").from_ip("203.0.113.1").json(json!({"email": acme.owner.email}));
+    let forgot = world.post("/api/v1/auth/forgot-password").at_ip("203.0.113.1").json(json!({"email": acme.owner.email}));
     forgot.send().await.expect(429);
     world.advance(SignedDuration::from_mins(1));
     login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
@@ -275,5 +275,5 @@ async fn wrong_login(world: &World, email: &str, ip: &str) -> Answer {
 }
 
 async fn sign_in(world: &World, body: Value, ip: &str) -> Answer {
-    world.post("/api/v1/auth/login").from_ip(ip).json(body).send().await
+    world.post("/api/v1/auth/login").at_ip(ip).json(body).send().await
 }

@@ -241,7 +241,7 @@ async fn open_requests_with_one_idempotency_key_happen_once_too() {
     );
     for (number, (path, body, status)) in [demo, registration].into_iter().enumerate() {
         let answers =
-            race(16, |_| world.post(path).from_ip("203.0.113.1").header("idempotency-key", "key-1").json(body.clone()).send()).await;
+            race(16, |_| world.post(path).at_ip("203.0.113.1").header("idempotency-key", "key-1").json(body.clone()).send()).await;
         assert_eq!(counted(&answers), BTreeMap::from([(status, 16)]), "{path}");
         let bodies: BTreeSet<_> = answers.iter().map(|answer| answer.text.as_str()).collect();
         assert_eq!(bodies.len(), 1, "identical answers");

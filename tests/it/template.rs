@@ -286,7 +286,16 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("courier", &["ROOT_SECRET_ID", "MAIL_FROM"]),
         (
             "janitor",
-            &["ROOT_SECRET_ID", "SIGNING_SECRET_ID", "JWKS_SECRET_ID", "DEMO_ENABLED", "DEMO_PER_HOUR", "DEMO_MAX_ACTIVE", "DEMO_HOURS"],
+            &[
+                "ROOT_SECRET_ID",
+                "SIGNING_SECRET_ID",
+                "JWKS_SECRET_ID",
+                "SESSION_DAYS",
+                "DEMO_ENABLED",
+                "DEMO_PER_HOUR",
+                "DEMO_MAX_ACTIVE",
+                "DEMO_HOURS",
+            ],
         ),
         ("operator", &["ROOT_SECRET_ID"]),
     ]);

@@ -279,7 +279,14 @@ async fn a_demo_is_warned_once_a_day_before_its_end() {
     drain(&world, &workers).await;
     purge(&workers).await;
     world.advance(SignedDuration::from_hours(24));
-    assert_eq!(join_all([purge(&workers), purge(&workers), purge(&workers)]).await.iter().map(|done| done["warned"].as_u64().unwrap()).sum::<u64>(), 1);
+    assert_eq!(
+        join_all([purge(&workers), purge(&workers), purge(&workers)])
+            .await
+            .iter()
+            .map(|done| done["warned"].as_u64().unwrap())
+            .sum::<u64>(),
+        1
+    );
     assert_eq!(purge(&workers).await["warned"], 0);
     drain(&world, &workers).await;
     let mails = mails(&world, &demo.email);
@@ -297,7 +304,7 @@ async fn nothing_is_left_of_a_demo_and_no_neighbour_is_touched() {
     let invited = json!({"email": guest.owner.email, "role": "member"});
     // Ids of one millisecond have no order, and the newest mail is meant.
     world.advance(SignedDuration::from_millis(10));
-    world.post("/api/v1/tenant/invitations").token(&ada.caller.token).json(invited).send().await.expect(201);
+    invite(&world, &ada, invited).await;
     let token = world.link_token(&guest.owner.email);
     world.post("/api/v1/auth/accept-invitation").json(json!({"token": token})).send().await.expect(200);
     let eve = demo(&world, "eve@example.com").await;
@@ -476,7 +483,10 @@ async fn keys_are_rotated_under_load_without_a_failed_request() {
                     for read in join_all(reads).await {
                         read.expect(200);
                     }
-                    instance.post("/api/v1/auth/login").json(login).send().await.expect(200).json()["data"]["token"].as_str().unwrap().to_owned()
+                    instance.post("/api/v1/auth/login").json(login).send().await.expect(200).json()["data"]["token"]
+                        .as_str()
+                        .unwrap()
+                        .to_owned()
                 }]
             }));
             let rotating = workers.run("janitor", json!({"task": "rotate-keys", "now": minute == 0}));
@@ -801,9 +811,19 @@ async fn fill(world: &World, demo: &Demo) {
     world.post(format!("/api/v1/projects/{}/archive", id(&kept))).token(&demo.caller.token).send().await.expect(200);
     world.delete(format!("/api/v1/projects/{}", id(&gone))).token(&demo.caller.token).send().await.expect(200);
     let invited = json!({"email": format!("guest-{}", demo.email), "role": "viewer"});
-    world.post("/api/v1/tenant/invitations").token(&demo.caller.token).json(invited).send().await.expect(201);
+    invite(world, demo, invited).await;
     let body = json!({"name": "Once"});
     world.post("/api/v1/projects").token(&demo.caller.token).header("idempotency-key", "one").json(body).send().await.expect(201);
+}
+
+/// A demo sends nothing outside, so it invites nobody; it may still hold people and invitations from an operator's hand.
+async fn invite(world: &World, demo: &Demo, invited: Value) {
+    let send = || world.post("/api/v1/tenant/invitations").token(&demo.caller.token).json(invited.clone()).send();
+    send().await.expect(403);
+    let profile = format!("T#{}#tenant", demo.tenant);
+    world.change_item(&profile, "profile", |item| item["kind"] = json!({"S": "standard"}));
+    send().await.expect(201);
+    world.change_item(&profile, "profile", |item| item["kind"] = json!({"S": "demo"}));
 }
 
 /// Mails, links and sealed answers to the visitor's requests end by themselves; the rest must go with the demo.

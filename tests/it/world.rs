@@ -68,7 +68,6 @@ pub struct Tenant {
     pub slug: String,
     /// The tenant's UUID.
     pub id: String,
-    pub account: u64,
 }
 
 pub struct Request {
@@ -121,7 +120,8 @@ impl World {
         }
         let plans = plans(settings.strict, &settings.plans);
         let clock = Arc::new(SetClock::at(Timestamp::now()));
-        let (auth, projects) = (app("auth", &environments, &plans, &clock, settings.seed), app("projects", &environments, &plans, &clock, settings.seed + 1));
+        let (auth, projects) =
+            (app("auth", &environments, &plans, &clock, settings.seed), app("projects", &environments, &plans, &clock, settings.seed + 1));
         write_session_keys(&auth, &environments["auth"], "key-1").await;
         auth.warm_up().await.expect("the functions warm up");
         projects.warm_up().await.expect("the functions warm up");
@@ -142,7 +142,10 @@ impl World {
     /// Another instance of the same functions: its own memory, the same table.
     pub async fn another_instance(&self) -> Self {
         let seed = 1000 + 2 * self.next_ip.fetch_add(1, Ordering::Relaxed);
-        let (auth, projects) = (app("auth", &self.environments, &self.plans, &self.clock, seed), app("projects", &self.environments, &self.plans, &self.clock, seed + 1));
+        let (auth, projects) = (
+            app("auth", &self.environments, &self.plans, &self.clock, seed),
+            app("projects", &self.environments, &self.plans, &self.clock, seed + 1),
+        );
         auth.warm_up().await.expect("the functions warm up");
         projects.warm_up().await.expect("the functions warm up");
         World {
@@ -217,24 +220,21 @@ impl World {
         let owner = self.login(&email, "correct horse").await;
         let claims = claims_of(&owner.token);
         let id = claims["tid"].as_str().expect("the session has a tenant").to_owned();
-        let profile = self
-            .items()
-            .into_iter()
-            .find(|item| item["pk"]["S"] == format!("T#{id}#tenant").as_str())
-            .expect("the tenant has a profile");
-        Tenant {
-            owner,
-            slug: profile["slug"]["S"].as_str().unwrap_or_default().to_owned(),
-            account: profile["account"]["N"].as_str().and_then(|account| account.parse().ok()).unwrap_or(0),
-            id,
-        }
+        let profile =
+            self.items().into_iter().find(|item| item["pk"]["S"] == format!("T#{id}#tenant").as_str()).expect("the tenant has a profile");
+        Tenant { owner, slug: profile["slug"]["S"].as_str().unwrap_or_default().to_owned(), id }
     }
 
     /// A new member of the tenant with a role, signed in.
     pub async fn member(&self, tenant: &Tenant, role: &str) -> Caller {
         let serial = self.next_ip.fetch_add(1, Ordering::Relaxed);
         let email = format!("{role}{serial}@{}.example.com", tenant.slug);
-        self.post("/api/v1/tenant/invitations").token(&tenant.owner.token).json(json!({"email": email, "role": role})).send().await.expect(201);
+        self.post("/api/v1/tenant/invitations")
+            .token(&tenant.owner.token)
+            .json(json!({"email": email, "role": role}))
+            .send()
+            .await
+            .expect(201);
         let token = self.link_token(&email);
         let body = json!({"token": token, "name": format!("The {role}"), "password": "correct horse"});
         self.post("/api/v1/auth/accept-invitation").json(body).send().await.expect(200);
@@ -294,7 +294,7 @@ impl Request {
         self
     }
 
-    pub fn from_ip(mut self, ip: &str) -> Self {
+    pub fn at_ip(mut self, ip: &str) -> Self {
         self.ip = ip.to_owned();
         self
     }

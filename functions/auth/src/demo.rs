@@ -111,21 +111,34 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
     Ok(answer)
 }
 
+/// A task to look at: title, status, priority, and in how many days it is due.
+type Sample = (&'static str, Status, Priority, Option<i32>);
+
 /// Two projects with tasks in every state, so that a first look shows what the lists can do.
 fn samples(founding: &Founding, now: jiff::Timestamp, random: &shared::crypto::Random) -> Vec<(Project, Vec<Task>)> {
     let today = day(now);
     let person = founding.owner.person();
-    let plan: [(&str, &str, &str, &[(&str, Status, Priority, Option<i32>)]); 2] = [
-        ("Website Redesign", "A new face for the company", "#3B82F6", &[
-            ("Design homepage mockup", Status::InProgress, Priority::High, Some(2)),
-            ("Write the copy", Status::Todo, Priority::Medium, Some(7)),
-            ("Collect feedback from customers", Status::Done, Priority::Medium, None),
-            ("Choose a typeface", Status::InReview, Priority::Low, None),
-        ]),
-        ("Product Launch", "Everything for the day itself", "#10B981", &[
-            ("Plan the launch event", Status::Todo, Priority::Urgent, Some(14)),
-            ("Print flyers", Status::Cancelled, Priority::Low, None),
-        ]),
+    let plan: [(&str, &str, &str, &[Sample]); 2] = [
+        (
+            "Website Redesign",
+            "A new face for the company",
+            "#3B82F6",
+            &[
+                ("Design homepage mockup", Status::InProgress, Priority::High, Some(2)),
+                ("Write the copy", Status::Todo, Priority::Medium, Some(7)),
+                ("Collect feedback from customers", Status::Done, Priority::Medium, None),
+                ("Choose a typeface", Status::InReview, Priority::Low, None),
+            ],
+        ),
+        (
+            "Product Launch",
+            "Everything for the day itself",
+            "#10B981",
+            &[
+                ("Plan the launch event", Status::Todo, Priority::Urgent, Some(14)),
+                ("Print flyers", Status::Cancelled, Priority::Low, None),
+            ],
+        ),
     ];
     plan.into_iter()
         .enumerate()
@@ -159,7 +172,8 @@ fn samples(founding: &Founding, now: jiff::Timestamp, random: &shared::crypto::R
                 completed: count(|status| status == Status::Done),
                 cancelled: count(|status| status == Status::Cancelled),
             };
-            let project = Project { description: Some(description.into()), color: color.into(), tasks: counts, ..Project::new(id, name.into(), now) };
+            let project =
+                Project { description: Some(description.into()), color: color.into(), tasks: counts, ..Project::new(id, name.into(), now) };
             (project, tasks)
         })
         .collect()

@@ -13,6 +13,7 @@ use shared::model::invitation::Invitation;
 use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail};
 use shared::model::member::Member;
+use shared::model::tenant::Kind;
 use shared::model::time::zulu;
 use shared::model::user::{Belongs, Email, EmailClaim, User};
 use shared::store::{Counter, Direction, conflict, missing};
@@ -61,6 +62,9 @@ pub async fn list(door: Admin, asked: Offsets<NoFilters>) -> Result<Listing<Invi
 /// Needs a free place in the plan, which is taken when the invitation is accepted.
 pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<InvitationView>> {
     let NewInvitation { email, role } = once.body;
+    if door.tenant.kind == Kind::Demo {
+        return Err(Error::Forbidden("A demo sends nothing outside, invitations included.".into()));
+    }
     only_owners_touch_owners(door.member.role, &[role])?;
     if let Some(claim) = door.directory.find(&EmailClaim::key_of(&email)).await?
         && door.store.find(&Member::key_of(claim.user)).await?.is_some()
@@ -147,9 +151,11 @@ pub async fn accept(door: Visitor, body: Body<Acceptance>) -> Result<Answer<Memb
         None => {
             let claim = EmailClaim { email: user.email.clone(), user: user.id, ends_at: None };
             let taken = conflict("The address was registered meanwhile. Accept the invitation again.");
-            transaction
-                .create_or_expired(&door.directory, &claim, now.as_second(), taken)?
-                .create(&door.directory, &user, conflict("Try again."))?
+            transaction.create_or_expired(&door.directory, &claim, now.as_second(), taken)?.create(
+                &door.directory,
+                &user,
+                conflict("Try again."),
+            )?
         }
     };
     transaction.commit().await?;

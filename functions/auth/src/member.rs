@@ -5,6 +5,7 @@ use shared::http::answer::{Answer, Listing, Nothing};
 use shared::http::arguments::{Body, Found, IfMatch, MemberTotal, NoFilters, Offsets};
 use shared::http::form::{Fields, Form, OneOf};
 use shared::model::member::{Member, MemberNumber};
+use shared::model::session::Session;
 use shared::model::time::zulu;
 use shared::model::user::Belongs;
 use shared::store::{Counter, Refusal, missing};
@@ -53,8 +54,9 @@ pub async fn update(door: Admin, member: Found<Member>, expected: IfMatch, body:
     Ok(Answer::new("Member updated successfully", MemberView::of(&changed)).tagged(etag(&changed)))
 }
 
-/// His sessions in this tenant end with his membership; his tasks keep his name.
+/// His sessions in this tenant end with his membership, also should he be invited again; his tasks keep his name.
 pub async fn remove(door: Admin, member: Found<Member>, expected: IfMatch) -> Result<Answer<Nothing>> {
+    let user = member.0.user;
     door.store
         .remove(member.0, |member, along| {
             expected.check(&etag(member))?;
@@ -66,6 +68,11 @@ pub async fn remove(door: Admin, member: Found<Member>, expected: IfMatch) -> Re
             if member.role == Role::Owner { along.count_down(&door.store, Counter::Owners, 1, last_owner()) } else { Ok(along) }
         })
         .await?;
+    for session in door.directory.all(&Session::of_user(user)).await? {
+        if session.tenant == Some(door.tenant.id) {
+            door.directory.delete(&Session::key_of(user, session.id)).await?;
+        }
+    }
     Ok(Answer::done("Member removed successfully"))
 }
 

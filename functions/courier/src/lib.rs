@@ -35,7 +35,9 @@ impl Worker for Courier {
         let pages = variables.optional("APP_URL").map(|url| url.trim_end_matches('/').to_owned());
         let carrier: Box<dyn MailCarrier> = match variables.optional("MAILBOX_URL") {
             Some(_) if app.config().stage != Stage::Local => {
-                return Err(ConfigError("MAILBOX_URL is for local runs (STAGE=local): elsewhere mails go out through Amazon SES".into()).into());
+                return Err(
+                    ConfigError("MAILBOX_URL is for local runs (STAGE=local): elsewhere mails go out through Amazon SES".into()).into()
+                );
             }
             Some(url) => Box::new(Mailbox::at(url)),
             None => {

@@ -158,7 +158,8 @@ mod tests {
             let request = read(&mut stream);
             if status > 0 {
                 let body = if status == 200 { r#"{"MessageId":"1"}"#.to_owned() } else { format!(r#"{{"message":"{message}"}}"#) };
-                let head = format!("HTTP/1.1 {status} X\r\nx-amzn-errortype: {code}\r\ncontent-length: {}\r\nconnection: close", body.len());
+                let head =
+                    format!("HTTP/1.1 {status} X\r\nx-amzn-errortype: {code}\r\ncontent-length: {}\r\nconnection: close", body.len());
                 write!(stream, "{head}\r\ncontent-type: application/json\r\n\r\n{body}").unwrap();
             }
             request

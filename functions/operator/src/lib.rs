@@ -25,15 +25,26 @@ pub struct Operator {
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 enum Command {
     /// A demo becomes a lasting tenant. `tenant` is a slug or an id.
-    ConvertDemo { tenant: String, plan: String },
+    ConvertDemo {
+        tenant: String,
+        plan: String,
+    },
     /// As if the user had followed the link in the mail.
-    VerifyUser { email: String },
+    VerifyUser {
+        email: String,
+    },
     /// Sends a mail again under a new id: one that failed, that nobody knows the fate of, or whose job was given up.
-    ResendMail { mail: MailId },
+    ResendMail {
+        mail: MailId,
+    },
     ListUnknownMails {},
     /// Nobody gets in from the next request on.
-    SuspendTenant { tenant: String },
-    ActivateTenant { tenant: String },
+    SuspendTenant {
+        tenant: String,
+    },
+    ActivateTenant {
+        tenant: String,
+    },
 }
 
 /// A mail nobody knows the fate of.
@@ -109,7 +120,10 @@ async fn verify_user(place: &Workplace, email: &str) -> Result<Value> {
 
 async fn resend_mail(place: &Workplace, id: MailId) -> Result<Value> {
     let directory = &place.directory;
-    let mail = directory.find(&Mail::key_of(id)).await?.ok_or(Error::BadRequest("There is no mail with this id; they are kept for 30 days.".into()))?;
+    let mail = directory
+        .find(&Mail::key_of(id))
+        .await?
+        .ok_or(Error::BadRequest("There is no mail with this id; they are kept for 30 days.".into()))?;
     let (replaced, again) = mail.sent_again(MailId::new(place.now(), place.app.random()), place.now())?;
     directory
         .transaction()

@@ -138,7 +138,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_deleted_project_is_to_be_swept_until_it_was() {
-        let records = [record(1, "INSERT", tombstone(false)), record(2, "MODIFY", tombstone(false)), record(3, "MODIFY", tombstone(true)), record(4, "REMOVE", tombstone(true))];
+        let records = [
+            record(1, "INSERT", tombstone(false)),
+            record(2, "MODIFY", tombstone(false)),
+            record(3, "MODIFY", tombstone(true)),
+            record(4, "REMOVE", tombstone(true)),
+        ];
         let (asked, _) = asked_by(json!({"Records": records})).await;
         let sweeps = asked.iter().filter(|asked| matches!(asked, Asked::Sweep(job) if job.project.to_string() == PROJECT)).count();
         assert_eq!((sweeps, asked.len()), (2, 4));

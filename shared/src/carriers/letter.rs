@@ -42,7 +42,10 @@ pub struct Sites {
 /// A paragraph.
 enum Part {
     Says(String),
-    Link { label: &'static str, url: String },
+    Link {
+        label: &'static str,
+        url: String,
+    },
     /// What a person copies.
     Token(String),
 }
@@ -146,7 +149,11 @@ fn shown(name: &str) -> Option<String> {
 
 /// `evil.com` and `www.evil` become links in mail programs; `Dr.`, `J.R.` and `v1.0` do not.
 fn reads_as_domain(word: &str) -> bool {
-    word.split_once('/').map_or(word, |(host, _)| host).split('.').skip(1).any(|label| label.chars().take_while(|c| c.is_alphabetic()).count() >= 2)
+    word.split_once('/')
+        .map_or(word, |(host, _)| host)
+        .split('.')
+        .skip(1)
+        .any(|label| label.chars().take_while(|c| c.is_alphabetic()).count() >= 2)
 }
 
 fn plain(parts: &[Part]) -> String {

@@ -186,10 +186,8 @@ impl Operation {
     fn openapi(&self) -> Value {
         let family = Family::of(self.path);
         let names: Vec<&str> = self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect();
-        let mut parameters: Vec<Value> = names
-            .iter()
-            .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
-            .collect();
+        let mut parameters: Vec<Value> =
+            names.iter().map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})).collect();
         for field in &self.query {
             parameters.push(json!({"name": field.name, "in": "query", "required": field.required, "schema": field.schema}));
         }

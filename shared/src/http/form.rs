@@ -321,10 +321,7 @@ impl Rule for CalendarDate {
     type Value = Date;
 
     fn check(&self, raw: Raw<'_>) -> Result<Date, String> {
-        raw.text()
-            .filter(|text| text.len() == 10)
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| "must be a date like 2024-02-15".into())
+        raw.text().filter(|text| text.len() == 10).and_then(|text| text.parse().ok()).ok_or_else(|| "must be a date like 2024-02-15".into())
     }
 
     fn schema(&self) -> Value {

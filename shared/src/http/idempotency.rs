@@ -74,23 +74,42 @@ impl<F: Form> Argument for Once<F> {
 impl Ticket {
     /// Adds the record to the transaction of the effect. The record comes first in it: when a twin was quicker, the caller gets the
     /// twin's answer rather than the complaint that the twin's effect already stands.
-    pub fn record<'a, T: serde::Serialize, const STATUS: u16>(&self, transaction: Transaction<'a>, store: &TenantStore, answer: &Answer<T, STATUS>) -> Result<Transaction<'a>> {
+    pub fn record<'a, T: serde::Serialize, const STATUS: u16>(
+        &self,
+        transaction: Transaction<'a>,
+        store: &TenantStore,
+        answer: &Answer<T, STATUS>,
+    ) -> Result<Transaction<'a>> {
         let Some(answered) = self.answered(answer, store.now())? else { return Ok(transaction) };
         transaction.create_or_expired(store, &answered, store.now().as_second(), self.twin(&answered))
     }
 
     /// The same for a request without a tenant.
-    pub fn record_open<'a, T: serde::Serialize, const STATUS: u16>(&self, transaction: Transaction<'a>, directory: &Directory, answer: &Answer<T, STATUS>) -> Result<Transaction<'a>> {
+    pub fn record_open<'a, T: serde::Serialize, const STATUS: u16>(
+        &self,
+        transaction: Transaction<'a>,
+        directory: &Directory,
+        answer: &Answer<T, STATUS>,
+    ) -> Result<Transaction<'a>> {
         let Some(answered) = self.answered(answer, directory.now())? else { return Ok(transaction) };
         let refusal = self.twin(&answered);
         transaction.create_or_expired(directory, &OpenAnswered(answered), directory.now().as_second(), refusal)
     }
 
-    fn answered<T: serde::Serialize, const STATUS: u16>(&self, answer: &Answer<T, STATUS>, now: jiff::Timestamp) -> Result<Option<Answered>> {
+    fn answered<T: serde::Serialize, const STATUS: u16>(
+        &self,
+        answer: &Answer<T, STATUS>,
+        now: jiff::Timestamp,
+    ) -> Result<Option<Answered>> {
         let Some(recording) = &self.recording else { return Ok(None) };
         let stored = serde_json::to_vec(&answer.render(self.family)).map_err(|error| Error::internal("keeping an answer", error))?;
         let sealed = self.app.keys()?.answers.seal(&stored, &recording.id.to_string(), self.app.random());
-        Ok(Some(Answered { id: recording.id.to_string(), body_hash: recording.body_hash.clone(), sealed, expires_at: now + Answered::KEPT }))
+        Ok(Some(Answered {
+            id: recording.id.to_string(),
+            body_hash: recording.body_hash.clone(),
+            sealed,
+            expires_at: now + Answered::KEPT,
+        }))
     }
 
     fn twin(&self, mine: &Answered) -> crate::store::Refusal {

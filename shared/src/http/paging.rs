@@ -122,7 +122,10 @@ impl<F> PagedForm<F> {
                 let offset = offset.unwrap_or(0);
                 if offset > MAX_OFFSET {
                     let name = if style == Style::Pages { "page" } else { "offset" };
-                    return Err(Error::field(name, format!("The {name} field reaches beyond {MAX_OFFSET} items: follow next_cursor instead.")));
+                    return Err(Error::field(
+                        name,
+                        format!("The {name} field reaches beyond {MAX_OFFSET} items: follow next_cursor instead."),
+                    ));
                 }
                 Start::Offset(offset)
             }

@@ -44,8 +44,6 @@ pub struct Learned {
     pub tenant: Option<String>,
     pub principal: Option<String>,
     pub limits: Vec<LimitReport>,
-
-
 }
 
 /// One limit as the headers report it.
@@ -62,7 +60,15 @@ pub struct LimitReport {
 }
 
 impl Incoming {
-    pub(crate) fn new(app: App, route: &'static str, path_values: Vec<String>, parts: &Parts, body: Bytes, ip: String, request_id: String) -> Result<Self> {
+    pub(crate) fn new(
+        app: App,
+        route: &'static str,
+        path_values: Vec<String>,
+        parts: &Parts,
+        body: Bytes,
+        ip: String,
+        request_id: String,
+    ) -> Result<Self> {
         let mut query = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
             if query.insert(name.into_owned(), value.into_owned()).is_some() {

@@ -23,7 +23,8 @@ mod tests {
     use super::*;
 
     const OF_PROJECT: [&str; 1] = ["tasks"];
-    const OF_DIRECTORY: [&str; 10] = ["answers", "demos", "email", "identity", "link", "mail", "session-keys", "slug", "unknown-mails", "user"];
+    const OF_DIRECTORY: [&str; 10] =
+        ["answers", "demos", "email", "identity", "link", "mail", "session-keys", "slug", "unknown-mails", "user"];
 
     /// The texts that open a partition in the sources, whatever file they stand in.
     fn named_in(folder: &Path, names: &mut BTreeSet<String>) {
@@ -44,7 +45,10 @@ mod tests {
     fn every_collection_is_known_to_the_purge_or_belongs_to_the_directory() {
         let mut named = BTreeSet::new();
         named_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut named);
-        assert!(named.contains("projects") && named.contains("tasks") && named.contains("quota"), "the search finds what is there: {named:?}");
+        assert!(
+            named.contains("projects") && named.contains("tasks") && named.contains("quota"),
+            "the search finds what is there: {named:?}"
+        );
         let known: BTreeSet<String> = OF_TENANT.iter().chain(&OF_PROJECT).chain(&OF_DIRECTORY).map(|name| (*name).to_owned()).collect();
         let unknown: Vec<_> = named.difference(&known).collect();
         assert!(unknown.is_empty(), "add to OF_TENANT what a tenant owns, to OF_DIRECTORY what it does not: {unknown:?}");

@@ -8,8 +8,8 @@ use crate::ids::{MailId, UserId};
 use crate::model::mail::{Content, Mail};
 use crate::model::tenant::Slug;
 use crate::model::user::Email;
-use crate::store::page::List;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
+use crate::store::page::List;
 use crate::tenancy::{TenantId, stored};
 
 /// `demos` / `<end>#<tenant>`: the active demos in the order they end, for the janitor. At most a hundred.

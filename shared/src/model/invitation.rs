@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{InvitationId, LinkId};
 use crate::model::user::Email;
-use crate::store::page::List;
 use crate::store::entity::{Collection, Entity, InTenant, Key};
+use crate::store::page::List;
 use crate::tenancy::Role;
 
 /// `invitations` / `<id>`: listed newest first; gone when accepted, revoked or expired.

@@ -20,8 +20,12 @@ pub struct Link {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Purpose {
-    VerifyEmail { user: UserId },
-    ResetPassword { user: UserId },
+    VerifyEmail {
+        user: UserId,
+    },
+    ResetPassword {
+        user: UserId,
+    },
     AcceptInvitation {
         #[serde(with = "stored")]
         tenant: TenantId,

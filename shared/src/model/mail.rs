@@ -28,13 +28,34 @@ pub struct Mail {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Content {
-    VerifyEmail { name: String, link: LinkId },
+    VerifyEmail {
+        name: String,
+        link: LinkId,
+    },
     /// Somebody registered with an address that has an account.
-    AlreadyRegistered { name: String },
-    ResetPassword { name: String, link: LinkId },
-    Invitation { tenant_name: String, invited_by: String, link: LinkId },
-    DemoReady { name: String, tenant_name: String, url: String, ends_at: Timestamp },
-    DemoEnding { name: String, tenant_name: String, ends_at: Timestamp },
+    AlreadyRegistered {
+        name: String,
+    },
+    ResetPassword {
+        name: String,
+        link: LinkId,
+    },
+    Invitation {
+        tenant_name: String,
+        invited_by: String,
+        link: LinkId,
+    },
+    DemoReady {
+        name: String,
+        tenant_name: String,
+        url: String,
+        ends_at: Timestamp,
+    },
+    DemoEnding {
+        name: String,
+        tenant_name: String,
+        ends_at: Timestamp,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,14 +63,24 @@ pub enum Content {
 pub enum State {
     Queued,
     /// Claimed by one worker until the lease ends.
-    Sending { since: Timestamp },
-    Sent { at_time: Timestamp },
+    Sending {
+        since: Timestamp,
+    },
+    Sent {
+        at_time: Timestamp,
+    },
     /// A worker vanished between the carrier's call and its answer, and the carrier cannot tell: never sent again by itself.
-    Unknown { since: Timestamp },
+    Unknown {
+        since: Timestamp,
+    },
     /// The carrier will never take it.
-    Failed { reason: String },
+    Failed {
+        reason: String,
+    },
     /// An operator had it sent again, under another id.
-    Replaced { by: MailId },
+    Replaced {
+        by: MailId,
+    },
 }
 
 /// `unknown-mails` / `<id>`: the mails nobody knows the fate of, for the operator's list. Kept as long as the mail.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{SessionId, UserId};
 use crate::model::user::User;
-use crate::store::page::List;
 use crate::store::entity::{Entity, InDirectory, Key};
+use crate::store::page::List;
 use crate::tenancy::{TenantId, stored_option};
 
 /// `user#<id>` / `session#<id>`: read by every door; a user's sessions are one query.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ProjectId, ProjectTag, TaskId};
 use crate::model::member::Person;
 use crate::model::time::day;
-use crate::store::page::List;
 use crate::store::entity::{Collection, Entity, InTenant, Key, ListEntry};
+use crate::store::page::List;
 
 /// `tasks#<project tag>` / `<id>`: a project's tasks are one partition, newest first; the id alone names it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -161,8 +161,7 @@ impl Task {
     }
 
     pub fn is_due_soon(&self, today: Date) -> bool {
-        self.status.is_open()
-            && self.due_date.is_some_and(|due| due >= today && due <= today.saturating_add(Task::SOON_DAYS.days()))
+        self.status.is_open() && self.due_date.is_some_and(|due| due >= today && due <= today.saturating_add(Task::SOON_DAYS.days()))
     }
 
     pub fn changed(&self, changes: TaskChanges, now: Timestamp) -> Self {

@@ -81,7 +81,14 @@ impl Tenant {
         if matches!(self.status, Status::Deleting | Status::Closed) {
             return Err(Error::Conflict("This demo is being purged and cannot be converted any more.".into()));
         }
-        Ok(Tenant { kind: Kind::Standard, plan: plan.to_owned(), ends_at: None, updated_at: now, version: self.version + 1, ..self.clone() })
+        Ok(Tenant {
+            kind: Kind::Standard,
+            plan: plan.to_owned(),
+            ends_at: None,
+            updated_at: now,
+            version: self.version + 1,
+            ..self.clone()
+        })
     }
 }
 

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
-use crate::store::page::List;
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
+use crate::store::page::List;
 use crate::tenancy::{TenantId, stored, stored_option};
 
 /// `user#<id>` / `profile`.
@@ -208,7 +208,9 @@ mod tests {
         for right in ["a@example.com", "First.Last+tag@sub.example.co", " padded@example.com "] {
             assert!(Email::parse(right).is_some(), "{right}");
         }
-        for wrong in ["", "a", "a@b", "@example.com", "a b@example.com", "a@exa mple.com", "a@-x.com", "a..b@example.com", "a@example.com\0"] {
+        for wrong in
+            ["", "a", "a@b", "@example.com", "a b@example.com", "a@exa mple.com", "a@-x.com", "a..b@example.com", "a@example.com\0"]
+        {
             assert!(Email::parse(wrong).is_none(), "{wrong:?}");
         }
         let (upper, lower) = (Email::parse("A@Example.com").unwrap(), Email::parse("a@example.com").unwrap());

@@ -111,7 +111,8 @@ fn https(variables: &Variables) -> Result<SharedHttpClient, ConfigError> {
         None | Some("amazon") => amazon,
         Some("native") => return Ok(native_https()),
         Some(path) => {
-            let pem = std::fs::read(path).map_err(|error| ConfigError(format!("TRUST_ROOTS names {path:?}, which cannot be read: {error}")))?;
+            let pem =
+                std::fs::read(path).map_err(|error| ConfigError(format!("TRUST_ROOTS names {path:?}, which cannot be read: {error}")))?;
             amazon.with_pem_certificate(pem)
         }
     };

@@ -168,7 +168,10 @@ fn context_of(app: &App, parts: &Parts) -> (String, String) {
 }
 
 fn wants_problem(headers: &HeaderMap) -> bool {
-    headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("application/problem+json"))
+    headers
+        .get(http::header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("application/problem+json"))
 }
 
 fn axum_response(response: Response<Body>) -> AxumResponse {

@@ -32,7 +32,13 @@ pub fn start(variables: &Variables) {
         Some("ERROR" | "FATAL") => LevelFilter::ERROR,
         _ => LevelFilter::INFO,
     };
-    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_target(false).with_current_span(false).with_span_list(false).with_max_level(level);
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_max_level(level);
     // A second start in one process (tests) keeps the first subscriber.
     let _ = subscriber.try_init();
 }

@@ -195,7 +195,8 @@ impl Secrets {
     }
 
     async fn text(&self, id: &str, doing: &'static str) -> Result<String> {
-        let output = self.client.get_secret_value().secret_id(id).send().await.map_err(|error| Error::Unavailable { doing, cause: error.into() })?;
+        let output =
+            self.client.get_secret_value().secret_id(id).send().await.map_err(|error| Error::Unavailable { doing, cause: error.into() })?;
         output.secret_string.ok_or_else(|| Error::internal(doing, "the secret has no text"))
     }
 

@@ -315,7 +315,8 @@ impl Table {
         };
         let output = request.send().await.map_err(|error| failure("counting", error))?;
         self.meter.writes(output.consumed_capacity());
-        number(&output.attributes.unwrap_or_default(), attribute).ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
+        number(&output.attributes.unwrap_or_default(), attribute)
+            .ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
     }
 
     /// `None` when all is written; else for each action its failed condition, if it failed.
@@ -377,7 +378,11 @@ impl Condition {
 
     /// The record is there and its attribute says so.
     pub(crate) fn held_by(attribute: &'static str, value: &str) -> Self {
-        Condition { expression: "#holder = :holder".into(), names: vec![("#holder", attribute)], values: vec![(":holder", AttributeValue::S(value.to_owned()))] }
+        Condition {
+            expression: "#holder = :holder".into(),
+            names: vec![("#holder", attribute)],
+            values: vec![(":holder", AttributeValue::S(value.to_owned()))],
+        }
     }
 
     /// The stored numbers are still these.

@@ -1,14 +1,16 @@
 //! Several writes that happen together or not at all. Each carries what to answer if its condition fails, so a handler reads as
 //! one sentence and the caller hears the first reason that applies.
 
-use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
 
 use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
 use crate::store::entity::{Counter, Entity, Key};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
-use crate::tenancy::directory::{Directory, GlobalCounter};
 use crate::tenancy::Place;
+use crate::tenancy::directory::{Directory, GlobalCounter};
 
 /// What a failed condition means to the caller, given the item that stood in the way.
 pub type Refusal = Box<dyn FnOnce(Option<Item>) -> Error + Send>;
@@ -34,7 +36,9 @@ pub fn missing() -> Refusal {
 
 /// Another writer changed the item in between: the caller's edit does not silently win.
 pub fn changed() -> Refusal {
-    Box::new(|old| if old.is_some() { Error::Conflict("The resource was changed at the same time. Read it again.".into()) } else { Error::NotFound })
+    Box::new(|old| {
+        if old.is_some() { Error::Conflict("The resource was changed at the same time. Read it again.".into()) } else { Error::NotFound }
+    })
 }
 
 impl<'a> Transaction<'a> {
@@ -78,7 +82,14 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes a record that nobody has, or whose attribute `holder` already says `held_by`.
-    pub fn claim<E: Entity>(self, place: &impl Place<E>, entity: &E, holder: &'static str, held_by: &str, refusal: Refusal) -> Result<Self> {
+    pub fn claim<E: Entity>(
+        self,
+        place: &impl Place<E>,
+        entity: &E,
+        holder: &'static str,
+        held_by: &str,
+        refusal: Refusal,
+    ) -> Result<Self> {
         let held = Condition::held_by(holder, held_by);
         let condition = Condition { expression: format!("attribute_not_exists(pk) OR {}", held.expression), ..held };
         self.put_if(place, entity, condition, refusal)
@@ -96,7 +107,8 @@ impl<'a> Transaction<'a> {
     /// Deletes a record if it is there.
     pub fn remove<E: Entity>(mut self, place: &impl Place<E>, key: &Key<E>) -> Result<Self> {
         let key = place.full(key);
-        let delete = Delete::builder().table_name(self.table.name()).key("pk", AttributeValue::S(key.pk)).key("sk", AttributeValue::S(key.sk));
+        let delete =
+            Delete::builder().table_name(self.table.name()).key("pk", AttributeValue::S(key.pk)).key("sk", AttributeValue::S(key.sk));
         let delete = delete.build().map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().delete(delete).build(), missing(), None);
         Ok(self)
@@ -128,7 +140,14 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds one to a counter that must stay within the plan's `max`; `None` is unlimited.
-    pub fn count_within(self, place: &crate::tenancy::TenantStore, counter: Counter, limit: &'static str, max: Option<u64>, plan: &str) -> Result<Self> {
+    pub fn count_within(
+        self,
+        place: &crate::tenancy::TenantStore,
+        counter: Counter,
+        limit: &'static str,
+        max: Option<u64>,
+        plan: &str,
+    ) -> Result<Self> {
         let Some(max) = max else { return self.count(place, counter, 1) };
         let condition = Condition {
             expression: if max == 0 { "attribute_not_exists(pk) AND #n < :max" } else { "attribute_not_exists(#n) OR #n < :max" }.into(),
@@ -154,7 +173,14 @@ impl<'a> Transaction<'a> {
     }
 
     /// Requires a counter to be below `max`, without moving it.
-    pub fn require_room(mut self, place: &crate::tenancy::TenantStore, counter: Counter, limit: &'static str, max: Option<u64>, plan: &str) -> Result<Self> {
+    pub fn require_room(
+        mut self,
+        place: &crate::tenancy::TenantStore,
+        counter: Counter,
+        limit: &'static str,
+        max: Option<u64>,
+        plan: &str,
+    ) -> Result<Self> {
         let Some(max) = max else { return Ok(self) };
         let key = place.counter(counter);
         let check = ConditionCheck::builder()

@@ -194,25 +194,32 @@ async fn external(incoming: &Incoming, directory: &Directory, issuer: &str, toke
 /// The user behind an identity provider's subject. A verified e-mail links the two once; after that the subject decides, so an address
 /// that changes hands at the provider takes nobody's account.
 async fn user_of(directory: &Directory, claims: &ExternalClaims) -> Result<User> {
-    let known = directory.find(&Identity::key_of(&claims.iss, &claims.sub)).await?;
-    let id = match known {
-        Some(identity) => identity.user,
+    let known = match directory.find(&Identity::key_of(&claims.iss, &claims.sub)).await? {
+        Some(identity) => directory.find(&User::key_of(identity.user)).await?,
+        None => None,
+    };
+    let user = match known {
+        Some(user) => user,
+        // Unknown, or linked to a user who is gone.
         None => {
             let email = claims.email.as_deref().filter(|_| claims.email_verified == Some(true)).and_then(Email::parse);
             let claim = directory.find(&EmailClaim::key_of(&email.ok_or(Error::Unauthorized)?)).await?.ok_or(Error::Unauthorized)?;
-            let identity = Identity { issuer: claims.iss.clone(), subject: claims.sub.clone(), user: claim.user };
-            directory.create(&identity, || Error::Unauthorized).await?;
-            claim.user
+            let user = directory.find(&User::key_of(claim.user)).await?.ok_or(Error::Unauthorized)?;
+            let identity = Identity { issuer: claims.iss.clone(), subject: claims.sub.clone(), user: user.id };
+            directory.transaction().put(directory, &identity)?.commit().await?;
+            user
         }
     };
-    let user = directory.find(&User::key_of(id)).await?.ok_or(Error::Unauthorized)?;
     if user.verified_at.is_none() { Err(Error::Unauthorized) } else { Ok(user) }
 }
+
+type KeysById = HashMap<String, DecodingKey>;
 
 /// The configured identity providers and their keys, fetched when first needed.
 pub struct Issuers {
     configured: Vec<Issuer>,
-    keys: Mutex<HashMap<String, (Arc<HashMap<String, DecodingKey>>, Timestamp)>>,
+    /// By issuer, with the moment they were read.
+    keys: Mutex<HashMap<String, (Arc<KeysById>, Timestamp)>>,
     connector: std::sync::OnceLock<Connector>,
 }
 
@@ -254,7 +261,7 @@ impl Issuers {
         Ok(key)
     }
 
-    async fn fetch(&self, url: &str) -> Result<HashMap<String, DecodingKey>, crate::error::Cause> {
+    async fn fetch(&self, url: &str) -> Result<KeysById, crate::error::Cause> {
         let connector = self.connector.get_or_init(|| Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build());
         let call = async {
             let response = connector.call(HttpRequest::get(url)?).await?;

@@ -150,11 +150,10 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if wants.user {
         keys.push(directory.full(&User::key_of(caller.user)));
     }
-    let leased =
-        async { if home { limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await } else { Ok(None) } };
-    let (items, hit, lease) =
+    let leased = async { if home { limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await } else { Ok(()) } };
+    let (items, hit, leased) =
         tokio::join!(incoming.table.get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
-    let mut lease = limiter.hold(tenant, lease?, incoming.now);
+    leased?;
     let (items, hit) = (items?, hit?);
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
     let mut take = |index: usize| read.remove(&keys[index]).flatten();
@@ -180,7 +179,7 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
         return Err(shut.error());
     }
     loop {
-        match limiter.spend(tenant, lease.take(), plan.api_requests_per_day, incoming.now) {
+        match limiter.spend(tenant, plan.api_requests_per_day, incoming.now) {
             Spent::Yes(report) => {
                 incoming.learned().limits.extend(report);
                 break;
@@ -190,8 +189,7 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                let more = limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await?;
-                lease = limiter.hold(tenant, more, incoming.now);
+                limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await?;
             }
         }
     }

@@ -2,7 +2,8 @@
 //! and looks at the sum, so no two requests ever take the same place. What is known to be used up is refused from memory, unwritten.
 //! The daily quota is leased in small chunks, taken in the same breath as the door's reads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
 use jiff::Timestamp;
@@ -44,60 +45,61 @@ pub(super) struct Hit {
     ends_at: i64,
 }
 
-/// Places of the daily quota, from `from` up to but not including `to`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Lease {
-    from: u64,
-    to: u64,
-}
-
 pub struct Limiter {
     pub(super) limits: Limits,
     /// Class and principal → when its used-up window ends.
     used_up: Mutex<HashMap<String, i64>>,
     quotas: Mutex<HashMap<TenantId, Quota>>,
-    /// Leases that were taken for requests that were then refused.
-    returned: Mutex<HashMap<TenantId, (Date, Vec<Lease>)>>,
+    /// One lease at a time: who comes second finds what the first one brought.
+    leasing: tokio::sync::Mutex<()>,
 }
 
-/// A lease until it is spent. Dropped unspent it goes back, so that a caller whom the door refuses (his session has ended, his
-/// membership is gone) uses up nothing of the tenant's day.
-pub(super) struct Held<'a> {
-    limiter: &'a Limiter,
-    tenant: TenantId,
-    day: Date,
-    lease: Option<Lease>,
-}
-
-impl Held<'_> {
-    pub(super) fn take(&mut self) -> Option<Lease> {
-        self.lease.take()
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        let Some(lease) = self.lease.take() else { return };
-        let mut returned = lock(&self.limiter.returned);
-        if returned.len() >= REMEMBERED {
-            returned.retain(|_, (day, _)| *day == self.day);
-        }
-        let (day, leases) = returned.entry(self.tenant).or_insert((self.day, vec![]));
-        if *day != self.day {
-            (*day, *leases) = (self.day, vec![]);
-        }
-        leases.push(lease);
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
+/// What this instance holds of a tenant's day. A lease belongs to the tenant, not to the request that fetched it: a caller whom the
+/// door refuses uses up nothing.
+#[derive(Debug, Clone)]
 struct Quota {
     day: Date,
-    /// Leased and not spent.
-    left: u64,
+    /// Places leased and not spent.
+    leased: VecDeque<Range<u64>>,
     /// The counter as last seen.
     used: u64,
-    limit: Option<u64>,
+    /// The plan's limit, once a request that got in has said it.
+    limit: Option<Option<u64>>,
+}
+
+impl Quota {
+    fn of(day: Date) -> Self {
+        Quota { day, leased: VecDeque::new(), used: 0, limit: None }
+    }
+
+    /// The next place below the limit. The counter may run past the limit; places there are nobody's.
+    fn take(&mut self, limit: Option<u64>) -> Option<u64> {
+        while let Some(first) = self.leased.front_mut() {
+            match first.next() {
+                Some(place) if limit.is_none_or(|limit| place < limit) => return Some(place),
+                Some(_) => {}
+                None => {
+                    self.leased.pop_front();
+                }
+            }
+        }
+        None
+    }
+
+    fn left(&self) -> u64 {
+        let limit = self.limit.flatten().unwrap_or(u64::MAX);
+        self.leased.iter().map(|places| places.end.min(limit).saturating_sub(places.start)).sum()
+    }
+
+    /// Smaller and smaller towards the limit, so that what an instance takes with it when it ends stays small. `None`: all is used up.
+    fn chunk(&self) -> Option<u64> {
+        match self.limit {
+            None => Some(1),
+            Some(None) => Some(LARGEST_LEASE),
+            Some(Some(limit)) if self.used >= limit => None,
+            Some(Some(limit)) => Some(((limit - self.used) / 5).clamp(1, LARGEST_LEASE)),
+        }
+    }
 }
 
 /// How many entries are remembered before the old ones are cleared out.
@@ -106,7 +108,7 @@ const LARGEST_LEASE: u64 = 32;
 
 impl Limiter {
     pub fn new(limits: Limits) -> Self {
-        Limiter { limits, used_up: Mutex::default(), quotas: Mutex::default(), returned: Mutex::default() }
+        Limiter { limits, used_up: Mutex::default(), quotas: Mutex::default(), leasing: tokio::sync::Mutex::new(()) }
     }
 
     /// Counts one request. Not yet an answer: `judge` compares with the limit, which may only be known after the door's reads.
@@ -151,67 +153,57 @@ impl Limiter {
     }
 
     /// Takes a lease on the tenant's daily quota if none is left in memory. `quota_pk` is the tenant's own quota partition.
-    pub(super) async fn lease(&self, table: &Table, tenant: TenantId, quota_pk: String, now: Timestamp) -> Result<Option<Lease>> {
+    pub(super) async fn lease(&self, table: &Table, tenant: TenantId, quota_pk: String, now: Timestamp) -> Result<()> {
         let today = day(now);
-        let known = lock(&self.quotas).get(&tenant).filter(|quota| quota.day == today).copied();
-        if known.is_none_or(|quota| quota.left == 0)
-            && let Some((_, leases)) = lock(&self.returned).get_mut(&tenant).filter(|(day, _)| *day == today)
-            && let Some(lease) = leases.pop()
-        {
-            return Ok(Some(lease));
+        if self.with_quota(tenant, today, |quota| quota.left() > 0) {
+            return Ok(());
         }
-        let chunk = match known {
-            Some(quota) if quota.left > 0 => return Ok(None),
-            Some(Quota { limit: Some(limit), used, .. }) if used >= limit => return Ok(None),
-            // Smaller and smaller towards the limit, so that what an instance takes with it when it ends stays small.
-            Some(Quota { limit: Some(limit), used, .. }) => ((limit - used) / 5).clamp(1, LARGEST_LEASE),
-            Some(Quota { limit: None, .. }) => LARGEST_LEASE,
-            None => 1,
+        let _one_at_a_time = self.leasing.lock().await;
+        let Some(chunk) = self.with_quota(tenant, today, |quota| if quota.left() > 0 { None } else { quota.chunk() }) else {
+            return Ok(());
         };
         let key = FullKey { pk: quota_pk, sk: format!("api_requests#{today}") };
         let to = table.add(key, "used", chunk, Some(now.as_second() + 2 * 86_400)).await?;
-        Ok(Some(Lease { from: to - chunk, to }))
+        self.with_quota(tenant, today, |quota| {
+            quota.leased.push_back(to - chunk..to);
+            quota.used = quota.used.max(to);
+        });
+        Ok(())
     }
 
-    pub(super) fn hold(&self, tenant: TenantId, lease: Option<Lease>, now: Timestamp) -> Held<'_> {
-        Held { limiter: self, tenant, day: day(now), lease }
+    /// Spends one request of the day from what is leased.
+    pub(super) fn spend(&self, tenant: TenantId, limit: Option<u64>, now: Timestamp) -> Spent {
+        let midnight = (now.as_second().div_euclid(86_400) + 1) * 86_400;
+        let seconds_left = u64::try_from(midnight - now.as_second()).unwrap_or(1).max(1);
+        let report =
+            |remaining| limit.map(|limit| LimitReport { name: "day", limit, remaining, window: 86_400, resets_at: midnight, seconds_left });
+        self.with_quota(tenant, day(now), |quota| {
+            quota.limit = Some(limit);
+            if quota.take(limit).is_some() {
+                return Spent::Yes(report(limit.map_or(0, |limit| limit.saturating_sub(quota.used) + quota.left())));
+            }
+            match limit {
+                Some(limit) if quota.used >= limit && self.limits.enforce => {
+                    let throttled = Throttled { quota: "api_requests_per_day", limit, retry_after: seconds_left };
+                    Spent::UsedUp(report(0), Error::TooManyRequests(throttled))
+                }
+                Some(limit) if quota.used >= limit => Spent::Yes(report(0)),
+                _ => Spent::LeaseFirst,
+            }
+        })
     }
 
-    /// Spends one request of the day. `None` for the lease: there should be one in memory.
-    pub(super) fn spend(&self, tenant: TenantId, lease: Option<Lease>, limit: Option<u64>, now: Timestamp) -> Spent {
-        let today = day(now);
+    fn with_quota<T>(&self, tenant: TenantId, today: Date, look: impl FnOnce(&mut Quota) -> T) -> T {
         let mut quotas = lock(&self.quotas);
         if quotas.len() >= REMEMBERED {
             quotas.retain(|_, quota| quota.day == today);
         }
-        let quota = quotas.entry(tenant).or_insert(Quota { day: today, left: 0, used: 0, limit });
+        let quota = quotas.entry(tenant).or_insert_with(|| Quota::of(today));
         if quota.day != today {
-            *quota = Quota { day: today, left: 0, used: 0, limit };
+            // The plan of yesterday is a good guess of today's.
+            *quota = Quota { limit: quota.limit, ..Quota::of(today) };
         }
-        quota.limit = limit;
-        if let Some(lease) = lease {
-            // Only the places below the limit count; the counter itself may run past it.
-            let top = limit.map_or(lease.to, |limit| lease.to.min(limit));
-            quota.left += top.saturating_sub(lease.from);
-            quota.used = quota.used.max(lease.to);
-        }
-        let midnight = i64::from(now.as_second().div_euclid(86_400) as i32 + 1) * 86_400;
-        let seconds_left = u64::try_from(midnight - now.as_second()).unwrap_or(1).max(1);
-        let report =
-            |remaining| limit.map(|limit| LimitReport { name: "day", limit, remaining, window: 86_400, resets_at: midnight, seconds_left });
-        if quota.left > 0 {
-            quota.left -= 1;
-            let remaining = limit.map_or(0, |limit| limit.saturating_sub(quota.used) + quota.left);
-            return Spent::Yes(report(remaining));
-        }
-        match limit {
-            Some(limit) if quota.used >= limit && self.limits.enforce => {
-                let error = Error::TooManyRequests(Throttled { quota: "api_requests_per_day", limit, retry_after: seconds_left });
-                Spent::UsedUp(report(0), error)
-            }
-            Some(limit) if quota.used >= limit => Spent::Yes(report(0)),
-            _ => Spent::LeaseFirst,
-        }
+        look(quota)
     }
 }
 

@@ -7,14 +7,14 @@ use jiff::Timestamp;
 
 use crate::crypto::Random;
 use crate::error::{Error, Result};
-use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
 use crate::http::paging::PageRequest;
+use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
 use crate::store::page::{Direction, List, Page, Position};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, number, text};
 use crate::store::transaction::Transaction;
-use crate::tenancy::place::{Origin, Place, record_of};
 use crate::tenancy::TenantId;
+use crate::tenancy::place::{Origin, Place, record_of};
 
 #[derive(Clone)]
 pub struct TenantStore {
@@ -125,7 +125,9 @@ impl TenantStore {
         let mut current = current;
         for _ in 0..10 {
             let along = along(&current, self.transaction())?;
-            let Some(newer) = self.transaction().delete_unchanged(self, &current)?.and(along).commit_or_changed().await? else { return Ok(()) };
+            let Some(newer) = self.transaction().delete_unchanged(self, &current)?.and(along).commit_or_changed().await? else {
+                return Ok(());
+            };
             current = self.read(Some(newer))?.ok_or(Error::NotFound)?;
         }
         Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
@@ -137,7 +139,12 @@ impl TenantStore {
 
     /// The page of a list that `request` asks for, in the order of the sort keys and read consistently. `keep` is asked of every record;
     /// records it turns down take no place on the page.
-    pub async fn page<E: Entity<Scope = InTenant>>(&self, list: &List<E>, request: &PageRequest, keep: impl Fn(&E) -> bool) -> Result<Page<E>> {
+    pub async fn page<E: Entity<Scope = InTenant>>(
+        &self,
+        list: &List<E>,
+        request: &PageRequest,
+        keep: impl Fn(&E) -> bool,
+    ) -> Result<Page<E>> {
         let (after, skip, reach) = request.reach();
         let mut after = after.map(|position| position.0);
         let mut items: Vec<E> = Vec::new();

@@ -1,3 +1,0 @@
-mod documented;
-mod projects;
-mod world;

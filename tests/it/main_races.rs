@@ -1,4 +1,0 @@
-mod limits;
-mod properties;
-mod races;
-mod world;

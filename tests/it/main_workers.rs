@@ -1,2 +1,0 @@
-mod workers;
-mod world;
