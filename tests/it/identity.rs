@@ -274,7 +274,8 @@ async fn an_invitation_makes_a_new_user_a_member_once() {
     assert_eq!((&member["id"], &member["role"], &member["name"]), (&json!(2), &json!("viewer"), &json!("Bob")));
     accept(&world, &token).await.expect(422);
     let bob = world.login("bob@example.com", "correct horse").await;
-    assert_eq!(get(&world, &bob, MEMBERS).await.expect(200).json()["pagination"]["total"], 2);
+    get(&world, &bob, MEMBERS).await.expect(403);
+    assert_eq!(get(&world, &acme.owner, MEMBERS).await.expect(200).json()["pagination"]["total"], 2);
     invite(&world, &bob, "carl@example.com", "viewer").await.expect(403);
     let already = invite(&world, &acme.owner, "bob@example.com", "admin").await.expect(400);
     assert!(already.details()["email"].is_array());
@@ -299,7 +300,7 @@ async fn a_user_of_another_tenant_joins_as_himself_and_chooses_the_tenant_by_id_
     let (acme, beta) = (world.tenant("acme").await, world.tenant("beta").await);
     let stranger = world.tenant("gamma").await;
     world.advance(SignedDuration::from_secs(1));
-    invite(&world, &acme.owner, &beta.owner.email, "viewer").await.expect(201);
+    invite(&world, &acme.owner, &beta.owner.email, "admin").await.expect(201);
     let token = world.link_token(&beta.owner.email);
     let accepted = world.post("/api/v1/auth/accept-invitation").json(json!({"token": token})).send().await.expect(200);
     assert_eq!(accepted.json()["data"]["name"], "Owner of beta");
@@ -320,8 +321,8 @@ async fn a_user_of_another_tenant_joins_as_himself_and_chooses_the_tenant_by_id_
     }
     // His role is another in each.
     let invitation = world.post(INVITATIONS).token(&beta.owner.token).header("x-tenant-id", &acme.slug);
-    invitation.json(json!({"email": "x@example.com", "role": "viewer"})).send().await.expect(403);
-    invite(&world, &beta.owner, "x@example.com", "viewer").await.expect(201);
+    invitation.json(json!({"email": "x@example.com", "role": "owner"})).send().await.expect(403);
+    invite(&world, &beta.owner, "x@example.com", "owner").await.expect(201);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ pub enum Role {
     Viewer,
     /// Also creates and edits tasks.
     Member,
-    /// Also manages projects, members and invitations, and deletes tasks.
+    /// Also sees and manages members and invitations, manages projects, and deletes tasks.
     Admin,
     /// Also what belongs to the tenant itself: plan, deletion, other owners.
     Owner,
