@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::{constant_time, digest, hkdf, hmac, rand};
+use aws_lc_rs::{digest, hkdf, hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -139,10 +139,6 @@ pub fn hash(parts: &[&[u8]]) -> String {
         context.update(part);
     }
     URL_SAFE_NO_PAD.encode(context.finish())
-}
-
-pub fn same(left: &[u8], right: &[u8]) -> bool {
-    constant_time::verify_slices_are_equal(left, right).is_ok()
 }
 
 #[cfg(test)]

@@ -150,7 +150,6 @@ impl Table {
 
     /// Consistent reads of up to 100 items, in the order asked; missing ones are `None`.
     pub(crate) async fn get_many(&self, keys: &[FullKey]) -> Result<Vec<Option<Item>>> {
-        let _in_flight = InFlight::new(&self.meter);
         let mut found: HashMap<FullKey, Item> = HashMap::with_capacity(keys.len());
         let mut distinct: Vec<&FullKey> = Vec::with_capacity(keys.len());
         for key in keys {
@@ -162,6 +161,7 @@ impl Table {
             let item = self.get(single.clone(), true).await?;
             return Ok(keys.iter().map(|_| item.clone()).collect());
         }
+        let _in_flight = InFlight::new(&self.meter);
         let wanted = distinct
             .into_iter()
             .map(|key| Item::from([("pk".into(), AttributeValue::S(key.pk.clone())), ("sk".into(), AttributeValue::S(key.sk.clone()))]))
