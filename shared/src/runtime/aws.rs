@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Region, SharedCredentialsProvider};
+use aws_sdk_dynamodb::config::{BehaviorVersion, IdentityCache, Region, SharedCredentialsProvider, StalledStreamProtectionConfig};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -85,7 +85,10 @@ impl Aws {
             .credentials_provider(common.credentials)
             .http_client(common.http)
             .retry_config(common.retries)
-            .timeout_config(common.timeouts);
+            .timeout_config(common.timeouts)
+            // The credentials stay what they are as long as the process, and no answer is longer than an attempt may take.
+            .identity_cache(IdentityCache::no_cache())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_endpoint_url(common.endpoint);
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }

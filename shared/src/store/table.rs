@@ -161,6 +161,7 @@ impl Table {
             let item = self.get(single.clone(), true).await?;
             return Ok(keys.iter().map(|_| item.clone()).collect());
         }
+        let repeated = distinct.len() < keys.len();
         let _in_flight = InFlight::new(&self.meter);
         let wanted = distinct
             .into_iter()
@@ -196,7 +197,7 @@ impl Table {
                 tokio::time::sleep(std::time::Duration::from_millis(20 << attempts)).await;
             }
         }
-        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+        Ok(keys.iter().map(|key| if repeated { found.get(key).cloned() } else { found.remove(key) }).collect())
     }
 
     /// One page of a partition, and the sort key to go on after, if there is more.
