@@ -291,6 +291,31 @@ async fn another_tenants_anything_is_as_if_it_did_not_exist() {
     assert!(compared >= 4 * 15, "{compared} comparisons");
 }
 
+/// What a mistake of ours in the keys would do: the item of one tenant lies where another's are read.
+#[tokio::test]
+async fn an_item_that_says_it_is_anothers_is_never_given_out() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let neighbour = world.tenant("globex").await;
+    let project = world.project(&own.owner, "Misplaced").await;
+    let item = world.items_of(&own).into_iter().find(|item| item["type"]["S"] == "project").expect("the project's item");
+    let (pk, sk) = (item["pk"]["S"].as_str().expect("a key"), item["sk"]["S"].as_str().expect("a key"));
+    let owners = [Some(neighbour.id.clone()), Some(format!("{} ", own.id)), Some(String::new()), Some(own.id.replace('-', "")), None];
+    for owner in owners {
+        world.change_item(pk, sk, |item| match &owner {
+            Some(owner) => item["tenant"] = json!({"S": owner}),
+            None => drop(item.as_object_mut().and_then(|item| item.remove("tenant"))),
+        });
+        for path in [format!("/api/v1/projects/{}", id(&project)), "/api/v1/projects".to_owned()] {
+            let answer = world.get(&path).token(&own.owner.token).send().await;
+            assert_eq!(answer.status, 500, "{path} of an item of {owner:?}: {}", answer.text);
+            assert!(!answer.text.contains("Misplaced"), "{}", answer.text);
+        }
+    }
+    world.change_item(pk, sk, |item| item["tenant"] = json!({"S": own.id}));
+    world.get(format!("/api/v1/projects/{}", id(&project))).token(&own.owner.token).send().await.expect(200);
+}
+
 #[tokio::test]
 async fn the_tenant_header_only_selects_among_ones_own() {
     let world = World::new().await;

@@ -240,7 +240,8 @@ impl TenantStore {
 
     pub(crate) fn read<E: Entity<Scope = InTenant>>(&self, item: Option<Item>) -> Result<Option<E>> {
         let Some(item) = item else { return Ok(None) };
-        if text(&item, "tenant") != self.tenant.to_string() {
+        let owner = item.get("tenant").and_then(|owner| owner.as_s().ok());
+        if owner.and_then(|owner| TenantId::parse(owner)) != Some(self.tenant) {
             return Err(Error::internal("reading a record", "an item of one tenant lay in the partition of another"));
         }
         let record: E = record_of(item)?;
