@@ -409,7 +409,11 @@ impl Condition {
 }
 
 pub(crate) fn text(item: &Item, attribute: &str) -> String {
-    item.get(attribute).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
+    borrowed(item, attribute).unwrap_or_default().to_owned()
+}
+
+pub(crate) fn borrowed<'a>(item: &'a Item, attribute: &str) -> Option<&'a str> {
+    item.get(attribute)?.as_s().ok().map(String::as_str)
 }
 
 pub(crate) fn number(item: &Item, attribute: &str) -> Option<u64> {

@@ -154,12 +154,7 @@ impl<'a> Transaction<'a> {
             names: vec![("#n", "n")],
             values: vec![(":max", AttributeValue::N(max.to_string()))],
         };
-        let plan = plan.to_owned();
-        let refusal: Refusal = Box::new(move |old| {
-            let used = old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
-            Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
-        });
-        self.add(place.counter(counter), &[("n", 1)], Some(condition), refusal)
+        self.add(place.counter(counter), &[("n", 1)], Some(condition), limit_reached(limit, max, plan))
     }
 
     /// Takes one from a counter that must stay at `min` or more.
@@ -193,12 +188,7 @@ impl<'a> Transaction<'a> {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
-        let plan = plan.to_owned();
-        let refusal: Refusal = Box::new(move |old| {
-            let used = old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
-            Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
-        });
-        self.push(TransactWriteItem::builder().condition_check(check).build(), refusal, None);
+        self.push(TransactWriteItem::builder().condition_check(check).build(), limit_reached(limit, max, plan), None);
         Ok(self)
     }
 
@@ -340,4 +330,13 @@ impl<'a> Transaction<'a> {
         self.refusals.push(refusal);
         self.written.push(written);
     }
+}
+
+/// Says how far the counter that was in the way had come.
+fn limit_reached(limit: &'static str, max: u64, plan: &str) -> Refusal {
+    let plan = plan.to_owned();
+    Box::new(move |old| {
+        let used = old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
+        Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
+    })
 }

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::error::{Error, Result};
 use crate::store::entity::{Entity, InDirectory, InTenant, Key};
-use crate::store::table::{FullKey, Item, text};
+use crate::store::table::{FullKey, Item, borrowed, text};
 use crate::tenancy::{Directory, TenantStore};
 
 /// A store for records `E`: `TenantStore` for a tenant's, `Directory` for cross-tenant facts. Sealed.
@@ -72,7 +72,7 @@ fn item_of<E: Entity>(entity: &E, key: FullKey, origin: &Origin) -> Result<Item>
 
 /// Reads a record back; one of another type is our own mistake and is not passed on.
 pub(crate) fn record_of<E: Entity>(item: Item) -> Result<E> {
-    if item.get("type").and_then(|kind| kind.as_s().ok()).map(String::as_str) != Some(E::TYPE) {
+    if borrowed(&item, "type") != Some(E::TYPE) {
         return Err(Error::internal("reading a record", format!("expected a {} and found a {:?}", E::TYPE, text(&item, "type"))));
     }
     serde_dynamo::from_item(item).map_err(|error| Error::internal("reading a record", error))

@@ -11,7 +11,7 @@ use crate::http::paging::PageRequest;
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
 use crate::store::page::{Direction, List, Page, Position};
 use crate::store::sweep::{self, Swept};
-use crate::store::table::{Condition, FullKey, Item, Query, Table, number, text};
+use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::store::transaction::Transaction;
 use crate::tenancy::TenantId;
 use crate::tenancy::place::{Origin, Place, record_of};
@@ -240,8 +240,7 @@ impl TenantStore {
 
     pub(crate) fn read<E: Entity<Scope = InTenant>>(&self, item: Option<Item>) -> Result<Option<E>> {
         let Some(item) = item else { return Ok(None) };
-        let owner = item.get("tenant").and_then(|owner| owner.as_s().ok());
-        if owner.and_then(|owner| TenantId::parse(owner)) != Some(self.tenant) {
+        if borrowed(&item, "tenant").and_then(TenantId::parse) != Some(self.tenant) {
             return Err(Error::internal("reading a record", "an item of one tenant lay in the partition of another"));
         }
         let record: E = record_of(item)?;
