@@ -71,6 +71,10 @@ id!(TaskId);
 id!(InvitationId);
 id!(/// A mail of the platform to a person.
     MailId);
+id!(ApiKeyId);
+id!(/// A client's tenant within its agency.
+    SubaccountId);
+id!(SettingId);
 id!(/// The record behind a link in a mail (verify, reset, accept).
     LinkId);
 
@@ -82,7 +86,7 @@ macro_rules! time_ordered_ids {
     })* };
 }
 
-time_ordered_ids!(UserId, ProjectId, InvitationId, MailId);
+time_ordered_ids!(UserId, ProjectId, InvitationId, MailId, ApiKeyId, SubaccountId, SettingId);
 
 macro_rules! random_ids {
     ($($name:ident),*) => { $(impl $name {

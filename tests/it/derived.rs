@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use shared::error::CODES;
-use shared::http::Catalogue;
-use stack::template::Template;
+use stack::template::{Route, Template};
+
+use crate::world::catalogue;
 
 #[test]
 fn the_api_reference_is_the_routes() {
@@ -81,20 +82,18 @@ fn every_code_of_an_error_is_registered_once() {
 
 #[test]
 fn every_route_is_reached_through_the_gateway_in_its_own_function() {
-    let gateway: BTreeMap<String, String> =
-        template().routes().expect("routes").into_iter().map(|route| (route.path, route.function)).collect();
-    let local = local_router();
+    let gateway = template().routes().expect("routes");
+    let local: Vec<Route> = local_router()
+        .into_iter()
+        .filter(|(path, _)| !matches!(path.as_str(), "/" | "/{*unknown}"))
+        .map(|(path, function)| Route { function, method: "ANY".into(), path })
+        .collect();
     for operation in catalogue().operations {
-        let path: Vec<&str> = operation.path.split('/').map(|segment| if segment.starts_with('{') { "x" } else { segment }).collect();
-        let path = path.join("/");
-        let matching: Vec<_> = gateway.iter().filter(|(route, _)| matches_gateway(route, &path)).collect();
-        assert_eq!(matching.len(), 1, "{} is reached by {matching:?}", operation.name());
-        assert_eq!(matching[0].1, operation.function, "{}", operation.name());
-        // The longest match wins; "/" and "/{*unknown}" are the rest.
-        let local: Vec<_> =
-            local.iter().filter(|(route, _)| !matches!(route.as_str(), "/" | "/{*unknown}") && matches_gateway(route, &path)).collect();
-        assert_eq!(local.len(), 1, "{} is reached by {local:?} locally", operation.name());
-        assert_eq!(local[0].1, operation.function, "{} locally", operation.name());
+        let path = a_path_of(operation.path);
+        for (routes, place) in [(&gateway, "on AWS"), (&local, "locally")] {
+            let route = Route::closest(routes, &path);
+            assert_eq!(route.map(|route| route.function.as_str()), Some(operation.function), "{} {place}", operation.name());
+        }
     }
 }
 
@@ -128,16 +127,9 @@ fn every_route_of_the_gateway_leads_to_an_operation() {
         let leads = catalogue()
             .operations
             .iter()
-            .any(|operation| operation.function == route.function && matches_gateway(&route.path, operation.path));
+            .any(|operation| operation.function == route.function && route.fit(&a_path_of(operation.path)).is_some());
         assert!(leads, "{} of {} leads to nothing", route.path, route.function);
     }
-}
-
-fn catalogue() -> Catalogue {
-    let mut catalogue = Catalogue::default();
-    catalogue.add::<auth::Auth>("auth");
-    catalogue.add::<projects::Projects>("projects");
-    catalogue
 }
 
 pub fn template() -> Template {
@@ -183,12 +175,10 @@ fn local_router() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A route of the gateway takes its own path, or with a greedy parameter everything below it.
-fn matches_gateway(route: &str, path: &str) -> bool {
-    match route.split_once("{proxy+}").or_else(|| route.split_once("{*proxy}")) {
-        Some((prefix, _)) => path.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()),
-        None => route == path,
-    }
+/// A path that a route's pattern takes.
+fn a_path_of(pattern: &str) -> String {
+    let path: Vec<&str> = pattern.split('/').map(|segment| if segment.starts_with('{') { "x" } else { segment }).collect();
+    path.join("/")
 }
 
 /// With the members of every object in alphabetical order, whichever order this build keeps them in.

@@ -102,7 +102,10 @@ fn the_private_signing_key_is_read_by_auth_and_written_by_the_janitor() {
         assert_eq!(may(&format!("secretsmanager:{verb}"), &json!({"Ref": "SigningSecret"})), ["JanitorRole"]);
     }
     assert_eq!(may("secretsmanager:PutSecretValue", &json!({"Ref": "JwksSecret"})), ["JanitorRole"]);
-    assert_eq!(may("secretsmanager:GetSecretValue", &json!({"Ref": "JwksSecret"})), ["AuthRole", "JanitorRole", "ProjectsRole"]);
+    assert_eq!(
+        may("secretsmanager:GetSecretValue", &json!({"Ref": "JwksSecret"})),
+        ["AgencyRole", "AuthRole", "InsightsRole", "JanitorRole", "KeysRole", "ProjectsRole", "TenantsRole"]
+    );
     assert_eq!(with_variable("SIGNING_SECRET_ID"), ["auth", "janitor"]);
     assert_eq!(with_variable("DEMO_SECRET_ID"), ["auth"]);
 }
@@ -282,6 +285,10 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
             ] as &[&str],
         ),
         ("projects", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("tenants", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("keys", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("insights", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("agency", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL"]),
         ("courier", &["ROOT_SECRET_ID", "MAIL_FROM"]),
         (
@@ -374,7 +381,7 @@ async fn every_sample_event_of_http_is_answered() {
     let world = World::new().await;
     let own = world.tenant("acme").await;
     let mut answered = 0;
-    for (function, name, event) in events().into_iter().filter(|(function, ..)| matches!(function.as_str(), "auth" | "projects")) {
+    for (function, name, event) in events().into_iter().filter(|(_, _, event)| event["routeKey"].is_string()) {
         let route = event["routeKey"].as_str().and_then(|key| key.strip_prefix("ANY ")).expect("a route key");
         let declared = template().routes().expect("routes").into_iter().any(|known| known.path == route && known.function == function);
         assert!(declared, "{name} names {route}, which {function} does not have");
@@ -383,10 +390,8 @@ async fn every_sample_event_of_http_is_answered() {
             serde_json::from_str(&text).expect("an event of API Gateway, payload 2.0");
         assert_eq!(typed.raw_path, typed.request_context.http.path, "{name}");
         let request = lambda_http::request::from_str(&text).expect("the runtime reads it");
-        let app = if function == "auth" { world.auth.clone() } else { world.projects.clone() };
-        let router =
-            if function == "auth" { shared::http::router::<auth::Auth>(app) } else { shared::http::router::<projects::Projects>(app) };
-        let response = tower::ServiceExt::oneshot(router, request.map(axum::body::Body::new)).await.expect("an answer");
+        let response =
+            tower::ServiceExt::oneshot(world.router(request.uri().path()), request.map(axum::body::Body::new)).await.expect("an answer");
         let status = response.status().as_u16();
         // Not of this deployment's data: a login of nobody and a task in no project are refused, for just that reason.
         assert!(matches!(status, 200 | 201 | 404 | 422), "{name} answers {status}");

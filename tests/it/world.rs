@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use shared::clock::SetClock;
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
+use shared::http::Catalogue;
 use shared::http::registry::router;
 use shared::model::link::Link;
 use shared::model::plan::Plans;
@@ -21,7 +22,7 @@ use shared::runtime::App;
 use shared::runtime::aws::Aws as Clients;
 use shared::store::Metered;
 use stack::aws::{Aws, Storage};
-use stack::template::Template;
+use stack::template::{Route, Template};
 use tower::ServiceExt;
 
 pub const PUBLIC_URL: &str = "https://api.example.com";
@@ -33,8 +34,8 @@ pub struct World {
     pub clock: Arc<SetClock>,
     pub auth: App,
     pub projects: App,
-    auth_router: Router,
-    projects_router: Router,
+    functions: Arc<BTreeMap<&'static str, (App, Router)>>,
+    gateway: Arc<Vec<Route>>,
     environments: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     plans: Plans,
     next_ip: Arc<AtomicU64>,
@@ -120,19 +121,17 @@ impl World {
         }
         let plans = plans(settings.strict, &settings.plans);
         let clock = Arc::new(SetClock::at(Timestamp::now()));
-        let (auth, projects) =
-            (app("auth", &environments, &plans, &clock, settings.seed), app("projects", &environments, &plans, &clock, settings.seed + 1));
+        let auth = app("auth", &environments, &plans, &clock, settings.seed);
         write_session_keys(&auth, &environments["auth"], "key-1").await;
-        auth.warm_up().await.expect("the functions warm up");
-        projects.warm_up().await.expect("the functions warm up");
+        let functions = functions(&environments, &plans, &clock, settings.seed).await;
         World {
             aws,
-            template: Arc::new(template),
             clock,
-            auth_router: router::<auth::Auth>(auth.clone()),
-            projects_router: router::<projects::Projects>(projects.clone()),
-            auth,
-            projects,
+            auth: functions["auth"].0.clone(),
+            projects: functions["projects"].0.clone(),
+            functions: Arc::new(functions),
+            gateway: Arc::new(template.routes().expect("routes")),
+            template: Arc::new(template),
             environments: Arc::new(environments),
             plans,
             next_ip: Arc::new(AtomicU64::new(1)),
@@ -141,20 +140,25 @@ impl World {
 
     /// Another instance of the same functions: its own memory, the same table.
     pub async fn another_instance(&self) -> Self {
-        let seed = 1000 + 2 * self.next_ip.fetch_add(1, Ordering::Relaxed);
-        let (auth, projects) = (
-            app("auth", &self.environments, &self.plans, &self.clock, seed),
-            app("projects", &self.environments, &self.plans, &self.clock, seed + 1),
-        );
-        auth.warm_up().await.expect("the functions warm up");
-        projects.warm_up().await.expect("the functions warm up");
+        let seed = 1000 + 10 * self.next_ip.fetch_add(1, Ordering::Relaxed);
+        let functions = functions(&self.environments, &self.plans, &self.clock, seed).await;
         World {
-            auth_router: router::<auth::Auth>(auth.clone()),
-            projects_router: router::<projects::Projects>(projects.clone()),
-            auth,
-            projects,
+            auth: functions["auth"].0.clone(),
+            projects: functions["projects"].0.clone(),
+            functions: Arc::new(functions),
             ..self.clone()
         }
+    }
+
+    /// A function of the API as it runs here.
+    pub fn app(&self, function: &str) -> &App {
+        &self.functions[function].0
+    }
+
+    /// The function that the gateway hands a path to.
+    pub fn router(&self, path: &str) -> Router {
+        let route = Route::closest(&self.gateway, path);
+        self.functions[route.map_or("auth", |route| route.function.as_str())].1.clone()
     }
 
     pub fn advance(&self, by: SignedDuration) {
@@ -338,8 +342,7 @@ impl Request {
                 }
             }
         }
-        let is_projects = ["/api/v1/projects", "/api/v1/tasks/"].iter().any(|prefix| request.uri().path().starts_with(prefix));
-        let router = if is_projects { self.world.projects_router.clone() } else { self.world.auth_router.clone() };
+        let router = self.world.router(request.uri().path());
         let response = router.oneshot(request.map(axum::body::Body::new)).await.expect("the router always answers");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("the body is in memory").to_bytes();
@@ -412,6 +415,41 @@ pub async fn write_session_keys(app: &App, environment: &BTreeMap<String, String
     for (id, value) in [(&environment["JWKS_SECRET_ID"], json!({"keys": [jwk]})), (&environment["SIGNING_SECRET_ID"], private)] {
         client.put_secret_value().secret_id(id).secret_string(value.to_string()).send().await.expect("the secret can be written");
     }
+}
+
+/// Every function of the API: the one list of them in the tests.
+pub fn catalogue() -> Catalogue {
+    let mut catalogue = Catalogue::default();
+    catalogue.add::<auth::Auth>("auth");
+    catalogue.add::<projects::Projects>("projects");
+    catalogue.add::<tenants::Tenants>("tenants");
+    catalogue.add::<keys::Keys>("keys");
+    catalogue.add::<insights::Insights>("insights");
+    catalogue.add::<agency::Agency>("agency");
+    catalogue
+}
+
+async fn functions(
+    environments: &BTreeMap<String, BTreeMap<String, String>>,
+    plans: &Plans,
+    clock: &Arc<SetClock>,
+    seed: u64,
+) -> BTreeMap<&'static str, (App, Router)> {
+    let routers: [(&'static str, fn(App) -> Router); 6] = [
+        ("auth", router::<auth::Auth>),
+        ("projects", router::<projects::Projects>),
+        ("tenants", router::<tenants::Tenants>),
+        ("keys", router::<keys::Keys>),
+        ("insights", router::<insights::Insights>),
+        ("agency", router::<agency::Agency>),
+    ];
+    let mut functions = BTreeMap::new();
+    for (index, (name, router)) in routers.into_iter().enumerate() {
+        let app = app(name, environments, plans, clock, seed + index as u64);
+        app.warm_up().await.expect("the functions warm up");
+        functions.insert(name, (app.clone(), router(app)));
+    }
+    functions
 }
 
 fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>, plans: &Plans, clock: &Arc<SetClock>, seed: u64) -> App {

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, ToSpan};
 use serde::Serialize;
 use shared::error::Throttled;
+use shared::founding::{Founder, Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::Created;
 use shared::http::form::{EmailAddress, Fields, Form, Text};
 use shared::http::idempotency::Once;
@@ -19,7 +20,6 @@ use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::DemoVisitor;
 use shared::{Error, Result};
 
-use crate::founding::{Founder, Founding, SLUG_ALPHABET};
 use crate::password;
 
 pub struct NewDemo {
@@ -58,13 +58,17 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         email: once.body.email,
         password: password::hash(&door.app, password.clone()).await?,
         verified_at: Some(now),
-        tenant_name: once.body.company_name,
+    };
+    let user = founder.user(directory, &store);
+    let new = NewTenant {
+        name: once.body.company_name,
+        logo: None,
         slug: slug.clone(),
-        plan: "demo",
+        plan: "demo".into(),
         kind: Kind::Demo,
         ends_at: Some(ends_at),
     };
-    let founding = Founding::of(directory, store, founder).await?;
+    let founding = Founding::of(directory, store, new, &user).await?;
     let tenant_url = config.tenant_url.replace("{slug}", slug.as_str());
     let answer = Created::new(
         "Demo tenant created successfully",
@@ -73,17 +77,17 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
             tenant_slug: slug.to_string(),
             app_url: format!("{tenant_url}/app"),
             tenant_url: tenant_url.clone(),
-            email: founding.user.email.as_str().to_owned(),
+            email: user.email.as_str().to_owned(),
             password,
             expires_at: with_offset(ends_at),
         },
     );
     let listed = Demo {
         tenant: founding.tenant.id,
-        owner: founding.user.id,
+        owner: user.id,
         slug,
-        email: founding.user.email.clone(),
-        name: founding.user.name.clone(),
+        email: user.email.clone(),
+        name: user.name.clone(),
         tenant_name: founding.tenant.name.clone(),
         ends_at,
         warned: false,
@@ -94,8 +98,9 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
     let full = Throttled { quota: "active_demos", limit: config.max_active, retry_after: 3600 };
     let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
     let taken = || Error::field("email", "The email field belongs to an account or an active demo already.");
+    let transaction = founding.write_user(transaction, directory, &user, Box::new(move |_| taken()))?;
     let mut transaction = founding
-        .write(transaction, directory, Box::new(move |_| taken()))?
+        .write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?
         .count_global(GlobalCounter::ActiveDemos, 1, Some(config.max_active), Box::new(|_| Error::TooManyRequests(full)))?
         .create(directory, &listed, conflict("Try again."))?
         .create(directory, &mail, conflict("Try again."))?;

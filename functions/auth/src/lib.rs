@@ -1,7 +1,6 @@
 //! Who people are: signing in and out, registering, passwords, demos, members and invitations of a tenant, public keys.
 
 mod demo;
-mod founding;
 mod invitation;
 mod jwks;
 mod member;

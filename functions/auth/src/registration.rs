@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use serde::Serialize;
+use shared::founding::{Founder, Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::{Accepted, Answer};
 use shared::http::arguments::Body;
 use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
@@ -16,7 +17,6 @@ use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Visitor;
 use shared::{Error, Result};
 
-use crate::founding::{Founder, Founding, SLUG_ALPHABET};
 use crate::password::{self, dead_link};
 use crate::session::UserView;
 
@@ -58,28 +58,29 @@ pub async fn register(door: Visitor, once: Once<Registration>) -> Result<Accepte
         tell_owner(&door, &once.ticket, &answer, name, email).await?;
         return Ok(answer);
     }
-    let founder = Founder {
+    let new = NewTenant {
         slug: Slug::from_name(&company_name, &door.app.random().text(SLUG_ALPHABET, 6)),
-        name: name.clone(),
-        email: email.clone(),
-        password,
-        verified_at: None,
-        tenant_name: company_name,
-        plan: "free",
+        name: company_name,
+        logo: None,
+        plan: "free".into(),
         kind: Kind::Standard,
         ends_at: None,
     };
-    let founding = Founding::of(directory, directory.found_tenant(), founder).await?;
+    let store = directory.found_tenant();
+    let user = Founder { name: name.clone(), email: email.clone(), password, verified_at: None }.user(directory, &store);
+    let founding = Founding::of(directory, store, new, &user).await?;
     let link = Link {
         id: LinkId::new(door.app.random()),
-        purpose: Purpose::VerifyEmail { user: founding.user.id },
+        purpose: Purpose::VerifyEmail { user: user.id },
         expires_at: door.now() + SignedDuration::from_hours(VERIFY_HOURS),
     };
-    let content = Content::VerifyEmail { name: founding.user.name.clone(), link: link.id };
+    let content = Content::VerifyEmail { name: user.name.clone(), link: link.id };
     let mail = Mail::queued(MailId::new(door.now(), door.app.random()), Some(founding.tenant.id), email.clone(), content, door.now());
     let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+    let taken = Box::new(|_| Error::field("email", "The email field was registered at the same moment."));
+    let transaction = founding.write_user(transaction, directory, &user, taken)?;
     let written = founding
-        .write(transaction, directory, Box::new(|_| Error::field("email", "The email field was registered at the same moment.")))?
+        .write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?
         .create(directory, &link, conflict("Try again."))?
         .create(directory, &mail, conflict("Try again."))?
         .commit()

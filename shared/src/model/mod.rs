@@ -1,6 +1,7 @@
 //! What is stored, one file per record: the struct, its key, its states and its pure rules. No I/O, no clock, no randomness.
 
 pub mod answer;
+pub mod api_key;
 pub mod collections;
 pub mod demo;
 pub mod invitation;

@@ -16,12 +16,18 @@ pub struct Tenant {
     pub account: u64,
     pub slug: Slug,
     pub name: String,
+    /// An https URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logo: Option<String>,
     pub status: Status,
     pub plan: String,
     pub kind: Kind,
     /// Demos end here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
+    /// When its deletion was asked for; an operator can take that back for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub version: u64,
@@ -123,6 +129,9 @@ pub struct SlugClaim {
     #[serde(with = "stored")]
     pub tenant: TenantId,
     pub account: u64,
+    /// After a deletion the slug rests, so that what still points at it does not reach somebody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_until: Option<Timestamp>,
 }
 
 impl SlugClaim {
@@ -138,16 +147,20 @@ impl Entity for SlugClaim {
     fn key(&self) -> Key<Self> {
         SlugClaim::key_of(&self.slug)
     }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        self.rests_until
+    }
 }
 
-/// 3–40 of `a-z 0-9 -`, not beginning or ending with a hyphen.
+/// A DNS label (RFC 1035): 3–63 of `a-z 0-9 -`, not beginning or ending with a hyphen, and none of the `xn--` kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Slug(String);
 
 impl Slug {
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (3..=40).contains(&text.len());
+        let fits = (3..=63).contains(&text.len()) && text.get(2..4) != Some("--");
         let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         (fits && plain && !text.starts_with('-') && !text.ends_with('-')).then(|| Slug(text.to_owned()))
     }
@@ -203,7 +216,7 @@ mod tests {
     #[test]
     fn slugs_hold_no_delimiter() {
         assert!(Slug::parse("demo-abc123").is_some());
-        for wrong in ["", "ab", "-abc", "abc-", "a#b", "ABC", "ünï", &"a".repeat(41)] {
+        for wrong in ["", "ab", "-abc", "abc-", "a#b", "ABC", "ünï", "ab--c", "xn--abc", &"a".repeat(64)] {
             assert!(Slug::parse(wrong).is_none(), "{wrong}");
         }
         for name in ["Acme & Sons, Ltd.", "日本", "", "---", &"x".repeat(300)] {

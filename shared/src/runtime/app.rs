@@ -10,7 +10,8 @@ use crate::model::plan::Plans;
 use crate::runtime::secrets::{Jwks, Keys, Secrets, SessionSigner};
 use crate::store::Table;
 use crate::tenancy::Limiter;
-use crate::tenancy::credential::Issuers;
+use crate::tenancy::credential::{Issuers, KnownKeys};
+use crate::tenancy::doors::Lately;
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
@@ -24,6 +25,8 @@ struct Inner {
     secrets: Secrets,
     limiter: Limiter,
     issuers: Issuers,
+    known_keys: KnownKeys,
+    lately: Lately,
 }
 
 impl App {
@@ -40,7 +43,18 @@ impl App {
         let limiter = Limiter::new(config.limits.clone());
         let secrets = Secrets::new(secrets, &config);
         let issuers = Issuers::new(config.issuers.clone());
-        App(Arc::new(Inner { config, plans, clock, random: Arc::new(random), table, secrets, limiter, issuers }))
+        App(Arc::new(Inner {
+            config,
+            plans,
+            clock,
+            random: Arc::new(random),
+            table,
+            secrets,
+            limiter,
+            issuers,
+            known_keys: KnownKeys::default(),
+            lately: Lately::default(),
+        }))
     }
 
     pub fn config(&self) -> &Config {
@@ -73,6 +87,14 @@ impl App {
 
     pub(crate) fn issuers(&self) -> &Issuers {
         &self.0.issuers
+    }
+
+    pub(crate) fn known_keys(&self) -> &KnownKeys {
+        &self.0.known_keys
+    }
+
+    pub(crate) fn lately(&self) -> &Lately {
+        &self.0.lately
     }
 
     pub fn secrets(&self) -> &Secrets {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::ids::{InvitationId, LinkId, MailId, ProjectId, ProjectTag, SessionId, TaskId, UserId};
+use crate::ids::{ApiKeyId, InvitationId, LinkId, MailId, ProjectId, ProjectTag, SessionId, SettingId, SubaccountId, TaskId, UserId};
 use crate::tenancy::TenantId;
 
 /// A stored record. `Scope` says whose partition it lies in.
@@ -89,6 +89,9 @@ impl Segment for TaskId {}
 impl Segment for InvitationId {}
 impl Segment for LinkId {}
 impl Segment for MailId {}
+impl Segment for ApiKeyId {}
+impl Segment for SubaccountId {}
+impl Segment for SettingId {}
 
 /// A SHA-256 in base64url, the form in which free text (an e-mail, a key of the caller) enters a key.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -139,6 +142,13 @@ pub enum Counter {
     Owners,
     /// Member numbers given out; never goes down.
     MemberNumbers,
+    /// API keys that are not being retired.
+    ApiKeys,
+    Settings,
+    /// Custom domains, verified or not.
+    Domains,
+    /// Of an agency, closed ones not counted.
+    Subaccounts,
 }
 
 impl Counter {
@@ -150,6 +160,10 @@ impl Counter {
             Counter::Members => "members",
             Counter::Owners => "owners",
             Counter::MemberNumbers => "member_numbers",
+            Counter::ApiKeys => "api_keys",
+            Counter::Settings => "settings",
+            Counter::Domains => "domains",
+            Counter::Subaccounts => "subaccounts",
         }
     }
 }

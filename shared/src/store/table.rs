@@ -320,6 +320,36 @@ impl Table {
             .ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
     }
 
+    /// Notes that a record was used at `now`; `count`ed besides where that is asked. Made if it is not there.
+    pub(crate) async fn touch(
+        &self,
+        key: FullKey,
+        tenant: crate::tenancy::TenantId,
+        kind: &str,
+        id: &str,
+        now: jiff::Timestamp,
+        count: bool,
+    ) -> Result<()> {
+        let _in_flight = InFlight::new(&self.meter);
+        let request = self
+            .client
+            .update_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .update_expression("SET last_used_at = :now, tenant = :tenant, #type = :type, id = :id ADD uses_in_grace :count")
+            .expression_attribute_names("#type", "type")
+            .expression_attribute_values(":now", AttributeValue::S(now.to_string()))
+            .expression_attribute_values(":tenant", AttributeValue::S(tenant.to_string()))
+            .expression_attribute_values(":type", AttributeValue::S(kind.to_owned()))
+            .expression_attribute_values(":id", AttributeValue::S(id.to_owned()))
+            .expression_attribute_values(":count", AttributeValue::N(u8::from(count).to_string()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let output = request.send().await.map_err(|error| failure("noting a use", error))?;
+        self.meter.writes(output.consumed_capacity());
+        Ok(())
+    }
+
     /// `None` when all is written; else for each action its failed condition, if it failed.
     pub(crate) async fn transact(&self, actions: Vec<TransactWriteItem>, token: &str) -> Result<Option<Vec<Option<Refused>>>> {
         let _in_flight = InFlight::new(&self.meter);

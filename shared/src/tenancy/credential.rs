@@ -1,5 +1,6 @@
 //! What a caller presents, and who that makes him. Our own sessions are ES256 JWTs of type `at+jwt` (RFC 9068) under pinned keys; an
-//! identity provider's JWTs are verified with the provider's published keys. A token says who; the table says whether it still holds.
+//! identity provider's JWTs are verified with the provider's published keys; an API key by its checksum and the hash of its secret. A
+//! credential says who; the table says whether it still holds.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,7 @@ use crate::config::Issuer;
 use crate::error::{Error, Result};
 use crate::http::request::Incoming;
 use crate::ids::{LinkId, SessionId, UserId};
+use crate::model::api_key::{KeyClaim, KeyHandle, KeyText};
 use crate::model::session::Session;
 use crate::model::user::{Email, EmailClaim, Identity, User};
 use crate::runtime::App;
@@ -33,13 +35,70 @@ const LEEWAY_SECONDS: i64 = 30;
 const MAX_TOKEN: usize = 4096;
 
 /// Who a verified credential names.
+pub(super) enum Caller {
+    Person(Person),
+    /// The key's own record, which says whether it still holds, is read by the door.
+    Key(Arc<KeyClaim>),
+}
+
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller {
+pub(super) struct Person {
     pub user: UserId,
     /// Our own session, whose record must still stand; `None` for an identity provider's token.
     pub session: Option<SessionId>,
     /// Where it acts when no tenant is selected.
     pub tenant: Option<TenantId>,
+}
+
+impl Caller {
+    /// `user:<id>` or `key:<handle>`: for counters, the log and the audit log.
+    pub(super) fn principal(&self) -> String {
+        match self {
+            Caller::Person(person) => user_principal(person.user),
+            Caller::Key(claim) => key_principal(&claim.handle),
+        }
+    }
+
+    pub(super) fn tenant(&self) -> Option<TenantId> {
+        match self {
+            Caller::Person(person) => person.tenant,
+            Caller::Key(claim) => Some(claim.tenant),
+        }
+    }
+}
+
+fn user_principal(user: UserId) -> String {
+    format!("user:{user}")
+}
+
+fn key_principal(handle: &KeyHandle) -> String {
+    format!("key:{handle}")
+}
+
+/// What stands in the request.
+enum Presented<'a> {
+    Token(&'a str),
+    Key(&'a str),
+}
+
+/// The claims of keys seen lately. They never change; whether a key still stands is read on every request.
+#[derive(Default)]
+pub struct KnownKeys(Mutex<HashMap<KeyHandle, Arc<KeyClaim>>>);
+
+impl KnownKeys {
+    const REMEMBERED: usize = 10_000;
+
+    fn get(&self, handle: &KeyHandle) -> Option<Arc<KeyClaim>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(handle).cloned()
+    }
+
+    fn remember(&self, claim: Arc<KeyClaim>) {
+        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if known.len() >= Self::REMEMBERED {
+            known.clear();
+        }
+        known.insert(claim.handle.clone(), claim);
+    }
 }
 
 /// The claims of a session token.
@@ -90,38 +149,62 @@ pub async fn issue(app: &App, session: &Session) -> Result<String> {
     encode(&header, &claims, &signer.key).map_err(|error| Error::internal("signing a session", error))
 }
 
-/// The caller, verified as far as the token goes. No credential, or one that does not hold: `Unauthorized`.
+/// The caller, verified as far as the credential goes. None, or one that does not hold: `Unauthorized`.
 pub(super) async fn verify(incoming: &Incoming, directory: &Directory) -> Result<Caller> {
-    let token = presented(incoming)?.ok_or(Error::Unauthorized)?;
-    match unverified(token).and_then(|claims| claims.get("iss")?.as_str().map(str::to_owned)) {
+    let token = match presented(incoming)?.ok_or(Error::Unauthorized)? {
+        Presented::Key(text) => return key(incoming, directory, text).await.map(Caller::Key),
+        Presented::Token(token) => token,
+    };
+    let person = match unverified(token).and_then(|claims| claims.get("iss")?.as_str().map(str::to_owned)) {
         Some(issuer) if incoming.app.issuers().knows(&issuer) => external(incoming, directory, &issuer, token).await,
         _ => own(incoming, token).await,
+    };
+    person.map(Caller::Person)
+}
+
+/// The principal that a credential names, before it is verified: good only for choosing what to read along with the verification.
+pub(super) fn claimed_principal(incoming: &Incoming) -> Result<String> {
+    match presented(incoming)?.ok_or(Error::Unauthorized)? {
+        Presented::Key(text) => KeyText::parse(text).map(|key| key_principal(&key.handle)).ok_or(Error::Unauthorized),
+        Presented::Token(token) => {
+            let claims = unverified(token).ok_or(Error::Unauthorized)?;
+            let user = claims.get("sub").and_then(|sub| sub.as_str()).and_then(UserId::parse);
+            user.map(user_principal).ok_or(Error::Unauthorized)
+        }
     }
 }
 
-/// The user a session token of ours names, before it is verified: good only for choosing what to read along with the verification.
-pub(super) fn claimed_user(incoming: &Incoming) -> Result<UserId> {
-    let claims = presented(incoming)?.and_then(unverified).ok_or(Error::Unauthorized)?;
-    claims.get("sub").and_then(|sub| sub.as_str()).and_then(UserId::parse).ok_or(Error::Unauthorized)
-}
-
-/// The bearer token. One credential of one kind, once.
-fn presented(incoming: &Incoming) -> Result<Option<&str>> {
+/// The credential: one of one kind, once. A key may come in either header.
+fn presented(incoming: &Incoming) -> Result<Option<Presented<'_>>> {
     let authorization = incoming.header(&AUTHORIZATION)?;
     let key = incoming.header(&X_API_KEY)?;
-    if authorization.is_some() && key.is_some() {
-        return Err(Error::BadRequest("Give one credential: Authorization or X-API-Key.".into()));
-    }
-    let Some(authorization) = authorization else {
-        // No keys are given out yet, so none is known.
-        return if key.is_some() { Err(Error::Unauthorized) } else { Ok(None) };
+    let authorization = match (authorization, key) {
+        (Some(_), Some(_)) => return Err(Error::BadRequest("Give one credential: Authorization or X-API-Key.".into())),
+        (None, None) => return Ok(None),
+        (None, Some(key)) => return Ok(Some(Presented::Key(key))),
+        (Some(authorization), None) => authorization,
     };
     let (scheme, token) = authorization.split_once(' ').ok_or(Error::Unauthorized)?;
     let token = token.trim();
     if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.len() > MAX_TOKEN {
         return Err(Error::Unauthorized);
     }
-    Ok(Some(token))
+    Ok(Some(if KeyText::looks_like_one(token) { Presented::Key(token) } else { Presented::Token(token) }))
+}
+
+/// The key's claim, if the text is a key of ours: form and checksum first, then one read unless it was seen before.
+async fn key(incoming: &Incoming, directory: &Directory, text: &str) -> Result<Arc<KeyClaim>> {
+    let text = KeyText::parse(text).ok_or(Error::Unauthorized)?;
+    let known = incoming.app.known_keys();
+    let claim = match known.get(&text.handle) {
+        Some(claim) => claim,
+        None => Arc::new(directory.find(&KeyClaim::key_of(&text.handle)).await?.ok_or(Error::Unauthorized)?),
+    };
+    if !text.opens(&claim) {
+        return Err(Error::Unauthorized);
+    }
+    known.remember(claim.clone());
+    Ok(claim)
 }
 
 fn unverified(token: &str) -> Option<serde_json::Value> {
@@ -134,7 +217,7 @@ fn plain(header: &Header) -> bool {
     header.jku.is_none() && header.jwk.is_none() && header.x5u.is_none() && header.x5c.is_none() && header.crit.is_none()
 }
 
-async fn own(incoming: &Incoming, token: &str) -> Result<Caller> {
+async fn own(incoming: &Incoming, token: &str) -> Result<Person> {
     let header = decode_header(token).map_err(|_| Error::Unauthorized)?;
     if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(TOKEN_TYPE) || !plain(&header) {
         return Err(Error::Unauthorized);
@@ -161,10 +244,10 @@ async fn own(incoming: &Incoming, token: &str) -> Result<Caller> {
         None => None,
         Some(text) => Some(TenantId::parse(text).ok_or(Error::Unauthorized)?),
     };
-    Ok(Caller { user: claims.sub, session: Some(claims.sid), tenant })
+    Ok(Person { user: claims.sub, session: Some(claims.sid), tenant })
 }
 
-async fn external(incoming: &Incoming, directory: &Directory, issuer: &str, token: &str) -> Result<Caller> {
+async fn external(incoming: &Incoming, directory: &Directory, issuer: &str, token: &str) -> Result<Person> {
     let issuers = incoming.app.issuers();
     let configured = issuers.find(issuer).ok_or(Error::Unauthorized)?;
     let header = decode_header(token).map_err(|_| Error::Unauthorized)?;
@@ -188,7 +271,7 @@ async fn external(incoming: &Incoming, directory: &Directory, issuer: &str, toke
     if user.system_admin {
         return Err(Error::Forbidden("System administrators cannot use the tenant API.".into()));
     }
-    Ok(Caller { user: user.id, session: None, tenant: user.home })
+    Ok(Person { user: user.id, session: None, tenant: user.home })
 }
 
 /// The user behind an identity provider's subject. A verified e-mail links the two once; after that the subject decides, so an address

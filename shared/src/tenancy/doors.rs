@@ -7,12 +7,13 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 
 use http::HeaderName;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
-use crate::ids::{SessionId, UserId};
+use crate::ids::{ApiKeyId, SessionId, UserId};
+use crate::model::api_key::{ApiKey, KeyUse};
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose};
 use crate::model::member;
@@ -21,10 +22,14 @@ use crate::model::session::Session;
 use crate::model::tenant::{Shut, Slug, SlugClaim, Tenant};
 use crate::model::user::{Belongs, Email, User};
 use crate::runtime::App;
+use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
+use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::limiter::{Class, Hit, Spent};
-use crate::tenancy::{Directory, Place, Role, TenantId, TenantStore, credential};
+use crate::tenancy::{Directory, Place, Role, Scope, TenantId, TenantStore, credential};
 
+/// Routes whose first path value is the slug of the tenant they are about.
+const SLUG_ROUTES: &str = "/api/tenants/{slug}";
 const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 
 /// Who may come through, as the role matrix prints it.
@@ -51,7 +56,10 @@ pub struct Tenanted<R> {
     pub directory: Directory,
     pub tenant: Tenant,
     pub plan: Plan,
+    /// Himself; for a key, the member who made it.
     pub member: member::Member,
+    /// What the request came with, where that was an API key.
+    pub key: Option<ApiKey>,
     least: PhantomData<R>,
 }
 
@@ -95,8 +103,8 @@ impl<R: AtLeast> Door for Tenanted<R> {
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         // Boxed and not generic: one way in, whatever the role.
         let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
-        let Inside { store, directory, tenant, plan, member } = inside;
-        Ok((Tenanted { app: incoming.app.clone(), store, directory, tenant, plan, member, least: PhantomData }, entered))
+        let Inside { store, directory, tenant, plan, member, key } = inside;
+        Ok((Tenanted { app: incoming.app.clone(), store, directory, tenant, plan, member, key, least: PhantomData }, entered))
     }
 }
 
@@ -106,49 +114,57 @@ struct Inside {
     tenant: Tenant,
     plan: Plan,
     member: member::Member,
+    key: Option<ApiKey>,
 }
 
-/// The way into a tenant: credential, then session, membership, tenant and what the handler wants in one read beside the counters,
-/// then every reason to stay outside, in an order that tells an outsider nothing.
+/// The way into a tenant: credential, then session and membership or key, tenant and what the handler wants in one read beside the
+/// counters, then every reason to stay outside, in an order that tells an outsider nothing. Nothing that was read is handed out before
+/// the membership, or the key's own tenant, is seen.
 async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
     let app = &incoming.app;
     let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
     let caller = credential::verify(incoming, &visiting).await?;
-    let principal = principal(caller.user);
+    let principal = caller.principal();
     incoming.learned().principal = Some(principal.clone());
     let origin = incoming.origin(principal.clone());
     let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
     let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
     let limiter = app.limiter();
     let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
-    let selected = incoming.header(&X_TENANT_ID)?;
-    // Nobody learns whether a tenant exists that he is not a member of, and asking counts; one's own session in a tenant one has left
-    // is void.
+    let selected = selected(incoming)?;
+    // Nobody learns whether a tenant exists that he is not a member of, and asking counts; one's own credential in a tenant one has
+    // left is void.
     let outside = |hit: &Hit| match selected {
         Some(_) => limiter.judge(hit, default, incoming.now).1.err().unwrap_or(Error::NotFound),
         None => Error::Unauthorized,
     };
     let tenant = match selected {
-        Some(text) => match tenant_named(&directory, text).await? {
-            Some(tenant) => tenant,
-            None => return Err(outside(&limiter.hit(&incoming.table, class, &principal, incoming.now).await?)),
-        },
-        None => caller.tenant.ok_or(Error::Forbidden("You do not belong to a tenant.".into()))?,
+        Some(text) => tenant_named(app, &directory, text).await?,
+        None => Some(caller.tenant().ok_or(Error::Forbidden("You do not belong to a tenant.".into()))?),
+    };
+    let home = tenant.is_some() && caller.tenant() == tenant;
+    let tenant = match (tenant, &caller) {
+        (Some(tenant), Caller::Person(_)) => tenant,
+        // A key has one tenant: any other is as if it did not exist.
+        (Some(tenant), Caller::Key(_)) if home => tenant,
+        _ => return Err(outside(&limiter.hit(&incoming.table, class, &principal, incoming.now).await?)),
     };
     // Built here, handed out only below, when the membership is seen.
     let store = TenantStore::open(tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin);
 
-    let mut keys = vec![store.full(&member::Member::key_of(caller.user)), store.full(&Tenant::key_of())];
-    keys.extend(caller.session.map(|session| directory.full(&Session::key_of(caller.user, session))));
-    let own = keys.len();
-    let home = caller.tenant == Some(tenant);
-    if home {
-        // Only in the tenant that the signed token itself names is anything read before the membership is seen.
-        keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
-        keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
+    let mut keys = vec![store.full(&Tenant::key_of())];
+    match &caller {
+        Caller::Person(person) => {
+            keys.push(store.full(&member::Member::key_of(person.user)));
+            keys.extend(person.session.map(|session| directory.full(&Session::key_of(person.user, session))));
+        }
+        Caller::Key(claim) => keys.push(store.full(&ApiKey::key_of(claim.key))),
     }
-    if wants.user {
-        keys.push(directory.full(&User::key_of(caller.user)));
+    let own = keys.len();
+    keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
+    keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
+    if let (true, Caller::Person(person)) = (wants.user, &caller) {
+        keys.push(directory.full(&User::key_of(person.user)));
     }
     let leased = async { if home { limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await } else { Ok(()) } };
     let (items, hit, leased) =
@@ -158,13 +174,23 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
     let mut take = |index: usize| read.remove(&keys[index]).flatten();
 
-    let membership: Option<member::Member> = store.read(take(0))?;
-    let profile: Option<Tenant> = store.read(take(1))?;
-    if own > 2 {
-        let session: Option<Session> = directory.read(take(2))?;
-        session.ok_or(Error::Unauthorized)?;
-    }
-    let (member, profile) = membership.zip(profile).ok_or_else(|| outside(&hit))?;
+    let profile: Option<Tenant> = store.read(take(0))?;
+    let (member, key) = match &caller {
+        Caller::Person(_) => {
+            let membership: Option<member::Member> = store.read(take(1))?;
+            if own > 2 {
+                let session: Option<Session> = directory.read(take(2))?;
+                session.ok_or(Error::Unauthorized)?;
+            }
+            (membership, None)
+        }
+        Caller::Key(_) => {
+            let key: Option<ApiKey> = store.read(take(1))?;
+            let key = key.filter(|key| key.holds(incoming.now)).ok_or(Error::Unauthorized)?;
+            (Some(key.acts_as()), Some(key))
+        }
+    };
+    let (member, profile) = member.zip(profile).ok_or_else(|| outside(&hit))?;
     let shut = profile.shut(incoming.now);
     if shut == Some(Shut::Gone) {
         return Err(outside(&hit));
@@ -172,7 +198,8 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     incoming.learned().tenant = Some(tenant.to_string());
 
     let plan = app.plans().get(&profile.plan).clone();
-    let (report, verdict) = limiter.judge(&hit, plan.requests_per_minute.unwrap_or(default), incoming.now);
+    let limit = key.as_ref().and_then(|key| key.rate_limit).or(plan.requests_per_minute).unwrap_or(default);
+    let (report, verdict) = limiter.judge(&hit, limit, incoming.now);
     incoming.learned().limits.push(report);
     verdict?;
     if let Some(shut) = shut {
@@ -196,8 +223,33 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if member.role < least {
         return Err(Error::Forbidden(format!("This needs the role {} or above.", least.name()).into()));
     }
-    let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member };
-    Ok((inside, Entered { store: Some(store), directory, principal, user: Some(caller.user), read }))
+    let user = match &caller {
+        Caller::Person(person) => Some(person.user),
+        Caller::Key(_) => None,
+    };
+    if let Some(key) = &key {
+        within_scope(incoming, key)?;
+        let count = key.is_retiring();
+        if app.lately().is_due(key.id, incoming.now) || count {
+            let used = store.full(&KeyUse::key_of(key.id));
+            incoming.table.touch(used, store.tenant_id(), KeyUse::TYPE, &key.id.to_string(), incoming.now, count).await?;
+        }
+    }
+    let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key };
+    Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
+}
+
+/// What a key may do is the scopes it was made with, and never what is for people alone.
+fn within_scope(incoming: &Incoming, key: &ApiKey) -> Result<()> {
+    let scope = Scope::needed(&incoming.method, incoming.route).ok_or(Error::Forbidden("This is for people: sign in.".into()))?;
+    if key.scopes.allow(scope) { Ok(()) } else { Err(Error::Forbidden(format!("This key lacks the scope {scope}.").into())) }
+}
+
+/// The tenant that a request names: the slug in the path of F1, or `x-tenant-id`. It only selects: the membership decides.
+fn selected(incoming: &Incoming) -> Result<Option<&str>> {
+    let header = incoming.header(&X_TENANT_ID)?;
+    let in_path = incoming.route.starts_with(SLUG_ROUTES);
+    Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
 }
 
 /// Anybody with a session: for what belongs to the person rather than to a tenant.
@@ -215,26 +267,33 @@ impl Door for SignedIn {
         let app = &incoming.app;
         let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
         let caller = credential::verify(incoming, &visiting).await?;
-        let principal = principal(caller.user);
+        let principal = caller.principal();
         incoming.learned().principal = Some(principal.clone());
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
         let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
-        let session = async {
-            match caller.session {
-                Some(session) => directory.find(&Session::key_of(caller.user, session)).await.map(|found| found.is_some()),
-                None => Ok(true),
+        let stands = async {
+            match &caller {
+                Caller::Person(Person { session: None, .. }) => Ok(true),
+                Caller::Person(Person { user, session: Some(session), .. }) => {
+                    directory.find(&Session::key_of(*user, *session)).await.map(|found| found.is_some())
+                }
+                Caller::Key(claim) => {
+                    let key = directory.enter(claim.tenant).find(&ApiKey::key_of(claim.key)).await?;
+                    Ok(key.is_some_and(|key| key.holds(incoming.now)))
+                }
             }
         };
-        let (session, hit) = tokio::join!(session, app.limiter().hit(&incoming.table, class, &principal, incoming.now));
-        if !session? {
+        let (stands, hit) = tokio::join!(stands, app.limiter().hit(&incoming.table, class, &principal, incoming.now));
+        if !stands? {
             return Err(Error::Unauthorized);
         }
         let limit = if incoming.is_read() { app.limiter().limits.read } else { app.limiter().limits.write };
         let (report, verdict) = app.limiter().judge(&hit?, limit, incoming.now);
         incoming.learned().limits.push(report);
         verdict?;
-        let door = SignedIn { app: app.clone(), directory: directory.clone(), user: caller.user, session: caller.session };
-        Ok((door, Entered { store: None, directory, principal, user: Some(caller.user), read: HashMap::new() }))
+        let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
+        let door = SignedIn { app: app.clone(), directory: directory.clone(), user: person.user, session: person.session };
+        Ok((door, Entered { store: None, directory, principal, user: Some(person.user), read: HashMap::new() }))
     }
 }
 
@@ -385,20 +444,62 @@ impl Door for Anyone {
     }
 }
 
-fn principal(user: UserId) -> String {
-    format!("user:{user}")
-}
-
-/// The principal that a token claims, before it is verified; see `credential::claimed_user`.
+/// The principal that a credential claims, before it is verified; see `credential::claimed_principal`.
 pub(crate) fn claimed_principal(incoming: &Incoming) -> Result<String> {
-    credential::claimed_user(incoming).map(principal)
+    credential::claimed_principal(incoming)
 }
 
-/// `x-tenant-id` as an id or a slug. It only selects: the membership decides.
-async fn tenant_named(directory: &Directory, text: &str) -> Result<Option<TenantId>> {
+/// A tenant by id or slug.
+async fn tenant_named(app: &App, directory: &Directory, text: &str) -> Result<Option<TenantId>> {
     if let Some(id) = TenantId::parse(text) {
         return Ok(Some(id));
     }
     let Some(slug) = Slug::parse(text) else { return Ok(None) };
-    Ok(directory.find(&SlugClaim::key_of(&slug)).await?.map(|claim| claim.tenant))
+    if let Some(tenant) = app.lately().owner(&slug, directory.now()) {
+        return Ok(Some(tenant));
+    }
+    let owner = directory.find(&SlugClaim::key_of(&slug)).await?.map(|claim| claim.tenant);
+    if let Some(tenant) = owner {
+        app.lately().seen(slug, tenant, directory.now());
+    }
+    Ok(owner)
+}
+
+/// What an instance remembers for a short while: whose a slug is, and when it last wrote down the use of a key.
+#[derive(Default)]
+pub struct Lately {
+    owners: Mutex<HashMap<Slug, (TenantId, Timestamp)>>,
+    uses: Mutex<HashMap<ApiKeyId, Timestamp>>,
+}
+
+impl Lately {
+    const REMEMBERED: usize = 10_000;
+    /// Far shorter than a slug rests before it can be somebody else's.
+    const KEEP: SignedDuration = SignedDuration::from_mins(5);
+
+    fn owner(&self, slug: &Slug, now: Timestamp) -> Option<TenantId> {
+        let owners = self.owners.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        owners.get(slug).filter(|(_, seen_at)| now.duration_since(*seen_at).abs() < Self::KEEP).map(|(tenant, _)| *tenant)
+    }
+
+    fn seen(&self, slug: Slug, tenant: TenantId, now: Timestamp) {
+        let mut owners = self.owners.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if owners.len() >= Self::REMEMBERED {
+            owners.clear();
+        }
+        owners.insert(slug, (tenant, now));
+    }
+
+    /// Whether the use of a key is to be written down again.
+    fn is_due(&self, key: ApiKeyId, now: Timestamp) -> bool {
+        let mut uses = self.uses.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if uses.len() >= Self::REMEMBERED {
+            uses.clear();
+        }
+        let due = uses.get(&key).is_none_or(|last| now.duration_since(*last).abs() >= KeyUse::EVERY);
+        if due {
+            uses.insert(key, now);
+        }
+        due
+    }
 }

@@ -63,6 +63,7 @@ pub mod jobs;
 mod limiter;
 mod place;
 mod role;
+mod scope;
 mod store;
 mod tenant_id;
 
@@ -70,6 +71,7 @@ pub use directory::Directory;
 pub use limiter::Limiter;
 pub use place::{Origin, Place};
 pub use role::Role;
+pub use scope::{Scope, Scopes};
 pub use store::TenantStore;
 pub use tenant_id::TenantId;
 pub(crate) use tenant_id::{stored, stored_option};

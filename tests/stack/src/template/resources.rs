@@ -86,6 +86,41 @@ pub struct Route {
     pub path: String,
 }
 
+impl Route {
+    /// How closely the route fits a path, segment by segment: a fixed segment before a parameter before a greedy one. `None`: not at all.
+    /// API Gateway takes the closest route, and so does the local router.
+    pub fn fit(&self, path: &str) -> Option<Vec<u8>> {
+        let mut fit = vec![];
+        let (mut pattern, mut segments) = (self.path.split('/').skip(1), path.split('/').skip(1));
+        loop {
+            match (pattern.next(), segments.next()) {
+                (None, None) => return Some(fit),
+                (Some(greedy), Some(segment)) if greedy.ends_with("+}") || greedy.starts_with("{*") => {
+                    fit.push(0);
+                    return (!segment.is_empty()).then_some(fit);
+                }
+                (Some(parameter), Some(segment)) if parameter.starts_with('{') => {
+                    fit.push(1);
+                    if segment.is_empty() {
+                        return None;
+                    }
+                }
+                (Some(fixed), Some(segment)) if fixed == segment => fit.push(2),
+                _ => return None,
+            }
+        }
+    }
+
+    /// The closest of `routes` to a path.
+    pub fn closest<'a>(routes: &'a [Route], path: &str) -> Option<&'a Route> {
+        routes
+            .iter()
+            .filter_map(|route| Some((route.fit(path)?, route)))
+            .max_by(|(left, _), (right, _)| left.cmp(right))
+            .map(|(_, route)| route)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamSource {
     pub function: String,

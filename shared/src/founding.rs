@@ -1,0 +1,125 @@
+//! A new tenant with its owner, as parts of one transaction. Registration, demos, the two doors for further tenants and subaccounts
+//! differ only in who the owner is, in plan, kind and end.
+
+use jiff::Timestamp;
+
+use crate::Result;
+use crate::ids::UserId;
+use crate::model::member::Member;
+use crate::model::tenant::{Kind, Slug, SlugClaim, Status, Tenant};
+use crate::model::user::{Belongs, Email, EmailClaim, User};
+use crate::store::{Counter, Refusal, Transaction, conflict};
+use crate::tenancy::directory::GlobalCounter;
+use crate::tenancy::{Directory, Role, TenantStore};
+
+/// Lower-case letters and digits, for the ends of slugs.
+pub const SLUG_ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// What is said about a new tenant.
+pub struct NewTenant {
+    pub name: String,
+    pub logo: Option<String>,
+    pub slug: Slug,
+    pub plan: String,
+    pub kind: Kind,
+    pub ends_at: Option<Timestamp>,
+}
+
+/// A tenant about to be, and its owner's membership.
+pub struct Founding {
+    pub store: TenantStore,
+    pub tenant: Tenant,
+    pub owner: Member,
+}
+
+/// Somebody who has no account yet.
+pub struct Founder {
+    pub name: String,
+    pub email: Email,
+    /// The hash.
+    pub password: String,
+    pub verified_at: Option<Timestamp>,
+}
+
+impl Founder {
+    /// His account, at home in the tenant he founds.
+    pub fn user(self, directory: &Directory, store: &TenantStore) -> User {
+        let now = directory.now();
+        User {
+            id: UserId::new(now, directory.random()),
+            name: self.name,
+            email: self.email,
+            password: Some(self.password),
+            verified_at: self.verified_at,
+            system_admin: false,
+            home: Some(store.tenant_id()),
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        }
+    }
+}
+
+impl Founding {
+    /// `store` is a fresh tenant's. Takes an account number; one that is not used stays unused.
+    pub async fn of(directory: &Directory, store: TenantStore, new: NewTenant, owner: &User) -> Result<Self> {
+        let now = directory.now();
+        let tenant = Tenant {
+            id: store.tenant_id(),
+            account: directory.next_number(GlobalCounter::Accounts).await?,
+            slug: new.slug,
+            name: new.name,
+            logo: new.logo,
+            status: Status::Active,
+            plan: new.plan,
+            kind: new.kind,
+            ends_at: new.ends_at,
+            deleted_at: None,
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        };
+        let owner = Member {
+            user: owner.id,
+            number: 1,
+            role: Role::Owner,
+            name: owner.name.clone(),
+            email: owner.email.as_str().to_owned(),
+            joined_at: now,
+            version: 1,
+        };
+        Ok(Founding { store, tenant, owner })
+    }
+
+    /// Adds everything a tenant begins with. `slug_taken` answers when the slug is somebody's, or rests after somebody's deletion.
+    pub fn write<'a>(&self, transaction: Transaction<'a>, directory: &Directory, slug_taken: Refusal) -> Result<Transaction<'a>> {
+        let (store, tenant) = (&self.store, &self.tenant);
+        let slug = SlugClaim { slug: tenant.slug.clone(), tenant: tenant.id, account: tenant.account, rests_until: None };
+        let belongs = Belongs { user: self.owner.user, tenant: tenant.id, since: tenant.created_at };
+        transaction
+            .create_or_expired(directory, &slug, directory.now().as_second(), slug_taken)?
+            .create(directory, &belongs, conflict("Try again."))?
+            .create(store, tenant, conflict("Try again."))?
+            .create(store, &self.owner, conflict("Try again."))?
+            .create(store, &self.owner.numbered(), conflict("Try again."))?
+            .count(store, Counter::Members, 1)?
+            .count(store, Counter::Owners, 1)?
+            .count(store, Counter::MemberNumbers, 1)
+    }
+
+    /// Adds the account of a founder who is new here. `email_taken` answers when the address is somebody's.
+    pub fn write_user<'a>(
+        &self,
+        transaction: Transaction<'a>,
+        directory: &Directory,
+        user: &User,
+        email_taken: Refusal,
+    ) -> Result<Transaction<'a>> {
+        let claim = EmailClaim { email: user.email.clone(), user: user.id, ends_at: self.tenant.ends_at };
+        transaction.create_or_expired(directory, &claim, directory.now().as_second(), email_taken)?.create(
+            directory,
+            user,
+            conflict("Try again."),
+        )
+    }
+}

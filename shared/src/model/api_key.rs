@@ -1,0 +1,389 @@
+//! API keys: their text with its checksum, what they may do, how long they hold, and their rotation.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::{Random, hash, same};
+use crate::ids::ApiKeyId;
+use crate::model::member::{Member, Person};
+use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key, Segment};
+use crate::store::page::List;
+use crate::tenancy::{Scopes, TenantId, stored};
+
+const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const HANDLE: usize = 12;
+const SECRET: usize = 43;
+const CHECKSUM: usize = 6;
+
+/// Live keys do what they say; test keys run everything but delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Environment {
+    Live,
+    Test,
+}
+
+impl Environment {
+    pub fn name(self) -> &'static str {
+        match self {
+            Environment::Live => "live",
+            Environment::Test => "test",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Environment::Live, Environment::Test].into_iter().find(|environment| environment.name() == text)
+    }
+}
+
+/// What a key is found by: 12 characters of base62, the readable part of its text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyHandle(String);
+
+impl Segment for KeyHandle {}
+
+impl KeyHandle {
+    fn parse(text: &str) -> Option<Self> {
+        (text.len() == HANDLE && text.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| KeyHandle(text.to_owned()))
+    }
+}
+
+impl std::fmt::Display for KeyHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for KeyHandle {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        KeyHandle::parse(&text).ok_or("not a key handle")
+    }
+}
+
+impl From<KeyHandle> for String {
+    fn from(handle: KeyHandle) -> String {
+        handle.0
+    }
+}
+
+/// A key's text, taken apart: `tf_live_` or `tf_test_`, handle, 43-character secret, CRC-32 of all before it (base62, 6 characters).
+pub struct KeyText<'a> {
+    pub handle: KeyHandle,
+    secret: &'a str,
+}
+
+impl<'a> KeyText<'a> {
+    /// Whether a text means to be a key, whatever else is wrong with it.
+    pub fn looks_like_one(text: &str) -> bool {
+        text.starts_with("tf_live_") || text.starts_with("tf_test_")
+    }
+
+    /// `None` for a text that was mistyped, cut or made up: its form or checksum says so before anything is read.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        if !KeyText::looks_like_one(text) || text.len() != 8 + HANDLE + SECRET + CHECKSUM || !text.is_ascii() {
+            return None;
+        }
+        let (body, given) = text.split_at(text.len() - CHECKSUM);
+        let (handle, secret) = body[8..].split_at(HANDLE);
+        let plain = secret.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        (plain && checksum(body) == given).then(|| Some(KeyText { handle: KeyHandle::parse(handle)?, secret })).flatten()
+    }
+
+    /// Compares in constant time.
+    pub fn opens(&self, claim: &KeyClaim) -> bool {
+        same(secret_hash(self.secret).as_bytes(), claim.secret_hash.as_bytes())
+    }
+}
+
+fn checksum(body: &str) -> String {
+    let mut crc = crc32fast::hash(body.as_bytes());
+    let mut digits = [b'0'; CHECKSUM];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[(crc % 62) as usize];
+        crc /= 62;
+    }
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}
+
+/// 256 random bits need no slow hash.
+fn secret_hash(secret: &str) -> String {
+    hash(&[b"api key", secret.as_bytes()])
+}
+
+/// `api-key#<handle>` / `owner`: whose key it is and what its secret must hash to. Never changes while the key exists.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeyClaim {
+    pub handle: KeyHandle,
+    pub key: ApiKeyId,
+    #[serde(with = "stored")]
+    pub tenant: TenantId,
+    secret_hash: String,
+}
+
+impl KeyClaim {
+    pub fn key_of(handle: &KeyHandle) -> Key<Self> {
+        Key::new(&Collection::of("api-key", handle.clone()), "owner".into())
+    }
+}
+
+impl Entity for KeyClaim {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "api_key_claim";
+
+    fn key(&self) -> Key<Self> {
+        KeyClaim::key_of(&self.handle)
+    }
+}
+
+/// `api-keys` / `<id>`: read by every door that a key opens; a tenant's keys are one query, in order of creation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub handle: KeyHandle,
+    /// The last four characters of the secret's part, for telling keys apart.
+    pub last4: String,
+    pub name: String,
+    pub environment: Environment,
+    pub scopes: Scopes,
+    /// Requests per minute; the plan's where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Who made it: what it creates carries his name.
+    pub issuer: Issuer,
+    /// Set when it was rotated: the key that replaces it, and when its grace ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<ApiKeyId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_ends_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub version: u64,
+}
+
+/// The member who made a key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Issuer {
+    pub user: crate::ids::UserId,
+    pub person: Person,
+}
+
+impl Issuer {
+    pub fn of(member: &Member) -> Self {
+        Issuer { user: member.user, person: member.person() }
+    }
+}
+
+/// What the maker of a key says.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    pub name: String,
+    pub environment: Environment,
+    pub scopes: Scopes,
+    pub rate_limit: Option<u64>,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key just made: its records, and its text, which is shown once.
+pub struct Minted {
+    pub key: ApiKey,
+    pub claim: KeyClaim,
+    pub text: String,
+}
+
+impl ApiKey {
+    pub const MAX_GRACE: SignedDuration = SignedDuration::from_secs(2_592_000);
+
+    pub fn mint(new: NewKey, tenant: TenantId, issuer: Issuer, now: Timestamp, random: &Random) -> Minted {
+        let handle = random.text(BASE62, HANDLE);
+        let secret = random.text(BASE62, SECRET);
+        let body = format!("tf_{}_{handle}{secret}", new.environment.name());
+        let text = format!("{body}{}", checksum(&body));
+        let id = ApiKeyId::new(now, random);
+        let claim = KeyClaim { handle: KeyHandle(handle.clone()), key: id, tenant, secret_hash: secret_hash(&secret) };
+        let key = ApiKey {
+            id,
+            handle: KeyHandle(handle),
+            last4: text[text.len() - 4..].to_owned(),
+            name: new.name,
+            environment: new.environment,
+            scopes: new.scopes,
+            rate_limit: new.rate_limit,
+            expires_at: new.expires_at,
+            issuer,
+            replaced_by: None,
+            grace_ends_at: None,
+            created_at: now,
+            version: 1,
+        };
+        Minted { key, claim, text }
+    }
+
+    /// The same key again with a new secret, and this one on its way out.
+    pub fn rotated(&self, grace: SignedDuration, issuer: Issuer, tenant: TenantId, now: Timestamp, random: &Random) -> (Self, Minted) {
+        let new = NewKey {
+            name: self.name.clone(),
+            environment: self.environment,
+            scopes: self.scopes.clone(),
+            rate_limit: self.rate_limit,
+            expires_at: self.expires_at,
+        };
+        let minted = ApiKey::mint(new, tenant, issuer, now, random);
+        let retiring =
+            ApiKey { replaced_by: Some(minted.key.id), grace_ends_at: Some(now + grace), version: self.version + 1, ..self.clone() };
+        (retiring, minted)
+    }
+
+    /// Its grace ends now.
+    pub fn retired(&self, now: Timestamp) -> Self {
+        ApiKey { grace_ends_at: Some(now), version: self.version + 1, ..self.clone() }
+    }
+
+    /// Whether it opens anything at `now`.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        [self.expires_at, self.grace_ends_at].into_iter().flatten().all(|end| end > now)
+    }
+
+    pub fn is_retiring(&self) -> bool {
+        self.replaced_by.is_some()
+    }
+
+    /// The readable start of its text.
+    pub fn prefix(&self) -> String {
+        format!("tf_{}_{}", self.environment.name(), self.handle)
+    }
+
+    /// Whom it acts as: the member who made it, with its own scopes as the bound.
+    pub fn acts_as(&self) -> Member {
+        Member {
+            user: self.issuer.user,
+            number: self.issuer.person.id,
+            role: crate::tenancy::Role::Owner,
+            name: self.issuer.person.name.clone(),
+            email: self.issuer.person.email.clone(),
+            joined_at: self.created_at,
+            version: 0,
+        }
+    }
+
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", self.version)
+    }
+
+    pub fn all() -> List<Self> {
+        List::new(ApiKey::collection(), "")
+    }
+
+    pub fn key_of(id: ApiKeyId) -> Key<Self> {
+        Key::new(&ApiKey::collection(), id.to_string())
+    }
+
+    fn collection() -> Collection {
+        Collection::named("api-keys")
+    }
+}
+
+impl Entity for ApiKey {
+    type Scope = InTenant;
+    const TYPE: &'static str = "api_key";
+
+    fn key(&self) -> Key<Self> {
+        ApiKey::key_of(self.id)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+
+    /// A rotated key goes with its grace; an expired one stays in the list until somebody deletes it.
+    fn expires_at(&self) -> Option<Timestamp> {
+        self.grace_ends_at
+    }
+}
+
+/// `api-key-uses` / `<id>`: when a key was last used, and how often since it was rotated. Apart from the key, which uses do not change.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeyUse {
+    pub id: ApiKeyId,
+    pub last_used_at: Timestamp,
+    #[serde(default)]
+    pub uses_in_grace: u64,
+}
+
+impl KeyUse {
+    /// A use is written down at most this often by an instance, but always in a key's grace, where every use counts.
+    pub const EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+    pub fn key_of(id: ApiKeyId) -> Key<Self> {
+        Key::new(&Collection::named("api-key-uses"), id.to_string())
+    }
+}
+
+impl Entity for KeyUse {
+    type Scope = InTenant;
+    const TYPE: &'static str = "api_key_use";
+
+    fn key(&self) -> Key<Self> {
+        KeyUse::key_of(self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::UserId;
+
+    fn minted(seed: u64) -> Minted {
+        let random = Random::seeded(seed);
+        let tenant = TenantId::parse("5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01").unwrap();
+        let issuer = Issuer {
+            user: UserId::parse("018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10").unwrap(),
+            person: Person { id: 1, name: "Ada".into(), email: "ada@example.com".into() },
+        };
+        let new =
+            NewKey { name: "CI".into(), environment: Environment::Live, scopes: Scopes::everything(), rate_limit: None, expires_at: None };
+        ApiKey::mint(new, tenant, issuer, Timestamp::UNIX_EPOCH, &random)
+    }
+
+    #[test]
+    fn a_key_opens_its_own_claim_and_no_other() {
+        let (mine, other) = (minted(1), minted(2));
+        assert_eq!(mine.text.len(), 69);
+        let text = KeyText::parse(&mine.text).unwrap();
+        assert_eq!(text.handle, mine.claim.handle);
+        assert!(text.opens(&mine.claim) && !text.opens(&other.claim));
+        assert!(!serde_json::to_string(&mine.claim).unwrap().contains(text.secret));
+    }
+
+    #[test]
+    fn any_one_character_changed_is_noticed_without_a_read() {
+        let text = minted(3).text;
+        for at in 0..text.len() {
+            for other in ["0", "a", "Z", "_", "é"] {
+                let mut changed = text.clone();
+                changed.replace_range(at..=at, other);
+                assert!(changed == text || KeyText::parse(&changed).is_none(), "{changed}");
+            }
+            assert!(KeyText::parse(&text[..at]).is_none());
+        }
+        for wrong in [text.to_lowercase(), text.to_uppercase(), format!("{text} "), format!(" {text}"), text.replace("live", "test")] {
+            assert!(KeyText::parse(&wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_rotated_key_holds_until_its_grace_ends() {
+        let minted = minted(4);
+        let now = Timestamp::UNIX_EPOCH;
+        let grace = SignedDuration::from_secs(60);
+        let (old, new) = minted.key.rotated(grace, minted.key.issuer.clone(), minted.claim.tenant, now, &Random::seeded(5));
+        assert!(old.holds(now) && old.holds(now + SignedDuration::from_secs(59)) && !old.holds(now + grace));
+        assert_eq!((old.replaced_by, new.key.name.as_str()), (Some(new.key.id), "CI"));
+        assert!(!old.retired(now).holds(now));
+        let (at_once, _) =
+            minted.key.rotated(SignedDuration::ZERO, minted.key.issuer.clone(), minted.claim.tenant, now, &Random::seeded(6));
+        assert!(!at_once.holds(now));
+    }
+}

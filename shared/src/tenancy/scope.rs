@@ -1,0 +1,175 @@
+//! What an API key may do: a set of `<resource>:<read|write>`. Which scope a route needs follows from its path and method, here and
+//! nowhere else. A route without one is for people alone.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+/// First fitting prefix wins. `None`: no key opens it, whatever its scopes: what it does outlives the key, or is about a person.
+const ROUTES: &[(&str, Option<&str>)] = &[
+    ("/api/v1/projects", Some("projects")),
+    ("/api/v1/tasks", Some("projects")),
+    ("/api/v1/auth", None),
+    ("/api/v1/tenant/members", None),
+    ("/api/v1/tenant/invitations", None),
+    ("/api/tenants/{slug}", Some("edge")),
+    ("/api/tenants", None),
+    ("/api/tenant-setting", Some("settings")),
+    ("/api/tenant-api-key", Some("keys")),
+    ("/api/tenant/audit-log", Some("audit")),
+    ("/api/tenant/cost", Some("usage")),
+    ("/api/tenant/export", None),
+    ("/api/tenant", Some("tenant")),
+    ("/v1/api-keys", Some("keys")),
+    ("/v1/billing", Some("usage")),
+    ("/v1/subaccounts", Some("agency")),
+    ("/v1/agency", Some("agency")),
+];
+
+/// Routes under a prefix above that are for people all the same.
+const PEOPLE_ONLY: &[(&str, &str)] = &[("DELETE", "/api/tenant"), ("DELETE", "/api/tenants/{slug}")];
+
+/// One thing a key may be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Scope {
+    resource: &'static str,
+    verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verb {
+    Read,
+    Write,
+}
+
+impl Verb {
+    const ALL: [Verb; 2] = [Verb::Read, Verb::Write];
+
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Read => "read",
+            Verb::Write => "write",
+        }
+    }
+}
+
+impl Scope {
+    /// The scope that a route asks of a key; `None` when no key opens it.
+    pub fn needed(method: &Method, route: &str) -> Option<Scope> {
+        if PEOPLE_ONLY.iter().any(|(verb, path)| method.as_str() == *verb && route == *path) {
+            return None;
+        }
+        let under = |prefix: &str| route.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let resource = ROUTES.iter().find(|(prefix, _)| under(prefix)).and_then(|(_, resource)| *resource)?;
+        Some(Scope { resource, verb: if method == Method::GET { Verb::Read } else { Verb::Write } })
+    }
+
+    /// Every scope there is.
+    pub fn all() -> impl Iterator<Item = Scope> {
+        let resources: BTreeSet<&'static str> = ROUTES.iter().filter_map(|(_, resource)| *resource).collect();
+        resources.into_iter().flat_map(|resource| Verb::ALL.map(|verb| Scope { resource, verb }))
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.resource, self.verb.name())
+    }
+}
+
+/// What a key may do, as it was asked for: `projects:read`, `projects:*`, or `*` for everything, now and later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Scopes(BTreeSet<String>);
+
+impl Scopes {
+    pub fn everything() -> Self {
+        Scopes(BTreeSet::from(["*".to_owned()]))
+    }
+
+    /// `Err` with the first word that is no scope. No word at all is no set of scopes.
+    pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let mut scopes = BTreeSet::new();
+        for word in words {
+            let known = word == "*" || Scope::all().any(|scope| scope.to_string() == word || format!("{}:*", scope.resource) == word);
+            if !known {
+                return Err(word.chars().take(64).collect());
+            }
+            scopes.insert(word.to_owned());
+        }
+        if scopes.is_empty() { Err(String::new()) } else { Ok(Scopes(scopes)) }
+    }
+
+    pub fn allow(&self, scope: Scope) -> bool {
+        self.0.contains("*") || self.0.contains(&format!("{}:*", scope.resource)) || self.0.contains(&scope.to_string())
+    }
+
+    /// Whether every scope of `other` is one of these: a key makes no key that may do more than itself.
+    pub fn cover(&self, other: &Scopes) -> bool {
+        self.0.contains("*") || (!other.0.contains("*") && Scope::all().filter(|scope| other.allow(*scope)).all(|scope| self.allow(scope)))
+    }
+
+    pub fn words(&self) -> Vec<String> {
+        self.0.iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scopes(words: &[&str]) -> Scopes {
+        Scopes::parse(words.iter().copied()).unwrap()
+    }
+
+    fn needed(method: Method, route: &str) -> Option<String> {
+        Scope::needed(&method, route).map(|scope| scope.to_string())
+    }
+
+    #[test]
+    fn a_routes_scope_is_its_resource_and_whether_it_writes() {
+        assert_eq!(needed(Method::GET, "/api/v1/projects/{uuid}/tasks").as_deref(), Some("projects:read"));
+        assert_eq!(needed(Method::POST, "/api/v1/tasks/{uuid}/complete").as_deref(), Some("projects:write"));
+        assert_eq!(needed(Method::POST, "/api/tenants/{slug}/refresh-cache").as_deref(), Some("edge:write"));
+        assert_eq!(needed(Method::GET, "/api/tenant").as_deref(), Some("tenant:read"));
+        assert_eq!(needed(Method::GET, "/api/tenant-setting").as_deref(), Some("settings:read"));
+        for (method, route) in [
+            (Method::DELETE, "/api/tenant"),
+            (Method::DELETE, "/api/tenants/{slug}"),
+            (Method::GET, "/api/tenant/export"),
+            (Method::POST, "/api/tenants"),
+            (Method::GET, "/api/v1/tenant/members"),
+            (Method::GET, "/api/v1/projectsx"),
+            (Method::GET, "/unknown"),
+        ] {
+            assert_eq!(needed(method.clone(), route), None, "{method} {route}");
+        }
+    }
+
+    #[test]
+    fn scopes_allow_what_they_name() {
+        let read = Scope::needed(&Method::GET, "/api/v1/projects").unwrap();
+        let write = Scope::needed(&Method::POST, "/api/v1/projects").unwrap();
+        assert!(scopes(&["projects:read"]).allow(read) && !scopes(&["projects:read"]).allow(write));
+        assert!(scopes(&["projects:write"]).allow(write) && !scopes(&["projects:write"]).allow(read));
+        assert!(scopes(&["projects:*"]).allow(read) && scopes(&["*"]).allow(write) && !scopes(&["usage:*"]).allow(read));
+        for wrong in ["", "projects", "projects:", "Projects:read", "projects:delete", "**", "projects:read "] {
+            assert!(Scopes::parse([wrong]).is_err(), "{wrong}");
+        }
+        assert!(Scopes::parse([]).is_err());
+    }
+
+    #[test]
+    fn a_set_covers_its_subsets_alone() {
+        assert!(scopes(&["*"]).cover(&scopes(&["*"])));
+        assert!(scopes(&["projects:*", "keys:write"]).cover(&scopes(&["projects:read", "keys:write"])));
+        assert!(scopes(&["projects:read", "projects:write"]).cover(&scopes(&["projects:*"])));
+        assert!(!scopes(&["projects:*"]).cover(&scopes(&["*"])));
+        assert!(!scopes(&["keys:*"]).cover(&scopes(&["keys:*", "usage:read"])));
+        let all: Vec<String> = Scope::all().map(|scope| scope.to_string()).collect();
+        // What may come later is not covered by all there is now.
+        assert!(!Scopes::parse(all.iter().map(String::as_str)).unwrap().cover(&Scopes::everything()));
+    }
+}
