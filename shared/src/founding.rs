@@ -1,10 +1,11 @@
-//! A new tenant with its owner, as parts of one transaction. Registration, demos, the two doors for further tenants and subaccounts
+//! The beginning and the end of a tenant. A new one with its owner comes as parts of one transaction. Registration, demos, the two doors for further tenants and subaccounts
 //! differ only in who the owner is, in plan, kind and end.
 
 use jiff::Timestamp;
 
 use crate::Result;
 use crate::ids::UserId;
+use crate::model::deletion::Deletion;
 use crate::model::member::Member;
 use crate::model::tenant::{Kind, Slug, SlugClaim, Status, Tenant};
 use crate::model::user::{Belongs, Email, EmailClaim, User};
@@ -122,4 +123,14 @@ impl Founding {
             conflict("Try again."),
         )
     }
+}
+
+/// Takes a tenant out of service at once and puts it on the janitor's list.
+pub async fn close(store: &TenantStore, directory: &Directory, tenant: Tenant) -> Result<Tenant> {
+    store
+        .edit(tenant, |tenant, along| {
+            let along = along.put(directory, &Deletion::of(tenant, store.now()))?;
+            Ok(Some((tenant.deleting(store.now()), along)))
+        })
+        .await
 }

@@ -33,7 +33,6 @@ pub struct World {
     pub template: Arc<Template>,
     pub clock: Arc<SetClock>,
     pub auth: App,
-    pub projects: App,
     functions: Arc<BTreeMap<&'static str, (App, Router)>>,
     gateway: Arc<Vec<Route>>,
     environments: Arc<BTreeMap<String, BTreeMap<String, String>>>,
@@ -128,7 +127,6 @@ impl World {
             aws,
             clock,
             auth: functions["auth"].0.clone(),
-            projects: functions["projects"].0.clone(),
             functions: Arc::new(functions),
             gateway: Arc::new(template.routes().expect("routes")),
             template: Arc::new(template),
@@ -142,17 +140,7 @@ impl World {
     pub async fn another_instance(&self) -> Self {
         let seed = 1000 + 10 * self.next_ip.fetch_add(1, Ordering::Relaxed);
         let functions = functions(&self.environments, &self.plans, &self.clock, seed).await;
-        World {
-            auth: functions["auth"].0.clone(),
-            projects: functions["projects"].0.clone(),
-            functions: Arc::new(functions),
-            ..self.clone()
-        }
-    }
-
-    /// A function of the API as it runs here.
-    pub fn app(&self, function: &str) -> &App {
-        &self.functions[function].0
+        World { auth: functions["auth"].0.clone(), functions: Arc::new(functions), ..self.clone() }
     }
 
     /// The function that the gateway hands a path to.

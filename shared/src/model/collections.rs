@@ -24,8 +24,8 @@ mod tests {
     use super::*;
 
     const OF_PROJECT: [&str; 1] = ["tasks"];
-    const OF_DIRECTORY: [&str; 11] =
-        ["answers", "api-key", "demos", "email", "identity", "link", "mail", "session-keys", "slug", "unknown-mails", "user"];
+    const OF_DIRECTORY: [&str; 12] =
+        ["answers", "api-key", "deletions", "demos", "email", "identity", "link", "mail", "session-keys", "slug", "unknown-mails", "user"];
 
     /// The texts that open a partition in the sources, whatever file they stand in.
     fn named_in(folder: &Path, names: &mut BTreeSet<String>) {

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod api_key;
 pub mod collections;
+pub mod deletion;
 pub mod demo;
 pub mod invitation;
 pub mod link;

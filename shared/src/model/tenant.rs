@@ -79,6 +79,11 @@ impl Tenant {
         Tenant { status, updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
+    /// Its owner wants it gone: nobody comes in any more, and an operator can take it back until it is purged.
+    pub fn deleting(&self, now: Timestamp) -> Self {
+        Tenant { deleted_at: Some(now), ..self.with_status(Status::Deleting, now) }
+    }
+
     /// A demo becomes a lasting tenant on a plan.
     pub fn converted(&self, plan: &str, now: Timestamp) -> Result<Self, Error> {
         if self.kind != Kind::Demo {
