@@ -103,6 +103,7 @@ fn sample(operation: &Operation) -> (Target, Value) {
         "PUT /api/v1/tasks/{uuid}" => (Target::Task, json!({"title": "Renamed"})),
         "DELETE /api/v1/tasks/{uuid}" => (Target::Task, Value::Null),
         "POST /api/v1/tasks/{uuid}/complete" => (Target::Task, Value::Null),
+        "GET /api/tenant/audit-log" => (Target::Nothing, Value::Null),
         "GET /api/tenant-api-key" => (Target::Nothing, Value::Null),
         "POST /api/tenant-api-key" => (Target::Nothing, json!({"name": "Sample"})),
         "GET /api/tenant-api-key/{id}" => (Target::ApiKey, Value::Null),

@@ -320,6 +320,29 @@ impl Table {
             .ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
     }
 
+    /// Sets attributes of an item, which is made if it is not there; its other attributes stay.
+    pub(crate) async fn set(&self, key: FullKey, attributes: &[(&str, String)]) -> Result<()> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let mut sets = vec![];
+        for (index, (name, value)) in attributes.iter().enumerate() {
+            sets.push(format!("#s{index} = :s{index}"));
+            request = request
+                .expression_attribute_names(format!("#s{index}"), *name)
+                .expression_attribute_values(format!(":s{index}"), AttributeValue::S(value.clone()));
+        }
+        let request = request.update_expression(format!("SET {}", sets.join(", ")));
+        let output = request.send().await.map_err(|error| failure("setting attributes", error))?;
+        self.meter.writes(output.consumed_capacity());
+        Ok(())
+    }
+
     /// Notes that a record was used at `now`. Made if it is not there. With `ends_at` the use is counted too, and the note ends then.
     pub(crate) async fn touch(
         &self,
@@ -423,8 +446,11 @@ impl Condition {
         }
     }
 
-    /// The stored numbers are still these.
+    /// The stored numbers are still these; a record without any only has to be there.
     pub(crate) fn unchanged(guard: &[(&'static str, u64)]) -> Self {
+        if guard.is_empty() {
+            return Condition::present();
+        }
         const NAMES: [(&str, &str); 4] = [("#g0", ":g0"), ("#g1", ":g1"), ("#g2", ":g2"), ("#g3", ":g3")];
         let pairs = || guard.iter().zip(NAMES);
         Condition {
