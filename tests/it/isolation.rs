@@ -938,10 +938,10 @@ async fn crowded_neighbour(world: &World) -> Tenant {
     neighbour
 }
 
-/// The tenant's items but for its usage of the day, which a member's refused request may add to.
+/// The tenant's items but for its usage of the day and its audit log, to which a refused request of its own people may add.
 fn content(world: &World, tenant: &Tenant) -> Vec<Value> {
-    let usage = format!("T#{}#usage", tenant.id);
-    world.items_of(tenant).into_iter().filter(|item| item["pk"]["S"] != usage.as_str()).collect()
+    let aside = ["usage", "audit"].map(|collection| format!("T#{}#{collection}", tenant.id));
+    world.items_of(tenant).into_iter().filter(|item| aside.iter().all(|aside| item["pk"]["S"] != aside.as_str())).collect()
 }
 
 /// The tenant's items and those of its owner's account.
