@@ -73,7 +73,10 @@ impl Catalogue {
             "tags": self.tags(),
             "paths": paths,
             "components": {
-                "securitySchemes": {"session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+                "securitySchemes": {
+                    "session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                    "edge": {"type": "apiKey", "in": "header", "name": "X-Ingest-Key"},
+                },
                 "schemas": schemas,
             },
         })
@@ -88,6 +91,7 @@ impl Catalogue {
                 let allowed = match operation.access {
                     Access::Open { why } => format!("open: {why}"),
                     Access::SignedIn => "any session".to_owned(),
+                    Access::Edge => "the edge, by X-Ingest-Key".to_owned(),
                     Access::AtLeast(least) => {
                         let roles = crate::tenancy::Role::ALL.map(|role| if role >= least { role.name() } else { "-" });
                         format!("{:<7}{:<7}{:<6}{}", roles[0], roles[1], roles[2], roles[3])
@@ -211,10 +215,11 @@ impl Operation {
         match self.access {
             Access::Open { why } => operation["description"] = json!(format!("Open: {why}.")),
             Access::SignedIn => operation["description"] = json!("For any session."),
+            Access::Edge => operation["description"] = json!("For the edge proxies."),
             Access::AtLeast(role) => operation["description"] = json!(format!("For {} and above.", role.name())),
         }
         if needs_credential(self.access) {
-            operation["security"] = json!([{"session": []}]);
+            operation["security"] = if self.access == Access::Edge { json!([{"edge": []}]) } else { json!([{"session": []}]) };
         }
         if !self.body.is_empty() {
             let required: Vec<&str> = self.body.iter().filter(|field| field.required).map(|field| field.name).collect();

@@ -48,6 +48,8 @@ pub struct Wants {
     pub(crate) counters: Vec<crate::store::Counter>,
     /// The caller's own user record.
     pub(crate) user: bool,
+    /// The list of tenants a person belongs to.
+    pub(crate) belongs: bool,
 }
 
 impl Wants {

@@ -177,6 +177,30 @@ impl TenantStore {
         Ok(Page { items: items.into_iter().skip(skip).collect(), next })
     }
 
+    /// `at_most` records of a list from behind a place on, read consistently, and the key to go on after, if there is more.
+    pub async fn after<E: Entity<Scope = InTenant>>(
+        &self,
+        list: &List<E>,
+        place: Option<&Key<E>>,
+        at_most: usize,
+    ) -> Result<(Vec<E>, Option<Key<E>>)> {
+        let query = Query {
+            pk: self.partition(&list.collection.0),
+            prefix: list.prefix.clone(),
+            index: None,
+            forward: list.direction == Direction::Ascending,
+            consistent: true,
+            after: place.map(|key| key.sort.clone()),
+            limit: Some(i32::try_from(at_most).unwrap_or(i32::MAX)),
+        };
+        let (found, next) = self.table.query(query).await?;
+        let mut records = vec![];
+        for item in found {
+            records.extend(self.read(Some(item))?);
+        }
+        Ok((records, next.map(|sort| list.key(sort))))
+    }
+
     /// Every entry of a list in the `lists` index, as sort key and entry, handed over one by one: one pass serves any order and filter.
     /// The index may trail the table by its propagation time.
     pub async fn entries<E: Entity<Scope = InTenant>>(&self, list: &List<E>, mut each: impl FnMut(String, ListEntry)) -> Result<()> {
