@@ -4,6 +4,7 @@ mod credentials;
 mod derived;
 mod documented;
 mod identity;
+mod insights;
 mod isolation;
 mod limits;
 mod projects;

@@ -134,7 +134,11 @@ fn a_role_reads_exactly_the_secrets_its_function_is_configured_with() {
 fn queues_and_mail_are_for_those_who_use_them() {
     let stream = ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"];
     let counting = ["BatchGetItem", "ConditionCheckItem", "GetItem", "PutItem", "Query", "UpdateItem"];
-    assert_eq!(actions("RelayRole", "dynamodb:"), { let mut all = [&stream[..], &counting[..]].concat(); all.sort(); all });
+    assert_eq!(actions("RelayRole", "dynamodb:"), {
+        let mut all = [&stream[..], &counting[..]].concat();
+        all.sort();
+        all
+    });
     assert_eq!(with_variable("INGEST_SECRET_ID"), ["insights"]);
     assert_eq!(actions("CourierRole", "dynamodb:"), ["GetItem", "PutItem", "UpdateItem"]);
     let index = json!({"Fn::Sub": "${Table.Arn}/index/lists"});

@@ -92,7 +92,11 @@ impl Content {
             Content::Batch(values) => values
                 .iter()
                 .enumerate()
-                .map(|(index, value)| if errors.len() < SHOWN { Entry::read(value, &format!("entries.{index}"), now, &mut errors) } else { None })
+                .map(
+                    |(index, value)| {
+                        if errors.len() < SHOWN { Entry::read(value, &format!("entries.{index}"), now, &mut errors) } else { None }
+                    },
+                )
                 .collect(),
             Content::Single(value) => {
                 let mut value = value.clone();

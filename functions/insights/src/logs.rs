@@ -41,7 +41,10 @@ const OPEN: usize = 16;
 /// Entries looked at for one page, and packs read: a filter that fits nothing ends there, with a cursor to go on.
 const LOOKED_AT: usize = 10_000;
 const READ: usize = 250;
+/// Packs asked for at once: at most, for a filter, and where only the next one must be known.
 const AT_ONCE: usize = 100;
+const FILTERED: usize = 20;
+const PEEK: usize = 2;
 
 pub async fn page(door: Viewer, asked: LogPage) -> Result<Answer<Logs>> {
     let mut reader = Reader::new(&door.store, &asked).await?;
@@ -56,21 +59,19 @@ pub async fn page(door: Viewer, asked: LogPage) -> Result<Answer<Logs>> {
 struct Position {
     /// Open packs: shelf, sort key, next entry.
     open: Vec<(Shelf, String, usize)>,
-    months: Option<Stream>,
-    wide: Option<Stream>,
+    /// Those that have not come to their end.
+    streams: Vec<Stream>,
 }
 
-/// A run of packs, newest first. `None` in a position: it has come to its end.
-#[derive(Serialize, Deserialize, Clone)]
+/// The packs of a shelf, newest first.
+#[derive(Serialize, Deserialize)]
 struct Stream {
     shelf: Shelf,
     /// Sort key of the last pack taken from it.
     after: Option<String>,
-    /// Shelves still to come.
-    then: Vec<Shelf>,
     #[serde(skip)]
     fetched: VecDeque<Pack>,
-    /// The table has no more of this shelf than was fetched.
+    /// Nothing that matters lies behind what was fetched.
     #[serde(skip)]
     drained: bool,
 }
@@ -87,7 +88,7 @@ struct Reader<'a> {
     newest: Timestamp,
     oldest: Timestamp,
     open: Vec<Open>,
-    streams: [Option<Stream>; 2],
+    streams: Vec<Stream>,
     a_pack: usize,
     wanted: usize,
     looked_at: usize,
@@ -107,7 +108,7 @@ impl<'a> Reader<'a> {
             newest,
             oldest,
             open: vec![],
-            streams: [None, None],
+            streams: vec![],
             a_pack: asked.a_pack,
             wanted: asked.limit,
             looked_at: 0,
@@ -127,14 +128,15 @@ impl<'a> Reader<'a> {
         // A narrow pack whose newest entry is later than the range may still reach into it.
         let reach = if self.filters.to.is_some() { Pack::NARROW } else { SignedDuration::ZERO };
         let first = self.newest + reach;
-        let mut months = vec![Month::of(self.oldest)];
-        while let Some(last) = months.last().copied().filter(|last| *last < Month::of(first)) {
-            months.push(Month::of(last.end()));
+        let after = self.filters.to.map(|_| Shelf::sort_of(&Shelf::WIDE.from(first)));
+        let mut month = Month::of(first);
+        while month >= Month::of(self.oldest) {
+            // Months before the one that holds the moment lie behind it from their beginning on.
+            let after = after.clone().filter(|_| month == Month::of(first));
+            self.streams.push(Stream::new(Shelf::of(month), after));
+            month = month.previous();
         }
-        let mut then: Vec<Shelf> = months.into_iter().map(Shelf::of).collect();
-        let shelf = then.pop().unwrap_or(Shelf::of(Month::of(first)));
-        let after = self.filters.to.map(|_| format!("{:013}$", first.as_millisecond().max(0)));
-        self.streams = [Some(Stream::new(shelf, after, then)), Some(Stream::new(Shelf::WIDE, None, vec![]))];
+        self.streams.push(Stream::new(Shelf::WIDE, None));
     }
 
     async fn go_on(&mut self, position: &str) -> Result<()> {
@@ -146,7 +148,7 @@ impl<'a> Reader<'a> {
             self.looked_at += 1;
             self.open.push(Open { entries: pack.entries()?, pack, next });
         }
-        self.streams = [position.months, position.wide];
+        self.streams = position.streams;
         Ok(())
     }
 
@@ -157,10 +159,13 @@ impl<'a> Reader<'a> {
             if !self.fetch().await? {
                 break;
             }
-            let next_pack = (0..2).filter_map(|index| Some((self.streams[index].as_ref()?.fetched.front()?.newest, index))).max();
+            let next_pack =
+                self.streams.iter().enumerate().filter_map(|(index, stream)| Some((stream.fetched.front()?.newest, index))).max();
             let next_entry = (0..self.open.len()).map(|index| (self.open[index].at(), std::cmp::Reverse(index))).max();
             match (next_pack, next_entry) {
-                (Some((newest, index)), entry) if self.open.len() < OPEN && entry.is_none_or(|(at, _)| newest >= at) => self.open_from(index)?,
+                (Some((newest, index)), entry) if self.open.len() < OPEN && entry.is_none_or(|(at, _)| newest >= at) => {
+                    self.open_from(index)?
+                }
                 (_, Some((_, std::cmp::Reverse(index)))) => logs.extend(self.take(index)),
                 _ => break,
             }
@@ -171,24 +176,28 @@ impl<'a> Reader<'a> {
     /// Sees to it that the next pack of each stream is known. `false` when enough was read for one page.
     async fn fetch(&mut self) -> Result<bool> {
         let enough = self.looked_at >= LOOKED_AT || self.read >= READ;
-        let filtered = self.filters.status.is_some() || self.filters.cache.is_some() || self.filters.kind.is_some() || self.filters.path.is_some();
-        let some = if filtered { 20 } else { self.wanted.div_ceil(self.a_pack) + 1 };
-        let [months, wide] = &mut self.streams;
-        let needed = |stream: &Option<Stream>| stream.as_ref().is_some_and(|stream| stream.fetched.is_empty());
-        if !needed(months) && !needed(wide) {
+        let filtered =
+            self.filters.status.is_some() || self.filters.cache.is_some() || self.filters.kind.is_some() || self.filters.path.is_some();
+        let some = if filtered { FILTERED } else { (self.wanted.div_ceil(self.a_pack) + 1).min(AT_ONCE) };
+        let empty: Vec<&mut Stream> = self.streams.iter_mut().filter(|stream| stream.fetched.is_empty() && !stream.drained).collect();
+        if empty.is_empty() {
             return Ok(true);
         }
         if enough {
             return Ok(false);
         }
-        let (store, oldest, some) = (self.store, self.oldest, some.min(AT_ONCE));
-        let (first, second) = futures_util::future::join(Stream::fetch(months, store, oldest, some), Stream::fetch(wide, store, oldest, some.min(4))).await;
-        self.read += first? + second?;
+        // All at the same time. Of what comes later, only as much as shows what comes next.
+        let (store, oldest) = (self.store, self.oldest);
+        let fetching = empty.into_iter().enumerate().map(|(index, stream)| {
+            let some = if index == 0 { some } else { PEEK };
+            async move { stream.fetch(store, oldest, some).await }
+        });
+        self.read += futures_util::future::try_join_all(fetching).await?.into_iter().sum::<usize>();
         Ok(true)
     }
 
     fn open_from(&mut self, index: usize) -> Result<()> {
-        let Some(pack) = self.streams[index].as_mut().and_then(Stream::take) else { return Ok(()) };
+        let Some(pack) = self.streams[index].take() else { return Ok(()) };
         if pack.oldest > self.newest || pack.newest < self.oldest {
             return Ok(());
         }
@@ -215,14 +224,13 @@ impl<'a> Reader<'a> {
     }
 
     /// `None` when nothing is left.
-    fn position(&self) -> Result<Option<String>> {
-        let left = |stream: &Option<Stream>| stream.clone().filter(|stream| !stream.is_done());
-        let [months, wide] = [left(&self.streams[0]), left(&self.streams[1])];
-        if self.open.is_empty() && months.is_none() && wide.is_none() {
+    fn position(self) -> Result<Option<String>> {
+        let streams: Vec<Stream> = self.streams.into_iter().filter(|stream| !stream.is_done()).collect();
+        if self.open.is_empty() && streams.is_empty() {
             return Ok(None);
         }
         let open = self.open.iter().map(|open| (open.pack.shelf(), open.pack.sort(), open.next)).collect();
-        let position = serde_json::to_string(&Position { open, months, wide });
+        let position = serde_json::to_string(&Position { open, streams });
         position.map(Some).map_err(|error| Error::internal("writing a cursor", error))
     }
 }
@@ -234,12 +242,12 @@ impl Open {
 }
 
 impl Stream {
-    fn new(shelf: Shelf, after: Option<String>, then: Vec<Shelf>) -> Self {
-        Stream { shelf, after, then, fetched: VecDeque::new(), drained: false }
+    fn new(shelf: Shelf, after: Option<String>) -> Self {
+        Stream { shelf, after, fetched: VecDeque::new(), drained: false }
     }
 
     fn is_done(&self) -> bool {
-        self.fetched.is_empty() && self.drained && self.then.is_empty()
+        self.fetched.is_empty() && self.drained
     }
 
     fn take(&mut self) -> Option<Pack> {
@@ -248,35 +256,14 @@ impl Stream {
         Some(pack)
     }
 
-    /// Fetches some packs, of an older shelf where this one is empty. The stream ends where its packs are too old to matter. Gives the
-    /// number of packs read.
-    async fn fetch(stream: &mut Option<Stream>, store: &TenantStore, oldest: Timestamp, some: usize) -> Result<usize> {
-        let mut read = 0;
-        while let Some(going) = stream
-            && going.fetched.is_empty()
-        {
-            if going.drained {
-                match going.then.pop() {
-                    Some(shelf) => *going = Stream::new(shelf, None, std::mem::take(&mut going.then)),
-                    None => *stream = None,
-                }
-                continue;
-            }
-            let after = going.after.as_deref().map(|after| going.shelf.key(after));
-            let (packs, next) = store.after(&going.shelf.packs(), after.as_ref(), some).await?;
-            read += packs.len().max(1);
-            going.drained = next.is_none();
-            let too_old = packs.iter().any(|pack| pack.newest < oldest);
-            going.fetched.extend(packs.into_iter().filter(|pack| pack.newest >= oldest));
-            if too_old {
-                going.drained = true;
-                going.then.clear();
-            }
-            // A page of packs that had all expired: go on behind them.
-            if let (true, Some(next)) = (going.fetched.is_empty() && !going.drained, next) {
-                going.after = Some(Shelf::sort_of(&next));
-            }
-        }
+    /// Fetches some packs and gives their number. The stream ends where its packs are too old to matter.
+    async fn fetch(&mut self, store: &TenantStore, oldest: Timestamp, some: usize) -> Result<usize> {
+        let after = self.after.as_deref().map(|after| self.shelf.key(after));
+        let (packs, next) = store.after(&self.shelf.packs(), after.as_ref(), some).await?;
+        let read = packs.len();
+        self.fetched.extend(packs.into_iter().filter(|pack| pack.newest >= oldest));
+        // Where all that came has expired or is too old, so has what lies behind it.
+        self.drained = next.is_none() || self.fetched.is_empty() || self.fetched.len() < read;
         Ok(read)
     }
 }

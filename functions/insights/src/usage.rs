@@ -88,12 +88,7 @@ impl PeriodView {
 
 impl UsageView {
     fn of(totals: &Totals) -> Self {
-        UsageView {
-            requests: totals.requests,
-            bandwidth_bytes: totals.bytes,
-            api_requests: totals.api,
-            asset_requests: totals.assets,
-        }
+        UsageView { requests: totals.requests, bandwidth_bytes: totals.bytes, api_requests: totals.api, asset_requests: totals.assets }
     }
 }
 

@@ -128,11 +128,7 @@ fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<P
                 (true, false) => "Serving pauses until the first of next month, or until you choose a larger plan.",
                 (false, _) => "Nothing changes yet.",
             };
-            let parts = vec![
-                greeting(name),
-                Part::Says(format!("{whose} has used {percent} % of this month's {what}.")),
-                says(next),
-            ];
+            let parts = vec![greeting(name), Part::Says(format!("{whose} has used {percent} % of this month's {what}.")), says(next)];
             (format!("{percent} % of this month's {what} are used"), parts)
         }
     }

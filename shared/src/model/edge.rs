@@ -120,7 +120,8 @@ impl Entry {
         let kind = field("kind", "must be one of asset, api", &|value| value.as_str().and_then(Kind::parse).is_some());
         let status = field("status", "must be between 100 and 599", &|value| value.as_u64().is_some_and(|n| (100..600).contains(&n)));
         let cache = field("cache", "must be one of HIT, MISS, BYPASS, ERROR", &|value| value.as_str().and_then(Cache::parse).is_some());
-        let bytes = field("bytes", "must be a whole number of bytes, not negative", &|value| value.as_u64().is_some_and(|n| n <= MAX_BYTES));
+        let bytes =
+            field("bytes", "must be a whole number of bytes, not negative", &|value| value.as_u64().is_some_and(|n| n <= MAX_BYTES));
         let duration = field("durationMs", "must be milliseconds, not negative", &|value| {
             value.as_f64().is_some_and(|n| (0.0..=MAX_DURATION).contains(&n))
         });
@@ -164,7 +165,9 @@ fn is_path(text: &str) -> bool {
 }
 
 fn is_country(text: &str) -> bool {
-    text.len() == 2 && text.as_bytes()[0].is_ascii_uppercase() && (text.as_bytes()[1].is_ascii_uppercase() || text.as_bytes()[1].is_ascii_digit())
+    text.len() == 2
+        && text.as_bytes()[0].is_ascii_uppercase()
+        && (text.as_bytes()[1].is_ascii_uppercase() || text.as_bytes()[1].is_ascii_digit())
 }
 
 /// A query string may carry what no log should hold.
@@ -578,10 +581,8 @@ impl QuotaEvent {
 
     /// Every share of the plan's quota that the month has reached so far.
     pub fn reached(month: Month, totals: &Totals, plan: &Plan, plan_name: &str, now: Timestamp) -> Vec<QuotaEvent> {
-        let quotas = [
-            (Metric::Requests, totals.requests, plan.edge_requests_per_month),
-            (Metric::Bytes, totals.bytes, plan.edge_bytes_per_month),
-        ];
+        let quotas =
+            [(Metric::Requests, totals.requests, plan.edge_requests_per_month), (Metric::Bytes, totals.bytes, plan.edge_bytes_per_month)];
         let mut events = vec![];
         for (metric, used, limit) in quotas {
             let Some(limit) = limit else { continue };
@@ -758,7 +759,11 @@ mod tests {
             let mut sums = Totals::default();
             packs.iter().flat_map(Pack::rollups).filter(|(key, _)| key.sort.starts_with("day#")).for_each(|(_, totals)| sums.plus(&totals));
             let mut months = Totals::default();
-            packs.iter().flat_map(Pack::rollups).filter(|(key, _)| key.sort.starts_with("month#")).for_each(|(_, totals)| months.plus(&totals));
+            packs
+                .iter()
+                .flat_map(Pack::rollups)
+                .filter(|(key, _)| key.sort.starts_with("month#"))
+                .for_each(|(_, totals)| months.plus(&totals));
             assert_eq!(sums, months);
             assert_eq!((sums.requests, sums.bytes, sums.packs), (1000, 499_500, packs.len() as u64));
             assert_eq!((sums.hits + sums.misses, sums.api + sums.assets), (1000, 1000));

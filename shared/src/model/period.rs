@@ -92,7 +92,9 @@ impl Days {
             None => Ok(None),
             Some(text) => {
                 let day = Some(text).filter(|text| text.len() == 10).and_then(|text| text.parse::<Date>().ok());
-                day.filter(|day| (1970..=9000).contains(&day.year())).map(Some).ok_or(Error::InvalidRange("A day is given like 2026-11-21."))
+                day.filter(|day| (1970..=9000).contains(&day.year()))
+                    .map(Some)
+                    .ok_or(Error::InvalidRange("A day is given like 2026-11-21."))
             }
         };
         let most = (Days::DEFAULT - 1).days();
@@ -133,11 +135,29 @@ mod tests {
         assert_eq!(read("current").unwrap(), "2026-01");
         assert_eq!(read("previous").unwrap(), "2025-12");
         assert_eq!(read("2025-02").unwrap(), "2025-02");
-        for wrong in ["", "2026-13", "2026-00", "2026-1", "26-01", "2026-02", "9999-12", "2026-01-01", "last", "Current", "+026-01", "2026-+1", "0001-01", "é026-01"] {
+        for wrong in [
+            "",
+            "2026-13",
+            "2026-00",
+            "2026-1",
+            "26-01",
+            "2026-02",
+            "9999-12",
+            "2026-01-01",
+            "last",
+            "Current",
+            "+026-01",
+            "2026-+1",
+            "0001-01",
+            "é026-01",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         let december = Month::asked(Some("2025-12"), now()).unwrap();
-        assert_eq!((december.start().to_string(), december.end().to_string()), ("2025-12-01T00:00:00Z".into(), "2026-01-01T00:00:00Z".into()));
+        assert_eq!(
+            (december.start().to_string(), december.end().to_string()),
+            ("2025-12-01T00:00:00Z".into(), "2026-01-01T00:00:00Z".into())
+        );
     }
 
     #[test]

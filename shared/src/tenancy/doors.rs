@@ -308,7 +308,8 @@ impl Door for SignedIn {
         verdict?;
         let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
         let (user, session) = (person.user, person.session);
-        let door = SignedIn { app: app.clone(), directory: directory.clone(), user, session, table: incoming.table.clone(), belongs: belongs? };
+        let door =
+            SignedIn { app: app.clone(), directory: directory.clone(), user, session, table: incoming.table.clone(), belongs: belongs? };
         Ok((door, Entered { store: None, directory, principal, user: Some(user), read: HashMap::new() }))
     }
 }
