@@ -1,6 +1,7 @@
-//! The table's stream, turned into jobs: a mail that was written is to be sent, a project that was deleted has tasks to be swept; and into
-//! counters: a pack of log entries is added to its days and months. A committed item is the event, so nothing is lost between a write and
-//! its job; a record seen twice makes a second job, which does nothing.
+//! The table's stream, turned into jobs and into what is drawn from it: a mail that was written is to be sent, a project that was deleted
+//! has tasks to be swept, a change that somebody made stands in the audit log, a pack of the edge's log is added to its days and months. A
+//! committed item is the event, so nothing is lost between a write and its consequence; a record seen twice makes a second job, which does
+//! nothing, and the same entry.
 
 mod rollup;
 
@@ -46,6 +47,7 @@ impl Worker for Relay {
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         worker::stream(event, Self::NAME, |change| async move {
+            change.audit(&self.app, Self::NAME, request_id).await?;
             match asked(&change)? {
                 Asked::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
                 Asked::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,

@@ -9,13 +9,15 @@ pub struct Anything;
 
 /// All but the tasks, which are a partition for each project. Projects, tombstones and members come first: they say what else there
 /// is. The tenant's own record comes last: while it stands, the rest is not done.
-const OF_TENANT: [&str; 27] = [
+const OF_TENANT: [&str; 29] = [
     "projects",
     "deleted-projects",
     "members",
     "invitations",
     "api-keys",
     "api-key-uses",
+    "audit",
+    "removals",
     "edge-logs-wide",
     "edge-logs-01",
     "edge-logs-02",

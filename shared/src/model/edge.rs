@@ -557,7 +557,7 @@ pub struct QuotaEvent {
     pub used: u64,
     pub limit: u64,
     pub plan: String,
-    pub at: Timestamp,
+    pub reached_at: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -594,7 +594,7 @@ impl QuotaEvent {
                 used,
                 limit,
                 plan: plan_name.to_owned(),
-                at: now,
+                reached_at: now,
             }));
         }
         events

@@ -43,7 +43,7 @@ pub fn changed() -> Refusal {
 
 impl<'a> Transaction<'a> {
     /// Puts the actions of `other` behind these.
-    pub(crate) fn and(mut self, other: Transaction<'a>) -> Self {
+    pub fn and(mut self, other: Transaction<'a>) -> Self {
         self.actions.extend(other.actions);
         self.refusals.extend(other.refusals);
         self.written.extend(other.written);
@@ -160,6 +160,23 @@ impl<'a> Transaction<'a> {
         let update = update.update_expression(format!("SET #type = :type, #tenant = :tenant ADD {}", added.join(", ")));
         let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().update(update).build(), missing(), None);
+        Ok(self)
+    }
+
+    /// Lets a record that must exist vanish at a moment.
+    pub fn expire<E: Entity>(mut self, place: &impl Place<E>, key: &Key<E>, at: jiff::Timestamp, refusal: Refusal) -> Result<Self> {
+        let key = place.full(key);
+        let update = Update::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .update_expression("SET #ttl = :ttl")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":ttl", AttributeValue::N(at.as_second().to_string()))
+            .build()
+            .map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().update(update).build(), refusal, None);
         Ok(self)
     }
 
