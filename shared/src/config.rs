@@ -14,6 +14,8 @@ pub struct Config {
     pub root_secret: Option<String>,
     pub signing_secret: Option<String>,
     pub jwks_secret: Option<String>,
+    /// The key of the edge proxies; `insights` alone reads it.
+    pub ingest_secret: Option<String>,
     pub session_days: i64,
     pub limits: Limits,
     pub issuers: Vec<Issuer>,
@@ -110,6 +112,7 @@ impl Config {
             root_secret: variables.optional("ROOT_SECRET_ID"),
             signing_secret: variables.optional("SIGNING_SECRET_ID"),
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
+            ingest_secret: variables.optional("INGEST_SECRET_ID"),
             session_days: variables.number("SESSION_DAYS", 7)?,
             limits: Limits {
                 enforce,

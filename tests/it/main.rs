@@ -6,6 +6,7 @@ mod credentials;
 mod derived;
 mod documented;
 mod identity;
+mod insights;
 mod isolation;
 mod keys;
 mod limits;

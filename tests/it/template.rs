@@ -132,7 +132,14 @@ fn a_role_reads_exactly_the_secrets_its_function_is_configured_with() {
 
 #[test]
 fn queues_and_mail_are_for_those_who_use_them() {
-    assert_eq!(actions("RelayRole", "dynamodb:"), ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams", "UpdateItem"]);
+    let stream = ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"];
+    let counting = ["BatchGetItem", "ConditionCheckItem", "GetItem", "PutItem", "Query", "UpdateItem"];
+    assert_eq!(actions("RelayRole", "dynamodb:"), {
+        let mut all = [&stream[..], &counting[..]].concat();
+        all.sort();
+        all
+    });
+    assert_eq!(with_variable("INGEST_SECRET_ID"), ["insights"]);
     assert_eq!(actions("CourierRole", "dynamodb:"), ["GetItem", "PutItem", "UpdateItem"]);
     let index = json!({"Fn::Sub": "${Table.Arn}/index/lists"});
     for (role, statement) in all_statements() {
@@ -214,7 +221,7 @@ fn the_table_survives_mistakes() {
     assert_eq!(properties["BillingMode"], "PAY_PER_REQUEST");
     assert_eq!(properties["TimeToLiveSpecification"], json!({"AttributeName": "ttl", "Enabled": true}));
     assert_eq!(properties["StreamSpecification"], json!({"StreamViewType": "NEW_AND_OLD_IMAGES"}));
-    for name in ["Table", "RootSecret", "SigningSecret", "JwksSecret"] {
+    for name in ["Table", "RootSecret", "SigningSecret", "JwksSecret", "IngestSecret"] {
         let resource = &resources.resources()[name];
         assert_eq!((&resource["DeletionPolicy"], &resource["UpdateReplacePolicy"]), (&json!("Retain"), &json!("Retain")), "{name}");
     }
@@ -287,7 +294,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("projects", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("tenants", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("keys", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
-        ("insights", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("insights", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "INGEST_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("agency", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL"]),
         ("courier", &["ROOT_SECRET_ID", "MAIL_FROM"]),

@@ -36,7 +36,7 @@ pub struct World {
     functions: Arc<BTreeMap<&'static str, (App, Router)>>,
     gateway: Arc<Vec<Route>>,
     environments: Arc<BTreeMap<String, BTreeMap<String, String>>>,
-    plans: Plans,
+    pub plans: Plans,
     next_ip: Arc<AtomicU64>,
 }
 

@@ -51,6 +51,8 @@ pub struct Wants {
     pub(crate) user: bool,
     /// A child of the caller's agency.
     pub(crate) subaccount: Option<SubaccountId>,
+    /// The list of tenants a person belongs to.
+    pub(crate) belongs: bool,
 }
 
 impl Wants {

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
 
 use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
-use crate::store::entity::{Counter, Entity, Key};
+use crate::store::entity::{Counter, Entity, InTenant, Key};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
 use crate::tenancy::Place;
 use crate::tenancy::directory::{Directory, GlobalCounter};
@@ -132,6 +132,35 @@ impl<'a> Transaction<'a> {
     pub fn adjust<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, changes: &[(&'static str, i64)], refusal: Refusal) -> Result<Self> {
         let key = place.full(key);
         self.add(key, changes, Some(Condition::present()), refusal)
+    }
+
+    /// Adds to numbers of a record that is made by the first addition.
+    pub fn tally<E: Entity<Scope = InTenant>>(
+        mut self,
+        place: &crate::tenancy::TenantStore,
+        key: &Key<E>,
+        changes: &[(&'static str, u64)],
+    ) -> Result<Self> {
+        let key = place.full(key);
+        let mut update = Update::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .expression_attribute_names("#type", "type")
+            .expression_attribute_values(":type", AttributeValue::S(E::TYPE.into()))
+            .expression_attribute_names("#tenant", "tenant")
+            .expression_attribute_values(":tenant", AttributeValue::S(place.tenant_id().to_string()));
+        let mut added = vec![];
+        for (index, (attribute, by)) in changes.iter().enumerate() {
+            update = update
+                .expression_attribute_names(format!("#a{index}"), *attribute)
+                .expression_attribute_values(format!(":a{index}"), AttributeValue::N(by.to_string()));
+            added.push(format!("#a{index} :a{index}"));
+        }
+        let update = update.update_expression(format!("SET #type = :type, #tenant = :tenant ADD {}", added.join(", ")));
+        let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().update(update).build(), missing(), None);
+        Ok(self)
     }
 
     /// Lets a record that must exist vanish at a moment.

@@ -15,9 +15,11 @@ use crate::http::request::Incoming;
 use crate::ids::{ApiKeyId, SessionId, SubaccountId, UserId};
 use crate::model::api_key::{ApiKey, KeyUse};
 use crate::model::audit::ResourceChange;
+use crate::model::edge::{Batch, Pack, Rollup, Totals};
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose};
 use crate::model::member;
+use crate::model::period::Month;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::subaccount::Subaccount;
@@ -37,6 +39,7 @@ const SUBACCOUNT_ROUTES: &str = "/v1/subaccounts/{id}/api-keys";
 /// What a child sees of who acts for it.
 const DELEGATE: &str = "platform";
 const X_SUBACCOUNT_ID: HeaderName = HeaderName::from_static("x-subaccount-id");
+const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 
 /// Who may come through, as the role matrix prints it.
@@ -48,6 +51,8 @@ pub enum Access {
     SignedIn,
     /// A member of the tenant with at least this role.
     AtLeast(Role),
+    /// The edge proxies, by the key of the deployment in `X-Ingest-Key`.
+    Edge,
 }
 
 pub trait Door: Sized + Send {
@@ -369,12 +374,15 @@ pub struct SignedIn {
     pub directory: Directory,
     pub user: UserId,
     pub session: Option<SessionId>,
+    table: crate::store::Table,
+    /// Where he belongs, if the handler asked for it.
+    belongs: Vec<Belongs>,
 }
 
 impl Door for SignedIn {
     const ACCESS: Access = Access::SignedIn;
 
-    async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
+    async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         let app = &incoming.app;
         let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
         let caller = credential::verify(incoming, &visiting).await?;
@@ -394,7 +402,14 @@ impl Door for SignedIn {
                 }
             }
         };
-        let (stands, hit) = tokio::join!(stands, app.limiter().hit(&incoming.table, class, &principal, incoming.now));
+        let belongs = async {
+            match &caller {
+                Caller::Person(person) if wants.belongs => directory.all(&Belongs::of_user(person.user)).await,
+                _ => Ok(vec![]),
+            }
+        };
+        let hit = app.limiter().hit(&incoming.table, class, &principal, incoming.now);
+        let (stands, hit, belongs) = tokio::join!(stands, hit, belongs);
         if !stands? {
             return Err(Error::Unauthorized);
         }
@@ -403,8 +418,47 @@ impl Door for SignedIn {
         incoming.learned().limits.push(report);
         verdict?;
         let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
-        let door = SignedIn { app: app.clone(), directory: directory.clone(), user: person.user, session: person.session };
-        Ok((door, Entered { store: None, directory, principal, user: Some(person.user), read: HashMap::new() }))
+        let (user, session) = (person.user, person.session);
+        let door =
+            SignedIn { app: app.clone(), directory: directory.clone(), user, session, table: incoming.table.clone(), belongs: belongs? };
+        Ok((door, Entered { store: None, directory, principal, user: Some(user), read: HashMap::new() }))
+    }
+}
+
+/// A tenant of the caller, and what it used in a month.
+pub struct UsedIn {
+    pub tenant: Tenant,
+    pub role: Role,
+    pub used: Totals,
+}
+
+impl SignedIn {
+    pub fn now(&self) -> Timestamp {
+        self.directory.now()
+    }
+
+    /// The tenants he is a member of, with what each used in a month. Nothing of a tenant is given without his membership in it.
+    pub async fn used_in(&self, month: Month) -> Result<Vec<UsedIn>> {
+        // Three records a tenant; a batch holds a hundred.
+        let some = self.belongs.chunks(33).map(|some| async move {
+            let stores: Vec<TenantStore> = some.iter().map(|belongs| self.directory.enter(belongs.tenant)).collect();
+            let own = |store: &TenantStore| {
+                [store.full(&member::Member::key_of(self.user)), store.full(&Tenant::key_of()), store.full(&Rollup::of_month(month))]
+            };
+            let mut items = self.table.get_many(&stores.iter().flat_map(own).collect::<Vec<_>>()).await?.into_iter();
+            let mut next = || items.next().flatten();
+            let mut used = vec![];
+            for store in &stores {
+                let (member, tenant, rollup) = (store.read(next())?, store.read(next())?, store.read::<Rollup>(next())?);
+                let Some((member, tenant)) = Option::<member::Member>::zip(member, tenant) else { continue };
+                let tenant: Tenant = tenant;
+                if tenant.shut(self.now()) != Some(Shut::Gone) {
+                    used.push(UsedIn { tenant, role: member.role, used: rollup.map(|rollup| rollup.totals).unwrap_or_default() });
+                }
+            }
+            Ok(used)
+        });
+        Ok(futures_util::future::try_join_all(some).await?.into_iter().flatten().collect())
     }
 }
 
@@ -537,6 +591,86 @@ impl Door for DemoVisitor {
         let principal = format!("visitor {}", incoming.ip);
         let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
         Ok((DemoVisitor { app: app.clone(), directory }, entered))
+    }
+}
+
+/// The edge proxies, which say what they served. They name a tenant by its slug and may ask how much it used and add to it; the store
+/// behind it is not handed out. Not limited: one batch speaks for a thousand requests.
+pub struct Edge {
+    pub app: App,
+    directory: Directory,
+    table: crate::store::Table,
+    learned: Arc<Mutex<crate::http::request::Learned>>,
+}
+
+/// A tenant as the edge sees it.
+pub struct EdgeTenant {
+    pub tenant: Tenant,
+    pub plan: Plan,
+    /// Served in the current month.
+    pub used: Totals,
+    store: TenantStore,
+}
+
+impl Door for Edge {
+    const ACCESS: Access = Access::Edge;
+
+    async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
+        let app = incoming.app.clone();
+        let given = incoming.header(&X_INGEST_KEY)?.unwrap_or_default();
+        if given.is_empty() || !app.secrets().is_ingest_key(given, incoming.now).await? {
+            return Err(Error::Unauthorized);
+        }
+        let principal = "edge".to_owned();
+        incoming.learned().principal = Some(principal.clone());
+        let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
+        let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
+        Ok((Edge { app, directory, table: incoming.table.clone(), learned: incoming.shared_learned() }, entered))
+    }
+}
+
+impl Edge {
+    pub fn now(&self) -> Timestamp {
+        self.directory.now()
+    }
+
+    /// The tenant with this slug, whatever its state, and what it used this month.
+    pub async fn tenant(&self, slug: &str) -> Result<EdgeTenant> {
+        // By slug alone: an id would be as good as one to `tenant_named`.
+        let slug = Slug::parse(slug).ok_or(Error::NotFound)?;
+        let tenant = tenant_named(&self.app, &self.directory, slug.as_str()).await?.ok_or(Error::NotFound)?;
+        let store = self.directory.enter(tenant);
+        let keys = [store.full(&Tenant::key_of()), store.full(&Rollup::of_month(Month::of(self.now())))];
+        let mut items = self.table.get_many(&keys).await?.into_iter();
+        let (profile, used) = (store.read::<Tenant>(items.next().flatten())?, store.read::<Rollup>(items.next().flatten())?);
+        let profile = profile.filter(|profile| profile.slug == slug).ok_or(Error::NotFound)?;
+        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tenant = Some(tenant);
+        let plan = self.app.plans().get(&profile.plan).clone();
+        Ok(EdgeTenant { tenant: profile, plan, used: used.map(|used| used.totals).unwrap_or_default(), store })
+    }
+}
+
+impl EdgeTenant {
+    /// Notes that a batch came in; or gives the record of the first time it did.
+    pub async fn begin(&self, batch: &Batch) -> Result<Option<Batch>> {
+        let taken = crate::store::conflict("This batch came in before.");
+        let noting = self.store.transaction().create_or_expired(&self.store, batch, self.store.now().as_second(), taken)?;
+        match noting.commit().await {
+            Ok(()) => Ok(None),
+            Err(Error::Conflict(_)) => self.store.find(&batch.key()).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the packs of a batch; those that stand already stay as they are.
+    pub async fn append(&self, packs: &[Pack]) -> Result<()> {
+        let writing = packs.iter().map(|pack| async move {
+            match self.store.create(pack, || Error::Conflict("This pack stands.".into())).await {
+                Err(Error::Conflict(_)) => Ok(()),
+                other => other,
+            }
+        });
+        futures_util::future::try_join_all(writing).await.map(|_| ())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::http::paging::PageRequest;
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
-use crate::store::page::{self, List, Page};
+use crate::store::page::{self, Direction, List, Page};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::store::transaction::Transaction;
@@ -175,6 +175,30 @@ impl TenantStore {
     ) -> Result<Page<E>> {
         let pk = self.partition(&list.collection.0);
         page::read(&self.table, pk, list, request, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
+    }
+
+    /// `at_most` records of a list from behind a place on, read consistently, and the key to go on after, if there is more.
+    pub async fn after<E: Entity<Scope = InTenant>>(
+        &self,
+        list: &List<E>,
+        place: Option<&Key<E>>,
+        at_most: usize,
+    ) -> Result<(Vec<E>, Option<Key<E>>)> {
+        let query = Query {
+            pk: self.partition(&list.collection.0),
+            prefix: list.prefix.clone(),
+            index: None,
+            forward: list.direction == Direction::Ascending,
+            consistent: true,
+            after: place.map(|key| key.sort.clone()),
+            limit: Some(i32::try_from(at_most).unwrap_or(i32::MAX)),
+        };
+        let (found, next) = self.table.query(query).await?;
+        let mut records = vec![];
+        for item in found {
+            records.extend(self.read(Some(item))?);
+        }
+        Ok((records, next.map(|sort| list.key(sort))))
     }
 
     /// Every entry of a list in the `lists` index, as sort key and entry, handed over one by one: one pass serves any order and filter.
