@@ -445,7 +445,7 @@ fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>
     let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
     let clients = Clients::read(Variables(variables)).expect("the environment names AWS");
     let random = if seed == 0 { Random::system() } else { Random::seeded(seed) };
-    App::new(config, plans.clone(), clock.clone(), random, clients.dynamodb(), clients.secrets_manager())
+    App::new(config, plans.clone(), clock.clone(), random, &clients)
 }
 
 /// The seeded plans with a test's changes; unless `strict`, without the limits that a test would run into by accident.

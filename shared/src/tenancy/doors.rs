@@ -166,9 +166,9 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if let (true, Caller::Person(person)) = (wants.user, &caller) {
         keys.push(directory.full(&User::key_of(person.user)));
     }
-    let leased = async { if home { limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await } else { Ok(()) } };
+    let leased = async { if home { limiter.lease(store.table(), tenant, store.partition("quota"), incoming.now).await } else { Ok(()) } };
     let (items, hit, leased) =
-        tokio::join!(incoming.table.get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
+        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
     leased?;
     let (items, hit) = (items?, hit?);
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
@@ -216,7 +216,7 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await?;
+                limiter.lease(store.table(), tenant, store.partition("quota"), incoming.now).await?;
             }
         }
     }
@@ -232,7 +232,7 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
         let count = key.is_retiring();
         if app.lately().is_due(key.id, incoming.now) || count {
             let used = store.full(&KeyUse::key_of(key.id));
-            incoming.table.touch(used, store.tenant_id(), KeyUse::TYPE, &key.id.to_string(), incoming.now, count).await?;
+            store.table().touch(used, store.tenant_id(), KeyUse::TYPE, &key.id.to_string(), incoming.now, count).await?;
         }
     }
     let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key };
@@ -372,7 +372,7 @@ impl Visitor {
             for tenant in std::mem::take(&mut tenants) {
                 let store = self.directory.enter(tenant);
                 let keys = [store.full(&Tenant::key_of()), store.full(&member::Member::key_of(user.id))];
-                let mut items = self.table.get_many(&keys).await?.into_iter();
+                let mut items = store.table().get_many(&keys).await?.into_iter();
                 let (profile, membership) = (store.read(items.next().flatten())?, store.read(items.next().flatten())?);
                 let Some((profile, membership)) = Option::<Tenant>::zip(profile, membership) else { continue };
                 match profile.shut(self.now()) {

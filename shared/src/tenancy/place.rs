@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use crate::error::{Error, Result};
 use crate::store::entity::{Entity, InDirectory, InTenant, Key};
 use crate::store::table::{FullKey, Item, borrowed, text};
-use crate::tenancy::{Directory, TenantStore};
+use crate::tenancy::{Directory, TenantId, TenantStore};
 
 /// A store for records `E`: `TenantStore` for a tenant's, `Directory` for cross-tenant facts. Sealed.
 pub trait Place<E: Entity>: sealed::Sealed {
@@ -13,6 +13,9 @@ pub trait Place<E: Entity>: sealed::Sealed {
     fn full(&self, key: &Key<E>) -> FullKey;
     #[doc(hidden)]
     fn item(&self, entity: &E) -> Result<Item>;
+    /// Whose it is; `None` for the directory.
+    #[doc(hidden)]
+    fn tenant(&self) -> Option<TenantId>;
 }
 
 /// Who wrote an item and in which request: kept on the item, for the audit log that is drawn from the stream.
@@ -39,6 +42,10 @@ impl<E: Entity<Scope = InTenant>> Place<E> for TenantStore {
         item.insert("tenant".into(), AttributeValue::S(self.tenant_id().to_string()));
         Ok(item)
     }
+
+    fn tenant(&self) -> Option<TenantId> {
+        Some(self.tenant_id())
+    }
 }
 
 impl<E: Entity<Scope = InDirectory>> Place<E> for Directory {
@@ -48,6 +55,10 @@ impl<E: Entity<Scope = InDirectory>> Place<E> for Directory {
 
     fn item(&self, entity: &E) -> Result<Item> {
         item_of(entity, self.full(&entity.key()), self.origin())
+    }
+
+    fn tenant(&self) -> Option<TenantId> {
+        None
     }
 }
 
