@@ -10,9 +10,9 @@ use crate::model::plan::Plans;
 use crate::runtime::aws::Aws;
 use crate::runtime::secrets::{Jwks, Keys, Secrets, SessionSigner};
 use crate::store::Table;
-use crate::tenancy::{Limiter, Sessions};
 use crate::tenancy::credential::{Issuers, KnownKeys};
 use crate::tenancy::doors::Lately;
+use crate::tenancy::{Limiter, Sessions};
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);

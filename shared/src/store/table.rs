@@ -230,11 +230,8 @@ impl Table {
         );
         let mut attempts = 0;
         while let Some(batch) = wanted.take() {
-            let request = self
-                .client
-                .batch_get_item()
-                .request_items(&*self.name, batch)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            let request =
+                self.client.batch_get_item().request_items(&*self.name, batch).return_consumed_capacity(ReturnConsumedCapacity::Total);
             let output = send!(self, request).map_err(|error| failure("reading items", error))?;
             output.consumed_capacity().iter().for_each(|capacity| self.meter.reads(Some(capacity)));
             for item in output.responses.unwrap_or_default().remove(&*self.name).unwrap_or_default() {

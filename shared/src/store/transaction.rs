@@ -9,8 +9,8 @@ use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
 use crate::store::entity::{Counter, Entity, Key};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
-use crate::tenancy::{Place, TenantId, TenantStore};
 use crate::tenancy::directory::{Directory, GlobalCounter};
+use crate::tenancy::{Place, TenantId, TenantStore};
 
 /// What a failed condition means to the caller, given the item that stood in the way.
 pub type Refusal = Box<dyn FnOnce(Option<Item>) -> Error + Send>;
@@ -148,14 +148,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds one to a counter that must stay within the plan's `max`; `None` is unlimited.
-    pub fn count_within(
-        self,
-        place: &TenantStore,
-        counter: Counter,
-        limit: &'static str,
-        max: Option<u64>,
-        plan: &str,
-    ) -> Result<Self> {
+    pub fn count_within(self, place: &TenantStore, counter: Counter, limit: &'static str, max: Option<u64>, plan: &str) -> Result<Self> {
         let Some(max) = max else { return self.count(place, counter, 1) };
         let condition = Condition {
             expression: if max == 0 { "attribute_not_exists(pk) AND #n < :max" } else { "attribute_not_exists(#n) OR #n < :max" }.into(),

@@ -80,10 +80,7 @@ impl Sessions {
             None => request,
             Some(partner) => request.tags(tag("partner", partner)?),
         };
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| unavailable(DOING, error))?;
+        let answer = request.send().await.map_err(|error| unavailable(DOING, error))?;
         let given = answer.credentials.ok_or_else(|| unavailable(DOING, "STS answered without credentials"))?;
         let ends_at = SystemTime::try_from(given.expiration).map_err(|error| Error::internal(DOING, error))?;
         Ok(Credentials::new(given.access_key_id, given.secret_access_key, Some(given.session_token), Some(ends_at), "tenant"))
