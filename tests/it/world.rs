@@ -56,6 +56,12 @@ pub struct Guarded(pub Guard);
 
 impl Drop for Guarded {
     fn drop(&mut self) {
+        if let Ok(path) = std::env::var("GRANTS_USED")
+            && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(path)
+        {
+            let lines: String = self.0.used().iter().map(|grant| format!("{grant:?}\n")).collect();
+            drop(std::io::Write::write_all(&mut file, lines.as_bytes()));
+        }
         let denials = self.0.take_denials();
         if !std::thread::panicking() {
             assert!(denials.is_empty(), "IAM refused what a function asked for: {denials:#?}");

@@ -520,14 +520,15 @@ where
 }
 
 /// Throttling, time-outs and lost connections are worth another try; the rest is ours.
-fn failure<E, R>(doing: &'static str, error: SdkError<E, R>) -> Error
+pub(crate) fn failure<E, R>(doing: &'static str, error: SdkError<E, R>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    const TRANSIENT: [&str; 6] = [
+    const TRANSIENT: [&str; 7] = [
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "Throttling",
         "ThrottlingException",
         "InternalServerError",
         "ServiceUnavailable",

@@ -10,7 +10,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_sts::types::Tag;
 
 use crate::error::{Error, Result};
-use crate::store::table::unavailable;
+use crate::store::table::{failure, unavailable};
 use crate::tenancy::TenantId;
 
 /// Whose partitions credentials are for: one tenant's, or those of two that share a transaction.
@@ -80,7 +80,7 @@ impl Sessions {
             None => request,
             Some(partner) => request.tags(tag("partner", partner)?),
         };
-        let answer = request.send().await.map_err(|error| unavailable(DOING, error))?;
+        let answer = request.send().await.map_err(|error| failure(DOING, error))?;
         let given = answer.credentials.ok_or_else(|| unavailable(DOING, "STS answered without credentials"))?;
         let ends_at = SystemTime::try_from(given.expiration).map_err(|error| Error::internal(DOING, error))?;
         Ok(Credentials::new(given.access_key_id, given.secret_access_key, Some(given.session_token), Some(ends_at), "tenant"))

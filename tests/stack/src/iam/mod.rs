@@ -150,6 +150,11 @@ impl Guard {
         lock(&self.0.used).clone()
     }
 
+    /// How many sessions were opened so far.
+    pub fn sessions(&self) -> usize {
+        lock(&self.0.identities).values().filter(|identity| identity.token.is_some()).count()
+    }
+
     /// Makes every session end now, as time would.
     pub fn end_sessions(&self) {
         for identity in lock(&self.0.identities).values_mut() {
