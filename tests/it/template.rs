@@ -178,7 +178,10 @@ fn under_tenant_sessions_no_role_reaches_another_tenant() {
             "T#${aws:PrincipalTag/tenant}#*" => {}
             "G#*" | "T#${aws:PrincipalTag/partner}#*" => {
                 assert!(!reads, "{statement}");
-                assert_eq!(statement["Condition"]["StringEquals"], json!({"dynamodb:EnclosingOperation": "TransactWriteItems"}));
+                assert_eq!(
+                    statement["Condition"]["ForAnyValue:StringEquals"],
+                    json!({"dynamodb:EnclosingOperation": ["TransactWriteItems"]})
+                );
             }
             other => panic!("{other} is no tenant's"),
         }
