@@ -326,19 +326,17 @@ async fn a_functions_own_credentials_reach_the_directory_alone() {
 }
 
 #[tokio::test]
-async fn a_session_is_for_one_tenant_of_a_function_that_has_the_table() {
+async fn a_session_is_for_one_tenant_and_opens_no_other() {
     let world = world().await;
     let own = world.tenant("acme").await;
     let id = own.id.as_str();
-    let refused: [(&str, &[(&str, &str)]); 7] = [
+    let refused: [(&str, &[(&str, &str)]); 6] = [
         ("projects", &[]),
         ("projects", &[("tenant", "")]),
         ("projects", &[("tenant", &id[..35])]),
         ("projects", &[("partner", id)]),
         ("projects", &[("tenant", id), ("admin", "yes")]),
         ("projects", &[("Tenants", id)]),
-        // Has no part in the table.
-        ("relay", &[("tenant", id)]),
     ];
     for (function, tags) in refused {
         assert_eq!(assume(&world, function, tags).await.err().as_deref(), Some("AccessDenied"), "{function} {tags:?}");

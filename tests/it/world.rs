@@ -243,6 +243,10 @@ impl World {
         self.request("PUT", path)
     }
 
+    pub fn patch(&self, path: impl Into<String>) -> Request {
+        self.request("PATCH", path)
+    }
+
     pub fn delete(&self, path: impl Into<String>) -> Request {
         self.request("DELETE", path)
     }
@@ -314,6 +318,10 @@ impl World {
 impl Request {
     pub fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn has(&self, header: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name == header)
     }
 
     /// Several of the same name are sent as several.
@@ -478,7 +486,7 @@ async fn functions(
     ];
     let mut functions = BTreeMap::new();
     for (index, (name, router)) in routers.into_iter().enumerate() {
-        let app = app(name, environments, plans, clock, seed + index as u64);
+        let app = app(name, environments, plans, clock, if seed == 0 { 0 } else { seed + index as u64 });
         app.warm_up().await.expect("the functions warm up");
         functions.insert(name, (app.clone(), router(app)));
     }
@@ -497,7 +505,7 @@ fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>
 fn plans(strict: bool, changes: &Value) -> Plans {
     let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
     for (name, plan) in plans.as_object_mut().expect("an object") {
-        for limit in ["users", "projects", "api_requests_per_day"] {
+        for limit in ["users", "projects", "api_keys", "subaccounts", "api_requests_per_day"] {
             if !strict {
                 plan[limit] = Value::Null;
             }

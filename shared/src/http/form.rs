@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
 use crate::model::user::Email;
+use crate::tenancy::Scopes;
 
 /// A request's input as a type that cannot be wrong.
 ///
@@ -118,6 +120,28 @@ impl<'a> Fields<'a> {
         match self.raw(name)? {
             Raw::Json(Value::Null) => Some(None),
             raw => self.checked(name, &rule, raw).map(Some),
+        }
+    }
+
+    /// An object within, by a form of its own; may be absent. Its errors are named `<name>.<field>`.
+    pub fn nested<F: Form>(&mut self, name: &'static str) -> Option<F> {
+        let inner = described::<F>();
+        let properties: Map<String, Value> = inner.iter().map(|field| (field.name.to_owned(), field.schema.clone())).collect();
+        let schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
+        self.describe(name, false, nullable(schema, false));
+        match self.raw(name)? {
+            Raw::Json(Value::Null) => None,
+            Raw::Json(Value::Object(object)) => match from_json(object) {
+                Ok(form) => Some(form),
+                Err(errors) => {
+                    self.errors.extend(errors.into_iter().map(|(field, problems)| (format!("{name}.{field}"), problems)));
+                    None
+                }
+            },
+            _ => {
+                self.error(name, "must be an object");
+                None
+            }
         }
     }
 
@@ -326,6 +350,43 @@ impl Rule for CalendarDate {
 
     fn schema(&self) -> Value {
         json!({"type": "string", "format": "date"})
+    }
+}
+
+/// A moment, `2026-12-31T00:00:00Z` (RFC 3339, any offset).
+pub struct Moment;
+
+impl Rule for Moment {
+    type Value = Timestamp;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Timestamp, String> {
+        let text = raw.text().filter(|text| (20..=40).contains(&text.len()) && text.is_ascii());
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| "must be a moment like 2026-12-31T00:00:00Z".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "format": "date-time"})
+    }
+}
+
+/// What an API key may do: `["projects:read", "usage:*"]`.
+pub struct ScopeList;
+
+impl Rule for ScopeList {
+    type Value = Scopes;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Scopes, String> {
+        let Raw::Json(Value::Array(words)) = raw else { return Err("must be a list of scopes".into()) };
+        let words: Vec<&str> = words.iter().map(Value::as_str).collect::<Option<_>>().ok_or("must be a list of strings")?;
+        Scopes::parse(words).map_err(|word| match word.as_str() {
+            "" => "must name at least one scope".to_owned(),
+            word => format!("names {word}, which is no scope"),
+        })
+    }
+
+    fn schema(&self) -> Value {
+        let words: Vec<String> = Scopes::words_known().collect();
+        json!({"type": "array", "minItems": 1, "items": {"type": "string", "enum": words}})
     }
 }
 

@@ -9,8 +9,20 @@ pub struct Anything;
 
 /// All but the tasks, which are a partition for each project. Projects, tombstones and members come first: they say what else there
 /// is. The tenant's own record comes last: while it stands, the rest is not done.
-const OF_TENANT: [&str; 10] =
-    ["projects", "deleted-projects", "members", "invitations", "api-keys", "api-key-uses", "answers", "quota", "counters", "tenant"];
+const OF_TENANT: [&str; 12] = [
+    "projects",
+    "deleted-projects",
+    "members",
+    "invitations",
+    "api-keys",
+    "api-key-uses",
+    "audit",
+    "removals",
+    "answers",
+    "usage",
+    "counters",
+    "tenant",
+];
 
 pub fn of_tenant() -> impl Iterator<Item = List<Anything>> {
     OF_TENANT.into_iter().map(|name| List::new(Collection::named(name), ""))
@@ -24,8 +36,22 @@ mod tests {
     use super::*;
 
     const OF_PROJECT: [&str; 1] = ["tasks"];
-    const OF_DIRECTORY: [&str; 12] =
-        ["answers", "api-key", "deletions", "demos", "email", "identity", "link", "mail", "session-keys", "slug", "unknown-mails", "user"];
+    const OF_DIRECTORY: [&str; 14] = [
+        "answers",
+        "api-key",
+        "deletions",
+        "demos",
+        "email",
+        "external-ids",
+        "identity",
+        "link",
+        "mail",
+        "session-keys",
+        "slug",
+        "subaccounts",
+        "unknown-mails",
+        "user",
+    ];
 
     /// The texts that open a partition in the sources, whatever file they stand in.
     fn named_in(folder: &Path, names: &mut BTreeSet<String>) {
@@ -47,7 +73,7 @@ mod tests {
         let mut named = BTreeSet::new();
         named_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut named);
         assert!(
-            named.contains("projects") && named.contains("tasks") && named.contains("quota"),
+            named.contains("projects") && named.contains("tasks") && named.contains("usage"),
             "the search finds what is there: {named:?}"
         );
         let known: BTreeSet<String> = OF_TENANT.iter().chain(&OF_PROJECT).chain(&OF_DIRECTORY).map(|name| (*name).to_owned()).collect();

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod api_key;
+pub mod audit;
 pub mod collections;
 pub mod deletion;
 pub mod demo;
@@ -12,7 +13,9 @@ pub mod member;
 pub mod plan;
 pub mod project;
 pub mod session;
+pub mod subaccount;
 pub mod task;
 pub mod tenant;
 pub mod time;
+pub mod usage;
 pub mod user;

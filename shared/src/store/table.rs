@@ -17,6 +17,8 @@ use aws_sdk_dynamodb::types::{
 use futures_util::future::try_join;
 
 use crate::error::{Cause, Error, Result};
+use crate::model::usage::UsageDay;
+use crate::store::entity::Entity;
 use crate::tenancy::{Sessions, Tenants};
 
 pub type Item = HashMap<String, AttributeValue>;
@@ -47,6 +49,22 @@ pub struct Metered {
     pub round_trips: u32,
     pub read_units: f64,
     pub write_units: f64,
+}
+
+/// What requests consumed, summed up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Consumed {
+    pub read_milliunits: u64,
+    pub write_milliunits: u64,
+    pub compute_micros: u64,
+}
+
+impl Consumed {
+    pub fn add(&mut self, metered: Metered, micros: u64) {
+        self.read_milliunits += (metered.read_units * 1000.0).round() as u64;
+        self.write_milliunits += (metered.write_units * 1000.0).round() as u64;
+        self.compute_micros += micros;
+    }
 }
 
 /// A handle on the table that reports to one meter.
@@ -369,7 +387,75 @@ impl Table {
             .ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
     }
 
-    /// Notes that a record was used at `now`; `count`ed besides where that is asked. Made if it is not there.
+    /// Leases `by` of a tenant's day, and adds what its requests consumed since the last time; gives what is leased in all.
+    pub(crate) async fn lease(
+        &self,
+        key: FullKey,
+        tenant: crate::tenancy::TenantId,
+        date: jiff::civil::Date,
+        by: u64,
+        spent: Consumed,
+        ttl: i64,
+    ) -> Result<u64> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .update_expression(
+                "SET #type = :type, tenant = :tenant, #date = :date, #ttl = if_not_exists(#ttl, :ttl) \
+                 ADD #used :used, read_milliunits :read, write_milliunits :write, compute_micros :compute",
+            )
+            .return_values(ReturnValue::UpdatedNew)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        for (name, attribute) in [("#type", "type"), ("#date", "date"), ("#ttl", "ttl"), ("#used", "used")] {
+            request = request.expression_attribute_names(name, attribute);
+        }
+        for (name, text) in [(":type", UsageDay::TYPE.to_owned()), (":tenant", tenant.to_string()), (":date", date.to_string())] {
+            request = request.expression_attribute_values(name, AttributeValue::S(text));
+        }
+        let numbers = [
+            (":ttl", ttl.to_string()),
+            (":used", by.to_string()),
+            (":read", spent.read_milliunits.to_string()),
+            (":write", spent.write_milliunits.to_string()),
+            (":compute", spent.compute_micros.to_string()),
+        ];
+        for (name, number) in numbers {
+            request = request.expression_attribute_values(name, AttributeValue::N(number));
+        }
+        let output = send!(self, request).map_err(|error| failure("leasing requests", error))?;
+        self.meter.writes(output.consumed_capacity());
+        number(&output.attributes.unwrap_or_default(), "used")
+            .ok_or_else(|| Error::internal("leasing requests", "the counter came back without its number"))
+    }
+
+    /// Sets attributes of an item, which is made if it is not there; its other attributes stay.
+    pub(crate) async fn set(&self, key: FullKey, attributes: &[(&str, String)]) -> Result<()> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let mut sets = vec![];
+        for (index, (name, value)) in attributes.iter().enumerate() {
+            sets.push(format!("#s{index} = :s{index}"));
+            request = request
+                .expression_attribute_names(format!("#s{index}"), *name)
+                .expression_attribute_values(format!(":s{index}"), AttributeValue::S(value.clone()));
+        }
+        let request = request.update_expression(format!("SET {}", sets.join(", ")));
+        let output = send!(self, request).map_err(|error| failure("setting attributes", error))?;
+        self.meter.writes(output.consumed_capacity());
+        Ok(())
+    }
+
+    /// Notes that a record was used at `now`. Made if it is not there. With `ends_at` the use is counted too, and the note ends then.
     pub(crate) async fn touch(
         &self,
         key: FullKey,
@@ -377,7 +463,7 @@ impl Table {
         kind: &str,
         id: &str,
         now: jiff::Timestamp,
-        count: bool,
+        ends_at: Option<jiff::Timestamp>,
     ) -> Result<()> {
         let _in_flight = InFlight::new(&self.meter);
         let request = self
@@ -386,14 +472,21 @@ impl Table {
             .table_name(&*self.name)
             .key("pk", AttributeValue::S(key.pk))
             .key("sk", AttributeValue::S(key.sk))
-            .update_expression("SET last_used_at = :now, tenant = :tenant, #type = :type, id = :id ADD uses_in_grace :count")
             .expression_attribute_names("#type", "type")
             .expression_attribute_values(":now", AttributeValue::S(now.to_string()))
             .expression_attribute_values(":tenant", AttributeValue::S(tenant.to_string()))
             .expression_attribute_values(":type", AttributeValue::S(kind.to_owned()))
             .expression_attribute_values(":id", AttributeValue::S(id.to_owned()))
-            .expression_attribute_values(":count", AttributeValue::N(u8::from(count).to_string()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let set = "SET last_used_at = :now, tenant = :tenant, #type = :type, id = :id";
+        let request = match ends_at {
+            None => request.update_expression(set),
+            Some(end) => request
+                .update_expression(format!("{set}, #ttl = :ttl ADD uses_in_grace :one"))
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":ttl", AttributeValue::N(end.as_second().to_string()))
+                .expression_attribute_values(":one", AttributeValue::N("1".into())),
+        };
         let output = send!(self, request).map_err(|error| failure("noting a use", error))?;
         self.meter.writes(output.consumed_capacity());
         Ok(())
@@ -463,8 +556,11 @@ impl Condition {
         }
     }
 
-    /// The stored numbers are still these.
+    /// The stored numbers are still these; a record without any only has to be there.
     pub(crate) fn unchanged(guard: &[(&'static str, u64)]) -> Self {
+        if guard.is_empty() {
+            return Condition::present();
+        }
         const NAMES: [(&str, &str); 4] = [("#g0", ":g0"), ("#g1", ":g1"), ("#g2", ":g2"), ("#g3", ":g3")];
         let pairs = || guard.iter().zip(NAMES);
         Condition {

@@ -56,6 +56,10 @@ impl Verb {
 }
 
 impl Scope {
+    /// What a key of an agency needs to act for a subaccount, beside the scope of the route.
+    pub const ACTING_READ: Scope = Scope { resource: "agency", verb: Verb::Read };
+    pub const ACTING_WRITE: Scope = Scope { resource: "agency", verb: Verb::Write };
+
     /// The scope that a route asks of a key; `None` when no key opens it.
     pub fn needed(method: &Method, route: &str) -> Option<Scope> {
         if PEOPLE_ONLY.iter().any(|(verb, path)| method.as_str() == *verb && route == *path) {
@@ -89,12 +93,18 @@ impl Scopes {
         Scopes(BTreeSet::from(["*".to_owned()]))
     }
 
+    /// Every word that a set can be made of.
+    pub fn words_known() -> impl Iterator<Item = String> {
+        let resources: BTreeSet<&'static str> = Scope::all().map(|scope| scope.resource).collect();
+        let every = std::iter::once("*".to_owned()).chain(resources.into_iter().map(|resource| format!("{resource}:*")));
+        every.chain(Scope::all().map(|scope| scope.to_string()))
+    }
+
     /// `Err` with the first word that is no scope. No word at all is no set of scopes.
     pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut scopes = BTreeSet::new();
         for word in words {
-            let known = word == "*" || Scope::all().any(|scope| scope.to_string() == word || format!("{}:*", scope.resource) == word);
-            if !known {
+            if !Scopes::words_known().any(|known| known == word) {
                 return Err(word.chars().take(64).collect());
             }
             scopes.insert(word.to_owned());
