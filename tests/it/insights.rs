@@ -939,5 +939,5 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).expect("the template configures the function");
     let clients = Clients::read(variables()).expect("the environment names AWS");
-    App::new(config, world.plans.clone(), world.clock.clone(), Random::system(), clients.dynamodb(), clients.secrets_manager())
+    App::new(config, world.plans.clone(), world.clock.clone(), Random::system(), &clients)
 }

@@ -13,6 +13,7 @@ mod limits;
 mod projects;
 mod properties;
 mod races;
+mod second_wall;
 mod template;
 mod workers;
 mod world;

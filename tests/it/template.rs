@@ -144,7 +144,8 @@ fn queues_and_mail_are_for_those_who_use_them() {
     let index = json!({"Fn::Sub": "${Table.Arn}/index/lists"});
     for (role, statement) in all_statements() {
         if list(&statement["Resource"]).contains(&index) {
-            assert_eq!((role.as_str(), &statement["Action"]), ("ProjectsRole", &json!("dynamodb:Query")));
+            assert!(["ProjectsRole", "TenantDataRole"].contains(&role.as_str()), "{role}");
+            assert_eq!(statement["Action"], "dynamodb:Query");
         }
         if texts(&statement["Action"]).contains(&"sqs:SendMessage".to_owned()) {
             assert_eq!(role, "RelayRole");
@@ -156,6 +157,51 @@ fn queues_and_mail_are_for_those_who_use_them() {
             assert_eq!(statement["Condition"], json!({"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}));
         }
     }
+}
+
+#[test]
+fn under_tenant_sessions_no_role_reaches_another_tenant() {
+    let keys = |pattern: &str| json!({"dynamodb:LeadingKeys": [pattern]});
+    let directory_alone = json!({"Fn::If": [
+        "TenantSessions",
+        {"ForAllValues:StringLike": keys("G#*"), "Null": {"dynamodb:LeadingKeys": "false"}},
+        {"Ref": "AWS::NoValue"},
+    ]});
+    let table = [json!({"Fn::GetAtt": ["Table", "Arn"]}), json!({"Fn::Sub": "${Table.Arn}/index/lists"})];
+    let (mut own, mut tenant_wide) = (BTreeSet::new(), vec![]);
+    for (role, statement) in all_statements() {
+        if !list(&statement["Resource"]).iter().any(|resource| table.contains(resource)) {
+            continue;
+        }
+        if role != "TenantDataRole" {
+            assert_eq!(statement["Condition"], directory_alone, "{role}");
+            own.insert(role);
+            continue;
+        }
+        assert_eq!(statement["Condition"]["Null"]["dynamodb:LeadingKeys"], "false", "ForAllValues is true of a request without keys");
+        let pattern = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"][0].as_str().expect("a pattern");
+        let reads = texts(&statement["Action"]).iter().any(|action| !action.ends_with("Item") || action.contains("Get"));
+        match pattern {
+            "T#${aws:PrincipalTag/tenant}#*" => {}
+            "G#*" | "T#${aws:PrincipalTag/partner}#*" => {
+                assert!(!reads, "{statement}");
+                assert_eq!(
+                    statement["Condition"]["ForAnyValue:StringEquals"],
+                    json!({"dynamodb:EnclosingOperation": ["TransactWriteItems"]})
+                );
+            }
+            other => panic!("{other} is no tenant's"),
+        }
+        tenant_wide.push(pattern.to_owned());
+    }
+    assert_eq!(tenant_wide.len(), 4);
+    // Whoever reaches the table may take on the tenants' role, and nobody else.
+    let trusted = &template().resources()["TenantDataRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"].clone();
+    let trusted: BTreeSet<String> =
+        list(&trusted["Principal"]["AWS"]).iter().map(|role| role["Fn::GetAtt"][0].as_str().unwrap_or_default().to_owned()).collect();
+    let attached = &template().resources()["AssumeTenantData"]["Properties"]["Roles"].clone();
+    let attached: BTreeSet<String> = list(attached).iter().map(|role| role["Ref"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!((&trusted, &attached), (&own, &own));
 }
 
 #[test]
@@ -493,7 +539,10 @@ fn all_statements() -> Vec<(String, Value)> {
     let of_policies = of_type("AWS::IAM::ManagedPolicy").into_iter().flat_map(|(name, policy)| {
         list(&policy["PolicyDocument"]["Statement"]).into_iter().map(move |statement| (name.clone(), statement))
     });
-    of_roles.chain(of_policies).collect()
+    let of_attached = of_type("AWS::IAM::Policy").into_iter().flat_map(|(name, policy)| {
+        list(&policy["PolicyDocument"]["Statement"]).into_iter().map(move |statement| (name.clone(), statement))
+    });
+    of_roles.chain(of_policies).chain(of_attached).collect()
 }
 
 /// The roles that may do something to a resource.

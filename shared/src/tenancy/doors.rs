@@ -205,9 +205,9 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if let (true, Caller::Person(person)) = (wants.user, &caller) {
         keys.push(directory.full(&User::key_of(person.user)));
     }
-    let leased = async { if home { limiter.lease(&incoming.table, tenant, store.partition("usage"), incoming.now).await } else { Ok(()) } };
+    let leased = async { if home { limiter.lease(store.table(), tenant, store.partition("usage"), incoming.now).await } else { Ok(()) } };
     let (items, hit, leased) =
-        tokio::join!(incoming.table.get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
+        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
     leased?;
     let (items, hit) = (items?, hit?);
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
@@ -256,7 +256,7 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
         within_scope(incoming, key)?;
         if app.lately().is_due(key.id, incoming.now) || key.is_retiring() {
             let used = store.full(&KeyUse::key_of(key.id));
-            incoming.table.touch(used, tenant, KeyUse::TYPE, &key.id.to_string(), incoming.now, key.grace_ends_at).await?;
+            store.table().touch(used, tenant, KeyUse::TYPE, &key.id.to_string(), incoming.now, key.grace_ends_at).await?;
         }
     }
     if acting.is_some() {
@@ -298,8 +298,8 @@ async fn act_for(
     if let (true, Some(user)) = (wants.user, user) {
         keys.push(agency.directory.full(&User::key_of(user)));
     }
-    let leased = app.limiter().lease(&incoming.table, link.tenant, store.partition("usage"), incoming.now);
-    let (items, leased) = tokio::join!(incoming.table.get_many(&keys), leased);
+    let leased = app.limiter().lease(store.table(), link.tenant, store.partition("usage"), incoming.now);
+    let (items, leased) = tokio::join!(store.table().get_many(&keys), leased);
     leased?;
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items?).collect();
     let profile: Tenant = store.read(read.remove(&keys[0]).flatten())?.ok_or(Error::NotFound)?;
@@ -341,7 +341,7 @@ async fn spend(incoming: &Incoming, store: &TenantStore, limit: Option<u64>) -> 
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(&incoming.table, store.tenant_id(), store.partition("usage"), incoming.now).await?;
+                limiter.lease(store.table(), store.tenant_id(), store.partition("usage"), incoming.now).await?;
             }
         }
     }
@@ -537,7 +537,7 @@ impl Visitor {
             for tenant in std::mem::take(&mut tenants) {
                 let store = self.directory.enter(tenant);
                 let keys = [store.full(&Tenant::key_of()), store.full(&member::Member::key_of(user.id))];
-                let mut items = self.table.get_many(&keys).await?.into_iter();
+                let mut items = store.table().get_many(&keys).await?.into_iter();
                 let (profile, membership) = (store.read(items.next().flatten())?, store.read(items.next().flatten())?);
                 let Some((profile, membership)) = Option::<Tenant>::zip(profile, membership) else { continue };
                 match profile.shut(self.now()) {

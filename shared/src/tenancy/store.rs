@@ -29,7 +29,7 @@ pub struct TenantStore {
 impl TenantStore {
     /// Only a door opens a store.
     pub(super) fn open(tenant: TenantId, table: Table, random: Arc<Random>, now: Timestamp, origin: Arc<Origin>) -> Self {
-        TenantStore { tenant, table, random, now, origin }
+        TenantStore { tenant, table: table.acting_for((tenant, None)), random, now, origin }
     }
 
     pub fn tenant_id(&self) -> TenantId {
@@ -256,6 +256,11 @@ impl TenantStore {
 
     pub(super) fn partition(&self, collection: &str) -> String {
         format!("T#{}#{collection}", self.tenant)
+    }
+
+    /// The table as this tenant's session sees it.
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     pub(super) fn origin(&self) -> &Origin {
