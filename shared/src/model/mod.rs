@@ -5,6 +5,7 @@ pub mod api_key;
 pub mod collections;
 pub mod deletion;
 pub mod demo;
+pub mod domain;
 pub mod invitation;
 pub mod link;
 pub mod mail;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::ids::{MailId, ProjectId};
 use crate::model::demo::Demo;
+use crate::model::domain::DomainCheck;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::runtime::App;
 use crate::store::Table;
@@ -155,6 +156,11 @@ impl Workplace {
     /// The store of a demo that the directory lists.
     pub fn tenant_of(&self, demo: &Demo) -> TenantStore {
         self.directory.enter(demo.tenant)
+    }
+
+    /// The store of the tenant whose domain the directory lists for a check.
+    pub fn tenant_of_check(&self, check: &DomainCheck) -> TenantStore {
+        self.directory.enter(check.tenant)
     }
 
     /// For operators, whose door is IAM: the tenant with this slug, or with this id.
