@@ -2,7 +2,9 @@
 
 mod credentials;
 mod derived;
+mod dns;
 mod documented;
+mod domains;
 mod identity;
 mod isolation;
 mod limits;
