@@ -18,8 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const TRY: Duration = Duration::from_millis(900);
 /// A CNAME chain longer than this is taken for one that does not end.
 const LONGEST_CHAIN: usize = 8;
-/// Foreign texts are shown up to here.
-const TEXTS: usize = 10;
+/// Foreign texts are read up to here.
 const LONGEST_TEXT: usize = 255;
 
 pub struct Dns<'a> {
@@ -109,9 +108,8 @@ async fn texts(resolver: &TokioResolver, name: &str) -> Seen {
                 _ => None,
             });
             let mut texts: Vec<String> = texts.collect();
-            // Whichever order they come in, a check sees the same ones.
+            // A name can carry many texts: the ones that matter are shown first.
             texts.sort_unstable_by_key(|text| !text.starts_with("tenant-verify="));
-            texts.truncate(TEXTS);
             if texts.is_empty() { Seen::Nothing } else { Seen::Found(texts) }
         }
     }

@@ -82,6 +82,7 @@ impl Server {
     pub fn text(&self, name: &str, text: &str) {
         let mut zone = lock(&self.zone);
         match zone.entry((name.into(), RecordType::TXT)).or_insert(Says::Texts(vec![])) {
+            Says::Texts(texts) if texts.iter().any(|known| known == text) => {}
             Says::Texts(texts) => texts.push(text.into()),
             other => *other = Says::Texts(vec![text.into()]),
         }

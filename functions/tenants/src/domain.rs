@@ -157,6 +157,8 @@ pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>
 }
 
 const LIMIT: &str = "custom_domains";
+/// Values of one answer that are shown.
+const SHOWN: usize = 10;
 
 impl DomainView {
     fn of(domain: &Domain, target: &str) -> Self {
@@ -194,7 +196,7 @@ impl DnsRecord {
 impl Diagnosis {
     fn of(domain: &Domain, standing: Standing, seen: &[Sighting], target: &str) -> Self {
         let (cname, txt) = (DnsRecord::cname(domain, target), DnsRecord::txt(domain));
-        let txt_required = standing != Standing::Alone;
+        let txt_required = standing != Standing::Alone && domain.status != Status::Active;
         Diagnosis {
             asked: [&cname, &txt].map(|record| Question { kind: record.kind, name: record.name.clone() }).into(),
             seen: seen
@@ -214,7 +216,7 @@ impl Diagnosis {
 impl SeenView {
     fn of(seen: &Seen) -> Self {
         let (outcome, values, error) = match seen {
-            Seen::Found(values) => ("found", values.clone(), None),
+            Seen::Found(values) => ("found", values.iter().take(SHOWN).cloned().collect(), None),
             Seen::Nothing => ("nothing", vec![], None),
             Seen::Loop(values) => ("loop", values.clone(), None),
             Seen::Silent(why) => ("no_answer", vec![], Some(why.clone())),
