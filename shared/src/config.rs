@@ -1,6 +1,7 @@
 //! The environment of a function, read once at start. A wrong or missing variable stops the start with one sentence that names it.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -22,6 +23,7 @@ pub struct Config {
     pub limits: Limits,
     pub issuers: Vec<Issuer>,
     pub demo: Demo,
+    pub custom_domains: CustomDomains,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,17 @@ pub struct Demo {
     pub secret: Option<String>,
     /// With `{slug}` in it.
     pub tenant_url: String,
+}
+
+/// Hostnames that tenants bring.
+#[derive(Debug, Clone)]
+pub struct CustomDomains {
+    /// What their CNAME must be. `DOMAIN_TARGET`, else `proxy` below `EDGE_DOMAIN`.
+    pub target: String,
+    /// Our own domain, below which no tenant brings anything. `EDGE_DOMAIN`, else the one above the target.
+    pub own: String,
+    /// Who is asked what DNS says; each must agree. `DNS_RESOLVERS`.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -134,7 +147,27 @@ impl Config {
                 secret: variables.optional("DEMO_SECRET_ID"),
                 tenant_url,
             },
+            custom_domains: CustomDomains::read(variables)?,
         })
+    }
+}
+
+impl CustomDomains {
+    fn read(variables: &Variables) -> Result<Self, ConfigError> {
+        let plain = |name: String| name.trim_end_matches('.').to_ascii_lowercase();
+        let own = variables.optional("EDGE_DOMAIN").map(plain);
+        let target = variables.optional("DOMAIN_TARGET").map(plain);
+        let target = target.unwrap_or_else(|| format!("proxy.{}", own.as_deref().unwrap_or("edge.example.com")));
+        let above = target.split_once('.').map(|(_, above)| above.to_owned()).filter(|above| above.contains('.'));
+        let own = own
+            .or(above)
+            .ok_or_else(|| ConfigError(format!("DOMAIN_TARGET is {target:?}: it must be a hostname like proxy.edge.example.com")))?;
+        let list = variables.or("DNS_RESOLVERS", "1.1.1.1:53,9.9.9.9:53");
+        let address = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+        let resolvers = list.split(',').map(str::trim).map(address).collect::<Result<Vec<_>, _>>();
+        let resolvers = resolvers
+            .map_err(|_| ConfigError(format!("DNS_RESOLVERS is {list:?}: it must be addresses like 1.1.1.1:53, separated by commas")))?;
+        Ok(CustomDomains { target, own, resolvers })
     }
 }
 
@@ -190,5 +223,17 @@ mod tests {
         assert!(read(&[("STAGE", "prod"), ("RATE_LIMITS", "report")]).unwrap_err().contains("RATE_LIMITS"));
         assert!(read(&[("OIDC_ISSUERS", "{}")]).unwrap_err().contains("OIDC_ISSUERS"));
         assert!(read(&[("TABLE_NAME", "")]).unwrap_err().contains("TABLE_NAME"));
+        assert!(read(&[("DNS_RESOLVERS", "dns.example.com")]).unwrap_err().contains("DNS_RESOLVERS"));
+        assert!(read(&[("DOMAIN_TARGET", "proxy")]).unwrap_err().contains("DOMAIN_TARGET"));
+    }
+
+    #[test]
+    fn the_target_of_custom_domains_lies_in_the_edge_domain() {
+        let domains = |pairs: &[(&str, &str)]| read(pairs).expect("complete").custom_domains;
+        let edge = domains(&[("EDGE_DOMAIN", "Edge.acme.net.")]);
+        assert_eq!((edge.target.as_str(), edge.own.as_str()), ("proxy.edge.acme.net", "edge.acme.net"));
+        let target = domains(&[("DOMAIN_TARGET", "lb.acme.net"), ("DNS_RESOLVERS", "10.0.0.2, [::1]:5353")]);
+        assert_eq!((target.target.as_str(), target.own.as_str()), ("lb.acme.net", "acme.net"));
+        assert_eq!(target.resolvers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.2:53", "[::1]:5353"]);
     }
 }

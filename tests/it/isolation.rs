@@ -139,6 +139,11 @@ fn sample(operation: &Operation) -> (Target, Value) {
         "GET /api/tenants/{slug}/analytics" => (Target::Slug, Value::Null),
         "GET /api/tenants/{slug}/bandwidth-daily" => (Target::Slug, Value::Null),
         "GET /api/tenants/{slug}/logs" => (Target::Slug, Value::Null),
+        "GET /api/tenants/{slug}/domains" => (Target::Slug, Value::Null),
+        "POST /api/tenants/{slug}/domains" => (Target::Slug, json!({"hostname": format!("added{}.example.com", serial())})),
+        // The target has it: see `Target::made`.
+        "DELETE /api/tenants/{slug}/domains" => (Target::Slug, json!({"hostname": "listed.{slug}.com"})),
+        "POST /api/tenants/{slug}/domains/verify" => (Target::Slug, json!({"hostname": "listed.{slug}.com"})),
         unknown => panic!(
             "{unknown} is a route without a sample: add a line to `sample` in tests/it/isolation.rs that says what its path names \
              (a new kind of record is a new `Target`) and gives a body that the least role it takes succeeds with"
@@ -824,7 +829,6 @@ impl Target {
                 let answer = world.post("/api/v1/tenant/invitations").token(&tenant.owner.token).json(body).send().await.expect(201);
                 id(&answer.json()["data"]).to_owned()
             }
-            Target::Slug => tenant.slug.clone(),
             Target::ApiKey => id(&key(world, tenant, json!(["*"])).await).to_owned(),
             Target::RetiringKey => {
                 let key = key(world, tenant, json!(["*"])).await;
@@ -843,6 +847,11 @@ impl Target {
                     rotate.json(json!({"grace_seconds": 600})).send().await.expect(201);
                 }
                 format!("{subaccount}|{key}")
+            }
+            Target::Slug => {
+                let body = json!({"hostname": format!("listed.{}.com", tenant.slug)});
+                world.post(format!("/api/tenants/{}/domains", tenant.slug)).token(&tenant.owner.token).json(body).send().await;
+                tenant.slug.clone()
             }
             Target::Session => {
                 let another = world.login(&caller.email, &caller.password).await;
@@ -907,8 +916,11 @@ fn call(world: &World, operation: &Operation, target: &str) -> Request {
     let mut value = || values.next().unwrap_or("0198c0de-0000-7000-8000-000000000000");
     let path: Vec<&str> = operation.path.split('/').map(|segment| if segment.starts_with('{') { value() } else { segment }).collect();
     let request = world.request(method(operation), path.join("/"));
-    match sample(operation).1 {
+    let (kind, body) = sample(operation);
+    match body {
         Value::Null => request,
+        // Where a body names what the target has, it says so by the target's slug.
+        body if kind == Target::Slug => request.raw(body.to_string().replace("{slug}", target).as_bytes()),
         body => request.json(body),
     }
 }

@@ -153,6 +153,7 @@ impl World {
         for variables in environments.values_mut() {
             variables.insert("STAGE".into(), "local".into());
             variables.insert("PUBLIC_URL".into(), PUBLIC_URL.into());
+            variables.insert("DNS_RESOLVERS".into(), crate::dns::empty().to_string());
             if !settings.strict {
                 for name in ["RATE_WRITE", "RATE_READ", "RATE_AUTH", "RATE_AUTH_IP", "DEMO_PER_HOUR", "DEMO_MAX_ACTIVE"] {
                     variables.insert(name.into(), "1000000".into());
@@ -505,7 +506,7 @@ fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>
 fn plans(strict: bool, changes: &Value) -> Plans {
     let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
     for (name, plan) in plans.as_object_mut().expect("an object") {
-        for limit in ["users", "projects", "api_keys", "subaccounts", "api_requests_per_day"] {
+        for limit in ["users", "projects", "api_keys", "custom_domains", "subaccounts", "api_requests_per_day"] {
             if !strict {
                 plan[limit] = Value::Null;
             }

@@ -1,6 +1,7 @@
 //! What has to happen although nobody asks: demos are warned and purged, the tasks of deleted projects are swept, session keys are
 //! rotated. Every task may be cut off at any point and is taken up by its next run.
 
+pub mod domain;
 pub mod purge;
 pub mod rotation;
 pub mod sweep;
@@ -25,6 +26,8 @@ pub struct Janitor {
 enum Task {
     /// Hourly.
     Purge {},
+    /// Hourly.
+    CheckDomains {},
     /// Daily. `now` begins a rotation although the key in use is young.
     RotateKeys {
         #[serde(default)]
@@ -48,6 +51,7 @@ impl Worker for Janitor {
         let place = worker::workplace(&self.app, Self::NAME, request_id);
         match worker::command(event)? {
             Task::Purge {} => worker::answer(purge::purge(&place, purge::AT_MOST).await?),
+            Task::CheckDomains {} => worker::answer(domain::check(&place, domain::AT_MOST).await?),
             Task::RotateKeys { now } => worker::answer(rotation::rotate(&place, &self.pace, now).await?),
         }
     }
@@ -59,7 +63,11 @@ mod tests {
 
     #[test]
     fn the_inputs_of_the_schedules_are_tasks() {
-        for sample in [include_str!("../../../events/janitor/purge.json"), include_str!("../../../events/janitor/rotate-keys.json")] {
+        for sample in [
+            include_str!("../../../events/janitor/purge.json"),
+            include_str!("../../../events/janitor/check-domains.json"),
+            include_str!("../../../events/janitor/rotate-keys.json"),
+        ] {
             worker::command::<Task>(serde_json::from_str(sample).unwrap()).unwrap();
         }
         assert!(worker::command::<Task>(serde_json::json!({"task": "purge", "tenant": "x"})).is_err());

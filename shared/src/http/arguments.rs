@@ -12,6 +12,7 @@ use crate::http::paging::{InCursors, InOffsets, InPages, PageRequest, Style, bin
 use crate::http::request::Incoming;
 use crate::ids::{ApiKeyId, InvitationId, ProjectId, SessionId, SubaccountId, TaskId};
 use crate::model::api_key::ApiKey;
+use crate::model::domain::{Domain, Hostname};
 use crate::model::invitation::Invitation;
 use crate::model::member::{Member, MemberNumber};
 use crate::model::project::{DeletedProject, Project, Shelf};
@@ -311,6 +312,72 @@ impl Argument for NamedMember {
     }
 
     fn describe(_operation: &mut Operation) {}
+}
+
+/// How many custom domains the tenant lists, read with the door.
+pub struct DomainTotal(pub u64);
+
+impl Argument for DomainTotal {
+    fn wants(_incoming: &Incoming, wants: &mut Wants) {
+        wants.counter(Counter::Domains);
+    }
+
+    async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        entered.count(Counter::Domains).await.map(DomainTotal)
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
+
+/// The tenant's domain that the body's `hostname` names, or the query's, read with the door; anything else is `NotFound`.
+pub struct NamedDomain(pub Domain);
+
+struct InBody(Option<Hostname>);
+
+impl Form for InBody {
+    fn read(fields: &mut form::Fields<'_>) -> Option<Self> {
+        Some(InBody(fields.optional("hostname", form::HostnameText)))
+    }
+}
+
+impl NamedDomain {
+    /// The form says what is wrong with an input; here a wrong one names nothing.
+    fn hostname(incoming: &Incoming) -> Option<Hostname> {
+        #[derive(serde::Deserialize)]
+        struct Naming {
+            hostname: Option<String>,
+        }
+        let in_query = incoming.query.get("hostname").cloned();
+        let in_body = || serde_json::from_slice::<Naming>(&incoming.body).ok()?.hostname;
+        Hostname::parse(&in_query.or_else(in_body)?).ok()
+    }
+}
+
+impl Argument for NamedDomain {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(hostname) = NamedDomain::hostname(incoming) {
+            wants.record(&Domain::key_of(&hostname));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let InBody(in_query) = form::from_query(&incoming.query).map_err(Error::Validation)?;
+        let InBody(in_body) = incoming.form()?;
+        let hostname = match (in_query, in_body) {
+            (None, None) => return Err(Error::field("hostname", "The hostname field is required.")),
+            (Some(one), Some(other)) if one != other => {
+                return Err(Error::field("hostname", "The hostname field differs between query and body."));
+            }
+            (Some(hostname), _) | (None, Some(hostname)) => hostname,
+        };
+        entered.find(&Domain::key_of(&hostname)).await?.map(NamedDomain).ok_or(Error::NotFound)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.body(form::described::<InBody>());
+        operation.query(form::described::<InBody>());
+        operation.may_miss();
+    }
 }
 
 /// The caller's own user record, read with the door.

@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
+use crate::model::domain::Hostname;
 use crate::model::user::Email;
 use crate::tenancy::Scopes;
 
@@ -264,6 +265,21 @@ impl Rule for EmailAddress {
 
     fn schema(&self) -> Value {
         json!({"type": "string", "format": "email", "maxLength": 254})
+    }
+}
+
+/// A DNS name of at least three labels; kept in lower case.
+pub struct HostnameText;
+
+impl Rule for HostnameText {
+    type Value = Hostname;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Hostname, String> {
+        Ok(Hostname::parse(raw.text().ok_or("must be a string")?)?)
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "format": "hostname", "maxLength": 253})
     }
 }
 

@@ -9,11 +9,12 @@ pub struct Anything;
 
 /// All but the tasks, which are a partition for each project. Projects, tombstones and members come first: they say what else there
 /// is. The tenant's own record comes last: while it stands, the rest is not done.
-const OF_TENANT: [&str; 29] = [
+const OF_TENANT: [&str; 30] = [
     "projects",
     "deleted-projects",
     "members",
     "invitations",
+    "domains",
     "api-keys",
     "api-key-uses",
     "audit",
@@ -53,13 +54,15 @@ mod tests {
     use super::*;
 
     const OF_PROJECT: [&str; 1] = ["tasks"];
-    const OF_DIRECTORY: [&str; 14] = [
+    const OF_DIRECTORY: [&str; 16] = [
         "answers",
         "api-key",
         "deletions",
         "demos",
+        "domain-checks",
         "email",
         "external-ids",
+        "hostname",
         "identity",
         "link",
         "mail",

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod collections;
 pub mod deletion;
 pub mod demo;
+pub mod domain;
 pub mod edge;
 pub mod invitation;
 pub mod link;

@@ -123,6 +123,23 @@ impl Directory {
         page::read(&self.table, pk, list, request, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
     }
 
+    /// The first `at_most` records of a list, for work that is taken on in portions.
+    pub async fn first<E: Entity<Scope = InDirectory>>(&self, list: &List<E>, at_most: usize) -> Result<Vec<E>> {
+        let (items, _) = self
+            .table
+            .query(Query {
+                pk: format!("G#{}", list.collection.0),
+                prefix: list.prefix.clone(),
+                index: None,
+                forward: list.direction == Direction::Ascending,
+                consistent: true,
+                after: None,
+                limit: Some(i32::try_from(at_most).unwrap_or(i32::MAX)),
+            })
+            .await?;
+        items.into_iter().filter_map(|item| self.read(Some(item)).transpose()).collect()
+    }
+
     /// Deletes all that a list holds, expired or not, `at_most` of it. For the janitor.
     pub async fn clear<E: Entity<Scope = InDirectory>>(&self, list: &List<E>, at_most: usize) -> Result<Swept> {
         sweep::sweep(&self.table, &format!("G#{}", list.collection.0), &list.prefix, at_most, |_| Ok(true)).await

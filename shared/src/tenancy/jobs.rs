@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ids::{MailId, ProjectId};
 use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::demo::Demo;
+use crate::model::domain::DomainCheck;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::runtime::App;
@@ -234,6 +235,11 @@ impl Workplace {
     /// The store of a demo that the directory lists.
     pub fn tenant_of(&self, demo: &Demo) -> TenantStore {
         self.directory.enter(demo.tenant)
+    }
+
+    /// The store of the tenant whose domain the directory lists for a check.
+    pub fn tenant_of_check(&self, check: &DomainCheck) -> TenantStore {
+        self.directory.enter(check.tenant)
     }
 
     /// For operators, whose door is IAM: the tenant with this slug, or with this id.

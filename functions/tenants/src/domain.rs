@@ -1,0 +1,276 @@
+//! Custom domains of a tenant: list, add, remove, and ask DNS about one.
+
+use domains::Dns;
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::error::PlanLimit;
+use shared::http::answer::{Answer, Created};
+use shared::http::arguments::{DomainTotal, NamedDomain};
+use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
+use shared::http::idempotency::Once;
+use shared::http::paging::PageRequest;
+use shared::model::domain::{Asked, Domain, Hostname, Seen, Sighting, Standing, Status, Verdict};
+use shared::store::Counter;
+use shared::tenancy::doors::{Admin, Viewer};
+use shared::{Error, Result};
+
+/// A custom domain as F1 shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Domain)]
+pub struct DomainView {
+    hostname: String,
+    /// `pending_dns`, `active` or `failed`.
+    status: &'static str,
+    /// The record that leads the hostname here.
+    dns: DnsRecord,
+    /// The record that proves the hostname is this tenant's; needed where another tenant has listed it too.
+    txt: DnsRecord,
+    /// What the last check complained of.
+    error: Option<String>,
+    created_at: String,
+    last_checked_at: Option<String>,
+    verified_at: Option<String>,
+    ssl: Ssl,
+}
+
+/// A record to set in DNS.
+#[derive(Clone, Serialize, utoipa::ToSchema)]
+pub struct DnsRecord {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: String,
+    value: String,
+}
+
+/// The certificate: issued by the edge once the hostname leads there.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Ssl {
+    /// `pending`, `issued` or `failed`.
+    status: &'static str,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Domains)]
+pub struct DomainList {
+    total: u64,
+    domains: Vec<DomainView>,
+}
+
+/// A check's outcome: the domain as it stands now, and what led to it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = DomainCheck)]
+pub struct CheckView {
+    #[serde(flatten)]
+    domain: DomainView,
+    diagnosis: Diagnosis,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Diagnosis {
+    /// The questions, put to each resolver.
+    asked: Vec<Question>,
+    seen: Vec<SightingView>,
+    /// Whether the TXT record is needed beside the CNAME.
+    txt_required: bool,
+    /// The exact records to set.
+    set: Vec<DnsRecord>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Question {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Sighting)]
+pub struct SightingView {
+    resolver: String,
+    cname: SeenView,
+    txt: SeenView,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Seen)]
+pub struct SeenView {
+    /// `found`, `nothing`, `loop` or `no_answer`.
+    outcome: &'static str,
+    /// The CNAMEs in their order, or the texts.
+    values: Vec<String>,
+    error: Option<String>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = DomainRemoved)]
+pub struct Removed {
+    ok: bool,
+}
+
+pub struct NewDomain {
+    hostname: Hostname,
+}
+
+pub async fn list(door: Viewer) -> Result<Answer<DomainList>> {
+    let target = &door.app.config().custom_domains.target;
+    let found = door.store.page(&Domain::all(), &PageRequest::everything(), |_| true).await?;
+    let domains: Vec<_> = found.items.iter().map(|domain| DomainView::of(domain, target)).collect();
+    Ok(Answer::bare(DomainList { total: domains.len() as u64, domains }))
+}
+
+pub async fn create(door: Admin, once: Once<NewDomain>, total: DomainTotal) -> Result<Created<DomainView>> {
+    let (config, max, plan) = (&door.app.config().custom_domains, door.plan.custom_domains, &door.tenant.plan);
+    let hostname = once.body.hostname;
+    if hostname.is_under(&config.own) || hostname.is_under(&config.target) {
+        return Err(Error::field("hostname", format!("The hostname field must not lie within {}.", config.own)));
+    }
+    // Said before anything is said of the hostname; the transaction below counts for good.
+    if let Some(max) = max.filter(|max| total.0 >= *max) {
+        return Err(Error::PlanLimitReached(PlanLimit { limit: LIMIT, used: total.0, max, plan: plan.clone() }));
+    }
+    let domain = Domain::new(hostname, door.now(), door.store.random());
+    let answer = Created::bare(DomainView::of(&domain, &config.target));
+    let along = |transaction| {
+        let transaction = once.ticket.record(transaction, &door.store, &answer)?;
+        transaction.count_within(&door.store, Counter::Domains, LIMIT, max, plan)
+    };
+    domains::add(&door.directory, &door.store, &domain, along).await?;
+    Ok(answer)
+}
+
+pub async fn remove(door: Admin, named: NamedDomain) -> Result<Answer<Removed>> {
+    domains::remove(&door.directory, &door.store, named.0).await?;
+    Ok(Answer::bare(Removed { ok: true }))
+}
+
+/// Whatever DNS says, it is an answer: 200.
+pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>> {
+    let config = &door.app.config().custom_domains;
+    let domain = named.0;
+    let seen = Dns::new(config).look(&domain).await;
+    let verdict = Verdict::of(&seen, &config.target, &domain.challenge());
+    let settled = domains::settle(&door.directory, &door.store, domain, &verdict, &config.target, Asked::ByHand).await?;
+    let diagnosis = Diagnosis::of(&settled.domain, settled.standing, &seen, &config.target);
+    Ok(Answer::bare(CheckView { domain: DomainView::of(&settled.domain, &config.target), diagnosis }))
+}
+
+const LIMIT: &str = "custom_domains";
+/// Values of one answer that are shown.
+const SHOWN: usize = 10;
+
+impl DomainView {
+    fn of(domain: &Domain, target: &str) -> Self {
+        let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        DomainView {
+            hostname: domain.hostname.to_string(),
+            status: domain.status.name(),
+            dns: DnsRecord::cname(domain, target),
+            txt: DnsRecord::txt(domain),
+            error: domain.error.clone(),
+            created_at: domain.created_at.to_string(),
+            last_checked_at: time(domain.last_checked_at),
+            verified_at: time(domain.verified_at),
+            ssl: Ssl {
+                status: match domain.status {
+                    Status::PendingDns => "pending",
+                    Status::Active => "issued",
+                    Status::Failed => "failed",
+                },
+            },
+        }
+    }
+}
+
+impl DnsRecord {
+    fn cname(domain: &Domain, target: &str) -> Self {
+        DnsRecord { kind: "CNAME", name: domain.hostname.to_string(), value: target.to_owned() }
+    }
+
+    fn txt(domain: &Domain) -> Self {
+        DnsRecord { kind: "TXT", name: domain.hostname.challenge_name(), value: domain.challenge() }
+    }
+}
+
+impl Diagnosis {
+    fn of(domain: &Domain, standing: Standing, seen: &[Sighting], target: &str) -> Self {
+        let (cname, txt) = (DnsRecord::cname(domain, target), DnsRecord::txt(domain));
+        let txt_required = standing != Standing::Alone && domain.status != Status::Active;
+        Diagnosis {
+            asked: [&cname, &txt].map(|record| Question { kind: record.kind, name: record.name.clone() }).into(),
+            seen: seen
+                .iter()
+                .map(|sighting| SightingView {
+                    resolver: sighting.resolver.clone(),
+                    cname: SeenView::of(&sighting.cname),
+                    txt: SeenView::of(&sighting.txt),
+                })
+                .collect(),
+            txt_required,
+            set: if txt_required { vec![cname, txt] } else { vec![cname] },
+        }
+    }
+}
+
+impl SeenView {
+    fn of(seen: &Seen) -> Self {
+        let (outcome, values, error) = match seen {
+            Seen::Found(values) => ("found", values.iter().take(SHOWN).cloned().collect(), None),
+            Seen::Nothing => ("nothing", vec![], None),
+            Seen::Loop(values) => ("loop", values.clone(), None),
+            Seen::Silent(why) => ("no_answer", vec![], Some(why.clone())),
+        };
+        SeenView { outcome, values, error }
+    }
+}
+
+impl Form for NewDomain {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let hostname = fields.required("hostname", Subdomain);
+        Some(NewDomain { hostname: hostname? })
+    }
+}
+
+/// A hostname below a domain that somebody can register: that domain itself cannot have a CNAME.
+struct Subdomain;
+
+impl Rule for Subdomain {
+    type Value = Hostname;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Hostname, String> {
+        let hostname = HostnameText.check(raw)?;
+        match psl::domain_str(hostname.as_str()) {
+            Some(registered) if registered != hostname.as_str() => Ok(hostname),
+            Some(_) => Err("must be a subdomain: a registered domain itself cannot have a CNAME".into()),
+            None => Err("must lie below a registered domain, and this is a public suffix".into()),
+        }
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        HostnameText.schema()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_hostnames_below_a_registered_domain_are_taken() {
+        let check = |name: &str| Subdomain.check(Raw::Json(&json!(name)));
+        for good in
+            ["cdn.acme.com", "CDN.Acme.COM", "a.b.c.d.acme.co.uk", "cdn.acme.co.uk", "cdn.acme.github.io", "cdn.xn--bcher-kva.example"]
+        {
+            assert_eq!(check(good).unwrap().as_str(), good.to_ascii_lowercase());
+        }
+        for apex in ["acme.co.uk", "acme.github.io", "example.com.cn", "www.ck.ck"] {
+            assert!(check(apex).unwrap_err().contains("registered domain"), "{apex}");
+        }
+        assert!(check("acme.com").unwrap_err().contains("subdomain"));
+        assert!(check("foo.bar.kawasaki.jp").is_err(), "a wildcard suffix counts");
+        assert!(Subdomain.check(Raw::Json(&json!(7))).is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! The writes: listing a hostname, what a check found, and letting go. Each is one transaction over the tenant's record and the claim of
+//! the whole deployment; whoever finds the claim changed reads it and decides again.
+
+use shared::http::paging::PageRequest;
+use shared::model::domain::{Asked, Domain, DomainCheck, HostClaim, Standing, Status, Verdict};
+use shared::store::{Counter, Entity, Transaction, conflict};
+use shared::tenancy::{Directory, TenantStore};
+use shared::{Error, Result};
+
+/// How often a claim may change under a writer's hands. Enough for many that race for one hostname, each losing to a different one.
+const ATTEMPTS: usize = 100;
+
+/// A domain after a check, and how its tenant stood with the hostname.
+pub struct Settled {
+    pub domain: Domain,
+    pub standing: Standing,
+}
+
+/// Lists a hostname for the tenant of `store`. `along` adds what belongs to the request: its recorded answer, the plan's limit.
+pub async fn add<'a>(
+    directory: &'a Directory,
+    store: &'a TenantStore,
+    domain: &Domain,
+    along: impl Fn(Transaction<'a>) -> Result<Transaction<'a>> + Send + Sync,
+) -> Result<()> {
+    let listed = || Error::Conflict("This hostname is among your domains already.".into());
+    for _ in 0..ATTEMPTS {
+        let known = directory.find(&HostClaim::key_of(&domain.hostname)).await?;
+        let claim = HostClaim::listed(known.as_ref(), &domain.hostname, store.tenant_id(), directory.now())?;
+        let transaction = along(store.transaction())?.create(store, domain, Box::new(move |_| listed()))?;
+        match claiming(transaction, directory, known.as_ref(), &claim)?.commit().await {
+            Err(Error::Conflict(_) | Error::NotFound) => {}
+            other => return other,
+        }
+        if store.find(&domain.key()).await?.is_some() {
+            return Err(listed());
+        }
+    }
+    Err(too_many())
+}
+
+/// Writes what a check found. Only here does a domain become active, and only together with the claim.
+pub async fn settle(
+    directory: &Directory,
+    store: &TenantStore,
+    domain: Domain,
+    verdict: &Verdict,
+    target: &str,
+    asked: Asked,
+) -> Result<Settled> {
+    let (tenant, now, hostname) = (store.tenant_id(), directory.now(), &domain.hostname);
+    for _ in 0..ATTEMPTS {
+        let known: Option<HostClaim> = directory.find(&HostClaim::key_of(hostname)).await?;
+        let standing = HostClaim::standing(known.as_ref(), tenant, now);
+        let checked = store.edit(domain.clone(), |current, mut along| {
+            // The listing that was looked at is gone; proof for it is none for another.
+            if !domain.is_same_listing(current) {
+                return Err(Error::NotFound);
+            }
+            let next = current.checked(verdict, standing, target, asked, now);
+            match (current.status == Status::Active, next.status == Status::Active) {
+                (false, true) => {
+                    let claim = HostClaim::won(known.as_ref(), hostname, tenant, now)?;
+                    along = claiming(along, directory, known.as_ref(), &claim)?;
+                }
+                (true, false) => {
+                    if let Some(known) = known.as_ref().filter(|known| known.owner() == Some(tenant)) {
+                        along = along.replace(directory, &known.lost(tenant, now), known)?;
+                    }
+                }
+                _ => {}
+            }
+            let along = moved(along, directory, store, current, Some(&next))?;
+            Ok(Some((next, along)))
+        });
+        if let Some(domain) = unless_overtaken(store, &domain, checked.await).await? {
+            return Ok(Settled { domain, standing });
+        }
+    }
+    Err(too_many())
+}
+
+/// Takes a domain off the tenant's list. Its hostname is free at once: for the same tenant as before, for others with a proof where it
+/// has served somebody.
+pub async fn remove(directory: &Directory, store: &TenantStore, domain: Domain) -> Result<()> {
+    let_go(directory, store, domain, HostClaim::left).await
+}
+
+/// Frees all hostnames of a tenant that is deleted; those that served it rest. To be called before the tenant's collections are emptied.
+pub async fn release(directory: &Directory, store: &TenantStore) -> Result<usize> {
+    let mut released = 0;
+    loop {
+        let found = store.page(&Domain::all(), &PageRequest::everything(), |_| true).await?;
+        for domain in found.items {
+            match let_go(directory, store, domain, HostClaim::rested).await {
+                Ok(()) => released += 1,
+                // A twin of this run was quicker.
+                Err(Error::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if found.next.is_none() {
+            return Ok(released);
+        }
+    }
+}
+
+type Leave = fn(&HostClaim, shared::tenancy::TenantId, jiff::Timestamp) -> Option<HostClaim>;
+
+async fn let_go(directory: &Directory, store: &TenantStore, domain: Domain, leave: Leave) -> Result<()> {
+    for _ in 0..ATTEMPTS {
+        let known: Option<HostClaim> = directory.find(&HostClaim::key_of(&domain.hostname)).await?;
+        let known = known.filter(|claim| claim.lists(store.tenant_id()));
+        let gone = store.remove(domain.clone(), |current, along| {
+            let along = moved(along.count(store, Counter::Domains, -1)?, directory, store, current, None)?;
+            let Some(known) = &known else { return Ok(along) };
+            match leave(known, store.tenant_id(), directory.now()) {
+                Some(left) => along.replace(directory, &left, known),
+                None => along.delete_unchanged(directory, known),
+            }
+        });
+        if unless_overtaken(store, &domain, gone.await).await?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(too_many())
+}
+
+/// The claim as it becomes, in place of the one that was read.
+fn claiming<'a>(
+    transaction: Transaction<'a>,
+    directory: &Directory,
+    known: Option<&HostClaim>,
+    next: &HostClaim,
+) -> Result<Transaction<'a>> {
+    match known {
+        Some(known) => transaction.replace(directory, next, known),
+        None => transaction.create_or_expired(directory, next, directory.now().as_second(), conflict("The hostname was just claimed.")),
+    }
+}
+
+/// Keeps the janitor's list in step with the domain.
+fn moved<'a>(
+    mut along: Transaction<'a>,
+    directory: &Directory,
+    store: &TenantStore,
+    before: &Domain,
+    after: Option<&Domain>,
+) -> Result<Transaction<'a>> {
+    let (before, after) = (before.check(store.tenant_id()), after.and_then(|after| after.check(store.tenant_id())));
+    let due = |check: &Option<DomainCheck>| check.as_ref().map(|check| check.due_at.as_second());
+    if due(&before) == due(&after) {
+        return Ok(along);
+    }
+    if let Some(before) = before {
+        along = along.remove(directory, &before.key())?;
+    }
+    if let Some(after) = after {
+        along = along.put(directory, &after)?;
+    }
+    Ok(along)
+}
+
+/// `None`: the claim changed between reading and writing, and the listing still stands.
+async fn unless_overtaken<T>(store: &TenantStore, domain: &Domain, written: Result<T>) -> Result<Option<T>> {
+    match written {
+        Ok(written) => Ok(Some(written)),
+        Err(Error::Conflict(_) | Error::NotFound) => {
+            let current = store.find(&domain.key()).await?.filter(|current| domain.is_same_listing(current));
+            current.map(|_| None).ok_or(Error::NotFound)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn too_many() -> Error {
+    Error::Unavailable { doing: "claiming a hostname", cause: "too many others claim it at the same time".into() }
+}
