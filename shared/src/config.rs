@@ -18,6 +18,8 @@ pub struct Config {
     pub limits: Limits,
     pub issuers: Vec<Issuer>,
     pub demo: Demo,
+    /// The hosts of tenants are `<slug>.<this>`.
+    pub edge_domain: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +105,13 @@ impl Config {
         if !tenant_url.contains("{slug}") {
             return Err(ConfigError("TENANT_URL must contain {slug}".into()));
         }
+        let edge_domain = variables.or("EDGE_DOMAIN", "edge.localhost").to_ascii_lowercase();
+        let label = |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if !edge_domain.split('.').all(label) {
+            return Err(ConfigError(format!("EDGE_DOMAIN is {edge_domain:?}: it must be a host name")));
+        }
         Ok(Config {
+            edge_domain,
             table: variables.required("TABLE_NAME")?,
             stage,
             public_url,
@@ -183,6 +191,7 @@ mod tests {
         assert!(read(&[("SESSION_DAYS", "week")]).unwrap_err().contains("SESSION_DAYS"));
         assert!(read(&[("STAGE", "prod"), ("RATE_LIMITS", "report")]).unwrap_err().contains("RATE_LIMITS"));
         assert!(read(&[("OIDC_ISSUERS", "{}")]).unwrap_err().contains("OIDC_ISSUERS"));
+        assert!(read(&[("EDGE_DOMAIN", "https://edge.example.com")]).unwrap_err().contains("EDGE_DOMAIN"));
         assert!(read(&[("TABLE_NAME", "")]).unwrap_err().contains("TABLE_NAME"));
     }
 }

@@ -30,6 +30,8 @@ pub enum Error {
     /// Every field at fault, at once.
     Validation(FieldErrors),
     Conflict(Cow<'static, str>),
+    /// A token to be kept that is not there.
+    TokenMissing,
     /// `If-Match` names a version that is no longer the current one.
     PreconditionFailed,
     /// The same `Idempotency-Key` came with another body.
@@ -82,6 +84,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("RESOURCE_NOT_FOUND", "The same, under /api/v1/tenant"),
     ("METHOD_NOT_ALLOWED", "The path exists, the method does not; see Allow"),
     ("VALIDATION_ERROR", "Fields are missing or wrong; details names each"),
+    ("TOKEN_MISSING", "The body has no token, or an empty one"),
     ("CONFLICT", "It exists already, or changed meanwhile"),
     ("PRECONDITION_FAILED", "If-Match names a version that is no longer current"),
     ("IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used with another body"),
@@ -103,6 +106,7 @@ impl Error {
             Error::NotFound => (404, "NOT_FOUND"),
             Error::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
             Error::Conflict(_) => (409, "CONFLICT"),
+            Error::TokenMissing => (400, "TOKEN_MISSING"),
             Error::PreconditionFailed => (412, "PRECONDITION_FAILED"),
             Error::PayloadTooLarge => (413, "BAD_REQUEST"),
             Error::Validation(_) if family == Family::Projects => (422, "VALIDATION_ERROR"),
@@ -126,6 +130,7 @@ impl Error {
             Error::MethodNotAllowed => "This path does not take that method.".into(),
             Error::PayloadTooLarge => "The body is larger than 256 KiB.".into(),
             Error::Validation(_) => "The given data is invalid.".into(),
+            Error::TokenMissing => "The token is missing.".into(),
             Error::PreconditionFailed => "The resource changed since the version in If-Match.".into(),
             Error::IdempotencyKeyReused => "This Idempotency-Key was used with another body.".into(),
             Error::PlanLimitReached(limit) => format!("Your plan allows {} {}.", limit.max, limit.limit).into(),

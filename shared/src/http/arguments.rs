@@ -11,6 +11,7 @@ use crate::http::form::{self, Form};
 use crate::http::paging::{InOffsets, InPages, PageRequest, Style, binding};
 use crate::http::request::Incoming;
 use crate::ids::{InvitationId, ProjectId, SessionId, TaskId};
+use crate::model::edge::EdgeConfig;
 use crate::model::invitation::Invitation;
 use crate::model::member::{Member, MemberNumber};
 use crate::model::project::{DeletedProject, Project, Shelf};
@@ -281,6 +282,38 @@ impl Argument for Myself {
     }
 
     fn describe(_operation: &mut Operation) {}
+}
+
+/// Has the caller's tenants looked up on the way in, for `SignedIn::tenants`.
+pub struct WithTenants;
+
+impl Argument for WithTenants {
+    fn wants(_incoming: &Incoming, wants: &mut Wants) {
+        wants.tenants = true;
+    }
+
+    async fn take(_incoming: &Incoming, _entered: &Entered) -> Result<Self> {
+        Ok(WithTenants)
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
+
+/// The tenant's edge configuration, read with the door; `None` where nothing was configured yet.
+pub struct Edge(pub Option<EdgeConfig>);
+
+impl Argument for Edge {
+    fn wants(_incoming: &Incoming, wants: &mut Wants) {
+        wants.record(&EdgeConfig::key_of());
+    }
+
+    async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        entered.find(&EdgeConfig::key_of()).await.map(Edge)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.may_miss();
+    }
 }
 
 /// `If-Match`: the version the caller saw. Absent, anything holds.

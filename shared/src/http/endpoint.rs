@@ -48,6 +48,8 @@ pub struct Wants {
     pub(crate) counters: Vec<crate::store::Counter>,
     /// The caller's own user record.
     pub(crate) user: bool,
+    /// Which tenants a signed-in person belongs to.
+    pub(crate) tenants: bool,
 }
 
 impl Wants {

@@ -337,7 +337,7 @@ mod tests {
 
     fn minted(seed: u64) -> Minted {
         let random = Random::seeded(seed);
-        let tenant = TenantId::parse("5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01").unwrap();
+        let tenant = crate::tenancy::tenant_id_for_tests("5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01");
         let issuer = Issuer {
             user: UserId::parse("018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10").unwrap(),
             person: Person { id: 1, name: "Ada".into(), email: "ada@example.com".into() },

@@ -14,6 +14,7 @@ use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
 use crate::ids::{ApiKeyId, SessionId, UserId};
 use crate::model::api_key::{ApiKey, KeyUse};
+use crate::model::edge::EdgeConfig;
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose};
 use crate::model::member;
@@ -258,12 +259,60 @@ pub struct SignedIn {
     pub directory: Directory,
     pub user: UserId,
     pub session: Option<SessionId>,
+    table: crate::store::Table,
+    /// Read on the way in, where the handler asked for it.
+    belongs: Option<Vec<Belongs>>,
+}
+
+/// A tenant as one of its members finds it from outside: what stands there, never a store.
+pub struct OwnTenant {
+    pub tenant: Tenant,
+    pub role: Role,
+    pub edge: Option<EdgeConfig>,
+}
+
+impl SignedIn {
+    pub fn now(&self) -> Timestamp {
+        self.directory.now()
+    }
+
+    /// The tenants the caller is a member of. The directory only says where to look: a tenant shows when the membership stands in the tenant
+    /// itself, and names the caller, and the tenant is not on its way out.
+    pub async fn tenants(&self) -> Result<Vec<OwnTenant>> {
+        const KEYS: usize = 3;
+        let belongs = match &self.belongs {
+            Some(belongs) => belongs.clone(),
+            None => self.directory.all(&Belongs::of_user(self.user)).await?,
+        };
+        let stores: Vec<TenantStore> = belongs.iter().map(|belongs| self.directory.enter(belongs.tenant)).collect();
+        let reads = stores.chunks(100 / KEYS).map(|stores| async move {
+            let keys: Vec<FullKey> = stores
+                .iter()
+                .flat_map(|store| {
+                    let member = store.full(&member::Member::key_of(self.user));
+                    [member, store.full(&Tenant::key_of()), store.full(&EdgeConfig::key_of())]
+                })
+                .collect();
+            let mut items = self.table.get_many(&keys).await?.into_iter();
+            let mut found = vec![];
+            for store in stores {
+                let mut next = || items.next().flatten();
+                let (member, tenant, edge) = (next(), next(), next());
+                let Some(member) = store.read::<member::Member>(member)?.filter(|member| member.user == self.user) else { continue };
+                let Some(tenant) = store.read::<Tenant>(tenant)?.filter(|tenant| tenant.shut(self.now()) != Some(Shut::Gone)) else { continue };
+                found.push(OwnTenant { tenant, role: member.role, edge: store.read(edge)? });
+            }
+            Ok(found)
+        });
+        let found: Vec<Vec<OwnTenant>> = futures_util::future::try_join_all(reads).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
 }
 
 impl Door for SignedIn {
     const ACCESS: Access = Access::SignedIn;
 
-    async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
+    async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         let app = &incoming.app;
         let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
         let caller = credential::verify(incoming, &visiting).await?;
@@ -283,7 +332,15 @@ impl Door for SignedIn {
                 }
             }
         };
-        let (stands, hit) = tokio::join!(stands, app.limiter().hit(&incoming.table, class, &principal, incoming.now));
+        // Kept here until the session is seen to stand.
+        let belongs = async {
+            match &caller {
+                Caller::Person(person) if wants.tenants => directory.all(&Belongs::of_user(person.user)).await.map(Some),
+                _ => Ok(None),
+            }
+        };
+        let (stands, hit, belongs) =
+            tokio::join!(stands, app.limiter().hit(&incoming.table, class, &principal, incoming.now), belongs);
         if !stands? {
             return Err(Error::Unauthorized);
         }
@@ -292,7 +349,8 @@ impl Door for SignedIn {
         incoming.learned().limits.push(report);
         verdict?;
         let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
-        let door = SignedIn { app: app.clone(), directory: directory.clone(), user: person.user, session: person.session };
+        let (table, belongs) = (incoming.table.clone(), belongs?);
+        let door = SignedIn { app: app.clone(), directory: directory.clone(), user: person.user, session: person.session, table, belongs };
         Ok((door, Entered { store: None, directory, principal, user: Some(person.user), read: HashMap::new() }))
     }
 }
