@@ -10,5 +10,6 @@ mod projects;
 mod properties;
 mod races;
 mod template;
+mod tenants;
 mod workers;
 mod world;

@@ -285,7 +285,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
             ] as &[&str],
         ),
         ("projects", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
-        ("tenants", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("tenants", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS", "EDGE_DOMAIN"]),
         ("keys", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("insights", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("agency", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),

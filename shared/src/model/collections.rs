@@ -9,8 +9,19 @@ pub struct Anything;
 
 /// All but the tasks, which are a partition for each project. Projects, tombstones and members come first: they say what else there
 /// is. The tenant's own record comes last: while it stands, the rest is not done.
-const OF_TENANT: [&str; 11] =
-    ["projects", "deleted-projects", "members", "invitations", "api-keys", "api-key-uses", "edge-config", "answers", "quota", "counters", "tenant"];
+const OF_TENANT: [&str; 11] = [
+    "projects",
+    "deleted-projects",
+    "members",
+    "invitations",
+    "api-keys",
+    "api-key-uses",
+    "edge-config",
+    "answers",
+    "quota",
+    "counters",
+    "tenant",
+];
 
 pub fn of_tenant() -> impl Iterator<Item = List<Anything>> {
     OF_TENANT.into_iter().map(|name| List::new(Collection::named(name), ""))

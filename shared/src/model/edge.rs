@@ -402,14 +402,18 @@ mod tests {
             let mut changes = with(Some(cms), &full);
             changes.origin_url = (cms == Cms::Generic).then(|| Some("https://a.example.com".into()));
             assert_eq!(unset.changed(changes, &[], NOW).unwrap().version, 1);
-            let needed: Vec<String> = if cms == Cms::Generic { vec!["originUrl".into()] } else { cms.fields().iter().map(|name| (*name).into()).collect() };
+            let needed: Vec<String> =
+                if cms == Cms::Generic { vec!["originUrl".into()] } else { cms.fields().iter().map(|name| (*name).into()).collect() };
             let mut found = faults(unset.changed(with(Some(cms), &[]), &[], NOW));
             found.sort();
             let mut needed = needed;
             needed.sort();
             assert_eq!(found, needed);
         }
-        assert_eq!(faults(EdgeConfig::unset(NOW).changed(with(Some(Cms::Prismic), &[("repository", "r"), ("spaceId", "s")]), &[], NOW)), ["spaceId"]);
+        assert_eq!(
+            faults(EdgeConfig::unset(NOW).changed(with(Some(Cms::Prismic), &[("repository", "r"), ("spaceId", "s")]), &[], NOW)),
+            ["spaceId"]
+        );
         assert_eq!(faults(EdgeConfig::unset(NOW).changed(with(None, &[]), &[], NOW)), ["cms"]);
     }
 

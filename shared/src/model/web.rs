@@ -1,21 +1,8 @@
 //! Hosts and URLs that a tenant names and the edge fetches from: public names over https, and nothing that leads inside.
 
 /// Names that mean "in here" wherever they are looked up (RFC 6761, RFC 6762, RFC 8375, RFC 9476, and what networks use).
-const INSIDE: [&str; 13] = [
-    "localhost",
-    "local",
-    "localdomain",
-    "internal",
-    "intranet",
-    "private",
-    "lan",
-    "home",
-    "corp",
-    "arpa",
-    "invalid",
-    "onion",
-    "alt",
-];
+const INSIDE: [&str; 13] =
+    ["localhost", "local", "localdomain", "internal", "intranet", "private", "lan", "home", "corp", "arpa", "invalid", "onion", "alt"];
 
 /// Services whose names stand for whatever address is written in them.
 const ADDRESSES_AS_NAMES: [&str; 6] = ["nip.io", "sslip.io", "xip.io", "localtest.me", "lvh.me", "vcap.me"];
@@ -48,7 +35,10 @@ pub fn host(text: &str) -> Result<String, &'static str> {
 /// Where the edge fetches: an https URL of a public host, without credentials, query and fragment; no trailing slash.
 pub fn origin(text: &str) -> Result<String, &'static str> {
     const SHAPE: &str = "must be an https URL like https://origin.example.com";
-    if text.len() > 2048 || !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['\\', '"', '<', '>', '`', '{', '}', '|', '^']) {
+    if text.len() > 2048
+        || !text.bytes().all(|byte| byte.is_ascii_graphic())
+        || text.contains(['\\', '"', '<', '>', '`', '{', '}', '|', '^'])
+    {
         return Err(SHAPE);
     }
     let rest = match text.split_at_checked(8) {
@@ -127,10 +117,37 @@ mod tests {
         assert_eq!(host("WWW.Example.com").as_deref(), Ok("www.example.com"));
         assert!(host("xn--mnchen-3ya.example").is_ok());
         for wrong in [
-            "", "localhost", "example", "example.com.", ".example.com", "a..b.com", "-a.com", "a-.com", "a_b.com", "münchen.de", "a b.com",
-            "127.0.0.1", "10.1", "2130706433", "0x7f000001", "0x7f.0x1", "example.0x7f", "::1", "[::1]", "example.com:80", "https://a.com",
-            "a.com/b", "foo.localhost", "printer.local", "metadata.google.internal", "db.lan", "1.0.0.127.in-addr.arpa",
-            "169.254.169.254.nip.io", "localtest.me", &format!("{}.com", "a".repeat(64)), &format!("{}com", "a.".repeat(126)),
+            "",
+            "localhost",
+            "example",
+            "example.com.",
+            ".example.com",
+            "a..b.com",
+            "-a.com",
+            "a-.com",
+            "a_b.com",
+            "münchen.de",
+            "a b.com",
+            "127.0.0.1",
+            "10.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.0x1",
+            "example.0x7f",
+            "::1",
+            "[::1]",
+            "example.com:80",
+            "https://a.com",
+            "a.com/b",
+            "foo.localhost",
+            "printer.local",
+            "metadata.google.internal",
+            "db.lan",
+            "1.0.0.127.in-addr.arpa",
+            "169.254.169.254.nip.io",
+            "localtest.me",
+            &format!("{}.com", "a".repeat(64)),
+            &format!("{}com", "a.".repeat(126)),
         ] {
             assert!(host(wrong).is_err(), "{wrong}");
         }
@@ -147,13 +164,47 @@ mod tests {
             assert_eq!(origin(text).as_deref(), Ok(kept));
         }
         for wrong in [
-            "", "origin.example.com", "http://origin.example.com", "ftp://origin.example.com", "https://", "https:///a", "https:/a.com",
-            "https://user@a.com", "https://user:pass@a.com", "https://@a.com", "https://a.com@10.0.0.1", "https://a.com?x=1", "https://a.com/#x",
-            "https://a.com/?", "https://localhost", "https://127.0.0.1", "https://10.0.0.1/x", "https://192.168.1.1", "https://172.16.0.1",
-            "https://169.254.169.254/latest/meta-data", "https://[::1]/", "https://[fd00:ec2::254]", "https://0/", "https://0177.0.0.1",
-            "https://2130706433", "https://0x7f.1", "https://metadata.google.internal", "https://instance-data", "https://a.com:0",
-            "https://a.com:65536", "https://a.com:+1", "https://a.com:", "https://a.com\\@b.com", "https://a.com /", "https://a.com/\n",
-            "https://a.com/../b", "https://a.com/%2e%2E/b", "https://á.com", "https://a。com", "https://ａ.com", &format!("https://a.com/{}", "a".repeat(2048)),
+            "",
+            "origin.example.com",
+            "http://origin.example.com",
+            "ftp://origin.example.com",
+            "https://",
+            "https:///a",
+            "https:/a.com",
+            "https://user@a.com",
+            "https://user:pass@a.com",
+            "https://@a.com",
+            "https://a.com@10.0.0.1",
+            "https://a.com?x=1",
+            "https://a.com/#x",
+            "https://a.com/?",
+            "https://localhost",
+            "https://127.0.0.1",
+            "https://10.0.0.1/x",
+            "https://192.168.1.1",
+            "https://172.16.0.1",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::1]/",
+            "https://[fd00:ec2::254]",
+            "https://0/",
+            "https://0177.0.0.1",
+            "https://2130706433",
+            "https://0x7f.1",
+            "https://metadata.google.internal",
+            "https://instance-data",
+            "https://a.com:0",
+            "https://a.com:65536",
+            "https://a.com:+1",
+            "https://a.com:",
+            "https://a.com\\@b.com",
+            "https://a.com /",
+            "https://a.com/\n",
+            "https://a.com/../b",
+            "https://a.com/%2e%2E/b",
+            "https://á.com",
+            "https://a。com",
+            "https://ａ.com",
+            &format!("https://a.com/{}", "a".repeat(2048)),
         ] {
             assert!(origin(wrong).is_err(), "{wrong}");
         }

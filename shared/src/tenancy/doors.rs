@@ -259,7 +259,6 @@ pub struct SignedIn {
     pub directory: Directory,
     pub user: UserId,
     pub session: Option<SessionId>,
-    table: crate::store::Table,
     /// Read on the way in, where the handler asked for it.
     belongs: Option<Vec<Belongs>>,
 }
@@ -279,33 +278,30 @@ impl SignedIn {
     /// The tenants the caller is a member of. The directory only says where to look: a tenant shows when the membership stands in the tenant
     /// itself, and names the caller, and the tenant is not on its way out.
     pub async fn tenants(&self) -> Result<Vec<OwnTenant>> {
-        const KEYS: usize = 3;
+        const AT_ONCE: usize = 25;
         let belongs = match &self.belongs {
             Some(belongs) => belongs.clone(),
             None => self.directory.all(&Belongs::of_user(self.user)).await?,
         };
-        let stores: Vec<TenantStore> = belongs.iter().map(|belongs| self.directory.enter(belongs.tenant)).collect();
-        let reads = stores.chunks(100 / KEYS).map(|stores| async move {
-            let keys: Vec<FullKey> = stores
-                .iter()
-                .flat_map(|store| {
-                    let member = store.full(&member::Member::key_of(self.user));
-                    [member, store.full(&Tenant::key_of()), store.full(&EdgeConfig::key_of())]
-                })
-                .collect();
-            let mut items = self.table.get_many(&keys).await?.into_iter();
-            let mut found = vec![];
-            for store in stores {
-                let mut next = || items.next().flatten();
-                let (member, tenant, edge) = (next(), next(), next());
-                let Some(member) = store.read::<member::Member>(member)?.filter(|member| member.user == self.user) else { continue };
-                let Some(tenant) = store.read::<Tenant>(tenant)?.filter(|tenant| tenant.shut(self.now()) != Some(Shut::Gone)) else { continue };
-                found.push(OwnTenant { tenant, role: member.role, edge: store.read(edge)? });
-            }
-            Ok(found)
-        });
-        let found: Vec<Vec<OwnTenant>> = futures_util::future::try_join_all(reads).await?;
-        Ok(found.into_iter().flatten().collect())
+        let mut found = vec![];
+        for some in belongs.chunks(AT_ONCE) {
+            let reads = some.iter().map(|belongs| self.own_tenant(belongs.tenant));
+            found.extend(futures_util::future::try_join_all(reads).await?.into_iter().flatten());
+        }
+        Ok(found)
+    }
+
+    /// Read through the tenant's own store, a call for each: what reaches one tenant never reaches another.
+    async fn own_tenant(&self, tenant: TenantId) -> Result<Option<OwnTenant>> {
+        let store = self.directory.enter(tenant);
+        let keys = [store.full(&member::Member::key_of(self.user)), store.full(&Tenant::key_of()), store.full(&EdgeConfig::key_of())];
+        let mut items = store.items(&keys).await?.into_iter();
+        let mut next = || items.next().flatten();
+        let (member, profile, edge) = (next(), next(), next());
+        let member = store.read::<member::Member>(member)?.filter(|member| member.user == self.user);
+        let profile = store.read::<Tenant>(profile)?.filter(|profile| profile.shut(self.now()) != Some(Shut::Gone));
+        let Some((member, tenant)) = member.zip(profile) else { return Ok(None) };
+        Ok(Some(OwnTenant { tenant, role: member.role, edge: store.read(edge)? }))
     }
 }
 
@@ -339,8 +335,7 @@ impl Door for SignedIn {
                 _ => Ok(None),
             }
         };
-        let (stands, hit, belongs) =
-            tokio::join!(stands, app.limiter().hit(&incoming.table, class, &principal, incoming.now), belongs);
+        let (stands, hit, belongs) = tokio::join!(stands, app.limiter().hit(&incoming.table, class, &principal, incoming.now), belongs);
         if !stands? {
             return Err(Error::Unauthorized);
         }
@@ -349,8 +344,8 @@ impl Door for SignedIn {
         incoming.learned().limits.push(report);
         verdict?;
         let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
-        let (table, belongs) = (incoming.table.clone(), belongs?);
-        let door = SignedIn { app: app.clone(), directory: directory.clone(), user: person.user, session: person.session, table, belongs };
+        let belongs = belongs?;
+        let door = SignedIn { app: app.clone(), directory: directory.clone(), user: person.user, session: person.session, belongs };
         Ok((door, Entered { store: None, directory, principal, user: Some(person.user), read: HashMap::new() }))
     }
 }
