@@ -129,10 +129,6 @@ impl Founding {
 pub async fn close(store: &TenantStore, directory: &Directory, tenant: Tenant) -> Result<Tenant> {
     store
         .edit(tenant, |tenant, along| {
-            // Somebody else was quicker: the tenant is on the list already.
-            if matches!(tenant.status, Status::Deleting | Status::Closed) {
-                return Ok(None);
-            }
             let along = along.put(directory, &Deletion::of(tenant, store.now()))?;
             Ok(Some((tenant.deleting(store.now()), along)))
         })

@@ -7,7 +7,7 @@ use shared::config::Variables;
 use shared::crypto::Vault;
 use shared::ids::MailId;
 use shared::model::demo::Demo;
-use shared::model::edge::EdgeConfig;
+use shared::model::edge_config::EdgeConfig;
 use shared::model::mail::{Mail, UnknownMail};
 use shared::model::tenant::{Kind, Status, Tenant};
 use shared::model::user::{Email, EmailClaim, User};

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::http::answer::Answer;
 use shared::http::arguments::{Body, Edge, IfMatch};
 use shared::http::form::{Fields, Form, OneOf};
-use shared::model::edge::{ApiChanges, Caches, EdgeChanges, EdgeConfig, StripParams};
+use shared::model::edge_config::{ApiChanges, Caches, EdgeChanges, EdgeConfig, StripParams};
 use shared::model::tenant::{Slug, Tenant};
 use shared::model::time::zulu;
 use shared::model::web;
@@ -192,7 +192,7 @@ impl ValueView {
             slug: tenant.slug.to_string(),
             name: tenant.name.clone(),
             proxy_base: proxy_base(app, &tenant.slug),
-            cms: config.cms.map(shared::model::edge::Cms::name),
+            cms: config.cms.map(shared::model::edge_config::Cms::name),
             repository: provider("repository"),
             space_id: provider("spaceId"),
             project_id: provider("projectId"),

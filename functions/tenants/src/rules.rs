@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use shared::http::form::{Fields, Flag, Integer, OneOf, Raw, Rule};
-use shared::model::edge::{ApiChanges, AuthMode, Cms, EdgeChanges, StripParams};
+use shared::model::edge_config::{ApiChanges, AuthMode, Cms, EdgeChanges, StripParams};
 use shared::model::tenant::Slug;
 use shared::model::web;
 

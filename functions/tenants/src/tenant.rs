@@ -8,7 +8,7 @@ use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{Edge, IfMatch, Query, WithTenants};
 use shared::http::form::{Fields, Form, Text};
 use shared::http::idempotency::{Once, Ticket};
-use shared::model::edge::{EdgeChanges, EdgeConfig};
+use shared::model::edge_config::{EdgeChanges, EdgeConfig};
 use shared::model::plan::Plans;
 use shared::model::tenant::{Kind, Slug, SlugClaim};
 use shared::model::time::zulu;
@@ -87,7 +87,7 @@ pub async fn list(door: SignedIn, _found: WithTenants) -> Result<Answer<TenantsV
             slug: own.tenant.slug.to_string(),
             name: own.tenant.name.clone(),
             role: own.role,
-            cms: own.edge.as_ref().and_then(|edge| edge.cms).map(shared::model::edge::Cms::name),
+            cms: own.edge.as_ref().and_then(|edge| edge.cms).map(shared::model::edge_config::Cms::name),
             proxy_base: proxy_base(&door.app, &own.tenant.slug),
             website_domain: own.edge.as_ref().and_then(|edge| edge.website_domain.clone()),
             custom_domain: None,

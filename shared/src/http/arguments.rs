@@ -11,7 +11,7 @@ use crate::http::form::{self, Form};
 use crate::http::paging::{InOffsets, InPages, PageRequest, Style, binding};
 use crate::http::request::Incoming;
 use crate::ids::{InvitationId, ProjectId, SessionId, TaskId};
-use crate::model::edge::EdgeConfig;
+use crate::model::edge_config::EdgeConfig;
 use crate::model::invitation::Invitation;
 use crate::model::member::{Member, MemberNumber};
 use crate::model::project::{DeletedProject, Project, Shelf};
@@ -289,7 +289,7 @@ pub struct WithTenants;
 
 impl Argument for WithTenants {
     fn wants(_incoming: &Incoming, wants: &mut Wants) {
-        wants.tenants = true;
+        wants.belongs = true;
     }
 
     async fn take(_incoming: &Incoming, _entered: &Entered) -> Result<Self> {

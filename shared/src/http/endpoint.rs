@@ -49,7 +49,7 @@ pub struct Wants {
     /// The caller's own user record.
     pub(crate) user: bool,
     /// Which tenants a signed-in person belongs to.
-    pub(crate) tenants: bool,
+    pub(crate) belongs: bool,
 }
 
 impl Wants {

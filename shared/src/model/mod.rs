@@ -5,7 +5,7 @@ pub mod api_key;
 pub mod collections;
 pub mod deletion;
 pub mod demo;
-pub mod edge;
+pub mod edge_config;
 pub mod invitation;
 pub mod link;
 pub mod mail;

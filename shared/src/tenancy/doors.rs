@@ -14,7 +14,7 @@ use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
 use crate::ids::{ApiKeyId, SessionId, UserId};
 use crate::model::api_key::{ApiKey, KeyUse};
-use crate::model::edge::EdgeConfig;
+use crate::model::edge_config::EdgeConfig;
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose};
 use crate::model::member;
@@ -148,7 +148,12 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
         (Some(tenant), Caller::Person(_)) => tenant,
         // A key has one tenant: any other is as if it did not exist.
         (Some(tenant), Caller::Key(_)) if home => tenant,
-        _ => return Err(outside(&limiter.hit(&incoming.table, class, &principal, incoming.now).await?)),
+        // A credential that has ended hears that first, as it would in any other tenant.
+        _ => {
+            let hit = limiter.hit(&incoming.table, class, &principal, incoming.now);
+            let (stands, hit) = tokio::join!(stands(&directory, &caller), hit);
+            return Err(if stands? { outside(&hit?) } else { Error::Unauthorized });
+        }
     };
     // Built here, handed out only below, when the membership is seen.
     let store = TenantStore::open(tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin);
@@ -316,22 +321,10 @@ impl Door for SignedIn {
         incoming.learned().principal = Some(principal.clone());
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
         let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
-        let stands = async {
-            match &caller {
-                Caller::Person(Person { session: None, .. }) => Ok(true),
-                Caller::Person(Person { user, session: Some(session), .. }) => {
-                    directory.find(&Session::key_of(*user, *session)).await.map(|found| found.is_some())
-                }
-                Caller::Key(claim) => {
-                    let key = directory.enter(claim.tenant).find(&ApiKey::key_of(claim.key)).await?;
-                    Ok(key.is_some_and(|key| key.holds(incoming.now)))
-                }
-            }
-        };
         // Kept here until the session is seen to stand.
         let belongs = async {
             match &caller {
-                Caller::Person(person) if wants.tenants => directory.all(&Belongs::of_user(person.user)).await.map(Some),
+                Caller::Person(person) if wants.belongs => directory.all(&Belongs::of_user(person.user)).await.map(Some),
                 _ => Ok(None),
             }
         };
