@@ -1,10 +1,12 @@
 //! End-to-end tests in one binary: HTTP-shaped events into the real functions, on the embedded AWS of `stack`.
 
+mod audit;
 mod credentials;
 mod derived;
 mod documented;
 mod identity;
 mod isolation;
+mod keys;
 mod limits;
 mod projects;
 mod properties;

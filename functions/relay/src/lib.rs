@@ -1,5 +1,6 @@
-//! The table's stream, turned into jobs: a mail that was written is to be sent, a project that was deleted has tasks to be swept. A
-//! committed item is the event, so nothing is lost between a write and its job; a record seen twice makes a second job, which does nothing.
+//! The table's stream, turned into jobs and into what is drawn from it: a mail that was written is to be sent, a project that was deleted
+//! has tasks to be swept, a change that somebody made stands in the audit log. A committed item is the event, so nothing is lost between a
+//! write and its consequence; a record seen twice makes a second job, which does nothing, and the same entry.
 
 use aws_sdk_sqs::Client;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use shared::tenancy::jobs::{Change, ChangeKind, Queued, SendMail, SweepTasks};
 use shared::{Error, Result};
 
 pub struct Relay {
+    app: App,
     sqs: Client,
     mail_queue: String,
     cleanup_queue: String,
@@ -32,13 +34,14 @@ enum Asked {
 impl Worker for Relay {
     const NAME: &'static str = "relay";
 
-    fn start(_app: App, variables: Variables) -> Result<Self, StartError> {
+    fn start(app: App, variables: Variables) -> Result<Self, StartError> {
         let (mail_queue, cleanup_queue) = (variables.required("MAIL_QUEUE_URL")?, variables.required("CLEANUP_QUEUE_URL")?);
-        Ok(Relay { sqs: client(&Aws::read(variables)?), mail_queue, cleanup_queue })
+        Ok(Relay { app, sqs: client(&Aws::read(variables)?), mail_queue, cleanup_queue })
     }
 
-    async fn handle(&self, event: Value, _request_id: &str) -> Result<Value> {
+    async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         worker::stream(event, Self::NAME, |change| async move {
+            change.audit(&self.app, Self::NAME, request_id).await?;
             match asked(&change)? {
                 Asked::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
                 Asked::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,

@@ -1,5 +1,6 @@
 //! Tenants by slug with their domains (F1), the current tenant with its settings, audit log and export (F3).
 
+mod audit;
 mod config;
 mod rules;
 mod tenant;
@@ -20,5 +21,6 @@ impl Routes for Tenants {
         routes.put("/api/tenants/{slug}/api-config", "Save the configuration of the API proxy", config::save_api);
         routes.put("/api/tenants/{slug}/api-token", "Save the token of the API origin", config::save_token);
         routes.post("/api/tenants/{slug}/refresh-cache", "Make what is cached unreachable", config::refresh_cache);
+        routes.get("/api/tenant/audit-log", "List what was changed, and by whom", audit::list);
     }
 }

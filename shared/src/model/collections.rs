@@ -9,7 +9,7 @@ pub struct Anything;
 
 /// All but the tasks, which are a partition for each project. Projects, tombstones and members come first: they say what else there
 /// is. The tenant's own record comes last: while it stands, the rest is not done.
-const OF_TENANT: [&str; 11] = [
+const OF_TENANT: [&str; 13] = [
     "projects",
     "deleted-projects",
     "members",
@@ -17,6 +17,8 @@ const OF_TENANT: [&str; 11] = [
     "api-keys",
     "api-key-uses",
     "edge-config",
+    "audit",
+    "removals",
     "answers",
     "quota",
     "counters",

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod api_key;
+pub mod audit;
 pub mod collections;
 pub mod deletion;
 pub mod demo;

@@ -103,8 +103,8 @@ impl Secrets {
             let secret = self.text(id, "reading the root secret").await?;
             let versions = root_versions(&secret).map_err(|cause| Error::internal("reading the root secret", cause))?;
             let vault = Vault::new(versions.iter().map(|(version, secret)| (*version, RootKey::new(secret.as_bytes()))).collect());
-            // Cursors, answers and links are short-lived: the newest version alone serves them.
-            let root = RootKey::new(versions.last_key_value().map_or("", |(_, secret)| secret).as_bytes());
+            // What does not say its version has the oldest one's keys: a new version breaks nothing, and the old one's end ends them.
+            let root = RootKey::new(versions.first_key_value().map_or("", |(_, secret)| secret).as_bytes());
             let _ = self.keys.set(Keys {
                 vault,
                 cursors: root.sealing("cursors"),

@@ -320,7 +320,30 @@ impl Table {
             .ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
     }
 
-    /// Notes that a record was used at `now`; `count`ed besides where that is asked. Made if it is not there.
+    /// Sets attributes of an item, which is made if it is not there; its other attributes stay.
+    pub(crate) async fn set(&self, key: FullKey, attributes: &[(&str, String)]) -> Result<()> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let mut sets = vec![];
+        for (index, (name, value)) in attributes.iter().enumerate() {
+            sets.push(format!("#s{index} = :s{index}"));
+            request = request
+                .expression_attribute_names(format!("#s{index}"), *name)
+                .expression_attribute_values(format!(":s{index}"), AttributeValue::S(value.clone()));
+        }
+        let request = request.update_expression(format!("SET {}", sets.join(", ")));
+        let output = request.send().await.map_err(|error| failure("setting attributes", error))?;
+        self.meter.writes(output.consumed_capacity());
+        Ok(())
+    }
+
+    /// Notes that a record was used at `now`. Made if it is not there. With `ends_at` the use is counted too, and the note ends then.
     pub(crate) async fn touch(
         &self,
         key: FullKey,
@@ -328,7 +351,7 @@ impl Table {
         kind: &str,
         id: &str,
         now: jiff::Timestamp,
-        count: bool,
+        ends_at: Option<jiff::Timestamp>,
     ) -> Result<()> {
         let _in_flight = InFlight::new(&self.meter);
         let request = self
@@ -337,14 +360,21 @@ impl Table {
             .table_name(&*self.name)
             .key("pk", AttributeValue::S(key.pk))
             .key("sk", AttributeValue::S(key.sk))
-            .update_expression("SET last_used_at = :now, tenant = :tenant, #type = :type, id = :id ADD uses_in_grace :count")
             .expression_attribute_names("#type", "type")
             .expression_attribute_values(":now", AttributeValue::S(now.to_string()))
             .expression_attribute_values(":tenant", AttributeValue::S(tenant.to_string()))
             .expression_attribute_values(":type", AttributeValue::S(kind.to_owned()))
             .expression_attribute_values(":id", AttributeValue::S(id.to_owned()))
-            .expression_attribute_values(":count", AttributeValue::N(u8::from(count).to_string()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let set = "SET last_used_at = :now, tenant = :tenant, #type = :type, id = :id";
+        let request = match ends_at {
+            None => request.update_expression(set),
+            Some(end) => request
+                .update_expression(format!("{set}, #ttl = :ttl ADD uses_in_grace :one"))
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":ttl", AttributeValue::N(end.as_second().to_string()))
+                .expression_attribute_values(":one", AttributeValue::N("1".into())),
+        };
         let output = request.send().await.map_err(|error| failure("noting a use", error))?;
         self.meter.writes(output.consumed_capacity());
         Ok(())
@@ -416,8 +446,11 @@ impl Condition {
         }
     }
 
-    /// The stored numbers are still these.
+    /// The stored numbers are still these; a record without any only has to be there.
     pub(crate) fn unchanged(guard: &[(&'static str, u64)]) -> Self {
+        if guard.is_empty() {
+            return Condition::present();
+        }
         const NAMES: [(&str, &str); 4] = [("#g0", ":g0"), ("#g1", ":g1"), ("#g2", ":g2"), ("#g3", ":g3")];
         let pairs = || guard.iter().zip(NAMES);
         Condition {

@@ -235,14 +235,27 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     };
     if let Some(key) = &key {
         within_scope(incoming, key)?;
-        let count = key.is_retiring();
-        if app.lately().is_due(key.id, incoming.now) || count {
+        if app.lately().is_due(key.id, incoming.now) || key.is_retiring() {
             let used = store.full(&KeyUse::key_of(key.id));
-            incoming.table.touch(used, store.tenant_id(), KeyUse::TYPE, &key.id.to_string(), incoming.now, count).await?;
+            incoming.table.touch(used, tenant, KeyUse::TYPE, &key.id.to_string(), incoming.now, key.grace_ends_at).await?;
         }
     }
     let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key };
     Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
+}
+
+/// Whether the session or the key that a verified credential names is still there.
+async fn stands(directory: &Directory, caller: &Caller) -> Result<bool> {
+    match caller {
+        Caller::Person(Person { session: None, .. }) => Ok(true),
+        Caller::Person(Person { user, session: Some(session), .. }) => {
+            directory.find(&Session::key_of(*user, *session)).await.map(|found| found.is_some())
+        }
+        Caller::Key(claim) => {
+            let key = directory.enter(claim.tenant).find(&ApiKey::key_of(claim.key)).await?;
+            Ok(key.is_some_and(|key| key.holds(directory.now())))
+        }
+    }
 }
 
 /// What a key may do is the scopes it was made with, and never what is for people alone.
@@ -328,7 +341,8 @@ impl Door for SignedIn {
                 _ => Ok(None),
             }
         };
-        let (stands, hit, belongs) = tokio::join!(stands, app.limiter().hit(&incoming.table, class, &principal, incoming.now), belongs);
+        let (stands, hit, belongs) =
+            tokio::join!(stands(&directory, &caller), app.limiter().hit(&incoming.table, class, &principal, incoming.now), belongs);
         if !stands? {
             return Err(Error::Unauthorized);
         }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::http::paging::PageRequest;
+use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
 use crate::store::page::{Direction, List, Page, Position};
 use crate::store::sweep::{self, Swept};
@@ -124,13 +125,40 @@ impl TenantStore {
     {
         let mut current = current;
         for _ in 0..10 {
-            let along = along(&current, self.transaction())?;
+            let mut along = along(&current, self.transaction())?;
+            if let Some(removal) = self.removal(&current)? {
+                along = along.put(self, &removal)?;
+            }
             let Some(newer) = self.transaction().delete_unchanged(self, &current)?.and(along).commit_or_changed().await? else {
                 return Ok(());
             };
             current = self.read(Some(newer))?.ok_or(Error::NotFound)?;
         }
         Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
+    }
+
+    /// What is left of a record that goes, where its kind is in the audit log.
+    fn removal<E: Entity<Scope = InTenant>>(&self, gone: &E) -> Result<Option<Removal>> {
+        let Some(resource) = audit::resource(E::TYPE) else { return Ok(None) };
+        let item = self.item(gone)?;
+        let id = audited_id(item.get("id").and_then(|id| id.as_s().ok()), &gone.key().sort);
+        let attributes = serde_dynamo::from_item(item).map_err(|error| Error::internal("describing a removal", error))?;
+        Ok(Some(Removal::new(resource, id, audit::digest(&attributes), &self.origin.request, self.now)))
+    }
+
+    /// Adds what the stream tells of a change to the audit log. Told twice, it stands there once.
+    pub(super) async fn audited(&self, by: &Origin, at: Timestamp, change: &ResourceChange) -> Result<()> {
+        let text = serde_json::to_string(change).map_err(|error| Error::internal("writing the audit log", error))?;
+        let name = format!("{}{}:{}", AuditEntry::CHANGE, change.resource, change.id);
+        let sets = [
+            ("tenant", self.tenant.to_string()),
+            ("type", AuditEntry::TYPE.to_owned()),
+            ("request", by.request.clone()),
+            ("actor", by.actor.clone()),
+            ("at", at.to_string()),
+            (name.as_str(), text),
+        ];
+        self.table.set(self.full(&AuditEntry::key_at(at, &by.request)), &sets).await
     }
 
     pub fn transaction(&self) -> Transaction<'_> {
@@ -251,4 +279,9 @@ impl TenantStore {
         let record: E = record_of(item)?;
         Ok(record.expires_at().is_none_or(|expires_at| expires_at > self.now).then_some(record))
     }
+}
+
+/// How the audit log names a record: by its id, or by where it lies among its kind.
+pub(super) fn audited_id(id: Option<&String>, sort: &str) -> String {
+    id.cloned().unwrap_or_else(|| sort.to_owned())
 }
