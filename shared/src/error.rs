@@ -37,6 +37,8 @@ pub enum Error {
     /// The same `Idempotency-Key` came with another body.
     IdempotencyKeyReused,
     PlanLimitReached(PlanLimit),
+    /// For agencies alone.
+    AgencyRequired,
     TooManyRequests(Throttled),
     /// Not an error to the caller: the stored answer to the first request with this `Idempotency-Key`.
     Replayed(Box<StoredAnswer>),
@@ -89,6 +91,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("PRECONDITION_FAILED", "If-Match names a version that is no longer current"),
     ("IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used with another body"),
     ("PLAN_LIMIT_REACHED", "The tenant's plan allows no more; details has limit, used, max and plan"),
+    ("AGENCY_REQUIRED", "The tenant is no agency: its plan has no subaccounts"),
     ("TOO_MANY_REQUESTS", "A rate limit or quota is used up; see Retry-After"),
     ("INTERNAL_SERVER_ERROR", "Our fault; quote the request id"),
     ("SERVICE_UNAVAILABLE", "Try again in a moment"),
@@ -102,6 +105,7 @@ impl Error {
             Error::Unauthorized => (401, "UNAUTHORIZED"),
             Error::Forbidden(_) => (403, "FORBIDDEN"),
             Error::PlanLimitReached(_) => (403, "PLAN_LIMIT_REACHED"),
+            Error::AgencyRequired => (403, "AGENCY_REQUIRED"),
             Error::NotFound if family == Family::Engagement => (404, "RESOURCE_NOT_FOUND"),
             Error::NotFound => (404, "NOT_FOUND"),
             Error::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
@@ -131,6 +135,7 @@ impl Error {
             Error::PayloadTooLarge => "The body is larger than 256 KiB.".into(),
             Error::Validation(_) => "The given data is invalid.".into(),
             Error::TokenMissing => "The token is missing.".into(),
+            Error::AgencyRequired => "Subaccounts are for agencies: your plan has none, or this is a subaccount itself.".into(),
             Error::PreconditionFailed => "The resource changed since the version in If-Match.".into(),
             Error::IdempotencyKeyReused => "This Idempotency-Key was used with another body.".into(),
             Error::PlanLimitReached(limit) => format!("Your plan allows {} {}.", limit.max, limit.limit).into(),

@@ -132,7 +132,7 @@ fn a_role_reads_exactly_the_secrets_its_function_is_configured_with() {
 
 #[test]
 fn queues_and_mail_are_for_those_who_use_them() {
-    assert_eq!(actions("RelayRole", "dynamodb:"), ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"]);
+    assert_eq!(actions("RelayRole", "dynamodb:"), ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams", "UpdateItem"]);
     assert_eq!(actions("CourierRole", "dynamodb:"), ["GetItem", "PutItem", "UpdateItem"]);
     let index = json!({"Fn::Sub": "${Table.Arn}/index/lists"});
     for (role, statement) in all_statements() {
