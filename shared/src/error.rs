@@ -29,6 +29,10 @@ pub enum Error {
     PayloadTooLarge,
     /// Every field at fault, at once.
     Validation(FieldErrors),
+    /// Not a month that has begun.
+    InvalidPeriod,
+    /// A range of days or moments that is none, or too long.
+    InvalidRange(&'static str),
     Conflict(Cow<'static, str>),
     /// A token to be kept that is not there.
     TokenMissing,
@@ -87,6 +91,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("METHOD_NOT_ALLOWED", "The path exists, the method does not; see Allow"),
     ("VALIDATION_ERROR", "Fields are missing or wrong; details names each"),
     ("TOKEN_MISSING", "The body has no token, or an empty one"),
+    ("INVALID_PERIOD", "The period is no month, or has not begun"),
+    ("INVALID_RANGE", "The range is reversed, too long, or not made of days"),
     ("CONFLICT", "It exists already, or changed meanwhile"),
     ("PRECONDITION_FAILED", "If-Match names a version that is no longer current"),
     ("IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used with another body"),
@@ -109,6 +115,8 @@ impl Error {
             Error::NotFound if family == Family::Engagement => (404, "RESOURCE_NOT_FOUND"),
             Error::NotFound => (404, "NOT_FOUND"),
             Error::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
+            Error::InvalidPeriod => (400, "INVALID_PERIOD"),
+            Error::InvalidRange(_) => (400, "INVALID_RANGE"),
             Error::Conflict(_) => (409, "CONFLICT"),
             Error::TokenMissing => (400, "TOKEN_MISSING"),
             Error::PreconditionFailed => (412, "PRECONDITION_FAILED"),
@@ -136,6 +144,8 @@ impl Error {
             Error::Validation(_) => "The given data is invalid.".into(),
             Error::TokenMissing => "The token is missing.".into(),
             Error::AgencyRequired => "Subaccounts are for agencies: your plan has none, or this is a subaccount itself.".into(),
+            Error::InvalidPeriod => "The period must be current, previous, or a month like 2026-11 that has begun.".into(),
+            Error::InvalidRange(message) => Cow::Borrowed(message),
             Error::PreconditionFailed => "The resource changed since the version in If-Match.".into(),
             Error::IdempotencyKeyReused => "This Idempotency-Key was used with another body.".into(),
             Error::PlanLimitReached(limit) => format!("Your plan allows {} {}.", limit.max, limit.limit).into(),

@@ -699,7 +699,7 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).expect("the template configures the function");
     let clients = Clients::read(variables()).expect("the environment names AWS");
-    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), clients.dynamodb(), clients.secrets_manager())
+    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), &clients)
 }
 
 pub async fn drain(world: &World, workers: &Workers) {

@@ -49,10 +49,10 @@ pub struct Wants {
     pub(crate) counters: Vec<crate::store::Counter>,
     /// The caller's own user record.
     pub(crate) user: bool,
-    /// Which tenants a signed-in person belongs to.
-    pub(crate) belongs: bool,
     /// A child of the caller's agency.
     pub(crate) subaccount: Option<SubaccountId>,
+    /// The list of tenants a person belongs to.
+    pub(crate) belongs: bool,
 }
 
 impl Wants {

@@ -145,6 +145,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether a field is given, for forms that come in two shapes.
+    pub fn has(&self, name: &str) -> bool {
+        !matches!(self.raw(name), None | Some(Raw::Json(Value::Null)))
+    }
+
+    /// Whether the form is only asked to describe itself.
+    pub fn describes(&self) -> bool {
+        matches!(self.source, Source::Schema)
+    }
+
     fn raw(&self, name: &str) -> Option<Raw<'a>> {
         match self.source {
             Source::Json(object) => object.get(name).map(Raw::Json),

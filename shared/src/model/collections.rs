@@ -9,7 +9,7 @@ pub struct Anything;
 
 /// All but the tasks, which are a partition for each project. Projects, tombstones and members come first: they say what else there
 /// is. The tenant's own record comes last: while it stands, the rest is not done.
-const OF_TENANT: [&str; 13] = [
+const OF_TENANT: [&str; 30] = [
     "projects",
     "deleted-projects",
     "members",
@@ -19,6 +19,23 @@ const OF_TENANT: [&str; 13] = [
     "edge-config",
     "audit",
     "removals",
+    "edge-logs-wide",
+    "edge-logs-01",
+    "edge-logs-02",
+    "edge-logs-03",
+    "edge-logs-04",
+    "edge-logs-05",
+    "edge-logs-06",
+    "edge-logs-07",
+    "edge-logs-08",
+    "edge-logs-09",
+    "edge-logs-10",
+    "edge-logs-11",
+    "edge-logs-12",
+    "edge-batches",
+    "edge-counted",
+    "edge-usage",
+    "quota-events",
     "answers",
     "usage",
     "counters",

@@ -23,6 +23,9 @@ pub struct Plan {
     pub api_requests_per_day: Option<u64>,
     pub edge_requests_per_month: Option<u64>,
     pub edge_bytes_per_month: Option<u64>,
+    /// Beyond the two, serving goes on and is billed; otherwise it pauses until the month is over.
+    #[serde(default)]
+    pub edge_overage: bool,
     pub custom_domains: Option<u64>,
     /// Leads and contacts together.
     pub people: Option<u64>,

@@ -15,10 +15,12 @@ use crate::http::request::Incoming;
 use crate::ids::{ApiKeyId, SessionId, SubaccountId, UserId};
 use crate::model::api_key::{ApiKey, KeyUse};
 use crate::model::audit::ResourceChange;
+use crate::model::edge::{Batch, Pack, Rollup, Totals};
 use crate::model::edge_config::EdgeConfig;
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose};
 use crate::model::member;
+use crate::model::period::Month;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::subaccount::Subaccount;
@@ -26,6 +28,7 @@ use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, Tenant};
 use crate::model::user::{Belongs, Email, User};
 use crate::runtime::App;
 use crate::store::Entity;
+use crate::store::entity::{InTenant, Key};
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::limiter::{Class, Hit, Spent};
@@ -38,6 +41,7 @@ const SUBACCOUNT_ROUTES: &str = "/v1/subaccounts/{id}/api-keys";
 /// What a child sees of who acts for it.
 const DELEGATE: &str = "platform";
 const X_SUBACCOUNT_ID: HeaderName = HeaderName::from_static("x-subaccount-id");
+const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 
 /// Who may come through, as the role matrix prints it.
@@ -49,6 +53,8 @@ pub enum Access {
     SignedIn,
     /// A member of the tenant with at least this role.
     AtLeast(Role),
+    /// The edge proxies, by the key of the deployment in `X-Ingest-Key`.
+    Edge,
 }
 
 pub trait Door: Sized + Send {
@@ -206,9 +212,9 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if let (true, Caller::Person(person)) = (wants.user, &caller) {
         keys.push(directory.full(&User::key_of(person.user)));
     }
-    let leased = async { if home { limiter.lease(&incoming.table, tenant, store.partition("usage"), incoming.now).await } else { Ok(()) } };
+    let leased = async { if home { limiter.lease(store.table(), tenant, store.partition("usage"), incoming.now).await } else { Ok(()) } };
     let (items, hit, leased) =
-        tokio::join!(incoming.table.get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
+        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
     leased?;
     let (items, hit) = (items?, hit?);
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
@@ -257,7 +263,7 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
         within_scope(incoming, key)?;
         if app.lately().is_due(key.id, incoming.now) || key.is_retiring() {
             let used = store.full(&KeyUse::key_of(key.id));
-            incoming.table.touch(used, tenant, KeyUse::TYPE, &key.id.to_string(), incoming.now, key.grace_ends_at).await?;
+            store.table().touch(used, tenant, KeyUse::TYPE, &key.id.to_string(), incoming.now, key.grace_ends_at).await?;
         }
     }
     if acting.is_some() {
@@ -313,8 +319,8 @@ async fn act_for(
     if let (true, Some(user)) = (wants.user, user) {
         keys.push(agency.directory.full(&User::key_of(user)));
     }
-    let leased = app.limiter().lease(&incoming.table, link.tenant, store.partition("usage"), incoming.now);
-    let (items, leased) = tokio::join!(incoming.table.get_many(&keys), leased);
+    let leased = app.limiter().lease(store.table(), link.tenant, store.partition("usage"), incoming.now);
+    let (items, leased) = tokio::join!(store.table().get_many(&keys), leased);
     leased?;
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items?).collect();
     let profile: Tenant = store.read(read.remove(&keys[0]).flatten())?.ok_or(Error::NotFound)?;
@@ -356,7 +362,7 @@ async fn spend(incoming: &Incoming, store: &TenantStore, limit: Option<u64>) -> 
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(&incoming.table, store.tenant_id(), store.partition("usage"), incoming.now).await?;
+                limiter.lease(store.table(), store.tenant_id(), store.partition("usage"), incoming.now).await?;
             }
         }
     }
@@ -400,14 +406,34 @@ pub struct OwnTenant {
     pub edge: Option<EdgeConfig>,
 }
 
+/// A tenant of the caller, and what it used in a month.
+pub struct UsedIn {
+    pub tenant: Tenant,
+    pub role: Role,
+    pub used: Totals,
+}
+
 impl SignedIn {
     pub fn now(&self) -> Timestamp {
         self.directory.now()
     }
 
-    /// The tenants the caller is a member of. The directory only says where to look: a tenant shows when the membership stands in the tenant
-    /// itself, and names the caller, and the tenant is not on its way out.
+    /// The tenants the caller is a member of.
     pub async fn tenants(&self) -> Result<Vec<OwnTenant>> {
+        let found = self.tenants_with(&EdgeConfig::key_of()).await?;
+        Ok(found.into_iter().map(|(tenant, role, edge)| OwnTenant { tenant, role, edge }).collect())
+    }
+
+    /// The tenants the caller is a member of, with what each used in a month.
+    pub async fn used_in(&self, month: Month) -> Result<Vec<UsedIn>> {
+        let found = self.tenants_with(&Rollup::of_month(month)).await?;
+        let used = |rollup: Option<Rollup>| rollup.map(|rollup| rollup.totals).unwrap_or_default();
+        Ok(found.into_iter().map(|(tenant, role, rollup)| UsedIn { tenant, role, used: used(rollup) }).collect())
+    }
+
+    /// His tenants with one more record of each. The directory only says where to look: a tenant shows when the membership stands in the
+    /// tenant itself, and names the caller, and the tenant is not on its way out.
+    async fn tenants_with<E: Entity<Scope = InTenant>>(&self, also: &Key<E>) -> Result<Vec<(Tenant, Role, Option<E>)>> {
         const AT_ONCE: usize = 25;
         let belongs = match &self.belongs {
             Some(belongs) => belongs.clone(),
@@ -415,23 +441,23 @@ impl SignedIn {
         };
         let mut found = vec![];
         for some in belongs.chunks(AT_ONCE) {
-            let reads = some.iter().map(|belongs| self.own_tenant(belongs.tenant));
+            let reads = some.iter().map(|belongs| self.own_tenant(belongs.tenant, also));
             found.extend(futures_util::future::try_join_all(reads).await?.into_iter().flatten());
         }
         Ok(found)
     }
 
     /// Read through the tenant's own store, a call for each: what reaches one tenant never reaches another.
-    async fn own_tenant(&self, tenant: TenantId) -> Result<Option<OwnTenant>> {
+    async fn own_tenant<E: Entity<Scope = InTenant>>(&self, tenant: TenantId, also: &Key<E>) -> Result<Option<(Tenant, Role, Option<E>)>> {
         let store = self.directory.enter(tenant);
-        let keys = [store.full(&member::Member::key_of(self.user)), store.full(&Tenant::key_of()), store.full(&EdgeConfig::key_of())];
+        let keys = [store.full(&member::Member::key_of(self.user)), store.full(&Tenant::key_of()), store.full(also)];
         let mut items = store.items(&keys).await?.into_iter();
         let mut next = || items.next().flatten();
-        let (member, profile, edge) = (next(), next(), next());
+        let (member, profile, record) = (next(), next(), next());
         let member = store.read::<member::Member>(member)?.filter(|member| member.user == self.user);
         let profile = store.read::<Tenant>(profile)?.filter(|profile| profile.shut(self.now()) != Some(Shut::Gone));
         let Some((member, tenant)) = member.zip(profile) else { return Ok(None) };
-        Ok(Some(OwnTenant { tenant, role: member.role, edge: store.read(edge)? }))
+        Ok(Some((tenant, member.role, store.read(record)?)))
     }
 }
 
@@ -544,7 +570,7 @@ impl Visitor {
             for tenant in std::mem::take(&mut tenants) {
                 let store = self.directory.enter(tenant);
                 let keys = [store.full(&Tenant::key_of()), store.full(&member::Member::key_of(user.id))];
-                let mut items = self.table.get_many(&keys).await?.into_iter();
+                let mut items = store.table().get_many(&keys).await?.into_iter();
                 let (profile, membership) = (store.read(items.next().flatten())?, store.read(items.next().flatten())?);
                 let Some((profile, membership)) = Option::<Tenant>::zip(profile, membership) else { continue };
                 match profile.shut(self.now()) {
@@ -598,6 +624,86 @@ impl Door for DemoVisitor {
         let principal = format!("visitor {}", incoming.ip);
         let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
         Ok((DemoVisitor { app: app.clone(), directory }, entered))
+    }
+}
+
+/// The edge proxies, which say what they served. They name a tenant by its slug and may ask how much it used and add to it; the store
+/// behind it is not handed out. Not limited: one batch speaks for a thousand requests.
+pub struct Edge {
+    pub app: App,
+    directory: Directory,
+    table: crate::store::Table,
+    learned: Arc<Mutex<crate::http::request::Learned>>,
+}
+
+/// A tenant as the edge sees it.
+pub struct EdgeTenant {
+    pub tenant: Tenant,
+    pub plan: Plan,
+    /// Served in the current month.
+    pub used: Totals,
+    store: TenantStore,
+}
+
+impl Door for Edge {
+    const ACCESS: Access = Access::Edge;
+
+    async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
+        let app = incoming.app.clone();
+        let given = incoming.header(&X_INGEST_KEY)?.unwrap_or_default();
+        if given.is_empty() || !app.secrets().is_ingest_key(given, incoming.now).await? {
+            return Err(Error::Unauthorized);
+        }
+        let principal = "edge".to_owned();
+        incoming.learned().principal = Some(principal.clone());
+        let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
+        let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
+        Ok((Edge { app, directory, table: incoming.table.clone(), learned: incoming.shared_learned() }, entered))
+    }
+}
+
+impl Edge {
+    pub fn now(&self) -> Timestamp {
+        self.directory.now()
+    }
+
+    /// The tenant with this slug, whatever its state, and what it used this month.
+    pub async fn tenant(&self, slug: &str) -> Result<EdgeTenant> {
+        // By slug alone: an id would be as good as one to `tenant_named`.
+        let slug = Slug::parse(slug).ok_or(Error::NotFound)?;
+        let tenant = tenant_named(&self.app, &self.directory, slug.as_str()).await?.ok_or(Error::NotFound)?;
+        let store = self.directory.enter(tenant);
+        let keys = [store.full(&Tenant::key_of()), store.full(&Rollup::of_month(Month::of(self.now())))];
+        let mut items = self.table.get_many(&keys).await?.into_iter();
+        let (profile, used) = (store.read::<Tenant>(items.next().flatten())?, store.read::<Rollup>(items.next().flatten())?);
+        let profile = profile.filter(|profile| profile.slug == slug).ok_or(Error::NotFound)?;
+        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tenant = Some(tenant);
+        let plan = self.app.plans().get(&profile.plan).clone();
+        Ok(EdgeTenant { tenant: profile, plan, used: used.map(|used| used.totals).unwrap_or_default(), store })
+    }
+}
+
+impl EdgeTenant {
+    /// Notes that a batch came in; or gives the record of the first time it did.
+    pub async fn begin(&self, batch: &Batch) -> Result<Option<Batch>> {
+        let taken = crate::store::conflict("This batch came in before.");
+        let noting = self.store.transaction().create_or_expired(&self.store, batch, self.store.now().as_second(), taken)?;
+        match noting.commit().await {
+            Ok(()) => Ok(None),
+            Err(Error::Conflict(_)) => self.store.find(&batch.key()).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the packs of a batch; those that stand already stay as they are.
+    pub async fn append(&self, packs: &[Pack]) -> Result<()> {
+        let writing = packs.iter().map(|pack| async move {
+            match self.store.create(pack, || Error::Conflict("This pack stands.".into())).await {
+                Err(Error::Conflict(_)) => Ok(()),
+                other => other,
+            }
+        });
+        futures_util::future::try_join_all(writing).await.map(|_| ())
     }
 }
 

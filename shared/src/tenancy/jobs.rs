@@ -185,6 +185,13 @@ impl Change {
         self.tenant.map_or_else(|| "directory".to_owned(), |tenant| tenant.to_string())
     }
 
+    /// Where to work on this change: the store is the one of the tenant whose item changed.
+    pub fn place(&self, app: &App, worker: &'static str, request_id: &str) -> Workplace {
+        let mut place = Workplace::scheduled(app, worker, request_id);
+        place.store = self.tenant.map(|tenant| place.directory.enter(tenant));
+        place
+    }
+
     /// A job that belongs to the tenant of this change.
     pub fn job<J>(&self, job: J) -> Queued<J> {
         Queued { tenant: self.tenant.map(|tenant| tenant.to_string()), job }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::error::{Error, Result};
 use crate::store::entity::{Entity, InDirectory, InTenant, Key};
 use crate::store::table::{FullKey, Item, borrowed, text};
-use crate::tenancy::{Directory, TenantStore};
+use crate::tenancy::{Directory, TenantId, TenantStore};
 
 /// A store for records `E`: `TenantStore` for a tenant's, `Directory` for cross-tenant facts. Sealed.
 pub trait Place<E: Entity>: sealed::Sealed {
@@ -14,6 +14,9 @@ pub trait Place<E: Entity>: sealed::Sealed {
     fn full(&self, key: &Key<E>) -> FullKey;
     #[doc(hidden)]
     fn item(&self, entity: &E) -> Result<Item>;
+    /// Whose it is; `None` for the directory.
+    #[doc(hidden)]
+    fn tenant(&self) -> Option<TenantId>;
 }
 
 /// Who wrote an item and in which request: kept on the item with the moment, for the audit log that is drawn from the stream.
@@ -40,6 +43,10 @@ impl<E: Entity<Scope = InTenant>> Place<E> for TenantStore {
         item.insert("tenant".into(), AttributeValue::S(self.tenant_id().to_string()));
         Ok(item)
     }
+
+    fn tenant(&self) -> Option<TenantId> {
+        Some(self.tenant_id())
+    }
 }
 
 impl<E: Entity<Scope = InDirectory>> Place<E> for Directory {
@@ -49,6 +56,10 @@ impl<E: Entity<Scope = InDirectory>> Place<E> for Directory {
 
     fn item(&self, entity: &E) -> Result<Item> {
         item_of(entity, self.full(&entity.key()), self.origin(), self.now())
+    }
+
+    fn tenant(&self) -> Option<TenantId> {
+        None
     }
 }
 

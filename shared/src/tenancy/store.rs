@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::http::paging::PageRequest;
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
-use crate::store::page::{self, List, Page};
+use crate::store::page::{self, Direction, List, Page};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::store::transaction::Transaction;
@@ -29,7 +29,7 @@ pub struct TenantStore {
 impl TenantStore {
     /// Only a door opens a store.
     pub(super) fn open(tenant: TenantId, table: Table, random: Arc<Random>, now: Timestamp, origin: Arc<Origin>) -> Self {
-        TenantStore { tenant, table, random, now, origin }
+        TenantStore { tenant, table: table.acting_for((tenant, None)), random, now, origin }
     }
 
     pub fn tenant_id(&self) -> TenantId {
@@ -177,6 +177,30 @@ impl TenantStore {
         page::read(&self.table, pk, list, request, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
     }
 
+    /// `at_most` records of a list from behind a place on, read consistently, and the key to go on after, if there is more.
+    pub async fn after<E: Entity<Scope = InTenant>>(
+        &self,
+        list: &List<E>,
+        place: Option<&Key<E>>,
+        at_most: usize,
+    ) -> Result<(Vec<E>, Option<Key<E>>)> {
+        let query = Query {
+            pk: self.partition(&list.collection.0),
+            prefix: list.prefix.clone(),
+            index: None,
+            forward: list.direction == Direction::Ascending,
+            consistent: true,
+            after: place.map(|key| key.sort.clone()),
+            limit: Some(i32::try_from(at_most).unwrap_or(i32::MAX)),
+        };
+        let (found, next) = self.table.query(query).await?;
+        let mut records = vec![];
+        for item in found {
+            records.extend(self.read(Some(item))?);
+        }
+        Ok((records, next.map(|sort| list.key(sort))))
+    }
+
     /// Every entry of a list in the `lists` index, as sort key and entry, handed over one by one: one pass serves any order and filter.
     /// The index may trail the table by its propagation time.
     pub async fn entries<E: Entity<Scope = InTenant>>(&self, list: &List<E>, mut each: impl FnMut(String, ListEntry)) -> Result<()> {
@@ -237,6 +261,11 @@ impl TenantStore {
 
     pub(super) fn partition(&self, collection: &str) -> String {
         format!("T#{}#{collection}", self.tenant)
+    }
+
+    /// The table as this tenant's session sees it.
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     pub(super) fn origin(&self) -> &Origin {
