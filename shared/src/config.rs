@@ -23,7 +23,7 @@ pub struct Config {
     pub limits: Limits,
     pub issuers: Vec<Issuer>,
     pub demo: Demo,
-    pub custom_domains: CustomDomains,
+    pub edge: Edge,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,14 +68,14 @@ pub struct Demo {
     pub tenant_url: String,
 }
 
-/// Hostnames that tenants bring.
+/// Where tenants are served, under their own hosts and under custom ones.
 #[derive(Debug, Clone)]
-pub struct CustomDomains {
-    /// What their CNAME must be. `DOMAIN_TARGET`, else `proxy` below `EDGE_DOMAIN`.
+pub struct Edge {
+    /// `EDGE_DOMAIN`: the hosts of tenants are `<slug>.<this>`, and no tenant brings a domain below it.
+    pub domain: String,
+    /// `DOMAIN_TARGET`: what the CNAME of a custom domain must be; `proxy` below the edge domain where it is not given.
     pub target: String,
-    /// Our own domain, below which no tenant brings anything. `EDGE_DOMAIN`, else the one above the target.
-    pub own: String,
-    /// Who is asked what DNS says; each must agree. `DNS_RESOLVERS`.
+    /// `DNS_RESOLVERS`: who is asked what DNS says; all that answer must agree.
     pub resolvers: Vec<SocketAddr>,
 }
 
@@ -147,27 +147,27 @@ impl Config {
                 secret: variables.optional("DEMO_SECRET_ID"),
                 tenant_url,
             },
-            custom_domains: CustomDomains::read(variables)?,
+            edge: Edge::read(variables)?,
         })
     }
 }
 
-impl CustomDomains {
+impl Edge {
     fn read(variables: &Variables) -> Result<Self, ConfigError> {
-        let plain = |name: String| name.trim_end_matches('.').to_ascii_lowercase();
-        let own = variables.optional("EDGE_DOMAIN").map(plain);
-        let target = variables.optional("DOMAIN_TARGET").map(plain);
-        let target = target.unwrap_or_else(|| format!("proxy.{}", own.as_deref().unwrap_or("edge.example.com")));
-        let above = target.split_once('.').map(|(_, above)| above.to_owned()).filter(|above| above.contains('.'));
-        let own = own
-            .or(above)
-            .ok_or_else(|| ConfigError(format!("DOMAIN_TARGET is {target:?}: it must be a hostname like proxy.edge.example.com")))?;
+        let host = |name: &str, value: &str| {
+            let host = value.trim_end_matches('.').to_ascii_lowercase();
+            let label = |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            let fits = host.contains('.') && host.split('.').all(label);
+            fits.then_some(host).ok_or_else(|| ConfigError(format!("{name} is {value:?}: it must be a host name like edge.example.com")))
+        };
+        let domain = host("EDGE_DOMAIN", variables.or("EDGE_DOMAIN", "edge.example.com"))?;
+        let target = host("DOMAIN_TARGET", variables.or("DOMAIN_TARGET", &format!("proxy.{domain}")))?;
         let list = variables.or("DNS_RESOLVERS", "1.1.1.1:53,9.9.9.9:53");
         let address = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
         let resolvers = list.split(',').map(str::trim).map(address).collect::<Result<Vec<_>, _>>();
         let resolvers = resolvers
             .map_err(|_| ConfigError(format!("DNS_RESOLVERS is {list:?}: it must be addresses like 1.1.1.1:53, separated by commas")))?;
-        Ok(CustomDomains { target, own, resolvers })
+        Ok(Edge { domain, target, resolvers })
     }
 }
 
@@ -222,6 +222,7 @@ mod tests {
         assert!(read(&[("SESSION_DAYS", "week")]).unwrap_err().contains("SESSION_DAYS"));
         assert!(read(&[("STAGE", "prod"), ("RATE_LIMITS", "report")]).unwrap_err().contains("RATE_LIMITS"));
         assert!(read(&[("OIDC_ISSUERS", "{}")]).unwrap_err().contains("OIDC_ISSUERS"));
+        assert!(read(&[("EDGE_DOMAIN", "https://edge.example.com")]).unwrap_err().contains("EDGE_DOMAIN"));
         assert!(read(&[("TABLE_NAME", "")]).unwrap_err().contains("TABLE_NAME"));
         assert!(read(&[("DNS_RESOLVERS", "dns.example.com")]).unwrap_err().contains("DNS_RESOLVERS"));
         assert!(read(&[("DOMAIN_TARGET", "proxy")]).unwrap_err().contains("DOMAIN_TARGET"));
@@ -229,11 +230,11 @@ mod tests {
 
     #[test]
     fn the_target_of_custom_domains_lies_in_the_edge_domain() {
-        let domains = |pairs: &[(&str, &str)]| read(pairs).expect("complete").custom_domains;
-        let edge = domains(&[("EDGE_DOMAIN", "Edge.acme.net.")]);
-        assert_eq!((edge.target.as_str(), edge.own.as_str()), ("proxy.edge.acme.net", "edge.acme.net"));
-        let target = domains(&[("DOMAIN_TARGET", "lb.acme.net"), ("DNS_RESOLVERS", "10.0.0.2, [::1]:5353")]);
-        assert_eq!((target.target.as_str(), target.own.as_str()), ("lb.acme.net", "acme.net"));
-        assert_eq!(target.resolvers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.2:53", "[::1]:5353"]);
+        let edge = |pairs: &[(&str, &str)]| read(pairs).expect("complete").edge;
+        let own = edge(&[("EDGE_DOMAIN", "Edge.acme.net.")]);
+        assert_eq!((own.target.as_str(), own.domain.as_str()), ("proxy.edge.acme.net", "edge.acme.net"));
+        let other = edge(&[("DOMAIN_TARGET", "lb.acme.net"), ("DNS_RESOLVERS", "10.0.0.2, [::1]:5353")]);
+        assert_eq!((other.target.as_str(), other.domain.as_str()), ("lb.acme.net", "edge.example.com"));
+        assert_eq!(other.resolvers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.2:53", "[::1]:5353"]);
     }
 }

@@ -1,12 +1,15 @@
 //! Randomness, hashes and sealed text, all from aws-lc, the one crypto library in the tree. Sub keys are derived from the root
 //! secret by HKDF with a name each, so a key used for one purpose says nothing of another.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hkdf, hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::tenancy::TenantId;
 
 /// Where random bytes come from: the system, or a seed in tests.
 pub struct Random(Option<Mutex<(u64, u64)>>);
@@ -62,6 +65,10 @@ pub struct RootKey(hkdf::Prk);
 
 /// Encrypts small texts for ourselves (cursors, stored answers): AES-256-GCM, the use bound in as associated data.
 pub struct SealingKey(LessSafeKey);
+
+/// Encrypts what tenants entrust to us. Each tenant has keys of its own, derived from a version of the root secret; the tenant, the field
+/// and the version are bound in, so a sealed text opens nowhere but where it was put. Stored as `<version>.<sealed>`.
+pub struct Vault(BTreeMap<u32, RootKey>);
 
 /// Signs small texts for ourselves (links in mails, demo passwords): HMAC-SHA-256.
 pub struct SigningKey(hmac::Key);
@@ -119,6 +126,44 @@ impl SealingKey {
     }
 }
 
+impl Vault {
+    /// The root secret in all its versions; the highest seals.
+    pub fn new(versions: BTreeMap<u32, RootKey>) -> Self {
+        Vault(versions)
+    }
+
+    pub fn newest(&self) -> u32 {
+        self.0.last_key_value().map_or(0, |(version, _)| *version)
+    }
+
+    /// The version a text was sealed with.
+    pub fn version_of(sealed: &str) -> Option<u32> {
+        sealed.split_once('.')?.0.parse().ok()
+    }
+
+    pub fn seal(&self, tenant: TenantId, field: &str, text: &str, random: &Random) -> String {
+        let (version, root) = self.0.last_key_value().expect("there is a root secret");
+        let sealed = Vault::key(root, tenant).seal(text.as_bytes(), &Vault::place(tenant, field, *version), random);
+        format!("{version}.{sealed}")
+    }
+
+    /// `None` for a text of another tenant, field or version, or whose version is no longer among ours.
+    pub fn open(&self, tenant: TenantId, field: &str, sealed: &str) -> Option<String> {
+        let version = Vault::version_of(sealed)?;
+        let (_, sealed) = sealed.split_once('.')?;
+        let bytes = Vault::key(self.0.get(&version)?, tenant).open(sealed, &Vault::place(tenant, field, version))?;
+        String::from_utf8(bytes).ok()
+    }
+
+    fn key(root: &RootKey, tenant: TenantId) -> SealingKey {
+        root.sealing(&format!("tenant {tenant}"))
+    }
+
+    fn place(tenant: TenantId, field: &str, version: u32) -> String {
+        format!("{tenant}#{field}#{version}")
+    }
+}
+
 impl SigningKey {
     /// 43 characters of base64url.
     pub fn sign(&self, text: &str) -> String {
@@ -159,6 +204,25 @@ mod tests {
         assert_eq!(key.open("", "tenant a"), None);
         let other = RootKey::new(b"a root secret of a deployment, 32 bytes or more").sealing("answer");
         assert_eq!(other.open(&sealed, "tenant a"), None);
+    }
+
+    #[test]
+    fn what_a_tenant_entrusts_opens_for_its_tenant_and_field_alone() {
+        let root = |letter: u8| RootKey::new(&[letter; 64]);
+        let tenant = |text| crate::tenancy::tenant_id_for_tests(text);
+        let (mine, other) = (tenant("550e8400-e29b-41d4-a716-446655440000"), tenant("650e8400-e29b-41d4-a716-446655440000"));
+        let first = Vault::new(BTreeMap::from([(1, root(b'a'))]));
+        let sealed = first.seal(mine, "api_token", "secret", &Random::system());
+        assert_eq!(Vault::version_of(&sealed), Some(1));
+        assert_eq!(first.open(mine, "api_token", &sealed).as_deref(), Some("secret"));
+        assert_eq!(first.open(other, "api_token", &sealed), None);
+        assert_eq!(first.open(mine, "other", &sealed), None);
+        // A second version: the old text still opens, new ones are sealed with the newest.
+        let both = Vault::new(BTreeMap::from([(1, root(b'a')), (2, root(b'b'))]));
+        assert_eq!((both.newest(), both.open(mine, "api_token", &sealed).as_deref()), (2, Some("secret")));
+        let newer = both.seal(mine, "api_token", "secret", &Random::system());
+        assert_eq!((Vault::version_of(&newer), first.open(mine, "api_token", &newer)), (Some(2), None));
+        assert_eq!(both.open(mine, "api_token", &newer.replacen("2.", "1.", 1)), None);
     }
 
     #[test]

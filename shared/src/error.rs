@@ -34,6 +34,8 @@ pub enum Error {
     /// A range of days or moments that is none, or too long.
     InvalidRange(&'static str),
     Conflict(Cow<'static, str>),
+    /// A token to be kept that is not there.
+    TokenMissing,
     /// `If-Match` names a version that is no longer the current one.
     PreconditionFailed,
     /// The same `Idempotency-Key` came with another body.
@@ -88,6 +90,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("RESOURCE_NOT_FOUND", "The same, under /api/v1/tenant"),
     ("METHOD_NOT_ALLOWED", "The path exists, the method does not; see Allow"),
     ("VALIDATION_ERROR", "Fields are missing or wrong; details names each"),
+    ("TOKEN_MISSING", "The body has no token, or an empty one"),
     ("INVALID_PERIOD", "The period is no month, or has not begun"),
     ("INVALID_RANGE", "The range is reversed, too long, or not made of days"),
     ("CONFLICT", "It exists already, or changed meanwhile"),
@@ -115,6 +118,7 @@ impl Error {
             Error::InvalidPeriod => (400, "INVALID_PERIOD"),
             Error::InvalidRange(_) => (400, "INVALID_RANGE"),
             Error::Conflict(_) => (409, "CONFLICT"),
+            Error::TokenMissing => (400, "TOKEN_MISSING"),
             Error::PreconditionFailed => (412, "PRECONDITION_FAILED"),
             Error::PayloadTooLarge => (413, "BAD_REQUEST"),
             Error::Validation(_) if family == Family::Projects => (422, "VALIDATION_ERROR"),
@@ -138,6 +142,7 @@ impl Error {
             Error::MethodNotAllowed => "This path does not take that method.".into(),
             Error::PayloadTooLarge => "The body is larger than 256 KiB.".into(),
             Error::Validation(_) => "The given data is invalid.".into(),
+            Error::TokenMissing => "The token is missing.".into(),
             Error::AgencyRequired => "Subaccounts are for agencies: your plan has none, or this is a subaccount itself.".into(),
             Error::InvalidPeriod => "The period must be current, previous, or a month like 2026-11 that has begun.".into(),
             Error::InvalidRange(message) => Cow::Borrowed(message),

@@ -17,5 +17,6 @@ mod properties;
 mod races;
 mod second_wall;
 mod template;
+mod tenants;
 mod workers;
 mod world;

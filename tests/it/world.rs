@@ -506,7 +506,7 @@ fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>
 fn plans(strict: bool, changes: &Value) -> Plans {
     let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
     for (name, plan) in plans.as_object_mut().expect("an object") {
-        for limit in ["users", "projects", "api_keys", "custom_domains", "subaccounts", "api_requests_per_day"] {
+        for limit in ["tenants_owned", "users", "projects", "api_keys", "custom_domains", "subaccounts", "api_requests_per_day"] {
             if !strict {
                 plan[limit] = Value::Null;
             }

@@ -58,7 +58,7 @@ async fn look_again(place: &Workplace, check: &DomainCheck) -> Result<Option<Sta
         place.directory.delete(&check.key()).await?;
         return Ok(None);
     };
-    let config = &place.app.config().custom_domains;
+    let config = &place.app.config().edge;
     let seen = Dns::new(config).look(&domain).await;
     let verdict = Verdict::of(&seen, &config.target, &domain.challenge());
     match domains::settle(&place.directory, &store, domain, &verdict, &config.target, Asked::BySchedule).await {

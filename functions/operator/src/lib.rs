@@ -4,8 +4,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::config::Variables;
+use shared::crypto::Vault;
 use shared::ids::MailId;
 use shared::model::demo::Demo;
+use shared::model::edge_config::EdgeConfig;
 use shared::model::mail::{Mail, UnknownMail};
 use shared::model::tenant::{Kind, Status, Tenant};
 use shared::model::user::{Email, EmailClaim, User};
@@ -45,6 +47,10 @@ enum Command {
     ActivateTenant {
         tenant: String,
     },
+    /// Seals what a tenant entrusted to us with the newest version of the root secret, so that an old version can go.
+    ReencryptTokens {
+        tenant: String,
+    },
 }
 
 /// A mail nobody knows the fate of.
@@ -72,6 +78,7 @@ impl Worker for Operator {
             Command::ListUnknownMails {} => list_unknown_mails(&place).await,
             Command::SuspendTenant { tenant } => set_status(&place, &tenant, Status::Suspended).await,
             Command::ActivateTenant { tenant } => set_status(&place, &tenant, Status::Active).await,
+            Command::ReencryptTokens { tenant } => reencrypt_tokens(&place, &tenant).await,
         }
     }
 }
@@ -165,6 +172,32 @@ async fn set_status(place: &Workplace, name: &str, status: Status) -> Result<Val
     Ok(json!({"ok": true, "tenant": changed.id, "slug": changed.slug, "status": changed.status}))
 }
 
+async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
+    let (store, tenant) = find(place, name).await?;
+    let vault = &place.app.keys()?.vault;
+    let resealed = |config: &EdgeConfig| {
+        let Some(token) = config.api_token.as_ref().filter(|token| Vault::version_of(&token.sealed) != Some(vault.newest())) else {
+            return Ok(None);
+        };
+        let plain = vault.open(tenant.id, EdgeConfig::TOKEN_FIELD, &token.sealed);
+        let plain = plain.ok_or(Error::Conflict("The root secret lacks the version this token was sealed with.".into()))?;
+        Ok(Some(config.resealed(vault.seal(tenant.id, EdgeConfig::TOKEN_FIELD, &plain, place.app.random()))))
+    };
+    let found = store.find(&EdgeConfig::key_of()).await?;
+    let had = found.as_ref().is_some_and(|config| config.api_token.is_some());
+    let changed = match found {
+        Some(config) => {
+            let before = config.version;
+            let config = store.edit(config, |config, alone| Ok(resealed(config)?.map(|config| (config, alone)))).await?;
+            config.version != before
+        }
+        None => false,
+    };
+    Ok(
+        json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "key_version": vault.newest(), "tokens": u8::from(had), "changed": u8::from(changed)}),
+    )
+}
+
 async fn find(place: &Workplace, name: &str) -> Result<(TenantStore, Tenant)> {
     let unknown = |error| match error {
         Error::NotFound => Error::BadRequest(format!("There is no tenant with the slug or id {name:?}.").into()),
@@ -193,7 +226,7 @@ mod tests {
             worker::command::<Command>(event).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             read += 1;
         }
-        assert_eq!(read, 6, "one sample for each command");
+        assert_eq!(read, 7, "one sample for each command");
     }
 
     #[test]

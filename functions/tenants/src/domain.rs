@@ -114,17 +114,17 @@ pub struct NewDomain {
 }
 
 pub async fn list(door: Viewer) -> Result<Answer<DomainList>> {
-    let target = &door.app.config().custom_domains.target;
+    let target = &door.app.config().edge.target;
     let found = door.store.page(&Domain::all(), &PageRequest::everything(), |_| true).await?;
     let domains: Vec<_> = found.items.iter().map(|domain| DomainView::of(domain, target)).collect();
     Ok(Answer::bare(DomainList { total: domains.len() as u64, domains }))
 }
 
 pub async fn create(door: Admin, once: Once<NewDomain>, total: DomainTotal) -> Result<Created<DomainView>> {
-    let (config, max, plan) = (&door.app.config().custom_domains, door.plan.custom_domains, &door.tenant.plan);
+    let (config, max, plan) = (&door.app.config().edge, door.plan.custom_domains, &door.tenant.plan);
     let hostname = once.body.hostname;
-    if hostname.is_under(&config.own) || hostname.is_under(&config.target) {
-        return Err(Error::field("hostname", format!("The hostname field must not lie within {}.", config.own)));
+    if hostname.is_under(&config.domain) || hostname.is_under(&config.target) {
+        return Err(Error::field("hostname", format!("The hostname field must not lie within {}.", config.domain)));
     }
     // Said before anything is said of the hostname; the transaction below counts for good.
     if let Some(max) = max.filter(|max| total.0 >= *max) {
@@ -147,7 +147,7 @@ pub async fn remove(door: Admin, named: NamedDomain) -> Result<Answer<Removed>> 
 
 /// Whatever DNS says, it is an answer: 200.
 pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>> {
-    let config = &door.app.config().custom_domains;
+    let config = &door.app.config().edge;
     let domain = named.0;
     let seen = Dns::new(config).look(&domain).await;
     let verdict = Verdict::of(&seen, &config.target, &domain.challenge());

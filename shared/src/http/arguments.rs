@@ -13,6 +13,7 @@ use crate::http::request::Incoming;
 use crate::ids::{ApiKeyId, InvitationId, ProjectId, SessionId, SubaccountId, TaskId};
 use crate::model::api_key::ApiKey;
 use crate::model::domain::{Domain, Hostname};
+use crate::model::edge_config::EdgeConfig;
 use crate::model::invitation::Invitation;
 use crate::model::member::{Member, MemberNumber};
 use crate::model::project::{DeletedProject, Project, Shelf};
@@ -394,6 +395,38 @@ impl Argument for Myself {
     }
 
     fn describe(_operation: &mut Operation) {}
+}
+
+/// Has the caller's tenants looked up on the way in, for `SignedIn::tenants`.
+pub struct WithTenants;
+
+impl Argument for WithTenants {
+    fn wants(_incoming: &Incoming, wants: &mut Wants) {
+        wants.belongs = true;
+    }
+
+    async fn take(_incoming: &Incoming, _entered: &Entered) -> Result<Self> {
+        Ok(WithTenants)
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
+
+/// The tenant's edge configuration, read with the door; `None` where nothing was configured yet.
+pub struct Edge(pub Option<EdgeConfig>);
+
+impl Argument for Edge {
+    fn wants(_incoming: &Incoming, wants: &mut Wants) {
+        wants.record(&EdgeConfig::key_of());
+    }
+
+    async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        entered.find(&EdgeConfig::key_of()).await.map(Edge)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.may_miss();
+    }
 }
 
 /// `If-Match`: the version the caller saw. Absent, anything holds.

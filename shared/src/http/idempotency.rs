@@ -96,6 +96,17 @@ impl Ticket {
         transaction.create_or_expired(directory, &OpenAnswered(answered), directory.now().as_second(), refusal)
     }
 
+    /// For a refusal that comes before the transaction, of a request without a tenant: it may be due to the effect of a twin that was quicker,
+    /// and then the caller gets the twin's answer.
+    pub async fn or_twin(&self, directory: &Directory, refusal: Error) -> Error {
+        let Some(recording) = &self.recording else { return refusal };
+        match directory.find(&OpenAnswered::key_of(&recording.id)).await {
+            Ok(None) => refusal,
+            Ok(Some(OpenAnswered(theirs))) => replay(&self.app, &recording.body_hash, &theirs.body_hash, &theirs.id, &theirs.sealed),
+            Err(error) => error,
+        }
+    }
+
     fn answered<T: serde::Serialize, const STATUS: u16>(
         &self,
         answer: &Answer<T, STATUS>,

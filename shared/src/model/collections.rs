@@ -17,6 +17,7 @@ const OF_TENANT: [&str; 30] = [
     "domains",
     "api-keys",
     "api-key-uses",
+    "edge-config",
     "audit",
     "removals",
     "edge-logs-wide",

@@ -191,6 +191,24 @@ impl Slug {
         (fits && plain && !text.starts_with('-') && !text.ends_with('-')).then(|| Slug(text.to_owned()))
     }
 
+    /// A slug that somebody asks for, in either letter case. ASCII only: Unicode's own lower case turns look-alikes into letters.
+    pub fn asked(text: &str) -> Option<Self> {
+        Slug::parse(&text.to_ascii_lowercase())
+    }
+
+    /// Whether it is kept for the deployment, or looks like one that is (`adm1n`, `a-p-i`).
+    pub fn is_reserved(&self) -> bool {
+        RESERVED.iter().any(|word| look(word) == look(&self.0))
+    }
+
+    /// Others that begin alike, most natural first, for somebody whose wish is not to be had. `noise` makes the last ones likely to be free.
+    pub fn alternatives(&self, noise: &str) -> Vec<Slug> {
+        let stem = self.0[..self.0.len().min(50)].trim_end_matches('-');
+        let plain = ["app", "hq", "team", "site"].iter().map(|end| format!("{stem}-{end}"));
+        let noisy = noise.as_bytes().chunks(4).map(|end| format!("{stem}-{}", String::from_utf8_lossy(end)));
+        plain.chain(noisy).filter_map(|text| Slug::parse(&text)).filter(|slug| !slug.is_reserved()).collect()
+    }
+
     /// A slug made of a name: what is not a letter or digit becomes a hyphen; `suffix` keeps it apart from others.
     pub fn from_name(name: &str, suffix: &str) -> Self {
         let mut slug = String::new();
@@ -212,6 +230,110 @@ impl Slug {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Hosts and path segments of our own, and names that speak for the deployment.
+const RESERVED: [&str; 82] = [
+    "abuse",
+    "account",
+    "accounts",
+    "admin",
+    "administrator",
+    "analytics",
+    "api",
+    "app",
+    "assets",
+    "auth",
+    "autoconfig",
+    "autodiscover",
+    "billing",
+    "blog",
+    "cdn",
+    "console",
+    "contact",
+    "current",
+    "dashboard",
+    "demo",
+    "dev",
+    "developer",
+    "docs",
+    "domains",
+    "edge",
+    "email",
+    "export",
+    "ftp",
+    "help",
+    "hostmaster",
+    "imap",
+    "info",
+    "internal",
+    "invite",
+    "invites",
+    "jwks",
+    "localhost",
+    "login",
+    "logout",
+    "logs",
+    "mail",
+    "media",
+    "metrics",
+    "news",
+    "noreply",
+    "null",
+    "oauth",
+    "official",
+    "origin",
+    "owner",
+    "pop3",
+    "postmaster",
+    "prod",
+    "production",
+    "proxy",
+    "public",
+    "register",
+    "root",
+    "security",
+    "settings",
+    "signin",
+    "signup",
+    "slug-availability",
+    "smtp",
+    "sso",
+    "staging",
+    "static",
+    "status",
+    "support",
+    "system",
+    "team",
+    "tenant",
+    "tenantry",
+    "tenants",
+    "test",
+    "undefined",
+    "usage",
+    "user",
+    "users",
+    "webhooks",
+    "webmaster",
+    "www",
+];
+
+/// What a reader sees at a glance: digits and letter pairs that pass for letters are those letters, hyphens nothing.
+fn look(text: &str) -> String {
+    let plain: String = text
+        .chars()
+        .filter(|character| *character != '-')
+        .map(|character| match character {
+            '0' => 'o',
+            '1' | 'l' => 'i',
+            '3' => 'e',
+            '4' => 'a',
+            '5' => 's',
+            '7' => 't',
+            other => other,
+        })
+        .collect();
+    plain.replace("vv", "w").replace("rn", "m")
 }
 
 impl std::fmt::Display for Slug {
@@ -238,6 +360,35 @@ impl From<Slug> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reserved_words_and_their_look_alikes_are_kept() {
+        for kept in
+            ["admin", "adm1n", "a-d-m-i-n", "api", "ap1", "vvww", "www", "rnail", "usage", "us-age", "slug-availability", "d0cs", "users"]
+        {
+            assert!(Slug::parse(kept).unwrap().is_reserved(), "{kept}");
+        }
+        for free in ["acme", "my-project", "administer", "apix", "demo-abc123", "wwww"] {
+            assert!(!Slug::parse(free).unwrap().is_reserved(), "{free}");
+        }
+    }
+
+    #[test]
+    fn asked_slugs_are_lowered_without_unicode_tricks() {
+        assert_eq!(Slug::asked("ACME").as_ref().map(Slug::as_str), Some("acme"));
+        // The Kelvin sign, a Cyrillic a, a full-width letter, a zero-width space.
+        for wrong in ["\u{212a}elvin", "\u{430}cme", "\u{ff41}cme", "ac\u{200b}me", " acme", "acme.", "a_me", "xn--acme-x"] {
+            assert!(Slug::asked(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn alternatives_are_slugs_themselves() {
+        for slug in ["acme", "admin", &"a".repeat(63), &format!("{}-b", "a".repeat(49))] {
+            let alternatives = Slug::parse(slug).unwrap().alternatives("abcd1234efgh");
+            assert!(alternatives.len() >= 6, "{slug}: {alternatives:?}");
+        }
+    }
 
     #[test]
     fn slugs_hold_no_delimiter() {

@@ -1,7 +1,7 @@
 //! Secrets, from Secrets Manager only, fetched at start and kept. Public session keys are read again every five minutes, and at once
 //! (but at most every ten seconds) when a token names a key that is not among them, so rotation needs no restart.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use aws_sdk_secretsmanager::Client;
@@ -13,7 +13,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Stage};
-use crate::crypto::{self, RootKey, SealingKey, SigningKey};
+use crate::crypto::{self, RootKey, SealingKey, SigningKey, Vault};
 use crate::error::{Cause, Error, Result};
 
 const KEEP: SignedDuration = SignedDuration::from_mins(5);
@@ -40,6 +40,8 @@ pub struct Keys {
     pub cursors: SealingKey,
     pub answers: SealingKey,
     pub links: SigningKey,
+    /// What tenants entrust to us.
+    pub vault: Vault,
     demo_passwords: SigningKey,
 }
 
@@ -104,11 +106,12 @@ impl Secrets {
         let root = async {
             let Some(id) = &self.root_id else { return Ok(()) };
             let secret = self.text(id, "reading the root secret").await?;
-            if secret.len() < 32 {
-                return Err(Error::internal("reading the root secret", "it has fewer than 32 characters"));
-            }
-            let root = RootKey::new(secret.as_bytes());
+            let versions = root_versions(&secret).map_err(|cause| Error::internal("reading the root secret", cause))?;
+            let vault = Vault::new(versions.iter().map(|(version, secret)| (*version, RootKey::new(secret.as_bytes()))).collect());
+            // What does not say its version has the oldest one's keys: a new version breaks nothing, and the old one's end ends them.
+            let root = RootKey::new(versions.first_key_value().map_or("", |(_, secret)| secret).as_bytes());
             let _ = self.keys.set(Keys {
+                vault,
                 cursors: root.sealing("cursors"),
                 answers: root.sealing("answers"),
                 links: root.signing("links"),
@@ -244,6 +247,21 @@ impl Secrets {
     }
 }
 
+/// The root secret by version: a plain text is version 1; with a second one it is `{"1": "…", "2": "…"}`, and the highest is the one in use.
+fn root_versions(text: &str) -> Result<BTreeMap<u32, String>, Cause> {
+    let versions: BTreeMap<u32, String> = if text.starts_with('{') {
+        let named: BTreeMap<String, String> = serde_json::from_str(text).map_err(|_| "it is not a JSON object of texts by version")?;
+        let numbered = named.into_iter().map(|(version, secret)| version.parse().map(|version| (version, secret)));
+        numbered.collect::<Result<_, _>>().map_err(|_| "its versions are not all numbers")?
+    } else {
+        BTreeMap::from([(1, text.to_owned())])
+    };
+    if versions.is_empty() || versions.values().any(|secret| secret.len() < 32) {
+        return Err("it has fewer than 32 characters".into());
+    }
+    Ok(versions)
+}
+
 fn read_signer(text: &str) -> Result<SessionSigner, Cause> {
     let secret: SigningSecret = serde_json::from_str(text)?;
     let pkcs8 = STANDARD.decode(secret.pkcs8)?;
@@ -252,4 +270,20 @@ fn read_signer(text: &str) -> Result<SessionSigner, Cause> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_secret_has_one_version_or_several() {
+        let (old, new) = ("o".repeat(64), "n".repeat(64));
+        assert_eq!(root_versions(&old).unwrap(), BTreeMap::from([(1, old.clone())]));
+        let both = serde_json::json!({"1": old, "10": new}).to_string();
+        assert_eq!(root_versions(&both).unwrap().last_key_value(), Some((&10, &new)));
+        for wrong in ["", "short", "{}", "{", "{\"1\":\"short\"}", &serde_json::json!({"one": new}).to_string()] {
+            assert!(root_versions(wrong).is_err(), "{wrong}");
+        }
+    }
 }

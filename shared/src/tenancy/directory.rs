@@ -62,6 +62,16 @@ impl Directory {
         self.find(key).await?.ok_or(Error::NotFound)
     }
 
+    /// Several records at once; missing ones are left out.
+    pub async fn find_many<E: Entity<Scope = InDirectory>>(&self, keys: &[Key<E>]) -> Result<Vec<E>> {
+        if keys.is_empty() {
+            return Ok(vec![]);
+        }
+        let keys: Vec<FullKey> = keys.iter().map(|key| self.full(key)).collect();
+        let items = self.table.get_many(&keys).await?;
+        items.into_iter().filter_map(|item| self.read(item).transpose()).collect()
+    }
+
     pub async fn create<E: Entity<Scope = InDirectory>>(&self, entity: &E, exists: impl FnOnce() -> Error) -> Result<()> {
         let item = self.item(entity)?;
         match self.table.put(item.clone(), Some(&Condition::absent())).await? {

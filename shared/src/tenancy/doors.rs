@@ -16,6 +16,7 @@ use crate::ids::{ApiKeyId, SessionId, SubaccountId, UserId};
 use crate::model::api_key::{ApiKey, KeyUse};
 use crate::model::audit::ResourceChange;
 use crate::model::edge::{Batch, Pack, Rollup, Totals};
+use crate::model::edge_config::EdgeConfig;
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose};
 use crate::model::member;
@@ -27,6 +28,7 @@ use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, Tenant};
 use crate::model::user::{Belongs, Email, User};
 use crate::runtime::App;
 use crate::store::Entity;
+use crate::store::entity::{InTenant, Key};
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::limiter::{Class, Hit, Spent};
@@ -181,7 +183,12 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
         (Some(tenant), Caller::Person(_)) => tenant,
         // A key has one tenant: any other is as if it did not exist.
         (Some(tenant), Caller::Key(_)) if home => tenant,
-        _ => return Err(outside(&limiter.hit(&incoming.table, class, &principal, incoming.now).await?)),
+        // A credential that has ended hears that first, as it would in any other tenant.
+        _ => {
+            let hit = limiter.hit(&incoming.table, class, &principal, incoming.now);
+            let (stands, hit) = tokio::join!(stands(&directory, &caller), hit);
+            return Err(if stands? { outside(&hit?) } else { Error::Unauthorized });
+        }
     };
     // Built here, handed out only below, when the membership is seen.
     let store = TenantStore::open(tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin);
@@ -269,6 +276,20 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     }
     let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key, delegated: false };
     Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
+}
+
+/// Whether the session or the key that a verified credential names is still there.
+async fn stands(directory: &Directory, caller: &Caller) -> Result<bool> {
+    match caller {
+        Caller::Person(Person { session: None, .. }) => Ok(true),
+        Caller::Person(Person { user, session: Some(session), .. }) => {
+            directory.find(&Session::key_of(*user, *session)).await.map(|found| found.is_some())
+        }
+        Caller::Key(claim) => {
+            let key = directory.enter(claim.tenant).find(&ApiKey::key_of(claim.key)).await?;
+            Ok(key.is_some_and(|key| key.holds(directory.now())))
+        }
+    }
 }
 
 /// From an agency into one of its children, which is as if it were the caller's own tenant: with the role and scopes he has in the agency,
@@ -374,55 +395,15 @@ pub struct SignedIn {
     pub directory: Directory,
     pub user: UserId,
     pub session: Option<SessionId>,
-    table: crate::store::Table,
-    /// Where he belongs, if the handler asked for it.
-    belongs: Vec<Belongs>,
+    /// Read on the way in, where the handler asked for it.
+    belongs: Option<Vec<Belongs>>,
 }
 
-impl Door for SignedIn {
-    const ACCESS: Access = Access::SignedIn;
-
-    async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
-        let app = &incoming.app;
-        let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
-        let caller = credential::verify(incoming, &visiting).await?;
-        let principal = caller.principal();
-        incoming.learned().principal = Some(principal.clone());
-        let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
-        let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
-        let stands = async {
-            match &caller {
-                Caller::Person(Person { session: None, .. }) => Ok(true),
-                Caller::Person(Person { user, session: Some(session), .. }) => {
-                    directory.find(&Session::key_of(*user, *session)).await.map(|found| found.is_some())
-                }
-                Caller::Key(claim) => {
-                    let key = directory.enter(claim.tenant).find(&ApiKey::key_of(claim.key)).await?;
-                    Ok(key.is_some_and(|key| key.holds(incoming.now)))
-                }
-            }
-        };
-        let belongs = async {
-            match &caller {
-                Caller::Person(person) if wants.belongs => directory.all(&Belongs::of_user(person.user)).await,
-                _ => Ok(vec![]),
-            }
-        };
-        let hit = app.limiter().hit(&incoming.table, class, &principal, incoming.now);
-        let (stands, hit, belongs) = tokio::join!(stands, hit, belongs);
-        if !stands? {
-            return Err(Error::Unauthorized);
-        }
-        let limit = if incoming.is_read() { app.limiter().limits.read } else { app.limiter().limits.write };
-        let (report, verdict) = app.limiter().judge(&hit?, limit, incoming.now);
-        incoming.learned().limits.push(report);
-        verdict?;
-        let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
-        let (user, session) = (person.user, person.session);
-        let door =
-            SignedIn { app: app.clone(), directory: directory.clone(), user, session, table: incoming.table.clone(), belongs: belongs? };
-        Ok((door, Entered { store: None, directory, principal, user: Some(user), read: HashMap::new() }))
-    }
+/// A tenant as one of its members finds it from outside: what stands there, never a store.
+pub struct OwnTenant {
+    pub tenant: Tenant,
+    pub role: Role,
+    pub edge: Option<EdgeConfig>,
 }
 
 /// A tenant of the caller, and what it used in a month.
@@ -437,28 +418,80 @@ impl SignedIn {
         self.directory.now()
     }
 
-    /// The tenants he is a member of, with what each used in a month. Nothing of a tenant is given without his membership in it.
+    /// The tenants the caller is a member of.
+    pub async fn tenants(&self) -> Result<Vec<OwnTenant>> {
+        let found = self.tenants_with(&EdgeConfig::key_of()).await?;
+        Ok(found.into_iter().map(|(tenant, role, edge)| OwnTenant { tenant, role, edge }).collect())
+    }
+
+    /// The tenants the caller is a member of, with what each used in a month.
     pub async fn used_in(&self, month: Month) -> Result<Vec<UsedIn>> {
-        // Three records a tenant; a batch holds a hundred.
-        let some = self.belongs.chunks(33).map(|some| async move {
-            let stores: Vec<TenantStore> = some.iter().map(|belongs| self.directory.enter(belongs.tenant)).collect();
-            let own = |store: &TenantStore| {
-                [store.full(&member::Member::key_of(self.user)), store.full(&Tenant::key_of()), store.full(&Rollup::of_month(month))]
-            };
-            let mut items = self.table.get_many(&stores.iter().flat_map(own).collect::<Vec<_>>()).await?.into_iter();
-            let mut next = || items.next().flatten();
-            let mut used = vec![];
-            for store in &stores {
-                let (member, tenant, rollup) = (store.read(next())?, store.read(next())?, store.read::<Rollup>(next())?);
-                let Some((member, tenant)) = Option::<member::Member>::zip(member, tenant) else { continue };
-                let tenant: Tenant = tenant;
-                if tenant.shut(self.now()) != Some(Shut::Gone) {
-                    used.push(UsedIn { tenant, role: member.role, used: rollup.map(|rollup| rollup.totals).unwrap_or_default() });
-                }
+        let found = self.tenants_with(&Rollup::of_month(month)).await?;
+        let used = |rollup: Option<Rollup>| rollup.map(|rollup| rollup.totals).unwrap_or_default();
+        Ok(found.into_iter().map(|(tenant, role, rollup)| UsedIn { tenant, role, used: used(rollup) }).collect())
+    }
+
+    /// His tenants with one more record of each. The directory only says where to look: a tenant shows when the membership stands in the
+    /// tenant itself, and names the caller, and the tenant is not on its way out.
+    async fn tenants_with<E: Entity<Scope = InTenant>>(&self, also: &Key<E>) -> Result<Vec<(Tenant, Role, Option<E>)>> {
+        const AT_ONCE: usize = 25;
+        let belongs = match &self.belongs {
+            Some(belongs) => belongs.clone(),
+            None => self.directory.all(&Belongs::of_user(self.user)).await?,
+        };
+        let mut found = vec![];
+        for some in belongs.chunks(AT_ONCE) {
+            let reads = some.iter().map(|belongs| self.own_tenant(belongs.tenant, also));
+            found.extend(futures_util::future::try_join_all(reads).await?.into_iter().flatten());
+        }
+        Ok(found)
+    }
+
+    /// Read through the tenant's own store, a call for each: what reaches one tenant never reaches another.
+    async fn own_tenant<E: Entity<Scope = InTenant>>(&self, tenant: TenantId, also: &Key<E>) -> Result<Option<(Tenant, Role, Option<E>)>> {
+        let store = self.directory.enter(tenant);
+        let keys = [store.full(&member::Member::key_of(self.user)), store.full(&Tenant::key_of()), store.full(also)];
+        let mut items = store.items(&keys).await?.into_iter();
+        let mut next = || items.next().flatten();
+        let (member, profile, record) = (next(), next(), next());
+        let member = store.read::<member::Member>(member)?.filter(|member| member.user == self.user);
+        let profile = store.read::<Tenant>(profile)?.filter(|profile| profile.shut(self.now()) != Some(Shut::Gone));
+        let Some((member, tenant)) = member.zip(profile) else { return Ok(None) };
+        Ok(Some((tenant, member.role, store.read(record)?)))
+    }
+}
+
+impl Door for SignedIn {
+    const ACCESS: Access = Access::SignedIn;
+
+    async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
+        let app = &incoming.app;
+        let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
+        let caller = credential::verify(incoming, &visiting).await?;
+        let principal = caller.principal();
+        incoming.learned().principal = Some(principal.clone());
+        let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
+        let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
+        // Kept here until the session is seen to stand.
+        let belongs = async {
+            match &caller {
+                Caller::Person(person) if wants.belongs => directory.all(&Belongs::of_user(person.user)).await.map(Some),
+                _ => Ok(None),
             }
-            Ok(used)
-        });
-        Ok(futures_util::future::try_join_all(some).await?.into_iter().flatten().collect())
+        };
+        let (stands, hit, belongs) =
+            tokio::join!(stands(&directory, &caller), app.limiter().hit(&incoming.table, class, &principal, incoming.now), belongs);
+        if !stands? {
+            return Err(Error::Unauthorized);
+        }
+        let limit = if incoming.is_read() { app.limiter().limits.read } else { app.limiter().limits.write };
+        let (report, verdict) = app.limiter().judge(&hit?, limit, incoming.now);
+        incoming.learned().limits.push(report);
+        verdict?;
+        let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
+        let belongs = belongs?;
+        let door = SignedIn { app: app.clone(), directory: directory.clone(), user: person.user, session: person.session, belongs };
+        Ok((door, Entered { store: None, directory, principal, user: Some(person.user), read: HashMap::new() }))
     }
 }
 

@@ -76,4 +76,6 @@ pub use scope::{Scope, Scopes};
 pub(crate) use sessions::{Sessions, Tenants};
 pub use store::TenantStore;
 pub use tenant_id::TenantId;
+#[cfg(test)]
+pub(crate) use tenant_id::for_tests as tenant_id_for_tests;
 pub(crate) use tenant_id::{stored, stored_option};

@@ -72,3 +72,8 @@ pub(crate) mod stored_option {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) fn for_tests(text: &str) -> TenantId {
+    TenantId::parse(text).expect("a UUID")
+}

@@ -1,0 +1,266 @@
+//! The edge configuration of one tenant: reading and changing it, its API proxy with the token, and renewing its caches.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::http::answer::Answer;
+use shared::http::arguments::{Body, Edge, IfMatch};
+use shared::http::form::{Fields, Form, OneOf};
+use shared::model::edge_config::{ApiChanges, Caches, EdgeChanges, EdgeConfig, StripParams};
+use shared::model::tenant::{Slug, Tenant};
+use shared::model::time::zulu;
+use shared::model::web;
+use shared::runtime::App;
+use shared::tenancy::doors::{Admin, Viewer};
+use shared::{Error, Result};
+
+use crate::rules::{self, CMS, Token};
+
+/// A tenant under its key, the slug.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = EdgeTenant)]
+pub struct TenantView {
+    key: String,
+    value: ValueView,
+}
+
+/// A tenant's configuration. The token never shows.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = EdgeConfig)]
+#[serde(rename_all = "camelCase")]
+pub struct ValueView {
+    slug: String,
+    name: String,
+    proxy_base: String,
+    cms: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    space_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataset: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shop_domain: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloud_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_domain: Option<String>,
+    origin_url: Option<String>,
+    video_origin: Option<String>,
+    website_domain: Option<String>,
+    #[serde(rename = "cacheTTL")]
+    cache_ttl: u32,
+    allowed_types: Option<Vec<String>>,
+    #[schema(value_type = Object)]
+    strip_params: Value,
+    #[serde(flatten)]
+    api: ApiView,
+    cache_versions: VersionsView,
+    created_at: String,
+    updated_at: String,
+}
+
+/// How API requests are passed on. The token never shows.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ApiProxy)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiView {
+    api_origin: Option<String>,
+    api_auth_mode: &'static str,
+    api_token_header: String,
+    #[serde(rename = "apiCacheTTL")]
+    api_cache_ttl: u32,
+    preview_bypass_param: Option<String>,
+    transform_api_urls: bool,
+    has_api_token: bool,
+    api_token_updated_at: Option<String>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = CacheVersions)]
+pub struct VersionsView {
+    api: u64,
+    assets: u64,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = CacheRefresh)]
+pub struct RefreshView {
+    ok: bool,
+    versions: VersionsView,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ApiTokenReceipt)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenView {
+    ok: bool,
+    updated_at: String,
+}
+
+pub struct Changes(EdgeChanges);
+
+pub struct ApiForm(ApiChanges);
+
+pub struct NewToken(Option<String>);
+
+pub struct Refresh(Caches);
+
+pub async fn show(door: Viewer, edge: Edge) -> Result<Answer<TenantView>> {
+    Ok(answer(&door.app, &door.tenant, &or_unset(edge.0, &door.tenant)))
+}
+
+pub async fn update(door: Admin, edge: Edge, expected: IfMatch, changes: Body<Changes>) -> Result<Answer<TenantView>> {
+    let own = own_domains(&door.app);
+    let config = change(&door, edge.0, |config| {
+        expected.check(&config.etag())?;
+        config.changed(changes.0.0.clone(), &own, door.now())
+    })
+    .await?;
+    Ok(answer(&door.app, &door.tenant, &config))
+}
+
+pub async fn save_api(door: Admin, edge: Edge, expected: IfMatch, form: Body<ApiForm>) -> Result<Answer<ApiView>> {
+    let own = own_domains(&door.app);
+    let config = change(&door, edge.0, |config| {
+        expected.check(&config.etag())?;
+        config.with_api(form.0.0.clone(), &own, door.now())
+    })
+    .await?;
+    Ok(Answer::bare(ApiView::of(&config)).tagged(config.etag()))
+}
+
+/// Write-only: sealed before it is stored, and never read back by a request.
+pub async fn save_token(door: Admin, edge: Edge, token: Body<NewToken>) -> Result<Answer<TokenView>> {
+    let token = token.0.0.ok_or(Error::TokenMissing)?;
+    let sealed = door.app.keys()?.vault.seal(door.tenant.id, EdgeConfig::TOKEN_FIELD, &token, door.app.random());
+    change(&door, edge.0, |config| Ok(config.with_token(sealed.clone(), door.now()))).await?;
+    Ok(Answer::bare(TokenView { ok: true, updated_at: zulu(door.now()) }))
+}
+
+pub async fn refresh_cache(door: Admin, edge: Edge, what: Body<Refresh>) -> Result<Answer<RefreshView>> {
+    let enforced = door.app.config().limits.enforce;
+    let config = change(&door, edge.0, |config| config.refreshed(what.0.0, enforced, door.now())).await?;
+    Ok(Answer::bare(RefreshView { ok: true, versions: VersionsView::of(&config) }))
+}
+
+/// Changes the configuration, and begins it where the tenant has none yet.
+async fn change(door: &Admin, config: Option<EdgeConfig>, change: impl Fn(&EdgeConfig) -> Result<EdgeConfig>) -> Result<EdgeConfig> {
+    let current = match config {
+        Some(config) => config,
+        None => {
+            let first = change(&or_unset(None, &door.tenant))?;
+            match door.store.create(&first, || Error::Conflict("The configuration was begun at the same moment.".into())).await {
+                Ok(()) => return Ok(first),
+                Err(Error::Conflict(_)) => door.store.get(&EdgeConfig::key_of()).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    door.store
+        .edit(current, |config, alone| {
+            let changed = change(config)?;
+            Ok((changed != *config).then_some((changed, alone)))
+        })
+        .await
+}
+
+pub fn or_unset(config: Option<EdgeConfig>, tenant: &Tenant) -> EdgeConfig {
+    config.unwrap_or_else(|| EdgeConfig::unset(tenant.created_at))
+}
+
+/// Where the edge must not fetch from: itself, and this API.
+pub fn own_domains(app: &App) -> [&str; 2] {
+    [&app.config().edge.domain, web::host_of(&app.config().public_url)]
+}
+
+pub fn proxy_base(app: &App, slug: &Slug) -> String {
+    format!("https://{slug}.{}", app.config().edge.domain)
+}
+
+/// The tag also names the tenant's own version: its name shows here.
+fn answer(app: &App, tenant: &Tenant, config: &EdgeConfig) -> Answer<TenantView> {
+    let etag = format!("{}.{}\"", config.etag().trim_end_matches('"'), tenant.version);
+    Answer::bare(TenantView { key: tenant.slug.to_string(), value: ValueView::of(app, tenant, config) }).tagged(etag)
+}
+
+impl ValueView {
+    fn of(app: &App, tenant: &Tenant, config: &EdgeConfig) -> Self {
+        let provider = |name: &str| config.provider.get(name).cloned();
+        ValueView {
+            slug: tenant.slug.to_string(),
+            name: tenant.name.clone(),
+            proxy_base: proxy_base(app, &tenant.slug),
+            cms: config.cms.map(shared::model::edge_config::Cms::name),
+            repository: provider("repository"),
+            space_id: provider("spaceId"),
+            project_id: provider("projectId"),
+            dataset: provider("dataset"),
+            shop_domain: provider("shopDomain"),
+            cloud_name: provider("cloudName"),
+            source_domain: provider("sourceDomain"),
+            origin_url: config.origin_url.clone(),
+            video_origin: config.video_origin.clone(),
+            website_domain: config.website_domain.clone(),
+            cache_ttl: config.cache_ttl,
+            allowed_types: config.allowed_types.clone(),
+            strip_params: match &config.strip_params {
+                StripParams::Off => json!(false),
+                StripParams::All => json!(true),
+                StripParams::Types(types) => json!(types),
+            },
+            api: ApiView::of(config),
+            cache_versions: VersionsView::of(config),
+            created_at: zulu(tenant.created_at),
+            updated_at: zulu(config.updated_at.max(tenant.updated_at)),
+        }
+    }
+}
+
+impl ApiView {
+    fn of(config: &EdgeConfig) -> Self {
+        ApiView {
+            api_origin: config.api.origin.clone(),
+            api_auth_mode: config.api.auth_mode.name(),
+            api_token_header: config.api.token_header.clone(),
+            api_cache_ttl: config.api.cache_ttl,
+            preview_bypass_param: config.api.preview_bypass_param.clone(),
+            transform_api_urls: config.api.transform_urls,
+            has_api_token: config.api_token.is_some(),
+            api_token_updated_at: config.api_token.as_ref().map(|token| zulu(token.updated_at)),
+        }
+    }
+}
+
+impl VersionsView {
+    fn of(config: &EdgeConfig) -> Self {
+        VersionsView { api: config.cache_api, assets: config.cache_assets }
+    }
+}
+
+impl Form for Changes {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let cms = fields.change("cms", CMS);
+        Some(Changes(EdgeChanges { cms, ..rules::read_changes(fields) }))
+    }
+}
+
+impl Form for ApiForm {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(ApiForm(rules::read_api_changes(fields)))
+    }
+}
+
+impl Form for NewToken {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(NewToken(fields.optional("token", Token).flatten()))
+    }
+}
+
+impl Form for Refresh {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let caches = fields.required("type", OneOf { words: Caches::WORDS, parse: Caches::parse });
+        Some(Refresh(caches?))
+    }
+}

@@ -1,0 +1,205 @@
+//! Tenants of a person: the list, a new one, what slugs are to be had, and the end of one.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::error::PlanLimit;
+use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close};
+use shared::http::answer::{Answer, Created};
+use shared::http::arguments::{Edge, IfMatch, Query, WithTenants};
+use shared::http::form::{Fields, Form, Text};
+use shared::http::idempotency::{Once, Ticket};
+use shared::model::edge_config::{EdgeChanges, EdgeConfig};
+use shared::model::plan::Plans;
+use shared::model::tenant::{Kind, Slug, SlugClaim};
+use shared::model::time::zulu;
+use shared::model::user::User;
+use shared::store::{Transaction, conflict};
+use shared::tenancy::doors::{OwnTenant, Owner, SignedIn};
+use shared::tenancy::{Directory, Role, TenantId};
+use shared::{Error, Result};
+
+use crate::config::{or_unset, own_domains, proxy_base};
+use crate::rules::{self, CMS, NewSlug, SlugText};
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = EdgeTenants)]
+pub struct TenantsView {
+    total: usize,
+    tenants: Vec<ItemView>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = EdgeTenantsItem)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemView {
+    slug: String,
+    name: String,
+    role: Role,
+    cms: Option<&'static str>,
+    proxy_base: String,
+    website_domain: Option<String>,
+    /// The status of the custom domain, or null without one.
+    custom_domain: Option<String>,
+    created_at: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = NewEdgeTenant)]
+#[serde(rename_all = "camelCase")]
+pub struct CreatedView {
+    ok: bool,
+    key: String,
+    proxy_base: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = DeletedEdgeTenant)]
+pub struct DeletedView {
+    ok: bool,
+    key: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SlugAvailability)]
+pub struct AvailabilityView {
+    slug: String,
+    available: bool,
+    /// `taken`, `resting` after a deletion, `reserved`, or null.
+    reason: Option<&'static str>,
+    /// Free ones that begin alike, where this one is not to be had.
+    suggestions: Vec<String>,
+}
+
+pub struct NewTenantForm {
+    slug: Slug,
+    name: Option<String>,
+    config: EdgeChanges,
+}
+
+pub struct Asked(Slug);
+
+pub async fn list(door: SignedIn, _found: WithTenants) -> Result<Answer<TenantsView>> {
+    let mut own = door.tenants().await?;
+    own.sort_by_key(|own| (own.tenant.created_at, own.tenant.account));
+    let tenants: Vec<ItemView> = own
+        .iter()
+        .map(|own| ItemView {
+            slug: own.tenant.slug.to_string(),
+            name: own.tenant.name.clone(),
+            role: own.role,
+            cms: own.edge.as_ref().and_then(|edge| edge.cms).map(shared::model::edge_config::Cms::name),
+            proxy_base: proxy_base(&door.app, &own.tenant.slug),
+            website_domain: own.edge.as_ref().and_then(|edge| edge.website_domain.clone()),
+            custom_domain: None,
+            created_at: zulu(own.tenant.created_at),
+        })
+        .collect();
+    Ok(Answer::bare(TenantsView { total: tenants.len(), tenants }))
+}
+
+pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created<CreatedView>> {
+    let (directory, now) = (&door.directory, door.now());
+    let NewTenantForm { slug, name, config } = once.body;
+    let config = EdgeConfig::unset(now).changed(config, &own_domains(&door.app), now)?;
+    let answer = Created::bare(CreatedView { ok: true, key: slug.to_string(), proxy_base: proxy_base(&door.app, &slug) });
+    let mut standing = Standing::of(&door, &once.ticket).await?;
+    let name = name.unwrap_or_else(|| slug.to_string());
+    let new = NewTenant { name, logo: None, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
+    let founding = Founding::of(directory, directory.found_tenant(), new, &standing.user).await?;
+    for _ in 0..64 {
+        let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+        let transaction = standing.hold(transaction, directory, founding.tenant.id)?;
+        let transaction = founding.write(transaction, directory, conflict("This slug is used already."))?;
+        let written = transaction.create(&founding.store, &config, conflict("Try again."))?.commit().await;
+        let Err(Error::Conflict(reason)) = written else { return written.map(|()| answer) };
+        let again = Standing::of(&door, &once.ticket).await?;
+        if again.user.version == standing.user.version {
+            return Err(Error::Conflict(reason));
+        }
+        standing = again;
+    }
+    Err(Error::Conflict("Your account is being changed by other requests. Try again.".into()))
+}
+
+/// Who creates a tenant, and what he owns by then. His record is read before his tenants are counted and written with the new one: of two
+/// creations at once, one counts the other or finds the record changed, and counts anew.
+struct Standing {
+    user: User,
+    homeless: bool,
+    limited: bool,
+}
+
+impl Standing {
+    async fn of(door: &SignedIn, ticket: &Ticket) -> Result<Self> {
+        let user = door.directory.get(&User::key_of(door.user)).await?;
+        let own = door.tenants().await?;
+        let homeless = user.home.is_none_or(|home| own.iter().all(|own| own.tenant.id != home));
+        match room(door.app.plans(), &own, door.now()) {
+            Ok(max) => Ok(Standing { user, homeless, limited: max.is_some() }),
+            Err(refusal) => Err(ticket.or_twin(&door.directory, refusal).await),
+        }
+    }
+
+    fn hold<'a>(&self, transaction: Transaction<'a>, directory: &Directory, new: TenantId) -> Result<Transaction<'a>> {
+        if !self.limited && !self.homeless {
+            return Ok(transaction);
+        }
+        let home = if self.homeless { Some(new) } else { self.user.home };
+        transaction.replace(directory, &self.user.with_home(home, directory.now()), &self.user)
+    }
+}
+
+/// What the best plan among the tenants that somebody owns allows him, or the refusal when that is used up. A subaccount counts against
+/// its agency's plan instead, and a shut tenant lends its plan to nobody.
+fn room(plans: &Plans, own: &[OwnTenant], now: Timestamp) -> Result<Option<u64>> {
+    let owned = || own.iter().filter(|own| own.role == Role::Owner && own.tenant.kind != Kind::Subaccount).map(|own| &own.tenant);
+    let limit = |name: &str| plans.get(name).tenants_owned;
+    let best = owned().filter(|tenant| tenant.shut(now).is_none());
+    let best = best.map(|tenant| tenant.plan.as_str()).max_by_key(|name| limit(name).unwrap_or(u64::MAX)).unwrap_or("free");
+    let used = owned().count() as u64;
+    match limit(best) {
+        Some(max) if used >= max => Err(Error::PlanLimitReached(PlanLimit { limit: "tenants_owned", used, max, plan: best.to_owned() })),
+        max => Ok(max),
+    }
+}
+
+pub async fn availability(door: SignedIn, asked: Query<Asked>) -> Result<Answer<AvailabilityView>> {
+    let Asked(slug) = asked.0;
+    let others = slug.alternatives(&door.app.random().text(SLUG_ALPHABET, 16));
+    let keys: Vec<_> = std::iter::once(&slug).chain(&others).map(SlugClaim::key_of).collect();
+    let claims = door.directory.find_many(&keys).await?;
+    let claim_of = |slug: &Slug| claims.iter().find(|claim| claim.slug == *slug);
+    let reason = match claim_of(&slug) {
+        _ if slug.is_reserved() => Some("reserved"),
+        Some(claim) if claim.rests_until.is_some() => Some("resting"),
+        Some(_) => Some("taken"),
+        None => None,
+    };
+    let free = others.iter().filter(|other| reason.is_some() && claim_of(other).is_none());
+    let suggestions = free.take(3).map(Slug::to_string).collect();
+    Ok(Answer::bare(AvailabilityView { slug: slug.to_string(), available: reason.is_none(), reason, suggestions }))
+}
+
+pub async fn delete(door: Owner, edge: Edge, expected: IfMatch) -> Result<Answer<DeletedView>> {
+    expected.check(&or_unset(edge.0, &door.tenant).etag())?;
+    let key = door.tenant.slug.to_string();
+    close(&door.store, &door.directory, door.tenant).await?;
+    Ok(Answer::bare(DeletedView { ok: true, key }))
+}
+
+impl Form for NewTenantForm {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let slug = fields.required("slug", NewSlug);
+        let name = fields.optional("name", Text::up_to(255));
+        let cms = fields.required("cms", CMS);
+        let config = EdgeChanges { cms, ..rules::read_changes(fields) };
+        Some(NewTenantForm { slug: slug?, name, config: cms.map(|_| config)? })
+    }
+}
+
+impl Form for Asked {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let slug = fields.required("slug", SlugText);
+        Some(Asked(slug?))
+    }
+}

@@ -1,0 +1,225 @@
+//! Hosts and URLs that a tenant names and the edge fetches from: public names over https, and nothing that leads inside.
+
+/// Names that mean "in here" wherever they are looked up (RFC 6761, RFC 6762, RFC 8375, RFC 9476, and what networks use).
+const INSIDE: [&str; 13] =
+    ["localhost", "local", "localdomain", "internal", "intranet", "private", "lan", "home", "corp", "arpa", "invalid", "onion", "alt"];
+
+/// Services whose names stand for whatever address is written in them.
+const ADDRESSES_AS_NAMES: [&str; 6] = ["nip.io", "sslip.io", "xip.io", "localtest.me", "lvh.me", "vcap.me"];
+
+/// A public DNS name in lower case: at least two labels of letters, digits and hyphens. Not an address in any spelling, and not a name for
+/// something inside. The error continues "The <name> field …".
+pub fn host(text: &str) -> Result<String, &'static str> {
+    let host = text.to_ascii_lowercase();
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let labels: Vec<&str> = host.split('.').collect();
+    if host.len() > 253 || !labels.iter().all(|part| label(part)) {
+        return Err("must be a host name like www.example.com");
+    }
+    let last = labels.last().copied().unwrap_or_default();
+    // `127.1`, `2130706433` and `0x7f.1` are addresses too: no top-level domain begins with a digit.
+    if last.starts_with(|first: char| first.is_ascii_digit()) {
+        return Err("must be a host name, not an address");
+    }
+    if labels.len() < 2 || INSIDE.contains(&last) || ADDRESSES_AS_NAMES.iter().any(|suffix| is_under(&host, suffix)) {
+        return Err("must be a host of the public internet");
+    }
+    Ok(host)
+}
+
+/// Where the edge fetches: an https URL of a public host, without credentials, query and fragment; no trailing slash.
+pub fn origin(text: &str) -> Result<String, &'static str> {
+    const SHAPE: &str = "must be an https URL like https://origin.example.com";
+    if text.len() > 2048
+        || !text.bytes().all(|byte| byte.is_ascii_graphic())
+        || text.contains(['\\', '"', '<', '>', '`', '{', '}', '|', '^'])
+    {
+        return Err(SHAPE);
+    }
+    let rest = match text.split_at_checked(8) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https://") => rest,
+        _ => return Err(SHAPE),
+    };
+    if rest.contains(['?', '#']) {
+        return Err("must not have a query or a fragment");
+    }
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return Err("must not carry credentials");
+    }
+    if authority.starts_with('[') {
+        return Err("must be a host name, not an address");
+    }
+    let (name, port) = authority.split_once(':').map_or((authority, None), |(name, port)| (name, Some(port)));
+    let host = host(name)?;
+    let plain = |port: &&str| port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
+    let port = match port {
+        None => None,
+        Some(port) => Some(Some(port).filter(plain).and_then(|port| port.parse::<u16>().ok()).ok_or("must have a port from 1 to 65535")?),
+    };
+    let dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    if path.split('/').any(dots) {
+        return Err("must not have dot segments");
+    }
+    let port = port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default();
+    Ok(format!("https://{host}{port}{}", path.trim_end_matches('/')))
+}
+
+/// The host of a URL that `origin` made, or of a bare host.
+pub fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', ':']).next().unwrap_or_default()
+}
+
+/// Whether a host is a domain or below it.
+pub fn is_under(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// A header name (RFC 9110 token) that a proxy may set by itself.
+pub fn header_name(text: &str) -> Result<String, &'static str> {
+    const THE_PROXYS_OWN: [&str; 12] = [
+        "host",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "expect",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    ];
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !(1..=64).contains(&text.len()) || !text.bytes().all(token) {
+        return Err("must be a header name");
+    }
+    let lower = text.to_ascii_lowercase();
+    if THE_PROXYS_OWN.contains(&lower.as_str()) || lower.starts_with("proxy-") || lower.starts_with("x-forwarded-") {
+        return Err("must not be a header that belongs to the connection");
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_public_names() {
+        assert_eq!(host("WWW.Example.com").as_deref(), Ok("www.example.com"));
+        assert!(host("xn--mnchen-3ya.example").is_ok());
+        for wrong in [
+            "",
+            "localhost",
+            "example",
+            "example.com.",
+            ".example.com",
+            "a..b.com",
+            "-a.com",
+            "a-.com",
+            "a_b.com",
+            "münchen.de",
+            "a b.com",
+            "127.0.0.1",
+            "10.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.0x1",
+            "example.0x7f",
+            "::1",
+            "[::1]",
+            "example.com:80",
+            "https://a.com",
+            "a.com/b",
+            "foo.localhost",
+            "printer.local",
+            "metadata.google.internal",
+            "db.lan",
+            "1.0.0.127.in-addr.arpa",
+            "169.254.169.254.nip.io",
+            "localtest.me",
+            &format!("{}.com", "a".repeat(64)),
+            &format!("{}com", "a.".repeat(126)),
+        ] {
+            assert!(host(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn origins_are_https_and_lead_outside() {
+        for (text, kept) in [
+            ("https://origin.example.com", "https://origin.example.com"),
+            ("HTTPS://Origin.Example.com/", "https://origin.example.com"),
+            ("https://origin.example.com:443/a/b/", "https://origin.example.com/a/b"),
+            ("https://origin.example.com:8443/A", "https://origin.example.com:8443/A"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Ok(kept));
+        }
+        for wrong in [
+            "",
+            "origin.example.com",
+            "http://origin.example.com",
+            "ftp://origin.example.com",
+            "https://",
+            "https:///a",
+            "https:/a.com",
+            "https://user@a.com",
+            "https://user:pass@a.com",
+            "https://@a.com",
+            "https://a.com@10.0.0.1",
+            "https://a.com?x=1",
+            "https://a.com/#x",
+            "https://a.com/?",
+            "https://localhost",
+            "https://127.0.0.1",
+            "https://10.0.0.1/x",
+            "https://192.168.1.1",
+            "https://172.16.0.1",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::1]/",
+            "https://[fd00:ec2::254]",
+            "https://0/",
+            "https://0177.0.0.1",
+            "https://2130706433",
+            "https://0x7f.1",
+            "https://metadata.google.internal",
+            "https://instance-data",
+            "https://a.com:0",
+            "https://a.com:65536",
+            "https://a.com:+1",
+            "https://a.com:",
+            "https://a.com\\@b.com",
+            "https://a.com /",
+            "https://a.com/\n",
+            "https://a.com/../b",
+            "https://a.com/%2e%2E/b",
+            "https://á.com",
+            "https://a。com",
+            "https://ａ.com",
+            &format!("https://a.com/{}", "a".repeat(2048)),
+        ] {
+            assert!(origin(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(host_of("https://a.example.com:8443/x"), "a.example.com");
+        assert!(is_under("a.example.com", "example.com") && is_under("example.com", "example.com"));
+        assert!(!is_under("badexample.com", "example.com"));
+    }
+
+    #[test]
+    fn header_names_are_tokens() {
+        for right in ["Authorization", "X-Api-Key", "api_key"] {
+            assert!(header_name(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "a b", "a:", "a\r\nb", "ä", "Host", "content-length", "Proxy-Authorization", &"a".repeat(65)] {
+            assert!(header_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}
