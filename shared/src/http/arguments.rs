@@ -10,10 +10,11 @@ use crate::http::endpoint::{Argument, Entered, Wants, path_value};
 use crate::http::form::{self, Form};
 use crate::http::paging::{InOffsets, InPages, PageRequest, Style, binding};
 use crate::http::request::Incoming;
-use crate::ids::{InvitationId, ProjectId, SessionId, TaskId};
+use crate::ids::{InvitationId, ProjectId, SessionId, SettingId, TaskId};
 use crate::model::invitation::Invitation;
 use crate::model::member::{Member, MemberNumber};
 use crate::model::project::{DeletedProject, Project, Shelf};
+use crate::model::setting::{Setting, SettingName};
 use crate::model::task::Task;
 use crate::model::user::User;
 use crate::store::Counter;
@@ -179,6 +180,18 @@ impl Named for Member {
     }
 }
 
+/// By id a setting is looked for among all: they are few, and their names are what they are found by otherwise.
+impl Named for Setting {
+    fn wants(_incoming: &Incoming, _wants: &mut Wants) {}
+
+    async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
+        let id = path_value(incoming, SettingId::parse)?;
+        let Some(store) = &entered.store else { return Ok(None) };
+        let mut found = store.page(&Setting::all(), &PageRequest::everything(), |setting| setting.id == id).await?;
+        Ok(found.items.pop())
+    }
+}
+
 /// A member's number as paths and `assigned_to` write it: a positive decimal without sign or leading zeros.
 fn member_number(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
@@ -261,6 +274,38 @@ impl Argument for NamedMember {
         match NamedMember::number(incoming) {
             Some(number) => entered.find(&MemberNumber::key_of(number)).await.map(NamedMember),
             None => Ok(NamedMember(None)),
+        }
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
+
+/// The setting that the body's `name` names, read with the door; `None` when it names none, or none is there.
+pub struct NamedSetting(pub Option<Setting>);
+
+#[derive(serde::Deserialize)]
+struct SettingBody {
+    name: Option<SettingName>,
+}
+
+impl NamedSetting {
+    /// The form says what is wrong with a body; here a wrong one names nothing.
+    fn name(incoming: &Incoming) -> Option<SettingName> {
+        serde_json::from_slice::<SettingBody>(&incoming.body).ok()?.name
+    }
+}
+
+impl Argument for NamedSetting {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(name) = NamedSetting::name(incoming) {
+            wants.record(&Setting::key_of(&name));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        match NamedSetting::name(incoming) {
+            Some(name) => entered.find(&Setting::key_of(&name)).await.map(NamedSetting),
+            None => Ok(NamedSetting(None)),
         }
     }
 

@@ -9,11 +9,31 @@ pub struct Anything;
 
 /// All but the tasks, which are a partition for each project. Projects, tombstones and members come first: they say what else there
 /// is. The tenant's own record comes last: while it stands, the rest is not done.
-const OF_TENANT: [&str; 10] =
-    ["projects", "deleted-projects", "members", "invitations", "api-keys", "api-key-uses", "answers", "quota", "counters", "tenant"];
+const OF_TENANT: [&str; 11] = [
+    "projects",
+    "deleted-projects",
+    "members",
+    "invitations",
+    "api-keys",
+    "api-key-uses",
+    "settings",
+    "answers",
+    "quota",
+    "counters",
+    "tenant",
+];
+
+/// What says nothing that the rest does not, or is sealed: an export leaves it out.
+const NOT_EXPORTED: [&str; 5] = ["deleted-projects", "api-key-uses", "answers", "quota", "counters"];
 
 pub fn of_tenant() -> impl Iterator<Item = List<Anything>> {
     OF_TENANT.into_iter().map(|name| List::new(Collection::named(name), ""))
+}
+
+/// Those that an export shows, by name.
+pub fn exported() -> impl Iterator<Item = (&'static str, List<Anything>)> {
+    let shown = OF_TENANT.into_iter().filter(|name| !NOT_EXPORTED.contains(name));
+    shown.map(|name| (name, List::new(Collection::named(name), "")))
 }
 
 #[cfg(test)]
@@ -24,8 +44,21 @@ mod tests {
     use super::*;
 
     const OF_PROJECT: [&str; 1] = ["tasks"];
-    const OF_DIRECTORY: [&str; 12] =
-        ["answers", "api-key", "deletions", "demos", "email", "identity", "link", "mail", "session-keys", "slug", "unknown-mails", "user"];
+    const OF_DIRECTORY: [&str; 13] = [
+        "answers",
+        "api-key",
+        "deletions",
+        "demos",
+        "email",
+        "identity",
+        "link",
+        "mail",
+        "receipts",
+        "session-keys",
+        "slug",
+        "unknown-mails",
+        "user",
+    ];
 
     /// The texts that open a partition in the sources, whatever file they stand in.
     fn named_in(folder: &Path, names: &mut BTreeSet<String>) {

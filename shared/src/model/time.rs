@@ -14,6 +14,11 @@ pub fn zulu(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// F3 prints milliseconds: `2024-01-01T00:00:00.000Z`.
+pub fn millis(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
 /// The calendar day in UTC.
 pub fn day(moment: Timestamp) -> Date {
     moment.to_zoned(TimeZone::UTC).date()

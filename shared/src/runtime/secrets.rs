@@ -37,6 +37,12 @@ pub struct Keys {
     pub cursors: SealingKey,
     pub answers: SealingKey,
     pub links: SigningKey,
+    /// Secret values of tenants' settings.
+    pub settings: SealingKey,
+    /// What a setting's history shows of a value.
+    pub fingerprints: SigningKey,
+    /// Receipts of purges.
+    pub receipts: SigningKey,
     demo_passwords: SigningKey,
 }
 
@@ -107,6 +113,9 @@ impl Secrets {
                 cursors: root.sealing("cursors"),
                 answers: root.sealing("answers"),
                 links: root.signing("links"),
+                settings: root.sealing("settings"),
+                fingerprints: root.signing("fingerprints"),
+                receipts: root.signing("receipts"),
                 demo_passwords: root.signing("demo passwords"),
             });
             Ok(())

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 
+use futures_util::future::try_join_all;
 use http::HeaderName;
 use jiff::{SignedDuration, Timestamp};
 
@@ -30,6 +31,8 @@ use crate::tenancy::{Directory, Place, Role, Scope, TenantId, TenantStore, crede
 
 /// Routes whose first path value is the slug of the tenant they are about.
 const SLUG_ROUTES: &str = "/api/tenants/{slug}";
+/// Where the caller's tenant itself is what is asked for.
+const OWN_TENANT: &str = "/api/tenant";
 const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 
 /// Who may come through, as the role matrix prints it.
@@ -132,15 +135,21 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     let limiter = app.limiter();
     let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
     let selected = selected(incoming)?;
+    // A person whose credential names no tenant acts where he is at home by now.
+    let nowhere = selected.is_none() && caller.tenant().is_none();
     // Nobody learns whether a tenant exists that he is not a member of, and asking counts; one's own credential in a tenant one has
     // left is void.
     let outside = |hit: &Hit| match selected {
         Some(_) => limiter.judge(hit, default, incoming.now).1.err().unwrap_or(Error::NotFound),
+        None if nowhere => limiter.judge(hit, default, incoming.now).1.err().unwrap_or_else(|| no_tenant(incoming)),
         None => Error::Unauthorized,
     };
     let tenant = match selected {
         Some(text) => tenant_named(app, &directory, text).await?,
-        None => Some(caller.tenant().ok_or(Error::Forbidden("You do not belong to a tenant.".into()))?),
+        None => match (caller.tenant(), &caller) {
+            (None, Caller::Person(person)) => home_of(&directory, person).await?,
+            (tenant, _) => tenant,
+        },
     };
     let home = tenant.is_some() && caller.tenant() == tenant;
     let tenant = match (tenant, &caller) {
@@ -239,6 +248,19 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
 }
 
+/// Where somebody is at home whose credential names no tenant: he may have founded one, or joined one, since.
+async fn home_of(directory: &Directory, person: &Person) -> Result<Option<TenantId>> {
+    if let Some(session) = person.session {
+        directory.find(&Session::key_of(person.user, session)).await?.ok_or(Error::Unauthorized)?;
+    }
+    Ok(directory.find(&User::key_of(person.user)).await?.and_then(|user| user.home))
+}
+
+/// Whoever asks for his tenant and has none hears that there is none (F3); anywhere else, that he needs one.
+fn no_tenant(incoming: &Incoming) -> Error {
+    if incoming.route == OWN_TENANT { Error::NotFound } else { Error::Forbidden("You do not belong to a tenant.".into()) }
+}
+
 /// What a key may do is the scopes it was made with, and never what is for people alone.
 fn within_scope(incoming: &Incoming, key: &ApiKey) -> Result<()> {
     let scope = Scope::needed(&incoming.method, incoming.route).ok_or(Error::Forbidden("This is for people: sign in.".into()))?;
@@ -294,6 +316,25 @@ impl Door for SignedIn {
         let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
         let door = SignedIn { app: app.clone(), directory: directory.clone(), user: person.user, session: person.session };
         Ok((door, Entered { store: None, directory, principal, user: Some(person.user), read: HashMap::new() }))
+    }
+}
+
+impl SignedIn {
+    /// The moment of the request.
+    pub fn now(&self) -> Timestamp {
+        self.directory.now()
+    }
+
+    /// The tenants he belongs to, with his own membership, never with a store. One that is being deleted does not count.
+    pub async fn tenants(&self) -> Result<Vec<(Tenant, member::Member)>> {
+        let belongs = self.directory.all(&Belongs::of_user(self.user)).await?;
+        let read = belongs.iter().map(|belongs| async {
+            let store = self.directory.enter(belongs.tenant);
+            let (tenant, membership) = (Tenant::key_of(), member::Member::key_of(self.user));
+            let (tenant, membership) = tokio::try_join!(store.find(&tenant), store.find(&membership))?;
+            Ok::<_, Error>(tenant.filter(|tenant: &Tenant| tenant.shut(self.now()) != Some(Shut::Gone)).zip(membership))
+        });
+        Ok(try_join_all(read).await?.into_iter().flatten().collect())
     }
 }
 
