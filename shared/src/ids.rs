@@ -99,6 +99,25 @@ macro_rules! random_ids {
 
 random_ids!(SessionId, LinkId);
 
+/// F4 writes ids with the kind in front, `key_0198…` (32 hex digits); F3 writes the same ids as UUIDs. Both are read everywhere.
+macro_rules! prefixed_ids {
+    ($($name:ident $prefix:literal),*) => { $(impl $name {
+        pub fn prefixed(&self) -> String {
+            format!(concat!($prefix, "_{}"), self.0.as_simple())
+        }
+
+        pub fn parse_prefixed(text: &str) -> Option<Self> {
+            match text.strip_prefix(concat!($prefix, "_")) {
+                Some(hex) if hex.len() == 32 => Uuid::try_parse(hex).ok().map($name),
+                Some(_) => None,
+                None => $name::parse(text),
+            }
+        }
+    })* };
+}
+
+prefixed_ids!(ApiKeyId "key", SubaccountId "sub");
+
 /// 48 bits of a project's id, carried in the ids of its tasks: a task is found by its id alone, without an index or a pointer item.
 /// Two projects may share a tag (odds of one in 2^48 a pair); lists therefore also compare the project.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -142,6 +161,19 @@ mod tests {
             ["", "1", "550e8400e29b41d4a716446655440000", "{550e8400-e29b-41d4-a716-446655440000}", "550e8400-e29b-41d4-a716-44665544000#"]
         {
             assert!(ProjectId::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_prefixed_id_is_read_in_both_spellings() {
+        let id = ApiKeyId::new(Timestamp::UNIX_EPOCH, &Random::seeded(1));
+        for text in [id.to_string(), id.prefixed()] {
+            assert_eq!(ApiKeyId::parse_prefixed(&text), Some(id), "{text}");
+        }
+        let hex = id.prefixed()[4..].to_owned();
+        for wrong in [hex.clone(), format!("key_{id}"), format!("sub_{hex}"), "key_".into(), format!("key_{hex}0"), format!("key_{{{hex}")]
+        {
+            assert_eq!(ApiKeyId::parse_prefixed(&wrong), None, "{wrong}");
         }
     }
 

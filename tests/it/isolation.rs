@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::http::catalogue::{Operation, Shape};
-use shared::tenancy::Role;
 use shared::tenancy::doors::Access;
+use shared::tenancy::{Role, Scope};
 
 use crate::credentials::Minter;
 use crate::world::{Answer, Caller, Request, Tenant, World, catalogue, claims_of, id};
@@ -103,6 +103,18 @@ fn sample(operation: &Operation) -> (Target, Value) {
         "PUT /api/v1/tasks/{uuid}" => (Target::Task, json!({"title": "Renamed"})),
         "DELETE /api/v1/tasks/{uuid}" => (Target::Task, Value::Null),
         "POST /api/v1/tasks/{uuid}/complete" => (Target::Task, Value::Null),
+        "GET /api/tenant-api-key" => (Target::Nothing, Value::Null),
+        "POST /api/tenant-api-key" => (Target::Nothing, json!({"name": "Sample"})),
+        "GET /api/tenant-api-key/{id}" => (Target::ApiKey, Value::Null),
+        "DELETE /api/tenant-api-key/{id}" => (Target::ApiKey, Value::Null),
+        "POST /api/tenant-api-key/{id}/rotate" => (Target::ApiKey, json!({"graceSeconds": 60})),
+        "POST /api/tenant-api-key/{id}/end-grace" => (Target::RetiringKey, Value::Null),
+        "GET /v1/api-keys" => (Target::Nothing, Value::Null),
+        "POST /v1/api-keys" => (Target::Nothing, json!({"name": "Sample"})),
+        "GET /v1/api-keys/{id}" => (Target::ApiKey, Value::Null),
+        "DELETE /v1/api-keys/{id}" => (Target::ApiKey, Value::Null),
+        "POST /v1/api-keys/{id}/rotate" => (Target::ApiKey, json!({"grace_seconds": 60})),
+        "POST /v1/api-keys/{id}/end-grace" => (Target::RetiringKey, Value::Null),
         unknown => panic!(
             "{unknown} is a route without a sample: add a line to `sample` in tests/it/isolation.rs that says what its path names \
              (a new kind of record is a new `Target`) and gives a body that the least role it takes succeeds with"
@@ -139,6 +151,56 @@ async fn every_role_may_do_what_the_catalogue_says_and_no_more() {
         }
     }
     assert_eq!(calls, in_tenant().len() * Role::ALL.len());
+}
+
+#[tokio::test]
+async fn a_key_may_do_what_its_scopes_say_and_no_more() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let neighbour = world.tenant("globex").await;
+    let all: Vec<String> = Scope::all().map(|scope| scope.to_string()).collect();
+    let text = |key: &Value| key["apiKey"].as_str().expect("a key").to_owned();
+    let everything = text(&key(&world, &own, json!(["*"])).await);
+    let (mut opened, mut for_people) = (0, 0);
+    for operation in signed_in() {
+        let (kind, _) = sample(&operation);
+        let target = kind.made(&world, &own, &own.owner).await;
+        let before = content(&world, &own);
+        let Some(scope) = operation.scope() else {
+            let answer = call(&world, &operation, &target).token(&everything).send().await;
+            assert_eq!((answer.status, answer.code().as_str()), (403, "FORBIDDEN"), "{}: {}", operation.name(), answer.text);
+            assert_eq!(uses_aside(&content(&world, &own)), uses_aside(&before), "{}", operation.name());
+            for_people += 1;
+            continue;
+        };
+        let others: Vec<&String> = all.iter().filter(|other| **other != scope.to_string()).collect();
+        let lacking = text(&key(&world, &own, json!(others)).await);
+        let before = content(&world, &own);
+        let refused = call(&world, &operation, &target).token(&lacking).send().await;
+        assert_eq!((refused.status, refused.code().as_str()), (403, "FORBIDDEN"), "{} without {scope}", operation.name());
+        assert_eq!(uses_aside(&content(&world, &own)), uses_aside(&before), "{} without {scope}", operation.name());
+        // A foreign thing, even with every scope, is nothing.
+        if kind != Target::Nothing {
+            let foreign = kind.made(&world, &neighbour, &neighbour.owner).await;
+            let theirs = everything_of(&world, &neighbour);
+            let missing = call(&world, &operation, kind.nonexistent()).token(&everything).send().await;
+            let answer = call(&world, &operation, &foreign).token(&everything).send().await;
+            assert_eq!((answer.status, answer.fingerprint()), (404, missing.fingerprint()), "{}", operation.name());
+            assert_eq!(everything_of(&world, &neighbour), theirs, "{} touched the neighbour", operation.name());
+        }
+        // With `keys:write` alone a key could not make the sample's key, which may do more.
+        let scopes = if operation.path.contains("api-key") { json!(["*"]) } else { json!([scope.to_string()]) };
+        let having = text(&key(&world, &own, scopes).await);
+        let answer = call(&world, &operation, &target).token(&having).send().await;
+        assert_eq!(answer.status, operation.status, "{} with {scope}: {}", operation.name(), answer.text);
+        opened += 1;
+    }
+    assert!(opened >= 24 && for_people >= 8, "{opened} {for_people}");
+}
+
+/// All but the notes of when a key was used.
+fn uses_aside(items: &[Value]) -> Vec<Value> {
+    items.iter().filter(|item| item["type"]["S"] != "api_key_use").cloned().collect()
 }
 
 #[tokio::test]
@@ -525,20 +587,21 @@ async fn a_cursor_means_nothing_in_another_tenant_list_or_order() {
         world.login(&tenant.owner.email, &tenant.owner.password).await;
         for _ in 0..2 {
             Target::Invitation.made(&world, tenant, &tenant.owner).await;
+            Target::ApiKey.made(&world, tenant, &tenant.owner).await;
         }
         for operation in operations().into_iter().filter(|operation| operation.shape == Shape::Many) {
             assert!(operation.query.iter().any(|field| field.name == "cursor"), "{} takes no cursor", operation.name());
             lists.entry(operation.path).or_default()[index] = operation.path.replace("{uuid}", id(&project));
         }
     }
-    assert_eq!(lists.len(), 5, "a new list needs records to page through in this test");
-    let limit = |path: &str| if path.contains("/tenant/") { "limit=1" } else { "per_page=1" };
+    assert_eq!(lists.len(), 6, "a new list needs records to page through in this test");
+    let limit = |path: &str| if path.contains("/tenant/") || path.starts_with("/v1/") { "limit=1" } else { "per_page=1" };
     let page = async |path: &str, caller: &Caller, more: &str| -> Answer {
         world.get(format!("{path}?{}{more}", limit(path))).token(&caller.token).send().await
     };
     let next = |answer: &Answer| -> String {
         let body = answer.json();
-        let cursor = body["meta"]["next_cursor"].as_str().or(body["pagination"]["next_cursor"].as_str());
+        let cursor = [&body["meta"], &body["pagination"], &body].into_iter().find_map(|place| place["next_cursor"].as_str());
         cursor.unwrap_or_else(|| panic!("a next_cursor: {body}")).to_owned()
     };
     let mut cursors = vec![];
@@ -696,6 +759,9 @@ enum Target {
     Session,
     /// The tenant itself (F1).
     Slug,
+    ApiKey,
+    /// One that was replaced and is in its grace.
+    RetiringKey,
 }
 
 impl Target {
@@ -720,6 +786,13 @@ impl Target {
                 id(&answer.json()["data"]).to_owned()
             }
             Target::Slug => tenant.slug.clone(),
+            Target::ApiKey => id(&key(world, tenant, json!(["*"])).await).to_owned(),
+            Target::RetiringKey => {
+                let key = key(world, tenant, json!(["*"])).await;
+                let rotate = world.post(format!("/api/tenant-api-key/{}/rotate", id(&key))).token(&tenant.owner.token);
+                rotate.json(json!({"graceSeconds": 600})).send().await.expect(201);
+                id(&key).to_owned()
+            }
             Target::Session => {
                 let another = world.login(&caller.email, &caller.password).await;
                 claims_of(&another.token)["sid"].as_str().expect("a session id").to_owned()
@@ -734,6 +807,12 @@ impl Target {
             _ => "0198c0de-0000-7000-8000-000000000000",
         }
     }
+}
+
+/// A new API key of the tenant, as F3 shows it.
+async fn key(world: &World, tenant: &Tenant, scopes: Value) -> Value {
+    let body = json!({"name": "Sweep", "scopes": scopes});
+    world.post("/api/tenant-api-key").token(&tenant.owner.token).json(body).send().await.expect(201).json()
 }
 
 fn operations() -> Vec<Operation> {
@@ -846,6 +925,8 @@ async fn bad_credentials(world: &World, own: &Tenant) -> Vec<(&'static str, Stri
     let ended = world.login(&own.owner.email, &own.owner.password).await;
     world.post("/api/v1/auth/logout").token(&ended.token).send().await.expect(200);
     let other = world.member(own, "viewer").await;
+    let revoked = key(world, own, json!(["*"])).await;
+    world.delete(format!("/api/tenant-api-key/{}", id(&revoked))).token(&own.owner.token).send().await.expect(200);
     let header = minter.header();
     let mut other_type = header.clone();
     other_type["typ"] = json!("JWT");
@@ -867,7 +948,8 @@ async fn bad_credentials(world: &World, own: &Tenant) -> Vec<(&'static str, Stri
         ("logged out", bearer(ended.token)),
         ("a session that never was", bearer(minter.token(&header, &with("sid", json!("0198c0de-0000-4000-8000-000000000000"))))),
         ("another's session", bearer(minter.token(&header, &with("sid", claims_of(&other.token)["sid"].clone())))),
-        ("an API key", "Bearer tf_live_000000000000".into()),
+        ("a piece of an API key", "Bearer tf_live_000000000000".into()),
+        ("a revoked API key", bearer(revoked["apiKey"].as_str().expect("a key").to_owned())),
     ]
 }
 

@@ -5,6 +5,7 @@ mod derived;
 mod documented;
 mod identity;
 mod isolation;
+mod keys;
 mod limits;
 mod projects;
 mod properties;

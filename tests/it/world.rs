@@ -433,7 +433,7 @@ async fn functions(
     ];
     let mut functions = BTreeMap::new();
     for (index, (name, router)) in routers.into_iter().enumerate() {
-        let app = app(name, environments, plans, clock, seed + index as u64);
+        let app = app(name, environments, plans, clock, if seed == 0 { 0 } else { seed + index as u64 });
         app.warm_up().await.expect("the functions warm up");
         functions.insert(name, (app.clone(), router(app)));
     }
@@ -452,7 +452,7 @@ fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>
 fn plans(strict: bool, changes: &Value) -> Plans {
     let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
     for (name, plan) in plans.as_object_mut().expect("an object") {
-        for limit in ["users", "projects", "api_requests_per_day"] {
+        for limit in ["users", "projects", "api_keys", "api_requests_per_day"] {
             if !strict {
                 plan[limit] = Value::Null;
             }

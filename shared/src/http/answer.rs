@@ -37,6 +37,7 @@ pub enum Nothing {}
 #[derive(Debug)]
 pub struct Listing<T> {
     pub items: Vec<T>,
+    /// Not shown where a family goes on by cursors alone.
     pub total: u64,
     pub page: PageRequest,
     pub next: Option<Position>,
@@ -181,6 +182,15 @@ impl<T: Serialize> Listing<T> {
                     pagination: Value,
                 }
                 (text_of(&Offsets { success: true, data: &self.items, pagination }), links)
+            }
+            Style::Cursors => {
+                let links = json!({"next": cursor.as_ref().map(|cursor| url(&format!("limit={limit}&cursor={cursor}")))});
+                #[derive(Serialize)]
+                struct Cursors<'a, T> {
+                    data: &'a [T],
+                    next_cursor: Option<&'a str>,
+                }
+                (text_of(&Cursors { data: &self.items, next_cursor: cursor.as_deref() }), links)
             }
         };
         let mut response = json_response(200, "application/json", body);

@@ -8,9 +8,10 @@ use crate::error::{Error, Result};
 use crate::http::catalogue::Operation;
 use crate::http::endpoint::{Argument, Entered, Wants, path_value};
 use crate::http::form::{self, Form};
-use crate::http::paging::{InOffsets, InPages, PageRequest, Style, binding};
+use crate::http::paging::{InCursors, InOffsets, InPages, PageRequest, Style, binding};
 use crate::http::request::Incoming;
-use crate::ids::{InvitationId, ProjectId, SessionId, SettingId, TaskId};
+use crate::ids::{ApiKeyId, InvitationId, ProjectId, SessionId, SettingId, TaskId};
+use crate::model::api_key::ApiKey;
 use crate::model::invitation::Invitation;
 use crate::model::member::{Member, MemberNumber};
 use crate::model::project::{DeletedProject, Project, Shelf};
@@ -78,6 +79,24 @@ impl<F: Form> Argument for Offsets<F> {
 
     fn describe(operation: &mut Operation) {
         operation.query(form::described::<InOffsets<F>>());
+    }
+}
+
+/// Filters and position of a list that goes on by cursors (F4).
+pub struct Cursors<F> {
+    pub filters: F,
+    pub page: PageRequest,
+}
+
+impl<F: Form> Argument for Cursors<F> {
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let InCursors(form) = form::from_query::<InCursors<F>>(&incoming.query).map_err(Error::Validation)?;
+        let (filters, page) = form.request(Style::Cursors, list_of(incoming, entered), &incoming.app.keys()?.cursors)?;
+        Ok(Cursors { filters, page })
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.query(form::described::<InCursors<F>>());
     }
 }
 
@@ -161,6 +180,18 @@ impl Named for Invitation {
 
     async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
         entered.find(&Invitation::key_of(path_value(incoming, InvitationId::parse)?)).await
+    }
+}
+
+impl Named for ApiKey {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(id) = path_value(incoming, ApiKeyId::parse_prefixed) {
+            wants.record(&ApiKey::key_of(id));
+        }
+    }
+
+    async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
+        entered.find(&ApiKey::key_of(path_value(incoming, ApiKeyId::parse_prefixed)?)).await
     }
 }
 

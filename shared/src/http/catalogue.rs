@@ -10,6 +10,7 @@ use crate::http::endpoint::{Handler, needs_credential};
 use crate::http::family::Family;
 use crate::http::form::Described;
 use crate::http::registry::{Registry, Routes};
+use crate::tenancy::Scope;
 use crate::tenancy::doors::Access;
 
 /// Every route of one or more functions.
@@ -73,13 +74,17 @@ impl Catalogue {
             "tags": self.tags(),
             "paths": paths,
             "components": {
-                "securitySchemes": {"session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+                "securitySchemes": {
+                    "session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                    "bearerKey": {"type": "http", "scheme": "bearer", "bearerFormat": "tf_live_… or tf_test_…"},
+                    "headerKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                },
                 "schemas": schemas,
             },
         })
     }
 
-    /// Which role may do what, one line a route: a reviewer reads the access policy here.
+    /// Which role and which scope of a key may do what, one line a route: a reviewer reads the access policy here.
     pub fn role_matrix(&self) -> String {
         let mut lines: Vec<String> = self
             .operations
@@ -90,7 +95,8 @@ impl Catalogue {
                     Access::SignedIn => "any session".to_owned(),
                     Access::AtLeast(least) => {
                         let roles = crate::tenancy::Role::ALL.map(|role| if role >= least { role.name() } else { "-" });
-                        format!("{:<7}{:<7}{:<6}{}", roles[0], roles[1], roles[2], roles[3])
+                        let scope = operation.scope().map_or_else(|| "people only".to_owned(), |scope| scope.to_string());
+                        format!("{:<7}{:<7}{:<6}{:<6} {scope}", roles[0], roles[1], roles[2], roles[3])
                     }
                 };
                 format!("{:<42} {:<7} {allowed}", operation.path, operation.method.as_str())
@@ -141,6 +147,11 @@ impl Operation {
         format!("{} {}", self.method, self.path)
     }
 
+    /// What an API key needs here; `None` when no key will do.
+    pub fn scope(&self) -> Option<Scope> {
+        matches!(self.access, Access::AtLeast(_)).then(|| Scope::needed(&self.method, self.path)).flatten()
+    }
+
     pub(crate) fn access(&mut self, access: Access) {
         self.access = access;
     }
@@ -174,11 +185,12 @@ impl Operation {
         self.schemas = schemas.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default())).collect();
     }
 
+    /// The resource: the first word of the path that is not the API's own.
     fn tag(&self) -> &'static str {
-        let mut segments = self.path.trim_start_matches("/api/v1/").split('/');
+        let mut segments = self.path.split('/').filter(|segment| !matches!(*segment, "" | "api" | "v1" | ".well-known"));
         match segments.next().unwrap_or_default() {
-            "tenant" => segments.next().unwrap_or("tenant"),
-            "" => "keys",
+            "jwks.json" => "keys",
+            "tenant" if self.path.starts_with("/api/v1/") => segments.next().unwrap_or("tenant"),
             tag => tag,
         }
     }
@@ -208,13 +220,17 @@ impl Operation {
             "parameters": parameters,
             "responses": self.responses(family),
         });
-        match self.access {
-            Access::Open { why } => operation["description"] = json!(format!("Open: {why}.")),
-            Access::SignedIn => operation["description"] = json!("For any session."),
-            Access::AtLeast(role) => operation["description"] = json!(format!("For {} and above.", role.name())),
-        }
+        operation["description"] = json!(match (self.access, self.scope()) {
+            (Access::Open { why }, _) => format!("Open: {why}."),
+            (Access::SignedIn, _) => "For any session.".to_owned(),
+            (Access::AtLeast(role), None) => format!("For {} and above; not for API keys.", role.name()),
+            (Access::AtLeast(role), Some(scope)) => format!("For {} and above, and for API keys with the scope {scope}.", role.name()),
+        });
         if needs_credential(self.access) {
-            operation["security"] = json!([{"session": []}]);
+            operation["security"] = match self.scope() {
+                Some(_) => json!([{"session": []}, {"bearerKey": []}, {"headerKey": []}]),
+                None => json!([{"session": []}]),
+            };
         }
         if !self.body.is_empty() {
             let required: Vec<&str> = self.body.iter().filter(|field| field.required).map(|field| field.name).collect();
@@ -305,7 +321,12 @@ impl Operation {
             (Family::Engagement, Shape::One) => {
                 json!({"type": "object", "required": ["success"], "properties": {"success": success, "data": data}})
             }
-            (Family::Messaging, _) => json!({"type": "object", "required": ["data"], "properties": {"data": data}}),
+            (Family::Messaging, Shape::Many) => json!({
+                "type": "object",
+                "required": ["data", "next_cursor"],
+                "properties": {"data": data, "next_cursor": {"type": ["string", "null"]}},
+            }),
+            (Family::Messaging, Shape::One) => json!({"type": "object", "required": ["data"], "properties": {"data": data}}),
             _ => data,
         }
     }

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
 use crate::model::user::Email;
+use crate::tenancy::Scopes;
 
 /// A request's input as a type that cannot be wrong.
 ///
@@ -344,6 +346,43 @@ impl Rule for CalendarDate {
 
     fn schema(&self) -> Value {
         json!({"type": "string", "format": "date"})
+    }
+}
+
+/// A moment, `2026-12-31T00:00:00Z` (RFC 3339, any offset).
+pub struct Moment;
+
+impl Rule for Moment {
+    type Value = Timestamp;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Timestamp, String> {
+        let text = raw.text().filter(|text| (20..=40).contains(&text.len()) && text.is_ascii());
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| "must be a moment like 2026-12-31T00:00:00Z".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "format": "date-time"})
+    }
+}
+
+/// What an API key may do: `["projects:read", "usage:*"]`.
+pub struct ScopeList;
+
+impl Rule for ScopeList {
+    type Value = Scopes;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Scopes, String> {
+        let Raw::Json(Value::Array(words)) = raw else { return Err("must be a list of scopes".into()) };
+        let words: Vec<&str> = words.iter().map(Value::as_str).collect::<Option<_>>().ok_or("must be a list of strings")?;
+        Scopes::parse(words).map_err(|word| match word.as_str() {
+            "" => "must name at least one scope".to_owned(),
+            word => format!("names {word}, which is no scope"),
+        })
+    }
+
+    fn schema(&self) -> Value {
+        let words: Vec<String> = Scopes::words_known().collect();
+        json!({"type": "array", "minItems": 1, "items": {"type": "string", "enum": words}})
     }
 }
 

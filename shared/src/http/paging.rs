@@ -15,11 +15,12 @@ use crate::store::page::{Direction, Position};
 /// Offsets beyond this are refused: a cursor costs the same at any depth.
 pub const MAX_OFFSET: u64 = 10_000;
 
-/// How a family counts: F2 in pages, F0 in offsets.
+/// How a family counts: F2 in pages, F0 in offsets, F4 not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     Pages,
     Offsets,
+    Cursors,
 }
 
 /// Where a list begins and how much of it is wanted.
@@ -82,6 +83,8 @@ pub struct PagedForm<F> {
 pub struct InPages<F>(pub PagedForm<F>);
 /// Offsets, as F0 has them.
 pub struct InOffsets<F>(pub PagedForm<F>);
+/// Cursors alone, as F4 has them.
+pub struct InCursors<F>(pub PagedForm<F>);
 
 impl<F: Form> Form for InPages<F> {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
@@ -103,6 +106,15 @@ impl<F: Form> Form for InOffsets<F> {
     }
 }
 
+impl<F: Form> Form for InCursors<F> {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let filters = F::read(fields);
+        let limit = fields.optional("limit", Integer { min: 1, max: 100 });
+        let cursor = fields.optional("cursor", Text::up_to(2048));
+        Some(InCursors(PagedForm { filters: filters?, page: None, per_page: None, limit, offset: None, cursor }))
+    }
+}
+
 impl<F> PagedForm<F> {
     /// Splits into filters and position. `bound_to` names tenant, route, filters and order.
     pub(crate) fn request(self, style: Style, bound_to: String, key: &SealingKey) -> Result<(F, PageRequest)> {
@@ -110,7 +122,7 @@ impl<F> PagedForm<F> {
         let limit = usize::try_from(self.per_page.or(self.limit).unwrap_or(default)).unwrap_or(15);
         let offset = match style {
             Style::Pages => self.page.map(|page| u64::try_from(page - 1).unwrap_or(0).saturating_mul(limit as u64)),
-            Style::Offsets => self.offset.map(|offset| u64::try_from(offset).unwrap_or(0)),
+            Style::Offsets | Style::Cursors => self.offset.map(|offset| u64::try_from(offset).unwrap_or(0)),
         };
         let start = match (self.cursor, offset) {
             (Some(_), Some(_)) => return Err(Error::BadRequest("Give a page or a cursor, not both.".into())),

@@ -223,14 +223,7 @@ impl ApiKey {
 
     /// The same key again with a new secret, and this one on its way out.
     pub fn rotated(&self, grace: SignedDuration, issuer: Issuer, tenant: TenantId, now: Timestamp, random: &Random) -> (Self, Minted) {
-        let new = NewKey {
-            name: self.name.clone(),
-            environment: self.environment,
-            scopes: self.scopes.clone(),
-            rate_limit: self.rate_limit,
-            expires_at: self.expires_at,
-        };
-        let minted = ApiKey::mint(new, tenant, issuer, now, random);
+        let minted = ApiKey::mint(self.like(), tenant, issuer, now, random);
         let retiring =
             ApiKey { replaced_by: Some(minted.key.id), grace_ends_at: Some(now + grace), version: self.version + 1, ..self.clone() };
         (retiring, minted)
@@ -239,6 +232,34 @@ impl ApiKey {
     /// Its grace ends now.
     pub fn retired(&self, now: Timestamp) -> Self {
         ApiKey { grace_ends_at: Some(now), version: self.version + 1, ..self.clone() }
+    }
+
+    /// Why `self`, at work itself, may not make or renew a key like `other`: no key makes one that may do more, or for longer.
+    pub fn refuses(&self, other: &NewKey) -> Option<&'static str> {
+        let longer = self.expires_at.is_some_and(|mine| other.expires_at.is_none_or(|theirs| theirs > mine));
+        let faster = self.rate_limit.is_some_and(|mine| other.rate_limit.is_none_or(|theirs| theirs > mine));
+        if !self.scopes.cover(&other.scopes) {
+            Some("A key makes no key with scopes it lacks.")
+        } else if self.environment == Environment::Test && other.environment == Environment::Live {
+            Some("A test key makes no live key.")
+        } else if longer {
+            Some("A key makes no key that outlives it.")
+        } else if faster {
+            Some("A key makes no key with a higher rate limit.")
+        } else {
+            None
+        }
+    }
+
+    /// Its properties, for another one like it.
+    pub fn like(&self) -> NewKey {
+        NewKey {
+            name: self.name.clone(),
+            environment: self.environment,
+            scopes: self.scopes.clone(),
+            rate_limit: self.rate_limit,
+            expires_at: self.expires_at,
+        }
     }
 
     /// Whether it opens anything at `now`.
@@ -316,8 +337,16 @@ impl KeyUse {
     /// A use is written down at most this often by an instance, but always in a key's grace, where every use counts.
     pub const EVERY: SignedDuration = SignedDuration::from_secs(60);
 
+    pub fn all() -> List<Self> {
+        List::new(KeyUse::collection(), "")
+    }
+
     pub fn key_of(id: ApiKeyId) -> Key<Self> {
-        Key::new(&Collection::named("api-key-uses"), id.to_string())
+        Key::new(&KeyUse::collection(), id.to_string())
+    }
+
+    fn collection() -> Collection {
+        Collection::named("api-key-uses")
     }
 }
 
@@ -337,7 +366,7 @@ mod tests {
 
     fn minted(seed: u64) -> Minted {
         let random = Random::seeded(seed);
-        let tenant = TenantId::parse("5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01").unwrap();
+        let tenant = stored::deserialize(serde_json::json!("5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01")).unwrap();
         let issuer = Issuer {
             user: UserId::parse("018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10").unwrap(),
             person: Person { id: 1, name: "Ada".into(), email: "ada@example.com".into() },

@@ -14,9 +14,9 @@ pub fn zulu(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// F3 prints milliseconds: `2024-01-01T00:00:00.000Z`.
+/// F3 prints `2024-01-01T00:00:00.000Z`.
 pub fn millis(moment: Timestamp) -> String {
-    moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 /// The calendar day in UTC.

@@ -320,7 +320,7 @@ impl Table {
             .ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
     }
 
-    /// Notes that a record was used at `now`; `count`ed besides where that is asked. Made if it is not there.
+    /// Notes that a record was used at `now`. Made if it is not there. With `ends_at` the use is counted too, and the note ends then.
     pub(crate) async fn touch(
         &self,
         key: FullKey,
@@ -328,7 +328,7 @@ impl Table {
         kind: &str,
         id: &str,
         now: jiff::Timestamp,
-        count: bool,
+        ends_at: Option<jiff::Timestamp>,
     ) -> Result<()> {
         let _in_flight = InFlight::new(&self.meter);
         let request = self
@@ -337,14 +337,21 @@ impl Table {
             .table_name(&*self.name)
             .key("pk", AttributeValue::S(key.pk))
             .key("sk", AttributeValue::S(key.sk))
-            .update_expression("SET last_used_at = :now, tenant = :tenant, #type = :type, id = :id ADD uses_in_grace :count")
             .expression_attribute_names("#type", "type")
             .expression_attribute_values(":now", AttributeValue::S(now.to_string()))
             .expression_attribute_values(":tenant", AttributeValue::S(tenant.to_string()))
             .expression_attribute_values(":type", AttributeValue::S(kind.to_owned()))
             .expression_attribute_values(":id", AttributeValue::S(id.to_owned()))
-            .expression_attribute_values(":count", AttributeValue::N(u8::from(count).to_string()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let set = "SET last_used_at = :now, tenant = :tenant, #type = :type, id = :id";
+        let request = match ends_at {
+            None => request.update_expression(set),
+            Some(end) => request
+                .update_expression(format!("{set}, #ttl = :ttl ADD uses_in_grace :one"))
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":ttl", AttributeValue::N(end.as_second().to_string()))
+                .expression_attribute_values(":one", AttributeValue::N("1".into())),
+        };
         let output = request.send().await.map_err(|error| failure("noting a use", error))?;
         self.meter.writes(output.consumed_capacity());
         Ok(())

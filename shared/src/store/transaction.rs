@@ -43,7 +43,7 @@ pub fn changed() -> Refusal {
 
 impl<'a> Transaction<'a> {
     /// Puts the actions of `other` behind these.
-    pub(crate) fn and(mut self, other: Transaction<'a>) -> Self {
+    pub fn and(mut self, other: Transaction<'a>) -> Self {
         self.actions.extend(other.actions);
         self.refusals.extend(other.refusals);
         self.written.extend(other.written);
@@ -132,6 +132,23 @@ impl<'a> Transaction<'a> {
     pub fn adjust<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, changes: &[(&'static str, i64)], refusal: Refusal) -> Result<Self> {
         let key = place.full(key);
         self.add(key, changes, Some(Condition::present()), refusal)
+    }
+
+    /// Lets a record that must exist vanish at a moment.
+    pub fn expire<E: Entity>(mut self, place: &impl Place<E>, key: &Key<E>, at: jiff::Timestamp, refusal: Refusal) -> Result<Self> {
+        let key = place.full(key);
+        let update = Update::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .update_expression("SET #ttl = :ttl")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":ttl", AttributeValue::N(at.as_second().to_string()))
+            .build()
+            .map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().update(update).build(), refusal, None);
+        Ok(self)
     }
 
     /// Moves a counter, without a bound.

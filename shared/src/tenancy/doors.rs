@@ -238,10 +238,9 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     };
     if let Some(key) = &key {
         within_scope(incoming, key)?;
-        let count = key.is_retiring();
-        if app.lately().is_due(key.id, incoming.now) || count {
+        if app.lately().is_due(key.id, incoming.now) || key.is_retiring() {
             let used = store.full(&KeyUse::key_of(key.id));
-            incoming.table.touch(used, store.tenant_id(), KeyUse::TYPE, &key.id.to_string(), incoming.now, count).await?;
+            incoming.table.touch(used, tenant, KeyUse::TYPE, &key.id.to_string(), incoming.now, key.grace_ends_at).await?;
         }
     }
     let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key };

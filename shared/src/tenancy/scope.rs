@@ -89,12 +89,18 @@ impl Scopes {
         Scopes(BTreeSet::from(["*".to_owned()]))
     }
 
+    /// Every word that a set can be made of.
+    pub fn words_known() -> impl Iterator<Item = String> {
+        let resources: BTreeSet<&'static str> = Scope::all().map(|scope| scope.resource).collect();
+        let every = std::iter::once("*".to_owned()).chain(resources.into_iter().map(|resource| format!("{resource}:*")));
+        every.chain(Scope::all().map(|scope| scope.to_string()))
+    }
+
     /// `Err` with the first word that is no scope. No word at all is no set of scopes.
     pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut scopes = BTreeSet::new();
         for word in words {
-            let known = word == "*" || Scope::all().any(|scope| scope.to_string() == word || format!("{}:*", scope.resource) == word);
-            if !known {
+            if !Scopes::words_known().any(|known| known == word) {
                 return Err(word.chars().take(64).collect());
             }
             scopes.insert(word.to_owned());

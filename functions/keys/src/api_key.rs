@@ -1,0 +1,158 @@
+//! Keys as F4 shows them: `{data}` in snake_case, ids with `key_` in front.
+
+use jiff::SignedDuration;
+use serde::Serialize;
+use shared::Result;
+use shared::http::answer::{Answer, Created, Listing};
+use shared::http::arguments::{Cursors, Found, NoFilters};
+use shared::http::form::{Fields, Form};
+use shared::http::idempotency::Once;
+use shared::model::api_key::{ApiKey, Environment, KeyUse, Minted, NewKey};
+use shared::model::time::zulu;
+use shared::tenancy::doors::Owner;
+
+use crate::minting;
+use crate::tenant_api_key::{GRACE_SECONDS, new_key};
+
+/// A key without its secret.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ApiKey)]
+pub struct KeyView {
+    id: String,
+    name: String,
+    /// The end of the key, `...f6g7`.
+    key_hint: String,
+    /// The readable start of the key.
+    prefix: String,
+    environment: Environment,
+    scopes: Vec<String>,
+    /// Requests per minute: its own, or the plan's.
+    rate_limit: u64,
+    expires_at: Option<String>,
+    /// To the minute.
+    last_used_at: Option<String>,
+    created_at: String,
+    /// The key that replaces this one.
+    replaced_by: Option<String>,
+    grace_ends_at: Option<String>,
+    /// How often this key was used since it was replaced.
+    uses_in_grace: Option<u64>,
+}
+
+/// A key just made. This is the only time its text is shown.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = NewApiKey)]
+pub struct NewKeyView {
+    id: String,
+    name: String,
+    key: String,
+    environment: Environment,
+    scopes: Vec<String>,
+    rate_limit: u64,
+    expires_at: Option<String>,
+    created_at: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = RevokedApiKey)]
+pub struct RevokedView {
+    id: String,
+    revoked: bool,
+    revoked_at: String,
+}
+
+pub struct Given(NewKey);
+
+pub struct Grace(SignedDuration);
+
+/// Oldest first; those in their grace too.
+pub async fn list(door: Owner, asked: Cursors<NoFilters>) -> Result<Listing<KeyView>> {
+    let found = door.store.page(&ApiKey::all(), &asked.page, |_| true).await?;
+    let keys: Vec<_> = found.items.iter().map(|key| KeyUse::key_of(key.id)).collect();
+    let uses = door.store.find_many(&keys).await?;
+    let items = found.items.iter().map(|key| KeyView::of(&door, key, uses.iter().find(|used| used.id == key.id))).collect();
+    Ok(Listing { items, total: 0, page: asked.page, next: found.next })
+}
+
+pub async fn create(door: Owner, once: Once<Given>) -> Result<Created<NewKeyView>> {
+    let minted = minting::mint(&door, once.body.0, "rate_limit", "expires_at")?;
+    let answer = Created::new("API key created", NewKeyView::of(&door, &minted)).tagged(minted.key.etag());
+    let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
+    minting::write(&door, transaction, &minted)?.commit().await?;
+    Ok(answer)
+}
+
+pub async fn show(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
+    answer(&door, key.0).await
+}
+
+pub async fn revoke(door: Owner, key: Found<ApiKey>) -> Result<Answer<RevokedView>> {
+    let id = key.0.id.prefixed();
+    minting::revoke(&door, key.0).await?;
+    Ok(Answer::new("API key revoked", RevokedView { id, revoked: true, revoked_at: zulu(door.now()) }))
+}
+
+pub async fn rotate(door: Owner, key: Found<ApiKey>, once: Once<Grace>) -> Result<Created<NewKeyView>> {
+    let (minted, transaction) = minting::replace(&door, door.store.transaction(), &key.0, once.body.0)?;
+    let answer = Created::new("API key replaced", NewKeyView::of(&door, &minted)).tagged(minted.key.etag());
+    once.ticket.record(door.store.transaction(), &door.store, &answer)?.and(transaction).commit().await?;
+    Ok(answer)
+}
+
+pub async fn end_grace(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
+    let ended = minting::end_grace(&door, key.0).await?;
+    answer(&door, ended).await
+}
+
+async fn answer(door: &Owner, key: ApiKey) -> Result<Answer<KeyView>> {
+    let used = door.store.find(&KeyUse::key_of(key.id)).await?;
+    Ok(Answer::new("Success", KeyView::of(door, &key, used.as_ref())).tagged(key.etag()))
+}
+
+impl KeyView {
+    fn of(door: &Owner, key: &ApiKey, used: Option<&KeyUse>) -> Self {
+        KeyView {
+            id: key.id.prefixed(),
+            name: key.name.clone(),
+            key_hint: format!("...{}", key.last4),
+            prefix: key.prefix(),
+            environment: key.environment,
+            scopes: key.scopes.words(),
+            rate_limit: key.rate_limit.unwrap_or_else(|| minting::ceiling(door)),
+            expires_at: key.expires_at.map(zulu),
+            last_used_at: used.map(|used| zulu(used.last_used_at)),
+            created_at: zulu(key.created_at),
+            replaced_by: key.replaced_by.map(|id| id.prefixed()),
+            grace_ends_at: key.grace_ends_at.map(zulu),
+            uses_in_grace: key.is_retiring().then(|| used.map_or(0, |used| used.uses_in_grace)),
+        }
+    }
+}
+
+impl NewKeyView {
+    fn of(door: &Owner, minted: &Minted) -> Self {
+        let key = &minted.key;
+        NewKeyView {
+            id: key.id.prefixed(),
+            name: key.name.clone(),
+            key: minted.text.clone(),
+            environment: key.environment,
+            scopes: key.scopes.words(),
+            rate_limit: key.rate_limit.unwrap_or_else(|| minting::ceiling(door)),
+            expires_at: key.expires_at.map(zulu),
+            created_at: zulu(key.created_at),
+        }
+    }
+}
+
+impl Form for Given {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        new_key(fields, "rate_limit", "expires_at").map(Given)
+    }
+}
+
+impl Form for Grace {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Grace(SignedDuration::from_secs(fields.optional("grace_seconds", GRACE_SECONDS).unwrap_or(0))))
+    }
+}
