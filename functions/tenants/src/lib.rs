@@ -1,6 +1,7 @@
 //! Tenants by slug with their domains (F1), the current tenant with its settings, audit log and export (F3).
 
 mod current;
+mod export;
 mod setting;
 
 use shared::http::Registry;
@@ -14,6 +15,7 @@ impl Routes for Tenants {
         routes.post("/api/tenant", "Create a tenant", current::create);
         routes.put("/api/tenant", "Change the current tenant", current::update);
         routes.delete("/api/tenant", "Delete the current tenant", current::delete);
+        routes.get("/api/tenant/export", "Export the current tenant", export::export);
         routes.get("/api/tenant-setting", "Read the settings", setting::list);
         routes.post("/api/tenant-setting", "Write one setting or many", setting::write);
         routes.post("/api/tenant-setting/dynamic", "Write settings of any name", setting::write);

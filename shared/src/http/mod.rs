@@ -9,6 +9,7 @@ pub mod family;
 pub mod form;
 pub mod idempotency;
 pub mod json;
+pub mod lines;
 pub mod paging;
 pub mod registry;
 pub mod request;

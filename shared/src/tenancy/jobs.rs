@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ids::{MailId, ProjectId};
+use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::runtime::App;
@@ -155,6 +156,11 @@ impl Workplace {
     /// The store of a demo that the directory lists.
     pub fn tenant_of(&self, demo: &Demo) -> TenantStore {
         self.directory.enter(demo.tenant)
+    }
+
+    /// The store of a tenant whose deletion was asked for.
+    pub fn deleted_tenant(&self, deletion: &Deletion) -> TenantStore {
+        self.directory.enter(deletion.tenant)
     }
 
     /// For operators, whose door is IAM: the tenant with this slug, or with this id.
