@@ -131,12 +131,7 @@ pub async fn close(store: &TenantStore, directory: &Directory, tenant: Tenant) -
 }
 
 /// The same with a precondition on the record as it is when it is closed.
-pub async fn close_if(
-    store: &TenantStore,
-    directory: &Directory,
-    tenant: Tenant,
-    holds: impl Fn(&Tenant) -> Result<()>,
-) -> Result<Tenant> {
+pub async fn close_if(store: &TenantStore, directory: &Directory, tenant: Tenant, holds: impl Fn(&Tenant) -> Result<()>) -> Result<Tenant> {
     store
         .edit(tenant, |tenant, along| {
             if tenant.shut(store.now()) == Some(Shut::Gone) {

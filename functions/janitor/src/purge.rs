@@ -255,7 +255,7 @@ async fn remove_members(place: &Workplace, store: &TenantStore, budget: &mut Bud
             return Ok(false);
         }
         place.directory.delete(&Belongs::key_of(member.user, store.tenant_id())).await?;
-        for session in place.directory.all(&Session::of_user(member.user)).await? {
+        for session in place.directory.all_expired_too(&Session::of_user(member.user)).await? {
             if session.tenant == Some(store.tenant_id()) {
                 place.directory.delete(&Session::key_of(member.user, session.id)).await?;
             }
