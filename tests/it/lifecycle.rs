@@ -128,7 +128,7 @@ async fn a_purge_that_dies_anywhere_is_finished_by_the_next_with_one_receipt() {
             break;
         }
         // Densely at first: later every wait is another item of the same kind.
-        point += 2 + point / 8;
+        point += 3 + point / 4;
         assert!(point < 2000);
     }
     assert!(point > 40, "a purge has many points to die at, not {point}");

@@ -9,6 +9,7 @@ use shared::http::idempotency::Once;
 use shared::model::setting::is_url;
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
 use shared::model::time::millis;
+use shared::model::user::User;
 use shared::store::conflict;
 use shared::tenancy::doors::{Owner, SignedIn, Viewer};
 use shared::{Error, Result};
@@ -46,8 +47,11 @@ pub async fn show(door: Viewer) -> Result<Answer<TenantView>> {
 
 /// For somebody who belongs to none. A twin of this request meets the same user record, so one of them founds a tenant.
 pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Result<Created<TenantView>> {
-    belongs_to_none(&door).await?;
     let directory = &door.directory;
+    // Who was changed since he was read has a twin of this request: the transaction finds the twin's answer, or what stands in the way.
+    if belongs_somewhere(&door).await? && directory.get(&User::key_of(door.user)).await?.version == user.0.version {
+        return Err(already_exists());
+    }
     let Statement { name, logo } = once.body;
     let slug = Slug::from_name(&name, &door.app.random().text(SLUG_ALPHABET, 6));
     let new = NewTenant { name, logo, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
@@ -57,7 +61,7 @@ pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Resu
     let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?.replace(directory, &at_home, &user.0)?;
     let transaction = founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?;
     match transaction.commit().await {
-        Err(Error::Conflict(message)) => belongs_to_none(&door).await.and(Err(Error::Conflict(message))),
+        Err(Error::Conflict(_)) if belongs_somewhere(&door).await? => Err(already_exists()),
         written => written.map(|()| answer),
     }
 }
@@ -80,8 +84,13 @@ pub async fn delete(door: Owner, expected: IfMatch) -> Result<Answer<TenantView>
     Ok(Answer::bare(TenantView::of(&closed)))
 }
 
-async fn belongs_to_none(door: &SignedIn) -> Result<()> {
-    if door.tenants().await?.is_empty() { Ok(()) } else { Err(Error::BadRequest("Your tenant already exists.".into())) }
+/// One that is being deleted does not count.
+async fn belongs_somewhere(door: &SignedIn) -> Result<bool> {
+    Ok(!door.tenants().await?.is_empty())
+}
+
+fn already_exists() -> Error {
+    Error::BadRequest("Your tenant already exists.".into())
 }
 
 impl TenantView {

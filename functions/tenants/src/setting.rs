@@ -264,7 +264,7 @@ impl Form for Written {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         match fields.given() {
             Some(given) if !given.is_empty() && !given.contains_key("name") && !given.contains_key("value") => {
-                fields.take_any();
+                fields.take_any(any_value());
                 if given.len() as u64 > Setting::MAX_COUNT {
                     fields.refuse("name", "is one of too many: a tenant has at most 200 settings");
                 }
@@ -277,10 +277,15 @@ impl Form for Written {
                 }
                 Some(Written::Many(many))
             }
-            given => {
+            None => {
+                let _ = (fields.optional("name", Name), fields.optional("value", AnyValue));
+                fields.take_any(any_value());
+                None
+            }
+            Some(given) => {
                 let name = fields.required("name", Name);
                 let _ = fields.optional("value", AnyValue);
-                let Some(value) = given?.get("value") else {
+                let Some(value) = given.get("value") else {
                     fields.refuse("value", "is required; null deletes");
                     return None;
                 };
@@ -315,6 +320,12 @@ impl Rule for Name {
 /// Checked with the name, which says the type.
 struct AnyValue;
 
+/// Null deletes.
+fn any_value() -> Value {
+    let kinds = ["string", "number", "boolean", "null"].map(|kind| json!({"type": kind}));
+    json!({"anyOf": kinds, "maxLength": Setting::MAX_VALUE})
+}
+
 impl Rule for AnyValue {
     type Value = ();
 
@@ -323,6 +334,6 @@ impl Rule for AnyValue {
     }
 
     fn schema(&self) -> Value {
-        json!({"type": "string", "maxLength": Setting::MAX_VALUE})
+        any_value()
     }
 }

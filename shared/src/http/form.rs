@@ -48,6 +48,9 @@ enum Source<'a> {
     Schema,
 }
 
+/// Describes the fields whose names are data.
+pub const ANY_NAME: &str = "*";
+
 /// A field in the API reference.
 #[derive(Debug, Clone)]
 pub struct Described {
@@ -131,8 +134,9 @@ impl<'a> Fields<'a> {
     }
 
     /// The names of the fields are data, so none is unknown: the form itself says what is wrong with each.
-    pub fn take_any(&mut self) {
+    pub fn take_any(&mut self, schema: Value) {
         self.open = true;
+        self.describe(ANY_NAME, false, schema);
     }
 
     /// Says what is wrong with a field whose name is data.

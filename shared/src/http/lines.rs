@@ -37,6 +37,6 @@ impl Reply for Lines {
     }
 
     fn describe(operation: &mut Operation) {
-        operation.answers::<Line>(200, Shape::One);
+        operation.answers::<Line>(200, Shape::Lines);
     }
 }
