@@ -11,9 +11,13 @@ pub struct Config {
     pub stage: Stage,
     /// Base URL of the API: token issuer, and the start of links in mails. No trailing slash.
     pub public_url: String,
+    /// The role whose sessions, tagged with a tenant, reach that tenant alone; without it the function's own role reaches all.
+    pub tenant_role: Option<String>,
     pub root_secret: Option<String>,
     pub signing_secret: Option<String>,
     pub jwks_secret: Option<String>,
+    /// The key of the edge proxies; `insights` alone reads it.
+    pub ingest_secret: Option<String>,
     pub session_days: i64,
     pub limits: Limits,
     pub issuers: Vec<Issuer>,
@@ -107,9 +111,11 @@ impl Config {
             table: variables.required("TABLE_NAME")?,
             stage,
             public_url,
+            tenant_role: variables.optional("TENANT_ROLE_ARN"),
             root_secret: variables.optional("ROOT_SECRET_ID"),
             signing_secret: variables.optional("SIGNING_SECRET_ID"),
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
+            ingest_secret: variables.optional("INGEST_SECRET_ID"),
             session_days: variables.number("SESSION_DAYS", 7)?,
             limits: Limits {
                 enforce,

@@ -29,12 +29,18 @@ pub enum Error {
     PayloadTooLarge,
     /// Every field at fault, at once.
     Validation(FieldErrors),
+    /// Not a month that has begun.
+    InvalidPeriod,
+    /// A range of days or moments that is none, or too long.
+    InvalidRange(&'static str),
     Conflict(Cow<'static, str>),
     /// `If-Match` names a version that is no longer the current one.
     PreconditionFailed,
     /// The same `Idempotency-Key` came with another body.
     IdempotencyKeyReused,
     PlanLimitReached(PlanLimit),
+    /// For agencies alone.
+    AgencyRequired,
     TooManyRequests(Throttled),
     /// Not an error to the caller: the stored answer to the first request with this `Idempotency-Key`.
     Replayed(Box<StoredAnswer>),
@@ -82,10 +88,13 @@ pub const CODES: &[(&str, &str)] = &[
     ("RESOURCE_NOT_FOUND", "The same, under /api/v1/tenant"),
     ("METHOD_NOT_ALLOWED", "The path exists, the method does not; see Allow"),
     ("VALIDATION_ERROR", "Fields are missing or wrong; details names each"),
+    ("INVALID_PERIOD", "The period is no month, or has not begun"),
+    ("INVALID_RANGE", "The range is reversed, too long, or not made of days"),
     ("CONFLICT", "It exists already, or changed meanwhile"),
     ("PRECONDITION_FAILED", "If-Match names a version that is no longer current"),
     ("IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used with another body"),
     ("PLAN_LIMIT_REACHED", "The tenant's plan allows no more; details has limit, used, max and plan"),
+    ("AGENCY_REQUIRED", "The tenant is no agency: its plan has no subaccounts"),
     ("TOO_MANY_REQUESTS", "A rate limit or quota is used up; see Retry-After"),
     ("INTERNAL_SERVER_ERROR", "Our fault; quote the request id"),
     ("SERVICE_UNAVAILABLE", "Try again in a moment"),
@@ -99,9 +108,12 @@ impl Error {
             Error::Unauthorized => (401, "UNAUTHORIZED"),
             Error::Forbidden(_) => (403, "FORBIDDEN"),
             Error::PlanLimitReached(_) => (403, "PLAN_LIMIT_REACHED"),
+            Error::AgencyRequired => (403, "AGENCY_REQUIRED"),
             Error::NotFound if family == Family::Engagement => (404, "RESOURCE_NOT_FOUND"),
             Error::NotFound => (404, "NOT_FOUND"),
             Error::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
+            Error::InvalidPeriod => (400, "INVALID_PERIOD"),
+            Error::InvalidRange(_) => (400, "INVALID_RANGE"),
             Error::Conflict(_) => (409, "CONFLICT"),
             Error::PreconditionFailed => (412, "PRECONDITION_FAILED"),
             Error::PayloadTooLarge => (413, "BAD_REQUEST"),
@@ -126,6 +138,9 @@ impl Error {
             Error::MethodNotAllowed => "This path does not take that method.".into(),
             Error::PayloadTooLarge => "The body is larger than 256 KiB.".into(),
             Error::Validation(_) => "The given data is invalid.".into(),
+            Error::AgencyRequired => "Subaccounts are for agencies: your plan has none, or this is a subaccount itself.".into(),
+            Error::InvalidPeriod => "The period must be current, previous, or a month like 2026-11 that has begun.".into(),
+            Error::InvalidRange(message) => Cow::Borrowed(message),
             Error::PreconditionFailed => "The resource changed since the version in If-Match.".into(),
             Error::IdempotencyKeyReused => "This Idempotency-Key was used with another body.".into(),
             Error::PlanLimitReached(limit) => format!("Your plan allows {} {}.", limit.max, limit.limit).into(),

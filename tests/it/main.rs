@@ -1,10 +1,13 @@
 //! End-to-end tests in one binary: HTTP-shaped events into the real functions, on the embedded AWS of `stack`.
 
+mod agency;
+mod audit;
 mod credentials;
 mod current;
 mod derived;
 mod documented;
 mod identity;
+mod insights;
 mod isolation;
 mod keys;
 mod lifecycle;
@@ -12,6 +15,7 @@ mod limits;
 mod projects;
 mod properties;
 mod races;
+mod second_wall;
 mod template;
 mod workers;
 mod world;

@@ -132,12 +132,20 @@ fn a_role_reads_exactly_the_secrets_its_function_is_configured_with() {
 
 #[test]
 fn queues_and_mail_are_for_those_who_use_them() {
-    assert_eq!(actions("RelayRole", "dynamodb:"), ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"]);
+    let stream = ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"];
+    let counting = ["BatchGetItem", "ConditionCheckItem", "GetItem", "PutItem", "Query", "UpdateItem"];
+    assert_eq!(actions("RelayRole", "dynamodb:"), {
+        let mut all = [&stream[..], &counting[..]].concat();
+        all.sort();
+        all
+    });
+    assert_eq!(with_variable("INGEST_SECRET_ID"), ["insights"]);
     assert_eq!(actions("CourierRole", "dynamodb:"), ["GetItem", "PutItem", "UpdateItem"]);
     let index = json!({"Fn::Sub": "${Table.Arn}/index/lists"});
     for (role, statement) in all_statements() {
         if list(&statement["Resource"]).contains(&index) {
-            assert_eq!((role.as_str(), &statement["Action"]), ("ProjectsRole", &json!("dynamodb:Query")));
+            assert!(["ProjectsRole", "TenantDataRole"].contains(&role.as_str()), "{role}");
+            assert_eq!(statement["Action"], "dynamodb:Query");
         }
         if texts(&statement["Action"]).contains(&"sqs:SendMessage".to_owned()) {
             assert_eq!(role, "RelayRole");
@@ -149,6 +157,51 @@ fn queues_and_mail_are_for_those_who_use_them() {
             assert_eq!(statement["Condition"], json!({"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}));
         }
     }
+}
+
+#[test]
+fn under_tenant_sessions_no_role_reaches_another_tenant() {
+    let keys = |pattern: &str| json!({"dynamodb:LeadingKeys": [pattern]});
+    let directory_alone = json!({"Fn::If": [
+        "TenantSessions",
+        {"ForAllValues:StringLike": keys("G#*"), "Null": {"dynamodb:LeadingKeys": "false"}},
+        {"Ref": "AWS::NoValue"},
+    ]});
+    let table = [json!({"Fn::GetAtt": ["Table", "Arn"]}), json!({"Fn::Sub": "${Table.Arn}/index/lists"})];
+    let (mut own, mut tenant_wide) = (BTreeSet::new(), vec![]);
+    for (role, statement) in all_statements() {
+        if !list(&statement["Resource"]).iter().any(|resource| table.contains(resource)) {
+            continue;
+        }
+        if role != "TenantDataRole" {
+            assert_eq!(statement["Condition"], directory_alone, "{role}");
+            own.insert(role);
+            continue;
+        }
+        assert_eq!(statement["Condition"]["Null"]["dynamodb:LeadingKeys"], "false", "ForAllValues is true of a request without keys");
+        let pattern = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"][0].as_str().expect("a pattern");
+        let reads = texts(&statement["Action"]).iter().any(|action| !action.ends_with("Item") || action.contains("Get"));
+        match pattern {
+            "T#${aws:PrincipalTag/tenant}#*" => {}
+            "G#*" | "T#${aws:PrincipalTag/partner}#*" => {
+                assert!(!reads, "{statement}");
+                assert_eq!(
+                    statement["Condition"]["ForAnyValue:StringEquals"],
+                    json!({"dynamodb:EnclosingOperation": ["TransactWriteItems"]})
+                );
+            }
+            other => panic!("{other} is no tenant's"),
+        }
+        tenant_wide.push(pattern.to_owned());
+    }
+    assert_eq!(tenant_wide.len(), 4);
+    // Whoever reaches the table may take on the tenants' role, and nobody else.
+    let trusted = &template().resources()["TenantDataRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"].clone();
+    let trusted: BTreeSet<String> =
+        list(&trusted["Principal"]["AWS"]).iter().map(|role| role["Fn::GetAtt"][0].as_str().unwrap_or_default().to_owned()).collect();
+    let attached = &template().resources()["AssumeTenantData"]["Properties"]["Roles"].clone();
+    let attached: BTreeSet<String> = list(attached).iter().map(|role| role["Ref"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!((&trusted, &attached), (&own, &own));
 }
 
 #[test]
@@ -214,7 +267,7 @@ fn the_table_survives_mistakes() {
     assert_eq!(properties["BillingMode"], "PAY_PER_REQUEST");
     assert_eq!(properties["TimeToLiveSpecification"], json!({"AttributeName": "ttl", "Enabled": true}));
     assert_eq!(properties["StreamSpecification"], json!({"StreamViewType": "NEW_AND_OLD_IMAGES"}));
-    for name in ["Table", "RootSecret", "SigningSecret", "JwksSecret"] {
+    for name in ["Table", "RootSecret", "SigningSecret", "JwksSecret", "IngestSecret"] {
         let resource = &resources.resources()[name];
         assert_eq!((&resource["DeletionPolicy"], &resource["UpdateReplacePolicy"]), (&json!("Retain"), &json!("Retain")), "{name}");
     }
@@ -287,7 +340,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("projects", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("tenants", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("keys", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
-        ("insights", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("insights", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "INGEST_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("agency", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL"]),
         ("courier", &["ROOT_SECRET_ID", "MAIL_FROM"]),
@@ -486,7 +539,10 @@ fn all_statements() -> Vec<(String, Value)> {
     let of_policies = of_type("AWS::IAM::ManagedPolicy").into_iter().flat_map(|(name, policy)| {
         list(&policy["PolicyDocument"]["Statement"]).into_iter().map(move |statement| (name.clone(), statement))
     });
-    of_roles.chain(of_policies).collect()
+    let of_attached = of_type("AWS::IAM::Policy").into_iter().flat_map(|(name, policy)| {
+        list(&policy["PolicyDocument"]["Statement"]).into_iter().map(move |statement| (name.clone(), statement))
+    });
+    of_roles.chain(of_policies).chain(of_attached).collect()
 }
 
 /// The roles that may do something to a resource.

@@ -557,7 +557,7 @@ async fn the_first_run_makes_the_keys_of_a_deployment_at_once() {
 // ---------------------------------------------------------------- the workers in one process
 
 #[derive(Clone)]
-struct Workers(Arc<Inner>);
+pub struct Workers(Arc<Inner>);
 
 struct Inner {
     world: World,
@@ -689,7 +689,7 @@ impl MailCarrier for Shared {
     }
 }
 
-async fn workers() -> (World, Workers) {
+pub async fn workers() -> (World, Workers) {
     let world = World::new().await;
     let workers = Workers::of(&world, None, None);
     (world, workers)
@@ -699,15 +699,15 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).expect("the template configures the function");
     let clients = Clients::read(variables()).expect("the environment names AWS");
-    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), clients.dynamodb(), clients.secrets_manager())
+    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), &clients)
 }
 
-async fn drain(world: &World, workers: &Workers) {
+pub async fn drain(world: &World, workers: &Workers) {
     Sources::new(&world.template, &world.aws, workers.clone()).unwrap().drain().await.unwrap();
 }
 
 /// Delivers everything, with the time that leases need in between.
-async fn settle(world: &World, workers: &Workers, faults: Faults) {
+pub async fn settle(world: &World, workers: &Workers, faults: Faults) {
     world.advance(SignedDuration::from_secs(61));
     Sources::with_faults(&world.template, &world.aws, workers.clone(), faults).unwrap().drain().await.unwrap();
     assert_eq!((depth(world, MAIL_LETTERS), depth(world, RELAY_LETTERS)), (0, 0));

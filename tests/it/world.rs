@@ -22,6 +22,7 @@ use shared::runtime::App;
 use shared::runtime::aws::Aws as Clients;
 use shared::store::Metered;
 use stack::aws::{Aws, Storage};
+use stack::iam::Guard;
 use stack::template::{Route, Template};
 use tower::ServiceExt;
 
@@ -36,8 +37,36 @@ pub struct World {
     functions: Arc<BTreeMap<&'static str, (App, Router)>>,
     gateway: Arc<Vec<Route>>,
     environments: Arc<BTreeMap<String, BTreeMap<String, String>>>,
-    plans: Plans,
+    pub plans: Plans,
     next_ip: Arc<AtomicU64>,
+    /// IAM, where the deployment of this test has it.
+    pub guard: Option<Arc<Guarded>>,
+}
+
+/// Whose credentials reach a tenant's data, with IAM deciding as template.yaml says. Without either, nobody asks who calls.
+/// `TENANT_CREDENTIALS=session cargo test -p tests` runs every test so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TenantCredentials {
+    Function,
+    Session,
+}
+
+/// Fails the test that ends while a refusal by IAM has not been taken note of.
+pub struct Guarded(pub Guard);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Ok(path) = std::env::var("GRANTS_USED")
+            && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(path)
+        {
+            let lines: String = self.0.used().iter().map(|grant| format!("{grant:?}\n")).collect();
+            drop(std::io::Write::write_all(&mut file, lines.as_bytes()));
+        }
+        let denials = self.0.take_denials();
+        if !std::thread::panicking() {
+            assert!(denials.is_empty(), "IAM refused what a function asked for: {denials:#?}");
+        }
+    }
 }
 
 /// What a deployment of a test differs in.
@@ -49,6 +78,7 @@ pub struct Settings {
     /// Changes limits of plans: `{"free": {"projects": 10}}`.
     pub plans: Value,
     pub seed: u64,
+    pub tenant_credentials: Option<TenantCredentials>,
 }
 
 /// Somebody signed in.
@@ -102,9 +132,23 @@ impl World {
             .expect("template.yaml can be read")
             .with_parameter("Stage", "local")
             .with_parameter("PublicUrl", PUBLIC_URL)
-            .with_parameter("MailFrom", "no-reply@example.com");
+            .with_parameter("MailFrom", "no-reply@example.com")
+            .with_parameter("MailIdentity", "example.com");
+        let credentials = settings.tenant_credentials.or_else(|| match std::env::var("TENANT_CREDENTIALS").as_deref() {
+            Ok("session") => Some(TenantCredentials::Session),
+            Ok("function") => Some(TenantCredentials::Function),
+            _ => None,
+        });
+        let template = match credentials {
+            Some(TenantCredentials::Session) => template.with_parameter("TenantCredentials", "session"),
+            _ => template,
+        };
         let aws = Aws::start(Storage::Memory).expect("the embedded AWS starts");
         aws.create(&template).await.expect("the resources can be made");
+        let guard = match credentials {
+            Some(_) => Some(Arc::new(Guarded(aws.guard(&template).await.expect("the policies are understood")))),
+            None => None,
+        };
         let mut environments = aws.function_environments(&template).expect("the environments resolve");
         for variables in environments.values_mut() {
             variables.insert("STAGE".into(), "local".into());
@@ -133,6 +177,7 @@ impl World {
             environments: Arc::new(environments),
             plans,
             next_ip: Arc::new(AtomicU64::new(1)),
+            guard,
         }
     }
 
@@ -196,6 +241,10 @@ impl World {
 
     pub fn put(&self, path: impl Into<String>) -> Request {
         self.request("PUT", path)
+    }
+
+    pub fn patch(&self, path: impl Into<String>) -> Request {
+        self.request("PATCH", path)
     }
 
     pub fn delete(&self, path: impl Into<String>) -> Request {
@@ -269,6 +318,10 @@ impl World {
 impl Request {
     pub fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn has(&self, header: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name == header)
     }
 
     /// Several of the same name are sent as several.
@@ -445,14 +498,14 @@ fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>
     let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
     let clients = Clients::read(Variables(variables)).expect("the environment names AWS");
     let random = if seed == 0 { Random::system() } else { Random::seeded(seed) };
-    App::new(config, plans.clone(), clock.clone(), random, clients.dynamodb(), clients.secrets_manager())
+    App::new(config, plans.clone(), clock.clone(), random, &clients)
 }
 
 /// The seeded plans with a test's changes; unless `strict`, without the limits that a test would run into by accident.
 fn plans(strict: bool, changes: &Value) -> Plans {
     let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
     for (name, plan) in plans.as_object_mut().expect("an object") {
-        for limit in ["users", "projects", "api_keys", "api_requests_per_day"] {
+        for limit in ["users", "projects", "api_keys", "subaccounts", "api_requests_per_day"] {
             if !strict {
                 plan[limit] = Value::Null;
             }

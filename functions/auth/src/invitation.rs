@@ -16,7 +16,7 @@ use shared::model::member::Member;
 use shared::model::tenant::Kind;
 use shared::model::time::zulu;
 use shared::model::user::{Belongs, Email, EmailClaim, User};
-use shared::store::{Counter, Direction, conflict, missing};
+use shared::store::{Counter, Direction, conflict};
 use shared::tenancy::Role;
 use shared::tenancy::doors::{Admin, Visitor};
 use shared::{Error, Result};
@@ -100,12 +100,7 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
 
 pub async fn revoke(door: Admin, invitation: Found<Invitation>) -> Result<Answer<Nothing>> {
     only_owners_touch_owners(door.member.role, &[invitation.0.role])?;
-    door.store
-        .transaction()
-        .delete(&door.store, &Invitation::key_of(invitation.0.id), missing())?
-        .remove(&door.directory, &Link::key_of(invitation.0.link))?
-        .commit()
-        .await?;
+    door.store.remove(invitation.0, |invitation, along| along.remove(&door.directory, &Link::key_of(invitation.link))).await?;
     Ok(Answer::done("Invitation revoked"))
 }
 

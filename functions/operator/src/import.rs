@@ -56,15 +56,17 @@ pub async fn import_tenant(place: &Workplace, owner: &str, lines: &str) -> Resul
         ends_at: None,
     };
     let mut founding = Founding::of(directory, directory.found_tenant(), new, &owner).await?;
-    founding.owner = content.owner(&founding.owner);
+    let founder = founding.owner.take().ok_or_else(|| Error::internal("importing a tenant", "it was founded without an owner"))?;
+    let member = content.owner(&founder);
+    founding.owner = Some(member.clone());
     let (created_at, updated_at, version) = (original.created_at, original.updated_at, original.version);
     founding.tenant = Tenant { status: Status::Suspended, created_at, updated_at, version, ..founding.tenant };
     founding.write(directory.transaction(), directory, conflict("Try again."))?.commit().await?;
 
-    let imported = content.write(&founding.store, directory, &founding.owner).await?;
+    let imported = content.write(&founding.store, directory, &member).await?;
     let open = Tenant { status: Status::Active, ..founding.tenant.clone() };
     let store = &founding.store;
-    content.count(store.transaction().replace(store, &open, &founding.tenant)?, store, &founding.owner)?.commit().await?;
+    content.count(store.transaction().replace(store, &open, &founding.tenant)?, store, &member)?.commit().await?;
     Ok(json!({"ok": true, "tenant": open.id, "slug": open.slug, "imported": imported, "skipped": content.skipped}))
 }
 

@@ -1,10 +1,15 @@
-//! The table's stream, turned into jobs: a mail that was written is to be sent, a project that was deleted has tasks to be swept. A
-//! committed item is the event, so nothing is lost between a write and its job; a record seen twice makes a second job, which does nothing.
+//! The table's stream, turned into jobs and into what is drawn from it: a mail that was written is to be sent, a project that was deleted
+//! has tasks to be swept, a change that somebody made stands in the audit log, a pack of the edge's log is added to its days and months. A
+//! committed item is the event, so nothing is lost between a write and its consequence; a record seen twice makes a second job, which does
+//! nothing, and the same entry.
+
+mod rollup;
 
 use aws_sdk_sqs::Client;
 use serde::Serialize;
 use serde_json::Value;
 use shared::config::Variables;
+use shared::model::edge::Pack;
 use shared::model::mail::Mail;
 use shared::model::project::DeletedProject;
 use shared::runtime::aws::Aws;
@@ -15,6 +20,7 @@ use shared::tenancy::jobs::{Change, ChangeKind, Queued, SendMail, SweepTasks};
 use shared::{Error, Result};
 
 pub struct Relay {
+    app: App,
     sqs: Client,
     mail_queue: String,
     cleanup_queue: String,
@@ -26,22 +32,26 @@ enum Asked {
     /// The mail, and whose share of the queue it takes.
     Send(SendMail, String),
     Sweep(SweepTasks),
+    /// Into the counters of its days and months.
+    Count(Box<Pack>),
     Nothing,
 }
 
 impl Worker for Relay {
     const NAME: &'static str = "relay";
 
-    fn start(_app: App, variables: Variables) -> Result<Self, StartError> {
+    fn start(app: App, variables: Variables) -> Result<Self, StartError> {
         let (mail_queue, cleanup_queue) = (variables.required("MAIL_QUEUE_URL")?, variables.required("CLEANUP_QUEUE_URL")?);
-        Ok(Relay { sqs: client(&Aws::read(variables)?), mail_queue, cleanup_queue })
+        Ok(Relay { app, sqs: client(&Aws::read(variables)?), mail_queue, cleanup_queue })
     }
 
-    async fn handle(&self, event: Value, _request_id: &str) -> Result<Value> {
+    async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         worker::stream(event, Self::NAME, |change| async move {
+            change.audit(&self.app, Self::NAME, request_id).await?;
             match asked(&change)? {
                 Asked::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
                 Asked::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
+                Asked::Count(pack) => rollup::count(&change.place(&self.app, Self::NAME, request_id), &pack).await,
                 Asked::Nothing => Ok(()),
             }
         })
@@ -71,6 +81,8 @@ fn asked(change: &Change) -> Result<Asked> {
             let deleted: DeletedProject = change.record()?;
             Ok(if deleted.swept_at.is_none() { Asked::Sweep(SweepTasks { project: deleted.id }) } else { Asked::Nothing })
         }
+        // Packs are never changed, and what expires was served all the same.
+        ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(Asked::Count(change.record()?)),
         _ => Ok(Asked::Nothing),
     }
 }

@@ -1,5 +1,6 @@
 //! Tenants by slug with their domains (F1), the current tenant with its settings, audit log and export (F3).
 
+mod audit;
 mod current;
 mod export;
 mod setting;
@@ -21,5 +22,6 @@ impl Routes for Tenants {
         routes.post("/api/tenant-setting/dynamic", "Write settings of any name", setting::write);
         routes.get("/api/tenant-setting/{id}", "Read a setting", setting::show);
         routes.get("/api/tenant-setting/{id}/history", "List the changes of a setting", setting::history);
+        routes.get("/api/tenant/audit-log", "List what was changed, and by whom", audit::list);
     }
 }

@@ -6,6 +6,7 @@ use maud::{DOCTYPE, html};
 
 use crate::crypto::SigningKey;
 use crate::ids::{LinkId, MailId};
+use crate::model::edge::Metric;
 use crate::model::link::Link;
 use crate::model::mail::{Content, Mail};
 use crate::model::user::Email;
@@ -116,6 +117,20 @@ fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<P
             ];
             ("Your demo is about to end".into(), parts)
         }
+        Content::QuotaReached { name, tenant_name, metric, percent, overage } => {
+            let whose = shown(tenant_name).unwrap_or_else(|| "your tenant".into());
+            let what = match metric {
+                Metric::Requests => "edge requests",
+                Metric::Bytes => "edge bandwidth",
+            };
+            let next = match (*percent >= 100, *overage) {
+                (true, true) => "Serving goes on; what comes beyond the quota is billed.",
+                (true, false) => "Serving pauses until the first of next month, or until you choose a larger plan.",
+                (false, _) => "Nothing changes yet.",
+            };
+            let parts = vec![greeting(name), Part::Says(format!("{whose} has used {percent} % of this month's {what}.")), says(next)];
+            (format!("{percent} % of this month's {what} are used"), parts)
+        }
     }
 }
 
@@ -211,7 +226,8 @@ mod tests {
             Content::ResetPassword { name: name.clone(), link },
             Content::Invitation { tenant_name: name.clone(), invited_by: name.clone(), link },
             Content::DemoReady { name: name.clone(), tenant_name: name.clone(), url: "https://demo-abc.example.com".into(), ends_at },
-            Content::DemoEnding { name: name.clone(), tenant_name: name, ends_at },
+            Content::DemoEnding { name: name.clone(), tenant_name: name.clone(), ends_at },
+            Content::QuotaReached { name: name.clone(), tenant_name: name, metric: Metric::Bytes, percent: 80, overage: false },
         ]
     }
 

@@ -80,6 +80,7 @@ impl Catalogue {
                     "session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                     "bearerKey": {"type": "http", "scheme": "bearer", "bearerFormat": "tf_live_… or tf_test_…"},
                     "headerKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                    "edge": {"type": "apiKey", "in": "header", "name": "X-Ingest-Key"},
                 },
                 "schemas": schemas,
             },
@@ -95,6 +96,7 @@ impl Catalogue {
                 let allowed = match operation.access {
                     Access::Open { why } => format!("open: {why}"),
                     Access::SignedIn => "any session".to_owned(),
+                    Access::Edge => "the edge, by X-Ingest-Key".to_owned(),
                     Access::AtLeast(least) => {
                         let roles = crate::tenancy::Role::ALL.map(|role| if role >= least { role.name() } else { "-" });
                         let scope = operation.scope().map_or_else(|| "people only".to_owned(), |scope| scope.to_string());
@@ -225,12 +227,14 @@ impl Operation {
         operation["description"] = json!(match (self.access, self.scope()) {
             (Access::Open { why }, _) => format!("Open: {why}."),
             (Access::SignedIn, _) => "For any session.".to_owned(),
+            (Access::Edge, _) => "For the edge proxies.".to_owned(),
             (Access::AtLeast(role), None) => format!("For {} and above; not for API keys.", role.name()),
             (Access::AtLeast(role), Some(scope)) => format!("For {} and above, and for API keys with the scope {scope}.", role.name()),
         });
         if needs_credential(self.access) {
             operation["security"] = match self.scope() {
                 Some(_) => json!([{"session": []}, {"bearerKey": []}, {"headerKey": []}]),
+                None if self.access == Access::Edge => json!([{"edge": []}]),
                 None => json!([{"session": []}]),
             };
         }

@@ -4,7 +4,7 @@
 pub enum Family {
     /// F0, `/api/v1/tenant`: `{success, data[, pagination]}`.
     Engagement,
-    /// F1, `/api/tenants`.
+    /// F1, `/api/tenants`, and `/api/usage` of its edge.
     Tenants,
     /// F2, `/api/v1/{auth,demo,projects,tasks}`: `{success, message, data}`, lists `{data, links, meta}`; validation answers 422.
     Projects,
@@ -19,7 +19,7 @@ impl Family {
         let under = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if under("/api/v1/tenant") {
             Family::Engagement
-        } else if under("/api/tenants") {
+        } else if under("/api/tenants") || under("/api/usage") {
             Family::Tenants
         } else if under("/api/tenant") || under("/api/tenant-setting") || under("/api/tenant-api-key") {
             Family::Current
@@ -42,6 +42,7 @@ mod tests {
             ("/api/v1/tenants", Family::Projects),
             ("/api/v1/projects", Family::Projects),
             ("/api/tenants/acme", Family::Tenants),
+            ("/api/usage/ingest", Family::Tenants),
             ("/api/tenant", Family::Current),
             ("/v1/messages", Family::Messaging),
             ("/anything", Family::Projects),

@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod family;
 pub mod form;
 pub mod idempotency;
+pub mod insights;
 pub mod json;
 pub mod lines;
 pub mod paging;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::crypto::{Random, SealingKey};
 use crate::error::{Error, Result};
 use crate::http::form::{Fields, Form, Integer, Text};
+use crate::runtime::App;
 use crate::store::page::{Direction, Position};
 
 /// Offsets beyond this are refused: a cursor costs the same at any depth.
@@ -62,6 +63,11 @@ impl PageRequest {
             }
             Start::After(position) => (Some(position.clone()), 0, self.limit),
         }
+    }
+
+    /// The cursor to where a list goes on, for lists that print it themselves.
+    pub fn cursor(&self, app: &App, next: Option<&Position>) -> Result<Option<String>> {
+        next.map(|next| Ok(self.seal(next, &app.keys()?.cursors, app.random()))).transpose()
     }
 
     pub(crate) fn seal(&self, position: &Position, key: &SealingKey, random: &Random) -> String {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::ids::{LinkId, MailId};
+use crate::model::edge::Metric;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
@@ -55,6 +56,15 @@ pub enum Content {
         name: String,
         tenant_name: String,
         ends_at: Timestamp,
+    },
+    /// A share of the month's edge quota is used.
+    QuotaReached {
+        name: String,
+        tenant_name: String,
+        metric: Metric,
+        percent: u64,
+        /// The plan bills what comes beyond it; otherwise serving pauses.
+        overage: bool,
     },
 }
 
@@ -197,6 +207,7 @@ impl Content {
             Content::Invitation { .. } => "invitation",
             Content::DemoReady { .. } => "demo_ready",
             Content::DemoEnding { .. } => "demo_ending",
+            Content::QuotaReached { .. } => "quota_reached",
         }
     }
 }

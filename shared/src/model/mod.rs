@@ -2,19 +2,24 @@
 
 pub mod answer;
 pub mod api_key;
+pub mod audit;
 pub mod collections;
 pub mod deletion;
 pub mod demo;
+pub mod edge;
 pub mod invitation;
 pub mod link;
 pub mod mail;
 pub mod member;
+pub mod period;
 pub mod plan;
 pub mod project;
 pub mod sealed;
 pub mod session;
 pub mod setting;
+pub mod subaccount;
 pub mod task;
 pub mod tenant;
 pub mod time;
+pub mod usage;
 pub mod user;

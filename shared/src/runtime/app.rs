@@ -7,11 +7,12 @@ use crate::config::Config;
 use crate::crypto::Random;
 use crate::error::Result;
 use crate::model::plan::Plans;
+use crate::runtime::aws::Aws;
 use crate::runtime::secrets::{Jwks, Keys, Secrets, SessionSigner};
 use crate::store::Table;
-use crate::tenancy::Limiter;
 use crate::tenancy::credential::{Issuers, KnownKeys};
 use crate::tenancy::doors::Lately;
+use crate::tenancy::{Limiter, Sessions};
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
@@ -30,18 +31,11 @@ struct Inner {
 }
 
 impl App {
-    /// `dynamodb` and `secrets` are clients for wherever the table and the secrets are.
-    pub fn new(
-        config: Config,
-        plans: Plans,
-        clock: Arc<dyn Clock>,
-        random: Random,
-        dynamodb: aws_sdk_dynamodb::Client,
-        secrets: aws_sdk_secretsmanager::Client,
-    ) -> Self {
-        let table = Table::new(dynamodb, &config.table);
+    pub fn new(config: Config, plans: Plans, clock: Arc<dyn Clock>, random: Random, aws: &Aws) -> Self {
+        let sessions = config.tenant_role.clone().map(|role| Sessions::new(aws.sts(), role));
+        let table = Table::new(aws.dynamodb(), &config.table, sessions);
         let limiter = Limiter::new(config.limits.clone());
-        let secrets = Secrets::new(secrets, &config);
+        let secrets = Secrets::new(aws.secrets_manager(), &config);
         let issuers = Issuers::new(config.issuers.clone());
         App(Arc::new(Inner {
             config,

@@ -93,6 +93,19 @@ impl Aws {
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
+    pub fn sts(&self) -> aws_sdk_sts::Client {
+        let common = self.common("STS");
+        let mut config = aws_sdk_sts::Config::builder()
+            .behavior_version(common.behavior)
+            .region(common.region)
+            .credentials_provider(common.credentials)
+            .http_client(common.http)
+            .retry_config(common.retries)
+            .timeout_config(common.timeouts);
+        config.set_endpoint_url(common.endpoint);
+        aws_sdk_sts::Client::from_conf(config.build())
+    }
+
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         let common = self.common("SECRETS_MANAGER");
         let mut config = aws_sdk_secretsmanager::Config::builder()

@@ -45,5 +45,5 @@ fn build() -> Result<App, StartError> {
         Some(json) => Plans::read(&json).map_err(|error| ConfigError(format!("PLANS cannot be read: {error}")))?,
     };
     let aws = Aws::from_env()?;
-    Ok(App::new(config, plans, Arc::new(SystemClock), Random::system(), aws.dynamodb(), aws.secrets_manager()))
+    Ok(App::new(config, plans, Arc::new(SystemClock), Random::system(), &aws))
 }

@@ -13,7 +13,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Stage};
-use crate::crypto::{RootKey, SealingKey, SigningKey};
+use crate::crypto::{self, RootKey, SealingKey, SigningKey};
 use crate::error::{Cause, Error, Result};
 
 const KEEP: SignedDuration = SignedDuration::from_mins(5);
@@ -25,11 +25,14 @@ pub struct Secrets {
     signing_id: Option<String>,
     jwks_id: Option<String>,
     demo_id: Option<String>,
+    ingest_id: Option<String>,
     stage: Stage,
     keys: OnceLock<Keys>,
     demo: OnceLock<Option<SigningKey>>,
     jwks: Mutex<Option<(Arc<Jwks>, Timestamp)>>,
     signer: Mutex<Option<(Arc<SessionSigner>, Timestamp)>>,
+    /// The hash of the edge's key.
+    ingest: Mutex<Option<(String, Timestamp)>>,
 }
 
 /// Keys derived from the root secret, one for each use.
@@ -92,11 +95,13 @@ impl Secrets {
             signing_id: config.signing_secret.clone(),
             jwks_id: config.jwks_secret.clone(),
             demo_id: config.demo.secret.clone(),
+            ingest_id: config.ingest_secret.clone(),
             stage: config.stage,
             keys: OnceLock::new(),
             demo: OnceLock::new(),
             jwks: Mutex::new(None),
             signer: Mutex::new(None),
+            ingest: Mutex::new(None),
         }
     }
 
@@ -138,6 +143,9 @@ impl Secrets {
         };
         root.await?;
         demo.await?;
+        if self.ingest_id.is_some() {
+            self.ingest_key(now, false).await?;
+        }
         jwks.await
     }
 
@@ -201,6 +209,36 @@ impl Secrets {
         let signer = Arc::new(signer);
         *lock(&self.signer) = Some((signer.clone(), now));
         Ok(signer)
+    }
+
+    /// Whether `given` is the key of the edge proxies. Compared by hash, in constant time and whatever the length. A key that does not fit
+    /// may be a new one: the secret is read again for it, but at most every ten seconds.
+    pub(crate) async fn is_ingest_key(&self, given: &str, now: Timestamp) -> Result<bool> {
+        let given = crypto::hash(&[given.as_bytes()]);
+        let fits = |key: &str| crypto::same(given.as_bytes(), key.as_bytes());
+        Ok(fits(&self.ingest_key(now, false).await?) || fits(&self.ingest_key(now, true).await?))
+    }
+
+    async fn ingest_key(&self, now: Timestamp, unknown_key: bool) -> Result<String> {
+        let Some(id) = &self.ingest_id else { return Err(Error::NotConfigured("Edge metering is not configured here.")) };
+        let cached = lock(&self.ingest).clone();
+        if let Some((hash, read_at)) = &cached
+            && now.duration_since(*read_at) < if unknown_key { RETRY_UNKNOWN_KEY } else { KEEP }
+        {
+            return Ok(hash.clone());
+        }
+        let hash = match (self.text(id, "reading the ingest key").await, cached) {
+            (Ok(key), _) if key.len() < 16 => return Err(Error::internal("reading the ingest key", "it has fewer than 16 characters")),
+            (Ok(key), _) => crypto::hash(&[key.as_bytes()]),
+            // The key we have goes on working while Secrets Manager is out of reach.
+            (Err(error), Some((hash, _))) => {
+                tracing::warn!(%error, "using the ingest key read earlier");
+                hash
+            }
+            (Err(error), None) => return Err(error),
+        };
+        *lock(&self.ingest) = Some((hash.clone(), now));
+        Ok(hash)
     }
 
     async fn text(&self, id: &str, doing: &'static str) -> Result<String> {

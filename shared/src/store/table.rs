@@ -5,14 +5,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Config;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
     TransactWriteItem,
 };
 
+use futures_util::future::try_join;
+
 use crate::error::{Cause, Error, Result};
+use crate::model::usage::UsageDay;
+use crate::store::entity::Entity;
+use crate::tenancy::{Sessions, Tenants};
 
 pub type Item = HashMap<String, AttributeValue>;
 
@@ -44,12 +51,32 @@ pub struct Metered {
     pub write_units: f64,
 }
 
+/// What requests consumed, summed up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Consumed {
+    pub read_milliunits: u64,
+    pub write_milliunits: u64,
+    pub compute_micros: u64,
+}
+
+impl Consumed {
+    pub fn add(&mut self, metered: Metered, micros: u64) {
+        self.read_milliunits += (metered.read_units * 1000.0).round() as u64;
+        self.write_milliunits += (metered.write_units * 1000.0).round() as u64;
+        self.compute_micros += micros;
+    }
+}
+
 /// A handle on the table that reports to one meter.
 #[derive(Clone)]
 pub struct Table {
     client: Client,
     name: Arc<str>,
     meter: Arc<Meter>,
+    /// Where a tenant's data is reached with its own credentials.
+    sessions: Option<Arc<Sessions>>,
+    /// Whose credentials calls go out with; without one, and without sessions, the function's.
+    acts_for: Option<Tenants>,
 }
 
 pub(crate) struct Query {
@@ -117,14 +144,45 @@ impl Drop for InFlight<'_> {
     }
 }
 
+/// Sends a request with the credentials that the table acts with.
+macro_rules! send {
+    ($table:expr, $request:expr) => {
+        match $table.credentials().await? {
+            None => $request.send().await,
+            Some(credentials) => $request.customize().config_override(Config::builder().credentials_provider(credentials)).send().await,
+        }
+    };
+}
+
 impl Table {
-    pub(crate) fn new(client: Client, name: &str) -> Self {
-        Table { client, name: name.into(), meter: Arc::default() }
+    pub(crate) fn new(client: Client, name: &str, sessions: Option<Sessions>) -> Self {
+        Table { client, name: name.into(), meter: Arc::default(), sessions: sessions.map(Arc::new), acts_for: None }
     }
 
     /// The same table, reporting to a meter of its own.
     pub(crate) fn metered(&self) -> Self {
-        Table { client: self.client.clone(), name: self.name.clone(), meter: Arc::default() }
+        Table { meter: Arc::default(), ..self.clone() }
+    }
+
+    /// The same table with the credentials of these tenants, where each has its own.
+    pub(crate) fn acting_for(&self, tenants: Tenants) -> Self {
+        Table { acts_for: Some(tenants), ..self.clone() }
+    }
+
+    fn acting_as_itself(&self) -> Self {
+        Table { acts_for: None, ..self.clone() }
+    }
+
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.sessions.is_some()
+    }
+
+    /// `None`: the function's own, which the client has.
+    async fn credentials(&self) -> Result<Option<Credentials>> {
+        match (&self.sessions, self.acts_for) {
+            (Some(sessions), Some(tenants)) => sessions.of(tenants).await.map(Some),
+            _ => Ok(None),
+        }
     }
 
     pub(crate) fn meter(&self) -> &Arc<Meter> {
@@ -133,29 +191,43 @@ impl Table {
 
     pub(crate) async fn get(&self, key: FullKey, consistent: bool) -> Result<Option<Item>> {
         let _in_flight = InFlight::new(&self.meter);
-        let output = self
+        let request = self
             .client
             .get_item()
             .table_name(&*self.name)
             .key("pk", AttributeValue::S(key.pk))
             .key("sk", AttributeValue::S(key.sk))
             .consistent_read(consistent)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|error| failure("reading an item", error))?;
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let output = send!(self, request).map_err(|error| failure("reading an item", error))?;
         self.meter.reads(output.consumed_capacity());
         Ok(output.item)
     }
 
-    /// Consistent reads of up to 100 items, in the order asked; missing ones are `None`.
+    /// Consistent reads of up to 100 items, in the order asked; missing ones are `None`. Keys of the directory may be among a tenant's:
+    /// where the tenant has credentials of its own, those are read beside it with the function's.
     pub(crate) async fn get_many(&self, keys: &[FullKey]) -> Result<Vec<Option<Item>>> {
+        if self.sessions.is_none() || self.acts_for.is_none() {
+            return self.get_batch(keys).await;
+        }
+        let in_directory = |key: &FullKey| key.pk.starts_with("G#");
+        let (general, own): (Vec<FullKey>, Vec<FullKey>) = keys.iter().cloned().partition(in_directory);
+        let itself = self.acting_as_itself();
+        let (general, own) = Box::pin(try_join(itself.get_batch(&general), self.get_batch(&own))).await?;
+        let (mut general, mut own) = (general.into_iter(), own.into_iter());
+        Ok(keys.iter().map(|key| if in_directory(key) { general.next() } else { own.next() }.flatten()).collect())
+    }
+
+    async fn get_batch(&self, keys: &[FullKey]) -> Result<Vec<Option<Item>>> {
         let mut found: HashMap<FullKey, Item> = HashMap::with_capacity(keys.len());
         let mut distinct: Vec<&FullKey> = Vec::with_capacity(keys.len());
         for key in keys {
             if !distinct.contains(&key) {
                 distinct.push(key);
             }
+        }
+        if distinct.is_empty() {
+            return Ok(vec![]);
         }
         if let [single] = distinct[..] {
             let item = self.get(single.clone(), true).await?;
@@ -176,14 +248,9 @@ impl Table {
         );
         let mut attempts = 0;
         while let Some(batch) = wanted.take() {
-            let output = self
-                .client
-                .batch_get_item()
-                .request_items(&*self.name, batch)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send()
-                .await
-                .map_err(|error| failure("reading items", error))?;
+            let request =
+                self.client.batch_get_item().request_items(&*self.name, batch).return_consumed_capacity(ReturnConsumedCapacity::Total);
+            let output = send!(self, request).map_err(|error| failure("reading items", error))?;
             output.consumed_capacity().iter().for_each(|capacity| self.meter.reads(Some(capacity)));
             for item in output.responses.unwrap_or_default().remove(&*self.name).unwrap_or_default() {
                 found.insert(FullKey { pk: text(&item, "pk"), sk: text(&item, "sk") }, item);
@@ -232,7 +299,7 @@ impl Table {
             }
             request = request.exclusive_start_key("pk", AttributeValue::S(query.pk)).exclusive_start_key("sk", AttributeValue::S(after));
         }
-        let output = request.send().await.map_err(|error| failure("listing items", error))?;
+        let output = send!(self, request).map_err(|error| failure("listing items", error))?;
         self.meter.reads(output.consumed_capacity());
         let next = output.last_evaluated_key.as_ref().map(|key| text(key, "sk"));
         Ok((output.items.unwrap_or_default(), next))
@@ -254,7 +321,7 @@ impl Table {
                 .set_expression_attribute_names(condition.names())
                 .set_expression_attribute_values(condition.values());
         }
-        match request.send().await {
+        match send!(self, request) {
             Ok(output) => {
                 self.meter.writes(output.consumed_capacity());
                 Ok(Ok(()))
@@ -282,7 +349,7 @@ impl Table {
                 .set_expression_attribute_names(condition.names())
                 .set_expression_attribute_values(condition.values());
         }
-        match request.send().await {
+        match send!(self, request) {
             Ok(output) => {
                 self.meter.writes(output.consumed_capacity());
                 Ok(Ok(()))
@@ -314,10 +381,78 @@ impl Table {
                 .expression_attribute_names("#ttl", "ttl")
                 .expression_attribute_values(":ttl", AttributeValue::N(ttl.to_string())),
         };
-        let output = request.send().await.map_err(|error| failure("counting", error))?;
+        let output = send!(self, request).map_err(|error| failure("counting", error))?;
         self.meter.writes(output.consumed_capacity());
         number(&output.attributes.unwrap_or_default(), attribute)
             .ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
+    }
+
+    /// Leases `by` of a tenant's day, and adds what its requests consumed since the last time; gives what is leased in all.
+    pub(crate) async fn lease(
+        &self,
+        key: FullKey,
+        tenant: crate::tenancy::TenantId,
+        date: jiff::civil::Date,
+        by: u64,
+        spent: Consumed,
+        ttl: i64,
+    ) -> Result<u64> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .update_expression(
+                "SET #type = :type, tenant = :tenant, #date = :date, #ttl = if_not_exists(#ttl, :ttl) \
+                 ADD #used :used, read_milliunits :read, write_milliunits :write, compute_micros :compute",
+            )
+            .return_values(ReturnValue::UpdatedNew)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        for (name, attribute) in [("#type", "type"), ("#date", "date"), ("#ttl", "ttl"), ("#used", "used")] {
+            request = request.expression_attribute_names(name, attribute);
+        }
+        for (name, text) in [(":type", UsageDay::TYPE.to_owned()), (":tenant", tenant.to_string()), (":date", date.to_string())] {
+            request = request.expression_attribute_values(name, AttributeValue::S(text));
+        }
+        let numbers = [
+            (":ttl", ttl.to_string()),
+            (":used", by.to_string()),
+            (":read", spent.read_milliunits.to_string()),
+            (":write", spent.write_milliunits.to_string()),
+            (":compute", spent.compute_micros.to_string()),
+        ];
+        for (name, number) in numbers {
+            request = request.expression_attribute_values(name, AttributeValue::N(number));
+        }
+        let output = send!(self, request).map_err(|error| failure("leasing requests", error))?;
+        self.meter.writes(output.consumed_capacity());
+        number(&output.attributes.unwrap_or_default(), "used")
+            .ok_or_else(|| Error::internal("leasing requests", "the counter came back without its number"))
+    }
+
+    /// Sets attributes of an item, which is made if it is not there; its other attributes stay.
+    pub(crate) async fn set(&self, key: FullKey, attributes: &[(&str, String)]) -> Result<()> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let mut sets = vec![];
+        for (index, (name, value)) in attributes.iter().enumerate() {
+            sets.push(format!("#s{index} = :s{index}"));
+            request = request
+                .expression_attribute_names(format!("#s{index}"), *name)
+                .expression_attribute_values(format!(":s{index}"), AttributeValue::S(value.clone()));
+        }
+        let request = request.update_expression(format!("SET {}", sets.join(", ")));
+        let output = send!(self, request).map_err(|error| failure("setting attributes", error))?;
+        self.meter.writes(output.consumed_capacity());
+        Ok(())
     }
 
     /// Notes that a record was used at `now`. Made if it is not there. With `ends_at` the use is counted too, and the note ends then.
@@ -352,7 +487,7 @@ impl Table {
                 .expression_attribute_values(":ttl", AttributeValue::N(end.as_second().to_string()))
                 .expression_attribute_values(":one", AttributeValue::N("1".into())),
         };
-        let output = request.send().await.map_err(|error| failure("noting a use", error))?;
+        let output = send!(self, request).map_err(|error| failure("noting a use", error))?;
         self.meter.writes(output.consumed_capacity());
         Ok(())
     }
@@ -360,15 +495,13 @@ impl Table {
     /// `None` when all is written; else for each action its failed condition, if it failed.
     pub(crate) async fn transact(&self, actions: Vec<TransactWriteItem>, token: &str) -> Result<Option<Vec<Option<Refused>>>> {
         let _in_flight = InFlight::new(&self.meter);
-        let result = self
+        let request = self
             .client
             .transact_write_items()
             .set_transact_items(Some(actions))
             .client_request_token(token)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        let error = match result {
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let error = match send!(self, request) {
             Ok(output) => {
                 output.consumed_capacity().iter().for_each(|capacity| self.meter.writes(Some(capacity)));
                 return Ok(None);
@@ -423,8 +556,11 @@ impl Condition {
         }
     }
 
-    /// The stored numbers are still these.
+    /// The stored numbers are still these; a record without any only has to be there.
     pub(crate) fn unchanged(guard: &[(&'static str, u64)]) -> Self {
+        if guard.is_empty() {
+            return Condition::present();
+        }
         const NAMES: [(&str, &str); 4] = [("#g0", ":g0"), ("#g1", ":g1"), ("#g2", ":g2"), ("#g3", ":g3")];
         let pairs = || guard.iter().zip(NAMES);
         Condition {
@@ -480,14 +616,15 @@ where
 }
 
 /// Throttling, time-outs and lost connections are worth another try; the rest is ours.
-fn failure<E, R>(doing: &'static str, error: SdkError<E, R>) -> Error
+pub(crate) fn failure<E, R>(doing: &'static str, error: SdkError<E, R>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    const TRANSIENT: [&str; 6] = [
+    const TRANSIENT: [&str; 7] = [
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "Throttling",
         "ThrottlingException",
         "InternalServerError",
         "ServiceUnavailable",

@@ -7,10 +7,10 @@ use aws_sdk_dynamodb::types::{
 
 use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
-use crate::store::entity::{Counter, Entity, Key};
+use crate::store::entity::{Counter, Entity, InTenant, Key};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
-use crate::tenancy::Place;
 use crate::tenancy::directory::{Directory, GlobalCounter};
+use crate::tenancy::{Place, TenantId, TenantStore};
 
 /// What a failed condition means to the caller, given the item that stood in the way.
 pub type Refusal = Box<dyn FnOnce(Option<Item>) -> Error + Send>;
@@ -22,6 +22,8 @@ pub struct Transaction<'a> {
     refusals: Vec<Refusal>,
     /// What each `create` wrote: a lost answer makes a retry find its own item, which is no conflict.
     written: Vec<Option<Item>>,
+    /// Whose records are among them.
+    tenants: Vec<TenantId>,
 }
 
 /// `conflict("…")`: the usual refusal of a `create`.
@@ -47,11 +49,17 @@ impl<'a> Transaction<'a> {
         self.actions.extend(other.actions);
         self.refusals.extend(other.refusals);
         self.written.extend(other.written);
-        self
+        other.tenants.into_iter().fold(self, |all, tenant| all.of(Some(tenant)))
     }
 
     pub(crate) fn new(table: Table, random: &'a Random) -> Self {
-        Transaction { table, random, actions: vec![], refusals: vec![], written: vec![] }
+        Transaction { table, random, actions: vec![], refusals: vec![], written: vec![], tenants: vec![] }
+    }
+
+    /// The next action is on a record of this tenant, or of the directory.
+    fn of(mut self, tenant: Option<TenantId>) -> Self {
+        self.tenants.extend(tenant.filter(|tenant| !self.tenants.contains(tenant)));
+        self
     }
 
     /// Writes a record that must not exist yet.
@@ -68,7 +76,7 @@ impl<'a> Transaction<'a> {
     pub fn put<E: Entity>(mut self, place: &impl Place<E>, entity: &E) -> Result<Self> {
         let item = place.item(entity)?;
         self.push(TransactWriteItem::builder().put(self.put_of(item, None)?).build(), missing(), None);
-        Ok(self)
+        Ok(self.of(place.tenant()))
     }
 
     /// Writes a record that must not exist, or must have expired before `now` (epoch seconds).
@@ -96,12 +104,12 @@ impl<'a> Transaction<'a> {
     }
 
     pub fn delete<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
-        self.delete_if(place.full(key), Condition::present(), refusal)
+        self.of(place.tenant()).delete_if(place.full(key), Condition::present(), refusal)
     }
 
     /// Deletes a record that must still stand as `before`.
     pub fn delete_unchanged<E: Entity>(self, place: &impl Place<E>, before: &E) -> Result<Self> {
-        self.delete_if(place.full(&before.key()), Condition::unchanged(&before.guard()), changed())
+        self.of(place.tenant()).delete_if(place.full(&before.key()), Condition::unchanged(&before.guard()), changed())
     }
 
     /// Deletes a record if it is there.
@@ -111,7 +119,7 @@ impl<'a> Transaction<'a> {
             Delete::builder().table_name(self.table.name()).key("pk", AttributeValue::S(key.pk)).key("sk", AttributeValue::S(key.sk));
         let delete = delete.build().map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().delete(delete).build(), missing(), None);
-        Ok(self)
+        Ok(self.of(place.tenant()))
     }
 
     /// Requires a record to be there, without writing it.
@@ -125,13 +133,42 @@ impl<'a> Transaction<'a> {
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().condition_check(check).build(), refusal, None);
-        Ok(self)
+        Ok(self.of(place.tenant()))
     }
 
     /// Adds to numbers inside a record that must exist.
     pub fn adjust<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, changes: &[(&'static str, i64)], refusal: Refusal) -> Result<Self> {
         let key = place.full(key);
-        self.add(key, changes, Some(Condition::present()), refusal)
+        self.of(place.tenant()).add(key, changes, Some(Condition::present()), refusal)
+    }
+
+    /// Adds to numbers of a record that is made by the first addition.
+    pub fn tally<E: Entity<Scope = InTenant>>(
+        mut self,
+        place: &crate::tenancy::TenantStore,
+        key: &Key<E>,
+        changes: &[(&'static str, u64)],
+    ) -> Result<Self> {
+        let key = place.full(key);
+        let mut update = Update::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .expression_attribute_names("#type", "type")
+            .expression_attribute_values(":type", AttributeValue::S(E::TYPE.into()))
+            .expression_attribute_names("#tenant", "tenant")
+            .expression_attribute_values(":tenant", AttributeValue::S(place.tenant_id().to_string()));
+        let mut added = vec![];
+        for (index, (attribute, by)) in changes.iter().enumerate() {
+            update = update
+                .expression_attribute_names(format!("#a{index}"), *attribute)
+                .expression_attribute_values(format!(":a{index}"), AttributeValue::N(by.to_string()));
+            added.push(format!("#a{index} :a{index}"));
+        }
+        let update = update.update_expression(format!("SET #type = :type, #tenant = :tenant ADD {}", added.join(", ")));
+        let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().update(update).build(), missing(), None);
+        Ok(self)
     }
 
     /// Lets a record that must exist vanish at a moment.
@@ -148,23 +185,16 @@ impl<'a> Transaction<'a> {
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().update(update).build(), refusal, None);
-        Ok(self)
+        Ok(self.of(place.tenant()))
     }
 
     /// Moves a counter, without a bound.
-    pub fn count(self, place: &crate::tenancy::TenantStore, counter: Counter, by: i64) -> Result<Self> {
-        self.add(place.counter(counter), &[("n", by)], None, missing())
+    pub fn count(self, place: &TenantStore, counter: Counter, by: i64) -> Result<Self> {
+        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", by)], None, missing())
     }
 
     /// Adds one to a counter that must stay within the plan's `max`; `None` is unlimited.
-    pub fn count_within(
-        self,
-        place: &crate::tenancy::TenantStore,
-        counter: Counter,
-        limit: &'static str,
-        max: Option<u64>,
-        plan: &str,
-    ) -> Result<Self> {
+    pub fn count_within(self, place: &TenantStore, counter: Counter, limit: &'static str, max: Option<u64>, plan: &str) -> Result<Self> {
         let Some(max) = max else { return self.count(place, counter, 1) };
         self.count_many_within(place, counter, 1, limit, max, plan)
     }
@@ -188,23 +218,23 @@ impl<'a> Transaction<'a> {
             values: vec![(":room", AttributeValue::N(room.unwrap_or(0).to_string()))],
         };
         let by = i64::try_from(by).unwrap_or(i64::MAX);
-        self.add(place.counter(counter), &[("n", by)], Some(condition), limit_reached(limit, max, plan))
+        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", by)], Some(condition), limit_reached(limit, max, plan))
     }
 
     /// Takes one from a counter that must stay at `min` or more.
-    pub fn count_down(self, place: &crate::tenancy::TenantStore, counter: Counter, min: u64, refusal: Refusal) -> Result<Self> {
+    pub fn count_down(self, place: &TenantStore, counter: Counter, min: u64, refusal: Refusal) -> Result<Self> {
         let condition = Condition {
             expression: "#n > :min".into(),
             names: vec![("#n", "n")],
             values: vec![(":min", AttributeValue::N(min.to_string()))],
         };
-        self.add(place.counter(counter), &[("n", -1)], Some(condition), refusal)
+        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", -1)], Some(condition), refusal)
     }
 
     /// Requires a counter to be below `max`, without moving it.
     pub fn require_room(
         mut self,
-        place: &crate::tenancy::TenantStore,
+        place: &TenantStore,
         counter: Counter,
         limit: &'static str,
         max: Option<u64>,
@@ -223,7 +253,7 @@ impl<'a> Transaction<'a> {
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().condition_check(check).build(), limit_reached(limit, max, plan), None);
-        Ok(self)
+        Ok(self.of(Some(place.tenant_id())))
     }
 
     /// Moves a number of the whole deployment, which must be below `max` before.
@@ -269,7 +299,14 @@ impl<'a> Transaction<'a> {
     }
 
     async fn attempt(self) -> Result<(Option<Vec<Option<Refused>>>, Vec<Refusal>)> {
-        let Transaction { table, random, actions, refusals, written } = self;
+        let Transaction { table, random, actions, refusals, written, tenants } = self;
+        let table = match tenants[..] {
+            [] => table,
+            [tenant] => table.acting_for((tenant, None)),
+            [tenant, partner] => table.acting_for((tenant, Some(partner))),
+            _ if table.has_sessions() => return Err(Error::internal("writing a transaction", "it is of more than two tenants")),
+            _ => table,
+        };
         let token = crate::crypto::hash(&[&random.bytes::<32>()])[..36].to_owned();
         let mut attempt: u32 = 0;
         let refused = loop {
@@ -298,7 +335,7 @@ impl<'a> Transaction<'a> {
         let item = place.item(entity)?;
         let put = self.put_of(item.clone(), Some(condition))?;
         self.push(TransactWriteItem::builder().put(put).build(), refusal, Some(item));
-        Ok(self)
+        Ok(self.of(place.tenant()))
     }
 
     fn put_of(&self, item: Item, condition: Option<Condition>) -> Result<Put> {
@@ -366,8 +403,8 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Says how far the counter that was in the way had come.
-fn limit_reached(limit: &'static str, max: u64, plan: &str) -> Refusal {
+/// The refusal of a count that the plan does not allow: says how far the counter had come.
+pub fn limit_reached(limit: &'static str, max: u64, plan: &str) -> Refusal {
     let plan = plan.to_owned();
     Box::new(move |old| {
         let used = old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);

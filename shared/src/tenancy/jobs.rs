@@ -7,11 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ids::{MailId, ProjectId};
+use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
+use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::runtime::App;
-use crate::store::Table;
+use crate::store::{Entity, Table};
+use crate::tenancy::store::audited_id;
 use crate::tenancy::{Directory, Origin, TenantId, TenantStore};
 
 /// One change of the table, as the stream tells it.
@@ -24,6 +27,9 @@ pub struct Change {
     pub entity: String,
     /// The item after the change, or before it where it was removed.
     image: serde_dynamo::Item,
+    /// The item before the change, where it was there and still is.
+    before: Option<serde_dynamo::Item>,
+    sort: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,9 +105,75 @@ impl Change {
             ["G", _, ..] => None,
             _ => return Err(unreadable("its partition key is not ours")),
         };
-        let image = record.dynamodb.new.or(record.dynamodb.old).ok_or_else(|| unreadable("it has no image"))?;
+        let sort = text(&record.dynamodb.keys, "sk").unwrap_or_default();
+        let (image, before) = match (record.dynamodb.new, record.dynamodb.old) {
+            (Some(new), old) => (new, old),
+            (None, Some(old)) => (old, None),
+            (None, None) => return Err(unreadable("it has no image")),
+        };
         let entity = text(&image, "type").unwrap_or_default();
-        Ok(Change { tenant, kind, entity, image })
+        Ok(Change { tenant, kind, entity, image, before, sort })
+    }
+
+    /// The store of the tenant whose partition the item lies in; `None` for the directory.
+    fn store(&self, app: &App, worker: &'static str, request_id: &str) -> Option<TenantStore> {
+        self.tenant.map(|tenant| Workplace::scheduled(app, worker, request_id).directory.enter(tenant))
+    }
+
+    /// Writes the change into its tenant's audit log, if it is one that somebody made to a resource. What only moved with another change
+    /// (a counter inside a record) still names the request that last wrote the record, and is none.
+    pub async fn audit(&self, app: &App, worker: &'static str, request_id: &str) -> Result<()> {
+        let Some((change, by, at)) = self.audited()? else { return Ok(()) };
+        let store = if self.entity == Subaccount::TYPE {
+            // A fact of the directory that an agency writes: it stands in the agency's log.
+            let subaccount: Subaccount = self.record()?;
+            Some(Workplace::scheduled(app, worker, request_id).directory.enter(subaccount.agency))
+        } else {
+            self.store(app, worker, request_id)
+        };
+        match store {
+            Some(store) => store.audited(&by, at, &change).await,
+            None => Ok(()),
+        }
+    }
+
+    fn audited(&self) -> Result<Option<(ResourceChange, Origin, Timestamp)>> {
+        let text = |item: &serde_dynamo::Item, name: &str| match item.get(name) {
+            Some(serde_dynamo::AttributeValue::S(text)) => Some(text.clone()),
+            _ => None,
+        };
+        if self.kind == ChangeKind::Removed || (self.tenant.is_none() && self.entity != Subaccount::TYPE) {
+            return Ok(None);
+        }
+        let (Some(request), Some(actor)) = (text(&self.image, "request"), text(&self.image, "actor")) else { return Ok(None) };
+        let Some(at) = text(&self.image, "at").and_then(|at| at.parse().ok()) else { return Ok(None) };
+        let digest = |item: &serde_dynamo::Item| {
+            let attributes = serde_dynamo::from_item(item.clone()).map_err(|error| Error::internal("reading a stream record", error))?;
+            Ok::<_, Error>(audit::digest(&attributes))
+        };
+        let change = if self.entity == Removal::TYPE && self.kind == ChangeKind::Inserted {
+            let removal: Removal = self.record()?;
+            let Removal { resource, id, before, .. } = removal;
+            ResourceChange { action: "deleted".into(), resource, id, before: Some(before), after: None }
+        } else {
+            let Some(resource) = audit::resource(&self.entity) else { return Ok(None) };
+            if self.before.as_ref().is_some_and(|before| text(before, "request").as_ref() == Some(&request)) {
+                return Ok(None);
+            }
+            // A record that moved to another place comes as a new one, with the version it has reached.
+            let first = match self.image.get("version") {
+                Some(serde_dynamo::AttributeValue::N(version)) => version == "1",
+                _ => true,
+            };
+            ResourceChange {
+                action: if self.kind == ChangeKind::Inserted && first { "created" } else { "changed" }.into(),
+                resource: resource.into(),
+                id: audited_id(text(&self.image, "id").as_ref(), &self.sort),
+                before: self.before.as_ref().map(digest).transpose()?,
+                after: Some(digest(&self.image)?),
+            }
+        };
+        Ok(Some((change, Origin { actor, request }, at)))
     }
 
     /// The changed record.
@@ -112,6 +184,13 @@ impl Change {
     /// The change's tenant, for the fair share of a queue.
     pub fn group(&self) -> String {
         self.tenant.map_or_else(|| "directory".to_owned(), |tenant| tenant.to_string())
+    }
+
+    /// Where to work on this change: the store is the one of the tenant whose item changed.
+    pub fn place(&self, app: &App, worker: &'static str, request_id: &str) -> Workplace {
+        let mut place = Workplace::scheduled(app, worker, request_id);
+        place.store = self.tenant.map(|tenant| place.directory.enter(tenant));
+        place
     }
 
     /// A job that belongs to the tenant of this change.

@@ -64,6 +64,7 @@ mod limiter;
 mod place;
 mod role;
 mod scope;
+mod sessions;
 mod store;
 mod tenant_id;
 
@@ -72,6 +73,7 @@ pub use limiter::Limiter;
 pub use place::{Origin, Place};
 pub use role::Role;
 pub use scope::{Scope, Scopes};
+pub(crate) use sessions::{Sessions, Tenants};
 pub use store::TenantStore;
 pub use tenant_id::TenantId;
 pub(crate) use tenant_id::{stored, stored_option};

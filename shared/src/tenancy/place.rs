@@ -1,11 +1,12 @@
 //! The two places a record can lie in, and how a record becomes an item there. The place adds the partition; the record cannot.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::store::entity::{Entity, InDirectory, InTenant, Key};
 use crate::store::table::{FullKey, Item, borrowed, text};
-use crate::tenancy::{Directory, TenantStore};
+use crate::tenancy::{Directory, TenantId, TenantStore};
 
 /// A store for records `E`: `TenantStore` for a tenant's, `Directory` for cross-tenant facts. Sealed.
 pub trait Place<E: Entity>: sealed::Sealed {
@@ -13,9 +14,12 @@ pub trait Place<E: Entity>: sealed::Sealed {
     fn full(&self, key: &Key<E>) -> FullKey;
     #[doc(hidden)]
     fn item(&self, entity: &E) -> Result<Item>;
+    /// Whose it is; `None` for the directory.
+    #[doc(hidden)]
+    fn tenant(&self) -> Option<TenantId>;
 }
 
-/// Who wrote an item and in which request: kept on the item, for the audit log that is drawn from the stream.
+/// Who wrote an item and in which request: kept on the item with the moment, for the audit log that is drawn from the stream.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// `user:<id>`, `visitor`, `janitor`, …
@@ -35,9 +39,13 @@ impl<E: Entity<Scope = InTenant>> Place<E> for TenantStore {
     }
 
     fn item(&self, entity: &E) -> Result<Item> {
-        let mut item = item_of(entity, self.full(&entity.key()), self.origin())?;
+        let mut item = item_of(entity, self.full(&entity.key()), self.origin(), self.now())?;
         item.insert("tenant".into(), AttributeValue::S(self.tenant_id().to_string()));
         Ok(item)
+    }
+
+    fn tenant(&self) -> Option<TenantId> {
+        Some(self.tenant_id())
     }
 }
 
@@ -47,11 +55,15 @@ impl<E: Entity<Scope = InDirectory>> Place<E> for Directory {
     }
 
     fn item(&self, entity: &E) -> Result<Item> {
-        item_of(entity, self.full(&entity.key()), self.origin())
+        item_of(entity, self.full(&entity.key()), self.origin(), self.now())
+    }
+
+    fn tenant(&self) -> Option<TenantId> {
+        None
     }
 }
 
-fn item_of<E: Entity>(entity: &E, key: FullKey, origin: &Origin) -> Result<Item> {
+fn item_of<E: Entity>(entity: &E, key: FullKey, origin: &Origin, now: Timestamp) -> Result<Item> {
     let mut item: Item = serde_dynamo::to_item(entity).map_err(|error| Error::internal("storing a record", error))?;
     if let Some(entry) = entity.list_entry() {
         let entry: Item = serde_dynamo::to_item(entry).map_err(|error| Error::internal("storing a record", error))?;
@@ -65,6 +77,7 @@ fn item_of<E: Entity>(entity: &E, key: FullKey, origin: &Origin) -> Result<Item>
     item.insert("type".into(), AttributeValue::S(E::TYPE.into()));
     item.insert("actor".into(), AttributeValue::S(origin.actor.clone()));
     item.insert("request".into(), AttributeValue::S(origin.request.clone()));
+    item.insert("at".into(), AttributeValue::S(now.to_string()));
     item.insert("pk".into(), AttributeValue::S(key.pk));
     item.insert("sk".into(), AttributeValue::S(key.sk));
     Ok(item)

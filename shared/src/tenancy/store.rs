@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::http::paging::PageRequest;
+use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
-use crate::store::page::{Direction, List, Page, Position, Stored};
+use crate::store::page::{self, Direction, List, Page, Position, Stored};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::store::transaction::Transaction;
@@ -28,7 +29,7 @@ pub struct TenantStore {
 impl TenantStore {
     /// Only a door opens a store.
     pub(super) fn open(tenant: TenantId, table: Table, random: Arc<Random>, now: Timestamp, origin: Arc<Origin>) -> Self {
-        TenantStore { tenant, table, random, now, origin }
+        TenantStore { tenant, table: table.acting_for((tenant, None)), random, now, origin }
     }
 
     pub fn tenant_id(&self) -> TenantId {
@@ -124,13 +125,40 @@ impl TenantStore {
     {
         let mut current = current;
         for _ in 0..10 {
-            let along = along(&current, self.transaction())?;
+            let mut along = along(&current, self.transaction())?;
+            if let Some(removal) = self.removal(&current)? {
+                along = along.put(self, &removal)?;
+            }
             let Some(newer) = self.transaction().delete_unchanged(self, &current)?.and(along).commit_or_changed().await? else {
                 return Ok(());
             };
             current = self.read(Some(newer))?.ok_or(Error::NotFound)?;
         }
         Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
+    }
+
+    /// What is left of a record that goes, where its kind is in the audit log.
+    fn removal<E: Entity<Scope = InTenant>>(&self, gone: &E) -> Result<Option<Removal>> {
+        let Some(resource) = audit::resource(E::TYPE) else { return Ok(None) };
+        let item = self.item(gone)?;
+        let id = audited_id(item.get("id").and_then(|id| id.as_s().ok()), &gone.key().sort);
+        let attributes = serde_dynamo::from_item(item).map_err(|error| Error::internal("describing a removal", error))?;
+        Ok(Some(Removal::new(resource, id, audit::digest(&attributes), &self.origin.request, self.now)))
+    }
+
+    /// Adds what the stream tells of a change to the audit log. Told twice, it stands there once.
+    pub(super) async fn audited(&self, by: &Origin, at: Timestamp, change: &ResourceChange) -> Result<()> {
+        let text = serde_json::to_string(change).map_err(|error| Error::internal("writing the audit log", error))?;
+        let name = format!("{}{}:{}", AuditEntry::CHANGE, change.resource, change.id);
+        let sets = [
+            ("tenant", self.tenant.to_string()),
+            ("type", AuditEntry::TYPE.to_owned()),
+            ("request", by.request.clone()),
+            ("actor", by.actor.clone()),
+            ("at", at.to_string()),
+            (name.as_str(), text),
+        ];
+        self.table.set(self.full(&AuditEntry::key_at(at, &by.request)), &sets).await
     }
 
     pub fn transaction(&self) -> Transaction<'_> {
@@ -145,36 +173,32 @@ impl TenantStore {
         request: &PageRequest,
         keep: impl Fn(&E) -> bool,
     ) -> Result<Page<E>> {
-        let (after, skip, reach) = request.reach();
-        let mut after = after.map(|position| position.0);
-        let mut items: Vec<E> = Vec::new();
-        loop {
-            // One more than the page, to know whether there is another.
-            let wanted = reach + 1 - items.len();
-            let (found, next) = self
-                .table
-                .query(Query {
-                    pk: self.partition(&list.collection.0),
-                    prefix: list.prefix.clone(),
-                    index: None,
-                    forward: list.direction == Direction::Ascending,
-                    consistent: true,
-                    after: after.take(),
-                    limit: Some(i32::try_from(wanted).unwrap_or(i32::MAX)),
-                })
-                .await?;
-            for item in found {
-                items.extend(self.read::<E>(Some(item))?.filter(&keep));
-            }
-            match next {
-                Some(next) if items.len() <= reach => after = Some(next),
-                _ => break,
-            }
+        let pk = self.partition(&list.collection.0);
+        page::read(&self.table, pk, list, request, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
+    }
+
+    /// `at_most` records of a list from behind a place on, read consistently, and the key to go on after, if there is more.
+    pub async fn after<E: Entity<Scope = InTenant>>(
+        &self,
+        list: &List<E>,
+        place: Option<&Key<E>>,
+        at_most: usize,
+    ) -> Result<(Vec<E>, Option<Key<E>>)> {
+        let query = Query {
+            pk: self.partition(&list.collection.0),
+            prefix: list.prefix.clone(),
+            index: None,
+            forward: list.direction == Direction::Ascending,
+            consistent: true,
+            after: place.map(|key| key.sort.clone()),
+            limit: Some(i32::try_from(at_most).unwrap_or(i32::MAX)),
+        };
+        let (found, next) = self.table.query(query).await?;
+        let mut records = vec![];
+        for item in found {
+            records.extend(self.read(Some(item))?);
         }
-        let more = items.len() > reach;
-        items.truncate(reach);
-        let next = if more { items.last().map(|last| Position(last.key().sort)) } else { None };
-        Ok(Page { items: items.into_iter().skip(skip).collect(), next })
+        Ok((records, next.map(|sort| list.key(sort))))
     }
 
     /// Every entry of a list in the `lists` index, as sort key and entry, handed over one by one: one pass serves any order and filter.
@@ -258,6 +282,11 @@ impl TenantStore {
         format!("T#{}#{collection}", self.tenant)
     }
 
+    /// The table as this tenant's session sees it.
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }
@@ -275,4 +304,9 @@ impl TenantStore {
         }
         Err(Error::internal("reading a record", "an item of one tenant lay in the partition of another"))
     }
+}
+
+/// How the audit log names a record: by its id, or by where it lies among its kind.
+pub(super) fn audited_id(id: Option<&String>, sort: &str) -> String {
+    id.cloned().unwrap_or_else(|| sort.to_owned())
 }

@@ -140,7 +140,8 @@ impl Course<'_> {
         .await?;
         let complete = Units { read: TASK, write: LISTED + COUNTER };
         self.one("complete task", "POST /api/v1/tasks/{}/complete", Ask::new("POST", format!("{task}/complete")), complete, 2).await?;
-        let delete = Units { read: TASK, write: LISTED + COUNTER };
+        // A deletion leaves a removal for the audit log.
+        let delete = Units { read: TASK, write: LISTED + COUNTER + 2.0 };
         self.one("delete task", "DELETE /api/v1/tasks/{}", Ask::new("DELETE", task.as_str()), delete, 2).await?;
 
         let shelve = Units { read: PROJECT, write: 2.0 * LISTED + 2.0 * COUNTER };
@@ -148,7 +149,7 @@ impl Course<'_> {
         self.one("unarchive project", "POST /api/v1/projects/{}/unarchive", Ask::new("POST", format!("{path}/unarchive")), shelve, 2)
             .await?;
         // The project, its counter, and the mark by which its tasks are gone at once.
-        let delete = Units { read: PROJECT, write: LISTED + COUNTER + 2.0 };
+        let delete = Units { read: PROJECT, write: LISTED + COUNTER + 2.0 + 2.0 };
         self.one("delete project", "DELETE /api/v1/projects/{}", Ask::new("DELETE", path.as_str()), delete, 2).await?;
 
         let once = |key: &str| Ask::new("POST", "/api/v1/projects").body(body.clone()).header("idempotency-key", key);
@@ -265,7 +266,7 @@ fn units(calls: &[Call]) -> Units {
 }
 
 fn is_lease(call: &Call) -> bool {
-    call.operation == "UpdateItem" && call.request["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.ends_with("#quota"))
+    call.operation == "UpdateItem" && call.request["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.ends_with("#usage"))
 }
 
 fn text(value: &Value, name: &str) -> Outcome<String> {

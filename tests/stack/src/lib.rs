@@ -3,6 +3,7 @@
 
 pub mod aws;
 pub mod console;
+pub mod iam;
 pub mod journal;
 pub mod mailbox;
 pub mod sources;

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use dynoxide::Database;
@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
+    iam::{self, Guard},
     journal::{Journal, JournalError},
     mailbox::Mailbox,
     template::{Template, TemplateError},
@@ -71,6 +72,10 @@ struct Running {
     journal: Journal,
     table_address: SocketAddr,
     service_address: SocketAddr,
+    /// Where the services run.
+    runtime: tokio::runtime::Handle,
+    /// What stands before the table, and where.
+    guard: OnceLock<(Guard, SocketAddr)>,
     stop: watch::Sender<bool>,
 }
 
@@ -113,8 +118,25 @@ impl Aws {
         create::secrets(&self.running.secrets, template).await
     }
 
+    /// Puts IAM before the table, with the roles and policies of the template: from now on the table's address is the guard's, and
+    /// each function has an access key of its own.
+    pub async fn guard(&self, template: &Template) -> Result<Guard, AwsError> {
+        let guard = Guard::new(template, format!("http://{}", self.running.table_address)).map_err(AwsError::Service)?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?.into_std()?;
+        let address = listener.local_addr()?;
+        let router = guard.router();
+        self.running.runtime.spawn(async move {
+            let served = async { axum::serve(TcpListener::from_std(listener)?, router).await };
+            if let Err(error) = served.await {
+                eprintln!("the embedded IAM stopped: {error}");
+            }
+        });
+        self.running.guard.set((guard.clone(), address)).map_err(|_| AwsError::Service("the table is guarded already".to_owned()))?;
+        Ok(guard)
+    }
+
     pub fn dynamodb_url(&self) -> String {
-        format!("http://{}", self.running.table_address)
+        format!("http://{}", self.running.guard.get().map_or(self.running.table_address, |(_, address)| *address))
     }
 
     pub fn secrets_manager_url(&self) -> String {
@@ -151,6 +173,10 @@ impl Aws {
             .into_iter()
             .map(|function| {
                 let mut environment = self.environment();
+                if let Some((_, address)) = self.running.guard.get() {
+                    environment.insert("AWS_ACCESS_KEY_ID".to_owned(), iam::access_key(&function.name));
+                    environment.insert("AWS_ENDPOINT_URL_STS".to_owned(), format!("http://{address}"));
+                }
                 environment.extend(function.environment);
                 (function.name, environment)
             })
@@ -247,7 +273,9 @@ async fn listen(database: Database, journal: Journal) -> Result<(Running, watch:
     let mailbox = Mailbox::open(journal.clone());
     servers.spawn(server::serve(services, secrets.clone(), queues.clone(), mailbox.clone()));
 
-    let running = Running { database, queues, secrets, mailbox, journal, table_address, service_address, stop };
+    let runtime = tokio::runtime::Handle::current();
+    let running =
+        Running { database, queues, secrets, mailbox, journal, table_address, service_address, runtime, guard: OnceLock::new(), stop };
     Ok((running, stopped, servers))
 }
 

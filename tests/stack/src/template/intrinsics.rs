@@ -187,6 +187,7 @@ impl Resolver<'_> {
             ("AWS::SQS::Queue", "QueueUrl") => self.physical(at, logical).map(Value::from),
             ("AWS::DynamoDB::Table", "Arn") => Ok(arn("dynamodb", format!("table/{name}"))),
             ("AWS::DynamoDB::Table", "StreamArn") => Ok(arn("dynamodb", format!("table/{name}/stream/local"))),
+            ("AWS::IAM::Role", "Arn") => Ok(format!("arn:aws:iam::{}:role/{name}", place.account).into()),
             ("AWS::SecretsManager::Secret", "Id") => Ok(name.into()),
             ("AWS::Serverless::Function" | "AWS::Lambda::Function", "Arn") => Ok(arn("lambda", format!("function:{name}"))),
             _ => Err(problem(at, format!("the attribute `{attribute}` of `{logical}` ({kind}) is not known here"))),

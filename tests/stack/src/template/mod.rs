@@ -13,7 +13,9 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-pub use resources::{Function, GenerateSecretString, InitialSecret, Queue, QueueSource, Route, Schedule, Secret, StreamSource, Table};
+pub use resources::{
+    Function, GenerateSecretString, InitialSecret, Queue, QueueSource, Role, Route, Schedule, Secret, StreamSource, Table,
+};
 
 use intrinsics::{Resolver, scalar_text};
 use resources::{flag, optional_number, yes};
@@ -192,6 +194,35 @@ impl Template {
                 };
                 let name = self.function_name(&logical_id)?;
                 Ok(Function { logical_id, name, timeout_seconds, environment })
+            })
+            .collect()
+    }
+
+    pub fn roles(&self) -> Result<Vec<Role>, TemplateError> {
+        let attached = self.of_type("AWS::IAM::Policy")?.iter().map(|policy| self.properties(policy)).collect::<Result<Vec<_>, _>>()?;
+        self.of_type("AWS::IAM::Role")?
+            .into_iter()
+            .map(|logical_id| {
+                let (name, properties) = (self.resolver().physical_name(&logical_id)?, self.properties(&logical_id)?);
+                let own = properties["Policies"].as_array().into_iter().flatten();
+                let others = attached
+                    .iter()
+                    .filter(|policy| policy["Roles"].as_array().is_some_and(|roles| roles.iter().any(|role| *role == name.as_str())));
+                let policies = own.chain(others).map(|policy| policy["PolicyDocument"].clone()).collect();
+                let arn = format!("arn:aws:iam::{}:role/{name}", self.place.account);
+                Ok(Role { logical_id, arn, trust: properties["AssumeRolePolicyDocument"].clone(), policies })
+            })
+            .collect()
+    }
+
+    /// The ARN of the role that each function runs with.
+    pub fn function_roles(&self) -> Result<BTreeMap<String, String>, TemplateError> {
+        self.of_type("AWS::Serverless::Function")?
+            .into_iter()
+            .map(|logical_id| {
+                let path = format!("{logical_id}.Role");
+                let role = self.resolver().resolve(&path, &self.resources[&logical_id]["Properties"]["Role"])?;
+                Ok((self.function_name(&logical_id)?, scalar_text(&path, &role)?))
             })
             .collect()
     }

@@ -78,6 +78,17 @@ pub struct Function {
     pub environment: BTreeMap<String, String>,
 }
 
+/// A role with the policies that are written for it here; managed ones, which speak of logs and traces, are left out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Role {
+    pub logical_id: String,
+    pub arn: String,
+    /// Who may take it on.
+    pub trust: Value,
+    /// Policy documents.
+    pub policies: Vec<Value>,
+}
+
 /// An HTTP API event of a function.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {

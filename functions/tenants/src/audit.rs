@@ -1,0 +1,43 @@
+//! The audit log of the current tenant: every mutation, newest first.
+
+use serde::Serialize;
+use shared::Result;
+use shared::http::answer::Answer;
+use shared::http::arguments::{Cursors, NoFilters};
+use shared::model::audit::{AuditEntry, ResourceChange};
+use shared::model::time::millis;
+use shared::store::Direction;
+use shared::tenancy::doors::Admin;
+
+/// One request that changed something.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AuditEntry)]
+pub struct EntryView {
+    at: String,
+    /// `user:<id>`, `key:<readable part of the key>`, or who else may write.
+    actor: String,
+    request_id: String,
+    changes: Vec<ResourceChange>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AuditLog)]
+pub struct LogView {
+    entries: Vec<EntryView>,
+    next_cursor: Option<String>,
+}
+
+/// It trails the change by what the stream takes.
+pub async fn list(door: Admin, asked: Cursors<NoFilters>) -> Result<Answer<LogView>> {
+    let found = door.store.page(&AuditEntry::all().going(Direction::Descending), &asked.page, |_| true).await?;
+    let next_cursor = asked.page.cursor(&door.app, found.next.as_ref())?;
+    Ok(Answer::new("Success", LogView { entries: found.items.iter().map(EntryView::of).collect(), next_cursor }))
+}
+
+impl EntryView {
+    fn of(entry: &AuditEntry) -> Self {
+        EntryView { at: millis(entry.at), actor: entry.actor.clone(), request_id: entry.request.clone(), changes: entry.changes() }
+    }
+}

@@ -1,0 +1,253 @@
+//! What the handlers of usage and logs take: a month with its counters, a page of the log.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::http::catalogue::Operation;
+use crate::http::endpoint::{Argument, Entered, Wants};
+use crate::http::form::{self, Fields, Form, Integer, OneOf, Raw, Rule, Text};
+use crate::http::paging::binding;
+use crate::http::request::Incoming;
+use crate::model::edge::{Cache, Kind, Rollup, Totals};
+use crate::model::period::Month;
+use crate::runtime::App;
+use crate::store::table::borrowed;
+
+/// The query parameter `period`.
+pub struct Period(Option<String>);
+
+impl Form for Period {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Period(fields.optional("period", Text::at_most(32))))
+    }
+}
+
+impl Period {
+    fn of(incoming: &Incoming) -> Result<Month> {
+        let Period(text) = form::from_query(&incoming.query).map_err(Error::Validation)?;
+        Month::asked(text.as_deref(), incoming.now)
+    }
+}
+
+/// The month asked for, and what was served in it and in the one before, read with the door.
+pub struct MonthlyUsage {
+    pub month: Month,
+    pub current: Totals,
+    pub previous: Totals,
+}
+
+impl Argument for MonthlyUsage {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(month) = Period::of(incoming) {
+            wants.record(&Rollup::of_month(month));
+            wants.record(&Rollup::of_month(month.previous()));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let month = Period::of(incoming)?;
+        Ok(MonthlyUsage { month, current: served(entered, month).await?, previous: served(entered, month.previous()).await? })
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.query(form::described::<Period>());
+    }
+}
+
+/// The month asked for, what was served in it, and the CMS behind the tenant, read with the door.
+pub struct MonthOverview {
+    pub month: Month,
+    pub used: Totals,
+    pub cms: Option<String>,
+}
+
+/// Where the tenant's edge configuration lies. Only one attribute of it is looked at here.
+const CONFIG: (&str, &str) = ("edge-config", "config");
+
+impl Argument for MonthOverview {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(month) = Period::of(incoming) {
+            wants.record(&Rollup::of_month(month));
+            wants.tenant.push((CONFIG.0.to_owned(), CONFIG.1.to_owned()));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let month = Period::of(incoming)?;
+        let config = entered.read.iter().find(|(key, _)| key.sk == CONFIG.1 && key.pk.ends_with(&format!("#{}", CONFIG.0)));
+        let own = entered.store.as_ref().map(|store| store.tenant_id().to_string());
+        let config = config.and_then(|(_, item)| item.as_ref()).filter(|item| borrowed(item, "tenant") == own.as_deref());
+        let cms = config.and_then(|item| borrowed(item, "cms")).map(str::to_owned);
+        Ok(MonthOverview { month, used: served(entered, month).await?, cms })
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.query(form::described::<Period>());
+    }
+}
+
+async fn served(entered: &Entered, month: Month) -> Result<Totals> {
+    Ok(entered.find(&Rollup::of_month(month)).await?.map(|rollup: Rollup| rollup.totals).unwrap_or_default())
+}
+
+/// The month asked for of all the tenants that the caller belongs to.
+pub struct MonthEverywhere(pub Month);
+
+impl Argument for MonthEverywhere {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        wants.belongs = Period::of(incoming).is_ok();
+    }
+
+    async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
+        Period::of(incoming).map(MonthEverywhere)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.query(form::described::<Period>());
+    }
+}
+
+/// Which log entries are wanted.
+#[derive(Debug, Default)]
+pub struct LogFilters {
+    pub status: Option<i64>,
+    pub cache: Option<Cache>,
+    pub kind: Option<Kind>,
+    /// The path begins so.
+    pub path: Option<String>,
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
+}
+
+/// A page of the log: filters, and where it goes on.
+pub struct LogPage {
+    pub filters: LogFilters,
+    pub limit: usize,
+    /// What `cursor` gave out.
+    pub position: Option<String>,
+    /// Entries that a pack holds on average.
+    pub a_pack: usize,
+    bound_to: String,
+    app: App,
+}
+
+struct LogForm {
+    filters: LogFilters,
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+impl Form for LogForm {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let status = fields.optional("status", Integer { min: 100, max: 599 });
+        let cache = fields.optional("cache", OneOf { words: Cache::WORDS, parse: Cache::parse });
+        let kind = fields.optional("kind", OneOf { words: Kind::WORDS, parse: Kind::parse });
+        let path = fields.optional("path", Text::up_to(2048));
+        let from = fields.optional("from", Moment { ends: false });
+        let to = fields.optional("to", Moment { ends: true });
+        let limit = fields.optional("limit", Integer { min: 1, max: 200 });
+        let cursor = fields.optional("cursor", Text::up_to(4096));
+        Some(LogForm { filters: LogFilters { status, cache, kind, path, from, to }, limit, cursor })
+    }
+}
+
+impl Argument for LogPage {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        wants.record(&Rollup::of_month(Month::of(incoming.now)));
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let LogForm { filters, limit, cursor } = form::from_query(&incoming.query).map_err(Error::Validation)?;
+        if filters.from.zip(filters.to).is_some_and(|(from, to)| from > to) {
+            return Err(Error::InvalidRange("The range ends before it begins."));
+        }
+        let tenant = entered.store.as_ref().map(|store| store.tenant_id().to_string()).unwrap_or_default();
+        let bound_to = binding(&tenant, incoming.route, &incoming.query);
+        let position = match cursor {
+            None => None,
+            Some(cursor) => {
+                let opened = incoming.app.keys()?.cursors.open(&cursor, &bound_to).and_then(|bytes| String::from_utf8(bytes).ok());
+                Some(opened.ok_or(Error::BadRequest("The cursor does not belong to this list.".into()))?)
+            }
+        };
+        let limit = usize::try_from(limit.unwrap_or(50)).unwrap_or(50);
+        let a_pack = served(entered, Month::of(incoming.now)).await?.a_pack();
+        Ok(LogPage { filters, limit, position, a_pack, bound_to, app: incoming.app.clone() })
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.query(form::described::<LogForm>());
+    }
+}
+
+impl LogPage {
+    /// The position, sealed for this list with these filters.
+    pub fn cursor(&self, position: &str) -> Result<String> {
+        Ok(self.app.keys()?.cursors.seal(position.as_bytes(), &self.bound_to, self.app.random()))
+    }
+}
+
+/// A moment in RFC 3339, or a day: its first moment, or where a range `ends` its last.
+struct Moment {
+    ends: bool,
+}
+
+impl Rule for Moment {
+    type Value = Timestamp;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Timestamp, String> {
+        let text = match raw {
+            Raw::Json(value) => value.as_str(),
+            Raw::Text(text) => Some(text),
+        };
+        let whole_day = |text: &str| {
+            let last = if self.ends { "T23:59:59.999Z" } else { "T00:00:00Z" };
+            (text.len() == 10).then(|| format!("{text}{last}").parse().ok()).flatten()
+        };
+        text.and_then(|text| text.parse().ok().or_else(|| whole_day(text)))
+            .ok_or_else(|| "must be a moment like 2026-11-21T09:30:00Z, or a day".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "format": "date-time"})
+    }
+}
+
+/// 1 to `max` values, to be read one by one.
+pub struct Values {
+    pub max: usize,
+}
+
+impl Rule for Values {
+    type Value = Vec<Value>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Vec<Value>, String> {
+        match raw {
+            Raw::Json(Value::Array(values)) if (1..=self.max).contains(&values.len()) => Ok(values.clone()),
+            _ => Err(format!("must be a list of 1 to {}", self.max)),
+        }
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "array", "minItems": 1, "maxItems": self.max, "items": {"type": "object"}})
+    }
+}
+
+/// A value of any type, to be read later.
+pub struct Unread;
+
+impl Rule for Unread {
+    type Value = Value;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Value, String> {
+        match raw {
+            Raw::Json(value) => Ok(value.clone()),
+            Raw::Text(text) => Ok(Value::String(text.to_owned())),
+        }
+    }
+
+    fn schema(&self) -> Value {
+        json!({})
+    }
+}

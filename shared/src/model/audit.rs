@@ -1,0 +1,161 @@
+//! The audit log: who changed what, in which request. Drawn from the table's stream, so that nothing that was written can be missing and
+//! no request waits for it; what is deleted leaves a removal behind, for an item that is gone says nothing of who took it away.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::store::entity::{Collection, Entity, Hashed, InTenant, Key};
+use crate::store::page::List;
+
+/// Attributes that say where and how an item is kept, not what it is.
+const BOOKKEEPING: [&str; 10] = ["pk", "sk", "lpk", "lsk", "ttl", "type", "tenant", "actor", "request", "at"];
+
+/// What a stored type is called in the audit log; `None` for what is no resource of its own.
+pub fn resource(kind: &str) -> Option<&'static str> {
+    const RESOURCES: [&str; 10] =
+        ["tenant", "member", "invitation", "api_key", "setting", "edge_config", "domain", "subaccount", "project", "task"];
+    RESOURCES.into_iter().find(|resource| *resource == kind)
+}
+
+/// SHA-256 of a record's own attributes, in the order of their names: two states of a record can be told apart, not read.
+pub fn digest(attributes: &HashMap<String, Value>) -> String {
+    let own = |name: &str| !BOOKKEEPING.contains(&name) && !name.starts_with("list_");
+    let kept: BTreeMap<&String, Value> =
+        attributes.iter().filter(|(name, _)| own(name)).map(|(name, value)| (name, in_order(value))).collect();
+    crate::crypto::hash(&[&serde_json::to_vec(&kept).unwrap_or_default()])
+}
+
+fn in_order(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let sorted: BTreeMap<&String, Value> = object.iter().map(|(name, value)| (name, in_order(value))).collect();
+            serde_json::to_value(sorted).unwrap_or_default()
+        }
+        Value::Array(items) => items.iter().map(in_order).collect(),
+        other => other.clone(),
+    }
+}
+
+/// What happened to one resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = AuditedChange)]
+pub struct ResourceChange {
+    /// `created`, `changed` or `deleted`.
+    pub action: String,
+    /// `project`, `task`, `member` …
+    pub resource: String,
+    /// As the resource's own family writes it, where it has an id.
+    pub id: String,
+    /// Hash of the state before, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// Hash of the state after, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+impl ResourceChange {
+    /// A call that an agency made for a subaccount: `id` names it in the agency's log, and nothing in its own.
+    pub fn acted(call: String, id: String) -> Self {
+        let id = if id.is_empty() { call.clone() } else { format!("{id} {call}") };
+        ResourceChange { action: "called".into(), resource: "api".into(), id, before: None, after: None }
+    }
+}
+
+/// `audit` / `<moment>#<hash of the request id>`: one entry a request, in the order of time. Its changes stand in attributes of their own,
+/// so that the stream's records may come in any order, and twice.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuditEntry {
+    pub request: String,
+    /// `user:<id>`, `key:<handle>`, `operator`, …
+    pub actor: String,
+    pub at: Timestamp,
+    /// `change:<resource>:<id>` → the change as JSON, among the attributes that every item has.
+    #[serde(flatten)]
+    attributes: HashMap<String, Value>,
+}
+
+impl AuditEntry {
+    pub const CHANGE: &'static str = "change:";
+
+    pub fn changes(&self) -> Vec<ResourceChange> {
+        let changes: BTreeMap<&String, &Value> = self.attributes.iter().filter(|(name, _)| name.starts_with(Self::CHANGE)).collect();
+        changes.values().filter_map(|change| serde_json::from_str(change.as_str()?).ok()).collect()
+    }
+
+    /// In the order of time.
+    pub fn all() -> List<Self> {
+        List::new(AuditEntry::collection(), "")
+    }
+
+    pub(crate) fn key_at(at: Timestamp, request: &str) -> Key<Self> {
+        Key::new(&AuditEntry::collection(), format!("{:020}#{}", at.as_microsecond(), Hashed::of(&[request])))
+    }
+
+    fn collection() -> Collection {
+        Collection::named("audit")
+    }
+}
+
+impl Entity for AuditEntry {
+    type Scope = InTenant;
+    const TYPE: &'static str = "audit_entry";
+
+    fn key(&self) -> Key<Self> {
+        AuditEntry::key_at(self.at, &self.request)
+    }
+}
+
+/// `removals` / `<hash of request and what went>`: written with a deletion, for the audit log; vanishes after a day.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Removal {
+    pub resource: String,
+    pub id: String,
+    pub before: String,
+    request: String,
+    at: Timestamp,
+}
+
+impl Removal {
+    const KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+    pub(crate) fn new(resource: &'static str, id: String, before: String, request: &str, at: Timestamp) -> Self {
+        Removal { resource: resource.to_owned(), id, before, request: request.to_owned(), at }
+    }
+}
+
+impl Entity for Removal {
+    type Scope = InTenant;
+    const TYPE: &'static str = "removal";
+
+    fn key(&self) -> Key<Self> {
+        Key::new(&Collection::named("removals"), Hashed::of(&[&self.request, &self.resource, &self.id]).to_string())
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.at + Removal::KEPT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn attributes(value: Value) -> HashMap<String, Value> {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_digest_is_of_the_record_alone_and_of_no_order() {
+        let one = attributes(json!({"name": "x", "settings": {"a": 1, "b": [1, 2]}, "pk": "T#1#x", "request": "r1", "list_name": "x"}));
+        let same = attributes(json!({"settings": {"b": [1, 2], "a": 1}, "name": "x", "request": "r2", "at": "now"}));
+        let other = attributes(json!({"name": "x", "settings": {"a": 1, "b": [2, 1]}}));
+        assert_eq!(digest(&one), digest(&same));
+        assert_ne!(digest(&one), digest(&other));
+    }
+}

@@ -1,0 +1,92 @@
+//! The second wall, where the deployment has one: a tenant's partitions are read and written with credentials of a role session that is
+//! tagged with that tenant, and IAM refuses every other partition key. The tag is the tenant a door opened a store for, never taken from a
+//! key: a wrong key meets credentials that do not fit it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sdk_sts::types::Tag;
+
+use crate::error::{Error, Result};
+use crate::store::table::{failure, unavailable};
+use crate::tenancy::TenantId;
+
+/// Whose partitions credentials are for: one tenant's, or those of two that share a transaction.
+pub(crate) type Tenants = (TenantId, Option<TenantId>);
+
+pub struct Sessions {
+    sts: aws_sdk_sts::Client,
+    role: String,
+    held: Mutex<HashMap<Tenants, Arc<Slot>>>,
+}
+
+/// Empty until the first call is answered; whoever comes meanwhile waits for the same answer.
+type Slot = tokio::sync::Mutex<Option<Credentials>>;
+
+impl Sessions {
+    /// The least that STS gives: what leaks is void soon.
+    const SECONDS: i32 = 900;
+    const REFRESHED_BEFORE_END: Duration = Duration::from_secs(120);
+    const REMEMBERED: usize = 1000;
+
+    pub(crate) fn new(sts: aws_sdk_sts::Client, role: String) -> Self {
+        Sessions { sts, role, held: Mutex::default() }
+    }
+
+    pub(crate) async fn of(&self, tenants: Tenants) -> Result<Credentials> {
+        let slot = self.slot(tenants);
+        let mut held = slot.lock().await;
+        let now = SystemTime::now();
+        if let Some(credentials) = held.as_ref().filter(|credentials| lasts(credentials, now + Self::REFRESHED_BEFORE_END)) {
+            return Ok(credentials.clone());
+        }
+        match self.assume(tenants).await {
+            Ok(credentials) => Ok(held.insert(credentials).clone()),
+            // Not the end yet: the next call tries again.
+            Err(error) => match held.as_ref().filter(|credentials| lasts(credentials, now)) {
+                Some(credentials) => {
+                    tracing::warn!(%error, "a tenant's session could not be renewed in time");
+                    Ok(credentials.clone())
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    fn slot(&self, tenants: Tenants) -> Arc<Slot> {
+        let mut held = self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if held.len() >= Self::REMEMBERED && !held.contains_key(&tenants) {
+            held.clear();
+        }
+        held.entry(tenants).or_default().clone()
+    }
+
+    async fn assume(&self, (tenant, partner): Tenants) -> Result<Credentials> {
+        const DOING: &str = "opening a tenant's session";
+        let tag = |key: &str, tenant: TenantId| {
+            Tag::builder().key(key).value(tenant.to_string()).build().map_err(|error| Error::internal(DOING, error))
+        };
+        let request = self
+            .sts
+            .assume_role()
+            .role_arn(&self.role)
+            // Seen in CloudTrail beside each call.
+            .role_session_name(format!("tenant-{tenant}"))
+            .duration_seconds(Self::SECONDS)
+            .tags(tag("tenant", tenant)?);
+        let request = match partner {
+            None => request,
+            Some(partner) => request.tags(tag("partner", partner)?),
+        };
+        let answer = request.send().await.map_err(|error| failure(DOING, error))?;
+        let given = answer.credentials.ok_or_else(|| unavailable(DOING, "STS answered without credentials"))?;
+        let ends_at = SystemTime::try_from(given.expiration).map_err(|error| Error::internal(DOING, error))?;
+        Ok(Credentials::new(given.access_key_id, given.secret_access_key, Some(given.session_token), Some(ends_at), "tenant"))
+    }
+}
+
+fn lasts(credentials: &Credentials, until: SystemTime) -> bool {
+    credentials.expiry().is_some_and(|ends_at| ends_at > until)
+}
