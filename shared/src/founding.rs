@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::ids::UserId;
 use crate::model::deletion::Deletion;
 use crate::model::member::Member;
-use crate::model::tenant::{Kind, Slug, SlugClaim, Status, Tenant};
+use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, Status, Tenant};
 use crate::model::user::{Belongs, Email, EmailClaim, User};
 use crate::store::{Counter, Refusal, Transaction, conflict};
 use crate::tenancy::directory::GlobalCounter;
@@ -137,11 +137,20 @@ impl Founding {
 
 /// Takes a tenant out of service at once and puts it on the janitor's list.
 pub async fn close(store: &TenantStore, directory: &Directory, tenant: Tenant) -> Result<Tenant> {
+    close_if(store, directory, tenant, |_| Ok(())).await
+}
+
+/// The same with a precondition on the record as it is when it is closed.
+pub async fn close_if(store: &TenantStore, directory: &Directory, tenant: Tenant, holds: impl Fn(&Tenant) -> Result<()>) -> Result<Tenant> {
     if tenant.kind == Kind::Subaccount {
         return Err(Error::Forbidden("This tenant is managed by the platform and cannot be deleted here.".into()));
     }
     store
         .edit(tenant, |tenant, along| {
+            if tenant.shut(store.now()) == Some(Shut::Gone) {
+                return Err(Error::NotFound);
+            }
+            holds(tenant)?;
             let along = along.put(directory, &Deletion::of(tenant, store.now()))?;
             Ok(Some((tenant.deleting(store.now()), along)))
         })

@@ -25,6 +25,9 @@ const OPEN: [&str; 8] = [
     "POST /api/v1/demo",
 ];
 
+/// What takes the tenant out of service. The sweep puts it back.
+const ENDS_THE_TENANT: [&str; 2] = ["DELETE /api/tenant", "DELETE /api/tenants/{slug}"];
+
 /// Set by the server; no body may set them.
 const SERVER_OWNED: [&str; 36] = [
     "id",
@@ -125,6 +128,16 @@ fn sample(operation: &Operation) -> (Target, Value) {
         "DELETE /v1/api-keys/{id}" => (Target::ApiKey, Value::Null),
         "POST /v1/api-keys/{id}/rotate" => (Target::ApiKey, json!({"grace_seconds": 60})),
         "POST /v1/api-keys/{id}/end-grace" => (Target::RetiringKey, Value::Null),
+        "GET /api/tenant" => (Target::Nothing, Value::Null),
+        "POST /api/tenant" => (Target::NoTenant, json!({"name": "Sample"})),
+        "PUT /api/tenant" => (Target::Nothing, json!({"name": "Renamed"})),
+        "DELETE /api/tenant" => (Target::Nothing, Value::Null),
+        "GET /api/tenant/export" => (Target::Nothing, Value::Null),
+        "GET /api/tenant-setting" => (Target::Nothing, Value::Null),
+        "POST /api/tenant-setting" | "POST /api/tenant-setting/dynamic" => {
+            (Target::Nothing, json!({"name": "sample", "value": format!("value {}", serial())}))
+        }
+        "GET /api/tenant-setting/{id}" | "GET /api/tenant-setting/{id}/history" => (Target::Setting, Value::Null),
         "GET /v1/subaccounts" => (Target::Nothing, Value::Null),
         "POST /v1/subaccounts" => (Target::Nothing, json!({"name": "Sample"})),
         "GET /v1/subaccounts/{id}" => (Target::Subaccount, Value::Null),
@@ -177,7 +190,7 @@ async fn every_role_may_do_what_the_catalogue_says_and_no_more() {
             let who = format!("{} as {}: {}", operation.name(), role.name(), answer.text);
             if *role >= least {
                 assert_eq!(answer.status, operation.status, "{who}");
-                revive(&world, &own);
+                put_back(&world, &operation, &own);
                 continue;
             }
             assert_eq!((answer.status, answer.code().as_str()), (403, "FORBIDDEN"), "{who}");
@@ -262,10 +275,11 @@ async fn no_credential_that_does_not_hold_opens_any_route() {
         }
         assert_eq!((content(&world, &own), users(&world)), before, "{} changed something for a caller it refused", operation.name());
         // The control: the same request with a session that holds.
-        let owner = if kind == Target::Session { &own.owner } else { &second };
+        let alone = if kind == Target::NoTenant { Some(homeless(&world, &own).await) } else { None };
+        let owner = if kind == Target::Session { &own.owner } else { alone.as_ref().unwrap_or(&second) };
         let owner = world.login(&owner.email, &owner.password).await;
         call(&world, &operation, &target).token(&owner.token).send().await.expect(operation.status);
-        revive(&world, &own);
+        put_back(&world, &operation, &own);
     }
 }
 
@@ -326,7 +340,7 @@ async fn a_removed_member_is_a_stranger() {
                 call(&world, &operation, &target).token(&gone.token).header("x-tenant-id", name).send().await.expect(401);
                 call(&world, &operation, &target).token(&homeless.token).header("x-tenant-id", name).send().await.expect(404);
             }
-            let status = if sample(&operation).0 == Target::Slug { 404 } else { 403 };
+            let status = if sample(&operation).0 == Target::Slug || operation.path == "/api/tenant" { 404 } else { 403 };
             call(&world, &operation, &target).token(&homeless.token).send().await.expect(status);
             assert_eq!(content(&world, &own), before, "{} changed the tenant for somebody who left it", operation.name());
         }
@@ -365,7 +379,7 @@ async fn another_tenants_anything_is_as_if_it_did_not_exist() {
     let mut compared = 0;
     for operation in signed_in() {
         let (kind, _) = sample(&operation);
-        if kind == Target::Nothing {
+        if matches!(kind, Target::Nothing | Target::NoTenant) {
             continue;
         }
         let foreign = kind.made(&world, &neighbour, &neighbour.owner).await;
@@ -396,7 +410,7 @@ async fn another_tenants_anything_is_as_if_it_did_not_exist() {
         }
         assert_eq!(everything_of(&world, &neighbour), before, "{} touched the neighbour", operation.name());
         call(&world, &operation, &foreign).token(&neighbour.owner.token).send().await.expect(operation.status);
-        revive(&world, &neighbour);
+        put_back(&world, &operation, &neighbour);
     }
     assert!(compared >= 4 * 15, "{compared} comparisons");
 }
@@ -473,6 +487,7 @@ async fn the_tenant_header_only_selects_among_ones_own() {
         assert_eq!((everything_of(&world, &neighbour), content(&world, &own)), before, "{}", operation.name());
         let name = if operation.path.len() % 2 == 0 { &own.id } else { &own.slug };
         call(&world, &operation, &target).token(&own.owner.token).header("x-tenant-id", name).send().await.expect(operation.status);
+        put_back(&world, &operation, &own);
     }
 }
 
@@ -811,6 +826,9 @@ enum Target {
     Session,
     /// The tenant itself (F1).
     Slug,
+    Setting,
+    /// Nothing; for somebody who belongs to no tenant.
+    NoTenant,
     ApiKey,
     /// One that was replaced and is in its grace.
     RetiringKey,
@@ -840,6 +858,12 @@ impl Target {
                 let body = json!({"email": format!("target{}@elsewhere.example.com", serial()), "role": "viewer"});
                 let answer = world.post("/api/v1/tenant/invitations").token(&tenant.owner.token).json(body).send().await.expect(201);
                 id(&answer.json()["data"]).to_owned()
+            }
+            Target::NoTenant => String::new(),
+            Target::Setting => {
+                let body = json!({"name": format!("target{}", serial()), "value": "a secret of some length"});
+                let answer = world.post("/api/tenant-setting").token(&tenant.owner.token).json(body).send().await.expect(201);
+                id(&answer.json()).to_owned()
             }
             Target::ApiKey => id(&key(world, tenant, json!(["*"])).await).to_owned(),
             Target::RetiringKey => {
@@ -945,13 +969,6 @@ fn required_query(operation: &Operation) -> &'static str {
     }
 }
 
-/// Takes back the deletion of a tenant, as an operator can.
-fn revive(world: &World, tenant: &Tenant) {
-    if world.items_of(tenant).iter().any(|item| item["type"]["S"] == "tenant" && item["status"]["S"] == "deleting") {
-        set_tenant(world, tenant, "status", "active");
-    }
-}
-
 /// Calls and round trips of a request, the least of three: one in some takes a lease on the daily quota.
 async fn cost(world: &World, operation: &Operation, target: &str, caller: &Caller) -> (u32, u32) {
     let mut least = (u32::MAX, u32::MAX);
@@ -1006,6 +1023,20 @@ fn users(world: &World) -> Vec<Value> {
         .into_iter()
         .filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("G#user#") || pk.starts_with("G#email#")))
         .collect()
+}
+
+/// Undoes what ended the tenant.
+fn put_back(world: &World, operation: &Operation, tenant: &Tenant) {
+    if ENDS_THE_TENANT.contains(&operation.name().as_str()) {
+        set_tenant(world, tenant, "status", "active");
+    }
+}
+
+/// Somebody who was in the tenant and belongs to none now.
+async fn homeless(world: &World, tenant: &Tenant) -> Caller {
+    let gone = world.member(tenant, "viewer").await;
+    world.delete(format!("/api/v1/tenant/members/{}", gone.id)).token(&tenant.owner.token).send().await.expect(200);
+    world.login(&gone.email, &gone.password).await
 }
 
 fn set_tenant(world: &World, tenant: &Tenant, attribute: &str, value: &str) {

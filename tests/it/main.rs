@@ -3,6 +3,7 @@
 mod agency;
 mod audit;
 mod credentials;
+mod current;
 mod derived;
 mod dns;
 mod documented;
@@ -11,6 +12,7 @@ mod identity;
 mod insights;
 mod isolation;
 mod keys;
+mod lifecycle;
 mod limits;
 mod projects;
 mod properties;

@@ -826,9 +826,9 @@ async fn invite(world: &World, demo: &Demo, invited: Value) {
     world.change_item(&profile, "profile", |item| item["kind"] = json!({"S": "demo"}));
 }
 
-/// Mails, links and sealed answers to the visitor's requests end by themselves; the rest must go with the demo.
+/// Mails and sealed answers to the visitor's requests end by themselves; the rest must go with the demo.
 fn is_of(item: &Value, demo: &Demo) -> bool {
-    let lasting = !["mail", "link", "open_answer"].contains(&text(item, "type"));
+    let lasting = !["mail", "open_answer"].contains(&text(item, "type"));
     let written = item.to_string();
     lasting && (written.contains(&demo.tenant) || written.contains(&demo.owner) || written.contains(&demo.slug))
 }

@@ -1,4 +1,4 @@
-//! What has to happen although nobody asks: demos are warned and purged, the tasks of deleted projects are swept, session keys are
+//! What has to happen although nobody asks: demos are warned and purged, deleted tenants are purged, the tasks of deleted projects are swept, session keys are
 //! rotated. Every task may be cut off at any point and is taken up by its next run.
 
 pub mod domain;

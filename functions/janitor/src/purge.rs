@@ -1,14 +1,21 @@
-//! Demos that are about to end are warned, demos that have ended are purged: everything of the tenant, proven gone, then what the
-//! directory knows of it. The demo's line in the directory goes last, in the transaction that frees its place, so a purge that is cut
-//! off is found again, and its place is freed once.
+//! Demos that are about to end are warned; demos that have ended and tenants that were deleted a week ago are purged: everything of the
+//! tenant, proven gone, then what the directory knows of it. The line in the directory that says so goes last, in the transaction that
+//! frees a demo's place, or puts a slug to rest and writes a receipt: a purge that is cut off is found again, and its end happens once.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use shared::http::paging::PageRequest;
-use shared::ids::{MailId, UserId};
+use shared::ids::{LinkId, MailId, UserId};
+use shared::model::api_key::{ApiKey, KeyClaim, KeyHandle};
 use shared::model::collections;
+use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, Due};
+use shared::model::invitation::Invitation;
+use shared::model::link::Link;
+use shared::model::mail::{Mail, UnknownMail};
 use shared::model::member::Member;
 use shared::model::project::{DeletedProject, Project, Shelf};
+use shared::model::session::Session;
 use shared::model::task::Task;
 use shared::model::tenant::{Kind, SlugClaim, Status, Tenant};
 use shared::model::user::{Belongs, EmailClaim, User};
@@ -20,6 +27,7 @@ use shared::{Error, Result};
 
 /// Items that one run deletes at most: well within the function's time. The next run goes on.
 pub const AT_MOST: usize = 50_000;
+const RECORDS: i32 = 100;
 
 #[derive(Debug, Default, Serialize)]
 pub struct Purged {
@@ -42,21 +50,40 @@ pub async fn purge(place: &Workplace, at_most: usize) -> Result<Purged> {
         let outcome = match demo.due(place.now()) {
             Due::Nothing => Ok(()),
             Due::Warning => warn(place, &demo).await.map(|warned| done.warned += usize::from(warned)),
-            Due::Purge => remove(place, &demo, &mut budget).await.map(|finished| match finished {
-                Some(true) => done.purged += 1,
-                Some(false) => done.more = true,
-                None => {}
-            }),
+            Due::Purge => remove(place, &demo, &mut budget).await.map(|finished| done.count(finished)),
         };
-        // One demo that fails holds up no other.
+        // One tenant that fails holds up no other.
         if let Err(error) = outcome {
             tracing::error!(tenant = %demo.tenant, %error, "a demo could not be tidied up");
             failed += 1;
         }
     }
+    for deletion in place.directory.all(&Deletion::all()).await? {
+        if deletion.due_at > place.now() {
+            // They come in the order in which they are due.
+            break;
+        }
+        match remove_deleted(place, &deletion, &mut budget).await {
+            Ok(finished) => done.count(finished),
+            Err(error) => {
+                tracing::error!(tenant = %deletion.tenant, %error, "a deleted tenant could not be purged");
+                failed += 1;
+            }
+        }
+    }
     done.items = at_most - budget.0;
     tracing::info!(warned = done.warned, purged = done.purged, items = done.items, more = done.more, failed, "purge");
-    if failed > 0 { Err(Error::internal("purging demos", format!("{failed} of them failed"))) } else { Ok(done) }
+    if failed > 0 { Err(Error::internal("purging tenants", format!("{failed} of them failed"))) } else { Ok(done) }
+}
+
+impl Purged {
+    fn count(&mut self, finished: Option<bool>) {
+        match finished {
+            Some(true) => self.purged += 1,
+            Some(false) => self.more = true,
+            None => {}
+        }
+    }
 }
 
 /// The mail and the note that it was written, together: it is written once.
@@ -73,8 +100,7 @@ async fn remove(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Result<O
     if !shut(&store, place).await? {
         return Ok(None);
     }
-    let emptied = remove_projects(&store, budget).await? && remove_members(place, &store, budget).await?;
-    if !emptied || !clear_the_rest(&store, budget).await? || !remove_owner(place, demo, budget).await? {
+    if !empty(place, &store, budget).await? || !remove_owner(place, demo, budget).await? {
         return Ok(Some(false));
     }
     let directory = &place.directory;
@@ -86,15 +112,118 @@ async fn remove(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Result<O
     unless_overtaken(closing.commit().await).map(|closed| closed.then_some(true))
 }
 
+/// The same for a tenant whose deletion is due.
+async fn remove_deleted(place: &Workplace, deletion: &Deletion, budget: &mut Budget) -> Result<Option<bool>> {
+    let (store, directory, before) = (place.deleted_tenant(deletion), &place.directory, budget.0);
+    if !begin(&store, place).await? {
+        return Ok(None);
+    }
+    let finished = empty(place, &store, budget).await? && remove_mails(place, deletion.tenant).await?;
+    let items = before - budget.0;
+    if !finished {
+        directory.replace_if(&deletion.gone_on(items), deletion).await?;
+        return Ok(Some(false));
+    }
+    let receipt = Receipt::of(deletion, items, place.now(), &place.app.keys()?.receipts);
+    let closing = directory.transaction().delete(directory, &deletion.key(), missing())?.put(directory, &receipt)?;
+    // What still points at the slug must not reach somebody else for a while. A demo's slug may be free, or another's, by now.
+    let claim = directory.find(&SlugClaim::key_of(&deletion.slug)).await?.filter(|claim| claim.tenant == deletion.tenant);
+    let closing = match claim {
+        Some(claim) => {
+            let resting = SlugClaim { rests_until: Some(place.now() + Deletion::REST), ..claim };
+            closing.claim(directory, &resting, "tenant", &deletion.tenant.to_string(), conflict("The slug has another owner."))?
+        }
+        None => closing,
+    };
+    unless_overtaken(closing.commit().await).map(|closed| closed.then_some(true))
+}
+
+/// From here on the deletion cannot be taken back; `false` when it just was.
+async fn begin(store: &TenantStore, place: &Workplace) -> Result<bool> {
+    match store.find(&Tenant::key_of()).await? {
+        // An earlier run came as far as this.
+        None => Ok(true),
+        Some(tenant) => match tenant.status {
+            Status::Closed => Ok(true),
+            Status::Deleting => {
+                let closed = tenant.with_status(Status::Closed, place.now());
+                unless_overtaken(store.transaction().replace(store, &closed, &tenant)?.commit().await)
+            }
+            Status::Trial | Status::Active | Status::Suspended => Ok(false),
+        },
+    }
+}
+
+/// Everything of a tenant: what says where more is comes first, and a last look proves that nothing is left.
+async fn empty(place: &Workplace, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    Ok(remove_projects(store, budget).await?
+        && remove_members(place, store, budget).await?
+        && remove_claims(place, store).await?
+        && clear_the_rest(store, budget).await?
+        && is_empty(store).await?)
+}
+
+/// What the directory knows of keys and invitations, expired ones too; their records go with the rest.
+async fn remove_claims(place: &Workplace, store: &TenantStore) -> Result<bool> {
+    for handle in named::<_, KeyHandle>(store, &ApiKey::all(), "handle").await? {
+        // A later run finds the same keys.
+        place.directory.release(&KeyClaim::key_of(&handle), "tenant", &store.tenant_id().to_string()).await?;
+    }
+    for link in named::<_, LinkId>(store, &Invitation::all(), "link").await? {
+        place.directory.delete(&Link::key_of(link)).await?;
+    }
+    Ok(true)
+}
+
+/// What the records of a list have in an attribute.
+async fn named<E, T: DeserializeOwned>(store: &TenantStore, list: &List<E>, attribute: &str) -> Result<Vec<T>> {
+    let (mut names, mut after) = (vec![], None);
+    loop {
+        let (records, next) = store.stored(list, after, RECORDS).await?;
+        for mut record in records {
+            if let Some(name) = record.data.remove(attribute) {
+                names.push(serde_json::from_value(name).map_err(|error| Error::internal("reading a record", error))?);
+            }
+        }
+        match next {
+            Some(next) => after = Some(next),
+            None => return Ok(names),
+        }
+    }
+}
+
+/// Mails that somebody may still ask for. The others end by themselves.
+async fn remove_mails(place: &Workplace, tenant: TenantId) -> Result<bool> {
+    for unknown in place.directory.all(&UnknownMail::all()).await? {
+        if unknown.tenant == Some(tenant) {
+            place.directory.delete(&Mail::key_of(unknown.mail)).await?;
+            place.directory.delete(&UnknownMail::key_of(unknown.mail)).await?;
+        }
+    }
+    Ok(true)
+}
+
+async fn is_empty(store: &TenantStore) -> Result<bool> {
+    for list in collections::of_tenant() {
+        if !store.clear(&list, 0).await?.finished {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Closes the tenant for good, so that it can no longer be converted; `false` when it was, just now.
 async fn shut(store: &TenantStore, place: &Workplace) -> Result<bool> {
     match store.find(&Tenant::key_of()).await? {
         // An earlier run came as far as this.
         None => Ok(true),
         Some(tenant) if tenant.kind != Kind::Demo => Ok(false),
-        Some(tenant) if tenant.status == Status::Deleting => Ok(true),
+        Some(tenant) if tenant.status == Status::Closed => Ok(true),
+        Some(tenant) if tenant.status == Status::Deleting && tenant.deleted_at.is_none() => Ok(true),
         Some(tenant) => {
-            let deleting = tenant.with_status(Status::Deleting, place.now());
+            // A demo that its owner has deleted must not be restored half-way.
+            let status = if tenant.status == Status::Deleting { Status::Closed } else { Status::Deleting };
+            let deleting = tenant.with_status(status, place.now());
             unless_overtaken(store.transaction().replace(store, &deleting, &tenant)?.commit().await)
         }
     }
@@ -126,6 +255,11 @@ async fn remove_members(place: &Workplace, store: &TenantStore, budget: &mut Bud
             return Ok(false);
         }
         place.directory.delete(&Belongs::key_of(member.user, store.tenant_id())).await?;
+        for session in place.directory.all_expired_too(&Session::of_user(member.user)).await? {
+            if session.tenant == Some(store.tenant_id()) {
+                place.directory.delete(&Session::key_of(member.user, session.id)).await?;
+            }
+        }
         send_home(place, member.user, store.tenant_id()).await?;
         remove_record(store, &member, budget).await?;
     }

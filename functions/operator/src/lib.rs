@@ -1,11 +1,15 @@
 //! Commands for whoever runs the deployment. There is no URL: who may invoke this function is said by IAM. A command answers
 //! `{"ok": true, …}` or fails with one sentence, and repeating it changes nothing more.
 
+mod import;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::config::Variables;
 use shared::crypto::Vault;
+use shared::founding::close;
 use shared::ids::MailId;
+use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::Demo;
 use shared::model::edge_config::EdgeConfig;
 use shared::model::mail::{Mail, UnknownMail};
@@ -51,6 +55,26 @@ enum Command {
     ReencryptTokens {
         tenant: String,
     },
+    ChangePlan {
+        tenant: String,
+        plan: String,
+    },
+    /// Takes a deletion back, within seven days.
+    RestoreTenant {
+        tenant: String,
+    },
+    /// Asks for a deletion as an owner does. `now` ends the wait of a deletion that was asked for: the janitor's next run purges.
+    PurgeTenant {
+        tenant: String,
+        #[serde(default)]
+        now: bool,
+    },
+    ListReceipts {},
+    /// A fresh tenant for `owner` from the lines of an export.
+    ImportTenant {
+        owner: String,
+        lines: String,
+    },
 }
 
 /// A mail nobody knows the fate of.
@@ -79,6 +103,11 @@ impl Worker for Operator {
             Command::SuspendTenant { tenant } => set_status(&place, &tenant, Status::Suspended).await,
             Command::ActivateTenant { tenant } => set_status(&place, &tenant, Status::Active).await,
             Command::ReencryptTokens { tenant } => reencrypt_tokens(&place, &tenant).await,
+            Command::ChangePlan { tenant, plan } => change_plan(&place, &tenant, &plan).await,
+            Command::RestoreTenant { tenant } => restore_tenant(&place, &tenant).await,
+            Command::PurgeTenant { tenant, now } => purge_tenant(&place, &tenant, now).await,
+            Command::ListReceipts {} => list_receipts(&place).await,
+            Command::ImportTenant { owner, lines } => import::import_tenant(&place, &owner, &lines).await,
         }
     }
 }
@@ -161,7 +190,7 @@ async fn list_unknown_mails(place: &Workplace) -> Result<Value> {
 async fn set_status(place: &Workplace, name: &str, status: Status) -> Result<Value> {
     let (store, tenant) = find(place, name).await?;
     let changed = match tenant.status {
-        Status::Deleting | Status::Closed => return Err(Error::Conflict("This tenant is being deleted.".into())),
+        Status::Deleting | Status::Closed => return Err(gone()),
         now if now == status => tenant,
         _ => {
             let changed = tenant.with_status(status, place.now());
@@ -169,7 +198,94 @@ async fn set_status(place: &Workplace, name: &str, status: Status) -> Result<Val
             changed
         }
     };
-    Ok(json!({"ok": true, "tenant": changed.id, "slug": changed.slug, "status": changed.status}))
+    Ok(state_of(&changed))
+}
+
+async fn change_plan(place: &Workplace, name: &str, plan: &str) -> Result<Value> {
+    let plans = place.app.plans();
+    if !plans.contains(plan) || plan == "demo" {
+        let names: Vec<_> = plans.names().filter(|name| *name != "demo").collect();
+        return Err(Error::BadRequest(format!("There is no plan {plan:?}: it must be one of {}.", names.join(", ")).into()));
+    }
+    let (store, tenant) = find(place, name).await?;
+    let changed = store
+        .edit(tenant, |tenant, alone| match (tenant.kind, tenant.status) {
+            (_, Status::Deleting | Status::Closed) => Err(gone()),
+            (Kind::Demo, _) => Err(Error::Conflict("This tenant is a demo: convert it.".into())),
+            _ if tenant.plan == plan => Ok(None),
+            _ => Ok(Some((tenant.on_plan(plan, place.now()), alone))),
+        })
+        .await?;
+    Ok(converted(&changed))
+}
+
+async fn restore_tenant(place: &Workplace, name: &str) -> Result<Value> {
+    let (store, tenant) = find(place, name).await?;
+    if !matches!(tenant.status, Status::Deleting | Status::Closed) {
+        return Ok(state_of(&tenant));
+    }
+    let too_late = || Error::Conflict("This tenant is being purged and cannot be restored any more.".into());
+    let deletion = deletion_of(place, &tenant).await?.filter(|deletion| deletion.due_at > place.now()).ok_or_else(too_late)?;
+    if tenant.status == Status::Closed {
+        return Err(too_late());
+    }
+    let restored = tenant.restored(deletion.status, place.now());
+    let directory = &place.directory;
+    directory.transaction().replace(&store, &restored, &tenant)?.delete_unchanged(directory, &deletion)?.commit().await?;
+    Ok(state_of(&restored))
+}
+
+async fn purge_tenant(place: &Workplace, name: &str, now: bool) -> Result<Value> {
+    let (store, tenant) = find(place, name).await?;
+    let directory = &place.directory;
+    let due_at = match deletion_of(place, &tenant).await? {
+        None if now => {
+            let first = "Ask for the deletion first: by this command without `now`, or as an owner of the tenant.";
+            return Err(Error::BadRequest(first.into()));
+        }
+        None => {
+            let closed = close(&store, directory, tenant.clone()).await;
+            closed.map_err(|error| if matches!(error, Error::NotFound) { gone() } else { error })?;
+            Deletion::of(&tenant, place.now()).due_at
+        }
+        Some(deletion) => {
+            let hurried = deletion.hurried(place.now());
+            if now && hurried.due_at < deletion.due_at {
+                let moving = directory.transaction().delete_unchanged(directory, &deletion)?;
+                moving.create(directory, &hurried, conflict("Try again."))?.commit().await?;
+                hurried.due_at
+            } else {
+                deletion.due_at
+            }
+        }
+    };
+    Ok(json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "purged_after": due_at.to_string()}))
+}
+
+async fn list_receipts(place: &Workplace) -> Result<Value> {
+    let key = &place.app.keys()?.receipts;
+    let receipts = place.directory.all(&Receipt::all()).await?;
+    let receipts = receipts.iter().map(|receipt| {
+        let mut shown = worker::answer(receipt)?;
+        // Whether it is as it was written.
+        shown["intact"] = receipt.holds(key).into();
+        Ok(shown)
+    });
+    Ok(json!({"ok": true, "receipts": receipts.collect::<Result<Vec<Value>>>()?}))
+}
+
+/// The line of a tenant's deletion; there are as many as tenants were deleted in a week.
+async fn deletion_of(place: &Workplace, tenant: &Tenant) -> Result<Option<Deletion>> {
+    let all = place.directory.all(&Deletion::all()).await?;
+    Ok(all.into_iter().find(|deletion| deletion.tenant == tenant.id))
+}
+
+fn gone() -> Error {
+    Error::Conflict("This tenant is being deleted.".into())
+}
+
+fn state_of(tenant: &Tenant) -> Value {
+    json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "status": tenant.status})
 }
 
 async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
@@ -226,7 +342,7 @@ mod tests {
             worker::command::<Command>(event).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             read += 1;
         }
-        assert_eq!(read, 7, "one sample for each command");
+        assert_eq!(read, 12, "one sample for each command");
     }
 
     #[test]

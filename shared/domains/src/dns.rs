@@ -9,7 +9,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use shared::config::CustomDomains;
+use shared::config::Edge;
 use shared::model::domain::{Domain, Seen, Sighting};
 
 /// All questions to one resolver together take no longer.
@@ -22,11 +22,11 @@ const LONGEST_CHAIN: usize = 8;
 const LONGEST_TEXT: usize = 255;
 
 pub struct Dns<'a> {
-    config: &'a CustomDomains,
+    config: &'a Edge,
 }
 
 impl<'a> Dns<'a> {
-    pub fn new(config: &'a CustomDomains) -> Self {
+    pub fn new(config: &'a Edge) -> Self {
         Dns { config }
     }
 

@@ -10,13 +10,14 @@ use crate::http::endpoint::{Argument, Entered, Wants, path_value};
 use crate::http::form::{self, Form};
 use crate::http::paging::{InCursors, InOffsets, InPages, PageRequest, Style, binding};
 use crate::http::request::Incoming;
-use crate::ids::{ApiKeyId, InvitationId, ProjectId, SessionId, SubaccountId, TaskId};
+use crate::ids::{ApiKeyId, InvitationId, ProjectId, SessionId, SettingId, SubaccountId, TaskId};
 use crate::model::api_key::ApiKey;
 use crate::model::domain::{Domain, Hostname};
 use crate::model::edge_config::EdgeConfig;
 use crate::model::invitation::Invitation;
 use crate::model::member::{Member, MemberNumber};
 use crate::model::project::{DeletedProject, Project, Shelf};
+use crate::model::setting::{Setting, SettingName};
 use crate::model::subaccount::Subaccount;
 use crate::model::task::Task;
 use crate::model::user::User;
@@ -227,6 +228,18 @@ impl Named for Member {
     }
 }
 
+/// By id a setting is looked for among all: they are few, and their names are what they are found by otherwise.
+impl Named for Setting {
+    fn wants(_incoming: &Incoming, _wants: &mut Wants) {}
+
+    async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
+        let id = path_value(incoming, SettingId::parse)?;
+        let Some(store) = &entered.store else { return Ok(None) };
+        let mut found = store.page(&Setting::all(), &PageRequest::everything(), |setting| setting.id == id).await?;
+        Ok(found.items.pop())
+    }
+}
+
 /// A member's number as paths and `assigned_to` write it: a positive decimal without sign or leading zeros.
 fn member_number(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
@@ -325,6 +338,38 @@ impl Argument for DomainTotal {
 
     async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
         entered.count(Counter::Domains).await.map(DomainTotal)
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
+
+/// The setting that the body's `name` names, read with the door; `None` when it names none, or none is there.
+pub struct NamedSetting(pub Option<Setting>);
+
+#[derive(serde::Deserialize)]
+struct SettingBody {
+    name: Option<SettingName>,
+}
+
+impl NamedSetting {
+    /// The form says what is wrong with a body; here a wrong one names nothing.
+    fn name(incoming: &Incoming) -> Option<SettingName> {
+        serde_json::from_slice::<SettingBody>(&incoming.body).ok()?.name
+    }
+}
+
+impl Argument for NamedSetting {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(name) = NamedSetting::name(incoming) {
+            wants.record(&Setting::key_of(&name));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        match NamedSetting::name(incoming) {
+            Some(name) => entered.find(&Setting::key_of(&name)).await.map(NamedSetting),
+            None => Ok(NamedSetting(None)),
+        }
     }
 
     fn describe(_operation: &mut Operation) {}

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::error::CODES;
 use crate::http::endpoint::{Handler, needs_credential};
 use crate::http::family::Family;
-use crate::http::form::Described;
+use crate::http::form::{ANY_NAME, Described};
 use crate::http::registry::{Registry, Routes};
 use crate::tenancy::Scope;
 use crate::tenancy::doors::Access;
@@ -43,6 +43,8 @@ pub struct Operation {
 pub enum Shape {
     One,
     Many,
+    /// One JSON document a line.
+    Lines,
 }
 
 impl Catalogue {
@@ -238,8 +240,10 @@ impl Operation {
         }
         if !self.body.is_empty() {
             let required: Vec<&str> = self.body.iter().filter(|field| field.required).map(|field| field.name).collect();
-            let properties: Map<String, Value> = self.body.iter().map(|field| (field.name.to_owned(), field.schema.clone())).collect();
-            let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
+            let (any, named): (Vec<_>, Vec<_>) = self.body.iter().partition(|field| field.name == ANY_NAME);
+            let properties: Map<String, Value> = named.iter().map(|field| (field.name.to_owned(), field.schema.clone())).collect();
+            let others = any.first().map_or(json!(false), |field| field.schema.clone());
+            let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": others});
             if !required.is_empty() {
                 schema["required"] = json!(required);
             }
@@ -261,7 +265,11 @@ impl Operation {
     fn responses(&self, family: Family) -> Value {
         let content = |schema: Value| json!({"application/json": {"schema": schema}});
         let mut responses = Map::new();
-        responses.insert(self.status.to_string(), json!({"description": self.summary, "content": content(self.envelope(family))}));
+        let success = match self.shape {
+            Shape::One | Shape::Many => content(self.envelope(family)),
+            Shape::Lines => json!({"application/x-ndjson": {"schema": self.envelope(family)}}),
+        };
+        responses.insert(self.status.to_string(), json!({"description": self.summary, "content": success}));
         let error = |code: &str| json!({"description": code, "content": content(json!({"$ref": "#/components/schemas/Error"}))});
         let mut errors = vec![("400", "Bad request"), ("429", "Too many requests"), ("500", "Internal error"), ("503", "Try again")];
         if needs_credential(self.access) {
@@ -287,7 +295,7 @@ impl Operation {
 
     fn envelope(&self, family: Family) -> Value {
         let data = match self.shape {
-            Shape::One => self.answer.clone(),
+            Shape::One | Shape::Lines => self.answer.clone(),
             Shape::Many => json!({"type": "array", "items": self.answer}),
         };
         let success = json!({"const": true});

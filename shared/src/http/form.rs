@@ -38,6 +38,8 @@ pub struct Fields<'a> {
     source: Source<'a>,
     errors: FieldErrors,
     described: Vec<Described>,
+    /// The names of the fields are data.
+    open: bool,
 }
 
 enum Source<'a> {
@@ -46,6 +48,9 @@ enum Source<'a> {
     /// Nothing to read: the form only describes itself.
     Schema,
 }
+
+/// Describes the fields whose names are data.
+pub const ANY_NAME: &str = "*";
 
 /// A field in the API reference.
 #[derive(Debug, Clone)]
@@ -57,17 +62,17 @@ pub struct Described {
 
 /// Reads a JSON object; unknown fields are errors too.
 pub fn from_json<F: Form>(object: &Map<String, Value>) -> Result<F, FieldErrors> {
-    finish(Fields { source: Source::Json(object), errors: BTreeMap::new(), described: vec![] }, object.keys())
+    finish(Fields { source: Source::Json(object), errors: BTreeMap::new(), described: vec![], open: false }, object.keys())
 }
 
 /// Reads query parameters; unknown parameters are errors too.
 pub fn from_query<F: Form>(parameters: &BTreeMap<String, String>) -> Result<F, FieldErrors> {
-    finish(Fields { source: Source::Query(parameters), errors: BTreeMap::new(), described: vec![] }, parameters.keys())
+    finish(Fields { source: Source::Query(parameters), errors: BTreeMap::new(), described: vec![], open: false }, parameters.keys())
 }
 
 /// The fields of a form, for the API reference.
 pub fn described<F: Form>() -> Vec<Described> {
-    let mut fields = Fields { source: Source::Schema, errors: BTreeMap::new(), described: vec![] };
+    let mut fields = Fields { source: Source::Schema, errors: BTreeMap::new(), described: vec![], open: false };
     let _ = F::read(&mut fields);
     fields.described
 }
@@ -75,7 +80,7 @@ pub fn described<F: Form>() -> Vec<Described> {
 fn finish<'k, F: Form>(mut fields: Fields<'_>, given: impl Iterator<Item = &'k String>) -> Result<F, FieldErrors> {
     let form = F::read(&mut fields);
     for name in given {
-        if !fields.described.iter().any(|known| known.name == name) {
+        if !fields.open && !fields.described.iter().any(|known| known.name == name) {
             // The name is the caller's own text: cut it, so that an error stays small.
             let shown: String = name.chars().take(64).collect();
             fields.errors.insert(shown.clone(), vec![format!("The {shown} field is not known.")]);
@@ -122,6 +127,23 @@ impl<'a> Fields<'a> {
             Raw::Json(Value::Null) => Some(None),
             raw => self.checked(name, &rule, raw).map(Some),
         }
+    }
+
+    /// The JSON object as it was given; `None` when the form only describes itself or reads a query.
+    pub fn given(&self) -> Option<&'a Map<String, Value>> {
+        if let Source::Json(object) = self.source { Some(object) } else { None }
+    }
+
+    /// The names of the fields are data, so none is unknown: the form itself says what is wrong with each.
+    pub fn take_any(&mut self, schema: Value) {
+        self.open = true;
+        self.describe(ANY_NAME, false, schema);
+    }
+
+    /// Says what is wrong with a field whose name is data.
+    pub fn refuse(&mut self, name: &str, problem: &str) {
+        let shown: String = name.chars().take(64).collect();
+        self.errors.entry(shown.clone()).or_default().push(format!("The {shown} field {problem}."));
     }
 
     /// An object within, by a form of its own; may be absent. Its errors are named `<name>.<field>`.

@@ -10,6 +10,7 @@ pub mod form;
 pub mod idempotency;
 pub mod insights;
 pub mod json;
+pub mod lines;
 pub mod paging;
 pub mod registry;
 pub mod request;

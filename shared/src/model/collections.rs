@@ -9,7 +9,7 @@ pub struct Anything;
 
 /// All but the tasks, which are a partition for each project. Projects, tombstones and members come first: they say what else there
 /// is. The tenant's own record comes last: while it stands, the rest is not done.
-const OF_TENANT: [&str; 30] = [
+const OF_TENANT: [&str; 32] = [
     "projects",
     "deleted-projects",
     "members",
@@ -18,6 +18,7 @@ const OF_TENANT: [&str; 30] = [
     "api-keys",
     "api-key-uses",
     "edge-config",
+    "settings",
     "audit",
     "removals",
     "edge-logs-wide",
@@ -43,8 +44,19 @@ const OF_TENANT: [&str; 30] = [
     "tenant",
 ];
 
+/// What says nothing that the rest does not, or is sealed: an export leaves it out.
+const NOT_EXPORTED: [&str; 6] = ["deleted-projects", "removals", "api-key-uses", "answers", "usage", "counters"];
+
 pub fn of_tenant() -> impl Iterator<Item = List<Anything>> {
     OF_TENANT.into_iter().map(|name| List::new(Collection::named(name), ""))
+}
+
+/// Those that an export shows, by name.
+pub fn exported() -> impl Iterator<Item = (&'static str, List<Anything>)> {
+    // What the edge served comes in packs that only this product reads; what it adds up to is shown.
+    let packed = |name: &str| name.starts_with("edge-logs") || matches!(name, "edge-batches" | "edge-counted");
+    let shown = OF_TENANT.into_iter().filter(move |name| !NOT_EXPORTED.contains(name) && !packed(name));
+    shown.map(|name| (name, List::new(Collection::named(name), "")))
 }
 
 #[cfg(test)]
@@ -55,7 +67,7 @@ mod tests {
     use super::*;
 
     const OF_PROJECT: [&str; 1] = ["tasks"];
-    const OF_DIRECTORY: [&str; 16] = [
+    const OF_DIRECTORY: [&str; 17] = [
         "answers",
         "api-key",
         "deletions",
@@ -67,6 +79,7 @@ mod tests {
         "identity",
         "link",
         "mail",
+        "receipts",
         "session-keys",
         "slug",
         "subaccounts",

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::model::tenant::{Slug, Tenant};
+use crate::crypto::SigningKey;
+use crate::model::tenant::{Slug, Status, Tenant};
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
 use crate::tenancy::{TenantId, stored};
@@ -17,6 +18,18 @@ pub struct Deletion {
     pub account: u64,
     pub asked_at: Timestamp,
     pub due_at: Timestamp,
+    /// What the tenant was before, and is again if the deletion is taken back.
+    #[serde(default = "active")]
+    pub status: Status,
+    /// Items that purges have deleted so far.
+    #[serde(default)]
+    pub items: usize,
+    #[serde(default)]
+    pub version: u64,
+}
+
+fn active() -> Status {
+    Status::Active
 }
 
 impl Deletion {
@@ -24,9 +37,30 @@ impl Deletion {
     pub const GRACE: SignedDuration = SignedDuration::from_hours(7 * 24);
     /// Slugs and hostnames of a deleted tenant are nobody's for this long.
     pub const REST: SignedDuration = SignedDuration::from_hours(30 * 24);
+    const STILL_RUNNING: SignedDuration = SignedDuration::from_secs(60);
 
     pub fn of(tenant: &Tenant, now: Timestamp) -> Self {
-        Deletion { tenant: tenant.id, slug: tenant.slug.clone(), account: tenant.account, asked_at: now, due_at: now + Deletion::GRACE }
+        Deletion {
+            tenant: tenant.id,
+            slug: tenant.slug.clone(),
+            account: tenant.account,
+            asked_at: now,
+            due_at: now + Deletion::GRACE,
+            status: tenant.status,
+            items: 0,
+            version: 1,
+        }
+    }
+
+    /// Due as soon as the requests that were under way have ended.
+    pub fn hurried(&self, now: Timestamp) -> Self {
+        let due_at = self.due_at.min(now + Deletion::STILL_RUNNING);
+        Deletion { due_at, version: self.version + 1, ..self.clone() }
+    }
+
+    /// After a run that deleted so many items and has more to do.
+    pub fn gone_on(&self, items: usize) -> Self {
+        Deletion { items: self.items + items, version: self.version + 1, ..self.clone() }
     }
 
     pub fn all() -> List<Self> {
@@ -48,5 +82,70 @@ impl Entity for Deletion {
 
     fn key(&self) -> Key<Self> {
         Deletion::key_of(self.due_at, self.tenant)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+}
+
+/// `receipts` / `<tenant>`: what is left of a purged tenant, for whoever has to prove it. Holds nothing of the tenant's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Receipt {
+    #[serde(with = "stored")]
+    pub tenant: TenantId,
+    pub slug: Slug,
+    pub account: u64,
+    pub asked_at: Timestamp,
+    pub purged_at: Timestamp,
+    /// At least so many items were deleted; a run that was cut off is not counted.
+    pub items: usize,
+    /// Signs the facts above.
+    pub hash: String,
+}
+
+impl Receipt {
+    pub fn of(deletion: &Deletion, items: usize, now: Timestamp, key: &SigningKey) -> Self {
+        let mut receipt = Receipt {
+            tenant: deletion.tenant,
+            slug: deletion.slug.clone(),
+            account: deletion.account,
+            asked_at: deletion.asked_at,
+            purged_at: now,
+            items: deletion.items + items,
+            hash: String::new(),
+        };
+        receipt.hash = key.sign(&receipt.facts());
+        receipt
+    }
+
+    /// Whether nobody changed it.
+    pub fn holds(&self, key: &SigningKey) -> bool {
+        key.verifies(&self.facts(), &self.hash)
+    }
+
+    fn facts(&self) -> String {
+        format!("{} {} {} {} {} {}", self.tenant, self.slug, self.account, self.asked_at, self.purged_at, self.items)
+    }
+
+    pub fn all() -> List<Self> {
+        List::new(Receipt::collection(), "")
+    }
+
+    pub fn key_of(tenant: TenantId) -> Key<Self> {
+        Key::new(&Receipt::collection(), tenant.to_string())
+    }
+
+    fn collection() -> Collection {
+        Collection::named("receipts")
+    }
+}
+
+impl Entity for Receipt {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "receipt";
+
+    fn key(&self) -> Key<Self> {
+        Receipt::key_of(self.tenant)
     }
 }

@@ -95,6 +95,24 @@ impl Tenant {
         Tenant { status, updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
+    /// Its owner's full statement of what it is called and looks like.
+    pub fn stated(&self, name: String, logo: Option<String>, now: Timestamp) -> Self {
+        Tenant { name, logo, updated_at: now, version: self.version + 1, ..self.clone() }
+    }
+
+    pub fn on_plan(&self, plan: &str, now: Timestamp) -> Self {
+        Tenant { plan: plan.to_owned(), updated_at: now, version: self.version + 1, ..self.clone() }
+    }
+
+    /// An operator takes the deletion back.
+    pub fn restored(&self, status: Status, now: Timestamp) -> Self {
+        Tenant { deleted_at: None, ..self.with_status(status, now) }
+    }
+
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", self.version)
+    }
+
     /// Its owner wants it gone: nobody comes in any more, and an operator can take it back until it is purged.
     pub fn deleting(&self, now: Timestamp) -> Self {
         Tenant { deleted_at: Some(now), ..self.with_status(Status::Deleting, now) }

@@ -42,6 +42,12 @@ pub struct Keys {
     pub links: SigningKey,
     /// What tenants entrust to us.
     pub vault: Vault,
+    /// Secret values of tenants' settings.
+    pub settings: SealingKey,
+    /// What a setting's history shows of a value.
+    pub fingerprints: SigningKey,
+    /// Receipts of purges.
+    pub receipts: SigningKey,
     demo_passwords: SigningKey,
 }
 
@@ -115,6 +121,9 @@ impl Secrets {
                 cursors: root.sealing("cursors"),
                 answers: root.sealing("answers"),
                 links: root.signing("links"),
+                settings: root.sealing("settings"),
+                fingerprints: root.signing("fingerprints"),
+                receipts: root.signing("receipts"),
                 demo_passwords: root.signing("demo passwords"),
             });
             Ok(())

@@ -8,7 +8,7 @@ pub(crate) mod table;
 pub(crate) mod transaction;
 
 pub use entity::{Counter, Entity, InDirectory, InTenant, Key, ListEntry};
-pub use page::{Direction, List, Page, Position};
+pub use page::{Direction, List, Page, Position, Stored};
 pub use sweep::Swept;
 pub use table::{Metered, Table};
 pub use transaction::{Refusal, Transaction, changed, conflict, limit_reached, missing};

@@ -46,8 +46,22 @@ pub struct Page<T> {
 }
 
 /// A place in a list, to be sealed into a cursor by `http::paging`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Position(pub(crate) String);
+
+/// A record as it lies in the table, without our bookkeeping.
+#[derive(Debug)]
+pub struct Stored {
+    /// The `type` attribute.
+    pub kind: String,
+    /// The sort key.
+    pub key: String,
+    /// Of this record: to go on after it.
+    pub position: Position,
+    pub data: serde_json::Map<String, serde_json::Value>,
+    pub expired: bool,
+}
 
 /// Reads the page of a partition that `request` asks for, in the order of the sort keys and consistently. What `read` turns down takes no
 /// place on the page.

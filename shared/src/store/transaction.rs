@@ -196,12 +196,29 @@ impl<'a> Transaction<'a> {
     /// Adds one to a counter that must stay within the plan's `max`; `None` is unlimited.
     pub fn count_within(self, place: &TenantStore, counter: Counter, limit: &'static str, max: Option<u64>, plan: &str) -> Result<Self> {
         let Some(max) = max else { return self.count(place, counter, 1) };
+        self.count_many_within(place, counter, 1, limit, max, plan)
+    }
+
+    /// Adds `by` to a counter that must stay within `max`.
+    pub fn count_many_within(
+        self,
+        place: &crate::tenancy::TenantStore,
+        counter: Counter,
+        by: u64,
+        limit: &'static str,
+        max: u64,
+        plan: &str,
+    ) -> Result<Self> {
+        let room = max.checked_sub(by);
         let condition = Condition {
-            expression: if max == 0 { "attribute_not_exists(pk) AND #n < :max" } else { "attribute_not_exists(#n) OR #n < :max" }.into(),
+            // Without room for so many even at the beginning, nothing can be true.
+            expression: if room.is_none() { "attribute_not_exists(pk) AND #n <= :room" } else { "attribute_not_exists(#n) OR #n <= :room" }
+                .into(),
             names: vec![("#n", "n")],
-            values: vec![(":max", AttributeValue::N(max.to_string()))],
+            values: vec![(":room", AttributeValue::N(room.unwrap_or(0).to_string()))],
         };
-        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", 1)], Some(condition), limit_reached(limit, max, plan))
+        let by = i64::try_from(by).unwrap_or(i64::MAX);
+        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", by)], Some(condition), limit_reached(limit, max, plan))
     }
 
     /// Takes one from a counter that must stay at `min` or more.

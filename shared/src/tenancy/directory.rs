@@ -97,6 +97,13 @@ impl Directory {
 
     /// All records of a list; for lists that are small by nature (a person's sessions, the active demos).
     pub async fn all<E: Entity<Scope = InDirectory>>(&self, list: &List<E>) -> Result<Vec<E>> {
+        let mut records = self.all_expired_too(list).await?;
+        records.retain(|record| record.expires_at().is_none_or(|expires_at| expires_at > self.now));
+        Ok(records)
+    }
+
+    /// The same with records that have expired and lie there still.
+    pub async fn all_expired_too<E: Entity<Scope = InDirectory>>(&self, list: &List<E>) -> Result<Vec<E>> {
         let mut records = vec![];
         let mut after = None;
         loop {
@@ -113,7 +120,7 @@ impl Directory {
                 })
                 .await?;
             for item in items {
-                records.extend(self.read(Some(item))?);
+                records.push(record_of(item)?);
             }
             match next {
                 Some(next) => after = Some(next),

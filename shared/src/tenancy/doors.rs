@@ -36,6 +36,8 @@ use crate::tenancy::{Directory, Origin, Place, Role, Scope, TenantId, TenantStor
 
 /// Routes whose first path value is the slug of the tenant they are about.
 const SLUG_ROUTES: &str = "/api/tenants/{slug}";
+/// Where the caller's tenant itself is what is asked for.
+const OWN_TENANT: &str = "/api/tenant";
 /// Routes whose first path value is a subaccount that the rest is about.
 const SUBACCOUNT_ROUTES: &str = "/v1/subaccounts/{id}/api-keys";
 /// What a child sees of who acts for it.
@@ -168,15 +170,21 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
     let acting = acting(incoming)?;
     let selected = selected(incoming, acting.is_some())?;
+    // A person whose credential names no tenant acts where he is at home by now.
+    let nowhere = selected.is_none() && caller.tenant().is_none();
     // Nobody learns whether a tenant exists that he is not a member of, and asking counts; one's own credential in a tenant one has
     // left is void.
     let outside = |hit: &Hit| match selected {
         Some(_) => limiter.judge(hit, default, incoming.now).1.err().unwrap_or(Error::NotFound),
+        None if nowhere => limiter.judge(hit, default, incoming.now).1.err().unwrap_or_else(|| no_tenant(incoming)),
         None => Error::Unauthorized,
     };
     let tenant = match selected {
         Some(text) => tenant_named(app, &directory, text).await?,
-        None => Some(caller.tenant().ok_or(Error::Forbidden("You do not belong to a tenant.".into()))?),
+        None => match (caller.tenant(), &caller) {
+            (None, Caller::Person(person)) => home_of(&directory, person).await?,
+            (tenant, _) => tenant,
+        },
     };
     let home = tenant.is_some() && caller.tenant() == tenant;
     let tenant = match (tenant, &caller) {
@@ -290,6 +298,19 @@ async fn stands(directory: &Directory, caller: &Caller) -> Result<bool> {
             Ok(key.is_some_and(|key| key.holds(directory.now())))
         }
     }
+}
+
+/// Where somebody is at home whose credential names no tenant: he may have founded one, or joined one, since.
+async fn home_of(directory: &Directory, person: &Person) -> Result<Option<TenantId>> {
+    if let Some(session) = person.session {
+        directory.find(&Session::key_of(person.user, session)).await?.ok_or(Error::Unauthorized)?;
+    }
+    Ok(directory.find(&User::key_of(person.user)).await?.and_then(|user| user.home))
+}
+
+/// Whoever asks for his tenant and has none hears that there is none (F3); anywhere else, that he needs one.
+fn no_tenant(incoming: &Incoming) -> Error {
+    if incoming.route == OWN_TENANT { Error::NotFound } else { Error::Forbidden("You do not belong to a tenant.".into()) }
 }
 
 /// From an agency into one of its children, which is as if it were the caller's own tenant: with the role and scopes he has in the agency,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::ids::{MailId, ProjectId};
 use crate::model::audit::{self, Removal, ResourceChange};
+use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
 use crate::model::subaccount::Subaccount;
@@ -240,6 +241,11 @@ impl Workplace {
     /// The store of the tenant whose domain the directory lists for a check.
     pub fn tenant_of_check(&self, check: &DomainCheck) -> TenantStore {
         self.directory.enter(check.tenant)
+    }
+
+    /// The store of a tenant whose deletion was asked for.
+    pub fn deleted_tenant(&self, deletion: &Deletion) -> TenantStore {
+        self.directory.enter(deletion.tenant)
     }
 
     /// For operators, whose door is IAM: the tenant with this slug, or with this id.

@@ -83,6 +83,11 @@ fn item_of<E: Entity>(entity: &E, key: FullKey, origin: &Origin, now: Timestamp)
     Ok(item)
 }
 
+/// What a place adds to a record: its key, its line in the index, its end and its origin.
+pub(super) fn is_bookkeeping(attribute: &str) -> bool {
+    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request") || attribute.starts_with("list_")
+}
+
 /// Reads a record back; one of another type is our own mistake and is not passed on.
 pub(crate) fn record_of<E: Entity>(item: Item) -> Result<E> {
     if borrowed(&item, "type") != Some(E::TYPE) {

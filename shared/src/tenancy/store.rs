@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::http::paging::PageRequest;
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
-use crate::store::page::{self, Direction, List, Page};
+use crate::store::page::{self, Direction, List, Page, Position, Stored};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::store::transaction::Transaction;
 use crate::tenancy::TenantId;
-use crate::tenancy::place::{Origin, Place, record_of};
+use crate::tenancy::place::{Origin, Place, is_bookkeeping, record_of};
 
 #[derive(Clone)]
 pub struct TenantStore {
@@ -229,6 +229,30 @@ impl TenantStore {
         }
     }
 
+    /// Records of a list of whatever type, as they are stored, and where to go on. For the export and the purge, which know no types; what
+    /// is sealed comes sealed.
+    pub async fn stored<E>(&self, list: &List<E>, after: Option<Position>, at_most: i32) -> Result<(Vec<Stored>, Option<Position>)> {
+        let query = Query {
+            pk: self.partition(&list.collection.0),
+            prefix: list.prefix.clone(),
+            index: None,
+            forward: true,
+            consistent: true,
+            after: after.map(|position| position.0),
+            limit: Some(at_most),
+        };
+        let (found, next) = self.table.query(query).await?;
+        let records = found.into_iter().map(|item| {
+            self.is_own(&item)?;
+            let (kind, key) = (text(&item, "type"), text(&item, "sk"));
+            let expired = number(&item, "ttl").is_some_and(|ttl| i64::try_from(ttl).is_ok_and(|ttl| ttl <= self.now.as_second()));
+            let data = item.into_iter().filter(|(name, _)| !is_bookkeeping(name)).collect::<Item>();
+            let data = serde_dynamo::from_item(data).map_err(|error| Error::internal("reading a record", error))?;
+            Ok(Stored { kind, position: Position(key.clone()), key, data, expired })
+        });
+        Ok((records.collect::<Result<_>>()?, next.map(Position)))
+    }
+
     /// Deletes the records of a list that are `doomed`, `at_most` of them. For the janitor.
     pub async fn sweep<E: Entity<Scope = InTenant>>(&self, list: &List<E>, at_most: usize, doomed: impl Fn(&E) -> bool) -> Result<Swept> {
         let pk = self.partition(&list.collection.0);
@@ -274,11 +298,16 @@ impl TenantStore {
 
     pub(crate) fn read<E: Entity<Scope = InTenant>>(&self, item: Option<Item>) -> Result<Option<E>> {
         let Some(item) = item else { return Ok(None) };
-        if borrowed(&item, "tenant").and_then(TenantId::parse) != Some(self.tenant) {
-            return Err(Error::internal("reading a record", "an item of one tenant lay in the partition of another"));
-        }
+        self.is_own(&item)?;
         let record: E = record_of(item)?;
         Ok(record.expires_at().is_none_or(|expires_at| expires_at > self.now).then_some(record))
+    }
+
+    fn is_own(&self, item: &Item) -> Result<()> {
+        if borrowed(item, "tenant").and_then(TenantId::parse) == Some(self.tenant) {
+            return Ok(());
+        }
+        Err(Error::internal("reading a record", "an item of one tenant lay in the partition of another"))
     }
 }
 

@@ -1,0 +1,214 @@
+//! A fresh tenant from the lines of an export. It is suspended until the last line is in: what is cut off lets nobody in, and
+//! `purge-tenant` takes it away. Secrets, API keys and open invitations are not in an export, so they are named as skipped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
+use shared::ids::{ProjectId, UserId};
+use shared::model::member::Member;
+use shared::model::project::{Project, Shelf, TaskCounts};
+use shared::model::setting::{Kept, Setting};
+use shared::model::task::{Status as Progress, Task};
+use shared::model::tenant::{Kind, Slug, Status, Tenant};
+use shared::model::user::{Belongs, Email, EmailClaim, User};
+use shared::store::{Counter, Entity, InTenant, Transaction, conflict};
+use shared::tenancy::jobs::Workplace;
+use shared::tenancy::{Directory, Role, TenantStore};
+use shared::{Error, Result};
+
+/// Records of one transaction, at most four writes each.
+const TOGETHER: usize = 25;
+
+#[derive(Deserialize)]
+struct Line {
+    r#type: String,
+    data: Value,
+}
+
+/// What the lines hold, read and checked before anything is written.
+#[derive(Default)]
+struct Content {
+    tenant: Option<Tenant>,
+    members: Vec<Member>,
+    projects: BTreeMap<ProjectId, Project>,
+    tasks: Vec<Task>,
+    settings: Vec<Setting>,
+    skipped: BTreeMap<String, usize>,
+}
+
+pub async fn import_tenant(place: &Workplace, owner: &str, lines: &str) -> Result<Value> {
+    let mut content = Content::read(lines)?;
+    let directory = &place.directory;
+    let owner = user_of(directory, owner).await?.ok_or(Error::BadRequest("No account has the owner's e-mail address.".into()))?;
+    let original = content.tenant.take().ok_or(Error::BadRequest("There is no line of the type tenant.".into()))?;
+    content.resolve_members(directory).await?;
+
+    let plan = place.app.plans().contains(&original.plan) && original.plan != "demo";
+    let new = NewTenant {
+        slug: Slug::from_name(&original.name, &place.app.random().text(SLUG_ALPHABET, 6)),
+        name: original.name.clone(),
+        logo: original.logo.clone(),
+        plan: if plan { original.plan.clone() } else { "free".into() },
+        kind: Kind::Standard,
+        ends_at: None,
+    };
+    let mut founding = Founding::of(directory, directory.found_tenant(), new, &owner).await?;
+    let founder = founding.owner.take().ok_or_else(|| Error::internal("importing a tenant", "it was founded without an owner"))?;
+    let member = content.owner(&founder);
+    founding.owner = Some(member.clone());
+    let (created_at, updated_at, version) = (original.created_at, original.updated_at, original.version);
+    founding.tenant = Tenant { status: Status::Suspended, created_at, updated_at, version, ..founding.tenant };
+    founding.write(directory.transaction(), directory, conflict("Try again."))?.commit().await?;
+
+    let imported = content.write(&founding.store, directory, &member).await?;
+    let open = Tenant { status: Status::Active, ..founding.tenant.clone() };
+    let store = &founding.store;
+    content.count(store.transaction().replace(store, &open, &founding.tenant)?, store, &member)?.commit().await?;
+    Ok(json!({"ok": true, "tenant": open.id, "slug": open.slug, "imported": imported, "skipped": content.skipped}))
+}
+
+impl Content {
+    fn read(lines: &str) -> Result<Self> {
+        let mut content = Content::default();
+        for (index, text) in lines.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
+            content.add(text).ok_or_else(|| Error::BadRequest(format!("Line {} is not one of an export.", index + 1).into()))?;
+        }
+        for task in std::mem::take(&mut content.tasks) {
+            match content.projects.get_mut(&task.project).filter(|project| task.id.project_tag() == project.id.tag()) {
+                Some(project) => {
+                    let counts = &mut project.tasks;
+                    match task.status {
+                        Progress::Done => counts.completed += 1,
+                        Progress::Cancelled => counts.cancelled += 1,
+                        Progress::Todo | Progress::InProgress | Progress::InReview => counts.open += 1,
+                    }
+                    content.tasks.push(task);
+                }
+                None => content.skip("task"),
+            }
+        }
+        Ok(content)
+    }
+
+    fn add(&mut self, text: &str) -> Option<()> {
+        let Line { r#type: kind, data } = serde_json::from_str(text).ok()?;
+        match kind.as_str() {
+            Tenant::TYPE => self.tenant = Some(record(data)?),
+            Member::TYPE => self.members.push(record(data)?),
+            // It follows from the member.
+            "member_number" => {}
+            Task::TYPE => self.tasks.push(record(data)?),
+            Project::TYPE => {
+                let project: Project = record(data)?;
+                self.projects.insert(project.id, Project { tasks: TaskCounts::default(), ..project });
+            }
+            Setting::TYPE => match record::<Setting>(data)? {
+                Setting { value: Kept::Sealed(_), .. } => self.skip("secret_setting"),
+                setting => self.settings.push(setting),
+            },
+            other => self.skip(other),
+        }
+        Some(())
+    }
+
+    fn skip(&mut self, kind: &str) {
+        *self.skipped.entry(kind.to_owned()).or_default() += 1;
+    }
+
+    /// A member is who has his address here; one whom nobody is stays out.
+    async fn resolve_members(&mut self, directory: &Directory) -> Result<()> {
+        let (mut users, mut numbers): (BTreeSet<UserId>, BTreeSet<u64>) = Default::default();
+        for member in std::mem::take(&mut self.members) {
+            let Some(user) = user_of(directory, &member.email).await? else {
+                self.skip(Member::TYPE);
+                continue;
+            };
+            if member.number == 0 || !users.insert(user.id) || !numbers.insert(member.number) {
+                return Err(Error::BadRequest("Two members have the same number or address.".into()));
+            }
+            self.members.push(Member { user: user.id, ..member });
+        }
+        Ok(())
+    }
+
+    /// The owner as the lines know him, or with a number that nobody in them has.
+    fn owner(&self, founder: &Member) -> Member {
+        match self.members.iter().find(|member| member.user == founder.user) {
+            Some(known) => Member { role: Role::Owner, ..known.clone() },
+            None if self.last_number() == 0 => founder.clone(),
+            None => Member { number: self.last_number() + 1, ..founder.clone() },
+        }
+    }
+
+    /// The highest number that a member has, or that a task still names.
+    fn last_number(&self) -> u64 {
+        let named = self.tasks.iter().flat_map(|task| task.assignee.iter().chain([&task.creator]).map(|person| person.id));
+        self.members.iter().map(|member| member.number).chain(named).max().unwrap_or(0)
+    }
+
+    fn others<'a>(&'a self, owner: &'a Member) -> impl Iterator<Item = &'a Member> {
+        self.members.iter().filter(|member| member.user != owner.user)
+    }
+
+    async fn write(&self, store: &TenantStore, directory: &Directory, owner: &Member) -> Result<Value> {
+        let others: Vec<&Member> = self.others(owner).collect();
+        for some in others.chunks(TOGETHER) {
+            let mut transaction = store.transaction();
+            for member in some {
+                let belongs = Belongs { user: member.user, tenant: store.tenant_id(), since: store.now() };
+                transaction = transaction
+                    .create(store, *member, conflict("Two lines say the same."))?
+                    .create(store, &member.numbered(), conflict("Two lines say the same."))?
+                    .put(directory, &belongs)?;
+            }
+            transaction.commit().await?;
+        }
+        create_all(store, self.projects.values()).await?;
+        create_all(store, self.tasks.iter()).await?;
+        create_all(store, self.settings.iter()).await?;
+        let (projects, tasks, settings) = (self.projects.len(), self.tasks.len(), self.settings.len());
+        Ok(json!({"member": others.len() + 1, "project": projects, "task": tasks, "setting": settings}))
+    }
+
+    /// What founding has counted already is one member, who is an owner with number 1.
+    fn count<'a>(&self, transaction: Transaction<'a>, store: &TenantStore, owner: &Member) -> Result<Transaction<'a>> {
+        let on = |shelf: Shelf| self.projects.values().filter(|project| project.shelf == shelf).count();
+        let last_number = usize::try_from(self.last_number().max(owner.number)).unwrap_or(usize::MAX);
+        [
+            (Counter::Members, self.others(owner).count()),
+            (Counter::Owners, self.others(owner).filter(|member| member.role == Role::Owner).count()),
+            (Counter::MemberNumbers, last_number - 1),
+            (Counter::Projects, on(Shelf::Active)),
+            (Counter::ArchivedProjects, on(Shelf::Archived)),
+            (Counter::Settings, self.settings.len()),
+        ]
+        .into_iter()
+        .filter(|(_, by)| *by > 0)
+        .try_fold(transaction, |transaction, (counter, by)| transaction.count(store, counter, i64::try_from(by).unwrap_or(i64::MAX)))
+    }
+}
+
+async fn create_all<'a, E: Entity<Scope = InTenant>>(store: &TenantStore, records: impl Iterator<Item = &'a E>) -> Result<()> {
+    let records: Vec<&E> = records.collect();
+    for some in records.chunks(TOGETHER) {
+        let mut transaction = store.transaction();
+        for record in some {
+            transaction = transaction.create(store, *record, conflict("Two lines say the same."))?;
+        }
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
+fn record<T: DeserializeOwned>(data: Value) -> Option<T> {
+    serde_json::from_value(data).ok()
+}
+
+async fn user_of(directory: &Directory, email: &str) -> Result<Option<User>> {
+    let Some(email) = Email::parse(email) else { return Ok(None) };
+    let Some(claim) = directory.find(&EmailClaim::key_of(&email)).await? else { return Ok(None) };
+    directory.find(&User::key_of(claim.user)).await
+}

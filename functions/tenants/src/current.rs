@@ -1,0 +1,136 @@
+//! The caller's own tenant (F3): read, create, restate, delete.
+
+use serde::Serialize;
+use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
+use shared::http::answer::{Accepted, Answer, Created};
+use shared::http::arguments::{Body, IfMatch, Myself};
+use shared::http::form::{Fields, Form, Raw, Rule, Text};
+use shared::http::idempotency::Once;
+use shared::model::setting::is_url;
+use shared::model::tenant::{Kind, Slug, Status, Tenant};
+use shared::model::time::millis;
+use shared::model::user::User;
+use shared::store::conflict;
+use shared::tenancy::doors::{Owner, SignedIn, Viewer};
+use shared::{Error, Result};
+
+/// A tenant as F3 shows it.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = CurrentTenant)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantView {
+    id: String,
+    name: String,
+    logo: Option<String>,
+    slug: String,
+    /// For display.
+    account: u64,
+    plan: String,
+    #[schema(value_type = String)]
+    status: Status,
+    #[schema(value_type = String)]
+    kind: Kind,
+    is_active: bool,
+    created_at: String,
+    updated_at: String,
+}
+
+/// The whole of what an owner says of a tenant: what is left out is taken away.
+pub struct Statement {
+    name: String,
+    logo: Option<String>,
+}
+
+pub async fn show(door: Viewer) -> Result<Answer<TenantView>> {
+    Ok(Answer::bare(TenantView::of(&door.tenant)).tagged(door.tenant.etag()))
+}
+
+/// For somebody who belongs to none. A twin of this request meets the same user record, so one of them founds a tenant.
+pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Result<Created<TenantView>> {
+    let directory = &door.directory;
+    // Who was changed since he was read has a twin of this request: the transaction finds the twin's answer, or what stands in the way.
+    if belongs_somewhere(&door).await? && directory.get(&User::key_of(door.user)).await?.version == user.0.version {
+        return Err(already_exists());
+    }
+    let Statement { name, logo } = once.body;
+    let slug = Slug::from_name(&name, &door.app.random().text(SLUG_ALPHABET, 6));
+    let new = NewTenant { name, logo, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
+    let founding = Founding::of(directory, directory.found_tenant(), new, &user.0).await?;
+    let answer = Created::bare(TenantView::of(&founding.tenant)).tagged(founding.tenant.etag());
+    let at_home = user.0.with_home(Some(founding.tenant.id), door.now());
+    let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?.replace(directory, &at_home, &user.0)?;
+    let transaction = founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?;
+    match transaction.commit().await {
+        Err(Error::Conflict(_)) if belongs_somewhere(&door).await? => Err(already_exists()),
+        written => written.map(|()| answer),
+    }
+}
+
+pub async fn update(door: Owner, expected: IfMatch, statement: Body<Statement>) -> Result<Accepted<TenantView>> {
+    let changed = door
+        .store
+        .edit(door.tenant.clone(), |tenant, alone| {
+            expected.check(&tenant.etag())?;
+            let Statement { name, logo } = &statement.0;
+            Ok(Some((tenant.stated(name.clone(), logo.clone(), door.now()), alone)))
+        })
+        .await?;
+    Ok(Accepted::bare(TenantView::of(&changed)).tagged(changed.etag()))
+}
+
+/// Every credential of the tenant stops at once. What it holds is purged after a week, until which an operator can take this back.
+pub async fn delete(door: Owner, expected: IfMatch) -> Result<Answer<TenantView>> {
+    let closed = close_if(&door.store, &door.directory, door.tenant.clone(), |tenant| expected.check(&tenant.etag())).await?;
+    Ok(Answer::bare(TenantView::of(&closed)))
+}
+
+/// One that is being deleted does not count.
+async fn belongs_somewhere(door: &SignedIn) -> Result<bool> {
+    Ok(!door.tenants().await?.is_empty())
+}
+
+fn already_exists() -> Error {
+    Error::BadRequest("Your tenant already exists.".into())
+}
+
+impl TenantView {
+    fn of(tenant: &Tenant) -> Self {
+        TenantView {
+            id: tenant.id.to_string(),
+            name: tenant.name.clone(),
+            logo: tenant.logo.clone(),
+            slug: tenant.slug.to_string(),
+            account: tenant.account,
+            plan: tenant.plan.clone(),
+            status: tenant.status,
+            kind: tenant.kind,
+            is_active: matches!(tenant.status, Status::Active | Status::Trial),
+            created_at: millis(tenant.created_at),
+            updated_at: millis(tenant.updated_at),
+        }
+    }
+}
+
+impl Form for Statement {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let name = fields.required("name", Text::up_to(255));
+        let logo = fields.optional("logo", Logo);
+        Some(Statement { name: name?, logo })
+    }
+}
+
+/// An https URL of at most 2,048 characters.
+struct Logo;
+
+impl Rule for Logo {
+    type Value = String;
+
+    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
+        let text = Text::up_to(2048).check(raw)?;
+        if is_url(&text, &["https"]) { Ok(text) } else { Err("must be an https URL".into()) }
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        serde_json::json!({"type": "string", "format": "uri", "pattern": "^https://", "maxLength": 2048})
+    }
+}

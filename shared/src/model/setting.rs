@@ -1,0 +1,421 @@
+//! Settings of a tenant: names, the types of the known ones, which values are secret, how those are kept and shown.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::crypto::{Random, SealingKey, SigningKey};
+use crate::ids::SettingId;
+use crate::model::sealed::Sealed;
+use crate::store::entity::{Collection, Entity, InTenant, Key, Segment};
+use crate::store::page::List;
+use crate::tenancy::TenantId;
+
+/// 1 to 255 of `A-Z a-z 0-9 _ . -`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SettingName(String);
+
+impl SettingName {
+    pub const RULE: &'static str = "must be 1 to 255 letters, digits, underscores, dots or hyphens";
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+        (plain && (1..=255).contains(&text.len())).then(|| SettingName(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Every value is a secret whose name is not known to be harmless.
+    pub fn is_secret(&self) -> bool {
+        !HARMLESS.contains(&self.as_str())
+    }
+
+    /// A value as it may be stored; `None` for null, which deletes. The error continues "The <name> field …" and never repeats the value.
+    pub fn read(&self, value: &Value) -> Result<Option<String>, String> {
+        let text = match value {
+            Value::Null => return Ok(None),
+            Value::String(text) => text.clone(),
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            Value::Array(_) | Value::Object(_) => return Err("must be a string, a number, true, false or null".into()),
+        };
+        if text.len() > Setting::MAX_VALUE {
+            return Err("must not be larger than 8 KiB".into());
+        }
+        if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+            return Err("must not contain control characters".into());
+        }
+        // A mask on its way back says nothing of the type.
+        if !(self.is_secret() && is_mask(&text)) {
+            let kind = TYPED.iter().find(|(name, _)| *name == self.as_str()).map_or(Kind::Text, |(_, kind)| *kind);
+            kind.check(&text)?;
+        }
+        Ok(Some(text))
+    }
+}
+
+impl std::fmt::Display for SettingName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Segment for SettingName {}
+
+impl TryFrom<String> for SettingName {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        SettingName::parse(&text).ok_or("not the name of a setting")
+    }
+}
+
+impl From<SettingName> for String {
+    fn from(name: SettingName) -> String {
+        name.0
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Text,
+    Flag,
+    Number,
+    Url,
+    OneOf(&'static [&'static str]),
+}
+
+impl Kind {
+    fn check(self, text: &str) -> Result<(), String> {
+        let (fits, rule) = match self {
+            Kind::Text => (true, String::new()),
+            Kind::Flag => (matches!(text, "true" | "false"), "must be true or false".into()),
+            Kind::Number => (text.parse::<u64>().is_ok(), "must be a whole number".into()),
+            Kind::Url => (is_url(text, &["https", "http"]), "must be a URL".into()),
+            Kind::OneOf(words) => (words.contains(&text), format!("must be one of {}", words.join(", "))),
+        };
+        if fits { Ok(()) } else { Err(rule) }
+    }
+}
+
+/// An absolute URL of one of the schemes, with a host and without a user name.
+pub fn is_url(text: &str, schemes: &[&str]) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let host_fits = uri.host().is_some_and(|host| !host.is_empty()) && uri.authority().is_some_and(|place| !place.as_str().contains('@'));
+    uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) && host_fits
+}
+
+const TYPED: &[(&str, Kind)] = &[
+    ("fileStorageProvider", Kind::OneOf(&["LOCAL", "S3", "WASABI", "CLOUDINARY", "DIGITALOCEAN"])),
+    ("aws_force_path_style", Kind::Flag),
+    ("wasabi_aws_force_path_style", Kind::Flag),
+    ("wasabi_aws_service_url", Kind::Url),
+    ("cloudinary_api_secure", Kind::Flag),
+    ("cloudinary_delivery_url", Kind::Url),
+    ("digitalocean_force_path_style", Kind::Flag),
+    ("digitalocean_service_url", Kind::Url),
+    ("digitalocean_cdn_url", Kind::Url),
+    ("posthogEnabled", Kind::Flag),
+    ("posthogHost", Kind::Url),
+    ("posthogFlushInterval", Kind::Number),
+    ("sentryEnabled", Kind::Flag),
+    ("sentryDsn", Kind::Url),
+    ("jitsuEnabled", Kind::Flag),
+    ("jitsuHost", Kind::Url),
+];
+
+/// Names whose values may be stored and shown as they are.
+const HARMLESS: &[&str] = &[
+    "fileStorageProvider",
+    "aws_default_region",
+    "aws_bucket",
+    "aws_force_path_style",
+    "wasabi_aws_default_region",
+    "wasabi_aws_service_url",
+    "wasabi_aws_bucket",
+    "wasabi_aws_force_path_style",
+    "cloudinary_cloud_name",
+    "cloudinary_api_secure",
+    "cloudinary_delivery_url",
+    "digitalocean_default_region",
+    "digitalocean_service_url",
+    "digitalocean_cdn_url",
+    "digitalocean_bucket",
+    "digitalocean_force_path_style",
+    "posthogEnabled",
+    "posthogHost",
+    "posthogFlushInterval",
+    "sentryEnabled",
+    "jitsuEnabled",
+    "jitsuHost",
+    "preferredUi",
+    "currency",
+    "dateFormat",
+    "date_format",
+    "timeFormat",
+    "timeZone",
+    "timezone",
+    "language",
+    "locale",
+    "theme",
+];
+
+const MASK: &str = "********";
+
+/// Of a fixed length, so that it does not tell the secret's; the last four characters tell secrets apart, unless the secret is short.
+fn masked(text: &str) -> String {
+    let length = text.chars().count();
+    let shown: String = if length < 8 { String::new() } else { text.chars().skip(length - 4).collect() };
+    format!("{MASK}{shown}")
+}
+
+fn is_mask(text: &str) -> bool {
+    text.strip_prefix(MASK).is_some_and(|shown| matches!(shown.chars().count(), 0 | 4))
+}
+
+/// `settings` / `name#<name>`: the name is the identity; an id is looked for among the two hundred that a tenant can have.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Setting {
+    pub id: SettingId,
+    pub name: SettingName,
+    pub value: Kept,
+    /// The last changes, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    Plain(String),
+    Sealed(Sealed),
+}
+
+/// Who changed a setting when, and marks of the value before and after: equal values have equal marks, and a mark tells no value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub at: Timestamp,
+    pub by: Author,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    pub after: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Author {
+    /// The member's number.
+    pub id: u64,
+    pub name: String,
+    /// The readable start of the API key that he used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// What it takes to keep and read the values of one tenant.
+pub struct Vault<'a> {
+    pub tenant: TenantId,
+    pub sealing: &'a SealingKey,
+    pub marking: &'a SigningKey,
+    pub random: &'a Random,
+}
+
+impl Vault<'_> {
+    fn keep(&self, name: &SettingName, text: &str) -> Kept {
+        if name.is_secret() {
+            Kept::Sealed(Sealed::seal(text, self.tenant, name.as_str(), self.sealing, self.random))
+        } else {
+            Kept::Plain(text.to_owned())
+        }
+    }
+
+    /// `None` for a sealed value that is not this tenant's under this name.
+    fn open(&self, setting: &Setting) -> Option<String> {
+        match &setting.value {
+            Kept::Plain(text) => Some(text.clone()),
+            Kept::Sealed(sealed) => sealed.open(self.tenant, setting.name.as_str(), self.sealing),
+        }
+    }
+
+    fn mark(&self, name: &SettingName, text: &str) -> String {
+        self.marking.sign(&format!("{} {name} {text}", self.tenant)).chars().take(12).collect()
+    }
+
+    /// The value as it is shown; `None` when it cannot be opened.
+    pub fn shown(&self, setting: &Setting) -> Option<String> {
+        let text = self.open(setting)?;
+        Some(if setting.name.is_secret() { masked(&text) } else { text })
+    }
+}
+
+/// What a write comes to.
+#[derive(Debug)]
+pub enum Write {
+    Nothing,
+    Create(Setting),
+    Replace(Setting),
+    Delete,
+}
+
+impl Setting {
+    /// Bytes.
+    pub const MAX_VALUE: usize = 8 * 1024;
+    pub const MAX_COUNT: u64 = 200;
+    const CHANGES_KEPT: usize = 20;
+
+    pub fn key_of(name: &SettingName) -> Key<Self> {
+        Key::new(&Setting::collection(), format!("name#{name}"))
+    }
+
+    /// In the order of their names.
+    pub fn all() -> List<Self> {
+        List::new(Setting::collection(), "name#")
+    }
+
+    fn collection() -> Collection {
+        Collection::named("settings")
+    }
+
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", self.version)
+    }
+
+    /// What writing `text` over `before` comes to; `None` deletes. A mask that comes back leaves the secret as it is; any other mask is a
+    /// mistake, told as what continues "The <name> field …".
+    pub fn written(
+        before: Option<&Setting>,
+        name: &SettingName,
+        text: Option<&str>,
+        by: &Author,
+        (id, now): (SettingId, Timestamp),
+        vault: &Vault<'_>,
+    ) -> Result<Write, &'static str> {
+        let Some(text) = text else { return Ok(if before.is_some() { Write::Delete } else { Write::Nothing }) };
+        let old = before.map(|before| vault.open(before).ok_or("cannot be read any more: delete it first")).transpose()?;
+        if old.as_deref() == Some(text) {
+            return Ok(Write::Nothing);
+        }
+        if name.is_secret() && is_mask(text) {
+            let comes_back = old.as_deref().is_some_and(|old| masked(old) == text);
+            return if comes_back { Ok(Write::Nothing) } else { Err("is a mask, and not that of the current value") };
+        }
+        let change =
+            Change { at: now, by: by.clone(), before: old.as_deref().map(|old| vault.mark(name, old)), after: vault.mark(name, text) };
+        let value = vault.keep(name, text);
+        Ok(match before {
+            None => {
+                let (name, changes) = (name.clone(), vec![change]);
+                Write::Create(Setting { id, name, value, changes, created_at: now, updated_at: now, version: 1 })
+            }
+            Some(before) => {
+                let surplus = (before.changes.len() + 1).saturating_sub(Setting::CHANGES_KEPT);
+                let changes = before.changes.iter().skip(surplus).cloned().chain([change]).collect();
+                Write::Replace(Setting { value, changes, updated_at: now, version: before.version + 1, ..before.clone() })
+            }
+        })
+    }
+}
+
+impl Entity for Setting {
+    type Scope = InTenant;
+    const TYPE: &'static str = "setting";
+
+    fn key(&self) -> Key<Self> {
+        Setting::key_of(&self.name)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+}
+
+/// Settings by name.
+pub type Settings = BTreeMap<SettingName, Setting>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::RootKey;
+    use serde_json::json;
+
+    #[derive(Deserialize)]
+    struct Stored(#[serde(with = "crate::tenancy::stored")] TenantId);
+
+    fn read(name: &str, value: Value) -> Result<Option<String>, String> {
+        SettingName::parse(name).unwrap().read(&value)
+    }
+
+    #[test]
+    fn names_hold_no_delimiter() {
+        assert!(SettingName::parse("smtp.pass-word_1").is_some());
+        for wrong in ["", "a#b", "a b", "ü", "a/b", &"x".repeat(256)] {
+            assert!(SettingName::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn known_names_have_types() {
+        assert_eq!(read("posthogEnabled", json!(true)).unwrap().as_deref(), Some("true"));
+        assert_eq!(read("posthogFlushInterval", json!(5000)).unwrap().as_deref(), Some("5000"));
+        assert_eq!(read("anything", json!(null)).unwrap(), None);
+        for (name, wrong) in [
+            ("fileStorageProvider", json!("FTP")),
+            ("posthogEnabled", json!("yes")),
+            ("posthogFlushInterval", json!("-1")),
+            ("posthogHost", json!("ftp://example.com")),
+            ("posthogHost", json!("https://user:pass@example.com")),
+            ("posthogHost", json!("example.com")),
+            ("sentryDsn", json!("dsn")),
+            ("anything", json!([1])),
+            ("anything", json!({})),
+            ("anything", json!("nul\u{0}")),
+            ("anything", json!("x".repeat(8193))),
+        ] {
+            assert!(read(name, wrong.clone()).is_err(), "{name} {wrong}");
+        }
+        assert!(read("sentryDsn", json!("********4321")).is_ok(), "a mask may come back");
+        assert!(read("anything", json!("x".repeat(8192))).is_ok());
+    }
+
+    #[test]
+    fn masks_tell_no_more_than_four_characters() {
+        assert_eq!(masked("1234567"), "********");
+        assert_eq!(masked("12345678"), "********5678");
+        assert_eq!(masked("ünïcödé-ß€"), format!("********{}", "é-ß€"));
+        assert!(is_mask(&masked("12345678")) && is_mask(&masked("")) && !is_mask("********12") && !is_mask("swordfish"));
+    }
+
+    #[test]
+    fn a_write_knows_what_it_comes_to() {
+        let root = RootKey::new(&[7; 32]);
+        let (sealing, marking, random) = (root.sealing("settings"), root.signing("fingerprints"), Random::seeded(1));
+        let tenant = json!("550e8400-e29b-41d4-a716-446655440000");
+        let tenant = serde_json::from_value::<Stored>(tenant).unwrap().0;
+        let vault = Vault { tenant, sealing: &sealing, marking: &marking, random: &random };
+        let (name, now) = (SettingName::parse("smtp_password").unwrap(), Timestamp::UNIX_EPOCH);
+        let by = Author { id: 1, name: "Ada".into(), key: None };
+        let write = |before: Option<&Setting>, text: Option<&str>| {
+            Setting::written(before, &name, text, &by, (SettingId::new(now, &random), now), &vault)
+        };
+        assert!(matches!(write(None, None), Ok(Write::Nothing)));
+        assert!(write(None, Some("********")).is_err());
+        let Ok(Write::Create(mut setting)) = write(None, Some("swordfish")) else { panic!() };
+        assert!(!serde_json::to_string(&setting).unwrap().contains("swordfish"));
+        assert_eq!(vault.shown(&setting).as_deref(), Some("********fish"));
+        assert!(matches!(write(Some(&setting), Some("********fish")), Ok(Write::Nothing)));
+        assert!(write(Some(&setting), Some("********bird")).is_err());
+        assert!(matches!(write(Some(&setting), Some("swordfish")), Ok(Write::Nothing)));
+        assert!(matches!(write(Some(&setting), None), Ok(Write::Delete)));
+        for turn in 0..30 {
+            let Ok(Write::Replace(next)) = write(Some(&setting), Some(&format!("value {turn}"))) else { panic!() };
+            assert_eq!(next.changes.last().unwrap().before, Some(setting.changes.last().unwrap().after.clone()));
+            setting = next;
+        }
+        assert_eq!((setting.changes.len(), setting.version), (Setting::CHANGES_KEPT, 31));
+    }
+}
