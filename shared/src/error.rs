@@ -39,6 +39,8 @@ pub enum Error {
     /// The same `Idempotency-Key` came with another body.
     IdempotencyKeyReused,
     PlanLimitReached(PlanLimit),
+    /// For agencies alone.
+    AgencyRequired,
     TooManyRequests(Throttled),
     /// Not an error to the caller: the stored answer to the first request with this `Idempotency-Key`.
     Replayed(Box<StoredAnswer>),
@@ -92,6 +94,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("PRECONDITION_FAILED", "If-Match names a version that is no longer current"),
     ("IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used with another body"),
     ("PLAN_LIMIT_REACHED", "The tenant's plan allows no more; details has limit, used, max and plan"),
+    ("AGENCY_REQUIRED", "The tenant is no agency: its plan has no subaccounts"),
     ("TOO_MANY_REQUESTS", "A rate limit or quota is used up; see Retry-After"),
     ("INTERNAL_SERVER_ERROR", "Our fault; quote the request id"),
     ("SERVICE_UNAVAILABLE", "Try again in a moment"),
@@ -105,6 +108,7 @@ impl Error {
             Error::Unauthorized => (401, "UNAUTHORIZED"),
             Error::Forbidden(_) => (403, "FORBIDDEN"),
             Error::PlanLimitReached(_) => (403, "PLAN_LIMIT_REACHED"),
+            Error::AgencyRequired => (403, "AGENCY_REQUIRED"),
             Error::NotFound if family == Family::Engagement => (404, "RESOURCE_NOT_FOUND"),
             Error::NotFound => (404, "NOT_FOUND"),
             Error::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
@@ -134,6 +138,7 @@ impl Error {
             Error::MethodNotAllowed => "This path does not take that method.".into(),
             Error::PayloadTooLarge => "The body is larger than 256 KiB.".into(),
             Error::Validation(_) => "The given data is invalid.".into(),
+            Error::AgencyRequired => "Subaccounts are for agencies: your plan has none, or this is a subaccount itself.".into(),
             Error::InvalidPeriod => "The period must be current, previous, or a month like 2026-11 that has begun.".into(),
             Error::InvalidRange(message) => Cow::Borrowed(message),
             Error::PreconditionFailed => "The resource changed since the version in If-Match.".into(),

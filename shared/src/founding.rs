@@ -3,7 +3,6 @@
 
 use jiff::Timestamp;
 
-use crate::Result;
 use crate::ids::UserId;
 use crate::model::deletion::Deletion;
 use crate::model::member::Member;
@@ -12,6 +11,7 @@ use crate::model::user::{Belongs, Email, EmailClaim, User};
 use crate::store::{Counter, Refusal, Transaction, conflict};
 use crate::tenancy::directory::GlobalCounter;
 use crate::tenancy::{Directory, Role, TenantStore};
+use crate::{Error, Result};
 
 /// Lower-case letters and digits, for the ends of slugs.
 pub const SLUG_ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
@@ -30,7 +30,8 @@ pub struct NewTenant {
 pub struct Founding {
     pub store: TenantStore,
     pub tenant: Tenant,
-    pub owner: Member,
+    /// A subaccount begins without members: its agency acts for it.
+    pub owner: Option<Member>,
 }
 
 /// Somebody who has no account yet.
@@ -64,6 +65,19 @@ impl Founder {
 impl Founding {
     /// `store` is a fresh tenant's. Takes an account number; one that is not used stays unused.
     pub async fn of(directory: &Directory, store: TenantStore, new: NewTenant, owner: &User) -> Result<Self> {
+        let owner = Member {
+            user: owner.id,
+            number: 1,
+            role: Role::Owner,
+            name: owner.name.clone(),
+            email: owner.email.as_str().to_owned(),
+            joined_at: directory.now(),
+            version: 1,
+        };
+        Ok(Founding { owner: Some(owner), ..Founding::without_owner(directory, store, new).await? })
+    }
+
+    pub async fn without_owner(directory: &Directory, store: TenantStore, new: NewTenant) -> Result<Self> {
         let now = directory.now();
         let tenant = Tenant {
             id: store.tenant_id(),
@@ -74,35 +88,31 @@ impl Founding {
             status: Status::Active,
             plan: new.plan,
             kind: new.kind,
+            limits: None,
             ends_at: new.ends_at,
             deleted_at: None,
             created_at: now,
             updated_at: now,
             version: 1,
         };
-        let owner = Member {
-            user: owner.id,
-            number: 1,
-            role: Role::Owner,
-            name: owner.name.clone(),
-            email: owner.email.as_str().to_owned(),
-            joined_at: now,
-            version: 1,
-        };
-        Ok(Founding { store, tenant, owner })
+        Ok(Founding { store, tenant, owner: None })
     }
 
     /// Adds everything a tenant begins with. `slug_taken` answers when the slug is somebody's, or rests after somebody's deletion.
     pub fn write<'a>(&self, transaction: Transaction<'a>, directory: &Directory, slug_taken: Refusal) -> Result<Transaction<'a>> {
         let (store, tenant) = (&self.store, &self.tenant);
         let slug = SlugClaim { slug: tenant.slug.clone(), tenant: tenant.id, account: tenant.account, rests_until: None };
-        let belongs = Belongs { user: self.owner.user, tenant: tenant.id, since: tenant.created_at };
+        let transaction = transaction.create_or_expired(directory, &slug, directory.now().as_second(), slug_taken)?.create(
+            store,
+            tenant,
+            conflict("Try again."),
+        )?;
+        let Some(owner) = &self.owner else { return Ok(transaction) };
+        let belongs = Belongs { user: owner.user, tenant: tenant.id, since: tenant.created_at };
         transaction
-            .create_or_expired(directory, &slug, directory.now().as_second(), slug_taken)?
             .create(directory, &belongs, conflict("Try again."))?
-            .create(store, tenant, conflict("Try again."))?
-            .create(store, &self.owner, conflict("Try again."))?
-            .create(store, &self.owner.numbered(), conflict("Try again."))?
+            .create(store, owner, conflict("Try again."))?
+            .create(store, &owner.numbered(), conflict("Try again."))?
             .count(store, Counter::Members, 1)?
             .count(store, Counter::Owners, 1)?
             .count(store, Counter::MemberNumbers, 1)
@@ -127,6 +137,9 @@ impl Founding {
 
 /// Takes a tenant out of service at once and puts it on the janitor's list.
 pub async fn close(store: &TenantStore, directory: &Directory, tenant: Tenant) -> Result<Tenant> {
+    if tenant.kind == Kind::Subaccount {
+        return Err(Error::Forbidden("This tenant is managed by the platform and cannot be deleted here.".into()));
+    }
     store
         .edit(tenant, |tenant, along| {
             let along = along.put(directory, &Deletion::of(tenant, store.now()))?;

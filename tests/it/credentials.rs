@@ -667,6 +667,6 @@ async fn publish(world: &World, keys: &[Value]) {
 
 /// All items but the counters of requests.
 fn everything(world: &World) -> Vec<Value> {
-    let counts = |pk: &str| pk.starts_with("G#rate#") || pk.ends_with("#quota");
+    let counts = |pk: &str| pk.starts_with("G#rate#") || pk.ends_with("#usage");
     world.items().into_iter().filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| !counts(pk))).collect()
 }

@@ -1016,7 +1016,7 @@ async fn walk(world: &World, caller: &Caller, list: &str, query: &[String], per_
 
 /// All that is stored but for what every request counts.
 fn substance(world: &World) -> Vec<Value> {
-    let counts = |item: &Value| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("G#rate#") || pk.ends_with("#quota"));
+    let counts = |item: &Value| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("G#rate#") || pk.ends_with("#usage"));
     world.items().into_iter().filter(|item| !counts(item)).collect()
 }
 

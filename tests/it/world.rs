@@ -198,6 +198,10 @@ impl World {
         self.request("PUT", path)
     }
 
+    pub fn patch(&self, path: impl Into<String>) -> Request {
+        self.request("PATCH", path)
+    }
+
     pub fn delete(&self, path: impl Into<String>) -> Request {
         self.request("DELETE", path)
     }
@@ -269,6 +273,10 @@ impl World {
 impl Request {
     pub fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn has(&self, header: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name == header)
     }
 
     /// Several of the same name are sent as several.
@@ -452,7 +460,7 @@ fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>
 fn plans(strict: bool, changes: &Value) -> Plans {
     let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
     for (name, plan) in plans.as_object_mut().expect("an object") {
-        for limit in ["users", "projects", "api_keys", "api_requests_per_day"] {
+        for limit in ["users", "projects", "api_keys", "subaccounts", "api_requests_per_day"] {
             if !strict {
                 plan[limit] = Value::Null;
             }

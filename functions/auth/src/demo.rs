@@ -10,6 +10,7 @@ use shared::http::idempotency::Once;
 use shared::ids::{MailId, ProjectId, TaskId};
 use shared::model::demo::Demo;
 use shared::model::mail::{Content, Mail};
+use shared::model::member::{Member, Person};
 use shared::model::project::{Project, TaskCounts};
 use shared::model::task::{Priority, Status, Task};
 use shared::model::tenant::{Kind, Slug};
@@ -104,7 +105,8 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         .count_global(GlobalCounter::ActiveDemos, 1, Some(config.max_active), Box::new(|_| Error::TooManyRequests(full)))?
         .create(directory, &listed, conflict("Try again."))?
         .create(directory, &mail, conflict("Try again."))?;
-    let samples = samples(&founding, now, door.app.random());
+    let owner = founding.owner.as_ref().map(Member::person).ok_or(Error::NotFound)?;
+    let samples = samples(&owner, now, door.app.random());
     transaction = transaction.count(&founding.store, Counter::Projects, samples.len() as i64)?;
     for (project, tasks) in &samples {
         transaction = transaction.create(&founding.store, project, conflict("Try again."))?;
@@ -120,9 +122,8 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
 type Sample = (&'static str, Status, Priority, Option<i32>);
 
 /// Two projects with tasks in every state, so that a first look shows what the lists can do.
-fn samples(founding: &Founding, now: jiff::Timestamp, random: &shared::crypto::Random) -> Vec<(Project, Vec<Task>)> {
+fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Random) -> Vec<(Project, Vec<Task>)> {
     let today = day(now);
-    let person = founding.owner.person();
     let plan: [(&str, &str, &str, &[Sample]); 2] = [
         (
             "Website Redesign",

@@ -10,11 +10,12 @@ use crate::http::endpoint::{Argument, Entered, Wants, path_value};
 use crate::http::form::{self, Form};
 use crate::http::paging::{InCursors, InOffsets, InPages, PageRequest, Style, binding};
 use crate::http::request::Incoming;
-use crate::ids::{ApiKeyId, InvitationId, ProjectId, SessionId, TaskId};
+use crate::ids::{ApiKeyId, InvitationId, ProjectId, SessionId, SubaccountId, TaskId};
 use crate::model::api_key::ApiKey;
 use crate::model::invitation::Invitation;
 use crate::model::member::{Member, MemberNumber};
 use crate::model::project::{DeletedProject, Project, Shelf};
+use crate::model::subaccount::Subaccount;
 use crate::model::task::Task;
 use crate::model::user::User;
 use crate::store::Counter;
@@ -191,6 +192,20 @@ impl Named for ApiKey {
 
     async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
         entered.find(&ApiKey::key_of(path_value(incoming, ApiKeyId::parse_prefixed)?)).await
+    }
+}
+
+impl Named for Subaccount {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        wants.subaccount = path_value(incoming, SubaccountId::parse_prefixed).ok();
+    }
+
+    async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
+        let id = path_value(incoming, SubaccountId::parse_prefixed)?;
+        match &entered.store {
+            Some(agency) => entered.find_open(&Subaccount::key_of(agency.tenant_id(), id)).await,
+            None => Ok(None),
+        }
     }
 }
 

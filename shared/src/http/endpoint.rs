@@ -12,6 +12,7 @@ use crate::http::answer::{Answer, Asked, Body, Listing};
 use crate::http::catalogue::{Operation, Shape};
 use crate::http::paging;
 use crate::http::request::Incoming;
+use crate::ids::SubaccountId;
 use crate::store::entity::{Entity, InDirectory, InTenant, Key};
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::doors::{Access, Door};
@@ -48,6 +49,8 @@ pub struct Wants {
     pub(crate) counters: Vec<crate::store::Counter>,
     /// The caller's own user record.
     pub(crate) user: bool,
+    /// A child of the caller's agency.
+    pub(crate) subaccount: Option<SubaccountId>,
     /// The list of tenants a person belongs to.
     pub(crate) belongs: bool,
 }
@@ -175,7 +178,7 @@ pub(crate) fn needs_credential(access: Access) -> bool {
     !matches!(access, Access::Open { .. })
 }
 
-/// A path value that cannot be an id names nothing.
+/// The record that a path names, by its last value; one that cannot be an id names nothing.
 pub(crate) fn path_value<T>(incoming: &Incoming, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
-    incoming.path_values.first().and_then(|text| parse(text)).ok_or(Error::NotFound)
+    incoming.path_values.last().and_then(|text| parse(text)).ok_or(Error::NotFound)
 }

@@ -123,6 +123,28 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// An object within, by a form of its own; may be absent. Its errors are named `<name>.<field>`.
+    pub fn nested<F: Form>(&mut self, name: &'static str) -> Option<F> {
+        let inner = described::<F>();
+        let properties: Map<String, Value> = inner.iter().map(|field| (field.name.to_owned(), field.schema.clone())).collect();
+        let schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
+        self.describe(name, false, nullable(schema, false));
+        match self.raw(name)? {
+            Raw::Json(Value::Null) => None,
+            Raw::Json(Value::Object(object)) => match from_json(object) {
+                Ok(form) => Some(form),
+                Err(errors) => {
+                    self.errors.extend(errors.into_iter().map(|(field, problems)| (format!("{name}.{field}"), problems)));
+                    None
+                }
+            },
+            _ => {
+                self.error(name, "must be an object");
+                None
+            }
+        }
+    }
+
     /// Whether a field is given, for forms that come in two shapes.
     pub fn has(&self, name: &str) -> bool {
         !matches!(self.raw(name), None | Some(Raw::Json(Value::Null)))

@@ -13,7 +13,7 @@ use crate::http::family::Family;
 use crate::http::form::{self, Form};
 use crate::runtime::App;
 use crate::store::Table;
-use crate::tenancy::Origin;
+use crate::tenancy::{Origin, TenantId};
 
 pub const MAX_BODY: usize = 256 * 1024;
 
@@ -41,7 +41,7 @@ pub struct Incoming {
 /// What is found out while the request runs.
 #[derive(Debug, Default, Clone)]
 pub struct Learned {
-    pub tenant: Option<String>,
+    pub tenant: Option<TenantId>,
     pub principal: Option<String>,
     pub limits: Vec<LimitReport>,
 }

@@ -57,6 +57,14 @@ pub struct ResourceChange {
     pub after: Option<String>,
 }
 
+impl ResourceChange {
+    /// A call that an agency made for a subaccount: `id` names it in the agency's log, and nothing in its own.
+    pub fn acted(call: String, id: String) -> Self {
+        let id = if id.is_empty() { call.clone() } else { format!("{id} {call}") };
+        ResourceChange { action: "called".into(), resource: "api".into(), id, before: None, after: None }
+    }
+}
+
 /// `audit` / `<moment>#<hash of the request id>`: one entry a request, in the order of time. Its changes stand in attributes of their own,
 /// so that the stream's records may come in any order, and twice.
 #[derive(Debug, Clone, Serialize, Deserialize)]

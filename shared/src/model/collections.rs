@@ -36,7 +36,7 @@ const OF_TENANT: [&str; 29] = [
     "edge-usage",
     "quota-events",
     "answers",
-    "quota",
+    "usage",
     "counters",
     "tenant",
 ];
@@ -53,8 +53,22 @@ mod tests {
     use super::*;
 
     const OF_PROJECT: [&str; 1] = ["tasks"];
-    const OF_DIRECTORY: [&str; 12] =
-        ["answers", "api-key", "deletions", "demos", "email", "identity", "link", "mail", "session-keys", "slug", "unknown-mails", "user"];
+    const OF_DIRECTORY: [&str; 14] = [
+        "answers",
+        "api-key",
+        "deletions",
+        "demos",
+        "email",
+        "external-ids",
+        "identity",
+        "link",
+        "mail",
+        "session-keys",
+        "slug",
+        "subaccounts",
+        "unknown-mails",
+        "user",
+    ];
 
     /// The texts that open a partition in the sources, whatever file they stand in.
     fn named_in(folder: &Path, names: &mut BTreeSet<String>) {
@@ -76,7 +90,7 @@ mod tests {
         let mut named = BTreeSet::new();
         named_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut named);
         assert!(
-            named.contains("projects") && named.contains("tasks") && named.contains("quota"),
+            named.contains("projects") && named.contains("tasks") && named.contains("usage"),
             "the search finds what is there: {named:?}"
         );
         let known: BTreeSet<String> = OF_TENANT.iter().chain(&OF_PROJECT).chain(&OF_DIRECTORY).map(|name| (*name).to_owned()).collect();

@@ -40,6 +40,11 @@ impl Member {
         Member { role, version: self.version + 1, ..self.clone() }
     }
 
+    /// Somebody of an agency, as its child sees him: with the role he has there, and without a name.
+    pub fn delegated(&self, name: &str) -> Self {
+        Member { number: 0, name: name.to_owned(), email: String::new(), ..self.clone() }
+    }
+
     pub fn numbered(&self) -> MemberNumber {
         MemberNumber { number: self.number, user: self.user, name: self.name.clone(), email: self.email.clone() }
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::subaccount::Limits;
+
 const SEEDED: &str = include_str!("plans.json");
 
 /// Every plan by name.
@@ -37,6 +39,47 @@ pub struct Plan {
     /// Requests per minute, where the plan replaces the defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u64>,
+}
+
+impl Plan {
+    /// The plan as an agency bounds it for a child: the smaller of each.
+    pub fn within(&self, limits: &Limits) -> Plan {
+        let least = |plan: Option<u64>, limit: Option<u64>| plan.into_iter().chain(limit).min();
+        Plan {
+            api_requests_per_day: least(self.api_requests_per_day, limits.api_requests_per_day),
+            contacts_messaged_per_day: least(self.contacts_messaged_per_day, limits.new_contacts_per_day),
+            contacts_messaged_per_month: least(self.contacts_messaged_per_month, limits.new_contacts_per_month),
+            ..self.clone()
+        }
+    }
+
+    /// The limits of an agency's that stand above this plan, by name.
+    pub fn exceeded_by(&self, limits: &Limits) -> Vec<&'static str> {
+        let above = |plan: Option<u64>, limit: Option<u64>| plan.zip(limit).is_some_and(|(plan, limit)| limit > plan);
+        [
+            ("api_requests_per_day", above(self.api_requests_per_day, limits.api_requests_per_day)),
+            ("new_contacts_per_day", above(self.contacts_messaged_per_day, limits.new_contacts_per_day)),
+            ("new_contacts_per_month", above(self.contacts_messaged_per_month, limits.new_contacts_per_month)),
+        ]
+        .into_iter()
+        .filter_map(|(name, above)| above.then_some(name))
+        .collect()
+    }
+
+    /// Whether nothing of `other` goes beyond this plan: an agency gives its children no more than it has.
+    pub fn covers(&self, other: &Plan) -> bool {
+        let covers = |mine: Option<u64>, theirs: Option<u64>| mine.is_none_or(|mine| theirs.is_some_and(|theirs| theirs <= mine));
+        covers(self.users, other.users)
+            && covers(self.projects, other.projects)
+            && covers(self.workspaces, other.workspaces)
+            && covers(self.api_requests_per_day, other.api_requests_per_day)
+            && covers(self.edge_requests_per_month, other.edge_requests_per_month)
+            && covers(self.edge_bytes_per_month, other.edge_bytes_per_month)
+            && covers(self.people, other.people)
+            && covers(self.emails_per_month, other.emails_per_month)
+            && covers(self.contacts_messaged_per_day, other.contacts_messaged_per_day)
+            && covers(self.contacts_messaged_per_month, other.contacts_messaged_per_month)
+    }
 }
 
 impl Plans {
@@ -79,6 +122,23 @@ mod tests {
         assert_eq!(plans.get("basic").projects, Some(10));
         assert_eq!(plans.get("enterprise").projects, None);
         assert_eq!(plans.get("gone").projects, plans.get("free").projects);
+    }
+
+    #[test]
+    fn a_child_has_the_smaller_of_what_plan_and_agency_allow() {
+        let plans = Plans::seeded();
+        let pro = plans.get("pro");
+        let limits = Limits { api_requests_per_day: Some(500), new_contacts_per_day: Some(9_999), ..Limits::default() };
+        let within = pro.within(&limits);
+        assert_eq!((within.api_requests_per_day, within.contacts_messaged_per_day, within.projects), (Some(500), Some(500), Some(100)));
+        assert_eq!(pro.exceeded_by(&limits), ["new_contacts_per_day"]);
+        assert_eq!(plans.get("enterprise").within(&limits).api_requests_per_day, Some(500));
+        assert!(
+            pro.covers(plans.get("basic"))
+                && pro.covers(pro)
+                && !pro.covers(plans.get("enterprise"))
+                && plans.get("enterprise").covers(pro)
+        );
     }
 
     #[test]

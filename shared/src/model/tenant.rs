@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::model::subaccount::Limits;
 use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
 use crate::tenancy::{TenantId, stored};
 
@@ -22,6 +23,9 @@ pub struct Tenant {
     pub status: Status,
     pub plan: String,
     pub kind: Kind,
+    /// What its agency allows it, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// Demos end here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
@@ -49,6 +53,18 @@ pub enum Kind {
     Standard,
     Demo,
     Subaccount,
+}
+
+impl Status {
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Trial => "trial",
+            Status::Active => "active",
+            Status::Suspended => "suspended",
+            Status::Deleting => "deleting",
+            Status::Closed => "closed",
+        }
+    }
 }
 
 /// Why a tenant lets nobody in right now.
@@ -82,6 +98,11 @@ impl Tenant {
     /// Its owner wants it gone: nobody comes in any more, and an operator can take it back until it is purged.
     pub fn deleting(&self, now: Timestamp) -> Self {
         Tenant { deleted_at: Some(now), ..self.with_status(Status::Deleting, now) }
+    }
+
+    /// What its agency allows it from now on.
+    pub fn limited(&self, limits: Limits, now: Timestamp) -> Self {
+        Tenant { limits: Some(limits), updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
     /// A demo becomes a lasting tenant on a plan.

@@ -66,16 +66,20 @@ pub(crate) async fn serve(app: App, route: &'static str, path_values: Vec<String
     let result = result.map(|response| unless_unchanged(&incoming, response));
     let learned = incoming.learned().clone();
     let mut response = finish(result, family, &request_id, problem, &learned.limits);
-    let metered = incoming.table.meter().read();
+    let (metered, limiter) = (incoming.table.meter().read(), incoming.app.limiter());
     // For whoever calls the router in process; nothing of it goes over the wire.
     response.extensions_mut().insert(metered);
+    let elapsed = started.elapsed();
+    if let Some(tenant) = learned.tenant {
+        limiter.consumed(tenant, metered, u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+    }
     log::request(&RequestLine {
         request_id: &request_id,
         method: &method,
         route,
         status: response.status().as_u16(),
-        milliseconds: started.elapsed().as_secs_f64() * 1000.0,
-        tenant: learned.tenant.as_deref(),
+        milliseconds: elapsed.as_secs_f64() * 1000.0,
+        tenant: learned.tenant.map(|tenant| tenant.to_string()).as_deref(),
         principal: learned.principal.as_deref(),
         metered,
     });

@@ -147,8 +147,6 @@ pub enum Counter {
     Settings,
     /// Custom domains, verified or not.
     Domains,
-    /// Of an agency, closed ones not counted.
-    Subaccounts,
 }
 
 impl Counter {
@@ -163,7 +161,6 @@ impl Counter {
             Counter::ApiKeys => "api_keys",
             Counter::Settings => "settings",
             Counter::Domains => "domains",
-            Counter::Subaccounts => "subaccounts",
         }
     }
 }

@@ -11,4 +11,4 @@ pub use entity::{Counter, Entity, InDirectory, InTenant, Key, ListEntry};
 pub use page::{Direction, List, Page, Position};
 pub use sweep::Swept;
 pub use table::{Metered, Table};
-pub use transaction::{Refusal, Transaction, changed, conflict, missing};
+pub use transaction::{Refusal, Transaction, changed, conflict, limit_reached, missing};

@@ -2,7 +2,10 @@
 
 use std::marker::PhantomData;
 
-use crate::store::entity::{Collection, Key};
+use crate::error::Result;
+use crate::http::paging::PageRequest;
+use crate::store::entity::{Collection, Entity, Key};
+use crate::store::table::{Item, Query, Table};
 
 /// The records of a partition whose sort keys begin with a prefix. Made by the model, so a function never names a partition.
 pub struct List<E> {
@@ -45,3 +48,42 @@ pub struct Page<T> {
 /// A place in a list, to be sealed into a cursor by `http::paging`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position(pub(crate) String);
+
+/// Reads the page of a partition that `request` asks for, in the order of the sort keys and consistently. What `read` turns down takes no
+/// place on the page.
+pub(crate) async fn read<E: Entity>(
+    table: &Table,
+    pk: String,
+    list: &List<E>,
+    request: &PageRequest,
+    read: impl Fn(Item) -> Result<Option<E>>,
+) -> Result<Page<E>> {
+    let (after, skip, reach) = request.reach();
+    let mut after = after.map(|position| position.0);
+    let mut items: Vec<E> = Vec::new();
+    loop {
+        // One more than the page, to know whether there is another.
+        let wanted = reach + 1 - items.len();
+        let query = Query {
+            pk: pk.clone(),
+            prefix: list.prefix.clone(),
+            index: None,
+            forward: list.direction == Direction::Ascending,
+            consistent: true,
+            after: after.take(),
+            limit: Some(i32::try_from(wanted).unwrap_or(i32::MAX)),
+        };
+        let (found, next) = table.query(query).await?;
+        for item in found {
+            items.extend(read(item)?);
+        }
+        match next {
+            Some(next) if items.len() <= reach => after = Some(next),
+            _ => break,
+        }
+    }
+    let more = items.len() > reach;
+    items.truncate(reach);
+    let next = if more { items.last().map(|last| Position(last.key().sort)) } else { None };
+    Ok(Page { items: items.into_iter().skip(skip).collect(), next })
+}

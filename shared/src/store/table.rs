@@ -13,6 +13,8 @@ use aws_sdk_dynamodb::types::{
 };
 
 use crate::error::{Cause, Error, Result};
+use crate::model::usage::UsageDay;
+use crate::store::entity::Entity;
 
 pub type Item = HashMap<String, AttributeValue>;
 
@@ -42,6 +44,22 @@ pub struct Metered {
     pub round_trips: u32,
     pub read_units: f64,
     pub write_units: f64,
+}
+
+/// What requests consumed, summed up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Consumed {
+    pub read_milliunits: u64,
+    pub write_milliunits: u64,
+    pub compute_micros: u64,
+}
+
+impl Consumed {
+    pub fn add(&mut self, metered: Metered, micros: u64) {
+        self.read_milliunits += (metered.read_units * 1000.0).round() as u64;
+        self.write_milliunits += (metered.write_units * 1000.0).round() as u64;
+        self.compute_micros += micros;
+    }
 }
 
 /// A handle on the table that reports to one meter.
@@ -318,6 +336,51 @@ impl Table {
         self.meter.writes(output.consumed_capacity());
         number(&output.attributes.unwrap_or_default(), attribute)
             .ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
+    }
+
+    /// Leases `by` of a tenant's day, and adds what its requests consumed since the last time; gives what is leased in all.
+    pub(crate) async fn lease(
+        &self,
+        key: FullKey,
+        tenant: crate::tenancy::TenantId,
+        date: jiff::civil::Date,
+        by: u64,
+        spent: Consumed,
+        ttl: i64,
+    ) -> Result<u64> {
+        let _in_flight = InFlight::new(&self.meter);
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&*self.name)
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .update_expression(
+                "SET #type = :type, tenant = :tenant, #date = :date, #ttl = if_not_exists(#ttl, :ttl) \
+                 ADD #used :used, read_milliunits :read, write_milliunits :write, compute_micros :compute",
+            )
+            .return_values(ReturnValue::UpdatedNew)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        for (name, attribute) in [("#type", "type"), ("#date", "date"), ("#ttl", "ttl"), ("#used", "used")] {
+            request = request.expression_attribute_names(name, attribute);
+        }
+        for (name, text) in [(":type", UsageDay::TYPE.to_owned()), (":tenant", tenant.to_string()), (":date", date.to_string())] {
+            request = request.expression_attribute_values(name, AttributeValue::S(text));
+        }
+        let numbers = [
+            (":ttl", ttl.to_string()),
+            (":used", by.to_string()),
+            (":read", spent.read_milliunits.to_string()),
+            (":write", spent.write_milliunits.to_string()),
+            (":compute", spent.compute_micros.to_string()),
+        ];
+        for (name, number) in numbers {
+            request = request.expression_attribute_values(name, AttributeValue::N(number));
+        }
+        let output = request.send().await.map_err(|error| failure("leasing requests", error))?;
+        self.meter.writes(output.consumed_capacity());
+        number(&output.attributes.unwrap_or_default(), "used")
+            .ok_or_else(|| Error::internal("leasing requests", "the counter came back without its number"))
     }
 
     /// Sets attributes of an item, which is made if it is not there; its other attributes stay.

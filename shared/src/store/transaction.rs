@@ -378,8 +378,8 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Says how far the counter that was in the way had come.
-fn limit_reached(limit: &'static str, max: u64, plan: &str) -> Refusal {
+/// The refusal of a count that the plan does not allow: says how far the counter had come.
+pub fn limit_reached(limit: &'static str, max: u64, plan: &str) -> Refusal {
     let plan = plan.to_owned();
     Box::new(move |old| {
         let used = old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);

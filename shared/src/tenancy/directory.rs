@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use crate::crypto::Random;
 use crate::error::{Error, Result};
+use crate::http::paging::PageRequest;
 use crate::store::entity::{Entity, InDirectory, Key};
-use crate::store::page::{Direction, List};
+use crate::store::page::{self, Direction, List, Page};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table};
 use crate::store::transaction::Transaction;
@@ -30,6 +31,8 @@ pub enum GlobalCounter {
     Accounts,
     /// Demo tenants that exist.
     ActiveDemos,
+    /// Subaccounts of an agency that are not closed.
+    Subaccounts(TenantId),
 }
 
 impl Directory {
@@ -109,6 +112,17 @@ impl Directory {
         }
     }
 
+    /// The page of a list that `request` asks for, in the order of the sort keys.
+    pub async fn page<E: Entity<Scope = InDirectory>>(
+        &self,
+        list: &List<E>,
+        request: &PageRequest,
+        keep: impl Fn(&E) -> bool,
+    ) -> Result<Page<E>> {
+        let pk = format!("G#{}", list.collection.0);
+        page::read(&self.table, pk, list, request, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
+    }
+
     /// Deletes all that a list holds, expired or not, `at_most` of it. For the janitor.
     pub async fn clear<E: Entity<Scope = InDirectory>>(&self, list: &List<E>, at_most: usize) -> Result<Swept> {
         sweep::sweep(&self.table, &format!("G#{}", list.collection.0), &list.prefix, at_most, |_| Ok(true)).await
@@ -129,6 +143,12 @@ impl Directory {
         TenantStore::open(tenant, self.table.clone(), self.random.clone(), self.now, self.origin.clone())
     }
 
+    /// The same directory for what is written into a child of the caller's agency: what it keeps does not name who did it.
+    pub(super) fn delegated(&self, delegate: &str) -> Directory {
+        let origin = Origin { actor: delegate.to_owned(), request: self.origin.request.clone() };
+        Directory { origin: origin.into(), ..self.clone() }
+    }
+
     /// The next account number; one lost to a later failure is never given again.
     pub async fn next_number(&self, counter: GlobalCounter) -> Result<u64> {
         self.table.add(Self::counter(counter), "n", 1, None).await
@@ -136,10 +156,11 @@ impl Directory {
 
     pub(crate) fn counter(counter: GlobalCounter) -> FullKey {
         let name = match counter {
-            GlobalCounter::Accounts => "accounts",
-            GlobalCounter::ActiveDemos => "active_demos",
+            GlobalCounter::Accounts => "accounts".to_owned(),
+            GlobalCounter::ActiveDemos => "active_demos".to_owned(),
+            GlobalCounter::Subaccounts(agency) => format!("subaccounts#{agency}"),
         };
-        FullKey { pk: "G#counters".into(), sk: name.into() }
+        FullKey { pk: "G#counters".into(), sk: name }
     }
 
     pub(super) fn origin(&self) -> &Origin {

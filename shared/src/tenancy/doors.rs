@@ -12,8 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::error::{Error, Result};
 use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
-use crate::ids::{ApiKeyId, SessionId, UserId};
+use crate::ids::{ApiKeyId, SessionId, SubaccountId, UserId};
 use crate::model::api_key::{ApiKey, KeyUse};
+use crate::model::audit::ResourceChange;
 use crate::model::edge::{Batch, Pack, Rollup, Totals};
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose};
@@ -21,17 +22,23 @@ use crate::model::member;
 use crate::model::period::Month;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
-use crate::model::tenant::{Shut, Slug, SlugClaim, Tenant};
+use crate::model::subaccount::Subaccount;
+use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, Tenant};
 use crate::model::user::{Belongs, Email, User};
 use crate::runtime::App;
 use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::limiter::{Class, Hit, Spent};
-use crate::tenancy::{Directory, Place, Role, Scope, TenantId, TenantStore, credential};
+use crate::tenancy::{Directory, Origin, Place, Role, Scope, TenantId, TenantStore, credential};
 
 /// Routes whose first path value is the slug of the tenant they are about.
 const SLUG_ROUTES: &str = "/api/tenants/{slug}";
+/// Routes whose first path value is a subaccount that the rest is about.
+const SUBACCOUNT_ROUTES: &str = "/v1/subaccounts/{id}/api-keys";
+/// What a child sees of who acts for it.
+const DELEGATE: &str = "platform";
+const X_SUBACCOUNT_ID: HeaderName = HeaderName::from_static("x-subaccount-id");
 const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 
@@ -65,6 +72,8 @@ pub struct Tenanted<R> {
     pub member: member::Member,
     /// What the request came with, where that was an API key.
     pub key: Option<ApiKey>,
+    /// The caller is of the tenant's agency and acts for it.
+    pub delegated: bool,
     least: PhantomData<R>,
 }
 
@@ -102,14 +111,32 @@ impl<R> Tenanted<R> {
     }
 }
 
+impl Tenanted<OwnerRole> {
+    /// The store of a child of this agency. What is written there names the platform, never the agency.
+    pub fn child(&self, subaccount: &Subaccount) -> Result<TenantStore> {
+        if subaccount.agency != self.tenant.id || self.delegated {
+            return Err(Error::NotFound);
+        }
+        Ok(self.directory.delegated(DELEGATE).enter(subaccount.tenant))
+    }
+
+    /// A store for a child that does not exist yet. Only an agency has children, and a child has none.
+    pub fn new_child(&self) -> Result<TenantStore> {
+        if self.plan.subaccounts == Some(0) || self.tenant.kind == Kind::Subaccount || self.delegated {
+            return Err(Error::AgencyRequired);
+        }
+        Ok(self.directory.delegated(DELEGATE).found_tenant())
+    }
+}
+
 impl<R: AtLeast> Door for Tenanted<R> {
     const ACCESS: Access = Access::AtLeast(R::ROLE);
 
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         // Boxed and not generic: one way in, whatever the role.
         let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
-        let Inside { store, directory, tenant, plan, member, key } = inside;
-        Ok((Tenanted { app: incoming.app.clone(), store, directory, tenant, plan, member, key, least: PhantomData }, entered))
+        let Inside { store, directory, tenant, plan, member, key, delegated } = inside;
+        Ok((Tenanted { app: incoming.app.clone(), store, directory, tenant, plan, member, key, delegated, least: PhantomData }, entered))
     }
 }
 
@@ -120,6 +147,7 @@ struct Inside {
     plan: Plan,
     member: member::Member,
     key: Option<ApiKey>,
+    delegated: bool,
 }
 
 /// The way into a tenant: credential, then session and membership or key, tenant and what the handler wants in one read beside the
@@ -136,7 +164,8 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
     let limiter = app.limiter();
     let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
-    let selected = selected(incoming)?;
+    let acting = acting(incoming)?;
+    let selected = selected(incoming, acting.is_some())?;
     // Nobody learns whether a tenant exists that he is not a member of, and asking counts; one's own credential in a tenant one has
     // left is void.
     let outside = |hit: &Hit| match selected {
@@ -166,12 +195,17 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
         Caller::Key(claim) => keys.push(store.full(&ApiKey::key_of(claim.key))),
     }
     let own = keys.len();
+    let child = acting.and_then(SubaccountId::parse_prefixed);
+    keys.extend(wants.subaccount.map(|id| directory.full(&Subaccount::key_of(tenant, id))));
+    keys.extend(child.map(|id| directory.full(&Subaccount::key_of(tenant, id))));
+    // Of an agency itself nothing is wanted where it acts for a child.
+    let (wants, of_child) = if acting.is_some() { (Wants::default(), wants) } else { (wants, Wants::default()) };
     keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
     keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
     if let (true, Caller::Person(person)) = (wants.user, &caller) {
         keys.push(directory.full(&User::key_of(person.user)));
     }
-    let leased = async { if home { limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await } else { Ok(()) } };
+    let leased = async { if home { limiter.lease(&incoming.table, tenant, store.partition("usage"), incoming.now).await } else { Ok(()) } };
     let (items, hit, leased) =
         tokio::join!(incoming.table.get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
     leased?;
@@ -200,9 +234,9 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if shut == Some(Shut::Gone) {
         return Err(outside(&hit));
     }
-    incoming.learned().tenant = Some(tenant.to_string());
+    incoming.learned().tenant = Some(tenant);
 
-    let plan = app.plans().get(&profile.plan).clone();
+    let plan = app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
     let limit = key.as_ref().and_then(|key| key.rate_limit).or(plan.requests_per_minute).unwrap_or(default);
     let (report, verdict) = limiter.judge(&hit, limit, incoming.now);
     incoming.learned().limits.push(report);
@@ -210,21 +244,7 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if let Some(shut) = shut {
         return Err(shut.error());
     }
-    loop {
-        match limiter.spend(tenant, plan.api_requests_per_day, incoming.now) {
-            Spent::Yes(report) => {
-                incoming.learned().limits.extend(report);
-                break;
-            }
-            Spent::UsedUp(report, error) => {
-                incoming.learned().limits.extend(report);
-                return Err(error);
-            }
-            Spent::LeaseFirst => {
-                limiter.lease(&incoming.table, tenant, store.partition("quota"), incoming.now).await?;
-            }
-        }
-    }
+    spend(incoming, &store, plan.api_requests_per_day).await?;
     if member.role < least {
         return Err(Error::Forbidden(format!("This needs the role {} or above.", least.name()).into()));
     }
@@ -239,8 +259,92 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
             incoming.table.touch(used, tenant, KeyUse::TYPE, &key.id.to_string(), incoming.now, key.grace_ends_at).await?;
         }
     }
-    let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key };
+    if acting.is_some() {
+        let link = match child {
+            Some(id) => directory.read(read.remove(&directory.full(&Subaccount::key_of(tenant, id))).flatten())?,
+            None => None,
+        };
+        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false };
+        return Box::pin(act_for(incoming, agency, link, of_child, principal, user)).await;
+    }
+    let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key, delegated: false };
     Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
+}
+
+/// From an agency into one of its children, which is as if it were the caller's own tenant: with the role and scopes he has in the agency,
+/// within the child's plan and limits. Every such call stands in both audit logs; what the child keeps names the platform, never the agency.
+async fn act_for(
+    incoming: &Incoming,
+    agency: Inside,
+    link: Option<Subaccount>,
+    wants: Wants,
+    principal: String,
+    user: Option<UserId>,
+) -> Result<(Inside, Entered)> {
+    let app = &incoming.app;
+    if agency.member.role < Role::Admin {
+        return Err(Error::Forbidden("Acting for a subaccount needs the role admin or above.".into()));
+    }
+    let verb = if incoming.is_read() { Scope::ACTING_READ } else { Scope::ACTING_WRITE };
+    if agency.key.as_ref().is_some_and(|key| !key.scopes.allow(verb)) {
+        return Err(Error::Forbidden(format!("This key lacks the scope {verb}.").into()));
+    }
+    let link = link.ok_or(Error::NotFound)?;
+    let origin = incoming.origin(DELEGATE.to_owned());
+    let store = TenantStore::open(link.tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
+    let mut keys = vec![store.full(&Tenant::key_of())];
+    keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
+    keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
+    if let (true, Some(user)) = (wants.user, user) {
+        keys.push(agency.directory.full(&User::key_of(user)));
+    }
+    let leased = app.limiter().lease(&incoming.table, link.tenant, store.partition("usage"), incoming.now);
+    let (items, leased) = tokio::join!(incoming.table.get_many(&keys), leased);
+    leased?;
+    let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items?).collect();
+    let profile: Tenant = store.read(read.remove(&keys[0]).flatten())?.ok_or(Error::NotFound)?;
+    let named_otherwise =
+        incoming.route.starts_with(SLUG_ROUTES) && incoming.path_values.first().is_none_or(|slug| slug != profile.slug.as_str());
+    if named_otherwise {
+        return Err(Error::NotFound);
+    }
+    if let Some(shut) = profile.shut(incoming.now) {
+        return Err(shut.error());
+    }
+    let plan = app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
+    spend(incoming, &store, plan.api_requests_per_day).await?;
+    let call = |id: String| ResourceChange::acted(format!("{} {}", incoming.method, incoming.route), id);
+    let (here, there) = (call(link.id.prefixed()), call(String::new()));
+    let by = Origin { actor: principal.clone(), request: incoming.request_id.clone() };
+    let (ours, theirs) = tokio::join!(agency.store.audited(&by, incoming.now, &here), store.audited(&origin, incoming.now, &there));
+    (ours?, theirs?);
+    incoming.learned().tenant = Some(link.tenant);
+    let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin);
+    let member = agency.member.delegated(DELEGATE);
+    let inside =
+        Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key: agency.key, delegated: true };
+    // A repeat by `Idempotency-Key` is one of the same caller for the same child.
+    Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
+}
+
+/// Spends one request of the tenant's day.
+async fn spend(incoming: &Incoming, store: &TenantStore, limit: Option<u64>) -> Result<()> {
+    let limiter = incoming.app.limiter();
+    loop {
+        match limiter.spend(store.tenant_id(), limit, incoming.now) {
+            Spent::Yes(report) => {
+                incoming.learned().limits.extend(report);
+                return Ok(());
+            }
+            Spent::UsedUp(report, error) => {
+                incoming.learned().limits.extend(report);
+                return Err(error);
+            }
+            Spent::LeaseFirst => {
+                limiter.lease(&incoming.table, store.tenant_id(), store.partition("usage"), incoming.now).await?;
+            }
+        }
+    }
 }
 
 /// What a key may do is the scopes it was made with, and never what is for people alone.
@@ -249,10 +353,18 @@ fn within_scope(incoming: &Incoming, key: &ApiKey) -> Result<()> {
     if key.scopes.allow(scope) { Ok(()) } else { Err(Error::Forbidden(format!("This key lacks the scope {scope}.").into())) }
 }
 
-/// The tenant that a request names: the slug in the path of F1, or `x-tenant-id`. It only selects: the membership decides.
-fn selected(incoming: &Incoming) -> Result<Option<&str>> {
+/// The subaccount that an agency acts for: the one in the path of its keys, or `X-Subaccount-Id`.
+fn acting(incoming: &Incoming) -> Result<Option<&str>> {
+    let header = incoming.header(&X_SUBACCOUNT_ID)?;
+    let in_path = incoming.route.starts_with(SUBACCOUNT_ROUTES);
+    Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
+}
+
+/// The tenant that a request names: the slug in the path of F1, or `x-tenant-id`. It only selects: the membership decides. Who acts for a
+/// subaccount selects his agency; the slug is then the subaccount's.
+fn selected(incoming: &Incoming, acting: bool) -> Result<Option<&str>> {
     let header = incoming.header(&X_TENANT_ID)?;
-    let in_path = incoming.route.starts_with(SLUG_ROUTES);
+    let in_path = incoming.route.starts_with(SLUG_ROUTES) && !acting;
     Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
 }
 
@@ -532,7 +644,7 @@ impl Edge {
         let mut items = self.table.get_many(&keys).await?.into_iter();
         let (profile, used) = (store.read::<Tenant>(items.next().flatten())?, store.read::<Rollup>(items.next().flatten())?);
         let profile = profile.filter(|profile| profile.slug == slug).ok_or(Error::NotFound)?;
-        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tenant = Some(tenant.to_string());
+        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tenant = Some(tenant);
         let plan = self.app.plans().get(&profile.plan).clone();
         Ok(EdgeTenant { tenant: profile, plan, used: used.map(|used| used.totals).unwrap_or_default(), store })
     }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ids::{MailId, ProjectId};
 use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::demo::Demo;
+use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::runtime::App;
 use crate::store::{Entity, Table};
@@ -122,8 +123,17 @@ impl Change {
     /// (a counter inside a record) still names the request that last wrote the record, and is none.
     pub async fn audit(&self, app: &App, worker: &'static str, request_id: &str) -> Result<()> {
         let Some((change, by, at)) = self.audited()? else { return Ok(()) };
-        let Some(store) = self.store(app, worker, request_id) else { return Ok(()) };
-        store.audited(&by, at, &change).await
+        let store = if self.entity == Subaccount::TYPE {
+            // A fact of the directory that an agency writes: it stands in the agency's log.
+            let subaccount: Subaccount = self.record()?;
+            Some(Workplace::scheduled(app, worker, request_id).directory.enter(subaccount.agency))
+        } else {
+            self.store(app, worker, request_id)
+        };
+        match store {
+            Some(store) => store.audited(&by, at, &change).await,
+            None => Ok(()),
+        }
     }
 
     fn audited(&self) -> Result<Option<(ResourceChange, Origin, Timestamp)>> {
@@ -131,7 +141,7 @@ impl Change {
             Some(serde_dynamo::AttributeValue::S(text)) => Some(text.clone()),
             _ => None,
         };
-        if self.tenant.is_none() || self.kind == ChangeKind::Removed {
+        if self.kind == ChangeKind::Removed || (self.tenant.is_none() && self.entity != Subaccount::TYPE) {
             return Ok(None);
         }
         let (Some(request), Some(actor)) = (text(&self.image, "request"), text(&self.image, "actor")) else { return Ok(None) };

@@ -13,8 +13,10 @@ use crate::config::Limits;
 use crate::error::{Error, Result, Throttled};
 use crate::http::request::LimitReport;
 use crate::model::time::day;
+use crate::model::usage::UsageDay;
+use crate::store::Metered;
 use crate::store::entity::Hashed;
-use crate::store::table::{FullKey, Table, number};
+use crate::store::table::{Consumed, FullKey, Table, number};
 use crate::tenancy::TenantId;
 
 /// A class of requests with a limit per window of seconds.
@@ -50,6 +52,8 @@ pub struct Limiter {
     /// Class and principal → when its used-up window ends.
     used_up: Mutex<HashMap<String, i64>>,
     quotas: Mutex<HashMap<TenantId, Quota>>,
+    /// What tenants consumed since their last lease, with which it is written down.
+    spent: Mutex<HashMap<TenantId, Consumed>>,
     /// One lease at a time: who comes second finds what the first one brought.
     leasing: tokio::sync::Mutex<()>,
 }
@@ -108,7 +112,13 @@ const LARGEST_LEASE: u64 = 32;
 
 impl Limiter {
     pub fn new(limits: Limits) -> Self {
-        Limiter { limits, used_up: Mutex::default(), quotas: Mutex::default(), leasing: tokio::sync::Mutex::new(()) }
+        Limiter {
+            limits,
+            used_up: Mutex::default(),
+            quotas: Mutex::default(),
+            spent: Mutex::default(),
+            leasing: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Counts one request. Not yet an answer: `judge` compares with the limit, which may only be known after the door's reads.
@@ -152,8 +162,18 @@ impl Limiter {
         (report, Err(Error::TooManyRequests(Throttled { quota: hit.class.name, limit, retry_after: seconds_left })))
     }
 
-    /// Takes a lease on the tenant's daily quota if none is left in memory. `quota_pk` is the tenant's own quota partition.
-    pub(super) async fn lease(&self, table: &Table, tenant: TenantId, quota_pk: String, now: Timestamp) -> Result<()> {
+    /// Notes what a request consumed, for its tenant's usage of the day.
+    pub(crate) fn consumed(&self, tenant: TenantId, metered: Metered, micros: u64) {
+        let mut spent = lock(&self.spent);
+        if spent.len() >= REMEMBERED {
+            spent.clear();
+        }
+        spent.entry(tenant).or_default().add(metered, micros);
+    }
+
+    /// Takes a lease on the tenant's daily quota if none is left in memory, and writes down along with it what was consumed since the last
+    /// one. `usage_pk` is the tenant's own partition of days.
+    pub(super) async fn lease(&self, table: &Table, tenant: TenantId, usage_pk: String, now: Timestamp) -> Result<()> {
         let today = day(now);
         if self.with_quota(tenant, today, |quota| quota.left() > 0) {
             return Ok(());
@@ -162,8 +182,9 @@ impl Limiter {
         let Some(chunk) = self.with_quota(tenant, today, |quota| if quota.left() > 0 { None } else { quota.chunk() }) else {
             return Ok(());
         };
-        let key = FullKey { pk: quota_pk, sk: format!("api_requests#{today}") };
-        let to = table.add(key, "used", chunk, Some(now.as_second() + 2 * 86_400)).await?;
+        let key = FullKey { pk: usage_pk, sk: today.to_string() };
+        let spent = lock(&self.spent).remove(&tenant).unwrap_or_default();
+        let to = table.lease(key, tenant, today, chunk, spent, now.as_second() + UsageDay::KEPT_SECONDS).await?;
         self.with_quota(tenant, today, |quota| {
             quota.leased.push_back(to - chunk..to);
             quota.used = quota.used.max(to);

@@ -56,6 +56,10 @@ impl Verb {
 }
 
 impl Scope {
+    /// What a key of an agency needs to act for a subaccount, beside the scope of the route.
+    pub const ACTING_READ: Scope = Scope { resource: "agency", verb: Verb::Read };
+    pub const ACTING_WRITE: Scope = Scope { resource: "agency", verb: Verb::Write };
+
     /// The scope that a route asks of a key; `None` when no key opens it.
     pub fn needed(method: &Method, route: &str) -> Option<Scope> {
         if PEOPLE_ONLY.iter().any(|(verb, path)| method.as_str() == *verb && route == *path) {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::http::paging::PageRequest;
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
-use crate::store::page::{Direction, List, Page, Position};
+use crate::store::page::{self, Direction, List, Page};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::store::transaction::Transaction;
@@ -173,36 +173,8 @@ impl TenantStore {
         request: &PageRequest,
         keep: impl Fn(&E) -> bool,
     ) -> Result<Page<E>> {
-        let (after, skip, reach) = request.reach();
-        let mut after = after.map(|position| position.0);
-        let mut items: Vec<E> = Vec::new();
-        loop {
-            // One more than the page, to know whether there is another.
-            let wanted = reach + 1 - items.len();
-            let (found, next) = self
-                .table
-                .query(Query {
-                    pk: self.partition(&list.collection.0),
-                    prefix: list.prefix.clone(),
-                    index: None,
-                    forward: list.direction == Direction::Ascending,
-                    consistent: true,
-                    after: after.take(),
-                    limit: Some(i32::try_from(wanted).unwrap_or(i32::MAX)),
-                })
-                .await?;
-            for item in found {
-                items.extend(self.read::<E>(Some(item))?.filter(&keep));
-            }
-            match next {
-                Some(next) if items.len() <= reach => after = Some(next),
-                _ => break,
-            }
-        }
-        let more = items.len() > reach;
-        items.truncate(reach);
-        let next = if more { items.last().map(|last| Position(last.key().sort)) } else { None };
-        Ok(Page { items: items.into_iter().skip(skip).collect(), next })
+        let pk = self.partition(&list.collection.0);
+        page::read(&self.table, pk, list, request, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
     }
 
     /// `at_most` records of a list from behind a place on, read consistently, and the key to go on after, if there is more.

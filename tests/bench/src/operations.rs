@@ -266,7 +266,7 @@ fn units(calls: &[Call]) -> Units {
 }
 
 fn is_lease(call: &Call) -> bool {
-    call.operation == "UpdateItem" && call.request["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.ends_with("#quota"))
+    call.operation == "UpdateItem" && call.request["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.ends_with("#usage"))
 }
 
 fn text(value: &Value, name: &str) -> Outcome<String> {

@@ -1,0 +1,283 @@
+//! Subaccounts: made with one call, limited, suspended, closed. Link and child are written together.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
+use shared::http::answer::{Answer, Created, Listing};
+use shared::http::arguments::{Body, Cursors, Found, IfMatch};
+use shared::http::form::{Fields, Form, FreeObject, Integer, OneOf, Text};
+use shared::http::idempotency::Once;
+use shared::ids::SubaccountId;
+use shared::model::deletion::Deletion;
+use shared::model::subaccount::{ExternalId, Limits, LineMode, Subaccount, SubaccountChanges};
+use shared::model::tenant::{Kind, Slug, Status, Tenant};
+use shared::model::time::zulu;
+use shared::store::{conflict, limit_reached};
+use shared::tenancy::directory::GlobalCounter;
+use shared::tenancy::doors::Owner;
+use shared::{Error, Result};
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Subaccount)]
+pub struct SubaccountView {
+    id: String,
+    name: String,
+    external_id: Option<String>,
+    status: &'static str,
+    plan: String,
+    parent_tenant_id: String,
+    /// The subaccount's own tenant.
+    tenant_id: String,
+    phone_assignment_mode: LineMode,
+    limits: Limits,
+    #[schema(value_type = Object)]
+    metadata: Map<String, Value>,
+    created_at: String,
+    updated_at: String,
+}
+
+/// A line of the list: without what stands in the child itself.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SubaccountLine)]
+pub struct SubaccountLine {
+    id: String,
+    name: String,
+    external_id: Option<String>,
+    status: &'static str,
+    parent_tenant_id: String,
+    tenant_id: String,
+    phone_assignment_mode: LineMode,
+    #[schema(value_type = Object)]
+    metadata: Map<String, Value>,
+    created_at: String,
+    updated_at: String,
+}
+
+pub struct NewSubaccount {
+    name: String,
+    external_id: Option<String>,
+    plan: String,
+    limits: Limits,
+    lines: LineMode,
+    metadata: Map<String, Value>,
+}
+
+pub struct Changes(SubaccountChanges);
+
+pub struct NewLimits(Limits);
+
+pub struct Filters {
+    status: Option<Status>,
+}
+
+pub async fn list(door: Owner, asked: Cursors<Filters>) -> Result<Listing<SubaccountLine>> {
+    let keep = |subaccount: &Subaccount| asked.filters.status.is_none_or(|status| subaccount.status == status);
+    let found = door.directory.page(&Subaccount::of_agency(door.tenant.id), &asked.page, keep).await?;
+    Ok(Listing { items: found.items.iter().map(SubaccountLine::of).collect(), total: 0, page: asked.page, next: found.next })
+}
+
+pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Created<SubaccountView>> {
+    let (new, directory, now) = (once.body, &door.directory, door.now());
+    let store = door.new_child()?;
+    allowed(&door, &new.plan, &new.limits)?;
+    let slug = Slug::from_name(&new.name, &door.app.random().text(SLUG_ALPHABET, 8));
+    let child = NewTenant { name: new.name.clone(), logo: None, slug, plan: new.plan, kind: Kind::Subaccount, ends_at: None };
+    let mut founding = Founding::without_owner(directory, store, child).await?;
+    founding.tenant.limits = Some(new.limits);
+    let subaccount = Subaccount {
+        id: SubaccountId::new(now, door.app.random()),
+        agency: door.tenant.id,
+        tenant: founding.tenant.id,
+        name: new.name,
+        external_id: new.external_id,
+        status: Status::Active,
+        lines: new.lines,
+        metadata: new.metadata,
+        created_at: now,
+        updated_at: now,
+        version: 1,
+    };
+    let answer = Created::new("Subaccount created", SubaccountView::of(&subaccount, &founding.tenant)).tagged(subaccount.etag());
+    let most = door.plan.subaccounts;
+    let full = limit_reached("subaccounts", most.unwrap_or(u64::MAX), &door.tenant.plan);
+    let mut transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+    if let Some(external_id) = &subaccount.external_id {
+        let claim = ExternalId { agency: door.tenant.id, external_id: external_id.clone(), subaccount: subaccount.id };
+        transaction = transaction.create(directory, &claim, conflict("Another subaccount has this external_id."))?;
+    }
+    let transaction = transaction.count_global(GlobalCounter::Subaccounts(door.tenant.id), 1, most, full)?;
+    let transaction = transaction.create(directory, &subaccount, conflict("Try again."))?;
+    founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?.commit().await?;
+    Ok(answer)
+}
+
+pub async fn show(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<SubaccountView>> {
+    let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
+    Ok(answer(&subaccount.0, &tenant))
+}
+
+/// The child's name follows: it is what its own people see.
+pub async fn update(
+    door: Owner,
+    subaccount: Found<Subaccount>,
+    expected: IfMatch,
+    changes: Body<Changes>,
+) -> Result<Answer<SubaccountView>> {
+    expected.check(&subaccount.0.etag())?;
+    let (store, directory) = (door.child(&subaccount.0)?, &door.directory);
+    let tenant = store.get(&Tenant::key_of()).await?;
+    let changed = subaccount.0.changed(changes.0.0, door.now());
+    let renamed = Tenant { name: changed.name.clone(), updated_at: door.now(), version: tenant.version + 1, ..tenant.clone() };
+    let transaction = directory.transaction().replace(directory, &changed, &subaccount.0)?;
+    transaction.replace(&store, &renamed, &tenant)?.commit().await?;
+    Ok(answer(&changed, &renamed))
+}
+
+pub async fn suspend(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<SubaccountView>> {
+    turn(&door, subaccount.0, Status::Suspended).await
+}
+
+pub async fn activate(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<SubaccountView>> {
+    turn(&door, subaccount.0, Status::Active).await
+}
+
+/// Its keys stop at once; what it holds is purged when the time for second thoughts of deletions is over.
+pub async fn close(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<SubaccountView>> {
+    turn(&door, subaccount.0, Status::Closed).await
+}
+
+pub async fn limits(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<Limits>> {
+    let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
+    Ok(Answer::new("Success", tenant.limits.unwrap_or_default()))
+}
+
+/// The whole of the limits: one that is not named is the plan's.
+pub async fn limit(door: Owner, subaccount: Found<Subaccount>, given: Body<NewLimits>) -> Result<Answer<Limits>> {
+    let (store, limits) = (door.child(&subaccount.0)?, given.0.0);
+    let tenant = store.get(&Tenant::key_of()).await?;
+    allowed(&door, &tenant.plan, &limits)?;
+    store.edit(tenant, |tenant, alone| Ok(Some((tenant.limited(limits, door.now()), alone)))).await?;
+    Ok(Answer::new("Success", limits))
+}
+
+async fn turn(door: &Owner, subaccount: Subaccount, status: Status) -> Result<Answer<SubaccountView>> {
+    let (store, directory) = (door.child(&subaccount)?, &door.directory);
+    let tenant = store.get(&Tenant::key_of()).await?;
+    let Some(turned) = subaccount.with_status(status, door.now())? else { return Ok(answer(&subaccount, &tenant)) };
+    let child = tenant.with_status(status, door.now());
+    let mut transaction = directory.transaction().replace(directory, &turned, &subaccount)?.replace(&store, &child, &tenant)?;
+    if status == Status::Closed {
+        let counter = GlobalCounter::Subaccounts(door.tenant.id);
+        transaction =
+            transaction.put(directory, &Deletion::of(&child, door.now()))?.count_global(counter, -1, None, conflict("Try again."))?;
+        if let Some(external_id) = &subaccount.external_id {
+            transaction = transaction.remove(directory, &ExternalId::key_of(door.tenant.id, external_id))?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(answer(&turned, &child))
+}
+
+/// An agency gives its children no more than it has itself, and limits only below the child's plan.
+fn allowed(door: &Owner, plan: &str, limits: &Limits) -> Result<()> {
+    let plans = door.app.plans();
+    if !plans.contains(plan) || plan == "demo" || !door.plan.covers(plans.get(plan)) {
+        return Err(Error::field("plan", "The plan field must be a plan within your own."));
+    }
+    match plans.get(plan).exceeded_by(limits).first() {
+        Some(name) => Err(Error::field("limits", format!("The limits field sets {name} above the plan."))),
+        None => Ok(()),
+    }
+}
+
+fn answer(subaccount: &Subaccount, tenant: &Tenant) -> Answer<SubaccountView> {
+    Answer::new("Success", SubaccountView::of(subaccount, tenant)).tagged(subaccount.etag())
+}
+
+impl SubaccountView {
+    fn of(subaccount: &Subaccount, tenant: &Tenant) -> Self {
+        SubaccountView {
+            id: subaccount.id.prefixed(),
+            name: subaccount.name.clone(),
+            external_id: subaccount.external_id.clone(),
+            status: subaccount.status.name(),
+            plan: tenant.plan.clone(),
+            parent_tenant_id: subaccount.agency.to_string(),
+            tenant_id: subaccount.tenant.to_string(),
+            phone_assignment_mode: subaccount.lines,
+            limits: tenant.limits.unwrap_or_default(),
+            metadata: subaccount.metadata.clone(),
+            created_at: zulu(subaccount.created_at),
+            updated_at: zulu(subaccount.updated_at),
+        }
+    }
+}
+
+impl SubaccountLine {
+    fn of(subaccount: &Subaccount) -> Self {
+        SubaccountLine {
+            id: subaccount.id.prefixed(),
+            name: subaccount.name.clone(),
+            external_id: subaccount.external_id.clone(),
+            status: subaccount.status.name(),
+            parent_tenant_id: subaccount.agency.to_string(),
+            tenant_id: subaccount.tenant.to_string(),
+            phone_assignment_mode: subaccount.lines,
+            metadata: subaccount.metadata.clone(),
+            created_at: zulu(subaccount.created_at),
+            updated_at: zulu(subaccount.updated_at),
+        }
+    }
+}
+
+const LINES: OneOf<LineMode> = OneOf {
+    words: &["pooled", "dedicated"],
+    parse: |text| match text {
+        "pooled" => Some(LineMode::Pooled),
+        "dedicated" => Some(LineMode::Dedicated),
+        _ => None,
+    },
+};
+
+const STATUS: OneOf<Status> = OneOf {
+    words: &["active", "suspended", "closed"],
+    parse: |text| [Status::Active, Status::Suspended, Status::Closed].into_iter().find(|status| status.name() == text),
+};
+
+impl Form for NewSubaccount {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let name = fields.required("name", Text::up_to(255));
+        let external_id = fields.optional("external_id", Text::up_to(255));
+        let plan = fields.optional("plan", Text::up_to(64)).unwrap_or_else(|| "free".to_owned());
+        let limits = fields.nested("limits");
+        let lines = fields.optional("phone_assignment_mode", LINES).unwrap_or(LineMode::Pooled);
+        let metadata = fields.optional("metadata", FreeObject).unwrap_or_default();
+        let limits = limits.map_or_else(Limits::default, |NewLimits(limits)| limits);
+        Some(NewSubaccount { name: name?, external_id, plan, limits, lines, metadata })
+    }
+}
+
+impl Form for NewLimits {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let mut limit = |name| fields.optional(name, Integer { min: 0, max: 1_000_000_000 }).map(i64::unsigned_abs);
+        Some(NewLimits(Limits {
+            messages_per_day: limit("messages_per_day"),
+            messages_per_month: limit("messages_per_month"),
+            new_contacts_per_day: limit("new_contacts_per_day"),
+            new_contacts_per_month: limit("new_contacts_per_month"),
+            api_requests_per_day: limit("api_requests_per_day"),
+        }))
+    }
+}
+
+impl Form for Changes {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Changes(SubaccountChanges { name: fields.change("name", Text::up_to(255)), metadata: fields.change("metadata", FreeObject) }))
+    }
+}
+
+impl Form for Filters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Filters { status: fields.optional("status", STATUS) })
+    }
+}

@@ -1,0 +1,175 @@
+//! Subaccounts: the tenants of an agency's clients. The agency's side is a fact of the directory (whose child is this?), the child is a
+//! tenant like any other, which nothing of its own leads back from.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+use crate::ids::SubaccountId;
+use crate::model::tenant::Status;
+use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
+use crate::store::page::List;
+use crate::tenancy::{TenantId, stored};
+
+/// `subaccounts#<agency>` / `<id>`: an agency's children in the order in which they were made; read by the door that acts for one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Subaccount {
+    pub id: SubaccountId,
+    #[serde(with = "stored")]
+    pub agency: TenantId,
+    /// The child.
+    #[serde(rename = "child", with = "stored")]
+    pub tenant: TenantId,
+    pub name: String,
+    /// The agency's own word for it; unique within the agency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// As the child's own record has it: both are written together.
+    pub status: Status,
+    pub lines: LineMode,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub version: u64,
+}
+
+/// How phone lines are given to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LineMode {
+    Pooled,
+    Dedicated,
+}
+
+/// What the agency allows the child, below what its plan does. `None`: as the plan says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = SubaccountLimits)]
+pub struct Limits {
+    #[serde(default)]
+    pub messages_per_day: Option<u64>,
+    #[serde(default)]
+    pub messages_per_month: Option<u64>,
+    #[serde(default)]
+    pub new_contacts_per_day: Option<u64>,
+    #[serde(default)]
+    pub new_contacts_per_month: Option<u64>,
+    #[serde(default)]
+    pub api_requests_per_day: Option<u64>,
+}
+
+/// What an agency changes of a subaccount; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct SubaccountChanges {
+    pub name: Option<String>,
+    pub metadata: Option<Map<String, Value>>,
+}
+
+impl Subaccount {
+    pub fn changed(&self, changes: SubaccountChanges, now: Timestamp) -> Self {
+        let mut subaccount = self.clone();
+        subaccount.name = changes.name.unwrap_or(subaccount.name);
+        subaccount.metadata = changes.metadata.unwrap_or(subaccount.metadata);
+        Subaccount { updated_at: now, version: self.version + 1, ..subaccount }
+    }
+
+    /// Active and suspended turn into one another, both can be closed, and closed is final. `None`: it is so already.
+    pub fn with_status(&self, status: Status, now: Timestamp) -> Result<Option<Self>, Error> {
+        match (self.status, status) {
+            (before, after) if before == after => Ok(None),
+            (Status::Closed, _) => Err(Error::Conflict("This subaccount is closed for good.".into())),
+            _ => Ok(Some(Subaccount { status, updated_at: now, version: self.version + 1, ..self.clone() })),
+        }
+    }
+
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", self.version)
+    }
+
+    /// Of an agency, in the order in which they were made.
+    pub fn of_agency(agency: TenantId) -> List<Self> {
+        List::new(Collection::of("subaccounts", agency), "")
+    }
+
+    pub fn key_of(agency: TenantId, id: SubaccountId) -> Key<Self> {
+        Key::new(&Collection::of("subaccounts", agency), id.to_string())
+    }
+}
+
+impl Entity for Subaccount {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "subaccount";
+
+    fn key(&self) -> Key<Self> {
+        Subaccount::key_of(self.agency, self.id)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+}
+
+/// `external-ids#<agency>` / `<hash of the external id>`: that an agency uses the word already.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExternalId {
+    #[serde(with = "stored")]
+    pub agency: TenantId,
+    pub external_id: String,
+    pub subaccount: SubaccountId,
+}
+
+impl ExternalId {
+    pub fn key_of(agency: TenantId, external_id: &str) -> Key<Self> {
+        Key::new(&Collection::of("external-ids", agency), Hashed::of(&[external_id]).to_string())
+    }
+}
+
+impl Entity for ExternalId {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "external_id";
+
+    fn key(&self) -> Key<Self> {
+        ExternalId::key_of(self.agency, &self.external_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subaccount(status: Status) -> Subaccount {
+        let tenant = |text: &str| stored::deserialize(serde_json::json!(text)).unwrap();
+        Subaccount {
+            id: SubaccountId::parse("018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10").unwrap(),
+            agency: tenant("5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01"),
+            tenant: tenant("6b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d02"),
+            name: "Client".into(),
+            external_id: None,
+            status,
+            lines: LineMode::Pooled,
+            metadata: Map::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn closed_is_final() {
+        let now = Timestamp::UNIX_EPOCH;
+        for (from, to, changes) in [
+            (Status::Active, Status::Suspended, true),
+            (Status::Suspended, Status::Active, true),
+            (Status::Active, Status::Closed, true),
+            (Status::Suspended, Status::Closed, true),
+            (Status::Active, Status::Active, false),
+            (Status::Closed, Status::Closed, false),
+        ] {
+            assert_eq!(subaccount(from).with_status(to, now).unwrap().is_some(), changes, "{from:?} to {to:?}");
+        }
+        for to in [Status::Active, Status::Suspended] {
+            assert!(subaccount(Status::Closed).with_status(to, now).is_err());
+        }
+    }
+}
