@@ -350,6 +350,7 @@ async fn a_batch_reaches_the_tenant_of_its_slug_and_no_other() {
         check(&world, &key, &wrong.replace('#', "%23").replace(' ', "%20")).await.expect(404);
     }
     assert_eq!(world.items(), before);
+    drain(&world).await;
     let theirs = world.items_of(&globex);
     send(&acme.slug).await.expect(200);
     drain(&world).await;

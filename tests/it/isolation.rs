@@ -556,7 +556,7 @@ async fn asking_for_tenants_is_limited_like_any_request() {
 #[tokio::test]
 async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
     // Every field of every body that names a record, by the catalogue's own words.
-    let naming: BTreeSet<String> = operations()
+    let naming: BTreeSet<String> = signed_in()
         .iter()
         .flat_map(|operation| operation.body.iter().chain(&operation.query).map(move |field| (operation, field)))
         .filter(|(_, field)| {
@@ -604,7 +604,7 @@ async fn fields_that_the_server_owns_are_refused_by_name() {
     let world = World::new().await;
     let own = world.tenant("acme").await;
     let mut refused = 0;
-    for operation in operations().into_iter().filter(|operation| !operation.body.is_empty()) {
+    for operation in operations().into_iter().filter(|operation| !operation.body.is_empty() && operation.access != Access::Edge) {
         let (kind, body) = sample(&operation);
         let target = kind.made(&world, &own, &own.owner).await;
         let before = content(&world, &own);
