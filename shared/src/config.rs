@@ -24,6 +24,9 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     pub demo: Demo,
     pub edge: Edge,
+    pub prices: Prices,
+    /// Of this function; what its computing time is weighed with.
+    pub memory_mb: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,25 @@ pub struct Edge {
     pub target: String,
     /// `DNS_RESOLVERS`: who is asked what DNS says; all that answer must agree.
     pub resolvers: Vec<SocketAddr>,
+}
+
+/// What AWS charges, in US dollars: `PRICES`, where they differ from the list prices of us-east-1 on arm64 (November 2026).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prices {
+    /// DynamoDB on demand, a read request unit.
+    pub read_unit: f64,
+    pub write_unit: f64,
+    /// Lambda, a second of one GB.
+    pub gb_second: f64,
+    /// A request, at Lambda and at the HTTP API together.
+    pub request: f64,
+}
+
+impl Default for Prices {
+    fn default() -> Self {
+        Prices { read_unit: 0.125e-6, write_unit: 0.625e-6, gb_second: 13.3334e-6, request: 1.2e-6 }
+    }
 }
 
 #[derive(Debug)]
@@ -148,6 +170,9 @@ impl Config {
                 tenant_url,
             },
             edge: Edge::read(variables)?,
+            prices: serde_json::from_str(variables.or("PRICES", "{}"))
+                .map_err(|error| ConfigError(format!("PRICES must be a JSON object of prices in US dollars: {error}")))?,
+            memory_mb: variables.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 256)?,
         })
     }
 }
@@ -224,6 +249,7 @@ mod tests {
         assert!(read(&[("OIDC_ISSUERS", "{}")]).unwrap_err().contains("OIDC_ISSUERS"));
         assert!(read(&[("EDGE_DOMAIN", "https://edge.example.com")]).unwrap_err().contains("EDGE_DOMAIN"));
         assert!(read(&[("TABLE_NAME", "")]).unwrap_err().contains("TABLE_NAME"));
+        assert!(read(&[("PRICES", "{\"read\": 1}")]).unwrap_err().contains("PRICES"));
         assert!(read(&[("DNS_RESOLVERS", "dns.example.com")]).unwrap_err().contains("DNS_RESOLVERS"));
         assert!(read(&[("DOMAIN_TARGET", "proxy")]).unwrap_err().contains("DOMAIN_TARGET"));
     }

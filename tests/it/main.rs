@@ -2,6 +2,7 @@
 
 mod agency;
 mod audit;
+mod billing;
 mod credentials;
 mod current;
 mod derived;

@@ -340,7 +340,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("projects", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("tenants", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS", "EDGE_DOMAIN", "DOMAIN_TARGET", "DNS_RESOLVERS"]),
         ("keys", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
-        ("insights", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "INGEST_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("insights", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "INGEST_SECRET_ID", "PRICES", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("agency", &["ROOT_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL"]),
         ("courier", &["ROOT_SECRET_ID", "MAIL_FROM"]),

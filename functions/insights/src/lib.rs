@@ -2,6 +2,8 @@
 
 mod analytics;
 mod bandwidth;
+mod billing;
+mod cost;
 mod ingest;
 mod logs;
 mod usage;
@@ -20,5 +22,9 @@ impl Routes for Insights {
         routes.get("/api/tenants/{slug}/analytics", "Read the analytics of a month", analytics::overview);
         routes.get("/api/tenants/{slug}/bandwidth-daily", "Read the bandwidth of each day", bandwidth::daily);
         routes.get("/api/tenants/{slug}/logs", "Read the request log", logs::page);
+        routes.get("/api/tenant/cost", "Read what the tenant costs to run", cost::show);
+        routes.get("/v1/billing/usage", "Read the usage of the current month", billing::usage);
+        routes.get("/v1/billing/usage/history", "Read the usage of earlier months", billing::history);
+        routes.get("/v1/billing/events", "List billing events", billing::events);
     }
 }

@@ -16,6 +16,7 @@ use shared::model::mail::{Mail, UnknownMail};
 use shared::model::member::Member;
 use shared::model::project::{DeletedProject, Project, Shelf};
 use shared::model::session::Session;
+use shared::model::subaccount::{ExternalId, Subaccount};
 use shared::model::task::Task;
 use shared::model::tenant::{Kind, SlugClaim, Status, Tenant};
 use shared::model::user::{Belongs, EmailClaim, User};
@@ -24,6 +25,8 @@ use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::jobs::Workplace;
 use shared::tenancy::{TenantId, TenantStore};
 use shared::{Error, Result};
+
+use crate::domain::release_hostnames;
 
 /// Items that one run deletes at most: well within the function's time. The next run goes on.
 pub const AT_MOST: usize = 50_000;
@@ -159,11 +162,12 @@ async fn empty(place: &Workplace, store: &TenantStore, budget: &mut Budget) -> R
     Ok(remove_projects(store, budget).await?
         && remove_members(place, store, budget).await?
         && remove_claims(place, store).await?
+        && release_children(place, store).await?
         && clear_the_rest(store, budget).await?
         && is_empty(store).await?)
 }
 
-/// What the directory knows of keys and invitations, expired ones too; their records go with the rest.
+/// What the directory knows of keys, invitations and hostnames, expired ones too; their records go with the rest.
 async fn remove_claims(place: &Workplace, store: &TenantStore) -> Result<bool> {
     for handle in named::<_, KeyHandle>(store, &ApiKey::all(), "handle").await? {
         // A later run finds the same keys.
@@ -172,6 +176,20 @@ async fn remove_claims(place: &Workplace, store: &TenantStore) -> Result<bool> {
     for link in named::<_, LinkId>(store, &Invitation::all(), "link").await? {
         place.directory.delete(&Link::key_of(link)).await?;
     }
+    release_hostnames(place, store).await?;
+    Ok(true)
+}
+
+/// An agency's children stay tenants of their own, of which nobody is the agency any more; what says so goes with it.
+async fn release_children(place: &Workplace, store: &TenantStore) -> Result<bool> {
+    let (directory, agency) = (&place.directory, store.tenant_id());
+    for child in directory.all(&Subaccount::of_agency(agency)).await? {
+        if let Some(external_id) = &child.external_id {
+            directory.delete(&ExternalId::key_of(agency, external_id)).await?;
+        }
+        directory.delete(&Subaccount::key_of(agency, child.id)).await?;
+    }
+    directory.forget(GlobalCounter::Subaccounts(agency)).await?;
     Ok(true)
 }
 
@@ -303,9 +321,7 @@ async fn send_home(place: &Workplace, user: UserId, gone: TenantId) -> Result<()
 }
 
 async fn first<E: Entity<Scope = InTenant>>(store: &TenantStore, list: &List<E>) -> Result<Option<E>> {
-    let mut page = PageRequest::everything();
-    page.limit = 1;
-    Ok(store.page(list, &page, |_| true).await?.items.pop())
+    Ok(store.page(list, &PageRequest::first(), |_| true).await?.items.pop())
 }
 
 async fn remove_record<E: Entity<Scope = InTenant>>(store: &TenantStore, record: &E, budget: &mut Budget) -> Result<()> {

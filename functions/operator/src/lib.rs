@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use shared::config::Variables;
 use shared::crypto::Vault;
 use shared::founding::close;
+use shared::http::paging::PageRequest;
 use shared::ids::MailId;
 use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::Demo;
 use shared::model::edge_config::EdgeConfig;
 use shared::model::mail::{Mail, UnknownMail};
+use shared::model::setting::{Keeper, Kept, Setting};
 use shared::model::tenant::{Kind, Status, Tenant};
 use shared::model::user::{Email, EmailClaim, User};
 use shared::runtime::worker::{self, Worker};
@@ -288,30 +290,34 @@ fn state_of(tenant: &Tenant) -> Value {
     json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "status": tenant.status})
 }
 
+/// What a tenant entrusted to us: the token of its API origin, and its secret settings.
 async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
     let (store, tenant) = find(place, name).await?;
-    let vault = &place.app.keys()?.vault;
-    let resealed = |config: &EdgeConfig| {
-        let Some(token) = config.api_token.as_ref().filter(|token| Vault::version_of(&token.sealed) != Some(vault.newest())) else {
-            return Ok(None);
+    let keys = place.app.keys()?;
+    let vault = &keys.vault;
+    let lost = || Error::Conflict("The root secret lacks the version something of this tenant was sealed with.".into());
+    let (mut sealed, mut changed) = (0, 0);
+    if let Some(config) = store.find(&EdgeConfig::key_of()).await? {
+        sealed += usize::from(config.api_token.is_some());
+        let before = config.version;
+        let resealed = |config: &EdgeConfig| {
+            let old = config.api_token.as_ref().filter(|token| Vault::version_of(&token.sealed) != Some(vault.newest()));
+            let Some(token) = old else { return Ok(None) };
+            let plain = vault.open(tenant.id, EdgeConfig::TOKEN_FIELD, &token.sealed).ok_or_else(lost)?;
+            Ok(Some(config.resealed(vault.seal(tenant.id, EdgeConfig::TOKEN_FIELD, &plain, place.app.random()))))
         };
-        let plain = vault.open(tenant.id, EdgeConfig::TOKEN_FIELD, &token.sealed);
-        let plain = plain.ok_or(Error::Conflict("The root secret lacks the version this token was sealed with.".into()))?;
-        Ok(Some(config.resealed(vault.seal(tenant.id, EdgeConfig::TOKEN_FIELD, &plain, place.app.random()))))
-    };
-    let found = store.find(&EdgeConfig::key_of()).await?;
-    let had = found.as_ref().is_some_and(|config| config.api_token.is_some());
-    let changed = match found {
-        Some(config) => {
-            let before = config.version;
-            let config = store.edit(config, |config, alone| Ok(resealed(config)?.map(|config| (config, alone)))).await?;
-            config.version != before
-        }
-        None => false,
-    };
-    Ok(
-        json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "key_version": vault.newest(), "tokens": u8::from(had), "changed": u8::from(changed)}),
-    )
+        let config = store.edit(config, |config, alone| Ok(resealed(config)?.map(|config| (config, alone)))).await?;
+        changed += usize::from(config.version != before);
+    }
+    let keeper = Keeper { tenant: tenant.id, vault, marking: &keys.fingerprints, random: place.app.random() };
+    for setting in store.page(&Setting::all(), &PageRequest::everything(), |_| true).await?.items {
+        sealed += usize::from(matches!(setting.value, Kept::Sealed(_)));
+        let before = setting.version;
+        let resealed = |setting: &Setting| keeper.resealed(setting).map_err(|()| lost());
+        let setting = store.edit(setting, |setting, alone| Ok(resealed(setting)?.map(|setting| (setting, alone)))).await?;
+        changed += usize::from(setting.version != before);
+    }
+    Ok(json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "key_version": vault.newest(), "sealed": sealed, "changed": changed}))
 }
 
 async fn find(place: &Workplace, name: &str) -> Result<(TenantStore, Tenant)> {

@@ -10,7 +10,7 @@ use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
 use shared::http::paging::PageRequest;
 use shared::ids::SettingId;
-use shared::model::setting::{Author, Setting, SettingName, Settings, Vault, Write};
+use shared::model::setting::{Author, Keeper, Setting, SettingName, Settings, Write};
 use shared::model::time::millis;
 use shared::store::{Counter, Transaction, conflict};
 use shared::tenancy::TenantStore;
@@ -90,11 +90,11 @@ struct Changes {
 
 pub async fn list(door: Owner) -> Result<Answer<MapView>> {
     let all = all(&door.store).await?;
-    Ok(Answer::bare(MapView::of(&all, &vault(&door)?)?))
+    Ok(Answer::bare(MapView::of(&all, &keeper(&door)?)?))
 }
 
 pub async fn show(door: Owner, setting: Found<Setting>) -> Result<Answer<SettingView>> {
-    let view = SettingView::of(&setting.0, &vault(&door)?)?;
+    let view = SettingView::of(&setting.0, &keeper(&door)?)?;
     Ok(Answer::bare(view).tagged(setting.0.etag()))
 }
 
@@ -114,14 +114,14 @@ pub async fn history(_door: Owner, setting: Found<Setting>) -> Result<Answer<His
 
 /// All of it or nothing. Writes that meet follow one another: the last one wins, and each is in the history.
 pub async fn write(door: Owner, named: NamedSetting, once: Once<Written>) -> Result<Created<WrittenView>> {
-    let vault = vault(&door)?;
+    let keeper = keeper(&door)?;
     let mut before = match &once.body {
         Written::One(..) => by_name(named.0),
         Written::Many(_) => all(&door.store).await?,
     };
     for _ in 0..ATTEMPTS {
-        let changes = Changes::of(&before, &once.body, &door, &vault)?;
-        let answer = Created::bare(changes.view(&once.body, &door, &vault)?);
+        let changes = Changes::of(&before, &once.body, &door, &keeper)?;
+        let answer = Created::bare(changes.view(&once.body, &door, &keeper)?);
         let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
         let transaction = changes.add(transaction, &before, &door)?;
         if transaction.is_empty() {
@@ -141,13 +141,13 @@ pub async fn write(door: Owner, named: NamedSetting, once: Once<Written>) -> Res
 }
 
 impl Changes {
-    fn of(before: &Settings, body: &Written, door: &Owner, vault: &Vault<'_>) -> Result<Self> {
+    fn of(before: &Settings, body: &Written, door: &Owner, keeper: &Keeper<'_>) -> Result<Self> {
         let by = Author { id: door.member.number, name: door.member.name.clone(), key: door.key.as_ref().map(|key| key.prefix()) };
         let mut changes = Changes { writes: vec![], after: before.clone() };
         let mut refused = shared::error::FieldErrors::new();
         for (name, text) in body.each() {
             let made = (SettingId::new(door.now(), door.app.random()), door.now());
-            match Setting::written(before.get(name), name, text.map(String::as_str), &by, made, vault) {
+            match Setting::written(before.get(name), name, text.map(String::as_str), &by, made, keeper) {
                 Ok(Write::Nothing) => continue,
                 Ok(write) => {
                     match &write {
@@ -194,11 +194,11 @@ impl Changes {
         if more == fewer { Ok(transaction) } else { transaction.count(&door.store, Counter::Settings, more as i64 - fewer as i64) }
     }
 
-    fn view(&self, body: &Written, door: &Owner, vault: &Vault<'_>) -> Result<WrittenView> {
+    fn view(&self, body: &Written, door: &Owner, keeper: &Keeper<'_>) -> Result<WrittenView> {
         Ok(match body {
-            Written::Many(_) => WrittenView::Map(MapView::of(&self.after, vault)?),
+            Written::Many(_) => WrittenView::Map(MapView::of(&self.after, keeper)?),
             Written::One(name, _) => WrittenView::Row(match self.after.get(name) {
-                Some(setting) => SettingView::of(setting, vault)?,
+                Some(setting) => SettingView::of(setting, keeper)?,
                 None => SettingView {
                     id: None,
                     name: name.to_string(),
@@ -221,9 +221,9 @@ impl Written {
     }
 }
 
-fn vault(door: &Owner) -> Result<Vault<'_>> {
+fn keeper(door: &Owner) -> Result<Keeper<'_>> {
     let keys = door.app.keys()?;
-    Ok(Vault { tenant: door.tenant.id, sealing: &keys.settings, marking: &keys.fingerprints, random: door.app.random() })
+    Ok(Keeper { tenant: door.tenant.id, vault: &keys.vault, marking: &keys.fingerprints, random: door.app.random() })
 }
 
 async fn all(store: &TenantStore) -> Result<Settings> {
@@ -235,24 +235,24 @@ fn by_name(settings: impl IntoIterator<Item = Setting>) -> Settings {
     settings.into_iter().map(|setting| (setting.name.clone(), setting)).collect()
 }
 
-fn shown(setting: &Setting, vault: &Vault<'_>) -> Result<String> {
-    vault.shown(setting).ok_or_else(|| Error::internal("reading a setting", "its value does not open"))
+fn shown(setting: &Setting, keeper: &Keeper<'_>) -> Result<String> {
+    keeper.shown(setting).ok_or_else(|| Error::internal("reading a setting", "its value does not open"))
 }
 
 impl MapView {
-    fn of(settings: &Settings, vault: &Vault<'_>) -> Result<Self> {
-        let shown = settings.values().map(|setting| Ok((setting.name.to_string(), shown(setting, vault)?)));
+    fn of(settings: &Settings, keeper: &Keeper<'_>) -> Result<Self> {
+        let shown = settings.values().map(|setting| Ok((setting.name.to_string(), shown(setting, keeper)?)));
         shown.collect::<Result<_>>().map(MapView)
     }
 }
 
 impl SettingView {
-    fn of(setting: &Setting, vault: &Vault<'_>) -> Result<Self> {
+    fn of(setting: &Setting, keeper: &Keeper<'_>) -> Result<Self> {
         Ok(SettingView {
             id: Some(setting.id.to_string()),
             name: setting.name.to_string(),
-            value: Some(shown(setting, vault)?),
-            tenant_id: vault.tenant.to_string(),
+            value: Some(shown(setting, keeper)?),
+            tenant_id: keeper.tenant.to_string(),
             created_at: Some(millis(setting.created_at)),
             updated_at: Some(millis(setting.updated_at)),
         })

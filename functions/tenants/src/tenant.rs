@@ -90,7 +90,7 @@ pub async fn list(door: SignedIn, _found: WithTenants) -> Result<Answer<TenantsV
             cms: own.edge.as_ref().and_then(|edge| edge.cms).map(shared::model::edge_config::Cms::name),
             proxy_base: proxy_base(&door.app, &own.tenant.slug),
             website_domain: own.edge.as_ref().and_then(|edge| edge.website_domain.clone()),
-            custom_domain: None,
+            custom_domain: own.domain.as_ref().map(|domain| domain.status.name().to_owned()),
             created_at: zulu(own.tenant.created_at),
         })
         .collect();

@@ -46,6 +46,11 @@ impl PageRequest {
         PageRequest { style: Style::Offsets, limit: 1000, start: Start::Offset(0), bound_to: String::new() }
     }
 
+    /// Its first record.
+    pub fn first() -> Self {
+        PageRequest { limit: 1, ..PageRequest::everything() }
+    }
+
     /// `None` when the list goes on from a cursor, where no page has a number.
     pub fn offset(&self) -> Option<u64> {
         match self.start {

@@ -601,12 +601,23 @@ impl QuotaEvent {
     }
 }
 
+impl QuotaEvent {
+    /// By month, metric and share.
+    pub fn all() -> List<Self> {
+        List::new(QuotaEvent::collection(), "")
+    }
+
+    fn collection() -> Collection {
+        Collection::named("quota-events")
+    }
+}
+
 impl Entity for QuotaEvent {
     type Scope = InTenant;
     const TYPE: &'static str = "quota_event";
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::named("quota-events"), format!("{}#{}#{:03}", self.month, self.metric.name(), self.percent))
+        Key::new(&QuotaEvent::collection(), format!("{}#{}#{:03}", self.month, self.metric.name(), self.percent))
     }
 }
 

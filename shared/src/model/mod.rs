@@ -16,7 +16,6 @@ pub mod member;
 pub mod period;
 pub mod plan;
 pub mod project;
-pub mod sealed;
 pub mod session;
 pub mod setting;
 pub mod subaccount;

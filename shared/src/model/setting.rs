@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::{Random, SealingKey, SigningKey};
+use crate::crypto::{Random, SigningKey, Vault};
 use crate::ids::SettingId;
-use crate::model::sealed::Sealed;
 use crate::store::entity::{Collection, Entity, InTenant, Key, Segment};
 use crate::store::page::List;
 use crate::tenancy::TenantId;
@@ -197,6 +196,18 @@ pub enum Kept {
     Sealed(Sealed),
 }
 
+/// A secret value; see `Vault`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(String);
+
+/// Even sealed, it stays out of logs.
+impl std::fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealed")
+    }
+}
+
 /// Who changed a setting when, and marks of the value before and after: equal values have equal marks, and a mark tells no value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
@@ -218,17 +229,17 @@ pub struct Author {
 }
 
 /// What it takes to keep and read the values of one tenant.
-pub struct Vault<'a> {
+pub struct Keeper<'a> {
     pub tenant: TenantId,
-    pub sealing: &'a SealingKey,
+    pub vault: &'a Vault,
     pub marking: &'a SigningKey,
     pub random: &'a Random,
 }
 
-impl Vault<'_> {
+impl Keeper<'_> {
     fn keep(&self, name: &SettingName, text: &str) -> Kept {
         if name.is_secret() {
-            Kept::Sealed(Sealed::seal(text, self.tenant, name.as_str(), self.sealing, self.random))
+            Kept::Sealed(Sealed(self.vault.seal(self.tenant, &field(name), text, self.random)))
         } else {
             Kept::Plain(text.to_owned())
         }
@@ -238,7 +249,18 @@ impl Vault<'_> {
     fn open(&self, setting: &Setting) -> Option<String> {
         match &setting.value {
             Kept::Plain(text) => Some(text.clone()),
-            Kept::Sealed(sealed) => sealed.open(self.tenant, setting.name.as_str(), self.sealing),
+            Kept::Sealed(sealed) => self.vault.open(self.tenant, &field(&setting.name), &sealed.0),
+        }
+    }
+
+    /// The setting with its secret sealed by the newest key; `None` when it is, or is no secret. `Err` when it cannot be opened.
+    pub fn resealed(&self, setting: &Setting) -> Result<Option<Setting>, ()> {
+        match &setting.value {
+            Kept::Sealed(sealed) if Vault::version_of(&sealed.0) != Some(self.vault.newest()) => {
+                let value = self.keep(&setting.name, &self.open(setting).ok_or(())?);
+                Ok(Some(Setting { value, version: setting.version + 1, ..setting.clone() }))
+            }
+            Kept::Sealed(_) | Kept::Plain(_) => Ok(None),
         }
     }
 
@@ -251,6 +273,11 @@ impl Vault<'_> {
         let text = self.open(setting)?;
         Some(if setting.name.is_secret() { masked(&text) } else { text })
     }
+}
+
+/// Under which name a value is sealed.
+fn field(name: &SettingName) -> String {
+    format!("setting {name}")
 }
 
 /// What a write comes to.
@@ -293,10 +320,10 @@ impl Setting {
         text: Option<&str>,
         by: &Author,
         (id, now): (SettingId, Timestamp),
-        vault: &Vault<'_>,
+        keeper: &Keeper<'_>,
     ) -> Result<Write, &'static str> {
         let Some(text) = text else { return Ok(if before.is_some() { Write::Delete } else { Write::Nothing }) };
-        let old = before.map(|before| vault.open(before).ok_or("cannot be read any more: delete it first")).transpose()?;
+        let old = before.map(|before| keeper.open(before).ok_or("cannot be read any more: delete it first")).transpose()?;
         if old.as_deref() == Some(text) {
             return Ok(Write::Nothing);
         }
@@ -305,8 +332,8 @@ impl Setting {
             return if comes_back { Ok(Write::Nothing) } else { Err("is a mask, and not that of the current value") };
         }
         let change =
-            Change { at: now, by: by.clone(), before: old.as_deref().map(|old| vault.mark(name, old)), after: vault.mark(name, text) };
-        let value = vault.keep(name, text);
+            Change { at: now, by: by.clone(), before: old.as_deref().map(|old| keeper.mark(name, old)), after: keeper.mark(name, text) };
+        let value = keeper.keep(name, text);
         Ok(match before {
             None => {
                 let (name, changes) = (name.clone(), vec![change]);
@@ -393,20 +420,21 @@ mod tests {
     #[test]
     fn a_write_knows_what_it_comes_to() {
         let root = RootKey::new(&[7; 32]);
-        let (sealing, marking, random) = (root.sealing("settings"), root.signing("fingerprints"), Random::seeded(1));
+        let (marking, random) = (root.signing("fingerprints"), Random::seeded(1));
+        let vault = Vault::new(BTreeMap::from([(1, RootKey::new(&[7; 32]))]));
         let tenant = json!("550e8400-e29b-41d4-a716-446655440000");
         let tenant = serde_json::from_value::<Stored>(tenant).unwrap().0;
-        let vault = Vault { tenant, sealing: &sealing, marking: &marking, random: &random };
+        let keeper = Keeper { tenant, vault: &vault, marking: &marking, random: &random };
         let (name, now) = (SettingName::parse("smtp_password").unwrap(), Timestamp::UNIX_EPOCH);
         let by = Author { id: 1, name: "Ada".into(), key: None };
         let write = |before: Option<&Setting>, text: Option<&str>| {
-            Setting::written(before, &name, text, &by, (SettingId::new(now, &random), now), &vault)
+            Setting::written(before, &name, text, &by, (SettingId::new(now, &random), now), &keeper)
         };
         assert!(matches!(write(None, None), Ok(Write::Nothing)));
         assert!(write(None, Some("********")).is_err());
         let Ok(Write::Create(mut setting)) = write(None, Some("swordfish")) else { panic!() };
         assert!(!serde_json::to_string(&setting).unwrap().contains("swordfish"));
-        assert_eq!(vault.shown(&setting).as_deref(), Some("********fish"));
+        assert_eq!(keeper.shown(&setting).as_deref(), Some("********fish"));
         assert!(matches!(write(Some(&setting), Some("********fish")), Ok(Write::Nothing)));
         assert!(write(Some(&setting), Some("********bird")).is_err());
         assert!(matches!(write(Some(&setting), Some("swordfish")), Ok(Write::Nothing)));
@@ -417,5 +445,13 @@ mod tests {
             setting = next;
         }
         assert_eq!((setting.changes.len(), setting.version), (Setting::CHANGES_KEPT, 31));
+        // Under another root key it opens once it was sealed anew, and not before.
+        assert!(matches!(keeper.resealed(&setting), Ok(None)));
+        let both = Vault::new(BTreeMap::from([(1, RootKey::new(&[7; 32])), (2, RootKey::new(&[8; 32]))]));
+        let newest = Vault::new(BTreeMap::from([(2, RootKey::new(&[8; 32]))]));
+        let with = |vault| Keeper { tenant, vault, marking: &marking, random: &random };
+        assert_eq!(with(&newest).shown(&setting), None);
+        let Ok(Some(resealed)) = with(&both).resealed(&setting) else { panic!() };
+        assert_eq!(with(&newest).shown(&resealed), keeper.shown(&setting));
     }
 }

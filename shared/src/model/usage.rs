@@ -21,6 +21,9 @@ pub struct UsageDay {
     pub write_milliunits: u64,
     #[serde(default)]
     pub compute_micros: u64,
+    /// Computing time weighed with the memory it had, in GB-microseconds.
+    #[serde(default)]
+    pub gb_micros: u64,
     #[serde(default)]
     pub messages_sent: u64,
     #[serde(default)]
@@ -29,6 +32,13 @@ pub struct UsageDay {
     pub messages_failed: u64,
     #[serde(default)]
     pub messages_blocked: u64,
+    /// Of those sent, over which channel.
+    #[serde(default)]
+    pub sent_imessage: u64,
+    #[serde(default)]
+    pub sent_rcs: u64,
+    #[serde(default)]
+    pub sent_sms: u64,
     /// Numbers that were messaged for the first time.
     #[serde(default)]
     pub new_contacts: u64,
@@ -45,10 +55,14 @@ impl UsageDay {
             read_milliunits: 0,
             write_milliunits: 0,
             compute_micros: 0,
+            gb_micros: 0,
             messages_sent: 0,
             messages_delivered: 0,
             messages_failed: 0,
             messages_blocked: 0,
+            sent_imessage: 0,
+            sent_rcs: 0,
+            sent_sms: 0,
             new_contacts: 0,
         }
     }
@@ -61,10 +75,14 @@ impl UsageDay {
             read_milliunits: self.read_milliunits + other.read_milliunits,
             write_milliunits: self.write_milliunits + other.write_milliunits,
             compute_micros: self.compute_micros + other.compute_micros,
+            gb_micros: self.gb_micros + other.gb_micros,
             messages_sent: self.messages_sent + other.messages_sent,
             messages_delivered: self.messages_delivered + other.messages_delivered,
             messages_failed: self.messages_failed + other.messages_failed,
             messages_blocked: self.messages_blocked + other.messages_blocked,
+            sent_imessage: self.sent_imessage + other.sent_imessage,
+            sent_rcs: self.sent_rcs + other.sent_rcs,
+            sent_sms: self.sent_sms + other.sent_sms,
             new_contacts: self.new_contacts + other.new_contacts,
         }
     }
@@ -72,6 +90,11 @@ impl UsageDay {
     /// The days of a month on which anything was used, in order.
     pub fn of_month(month: Date) -> List<Self> {
         List::new(UsageDay::collection(), &format!("{:04}-{:02}-", month.year(), month.month()))
+    }
+
+    /// All days that are kept, in order.
+    pub fn all() -> List<Self> {
+        List::new(UsageDay::collection(), "")
     }
 
     pub fn key_of(date: Date) -> Key<Self> {

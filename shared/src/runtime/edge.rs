@@ -66,12 +66,12 @@ pub(crate) async fn serve(app: App, route: &'static str, path_values: Vec<String
     let result = result.map(|response| unless_unchanged(&incoming, response));
     let learned = incoming.learned().clone();
     let mut response = finish(result, family, &request_id, problem, &learned.limits);
-    let (metered, limiter) = (incoming.table.meter().read(), incoming.app.limiter());
+    let (metered, limiter, memory_mb) = (incoming.table.meter().read(), incoming.app.limiter(), incoming.app.config().memory_mb);
     // For whoever calls the router in process; nothing of it goes over the wire.
     response.extensions_mut().insert(metered);
     let elapsed = started.elapsed();
     if let Some(tenant) = learned.tenant {
-        limiter.consumed(tenant, metered, u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+        limiter.consumed(tenant, metered, u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), memory_mb);
     }
     log::request(&RequestLine {
         request_id: &request_id,

@@ -42,8 +42,6 @@ pub struct Keys {
     pub links: SigningKey,
     /// What tenants entrust to us.
     pub vault: Vault,
-    /// Secret values of tenants' settings.
-    pub settings: SealingKey,
     /// What a setting's history shows of a value.
     pub fingerprints: SigningKey,
     /// Receipts of purges.
@@ -121,7 +119,6 @@ impl Secrets {
                 cursors: root.sealing("cursors"),
                 answers: root.sealing("answers"),
                 links: root.signing("links"),
-                settings: root.sealing("settings"),
                 fingerprints: root.signing("fingerprints"),
                 receipts: root.signing("receipts"),
                 demo_passwords: root.signing("demo passwords"),

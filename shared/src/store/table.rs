@@ -57,13 +57,16 @@ pub struct Consumed {
     pub read_milliunits: u64,
     pub write_milliunits: u64,
     pub compute_micros: u64,
+    /// Computing time weighed with the memory it had, in GB-microseconds: what Lambda bills.
+    pub gb_micros: u64,
 }
 
 impl Consumed {
-    pub fn add(&mut self, metered: Metered, micros: u64) {
+    pub fn add(&mut self, metered: Metered, micros: u64, memory_mb: u64) {
         self.read_milliunits += (metered.read_units * 1000.0).round() as u64;
         self.write_milliunits += (metered.write_units * 1000.0).round() as u64;
         self.compute_micros += micros;
+        self.gb_micros += micros * memory_mb / 1024;
     }
 }
 
@@ -406,7 +409,7 @@ impl Table {
             .key("sk", AttributeValue::S(key.sk))
             .update_expression(
                 "SET #type = :type, tenant = :tenant, #date = :date, #ttl = if_not_exists(#ttl, :ttl) \
-                 ADD #used :used, read_milliunits :read, write_milliunits :write, compute_micros :compute",
+                 ADD #used :used, read_milliunits :read, write_milliunits :write, compute_micros :compute, gb_micros :gb",
             )
             .return_values(ReturnValue::UpdatedNew)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
@@ -422,6 +425,7 @@ impl Table {
             (":read", spent.read_milliunits.to_string()),
             (":write", spent.write_milliunits.to_string()),
             (":compute", spent.compute_micros.to_string()),
+            (":gb", spent.gb_micros.to_string()),
         ];
         for (name, number) in numbers {
             request = request.expression_attribute_values(name, AttributeValue::N(number));

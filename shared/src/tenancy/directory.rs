@@ -188,6 +188,11 @@ impl Directory {
         self.table.add(Self::counter(counter), "n", 1, None).await
     }
 
+    /// Drops a counter whose subject is gone.
+    pub async fn forget(&self, counter: GlobalCounter) -> Result<()> {
+        self.table.delete(Self::counter(counter), None).await.map(|_| ())
+    }
+
     pub(crate) fn counter(counter: GlobalCounter) -> FullKey {
         let name = match counter {
             GlobalCounter::Accounts => "accounts".to_owned(),

@@ -11,10 +11,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::http::endpoint::{Entered, Wants};
+use crate::http::paging::PageRequest;
 use crate::http::request::Incoming;
 use crate::ids::{ApiKeyId, SessionId, SubaccountId, UserId};
 use crate::model::api_key::{ApiKey, KeyUse};
 use crate::model::audit::ResourceChange;
+use crate::model::domain::Domain;
 use crate::model::edge::{Batch, Pack, Rollup, Totals};
 use crate::model::edge_config::EdgeConfig;
 use crate::model::invitation::Invitation;
@@ -425,6 +427,8 @@ pub struct OwnTenant {
     pub tenant: Tenant,
     pub role: Role,
     pub edge: Option<EdgeConfig>,
+    /// The first of its custom domains.
+    pub domain: Option<Domain>,
 }
 
 /// A tenant of the caller, and what it used in a month.
@@ -435,14 +439,31 @@ pub struct UsedIn {
 }
 
 impl SignedIn {
+    /// Tenants that are read at the same time.
+    const AT_ONCE: usize = 25;
+
     pub fn now(&self) -> Timestamp {
         self.directory.now()
     }
 
     /// The tenants the caller is a member of.
     pub async fn tenants(&self) -> Result<Vec<OwnTenant>> {
-        let found = self.tenants_with(&EdgeConfig::key_of()).await?;
-        Ok(found.into_iter().map(|(tenant, role, edge)| OwnTenant { tenant, role, edge }).collect())
+        let mut own = vec![];
+        for some in self.tenants_with(&EdgeConfig::key_of()).await?.chunks(Self::AT_ONCE) {
+            let first = |tenant: TenantId| async move {
+                let found = self.directory.enter(tenant).page(&Domain::all(), &PageRequest::first(), |_| true).await?;
+                Ok::<_, Error>(found.items.into_iter().next())
+            };
+            let domains = futures_util::future::try_join_all(some.iter().map(|(tenant, ..)| first(tenant.id))).await?;
+            let with = |((tenant, role, edge), domain): (&(Tenant, Role, Option<EdgeConfig>), _)| OwnTenant {
+                tenant: tenant.clone(),
+                role: *role,
+                edge: edge.clone(),
+                domain,
+            };
+            own.extend(some.iter().zip(domains).map(with));
+        }
+        Ok(own)
     }
 
     /// The tenants the caller is a member of, with what each used in a month.
@@ -455,13 +476,12 @@ impl SignedIn {
     /// His tenants with one more record of each. The directory only says where to look: a tenant shows when the membership stands in the
     /// tenant itself, and names the caller, and the tenant is not on its way out.
     async fn tenants_with<E: Entity<Scope = InTenant>>(&self, also: &Key<E>) -> Result<Vec<(Tenant, Role, Option<E>)>> {
-        const AT_ONCE: usize = 25;
         let belongs = match &self.belongs {
             Some(belongs) => belongs.clone(),
             None => self.directory.all(&Belongs::of_user(self.user)).await?,
         };
         let mut found = vec![];
-        for some in belongs.chunks(AT_ONCE) {
+        for some in belongs.chunks(Self::AT_ONCE) {
             let reads = some.iter().map(|belongs| self.own_tenant(belongs.tenant, also));
             found.extend(futures_util::future::try_join_all(reads).await?.into_iter().flatten());
         }

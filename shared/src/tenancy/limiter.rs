@@ -163,12 +163,12 @@ impl Limiter {
     }
 
     /// Notes what a request consumed, for its tenant's usage of the day.
-    pub(crate) fn consumed(&self, tenant: TenantId, metered: Metered, micros: u64) {
+    pub(crate) fn consumed(&self, tenant: TenantId, metered: Metered, micros: u64, memory_mb: u64) {
         let mut spent = lock(&self.spent);
         if spent.len() >= REMEMBERED {
             spent.clear();
         }
-        spent.entry(tenant).or_default().add(metered, micros);
+        spent.entry(tenant).or_default().add(metered, micros, memory_mb);
     }
 
     /// Takes a lease on the tenant's daily quota if none is left in memory, and writes down along with it what was consumed since the last
