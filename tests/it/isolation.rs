@@ -657,12 +657,20 @@ async fn a_cursor_means_nothing_in_another_tenant_list_or_order() {
             let key = world.post(format!("/v1/subaccounts/{child}/api-keys")).token(&tenant.owner.token).json(json!({"name": name}));
             key.send().await.expect(201);
         }
+        for percent in ["050", "080"] {
+            let text = |text: &str| json!({"S": text});
+            world.put_item(&json!({
+                "pk": text(&format!("T#{}#quota-events", tenant.id)), "sk": text(&format!("2026-11#bytes#{percent}")), "type": text("quota_event"),
+                "tenant": text(&tenant.id), "month": text("2026-11"), "metric": text("bytes"), "percent": {"N": percent}, "used": {"N": "1"},
+                "limit": {"N": "1"}, "plan": text("free"), "reached_at": text("2026-11-21T00:00:00Z"),
+            }));
+        }
         for operation in operations().into_iter().filter(|operation| operation.shape == Shape::Many) {
             assert!(operation.query.iter().any(|field| field.name == "cursor"), "{} takes no cursor", operation.name());
             lists.entry(operation.path).or_default()[index] = operation.path.replace("{uuid}", id(&project)).replace("{id}", &child);
         }
     }
-    assert_eq!(lists.len(), 8, "a new list needs records to page through in this test");
+    assert_eq!(lists.len(), 9, "a new list needs records to page through in this test");
     let limit = |path: &str| if path.contains("/tenant/") || path.starts_with("/v1/") { "limit=1" } else { "per_page=1" };
     let page = async |path: &str, caller: &Caller, more: &str| -> Answer {
         world.get(format!("{path}?{}{more}", limit(path))).token(&caller.token).send().await

@@ -654,7 +654,7 @@ async fn tokens_move_to_the_newest_version_of_the_root_secret() {
     let path = format!("{TENANTS}/{}", acme.slug);
     let command = json!({"command": "reencrypt-tokens", "tenant": acme.slug});
     let none = operate(&world, command.clone()).await.expect("done");
-    assert_eq!((&none["key_version"], &none["tokens"], &none["changed"]), (&json!(1), &json!(0), &json!(0)));
+    assert_eq!((&none["key_version"], &none["sealed"], &none["changed"]), (&json!(1), &json!(0), &json!(0)));
     world.put(format!("{path}/api-token")).token(&acme.owner.token).json(json!({"token": "kept"})).send().await.expect(200);
     let first = sealed_token(&world);
     assert_eq!(operate(&world, command.clone()).await.expect("done")["changed"], 0);

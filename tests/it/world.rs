@@ -34,7 +34,7 @@ pub struct World {
     pub template: Arc<Template>,
     pub clock: Arc<SetClock>,
     pub auth: App,
-    functions: Arc<BTreeMap<&'static str, (App, Router)>>,
+    functions: Arc<Functions>,
     gateway: Arc<Vec<Route>>,
     environments: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     pub plans: Plans,
@@ -68,6 +68,9 @@ impl Drop for Guarded {
         }
     }
 }
+
+/// Every function of the API as it runs, by name.
+type Functions = BTreeMap<&'static str, (App, Router)>;
 
 /// What a deployment of a test differs in.
 #[derive(Default)]
@@ -222,6 +225,11 @@ impl World {
     pub fn change_item(&self, pk: &str, sk: &str, change: impl FnOnce(&mut Value)) {
         let mut item = self.items().into_iter().find(|item| item["pk"]["S"] == pk && item["sk"]["S"] == sk).expect("the item is there");
         change(&mut item);
+        self.put_item(&item);
+    }
+
+    /// Writes an item behind the functions' back.
+    pub fn put_item(&self, item: &Value) {
         let request = json!({"TableName": self.table_name(), "Item": item});
         self.aws.database().put_item(serde_json::from_value(request).expect("a request")).expect("the item can be written");
     }
@@ -476,7 +484,7 @@ async fn functions(
     plans: &Plans,
     clock: &Arc<SetClock>,
     seed: u64,
-) -> BTreeMap<&'static str, (App, Router)> {
+) -> Functions {
     let routers: [(&'static str, fn(App) -> Router); 6] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),

@@ -319,6 +319,7 @@ impl Entity for ApiKey {
     }
 
     /// A rotated key goes with its grace; an expired one stays in the list until somebody deletes it.
+    #[expect(clippy::misnamed_getters, reason = "when the record vanishes, not when the key stops")]
     fn expires_at(&self) -> Option<Timestamp> {
         self.grace_ends_at
     }

@@ -361,7 +361,8 @@ async fn act_for(
     let (here, there) = (call(link.id.prefixed()), call(String::new()));
     let by = Origin { actor: principal.clone(), request: incoming.request_id.clone() };
     let (ours, theirs) = tokio::join!(agency.store.audited(&by, incoming.now, &here), store.audited(&origin, incoming.now, &there));
-    (ours?, theirs?);
+    ours?;
+    theirs?;
     incoming.learned().tenant = Some(link.tenant);
     let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin);
     let member = agency.member.delegated(DELEGATE);
@@ -448,46 +449,46 @@ impl SignedIn {
 
     /// The tenants the caller is a member of.
     pub async fn tenants(&self) -> Result<Vec<OwnTenant>> {
-        let mut own = vec![];
-        for some in self.tenants_with(&EdgeConfig::key_of()).await?.chunks(Self::AT_ONCE) {
-            let first = |tenant: TenantId| async move {
-                let found = self.directory.enter(tenant).page(&Domain::all(), &PageRequest::first(), |_| true).await?;
-                Ok::<_, Error>(found.items.into_iter().next())
-            };
-            let domains = futures_util::future::try_join_all(some.iter().map(|(tenant, ..)| first(tenant.id))).await?;
-            let with = |((tenant, role, edge), domain): (&(Tenant, Role, Option<EdgeConfig>), _)| OwnTenant {
-                tenant: tenant.clone(),
-                role: *role,
-                edge: edge.clone(),
-                domain,
-            };
-            own.extend(some.iter().zip(domains).map(with));
-        }
-        Ok(own)
+        self.each(|tenant| async move {
+            let store = self.directory.enter(tenant);
+            let (domains, first, edge) = (Domain::all(), PageRequest::first(), EdgeConfig::key_of());
+            let (own, found) = tokio::try_join!(self.own_tenant(tenant, &edge), store.page(&domains, &first, |_| true))?;
+            Ok(own.map(|(tenant, role, edge)| OwnTenant { tenant, role, edge, domain: found.items.into_iter().next() }))
+        })
+        .await
     }
 
     /// The tenants the caller is a member of, with what each used in a month.
     pub async fn used_in(&self, month: Month) -> Result<Vec<UsedIn>> {
-        let found = self.tenants_with(&Rollup::of_month(month)).await?;
-        let used = |rollup: Option<Rollup>| rollup.map(|rollup| rollup.totals).unwrap_or_default();
-        Ok(found.into_iter().map(|(tenant, role, rollup)| UsedIn { tenant, role, used: used(rollup) }).collect())
+        self.each(|tenant| async move {
+            let own = self.own_tenant(tenant, &Rollup::of_month(month)).await?;
+            let used = |rollup: Option<Rollup>| rollup.map(|rollup| rollup.totals).unwrap_or_default();
+            Ok(own.map(|(tenant, role, rollup)| UsedIn { tenant, role, used: used(rollup) }))
+        })
+        .await
     }
 
-    /// His tenants with one more record of each. The directory only says where to look: a tenant shows when the membership stands in the
-    /// tenant itself, and names the caller, and the tenant is not on its way out.
-    async fn tenants_with<E: Entity<Scope = InTenant>>(&self, also: &Key<E>) -> Result<Vec<(Tenant, Role, Option<E>)>> {
+    /// What is read of each of his tenants. The directory only says where to look: `read` gives nothing of a tenant without the membership
+    /// that stands in the tenant itself.
+    async fn each<T, F, Fut>(&self, read: F) -> Result<Vec<T>>
+    where
+        F: Fn(TenantId) -> Fut,
+        Fut: Future<Output = Result<Option<T>>>,
+    {
         let belongs = match &self.belongs {
             Some(belongs) => belongs.clone(),
             None => self.directory.all(&Belongs::of_user(self.user)).await?,
         };
         let mut found = vec![];
         for some in belongs.chunks(Self::AT_ONCE) {
-            let reads = some.iter().map(|belongs| self.own_tenant(belongs.tenant, also));
+            let reads = some.iter().map(|belongs| read(belongs.tenant));
             found.extend(futures_util::future::try_join_all(reads).await?.into_iter().flatten());
         }
         Ok(found)
     }
 
+    /// His membership with the tenant and one more record of it: none when the membership does not stand in the tenant itself and name the
+    /// caller, or the tenant is on its way out.
     /// Read through the tenant's own store, a call for each: what reaches one tenant never reaches another.
     async fn own_tenant<E: Entity<Scope = InTenant>>(&self, tenant: TenantId, also: &Key<E>) -> Result<Option<(Tenant, Role, Option<E>)>> {
         let store = self.directory.enter(tenant);
