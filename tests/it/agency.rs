@@ -74,9 +74,7 @@ async fn nobody_acts_for_what_is_not_his_own_open_child() {
     world.post(format!("{SUBACCOUNTS}/{}/close", id(&closed))).token(&agency.owner.token).send().await.expect(200);
     let before = world.items_of(&rival);
     let unknown = acting(world.get(PROJECTS), &agency, NOBODY).send().await.expect(404);
-    for stranger in
-        [id(&theirs), id(&closed), &agency.id, &rival.id, &rival.slug, "", "x", &child["tenant_id"].as_str().expect("an id").to_owned()]
-    {
+    for stranger in [id(&theirs), id(&closed), &agency.id, &rival.id, &rival.slug, "", "x", child["tenant_id"].as_str().expect("an id")] {
         for request in [world.get(PROJECTS), world.post(PROJECTS).json(json!({"name": "x"})), world.get("/v1/api-keys")] {
             let answer = acting(request, &agency, stranger).send().await;
             assert_eq!(answer.fingerprint(), unknown.fingerprint(), "{stranger:?}");

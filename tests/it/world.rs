@@ -485,7 +485,8 @@ async fn functions(
     clock: &Arc<SetClock>,
     seed: u64,
 ) -> Functions {
-    let routers: [(&'static str, fn(App) -> Router); 6] = [
+    type Serve = fn(App) -> Router;
+    let routers: [(&'static str, Serve); 6] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),

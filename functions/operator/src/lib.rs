@@ -14,7 +14,7 @@ use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::Demo;
 use shared::model::edge_config::EdgeConfig;
 use shared::model::mail::{Mail, UnknownMail};
-use shared::model::setting::{Keeper, Kept, Setting};
+use shared::model::setting::{Keeper, Kept, KeyLost, Setting};
 use shared::model::tenant::{Kind, Status, Tenant};
 use shared::model::user::{Email, EmailClaim, User};
 use shared::runtime::worker::{self, Worker};
@@ -313,7 +313,7 @@ async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
     for setting in store.page(&Setting::all(), &PageRequest::everything(), |_| true).await?.items {
         sealed += usize::from(matches!(setting.value, Kept::Sealed(_)));
         let before = setting.version;
-        let resealed = |setting: &Setting| keeper.resealed(setting).map_err(|()| lost());
+        let resealed = |setting: &Setting| keeper.resealed(setting).map_err(|_: KeyLost| lost());
         let setting = store.edit(setting, |setting, alone| Ok(resealed(setting)?.map(|setting| (setting, alone)))).await?;
         changed += usize::from(setting.version != before);
     }

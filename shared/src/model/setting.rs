@@ -228,6 +228,10 @@ pub struct Author {
     pub key: Option<String>,
 }
 
+/// The root secret no longer has the version that a value was sealed with.
+#[derive(Debug)]
+pub struct KeyLost;
+
 /// What it takes to keep and read the values of one tenant.
 pub struct Keeper<'a> {
     pub tenant: TenantId,
@@ -253,11 +257,11 @@ impl Keeper<'_> {
         }
     }
 
-    /// The setting with its secret sealed by the newest key; `None` when it is, or is no secret. `Err` when it cannot be opened.
-    pub fn resealed(&self, setting: &Setting) -> Result<Option<Setting>, ()> {
+    /// The setting with its secret sealed by the newest key; `None` when it is, or is no secret.
+    pub fn resealed(&self, setting: &Setting) -> Result<Option<Setting>, KeyLost> {
         match &setting.value {
             Kept::Sealed(sealed) if Vault::version_of(&sealed.0) != Some(self.vault.newest()) => {
-                let value = self.keep(&setting.name, &self.open(setting).ok_or(())?);
+                let value = self.keep(&setting.name, &self.open(setting).ok_or(KeyLost)?);
                 Ok(Some(Setting { value, version: setting.version + 1, ..setting.clone() }))
             }
             Kept::Sealed(_) | Kept::Plain(_) => Ok(None),
