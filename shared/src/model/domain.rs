@@ -607,8 +607,7 @@ mod tests {
     }
 
     fn tenants() -> [TenantId; 3] {
-        ["5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01", "5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d02", "5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d03"]
-            .map(|id| tenant(id))
+        ["5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01", "5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d02", "5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d03"].map(tenant)
     }
 
     fn host() -> Hostname {
