@@ -11,8 +11,7 @@ use crate::runtime::aws::Aws;
 use crate::runtime::secrets::{Jwks, Keys, Secrets, SessionSigner};
 use crate::store::Table;
 use crate::tenancy::credential::{Issuers, KnownKeys};
-use crate::tenancy::doors::Lately;
-use crate::tenancy::{Limiter, Sessions};
+use crate::tenancy::{Lately, Limiter, Sessions};
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);

@@ -60,6 +60,7 @@ pub mod credential;
 pub mod directory;
 pub mod doors;
 pub mod jobs;
+mod lately;
 mod limiter;
 mod place;
 mod role;
@@ -69,6 +70,7 @@ mod store;
 mod tenant_id;
 
 pub use directory::Directory;
+pub(crate) use lately::Lately;
 pub use limiter::Limiter;
 pub use place::{Origin, Place};
 pub use role::Role;

@@ -1,0 +1,105 @@
+//! From an agency into one of its children.
+
+use std::collections::HashMap;
+
+use http::HeaderName;
+
+use crate::error::{Error, Result};
+use crate::http::endpoint::{Entered, Wants};
+use crate::http::request::Incoming;
+use crate::ids::UserId;
+use crate::model::audit::ResourceChange;
+use crate::model::subaccount::Subaccount;
+use crate::model::tenant::{Kind, Tenant};
+use crate::model::user::User;
+use crate::store::table::{FullKey, Item};
+use crate::tenancy::doors::tenanted::{Inside, Owner, SLUG_ROUTES, spend};
+use crate::tenancy::{Directory, Origin, Place, Role, Scope, TenantStore};
+
+/// Routes whose first path value is a subaccount that the rest is about.
+const SUBACCOUNT_ROUTES: &str = "/v1/subaccounts/{id}/api-keys";
+/// What a child sees of who acts for it.
+const DELEGATE: &str = "platform";
+const X_SUBACCOUNT_ID: HeaderName = HeaderName::from_static("x-subaccount-id");
+
+impl Owner {
+    /// The store of a child of this agency. What is written there names the platform, never the agency.
+    pub fn child(&self, subaccount: &Subaccount) -> Result<TenantStore> {
+        if subaccount.agency != self.tenant.id || self.delegated {
+            return Err(Error::NotFound);
+        }
+        Ok(self.directory.delegated(DELEGATE).enter(subaccount.tenant))
+    }
+
+    /// A store for a child that does not exist yet. Only an agency has children, and a child has none.
+    pub fn new_child(&self) -> Result<TenantStore> {
+        if self.plan.subaccounts == Some(0) || self.tenant.kind == Kind::Subaccount || self.delegated {
+            return Err(Error::AgencyRequired);
+        }
+        Ok(self.directory.delegated(DELEGATE).found_tenant())
+    }
+}
+
+/// The subaccount that an agency acts for: the one in the path of its keys, or `X-Subaccount-Id`.
+pub(super) fn acting(incoming: &Incoming) -> Result<Option<&str>> {
+    let header = incoming.header(&X_SUBACCOUNT_ID)?;
+    let in_path = incoming.route.starts_with(SUBACCOUNT_ROUTES);
+    Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
+}
+
+/// From an agency into one of its children, which is as if it were the caller's own tenant: with the role and scopes he has in the agency,
+/// within the child's plan and limits. Every such call stands in both audit logs; what the child keeps names the platform, never the agency.
+pub(super) async fn act_for(
+    incoming: &Incoming,
+    agency: Inside,
+    link: Option<Subaccount>,
+    wants: Wants,
+    principal: String,
+    user: Option<UserId>,
+) -> Result<(Inside, Entered)> {
+    let app = &incoming.app;
+    if agency.member.role < Role::Admin {
+        return Err(Error::Forbidden("Acting for a subaccount needs the role admin or above.".into()));
+    }
+    let verb = if incoming.is_read() { Scope::ACTING_READ } else { Scope::ACTING_WRITE };
+    if agency.key.as_ref().is_some_and(|key| !key.scopes.allow(verb)) {
+        return Err(Error::Forbidden(format!("This key lacks the scope {verb}.").into()));
+    }
+    let link = link.ok_or(Error::NotFound)?;
+    let origin = incoming.origin(DELEGATE.to_owned());
+    let store = TenantStore::open(link.tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
+    let mut keys = vec![store.full(&Tenant::key_of())];
+    keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
+    keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
+    if let (true, Some(user)) = (wants.user, user) {
+        keys.push(agency.directory.full(&User::key_of(user)));
+    }
+    let leased = app.limiter().lease(store.table(), link.tenant, store.partition("usage"), incoming.now);
+    let (items, leased) = tokio::join!(store.table().get_many(&keys), leased);
+    leased?;
+    let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items?).collect();
+    let profile: Tenant = store.read(read.remove(&keys[0]).flatten())?.ok_or(Error::NotFound)?;
+    let named_otherwise =
+        incoming.route.starts_with(SLUG_ROUTES) && incoming.path_values.first().is_none_or(|slug| slug != profile.slug.as_str());
+    if named_otherwise {
+        return Err(Error::NotFound);
+    }
+    if let Some(shut) = profile.shut(incoming.now) {
+        return Err(shut.error());
+    }
+    let plan = app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
+    spend(incoming, &store, plan.api_requests_per_day).await?;
+    let call = |id: String| ResourceChange::acted(format!("{} {}", incoming.method, incoming.route), id);
+    let (here, there) = (call(link.id.prefixed()), call(String::new()));
+    let by = Origin { actor: principal.clone(), request: incoming.request_id.clone() };
+    let (ours, theirs) = tokio::join!(agency.store.audited(&by, incoming.now, &here), store.audited(&origin, incoming.now, &there));
+    ours?;
+    theirs?;
+    incoming.learned().tenant = Some(link.tenant);
+    let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin);
+    let member = agency.member.delegated(DELEGATE);
+    let inside =
+        Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key: agency.key, delegated: true };
+    // A repeat by `Idempotency-Key` is one of the same caller for the same child.
+    Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
+}

@@ -1,0 +1,104 @@
+//! The edge proxies.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use http::HeaderName;
+use jiff::Timestamp;
+
+use crate::error::{Error, Result};
+use crate::http::endpoint::{Entered, Wants};
+use crate::http::request::Incoming;
+use crate::http::request::Learned;
+use crate::model::edge::{Batch, Pack, Rollup, Totals};
+use crate::model::period::Month;
+use crate::model::plan::Plan;
+use crate::model::tenant::{Slug, Tenant};
+use crate::runtime::App;
+use crate::store::Entity;
+use crate::store::Table;
+use crate::tenancy::doors::{Access, Door};
+use crate::tenancy::lately::tenant_named;
+use crate::tenancy::{Directory, Place, TenantStore};
+
+const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
+
+/// The edge proxies, which say what they served. They name a tenant by its slug and may ask how much it used and add to it; the store
+/// behind it is not handed out. Not limited: one batch speaks for a thousand requests.
+pub struct Edge {
+    pub app: App,
+    directory: Directory,
+    table: Table,
+    learned: Arc<Mutex<Learned>>,
+}
+
+/// A tenant as the edge sees it.
+pub struct EdgeTenant {
+    pub tenant: Tenant,
+    pub plan: Plan,
+    /// Served in the current month.
+    pub used: Totals,
+    store: TenantStore,
+}
+
+impl Door for Edge {
+    const ACCESS: Access = Access::Edge;
+
+    async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
+        let app = incoming.app.clone();
+        let given = incoming.header(&X_INGEST_KEY)?.unwrap_or_default();
+        if given.is_empty() || !app.secrets().is_ingest_key(given, incoming.now).await? {
+            return Err(Error::Unauthorized);
+        }
+        let principal = "edge".to_owned();
+        incoming.learned().principal = Some(principal.clone());
+        let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
+        let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
+        Ok((Edge { app, directory, table: incoming.table.clone(), learned: incoming.shared_learned() }, entered))
+    }
+}
+
+impl Edge {
+    pub fn now(&self) -> Timestamp {
+        self.directory.now()
+    }
+
+    /// The tenant with this slug, whatever its state, and what it used this month.
+    pub async fn tenant(&self, slug: &str) -> Result<EdgeTenant> {
+        // By slug alone: an id would be as good as one to `tenant_named`.
+        let slug = Slug::parse(slug).ok_or(Error::NotFound)?;
+        let tenant = tenant_named(&self.app, &self.directory, slug.as_str()).await?.ok_or(Error::NotFound)?;
+        let store = self.directory.enter(tenant);
+        let keys = [store.full(&Tenant::key_of()), store.full(&Rollup::of_month(Month::of(self.now())))];
+        let mut items = self.table.get_many(&keys).await?.into_iter();
+        let (profile, used) = (store.read::<Tenant>(items.next().flatten())?, store.read::<Rollup>(items.next().flatten())?);
+        let profile = profile.filter(|profile| profile.slug == slug).ok_or(Error::NotFound)?;
+        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tenant = Some(tenant);
+        let plan = self.app.plans().get(&profile.plan).clone();
+        Ok(EdgeTenant { tenant: profile, plan, used: used.map(|used| used.totals).unwrap_or_default(), store })
+    }
+}
+
+impl EdgeTenant {
+    /// Notes that a batch came in; or gives the record of the first time it did.
+    pub async fn begin(&self, batch: &Batch) -> Result<Option<Batch>> {
+        let taken = crate::store::conflict("This batch came in before.");
+        let noting = self.store.transaction().create_or_expired(&self.store, batch, self.store.now().as_second(), taken)?;
+        match noting.commit().await {
+            Ok(()) => Ok(None),
+            Err(Error::Conflict(_)) => self.store.find(&batch.key()).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the packs of a batch; those that stand already stay as they are.
+    pub async fn append(&self, packs: &[Pack]) -> Result<()> {
+        let writing = packs.iter().map(|pack| async move {
+            match self.store.create(pack, || Error::Conflict("This pack stands.".into())).await {
+                Err(Error::Conflict(_)) => Ok(()),
+                other => other,
+            }
+        });
+        futures_util::future::try_join_all(writing).await.map(|_| ())
+    }
+}

@@ -1,0 +1,298 @@
+//! Into a tenant: as its member, with its key, or as its agency.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+
+use http::HeaderName;
+use jiff::Timestamp;
+
+use crate::error::{Error, Result};
+use crate::http::endpoint::{Entered, Wants};
+use crate::http::request::Incoming;
+use crate::ids::SubaccountId;
+use crate::model::api_key::{ApiKey, KeyUse};
+use crate::model::member;
+use crate::model::plan::Plan;
+use crate::model::session::Session;
+use crate::model::subaccount::Subaccount;
+use crate::model::tenant::{Shut, Tenant};
+use crate::model::user::User;
+use crate::runtime::App;
+use crate::store::Entity;
+use crate::store::table::{FullKey, Item};
+use crate::tenancy::credential::{Caller, Person};
+use crate::tenancy::doors::agency::{act_for, acting};
+use crate::tenancy::doors::{Access, Door};
+use crate::tenancy::lately::tenant_named;
+use crate::tenancy::limiter::{Class, Hit, Spent};
+use crate::tenancy::{Directory, Place, Role, Scope, TenantId, TenantStore, credential};
+
+/// Routes whose first path value is the slug of the tenant they are about.
+pub(super) const SLUG_ROUTES: &str = "/api/tenants/{slug}";
+/// Where the caller's tenant itself is what is asked for.
+const OWN_TENANT: &str = "/api/tenant";
+const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
+
+/// A member of the tenant with at least a role; holds the store of that tenant.
+pub struct Tenanted<R> {
+    pub app: App,
+    pub store: TenantStore,
+    pub directory: Directory,
+    pub tenant: Tenant,
+    pub plan: Plan,
+    /// Himself; for a key, the member who made it.
+    pub member: member::Member,
+    /// What the request came with, where that was an API key.
+    pub key: Option<ApiKey>,
+    /// The caller is of the tenant's agency and acts for it.
+    pub delegated: bool,
+    least: PhantomData<R>,
+}
+
+pub type Viewer = Tenanted<ViewerRole>;
+pub type Member = Tenanted<MemberRole>;
+pub type Admin = Tenanted<AdminRole>;
+pub type Owner = Tenanted<OwnerRole>;
+
+pub struct ViewerRole;
+pub struct MemberRole;
+pub struct AdminRole;
+pub struct OwnerRole;
+
+pub trait AtLeast: Send + Sync + 'static {
+    const ROLE: Role;
+}
+
+impl AtLeast for ViewerRole {
+    const ROLE: Role = Role::Viewer;
+}
+impl AtLeast for MemberRole {
+    const ROLE: Role = Role::Member;
+}
+impl AtLeast for AdminRole {
+    const ROLE: Role = Role::Admin;
+}
+impl AtLeast for OwnerRole {
+    const ROLE: Role = Role::Owner;
+}
+
+impl<R> Tenanted<R> {
+    /// The moment of the request.
+    pub fn now(&self) -> Timestamp {
+        self.store.now()
+    }
+}
+
+impl<R: AtLeast> Door for Tenanted<R> {
+    const ACCESS: Access = Access::AtLeast(R::ROLE);
+
+    async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
+        // Boxed and not generic: one way in, whatever the role.
+        let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
+        let Inside { store, directory, tenant, plan, member, key, delegated } = inside;
+        Ok((Tenanted { app: incoming.app.clone(), store, directory, tenant, plan, member, key, delegated, least: PhantomData }, entered))
+    }
+}
+
+pub(super) struct Inside {
+    pub store: TenantStore,
+    pub directory: Directory,
+    pub tenant: Tenant,
+    pub plan: Plan,
+    pub member: member::Member,
+    pub key: Option<ApiKey>,
+    pub delegated: bool,
+}
+
+/// The way into a tenant: credential, then session and membership or key, tenant and what the handler wants in one read beside the
+/// counters, then every reason to stay outside, in an order that tells an outsider nothing. Nothing that was read is handed out before
+/// the membership, or the key's own tenant, is seen.
+async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
+    let app = &incoming.app;
+    let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
+    let caller = credential::verify(incoming, &visiting).await?;
+    let principal = caller.principal();
+    incoming.learned().principal = Some(principal.clone());
+    let origin = incoming.origin(principal.clone());
+    let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
+    let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
+    let limiter = app.limiter();
+    let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
+    let acting = acting(incoming)?;
+    let selected = selected(incoming, acting.is_some())?;
+    // A person whose credential names no tenant acts where he is at home by now.
+    let nowhere = selected.is_none() && caller.tenant().is_none();
+    // Nobody learns whether a tenant exists that he is not a member of, and asking counts; one's own credential in a tenant one has
+    // left is void.
+    let outside = |hit: &Hit| match selected {
+        Some(_) => limiter.judge(hit, default, incoming.now).1.err().unwrap_or(Error::NotFound),
+        None if nowhere => limiter.judge(hit, default, incoming.now).1.err().unwrap_or_else(|| no_tenant(incoming)),
+        None => Error::Unauthorized,
+    };
+    let tenant = match selected {
+        Some(text) => tenant_named(app, &directory, text).await?,
+        None => match (caller.tenant(), &caller) {
+            (None, Caller::Person(person)) => home_of(&directory, person).await?,
+            (tenant, _) => tenant,
+        },
+    };
+    let home = tenant.is_some() && caller.tenant() == tenant;
+    let tenant = match (tenant, &caller) {
+        (Some(tenant), Caller::Person(_)) => tenant,
+        // A key has one tenant: any other is as if it did not exist.
+        (Some(tenant), Caller::Key(_)) if home => tenant,
+        // A credential that has ended hears that first, as it would in any other tenant.
+        _ => {
+            let hit = limiter.hit(&incoming.table, class, &principal, incoming.now);
+            let (stands, hit) = tokio::join!(stands(&directory, &caller), hit);
+            return Err(if stands? { outside(&hit?) } else { Error::Unauthorized });
+        }
+    };
+    // Built here, handed out only below, when the membership is seen.
+    let store = TenantStore::open(tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin);
+
+    let mut keys = vec![store.full(&Tenant::key_of())];
+    match &caller {
+        Caller::Person(person) => {
+            keys.push(store.full(&member::Member::key_of(person.user)));
+            keys.extend(person.session.map(|session| directory.full(&Session::key_of(person.user, session))));
+        }
+        Caller::Key(claim) => keys.push(store.full(&ApiKey::key_of(claim.key))),
+    }
+    let own = keys.len();
+    let child = acting.and_then(SubaccountId::parse_prefixed);
+    keys.extend(wants.subaccount.map(|id| directory.full(&Subaccount::key_of(tenant, id))));
+    keys.extend(child.map(|id| directory.full(&Subaccount::key_of(tenant, id))));
+    // Of an agency itself nothing is wanted where it acts for a child.
+    let (wants, of_child) = if acting.is_some() { (Wants::default(), wants) } else { (wants, Wants::default()) };
+    keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
+    keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
+    if let (true, Caller::Person(person)) = (wants.user, &caller) {
+        keys.push(directory.full(&User::key_of(person.user)));
+    }
+    let leased = async { if home { limiter.lease(store.table(), tenant, store.partition("usage"), incoming.now).await } else { Ok(()) } };
+    let (items, hit, leased) =
+        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
+    leased?;
+    let (items, hit) = (items?, hit?);
+    let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
+    let mut take = |index: usize| read.remove(&keys[index]).flatten();
+
+    let profile: Option<Tenant> = store.read(take(0))?;
+    let (member, key) = match &caller {
+        Caller::Person(_) => {
+            let membership: Option<member::Member> = store.read(take(1))?;
+            if own > 2 {
+                let session: Option<Session> = directory.read(take(2))?;
+                session.ok_or(Error::Unauthorized)?;
+            }
+            (membership, None)
+        }
+        Caller::Key(_) => {
+            let key: Option<ApiKey> = store.read(take(1))?;
+            let key = key.filter(|key| key.holds(incoming.now)).ok_or(Error::Unauthorized)?;
+            (Some(key.acts_as()), Some(key))
+        }
+    };
+    let (member, profile) = member.zip(profile).ok_or_else(|| outside(&hit))?;
+    let shut = profile.shut(incoming.now);
+    if shut == Some(Shut::Gone) {
+        return Err(outside(&hit));
+    }
+    incoming.learned().tenant = Some(tenant);
+
+    let plan = app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
+    let limit = key.as_ref().and_then(|key| key.rate_limit).or(plan.requests_per_minute).unwrap_or(default);
+    let (report, verdict) = limiter.judge(&hit, limit, incoming.now);
+    incoming.learned().limits.push(report);
+    verdict?;
+    if let Some(shut) = shut {
+        return Err(shut.error());
+    }
+    spend(incoming, &store, plan.api_requests_per_day).await?;
+    if member.role < least {
+        return Err(Error::Forbidden(format!("This needs the role {} or above.", least.name()).into()));
+    }
+    let user = match &caller {
+        Caller::Person(person) => Some(person.user),
+        Caller::Key(_) => None,
+    };
+    if let Some(key) = &key {
+        within_scope(incoming, key)?;
+        if app.lately().is_due(key.id, incoming.now) || key.is_retiring() {
+            let used = store.full(&KeyUse::key_of(key.id));
+            store.table().touch(used, tenant, KeyUse::TYPE, &key.id.to_string(), incoming.now, key.grace_ends_at).await?;
+        }
+    }
+    if acting.is_some() {
+        let link = match child {
+            Some(id) => directory.read(read.remove(&directory.full(&Subaccount::key_of(tenant, id))).flatten())?,
+            None => None,
+        };
+        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false };
+        return Box::pin(act_for(incoming, agency, link, of_child, principal, user)).await;
+    }
+    let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key, delegated: false };
+    Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
+}
+
+/// Whether the session or the key that a verified credential names is still there.
+pub(super) async fn stands(directory: &Directory, caller: &Caller) -> Result<bool> {
+    match caller {
+        Caller::Person(Person { session: None, .. }) => Ok(true),
+        Caller::Person(Person { user, session: Some(session), .. }) => {
+            directory.find(&Session::key_of(*user, *session)).await.map(|found| found.is_some())
+        }
+        Caller::Key(claim) => {
+            let key = directory.enter(claim.tenant).find(&ApiKey::key_of(claim.key)).await?;
+            Ok(key.is_some_and(|key| key.holds(directory.now())))
+        }
+    }
+}
+
+/// Where somebody is at home whose credential names no tenant: he may have founded one, or joined one, since.
+async fn home_of(directory: &Directory, person: &Person) -> Result<Option<TenantId>> {
+    if let Some(session) = person.session {
+        directory.find(&Session::key_of(person.user, session)).await?.ok_or(Error::Unauthorized)?;
+    }
+    Ok(directory.find(&User::key_of(person.user)).await?.and_then(|user| user.home))
+}
+
+/// Whoever asks for his tenant and has none hears that there is none (F3); anywhere else, that he needs one.
+fn no_tenant(incoming: &Incoming) -> Error {
+    if incoming.route == OWN_TENANT { Error::NotFound } else { Error::Forbidden("You do not belong to a tenant.".into()) }
+}
+
+/// Spends one request of the tenant's day.
+pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Option<u64>) -> Result<()> {
+    let limiter = incoming.app.limiter();
+    loop {
+        match limiter.spend(store.tenant_id(), limit, incoming.now) {
+            Spent::Yes(report) => {
+                incoming.learned().limits.extend(report);
+                return Ok(());
+            }
+            Spent::UsedUp(report, error) => {
+                incoming.learned().limits.extend(report);
+                return Err(error);
+            }
+            Spent::LeaseFirst => {
+                limiter.lease(store.table(), store.tenant_id(), store.partition("usage"), incoming.now).await?;
+            }
+        }
+    }
+}
+
+/// What a key may do is the scopes it was made with, and never what is for people alone.
+fn within_scope(incoming: &Incoming, key: &ApiKey) -> Result<()> {
+    let scope = Scope::needed(&incoming.method, incoming.route).ok_or(Error::Forbidden("This is for people: sign in.".into()))?;
+    if key.scopes.allow(scope) { Ok(()) } else { Err(Error::Forbidden(format!("This key lacks the scope {scope}.").into())) }
+}
+
+/// The tenant that a request names: the slug in the path of F1, or `x-tenant-id`. It only selects: the membership decides. Who acts for a
+/// subaccount selects his agency; the slug is then the subaccount's.
+fn selected(incoming: &Incoming, acting: bool) -> Result<Option<&str>> {
+    let header = incoming.header(&X_TENANT_ID)?;
+    let in_path = incoming.route.starts_with(SLUG_ROUTES) && !acting;
+    Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
+}

@@ -1,0 +1,67 @@
+//! What an instance remembers for a short while: whose a slug is, and when it last wrote down the use of a key.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::error::Result;
+use crate::ids::ApiKeyId;
+use crate::model::api_key::KeyUse;
+use crate::model::tenant::{Slug, SlugClaim};
+use crate::runtime::App;
+use crate::tenancy::{Directory, TenantId};
+
+/// A tenant by id or slug.
+pub(super) async fn tenant_named(app: &App, directory: &Directory, text: &str) -> Result<Option<TenantId>> {
+    if let Some(id) = TenantId::parse(text) {
+        return Ok(Some(id));
+    }
+    let Some(slug) = Slug::parse(text) else { return Ok(None) };
+    if let Some(tenant) = app.lately().owner(&slug, directory.now()) {
+        return Ok(Some(tenant));
+    }
+    let owner = directory.find(&SlugClaim::key_of(&slug)).await?.map(|claim| claim.tenant);
+    if let Some(tenant) = owner {
+        app.lately().seen(slug, tenant, directory.now());
+    }
+    Ok(owner)
+}
+
+#[derive(Default)]
+pub struct Lately {
+    owners: Mutex<HashMap<Slug, (TenantId, Timestamp)>>,
+    uses: Mutex<HashMap<ApiKeyId, Timestamp>>,
+}
+
+impl Lately {
+    const REMEMBERED: usize = 10_000;
+    /// Far shorter than a slug rests before it can be somebody else's.
+    const KEEP: SignedDuration = SignedDuration::from_mins(5);
+
+    fn owner(&self, slug: &Slug, now: Timestamp) -> Option<TenantId> {
+        let owners = self.owners.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        owners.get(slug).filter(|(_, seen_at)| now.duration_since(*seen_at).abs() < Self::KEEP).map(|(tenant, _)| *tenant)
+    }
+
+    fn seen(&self, slug: Slug, tenant: TenantId, now: Timestamp) {
+        let mut owners = self.owners.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if owners.len() >= Self::REMEMBERED {
+            owners.clear();
+        }
+        owners.insert(slug, (tenant, now));
+    }
+
+    /// Whether the use of a key is to be written down again.
+    pub(super) fn is_due(&self, key: ApiKeyId, now: Timestamp) -> bool {
+        let mut uses = self.uses.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if uses.len() >= Self::REMEMBERED {
+            uses.clear();
+        }
+        let due = uses.get(&key).is_none_or(|last| now.duration_since(*last).abs() >= KeyUse::EVERY);
+        if due {
+            uses.insert(key, now);
+        }
+        due
+    }
+}
