@@ -1,6 +1,9 @@
 //! What both families do with keys: make, revoke, replace. A key at work on keys is bound by what it may do itself.
 
 use jiff::SignedDuration;
+use serde::Serialize;
+use shared::http::answer::{Answer, Created};
+use shared::http::idempotency::Ticket;
 use shared::model::api_key::{ApiKey, Issuer, KeyClaim, KeyUse, Minted, NewKey};
 use shared::store::{Counter, Transaction, conflict, missing};
 use shared::tenancy::doors::Owner;
@@ -12,8 +15,44 @@ pub fn ceiling(door: &Owner) -> u64 {
     door.plan.requests_per_minute.unwrap_or_else(|| limits.read.max(limits.write))
 }
 
+/// How a family shows keys, and how it spells two fields of a new one.
+pub struct Family<N, V> {
+    pub rate_limit: &'static str,
+    pub expires_at: &'static str,
+    /// A key just made, with its text.
+    pub made: fn(&Owner, &Minted) -> N,
+    pub shown: fn(&Owner, &ApiKey, Option<&KeyUse>) -> V,
+}
+
+impl<N: Serialize, V: Serialize> Family<N, V> {
+    pub async fn create(&self, door: &Owner, new: NewKey, ticket: &Ticket) -> Result<Created<N>> {
+        let minted = mint(door, new, self.rate_limit, self.expires_at)?;
+        let answer = Created::new("API key created", (self.made)(door, &minted)).tagged(minted.key.etag());
+        let transaction = ticket.record(door.store.transaction(), &door.store, &answer)?;
+        write(door, transaction, &minted)?.commit().await?;
+        Ok(answer)
+    }
+
+    pub async fn show(&self, door: &Owner, key: &ApiKey) -> Result<Answer<V>> {
+        let used = door.store.find(&KeyUse::key_of(key.id)).await?;
+        Ok(Answer::new("Success", (self.shown)(door, key, used.as_ref())).tagged(key.etag()))
+    }
+
+    pub async fn rotate(&self, door: &Owner, key: &ApiKey, grace: SignedDuration, ticket: &Ticket) -> Result<Created<N>> {
+        let (minted, transaction) = replace(door, door.store.transaction(), key, grace)?;
+        let answer = Created::new("API key replaced", (self.made)(door, &minted)).tagged(minted.key.etag());
+        ticket.record(door.store.transaction(), &door.store, &answer)?.and(transaction).commit().await?;
+        Ok(answer)
+    }
+
+    pub async fn end_grace(&self, door: &Owner, key: ApiKey) -> Result<Answer<V>> {
+        let ended = end_grace(door, key).await?;
+        self.show(door, &ended).await
+    }
+}
+
 /// A new key, before it is written. `rate_limit` and `expires_at` name the fields as the family spells them.
-pub fn mint(door: &Owner, new: NewKey, rate_limit: &'static str, expires_at: &'static str) -> Result<Minted> {
+fn mint(door: &Owner, new: NewKey, rate_limit: &'static str, expires_at: &'static str) -> Result<Minted> {
     let most = ceiling(door);
     if new.rate_limit.is_some_and(|limit| limit > most) {
         return Err(Error::field(rate_limit, format!("The {rate_limit} field must not be above {most}, the limit of your plan.")));
@@ -26,7 +65,7 @@ pub fn mint(door: &Owner, new: NewKey, rate_limit: &'static str, expires_at: &'s
 }
 
 /// Adds a new key to a transaction, within the plan.
-pub fn write<'a>(door: &'a Owner, transaction: Transaction<'a>, minted: &Minted) -> Result<Transaction<'a>> {
+fn write<'a>(door: &'a Owner, transaction: Transaction<'a>, minted: &Minted) -> Result<Transaction<'a>> {
     transaction
         .count_within(&door.store, Counter::ApiKeys, "api_keys", door.plan.api_keys, &door.tenant.plan)?
         .create(&door.store, &minted.key, conflict("Try again."))?
@@ -50,12 +89,7 @@ pub async fn revoke(door: &Owner, key: ApiKey) -> Result<()> {
 }
 
 /// The old key on its way out, and the one that replaces it, with the transaction that writes both. A key is replaced once.
-pub fn replace<'a>(
-    door: &'a Owner,
-    transaction: Transaction<'a>,
-    key: &ApiKey,
-    grace: SignedDuration,
-) -> Result<(Minted, Transaction<'a>)> {
+fn replace<'a>(door: &'a Owner, transaction: Transaction<'a>, key: &ApiKey, grace: SignedDuration) -> Result<(Minted, Transaction<'a>)> {
     if key.is_retiring() {
         return Err(Error::Conflict("This key was replaced already.".into()));
     }
@@ -69,7 +103,7 @@ pub fn replace<'a>(
     Ok((minted, transaction))
 }
 
-pub async fn end_grace(door: &Owner, key: ApiKey) -> Result<ApiKey> {
+async fn end_grace(door: &Owner, key: ApiKey) -> Result<ApiKey> {
     within(door, &key.like())?;
     door.store
         .edit(key, |key, along| {

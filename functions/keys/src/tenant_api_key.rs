@@ -13,7 +13,7 @@ use shared::model::time::millis;
 use shared::tenancy::Scopes;
 use shared::tenancy::doors::Owner;
 
-use crate::minting;
+use crate::minting::{self, Family};
 
 /// A key without its secret.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -67,6 +67,9 @@ pub struct Given(NewKey);
 
 pub struct Grace(pub SignedDuration);
 
+const FAMILY: Family<NewKeyView, KeyView> =
+    Family { rate_limit: "rateLimit", expires_at: "expiresAt", made: NewKeyView::of, shown: KeyView::of };
+
 /// Oldest first; those in their grace too.
 pub async fn list(door: Owner) -> Result<Answer<Vec<KeyView>>> {
     let everything = PageRequest::everything();
@@ -78,15 +81,11 @@ pub async fn list(door: Owner) -> Result<Answer<Vec<KeyView>>> {
 }
 
 pub async fn create(door: Owner, once: Once<Given>) -> Result<Created<NewKeyView>> {
-    let minted = minting::mint(&door, once.body.0, "rateLimit", "expiresAt")?;
-    let answer = Created::new("API key created", NewKeyView::of(&door, &minted)).tagged(minted.key.etag());
-    let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
-    minting::write(&door, transaction, &minted)?.commit().await?;
-    Ok(answer)
+    FAMILY.create(&door, once.body.0, &once.ticket).await
 }
 
 pub async fn show(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
-    answer(&door, key.0).await
+    FAMILY.show(&door, &key.0).await
 }
 
 pub async fn revoke(door: Owner, key: Found<ApiKey>) -> Result<Answer<RevokedView>> {
@@ -96,20 +95,11 @@ pub async fn revoke(door: Owner, key: Found<ApiKey>) -> Result<Answer<RevokedVie
 }
 
 pub async fn rotate(door: Owner, key: Found<ApiKey>, once: Once<Grace>) -> Result<Created<NewKeyView>> {
-    let (minted, transaction) = minting::replace(&door, door.store.transaction(), &key.0, once.body.0)?;
-    let answer = Created::new("API key replaced", NewKeyView::of(&door, &minted)).tagged(minted.key.etag());
-    once.ticket.record(door.store.transaction(), &door.store, &answer)?.and(transaction).commit().await?;
-    Ok(answer)
+    FAMILY.rotate(&door, &key.0, once.body.0, &once.ticket).await
 }
 
 pub async fn end_grace(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
-    let ended = minting::end_grace(&door, key.0).await?;
-    answer(&door, ended).await
-}
-
-async fn answer(door: &Owner, key: ApiKey) -> Result<Answer<KeyView>> {
-    let used = door.store.find(&KeyUse::key_of(key.id)).await?;
-    Ok(Answer::new("Success", KeyView::of(door, &key, used.as_ref())).tagged(key.etag()))
+    FAMILY.end_grace(&door, key.0).await
 }
 
 impl KeyView {

@@ -1,15 +1,16 @@
 //! Every collection a tenant can have. A purge empties these and nothing else, so one that is missing here would outlive its tenant: a
 //! test reads the sources and complains.
 
+use crate::model::edge::SHELVES;
 use crate::store::entity::Collection;
 use crate::store::page::List;
 
 /// Records of any type.
 pub struct Anything;
 
-/// All but the tasks, which are a partition for each project. Projects, tombstones and members come first: they say what else there
+/// All but the tasks, which are a partition for each project, and the packs of the edge's log (`edge::SHELVES`). Projects, tombstones and members come first: they say what else there
 /// is. The tenant's own record comes last: while it stands, the rest is not done.
-const OF_TENANT: [&str; 32] = [
+const OF_TENANT: [&str; 19] = [
     "projects",
     "deleted-projects",
     "members",
@@ -21,19 +22,6 @@ const OF_TENANT: [&str; 32] = [
     "settings",
     "audit",
     "removals",
-    "edge-logs-wide",
-    "edge-logs-01",
-    "edge-logs-02",
-    "edge-logs-03",
-    "edge-logs-04",
-    "edge-logs-05",
-    "edge-logs-06",
-    "edge-logs-07",
-    "edge-logs-08",
-    "edge-logs-09",
-    "edge-logs-10",
-    "edge-logs-11",
-    "edge-logs-12",
     "edge-batches",
     "edge-counted",
     "edge-usage",
@@ -44,18 +32,17 @@ const OF_TENANT: [&str; 32] = [
     "tenant",
 ];
 
-/// What says nothing that the rest does not, or is sealed: an export leaves it out.
-const NOT_EXPORTED: [&str; 6] = ["deleted-projects", "removals", "api-key-uses", "answers", "usage", "counters"];
+/// What says nothing that the rest does not, is sealed, or packed for ourselves: an export leaves it out.
+const NOT_EXPORTED: [&str; 8] =
+    ["deleted-projects", "removals", "api-key-uses", "answers", "usage", "counters", "edge-batches", "edge-counted"];
 
 pub fn of_tenant() -> impl Iterator<Item = List<Anything>> {
-    OF_TENANT.into_iter().map(|name| List::new(Collection::named(name), ""))
+    SHELVES.into_iter().chain(OF_TENANT).map(|name| List::new(Collection::named(name), ""))
 }
 
 /// Those that an export shows, by name.
 pub fn exported() -> impl Iterator<Item = (&'static str, List<Anything>)> {
-    // What the edge served comes in packs that only this product reads; what it adds up to is shown.
-    let packed = |name: &str| name.starts_with("edge-logs") || matches!(name, "edge-batches" | "edge-counted");
-    let shown = OF_TENANT.into_iter().filter(move |name| !NOT_EXPORTED.contains(name) && !packed(name));
+    let shown = OF_TENANT.into_iter().filter(|name| !NOT_EXPORTED.contains(name));
     shown.map(|name| (name, List::new(Collection::named(name), "")))
 }
 

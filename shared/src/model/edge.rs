@@ -264,7 +264,8 @@ pub struct Pack {
     entries: Vec<u8>,
 }
 
-const SHELVES: [&str; 13] = [
+/// The partitions of packs: one a month of the year, and one for what spans more.
+pub(crate) const SHELVES: [&str; 13] = [
     "edge-logs-wide",
     "edge-logs-01",
     "edge-logs-02",
