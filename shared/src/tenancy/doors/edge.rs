@@ -16,7 +16,6 @@ use crate::model::plan::Plan;
 use crate::model::tenant::{Slug, Tenant};
 use crate::runtime::App;
 use crate::store::Entity;
-use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::lately::tenant_named;
 use crate::tenancy::{Directory, Place, TenantStore};
@@ -28,7 +27,6 @@ const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 pub struct Edge {
     pub app: App,
     directory: Directory,
-    table: Table,
     learned: Arc<Mutex<Learned>>,
 }
 
@@ -54,7 +52,7 @@ impl Door for Edge {
         incoming.learned().principal = Some(principal.clone());
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
         let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
-        Ok((Edge { app, directory, table: incoming.table.clone(), learned: incoming.shared_learned() }, entered))
+        Ok((Edge { app, directory, learned: incoming.shared_learned() }, entered))
     }
 }
 
@@ -70,7 +68,7 @@ impl Edge {
         let tenant = tenant_named(&self.app, &self.directory, slug.as_str()).await?.ok_or(Error::NotFound)?;
         let store = self.directory.enter(tenant);
         let keys = [store.full(&Tenant::key_of()), store.full(&Rollup::of_month(Month::of(self.now())))];
-        let mut items = self.table.get_many(&keys).await?.into_iter();
+        let mut items = store.items(&keys).await?.into_iter();
         let (profile, used) = (store.read::<Tenant>(items.next().flatten())?, store.read::<Rollup>(items.next().flatten())?);
         let profile = profile.filter(|profile| profile.slug == slug).ok_or(Error::NotFound)?;
         self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tenant = Some(tenant);

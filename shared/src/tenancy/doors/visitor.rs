@@ -95,7 +95,7 @@ impl Visitor {
             for tenant in std::mem::take(&mut tenants) {
                 let store = self.directory.enter(tenant);
                 let keys = [store.full(&Tenant::key_of()), store.full(&member::Member::key_of(user.id))];
-                let mut items = store.table().get_many(&keys).await?.into_iter();
+                let mut items = store.items(&keys).await?.into_iter();
                 let (profile, membership) = (store.read(items.next().flatten())?, store.read(items.next().flatten())?);
                 let Some((profile, membership)) = Option::<Tenant>::zip(profile, membership) else { continue };
                 match profile.shut(self.now()) {
