@@ -19,6 +19,7 @@ mod projects;
 mod properties;
 mod races;
 mod second_wall;
+mod secrets;
 mod template;
 mod tenants;
 mod workers;
