@@ -70,11 +70,11 @@ impl CostView {
     fn of(month: Month, days: &[UsageDay], prices: &Prices) -> Self {
         let used = days.iter().fold(UsageDay::none(day(month.start())), |sum, day| sum.plus(day));
         let (table, compute) = (TableCost::of(&used, prices), ComputeCost::of(&used, prices));
-        let request_cost = used.api_requests as f64 * prices.request;
+        let request_cost = used.requests as f64 * prices.request;
         CostView {
             period: PeriodView::of(month),
             currency: "USD",
-            requests: used.api_requests,
+            requests: used.requests,
             total: table.cost + compute.cost + request_cost,
             table,
             compute,
@@ -100,8 +100,8 @@ impl ComputeCost {
 
 impl DayView {
     fn of(used: &UsageDay, prices: &Prices) -> Self {
-        let cost = TableCost::of(used, prices).cost + ComputeCost::of(used, prices).cost + used.api_requests as f64 * prices.request;
-        DayView { date: used.date.to_string(), requests: used.api_requests, cost }
+        let cost = TableCost::of(used, prices).cost + ComputeCost::of(used, prices).cost + used.requests as f64 * prices.request;
+        DayView { date: used.date.to_string(), requests: used.requests, cost }
     }
 }
 

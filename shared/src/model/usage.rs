@@ -14,6 +14,9 @@ pub struct UsageDay {
     /// Requests of the API leased to running instances: what the daily quota is compared with.
     #[serde(rename = "used", default)]
     pub api_requests: u64,
+    /// Requests that came in, whose consumption follows.
+    #[serde(default)]
+    pub requests: u64,
     /// Capacity of the table in thousandths of a unit, and computing time in microseconds, as the requests really consumed them.
     #[serde(default)]
     pub read_milliunits: u64,
@@ -52,6 +55,7 @@ impl UsageDay {
         UsageDay {
             date,
             api_requests: 0,
+            requests: 0,
             read_milliunits: 0,
             write_milliunits: 0,
             compute_micros: 0,
@@ -72,6 +76,7 @@ impl UsageDay {
         UsageDay {
             date: self.date,
             api_requests: self.api_requests + other.api_requests,
+            requests: self.requests + other.requests,
             read_milliunits: self.read_milliunits + other.read_milliunits,
             write_milliunits: self.write_milliunits + other.write_milliunits,
             compute_micros: self.compute_micros + other.compute_micros,

@@ -54,6 +54,7 @@ pub struct Metered {
 /// What requests consumed, summed up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Consumed {
+    pub requests: u64,
     pub read_milliunits: u64,
     pub write_milliunits: u64,
     pub compute_micros: u64,
@@ -63,6 +64,7 @@ pub struct Consumed {
 
 impl Consumed {
     pub fn add(&mut self, metered: Metered, micros: u64, memory_mb: u64) {
+        self.requests += 1;
         self.read_milliunits += (metered.read_units * 1000.0).round() as u64;
         self.write_milliunits += (metered.write_units * 1000.0).round() as u64;
         self.compute_micros += micros;
@@ -409,7 +411,7 @@ impl Table {
             .key("sk", AttributeValue::S(key.sk))
             .update_expression(
                 "SET #type = :type, tenant = :tenant, #date = :date, #ttl = if_not_exists(#ttl, :ttl) \
-                 ADD #used :used, read_milliunits :read, write_milliunits :write, compute_micros :compute, gb_micros :gb",
+                 ADD #used :used, requests :requests, read_milliunits :read, write_milliunits :write, compute_micros :compute, gb_micros :gb",
             )
             .return_values(ReturnValue::UpdatedNew)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
@@ -422,6 +424,7 @@ impl Table {
         let numbers = [
             (":ttl", ttl.to_string()),
             (":used", by.to_string()),
+            (":requests", spent.requests.to_string()),
             (":read", spent.read_milliunits.to_string()),
             (":write", spent.write_milliunits.to_string()),
             (":compute", spent.compute_micros.to_string()),
