@@ -43,6 +43,12 @@ async fn every_mutation_leaves_one_entry() {
     note(owner(world.delete(invitation)).send().await, "deleted", "invitation");
     let key = note(owner(world.post("/api/tenant-api-key")).json(json!({"name": "CI"})).send().await, "created", "api_key");
     note(owner(world.delete(format!("/api/tenant-api-key/{}", id(&key)))).send().await, "deleted", "api_key");
+    let setting = json!({"name": "smtp_password", "value": "swordfish"});
+    note(owner(world.post("/api/tenant-setting")).json(setting).send().await, "created", "setting");
+    let deletion = json!({"name": "smtp_password", "value": null});
+    note(owner(world.post("/api/tenant-setting")).json(deletion).send().await, "deleted", "setting");
+    let renamed = json!({"name": "Another name"});
+    note(owner(world.put("/api/tenant")).json(renamed).send().await, "changed", "tenant");
     // Nothing of this changes anything.
     owner(world.get(&path)).send().await.expect(404);
     owner(world.post("/api/v1/projects")).json(json!({"name": ""})).send().await.expect(422);

@@ -165,8 +165,11 @@ impl Changes {
         if !refused.is_empty() {
             return Err(Error::Validation(refused));
         }
-        if changes.writes.len() > CHANGES_AT_ONCE {
-            return Err(Error::BadRequest(format!("At most {CHANGES_AT_ONCE} settings can change in one request.").into()));
+        // A deletion takes two writes: what is left of it goes into the audit log.
+        let writes: usize = changes.writes.iter().map(|(_, write)| if matches!(write, Write::Delete) { 2 } else { 1 }).sum();
+        if writes > CHANGES_AT_ONCE {
+            let message = format!("At most {CHANGES_AT_ONCE} settings can change in one request; a deletion counts twice.");
+            return Err(Error::BadRequest(message.into()));
         }
         Ok(changes)
     }
@@ -182,7 +185,7 @@ impl Changes {
                 (Write::Replace(setting), Some(before)) => transaction.replace(&door.store, setting, before)?,
                 (Write::Delete, Some(before)) => {
                     fewer += 1;
-                    transaction.delete_unchanged(&door.store, before)?
+                    door.store.let_go(transaction, before)?
                 }
                 _ => transaction,
             };

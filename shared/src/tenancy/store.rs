@@ -125,16 +125,22 @@ impl TenantStore {
     {
         let mut current = current;
         for _ in 0..10 {
-            let mut along = along(&current, self.transaction())?;
-            if let Some(removal) = self.removal(&current)? {
-                along = along.put(self, &removal)?;
-            }
-            let Some(newer) = self.transaction().delete_unchanged(self, &current)?.and(along).commit_or_changed().await? else {
+            let along = along(&current, self.transaction())?;
+            let Some(newer) = self.let_go(self.transaction(), &current)?.and(along).commit_or_changed().await? else {
                 return Ok(());
             };
             current = self.read(Some(newer))?.ok_or(Error::NotFound)?;
         }
         Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
+    }
+
+    /// Adds to a transaction that a record goes, from `current` as it was read, and what is left of it for the audit log.
+    pub fn let_go<'a, E: Entity<Scope = InTenant>>(&self, transaction: Transaction<'a>, current: &E) -> Result<Transaction<'a>> {
+        let transaction = transaction.delete_unchanged(self, current)?;
+        match self.removal(current)? {
+            Some(removal) => transaction.put(self, &removal),
+            None => Ok(transaction),
+        }
     }
 
     /// What is left of a record that goes, where its kind is in the audit log.
