@@ -138,6 +138,8 @@ async fn a_child_cannot_tell_that_it_has_an_agency() {
     let key = key_of(&world, &agency, &child).await;
     acting(world.post(PROJECTS), &agency, id(&child)).json(json!({"name": "Visible"})).send().await.expect(201);
     acting(world.get(PROJECTS), &agency, id(&child)).send().await.expect(200);
+    let limits = world.put(format!("{SUBACCOUNTS}/{}/limits", id(&child))).token(&agency.owner.token).json(json!({"messages_per_day": 5}));
+    let limited = limits.send().await.expect(200).header("x-request-id").to_owned();
     drain(&world, &workers).await;
     let secrets = [
         agency.id.as_str(),
@@ -163,6 +165,7 @@ async fn a_child_cannot_tell_that_it_has_an_agency() {
         "{log}"
     );
     let log = world.get("/api/tenant/audit-log").token(&agency.owner.token).send().await.json();
+    assert!(log.to_string().contains(&limited), "a child's limits are the agency's doing: {log}");
     for call in ["GET /api/v1/projects", "POST /api/v1/projects"] {
         assert!(log.to_string().contains(&format!("{} {call}", id(&child))), "{call}: {log}");
     }

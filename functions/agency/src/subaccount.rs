@@ -156,7 +156,14 @@ pub async fn limit(door: Owner, subaccount: Found<Subaccount>, given: Body<NewLi
     let (store, limits) = (door.child(&subaccount.0)?, given.0.0);
     let tenant = store.get(&Tenant::key_of()).await?;
     allowed(&door, &tenant.plan, &limits)?;
-    store.edit(tenant, |tenant, alone| Ok(Some((tenant.limited(limits, door.now()), alone)))).await?;
+    // The link moves along, so that the agency's audit log tells of it too.
+    let moved = subaccount.0.changed(SubaccountChanges::default(), door.now());
+    store
+        .edit(tenant, |tenant, along| {
+            let along = along.replace(&door.directory, &moved, &subaccount.0)?;
+            Ok(Some((tenant.limited(limits, door.now()), along)))
+        })
+        .await?;
     Ok(Answer::new("Success", limits))
 }
 
