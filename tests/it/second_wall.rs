@@ -459,7 +459,7 @@ async fn without_the_role_a_function_says_what_failed_and_tells_the_caller_nothi
 /// Which verbs nobody needed: after a run of the whole suite with `TENANT_CREDENTIALS=session GRANTS_USED=<file>`.
 #[test]
 #[ignore = "looks at what a run of the suite has left"]
-fn every_grant_is_used() {
+fn unused_grants_are_listed() {
     let used = std::fs::read_to_string(std::env::var("GRANTS_USED").expect("GRANTS_USED names the file")).expect("the file");
     let template = Template::load("../template.yaml").expect("template.yaml can be read");
     let template = template.with_parameter("TenantCredentials", "session").with_parameter("PublicUrl", "https://api.example.com");

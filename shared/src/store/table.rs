@@ -17,8 +17,6 @@ use aws_sdk_dynamodb::types::{
 use futures_util::future::try_join;
 
 use crate::error::{Cause, Error, Result};
-use crate::model::usage::UsageDay;
-use crate::store::entity::Entity;
 use crate::tenancy::{Sessions, Tenants};
 
 pub type Item = HashMap<String, AttributeValue>;
@@ -63,6 +61,14 @@ pub struct Consumed {
 }
 
 impl Consumed {
+    pub fn plus(&mut self, other: Consumed) {
+        self.requests += other.requests;
+        self.read_milliunits += other.read_milliunits;
+        self.write_milliunits += other.write_milliunits;
+        self.compute_micros += other.compute_micros;
+        self.gb_micros += other.gb_micros;
+    }
+
     pub fn add(&mut self, metered: Metered, micros: u64, memory_mb: u64) {
         self.requests += 1;
         self.read_milliunits += (metered.read_units * 1000.0).round() as u64;
@@ -368,40 +374,20 @@ impl Table {
 
     /// Adds to a number and gives its new value. The item is made if need be, with `ttl` (epoch seconds) where one is given.
     pub(crate) async fn add(&self, key: FullKey, attribute: &str, by: u64, ttl: Option<i64>) -> Result<u64> {
-        let _in_flight = InFlight::new(&self.meter);
-        let mut request = self
-            .client
-            .update_item()
-            .table_name(&*self.name)
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .expression_attribute_names("#n", attribute)
-            .expression_attribute_values(":by", AttributeValue::N(by.to_string()))
-            .return_values(ReturnValue::UpdatedNew)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        request = match ttl {
-            None => request.update_expression("ADD #n :by"),
-            Some(ttl) => request
-                .update_expression("SET #ttl = if_not_exists(#ttl, :ttl) ADD #n :by")
-                .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":ttl", AttributeValue::N(ttl.to_string())),
-        };
-        let output = send!(self, request).map_err(|error| failure("counting", error))?;
-        self.meter.writes(output.consumed_capacity());
-        number(&output.attributes.unwrap_or_default(), attribute)
-            .ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
+        let updated = self.update("counting", key, &[], &[(attribute, by)], ttl).await?;
+        number(&updated, attribute).ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
     }
 
-    /// Leases `by` of a tenant's day, and adds what its requests consumed since the last time; gives what is leased in all.
-    pub(crate) async fn lease(
+    /// Sets texts of an item and adds to numbers of it; its other attributes stay. It is made if it is not there, and the first `ttl` (epoch
+    /// seconds) holds. Gives what was updated.
+    pub(crate) async fn update(
         &self,
+        doing: &'static str,
         key: FullKey,
-        tenant: crate::tenancy::TenantId,
-        date: jiff::civil::Date,
-        by: u64,
-        spent: Consumed,
-        ttl: i64,
-    ) -> Result<u64> {
+        sets: &[(&str, String)],
+        adds: &[(&str, u64)],
+        ttl: Option<i64>,
+    ) -> Result<Item> {
         let _in_flight = InFlight::new(&self.meter);
         let mut request = self
             .client
@@ -409,94 +395,31 @@ impl Table {
             .table_name(&*self.name)
             .key("pk", AttributeValue::S(key.pk))
             .key("sk", AttributeValue::S(key.sk))
-            .update_expression(
-                "SET #type = :type, tenant = :tenant, #date = :date, #ttl = if_not_exists(#ttl, :ttl) \
-                 ADD #used :used, requests :requests, read_milliunits :read, write_milliunits :write, compute_micros :compute, gb_micros :gb",
-            )
             .return_values(ReturnValue::UpdatedNew)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        for (name, attribute) in [("#type", "type"), ("#date", "date"), ("#ttl", "ttl"), ("#used", "used")] {
-            request = request.expression_attribute_names(name, attribute);
-        }
-        for (name, text) in [(":type", UsageDay::TYPE.to_owned()), (":tenant", tenant.to_string()), (":date", date.to_string())] {
-            request = request.expression_attribute_values(name, AttributeValue::S(text));
-        }
-        let numbers = [
-            (":ttl", ttl.to_string()),
-            (":used", by.to_string()),
-            (":requests", spent.requests.to_string()),
-            (":read", spent.read_milliunits.to_string()),
-            (":write", spent.write_milliunits.to_string()),
-            (":compute", spent.compute_micros.to_string()),
-            (":gb", spent.gb_micros.to_string()),
-        ];
-        for (name, number) in numbers {
-            request = request.expression_attribute_values(name, AttributeValue::N(number));
-        }
-        let output = send!(self, request).map_err(|error| failure("leasing requests", error))?;
-        self.meter.writes(output.consumed_capacity());
-        number(&output.attributes.unwrap_or_default(), "used")
-            .ok_or_else(|| Error::internal("leasing requests", "the counter came back without its number"))
-    }
-
-    /// Sets attributes of an item, which is made if it is not there; its other attributes stay.
-    pub(crate) async fn set(&self, key: FullKey, attributes: &[(&str, String)]) -> Result<()> {
-        let _in_flight = InFlight::new(&self.meter);
-        let mut request = self
-            .client
-            .update_item()
-            .table_name(&*self.name)
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let mut sets = vec![];
-        for (index, (name, value)) in attributes.iter().enumerate() {
-            sets.push(format!("#s{index} = :s{index}"));
+        let (mut set, mut added) = (vec![], vec![]);
+        for (index, (attribute, text)) in sets.iter().enumerate() {
+            set.push(format!("#s{index} = :s{index}"));
             request = request
-                .expression_attribute_names(format!("#s{index}"), *name)
-                .expression_attribute_values(format!(":s{index}"), AttributeValue::S(value.clone()));
+                .expression_attribute_names(format!("#s{index}"), *attribute)
+                .expression_attribute_values(format!(":s{index}"), AttributeValue::S(text.clone()));
         }
-        let request = request.update_expression(format!("SET {}", sets.join(", ")));
-        let output = send!(self, request).map_err(|error| failure("setting attributes", error))?;
+        if let Some(ttl) = ttl {
+            set.push("#ttl = if_not_exists(#ttl, :ttl)".to_owned());
+            request =
+                request.expression_attribute_names("#ttl", "ttl").expression_attribute_values(":ttl", AttributeValue::N(ttl.to_string()));
+        }
+        for (index, (attribute, by)) in adds.iter().enumerate() {
+            added.push(format!("#a{index} :a{index}"));
+            request = request
+                .expression_attribute_names(format!("#a{index}"), *attribute)
+                .expression_attribute_values(format!(":a{index}"), AttributeValue::N(by.to_string()));
+        }
+        let clause = |verb: &str, parts: &[String]| if parts.is_empty() { String::new() } else { format!("{verb} {} ", parts.join(", ")) };
+        let request = request.update_expression(clause("SET", &set) + &clause("ADD", &added));
+        let output = send!(self, request).map_err(|error| failure(doing, error))?;
         self.meter.writes(output.consumed_capacity());
-        Ok(())
-    }
-
-    /// Notes that a record was used at `now`. Made if it is not there. With `ends_at` the use is counted too, and the note ends then.
-    pub(crate) async fn touch(
-        &self,
-        key: FullKey,
-        tenant: crate::tenancy::TenantId,
-        kind: &str,
-        id: &str,
-        now: jiff::Timestamp,
-        ends_at: Option<jiff::Timestamp>,
-    ) -> Result<()> {
-        let _in_flight = InFlight::new(&self.meter);
-        let request = self
-            .client
-            .update_item()
-            .table_name(&*self.name)
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .expression_attribute_names("#type", "type")
-            .expression_attribute_values(":now", AttributeValue::S(now.to_string()))
-            .expression_attribute_values(":tenant", AttributeValue::S(tenant.to_string()))
-            .expression_attribute_values(":type", AttributeValue::S(kind.to_owned()))
-            .expression_attribute_values(":id", AttributeValue::S(id.to_owned()))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let set = "SET last_used_at = :now, tenant = :tenant, #type = :type, id = :id";
-        let request = match ends_at {
-            None => request.update_expression(set),
-            Some(end) => request
-                .update_expression(format!("{set}, #ttl = :ttl ADD uses_in_grace :one"))
-                .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":ttl", AttributeValue::N(end.as_second().to_string()))
-                .expression_attribute_values(":one", AttributeValue::N("1".into())),
-        };
-        let output = send!(self, request).map_err(|error| failure("noting a use", error))?;
-        self.meter.writes(output.consumed_capacity());
-        Ok(())
+        Ok(output.attributes.unwrap_or_default())
     }
 
     /// `None` when all is written; else for each action its failed condition, if it failed.

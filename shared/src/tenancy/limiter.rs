@@ -15,7 +15,7 @@ use crate::http::request::LimitReport;
 use crate::model::time::day;
 use crate::model::usage::UsageDay;
 use crate::store::Metered;
-use crate::store::entity::Hashed;
+use crate::store::entity::{Entity, Hashed};
 use crate::store::table::{Consumed, FullKey, Table, number};
 use crate::tenancy::TenantId;
 
@@ -184,7 +184,21 @@ impl Limiter {
         };
         let key = FullKey { pk: usage_pk, sk: today.to_string() };
         let spent = lock(&self.spent).remove(&tenant).unwrap_or_default();
-        let to = table.lease(key, tenant, today, chunk, spent, now.as_second() + UsageDay::KEPT_SECONDS).await?;
+        let sets = [("type", UsageDay::TYPE.to_owned()), ("tenant", tenant.to_string()), ("date", today.to_string())];
+        let adds = [
+            ("used", chunk),
+            ("requests", spent.requests),
+            ("read_milliunits", spent.read_milliunits),
+            ("write_milliunits", spent.write_milliunits),
+            ("compute_micros", spent.compute_micros),
+            ("gb_micros", spent.gb_micros),
+        ];
+        let ends_at = now.as_second() + UsageDay::KEPT_SECONDS;
+        let updated = table.update("leasing requests", key, &sets, &adds, Some(ends_at)).await.inspect_err(|_| {
+            // Not written down: the next lease tells it.
+            lock(&self.spent).entry(tenant).or_default().plus(spent);
+        })?;
+        let to = number(&updated, "used").ok_or_else(|| Error::internal("leasing requests", "the counter came back without its number"))?;
         self.with_quota(tenant, today, |quota| {
             quota.leased.push_back(to - chunk..to);
             quota.used = quota.used.max(to);

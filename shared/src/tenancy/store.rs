@@ -164,7 +164,8 @@ impl TenantStore {
             ("at", at.to_string()),
             (name.as_str(), text),
         ];
-        self.table.set(self.full(&AuditEntry::key_at(at, &by.request)), &sets).await
+        let entry = self.full(&AuditEntry::key_at(at, &by.request));
+        self.table.update("writing the audit log", entry, &sets, &[], None).await.map(|_| ())
     }
 
     pub fn transaction(&self) -> Transaction<'_> {

@@ -221,7 +221,16 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
         within_scope(incoming, key)?;
         if app.lately().is_due(key.id, incoming.now) || key.is_retiring() {
             let used = store.full(&KeyUse::key_of(key.id));
-            store.table().touch(used, tenant, KeyUse::TYPE, &key.id.to_string(), incoming.now, key.grace_ends_at).await?;
+            let sets = [
+                ("type", KeyUse::TYPE.to_owned()),
+                ("tenant", tenant.to_string()),
+                ("id", key.id.to_string()),
+                ("last_used_at", incoming.now.to_string()),
+            ];
+            // In its grace every use is counted, and the note goes with the key.
+            let adds: &[_] = if key.is_retiring() { &[("uses_in_grace", 1)] } else { &[] };
+            let ends_at = key.grace_ends_at.map(|end| end.as_second());
+            store.table().update("noting a key's use", used, &sets, adds, ends_at).await?;
         }
     }
     if acting.is_some() {
