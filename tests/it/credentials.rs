@@ -80,6 +80,9 @@ async fn altered_tokens_open_neither_reads_nor_writes() {
     let own = world.tenant("acme").await;
     let altered = altered_tokens(&world, &own.owner).await;
     assert!(altered.len() >= 60, "{}", altered.len());
+    // The token itself is known to both functions: what resembles it is not.
+    world.get("/api/v1/projects").token(&own.owner.token).send().await.expect(200);
+    world.get("/api/v1/auth/sessions").token(&own.owner.token).send().await.expect(200);
     let before = everything(&world);
     let anonymous = world.get("/api/v1/projects").send().await.expect(401).fingerprint();
     for (what, token) in &altered {
@@ -197,6 +200,35 @@ async fn clocks_may_differ_by_thirty_seconds() {
         let answer = world.get("/api/v1/projects").token(&minter.token(&minter.header(), &claims)).send().await;
         assert_eq!(answer.status, status, "{claim} {offset}: {}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn a_token_that_was_seen_before_opens_no_longer_than_it_says() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let minter = Minter::of(&world).await;
+    let now = world.auth.clock().now().as_second();
+    let mut claims = claims_of(&own.owner.token);
+    claims["exp"] = json!(now + 5);
+    let brief = minter.token(&minter.header(), &claims);
+    for seconds in [0, 5, 29] {
+        world.advance(SignedDuration::from_secs(seconds));
+        world.get("/api/v1/projects").token(&brief).send().await.expect(200);
+    }
+    world.advance(SignedDuration::from_secs(1));
+    world.get("/api/v1/projects").token(&brief).send().await.expect(401);
+    // Its session stands: it was the token that ended.
+    world.get("/api/v1/projects").token(&own.owner.token).send().await.expect(200);
+    // Every other text of it is another token, whatever its signature says.
+    let (signed, signature) = own.owner.token.rsplit_once('.').expect("a token");
+    for place in 0..signature.len() {
+        let mut other = signature.as_bytes().to_vec();
+        other[place] = if other[place] == b'A' { b'B' } else { b'A' };
+        let other = format!("{signed}.{}", String::from_utf8(other).expect("text"));
+        world.get("/api/v1/projects").token(&other).send().await.expect(401);
+    }
+    world.post("/api/v1/auth/logout").token(&own.owner.token).send().await.expect(200);
+    world.get("/api/v1/projects").token(&own.owner.token).send().await.expect(401);
 }
 
 #[tokio::test]

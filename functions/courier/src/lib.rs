@@ -39,7 +39,7 @@ impl Worker for Courier {
                     ConfigError("MAILBOX_URL is for local runs (STAGE=local): elsewhere mails go out through Amazon SES".into()).into()
                 );
             }
-            Some(url) => Box::new(Mailbox::at(url)),
+            Some(url) => Box::new(Mailbox::at(url, Aws::read(variables)?.https().clone())),
             None => {
                 let from = variables.required("MAIL_FROM")?;
                 Box::new(AmazonSes::new(&Aws::read(variables)?, from))

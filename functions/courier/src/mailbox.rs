@@ -2,24 +2,21 @@
 
 use std::time::Duration;
 
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use serde_json::json;
 use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+use shared::runtime::https::Https;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub struct Mailbox {
     url: String,
-    connector: Connector,
+    https: Https,
 }
 
 impl Mailbox {
-    pub fn at(url: String) -> Self {
-        Mailbox { url, connector: Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build() }
+    pub fn at(url: String, https: Https) -> Self {
+        Mailbox { url, https }
     }
 
     async fn post(&self, letter: &Letter) -> Outcome {
@@ -37,7 +34,7 @@ impl Mailbox {
             return Outcome::NotNow("MAILBOX_URL is not a URL".into());
         }
         request.headers_mut().insert("content-type", "application/json");
-        match tokio::time::timeout(PATIENCE, self.connector.call(request)).await {
+        match tokio::time::timeout(PATIENCE, self.https.send(request, None)).await {
             Err(_) => Outcome::Unknown("the mailbox did not answer in time".into()),
             Ok(Err(error)) => Outcome::Unknown(format!("the mailbox is out of reach: {error}")),
             Ok(Ok(response)) => match response.status().as_u16() {

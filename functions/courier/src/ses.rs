@@ -13,6 +13,7 @@ use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, Me
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
 use shared::runtime::aws::Aws;
+use shared::runtime::https::Unreachable;
 
 /// Pauses after SES said "too many": a refusal is safe to answer with another try.
 const PAUSES: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1200)];
@@ -105,7 +106,7 @@ fn verdict(error: &SdkError<SendEmailError, HttpResponse>) -> Outcome {
 fn never_connected(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()) {
+        if error.is::<Unreachable>() {
             return true;
         }
         cause = error.source();

@@ -1,6 +1,9 @@
 //! What a function holds between requests: configuration, clock, randomness, the table, keys, limits. Cheap to clone.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -8,13 +11,17 @@ use crate::crypto::Random;
 use crate::error::Result;
 use crate::model::plan::Plans;
 use crate::runtime::aws::Aws;
+use crate::runtime::https::Https;
 use crate::runtime::secrets::{Jwks, Keys, Secrets, SessionSigner};
 use crate::store::Table;
-use crate::tenancy::credential::{Issuers, KnownKeys};
+use crate::tenancy::credential::{Issuers, KnownKeys, KnownTokens};
 use crate::tenancy::{Lately, Limiter, Sessions};
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
+
+/// Longer than this, a start does not wait for a connection.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 struct Inner {
     config: Config,
@@ -22,10 +29,12 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
     table: Table,
+    table_connections: Https,
     secrets: Secrets,
     limiter: Limiter,
     issuers: Issuers,
     known_keys: KnownKeys,
+    known_tokens: KnownTokens,
     lately: Lately,
 }
 
@@ -42,10 +51,12 @@ impl App {
             clock,
             random: Arc::new(random),
             table,
+            table_connections: aws.table_connections().clone(),
             secrets,
             limiter,
             issuers,
             known_keys: KnownKeys::default(),
+            known_tokens: KnownTokens::default(),
             lately: Lately::default(),
         }))
     }
@@ -86,6 +97,10 @@ impl App {
         &self.0.known_keys
     }
 
+    pub(crate) fn known_tokens(&self) -> &KnownTokens {
+        &self.0.known_tokens
+    }
+
     pub(crate) fn lately(&self) -> &Lately {
         &self.0.lately
     }
@@ -111,16 +126,16 @@ impl App {
 
     /// Opens connections and fetches keys while the start is not yet billed at the function's own CPU share.
     pub async fn warm_up(&self) -> Result<()> {
-        let connect = || async {
+        let table = async {
             let key = crate::store::table::FullKey { pk: "G#warm-up".into(), sk: "warm-up".into() };
             // Whether the table answers is the first request's business; here it is only about the connection.
-            let warmed = tokio::time::timeout(std::time::Duration::from_secs(1), self.0.table.metered().get(key, false)).await;
-            if let Ok(Err(error)) = warmed {
-                tracing::warn!(%error, "warming up the table's connection failed");
+            match timeout(WARM_UP, self.0.table.metered().get(key, false)).await {
+                Ok(Err(error)) => tracing::warn!(%error, "warming up the table's connection failed"),
+                // As many connections as a door has calls under way at once.
+                Ok(Ok(_)) => self.0.table_connections.widen(2).await,
+                Err(_) => {}
             }
         };
-        // As many connections as a door has calls under way at once.
-        let table = async { tokio::join!(connect(), connect(), connect()) };
         // One secret after the other, over one connection: a second handshake costs more than the wait.
         let secrets = async {
             self.fetch_secrets().await?;

@@ -6,23 +6,30 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, IdentityCache, Region, SharedCredentialsProvider, StalledStreamProtectionConfig};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 
 use crate::config::{ConfigError, Variables};
+use crate::runtime::https::Https;
 
-/// Amazon Root CA 1–4 and Starfield Services Root CA G2: every AWS endpoint chains to one of these.
-const AMAZON_ROOTS: &str = include_str!("amazon_roots.pem");
+/// Every AWS endpoint chains to one of these. As published at https://www.amazontrust.com/repository/; in DER, for reading PEM at every start
+/// costs more than all else of the trust store.
+const AMAZON_ROOTS: [&[u8]; 5] = [
+    include_bytes!("amazon_roots/amazon_root_ca_1.der"),
+    include_bytes!("amazon_roots/amazon_root_ca_2.der"),
+    include_bytes!("amazon_roots/amazon_root_ca_3.der"),
+    include_bytes!("amazon_roots/amazon_root_ca_4.der"),
+    include_bytes!("amazon_roots/starfield_services_root_g2.der"),
+];
+const CONNECT: Duration = Duration::from_secs(1);
 
 /// Where AWS is and who we are there.
 #[derive(Clone)]
 pub struct Aws {
     region: Region,
     credentials: SharedCredentialsProvider,
-    http: SharedHttpClient,
+    http: Https,
+    table_http: Https,
     endpoint: Option<String>,
     variables: std::sync::Arc<Variables>,
 }
@@ -51,10 +58,12 @@ impl Aws {
             None,
             "environment",
         );
+        let http = https(&variables)?;
         Ok(Aws {
             region: Region::new(variables.required("AWS_REGION")?),
             credentials: SharedCredentialsProvider::new(credentials),
-            http: https(&variables)?,
+            table_http: http.beside(),
+            http,
             endpoint: variables.optional("AWS_ENDPOINT_URL"),
             variables: std::sync::Arc::new(variables),
         })
@@ -65,16 +74,26 @@ impl Aws {
         Common {
             region: self.region.clone(),
             credentials: self.credentials.clone(),
-            http: self.http.clone(),
+            http: self.http.client(),
             endpoint: self.variables.optional(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| self.endpoint.clone()),
             retries: RetryConfig::standard().with_max_attempts(3),
             timeouts: TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(1))
+                .connect_timeout(CONNECT)
                 .operation_attempt_timeout(Duration::from_secs(3))
                 .operation_timeout(Duration::from_secs(8))
                 .build(),
             behavior: BehaviorVersion::v2026_01_12(),
         }
+    }
+
+    /// The client of every service but the table.
+    pub fn https(&self) -> &Https {
+        &self.http
+    }
+
+    /// The connections of `dynamodb`.
+    pub(crate) fn table_connections(&self) -> &Https {
+        &self.table_http
     }
 
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
@@ -83,7 +102,7 @@ impl Aws {
             .behavior_version(common.behavior)
             .region(common.region)
             .credentials_provider(common.credentials)
-            .http_client(common.http)
+            .http_client(self.table_http.client())
             .retry_config(common.retries)
             .timeout_config(common.timeouts)
             // The credentials stay what they are as long as the process, and no answer is longer than an attempt may take.
@@ -121,25 +140,37 @@ impl Aws {
 }
 
 /// `TRUST_ROOTS`: `amazon`, `native` (proxies that inspect TLS, other partitions), or a PEM file besides the Amazon roots.
-fn https(variables: &Variables) -> Result<SharedHttpClient, ConfigError> {
-    let amazon = TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
-    let store = match variables.optional("TRUST_ROOTS").as_deref() {
-        None | Some("amazon") => amazon,
-        Some("native") => return Ok(native_https()),
+fn https(variables: &Variables) -> Result<Https, ConfigError> {
+    let client = match variables.optional("TRUST_ROOTS").as_deref() {
+        None | Some("amazon") => Https::trusting(&AMAZON_ROOTS, b""),
+        Some("native") => Https::native(),
         Some(path) => {
             let pem =
                 std::fs::read(path).map_err(|error| ConfigError(format!("TRUST_ROOTS names {path:?}, which cannot be read: {error}")))?;
-            amazon.with_pem_certificate(pem)
+            Https::trusting(&AMAZON_ROOTS, &pem)
         }
     };
-    let context = TlsContext::builder()
-        .with_trust_store(store)
-        .build()
-        .map_err(|error| ConfigError(format!("the trust roots cannot be used: {error}")))?;
-    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https())
+    client.map_err(|error| ConfigError(format!("the trust roots cannot be used: {error}")))
 }
 
-/// A client that trusts what the machine trusts: for identity providers out on the internet.
-pub(crate) fn native_https() -> SharedHttpClient {
-    Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_roots_are_the_published_ones() {
+        let published = [
+            "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e",
+            "1ba5b2aa8c65401a82960118f80bec4f62304d83cec4713a19c39c011ea46db4",
+            "18ce6cfe7bf14e60b2e347b8dfe868cb31d02ebb3ada271569f50343b46db3a4",
+            "e35d28419ed02025cfa69038cd623962458da5c695fbdea3c22b0bfb25897092",
+            "568d6905a2c88708a4b3025190edcfedb1974a606a13c6e5290fcb2ae63edab5",
+        ];
+        let fingerprints = AMAZON_ROOTS.map(|root| {
+            let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, root);
+            hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        });
+        assert_eq!(fingerprints, published);
+        assert!(Https::trusting(&AMAZON_ROOTS, b"").is_ok());
+    }
 }

@@ -101,7 +101,7 @@ pub(crate) async fn refuse(app: App, request: Request, error: Error) -> AxumResp
         milliseconds: 0.0,
         tenant: None,
         principal: None,
-        metered: Metered { calls: 0, round_trips: 0, read_units: 0.0, write_units: 0.0 },
+        metered: Metered::default(),
     });
     axum_response(response)
 }

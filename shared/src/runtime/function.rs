@@ -1,6 +1,10 @@
 //! The start of an HTTP function. Its `main` is `shared::runtime::serve::<Projects>()`.
 
+use std::pin::Pin;
 use std::sync::Arc;
+
+use http_body_util::BodyExt;
+use lambda_http::{Body, IntoResponse, Service, service_fn};
 
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, Variables};
@@ -14,9 +18,32 @@ use crate::runtime::{App, StartError, log};
 /// thread costs 60 % more CPU on every request.
 pub fn serve<R: Routes>() -> Result<(), StartError> {
     block_on(async {
-        let app = start().await?;
-        lambda_http::run(router::<R>(app)).await
+        let mut router = router::<R>(start().await?);
+        lambda_http::run(service_fn(move |request: lambda_http::Request| {
+            let answer = router.call(request);
+            async move { answer.await.map(Answered) }
+        }))
+        .await
     })
+}
+
+/// An answer on its way out: text where it is text. (The runtime's own way goes by media type and brings the tables of forty encodings.)
+struct Answered(axum::response::Response);
+
+impl IntoResponse for Answered {
+    fn into_response(self) -> Pin<Box<dyn Future<Output = http::Response<Body>> + Send>> {
+        Box::pin(async {
+            let (head, body) = self.0.into_parts();
+            // Our bodies are whole and in memory: collecting one cannot fail.
+            let bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
+            let body = match String::from_utf8(bytes.into()) {
+                Ok(text) if text.is_empty() => Body::Empty,
+                Ok(text) => Body::Text(text),
+                Err(binary) => Body::Binary(binary.into_bytes()),
+            };
+            http::Response::from_parts(head, body)
+        })
+    }
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
+use serde::Serialize;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::Variables;
@@ -51,6 +51,7 @@ pub fn request(line: &RequestLine<'_>) {
         route = line.route,
         status = line.status,
         latency_ms = line.milliseconds,
+        table_ms = line.metered.milliseconds,
         cold_start = cold,
         tenant = line.tenant,
         principal = line.principal,
@@ -60,35 +61,92 @@ pub fn request(line: &RequestLine<'_>) {
         write_units = line.metered.write_units,
         "request"
     );
-    if let Ok(function) = std::env::var("AWS_LAMBDA_FUNCTION_NAME") {
-        println!("{}", metrics(&function, line, cold));
+    if let Ok(function) = std::env::var("AWS_LAMBDA_FUNCTION_NAME")
+        && let Ok(metrics) = metrics(&function, line, cold)
+    {
+        println!("{metrics}");
     }
 }
 
 /// An EMF document. The tenant is a property, not a dimension: a dimension would cost a metric for each tenant.
-fn metrics(function: &str, line: &RequestLine<'_>, cold: bool) -> serde_json::Value {
-    let metric = |name: &str, unit: &str| json!({"Name": name, "Unit": unit});
-    json!({
-        "_aws": {
-            "Timestamp": std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
-            "CloudWatchMetrics": [{
-                "Namespace": "Tenantry",
-                "Dimensions": [["function", "status_class"]],
-                "Metrics": [
-                    metric("Latency", "Milliseconds"), metric("Requests", "Count"), metric("ColdStarts", "Count"),
-                    metric("ReadUnits", "Count"), metric("WriteUnits", "Count"),
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metrics<'a> {
+    #[serde(rename = "_aws")]
+    aws: Metadata,
+    #[serde(rename = "function")]
+    function: &'a str,
+    #[serde(rename = "status_class")]
+    status_class: &'static str,
+    #[serde(rename = "route")]
+    route: &'a str,
+    #[serde(rename = "tenant")]
+    tenant: Option<&'a str>,
+    #[serde(rename = "request_id")]
+    request_id: &'a str,
+    latency: f64,
+    requests: u8,
+    cold_starts: u8,
+    read_units: f64,
+    write_units: f64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    /// Epoch milliseconds.
+    timestamp: u64,
+    cloud_watch_metrics: [Directive; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: [[&'static str; 2]; 1],
+    metrics: [Metric; 5],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
+}
+
+fn metrics(function: &str, line: &RequestLine<'_>, cold: bool) -> serde_json::Result<String> {
+    let metric = |name, unit| Metric { name, unit };
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    serde_json::to_string(&Metrics {
+        aws: Metadata {
+            timestamp: since_epoch.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            cloud_watch_metrics: [Directive {
+                namespace: "Tenantry",
+                dimensions: [["function", "status_class"]],
+                metrics: [
+                    metric("Latency", "Milliseconds"),
+                    metric("Requests", "Count"),
+                    metric("ColdStarts", "Count"),
+                    metric("ReadUnits", "Count"),
+                    metric("WriteUnits", "Count"),
                 ],
             }],
         },
-        "function": function,
-        "status_class": format!("{}xx", line.status / 100),
-        "route": line.route,
-        "tenant": line.tenant,
-        "request_id": line.request_id,
-        "Latency": line.milliseconds,
-        "Requests": 1,
-        "ColdStarts": u8::from(cold),
-        "ReadUnits": line.metered.read_units,
-        "WriteUnits": line.metered.write_units,
+        function,
+        status_class: match line.status / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        },
+        route: line.route,
+        tenant: line.tenant,
+        request_id: line.request_id,
+        latency: line.milliseconds,
+        requests: 1,
+        cold_starts: u8::from(cold),
+        read_units: line.metered.read_units,
+        write_units: line.metered.write_units,
     })
 }

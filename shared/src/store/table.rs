@@ -2,8 +2,9 @@
 //! sorted into "try again" and "our fault". Keys come in ready-made: whoever calls this has already been let through a door.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::Client;
@@ -34,17 +35,23 @@ pub struct Meter {
     calls: AtomicU32,
     in_flight: AtomicU32,
     round_trips: AtomicU32,
+    /// When the calls in flight began to be more than none.
+    busy_since: Mutex<Option<Instant>>,
+    /// How long some call was in flight, in microseconds.
+    busy: AtomicU64,
     /// In thousandths of a unit: capacity comes in halves.
     read_units: AtomicU64,
     write_units: AtomicU64,
 }
 
 /// The meter, read.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Metered {
     pub calls: u32,
     /// Calls that ran at the same time count once.
     pub round_trips: u32,
+    /// How long some call was under way.
+    pub milliseconds: f64,
     pub read_units: f64,
     pub write_units: f64,
 }
@@ -110,6 +117,7 @@ impl Meter {
         Metered {
             calls: self.calls.load(Ordering::Relaxed),
             round_trips: self.round_trips.load(Ordering::Relaxed),
+            milliseconds: self.busy.load(Ordering::Relaxed) as f64 / 1000.0,
             read_units: self.read_units.load(Ordering::Relaxed) as f64 / 1000.0,
             write_units: self.write_units.load(Ordering::Relaxed) as f64 / 1000.0,
         }
@@ -119,11 +127,20 @@ impl Meter {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if self.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
             self.round_trips.fetch_add(1, Ordering::Relaxed);
+            *self.since() = Some(Instant::now());
         }
     }
 
     fn finish(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.in_flight.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Some(since) = self.since().take()
+        {
+            self.busy.fetch_add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.busy_since.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn reads(&self, capacity: Option<&ConsumedCapacity>) {

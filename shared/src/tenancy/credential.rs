@@ -5,10 +5,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,6 +16,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_he
 use serde::{Deserialize, Serialize};
 
 use crate::config::Issuer;
+use crate::crypto;
 use crate::error::{Error, Result};
 use crate::http::request::Incoming;
 use crate::ids::{LinkId, SessionId, UserId};
@@ -27,6 +24,8 @@ use crate::model::api_key::{KeyClaim, KeyHandle, KeyText};
 use crate::model::session::Session;
 use crate::model::user::{Email, EmailClaim, Identity, User};
 use crate::runtime::App;
+use crate::runtime::https::Https;
+use crate::runtime::secrets::Jwks;
 use crate::tenancy::{Directory, TenantId};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -101,6 +100,36 @@ impl KnownKeys {
     }
 }
 
+/// Session tokens whose signature was verified lately. Moments are compared, and sessions read, on every request all the same.
+#[derive(Default)]
+pub struct KnownTokens(Mutex<Option<Verified>>);
+
+/// Claims by the hash of the whole token, and the very keys they were verified with: when those are read again, as they are every few
+/// minutes, nothing is known any more.
+struct Verified {
+    keys: Arc<Jwks>,
+    tokens: HashMap<String, Arc<Claims>>,
+}
+
+impl KnownTokens {
+    const REMEMBERED: usize = 10_000;
+
+    fn get(&self, keys: &Arc<Jwks>, hash: &str) -> Option<Arc<Claims>> {
+        let known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.as_ref().filter(|known| Arc::ptr_eq(&known.keys, keys))?.tokens.get(hash).cloned()
+    }
+
+    fn remember(&self, keys: Arc<Jwks>, hash: String, claims: Arc<Claims>) {
+        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &mut *known {
+            Some(known) if Arc::ptr_eq(&known.keys, &keys) && known.tokens.len() < Self::REMEMBERED => {
+                known.tokens.insert(hash, claims);
+            }
+            _ => *known = Some(Verified { keys, tokens: HashMap::from([(hash, claims)]) }),
+        }
+    }
+}
+
 /// The claims of a session token.
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
@@ -155,9 +184,9 @@ pub(super) async fn verify(incoming: &Incoming, directory: &Directory) -> Result
         Presented::Key(text) => return key(incoming, directory, text).await.map(Caller::Key),
         Presented::Token(token) => token,
     };
-    let person = match unverified(token).and_then(|claims| claims.get("iss")?.as_str().map(str::to_owned)) {
-        Some(issuer) if incoming.app.issuers().knows(&issuer) => external(incoming, directory, &issuer, token).await,
-        _ => own(incoming, token).await,
+    let person = match incoming.app.issuers().of(token) {
+        Some(issuer) => external(incoming, directory, issuer, token).await,
+        None => own(incoming, token).await,
     };
     person.map(Caller::Person)
 }
@@ -218,24 +247,18 @@ fn plain(header: &Header) -> bool {
 }
 
 async fn own(incoming: &Incoming, token: &str) -> Result<Person> {
-    let header = decode_header(token).map_err(|_| Error::Unauthorized)?;
-    if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(TOKEN_TYPE) || !plain(&header) {
-        return Err(Error::Unauthorized);
-    }
-    let kid = header.kid.as_deref().ok_or(Error::Unauthorized)?;
-    let mut keys = incoming.app.jwks().await?;
-    if keys.find(kid).is_none() {
-        keys = incoming.app.secrets().jwks(incoming.now, true).await?;
-    }
-    let key = keys.find(kid).ok_or(Error::Unauthorized)?;
-    let issuer = &incoming.app.config().public_url;
-    let mut validation = Validation::new(Algorithm::ES256);
-    validation.set_issuer(&[issuer]);
-    validation.set_audience(&[issuer]);
-    validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
-    // The moments are compared with our clock below.
-    validation.validate_exp = false;
-    let claims: Claims = decode(token, key, &validation).map_err(|_| Error::Unauthorized)?.claims;
+    let keys = incoming.app.jwks().await?;
+    let known = incoming.app.known_tokens();
+    let hash = crypto::hash(&[token.as_bytes()]);
+    let claims = match known.get(&keys, &hash) {
+        Some(claims) => claims,
+        None => {
+            let (claims, keys) = verify_own(incoming, token, keys).await?;
+            let claims = Arc::new(claims);
+            known.remember(keys, hash, claims.clone());
+            claims
+        }
+    };
     let now = incoming.now.as_second();
     if claims.exp + LEEWAY_SECONDS <= now || claims.iat > now + LEEWAY_SECONDS {
         return Err(Error::Unauthorized);
@@ -247,9 +270,30 @@ async fn own(incoming: &Incoming, token: &str) -> Result<Person> {
     Ok(Person { user: claims.sub, session: Some(claims.sid), tenant })
 }
 
-async fn external(incoming: &Incoming, directory: &Directory, issuer: &str, token: &str) -> Result<Person> {
+/// The claims of a token that one of our keys signed, whenever that was, and the keys that has it.
+async fn verify_own(incoming: &Incoming, token: &str, mut keys: Arc<Jwks>) -> Result<(Claims, Arc<Jwks>)> {
+    let header = decode_header(token).map_err(|_| Error::Unauthorized)?;
+    if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(TOKEN_TYPE) || !plain(&header) {
+        return Err(Error::Unauthorized);
+    }
+    let kid = header.kid.as_deref().ok_or(Error::Unauthorized)?;
+    if keys.find(kid).is_none() {
+        keys = incoming.app.secrets().jwks(incoming.now, true).await?;
+    }
+    let key = keys.find(kid).ok_or(Error::Unauthorized)?;
+    let issuer = &incoming.app.config().public_url;
+    let mut validation = Validation::new(Algorithm::ES256);
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[issuer]);
+    validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
+    // The moments are compared with our clock, on every request.
+    validation.validate_exp = false;
+    let claims = decode(token, key, &validation).map_err(|_| Error::Unauthorized)?.claims;
+    Ok((claims, keys))
+}
+
+async fn external(incoming: &Incoming, directory: &Directory, configured: &Issuer, token: &str) -> Result<Person> {
     let issuers = incoming.app.issuers();
-    let configured = issuers.find(issuer).ok_or(Error::Unauthorized)?;
     let header = decode_header(token).map_err(|_| Error::Unauthorized)?;
     if !matches!(header.alg, Algorithm::RS256 | Algorithm::ES256) || !plain(&header) {
         return Err(Error::Unauthorized);
@@ -303,7 +347,7 @@ pub struct Issuers {
     configured: Vec<Issuer>,
     /// By issuer, with the moment they were read.
     keys: Mutex<HashMap<String, (Arc<KeysById>, Timestamp)>>,
-    connector: std::sync::OnceLock<Connector>,
+    https: std::sync::OnceLock<Https>,
 }
 
 impl Issuers {
@@ -312,14 +356,16 @@ impl Issuers {
     const MAX_DOCUMENT: usize = 256 * 1024;
 
     pub fn new(configured: Vec<Issuer>) -> Self {
-        Issuers { configured, keys: Mutex::default(), connector: std::sync::OnceLock::new() }
+        Issuers { configured, keys: Mutex::default(), https: std::sync::OnceLock::new() }
     }
 
-    fn knows(&self, issuer: &str) -> bool {
-        self.find(issuer).is_some()
-    }
-
-    fn find(&self, issuer: &str) -> Option<&Issuer> {
+    /// The configured provider that a token says it is from.
+    fn of(&self, token: &str) -> Option<&Issuer> {
+        if self.configured.is_empty() {
+            return None;
+        }
+        let claims = unverified(token)?;
+        let issuer = claims.get("iss")?.as_str()?;
         self.configured.iter().find(|configured| configured.issuer == issuer)
     }
 
@@ -345,9 +391,16 @@ impl Issuers {
     }
 
     async fn fetch(&self, url: &str) -> Result<KeysById, crate::error::Cause> {
-        let connector = self.connector.get_or_init(|| Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build());
+        let https = match self.https.get() {
+            Some(https) => https,
+            // Providers are out on the internet: their certificates are what the machine trusts.
+            None => {
+                let native = Https::native()?;
+                self.https.get_or_init(|| native)
+            }
+        };
         let call = async {
-            let response = connector.call(HttpRequest::get(url)?).await?;
+            let response = https.send(HttpRequest::get(url)?, None).await?;
             if !response.status().is_success() {
                 return Err(format!("the key document answers {}", response.status().as_u16()).into());
             }

@@ -8,7 +8,7 @@ use tokio_rustls::{
     rustls::{
         ServerConfig,
         crypto::aws_lc_rs,
-        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+        pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     },
 };
 
@@ -17,7 +17,8 @@ use crate::Outcome;
 const SYSTEM_BUNDLES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 pub struct Trust {
-    pub acceptor: TlsAcceptor,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivatePkcs8KeyDer<'static>,
     /// The private root alone, for runtimes that bring their own roots.
     pub root: PathBuf,
     /// Every root of this machine and the private one: what a default client reads and parses.
@@ -43,17 +44,12 @@ impl Trust {
         let middle = middle_parameters.signed_by(&middle_key, &root_issuer)?;
         let middle_issuer = Issuer::new(middle_parameters, middle_key);
         let leaf_key = rsa_key()?;
-        let mut leaf_parameters = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let mut leaf_parameters = CertificateParams::new(["localhost", "127.0.0.1", "127.0.0.2"].map(str::to_owned))?;
         leaf_parameters.distinguished_name.push(DnType::CommonName, "localhost");
         let leaf = leaf_parameters.signed_by(&leaf_key, &middle_issuer)?;
 
         let chain = vec![leaf.der().clone(), middle.der().clone()];
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
-        let mut server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let key = PrivatePkcs8KeyDer::from(leaf_key.serialize_der());
 
         let write = |name: &str, blocks: &[&String]| -> Outcome<PathBuf> {
             let mut text = blocks.iter().map(|block| block.as_str()).collect::<String>();
@@ -63,13 +59,26 @@ impl Trust {
             Ok(path)
         };
         Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(server)),
+            chain,
+            key,
             root: write("root.pem", &[])?,
             system: write("system.pem", &system.iter().collect::<Vec<_>>())?,
             product: write("product.pem", &amazon)?,
             system_roots: system.len() + 1,
             product_roots: amazon.len() + 1,
         })
+    }
+}
+
+impl Trust {
+    /// One endpoint's side of TLS. Each has sessions of its own: nobody takes up at one service what began at another.
+    pub fn acceptor(&self) -> Outcome<TlsAcceptor> {
+        let mut server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), PrivateKeyDer::from(self.key.clone_key()))?;
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(server)))
     }
 }
 

@@ -48,7 +48,7 @@ impl Places {
 
 pub fn build(name: &'static str, places: &Places, trust: &Trust) -> Outcome<Contender> {
     match name {
-        "ours" => rust(name, function(places, "projects", true)?, &[("TRUST_ROOTS", &trust.product)]),
+        "ours" => rust(name, function(places, "projects", true)?, &[("TRUST_ROOTS", &trust.root)]),
         "floor" => rust(name, excluded(places, name)?, &[("TRUST_ROOTS", &trust.product)]),
         "docs-default" => rust(name, excluded(places, name)?, &[("SSL_CERT_FILE", &trust.system)]),
         "node" => node(places, trust),

@@ -14,6 +14,7 @@ mod race;
 mod report;
 mod statistics;
 mod stub;
+mod table;
 mod throttle;
 mod world;
 

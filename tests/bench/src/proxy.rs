@@ -9,6 +9,7 @@ use std::{
 };
 
 use axum::body::Bytes;
+use dynoxide::Database;
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -20,7 +21,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::Outcome;
+use crate::{Outcome, table};
 
 /// Held this long, answers to calls made together overlap beyond doubt.
 pub const HOLD: Duration = Duration::from_millis(12);
@@ -49,13 +50,20 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub async fn start(acceptor: TlsAcceptor, upstream: String, recorder: Arc<Recorder>) -> Outcome<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// `upstream` is a URL; what `table` can answer does not go there. Each service has an `address` of its own, as it has a name on AWS.
+    pub async fn start(
+        address: &str,
+        acceptor: TlsAcceptor,
+        upstream: String,
+        table: Option<Database>,
+        recorder: Arc<Recorder>,
+    ) -> Outcome<Self> {
+        let listener = TcpListener::bind((address, 0)).await?;
         let url = format!("https://{}", listener.local_addr()?);
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        let forward = Arc::new(Forward { client, upstream, recorder });
+        let forward = Arc::new(Forward { client, upstream, table, recorder });
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let (acceptor, forward) = (acceptor.clone(), forward.clone());
@@ -78,6 +86,7 @@ impl Proxy {
 struct Forward {
     client: Client<HttpConnector, Full<Bytes>>,
     upstream: String,
+    table: Option<Database>,
     recorder: Arc<Recorder>,
 }
 
@@ -104,20 +113,27 @@ impl Forward {
             body = serde_json::to_vec(&written)?.into();
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        head.uri = self.upstream.parse()?;
-        let answer = self.client.request(Request::from_parts(head, Full::new(body))).await?;
+        let answer = match self.table.as_ref().and_then(|table| table::answer(table, &operation, &body)) {
+            Some(answer) => answer?,
+            None => {
+                head.uri = self.upstream.parse()?;
+                let (head, body) = self.client.request(Request::from_parts(head, Full::new(body))).await?.into_parts();
+                Response::from_parts(head, Full::new(body.collect().await?.to_bytes()))
+            }
+        };
+        if !recording {
+            return Ok(answer);
+        }
         let (head, body) = answer.into_parts();
         let body = body.collect().await?.to_bytes();
-        if recording {
-            let hold = self.recorder.hold.load(Ordering::Relaxed);
-            if hold > 0 {
-                tokio::time::sleep(Duration::from_micros(hold)).await;
-            }
-            let answer: Value = serde_json::from_slice(&body)?;
-            let units = units(&answer["ConsumedCapacity"]);
-            let ended = Instant::now();
-            self.recorder.keep(Call { operation, request: written, answer, units, started, ended });
+        let hold = self.recorder.hold.load(Ordering::Relaxed);
+        if hold > 0 {
+            tokio::time::sleep(Duration::from_micros(hold)).await;
         }
+        let answer: Value = serde_json::from_slice(&body)?;
+        let units = units(&answer["ConsumedCapacity"]);
+        let ended = Instant::now();
+        self.recorder.keep(Call { operation, request: written, answer, units, started, ended });
         Ok(Response::from_parts(head, Full::new(body)))
     }
 }

@@ -39,8 +39,9 @@ impl World {
         let recorder = Arc::new(Recorder::default());
         Ok(Self {
             table: table.ok_or("template.yaml gives the function `projects` no TABLE_NAME")?,
-            dynamodb: Proxy::start(trust.acceptor.clone(), aws.dynamodb_url(), recorder.clone()).await?,
-            secrets_manager: Proxy::start(trust.acceptor.clone(), aws.secrets_manager_url(), recorder.clone()).await?,
+            dynamodb: Proxy::start("127.0.0.1", trust.acceptor()?, aws.dynamodb_url(), Some(aws.database().clone()), recorder.clone())
+                .await?,
+            secrets_manager: Proxy::start("127.0.0.2", trust.acceptor()?, aws.secrets_manager_url(), None, recorder.clone()).await?,
             functions,
             aws,
             recorder,
