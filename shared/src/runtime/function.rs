@@ -1,5 +1,6 @@
 //! The start of an HTTP function. Its `main` is `shared::runtime::serve::<Projects>()`.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -21,28 +22,32 @@ pub fn serve<R: Routes>() -> Result<(), StartError> {
         let mut router = router::<R>(start().await?);
         lambda_http::run(service_fn(move |request: lambda_http::Request| {
             let answer = router.call(request);
-            async move { answer.await.map(Answered) }
+            async move { Ok::<_, Infallible>(Answered::of(answer.await?).await) }
         }))
         .await
     })
 }
 
 /// An answer on its way out: text where it is text. (The runtime's own way goes by media type and brings the tables of forty encodings.)
-struct Answered(axum::response::Response);
+struct Answered(http::Response<Body>);
+
+impl Answered {
+    async fn of(answer: axum::response::Response) -> Self {
+        let (head, body) = answer.into_parts();
+        // Our bodies are whole and in memory: collecting one cannot fail.
+        let bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
+        let body = match String::from_utf8(bytes.into()) {
+            Ok(text) if text.is_empty() => Body::Empty,
+            Ok(text) => Body::Text(text),
+            Err(binary) => Body::Binary(binary.into_bytes()),
+        };
+        Answered(http::Response::from_parts(head, body))
+    }
+}
 
 impl IntoResponse for Answered {
     fn into_response(self) -> Pin<Box<dyn Future<Output = http::Response<Body>> + Send>> {
-        Box::pin(async {
-            let (head, body) = self.0.into_parts();
-            // Our bodies are whole and in memory: collecting one cannot fail.
-            let bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
-            let body = match String::from_utf8(bytes.into()) {
-                Ok(text) if text.is_empty() => Body::Empty,
-                Ok(text) => Body::Text(text),
-                Err(binary) => Body::Binary(binary.into_bytes()),
-            };
-            http::Response::from_parts(head, body)
-        })
+        Box::pin(std::future::ready(self.0))
     }
 }
 

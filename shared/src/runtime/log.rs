@@ -4,7 +4,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Variables;
 use crate::store::Metered;
@@ -38,7 +40,10 @@ pub fn start(variables: &Variables) {
         .with_target(false)
         .with_current_span(false)
         .with_span_list(false)
-        .with_max_level(level);
+        .with_max_level(level)
+        .finish()
+        // No line shows a span, and the runtime opens one for every request.
+        .with(filter_fn(|metadata| metadata.is_event()));
     // A second start in one process (tests) keeps the first subscriber.
     let _ = subscriber.try_init();
 }

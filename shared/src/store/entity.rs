@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, Visitor};
+use serde::{Deserializer, Serialize};
 
 use crate::ids::{ApiKeyId, InvitationId, LinkId, MailId, ProjectId, ProjectTag, SessionId, SettingId, SubaccountId, TaskId, UserId};
 use crate::tenancy::TenantId;
@@ -131,6 +131,40 @@ pub struct ListEntry {
     pub updated: Option<Timestamp>,
 }
 
+/// The attributes of a record itself, for reads that leave out what lies on its item besides. `None` where its type does not say.
+pub(crate) fn attributes<E: Entity>() -> Option<&'static [&'static str]> {
+    let mut names = None;
+    // Ends with the names: there is nothing to read.
+    let _ = E::deserialize(Names(&mut names));
+    names
+}
+
+/// Asked for a struct, it keeps the names of its fields.
+struct Names<'a>(&'a mut Option<&'static [&'static str]>);
+
+impl<'de> Deserializer<'de> for Names<'_> {
+    type Error = de::value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = Some(fields);
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("nothing to read"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct seq tuple
+        tuple_struct map enum identifier ignored_any
+    }
+}
+
 /// A number that moves in the transaction of the change it counts. One item each, so that busy counters do not collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
@@ -162,5 +196,20 @@ impl Counter {
             Counter::Settings => "settings",
             Counter::Domains => "domains",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::project::Project;
+    use crate::model::task::Task;
+
+    #[test]
+    fn a_record_says_its_attributes_unless_it_is_made_of_several() {
+        let names = attributes::<Task>().unwrap();
+        assert!(names.contains(&"sort_order") && names.contains(&"assignee"), "{names:?}");
+        assert!(!names.contains(&"actor") && !names.contains(&"list_due"), "{names:?}");
+        assert_eq!(attributes::<Project>(), None);
     }
 }

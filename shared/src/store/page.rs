@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::error::Result;
 use crate::http::paging::PageRequest;
-use crate::store::entity::{Collection, Entity, Key};
+use crate::store::entity::{Collection, Entity, Key, attributes};
 use crate::store::table::{Item, Query, Table};
 
 /// The records of a partition whose sort keys begin with a prefix. Made by the model, so a function never names a partition.
@@ -86,6 +86,7 @@ pub(crate) async fn read<E: Entity>(
             consistent: true,
             after: after.take(),
             limit: Some(i32::try_from(wanted).unwrap_or(i32::MAX)),
+            attributes: attributes::<E>(),
         };
         let (found, next) = table.query(query).await?;
         for item in found {

@@ -32,6 +32,7 @@ pub(crate) async fn sweep(table: &Table, pk: &str, prefix: &str, at_most: usize,
                 consistent: true,
                 after: after.take(),
                 limit: Some(PAGE),
+                attributes: None,
             };
             let (found, next) = table.query(query).await?;
             let mut keys = vec![];

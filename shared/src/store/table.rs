@@ -107,6 +107,8 @@ pub(crate) struct Query {
     /// Continue after this sort key.
     pub after: Option<String>,
     pub limit: Option<i32>,
+    /// Of a record alone, and whose it is; all of the item where none are named.
+    pub attributes: Option<&'static [&'static str]>,
 }
 
 /// A write's condition failed; the item as it was, if there was one.
@@ -318,6 +320,15 @@ impl Table {
                 .expression_attribute_names("#sk", sk)
                 .expression_attribute_values(":prefix", AttributeValue::S(query.prefix.clone()))
         };
+        if let Some(attributes) = query.attributes {
+            let mut projection = vec![];
+            let others = attributes.iter().copied().filter(|name| !matches!(*name, "tenant" | "type"));
+            for (index, name) in ["tenant", "type"].into_iter().chain(others).enumerate() {
+                projection.push(format!("#{index}"));
+                request = request.expression_attribute_names(format!("#{index}"), name);
+            }
+            request = request.projection_expression(projection.join(","));
+        }
         if let Some(after) = query.after {
             // An index entry has the keys of its item, so a sort key alone says where to go on in either.
             if query.index.is_some() {

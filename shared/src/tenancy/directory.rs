@@ -117,6 +117,7 @@ impl Directory {
                     consistent: true,
                     after,
                     limit: None,
+                    attributes: None,
                 })
                 .await?;
             for item in items {
@@ -152,6 +153,7 @@ impl Directory {
                 consistent: true,
                 after: None,
                 limit: Some(i32::try_from(at_most).unwrap_or(i32::MAX)),
+                attributes: None,
             })
             .await?;
         items.into_iter().filter_map(|item| self.read(Some(item)).transpose()).collect()

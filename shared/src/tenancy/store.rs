@@ -199,6 +199,7 @@ impl TenantStore {
             consistent: true,
             after: place.map(|key| key.sort.clone()),
             limit: Some(i32::try_from(at_most).unwrap_or(i32::MAX)),
+            attributes: None,
         };
         let (found, next) = self.table.query(query).await?;
         let mut records = vec![];
@@ -223,6 +224,7 @@ impl TenantStore {
                     consistent: false,
                     after,
                     limit: None,
+                    attributes: None,
                 })
                 .await?;
             for item in found {
@@ -247,6 +249,7 @@ impl TenantStore {
             consistent: true,
             after: after.map(|position| position.0),
             limit: Some(at_most),
+            attributes: None,
         };
         let (found, next) = self.table.query(query).await?;
         let records = found.into_iter().map(|item| {

@@ -95,6 +95,14 @@ impl Instance {
         Ok(kilobytes / 1024.0)
     }
 
+    /// The last lines of its log about requests that it answered.
+    pub fn request_lines(&self, count: usize) -> Outcome<Vec<Value>> {
+        let text = fs::read_to_string(&self.log)?;
+        let lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines: Vec<Value> = lines.filter(|line| line["message"] == "request").take(count).collect();
+        if lines.len() < count { Err("the log has too few lines about requests".into()) } else { Ok(lines) }
+    }
+
     pub async fn stop(mut self) -> Outcome<()> {
         self.child.kill().await?;
         Ok(())

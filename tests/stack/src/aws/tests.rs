@@ -16,7 +16,7 @@ fn template() -> Template {
 }
 
 fn clients(aws: &Aws) -> Clients {
-    let credentials = || aws_credential_types::Credentials::from_keys("local", "local", None);
+    let credentials = || aws_credential_types::Credentials::new("local", "local", None, None, "local");
     let http = aws_smithy_http_client::Builder::new().build_http();
     let table = aws_sdk_dynamodb::Config::builder()
         .behavior_version_latest()
