@@ -158,7 +158,7 @@ fn compare(path: &Path, text: &str) {
         difference.map_or("one is longer".to_owned(), |(line, (kept, derived))| format!("line {}: {kept:?} became {derived:?}", line + 1));
     assert!(
         kept == text,
-        "{name} is not what the routes say ({difference}). If the change is meant, run `UPDATE_DERIVED=1 cargo test -p tests derived` and review the file's diff"
+        "{name} is not what the routes say ({difference}). If the change is meant, run `UPDATE_DERIVED=1 cargo test --test it derived` and review the file's diff"
     );
 }
 

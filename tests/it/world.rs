@@ -44,7 +44,7 @@ pub struct World {
 }
 
 /// Whose credentials reach a tenant's data, with IAM deciding as template.yaml says. Without either, nobody asks who calls.
-/// `TENANT_CREDENTIALS=session cargo test -p tests` runs every test so.
+/// `TENANT_CREDENTIALS=session cargo test --test it` runs every test so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TenantCredentials {
     Function,
