@@ -48,7 +48,7 @@ pub struct Unreachable(Cause);
 
 /// No answer of AWS is longer: a page of a list has at most 1 MB, a batch 16.
 const LONGEST_ANSWER: usize = 20 * 1024 * 1024;
-/// Shorter than AWS keeps a silent connection.
+/// Silent for longer, a connection may well have been closed: a new one is the safer bet.
 const KEPT: Duration = Duration::from_secs(60);
 const MOST_KEPT: usize = 64;
 const WIDENED: Duration = Duration::from_secs(1);
