@@ -1,5 +1,6 @@
 //! Clients for AWS, built without `aws-config`: in Lambda region and credentials are in the environment, and so are endpoints.
-//! One HTTP client for all, with the five Amazon roots instead of the system's 140: parsing those costs more than everything else at start.
+//! All share one trust in the five Amazon roots, not the system's 140: parsing those costs more than everything else at start. The table has
+//! connections of its own.
 
 use std::time::Duration;
 
