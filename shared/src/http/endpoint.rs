@@ -81,7 +81,7 @@ impl Entered {
         use crate::tenancy::Place;
         let Some(store) = &self.store else { return Ok(None) };
         match self.read.get(&store.full(key)) {
-            Some(item) => store.read(item.clone()),
+            Some(item) => store.read(item.as_ref()),
             None => store.find(key).await,
         }
     }
@@ -90,7 +90,7 @@ impl Entered {
     pub(crate) async fn find_open<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
         use crate::tenancy::Place;
         match self.read.get(&self.directory.full(key)) {
-            Some(item) => self.directory.read(item.clone()),
+            Some(item) => self.directory.read(item.as_ref()),
             None => self.directory.find(key).await,
         }
     }

@@ -790,7 +790,7 @@ mod tests {
         let pack = packs((0..3).map(|n| entry(n, 1)).collect()).remove(0);
         let item: std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue> = serde_dynamo::to_item(&pack).unwrap();
         assert!(item["entries"].is_b());
-        assert_eq!(serde_dynamo::from_item::<_, Pack>(item).unwrap(), pack);
+        assert_eq!(crate::store::item::read::<Pack>(&item).unwrap(), pack);
     }
 
     #[test]

@@ -136,23 +136,13 @@ impl App {
                 Err(_) => {}
             }
         };
-        // One secret after the other, over one connection: a second handshake costs more than the wait.
-        let secrets = async {
-            self.fetch_secrets().await?;
-            // A deployment whose first key is not made yet starts all the same, and finds it later.
-            if self.0.config.signing_secret.is_some()
-                && let Err(error) = self.signer().await
-            {
-                tracing::warn!(%error, "no signing key yet");
-            }
-            Ok(())
-        };
+        let secrets = self.0.secrets.fetch(self.0.clock.now(), true);
         let (_, secrets) = tokio::join!(table, secrets);
         secrets
     }
 
     /// Fetches the secrets of this function, but never the signing key.
     pub async fn fetch_secrets(&self) -> Result<()> {
-        self.0.secrets.fetch(self.0.clock.now()).await
+        self.0.secrets.fetch(self.0.clock.now(), false).await
     }
 }

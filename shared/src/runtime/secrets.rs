@@ -33,6 +33,8 @@ pub struct Secrets {
     signer: Mutex<Option<(Arc<SessionSigner>, Timestamp)>>,
     /// The hash of the edge's key.
     ingest: Mutex<Option<(String, Timestamp)>>,
+    /// Texts by id that came together and wait to be read: empty but for the time of a `fetch`.
+    together: Mutex<HashMap<String, String>>,
 }
 
 /// Keys derived from the root secret, one for each use.
@@ -102,11 +104,22 @@ impl Secrets {
             jwks: Mutex::new(None),
             signer: Mutex::new(None),
             ingest: Mutex::new(None),
+            together: Mutex::default(),
         }
     }
 
-    /// Fetches what this function is configured with, but for the signing key: that is for who signs.
-    pub(crate) async fn fetch(&self, now: Timestamp) -> Result<()> {
+    /// Fetches what this function is configured with, in one call. The signing key only for who signs.
+    pub(crate) async fn fetch(&self, now: Timestamp, signs: bool) -> Result<()> {
+        let signing_id = self.signing_id.as_ref().filter(|_| signs);
+        let ids = [self.root_id.as_ref(), self.demo_id.as_ref(), self.ingest_id.as_ref(), self.jwks_id.as_ref(), signing_id];
+        let together = self.texts(ids.into_iter().flatten().cloned().collect()).await;
+        *lock(&self.together) = together;
+        let read = self.read(now, signs).await;
+        lock(&self.together).clear();
+        read
+    }
+
+    async fn read(&self, now: Timestamp, signs: bool) -> Result<()> {
         let root = async {
             let Some(id) = &self.root_id else { return Ok(()) };
             let secret = self.text(id, "reading the root secret").await?;
@@ -146,7 +159,15 @@ impl Secrets {
         if self.ingest_id.is_some() {
             self.ingest_key(now, false).await?;
         }
-        jwks.await
+        jwks.await?;
+        // Nor is there a signing key then.
+        if signs
+            && self.signing_id.is_some()
+            && let Err(error) = self.signer(now).await
+        {
+            tracing::warn!(%error, "no signing key yet");
+        }
+        Ok(())
     }
 
     pub(crate) fn keys(&self) -> Result<&Keys> {
@@ -241,7 +262,31 @@ impl Secrets {
         Ok(hash)
     }
 
+    /// Several secrets at once, by id. One that is missing here is asked for alone, which says why.
+    async fn texts(&self, ids: Vec<String>) -> HashMap<String, String> {
+        if ids.len() < 2 {
+            return HashMap::new();
+        }
+        let found = match self.client.batch_get_secret_value().set_secret_id_list(Some(ids.clone())).send().await {
+            Ok(output) => output.secret_values.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(%error, "the secrets are read one by one");
+                return HashMap::new();
+            }
+        };
+        let mut texts = HashMap::new();
+        for secret in found {
+            // An id is an ARN or a name.
+            let id = ids.iter().find(|id| [&secret.arn, &secret.name].contains(&&Some((*id).clone())));
+            texts.extend(id.cloned().zip(secret.secret_string));
+        }
+        texts
+    }
+
     async fn text(&self, id: &str, doing: &'static str) -> Result<String> {
+        if let Some(text) = lock(&self.together).remove(id) {
+            return Ok(text);
+        }
         let output =
             self.client.get_secret_value().secret_id(id).send().await.map_err(|error| Error::Unavailable { doing, cause: error.into() })?;
         output.secret_string.ok_or_else(|| Error::internal(doing, "the secret has no text"))
@@ -280,7 +325,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
     use super::*;
+    use crate::config::Variables;
+    use crate::runtime::aws::Aws;
 
     #[test]
     fn the_root_secret_has_one_version_or_several() {
@@ -290,6 +341,79 @@ mod tests {
         assert_eq!(root_versions(&both).unwrap().last_key_value(), Some((&10, &new)));
         for wrong in ["", "short", "{}", "{", "{\"1\":\"short\"}", &serde_json::json!({"one": new}).to_string()] {
             assert!(root_versions(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    const ROOT: (&str, &str) = ("root", "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr");
+    const JWKS: (&str, &str) = ("jwks", r#"{"keys":[]}"#);
+
+    #[tokio::test]
+    async fn a_start_asks_once_for_all_its_secrets() {
+        assert_eq!(start(&[ROOT, JWKS], true).await, (Ok(()), "batch".to_owned()));
+        // A role that may not: one by one.
+        assert_eq!(start(&[ROOT, JWKS], false).await, (Ok(()), "batch root jwks".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_is_missing_is_asked_for_alone() {
+        // There are no session keys before the first rotation.
+        assert_eq!(start(&[ROOT], true).await, (Ok(()), "batch jwks".to_owned()));
+        let (missing, asked) = start(&[JWKS], true).await;
+        assert!(missing.unwrap_err().contains("reading the root secret"));
+        assert_eq!(asked, "batch root");
+    }
+
+    /// What a function's start comes to beside a Secrets Manager that knows `secrets` and gives `batches` or not; and what it asked.
+    async fn start(secrets: &[(&str, &str)], batches: bool) -> (Result<(), String>, String) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let variables =
+            |pairs: &[(&str, &str)]| Variables(pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect());
+        let aws =
+            [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key"), ("AWS_ENDPOINT_URL", &url)];
+        let config = [("STAGE", "local"), ("TABLE_NAME", "t"), ("ROOT_SECRET_ID", "root"), ("JWKS_SECRET_ID", "jwks")];
+        let client = Aws::read(variables(&aws)).unwrap().secrets_manager();
+        let starting = Secrets::new(client, &Config::read(&variables(&config)).unwrap());
+
+        let mut asked = vec![];
+        let serve = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            loop {
+                let request = request(&mut socket).await;
+                let found = |id: &Value| {
+                    let (name, text) = secrets.iter().find(|(name, _)| id == name)?;
+                    Some(json!({"ARN": format!("arn:{name}"), "Name": name, "SecretString": text}))
+                };
+                let answer = match request["SecretIdList"].as_array() {
+                    Some(ids) => batches.then(|| json!({"SecretValues": ids.iter().filter_map(found).collect::<Vec<_>>()})),
+                    None => found(&request["SecretId"]),
+                };
+                asked.push(request["SecretId"].as_str().unwrap_or("batch").to_owned());
+                let status = if answer.is_some() { "200 OK" } else { "400 Bad Request" };
+                let answer = answer.unwrap_or_else(|| json!({"__type": "ResourceNotFoundException"})).to_string();
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let started = tokio::select! {
+            started = starting.fetch(Timestamp::UNIX_EPOCH, false) => started.map_err(|error| error.to_string()),
+            () = serve => unreachable!("it serves for ever"),
+        };
+        assert!(lock(&starting.together).is_empty());
+        (started, asked.join(" "))
+    }
+
+    /// The body of the next request.
+    async fn request(socket: &mut TcpStream) -> Value {
+        let mut read = vec![];
+        loop {
+            assert!(socket.read_buf(&mut read).await.unwrap() > 0, "the connection was closed");
+            let text = String::from_utf8_lossy(&read);
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            if body.len() == length.parse::<usize>().unwrap() {
+                return serde_json::from_str(body).unwrap();
+            }
         }
     }
 }

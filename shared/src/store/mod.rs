@@ -2,6 +2,7 @@
 //! `sk` is the entity's own sort key. Nothing here can open a partition by itself: `tenancy` hands out the bound stores.
 
 pub(crate) mod entity;
+pub(crate) mod item;
 pub(crate) mod page;
 pub(crate) mod sweep;
 pub(crate) mod table;

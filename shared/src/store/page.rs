@@ -70,7 +70,7 @@ pub(crate) async fn read<E: Entity>(
     pk: String,
     list: &List<E>,
     request: &PageRequest,
-    read: impl Fn(Item) -> Result<Option<E>>,
+    read: impl Fn(&Item) -> Result<Option<E>>,
 ) -> Result<Page<E>> {
     let (after, skip, reach) = request.reach();
     let mut after = after.map(|position| position.0);
@@ -90,7 +90,7 @@ pub(crate) async fn read<E: Entity>(
         };
         let (found, next) = table.query(query).await?;
         for item in found {
-            items.extend(read(item)?);
+            items.extend(read(&item)?);
         }
         match next {
             Some(next) if items.len() <= reach => after = Some(next),

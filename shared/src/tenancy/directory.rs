@@ -50,12 +50,12 @@ impl Directory {
 
     pub async fn find<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
         let item = self.table.get(self.full(key), true).await?;
-        self.read(item)
+        self.read(item.as_ref())
     }
 
     /// A record that may have expired, as long as nobody has deleted it: for telling its owner so.
     pub async fn find_expired_too<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
-        self.table.get(self.full(key), true).await?.map(record_of).transpose()
+        self.table.get(self.full(key), true).await?.as_ref().map(record_of).transpose()
     }
 
     pub async fn get<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<E> {
@@ -69,7 +69,7 @@ impl Directory {
         }
         let keys: Vec<FullKey> = keys.iter().map(|key| self.full(key)).collect();
         let items = self.table.get_many(&keys).await?;
-        items.into_iter().filter_map(|item| self.read(item).transpose()).collect()
+        items.iter().filter_map(|item| self.read(item.as_ref()).transpose()).collect()
     }
 
     pub async fn create<E: Entity<Scope = InDirectory>>(&self, entity: &E, exists: impl FnOnce() -> Error) -> Result<()> {
@@ -121,7 +121,7 @@ impl Directory {
                 })
                 .await?;
             for item in items {
-                records.push(record_of(item)?);
+                records.push(record_of(&item)?);
             }
             match next {
                 Some(next) => after = Some(next),
@@ -156,7 +156,7 @@ impl Directory {
                 attributes: None,
             })
             .await?;
-        items.into_iter().filter_map(|item| self.read(Some(item)).transpose()).collect()
+        items.iter().filter_map(|item| self.read(Some(item)).transpose()).collect()
     }
 
     /// Deletes all that a list holds, expired or not, `at_most` of it. For the janitor.
@@ -213,7 +213,7 @@ impl Directory {
         TenantStore::open(tenant, self.table.clone(), self.random.clone(), self.now, self.origin.clone())
     }
 
-    pub(crate) fn read<E: Entity<Scope = InDirectory>>(&self, item: Option<Item>) -> Result<Option<E>> {
+    pub(crate) fn read<E: Entity<Scope = InDirectory>>(&self, item: Option<&Item>) -> Result<Option<E>> {
         let Some(item) = item else { return Ok(None) };
         let record: E = record_of(item)?;
         Ok(record.expires_at().is_none_or(|expires_at| expires_at > self.now).then_some(record))

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::store::entity::{Entity, InDirectory, InTenant, Key};
+use crate::store::item;
 use crate::store::table::{FullKey, Item, borrowed, text};
 use crate::tenancy::{Directory, TenantId, TenantStore};
 
@@ -89,9 +90,9 @@ pub(super) fn is_bookkeeping(attribute: &str) -> bool {
 }
 
 /// Reads a record back; one of another type is our own mistake and is not passed on.
-pub(crate) fn record_of<E: Entity>(item: Item) -> Result<E> {
-    if borrowed(&item, "type") != Some(E::TYPE) {
-        return Err(Error::internal("reading a record", format!("expected a {} and found a {:?}", E::TYPE, text(&item, "type"))));
+pub(crate) fn record_of<E: Entity>(item: &Item) -> Result<E> {
+    if borrowed(item, "type") != Some(E::TYPE) {
+        return Err(Error::internal("reading a record", format!("expected a {} and found a {:?}", E::TYPE, text(item, "type"))));
     }
-    serde_dynamo::from_item(item).map_err(|error| Error::internal("reading a record", error))
+    item::read(item).map_err(|error| Error::internal("reading a record", error))
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::http::paging::PageRequest;
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
+use crate::store::item;
 use crate::store::page::{self, Direction, List, Page, Position, Stored};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
@@ -48,7 +49,7 @@ impl TenantStore {
     /// A record that may be missing. Consistent.
     pub async fn find<E: Entity<Scope = InTenant>>(&self, key: &Key<E>) -> Result<Option<E>> {
         let item = self.table.get(self.full(key), true).await?;
-        self.read(item)
+        self.read(item.as_ref())
     }
 
     /// A record that must be there, else `NotFound`.
@@ -63,7 +64,7 @@ impl TenantStore {
         }
         let keys: Vec<FullKey> = keys.iter().map(|key| self.full(key)).collect();
         let items = self.table.get_many(&keys).await?;
-        items.into_iter().filter_map(|item| self.read(item).transpose()).collect()
+        items.iter().filter_map(|item| self.read(item.as_ref()).transpose()).collect()
     }
 
     /// Writes one record that must not exist yet.
@@ -106,7 +107,7 @@ impl TenantStore {
                 transaction.and(along).commit_or_changed().await?
             };
             let Some(newer) = newer else { return Ok(changed) };
-            current = self.read(Some(newer))?.ok_or(Error::NotFound)?;
+            current = self.read(Some(&newer))?.ok_or(Error::NotFound)?;
         }
         Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
     }
@@ -129,7 +130,7 @@ impl TenantStore {
             let Some(newer) = self.let_go(self.transaction(), &current)?.and(along).commit_or_changed().await? else {
                 return Ok(());
             };
-            current = self.read(Some(newer))?.ok_or(Error::NotFound)?;
+            current = self.read(Some(&newer))?.ok_or(Error::NotFound)?;
         }
         Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
     }
@@ -148,7 +149,7 @@ impl TenantStore {
         let Some(resource) = audit::resource(E::TYPE) else { return Ok(None) };
         let item = self.item(gone)?;
         let id = audited_id(item.get("id").and_then(|id| id.as_s().ok()), &gone.key().sort);
-        let attributes = serde_dynamo::from_item(item).map_err(|error| Error::internal("describing a removal", error))?;
+        let attributes = item::read(&item).map_err(|error| Error::internal("describing a removal", error))?;
         Ok(Some(Removal::new(resource, id, audit::digest(&attributes), &self.origin.request, self.now)))
     }
 
@@ -204,7 +205,7 @@ impl TenantStore {
         let (found, next) = self.table.query(query).await?;
         let mut records = vec![];
         for item in found {
-            records.extend(self.read(Some(item))?);
+            records.extend(self.read(Some(&item))?);
         }
         Ok((records, next.map(|sort| list.key(sort))))
     }
@@ -228,8 +229,7 @@ impl TenantStore {
                 })
                 .await?;
             for item in found {
-                let sort = text(&item, "sk");
-                each(sort, serde_dynamo::from_item(item).map_err(|error| Error::internal("reading the lists index", error))?);
+                each(text(&item, "sk"), item::read(&item).map_err(|error| Error::internal("reading the lists index", error))?);
             }
             match next {
                 Some(next) => after = Some(next),
@@ -257,7 +257,7 @@ impl TenantStore {
             let (kind, key) = (text(&item, "type"), text(&item, "sk"));
             let expired = number(&item, "ttl").is_some_and(|ttl| i64::try_from(ttl).is_ok_and(|ttl| ttl <= self.now.as_second()));
             let data = item.into_iter().filter(|(name, _)| !is_bookkeeping(name)).collect::<Item>();
-            let data = serde_dynamo::from_item(data).map_err(|error| Error::internal("reading a record", error))?;
+            let data = item::read(&data).map_err(|error| Error::internal("reading a record", error))?;
             Ok(Stored { kind, position: Position(key.clone()), key, data, expired })
         });
         Ok((records.collect::<Result<_>>()?, next.map(Position)))
@@ -266,7 +266,7 @@ impl TenantStore {
     /// Deletes the records of a list that are `doomed`, `at_most` of them. For the janitor.
     pub async fn sweep<E: Entity<Scope = InTenant>>(&self, list: &List<E>, at_most: usize, doomed: impl Fn(&E) -> bool) -> Result<Swept> {
         let pk = self.partition(&list.collection.0);
-        sweep::sweep(&self.table, &pk, &list.prefix, at_most, |item| record_of::<E>(item.clone()).map(|record| doomed(&record))).await
+        sweep::sweep(&self.table, &pk, &list.prefix, at_most, |item| record_of::<E>(item).map(|record| doomed(&record))).await
     }
 
     /// Deletes all that the partition of a list holds, of whatever type and expired or not, `at_most` of it. For the janitor.
@@ -306,9 +306,9 @@ impl TenantStore {
         &self.origin
     }
 
-    pub(crate) fn read<E: Entity<Scope = InTenant>>(&self, item: Option<Item>) -> Result<Option<E>> {
+    pub(crate) fn read<E: Entity<Scope = InTenant>>(&self, item: Option<&Item>) -> Result<Option<E>> {
         let Some(item) = item else { return Ok(None) };
-        self.is_own(&item)?;
+        self.is_own(item)?;
         let record: E = record_of(item)?;
         Ok(record.expires_at().is_none_or(|expires_at| expires_at > self.now).then_some(record))
     }

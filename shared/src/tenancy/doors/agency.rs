@@ -78,7 +78,7 @@ pub(super) async fn act_for(
     let (items, leased) = tokio::join!(store.table().get_many(&keys), leased);
     leased?;
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items?).collect();
-    let profile: Tenant = store.read(read.remove(&keys[0]).flatten())?.ok_or(Error::NotFound)?;
+    let profile: Tenant = store.read(read.remove(&keys[0]).flatten().as_ref())?.ok_or(Error::NotFound)?;
     let named_otherwise =
         incoming.route.starts_with(SLUG_ROUTES) && incoming.path_values.first().is_none_or(|slug| slug != profile.slug.as_str());
     if named_otherwise {

@@ -69,7 +69,8 @@ impl Edge {
         let store = self.directory.enter(tenant);
         let keys = [store.full(&Tenant::key_of()), store.full(&Rollup::of_month(Month::of(self.now())))];
         let mut items = store.items(&keys).await?.into_iter();
-        let (profile, used) = (store.read::<Tenant>(items.next().flatten())?, store.read::<Rollup>(items.next().flatten())?);
+        let mut next = || items.next().flatten();
+        let (profile, used) = (store.read::<Tenant>(next().as_ref())?, store.read::<Rollup>(next().as_ref())?);
         let profile = profile.filter(|profile| profile.slug == slug).ok_or(Error::NotFound)?;
         self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tenant = Some(tenant);
         let plan = self.app.plans().get(&profile.plan).clone();

@@ -109,10 +109,10 @@ impl SignedIn {
         let mut items = store.items(&keys).await?.into_iter();
         let mut next = || items.next().flatten();
         let (member, profile, record) = (next(), next(), next());
-        let member = store.read::<member::Member>(member)?.filter(|member| member.user == self.user);
-        let profile = store.read::<Tenant>(profile)?.filter(|profile| profile.shut(self.now()) != Some(Shut::Gone));
+        let member = store.read::<member::Member>(member.as_ref())?.filter(|member| member.user == self.user);
+        let profile = store.read::<Tenant>(profile.as_ref())?.filter(|profile| profile.shut(self.now()) != Some(Shut::Gone));
         let Some((member, tenant)) = member.zip(profile) else { return Ok(None) };
-        Ok(Some((tenant, member.role, store.read(record)?)))
+        Ok(Some((tenant, member.role, store.read(record.as_ref())?)))
     }
 }
 

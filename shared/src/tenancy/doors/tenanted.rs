@@ -178,18 +178,18 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
     let mut take = |index: usize| read.remove(&keys[index]).flatten();
 
-    let profile: Option<Tenant> = store.read(take(0))?;
+    let profile: Option<Tenant> = store.read(take(0).as_ref())?;
     let (member, key) = match &caller {
         Caller::Person(_) => {
-            let membership: Option<member::Member> = store.read(take(1))?;
+            let membership: Option<member::Member> = store.read(take(1).as_ref())?;
             if own > 2 {
-                let session: Option<Session> = directory.read(take(2))?;
+                let session: Option<Session> = directory.read(take(2).as_ref())?;
                 session.ok_or(Error::Unauthorized)?;
             }
             (membership, None)
         }
         Caller::Key(_) => {
-            let key: Option<ApiKey> = store.read(take(1))?;
+            let key: Option<ApiKey> = store.read(take(1).as_ref())?;
             let key = key.filter(|key| key.holds(incoming.now)).ok_or(Error::Unauthorized)?;
             (Some(key.acts_as()), Some(key))
         }
@@ -235,7 +235,7 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     }
     if acting.is_some() {
         let link = match child {
-            Some(id) => directory.read(read.remove(&directory.full(&Subaccount::key_of(tenant, id))).flatten())?,
+            Some(id) => directory.read(read.remove(&directory.full(&Subaccount::key_of(tenant, id))).flatten().as_ref())?,
             None => None,
         };
         let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false };

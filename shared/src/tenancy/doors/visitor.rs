@@ -96,7 +96,8 @@ impl Visitor {
                 let store = self.directory.enter(tenant);
                 let keys = [store.full(&Tenant::key_of()), store.full(&member::Member::key_of(user.id))];
                 let mut items = store.items(&keys).await?.into_iter();
-                let (profile, membership) = (store.read(items.next().flatten())?, store.read(items.next().flatten())?);
+                let mut next = || items.next().flatten();
+                let (profile, membership) = (store.read(next().as_ref())?, store.read(next().as_ref())?);
                 let Some((profile, membership)) = Option::<Tenant>::zip(profile, membership) else { continue };
                 match profile.shut(self.now()) {
                     None => return Ok(Some((profile, membership))),

@@ -1,0 +1,274 @@
+//! Records read from items as the SDK gives them. `serde_dynamo`, which writes them, would copy every item into maps of its own first: a
+//! tenth of what a list costs.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::de::value::{BorrowedStrDeserializer, Error, MapAccessDeserializer, MapDeserializer, SeqDeserializer};
+use serde::de::{Deserialize, Deserializer, Error as _, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
+
+use crate::store::table::Item;
+
+/// A record made of an item's attributes; those it does not know are passed over.
+pub(crate) fn read<'a, T: Deserialize<'a>>(item: &'a Item) -> Result<T, Error> {
+    T::deserialize(MapDeserializer::new(attributes(item)))
+}
+
+fn attributes(item: &Item) -> impl Iterator<Item = (Text<'_>, Value<'_>)> {
+    item.iter().map(|(name, value)| (Text(name), Value(value)))
+}
+
+/// An attribute's name, or a text.
+struct Text<'a>(&'a str);
+
+struct Value<'a>(&'a AttributeValue);
+
+impl<'de> Deserializer<'de> for Text<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        BorrowedStrDeserializer::new(self.0).deserialize_enum(name, variants, visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct
+        identifier ignored_any
+    }
+}
+
+impl<'de> Deserializer<'de> for Value<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            AttributeValue::S(text) => visitor.visit_borrowed_str(text),
+            AttributeValue::N(number) => visit_number(number, visitor),
+            AttributeValue::Bool(value) => visitor.visit_bool(*value),
+            AttributeValue::Null(_) => visitor.visit_unit(),
+            AttributeValue::M(map) => visitor.visit_map(MapDeserializer::new(attributes(map))),
+            AttributeValue::L(list) => visitor.visit_seq(SeqDeserializer::new(list.iter().map(Value))),
+            AttributeValue::B(bytes) => visitor.visit_borrowed_bytes(bytes.as_ref()),
+            AttributeValue::Ss(texts) => visitor.visit_seq(SeqDeserializer::new(texts.iter().map(|text| Text(text)))),
+            _ => Err(Error::custom("an attribute of a type that no record has")),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            AttributeValue::Null(_) => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.0 {
+            AttributeValue::S(text) => Text(text).deserialize_enum(name, variants, visitor),
+            AttributeValue::M(map) => {
+                MapAccessDeserializer::new(MapDeserializer::new(attributes(map))).deserialize_enum(name, variants, visitor)
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct
+        identifier
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Error> for Text<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Error> for Value<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+/// The table keeps numbers as text; what a field can hold of them is its own to check.
+fn visit_number<'de, V: Visitor<'de>>(number: &str, visitor: V) -> Result<V::Value, Error> {
+    if let Ok(number) = number.parse() {
+        return visitor.visit_u64(number);
+    }
+    if let Ok(number) = number.parse() {
+        return visitor.visit_i64(number);
+    }
+    visitor.visit_f64(number.parse().map_err(|_| Error::custom(format!("{number:?} is no number")))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde::de::DeserializeOwned;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Everything {
+        text: String,
+        count: u64,
+        small: u8,
+        below: i64,
+        share: f64,
+        yes: bool,
+        nothing: Option<String>,
+        something: Option<u32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left_out: Option<String>,
+        named: Named,
+        plain: Plain,
+        rich: Vec<Rich>,
+        tagged: Tagged,
+        days: BTreeMap<Named, Inner>,
+        value: serde_json::Value,
+        #[serde(flatten)]
+        inner: Inner,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    struct Named(String);
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Plain {
+        First,
+        SecondOne,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Rich {
+        Unit,
+        Newtype(i32),
+        Struct { a: String, b: Option<bool> },
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    enum Tagged {
+        Empty,
+        Full { n: u64, list: Vec<String> },
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Inner {
+        tasks: u32,
+        done: u32,
+    }
+
+    fn everything() -> impl Strategy<Value = Everything> {
+        let inner = || (any::<u32>(), any::<u32>()).prop_map(|(tasks, done)| Inner { tasks, done });
+        let rich = prop_oneof![
+            Just(Rich::Unit),
+            any::<i32>().prop_map(Rich::Newtype),
+            (any::<String>(), any::<Option<bool>>()).prop_map(|(a, b)| Rich::Struct { a, b }),
+        ];
+        let tagged = prop_oneof![Just(Tagged::Empty), (any::<u64>(), any::<Vec<String>>()).prop_map(|(n, list)| Tagged::Full { n, list }),];
+        let scalars = (any::<String>(), any::<u64>(), any::<u8>(), any::<i64>(), -1e9..1e9, any::<bool>());
+        let options = (any::<Option<String>>(), any::<Option<u32>>(), any::<Option<String>>(), any::<String>(), any::<bool>());
+        let nested = (
+            prop::collection::vec(rich, 0..4),
+            tagged,
+            prop::collection::btree_map(any::<String>().prop_map(Named), inner(), 0..4),
+            any::<(i64, String, bool)>().prop_map(|(n, s, b)| serde_json::json!({"n": n, "list": [s, null, {"b": b}]})),
+            inner(),
+        );
+        (scalars, options, nested).prop_map(|(scalars, options, nested)| {
+            let (text, count, small, below, share, yes) = scalars;
+            let (nothing, something, left_out, named, first) = options;
+            let (rich, tagged, days, value, inner) = nested;
+            let plain = if first { Plain::First } else { Plain::SecondOne };
+            let named = Named(named);
+            Everything {
+                text,
+                count,
+                small,
+                below,
+                share,
+                yes,
+                nothing,
+                something,
+                left_out,
+                named,
+                plain,
+                rich,
+                tagged,
+                days,
+                value,
+                inner,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_comes_back_as_it_was_written(record in everything()) {
+            let mut item: Item = serde_dynamo::to_item(&record).unwrap();
+            item.insert("pk".into(), AttributeValue::S("T#1#things".into()));
+            item.insert("unknown".into(), AttributeValue::M(item.clone()));
+            prop_assert_eq!(&read::<Everything>(&item).unwrap(), &record);
+            prop_assert_eq!(serde_dynamo::from_item::<_, Everything>(item).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        fn fails<T: DeserializeOwned>(value: AttributeValue) -> String {
+            let item = Item::from([("it".to_owned(), value)]);
+            match read::<BTreeMap<String, T>>(&item) {
+                Ok(_) => panic!("{item:?} was read"),
+                Err(error) => error.to_string(),
+            }
+        }
+        let number = |text: &str| AttributeValue::N(text.into());
+        assert!(fails::<u8>(number("256")).contains("256"));
+        assert!(fails::<u64>(number("-1")).contains("-1"));
+        assert!(fails::<u64>(number("1.5")).contains("1.5"));
+        assert!(fails::<f64>(number("many")).contains("no number"));
+        assert!(fails::<u64>(AttributeValue::S("1".into())).contains("string"));
+        assert!(fails::<String>(number("1")).contains("integer"));
+        assert!(fails::<String>(AttributeValue::Null(true)).contains("unit"));
+        assert!(fails::<Plain>(AttributeValue::S("third".into())).contains("third"));
+        assert!(fails::<Plain>(AttributeValue::Bool(true)).contains("boolean"));
+        assert!(fails::<Vec<u64>>(AttributeValue::Ns(vec!["1".into()])).contains("no record has"));
+        assert!(read::<Inner>(&Item::from([("tasks".to_owned(), number("1"))])).unwrap_err().to_string().contains("done"));
+    }
+}
