@@ -131,11 +131,22 @@ pub struct ListEntry {
     pub updated: Option<Timestamp>,
 }
 
-/// The attributes of a record itself, for reads that leave out what lies on its item besides. `None` where its type does not say.
-pub(crate) fn attributes<E: Entity>() -> Option<&'static [&'static str]> {
+/// The attributes of a record itself and whose it is, for reads that leave out what lies on its item besides. `None` where its type does not
+/// say.
+pub(crate) fn attributes<E: Entity>() -> Option<Vec<&'static str>> {
+    let own = fields::<E>()?.iter().copied();
+    Some(["tenant", "type"].into_iter().chain(own.filter(|name| !matches!(*name, "tenant" | "type"))).collect())
+}
+
+/// The attributes of a list's entry, and its place in the list.
+pub(crate) fn entry_attributes() -> Option<Vec<&'static str>> {
+    Some(["sk"].into_iter().chain(fields::<ListEntry>()?.iter().copied()).collect())
+}
+
+fn fields<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
     let mut names = None;
     // Ends with the names: there is nothing to read.
-    let _ = E::deserialize(Names(&mut names));
+    let _ = T::deserialize(Names(&mut names));
     names
 }
 
@@ -210,6 +221,8 @@ mod tests {
         let names = attributes::<Task>().unwrap();
         assert!(names.contains(&"sort_order") && names.contains(&"assignee"), "{names:?}");
         assert!(!names.contains(&"actor") && !names.contains(&"list_due"), "{names:?}");
+        assert_eq!(names.iter().filter(|name| **name == "tenant").count(), 1);
         assert_eq!(attributes::<Project>(), None);
+        assert!(entry_attributes().unwrap().starts_with(&["sk", "list_name", "list_status"]));
     }
 }

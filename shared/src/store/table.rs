@@ -107,8 +107,8 @@ pub(crate) struct Query {
     /// Continue after this sort key.
     pub after: Option<String>,
     pub limit: Option<i32>,
-    /// Of a record alone, and whose it is; all of the item where none are named.
-    pub attributes: Option<&'static [&'static str]>,
+    /// All of the item where none are named.
+    pub attributes: Option<Vec<&'static str>>,
 }
 
 /// A write's condition failed; the item as it was, if there was one.
@@ -237,18 +237,23 @@ impl Table {
     /// Consistent reads of up to 100 items, in the order asked; missing ones are `None`. Keys of the directory may be among a tenant's:
     /// where the tenant has credentials of its own, those are read beside it with the function's.
     pub(crate) async fn get_many(&self, keys: &[FullKey]) -> Result<Vec<Option<Item>>> {
+        self.get_of(keys, None).await
+    }
+
+    /// The same of some attributes, or all where none are named.
+    pub(crate) async fn get_of(&self, keys: &[FullKey], attributes: Option<&[&'static str]>) -> Result<Vec<Option<Item>>> {
         if self.sessions.is_none() || self.acts_for.is_none() {
-            return self.get_batch(keys).await;
+            return self.get_batch(keys, attributes).await;
         }
         let in_directory = |key: &FullKey| key.pk.starts_with("G#");
         let (general, own): (Vec<FullKey>, Vec<FullKey>) = keys.iter().cloned().partition(in_directory);
         let itself = self.acting_as_itself();
-        let (general, own) = Box::pin(try_join(itself.get_batch(&general), self.get_batch(&own))).await?;
+        let (general, own) = Box::pin(try_join(itself.get_batch(&general, attributes), self.get_batch(&own, attributes))).await?;
         let (mut general, mut own) = (general.into_iter(), own.into_iter());
         Ok(keys.iter().map(|key| if in_directory(key) { general.next() } else { own.next() }.flatten()).collect())
     }
 
-    async fn get_batch(&self, keys: &[FullKey]) -> Result<Vec<Option<Item>>> {
+    async fn get_batch(&self, keys: &[FullKey], attributes: Option<&[&'static str]>) -> Result<Vec<Option<Item>>> {
         let mut found: HashMap<FullKey, Item> = HashMap::with_capacity(keys.len());
         let mut distinct: Vec<&FullKey> = Vec::with_capacity(keys.len());
         for key in keys {
@@ -269,9 +274,12 @@ impl Table {
             .into_iter()
             .map(|key| Item::from([("pk".into(), AttributeValue::S(key.pk.clone())), ("sk".into(), AttributeValue::S(key.sk.clone()))]))
             .collect();
+        let (expression, names) = attributes.map(|attributes| projection(&[&["pk", "sk"], attributes].concat())).unzip();
         let mut wanted = Some(
             KeysAndAttributes::builder()
                 .set_keys(Some(wanted))
+                .set_projection_expression(expression)
+                .set_expression_attribute_names(names)
                 .consistent_read(true)
                 .build()
                 .map_err(|error| Error::internal("building a batch read", error))?,
@@ -320,14 +328,12 @@ impl Table {
                 .expression_attribute_names("#sk", sk)
                 .expression_attribute_values(":prefix", AttributeValue::S(query.prefix.clone()))
         };
-        if let Some(attributes) = query.attributes {
-            let mut projection = vec![];
-            let others = attributes.iter().copied().filter(|name| !matches!(*name, "tenant" | "type"));
-            for (index, name) in ["tenant", "type"].into_iter().chain(others).enumerate() {
-                projection.push(format!("#{index}"));
-                request = request.expression_attribute_names(format!("#{index}"), name);
+        if let Some(attributes) = &query.attributes {
+            let (expression, names) = projection(attributes);
+            request = request.projection_expression(expression);
+            for (placeholder, name) in names {
+                request = request.expression_attribute_names(placeholder, name);
             }
-            request = request.projection_expression(projection.join(","));
         }
         if let Some(after) = query.after {
             // An index entry has the keys of its item, so a sort key alone says where to go on in either.
@@ -537,6 +543,13 @@ impl Condition {
         let values: Item = self.values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         (!values.is_empty()).then_some(values)
     }
+}
+
+/// Names of attributes as an expression, and what its placeholders stand for: some names are words of DynamoDB's own.
+fn projection(attributes: &[&str]) -> (String, HashMap<String, String>) {
+    let placeholders: Vec<String> = (0..attributes.len()).map(|index| format!("#{index}")).collect();
+    let expression = placeholders.join(",");
+    (expression, placeholders.into_iter().zip(attributes.iter().map(|name| (*name).to_owned())).collect())
 }
 
 pub(crate) fn text(item: &Item, attribute: &str) -> String {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::http::paging::PageRequest;
-use crate::store::entity::{Entity, InDirectory, Key};
+use crate::store::entity::{Entity, InDirectory, Key, attributes};
 use crate::store::page::{self, Direction, List, Page};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table};
@@ -68,7 +68,7 @@ impl Directory {
             return Ok(vec![]);
         }
         let keys: Vec<FullKey> = keys.iter().map(|key| self.full(key)).collect();
-        let items = self.table.get_many(&keys).await?;
+        let items = self.table.get_of(&keys, attributes::<E>().as_deref()).await?;
         items.iter().filter_map(|item| self.read(item.as_ref()).transpose()).collect()
     }
 

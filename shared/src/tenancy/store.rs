@@ -9,7 +9,7 @@ use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::http::paging::PageRequest;
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
-use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry};
+use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, attributes, entry_attributes};
 use crate::store::item;
 use crate::store::page::{self, Direction, List, Page, Position, Stored};
 use crate::store::sweep::{self, Swept};
@@ -63,7 +63,7 @@ impl TenantStore {
             return Ok(vec![]);
         }
         let keys: Vec<FullKey> = keys.iter().map(|key| self.full(key)).collect();
-        let items = self.table.get_many(&keys).await?;
+        let items = self.table.get_of(&keys, attributes::<E>().as_deref()).await?;
         items.iter().filter_map(|item| self.read(item.as_ref()).transpose()).collect()
     }
 
@@ -225,7 +225,7 @@ impl TenantStore {
                     consistent: false,
                     after,
                     limit: None,
-                    attributes: None,
+                    attributes: entry_attributes(),
                 })
                 .await?;
             for item in found {

@@ -66,22 +66,20 @@ impl App {
 
         // All hellos leave before any answer is awaited, so the handshakes overlap without a second thread.
         let mut secrets = aws.open(Service::SecretsManager)?;
-        let mut more_secrets = aws.open(Service::SecretsManager)?;
         let mut reader = aws.open(Service::DynamoDb)?;
         let mut writer = aws.open(Service::DynamoDb)?;
-        for connection in [&mut secrets, &mut more_secrets, &mut reader, &mut writer] {
+        for connection in [&mut secrets, &mut reader, &mut writer] {
             connection.greet()?;
         }
-        let wanted = |name: &str| -> Outcome<String> { Ok(json!({ "SecretId": env::var(name)? }).to_string()) };
-        aws.send(&mut secrets, "secretsmanager.GetSecretValue", &wanted("JWKS_SECRET_ID")?)?;
-        aws.send(&mut more_secrets, "secretsmanager.GetSecretValue", &wanted("ROOT_SECRET_ID")?)?;
+        let ids = [env::var("JWKS_SECRET_ID")?, env::var("ROOT_SECRET_ID")?];
+        aws.send(&mut secrets, "secretsmanager.BatchGetSecretValue", &json!({ "SecretIdList": ids }).to_string())?;
         reader.finish_handshake()?;
         writer.finish_handshake()?;
-        let jwks = secret_string(secrets.receive()?)?;
-        let root_secret = secret_string(more_secrets.receive()?)?;
+        let secrets: Value = serde_json::from_slice(secrets.receive()?)?;
+        let [jwks, root_secret] = ids.each_ref().map(|id| secret_string(&secrets, id));
 
         Ok(App {
-            keys: Keys::parse(&jwks)?,
+            keys: Keys::parse(&jwks?)?,
             reader,
             counter: writer,
             read_body,
@@ -91,7 +89,7 @@ impl App {
             issuer: env::var("PUBLIC_URL")?,
             table,
             aws,
-            _root_secret: root_secret,
+            _root_secret: root_secret?,
         })
     }
 
@@ -129,9 +127,9 @@ fn attributes(key: &Key) -> Value {
     json!({ "pk": { "S": key.pk }, "sk": { "S": key.sk } })
 }
 
-fn secret_string(answer: &[u8]) -> Outcome<String> {
-    let answer: Value = serde_json::from_slice(answer)?;
-    Ok(answer["SecretString"].as_str().ok_or("no SecretString")?.to_owned())
+fn secret_string(answer: &Value, id: &str) -> Outcome<String> {
+    let secret = answer["SecretValues"].as_array().into_iter().flatten().find(|secret| secret["ARN"] == id || secret["Name"] == id);
+    Ok(secret.and_then(|secret| secret["SecretString"].as_str()).ok_or("a secret is missing")?.to_owned())
 }
 
 fn plain_item(item: &Value) -> Value {
