@@ -14,11 +14,13 @@ use crate::world::{Answer, Tenant, World, id};
 #[test]
 fn a_secret_shows_nowhere_but_in_the_answer_that_gives_it_out() {
     let alone = std::process::Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--ignored", "--exact", "secrets::every_secret_is_looked_for"])
+        .args(["--ignored", "--exact", "--nocapture", "secrets::every_secret_is_looked_for"])
         .output()
         .expect("this binary starts");
     let said = String::from_utf8_lossy(&alone.stdout);
     assert!(alone.status.success() && said.contains("1 passed"), "{said}");
+    // The lines of requests go to stdout.
+    assert!(said.contains(r#""message":"request""#) && !said.contains("canary"), "{said}");
 }
 
 #[tokio::test]

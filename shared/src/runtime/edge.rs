@@ -74,6 +74,7 @@ pub(crate) async fn serve(app: App, route: &'static str, path_values: Vec<String
         limiter.consumed(tenant, metered, u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), memory_mb);
     }
     log::request(&RequestLine {
+        at: incoming.app.clock().now(),
         request_id: &request_id,
         method: &method,
         route,
@@ -93,6 +94,7 @@ pub(crate) async fn refuse(app: App, request: Request, error: Error) -> AxumResp
     let family = Family::of(parts.uri.path());
     let response = finish(Err(error), family, &request_id, wants_problem(&parts.headers), &[]);
     log::request(&RequestLine {
+        at: app.clock().now(),
         request_id: &request_id,
         method: parts.method.as_str(),
         // The path itself is the caller's text and may hold anything.

@@ -1,8 +1,9 @@
-//! One JSON line for each request or job, and one line of metrics in CloudWatch's embedded format. Fields are listed here and nowhere
-//! else: never a body, a token, an address or a name.
+//! One JSON line for each request, which is its metrics too: CloudWatch reads them from the line, in the embedded metric format. What else
+//! is told comes through `tracing`. Fields are listed here and nowhere else: never a body, a token, an address or a name.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use jiff::Timestamp;
 use serde::Serialize;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -15,6 +16,8 @@ static COLD: AtomicBool = AtomicBool::new(true);
 
 /// What is known of a request when it ends.
 pub struct RequestLine<'a> {
+    /// When it ended.
+    pub at: Timestamp,
     pub request_id: &'a str,
     pub method: &'a str,
     pub route: &'a str,
@@ -48,59 +51,48 @@ pub fn start(variables: &Variables) {
     let _ = subscriber.try_init();
 }
 
+/// At every level: without the line there would be no metrics.
 pub fn request(line: &RequestLine<'_>) {
+    let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let cold = COLD.swap(false, Ordering::Relaxed);
-    tracing::info!(
-        request_id = line.request_id,
-        method = line.method,
-        route = line.route,
-        status = line.status,
-        latency_ms = line.milliseconds,
-        table_ms = line.metered.milliseconds,
-        cold_start = cold,
-        tenant = line.tenant,
-        principal = line.principal,
-        table_calls = line.metered.calls,
-        round_trips = line.metered.round_trips,
-        read_units = line.metered.read_units,
-        write_units = line.metered.write_units,
-        "request"
-    );
-    if let Ok(function) = std::env::var("AWS_LAMBDA_FUNCTION_NAME")
-        && let Ok(metrics) = metrics(&function, line, cold)
-    {
-        println!("{metrics}");
+    if let Ok(line) = serde_json::to_string(&Line::of(line, &function, cold)) {
+        println!("{line}");
     }
 }
 
-/// An EMF document. The tenant is a property, not a dimension: a dimension would cost a metric for each tenant.
+/// What is logged of a request. The tenant is a property and not a dimension: a dimension would cost a metric for each tenant.
 #[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metrics<'a> {
-    #[serde(rename = "_aws")]
-    aws: Metadata,
-    #[serde(rename = "function")]
-    function: &'a str,
-    #[serde(rename = "status_class")]
-    status_class: &'static str,
-    #[serde(rename = "route")]
-    route: &'a str,
-    #[serde(rename = "tenant")]
-    tenant: Option<&'a str>,
-    #[serde(rename = "request_id")]
+struct Line<'a> {
+    timestamp: Timestamp,
+    level: &'static str,
+    message: &'static str,
     request_id: &'a str,
-    latency: f64,
-    requests: u8,
-    cold_starts: u8,
+    method: &'a str,
+    route: &'a str,
+    status: u16,
+    latency_ms: f64,
+    table_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal: Option<&'a str>,
+    table_calls: u32,
+    round_trips: u32,
     read_units: f64,
     write_units: f64,
+    requests: u8,
+    cold_starts: u8,
+    function: &'a str,
+    status_class: &'static str,
+    #[serde(rename = "_aws")]
+    aws: Metadata,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metadata {
     /// Epoch milliseconds.
-    timestamp: u64,
+    timestamp: i64,
     cloud_watch_metrics: [Directive; 1],
 }
 
@@ -115,43 +107,95 @@ struct Directive {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metric {
+    /// A number of the line.
     name: &'static str,
     unit: &'static str,
 }
 
-fn metrics(function: &str, line: &RequestLine<'_>, cold: bool) -> serde_json::Result<String> {
-    let metric = |name, unit| Metric { name, unit };
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    serde_json::to_string(&Metrics {
-        aws: Metadata {
-            timestamp: since_epoch.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
-            cloud_watch_metrics: [Directive {
-                namespace: "Tenantry",
-                dimensions: [["function", "status_class"]],
-                metrics: [
-                    metric("Latency", "Milliseconds"),
-                    metric("Requests", "Count"),
-                    metric("ColdStarts", "Count"),
-                    metric("ReadUnits", "Count"),
-                    metric("WriteUnits", "Count"),
-                ],
-            }],
-        },
-        function,
-        status_class: match line.status / 100 {
-            1 => "1xx",
-            2 => "2xx",
-            3 => "3xx",
-            4 => "4xx",
-            _ => "5xx",
-        },
-        route: line.route,
-        tenant: line.tenant,
-        request_id: line.request_id,
-        latency: line.milliseconds,
-        requests: 1,
-        cold_starts: u8::from(cold),
-        read_units: line.metered.read_units,
-        write_units: line.metered.write_units,
-    })
+impl<'a> Line<'a> {
+    fn of(line: &RequestLine<'a>, function: &'a str, cold: bool) -> Self {
+        let metric = |name, unit| Metric { name, unit };
+        Line {
+            timestamp: line.at,
+            level: "INFO",
+            message: "request",
+            request_id: line.request_id,
+            method: line.method,
+            route: line.route,
+            status: line.status,
+            latency_ms: to_micros(line.milliseconds),
+            table_ms: line.metered.milliseconds,
+            tenant: line.tenant,
+            principal: line.principal,
+            table_calls: line.metered.calls,
+            round_trips: line.metered.round_trips,
+            read_units: line.metered.read_units,
+            write_units: line.metered.write_units,
+            requests: 1,
+            cold_starts: u8::from(cold),
+            function,
+            status_class: match line.status / 100 {
+                1 => "1xx",
+                2 => "2xx",
+                3 => "3xx",
+                4 => "4xx",
+                _ => "5xx",
+            },
+            aws: Metadata {
+                timestamp: line.at.as_millisecond(),
+                cloud_watch_metrics: [Directive {
+                    namespace: "Tenantry",
+                    dimensions: [["function", "status_class"]],
+                    metrics: [
+                        metric("latency_ms", "Milliseconds"),
+                        metric("requests", "Count"),
+                        metric("cold_starts", "Count"),
+                        metric("read_units", "Count"),
+                        metric("write_units", "Count"),
+                    ],
+                }],
+            },
+        }
+    }
+}
+
+fn to_micros(milliseconds: f64) -> f64 {
+    (milliseconds * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_a_number_of_the_line_and_every_dimension_a_text() {
+        let metered = Metered { calls: 3, round_trips: 2, milliseconds: 2.5, read_units: 3.5, write_units: 1.0 };
+        let request = RequestLine {
+            at: Timestamp::UNIX_EPOCH,
+            request_id: "r-1",
+            method: "GET",
+            route: "/api/v1/projects/{project_id}",
+            status: 404,
+            milliseconds: 2.718_94,
+            tenant: Some("t-1"),
+            principal: None,
+            metered,
+        };
+        let line = serde_json::to_value(Line::of(&request, "projects", true)).unwrap();
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        let metrics = directive["Metrics"].as_array().unwrap();
+        for metric in metrics {
+            assert!(line[metric["Name"].as_str().unwrap()].is_number(), "{metric}");
+        }
+        for dimension in directive["Dimensions"][0].as_array().unwrap() {
+            assert!(line[dimension.as_str().unwrap()].is_string(), "{dimension}");
+        }
+        assert_eq!(metrics.len(), 5);
+        assert_eq!(line["_aws"]["Timestamp"], 0);
+        let told = ["latency_ms", "table_ms", "status_class", "cold_starts", "tenant"].map(|name| line[name].clone());
+        assert_eq!(told, [json!(2.719), json!(2.5), json!("4xx"), json!(1), json!("t-1")]);
+        assert_eq!((&line["principal"], &line["level"]), (&Value::Null, &json!("INFO")));
+    }
 }
