@@ -9,8 +9,11 @@ mod server;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use dynoxide::Database;
@@ -245,17 +248,28 @@ impl Aws {
 
 fn open(storage: &Storage) -> Result<(Database, Journal), AwsError> {
     let Storage::Disk(directory) = storage else {
-        return Ok((Database::memory()?, Journal::memory()?));
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        // A name, so that a second connection finds the same memory.
+        let name = format!("file:table-{}?mode=memory&cache=shared", OPENED.fetch_add(1, Ordering::Relaxed));
+        return Ok((open_table(&name)?, Journal::memory()?));
     };
     let unusable = |problem: String| AwsError::Directory { path: directory.clone(), problem };
     std::fs::create_dir_all(directory).map_err(|error| unusable(error.to_string()))?;
-    let text_path = |path: &Path| {
-        let text = path.to_str().map(str::to_owned);
-        text.ok_or_else(|| unusable("its path is not Unicode".to_owned()))
-    };
-    let database = Database::new(&text_path(&directory.join("table.sqlite3"))?)?;
+    let table = directory.join("table.sqlite3");
+    let table = open_table(table.to_str().ok_or_else(|| unusable("its path is not Unicode".to_owned()))?)?;
     let journal = Journal::open(&directory.join("stack.sqlite3"))?;
-    Ok((database, journal))
+    Ok((table, journal))
+}
+
+/// With an index on the stream that dynoxide does without: every write looks for the last sequence number, and would read all of the stream
+/// for it.
+fn open_table(path: &str) -> Result<Database, AwsError> {
+    let database = Database::new(path)?;
+    let beside = rusqlite::Connection::open(path).map_err(JournalError::from)?;
+    beside
+        .execute_batch("CREATE INDEX IF NOT EXISTS stream_sequence ON _stream_records (table_name, CAST(sequence_number AS INTEGER))")
+        .map_err(JournalError::from)?;
+    Ok(database)
 }
 
 async fn listen(database: Database, journal: Journal) -> Result<(Running, watch::Receiver<bool>, JoinSet<()>), AwsError> {

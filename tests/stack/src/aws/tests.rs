@@ -161,3 +161,25 @@ async fn items_past_their_ttl_are_swept() {
     assert_eq!(aws.sweep_ttl().unwrap(), 1);
     assert_eq!(aws.items(TABLE).unwrap().len(), 1);
 }
+
+#[test]
+fn a_write_does_not_read_the_whole_stream() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("table.sqlite3");
+    for path in [path.to_str().unwrap(), "file:a-stream?mode=memory&cache=shared"] {
+        let _open = open_table(path).unwrap();
+        let beside = rusqlite::Connection::open(path).unwrap();
+        for asked in ["MAX(CAST(sequence_number AS INTEGER))", "id"] {
+            let sql = format!(
+                "EXPLAIN QUERY PLAN SELECT {asked} FROM _stream_records WHERE table_name = 'T' AND CAST(sequence_number AS INTEGER) > 7 \
+                 ORDER BY CAST(sequence_number AS INTEGER) ASC LIMIT 9"
+            );
+            let plan: String = beside.query_row(&sql, [], |row| row.get("detail")).unwrap();
+            assert!(plan.contains("stream_sequence"), "{plan}");
+        }
+        let sql =
+            "EXPLAIN QUERY PLAN SELECT COALESCE(MAX(CAST(sequence_number AS INTEGER)), 0) + 1 FROM _stream_records WHERE table_name = ?1";
+        let plan: String = beside.query_row(sql, ["T"], |row| row.get("detail")).unwrap();
+        assert!(plan.contains("stream_sequence"), "{plan}");
+    }
+}
