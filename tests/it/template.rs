@@ -76,6 +76,14 @@ fn no_policy_grants_more_than_named_verbs_on_named_resources() {
     assert!(statements_seen >= 18, "{statements_seen}");
 }
 
+/// Lambda drops lines below its own level, and those of requests are the metrics.
+#[test]
+fn lambda_drops_no_line_of_a_request() {
+    let globals = template().globals()["Function"].clone();
+    assert_eq!(globals["LoggingConfig"]["ApplicationLogLevel"], "TRACE");
+    assert_eq!(globals["Environment"]["Variables"]["LOG_LEVEL"], json!({"Ref": "LogLevel"}));
+}
+
 #[test]
 fn every_function_has_a_role_of_its_own_and_a_log_of_its_own() {
     let shared = &template().resources()["LogsAndTraces"]["Properties"]["PolicyDocument"]["Statement"][0]["Resource"].clone();
@@ -371,7 +379,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
     assert_eq!(functions.iter().map(|function| function.name.clone()).collect::<BTreeSet<_>>(), folders());
     for function in functions {
         let mut expected: BTreeSet<String> = known[function.name.as_str()].iter().map(|name| (*name).to_owned()).collect();
-        expected.extend(["TABLE_NAME", "STAGE", "PUBLIC_URL"].map(str::to_owned));
+        expected.extend(["TABLE_NAME", "STAGE", "PUBLIC_URL", "LOG_LEVEL"].map(str::to_owned));
         let given: BTreeSet<String> = function.environment.keys().cloned().collect();
         assert_eq!(given, expected, "{}", function.name);
         for name in &given {

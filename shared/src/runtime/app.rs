@@ -136,13 +136,13 @@ impl App {
                 Err(_) => {}
             }
         };
-        let secrets = self.0.secrets.fetch(self.0.clock.now(), true);
+        let secrets = self.0.secrets.fetch_to_sign(self.0.clock.now());
         let (_, secrets) = tokio::join!(table, secrets);
         secrets
     }
 
     /// Fetches the secrets of this function, but never the signing key.
     pub async fn fetch_secrets(&self) -> Result<()> {
-        self.0.secrets.fetch(self.0.clock.now(), false).await
+        self.0.secrets.fetch(self.0.clock.now()).await
     }
 }

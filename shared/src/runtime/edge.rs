@@ -55,9 +55,9 @@ pub(crate) async fn serve(app: App, route: &'static str, path_values: Vec<String
     };
     let method = parts.method.as_str().to_owned();
     let problem = wants_problem(&parts.headers);
-    let incoming = match Incoming::new(app, route, path_values, &parts, body, ip, request_id.clone()) {
+    let incoming = match Incoming::new(app.clone(), route, path_values, &parts, body, ip, request_id.clone()) {
         Ok(incoming) => incoming,
-        Err(error) => return axum_response(finish(Err(error), family, &request_id, problem, &[])),
+        Err(error) => return turned_away(&app, error, family, &method, route, &request_id, problem),
     };
     let result = AssertUnwindSafe(handler.call(&incoming)).catch_unwind().await.unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -92,13 +92,18 @@ pub(crate) async fn refuse(app: App, request: Request, error: Error) -> AxumResp
     let (parts, _) = request.into_parts();
     let (request_id, _) = context_of(&app, &parts);
     let family = Family::of(parts.uri.path());
-    let response = finish(Err(error), family, &request_id, wants_problem(&parts.headers), &[]);
+    // The path itself is the caller's text and may hold anything.
+    turned_away(&app, error, family, parts.method.as_str(), "none", &request_id, wants_problem(&parts.headers))
+}
+
+/// The answer to what no handler gets to see.
+fn turned_away(app: &App, error: Error, family: Family, method: &str, route: &str, request_id: &str, problem: bool) -> AxumResponse {
+    let response = finish(Err(error), family, request_id, problem, &[]);
     log::request(&RequestLine {
         at: app.clock().now(),
-        request_id: &request_id,
-        method: parts.method.as_str(),
-        // The path itself is the caller's text and may hold anything.
-        route: "none",
+        request_id,
+        method,
+        route,
         status: response.status().as_u16(),
         milliseconds: 0.0,
         tenant: None,

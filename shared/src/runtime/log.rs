@@ -1,5 +1,5 @@
 //! One JSON line for each request, which is its metrics too: CloudWatch reads them from the line, in the embedded metric format. What else
-//! is told comes through `tracing`. Fields are listed here and nowhere else: never a body, a token, an address or a name.
+//! is told comes through `tracing`. A request's fields are listed here and nowhere else: never a body, a token, an address or a name.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,9 +28,9 @@ pub struct RequestLine<'a> {
     pub metered: Metered,
 }
 
-/// JSON lines on stdout, at the level of `AWS_LAMBDA_LOG_LEVEL`.
+/// JSON lines on stdout, at the level of `LOG_LEVEL`.
 pub fn start(variables: &Variables) {
-    let level = match variables.optional("AWS_LAMBDA_LOG_LEVEL").as_deref().map(str::to_ascii_uppercase).as_deref() {
+    let level = match variables.optional("LOG_LEVEL").as_deref().map(str::to_ascii_uppercase).as_deref() {
         Some("TRACE") => LevelFilter::TRACE,
         Some("DEBUG") => LevelFilter::DEBUG,
         Some("WARN") => LevelFilter::WARN,
@@ -123,7 +123,7 @@ impl<'a> Line<'a> {
             method: line.method,
             route: line.route,
             status: line.status,
-            latency_ms: to_micros(line.milliseconds),
+            latency_ms: to_three_digits(line.milliseconds),
             table_ms: line.metered.milliseconds,
             tenant: line.tenant,
             principal: line.principal,
@@ -159,8 +159,8 @@ impl<'a> Line<'a> {
     }
 }
 
-fn to_micros(milliseconds: f64) -> f64 {
-    (milliseconds * 1000.0).round() / 1000.0
+fn to_three_digits(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::{Client, config};
+use aws_smithy_types::retry::RetryConfig;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
@@ -15,9 +16,15 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, Stage};
 use crate::crypto::{self, RootKey, SealingKey, SigningKey, Vault};
 use crate::error::{Cause, Error, Result};
+use crate::runtime::edge::Chain;
 
 const KEEP: SignedDuration = SignedDuration::from_mins(5);
 const RETRY_UNKNOWN_KEY: SignedDuration = SignedDuration::from_secs(10);
+
+const READING_ROOT: &str = "reading the root secret";
+const READING_JWKS: &str = "reading the session keys";
+const READING_SIGNER: &str = "reading the signing key";
+const READING_INGEST: &str = "reading the ingest key";
 
 pub struct Secrets {
     client: Client,
@@ -33,8 +40,6 @@ pub struct Secrets {
     signer: Mutex<Option<(Arc<SessionSigner>, Timestamp)>>,
     /// The hash of the edge's key.
     ingest: Mutex<Option<(String, Timestamp)>>,
-    /// Texts by id that came together and wait to be read: empty but for the time of a `fetch`.
-    together: Mutex<HashMap<String, String>>,
 }
 
 /// Keys derived from the root secret, one for each use.
@@ -104,69 +109,64 @@ impl Secrets {
             jwks: Mutex::new(None),
             signer: Mutex::new(None),
             ingest: Mutex::new(None),
-            together: Mutex::default(),
         }
     }
 
-    /// Fetches what this function is configured with, in one call. The signing key only for who signs.
-    pub(crate) async fn fetch(&self, now: Timestamp, signs: bool) -> Result<()> {
-        let signing_id = self.signing_id.as_ref().filter(|_| signs);
+    /// Fetches what this function is configured with, in one call; but for the signing key: that is for who signs.
+    pub(crate) async fn fetch(&self, now: Timestamp) -> Result<()> {
+        self.fetch_with(now, None).await
+    }
+
+    /// The same, and the signing key.
+    pub(crate) async fn fetch_to_sign(&self, now: Timestamp) -> Result<()> {
+        self.fetch_with(now, self.signing_id.as_ref()).await
+    }
+
+    async fn fetch_with(&self, now: Timestamp, signing_id: Option<&String>) -> Result<()> {
         let ids = [self.root_id.as_ref(), self.demo_id.as_ref(), self.ingest_id.as_ref(), self.jwks_id.as_ref(), signing_id];
-        let together = self.texts(ids.into_iter().flatten().cloned().collect()).await;
-        *lock(&self.together) = together;
-        let read = self.read(now, signs).await;
-        lock(&self.together).clear();
-        read
+        let texts = self.texts(ids.into_iter().flatten().cloned().collect()).await?;
+        let text = async |id: &String, doing| match texts.get(id) {
+            Some(text) => Ok(text.clone()),
+            None => self.text(id, doing).await,
+        };
+        if let Some(id) = &self.root_id {
+            self.keep_root(&text(id, READING_ROOT).await?)?;
+        }
+        if let Some(id) = &self.demo_id {
+            let secret = text(id, "reading the demo secret").await?;
+            let _ = self.demo.set((!secret.is_empty()).then(|| RootKey::new(secret.as_bytes()).signing("demo passwords")));
+        }
+        if let Some(id) = &self.ingest_id {
+            self.keep_ingest_key(text(id, READING_INGEST).await, now)?;
+        }
+        // A deployment whose first keys are not made yet starts all the same, and finds them later.
+        if let Some(id) = &self.jwks_id
+            && let Err(error) = self.keep_jwks(text(id, READING_JWKS).await, now)
+        {
+            tracing::warn!(error = %Chain(&error), "no session keys yet");
+        }
+        if let Some(id) = signing_id
+            && let Err(error) = text(id, READING_SIGNER).await.and_then(|text| self.keep_signer(&text, now))
+        {
+            tracing::warn!(error = %Chain(&error), "no signing key yet");
+        }
+        Ok(())
     }
 
-    async fn read(&self, now: Timestamp, signs: bool) -> Result<()> {
-        let root = async {
-            let Some(id) = &self.root_id else { return Ok(()) };
-            let secret = self.text(id, "reading the root secret").await?;
-            let versions = root_versions(&secret).map_err(|cause| Error::internal("reading the root secret", cause))?;
-            let vault = Vault::new(versions.iter().map(|(version, secret)| (*version, RootKey::new(secret.as_bytes()))).collect());
-            // What does not say its version has the oldest one's keys: a new version breaks nothing, and the old one's end ends them.
-            let root = RootKey::new(versions.first_key_value().map_or("", |(_, secret)| secret).as_bytes());
-            let _ = self.keys.set(Keys {
-                vault,
-                cursors: root.sealing("cursors"),
-                answers: root.sealing("answers"),
-                links: root.signing("links"),
-                fingerprints: root.signing("fingerprints"),
-                receipts: root.signing("receipts"),
-                demo_passwords: root.signing("demo passwords"),
-            });
-            Ok(())
-        };
-        let demo = async {
-            let Some(id) = &self.demo_id else { return Ok(()) };
-            let secret = self.text(id, "reading the demo secret").await?;
-            let _ = self.demo.set((!secret.is_empty()).then(|| RootKey::new(secret.as_bytes()).signing("demo passwords")));
-            Ok(())
-        };
-        let jwks = async {
-            match self.jwks_id {
-                // A deployment whose first keys are not made yet starts all the same, and finds them later.
-                Some(_) => self.jwks(now, false).await.map(|_| ()).or_else(|error| {
-                    tracing::warn!(%error, "no session keys yet");
-                    Ok(())
-                }),
-                None => Ok(()),
-            }
-        };
-        root.await?;
-        demo.await?;
-        if self.ingest_id.is_some() {
-            self.ingest_key(now, false).await?;
-        }
-        jwks.await?;
-        // Nor is there a signing key then.
-        if signs
-            && self.signing_id.is_some()
-            && let Err(error) = self.signer(now).await
-        {
-            tracing::warn!(%error, "no signing key yet");
-        }
+    fn keep_root(&self, secret: &str) -> Result<()> {
+        let versions = root_versions(secret).map_err(|cause| Error::internal(READING_ROOT, cause))?;
+        let vault = Vault::new(versions.iter().map(|(version, secret)| (*version, RootKey::new(secret.as_bytes()))).collect());
+        // What does not say its version has the oldest one's keys: a new version breaks nothing, and the old one's end ends them.
+        let root = RootKey::new(versions.first_key_value().map_or("", |(_, secret)| secret).as_bytes());
+        let _ = self.keys.set(Keys {
+            vault,
+            cursors: root.sealing("cursors"),
+            answers: root.sealing("answers"),
+            links: root.signing("links"),
+            fingerprints: root.signing("fingerprints"),
+            receipts: root.signing("receipts"),
+            demo_passwords: root.signing("demo passwords"),
+        });
         Ok(())
     }
 
@@ -188,17 +188,20 @@ impl Secrets {
     /// The public keys. `unknown_key`: a token named one that is not among them.
     pub(crate) async fn jwks(&self, now: Timestamp, unknown_key: bool) -> Result<Arc<Jwks>> {
         let Some(id) = &self.jwks_id else {
-            return Err(Error::internal("reading the session keys", "this function is not configured with JWKS_SECRET_ID"));
+            return Err(Error::internal(READING_JWKS, "this function is not configured with JWKS_SECRET_ID"));
         };
-        let cached = lock(&self.jwks).clone();
-        if let Some((jwks, read_at)) = &cached {
+        if let Some((jwks, read_at)) = &*lock(&self.jwks) {
             let age = now.duration_since(*read_at);
             if age < if unknown_key { RETRY_UNKNOWN_KEY } else { KEEP } {
                 return Ok(jwks.clone());
             }
         }
-        let read = self.text(id, "reading the session keys").await;
-        let read = read.and_then(|text| Jwks::read(&text).map_err(|cause| Error::internal("reading the session keys", cause)));
+        self.keep_jwks(self.text(id, READING_JWKS).await, now)
+    }
+
+    fn keep_jwks(&self, text: Result<String>, now: Timestamp) -> Result<Arc<Jwks>> {
+        let read = text.and_then(|text| Jwks::read(&text).map_err(|cause| Error::internal(READING_JWKS, cause)));
+        let cached = lock(&self.jwks).clone();
         match (read, cached) {
             (Ok(jwks), _) => {
                 let jwks = Arc::new(jwks);
@@ -207,7 +210,7 @@ impl Secrets {
             }
             // Keys we have go on working while Secrets Manager is out of reach.
             (Err(error), Some((jwks, _))) => {
-                tracing::warn!(%error, "using the session keys read earlier");
+                tracing::warn!(error = %Chain(&error), "using the session keys read earlier");
                 *lock(&self.jwks) = Some((jwks.clone(), now));
                 Ok(jwks)
             }
@@ -217,16 +220,19 @@ impl Secrets {
 
     pub(crate) async fn signer(&self, now: Timestamp) -> Result<Arc<SessionSigner>> {
         let Some(id) = &self.signing_id else {
-            return Err(Error::internal("reading the signing key", "this function is not configured with SIGNING_SECRET_ID"));
+            return Err(Error::internal(READING_SIGNER, "this function is not configured with SIGNING_SECRET_ID"));
         };
         if let Some((signer, read_at)) = &*lock(&self.signer)
             && now.duration_since(*read_at) < KEEP
         {
             return Ok(signer.clone());
         }
-        let text = self.text(id, "reading the signing key").await?;
+        self.keep_signer(&self.text(id, READING_SIGNER).await?, now)
+    }
+
+    fn keep_signer(&self, text: &str, now: Timestamp) -> Result<Arc<SessionSigner>> {
         // Before the first rotation there is only a placeholder: nothing to sign with yet.
-        let signer = read_signer(&text).map_err(|cause| Error::Unavailable { doing: "reading the signing key", cause })?;
+        let signer = read_signer(text).map_err(|cause| Error::Unavailable { doing: READING_SIGNER, cause })?;
         let signer = Arc::new(signer);
         *lock(&self.signer) = Some((signer.clone(), now));
         Ok(signer)
@@ -242,18 +248,22 @@ impl Secrets {
 
     async fn ingest_key(&self, now: Timestamp, unknown_key: bool) -> Result<String> {
         let Some(id) = &self.ingest_id else { return Err(Error::NotConfigured("Edge metering is not configured here.")) };
-        let cached = lock(&self.ingest).clone();
-        if let Some((hash, read_at)) = &cached
+        if let Some((hash, read_at)) = &*lock(&self.ingest)
             && now.duration_since(*read_at) < if unknown_key { RETRY_UNKNOWN_KEY } else { KEEP }
         {
             return Ok(hash.clone());
         }
-        let hash = match (self.text(id, "reading the ingest key").await, cached) {
-            (Ok(key), _) if key.len() < 16 => return Err(Error::internal("reading the ingest key", "it has fewer than 16 characters")),
+        self.keep_ingest_key(self.text(id, READING_INGEST).await, now)
+    }
+
+    fn keep_ingest_key(&self, text: Result<String>, now: Timestamp) -> Result<String> {
+        let cached = lock(&self.ingest).clone();
+        let hash = match (text, cached) {
+            (Ok(key), _) if key.len() < 16 => return Err(Error::internal(READING_INGEST, "it has fewer than 16 characters")),
             (Ok(key), _) => crypto::hash(&[key.as_bytes()]),
             // The key we have goes on working while Secrets Manager is out of reach.
             (Err(error), Some((hash, _))) => {
-                tracing::warn!(%error, "using the ingest key read earlier");
+                tracing::warn!(error = %Chain(&error), "using the ingest key read earlier");
                 hash
             }
             (Err(error), None) => return Err(error),
@@ -263,30 +273,31 @@ impl Secrets {
     }
 
     /// Several secrets at once, by id. One that is missing here is asked for alone, which says why.
-    async fn texts(&self, ids: Vec<String>) -> HashMap<String, String> {
+    async fn texts(&self, ids: Vec<String>) -> Result<HashMap<String, String>> {
         if ids.len() < 2 {
-            return HashMap::new();
+            return Ok(HashMap::new());
         }
-        let found = match self.client.batch_get_secret_value().set_secret_id_list(Some(ids.clone())).send().await {
+        // Of batches an account may ask far fewer a second than of single secrets: what is refused goes on one by one.
+        let once = config::Builder::new().retry_config(RetryConfig::disabled());
+        let batch = self.client.batch_get_secret_value().set_secret_id_list(Some(ids.clone()));
+        let found = match batch.customize().config_override(once).send().await {
             Ok(output) => output.secret_values.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "the secrets are read one by one");
-                return HashMap::new();
+            Err(error) if error.as_service_error().is_some() => {
+                tracing::warn!(error = %Chain(&error), "the secrets are read one by one");
+                return Ok(HashMap::new());
             }
+            Err(error) => return Err(Error::Unavailable { doing: "reading the secrets", cause: error.into() }),
         };
         let mut texts = HashMap::new();
         for secret in found {
             // An id is an ARN or a name.
-            let id = ids.iter().find(|id| [&secret.arn, &secret.name].contains(&&Some((*id).clone())));
+            let id = ids.iter().find(|id| secret.arn.as_ref() == Some(*id) || secret.name.as_ref() == Some(*id));
             texts.extend(id.cloned().zip(secret.secret_string));
         }
-        texts
+        Ok(texts)
     }
 
     async fn text(&self, id: &str, doing: &'static str) -> Result<String> {
-        if let Some(text) = lock(&self.together).remove(id) {
-            return Ok(text);
-        }
         let output =
             self.client.get_secret_value().secret_id(id).send().await.map_err(|error| Error::Unavailable { doing, cause: error.into() })?;
         output.secret_string.ok_or_else(|| Error::internal(doing, "the secret has no text"))
@@ -349,22 +360,38 @@ mod tests {
 
     #[tokio::test]
     async fn a_start_asks_once_for_all_its_secrets() {
-        assert_eq!(start(&[ROOT, JWKS], true).await, (Ok(()), "batch".to_owned()));
+        assert_eq!(start(&[ROOT, JWKS], Batch::Given).await, (Ok(()), "batch".to_owned()));
         // A role that may not: one by one.
-        assert_eq!(start(&[ROOT, JWKS], false).await, (Ok(()), "batch root jwks".to_owned()));
+        assert_eq!(start(&[ROOT, JWKS], Batch::Refused).await, (Ok(()), "batch root jwks".to_owned()));
     }
 
     #[tokio::test]
     async fn a_secret_that_is_missing_is_asked_for_alone() {
         // There are no session keys before the first rotation.
-        assert_eq!(start(&[ROOT], true).await, (Ok(()), "batch jwks".to_owned()));
-        let (missing, asked) = start(&[JWKS], true).await;
+        assert_eq!(start(&[ROOT], Batch::Given).await, (Ok(()), "batch jwks".to_owned()));
+        let (missing, asked) = start(&[JWKS], Batch::Given).await;
         assert!(missing.unwrap_err().contains("reading the root secret"));
         assert_eq!(asked, "batch root");
     }
 
-    /// What a function's start comes to beside a Secrets Manager that knows `secrets` and gives `batches` or not; and what it asked.
-    async fn start(secrets: &[(&str, &str)], batches: bool) -> (Result<(), String>, String) {
+    #[tokio::test]
+    async fn a_start_without_secrets_manager_fails_at_once() {
+        let (cut, asked) = start(&[ROOT, JWKS], Batch::Cut).await;
+        assert!(cut.unwrap_err().contains("reading the secrets"));
+        assert_eq!(asked, "batch");
+    }
+
+    /// What becomes of a batch.
+    #[derive(PartialEq)]
+    enum Batch {
+        Given,
+        Refused,
+        /// The connection is closed.
+        Cut,
+    }
+
+    /// What a function's start comes to beside a Secrets Manager that knows `secrets`; and what it asked.
+    async fn start(secrets: &[(&str, &str)], batch: Batch) -> (Result<(), String>, String) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let variables =
@@ -385,21 +412,27 @@ mod tests {
                     Some(json!({"ARN": format!("arn:{name}"), "Name": name, "SecretString": text}))
                 };
                 let answer = match request["SecretIdList"].as_array() {
-                    Some(ids) => batches.then(|| json!({"SecretValues": ids.iter().filter_map(found).collect::<Vec<_>>()})),
+                    Some(ids) => (batch == Batch::Given).then(|| json!({"SecretValues": ids.iter().filter_map(found).collect::<Vec<_>>()})),
                     None => found(&request["SecretId"]),
                 };
                 asked.push(request["SecretId"].as_str().unwrap_or("batch").to_owned());
+                if batch == Batch::Cut {
+                    break;
+                }
                 let status = if answer.is_some() { "200 OK" } else { "400 Bad Request" };
                 let answer = answer.unwrap_or_else(|| json!({"__type": "ResourceNotFoundException"})).to_string();
                 let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
                 socket.write_all(answer.as_bytes()).await.unwrap();
             }
         };
+        let serve = async {
+            serve.await;
+            std::future::pending::<()>().await;
+        };
         let started = tokio::select! {
-            started = starting.fetch(Timestamp::UNIX_EPOCH, false) => started.map_err(|error| error.to_string()),
+            started = starting.fetch(Timestamp::UNIX_EPOCH) => started.map_err(|error| error.to_string()),
             () = serve => unreachable!("it serves for ever"),
         };
-        assert!(lock(&starting.together).is_empty());
         (started, asked.join(" "))
     }
 

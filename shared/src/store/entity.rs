@@ -131,7 +131,7 @@ pub struct ListEntry {
     pub updated: Option<Timestamp>,
 }
 
-/// The attributes of a record itself and whose it is, for reads that leave out what lies on its item besides. `None` where its type does not
+/// The attributes of a record itself, its type and its tenant, for reads that leave out what lies on its item besides. `None` where its type does not
 /// say.
 pub(crate) fn attributes<E: Entity>() -> Option<Vec<&'static str>> {
     let own = fields::<E>()?.iter().copied();

@@ -1,12 +1,18 @@
 //! Records read from items as the SDK gives them. `serde_dynamo`, which writes them, would copy every item into maps of its own first: a
 //! tenth of what a list costs.
 
+use std::fmt;
+
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde::de::value::{BorrowedStrDeserializer, Error, MapAccessDeserializer, MapDeserializer, SeqDeserializer};
-use serde::de::{Deserialize, Deserializer, Error as _, IntoDeserializer, Visitor};
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, MapDeserializer, SeqDeserializer};
+use serde::de::{Deserialize, Deserializer, Error as _, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::store::table::Item;
+
+/// Why an item is not the record it should be. It names no value: it will be logged.
+#[derive(Debug)]
+pub(crate) struct Error(String);
 
 /// A record made of an item's attributes; those it does not know are passed over.
 pub(crate) fn read<'a, T: Deserialize<'a>>(item: &'a Item) -> Result<T, Error> {
@@ -88,7 +94,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
     ) -> Result<V::Value, Error> {
         match self.0 {
             AttributeValue::S(text) => Text(text).deserialize_enum(name, variants, visitor),
-            AttributeValue::M(map) => {
+            AttributeValue::M(map) if map.len() == 1 => {
                 MapAccessDeserializer::new(MapDeserializer::new(attributes(map))).deserialize_enum(name, variants, visitor)
             }
             _ => self.deserialize_any(visitor),
@@ -129,7 +135,46 @@ fn visit_number<'de, V: Visitor<'de>>(number: &str, visitor: V) -> Result<V::Val
     if let Ok(number) = number.parse() {
         return visitor.visit_i64(number);
     }
-    visitor.visit_f64(number.parse().map_err(|_| Error::custom(format!("{number:?} is no number")))?)
+    visitor.visit_f64(number.parse().map_err(|_| Error::custom("a number that is none"))?)
+}
+
+impl serde::de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Error(message.to_string())
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Error(format!("{} where there should be {expected}", kind(found)))
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
+    fn unknown_variant(_found: &str, expected: &'static [&'static str]) -> Self {
+        Error(format!("none of {}", expected.join(", ")))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+fn kind(found: Unexpected<'_>) -> &'static str {
+    match found {
+        Unexpected::Str(_) | Unexpected::Char(_) => "a text",
+        Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "a number",
+        Unexpected::Bool(_) => "a boolean",
+        Unexpected::Bytes(_) => "bytes",
+        Unexpected::Seq => "a list",
+        Unexpected::Map => "a map",
+        Unexpected::Unit => "nothing",
+        _ => "something else",
+    }
 }
 
 #[cfg(test)]
@@ -259,15 +304,19 @@ mod tests {
             }
         }
         let number = |text: &str| AttributeValue::N(text.into());
-        assert!(fails::<u8>(number("256")).contains("256"));
-        assert!(fails::<u64>(number("-1")).contains("-1"));
-        assert!(fails::<u64>(number("1.5")).contains("1.5"));
-        assert!(fails::<f64>(number("many")).contains("no number"));
-        assert!(fails::<u64>(AttributeValue::S("1".into())).contains("string"));
-        assert!(fails::<String>(number("1")).contains("integer"));
-        assert!(fails::<String>(AttributeValue::Null(true)).contains("unit"));
-        assert!(fails::<Plain>(AttributeValue::S("third".into())).contains("third"));
-        assert!(fails::<Plain>(AttributeValue::Bool(true)).contains("boolean"));
+        let secret = || AttributeValue::S("secret".into());
+        assert_eq!(fails::<u8>(number("256")), "a number where there should be u8");
+        assert_eq!(fails::<u64>(number("-1")), "a number where there should be u64");
+        assert_eq!(fails::<u64>(number("1.5")), "a number where there should be u64");
+        assert_eq!(fails::<f64>(number("many")), "a number that is none");
+        assert_eq!(fails::<u64>(secret()), "a text where there should be u64");
+        assert_eq!(fails::<String>(number("1")), "a number where there should be a string");
+        assert_eq!(fails::<String>(AttributeValue::Null(true)), "nothing where there should be a string");
+        assert_eq!(fails::<Plain>(secret()), "none of first, second_one");
+        assert_eq!(fails::<Tagged>(AttributeValue::M(Item::from([("kind".to_owned(), secret())]))), "none of Empty, Full");
+        assert!(fails::<Plain>(AttributeValue::Bool(true)).starts_with("a boolean where"));
+        let both = ["Newtype", "Unit"].map(|name| (name.to_owned(), number("1")));
+        assert!(fails::<Rich>(AttributeValue::M(Item::from(both))).starts_with("a map where"));
         assert!(fails::<Vec<u64>>(AttributeValue::Ns(vec!["1".into()])).contains("no record has"));
         assert!(read::<Inner>(&Item::from([("tasks".to_owned(), number("1"))])).unwrap_err().to_string().contains("done"));
     }

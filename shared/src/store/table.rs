@@ -274,7 +274,11 @@ impl Table {
             .into_iter()
             .map(|key| Item::from([("pk".into(), AttributeValue::S(key.pk.clone())), ("sk".into(), AttributeValue::S(key.sk.clone()))]))
             .collect();
-        let (expression, names) = attributes.map(|attributes| projection(&[&["pk", "sk"], attributes].concat())).unzip();
+        let with_keys = |attributes: &[&'static str]| {
+            let others = attributes.iter().copied().filter(|name| !matches!(*name, "pk" | "sk"));
+            projection(&["pk", "sk"].into_iter().chain(others).collect::<Vec<_>>())
+        };
+        let (expression, names) = attributes.map(with_keys).unzip();
         let mut wanted = Some(
             KeysAndAttributes::builder()
                 .set_keys(Some(wanted))
