@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use aws_sdk_secretsmanager::{Client, config};
+use aws_sdk_secretsmanager::Client;
 use aws_smithy_types::retry::RetryConfig;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -278,9 +278,9 @@ impl Secrets {
             return Ok(HashMap::new());
         }
         // Of batches an account may ask far fewer a second than of single secrets: what is refused goes on one by one.
-        let once = config::Builder::new().retry_config(RetryConfig::disabled());
-        let batch = self.client.batch_get_secret_value().set_secret_id_list(Some(ids.clone()));
-        let found = match batch.customize().config_override(once).send().await {
+        let impatient = self.client.config().to_builder().retry_config(RetryConfig::disabled()).build();
+        let batch = Client::from_conf(impatient).batch_get_secret_value().set_secret_id_list(Some(ids.clone()));
+        let found = match batch.send().await {
             Ok(output) => output.secret_values.unwrap_or_default(),
             Err(error) if error.as_service_error().is_some() => {
                 tracing::warn!(error = %Chain(&error), "the secrets are read one by one");
