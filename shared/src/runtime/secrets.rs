@@ -324,9 +324,10 @@ fn root_versions(text: &str) -> Result<BTreeMap<u32, String>, Cause> {
     Ok(versions)
 }
 
+/// What is wrong with it is not said: it would be said in its own words.
 fn read_signer(text: &str) -> Result<SessionSigner, Cause> {
-    let secret: SigningSecret = serde_json::from_str(text)?;
-    let pkcs8 = STANDARD.decode(secret.pkcs8)?;
+    let secret: SigningSecret = serde_json::from_str(text).map_err(|_| "it is not a signing key")?;
+    let pkcs8 = STANDARD.decode(secret.pkcs8).map_err(|_| "it is not in base64")?;
     Ok(SessionSigner { kid: secret.kid, key: EncodingKey::from_ec_der(&pkcs8) })
 }
 
@@ -343,6 +344,19 @@ mod tests {
     use super::*;
     use crate::config::Variables;
     use crate::runtime::aws::Aws;
+
+    #[test]
+    fn a_wrong_signing_key_does_not_show_in_the_error() {
+        for wrong in [
+            "secret",
+            "\"secret\"",
+            r#"{"kid": "secret"}"#,
+            r#"{"kid": "k", "pkcs8": "secret!"}"#,
+            r#"{"kid": "k", "pkcs8": {"secret": 1}}"#,
+        ] {
+            assert!(!read_signer(wrong).err().unwrap().to_string().contains("secret"), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_root_secret_has_one_version_or_several() {
