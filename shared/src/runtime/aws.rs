@@ -11,12 +11,10 @@ use aws_runtime::user_agent::UserAgentInterceptor;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, IdentityCache, Region, SharedCredentialsProvider, StalledStreamProtectionConfig};
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::endpoint::{EndpointFuture, EndpointResolverParams, ResolveEndpoint, SharedEndpointResolver};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeSerializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::{Intercept, disable_interceptor, dyn_dispatch_hint};
 use aws_smithy_types::config_bag::ConfigBag;
-use aws_smithy_types::endpoint::Endpoint;
 use aws_smithy_types::retry::RetryConfig;
 
 use crate::config::{ConfigError, Variables};
@@ -53,16 +51,6 @@ pub struct Common {
     pub retries: RetryConfig,
     pub timeouts: TimeoutConfig,
     pub behavior: BehaviorVersion,
-}
-
-/// One endpoint, known beforehand.
-#[derive(Debug)]
-struct Known(Endpoint);
-
-impl ResolveEndpoint for Known {
-    fn resolve_endpoint<'a>(&'a self, _: &'a EndpointResolverParams) -> EndpointFuture<'a> {
-        EndpointFuture::ready(Ok(self.0.clone()))
-    }
 }
 
 /// Leaves out the headers that tell AWS of the SDK and of its retries, and change nothing: writing and signing them is a twentieth of a warm
@@ -136,19 +124,6 @@ impl Aws {
         &self.table_http
     }
 
-    /// Where a service is, for the two that every start asks: compiling the SDK's rules for that is a tenth of a start. `None` leaves it to
-    /// them: partitions with names of their own.
-    fn known(&self, service: &str, endpoint: Option<&String>) -> Option<SharedEndpointResolver> {
-        let region = self.region.as_ref();
-        let elsewhere = ["cn-", "us-iso", "eu-iso", "eusc-"].iter().any(|prefix| region.starts_with(prefix));
-        let url = match endpoint {
-            Some(url) => url.clone(),
-            None if elsewhere => return None,
-            None => format!("https://{service}.{region}.amazonaws.com"),
-        };
-        Some(SharedEndpointResolver::new(Known(Endpoint::builder().url(url).build())))
-    }
-
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         let common = self.common("DYNAMODB");
         let mut config = aws_sdk_dynamodb::Config::builder()
@@ -162,7 +137,7 @@ impl Aws {
             .identity_cache(IdentityCache::no_cache())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .interceptor(Terse);
-        config.set_endpoint_resolver(self.known("dynamodb", common.endpoint.as_ref()));
+        config.set_endpoint_url(common.endpoint);
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
@@ -188,7 +163,7 @@ impl Aws {
             .http_client(common.http)
             .retry_config(common.retries)
             .timeout_config(common.timeouts);
-        config.set_endpoint_resolver(self.known("secretsmanager", common.endpoint.as_ref()));
+        config.set_endpoint_url(common.endpoint);
         aws_sdk_secretsmanager::Client::from_conf(config.build())
     }
 }
@@ -217,24 +192,6 @@ mod tests {
         let variables = [("AWS_REGION", region), ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
         let variables = variables.iter().chain(more).map(|(name, value)| (name.to_string(), value.to_string()));
         Aws::read(Variables(variables.collect())).unwrap()
-    }
-
-    #[tokio::test]
-    async fn endpoints_are_those_of_the_sdks_own_rules() {
-        use aws_sdk_dynamodb::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
-        let parameters = EndpointResolverParams::new(());
-        for region in ["eu-central-1", "us-east-1", "us-gov-west-1", "ap-southeast-7", "cn-north-1", "us-iso-east-1", "eusc-de-east-1"] {
-            let rules = Params::builder().region(region).build().unwrap();
-            let expected = DefaultResolver::new().resolve_endpoint(&rules).await.unwrap();
-            match aws(region, &[]).known("dynamodb", None) {
-                Some(known) => assert_eq!(known.resolve_endpoint(&parameters).await.unwrap().url(), expected.url()),
-                None => assert!(!expected.url().ends_with(".amazonaws.com"), "{region} could be known"),
-            }
-        }
-        let told = aws("eu-central-1", &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8000")]);
-        let endpoint = told.common("DYNAMODB").endpoint;
-        let known = told.known("dynamodb", endpoint.as_ref()).unwrap();
-        assert_eq!(known.resolve_endpoint(&parameters).await.unwrap().url(), "http://127.0.0.1:8000");
     }
 
     #[tokio::test]
