@@ -131,8 +131,8 @@ pub struct ListEntry {
     pub updated: Option<Timestamp>,
 }
 
-/// The attributes of a record itself, its type and its tenant, for reads that leave out what lies on its item besides. `None` where its type does not
-/// say.
+/// The attributes of a record itself, its type and its tenant, for reads that leave out what lies on its item besides. `None` where it does
+/// not say.
 pub(crate) fn attributes<E: Entity>() -> Option<Vec<&'static str>> {
     let own = fields::<E>()?.iter().copied();
     Some(["tenant", "type"].into_iter().chain(own.filter(|name| !matches!(*name, "tenant" | "type"))).collect())

@@ -19,42 +19,22 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(item: &'a Item) -> Result<T, Error> {
     T::deserialize(MapDeserializer::new(attributes(item)))
 }
 
-fn attributes(item: &Item) -> impl Iterator<Item = (Text<'_>, Value<'_>)> {
-    item.iter().map(|(name, value)| (Text(name), Value(value)))
+fn attributes(item: &Item) -> impl Iterator<Item = (Value<'_>, Value<'_>)> {
+    item.iter().map(|(name, value)| (Value::Text(name), Value::of(value)))
 }
 
-/// An attribute's name, or a text.
-struct Text<'a>(&'a str);
+enum Value<'a> {
+    /// Also an attribute's name.
+    Text(&'a str),
+    Other(&'a AttributeValue),
+}
 
-struct Value<'a>(&'a AttributeValue);
-
-impl<'de> Deserializer<'de> for Text<'de> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_borrowed_str(self.0)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        BorrowedStrDeserializer::new(self.0).deserialize_enum(name, variants, visitor)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct
-        identifier ignored_any
+impl<'a> Value<'a> {
+    fn of(value: &'a AttributeValue) -> Self {
+        match value {
+            AttributeValue::S(text) => Value::Text(text),
+            other => Value::Other(other),
+        }
     }
 }
 
@@ -62,22 +42,25 @@ impl<'de> Deserializer<'de> for Value<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
-            AttributeValue::S(text) => visitor.visit_borrowed_str(text),
+        let value = match self {
+            Value::Text(text) => return visitor.visit_borrowed_str(text),
+            Value::Other(value) => value,
+        };
+        match value {
             AttributeValue::N(number) => visit_number(number, visitor),
             AttributeValue::Bool(value) => visitor.visit_bool(*value),
             AttributeValue::Null(_) => visitor.visit_unit(),
             AttributeValue::M(map) => visitor.visit_map(MapDeserializer::new(attributes(map))),
-            AttributeValue::L(list) => visitor.visit_seq(SeqDeserializer::new(list.iter().map(Value))),
+            AttributeValue::L(list) => visitor.visit_seq(SeqDeserializer::new(list.iter().map(Value::of))),
             AttributeValue::B(bytes) => visitor.visit_borrowed_bytes(bytes.as_ref()),
-            AttributeValue::Ss(texts) => visitor.visit_seq(SeqDeserializer::new(texts.iter().map(|text| Text(text)))),
+            AttributeValue::Ss(texts) => visitor.visit_seq(SeqDeserializer::new(texts.iter().map(|text| Value::Text(text)))),
             _ => Err(Error::custom("an attribute of a type that no record has")),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
-            AttributeValue::Null(_) => visitor.visit_none(),
+        match self {
+            Value::Other(AttributeValue::Null(_)) => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
@@ -92,12 +75,12 @@ impl<'de> Deserializer<'de> for Value<'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match self.0 {
-            AttributeValue::S(text) => Text(text).deserialize_enum(name, variants, visitor),
-            AttributeValue::M(map) if map.len() == 1 => {
+        match self {
+            Value::Text(text) => BorrowedStrDeserializer::new(text).deserialize_enum(name, variants, visitor),
+            Value::Other(AttributeValue::M(map)) if map.len() == 1 => {
                 MapAccessDeserializer::new(MapDeserializer::new(attributes(map))).deserialize_enum(name, variants, visitor)
             }
-            _ => self.deserialize_any(visitor),
+            Value::Other(_) => self.deserialize_any(visitor),
         }
     }
 
@@ -108,14 +91,6 @@ impl<'de> Deserializer<'de> for Value<'de> {
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct
         identifier
-    }
-}
-
-impl<'de> IntoDeserializer<'de, Error> for Text<'de> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
     }
 }
 

@@ -143,6 +143,7 @@ fn local_template(root: &Path, base: &str) -> Result<Template, String> {
     let template = Template::load(root.join("template.yaml")).map_err(text)?;
     Ok(template
         .with_parameter("Stage", "local")
+        .with_parameter("LogLevel", &std::env::var("LOG_LEVEL").unwrap_or_else(|_| "INFO".to_owned()))
         .with_parameter("PublicUrl", base)
         .with_parameter("MailFrom", "tenantry@localhost.localdomain"))
 }
