@@ -18,9 +18,10 @@ async fn a_person_registers_verifies_signs_in_and_out() {
     assert_eq!(registered.json()["data"], json!({"email": "ada@example.com"}));
     login(&world, "ada@example.com", "correct horse").await.expect(403);
     let token = world.link_token("ada@example.com");
-    let verified = world.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(200).json();
+    let verified =
+        world.post("/api/v1/auth/verify-email").json(json!({"token": token, "password": "correct horse"})).send().await.expect(200).json();
     assert!(verified["data"]["email_verified_at"].is_string());
-    world.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(422);
+    world.post("/api/v1/auth/verify-email").json(json!({"token": token, "password": "correct horse"})).send().await.expect(422);
 
     let ada = world.login("ada@example.com", "correct horse").await;
     let me = get(&world, &ada, "/api/v1/auth/me").await.expect(200).json()["data"].clone();
@@ -229,7 +230,7 @@ async fn a_link_is_good_for_its_own_purpose_and_only_as_we_signed_it() {
         reset(&world, token, "battery staple").await.expect(422);
     }
     for token in [&resetting, &invitation, &forged] {
-        world.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(422);
+        world.post("/api/v1/auth/verify-email").json(json!({"token": token, "password": "correct horse"})).send().await.expect(422);
     }
     for token in [&resetting, &verification, &forged] {
         accept(&world, token).await.expect(422);
@@ -237,7 +238,7 @@ async fn a_link_is_good_for_its_own_purpose_and_only_as_we_signed_it() {
     // None of it used the links up.
     reset(&world, &resetting, "battery staple").await.expect(200);
     accept(&world, &invitation).await.expect(200);
-    world.post("/api/v1/auth/verify-email").json(json!({"token": verification})).send().await.expect(200);
+    world.post("/api/v1/auth/verify-email").json(json!({"token": verification, "password": "correct horse"})).send().await.expect(200);
 }
 
 // Invitations.
@@ -667,7 +668,7 @@ async fn register(world: &World, email: &str) -> Answer {
 
 async fn verify(world: &World, email: &str) {
     let token = world.link_token(email);
-    world.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(200);
+    world.post("/api/v1/auth/verify-email").json(json!({"token": token, "password": "correct horse"})).send().await.expect(200);
 }
 
 async fn login(world: &World, email: &str, password: &str) -> Answer {

@@ -817,8 +817,8 @@ async fn an_id_once_used_opens_nothing_again() {
     }));
     again.send().await.expect(202);
     let token = world.link_token("twin@example.com");
-    world.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(200);
-    world.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(422);
+    world.post("/api/v1/auth/verify-email").json(json!({"token": token, "password": "correct horse"})).send().await.expect(200);
+    world.post("/api/v1/auth/verify-email").json(json!({"token": token, "password": "correct horse"})).send().await.expect(422);
     let twin = world.login("twin@example.com", "correct horse").await;
     assert_ne!(claims_of(&twin.token)["tid"], own.id.as_str());
     let project = world.project(&own.owner, "Own").await;

@@ -43,7 +43,7 @@ pub trait Handler<T>: Clone + Send + Sync + 'static {
 }
 
 /// Records to be read in the door's round trip.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Wants {
     pub(crate) tenant: Vec<(String, String)>,
     pub(crate) counters: Vec<crate::store::Counter>,

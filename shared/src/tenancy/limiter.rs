@@ -16,7 +16,7 @@ use crate::model::time::day;
 use crate::model::usage::UsageDay;
 use crate::store::Metered;
 use crate::store::entity::{Entity, Hashed};
-use crate::store::table::{Consumed, FullKey, Table, number};
+use crate::store::table::{Consumed, FullKey, Item, Table, number};
 use crate::tenancy::TenantId;
 
 /// A class of requests with a limit per window of seconds.
@@ -33,9 +33,37 @@ impl Class {
     pub const AUTH: Class = Class { name: "api-auth", window: 60 };
     /// Per address.
     pub const AUTH_IP: Class = Class { name: "api-auth-ip", window: 60 };
-    /// Failed logins per e-mail, from anywhere.
+    /// Failed logins per e-mail and address.
     pub const AUTH_FAILURES: Class = Class { name: "api-auth-failures", window: 900 };
+    /// Failed logins per e-mail, from anywhere: they never lock it, they leave unknown places fewer attempts.
+    pub const AUTH_FAILURES_ANYWHERE: Class = Class { name: "api-auth-failures-anywhere", window: 900 };
+    /// Failed logins per address, of any e-mail.
+    pub const AUTH_FAILURES_IP: Class = Class { name: "api-auth-failures-ip", window: 900 };
+    /// Forgotten passwords, per e-mail and address.
+    pub const FORGOT: Class = Class { name: "api-auth-forgot", window: 60 };
+    /// Credentials that are none, per address.
+    pub const CREDENTIALS: Class = Class { name: "api-credentials", window: 60 };
+    /// Mails to an address that strangers can cause, by what causes them; a window is a day of UTC.
+    pub const REGISTRATION_MAILS: Class = Class { name: "registration-mails", window: 86_400 };
+    pub const RESET_MAILS: Class = Class { name: "reset-mails", window: 86_400 };
+    pub const DEMO_MAILS: Class = Class { name: "demo-mails", window: 86_400 };
+    pub const INVITATION_MAILS: Class = Class { name: "invitation-mails", window: 86_400 };
     pub const DEMO: Class = Class { name: "demo", window: 3600 };
+}
+
+/// How many more mails to an address somebody may cause who does not read them. Counted in the transaction that writes the mail.
+pub struct MailAllowance {
+    pub(crate) key: FullKey,
+    /// Limits that are only reported bound nothing.
+    pub(crate) most: Option<u64>,
+    pub(crate) ends_at: i64,
+    throttled: Throttled,
+}
+
+impl MailAllowance {
+    pub(crate) fn refused(&self) -> Error {
+        Error::TooManyRequests(self.throttled.clone())
+    }
 }
 
 /// What a counter said.
@@ -133,12 +161,22 @@ impl Limiter {
         Ok(hit(used))
     }
 
-    /// What a counter stands at, without counting.
-    pub(super) async fn look(&self, table: &Table, class: Class, principal: &str, now: Timestamp) -> Result<Hit> {
+    /// Where a counter stands, for reading several together without counting.
+    pub(super) fn place_of(&self, class: Class, principal: &str, now: Timestamp) -> FullKey {
+        key(class, principal, window(class, now).0)
+    }
+
+    /// What the counter said that was read from there. `judge` it with one less than the limit: the request that looks has not counted.
+    pub(super) fn seen(&self, class: Class, principal: &str, item: Option<&Item>, now: Timestamp) -> Hit {
+        let used = item.and_then(|item| number(item, "n")).unwrap_or(0);
+        Hit { class, principal: principal.to_owned(), used, ends_at: window(class, now).1 }
+    }
+
+    pub(super) fn mails(&self, class: Class, principal: &str, most: u64, now: Timestamp) -> MailAllowance {
         let (starts_at, ends_at) = window(class, now);
-        let item = table.get(key(class, principal, starts_at), true).await?;
-        let used = item.as_ref().and_then(|item| number(item, "n")).unwrap_or(0);
-        Ok(Hit { class, principal: principal.to_owned(), used, ends_at })
+        let retry_after = u64::try_from(ends_at - now.as_second()).unwrap_or(1).max(1);
+        let throttled = Throttled { quota: class.name, limit: most, retry_after };
+        MailAllowance { key: key(class, principal, starts_at), most: self.limits.enforce.then_some(most), ends_at: ends_at + 60, throttled }
     }
 
     pub(super) fn judge(&self, hit: &Hit, limit: u64, now: Timestamp) -> (LimitReport, Result<()>) {
@@ -248,6 +286,26 @@ pub(super) enum Spent {
     UsedUp(Option<LimitReport>, Error),
     /// Another request took what was leased: lease again.
     LeaseFirst,
+}
+
+/// What counts as one place: an IPv4 address, or the 64 leading bits of an IPv6 address, behind which one party has as many as it likes.
+pub(super) fn network(ip: &str) -> String {
+    match ip.parse() {
+        Ok(std::net::IpAddr::V6(six)) => match six.to_ipv4_mapped() {
+            Some(four) => four.to_string(),
+            None => {
+                let [a, b, c, d, ..] = six.segments();
+                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            }
+        },
+        _ => ip.to_owned(),
+    }
+}
+
+impl Hit {
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
 }
 
 fn window(class: Class, now: Timestamp) -> (i64, i64) {
