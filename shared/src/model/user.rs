@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::ids::UserId;
 use crate::model::text::nfc;
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
@@ -78,6 +79,14 @@ impl User {
     /// Lives in its demo alone.
     pub fn is_of_demo(&self) -> bool {
         self.demo == Some(OfDemo::Running)
+    }
+
+    /// Whether they may have a tenant of their own making: a demo's owner has the demo.
+    pub fn may_found(&self) -> Result<(), Error> {
+        if self.is_of_demo() {
+            return Err(Error::Forbidden("This account is a demo's. Register to have tenants of your own.".into()));
+        }
+        Ok(())
     }
 
     /// As whoever has just proven the address wants it: a password from before is void.
