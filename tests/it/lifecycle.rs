@@ -434,7 +434,7 @@ async fn what_is_no_export_is_not_imported() {
 
 // ---------------------------------------------------------------- helpers
 
-struct Workers {
+pub struct Workers {
     janitor_app: App,
     operator_app: App,
     janitor: Janitor,
@@ -442,7 +442,7 @@ struct Workers {
 }
 
 impl Workers {
-    fn of(world: &World) -> Self {
+    pub fn of(world: &World) -> Self {
         let variables = |name: &str| Variables(world.environment(name).clone().into_iter().collect());
         let (janitor_app, operator_app) = (app(world, "janitor"), app(world, "operator"));
         Workers {
@@ -453,12 +453,12 @@ impl Workers {
         }
     }
 
-    async fn operate(&self, command: Value) -> Result<Value, String> {
+    pub async fn operate(&self, command: Value) -> Result<Value, String> {
         ready(&self.operator_app).await;
         self.operator.handle(command, "operator-request").await.map_err(|error| error.to_string())
     }
 
-    async fn purge(&self) -> Value {
+    pub async fn purge(&self) -> Value {
         ready(&self.janitor_app).await;
         self.janitor.handle(json!({"task": "purge"}), "janitor-request").await.unwrap()
     }

@@ -193,7 +193,7 @@ pub(super) async fn verify(incoming: &Incoming, directory: &Directory) -> Result
 /// memory: further ones write nothing.
 pub(super) async fn refused(incoming: &Incoming) -> Error {
     let limiter = incoming.app.limiter();
-    match limiter.hit(&incoming.table, Class::CREDENTIALS, &network(&incoming.ip), incoming.now).await {
+    match limiter.strike(&incoming.table, Class::CREDENTIALS, &network(&incoming.ip), incoming.now).await {
         Ok(hit) => match limiter.judge(&hit, limiter.limits.credentials, incoming.now) {
             (report, Err(error)) => {
                 incoming.learned().limits.push(report);

@@ -79,11 +79,23 @@ pub struct Limiter {
     pub(super) limits: Limits,
     /// Class and principal → when its used-up window ends.
     used_up: Mutex<HashMap<String, i64>>,
+    /// Class and principal → what was struck lately.
+    struck: Mutex<HashMap<String, Struck>>,
     quotas: Mutex<HashMap<TenantId, Quota>>,
     /// What tenants consumed since their last lease, with which it is written down.
     spent: Mutex<HashMap<TenantId, Consumed>>,
     /// One lease at a time: who comes second finds what the first one brought.
     leasing: tokio::sync::Mutex<()>,
+}
+
+/// What an instance knows of a counter that it writes to in portions.
+#[derive(Debug, Clone, Copy)]
+struct Struck {
+    ends_at: i64,
+    /// The sum of all instances, as last written.
+    written: u64,
+    /// Counted here and not written yet.
+    pending: u64,
 }
 
 /// What this instance holds of a tenant's day. A lease belongs to the tenant, not to the request that fetched it: a caller whom the
@@ -137,12 +149,15 @@ impl Quota {
 /// How many entries are remembered before the old ones are cleared out.
 const REMEMBERED: usize = 10_000;
 const LARGEST_LEASE: u64 = 32;
+/// Strikes are written so many at a time: one by mistake costs no write, and a flood a tenth of one each.
+const STRIKES: u64 = 10;
 
 impl Limiter {
     pub fn new(limits: Limits) -> Self {
         Limiter {
             limits,
             used_up: Mutex::default(),
+            struck: Mutex::default(),
             quotas: Mutex::default(),
             spent: Mutex::default(),
             leasing: tokio::sync::Mutex::new(()),
@@ -158,6 +173,41 @@ impl Limiter {
             return Ok(hit(u64::MAX));
         }
         let used = table.add(key(class, principal, starts_at), "n", 1, Some(ends_at + 60)).await?;
+        Ok(hit(used))
+    }
+
+    /// Counts what should not happen at all, by portions: an instance may be up to a portion behind the others.
+    pub(super) async fn strike(&self, table: &Table, class: Class, principal: &str, now: Timestamp) -> Result<Hit> {
+        let (starts_at, ends_at) = window(class, now);
+        let name = format!("{} {principal}", class.name);
+        let hit = |used| Hit { class, principal: principal.to_owned(), used, ends_at };
+        if lock(&self.used_up).get(&name) == Some(&ends_at) {
+            return Ok(hit(u64::MAX));
+        }
+        let due = {
+            let mut struck = lock(&self.struck);
+            if struck.len() >= REMEMBERED {
+                struck.retain(|_, struck| struck.ends_at > now.as_second());
+            }
+            // Struck from more places than can be remembered: those beyond are counted one by one.
+            if struck.len() >= REMEMBERED && !struck.contains_key(&name) {
+                1
+            } else {
+                let entry = struck.entry(name.clone()).or_insert(Struck { ends_at, written: 0, pending: 0 });
+                if entry.ends_at != ends_at {
+                    *entry = Struck { ends_at, written: 0, pending: 0 };
+                }
+                entry.pending += 1;
+                if entry.pending < STRIKES {
+                    return Ok(hit(entry.written + entry.pending));
+                }
+                std::mem::take(&mut entry.pending)
+            }
+        };
+        let used = table.add(key(class, principal, starts_at), "n", due, Some(ends_at + 60)).await?;
+        if let Some(entry) = lock(&self.struck).get_mut(&name).filter(|entry| entry.ends_at == ends_at) {
+            entry.written = entry.written.max(used);
+        }
         Ok(hit(used))
     }
 
