@@ -576,6 +576,45 @@ async fn an_invitation_is_worth_what_its_sender_may_grant_when_it_is_accepted() 
 }
 
 #[tokio::test]
+async fn an_agencys_invitation_is_worth_what_its_sender_may_grant_there() {
+    let world = World::new().await;
+    let agency = world.tenant("agency").await;
+    let sender = world.member(&agency, "admin").await;
+    let child = world.post("/v1/subaccounts").token(&agency.owner.token).json(json!({"name": "Client"})).send().await.expect(201).json();
+    later(&world);
+    let mut tokens = vec![];
+    for (by, email) in [(&sender, "a@example.com"), (&agency.owner, "b@example.com"), (&agency.owner, "c@example.com")] {
+        let inviting = world.post(INVITATIONS).token(&by.token).header("x-subaccount-id", id(&child["data"]));
+        inviting.json(json!({"email": email, "role": "member"})).send().await.expect(201);
+        tokens.push(world.link_token(email));
+    }
+    world.delete(format!("/api/v1/tenant/members/{}", sender.id)).token(&agency.owner.token).send().await.expect(200);
+    accept(&world, &tokens[0], Some(OWN)).await.expect(422);
+    accept(&world, &tokens[1], Some(OWN)).await.expect(200);
+    world.post(format!("/v1/subaccounts/{}/suspend", id(&child["data"]))).token(&agency.owner.token).send().await.expect(200);
+    let shut = accept(&world, &tokens[2], Some(OWN)).await;
+    assert!([403, 422].contains(&shut.status), "{}", shut.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_is_demoted_while_they_invite_leaves_no_invitation_that_works() {
+    let world = World::new().await;
+    for round in 0..8 {
+        let acme = world.tenant(&format!("acme{round}")).await;
+        let sender = world.member(&acme, "admin").await;
+        later(&world);
+        let email = format!("m{round}@example.com");
+        let demoting = world.put(format!("/api/v1/tenant/members/{}", sender.id)).token(&acme.owner.token).json(json!({"role": "viewer"}));
+        let (demoted, invited) = tokio::join!(demoting.send(), invite(&world, &sender, &email, "member"));
+        demoted.expect(200);
+        assert!([201, 403, 409].contains(&invited.status), "{}", invited.text);
+        if invited.status == 201 {
+            accept(&world, &world.link_token(&email), Some(OWN)).await.expect(422);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_older_invitation_is_worth_what_its_writer_may_grant() {
     let world = World::new().await;
     let acme = world.tenant("acme").await;

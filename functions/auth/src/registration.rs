@@ -96,7 +96,7 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
                 return Err(dead_link());
             }
             let given = given(password::hash(&door.app, password).await?);
-            let (proof, founding) = confirm(directory, address, &registration, given).await?;
+            let (proof, founding) = Box::pin(confirm(directory, address, &registration, given)).await?;
             (proof, Some(founding))
         }
         Purpose::VerifyEmail { user } => {
@@ -112,7 +112,11 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
     };
     let member = match &founding {
         Some(founding) => founding.owner.clone(),
-        None => door.place_of(&proof.user).await.ok().flatten().map(|(_, member)| member),
+        None => {
+            let place = door.place_of(&proof.user).await;
+            let place = place.or_else(|error| if matches!(error, Error::Forbidden(_)) { Ok(None) } else { Err(error) })?;
+            place.map(|(_, member)| member)
+        }
     };
     let answer = Answer::new("Email verified successfully", UserView::of(&proof.user, member.as_ref()));
     let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;

@@ -216,9 +216,9 @@ impl Limiter {
         key(class, principal, window(class, now).0)
     }
 
-    /// What the counter said that was read from there. `judge` it with one less than the limit: the request that looks has not counted.
+    /// What the counter that was read from there will say if this request is counted too.
     pub(super) fn seen(&self, class: Class, principal: &str, item: Option<&Item>, now: Timestamp) -> Hit {
-        let used = item.and_then(|item| number(item, "n")).unwrap_or(0);
+        let used = item.and_then(|item| number(item, "n")).unwrap_or(0) + 1;
         Hit { class, principal: principal.to_owned(), used, ends_at: window(class, now).1 }
     }
 

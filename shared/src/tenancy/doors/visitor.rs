@@ -1,7 +1,7 @@
 //! Somebody unknown: signing in, following a link, asking for a demo.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 
@@ -108,13 +108,19 @@ impl Visitor {
         let familiar: Option<Familiar> = self.directory.read(items[3].as_ref())?;
         let (own, anywhere, from_place) = (seen(0), seen(1), seen(2));
         let most = limiter.limits.auth_failures;
-        let few = familiar.is_none() && anywhere.used() >= most;
+        let few = familiar.is_none() && anywhere.used() > most;
         if let (None, Some(throttled)) = (&familiar, &self.crowded) {
             return Err(Error::TooManyRequests(throttled.clone()));
         }
-        limiter.judge(&own, if few { most.min(Self::FEW) } else { most }.saturating_sub(1), now).1?;
+        let mut verdicts = vec![limiter.judge(&own, if few { most.min(Self::FEW) } else { most }, now)];
         if familiar.is_none() {
-            limiter.judge(&from_place, limiter.limits.auth_failures_ip.saturating_sub(1), now).1?;
+            verdicts.push(limiter.judge(&from_place, limiter.limits.auth_failures_ip, now));
+        }
+        for (report, verdict) in verdicts {
+            if verdict.is_err() {
+                self.learned().limits.insert(0, report);
+                verdict?;
+            }
         }
         Ok(Familiarity(familiar))
     }
@@ -158,8 +164,12 @@ impl Visitor {
         let limiter = self.app.limiter();
         let hit = limiter.hit(&self.table, class, &self.from_here(email), self.now()).await?;
         let (report, verdict) = limiter.judge(&hit, limiter.limits.auth, self.now());
-        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).limits.insert(0, report);
+        self.learned().limits.insert(0, report);
         verdict
+    }
+
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn from_here(&self, email: &Email) -> String {
