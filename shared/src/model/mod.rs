@@ -21,6 +21,7 @@ pub mod setting;
 pub mod subaccount;
 pub mod task;
 pub mod tenant;
+pub mod text;
 pub mod time;
 pub mod usage;
 pub mod user;
