@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
 use crate::model::domain::Hostname;
+use crate::model::text;
 use crate::model::user::Email;
 use crate::tenancy::Scopes;
 
@@ -249,6 +250,27 @@ impl Rule for Text {
 
     fn schema(&self) -> Value {
         json!({"type": "string", "minLength": self.min, "maxLength": self.max})
+    }
+}
+
+/// A name: one line of up to `max` characters in Unicode NFC, with something to see and nothing that cannot be seen.
+pub struct Name {
+    pub max: usize,
+}
+
+impl Rule for Name {
+    type Value = String;
+
+    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
+        let name = text::name(raw.text().ok_or("must be a string")?)?;
+        if name.chars().count() > self.max {
+            return Err(format!("must not be greater than {} characters", self.max));
+        }
+        Ok(name)
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "minLength": 1, "maxLength": self.max})
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod aws;
 pub mod console;
+pub mod gateway;
 pub mod iam;
 pub mod journal;
 pub mod mailbox;
