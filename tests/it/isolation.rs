@@ -740,6 +740,49 @@ async fn open_routes_are_the_reviewed_ones_and_give_nothing_for_a_credential() {
 }
 
 #[tokio::test]
+async fn the_example_of_every_body_is_one_that_its_route_takes() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let document = catalogue().openapi("0.0.0");
+    let key = world.aws.secret_values().await.remove(&world.environment("insights")["INGEST_SECRET_ID"]).flatten().expect("the edge's key");
+    let with_body: Vec<Operation> = operations().into_iter().filter(|operation| !operation.body.is_empty()).collect();
+    for operation in &with_body {
+        let name = operation.name();
+        let content =
+            &document["paths"][operation.path][method(operation).to_ascii_lowercase()]["requestBody"]["content"]["application/json"];
+        let mut example = content["example"].clone();
+        let required = content["schema"]["required"].as_array().cloned().unwrap_or_default();
+        assert!(
+            required.iter().all(|field| !example[field.as_str().unwrap_or_default()].is_null()),
+            "{name}: {example} lacks what is required"
+        );
+        assert!(!example.to_string().contains("\"string\""), "{name}: {example}");
+        // The console too puts the present moment there.
+        if let Some(moment) = example.pointer_mut("/entries/0/timestamp") {
+            *moment = json!(world.auth.clock().now().to_string());
+        }
+        let kind = sample(operation).0;
+        let target = kind.made(&world, &own, &own.owner).await;
+        let alone = if kind == Target::NoTenant { Some(homeless(&world, &own).await) } else { None };
+        let caller = alone.as_ref().unwrap_or(&own.owner);
+        let mut request = call(&world, operation, &target).json(example.clone());
+        match operation.access {
+            Access::Edge => request = request.header("x-ingest-key", &key),
+            Access::Open { .. } => {}
+            _ => request = request.token(&caller.token),
+        }
+        let answer = request.send().await;
+        // What it names need not exist, nor be free; the body as such is sound.
+        assert!(
+            !matches!(answer.code().as_str(), "VALIDATION_ERROR" | "BAD_REQUEST") && answer.status < 500,
+            "{name} {example}: {}",
+            answer.text
+        );
+    }
+    assert!(with_body.len() >= 35, "{}", with_body.len());
+}
+
+#[tokio::test]
 async fn other_methods_and_spellings_of_a_path_reach_no_handler() {
     let world = World::new().await;
     let own = world.tenant("acme").await;
