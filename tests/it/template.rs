@@ -423,9 +423,87 @@ fn access_logs_hold_no_query_and_no_header() {
     }
     let line: Value = serde_json::from_str(&format).expect("a line of the access log is JSON");
     assert_eq!(line["request_id"], "$context.requestId");
-    assert!(
-        !api["DefaultRouteSettings"]["ThrottlingRateLimit"].is_null() && !api["DefaultRouteSettings"]["ThrottlingBurstLimit"].is_null()
-    );
+}
+
+#[test]
+fn pages_of_other_origins_are_named_by_the_deployment_or_there_are_none() {
+    assert_eq!(template().cors().expect("cors"), None);
+    let origins = "https://app.example.com,http://localhost:5173";
+    let cors = template().with_parameter("CorsOrigins", origins).cors().expect("cors").expect("origins were given");
+    assert_eq!(cors.allow_origins, ["https://app.example.com", "http://localhost:5173"]);
+    assert_eq!(cors.allow_methods, ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]);
+    assert!(!cors.allow_credentials, "no cookie is a credential");
+    assert_eq!(cors.max_age, Some(7200));
+    let allowed = BTreeSet::from([
+        "accept",
+        "authorization",
+        "content-type",
+        "idempotency-key",
+        "if-match",
+        "if-none-match",
+        "x-api-key",
+        "x-subaccount-id",
+        "x-tenant-id",
+        "x-workspace-id",
+    ]);
+    assert_eq!(cors.allow_headers.iter().map(String::as_str).collect::<BTreeSet<_>>(), allowed);
+    let exposed = BTreeSet::from([
+        "ETag",
+        "Idempotency-Replayed",
+        "Link",
+        "RateLimit",
+        "RateLimit-Policy",
+        "Retry-After",
+        "X-RateLimit-Limit",
+        "X-RateLimit-Remaining",
+        "X-RateLimit-Reset",
+        "x-request-id",
+    ]);
+    assert_eq!(cors.expose_headers.iter().map(String::as_str).collect::<BTreeSet<_>>(), exposed);
+}
+
+#[test]
+fn what_strangers_may_ask_at_most_cost_has_a_throttle_of_its_own() {
+    let throttles = template().throttles().expect("throttles");
+    let all = throttles.default.expect("a throttle of the whole API");
+    assert_eq!((all.rate, all.burst), (500, 1000));
+    assert_eq!(throttles.routes.keys().collect::<Vec<_>>(), ["ANY /api/v1/auth/{proxy+}", "ANY /api/v1/demo"]);
+    for (key, own) in &throttles.routes {
+        assert!(own.rate < all.rate && own.burst < all.burst, "{key}");
+        let known = template().routes().expect("routes").into_iter().any(|route| format!("{} {}", route.method, route.path) == *key);
+        assert!(known, "{key} is no route: API Gateway would refuse the stage");
+    }
+    let changed = template().with_parameter("AuthThrottlingRate", "7").with_parameter("DemoThrottlingBurst", "8").throttles();
+    let changed = changed.expect("throttles").routes;
+    assert_eq!((changed["ANY /api/v1/auth/{proxy+}"].rate, changed["ANY /api/v1/demo"].burst), (7, 8));
+    // Not metered apart by default: a route with settings of its own has none of the API's.
+    for settings in template().resources()["HttpApi"]["Properties"]["RouteSettings"].as_object().expect("settings").values() {
+        assert_eq!(settings["DetailedMetricsEnabled"], true);
+    }
+}
+
+#[test]
+fn each_function_of_the_api_has_one_permission_and_no_other_function_has_any() {
+    let routed: BTreeSet<String> = template().routes().expect("routes").into_iter().map(|route| route.function).collect();
+    let mut permitted = BTreeSet::new();
+    for (name, permission) in of_type("AWS::Lambda::Permission") {
+        let function = permission["FunctionName"]["Ref"].as_str().and_then(|name| name.strip_suffix("Function.Alias")).expect("an alias");
+        assert_eq!(name, format!("{function}Permission"));
+        assert_eq!(permission["Principal"], "apigateway.amazonaws.com");
+        let source = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${HttpApi}/*";
+        assert_eq!(permission["SourceArn"], json!({"Fn::Sub": source}), "{name}");
+        assert!(permitted.insert(function.to_lowercase()), "{name} is there twice");
+    }
+    assert_eq!(permitted, routed);
+}
+
+#[test]
+fn beside_a_domain_the_api_has_no_second_address() {
+    let api = template().resources()["HttpApi"]["Properties"].clone();
+    assert_eq!(api["DisableExecuteApiEndpoint"], json!({"Fn::If": ["HasDomain", true, false]}));
+    for resource in ["ApiDomain", "ApiDomainMapping"] {
+        assert_eq!(template().resources()[resource]["Condition"], "HasDomain");
+    }
 }
 
 #[test]
