@@ -101,7 +101,7 @@ async fn tell_owner(door: &Visitor, ticket: &Ticket, answer: &Accepted<EmailView
 }
 
 pub async fn verify_email(door: Visitor, body: Body<Verification>) -> Result<Answer<UserView>> {
-    let id = Link::of_token(&body.0.token, &door.app.keys()?.links).ok_or_else(dead_link)?;
+    let id = Link::of_token(&body.0.token, door.app.keys().links()?).ok_or_else(dead_link)?;
     let link = door.directory.find(&Link::key_of(id)).await?.ok_or_else(dead_link)?;
     let Purpose::VerifyEmail { user } = link.purpose else { return Err(dead_link()) };
     let user = door.directory.find(&User::key_of(user)).await?.ok_or_else(dead_link)?;

@@ -6,5 +6,6 @@ pub mod console;
 pub mod iam;
 pub mod journal;
 pub mod mailbox;
+pub mod samples;
 pub mod sources;
 pub mod template;

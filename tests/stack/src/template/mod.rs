@@ -177,7 +177,9 @@ impl Template {
                 } else {
                     InitialSecret::Empty
                 };
-                Ok(Secret { logical_id, name, initial })
+                let split_from = self.resources[&logical_id]["Metadata"]["SplitFrom"].as_str();
+                let split_from = split_from.map(|former| format!("{}-{former}", self.place.stack));
+                Ok(Secret { logical_id, name, initial, split_from })
             })
             .collect()
     }

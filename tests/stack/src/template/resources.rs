@@ -33,6 +33,8 @@ pub struct Secret {
     pub logical_id: String,
     pub name: String,
     pub initial: InitialSecret,
+    /// `Metadata.SplitFrom`: the name of the secret whose text this one takes over where it is still there.
+    pub split_from: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
