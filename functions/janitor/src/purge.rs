@@ -127,7 +127,7 @@ async fn remove_deleted(place: &Workplace, deletion: &Deletion, budget: &mut Bud
         directory.replace_if(&deletion.gone_on(items), deletion).await?;
         return Ok(Some(false));
     }
-    let receipt = Receipt::of(deletion, items, place.now(), &place.app.keys()?.receipts);
+    let receipt = Receipt::of(deletion, items, place.now(), place.app.keys().receipts()?);
     let closing = directory.transaction().delete(directory, &deletion.key(), missing())?.put(directory, &receipt)?;
     // What still points at the slug must not reach somebody else for a while. A demo's slug may be free, or another's, by now.
     let claim = directory.find(&SlugClaim::key_of(&deletion.slug)).await?.filter(|claim| claim.tenant == deletion.tenant);

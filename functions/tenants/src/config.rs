@@ -134,7 +134,7 @@ pub async fn save_api(door: Admin, edge: Edge, expected: IfMatch, form: Body<Api
 /// Write-only: sealed before it is stored, and never read back by a request.
 pub async fn save_token(door: Admin, edge: Edge, token: Body<NewToken>) -> Result<Answer<TokenView>> {
     let token = token.0.0.ok_or(Error::TokenMissing)?;
-    let sealed = door.app.keys()?.vault.seal(door.tenant.id, EdgeConfig::TOKEN_FIELD, &token, door.app.random());
+    let sealed = door.app.keys().vault()?.seal(door.tenant.id, EdgeConfig::TOKEN_FIELD, &token, door.app.random());
     change(&door, edge.0, |config| Ok(config.with_token(sealed.clone(), door.now()))).await?;
     Ok(Answer::bare(TokenView { ok: true, updated_at: zulu(door.now()) }))
 }

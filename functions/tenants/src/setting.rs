@@ -225,8 +225,8 @@ impl Written {
 }
 
 fn keeper(door: &Owner) -> Result<Keeper<'_>> {
-    let keys = door.app.keys()?;
-    Ok(Keeper { tenant: door.tenant.id, vault: &keys.vault, marking: &keys.fingerprints, random: door.app.random() })
+    let keys = door.app.keys();
+    Ok(Keeper { tenant: door.tenant.id, vault: keys.vault()?, marking: keys.fingerprints()?, random: door.app.random() })
 }
 
 async fn all(store: &TenantStore) -> Result<Settings> {

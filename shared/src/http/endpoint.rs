@@ -126,8 +126,8 @@ impl<T: Serialize + utoipa::ToSchema + Send> Reply for Listing<T> {
             })
             .finish();
         let app = &incoming.app;
-        let seal = |page: &paging::PageRequest, next: &crate::store::page::Position| match app.keys() {
-            Ok(keys) => page.seal(next, &keys.cursors, app.random()),
+        let seal = |page: &paging::PageRequest, next: &crate::store::page::Position| match app.keys().cursors() {
+            Ok(cursors) => page.seal(next, cursors, app.random()),
             Err(_) => String::new(),
         };
         Listing::response(&self, &Asked { path: &incoming.path, filters, seal: &seal })

@@ -72,7 +72,7 @@ impl PageRequest {
 
     /// The cursor to where a list goes on, for lists that print it themselves.
     pub fn cursor(&self, app: &App, next: Option<&Position>) -> Result<Option<String>> {
-        next.map(|next| Ok(self.seal(next, &app.keys()?.cursors, app.random()))).transpose()
+        next.map(|next| Ok(self.seal(next, app.keys().cursors()?, app.random()))).transpose()
     }
 
     pub(crate) fn seal(&self, position: &Position, key: &SealingKey, random: &Random) -> String {

@@ -228,7 +228,7 @@ pub struct Author {
     pub key: Option<String>,
 }
 
-/// The root secret no longer has the version that a value was sealed with.
+/// The vault's secret no longer has the version that a value was sealed with.
 #[derive(Debug)]
 pub struct KeyLost;
 

@@ -16,6 +16,7 @@ use stack::{
     client::Api,
     console::Console,
     gateway::access::AccessLog,
+    samples,
     sources::{HttpInvoke, Invoke, Sources},
     template::Template,
 };
@@ -68,7 +69,8 @@ async fn start(options: &Options) -> Result<Running, String> {
     let console_listener = free_port(options.console_port, "--console-port").await?;
     drop(free_port(options.port, "--port").await?);
 
-    let template = local_template(&root, &base)?;
+    let provider = samples::Provider::open().await.map_err(text)?;
+    let template = local_template(&root, &base)?.with_parameter("OidcIssuers", &provider.issuers());
     let functions_declared = template.functions().map_err(text)?;
     let cargo_lambda = tools::cargo_lambda(&root)?;
 
@@ -82,6 +84,11 @@ async fn start(options: &Options) -> Result<Running, String> {
     let tables = template.tables().map_err(text)?.into_iter().map(|table| table.name).collect();
     let console = Console::new(aws.clone(), access, &base, root.join("openapi.json"), tables);
     let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        if let Err(error) = provider.serve().await {
+            eprintln!("cargo local: the identity provider of the sample events stopped: {error}");
+        }
+    });
     tasks.spawn(async move {
         if let Err(error) = axum::serve(console_listener, console.router()).await {
             eprintln!("cargo local: the console stopped: {error}");
@@ -101,11 +108,14 @@ async fn start(options: &Options) -> Result<Running, String> {
         ended = watch.ended() => return Err(ended),
     }
     let (stop_sources, stopped) = watch::channel(false);
-    let sources = Sources::new(&template, &aws, invoke).map_err(text)?;
+    let sources = Sources::new(&template, &aws, invoke.clone()).map_err(text)?;
     tasks.spawn(Arc::new(sources).run(stopped, |message| eprintln!("cargo local: {message}")));
     tasks.spawn(sweep(aws.clone()));
 
-    let demo = demo::seed(&api, aws.journal()).await;
+    let (demo, samples) = tokio::join!(demo::seed(&api, aws.journal()), samples::seed(&aws, &template, &invoke));
+    if let Err(error) = samples {
+        eprintln!("cargo local: the sample events find nothing to work on: {error}");
+    }
     let mut said = format!("ready {base}\n");
     match demo {
         Ok(demo) => said.push_str(&demo.usage(&base)),
