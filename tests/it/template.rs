@@ -254,13 +254,19 @@ fn under_tenant_sessions_no_role_reaches_another_tenant() {
         tenant_wide.push(pattern.to_owned());
     }
     assert_eq!(tenant_wide.len(), 4);
-    // Whoever reaches the table may take on the tenants' role, and nobody else.
+    // Whoever holds a door to tenants' data may take on the tenants' role and tag the session, and nobody else: mails lie in the directory.
+    let doors: BTreeSet<String> = own.iter().filter(|role| *role != "CourierRole").cloned().collect();
     let trusted = &template().resources()["TenantDataRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"].clone();
     let trusted: BTreeSet<String> =
         list(&trusted["Principal"]["AWS"]).iter().map(|role| role["Fn::GetAtt"][0].as_str().unwrap_or_default().to_owned()).collect();
     let attached = &template().resources()["AssumeTenantData"]["Properties"]["Roles"].clone();
     let attached: BTreeSet<String> = list(attached).iter().map(|role| role["Ref"].as_str().unwrap_or_default().to_owned()).collect();
-    assert_eq!((&trusted, &attached), (&own, &own));
+    assert_eq!((&trusted, &attached), (&doors, &doors));
+    assert!(own.contains("CourierRole") && !own.contains("RotatorRole"));
+    for (role, statement) in all_statements() {
+        let assumes = texts(&statement["Action"]).iter().any(|action| action.starts_with("sts:"));
+        assert!(!assumes || role == "AssumeTenantData", "{role} assumes a role by a policy of its own");
+    }
 }
 
 #[test]
@@ -594,6 +600,26 @@ fn each_function_of_the_api_has_one_permission_and_no_other_function_has_any() {
         assert!(permitted.insert(function.to_lowercase()), "{name} is there twice");
     }
     assert_eq!(permitted, routed);
+}
+
+#[test]
+fn samconfig_gives_parameters_that_there_are_and_production_the_second_wall() {
+    let config = std::fs::read_to_string(root().join("samconfig.toml")).expect("samconfig.toml");
+    let source = std::fs::read_to_string(root().join("template.yaml")).expect("template.yaml");
+    let parameters = source.split("\nParameters:\n").nth(1).and_then(|rest| rest.split("\nConditions:\n").next()).expect("parameters");
+    let (dev, prod) = config.split_once("[prod.").expect("two environments");
+    for environment in [dev, prod] {
+        let overrides = environment.split("parameter_overrides = [").nth(1).and_then(|rest| rest.split("\n]").next()).expect("overrides");
+        for line in overrides.lines().map(str::trim).filter(|line| line.starts_with('"')) {
+            let (name, _) = line.trim_matches(['"', ',']).split_once('=').expect("name and value");
+            assert!(
+                parameters.contains(&format!("\n  {name}:")) || parameters.starts_with(&format!("  {name}:")),
+                "there is no parameter {name}"
+            );
+        }
+    }
+    assert!(prod.contains("\"TenantCredentials=session\"") && prod.contains("\"Stage=prod\""));
+    assert!(prod.contains("\"AuthConcurrency="), "logins have their share of the concurrency, and no more");
 }
 
 #[test]
