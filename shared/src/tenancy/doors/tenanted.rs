@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
 use crate::ids::SubaccountId;
-use crate::model::api_key::{ApiKey, KeyUse};
+use crate::model::api_key::{ApiKey, Inactive, Issuer, KeyUse, Maker};
 use crate::model::member;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
@@ -18,13 +18,14 @@ use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Shut, Tenant};
 use crate::model::user::User;
 use crate::runtime::App;
-use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
+use crate::store::{Entity, Transaction};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::lately::tenant_named;
-use crate::tenancy::limiter::{Class, Hit, Spent};
+use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
+use crate::tenancy::power::{self, Power};
 use crate::tenancy::{Directory, Place, Role, Scope, TenantId, TenantStore, credential};
 
 /// Routes whose first path value is the slug of the tenant they are about.
@@ -40,12 +41,13 @@ pub struct Tenanted<R> {
     pub directory: Directory,
     pub tenant: Tenant,
     pub plan: Plan,
-    /// Himself; for a key, the member who made it.
+    /// Themselves; for a key, the member who made it, with the role they have now.
     pub member: member::Member,
     /// What the request came with, where that was an API key.
     pub key: Option<ApiKey>,
     /// The caller is of the tenant's agency and acts for it.
     pub delegated: bool,
+    power: Power,
     least: PhantomData<R>,
 }
 
@@ -81,6 +83,56 @@ impl<R> Tenanted<R> {
     pub fn now(&self) -> Timestamp {
         self.store.now()
     }
+
+    /// Requires, in a transaction, what must not survive a demotion: that the caller's membership still has `least`, and that the key they
+    /// came with still stands. A transaction writes an item once: `touched` is the member or the key that it changes itself, whose version
+    /// it compares anyway.
+    pub fn still_at_least<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Touched<'_>) -> Result<Transaction<'a>> {
+        let own_membership = matches!(touched, Touched::Member(member) if !self.delegated && member.user == self.power.membership.user);
+        let transaction = if own_membership { transaction } else { self.power.still(&self.directory, transaction, least)? };
+        let Some(key) = &self.key else { return Ok(transaction) };
+        if matches!(touched, Touched::Key(touched) if touched.id == key.id) {
+            return Ok(transaction);
+        }
+        let gone = Box::new(|_| Error::Forbidden("The key was changed at the same moment.".into()));
+        let place = self.directory.enter(self.key_tenant());
+        transaction.require_unchanged(&place, key, gone)
+    }
+
+    /// Where the key lies that the caller came with: in an agency's own tenant where it acts for a child.
+    fn key_tenant(&self) -> TenantId {
+        if self.delegated { self.power.tenant } else { self.tenant.id }
+    }
+
+    /// Whose power a key has that the caller makes or adopts.
+    pub fn issuer(&self) -> Issuer {
+        Issuer::of(&self.member, &self.power.membership)
+    }
+
+    pub fn maker(&self) -> Maker {
+        self.power.maker()
+    }
+
+    /// Why each of these keys of the tenant does nothing, where it does nothing.
+    pub async fn inactive(&self, keys: &[ApiKey]) -> Result<Vec<Option<Inactive>>> {
+        let makers = power::of_makers(&self.directory, &self.store, keys).await?;
+        Ok(keys.iter().map(|key| key.inactive_among(&makers)).collect())
+    }
+}
+
+impl<R: AtLeast> Tenanted<R> {
+    /// Requires, in a transaction, that the caller still has the role of this door.
+    pub fn still<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
+        self.still_at_least(transaction, R::ROLE, Touched::Else)
+    }
+}
+
+/// What a transaction writes, where that may be the caller's own membership or key.
+#[derive(Clone, Copy)]
+pub enum Touched<'a> {
+    Member(&'a member::Member),
+    Key(&'a ApiKey),
+    Else,
 }
 
 impl<R: AtLeast> Door for Tenanted<R> {
@@ -89,8 +141,9 @@ impl<R: AtLeast> Door for Tenanted<R> {
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         // Boxed and not generic: one way in, whatever the role.
         let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
-        let Inside { store, directory, tenant, plan, member, key, delegated } = inside;
-        Ok((Tenanted { app: incoming.app.clone(), store, directory, tenant, plan, member, key, delegated, least: PhantomData }, entered))
+        let Inside { store, directory, tenant, plan, member, key, delegated, power } = inside;
+        let app = incoming.app.clone();
+        Ok((Tenanted { app, store, directory, tenant, plan, member, key, delegated, power, least: PhantomData }, entered))
     }
 }
 
@@ -102,6 +155,7 @@ pub(super) struct Inside {
     pub member: member::Member,
     pub key: Option<ApiKey>,
     pub delegated: bool,
+    pub power: Power,
 }
 
 /// The way into a tenant: credential, then session and membership or key, tenant and what the handler wants in one read beside the
@@ -157,7 +211,10 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
             keys.push(store.full(&member::Member::key_of(person.user)));
             keys.extend(person.session.map(|session| directory.full(&Session::key_of(person.user, session))));
         }
-        Caller::Key(claim) => keys.push(store.full(&ApiKey::key_of(claim.key))),
+        Caller::Key(claim) => {
+            keys.push(store.full(&ApiKey::key_of(claim.key)));
+            keys.extend(claim.maker.filter(|maker| maker.tenant == tenant).map(|maker| store.full(&member::Member::key_of(maker.user))));
+        }
     }
     let own = keys.len();
     let child = acting.and_then(SubaccountId::parse_prefixed);
@@ -170,28 +227,47 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if let (true, Caller::Person(person)) = (wants.user, &caller) {
         keys.push(directory.full(&User::key_of(person.user)));
     }
-    let leased = async { if home { limiter.lease(store.table(), tenant, store.partition("usage"), incoming.now).await } else { Ok(()) } };
-    let (items, hit, leased) =
-        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
+    let leased = async {
+        if home { limiter.lease(store.table(), tenant, store.partition("usage"), incoming.now, Seen::NotYet).await } else { Ok(()) }
+    };
+    // The maker of a child's key is a member of its agency: read beside, with what reaches the agency.
+    let elsewhere = async {
+        match &caller {
+            Caller::Key(claim) => match claim.maker.filter(|maker| maker.tenant != tenant) {
+                Some(maker) => directory.enter(maker.tenant).find(&member::Member::key_of(maker.user)).await,
+                None => Ok(None),
+            },
+            Caller::Person(_) => Ok(None),
+        }
+    };
+    let (items, hit, leased, elsewhere) =
+        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased, elsewhere);
     leased?;
     let (items, hit) = (items?, hit?);
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
     let mut take = |index: usize| read.remove(&keys[index]).flatten();
 
     let profile: Option<Tenant> = store.read(take(0).as_ref())?;
-    let (member, key) = match &caller {
+    let (member, key, power, inactive) = match &caller {
         Caller::Person(_) => {
             let membership: Option<member::Member> = store.read(take(1).as_ref())?;
             if own > 2 {
                 let session: Option<Session> = directory.read(take(2).as_ref())?;
                 session.ok_or(Error::Unauthorized)?;
             }
-            (membership, None)
+            (membership.clone(), None, membership.map(|membership| Power { tenant, membership }), None)
         }
-        Caller::Key(_) => {
+        Caller::Key(claim) => {
             let key: Option<ApiKey> = store.read(take(1).as_ref())?;
             let key = key.filter(|key| key.holds(incoming.now)).ok_or(Error::Unauthorized)?;
-            (Some(key.acts_as()), Some(key))
+            let read = match claim.maker.filter(|maker| power::fits(*maker, &key, tenant)) {
+                Some(maker) if maker.tenant == tenant => store.read(take(2).as_ref())?.map(|membership| Power { tenant, membership }),
+                Some(maker) => elsewhere?.map(|membership| Power { tenant: maker.tenant, membership }),
+                None => power::sought(app, &directory, &store, &key).await?,
+            };
+            let inactive = key.inactive(read.as_ref().map(|power| &power.membership));
+            let role = read.as_ref().map_or(Role::Viewer, |power| power.membership.role);
+            (Some(key.acts_as(role)), Some(key), read, inactive)
         }
     };
     let (member, profile) = member.zip(profile).ok_or_else(|| outside(&hit))?;
@@ -209,6 +285,10 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if let Some(shut) = shut {
         return Err(shut.error());
     }
+    let power = match (inactive, power) {
+        (None, Some(power)) => power,
+        (inactive, _) => return Err(Error::KeyInactive(inactive.unwrap_or(Inactive::MakerRemoved).message())),
+    };
     spend(incoming, &store, plan.api_requests_per_day).await?;
     if member.role < least {
         return Err(Error::Forbidden(format!("This needs the role {} or above.", least.name()).into()));
@@ -238,10 +318,10 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
             Some(id) => directory.read(read.remove(&directory.full(&Subaccount::key_of(tenant, id))).flatten().as_ref())?,
             None => None,
         };
-        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false };
+        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, power };
         return Box::pin(act_for(incoming, agency, link, of_child, principal, user)).await;
     }
-    let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key, delegated: false };
+    let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key, delegated: false, power };
     Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
 }
 
@@ -286,7 +366,7 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(store.table(), store.tenant_id(), store.partition("usage"), incoming.now).await?;
+                limiter.lease(store.table(), store.tenant_id(), store.partition("usage"), incoming.now, Seen::Inside).await?;
             }
         }
     }
