@@ -6,6 +6,7 @@ mod import;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::accounts::{Address, Given, confirm, owner_of};
+use shared::children;
 use shared::config::Variables;
 use shared::crypto::Vault;
 use shared::founding::close;
@@ -291,6 +292,8 @@ async fn change_plan(place: &Workplace, name: &str, plan: &str) -> Result<Value>
 async fn restore_tenant(place: &Workplace, name: &str) -> Result<Value> {
     let (store, tenant) = find(place, name).await?;
     if !matches!(tenant.status, Status::Deleting | Status::Closed) {
+        // A run that was cut off may have left some of them shut.
+        children::restore_with(&store, &place.directory, |child| Ok(place.child(child))).await?;
         return Ok(state_of(&tenant));
     }
     let too_late = || Error::Conflict("This tenant is being purged and cannot be restored any more.".into());
@@ -301,6 +304,7 @@ async fn restore_tenant(place: &Workplace, name: &str) -> Result<Value> {
     let restored = tenant.restored(deletion.status, place.now());
     let directory = &place.directory;
     directory.transaction().replace(&store, &restored, &tenant)?.delete_unchanged(directory, &deletion)?.commit().await?;
+    children::restore_with(&store, directory, |child| Ok(place.child(child))).await?;
     Ok(state_of(&restored))
 }
 
@@ -315,6 +319,7 @@ async fn purge_tenant(place: &Workplace, name: &str, now: bool) -> Result<Value>
         None => {
             let closed = close(&store, directory, tenant.clone()).await;
             closed.map_err(|error| if matches!(error, Error::NotFound) { gone() } else { error })?;
+            children::close_with(&store, directory, |child| Ok(place.child(child))).await?;
             Deletion::of(&tenant, place.now()).due_at
         }
         Some(deletion) => {

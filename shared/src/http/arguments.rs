@@ -103,6 +103,23 @@ impl<F: Form> Argument for Cursors<F> {
     }
 }
 
+/// The position of a list that comes whole unless a limit is given.
+pub struct Whole {
+    pub page: PageRequest,
+}
+
+impl Argument for Whole {
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let InCursors(form) = form::from_query::<InCursors<NoFilters>>(&incoming.query).map_err(Error::Validation)?;
+        let (_, page) = form.or_whole().request(Style::Cursors, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
+        Ok(Whole { page })
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.query(form::described::<InCursors<NoFilters>>());
+    }
+}
+
 /// The list a cursor belongs to: this tenant's (or person's), this path's, with these filters in this order.
 fn list_of(incoming: &Incoming, entered: &Entered) -> String {
     let owner = entered.store.as_ref().map_or_else(|| entered.principal.clone(), |store| store.tenant_id().to_string());
