@@ -18,6 +18,7 @@ mod limits;
 mod projects;
 mod properties;
 mod races;
+mod requests;
 mod second_wall;
 mod secrets;
 mod template;

@@ -5,9 +5,9 @@ use serde::Serialize;
 use shared::error::FieldErrors;
 use shared::http::answer::{Answer, Created, Listing, Nothing};
 use shared::http::arguments::{Body, Found, NoFilters, Offsets};
-use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
 use shared::http::idempotency::Once;
-use shared::http::paging::{PageRequest, Window};
+use shared::http::paging::Window;
 use shared::ids::{InvitationId, LinkId, MailId, UserId};
 use shared::model::invitation::Invitation;
 use shared::model::link::{Link, Purpose};
@@ -48,8 +48,7 @@ pub struct Acceptance {
 
 /// Newest first.
 pub async fn list(door: Admin, asked: Offsets<NoFilters>) -> Result<Listing<InvitationView>> {
-    let everything = PageRequest::everything();
-    let open = door.store.page(&Invitation::all(), &everything, |_| true).await?.items;
+    let open = door.store.all(&Invitation::all()).await?;
     let mut window = Window::new(&asked.page, Direction::Descending)?;
     for invitation in &open {
         window.add(invitation.id.to_string(), invitation.id.to_string());
@@ -204,7 +203,7 @@ impl Form for NewInvitation {
 impl Form for Acceptance {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let token = fields.required("token", Text::up_to(200));
-        let name = fields.optional("name", Text::up_to(255));
+        let name = fields.optional("name", Name { max: 255 });
         let password = fields.optional("password", Password { min: 8 });
         Some(Acceptance { token: token?, name, password })
     }

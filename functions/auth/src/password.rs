@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use shared::http::answer::{Accepted, Answer, Nothing};
 use shared::http::arguments::Body;
 use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail};
@@ -32,8 +33,8 @@ pub struct Reset {
 }
 
 /// Answers alike whether the address is known or not, with about the same work.
-pub async fn forgot(door: Visitor, body: Body<Forgot>) -> Result<Accepted<EmailView>> {
-    let email = body.0.email;
+pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailView>> {
+    let email = once.body.email;
     door.admit(&email).await?;
     let claim = door.directory.find(&EmailClaim::key_of(&email)).await?;
     let asked = claim.as_ref().map_or_else(|| UserId::new(door.now(), door.app.random()), |claim| claim.user);
@@ -43,14 +44,16 @@ pub async fn forgot(door: Visitor, body: Body<Forgot>) -> Result<Accepted<EmailV
         purpose: Purpose::ResetPassword { user: asked },
         expires_at: door.now() + SignedDuration::from_hours(RESET_HOURS),
     };
-    let mut transaction = door.directory.transaction().create(&door.directory, &link, conflict("Try again."))?;
+    let answer = Accepted::new("If the address is known, a mail is on its way", EmailView::of(&email));
+    let transaction = once.ticket.record_open(door.directory.transaction(), &door.directory, &answer)?;
+    let mut transaction = transaction.create(&door.directory, &link, conflict("Try again."))?;
     if let Some(user) = user {
         let content = Content::ResetPassword { name: user.name.clone(), link: link.id };
         let mail = Mail::queued(MailId::new(door.now(), door.app.random()), user.home, user.email, content, door.now());
         transaction = transaction.create(&door.directory, &mail, conflict("Try again."))?;
     }
     transaction.commit().await?;
-    Ok(Accepted::new("If the address is known, a mail is on its way", EmailView::of(&email)))
+    Ok(answer)
 }
 
 /// Ends every session of the user. The mail proves the address, so it counts as verified.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::founding::{Founder, Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::{Accepted, Answer};
 use shared::http::arguments::Body;
-use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
 use shared::http::idempotency::{Once, Ticket};
 use shared::ids::{LinkId, MailId};
 use shared::model::link::{Link, Purpose};
@@ -118,10 +118,10 @@ pub async fn verify_email(door: Visitor, body: Body<Verification>) -> Result<Ans
 
 impl Form for Registration {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let name = fields.required("name", Text::up_to(255));
+        let name = fields.required("name", Name { max: 255 });
         let email = fields.required("email", EmailAddress);
         let password = fields.required("password", Password { min: 8 });
-        let company_name = fields.required("company_name", Text::up_to(255));
+        let company_name = fields.required("company_name", Name { max: 255 });
         Some(Registration { name: name?, email: email?, password: password?, company_name: company_name? })
     }
 }

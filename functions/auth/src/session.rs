@@ -2,16 +2,17 @@
 
 use jiff::SignedDuration;
 use serde::Serialize;
-use shared::http::answer::{Answer, Listing, Nothing};
-use shared::http::arguments::{Body, Myself, NoFilters, OwnSession, Pages};
-use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::http::answer::{Answer, Listing, Nothing, StoredAnswer};
+use shared::http::arguments::{Myself, NoFilters, OwnSession, Pages};
+use shared::http::form::{EmailAddress, Fields, Form, Name, Password};
+use shared::http::idempotency::Proven;
 use shared::http::paging::Window;
 use shared::ids::{SessionId, UserId};
 use shared::model::member::Member;
 use shared::model::session::Session;
 use shared::model::time::with_offset;
 use shared::model::user::{Email, EmailClaim, User};
-use shared::store::Direction;
+use shared::store::{Direction, conflict};
 use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
 use shared::tenancy::{Role, credential};
 use shared::{Error, Result};
@@ -58,8 +59,9 @@ pub struct SessionView {
 }
 
 /// The order is part of the contract: validate, verify the password, system administrator, unverified, tenant.
-pub async fn login(door: Visitor, body: Body<Credentials>) -> Result<Answer<LoginView>> {
-    let Credentials { email, password, device_name } = body.0;
+/// A repeat with the same `Idempotency-Key` proves the password again, and gets the same session while that stands.
+pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<LoginView>> {
+    let Proven { body: Credentials { email, password, device_name }, ticket, earlier } = once;
     door.admit(&email).await?;
     let user = authenticated(&door, &email, password.clone()).await?;
     if user.system_admin {
@@ -69,6 +71,12 @@ pub async fn login(door: Visitor, body: Body<Credentials>) -> Result<Answer<Logi
         return Err(Error::Forbidden("Your email address is not verified.".into()));
     }
     let place = door.place_of(&user).await?;
+    let is_first = earlier.is_none();
+    if let Some(earlier) = earlier
+        && stands(&door, &earlier, &user).await?
+    {
+        return Err(Error::Replayed(Box::new(earlier)));
+    }
     let session = Session {
         id: SessionId::new(door.app.random()),
         user: user.id,
@@ -78,15 +86,32 @@ pub async fn login(door: Visitor, body: Body<Credentials>) -> Result<Answer<Logi
         expires_at: door.now() + SignedDuration::from_hours(24 * door.app.config().session_days),
     };
     let token = credential::issue(&door.app, &session).await?;
-    door.directory.create(&session, || Error::Conflict("Try again.".into())).await?;
+    let view = UserView::of(&user, place.as_ref().map(|(_, member)| member));
+    let answer = Answer::new("Login successful", LoginView { user: view, token, token_type: "Bearer" });
+    let recorded = door.directory.transaction();
+    // Where the session of the first time has ended, its record stays and this time is not recorded.
+    let recorded = if is_first { ticket.record_open(recorded, &door.directory, &answer)? } else { recorded };
+    if recorded.is_empty() {
+        door.directory.create(&session, || Error::Conflict("Try again.".into())).await?;
+    } else {
+        recorded.create(&door.directory, &session, conflict("Try again."))?.commit().await?;
+    }
     // A reset ends the sessions it finds after its write; a login that it does not find sees that write here, and ends its own.
     let hash = door.directory.get(&User::key_of(user.id)).await?.password;
     if hash != user.password && !password::verify(password, hash).await? {
         door.directory.delete(&Session::key_of(user.id, session.id)).await?;
         return Err(wrong_credentials());
     }
-    let user = UserView::of(&user, place.as_ref().map(|(_, member)| member));
-    Ok(Answer::new("Login successful", LoginView { user, token, token_type: "Bearer" }))
+    Ok(answer)
+}
+
+/// Whether the session that an earlier login opened is still there.
+async fn stands(door: &Visitor, earlier: &StoredAnswer, user: &User) -> Result<bool> {
+    let answer: serde_json::Value = serde_json::from_str(&earlier.body).unwrap_or_default();
+    match answer["data"]["token"].as_str().and_then(credential::session_in) {
+        Some(session) => Ok(door.directory.find(&Session::key_of(user.id, session)).await?.is_some()),
+        None => Ok(false),
+    }
 }
 
 /// Ends the session that asks.
@@ -182,7 +207,7 @@ impl Form for Credentials {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let email = fields.required("email", EmailAddress);
         let password = fields.required("password", Password { min: 1 });
-        let device_name = fields.optional("device_name", Text::up_to(255)).unwrap_or_else(|| "api-token".to_owned());
+        let device_name = fields.optional("device_name", Name { max: 255 }).unwrap_or_else(|| "api-token".to_owned());
         Some(Credentials { email: email?, password: password?, device_name })
     }
 }

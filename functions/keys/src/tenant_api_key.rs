@@ -5,9 +5,8 @@ use serde::Serialize;
 use shared::Result;
 use shared::http::answer::{Answer, Created};
 use shared::http::arguments::Found;
-use shared::http::form::{Fields, Form, Integer, Moment, OneOf, ScopeList, Text};
+use shared::http::form::{Fields, Form, Integer, Moment, Name, OneOf, ScopeList};
 use shared::http::idempotency::Once;
-use shared::http::paging::PageRequest;
 use shared::model::api_key::{ApiKey, Environment, KeyUse, Minted, NewKey};
 use shared::model::time::millis;
 use shared::tenancy::Scopes;
@@ -72,11 +71,9 @@ const FAMILY: Family<NewKeyView, KeyView> =
 
 /// Oldest first; those in their grace too.
 pub async fn list(door: Owner) -> Result<Answer<Vec<KeyView>>> {
-    let everything = PageRequest::everything();
     let (keys, uses) = (ApiKey::all(), KeyUse::all());
-    let (keys, uses) = tokio::join!(door.store.page(&keys, &everything, |_| true), door.store.page(&uses, &everything, |_| true));
-    let uses = uses?.items;
-    let views = keys?.items.iter().map(|key| KeyView::of(&door, key, uses.iter().find(|used| used.id == key.id))).collect();
+    let (keys, uses) = tokio::try_join!(door.store.all(&keys), door.store.all(&uses))?;
+    let views = keys.iter().map(|key| KeyView::of(&door, key, uses.iter().find(|used| used.id == key.id))).collect();
     Ok(Answer::new("Success", views))
 }
 
@@ -146,7 +143,7 @@ pub(crate) const GRACE_SECONDS: Integer = Integer { min: 0, max: ApiKey::MAX_GRA
 
 /// The fields of a new key, by the names the family gives them.
 pub(crate) fn new_key(fields: &mut Fields<'_>, rate_limit: &'static str, expires_at: &'static str) -> Option<NewKey> {
-    let name = fields.required("name", Text::up_to(255));
+    let name = fields.required("name", Name { max: 255 });
     let environment = fields.optional("environment", ENVIRONMENT).unwrap_or(Environment::Live);
     let scopes = fields.optional("scopes", ScopeList).unwrap_or_else(Scopes::everything);
     let rate_limit = fields.optional(rate_limit, RATE_LIMIT).map(i64::unsigned_abs);

@@ -11,7 +11,7 @@ use crate::http::family::Family;
 use crate::http::form::{ANY_NAME, Described};
 use crate::http::registry::{Registry, Routes};
 use crate::tenancy::Scope;
-use crate::tenancy::doors::Access;
+use crate::tenancy::doors::{Access, Anyone, Door};
 
 /// Every route of one or more functions.
 #[derive(Default)]
@@ -62,6 +62,7 @@ impl Catalogue {
             paths.entry(operation.path).or_default().insert(operation.method.as_str().to_ascii_lowercase(), operation.openapi());
         }
         schemas.insert("Error".into(), error_schema());
+        schemas.insert("Problem".into(), problem_schema());
         json!({
             "openapi": "3.1.0",
             "info": {
@@ -124,6 +125,7 @@ impl Catalogue {
 
 impl Registry for Catalogue {
     fn route<T: 'static, H: Handler<T>>(&mut self, method: Method, path: &'static str, summary: &'static str, handler: H) {
+        let idempotent = method == Method::POST;
         let mut operation = Operation {
             function: self.function,
             method,
@@ -135,7 +137,7 @@ impl Registry for Catalogue {
             answer: Value::Null,
             shape: Shape::One,
             status: 200,
-            idempotent: false,
+            idempotent,
             conditional: false,
             may_miss: false,
             schemas: vec![],
@@ -166,10 +168,6 @@ impl Operation {
 
     pub(crate) fn query(&mut self, fields: Vec<Described>) {
         self.query.extend(fields);
-    }
-
-    pub(crate) fn idempotent(&mut self) {
-        self.idempotent = true;
     }
 
     pub(crate) fn conditional(&mut self) {
@@ -270,27 +268,40 @@ impl Operation {
             Shape::Lines => json!({"application/x-ndjson": {"schema": self.envelope(family)}}),
         };
         responses.insert(self.status.to_string(), json!({"description": self.summary, "content": success}));
-        let error = |code: &str| json!({"description": code, "content": content(json!({"$ref": "#/components/schemas/Error"}))});
-        let mut errors = vec![("400", "Bad request"), ("429", "Too many requests"), ("500", "Internal error"), ("503", "Try again")];
-        if needs_credential(self.access) {
-            errors.push(("401", "Not authenticated"));
+        let errors = json!({
+            "application/json": {"schema": {"$ref": "#/components/schemas/Error"}},
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
+        });
+        for (status, text) in self.refusals(family) {
+            responses.insert(status.into(), json!({"description": text, "content": errors}));
         }
-        errors.push(("403", "Not allowed"));
-        if self.may_miss {
-            errors.push(("404", "Not found"));
-        }
-        if self.conditional {
-            errors.push(("412", "Changed meanwhile"));
-        }
-        if !self.body.is_empty() || !self.query.is_empty() {
-            errors.push(("409", "Conflict"));
-            errors.push(("413", "Too large"));
-            errors.push(("422", "Invalid"));
-        }
-        for (status, text) in errors {
-            responses.insert(status.into(), error(text));
+        if self.method == Method::GET && self.shape == Shape::One && self.may_miss {
+            responses.insert("304".into(), json!({"description": "If-None-Match names what would be sent"}));
         }
         Value::Object(responses)
+    }
+
+    /// Every status but success that this route can give, from what it takes and who may call it.
+    fn refusals(&self, family: Family) -> Vec<(&'static str, &'static str)> {
+        let (public, edge) = (self.access == Anyone::ACCESS, self.access == Access::Edge);
+        let (writes, has_body) = (self.method != Method::GET, !self.body.is_empty());
+        let mut refusals = vec![("400", "Bad request"), ("500", "Internal error"), ("503", "Try again")];
+        let mut may = |possible: bool, status: &'static str, text: &'static str| {
+            if possible {
+                refusals.push((status, text));
+            }
+        };
+        may(needs_credential(self.access), "401", "Not authenticated");
+        may(!public && !edge, "403", "Not allowed");
+        // Whoever may select a tenant may name one that is not there.
+        may(self.may_miss || edge || matches!(self.access, Access::AtLeast(_)), "404", "Not found");
+        may(writes && !edge, "409", "Conflict");
+        may(self.conditional, "412", "Changed meanwhile");
+        may(has_body, "413", "Too large");
+        may(has_body, "415", "The body's coding is not taken");
+        may(self.idempotent || (family == Family::Projects && (has_body || !self.query.is_empty())), "422", "Invalid");
+        may(!public && !edge, "429", "Too many requests");
+        refusals
     }
 
     fn envelope(&self, family: Family) -> Value {
@@ -362,6 +373,23 @@ fn error_schema() -> Value {
                     "request_id": {"type": "string"},
                 },
             },
+        },
+    })
+}
+
+/// RFC 9457, for who asks for it by `Accept`.
+fn problem_schema() -> Value {
+    json!({
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "code", "details", "request_id"],
+        "properties": {
+            "type": {"type": "string", "format": "uri"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string"},
+            "details": {"type": "object", "additionalProperties": true},
+            "request_id": {"type": "string"},
         },
     })
 }

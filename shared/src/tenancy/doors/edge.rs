@@ -44,7 +44,7 @@ impl Door for Edge {
 
     async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
         let app = incoming.app.clone();
-        let given = incoming.header(&X_INGEST_KEY)?.unwrap_or_default();
+        let given = incoming.single(&X_INGEST_KEY)?.unwrap_or_default();
         if given.is_empty() || !app.secrets().is_ingest_key(given, incoming.now).await? {
             return Err(Error::Unauthorized);
         }

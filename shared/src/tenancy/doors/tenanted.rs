@@ -16,6 +16,7 @@ use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Shut, Tenant};
+use crate::model::usage::UsageDay;
 use crate::model::user::User;
 use crate::runtime::App;
 use crate::store::Entity;
@@ -170,7 +171,9 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if let (true, Caller::Person(person)) = (wants.user, &caller) {
         keys.push(directory.full(&User::key_of(person.user)));
     }
-    let leased = async { if home { limiter.lease(store.table(), tenant, store.partition("usage"), incoming.now).await } else { Ok(()) } };
+    let leased = async {
+        if home { limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now).await } else { Ok(()) }
+    };
     let (items, hit, leased) =
         tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
     leased?;
@@ -277,8 +280,10 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
     let limiter = incoming.app.limiter();
     loop {
         match limiter.spend(store.tenant_id(), limit, incoming.now) {
-            Spent::Yes(report) => {
-                incoming.learned().limits.extend(report);
+            Spent::Yes(report, place) => {
+                let mut learned = incoming.learned();
+                learned.limits.extend(report);
+                learned.places.extend(place);
                 return Ok(());
             }
             Spent::UsedUp(report, error) => {
@@ -286,7 +291,7 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(store.table(), store.tenant_id(), store.partition("usage"), incoming.now).await?;
+                limiter.lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now).await?;
             }
         }
     }
@@ -301,7 +306,7 @@ fn within_scope(incoming: &Incoming, key: &ApiKey) -> Result<()> {
 /// The tenant that a request names: the slug in the path of F1, or `x-tenant-id`. It only selects: the membership decides. Who acts for a
 /// subaccount selects his agency; the slug is then the subaccount's.
 fn selected(incoming: &Incoming, acting: bool) -> Result<Option<&str>> {
-    let header = incoming.header(&X_TENANT_ID)?;
+    let header = incoming.single(&X_TENANT_ID)?;
     let in_path = incoming.route.starts_with(SLUG_ROUTES) && !acting;
     Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
 }
