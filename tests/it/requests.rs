@@ -513,6 +513,7 @@ async fn a_key_of_one_tenant_says_nothing_to_another() {
     }
     // One person in two tenants, selected by a header, is two callers.
     let visitor = world.member(&acme, "admin").await;
+    world.advance(SignedDuration::from_secs(1));
     world
         .post("/api/v1/tenant/invitations")
         .token(&globex.owner.token)
@@ -613,6 +614,8 @@ async fn a_repeat_by_a_visitor_has_one_effect() {
     assert!(twins.await.iter().all(|answer| answer.status == 202));
     assert_eq!(mails(), before + 1);
     // A link that was followed answers a repeat as it did the first time.
+    world.advance(SignedDuration::from_secs(1));
+    world.post("/api/v1/auth/forgot-password").json(json!({"email": acme.owner.email})).send().await.expect(202);
     let reset = json!({"token": world.link_token(&acme.owner.email), "password": "another horse"});
     let follow = || world.post("/api/v1/auth/reset-password").at_ip("192.0.2.1").header("idempotency-key", "r").json(reset.clone()).send();
     let first = follow().await.expect(200);
@@ -643,6 +646,7 @@ async fn a_repeated_login_proves_the_password_and_gets_no_ended_session() {
     let new = login("correct horse").await.expect(200);
     assert_ne!(new.json()["data"]["token"], token.as_str());
     // The password changes: the old one opens nothing, key or no key.
+    world.advance(SignedDuration::from_secs(1));
     world.post("/api/v1/auth/forgot-password").json(json!({"email": acme.owner.email})).send().await.expect(202);
     let reset = json!({"token": world.link_token(&acme.owner.email), "password": "another horse"});
     world.post("/api/v1/auth/reset-password").json(reset).send().await.expect(200);

@@ -84,6 +84,7 @@ impl Catalogue {
                     "edge": {"type": "apiKey", "in": "header", "name": "X-Ingest-Key"},
                 },
                 "schemas": schemas,
+                "responses": shared_responses(),
             },
         })
     }
@@ -268,39 +269,31 @@ impl Operation {
             Shape::Lines => json!({"application/x-ndjson": {"schema": self.envelope(family)}}),
         };
         responses.insert(self.status.to_string(), json!({"description": self.summary, "content": success}));
-        let errors = json!({
-            "application/json": {"schema": {"$ref": "#/components/schemas/Error"}},
-            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
-        });
-        for (status, text) in self.refusals(family) {
-            responses.insert(status.into(), json!({"description": text, "content": errors}));
+        for status in self.refusals(family) {
+            responses.insert(status.into(), json!({"$ref": format!("#/components/responses/{status}")}));
         }
         if self.method == Method::GET && self.shape == Shape::One && self.may_miss {
-            responses.insert("304".into(), json!({"description": "If-None-Match names what would be sent"}));
+            responses.insert("304".into(), json!({"$ref": "#/components/responses/304"}));
         }
         Value::Object(responses)
     }
 
     /// Every status but success that this route can give, from what it takes and who may call it.
-    fn refusals(&self, family: Family) -> Vec<(&'static str, &'static str)> {
+    fn refusals(&self, family: Family) -> Vec<&'static str> {
         let (public, edge) = (self.access == Anyone::ACCESS, self.access == Access::Edge);
         let (writes, has_body) = (self.method != Method::GET, !self.body.is_empty());
-        let mut refusals = vec![("400", "Bad request"), ("500", "Internal error"), ("503", "Try again")];
-        let mut may = |possible: bool, status: &'static str, text: &'static str| {
-            if possible {
-                refusals.push((status, text));
-            }
-        };
-        may(needs_credential(self.access), "401", "Not authenticated");
-        may(!public && !edge, "403", "Not allowed");
+        let mut refusals = vec!["400", "500", "503"];
+        let mut may = |possible: bool, status: &'static str| refusals.extend(possible.then_some(status));
+        may(needs_credential(self.access), "401");
+        may(!public && !edge, "403");
         // Whoever may select a tenant may name one that is not there.
-        may(self.may_miss || edge || matches!(self.access, Access::AtLeast(_)), "404", "Not found");
-        may(writes && !edge, "409", "Conflict");
-        may(self.conditional, "412", "Changed meanwhile");
-        may(has_body, "413", "Too large");
-        may(has_body, "415", "The body's coding is not taken");
-        may(self.idempotent || (family == Family::Projects && (has_body || !self.query.is_empty())), "422", "Invalid");
-        may(!public && !edge, "429", "Too many requests");
+        may(self.may_miss || edge || matches!(self.access, Access::AtLeast(_)), "404");
+        may(writes && !edge, "409");
+        may(self.conditional, "412");
+        may(has_body, "413");
+        may(has_body, "415");
+        may(self.idempotent || (family == Family::Projects && (has_body || !self.query.is_empty())), "422");
+        may(!public && !edge, "429");
         refusals
     }
 
@@ -374,6 +367,30 @@ fn error_schema() -> Value {
                 },
             },
         },
+    })
+}
+
+/// The answers that many routes share, by status.
+fn shared_responses() -> Value {
+    let content = json!({
+        "application/json": {"schema": {"$ref": "#/components/schemas/Error"}},
+        "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
+    });
+    let refusal = |text: &str| json!({"description": text, "content": content});
+    json!({
+        "304": {"description": "If-None-Match names what would be sent"},
+        "400": refusal("Bad request"),
+        "401": refusal("Not authenticated"),
+        "403": refusal("Not allowed"),
+        "404": refusal("Not found"),
+        "409": refusal("Conflict"),
+        "412": refusal("Changed meanwhile"),
+        "413": refusal("Too large"),
+        "415": refusal("The body's coding is not taken"),
+        "422": refusal("Invalid"),
+        "429": refusal("Too many requests"),
+        "500": refusal("Internal error"),
+        "503": refusal("Try again"),
     })
 }
 
