@@ -47,7 +47,7 @@ pub trait Handler<T>: Clone + Send + Sync + 'static {
 }
 
 /// Records to be read in the door's round trip.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Wants {
     pub(crate) tenant: Vec<(String, String)>,
     pub(crate) counters: Vec<crate::store::Counter>,
@@ -165,9 +165,10 @@ macro_rules! handlers {
                 let afterwards = if afterwards { Some(Afterwards::of(incoming, &entered).await?) } else { None };
                 $(let $argument = $argument::take(incoming, &entered).await?;)*
                 drop(entered);
-                let response = self(door, $($argument),*).await?.response(incoming);
+                // Boxed: what one handler is made of does not lie on the stack of every other.
+                let response = Box::pin(self(door, $($argument),*)).await?.response(incoming);
                 match afterwards {
-                    Some(afterwards) => Ok(afterwards.record(response).await),
+                    Some(afterwards) => Ok(Box::pin(afterwards.record(response)).await),
                     None => Ok(response),
                 }
             }

@@ -304,11 +304,26 @@ impl Rule for EmailAddress {
     type Value = Email;
 
     fn check(&self, raw: Raw<'_>) -> Result<Email, String> {
-        raw.text().and_then(Email::parse).ok_or_else(|| "must be a valid email address".into())
+        Ok(Email::read(raw.text().ok_or("must be a string")?)?)
     }
 
     fn schema(&self) -> Value {
         json!({"type": "string", "format": "email", "maxLength": 254})
+    }
+}
+
+/// An address that is only looked up, so that accounts of older forms are found.
+pub struct KnownAddress;
+
+impl Rule for KnownAddress {
+    type Value = Email;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Email, String> {
+        Ok(Email::presented(raw.text().ok_or("must be a string")?)?)
+    }
+
+    fn schema(&self) -> Value {
+        EmailAddress.schema()
     }
 }
 

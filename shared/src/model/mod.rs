@@ -17,6 +17,7 @@ pub mod member;
 pub mod period;
 pub mod plan;
 pub mod project;
+pub mod registration;
 pub mod session;
 pub mod setting;
 pub mod subaccount;

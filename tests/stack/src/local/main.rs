@@ -2,7 +2,6 @@
 //! everything else goes to standard error.
 
 mod demo;
-mod http;
 mod options;
 mod run;
 mod supervisor;

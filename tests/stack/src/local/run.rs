@@ -13,7 +13,9 @@ use http::Method;
 use serde_json::{Value, json};
 use stack::{
     aws::{Aws, Storage},
+    client::Api,
     console::Console,
+    gateway::access::AccessLog,
     sources::{HttpInvoke, Invoke, Sources},
     template::Template,
 };
@@ -26,7 +28,6 @@ use tokio::{
 
 use crate::{
     demo,
-    http::Api,
     options::Options,
     tools,
     watch::{self as functions, Watch},
@@ -77,12 +78,9 @@ async fn start(options: &Options) -> Result<Running, String> {
     };
     let aws = Aws::start(storage).map_err(text)?;
     aws.create(&template).await.map_err(text)?;
-    let console = Console {
-        aws: aws.clone(),
-        api_url: base.clone(),
-        openapi: root.join("openapi.json"),
-        tables: template.tables().map_err(text)?.into_iter().map(|table| table.name).collect(),
-    };
+    let access = AccessLog::new();
+    let tables = template.tables().map_err(text)?.into_iter().map(|table| table.name).collect();
+    let console = Console::new(aws.clone(), access, &base, root.join("openapi.json"), tables);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         if let Err(error) = axum::serve(console_listener, console.router()).await {
