@@ -517,4 +517,12 @@ mod tests {
         limiter.give_back(vec![DayPlace { day: day(now).tomorrow().unwrap(), ..first }], &mut []);
         assert!(take().is_none());
     }
+
+    #[test]
+    fn a_place_is_an_address_or_a_network_of_the_newer_kind() {
+        assert_eq!(network("203.0.113.1"), "203.0.113.1");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2::1"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("::ffff:203.0.113.1"), "203.0.113.1");
+    }
 }
