@@ -14,6 +14,7 @@ use serde_json::Value;
 /// The first call of a function waits for its start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+#[derive(Clone)]
 pub struct Api {
     base: String,
     client: Client<HttpConnector, Full<Bytes>>,

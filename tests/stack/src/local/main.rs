@@ -3,9 +3,11 @@
 
 mod demo;
 mod http;
+mod lines;
 mod options;
 mod run;
 mod supervisor;
+mod terminal;
 mod tools;
 mod watch;
 mod workspace;

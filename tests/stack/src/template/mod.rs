@@ -240,6 +240,17 @@ impl Template {
         Ok(routes)
     }
 
+    /// One setting of the HTTP API; an empty object where the template has none or leaves it out.
+    pub fn http_api(&self, setting: &str) -> Result<Value, TemplateError> {
+        let Some(logical_id) = self.of_type("AWS::Serverless::HttpApi")?.into_iter().next() else {
+            return Ok(Value::Object(Map::new()));
+        };
+        match self.resources[&logical_id]["Properties"].get(setting) {
+            Some(value) => self.resolver().resolve(&format!("{logical_id}.{setting}"), value),
+            None => Ok(Value::Object(Map::new())),
+        }
+    }
+
     pub fn stream_sources(&self) -> Result<Vec<StreamSource>, TemplateError> {
         self.events(&["DynamoDB"])?
             .into_iter()
