@@ -46,8 +46,12 @@ pub struct Limits {
     pub auth: u64,
     /// Requests to any open route per IP.
     pub auth_ip: u64,
-    /// Failed logins per e-mail, from anywhere, in 15 minutes.
+    /// Failed logins per e-mail and IP in 15 minutes; so many from anywhere, and unknown places have few attempts each.
     pub auth_failures: u64,
+    /// Failed logins per IP in 15 minutes.
+    pub auth_failures_ip: u64,
+    /// Credentials that are none, per IP and minute.
+    pub credentials: u64,
     /// Demos per IP and hour.
     pub demo: u64,
 }
@@ -159,6 +163,8 @@ impl Config {
                 auth: variables.number("RATE_AUTH", 10)?,
                 auth_ip: variables.number("RATE_AUTH_IP", 60)?,
                 auth_failures: variables.number("RATE_AUTH_FAILURES", 50)?,
+                auth_failures_ip: variables.number("RATE_AUTH_FAILURES_IP", 200)?,
+                credentials: variables.number("RATE_CREDENTIALS", 100)?,
                 demo: variables.number("DEMO_PER_HOUR", 3)?,
             },
             issuers,

@@ -43,6 +43,8 @@ pub enum Error {
     PlanLimitReached(PlanLimit),
     /// For agencies alone.
     AgencyRequired,
+    /// An identity provider's token names an account that it may not be linked to.
+    IdentityConflict,
     TooManyRequests(Throttled),
     /// Not an error to the caller: the stored answer to the first request with this `Idempotency-Key`.
     Replayed(Box<StoredAnswer>),
@@ -98,6 +100,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used with another body"),
     ("PLAN_LIMIT_REACHED", "The tenant's plan allows no more; details has limit, used, max and plan"),
     ("AGENCY_REQUIRED", "The tenant is no agency: its plan has no subaccounts"),
+    ("IDENTITY_CONFLICT", "The identity provider's address belongs to an account that it cannot be linked to; an operator decides"),
     ("TOO_MANY_REQUESTS", "A rate limit or quota is used up; see Retry-After"),
     ("INTERNAL_SERVER_ERROR", "Our fault; quote the request id"),
     ("SERVICE_UNAVAILABLE", "Try again in a moment"),
@@ -112,6 +115,7 @@ impl Error {
             Error::Forbidden(_) => (403, "FORBIDDEN"),
             Error::PlanLimitReached(_) => (403, "PLAN_LIMIT_REACHED"),
             Error::AgencyRequired => (403, "AGENCY_REQUIRED"),
+            Error::IdentityConflict => (403, "IDENTITY_CONFLICT"),
             Error::NotFound if family == Family::Engagement => (404, "RESOURCE_NOT_FOUND"),
             Error::NotFound => (404, "NOT_FOUND"),
             Error::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
@@ -144,6 +148,10 @@ impl Error {
             Error::Validation(_) => "The given data is invalid.".into(),
             Error::TokenMissing => "The token is missing.".into(),
             Error::AgencyRequired => "Subaccounts are for agencies: your plan has none, or this is a subaccount itself.".into(),
+            Error::IdentityConflict => {
+                "This address belongs to an account that is linked to somebody else at your identity provider, or is not confirmed yet."
+                    .into()
+            }
             Error::InvalidPeriod => "The period must be current, previous, or a month like 2026-11 that has begun.".into(),
             Error::InvalidRange(message) => Cow::Borrowed(message),
             Error::PreconditionFailed => "The resource changed since the version in If-Match.".into(),

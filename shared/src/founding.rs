@@ -3,11 +3,10 @@
 
 use jiff::Timestamp;
 
-use crate::ids::UserId;
 use crate::model::deletion::Deletion;
 use crate::model::member::Member;
 use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, Status, Tenant};
-use crate::model::user::{Belongs, Email, EmailClaim, User};
+use crate::model::user::{Belongs, User};
 use crate::store::{Counter, Refusal, Transaction, conflict};
 use crate::tenancy::directory::GlobalCounter;
 use crate::tenancy::{Directory, Role, TenantStore};
@@ -32,34 +31,6 @@ pub struct Founding {
     pub tenant: Tenant,
     /// A subaccount begins without members: its agency acts for it.
     pub owner: Option<Member>,
-}
-
-/// Somebody who has no account yet.
-pub struct Founder {
-    pub name: String,
-    pub email: Email,
-    /// The hash.
-    pub password: String,
-    pub verified_at: Option<Timestamp>,
-}
-
-impl Founder {
-    /// His account, at home in the tenant he founds.
-    pub fn user(self, directory: &Directory, store: &TenantStore) -> User {
-        let now = directory.now();
-        User {
-            id: UserId::new(now, directory.random()),
-            name: self.name,
-            email: self.email,
-            password: Some(self.password),
-            verified_at: self.verified_at,
-            system_admin: false,
-            home: Some(store.tenant_id()),
-            created_at: now,
-            updated_at: now,
-            version: 1,
-        }
-    }
 }
 
 impl Founding {
@@ -116,22 +87,6 @@ impl Founding {
             .count(store, Counter::Members, 1)?
             .count(store, Counter::Owners, 1)?
             .count(store, Counter::MemberNumbers, 1)
-    }
-
-    /// Adds the account of a founder who is new here. `email_taken` answers when the address is somebody's.
-    pub fn write_user<'a>(
-        &self,
-        transaction: Transaction<'a>,
-        directory: &Directory,
-        user: &User,
-        email_taken: Refusal,
-    ) -> Result<Transaction<'a>> {
-        let claim = EmailClaim { email: user.email.clone(), user: user.id, ends_at: self.tenant.ends_at };
-        transaction.create_or_expired(directory, &claim, directory.now().as_second(), email_taken)?.create(
-            directory,
-            user,
-            conflict("Try again."),
-        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every Tenantry function shares. `tenancy` decides who may touch what, `store` speaks DynamoDB, `model` holds the records and
 //! their pure rules, `http` turns requests into typed calls, `runtime` starts a function. The rest are small tools.
 
+pub mod accounts;
 pub mod carriers;
 pub mod clock;
 pub mod config;

@@ -90,9 +90,14 @@ async fn ten_sign_ins_a_minute_pass_for_an_address_from_one_place() {
     assert_eq!((&refused.details()["quota"], refused.header("retry-after")), (&json!("api-auth"), "60"));
     login(&world, &acme.owner.email, "203.0.113.2").await.expect(200);
     login(&world, "nobody@example.com", "203.0.113.1").await.expect(422);
-    // Forgotten passwords and registrations of the address come out of the same ten.
-    let forgot = world.post("/api/v1/auth/forgot-password").at_ip("203.0.113.1").json(json!({"email": acme.owner.email}));
-    forgot.send().await.expect(429);
+    // Registrations of the address come out of the same ten; forgotten passwords have ten of their own.
+    let again = json!({"name": "x", "email": acme.owner.email, "password": "correct horse", "company_name": "x"});
+    world.post("/api/v1/auth/register").at_ip("203.0.113.1").json(again).send().await.expect(429);
+    let forgot = || world.post("/api/v1/auth/forgot-password").at_ip("203.0.113.1").json(json!({"email": acme.owner.email})).send();
+    for _ in 0..10 {
+        forgot().await.expect(202);
+    }
+    assert_eq!(forgot().await.expect(429).details()["quota"], "api-auth-forgot");
     world.advance(SignedDuration::from_mins(1));
     login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
 }
@@ -126,24 +131,103 @@ async fn one_place_does_not_try_many_addresses() {
 }
 
 #[tokio::test]
-async fn failures_of_one_address_are_limited_wherever_they_come_from() {
+async fn failures_close_the_place_they_come_from_and_no_other() {
     let settings = Settings { strict: true, variables: vec![("RATE_AUTH_FAILURES", "4".into())], ..Settings::default() };
     let world = World::with(settings).await;
     let acme = world.tenant("acme").await;
     start_of(&world, 900);
-    for _ in 0..3 {
+    for _ in 0..4 {
         wrong_login(&world, &acme.owner.email, "203.0.113.1").await.expect(422);
     }
-    // The right password is no failure.
+    let refused = login(&world, &acme.owner.email, "203.0.113.1").await.expect(429);
+    assert_eq!((&refused.details()["quota"], refused.header("retry-after")), (&json!("api-auth-failures"), "900"));
+    // Neither for another e-mail, nor anywhere else; and the right password is no failure.
+    wrong_login(&world, "nobody@example.com", "203.0.113.1").await.expect(422);
     for number in 0..6 {
         login(&world, &acme.owner.email, &format!("203.0.113.{}", 10 + number)).await.expect(200);
     }
-    wrong_login(&world, &acme.owner.email, "203.0.113.20").await.expect(422);
-    let refused = wrong_login(&world, &acme.owner.email, "203.0.113.30").await.expect(429);
-    assert_eq!(refused.details()["quota"], "api-auth-failures");
-    assert_eq!(refused.header("retry-after"), "900");
     world.advance(SignedDuration::from_secs(900));
-    login(&world, &acme.owner.email, "203.0.113.30").await.expect(200);
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+}
+
+#[tokio::test]
+async fn ten_thousand_failures_from_elsewhere_lock_nobody_out() {
+    let world = World::strict().await;
+    let acme = world.tenant("acme").await;
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+    start_of(&world, 900);
+    for number in 0..60 {
+        wrong_login(&world, &acme.owner.email, &format!("198.18.{number}.1")).await.expect(422);
+    }
+    // As if thousands more had come by now.
+    let counter = |item: &Value| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("G#rate#api-auth-failures-anywhere#"));
+    let counted = world.items().into_iter().find(counter).expect("failures are counted for the e-mail");
+    assert_eq!(counted["n"]["N"], "60");
+    world.change_item(counted["pk"]["S"].as_str().unwrap(), counted["sk"]["S"].as_str().unwrap(), |item| item["n"] = json!({"N": "10000"}));
+    // From where the owner logged in before, as often as ever; from a fresh place too.
+    for _ in 0..8 {
+        login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+    }
+    login(&world, &acme.owner.email, "203.0.113.99").await.expect(200);
+    let forgot = world.post("/api/v1/auth/forgot-password").at_ip("203.0.113.98").json(json!({"email": acme.owner.email}));
+    forgot.send().await.expect(202);
+    // Who guesses has three attempts from each place instead of fifty, and an IPv6 network is one place.
+    for network in ["198.19.0.1", "2001:db8:1:2::"] {
+        for number in 0..4 {
+            let ip = if network.contains(':') { format!("{network}{number}") } else { network.to_owned() };
+            wrong_login(&world, &acme.owner.email, &ip).await.expect(if number < 3 { 422 } else { 429 });
+        }
+    }
+    // Thirty days later the place is one like any other; nothing was locked meanwhile.
+    world.advance(SignedDuration::from_hours(24 * 31));
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_place_where_others_fail_stays_open_to_whoever_is_at_home_there() {
+    let variables = vec![("RATE_AUTH_FAILURES_IP", "5".into()), ("RATE_AUTH_IP", "20".into())];
+    let world = World::with(Settings { strict: true, variables, ..Settings::default() }).await;
+    let (acme, beta) = (world.tenant("acme").await, world.tenant("beta").await);
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+    start_of(&world, 900);
+    for number in 0..5 {
+        wrong_login(&world, &format!("nobody{number}@example.com"), "203.0.113.1").await.expect(422);
+    }
+    let refused = login(&world, &beta.owner.email, "203.0.113.1").await.expect(429);
+    assert_eq!(refused.details()["quota"], "api-auth-failures-ip");
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+    for number in 0..20 {
+        wrong_login(&world, &format!("nobody{number}@example.com"), "203.0.113.1").await.expect(429);
+    }
+    let crowded = login(&world, &beta.owner.email, "203.0.113.1").await.expect(429);
+    assert_eq!(crowded.details()["quota"], "api-auth-ip");
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+    login(&world, &beta.owner.email, "203.0.113.2").await.expect(200);
+}
+
+#[tokio::test]
+async fn credentials_that_are_none_are_counted_by_place_and_refused_from_memory() {
+    let world = World::with(Settings { strict: true, variables: vec![("RATE_CREDENTIALS", "5".into())], ..Settings::default() }).await;
+    let acme = world.tenant("acme").await;
+    let made = world.post("/api/tenant-api-key").token(&acme.owner.token).json(json!({"name": "CI", "scopes": ["projects:*"]}));
+    let key = made.send().await.expect(201).json()["apiKey"].as_str().expect("a key").to_owned();
+    start_of_minute(&world);
+    let forged = format!("{}A", acme.owner.token);
+    let ask = |credential: &str| world.get("/api/v1/projects").at_ip("203.0.113.1").token(credential).send();
+    for _ in 0..5 {
+        assert_eq!(ask(&forged).await.expect(401).header("x-ratelimit-limit"), "");
+    }
+    let refused = ask(&forged).await.expect(429);
+    assert_eq!((&refused.details()["quota"], refused.header("retry-after")), (&json!("api-credentials"), "60"));
+    let refused = ask(&forged).await.expect(429);
+    assert_eq!(refused.metered.expect("metered").write_units, 0.0, "what is used up is known without a write");
+    // What holds is not locked by what does not, nor is anybody elsewhere.
+    ask(&acme.owner.token).await.expect(200);
+    ask(&key).await.expect(200);
+    world.get("/api/v1/projects").at_ip("203.0.113.2").token(&forged).send().await.expect(401);
+    world.get("/api/v1/projects").at_ip("203.0.113.1").send().await.expect(401);
+    world.advance(SignedDuration::from_mins(1));
+    ask(&forged).await.expect(401);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! End-to-end tests in one binary: HTTP-shaped events into the real functions, on the embedded AWS of `stack`.
 
+mod accounts;
 mod agency;
 mod audit;
 mod billing;

@@ -451,7 +451,9 @@ async fn without_the_role_a_function_says_what_failed_and_tells_the_caller_nothi
     })
     .await;
     let body = json!({"name": "Ann", "email": "ann@example.com", "password": "correct horse", "company_name": "Acme"});
-    let answer = world.post("/api/v1/auth/register").json(body).send().await;
+    world.post("/api/v1/auth/register").json(body).send().await.expect(202);
+    let body = json!({"token": world.link_token("ann@example.com"), "password": "correct horse"});
+    let answer = world.post("/api/v1/auth/verify-email").json(body).send().await;
     assert_eq!(answer.status, 500);
     assert!(!answer.text.contains("nobodys"), "{}", answer.text);
 }

@@ -266,7 +266,7 @@ impl World {
         let body = json!({"name": format!("Owner of {name}"), "email": email, "password": "correct horse", "company_name": name});
         self.post("/api/v1/auth/register").json(body).send().await.expect(202);
         let token = self.link_token(&email);
-        self.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(200);
+        self.post("/api/v1/auth/verify-email").json(json!({"token": token, "password": "correct horse"})).send().await.expect(200);
         let owner = self.login(&email, "correct horse").await;
         let claims = claims_of(&owner.token);
         let id = claims["tid"].as_str().expect("the session has a tenant").to_owned();

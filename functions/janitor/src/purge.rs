@@ -9,7 +9,7 @@ use shared::ids::{LinkId, MailId, UserId};
 use shared::model::api_key::{ApiKey, KeyClaim, KeyHandle};
 use shared::model::collections;
 use shared::model::deletion::{Deletion, Receipt};
-use shared::model::demo::{Demo, Due};
+use shared::model::demo::{Demo, DemoClaim, Due};
 use shared::model::invitation::Invitation;
 use shared::model::link::Link;
 use shared::model::mail::{Mail, UnknownMail};
@@ -294,17 +294,29 @@ async fn clear_the_rest(store: &TenantStore, budget: &mut Budget) -> Result<bool
     Ok(true)
 }
 
-/// The demo's owner goes with it, unless he has joined another tenant meanwhile: then his address becomes his for good.
+/// The demo's owner goes with it, and its address is as free as it always was. An older account may have joined another tenant: it stays, but
+/// nobody has proven its address, so neither its password nor a session of it opens anything until somebody does.
 async fn remove_owner(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Result<bool> {
-    let directory = &place.directory;
-    if directory.all(&Belongs::of_user(demo.owner)).await?.is_empty() {
+    let (directory, now) = (&place.directory, place.now());
+    directory.delete(&DemoClaim::key_of(&demo.email, demo.tenant)).await?;
+    let elsewhere = !directory.all(&Belongs::of_user(demo.owner)).await?.is_empty();
+    let owner = directory.find(&User::key_of(demo.owner)).await?.filter(|owner| elsewhere && owner.demo.is_none());
+    let Some(owner) = owner else {
         // Since the demo's end the address may have become somebody else's.
         directory.release(&EmailClaim::key_of(&demo.email), "user", &demo.owner.to_string()).await?;
         return Ok(budget.spend(directory.clear(&User::everything(demo.owner), budget.0).await?));
-    }
-    let claim = EmailClaim { email: demo.email.clone(), user: demo.owner, ends_at: None };
+    };
+    // It was made before demos had claims of their own, or its address was proven since.
+    let claim = directory.find_expired_too(&EmailClaim::key_of(&demo.email)).await?.filter(|claim| claim.user == demo.owner);
+    let Some(claim) = claim.filter(|claim| claim.ends_at.is_some()) else { return Ok(true) };
+    let lasting = EmailClaim { ends_at: None, ..claim };
+    let unproven = User { password: None, verified_at: None, updated_at: now, version: owner.version + 1, ..owner.clone() };
     let taken = conflict("The address has another owner.");
-    let kept = directory.transaction().claim(directory, &claim, "user", &demo.owner.to_string(), taken)?.commit().await;
+    let transaction = directory.transaction().claim(directory, &lasting, "user", &demo.owner.to_string(), taken)?;
+    let kept = transaction.replace(directory, &unproven, &owner)?.commit().await;
+    for session in directory.all_expired_too(&Session::of_user(demo.owner)).await? {
+        directory.delete(&Session::key_of(demo.owner, session.id)).await?;
+    }
     unless_overtaken(kept).map(|_| true)
 }
 

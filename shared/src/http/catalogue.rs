@@ -1,6 +1,7 @@
 //! The routes as data, for the API reference, the role matrix and the tests. Nothing of this is in a function's binary.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -77,10 +78,22 @@ impl Catalogue {
             "paths": paths,
             "components": {
                 "securitySchemes": {
-                    "session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-                    "bearerKey": {"type": "http", "scheme": "bearer", "bearerFormat": "tf_live_… or tf_test_…"},
-                    "headerKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-                    "edge": {"type": "apiKey", "in": "header", "name": "X-Ingest-Key"},
+                    "session": {
+                        "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                        "description": "The token of a login, or of a configured identity provider: a person acts.",
+                    },
+                    "bearerKey": {
+                        "type": "http", "scheme": "bearer", "bearerFormat": "tf_live_… or tf_test_…",
+                        "description": "An API key of a tenant as a bearer token. Give a session or a key, never both.",
+                    },
+                    "headerKey": {
+                        "type": "apiKey", "in": "header", "name": "X-API-Key",
+                        "description": "The same API key in a header of its own.",
+                    },
+                    "edge": {
+                        "type": "apiKey", "in": "header", "name": "X-Ingest-Key",
+                        "description": "The deployment's key with which edge proxies report usage. No tenant has it.",
+                    },
                 },
                 "schemas": schemas,
             },
@@ -247,7 +260,11 @@ impl Operation {
             if !required.is_empty() {
                 schema["required"] = json!(required);
             }
-            operation["requestBody"] = json!({"required": !required.is_empty(), "content": {"application/json": {"schema": schema}}});
+            let mut content = json!({"schema": schema});
+            if let Some(example) = example(&self.name()) {
+                content["example"] = example;
+            }
+            operation["requestBody"] = json!({"required": !required.is_empty(), "content": {"application/json": content}});
         }
         operation
     }
@@ -342,6 +359,13 @@ impl Operation {
             _ => data,
         }
     }
+}
+
+/// What somebody might send there, from the documented examples where there is one.
+fn example(operation: &str) -> Option<Value> {
+    static EXAMPLES: LazyLock<Map<String, Value>> =
+        LazyLock::new(|| serde_json::from_str(include_str!("examples.json")).unwrap_or_default());
+    EXAMPLES.get(operation).cloned()
 }
 
 fn error_schema() -> Value {

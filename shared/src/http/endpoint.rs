@@ -43,7 +43,7 @@ pub trait Handler<T>: Clone + Send + Sync + 'static {
 }
 
 /// Records to be read in the door's round trip.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Wants {
     pub(crate) tenant: Vec<(String, String)>,
     pub(crate) counters: Vec<crate::store::Counter>,
@@ -155,7 +155,8 @@ macro_rules! handlers {
                 let (door, entered) = D::enter(incoming, wants).await?;
                 $(let $argument = $argument::take(incoming, &entered).await?;)*
                 drop(entered);
-                Ok(self(door, $($argument),*).await?.response(incoming))
+                // Boxed: what one handler is made of does not lie on the stack of every other.
+                Ok(Box::pin(self(door, $($argument),*)).await?.response(incoming))
             }
 
             fn describe(&self, operation: &mut Operation) {

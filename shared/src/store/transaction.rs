@@ -10,7 +10,7 @@ use crate::error::{Error, PlanLimit, Result};
 use crate::store::entity::{Counter, Entity, InTenant, Key};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
-use crate::tenancy::{Place, TenantId, TenantStore};
+use crate::tenancy::{MailAllowance, Place, TenantId, TenantStore};
 
 /// What a failed condition means to the caller, given the item that stood in the way.
 pub type Refusal = Box<dyn FnOnce(Option<Item>) -> Error + Send>;
@@ -136,6 +136,42 @@ impl<'a> Transaction<'a> {
         Ok(self.of(place.tenant()))
     }
 
+    /// Requires a record to stand as `before`, without writing it.
+    pub fn require_unchanged<E: Entity>(mut self, place: &impl Place<E>, before: &E, refusal: Refusal) -> Result<Self> {
+        let (key, condition) = (place.full(&before.key()), Condition::unchanged(&before.guard()));
+        let check = ConditionCheck::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .condition_expression(&condition.expression)
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .build()
+            .map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().condition_check(check).build(), refusal, None);
+        Ok(self.of(place.tenant()))
+    }
+
+    /// Counts a mail to somebody who has not asked for it, where as many are allowed.
+    pub fn count_mail(mut self, allowance: &MailAllowance) -> Result<Self> {
+        let Some(most) = allowance.most else { return Ok(self) };
+        let update = Update::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(allowance.key.pk.clone()))
+            .key("sk", AttributeValue::S(allowance.key.sk.clone()))
+            .update_expression("SET #ttl = if_not_exists(#ttl, :ttl) ADD #n :one")
+            .condition_expression("attribute_not_exists(#n) OR #n < :most")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_names("#n", "n")
+            .expression_attribute_values(":ttl", AttributeValue::N(allowance.ends_at.to_string()))
+            .expression_attribute_values(":one", AttributeValue::N("1".into()))
+            .expression_attribute_values(":most", AttributeValue::N(most.to_string()));
+        let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
+        let refused = allowance.refused();
+        self.push(TransactWriteItem::builder().update(update).build(), Box::new(|_| refused), None);
+        Ok(self)
+    }
+
     /// Adds to numbers inside a record that must exist.
     pub fn adjust<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, changes: &[(&'static str, i64)], refusal: Refusal) -> Result<Self> {
         let key = place.full(key);
@@ -231,28 +267,36 @@ impl<'a> Transaction<'a> {
         self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", -1)], Some(condition), refusal)
     }
 
-    /// Requires a counter to be below `max`, without moving it.
+    /// Requires a counter to be below `max` less what is `held` beside it, without moving it.
     pub fn require_room(
         mut self,
         place: &TenantStore,
         counter: Counter,
+        held: u64,
         limit: &'static str,
         max: Option<u64>,
         plan: &str,
     ) -> Result<Self> {
         let Some(max) = max else { return Ok(self) };
         let key = place.counter(counter);
+        // Where all is held already, there is none even before the first is counted.
+        let room = if held < max { "attribute_not_exists(#n) OR #n < :max" } else { "#n < :max" };
+        let plan = plan.to_owned();
+        let refusal: Refusal = Box::new(move |old| {
+            let used = held + old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
+            Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
+        });
         let check = ConditionCheck::builder()
             .table_name(self.table.name())
             .key("pk", AttributeValue::S(key.pk))
             .key("sk", AttributeValue::S(key.sk))
-            .condition_expression("attribute_not_exists(#n) OR #n < :max")
+            .condition_expression(room)
             .expression_attribute_names("#n", "n")
-            .expression_attribute_values(":max", AttributeValue::N(max.to_string()))
+            .expression_attribute_values(":max", AttributeValue::N(max.saturating_sub(held).to_string()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
-        self.push(TransactWriteItem::builder().condition_check(check).build(), limit_reached(limit, max, plan), None);
+        self.push(TransactWriteItem::builder().condition_check(check).build(), refusal, None);
         Ok(self.of(Some(place.tenant_id())))
     }
 
@@ -268,6 +312,9 @@ impl<'a> Transaction<'a> {
 
     /// Writes all. A condition that failed answers with its refusal; where several failed, the one added first.
     pub async fn commit(self) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let (refused, refusals) = self.attempt().await?;
         let Some(refused) = refused else { return Ok(()) };
         for (refused, refusal) in refused.into_iter().zip(refusals) {

@@ -16,7 +16,7 @@ use crate::model::time::day;
 use crate::model::usage::UsageDay;
 use crate::store::Metered;
 use crate::store::entity::{Entity, Hashed};
-use crate::store::table::{Consumed, FullKey, Table, number};
+use crate::store::table::{Consumed, FullKey, Item, Table, number};
 use crate::tenancy::TenantId;
 
 /// A class of requests with a limit per window of seconds.
@@ -33,9 +33,37 @@ impl Class {
     pub const AUTH: Class = Class { name: "api-auth", window: 60 };
     /// Per address.
     pub const AUTH_IP: Class = Class { name: "api-auth-ip", window: 60 };
-    /// Failed logins per e-mail, from anywhere.
+    /// Failed logins per e-mail and address.
     pub const AUTH_FAILURES: Class = Class { name: "api-auth-failures", window: 900 };
+    /// Failed logins per e-mail, from anywhere: they never lock it, they leave unknown places fewer attempts.
+    pub const AUTH_FAILURES_ANYWHERE: Class = Class { name: "api-auth-failures-anywhere", window: 900 };
+    /// Failed logins per address, of any e-mail.
+    pub const AUTH_FAILURES_IP: Class = Class { name: "api-auth-failures-ip", window: 900 };
+    /// Forgotten passwords, per e-mail and address.
+    pub const FORGOT: Class = Class { name: "api-auth-forgot", window: 60 };
+    /// Credentials that are none, per address.
+    pub const CREDENTIALS: Class = Class { name: "api-credentials", window: 60 };
+    /// Mails to an address that strangers can cause, by what causes them; a window is a day of UTC.
+    pub const REGISTRATION_MAILS: Class = Class { name: "registration-mails", window: 86_400 };
+    pub const RESET_MAILS: Class = Class { name: "reset-mails", window: 86_400 };
+    pub const DEMO_MAILS: Class = Class { name: "demo-mails", window: 86_400 };
+    pub const INVITATION_MAILS: Class = Class { name: "invitation-mails", window: 86_400 };
     pub const DEMO: Class = Class { name: "demo", window: 3600 };
+}
+
+/// How many more mails to an address somebody may cause who does not read them. Counted in the transaction that writes the mail.
+pub struct MailAllowance {
+    pub(crate) key: FullKey,
+    /// Limits that are only reported bound nothing.
+    pub(crate) most: Option<u64>,
+    pub(crate) ends_at: i64,
+    throttled: Throttled,
+}
+
+impl MailAllowance {
+    pub(crate) fn refused(&self) -> Error {
+        Error::TooManyRequests(self.throttled.clone())
+    }
 }
 
 /// What a counter said.
@@ -51,11 +79,23 @@ pub struct Limiter {
     pub(super) limits: Limits,
     /// Class and principal → when its used-up window ends.
     used_up: Mutex<HashMap<String, i64>>,
+    /// Class and principal → what was struck lately.
+    struck: Mutex<HashMap<String, Struck>>,
     quotas: Mutex<HashMap<TenantId, Quota>>,
     /// What tenants consumed since their last lease, with which it is written down.
     spent: Mutex<HashMap<TenantId, Consumed>>,
     /// One lease at a time: who comes second finds what the first one brought.
     leasing: tokio::sync::Mutex<()>,
+}
+
+/// What an instance knows of a counter that it writes to in portions.
+#[derive(Debug, Clone, Copy)]
+struct Struck {
+    ends_at: i64,
+    /// The sum of all instances, as last written.
+    written: u64,
+    /// Counted here and not written yet.
+    pending: u64,
 }
 
 /// What this instance holds of a tenant's day. A lease belongs to the tenant, not to the request that fetched it: a caller whom the
@@ -109,12 +149,15 @@ impl Quota {
 /// How many entries are remembered before the old ones are cleared out.
 const REMEMBERED: usize = 10_000;
 const LARGEST_LEASE: u64 = 32;
+/// Strikes are written so many at a time: one by mistake costs no write, and a flood a tenth of one each.
+const STRIKES: u64 = 10;
 
 impl Limiter {
     pub fn new(limits: Limits) -> Self {
         Limiter {
             limits,
             used_up: Mutex::default(),
+            struck: Mutex::default(),
             quotas: Mutex::default(),
             spent: Mutex::default(),
             leasing: tokio::sync::Mutex::new(()),
@@ -133,12 +176,57 @@ impl Limiter {
         Ok(hit(used))
     }
 
-    /// What a counter stands at, without counting.
-    pub(super) async fn look(&self, table: &Table, class: Class, principal: &str, now: Timestamp) -> Result<Hit> {
+    /// Counts what should not happen at all, by portions: an instance may be up to a portion behind the others.
+    pub(super) async fn strike(&self, table: &Table, class: Class, principal: &str, now: Timestamp) -> Result<Hit> {
         let (starts_at, ends_at) = window(class, now);
-        let item = table.get(key(class, principal, starts_at), true).await?;
-        let used = item.as_ref().and_then(|item| number(item, "n")).unwrap_or(0);
-        Ok(Hit { class, principal: principal.to_owned(), used, ends_at })
+        let name = format!("{} {principal}", class.name);
+        let hit = |used| Hit { class, principal: principal.to_owned(), used, ends_at };
+        if lock(&self.used_up).get(&name) == Some(&ends_at) {
+            return Ok(hit(u64::MAX));
+        }
+        let due = {
+            let mut struck = lock(&self.struck);
+            if struck.len() >= REMEMBERED {
+                struck.retain(|_, struck| struck.ends_at > now.as_second());
+            }
+            // Struck from more places than can be remembered: those beyond are counted one by one.
+            if struck.len() >= REMEMBERED && !struck.contains_key(&name) {
+                1
+            } else {
+                let entry = struck.entry(name.clone()).or_insert(Struck { ends_at, written: 0, pending: 0 });
+                if entry.ends_at != ends_at {
+                    *entry = Struck { ends_at, written: 0, pending: 0 };
+                }
+                entry.pending += 1;
+                if entry.pending < STRIKES {
+                    return Ok(hit(entry.written + entry.pending));
+                }
+                std::mem::take(&mut entry.pending)
+            }
+        };
+        let used = table.add(key(class, principal, starts_at), "n", due, Some(ends_at + 60)).await?;
+        if let Some(entry) = lock(&self.struck).get_mut(&name).filter(|entry| entry.ends_at == ends_at) {
+            entry.written = entry.written.max(used);
+        }
+        Ok(hit(used))
+    }
+
+    /// Where a counter stands, for reading several together without counting.
+    pub(super) fn place_of(&self, class: Class, principal: &str, now: Timestamp) -> FullKey {
+        key(class, principal, window(class, now).0)
+    }
+
+    /// What the counter that was read from there will say if this request is counted too.
+    pub(super) fn seen(&self, class: Class, principal: &str, item: Option<&Item>, now: Timestamp) -> Hit {
+        let used = item.and_then(|item| number(item, "n")).unwrap_or(0) + 1;
+        Hit { class, principal: principal.to_owned(), used, ends_at: window(class, now).1 }
+    }
+
+    pub(super) fn mails(&self, class: Class, principal: &str, most: u64, now: Timestamp) -> MailAllowance {
+        let (starts_at, ends_at) = window(class, now);
+        let retry_after = u64::try_from(ends_at - now.as_second()).unwrap_or(1).max(1);
+        let throttled = Throttled { quota: class.name, limit: most, retry_after };
+        MailAllowance { key: key(class, principal, starts_at), most: self.limits.enforce.then_some(most), ends_at: ends_at + 60, throttled }
     }
 
     pub(super) fn judge(&self, hit: &Hit, limit: u64, now: Timestamp) -> (LimitReport, Result<()>) {
@@ -248,6 +336,26 @@ pub(super) enum Spent {
     UsedUp(Option<LimitReport>, Error),
     /// Another request took what was leased: lease again.
     LeaseFirst,
+}
+
+/// What counts as one place: an IPv4 address, or the 64 leading bits of an IPv6 address, behind which one party has as many as it likes.
+pub(super) fn network(ip: &str) -> String {
+    match ip.parse() {
+        Ok(std::net::IpAddr::V6(six)) => match six.to_ipv4_mapped() {
+            Some(four) => four.to_string(),
+            None => {
+                let [a, b, c, d, ..] = six.segments();
+                format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            }
+        },
+        _ => ip.to_owned(),
+    }
+}
+
+impl Hit {
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
 }
 
 fn window(class: Class, now: Timestamp) -> (i64, i64) {

@@ -71,7 +71,7 @@ mod tenant_id;
 
 pub use directory::Directory;
 pub(crate) use lately::Lately;
-pub use limiter::Limiter;
+pub use limiter::{Limiter, MailAllowance};
 pub use place::{Origin, Place};
 pub use role::Role;
 pub use scope::{Scope, Scopes};

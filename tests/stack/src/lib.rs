@@ -2,7 +2,9 @@
 //! them, a mailbox, and a console. `cargo local` and the tests run on the same pieces.
 
 pub mod aws;
+pub mod client;
 pub mod console;
+pub mod demo;
 pub mod gateway;
 pub mod iam;
 pub mod journal;

@@ -10,6 +10,7 @@ use axum::{Json, Router, extract::State, http::StatusCode, response::IntoRespons
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::journal::{Journal, JournalError};
 
@@ -52,12 +53,20 @@ struct Shared {
     writing: Mutex<()>,
     refusals: AtomicUsize,
     lost_answers: AtomicUsize,
+    /// Goes up with every mail.
+    news: watch::Sender<u64>,
 }
 
 impl Mailbox {
     pub fn open(journal: Journal) -> Mailbox {
         Mailbox {
-            shared: Arc::new(Shared { journal, writing: Mutex::new(()), refusals: AtomicUsize::new(0), lost_answers: AtomicUsize::new(0) }),
+            shared: Arc::new(Shared {
+                journal,
+                writing: Mutex::new(()),
+                refusals: AtomicUsize::new(0),
+                lost_answers: AtomicUsize::new(0),
+                news: watch::Sender::new(0),
+            }),
         }
     }
 
@@ -70,7 +79,13 @@ impl Mailbox {
             None => KeptMail { mail, received_at: Timestamp::now().to_string(), deliveries: 1 },
         };
         journal.put(SPACE, &kept.mail.id, &kept)?;
+        self.shared.news.send_modify(|count| *count += 1);
         Ok(kept.deliveries == 1)
+    }
+
+    /// Changes with every mail that is kept from now on.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.shared.news.subscribe()
     }
 
     /// All mails, oldest first.

@@ -9,6 +9,7 @@ use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
 use crate::ids::UserId;
 use crate::model::audit::ResourceChange;
+use crate::model::link::ForChild;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Kind, Tenant};
 use crate::model::user::User;
@@ -96,10 +97,19 @@ pub(super) async fn act_for(
     ours?;
     theirs?;
     incoming.learned().tenant = Some(link.tenant);
+    let of = ForChild { agency: link.agency, subaccount: link.id };
     let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin);
     let member = agency.member.delegated(DELEGATE);
-    let inside =
-        Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key: agency.key, delegated: true };
+    let inside = Inside {
+        store: store.clone(),
+        directory: directory.clone(),
+        tenant: profile,
+        plan,
+        member,
+        key: agency.key,
+        delegated: true,
+        agency: Some(of),
+    };
     // A repeat by `Idempotency-Key` is one of the same caller for the same child.
     Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
 }

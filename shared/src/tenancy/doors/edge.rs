@@ -18,7 +18,7 @@ use crate::runtime::App;
 use crate::store::Entity;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::lately::tenant_named;
-use crate::tenancy::{Directory, Place, TenantStore};
+use crate::tenancy::{Directory, Place, TenantStore, credential};
 
 const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 
@@ -44,9 +44,9 @@ impl Door for Edge {
 
     async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
         let app = incoming.app.clone();
-        let given = incoming.header(&X_INGEST_KEY)?.unwrap_or_default();
-        if given.is_empty() || !app.secrets().is_ingest_key(given, incoming.now).await? {
-            return Err(Error::Unauthorized);
+        let given = incoming.header(&X_INGEST_KEY)?.filter(|given| !given.is_empty()).ok_or(Error::Unauthorized)?;
+        if !app.secrets().is_ingest_key(given, incoming.now).await? {
+            return Err(credential::refused(incoming).await);
         }
         let principal = "edge".to_owned();
         incoming.learned().principal = Some(principal.clone());

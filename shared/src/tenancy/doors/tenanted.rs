@@ -11,21 +11,23 @@ use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
 use crate::ids::SubaccountId;
 use crate::model::api_key::{ApiKey, KeyUse};
+use crate::model::invitation::Invitation;
+use crate::model::link::{ForChild, Sender};
 use crate::model::member;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Shut, Tenant};
-use crate::model::user::User;
+use crate::model::user::{Email, User};
 use crate::runtime::App;
-use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
+use crate::store::{Entity, Transaction, conflict};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::lately::tenant_named;
 use crate::tenancy::limiter::{Class, Hit, Spent};
-use crate::tenancy::{Directory, Place, Role, Scope, TenantId, TenantStore, credential};
+use crate::tenancy::{Directory, MailAllowance, Place, Role, Scope, TenantId, TenantStore, credential};
 
 /// Routes whose first path value is the slug of the tenant they are about.
 pub(super) const SLUG_ROUTES: &str = "/api/tenants/{slug}";
@@ -46,6 +48,8 @@ pub struct Tenanted<R> {
     pub key: Option<ApiKey>,
     /// The caller is of the tenant's agency and acts for it.
     pub delegated: bool,
+    /// Which agency that is.
+    agency: Option<ForChild>,
     least: PhantomData<R>,
 }
 
@@ -81,6 +85,30 @@ impl<R> Tenanted<R> {
     pub fn now(&self) -> Timestamp {
         self.store.now()
     }
+
+    /// The caller as the sender of an invitation.
+    pub fn sender(&self) -> Sender {
+        Sender { user: self.member.user, agency: self.agency }
+    }
+
+    /// What the caller may do here must still stand when the transaction is written: a demotion in between undoes it.
+    pub fn still<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
+        let place = match self.agency {
+            Some(of) => self.directory.enter(of.agency),
+            None => self.store.clone(),
+        };
+        transaction.require_unchanged(&place, &self.member, conflict("Your role was changed at the same moment. Try again."))
+    }
+
+    /// Mails that invite this address: so many a day from this tenant, and from all.
+    pub fn invitation_mails(&self, email: &Email) -> [MailAllowance; 2] {
+        let (limiter, now, to) = (self.app.limiter(), self.now(), email.normalised());
+        let from_here = format!("{to} {}", self.store.tenant_id());
+        [
+            limiter.mails(Class::INVITATION_MAILS, &from_here, Invitation::MAILS, now),
+            limiter.mails(Class::INVITATION_MAILS, &to, Invitation::MAILS_FROM_ALL, now),
+        ]
+    }
 }
 
 impl<R: AtLeast> Door for Tenanted<R> {
@@ -89,8 +117,9 @@ impl<R: AtLeast> Door for Tenanted<R> {
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         // Boxed and not generic: one way in, whatever the role.
         let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
-        let Inside { store, directory, tenant, plan, member, key, delegated } = inside;
-        Ok((Tenanted { app: incoming.app.clone(), store, directory, tenant, plan, member, key, delegated, least: PhantomData }, entered))
+        let Inside { store, directory, tenant, plan, member, key, delegated, agency } = inside;
+        let app = incoming.app.clone();
+        Ok((Tenanted { app, store, directory, tenant, plan, member, key, delegated, agency, least: PhantomData }, entered))
     }
 }
 
@@ -102,12 +131,30 @@ pub(super) struct Inside {
     pub member: member::Member,
     pub key: Option<ApiKey>,
     pub delegated: bool,
+    pub agency: Option<ForChild>,
 }
 
 /// The way into a tenant: credential, then session and membership or key, tenant and what the handler wants in one read beside the
 /// counters, then every reason to stay outside, in an order that tells an outsider nothing. Nothing that was read is handed out before
 /// the membership, or the key's own tenant, is seen.
 async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
+    match way_in(incoming, wants.clone(), least, None).await? {
+        Way::Inside(inside, entered) => Ok((*inside, *entered)),
+        Way::Moved(home) => match way_in(incoming, wants, least, Some(home)).await? {
+            Way::Inside(inside, entered) => Ok((*inside, *entered)),
+            Way::Moved(_) => Err(no_tenant(incoming)),
+        },
+    }
+}
+
+enum Way {
+    Inside(Box<Inside>, Box<Entered>),
+    /// The tenant of the session is gone for its person, who founded or joined this one since.
+    Moved(TenantId),
+}
+
+/// `elsewhere`: where a person acts whose session's own tenant is gone.
+async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Option<TenantId>) -> Result<Way> {
     let app = &incoming.app;
     let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
     let caller = credential::verify(incoming, &visiting).await?;
@@ -122,18 +169,20 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     let selected = selected(incoming, acting.is_some())?;
     // A person whose credential names no tenant acts where he is at home by now.
     let nowhere = selected.is_none() && caller.tenant().is_none();
-    // Nobody learns whether a tenant exists that he is not a member of, and asking counts; one's own credential in a tenant one has
-    // left is void.
-    let outside = |hit: &Hit| match selected {
-        Some(_) => limiter.judge(hit, default, incoming.now).1.err().unwrap_or(Error::NotFound),
-        None if nowhere => limiter.judge(hit, default, incoming.now).1.err().unwrap_or_else(|| no_tenant(incoming)),
-        None => Error::Unauthorized,
+    // Nobody learns whether a tenant exists that they are not a member of, and asking counts. A key is void without its tenant; a person's
+    // session is not.
+    let outside = |hit: &Hit| match (selected, &caller) {
+        (None, Caller::Key(_)) => Error::Unauthorized,
+        (selected, _) => {
+            let missing = || if selected.is_some() { Error::NotFound } else { no_tenant(incoming) };
+            limiter.judge(hit, default, incoming.now).1.err().unwrap_or_else(missing)
+        }
     };
     let tenant = match selected {
         Some(text) => tenant_named(app, &directory, text).await?,
         None => match (caller.tenant(), &caller) {
             (None, Caller::Person(person)) => home_of(&directory, person).await?,
-            (tenant, _) => tenant,
+            (tenant, _) => elsewhere.or(tenant),
         },
     };
     let home = tenant.is_some() && caller.tenant() == tenant;
@@ -194,11 +243,16 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
             (Some(key.acts_as()), Some(key))
         }
     };
-    let (member, profile) = member.zip(profile).ok_or_else(|| outside(&hit))?;
-    let shut = profile.shut(incoming.now);
-    if shut == Some(Shut::Gone) {
+    let found = member.zip(profile).filter(|(_, profile)| profile.shut(incoming.now) != Some(Shut::Gone));
+    let Some((member, profile)) = found else {
+        if let (None, false, None, Caller::Person(person)) = (selected, nowhere, elsewhere, &caller)
+            && let Some(home) = home_of(&directory, person).await?.filter(|home| *home != tenant)
+        {
+            return Ok(Way::Moved(home));
+        }
         return Err(outside(&hit));
-    }
+    };
+    let shut = profile.shut(incoming.now);
     incoming.learned().tenant = Some(tenant);
 
     let plan = app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
@@ -238,11 +292,14 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
             Some(id) => directory.read(read.remove(&directory.full(&Subaccount::key_of(tenant, id))).flatten().as_ref())?,
             None => None,
         };
-        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false };
-        return Box::pin(act_for(incoming, agency, link, of_child, principal, user)).await;
+        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None };
+        let (inside, entered) = Box::pin(act_for(incoming, agency, link, of_child, principal, user)).await?;
+        return Ok(Way::Inside(Box::new(inside), Box::new(entered)));
     }
-    let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key, delegated: false };
-    Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
+    let (store, directory) = (store.clone(), directory.clone());
+    let entered = Entered { store: Some(store.clone()), directory: directory.clone(), principal, user, read };
+    let inside = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None };
+    Ok(Way::Inside(Box::new(inside), Box::new(entered)))
 }
 
 /// Whether the session or the key that a verified credential names is still there.

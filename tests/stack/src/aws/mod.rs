@@ -246,6 +246,15 @@ impl Aws {
         Ok(items)
     }
 
+    /// One item as DynamoDB JSON.
+    pub fn item(&self, table: &str, pk: &str, sk: &str) -> Result<Option<Value>, AwsError> {
+        let request = serde_json::json!({ "TableName": table, "Key": { "pk": { "S": pk }, "sk": { "S": sk } }, "ConsistentRead": true });
+        let request = serde_json::from_value(request).map_err(JournalError::from)?;
+        let response = self.running.database.get_item(request)?;
+        let mut response = serde_json::to_value(response).map_err(JournalError::from)?;
+        Ok(response.get_mut("Item").map(Value::take).filter(|item| !item.is_null()))
+    }
+
     /// One page of a scan; takes and gives the JSON of the API.
     pub fn scan(&self, mut request: Value) -> Result<Value, AwsError> {
         if let Some(object) = request.as_object_mut() {

@@ -1,57 +1,120 @@
-//! The console beside the API: what the stack holds, for a person. Read only, on loopback only, nothing from a network.
+//! The console beside the API: what the stack holds and does, for a person. On loopback only, nothing from a network.
+//!
+//! A page is a handler that gives `page(…)`. `page` and `parts` are the kit that pages stand on: the frame with its navigation, and filters,
+//! tables, facts and JSON that read well on a phone, in the dark, by keyboard and by ear. A page that names a `Topic` refreshes itself.
 
+mod assets;
 pub mod guard;
+mod home;
+mod live;
 mod mail_pages;
 mod page;
+mod parts;
 mod reference;
+mod request_pages;
 mod table_pages;
+mod tenants;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
     Json, Router,
     extract::State,
-    http::StatusCode,
+    http::{Method, StatusCode, Uri},
     middleware::from_fn,
     response::{IntoResponse, Response},
     routing::get,
 };
-use maud::{Markup, html};
+use maud::html;
 use serde_json::{Value, json};
 
 use crate::{
-    aws::{Aws, AwsError},
+    aws::{Aws, AwsError, queues::Depth},
+    client::Api,
+    demo::Demo,
+    gateway::access::AccessLog,
     journal::JournalError,
 };
 
+use page::{Section, page};
+
 #[derive(Clone)]
 pub struct Console {
-    pub aws: Aws,
-    /// Base URL of the API.
-    pub api_url: String,
+    aws: Aws,
+    access: AccessLog,
+    api: Api,
     /// The workspace's `openapi.json`.
-    pub openapi: PathBuf,
+    openapi: PathBuf,
     /// Names of the tables to browse.
-    pub tables: Vec<String>,
+    tables: Vec<String>,
+    /// The session that the reference works with.
+    session: Arc<Mutex<Option<String>>>,
 }
 
 impl Console {
+    /// `api_url` is the base of the API.
+    pub fn new(aws: Aws, access: AccessLog, api_url: &str, openapi: PathBuf, tables: Vec<String>) -> Console {
+        Console { aws, access, api: Api::new(api_url), openapi, tables, session: Arc::default() }
+    }
+
     pub fn router(self) -> Router {
         let mailbox = self.aws.mailbox().router();
         let pages = Router::new()
-            .route("/", get(home))
             .route("/health", get(health))
+            .merge(home::routes())
+            .merge(request_pages::routes())
             .merge(mail_pages::routes())
             .merge(table_pages::routes())
             .merge(reference::routes())
+            .merge(live::routes())
             .with_state(self);
-        pages.merge(mailbox).merge(reference::assets()).layer(from_fn(page::headers)).layer(from_fn(guard::loopback_only))
+        pages
+            .merge(mailbox)
+            .merge(reference::assets())
+            .merge(assets::routes())
+            .fallback(unknown)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(from_fn(page::headers))
+            .layer(from_fn(guard::own_pages_only))
+            .layer(from_fn(guard::loopback_only))
     }
 
     /// Depth of every queue, by name.
-    fn queue_depths(&self) -> Result<Vec<(String, crate::aws::queues::Depth)>, AwsError> {
+    fn queue_depths(&self) -> Result<Vec<(String, Depth)>, AwsError> {
         let queues = self.aws.queues();
         queues.names().into_iter().map(|name| Ok((name.clone(), queues.depth(&name)?))).collect()
+    }
+
+    fn demo(&self) -> Result<Option<Demo>, JournalError> {
+        Demo::known(self.aws.journal())
+    }
+
+    /// Logs the demo in; gives its new token.
+    async fn log_in(&self) -> Result<String, String> {
+        let demo = self.demo().map_err(|error| error.to_string())?.ok_or("There is no demo tenant yet.")?;
+        let (status, answer) = self.api.call(Method::POST, "/api/v1/auth/login", Some(&demo.credentials())).await?;
+        match answer["data"]["token"].as_str() {
+            Some(token) if status == 200 => Ok(token.to_owned()),
+            _ => Err(format!("The login was answered {status}: {}", answer["error"]["message"].as_str().unwrap_or("no reason given"))),
+        }
+    }
+
+    /// The token of the last log-in as long as it lets someone in, else that of a new one.
+    async fn token(&self) -> Result<String, String> {
+        let kept = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(token) = kept {
+            let request = axum::http::Request::get("/api/v1/auth/me").header("authorization", format!("Bearer {token}"));
+            let answer = self.api.send(request.body(bytes::Bytes::new()).map_err(|error| error.to_string())?).await?;
+            if answer.status() == StatusCode::OK {
+                return Ok(token);
+            }
+        }
+        let token = self.log_in().await?;
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+        Ok(token)
     }
 }
 
@@ -60,7 +123,7 @@ struct Trouble(String);
 
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
-        let page = page::page("Trouble", html! { p { (self.0) } });
+        let page = page(Section::None, "Trouble", html! { p { (self.0) } });
         (StatusCode::INTERNAL_SERVER_ERROR, page).into_response()
     }
 }
@@ -77,28 +140,18 @@ impl From<JournalError> for Trouble {
     }
 }
 
-async fn home(State(console): State<Console>) -> Result<Markup, Trouble> {
-    let mails = console.aws.mailbox().mails()?.len();
-    let queues = console.queue_depths()?;
-    Ok(page::page(
-        "Local stack",
-        html! {
-            p { "The API answers on " a href=(console.api_url) { (console.api_url) } "." }
-            ul {
-                li { a href="/reference" { "API reference" } " – every route, to read and to try" }
-                li { a href="/mailbox" { "Mailbox" } " – " (mails) " mails that would have been sent" }
-                li { a href="/table" { "Table" } " – the items of each tenant" }
-                li { a href="/health" { "Health" } " – as JSON" }
-            }
-            h2 { "Queues" }
-            table {
-                tr { th { "Queue" } th { "Waiting" } th { "In work or delayed" } }
-                @for (name, depth) in queues {
-                    tr { td { (name) } td { (depth.visible) } td { (depth.hidden) } }
-                }
-            }
-        },
-    ))
+/// What does not exist, as a page: `what` in a sentence.
+fn missing(section: Section, what: &str) -> Response {
+    (StatusCode::NOT_FOUND, page(section, "Not found", html! { (parts::nothing(html! { (what) })) })).into_response()
+}
+
+async fn unknown(method: Method, uri: Uri) -> Response {
+    missing(Section::None, &format!("The console has nothing at {method} {}.", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let content = parts::nothing(html! { "The console does not take " (method) " at " (uri.path()) "." });
+    (StatusCode::METHOD_NOT_ALLOWED, page(Section::None, "Not so", content)).into_response()
 }
 
 async fn health(State(console): State<Console>) -> Result<Json<Value>, Trouble> {
@@ -108,7 +161,7 @@ async fn health(State(console): State<Console>) -> Result<Json<Value>, Trouble> 
         .map(|(name, depth)| (name, json!({ "visible": depth.visible, "hidden": depth.hidden })))
         .collect();
     let mails = console.aws.mailbox().mails()?.len();
-    Ok(Json(json!({ "status": "ok", "api": console.api_url, "mails": mails, "queues": queues })))
+    Ok(Json(json!({ "status": "ok", "api": console.api.base(), "mails": mails, "queues": queues })))
 }
 
 #[cfg(test)]

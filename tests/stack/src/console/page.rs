@@ -6,32 +6,121 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
-const STYLE: &str = "
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c2430; }
-nav a { margin-right: 1rem; } table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .3rem .6rem;
-border-bottom: 1px solid #d8dee6; vertical-align: top; } pre { background: #f4f6f8; padding: .8rem; overflow-x: auto; white-space: pre-wrap; }
-code { overflow-wrap: anywhere; } iframe { width: 100%; height: 24rem; border: 1px solid #d8dee6; }";
+use super::live::Topic;
 
-/// Scripts come from this server only (the API reference needs them), styles may be inline, and no page is framed by
-/// another origin. The API itself is on another port: the reference calls it.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-font-src 'self' data:; connect-src 'self' http://127.0.0.1:* http://localhost:*; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// What the navigation leads to. A new page of the console is a line here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    Home,
+    Requests,
+    Mailbox,
+    Table,
+    Reference,
+    /// In none of them.
+    None,
+}
 
-pub fn page(title: &str, content: Markup) -> Markup {
+const NAVIGATION: [(Section, &str, &str); 5] = [
+    (Section::Home, "/", "Home"),
+    (Section::Requests, "/requests", "Requests"),
+    (Section::Mailbox, "/mailbox", "Mailbox"),
+    (Section::Table, "/table", "Table"),
+    (Section::Reference, "/reference", "API reference"),
+];
+
+/// Scripts, styles and everything else come from this server, and none is inline; no page is framed by another origin. The reference asks the
+/// API through this server too.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; \
+    frame-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// htmx needs neither `eval` nor a style of its own, and keeps no pages in the browser's storage, for they may show secrets.
+const HTMX: &str =
+    r#"{"allowEval":false,"includeIndicatorStyles":false,"historyCacheSize":0,"refreshOnHistoryMiss":true,"selfRequestsOnly":true}"#;
+
+/// A page that stays as it is until it is loaded again.
+pub fn page(section: Section, title: &str, content: Markup) -> Markup {
+    frame(
+        section,
+        title,
+        &[],
+        &["/assets/console.js"],
+        html! {
+            main #main tabindex="-1" {
+                div .stack {
+                    h1 { (title) }
+                    (content)
+                }
+            }
+        },
+    )
+}
+
+/// A page that refreshes itself with every news of its topic. `fixed` is what a person works with (filters) and stays; `content` is morphed into
+/// its new state, so that focus, selection and place are kept. The state of the page is its address: what is opened or filtered stands there.
+pub fn live_page(section: Section, title: &str, topic: Topic, fixed: Markup, content: Markup) -> Markup {
+    frame(
+        section,
+        title,
+        &[],
+        &["/assets/console.js"],
+        html! {
+            main #main tabindex="-1" hx-ext="sse" sse-connect={ "/events?topic=" (topic.name()) } {
+                // Without an address of its own it asks for the page's.
+                div hidden hx-get="" hx-trigger="sse:news" hx-select="#live" hx-target="#live" hx-swap="morph" hx-sync="this:queue last" {}
+                div .stack {
+                    div .row.spread {
+                        h1 { (title) }
+                        span #live-state .live { "Connecting" }
+                    }
+                    (fixed)
+                    div #live .stack { (content) }
+                }
+            }
+        },
+    )
+}
+
+/// The frame around a `main`, for pages with styles and scripts of their own.
+pub fn frame(section: Section, title: &str, styles: &[&str], scripts: &[&str], main: Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                title { (title) " · Tenantry" }
-                style { (PreEscaped(STYLE)) }
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { @if section == Section::Home { "Tenantry console" } @else { (title) " · Tenantry console" } }
+                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
+                @for style in styles { link rel="stylesheet" href=(style); }
+                link rel="stylesheet" href="/assets/console.css";
+                meta name="htmx-config" content=(HTMX);
+                @for script in ["/assets/htmx.min.js", "/assets/htmx-sse.min.js", "/assets/idiomorph-ext.min.js"] { script src=(script) defer {} }
+                @for script in scripts { script src=(script) defer {} }
             }
-            body {
-                nav { a href="/" { "Home" } a href="/reference" { "API reference" } a href="/mailbox" { "Mailbox" } a href="/table" { "Table" } }
-                h1 { (title) }
-                (content)
+            body hx-ext="morph" {
+                a .skip href="#main" { "Skip to the content" }
+                header .top {
+                    div {
+                        a .brand href="/" {
+                            svg viewBox="0 0 24 24" fill="currentColor" aria-hidden="true" {
+                                path d="M3 4h18v4H14v13h-4V8H3z";
+                                path d="M3 11h4v4H3zm14 0h4v4h-4zM3 17h4v4H3zm14 0h4v4h-4z" opacity=".45";
+                            }
+                            "Tenantry" small { "console" }
+                        }
+                        nav aria-label="Console" {
+                            ul {
+                                @for (at, path, name) in NAVIGATION {
+                                    li { a href=(path) aria-current=[(at == section).then_some("page")] { (name) } }
+                                }
+                            }
+                        }
+                    }
+                }
+                (main)
+                div #toast .toast role="status" aria-live="polite" {}
             }
         }
     }
@@ -40,13 +129,9 @@ pub fn page(title: &str, content: Markup) -> Markup {
 pub async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }

@@ -1,26 +1,51 @@
-//! The API reference: Swagger UI from a crate that bundles it, on the workspace's `openapi.json`.
+//! The API reference: Swagger UI from a crate that bundles it, on the workspace's `openapi.json`. Filtered, signed in as the demo, and asking the
+//! API through this server: so the page needs no right to call another origin, and shows every header of an answer.
 
 use axum::{
     Json, Router,
-    extract::State,
-    http::header::CONTENT_TYPE,
-    response::{Html, IntoResponse},
-    routing::get,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
 };
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::{Markup, html};
 use serde_json::{Value, json};
 use swagger_ui_dist::{ApiDefinition, OpenApiSource, generate_routes};
 
-use super::{Console, Trouble};
+use super::{
+    Console, Trouble,
+    page::{Section, frame},
+};
+use crate::demo::Demo;
 
-/// The page is our own, so that its script is a file and the policy can forbid inline ones.
-const START: &str = "window.onload = () => SwaggerUIBundle({ url: '/openapi.json', dom_id: '#swagger-ui', deepLinking: true });\n";
+/// Under it the API is asked.
+const THROUGH: &str = "/through";
+
+/// More than the API takes, so that the refusal is the API's.
+const MOST_BODY: usize = 12 * 1024 * 1024;
+
+/// Swagger UI writes styles into elements and has pictures in its style sheet.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// What belongs to the browser's connection with this server, not to the request.
+static OWN_HEADERS: [HeaderName; 7] = [
+    header::HOST,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::ORIGIN,
+    header::REFERER,
+    header::ACCEPT_ENCODING,
+];
 
 pub fn routes() -> Router<Console> {
     Router::new()
         .route("/reference", get(reference))
-        .route("/reference/start.js", get(|| async { ([(CONTENT_TYPE, "text/javascript")], START) }))
+        .route("/reference/token", post(token))
         .route("/openapi.json", get(openapi))
+        .route(&format!("{THROUGH}/{{*path}}"), any(through).layer(DefaultBodyLimit::max(MOST_BODY)))
 }
 
 pub fn assets() -> Router {
@@ -31,30 +56,86 @@ pub fn assets() -> Router {
     })
 }
 
-async fn reference() -> impl IntoResponse {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                title { "API reference · Tenantry" }
-                link rel="stylesheet" href="/reference/assets/swagger-ui.css";
+async fn reference(State(console): State<Console>) -> ([(HeaderName, &'static str); 1], Markup) {
+    let scripts = ["/assets/console.js", "/reference/assets/swagger-ui-bundle.js", "/assets/reference.js"];
+    let styles = ["/reference/assets/swagger-ui.css", "/assets/reference.css"];
+    let page = frame(
+        Section::Reference,
+        "API reference",
+        &styles,
+        &scripts,
+        html! {
+            main #main tabindex="-1" {
+                div .stack {
+                    h1 { "API reference" }
+                    p #signed-in .quiet role="status" aria-live="polite" { "Signing in as the demo …" }
+                    h2 .unseen { "Routes" }
+                div #swagger-ui data-api=(console.api.base()) data-through=(THROUGH) { p .quiet { "The reference needs scripts." } }
+                }
             }
-            body {
-                div id="swagger-ui" { (PreEscaped("")) }
-                script src="/reference/assets/swagger-ui-bundle.js" {}
-                script src="/reference/start.js" {}
-            }
-        }
-    };
-    Html(page.into_string())
+        },
+    );
+    ([(header::CONTENT_SECURITY_POLICY, POLICY)], page)
+}
+
+/// What the reference signs in with: a token of the demo, and the edge's key.
+async fn token(State(console): State<Console>) -> Response {
+    let email = console.demo().ok().flatten().map(|demo| demo.email);
+    let key = console.ingest_key().await;
+    match console.token().await {
+        Ok(token) => Json(json!({ "token": token, "email": email, "ingest_key": key })).into_response(),
+        Err(problem) => (StatusCode::BAD_GATEWAY, Json(json!({ "problem": problem, "ingest_key": key }))).into_response(),
+    }
 }
 
 async fn openapi(State(console): State<Console>) -> Result<Json<Value>, Trouble> {
     let missing = |problem: String| Trouble(format!("{} cannot be shown: {problem}", console.openapi.display()));
     let text = std::fs::read_to_string(&console.openapi).map_err(|error| missing(error.to_string()))?;
     let mut document: Value = serde_json::from_str(&text).map_err(|error| missing(error.to_string()))?;
-    // "Try it out" must reach the local API, which is on another port than this page.
-    document["servers"] = json!([{ "url": console.api_url }]);
+    document["servers"] = json!([{ "url": console.api.base() }]);
+    if let Some(demo) = console.demo()? {
+        let operations = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.iter_mut());
+        for (path, methods) in operations {
+            for operation in methods.as_object_mut().into_iter().flat_map(|methods| methods.values_mut()) {
+                fill_in(path, operation, &demo);
+            }
+        }
+    }
     Ok(Json(document))
+}
+
+/// Examples that work here: the demo's slug in paths, its login, and a moment that is not long past where the edge reports.
+fn fill_in(path: &str, operation: &mut Value, demo: &Demo) {
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        if parameter["in"] == "path" && parameter["name"] == "slug" {
+            parameter["example"] = demo.tenant_slug.as_str().into();
+        }
+    }
+    let Some(example) = operation.pointer_mut("/requestBody/content/application~1json/example") else {
+        return;
+    };
+    match path {
+        "/api/v1/auth/login" => *example = demo.credentials(),
+        "/api/usage/ingest" => {
+            example["tenant"] = demo.tenant_slug.as_str().into();
+            if let Some(moment) = example.pointer_mut("/entries/0/timestamp") {
+                *moment = jiff::Timestamp::now().to_string().into();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Asks the API what the page asks here. The guard has let in this server's own pages alone.
+async fn through(State(console): State<Console>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Trouble> {
+    let path = uri.path_and_query().map(|path| path.as_str()).and_then(|path| path.strip_prefix(THROUGH)).unwrap_or("/");
+    let mut request = Request::builder().method(method).uri(path).body(body).map_err(|error| Trouble(error.to_string()))?;
+    *request.headers_mut() = headers;
+    request.headers_mut().remove("sec-fetch-site");
+    OWN_HEADERS.iter().for_each(|name| drop(request.headers_mut().remove(name)));
+    let mut answer = console.api.send(request).await.map_err(Trouble)?;
+    for name in [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
+        answer.headers_mut().remove(name);
+    }
+    Ok(answer.map(axum::body::Body::from))
 }

@@ -1,28 +1,102 @@
-//! The console over its router: pages answer, what is shown is escaped, and strangers are turned away.
+//! The console over its router: pages answer, what is shown is escaped, searched and named, news are told, and strangers are turned away.
 
-use axum::{body::Body, http::Request};
+use axum::{
+    body::Body,
+    http::{HeaderMap, Request},
+};
+use http::header::CONTENT_SECURITY_POLICY;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{aws::Storage, template::Template};
+use crate::{
+    aws::Storage,
+    gateway::access::{Entry, Message, Told},
+    template::Template,
+};
 
-async fn console() -> Router {
+const TABLE: &str = "tenantry-local-Table";
+
+/// Pages with their own place in the navigation.
+const PAGES: [&str; 5] = ["/", "/requests", "/mailbox", "/table", "/reference"];
+
+struct Stack {
+    aws: Aws,
+    access: AccessLog,
+    router: Router,
+}
+
+async fn stack() -> Stack {
     let aws = Aws::start(Storage::Memory).unwrap();
     let template = Template::parse(include_str!("../../testdata/template.yaml")).unwrap();
     aws.create(&template).await.unwrap();
     for (pk, sk) in [("T#abc#projects", "p1"), ("T#abc", "root"), ("T#xyz#projects", "<b>"), ("G#email#a@b", "x")] {
-        let item = json!({ "TableName": "tenantry-local-Table", "Item": { "pk": { "S": pk }, "sk": { "S": sk }, "n": { "N": "7" } } });
-        aws.database().put_item(serde_json::from_value(item).unwrap()).unwrap();
+        put(&aws, json!({ "pk": { "S": pk }, "sk": { "S": sk }, "n": { "N": "7" } }));
     }
     let openapi = std::env::temp_dir().join(format!("openapi-{}.json", fastrand::u64(..)));
-    std::fs::write(&openapi, r#"{"openapi":"3.1.0","servers":[{"url":"/"}]}"#).unwrap();
-    Console { aws, api_url: "http://127.0.0.1:9000".to_owned(), openapi, tables: vec!["tenantry-local-Table".to_owned()] }.router()
+    let parameters = json!([{ "name": "slug", "in": "path" }, { "name": "slug", "in": "query" }]);
+    let document = json!({ "openapi": "3.1.0", "servers": [{ "url": "/" }], "paths": { "/x": { "get": { "parameters": parameters } } } });
+    std::fs::write(&openapi, document.to_string()).unwrap();
+    let access = AccessLog::new();
+    // Nothing listens there.
+    let router = Console::new(aws.clone(), access.clone(), "http://127.0.0.1:1", openapi, vec![TABLE.to_owned()]).router();
+    Stack { aws, access, router }
 }
 
-async fn get_page(router: &Router, path: &str, host: &str) -> (u16, String) {
-    let request = Request::get(path).header("host", host).body(Body::empty()).unwrap();
-    read(router.clone().oneshot(request).await.unwrap()).await
+fn put(aws: &Aws, item: Value) {
+    let item = json!({ "TableName": TABLE, "Item": item });
+    aws.database().put_item(serde_json::from_value(item).unwrap()).unwrap();
+}
+
+fn put_tenant(aws: &Aws, id: &str, slug: &str, name: &str) {
+    let text = |text: &str| json!({ "S": text });
+    put(
+        aws,
+        json!({ "pk": text(&format!("T#{id}#tenant")), "sk": text("profile"), "name": text(name), "slug": text(slug), "status": text("active"),
+            "plan": text("free"), "settings": { "M": { "big": { "N": "18446744073709551616" }, "list": { "L": [{ "BOOL": true }, { "NULL": true }] } } } }),
+    );
+    put(aws, json!({ "pk": text(&format!("G#slug#{slug}")), "sk": text("owner"), "tenant": text(id) }));
+}
+
+fn entry(id: &str, path: &str, status: u16) -> Entry {
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", "Bearer secret-token".parse().unwrap());
+    let request = Message::new(path, &headers, br#"{"name":"<i>"}"#);
+    Entry {
+        request_id: id.to_owned(),
+        method: "POST".to_owned(),
+        path: path.to_owned(),
+        route: format!("ANY {path}"),
+        status,
+        latency_ms: 12.0,
+        request,
+        ..Entry::default()
+    }
+}
+
+impl Stack {
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path, &[], "").await
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+        read(self.send(method, path, headers, body).await).await
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "127.0.0.1:9001");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap()
+    }
+
+    async fn post_mail(&self, body: Value) -> u16 {
+        self.ask("POST", "/mailbox", &[("content-type", "application/json")], &body.to_string()).await.0
+    }
 }
 
 async fn read(response: Response) -> (u16, String) {
@@ -31,66 +105,347 @@ async fn read(response: Response) -> (u16, String) {
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
-async fn post_mail(router: &Router, body: Value) -> u16 {
-    let request = Request::post("/mailbox").header("host", "127.0.0.1:9001").header("content-type", "application/json");
-    let request = request.body(Body::from(body.to_string())).unwrap();
-    read(router.clone().oneshot(request).await.unwrap()).await.0
-}
-
 #[tokio::test]
 async fn every_page_answers() {
-    let router = console().await;
-    for path in [
-        "/",
+    let stack = stack().await;
+    let others = [
         "/health",
-        "/mailbox",
         "/mailbox.json",
-        "/table",
-        "/reference",
-        "/reference/start.js",
+        "/assets/console.css",
+        "/assets/console.js",
+        "/assets/htmx.min.js",
+        "/assets/htmx-sse.min.js",
+        "/assets/idiomorph-ext.min.js",
+        "/assets/icon.svg",
+        "/favicon.ico",
         "/reference/assets/swagger-ui-bundle.js",
         "/reference/assets/swagger-ui.css",
-    ] {
-        let (status, body) = get_page(&router, path, "localhost:9001").await;
+    ];
+    for path in PAGES.iter().chain(&others) {
+        let (status, body) = stack.get(path).await;
         assert_eq!(status, 200, "{path}: {body}");
         assert!(!body.contains("://cdn") && !body.is_empty(), "{path}");
     }
-    let (_, document) = get_page(&router, "/openapi.json", "localhost:9001").await;
-    assert!(document.contains(r#""servers":[{"url":"http://127.0.0.1:9000"}]"#), "{document}");
+    let (_, document) = stack.get("/openapi.json").await;
+    assert!(document.contains(r#""servers":[{"url":"http://127.0.0.1:1"}]"#), "{document}");
+}
+
+#[tokio::test]
+async fn pages_have_a_frame_for_phones_keyboards_and_screen_readers() {
+    let stack = stack().await;
+    for path in PAGES {
+        let (_, body) = stack.get(path).await;
+        for part in [
+            r#"<html lang="en">"#,
+            r#"name="viewport""#,
+            r##"<a class="skip" href="#main">"##,
+            r#"<nav aria-label="Console">"#,
+            r#"<main id="main""#,
+            "<h1>",
+            r#"aria-live="polite""#,
+        ] {
+            assert!(body.contains(part), "{path} lacks {part}");
+        }
+        assert!(body.contains(&format!(r#"<a href="{path}" aria-current="page">"#)), "{path}");
+        assert_eq!(body.matches("aria-current").count(), 1, "{path}");
+        // What the policy would refuse is not written.
+        assert!(!body.contains("<style") && !body.contains(" style=") && !body.contains(" onclick"), "{path}");
+        assert!(body.split("<script").skip(1).all(|script| script.starts_with(" src=\"/")), "{path} has an inline script");
+    }
+}
+
+#[tokio::test]
+async fn nothing_inline_and_nothing_from_elsewhere_is_allowed() {
+    let stack = stack().await;
+    for path in ["/", "/requests", "/mailbox", "/table", "/nowhere"] {
+        let response = stack.send("GET", path, &[], "").await;
+        let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains("http:") && !policy.contains('*'), "{path}: {policy}");
+    }
+    let response = stack.send("GET", "/reference", &[], "").await;
+    let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(policy.contains("script-src 'self';") && policy.contains("connect-src 'self';"), "{policy}");
+}
+
+#[tokio::test]
+async fn an_unknown_path_or_method_is_a_page_with_the_navigation() {
+    let stack = stack().await;
+    for (method, path) in
+        [("GET", "/nowhere"), ("GET", "/table/x/y/z"), ("GET", "/table/other/abc"), ("GET", "/mailbox/none"), ("GET", "/mailbox/none/html")]
+    {
+        let (status, body) = stack.ask(method, path, &[], "").await;
+        assert_eq!(status, 404, "{path}");
+        assert!(body.contains("<nav aria-label=\"Console\">") && body.contains("Not found"), "{path}: {body}");
+    }
+    let response = stack.send("DELETE", "/requests", &[], "").await;
+    assert_eq!(response.status(), 405);
+    assert!(read(response).await.1.contains("<nav"));
+    let (_, body) = stack.get("/%3Cscript%3E").await;
+    assert!(!body.contains("<script>"), "{body}");
 }
 
 #[tokio::test]
 async fn mails_are_shown_escaped_and_framed() {
-    let router = console().await;
+    let stack = stack().await;
     let mail = json!({ "id": "a/b?c", "to": "x@example.com", "subject": "<script>alert(1)</script>", "text": "<i>",
         "html": "<p onclick=\"x\">hi</p>", "kind": "verify", "tenant": "t" });
-    assert_eq!(post_mail(&router, mail.clone()).await, 200);
-    assert_eq!(post_mail(&router, mail).await, 200);
-    assert_eq!(post_mail(&router, json!({ "id": 1 })).await, 422);
-    let (_, list) = get_page(&router, "/mailbox", "127.0.0.1").await;
+    assert_eq!(stack.post_mail(mail.clone()).await, 200);
+    assert_eq!(stack.post_mail(mail).await, 200);
+    assert_eq!(stack.post_mail(json!({ "id": 1 })).await, 422);
+    let (_, list) = stack.get("/mailbox").await;
     assert!(list.contains("&lt;script&gt;") && !list.contains("<script>"), "{list}");
     assert!(list.contains("/mailbox/a%2Fb%3Fc"), "{list}");
-    let (status, shown) = get_page(&router, "/mailbox/a%2Fb%3Fc", "127.0.0.1").await;
+    let (status, shown) = stack.get("/mailbox/a%2Fb%3Fc").await;
     assert_eq!(status, 200);
-    assert!(shown.contains("sandbox=\"\"") && shown.contains("2×") && shown.contains("&lt;p onclick=&quot;x"), "{shown}");
-    assert_eq!(get_page(&router, "/mailbox/none", "127.0.0.1").await.0, 404);
+    assert!(shown.contains("2×") && shown.contains("&lt;i&gt;"), "{shown}");
+    assert!(shown.contains(r#"<iframe sandbox="" title="The mail as written" src="/mailbox/a%2Fb%3Fc/html">"#), "{shown}");
+    let written = stack.send("GET", "/mailbox/a%2Fb%3Fc/html", &[], "").await;
+    let policy = written.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("sandbox; default-src 'none'") && !policy.contains("script"), "{policy}");
+    assert_eq!(read(written).await.1, "<p onclick=\"x\">hi</p>");
 }
 
 #[tokio::test]
-async fn items_are_shown_by_tenant() {
-    let router = console().await;
-    let (_, tenants) = get_page(&router, "/table", "127.0.0.1").await;
+async fn mails_are_found_by_recipient_subject_text_and_tenant() {
+    let stack = stack().await;
+    put_tenant(&stack.aws, "t-1", "acme-works", "Acme Works");
+    for (id, to, subject, text, kind, tenant) in [
+        ("one", "Ann@example.com", "Confirm your address", "the code is 123", "verify", None),
+        ("two", "bob@example.com", "You are invited", "join us", "invitation", Some("t-1")),
+    ] {
+        let mail = json!({ "id": id, "to": to, "subject": subject, "text": text, "kind": kind, "tenant": tenant });
+        assert_eq!(stack.post_mail(mail).await, 200);
+    }
+    for (query, wanted) in [
+        ("?q=ann%40", ["one"].as_slice()),
+        ("?q=INVITED", &["two"]),
+        ("?q=code+123", &["one"]),
+        ("?q=acme", &["two"]),
+        ("?q=t-1", &["two"]),
+        ("?kind=verify", &["one"]),
+        ("?q=example.com&kind=", &["one", "two"]),
+        ("?q=nobody", &[]),
+    ] {
+        let (_, list) = stack.get(&format!("/mailbox{query}")).await;
+        for id in ["one", "two"] {
+            assert_eq!(list.contains(&format!("href=\"/mailbox/{id}\"")), wanted.contains(&id), "{query}: {id}");
+        }
+    }
+    let (_, list) = stack.get("/mailbox").await;
+    assert!(list.contains("Acme Works") && list.contains("2 mails"), "{list}");
+    let (_, mail) = stack.get("/mailbox/two").await;
+    assert!(mail.contains("Acme Works (acme-works)") && mail.contains("t-1"), "{mail}");
+}
+
+#[tokio::test]
+async fn items_are_shown_by_tenant_as_plain_json() {
+    let stack = stack().await;
+    put_tenant(&stack.aws, "0198-a", "acme-works", "Acme <Works>");
+    let (_, tenants) = stack.get("/table").await;
     assert!(tenants.contains("/table/tenantry-local-Table/abc") && tenants.contains("belongs to no tenant"), "{tenants}");
-    let (_, items) = get_page(&router, "/table/tenantry-local-Table/xyz", "127.0.0.1").await;
+    assert!(tenants.contains("Acme &lt;Works&gt;") && tenants.contains("acme-works") && tenants.contains("0198-a"), "{tenants}");
+    let (_, found) = stack.get("/table?q=ACME").await;
+    assert!(found.contains("0198-a") && !found.contains("Table/abc"), "{found}");
+    let (_, items) = stack.get("/table/tenantry-local-Table/xyz").await;
     assert!(items.contains("&lt;b&gt;") && items.contains("T#xyz#projects") && !items.contains("T#abc"), "{items}");
-    let (_, shared) = get_page(&router, "/table/tenantry-local-Table/shared", "127.0.0.1").await;
+    let (_, shared) = stack.get("/table/tenantry-local-Table/shared").await;
     assert!(shared.contains("G#email#a@b") && !shared.contains("T#abc"), "{shared}");
+    let (_, tenant) = stack.get("/table/tenantry-local-Table/0198-a").await;
+    assert!(tenant.contains("<h1>Acme &lt;Works&gt;</h1>"), "{tenant}");
+    let text = text_of(&tenant);
+    assert!(
+        text.contains("\"settings\": {\n    \"big\": \"18446744073709551616\",\n    \"list\": [\n      true,\n      null\n    ]\n  }"),
+        "{text}"
+    );
+    assert!(!text.contains("{\"S\""), "{text}");
+}
+
+/// What a person reads.
+fn text_of(page: &str) -> String {
+    let parts = page.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
+    parts.collect::<String>().replace("&quot;", "\"")
+}
+
+#[tokio::test]
+async fn items_are_found_and_turned_by_page() {
+    let stack = stack().await;
+    for index in 0..120 {
+        put(
+            &stack.aws,
+            json!({ "pk": { "S": "T#many#tasks" }, "sk": { "S": format!("t-{index:03}") }, "title": { "S": format!("Task {index}") } }),
+        );
+    }
+    put(&stack.aws, json!({ "pk": { "S": "T#many#projects" }, "sk": { "S": "p-1" } }));
+    let (_, first) = stack.get("/table/tenantry-local-Table/many?collection=tasks").await;
+    assert!(first.contains("120 of 121 items") && first.contains("t-049") && !first.contains("t-050"), "{first}");
+    assert!(first.contains("collection=tasks&amp;from=50") && !first.contains("Previous"), "{first}");
+    let (_, last) = stack.get("/table/tenantry-local-Table/many?collection=tasks&from=100").await;
+    assert!(last.contains("t-119") && !last.contains("t-099") && !last.contains(">Next<"), "{last}");
+    let (_, one) = stack.get("/table/tenantry-local-Table/many?q=task+77").await;
+    assert!(one.contains("1 of 121 items") && one.contains("t-077") && one.contains("<details open"), "{one}");
+}
+
+#[tokio::test]
+async fn requests_are_listed_filtered_and_opened() {
+    let stack = stack().await;
+    put_tenant(&stack.aws, "t-1", "acme-works", "Acme Works");
+    stack.access.record(entry("r-1", "/api/v1/projects", 201));
+    stack.access.tell(Told {
+        request_id: "r-1".to_owned(),
+        route: "/api/v1/projects".to_owned(),
+        tenant: Some("t-1".to_owned()),
+        read_units: Some(2.5),
+        write_units: Some(4.0),
+        ..Told::default()
+    });
+    stack.access.record(entry("r-2", "/api/v1/auth/login", 401));
+    let (_, list) = stack.get("/requests").await;
+    for part in ["r-1", "r-2", "Acme Works", "acme-works", "12 ms", "2.5", "201", "401", "aria-expanded=\"false\"", "2 requests"] {
+        assert!(list.contains(part), "{part} in {list}");
+    }
+    for (query, wanted) in [
+        ("?tenant=t-1", ["r-1"].as_slice()),
+        ("?tenant=-", &["r-2"]),
+        ("?status=4xx", &["r-2"]),
+        ("?status=201", &["r-1"]),
+        ("?route=login", &["r-2"]),
+        ("?method=post&route=", &["r-1", "r-2"]),
+        ("?method=GET", &[]),
+    ] {
+        let (_, list) = stack.get(&format!("/requests{query}")).await;
+        for id in ["r-1", "r-2"] {
+            assert_eq!(list.contains(&format!(">{id}<")), wanted.contains(&id), "{query}: {id}");
+        }
+    }
+    let (_, open) = stack.get("/requests?status=2xx&open=1").await;
+    assert!(open.contains("aria-expanded=\"true\"") && open.contains("aria-controls=\"detail-1\""), "{open}");
+    let text = text_of(&open);
+    assert!(text.contains("curl -sS -X 'POST' 'http://127.0.0.1:1/api/v1/projects'") && text.contains("$TOKEN"), "{text}");
+    assert!(open.contains("&lt;i&gt;") && !open.contains("<i>") && !open.contains("secret-token"), "{open}");
+    // The row closes to the same filter.
+    assert!(open.contains("href=\"/requests?status=2xx\""), "{open}");
+}
+
+#[tokio::test]
+async fn news_are_told_once_at_first_and_then_as_they_come() {
+    let stack = stack().await;
+    for (topic, happens) in [("requests", true), ("mailbox", true), ("home", true), ("mailbox", false)] {
+        let response = stack.send("GET", &format!("/events?topic={topic}"), &[], "").await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut body = response.into_body();
+        let mut next = async || tokio::time::timeout(std::time::Duration::from_secs(3), body.frame()).await;
+        let first = next().await.unwrap().unwrap().unwrap().into_data().unwrap();
+        assert!(first.starts_with(b"event: news"), "{first:?}");
+        if topic == "home" {
+            // Its first look has something to tell.
+            assert!(next().await.is_ok());
+        }
+        if happens {
+            let id = format!("{topic}-news");
+            stack.access.record(entry(&id, "/", 200));
+            assert_eq!(stack.post_mail(json!({ "id": id, "to": "a@b", "subject": "s" })).await, 200);
+        }
+        assert_eq!(next().await.is_ok(), happens, "{topic}");
+    }
+    assert_eq!(stack.get("/events?topic=weather").await.0, 400);
+}
+
+#[tokio::test]
+async fn the_demo_is_on_the_first_page_once_it_is_there() {
+    let stack = stack().await;
+    let (_, before) = stack.get("/").await;
+    assert!(before.contains("is being made") && !before.contains("fresh token"), "{before}");
+    put_tenant(&stack.aws, "t-1", "acme-works", "Acme Works");
+    let demo = Demo { email: "demo@example.com".into(), password: "pa<ss".into(), tenant_id: json!(7), tenant_slug: "acme-works".into() };
+    demo.keep(stack.aws.journal()).unwrap();
+    let (_, home) = stack.get("/").await;
+    for part in [
+        "demo@example.com",
+        "pa&lt;ss",
+        "Acme Works",
+        "acme-works",
+        "number 7",
+        "t-1",
+        "Get a fresh token",
+        "data-copy=\"curl-3\"",
+        "TOKEN=$(curl",
+    ] {
+        assert!(home.contains(part), "{part} in {home}");
+    }
+    let (_, document) = stack.get("/openapi.json").await;
+    assert_eq!(document.matches(r#""example":"acme-works""#).count(), 1, "{document}");
+    // The API is not there: said in words.
+    let (status, token) = stack.ask("POST", "/demo/token", &[("hx-request", "true")], "").await;
+    assert!(status == 200 && token.contains("There is no token") && !token.contains("<html"), "{token}");
+    let (_, page) = stack.ask("POST", "/demo/token", &[], "").await;
+    assert!(page.contains("<html"), "{page}");
+    assert_eq!(stack.ask("POST", "/reference/token", &[], "").await.0, 502);
+    assert_eq!(stack.get("/demo/token").await.0, 405);
 }
 
 #[tokio::test]
 async fn another_host_name_is_turned_away() {
-    let router = console().await;
-    for path in ["/", "/table", "/mailbox.json", "/reference/assets/swagger-ui.css"] {
-        assert_eq!(get_page(&router, path, "rebound.example:9001").await.0, 421, "{path}");
+    let stack = stack().await;
+    for path in ["/", "/table", "/requests", "/mailbox.json", "/events?topic=home", "/reference/assets/swagger-ui.css", "/nowhere"] {
+        assert_eq!(stack.ask("GET", path, &[("host", "rebound.example:9001")], "").await.0, 421, "{path}");
     }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_turned_away() {
+    let stack = stack().await;
+    for origin in ["https://evil.example", "null", "http://localhost:3000", "http://127.0.0.1:9000"] {
+        for (method, path) in
+            [("POST", "/demo/token"), ("POST", "/reference/token"), ("POST", "/mailbox"), ("DELETE", "/through/api/tenant"), ("GET", "/")]
+        {
+            assert_eq!(stack.ask(method, path, &[("origin", origin)], "").await.0, 403, "{origin}: {method} {path}");
+        }
+    }
+    let embedded = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "script")];
+    assert_eq!(stack.ask("GET", "/mailbox.json", &embedded, "").await.0, 403);
+    let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    assert_eq!(stack.ask("GET", "/mailbox", &link, "").await.0, 200);
+    // Its own pages, and what comes from no page, get through.
+    let own = [("origin", "http://127.0.0.1:9001"), ("sec-fetch-site", "same-origin")];
+    assert_eq!(stack.ask("POST", "/reference/token", &own, "").await.0, 502);
+    assert_eq!(stack.ask("POST", "/reference/token", &[], "").await.0, 502);
+}
+
+#[tokio::test]
+async fn the_reference_asks_the_api_through_the_console() {
+    // An API that says what it was asked.
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let echo = async |request: Request<Body>| {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        let seen = json!({ "asked": format!("{} {}", parts.method, parts.uri), "body": String::from_utf8_lossy(&body),
+            "authorization": header("authorization"), "origin": header("origin"), "host": header("host") });
+        (StatusCode::CREATED, [("etag", "\"1.0.0\"")], Json(seen))
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(echo)).await });
+    let aws = Aws::start(Storage::Memory).unwrap();
+    let router = Console::new(aws.clone(), AccessLog::new(), &base, PathBuf::new(), vec![]).router();
+    let stack = Stack { aws, access: AccessLog::new(), router };
+    let headers = [("origin", "http://127.0.0.1:9001"), ("authorization", "Bearer x"), ("content-type", "application/json")];
+    let response = stack.send("POST", "/through/api/v1/projects%2F?a=%26b", &headers, "{}").await;
+    assert_eq!((response.status().as_u16(), response.headers()["etag"].to_str().unwrap()), (201, "\"1.0.0\""));
+    let seen: Value = serde_json::from_str(&read(response).await.1).unwrap();
+    assert_eq!(seen["asked"], "POST /api/v1/projects%2F?a=%26b");
+    assert_eq!((&seen["authorization"], &seen["body"], &seen["origin"]), (&json!("Bearer x"), &json!("{}"), &Value::Null));
+    assert_eq!(seen["host"], base.trim_start_matches("http://"));
+}
+
+#[test]
+fn what_is_vendored_is_as_it_was_released() {
+    let assets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/vendor");
+    let list = std::fs::read_to_string(assets.join("README.md")).unwrap();
+    let mut listed: Vec<String> = list.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned)).collect();
+    let mut there: Vec<String> = std::fs::read_dir(&assets).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    there.retain(|name| name != "README.md");
+    listed.sort();
+    there.sort();
+    assert_eq!(listed, there, "assets/vendor/README.md names every file with its version, author and licence");
 }

@@ -2,7 +2,6 @@
 //! everything else goes to standard error.
 
 mod demo;
-mod http;
 mod lines;
 mod options;
 mod run;

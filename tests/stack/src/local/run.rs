@@ -13,6 +13,7 @@ use http::Method;
 use serde_json::{Value, json};
 use stack::{
     aws::{Aws, Storage},
+    client::Api,
     console::Console,
     gateway::{
         Gateway, Settings,
@@ -34,7 +35,6 @@ use tokio::{
 
 use crate::{
     demo,
-    http::Api,
     options::Options,
     terminal::Terminal,
     tools,
@@ -96,12 +96,8 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     let aws = Aws::start(storage).map_err(text)?;
     aws.require_signatures();
     aws.create(&template).await.map_err(text)?;
-    let console = Console {
-        aws: aws.clone(),
-        api_url: base.clone(),
-        openapi: root.join("openapi.json"),
-        tables: template.tables().map_err(text)?.into_iter().map(|table| table.name).collect(),
-    };
+    let tables = template.tables().map_err(text)?.into_iter().map(|table| table.name).collect();
+    let console = Console::new(aws.clone(), access.clone(), &base, root.join("openapi.json"), tables);
     let mut tasks = JoinSet::new();
     let trouble = terminal.clone();
     tasks.spawn(async move {
