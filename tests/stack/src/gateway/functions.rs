@@ -39,6 +39,9 @@ const STARTING: Duration = Duration::from_secs(30);
 /// A watcher hands a function one event after the other. Sent this much later and answered first: the earlier one is lost.
 const OVERTAKEN: Duration = Duration::from_secs(1);
 
+/// No answer for so long may have many reasons; then the watcher is asked.
+const SUSPICIOUS: Duration = Duration::from_secs(3);
+
 /// An event source has nobody waiting for it.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -193,6 +196,14 @@ impl Functions {
             *slot.phase.borrow() == Phase::Ready && oldest.is_some_and(|oldest| now.duration_since(oldest) > slot.timeout + STARTING)
         };
         self.inner.slots.iter().filter(|(_, slot)| is_overdue(slot)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether the watcher answers at all, where something has waited for it for some seconds: what it is asked here needs no function.
+    pub async fn watcher_answers(&self, function: &str) -> bool {
+        let Some(slot) = self.inner.slots.get(function) else { return true };
+        let oldest = lock(&slot.sent).invocations.values().next().map(|(at, _)| at.elapsed());
+        let Some(address) = lock(&slot.address).filter(|_| oldest.is_some_and(|oldest| oldest > SUSPICIOUS)) else { return true };
+        matches!(timeout(SUSPICIOUS, self.exchange("-", address, Bytes::from_static(b"{}"))).await, Ok(Ok(_)))
     }
 
     /// Requests under way and waiting.

@@ -165,6 +165,8 @@ async fn a_watcher_that_stands_still_gets_no_more_than_it_can_hold_and_is_left_f
         .collect();
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     assert_eq!(stack.watcher.seen.load(Ordering::SeqCst), 32);
+    // It is there, though it answers nothing that it was given.
+    assert!(stack.functions.watcher_answers("projects").await);
     // Nobody waits for those any more, but the watcher has them still.
     assert_eq!(stack.functions.lengths(), (32, 8));
     // The others are not held up.

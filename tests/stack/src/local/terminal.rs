@@ -18,6 +18,9 @@ const ONCE: Duration = Duration::from_secs(20);
 /// A function's line comes about when its answer does.
 const JOINING: Duration = Duration::from_millis(150);
 
+/// Each function says so at each start, of a variable that its watcher sets.
+const KNOWN: &str = "AWS_LAMBDA_MAX_CONCURRENCY is set to";
+
 /// What was held back before all was ready, for the case that it never is.
 const HELD_BACK: usize = 60;
 
@@ -123,7 +126,7 @@ impl Terminal {
             print(line);
             return;
         }
-        if is_request {
+        if is_request || value["message"].as_str().is_some_and(|message| message.starts_with(KNOWN)) {
             return;
         }
         let message = fields(value);

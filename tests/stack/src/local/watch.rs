@@ -30,8 +30,9 @@ use crate::{
     tools,
 };
 
-/// What makes a watcher start its function anew: code that the function is made of, and nothing that merely lies in the workspace.
-const IGNORED: &str = "*\n!*/\n!*.rs\n!Cargo.toml\n!Cargo.lock\n/target/\n/tests/\n/.local/\n";
+/// What makes a watcher start its function anew: code that the function is made of, and nothing that merely lies in the workspace. A folder is
+/// ignored by what is in it: a file that an earlier line lets in is not looked up by its folder.
+const IGNORED: &str = "*\n!*/\n!*.rs\n!Cargo.toml\n!Cargo.lock\n/target/**\n/tests/**\n/.local/**\n";
 
 /// A function that ends sooner than this is broken: starting it at once again would only burn.
 const ALIVE: Duration = Duration::from_secs(10);
@@ -193,10 +194,17 @@ impl Keeper {
                     watcher.stop().await;
                     return Some(format!("`{name}` ended"));
                 }
-                _ = overdue.tick() => if functions.overdue().iter().any(|overdue| overdue == name) {
-                    watcher.stop().await;
-                    return Some(format!("`{name}` has answered nothing for longer than it may take"));
-                },
+                _ = overdue.tick() => {
+                    let is_overdue = functions.overdue().iter().any(|overdue| overdue == name);
+                    if is_overdue {
+                        watcher.stop().await;
+                        return Some(format!("`{name}` has answered nothing for longer than it may take"));
+                    }
+                    if !functions.watcher_answers(name).await {
+                        watcher.stop().await;
+                        return Some(format!("`cargo lambda watch` of `{name}` stands still"));
+                    }
+                }
                 () = look.notified() => {
                     // The word may be of an earlier process, ended for a new one that is being compiled or started.
                     tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -347,7 +355,7 @@ fn rules(workspace: &Path, metadata: &Value, function: &str) -> String {
     }
     let others = packages.iter().filter(|package| package["name"].as_str().is_some_and(|name| !made_of.contains(name)));
     let others = others.map(|package| folder(package)).filter(|folder| !folder.as_os_str().is_empty());
-    others.fold(IGNORED.to_owned(), |rules, folder| format!("{rules}/{}/\n", folder.display()))
+    others.fold(IGNORED.to_owned(), |rules, folder| format!("{rules}/{}/**\n", folder.display()))
 }
 
 /// `cargo run` describes the package it runs in the environment; a cargo inside must not take that for its own.
@@ -383,8 +391,8 @@ mod tests {
             package("auth", "functions/auth", &["shared"]),
             package("janitor", "functions/janitor", &["shared", "domains"]),
         ]});
-        assert_eq!(rules(Path::new("/w"), &metadata, "auth"), format!("{IGNORED}/shared/domains/\n/functions/janitor/\n"));
-        assert_eq!(rules(Path::new("/w"), &metadata, "janitor"), format!("{IGNORED}/functions/auth/\n"));
+        assert_eq!(rules(Path::new("/w"), &metadata, "auth"), format!("{IGNORED}/shared/domains/**\n/functions/janitor/**\n"));
+        assert_eq!(rules(Path::new("/w"), &metadata, "janitor"), format!("{IGNORED}/functions/auth/**\n"));
         assert_eq!(rules(Path::new("/w"), &metadata, "unknown"), IGNORED);
     }
 }
