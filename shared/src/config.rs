@@ -14,7 +14,14 @@ pub struct Config {
     pub public_url: String,
     /// The role whose sessions, tagged with a tenant, reach that tenant alone; without it the function's own role reaches all.
     pub tenant_role: Option<String>,
-    pub root_secret: Option<String>,
+    /// What tenants entrust to us; `tenants` and `operator`.
+    pub vault_secret: Option<String>,
+    /// Links in mails; `auth` and `courier`.
+    pub links_secret: Option<String>,
+    /// Cursors and stored answers; the functions of the API.
+    pub cursors_secret: Option<String>,
+    /// Receipts of purges; `janitor` and `operator`.
+    pub receipts_secret: Option<String>,
     pub signing_secret: Option<String>,
     pub jwks_secret: Option<String>,
     /// The key of the edge proxies; `insights` alone reads it.
@@ -151,7 +158,10 @@ impl Config {
             stage,
             public_url,
             tenant_role: variables.optional("TENANT_ROLE_ARN"),
-            root_secret: variables.optional("ROOT_SECRET_ID"),
+            vault_secret: variables.optional("VAULT_SECRET_ID"),
+            links_secret: variables.optional("LINKS_SECRET_ID"),
+            cursors_secret: variables.optional("CURSORS_SECRET_ID"),
+            receipts_secret: variables.optional("RECEIPTS_SECRET_ID"),
             signing_secret: variables.optional("SIGNING_SECRET_ID"),
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
             ingest_secret: variables.optional("INGEST_SECRET_ID"),

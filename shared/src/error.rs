@@ -22,6 +22,10 @@ pub enum Error {
     Unauthorized,
     /// Within one's own tenant only.
     Forbidden(Cow<'static, str>),
+    /// A key whose maker's membership no longer bears it; says why.
+    KeyInactive(&'static str),
+    /// Nobody acts in the tenant until it is activated again.
+    TenantSuspended,
     /// Does not exist, or is another tenant's: the same thing to the caller.
     NotFound,
     /// A known path with another method; axum adds `Allow`.
@@ -88,6 +92,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("BAD_REQUEST", "The request cannot be read"),
     ("UNAUTHORIZED", "Authentication is missing or does not hold"),
     ("FORBIDDEN", "The role is too small, or the account may not do this"),
+    ("KEY_INACTIVE", "The key's maker was removed, or demoted below what the key needs; an owner can adopt it"),
+    ("TENANT_SUSPENDED", "The tenant is suspended"),
     ("NOT_FOUND", "It does not exist, or belongs to another tenant"),
     ("RESOURCE_NOT_FOUND", "The same, under /api/v1/tenant"),
     ("METHOD_NOT_ALLOWED", "The path exists, the method does not; see Allow"),
@@ -113,6 +119,8 @@ impl Error {
             Error::BadRequest(_) => (400, "BAD_REQUEST"),
             Error::Unauthorized => (401, "UNAUTHORIZED"),
             Error::Forbidden(_) => (403, "FORBIDDEN"),
+            Error::KeyInactive(_) => (403, "KEY_INACTIVE"),
+            Error::TenantSuspended => (403, "TENANT_SUSPENDED"),
             Error::PlanLimitReached(_) => (403, "PLAN_LIMIT_REACHED"),
             Error::AgencyRequired => (403, "AGENCY_REQUIRED"),
             Error::IdentityConflict => (403, "IDENTITY_CONFLICT"),
@@ -140,7 +148,8 @@ impl Error {
     pub fn message(&self) -> Cow<'static, str> {
         match self {
             Error::BadRequest(message) | Error::Forbidden(message) | Error::Conflict(message) => message.clone(),
-            Error::NotConfigured(message) => Cow::Borrowed(message),
+            Error::NotConfigured(message) | Error::KeyInactive(message) => Cow::Borrowed(message),
+            Error::TenantSuspended => "This tenant is suspended.".into(),
             Error::Unauthorized => "Authentication is required.".into(),
             Error::NotFound => "Resource not found.".into(),
             Error::MethodNotAllowed => "This path does not take that method.".into(),

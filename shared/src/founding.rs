@@ -92,11 +92,14 @@ impl Founding {
 
 /// Takes a tenant out of service at once and puts it on the janitor's list.
 pub async fn close(store: &TenantStore, directory: &Directory, tenant: Tenant) -> Result<Tenant> {
-    close_if(store, directory, tenant, |_| Ok(())).await
+    close_if(store, directory, tenant, |_, along| Ok(along)).await
 }
 
-/// The same with a precondition on the record as it is when it is closed.
-pub async fn close_if(store: &TenantStore, directory: &Directory, tenant: Tenant, holds: impl Fn(&Tenant) -> Result<()>) -> Result<Tenant> {
+/// The same with a precondition on the record as it is when it is closed, and with what must hold in the same transaction.
+pub async fn close_if<'a, F>(store: &'a TenantStore, directory: &Directory, tenant: Tenant, holds: F) -> Result<Tenant>
+where
+    F: Fn(&Tenant, Transaction<'a>) -> Result<Transaction<'a>>,
+{
     if tenant.kind == Kind::Subaccount {
         return Err(Error::Forbidden("This tenant is managed by the platform and cannot be deleted here.".into()));
     }
@@ -105,7 +108,7 @@ pub async fn close_if(store: &TenantStore, directory: &Directory, tenant: Tenant
             if tenant.shut(store.now()) == Some(Shut::Gone) {
                 return Err(Error::NotFound);
             }
-            holds(tenant)?;
+            let along = holds(tenant, along)?;
             let along = along.put(directory, &Deletion::of(tenant, store.now()))?;
             Ok(Some((tenant.deleting(store.now()), along)))
         })

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod carriers;
+pub mod children;
 pub mod clock;
 pub mod config;
 pub mod crypto;

@@ -716,7 +716,7 @@ fn older_link(world: &World, user: &str) -> String {
         "expires_at": {"S": expires_at.to_string()}, "ttl": {"N": expires_at.as_second().to_string()},
         "actor": {"S": "visitor"}, "request": {"S": "older"}, "at": {"S": world.auth.clock().now().to_string()},
     }));
-    Link::token(id, &world.auth.keys().expect("keys").links)
+    Link::token(id, world.auth.keys().links().expect("the key of links"))
 }
 
 async fn register(world: &World, email: &str, password: &str) -> Answer {

@@ -110,11 +110,7 @@ fn the_gateway_and_the_local_router_have_the_same_routes() {
             assert!(gateway.insert(path.clone(), route.function.clone()).is_none(), "{path} twice");
         }
     }
-    assert_eq!(
-        gateway,
-        local_router(),
-        "HttpApi events of template.yaml and [workspace.metadata.lambda.watch.router] of Cargo.toml differ"
-    );
+    assert_eq!(gateway, local_router(), "the routes of template.yaml and [workspace.metadata.lambda.watch.router] of Cargo.toml differ");
     assert_eq!(gateway["/{*unknown}"], "auth");
 }
 

@@ -491,7 +491,7 @@ fn app(world: &World, function: &str) -> App {
 }
 
 async fn ready(app: &App) {
-    if app.keys().is_err() {
+    if app.keys().receipts().is_err() {
         app.fetch_secrets().await.unwrap();
     }
 }

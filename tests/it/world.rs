@@ -308,7 +308,7 @@ impl World {
         let newest = mails.max_by_key(|item| item["pk"]["S"].as_str().unwrap_or_default().to_owned()).expect("a mail to the address");
         let link = newest["content"]["M"]["link"]["S"].as_str().expect("the mail has a link");
         let id = shared::ids::LinkId::parse(link).expect("the link has an id");
-        Link::token(id, &self.auth.keys().expect("the keys are there").links)
+        Link::token(id, self.auth.keys().links().expect("the keys are there"))
     }
 
     /// A project of the tenant, as JSON.
@@ -450,7 +450,7 @@ pub fn claims_of(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("JSON claims")
 }
 
-/// Makes a session key as the janitor does: the public half first.
+/// Makes a session key as the rotator does: the public half first.
 pub async fn write_session_keys(app: &App, environment: &BTreeMap<String, String>, kid: &str) {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &aws_lc_rs::rand::SystemRandom::new()).expect("a key");

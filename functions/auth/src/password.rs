@@ -100,7 +100,7 @@ pub async fn reset(door: Visitor, once: Once<Reset>) -> Result<Answer<Nothing>> 
 }
 
 async fn linked(door: &Visitor, token: &str) -> Result<(Link, User)> {
-    let id = Link::of_token(token, &door.app.keys()?.links).ok_or_else(dead_link)?;
+    let id = Link::of_token(token, door.app.keys().links()?).ok_or_else(dead_link)?;
     let link = door.directory.find(&Link::key_of(id)).await?.ok_or_else(dead_link)?;
     let Purpose::ResetPassword { user, passwords } = link.purpose else { return Err(dead_link()) };
     let user = door.directory.find(&User::key_of(user)).await?.filter(|user| user.passwords == passwords).ok_or_else(dead_link)?;

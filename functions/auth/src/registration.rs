@@ -60,7 +60,7 @@ pub async fn register(door: Visitor, once: Once<NewRegistration>) -> Result<Acce
     };
     let mail = Mail::queued(MailId::new(now, random), None, email.clone(), content, now);
     let registrant = Registrant { email: email.clone(), name, company_name };
-    let registration = Registration::new(link, registrant, &password, &door.app.keys()?.links, now);
+    let registration = Registration::new(link, registrant, &password, door.app.keys().links()?, now);
     let link = Link { id: link, purpose: Purpose::Register { email: email.clone() }, expires_at: now + Registration::WAITS };
     let mut transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
     for allowance in door.registration_mails(&email) {
@@ -85,7 +85,7 @@ pub async fn register(door: Visitor, once: Once<NewRegistration>) -> Result<Acce
 pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Answer<UserView>> {
     let Verification { token, password, name } = once.body;
     let directory = &door.directory;
-    let id = Link::of_token(&token, &door.app.keys()?.links).ok_or_else(dead_link)?;
+    let id = Link::of_token(&token, door.app.keys().links()?).ok_or_else(dead_link)?;
     let link = directory.find(&Link::key_of(id)).await?.ok_or_else(dead_link)?;
     let given = |password| Given { name, password: Some(password), home: None };
     let (proof, founding) = match link.purpose {

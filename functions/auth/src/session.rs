@@ -154,7 +154,7 @@ async fn authenticated(door: &Visitor, email: &Email, password: String) -> Resul
             if door.directory.replace_if(&renewed, &user).await? { renewed } else { user }
         }
         _ => {
-            let key = &door.app.keys()?.links;
+            let key = door.app.keys().links()?;
             if address.registrations().iter().any(|registration| registration.was_made_with(&password, key)) {
                 return Err(not_verified());
             }

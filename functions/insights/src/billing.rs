@@ -54,12 +54,15 @@ pub struct Channels {
     sms: u64,
 }
 
-/// The counter that the daily quota is compared with: requests leased to instances, of which an instance that ends leaves a few unused.
+/// The counter that the daily quota is compared with: requests leased to instances, of which each holds at most a sixteenth of the day so
+/// far, and one, that it has not used.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct ApiCalls {
     used_today: u64,
     limit_today: Option<u64>,
     used_this_month: u64,
+    /// Of the month: what its days allow together.
+    limit: Option<u64>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -114,6 +117,7 @@ pub async fn usage(door: Viewer) -> Result<Answer<BillingView>> {
                 used_today: on_day.api_requests,
                 limit_today: door.plan.api_requests_per_day,
                 used_this_month: used.api_requests,
+                limit: door.plan.api_requests_per_day.map(|a_day| a_day.saturating_mul(month.days())),
             },
         },
     ))

@@ -6,6 +6,7 @@ mod import;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::accounts::{Address, Given, confirm, owner_of};
+use shared::children;
 use shared::config::Variables;
 use shared::crypto::Vault;
 use shared::founding::close;
@@ -62,7 +63,7 @@ enum Command {
     ActivateTenant {
         tenant: String,
     },
-    /// Seals what a tenant entrusted to us with the newest version of the root secret, so that an old version can go.
+    /// Seals what a tenant entrusted to us with the newest version of the vault's secret, so that an old version can go.
     ReencryptTokens {
         tenant: String,
     },
@@ -291,6 +292,8 @@ async fn change_plan(place: &Workplace, name: &str, plan: &str) -> Result<Value>
 async fn restore_tenant(place: &Workplace, name: &str) -> Result<Value> {
     let (store, tenant) = find(place, name).await?;
     if !matches!(tenant.status, Status::Deleting | Status::Closed) {
+        // A run that was cut off may have left some of them shut.
+        children::restore_with(&store, &place.directory, |child| Ok(place.child(child))).await?;
         return Ok(state_of(&tenant));
     }
     let too_late = || Error::Conflict("This tenant is being purged and cannot be restored any more.".into());
@@ -301,6 +304,7 @@ async fn restore_tenant(place: &Workplace, name: &str) -> Result<Value> {
     let restored = tenant.restored(deletion.status, place.now());
     let directory = &place.directory;
     directory.transaction().replace(&store, &restored, &tenant)?.delete_unchanged(directory, &deletion)?.commit().await?;
+    children::restore_with(&store, directory, |child| Ok(place.child(child))).await?;
     Ok(state_of(&restored))
 }
 
@@ -315,6 +319,7 @@ async fn purge_tenant(place: &Workplace, name: &str, now: bool) -> Result<Value>
         None => {
             let closed = close(&store, directory, tenant.clone()).await;
             closed.map_err(|error| if matches!(error, Error::NotFound) { gone() } else { error })?;
+            children::close_with(&store, directory, |child| Ok(place.child(child))).await?;
             Deletion::of(&tenant, place.now()).due_at
         }
         Some(deletion) => {
@@ -332,7 +337,7 @@ async fn purge_tenant(place: &Workplace, name: &str, now: bool) -> Result<Value>
 }
 
 async fn list_receipts(place: &Workplace) -> Result<Value> {
-    let key = &place.app.keys()?.receipts;
+    let key = place.app.keys().receipts()?;
     let receipts = place.directory.all(&Receipt::all()).await?;
     let receipts = receipts.iter().map(|receipt| {
         let mut shown = worker::answer(receipt)?;
@@ -360,9 +365,8 @@ fn state_of(tenant: &Tenant) -> Value {
 /// What a tenant entrusted to us: the token of its API origin, and its secret settings.
 async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
     let (store, tenant) = find(place, name).await?;
-    let keys = place.app.keys()?;
-    let vault = &keys.vault;
-    let lost = || Error::Conflict("The root secret lacks the version something of this tenant was sealed with.".into());
+    let (vault, marking) = (place.app.keys().vault()?, place.app.keys().fingerprints()?);
+    let lost = || Error::Conflict("The vault's secret lacks the version something of this tenant was sealed with.".into());
     let (mut sealed, mut changed) = (0, 0);
     if let Some(config) = store.find(&EdgeConfig::key_of()).await? {
         sealed += usize::from(config.api_token.is_some());
@@ -376,7 +380,7 @@ async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
         let config = store.edit(config, |config, alone| Ok(resealed(config)?.map(|config| (config, alone)))).await?;
         changed += usize::from(config.version != before);
     }
-    let keeper = Keeper { tenant: tenant.id, vault, marking: &keys.fingerprints, random: place.app.random() };
+    let keeper = Keeper { tenant: tenant.id, vault, marking, random: place.app.random() };
     for setting in store.page(&Setting::all(), &PageRequest::everything(), |_| true).await?.items {
         sealed += usize::from(matches!(setting.value, Kept::Sealed(_)));
         let before = setting.version;

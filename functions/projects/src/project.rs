@@ -102,7 +102,7 @@ pub async fn update(door: Admin, project: Found<Project>, expected: IfMatch, cha
         .store
         .edit(project.0, |project, alone| {
             expected.check(&project.etag())?;
-            Ok(Some((project.changed(changes.0.0.clone(), door.now()), alone)))
+            Ok(project.changed(changes.0.0.clone(), door.now()).map(|changed| (changed, alone)))
         })
         .await?;
     Ok(answer("Project updated successfully", &changed))

@@ -131,12 +131,18 @@ pub async fn save_api(door: Admin, edge: Edge, expected: IfMatch, form: Body<Api
     Ok(Answer::bare(ApiView::of(&config)).tagged(config.etag()))
 }
 
-/// Write-only: sealed before it is stored, and never read back by a request.
+/// Write-only: sealed before it is stored, and never shown. The token that is kept already stays, with its date.
 pub async fn save_token(door: Admin, edge: Edge, token: Body<NewToken>) -> Result<Answer<TokenView>> {
     let token = token.0.0.ok_or(Error::TokenMissing)?;
-    let sealed = door.app.keys()?.vault.seal(door.tenant.id, EdgeConfig::TOKEN_FIELD, &token, door.app.random());
-    change(&door, edge.0, |config| Ok(config.with_token(sealed.clone(), door.now()))).await?;
-    Ok(Answer::bare(TokenView { ok: true, updated_at: zulu(door.now()) }))
+    let vault = door.app.keys().vault()?;
+    let sealed = vault.seal(door.tenant.id, EdgeConfig::TOKEN_FIELD, &token, door.app.random());
+    let opens = |sealed: &str| vault.open(door.tenant.id, EdgeConfig::TOKEN_FIELD, sealed);
+    let config = change(&door, edge.0, |config| match &config.api_token {
+        Some(kept) if opens(&kept.sealed).as_ref() == Some(&token) => Ok(config.clone()),
+        _ => Ok(config.with_token(sealed.clone(), door.now())),
+    });
+    let updated_at = config.await?.api_token.map_or_else(|| door.now(), |token| token.updated_at);
+    Ok(Answer::bare(TokenView { ok: true, updated_at: zulu(updated_at) }))
 }
 
 pub async fn refresh_cache(door: Admin, edge: Edge, what: Body<Refresh>) -> Result<Answer<RefreshView>> {

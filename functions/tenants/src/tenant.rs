@@ -2,18 +2,20 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use shared::children;
 use shared::error::PlanLimit;
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close};
+use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{Edge, IfMatch, Query, WithTenants};
+use shared::http::arguments::{Edge, IfMatch, Query, Whole, WithTenants};
 use shared::http::form::{Fields, Form, Text};
 use shared::http::idempotency::{Once, Ticket};
+use shared::http::paging::Window;
 use shared::model::edge_config::{EdgeChanges, EdgeConfig};
 use shared::model::plan::Plans;
 use shared::model::tenant::{Kind, Slug, SlugClaim};
 use shared::model::time::zulu;
 use shared::model::user::User;
-use shared::store::{Transaction, conflict};
+use shared::store::{Direction, Transaction, conflict};
 use shared::tenancy::doors::{OwnTenant, Owner, SignedIn};
 use shared::tenancy::{Directory, Role, TenantId};
 use shared::{Error, Result};
@@ -78,11 +80,18 @@ pub struct NewTenantForm {
 
 pub struct Asked(Slug);
 
-pub async fn list(door: SignedIn, _found: WithTenants) -> Result<Answer<TenantsView>> {
-    let mut own = door.tenants().await?;
-    own.sort_by_key(|own| (own.tenant.created_at, own.tenant.account));
-    let tenants: Vec<ItemView> = own
+/// Oldest first.
+pub async fn list(door: SignedIn, _found: WithTenants, asked: Whole) -> Result<Answer<TenantsView>> {
+    let own = door.tenants().await?;
+    let mut window = Window::new(&asked.page, Direction::Ascending)?;
+    for own in &own {
+        window.add((own.tenant.created_at, own.tenant.account), own.tenant.slug.to_string());
+    }
+    let (slugs, next, _) = window.finish();
+    let next = asked.page.cursor(&door.app, next.as_ref())?;
+    let tenants: Vec<ItemView> = slugs
         .iter()
+        .filter_map(|slug| own.iter().find(|own| own.tenant.slug.as_str() == slug))
         .map(|own| ItemView {
             slug: own.tenant.slug.to_string(),
             name: own.tenant.name.clone(),
@@ -94,7 +103,7 @@ pub async fn list(door: SignedIn, _found: WithTenants) -> Result<Answer<TenantsV
             created_at: zulu(own.tenant.created_at),
         })
         .collect();
-    Ok(Answer::bare(TenantsView { total: tenants.len(), tenants }))
+    Ok(Answer::bare(TenantsView { total: own.len(), tenants }).going_on(next))
 }
 
 pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created<CreatedView>> {
@@ -184,7 +193,8 @@ pub async fn availability(door: SignedIn, asked: Query<Asked>) -> Result<Answer<
 pub async fn delete(door: Owner, edge: Edge, expected: IfMatch) -> Result<Answer<DeletedView>> {
     expected.check(&or_unset(edge.0, &door.tenant).etag())?;
     let key = door.tenant.slug.to_string();
-    close(&door.store, &door.directory, door.tenant).await?;
+    close_if(&door.store, &door.directory, door.tenant.clone(), |_, along| door.still(along)).await?;
+    children::close_with(&door.store, &door.directory, |child| door.child(child)).await?;
     Ok(Answer::bare(DeletedView { ok: true, key }))
 }
 

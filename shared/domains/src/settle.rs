@@ -23,20 +23,28 @@ pub async fn add<'a>(
     domain: &Domain,
     along: impl Fn(Transaction<'a>) -> Result<Transaction<'a>> + Send + Sync,
 ) -> Result<()> {
-    let listed = || Error::Conflict("This hostname is among your domains already.".into());
     for _ in 0..ATTEMPTS {
         let known = directory.find(&HostClaim::key_of(&domain.hostname)).await?;
         let claim = HostClaim::listed(known.as_ref(), &domain.hostname, store.tenant_id(), directory.now())?;
-        let transaction = along(store.transaction())?.create(store, domain, Box::new(move |_| listed()))?;
-        match claiming(transaction, directory, known.as_ref(), &claim)?.commit().await {
-            Err(Error::Conflict(_) | Error::NotFound) => {}
+        let transaction = along(store.transaction())?.create(store, domain, Box::new(|_| listed_already()))?;
+        let refusal = match claiming(transaction, directory, known.as_ref(), &claim)?.commit().await {
+            Err(Error::Conflict(_) | Error::NotFound) => None,
+            Err(error @ Error::PlanLimitReached(_)) => Some(error),
             other => return other,
-        }
+        };
         if store.find(&domain.key()).await?.is_some() {
-            return Err(listed());
+            return Err(listed_already());
+        }
+        if let Some(error) = refusal {
+            return Err(error);
         }
     }
     Err(too_many())
+}
+
+/// What a hostname that the tenant lists already answers, before any limit.
+pub fn listed_already() -> Error {
+    Error::Conflict("This hostname is among your domains already.".into())
 }
 
 /// Writes what a check found. Only here does a domain become active, and only together with the claim.

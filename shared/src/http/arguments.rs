@@ -64,7 +64,7 @@ pub struct Offsets<F> {
 impl<F: Form> Argument for Pages<F> {
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let InPages(form) = form::from_query::<InPages<F>>(&incoming.query).map_err(Error::Validation)?;
-        let (filters, page) = form.request(Style::Pages, list_of(incoming, entered), &incoming.app.keys()?.cursors)?;
+        let (filters, page) = form.request(Style::Pages, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
         Ok(Pages { filters, page })
     }
 
@@ -76,7 +76,7 @@ impl<F: Form> Argument for Pages<F> {
 impl<F: Form> Argument for Offsets<F> {
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let InOffsets(form) = form::from_query::<InOffsets<F>>(&incoming.query).map_err(Error::Validation)?;
-        let (filters, page) = form.request(Style::Offsets, list_of(incoming, entered), &incoming.app.keys()?.cursors)?;
+        let (filters, page) = form.request(Style::Offsets, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
         Ok(Offsets { filters, page })
     }
 
@@ -94,12 +94,29 @@ pub struct Cursors<F> {
 impl<F: Form> Argument for Cursors<F> {
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let InCursors(form) = form::from_query::<InCursors<F>>(&incoming.query).map_err(Error::Validation)?;
-        let (filters, page) = form.request(Style::Cursors, list_of(incoming, entered), &incoming.app.keys()?.cursors)?;
+        let (filters, page) = form.request(Style::Cursors, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
         Ok(Cursors { filters, page })
     }
 
     fn describe(operation: &mut Operation) {
         operation.query(form::described::<InCursors<F>>());
+    }
+}
+
+/// The position of a list that comes whole unless a limit is given.
+pub struct Whole {
+    pub page: PageRequest,
+}
+
+impl Argument for Whole {
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let InCursors(form) = form::from_query::<InCursors<NoFilters>>(&incoming.query).map_err(Error::Validation)?;
+        let (_, page) = form.or_whole().request(Style::Cursors, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
+        Ok(Whole { page })
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.query(form::described::<InCursors<NoFilters>>());
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 
 use http::Response;
+use http::header::{HeaderValue, LINK};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -106,7 +107,14 @@ impl Entered {
 
 impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16> Reply for Answer<T, STATUS> {
     fn response(self, incoming: &Incoming) -> Response<Body> {
-        self.render(incoming.family).response()
+        let mut response = self.render(incoming.family).response();
+        if let Some(cursor) = &self.next {
+            let filters = repeated(incoming, |name| name != "cursor");
+            let separator = if filters.is_empty() { "" } else { "&" };
+            let link = format!("<{}?{filters}{separator}cursor={cursor}>; rel=\"next\"", incoming.path);
+            response.headers_mut().extend(HeaderValue::from_str(&link).ok().map(|link| (LINK, link)));
+        }
+        response
     }
 
     fn describe(operation: &mut Operation) {
@@ -116,18 +124,10 @@ impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16> Reply for Answer
 
 impl<T: Serialize + utoipa::ToSchema + Send> Reply for Listing<T> {
     fn response(self, incoming: &Incoming) -> Response<Body> {
-        let filters = incoming
-            .query
-            .iter()
-            .filter(|(name, _)| name.as_str() == "per_page" || !paging::is_position(name))
-            .fold(form_urlencoded::Serializer::new(String::new()), |mut filters, (name, value)| {
-                filters.append_pair(name, value);
-                filters
-            })
-            .finish();
+        let filters = repeated(incoming, |name| name == "per_page" || !paging::is_position(name));
         let app = &incoming.app;
-        let seal = |page: &paging::PageRequest, next: &crate::store::page::Position| match app.keys() {
-            Ok(keys) => page.seal(next, &keys.cursors, app.random()),
+        let seal = |page: &paging::PageRequest, next: &crate::store::page::Position| match app.keys().cursors() {
+            Ok(cursors) => page.seal(next, cursors, app.random()),
             Err(_) => String::new(),
         };
         Listing::response(&self, &Asked { path: &incoming.path, filters, seal: &seal })
@@ -136,6 +136,15 @@ impl<T: Serialize + utoipa::ToSchema + Send> Reply for Listing<T> {
     fn describe(operation: &mut Operation) {
         operation.answers::<T>(200, Shape::Many);
     }
+}
+
+/// Parameters of the request that a link repeats, percent-encoded, in the order of their names.
+fn repeated(incoming: &Incoming, kept: impl Fn(&str) -> bool) -> String {
+    let mut parameters = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in incoming.query.iter().filter(|(name, _)| kept(name)) {
+        parameters.append_pair(name, value);
+    }
+    parameters.finish()
 }
 
 macro_rules! handlers {

@@ -114,7 +114,7 @@ impl Ticket {
     ) -> Result<Option<Answered>> {
         let Some(recording) = &self.recording else { return Ok(None) };
         let stored = serde_json::to_vec(&answer.render(self.family)).map_err(|error| Error::internal("keeping an answer", error))?;
-        let sealed = self.app.keys()?.answers.seal(&stored, &recording.id.to_string(), self.app.random());
+        let sealed = self.app.keys().answers()?.seal(&stored, &recording.id.to_string(), self.app.random());
         Ok(Some(Answered {
             id: recording.id.to_string(),
             body_hash: recording.body_hash.clone(),
@@ -136,7 +136,7 @@ fn replay(app: &App, mine: &str, theirs: &str, id: &str, sealed: &str) -> Error 
     if mine != theirs {
         return Error::IdempotencyKeyReused;
     }
-    let opened = app.keys().ok().and_then(|keys| keys.answers.open(sealed, id));
+    let opened = app.keys().answers().ok().and_then(|answers| answers.open(sealed, id));
     match opened.and_then(|bytes| serde_json::from_slice::<StoredAnswer>(&bytes).ok()) {
         Some(answer) => Error::Replayed(Box::new(answer)),
         None => Error::internal("replaying an answer", "the stored answer cannot be opened"),

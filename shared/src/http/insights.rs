@@ -167,7 +167,7 @@ impl Argument for LogPage {
         let position = match cursor {
             None => None,
             Some(cursor) => {
-                let opened = incoming.app.keys()?.cursors.open(&cursor, &bound_to).and_then(|bytes| String::from_utf8(bytes).ok());
+                let opened = incoming.app.keys().cursors()?.open(&cursor, &bound_to).and_then(|bytes| String::from_utf8(bytes).ok());
                 Some(opened.ok_or(Error::BadRequest("The cursor does not belong to this list.".into()))?)
             }
         };
@@ -184,7 +184,7 @@ impl Argument for LogPage {
 impl LogPage {
     /// The position, sealed for this list with these filters.
     pub fn cursor(&self, position: &str) -> Result<String> {
-        Ok(self.app.keys()?.cursors.seal(position.as_bytes(), &self.bound_to, self.app.random()))
+        Ok(self.app.keys().cursors()?.seal(position.as_bytes(), &self.bound_to, self.app.random()))
     }
 }
 

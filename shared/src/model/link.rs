@@ -1,4 +1,4 @@
-//! A link in a mail: single use, short-lived. Its token is `<id>.<signature>`, signed with a key derived from the root secret, so the
+//! A link in a mail: single use, short-lived. Its token is `<id>.<signature>`, signed with a key derived from the secret of links, so the
 //! table holds nothing that opens an account, and the courier can write the link without storing it.
 
 use jiff::Timestamp;

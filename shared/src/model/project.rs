@@ -10,7 +10,7 @@ use crate::store::page::List;
 
 /// `projects` / `<shelf>#<id>`: a shelf lists newest first by its own prefix, so archived projects never slow the default list.
 /// Archiving moves the item; a read by id asks both places in one call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Project {
     pub id: ProjectId,
     pub name: String,
@@ -94,13 +94,14 @@ impl Project {
         }
     }
 
-    pub fn changed(&self, changes: ProjectChanges, now: Timestamp) -> Self {
+    /// `None`: it is so already.
+    pub fn changed(&self, changes: ProjectChanges, now: Timestamp) -> Option<Self> {
         let mut project = self.clone();
         project.name = changes.name.unwrap_or(project.name);
         project.description = changes.description.unwrap_or(project.description);
         project.color = changes.color.unwrap_or(project.color);
         project.settings = changes.settings.unwrap_or(project.settings);
-        project.touched(now)
+        (project != *self).then(|| project.touched(now))
     }
 
     /// The project on the other shelf, or `None` when it stands there already.

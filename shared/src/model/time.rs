@@ -9,13 +9,8 @@ pub fn with_offset(moment: Timestamp) -> String {
     format!("{}+00:00", moment.strftime("%Y-%m-%dT%H:%M:%S"))
 }
 
-/// The other families print `2024-01-01T00:00:00Z`.
+/// The other families print milliseconds: `2024-01-01T00:00:00.000Z`.
 pub fn zulu(moment: Timestamp) -> String {
-    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// F3 prints `2024-01-01T00:00:00.000Z`.
-pub fn millis(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 

@@ -81,7 +81,8 @@ enum Presented<'a> {
     Key(&'a str),
 }
 
-/// The claims of keys seen lately. They never change; whether a key still stands is read on every request.
+/// The claims of keys seen lately. What they say of the secret never changes, and where they lead to a maker is compared with the key;
+/// whether a key still stands is read on every request.
 #[derive(Default)]
 pub struct KnownKeys(Mutex<HashMap<KeyHandle, Arc<KeyClaim>>>);
 
@@ -92,7 +93,7 @@ impl KnownKeys {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(handle).cloned()
     }
 
-    fn remember(&self, claim: Arc<KeyClaim>) {
+    pub(super) fn remember(&self, claim: Arc<KeyClaim>) {
         let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if known.len() >= Self::REMEMBERED {
             known.clear();

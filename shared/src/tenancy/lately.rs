@@ -17,7 +17,7 @@ pub(super) async fn tenant_named(app: &App, directory: &Directory, text: &str) -
     if let Some(id) = TenantId::parse(text) {
         return Ok(Some(id));
     }
-    let Some(slug) = Slug::parse(text) else { return Ok(None) };
+    let Some(slug) = Slug::asked(text) else { return Ok(None) };
     if let Some(tenant) = app.lately().owner(&slug, directory.now()) {
         return Ok(Some(tenant));
     }

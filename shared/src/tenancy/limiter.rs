@@ -1,6 +1,7 @@
 //! Rate limits and the daily quota, exact across any number of running instances. A window is one counter item: every request adds one
 //! and looks at the sum, so no two requests ever take the same place. What is known to be used up is refused from memory, unwritten.
-//! The daily quota is leased in small chunks, taken in the same breath as the door's reads.
+//! The daily quota is leased in chunks that grow with what the tenant used of the day, so that what was leased says what was used; they are
+//! taken in the same breath as the door's reads.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -16,7 +17,7 @@ use crate::model::time::day;
 use crate::model::usage::UsageDay;
 use crate::store::Metered;
 use crate::store::entity::{Entity, Hashed};
-use crate::store::table::{Consumed, FullKey, Item, Table, number};
+use crate::store::table::{Condition, Consumed, FullKey, Item, Table, number};
 use crate::tenancy::TenantId;
 
 /// A class of requests with a limit per window of seconds.
@@ -135,13 +136,15 @@ impl Quota {
         self.leased.iter().map(|places| places.end.min(limit).saturating_sub(places.start)).sum()
     }
 
-    /// Smaller and smaller towards the limit, so that what an instance takes with it when it ends stays small. `None`: all is used up.
+    /// A sixteenth of the day so far, so that what an instance has leased and not used is never more of what is shown; and smaller and
+    /// smaller towards the limit, so that what it takes with it when it ends stays small. `None`: all is used up.
     fn chunk(&self) -> Option<u64> {
+        let of_the_day = (self.used / 16).clamp(1, LARGEST_LEASE);
         match self.limit {
             None => Some(1),
-            Some(None) => Some(LARGEST_LEASE),
+            Some(None) => Some(of_the_day),
             Some(Some(limit)) if self.used >= limit => None,
-            Some(Some(limit)) => Some(((limit - self.used) / 5).clamp(1, LARGEST_LEASE)),
+            Some(Some(limit)) => Some(((limit - self.used) / 5).clamp(1, of_the_day)),
         }
     }
 }
@@ -260,8 +263,9 @@ impl Limiter {
     }
 
     /// Takes a lease on the tenant's daily quota if none is left in memory, and writes down along with it what was consumed since the last
-    /// one. `usage_pk` is the tenant's own partition of days.
-    pub(super) async fn lease(&self, table: &Table, tenant: TenantId, usage_pk: String, now: Timestamp) -> Result<()> {
+    /// one. `usage_pk` is the tenant's own partition of days. Whoever leases before the door has seen that the tenant is there only adds to a
+    /// day that has begun: a credential that outlived its tenant must write nothing of it.
+    pub(super) async fn lease(&self, table: &Table, tenant: TenantId, usage_pk: String, now: Timestamp, seen: Seen) -> Result<()> {
         let today = day(now);
         if self.with_quota(tenant, today, |quota| quota.left() > 0) {
             return Ok(());
@@ -282,10 +286,14 @@ impl Limiter {
             ("gb_micros", spent.gb_micros),
         ];
         let ends_at = now.as_second() + UsageDay::KEPT_SECONDS;
-        let updated = table.update("leasing requests", key, &sets, &adds, Some(ends_at)).await.inspect_err(|_| {
+        let begun = Condition::present();
+        let condition = (seen == Seen::NotYet).then_some(&begun);
+        let updated = table.update_if("leasing requests", key, &sets, &adds, Some(ends_at), condition).await;
+        if !matches!(updated, Ok(Ok(_))) {
             // Not written down: the next lease tells it.
             lock(&self.spent).entry(tenant).or_default().plus(spent);
-        })?;
+        }
+        let Ok(updated) = updated? else { return Ok(()) };
         let to = number(&updated, "used").ok_or_else(|| Error::internal("leasing requests", "the counter came back without its number"))?;
         self.with_quota(tenant, today, |quota| {
             quota.leased.push_back(to - chunk..to);
@@ -328,6 +336,13 @@ impl Limiter {
         }
         look(quota)
     }
+}
+
+/// Whether the door has seen the tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    NotYet,
+    Inside,
 }
 
 /// Whether a request of the day could be spent.

@@ -63,6 +63,7 @@ pub mod jobs;
 mod lately;
 mod limiter;
 mod place;
+mod power;
 mod role;
 mod scope;
 mod sessions;

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
 use crate::ids::SubaccountId;
-use crate::model::api_key::{ApiKey, KeyUse};
+use crate::model::api_key::{ApiKey, Inactive, Issuer, KeyUse, Maker};
 use crate::model::invitation::Invitation;
 use crate::model::link::{ForChild, Sender};
 use crate::model::member;
@@ -21,12 +21,13 @@ use crate::model::tenant::{Shut, Tenant};
 use crate::model::user::{Email, User};
 use crate::runtime::App;
 use crate::store::table::{FullKey, Item};
-use crate::store::{Entity, Transaction, conflict};
+use crate::store::{Entity, Transaction};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::lately::tenant_named;
-use crate::tenancy::limiter::{Class, Hit, Spent};
+use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
+use crate::tenancy::power::{self, Power};
 use crate::tenancy::{Directory, MailAllowance, Place, Role, Scope, TenantId, TenantStore, credential};
 
 /// Routes whose first path value is the slug of the tenant they are about.
@@ -42,7 +43,7 @@ pub struct Tenanted<R> {
     pub directory: Directory,
     pub tenant: Tenant,
     pub plan: Plan,
-    /// Himself; for a key, the member who made it.
+    /// Themselves; for a key, the member who made it, with the role they have now.
     pub member: member::Member,
     /// What the request came with, where that was an API key.
     pub key: Option<ApiKey>,
@@ -50,6 +51,7 @@ pub struct Tenanted<R> {
     pub delegated: bool,
     /// Which agency that is.
     agency: Option<ForChild>,
+    power: Power,
     least: PhantomData<R>,
 }
 
@@ -91,15 +93,6 @@ impl<R> Tenanted<R> {
         Sender { user: self.member.user, agency: self.agency }
     }
 
-    /// What the caller may do here must still stand when the transaction is written: a demotion in between undoes it.
-    pub fn still<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
-        let place = match self.agency {
-            Some(of) => self.directory.enter(of.agency),
-            None => self.store.clone(),
-        };
-        transaction.require_unchanged(&place, &self.member, conflict("Your role was changed at the same moment. Try again."))
-    }
-
     /// Mails that invite this address: so many a day from this tenant, and from all.
     pub fn invitation_mails(&self, email: &Email) -> [MailAllowance; 2] {
         let (limiter, now, to) = (self.app.limiter(), self.now(), email.normalised());
@@ -109,6 +102,56 @@ impl<R> Tenanted<R> {
             limiter.mails(Class::INVITATION_MAILS, &to, Invitation::MAILS_FROM_ALL, now),
         ]
     }
+
+    /// Requires, in a transaction, what must not survive a demotion: that the caller's membership still has `least`, and that the key they
+    /// came with still stands. A transaction writes an item once: `touched` is the member or the key that it changes itself, whose version
+    /// it compares anyway.
+    pub fn still_at_least<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Touched<'_>) -> Result<Transaction<'a>> {
+        let own_membership = matches!(touched, Touched::Member(member) if !self.delegated && member.user == self.power.membership.user);
+        let transaction = if own_membership { transaction } else { self.power.still(&self.directory, transaction, least)? };
+        let Some(key) = &self.key else { return Ok(transaction) };
+        if matches!(touched, Touched::Key(touched) if touched.id == key.id) {
+            return Ok(transaction);
+        }
+        let gone = Box::new(|_| Error::Forbidden("The key was changed at the same moment.".into()));
+        let place = self.directory.enter(self.key_tenant());
+        transaction.require_unchanged(&place, key, gone)
+    }
+
+    /// Where the key lies that the caller came with: in an agency's own tenant where it acts for a child.
+    fn key_tenant(&self) -> TenantId {
+        if self.delegated { self.power.tenant } else { self.tenant.id }
+    }
+
+    /// Whose power a key has that the caller makes or adopts.
+    pub fn issuer(&self) -> Issuer {
+        Issuer::of(&self.member, &self.power.membership)
+    }
+
+    pub fn maker(&self) -> Maker {
+        self.power.maker()
+    }
+
+    /// Why each of these keys of the tenant does nothing, where it does nothing.
+    pub async fn inactive(&self, keys: &[ApiKey]) -> Result<Vec<Option<Inactive>>> {
+        let makers = power::of_makers(&self.directory, &self.store, keys).await?;
+        Ok(keys.iter().map(|key| key.inactive_among(&makers)).collect())
+    }
+}
+
+impl<R: AtLeast> Tenanted<R> {
+    /// Requires, in a transaction, that the caller still has the role of this door.
+    pub fn still<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
+        self.still_at_least(transaction, R::ROLE, Touched::Else)
+    }
+}
+
+/// What a transaction writes, where that may be the caller's own membership or key.
+#[derive(Clone, Copy)]
+pub enum Touched<'a> {
+    Member(&'a member::Member),
+    Key(&'a ApiKey),
+    Else,
 }
 
 impl<R: AtLeast> Door for Tenanted<R> {
@@ -117,9 +160,9 @@ impl<R: AtLeast> Door for Tenanted<R> {
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         // Boxed and not generic: one way in, whatever the role.
         let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
-        let Inside { store, directory, tenant, plan, member, key, delegated, agency } = inside;
+        let Inside { store, directory, tenant, plan, member, key, delegated, agency, power } = inside;
         let app = incoming.app.clone();
-        Ok((Tenanted { app, store, directory, tenant, plan, member, key, delegated, agency, least: PhantomData }, entered))
+        Ok((Tenanted { app, store, directory, tenant, plan, member, key, delegated, agency, power, least: PhantomData }, entered))
     }
 }
 
@@ -132,6 +175,7 @@ pub(super) struct Inside {
     pub key: Option<ApiKey>,
     pub delegated: bool,
     pub agency: Option<ForChild>,
+    pub power: Power,
 }
 
 /// The way into a tenant: credential, then session and membership or key, tenant and what the handler wants in one read beside the
@@ -167,7 +211,7 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
     let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
     let acting = acting(incoming)?;
     let selected = selected(incoming, acting.is_some())?;
-    // A person whose credential names no tenant acts where he is at home by now.
+    // A person whose credential names no tenant acts where they are at home by now.
     let nowhere = selected.is_none() && caller.tenant().is_none();
     // Nobody learns whether a tenant exists that they are not a member of, and asking counts. A key is void without its tenant; a person's
     // session is not.
@@ -206,7 +250,10 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
             keys.push(store.full(&member::Member::key_of(person.user)));
             keys.extend(person.session.map(|session| directory.full(&Session::key_of(person.user, session))));
         }
-        Caller::Key(claim) => keys.push(store.full(&ApiKey::key_of(claim.key))),
+        Caller::Key(claim) => {
+            keys.push(store.full(&ApiKey::key_of(claim.key)));
+            keys.extend(claim.maker.filter(|maker| maker.tenant == tenant).map(|maker| store.full(&member::Member::key_of(maker.user))));
+        }
     }
     let own = keys.len();
     let child = acting.and_then(SubaccountId::parse_prefixed);
@@ -219,28 +266,47 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
     if let (true, Caller::Person(person)) = (wants.user, &caller) {
         keys.push(directory.full(&User::key_of(person.user)));
     }
-    let leased = async { if home { limiter.lease(store.table(), tenant, store.partition("usage"), incoming.now).await } else { Ok(()) } };
-    let (items, hit, leased) =
-        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
+    let leased = async {
+        if home { limiter.lease(store.table(), tenant, store.partition("usage"), incoming.now, Seen::NotYet).await } else { Ok(()) }
+    };
+    // The maker of a child's key is a member of its agency: read beside, with what reaches the agency.
+    let of_agency = async {
+        match &caller {
+            Caller::Key(claim) => match claim.maker.filter(|maker| maker.tenant != tenant) {
+                Some(maker) => directory.enter(maker.tenant).find(&member::Member::key_of(maker.user)).await,
+                None => Ok(None),
+            },
+            Caller::Person(_) => Ok(None),
+        }
+    };
+    let (items, hit, leased, of_agency) =
+        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased, of_agency);
     leased?;
     let (items, hit) = (items?, hit?);
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
     let mut take = |index: usize| read.remove(&keys[index]).flatten();
 
     let profile: Option<Tenant> = store.read(take(0).as_ref())?;
-    let (member, key) = match &caller {
+    let (member, key, power, inactive) = match &caller {
         Caller::Person(_) => {
             let membership: Option<member::Member> = store.read(take(1).as_ref())?;
             if own > 2 {
                 let session: Option<Session> = directory.read(take(2).as_ref())?;
                 session.ok_or(Error::Unauthorized)?;
             }
-            (membership, None)
+            (membership.clone(), None, membership.map(|membership| Power { tenant, membership }), None)
         }
-        Caller::Key(_) => {
+        Caller::Key(claim) => {
             let key: Option<ApiKey> = store.read(take(1).as_ref())?;
             let key = key.filter(|key| key.holds(incoming.now)).ok_or(Error::Unauthorized)?;
-            (Some(key.acts_as()), Some(key))
+            let read = match claim.maker.filter(|maker| power::fits(*maker, &key, tenant)) {
+                Some(maker) if maker.tenant == tenant => store.read(take(2).as_ref())?.map(|membership| Power { tenant, membership }),
+                Some(maker) => of_agency?.map(|membership| Power { tenant: maker.tenant, membership }),
+                None => power::sought(app, &directory, &store, &key).await?,
+            };
+            let inactive = key.inactive(read.as_ref().map(|power| &power.membership));
+            let role = read.as_ref().map_or(Role::Viewer, |power| power.membership.role);
+            (Some(key.acts_as(role)), Some(key), read, inactive)
         }
     };
     let found = member.zip(profile).filter(|(_, profile)| profile.shut(incoming.now) != Some(Shut::Gone));
@@ -263,6 +329,10 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
     if let Some(shut) = shut {
         return Err(shut.error());
     }
+    let power = match (inactive, power) {
+        (None, Some(power)) => power,
+        (inactive, _) => return Err(Error::KeyInactive(inactive.unwrap_or(Inactive::MakerRemoved).message())),
+    };
     spend(incoming, &store, plan.api_requests_per_day).await?;
     if member.role < least {
         return Err(Error::Forbidden(format!("This needs the role {} or above.", least.name()).into()));
@@ -292,13 +362,13 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
             Some(id) => directory.read(read.remove(&directory.full(&Subaccount::key_of(tenant, id))).flatten().as_ref())?,
             None => None,
         };
-        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None };
+        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None, power };
         let (inside, entered) = Box::pin(act_for(incoming, agency, link, of_child, principal, user)).await?;
         return Ok(Way::Inside(Box::new(inside), Box::new(entered)));
     }
     let (store, directory) = (store.clone(), directory.clone());
     let entered = Entered { store: Some(store.clone()), directory: directory.clone(), principal, user, read };
-    let inside = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None };
+    let inside = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None, power };
     Ok(Way::Inside(Box::new(inside), Box::new(entered)))
 }
 
@@ -316,7 +386,7 @@ pub(super) async fn stands(directory: &Directory, caller: &Caller) -> Result<boo
     }
 }
 
-/// Where somebody is at home whose credential names no tenant: he may have founded one, or joined one, since.
+/// Where somebody is at home whose credential names no tenant: they may have founded one, or joined one, since.
 async fn home_of(directory: &Directory, person: &Person) -> Result<Option<TenantId>> {
     if let Some(session) = person.session {
         directory.find(&Session::key_of(person.user, session)).await?.ok_or(Error::Unauthorized)?;
@@ -324,7 +394,7 @@ async fn home_of(directory: &Directory, person: &Person) -> Result<Option<Tenant
     Ok(directory.find(&User::key_of(person.user)).await?.and_then(|user| user.home))
 }
 
-/// Whoever asks for his tenant and has none hears that there is none (F3); anywhere else, that he needs one.
+/// Whoever asks for their tenant and has none hears that there is none (F3); anywhere else, that they need one.
 fn no_tenant(incoming: &Incoming) -> Error {
     if incoming.route == OWN_TENANT { Error::NotFound } else { Error::Forbidden("You do not belong to a tenant.".into()) }
 }
@@ -343,7 +413,7 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(store.table(), store.tenant_id(), store.partition("usage"), incoming.now).await?;
+                limiter.lease(store.table(), store.tenant_id(), store.partition("usage"), incoming.now, Seen::Inside).await?;
             }
         }
     }

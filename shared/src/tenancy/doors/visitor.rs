@@ -218,7 +218,7 @@ impl Visitor {
 
     /// The invitation behind a link that we signed, if it is still open and whoever sent it may still grant what it promises.
     pub async fn invited(&self, token: &str) -> Result<Option<Invited>> {
-        let Some(id) = Link::of_token(token, &self.app.keys()?.links) else { return Ok(None) };
+        let Some(id) = Link::of_token(token, self.app.keys().links()?) else { return Ok(None) };
         let Some(link) = self.directory.find(&Link::key_of(id)).await? else { return Ok(None) };
         let Purpose::AcceptInvitation { tenant, invitation, sender } = link.purpose else { return Ok(None) };
         let store = self.directory.enter(tenant);

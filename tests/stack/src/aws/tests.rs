@@ -124,6 +124,34 @@ async fn everything_acknowledged_is_there_again() {
     assert_eq!(left, [("two", 2, Some("tenant-1")), ("three", 1, Some("tenant-1"))]);
 }
 
+/// What older data was sealed with is the text of the one secret that the others were split from.
+#[tokio::test]
+async fn a_secret_that_was_split_off_starts_with_the_text_of_the_former_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::Disk(directory.path().join("data"));
+    let of = |secrets: &str| Template::parse(&format!("Resources: {{ {secrets} }}")).unwrap();
+    let secret = |name: &str, metadata: &str| {
+        format!("{name}: {{ Type: 'AWS::SecretsManager::Secret', {metadata} Properties: {{ GenerateSecretString: {{}} }} }}")
+    };
+    let split = format!("{}, {}", secret("One", "Metadata: { SplitFrom: Root },"), secret("Two", "Metadata: { SplitFrom: Root },"));
+    let root = {
+        let aws = Aws::start(storage.clone()).unwrap();
+        aws.create(&of(&secret("Root", ""))).await.unwrap();
+        aws.secret_values().await["tenantry-local-Root"].clone().unwrap()
+    };
+    let aws = Aws::start(storage).unwrap();
+    aws.create(&of(&split)).await.unwrap();
+    let values = aws.secret_values().await;
+    for name in ["tenantry-local-One", "tenantry-local-Two", "tenantry-local-Root"] {
+        assert_eq!(values[name].as_ref(), Some(&root), "{name}");
+    }
+    // Where there is none, each is a secret of its own.
+    let fresh = Aws::start(Storage::Memory).unwrap();
+    fresh.create(&of(&split)).await.unwrap();
+    let values = fresh.secret_values().await;
+    assert!(values["tenantry-local-One"].is_some() && values["tenantry-local-One"] != values["tenantry-local-Two"]);
+}
+
 #[tokio::test]
 async fn another_definition_of_a_table_on_disk_is_refused() {
     let directory = tempfile::tempdir().unwrap();

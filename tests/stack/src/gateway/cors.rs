@@ -1,4 +1,4 @@
-//! CORS as API Gateway does it from `CorsConfiguration`: preflights are answered by the gateway, whatever routes there are; other answers get
+//! CORS as API Gateway does it from its configuration: preflights are answered by the gateway, whatever routes there are; other answers get
 //! the gateway's CORS headers and none of the function's. Without a configuration nothing is added and nothing answered.
 
 use http::{
@@ -8,46 +8,33 @@ use http::{
         ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
     },
 };
-use serde_json::Value;
 
-#[derive(Debug, Clone, Default, PartialEq)]
+use crate::template::Cors as Configuration;
+
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cors {
-    origins: Vec<String>,
-    methods: Vec<String>,
-    headers: Vec<String>,
-    exposed: Vec<String>,
-    max_age: Option<u64>,
-    credentials: bool,
+    of: Configuration,
 }
 
 impl Cors {
     /// `None` where the template says none: no configuration, or one without origins.
-    pub fn read(configuration: &Value) -> Option<Cors> {
-        // `AllowOrigins` of a `CorsConfiguration`, `allowOrigins` of an API's definition.
-        let setting = |name: &str| {
-            let of_definition = name[..1].to_lowercase() + &name[1..];
-            configuration.get(name).or_else(|| configuration.get(of_definition)).unwrap_or(&Value::Null)
-        };
-        let list = |name: &str| texts(setting(name));
-        let cors = Cors {
-            origins: list("AllowOrigins"),
-            methods: list("AllowMethods"),
-            headers: list("AllowHeaders"),
-            exposed: list("ExposeHeaders"),
-            max_age: match setting("MaxAge") {
-                Value::String(text) => text.parse().ok(),
-                other => other.as_u64(),
-            },
-            credentials: matches!(setting("AllowCredentials"), Value::Bool(true)) || setting("AllowCredentials") == "true",
-        };
-        (!cors.origins.is_empty()).then_some(cors)
+    pub fn new(mut of: Configuration) -> Option<Cors> {
+        of.allow_origins.retain(|origin| !origin.is_empty());
+        (!of.allow_origins.is_empty()).then_some(Cors { of })
     }
 
     /// Everything, for pages of the stack's own.
     pub fn all_for(origins: Vec<String>) -> Cors {
         let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        let methods = list(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]);
-        Cors { origins, methods, headers: list(&["*"]), exposed: list(&["*"]), max_age: None, credentials: false }
+        let of = Configuration {
+            allow_origins: origins,
+            allow_methods: list(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]),
+            allow_headers: list(&["*"]),
+            expose_headers: list(&["*"]),
+            max_age: None,
+            allow_credentials: false,
+        };
+        Cors { of }
     }
 
     /// Whether it says anything to the page that asks.
@@ -64,12 +51,16 @@ impl Cors {
         let mut answer = HeaderMap::new();
         let Some(origin) = self.allowed(asked) else { return answer };
         self.put_origin(&mut answer, origin);
-        put(&mut answer, ACCESS_CONTROL_ALLOW_METHODS, &self.methods.join(","));
+        put(&mut answer, ACCESS_CONTROL_ALLOW_METHODS, &self.of.allow_methods.join(","));
         // A star is no wildcard together with credentials, nor does it cover Authorization: what was asked for is said back.
         let wanted = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let headers = if self.headers.iter().any(|name| name == "*") { wanted.to_owned() } else { self.headers.join(",").to_lowercase() };
+        let headers = if self.of.allow_headers.iter().any(|name| name == "*") {
+            wanted.to_owned()
+        } else {
+            self.of.allow_headers.join(",").to_lowercase()
+        };
         put(&mut answer, ACCESS_CONTROL_ALLOW_HEADERS, &headers);
-        if let Some(seconds) = self.max_age {
+        if let Some(seconds) = self.of.max_age {
             put(&mut answer, ACCESS_CONTROL_MAX_AGE, &seconds.to_string());
         }
         answer
@@ -83,23 +74,23 @@ impl Cors {
         }
         if let Some(origin) = self.allowed(asked) {
             self.put_origin(answer, origin);
-            put(answer, ACCESS_CONTROL_EXPOSE_HEADERS, &self.exposed.join(","));
+            put(answer, ACCESS_CONTROL_EXPOSE_HEADERS, &self.of.expose_headers.join(","));
         }
     }
 
     fn allowed<'a>(&self, asked: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let origin = asked.get(ORIGIN)?;
         let text = origin.to_str().ok()?;
-        self.origins.iter().any(|allowed| covers(allowed, text)).then_some(origin)
+        self.of.allow_origins.iter().any(|allowed| covers(allowed, text)).then_some(origin)
     }
 
     fn put_origin(&self, answer: &mut HeaderMap, origin: &HeaderValue) {
-        let anybody = !self.credentials && self.origins.iter().any(|origin| origin == "*");
+        let anybody = !self.of.allow_credentials && self.of.allow_origins.iter().any(|origin| origin == "*");
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, if anybody { HeaderValue::from_static("*") } else { origin.clone() });
         if !anybody {
             answer.append(VARY, HeaderValue::from_static("Origin"));
         }
-        if self.credentials {
+        if self.of.allow_credentials {
             answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
     }
@@ -112,17 +103,6 @@ fn covers(allowed: &str, origin: &str) -> bool {
         "https://*" | "http://*" => origin.starts_with(allowed.trim_end_matches('*')),
         _ => allowed.eq_ignore_ascii_case(origin),
     }
-}
-
-/// A list, or a text with commas.
-fn texts(value: &Value) -> Vec<String> {
-    let parts: Vec<&str> = match value {
-        Value::String(text) => text.split(',').collect(),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).flat_map(|text| text.split(',')).collect(),
-        _ => vec![],
-    };
-    // SAM wants them within another pair of quotes for REST APIs; here they are taken either way.
-    parts.into_iter().map(|part| part.trim().trim_matches('\'')).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -147,20 +127,24 @@ mod tests {
         headers
     }
 
+    fn cors(configuration: serde_json::Value) -> Option<Cors> {
+        Cors::new(serde_json::from_value(configuration).unwrap())
+    }
+
     #[test]
-    fn no_configuration_is_no_cors() {
-        for none in [json!({}), json!(null), json!({"AllowOrigins": [], "AllowMethods": ["GET"]}), json!({"AllowOrigins": ""})] {
-            assert_eq!(Cors::read(&none), None, "{none}");
+    fn no_origin_is_no_cors() {
+        for none in [json!([]), json!([""])] {
+            assert_eq!(cors(json!({"allowOrigins": none})), None, "{none}");
         }
     }
 
     #[test]
     fn a_preflight_names_what_is_allowed_to_those_who_are() {
         let configuration = json!({
-            "AllowOrigins": ["https://app.example.com"], "AllowMethods": ["GET", "PATCH"], "AllowHeaders": ["Authorization", "Content-Type"],
-            "ExposeHeaders": ["ETag", "Link"], "MaxAge": "600",
+            "allowOrigins": ["https://app.example.com"], "allowMethods": ["GET", "PATCH"], "allowHeaders": ["Authorization", "Content-Type"],
+            "exposeHeaders": ["ETag", "Link"], "maxAge": "600",
         });
-        let cors = Cors::read(&configuration).unwrap();
+        let cors = cors(configuration).unwrap();
         let answer = cors.preflight(&asked("https://app.example.com"));
         let text = |name: HeaderName| answer.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
         assert_eq!(text(ACCESS_CONTROL_ALLOW_ORIGIN), "https://app.example.com");
@@ -168,11 +152,6 @@ mod tests {
         assert_eq!(text(ACCESS_CONTROL_ALLOW_HEADERS), "authorization,content-type");
         assert_eq!((text(ACCESS_CONTROL_MAX_AGE), text(VARY)), ("600".to_owned(), "Origin".to_owned()));
         assert!(cors.preflight(&asked("https://evil.example")).is_empty());
-        let definition = json!({
-            "allowOrigins": ["https://app.example.com"], "allowMethods": ["GET", "PATCH"], "allowHeaders": ["authorization", "content-type"],
-            "exposeHeaders": ["ETag", "Link"], "maxAge": 600,
-        });
-        assert!(Cors::read(&definition).unwrap().preflight(&asked("https://app.example.com")) == answer);
         let mut answer = HeaderMap::new();
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, "*".parse().unwrap());
         cors.apply(&asked("https://evil.example"), &mut answer);
@@ -193,7 +172,7 @@ mod tests {
         ] {
             assert_eq!(covers(allowed, origin), expected, "{allowed} {origin}");
         }
-        let cors = Cors::read(&json!({"AllowOrigins": "*, https://a.example"})).unwrap();
+        let cors = cors(json!({"allowOrigins": ["*", "https://a.example"]})).unwrap();
         assert_eq!(cors.preflight(&asked("https://b.example"))[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
     }
 }

@@ -78,16 +78,11 @@ pub struct Settings {
 
 impl Settings {
     pub fn of(template: &Template) -> Result<Settings, TemplateError> {
-        let definition = template.http_api("DefinitionBody")?;
-        let cors = match definition.get("x-amazon-apigateway-cors") {
-            Some(cors) => cors.clone(),
-            None => template.http_api("CorsConfiguration")?,
-        };
         Ok(Settings {
             routes: template.routes()?,
-            cors: Cors::read(&cors),
+            cors: template.cors()?.and_then(Cors::new),
             console: None,
-            throttle: Throttle::read(&template.http_api("DefaultRouteSettings")?, &template.http_api("RouteSettings")?),
+            throttle: Throttle::new(template.throttles()?),
             limits: Limits::default(),
         })
     }

@@ -25,7 +25,7 @@ use super::{
     throttle::Throttle,
     *,
 };
-use crate::template::Function;
+use crate::template::{Function, Throttle as Limit, Throttles};
 
 /// Answers with the event that it got.
 struct Watcher {
@@ -273,7 +273,8 @@ async fn cors_is_what_the_template_says() {
     let (status, head, _) = without.ask("OPTIONS", "/api/v1/projects", preflight, b"").await;
     // The function's to answer, which knows no such method.
     assert!(status == 200 && !head.contains("access-control"), "{head}");
-    let cors = Cors::read(&json!({"AllowOrigins": ["https://app.example.com"], "AllowMethods": ["PATCH"], "ExposeHeaders": ["ETag"]}));
+    let configuration = json!({"allowOrigins": ["https://app.example.com"], "allowMethods": ["PATCH"], "exposeHeaders": ["ETag"]});
+    let cors = Cors::new(serde_json::from_value(configuration).unwrap());
     let with = stack(Settings { cors, ..settings() }).await;
     let (status, head, body) = with.ask("OPTIONS", "/api/v1/projects", preflight, b"").await;
     assert_eq!((status, body.as_str()), (204, ""));
@@ -308,7 +309,8 @@ async fn a_function_that_is_compiled_is_waited_for_and_one_that_does_not_build_s
 
 #[tokio::test]
 async fn a_throttle_refuses_with_a_time_to_wait() {
-    let throttle = Throttle::read(&json!({}), &json!({"ANY /api/v1/projects": {"ThrottlingRateLimit": 1, "ThrottlingBurstLimit": 1}}));
+    let limits = Throttles { default: None, routes: [("ANY /api/v1/projects".to_owned(), Limit { rate: 1, burst: 1 })].into() };
+    let throttle = Throttle::new(limits);
     let stack = stack(Settings { throttle, ..settings() }).await;
     assert_eq!(stack.ask("GET", "/api/v1/projects", "", b"").await.0, 200);
     let heard = stack.ask("GET", "/api/v1/projects", "", b"").await;

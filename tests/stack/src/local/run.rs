@@ -23,6 +23,7 @@ use stack::{
         queue::Bounds,
         throttle::Throttle,
     },
+    samples,
     sources::{Invoke, Sources},
     template::Template,
 };
@@ -85,7 +86,8 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     // `localhost` may be either; where there is no IPv6 it is the one.
     api_listeners.extend(TcpListener::bind((IpAddr::from(Ipv6Addr::LOCALHOST), options.port)).await.ok());
 
-    let template = local_template(&root, &base, options)?;
+    let provider = samples::Provider::open().await.map_err(text)?;
+    let template = local_template(&root, &base, options)?.with_parameter("OidcIssuers", &provider.issuers());
     let functions_declared = template.functions().map_err(text)?;
     let cargo_lambda = tools::cargo_lambda(&root)?;
 
@@ -99,6 +101,12 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     let tables = template.tables().map_err(text)?.into_iter().map(|table| table.name).collect();
     let console = Console::new(aws.clone(), access.clone(), &base, root.join("openapi.json"), tables);
     let mut tasks = JoinSet::new();
+    let trouble = terminal.clone();
+    tasks.spawn(async move {
+        if let Err(error) = provider.serve().await {
+            trouble.trouble(None, &format!("the identity provider of the sample events stopped: {error}"));
+        }
+    });
     let trouble = terminal.clone();
     tasks.spawn(async move {
         if let Err(error) = axum::serve(console_listener, console.router()).await {
@@ -121,12 +129,15 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     let api = Api::new(&base);
     prepare(&template, &api, &functions).await?;
     let (stop_sources, stopped) = watch::channel(false);
-    let sources = Sources::new(&template, &aws, functions).map_err(text)?;
+    let sources = Sources::new(&template, &aws, functions.clone()).map_err(text)?;
     let trouble = terminal.clone();
     tasks.spawn(Arc::new(sources).run(stopped, move |message| trouble.trouble(None, &message)));
     tasks.spawn(sweep(aws.clone(), terminal.clone()));
 
-    let demo = demo::seed(&api, aws.journal()).await;
+    let (demo, samples) = tokio::join!(demo::seed(&api, aws.journal()), samples::seed(&aws, &template, &functions));
+    if let Err(error) = samples {
+        terminal.trouble(None, &format!("the sample events find nothing to work on: {error}"));
+    }
     let mut said = format!("ready {base}\n");
     match demo {
         Ok(demo) => said.push_str(&demo.usage(&base)),
