@@ -80,7 +80,7 @@ mod tests {
         for (key, value) in [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2)] {
             map.insert(key, value);
         }
-        assert_eq!((map.get(&1), map.len()), (Some(&mut 2), 3));
+        assert_eq!((map.len(), map.get(&1)), (3, Some(&mut 2)));
         assert_eq!(*map.or_insert_with(2, || 9), 2);
         assert_eq!(*map.or_insert_with(7, || 9), 9);
     }
