@@ -14,7 +14,14 @@ pub struct Config {
     pub public_url: String,
     /// The role whose sessions, tagged with a tenant, reach that tenant alone; without it the function's own role reaches all.
     pub tenant_role: Option<String>,
-    pub root_secret: Option<String>,
+    /// What tenants entrust to us; `tenants` and `operator`.
+    pub vault_secret: Option<String>,
+    /// Links in mails; `auth` and `courier`.
+    pub links_secret: Option<String>,
+    /// Cursors and stored answers; the functions of the API.
+    pub cursors_secret: Option<String>,
+    /// Receipts of purges; `janitor` and `operator`.
+    pub receipts_secret: Option<String>,
     pub signing_secret: Option<String>,
     pub jwks_secret: Option<String>,
     /// The key of the edge proxies; `insights` alone reads it.
@@ -46,8 +53,12 @@ pub struct Limits {
     pub auth: u64,
     /// Requests to any open route per IP.
     pub auth_ip: u64,
-    /// Failed logins per e-mail, from anywhere, in 15 minutes.
+    /// Failed logins per e-mail and IP in 15 minutes; so many from anywhere, and unknown places have few attempts each.
     pub auth_failures: u64,
+    /// Failed logins per IP in 15 minutes.
+    pub auth_failures_ip: u64,
+    /// Credentials that are none, per IP and minute.
+    pub credentials: u64,
     /// Demos per IP and hour.
     pub demo: u64,
 }
@@ -147,7 +158,10 @@ impl Config {
             stage,
             public_url,
             tenant_role: variables.optional("TENANT_ROLE_ARN"),
-            root_secret: variables.optional("ROOT_SECRET_ID"),
+            vault_secret: variables.optional("VAULT_SECRET_ID"),
+            links_secret: variables.optional("LINKS_SECRET_ID"),
+            cursors_secret: variables.optional("CURSORS_SECRET_ID"),
+            receipts_secret: variables.optional("RECEIPTS_SECRET_ID"),
             signing_secret: variables.optional("SIGNING_SECRET_ID"),
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
             ingest_secret: variables.optional("INGEST_SECRET_ID"),
@@ -159,6 +173,8 @@ impl Config {
                 auth: variables.number("RATE_AUTH", 10)?,
                 auth_ip: variables.number("RATE_AUTH_IP", 60)?,
                 auth_failures: variables.number("RATE_AUTH_FAILURES", 50)?,
+                auth_failures_ip: variables.number("RATE_AUTH_FAILURES_IP", 200)?,
+                credentials: variables.number("RATE_CREDENTIALS", 100)?,
                 demo: variables.number("DEMO_PER_HOUR", 3)?,
             },
             issuers,

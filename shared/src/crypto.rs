@@ -60,13 +60,13 @@ impl Random {
     }
 }
 
-/// Keys derived from the root secret of the deployment.
+/// What keys are derived from: a secret of the deployment.
 pub struct RootKey(hkdf::Prk);
 
 /// Encrypts small texts for ourselves (cursors, stored answers): AES-256-GCM, the use bound in as associated data.
 pub struct SealingKey(LessSafeKey);
 
-/// Encrypts what tenants entrust to us. Each tenant has keys of its own, derived from a version of the root secret; the tenant, the field
+/// Encrypts what tenants entrust to us. Each tenant has keys of its own, derived from a version of the vault's secret; the tenant, the field
 /// and the version are bound in, so a sealed text opens nowhere but where it was put. Stored as `<version>.<sealed>`.
 pub struct Vault(BTreeMap<u32, RootKey>);
 
@@ -127,7 +127,7 @@ impl SealingKey {
 }
 
 impl Vault {
-    /// The root secret in all its versions; the highest seals.
+    /// The vault's secret in all its versions; the highest seals.
     pub fn new(versions: BTreeMap<u32, RootKey>) -> Self {
         Vault(versions)
     }
@@ -142,7 +142,7 @@ impl Vault {
     }
 
     pub fn seal(&self, tenant: TenantId, field: &str, text: &str, random: &Random) -> String {
-        let (version, root) = self.0.last_key_value().expect("there is a root secret");
+        let (version, root) = self.0.last_key_value().expect("the vault has a secret");
         let sealed = Vault::key(root, tenant).seal(text.as_bytes(), &Vault::place(tenant, field, *version), random);
         format!("{version}.{sealed}")
     }

@@ -22,11 +22,17 @@ pub enum Error {
     Unauthorized,
     /// Within one's own tenant only.
     Forbidden(Cow<'static, str>),
+    /// A key whose maker's membership no longer bears it; says why.
+    KeyInactive(&'static str),
+    /// Nobody acts in the tenant until it is activated again.
+    TenantSuspended,
     /// Does not exist, or is another tenant's: the same thing to the caller.
     NotFound,
     /// A known path with another method; axum adds `Allow`.
     MethodNotAllowed,
     PayloadTooLarge,
+    /// A body in a coding that is not taken.
+    UnsupportedMediaType(&'static str),
     /// Every field at fault, at once.
     Validation(FieldErrors),
     /// Not a month that has begun.
@@ -43,6 +49,8 @@ pub enum Error {
     PlanLimitReached(PlanLimit),
     /// For agencies alone.
     AgencyRequired,
+    /// An identity provider's token names an account that it may not be linked to.
+    IdentityConflict,
     TooManyRequests(Throttled),
     /// Not an error to the caller: the stored answer to the first request with this `Idempotency-Key`.
     Replayed(Box<StoredAnswer>),
@@ -86,9 +94,12 @@ pub const CODES: &[(&str, &str)] = &[
     ("BAD_REQUEST", "The request cannot be read"),
     ("UNAUTHORIZED", "Authentication is missing or does not hold"),
     ("FORBIDDEN", "The role is too small, or the account may not do this"),
+    ("KEY_INACTIVE", "The key's maker was removed, or demoted below what the key needs; an owner can adopt it"),
+    ("TENANT_SUSPENDED", "The tenant is suspended"),
     ("NOT_FOUND", "It does not exist, or belongs to another tenant"),
     ("RESOURCE_NOT_FOUND", "The same, under /api/v1/tenant"),
     ("METHOD_NOT_ALLOWED", "The path exists, the method does not; see Allow"),
+    ("UNSUPPORTED_MEDIA_TYPE", "The body's Content-Encoding is not taken"),
     ("VALIDATION_ERROR", "Fields are missing or wrong; details names each"),
     ("TOKEN_MISSING", "The body has no token, or an empty one"),
     ("INVALID_PERIOD", "The period is no month, or has not begun"),
@@ -98,6 +109,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used with another body"),
     ("PLAN_LIMIT_REACHED", "The tenant's plan allows no more; details has limit, used, max and plan"),
     ("AGENCY_REQUIRED", "The tenant is no agency: its plan has no subaccounts"),
+    ("IDENTITY_CONFLICT", "The identity provider's address belongs to an account that it cannot be linked to; an operator decides"),
     ("TOO_MANY_REQUESTS", "A rate limit or quota is used up; see Retry-After"),
     ("INTERNAL_SERVER_ERROR", "Our fault; quote the request id"),
     ("SERVICE_UNAVAILABLE", "Try again in a moment"),
@@ -110,8 +122,11 @@ impl Error {
             Error::BadRequest(_) => (400, "BAD_REQUEST"),
             Error::Unauthorized => (401, "UNAUTHORIZED"),
             Error::Forbidden(_) => (403, "FORBIDDEN"),
+            Error::KeyInactive(_) => (403, "KEY_INACTIVE"),
+            Error::TenantSuspended => (403, "TENANT_SUSPENDED"),
             Error::PlanLimitReached(_) => (403, "PLAN_LIMIT_REACHED"),
             Error::AgencyRequired => (403, "AGENCY_REQUIRED"),
+            Error::IdentityConflict => (403, "IDENTITY_CONFLICT"),
             Error::NotFound if family == Family::Engagement => (404, "RESOURCE_NOT_FOUND"),
             Error::NotFound => (404, "NOT_FOUND"),
             Error::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
@@ -121,6 +136,7 @@ impl Error {
             Error::TokenMissing => (400, "TOKEN_MISSING"),
             Error::PreconditionFailed => (412, "PRECONDITION_FAILED"),
             Error::PayloadTooLarge => (413, "BAD_REQUEST"),
+            Error::UnsupportedMediaType(_) => (415, "UNSUPPORTED_MEDIA_TYPE"),
             Error::Validation(_) if family == Family::Projects => (422, "VALIDATION_ERROR"),
             Error::Validation(_) => (400, "VALIDATION_ERROR"),
             Error::IdempotencyKeyReused => (422, "IDEMPOTENCY_KEY_REUSED"),
@@ -136,7 +152,8 @@ impl Error {
     pub fn message(&self) -> Cow<'static, str> {
         match self {
             Error::BadRequest(message) | Error::Forbidden(message) | Error::Conflict(message) => message.clone(),
-            Error::NotConfigured(message) => Cow::Borrowed(message),
+            Error::NotConfigured(message) | Error::KeyInactive(message) => Cow::Borrowed(message),
+            Error::TenantSuspended => "This tenant is suspended.".into(),
             Error::Unauthorized => "Authentication is required.".into(),
             Error::NotFound => "Resource not found.".into(),
             Error::MethodNotAllowed => "This path does not take that method.".into(),
@@ -144,8 +161,12 @@ impl Error {
             Error::Validation(_) => "The given data is invalid.".into(),
             Error::TokenMissing => "The token is missing.".into(),
             Error::AgencyRequired => "Subaccounts are for agencies: your plan has none, or this is a subaccount itself.".into(),
+            Error::IdentityConflict => {
+                "This address belongs to an account that is linked to somebody else at your identity provider, or is not confirmed yet."
+                    .into()
+            }
             Error::InvalidPeriod => "The period must be current, previous, or a month like 2026-11 that has begun.".into(),
-            Error::InvalidRange(message) => Cow::Borrowed(message),
+            Error::InvalidRange(message) | Error::UnsupportedMediaType(message) => Cow::Borrowed(message),
             Error::PreconditionFailed => "The resource changed since the version in If-Match.".into(),
             Error::IdempotencyKeyReused => "This Idempotency-Key was used with another body.".into(),
             Error::PlanLimitReached(limit) => format!("Your plan allows {} {}.", limit.max, limit.limit).into(),
@@ -163,6 +184,21 @@ impl Error {
     /// One field at fault.
     pub fn field(name: &str, message: impl Into<String>) -> Self {
         Error::Validation(BTreeMap::from([(name.to_owned(), vec![message.into()])]))
+    }
+
+    /// The request itself is at fault, whatever stands in the table.
+    pub fn is_invalid(&self) -> bool {
+        matches!(
+            self,
+            Error::BadRequest(_)
+                | Error::PayloadTooLarge
+                | Error::UnsupportedMediaType(_)
+                | Error::Validation(_)
+                | Error::InvalidPeriod
+                | Error::InvalidRange(_)
+                | Error::TokenMissing
+                | Error::IdempotencyKeyReused
+        )
     }
 
     /// Worth another try by a worker, or final.

@@ -3,11 +3,10 @@
 
 use jiff::Timestamp;
 
-use crate::ids::UserId;
 use crate::model::deletion::Deletion;
 use crate::model::member::Member;
 use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, Status, Tenant};
-use crate::model::user::{Belongs, Email, EmailClaim, User};
+use crate::model::user::{Belongs, User};
 use crate::store::{Counter, Refusal, Transaction, conflict};
 use crate::tenancy::directory::GlobalCounter;
 use crate::tenancy::{Directory, Role, TenantStore};
@@ -32,34 +31,6 @@ pub struct Founding {
     pub tenant: Tenant,
     /// A subaccount begins without members: its agency acts for it.
     pub owner: Option<Member>,
-}
-
-/// Somebody who has no account yet.
-pub struct Founder {
-    pub name: String,
-    pub email: Email,
-    /// The hash.
-    pub password: String,
-    pub verified_at: Option<Timestamp>,
-}
-
-impl Founder {
-    /// His account, at home in the tenant he founds.
-    pub fn user(self, directory: &Directory, store: &TenantStore) -> User {
-        let now = directory.now();
-        User {
-            id: UserId::new(now, directory.random()),
-            name: self.name,
-            email: self.email,
-            password: Some(self.password),
-            verified_at: self.verified_at,
-            system_admin: false,
-            home: Some(store.tenant_id()),
-            created_at: now,
-            updated_at: now,
-            version: 1,
-        }
-    }
 }
 
 impl Founding {
@@ -117,31 +88,18 @@ impl Founding {
             .count(store, Counter::Owners, 1)?
             .count(store, Counter::MemberNumbers, 1)
     }
-
-    /// Adds the account of a founder who is new here. `email_taken` answers when the address is somebody's.
-    pub fn write_user<'a>(
-        &self,
-        transaction: Transaction<'a>,
-        directory: &Directory,
-        user: &User,
-        email_taken: Refusal,
-    ) -> Result<Transaction<'a>> {
-        let claim = EmailClaim { email: user.email.clone(), user: user.id, ends_at: self.tenant.ends_at };
-        transaction.create_or_expired(directory, &claim, directory.now().as_second(), email_taken)?.create(
-            directory,
-            user,
-            conflict("Try again."),
-        )
-    }
 }
 
 /// Takes a tenant out of service at once and puts it on the janitor's list.
 pub async fn close(store: &TenantStore, directory: &Directory, tenant: Tenant) -> Result<Tenant> {
-    close_if(store, directory, tenant, |_| Ok(())).await
+    close_if(store, directory, tenant, |_, along| Ok(along)).await
 }
 
-/// The same with a precondition on the record as it is when it is closed.
-pub async fn close_if(store: &TenantStore, directory: &Directory, tenant: Tenant, holds: impl Fn(&Tenant) -> Result<()>) -> Result<Tenant> {
+/// The same with a precondition on the record as it is when it is closed, and with what must hold in the same transaction.
+pub async fn close_if<'a, F>(store: &'a TenantStore, directory: &Directory, tenant: Tenant, holds: F) -> Result<Tenant>
+where
+    F: Fn(&Tenant, Transaction<'a>) -> Result<Transaction<'a>>,
+{
     if tenant.kind == Kind::Subaccount {
         return Err(Error::Forbidden("This tenant is managed by the platform and cannot be deleted here.".into()));
     }
@@ -150,7 +108,7 @@ pub async fn close_if(store: &TenantStore, directory: &Directory, tenant: Tenant
             if tenant.shut(store.now()) == Some(Shut::Gone) {
                 return Err(Error::NotFound);
             }
-            holds(tenant)?;
+            let along = holds(tenant, along)?;
             let along = along.put(directory, &Deletion::of(tenant, store.now()))?;
             Ok(Some((tenant.deleting(store.now()), along)))
         })

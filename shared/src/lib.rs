@@ -1,7 +1,10 @@
 //! What every Tenantry function shares. `tenancy` decides who may touch what, `store` speaks DynamoDB, `model` holds the records and
 //! their pure rules, `http` turns requests into typed calls, `runtime` starts a function. The rest are small tools.
 
+pub mod accounts;
+mod bounded;
 pub mod carriers;
+pub mod children;
 pub mod clock;
 pub mod config;
 pub mod crypto;

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::lifecycle::Workers;
 use crate::world::{Caller, PUBLIC_URL, Settings, World, claims_of, id, write_session_keys};
 
 /// Signs tokens byte by byte, with the deployment's key or a stranger's, so that a test can say anything in them.
@@ -124,7 +125,7 @@ async fn a_request_gives_one_credential_of_one_kind_once() {
         request().header("x-api-key", "tf_live_anything").send().await.expect(401);
         // As API Gateway joins a repeated header.
         let joined = format!("Bearer {}, Bearer {}", own.owner.token, other.owner.token);
-        request().header("authorization", &joined).send().await.expect(401);
+        request().header("authorization", &joined).send().await.expect(400);
         let oversized = format!("{}{}", own.owner.token, "A".repeat(4096));
         request().token(&oversized).send().await.expect(401);
         request().token(&"A".repeat(200_000)).send().await.expect(401);
@@ -388,6 +389,75 @@ async fn an_identity_provider_says_neither_tenant_nor_role() {
     world.delete(format!("/api/v1/tenant/members/{}", viewer.id)).token(&own.owner.token).send().await.expect(200);
     let answer = world.get("/api/v1/projects").token(&token).send().await;
     assert!(matches!(answer.status, 401 | 403), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn an_address_that_changed_hands_at_the_provider_takes_nobodys_account() {
+    let provider = Provider::start(Algorithm::Es256);
+    let world = provider.world().await;
+    let workers = Workers::of(&world);
+    let own = world.tenant("acme").await;
+    let ask = async |subject: &str| {
+        let token = provider.token(&provider.claims(&world, subject, &own.owner.email));
+        world.get("/api/v1/projects").token(&token).send().await
+    };
+    ask("first").await.expect(200);
+    for _ in 0..2 {
+        assert_eq!(ask("second").await.expect(403).code(), "IDENTITY_CONFLICT");
+    }
+    ask("first").await.expect(200);
+    // Two at once: one of them is linked.
+    let beta = world.tenant("beta").await;
+    let of_beta = async |subject: &str| {
+        let token = provider.token(&provider.claims(&world, subject, &beta.owner.email));
+        world.get("/api/v1/projects").token(&token).send().await.status
+    };
+    let mut statuses = <[u16; 2]>::from(tokio::join!(of_beta("third"), of_beta("fourth")));
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 403]);
+    // An operator decides.
+    let command = json!({"command": "link-identity", "email": own.owner.email, "issuer": ISSUER, "subject": "second"});
+    let done = workers.operate(command.clone()).await.unwrap();
+    assert_eq!(workers.operate(command).await.unwrap(), done, "repeated, it changes nothing");
+    ask("second").await.expect(200);
+    ask("first").await.expect(403);
+}
+
+#[tokio::test]
+async fn an_older_link_is_the_only_one_of_its_issuer_once_it_is_used() {
+    let provider = Provider::start(Algorithm::Es256);
+    let world = provider.world().await;
+    let own = world.tenant("acme").await;
+    let ask = async |subject: &str| {
+        let token = provider.token(&provider.claims(&world, subject, &own.owner.email));
+        world.get("/api/v1/projects").token(&token).send().await.status
+    };
+    assert_eq!(ask("first").await, 200);
+    let links: Vec<Value> = world.items().into_iter().filter(|item| item["type"]["S"] == "identity").collect();
+    world.change_item(links[0]["pk"]["S"].as_str().unwrap(), "owner", |link| drop(link.as_object_mut().unwrap().remove("paired")));
+    assert_eq!((ask("first").await, ask("second").await, ask("first").await), (200, 403, 200));
+}
+
+#[tokio::test]
+async fn an_identity_provider_links_no_account_that_has_not_proven_its_address() {
+    let provider = Provider::start(Algorithm::Es256);
+    let world = provider.world().await;
+    world.tenant("acme").await;
+    let ask = async |email: &str| {
+        let token = provider.token(&provider.claims(&world, "subject", email));
+        world.get("/api/v1/auth/sessions").token(&token).send().await
+    };
+    let body = json!({"name": "Eve", "email": "v@example.com", "password": "the squatter's", "company_name": "Eve"});
+    world.post("/api/v1/auth/register").json(body.clone()).send().await.expect(202);
+    ask("v@example.com").await.expect(401);
+    world.post("/api/v1/demo").json(json!({"email": "v@example.com", "name": "Eve", "company_name": "Eve"})).send().await.expect(201);
+    ask("v@example.com").await.expect(401);
+    // An account from before registrations waited for their proof.
+    let user =
+        world.items().into_iter().find(|item| item["type"]["S"] == "user" && item["email"]["S"] == "owner@acme.example.com").unwrap();
+    world.change_item(user["pk"]["S"].as_str().unwrap(), "profile", |user| drop(user.as_object_mut().unwrap().remove("verified_at")));
+    assert_eq!(ask("owner@acme.example.com").await.expect(403).code(), "IDENTITY_CONFLICT");
+    assert!(!world.items().iter().any(|item| item["type"]["S"] == "identity"));
 }
 
 #[tokio::test]

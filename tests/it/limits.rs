@@ -90,9 +90,14 @@ async fn ten_sign_ins_a_minute_pass_for_an_address_from_one_place() {
     assert_eq!((&refused.details()["quota"], refused.header("retry-after")), (&json!("api-auth"), "60"));
     login(&world, &acme.owner.email, "203.0.113.2").await.expect(200);
     login(&world, "nobody@example.com", "203.0.113.1").await.expect(422);
-    // Forgotten passwords and registrations of the address come out of the same ten.
-    let forgot = world.post("/api/v1/auth/forgot-password").at_ip("203.0.113.1").json(json!({"email": acme.owner.email}));
-    forgot.send().await.expect(429);
+    // Registrations of the address come out of the same ten; forgotten passwords have ten of their own.
+    let again = json!({"name": "x", "email": acme.owner.email, "password": "correct horse", "company_name": "x"});
+    world.post("/api/v1/auth/register").at_ip("203.0.113.1").json(again).send().await.expect(429);
+    let forgot = || world.post("/api/v1/auth/forgot-password").at_ip("203.0.113.1").json(json!({"email": acme.owner.email})).send();
+    for _ in 0..10 {
+        forgot().await.expect(202);
+    }
+    assert_eq!(forgot().await.expect(429).details()["quota"], "api-auth-forgot");
     world.advance(SignedDuration::from_mins(1));
     login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
 }
@@ -126,24 +131,103 @@ async fn one_place_does_not_try_many_addresses() {
 }
 
 #[tokio::test]
-async fn failures_of_one_address_are_limited_wherever_they_come_from() {
+async fn failures_close_the_place_they_come_from_and_no_other() {
     let settings = Settings { strict: true, variables: vec![("RATE_AUTH_FAILURES", "4".into())], ..Settings::default() };
     let world = World::with(settings).await;
     let acme = world.tenant("acme").await;
     start_of(&world, 900);
-    for _ in 0..3 {
+    for _ in 0..4 {
         wrong_login(&world, &acme.owner.email, "203.0.113.1").await.expect(422);
     }
-    // The right password is no failure.
+    let refused = login(&world, &acme.owner.email, "203.0.113.1").await.expect(429);
+    assert_eq!((&refused.details()["quota"], refused.header("retry-after")), (&json!("api-auth-failures"), "900"));
+    // Neither for another e-mail, nor anywhere else; and the right password is no failure.
+    wrong_login(&world, "nobody@example.com", "203.0.113.1").await.expect(422);
     for number in 0..6 {
         login(&world, &acme.owner.email, &format!("203.0.113.{}", 10 + number)).await.expect(200);
     }
-    wrong_login(&world, &acme.owner.email, "203.0.113.20").await.expect(422);
-    let refused = wrong_login(&world, &acme.owner.email, "203.0.113.30").await.expect(429);
-    assert_eq!(refused.details()["quota"], "api-auth-failures");
-    assert_eq!(refused.header("retry-after"), "900");
     world.advance(SignedDuration::from_secs(900));
-    login(&world, &acme.owner.email, "203.0.113.30").await.expect(200);
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+}
+
+#[tokio::test]
+async fn ten_thousand_failures_from_elsewhere_lock_nobody_out() {
+    let world = World::strict().await;
+    let acme = world.tenant("acme").await;
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+    start_of(&world, 900);
+    for number in 0..60 {
+        wrong_login(&world, &acme.owner.email, &format!("198.18.{number}.1")).await.expect(422);
+    }
+    // As if thousands more had come by now.
+    let counter = |item: &Value| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("G#rate#api-auth-failures-anywhere#"));
+    let counted = world.items().into_iter().find(counter).expect("failures are counted for the e-mail");
+    assert_eq!(counted["n"]["N"], "60");
+    world.change_item(counted["pk"]["S"].as_str().unwrap(), counted["sk"]["S"].as_str().unwrap(), |item| item["n"] = json!({"N": "10000"}));
+    // From where the owner logged in before, as often as ever; from a fresh place too.
+    for _ in 0..8 {
+        login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+    }
+    login(&world, &acme.owner.email, "203.0.113.99").await.expect(200);
+    let forgot = world.post("/api/v1/auth/forgot-password").at_ip("203.0.113.98").json(json!({"email": acme.owner.email}));
+    forgot.send().await.expect(202);
+    // Who guesses has three attempts from each place instead of fifty, and an IPv6 network is one place.
+    for network in ["198.19.0.1", "2001:db8:1:2::"] {
+        for number in 0..4 {
+            let ip = if network.contains(':') { format!("{network}{number}") } else { network.to_owned() };
+            wrong_login(&world, &acme.owner.email, &ip).await.expect(if number < 3 { 422 } else { 429 });
+        }
+    }
+    // Thirty days later the place is one like any other; nothing was locked meanwhile.
+    world.advance(SignedDuration::from_hours(24 * 31));
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_place_where_others_fail_stays_open_to_whoever_is_at_home_there() {
+    let variables = vec![("RATE_AUTH_FAILURES_IP", "5".into()), ("RATE_AUTH_IP", "20".into())];
+    let world = World::with(Settings { strict: true, variables, ..Settings::default() }).await;
+    let (acme, beta) = (world.tenant("acme").await, world.tenant("beta").await);
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+    start_of(&world, 900);
+    for number in 0..5 {
+        wrong_login(&world, &format!("nobody{number}@example.com"), "203.0.113.1").await.expect(422);
+    }
+    let refused = login(&world, &beta.owner.email, "203.0.113.1").await.expect(429);
+    assert_eq!(refused.details()["quota"], "api-auth-failures-ip");
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+    for number in 0..20 {
+        wrong_login(&world, &format!("nobody{number}@example.com"), "203.0.113.1").await.expect(429);
+    }
+    let crowded = login(&world, &beta.owner.email, "203.0.113.1").await.expect(429);
+    assert_eq!(crowded.details()["quota"], "api-auth-ip");
+    login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
+    login(&world, &beta.owner.email, "203.0.113.2").await.expect(200);
+}
+
+#[tokio::test]
+async fn credentials_that_are_none_are_counted_by_place_and_refused_from_memory() {
+    let world = World::with(Settings { strict: true, variables: vec![("RATE_CREDENTIALS", "5".into())], ..Settings::default() }).await;
+    let acme = world.tenant("acme").await;
+    let made = world.post("/api/tenant-api-key").token(&acme.owner.token).json(json!({"name": "CI", "scopes": ["projects:*"]}));
+    let key = made.send().await.expect(201).json()["apiKey"].as_str().expect("a key").to_owned();
+    start_of_minute(&world);
+    let forged = format!("{}A", acme.owner.token);
+    let ask = |credential: &str| world.get("/api/v1/projects").at_ip("203.0.113.1").token(credential).send();
+    for _ in 0..5 {
+        assert_eq!(ask(&forged).await.expect(401).header("x-ratelimit-limit"), "");
+    }
+    let refused = ask(&forged).await.expect(429);
+    assert_eq!((&refused.details()["quota"], refused.header("retry-after")), (&json!("api-credentials"), "60"));
+    let refused = ask(&forged).await.expect(429);
+    assert_eq!(refused.metered.expect("metered").write_units, 0.0, "what is used up is known without a write");
+    // What holds is not locked by what does not, nor is anybody elsewhere.
+    ask(&acme.owner.token).await.expect(200);
+    ask(&key).await.expect(200);
+    world.get("/api/v1/projects").at_ip("203.0.113.2").token(&forged).send().await.expect(401);
+    world.get("/api/v1/projects").at_ip("203.0.113.1").send().await.expect(401);
+    world.advance(SignedDuration::from_mins(1));
+    ask(&forged).await.expect(401);
 }
 
 #[tokio::test]
@@ -166,8 +250,9 @@ async fn the_daily_quota_is_exact_across_two_instances_and_begins_anew_at_midnig
         assert_eq!(refused.details(), json!({"quota": "api_requests_per_day", "limit": 100, "retry_after": 3600}));
         assert_eq!(refused.header("retry-after"), "3600");
         assert!(refused.header("ratelimit").contains("\"day\";r=0;t=3600"), "{}", refused.header("ratelimit"));
-        // The per-minute limit is the one that X-RateLimit-* names.
-        assert_ne!(refused.header("x-ratelimit-limit"), "100");
+        // What refused is what X-RateLimit-* names.
+        assert_eq!((refused.header("x-ratelimit-limit"), refused.header("x-ratelimit-remaining")), ("100", "0"));
+        assert!(refused.header("ratelimit").starts_with("\"day\";r=0;t=3600, \"api-read\";r="), "{}", refused.header("ratelimit"));
     }
     // Another tenant has its own.
     let beta = world.tenant("beta").await;
@@ -223,6 +308,106 @@ async fn limits_cost_one_write_a_request_and_little_more() {
         }
         assert!(writes / 200.0 <= 1.05, "{plan}: {writes} writes for 200 requests");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_validation_refuses_spends_nothing_of_the_day() {
+    let world = quota(40, vec![]).await;
+    let acme = world.tenant("acme").await;
+    start_of(&world, 86_400);
+    let invalid = |world: &World, number: usize| {
+        let request = match number % 5 {
+            0 => world.post(PROJECTS).json(json!({"name": ""})),
+            1 => world.post(PROJECTS).raw(b"{"),
+            2 => world.get(format!("{PROJECTS}?page=0")),
+            3 => world.get(format!("{PROJECTS}?page=1&page=2")),
+            _ => world.post(PROJECTS).header("content-encoding", "gzip").json(json!({"name": "x"})),
+        };
+        request.token(&acme.owner.token).send()
+    };
+    let first = invalid(&world, 0).await.expect(422);
+    assert!(first.header("ratelimit").contains("\"day\";r=40;"), "{}", first.header("ratelimit"));
+    for number in 0..100 {
+        assert!([400, 415, 422].contains(&invalid(&world, number).await.status));
+    }
+    // Nor in a race with requests that do.
+    let instances = [world.clone(), world.another_instance().await];
+    let mut passed = 0;
+    for _ in 0..4 {
+        let answers = futures_util::future::join_all((0..60).map(|number| {
+            let world = &instances[number % 2];
+            let (invalid, owner) = (&invalid, &acme.owner);
+            async move { if number % 3 == 0 { invalid(world, number / 3).await } else { get(world, owner).await } }
+        }));
+        passed += answers.await.iter().filter(|answer| answer.status == 200).count();
+    }
+    assert_eq!(passed, 40);
+    // When the day is used up, everything is refused for that.
+    invalid(&world, 0).await.expect(429);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_policy_that_refused() {
+    let variables = vec![("RATE_READ", "3".into()), ("DEMO_PER_HOUR", "1".into()), ("RATE_AUTH", "1".into()), ("RATE_AUTH_IP", "2".into())];
+    let world = World::with(Settings { strict: true, variables, ..Settings::default() }).await;
+    let acme = world.tenant("acme").await;
+    start_of(&world, 3600);
+    let refused_by = |answer: Answer, policy: &str, limit: u64, window: Option<u64>| {
+        let answer = answer.expect(429);
+        let retry_after: i64 = answer.header("retry-after").parse().expect("seconds");
+        let says = |name: &str| answer.header(name).to_owned();
+        assert!(says("ratelimit").starts_with(&format!("\"{policy}\";r=0;t={retry_after}")), "{policy}: {}", says("ratelimit"));
+        let window = window.map(|window| format!(";w={window}")).unwrap_or_default();
+        let policies = says("ratelimit-policy");
+        assert_eq!(policies.split(", ").next(), Some(format!("\"{policy}\";q={limit}{window}").as_str()), "{policies}");
+        assert_eq!(policies.matches(&format!("\"{policy}\"")).count(), 1, "{policies}");
+        assert_eq!((says("x-ratelimit-limit"), says("x-ratelimit-remaining")), (limit.to_string(), "0".to_owned()));
+        let resets_at = world.auth.clock().now().as_second() + retry_after;
+        assert_eq!(says("x-ratelimit-reset"), resets_at.to_string());
+    };
+    let read = |tenant: &'static str| world.get(PROJECTS).token(&acme.owner.token).header("x-tenant-id", tenant).send();
+    for _ in 0..3 {
+        get(&world, &acme.owner).await.expect(200);
+    }
+    refused_by(get(&world, &acme.owner).await, "api-read", 3, Some(60));
+    // Also where nobody is told of a tenant.
+    refused_by(read("unknown-tenant").await, "api-read", 3, Some(60));
+    let demo = || world.post("/api/v1/demo").at_ip("203.0.113.7").json(json!({})).send();
+    demo().await.expect(422);
+    refused_by(demo().await, "demo", 1, Some(3600));
+    login(&world, "a@example.com", "203.0.113.8").await.expect(422);
+    refused_by(login(&world, "a@example.com", "203.0.113.8").await, "api-auth", 1, Some(60));
+    refused_by(login(&world, "b@example.com", "203.0.113.8").await, "api-auth-ip", 2, Some(60));
+    // A key's own limit, and one of a resource.
+    let body = json!({"name": "k", "rate_limit": 1});
+    let key = world.post("/v1/api-keys").token(&acme.owner.token).json(body).send().await.expect(201).json()["data"]["key"].clone();
+    let with_key = || world.get(PROJECTS).token(key.as_str().expect("a key")).send();
+    with_key().await.expect(200);
+    refused_by(with_key().await, "api-read", 1, Some(60));
+    let refresh =
+        || world.post(format!("/api/tenants/{}/refresh-cache", acme.slug)).token(&acme.owner.token).json(json!({"type": "all"})).send();
+    for _ in 0..10 {
+        refresh().await.expect(200);
+    }
+    refused_by(refresh().await, "refresh-cache", 10, Some(60));
+}
+
+#[tokio::test]
+async fn so_many_demos_at_a_time_is_a_policy_without_a_window() {
+    let variables = vec![("DEMO_MAX_ACTIVE", "1".into())];
+    let world = World::with(Settings { strict: true, variables, ..Settings::default() }).await;
+    let demo = |name: &str| {
+        let body = json!({"email": format!("{name}@example.com"), "name": name, "company_name": name});
+        world.post("/api/v1/demo").json(body).send()
+    };
+    demo("one").await.expect(201);
+    let refused = demo("two").await.expect(429);
+    assert!(
+        refused.header("ratelimit-policy").starts_with("\"active_demos\";q=1, \"demo\";q=3;w=3600"),
+        "{}",
+        refused.header("ratelimit-policy")
+    );
+    assert_eq!((refused.header("x-ratelimit-limit"), refused.header("x-ratelimit-remaining")), ("1", "0"));
 }
 
 async fn strict_at_the_minute() -> World {

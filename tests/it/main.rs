@@ -1,5 +1,6 @@
 //! End-to-end tests in one binary: HTTP-shaped events into the real functions, on the embedded AWS of `stack`.
 
+mod accounts;
 mod agency;
 mod audit;
 mod billing;
@@ -18,6 +19,8 @@ mod limits;
 mod projects;
 mod properties;
 mod races;
+mod requests;
+mod samples;
 mod second_wall;
 mod secrets;
 mod template;

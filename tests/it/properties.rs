@@ -77,7 +77,10 @@ proptest! {
         text in prop_oneof![".{0,60}", "[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]{1,20}@[a-zA-Z0-9.-]{1,20}", "\\PC{1,10}@\\PC{1,10}\\.[a-z]{2,5}"],
     ) {
         let Some(email) = Email::parse(&text) else { return Ok(()) };
-        prop_assert_eq!(email.as_str(), text.trim());
+        if text.is_ascii() && !text.to_ascii_lowercase().contains("xn--") {
+            prop_assert_eq!(email.as_str(), text.trim());
+        }
+        prop_assert!(email.as_str().is_ascii());
         prop_assert_eq!(Email::parse(email.as_str()), Some(email.clone()));
         prop_assert!(!email.as_str().chars().any(|c| c.is_whitespace() || c.is_control()));
         let lower = Email::parse(&email.normalised());

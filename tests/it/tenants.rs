@@ -648,7 +648,7 @@ async fn a_token_is_written_and_never_read() {
 }
 
 #[tokio::test]
-async fn tokens_move_to_the_newest_version_of_the_root_secret() {
+async fn tokens_move_to_the_newest_version_of_the_vault_secret() {
     let world = World::new().await;
     let acme = world.tenant("acme").await;
     let path = format!("{TENANTS}/{}", acme.slug);
@@ -658,8 +658,8 @@ async fn tokens_move_to_the_newest_version_of_the_root_secret() {
     world.put(format!("{path}/api-token")).token(&acme.owner.token).json(json!({"token": "kept"})).send().await.expect(200);
     let first = sealed_token(&world);
     assert_eq!(operate(&world, command.clone()).await.expect("done")["changed"], 0);
-    let old = root_secret(&world).await;
-    let secrets = |versions: Value| set_root_secret(&world, versions.to_string());
+    let old = vault_secret(&world).await;
+    let secrets = |versions: Value| set_vault_secret(&world, versions.to_string());
     secrets(json!({"1": old, "2": "n".repeat(64)})).await;
     let moved = operate(&world, command.clone()).await.expect("done");
     assert_eq!((&moved["key_version"], &moved["changed"]), (&json!(2), &json!(1)));
@@ -810,7 +810,7 @@ fn sealed_of(world: &World, tenant: &Tenant) -> String {
     item["api_token"]["M"]["sealed"]["S"].as_str().unwrap_or_default().to_owned()
 }
 
-/// A command in a fresh instance of the operator, which reads the root secret as it is now.
+/// A command in a fresh instance of the operator, which reads the vault's secret as it is now.
 async fn operate(world: &World, command: Value) -> Result<Value, String> {
     let variables: HashMap<String, String> = world.environment("operator").clone().into_iter().collect();
     let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
@@ -821,14 +821,14 @@ async fn operate(world: &World, command: Value) -> Result<Value, String> {
     operator.handle(command, "request").await.map_err(|error| error.to_string())
 }
 
-async fn root_secret(world: &World) -> String {
-    let id = &world.environment("operator")["ROOT_SECRET_ID"];
-    let output = world.auth.secrets().client().get_secret_value().secret_id(id).send().await.expect("the root secret");
+async fn vault_secret(world: &World) -> String {
+    let id = &world.environment("operator")["VAULT_SECRET_ID"];
+    let output = world.auth.secrets().client().get_secret_value().secret_id(id).send().await.expect("the vault's secret");
     output.secret_string.expect("a text")
 }
 
-async fn set_root_secret(world: &World, text: String) {
-    let id = &world.environment("operator")["ROOT_SECRET_ID"];
+async fn set_vault_secret(world: &World, text: String) {
+    let id = &world.environment("operator")["VAULT_SECRET_ID"];
     world.auth.secrets().client().put_secret_value().secret_id(id).secret_string(text).send().await.expect("the secret can be written");
 }
 

@@ -13,6 +13,7 @@ use janitor::Janitor;
 use jiff::SignedDuration;
 use operator::Operator;
 use relay::Relay;
+use rotator::Rotator;
 use serde_json::{Value, json};
 use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
 use shared::config::{Config, Variables};
@@ -440,8 +441,16 @@ async fn an_operator_verifies_suspends_and_activates() {
     world.post("/api/v1/auth/register").json(body).send().await.expect(202);
     let login = json!({"email": "ada@example.com", "password": "correct horse"});
     world.post("/api/v1/auth/login").json(login.clone()).send().await.expect(403);
+    // Ids of one millisecond have no order, and the newest mail is meant.
+    world.advance(SignedDuration::from_millis(10));
     workers.run("operator", json!({"command": "verify-user", "email": "Ada@Example.com"})).await.unwrap();
-    let ada = world.login("ada@example.com", "correct horse").await;
+    // The mailbox is theirs; the password that was typed before opens nothing, and they choose one.
+    world.post("/api/v1/auth/login").json(login).send().await.expect(422);
+    let body = json!({"token": world.link_token("ada@example.com"), "password": "battery staple"});
+    world.post("/api/v1/auth/reset-password").json(body).send().await.expect(200);
+    let verified = workers.run("operator", json!({"command": "verify-user", "email": "ada@example.com"})).await.unwrap();
+    assert!(verified["verified_at"].is_string());
+    let ada = world.login("ada@example.com", "battery staple").await;
     let tenant = crate::world::claims_of(&ada.token)["tid"].as_str().unwrap().to_owned();
 
     let done = workers.run("operator", json!({"command": "suspend-tenant", "tenant": tenant})).await.unwrap();
@@ -489,7 +498,7 @@ async fn keys_are_rotated_under_load_without_a_failed_request() {
                         .to_owned()
                 }]
             }));
-            let rotating = workers.run("janitor", json!({"task": "rotate-keys", "now": minute == 0}));
+            let rotating = workers.run("rotator", json!({"task": "rotate-keys", "now": minute == 0}));
             let (fresh, rotated) = tokio::join!(load, rotating);
             rotated.unwrap();
             for token in fresh {
@@ -501,12 +510,12 @@ async fn keys_are_rotated_under_load_without_a_failed_request() {
         }
         assert!(kids.len() > rotation, "new sessions are signed with the new key");
     }
-    // The world's own key, which the janitor did not make and replaced at once, and two that were published first.
+    // The world's own key, which the rotator did not make and replaced at once, and two that were published first.
     assert_eq!(kids.len(), 4);
 
     // A week and a day later only the key in use is left, and it works on.
     world.advance(SignedDuration::from_hours(24 * 8));
-    workers.run("janitor", json!({"task": "rotate-keys"})).await.unwrap();
+    workers.run("rotator", json!({"task": "rotate-keys"})).await.unwrap();
     let keys = world.get("/.well-known/jwks.json").send().await.expect(200).json();
     assert_eq!(keys["keys"].as_array().unwrap().len(), 1);
     assert!(keys.get("history").is_none());
@@ -518,17 +527,17 @@ async fn keys_are_rotated_under_load_without_a_failed_request() {
 async fn a_rotation_that_dies_anywhere_never_signs_with_an_unpublished_key() {
     let (world, workers) = workers().await;
     let acme = world.tenant("acme").await;
-    workers.run("janitor", json!({"task": "rotate-keys"})).await.unwrap();
+    workers.run("rotator", json!({"task": "rotate-keys"})).await.unwrap();
     for point in 1.. {
         let mut finished = true;
         for pause in [0, 11, 24 * 60 * 8] {
             world.advance(SignedDuration::from_mins(pause));
-            finished &= workers.cut_off("janitor", json!({"task": "rotate-keys", "now": pause == 0}), point).await;
+            finished &= workers.cut_off("rotator", json!({"task": "rotate-keys", "now": pause == 0}), point).await;
             // An instance that starts right now reads what is stored right now.
             let instance = world.another_instance().await;
             let owner = instance.login(&acme.owner.email, &acme.owner.password).await;
             instance.get("/api/v1/projects").token(&owner.token).send().await.expect(200);
-            workers.run("janitor", json!({"task": "rotate-keys"})).await.unwrap();
+            workers.run("rotator", json!({"task": "rotate-keys"})).await.unwrap();
         }
         if finished {
             break;
@@ -540,14 +549,14 @@ async fn a_rotation_that_dies_anywhere_never_signs_with_an_unpublished_key() {
 #[tokio::test]
 async fn the_first_run_makes_the_keys_of_a_deployment_at_once() {
     let (world, workers) = workers().await;
-    let environment = world.environment("janitor");
+    let environment = world.environment("rotator");
     let client = world.auth.secrets().client();
     for (variable, placeholder) in [("SIGNING_SECRET_ID", "{}"), ("JWKS_SECRET_ID", r#"{"keys":[]}"#)] {
         client.put_secret_value().secret_id(&environment[variable]).secret_string(placeholder).send().await.unwrap();
     }
-    let first = workers.run("janitor", json!({"task": "rotate-keys"})).await.unwrap();
+    let first = workers.run("rotator", json!({"task": "rotate-keys"})).await.unwrap();
     assert_eq!(first["steps"].as_array().unwrap().len(), 2, "{first}");
-    let again = workers.run("janitor", json!({"task": "rotate-keys"})).await.unwrap();
+    let again = workers.run("rotator", json!({"task": "rotate-keys"})).await.unwrap();
     assert_eq!((&again["steps"], &again["current"]), (&json!([]), &first["current"]));
     let world = world.another_instance().await;
     let acme = world.tenant("acme").await;
@@ -565,11 +574,14 @@ struct Inner {
     relay: Relay,
     courier: Courier,
     janitor: Janitor,
+    rotator: Rotator,
     operator: Operator,
     /// Where a sweep stops, when a test wants it to stop early.
     sweep_at_most: Option<usize>,
     requests: AtomicUsize,
     invoked: Mutex<HashMap<String, usize>>,
+    /// The functions that have their secrets.
+    fetched: Mutex<BTreeSet<String>>,
 }
 
 /// A carrier without memory, like Amazon SES: what it is told twice it sends twice.
@@ -586,8 +598,12 @@ struct Demo {
 }
 
 impl Workers {
+    pub fn on(world: &World) -> Self {
+        Workers::of(world, None, None)
+    }
+
     fn of(world: &World, carrier: Option<Arc<Forgetful>>, sweep_at_most: Option<usize>) -> Self {
-        let names = ["relay", "courier", "janitor", "operator"];
+        let names = ["relay", "courier", "janitor", "rotator", "operator"];
         let variables = |name: &str| Variables(world.environment(name).clone().into_iter().collect());
         let apps: BTreeMap<&'static str, App> = names.into_iter().map(|name| (name, app(world, name))).collect();
         let courier = match carrier {
@@ -598,12 +614,14 @@ impl Workers {
             relay: Relay::start(apps["relay"].clone(), variables("relay")).expect("the relay starts"),
             courier,
             janitor: Janitor::start(apps["janitor"].clone(), variables("janitor")).expect("the janitor starts"),
+            rotator: Rotator::start(apps["rotator"].clone(), variables("rotator")).expect("the rotator starts"),
             operator: Operator::start(apps["operator"].clone(), variables("operator")).expect("the operator starts"),
             world: world.clone(),
             apps,
             sweep_at_most,
             requests: AtomicUsize::new(0),
             invoked: Mutex::default(),
+            fetched: Mutex::default(),
         }))
     }
 
@@ -628,8 +646,9 @@ impl Workers {
         let inner = &self.0;
         *inner.invoked.lock().unwrap().entry(function.to_owned()).or_default() += 1;
         let request = format!("request-{}", inner.requests.fetch_add(1, Ordering::Relaxed));
-        if inner.apps[function].keys().is_err() {
+        if !inner.fetched.lock().unwrap().contains(function) {
             inner.apps[function].fetch_secrets().await.map_err(|error| error.to_string())?;
+            inner.fetched.lock().unwrap().insert(function.to_owned());
         }
         let done = match (function, inner.sweep_at_most) {
             ("relay", _) => inner.relay.handle(event, &request).await,
@@ -639,6 +658,7 @@ impl Workers {
                 worker::queue(&inner.apps["janitor"], event, "janitor", &request, sweep).await
             }
             ("janitor", _) => inner.janitor.handle(event, &request).await,
+            ("rotator", _) => inner.rotator.handle(event, &request).await,
             ("operator", _) => inner.operator.handle(event, &request).await,
             _ => panic!("there is no worker {function:?}"),
         };
@@ -691,7 +711,7 @@ impl MailCarrier for Shared {
 
 pub async fn workers() -> (World, Workers) {
     let world = World::new().await;
-    let workers = Workers::of(&world, None, None);
+    let workers = Workers::on(&world);
     (world, workers)
 }
 

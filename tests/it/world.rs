@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::Router;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -18,13 +17,12 @@ use shared::http::Catalogue;
 use shared::http::registry::router;
 use shared::model::link::Link;
 use shared::model::plan::Plans;
-use shared::runtime::App;
 use shared::runtime::aws::Aws as Clients;
+use shared::runtime::{App, gateway};
 use shared::store::Metered;
 use stack::aws::{Aws, Storage};
 use stack::iam::Guard;
 use stack::template::{Route, Template};
-use tower::ServiceExt;
 
 pub const PUBLIC_URL: &str = "https://api.example.com";
 
@@ -198,6 +196,18 @@ impl World {
         self.functions[route.map_or("auth", |route| route.function.as_str())].1.clone()
     }
 
+    /// Hands an event to the function that the gateway hands a path to.
+    pub async fn invoke(&self, path: &str, event: &str) -> Answer {
+        let response = gateway::answer(&self.auth, &self.router(path), event).await;
+        let (parts, body) = response.into_parts();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8(body.to_vec()).expect("answers are UTF-8"),
+            metered: parts.extensions.get::<Metered>().copied(),
+        }
+    }
+
     pub fn advance(&self, by: SignedDuration) {
         self.clock.advance(by);
     }
@@ -266,7 +276,7 @@ impl World {
         let body = json!({"name": format!("Owner of {name}"), "email": email, "password": "correct horse", "company_name": name});
         self.post("/api/v1/auth/register").json(body).send().await.expect(202);
         let token = self.link_token(&email);
-        self.post("/api/v1/auth/verify-email").json(json!({"token": token})).send().await.expect(200);
+        self.post("/api/v1/auth/verify-email").json(json!({"token": token, "password": "correct horse"})).send().await.expect(200);
         let owner = self.login(&email, "correct horse").await;
         let claims = claims_of(&owner.token);
         let id = claims["tid"].as_str().expect("the session has a tenant").to_owned();
@@ -308,7 +318,7 @@ impl World {
         let newest = mails.max_by_key(|item| item["pk"]["S"].as_str().unwrap_or_default().to_owned()).expect("a mail to the address");
         let link = newest["content"]["M"]["link"]["S"].as_str().expect("the mail has a link");
         let id = shared::ids::LinkId::parse(link).expect("the link has an id");
-        Link::token(id, &self.auth.keys().expect("the keys are there").links)
+        Link::token(id, self.auth.keys().links().expect("the keys are there"))
     }
 
     /// A project of the tenant, as JSON.
@@ -353,13 +363,16 @@ impl Request {
         self
     }
 
-    /// As API Gateway sends it: payload 2.0. Repeated headers arrive joined by commas there; here `twice` keeps them apart.
+    /// As API Gateway sends it: payload 2.0, with a decoded path, and repeated headers joined by commas.
     pub fn event(&self) -> Value {
         let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
-        let mut headers = serde_json::Map::new();
-        headers.insert("content-type".into(), json!("application/json"));
-        for (name, value) in &self.headers {
-            headers.insert(name.clone(), json!(value));
+        let mut headers: BTreeMap<&str, String> = BTreeMap::from([("content-type", "application/json".to_owned())]);
+        for (index, (name, value)) in self.headers.iter().enumerate() {
+            let is_first = self.headers[..index].iter().all(|(earlier, _)| earlier != name);
+            match headers.get_mut(name.as_str()).filter(|_| !is_first) {
+                Some(values) => *values = format!("{values},{value}"),
+                None => drop(headers.insert(name, value.clone())),
+            }
         }
         json!({
             "version": "2.0",
@@ -379,29 +392,8 @@ impl Request {
     }
 
     pub async fn send(self) -> Answer {
-        let mut request = lambda_http::request::from_str(&self.event().to_string()).expect("the event is one of API Gateway's");
-        // A header given twice cannot be said in payload 2.0; `cargo lambda watch` and other fronts can still pass it on.
-        let headers = request.headers_mut();
-        for (index, (name, value)) in self.headers.iter().enumerate() {
-            if self.headers[..index].iter().any(|(earlier, _)| earlier == name) {
-                let earlier: Vec<_> = self.headers[..index].iter().filter(|(earlier, _)| earlier == name).collect();
-                headers.remove(name.as_str());
-                for (_, value) in earlier.into_iter().chain([&(name.clone(), value.clone())]) {
-                    let name: lambda_http::http::HeaderName = name.parse().expect("a header name");
-                    headers.append(name, value.parse().expect("a header value"));
-                }
-            }
-        }
-        let router = self.world.router(request.uri().path());
-        let response = router.oneshot(request.map(axum::body::Body::new)).await.expect("the router always answers");
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.expect("the body is in memory").to_bytes();
-        Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            text: String::from_utf8(body.to_vec()).expect("answers are UTF-8"),
-            metered: parts.extensions.get::<Metered>().copied(),
-        }
+        let path = self.path.split('?').next().unwrap_or_default();
+        self.world.invoke(path, &self.event().to_string()).await
     }
 }
 
@@ -450,7 +442,7 @@ pub fn claims_of(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("JSON claims")
 }
 
-/// Makes a session key as the janitor does: the public half first.
+/// Makes a session key as the rotator does: the public half first.
 pub async fn write_session_keys(app: &App, environment: &BTreeMap<String, String>, kid: &str) {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &aws_lc_rs::rand::SystemRandom::new()).expect("a key");

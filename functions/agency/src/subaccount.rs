@@ -5,11 +5,11 @@ use serde_json::{Map, Value};
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::{Answer, Created, Listing};
 use shared::http::arguments::{Body, Cursors, Found, IfMatch};
-use shared::http::form::{Fields, Form, FreeObject, Integer, OneOf, Text};
+use shared::http::form::{Fields, Form, FreeObject, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::ids::SubaccountId;
 use shared::model::deletion::Deletion;
-use shared::model::subaccount::{ExternalId, Limits, LineMode, Subaccount, SubaccountChanges};
+use shared::model::subaccount::{ExternalId, LimitChanges, Limits, LineMode, Subaccount, SubaccountChanges};
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
 use shared::model::time::zulu;
 use shared::store::{conflict, limit_reached};
@@ -100,13 +100,13 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Created<Su
     let answer = Created::new("Subaccount created", SubaccountView::of(&subaccount, &founding.tenant)).tagged(subaccount.etag());
     let most = door.plan.subaccounts;
     let full = limit_reached("subaccounts", most.unwrap_or(u64::MAX), &door.tenant.plan);
-    let mut transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+    let mut transaction = once.ticket.record(directory.transaction(), &door.store, &answer)?;
     if let Some(external_id) = &subaccount.external_id {
         let claim = ExternalId { agency: door.tenant.id, external_id: external_id.clone(), subaccount: subaccount.id };
         transaction = transaction.create(directory, &claim, conflict("Another subaccount has this external_id."))?;
     }
     let transaction = transaction.count_global(GlobalCounter::Subaccounts(door.tenant.id), 1, most, full)?;
-    let transaction = transaction.create(directory, &subaccount, conflict("Try again."))?;
+    let transaction = door.still_open(door.still(transaction)?)?.create(directory, &subaccount, conflict("Try again."))?;
     founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?.commit().await?;
     Ok(answer)
 }
@@ -123,14 +123,8 @@ pub async fn update(
     expected: IfMatch,
     changes: Body<Changes>,
 ) -> Result<Answer<SubaccountView>> {
-    expected.check(&subaccount.0.etag())?;
-    let (store, directory) = (door.child(&subaccount.0)?, &door.directory);
-    let tenant = store.get(&Tenant::key_of()).await?;
-    let changed = subaccount.0.changed(changes.0.0, door.now());
-    let renamed = Tenant { name: changed.name.clone(), updated_at: door.now(), version: tenant.version + 1, ..tenant.clone() };
-    let transaction = directory.transaction().replace(directory, &changed, &subaccount.0)?;
-    transaction.replace(&store, &renamed, &tenant)?.commit().await?;
-    Ok(answer(&changed, &renamed))
+    let (subaccount, tenant) = change(&door, subaccount.0, &expected, changes.0.0).await?;
+    Ok(answer(&subaccount, &tenant))
 }
 
 pub async fn suspend(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<SubaccountView>> {
@@ -146,25 +140,31 @@ pub async fn close(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<
     turn(&door, subaccount.0, Status::Closed).await
 }
 
+/// The tag is the subaccount's own, of which the limits are a part.
 pub async fn limits(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<Limits>> {
     let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
-    Ok(Answer::new("Success", tenant.limits.unwrap_or_default()))
+    Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.0.etag()))
 }
 
 /// The whole of the limits: one that is not named is the plan's.
-pub async fn limit(door: Owner, subaccount: Found<Subaccount>, given: Body<NewLimits>) -> Result<Answer<Limits>> {
-    let (store, limits) = (door.child(&subaccount.0)?, given.0.0);
+pub async fn limit(door: Owner, subaccount: Found<Subaccount>, expected: IfMatch, given: Body<NewLimits>) -> Result<Answer<Limits>> {
+    let changes = SubaccountChanges { limits: LimitChanges::to(given.0.0), ..SubaccountChanges::default() };
+    let (subaccount, tenant) = change(&door, subaccount.0, &expected, changes).await?;
+    Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.etag()))
+}
+
+async fn change(door: &Owner, before: Subaccount, expected: &IfMatch, changes: SubaccountChanges) -> Result<(Subaccount, Tenant)> {
+    expected.check(&before.etag())?;
+    let (store, directory) = (door.child(&before)?, &door.directory);
     let tenant = store.get(&Tenant::key_of()).await?;
-    allowed(&door, &tenant.plan, &limits)?;
-    // The link moves along, so that the agency's audit log tells of it too.
-    let moved = subaccount.0.changed(SubaccountChanges::default(), door.now());
-    store
-        .edit(tenant, |tenant, along| {
-            let along = along.replace(&door.directory, &moved, &subaccount.0)?;
-            Ok(Some((tenant.limited(limits, door.now()), along)))
-        })
-        .await?;
-    Ok(Answer::new("Success", limits))
+    allowed(door, &tenant.plan, &changes.limits.over(Limits::default()))?;
+    let Some((link, child)) = before.changed(&tenant, changes, door.now()) else { return Ok((before, tenant)) };
+    let mut transaction = door.still(directory.transaction().replace(directory, &link, &before)?)?;
+    if let Some(child) = &child {
+        transaction = transaction.replace(&store, child, &tenant)?;
+    }
+    transaction.commit().await?;
+    Ok((link, child.unwrap_or(tenant)))
 }
 
 async fn turn(door: &Owner, subaccount: Subaccount, status: Status) -> Result<Answer<SubaccountView>> {
@@ -173,6 +173,7 @@ async fn turn(door: &Owner, subaccount: Subaccount, status: Status) -> Result<An
     let Some(turned) = subaccount.with_status(status, door.now())? else { return Ok(answer(&subaccount, &tenant)) };
     let child = tenant.with_status(status, door.now());
     let mut transaction = directory.transaction().replace(directory, &turned, &subaccount)?.replace(&store, &child, &tenant)?;
+    transaction = door.still(transaction)?;
     if status == Status::Closed {
         let counter = GlobalCounter::Subaccounts(door.tenant.id);
         transaction =
@@ -253,8 +254,8 @@ const STATUS: OneOf<Status> = OneOf {
 
 impl Form for NewSubaccount {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let name = fields.required("name", Text::up_to(255));
-        let external_id = fields.optional("external_id", Text::up_to(255));
+        let name = fields.required("name", Name { max: 255 });
+        let external_id = fields.optional("external_id", Name { max: 255 });
         let plan = fields.optional("plan", Text::up_to(64)).unwrap_or_else(|| "free".to_owned());
         let limits = fields.nested("limits");
         let lines = fields.optional("phone_assignment_mode", LINES).unwrap_or(LineMode::Pooled);
@@ -264,10 +265,28 @@ impl Form for NewSubaccount {
     }
 }
 
+const LIMIT: Integer = Integer { min: 0, max: 1_000_000_000 };
+
 impl Form for NewLimits {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let mut limit = |name| fields.optional(name, Integer { min: 0, max: 1_000_000_000 }).map(i64::unsigned_abs);
+        let mut limit = |name| fields.optional(name, LIMIT).map(i64::unsigned_abs);
         Some(NewLimits(Limits {
+            messages_per_day: limit("messages_per_day"),
+            messages_per_month: limit("messages_per_month"),
+            new_contacts_per_day: limit("new_contacts_per_day"),
+            new_contacts_per_month: limit("new_contacts_per_month"),
+            api_requests_per_day: limit("api_requests_per_day"),
+        }))
+    }
+}
+
+/// The limits that are named; null gives one back to the plan.
+struct SomeLimits(LimitChanges);
+
+impl Form for SomeLimits {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let mut limit = |name| fields.change_or_clear(name, LIMIT).map(|limit| limit.map(i64::unsigned_abs));
+        Some(SomeLimits(LimitChanges {
             messages_per_day: limit("messages_per_day"),
             messages_per_month: limit("messages_per_month"),
             new_contacts_per_day: limit("new_contacts_per_day"),
@@ -279,7 +298,10 @@ impl Form for NewLimits {
 
 impl Form for Changes {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Changes(SubaccountChanges { name: fields.change("name", Text::up_to(255)), metadata: fields.change("metadata", FreeObject) }))
+        let name = fields.change("name", Name { max: 255 });
+        let metadata = fields.change("metadata", FreeObject);
+        let limits = fields.nested("limits").map_or_else(LimitChanges::default, |SomeLimits(limits)| limits);
+        Some(Changes(SubaccountChanges { name, metadata, limits }))
     }
 }
 

@@ -3,25 +3,23 @@
 use jiff::{SignedDuration, ToSpan};
 use serde::Serialize;
 use shared::error::Throttled;
-use shared::founding::{Founder, Founding, NewTenant, SLUG_ALPHABET};
+use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::Created;
-use shared::http::form::{EmailAddress, Fields, Form, Text};
+use shared::http::form::{EmailAddress, Fields, Form, Name};
 use shared::http::idempotency::Once;
-use shared::ids::{MailId, ProjectId, TaskId};
-use shared::model::demo::Demo;
+use shared::ids::{MailId, ProjectId, TaskId, UserId};
+use shared::model::demo::{Demo, DemoClaim};
 use shared::model::mail::{Content, Mail};
 use shared::model::member::{Member, Person};
 use shared::model::project::{Project, TaskCounts};
 use shared::model::task::{Priority, Status, Task};
 use shared::model::tenant::{Kind, Slug};
 use shared::model::time::{day, with_offset};
-use shared::model::user::Email;
-use shared::store::{Counter, conflict};
+use shared::model::user::{Email, OfDemo, User};
+use shared::store::{Counter, Transaction, conflict};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::DemoVisitor;
 use shared::{Error, Result};
-
-use crate::password;
 
 pub struct NewDemo {
     email: Email,
@@ -42,6 +40,7 @@ pub struct DemoView {
     expires_at: String,
 }
 
+/// Answers alike whether the address is anybody's or not: a demo has no right to it, and takes none from its owner.
 pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<DemoView>> {
     let config = &door.app.config().demo;
     if !config.enabled {
@@ -54,13 +53,21 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
     let slug = Slug::parse(&format!("demo-{}", door.app.random().text(SLUG_ALPHABET, 6))).ok_or(Error::NotFound)?;
     // Whole seconds: what is printed is what holds.
     let ends_at = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now) + SignedDuration::from_hours(config.hours);
-    let founder = Founder {
+    // The documents show a demo's owner as verified. Nothing was proven: the address stays whoever's it is.
+    let user = User {
+        id: UserId::new(now, door.app.random()),
         name: once.body.name,
         email: once.body.email,
-        password: password::hash(&door.app, password.clone()).await?,
+        password: None,
+        passwords: 0,
         verified_at: Some(now),
+        demo: Some(OfDemo::Running),
+        system_admin: false,
+        home: Some(store.tenant_id()),
+        created_at: now,
+        updated_at: now,
+        version: 1,
     };
-    let user = founder.user(directory, &store);
     let new = NewTenant {
         name: once.body.company_name,
         logo: None,
@@ -79,7 +86,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
             app_url: format!("{tenant_url}/app"),
             tenant_url: tenant_url.clone(),
             email: user.email.as_str().to_owned(),
-            password,
+            password: password.clone(),
             expires_at: with_offset(ends_at),
         },
     );
@@ -96,25 +103,39 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
     };
     let content = Content::DemoReady { name: listed.name.clone(), tenant_name: listed.tenant_name.clone(), url: tenant_url, ends_at };
     let mail = Mail::queued(MailId::new(now, door.app.random()), Some(listed.tenant), listed.email.clone(), content, now);
-    let full = Throttled { quota: "active_demos", limit: config.max_active, retry_after: 3600 };
-    let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
-    let taken = || Error::field("email", "The email field belongs to an account or an active demo already.");
-    let transaction = founding.write_user(transaction, directory, &user, Box::new(move |_| taken()))?;
-    let mut transaction = founding
-        .write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?
-        .count_global(GlobalCounter::ActiveDemos, 1, Some(config.max_active), Box::new(|_| Error::TooManyRequests(full)))?
-        .create(directory, &listed, conflict("Try again."))?
-        .create(directory, &mail, conflict("Try again."))?;
+    let claim = DemoClaim::new(&listed, &password);
     let owner = founding.owner.as_ref().map(Member::person).ok_or(Error::NotFound)?;
     let samples = samples(&owner, now, door.app.random());
-    transaction = transaction.count(&founding.store, Counter::Projects, samples.len() as i64)?;
-    for (project, tasks) in &samples {
-        transaction = transaction.create(&founding.store, project, conflict("Try again."))?;
-        for task in tasks {
-            transaction = transaction.create(&founding.store, task, conflict("Try again."))?;
+    let full = Throttled { quota: "active_demos", limit: config.max_active, retry_after: 3600 };
+    let allowance = door.mails(&listed.email);
+    let write = |mailed: bool| -> Result<Transaction<'_>> {
+        let mut transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+        if mailed {
+            transaction = transaction.count_mail(&allowance)?.create(directory, &mail, conflict("Try again."))?;
         }
+        // Who is not written to now is not warned either.
+        let listed = Demo { warned: !mailed, ..listed.clone() };
+        let full = full.clone();
+        transaction = founding
+            .write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?
+            .create(directory, &user, conflict("Try again."))?
+            .create(directory, &claim, conflict("Try again."))?
+            .count_global(GlobalCounter::ActiveDemos, 1, Some(config.max_active), Box::new(|_| Error::TooManyRequests(full)))?
+            .create(directory, &listed, conflict("Try again."))?
+            .count(&founding.store, Counter::Projects, samples.len() as i64)?;
+        for (project, tasks) in &samples {
+            transaction = transaction.create(&founding.store, project, conflict("Try again."))?;
+            for task in tasks {
+                transaction = transaction.create(&founding.store, task, conflict("Try again."))?;
+            }
+        }
+        Ok(transaction)
+    };
+    match write(true)?.commit().await {
+        // The address has had its mails of the day: the demo comes without one.
+        Err(Error::TooManyRequests(throttled)) if throttled.quota != full.quota => write(false)?.commit().await?,
+        written => written?,
     }
-    transaction.commit().await?;
     Ok(answer)
 }
 
@@ -188,8 +209,8 @@ fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Rando
 impl Form for NewDemo {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let email = fields.required("email", EmailAddress);
-        let name = fields.required("name", Text::up_to(255));
-        let company_name = fields.required("company_name", Text::up_to(255));
+        let name = fields.required("name", Name { max: 255 });
+        let company_name = fields.required("company_name", Name { max: 255 });
         Some(NewDemo { email: email?, name: name?, company_name: company_name? })
     }
 }

@@ -2,23 +2,23 @@
 
 use jiff::SignedDuration;
 use serde::Serialize;
+use shared::accounts::{Address, Given, owner_of};
 use shared::error::FieldErrors;
 use shared::http::answer::{Answer, Created, Listing, Nothing};
-use shared::http::arguments::{Body, Found, NoFilters, Offsets};
-use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::http::arguments::{Found, NoFilters, Offsets};
+use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
 use shared::http::idempotency::Once;
-use shared::http::paging::{PageRequest, Window};
-use shared::ids::{InvitationId, LinkId, MailId, UserId};
-use shared::model::invitation::Invitation;
+use shared::ids::{InvitationId, LinkId, MailId};
+use shared::model::invitation::{Invitation, OpenInvitations};
 use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail};
 use shared::model::member::Member;
 use shared::model::tenant::Kind;
 use shared::model::time::zulu;
-use shared::model::user::{Belongs, Email, EmailClaim, User};
-use shared::store::{Counter, Direction, conflict};
-use shared::tenancy::Role;
+use shared::model::user::{Belongs, Email};
+use shared::store::{Counter, Direction, Transaction, conflict};
 use shared::tenancy::doors::{Admin, Visitor};
+use shared::tenancy::{Role, TenantId, TenantStore};
 use shared::{Error, Result};
 
 use crate::member::{MemberView, ROLE, only_owners_touch_owners};
@@ -48,30 +48,25 @@ pub struct Acceptance {
 
 /// Newest first.
 pub async fn list(door: Admin, asked: Offsets<NoFilters>) -> Result<Listing<InvitationView>> {
-    let everything = PageRequest::everything();
-    let open = door.store.page(&Invitation::all(), &everything, |_| true).await?.items;
-    let mut window = Window::new(&asked.page, Direction::Descending)?;
-    for invitation in &open {
-        window.add(invitation.id.to_string(), invitation.id.to_string());
-    }
-    let (ids, next, total) = window.finish();
-    let find = |id: String| open.iter().find(|invitation| invitation.id.to_string() == id);
-    Ok(Listing { items: ids.into_iter().filter_map(find).map(InvitationView::of).collect(), total, page: asked.page, next })
+    let newest_first = Invitation::all().going(Direction::Descending);
+    let (found, open) = tokio::try_join!(door.store.page(&newest_first, &asked.page, |_| true), open_invitations(&door.store))?;
+    let items = found.items.iter().map(InvitationView::of).collect();
+    Ok(Listing { items, total: open.count(door.now()), page: asked.page, next: found.next })
 }
 
-/// Needs a free place in the plan, which is taken when the invitation is accepted.
+/// Takes a seat of the plan until it is accepted, revoked or expired. An address is invited once at a time, and gets few such mails.
 pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<InvitationView>> {
     let NewInvitation { email, role } = once.body;
     if door.tenant.kind == Kind::Demo {
         return Err(Error::Forbidden("A demo sends nothing outside, invitations included.".into()));
     }
     only_owners_touch_owners(door.member.role, &[role])?;
-    if let Some(claim) = door.directory.find(&EmailClaim::key_of(&email)).await?
-        && door.store.find(&Member::key_of(claim.user)).await?.is_some()
+    let (directory, now) = (&door.directory, door.now());
+    if let Some(owner) = owner_of(directory, &email).await?
+        && door.store.find(&Member::key_of(owner.id)).await?.is_some()
     {
         return Err(Error::field("email", "The email field is a member's already."));
     }
-    let now = door.now();
     let expires_at = now + SignedDuration::from_hours(24 * Invitation::DAYS);
     let invitation = Invitation {
         id: InvitationId::new(now, door.app.random()),
@@ -81,45 +76,62 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
         invited_by: door.member.name.clone(),
         created_at: now,
         expires_at,
+        written_by: None,
     };
-    let purpose = Purpose::AcceptInvitation { tenant: door.tenant.id, invitation: invitation.id };
+    let purpose = Purpose::AcceptInvitation { tenant: door.tenant.id, invitation: invitation.id, sender: Some(door.sender()) };
     let link = Link { id: invitation.link, purpose, expires_at };
     let content = Content::Invitation { tenant_name: door.tenant.name.clone(), invited_by: door.member.name.clone(), link: link.id };
     let mail = Mail::queued(MailId::new(now, door.app.random()), Some(door.tenant.id), invitation.email.clone(), content, now);
     let answer = Created::new("Invitation sent", InvitationView::of(&invitation));
-    let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
-    transaction
-        .require_room(&door.store, Counter::Members, "users", door.plan.users, &door.tenant.plan)?
-        .create(&door.store, &invitation, conflict("Try again."))?
-        .create(&door.directory, &link, conflict("Try again."))?
-        .create(&door.directory, &mail, conflict("Try again."))?
-        .commit()
-        .await?;
+    seated(&door.store, |open| {
+        let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
+        if open.invites(&invitation.email, now) {
+            return Err(Error::Conflict("This address is invited already. Revoke that invitation to send another.".into()));
+        }
+        if open.count(now) >= OpenInvitations::MOST as u64 {
+            return Err(Error::Conflict("There are 1,000 open invitations: revoke some, or wait until they are accepted.".into()));
+        }
+        let held = open.count(now);
+        let transaction =
+            door.still(transaction)?.require_room(&door.store, Counter::Members, held, "users", door.plan.users, &door.tenant.plan)?;
+        let transaction = door.invitation_mails(&invitation.email).iter().try_fold(transaction, |all, mails| all.count_mail(mails))?;
+        let transaction = transaction
+            .create(&door.store, &invitation, conflict("Try again."))?
+            .create(directory, &link, conflict("Try again."))?
+            .create(directory, &mail, conflict("Try again."))?;
+        Ok((open.with(&invitation, now), transaction))
+    })
+    .await?;
     Ok(answer)
 }
 
 pub async fn revoke(door: Admin, invitation: Found<Invitation>) -> Result<Answer<Nothing>> {
-    only_owners_touch_owners(door.member.role, &[invitation.0.role])?;
-    door.store.remove(invitation.0, |invitation, along| along.remove(&door.directory, &Link::key_of(invitation.link))).await?;
+    let invitation = invitation.0;
+    only_owners_touch_owners(door.member.role, &[invitation.role])?;
+    seated(&door.store, |open| {
+        let transaction = door.store.let_go(door.store.transaction(), &invitation)?;
+        let transaction = door.still(transaction)?.remove(&door.directory, &Link::key_of(invitation.link))?;
+        Ok((open.without(invitation.id, door.now()), transaction))
+    })
+    .await?;
     Ok(Answer::done("Invitation revoked"))
 }
 
-/// Joins the tenant as the invited address: as the user it belongs to, or as a new user with the name and password given here.
-pub async fn accept(door: Visitor, body: Body<Acceptance>) -> Result<Answer<MemberView>> {
-    let invited = door.invited(&body.0.token).await?.ok_or_else(dead_link)?;
-    let (store, invitation, now) = (&invited.store, &invited.invitation, door.now());
-    let claim = door.directory.find(&EmailClaim::key_of(&invitation.email)).await?;
-    let known = match claim {
-        Some(claim) => Some(door.directory.get(&User::key_of(claim.user)).await?),
-        None => None,
+/// Joins the tenant as the invited address: as the user who has proven it, whose password and name stay what they are, or as a new user with
+/// the name and password given here, whatever else stands at the address.
+pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<MemberView>> {
+    let invited = door.invited(&once.body.token).await?.ok_or_else(dead_link)?;
+    let (store, directory, invitation, now) = (&invited.store, &door.directory, &invited.invitation, door.now());
+    let address = Address::read(directory, &invitation.email).await?;
+    let known = address.owner(directory).await?;
+    let proof = match &known {
+        Some(_) => None,
+        None => Some(address.proof(directory, None, new_user(&door, once.body, invited.tenant.id).await?).await?),
     };
-    let user = match &known {
-        // The link reached the address: that verifies it.
-        Some(user) => {
-            let home = user.home.or(Some(invited.tenant.id));
-            User { verified_at: user.verified_at.or(Some(now)), home, updated_at: now, version: user.version + 1, ..user.clone() }
-        }
-        None => new_user(&door, invitation.email.clone(), body.0, invited.tenant.id).await?,
+    let user = match (&known, &proof) {
+        (Some(user), _) => user.with_home(user.home.or(Some(invited.tenant.id)), now),
+        (None, Some(proof)) => proof.user.clone(),
+        (None, None) => return Err(dead_link()),
     };
     let member = Member {
         user: user.id,
@@ -131,33 +143,82 @@ pub async fn accept(door: Visitor, body: Body<Acceptance>) -> Result<Answer<Memb
         version: 1,
     };
     let plan = door.app.plans().get(&invited.tenant.plan);
-    let transaction = door
-        .directory
-        .transaction()
-        .delete(&door.directory, &Link::key_of(invitation.link), Box::new(|_| dead_link()))?
-        .delete(store, &Invitation::key_of(invitation.id), Box::new(|_| dead_link()))?
-        .create(store, &member, conflict("You are a member of this tenant already."))?
-        .create(store, &member.numbered(), conflict("Try again."))?
-        .put(&door.directory, &Belongs { user: user.id, tenant: invited.tenant.id, since: now })?
-        .count_within(store, Counter::Members, "users", plan.users, &invited.tenant.plan)?;
-    let transaction = if member.role == Role::Owner { transaction.count(store, Counter::Owners, 1)? } else { transaction };
-    let transaction = match &known {
-        Some(before) => transaction.replace(&door.directory, &user, before)?,
-        None => {
-            let claim = EmailClaim { email: user.email.clone(), user: user.id, ends_at: None };
-            let taken = conflict("The address was registered meanwhile. Accept the invitation again.");
-            transaction.create_or_expired(&door.directory, &claim, now.as_second(), taken)?.create(
-                &door.directory,
-                &user,
-                conflict("Try again."),
-            )?
-        }
-    };
-    transaction.commit().await?;
-    Ok(Answer::new("Invitation accepted", MemberView::of(&member)))
+    let answer = Answer::new("Invitation accepted", MemberView::of(&member));
+    seated(store, |open| {
+        let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+        let transaction = transaction.delete(directory, &Link::key_of(invitation.link), Box::new(|_| dead_link()))?.delete(
+            store,
+            &Invitation::key_of(invitation.id),
+            Box::new(|_| dead_link()),
+        )?;
+        // Only what its sender may still grant at this very moment.
+        let transaction = match &invited.sender {
+            Some((place, sender)) => transaction.require_unchanged(
+                place,
+                sender,
+                conflict("The role of whoever invited you was changed at the same moment. Try again."),
+            )?,
+            None => transaction,
+        };
+        let transaction = transaction
+            .create(store, &member, conflict("You are a member of this tenant already."))?
+            .create(store, &member.numbered(), conflict("Try again."))?
+            .put(directory, &Belongs { user: user.id, tenant: invited.tenant.id, since: now })?
+            .count_within(store, Counter::Members, "users", plan.users, &invited.tenant.plan)?;
+        let transaction = if member.role == Role::Owner { transaction.count(store, Counter::Owners, 1)? } else { transaction };
+        let transaction = match (&known, &proof) {
+            (Some(before), _) => transaction.replace(directory, &user, before)?,
+            (None, Some(proof)) => {
+                proof.write(transaction, directory, conflict("The address was registered meanwhile. Accept the invitation again."))?
+            }
+            (None, None) => transaction,
+        };
+        Ok((open.without(invitation.id, now), transaction))
+    })
+    .await?;
+    if let Some(proof) = &proof {
+        proof.finish(directory).await?;
+    }
+    Ok(answer)
 }
 
-async fn new_user(door: &Visitor, email: Email, given: Acceptance, home: shared::tenancy::TenantId) -> Result<User> {
+/// Writes a change of the open invitations with what belongs to it. When others changed them meanwhile, `change` is asked again.
+async fn seated<'a>(store: &'a TenantStore, change: impl Fn(&OpenInvitations) -> Result<(OpenInvitations, Transaction<'a>)>) -> Result<()> {
+    let mut before = open_invitations(store).await?;
+    for _ in 0..64 {
+        let (after, transaction) = change(&before)?;
+        let written = match before.is_new() {
+            true => transaction.create(store, &after, conflict("Try again."))?,
+            false => transaction.replace(store, &after, &before)?,
+        };
+        let Err(refused) = written.commit().await else { return Ok(()) };
+        // Whatever stood in the way may be gone with the list as it is now.
+        let now = open_invitations(store).await?;
+        if now.same_as(&before) {
+            return Err(refused);
+        }
+        before = now;
+    }
+    Err(Error::Conflict("The invitations are being changed by others. Try again.".into()))
+}
+
+/// The list of open invitations; before it is first written, what it would say.
+async fn open_invitations(store: &TenantStore) -> Result<OpenInvitations> {
+    if let Some(open) = store.find(&OpenInvitations::key_of()).await? {
+        return Ok(open);
+    }
+    let (mut found, mut after) = (vec![], None);
+    loop {
+        let (some, next) = store.after(&Invitation::all(), after.as_ref(), OpenInvitations::MOST).await?;
+        found.extend(some);
+        match next {
+            Some(next) => after = Some(next),
+            None => return Ok(OpenInvitations::of(&found)),
+        }
+    }
+}
+
+async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<Given> {
     let mut errors = FieldErrors::new();
     for (name, is_given) in [("name", given.name.is_some()), ("password", given.password.is_some())] {
         if !is_given {
@@ -165,19 +226,7 @@ async fn new_user(door: &Visitor, email: Email, given: Acceptance, home: shared:
         }
     }
     let (Some(name), Some(password)) = (given.name, given.password) else { return Err(Error::Validation(errors)) };
-    let now = door.now();
-    Ok(User {
-        id: UserId::new(now, door.app.random()),
-        name,
-        email,
-        password: Some(password::hash(&door.app, password).await?),
-        verified_at: Some(now),
-        system_admin: false,
-        home: Some(home),
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    })
+    Ok(Given { name: Some(name), password: Some(password::hash(&door.app, password).await?), home: Some(home) })
 }
 
 impl InvitationView {
@@ -204,7 +253,7 @@ impl Form for NewInvitation {
 impl Form for Acceptance {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let token = fields.required("token", Text::up_to(200));
-        let name = fields.optional("name", Text::up_to(255));
+        let name = fields.optional("name", Name { max: 255 });
         let password = fields.optional("password", Password { min: 8 });
         Some(Acceptance { token: token?, name, password })
     }

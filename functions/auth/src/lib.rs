@@ -7,6 +7,7 @@ mod member;
 mod password;
 mod registration;
 mod session;
+mod silencing;
 
 use shared::http::Registry;
 use shared::http::registry::Routes;

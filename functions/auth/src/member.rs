@@ -1,7 +1,7 @@
 //! The members of a tenant. A tenant keeps at least one owner, and only owners make or unmake owners.
 
 use serde::Serialize;
-use shared::http::answer::{Answer, Listing, Nothing};
+use shared::http::answer::{Answer, Listing};
 use shared::http::arguments::{Body, Found, IfMatch, MemberTotal, NoFilters, Offsets};
 use shared::http::form::{Fields, Form, OneOf};
 use shared::model::member::{Member, MemberNumber};
@@ -10,8 +10,10 @@ use shared::model::time::zulu;
 use shared::model::user::Belongs;
 use shared::store::{Counter, Refusal, missing};
 use shared::tenancy::Role;
-use shared::tenancy::doors::Admin;
+use shared::tenancy::doors::{Admin, Touched};
 use shared::{Error, Result};
+
+use crate::silencing::{SilencedView, silence};
 
 pub(crate) const ROLE: OneOf<Role> = OneOf { words: &["viewer", "member", "admin", "owner"], parse: Role::parse };
 
@@ -26,6 +28,26 @@ pub struct MemberView {
     joined_at: String,
 }
 
+/// A member with a new role, and the keys that it silenced.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ChangedMember)]
+pub struct ChangedView {
+    /// The member's number.
+    id: u64,
+    name: String,
+    email: String,
+    role: &'static str,
+    joined_at: String,
+    silenced_keys: Vec<SilencedView>,
+}
+
+/// The keys that went silent with a member.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = RemovedMember)]
+pub struct RemovedView {
+    silenced_keys: Vec<SilencedView>,
+}
+
 pub struct NewRole {
     role: Role,
 }
@@ -35,15 +57,22 @@ pub async fn list(door: Admin, asked: Offsets<NoFilters>, total: MemberTotal) ->
     Ok(Listing { items: found.items.iter().map(MemberView::of).collect(), total: total.0, page: asked.page, next: found.next })
 }
 
-pub async fn update(door: Admin, member: Found<Member>, expected: IfMatch, body: Body<NewRole>) -> Result<Answer<MemberView>> {
+/// Keys whose power the new role does not bear are silenced first.
+pub async fn update(door: Admin, member: Found<Member>, expected: IfMatch, body: Body<NewRole>) -> Result<Answer<ChangedView>> {
     let role = body.0.role;
+    may_touch(&door, &member.0, &expected, Some(role)).await?;
+    let demoted = (role < member.0.role).then_some(&member.0);
+    let mut silenced_keys = silenced(&door, demoted, Some(role)).await?;
     let changed = door
         .store
-        .edit(member.0, |member, along| {
+        .edit(member.0.clone(), |member, along| {
             expected.check(&etag(member))?;
             only_owners_touch_owners(door.member.role, &[member.role, role])?;
+            if member.role == role {
+                return Ok(None);
+            }
+            let along = door.still_at_least(along, least(&[member.role, role]), Touched::Member(member))?;
             let along = match (member.role, role) {
-                (before, after) if before == after => return Ok(None),
                 (Role::Owner, _) => along.count_down(&door.store, Counter::Owners, 1, last_owner())?,
                 (_, Role::Owner) => along.count(&door.store, Counter::Owners, 1)?,
                 _ => along,
@@ -51,29 +80,58 @@ pub async fn update(door: Admin, member: Found<Member>, expected: IfMatch, body:
             Ok(Some((member.with_role(role), along)))
         })
         .await?;
-    Ok(Answer::new("Member updated successfully", MemberView::of(&changed)).tagged(etag(&changed)))
+    silenced_keys.extend(silenced(&door, demoted, Some(role)).await?);
+    let tag = etag(&changed);
+    Ok(Answer::new("Member updated successfully", ChangedView::of(MemberView::of(&changed), silenced_keys)).tagged(tag))
 }
 
-/// His sessions in this tenant end with his membership, also should he be invited again; his tasks keep his name.
-pub async fn remove(door: Admin, member: Found<Member>, expected: IfMatch) -> Result<Answer<Nothing>> {
+/// Their sessions in this tenant end with the membership, also should they be invited again, and so do keys they made; their tasks keep
+/// their name.
+pub async fn remove(door: Admin, member: Found<Member>, expected: IfMatch) -> Result<Answer<RemovedView>> {
     let user = member.0.user;
+    may_touch(&door, &member.0, &expected, None).await?;
+    let mut silenced_keys = silenced(&door, Some(&member.0), None).await?;
     door.store
-        .remove(member.0, |member, along| {
+        .remove(member.0.clone(), |member, along| {
             expected.check(&etag(member))?;
             only_owners_touch_owners(door.member.role, &[member.role])?;
-            let along = along
+            let along = door
+                .still_at_least(along, least(&[member.role]), Touched::Member(member))?
                 .delete(&door.store, &MemberNumber::key_of(member.number), missing())?
                 .remove(&door.directory, &Belongs::key_of(member.user, door.tenant.id))?
                 .count(&door.store, Counter::Members, -1)?;
             if member.role == Role::Owner { along.count_down(&door.store, Counter::Owners, 1, last_owner()) } else { Ok(along) }
         })
         .await?;
+    silenced_keys.extend(silenced(&door, Some(&member.0), None).await?);
     for session in door.directory.all(&Session::of_user(user)).await? {
         if session.tenant == Some(door.tenant.id) {
             door.directory.delete(&Session::key_of(user, session.id)).await?;
         }
     }
-    Ok(Answer::done("Member removed successfully"))
+    Ok(Answer::new("Member removed successfully", RemovedView { silenced_keys }))
+}
+
+/// What stands against the change, asked before anything of it is done; the transaction asks again.
+async fn may_touch(door: &Admin, member: &Member, expected: &IfMatch, role: Option<Role>) -> Result<()> {
+    expected.check(&etag(member))?;
+    only_owners_touch_owners(door.member.role, &[Some(member.role), role].into_iter().flatten().collect::<Vec<_>>())?;
+    if member.role == Role::Owner && role != Some(Role::Owner) && door.store.count(Counter::Owners).await? <= 1 {
+        return Err(last_owner()(None));
+    }
+    Ok(())
+}
+
+async fn silenced(door: &Admin, losing: Option<&Member>, role: Option<Role>) -> Result<Vec<SilencedView>> {
+    match losing {
+        Some(member) => silence(door, member, role).await,
+        None => Ok(vec![]),
+    }
+}
+
+/// The role that touching members of these roles takes.
+fn least(touched: &[Role]) -> Role {
+    if touched.contains(&Role::Owner) { Role::Owner } else { Role::Admin }
 }
 
 pub(crate) fn only_owners_touch_owners(mine: Role, touched: &[Role]) -> Result<()> {
@@ -100,6 +158,13 @@ impl MemberView {
             role: member.role.name(),
             joined_at: zulu(member.joined_at),
         }
+    }
+}
+
+impl ChangedView {
+    fn of(member: MemberView, silenced_keys: Vec<SilencedView>) -> Self {
+        let MemberView { id, name, email, role, joined_at } = member;
+        ChangedView { id, name, email, role, joined_at, silenced_keys }
     }
 }
 

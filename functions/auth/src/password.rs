@@ -1,16 +1,18 @@
-//! Passwords: argon2id at OWASP's floor (19 MiB, 2 passes, 1 lane), and the way back for who forgot his.
+//! Passwords: argon2id at OWASP's floor (19 MiB, 2 passes, 1 lane), and the way back for who forgot theirs.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use jiff::SignedDuration;
+use shared::accounts::{Address, Given};
 use shared::http::answer::{Accepted, Answer, Nothing};
-use shared::http::arguments::Body;
-use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::http::form::{Fields, Form, KnownAddress, Password, Text};
+use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail};
 use shared::model::session::Session;
-use shared::model::user::{Email, EmailClaim, User};
+use shared::model::text::nfc;
+use shared::model::user::{Email, User};
 use shared::runtime::App;
 use shared::store::conflict;
 use shared::tenancy::doors::Visitor;
@@ -32,56 +34,76 @@ pub struct Reset {
 }
 
 /// Answers alike whether the address is known or not, with about the same work.
-pub async fn forgot(door: Visitor, body: Body<Forgot>) -> Result<Accepted<EmailView>> {
-    let email = body.0.email;
-    door.admit(&email).await?;
-    let claim = door.directory.find(&EmailClaim::key_of(&email)).await?;
-    let asked = claim.as_ref().map_or_else(|| UserId::new(door.now(), door.app.random()), |claim| claim.user);
-    let user = door.directory.find(&User::key_of(asked)).await?;
+pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailView>> {
+    let email = once.body.email;
+    door.admit_forgetful(&email).await?;
+    let (directory, now, random) = (&door.directory, door.now(), door.app.random());
+    let answer = Accepted::new("If the address is known, a mail is on its way", EmailView::of(&email));
+    let address = Address::read(directory, &email).await?;
+    let asked = address.resettable().unwrap_or_else(|| UserId::new(now, random));
+    let user = directory.find(&User::key_of(asked)).await?;
+    let passwords = user.as_ref().map_or(0, |user| user.passwords);
     let link = Link {
-        id: LinkId::new(door.app.random()),
-        purpose: Purpose::ResetPassword { user: asked },
-        expires_at: door.now() + SignedDuration::from_hours(RESET_HOURS),
+        id: LinkId::new(random),
+        purpose: Purpose::ResetPassword { user: asked, passwords },
+        expires_at: now + SignedDuration::from_hours(RESET_HOURS),
     };
-    let mut transaction = door.directory.transaction().create(&door.directory, &link, conflict("Try again."))?;
-    if let Some(user) = user {
-        let content = Content::ResetPassword { name: user.name.clone(), link: link.id };
-        let mail = Mail::queued(MailId::new(door.now(), door.app.random()), user.home, user.email, content, door.now());
-        transaction = transaction.create(&door.directory, &mail, conflict("Try again."))?;
+    let mut transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+    for allowance in door.reset_mails(&email) {
+        transaction = transaction.count_mail(&allowance)?;
     }
-    transaction.commit().await?;
-    Ok(Accepted::new("If the address is known, a mail is on its way", EmailView::of(&email)))
+    transaction = transaction.create(directory, &link, conflict("Try again."))?;
+    if let Some(user) = user {
+        let content = Content::ResetPassword { name: user.name, link: link.id };
+        let mail = Mail::queued(MailId::new(now, random), user.home, user.email, content, now);
+        transaction = transaction.create(directory, &mail, conflict("Try again."))?;
+    }
+    match transaction.commit().await {
+        // The address has had its mails of the day; one of them is good for an hour.
+        Err(Error::TooManyRequests(_)) => once.ticket.record_open(directory.transaction(), directory, &answer)?.commit().await?,
+        written => written?,
+    }
+    Ok(answer)
 }
 
-/// Ends every session of the user. The mail proves the address, so it counts as verified.
-pub async fn reset(door: Visitor, body: Body<Reset>) -> Result<Answer<Nothing>> {
-    let (link, user) = linked(&door, &body.0.token).await?;
-    let hash = hash(&door.app, body.0.password).await?;
-    let changed = user.verified(door.now()).with_password(hash, door.now());
-    // Two steps of the record, one write of it.
-    let changed = User { version: user.version + 1, ..changed };
-    let sessions = door.directory.all(&Session::of_user(user.id)).await?;
-    let mut transaction = door
-        .directory
-        .transaction()
-        .delete(&door.directory, &Link::key_of(link.id), Box::new(|_| dead_link()))?
-        .replace(&door.directory, &changed, &user)?;
+/// Ends every session of the user, and every other link to a new password. The mail proves the address, so what stands there unproven is
+/// proven by it, with this password and none before.
+pub async fn reset(door: Visitor, once: Once<Reset>) -> Result<Answer<Nothing>> {
+    let directory = &door.directory;
+    let (link, user) = linked(&door, &once.body.token).await?;
+    let answer = Answer::done("Password reset successfully");
+    let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+    let transaction = transaction.delete(directory, &Link::key_of(link.id), Box::new(|_| dead_link()))?;
+    if !user.is_proven() {
+        let address = Address::read(directory, &user.email).await?;
+        if address.resettable() != Some(user.id) {
+            return Err(dead_link());
+        }
+        let given = Given { name: None, password: Some(hash(&door.app, once.body.password).await?), home: None };
+        let proof = address.proof(directory, Some(user), given).await?;
+        proof.write(transaction, directory, Box::new(|_| dead_link()))?.commit().await?;
+        proof.finish(directory).await?;
+        return Ok(answer);
+    }
+    let changed = user.proven(None, Some(hash(&door.app, once.body.password).await?), door.now());
+    let sessions = directory.all(&Session::of_user(user.id)).await?;
+    let mut transaction = transaction.replace(directory, &changed, &user)?;
     for session in sessions.iter().take(AT_ONCE) {
-        transaction = transaction.remove(&door.directory, &Session::key_of(user.id, session.id))?;
+        transaction = transaction.remove(directory, &Session::key_of(user.id, session.id))?;
     }
     transaction.commit().await?;
     // Those beyond the transaction, and those that were opened since.
-    for session in door.directory.all(&Session::of_user(user.id)).await? {
-        door.directory.delete(&Session::key_of(user.id, session.id)).await?;
+    for session in directory.all(&Session::of_user(user.id)).await? {
+        directory.delete(&Session::key_of(user.id, session.id)).await?;
     }
-    Ok(Answer::done("Password reset successfully"))
+    Ok(answer)
 }
 
 async fn linked(door: &Visitor, token: &str) -> Result<(Link, User)> {
-    let id = Link::of_token(token, &door.app.keys()?.links).ok_or_else(dead_link)?;
+    let id = Link::of_token(token, door.app.keys().links()?).ok_or_else(dead_link)?;
     let link = door.directory.find(&Link::key_of(id)).await?.ok_or_else(dead_link)?;
-    let Purpose::ResetPassword { user } = link.purpose else { return Err(dead_link()) };
-    let user = door.directory.find(&User::key_of(user)).await?.ok_or_else(dead_link)?;
+    let Purpose::ResetPassword { user, passwords } = link.purpose else { return Err(dead_link()) };
+    let user = door.directory.find(&User::key_of(user)).await?.filter(|user| user.passwords == passwords).ok_or_else(dead_link)?;
     Ok((link, user))
 }
 
@@ -93,26 +115,43 @@ pub(crate) fn dead_link() -> Error {
 pub(crate) async fn hash(app: &App, password: String) -> Result<String> {
     let salt: [u8; 16] = app.random().bytes();
     blocking(move || {
-        let hash: PasswordHash = hasher().hash_password_with_salt(password.as_bytes(), &salt)?;
+        let hash: PasswordHash = hasher().hash_password_with_salt(nfc(&password).as_bytes(), &salt)?;
         Ok(hash.to_string())
     })
     .await
 }
 
-/// One verification whatever is known of the user: an unknown one is compared with a hash that nothing matches.
-pub(crate) async fn verify(password: String, hash: Option<String>) -> Result<bool> {
+/// How a password compares with a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Matches {
+    No,
+    /// The hash is to be made anew: by other parameters, or of the text as it was typed.
+    Outdated,
+    Yes,
+}
+
+/// One verification whatever is known of the user: an unknown one is compared with a hash that nothing matches. Only a text that is not in
+/// NFC, as passwords once were hashed, takes a second one.
+pub(crate) async fn verify(password: String, hash: Option<String>) -> Result<Matches> {
     let known = hash.is_some();
     let hash = hash.unwrap_or_else(|| NOBODY.to_owned());
     let matches = blocking(move || {
-        let hash = PasswordHash::new(&hash)?;
-        Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+        let composed = nfc(&password);
+        let parsed = PasswordHash::new(&hash)?;
+        let opens = |text: &str| Argon2::default().verify_password(text.as_bytes(), &parsed).is_ok();
+        Ok(match opens(&composed) {
+            true if is_outdated(&hash) => Matches::Outdated,
+            true => Matches::Yes,
+            false if *composed != *password && opens(&password) => Matches::Outdated,
+            false => Matches::No,
+        })
     })
     .await?;
-    Ok(matches && known)
+    Ok(if known { matches } else { Matches::No })
 }
 
 /// Whether a hash was made with other parameters than today's.
-pub(crate) fn is_outdated(hash: &str) -> bool {
+fn is_outdated(hash: &str) -> bool {
     !hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
 }
 
@@ -131,7 +170,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, argon2::pa
 
 impl Form for Forgot {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let email = fields.required("email", EmailAddress);
+        let email = fields.required("email", KnownAddress);
         Some(Forgot { email: email? })
     }
 }
@@ -153,8 +192,22 @@ mod tests {
         let hash: PasswordHash = hasher().hash_password_with_salt(b"correct horse", b"0123456789abcdef").unwrap();
         let hash = hash.to_string();
         assert!(!is_outdated(&hash));
-        assert!(verify("correct horse".into(), Some(hash.clone())).await.unwrap());
-        assert!(!verify("wrong horse".into(), Some(hash)).await.unwrap());
-        assert!(!verify("anything".into(), None).await.unwrap());
+        assert_eq!(verify("correct horse".into(), Some(hash.clone())).await.unwrap(), Matches::Yes);
+        assert_eq!(verify("wrong horse".into(), Some(hash)).await.unwrap(), Matches::No);
+        assert_eq!(verify("anything".into(), None).await.unwrap(), Matches::No);
+    }
+
+    #[tokio::test]
+    async fn a_password_is_the_same_however_the_keyboard_composes_it() {
+        let of = |text: &str| {
+            let hash: PasswordHash = hasher().hash_password_with_salt(text.as_bytes(), b"0123456789abcdef").unwrap();
+            Some(hash.to_string())
+        };
+        let (composed, apart) = ("caf\u{e9} au lait", "cafe\u{301} au lait");
+        assert_eq!(verify(apart.into(), of(composed)).await.unwrap(), Matches::Yes);
+        assert_eq!(verify(composed.into(), of(composed)).await.unwrap(), Matches::Yes);
+        // Hashed as it was typed, before there was one form.
+        assert_eq!(verify(apart.into(), of(apart)).await.unwrap(), Matches::Outdated);
+        assert_eq!(verify("cafe au lait".into(), of(composed)).await.unwrap(), Matches::No);
     }
 }

@@ -1,28 +1,23 @@
-//! Registering, which founds a tenant, and verifying the address, which opens it.
+//! Registering, which waits for a proof of the address, and the proof, which makes the account and founds its tenant.
 
-use jiff::SignedDuration;
 use serde::Serialize;
-use shared::founding::{Founder, Founding, NewTenant, SLUG_ALPHABET};
+use shared::accounts::{Address, Given, confirm};
 use shared::http::answer::{Accepted, Answer};
-use shared::http::arguments::Body;
-use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
-use shared::http::idempotency::{Once, Ticket};
-use shared::ids::{LinkId, MailId};
+use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
+use shared::http::idempotency::Once;
+use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail};
-use shared::model::tenant::{Kind, Slug};
-use shared::model::user::{Email, EmailClaim, User};
+use shared::model::registration::{Registrant, Registration};
+use shared::model::user::{Email, User};
 use shared::store::conflict;
-use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Visitor;
 use shared::{Error, Result};
 
 use crate::password::{self, dead_link};
 use crate::session::UserView;
 
-const VERIFY_HOURS: i64 = 24 * 3;
-
-pub struct Registration {
+pub struct NewRegistration {
     name: String,
     email: Email,
     password: String,
@@ -31,6 +26,8 @@ pub struct Registration {
 
 pub struct Verification {
     token: String,
+    password: String,
+    name: Option<String>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -45,90 +42,110 @@ impl EmailView {
     }
 }
 
-/// Answers alike for a new address and a known one: the owner of a known one gets a mail that says so.
-pub async fn register(door: Visitor, once: Once<Registration>) -> Result<Accepted<EmailView>> {
-    let Registration { name, email, password, company_name } = once.body;
+/// Answers alike for a new address and a known one, and leaves alike: the owner of a known one gets a mail that says so. The password opens
+/// nothing; it only lets a login with it hear what is missing.
+pub async fn register(door: Visitor, once: Once<NewRegistration>) -> Result<Accepted<EmailView>> {
+    let NewRegistration { name, email, password, company_name } = once.body;
     door.admit(&email).await?;
-    let password = password::hash(&door.app, password).await?;
+    let (directory, now, random) = (&door.directory, door.now(), door.app.random());
     let answer = Accepted::new("Check your mail to finish the registration", EmailView::of(&email));
-    let directory = &door.directory;
-    if directory.find(&EmailClaim::key_of(&email)).await?.is_some() {
-        // Takes an account number to no purpose: the same calls, in the same order, as for a new address.
-        directory.next_number(GlobalCounter::Accounts).await?;
-        tell_owner(&door, &once.ticket, &answer, name, email).await?;
-        return Ok(answer);
+    let address = Address::read(directory, &email).await?;
+    // An unknown address costs the same reads as a known one.
+    let account = address.resettable().unwrap_or_else(|| UserId::new(now, random));
+    let owner = directory.find(&User::key_of(account)).await?.filter(User::is_proven);
+    let link = LinkId::new(random);
+    let content = match owner {
+        Some(_) => Content::AlreadyRegistered { name: name.clone() },
+        None => Content::VerifyEmail { name: name.clone(), link },
+    };
+    let mail = Mail::queued(MailId::new(now, random), None, email.clone(), content, now);
+    let registrant = Registrant { email: email.clone(), name, company_name };
+    let registration = Registration::new(link, registrant, &password, door.app.keys().links()?, now);
+    let link = Link { id: link, purpose: Purpose::Register { email: email.clone() }, expires_at: now + Registration::WAITS };
+    let mut transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+    for allowance in door.registration_mails(&email) {
+        transaction = transaction.count_mail(&allowance)?;
     }
-    let new = NewTenant {
-        slug: Slug::from_name(&company_name, &door.app.random().text(SLUG_ALPHABET, 6)),
-        name: company_name,
-        logo: None,
-        plan: "free".into(),
-        kind: Kind::Standard,
-        ends_at: None,
-    };
-    let store = directory.found_tenant();
-    let user = Founder { name: name.clone(), email: email.clone(), password, verified_at: None }.user(directory, &store);
-    let founding = Founding::of(directory, store, new, &user).await?;
-    let link = Link {
-        id: LinkId::new(door.app.random()),
-        purpose: Purpose::VerifyEmail { user: user.id },
-        expires_at: door.now() + SignedDuration::from_hours(VERIFY_HOURS),
-    };
-    let content = Content::VerifyEmail { name: user.name.clone(), link: link.id };
-    let mail = Mail::queued(MailId::new(door.now(), door.app.random()), Some(founding.tenant.id), email.clone(), content, door.now());
-    let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
-    let taken = Box::new(|_| Error::field("email", "The email field was registered at the same moment."));
-    let transaction = founding.write_user(transaction, directory, &user, taken)?;
-    let written = founding
-        .write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?
+    let written = transaction
+        .create(directory, &registration, conflict("Try again."))?
         .create(directory, &link, conflict("Try again."))?
         .create(directory, &mail, conflict("Try again."))?
         .commit()
         .await;
     match written {
-        // Two at once are answered as two in a row, or sending two would tell a new address from a known one.
-        Err(Error::Validation(_)) => tell_owner(&door, &once.ticket, &answer, name, email).await?,
+        // The address has had its mails of the day, and without one nothing can come of it.
+        Err(Error::TooManyRequests(_)) => once.ticket.record_open(directory.transaction(), directory, &answer)?.commit().await?,
         written => written?,
     }
     Ok(answer)
 }
 
-/// The owner of a known address hears that somebody tried to register with it.
-async fn tell_owner(door: &Visitor, ticket: &Ticket, answer: &Accepted<EmailView>, name: String, email: Email) -> Result<()> {
-    let mail = Mail::queued(MailId::new(door.now(), door.app.random()), None, email, Content::AlreadyRegistered { name }, door.now());
-    let transaction = ticket.record_open(door.directory.transaction(), &door.directory, answer)?;
-    transaction.create(&door.directory, &mail, conflict("Try again."))?.commit().await
+/// Whoever reads the mails of the address says here what the account's password is: whatever the registration said, or somebody who
+/// registers with another's address would know it.
+pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Answer<UserView>> {
+    let Verification { token, password, name } = once.body;
+    let directory = &door.directory;
+    let id = Link::of_token(&token, door.app.keys().links()?).ok_or_else(dead_link)?;
+    let link = directory.find(&Link::key_of(id)).await?.ok_or_else(dead_link)?;
+    let given = |password| Given { name, password: Some(password), home: None };
+    let (proof, founding) = match link.purpose {
+        Purpose::Register { email } => {
+            let address = Address::read(directory, &email).await?;
+            let registration = address.registration(id).cloned().ok_or_else(dead_link)?;
+            if address.owner(directory).await?.is_some() {
+                return Err(dead_link());
+            }
+            let given = given(password::hash(&door.app, password).await?);
+            let (proof, founding) = Box::pin(confirm(directory, address, &registration, given)).await?;
+            (proof, Some(founding))
+        }
+        Purpose::VerifyEmail { user } => {
+            let user = directory.find(&User::key_of(user)).await?.filter(|user| !user.is_proven()).ok_or_else(dead_link)?;
+            let address = Address::read(directory, &user.email).await?;
+            if address.resettable() != Some(user.id) {
+                return Err(dead_link());
+            }
+            let given = given(password::hash(&door.app, password).await?);
+            (address.proof(directory, Some(user), given).await?, None)
+        }
+        Purpose::ResetPassword { .. } | Purpose::AcceptInvitation { .. } => return Err(dead_link()),
+    };
+    let member = match &founding {
+        Some(founding) => founding.owner.clone(),
+        None => {
+            let place = door.place_of(&proof.user).await;
+            let place = place.or_else(|error| if matches!(error, Error::Forbidden(_)) { Ok(None) } else { Err(error) })?;
+            place.map(|(_, member)| member)
+        }
+    };
+    let answer = Answer::new("Email verified successfully", UserView::of(&proof.user, member.as_ref()));
+    let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+    let transaction = transaction.delete(directory, &Link::key_of(id), Box::new(|_| dead_link()))?;
+    let transaction = proof.write(transaction, directory, Box::new(|_| dead_link()))?;
+    let transaction = match &founding {
+        Some(founding) => founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?,
+        None => transaction,
+    };
+    transaction.commit().await?;
+    proof.finish(directory).await?;
+    Ok(answer)
 }
 
-pub async fn verify_email(door: Visitor, body: Body<Verification>) -> Result<Answer<UserView>> {
-    let id = Link::of_token(&body.0.token, &door.app.keys()?.links).ok_or_else(dead_link)?;
-    let link = door.directory.find(&Link::key_of(id)).await?.ok_or_else(dead_link)?;
-    let Purpose::VerifyEmail { user } = link.purpose else { return Err(dead_link()) };
-    let user = door.directory.find(&User::key_of(user)).await?.ok_or_else(dead_link)?;
-    let verified = user.verified(door.now());
-    door.directory
-        .transaction()
-        .delete(&door.directory, &Link::key_of(id), Box::new(|_| dead_link()))?
-        .replace(&door.directory, &verified, &user)?
-        .commit()
-        .await?;
-    let place = door.place_of(&verified).await.or_else(|error| if matches!(error, Error::Forbidden(_)) { Ok(None) } else { Err(error) })?;
-    Ok(Answer::new("Email verified successfully", UserView::of(&verified, place.as_ref().map(|(_, member)| member))))
-}
-
-impl Form for Registration {
+impl Form for NewRegistration {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let name = fields.required("name", Text::up_to(255));
+        let name = fields.required("name", Name { max: 255 });
         let email = fields.required("email", EmailAddress);
         let password = fields.required("password", Password { min: 8 });
-        let company_name = fields.required("company_name", Text::up_to(255));
-        Some(Registration { name: name?, email: email?, password: password?, company_name: company_name? })
+        let company_name = fields.required("company_name", Name { max: 255 });
+        Some(NewRegistration { name: name?, email: email?, password: password?, company_name: company_name? })
     }
 }
 
 impl Form for Verification {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let token = fields.required("token", Text::up_to(200));
-        Some(Verification { token: token? })
+        let password = fields.required("password", Password { min: 8 });
+        let name = fields.optional("name", Name { max: 255 });
+        Some(Verification { token: token?, password: password?, name })
     }
 }

@@ -1,22 +1,25 @@
-//! Signing in and out, and what a person sees of himself.
+//! Signing in and out, and what people see of themselves.
 
 use jiff::SignedDuration;
 use serde::Serialize;
-use shared::http::answer::{Answer, Listing, Nothing};
-use shared::http::arguments::{Body, Myself, NoFilters, OwnSession, Pages};
-use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::accounts::Address;
+use shared::http::answer::{Answer, Listing, Nothing, StoredAnswer};
+use shared::http::arguments::{Myself, NoFilters, OwnSession, Pages};
+use shared::http::form::{Fields, Form, KnownAddress, Name, Password};
+use shared::http::idempotency::Proven;
 use shared::http::paging::Window;
 use shared::ids::{SessionId, UserId};
+use shared::model::demo::DemoClaim;
 use shared::model::member::Member;
 use shared::model::session::Session;
 use shared::model::time::with_offset;
-use shared::model::user::{Email, EmailClaim, User};
-use shared::store::Direction;
+use shared::model::user::{Email, User};
+use shared::store::{Direction, conflict};
 use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
 use shared::tenancy::{Role, credential};
 use shared::{Error, Result};
 
-use crate::password;
+use crate::password::{self, Matches};
 
 pub struct Credentials {
     email: Email,
@@ -58,17 +61,24 @@ pub struct SessionView {
 }
 
 /// The order is part of the contract: validate, verify the password, system administrator, unverified, tenant.
-pub async fn login(door: Visitor, body: Body<Credentials>) -> Result<Answer<LoginView>> {
-    let Credentials { email, password, device_name } = body.0;
-    door.admit(&email).await?;
-    let user = authenticated(&door, &email, password.clone()).await?;
+/// A repeat with the same `Idempotency-Key` proves the password again, and gets the same session while that stands.
+pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<LoginView>> {
+    let Proven { body: Credentials { email, password, device_name }, ticket, earlier } = once;
+    let familiarity = door.admit_login(&email).await?;
+    let (user, demo) = authenticated(&door, &email, password.clone()).await?;
     if user.system_admin {
         return Err(Error::Forbidden("System administrators cannot use the tenant API.".into()));
     }
     if user.verified_at.is_none() {
-        return Err(Error::Forbidden("Your email address is not verified.".into()));
+        return Err(not_verified());
     }
     let place = door.place_of(&user).await?;
+    let is_first = earlier.is_none();
+    if let Some(earlier) = earlier
+        && stands(&door, &earlier, &user).await?
+    {
+        return Err(Error::Replayed(Box::new(earlier)));
+    }
     let session = Session {
         id: SessionId::new(door.app.random()),
         user: user.id,
@@ -78,15 +88,41 @@ pub async fn login(door: Visitor, body: Body<Credentials>) -> Result<Answer<Logi
         expires_at: door.now() + SignedDuration::from_hours(24 * door.app.config().session_days),
     };
     let token = credential::issue(&door.app, &session).await?;
-    door.directory.create(&session, || Error::Conflict("Try again.".into())).await?;
-    // A reset ends the sessions it finds after its write; a login that it does not find sees that write here, and ends its own.
-    let hash = door.directory.get(&User::key_of(user.id)).await?.password;
-    if hash != user.password && !password::verify(password, hash).await? {
+    let view = UserView::of(&user, place.as_ref().map(|(_, member)| member));
+    let answer = Answer::new("Login successful", LoginView { user: view, token, token_type: "Bearer" });
+    let familiar = door.remembered(&email, &familiarity).filter(|_| demo.is_none() && user.is_proven());
+    let remembering = async {
+        let transaction = door.directory.transaction();
+        let transaction = familiar.iter().try_fold(transaction, |transaction, familiar| transaction.put(&door.directory, familiar))?;
+        transaction.commit().await
+    };
+    let opening = async {
+        let recorded = door.directory.transaction();
+        // Where the session of the first time has ended, its record stays and this time is not recorded.
+        let recorded = if is_first { ticket.record_open(recorded, &door.directory, &answer)? } else { recorded };
+        if recorded.is_empty() {
+            return door.directory.create(&session, || Error::Conflict("Try again.".into())).await;
+        }
+        recorded.create(&door.directory, &session, conflict("Try again."))?.commit().await
+    };
+    let (opened, remembered) = tokio::join!(opening, remembering);
+    opened.and(remembered)?;
+    // A reset or a proof of the address ends the sessions it finds after its write; a login that it does not find sees that write here, and
+    // ends its own.
+    if !still_opens(&door, &user, demo.as_ref(), password).await? {
         door.directory.delete(&Session::key_of(user.id, session.id)).await?;
         return Err(wrong_credentials());
     }
-    let user = UserView::of(&user, place.as_ref().map(|(_, member)| member));
-    Ok(Answer::new("Login successful", LoginView { user, token, token_type: "Bearer" }))
+    Ok(answer)
+}
+
+/// Whether the session that an earlier login opened is still there.
+async fn stands(door: &Visitor, earlier: &StoredAnswer, user: &User) -> Result<bool> {
+    let answer: serde_json::Value = serde_json::from_str(&earlier.body).unwrap_or_default();
+    match answer["data"]["token"].as_str().and_then(credential::session_in) {
+        Some(session) => Ok(door.directory.find(&Session::key_of(user.id, session)).await?.is_some()),
+        None => Ok(false),
+    }
 }
 
 /// Ends the session that asks.
@@ -127,25 +163,46 @@ pub async fn end_others(door: SignedIn) -> Result<Answer<Nothing>> {
     Ok(Answer::done("Other sessions ended successfully"))
 }
 
-/// The user behind an address and a password. Known or not, it takes two reads and one verification, and a failure is counted alike.
-async fn authenticated(door: &Visitor, email: &Email, password: String) -> Result<User> {
-    // The claim of an ended demo counts here, so that its owner hears why he is not let in.
-    let claim = door.directory.find_expired_too(&EmailClaim::key_of(email)).await?;
-    let id = claim.map_or_else(|| UserId::new(door.now(), door.app.random()), |claim| claim.user);
-    let user = door.directory.find(&User::key_of(id)).await?;
+/// The user behind an address and a password, and the demo whose password it was. Known or not, it takes two reads and one verification, and a
+/// failure is counted alike. A demo's password and a registration's are recognised by marks of theirs, which take none.
+async fn authenticated(door: &Visitor, email: &Email, password: String) -> Result<(User, Option<DemoClaim>)> {
+    let address = Address::read(&door.directory, email).await?;
+    let demo = address.demo_opened_by(&password).cloned();
+    let account = demo.as_ref().map(|demo| demo.user).or_else(|| address.account());
+    let user = door.directory.find(&User::key_of(account.unwrap_or_else(|| UserId::new(door.now(), door.app.random())))).await?;
     let hash = user.as_ref().and_then(|user| user.password.clone());
-    let is_outdated = hash.as_deref().is_some_and(password::is_outdated);
     let matches = password::verify(password.clone(), hash).await?;
-    let Some(user) = user.filter(|_| matches) else {
-        door.failed(email).await?;
-        return Err(wrong_credentials());
+    let user = match (user, matches) {
+        (Some(user), _) if demo.is_some() => return Ok((user, demo)),
+        (Some(user), Matches::Yes) => user,
+        (Some(user), Matches::Outdated) => {
+            let renewed = user.rehashed(password::hash(&door.app, password).await?, door.now());
+            // Somebody else changed the user meanwhile: the next login renews it.
+            if door.directory.replace_if(&renewed, &user).await? { renewed } else { user }
+        }
+        _ => {
+            let key = door.app.keys().links()?;
+            if address.registrations().iter().any(|registration| registration.was_made_with(&password, key)) {
+                return Err(not_verified());
+            }
+            door.failed(email).await?;
+            return Err(wrong_credentials());
+        }
     };
-    if is_outdated {
-        let renewed = user.with_password(password::hash(&door.app, password).await?, door.now());
-        // Somebody else changed the user meanwhile: the next login renews it.
-        let _ = door.directory.replace_if(&renewed, &user).await?;
+    Ok((user, None))
+}
+
+/// Whether what opened the session stands as it did.
+async fn still_opens(door: &Visitor, user: &User, demo: Option<&DemoClaim>, password: String) -> Result<bool> {
+    if let Some(demo) = demo {
+        return Ok(door.directory.find_expired_too(&DemoClaim::key_of(&demo.email, demo.tenant)).await?.is_some());
     }
-    Ok(user)
+    let Some(now) = door.directory.find(&User::key_of(user.id)).await? else { return Ok(false) };
+    Ok(now.password == user.password || password::verify(password, now.password).await? != Matches::No)
+}
+
+fn not_verified() -> Error {
+    Error::Forbidden("Your email address is not verified.".into())
 }
 
 fn wrong_credentials() -> Error {
@@ -180,9 +237,9 @@ impl SessionView {
 
 impl Form for Credentials {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let email = fields.required("email", EmailAddress);
+        let email = fields.required("email", KnownAddress);
         let password = fields.required("password", Password { min: 1 });
-        let device_name = fields.optional("device_name", Text::up_to(255)).unwrap_or_else(|| "api-token".to_owned());
+        let device_name = fields.optional("device_name", Name { max: 255 }).unwrap_or_else(|| "api-token".to_owned());
         Some(Credentials { email: email?, password: password?, device_name })
     }
 }

@@ -71,7 +71,7 @@ impl Courier {
     }
 
     async fn send(&self, place: &Workplace, mail: &Mail) -> Result<()> {
-        let letter = Letter::of(mail, &self.sites, &self.app.keys()?.links);
+        let letter = Letter::of(mail, &self.sites, self.app.keys().links()?);
         let claimed = mail.claimed(place.now());
         if !place.directory.replace_if(&claimed, mail).await? {
             return Err(claimed_by_another());

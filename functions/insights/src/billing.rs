@@ -8,7 +8,6 @@ use shared::Result;
 use shared::http::answer::{Answer, Listing};
 use shared::http::arguments::{Cursors, NoFilters, Query};
 use shared::http::form::{Fields, Form, Integer};
-use shared::http::paging::PageRequest;
 use shared::model::edge::QuotaEvent;
 use shared::model::period::Month;
 use shared::model::time::{day, zulu};
@@ -54,12 +53,15 @@ pub struct Channels {
     sms: u64,
 }
 
-/// The counter that the daily quota is compared with: requests leased to instances, of which an instance that ends leaves a few unused.
+/// The counter that the daily quota is compared with: requests leased to instances, of which each holds at most a sixteenth of the day so
+/// far, and one, that it has not used.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct ApiCalls {
     used_today: u64,
     limit_today: Option<u64>,
     used_this_month: u64,
+    /// Of the month: what its days allow together.
+    limit: Option<u64>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -93,7 +95,7 @@ pub struct Back {
 pub async fn usage(door: Viewer) -> Result<Answer<BillingView>> {
     let today = day(door.now());
     let month = Month::of_day(today);
-    let days = door.store.page(&UsageDay::of_month(today), &PageRequest::everything(), |_| true).await?.items;
+    let days = door.store.all(&UsageDay::of_month(today)).await?;
     let used = sum(&days);
     let on_day = days.into_iter().find(|used| used.date == today).unwrap_or_else(|| UsageDay::none(today));
     Ok(Answer::new(
@@ -114,6 +116,7 @@ pub async fn usage(door: Viewer) -> Result<Answer<BillingView>> {
                 used_today: on_day.api_requests,
                 limit_today: door.plan.api_requests_per_day,
                 used_this_month: used.api_requests,
+                limit: door.plan.api_requests_per_day.map(|a_day| a_day.saturating_mul(month.days())),
             },
         },
     ))
@@ -121,7 +124,7 @@ pub async fn usage(door: Viewer) -> Result<Answer<BillingView>> {
 
 /// Newest first, the current month among them; months without use are there too.
 pub async fn history(door: Viewer, asked: Query<Back>) -> Result<Answer<Vec<MonthView>>> {
-    let days = door.store.page(&UsageDay::all(), &PageRequest::everything(), |_| true).await?.items;
+    let days = door.store.all(&UsageDay::all()).await?;
     let mut months: BTreeMap<Month, UsageDay> = BTreeMap::new();
     for used in days {
         let sum = months.entry(Month::of_day(used.date)).or_insert_with(|| UsageDay::none(used.date));

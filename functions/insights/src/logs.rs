@@ -10,6 +10,7 @@ use shared::http::answer::Answer;
 use shared::http::insights::{LogFilters, LogPage};
 use shared::model::edge::{Cache, Entry, KEPT, Kind, Pack, Shelf};
 use shared::model::period::Month;
+use shared::model::time::zulu;
 use shared::tenancy::TenantStore;
 use shared::tenancy::doors::Viewer;
 use shared::{Error, Result};
@@ -51,7 +52,7 @@ pub async fn page(door: Viewer, asked: LogPage) -> Result<Answer<Logs>> {
     let logs = reader.page(asked.limit).await?;
     let position = reader.position()?;
     let next_cursor = position.map(|position| asked.cursor(&position)).transpose()?;
-    Ok(Answer::bare(Logs { logs, next_cursor }))
+    Ok(Answer::bare(Logs { logs, next_cursor: next_cursor.clone() }).going_on(next_cursor))
 }
 
 /// Where a page ended.
@@ -279,7 +280,7 @@ impl LogView {
     fn of(pack: &Pack, index: usize, entry: &Entry) -> Self {
         LogView {
             id: format!("{}-{index}", pack.id),
-            timestamp: entry.at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+            timestamp: zulu(entry.at),
             method: entry.method.clone(),
             path: entry.path.clone(),
             kind: entry.kind,

@@ -1,9 +1,8 @@
-//! What has to happen although nobody asks: demos are warned and purged, deleted tenants are purged, the tasks of deleted projects are swept, session keys are
-//! rotated. Every task may be cut off at any point and is taken up by its next run.
+//! What has to happen although nobody asks: demos are warned and purged, deleted tenants are purged, the tasks of deleted projects are swept, custom
+//! domains are looked at again. Every task may be cut off at any point and is taken up by its next run.
 
 pub mod domain;
 pub mod purge;
-pub mod rotation;
 pub mod sweep;
 
 use serde::Deserialize;
@@ -14,11 +13,8 @@ use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::tenancy::jobs::SweepTasks;
 
-use crate::rotation::Pace;
-
 pub struct Janitor {
     app: App,
-    pace: Pace,
 }
 
 #[derive(Debug, Deserialize)]
@@ -28,19 +24,13 @@ enum Task {
     Purge {},
     /// Hourly.
     CheckDomains {},
-    /// Daily. `now` begins a rotation although the key in use is young.
-    RotateKeys {
-        #[serde(default)]
-        now: bool,
-    },
 }
 
 impl Worker for Janitor {
     const NAME: &'static str = "janitor";
 
-    fn start(app: App, variables: Variables) -> Result<Self, StartError> {
-        let pace = Pace::read(&variables, app.config().session_days)?;
-        Ok(Janitor { app, pace })
+    fn start(app: App, _variables: Variables) -> Result<Self, StartError> {
+        Ok(Janitor { app })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
@@ -52,7 +42,6 @@ impl Worker for Janitor {
         match worker::command(event)? {
             Task::Purge {} => worker::answer(purge::purge(&place, purge::AT_MOST).await?),
             Task::CheckDomains {} => worker::answer(domain::check(&place, domain::AT_MOST).await?),
-            Task::RotateKeys { now } => worker::answer(rotation::rotate(&place, &self.pace, now).await?),
         }
     }
 }
@@ -63,11 +52,7 @@ mod tests {
 
     #[test]
     fn the_inputs_of_the_schedules_are_tasks() {
-        for sample in [
-            include_str!("../../../events/janitor/purge.json"),
-            include_str!("../../../events/janitor/check-domains.json"),
-            include_str!("../../../events/janitor/rotate-keys.json"),
-        ] {
+        for sample in [include_str!("../../../events/janitor/purge.json"), include_str!("../../../events/janitor/check-domains.json")] {
             worker::command::<Task>(serde_json::from_str(sample).unwrap()).unwrap();
         }
         assert!(worker::command::<Task>(serde_json::json!({"task": "purge", "tenant": "x"})).is_err());

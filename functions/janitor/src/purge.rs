@@ -4,12 +4,13 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared::children;
 use shared::http::paging::PageRequest;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::api_key::{ApiKey, KeyClaim, KeyHandle};
 use shared::model::collections;
 use shared::model::deletion::{Deletion, Receipt};
-use shared::model::demo::{Demo, Due};
+use shared::model::demo::{Demo, DemoClaim, Due};
 use shared::model::invitation::Invitation;
 use shared::model::link::Link;
 use shared::model::mail::{Mail, UnknownMail};
@@ -61,15 +62,26 @@ pub async fn purge(place: &Workplace, at_most: usize) -> Result<Purged> {
             failed += 1;
         }
     }
-    for deletion in place.directory.all(&Deletion::all()).await? {
-        if deletion.due_at > place.now() {
-            // They come in the order in which they are due.
-            break;
+    // Twice: an agency's purge puts its children on the list.
+    for round in 0..2 {
+        let (due, waiting): (Vec<_>, Vec<_>) =
+            place.directory.all(&Deletion::all()).await?.into_iter().partition(|deletion| deletion.due_at <= place.now());
+        let children = round > 0;
+        for deletion in due.iter().filter(|deletion| !children || deletion.asked_at == place.now()) {
+            match remove_deleted(place, deletion, &mut budget).await {
+                Ok(finished) => done.count(finished),
+                Err(error) => {
+                    tracing::error!(tenant = %deletion.tenant, %error, "a deleted tenant could not be purged");
+                    failed += 1;
+                }
+            }
         }
-        match remove_deleted(place, &deletion, &mut budget).await {
-            Ok(finished) => done.count(finished),
-            Err(error) => {
-                tracing::error!(tenant = %deletion.tenant, %error, "a deleted tenant could not be purged");
+        for deletion in waiting.iter().filter(|_| !children) {
+            // The request that deleted an agency may have ended before all its children were shut.
+            let agency = place.deleted_tenant(deletion);
+            let closing = children::close_with(&agency, &place.directory, |child| Ok(place.child(child)));
+            if let Err(error) = closing.await {
+                tracing::error!(tenant = %deletion.tenant, %error, "the subaccounts of a deleted tenant could not be shut");
                 failed += 1;
             }
         }
@@ -127,7 +139,7 @@ async fn remove_deleted(place: &Workplace, deletion: &Deletion, budget: &mut Bud
         directory.replace_if(&deletion.gone_on(items), deletion).await?;
         return Ok(Some(false));
     }
-    let receipt = Receipt::of(deletion, items, place.now(), &place.app.keys()?.receipts);
+    let receipt = Receipt::of(deletion, items, place.now(), place.app.keys().receipts()?);
     let closing = directory.transaction().delete(directory, &deletion.key(), missing())?.put(directory, &receipt)?;
     // What still points at the slug must not reach somebody else for a while. A demo's slug may be free, or another's, by now.
     let claim = directory.find(&SlugClaim::key_of(&deletion.slug)).await?.filter(|claim| claim.tenant == deletion.tenant);
@@ -141,7 +153,9 @@ async fn remove_deleted(place: &Workplace, deletion: &Deletion, budget: &mut Bud
     unless_overtaken(closing.commit().await).map(|closed| closed.then_some(true))
 }
 
-/// From here on the deletion cannot be taken back; `false` when it just was.
+/// From here on the deletion cannot be taken back, and nothing is written into the tenant any more: requests found it gone a minute ago or
+/// longer, and what comes late asks in its transaction (`while_kept`). So what is found empty stays empty. `false` when the deletion was
+/// just taken back.
 async fn begin(store: &TenantStore, place: &Workplace) -> Result<bool> {
     match store.find(&Tenant::key_of()).await? {
         // An earlier run came as far as this.
@@ -180,14 +194,14 @@ async fn remove_claims(place: &Workplace, store: &TenantStore) -> Result<bool> {
     Ok(true)
 }
 
-/// An agency's children stay tenants of their own, of which nobody is the agency any more; what says so goes with it.
+/// An agency's children are purged after it; what says that they were its own goes with it.
 async fn release_children(place: &Workplace, store: &TenantStore) -> Result<bool> {
     let (directory, agency) = (&place.directory, store.tenant_id());
     for child in directory.all(&Subaccount::of_agency(agency)).await? {
         if let Some(external_id) = &child.external_id {
             directory.delete(&ExternalId::key_of(agency, external_id)).await?;
         }
-        directory.delete(&Subaccount::key_of(agency, child.id)).await?;
+        children::purge_with(directory, &child, &place.child(&child)).await?;
     }
     directory.forget(GlobalCounter::Subaccounts(agency)).await?;
     Ok(true)
@@ -230,19 +244,18 @@ async fn is_empty(store: &TenantStore) -> Result<bool> {
     Ok(true)
 }
 
-/// Closes the tenant for good, so that it can no longer be converted; `false` when it was, just now.
+/// Closes the tenant for good, so that it can no longer be converted and nothing is written into it any more; `false` when it was
+/// converted, just now.
 async fn shut(store: &TenantStore, place: &Workplace) -> Result<bool> {
     match store.find(&Tenant::key_of()).await? {
         // An earlier run came as far as this.
         None => Ok(true),
         Some(tenant) if tenant.kind != Kind::Demo => Ok(false),
         Some(tenant) if tenant.status == Status::Closed => Ok(true),
-        Some(tenant) if tenant.status == Status::Deleting && tenant.deleted_at.is_none() => Ok(true),
+        // A demo that its owner has deleted must not be restored half-way either.
         Some(tenant) => {
-            // A demo that its owner has deleted must not be restored half-way.
-            let status = if tenant.status == Status::Deleting { Status::Closed } else { Status::Deleting };
-            let deleting = tenant.with_status(status, place.now());
-            unless_overtaken(store.transaction().replace(store, &deleting, &tenant)?.commit().await)
+            let closed = tenant.with_status(Status::Closed, place.now());
+            unless_overtaken(store.transaction().replace(store, &closed, &tenant)?.commit().await)
         }
     }
 }
@@ -294,17 +307,29 @@ async fn clear_the_rest(store: &TenantStore, budget: &mut Budget) -> Result<bool
     Ok(true)
 }
 
-/// The demo's owner goes with it, unless he has joined another tenant meanwhile: then his address becomes his for good.
+/// The demo's owner goes with it, and its address is as free as it always was. An older account may have joined another tenant: it stays, but
+/// nobody has proven its address, so neither its password nor a session of it opens anything until somebody does.
 async fn remove_owner(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Result<bool> {
-    let directory = &place.directory;
-    if directory.all(&Belongs::of_user(demo.owner)).await?.is_empty() {
+    let (directory, now) = (&place.directory, place.now());
+    directory.delete(&DemoClaim::key_of(&demo.email, demo.tenant)).await?;
+    let elsewhere = !directory.all(&Belongs::of_user(demo.owner)).await?.is_empty();
+    let owner = directory.find(&User::key_of(demo.owner)).await?.filter(|owner| elsewhere && owner.demo.is_none());
+    let Some(owner) = owner else {
         // Since the demo's end the address may have become somebody else's.
         directory.release(&EmailClaim::key_of(&demo.email), "user", &demo.owner.to_string()).await?;
         return Ok(budget.spend(directory.clear(&User::everything(demo.owner), budget.0).await?));
-    }
-    let claim = EmailClaim { email: demo.email.clone(), user: demo.owner, ends_at: None };
+    };
+    // It was made before demos had claims of their own, or its address was proven since.
+    let claim = directory.find_expired_too(&EmailClaim::key_of(&demo.email)).await?.filter(|claim| claim.user == demo.owner);
+    let Some(claim) = claim.filter(|claim| claim.ends_at.is_some()) else { return Ok(true) };
+    let lasting = EmailClaim { ends_at: None, ..claim };
+    let unproven = User { password: None, verified_at: None, updated_at: now, version: owner.version + 1, ..owner.clone() };
     let taken = conflict("The address has another owner.");
-    let kept = directory.transaction().claim(directory, &claim, "user", &demo.owner.to_string(), taken)?.commit().await;
+    let transaction = directory.transaction().claim(directory, &lasting, "user", &demo.owner.to_string(), taken)?;
+    let kept = transaction.replace(directory, &unproven, &owner)?.commit().await;
+    for session in directory.all_expired_too(&Session::of_user(demo.owner)).await? {
+        directory.delete(&Session::key_of(demo.owner, session.id)).await?;
+    }
     unless_overtaken(kept).map(|_| true)
 }
 

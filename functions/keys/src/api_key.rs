@@ -7,11 +7,11 @@ use shared::http::answer::{Answer, Created, Listing};
 use shared::http::arguments::{Cursors, Found, NoFilters};
 use shared::http::form::{Fields, Form};
 use shared::http::idempotency::Once;
-use shared::model::api_key::{ApiKey, Environment, KeyUse, Minted, NewKey};
+use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
 use shared::model::time::zulu;
 use shared::tenancy::doors::Owner;
 
-use crate::minting::{self, Family};
+use crate::minting::{self, Family, Shown};
 use crate::tenant_api_key::{GRACE_SECONDS, new_key};
 
 /// A key without its secret.
@@ -37,6 +37,10 @@ pub struct KeyView {
     grace_ends_at: Option<String>,
     /// How often this key was used since it was replaced.
     uses_in_grace: Option<u64>,
+    /// Whether it does what it says; a key that expired is active still.
+    active: bool,
+    /// Why not: whose power it had was removed or demoted. An owner can adopt it.
+    inactive_reason: Option<Inactive>,
 }
 
 /// A key just made. This is the only time its text is shown.
@@ -71,9 +75,7 @@ const FAMILY: Family<NewKeyView, KeyView> =
 /// Oldest first; those in their grace too.
 pub async fn list(door: Owner, asked: Cursors<NoFilters>) -> Result<Listing<KeyView>> {
     let found = door.store.page(&ApiKey::all(), &asked.page, |_| true).await?;
-    let keys: Vec<_> = found.items.iter().map(|key| KeyUse::key_of(key.id)).collect();
-    let uses = door.store.find_many(&keys).await?;
-    let items = found.items.iter().map(|key| KeyView::of(&door, key, uses.iter().find(|used| used.id == key.id))).collect();
+    let items = FAMILY.list(&door, &found.items).await?;
     Ok(Listing { items, total: 0, page: asked.page, next: found.next })
 }
 
@@ -95,12 +97,17 @@ pub async fn rotate(door: Owner, key: Found<ApiKey>, once: Once<Grace>) -> Resul
     FAMILY.rotate(&door, &key.0, once.body.0, &once.ticket).await
 }
 
+pub async fn adopt(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
+    FAMILY.adopt(&door, key.0).await
+}
+
 pub async fn end_grace(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
     FAMILY.end_grace(&door, key.0).await
 }
 
 impl KeyView {
-    fn of(door: &Owner, key: &ApiKey, used: Option<&KeyUse>) -> Self {
+    fn of(door: &Owner, shown: &Shown<'_>) -> Self {
+        let Shown { key, used, inactive } = *shown;
         KeyView {
             id: key.id.prefixed(),
             name: key.name.clone(),
@@ -115,6 +122,8 @@ impl KeyView {
             replaced_by: key.replaced_by.map(|id| id.prefixed()),
             grace_ends_at: key.grace_ends_at.map(zulu),
             uses_in_grace: key.is_retiring().then(|| used.map_or(0, |used| used.uses_in_grace)),
+            active: inactive.is_none(),
+            inactive_reason: inactive,
         }
     }
 }

@@ -1,12 +1,15 @@
-//! What both families do with keys: make, revoke, replace. A key at work on keys is bound by what it may do itself.
+//! What both families do with keys: make, revoke, replace, adopt. A key at work on keys is bound by what it may do itself, in a
+//! subaccount too.
 
+use futures_util::future::try_join_all;
 use jiff::SignedDuration;
 use serde::Serialize;
 use shared::http::answer::{Answer, Created};
 use shared::http::idempotency::Ticket;
-use shared::model::api_key::{ApiKey, Issuer, KeyClaim, KeyUse, Minted, NewKey};
+use shared::model::api_key::{ApiKey, Inactive, KeyClaim, KeyUse, Minted, NewKey};
 use shared::store::{Counter, Transaction, conflict, missing};
-use shared::tenancy::doors::Owner;
+use shared::tenancy::Role;
+use shared::tenancy::doors::{Owner, Touched};
 use shared::{Error, Result};
 
 /// The highest rate limit a key of the tenant may have.
@@ -21,7 +24,14 @@ pub struct Family<N, V> {
     pub expires_at: &'static str,
     /// A key just made, with its text.
     pub made: fn(&Owner, &Minted) -> N,
-    pub shown: fn(&Owner, &ApiKey, Option<&KeyUse>) -> V,
+    pub shown: fn(&Owner, &Shown<'_>) -> V,
+}
+
+/// A key with what is known of it besides its record.
+pub struct Shown<'a> {
+    pub key: &'a ApiKey,
+    pub used: Option<&'a KeyUse>,
+    pub inactive: Option<Inactive>,
 }
 
 impl<N: Serialize, V: Serialize> Family<N, V> {
@@ -34,11 +44,25 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
     }
 
     pub async fn show(&self, door: &Owner, key: &ApiKey) -> Result<Answer<V>> {
-        let used = door.store.find(&KeyUse::key_of(key.id)).await?;
-        Ok(Answer::new("Success", (self.shown)(door, key, used.as_ref())).tagged(key.etag()))
+        let (id, one) = (KeyUse::key_of(key.id), std::slice::from_ref(key));
+        let (used, inactive) = tokio::try_join!(door.store.find(&id), door.inactive(one))?;
+        let shown = Shown { key, used: used.as_ref(), inactive: inactive.into_iter().next().flatten() };
+        Ok(Answer::new("Success", (self.shown)(door, &shown)).tagged(key.etag()))
+    }
+
+    /// The views of several keys.
+    pub async fn list(&self, door: &Owner, keys: &[ApiKey]) -> Result<Vec<V>> {
+        let ids: Vec<_> = keys.iter().map(|key| KeyUse::key_of(key.id)).collect();
+        let uses = try_join_all(ids.chunks(AT_ONCE).map(|some| door.store.find_many(some)));
+        let (uses, inactive) = tokio::try_join!(uses, door.inactive(keys))?;
+        let used = |key: &ApiKey| uses.iter().flatten().find(|used| used.id == key.id);
+        Ok(keys.iter().zip(inactive).map(|(key, inactive)| (self.shown)(door, &Shown { key, used: used(key), inactive })).collect())
     }
 
     pub async fn rotate(&self, door: &Owner, key: &ApiKey, grace: SignedDuration, ticket: &Ticket) -> Result<Created<N>> {
+        if let Some(why) = door.inactive(std::slice::from_ref(key)).await?.into_iter().flatten().next() {
+            return Err(Error::Conflict(why.message().into()));
+        }
         let (minted, transaction) = replace(door, door.store.transaction(), key, grace)?;
         let answer = Created::new("API key replaced", (self.made)(door, &minted)).tagged(minted.key.etag());
         ticket.record(door.store.transaction(), &door.store, &answer)?.and(transaction).commit().await?;
@@ -49,7 +73,16 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
         let ended = end_grace(door, key).await?;
         self.show(door, &ended).await
     }
+
+    /// The key has the caller's power from now on. For people alone: `tenancy/scope.rs` says so.
+    pub async fn adopt(&self, door: &Owner, key: ApiKey) -> Result<Answer<V>> {
+        let adopted = adopt(door, key).await?;
+        self.show(door, &adopted).await
+    }
 }
+
+/// Records that one read takes.
+const AT_ONCE: usize = 100;
 
 /// A new key, before it is written. `rate_limit` and `expires_at` name the fields as the family spells them.
 fn mint(door: &Owner, new: NewKey, rate_limit: &'static str, expires_at: &'static str) -> Result<Minted> {
@@ -61,12 +94,16 @@ fn mint(door: &Owner, new: NewKey, rate_limit: &'static str, expires_at: &'stati
         return Err(Error::field(expires_at, format!("The {expires_at} field must be in the future.")));
     }
     within(door, &new)?;
-    Ok(ApiKey::mint(new, door.tenant.id, Issuer::of(&door.member), door.now(), door.store.random()))
+    Ok(minted(door, new))
+}
+
+fn minted(door: &Owner, new: NewKey) -> Minted {
+    ApiKey::mint(new, door.tenant.id, door.issuer(), door.maker(), door.now(), door.store.random())
 }
 
 /// Adds a new key to a transaction, within the plan.
 fn write<'a>(door: &'a Owner, transaction: Transaction<'a>, minted: &Minted) -> Result<Transaction<'a>> {
-    transaction
+    door.still(transaction)?
         .count_within(&door.store, Counter::ApiKeys, "api_keys", door.plan.api_keys, &door.tenant.plan)?
         .create(&door.store, &minted.key, conflict("Try again."))?
         .create(&door.directory, &minted.claim, conflict("Try again."))
@@ -94,13 +131,26 @@ fn replace<'a>(door: &'a Owner, transaction: Transaction<'a>, key: &ApiKey, grac
         return Err(Error::Conflict("This key was replaced already.".into()));
     }
     within(door, &key.like())?;
-    let (retiring, minted) = key.rotated(grace, Issuer::of(&door.member), door.tenant.id, door.now(), door.store.random());
-    let transaction = transaction.replace(&door.store, &retiring, key)?.create(&door.store, &minted.key, conflict("Try again."))?.create(
-        &door.directory,
-        &minted.claim,
-        conflict("Try again."),
-    )?;
+    let minted = minted(door, key.like());
+    let transaction = door.still_at_least(transaction, Role::Owner, Touched::Key(key))?;
+    let transaction = transaction
+        .replace(&door.store, &key.rotated(grace, &minted, door.now()), key)?
+        .expire(&door.directory, &KeyClaim::key_of(&key.handle), door.now() + grace, missing())?
+        .create(&door.store, &minted.key, conflict("Try again."))?
+        .create(&door.directory, &minted.claim, conflict("Try again."))?;
     Ok((minted, transaction))
+}
+
+/// Record and claim together, so that no instance looks for the maker in two places.
+async fn adopt(door: &Owner, key: ApiKey) -> Result<ApiKey> {
+    let claim = door.directory.get(&KeyClaim::key_of(&key.handle)).await?.made_by(door.maker());
+    door.store
+        .edit(key, |key, along| {
+            let Some(adopted) = key.adopted(door.issuer()) else { return Ok(None) };
+            let along = door.still(along)?.put(&door.directory, &claim.until(adopted.grace_ends_at))?;
+            Ok(Some((adopted, along)))
+        })
+        .await
 }
 
 async fn end_grace(door: &Owner, key: ApiKey) -> Result<ApiKey> {
@@ -116,9 +166,9 @@ async fn end_grace(door: &Owner, key: ApiKey) -> Result<ApiKey> {
         .await
 }
 
-/// An agency's key is bound by its scopes for subaccounts instead, which the door has seen.
+/// A key that an agency provisions its subaccounts with holds the scopes it hands out.
 fn within(door: &Owner, new: &NewKey) -> Result<()> {
-    match door.key.as_ref().filter(|_| !door.delegated).and_then(|mine| mine.refuses(new)) {
+    match door.key.as_ref().and_then(|mine| mine.refuses(new)) {
         Some(reason) => Err(Error::Forbidden(reason.into())),
         None => Ok(()),
     }

@@ -4,16 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::Found;
-use shared::http::form::{Fields, Form, Integer, Moment, OneOf, ScopeList, Text};
+use shared::http::arguments::{Found, Whole};
+use shared::http::form::{Fields, Form, Integer, Moment, Name, OneOf, ScopeList};
 use shared::http::idempotency::Once;
-use shared::http::paging::PageRequest;
-use shared::model::api_key::{ApiKey, Environment, KeyUse, Minted, NewKey};
-use shared::model::time::millis;
+use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
+use shared::model::time::zulu;
 use shared::tenancy::Scopes;
 use shared::tenancy::doors::Owner;
 
-use crate::minting::{self, Family};
+use crate::minting::{self, Family, Shown};
 
 /// A key without its secret.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -39,6 +38,10 @@ pub struct KeyView {
     grace_ends_at: Option<String>,
     /// How often this key was used since it was replaced.
     uses_in_grace: Option<u64>,
+    /// Whether it does what it says; a key that expired is active still.
+    active: bool,
+    /// Why not: whose power it had was removed or demoted. An owner can adopt it.
+    inactive_reason: Option<Inactive>,
 }
 
 /// A key just made. This is the only time its text is shown.
@@ -71,13 +74,10 @@ const FAMILY: Family<NewKeyView, KeyView> =
     Family { rate_limit: "rateLimit", expires_at: "expiresAt", made: NewKeyView::of, shown: KeyView::of };
 
 /// Oldest first; those in their grace too.
-pub async fn list(door: Owner) -> Result<Answer<Vec<KeyView>>> {
-    let everything = PageRequest::everything();
-    let (keys, uses) = (ApiKey::all(), KeyUse::all());
-    let (keys, uses) = tokio::join!(door.store.page(&keys, &everything, |_| true), door.store.page(&uses, &everything, |_| true));
-    let uses = uses?.items;
-    let views = keys?.items.iter().map(|key| KeyView::of(&door, key, uses.iter().find(|used| used.id == key.id))).collect();
-    Ok(Answer::new("Success", views))
+pub async fn list(door: Owner, asked: Whole) -> Result<Answer<Vec<KeyView>>> {
+    let found = door.store.page(&ApiKey::all(), &asked.page, |_| true).await?;
+    let next = asked.page.cursor(&door.app, found.next.as_ref())?;
+    Ok(Answer::new("Success", FAMILY.list(&door, &found.items).await?).going_on(next))
 }
 
 pub async fn create(door: Owner, once: Once<Given>) -> Result<Created<NewKeyView>> {
@@ -98,12 +98,17 @@ pub async fn rotate(door: Owner, key: Found<ApiKey>, once: Once<Grace>) -> Resul
     FAMILY.rotate(&door, &key.0, once.body.0, &once.ticket).await
 }
 
+pub async fn adopt(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
+    FAMILY.adopt(&door, key.0).await
+}
+
 pub async fn end_grace(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
     FAMILY.end_grace(&door, key.0).await
 }
 
 impl KeyView {
-    fn of(door: &Owner, key: &ApiKey, used: Option<&KeyUse>) -> Self {
+    fn of(door: &Owner, shown: &Shown<'_>) -> Self {
+        let Shown { key, used, inactive } = *shown;
         KeyView {
             id: key.id.to_string(),
             name: key.name.clone(),
@@ -113,12 +118,14 @@ impl KeyView {
             environment: key.environment,
             scopes: key.scopes.words(),
             rate_limit: key.rate_limit,
-            expires_at: key.expires_at.map(millis),
-            last_used_at: used.map(|used| millis(used.last_used_at)),
-            created_at: millis(key.created_at),
+            expires_at: key.expires_at.map(zulu),
+            last_used_at: used.map(|used| zulu(used.last_used_at)),
+            created_at: zulu(key.created_at),
             replaced_by: key.replaced_by.map(|id| id.to_string()),
-            grace_ends_at: key.grace_ends_at.map(millis),
+            grace_ends_at: key.grace_ends_at.map(zulu),
             uses_in_grace: key.is_retiring().then(|| used.map_or(0, |used| used.uses_in_grace)),
+            active: inactive.is_none(),
+            inactive_reason: inactive,
         }
     }
 }
@@ -134,8 +141,8 @@ impl NewKeyView {
             environment: key.environment,
             scopes: key.scopes.words(),
             rate_limit: key.rate_limit,
-            expires_at: key.expires_at.map(millis),
-            created_at: millis(key.created_at),
+            expires_at: key.expires_at.map(zulu),
+            created_at: zulu(key.created_at),
         }
     }
 }
@@ -146,7 +153,7 @@ pub(crate) const GRACE_SECONDS: Integer = Integer { min: 0, max: ApiKey::MAX_GRA
 
 /// The fields of a new key, by the names the family gives them.
 pub(crate) fn new_key(fields: &mut Fields<'_>, rate_limit: &'static str, expires_at: &'static str) -> Option<NewKey> {
-    let name = fields.required("name", Text::up_to(255));
+    let name = fields.required("name", Name { max: 255 });
     let environment = fields.optional("environment", ENVIRONMENT).unwrap_or(Environment::Live);
     let scopes = fields.optional("scopes", ScopeList).unwrap_or_else(Scopes::everything);
     let rate_limit = fields.optional(rate_limit, RATE_LIMIT).map(i64::unsigned_abs);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use shared::accounts::owner_of;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::ids::{ProjectId, UserId};
 use shared::model::member::Member;
@@ -13,7 +14,7 @@ use shared::model::project::{Project, Shelf, TaskCounts};
 use shared::model::setting::{Kept, Setting};
 use shared::model::task::{Status as Progress, Task};
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
-use shared::model::user::{Belongs, Email, EmailClaim, User};
+use shared::model::user::{Belongs, Email, User};
 use shared::store::{Counter, Entity, InTenant, Transaction, conflict};
 use shared::tenancy::jobs::Workplace;
 use shared::tenancy::{Directory, Role, TenantStore};
@@ -207,8 +208,10 @@ fn record<T: DeserializeOwned>(data: Value) -> Option<T> {
     serde_json::from_value(data).ok()
 }
 
+/// Who has proven the address: nobody else gains a membership by it.
 async fn user_of(directory: &Directory, email: &str) -> Result<Option<User>> {
-    let Some(email) = Email::parse(email) else { return Ok(None) };
-    let Some(claim) = directory.find(&EmailClaim::key_of(&email)).await? else { return Ok(None) };
-    directory.find(&User::key_of(claim.user)).await
+    match Email::presented(email) {
+        Ok(email) => owner_of(directory, &email).await,
+        Err(_) => Ok(None),
+    }
 }

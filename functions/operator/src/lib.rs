@@ -5,18 +5,21 @@ mod import;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use shared::accounts::{Address, Given, confirm, owner_of};
+use shared::children;
 use shared::config::Variables;
 use shared::crypto::Vault;
 use shared::founding::close;
-use shared::http::paging::PageRequest;
-use shared::ids::MailId;
+use shared::ids::{LinkId, MailId};
 use shared::model::deletion::{Deletion, Receipt};
-use shared::model::demo::Demo;
+use shared::model::demo::{Demo, DemoClaim};
 use shared::model::edge_config::EdgeConfig;
-use shared::model::mail::{Mail, UnknownMail};
+use shared::model::link::{Link, Purpose};
+use shared::model::mail::{Content, Mail, UnknownMail};
+use shared::model::registration::Registration;
 use shared::model::setting::{Keeper, Kept, KeyLost, Setting};
 use shared::model::tenant::{Kind, Status, Tenant};
-use shared::model::user::{Email, EmailClaim, User};
+use shared::model::user::{Email, EmailClaim, Identity, Subject, User};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::store::conflict;
@@ -41,6 +44,12 @@ enum Command {
     VerifyUser {
         email: String,
     },
+    /// Says which subject of an identity provider the person at this address is.
+    LinkIdentity {
+        email: String,
+        issuer: String,
+        subject: String,
+    },
     /// Sends a mail again under a new id: one that failed, that nobody knows the fate of, or whose job was given up.
     ResendMail {
         mail: MailId,
@@ -53,7 +62,7 @@ enum Command {
     ActivateTenant {
         tenant: String,
     },
-    /// Seals what a tenant entrusted to us with the newest version of the root secret, so that an old version can go.
+    /// Seals what a tenant entrusted to us with the newest version of the vault's secret, so that an old version can go.
     ReencryptTokens {
         tenant: String,
     },
@@ -100,6 +109,7 @@ impl Worker for Operator {
         match worker::command(event)? {
             Command::ConvertDemo { tenant, plan } => convert_demo(&place, &tenant, &plan).await,
             Command::VerifyUser { email } => verify_user(&place, &email).await,
+            Command::LinkIdentity { email, issuer, subject } => link_identity(&place, &email, &issuer, &subject).await,
             Command::ResendMail { mail } => resend_mail(&place, mail).await,
             Command::ListUnknownMails {} => list_unknown_mails(&place).await,
             Command::SuspendTenant { tenant } => set_status(&place, &tenant, Status::Suspended).await,
@@ -114,7 +124,8 @@ impl Worker for Operator {
     }
 }
 
-/// One transaction: the tenant loses its end, its owner's address is his for good, and a place for a demo is free again.
+/// One transaction: the tenant loses its end, and a place for a demo is free again. It proves no address: the owner logs in with the demo's
+/// password until whoever reads the mails of the address sets another, which hands them this account.
 async fn convert_demo(place: &Workplace, name: &str, plan: &str) -> Result<Value> {
     let plans = place.app.plans();
     if !plans.contains(plan) || plan == "demo" {
@@ -130,30 +141,86 @@ async fn convert_demo(place: &Workplace, name: &str, plan: &str) -> Result<Value
     let directory = &place.directory;
     let demo = directory.find(&Demo::key_of(ends_at, tenant.id)).await?;
     let demo = demo.ok_or_else(|| Error::internal("converting a demo", "the demo is not listed"))?;
-    let claim = EmailClaim { email: demo.email.clone(), user: demo.owner, ends_at: None };
-    let taken = conflict("The address of this demo's owner belongs to another account by now.");
-    directory
+    let given_up = || Error::Conflict("The address of this demo's owner belongs to another account by now.".into());
+    if owner_of(directory, &demo.email).await?.is_some_and(|owner| owner.id != demo.owner) {
+        return Err(given_up());
+    }
+    let owner = directory.find(&User::key_of(demo.owner)).await?.ok_or_else(given_up)?;
+    let transaction = directory
         .transaction()
         .replace(&store, &standing, &tenant)?
         .delete_unchanged(directory, &demo)?
-        .claim(directory, &claim, "user", &demo.owner.to_string(), taken)?
-        .count_global(GlobalCounter::ActiveDemos, -1, None, conflict("Try again."))?
-        .commit()
-        .await?;
+        .replace(directory, &owner.kept(place.now()), &owner)?
+        .count_global(GlobalCounter::ActiveDemos, -1, None, conflict("Try again."))?;
+    let transaction = match directory.find_expired_too(&DemoClaim::key_of(&demo.email, tenant.id)).await? {
+        // A proof of the address takes the claim away: then it is not kept.
+        Some(claim) => transaction.replace(directory, &claim.kept(), &claim)?,
+        // From before demos had claims of their own.
+        None => {
+            let claim = EmailClaim { email: demo.email.clone(), user: demo.owner, ends_at: None };
+            transaction.claim(directory, &claim, "user", &demo.owner.to_string(), Box::new(move |_| given_up()))?
+        }
+    };
+    transaction.commit().await?;
     Ok(converted(&standing))
 }
 
+/// As if the user had followed the link in the mail: the mailbox is theirs, and no password from before opens the account. They choose one
+/// with the link that is sent to them.
 async fn verify_user(place: &Workplace, email: &str) -> Result<Value> {
-    let email = Email::parse(email).ok_or(Error::BadRequest("This is not an e-mail address.".into()))?;
-    // The address itself stays out of the message: messages are logged.
-    let unknown = || Error::BadRequest("No account has this e-mail address.".into());
-    let claim = place.directory.find(&EmailClaim::key_of(&email)).await?.ok_or_else(unknown)?;
-    let user = place.directory.find(&User::key_of(claim.user)).await?.ok_or_else(unknown)?;
-    let verified = user.verified(place.now());
-    if user.verified_at.is_none() && !place.directory.replace_if(&verified, &user).await? {
-        return Err(Error::Conflict("The account was changed at the same time. Try again.".into()));
+    let email = Email::presented(email).map_err(|_| Error::BadRequest("This is not an e-mail address.".into()))?;
+    let (directory, now) = (&place.directory, place.now());
+    let address = Address::read(directory, &email).await?;
+    if let Some(owner) = address.owner(directory).await? {
+        return Ok(json!({"ok": true, "user": owner.id, "verified_at": owner.verified_at}));
     }
-    Ok(json!({"ok": true, "user": user.id, "verified_at": verified.verified_at}))
+    let given = Given { name: None, password: None, home: None };
+    let newest = address.registrations().iter().max_by_key(|registration| registration.created_at).cloned();
+    let (proof, founding) = match (address.unproven(directory).await?, newest) {
+        (Some(user), _) => (address.proof(directory, Some(user), given).await?, None),
+        (None, Some(registration)) => {
+            let (proof, founding) = confirm(directory, address, &registration, given).await?;
+            (proof, Some(founding))
+        }
+        // The address itself stays out of the message: messages are logged.
+        (None, None) => return Err(Error::BadRequest("No account has this e-mail address.".into())),
+    };
+    let user = &proof.user;
+    let link = Link {
+        id: LinkId::new(place.app.random()),
+        purpose: Purpose::ResetPassword { user: user.id, passwords: user.passwords },
+        expires_at: now + Registration::WAITS,
+    };
+    let content = Content::ResetPassword { name: user.name.clone(), link: link.id };
+    let mail = Mail::queued(MailId::new(now, place.app.random()), user.home, user.email.clone(), content, now);
+    let meanwhile = conflict("The account was changed at the same time. Try again.");
+    let transaction = proof.write(directory.transaction(), directory, meanwhile)?;
+    let transaction = match &founding {
+        Some(founding) => founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?,
+        None => transaction,
+    };
+    let transaction = transaction.create(directory, &link, conflict("Try again."))?.create(directory, &mail, conflict("Try again."))?;
+    transaction.commit().await?;
+    proof.finish(directory).await?;
+    Ok(json!({"ok": true, "user": user.id, "verified_at": user.verified_at}))
+}
+
+/// The person at this address is this subject of the issuer, and no other one of it: an operator's word where a token alone is refused.
+async fn link_identity(place: &Workplace, email: &str, issuer: &str, subject: &str) -> Result<Value> {
+    let email = Email::presented(email).map_err(|_| Error::BadRequest("This is not an e-mail address.".into()))?;
+    let directory = &place.directory;
+    let owner = owner_of(directory, &email).await?.ok_or(Error::BadRequest("No account has this e-mail address.".into()))?;
+    let before = directory.find(&Subject::key_of(owner.id, issuer)).await?.filter(|before| before.subject != subject);
+    let transaction = directory
+        .transaction()
+        .put(directory, &Subject { user: owner.id, issuer: issuer.to_owned(), subject: subject.to_owned() })?
+        .put(directory, &Identity { issuer: issuer.to_owned(), subject: subject.to_owned(), user: owner.id, paired: true })?;
+    let transaction = match before {
+        Some(before) => transaction.remove(directory, &Identity::key_of(issuer, &before.subject))?,
+        None => transaction,
+    };
+    transaction.commit().await?;
+    Ok(json!({"ok": true, "user": owner.id, "issuer": issuer, "subject": subject}))
 }
 
 async fn resend_mail(place: &Workplace, id: MailId) -> Result<Value> {
@@ -224,6 +291,8 @@ async fn change_plan(place: &Workplace, name: &str, plan: &str) -> Result<Value>
 async fn restore_tenant(place: &Workplace, name: &str) -> Result<Value> {
     let (store, tenant) = find(place, name).await?;
     if !matches!(tenant.status, Status::Deleting | Status::Closed) {
+        // A run that was cut off may have left some of them shut.
+        children::restore_with(&store, &place.directory, |child| Ok(place.child(child))).await?;
         return Ok(state_of(&tenant));
     }
     let too_late = || Error::Conflict("This tenant is being purged and cannot be restored any more.".into());
@@ -234,6 +303,7 @@ async fn restore_tenant(place: &Workplace, name: &str) -> Result<Value> {
     let restored = tenant.restored(deletion.status, place.now());
     let directory = &place.directory;
     directory.transaction().replace(&store, &restored, &tenant)?.delete_unchanged(directory, &deletion)?.commit().await?;
+    children::restore_with(&store, directory, |child| Ok(place.child(child))).await?;
     Ok(state_of(&restored))
 }
 
@@ -248,6 +318,7 @@ async fn purge_tenant(place: &Workplace, name: &str, now: bool) -> Result<Value>
         None => {
             let closed = close(&store, directory, tenant.clone()).await;
             closed.map_err(|error| if matches!(error, Error::NotFound) { gone() } else { error })?;
+            children::close_with(&store, directory, |child| Ok(place.child(child))).await?;
             Deletion::of(&tenant, place.now()).due_at
         }
         Some(deletion) => {
@@ -265,7 +336,7 @@ async fn purge_tenant(place: &Workplace, name: &str, now: bool) -> Result<Value>
 }
 
 async fn list_receipts(place: &Workplace) -> Result<Value> {
-    let key = &place.app.keys()?.receipts;
+    let key = place.app.keys().receipts()?;
     let receipts = place.directory.all(&Receipt::all()).await?;
     let receipts = receipts.iter().map(|receipt| {
         let mut shown = worker::answer(receipt)?;
@@ -293,9 +364,8 @@ fn state_of(tenant: &Tenant) -> Value {
 /// What a tenant entrusted to us: the token of its API origin, and its secret settings.
 async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
     let (store, tenant) = find(place, name).await?;
-    let keys = place.app.keys()?;
-    let vault = &keys.vault;
-    let lost = || Error::Conflict("The root secret lacks the version something of this tenant was sealed with.".into());
+    let (vault, marking) = (place.app.keys().vault()?, place.app.keys().fingerprints()?);
+    let lost = || Error::Conflict("The vault's secret lacks the version something of this tenant was sealed with.".into());
     let (mut sealed, mut changed) = (0, 0);
     if let Some(config) = store.find(&EdgeConfig::key_of()).await? {
         sealed += usize::from(config.api_token.is_some());
@@ -309,8 +379,8 @@ async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
         let config = store.edit(config, |config, alone| Ok(resealed(config)?.map(|config| (config, alone)))).await?;
         changed += usize::from(config.version != before);
     }
-    let keeper = Keeper { tenant: tenant.id, vault, marking: &keys.fingerprints, random: place.app.random() };
-    for setting in store.page(&Setting::all(), &PageRequest::everything(), |_| true).await?.items {
+    let keeper = Keeper { tenant: tenant.id, vault, marking, random: place.app.random() };
+    for setting in store.all(&Setting::all()).await? {
         sealed += usize::from(matches!(setting.value, Kept::Sealed(_)));
         let before = setting.version;
         let resealed = |setting: &Setting| keeper.resealed(setting).map_err(|_: KeyLost| lost());
@@ -348,7 +418,7 @@ mod tests {
             worker::command::<Command>(event).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             read += 1;
         }
-        assert_eq!(read, 12, "one sample for each command");
+        assert_eq!(read, 13, "one sample for each command");
     }
 
     #[test]

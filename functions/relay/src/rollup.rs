@@ -9,7 +9,7 @@ use shared::model::member::Member;
 use shared::model::period::Month;
 use shared::model::tenant::{Kind, Tenant};
 use shared::model::user::Email;
-use shared::store::{Entity, conflict, missing};
+use shared::store::{Entity, conflict};
 use shared::tenancy::jobs::Workplace;
 use shared::tenancy::{Role, TenantStore};
 use shared::{Error, Result};
@@ -18,7 +18,7 @@ pub async fn count(place: &Workplace, pack: &Pack) -> Result<()> {
     let Some(store) = &place.store else { return Err(Error::internal("counting a pack", "it belongs to no tenant")) };
     let mut counting = store.transaction().create(store, &Counted::of(pack), conflict("It is counted."))?;
     // What a purge has emptied stays empty.
-    counting = counting.require(store, &Tenant::key_of(), missing())?;
+    counting = counting.while_kept(store)?;
     for (key, totals) in pack.rollups() {
         counting = counting.tally(store, &key, &totals.columns())?;
     }
@@ -53,7 +53,7 @@ async fn tell_once(place: &Workplace, store: &TenantStore) -> Result<bool> {
     let is_known = |event: &QuotaEvent| known.iter().any(|known| known.metric == event.metric && known.percent == event.percent);
     let mut new: Vec<QuotaEvent> = reached.into_iter().filter(|event| !is_known(event)).collect();
     while let Some(largest) = new.pop() {
-        let mut writing = store.transaction();
+        let mut writing = store.transaction().while_kept(store)?;
         let same = |event: &QuotaEvent| event.metric == largest.metric;
         for event in new.iter().filter(|event| same(event)).chain([&largest]) {
             writing = writing.create(store, event, conflict("It is written down."))?;
@@ -64,6 +64,7 @@ async fn tell_once(place: &Workplace, store: &TenantStore) -> Result<bool> {
         match writing.commit().await {
             Ok(()) => new.retain(|event| event.metric != largest.metric),
             Err(Error::Conflict(_)) => return Ok(false),
+            Err(Error::NotFound) => return Ok(true),
             Err(error) => return Err(error),
         }
     }
@@ -75,9 +76,7 @@ async fn mails(place: &Workplace, store: &TenantStore, tenant: &Tenant, event: &
     if tenant.kind == Kind::Demo {
         return Ok(vec![]);
     }
-    let mut first = PageRequest::everything();
-    first.limit = MOST_OWNERS;
-    let owners = store.page(&Member::all(), &first, |member| member.role == Role::Owner).await?;
+    let owners = store.page(&Member::all(), &PageRequest::of(MOST_OWNERS), |member| member.role == Role::Owner).await?;
     let mail = |owner: Member| {
         let content = Content::QuotaReached {
             name: owner.name,

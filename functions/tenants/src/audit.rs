@@ -5,7 +5,7 @@ use shared::Result;
 use shared::http::answer::Answer;
 use shared::http::arguments::{Cursors, NoFilters};
 use shared::model::audit::{AuditEntry, ResourceChange};
-use shared::model::time::millis;
+use shared::model::time::zulu;
 use shared::store::Direction;
 use shared::tenancy::doors::Admin;
 
@@ -33,11 +33,12 @@ pub struct LogView {
 pub async fn list(door: Admin, asked: Cursors<NoFilters>) -> Result<Answer<LogView>> {
     let found = door.store.page(&AuditEntry::all().going(Direction::Descending), &asked.page, |_| true).await?;
     let next_cursor = asked.page.cursor(&door.app, found.next.as_ref())?;
-    Ok(Answer::new("Success", LogView { entries: found.items.iter().map(EntryView::of).collect(), next_cursor }))
+    let entries = found.items.iter().map(EntryView::of).collect();
+    Ok(Answer::new("Success", LogView { entries, next_cursor: next_cursor.clone() }).going_on(next_cursor))
 }
 
 impl EntryView {
     fn of(entry: &AuditEntry) -> Self {
-        EntryView { at: millis(entry.at), actor: entry.actor.clone(), request_id: entry.request.clone(), changes: entry.changes() }
+        EntryView { at: zulu(entry.at), actor: entry.actor.clone(), request_id: entry.request.clone(), changes: entry.changes() }
     }
 }

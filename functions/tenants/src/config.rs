@@ -1,7 +1,6 @@
 //! The edge configuration of one tenant: reading and changing it, its API proxy with the token, and renewing its caches.
 
 use serde::Serialize;
-use serde_json::{Value, json};
 use shared::http::answer::Answer;
 use shared::http::arguments::{Body, Edge, IfMatch};
 use shared::http::form::{Fields, Form, OneOf};
@@ -52,13 +51,21 @@ pub struct ValueView {
     #[serde(rename = "cacheTTL")]
     cache_ttl: u32,
     allowed_types: Option<Vec<String>>,
-    #[schema(value_type = Object)]
-    strip_params: Value,
+    strip_params: StrippedView,
     #[serde(flatten)]
     api: ApiView,
     cache_versions: VersionsView,
     created_at: String,
     updated_at: String,
+}
+
+/// Whether query parameters are left out of what is cached: always, never, or for some file types.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = StripParams)]
+#[serde(untagged)]
+pub enum StrippedView {
+    Always(bool),
+    Of(Vec<String>),
 }
 
 /// How API requests are passed on. The token never shows.
@@ -131,12 +138,18 @@ pub async fn save_api(door: Admin, edge: Edge, expected: IfMatch, form: Body<Api
     Ok(Answer::bare(ApiView::of(&config)).tagged(config.etag()))
 }
 
-/// Write-only: sealed before it is stored, and never read back by a request.
+/// Write-only: sealed before it is stored, and never shown. The token that is kept already stays, with its date.
 pub async fn save_token(door: Admin, edge: Edge, token: Body<NewToken>) -> Result<Answer<TokenView>> {
     let token = token.0.0.ok_or(Error::TokenMissing)?;
-    let sealed = door.app.keys()?.vault.seal(door.tenant.id, EdgeConfig::TOKEN_FIELD, &token, door.app.random());
-    change(&door, edge.0, |config| Ok(config.with_token(sealed.clone(), door.now()))).await?;
-    Ok(Answer::bare(TokenView { ok: true, updated_at: zulu(door.now()) }))
+    let vault = door.app.keys().vault()?;
+    let sealed = vault.seal(door.tenant.id, EdgeConfig::TOKEN_FIELD, &token, door.app.random());
+    let opens = |sealed: &str| vault.open(door.tenant.id, EdgeConfig::TOKEN_FIELD, sealed);
+    let config = change(&door, edge.0, |config| match &config.api_token {
+        Some(kept) if opens(&kept.sealed).as_ref() == Some(&token) => Ok(config.clone()),
+        _ => Ok(config.with_token(sealed.clone(), door.now())),
+    });
+    let updated_at = config.await?.api_token.map_or_else(|| door.now(), |token| token.updated_at);
+    Ok(Answer::bare(TokenView { ok: true, updated_at: zulu(updated_at) }))
 }
 
 pub async fn refresh_cache(door: Admin, edge: Edge, what: Body<Refresh>) -> Result<Answer<RefreshView>> {
@@ -206,9 +219,9 @@ impl ValueView {
             cache_ttl: config.cache_ttl,
             allowed_types: config.allowed_types.clone(),
             strip_params: match &config.strip_params {
-                StripParams::Off => json!(false),
-                StripParams::All => json!(true),
-                StripParams::Types(types) => json!(types),
+                StripParams::Off => StrippedView::Always(false),
+                StripParams::All => StrippedView::Always(true),
+                StripParams::Types(types) => StrippedView::Of(types.clone()),
             },
             api: ApiView::of(config),
             cache_versions: VersionsView::of(config),

@@ -1,15 +1,16 @@
 //! The caller's own tenant (F3): read, create, restate, delete.
 
 use serde::Serialize;
+use shared::children;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Accepted, Answer, Created};
 use shared::http::arguments::{Body, IfMatch, Myself};
-use shared::http::form::{Fields, Form, Raw, Rule, Text};
+use shared::http::form::{Fields, Form, Name, Raw, Rule, Text};
 use shared::http::idempotency::Once;
-use shared::model::setting::is_url;
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
-use shared::model::time::millis;
+use shared::model::time::zulu;
 use shared::model::user::User;
+use shared::model::web;
 use shared::store::conflict;
 use shared::tenancy::doors::{Owner, SignedIn, Viewer};
 use shared::{Error, Result};
@@ -52,6 +53,7 @@ pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Resu
     if belongs_somewhere(&door).await? && directory.get(&User::key_of(door.user)).await?.version == user.0.version {
         return Err(already_exists());
     }
+    user.0.may_found()?;
     let Statement { name, logo } = once.body;
     let slug = Slug::from_name(&name, &door.app.random().text(SLUG_ALPHABET, 6));
     let new = NewTenant { name, logo, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
@@ -72,7 +74,7 @@ pub async fn update(door: Owner, expected: IfMatch, statement: Body<Statement>) 
         .edit(door.tenant.clone(), |tenant, alone| {
             expected.check(&tenant.etag())?;
             let Statement { name, logo } = &statement.0;
-            Ok(Some((tenant.stated(name.clone(), logo.clone(), door.now()), alone)))
+            Ok(tenant.stated(name.clone(), logo.clone(), door.now()).map(|stated| (stated, alone)))
         })
         .await?;
     Ok(Accepted::bare(TenantView::of(&changed)).tagged(changed.etag()))
@@ -80,7 +82,9 @@ pub async fn update(door: Owner, expected: IfMatch, statement: Body<Statement>) 
 
 /// Every credential of the tenant stops at once. What it holds is purged after a week, until which an operator can take this back.
 pub async fn delete(door: Owner, expected: IfMatch) -> Result<Answer<TenantView>> {
-    let closed = close_if(&door.store, &door.directory, door.tenant.clone(), |tenant| expected.check(&tenant.etag())).await?;
+    let holds = |tenant: &Tenant, along| expected.check(&tenant.etag()).and_then(|()| door.still(along));
+    let closed = close_if(&door.store, &door.directory, door.tenant.clone(), holds).await?;
+    children::close_with(&door.store, &door.directory, |child| door.child(child)).await?;
     Ok(Answer::bare(TenantView::of(&closed)))
 }
 
@@ -105,15 +109,15 @@ impl TenantView {
             status: tenant.status,
             kind: tenant.kind,
             is_active: matches!(tenant.status, Status::Active | Status::Trial),
-            created_at: millis(tenant.created_at),
-            updated_at: millis(tenant.updated_at),
+            created_at: zulu(tenant.created_at),
+            updated_at: zulu(tenant.updated_at),
         }
     }
 }
 
 impl Form for Statement {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let name = fields.required("name", Text::up_to(255));
+        let name = fields.required("name", Name { max: 255 });
         let logo = fields.optional("logo", Logo);
         Some(Statement { name: name?, logo })
     }
@@ -127,7 +131,7 @@ impl Rule for Logo {
 
     fn check(&self, raw: Raw<'_>) -> Result<String, String> {
         let text = Text::up_to(2048).check(raw)?;
-        if is_url(&text, &["https"]) { Ok(text) } else { Err("must be an https URL".into()) }
+        web::url(&text, &["https"], false).map_err(|_| "must be an https URL".into())
     }
 
     fn schema(&self) -> serde_json::Value {

@@ -1,15 +1,14 @@
 //! Custom domains of a tenant: list, add, remove, and ask DNS about one.
 
 use domains::Dns;
-use jiff::Timestamp;
 use serde::Serialize;
 use shared::error::PlanLimit;
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{DomainTotal, NamedDomain};
+use shared::http::arguments::{DomainTotal, NamedDomain, Whole};
 use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
 use shared::http::idempotency::Once;
-use shared::http::paging::PageRequest;
 use shared::model::domain::{Asked, Domain, Hostname, Seen, Sighting, Standing, Status, Verdict};
+use shared::model::time::zulu;
 use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Viewer};
 use shared::{Error, Result};
@@ -113,11 +112,12 @@ pub struct NewDomain {
     hostname: Hostname,
 }
 
-pub async fn list(door: Viewer) -> Result<Answer<DomainList>> {
+pub async fn list(door: Viewer, asked: Whole, total: DomainTotal) -> Result<Answer<DomainList>> {
     let target = &door.app.config().edge.target;
-    let found = door.store.page(&Domain::all(), &PageRequest::everything(), |_| true).await?;
-    let domains: Vec<_> = found.items.iter().map(|domain| DomainView::of(domain, target)).collect();
-    Ok(Answer::bare(DomainList { total: domains.len() as u64, domains }))
+    let found = door.store.page(&Domain::all(), &asked.page, |_| true).await?;
+    let next = asked.page.cursor(&door.app, found.next.as_ref())?;
+    let domains = found.items.iter().map(|domain| DomainView::of(domain, target)).collect();
+    Ok(Answer::bare(DomainList { total: total.0, domains }).going_on(next))
 }
 
 pub async fn create(door: Admin, once: Once<NewDomain>, total: DomainTotal) -> Result<Created<DomainView>> {
@@ -126,8 +126,11 @@ pub async fn create(door: Admin, once: Once<NewDomain>, total: DomainTotal) -> R
     if hostname.is_under(&config.domain) || hostname.is_under(&config.target) {
         return Err(Error::field("hostname", format!("The hostname field must not lie within {}.", config.domain)));
     }
-    // Said before anything is said of the hostname; the transaction below counts for good.
+    // Said before anything is said of the hostname, but that it is listed here already; the transaction below counts for good.
     if let Some(max) = max.filter(|max| total.0 >= *max) {
+        if door.store.find(&Domain::key_of(&hostname)).await?.is_some() {
+            return Err(domains::listed_already());
+        }
         return Err(Error::PlanLimitReached(PlanLimit { limit: LIMIT, used: total.0, max, plan: plan.clone() }));
     }
     let domain = Domain::new(hostname, door.now(), door.store.random());
@@ -162,16 +165,15 @@ const SHOWN: usize = 10;
 
 impl DomainView {
     fn of(domain: &Domain, target: &str) -> Self {
-        let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         DomainView {
             hostname: domain.hostname.to_string(),
             status: domain.status.name(),
             dns: DnsRecord::cname(domain, target),
             txt: DnsRecord::txt(domain),
             error: domain.error.clone(),
-            created_at: domain.created_at.to_string(),
-            last_checked_at: time(domain.last_checked_at),
-            verified_at: time(domain.verified_at),
+            created_at: zulu(domain.created_at),
+            last_checked_at: domain.last_checked_at.map(zulu),
+            verified_at: domain.verified_at.map(zulu),
             ssl: Ssl {
                 status: match domain.status {
                     Status::PendingDns => "pending",

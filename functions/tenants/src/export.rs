@@ -43,7 +43,7 @@ struct Page {
 
 /// As it is while the pages are fetched: what is written meanwhile may or may not be in it.
 pub async fn export(door: Owner, from: Query<From>) -> Result<Lines> {
-    let (cursors, bound_to) = (&door.app.keys()?.cursors, format!("export {}", door.tenant.id));
+    let (cursors, bound_to) = (door.app.keys().cursors()?, format!("export {}", door.tenant.id));
     let place = match from.0.0 {
         None => Place { stage: stages()[0].0.to_owned(), ..Place::default() },
         Some(cursor) => {

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{Found, NamedSetting};
+use shared::http::arguments::{Found, NamedSetting, Whole};
 use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
-use shared::http::paging::PageRequest;
+use shared::http::paging::Window;
 use shared::ids::SettingId;
 use shared::model::setting::{Author, Keeper, Setting, SettingName, Settings, Write};
-use shared::model::time::millis;
-use shared::store::{Counter, Transaction, conflict};
+use shared::model::time::zulu;
+use shared::store::{Counter, Direction, Transaction, conflict};
 use shared::tenancy::TenantStore;
 use shared::tenancy::doors::Owner;
 use shared::{Error, Result};
@@ -98,18 +98,27 @@ pub async fn show(door: Owner, setting: Found<Setting>) -> Result<Answer<Setting
     Ok(Answer::bare(view).tagged(setting.0.etag()))
 }
 
-pub async fn history(_door: Owner, setting: Found<Setting>) -> Result<Answer<HistoryView>> {
-    let newest_first = setting.0.changes.into_iter().rev();
-    Ok(Answer::bare(HistoryView(
+/// The place of a change among those that are kept is not that of tomorrow: a cursor names the moment.
+pub async fn history(door: Owner, setting: Found<Setting>, asked: Whole) -> Result<Answer<HistoryView>> {
+    let changes = setting.0.changes;
+    let mut window = Window::new(&asked.page, Direction::Descending)?;
+    for (index, change) in changes.iter().enumerate() {
+        window.add(change.at, format!("{index:02}"));
+    }
+    let (places, next, _) = window.finish();
+    let next = asked.page.cursor(&door.app, next.as_ref())?;
+    let newest_first = places.iter().filter_map(|place| changes.get(place.parse::<usize>().ok()?).cloned());
+    let view = HistoryView(
         newest_first
             .map(|change| ChangeView {
-                changed_at: millis(change.at),
+                changed_at: zulu(change.at),
                 changed_by: AuthorView { id: change.by.id, name: change.by.name, key: change.by.key },
                 before_hash: change.before,
                 after_hash: change.after,
             })
             .collect(),
-    )))
+    );
+    Ok(Answer::bare(view).going_on(next))
 }
 
 /// All of it or nothing. Writes that meet follow one another: the last one wins, and each is in the history.
@@ -225,13 +234,12 @@ impl Written {
 }
 
 fn keeper(door: &Owner) -> Result<Keeper<'_>> {
-    let keys = door.app.keys()?;
-    Ok(Keeper { tenant: door.tenant.id, vault: &keys.vault, marking: &keys.fingerprints, random: door.app.random() })
+    let keys = door.app.keys();
+    Ok(Keeper { tenant: door.tenant.id, vault: keys.vault()?, marking: keys.fingerprints()?, random: door.app.random() })
 }
 
 async fn all(store: &TenantStore) -> Result<Settings> {
-    let found = store.page(&Setting::all(), &PageRequest::everything(), |_| true).await?;
-    Ok(by_name(found.items))
+    store.all(&Setting::all()).await.map(by_name)
 }
 
 fn by_name(settings: impl IntoIterator<Item = Setting>) -> Settings {
@@ -256,8 +264,8 @@ impl SettingView {
             name: setting.name.to_string(),
             value: Some(shown(setting, keeper)?),
             tenant_id: keeper.tenant.to_string(),
-            created_at: Some(millis(setting.created_at)),
-            updated_at: Some(millis(setting.updated_at)),
+            created_at: Some(zulu(setting.created_at)),
+            updated_at: Some(zulu(setting.updated_at)),
         })
     }
 }
@@ -326,7 +334,8 @@ struct AnyValue;
 /// Null deletes.
 fn any_value() -> Value {
     let kinds = ["string", "number", "boolean", "null"].map(|kind| json!({"type": kind}));
-    json!({"anyOf": kinds, "maxLength": Setting::MAX_VALUE})
+    let limit = format!("One request changes at most {CHANGES_AT_ONCE} settings; a deletion counts twice.");
+    json!({"anyOf": kinds, "maxLength": Setting::MAX_VALUE, "description": limit})
 }
 
 impl Rule for AnyValue {

@@ -2,18 +2,20 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use shared::children;
 use shared::error::PlanLimit;
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close};
+use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{Edge, IfMatch, Query, WithTenants};
-use shared::http::form::{Fields, Form, Text};
+use shared::http::arguments::{Edge, IfMatch, Query, Whole, WithTenants};
+use shared::http::form::{Fields, Form, Name};
 use shared::http::idempotency::{Once, Ticket};
+use shared::http::paging::Window;
 use shared::model::edge_config::{EdgeChanges, EdgeConfig};
 use shared::model::plan::Plans;
 use shared::model::tenant::{Kind, Slug, SlugClaim};
 use shared::model::time::zulu;
 use shared::model::user::User;
-use shared::store::{Transaction, conflict};
+use shared::store::{Direction, Transaction, conflict};
 use shared::tenancy::doors::{OwnTenant, Owner, SignedIn};
 use shared::tenancy::{Directory, Role, TenantId};
 use shared::{Error, Result};
@@ -78,11 +80,18 @@ pub struct NewTenantForm {
 
 pub struct Asked(Slug);
 
-pub async fn list(door: SignedIn, _found: WithTenants) -> Result<Answer<TenantsView>> {
-    let mut own = door.tenants().await?;
-    own.sort_by_key(|own| (own.tenant.created_at, own.tenant.account));
-    let tenants: Vec<ItemView> = own
+/// Oldest first.
+pub async fn list(door: SignedIn, _found: WithTenants, asked: Whole) -> Result<Answer<TenantsView>> {
+    let own = door.tenants().await?;
+    let mut window = Window::new(&asked.page, Direction::Ascending)?;
+    for own in &own {
+        window.add((own.tenant.created_at, own.tenant.account), own.tenant.slug.to_string());
+    }
+    let (slugs, next, _) = window.finish();
+    let next = asked.page.cursor(&door.app, next.as_ref())?;
+    let tenants: Vec<ItemView> = slugs
         .iter()
+        .filter_map(|slug| own.iter().find(|own| own.tenant.slug.as_str() == slug))
         .map(|own| ItemView {
             slug: own.tenant.slug.to_string(),
             name: own.tenant.name.clone(),
@@ -94,7 +103,7 @@ pub async fn list(door: SignedIn, _found: WithTenants) -> Result<Answer<TenantsV
             created_at: zulu(own.tenant.created_at),
         })
         .collect();
-    Ok(Answer::bare(TenantsView { total: tenants.len(), tenants }))
+    Ok(Answer::bare(TenantsView { total: own.len(), tenants }).going_on(next))
 }
 
 pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created<CreatedView>> {
@@ -103,6 +112,7 @@ pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created
     let config = EdgeConfig::unset(now).changed(config, &own_domains(&door.app), now)?;
     let answer = Created::bare(CreatedView { ok: true, key: slug.to_string(), proxy_base: proxy_base(&door.app, &slug) });
     let mut standing = Standing::of(&door, &once.ticket).await?;
+    standing.user.may_found()?;
     let name = name.unwrap_or_else(|| slug.to_string());
     let new = NewTenant { name, logo: None, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
     let founding = Founding::of(directory, directory.found_tenant(), new, &standing.user).await?;
@@ -183,14 +193,15 @@ pub async fn availability(door: SignedIn, asked: Query<Asked>) -> Result<Answer<
 pub async fn delete(door: Owner, edge: Edge, expected: IfMatch) -> Result<Answer<DeletedView>> {
     expected.check(&or_unset(edge.0, &door.tenant).etag())?;
     let key = door.tenant.slug.to_string();
-    close(&door.store, &door.directory, door.tenant).await?;
+    close_if(&door.store, &door.directory, door.tenant.clone(), |_, along| door.still(along)).await?;
+    children::close_with(&door.store, &door.directory, |child| door.child(child)).await?;
     Ok(Answer::bare(DeletedView { ok: true, key }))
 }
 
 impl Form for NewTenantForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let slug = fields.required("slug", NewSlug);
-        let name = fields.optional("name", Text::up_to(255));
+        let name = fields.optional("name", Name { max: 255 });
         let cms = fields.required("cms", CMS);
         let config = EdgeChanges { cms, ..rules::read_changes(fields) };
         Some(NewTenantForm { slug: slug?, name, config: cms.map(|_| config)? })

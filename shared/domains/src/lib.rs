@@ -5,4 +5,4 @@ mod dns;
 mod settle;
 
 pub use dns::Dns;
-pub use settle::{Settled, add, release, remove, settle};
+pub use settle::{Settled, add, listed_already, release, remove, settle};

@@ -1,7 +1,6 @@
 //! The writes: listing a hostname, what a check found, and letting go. Each is one transaction over the tenant's record and the claim of
 //! the whole deployment; whoever finds the claim changed reads it and decides again.
 
-use shared::http::paging::PageRequest;
 use shared::model::domain::{Asked, Domain, DomainCheck, HostClaim, Standing, Status, Verdict};
 use shared::store::{Counter, Entity, Transaction, conflict};
 use shared::tenancy::{Directory, TenantStore};
@@ -23,20 +22,28 @@ pub async fn add<'a>(
     domain: &Domain,
     along: impl Fn(Transaction<'a>) -> Result<Transaction<'a>> + Send + Sync,
 ) -> Result<()> {
-    let listed = || Error::Conflict("This hostname is among your domains already.".into());
     for _ in 0..ATTEMPTS {
         let known = directory.find(&HostClaim::key_of(&domain.hostname)).await?;
         let claim = HostClaim::listed(known.as_ref(), &domain.hostname, store.tenant_id(), directory.now())?;
-        let transaction = along(store.transaction())?.create(store, domain, Box::new(move |_| listed()))?;
-        match claiming(transaction, directory, known.as_ref(), &claim)?.commit().await {
-            Err(Error::Conflict(_) | Error::NotFound) => {}
+        let transaction = along(store.transaction())?.create(store, domain, Box::new(|_| listed_already()))?;
+        let refusal = match claiming(transaction, directory, known.as_ref(), &claim)?.commit().await {
+            Err(Error::Conflict(_) | Error::NotFound) => None,
+            Err(error @ Error::PlanLimitReached(_)) => Some(error),
             other => return other,
-        }
+        };
         if store.find(&domain.key()).await?.is_some() {
-            return Err(listed());
+            return Err(listed_already());
+        }
+        if let Some(error) = refusal {
+            return Err(error);
         }
     }
     Err(too_many())
+}
+
+/// What a hostname that the tenant lists already answers, before any limit.
+pub fn listed_already() -> Error {
+    Error::Conflict("This hostname is among your domains already.".into())
 }
 
 /// Writes what a check found. Only here does a domain become active, and only together with the claim.
@@ -89,20 +96,15 @@ pub async fn remove(directory: &Directory, store: &TenantStore, domain: Domain) 
 /// Frees all hostnames of a tenant that is deleted; those that served it rest. To be called before the tenant's collections are emptied.
 pub async fn release(directory: &Directory, store: &TenantStore) -> Result<usize> {
     let mut released = 0;
-    loop {
-        let found = store.page(&Domain::all(), &PageRequest::everything(), |_| true).await?;
-        for domain in found.items {
-            match let_go(directory, store, domain, HostClaim::rested).await {
-                Ok(()) => released += 1,
-                // A twin of this run was quicker.
-                Err(Error::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if found.next.is_none() {
-            return Ok(released);
+    for domain in store.all(&Domain::all()).await? {
+        match let_go(directory, store, domain, HostClaim::rested).await {
+            Ok(()) => released += 1,
+            // A twin of this run was quicker.
+            Err(Error::NotFound) => {}
+            Err(error) => return Err(error),
         }
     }
+    Ok(released)
 }
 
 type Leave = fn(&HostClaim, shared::tenancy::TenantId, jiff::Timestamp) -> Option<HostClaim>;

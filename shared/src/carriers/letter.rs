@@ -72,8 +72,9 @@ fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<P
     let way = |action: &'static str, label: &'static str, link: LinkId| way(sites, action, label, Link::token(link, links));
     match content {
         Content::VerifyEmail { name, link } => {
-            let mut parts = vec![greeting(name), says("Please confirm that this address is yours.")];
+            let mut parts = vec![greeting(name), says("Somebody registered with this address. If it was you, confirm that it is yours.")];
             parts.extend(way("verify-email", "Confirm the address", *link));
+            parts.push(says("Give the password that you want along with it: that one is the account's, whatever was typed before."));
             parts.push(says("If you did not register, ignore this mail: without the confirmation nothing happens."));
             ("Confirm your e-mail address".into(), parts)
         }

@@ -22,6 +22,8 @@ pub struct Answer<T, const STATUS: u16 = 200> {
     data: Option<T>,
     etag: Option<String>,
     bare: bool,
+    /// The cursor to where a list goes on whose family has a shape of its own for it.
+    pub(crate) next: Option<String>,
 }
 
 /// Something new stands.
@@ -53,7 +55,7 @@ pub struct StoredAnswer {
 
 impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
     pub fn new(message: &'static str, data: T) -> Self {
-        Answer { message, data: Some(data), etag: None, bare: false }
+        Answer { message, data: Some(data), etag: None, bare: false, next: None }
     }
 
     /// The data alone, without an envelope.
@@ -63,6 +65,11 @@ impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
 
     pub fn tagged(self, etag: String) -> Self {
         Answer { etag: Some(etag), ..self }
+    }
+
+    /// A page of a list, which goes on at a cursor: `Link` says where.
+    pub fn going_on(self, next: Option<String>) -> Self {
+        Answer { next, ..self }
     }
 
     pub fn render(&self, family: Family) -> StoredAnswer {
@@ -94,7 +101,7 @@ fn text_of(document: &impl Serialize) -> String {
 impl Answer<Nothing> {
     /// A sentence, and no data.
     pub fn done(message: &'static str) -> Self {
-        Answer { message, data: None, etag: None, bare: false }
+        Answer { message, data: None, etag: None, bare: false, next: None }
     }
 }
 

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::future::Future;
 
 use http::Response;
+use http::header::{HeaderValue, LINK};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::http::answer::{Answer, Asked, Body, Listing};
 use crate::http::catalogue::{Operation, Shape};
+use crate::http::idempotency::{self, Afterwards};
 use crate::http::paging;
 use crate::http::request::Incoming;
 use crate::ids::SubaccountId;
@@ -20,6 +22,9 @@ use crate::tenancy::{Directory, TenantStore};
 
 /// Something a handler takes besides its door.
 pub trait Argument: Sized + Send {
+    /// It records the answer for its `Idempotency-Key`, so that nobody else has to.
+    const RECORDS: bool = false;
+
     /// Records to read together with the door's own, so that they cost no round trip.
     fn wants(_incoming: &Incoming, _wants: &mut Wants) {}
 
@@ -43,7 +48,7 @@ pub trait Handler<T>: Clone + Send + Sync + 'static {
 }
 
 /// Records to be read in the door's round trip.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Wants {
     pub(crate) tenant: Vec<(String, String)>,
     pub(crate) counters: Vec<crate::store::Counter>,
@@ -106,7 +111,14 @@ impl Entered {
 
 impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16> Reply for Answer<T, STATUS> {
     fn response(self, incoming: &Incoming) -> Response<Body> {
-        self.render(incoming.family).response()
+        let mut response = self.render(incoming.family).response();
+        if let Some(cursor) = &self.next {
+            let filters = repeated(incoming, |name| name != "cursor");
+            let separator = if filters.is_empty() { "" } else { "&" };
+            let link = format!("<{}?{filters}{separator}cursor={cursor}>; rel=\"next\"", incoming.path);
+            response.headers_mut().extend(HeaderValue::from_str(&link).ok().map(|link| (LINK, link)));
+        }
+        response
     }
 
     fn describe(operation: &mut Operation) {
@@ -116,18 +128,10 @@ impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16> Reply for Answer
 
 impl<T: Serialize + utoipa::ToSchema + Send> Reply for Listing<T> {
     fn response(self, incoming: &Incoming) -> Response<Body> {
-        let filters = incoming
-            .query
-            .iter()
-            .filter(|(name, _)| name.as_str() == "per_page" || !paging::is_position(name))
-            .fold(form_urlencoded::Serializer::new(String::new()), |mut filters, (name, value)| {
-                filters.append_pair(name, value);
-                filters
-            })
-            .finish();
+        let filters = repeated(incoming, |name| name == "per_page" || !paging::is_position(name));
         let app = &incoming.app;
-        let seal = |page: &paging::PageRequest, next: &crate::store::page::Position| match app.keys() {
-            Ok(keys) => page.seal(next, &keys.cursors, app.random()),
+        let seal = |page: &paging::PageRequest, next: &crate::store::page::Position| match app.keys().cursors() {
+            Ok(cursors) => page.seal(next, cursors, app.random()),
             Err(_) => String::new(),
         };
         Listing::response(&self, &Asked { path: &incoming.path, filters, seal: &seal })
@@ -136,6 +140,15 @@ impl<T: Serialize + utoipa::ToSchema + Send> Reply for Listing<T> {
     fn describe(operation: &mut Operation) {
         operation.answers::<T>(200, Shape::Many);
     }
+}
+
+/// Parameters of the request that a link repeats, percent-encoded, in the order of their names.
+fn repeated(incoming: &Incoming, kept: impl Fn(&str) -> bool) -> String {
+    let mut parameters = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in incoming.query.iter().filter(|(name, _)| kept(name)) {
+        parameters.append_pair(name, value);
+    }
+    parameters.finish()
 }
 
 macro_rules! handlers {
@@ -152,10 +165,21 @@ macro_rules! handlers {
             async fn call(&self, incoming: &Incoming) -> Result<Response<Body>> {
                 let mut wants = Wants::default();
                 $($argument::wants(incoming, &mut wants);)*
+                let afterwards = idempotency::is_recorded_afterwards(incoming, false $(|| $argument::RECORDS)*);
+                if afterwards {
+                    idempotency::want(incoming, &mut wants);
+                }
                 let (door, entered) = D::enter(incoming, wants).await?;
+                incoming.readable()?;
+                let afterwards = if afterwards { Some(Afterwards::of(incoming, &entered).await?) } else { None };
                 $(let $argument = $argument::take(incoming, &entered).await?;)*
                 drop(entered);
-                Ok(self(door, $($argument),*).await?.response(incoming))
+                // Boxed: what one handler is made of does not lie on the stack of every other.
+                let response = Box::pin(self(door, $($argument),*)).await?.response(incoming);
+                match afterwards {
+                    Some(afterwards) => Ok(Box::pin(afterwards.record(response)).await),
+                    None => Ok(response),
+                }
             }
 
             fn describe(&self, operation: &mut Operation) {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::error::FieldErrors;
 use crate::model::domain::Hostname;
 use crate::model::user::Email;
+use crate::model::{text, time};
 use crate::tenancy::Scopes;
 
 /// A request's input as a type that cannot be wrong.
@@ -252,6 +253,27 @@ impl Rule for Text {
     }
 }
 
+/// A name: one line of up to `max` characters in Unicode NFC, with something to see and nothing that cannot be seen.
+pub struct Name {
+    pub max: usize,
+}
+
+impl Rule for Name {
+    type Value = String;
+
+    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
+        let name = text::name(raw.text().ok_or("must be a string")?)?;
+        if name.chars().count() > self.max {
+            return Err(format!("must not be greater than {} characters", self.max));
+        }
+        Ok(name)
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "minLength": 1, "maxLength": self.max})
+    }
+}
+
 /// A password: taken as it is, 8 characters to 512 bytes when chosen, anything up to 512 bytes when presented.
 pub struct Password {
     pub min: usize,
@@ -282,11 +304,26 @@ impl Rule for EmailAddress {
     type Value = Email;
 
     fn check(&self, raw: Raw<'_>) -> Result<Email, String> {
-        raw.text().and_then(Email::parse).ok_or_else(|| "must be a valid email address".into())
+        Ok(Email::read(raw.text().ok_or("must be a string")?)?)
     }
 
     fn schema(&self) -> Value {
         json!({"type": "string", "format": "email", "maxLength": 254})
+    }
+}
+
+/// An address that is only looked up, so that accounts of older forms are found.
+pub struct KnownAddress;
+
+impl Rule for KnownAddress {
+    type Value = Email;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Email, String> {
+        Ok(Email::presented(raw.text().ok_or("must be a string")?)?)
+    }
+
+    fn schema(&self) -> Value {
+        EmailAddress.schema()
     }
 }
 
@@ -408,8 +445,7 @@ impl Rule for Moment {
     type Value = Timestamp;
 
     fn check(&self, raw: Raw<'_>) -> Result<Timestamp, String> {
-        let text = raw.text().filter(|text| (20..=40).contains(&text.len()) && text.is_ascii());
-        text.and_then(|text| text.parse().ok()).ok_or_else(|| "must be a moment like 2026-12-31T00:00:00Z".into())
+        raw.text().and_then(time::moment).ok_or_else(|| "must be a moment like 2026-12-31T00:00:00Z".into())
     }
 
     fn schema(&self) -> Value {
@@ -478,7 +514,7 @@ mod tests {
 
     impl Form for Sample {
         fn read(fields: &mut Fields<'_>) -> Option<Self> {
-            let name = fields.required("name", Text::up_to(5));
+            let name = fields.required("name", Name { max: 5 });
             let color = fields.optional("color", Color);
             Some(Sample { name: name?, color })
         }

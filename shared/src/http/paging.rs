@@ -41,14 +41,14 @@ pub enum Start {
 }
 
 impl PageRequest {
-    /// All of a list that is small by nature.
-    pub fn everything() -> Self {
-        PageRequest { style: Style::Offsets, limit: 1000, start: Start::Offset(0), bound_to: String::new() }
+    /// The first record of a list.
+    pub fn first() -> Self {
+        PageRequest::of(1)
     }
 
-    /// Its first record.
-    pub fn first() -> Self {
-        PageRequest { limit: 1, ..PageRequest::everything() }
+    /// The first `limit` records of a list.
+    pub fn of(limit: usize) -> Self {
+        PageRequest { style: Style::Offsets, limit, start: Start::Offset(0), bound_to: String::new() }
     }
 
     /// `None` when the list goes on from a cursor, where no page has a number.
@@ -72,7 +72,7 @@ impl PageRequest {
 
     /// The cursor to where a list goes on, for lists that print it themselves.
     pub fn cursor(&self, app: &App, next: Option<&Position>) -> Result<Option<String>> {
-        next.map(|next| Ok(self.seal(next, &app.keys()?.cursors, app.random()))).transpose()
+        next.map(|next| Ok(self.seal(next, app.keys().cursors()?, app.random()))).transpose()
     }
 
     pub(crate) fn seal(&self, position: &Position, key: &SealingKey, random: &Random) -> String {
@@ -127,6 +127,11 @@ impl<F: Form> Form for InCursors<F> {
 }
 
 impl<F> PagedForm<F> {
+    /// With the largest page where none is asked for.
+    pub(crate) fn or_whole(self) -> Self {
+        PagedForm { limit: self.limit.or(Some(1000)), ..self }
+    }
+
     /// Splits into filters and position. `bound_to` names tenant, route, filters and order.
     pub(crate) fn request(self, style: Style, bound_to: String, key: &SealingKey) -> Result<(F, PageRequest)> {
         let default = if style == Style::Pages { 15 } else { 50 };

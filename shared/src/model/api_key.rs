@@ -1,14 +1,15 @@
-//! API keys: their text with its checksum, what they may do, how long they hold, and their rotation.
+//! API keys: their text with its checksum, what they may do, how long they hold, and their rotation. A key does what its scopes allow and
+//! what the present role of its maker allows: when that is not enough any more it is inactive, until an owner adopts it.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Random, hash, same};
-use crate::ids::ApiKeyId;
+use crate::ids::{ApiKeyId, UserId};
 use crate::model::member::{Member, Person};
 use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key, Segment};
 use crate::store::page::List;
-use crate::tenancy::{Scopes, TenantId, stored};
+use crate::tenancy::{Role, Scopes, TenantId, stored};
 
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const HANDLE: usize = 12;
@@ -112,7 +113,8 @@ fn secret_hash(secret: &str) -> String {
     hash(&[b"api key", secret.as_bytes()])
 }
 
-/// `api-key#<handle>` / `owner`: whose key it is and what its secret must hash to. Never changes while the key exists.
+/// `api-key#<handle>` / `owner`: whose key it is and what its secret must hash to, which never change, and where its maker's membership
+/// stands, which an adoption changes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeyClaim {
     pub handle: KeyHandle,
@@ -120,11 +122,34 @@ pub struct KeyClaim {
     #[serde(with = "stored")]
     pub tenant: TenantId,
     secret_hash: String,
+    /// Absent on claims written before makers were kept; a door then finds out by the key's record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Maker>,
+    /// With the grace of a key that was replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+}
+
+/// Where the membership stands that a key's power comes from: its own tenant, or the agency of the tenant. Kept in the directory alone, so
+/// that nothing of a child leads back to its agency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    #[serde(with = "stored")]
+    pub tenant: TenantId,
+    pub user: UserId,
 }
 
 impl KeyClaim {
     pub fn key_of(handle: &KeyHandle) -> Key<Self> {
         Key::new(&Collection::of("api-key", handle.clone()), "owner".into())
+    }
+
+    pub fn made_by(&self, maker: Maker) -> Self {
+        KeyClaim { maker: Some(maker), ..self.clone() }
+    }
+
+    pub fn until(&self, ends_at: Option<Timestamp>) -> Self {
+        KeyClaim { ends_at, ..self.clone() }
     }
 }
 
@@ -134,6 +159,10 @@ impl Entity for KeyClaim {
 
     fn key(&self) -> Key<Self> {
         KeyClaim::key_of(&self.handle)
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        self.ends_at
     }
 }
 
@@ -152,8 +181,11 @@ pub struct ApiKey {
     pub rate_limit: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// Who made it: what it creates carries his name.
+    /// Whose power it has: what it creates carries their name.
     pub issuer: Issuer,
+    /// Set when its maker was removed, or demoted below what it needs. Stays until an owner adopts the key, whatever becomes of the maker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silenced: Option<Inactive>,
     /// Set when it was rotated: the key that replaces it, and when its grace ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<ApiKeyId>,
@@ -163,16 +195,50 @@ pub struct ApiKey {
     pub version: u64,
 }
 
-/// The member who made a key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The person behind a key: who made it or adopted it, themselves or through another key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issuer {
-    pub user: crate::ids::UserId,
+    pub user: UserId,
     pub person: Person,
+    /// The number of their membership, which is given to nobody again: who leaves and comes back is not the maker any more. Absent on keys
+    /// stored before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<u64>,
 }
 
 impl Issuer {
-    pub fn of(member: &Member) -> Self {
-        Issuer { user: member.user, person: member.person() }
+    /// `acts_as` is what the tenant sees of them, `membership` what their power comes from.
+    pub fn of(acts_as: &Member, membership: &Member) -> Self {
+        Issuer { user: membership.user, person: acts_as.person(), membership: Some(membership.number) }
+    }
+
+    /// Of the tenant's agency, whose people have no number here.
+    pub fn is_of_agency(&self) -> bool {
+        self.person.id == 0
+    }
+
+    /// Whether `member` is that person, with the very membership they had.
+    fn is(&self, member: &Member) -> bool {
+        let own = (!self.is_of_agency()).then_some(self.person.id);
+        member.user == self.user && self.membership.or(own).is_none_or(|number| number == member.number)
+    }
+}
+
+/// Why a key that holds does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Inactive {
+    MakerRemoved,
+    MakerDemoted,
+}
+
+impl Inactive {
+    /// The sentence for a person.
+    pub fn message(self) -> &'static str {
+        match self {
+            Inactive::MakerRemoved => "Who made this key is no longer a member. An owner can adopt the key.",
+            Inactive::MakerDemoted => "Who made this key no longer has the role that it needs. An owner can adopt the key.",
+        }
     }
 }
 
@@ -196,13 +262,20 @@ pub struct Minted {
 impl ApiKey {
     pub const MAX_GRACE: SignedDuration = SignedDuration::from_secs(2_592_000);
 
-    pub fn mint(new: NewKey, tenant: TenantId, issuer: Issuer, now: Timestamp, random: &Random) -> Minted {
+    pub fn mint(new: NewKey, tenant: TenantId, issuer: Issuer, maker: Maker, now: Timestamp, random: &Random) -> Minted {
         let handle = random.text(BASE62, HANDLE);
         let secret = random.text(BASE62, SECRET);
         let body = format!("tf_{}_{handle}{secret}", new.environment.name());
         let text = format!("{body}{}", checksum(&body));
         let id = ApiKeyId::new(now, random);
-        let claim = KeyClaim { handle: KeyHandle(handle.clone()), key: id, tenant, secret_hash: secret_hash(&secret) };
+        let claim = KeyClaim {
+            handle: KeyHandle(handle.clone()),
+            key: id,
+            tenant,
+            secret_hash: secret_hash(&secret),
+            maker: Some(maker),
+            ends_at: None,
+        };
         let key = ApiKey {
             id,
             handle: KeyHandle(handle),
@@ -213,6 +286,7 @@ impl ApiKey {
             rate_limit: new.rate_limit,
             expires_at: new.expires_at,
             issuer,
+            silenced: None,
             replaced_by: None,
             grace_ends_at: None,
             created_at: now,
@@ -222,11 +296,8 @@ impl ApiKey {
     }
 
     /// The same key again with a new secret, and this one on its way out.
-    pub fn rotated(&self, grace: SignedDuration, issuer: Issuer, tenant: TenantId, now: Timestamp, random: &Random) -> (Self, Minted) {
-        let minted = ApiKey::mint(self.like(), tenant, issuer, now, random);
-        let retiring =
-            ApiKey { replaced_by: Some(minted.key.id), grace_ends_at: Some(now + grace), version: self.version + 1, ..self.clone() };
-        (retiring, minted)
+    pub fn rotated(&self, grace: SignedDuration, minted: &Minted, now: Timestamp) -> Self {
+        ApiKey { replaced_by: Some(minted.key.id), grace_ends_at: Some(now + grace), version: self.version + 1, ..self.clone() }
     }
 
     /// Its grace ends now.
@@ -234,9 +305,49 @@ impl ApiKey {
         ApiKey { grace_ends_at: Some(now), version: self.version + 1, ..self.clone() }
     }
 
+    /// It does nothing any more until somebody adopts it. `None`: it does nothing already.
+    pub fn silenced(&self, why: Inactive) -> Option<Self> {
+        self.silenced.is_none().then(|| ApiKey { silenced: Some(why), version: self.version + 1, ..self.clone() })
+    }
+
+    /// From now on its power is `issuer`'s. `None`: it is already.
+    pub fn adopted(&self, issuer: Issuer) -> Option<Self> {
+        let theirs = self.silenced.is_none() && self.issuer.user == issuer.user && self.issuer.membership == issuer.membership;
+        (!theirs).then(|| ApiKey { issuer, silenced: None, version: self.version + 1, ..self.clone() })
+    }
+
+    /// The role its maker must have: that of the most demanding thing it may do. Who acts for a subaccount is an admin of the agency at least.
+    pub fn needs(&self) -> Role {
+        let scopes = self.scopes.role();
+        if self.issuer.is_of_agency() { scopes.max(Role::Admin) } else { scopes }
+    }
+
+    /// Why it does nothing, given the membership that its maker has now.
+    pub fn inactive(&self, maker: Option<&Member>) -> Option<Inactive> {
+        self.silenced.or_else(|| match maker.filter(|member| self.issuer.is(member)) {
+            None => Some(Inactive::MakerRemoved),
+            Some(member) if member.role < self.needs() => Some(Inactive::MakerDemoted),
+            Some(_) => None,
+        })
+    }
+
+    /// The same, where the memberships of several makers were read.
+    pub fn inactive_among(&self, makers: &[Member]) -> Option<Inactive> {
+        self.inactive(makers.iter().find(|member| self.issuer.is(member)))
+    }
+
+    /// Why it loses its power when `member` has `role` from now on, or is no member any more.
+    pub fn lost_with(&self, member: &Member, role: Option<Role>) -> Option<Inactive> {
+        match role {
+            _ if !self.issuer.is(member) => None,
+            None => Some(Inactive::MakerRemoved),
+            Some(role) => (role < self.needs()).then_some(Inactive::MakerDemoted),
+        }
+    }
+
     /// Why `self`, at work itself, may not make or renew a key like `other`: no key makes one that may do more, or for longer.
     pub fn refuses(&self, other: &NewKey) -> Option<&'static str> {
-        let longer = self.expires_at.is_some_and(|mine| other.expires_at.is_none_or(|theirs| theirs > mine));
+        let longer = self.ends_at().is_some_and(|mine| other.expires_at.is_none_or(|theirs| theirs > mine));
         let faster = self.rate_limit.is_some_and(|mine| other.rate_limit.is_none_or(|theirs| theirs > mine));
         if !self.scopes.cover(&other.scopes) {
             Some("A key makes no key with scopes it lacks.")
@@ -249,6 +360,11 @@ impl ApiKey {
         } else {
             None
         }
+    }
+
+    /// When it stops by itself: at its end, or at that of its grace.
+    fn ends_at(&self) -> Option<Timestamp> {
+        [self.expires_at, self.grace_ends_at].into_iter().flatten().min()
     }
 
     /// Its properties, for another one like it.
@@ -264,7 +380,7 @@ impl ApiKey {
 
     /// Whether it opens anything at `now`.
     pub fn holds(&self, now: Timestamp) -> bool {
-        [self.expires_at, self.grace_ends_at].into_iter().flatten().all(|end| end > now)
+        self.ends_at().is_none_or(|end| end > now)
     }
 
     pub fn is_retiring(&self) -> bool {
@@ -276,12 +392,12 @@ impl ApiKey {
         format!("tf_{}_{}", self.environment.name(), self.handle)
     }
 
-    /// Whom it acts as: the member who made it, with its own scopes as the bound.
-    pub fn acts_as(&self) -> Member {
+    /// Whom it acts as: the member who made it, with the role they have now and its own scopes as the bounds.
+    pub fn acts_as(&self, role: Role) -> Member {
         Member {
             user: self.issuer.user,
             number: self.issuer.person.id,
-            role: crate::tenancy::Role::Owner,
+            role,
             name: self.issuer.person.name.clone(),
             email: self.issuer.person.email.clone(),
             joined_at: self.created_at,
@@ -363,18 +479,69 @@ impl Entity for KeyUse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::UserId;
 
-    fn minted(seed: u64) -> Minted {
+    const USER: &str = "018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10";
+
+    fn member(number: u64, role: Role) -> Member {
+        let (name, email) = ("Ada".to_owned(), "ada@example.com".to_owned());
+        Member { user: UserId::parse(USER).unwrap(), number, role, name, email, joined_at: Timestamp::UNIX_EPOCH, version: 1 }
+    }
+
+    fn minted_with(seed: u64, scopes: &[&str]) -> Minted {
         let random = Random::seeded(seed);
         let tenant = stored::deserialize(serde_json::json!("5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01")).unwrap();
-        let issuer = Issuer {
-            user: UserId::parse("018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10").unwrap(),
-            person: Person { id: 1, name: "Ada".into(), email: "ada@example.com".into() },
-        };
-        let new =
-            NewKey { name: "CI".into(), environment: Environment::Live, scopes: Scopes::everything(), rate_limit: None, expires_at: None };
-        ApiKey::mint(new, tenant, issuer, Timestamp::UNIX_EPOCH, &random)
+        let owner = member(1, Role::Owner);
+        let scopes = Scopes::parse(scopes.iter().copied()).unwrap();
+        let new = NewKey { name: "CI".into(), environment: Environment::Live, scopes, rate_limit: None, expires_at: None };
+        let maker = Maker { tenant, user: owner.user };
+        ApiKey::mint(new, tenant, Issuer::of(&owner, &owner), maker, Timestamp::UNIX_EPOCH, &random)
+    }
+
+    fn minted(seed: u64) -> Minted {
+        minted_with(seed, &["*"])
+    }
+
+    #[test]
+    fn a_key_has_the_power_of_its_makers_present_membership() {
+        let key = minted_with(1, &["projects:*"]).key;
+        assert_eq!(key.needs(), Role::Admin);
+        assert_eq!(key.inactive(Some(&member(1, Role::Owner))), None);
+        assert_eq!(key.inactive(Some(&member(1, Role::Admin))), None);
+        assert_eq!(key.inactive(Some(&member(1, Role::Member))), Some(Inactive::MakerDemoted));
+        assert_eq!(key.inactive(None), Some(Inactive::MakerRemoved));
+        // Who comes back has another number.
+        assert_eq!(key.inactive(Some(&member(7, Role::Owner))), Some(Inactive::MakerRemoved));
+        let silenced = key.silenced(Inactive::MakerDemoted).unwrap();
+        assert!(silenced.silenced(Inactive::MakerRemoved).is_none());
+        assert_eq!(silenced.inactive(Some(&member(1, Role::Owner))), Some(Inactive::MakerDemoted), "no revival by a promotion");
+        let back = member(7, Role::Owner);
+        let adopted = silenced.adopted(Issuer::of(&back, &back)).unwrap();
+        assert_eq!((adopted.inactive(Some(&back)), adopted.version), (None, 3));
+        assert!(adopted.adopted(Issuer::of(&back, &back)).is_none());
+    }
+
+    #[test]
+    fn a_key_stored_before_goes_by_its_makers_present_membership() {
+        let mut stored = serde_json::to_value(minted(1).key).unwrap();
+        stored["issuer"].as_object_mut().unwrap().remove("membership");
+        let key: ApiKey = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(key.inactive(Some(&member(1, Role::Owner))), None);
+        assert_eq!(key.inactive(Some(&member(7, Role::Owner))), Some(Inactive::MakerRemoved));
+        // Made by an agency, whose person's number was not kept.
+        stored["issuer"]["person"]["id"] = 0.into();
+        let key: ApiKey = serde_json::from_value(stored).unwrap();
+        assert_eq!(key.inactive(Some(&member(7, Role::Owner))), None);
+        assert_eq!(key.inactive(Some(&member(7, Role::Admin))), Some(Inactive::MakerDemoted));
+    }
+
+    #[test]
+    fn a_key_in_its_grace_makes_no_key_that_outlives_it() {
+        let minted = minted(1);
+        let now = Timestamp::UNIX_EPOCH;
+        let old = minted.key.rotated(SignedDuration::from_secs(60), &minted, now);
+        let new = |seconds: Option<i64>| NewKey { expires_at: seconds.map(|s| now + SignedDuration::from_secs(s)), ..old.like() };
+        assert!(old.refuses(&new(None)).is_some() && old.refuses(&new(Some(61))).is_some());
+        assert!(old.refuses(&new(Some(60))).is_none() && minted.key.refuses(&new(None)).is_none());
     }
 
     #[test]
@@ -405,15 +572,14 @@ mod tests {
 
     #[test]
     fn a_rotated_key_holds_until_its_grace_ends() {
-        let minted = minted(4);
+        let (first, second) = (minted(4), minted(5));
         let now = Timestamp::UNIX_EPOCH;
         let grace = SignedDuration::from_secs(60);
-        let (old, new) = minted.key.rotated(grace, minted.key.issuer.clone(), minted.claim.tenant, now, &Random::seeded(5));
+        let old = first.key.rotated(grace, &second, now);
         assert!(old.holds(now) && old.holds(now + SignedDuration::from_secs(59)) && !old.holds(now + grace));
-        assert_eq!((old.replaced_by, new.key.name.as_str()), (Some(new.key.id), "CI"));
+        assert_eq!(old.replaced_by, Some(second.key.id));
         assert!(!old.retired(now).holds(now));
-        let (at_once, _) =
-            minted.key.rotated(SignedDuration::ZERO, minted.key.issuer.clone(), minted.claim.tenant, now, &Random::seeded(6));
+        let at_once = first.key.rotated(SignedDuration::ZERO, &second, now);
         assert!(!at_once.holds(now));
     }
 }

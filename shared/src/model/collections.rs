@@ -10,11 +10,12 @@ pub struct Anything;
 
 /// All but the tasks, which are a partition for each project, and the packs of the edge's log (`edge::SHELVES`). Projects, tombstones and members come first: they say what else there
 /// is. The tenant's own record comes last: while it stands, the rest is not done.
-const OF_TENANT: [&str; 19] = [
+const OF_TENANT: [&str; 20] = [
     "projects",
     "deleted-projects",
     "members",
     "invitations",
+    "open-invitations",
     "domains",
     "api-keys",
     "api-key-uses",
@@ -33,8 +34,8 @@ const OF_TENANT: [&str; 19] = [
 ];
 
 /// What says nothing that the rest does not, is sealed, or packed for ourselves: an export leaves it out.
-const NOT_EXPORTED: [&str; 8] =
-    ["deleted-projects", "removals", "api-key-uses", "answers", "usage", "counters", "edge-batches", "edge-counted"];
+const NOT_EXPORTED: [&str; 9] =
+    ["deleted-projects", "open-invitations", "removals", "api-key-uses", "answers", "usage", "counters", "edge-batches", "edge-counted"];
 
 pub fn of_tenant() -> impl Iterator<Item = List<Anything>> {
     SHELVES.into_iter().chain(OF_TENANT).map(|name| List::new(Collection::named(name), ""))
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     const OF_PROJECT: [&str; 1] = ["tasks"];
-    const OF_DIRECTORY: [&str; 17] = [
+    const OF_DIRECTORY: [&str; 18] = [
         "answers",
         "api-key",
         "deletions",
@@ -62,6 +63,7 @@ mod tests {
         "domain-checks",
         "email",
         "external-ids",
+        "familiar",
         "hostname",
         "identity",
         "link",

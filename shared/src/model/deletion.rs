@@ -37,7 +37,8 @@ impl Deletion {
     pub const GRACE: SignedDuration = SignedDuration::from_hours(7 * 24);
     /// Slugs and hostnames of a deleted tenant are nobody's for this long.
     pub const REST: SignedDuration = SignedDuration::from_hours(30 * 24);
-    const STILL_RUNNING: SignedDuration = SignedDuration::from_secs(60);
+    /// Whatever was under way when a tenant was shut has ended by then.
+    pub const STILL_RUNNING: SignedDuration = SignedDuration::from_secs(60);
 
     pub fn of(tenant: &Tenant, now: Timestamp) -> Self {
         Deletion {

@@ -90,6 +90,58 @@ impl Entity for Demo {
     }
 }
 
+/// `email#<hash>` / `demo#<tenant>`: that somebody made a demo with this address. It lets them log in with the demo's own password, and says
+/// nothing about whose the address is: a proof of the address takes it away.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DemoClaim {
+    pub email: Email,
+    #[serde(with = "stored")]
+    pub tenant: TenantId,
+    pub user: UserId,
+    /// Recognises the password. A fast hash is enough: the password is 20 random characters.
+    mark: String,
+    /// None once the demo has become a lasting tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+}
+
+impl DemoClaim {
+    pub fn new(demo: &Demo, password: &str) -> Self {
+        let mark = mark(demo.tenant, password);
+        DemoClaim { email: demo.email.clone(), tenant: demo.tenant, user: demo.owner, mark, ends_at: Some(demo.ends_at) }
+    }
+
+    pub fn key_of(email: &Email, tenant: TenantId) -> Key<Self> {
+        Key::new(&Collection::of("email", email.hashed()), format!("demo#{tenant}"))
+    }
+
+    pub fn is_opened_by(&self, password: &str) -> bool {
+        crate::crypto::same(mark(self.tenant, password).as_bytes(), self.mark.as_bytes())
+    }
+
+    /// As it is when the demo has become a lasting tenant.
+    pub fn kept(&self) -> Self {
+        DemoClaim { ends_at: None, ..self.clone() }
+    }
+}
+
+fn mark(tenant: TenantId, password: &str) -> String {
+    crate::crypto::hash(&[b"demo password", tenant.to_string().as_bytes(), password.as_bytes()])
+}
+
+impl Entity for DemoClaim {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "demo_claim";
+
+    fn key(&self) -> Key<Self> {
+        DemoClaim::key_of(&self.email, self.tenant)
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        self.ends_at
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

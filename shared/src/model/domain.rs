@@ -401,7 +401,17 @@ pub struct HostClaim {
     /// A deleted tenant's hostname is nobody's until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rests_until: Option<Timestamp>,
+    /// Who had it to themselves lately, and when that began: listing it again does not begin it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    alone_before: Vec<Alone>,
     version: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Alone {
+    #[serde(with = "stored")]
+    tenant: TenantId,
+    since: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -469,6 +479,7 @@ impl HostClaim {
                 alone_until: now + HostClaim::ALONE,
                 served: None,
                 rests_until: None,
+                alone_before: vec![Alone { tenant, since: now }],
                 version: 1,
             });
         };
@@ -479,8 +490,9 @@ impl HostClaim {
             return taken("This hostname is used by another tenant.");
         }
         let mut next = known.next();
+        next.alone_before.retain(|alone| now < alone.since + HostClaim::REST);
         if next.listed.is_empty() {
-            next.alone_until = now + HostClaim::ALONE;
+            next.alone_until = next.alone_since(tenant, now) + HostClaim::ALONE;
         }
         if next.listed.len() >= HostClaim::AT_MOST {
             next.listed.remove(0);
@@ -533,14 +545,18 @@ impl HostClaim {
         let mut next = self.next();
         next.give_up(tenant, now);
         next.listed.retain(|listed| listed.tenant != tenant);
-        let remembered = next.served.is_some_and(|served| now < served.until) || next.is_resting(now);
+        next.alone_before.retain(|alone| now < alone.since + HostClaim::REST);
+        let served = next.served.is_some_and(|served| now < served.until);
+        let remembered = served || next.is_resting(now) || !next.alone_before.is_empty();
         (remembered || !next.listed.is_empty()).then_some(next)
     }
 
     /// `tenant` is deleted: a hostname that served it rests.
     pub fn rested(&self, tenant: TenantId, now: Timestamp) -> Option<Self> {
         let served = self.owner == Some(tenant);
-        let next = self.left(tenant, now)?;
+        // Who is gone lists nothing again.
+        let alone_before = self.alone_before.iter().copied().filter(|alone| alone.tenant != tenant).collect();
+        let next = HostClaim { alone_before, ..self.clone() }.left(tenant, now)?;
         Some(if served { HostClaim { rests_until: Some(now + HostClaim::REST), ..next } } else { next })
     }
 
@@ -558,6 +574,18 @@ impl HostClaim {
 
     fn next(&self) -> Self {
         HostClaim { version: self.version + 1, ..self.clone() }
+    }
+
+    /// When the day began that `tenant`, the first to list it, has it to itself: now, unless it had that day lately.
+    fn alone_since(&mut self, tenant: TenantId, now: Timestamp) -> Timestamp {
+        if let Some(before) = self.alone_before.iter().find(|alone| alone.tenant == tenant) {
+            return before.since;
+        }
+        if self.alone_before.len() >= HostClaim::AT_MOST {
+            self.alone_before.remove(0);
+        }
+        self.alone_before.push(Alone { tenant, since: now });
+        now
     }
 
     fn give_up(&mut self, tenant: TenantId, now: Timestamp) {
@@ -590,7 +618,8 @@ impl Entity for HostClaim {
         if !self.listed.is_empty() {
             return None;
         }
-        self.rests_until.max(self.served.map(|served| served.until))
+        let remembered = self.alone_before.iter().map(|alone| alone.since + HostClaim::REST).max();
+        self.rests_until.max(self.served.map(|served| served.until)).max(remembered)
     }
 }
 
@@ -780,6 +809,7 @@ mod tests {
         texts: BTreeSet<String>,
         // The plain rules.
         since: [Option<Timestamp>; 3],
+        alone_since: [Option<Timestamp>; 3],
         owner: Option<usize>,
         alone_until: Timestamp,
         served: Option<(usize, Timestamp)>,
@@ -798,6 +828,7 @@ mod tests {
                 cname: Seen::Nothing,
                 texts: BTreeSet::new(),
                 since: [None; 3],
+                alone_since: [None; 3],
                 owner: None,
                 alone_until: now,
                 served: None,
@@ -834,7 +865,9 @@ mod tests {
             assert_eq!(next.is_ok(), free && self.since[who].is_none(), "{self:?}");
             let Ok(next) = next else { return };
             if !others {
-                self.alone_until = self.now + hours(24);
+                let since = self.alone_since[who].filter(|since| self.now < *since + hours(30 * 24)).unwrap_or(self.now);
+                self.alone_since[who] = Some(since);
+                self.alone_until = since + hours(24);
             }
             self.claim = Some(next);
             self.domains[who] = Some(Domain::new(host(), self.now, &self.random));
@@ -898,6 +931,9 @@ mod tests {
             let known = self.known().unwrap();
             self.claim = if purged { known.rested(tenants()[who], self.now) } else { known.left(tenants()[who], self.now) };
             self.since[who] = None;
+            if purged {
+                self.alone_since[who] = None;
+            }
             if self.owner == Some(who) {
                 self.owner = None;
                 self.alone_until = self.now;
@@ -925,6 +961,26 @@ mod tests {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             write!(f, "{:?} {:?} {:?} {:?} {:?} {:?}", self.now, self.claim, self.domains, self.cname, self.texts, self.since)
         }
+    }
+
+    #[test]
+    fn a_hostname_listed_again_does_not_begin_its_exclusive_day_again() {
+        let [mine, other, _] = tenants();
+        let begun = Timestamp::UNIX_EPOCH;
+        let mut claim = HostClaim::listed(None, &host(), mine, begun).unwrap();
+        for hour in 1..24 {
+            let now = begun + hours(hour);
+            assert!(HostClaim::listed(Some(&claim), &host(), other, now).is_err(), "hour {hour}");
+            claim = HostClaim::listed(Some(&claim.left(mine, now).unwrap()), &host(), mine, now).unwrap();
+        }
+        let later = begun + hours(24);
+        assert!(HostClaim::listed(Some(&claim), &host(), other, later).is_ok());
+        claim = HostClaim::listed(Some(&claim.left(mine, later).unwrap()), &host(), mine, later).unwrap();
+        assert!(HostClaim::listed(Some(&claim), &host(), other, later).is_ok(), "it had its day");
+        let much_later = begun + hours(30 * 24);
+        let left = claim.left(mine, much_later);
+        let claim = HostClaim::listed(left.as_ref(), &host(), mine, much_later).unwrap();
+        assert!(HostClaim::listed(Some(&claim), &host(), other, much_later).is_err(), "a month later it has another");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! An open invitation to join a tenant.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InvitationId, LinkId};
+use crate::ids::{InvitationId, LinkId, UserId};
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InTenant, Key};
 use crate::store::page::List;
@@ -20,10 +22,17 @@ pub struct Invitation {
     pub invited_by: String,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
+    /// Who wrote the item, which the store notes: for older invitations, whose links do not name their sender.
+    #[serde(default, rename = "actor", skip_serializing)]
+    pub written_by: Option<String>,
 }
 
 impl Invitation {
     pub const DAYS: i64 = 7;
+    /// Mails to one address in a tenant and a day.
+    pub const MAILS: u64 = 3;
+    /// Mails to one address in a day, from all tenants together.
+    pub const MAILS_FROM_ALL: u64 = 20;
 
     pub fn key_of(id: InvitationId) -> Key<Self> {
         Key::new(&Invitation::collection(), id.to_string())
@@ -35,6 +44,11 @@ impl Invitation {
 
     pub(crate) fn collection() -> Collection {
         Collection::named("invitations")
+    }
+
+    /// The user who made it, as far as the item says.
+    pub fn writer(&self) -> Option<UserId> {
+        self.written_by.as_deref()?.strip_prefix("user:").and_then(UserId::parse)
     }
 }
 
@@ -48,5 +62,136 @@ impl Entity for Invitation {
 
     fn expires_at(&self) -> Option<Timestamp> {
         Some(self.expires_at)
+    }
+}
+
+/// `open-invitations` / `list`: who is invited. Every change of it goes through its version, so that open invitations and members together
+/// never take more seats than the plan has, and nobody is invited twice. What has expired takes no seat.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct OpenInvitations {
+    seats: BTreeMap<String, Seat>,
+    /// 0: not written yet.
+    version: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Seat {
+    /// Hash of the address.
+    to: String,
+    until: i64,
+}
+
+impl OpenInvitations {
+    /// One item holds them all.
+    pub const MOST: usize = 1000;
+
+    pub fn key_of() -> Key<Self> {
+        Key::new(&Collection::named("open-invitations"), "list".into())
+    }
+
+    /// Of invitations made before there was a list of them.
+    pub fn of(invitations: &[Invitation]) -> Self {
+        let seats = invitations.iter().map(|invitation| (invitation.id.to_string(), Seat::of(invitation)));
+        OpenInvitations { seats: seats.collect(), version: 0 }
+    }
+
+    pub fn is_new(&self) -> bool {
+        self.version == 0
+    }
+
+    pub fn count(&self, now: Timestamp) -> u64 {
+        self.open(now).count() as u64
+    }
+
+    pub fn invites(&self, email: &Email, now: Timestamp) -> bool {
+        let to = email.hashed().to_string();
+        self.open(now).any(|seat| seat.to == to)
+    }
+
+    pub fn with(&self, invitation: &Invitation, now: Timestamp) -> Self {
+        let mut seats = self.standing(now);
+        seats.insert(invitation.id.to_string(), Seat::of(invitation));
+        OpenInvitations { seats, version: self.version + 1 }
+    }
+
+    pub fn without(&self, invitation: InvitationId, now: Timestamp) -> Self {
+        let mut seats = self.standing(now);
+        seats.remove(&invitation.to_string());
+        OpenInvitations { seats, version: self.version + 1 }
+    }
+
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.version == other.version
+    }
+
+    fn standing(&self, now: Timestamp) -> BTreeMap<String, Seat> {
+        let mut seats = self.seats.clone();
+        seats.retain(|_, seat| seat.until > now.as_second());
+        seats
+    }
+
+    fn open(&self, now: Timestamp) -> impl Iterator<Item = &Seat> {
+        self.seats.values().filter(move |seat| seat.until > now.as_second())
+    }
+}
+
+impl Seat {
+    fn of(invitation: &Invitation) -> Self {
+        Seat { to: invitation.email.hashed().to_string(), until: invitation.expires_at.as_second() }
+    }
+}
+
+impl Entity for OpenInvitations {
+    type Scope = InTenant;
+    const TYPE: &'static str = "open_invitations";
+
+    fn key(&self) -> Key<Self> {
+        OpenInvitations::key_of()
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Random;
+
+    #[test]
+    fn an_open_invitation_takes_a_seat_until_it_expires() {
+        let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
+        let invitation = |email: &str, hours: i64| Invitation {
+            id: InvitationId::new(now, &random),
+            email: Email::parse(email).unwrap(),
+            role: Role::Member,
+            link: LinkId::new(&random),
+            invited_by: "Ada".into(),
+            created_at: now,
+            expires_at: now + jiff::SignedDuration::from_hours(hours),
+            written_by: None,
+        };
+        let (brief, long) = (invitation("a@example.com", 1), invitation("b@example.com", 2));
+        let open = OpenInvitations::default().with(&brief, now).with(&long, now);
+        assert_eq!(open.count(now), 2);
+        assert!(open.invites(&Email::parse("A@Example.com").unwrap(), now));
+        let later = brief.expires_at;
+        assert_eq!((open.count(later), open.invites(&brief.email, later)), (1, false));
+        assert_eq!(open.without(long.id, later).count(later), 0);
+        assert_eq!(OpenInvitations::of(&[brief, long]).count(now), 2);
+    }
+
+    #[test]
+    fn who_wrote_an_older_invitation_is_on_its_item() {
+        let mut invitation: Invitation = serde_json::from_value(serde_json::json!({
+            "id": "0198c0de-0000-7000-8000-000000000000", "email": "a@example.com", "role": "owner", "invited_by": "Ada",
+            "link": "0198c0de-0000-4000-8000-000000000000", "created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-08T00:00:00Z",
+            "actor": "user:0198c0de-0000-7000-8000-000000000001",
+        }))
+        .unwrap();
+        assert_eq!(invitation.writer().unwrap().to_string(), "0198c0de-0000-7000-8000-000000000001");
+        invitation.written_by = Some("platform".into());
+        assert!(invitation.writer().is_none());
     }
 }

@@ -1,11 +1,12 @@
-//! A link in a mail: single use, short-lived. Its token is `<id>.<signature>`, signed with a key derived from the root secret, so the
+//! A link in a mail: single use, short-lived. Its token is `<id>.<signature>`, signed with a key derived from the secret of links, so the
 //! table holds nothing that opens an account, and the courier can write the link without storing it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
-use crate::ids::{InvitationId, LinkId, UserId};
+use crate::ids::{InvitationId, LinkId, SubaccountId, UserId};
+use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::tenancy::{TenantId, stored};
 
@@ -20,17 +21,40 @@ pub struct Link {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Purpose {
-    VerifyEmail {
-        user: UserId,
-    },
+    /// Confirms the registration that waits at the address under the link's own id.
+    Register { email: Email },
+    /// Of accounts from before registrations waited.
+    VerifyEmail { user: UserId },
     ResetPassword {
         user: UserId,
+        /// Void once another password was set.
+        #[serde(default)]
+        passwords: u64,
     },
     AcceptInvitation {
         #[serde(with = "stored")]
         tenant: TenantId,
         invitation: InvitationId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sender: Option<Sender>,
     },
+}
+
+/// Who stands for an invitation: it is worth what they may grant when it is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    pub user: UserId,
+    /// Where they are a member, if it is the tenant's agency that invites. Kept here and not in the tenant, which does not name its agency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agency: Option<ForChild>,
+}
+
+/// An agency, and the subaccount that the tenant is of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForChild {
+    #[serde(with = "stored")]
+    pub agency: TenantId,
+    pub subaccount: SubaccountId,
 }
 
 impl Link {

@@ -55,6 +55,11 @@ impl Month {
         usize::try_from(self.month).unwrap_or(1)
     }
 
+    /// How many it has.
+    pub fn days(self) -> u64 {
+        u64::from(date(self.year, self.month, 1).days_in_month().unsigned_abs())
+    }
+
     pub fn start(self) -> Timestamp {
         midnight(date(self.year, self.month, 1))
     }

@@ -66,19 +66,49 @@ impl Plan {
         .collect()
     }
 
-    /// Whether nothing of `other` goes beyond this plan: an agency gives its children no more than it has.
+    /// Whether nothing of `other` goes beyond this plan: an agency gives its children no more than it has. Taken apart by name, so that a
+    /// limit that is added must be decided on here.
     pub fn covers(&self, other: &Plan) -> bool {
-        let covers = |mine: Option<u64>, theirs: Option<u64>| mine.is_none_or(|mine| theirs.is_some_and(|theirs| theirs <= mine));
-        covers(self.users, other.users)
-            && covers(self.projects, other.projects)
-            && covers(self.workspaces, other.workspaces)
-            && covers(self.api_requests_per_day, other.api_requests_per_day)
-            && covers(self.edge_requests_per_month, other.edge_requests_per_month)
-            && covers(self.edge_bytes_per_month, other.edge_bytes_per_month)
-            && covers(self.people, other.people)
-            && covers(self.emails_per_month, other.emails_per_month)
-            && covers(self.contacts_messaged_per_day, other.contacts_messaged_per_day)
-            && covers(self.contacts_messaged_per_month, other.contacts_messaged_per_month)
+        let Plan {
+            // Of people, who own no tenants through a subaccount.
+            tenants_owned: _,
+            users,
+            projects,
+            workspaces,
+            api_requests_per_day,
+            edge_requests_per_month,
+            edge_bytes_per_month,
+            edge_overage,
+            custom_domains,
+            people,
+            emails_per_month,
+            contacts_messaged_per_day,
+            contacts_messaged_per_month,
+            api_keys,
+            webhooks,
+            subaccounts,
+            dedicated_lines,
+            requests_per_minute,
+        } = other;
+        let covers = |mine: Option<u64>, theirs: &Option<u64>| mine.is_none_or(|mine| theirs.is_some_and(|theirs| theirs <= mine));
+        covers(self.users, users)
+            && covers(self.projects, projects)
+            && covers(self.workspaces, workspaces)
+            && covers(self.api_requests_per_day, api_requests_per_day)
+            && covers(self.edge_requests_per_month, edge_requests_per_month)
+            && covers(self.edge_bytes_per_month, edge_bytes_per_month)
+            && (self.edge_overage || !edge_overage)
+            && covers(self.custom_domains, custom_domains)
+            && covers(self.people, people)
+            && covers(self.emails_per_month, emails_per_month)
+            && covers(self.contacts_messaged_per_day, contacts_messaged_per_day)
+            && covers(self.contacts_messaged_per_month, contacts_messaged_per_month)
+            && covers(self.api_keys, api_keys)
+            && covers(self.webhooks, webhooks)
+            && covers(self.subaccounts, subaccounts)
+            && covers(self.dedicated_lines, dedicated_lines)
+            // Absent is the deployment's default, the same for every plan.
+            && requests_per_minute.is_none_or(|theirs| self.requests_per_minute.is_none_or(|mine| theirs <= mine))
     }
 }
 
@@ -139,6 +169,24 @@ mod tests {
                 && !pro.covers(plans.get("enterprise"))
                 && plans.get("enterprise").covers(pro)
         );
+    }
+
+    #[test]
+    fn a_plan_that_goes_beyond_in_one_limit_is_not_covered() {
+        let plans = Plans::seeded();
+        let mine = plans.get("pro");
+        let beyond = |change: fn(&mut Plan)| {
+            let mut other = mine.clone();
+            change(&mut other);
+            !mine.covers(&other)
+        };
+        assert!(mine.covers(mine));
+        assert!(beyond(|plan| plan.api_keys = Some(51)) && beyond(|plan| plan.api_keys = None));
+        assert!(beyond(|plan| plan.webhooks = Some(21)) && beyond(|plan| plan.custom_domains = Some(2)));
+        assert!(beyond(|plan| plan.dedicated_lines = Some(2)) && beyond(|plan| plan.subaccounts = None));
+        let metered = Plan { requests_per_minute: Some(100), edge_overage: false, ..mine.clone() };
+        assert!(!metered.covers(&Plan { requests_per_minute: Some(101), ..metered.clone() }));
+        assert!(!metered.covers(&Plan { edge_overage: true, ..metered.clone() }));
     }
 
     #[test]

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::{ProjectId, ProjectTag};
+use crate::model::free;
 use crate::store::entity::{Collection, Counter, Entity, InTenant, Key, ListEntry};
 use crate::store::page::List;
 
 /// `projects` / `<shelf>#<id>`: a shelf lists newest first by its own prefix, so archived projects never slow the default list.
 /// Archiving moves the item; a read by id asks both places in one call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Project {
     pub id: ProjectId,
     pub name: String,
@@ -19,7 +20,7 @@ pub struct Project {
     /// `#RRGGBB`.
     pub color: String,
     pub shelf: Shelf,
-    #[serde(default, skip_serializing_if = "Map::is_empty", with = "as_text")]
+    #[serde(default, skip_serializing_if = "Map::is_empty", with = "free")]
     pub settings: Map<String, Value>,
     #[serde(flatten)]
     pub tasks: TaskCounts,
@@ -53,20 +54,6 @@ impl TaskCounts {
     }
 }
 
-/// Settings are stored as JSON text: the caller's numbers and names are not bound to what an attribute can hold.
-mod as_text {
-    use serde::{Deserialize, Deserializer, Serializer, de, ser};
-    use serde_json::{Map, Value};
-
-    pub fn serialize<S: Serializer>(settings: &Map<String, Value>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&serde_json::to_string(settings).map_err(ser::Error::custom)?)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-        serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)
-    }
-}
-
 /// What an edit changes; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct ProjectChanges {
@@ -94,13 +81,14 @@ impl Project {
         }
     }
 
-    pub fn changed(&self, changes: ProjectChanges, now: Timestamp) -> Self {
+    /// `None`: it is so already.
+    pub fn changed(&self, changes: ProjectChanges, now: Timestamp) -> Option<Self> {
         let mut project = self.clone();
         project.name = changes.name.unwrap_or(project.name);
         project.description = changes.description.unwrap_or(project.description);
         project.color = changes.color.unwrap_or(project.color);
         project.settings = changes.settings.unwrap_or(project.settings);
-        project.touched(now)
+        (project != *self).then(|| project.touched(now))
     }
 
     /// The project on the other shelf, or `None` when it stands there already.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::crypto::{Random, SigningKey, Vault};
 use crate::ids::SettingId;
+use crate::model::web;
 use crate::store::entity::{Collection, Entity, InTenant, Key, Segment};
 use crate::store::page::List;
 use crate::tenancy::TenantId;
@@ -49,11 +50,11 @@ impl SettingName {
             return Err("must not contain control characters".into());
         }
         // A mask on its way back says nothing of the type.
-        if !(self.is_secret() && is_mask(&text)) {
-            let kind = TYPED.iter().find(|(name, _)| *name == self.as_str()).map_or(Kind::Text, |(_, kind)| *kind);
-            kind.check(&text)?;
+        if self.is_secret() && begins_as_mask(&text) {
+            return Ok(Some(text));
         }
-        Ok(Some(text))
+        let kind = TYPED.iter().find(|(name, _)| *name == self.as_str()).map_or(Kind::Text, |(_, kind)| *kind);
+        kind.read(text).map(Some)
     }
 }
 
@@ -84,27 +85,24 @@ enum Kind {
     Flag,
     Number,
     Url,
+    /// A URL whose user is a key: sealed with the rest.
+    Dsn,
     OneOf(&'static [&'static str]),
 }
 
 impl Kind {
-    fn check(self, text: &str) -> Result<(), String> {
+    /// The value as it is kept.
+    fn read(self, text: String) -> Result<String, String> {
         let (fits, rule) = match self {
+            Kind::Url => return Ok(web::url(&text, &["https", "http"], false)?),
+            Kind::Dsn => return Ok(web::url(&text, &["https", "http"], true)?),
             Kind::Text => (true, String::new()),
-            Kind::Flag => (matches!(text, "true" | "false"), "must be true or false".into()),
+            Kind::Flag => (matches!(text.as_str(), "true" | "false"), "must be true or false".into()),
             Kind::Number => (text.parse::<u64>().is_ok(), "must be a whole number".into()),
-            Kind::Url => (is_url(text, &["https", "http"]), "must be a URL".into()),
-            Kind::OneOf(words) => (words.contains(&text), format!("must be one of {}", words.join(", "))),
+            Kind::OneOf(words) => (words.contains(&text.as_str()), format!("must be one of {}", words.join(", "))),
         };
-        if fits { Ok(()) } else { Err(rule) }
+        if fits { Ok(text) } else { Err(rule) }
     }
-}
-
-/// An absolute URL of one of the schemes, with a host and without a user name.
-pub fn is_url(text: &str, schemes: &[&str]) -> bool {
-    let Ok(uri) = text.parse::<http::Uri>() else { return false };
-    let host_fits = uri.host().is_some_and(|host| !host.is_empty()) && uri.authority().is_some_and(|place| !place.as_str().contains('@'));
-    uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) && host_fits
 }
 
 const TYPED: &[(&str, Kind)] = &[
@@ -121,7 +119,7 @@ const TYPED: &[(&str, Kind)] = &[
     ("posthogHost", Kind::Url),
     ("posthogFlushInterval", Kind::Number),
     ("sentryEnabled", Kind::Flag),
-    ("sentryDsn", Kind::Url),
+    ("sentryDsn", Kind::Dsn),
     ("jitsuEnabled", Kind::Flag),
     ("jitsuHost", Kind::Url),
 ];
@@ -171,8 +169,14 @@ fn masked(text: &str) -> String {
     format!("{MASK}{shown}")
 }
 
-fn is_mask(text: &str) -> bool {
-    text.strip_prefix(MASK).is_some_and(|shown| matches!(shown.chars().count(), 0 | 4))
+fn begins_as_mask(text: &str) -> bool {
+    without_blanks(text).starts_with(MASK)
+}
+
+/// What was copied from a page or a terminal comes back with blanks at its ends, or broken into lines.
+fn without_blanks(text: &str) -> String {
+    let blank = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
+    text.chars().filter(|c| !blank(*c)).collect()
 }
 
 /// `settings` / `name#<name>`: the name is the identity; an id is looked for among the two hundred that a tenant can have.
@@ -228,7 +232,7 @@ pub struct Author {
     pub key: Option<String>,
 }
 
-/// The root secret no longer has the version that a value was sealed with.
+/// The vault's secret no longer has the version that a value was sealed with.
 #[derive(Debug)]
 pub struct KeyLost;
 
@@ -316,8 +320,8 @@ impl Setting {
         format!("\"{}\"", self.version)
     }
 
-    /// What writing `text` over `before` comes to; `None` deletes. A mask that comes back leaves the secret as it is; any other mask is a
-    /// mistake, told as what continues "The <name> field …".
+    /// What writing `text` over `before` comes to; `None` deletes. A mask that comes back, whatever blanks it caught on its way, leaves the secret
+    /// as it is; any other text that begins as a mask is a mistake, told as what continues "The <name> field …".
     pub fn written(
         before: Option<&Setting>,
         name: &SettingName,
@@ -331,9 +335,9 @@ impl Setting {
         if old.as_deref() == Some(text) {
             return Ok(Write::Nothing);
         }
-        if name.is_secret() && is_mask(text) {
-            let comes_back = old.as_deref().is_some_and(|old| masked(old) == text);
-            return if comes_back { Ok(Write::Nothing) } else { Err("is a mask, and not that of the current value") };
+        if name.is_secret() && begins_as_mask(text) {
+            let comes_back = old.as_deref().is_some_and(|old| without_blanks(&masked(old)) == without_blanks(text));
+            return if comes_back { Ok(Write::Nothing) } else { Err("begins as a mask, and is not that of the current value") };
         }
         let change =
             Change { at: now, by: by.clone(), before: old.as_deref().map(|old| keeper.mark(name, old)), after: keeper.mark(name, text) };
@@ -418,7 +422,10 @@ mod tests {
         assert_eq!(masked("1234567"), "********");
         assert_eq!(masked("12345678"), "********5678");
         assert_eq!(masked("ünïcödé-ß€"), format!("********{}", "é-ß€"));
-        assert!(is_mask(&masked("12345678")) && is_mask(&masked("")) && !is_mask("********12") && !is_mask("swordfish"));
+        assert!(begins_as_mask(&masked("12345678")) && begins_as_mask(&masked("")) && !begins_as_mask("swordfish"));
+        for blanks in [" ********12", "********12\n", "****\u{200b}****", "\u{feff}********"] {
+            assert!(begins_as_mask(blanks), "{blanks:?}");
+        }
     }
 
     #[test]
@@ -440,7 +447,12 @@ mod tests {
         assert!(!serde_json::to_string(&setting).unwrap().contains("swordfish"));
         assert_eq!(keeper.shown(&setting).as_deref(), Some("********fish"));
         assert!(matches!(write(Some(&setting), Some("********fish")), Ok(Write::Nothing)));
-        assert!(write(Some(&setting), Some("********bird")).is_err());
+        for blanks in ["********fish\n", " ********fish", "********\u{a0}fish", "********fi\r\nsh", "\u{feff}********fish\t"] {
+            assert!(matches!(write(Some(&setting), Some(blanks)), Ok(Write::Nothing)), "{blanks:?}");
+        }
+        for wrong in ["********bird", "********", "********fish!", "*********fish", "********swordfish"] {
+            assert!(write(Some(&setting), Some(wrong)).is_err(), "{wrong:?}");
+        }
         assert!(matches!(write(Some(&setting), Some("swordfish")), Ok(Write::Nothing)));
         assert!(matches!(write(Some(&setting), None), Ok(Write::Delete)));
         for turn in 0..30 {

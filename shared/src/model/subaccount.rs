@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::ids::SubaccountId;
-use crate::model::tenant::Status;
+use crate::model::free;
+use crate::model::tenant::{Status, Tenant};
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
 use crate::store::page::List;
 use crate::tenancy::{TenantId, stored};
@@ -28,7 +29,7 @@ pub struct Subaccount {
     /// As the child's own record has it: both are written together.
     pub status: Status,
     pub lines: LineMode,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, skip_serializing_if = "Map::is_empty", with = "free")]
     pub metadata: Map<String, Value>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -64,14 +65,57 @@ pub struct Limits {
 pub struct SubaccountChanges {
     pub name: Option<String>,
     pub metadata: Option<Map<String, Value>>,
+    pub limits: LimitChanges,
+}
+
+/// `None` leaves a limit as it is, `Some(None)` gives it back to the plan.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LimitChanges {
+    pub messages_per_day: Option<Option<u64>>,
+    pub messages_per_month: Option<Option<u64>>,
+    pub new_contacts_per_day: Option<Option<u64>>,
+    pub new_contacts_per_month: Option<Option<u64>>,
+    pub api_requests_per_day: Option<Option<u64>>,
+}
+
+impl LimitChanges {
+    /// Every limit as it is in `limits`.
+    pub fn to(limits: Limits) -> Self {
+        LimitChanges {
+            messages_per_day: Some(limits.messages_per_day),
+            messages_per_month: Some(limits.messages_per_month),
+            new_contacts_per_day: Some(limits.new_contacts_per_day),
+            new_contacts_per_month: Some(limits.new_contacts_per_month),
+            api_requests_per_day: Some(limits.api_requests_per_day),
+        }
+    }
+
+    pub fn over(self, limits: Limits) -> Limits {
+        Limits {
+            messages_per_day: self.messages_per_day.unwrap_or(limits.messages_per_day),
+            messages_per_month: self.messages_per_month.unwrap_or(limits.messages_per_month),
+            new_contacts_per_day: self.new_contacts_per_day.unwrap_or(limits.new_contacts_per_day),
+            new_contacts_per_month: self.new_contacts_per_month.unwrap_or(limits.new_contacts_per_month),
+            api_requests_per_day: self.api_requests_per_day.unwrap_or(limits.api_requests_per_day),
+        }
+    }
 }
 
 impl Subaccount {
-    pub fn changed(&self, changes: SubaccountChanges, now: Timestamp) -> Self {
-        let mut subaccount = self.clone();
-        subaccount.name = changes.name.unwrap_or(subaccount.name);
-        subaccount.metadata = changes.metadata.unwrap_or(subaccount.metadata);
-        Subaccount { updated_at: now, version: self.version + 1, ..subaccount }
+    /// The link and the child as the agency wants them. The link moves along with whatever changes of the child, so that its version stands
+    /// for both and the agency's audit log tells of it. `None`: all is so already.
+    pub fn changed(&self, child: &Tenant, changes: SubaccountChanges, now: Timestamp) -> Option<(Self, Option<Tenant>)> {
+        let child_name = changes.name.clone().unwrap_or_else(|| child.name.clone());
+        let name = changes.name.unwrap_or_else(|| self.name.clone());
+        let metadata = changes.metadata.unwrap_or_else(|| self.metadata.clone());
+        let before = child.limits.unwrap_or_default();
+        let limits = changes.limits.over(before);
+        let of_child = child_name != child.name || limits != before;
+        if !of_child && name == self.name && metadata == self.metadata {
+            return None;
+        }
+        let link = Subaccount { name, metadata, updated_at: now, version: self.version + 1, ..self.clone() };
+        Some((link, of_child.then(|| child.as_agreed(child_name, limits, now))))
     }
 
     /// Active and suspended turn into one another, both can be closed, and closed is final. `None`: it is so already.

@@ -11,7 +11,7 @@ use crate::store::entity::{Collection, Entity, InTenant, Key, ListEntry};
 use crate::store::page::List;
 
 /// `tasks#<project tag>` / `<id>`: a project's tasks are one partition, newest first; the id alone names it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     pub id: TaskId,
     pub project: ProjectId,
@@ -164,6 +164,7 @@ impl Task {
         self.status.is_open() && self.due_date.is_some_and(|due| due >= today && due <= today.saturating_add(Task::SOON_DAYS.days()))
     }
 
+    /// With the same version where it is so already.
     pub fn changed(&self, changes: TaskChanges, now: Timestamp) -> Self {
         let mut task = self.clone();
         task.title = changes.title.unwrap_or(task.title);
@@ -172,7 +173,8 @@ impl Task {
         task.due_date = changes.due_date.unwrap_or(task.due_date);
         task.assignee = changes.assignee.unwrap_or(task.assignee);
         task.sort_order = changes.sort_order.unwrap_or(task.sort_order);
-        task.with_status(changes.status.unwrap_or(self.status), now)
+        let status = changes.status.unwrap_or(self.status);
+        if task == *self && status == self.status { task } else { task.with_status(status, now) }
     }
 
     /// Entering `done` stamps the completion, leaving it clears the stamp; being done already keeps it.

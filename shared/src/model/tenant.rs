@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::model::deletion::Deletion;
 use crate::model::subaccount::Limits;
 use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
 use crate::tenancy::{TenantId, stored};
@@ -86,6 +87,11 @@ impl Tenant {
         }
     }
 
+    /// On its way out: a purge may begin by the time that a write which is under way now is done.
+    pub fn is_leaving(&self, now: Timestamp) -> bool {
+        self.shut(now + Deletion::STILL_RUNNING).is_some_and(|shut| shut != Shut::Suspended)
+    }
+
     pub fn key_of() -> Key<Self> {
         Key::new(&Collection::named("tenant"), "profile".into())
     }
@@ -95,9 +101,10 @@ impl Tenant {
         Tenant { status, updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
-    /// Its owner's full statement of what it is called and looks like.
-    pub fn stated(&self, name: String, logo: Option<String>, now: Timestamp) -> Self {
-        Tenant { name, logo, updated_at: now, version: self.version + 1, ..self.clone() }
+    /// Its owner's full statement of what it is called and looks like. `None`: it is so already.
+    pub fn stated(&self, name: String, logo: Option<String>, now: Timestamp) -> Option<Self> {
+        let new = name != self.name || logo != self.logo;
+        new.then(|| Tenant { name, logo, updated_at: now, version: self.version + 1, ..self.clone() })
     }
 
     pub fn on_plan(&self, plan: &str, now: Timestamp) -> Self {
@@ -118,9 +125,9 @@ impl Tenant {
         Tenant { deleted_at: Some(now), ..self.with_status(Status::Deleting, now) }
     }
 
-    /// What its agency allows it from now on.
-    pub fn limited(&self, limits: Limits, now: Timestamp) -> Self {
-        Tenant { limits: Some(limits), updated_at: now, version: self.version + 1, ..self.clone() }
+    /// What its agency calls it and allows it from now on.
+    pub fn as_agreed(&self, name: String, limits: Limits, now: Timestamp) -> Self {
+        Tenant { name, limits: Some(limits), updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
     /// A demo becomes a lasting tenant on a plan.
@@ -146,7 +153,7 @@ impl Shut {
     /// What a member is told.
     pub fn error(self) -> Error {
         match self {
-            Shut::Suspended => Error::Forbidden("This tenant is suspended.".into()),
+            Shut::Suspended => Error::TenantSuspended,
             Shut::Expired => Error::Forbidden("This demo has expired.".into()),
             Shut::Gone => Error::NotFound,
         }
@@ -227,10 +234,11 @@ impl Slug {
         plain.chain(noisy).filter_map(|text| Slug::parse(&text)).filter(|slug| !slug.is_reserved()).collect()
     }
 
-    /// A slug made of a name: what is not a letter or digit becomes a hyphen; `suffix` keeps it apart from others.
+    /// A slug made of a name: letters of other alphabets become their nearest of ours, what is no letter or digit becomes a hyphen; `suffix`
+    /// keeps it apart from others.
     pub fn from_name(name: &str, suffix: &str) -> Self {
         let mut slug = String::new();
-        for character in name.chars().flat_map(char::to_lowercase) {
+        for character in any_ascii::any_ascii(name).chars().map(|character| character.to_ascii_lowercase()) {
             if character.is_ascii_alphanumeric() {
                 slug.push(character);
             } else if !slug.ends_with('-') && !slug.is_empty() {
@@ -414,7 +422,11 @@ mod tests {
         for wrong in ["", "ab", "-abc", "abc-", "a#b", "ABC", "ünï", "ab--c", "xn--abc", &"a".repeat(64)] {
             assert!(Slug::parse(wrong).is_none(), "{wrong}");
         }
-        for name in ["Acme & Sons, Ltd.", "日本", "", "---", &"x".repeat(300)] {
+        for (name, slug) in [("Österreich", "osterreich-x1"), ("Łódź Świat", "lodz-swiat-x1"), ("Ελλάδα", "ellada-x1"), ("", "tenant-x1")]
+        {
+            assert_eq!(Slug::from_name(name, "x1").as_str(), slug);
+        }
+        for name in ["Acme & Sons, Ltd.", "日本", "", "---", "🦀🦀", &"x".repeat(300), &"ß".repeat(300)] {
             assert!(Slug::parse(Slug::from_name(name, "abc123").as_str()).is_some(), "{name}");
         }
     }

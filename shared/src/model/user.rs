@@ -1,9 +1,13 @@
 //! A person, once per deployment, whatever tenants he belongs to.
 
-use jiff::Timestamp;
+use std::borrow::Cow;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::ids::UserId;
+use crate::model::text::nfc;
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
 use crate::store::page::List;
 use crate::tenancy::{TenantId, stored, stored_option};
@@ -17,8 +21,14 @@ pub struct User {
     /// argon2id in PHC form. Absent for people who only come through an identity provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// How many passwords were set after the first: a reset link is good for the one it was asked for.
+    #[serde(default)]
+    pub passwords: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
+    /// Made with a demo: whatever `verified_at` shows, nobody has proven the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demo: Option<OfDemo>,
     #[serde(default)]
     pub system_admin: bool,
     /// The tenant a login opens when none is named.
@@ -27,6 +37,16 @@ pub struct User {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub version: u64,
+}
+
+/// How far an account has come that was made with a demo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfDemo {
+    /// It lives in the demo alone.
+    Running,
+    /// An operator made the demo a lasting tenant.
+    Kept,
 }
 
 /// Without the password hash and the e-mail: a user may end up in a log line by accident.
@@ -51,12 +71,46 @@ impl User {
         List::new(User::collection(id), "")
     }
 
-    pub fn verified(&self, now: Timestamp) -> Self {
-        User { verified_at: Some(self.verified_at.unwrap_or(now)), updated_at: now, version: self.version + 1, ..self.clone() }
+    /// Whether whoever reads the mails of the address has made this account theirs.
+    pub fn is_proven(&self) -> bool {
+        self.verified_at.is_some() && self.demo.is_none()
     }
 
-    pub fn with_password(&self, hash: String, now: Timestamp) -> Self {
+    /// Lives in its demo alone.
+    pub fn is_of_demo(&self) -> bool {
+        self.demo == Some(OfDemo::Running)
+    }
+
+    /// Whether they may have a tenant of their own making: a demo's owner has the demo.
+    pub fn may_found(&self) -> Result<(), Error> {
+        if self.is_of_demo() {
+            return Err(Error::Forbidden("This account is a demo's. Register to have tenants of your own.".into()));
+        }
+        Ok(())
+    }
+
+    /// As whoever has just proven the address wants it: a password from before is void.
+    pub fn proven(&self, name: Option<String>, password: Option<String>, now: Timestamp) -> Self {
+        User {
+            name: name.unwrap_or_else(|| self.name.clone()),
+            password,
+            passwords: self.passwords + 1,
+            verified_at: Some(self.verified_at.filter(|_| self.is_proven()).unwrap_or(now)),
+            demo: None,
+            updated_at: now,
+            version: self.version + 1,
+            ..self.clone()
+        }
+    }
+
+    /// The same password, hashed anew.
+    pub fn rehashed(&self, hash: String, now: Timestamp) -> Self {
         User { password: Some(hash), updated_at: now, version: self.version + 1, ..self.clone() }
+    }
+
+    /// The account of a demo that became a lasting tenant.
+    pub fn kept(&self, now: Timestamp) -> Self {
+        User { demo: Some(OfDemo::Kept), updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
     pub fn with_home(&self, home: Option<TenantId>, now: Timestamp) -> Self {
@@ -77,12 +131,13 @@ impl Entity for User {
     }
 }
 
-/// `email#<hash>` / `owner`: whose e-mail it is. Unique across the deployment.
+/// `email#<hash>` / `owner`: whose e-mail it is. Unique across the deployment, and written by a proof of the address; older ones may be of
+/// an account that has proven nothing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EmailClaim {
     pub email: Email,
     pub user: UserId,
-    /// A demo's claim ends with the demo; after that the address is free again.
+    /// Older claims of demos end with the demo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
 }
@@ -141,6 +196,9 @@ pub struct Identity {
     pub issuer: String,
     pub subject: String,
     pub user: UserId,
+    /// A `Subject` beside it says so from the user's side. Older links have none until they are used.
+    #[serde(default)]
+    pub paired: bool,
 }
 
 impl Identity {
@@ -158,31 +216,119 @@ impl Entity for Identity {
     }
 }
 
-/// An address, kept as written and compared in lower case.
+/// `user#<id>` / `subject#<hash of issuer>`: the one subject of an issuer that a user is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Subject {
+    pub user: UserId,
+    pub issuer: String,
+    pub subject: String,
+}
+
+impl Subject {
+    pub fn key_of(user: UserId, issuer: &str) -> Key<Self> {
+        Key::new(&User::collection(user), format!("subject#{}", Hashed::of(&[issuer])))
+    }
+}
+
+impl Entity for Subject {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "subject";
+
+    fn key(&self) -> Key<Self> {
+        Subject::key_of(self.user, &self.issuer)
+    }
+}
+
+/// `familiar#<hash of the e-mail>` / `<hash of the network>`: a place its owner logged in from within 30 days. Failures of others never
+/// close it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Familiar {
+    email: Email,
+    network: String,
+    until: Timestamp,
+}
+
+impl Familiar {
+    const KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
+    /// Written again this often, not at every login.
+    const RENEWED: SignedDuration = SignedDuration::from_hours(24);
+
+    pub fn new(email: &Email, network: &str, now: Timestamp) -> Self {
+        Familiar { email: email.clone(), network: Hashed::of(&[network]).to_string(), until: now + Familiar::KEPT }
+    }
+
+    pub fn key_of(email: &Email, network: &str) -> Key<Self> {
+        Key::new(&Collection::of("familiar", email.hashed()), Hashed::of(&[network]).to_string())
+    }
+
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        self.until > now + Familiar::KEPT - Familiar::RENEWED
+    }
+}
+
+impl Entity for Familiar {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "familiar";
+
+    fn key(&self) -> Key<Self> {
+        Key::new(&Collection::of("familiar", self.email.hashed()), self.network.clone())
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.until)
+    }
+}
+
+/// An address: an ASCII dot-atom, which is what carriers take, at a domain in A-labels. Kept as written and compared in ASCII lower case.
+/// Older ones may have other forms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Email(String);
 
 impl Email {
-    /// A practical subset of RFC 5321: one `@`, a dot-separated domain of letters, digits and hyphens, no spaces or control
-    /// characters, at most 254 bytes.
+    const NO_ADDRESS: &str = "must be a valid email address";
+
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let (local, domain) = text.rsplit_once('@')?;
-        let local_fits = (1..=64).contains(&local.len())
-            && local.chars().all(|c| !c.is_whitespace() && !c.is_control() && !"\"(),:;<>@[\\]".contains(c))
-            && !local.starts_with('.')
-            && !local.ends_with('.')
-            && !local.contains("..");
-        let labels: Vec<&str> = domain.split('.').collect();
-        let domain_fits = labels.len() >= 2
-            && labels.iter().all(|label| {
-                (1..=63).contains(&label.len())
-                    && label.chars().all(|c| c.is_alphanumeric() || c == '-')
-                    && !label.starts_with('-')
-                    && !label.ends_with('-')
-            });
-        (text.len() <= 254 && local_fits && domain_fits).then(|| Email(text.to_owned()))
+        Email::read(text).ok()
+    }
+
+    /// The error continues "The email field …".
+    pub fn read(text: &str) -> Result<Self, &'static str> {
+        let (local, domain) = text.trim().rsplit_once('@').ok_or(Email::NO_ADDRESS)?;
+        if !local.is_ascii() {
+            return Err("must be a valid email address: before the @, mail takes only unaccented letters, digits and signs like . _ + -");
+        }
+        if !is_dot_atom(local) {
+            return Err(Email::NO_ADDRESS);
+        }
+        let domain = in_a_labels(domain).ok_or("must be a valid email address: what follows the @ is no domain name")?;
+        Email::of(local, &domain).ok_or(Email::NO_ADDRESS)
+    }
+
+    /// As somebody writes it who may have registered when other forms were taken: those are found, not made.
+    pub fn presented(text: &str) -> Result<Self, &'static str> {
+        Email::read(text).or_else(|problem| if is_older_form(text.trim()) { Ok(Email(text.trim().to_owned())) } else { Err(problem) })
+    }
+
+    /// As an identity provider wrote it, for looking it up. By hand what `idna` does with names that are registered, without its tables: every
+    /// function would carry them.
+    pub fn looked_up(text: &str) -> Option<Self> {
+        let (local, domain) = text.trim().rsplit_once('@')?;
+        let label = |label: &str| match label.is_ascii() {
+            true => Some(label.to_owned()),
+            false => idna::punycode::encode_str(label).map(|encoded| format!("xn--{encoded}")),
+        };
+        let domain = nfc(&domain.to_lowercase()).split('.').map(label).collect::<Option<Vec<_>>>()?.join(".");
+        if is_dot_atom(local) { Email::of(local, &domain) } else { None }
+    }
+
+    fn of(local: &str, domain: &str) -> Option<Self> {
+        let label = |label: &str| {
+            let plain = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
+        };
+        let fits = domain.contains('.') && domain.split('.').all(label) && local.len() + 1 + domain.len() <= 254;
+        fits.then(|| Email(format!("{local}@{domain}")))
     }
 
     pub fn as_str(&self) -> &str {
@@ -194,9 +340,52 @@ impl Email {
         self.0.to_lowercase()
     }
 
+    /// The form in which the same address was kept before domains were put into A-labels.
+    pub(crate) fn former(&self) -> Option<Self> {
+        let (local, domain) = self.0.rsplit_once('@')?;
+        if !has_a_label(domain) {
+            return None;
+        }
+        let (unicode, valid) = idna::domain_to_unicode(domain);
+        (valid.is_ok() && !unicode.is_ascii()).then(|| Email(format!("{local}@{unicode}")))
+    }
+
     pub(crate) fn hashed(&self) -> Hashed {
         Hashed::of(&[&self.normalised()])
     }
+}
+
+/// `atext` of RFC 5322 and single dots between.
+fn is_dot_atom(local: &str) -> bool {
+    let atom =
+        |atom: &str| !atom.is_empty() && atom.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte));
+    local.len() <= 64 && local.split('.').all(atom)
+}
+
+fn in_a_labels(domain: &str) -> Option<Cow<'_, str>> {
+    if domain.is_ascii() && !has_a_label(domain) {
+        return Some(Cow::Borrowed(domain));
+    }
+    idna::domain_to_ascii_cow(domain.as_bytes(), idna::AsciiDenyList::STD3).ok()
+}
+
+fn has_a_label(domain: &str) -> bool {
+    domain.split('.').any(|label| label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--")))
+}
+
+/// Taken until addresses had one form, with letters of every script before the @.
+fn is_older_form(text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    let local_fits = (1..=64).contains(&local.len())
+        && local.chars().all(|c| !c.is_whitespace() && !c.is_control() && !"\"(),:;<>@[\\]".contains(c))
+        && !local.starts_with('.')
+        && !local.ends_with('.')
+        && !local.contains("..");
+    let label = |label: &str| {
+        let plain = label.chars().all(|c| c.is_alphanumeric() || c == '-');
+        (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
+    };
+    text.len() <= 254 && local_fits && domain.contains('.') && domain.split('.').all(label)
 }
 
 #[cfg(test)]
@@ -205,15 +394,48 @@ mod tests {
 
     #[test]
     fn addresses_are_read_strictly_and_compared_loosely() {
-        for right in ["a@example.com", "First.Last+tag@sub.example.co", " padded@example.com "] {
+        for right in ["a@example.com", "First.Last+tag@sub.example.co", " padded@example.com ", "o'hara/x=y@example.com"] {
             assert!(Email::parse(right).is_some(), "{right}");
         }
-        for wrong in
-            ["", "a", "a@b", "@example.com", "a b@example.com", "a@exa mple.com", "a@-x.com", "a..b@example.com", "a@example.com\0"]
-        {
+        for wrong in [
+            "",
+            "a",
+            "a@b",
+            "@example.com",
+            "a b@example.com",
+            "a@exa mple.com",
+            "a@-x.com",
+            "a..b@example.com",
+            "a@example.com\0",
+            "ü@example.com",
+            "\"a\"@example.com",
+            "a@exam_ple.com",
+            "a@xn--a.com",
+            "a@b..com",
+            "a@[127.0.0.1]",
+            ".a@example.com",
+        ] {
             assert!(Email::parse(wrong).is_none(), "{wrong:?}");
         }
+        assert!(Email::read("ü@example.com").unwrap_err().contains("before the @"));
         let (upper, lower) = (Email::parse("A@Example.com").unwrap(), Email::parse("a@example.com").unwrap());
         assert!(upper.hashed() == lower.hashed());
+    }
+    #[test]
+    fn a_domain_has_one_form_whatever_script_it_is_written_in() {
+        for written in
+            ["u@bücher.example", "u@BÜCHER.example", "u@bu\u{308}cher.example", "u@xn--bcher-kva.example", "u@XN--BCHER-KVA.example"]
+        {
+            assert_eq!(Email::parse(written).unwrap().as_str(), "u@xn--bcher-kva.example", "{written}");
+            assert_eq!(Email::looked_up(written).unwrap().normalised(), "u@xn--bcher-kva.example", "{written}");
+        }
+        assert_eq!(Email::parse("u@bücher.example").unwrap().former().unwrap().as_str(), "u@bücher.example");
+        assert!(Email::parse("u@example.com").unwrap().former().is_none());
+    }
+
+    #[test]
+    fn an_older_form_is_found_and_not_made() {
+        assert_eq!(Email::presented("ü@example.com").unwrap().as_str(), "ü@example.com");
+        assert!(Email::presented("ü @example.com").is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! Hosts and URLs that a tenant names and the edge fetches from: public names over https, and nothing that leads inside.
 
+use url::Url;
+
 /// Names that mean "in here" wherever they are looked up (RFC 6761, RFC 6762, RFC 8375, RFC 9476, and what networks use).
 const INSIDE: [&str; 13] =
     ["localhost", "local", "localdomain", "internal", "intranet", "private", "lan", "home", "corp", "arpa", "invalid", "onion", "alt"];
@@ -41,33 +43,59 @@ pub fn origin(text: &str) -> Result<String, &'static str> {
     {
         return Err(SHAPE);
     }
-    let rest = match text.split_at_checked(8) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https://") => rest,
-        _ => return Err(SHAPE),
-    };
-    if rest.contains(['?', '#']) {
+    if !text.split_at_checked(8).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https://")) {
+        return Err(SHAPE);
+    }
+    let url = Url::parse(text).map_err(|error| match error {
+        url::ParseError::InvalidPort => "must have a port from 1 to 65535",
+        url::ParseError::InvalidIpv4Address | url::ParseError::InvalidIpv6Address => "must be a host name, not an address",
+        _ => SHAPE,
+    })?;
+    if url.query().is_some() || url.fragment().is_some() {
         return Err("must not have a query or a fragment");
     }
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    if authority.contains('@') {
+    if !url.username().is_empty() || url.password().is_some() || text.contains('@') {
         return Err("must not carry credentials");
     }
-    if authority.starts_with('[') {
-        return Err("must be a host name, not an address");
-    }
-    let (name, port) = authority.split_once(':').map_or((authority, None), |(name, port)| (name, Some(port)));
-    let host = host(name)?;
-    let plain = |port: &&str| port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
-    let port = match port {
-        None => None,
-        Some(port) => Some(Some(port).filter(plain).and_then(|port| port.parse::<u16>().ok()).ok_or("must have a port from 1 to 65535")?),
+    let host = match url.host() {
+        Some(url::Host::Domain(name)) => host(name)?,
+        Some(_) => return Err("must be a host name, not an address"),
+        None => return Err(SHAPE),
     };
     let dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    // What the parser resolves away is not what somebody meant to write; nor is a host spelled in percents, or an empty one.
+    let (authority, path) = text[8..].split_at(text[8..].find('/').unwrap_or(text.len() - 8));
     if path.split('/').any(dots) {
         return Err("must not have dot segments");
     }
-    let port = port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default();
-    Ok(format!("https://{host}{port}{}", path.trim_end_matches('/')))
+    let spelled = authority.split(':').next().unwrap_or_default();
+    if !spelled.eq_ignore_ascii_case(&host) || authority.ends_with(':') || url.port() == Some(0) || authority.contains(":0") {
+        return Err(SHAPE);
+    }
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Ok(format!("https://{host}{port}{}", url.path().trim_end_matches('/')))
+}
+
+/// An absolute URL of one of the schemes, with a host, in the normal form of its parser (WHATWG): scheme and host in lower case, the host
+/// as A-labels, without a default port and dot segments; a path that nobody wrote is left out. `named` URLs may carry a user.
+pub fn url(text: &str, schemes: &[&str], named: bool) -> Result<String, &'static str> {
+    if text.len() > 2048 || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+        return Err("must be a URL");
+    }
+    let url = Url::parse(text).map_err(|_| "must be a URL")?;
+    let scheme =
+        schemes.iter().any(|scheme| *scheme == url.scheme() && text.get(scheme.len()..).is_some_and(|rest| rest.starts_with("://")));
+    if !scheme || url.host_str().is_none_or(str::is_empty) || text.contains(":///") {
+        return Err("must be a URL");
+    }
+    if !named && (!url.username().is_empty() || url.password().is_some() || url.authority().contains('@')) {
+        return Err("must not carry credentials");
+    }
+    let mut normal = url.to_string();
+    if url.path() == "/" && url.query().is_none() && url.fragment().is_none() && !text.ends_with('/') {
+        normal.pop();
+    }
+    Ok(normal)
 }
 
 /// The host of a URL that `origin` made, or of a bare host.
@@ -211,6 +239,45 @@ mod tests {
         assert_eq!(host_of("https://a.example.com:8443/x"), "a.example.com");
         assert!(is_under("a.example.com", "example.com") && is_under("example.com", "example.com"));
         assert!(!is_under("badexample.com", "example.com"));
+    }
+
+    #[test]
+    fn urls_are_kept_in_their_normal_form() {
+        for (text, kept) in [
+            ("https://example.com/logo.png", "https://example.com/logo.png"),
+            ("https://example.com", "https://example.com"),
+            ("https://example.com/", "https://example.com/"),
+            ("HTTPS://EXAMPLE.com:443/a/../b.png", "https://example.com/b.png"),
+            ("https://bücher.example/ö.png", "https://xn--bcher-kva.example/%C3%B6.png"),
+            ("https://example.com?x=1", "https://example.com/?x=1"),
+            ("http://127.1:8080/x", "http://127.0.0.1:8080/x"),
+        ] {
+            assert_eq!(url(text, &["https", "http"], false).as_deref(), Ok(kept), "{text}");
+        }
+        for wrong in [
+            "",
+            "example.com",
+            "https://",
+            "https:///a",
+            "https:example.com",
+            "https:/example.com",
+            "ftp://example.com",
+            "javascript:alert(1)",
+            "https://user:pass@example.com/",
+            "https://user@example.com/",
+            "https://@example.com/",
+            "https:\\\\example.com",
+            "https://exam ple.com",
+            "https://example.com/a b",
+            " https://example.com",
+            "https://example.com\n",
+            "https://example.com:99999",
+            "https://[::1",
+        ] {
+            assert!(url(wrong, &["https", "http"], false).is_err(), "{wrong}");
+        }
+        assert!(url("http://example.com", &["https"], false).is_err());
+        assert_eq!(url("https://abc@o1.ingest.sentry.io/2", &["https"], true).as_deref(), Ok("https://abc@o1.ingest.sentry.io/2"));
     }
 
     #[test]

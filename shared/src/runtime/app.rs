@@ -109,8 +109,8 @@ impl App {
         &self.0.secrets
     }
 
-    /// The keys derived from the root secret.
-    pub fn keys(&self) -> Result<&Keys> {
+    /// The keys derived from the secrets of this function.
+    pub fn keys(&self) -> &Keys {
         self.0.secrets.keys()
     }
 

@@ -21,20 +21,19 @@ use crate::runtime::edge::Chain;
 const KEEP: SignedDuration = SignedDuration::from_mins(5);
 const RETRY_UNKNOWN_KEY: SignedDuration = SignedDuration::from_secs(10);
 
-const READING_ROOT: &str = "reading the root secret";
 const READING_JWKS: &str = "reading the session keys";
 const READING_SIGNER: &str = "reading the signing key";
 const READING_INGEST: &str = "reading the ingest key";
 
 pub struct Secrets {
     client: Client,
-    root_id: Option<String>,
+    key_ids: [(Purpose, Option<String>); 4],
     signing_id: Option<String>,
     jwks_id: Option<String>,
     demo_id: Option<String>,
     ingest_id: Option<String>,
     stage: Stage,
-    keys: OnceLock<Keys>,
+    keys: Keys,
     demo: OnceLock<Option<SigningKey>>,
     jwks: Mutex<Option<(Arc<Jwks>, Timestamp)>>,
     signer: Mutex<Option<(Arc<SessionSigner>, Timestamp)>>,
@@ -42,18 +41,37 @@ pub struct Secrets {
     ingest: Mutex<Option<(String, Timestamp)>>,
 }
 
-/// Keys derived from the root secret, one for each use.
+/// Keys by purpose. Each purpose has a secret of its own that its keys are derived from, and a function has those of its own purposes: one
+/// that is taken over opens nothing that is not its business.
+#[derive(Default)]
 pub struct Keys {
-    pub cursors: SealingKey,
-    pub answers: SealingKey,
-    pub links: SigningKey,
-    /// What tenants entrust to us.
-    pub vault: Vault,
-    /// What a setting's history shows of a value.
-    pub fingerprints: SigningKey,
-    /// Receipts of purges.
-    pub receipts: SigningKey,
+    vault: OnceLock<VaultKeys>,
+    links: OnceLock<LinkKeys>,
+    cursors: OnceLock<CursorKeys>,
+    receipts: OnceLock<SigningKey>,
+}
+
+struct VaultKeys {
+    vault: Vault,
+    fingerprints: SigningKey,
+}
+
+struct LinkKeys {
+    links: SigningKey,
     demo_passwords: SigningKey,
+}
+
+struct CursorKeys {
+    cursors: SealingKey,
+    answers: SealingKey,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Vault,
+    Links,
+    Cursors,
+    Receipts,
 }
 
 /// The public session keys by `kid`.
@@ -77,6 +95,85 @@ pub struct SigningSecret {
     pub pkcs8: String,
 }
 
+impl Keys {
+    /// Positions in lists.
+    pub fn cursors(&self) -> Result<&SealingKey> {
+        Ok(&self.of(Purpose::Cursors, &self.cursors)?.cursors)
+    }
+
+    /// Answers that are kept to be given again.
+    pub fn answers(&self) -> Result<&SealingKey> {
+        Ok(&self.of(Purpose::Cursors, &self.cursors)?.answers)
+    }
+
+    /// Links in mails.
+    pub fn links(&self) -> Result<&SigningKey> {
+        Ok(&self.of(Purpose::Links, &self.links)?.links)
+    }
+
+    /// What tenants entrust to us.
+    pub fn vault(&self) -> Result<&Vault> {
+        Ok(&self.of(Purpose::Vault, &self.vault)?.vault)
+    }
+
+    /// What a setting's history shows of a value.
+    pub fn fingerprints(&self) -> Result<&SigningKey> {
+        Ok(&self.of(Purpose::Vault, &self.vault)?.fingerprints)
+    }
+
+    /// Receipts of purges.
+    pub fn receipts(&self) -> Result<&SigningKey> {
+        self.of(Purpose::Receipts, &self.receipts)
+    }
+
+    fn of<'a, T>(&self, purpose: Purpose, kept: &'a OnceLock<T>) -> Result<&'a T> {
+        kept.get()
+            .ok_or_else(|| Error::internal("using a derived key", format!("this function is not configured with {}", purpose.variable())))
+    }
+
+    fn keep(&self, purpose: Purpose, secret: &str) -> Result<()> {
+        let versions = secret_versions(secret).map_err(|cause| Error::internal(purpose.reading(), cause))?;
+        // What does not say its version has the oldest one's keys: a new version breaks nothing, and the old one's end ends them.
+        let root = RootKey::new(versions.first_key_value().map_or("", |(_, secret)| secret).as_bytes());
+        match purpose {
+            Purpose::Vault => {
+                let vault = Vault::new(versions.iter().map(|(version, secret)| (*version, RootKey::new(secret.as_bytes()))).collect());
+                let _ = self.vault.set(VaultKeys { vault, fingerprints: root.signing("fingerprints") });
+            }
+            Purpose::Links => {
+                let _ = self.links.set(LinkKeys { links: root.signing("links"), demo_passwords: root.signing("demo passwords") });
+            }
+            Purpose::Cursors => {
+                let _ = self.cursors.set(CursorKeys { cursors: root.sealing("cursors"), answers: root.sealing("answers") });
+            }
+            Purpose::Receipts => {
+                let _ = self.receipts.set(root.signing("receipts"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Purpose {
+    fn variable(self) -> &'static str {
+        match self {
+            Purpose::Vault => "VAULT_SECRET_ID",
+            Purpose::Links => "LINKS_SECRET_ID",
+            Purpose::Cursors => "CURSORS_SECRET_ID",
+            Purpose::Receipts => "RECEIPTS_SECRET_ID",
+        }
+    }
+
+    fn reading(self) -> &'static str {
+        match self {
+            Purpose::Vault => "reading the vault's secret",
+            Purpose::Links => "reading the secret of links",
+            Purpose::Cursors => "reading the secret of cursors",
+            Purpose::Receipts => "reading the secret of receipts",
+        }
+    }
+}
+
 impl Jwks {
     pub fn find(&self, kid: &str) -> Option<&DecodingKey> {
         self.keys.get(kid)
@@ -98,13 +195,18 @@ impl Secrets {
     pub(crate) fn new(client: Client, config: &Config) -> Self {
         Secrets {
             client,
-            root_id: config.root_secret.clone(),
+            key_ids: [
+                (Purpose::Vault, config.vault_secret.clone()),
+                (Purpose::Links, config.links_secret.clone()),
+                (Purpose::Cursors, config.cursors_secret.clone()),
+                (Purpose::Receipts, config.receipts_secret.clone()),
+            ],
             signing_id: config.signing_secret.clone(),
             jwks_id: config.jwks_secret.clone(),
             demo_id: config.demo.secret.clone(),
             ingest_id: config.ingest_secret.clone(),
             stage: config.stage,
-            keys: OnceLock::new(),
+            keys: Keys::default(),
             demo: OnceLock::new(),
             jwks: Mutex::new(None),
             signer: Mutex::new(None),
@@ -123,14 +225,17 @@ impl Secrets {
     }
 
     async fn fetch_with(&self, now: Timestamp, signing_id: Option<&String>) -> Result<()> {
-        let ids = [self.root_id.as_ref(), self.demo_id.as_ref(), self.ingest_id.as_ref(), self.jwks_id.as_ref(), signing_id];
-        let texts = self.texts(ids.into_iter().flatten().cloned().collect()).await?;
+        let others = [self.demo_id.as_ref(), self.ingest_id.as_ref(), self.jwks_id.as_ref(), signing_id];
+        let ids = self.key_ids.iter().map(|(_, id)| id.as_ref()).chain(others);
+        let texts = self.texts(ids.flatten().cloned().collect()).await?;
         let text = async |id: &String, doing| match texts.get(id) {
             Some(text) => Ok(text.clone()),
             None => self.text(id, doing).await,
         };
-        if let Some(id) = &self.root_id {
-            self.keep_root(&text(id, READING_ROOT).await?)?;
+        for (purpose, id) in &self.key_ids {
+            if let Some(id) = id {
+                self.keys.keep(*purpose, &text(id, purpose.reading()).await?)?;
+            }
         }
         if let Some(id) = &self.demo_id {
             let secret = text(id, "reading the demo secret").await?;
@@ -153,25 +258,8 @@ impl Secrets {
         Ok(())
     }
 
-    fn keep_root(&self, secret: &str) -> Result<()> {
-        let versions = root_versions(secret).map_err(|cause| Error::internal(READING_ROOT, cause))?;
-        let vault = Vault::new(versions.iter().map(|(version, secret)| (*version, RootKey::new(secret.as_bytes()))).collect());
-        // What does not say its version has the oldest one's keys: a new version breaks nothing, and the old one's end ends them.
-        let root = RootKey::new(versions.first_key_value().map_or("", |(_, secret)| secret).as_bytes());
-        let _ = self.keys.set(Keys {
-            vault,
-            cursors: root.sealing("cursors"),
-            answers: root.sealing("answers"),
-            links: root.signing("links"),
-            fingerprints: root.signing("fingerprints"),
-            receipts: root.signing("receipts"),
-            demo_passwords: root.signing("demo passwords"),
-        });
-        Ok(())
-    }
-
-    pub(crate) fn keys(&self) -> Result<&Keys> {
-        self.keys.get().ok_or_else(|| Error::internal("using a derived key", "this function is not configured with ROOT_SECRET_ID"))
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// What demo passwords are derived from. In production only a secret of its own will do.
@@ -182,7 +270,7 @@ impl Secrets {
         if self.stage == Stage::Production {
             return Err(Error::NotConfigured("Demos are not configured: the demo password secret is missing."));
         }
-        Ok(&self.keys()?.demo_passwords)
+        Ok(&self.keys.of(Purpose::Links, &self.keys.links)?.demo_passwords)
     }
 
     /// The public keys. `unknown_key`: a token named one that is not among them.
@@ -303,14 +391,14 @@ impl Secrets {
         output.secret_string.ok_or_else(|| Error::internal(doing, "the secret has no text"))
     }
 
-    /// For the janitor, which writes keys it cannot read.
+    /// For the rotator, which writes keys it cannot read.
     pub fn client(&self) -> &Client {
         &self.client
     }
 }
 
-/// The root secret by version: a plain text is version 1; with a second one it is `{"1": "…", "2": "…"}`, and the highest is the one in use.
-fn root_versions(text: &str) -> Result<BTreeMap<u32, String>, Cause> {
+/// A secret by version: a plain text is version 1; with a second one it is `{"1": "…", "2": "…"}`, and the highest is the one in use.
+fn secret_versions(text: &str) -> Result<BTreeMap<u32, String>, Cause> {
     let versions: BTreeMap<u32, String> = if text.starts_with('{') {
         let named: BTreeMap<String, String> = serde_json::from_str(text).map_err(|_| "it is not a JSON object of texts by version")?;
         let numbered = named.into_iter().map(|(version, secret)| version.parse().map(|version| (version, secret)));
@@ -359,38 +447,57 @@ mod tests {
     }
 
     #[test]
-    fn the_root_secret_has_one_version_or_several() {
+    fn a_secret_has_one_version_or_several() {
         let (old, new) = ("o".repeat(64), "n".repeat(64));
-        assert_eq!(root_versions(&old).unwrap(), BTreeMap::from([(1, old.clone())]));
+        assert_eq!(secret_versions(&old).unwrap(), BTreeMap::from([(1, old.clone())]));
         let both = serde_json::json!({"1": old, "10": new}).to_string();
-        assert_eq!(root_versions(&both).unwrap().last_key_value(), Some((&10, &new)));
+        assert_eq!(secret_versions(&both).unwrap().last_key_value(), Some((&10, &new)));
         for wrong in ["", "short", "{}", "{", "{\"1\":\"short\"}", &serde_json::json!({"one": new}).to_string()] {
-            assert!(root_versions(wrong).is_err(), "{wrong}");
+            assert!(secret_versions(wrong).is_err(), "{wrong}");
         }
     }
 
-    const ROOT: (&str, &str) = ("root", "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr");
+    /// Data that is older than the four secrets was sealed with keys of one text for all purposes.
+    #[test]
+    fn the_keys_of_a_text_are_what_they_always_were() {
+        let (text, random) = ("r".repeat(64), crypto::Random::system());
+        let (keys, root) = (Keys::default(), RootKey::new(text.as_bytes()));
+        for purpose in [Purpose::Vault, Purpose::Links, Purpose::Cursors, Purpose::Receipts] {
+            keys.keep(purpose, &text).unwrap();
+        }
+        for (key, purpose) in [(keys.links(), "links"), (keys.fingerprints(), "fingerprints"), (keys.receipts(), "receipts")] {
+            assert!(key.unwrap().verifies("text", &root.signing(purpose).sign("text")), "{purpose}");
+        }
+        for (key, purpose) in [(keys.cursors(), "cursors"), (keys.answers(), "answers")] {
+            assert!(key.unwrap().open(&root.sealing(purpose).seal(b"text", "place", &random), "place").is_some(), "{purpose}");
+        }
+        let tenant = crate::tenancy::tenant_id_for_tests("550e8400-e29b-41d4-a716-446655440000");
+        let vault = Vault::new(BTreeMap::from([(1, root)]));
+        assert!(keys.vault().unwrap().open(tenant, "token", &vault.seal(tenant, "token", "text", &random)).is_some());
+    }
+
+    const CURSORS: (&str, &str) = ("cursors", "cccccccccccccccccccccccccccccccc");
     const JWKS: (&str, &str) = ("jwks", r#"{"keys":[]}"#);
 
     #[tokio::test]
     async fn a_start_asks_once_for_all_its_secrets() {
-        assert_eq!(start(&[ROOT, JWKS], Batch::Given).await, (Ok(()), "batch".to_owned()));
+        assert_eq!(start(&[CURSORS, JWKS], Batch::Given).await, (Ok(()), "batch".to_owned()));
         // A role that may not: one by one.
-        assert_eq!(start(&[ROOT, JWKS], Batch::Refused).await, (Ok(()), "batch root jwks".to_owned()));
+        assert_eq!(start(&[CURSORS, JWKS], Batch::Refused).await, (Ok(()), "batch cursors jwks".to_owned()));
     }
 
     #[tokio::test]
     async fn a_secret_that_is_missing_is_asked_for_alone() {
         // There are no session keys before the first rotation.
-        assert_eq!(start(&[ROOT], Batch::Given).await, (Ok(()), "batch jwks".to_owned()));
+        assert_eq!(start(&[CURSORS], Batch::Given).await, (Ok(()), "batch jwks".to_owned()));
         let (missing, asked) = start(&[JWKS], Batch::Given).await;
-        assert!(missing.unwrap_err().contains("reading the root secret"));
-        assert_eq!(asked, "batch root");
+        assert!(missing.unwrap_err().contains("reading the secret of cursors"));
+        assert_eq!(asked, "batch cursors");
     }
 
     #[tokio::test]
     async fn a_start_without_secrets_manager_fails_at_once() {
-        let (cut, asked) = start(&[ROOT, JWKS], Batch::Cut).await;
+        let (cut, asked) = start(&[CURSORS, JWKS], Batch::Cut).await;
         assert!(cut.unwrap_err().contains("reading the secrets"));
         assert_eq!(asked, "batch");
     }
@@ -412,7 +519,7 @@ mod tests {
             |pairs: &[(&str, &str)]| Variables(pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect());
         let aws =
             [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key"), ("AWS_ENDPOINT_URL", &url)];
-        let config = [("STAGE", "local"), ("TABLE_NAME", "t"), ("ROOT_SECRET_ID", "root"), ("JWKS_SECRET_ID", "jwks")];
+        let config = [("STAGE", "local"), ("TABLE_NAME", "t"), ("CURSORS_SECRET_ID", "cursors"), ("JWKS_SECRET_ID", "jwks")];
         let client = Aws::read(variables(&aws)).unwrap().secrets_manager();
         let starting = Secrets::new(client, &Config::read(&variables(&config)).unwrap());
 
@@ -447,6 +554,15 @@ mod tests {
             started = starting.fetch(Timestamp::UNIX_EPOCH) => started.map_err(|error| error.to_string()),
             () = serve => unreachable!("it serves for ever"),
         };
+        // The function has no secret of another purpose, and says so instead of making keys up.
+        if started.is_ok() {
+            assert!(starting.keys().cursors().is_ok() && starting.keys().answers().is_ok());
+            let refused = [starting.keys().links().err(), starting.keys().vault().err(), starting.keys().receipts().err()];
+            let refused = refused.map(|error| error.map(|error| Chain(&error).to_string()).unwrap_or_default());
+            for (refused, variable) in refused.iter().zip(["LINKS", "VAULT", "RECEIPTS"]) {
+                assert!(refused.contains(&format!("{variable}_SECRET_ID")), "{refused}");
+            }
+        }
         (started, asked.join(" "))
     }
 

@@ -426,6 +426,20 @@ impl Table {
         adds: &[(&str, u64)],
         ttl: Option<i64>,
     ) -> Result<Item> {
+        let updated = self.update_if(doing, key, sets, adds, ttl, None).await?;
+        updated.map_err(|_| Error::internal(doing, "a write without a condition was refused"))
+    }
+
+    /// The same on a condition, which must name no attributes.
+    pub(crate) async fn update_if(
+        &self,
+        doing: &'static str,
+        key: FullKey,
+        sets: &[(&str, String)],
+        adds: &[(&str, u64)],
+        ttl: Option<i64>,
+        condition: Option<&Condition>,
+    ) -> Result<Result<Item, Refused>> {
         let _in_flight = InFlight::new(&self.meter);
         let mut request = self
             .client
@@ -454,10 +468,20 @@ impl Table {
                 .expression_attribute_values(format!(":a{index}"), AttributeValue::N(by.to_string()));
         }
         let clause = |verb: &str, parts: &[String]| if parts.is_empty() { String::new() } else { format!("{verb} {} ", parts.join(", ")) };
-        let request = request.update_expression(clause("SET", &set) + &clause("ADD", &added));
-        let output = send!(self, request).map_err(|error| failure(doing, error))?;
-        self.meter.writes(output.consumed_capacity());
-        Ok(output.attributes.unwrap_or_default())
+        let request = request
+            .update_expression(clause("SET", &set) + &clause("ADD", &added))
+            .set_condition_expression(condition.map(|condition| condition.expression.clone()));
+        match send!(self, request) {
+            Ok(output) => {
+                self.meter.writes(output.consumed_capacity());
+                Ok(Ok(output.attributes.unwrap_or_default()))
+            }
+            Err(error) => refused(error, doing, |error| match error {
+                aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(refused) => Some(refused.item),
+                _ => None,
+            })
+            .map(|refused| refused.map(|()| Item::new())),
+        }
     }
 
     /// `None` when all is written; else for each action its failed condition, if it failed.
@@ -498,6 +522,9 @@ impl Table {
     }
 }
 
+/// Placeholders of the words that a condition compares with.
+const WORDS: [&str; 4] = [":w0", ":w1", ":w2", ":w3"];
+
 /// A condition expression with what it mentions.
 #[derive(Debug, Clone)]
 pub(crate) struct Condition {
@@ -522,6 +549,23 @@ impl Condition {
             names: vec![("#holder", attribute)],
             values: vec![(":holder", AttributeValue::S(value.to_owned()))],
         }
+    }
+
+    /// The record is there with this number and one of these words.
+    pub(crate) fn says(number: (&'static str, u64), word: &'static str, words: impl IntoIterator<Item = &'static str>) -> Self {
+        let words: Vec<_> = WORDS.into_iter().zip(words).collect();
+        let any = words.iter().map(|(value, _)| format!("#word = {value}")).collect::<Vec<_>>().join(" OR ");
+        let mut values = vec![(":number", AttributeValue::N(number.1.to_string()))];
+        values.extend(words.into_iter().map(|(value, word)| (value, AttributeValue::S(word.to_owned()))));
+        Condition { expression: format!("#number = :number AND ({any})"), names: vec![("#number", number.0), ("#word", word)], values }
+    }
+
+    /// The record is there and its attribute is none of these words.
+    pub(crate) fn says_not(word: &'static str, words: impl IntoIterator<Item = &'static str>) -> Self {
+        let words: Vec<_> = WORDS.into_iter().zip(words).collect();
+        let expression = words.iter().fold("attribute_exists(pk)".to_owned(), |all, (value, _)| format!("{all} AND #word <> {value}"));
+        let values = words.into_iter().map(|(value, word)| (value, AttributeValue::S(word.to_owned()))).collect();
+        Condition { expression, names: vec![("#word", word)], values }
     }
 
     /// The stored numbers are still these; a record without any only has to be there.

@@ -7,10 +7,11 @@ use aws_sdk_dynamodb::types::{
 
 use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
+use crate::model::tenant::{Status, Tenant};
 use crate::store::entity::{Counter, Entity, InTenant, Key};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
-use crate::tenancy::{Place, TenantId, TenantStore};
+use crate::tenancy::{MailAllowance, Place, TenantId, TenantStore};
 
 /// What a failed condition means to the caller, given the item that stood in the way.
 pub type Refusal = Box<dyn FnOnce(Option<Item>) -> Error + Send>;
@@ -123,17 +124,44 @@ impl<'a> Transaction<'a> {
     }
 
     /// Requires a record to be there, without writing it.
-    pub fn require<E: Entity>(mut self, place: &impl Place<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
-        let key = place.full(key);
-        let check = ConditionCheck::builder()
+    pub fn require<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
+        self.require_if(place, key, &Condition::present(), refusal)
+    }
+
+    /// Requires a record to stand as `before`, without writing it.
+    pub fn require_unchanged<E: Entity>(self, place: &impl Place<E>, before: &E, refusal: Refusal) -> Result<Self> {
+        self.require_if(place, &before.key(), &Condition::unchanged(&before.guard()), refusal)
+    }
+
+    /// Requires a condition of a record, without writing it.
+    pub(crate) fn require_if<E: Entity>(
+        self,
+        place: &impl Place<E>,
+        key: &Key<E>,
+        condition: &Condition,
+        refusal: Refusal,
+    ) -> Result<Self> {
+        self.of(place.tenant()).check(place.full(key), condition, refusal)
+    }
+
+    /// Counts a mail to somebody who has not asked for it, where as many are allowed.
+    pub fn count_mail(mut self, allowance: &MailAllowance) -> Result<Self> {
+        let Some(most) = allowance.most else { return Ok(self) };
+        let update = Update::builder()
             .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .condition_expression("attribute_exists(pk)")
-            .build()
-            .map_err(|error| Error::internal("building a transaction", error))?;
-        self.push(TransactWriteItem::builder().condition_check(check).build(), refusal, None);
-        Ok(self.of(place.tenant()))
+            .key("pk", AttributeValue::S(allowance.key.pk.clone()))
+            .key("sk", AttributeValue::S(allowance.key.sk.clone()))
+            .update_expression("SET #ttl = if_not_exists(#ttl, :ttl) ADD #n :one")
+            .condition_expression("attribute_not_exists(#n) OR #n < :most")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_names("#n", "n")
+            .expression_attribute_values(":ttl", AttributeValue::N(allowance.ends_at.to_string()))
+            .expression_attribute_values(":one", AttributeValue::N("1".into()))
+            .expression_attribute_values(":most", AttributeValue::N(most.to_string()));
+        let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
+        let refused = allowance.refused();
+        self.push(TransactWriteItem::builder().update(update).build(), Box::new(|_| refused), None);
+        Ok(self)
     }
 
     /// Adds to numbers inside a record that must exist.
@@ -169,6 +197,41 @@ impl<'a> Transaction<'a> {
         let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().update(update).build(), missing(), None);
         Ok(self)
+    }
+
+    /// Sets texts of an item, which is made if it is not there; its other attributes stay.
+    pub(crate) fn set(mut self, tenant: Option<TenantId>, key: FullKey, sets: &[(&str, String)]) -> Result<Self> {
+        let mut update =
+            Update::builder().table_name(self.table.name()).key("pk", AttributeValue::S(key.pk)).key("sk", AttributeValue::S(key.sk));
+        let mut set = vec![];
+        for (index, (attribute, text)) in sets.iter().enumerate() {
+            set.push(format!("#s{index} = :s{index}"));
+            update = update
+                .expression_attribute_names(format!("#s{index}"), *attribute)
+                .expression_attribute_values(format!(":s{index}"), AttributeValue::S(text.clone()));
+        }
+        let update = update.update_expression(format!("SET {}", set.join(", ")));
+        let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().update(update).build(), missing(), None);
+        Ok(self.of(tenant))
+    }
+
+    /// Requires that a tenant is not being purged. What is written without a request comes late, perhaps after everything else is gone:
+    /// whoever writes it asks so, in the same transaction, and its refusal is `NotFound`.
+    pub fn while_kept(self, place: &TenantStore) -> Result<Self> {
+        self.require_unless(place, &Tenant::key_of(), "status", [Status::Closed.name()], Box::new(|_| Error::NotFound))
+    }
+
+    /// Requires a record to be there whose attribute says none of these words.
+    pub(crate) fn require_unless<E: Entity>(
+        self,
+        place: &impl Place<E>,
+        key: &Key<E>,
+        attribute: &'static str,
+        words: impl IntoIterator<Item = &'static str>,
+        refusal: Refusal,
+    ) -> Result<Self> {
+        self.require_if(place, key, &Condition::says_not(attribute, words), refusal)
     }
 
     /// Lets a record that must exist vanish at a moment.
@@ -231,29 +294,30 @@ impl<'a> Transaction<'a> {
         self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", -1)], Some(condition), refusal)
     }
 
-    /// Requires a counter to be below `max`, without moving it.
+    /// Requires a counter to be below `max` less what is `held` beside it, without moving it.
     pub fn require_room(
-        mut self,
+        self,
         place: &TenantStore,
         counter: Counter,
+        held: u64,
         limit: &'static str,
         max: Option<u64>,
         plan: &str,
     ) -> Result<Self> {
         let Some(max) = max else { return Ok(self) };
-        let key = place.counter(counter);
-        let check = ConditionCheck::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .condition_expression("attribute_not_exists(#n) OR #n < :max")
-            .expression_attribute_names("#n", "n")
-            .expression_attribute_values(":max", AttributeValue::N(max.to_string()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(|error| Error::internal("building a transaction", error))?;
-        self.push(TransactWriteItem::builder().condition_check(check).build(), limit_reached(limit, max, plan), None);
-        Ok(self.of(Some(place.tenant_id())))
+        // Where all is held already, there is none even before the first is counted.
+        let room = if held < max { "attribute_not_exists(#n) OR #n < :max" } else { "#n < :max" };
+        let condition = Condition {
+            expression: room.into(),
+            names: vec![("#n", "n")],
+            values: vec![(":max", AttributeValue::N(max.saturating_sub(held).to_string()))],
+        };
+        let plan = plan.to_owned();
+        let refusal: Refusal = Box::new(move |old| {
+            let used = held + old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
+            Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
+        });
+        self.of(Some(place.tenant_id())).check(place.counter(counter), &condition, refusal)
     }
 
     /// Moves a number of the whole deployment, which must be below `max` before.
@@ -268,6 +332,9 @@ impl<'a> Transaction<'a> {
 
     /// Writes all. A condition that failed answers with its refusal; where several failed, the one added first.
     pub async fn commit(self) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let (refused, refusals) = self.attempt().await?;
         let Some(refused) = refused else { return Ok(()) };
         for (refused, refusal) in refused.into_iter().zip(refusals) {
@@ -351,6 +418,21 @@ impl<'a> Transaction<'a> {
                 .set_expression_attribute_values(condition.values());
         }
         put.build().map_err(|error| Error::internal("building a transaction", error))
+    }
+
+    fn check(mut self, key: FullKey, condition: &Condition, refusal: Refusal) -> Result<Self> {
+        let check = ConditionCheck::builder()
+            .table_name(self.table.name())
+            .key("pk", AttributeValue::S(key.pk))
+            .key("sk", AttributeValue::S(key.sk))
+            .condition_expression(&condition.expression)
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().condition_check(check).build(), refusal, None);
+        Ok(self)
     }
 
     fn delete_if(mut self, key: FullKey, condition: Condition, refusal: Refusal) -> Result<Self> {

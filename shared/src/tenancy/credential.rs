@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::Bounded;
 use crate::config::Issuer;
 use crate::crypto;
 use crate::error::{Error, Result};
@@ -22,10 +23,11 @@ use crate::http::request::Incoming;
 use crate::ids::{LinkId, SessionId, UserId};
 use crate::model::api_key::{KeyClaim, KeyHandle, KeyText};
 use crate::model::session::Session;
-use crate::model::user::{Email, EmailClaim, Identity, User};
+use crate::model::user::{Email, EmailClaim, Identity, Subject, User};
 use crate::runtime::App;
 use crate::runtime::https::Https;
 use crate::runtime::secrets::Jwks;
+use crate::tenancy::limiter::{Class, network};
 use crate::tenancy::{Directory, TenantId};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -80,23 +82,23 @@ enum Presented<'a> {
     Key(&'a str),
 }
 
-/// The claims of keys seen lately. They never change; whether a key still stands is read on every request.
-#[derive(Default)]
-pub struct KnownKeys(Mutex<HashMap<KeyHandle, Arc<KeyClaim>>>);
+/// The claims of keys seen lately. What they say of the secret never changes, and where they lead to a maker is compared with the key;
+/// whether a key still stands is read on every request.
+pub struct KnownKeys(Mutex<Bounded<KeyHandle, Arc<KeyClaim>>>);
+
+impl Default for KnownKeys {
+    fn default() -> Self {
+        KnownKeys(Mutex::new(Bounded::new(10_000)))
+    }
+}
 
 impl KnownKeys {
-    const REMEMBERED: usize = 10_000;
-
     fn get(&self, handle: &KeyHandle) -> Option<Arc<KeyClaim>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(handle).cloned()
     }
 
-    fn remember(&self, claim: Arc<KeyClaim>) {
-        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if known.len() >= Self::REMEMBERED {
-            known.clear();
-        }
-        known.insert(claim.handle.clone(), claim);
+    pub(super) fn remember(&self, claim: Arc<KeyClaim>) {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(claim.handle.clone(), claim);
     }
 }
 
@@ -108,24 +110,26 @@ pub struct KnownTokens(Mutex<Option<Verified>>);
 /// minutes, nothing is known any more.
 struct Verified {
     keys: Arc<Jwks>,
-    tokens: HashMap<String, Arc<Claims>>,
+    tokens: Bounded<String, Arc<Claims>>,
 }
 
 impl KnownTokens {
     const REMEMBERED: usize = 10_000;
 
     fn get(&self, keys: &Arc<Jwks>, hash: &str) -> Option<Arc<Claims>> {
-        let known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        known.as_ref().filter(|known| Arc::ptr_eq(&known.keys, keys))?.tokens.get(hash).cloned()
+        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.as_mut().filter(|known| Arc::ptr_eq(&known.keys, keys))?.tokens.get(hash).cloned()
     }
 
     fn remember(&self, keys: Arc<Jwks>, hash: String, claims: Arc<Claims>) {
         let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &mut *known {
-            Some(known) if Arc::ptr_eq(&known.keys, &keys) && known.tokens.len() < Self::REMEMBERED => {
-                known.tokens.insert(hash, claims);
+            Some(known) if Arc::ptr_eq(&known.keys, &keys) => known.tokens.insert(hash, claims),
+            _ => {
+                let mut tokens = Bounded::new(Self::REMEMBERED);
+                tokens.insert(hash, claims);
+                *known = Some(Verified { keys, tokens });
             }
-            _ => *known = Some(Verified { keys, tokens: HashMap::from([(hash, claims)]) }),
         }
     }
 }
@@ -178,9 +182,39 @@ pub async fn issue(app: &App, session: &Session) -> Result<String> {
     encode(&header, &claims, &signer.key).map_err(|error| Error::internal("signing a session", error))
 }
 
-/// The caller, verified as far as the credential goes. None, or one that does not hold: `Unauthorized`.
+/// The session that a token of ours names, unverified: for tokens that we kept ourselves.
+pub fn session_in(token: &str) -> Option<SessionId> {
+    SessionId::parse(unverified(token)?.get("sid")?.as_str()?)
+}
+
+/// The caller, verified as far as the credential goes. None, or one that does not hold: `Unauthorized`; too many of those from one place:
+/// `TooManyRequests`, which never meets one that holds.
 pub(super) async fn verify(incoming: &Incoming, directory: &Directory) -> Result<Caller> {
-    let token = match presented(incoming)?.ok_or(Error::Unauthorized)? {
+    let presented = presented(incoming)?.ok_or(Error::Unauthorized)?;
+    match verified(incoming, directory, presented).await {
+        Err(Error::Unauthorized) => Err(refused(incoming).await),
+        verified => verified,
+    }
+}
+
+/// Counts a credential that is none against the place it came from, and says what its bearer hears. A window that is used up is known from
+/// memory: further ones write nothing.
+pub(super) async fn refused(incoming: &Incoming) -> Error {
+    let limiter = incoming.app.limiter();
+    match limiter.strike(&incoming.table, Class::CREDENTIALS, &network(&incoming.ip), incoming.now).await {
+        Ok(hit) => match limiter.judge(&hit, limiter.limits.credentials, incoming.now) {
+            (report, Err(error)) => {
+                incoming.learned().limits.push(report);
+                error
+            }
+            (_, Ok(())) => Error::Unauthorized,
+        },
+        Err(error) => error,
+    }
+}
+
+async fn verified(incoming: &Incoming, directory: &Directory, presented: Presented<'_>) -> Result<Caller> {
+    let token = match presented {
         Presented::Key(text) => return key(incoming, directory, text).await.map(Caller::Key),
         Presented::Token(token) => token,
     };
@@ -205,8 +239,8 @@ pub(super) fn claimed_principal(incoming: &Incoming) -> Result<String> {
 
 /// The credential: one of one kind, once. A key may come in either header.
 fn presented(incoming: &Incoming) -> Result<Option<Presented<'_>>> {
-    let authorization = incoming.header(&AUTHORIZATION)?;
-    let key = incoming.header(&X_API_KEY)?;
+    let authorization = incoming.single(&AUTHORIZATION)?;
+    let key = incoming.single(&X_API_KEY)?;
     let authorization = match (authorization, key) {
         (Some(_), Some(_)) => return Err(Error::BadRequest("Give one credential: Authorization or X-API-Key.".into())),
         (None, None) => return Ok(None),
@@ -318,26 +352,40 @@ async fn external(incoming: &Incoming, directory: &Directory, configured: &Issue
     Ok(Person { user: user.id, session: None, tenant: user.home })
 }
 
-/// The user behind an identity provider's subject. A verified e-mail links the two once; after that the subject decides, so an address
-/// that changes hands at the provider takes nobody's account.
+/// The user behind an identity provider's subject. A verified e-mail links the two once, to an account that has proven the same address and
+/// is no other subject of that issuer; after that the subject decides, so an address that changes hands at the provider takes nobody's account.
 async fn user_of(directory: &Directory, claims: &ExternalClaims) -> Result<User> {
-    let known = match directory.find(&Identity::key_of(&claims.iss, &claims.sub)).await? {
-        Some(identity) => directory.find(&User::key_of(identity.user)).await?,
-        None => None,
-    };
-    let user = match known {
-        Some(user) => user,
-        // Unknown, or linked to a user who is gone.
-        None => {
-            let email = claims.email.as_deref().filter(|_| claims.email_verified == Some(true)).and_then(Email::parse);
-            let claim = directory.find(&EmailClaim::key_of(&email.ok_or(Error::Unauthorized)?)).await?.ok_or(Error::Unauthorized)?;
-            let user = directory.find(&User::key_of(claim.user)).await?.ok_or(Error::Unauthorized)?;
-            let identity = Identity { issuer: claims.iss.clone(), subject: claims.sub.clone(), user: user.id };
-            directory.transaction().put(directory, &identity)?.commit().await?;
-            user
+    if let Some(identity) = directory.find(&Identity::key_of(&claims.iss, &claims.sub)).await?
+        && let Some(user) = directory.find(&User::key_of(identity.user)).await?
+    {
+        if !identity.paired {
+            pair(directory, identity).await?;
         }
-    };
-    if user.verified_at.is_none() { Err(Error::Unauthorized) } else { Ok(user) }
+        return if user.is_proven() { Ok(user) } else { Err(Error::Unauthorized) };
+    }
+    // Unknown, or linked to a user who is gone.
+    let email = claims.email.as_deref().filter(|_| claims.email_verified == Some(true)).and_then(Email::looked_up);
+    let claim = directory.find(&EmailClaim::key_of(&email.ok_or(Error::Unauthorized)?)).await?.filter(|claim| claim.ends_at.is_none());
+    let user = directory.find(&User::key_of(claim.ok_or(Error::Unauthorized)?.user)).await?.ok_or(Error::Unauthorized)?;
+    if !user.is_proven() {
+        return Err(Error::IdentityConflict);
+    }
+    let identity = Identity { issuer: claims.iss.clone(), subject: claims.sub.clone(), user: user.id, paired: true };
+    let subject = Subject { user: user.id, issuer: claims.iss.clone(), subject: claims.sub.clone() };
+    let another = Box::new(|_| Error::IdentityConflict);
+    directory.transaction().claim(directory, &subject, "subject", &claims.sub, another)?.put(directory, &identity)?.commit().await?;
+    Ok(user)
+}
+
+/// Says from the user's side whose an older link is, so that no second subject of the issuer is linked.
+async fn pair(directory: &Directory, identity: Identity) -> Result<()> {
+    let subject = Subject { user: identity.user, issuer: identity.issuer.clone(), subject: identity.subject.clone() };
+    // Where two subjects were linked, the first who comes keeps the place; the other's link stands as it did.
+    match directory.create(&subject, || Error::IdentityConflict).await {
+        Ok(()) | Err(Error::IdentityConflict) => {}
+        Err(error) => return Err(error),
+    }
+    directory.transaction().put(directory, &Identity { paired: true, ..identity })?.commit().await
 }
 
 type KeysById = HashMap<String, DecodingKey>;

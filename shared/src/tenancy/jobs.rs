@@ -133,7 +133,7 @@ impl Change {
             self.store(app, worker, request_id)
         };
         match store {
-            Some(store) => store.audited(&by, at, &change).await,
+            Some(store) => store.audited_late(&by, at, &change).await,
             None => Ok(()),
         }
     }
@@ -248,12 +248,17 @@ impl Workplace {
         self.directory.enter(deletion.tenant)
     }
 
+    /// The store of a subaccount that the directory lists.
+    pub fn child(&self, subaccount: &Subaccount) -> TenantStore {
+        self.directory.enter(subaccount.tenant)
+    }
+
     /// For operators, whose door is IAM: the tenant with this slug, or with this id.
     pub async fn tenant_named(&self, name: &str) -> Result<TenantStore> {
         let tenant = match TenantId::parse(name) {
             Some(tenant) => tenant,
             None => {
-                let slug = Slug::parse(name).ok_or(Error::NotFound)?;
+                let slug = Slug::asked(name).ok_or(Error::NotFound)?;
                 self.directory.get(&SlugClaim::key_of(&slug)).await?.tenant
             }
         };

@@ -63,6 +63,7 @@ pub mod jobs;
 mod lately;
 mod limiter;
 mod place;
+mod power;
 mod role;
 mod scope;
 mod sessions;
@@ -71,7 +72,8 @@ mod tenant_id;
 
 pub use directory::Directory;
 pub(crate) use lately::Lately;
-pub use limiter::Limiter;
+pub(crate) use limiter::DayPlace;
+pub use limiter::{Limiter, MailAllowance};
 pub use place::{Origin, Place};
 pub use role::Role;
 pub use scope::{Scope, Scopes};

@@ -7,6 +7,8 @@ use std::fmt;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
+use crate::tenancy::Role;
+
 /// First fitting prefix wins. `None`: no key opens it, whatever its scopes: what it does outlives the key, or is about a person.
 const ROUTES: &[(&str, Option<&str>)] = &[
     ("/api/v1/projects", Some("projects")),
@@ -29,7 +31,25 @@ const ROUTES: &[(&str, Option<&str>)] = &[
 ];
 
 /// Routes under a prefix above that are for people all the same.
-const PEOPLE_ONLY: &[(&str, &str)] = &[("DELETE", "/api/tenant"), ("DELETE", "/api/tenants/{slug}")];
+const PEOPLE_ONLY: &[(&str, &str)] = &[
+    ("DELETE", "/api/tenant"),
+    ("DELETE", "/api/tenants/{slug}"),
+    ("POST", "/api/tenant-api-key/{id}/adopt"),
+    ("POST", "/v1/api-keys/{id}/adopt"),
+    ("POST", "/v1/subaccounts/{id}/api-keys/{kid}/adopt"),
+];
+
+/// The role that the most demanding route of a resource asks for, to read and to write. A key needs it of its maker.
+const ROLES: &[(&str, Role, Role)] = &[
+    ("agency", Role::Owner, Role::Owner),
+    ("audit", Role::Admin, Role::Admin),
+    ("edge", Role::Viewer, Role::Admin),
+    ("keys", Role::Owner, Role::Owner),
+    ("projects", Role::Viewer, Role::Admin),
+    ("settings", Role::Owner, Role::Owner),
+    ("tenant", Role::Viewer, Role::Owner),
+    ("usage", Role::Admin, Role::Admin),
+];
 
 /// One thing a key may be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +88,12 @@ impl Scope {
         let under = |prefix: &str| route.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let resource = ROUTES.iter().find(|(prefix, _)| under(prefix)).and_then(|(_, resource)| *resource)?;
         Some(Scope { resource, verb: if method == Method::GET { Verb::Read } else { Verb::Write } })
+    }
+
+    /// The least role with which all that the scope allows can be done. A resource that is not listed asks for the highest.
+    pub fn role(self) -> Role {
+        let roles = ROLES.iter().find(|(resource, ..)| *resource == self.resource);
+        roles.map_or(Role::Owner, |(_, read, write)| if self.verb == Verb::Read { *read } else { *write })
     }
 
     /// Every scope there is.
@@ -121,6 +147,12 @@ impl Scopes {
         self.0.contains("*") || (!other.0.contains("*") && Scope::all().filter(|scope| other.allow(*scope)).all(|scope| self.allow(scope)))
     }
 
+    /// The least role with which all of it can be done.
+    pub fn role(&self) -> Role {
+        let asked = Scope::all().filter(|scope| self.allow(*scope)).map(Scope::role);
+        if self.0.contains("*") { Role::Owner } else { asked.max().unwrap_or(Role::Owner) }
+    }
+
     pub fn words(&self) -> Vec<String> {
         self.0.iter().cloned().collect()
     }
@@ -169,6 +201,16 @@ mod tests {
             assert!(Scopes::parse([wrong]).is_err(), "{wrong}");
         }
         assert!(Scopes::parse([]).is_err());
+    }
+
+    #[test]
+    fn scopes_ask_for_the_highest_role_among_them() {
+        assert_eq!(scopes(&["projects:read"]).role(), Role::Viewer);
+        assert_eq!(scopes(&["projects:*", "edge:read"]).role(), Role::Admin);
+        assert_eq!(scopes(&["projects:read", "keys:read"]).role(), Role::Owner);
+        assert_eq!(scopes(&["*"]).role(), Role::Owner);
+        let listed: BTreeSet<&str> = ROLES.iter().map(|(resource, ..)| *resource).collect();
+        assert_eq!(listed, Scope::all().map(|scope| scope.resource).collect());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::http::paging::PageRequest;
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
+use crate::model::tenant::Tenant;
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, attributes, entry_attributes};
 use crate::store::item;
 use crate::store::page::{self, Direction, List, Page, Position, Stored};
@@ -153,8 +154,22 @@ impl TenantStore {
         Ok(Some(Removal::new(resource, id, audit::digest(&attributes), &self.origin.request, self.now)))
     }
 
-    /// Adds what the stream tells of a change to the audit log. Told twice, it stands there once.
+    /// Adds a change to the audit log, for a request that is inside. Told twice, it stands there once.
     pub(super) async fn audited(&self, by: &Origin, at: Timestamp, change: &ResourceChange) -> Result<()> {
+        self.write_entry(by, at, change, false).await
+    }
+
+    /// The same for what the stream tells, which comes late: of a tenant that is being purged, or was, nothing is written. A purge begins by
+    /// closing the tenant, and not before it was on its way out for a minute; only then is it asked for in the transaction itself.
+    pub(super) async fn audited_late(&self, by: &Origin, at: Timestamp, change: &ResourceChange) -> Result<()> {
+        let Some(tenant) = self.find(&Tenant::key_of()).await? else { return Ok(()) };
+        match self.write_entry(by, at, change, tenant.is_leaving(self.now)).await {
+            Err(Error::NotFound) => Ok(()),
+            written => written,
+        }
+    }
+
+    async fn write_entry(&self, by: &Origin, at: Timestamp, change: &ResourceChange, while_kept: bool) -> Result<()> {
         let text = serde_json::to_string(change).map_err(|error| Error::internal("writing the audit log", error))?;
         let name = format!("{}{}:{}", AuditEntry::CHANGE, change.resource, change.id);
         let sets = [
@@ -166,6 +181,9 @@ impl TenantStore {
             (name.as_str(), text),
         ];
         let entry = self.full(&AuditEntry::key_at(at, &by.request));
+        if while_kept {
+            return self.transaction().while_kept(self)?.set(Some(self.tenant), entry, &sets)?.commit().await;
+        }
         self.table.update("writing the audit log", entry, &sets, &[], None).await.map(|_| ())
     }
 
@@ -183,6 +201,32 @@ impl TenantStore {
     ) -> Result<Page<E>> {
         let pk = self.partition(&list.collection.0);
         page::read(&self.table, pk, list, request, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
+    }
+
+    /// All records of a list, however many; for lists that are small by nature.
+    pub async fn all<E: Entity<Scope = InTenant>>(&self, list: &List<E>) -> Result<Vec<E>> {
+        let mut records = vec![];
+        let mut after = None;
+        loop {
+            let query = Query {
+                pk: self.partition(&list.collection.0),
+                prefix: list.prefix.clone(),
+                index: None,
+                forward: list.direction == Direction::Ascending,
+                consistent: true,
+                after,
+                limit: None,
+                attributes: attributes::<E>(),
+            };
+            let (found, next) = self.table.query(query).await?;
+            for item in found {
+                records.extend(self.read(Some(&item))?);
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(records),
+            }
+        }
     }
 
     /// `at_most` records of a list from behind a place on, read consistently, and the key to go on after, if there is more.
@@ -294,7 +338,11 @@ impl TenantStore {
     }
 
     pub(super) fn partition(&self, collection: &str) -> String {
-        format!("T#{}#{collection}", self.tenant)
+        TenantStore::partition_of(self.tenant, collection)
+    }
+
+    pub(super) fn partition_of(tenant: TenantId, collection: &str) -> String {
+        format!("T#{tenant}#{collection}")
     }
 
     /// The table as this tenant's session sees it.

@@ -9,5 +9,6 @@ pub mod gateway;
 pub mod iam;
 pub mod journal;
 pub mod mailbox;
+pub mod samples;
 pub mod sources;
 pub mod template;

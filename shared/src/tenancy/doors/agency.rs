@@ -9,11 +9,15 @@ use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
 use crate::ids::UserId;
 use crate::model::audit::ResourceChange;
+use crate::model::link::ForChild;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Kind, Tenant};
+use crate::model::tenant::{Kind, Slug, Status, Tenant};
+use crate::model::usage::UsageDay;
 use crate::model::user::User;
+use crate::store::Transaction;
 use crate::store::table::{FullKey, Item};
-use crate::tenancy::doors::tenanted::{Inside, Owner, SLUG_ROUTES, spend};
+use crate::tenancy::doors::tenanted::{Admin, Inside, Owner, SLUG_ROUTES, Tenanted, spend};
+use crate::tenancy::limiter::Seen;
 use crate::tenancy::{Directory, Origin, Place, Role, Scope, TenantStore};
 
 /// Routes whose first path value is a subaccount that the rest is about.
@@ -22,13 +26,26 @@ const SUBACCOUNT_ROUTES: &str = "/v1/subaccounts/{id}/api-keys";
 const DELEGATE: &str = "platform";
 const X_SUBACCOUNT_ID: HeaderName = HeaderName::from_static("x-subaccount-id");
 
-impl Owner {
-    /// The store of a child of this agency. What is written there names the platform, never the agency.
-    pub fn child(&self, subaccount: &Subaccount) -> Result<TenantStore> {
+impl<R> Tenanted<R> {
+    fn child_of(&self, subaccount: &Subaccount) -> Result<TenantStore> {
         if subaccount.agency != self.tenant.id || self.delegated {
             return Err(Error::NotFound);
         }
         Ok(self.directory.delegated(DELEGATE).enter(subaccount.tenant))
+    }
+}
+
+impl Admin {
+    /// The store of a child of this agency, for which its admins may act. What is written there names the platform, never the agency.
+    pub fn child(&self, subaccount: &Subaccount) -> Result<TenantStore> {
+        self.child_of(subaccount)
+    }
+}
+
+impl Owner {
+    /// The store of a child of this agency. What is written there names the platform, never the agency.
+    pub fn child(&self, subaccount: &Subaccount) -> Result<TenantStore> {
+        self.child_of(subaccount)
     }
 
     /// A store for a child that does not exist yet. Only an agency has children, and a child has none.
@@ -38,11 +55,17 @@ impl Owner {
         }
         Ok(self.directory.delegated(DELEGATE).found_tenant())
     }
+
+    /// Requires, in a transaction, that this agency is open still: a child that is made while it is being deleted would outlive it.
+    pub fn still_open<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
+        let gone = Box::new(|_| Error::NotFound);
+        transaction.require_unless(&self.store, &Tenant::key_of(), "status", [Status::Deleting.name(), Status::Closed.name()], gone)
+    }
 }
 
 /// The subaccount that an agency acts for: the one in the path of its keys, or `X-Subaccount-Id`.
 pub(super) fn acting(incoming: &Incoming) -> Result<Option<&str>> {
-    let header = incoming.header(&X_SUBACCOUNT_ID)?;
+    let header = incoming.single(&X_SUBACCOUNT_ID)?;
     let in_path = incoming.route.starts_with(SUBACCOUNT_ROUTES);
     Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
 }
@@ -74,13 +97,13 @@ pub(super) async fn act_for(
     if let (true, Some(user)) = (wants.user, user) {
         keys.push(agency.directory.full(&User::key_of(user)));
     }
-    let leased = app.limiter().lease(store.table(), link.tenant, store.partition("usage"), incoming.now);
+    let leased = app.limiter().lease(store.table(), link.tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet);
     let (items, leased) = tokio::join!(store.table().get_many(&keys), leased);
     leased?;
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items?).collect();
     let profile: Tenant = store.read(read.remove(&keys[0]).flatten().as_ref())?.ok_or(Error::NotFound)?;
-    let named_otherwise =
-        incoming.route.starts_with(SLUG_ROUTES) && incoming.path_values.first().is_none_or(|slug| slug != profile.slug.as_str());
+    let named_otherwise = incoming.route.starts_with(SLUG_ROUTES)
+        && incoming.path_values.first().is_none_or(|slug| Slug::asked(slug).as_ref() != Some(&profile.slug));
     if named_otherwise {
         return Err(Error::NotFound);
     }
@@ -96,10 +119,20 @@ pub(super) async fn act_for(
     ours?;
     theirs?;
     incoming.learned().tenant = Some(link.tenant);
+    let of = ForChild { agency: link.agency, subaccount: link.id };
     let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin);
     let member = agency.member.delegated(DELEGATE);
-    let inside =
-        Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key: agency.key, delegated: true };
+    let inside = Inside {
+        store: store.clone(),
+        directory: directory.clone(),
+        tenant: profile,
+        plan,
+        member,
+        key: agency.key,
+        delegated: true,
+        agency: Some(of),
+        power: agency.power,
+    };
     // A repeat by `Idempotency-Key` is one of the same caller for the same child.
     Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
 }

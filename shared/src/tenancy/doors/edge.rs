@@ -18,7 +18,7 @@ use crate::runtime::App;
 use crate::store::Entity;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::lately::tenant_named;
-use crate::tenancy::{Directory, Place, TenantStore};
+use crate::tenancy::{Directory, Place, TenantStore, credential};
 
 const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 
@@ -44,9 +44,9 @@ impl Door for Edge {
 
     async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
         let app = incoming.app.clone();
-        let given = incoming.header(&X_INGEST_KEY)?.unwrap_or_default();
-        if given.is_empty() || !app.secrets().is_ingest_key(given, incoming.now).await? {
-            return Err(Error::Unauthorized);
+        let given = incoming.single(&X_INGEST_KEY)?.filter(|given| !given.is_empty()).ok_or(Error::Unauthorized)?;
+        if !app.secrets().is_ingest_key(given, incoming.now).await? {
+            return Err(credential::refused(incoming).await);
         }
         let principal = "edge".to_owned();
         incoming.learned().principal = Some(principal.clone());
@@ -64,7 +64,7 @@ impl Edge {
     /// The tenant with this slug, whatever its state, and what it used this month.
     pub async fn tenant(&self, slug: &str) -> Result<EdgeTenant> {
         // By slug alone: an id would be as good as one to `tenant_named`.
-        let slug = Slug::parse(slug).ok_or(Error::NotFound)?;
+        let slug = Slug::asked(slug).ok_or(Error::NotFound)?;
         let tenant = tenant_named(&self.app, &self.directory, slug.as_str()).await?.ok_or(Error::NotFound)?;
         let store = self.directory.enter(tenant);
         let keys = [store.full(&Tenant::key_of()), store.full(&Rollup::of_month(Month::of(self.now())))];
@@ -83,6 +83,7 @@ impl EdgeTenant {
     pub async fn begin(&self, batch: &Batch) -> Result<Option<Batch>> {
         let taken = crate::store::conflict("This batch came in before.");
         let noting = self.store.transaction().create_or_expired(&self.store, batch, self.store.now().as_second(), taken)?;
+        let noting = noting.while_kept(&self.store)?;
         match noting.commit().await {
             Ok(()) => Ok(None),
             Err(Error::Conflict(_)) => self.store.find(&batch.key()).await,

@@ -24,7 +24,7 @@ use crate::tenancy::{Directory, Role, credential};
 
 pub use edge::{Edge, EdgeTenant};
 pub use person::{OwnTenant, SignedIn, UsedIn};
-pub use tenanted::{Admin, AdminRole, AtLeast, Member, MemberRole, Owner, OwnerRole, Tenanted, Viewer, ViewerRole};
+pub use tenanted::{Admin, AdminRole, AtLeast, Member, MemberRole, Owner, OwnerRole, Tenanted, Touched, Viewer, ViewerRole};
 pub use visitor::{DemoVisitor, Invited, Visitor};
 
 /// Who may come through, as the role matrix prints it.

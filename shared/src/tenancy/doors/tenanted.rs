@@ -10,22 +10,26 @@ use crate::error::{Error, Result};
 use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
 use crate::ids::SubaccountId;
-use crate::model::api_key::{ApiKey, KeyUse};
+use crate::model::api_key::{ApiKey, Inactive, Issuer, KeyUse, Maker};
+use crate::model::invitation::Invitation;
+use crate::model::link::{ForChild, Sender};
 use crate::model::member;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Shut, Tenant};
-use crate::model::user::User;
+use crate::model::usage::UsageDay;
+use crate::model::user::{Email, User};
 use crate::runtime::App;
-use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
+use crate::store::{Entity, Transaction};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::lately::tenant_named;
-use crate::tenancy::limiter::{Class, Hit, Spent};
-use crate::tenancy::{Directory, Place, Role, Scope, TenantId, TenantStore, credential};
+use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
+use crate::tenancy::power::{self, Power};
+use crate::tenancy::{Directory, MailAllowance, Place, Role, Scope, TenantId, TenantStore, credential};
 
 /// Routes whose first path value is the slug of the tenant they are about.
 pub(super) const SLUG_ROUTES: &str = "/api/tenants/{slug}";
@@ -40,12 +44,15 @@ pub struct Tenanted<R> {
     pub directory: Directory,
     pub tenant: Tenant,
     pub plan: Plan,
-    /// Himself; for a key, the member who made it.
+    /// Themselves; for a key, the member who made it, with the role they have now.
     pub member: member::Member,
     /// What the request came with, where that was an API key.
     pub key: Option<ApiKey>,
     /// The caller is of the tenant's agency and acts for it.
     pub delegated: bool,
+    /// Which agency that is.
+    agency: Option<ForChild>,
+    power: Power,
     least: PhantomData<R>,
 }
 
@@ -81,6 +88,71 @@ impl<R> Tenanted<R> {
     pub fn now(&self) -> Timestamp {
         self.store.now()
     }
+
+    /// The caller as the sender of an invitation.
+    pub fn sender(&self) -> Sender {
+        Sender { user: self.member.user, agency: self.agency }
+    }
+
+    /// Mails that invite this address: so many a day from this tenant, and from all.
+    pub fn invitation_mails(&self, email: &Email) -> [MailAllowance; 2] {
+        let (limiter, now, to) = (self.app.limiter(), self.now(), email.normalised());
+        let from_here = format!("{to} {}", self.store.tenant_id());
+        [
+            limiter.mails(Class::INVITATION_MAILS, &from_here, Invitation::MAILS, now),
+            limiter.mails(Class::INVITATION_MAILS, &to, Invitation::MAILS_FROM_ALL, now),
+        ]
+    }
+
+    /// Requires, in a transaction, what must not survive a demotion: that the caller's membership still has `least`, and that the key they
+    /// came with still stands. A transaction writes an item once: `touched` is the member or the key that it changes itself, whose version
+    /// it compares anyway.
+    pub fn still_at_least<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Touched<'_>) -> Result<Transaction<'a>> {
+        let own_membership = matches!(touched, Touched::Member(member) if !self.delegated && member.user == self.power.membership.user);
+        let transaction = if own_membership { transaction } else { self.power.still(&self.directory, transaction, least)? };
+        let Some(key) = &self.key else { return Ok(transaction) };
+        if matches!(touched, Touched::Key(touched) if touched.id == key.id) {
+            return Ok(transaction);
+        }
+        let gone = Box::new(|_| Error::Forbidden("The key was changed at the same moment.".into()));
+        let place = self.directory.enter(self.key_tenant());
+        transaction.require_unchanged(&place, key, gone)
+    }
+
+    /// Where the key lies that the caller came with: in an agency's own tenant where it acts for a child.
+    fn key_tenant(&self) -> TenantId {
+        if self.delegated { self.power.tenant } else { self.tenant.id }
+    }
+
+    /// Whose power a key has that the caller makes or adopts.
+    pub fn issuer(&self) -> Issuer {
+        Issuer::of(&self.member, &self.power.membership)
+    }
+
+    pub fn maker(&self) -> Maker {
+        self.power.maker()
+    }
+
+    /// Why each of these keys of the tenant does nothing, where it does nothing.
+    pub async fn inactive(&self, keys: &[ApiKey]) -> Result<Vec<Option<Inactive>>> {
+        let makers = power::of_makers(&self.directory, &self.store, keys).await?;
+        Ok(keys.iter().map(|key| key.inactive_among(&makers)).collect())
+    }
+}
+
+impl<R: AtLeast> Tenanted<R> {
+    /// Requires, in a transaction, that the caller still has the role of this door.
+    pub fn still<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
+        self.still_at_least(transaction, R::ROLE, Touched::Else)
+    }
+}
+
+/// What a transaction writes, where that may be the caller's own membership or key.
+#[derive(Clone, Copy)]
+pub enum Touched<'a> {
+    Member(&'a member::Member),
+    Key(&'a ApiKey),
+    Else,
 }
 
 impl<R: AtLeast> Door for Tenanted<R> {
@@ -89,8 +161,9 @@ impl<R: AtLeast> Door for Tenanted<R> {
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         // Boxed and not generic: one way in, whatever the role.
         let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
-        let Inside { store, directory, tenant, plan, member, key, delegated } = inside;
-        Ok((Tenanted { app: incoming.app.clone(), store, directory, tenant, plan, member, key, delegated, least: PhantomData }, entered))
+        let Inside { store, directory, tenant, plan, member, key, delegated, agency, power } = inside;
+        let app = incoming.app.clone();
+        Ok((Tenanted { app, store, directory, tenant, plan, member, key, delegated, agency, power, least: PhantomData }, entered))
     }
 }
 
@@ -102,12 +175,31 @@ pub(super) struct Inside {
     pub member: member::Member,
     pub key: Option<ApiKey>,
     pub delegated: bool,
+    pub agency: Option<ForChild>,
+    pub power: Power,
 }
 
 /// The way into a tenant: credential, then session and membership or key, tenant and what the handler wants in one read beside the
 /// counters, then every reason to stay outside, in an order that tells an outsider nothing. Nothing that was read is handed out before
 /// the membership, or the key's own tenant, is seen.
 async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
+    match way_in(incoming, wants.clone(), least, None).await? {
+        Way::Inside(inside, entered) => Ok((*inside, *entered)),
+        Way::Moved(home) => match way_in(incoming, wants, least, Some(home)).await? {
+            Way::Inside(inside, entered) => Ok((*inside, *entered)),
+            Way::Moved(_) => Err(no_tenant(incoming)),
+        },
+    }
+}
+
+enum Way {
+    Inside(Box<Inside>, Box<Entered>),
+    /// The tenant of the session is gone for its person, who founded or joined this one since.
+    Moved(TenantId),
+}
+
+/// `elsewhere`: where a person acts whose session's own tenant is gone.
+async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Option<TenantId>) -> Result<Way> {
     let app = &incoming.app;
     let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
     let caller = credential::verify(incoming, &visiting).await?;
@@ -120,20 +212,22 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
     let acting = acting(incoming)?;
     let selected = selected(incoming, acting.is_some())?;
-    // A person whose credential names no tenant acts where he is at home by now.
+    // A person whose credential names no tenant acts where they are at home by now.
     let nowhere = selected.is_none() && caller.tenant().is_none();
-    // Nobody learns whether a tenant exists that he is not a member of, and asking counts; one's own credential in a tenant one has
-    // left is void.
-    let outside = |hit: &Hit| match selected {
-        Some(_) => limiter.judge(hit, default, incoming.now).1.err().unwrap_or(Error::NotFound),
-        None if nowhere => limiter.judge(hit, default, incoming.now).1.err().unwrap_or_else(|| no_tenant(incoming)),
-        None => Error::Unauthorized,
+    // Nobody learns whether a tenant exists that they are not a member of, and asking counts. A key is void without its tenant; a person's
+    // session is not.
+    let outside = |hit: &Hit| match (selected, &caller) {
+        (None, Caller::Key(_)) => Error::Unauthorized,
+        (selected, _) => {
+            let missing = || if selected.is_some() { Error::NotFound } else { no_tenant(incoming) };
+            limiter.judge(hit, default, incoming.now).1.err().unwrap_or_else(missing)
+        }
     };
     let tenant = match selected {
         Some(text) => tenant_named(app, &directory, text).await?,
         None => match (caller.tenant(), &caller) {
             (None, Caller::Person(person)) => home_of(&directory, person).await?,
-            (tenant, _) => tenant,
+            (tenant, _) => elsewhere.or(tenant),
         },
     };
     let home = tenant.is_some() && caller.tenant() == tenant;
@@ -157,7 +251,10 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
             keys.push(store.full(&member::Member::key_of(person.user)));
             keys.extend(person.session.map(|session| directory.full(&Session::key_of(person.user, session))));
         }
-        Caller::Key(claim) => keys.push(store.full(&ApiKey::key_of(claim.key))),
+        Caller::Key(claim) => {
+            keys.push(store.full(&ApiKey::key_of(claim.key)));
+            keys.extend(claim.maker.filter(|maker| maker.tenant == tenant).map(|maker| store.full(&member::Member::key_of(maker.user))));
+        }
     }
     let own = keys.len();
     let child = acting.and_then(SubaccountId::parse_prefixed);
@@ -170,35 +267,63 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if let (true, Caller::Person(person)) = (wants.user, &caller) {
         keys.push(directory.full(&User::key_of(person.user)));
     }
-    let leased = async { if home { limiter.lease(store.table(), tenant, store.partition("usage"), incoming.now).await } else { Ok(()) } };
-    let (items, hit, leased) =
-        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased);
+    let leased = async {
+        if home {
+            limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet).await
+        } else {
+            Ok(())
+        }
+    };
+    // The maker of a child's key is a member of its agency: read beside, with what reaches the agency.
+    let of_agency = async {
+        match &caller {
+            Caller::Key(claim) => match claim.maker.filter(|maker| maker.tenant != tenant) {
+                Some(maker) => directory.enter(maker.tenant).find(&member::Member::key_of(maker.user)).await,
+                None => Ok(None),
+            },
+            Caller::Person(_) => Ok(None),
+        }
+    };
+    let (items, hit, leased, of_agency) =
+        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased, of_agency);
     leased?;
     let (items, hit) = (items?, hit?);
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
     let mut take = |index: usize| read.remove(&keys[index]).flatten();
 
     let profile: Option<Tenant> = store.read(take(0).as_ref())?;
-    let (member, key) = match &caller {
+    let (member, key, power, inactive) = match &caller {
         Caller::Person(_) => {
             let membership: Option<member::Member> = store.read(take(1).as_ref())?;
             if own > 2 {
                 let session: Option<Session> = directory.read(take(2).as_ref())?;
                 session.ok_or(Error::Unauthorized)?;
             }
-            (membership, None)
+            (membership.clone(), None, membership.map(|membership| Power { tenant, membership }), None)
         }
-        Caller::Key(_) => {
+        Caller::Key(claim) => {
             let key: Option<ApiKey> = store.read(take(1).as_ref())?;
             let key = key.filter(|key| key.holds(incoming.now)).ok_or(Error::Unauthorized)?;
-            (Some(key.acts_as()), Some(key))
+            let read = match claim.maker.filter(|maker| power::fits(*maker, &key, tenant)) {
+                Some(maker) if maker.tenant == tenant => store.read(take(2).as_ref())?.map(|membership| Power { tenant, membership }),
+                Some(maker) => of_agency?.map(|membership| Power { tenant: maker.tenant, membership }),
+                None => power::sought(app, &directory, &store, &key).await?,
+            };
+            let inactive = key.inactive(read.as_ref().map(|power| &power.membership));
+            let role = read.as_ref().map_or(Role::Viewer, |power| power.membership.role);
+            (Some(key.acts_as(role)), Some(key), read, inactive)
         }
     };
-    let (member, profile) = member.zip(profile).ok_or_else(|| outside(&hit))?;
-    let shut = profile.shut(incoming.now);
-    if shut == Some(Shut::Gone) {
+    let found = member.zip(profile).filter(|(_, profile)| profile.shut(incoming.now) != Some(Shut::Gone));
+    let Some((member, profile)) = found else {
+        if let (None, false, None, Caller::Person(person)) = (selected, nowhere, elsewhere, &caller)
+            && let Some(home) = home_of(&directory, person).await?.filter(|home| *home != tenant)
+        {
+            return Ok(Way::Moved(home));
+        }
         return Err(outside(&hit));
-    }
+    };
+    let shut = profile.shut(incoming.now);
     incoming.learned().tenant = Some(tenant);
 
     let plan = app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
@@ -209,6 +334,10 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
     if let Some(shut) = shut {
         return Err(shut.error());
     }
+    let power = match (inactive, power) {
+        (None, Some(power)) => power,
+        (inactive, _) => return Err(Error::KeyInactive(inactive.unwrap_or(Inactive::MakerRemoved).message())),
+    };
     spend(incoming, &store, plan.api_requests_per_day).await?;
     if member.role < least {
         return Err(Error::Forbidden(format!("This needs the role {} or above.", least.name()).into()));
@@ -238,11 +367,14 @@ async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(In
             Some(id) => directory.read(read.remove(&directory.full(&Subaccount::key_of(tenant, id))).flatten().as_ref())?,
             None => None,
         };
-        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false };
-        return Box::pin(act_for(incoming, agency, link, of_child, principal, user)).await;
+        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None, power };
+        let (inside, entered) = Box::pin(act_for(incoming, agency, link, of_child, principal, user)).await?;
+        return Ok(Way::Inside(Box::new(inside), Box::new(entered)));
     }
-    let inside = Inside { store: store.clone(), directory: directory.clone(), tenant: profile, plan, member, key, delegated: false };
-    Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
+    let (store, directory) = (store.clone(), directory.clone());
+    let entered = Entered { store: Some(store.clone()), directory: directory.clone(), principal, user, read };
+    let inside = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None, power };
+    Ok(Way::Inside(Box::new(inside), Box::new(entered)))
 }
 
 /// Whether the session or the key that a verified credential names is still there.
@@ -259,7 +391,7 @@ pub(super) async fn stands(directory: &Directory, caller: &Caller) -> Result<boo
     }
 }
 
-/// Where somebody is at home whose credential names no tenant: he may have founded one, or joined one, since.
+/// Where somebody is at home whose credential names no tenant: they may have founded one, or joined one, since.
 async fn home_of(directory: &Directory, person: &Person) -> Result<Option<TenantId>> {
     if let Some(session) = person.session {
         directory.find(&Session::key_of(person.user, session)).await?.ok_or(Error::Unauthorized)?;
@@ -267,7 +399,7 @@ async fn home_of(directory: &Directory, person: &Person) -> Result<Option<Tenant
     Ok(directory.find(&User::key_of(person.user)).await?.and_then(|user| user.home))
 }
 
-/// Whoever asks for his tenant and has none hears that there is none (F3); anywhere else, that he needs one.
+/// Whoever asks for their tenant and has none hears that there is none (F3); anywhere else, that they need one.
 fn no_tenant(incoming: &Incoming) -> Error {
     if incoming.route == OWN_TENANT { Error::NotFound } else { Error::Forbidden("You do not belong to a tenant.".into()) }
 }
@@ -277,8 +409,10 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
     let limiter = incoming.app.limiter();
     loop {
         match limiter.spend(store.tenant_id(), limit, incoming.now) {
-            Spent::Yes(report) => {
-                incoming.learned().limits.extend(report);
+            Spent::Yes(report, place) => {
+                let mut learned = incoming.learned();
+                learned.limits.extend(report);
+                learned.places.extend(place);
                 return Ok(());
             }
             Spent::UsedUp(report, error) => {
@@ -286,7 +420,7 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(store.table(), store.tenant_id(), store.partition("usage"), incoming.now).await?;
+                limiter.lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now, Seen::Inside).await?;
             }
         }
     }
@@ -301,7 +435,7 @@ fn within_scope(incoming: &Incoming, key: &ApiKey) -> Result<()> {
 /// The tenant that a request names: the slug in the path of F1, or `x-tenant-id`. It only selects: the membership decides. Who acts for a
 /// subaccount selects his agency; the slug is then the subaccount's.
 fn selected(incoming: &Incoming, acting: bool) -> Result<Option<&str>> {
-    let header = incoming.header(&X_TENANT_ID)?;
+    let header = incoming.single(&X_TENANT_ID)?;
     let in_path = incoming.route.starts_with(SLUG_ROUTES) && !acting;
     Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
 }

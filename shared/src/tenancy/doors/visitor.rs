@@ -1,33 +1,42 @@
 //! Somebody unknown: signing in, following a link, asking for a demo.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 
-use crate::error::Result;
+use crate::error::{Error, Result, Throttled};
 use crate::http::endpoint::{Entered, Wants};
 use crate::http::request::Incoming;
 use crate::http::request::Learned;
 use crate::model::invitation::Invitation;
-use crate::model::link::{Link, Purpose};
+use crate::model::link::{Link, Purpose, Sender};
 use crate::model::member;
-use crate::model::tenant::{Shut, Tenant};
-use crate::model::user::{Belongs, Email, User};
+use crate::model::subaccount::Subaccount;
+use crate::model::tenant::{Shut, Status, Tenant};
+use crate::model::user::{Belongs, Email, Familiar, User};
 use crate::runtime::App;
 use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
-use crate::tenancy::limiter::Class;
-use crate::tenancy::{Directory, Place, TenantId, TenantStore};
+use crate::tenancy::limiter::{Class, network};
+use crate::tenancy::{Directory, MailAllowance, Place, Role, TenantId, TenantStore};
+
+const LOGIN: &str = "/api/v1/auth/login";
 
 /// Somebody unknown at an open route of sign-in. Counted by address here, by e-mail and address in `admit`.
 pub struct Visitor {
     pub app: App,
     pub directory: Directory,
     table: Table,
-    ip: String,
+    /// Where they are: what counts as one address.
+    network: String,
+    /// Too many requests came from there; only a login asks further, for its owner may be at home there.
+    crowded: Option<Throttled>,
     learned: Arc<Mutex<Learned>>,
 }
+
+/// Whether the owner of an e-mail logged in from here lately; for `remember`.
+pub struct Familiarity(Option<Familiar>);
 
 impl Door for Visitor {
     const ACCESS: Access = Access::Open { why: "signing in, limited by address and e-mail" };
@@ -35,15 +44,20 @@ impl Door for Visitor {
     async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
         let app = &incoming.app;
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("visitor".into()));
-        let hit = app.limiter().hit(&incoming.table, Class::AUTH_IP, &incoming.ip, incoming.now).await?;
+        let network = network(&incoming.ip);
+        let hit = app.limiter().hit(&incoming.table, Class::AUTH_IP, &network, incoming.now).await?;
         let (report, verdict) = app.limiter().judge(&hit, app.limiter().limits.auth_ip, incoming.now);
         incoming.learned().limits.push(report);
-        verdict?;
+        let crowded = match verdict {
+            Err(Error::TooManyRequests(throttled)) if incoming.route == LOGIN => Some(throttled),
+            verdict => verdict.map(|()| None)?,
+        };
         let door = Visitor {
             app: app.clone(),
             directory: directory.clone(),
             table: incoming.table.clone(),
-            ip: incoming.ip.clone(),
+            network,
+            crowded,
             learned: incoming.shared_learned(),
         };
         let principal = format!("visitor {}", incoming.ip);
@@ -52,28 +66,114 @@ impl Door for Visitor {
 }
 
 impl Visitor {
+    /// What an unknown place has left once the failures from everywhere are too many: enough for a person who knows the password, and little
+    /// for each of many machines that guess.
+    const FEW: u64 = 3;
+    /// Mails of one kind to an address in a day.
+    const MAILS: u64 = 10;
+    /// The same that one place may cause.
+    const MAILS_FROM_HERE: u64 = 5;
+
     pub fn now(&self) -> Timestamp {
         self.directory.now()
     }
 
-    /// Counts an attempt for this e-mail. Known and unknown addresses are treated alike.
+    /// Counts a registration of this e-mail. Known and unknown addresses are treated alike.
     pub async fn admit(&self, email: &Email) -> Result<()> {
-        let (limiter, now) = (self.app.limiter(), self.now());
-        let (address, from_here) = (email.normalised(), format!("{} {}", email.normalised(), self.ip));
-        let (hit, failures) = tokio::join!(
-            limiter.hit(&self.table, Class::AUTH, &from_here, now),
-            limiter.look(&self.table, Class::AUTH_FAILURES, &address, now)
-        );
-        let (report, verdict) = limiter.judge(&hit?, limiter.limits.auth, now);
-        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).limits.insert(0, report);
-        verdict?;
-        // `look` does not count, so a further failure is allowed up to the limit itself.
-        limiter.judge(&failures?, limiter.limits.auth_failures.saturating_sub(1), now).1
+        self.count(Class::AUTH, email).await
     }
 
-    /// Counts a failed login against the e-mail, wherever it came from.
+    /// Counts a forgotten password, which no failed login stands in the way of.
+    pub async fn admit_forgetful(&self, email: &Email) -> Result<()> {
+        self.count(Class::FORGOT, email).await
+    }
+
+    /// Counts a login. Failures close the place they come from, for the e-mail they were about and then for every e-mail; but not to an owner
+    /// who logged in from there within 30 days, who answers for their own failures alone. Failures of one e-mail from many places never close
+    /// it: from some number on they leave each unknown place a few attempts instead of many.
+    pub async fn admit_login(&self, email: &Email) -> Result<Familiarity> {
+        let (limiter, now) = (self.app.limiter(), self.now());
+        let (address, from_here) = (email.normalised(), self.from_here(email));
+        let counters = [
+            (Class::AUTH_FAILURES, from_here.as_str()),
+            (Class::AUTH_FAILURES_ANYWHERE, address.as_str()),
+            (Class::AUTH_FAILURES_IP, self.network.as_str()),
+        ];
+        let mut keys: Vec<_> = counters.iter().map(|(class, principal)| limiter.place_of(*class, principal, now)).collect();
+        keys.push(self.directory.full(&Familiar::key_of(email, &self.network)));
+        let (counted, items) = tokio::join!(self.count(Class::AUTH, email), self.table.get_many(&keys));
+        counted?;
+        let items = items?;
+        let seen = |index: usize| limiter.seen(counters[index].0, counters[index].1, items[index].as_ref(), now);
+        let familiar: Option<Familiar> = self.directory.read(items[3].as_ref())?;
+        let (own, anywhere, from_place) = (seen(0), seen(1), seen(2));
+        let most = limiter.limits.auth_failures;
+        let few = familiar.is_none() && anywhere.used() > most;
+        if let (None, Some(throttled)) = (&familiar, &self.crowded) {
+            return Err(Error::TooManyRequests(throttled.clone()));
+        }
+        let mut verdicts = vec![limiter.judge(&own, if few { most.min(Self::FEW) } else { most }, now)];
+        if familiar.is_none() {
+            verdicts.push(limiter.judge(&from_place, limiter.limits.auth_failures_ip, now));
+        }
+        for (report, verdict) in verdicts {
+            if verdict.is_err() {
+                self.learned().limits.insert(0, report);
+                verdict?;
+            }
+        }
+        Ok(Familiarity(familiar))
+    }
+
+    /// Counts a failed login: for the e-mail from here, for the e-mail, and for this place.
     pub async fn failed(&self, email: &Email) -> Result<()> {
-        self.app.limiter().hit(&self.table, Class::AUTH_FAILURES, &email.normalised(), self.now()).await.map(|_| ())
+        let (limiter, now, address, from_here) = (self.app.limiter(), self.now(), email.normalised(), self.from_here(email));
+        let hits = tokio::join!(
+            limiter.hit(&self.table, Class::AUTH_FAILURES, &from_here, now),
+            limiter.hit(&self.table, Class::AUTH_FAILURES_ANYWHERE, &address, now),
+            limiter.hit(&self.table, Class::AUTH_FAILURES_IP, &self.network, now)
+        );
+        hits.0.and(hits.1).and(hits.2).map(|_| ())
+    }
+
+    /// The record that the owner of the e-mail is at home here, where it is to be written again.
+    pub fn remembered(&self, email: &Email, known: &Familiarity) -> Option<Familiar> {
+        let fresh = known.0.as_ref().is_some_and(|familiar| familiar.is_fresh(self.now()));
+        (!fresh).then(|| Familiar::new(email, &self.network, self.now()))
+    }
+
+    /// A mail because of a registration with this address: so many a day, from here and from everywhere.
+    pub fn registration_mails(&self, email: &Email) -> [MailAllowance; 2] {
+        self.mails(Class::REGISTRATION_MAILS, email)
+    }
+
+    /// The same because of a forgotten password.
+    pub fn reset_mails(&self, email: &Email) -> [MailAllowance; 2] {
+        self.mails(Class::RESET_MAILS, email)
+    }
+
+    fn mails(&self, class: Class, email: &Email) -> [MailAllowance; 2] {
+        let (limiter, now) = (self.app.limiter(), self.now());
+        [
+            limiter.mails(class, &self.from_here(email), Self::MAILS_FROM_HERE, now),
+            limiter.mails(class, &email.normalised(), Self::MAILS, now),
+        ]
+    }
+
+    async fn count(&self, class: Class, email: &Email) -> Result<()> {
+        let limiter = self.app.limiter();
+        let hit = limiter.hit(&self.table, class, &self.from_here(email), self.now()).await?;
+        let (report, verdict) = limiter.judge(&hit, limiter.limits.auth, self.now());
+        self.learned().limits.insert(0, report);
+        verdict
+    }
+
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn from_here(&self, email: &Email) -> String {
+        format!("{} {}", email.normalised(), self.network)
     }
 }
 
@@ -82,6 +182,8 @@ pub struct Invited {
     pub store: TenantStore,
     pub tenant: Tenant,
     pub invitation: Invitation,
+    /// Who stands for it, where that is known: the membership that must still be as it is when the invitation is accepted.
+    pub sender: Option<(TenantStore, member::Member)>,
 }
 
 impl Visitor {
@@ -114,20 +216,42 @@ impl Visitor {
         shut.map_or(Ok(None), |shut| Err(shut.error()))
     }
 
-    /// The invitation behind a link that we signed, if it is still open.
+    /// The invitation behind a link that we signed, if it is still open and whoever sent it may still grant what it promises.
     pub async fn invited(&self, token: &str) -> Result<Option<Invited>> {
-        let Some(id) = Link::of_token(token, &self.app.keys()?.links) else { return Ok(None) };
+        let Some(id) = Link::of_token(token, self.app.keys().links()?) else { return Ok(None) };
         let Some(link) = self.directory.find(&Link::key_of(id)).await? else { return Ok(None) };
-        let Purpose::AcceptInvitation { tenant, invitation } = link.purpose else { return Ok(None) };
+        let Purpose::AcceptInvitation { tenant, invitation, sender } = link.purpose else { return Ok(None) };
         let store = self.directory.enter(tenant);
-        let Some(invitation) = store.find(&Invitation::key_of(invitation)).await?.filter(|invitation| invitation.link == id) else {
-            return Ok(None);
-        };
-        let tenant = store.get(&Tenant::key_of()).await?;
-        match tenant.shut(self.now()) {
-            None => Ok(Some(Invited { store, tenant, invitation })),
-            Some(shut) => Err(shut.error()),
+        let keys = [store.full(&Tenant::key_of()), store.full(&Invitation::key_of(invitation))];
+        let mut items = store.items(&keys).await?.into_iter();
+        let mut next = || items.next().flatten();
+        let (tenant, invitation) = (store.read::<Tenant>(next().as_ref())?, store.read::<Invitation>(next().as_ref())?);
+        let Some((tenant, invitation)) = tenant.zip(invitation.filter(|invitation| invitation.link == id)) else { return Ok(None) };
+        if let Some(shut) = tenant.shut(self.now()) {
+            return Err(shut.error());
         }
+        // Older links do not name their sender, but their invitations were written by them.
+        let sender = sender.or_else(|| invitation.writer().map(|user| Sender { user, agency: None }));
+        let sender = match sender {
+            Some(sender) => {
+                let Some(place) = self.place_of_sender(&store, sender).await? else { return Ok(None) };
+                let Some(member) = place.find(&member::Member::key_of(sender.user)).await? else { return Ok(None) };
+                Some((place, member))
+            }
+            None => None,
+        };
+        // An older one of an agency, whose sender nobody knows, may make anybody but an owner.
+        let role = sender.as_ref().map_or(Role::Admin, |(_, member)| member.role);
+        let may_grant = role >= Role::Admin && (role == Role::Owner || invitation.role < Role::Owner);
+        Ok(may_grant.then_some(Invited { store, tenant, invitation, sender }))
+    }
+
+    /// Where a sender has the membership that stands for an invitation: in the tenant itself, or in the agency whose child it still is.
+    async fn place_of_sender(&self, store: &TenantStore, sender: Sender) -> Result<Option<TenantStore>> {
+        let Some(of) = sender.agency else { return Ok(Some(store.clone())) };
+        let child = self.directory.find(&Subaccount::key_of(of.agency, of.subaccount)).await?;
+        let child = child.filter(|child| child.tenant == store.tenant_id() && child.status == Status::Active);
+        Ok(child.map(|child| self.directory.enter(child.agency)))
     }
 }
 
@@ -137,13 +261,22 @@ pub struct DemoVisitor {
     pub directory: Directory,
 }
 
+impl DemoVisitor {
+    /// Mails about demos to an address in a day: more demos than that come without.
+    const MAILS: u64 = 3;
+
+    pub fn mails(&self, email: &Email) -> MailAllowance {
+        self.app.limiter().mails(Class::DEMO_MAILS, &email.normalised(), Self::MAILS, self.directory.now())
+    }
+}
+
 impl Door for DemoVisitor {
     const ACCESS: Access = Access::Open { why: "creating a demo, limited by address" };
 
     async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
         let app = &incoming.app;
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("visitor".into()));
-        let hit = app.limiter().hit(&incoming.table, Class::DEMO, &incoming.ip, incoming.now).await?;
+        let hit = app.limiter().hit(&incoming.table, Class::DEMO, &network(&incoming.ip), incoming.now).await?;
         let (report, verdict) = app.limiter().judge(&hit, app.limiter().limits.demo, incoming.now);
         incoming.learned().limits.push(report);
         verdict?;

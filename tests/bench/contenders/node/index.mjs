@@ -17,12 +17,12 @@ const secrets = new SecretsManagerClient({});
 
 async function start() {
   const secret = async (id) => (await secrets.send(new GetSecretValueCommand({ SecretId: id }))).SecretString;
-  const [jwks, root] = await Promise.all([secret(env.JWKS_SECRET_ID), secret(env.ROOT_SECRET_ID)]);
+  const [jwks, cursors] = await Promise.all([secret(env.JWKS_SECRET_ID), secret(env.CURSORS_SECRET_ID)]);
   const keys = new Map();
   for (const jwk of JSON.parse(jwks).keys) {
     keys.set(jwk.kid, createPublicKey({ key: jwk, format: "jwk" }));
   }
-  return { keys, root };
+  return { keys, cursors };
 }
 
 function caller(keys, authorization) {

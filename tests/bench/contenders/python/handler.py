@@ -29,7 +29,7 @@ POOL = ThreadPoolExecutor(2)
 SECRETS = boto3.client("secretsmanager")
 DYNAMODB = boto3.client("dynamodb")
 JWKS = POOL.submit(secret, SECRETS, os.environ["JWKS_SECRET_ID"])
-ROOT = POOL.submit(secret, SECRETS, os.environ["ROOT_SECRET_ID"]).result()
+CURSORS = POOL.submit(secret, SECRETS, os.environ["CURSORS_SECRET_ID"]).result()
 KEYS = {key["kid"]: jwt.PyJWK(key).key for key in json.loads(JWKS.result())["keys"]}
 PLAIN = TypeDeserializer()
 

@@ -59,10 +59,12 @@ pub async fn secrets(secrets: &Secrets, template: &Template) -> Result<(), AwsEr
             continue;
         }
         let mut request = json!({ "Name": secret.name });
-        match &secret.initial {
-            InitialSecret::Empty => {}
-            InitialSecret::Text(text) => request["SecretString"] = json!(text),
-            InitialSecret::Generated(generate) => {
+        // What was sealed with keys of the former secret still opens.
+        let former = secret.split_from.as_ref().and_then(|name| existing.get(name)).and_then(Option::as_ref);
+        match (former, &secret.initial) {
+            (Some(text), _) | (None, InitialSecret::Text(text)) => request["SecretString"] = json!(text),
+            (None, InitialSecret::Empty) => {}
+            (None, InitialSecret::Generated(generate)) => {
                 request["SecretString"] = generated(secrets, generate).await?.into();
             }
         }

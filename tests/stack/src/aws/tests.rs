@@ -16,7 +16,11 @@ fn template() -> Template {
 }
 
 fn clients(aws: &Aws) -> Clients {
-    let credentials = || aws_credential_types::Credentials::new("local", "local", None, None, "local");
+    clients_with(aws, aws_credential_types::Credentials::new("local", "local", None, None, "local"))
+}
+
+fn clients_with(aws: &Aws, credentials: aws_credential_types::Credentials) -> Clients {
+    let credentials = || credentials.clone();
     let http = aws_smithy_http_client::Builder::new().build_http();
     let table = aws_sdk_dynamodb::Config::builder()
         .behavior_version_latest()
@@ -120,6 +124,34 @@ async fn everything_acknowledged_is_there_again() {
     assert_eq!(left, [("two", 2, Some("tenant-1")), ("three", 1, Some("tenant-1"))]);
 }
 
+/// What older data was sealed with is the text of the one secret that the others were split from.
+#[tokio::test]
+async fn a_secret_that_was_split_off_starts_with_the_text_of_the_former_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::Disk(directory.path().join("data"));
+    let of = |secrets: &str| Template::parse(&format!("Resources: {{ {secrets} }}")).unwrap();
+    let secret = |name: &str, metadata: &str| {
+        format!("{name}: {{ Type: 'AWS::SecretsManager::Secret', {metadata} Properties: {{ GenerateSecretString: {{}} }} }}")
+    };
+    let split = format!("{}, {}", secret("One", "Metadata: { SplitFrom: Root },"), secret("Two", "Metadata: { SplitFrom: Root },"));
+    let root = {
+        let aws = Aws::start(storage.clone()).unwrap();
+        aws.create(&of(&secret("Root", ""))).await.unwrap();
+        aws.secret_values().await["tenantry-local-Root"].clone().unwrap()
+    };
+    let aws = Aws::start(storage).unwrap();
+    aws.create(&of(&split)).await.unwrap();
+    let values = aws.secret_values().await;
+    for name in ["tenantry-local-One", "tenantry-local-Two", "tenantry-local-Root"] {
+        assert_eq!(values[name].as_ref(), Some(&root), "{name}");
+    }
+    // Where there is none, each is a secret of its own.
+    let fresh = Aws::start(Storage::Memory).unwrap();
+    fresh.create(&of(&split)).await.unwrap();
+    let values = fresh.secret_values().await;
+    assert!(values["tenantry-local-One"].is_some() && values["tenantry-local-One"] != values["tenantry-local-Two"]);
+}
+
 #[tokio::test]
 async fn another_definition_of_a_table_on_disk_is_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -181,5 +213,42 @@ fn a_write_does_not_read_the_whole_stream() {
             "EXPLAIN QUERY PLAN SELECT COALESCE(MAX(CAST(sequence_number AS INTEGER)), 0) + 1 FROM _stream_records WHERE table_name = ?1";
         let plan: String = beside.query_row(sql, ["T"], |row| row.get("detail")).unwrap();
         assert!(plan.contains("stream_sequence"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn no_web_page_and_no_guessed_key_gets_an_answer() {
+    let aws = Aws::start(Storage::Memory).unwrap();
+    aws.require_signatures();
+    aws.create(&template()).await.unwrap();
+    let strangers = clients(&aws);
+    assert!(strangers.table.list_tables().send().await.is_err());
+    assert!(strangers.secrets.list_secrets().send().await.is_err());
+    assert!(strangers.queues.list_queues().send().await.is_err());
+    let environment = aws.environment();
+    let secret = |changed: bool| if changed { "another".to_owned() } else { environment["AWS_SECRET_ACCESS_KEY"].clone() };
+    for changed in [true, false] {
+        let token = Some(environment["AWS_SESSION_TOKEN"].clone());
+        let credentials = aws_credential_types::Credentials::new(&environment["AWS_ACCESS_KEY_ID"], secret(changed), token, None, "local");
+        let known = clients_with(&aws, credentials);
+        assert_eq!(known.table.list_tables().send().await.is_err(), changed);
+        assert_eq!(known.secrets.list_secrets().send().await.is_err(), changed);
+        assert_eq!(known.queues.list_queues().send().await.is_err(), changed);
+    }
+    // What a page can send by itself: with its origin, or by a name that somebody lets point here.
+    for url in [aws.dynamodb_url(), aws.secrets_manager_url()] {
+        for headers in
+            ["origin: https://evil.example\r\nhost: 127.0.0.1", "sec-fetch-site: cross-site\r\nhost: 127.0.0.1", "host: evil.example"]
+        {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut stream = tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
+            let request = format!("POST / HTTP/1.1\r\n{headers}\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut heard = String::new();
+            stream.read_to_string(&mut heard).await.unwrap();
+            let status: u16 = heard.split(' ').nth(1).unwrap().parse().unwrap();
+            assert!(matches!(status, 403 | 421), "{heard}");
+            assert!(!heard.to_lowercase().contains("access-control"), "{heard}");
+        }
     }
 }

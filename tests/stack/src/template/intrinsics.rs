@@ -161,7 +161,11 @@ impl Resolver<'_> {
             "AWS::URLSuffix" => "amazonaws.com".into(),
             _ => match self.parameters.get(name) {
                 Some(value) => value.clone(),
-                None => self.physical(at, name)?.into(),
+                // SAM's way to name the alias it makes of a function.
+                None => match name.split_once('.') {
+                    Some((function, "Alias")) if self.kind(at, function)? == "AWS::Serverless::Function" => self.alias(function)?.into(),
+                    _ => self.physical(at, name)?.into(),
+                },
             },
         })
     }
@@ -176,6 +180,12 @@ impl Resolver<'_> {
         })
     }
 
+    /// The ARN of the alias of a function.
+    pub fn alias(&self, logical: &str) -> Result<String, TemplateError> {
+        let (place, name) = (self.place, self.physical_name(logical)?);
+        Ok(format!("arn:aws:lambda:{}:{}:function:{name}:live", place.region, place.account))
+    }
+
     fn attribute(&self, at: &str, logical: &str, attribute: &str) -> Result<Value, TemplateError> {
         let place = self.place;
         let kind = self.kind(at, logical)?;
@@ -188,6 +198,7 @@ impl Resolver<'_> {
             ("AWS::DynamoDB::Table", "Arn") => Ok(arn("dynamodb", format!("table/{name}"))),
             ("AWS::DynamoDB::Table", "StreamArn") => Ok(arn("dynamodb", format!("table/{name}/stream/local"))),
             ("AWS::IAM::Role", "Arn") => Ok(format!("arn:aws:iam::{}:role/{name}", place.account).into()),
+            ("AWS::Logs::LogGroup", "Arn") => Ok(arn("logs", format!("log-group:{name}:*"))),
             ("AWS::SecretsManager::Secret", "Id") => Ok(name.into()),
             ("AWS::Serverless::Function" | "AWS::Lambda::Function", "Arn") => Ok(arn("lambda", format!("function:{name}"))),
             _ => Err(problem(at, format!("the attribute `{attribute}` of `{logical}` ({kind}) is not known here"))),
@@ -204,8 +215,9 @@ impl Resolver<'_> {
     /// The given name of a resource, or the one CloudFormation would make up: stack and logical id.
     pub fn physical_name(&self, logical: &str) -> Result<String, TemplateError> {
         let properties = &self.resources[logical]["Properties"];
-        let given =
-            ["TableName", "QueueName", "Name", "FunctionName"].into_iter().find_map(|key| properties.get(key).map(|name| (key, name)));
+        let given = ["TableName", "QueueName", "Name", "FunctionName", "LogGroupName"]
+            .into_iter()
+            .find_map(|key| properties.get(key).map(|name| (key, name)));
         match given {
             Some((key, name)) => self.text(&format!("{logical}.{key}"), name),
             None => Ok(format!("{}-{logical}", self.place.stack)),

@@ -6,7 +6,7 @@ mod resources;
 mod yaml;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -14,7 +14,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 pub use resources::{
-    Function, GenerateSecretString, InitialSecret, Queue, QueueSource, Role, Route, Schedule, Secret, StreamSource, Table,
+    Cors, Function, GenerateSecretString, InitialSecret, Queue, QueueSource, Role, Route, Schedule, Secret, StreamSource, Table, Throttle,
+    Throttles,
 };
 
 use intrinsics::{Resolver, scalar_text};
@@ -55,6 +56,8 @@ impl Default for Place {
 pub struct Template {
     place: Place,
     parameters: BTreeMap<String, Value>,
+    /// The parameters that are lists, written with commas.
+    lists: BTreeSet<String>,
     conditions: Map<String, Value>,
     mappings: Map<String, Value>,
     globals: Value,
@@ -72,22 +75,34 @@ impl Template {
     pub fn parse(text: &str) -> Result<Template, TemplateError> {
         let document = yaml::parse(text)?;
         let section = |name: &str| document[name].as_object().cloned().unwrap_or_default();
-        // A parameter without a default must be given to be used; until then its `Ref` is an error that names it.
-        let parameters =
-            section("Parameters").iter().filter_map(|(name, parameter)| Some((name.clone(), parameter.get("Default")?.clone()))).collect();
-        Ok(Template {
+        let declared = section("Parameters");
+        let lists =
+            declared.iter().filter(|(_, parameter)| parameter["Type"] == "CommaDelimitedList").map(|(name, _)| name.clone()).collect();
+        let template = Template {
             place: Place::default(),
-            parameters,
+            parameters: BTreeMap::new(),
+            lists,
             conditions: section("Conditions"),
             mappings: section("Mappings"),
             globals: document["Globals"].clone(),
             resources: section("Resources"),
-        })
+        };
+        // A parameter without a default must be given to be used; until then its `Ref` is an error that names it.
+        let defaults = declared.into_iter().filter_map(|(name, parameter)| Some((name, parameter.get("Default")?.clone())));
+        Ok(defaults.fold(template, |template, (name, default)| template.with(name, default)))
     }
 
     /// Overrides one parameter, as `--parameter-overrides` does.
-    pub fn with_parameter(mut self, name: &str, value: &str) -> Template {
-        self.parameters.insert(name.to_owned(), value.into());
+    pub fn with_parameter(self, name: &str, value: &str) -> Template {
+        self.with(name.to_owned(), value.into())
+    }
+
+    fn with(mut self, name: String, value: Value) -> Template {
+        let value = match &value {
+            Value::String(text) if self.lists.contains(&name) => text.split(',').map(|item| Value::from(item.trim())).collect(),
+            _ => value,
+        };
+        self.parameters.insert(name, value);
         self
     }
 
@@ -162,7 +177,9 @@ impl Template {
                 } else {
                     InitialSecret::Empty
                 };
-                Ok(Secret { logical_id, name, initial })
+                let split_from = self.resources[&logical_id]["Metadata"]["SplitFrom"].as_str();
+                let split_from = split_from.map(|former| format!("{}-{former}", self.place.stack));
+                Ok(Secret { logical_id, name, initial, split_from })
             })
             .collect()
     }
@@ -227,17 +244,45 @@ impl Template {
             .collect()
     }
 
+    /// The routes of the API's definition, sorted.
     pub fn routes(&self) -> Result<Vec<Route>, TemplateError> {
         let mut routes = Vec::new();
-        for event in self.events(&["HttpApi", "Api"])? {
-            let text = |key: &str, default: &str| {
-                let value = event.properties.get(key).and_then(Value::as_str);
-                value.unwrap_or(default).to_owned()
-            };
-            routes.push(Route { function: event.function, method: text("Method", "ANY").to_uppercase(), path: text("Path", "$default") });
+        if let Some((logical_id, api)) = self.api()? {
+            let functions = self.functions_by_arn()?;
+            let definition = &api["DefinitionBody"];
+            for (path, operations) in definition["paths"].as_object().into_iter().flatten() {
+                for (method, operation) in operations.as_object().into_iter().flatten() {
+                    let at_operation = format!("{logical_id}.DefinitionBody.paths.{path}.{method}");
+                    let function = integration_of(definition, operation)
+                        .and_then(|integration| function_arn(&integration["uri"]))
+                        .and_then(|arn| functions.get(arn))
+                        .ok_or_else(|| at(&at_operation, "is not integrated with the alias of a function"))?;
+                    let method = if method == ANY_METHOD { "ANY".to_owned() } else { method.to_uppercase() };
+                    let path = if operation["isDefaultRoute"] == true { "$default" } else { path.as_str() };
+                    routes.push(Route { function: function.clone(), method, path: path.to_owned() });
+                }
+            }
         }
         routes.sort();
         Ok(routes)
+    }
+
+    /// What the API tells browsers about pages of other origins; `None`: nothing, so that they keep its answers from them.
+    pub fn cors(&self) -> Result<Option<Cors>, TemplateError> {
+        let Some((logical_id, api)) = self.api()? else { return Ok(None) };
+        let path = format!("{logical_id}.DefinitionBody.{CORS}");
+        api["DefinitionBody"].get(CORS).map(|cors| read(&path, cors)).transpose()
+    }
+
+    /// How many requests a second the API takes. A route without a throttle of its own shares the default one with all such routes.
+    pub fn throttles(&self) -> Result<Throttles, TemplateError> {
+        let Some((logical_id, api)) = self.api()? else { return Ok(Throttles::default()) };
+        let throttle = |path: &str, settings: &Value| read::<Option<Throttle>>(&format!("{logical_id}.{path}"), settings);
+        let mut routes = BTreeMap::new();
+        for (key, settings) in api["RouteSettings"].as_object().into_iter().flatten() {
+            routes.extend(throttle(&format!("RouteSettings.{key}"), settings)?.map(|throttle| (key.clone(), throttle)));
+        }
+        Ok(Throttles { default: throttle("DefaultRouteSettings", &api["DefaultRouteSettings"])?, routes })
     }
 
     pub fn stream_sources(&self) -> Result<Vec<StreamSource>, TemplateError> {
@@ -344,6 +389,21 @@ impl Template {
         })
     }
 
+    /// The one HTTP API with its properties.
+    fn api(&self) -> Result<Option<(String, Value)>, TemplateError> {
+        match self.of_type("AWS::Serverless::HttpApi")?.as_slice() {
+            [] => Ok(None),
+            [logical_id] => Ok(Some((logical_id.clone(), self.properties(logical_id)?))),
+            [_, second, ..] => Err(at(second, "a second HTTP API is not played here")),
+        }
+    }
+
+    /// The names of the functions by the ARN of their alias.
+    fn functions_by_arn(&self) -> Result<BTreeMap<String, String>, TemplateError> {
+        let functions = self.of_type("AWS::Serverless::Function")?.into_iter();
+        functions.map(|logical_id| Ok((self.resolver().alias(&logical_id)?, self.function_name(&logical_id)?))).collect()
+    }
+
     fn events(&self, kinds: &[&str]) -> Result<Vec<Event>, TemplateError> {
         let mut events = Vec::new();
         for logical_id in self.of_type("AWS::Serverless::Function")? {
@@ -352,6 +412,12 @@ impl Template {
             for (name, event) in declared.as_object().into_iter().flatten() {
                 let path = format!("{logical_id}.Events.{name}");
                 let kind = event["Type"].as_str().unwrap_or_default();
+                if matches!(kind, "HttpApi" | "Api") {
+                    return Err(at(
+                        &path,
+                        "routes stand in the DefinitionBody of the API: at a function each would get a permission of its own",
+                    ));
+                }
                 if !EVENT_KINDS.contains(&kind) {
                     return Err(at(&path, &format!("events of type `{kind}` are not played here")));
                 }
@@ -426,10 +492,14 @@ pub fn name_of_queue_arn(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or(arn)
 }
 
-const EVENT_KINDS: [&str; 6] = ["HttpApi", "Api", "DynamoDB", "SQS", "Schedule", "ScheduleV2"];
+const EVENT_KINDS: [&str; 4] = ["DynamoDB", "SQS", "Schedule", "ScheduleV2"];
 
 /// Would be silently missing from the local stack, so they are refused.
 const UNPLAYED_KINDS: [&str; 3] = ["AWS::Lambda::EventSourceMapping", "AWS::Scheduler::Schedule", "AWS::Lambda::Function"];
+
+const ANY_METHOD: &str = "x-amazon-apigateway-any-method";
+const INTEGRATION: &str = "x-amazon-apigateway-integration";
+const CORS: &str = "x-amazon-apigateway-cors";
 
 struct Event {
     function: String,
@@ -507,6 +577,20 @@ struct FilterCriteria {
 #[serde(rename_all = "PascalCase")]
 struct Filter {
     pattern: String,
+}
+
+/// The integration of an operation, or the shared one it refers to.
+fn integration_of<'a>(definition: &'a Value, operation: &'a Value) -> Option<&'a Value> {
+    let own = operation.get(INTEGRATION)?;
+    match own["$ref"].as_str() {
+        None => Some(own),
+        Some(reference) => definition.pointer(reference.strip_prefix('#')?),
+    }
+}
+
+/// The function that an integration's URI invokes.
+fn function_arn(uri: &Value) -> Option<&str> {
+    uri.as_str()?.split_once("/functions/")?.1.strip_suffix("/invocations")
 }
 
 fn filter_patterns(path: &str, criteria: Option<FilterCriteria>) -> Result<Vec<Value>, TemplateError> {

@@ -33,6 +33,8 @@ pub struct Secret {
     pub logical_id: String,
     pub name: String,
     pub initial: InitialSecret,
+    /// `Metadata.SplitFrom`: the name of the secret whose text this one takes over where it is still there.
+    pub split_from: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +91,43 @@ pub struct Role {
     pub policies: Vec<Value>,
 }
 
-/// An HTTP API event of a function.
+/// What the API tells browsers about pages of other origins.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cors {
+    /// `*` is every origin.
+    pub allow_origins: Vec<String>,
+    #[serde(default)]
+    pub allow_methods: Vec<String>,
+    #[serde(default)]
+    pub allow_headers: Vec<String>,
+    #[serde(default)]
+    pub expose_headers: Vec<String>,
+    /// Seconds that a browser may keep the answer to a preflight.
+    #[serde(default, deserialize_with = "optional_number")]
+    pub max_age: Option<i64>,
+    #[serde(default, deserialize_with = "flag")]
+    pub allow_credentials: bool,
+}
+
+/// Of the API as a whole, and of routes with one of their own by route key (`ANY /api/v1/demo`).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Throttles {
+    pub default: Option<Throttle>,
+    pub routes: BTreeMap<String, Throttle>,
+}
+
+/// A token bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Throttle {
+    /// Requests per second.
+    #[serde(rename = "ThrottlingRateLimit", deserialize_with = "number")]
+    pub rate: i64,
+    #[serde(rename = "ThrottlingBurstLimit", deserialize_with = "number")]
+    pub burst: i64,
+}
+
+/// A route of the HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     pub function: String,

@@ -90,7 +90,30 @@ fn routes_are_listed() {
     let routes = fixture().routes().unwrap();
     let routes: Vec<(&str, &str, &str)> =
         routes.iter().map(|route| (route.function.as_str(), route.method.as_str(), route.path.as_str())).collect();
-    assert_eq!(routes, [("web", "ANY", "$default"), ("web", "ANY", "/api/things/{proxy+}")]);
+    assert_eq!(routes, [("courier", "GET", "/api/things/{id}"), ("web", "ANY", "$default"), ("web", "ANY", "/api/things/{proxy+}")]);
+}
+
+#[test]
+fn a_route_at_a_function_or_without_one_is_refused() {
+    let text = include_str!("../../testdata/template.yaml");
+    let at_a_function = text.replace("Purge:", "Route: { Type: HttpApi, Properties: { Path: /x, Method: GET } }\n        Purge:");
+    let error = Template::parse(&at_a_function).unwrap().schedules().unwrap_err().to_string();
+    assert!(error.contains("JanitorFunction.Events.Route: routes stand in the DefinitionBody"), "{error}");
+    let nobodys = Template::parse(&text.replace("integrations/web\" } }", "integrations/nobody\" } }")).unwrap();
+    let error = nobodys.with_parameter("PublicUrl", "x").routes().unwrap_err().to_string();
+    assert!(error.contains("/api/things/{proxy+}") && error.contains("not integrated"), "{error}");
+}
+
+#[test]
+fn cors_and_throttles_follow_their_conditions() {
+    assert_eq!(fixture().cors().unwrap(), None);
+    let cors = fixture().with_parameter("Origins", "https://a.example.com, https://b.example.com").cors().unwrap().unwrap();
+    assert_eq!(cors.allow_origins, ["https://a.example.com", "https://b.example.com"]);
+    assert_eq!((cors.max_age, cors.allow_credentials, cors.expose_headers), (Some(60), false, vec!["etag".to_owned()]));
+    let throttles = fixture().throttles().unwrap();
+    assert_eq!(throttles.default, Some(Throttle { rate: 10, burst: 20 }));
+    assert_eq!(throttles.routes.into_iter().collect::<Vec<_>>(), [("GET /api/things/{id}".to_owned(), Throttle { rate: 1, burst: 2 })]);
+    assert_eq!(fixture().with_parameter("Stage", "prod").throttles().unwrap().routes.len(), 2);
 }
 
 #[test]

@@ -38,7 +38,7 @@ struct App {
     items: usize,
     wanted: String,
     counter: Key,
-    _root_secret: String,
+    _cursors_secret: String,
 }
 
 #[tokio::main]
@@ -47,9 +47,9 @@ async fn main() -> Result<(), lambda_http::Error> {
     let secrets = aws_sdk_secretsmanager::Client::new(&config);
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
 
-    let (jwks_id, root_id) = (env::var("JWKS_SECRET_ID")?, env::var("ROOT_SECRET_ID")?);
-    let (jwks, root) =
-        tokio::try_join!(secrets.get_secret_value().secret_id(jwks_id).send(), secrets.get_secret_value().secret_id(root_id).send(),)?;
+    let (jwks_id, cursors_id) = (env::var("JWKS_SECRET_ID")?, env::var("CURSORS_SECRET_ID")?);
+    let (jwks, cursors) =
+        tokio::try_join!(secrets.get_secret_value().secret_id(jwks_id).send(), secrets.get_secret_value().secret_id(cursors_id).send(),)?;
     let set: JwkSet = serde_json::from_str(jwks.secret_string().unwrap_or_default())?;
     let mut keys = HashMap::new();
     for key in &set.keys {
@@ -69,7 +69,7 @@ async fn main() -> Result<(), lambda_http::Error> {
         items: env::var("BENCH_ITEMS")?.parse()?,
         wanted: env::var("BENCH_PROJECT")?,
         counter: serde_json::from_str(&env::var("BENCH_COUNTER")?)?,
-        _root_secret: root.secret_string().unwrap_or_default().to_owned(),
+        _cursors_secret: cursors.secret_string().unwrap_or_default().to_owned(),
     };
     let router = Router::new().route("/api/v1/projects/{id}", get(project)).with_state(Arc::new(app));
     lambda_http::run(router).await

@@ -27,7 +27,7 @@ struct App {
     wanted: String,
     table: String,
     issuer: String,
-    _root_secret: String,
+    _cursors_secret: String,
 }
 
 #[derive(Deserialize)]
@@ -71,12 +71,12 @@ impl App {
         for connection in [&mut secrets, &mut reader, &mut writer] {
             connection.greet()?;
         }
-        let ids = [env::var("JWKS_SECRET_ID")?, env::var("ROOT_SECRET_ID")?];
+        let ids = [env::var("JWKS_SECRET_ID")?, env::var("CURSORS_SECRET_ID")?];
         aws.send(&mut secrets, "secretsmanager.BatchGetSecretValue", &json!({ "SecretIdList": ids }).to_string())?;
         reader.finish_handshake()?;
         writer.finish_handshake()?;
         let secrets: Value = serde_json::from_slice(secrets.receive()?)?;
-        let [jwks, root_secret] = ids.each_ref().map(|id| secret_string(&secrets, id));
+        let [jwks, cursors_secret] = ids.each_ref().map(|id| secret_string(&secrets, id));
 
         Ok(App {
             keys: Keys::parse(&jwks?)?,
@@ -89,7 +89,7 @@ impl App {
             issuer: env::var("PUBLIC_URL")?,
             table,
             aws,
-            _root_secret: root_secret?,
+            _cursors_secret: cursors_secret?,
         })
     }
 

@@ -1,0 +1,227 @@
+//! What stands at an e-mail address, and what a proof of the address makes of it. A proof is whatever only a reader of its mails can do. It
+//! proves the mailbox and nothing else: passwords set, sessions opened and memberships gained before it are void after it, so that nobody
+//! can prepare an account for somebody else to move into.
+
+use futures_util::future::try_join_all;
+
+use crate::error::Result;
+use crate::founding::{Founding, NewTenant, SLUG_ALPHABET};
+use crate::ids::{LinkId, SessionId, UserId};
+use crate::model::demo::DemoClaim;
+use crate::model::registration::Registration;
+use crate::model::session::Session;
+use crate::model::tenant::{Kind, Slug};
+use crate::model::user::{Email, EmailClaim, User};
+use crate::store::entity::Collection;
+use crate::store::{List, Refusal, Transaction};
+use crate::tenancy::{Directory, TenantId};
+
+/// Everything that stands at an address.
+pub struct Address {
+    pub email: Email,
+    /// Also one that has ended.
+    claim: Option<EmailClaim>,
+    demos: Vec<DemoClaim>,
+    registrations: Vec<Registration>,
+}
+
+/// What is given along with a proof.
+pub struct Given {
+    pub name: Option<String>,
+    /// The hash.
+    pub password: Option<String>,
+    /// Where the account is at home that has no home yet.
+    pub home: Option<TenantId>,
+}
+
+/// The account that comes out of a proof, and what ends with it.
+pub struct Proof {
+    pub user: User,
+    /// The account as it was, where one is kept.
+    before: Option<User>,
+    address: Address,
+    /// The account that loses the address and has nothing else: it goes. A demo's goes with its demo.
+    unproven: Option<User>,
+    /// Accounts whose sessions end.
+    losing: Vec<UserId>,
+    sessions: Vec<(UserId, SessionId)>,
+}
+
+/// Who has proven the address.
+pub async fn owner_of(directory: &Directory, email: &Email) -> Result<Option<User>> {
+    let Some(claim) = claim_of(directory, email).await?.filter(|claim| claim.ends_at.is_none()) else { return Ok(None) };
+    Ok(directory.find(&User::key_of(claim.user)).await?.filter(User::is_proven))
+}
+
+impl Address {
+    pub async fn read(directory: &Directory, email: &Email) -> Result<Self> {
+        let at = Collection::of("email", email.hashed());
+        let (demos, registrations) = (List::new(at.clone(), "demo#"), List::new(at, "registration#"));
+        let (claim, demos, registrations) =
+            tokio::try_join!(claim_of(directory, email), directory.all_expired_too(&demos), directory.all(&registrations))?;
+        Ok(Address { email: email.clone(), claim, demos, registrations })
+    }
+
+    /// The account that a password of its own may open.
+    pub fn account(&self) -> Option<UserId> {
+        self.claim.as_ref().map(|claim| claim.user)
+    }
+
+    /// The demo whose password this is; also one that has ended.
+    pub fn demo_opened_by(&self, password: &str) -> Option<&DemoClaim> {
+        self.demos.iter().find(|demo| demo.is_opened_by(password))
+    }
+
+    pub fn registrations(&self) -> &[Registration] {
+        &self.registrations
+    }
+
+    pub fn registration(&self, link: LinkId) -> Option<&Registration> {
+        self.registrations.iter().find(|registration| registration.link == link)
+    }
+
+    /// Whose password a reader of the mails may set anew: the account of the address, or that of a demo that an operator made to last.
+    pub fn resettable(&self) -> Option<UserId> {
+        let claim = self.claim.as_ref().filter(|claim| claim.ends_at.is_none()).map(|claim| claim.user);
+        claim.or_else(|| self.kept().map(|demo| demo.user))
+    }
+
+    pub async fn owner(&self, directory: &Directory) -> Result<Option<User>> {
+        match self.claim.as_ref().filter(|claim| claim.ends_at.is_none()) {
+            Some(claim) => Ok(directory.find(&User::key_of(claim.user)).await?.filter(User::is_proven)),
+            None => Ok(None),
+        }
+    }
+
+    /// The account from before registrations waited that has the address and has proven nothing.
+    pub async fn unproven(&self, directory: &Directory) -> Result<Option<User>> {
+        match self.claim.as_ref().filter(|claim| claim.ends_at.is_none()) {
+            Some(claim) => Ok(directory.find(&User::key_of(claim.user)).await?.filter(|user| !user.is_proven())),
+            None => Ok(None),
+        }
+    }
+
+    /// A proof of the address, which nobody has proven yet. The account is `standing`, where the proof is of that very one; or that of a demo
+    /// that was made to last; or a new one.
+    pub async fn proof(self, directory: &Directory, standing: Option<User>, given: Given) -> Result<Proof> {
+        let now = directory.now();
+        let before = match (standing, self.kept()) {
+            (Some(user), _) => Some(user),
+            (None, Some(demo)) => directory.find(&User::key_of(demo.user)).await?,
+            (None, None) => None,
+        };
+        let user = match &before {
+            Some(before) => {
+                let user = before.proven(given.name, given.password, now);
+                User { home: user.home.or(given.home), ..user }
+            }
+            None => User {
+                id: UserId::new(now, directory.random()),
+                name: given.name.unwrap_or_default(),
+                email: self.email.clone(),
+                password: given.password,
+                passwords: 0,
+                verified_at: Some(now),
+                demo: None,
+                system_admin: false,
+                home: given.home,
+                created_at: now,
+                updated_at: now,
+                version: 1,
+            },
+        };
+        let unproven = self.unproven(directory).await?.filter(|unproven| unproven.id != user.id);
+        let losing: Vec<UserId> = self.demos.iter().map(|demo| demo.user).chain(self.account()).collect();
+        let sessions = sessions_of(directory, &losing).await?;
+        Ok(Proof { user, before, address: self, unproven, losing, sessions })
+    }
+
+    /// A demo that an operator made to last.
+    fn kept(&self) -> Option<&DemoClaim> {
+        self.demos.iter().find(|demo| demo.ends_at.is_none())
+    }
+}
+
+impl Proof {
+    /// Of what a proof ends, so many go with its transaction, and the rest right after it.
+    const ALONG: usize = 20;
+
+    /// `taken` answers when somebody else proved the address at the same moment.
+    pub fn write<'a>(&self, transaction: Transaction<'a>, directory: &Directory, taken: Refusal) -> Result<Transaction<'a>> {
+        let claim = EmailClaim { email: self.address.email.clone(), user: self.user.id, ends_at: None };
+        let now = directory.now().as_second();
+        let transaction = match &self.address.claim {
+            None => transaction.create_or_expired(directory, &claim, now, taken)?,
+            Some(before) if before.email.normalised() == claim.email.normalised() => {
+                transaction.claim(directory, &claim, "user", &before.user.to_string(), taken)?
+            }
+            // It stands under the form that addresses had before.
+            Some(before) => {
+                transaction.create_or_expired(directory, &claim, now, taken)?.remove(directory, &EmailClaim::key_of(&before.email))?
+            }
+        };
+        let mut transaction = match &self.before {
+            Some(before) => transaction.replace(directory, &self.user, before)?,
+            None => transaction.create(directory, &self.user, crate::store::conflict("Try again."))?,
+        };
+        if let Some(unproven) = &self.unproven {
+            transaction = transaction.delete_unchanged(directory, unproven)?;
+        }
+        for demo in self.address.demos.iter().take(Self::ALONG) {
+            transaction = transaction.remove(directory, &DemoClaim::key_of(&self.address.email, demo.tenant))?;
+        }
+        for registration in self.address.registrations.iter().take(Self::ALONG) {
+            transaction = transaction.remove(directory, &Registration::key_of(&self.address.email, registration.link))?;
+        }
+        for (user, session) in self.sessions.iter().take(Self::ALONG) {
+            transaction = transaction.remove(directory, &Session::key_of(*user, *session))?;
+        }
+        Ok(transaction)
+    }
+
+    /// What did not fit into the transaction, and sessions that were opened while it ran.
+    pub async fn finish(&self, directory: &Directory) -> Result<()> {
+        for demo in self.address.demos.iter().skip(Self::ALONG) {
+            directory.delete(&DemoClaim::key_of(&self.address.email, demo.tenant)).await?;
+        }
+        for registration in self.address.registrations.iter().skip(Self::ALONG) {
+            directory.delete(&Registration::key_of(&self.address.email, registration.link)).await?;
+        }
+        for (user, session) in sessions_of(directory, &self.losing).await? {
+            directory.delete(&Session::key_of(user, session)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The proof and the tenant that a registration becomes when its address is proven.
+pub async fn confirm(directory: &Directory, address: Address, registration: &Registration, given: Given) -> Result<(Proof, Founding)> {
+    let company = registration.company_name.clone();
+    let store = directory.found_tenant();
+    let given = Given { name: given.name.or_else(|| Some(registration.name.clone())), home: Some(store.tenant_id()), ..given };
+    let proof = address.proof(directory, None, given).await?;
+    let new = NewTenant {
+        slug: Slug::from_name(&company, &directory.random().text(SLUG_ALPHABET, 6)),
+        name: company,
+        logo: None,
+        plan: "free".into(),
+        kind: Kind::Standard,
+        ends_at: None,
+    };
+    let founding = Founding::of(directory, store, new, &proof.user).await?;
+    Ok((proof, founding))
+}
+
+/// Also one that has ended, and one under the form that addresses had before.
+async fn claim_of(directory: &Directory, email: &Email) -> Result<Option<EmailClaim>> {
+    let claim = directory.find_expired_too(&EmailClaim::key_of(email)).await?;
+    match (claim, email.former()) {
+        (None, Some(former)) => directory.find_expired_too(&EmailClaim::key_of(&former)).await,
+        (claim, _) => Ok(claim),
+    }
+}
+
+async fn sessions_of(directory: &Directory, users: &[UserId]) -> Result<Vec<(UserId, SessionId)>> {
+    let found = try_join_all(users.iter().map(|user| async move { directory.all(&Session::of_user(*user)).await })).await?;
+    Ok(found.into_iter().flatten().map(|session| (session.user, session.id)).collect())
+}

@@ -1,0 +1,94 @@
+//! What becomes of an agency's subaccounts when the agency itself is deleted: they close with it, come back with it, and are purged with
+//! it. The link keeps what a child was before; what was closed for good stays closed. Each child is one transaction that asks how its
+//! agency stands, so whoever is cut off is taken up by the next run, and a deletion that is taken back in between wins.
+
+use futures_util::future::try_join_all;
+
+use crate::model::deletion::Deletion;
+use crate::model::subaccount::Subaccount;
+use crate::model::tenant::{Status, Tenant};
+use crate::store::conflict;
+use crate::tenancy::{Directory, TenantStore};
+use crate::{Error, Result};
+
+/// All of them ask for the agency's record, so more would only wait for one another.
+const AT_ONCE: usize = 5;
+
+/// Shuts the children of an agency that is being deleted. `store_of` enters a child.
+pub async fn close_with(agency: &TenantStore, directory: &Directory, store_of: impl Fn(&Subaccount) -> Result<TenantStore>) -> Result<()> {
+    let children = directory.all(&Subaccount::of_agency(agency.tenant_id())).await?;
+    for some in children.chunks(AT_ONCE) {
+        try_join_all(some.iter().map(|child| {
+            let store = store_of(child);
+            async move {
+                turn(agency, directory, &store?, |agency, tenant| {
+                    let open = !matches!(tenant.status, Status::Deleting | Status::Closed);
+                    (agency.status == Status::Deleting && open).then(|| tenant.deleting(directory.now()))
+                })
+                .await
+            }
+        }))
+        .await?;
+    }
+    Ok(())
+}
+
+/// Opens the children again that closed with an agency whose deletion was taken back.
+pub async fn restore_with(
+    agency: &TenantStore,
+    directory: &Directory,
+    store_of: impl Fn(&Subaccount) -> Result<TenantStore>,
+) -> Result<()> {
+    let children = directory.all(&Subaccount::of_agency(agency.tenant_id())).await?;
+    for some in children.chunks(AT_ONCE) {
+        try_join_all(some.iter().map(|child| {
+            let store = store_of(child);
+            async move {
+                turn(agency, directory, &store?, |agency, tenant| {
+                    let back = !matches!(agency.status, Status::Deleting | Status::Closed);
+                    let shut = tenant.status == Status::Deleting && child.status != Status::Closed;
+                    (back && shut).then(|| tenant.restored(child.status, directory.now()))
+                })
+                .await
+            }
+        }))
+        .await?;
+    }
+    Ok(())
+}
+
+/// Puts a child of an agency that is being purged on the janitor's list, due at once, and forgets whose it was.
+pub async fn purge_with(directory: &Directory, child: &Subaccount, store: &TenantStore) -> Result<()> {
+    let tenant = store.find(&Tenant::key_of()).await?;
+    let mut transaction = directory.transaction().delete_unchanged(directory, child)?;
+    if let Some(tenant) = tenant.filter(|_| child.status != Status::Closed) {
+        let deletion = Deletion { due_at: directory.now(), ..Deletion::of(&tenant, directory.now()) };
+        transaction = transaction.put(directory, &deletion)?;
+        if tenant.status != Status::Deleting {
+            transaction = transaction.replace(store, &tenant.deleting(directory.now()), &tenant)?;
+        }
+    }
+    transaction.commit().await
+}
+
+/// Changes a child as `change` says of how its agency and it stand now; the agency must stand so still when it is written.
+async fn turn(
+    agency: &TenantStore,
+    directory: &Directory,
+    store: &TenantStore,
+    change: impl Fn(&Tenant, &Tenant) -> Option<Tenant>,
+) -> Result<()> {
+    let profile = Tenant::key_of();
+    for _ in 0..10 {
+        let (above, tenant) = tokio::try_join!(agency.find(&profile), store.find(&profile))?;
+        let Some((above, tenant)) = above.zip(tenant) else { return Ok(()) };
+        let Some(changed) = change(&above, &tenant) else { return Ok(()) };
+        let transaction =
+            directory.transaction().require_unchanged(agency, &above, conflict("The agency was changed at the same time."))?;
+        match transaction.replace(store, &changed, &tenant)?.commit().await {
+            Err(Error::Conflict(_) | Error::NotFound) => {}
+            written => return written,
+        }
+    }
+    Err(Error::Unavailable { doing: "turning a subaccount with its agency", cause: "others are changing it".into() })
+}
