@@ -86,7 +86,7 @@ fn demo_box(console: &Console, demo: &Demo, key: Option<&str>) -> Markup {
             html! {
                 @match &tenant {
                     Some(tenant) => {
-                        (tenant.name) " (" (parts::copyable_value("demo-slug", "the slug", &demo.tenant_slug)) ")"
+                        (tenant.name) " – " (parts::copyable_value("demo-slug", "the slug", &demo.tenant_slug))
                         span .under { "number " (demo.tenant_id) ", id " span .id { (tenant.id) } }
                     }
                     None => { (parts::copyable_value("demo-slug", "the slug", &demo.tenant_slug)) span .under { "number " (demo.tenant_id) } }

@@ -69,7 +69,8 @@ async fn events(State(console): State<Console>, Query(Wanted { topic }): Query<W
             tokio::time::sleep(PAUSE).await;
             news.come().await?;
         }
-        Some((Ok::<_, Infallible>(Event::default().event("news").data("")), (news, false)))
+        // A browser drops an event without data.
+        Some((Ok::<_, Infallible>(Event::default().event("news").data("come")), (news, false)))
     });
     Sse::new(stream).keep_alive(KeepAlive::default())
 }

@@ -39,6 +39,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const HTMX: &str =
     r#"{"allowEval":false,"includeIndicatorStyles":false,"historyCacheSize":0,"refreshOnHistoryMiss":true,"selfRequestsOnly":true}"#;
 
+/// Choices of filters whose options come with the news. One that somebody is at is left alone.
+const CHOICES: &str = "#filter-tenant:morph,#filter-kind:morph";
+
 /// A page that stays as it is until it is loaded again.
 pub fn page(section: Section, title: &str, content: Markup) -> Markup {
     frame(
@@ -68,7 +71,7 @@ pub fn live_page(section: Section, title: &str, topic: Topic, fixed: Markup, con
         html! {
             main #main tabindex="-1" hx-ext="sse" sse-connect={ "/events?topic=" (topic.name()) } {
                 // Without an address of its own it asks for the page's.
-                div hidden hx-get="" hx-trigger="sse:news" hx-select="#live" hx-target="#live" hx-swap="morph" hx-sync="this:queue last" {}
+                div hidden hx-get="" hx-trigger="sse:news" hx-select="#live" hx-target="#live" hx-swap="morph" hx-sync="this:queue last" hx-select-oob=(CHOICES) {}
                 div .stack {
                     div .row.spread {
                         h1 { (title) }

@@ -25,7 +25,7 @@ pub enum Field<'a> {
 pub fn filters(path: &str, target: &str, fields: &[Field]) -> Markup {
     html! {
         form .filters role="search" aria-label="Filter" method="get" action=(path) hx-get=(path)
-            hx-trigger="input delay:200ms, submit" hx-target=(target) hx-select=(target) hx-swap="morph" hx-replace-url="true" hx-sync="this:replace" {
+            hx-trigger="input delay:200ms, change delay:200ms, submit" hx-target=(target) hx-select=(target) hx-swap="morph" hx-replace-url="true" hx-sync="this:replace" {
             @for field in fields {
                 @match field {
                     Field::Search { name, label, value, hint } => {
