@@ -31,6 +31,8 @@ pub enum Error {
     /// A known path with another method; axum adds `Allow`.
     MethodNotAllowed,
     PayloadTooLarge,
+    /// A body in a coding that is not taken.
+    UnsupportedMediaType(&'static str),
     /// Every field at fault, at once.
     Validation(FieldErrors),
     /// Not a month that has begun.
@@ -97,6 +99,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("NOT_FOUND", "It does not exist, or belongs to another tenant"),
     ("RESOURCE_NOT_FOUND", "The same, under /api/v1/tenant"),
     ("METHOD_NOT_ALLOWED", "The path exists, the method does not; see Allow"),
+    ("UNSUPPORTED_MEDIA_TYPE", "The body's Content-Encoding is not taken"),
     ("VALIDATION_ERROR", "Fields are missing or wrong; details names each"),
     ("TOKEN_MISSING", "The body has no token, or an empty one"),
     ("INVALID_PERIOD", "The period is no month, or has not begun"),
@@ -133,6 +136,7 @@ impl Error {
             Error::TokenMissing => (400, "TOKEN_MISSING"),
             Error::PreconditionFailed => (412, "PRECONDITION_FAILED"),
             Error::PayloadTooLarge => (413, "BAD_REQUEST"),
+            Error::UnsupportedMediaType(_) => (415, "UNSUPPORTED_MEDIA_TYPE"),
             Error::Validation(_) if family == Family::Projects => (422, "VALIDATION_ERROR"),
             Error::Validation(_) => (400, "VALIDATION_ERROR"),
             Error::IdempotencyKeyReused => (422, "IDEMPOTENCY_KEY_REUSED"),
@@ -162,7 +166,7 @@ impl Error {
                     .into()
             }
             Error::InvalidPeriod => "The period must be current, previous, or a month like 2026-11 that has begun.".into(),
-            Error::InvalidRange(message) => Cow::Borrowed(message),
+            Error::InvalidRange(message) | Error::UnsupportedMediaType(message) => Cow::Borrowed(message),
             Error::PreconditionFailed => "The resource changed since the version in If-Match.".into(),
             Error::IdempotencyKeyReused => "This Idempotency-Key was used with another body.".into(),
             Error::PlanLimitReached(limit) => format!("Your plan allows {} {}.", limit.max, limit.limit).into(),
@@ -180,6 +184,21 @@ impl Error {
     /// One field at fault.
     pub fn field(name: &str, message: impl Into<String>) -> Self {
         Error::Validation(BTreeMap::from([(name.to_owned(), vec![message.into()])]))
+    }
+
+    /// The request itself is at fault, whatever stands in the table.
+    pub fn is_invalid(&self) -> bool {
+        matches!(
+            self,
+            Error::BadRequest(_)
+                | Error::PayloadTooLarge
+                | Error::UnsupportedMediaType(_)
+                | Error::Validation(_)
+                | Error::InvalidPeriod
+                | Error::InvalidRange(_)
+                | Error::TokenMissing
+                | Error::IdempotencyKeyReused
+        )
     }
 
     /// Worth another try by a worker, or final.

@@ -2,6 +2,7 @@
 //! their pure rules, `http` turns requests into typed calls, `runtime` starts a function. The rest are small tools.
 
 pub mod accounts;
+mod bounded;
 pub mod carriers;
 pub mod children;
 pub mod clock;

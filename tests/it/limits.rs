@@ -250,8 +250,9 @@ async fn the_daily_quota_is_exact_across_two_instances_and_begins_anew_at_midnig
         assert_eq!(refused.details(), json!({"quota": "api_requests_per_day", "limit": 100, "retry_after": 3600}));
         assert_eq!(refused.header("retry-after"), "3600");
         assert!(refused.header("ratelimit").contains("\"day\";r=0;t=3600"), "{}", refused.header("ratelimit"));
-        // The per-minute limit is the one that X-RateLimit-* names.
-        assert_ne!(refused.header("x-ratelimit-limit"), "100");
+        // What refused is what X-RateLimit-* names.
+        assert_eq!((refused.header("x-ratelimit-limit"), refused.header("x-ratelimit-remaining")), ("100", "0"));
+        assert!(refused.header("ratelimit").starts_with("\"day\";r=0;t=3600, \"api-read\";r="), "{}", refused.header("ratelimit"));
     }
     // Another tenant has its own.
     let beta = world.tenant("beta").await;
@@ -307,6 +308,106 @@ async fn limits_cost_one_write_a_request_and_little_more() {
         }
         assert!(writes / 200.0 <= 1.05, "{plan}: {writes} writes for 200 requests");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_validation_refuses_spends_nothing_of_the_day() {
+    let world = quota(40, vec![]).await;
+    let acme = world.tenant("acme").await;
+    start_of(&world, 86_400);
+    let invalid = |world: &World, number: usize| {
+        let request = match number % 5 {
+            0 => world.post(PROJECTS).json(json!({"name": ""})),
+            1 => world.post(PROJECTS).raw(b"{"),
+            2 => world.get(format!("{PROJECTS}?page=0")),
+            3 => world.get(format!("{PROJECTS}?page=1&page=2")),
+            _ => world.post(PROJECTS).header("content-encoding", "gzip").json(json!({"name": "x"})),
+        };
+        request.token(&acme.owner.token).send()
+    };
+    let first = invalid(&world, 0).await.expect(422);
+    assert!(first.header("ratelimit").contains("\"day\";r=40;"), "{}", first.header("ratelimit"));
+    for number in 0..100 {
+        assert!([400, 415, 422].contains(&invalid(&world, number).await.status));
+    }
+    // Nor in a race with requests that do.
+    let instances = [world.clone(), world.another_instance().await];
+    let mut passed = 0;
+    for _ in 0..4 {
+        let answers = futures_util::future::join_all((0..60).map(|number| {
+            let world = &instances[number % 2];
+            let (invalid, owner) = (&invalid, &acme.owner);
+            async move { if number % 3 == 0 { invalid(world, number / 3).await } else { get(world, owner).await } }
+        }));
+        passed += answers.await.iter().filter(|answer| answer.status == 200).count();
+    }
+    assert_eq!(passed, 40);
+    // When the day is used up, everything is refused for that.
+    invalid(&world, 0).await.expect(429);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_policy_that_refused() {
+    let variables = vec![("RATE_READ", "3".into()), ("DEMO_PER_HOUR", "1".into()), ("RATE_AUTH", "1".into()), ("RATE_AUTH_IP", "2".into())];
+    let world = World::with(Settings { strict: true, variables, ..Settings::default() }).await;
+    let acme = world.tenant("acme").await;
+    start_of(&world, 3600);
+    let refused_by = |answer: Answer, policy: &str, limit: u64, window: Option<u64>| {
+        let answer = answer.expect(429);
+        let retry_after: i64 = answer.header("retry-after").parse().expect("seconds");
+        let says = |name: &str| answer.header(name).to_owned();
+        assert!(says("ratelimit").starts_with(&format!("\"{policy}\";r=0;t={retry_after}")), "{policy}: {}", says("ratelimit"));
+        let window = window.map(|window| format!(";w={window}")).unwrap_or_default();
+        let policies = says("ratelimit-policy");
+        assert_eq!(policies.split(", ").next(), Some(format!("\"{policy}\";q={limit}{window}").as_str()), "{policies}");
+        assert_eq!(policies.matches(&format!("\"{policy}\"")).count(), 1, "{policies}");
+        assert_eq!((says("x-ratelimit-limit"), says("x-ratelimit-remaining")), (limit.to_string(), "0".to_owned()));
+        let resets_at = world.auth.clock().now().as_second() + retry_after;
+        assert_eq!(says("x-ratelimit-reset"), resets_at.to_string());
+    };
+    let read = |tenant: &'static str| world.get(PROJECTS).token(&acme.owner.token).header("x-tenant-id", tenant).send();
+    for _ in 0..3 {
+        get(&world, &acme.owner).await.expect(200);
+    }
+    refused_by(get(&world, &acme.owner).await, "api-read", 3, Some(60));
+    // Also where nobody is told of a tenant.
+    refused_by(read("unknown-tenant").await, "api-read", 3, Some(60));
+    let demo = || world.post("/api/v1/demo").at_ip("203.0.113.7").json(json!({})).send();
+    demo().await.expect(422);
+    refused_by(demo().await, "demo", 1, Some(3600));
+    login(&world, "a@example.com", "203.0.113.8").await.expect(422);
+    refused_by(login(&world, "a@example.com", "203.0.113.8").await, "api-auth", 1, Some(60));
+    refused_by(login(&world, "b@example.com", "203.0.113.8").await, "api-auth-ip", 2, Some(60));
+    // A key's own limit, and one of a resource.
+    let body = json!({"name": "k", "rate_limit": 1});
+    let key = world.post("/v1/api-keys").token(&acme.owner.token).json(body).send().await.expect(201).json()["data"]["key"].clone();
+    let with_key = || world.get(PROJECTS).token(key.as_str().expect("a key")).send();
+    with_key().await.expect(200);
+    refused_by(with_key().await, "api-read", 1, Some(60));
+    let refresh =
+        || world.post(format!("/api/tenants/{}/refresh-cache", acme.slug)).token(&acme.owner.token).json(json!({"type": "all"})).send();
+    for _ in 0..10 {
+        refresh().await.expect(200);
+    }
+    refused_by(refresh().await, "refresh-cache", 10, Some(60));
+}
+
+#[tokio::test]
+async fn so_many_demos_at_a_time_is_a_policy_without_a_window() {
+    let variables = vec![("DEMO_MAX_ACTIVE", "1".into())];
+    let world = World::with(Settings { strict: true, variables, ..Settings::default() }).await;
+    let demo = |name: &str| {
+        let body = json!({"email": format!("{name}@example.com"), "name": name, "company_name": name});
+        world.post("/api/v1/demo").json(body).send()
+    };
+    demo("one").await.expect(201);
+    let refused = demo("two").await.expect(429);
+    assert!(
+        refused.header("ratelimit-policy").starts_with("\"active_demos\";q=1, \"demo\";q=3;w=3600"),
+        "{}",
+        refused.header("ratelimit-policy")
+    );
+    assert_eq!((refused.header("x-ratelimit-limit"), refused.header("x-ratelimit-remaining")), ("1", "0"));
 }
 
 async fn strict_at_the_minute() -> World {

@@ -19,6 +19,7 @@ mod limits;
 mod projects;
 mod properties;
 mod races;
+mod requests;
 mod samples;
 mod second_wall;
 mod secrets;

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::Router;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -18,13 +17,12 @@ use shared::http::Catalogue;
 use shared::http::registry::router;
 use shared::model::link::Link;
 use shared::model::plan::Plans;
-use shared::runtime::App;
 use shared::runtime::aws::Aws as Clients;
+use shared::runtime::{App, gateway};
 use shared::store::Metered;
 use stack::aws::{Aws, Storage};
 use stack::iam::Guard;
 use stack::template::{Route, Template};
-use tower::ServiceExt;
 
 pub const PUBLIC_URL: &str = "https://api.example.com";
 
@@ -198,6 +196,18 @@ impl World {
         self.functions[route.map_or("auth", |route| route.function.as_str())].1.clone()
     }
 
+    /// Hands an event to the function that the gateway hands a path to.
+    pub async fn invoke(&self, path: &str, event: &str) -> Answer {
+        let response = gateway::answer(&self.auth, &self.router(path), event).await;
+        let (parts, body) = response.into_parts();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8(body.to_vec()).expect("answers are UTF-8"),
+            metered: parts.extensions.get::<Metered>().copied(),
+        }
+    }
+
     pub fn advance(&self, by: SignedDuration) {
         self.clock.advance(by);
     }
@@ -353,13 +363,16 @@ impl Request {
         self
     }
 
-    /// As API Gateway sends it: payload 2.0. Repeated headers arrive joined by commas there; here `twice` keeps them apart.
+    /// As API Gateway sends it: payload 2.0, with a decoded path, and repeated headers joined by commas.
     pub fn event(&self) -> Value {
         let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
-        let mut headers = serde_json::Map::new();
-        headers.insert("content-type".into(), json!("application/json"));
-        for (name, value) in &self.headers {
-            headers.insert(name.clone(), json!(value));
+        let mut headers: BTreeMap<&str, String> = BTreeMap::from([("content-type", "application/json".to_owned())]);
+        for (index, (name, value)) in self.headers.iter().enumerate() {
+            let is_first = self.headers[..index].iter().all(|(earlier, _)| earlier != name);
+            match headers.get_mut(name.as_str()).filter(|_| !is_first) {
+                Some(values) => *values = format!("{values},{value}"),
+                None => drop(headers.insert(name, value.clone())),
+            }
         }
         json!({
             "version": "2.0",
@@ -379,29 +392,8 @@ impl Request {
     }
 
     pub async fn send(self) -> Answer {
-        let mut request = lambda_http::request::from_str(&self.event().to_string()).expect("the event is one of API Gateway's");
-        // A header given twice cannot be said in payload 2.0; `cargo lambda watch` and other fronts can still pass it on.
-        let headers = request.headers_mut();
-        for (index, (name, value)) in self.headers.iter().enumerate() {
-            if self.headers[..index].iter().any(|(earlier, _)| earlier == name) {
-                let earlier: Vec<_> = self.headers[..index].iter().filter(|(earlier, _)| earlier == name).collect();
-                headers.remove(name.as_str());
-                for (_, value) in earlier.into_iter().chain([&(name.clone(), value.clone())]) {
-                    let name: lambda_http::http::HeaderName = name.parse().expect("a header name");
-                    headers.append(name, value.parse().expect("a header value"));
-                }
-            }
-        }
-        let router = self.world.router(request.uri().path());
-        let response = router.oneshot(request.map(axum::body::Body::new)).await.expect("the router always answers");
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.expect("the body is in memory").to_bytes();
-        Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            text: String::from_utf8(body.to_vec()).expect("answers are UTF-8"),
-            metered: parts.extensions.get::<Metered>().copied(),
-        }
+        let path = self.path.split('?').next().unwrap_or_default();
+        self.world.invoke(path, &self.event().to_string()).await
     }
 }
 

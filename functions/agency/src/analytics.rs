@@ -7,7 +7,6 @@ use serde::Serialize;
 use shared::http::answer::Answer;
 use shared::http::arguments::Query;
 use shared::http::form::{CalendarDate, Fields, Form};
-use shared::http::paging::PageRequest;
 use shared::model::subaccount::Subaccount;
 use shared::model::time::{day, months};
 use shared::model::usage::UsageDay;
@@ -73,11 +72,11 @@ pub async fn show(door: Owner, asked: Query<Range>) -> Result<Answer<AnalyticsVi
 
 /// What a child used between two days: a query a month.
 async fn used(door: &Owner, child: &Subaccount, from: Date, to: Date) -> Result<UsageDay> {
-    let (store, everything) = (door.child(child)?, PageRequest::everything());
+    let store = door.child(child)?;
     let lists: Vec<_> = months(from, to).into_iter().map(UsageDay::of_month).collect();
-    let within = |used: &UsageDay| used.date >= from && used.date <= to;
-    let found = try_join_all(lists.iter().map(|list| store.page(list, &everything, within))).await?;
-    Ok(found.iter().flat_map(|page| &page.items).fold(UsageDay::none(from), |sum, day| sum.plus(day)))
+    let found = try_join_all(lists.iter().map(|list| store.all(list))).await?;
+    let within = found.iter().flatten().filter(|used| used.date >= from && used.date <= to);
+    Ok(within.fold(UsageDay::none(from), |sum, day| sum.plus(day)))
 }
 
 impl Range {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::{Answer, Created, Listing};
 use shared::http::arguments::{Body, Cursors, Found, IfMatch};
-use shared::http::form::{Fields, Form, FreeObject, Integer, OneOf, Text};
+use shared::http::form::{Fields, Form, FreeObject, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::ids::SubaccountId;
 use shared::model::deletion::Deletion;
@@ -100,7 +100,7 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Created<Su
     let answer = Created::new("Subaccount created", SubaccountView::of(&subaccount, &founding.tenant)).tagged(subaccount.etag());
     let most = door.plan.subaccounts;
     let full = limit_reached("subaccounts", most.unwrap_or(u64::MAX), &door.tenant.plan);
-    let mut transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
+    let mut transaction = once.ticket.record(directory.transaction(), &door.store, &answer)?;
     if let Some(external_id) = &subaccount.external_id {
         let claim = ExternalId { agency: door.tenant.id, external_id: external_id.clone(), subaccount: subaccount.id };
         transaction = transaction.create(directory, &claim, conflict("Another subaccount has this external_id."))?;
@@ -254,8 +254,8 @@ const STATUS: OneOf<Status> = OneOf {
 
 impl Form for NewSubaccount {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let name = fields.required("name", Text::up_to(255));
-        let external_id = fields.optional("external_id", Text::up_to(255));
+        let name = fields.required("name", Name { max: 255 });
+        let external_id = fields.optional("external_id", Name { max: 255 });
         let plan = fields.optional("plan", Text::up_to(64)).unwrap_or_else(|| "free".to_owned());
         let limits = fields.nested("limits");
         let lines = fields.optional("phone_assignment_mode", LINES).unwrap_or(LineMode::Pooled);
@@ -298,7 +298,7 @@ impl Form for SomeLimits {
 
 impl Form for Changes {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let name = fields.change("name", Text::up_to(255));
+        let name = fields.change("name", Name { max: 255 });
         let metadata = fields.change("metadata", FreeObject);
         let limits = fields.nested("limits").map_or_else(LimitChanges::default, |SomeLimits(limits)| limits);
         Some(Changes(SubaccountChanges { name, metadata, limits }))

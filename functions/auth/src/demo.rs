@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::error::Throttled;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::Created;
-use shared::http::form::{EmailAddress, Fields, Form, Text};
+use shared::http::form::{EmailAddress, Fields, Form, Name};
 use shared::http::idempotency::Once;
 use shared::ids::{MailId, ProjectId, TaskId, UserId};
 use shared::model::demo::{Demo, DemoClaim};
@@ -209,8 +209,8 @@ fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Rando
 impl Form for NewDemo {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let email = fields.required("email", EmailAddress);
-        let name = fields.required("name", Text::up_to(255));
-        let company_name = fields.required("company_name", Text::up_to(255));
+        let name = fields.required("name", Name { max: 255 });
+        let company_name = fields.required("company_name", Name { max: 255 });
         Some(NewDemo { email: email?, name: name?, company_name: company_name? })
     }
 }

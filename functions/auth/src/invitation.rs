@@ -6,7 +6,7 @@ use shared::accounts::{Address, Given, owner_of};
 use shared::error::FieldErrors;
 use shared::http::answer::{Answer, Created, Listing, Nothing};
 use shared::http::arguments::{Found, NoFilters, Offsets};
-use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
 use shared::http::idempotency::Once;
 use shared::ids::{InvitationId, LinkId, MailId};
 use shared::model::invitation::{Invitation, OpenInvitations};
@@ -253,7 +253,7 @@ impl Form for NewInvitation {
 impl Form for Acceptance {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let token = fields.required("token", Text::up_to(200));
-        let name = fields.optional("name", Text::up_to(255));
+        let name = fields.optional("name", Name { max: 255 });
         let password = fields.optional("password", Password { min: 8 });
         Some(Acceptance { token: token?, name, password })
     }

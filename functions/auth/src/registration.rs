@@ -3,7 +3,7 @@
 use serde::Serialize;
 use shared::accounts::{Address, Given, confirm};
 use shared::http::answer::{Accepted, Answer};
-use shared::http::form::{EmailAddress, Fields, Form, Password, Text};
+use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
 use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
@@ -133,10 +133,10 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
 
 impl Form for NewRegistration {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let name = fields.required("name", Text::up_to(255));
+        let name = fields.required("name", Name { max: 255 });
         let email = fields.required("email", EmailAddress);
         let password = fields.required("password", Password { min: 8 });
-        let company_name = fields.required("company_name", Text::up_to(255));
+        let company_name = fields.required("company_name", Name { max: 255 });
         Some(NewRegistration { name: name?, email: email?, password: password?, company_name: company_name? })
     }
 }
@@ -145,7 +145,7 @@ impl Form for Verification {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let token = fields.required("token", Text::up_to(200));
         let password = fields.required("password", Password { min: 8 });
-        let name = fields.optional("name", Text::up_to(255));
+        let name = fields.optional("name", Name { max: 255 });
         Some(Verification { token: token?, password: password?, name })
     }
 }

@@ -3,9 +3,10 @@
 use jiff::SignedDuration;
 use serde::Serialize;
 use shared::accounts::Address;
-use shared::http::answer::{Answer, Listing, Nothing};
-use shared::http::arguments::{Body, Myself, NoFilters, OwnSession, Pages};
-use shared::http::form::{Fields, Form, KnownAddress, Password, Text};
+use shared::http::answer::{Answer, Listing, Nothing, StoredAnswer};
+use shared::http::arguments::{Myself, NoFilters, OwnSession, Pages};
+use shared::http::form::{Fields, Form, KnownAddress, Name, Password};
+use shared::http::idempotency::Proven;
 use shared::http::paging::Window;
 use shared::ids::{SessionId, UserId};
 use shared::model::demo::DemoClaim;
@@ -13,7 +14,7 @@ use shared::model::member::Member;
 use shared::model::session::Session;
 use shared::model::time::with_offset;
 use shared::model::user::{Email, User};
-use shared::store::Direction;
+use shared::store::{Direction, conflict};
 use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
 use shared::tenancy::{Role, credential};
 use shared::{Error, Result};
@@ -60,8 +61,9 @@ pub struct SessionView {
 }
 
 /// The order is part of the contract: validate, verify the password, system administrator, unverified, tenant.
-pub async fn login(door: Visitor, body: Body<Credentials>) -> Result<Answer<LoginView>> {
-    let Credentials { email, password, device_name } = body.0;
+/// A repeat with the same `Idempotency-Key` proves the password again, and gets the same session while that stands.
+pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<LoginView>> {
+    let Proven { body: Credentials { email, password, device_name }, ticket, earlier } = once;
     let familiarity = door.admit_login(&email).await?;
     let (user, demo) = authenticated(&door, &email, password.clone()).await?;
     if user.system_admin {
@@ -71,6 +73,12 @@ pub async fn login(door: Visitor, body: Body<Credentials>) -> Result<Answer<Logi
         return Err(not_verified());
     }
     let place = door.place_of(&user).await?;
+    let is_first = earlier.is_none();
+    if let Some(earlier) = earlier
+        && stands(&door, &earlier, &user).await?
+    {
+        return Err(Error::Replayed(Box::new(earlier)));
+    }
     let session = Session {
         id: SessionId::new(door.app.random()),
         user: user.id,
@@ -80,13 +88,24 @@ pub async fn login(door: Visitor, body: Body<Credentials>) -> Result<Answer<Logi
         expires_at: door.now() + SignedDuration::from_hours(24 * door.app.config().session_days),
     };
     let token = credential::issue(&door.app, &session).await?;
+    let view = UserView::of(&user, place.as_ref().map(|(_, member)| member));
+    let answer = Answer::new("Login successful", LoginView { user: view, token, token_type: "Bearer" });
     let familiar = door.remembered(&email, &familiarity).filter(|_| demo.is_none() && user.is_proven());
     let remembering = async {
         let transaction = door.directory.transaction();
         let transaction = familiar.iter().try_fold(transaction, |transaction, familiar| transaction.put(&door.directory, familiar))?;
         transaction.commit().await
     };
-    let (opened, remembered) = tokio::join!(door.directory.create(&session, || Error::Conflict("Try again.".into())), remembering);
+    let opening = async {
+        let recorded = door.directory.transaction();
+        // Where the session of the first time has ended, its record stays and this time is not recorded.
+        let recorded = if is_first { ticket.record_open(recorded, &door.directory, &answer)? } else { recorded };
+        if recorded.is_empty() {
+            return door.directory.create(&session, || Error::Conflict("Try again.".into())).await;
+        }
+        recorded.create(&door.directory, &session, conflict("Try again."))?.commit().await
+    };
+    let (opened, remembered) = tokio::join!(opening, remembering);
     opened.and(remembered)?;
     // A reset or a proof of the address ends the sessions it finds after its write; a login that it does not find sees that write here, and
     // ends its own.
@@ -94,8 +113,16 @@ pub async fn login(door: Visitor, body: Body<Credentials>) -> Result<Answer<Logi
         door.directory.delete(&Session::key_of(user.id, session.id)).await?;
         return Err(wrong_credentials());
     }
-    let user = UserView::of(&user, place.as_ref().map(|(_, member)| member));
-    Ok(Answer::new("Login successful", LoginView { user, token, token_type: "Bearer" }))
+    Ok(answer)
+}
+
+/// Whether the session that an earlier login opened is still there.
+async fn stands(door: &Visitor, earlier: &StoredAnswer, user: &User) -> Result<bool> {
+    let answer: serde_json::Value = serde_json::from_str(&earlier.body).unwrap_or_default();
+    match answer["data"]["token"].as_str().and_then(credential::session_in) {
+        Some(session) => Ok(door.directory.find(&Session::key_of(user.id, session)).await?.is_some()),
+        None => Ok(false),
+    }
 }
 
 /// Ends the session that asks.
@@ -212,7 +239,7 @@ impl Form for Credentials {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let email = fields.required("email", KnownAddress);
         let password = fields.required("password", Password { min: 1 });
-        let device_name = fields.optional("device_name", Text::up_to(255)).unwrap_or_else(|| "api-token".to_owned());
+        let device_name = fields.optional("device_name", Name { max: 255 }).unwrap_or_else(|| "api-token".to_owned());
         Some(Credentials { email: email?, password: password?, device_name })
     }
 }

@@ -8,7 +8,6 @@ use shared::Result;
 use shared::http::answer::{Answer, Listing};
 use shared::http::arguments::{Cursors, NoFilters, Query};
 use shared::http::form::{Fields, Form, Integer};
-use shared::http::paging::PageRequest;
 use shared::model::edge::QuotaEvent;
 use shared::model::period::Month;
 use shared::model::time::{day, zulu};
@@ -96,7 +95,7 @@ pub struct Back {
 pub async fn usage(door: Viewer) -> Result<Answer<BillingView>> {
     let today = day(door.now());
     let month = Month::of_day(today);
-    let days = door.store.page(&UsageDay::of_month(today), &PageRequest::everything(), |_| true).await?.items;
+    let days = door.store.all(&UsageDay::of_month(today)).await?;
     let used = sum(&days);
     let on_day = days.into_iter().find(|used| used.date == today).unwrap_or_else(|| UsageDay::none(today));
     Ok(Answer::new(
@@ -125,7 +124,7 @@ pub async fn usage(door: Viewer) -> Result<Answer<BillingView>> {
 
 /// Newest first, the current month among them; months without use are there too.
 pub async fn history(door: Viewer, asked: Query<Back>) -> Result<Answer<Vec<MonthView>>> {
-    let days = door.store.page(&UsageDay::all(), &PageRequest::everything(), |_| true).await?.items;
+    let days = door.store.all(&UsageDay::all()).await?;
     let mut months: BTreeMap<Month, UsageDay> = BTreeMap::new();
     for used in days {
         let sum = months.entry(Month::of_day(used.date)).or_insert_with(|| UsageDay::none(used.date));

@@ -6,7 +6,6 @@ use shared::config::Prices;
 use shared::http::answer::Answer;
 use shared::http::arguments::Query;
 use shared::http::form::{Fields, Form, Text};
-use shared::http::paging::PageRequest;
 use shared::model::period::Month;
 use shared::model::time::day;
 use shared::model::usage::UsageDay;
@@ -62,7 +61,7 @@ pub struct Asked {
 /// ends first, not at all.
 pub async fn show(door: Admin, asked: Query<Asked>) -> Result<Answer<CostView>> {
     let month = Month::asked(asked.0.period.as_deref(), door.now())?;
-    let days = door.store.page(&UsageDay::of_month(day(month.start())), &PageRequest::everything(), |_| true).await?.items;
+    let days = door.store.all(&UsageDay::of_month(day(month.start()))).await?;
     Ok(Answer::bare(CostView::of(month, &days, &door.app.config().prices)))
 }
 

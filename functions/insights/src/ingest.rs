@@ -8,6 +8,7 @@ use shared::http::answer::Answer;
 use shared::http::arguments::{Body, Query};
 use shared::http::form::{Fields, Form, Raw, Rule, Text};
 use shared::http::insights::{Unread, Values};
+use shared::http::json::canonical;
 use shared::model::edge::{Batch, Entry, Pack, refusal};
 use shared::tenancy::doors::Edge;
 use shared::{Error, Result};
@@ -62,7 +63,9 @@ pub async fn ingest(door: Edge, report: Body<Report>) -> Result<Answer<Taken>> {
     }
     let batch = Batch::new(&batch_id, content.text().as_bytes(), door.now());
     let batch = match tenant.begin(&batch).await? {
-        Some(earlier) if earlier.content != batch.content => return Err(Error::IdempotencyKeyReused),
+        Some(earlier) if earlier.content != batch.content && earlier.content != content.as_sent() => {
+            return Err(Error::IdempotencyKeyReused);
+        }
         Some(earlier) => earlier,
         None => batch,
     };
@@ -111,11 +114,20 @@ impl Content {
         if errors.is_empty() { Ok(entries.into_iter().flatten().collect()) } else { Err(Error::Validation(errors)) }
     }
 
-    /// What two reports with one batch id must have in common.
+    /// What two reports with one batch id must have in common, however they are spelled.
     fn text(&self) -> String {
+        canonical(&self.value())
+    }
+
+    /// The same in the spelling of the report, as batches were noted before.
+    fn as_sent(&self) -> String {
+        Batch::new("", self.value().to_string().as_bytes(), Timestamp::UNIX_EPOCH).content
+    }
+
+    fn value(&self) -> Value {
         match self {
-            Content::Batch(values) => Value::Array(values.clone()).to_string(),
-            Content::Single(value) => value.to_string(),
+            Content::Batch(values) => Value::Array(values.clone()),
+            Content::Single(value) => value.clone(),
         }
     }
 }

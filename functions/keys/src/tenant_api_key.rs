@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::Result;
 use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{Found, Whole};
-use shared::http::form::{Fields, Form, Integer, Moment, OneOf, ScopeList, Text};
+use shared::http::form::{Fields, Form, Integer, Moment, Name, OneOf, ScopeList};
 use shared::http::idempotency::Once;
 use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
 use shared::model::time::zulu;
@@ -153,7 +153,7 @@ pub(crate) const GRACE_SECONDS: Integer = Integer { min: 0, max: ApiKey::MAX_GRA
 
 /// The fields of a new key, by the names the family gives them.
 pub(crate) fn new_key(fields: &mut Fields<'_>, rate_limit: &'static str, expires_at: &'static str) -> Option<NewKey> {
-    let name = fields.required("name", Text::up_to(255));
+    let name = fields.required("name", Name { max: 255 });
     let environment = fields.optional("environment", ENVIRONMENT).unwrap_or(Environment::Live);
     let scopes = fields.optional("scopes", ScopeList).unwrap_or_else(Scopes::everything);
     let rate_limit = fields.optional(rate_limit, RATE_LIMIT).map(i64::unsigned_abs);

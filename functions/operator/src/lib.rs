@@ -10,7 +10,6 @@ use shared::children;
 use shared::config::Variables;
 use shared::crypto::Vault;
 use shared::founding::close;
-use shared::http::paging::PageRequest;
 use shared::ids::{LinkId, MailId};
 use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, DemoClaim};
@@ -381,7 +380,7 @@ async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
         changed += usize::from(config.version != before);
     }
     let keeper = Keeper { tenant: tenant.id, vault, marking, random: place.app.random() };
-    for setting in store.page(&Setting::all(), &PageRequest::everything(), |_| true).await?.items {
+    for setting in store.all(&Setting::all()).await? {
         sealed += usize::from(matches!(setting.value, Kept::Sealed(_)));
         let before = setting.version;
         let resealed = |setting: &Setting| keeper.resealed(setting).map_err(|_: KeyLost| lost());

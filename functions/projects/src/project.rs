@@ -5,11 +5,12 @@ use serde_json::{Map, Value};
 use shared::Result;
 use shared::http::answer::{Answer, Created, Listing, Nothing};
 use shared::http::arguments::{Body, Found, IfMatch, Pages, ShelfTotal};
-use shared::http::form::{Color, Fields, Flag, Form, FreeObject, OneOf, Text};
+use shared::http::form::{Color, Fields, Flag, Form, FreeObject, Name, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
 use shared::ids::ProjectId;
 use shared::model::project::{DeletedProject, Project, ProjectChanges, Shelf};
+use shared::model::text;
 use shared::model::time::with_offset;
 use shared::store::{Counter, Direction, conflict};
 use shared::tenancy::doors::{Admin, Viewer};
@@ -64,10 +65,9 @@ pub async fn list(door: Viewer, asked: Pages<Filters>, total: ShelfTotal) -> Res
     let mut window = Window::new(&page, filters.direction)?;
     door.store
         .entries(&list, |sort_key, entry| {
-            let name = entry.name.to_lowercase();
-            if filters.search.as_ref().is_none_or(|search| name.contains(search)) {
+            if filters.search.as_ref().is_none_or(|search| text::fold(&entry.name).contains(search)) {
                 let order = match filters.sort {
-                    Sort::Name => name,
+                    Sort::Name => text::sort_key(&entry.name),
                     Sort::CreatedAt => String::new(),
                     Sort::UpdatedAt => entry.updated.map(|updated| format!("{:020}", updated.as_microsecond())).unwrap_or_default(),
                 };
@@ -179,7 +179,7 @@ impl NewProject {
 
 impl Form for NewProject {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let name = fields.required("name", Text::up_to(255));
+        let name = fields.required("name", Name { max: 255 });
         let description = fields.optional("description", Text::at_most(5000));
         let color = fields.optional("color", Color);
         let settings = fields.optional("settings", FreeObject);
@@ -190,7 +190,7 @@ impl Form for NewProject {
 impl Form for Changes {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         Some(Changes(ProjectChanges {
-            name: fields.change("name", Text::up_to(255)),
+            name: fields.change("name", Name { max: 255 }),
             description: fields.change_or_clear("description", Text::at_most(5000)),
             color: fields.change("color", Color),
             settings: fields.change("settings", FreeObject),
@@ -205,7 +205,7 @@ impl Form for Filters {
         let sort = fields.optional("sort", OneOf { words: &["name", "created_at", "updated_at"], parse: Sort::parse });
         let direction = fields.optional("direction", crate::task::DIRECTION);
         Some(Filters {
-            search: search.map(|search| search.to_lowercase()),
+            search: search.map(|search| text::fold(&search)),
             shelf: if archived { Shelf::Archived } else { Shelf::Active },
             sort: sort.unwrap_or(Sort::CreatedAt),
             direction: direction.unwrap_or(Direction::Descending),

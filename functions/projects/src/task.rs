@@ -4,13 +4,14 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use shared::http::answer::{Answer, Created, Listing, Nothing};
 use shared::http::arguments::{Body, Found, IfMatch, NamedMember, Pages};
-use shared::http::form::{CalendarDate, Fields, Flag, Form, Integer, OneOf, Text};
+use shared::http::form::{CalendarDate, Fields, Flag, Form, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
 use shared::ids::TaskId;
 use shared::model::member::{MemberNumber, Person};
 use shared::model::project::{Project, Shelf};
 use shared::model::task::{Priority, Status, Task, TaskChanges, count_changes, overdue};
+use shared::model::text;
 use shared::model::time::{day, with_offset};
 use shared::store::{Direction, ListEntry, Transaction, conflict, missing};
 use shared::tenancy::TenantStore;
@@ -345,7 +346,7 @@ impl Filters {
             && self.overdue.is_none_or(|overdue| is_overdue == overdue)
             && self.assigned_to.is_none_or(|number| entry.assignee == Some(number))
             && (!self.my_tasks || entry.assignee == Some(me))
-            && self.search.as_ref().is_none_or(|search| entry.name.to_lowercase().contains(search))
+            && self.search.as_ref().is_none_or(|search| text::fold(&entry.name).contains(search))
     }
 }
 
@@ -372,7 +373,7 @@ impl Sort {
     fn rank(self, entry: &ListEntry) -> Rank {
         let number = |number: Option<usize>| number.and_then(|number| i64::try_from(number).ok()).map_or(Rank::None, Rank::Number);
         match self {
-            Sort::Title => Rank::Text(entry.name.to_lowercase()),
+            Sort::Title => Rank::Text(text::sort_key(&entry.name)),
             Sort::Status => number(Status::ALL.iter().position(|status| Some(status.name()) == entry.status.as_deref())),
             Sort::Priority => number(Priority::ALL.iter().position(|priority| Some(priority.name()) == entry.priority.as_deref())),
             Sort::DueDate => entry.due.clone().map_or(Rank::None, Rank::Text),
@@ -389,7 +390,7 @@ const SORT_ORDER: Integer = Integer { min: -2_147_483_648, max: 2_147_483_647 };
 
 impl Form for NewTask {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let title = fields.required("title", Text::up_to(255));
+        let title = fields.required("title", Name { max: 255 });
         let description = fields.optional("description", Text::at_most(10_000));
         let status = fields.optional("status", STATUS).unwrap_or(Status::Todo);
         let priority = fields.optional("priority", PRIORITY).unwrap_or(Priority::Medium);
@@ -403,7 +404,7 @@ impl Form for NewTask {
 impl Form for Changes {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         Some(Changes {
-            title: fields.change("title", Text::up_to(255)),
+            title: fields.change("title", Name { max: 255 }),
             description: fields.change_or_clear("description", Text::at_most(10_000)),
             status: fields.change("status", STATUS),
             priority: fields.change("priority", PRIORITY),
@@ -424,7 +425,7 @@ impl Form for Filters {
             overdue: fields.optional("overdue", Flag).filter(|overdue| *overdue),
             assigned_to: fields.optional("assigned_to", MEMBER).map(i64::unsigned_abs),
             my_tasks: fields.optional("my_tasks", Flag).unwrap_or(false),
-            search: fields.optional("search", Text::at_most(255)).filter(|search| !search.is_empty()).map(|search| search.to_lowercase()),
+            search: fields.optional("search", Text::at_most(255)).filter(|search| !search.is_empty()).map(|search| text::fold(&search)),
             sort: fields.optional("sort", OneOf { words: Sort::WORDS, parse: Sort::parse }).unwrap_or(Sort::CreatedAt),
             direction: fields.optional("direction", DIRECTION).unwrap_or(Direction::Descending),
         })

@@ -76,9 +76,7 @@ async fn mails(place: &Workplace, store: &TenantStore, tenant: &Tenant, event: &
     if tenant.kind == Kind::Demo {
         return Ok(vec![]);
     }
-    let mut first = PageRequest::everything();
-    first.limit = MOST_OWNERS;
-    let owners = store.page(&Member::all(), &first, |member| member.role == Role::Owner).await?;
+    let owners = store.page(&Member::all(), &PageRequest::of(MOST_OWNERS), |member| member.role == Role::Owner).await?;
     let mail = |owner: Member| {
         let content = Content::QuotaReached {
             name: owner.name,

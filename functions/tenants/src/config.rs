@@ -1,7 +1,6 @@
 //! The edge configuration of one tenant: reading and changing it, its API proxy with the token, and renewing its caches.
 
 use serde::Serialize;
-use serde_json::{Value, json};
 use shared::http::answer::Answer;
 use shared::http::arguments::{Body, Edge, IfMatch};
 use shared::http::form::{Fields, Form, OneOf};
@@ -52,13 +51,21 @@ pub struct ValueView {
     #[serde(rename = "cacheTTL")]
     cache_ttl: u32,
     allowed_types: Option<Vec<String>>,
-    #[schema(value_type = Object)]
-    strip_params: Value,
+    strip_params: StrippedView,
     #[serde(flatten)]
     api: ApiView,
     cache_versions: VersionsView,
     created_at: String,
     updated_at: String,
+}
+
+/// Whether query parameters are left out of what is cached: always, never, or for some file types.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = StripParams)]
+#[serde(untagged)]
+pub enum StrippedView {
+    Always(bool),
+    Of(Vec<String>),
 }
 
 /// How API requests are passed on. The token never shows.
@@ -212,9 +219,9 @@ impl ValueView {
             cache_ttl: config.cache_ttl,
             allowed_types: config.allowed_types.clone(),
             strip_params: match &config.strip_params {
-                StripParams::Off => json!(false),
-                StripParams::All => json!(true),
-                StripParams::Types(types) => json!(types),
+                StripParams::Off => StrippedView::Always(false),
+                StripParams::All => StrippedView::Always(true),
+                StripParams::Types(types) => StrippedView::Of(types.clone()),
             },
             api: ApiView::of(config),
             cache_versions: VersionsView::of(config),

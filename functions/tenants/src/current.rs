@@ -5,7 +5,7 @@ use shared::children;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Accepted, Answer, Created};
 use shared::http::arguments::{Body, IfMatch, Myself};
-use shared::http::form::{Fields, Form, Raw, Rule, Text};
+use shared::http::form::{Fields, Form, Name, Raw, Rule, Text};
 use shared::http::idempotency::Once;
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
 use shared::model::time::zulu;
@@ -117,7 +117,7 @@ impl TenantView {
 
 impl Form for Statement {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let name = fields.required("name", Text::up_to(255));
+        let name = fields.required("name", Name { max: 255 });
         let logo = fields.optional("logo", Logo);
         Some(Statement { name: name?, logo })
     }

@@ -8,7 +8,7 @@ use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{Found, NamedSetting, Whole};
 use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
-use shared::http::paging::{PageRequest, Window};
+use shared::http::paging::Window;
 use shared::ids::SettingId;
 use shared::model::setting::{Author, Keeper, Setting, SettingName, Settings, Write};
 use shared::model::time::zulu;
@@ -239,8 +239,7 @@ fn keeper(door: &Owner) -> Result<Keeper<'_>> {
 }
 
 async fn all(store: &TenantStore) -> Result<Settings> {
-    let found = store.page(&Setting::all(), &PageRequest::everything(), |_| true).await?;
-    Ok(by_name(found.items))
+    store.all(&Setting::all()).await.map(by_name)
 }
 
 fn by_name(settings: impl IntoIterator<Item = Setting>) -> Settings {

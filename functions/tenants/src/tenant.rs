@@ -7,7 +7,7 @@ use shared::error::PlanLimit;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{Edge, IfMatch, Query, Whole, WithTenants};
-use shared::http::form::{Fields, Form, Text};
+use shared::http::form::{Fields, Form, Name};
 use shared::http::idempotency::{Once, Ticket};
 use shared::http::paging::Window;
 use shared::model::edge_config::{EdgeChanges, EdgeConfig};
@@ -201,7 +201,7 @@ pub async fn delete(door: Owner, edge: Edge, expected: IfMatch) -> Result<Answer
 impl Form for NewTenantForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let slug = fields.required("slug", NewSlug);
-        let name = fields.optional("name", Text::up_to(255));
+        let name = fields.optional("name", Name { max: 255 });
         let cms = fields.required("cms", CMS);
         let config = EdgeChanges { cms, ..rules::read_changes(fields) };
         Some(NewTenantForm { slug: slug?, name, config: cms.map(|_| config)? })

@@ -1,7 +1,6 @@
 //! The writes: listing a hostname, what a check found, and letting go. Each is one transaction over the tenant's record and the claim of
 //! the whole deployment; whoever finds the claim changed reads it and decides again.
 
-use shared::http::paging::PageRequest;
 use shared::model::domain::{Asked, Domain, DomainCheck, HostClaim, Standing, Status, Verdict};
 use shared::store::{Counter, Entity, Transaction, conflict};
 use shared::tenancy::{Directory, TenantStore};
@@ -97,20 +96,15 @@ pub async fn remove(directory: &Directory, store: &TenantStore, domain: Domain) 
 /// Frees all hostnames of a tenant that is deleted; those that served it rest. To be called before the tenant's collections are emptied.
 pub async fn release(directory: &Directory, store: &TenantStore) -> Result<usize> {
     let mut released = 0;
-    loop {
-        let found = store.page(&Domain::all(), &PageRequest::everything(), |_| true).await?;
-        for domain in found.items {
-            match let_go(directory, store, domain, HostClaim::rested).await {
-                Ok(()) => released += 1,
-                // A twin of this run was quicker.
-                Err(Error::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if found.next.is_none() {
-            return Ok(released);
+    for domain in store.all(&Domain::all()).await? {
+        match let_go(directory, store, domain, HostClaim::rested).await {
+            Ok(()) => released += 1,
+            // A twin of this run was quicker.
+            Err(Error::NotFound) => {}
+            Err(error) => return Err(error),
         }
     }
+    Ok(released)
 }
 
 type Leave = fn(&HostClaim, shared::tenancy::TenantId, jiff::Timestamp) -> Option<HostClaim>;

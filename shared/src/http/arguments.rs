@@ -252,8 +252,8 @@ impl Named for Setting {
     async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
         let id = path_value(incoming, SettingId::parse)?;
         let Some(store) = &entered.store else { return Ok(None) };
-        let mut found = store.page(&Setting::all(), &PageRequest::everything(), |setting| setting.id == id).await?;
-        Ok(found.items.pop())
+        let all = store.all(&Setting::all()).await?;
+        Ok(all.into_iter().find(|setting| setting.id == id))
     }
 }
 
@@ -497,7 +497,7 @@ pub struct IfMatch(Option<String>);
 
 impl Argument for IfMatch {
     async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
-        Ok(IfMatch(incoming.header(&IF_MATCH)?.map(str::to_owned)))
+        incoming.list(&IF_MATCH).map(IfMatch)
     }
 
     fn describe(operation: &mut Operation) {
@@ -507,11 +507,17 @@ impl Argument for IfMatch {
 
 impl IfMatch {
     /// Holds when one of the listed tags is of this version. A tag's first number is the version; what follows it (counts that move
-    /// without an edit) does not make a difference to an edit.
+    /// without an edit) does not make a difference to an edit. A weak tag counts as its strong twin: ours are strong, and a proxy on the
+    /// way weakens them.
     pub fn check(&self, etag: &str) -> Result<()> {
         let Some(expected) = &self.0 else { return Ok(()) };
-        let version = |tag: &str| tag.trim().trim_matches('"').split('.').next().map(str::to_owned);
-        let holds = expected.trim() == "*" || expected.split(',').any(|tag| tag.trim().starts_with('"') && version(tag) == version(etag));
+        let version = |tag: &str| {
+            let tag = tag.trim();
+            let tag = tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?;
+            tag.split('.').next().map(str::to_owned)
+        };
+        let current = version(etag);
+        let holds = expected.trim() == "*" || (current.is_some() && expected.split(',').any(|tag| version(tag) == current));
         if holds { Ok(()) } else { Err(Error::PreconditionFailed) }
     }
 }
@@ -532,7 +538,10 @@ mod tests {
         assert!(check("\"1\", \"3\"", "\"3\""));
         assert!(check("*", "\"3\""));
         assert!(!check("\"2\"", "\"3\""));
-        assert!(!check("W/\"3\"", "\"3\""));
+        assert!(check("W/\"3\"", "\"3\""));
+        assert!(check("\"1\",W/\"3.9.9\" , \"7\"", "\"3.1.0\""));
+        assert!(!check("W/\"2\"", "\"3\""));
+        assert!(!check("w/\"3\"", "\"3\"") && !check("\"3", "\"3\"") && !check("", "\"3\""));
         assert!(!check("3", "\"3\""));
         assert!(IfMatch(None).check("\"3\"").is_ok());
     }

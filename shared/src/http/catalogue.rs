@@ -12,7 +12,7 @@ use crate::http::family::Family;
 use crate::http::form::{ANY_NAME, Described};
 use crate::http::registry::{Registry, Routes};
 use crate::tenancy::Scope;
-use crate::tenancy::doors::Access;
+use crate::tenancy::doors::{Access, Anyone, Door};
 
 /// Every route of one or more functions.
 #[derive(Default)]
@@ -63,6 +63,7 @@ impl Catalogue {
             paths.entry(operation.path).or_default().insert(operation.method.as_str().to_ascii_lowercase(), operation.openapi());
         }
         schemas.insert("Error".into(), error_schema());
+        schemas.insert("Problem".into(), problem_schema());
         json!({
             "openapi": "3.1.0",
             "info": {
@@ -96,6 +97,7 @@ impl Catalogue {
                     },
                 },
                 "schemas": schemas,
+                "responses": shared_responses(),
             },
         })
     }
@@ -137,6 +139,7 @@ impl Catalogue {
 
 impl Registry for Catalogue {
     fn route<T: 'static, H: Handler<T>>(&mut self, method: Method, path: &'static str, summary: &'static str, handler: H) {
+        let idempotent = method == Method::POST;
         let mut operation = Operation {
             function: self.function,
             method,
@@ -148,7 +151,7 @@ impl Registry for Catalogue {
             answer: Value::Null,
             shape: Shape::One,
             status: 200,
-            idempotent: false,
+            idempotent,
             conditional: false,
             may_miss: false,
             schemas: vec![],
@@ -179,10 +182,6 @@ impl Operation {
 
     pub(crate) fn query(&mut self, fields: Vec<Described>) {
         self.query.extend(fields);
-    }
-
-    pub(crate) fn idempotent(&mut self) {
-        self.idempotent = true;
     }
 
     pub(crate) fn conditional(&mut self) {
@@ -287,27 +286,32 @@ impl Operation {
             Shape::Lines => json!({"application/x-ndjson": {"schema": self.envelope(family)}}),
         };
         responses.insert(self.status.to_string(), json!({"description": self.summary, "content": success}));
-        let error = |code: &str| json!({"description": code, "content": content(json!({"$ref": "#/components/schemas/Error"}))});
-        let mut errors = vec![("400", "Bad request"), ("429", "Too many requests"), ("500", "Internal error"), ("503", "Try again")];
-        if needs_credential(self.access) {
-            errors.push(("401", "Not authenticated"));
+        for status in self.refusals(family) {
+            responses.insert(status.into(), json!({"$ref": format!("#/components/responses/{status}")}));
         }
-        errors.push(("403", "Not allowed"));
-        if self.may_miss {
-            errors.push(("404", "Not found"));
-        }
-        if self.conditional {
-            errors.push(("412", "Changed meanwhile"));
-        }
-        if !self.body.is_empty() || !self.query.is_empty() {
-            errors.push(("409", "Conflict"));
-            errors.push(("413", "Too large"));
-            errors.push(("422", "Invalid"));
-        }
-        for (status, text) in errors {
-            responses.insert(status.into(), error(text));
+        if self.method == Method::GET && self.shape == Shape::One && self.may_miss {
+            responses.insert("304".into(), json!({"$ref": "#/components/responses/304"}));
         }
         Value::Object(responses)
+    }
+
+    /// Every status but success that this route can give, from what it takes and who may call it.
+    fn refusals(&self, family: Family) -> Vec<&'static str> {
+        let (public, edge) = (self.access == Anyone::ACCESS, self.access == Access::Edge);
+        let (writes, has_body) = (self.method != Method::GET, !self.body.is_empty());
+        let mut refusals = vec!["400", "500", "503"];
+        let mut may = |possible: bool, status: &'static str| refusals.extend(possible.then_some(status));
+        may(needs_credential(self.access), "401");
+        may(!public && !edge, "403");
+        // Whoever may select a tenant may name one that is not there.
+        may(self.may_miss || edge || matches!(self.access, Access::AtLeast(_)), "404");
+        may(writes && !edge, "409");
+        may(self.conditional, "412");
+        may(has_body, "413");
+        may(has_body, "415");
+        may(self.idempotent || (family == Family::Projects && (has_body || !self.query.is_empty())), "422");
+        may(!public && !edge, "429");
+        refusals
     }
 
     fn envelope(&self, family: Family) -> Value {
@@ -386,6 +390,47 @@ fn error_schema() -> Value {
                     "request_id": {"type": "string"},
                 },
             },
+        },
+    })
+}
+
+/// The answers that many routes share, by status.
+fn shared_responses() -> Value {
+    let content = json!({
+        "application/json": {"schema": {"$ref": "#/components/schemas/Error"}},
+        "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
+    });
+    let refusal = |text: &str| json!({"description": text, "content": content});
+    json!({
+        "304": {"description": "If-None-Match names what would be sent"},
+        "400": refusal("Bad request"),
+        "401": refusal("Not authenticated"),
+        "403": refusal("Not allowed"),
+        "404": refusal("Not found"),
+        "409": refusal("Conflict"),
+        "412": refusal("Changed meanwhile"),
+        "413": refusal("Too large"),
+        "415": refusal("The body's coding is not taken"),
+        "422": refusal("Invalid"),
+        "429": refusal("Too many requests"),
+        "500": refusal("Internal error"),
+        "503": refusal("Try again"),
+    })
+}
+
+/// RFC 9457, for who asks for it by `Accept`.
+fn problem_schema() -> Value {
+    json!({
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "code", "details", "request_id"],
+        "properties": {
+            "type": {"type": "string", "format": "uri"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string"},
+            "details": {"type": "object", "additionalProperties": true},
+            "request_id": {"type": "string"},
         },
     })
 }

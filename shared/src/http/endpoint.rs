@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::http::answer::{Answer, Asked, Body, Listing};
 use crate::http::catalogue::{Operation, Shape};
+use crate::http::idempotency::{self, Afterwards};
 use crate::http::paging;
 use crate::http::request::Incoming;
 use crate::ids::SubaccountId;
@@ -21,6 +22,9 @@ use crate::tenancy::{Directory, TenantStore};
 
 /// Something a handler takes besides its door.
 pub trait Argument: Sized + Send {
+    /// It records the answer for its `Idempotency-Key`, so that nobody else has to.
+    const RECORDS: bool = false;
+
     /// Records to read together with the door's own, so that they cost no round trip.
     fn wants(_incoming: &Incoming, _wants: &mut Wants) {}
 
@@ -161,11 +165,21 @@ macro_rules! handlers {
             async fn call(&self, incoming: &Incoming) -> Result<Response<Body>> {
                 let mut wants = Wants::default();
                 $($argument::wants(incoming, &mut wants);)*
+                let afterwards = idempotency::is_recorded_afterwards(incoming, false $(|| $argument::RECORDS)*);
+                if afterwards {
+                    idempotency::want(incoming, &mut wants);
+                }
                 let (door, entered) = D::enter(incoming, wants).await?;
+                incoming.readable()?;
+                let afterwards = if afterwards { Some(Afterwards::of(incoming, &entered).await?) } else { None };
                 $(let $argument = $argument::take(incoming, &entered).await?;)*
                 drop(entered);
                 // Boxed: what one handler is made of does not lie on the stack of every other.
-                Ok(Box::pin(self(door, $($argument),*)).await?.response(incoming))
+                let response = Box::pin(self(door, $($argument),*)).await?.response(incoming);
+                match afterwards {
+                    Some(afterwards) => Ok(Box::pin(afterwards.record(response)).await),
+                    None => Ok(response),
+                }
             }
 
             fn describe(&self, operation: &mut Operation) {

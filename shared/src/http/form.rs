@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
 use crate::model::domain::Hostname;
-use crate::model::text;
 use crate::model::user::Email;
+use crate::model::{text, time};
 use crate::tenancy::Scopes;
 
 /// A request's input as a type that cannot be wrong.
@@ -445,8 +445,7 @@ impl Rule for Moment {
     type Value = Timestamp;
 
     fn check(&self, raw: Raw<'_>) -> Result<Timestamp, String> {
-        let text = raw.text().filter(|text| (20..=40).contains(&text.len()) && text.is_ascii());
-        text.and_then(|text| text.parse().ok()).ok_or_else(|| "must be a moment like 2026-12-31T00:00:00Z".into())
+        raw.text().and_then(time::moment).ok_or_else(|| "must be a moment like 2026-12-31T00:00:00Z".into())
     }
 
     fn schema(&self) -> Value {
@@ -515,7 +514,7 @@ mod tests {
 
     impl Form for Sample {
         fn read(fields: &mut Fields<'_>) -> Option<Self> {
-            let name = fields.required("name", Text::up_to(5));
+            let name = fields.required("name", Name { max: 5 });
             let color = fields.optional("color", Color);
             Some(Sample { name: name?, color })
         }

@@ -1,15 +1,21 @@
-//! `Idempotency-Key`: the answer is recorded in the transaction of its effect, per tenant, principal, route and body. There is no
-//! moment at which the effect stands without its record, so a repeat never has to wait: it finds the record, or makes the effect.
+//! `Idempotency-Key`, which works on every POST. `Once` records the answer in the transaction of its effect: there is no moment at which the
+//! effect stands without its record, so a repeat never has to wait: it finds the record, or makes the effect. Routes that can be
+//! repeated without harm have their answer recorded after it. A record belongs to principal, route and key, lies in the tenant that the caller
+//! acts in (for who has none, in the directory), and answers to the same content alone.
 
-use http::HeaderName;
+use bytes::Bytes;
+use http::{HeaderName, Method, Response};
+use http_body_util::BodyExt;
+use serde::{Deserialize, Serialize};
 
 use crate::crypto;
 use crate::error::{Error, Result};
-use crate::http::answer::{Answer, StoredAnswer};
+use crate::http::answer::{Answer, Body, StoredAnswer};
 use crate::http::catalogue::Operation;
 use crate::http::endpoint::{Argument, Entered, Wants};
 use crate::http::family::Family;
 use crate::http::form::{self, Form};
+use crate::http::json;
 use crate::http::request::Incoming;
 use crate::model::answer::{Answered, OpenAnswered};
 use crate::runtime::App;
@@ -33,45 +39,155 @@ pub struct Ticket {
     recording: Option<Recording>,
 }
 
+#[derive(Clone)]
 struct Recording {
     id: Hashed,
-    body_hash: String,
+    content: Content,
+    /// The record lies in the tenant's store, not in the directory.
+    in_tenant: bool,
+}
+
+/// What a request says, whatever its spelling. Earlier records hold the hash of its bytes.
+#[derive(Clone)]
+struct Content {
+    hash: String,
+    bytes_hash: String,
+}
+
+/// What is sealed.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    content: String,
+    answer: StoredAnswer,
 }
 
 impl<F: Form> Argument for Once<F> {
+    const RECORDS: bool = true;
+
     fn wants(incoming: &Incoming, wants: &mut Wants) {
-        // A wrong key is reported by `take`; the principal is part of the id, so the read is of the caller's own records.
-        if let Ok(Some(key)) = key_of(incoming)
-            && let Ok(principal) = crate::tenancy::doors::claimed_principal(incoming)
-        {
-            wants.record(&Answered::key_of(&id_of(incoming, &principal, key)));
-        }
+        want(incoming, wants);
     }
 
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
-        let ticket = |recording| Ticket { app: incoming.app.clone(), family: incoming.family, recording };
-        let Some(key) = key_of(incoming)? else {
-            return Ok(Once { body: incoming.form()?, ticket: ticket(None) });
-        };
-        let recording = Recording { id: id_of(incoming, &entered.principal, key), body_hash: crypto::hash(&[&incoming.body]) };
-        let answered = if entered.store.is_some() {
-            entered.find(&Answered::key_of(&recording.id)).await?
-        } else {
-            entered.find_open(&OpenAnswered::key_of(&recording.id)).await?.map(|open| open.0)
-        };
-        if let Some(answered) = answered {
-            return Err(replay(&incoming.app, &recording.body_hash, &answered.body_hash, &answered.id, &answered.sealed));
+        let ticket = Ticket::of(incoming, entered)?;
+        if let Some(answer) = ticket.earlier(entered).await? {
+            return Err(Error::Replayed(Box::new(answer)));
         }
-        Ok(Once { body: incoming.form()?, ticket: ticket(Some(recording)) })
+        Ok(Once { body: incoming.form()?, ticket })
     }
 
     fn describe(operation: &mut Operation) {
         operation.body(form::described::<F>());
-        operation.idempotent();
+    }
+}
+
+/// A JSON body whose answer holds a credential. A repeat is not answered from memory alone: the handler first has the caller prove again who
+/// they are, and gives out the earlier answer only while its credential holds.
+pub struct Proven<F> {
+    pub body: F,
+    pub ticket: Ticket,
+    pub earlier: Option<StoredAnswer>,
+}
+
+impl<F: Form> Argument for Proven<F> {
+    const RECORDS: bool = true;
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let ticket = Ticket::of(incoming, entered)?;
+        let earlier = ticket.earlier(entered).await?;
+        Ok(Proven { body: incoming.form()?, ticket, earlier })
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.body(form::described::<F>());
+    }
+}
+
+/// Records the answer of a route that does not do so itself, once it stands.
+pub(crate) struct Afterwards {
+    ticket: Ticket,
+    store: Option<TenantStore>,
+    directory: Directory,
+}
+
+/// Whether a route's answer is recorded after it, by whether an argument of it records.
+pub(crate) fn is_recorded_afterwards(incoming: &Incoming, records: bool) -> bool {
+    !records && incoming.method == Method::POST && incoming.headers.contains_key(&IDEMPOTENCY_KEY)
+}
+
+/// Has the record read with the door. A wrong key is reported later; the principal is part of the id, so the read is of the caller's own
+/// records.
+pub(crate) fn want(incoming: &Incoming, wants: &mut Wants) {
+    if let Ok(Some(key)) = key_of(incoming)
+        && let Ok(principal) = crate::tenancy::doors::claimed_principal(incoming)
+    {
+        wants.record(&Answered::key_of(&id_of(incoming, &principal, key)));
+    }
+}
+
+impl Afterwards {
+    /// A repeat is answered here.
+    pub(crate) async fn of(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let ticket = Ticket::of(incoming, entered)?;
+        match ticket.earlier(entered).await? {
+            Some(answer) => Err(Error::Replayed(Box::new(answer))),
+            None => Ok(Afterwards { ticket, store: entered.store.clone(), directory: entered.directory.clone() }),
+        }
+    }
+
+    pub(crate) async fn record(self, response: Response<Body>) -> Response<Body> {
+        let (head, body) = response.into_parts();
+        // Our bodies are in memory: collecting one cannot fail.
+        let bytes: Bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
+        let etag = head.headers.get(http::header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        let answer = StoredAnswer { status: head.status.as_u16(), etag, body: String::from_utf8_lossy(&bytes).into_owned() };
+        if let Err(error) = self.keep(&answer).await {
+            // The effect stands, and repeating it does no harm.
+            tracing::warn!(%error, "an answer could not be recorded");
+        }
+        Response::from_parts(head, Body::from(bytes))
+    }
+
+    async fn keep(&self, answer: &StoredAnswer) -> Result<()> {
+        let now = self.directory.now();
+        let Some(answered) = self.ticket.sealed(answer, now)? else { return Ok(()) };
+        let refusal = self.ticket.twin();
+        let recorded = match &self.store {
+            Some(store) => store.transaction().create_or_expired(store, &answered, now.as_second(), refusal)?.commit().await,
+            None => {
+                let directory = &self.directory;
+                directory.transaction().create_or_expired(directory, &OpenAnswered(answered), now.as_second(), refusal)?.commit().await
+            }
+        };
+        match recorded {
+            // A twin was quicker: its answer stands.
+            Err(Error::Replayed(_) | Error::IdempotencyKeyReused) => Ok(()),
+            other => other,
+        }
     }
 }
 
 impl Ticket {
+    fn of(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let recording = key_of(incoming)?.map(|key| Recording {
+            id: id_of(incoming, &entered.principal, key),
+            content: Content::of(incoming),
+            in_tenant: entered.store.is_some(),
+        });
+        Ok(Ticket { app: incoming.app.clone(), family: incoming.family, recording })
+    }
+
+    /// The answer to an earlier request with the same key.
+    async fn earlier(&self, entered: &Entered) -> Result<Option<StoredAnswer>> {
+        let Some(recording) = &self.recording else { return Ok(None) };
+        let answered = if recording.in_tenant {
+            entered.find(&Answered::key_of(&recording.id)).await?
+        } else {
+            entered.find_open(&OpenAnswered::key_of(&recording.id)).await?.map(|open| open.0)
+        };
+        answered.map(|answered| opened(&self.app, &recording.content, &answered.body_hash, &answered.id, &answered.sealed)).transpose()
+    }
+
     /// Adds the record to the transaction of the effect. The record comes first in it: when a twin was quicker, the caller gets the
     /// twin's answer rather than the complaint that the twin's effect already stands.
     pub fn record<'a, T: serde::Serialize, const STATUS: u16>(
@@ -80,20 +196,22 @@ impl Ticket {
         store: &TenantStore,
         answer: &Answer<T, STATUS>,
     ) -> Result<Transaction<'a>> {
-        let Some(answered) = self.answered(answer, store.now())? else { return Ok(transaction) };
-        transaction.create_or_expired(store, &answered, store.now().as_second(), self.twin(&answered))
+        let Some(answered) = self.sealed(&answer.render(self.family), store.now())? else { return Ok(transaction) };
+        transaction.create_or_expired(store, &answered, store.now().as_second(), self.twin())
     }
 
-    /// The same for a request without a tenant.
+    /// The same for a request without a tenant. A tenant's record never lies in the directory, where another's could be in its place.
     pub fn record_open<'a, T: serde::Serialize, const STATUS: u16>(
         &self,
         transaction: Transaction<'a>,
         directory: &Directory,
         answer: &Answer<T, STATUS>,
     ) -> Result<Transaction<'a>> {
-        let Some(answered) = self.answered(answer, directory.now())? else { return Ok(transaction) };
-        let refusal = self.twin(&answered);
-        transaction.create_or_expired(directory, &OpenAnswered(answered), directory.now().as_second(), refusal)
+        if self.recording.as_ref().is_some_and(|recording| recording.in_tenant) {
+            return Err(Error::internal("keeping an answer", "a tenant's answer was to be kept in the directory"));
+        }
+        let Some(answered) = self.sealed(&answer.render(self.family), directory.now())? else { return Ok(transaction) };
+        transaction.create_or_expired(directory, &OpenAnswered(answered), directory.now().as_second(), self.twin())
     }
 
     /// For a refusal that comes before the transaction, of a request without a tenant: it may be due to the effect of a twin that was quicker,
@@ -102,44 +220,58 @@ impl Ticket {
         let Some(recording) = &self.recording else { return refusal };
         match directory.find(&OpenAnswered::key_of(&recording.id)).await {
             Ok(None) => refusal,
-            Ok(Some(OpenAnswered(theirs))) => replay(&self.app, &recording.body_hash, &theirs.body_hash, &theirs.id, &theirs.sealed),
+            Ok(Some(OpenAnswered(theirs))) => replay(&self.app, &recording.content, &theirs.body_hash, &theirs.id, &theirs.sealed),
             Err(error) => error,
         }
     }
 
-    fn answered<T: serde::Serialize, const STATUS: u16>(
-        &self,
-        answer: &Answer<T, STATUS>,
-        now: jiff::Timestamp,
-    ) -> Result<Option<Answered>> {
-        let Some(recording) = &self.recording else { return Ok(None) };
-        let stored = serde_json::to_vec(&answer.render(self.family)).map_err(|error| Error::internal("keeping an answer", error))?;
-        let sealed = self.app.keys().answers()?.seal(&stored, &recording.id.to_string(), self.app.random());
-        Ok(Some(Answered {
-            id: recording.id.to_string(),
-            body_hash: recording.body_hash.clone(),
-            sealed,
-            expires_at: now + Answered::KEPT,
-        }))
+    fn sealed(&self, answer: &StoredAnswer, now: jiff::Timestamp) -> Result<Option<Answered>> {
+        let Some(Recording { id, content, .. }) = &self.recording else { return Ok(None) };
+        let kept = Kept { content: content.hash.clone(), answer: answer.clone() };
+        let kept = serde_json::to_vec(&kept).map_err(|error| Error::internal("keeping an answer", error))?;
+        let sealed = self.app.keys().answers()?.seal(&kept, &id.to_string(), self.app.random());
+        Ok(Some(Answered { id: id.to_string(), body_hash: String::new(), sealed, expires_at: now + Answered::KEPT }))
     }
 
-    fn twin(&self, mine: &Answered) -> crate::store::Refusal {
-        let (app, body_hash) = (self.app.clone(), mine.body_hash.clone());
-        Box::new(move |old| match old {
-            Some(old) => replay(&app, &body_hash, &text(&old, "body_hash"), &text(&old, "id"), &text(&old, "sealed")),
-            None => Error::internal("keeping an answer", "the record in the way came without its content"),
+    fn twin(&self) -> crate::store::Refusal {
+        let (app, recording) = (self.app.clone(), self.recording.clone());
+        Box::new(move |old| match (old, recording) {
+            (Some(old), Some(Recording { content, .. })) => {
+                replay(&app, &content, &text(&old, "body_hash"), &text(&old, "id"), &text(&old, "sealed"))
+            }
+            _ => Error::internal("keeping an answer", "the record in the way came without its content"),
         })
     }
 }
 
-fn replay(app: &App, mine: &str, theirs: &str, id: &str, sealed: &str) -> Error {
-    if mine != theirs {
-        return Error::IdempotencyKeyReused;
+impl Content {
+    fn of(incoming: &Incoming) -> Self {
+        let body = match json::parse(&incoming.body) {
+            Ok((document, inexact)) if inexact.is_empty() => json::canonical(&document).into_bytes(),
+            _ => incoming.body.to_vec(),
+        };
+        let mut parts: Vec<&[u8]> = vec![&body];
+        parts.extend(incoming.query.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+        Content { hash: crypto::hash(&parts), bytes_hash: crypto::hash(&[&incoming.body]) }
     }
-    let opened = app.keys().answers().ok().and_then(|answers| answers.open(sealed, id));
-    match opened.and_then(|bytes| serde_json::from_slice::<StoredAnswer>(&bytes).ok()) {
-        Some(answer) => Error::Replayed(Box::new(answer)),
-        None => Error::internal("replaying an answer", "the stored answer cannot be opened"),
+}
+
+fn replay(app: &App, content: &Content, bytes_hash: &str, id: &str, sealed: &str) -> Error {
+    opened(app, content, bytes_hash, id, sealed).map_or_else(|error| error, |answer| Error::Replayed(Box::new(answer)))
+}
+
+/// The answer in a record, if it answered the same content.
+fn opened(app: &App, content: &Content, bytes_hash: &str, id: &str, sealed: &str) -> Result<StoredAnswer> {
+    let bytes = app.keys().answers()?.open(sealed, id).unwrap_or_default();
+    let (same, answer) = match serde_json::from_slice::<Kept>(&bytes) {
+        Ok(kept) => (kept.content == content.hash, Some(kept.answer)),
+        // As it was kept with the hash of the bytes beside it.
+        Err(_) => (bytes_hash == content.bytes_hash, serde_json::from_slice(&bytes).ok()),
+    };
+    match answer {
+        Some(answer) if same => Ok(answer),
+        Some(_) => Err(Error::IdempotencyKeyReused),
+        None => Err(Error::internal("replaying an answer", "the stored answer cannot be opened")),
     }
 }
 

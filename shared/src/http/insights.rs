@@ -11,6 +11,7 @@ use crate::http::paging::binding;
 use crate::http::request::Incoming;
 use crate::model::edge::{Cache, Kind, Rollup, Totals};
 use crate::model::period::Month;
+use crate::model::time;
 use crate::runtime::App;
 use crate::store::table::borrowed;
 
@@ -203,9 +204,9 @@ impl Rule for Moment {
         };
         let whole_day = |text: &str| {
             let last = if self.ends { "T23:59:59.999Z" } else { "T00:00:00Z" };
-            (text.len() == 10).then(|| format!("{text}{last}").parse().ok()).flatten()
+            (text.len() == 10).then(|| time::moment(&format!("{text}{last}"))).flatten()
         };
-        text.and_then(|text| text.parse().ok().or_else(|| whole_day(text)))
+        text.and_then(|text| time::moment(text).or_else(|| whole_day(text)))
             .ok_or_else(|| "must be a moment like 2026-11-21T09:30:00Z, or a day".into())
     }
 

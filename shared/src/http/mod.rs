@@ -11,6 +11,7 @@ pub mod idempotency;
 pub mod insights;
 pub mod json;
 pub mod lines;
+pub(crate) mod negotiation;
 pub mod paging;
 pub mod registry;
 pub mod request;

@@ -41,14 +41,14 @@ pub enum Start {
 }
 
 impl PageRequest {
-    /// All of a list that is small by nature.
-    pub fn everything() -> Self {
-        PageRequest { style: Style::Offsets, limit: 1000, start: Start::Offset(0), bound_to: String::new() }
+    /// The first record of a list.
+    pub fn first() -> Self {
+        PageRequest::of(1)
     }
 
-    /// Its first record.
-    pub fn first() -> Self {
-        PageRequest { limit: 1, ..PageRequest::everything() }
+    /// The first `limit` records of a list.
+    pub fn of(limit: usize) -> Self {
+        PageRequest { style: Style::Offsets, limit, start: Start::Offset(0), bound_to: String::new() }
     }
 
     /// `None` when the list goes on from a cursor, where no page has a number.

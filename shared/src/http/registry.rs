@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{RawPathParams, Request};
+use axum::extract::Request;
 use axum::routing::{MethodFilter, on};
 use http::Method;
 
@@ -72,10 +72,9 @@ impl Registry for Serving {
 
 impl Serving {
     fn serve(&mut self, filter: MethodFilter, app: App, path: &'static str, handler: Arc<dyn edge::Call>) {
-        let serve = move |values: RawPathParams, request: Request| {
+        let serve = move |request: Request| {
             let (app, handler) = (app.clone(), handler.clone());
-            let values = values.iter().map(|(_, value)| value.to_owned()).collect();
-            async move { edge::serve(app, path, values, request, &*handler).await }
+            async move { edge::serve(app, path, request, &*handler).await }
         };
         self.router = std::mem::take(&mut self.router).route(path, on(filter, serve));
     }

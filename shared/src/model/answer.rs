@@ -9,9 +9,10 @@ use crate::store::entity::{Collection, Entity, Hashed, InDirectory, InTenant, Ke
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answered {
     pub id: String,
-    /// Of the request's body: the same key with another body is refused.
+    /// Of the request's body, as records had it outside what is sealed: a hash of a password is worth guessing at.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub body_hash: String,
-    /// Status, headers and body, sealed: an answer may hold a secret that is shown once.
+    /// The hash of the request's content, and the answer to it, sealed: it may hold a secret that is shown once.
     pub sealed: String,
     pub expires_at: Timestamp,
 }

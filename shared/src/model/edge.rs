@@ -16,7 +16,7 @@ use crate::error::{Error, FieldErrors, Result};
 use crate::model::period::Month;
 use crate::model::plan::Plan;
 use crate::model::tenant::{Shut, Tenant};
-use crate::model::time::day;
+use crate::model::time::{self, day};
 use crate::store::entity::{Collection, Entity, Hashed, InTenant, Key};
 use crate::store::page::{Direction, List};
 
@@ -151,8 +151,7 @@ impl Entry {
 
 /// A moment in RFC 3339, cut to milliseconds.
 pub fn moment(value: &Value) -> Option<Timestamp> {
-    let text = value.as_str().filter(|text| text.len() <= 40)?;
-    let at: Timestamp = text.parse().ok()?;
+    let at = time::moment(value.as_str()?)?;
     Timestamp::from_millisecond(at.as_millisecond()).ok()
 }
 

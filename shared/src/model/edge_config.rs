@@ -193,6 +193,8 @@ impl EdgeConfig {
     /// Under which name the token is sealed.
     pub const TOKEN_FIELD: &'static str = "api_token";
     const REFRESHES_PER_MINUTE: usize = 10;
+    /// The name of that limit.
+    pub(crate) const REFRESHES: &'static str = "refresh-cache";
 
     pub fn key_of() -> Key<Self> {
         Key::new(&Collection::named("edge-config"), "config".into())
@@ -274,7 +276,7 @@ impl EdgeConfig {
                 let left = MINUTE - now.duration_since(oldest);
                 let retry_after = u64::try_from(left.as_secs() + 1).unwrap_or(1).clamp(1, 60);
                 let limit = EdgeConfig::REFRESHES_PER_MINUTE as u64;
-                return Err(Error::TooManyRequests(Throttled { quota: "refresh-cache", limit, retry_after }));
+                return Err(Error::TooManyRequests(Throttled { quota: EdgeConfig::REFRESHES, limit, retry_after }));
             }
             config.refreshed.remove(0);
         }

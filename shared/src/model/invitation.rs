@@ -153,3 +153,45 @@ impl Entity for OpenInvitations {
         vec![("version", self.version)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Random;
+
+    #[test]
+    fn an_open_invitation_takes_a_seat_until_it_expires() {
+        let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
+        let invitation = |email: &str, hours: i64| Invitation {
+            id: InvitationId::new(now, &random),
+            email: Email::parse(email).unwrap(),
+            role: Role::Member,
+            link: LinkId::new(&random),
+            invited_by: "Ada".into(),
+            created_at: now,
+            expires_at: now + jiff::SignedDuration::from_hours(hours),
+            written_by: None,
+        };
+        let (brief, long) = (invitation("a@example.com", 1), invitation("b@example.com", 2));
+        let open = OpenInvitations::default().with(&brief, now).with(&long, now);
+        assert_eq!(open.count(now), 2);
+        assert!(open.invites(&Email::parse("A@Example.com").unwrap(), now));
+        let later = brief.expires_at;
+        assert_eq!((open.count(later), open.invites(&brief.email, later)), (1, false));
+        assert_eq!(open.without(long.id, later).count(later), 0);
+        assert_eq!(OpenInvitations::of(&[brief, long]).count(now), 2);
+    }
+
+    #[test]
+    fn who_wrote_an_older_invitation_is_on_its_item() {
+        let mut invitation: Invitation = serde_json::from_value(serde_json::json!({
+            "id": "0198c0de-0000-7000-8000-000000000000", "email": "a@example.com", "role": "owner", "invited_by": "Ada",
+            "link": "0198c0de-0000-4000-8000-000000000000", "created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-08T00:00:00Z",
+            "actor": "user:0198c0de-0000-7000-8000-000000000001",
+        }))
+        .unwrap();
+        assert_eq!(invitation.writer().unwrap().to_string(), "0198c0de-0000-7000-8000-000000000001");
+        invitation.written_by = Some("platform".into());
+        assert!(invitation.writer().is_none());
+    }
+}

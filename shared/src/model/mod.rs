@@ -9,6 +9,7 @@ pub mod demo;
 pub mod domain;
 pub mod edge;
 pub mod edge_config;
+pub(crate) mod free;
 pub mod invitation;
 pub mod link;
 pub mod mail;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::{ProjectId, ProjectTag};
+use crate::model::free;
 use crate::store::entity::{Collection, Counter, Entity, InTenant, Key, ListEntry};
 use crate::store::page::List;
 
@@ -19,7 +20,7 @@ pub struct Project {
     /// `#RRGGBB`.
     pub color: String,
     pub shelf: Shelf,
-    #[serde(default, skip_serializing_if = "Map::is_empty", with = "as_text")]
+    #[serde(default, skip_serializing_if = "Map::is_empty", with = "free")]
     pub settings: Map<String, Value>,
     #[serde(flatten)]
     pub tasks: TaskCounts,
@@ -50,20 +51,6 @@ pub struct TaskCounts {
 impl TaskCounts {
     pub fn total(self) -> u64 {
         self.open + self.completed + self.cancelled
-    }
-}
-
-/// Settings are stored as JSON text: the caller's numbers and names are not bound to what an attribute can hold.
-mod as_text {
-    use serde::{Deserialize, Deserializer, Serializer, de, ser};
-    use serde_json::{Map, Value};
-
-    pub fn serialize<S: Serializer>(settings: &Map<String, Value>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&serde_json::to_string(settings).map_err(ser::Error::custom)?)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-        serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

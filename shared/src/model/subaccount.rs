@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::ids::SubaccountId;
+use crate::model::free;
 use crate::model::tenant::{Status, Tenant};
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
 use crate::store::page::List;
@@ -28,7 +29,7 @@ pub struct Subaccount {
     /// As the child's own record has it: both are written together.
     pub status: Status,
     pub lines: LineMode,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, skip_serializing_if = "Map::is_empty", with = "free")]
     pub metadata: Map<String, Value>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,

@@ -1,17 +1,37 @@
-//! How moments are printed.
+//! How moments are read and printed.
 
 use jiff::civil::Date;
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
+/// RFC 3339, with any offset. The last day of the year 9999 lies beyond what can be computed with; it means "never" and reads as the last
+/// moment there is.
+pub fn moment(text: &str) -> Option<Timestamp> {
+    let text = Some(text).filter(|text| (20..=40).contains(&text.len()) && text.is_ascii())?;
+    text.parse().ok().or_else(|| {
+        let pieces = Pieces::parse(text).ok()?;
+        let last = pieces.date() >= jiff::civil::date(9999, 12, 30);
+        (last && pieces.time().is_some() && pieces.to_numeric_offset().is_some()).then_some(Timestamp::MAX)
+    })
+}
+
 /// F2 prints whole seconds with an offset: `2024-01-01T00:00:00+00:00`.
 pub fn with_offset(moment: Timestamp) -> String {
-    format!("{}+00:00", moment.strftime("%Y-%m-%dT%H:%M:%S"))
+    format!("{}+00:00", printed(moment, "%Y-%m-%dT%H:%M:%S"))
 }
 
 /// The other families print milliseconds: `2024-01-01T00:00:00.000Z`.
 pub fn zulu(moment: Timestamp) -> String {
-    moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    printed(moment, "%Y-%m-%dT%H:%M:%S%.3fZ")
+}
+
+/// "Never" is printed as the last second of the year 9999, which is how people write it.
+fn printed(moment: Timestamp, format: &str) -> String {
+    if moment < Timestamp::MAX {
+        return moment.strftime(format).to_string();
+    }
+    jiff::civil::date(9999, 12, 31).at(23, 59, 59, 0).strftime(format).to_string()
 }
 
 /// The first days of the months that two days and those between them lie in.
@@ -28,4 +48,28 @@ pub fn months(from: Date, to: Date) -> Vec<Date> {
 /// The calendar day in UTC.
 pub fn day(moment: Timestamp) -> Date {
     moment.to_zoned(TimeZone::UTC).date()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read_with_their_offset() {
+        for (given, kept) in [
+            ("2026-12-31T00:00:00Z", "2026-12-31T00:00:00.000Z"),
+            ("2026-12-31T00:00:00.5+02:00", "2026-12-30T22:00:00.500Z"),
+            ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z"),
+            ("9999-12-31T00:00:00+00:00", "9999-12-31T23:59:59.000Z"),
+            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.000Z"),
+            ("9999-12-30T12:00:00Z", "9999-12-30T12:00:00.000Z"),
+        ] {
+            assert_eq!(moment(given).map(zulu).as_deref(), Some(kept), "{given}");
+        }
+        for wrong in
+            ["", "9999-12-31", "9999-12-31T23:59:59", "10000-01-01T00:00:00Z", "9999-13-31T23:59:59Z", "9999-12-32T23:59:59Z", "tomorrow"]
+        {
+            assert_eq!(moment(wrong), None, "{wrong}");
+        }
+    }
 }

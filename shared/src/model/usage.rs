@@ -50,6 +50,7 @@ pub struct UsageDay {
 impl UsageDay {
     /// Two years, and a month to look back from their end.
     pub const KEPT_SECONDS: i64 = 760 * 86_400;
+    pub(crate) const COLLECTION: &'static str = "usage";
 
     pub fn none(date: Date) -> Self {
         UsageDay {
@@ -107,7 +108,7 @@ impl UsageDay {
     }
 
     pub(crate) fn collection() -> Collection {
-        Collection::named("usage")
+        Collection::named(UsageDay::COLLECTION)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The edge of a request: the one place where an error becomes an answer and is logged, a panic becomes a 500, and headers are added.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -9,19 +10,20 @@ use axum::response::Response as AxumResponse;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::header::{CACHE_CONTROL, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use lambda_http::request::RequestContext;
 
 use crate::error::{Error, Result};
 use crate::http::answer::{Body, error_response};
 use crate::http::arguments::not_modified;
 use crate::http::endpoint::Handler;
 use crate::http::family::Family;
+use crate::http::negotiation::wants_problem;
 use crate::http::request::{Incoming, LimitReport, MAX_BODY};
 use crate::runtime::App;
+use crate::runtime::gateway::Context;
 use crate::runtime::log::{self, RequestLine};
 use crate::store::Metered;
 
@@ -42,10 +44,10 @@ impl<T, H: Handler<T>> Call for Erased<H, T> {
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Not generic over the handler, which comes as a boxed call: the edge is compiled once, not once a route.
-pub(crate) async fn serve(app: App, route: &'static str, path_values: Vec<String>, request: Request, handler: &dyn Call) -> AxumResponse {
+pub(crate) async fn serve(app: App, route: &'static str, request: Request, handler: &dyn Call) -> AxumResponse {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let (request_id, ip) = context_of(&app, &parts);
+    let (context, request_id) = context_of(&app, &parts);
     let family = Family::of(route);
     let body = match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => collected.to_bytes(),
@@ -54,24 +56,27 @@ pub(crate) async fn serve(app: App, route: &'static str, path_values: Vec<String
         Err(_) => Bytes::new(),
     };
     let method = parts.method.as_str().to_owned();
-    let problem = wants_problem(&parts.headers);
-    let incoming = match Incoming::new(app.clone(), route, path_values, &parts, body, ip, request_id.clone()) {
-        Ok(incoming) => incoming,
-        Err(error) => return turned_away(&app, error, family, &method, route, &request_id, problem),
-    };
-    let result = AssertUnwindSafe(handler.call(&incoming)).catch_unwind().await.unwrap_or_else(|panic| {
-        let what = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(Error::internal("handling a request", what.unwrap_or_else(|| "a panic".into())))
-    });
+    let problem = asks_for_problem(&parts.headers);
+    let incoming = Incoming::new(app, route, &parts, body, context, request_id.clone());
+    let answered = AssertUnwindSafe(handler.call(&incoming)).catch_unwind().await;
+    let result = answered.unwrap_or_else(|panic| Err(panicked("handling a request", panic)));
     let result = result.map(|response| unless_unchanged(&incoming, response));
+    let limiter = incoming.app.limiter();
+    if result.as_ref().is_err_and(Error::is_invalid) {
+        let mut learned = incoming.learned();
+        let places = std::mem::take(&mut learned.places);
+        limiter.give_back(places, &mut learned.limits);
+    }
     let learned = incoming.learned().clone();
-    let mut response = finish(result, family, &request_id, problem, &learned.limits);
-    let (metered, limiter, memory_mb) = (incoming.table.meter().read(), incoming.app.limiter(), incoming.app.config().memory_mb);
+    let limits = limiter.reported(learned.limits, result.as_ref().err(), incoming.now);
+    let mut response = finish(result, family, &request_id, problem, &limits);
+    let (metered, memory_mb) = (incoming.table.meter().read(), incoming.app.config().memory_mb);
     // For whoever calls the router in process; nothing of it goes over the wire.
     response.extensions_mut().insert(metered);
     let elapsed = started.elapsed();
     if let Some(tenant) = learned.tenant {
-        limiter.consumed(tenant, metered, u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), memory_mb);
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        limiter.consumed(incoming.app.table(), tenant, metered, micros, memory_mb, incoming.now).await;
     }
     log::request(&RequestLine {
         at: incoming.app.clock().now(),
@@ -90,10 +95,22 @@ pub(crate) async fn serve(app: App, route: &'static str, path_values: Vec<String
 /// The answer to a path or method that no route has.
 pub(crate) async fn refuse(app: App, request: Request, error: Error) -> AxumResponse {
     let (parts, _) = request.into_parts();
-    let (request_id, _) = context_of(&app, &parts);
+    let (_, request_id) = context_of(&app, &parts);
     let family = Family::of(parts.uri.path());
     // The path itself is the caller's text and may hold anything.
-    turned_away(&app, error, family, parts.method.as_str(), "none", &request_id, wants_problem(&parts.headers))
+    turned_away(&app, error, family, parts.method.as_str(), "none", &request_id, asks_for_problem(&parts.headers))
+}
+
+/// The answer to what did not even become a request, or to a request whose answer broke outside a handler.
+pub(crate) fn unrouted(app: &App, request_id: Option<String>, error: Error) -> AxumResponse {
+    let request_id = request_id.unwrap_or_else(|| new_request_id(app));
+    turned_away(app, error, Family::Projects, "none", "none", &request_id, false)
+}
+
+/// A panic as an error.
+pub(crate) fn panicked(doing: &'static str, panic: Box<dyn Any + Send>) -> Error {
+    let what = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    Error::internal(doing, what.unwrap_or_else(|| "a panic".into()))
 }
 
 /// The answer to what no handler gets to see.
@@ -126,17 +143,23 @@ fn finish(result: Result<Response<Body>>, family: Family, request_id: &str, prob
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(X_REQUEST_ID, id);
     }
-    limit_headers(headers, limits);
+    if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    limit_headers(response.headers_mut(), limits);
     response
 }
 
-/// `X-RateLimit-*` name the per-minute limit; the two structured fields (draft-ietf-httpapi-ratelimit-headers-10) name all.
+/// `X-RateLimit-*` name the first limit: the one per minute, or the one that refused. The two structured fields
+/// (draft-ietf-httpapi-ratelimit-headers-10) name all.
 fn limit_headers(headers: &mut HeaderMap, limits: &[LimitReport]) {
     let Some(first) = limits.first() else { return };
     headers.insert(HeaderName::from_static("x-ratelimit-limit"), HeaderValue::from(first.limit));
     headers.insert(HeaderName::from_static("x-ratelimit-remaining"), HeaderValue::from(first.remaining));
     headers.insert(HeaderName::from_static("x-ratelimit-reset"), HeaderValue::from(first.resets_at));
-    let policy: Vec<String> = limits.iter().map(|report| format!("\"{}\";q={};w={}", report.name, report.limit, report.window)).collect();
+    // What is no rate (so many at a time) has no window.
+    let window = |report: &LimitReport| if report.window == 0 { String::new() } else { format!(";w={}", report.window) };
+    let policy: Vec<String> = limits.iter().map(|report| format!("\"{}\";q={}{}", report.name, report.limit, window(report))).collect();
     let state: Vec<String> =
         limits.iter().map(|report| format!("\"{}\";r={};t={}", report.name, report.remaining, report.seconds_left)).collect();
     for (name, value) in [("ratelimit-policy", policy.join(", ")), ("ratelimit", state.join(", "))] {
@@ -150,8 +173,8 @@ fn limit_headers(headers: &mut HeaderMap, limits: &[LimitReport]) {
 fn unless_unchanged(incoming: &Incoming, response: Response<Body>) -> Response<Body> {
     let unchanged = incoming.is_read()
         && response.status() == StatusCode::OK
-        && match (incoming.header(&IF_NONE_MATCH), response.headers().get(ETAG).and_then(|etag| etag.to_str().ok())) {
-            (Ok(Some(expected)), Some(etag)) => not_modified(expected, etag),
+        && match (incoming.list(&IF_NONE_MATCH), response.headers().get(ETAG).and_then(|etag| etag.to_str().ok())) {
+            (Ok(Some(expected)), Some(etag)) => not_modified(&expected, etag),
             _ => false,
         };
     if !unchanged {
@@ -166,23 +189,20 @@ fn unless_unchanged(incoming: &Incoming, response: Response<Body>) -> Response<B
     unchanged
 }
 
-/// The gateway's request id and the caller's address as the gateway saw it.
-fn context_of(app: &App, parts: &Parts) -> (String, String) {
-    let context = match parts.extensions.get::<RequestContext>() {
-        Some(RequestContext::ApiGatewayV2(context)) => Some(context),
-        _ => None,
-    };
-    let request_id = context.and_then(|context| context.request_id.clone()).filter(|id| !id.is_empty() && id.len() <= 128);
-    let request_id = request_id.unwrap_or_else(|| crate::ids::LinkId::new(app.random()).to_string());
-    let ip = context.and_then(|context| context.http.source_ip.clone()).unwrap_or_default();
-    (request_id, ip)
+/// What the gateway said of a request, and the id of the request: the gateway's, or one of ours.
+fn context_of(app: &App, parts: &Parts) -> (Context, String) {
+    let context = parts.extensions.get::<Context>().cloned().unwrap_or_default();
+    let fits = |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let request_id = context.request_id.clone().filter(fits).unwrap_or_else(|| new_request_id(app));
+    (context, request_id)
 }
 
-fn wants_problem(headers: &HeaderMap) -> bool {
-    headers
-        .get(http::header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("application/problem+json"))
+fn new_request_id(app: &App) -> String {
+    crate::ids::LinkId::new(app.random()).to_string()
+}
+
+fn asks_for_problem(headers: &HeaderMap) -> bool {
+    wants_problem(headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()))
 }
 
 fn axum_response(response: Response<Body>) -> AxumResponse {

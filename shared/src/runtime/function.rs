@@ -1,11 +1,9 @@
 //! The start of an HTTP function. Its `main` is `shared::runtime::serve::<Projects>()`.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use http_body_util::BodyExt;
-use lambda_http::{Body, IntoResponse, Service, service_fn};
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::value::RawValue;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, Variables};
@@ -13,42 +11,21 @@ use crate::crypto::Random;
 use crate::http::registry::{Routes, router};
 use crate::model::plan::Plans;
 use crate::runtime::aws::Aws;
+use crate::runtime::gateway::{self, Outgoing};
 use crate::runtime::{App, StartError, log};
 
 /// Serves the routes of `R` until Lambda ends the process. Current-thread: one request at a time is Lambda's model, and a second
 /// thread costs 60 % more CPU on every request.
 pub fn serve<R: Routes>() -> Result<(), StartError> {
     block_on(async {
-        let mut router = router::<R>(start().await?);
-        lambda_http::run(service_fn(move |request: lambda_http::Request| {
-            let answer = router.call(request);
-            async move { Ok::<_, Infallible>(Answered::of(answer.await?).await) }
+        let app = start().await?;
+        let (app, router) = (&app, &router::<R>(app.clone()));
+        // The event as it came: an adapter that takes it apart before us would also fail before us.
+        lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
+            Ok::<_, StartError>(Outgoing::of(gateway::answer(app, router, event.payload.get()).await))
         }))
         .await
     })
-}
-
-/// An answer on its way out: text where it is text. (The runtime's own way goes by media type and brings the tables of forty encodings.)
-struct Answered(http::Response<Body>);
-
-impl Answered {
-    async fn of(answer: axum::response::Response) -> Self {
-        let (head, body) = answer.into_parts();
-        // Our bodies are whole and in memory: collecting one cannot fail.
-        let bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
-        let body = match String::from_utf8(bytes.into()) {
-            Ok(text) if text.is_empty() => Body::Empty,
-            Ok(text) => Body::Text(text),
-            Err(binary) => Body::Binary(binary.into_bytes()),
-        };
-        Answered(http::Response::from_parts(head, body))
-    }
-}
-
-impl IntoResponse for Answered {
-    fn into_response(self) -> Pin<Box<dyn Future<Output = http::Response<Body>> + Send>> {
-        Box::pin(std::future::ready(self.0))
-    }
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {

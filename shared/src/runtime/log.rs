@@ -28,27 +28,44 @@ pub struct RequestLine<'a> {
     pub metered: Metered,
 }
 
-/// JSON lines on stdout, at the level of `LOG_LEVEL`.
+/// Crates that say much about themselves at DEBUG, by the start of their names.
+const DEPENDENCIES: [&str; 8] = ["aws_", "hyper", "lambda_", "rustls", "hickory_", "h2", "tower", "tokio"];
+
+/// JSON lines on stdout, ours at the level of `LOG_LEVEL`. Of the crates beneath only warnings: what they tell at DEBUG holds requests and answers,
+/// and is to be asked for by `LOG_DEPENDENCIES`.
 pub fn start(variables: &Variables) {
-    let level = match variables.optional("LOG_LEVEL").as_deref().map(str::to_ascii_uppercase).as_deref() {
-        Some("TRACE") => LevelFilter::TRACE,
-        Some("DEBUG") => LevelFilter::DEBUG,
-        Some("WARN") => LevelFilter::WARN,
-        Some("ERROR" | "FATAL") => LevelFilter::ERROR,
-        _ => LevelFilter::INFO,
-    };
+    let level = |name: &str| variables.optional(name).as_deref().and_then(level);
+    let ours = level("LOG_LEVEL").unwrap_or(LevelFilter::INFO);
+    let theirs = level("LOG_DEPENDENCIES").unwrap_or(ours.min(LevelFilter::WARN));
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_target(false)
         .with_current_span(false)
         .with_span_list(false)
-        .with_max_level(level)
+        .with_max_level(ours.max(theirs))
         .finish()
         // No line shows a span, and the runtime opens one for every request.
-        .with(filter_fn(|metadata| metadata.is_event()));
+        .with(filter_fn(move |metadata| {
+            metadata.is_event() && *metadata.level() <= if is_ours(metadata.target()) { ours } else { theirs }
+        }));
     // A second start in one process (tests) keeps the first subscriber.
     let _ = subscriber.try_init();
+}
+
+fn level(name: &str) -> Option<LevelFilter> {
+    match name.to_ascii_uppercase().as_str() {
+        "TRACE" => Some(LevelFilter::TRACE),
+        "DEBUG" => Some(LevelFilter::DEBUG),
+        "INFO" => Some(LevelFilter::INFO),
+        "WARN" => Some(LevelFilter::WARN),
+        "ERROR" | "FATAL" => Some(LevelFilter::ERROR),
+        _ => None,
+    }
+}
+
+fn is_ours(target: &str) -> bool {
+    !DEPENDENCIES.iter().any(|start| target.starts_with(start))
 }
 
 /// At every level: without the line there would be no metrics.
@@ -168,6 +185,24 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn what_the_sdk_tells_of_itself_is_not_ours() {
+        for target in ["shared::runtime::edge", "projects", "janitor::purge", "domains::resolver"] {
+            assert!(is_ours(target), "{target}");
+        }
+        for target in [
+            "aws_smithy_runtime::client::http",
+            "aws_config",
+            "hyper_util::client",
+            "hyper::proto",
+            "rustls",
+            "lambda_runtime",
+            "hickory_resolver",
+        ] {
+            assert!(!is_ours(target), "{target}");
+        }
+    }
 
     #[test]
     fn every_metric_is_a_number_of_the_line_and_every_dimension_a_text() {

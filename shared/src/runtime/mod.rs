@@ -4,6 +4,7 @@ pub mod app;
 pub mod aws;
 pub(crate) mod edge;
 pub mod function;
+pub mod gateway;
 pub mod https;
 pub mod log;
 pub mod secrets;

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::Bounded;
 use crate::config::Issuer;
 use crate::crypto;
 use crate::error::{Error, Result};
@@ -83,22 +84,21 @@ enum Presented<'a> {
 
 /// The claims of keys seen lately. What they say of the secret never changes, and where they lead to a maker is compared with the key;
 /// whether a key still stands is read on every request.
-#[derive(Default)]
-pub struct KnownKeys(Mutex<HashMap<KeyHandle, Arc<KeyClaim>>>);
+pub struct KnownKeys(Mutex<Bounded<KeyHandle, Arc<KeyClaim>>>);
+
+impl Default for KnownKeys {
+    fn default() -> Self {
+        KnownKeys(Mutex::new(Bounded::new(10_000)))
+    }
+}
 
 impl KnownKeys {
-    const REMEMBERED: usize = 10_000;
-
     fn get(&self, handle: &KeyHandle) -> Option<Arc<KeyClaim>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(handle).cloned()
     }
 
     pub(super) fn remember(&self, claim: Arc<KeyClaim>) {
-        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if known.len() >= Self::REMEMBERED {
-            known.clear();
-        }
-        known.insert(claim.handle.clone(), claim);
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(claim.handle.clone(), claim);
     }
 }
 
@@ -110,24 +110,26 @@ pub struct KnownTokens(Mutex<Option<Verified>>);
 /// minutes, nothing is known any more.
 struct Verified {
     keys: Arc<Jwks>,
-    tokens: HashMap<String, Arc<Claims>>,
+    tokens: Bounded<String, Arc<Claims>>,
 }
 
 impl KnownTokens {
     const REMEMBERED: usize = 10_000;
 
     fn get(&self, keys: &Arc<Jwks>, hash: &str) -> Option<Arc<Claims>> {
-        let known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        known.as_ref().filter(|known| Arc::ptr_eq(&known.keys, keys))?.tokens.get(hash).cloned()
+        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.as_mut().filter(|known| Arc::ptr_eq(&known.keys, keys))?.tokens.get(hash).cloned()
     }
 
     fn remember(&self, keys: Arc<Jwks>, hash: String, claims: Arc<Claims>) {
         let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &mut *known {
-            Some(known) if Arc::ptr_eq(&known.keys, &keys) && known.tokens.len() < Self::REMEMBERED => {
-                known.tokens.insert(hash, claims);
+            Some(known) if Arc::ptr_eq(&known.keys, &keys) => known.tokens.insert(hash, claims),
+            _ => {
+                let mut tokens = Bounded::new(Self::REMEMBERED);
+                tokens.insert(hash, claims);
+                *known = Some(Verified { keys, tokens });
             }
-            _ => *known = Some(Verified { keys, tokens: HashMap::from([(hash, claims)]) }),
         }
     }
 }
@@ -178,6 +180,11 @@ pub async fn issue(app: &App, session: &Session) -> Result<String> {
     header.typ = Some(TOKEN_TYPE.into());
     header.kid = Some(signer.kid.clone());
     encode(&header, &claims, &signer.key).map_err(|error| Error::internal("signing a session", error))
+}
+
+/// The session that a token of ours names, unverified: for tokens that we kept ourselves.
+pub fn session_in(token: &str) -> Option<SessionId> {
+    SessionId::parse(unverified(token)?.get("sid")?.as_str()?)
 }
 
 /// The caller, verified as far as the credential goes. None, or one that does not hold: `Unauthorized`; too many of those from one place:
@@ -232,8 +239,8 @@ pub(super) fn claimed_principal(incoming: &Incoming) -> Result<String> {
 
 /// The credential: one of one kind, once. A key may come in either header.
 fn presented(incoming: &Incoming) -> Result<Option<Presented<'_>>> {
-    let authorization = incoming.header(&AUTHORIZATION)?;
-    let key = incoming.header(&X_API_KEY)?;
+    let authorization = incoming.single(&AUTHORIZATION)?;
+    let key = incoming.single(&X_API_KEY)?;
     let authorization = match (authorization, key) {
         (Some(_), Some(_)) => return Err(Error::BadRequest("Give one credential: Authorization or X-API-Key.".into())),
         (None, None) => return Ok(None),

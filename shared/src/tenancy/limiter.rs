@@ -10,15 +10,17 @@ use std::sync::{Mutex, MutexGuard};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use crate::bounded::Bounded;
 use crate::config::Limits;
 use crate::error::{Error, Result, Throttled};
 use crate::http::request::LimitReport;
+use crate::model::edge_config::EdgeConfig;
 use crate::model::time::day;
 use crate::model::usage::UsageDay;
 use crate::store::Metered;
 use crate::store::entity::{Entity, Hashed};
 use crate::store::table::{Condition, Consumed, FullKey, Item, Table, number};
-use crate::tenancy::TenantId;
+use crate::tenancy::{TenantId, TenantStore};
 
 /// A class of requests with a limit per window of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,23 @@ impl Class {
     pub const DEMO_MAILS: Class = Class { name: "demo-mails", window: 86_400 };
     pub const INVITATION_MAILS: Class = Class { name: "invitation-mails", window: 86_400 };
     pub const DEMO: Class = Class { name: "demo", window: 3600 };
+
+    const ALL: [Class; 14] = [
+        Class::WRITE,
+        Class::READ,
+        Class::AUTH,
+        Class::AUTH_IP,
+        Class::AUTH_FAILURES,
+        Class::AUTH_FAILURES_ANYWHERE,
+        Class::AUTH_FAILURES_IP,
+        Class::FORGOT,
+        Class::CREDENTIALS,
+        Class::REGISTRATION_MAILS,
+        Class::RESET_MAILS,
+        Class::DEMO_MAILS,
+        Class::INVITATION_MAILS,
+        Class::DEMO,
+    ];
 }
 
 /// How many more mails to an address somebody may cause who does not read them. Counted in the transaction that writes the mail.
@@ -79,10 +98,10 @@ pub(super) struct Hit {
 pub struct Limiter {
     pub(super) limits: Limits,
     /// Class and principal → when its used-up window ends.
-    used_up: Mutex<HashMap<String, i64>>,
+    used_up: Mutex<Bounded<String, i64>>,
     /// Class and principal → what was struck lately.
     struck: Mutex<HashMap<String, Struck>>,
-    quotas: Mutex<HashMap<TenantId, Quota>>,
+    quotas: Mutex<Bounded<TenantId, Quota>>,
     /// What tenants consumed since their last lease, with which it is written down.
     spent: Mutex<HashMap<TenantId, Consumed>>,
     /// One lease at a time: who comes second finds what the first one brought.
@@ -110,6 +129,14 @@ struct Quota {
     used: u64,
     /// The plan's limit, once a request that got in has said it.
     limit: Option<Option<u64>>,
+}
+
+/// A place of a tenant's day that a request took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DayPlace {
+    tenant: TenantId,
+    day: Date,
+    place: u64,
 }
 
 impl Quota {
@@ -149,8 +176,11 @@ impl Quota {
     }
 }
 
-/// How many entries are remembered before the old ones are cleared out.
+/// How many principals and tenants are remembered.
 const REMEMBERED: usize = 10_000;
+/// The daily quota: its name as a policy, and as the plan calls it.
+const DAY: &str = "day";
+const DAILY: &str = "api_requests_per_day";
 const LARGEST_LEASE: u64 = 32;
 /// Strikes are written so many at a time: one by mistake costs no write, and a flood a tenth of one each.
 const STRIKES: u64 = 10;
@@ -159,9 +189,9 @@ impl Limiter {
     pub fn new(limits: Limits) -> Self {
         Limiter {
             limits,
-            used_up: Mutex::default(),
+            used_up: Mutex::new(Bounded::new(REMEMBERED)),
             struck: Mutex::default(),
-            quotas: Mutex::default(),
+            quotas: Mutex::new(Bounded::new(REMEMBERED)),
             spent: Mutex::default(),
             leasing: tokio::sync::Mutex::new(()),
         }
@@ -170,7 +200,7 @@ impl Limiter {
     /// Counts one request. Not yet an answer: `judge` compares with the limit, which may only be known after the door's reads.
     pub(super) async fn hit(&self, table: &Table, class: Class, principal: &str, now: Timestamp) -> Result<Hit> {
         let (starts_at, ends_at) = window(class, now);
-        let known = lock(&self.used_up).get(&format!("{} {principal}", class.name)).copied();
+        let known = lock(&self.used_up).get(format!("{} {principal}", class.name).as_str()).copied();
         let hit = |used| Hit { class, principal: principal.to_owned(), used, ends_at };
         if known == Some(ends_at) {
             return Ok(hit(u64::MAX));
@@ -184,7 +214,7 @@ impl Limiter {
         let (starts_at, ends_at) = window(class, now);
         let name = format!("{} {principal}", class.name);
         let hit = |used| Hit { class, principal: principal.to_owned(), used, ends_at };
-        if lock(&self.used_up).get(&name) == Some(&ends_at) {
+        if lock(&self.used_up).get(&name).copied() == Some(ends_at) {
             return Ok(hit(u64::MAX));
         }
         let due = {
@@ -245,21 +275,64 @@ impl Limiter {
         if hit.used <= limit || !self.limits.enforce {
             return (report, Ok(()));
         }
-        let mut used_up = lock(&self.used_up);
-        if used_up.len() >= REMEMBERED {
-            used_up.retain(|_, ends_at| *ends_at > now.as_second());
-        }
-        used_up.insert(format!("{} {}", hit.class.name, hit.principal), hit.ends_at);
+        lock(&self.used_up).insert(format!("{} {}", hit.class.name, hit.principal), hit.ends_at);
         (report, Err(Error::TooManyRequests(Throttled { quota: hit.class.name, limit, retry_after: seconds_left })))
     }
 
-    /// Notes what a request consumed, for its tenant's usage of the day.
-    pub(crate) fn consumed(&self, tenant: TenantId, metered: Metered, micros: u64, memory_mb: u64) {
-        let mut spent = lock(&self.spent);
-        if spent.len() >= REMEMBERED {
-            spent.clear();
+    /// Notes what a request consumed, for its tenant's usage of the day. Where more tenants are noted than are remembered, what another one
+    /// consumed is written down now and not with its next lease.
+    pub(crate) async fn consumed(&self, table: &Table, tenant: TenantId, metered: Metered, micros: u64, memory_mb: u64, now: Timestamp) {
+        let Some((other, spent)) = self.noted(tenant, metered, micros, memory_mb) else { return };
+        let key = FullKey { pk: TenantStore::partition_of(other, UsageDay::COLLECTION), sk: day(now).to_string() };
+        let table = table.metered().acting_for((other, None));
+        if let Err(error) = self.write_down(&table, other, key, spent, 0, now, Seen::NotYet).await {
+            tracing::warn!(%error, "what a tenant consumed could not be written down yet");
         }
+    }
+
+    /// Counts; gives another tenant's sum out where there is one too many.
+    fn noted(&self, tenant: TenantId, metered: Metered, micros: u64, memory_mb: u64) -> Option<(TenantId, Consumed)> {
+        let mut spent = lock(&self.spent);
         spent.entry(tenant).or_default().add(metered, micros, memory_mb);
+        if spent.len() <= REMEMBERED {
+            return None;
+        }
+        let other = spent.keys().find(|other| **other != tenant).copied()?;
+        spent.remove_entry(&other)
+    }
+
+    /// Writes down what a tenant consumed, and takes `chunk` places of its day with it. Gives the counter of places; `None` where the tenant
+    /// was not seen and its day has not begun.
+    #[allow(clippy::too_many_arguments, reason = "what is written, where, and when")]
+    async fn write_down(
+        &self,
+        table: &Table,
+        tenant: TenantId,
+        key: FullKey,
+        spent: Consumed,
+        chunk: u64,
+        now: Timestamp,
+        seen: Seen,
+    ) -> Result<Option<u64>> {
+        const DOING: &str = "leasing requests";
+        let sets = [("type", UsageDay::TYPE.to_owned()), ("tenant", tenant.to_string()), ("date", key.sk.clone())];
+        let adds = [
+            ("used", chunk),
+            ("requests", spent.requests),
+            ("read_milliunits", spent.read_milliunits),
+            ("write_milliunits", spent.write_milliunits),
+            ("compute_micros", spent.compute_micros),
+            ("gb_micros", spent.gb_micros),
+        ];
+        let ends_at = now.as_second() + UsageDay::KEPT_SECONDS;
+        let begun = Condition::present();
+        let condition = (seen == Seen::NotYet).then_some(&begun);
+        let updated = table.update_if(DOING, key, &sets, &adds, Some(ends_at), condition).await.inspect_err(|_| {
+            // Not written down: the next time tells it.
+            lock(&self.spent).entry(tenant).or_default().plus(spent);
+        })?;
+        let Ok(updated) = updated else { return Ok(None) };
+        number(&updated, "used").map(Some).ok_or_else(|| Error::internal(DOING, "the counter came back without its number"))
     }
 
     /// Takes a lease on the tenant's daily quota if none is left in memory, and writes down along with it what was consumed since the last
@@ -276,25 +349,11 @@ impl Limiter {
         };
         let key = FullKey { pk: usage_pk, sk: today.to_string() };
         let spent = lock(&self.spent).remove(&tenant).unwrap_or_default();
-        let sets = [("type", UsageDay::TYPE.to_owned()), ("tenant", tenant.to_string()), ("date", today.to_string())];
-        let adds = [
-            ("used", chunk),
-            ("requests", spent.requests),
-            ("read_milliunits", spent.read_milliunits),
-            ("write_milliunits", spent.write_milliunits),
-            ("compute_micros", spent.compute_micros),
-            ("gb_micros", spent.gb_micros),
-        ];
-        let ends_at = now.as_second() + UsageDay::KEPT_SECONDS;
-        let begun = Condition::present();
-        let condition = (seen == Seen::NotYet).then_some(&begun);
-        let updated = table.update_if("leasing requests", key, &sets, &adds, Some(ends_at), condition).await;
-        if !matches!(updated, Ok(Ok(_))) {
-            // Not written down: the next lease tells it.
+        let Some(to) = self.write_down(table, tenant, key, spent, chunk, now, seen).await? else {
+            // Told by the next lease.
             lock(&self.spent).entry(tenant).or_default().plus(spent);
-        }
-        let Ok(updated) = updated? else { return Ok(()) };
-        let to = number(&updated, "used").ok_or_else(|| Error::internal("leasing requests", "the counter came back without its number"))?;
+            return Ok(());
+        };
         self.with_quota(tenant, today, |quota| {
             quota.leased.push_back(to - chunk..to);
             quota.used = quota.used.max(to);
@@ -307,29 +366,56 @@ impl Limiter {
         let midnight = (now.as_second().div_euclid(86_400) + 1) * 86_400;
         let seconds_left = u64::try_from(midnight - now.as_second()).unwrap_or(1).max(1);
         let report =
-            |remaining| limit.map(|limit| LimitReport { name: "day", limit, remaining, window: 86_400, resets_at: midnight, seconds_left });
+            |remaining| limit.map(|limit| LimitReport { name: DAY, limit, remaining, window: 86_400, resets_at: midnight, seconds_left });
         self.with_quota(tenant, day(now), |quota| {
             quota.limit = Some(limit);
-            if quota.take(limit).is_some() {
-                return Spent::Yes(report(limit.map_or(0, |limit| limit.saturating_sub(quota.used) + quota.left())));
+            if let Some(place) = quota.take(limit) {
+                let report = report(limit.map_or(0, |limit| limit.saturating_sub(quota.used) + quota.left()));
+                return Spent::Yes(report, Some(DayPlace { tenant, day: quota.day, place }));
             }
             match limit {
                 Some(limit) if quota.used >= limit && self.limits.enforce => {
-                    let throttled = Throttled { quota: "api_requests_per_day", limit, retry_after: seconds_left };
+                    let throttled = Throttled { quota: DAILY, limit, retry_after: seconds_left };
                     Spent::UsedUp(report(0), Error::TooManyRequests(throttled))
                 }
-                Some(limit) if quota.used >= limit => Spent::Yes(report(0)),
+                Some(limit) if quota.used >= limit => Spent::Yes(report(0), None),
                 _ => Spent::LeaseFirst,
             }
         })
     }
 
+    /// A request that validation refused spends nothing: its places are this instance's again.
+    pub(crate) fn give_back(&self, places: Vec<DayPlace>, reports: &mut [LimitReport]) {
+        let mut quotas = lock(&self.quotas);
+        for DayPlace { tenant, day, place } in places {
+            if let Some(quota) = quotas.get(&tenant).filter(|quota| quota.day == day) {
+                quota.leased.push_front(place..place + 1);
+                if let Some(report) = reports.iter_mut().rfind(|report| report.name == DAY) {
+                    report.remaining += 1;
+                }
+            }
+        }
+    }
+
+    /// The limits as an answer reports them: where one refused, that one first, with nothing left.
+    pub(crate) fn reported(&self, mut limits: Vec<LimitReport>, refusal: Option<&Error>, now: Timestamp) -> Vec<LimitReport> {
+        let Some(Error::TooManyRequests(refused)) = refusal else { return limits };
+        let window = |class: &Class| (class.name, class.window.unsigned_abs());
+        let (name, window) = match refused.quota {
+            DAILY => (DAY, 86_400),
+            EdgeConfig::REFRESHES => (EdgeConfig::REFRESHES, 60),
+            quota => Class::ALL.iter().find(|class| class.name == quota).map_or((quota, 0), window),
+        };
+        limits.retain(|report| report.name != name || report.remaining > 0);
+        let seconds_left = refused.retry_after;
+        let resets_at = now.as_second().saturating_add_unsigned(seconds_left);
+        limits.insert(0, LimitReport { name, limit: refused.limit, remaining: 0, window, resets_at, seconds_left });
+        limits
+    }
+
     fn with_quota<T>(&self, tenant: TenantId, today: Date, look: impl FnOnce(&mut Quota) -> T) -> T {
         let mut quotas = lock(&self.quotas);
-        if quotas.len() >= REMEMBERED {
-            quotas.retain(|_, quota| quota.day == today);
-        }
-        let quota = quotas.entry(tenant).or_insert_with(|| Quota::of(today));
+        let quota = quotas.or_insert_with(tenant, || Quota::of(today));
         if quota.day != today {
             // The plan of yesterday is a good guess of today's.
             *quota = Quota { limit: quota.limit, ..Quota::of(today) };
@@ -347,7 +433,7 @@ pub(super) enum Seen {
 
 /// Whether a request of the day could be spent.
 pub(super) enum Spent {
-    Yes(Option<LimitReport>),
+    Yes(Option<LimitReport>, Option<DayPlace>),
     UsedUp(Option<LimitReport>, Error),
     /// Another request took what was leased: lease again.
     LeaseFirst,
@@ -384,4 +470,59 @@ fn key(class: Class, principal: &str, starts_at: i64) -> FullKey {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Variables};
+    use crate::crypto::Random;
+
+    fn limiter() -> Limiter {
+        let variables = HashMap::from([("TABLE_NAME".to_owned(), "table".to_owned())]);
+        Limiter::new(Config::read(&Variables(variables)).unwrap().limits)
+    }
+
+    #[test]
+    fn what_tenants_consumed_is_never_forgotten() {
+        let (limiter, random) = (limiter(), Random::seeded(1));
+        let tenants: Vec<TenantId> = (0..REMEMBERED + 500).map(|_| TenantId::new(&random)).collect();
+        let mut given_out = Consumed::default();
+        for tenant in tenants.iter().chain(&tenants) {
+            if let Some((_, spent)) = limiter.noted(*tenant, Metered::default(), 1, 1024) {
+                given_out.plus(spent);
+            }
+        }
+        let kept = lock(&limiter.spent).values().fold(given_out, |mut sum, spent| {
+            sum.plus(*spent);
+            sum
+        });
+        assert_eq!((kept.requests, kept.compute_micros), (2 * tenants.len() as u64, 2 * tenants.len() as u64));
+        assert!(lock(&limiter.spent).len() <= REMEMBERED && given_out.requests > 0);
+    }
+
+    #[test]
+    fn a_place_given_back_is_taken_again_on_the_same_day_only() {
+        let (limiter, tenant) = (limiter(), TenantId::new(&Random::seeded(1)));
+        let now: Timestamp = "2026-01-15T10:00:00Z".parse().unwrap();
+        limiter.with_quota(tenant, day(now), |quota| quota.leased.push_back(0..2));
+        let take = || match limiter.spend(tenant, Some(2), now) {
+            Spent::Yes(_, Some(place)) => Some(place),
+            _ => None,
+        };
+        let (first, second) = (take().unwrap(), take().unwrap());
+        assert!(take().is_none());
+        limiter.give_back(vec![first, second], &mut []);
+        assert_eq!([take().unwrap().place, take().unwrap().place], [1, 0]);
+        limiter.give_back(vec![DayPlace { day: day(now).tomorrow().unwrap(), ..first }], &mut []);
+        assert!(take().is_none());
+    }
+
+    #[test]
+    fn a_place_is_an_address_or_a_network_of_the_newer_kind() {
+        assert_eq!(network("203.0.113.1"), "203.0.113.1");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2::1"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("::ffff:203.0.113.1"), "203.0.113.1");
+    }
 }

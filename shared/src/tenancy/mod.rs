@@ -72,6 +72,7 @@ mod tenant_id;
 
 pub use directory::Directory;
 pub(crate) use lately::Lately;
+pub(crate) use limiter::DayPlace;
 pub use limiter::{Limiter, MailAllowance};
 pub use place::{Origin, Place};
 pub use role::Role;

@@ -2,13 +2,13 @@
 //! tagged with that tenant, and IAM refuses every other partition key. The tag is the tenant a door opened a store for, never taken from a
 //! key: a wrong key meets credentials that do not fit it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sdk_sts::types::Tag;
 
+use crate::bounded::Bounded;
 use crate::error::{Error, Result};
 use crate::store::table::{failure, unavailable};
 use crate::tenancy::TenantId;
@@ -19,7 +19,7 @@ pub(crate) type Tenants = (TenantId, Option<TenantId>);
 pub struct Sessions {
     sts: aws_sdk_sts::Client,
     role: String,
-    held: Mutex<HashMap<Tenants, Arc<Slot>>>,
+    held: Mutex<Bounded<Tenants, Arc<Slot>>>,
 }
 
 /// Empty until the first call is answered; whoever comes meanwhile waits for the same answer.
@@ -32,7 +32,7 @@ impl Sessions {
     const REMEMBERED: usize = 1000;
 
     pub(crate) fn new(sts: aws_sdk_sts::Client, role: String) -> Self {
-        Sessions { sts, role, held: Mutex::default() }
+        Sessions { sts, role, held: Mutex::new(Bounded::new(Self::REMEMBERED)) }
     }
 
     pub(crate) async fn of(&self, tenants: Tenants) -> Result<Credentials> {
@@ -57,10 +57,7 @@ impl Sessions {
 
     fn slot(&self, tenants: Tenants) -> Arc<Slot> {
         let mut held = self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if held.len() >= Self::REMEMBERED && !held.contains_key(&tenants) {
-            held.clear();
-        }
-        held.entry(tenants).or_default().clone()
+        held.or_insert_with(tenants, Arc::default).clone()
     }
 
     async fn assume(&self, (tenant, partner): Tenants) -> Result<Credentials> {

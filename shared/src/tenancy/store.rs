@@ -203,6 +203,32 @@ impl TenantStore {
         page::read(&self.table, pk, list, request, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
     }
 
+    /// All records of a list, however many; for lists that are small by nature.
+    pub async fn all<E: Entity<Scope = InTenant>>(&self, list: &List<E>) -> Result<Vec<E>> {
+        let mut records = vec![];
+        let mut after = None;
+        loop {
+            let query = Query {
+                pk: self.partition(&list.collection.0),
+                prefix: list.prefix.clone(),
+                index: None,
+                forward: list.direction == Direction::Ascending,
+                consistent: true,
+                after,
+                limit: None,
+                attributes: attributes::<E>(),
+            };
+            let (found, next) = self.table.query(query).await?;
+            for item in found {
+                records.extend(self.read(Some(&item))?);
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(records),
+            }
+        }
+    }
+
     /// `at_most` records of a list from behind a place on, read consistently, and the key to go on after, if there is more.
     pub async fn after<E: Entity<Scope = InTenant>>(
         &self,
@@ -312,7 +338,11 @@ impl TenantStore {
     }
 
     pub(super) fn partition(&self, collection: &str) -> String {
-        format!("T#{}#{collection}", self.tenant)
+        TenantStore::partition_of(self.tenant, collection)
+    }
+
+    pub(super) fn partition_of(tenant: TenantId, collection: &str) -> String {
+        format!("T#{tenant}#{collection}")
     }
 
     /// The table as this tenant's session sees it.

@@ -12,6 +12,7 @@ use crate::model::audit::ResourceChange;
 use crate::model::link::ForChild;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Kind, Slug, Status, Tenant};
+use crate::model::usage::UsageDay;
 use crate::model::user::User;
 use crate::store::Transaction;
 use crate::store::table::{FullKey, Item};
@@ -64,7 +65,7 @@ impl Owner {
 
 /// The subaccount that an agency acts for: the one in the path of its keys, or `X-Subaccount-Id`.
 pub(super) fn acting(incoming: &Incoming) -> Result<Option<&str>> {
-    let header = incoming.header(&X_SUBACCOUNT_ID)?;
+    let header = incoming.single(&X_SUBACCOUNT_ID)?;
     let in_path = incoming.route.starts_with(SUBACCOUNT_ROUTES);
     Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
 }
@@ -96,7 +97,7 @@ pub(super) async fn act_for(
     if let (true, Some(user)) = (wants.user, user) {
         keys.push(agency.directory.full(&User::key_of(user)));
     }
-    let leased = app.limiter().lease(store.table(), link.tenant, store.partition("usage"), incoming.now, Seen::NotYet);
+    let leased = app.limiter().lease(store.table(), link.tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet);
     let (items, leased) = tokio::join!(store.table().get_many(&keys), leased);
     leased?;
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items?).collect();

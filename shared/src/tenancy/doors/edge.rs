@@ -44,7 +44,7 @@ impl Door for Edge {
 
     async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
         let app = incoming.app.clone();
-        let given = incoming.header(&X_INGEST_KEY)?.filter(|given| !given.is_empty()).ok_or(Error::Unauthorized)?;
+        let given = incoming.single(&X_INGEST_KEY)?.filter(|given| !given.is_empty()).ok_or(Error::Unauthorized)?;
         if !app.secrets().is_ingest_key(given, incoming.now).await? {
             return Err(credential::refused(incoming).await);
         }

@@ -18,6 +18,7 @@ use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Shut, Tenant};
+use crate::model::usage::UsageDay;
 use crate::model::user::{Email, User};
 use crate::runtime::App;
 use crate::store::table::{FullKey, Item};
@@ -267,7 +268,11 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
         keys.push(directory.full(&User::key_of(person.user)));
     }
     let leased = async {
-        if home { limiter.lease(store.table(), tenant, store.partition("usage"), incoming.now, Seen::NotYet).await } else { Ok(()) }
+        if home {
+            limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet).await
+        } else {
+            Ok(())
+        }
     };
     // The maker of a child's key is a member of its agency: read beside, with what reaches the agency.
     let of_agency = async {
@@ -404,8 +409,10 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
     let limiter = incoming.app.limiter();
     loop {
         match limiter.spend(store.tenant_id(), limit, incoming.now) {
-            Spent::Yes(report) => {
-                incoming.learned().limits.extend(report);
+            Spent::Yes(report, place) => {
+                let mut learned = incoming.learned();
+                learned.limits.extend(report);
+                learned.places.extend(place);
                 return Ok(());
             }
             Spent::UsedUp(report, error) => {
@@ -413,7 +420,7 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(store.table(), store.tenant_id(), store.partition("usage"), incoming.now, Seen::Inside).await?;
+                limiter.lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now, Seen::Inside).await?;
             }
         }
     }
@@ -428,7 +435,7 @@ fn within_scope(incoming: &Incoming, key: &ApiKey) -> Result<()> {
 /// The tenant that a request names: the slug in the path of F1, or `x-tenant-id`. It only selects: the membership decides. Who acts for a
 /// subaccount selects his agency; the slug is then the subaccount's.
 fn selected(incoming: &Incoming, acting: bool) -> Result<Option<&str>> {
-    let header = incoming.header(&X_TENANT_ID)?;
+    let header = incoming.single(&X_TENANT_ID)?;
     let in_path = incoming.route.starts_with(SLUG_ROUTES) && !acting;
     Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
 }

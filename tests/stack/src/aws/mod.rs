@@ -5,6 +5,8 @@ mod create;
 pub mod queues;
 mod secrets;
 mod server;
+mod signature;
+mod table;
 
 use std::{
     collections::BTreeMap,
@@ -29,6 +31,7 @@ use crate::{
 
 use queues::Queues;
 use secrets::Secrets;
+use signature::Keyring;
 
 /// Where the embedded services pretend to be.
 pub const REGION: &str = "us-east-1";
@@ -73,6 +76,7 @@ struct Running {
     secrets: Arc<Secrets>,
     mailbox: Mailbox,
     journal: Journal,
+    keyring: Keyring,
     table_address: SocketAddr,
     service_address: SocketAddr,
     /// Where the services run.
@@ -138,6 +142,12 @@ impl Aws {
         Ok(guard)
     }
 
+    /// From now on the services answer only what is signed with the credentials of `environment`, which nobody else can guess. Until then they
+    /// take any signature: tests ask them by hand.
+    pub fn require_signatures(&self) {
+        self.running.keyring.require();
+    }
+
     pub fn dynamodb_url(&self) -> String {
         format!("http://{}", self.running.guard.get().map_or(self.running.table_address, |(_, address)| *address))
     }
@@ -152,12 +162,13 @@ impl Aws {
 
     /// Endpoints, region and credentials for an AWS SDK, and the mailbox.
     pub fn environment(&self) -> BTreeMap<String, String> {
+        let [access_key, secret, token] = self.running.keyring.credentials();
         let pairs = [
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-            ("AWS_SESSION_TOKEN", "local".to_owned()),
+            ("AWS_ACCESS_KEY_ID", access_key),
+            ("AWS_SECRET_ACCESS_KEY", secret),
+            ("AWS_SESSION_TOKEN", token),
             // Whatever is not embedded meets a refusal on loopback, never the network.
             ("AWS_ENDPOINT_URL", self.sqs_url()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb_url()),
@@ -286,19 +297,31 @@ async fn listen(database: Database, journal: Journal) -> Result<(Running, watch:
     let queues = Queues::open(journal.clone())?;
     let (stop, stopped) = watch::channel(false);
 
-    let table = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let table_address = table.local_addr()?;
+    let table_listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let table_address = table_listener.local_addr()?;
     let mut servers = JoinSet::new();
-    servers.spawn(dynoxide::server::serve_on(table, database.clone()));
+    let keyring = Keyring::default();
+    servers.spawn(table::serve(table_listener, database.clone(), keyring.clone()));
 
     let services = TcpListener::bind(("127.0.0.1", 0)).await?;
     let service_address = services.local_addr()?;
     let mailbox = Mailbox::open(journal.clone());
-    servers.spawn(server::serve(services, secrets.clone(), queues.clone(), mailbox.clone()));
+    servers.spawn(server::serve(services, secrets.clone(), queues.clone(), mailbox.clone(), keyring.clone()));
 
     let runtime = tokio::runtime::Handle::current();
-    let running =
-        Running { database, queues, secrets, mailbox, journal, table_address, service_address, runtime, guard: OnceLock::new(), stop };
+    let running = Running {
+        database,
+        queues,
+        secrets,
+        mailbox,
+        journal,
+        keyring,
+        table_address,
+        service_address,
+        runtime,
+        guard: OnceLock::new(),
+        stop,
+    };
     Ok((running, stopped, servers))
 }
 

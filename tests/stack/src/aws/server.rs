@@ -5,37 +5,50 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use tokio::net::TcpListener;
 use winterbaume_core::{MockRequest, MockService};
 use winterbaume_sqs::SqsService;
 
-use super::{queues::Queues, secrets::Secrets};
-use crate::{console::guard, mailbox::Mailbox};
+use super::{queues::Queues, secrets::Secrets, signature::Keyring};
+use crate::{gateway::guard, mailbox::Mailbox};
 
 #[derive(Clone)]
 struct Services {
     secrets: Arc<Secrets>,
     queues: Arc<SqsService>,
+    keyring: Keyring,
 }
 
-pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues, mailbox: Mailbox) {
-    let services = Services { secrets, queues: Arc::new(SqsService::with_backend(Arc::new(queues))) };
+pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues, mailbox: Mailbox, keyring: Keyring) {
+    let services = Services { secrets, queues: Arc::new(SqsService::with_backend(Arc::new(queues))), keyring };
     let router = Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::max(2 * 1024 * 1024))
         .with_state(services)
         .merge(mailbox.router())
-        .layer(axum::middleware::from_fn(guard::loopback_only));
+        .layer(axum::middleware::from_fn(no_pages));
     if let Err(error) = axum::serve(listener, router).await {
         eprintln!("the embedded Secrets Manager and SQS stopped: {error}");
     }
 }
 
+/// No web page has business here, whatever name it was loaded by.
+pub async fn no_pages(request: Request, next: Next) -> Response {
+    match guard::loopback(request.uri(), request.headers()).and_then(|()| guard::no_browser(request.headers())) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refuse(refusal.status, "AccessDeniedException", &refusal.message),
+    }
+}
+
 async fn answer(State(services): State<Services>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    if let Err(refusal) = services.keyring.check(&method, &uri, &headers, &body) {
+        return refuse(StatusCode::BAD_REQUEST, refusal.code, refusal.message);
+    }
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default().to_owned();
     let request = MockRequest { method: method.to_string(), uri: uri.to_string(), headers, body };
     let answered = if target.starts_with("secretsmanager.") {

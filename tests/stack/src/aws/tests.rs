@@ -16,7 +16,11 @@ fn template() -> Template {
 }
 
 fn clients(aws: &Aws) -> Clients {
-    let credentials = || aws_credential_types::Credentials::new("local", "local", None, None, "local");
+    clients_with(aws, aws_credential_types::Credentials::new("local", "local", None, None, "local"))
+}
+
+fn clients_with(aws: &Aws, credentials: aws_credential_types::Credentials) -> Clients {
+    let credentials = || credentials.clone();
     let http = aws_smithy_http_client::Builder::new().build_http();
     let table = aws_sdk_dynamodb::Config::builder()
         .behavior_version_latest()
@@ -209,5 +213,42 @@ fn a_write_does_not_read_the_whole_stream() {
             "EXPLAIN QUERY PLAN SELECT COALESCE(MAX(CAST(sequence_number AS INTEGER)), 0) + 1 FROM _stream_records WHERE table_name = ?1";
         let plan: String = beside.query_row(sql, ["T"], |row| row.get("detail")).unwrap();
         assert!(plan.contains("stream_sequence"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn no_web_page_and_no_guessed_key_gets_an_answer() {
+    let aws = Aws::start(Storage::Memory).unwrap();
+    aws.require_signatures();
+    aws.create(&template()).await.unwrap();
+    let strangers = clients(&aws);
+    assert!(strangers.table.list_tables().send().await.is_err());
+    assert!(strangers.secrets.list_secrets().send().await.is_err());
+    assert!(strangers.queues.list_queues().send().await.is_err());
+    let environment = aws.environment();
+    let secret = |changed: bool| if changed { "another".to_owned() } else { environment["AWS_SECRET_ACCESS_KEY"].clone() };
+    for changed in [true, false] {
+        let token = Some(environment["AWS_SESSION_TOKEN"].clone());
+        let credentials = aws_credential_types::Credentials::new(&environment["AWS_ACCESS_KEY_ID"], secret(changed), token, None, "local");
+        let known = clients_with(&aws, credentials);
+        assert_eq!(known.table.list_tables().send().await.is_err(), changed);
+        assert_eq!(known.secrets.list_secrets().send().await.is_err(), changed);
+        assert_eq!(known.queues.list_queues().send().await.is_err(), changed);
+    }
+    // What a page can send by itself: with its origin, or by a name that somebody lets point here.
+    for url in [aws.dynamodb_url(), aws.secrets_manager_url()] {
+        for headers in
+            ["origin: https://evil.example\r\nhost: 127.0.0.1", "sec-fetch-site: cross-site\r\nhost: 127.0.0.1", "host: evil.example"]
+        {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut stream = tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
+            let request = format!("POST / HTTP/1.1\r\n{headers}\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut heard = String::new();
+            stream.read_to_string(&mut heard).await.unwrap();
+            let status: u16 = heard.split(' ').nth(1).unwrap().parse().unwrap();
+            assert!(matches!(status, 403 | 421), "{heard}");
+            assert!(!heard.to_lowercase().contains("access-control"), "{heard}");
+        }
     }
 }

@@ -2,9 +2,11 @@
 //! everything else goes to standard error.
 
 mod demo;
+mod lines;
 mod options;
 mod run;
 mod supervisor;
+mod terminal;
 mod tools;
 mod watch;
 mod workspace;

@@ -1,6 +1,9 @@
 //! The flags of `cargo local`.
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::Parser;
 
@@ -28,14 +31,44 @@ pub struct Options {
     #[arg(long)]
     pub release: bool,
 
+    /// A page that may call the API from another origin, as the parameter CorsOrigins says it on AWS; may be repeated
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors_origin: Vec<String>,
+
+    /// A DNS server that is asked about custom domains, 53 if it has no port; may be repeated [default: as in template.yaml]
+    #[arg(long, value_name = "IP[:PORT]", value_parser = resolver)]
+    pub resolver: Vec<SocketAddr>,
+
+    /// Print the functions' own JSON lines instead of a short line for each request
+    #[arg(long)]
+    pub json: bool,
+
     /// Count and report rate limits and quotas, but never refuse
     #[arg(long)]
     pub no_limits: bool,
+}
+
+fn resolver(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+    address.map_err(|_| "an IP address, with a port or without".to_owned())
 }
 
 impl Options {
     /// Reads the command line; a mistake or `--help` ends the process.
     pub fn read() -> Options {
         Options::parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolver_is_an_address_with_or_without_a_port() {
+        assert_eq!(resolver("9.9.9.9").unwrap().to_string(), "9.9.9.9:53");
+        assert_eq!(resolver("127.0.0.1:5353").unwrap().to_string(), "127.0.0.1:5353");
+        assert_eq!(resolver("2620:fe::fe").unwrap().to_string(), "[2620:fe::fe]:53");
+        assert!(resolver("dns.example").is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::Write,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -15,9 +15,16 @@ use stack::{
     aws::{Aws, Storage},
     client::Api,
     console::Console,
-    gateway::access::AccessLog,
+    gateway::{
+        Gateway, Settings,
+        access::AccessLog,
+        cors::Cors,
+        functions::{Functions, Patience},
+        queue::Bounds,
+        throttle::Throttle,
+    },
     samples,
-    sources::{HttpInvoke, Invoke, Sources},
+    sources::{Invoke, Sources},
     template::Template,
 };
 use tokio::{
@@ -30,8 +37,9 @@ use tokio::{
 use crate::{
     demo,
     options::Options,
+    terminal::Terminal,
     tools,
-    watch::{self as functions, Watch},
+    watch::{self as functions, Watchers, Workshop},
     workspace,
 };
 
@@ -40,37 +48,46 @@ const PORT_PATIENCE: Duration = Duration::from_secs(4);
 
 const TTL_SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// Requests under way at once, of one function, and waiting. A function has one event at a time anyway; the rest of its share keeps it busy.
+const BOUNDS: Bounds = Bounds { places: 64, per_function: 32, waiting: 1_000 };
+
 pub async fn run(options: Options) -> Result<(), String> {
+    let access = AccessLog::new();
+    let terminal = Terminal::new(options.json, access.clone());
     let mut stop = Stop::listen()?;
     tokio::select! {
         // First: Ctrl-C reaches a running build too, whose failure is then no news.
         biased;
         // What was started so far hangs on the future that is dropped here.
         () = stop.asked() => Ok(()),
-        outcome = start(&options) => match outcome {
-            Ok(running) => running.until(stop).await,
-            Err(error) => Err(error),
+        outcome = start(&options, &terminal, access) => match outcome {
+            Ok(running) => running.until(stop, &terminal).await,
+            Err(error) => {
+                terminal.failed();
+                Err(error)
+            }
         },
     }
 }
 
-async fn start(options: &Options) -> Result<Running, String> {
+async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Result<Running, String> {
     if options.port == options.console_port {
         return Err(format!("the API and the console cannot both have port {}", options.port));
     }
     let root = workspace::find()?;
     let base = format!("http://127.0.0.1:{}", options.port);
-    let api_address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
     let directory = options.data.clone().unwrap_or_else(|| root.join(".local").join("data"));
     let lock = match options.memory {
         true => None,
         false => Some(workspace::claim(&directory)?),
     };
     let console_listener = free_port(options.console_port, "--console-port").await?;
-    drop(free_port(options.port, "--port").await?);
+    let mut api_listeners = vec![free_port(options.port, "--port").await?];
+    // `localhost` may be either; where there is no IPv6 it is the one.
+    api_listeners.extend(TcpListener::bind((IpAddr::from(Ipv6Addr::LOCALHOST), options.port)).await.ok());
 
     let provider = samples::Provider::open().await.map_err(text)?;
-    let template = local_template(&root, &base)?.with_parameter("OidcIssuers", &provider.issuers());
+    let template = local_template(&root, &base, options)?.with_parameter("OidcIssuers", &provider.issuers());
     let functions_declared = template.functions().map_err(text)?;
     let cargo_lambda = tools::cargo_lambda(&root)?;
 
@@ -79,55 +96,64 @@ async fn start(options: &Options) -> Result<Running, String> {
         false => Storage::Disk(directory),
     };
     let aws = Aws::start(storage).map_err(text)?;
+    aws.require_signatures();
     aws.create(&template).await.map_err(text)?;
-    let access = AccessLog::new();
     let tables = template.tables().map_err(text)?.into_iter().map(|table| table.name).collect();
-    let console = Console::new(aws.clone(), access, &base, root.join("openapi.json"), tables);
+    let console = Console::new(aws.clone(), access.clone(), &base, root.join("openapi.json"), tables);
     let mut tasks = JoinSet::new();
+    let trouble = terminal.clone();
     tasks.spawn(async move {
         if let Err(error) = provider.serve().await {
-            eprintln!("cargo local: the identity provider of the sample events stopped: {error}");
+            trouble.trouble(None, &format!("the identity provider of the sample events stopped: {error}"));
         }
     });
+    let trouble = terminal.clone();
     tasks.spawn(async move {
         if let Err(error) = axum::serve(console_listener, console.router()).await {
-            eprintln!("cargo local: the console stopped: {error}");
+            trouble.trouble(None, &format!("the console stopped: {error}"));
         }
     });
 
-    eprintln!("cargo local: building the functions");
+    terminal.say("building the functions");
     functions::build(&root, &functions_declared, options.release).await?;
-    let environment = shared_environment(&aws, &template, options)?;
-    let mut watch = Watch::start(&cargo_lambda, &root, options.port, options.release, &environment)?;
-    watch.listening(api_address).await?;
+    let functions = Functions::new(&functions_declared, BOUNDS, Patience::default());
+    let gateway = Gateway::new(settings(&template, options)?, functions.clone(), access);
+    for listener in api_listeners {
+        tasks.spawn(gateway.clone().serve(listener));
+    }
+    tasks.spawn(terminal.clone().follow());
+    let workshop =
+        Workshop { cargo_lambda, workspace: root, release: options.release, functions: functions.clone(), terminal: terminal.clone() };
+    let watchers = Watchers::start(workshop, environments(&aws, &template, options)?).await?;
 
     let api = Api::new(&base);
-    let invoke = Arc::new(HttpInvoke::new(&base).with_timeouts(&functions_declared));
-    tokio::select! {
-        prepared = prepare(&template, &api, &invoke) => prepared?,
-        ended = watch.ended() => return Err(ended),
-    }
+    prepare(&template, &api, &functions).await?;
     let (stop_sources, stopped) = watch::channel(false);
-    let sources = Sources::new(&template, &aws, invoke.clone()).map_err(text)?;
-    tasks.spawn(Arc::new(sources).run(stopped, |message| eprintln!("cargo local: {message}")));
-    tasks.spawn(sweep(aws.clone()));
+    let sources = Sources::new(&template, &aws, functions.clone()).map_err(text)?;
+    let trouble = terminal.clone();
+    tasks.spawn(Arc::new(sources).run(stopped, move |message| trouble.trouble(None, &message)));
+    tasks.spawn(sweep(aws.clone(), terminal.clone()));
 
-    let (demo, samples) = tokio::join!(demo::seed(&api, aws.journal()), samples::seed(&aws, &template, &invoke));
+    let (demo, samples) = tokio::join!(demo::seed(&api, aws.journal()), samples::seed(&aws, &template, &functions));
     if let Err(error) = samples {
-        eprintln!("cargo local: the sample events find nothing to work on: {error}");
+        terminal.trouble(None, &format!("the sample events find nothing to work on: {error}"));
     }
     let mut said = format!("ready {base}\n");
     match demo {
         Ok(demo) => said.push_str(&demo.usage(&base)),
-        Err(error) => eprintln!("cargo local: there is no demo tenant: {error}"),
+        Err(error) => terminal.trouble(None, &format!("there is no demo tenant: {error}")),
     }
-    eprintln!("cargo local: console on http://127.0.0.1:{}", options.console_port);
+    if let Some(key) = ingest_key(&aws, &template).await? {
+        said.push_str(&format!("ingest key:   {key}\n"));
+    }
+    terminal.say(&format!("console on http://127.0.0.1:{}", options.console_port));
     print(&said)?;
-    Ok(Running { watch, stop_sources, _tasks: tasks, _aws: aws, _lock: lock })
+    terminal.ready();
+    Ok(Running { watchers, stop_sources, _tasks: tasks, _aws: aws, _lock: lock })
 }
 
 struct Running {
-    watch: Watch,
+    watchers: Watchers,
     stop_sources: watch::Sender<bool>,
     _tasks: JoinSet<()>,
     _aws: Aws,
@@ -135,52 +161,63 @@ struct Running {
 }
 
 impl Running {
-    async fn until(mut self, mut stop: Stop) -> Result<(), String> {
-        let outcome = tokio::select! {
-            () = stop.asked() => Ok(()),
-            ended = self.watch.ended() => Err(ended),
-        };
-        eprintln!("cargo local: stopping");
+    async fn until(self, mut stop: Stop, terminal: &Terminal) -> Result<(), String> {
+        stop.asked().await;
+        terminal.say("stopping");
         self.stop_sources.send_replace(true);
-        self.watch.stop().await;
-        outcome
+        self.watchers.stop().await;
+        Ok(())
     }
 }
 
-fn local_template(root: &Path, base: &str) -> Result<Template, String> {
+fn local_template(root: &Path, base: &str, options: &Options) -> Result<Template, String> {
     let template = Template::load(root.join("template.yaml")).map_err(text)?;
-    Ok(template
+    let template = template
         .with_parameter("Stage", "local")
         .with_parameter("LogLevel", &std::env::var("LOG_LEVEL").unwrap_or_else(|_| "INFO".to_owned()))
         .with_parameter("PublicUrl", base)
-        .with_parameter("MailFrom", "tenantry@localhost.localdomain"))
+        .with_parameter("MailFrom", "tenantry@localhost.localdomain")
+        .with_parameter("CorsOrigins", &options.cors_origin.join(","));
+    let resolvers = options.resolver.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    Ok(if resolvers.is_empty() { template } else { template.with_parameter("DnsResolvers", &resolvers) })
 }
 
-/// `cargo lambda watch` has one environment for all functions, so theirs must not contradict each other.
-fn shared_environment(aws: &Aws, template: &Template, options: &Options) -> Result<BTreeMap<String, String>, String> {
-    let mut shared = BTreeMap::new();
-    for (function, environment) in aws.function_environments(template).map_err(text)? {
-        for (name, value) in environment {
-            if let Some(other) = shared.insert(name.clone(), value.clone())
-                && other != value
-            {
-                return Err(format!(
-                    "template.yaml gives {name} as `{value}` to {function} and as `{other}` to another function, which one local environment cannot hold"
-                ));
-            }
+/// What the template says of the API. `--no-limits` lifts its throttle too.
+fn settings(template: &Template, options: &Options) -> Result<Settings, String> {
+    let mut settings = Settings::of(template).map_err(text)?;
+    let console = ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("http://{name}:{}", options.console_port));
+    settings.console = Some(Cors::all_for(console.to_vec()));
+    if options.no_limits {
+        settings.throttle = Throttle::default();
+    }
+    Ok(settings)
+}
+
+fn environments(aws: &Aws, template: &Template, options: &Options) -> Result<BTreeMap<String, BTreeMap<String, String>>, String> {
+    let mut environments = aws.function_environments(template).map_err(text)?;
+    for environment in environments.values_mut() {
+        if options.no_limits {
+            environment.insert("RATE_LIMITS".to_owned(), "report".to_owned());
+        }
+        if let Ok(level) = std::env::var("LOG_DEPENDENCIES") {
+            environment.insert("LOG_DEPENDENCIES".to_owned(), level);
         }
     }
-    if options.no_limits {
-        shared.insert("RATE_LIMITS".to_owned(), "report".to_owned());
-    }
-    Ok(shared)
+    Ok(environments)
+}
+
+/// With which the edge reports what it served.
+async fn ingest_key(aws: &Aws, template: &Template) -> Result<Option<String>, String> {
+    let secrets = template.secrets().map_err(text)?;
+    let Some(secret) = secrets.into_iter().find(|secret| secret.logical_id == "IngestSecret") else { return Ok(None) };
+    Ok(aws.secret_values().await.remove(&secret.name).flatten())
 }
 
 /// Keys first, for nothing can be signed without; then each function is started once.
-async fn prepare(template: &Template, api: &Api, invoke: &HttpInvoke) -> Result<(), String> {
+async fn prepare(template: &Template, api: &Api, functions: &Functions) -> Result<(), String> {
     for schedule in template.schedules().map_err(text)? {
         if schedule.input["task"] == "rotate-keys" {
-            within_a_minute(&schedule.function, invoke.invoke(&schedule.function, schedule.input)).await?;
+            within_a_minute(&schedule.function, functions.invoke(&schedule.function, schedule.input)).await?;
         }
     }
     let mut first_calls = JoinSet::new();
@@ -188,22 +225,34 @@ async fn prepare(template: &Template, api: &Api, invoke: &HttpInvoke) -> Result<
     for route in template.routes().map_err(text)? {
         if started.insert(route.function.clone()) {
             // Any answer will do; a path that needs credentials is refused quickly.
-            let path = route.path.replace("{proxy+}", "-").replace("$default", "/-");
-            api.call(Method::GET, &path, None).await?;
+            let path = route.path.replace("{proxy+}", "-").replace("{slug}", "-").replace("{id}", "-").replace("$default", "/-");
+            let (api, function) = (api.clone(), route.function);
+            first_calls.spawn(async move { within_a_minute(&function, served(&api, &path)).await });
         }
     }
     let workers = template.stream_sources().map_err(text)?.into_iter().map(|source| source.function);
     let workers = workers.chain(template.queue_sources().map_err(text)?.into_iter().map(|source| source.function));
     for function in workers {
         if started.insert(function.clone()) {
-            let invoke = invoke.clone();
-            first_calls.spawn(async move { within_a_minute(&function, invoke.invoke(&function, json!({ "Records": [] }))).await });
+            let functions = functions.clone();
+            first_calls.spawn(async move { within_a_minute(&function, functions.invoke(&function, json!({ "Records": [] }))).await });
         }
     }
     while let Some(call) = first_calls.join_next().await {
         call.map_err(text)??;
     }
     Ok(())
+}
+
+/// Asks until there is an answer of the function itself.
+async fn served(api: &Api, path: &str) -> Result<Value, String> {
+    loop {
+        let (status, answer) = api.call(Method::GET, path, None).await?;
+        if status != 503 {
+            return Ok(answer);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn within_a_minute<E: std::fmt::Display>(function: &str, invocation: impl Future<Output = Result<Value, E>>) -> Result<(), String> {
@@ -231,12 +280,12 @@ async fn free_port(port: u16, flag: &str) -> Result<TcpListener, String> {
 }
 
 /// DynamoDB deletes what has expired some time later; so does this.
-async fn sweep(aws: Aws) {
+async fn sweep(aws: Aws, terminal: Terminal) {
     loop {
         tokio::time::sleep(TTL_SWEEP_EVERY).await;
         let aws = aws.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || aws.sweep_ttl()).await {
-            eprintln!("cargo local: {error}");
+            terminal.trouble(None, &error.to_string());
         }
     }
 }

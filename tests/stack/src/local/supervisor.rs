@@ -64,6 +64,14 @@ pub fn adopt_orphans() {
     }
 }
 
+/// Whether a process's child has children of its own: whether the watcher below a supervisor has something running.
+pub fn has_work(supervisor: Option<u32>) -> bool {
+    let Some(supervisor) = supervisor else { return false };
+    let table = process_table();
+    let children = |parent: i32| table.iter().filter(move |(_, of)| *of == parent).map(|(pid, _)| *pid);
+    children(supervisor as i32).any(|watcher| children(watcher).next().is_some())
+}
+
 /// Kills everything that was started from here and still lives. The watcher puts each function into a session of its
 /// own, so neither a process group nor a session would reach them.
 pub fn end_descendants() {

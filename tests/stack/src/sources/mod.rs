@@ -3,7 +3,6 @@
 
 mod faults;
 pub mod filter;
-mod http_invoke;
 mod queue;
 mod schedule;
 mod stream;
@@ -27,7 +26,6 @@ use crate::{
 };
 
 pub use faults::{Duplicates, Faults};
-pub use http_invoke::HttpInvoke;
 pub use schedule::period;
 
 use faults::Dice;
@@ -168,18 +166,18 @@ impl<I: Invoke> Sources<I> {
     }
 
     /// Plays all sources in real time until `stop` turns true. Troubles go to `tell`, one sentence each.
-    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>, tell: fn(String)) {
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>, tell: impl Fn(String) + Clone + Send + Sync + 'static) {
         let mut tasks = tokio::task::JoinSet::new();
         for index in 0..self.streams.len() {
             let sources = self.clone();
-            tasks.spawn(sources.follow(Turn::Stream(index), tell));
+            tasks.spawn(sources.follow(Turn::Stream(index), tell.clone()));
         }
         for index in 0..self.queues.len() {
             let sources = self.clone();
-            tasks.spawn(sources.follow(Turn::Queue(index), tell));
+            tasks.spawn(sources.follow(Turn::Queue(index), tell.clone()));
         }
         for index in 0..self.schedules.len() {
-            let sources = self.clone();
+            let (sources, tell) = (self.clone(), tell.clone());
             tasks.spawn(async move {
                 let schedule = &sources.schedules[index];
                 schedule::run(schedule, &sources.courier.invoke, sources.aws.journal(), tell).await;
@@ -191,7 +189,7 @@ impl<I: Invoke> Sources<I> {
         tasks.shutdown().await;
     }
 
-    async fn follow(self: Arc<Self>, turn: Turn, tell: fn(String)) {
+    async fn follow(self: Arc<Self>, turn: Turn, tell: impl Fn(String) + Clone + Send + Sync + 'static) {
         let mut told = None;
         loop {
             let step = match turn {

@@ -10,7 +10,7 @@ use crate::{journal::Journal, template::Schedule};
 
 const SPACE: &str = "schedule";
 
-pub async fn run<I: Invoke>(schedule: &Schedule, invoke: &I, journal: &Journal, tell: fn(String)) {
+pub async fn run<I: Invoke>(schedule: &Schedule, invoke: &I, journal: &Journal, tell: impl Fn(String)) {
     let Some(every) = period(&schedule.expression) else {
         return tell(format!("the schedule {} is not played: `{}` is not a rate", schedule.name, schedule.expression));
     };

@@ -1,0 +1,229 @@
+//! Events of API Gateway (HTTP API, payload 2.0) as requests, and answers in the form it takes them back. Whatever an event holds, its
+//! sender gets an answer of ours: what cannot be part of a request is noted here and refused behind the door, and a panic is a 500.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
+use http_body_util::BodyExt;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use tower::ServiceExt;
+
+use crate::error::Error;
+use crate::runtime::{App, edge};
+
+/// What the gateway says about a request besides the request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Context {
+    pub request_id: Option<String>,
+    /// The caller's address as the gateway saw it.
+    pub ip: String,
+    /// The body is said to be in base64 and is not.
+    pub unreadable_body: bool,
+}
+
+/// An answer as the gateway takes it back.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outgoing {
+    pub status_code: u16,
+    pub headers: BTreeMap<String, String>,
+    pub multi_value_headers: BTreeMap<String, Vec<String>>,
+    pub body: String,
+    pub is_base64_encoded: bool,
+    pub cookies: Vec<String>,
+}
+
+/// Answers one event, whatever it is.
+pub async fn answer(app: &App, router: &Router, event: &str) -> Response<Bytes> {
+    let read = std::panic::catch_unwind(|| request_of(event));
+    let request = match read {
+        Ok(Some(request)) => request,
+        Ok(None) => return whole(edge::unrouted(app, None, Error::BadRequest("This is no request of the gateway.".into()))).await,
+        Err(panic) => return whole(edge::unrouted(app, None, edge::panicked("reading an event", panic))).await,
+    };
+    let request_id = request.extensions().get::<Context>().and_then(|context| context.request_id.clone());
+    let answered = AssertUnwindSafe(async { whole(router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})).await });
+    match answered.catch_unwind().await {
+        Ok(answer) => answer,
+        Err(panic) => whole(edge::unrouted(app, request_id, edge::panicked("answering a request", panic))).await,
+    }
+}
+
+impl Outgoing {
+    pub fn of(answer: Response<Bytes>) -> Self {
+        let (head, body) = answer.into_parts();
+        let mut headers: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in &head.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            headers
+                .entry(name.to_string())
+                .and_modify(|values| *values = format!("{values}, {value}"))
+                .or_insert_with(|| value.into_owned());
+        }
+        let (body, is_base64_encoded) = match String::from_utf8(body.into()) {
+            Ok(text) => (text, false),
+            Err(binary) => (STANDARD.encode(binary.as_bytes()), true),
+        };
+        let multi_value_headers = BTreeMap::new();
+        Outgoing { status_code: head.status.as_u16(), headers, multi_value_headers, body, is_base64_encoded, cookies: vec![] }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    raw_path: Option<String>,
+    raw_query_string: Option<String>,
+    headers: Option<BTreeMap<String, Values>>,
+    request_context: RequestContext,
+    body: Option<String>,
+    is_base64_encoded: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestContext {
+    request_id: Option<String>,
+    http: Http,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Http {
+    method: String,
+    source_ip: Option<String>,
+}
+
+/// A header's value: the gateway joins several by commas, other fronts list them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Values {
+    One(String),
+    Many(Vec<String>),
+    Wrong(serde::de::IgnoredAny),
+}
+
+/// What may not stand in a path as it is. The gateway hands the path over decoded.
+const NOT_IN_PATH: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+const NOT_IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+
+/// `None` when the event is none of the gateway's.
+fn request_of(event: &str) -> Option<Request> {
+    let event: Event = serde_json::from_str(event).ok()?;
+    let method = Method::from_bytes(event.request_context.http.method.as_bytes()).ok()?;
+    let body = event.body.unwrap_or_default();
+    let (body, unreadable_body) = match event.is_base64_encoded {
+        Some(true) => STANDARD.decode(body).map_or_else(|_| (vec![], true), |body| (body, false)),
+        _ => (body.into_bytes(), false),
+    };
+    let context = Context {
+        request_id: event.request_context.request_id,
+        ip: event.request_context.http.source_ip.unwrap_or_default(),
+        unreadable_body,
+    };
+    let mut request = Request::new(Body::from(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = uri(&event.raw_path.unwrap_or_default(), &event.raw_query_string.unwrap_or_default());
+    *request.headers_mut() = headers(event.headers.unwrap_or_default());
+    request.extensions_mut().insert(context);
+    Some(request)
+}
+
+/// One that is too long to be a URI leads nowhere.
+fn uri(path: &str, query: &str) -> Uri {
+    let path = format!("/{}", utf8_percent_encode(path.strip_prefix('/').unwrap_or(path), NOT_IN_PATH));
+    let whole = if query.is_empty() { path } else { format!("{path}?{}", utf8_percent_encode(query, NOT_IN_QUERY)) };
+    PathAndQuery::try_from(whole).map(Uri::from).unwrap_or_default()
+}
+
+fn headers(given: BTreeMap<String, Values>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(given.len());
+    for (name, values) in given {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        let values = match values {
+            Values::One(value) => vec![value],
+            Values::Many(values) => values,
+            Values::Wrong(_) => vec!["\u{FFFD}".to_owned()],
+        };
+        for value in values {
+            // A value that cannot be one stays visible as such: whoever asks for it refuses it.
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()).or_else(|_| HeaderValue::from_bytes("\u{FFFD}".as_bytes())) {
+                headers.append(name.clone(), value);
+            }
+        }
+    }
+    headers
+}
+
+async fn whole(answer: axum::response::Response) -> Response<Bytes> {
+    let (head, body) = answer.into_parts();
+    // Our bodies are in memory: collecting one cannot fail.
+    let body = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
+    Response::from_parts(head, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(path: &str, query: &str, headers: Value) -> String {
+        let context = json!({"requestId": "r-1", "http": {"method": "GET", "sourceIp": "192.0.2.1"}});
+        json!({"version": "2.0", "rawPath": path, "rawQueryString": query, "headers": headers, "requestContext": context}).to_string()
+    }
+
+    #[test]
+    fn any_path_and_query_becomes_a_uri() {
+        for (path, query, uri) in [
+            ("/a/b", "", "/a/b"),
+            ("", "", "/"),
+            ("a", "", "/a"),
+            ("/a b?c#d/é\u{0}", "x=1&y=é", "/a%20b%3Fc%23d/%C3%A9%00?x=1&y=%C3%A9"),
+            ("/%FF/%", "%FF=%&\"<>=# \u{7f}", "/%FF/%?%FF=%&%22%3C%3E=%23%20%7F"),
+            ("//host/..", "", "//host/.."),
+            ("/\u{FFFD}\\", "", "/%EF%BF%BD%5C"),
+        ] {
+            let request = request_of(&event(path, query, json!({"host": "[", "x-forwarded-proto": "https,http"}))).unwrap();
+            assert_eq!(request.uri().to_string(), uri);
+        }
+        let long = "a".repeat(70_000);
+        assert_eq!(request_of(&event(&long, "", json!({}))).unwrap().uri().to_string(), "/");
+    }
+
+    #[test]
+    fn headers_come_through_or_show_that_they_are_none() {
+        let given = json!({"A": "1", "b": ["1", "2"], "c": "é", "d": "x\ny", "e": null, "no name": "1", "": "1"});
+        let request = request_of(&event("/", "", given)).unwrap();
+        let values = |name: &str| request.headers().get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect::<Vec<_>>();
+        assert_eq!((values("a"), values("b")), (vec![b"1".to_vec()], vec![b"1".to_vec(), b"2".to_vec()]));
+        for name in ["c", "d", "e"] {
+            assert!(request.headers()[name].to_str().is_err(), "{name}");
+        }
+        assert_eq!(request.headers().keys_len(), 5);
+    }
+
+    #[test]
+    fn what_is_no_event_of_the_gateway_is_none() {
+        for wrong in ["", "null", "[]", "{}", "\"x\"", r#"{"Records":[]}"#, r#"{"requestContext":{"http":{}}}"#] {
+            assert!(request_of(wrong).is_none(), "{wrong}");
+        }
+        let method = event("/", "", json!(null)).replace("GET", "G T");
+        assert!(request_of(&method).is_none());
+        let mut body: Value = serde_json::from_str(&event("/", "", json!(null))).unwrap();
+        body["body"] = json!("***");
+        body["isBase64Encoded"] = json!(true);
+        assert!(request_of(&body.to_string()).unwrap().extensions().get::<Context>().unwrap().unreadable_body);
+    }
+}

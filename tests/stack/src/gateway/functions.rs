@@ -1,0 +1,357 @@
+//! The functions behind their watchers. The watcher forgets an invocation whose function it starts anew, and it stands still for good when more
+//! than a hundred wait for one function: so what is sent is bounded and held until it is answered or known to be lost, whoever waits for it.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, header::CONTENT_TYPE};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+use tokio::{
+    sync::{Semaphore, oneshot, watch},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use super::queue::{Bounds, Queue};
+use crate::{
+    sources::{Invoke, InvokeError},
+    template::Function,
+};
+
+/// Of the event sources, beside the requests. With the requests' share of a function it stays below the hundred.
+const SOURCES: usize = 16;
+
+/// On top of a function's own time: starting, and a little compiling.
+const STARTING: Duration = Duration::from_secs(30);
+
+/// A watcher hands a function one event after the other. Sent this much later and answered first: the earlier one is lost.
+const OVERTAKEN: Duration = Duration::from_secs(1);
+
+/// No answer for so long may have many reasons; then the watcher is asked.
+const SUSPICIOUS: Duration = Duration::from_secs(3);
+
+/// An event source has nobody waiting for it.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Patience {
+    /// For a function that is being compiled or whose watcher is being started.
+    pub starting: Duration,
+    /// For a function that does not build: somebody may be about to save the file.
+    pub broken: Duration,
+    /// For a turn.
+    pub queueing: Duration,
+    /// For the answer.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        let seconds = Duration::from_secs;
+        Patience { starting: seconds(10), broken: seconds(2), queueing: seconds(20), answer: seconds(30) }
+    }
+}
+
+/// What becomes of a function, as its watcher tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    /// There is no watcher; why, as a sentence.
+    Away(String),
+    Ready,
+    Compiling,
+    /// The first lines of the compiler, or of what the function said when it ended.
+    Broken(Vec<String>),
+}
+
+/// On whose behalf a function is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Takes turns with other senders.
+    Sender(u64),
+    Source,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    pub status: u16,
+    pub body: Bytes,
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CallError {
+    #[error("there is no function `{0}`")]
+    Unknown(String),
+    #[error("too many requests are waiting already")]
+    Busy,
+    #[error("{message}")]
+    NotReady { message: String, lines: Vec<String> },
+    #[error("`{0}` was started anew while it had this request; whether it was carried out is not known")]
+    Lost(String),
+    #[error("the connection to the watcher of `{0}` was lost: {1}")]
+    Unreachable(String, String),
+    #[error("`{0}` did not answer within {1} seconds")]
+    Late(String, u64),
+}
+
+#[derive(Clone)]
+pub struct Functions {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    slots: BTreeMap<String, Slot>,
+    queue: Queue,
+    sources: Arc<Semaphore>,
+    patience: Patience,
+    client: Client<HttpConnector, Full<Bytes>>,
+    next: AtomicU64,
+}
+
+struct Slot {
+    timeout: Duration,
+    address: Mutex<Option<SocketAddr>>,
+    phase: watch::Sender<Phase>,
+    sent: Mutex<Sent>,
+}
+
+struct Sent {
+    /// Dropping the sender gives the invocation up.
+    invocations: BTreeMap<u64, (Instant, oneshot::Sender<()>)>,
+    answered: Instant,
+}
+
+impl Functions {
+    pub fn new(functions: &[Function], bounds: Bounds, patience: Patience) -> Functions {
+        let slot = |function: &Function| Slot {
+            timeout: Duration::from_secs(u64::try_from(function.timeout_seconds).unwrap_or_default()),
+            address: Mutex::new(None),
+            phase: watch::Sender::new(Phase::Away("it has not been started yet".to_owned())),
+            sent: Mutex::new(Sent { invocations: BTreeMap::new(), answered: Instant::now() }),
+        };
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let inner = Inner {
+            slots: functions.iter().map(|function| (function.name.clone(), slot(function))).collect(),
+            queue: Queue::new(bounds),
+            sources: Arc::new(Semaphore::new(SOURCES)),
+            patience,
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            next: AtomicU64::new(0),
+        };
+        Functions { inner: Arc::new(inner) }
+    }
+
+    /// A new watcher answers there.
+    pub fn listening(&self, function: &str, address: SocketAddr) {
+        if let Some(slot) = self.inner.slots.get(function) {
+            *lock(&slot.address) = Some(address);
+            slot.phase.send_replace(Phase::Ready);
+        }
+    }
+
+    /// The watcher is gone, and with it what it was given.
+    pub fn away(&self, function: &str, why: &str) {
+        if let Some(slot) = self.inner.slots.get(function) {
+            slot.phase.send_replace(Phase::Away(why.to_owned()));
+            *lock(&slot.address) = None;
+            lock(&slot.sent).invocations.clear();
+        }
+    }
+
+    /// What the watcher of a running function tells of it; ignored when there is none.
+    pub fn phase(&self, function: &str, phase: Phase) {
+        if let Some(slot) = self.inner.slots.get(function) {
+            slot.phase.send_if_modified(|known| {
+                let news = !matches!(known, Phase::Away(_)) && *known != phase;
+                if news {
+                    *known = phase;
+                }
+                news
+            });
+        }
+    }
+
+    pub fn phase_of(&self, function: &str) -> Option<Phase> {
+        self.inner.slots.get(function).map(|slot| slot.phase.borrow().clone())
+    }
+
+    /// Functions that have answered nothing for longer than they may take, though they run: nothing will come any more.
+    pub fn overdue(&self) -> Vec<String> {
+        let now = Instant::now();
+        let is_overdue = |slot: &Slot| {
+            let sent = lock(&slot.sent);
+            let oldest = sent.invocations.values().next().map(|(at, _)| (*at).max(sent.answered));
+            *slot.phase.borrow() == Phase::Ready && oldest.is_some_and(|oldest| now.duration_since(oldest) > slot.timeout + STARTING)
+        };
+        self.inner.slots.iter().filter(|(_, slot)| is_overdue(slot)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether the watcher answers at all, where something has waited for it for some seconds: what it is asked here needs no function.
+    pub async fn watcher_answers(&self, function: &str) -> bool {
+        let Some(slot) = self.inner.slots.get(function) else { return true };
+        let oldest = lock(&slot.sent).invocations.values().next().map(|(at, _)| at.elapsed());
+        let Some(address) = lock(&slot.address).filter(|_| oldest.is_some_and(|oldest| oldest > SUSPICIOUS)) else { return true };
+        matches!(timeout(SUSPICIOUS, self.exchange("-", address, Bytes::from_static(b"{}"))).await, Ok(Ok(_)))
+    }
+
+    /// Requests under way and waiting.
+    pub fn lengths(&self) -> (usize, usize) {
+        self.inner.queue.lengths()
+    }
+
+    /// Calls a function as AWS does and gives what comes, success or not. What the caller no longer waits for goes on and keeps its place.
+    pub async fn call(&self, function: &str, payload: Bytes, who: Who) -> Result<Reply, CallError> {
+        let slot = self.inner.slots.get(function).ok_or_else(|| CallError::Unknown(function.to_owned()))?;
+        let patience = self.inner.patience;
+        let place: Box<dyn Send> = match who {
+            Who::Sender(sender) => {
+                let entered = timeout(patience.queueing, self.inner.queue.enter(sender, function)).await;
+                Box::new(entered.map_err(|_| CallError::Busy)?.map_err(|_| CallError::Busy)?)
+            }
+            Who::Source => Box::new(self.inner.sources.clone().acquire_owned().await.map_err(|_| CallError::Busy)?),
+        };
+        let (starting, broken, wait) = match who {
+            Who::Sender(_) => (patience.starting, patience.broken, patience.answer),
+            Who::Source => (SOURCE_PATIENCE, SOURCE_PATIENCE, slot.timeout + STARTING),
+        };
+        let mut phase = slot.phase.subscribe();
+        let address = self.ready(function, slot, &mut phase, starting, broken).await?;
+        let (answer, answered) = oneshot::channel();
+        let call = self.clone().invocation(function.to_owned(), address, payload, place, answer);
+        tokio::spawn(call);
+
+        let late = sleep(wait);
+        tokio::pin!(late, answered);
+        let mut give_up = None;
+        loop {
+            let giving_up = async move {
+                match give_up {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                answer = &mut answered => return answer.unwrap_or_else(|_| Err(CallError::Lost(function.to_owned()))),
+                () = &mut late => return Err(CallError::Late(function.to_owned(), wait.as_secs())),
+                () = giving_up => return Err(not_ready(function, &slot.phase.borrow())),
+                changed = phase.changed() => if changed.is_ok() {
+                    // The watcher keeps what it has not handed over yet, but nobody waits for a long compilation.
+                    give_up = match &*phase.borrow_and_update() {
+                        Phase::Ready | Phase::Away(_) => None,
+                        Phase::Compiling => Some(Instant::now() + starting),
+                        Phase::Broken(_) => Some(Instant::now() + broken),
+                    };
+                },
+            }
+        }
+    }
+
+    async fn ready(
+        &self,
+        function: &str,
+        slot: &Slot,
+        phase: &mut watch::Receiver<Phase>,
+        starting: Duration,
+        broken: Duration,
+    ) -> Result<SocketAddr, CallError> {
+        let began = Instant::now();
+        loop {
+            let seen = phase.borrow_and_update().clone();
+            let deadline = match seen {
+                Phase::Ready => match *lock(&slot.address) {
+                    Some(address) => return Ok(address),
+                    None => began + starting,
+                },
+                Phase::Broken(_) => began + broken,
+                Phase::Away(_) | Phase::Compiling => began + starting,
+            };
+            if timeout_at(deadline, phase.changed()).await.is_err() {
+                return Err(not_ready(function, &seen));
+            }
+        }
+    }
+
+    /// Holds its place until there is an answer, or none to be had.
+    async fn invocation(
+        self,
+        function: String,
+        address: SocketAddr,
+        payload: Bytes,
+        place: Box<dyn Send>,
+        answer: oneshot::Sender<Result<Reply, CallError>>,
+    ) {
+        let Some(slot) = self.inner.slots.get(&function) else { return };
+        let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        let (give_up, given_up) = oneshot::channel();
+        let sent_at = Instant::now();
+        lock(&slot.sent).invocations.insert(id, (sent_at, give_up));
+        let outcome = tokio::select! {
+            biased;
+            reply = self.exchange(&function, address, payload) => reply.map_err(|problem| CallError::Unreachable(function.clone(), problem)),
+            _ = given_up => Err(CallError::Lost(function.clone())),
+        };
+        let mut sent = lock(&slot.sent);
+        sent.invocations.remove(&id);
+        if outcome.is_ok() {
+            sent.answered = Instant::now();
+            sent.invocations.retain(|_, (at, _)| *at + OVERTAKEN > sent_at);
+        }
+        drop(sent);
+        drop(place);
+        // The one who asked may be gone.
+        drop(answer.send(outcome));
+    }
+
+    async fn exchange(&self, function: &str, address: SocketAddr, payload: Bytes) -> Result<Reply, String> {
+        let request = Request::post(format!("http://{address}/2015-03-31/functions/{function}/invocations"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(payload))
+            .map_err(|error| error.to_string())?;
+        let response = self.inner.client.request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        Ok(Reply { status, body })
+    }
+}
+
+impl Invoke for Functions {
+    async fn invoke(&self, function: &str, payload: Value) -> Result<Value, InvokeError> {
+        let failed = |message: String| InvokeError::Failed { function: function.to_owned(), message };
+        let unreachable = |error: CallError| InvokeError::Unreachable { function: function.to_owned(), message: error.to_string() };
+        let reply = self.call(function, Bytes::from(payload.to_string()), Who::Source).await.map_err(unreachable)?;
+        if reply.status >= 300 {
+            return Err(failed(format!("status {}: {}", reply.status, String::from_utf8_lossy(&reply.body))));
+        }
+        if reply.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&reply.body).map_err(|error| failed(format!("its answer is not JSON: {error}")))
+    }
+}
+
+fn not_ready(function: &str, phase: &Phase) -> CallError {
+    let (message, lines) = match phase {
+        Phase::Away(why) => (format!("`{function}` is not running: {why}"), vec![]),
+        Phase::Compiling => (format!("`{function}` is being compiled"), vec![]),
+        Phase::Broken(lines) => (format!("`{function}` does not run: it must be mended and saved first"), lines.clone()),
+        Phase::Ready => (format!("`{function}` is being started"), vec![]),
+    };
+    CallError::NotReady { message, lines }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,220 @@
+//! Who goes next. So many requests are under way at once, of one function no more than its share, and those behind it wait in the order in which
+//! their senders take turns: somebody who asks five hundred times at once delays their own requests, not everybody's.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+/// As many may be under way, of one function, and waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    pub places: usize,
+    pub per_function: usize,
+    pub waiting: usize,
+}
+
+/// Whoever is before a full queue is asked to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+#[derive(Clone)]
+pub struct Queue {
+    inner: Arc<Inner>,
+}
+
+/// One request under way; dropping it lets the next one in.
+pub struct Place {
+    queue: Queue,
+    function: String,
+}
+
+struct Inner {
+    bounds: Bounds,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    taken: usize,
+    by_function: BTreeMap<String, usize>,
+    /// Senders with something waiting, in the order of their turns.
+    turns: VecDeque<u64>,
+    waiting: HashMap<u64, VecDeque<Waiting>>,
+    length: usize,
+}
+
+struct Waiting {
+    function: String,
+    go: oneshot::Sender<Place>,
+}
+
+impl Queue {
+    pub fn new(bounds: Bounds) -> Queue {
+        Queue { inner: Arc::new(Inner { bounds, state: Mutex::default() }) }
+    }
+
+    /// Waits for its turn among the requests of `sender` and the turns of all senders.
+    pub async fn enter(&self, sender: u64, function: &str) -> Result<Place, Full> {
+        let (go, turn) = oneshot::channel();
+        let crowded_out = self.state().push(sender, Waiting { function: function.to_owned(), go }, self.inner.bounds.waiting)?;
+        // Its receiver hears that nothing will come.
+        drop(crowded_out);
+        self.advance();
+        turn.await.map_err(|_| Full)
+    }
+
+    /// Under way and waiting.
+    pub fn lengths(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.taken, state.length)
+    }
+
+    fn advance(&self) {
+        let mut called = Vec::new();
+        let mut state = self.state();
+        while let Some(waiting) = state.next(&self.inner.bounds) {
+            called.push(waiting);
+        }
+        drop(state);
+        for waiting in called {
+            // Whoever has gone away meanwhile leaves the place by dropping it, which needs the lock.
+            let place = Place { queue: self.clone(), function: waiting.function };
+            drop(waiting.go.send(place));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// In a full queue the longest row loses its last, unless that is the one that comes.
+    fn push(&mut self, sender: u64, waiting: Waiting, bound: usize) -> Result<Option<Waiting>, Full> {
+        let mut crowded_out = None;
+        if self.length >= bound {
+            let own = self.waiting.get(&sender).map_or(0, VecDeque::len);
+            let longest = self.waiting.iter().max_by_key(|(_, row)| row.len()).map(|(sender, row)| (*sender, row.len()));
+            let Some((longest, _)) = longest.filter(|(_, length)| *length > own + 1) else { return Err(Full) };
+            crowded_out = self.waiting.get_mut(&longest).and_then(VecDeque::pop_back);
+            self.length -= 1;
+        }
+        let row = self.waiting.entry(sender).or_default();
+        if row.is_empty() {
+            self.turns.push_back(sender);
+        }
+        row.push_back(waiting);
+        self.length += 1;
+        Ok(crowded_out)
+    }
+
+    /// Takes a place for the next one that may have one.
+    fn next(&mut self, bounds: &Bounds) -> Option<Waiting> {
+        if self.taken >= bounds.places {
+            return None;
+        }
+        for _ in 0..self.turns.len() {
+            let sender = self.turns.pop_front()?;
+            let Some(row) = self.waiting.get_mut(&sender) else { continue };
+            let may_go = |waiting: &Waiting| self.by_function.get(&waiting.function).is_none_or(|taken| *taken < bounds.per_function);
+            let next = row.iter().position(may_go).and_then(|index| row.remove(index));
+            if row.is_empty() {
+                self.waiting.remove(&sender);
+            } else {
+                self.turns.push_back(sender);
+            }
+            if let Some(next) = next {
+                self.length -= 1;
+                self.taken += 1;
+                *self.by_function.entry(next.function.clone()).or_default() += 1;
+                return Some(next);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        state.taken -= 1;
+        if let Some(taken) = state.by_function.get_mut(&self.function) {
+            *taken -= 1;
+        }
+        drop(state);
+        self.queue.advance();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { places: 2, per_function: 2, waiting: 6 };
+
+    type Turn = std::pin::Pin<Box<dyn Future<Output = Result<Place, Full>>>>;
+
+    /// Asked once, so that it stands in the row.
+    fn waiting(queue: &Queue, sender: u64, function: &'static str) -> Turn {
+        let queue = queue.clone();
+        let mut turn: Turn = Box::pin(async move { queue.enter(sender, function).await });
+        assert!((&mut turn).now_or_never().is_none());
+        turn
+    }
+
+    #[tokio::test]
+    async fn senders_take_turns() {
+        let queue = Queue::new(BOUNDS);
+        let first = queue.enter(1, "a").await.unwrap();
+        let second = queue.enter(1, "a").await.unwrap();
+        let mut busy: Vec<Turn> = (0..4).map(|_| waiting(&queue, 1, "a")).collect();
+        let mut other = waiting(&queue, 2, "a");
+        drop(first);
+        let third = (&mut busy[0]).now_or_never().unwrap().unwrap();
+        drop(second);
+        // The one who came last is next, before three who were there earlier.
+        let place = (&mut other).now_or_never().unwrap().unwrap();
+        assert!((&mut busy[1]).now_or_never().is_none());
+        drop((third, place));
+        assert_eq!(queue.lengths(), (2, 1));
+        drop(busy);
+        assert_eq!(queue.lengths(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_function_has_its_share_and_does_not_hold_up_the_others() {
+        let queue = Queue::new(Bounds { places: 4, per_function: 2, waiting: 9 });
+        let _held = [queue.enter(1, "slow").await.unwrap(), queue.enter(1, "slow").await.unwrap()];
+        let _behind = waiting(&queue, 1, "slow");
+        assert!(queue.enter(1, "quick").now_or_never().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_takes_from_the_longest_row_for_others() {
+        let queue = Queue::new(BOUNDS);
+        let _held = [queue.enter(1, "a").await.unwrap(), queue.enter(1, "a").await.unwrap()];
+        let mut row: Vec<Turn> = (0..6).map(|_| waiting(&queue, 1, "a")).collect();
+        assert!(matches!(queue.enter(1, "a").now_or_never(), Some(Err(Full))));
+        let mut other = waiting(&queue, 2, "a");
+        assert!(matches!((&mut row[5]).now_or_never(), Some(Err(Full))));
+        assert!((&mut row[4]).now_or_never().is_none() && (&mut other).now_or_never().is_none());
+        assert_eq!(queue.lengths(), (2, 6));
+    }
+
+    #[tokio::test]
+    async fn whoever_leaves_is_passed_over() {
+        let queue = Queue::new(BOUNDS);
+        let held = [queue.enter(1, "a").await.unwrap(), queue.enter(1, "a").await.unwrap()];
+        let gone = waiting(&queue, 1, "a");
+        let mut patient = waiting(&queue, 1, "a");
+        drop(gone);
+        drop(held);
+        assert!((&mut patient).now_or_never().unwrap().is_ok());
+        assert_eq!(queue.lengths(), (0, 0));
+    }
+}
