@@ -199,7 +199,7 @@ fn queues_and_mail_are_for_those_who_use_them() {
         all
     });
     assert_eq!(with_variable("INGEST_SECRET_ID"), ["insights"]);
-    assert_eq!(actions("CourierRole", "dynamodb:"), ["GetItem", "PutItem", "UpdateItem"]);
+    assert_eq!(actions("CourierRole", "dynamodb:"), ["GetItem", "PutItem"]);
     let index = json!({"Fn::Sub": "${Table.Arn}/index/lists"});
     for (role, statement) in all_statements() {
         if list(&statement["Resource"]).contains(&index) {
