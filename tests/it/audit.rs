@@ -143,3 +143,30 @@ async fn entries(world: &World, tenant: &Tenant) -> Vec<Value> {
 fn request_id(answer: &Answer) -> String {
     answer.header("x-request-id").to_owned()
 }
+
+#[tokio::test]
+async fn the_log_goes_on_by_links_too() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    for number in 0..3 {
+        world.project(&acme.owner, &format!("Project {number}")).await;
+    }
+    drain(&world, &workers).await;
+    let all = world.get(LOG).token(&acme.owner.token).send().await.expect(200);
+    assert_eq!(all.header("link"), "");
+    let (mut path, mut walked) = (format!("{LOG}?limit=1"), vec![]);
+    loop {
+        let page = world.get(&path).token(&acme.owner.token).send().await.expect(200);
+        walked.extend(page.json()["entries"].as_array().expect("entries").clone());
+        let next = page.json()["nextCursor"].clone();
+        match page.header("link").strip_prefix('<').and_then(|link| link.split_once(">; rel=\"next\"")) {
+            Some((link, _)) => {
+                assert_eq!(link, format!("{LOG}?limit=1&cursor={}", next.as_str().expect("a cursor")));
+                path = link.to_owned();
+            }
+            None => break assert_eq!(next, Value::Null),
+        }
+    }
+    assert_eq!(&walked, all.json()["entries"].as_array().expect("entries"));
+    world.get(format!("{LOG}?cursor=garbage")).token(&acme.owner.token).send().await.expect(400);
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 
-use crate::world::{Answer, Caller, Tenant, World, claims_of, id};
+use crate::world::{Answer, Caller, Settings, Tenant, World, claims_of, id};
 
 // The tenant.
 
@@ -421,4 +421,145 @@ async fn homeless(world: &World) -> Caller {
     let tenant = world.tenant(&name).await;
     world.delete("/api/tenant").token(&tenant.owner.token).send().await.expect(200);
     world.login(&tenant.owner.email, &tenant.owner.password).await
+}
+
+#[tokio::test]
+async fn a_mask_comes_back_with_whatever_blanks_it_caught_and_nothing_else_begins_as_one() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await;
+    let write = async |body: Value| world.post("/api/tenant-setting").token(&acme.owner.token).json(body).send().await;
+    let row = write(json!({"name": "smtp_password", "value": "a swordfish ter2"})).await.expect(201).json();
+    let path = format!("/api/tenant-setting/{}", row["id"].as_str().expect("an id"));
+    let tag = async || world.get(&path).token(&acme.owner.token).send().await.expect(200).header("etag").to_owned();
+    let before = tag().await;
+    for mask in [
+        "********ter2",
+        "********ter2\n",
+        " ********ter2 ",
+        "********\tter2",
+        "\u{feff}********ter2",
+        "****\r\n****ter2",
+        "********\u{a0}ter2",
+    ] {
+        for body in [json!({"smtp_password": mask}), json!({"name": "smtp_password", "value": mask})] {
+            write(body).await.expect(201);
+        }
+    }
+    assert_eq!(tag().await, before);
+    for wrong in ["********ter3", "********", "*********ter2", "********ter2x", " ********new", "********\nnew secret"] {
+        let refused = write(json!({"smtp_password": wrong})).await.expect(400);
+        assert!(refused.details()["smtp_password"].is_array(), "{wrong:?}: {}", refused.text);
+    }
+    assert_eq!(tag().await, before);
+    // A name without a secret takes such text as text.
+    write(json!({"currency": "********"})).await.expect(201);
+}
+
+#[tokio::test]
+async fn urls_are_kept_in_their_normal_form() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await;
+    let token = &acme.owner.token;
+    for (given, kept) in [
+        ("HTTPS://Acme.EXAMPLE:443/a/../logo.png", "https://acme.example/logo.png"),
+        ("https://bücher.example/ö.png", "https://xn--bcher-kva.example/%C3%B6.png"),
+        ("https://acme.example", "https://acme.example"),
+    ] {
+        let stated = world.put("/api/tenant").token(token).json(json!({"name": "A", "logo": given})).send().await.expect(202).json();
+        assert_eq!(stated["logo"], kept, "{given}");
+    }
+    for wrong in [
+        "https:\\\\acme.example",
+        "https:acme.example",
+        "https://acme.example/\nx",
+        "https://",
+        "https:///x",
+        "https://a b.example",
+        "https://u@acme.example",
+    ] {
+        world.put("/api/tenant").token(token).json(json!({"name": "A", "logo": wrong})).send().await.expect(400);
+    }
+    let body = json!({"posthogHost": "HTTPS://EU.PostHog.com:443", "sentryDsn": "https://abc@o1.ingest.sentry.io/2"});
+    let map = world.post("/api/tenant-setting").token(token).json(body).send().await.expect(201).json();
+    assert_eq!(map["posthogHost"], "https://eu.posthog.com");
+    let path = format!("/api/tenants/{}", acme.slug);
+    let body = json!({"cms": "generic", "originUrl": "HTTPS://Origin.ACME.example:443/Media/"});
+    let config = world.put(&path).token(token).json(body).send().await.expect(200).json();
+    assert_eq!(config["value"]["originUrl"], "https://origin.acme.example/Media");
+    for wrong in [
+        "https://0x7f.1/",
+        "https://[::1]/",
+        "https://2130706433",
+        "https://%6cocalhost",
+        "https://origin.acme.example:0",
+        "https://origin.acme.example/%2e%2e/x",
+    ] {
+        world.put(&path).token(token).json(json!({"originUrl": wrong})).send().await.expect(400);
+    }
+}
+
+/// F1, F3 and F4 print milliseconds, F2 whole seconds with an offset.
+#[tokio::test]
+async fn moments_are_printed_in_one_form_by_each_family() {
+    let world = World::with(Settings { plans: json!({"free": {"subaccounts": 5, "custom_domains": 5}}), ..Settings::default() }).await;
+    let acme = world.tenant("acme").await;
+    let token = &acme.owner.token;
+    world.advance(jiff::SignedDuration::from_nanos(123_456_789));
+    let project = world.project(&acme.owner, "Launch").await;
+    let task = world.task(&acme.owner, &project, json!({"title": "x", "status": "done"})).await;
+    let domains = format!("/api/tenants/{}/domains", acme.slug);
+    world.post(&domains).token(token).json(json!({"hostname": "cdn.acme.com"})).send().await.expect(201);
+    world.put(format!("/api/tenants/{}/api-token", acme.slug)).token(token).json(json!({"token": "x"})).send().await.expect(200);
+    let ends = "2099-01-01T00:00:00.5Z";
+    let key = world.post("/v1/api-keys").token(token).json(json!({"name": "x", "expires_at": ends})).send().await.expect(201).json();
+    assert_eq!(key["data"]["expires_at"], "2099-01-01T00:00:00.500Z");
+    world.post("/v1/subaccounts").token(token).json(json!({"name": "x"})).send().await.expect(201);
+    world.post("/api/tenant-setting").token(token).json(json!({"name": "theme", "value": "dark"})).send().await.expect(201);
+    world
+        .post("/api/v1/tenant/invitations")
+        .token(token)
+        .json(json!({"email": "x@example.com", "role": "viewer"}))
+        .send()
+        .await
+        .expect(201);
+    let tenants = format!("/api/tenants/{}", acme.slug);
+    let mut seen = 0;
+    for path in [
+        "/api/tenants",
+        &tenants,
+        &domains,
+        &format!("{tenants}/usage"),
+        "/api/tenant",
+        "/api/tenant-api-key",
+        "/v1/api-keys",
+        "/v1/subaccounts",
+        "/v1/billing/usage",
+        "/api/v1/tenant/members",
+        "/api/v1/tenant/invitations",
+        "/api/v1/projects",
+        &format!("/api/v1/tasks/{}", task["id"].as_str().expect("an id")),
+        "/api/v1/auth/me",
+        "/api/v1/auth/sessions",
+    ] {
+        let answer = world.get(path).token(token).send().await.expect(200).json();
+        let f2 = path.starts_with("/api/v1/") && !path.starts_with("/api/v1/tenant/");
+        for text in texts(&answer) {
+            let is_moment = text.len() > 18 && text.as_bytes()[4] == b'-' && text.as_bytes()[10] == b'T' && text.as_bytes()[13] == b':';
+            if is_moment {
+                seen += 1;
+                let fits = if f2 { text.len() == 25 && text.ends_with("+00:00") } else { text.len() == 24 && text.ends_with('Z') };
+                assert!(fits, "{path}: {text}");
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(items) => items.iter().flat_map(texts).collect(),
+        Value::Object(object) => object.values().flat_map(texts).collect(),
+        _ => vec![],
+    }
 }

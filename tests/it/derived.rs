@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use shared::error::CODES;
+use shared::tenancy::doors::Access;
+use shared::tenancy::{Role, Scope};
 use stack::template::{Route, Template};
 
 use crate::world::catalogue;
@@ -18,6 +20,22 @@ fn the_api_reference_is_the_routes() {
 #[test]
 fn the_role_matrix_is_the_reviewed_one() {
     compare(&root().join("tests/it/roles.txt"), &catalogue().role_matrix());
+}
+
+/// A key is inactive when its maker's role is below this.
+#[test]
+fn a_scope_asks_for_the_highest_role_of_its_routes() {
+    let mut highest: BTreeMap<Scope, Role> = BTreeMap::new();
+    for operation in catalogue().operations {
+        if let (Access::AtLeast(role), Some(scope)) = (operation.access, operation.scope()) {
+            let known = highest.entry(scope).or_insert(role);
+            *known = role.max(*known);
+        }
+    }
+    assert!(highest.len() > 10);
+    for (scope, role) in highest {
+        assert_eq!(scope.role(), role, "{scope}");
+    }
 }
 
 #[test]

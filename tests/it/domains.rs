@@ -516,8 +516,41 @@ async fn a_plan_has_room_for_so_many_whatever_races() {
     add(&world, &acme, "another.acme.com").await.expect(201);
     add(&world, &acme, "onemore.acme.com").await.expect(403);
     // What was refused has claimed nothing.
-    let claims = world.items().iter().filter(|item| item["type"]["S"] == "host_claim").count();
+    let claims = world.items().iter().filter(|item| item["type"]["S"] == "host_claim" && item["listed"]["L"] != json!([])).count();
     assert_eq!(claims, 3);
+    // What is listed already is that before it is one too many, by whichever request.
+    let own = listed["domains"][1]["hostname"].as_str().expect("a name");
+    let again = join_all((0..4).map(|_| add(&world, &acme, own))).await;
+    for answer in again {
+        assert_eq!((answer.status, answer.code().as_str()), (409, "CONFLICT"));
+    }
+}
+
+#[tokio::test]
+async fn a_hostname_listed_again_does_not_begin_its_exclusive_day_again() {
+    let (world, ..) = world().await;
+    let (mut squatter, mut owner) = (world.tenant("squatter").await, world.tenant("owner").await);
+    add(&world, &squatter, HOST).await.expect(201);
+    for _ in 0..5 {
+        world.advance(SignedDuration::from_hours(4));
+        remove(&world, &squatter, HOST).await.expect(200);
+        add(&world, &squatter, HOST).await.expect(201);
+        add(&world, &owner, HOST).await.expect(409);
+    }
+    world.advance(SignedDuration::from_hours(4));
+    remove(&world, &squatter, HOST).await.expect(200);
+    add(&world, &squatter, HOST).await.expect(201);
+    add(&world, &owner, HOST).await.expect(201);
+    remove(&world, &owner, HOST).await.expect(200);
+    // A month after it began, it is forgotten.
+    remove(&world, &squatter, HOST).await.expect(200);
+    for tenant in [&mut squatter, &mut owner] {
+        world.advance(SignedDuration::from_hours(15 * 24));
+        again(&world, tenant).await;
+    }
+    again(&world, &mut squatter).await;
+    add(&world, &squatter, HOST).await.expect(201);
+    add(&world, &owner, HOST).await.expect(409);
 }
 
 /// Random histories through HTTP, with the plain rules beside them. The rules alone are played thousands of times in `shared`.
@@ -536,6 +569,7 @@ async fn random_histories_never_have_two_owners() {
         let host = format!("cdn.round{round}.com");
         let challenge_name = format!("_tenant-verify.{host}");
         let mut listed: BTreeMap<usize, Value> = BTreeMap::new();
+        let mut alone_since: BTreeMap<usize, i64> = BTreeMap::new();
         let (mut owner, mut served, mut alone_until) = (None::<usize>, None::<usize>, 0);
         let (mut texts, mut here, mut hour) = (BTreeSet::new(), false, 0);
         for _ in 0..14 {
@@ -548,7 +582,10 @@ async fn random_histories_never_have_two_owners() {
                     let answer = add(&world, tenant, &host).await.expect(if free { 201 } else { 409 });
                     if free {
                         if listed.is_empty() {
-                            alone_until = hour + 24;
+                            // The day of somebody who had it lately does not begin again.
+                            let since = alone_since.get(&who).copied().filter(|since| hour < since + 30 * 24).unwrap_or(hour);
+                            alone_since.insert(who, since);
+                            alone_until = since + 24;
                         }
                         listed.insert(who, answer.json());
                     }

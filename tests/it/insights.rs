@@ -52,7 +52,7 @@ async fn what_the_edge_reports_can_be_read_as_usage_analytics_bandwidth_and_logs
         json!({
             "current": {"requests": 5, "bandwidthBytes": 2057, "apiRequests": 2, "assetRequests": 3},
             "previous": {"requests": 0, "bandwidthBytes": 0, "apiRequests": 0, "assetRequests": 0},
-            "period": {"key": month, "start": format!("{month}-01T00:00:00Z"), "end": month_end(now)},
+            "period": {"key": month, "start": format!("{month}-01T00:00:00.000Z"), "end": month_end(now)},
         })
     );
     let analytics = read(&world, &acme.owner, path("analytics?period=current")).await;
@@ -60,7 +60,7 @@ async fn what_the_edge_reports_can_be_read_as_usage_analytics_bandwidth_and_logs
     assert_eq!(
         analytics.json(),
         json!({
-            "period": {"key": month, "start": format!("{month}-01T00:00:00Z"), "end": month_end(now)},
+            "period": {"key": month, "start": format!("{month}-01T00:00:00.000Z"), "end": month_end(now)},
             "requests": 5, "hits": 2, "misses": 1, "bypass": 1, "errors": 1,
             "hitRatio": 0.4, "originRequestsAvoided": 2, "bandwidthBytes": 2057, "estimatedSavings": null,
             "traffic": {"asset": 3, "api": 2, "apiHitRatio": 0.5},
@@ -738,10 +738,16 @@ async fn deployed(settings: Settings) -> (World, String) {
     let today = world.clock.now().to_zoned(TimeZone::UTC).date();
     let noon = today.last_of_month().saturating_add(20.days()).at(12, 0, 0, 0).to_zoned(TimeZone::UTC).unwrap().timestamp();
     world.advance(noon.duration_since(world.clock.now()));
-    let client = app(&world, "insights");
+    let key = ingest_key(&world).await;
+    (world, key)
+}
+
+/// The key with which the edge reports.
+pub async fn ingest_key(world: &World) -> String {
+    let client = app(world, "insights");
     let id = &world.environment("insights")["INGEST_SECRET_ID"];
     let secret = client.secrets().client().get_secret_value().secret_id(id).send().await.unwrap();
-    (world, secret.secret_string.unwrap())
+    secret.secret_string.unwrap()
 }
 
 async fn report(world: &World, key: &str, body: Value) -> Answer {
@@ -835,7 +841,7 @@ fn month_of(at: Timestamp) -> String {
 
 fn month_end(at: Timestamp) -> String {
     let next = at.to_zoned(TimeZone::UTC).date().last_of_month().saturating_add(1.days());
-    format!("{next}T00:00:00Z")
+    format!("{next}T00:00:00.000Z")
 }
 
 fn sums<'a>(entries: impl Iterator<Item = &'a Value>) -> BTreeMap<&'static str, u64> {

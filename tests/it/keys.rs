@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, poll_immediate};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -439,4 +439,310 @@ fn with_checksum(body: &str) -> String {
         crc /= 62;
     }
     format!("{body}{}", String::from_utf8_lossy(&digits))
+}
+
+// Power that outlives its reason.
+
+const MEMBERS: &str = "/api/v1/tenant/members";
+
+/// Requests of every kind that a key may make, each with what is in its way.
+async fn inactive_everywhere(worlds: &[&World], key: &str) {
+    for world in worlds {
+        for (method, path) in
+            [("GET", PROJECTS), ("POST", PROJECTS), ("GET", F3), ("POST", F4), ("GET", "/api/tenant"), ("GET", "/v1/billing/usage")]
+        {
+            let answer = world.request(method, path).token(key).json(json!({"name": "x"})).send().await;
+            assert_eq!((answer.status, answer.code().as_str()), (403, "KEY_INACTIVE"), "{method} {path}: {}", answer.text);
+        }
+        // Elsewhere it is as unknown as any.
+        world.get(PROJECTS).token(key).header("x-tenant-id", "no-such-tenant").send().await.expect(404);
+    }
+}
+
+async fn made_by(world: &World, token: &str, properties: Value) -> Key {
+    let mut body = json!({"name": "A key"});
+    body.as_object_mut().expect("a body").extend(properties.as_object().expect("properties").clone());
+    let made = world.post(F3).token(token).json(body).send().await.expect(201).json();
+    Key { id: id(&made).to_owned(), text: made["apiKey"].as_str().expect("the key").to_owned() }
+}
+
+async fn change_role(world: &World, by: &str, number: u64, role: &str) -> Answer {
+    world.put(format!("{MEMBERS}/{number}")).token(by).json(json!({"role": role})).send().await
+}
+
+fn silenced(answer: &Answer) -> BTreeSet<String> {
+    let keys = answer.json()["data"]["silenced_keys"].as_array().expect("the keys").clone();
+    keys.iter().map(|key| id(key).to_owned()).collect()
+}
+
+fn prefixed(key: &Key) -> String {
+    format!("key_{}", key.id.replace('-', ""))
+}
+
+#[tokio::test]
+async fn a_key_goes_silent_with_its_maker_until_an_owner_adopts_it() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let maker = world.member(&own, "owner").await;
+    let key = made_by(&world, &maker.token, json!({})).await;
+    // Who is behind a key that a key made is the person all the same.
+    let chained = made_by(&world, &key.text, json!({"scopes": ["*"]})).await;
+    let reader = made_by(&world, &maker.token, json!({"scopes": ["projects:read"]})).await;
+    let other = make(&world, &own, json!({})).await;
+    let warm = world.another_instance().await;
+    for world in [&world, &warm] {
+        for key in [&key, &chained, &reader, &other] {
+            world.get(PROJECTS).token(&key.text).send().await.expect(200);
+        }
+    }
+    let gone = world.delete(format!("{MEMBERS}/{}", maker.id)).token(&own.owner.token).send().await.expect(200);
+    assert_eq!(silenced(&gone), [&key, &chained, &reader].map(prefixed).into());
+    let worlds = [&world, &warm, &world.another_instance().await];
+    for key in [&key, &chained] {
+        inactive_everywhere(&worlds, &key.text).await;
+    }
+    world.get(PROJECTS).token(&reader.text).send().await.expect(403);
+    world.get(PROJECTS).token(&other.text).send().await.expect(200);
+    let listed = world.get(F3).token(&own.owner.token).send().await.expect(200).json();
+    let of = |key: &Key| listed.as_array().expect("keys").iter().find(|listed| listed["id"] == key.id.as_str()).expect("listed").clone();
+    assert_eq!((&of(&key)["active"], &of(&key)["inactiveReason"]), (&json!(false), &json!("maker_removed")));
+    assert_eq!((&of(&other)["active"], &of(&other)["inactiveReason"]), (&json!(true), &Value::Null));
+    // It can be neither renewed nor, by another key, adopted.
+    world.post(format!("{F3}/{}/rotate", key.id)).token(&own.owner.token).json(json!({})).send().await.expect(409);
+    for path in [F3, F4] {
+        assert_eq!(world.post(format!("{path}/{}/adopt", key.id)).token(&other.text).send().await.expect(403).code(), "FORBIDDEN");
+        let admin = world.member(&own, "admin").await;
+        world.post(format!("{path}/{}/adopt", key.id)).token(&admin.token).send().await.expect(403);
+    }
+    // Who comes back has another membership: nothing of theirs revives by that.
+    world.advance(SignedDuration::from_secs(1));
+    let invitation = json!({"email": maker.email, "role": "owner"});
+    world.post("/api/v1/tenant/invitations").token(&own.owner.token).json(invitation).send().await.expect(201);
+    let acceptance = json!({"token": world.link_token(&maker.email), "name": "Back", "password": "correct horse"});
+    world.post("/api/v1/auth/accept-invitation").json(acceptance).send().await.expect(200);
+    inactive_everywhere(&worlds, &key.text).await;
+
+    let adopted = world.post(format!("{F3}/{}/adopt", key.id)).token(&own.owner.token).send().await.expect(200);
+    assert_eq!((&adopted.json()["active"], &adopted.json()["inactiveReason"]), (&json!(true), &Value::Null));
+    let again = world.post(format!("{F3}/{}/adopt", key.id)).token(&own.owner.token).send().await.expect(200);
+    assert_eq!(again.header("etag"), adopted.header("etag"));
+    let back = world.login(&maker.email, "correct horse").await;
+    let f4 = world.post(format!("{F4}/{}/adopt", chained.id)).token(&back.token).send().await.expect(200).json();
+    assert_eq!((&f4["data"]["active"], &f4["data"]["inactive_reason"]), (&json!(true), &Value::Null));
+    for world in worlds {
+        for key in [&key, &chained] {
+            world.get(PROJECTS).token(&key.text).send().await.expect(200);
+        }
+    }
+    // The power is the adopter's now.
+    let gone = world.delete(format!("{MEMBERS}/{}", back.id)).token(&own.owner.token).send().await.expect(200);
+    assert_eq!(silenced(&gone), [prefixed(&chained)].into());
+    for world in worlds {
+        world.get(PROJECTS).token(&key.text).send().await.expect(200);
+        world.get(PROJECTS).token(&chained.text).send().await.expect(403);
+    }
+}
+
+#[tokio::test]
+async fn a_demotion_silences_what_the_new_role_does_not_bear() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let maker = world.member(&own, "owner").await;
+    let all = made_by(&world, &maker.token, json!({})).await;
+    let writer = made_by(&world, &maker.token, json!({"scopes": ["projects:*"]})).await;
+    let reader = made_by(&world, &maker.token, json!({"scopes": ["projects:read"]})).await;
+    let path = format!("{MEMBERS}/{}", maker.id);
+    // What changes nothing, or is refused, silences nothing.
+    world.put(&path).token(&own.owner.token).json(json!({"role": "owner"})).send().await.expect(200);
+    world.put(&path).token(&own.owner.token).header("if-match", "\"9\"").json(json!({"role": "viewer"})).send().await.expect(412);
+    world.delete(&path).token(&own.owner.token).header("if-match", "\"9\"").send().await.expect(412);
+    let admin = world.member(&own, "admin").await;
+    change_role(&world, &admin.token, maker.id, "viewer").await.expect(403);
+    for key in [&all, &writer, &reader] {
+        world.get(PROJECTS).token(&key.text).send().await.expect(200);
+    }
+    assert_eq!(silenced(&change_role(&world, &own.owner.token, maker.id, "admin").await.expect(200)), [prefixed(&all)].into());
+    inactive_everywhere(&[&world], &all.text).await;
+    world.post(PROJECTS).token(&writer.text).json(json!({"name": "x"})).send().await.expect(201);
+    assert_eq!(silenced(&change_role(&world, &own.owner.token, maker.id, "viewer").await.expect(200)), [prefixed(&writer)].into());
+    let refused = world.get(PROJECTS).token(&writer.text).send().await.expect(403);
+    assert_eq!(refused.code(), "KEY_INACTIVE");
+    world.get(PROJECTS).token(&reader.text).send().await.expect(200);
+    let shown = world.get(format!("{F4}/{}", all.id)).token(&own.owner.token).send().await.expect(200).json();
+    assert_eq!(shown["data"]["inactive_reason"], "maker_demoted");
+    // A promotion revives nothing by itself.
+    assert_eq!(silenced(&change_role(&world, &own.owner.token, maker.id, "owner").await.expect(200)), BTreeSet::new());
+    inactive_everywhere(&[&world], &all.text).await;
+    world.post(format!("{F4}/{}/adopt", all.id)).token(&maker.token).send().await.expect(200);
+    world.get(PROJECTS).token(&all.text).send().await.expect(200);
+    // A last owner stays, and so do their keys.
+    let alone = world.tenant("alone").await;
+    let key = make(&world, &alone, json!({})).await;
+    change_role(&world, &alone.owner.token, alone.owner.id, "admin").await.expect(409);
+    world.delete(format!("{MEMBERS}/{}", alone.owner.id)).token(&alone.owner.token).send().await.expect(409);
+    world.get(PROJECTS).token(&key.text).send().await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_key_slips_through_while_its_maker_is_demoted_or_removed() {
+    let world = World::new().await;
+    for round in 0..12 {
+        let own = world.tenant(&format!("acme{round}")).await;
+        let maker = world.member(&own, "owner").await;
+        let old = made_by(&world, &maker.token, json!({})).await;
+        let path = format!("{MEMBERS}/{}", maker.id);
+        let unmake = async {
+            let request = if round % 2 == 0 { world.delete(&path) } else { world.put(&path).json(json!({"role": "viewer"})) };
+            request.token(&own.owner.token).send().await
+        };
+        let mints = join_all((0..6).map(|n| {
+            let by = if n % 2 == 0 { &maker.token } else { &old.text };
+            world.post(F4).token(by).json(json!({"name": "late"})).send()
+        }));
+        let rotations = join_all(
+            (0..2).map(|_| world.post(format!("{F4}/{}/rotate", old.id)).token(&maker.token).json(json!({"grace_seconds": 60})).send()),
+        );
+        let (unmade, minted, rotated) = tokio::join!(unmake, mints, rotations);
+        unmade.expect(200);
+        for answer in minted.into_iter().chain(rotated).filter(|answer| answer.status == 201) {
+            let text = answer.json()["data"]["key"].as_str().expect("a key").to_owned();
+            let refused = world.get(PROJECTS).token(&text).send().await.expect(403);
+            assert_eq!(refused.code(), "KEY_INACTIVE");
+        }
+        world.get(PROJECTS).token(&old.text).send().await.expect(403);
+        let listed = world.get(F4).token(&own.owner.token).send().await.expect(200).json();
+        assert!(listed["data"].as_array().expect("keys").iter().all(|key| key["active"] == false), "{listed}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_stored_before_makers_were_kept_goes_by_the_present_membership() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let maker = world.member(&own, "owner").await;
+    let (key, adopted) = (made_by(&world, &maker.token, json!({})).await, made_by(&world, &maker.token, json!({})).await);
+    for key in [&key, &adopted] {
+        world.change_item(&format!("T#{}#api-keys", own.id), &key.id, |item| {
+            item["issuer"]["M"].as_object_mut().expect("an issuer").remove("membership");
+        });
+        let claim = format!("G#api-key#{}", &key.text[8..20]);
+        world.change_item(&claim, "owner", |item| drop(item.as_object_mut().expect("a claim").remove("maker")));
+    }
+    for world in [&world, &world.another_instance().await] {
+        let first = world.get(PROJECTS).token(&key.text).send().await.expect(200).metered.expect("metered");
+        let second = world.get(PROJECTS).token(&key.text).send().await.expect(200).metered.expect("metered");
+        assert!(second.round_trips < first.round_trips && second.round_trips <= 2, "{first:?} {second:?}");
+        world.get(PROJECTS).token(&adopted.text).send().await.expect(200);
+    }
+    world.post(format!("{F3}/{}/adopt", adopted.id)).token(&own.owner.token).send().await.expect(200);
+    world.delete(format!("{MEMBERS}/{}", maker.id)).token(&own.owner.token).send().await.expect(200);
+    assert_eq!(world.get(PROJECTS).token(&key.text).send().await.expect(403).code(), "KEY_INACTIVE");
+    world.get(PROJECTS).token(&adopted.text).send().await.expect(200);
+}
+
+#[tokio::test]
+async fn a_key_in_its_grace_makes_no_key_that_outlives_it() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let key = make(&world, &own, json!({})).await;
+    let rotate = world.post(format!("{F3}/{}/rotate", key.id)).token(&own.owner.token).json(json!({"graceSeconds": 600}));
+    rotate.send().await.expect(201);
+    world.post(F3).token(&key.text).json(json!({"name": "for ever"})).send().await.expect(403);
+    let at = |seconds: i64| (world.auth.clock().now() + SignedDuration::from_secs(seconds)).to_string();
+    world.post(F3).token(&key.text).json(json!({"name": "longer", "expiresAt": at(601)})).send().await.expect(403);
+    world.post(F3).token(&key.text).json(json!({"name": "within", "expiresAt": at(600)})).send().await.expect(201);
+}
+
+#[tokio::test]
+async fn nothing_of_a_replaced_key_is_left_when_its_grace_is_over() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let key = make(&world, &own, json!({})).await;
+    let rotate = world.post(format!("{F3}/{}/rotate", key.id)).token(&own.owner.token).json(json!({"graceSeconds": 600}));
+    rotate.send().await.expect(201);
+    let claim = format!("G#api-key#{}", &key.text[8..20]);
+    let ttl = |pk: &str| world.items().into_iter().find(|item| item["pk"]["S"] == pk).expect("the claim")["ttl"]["N"].clone();
+    let end = (world.auth.clock().now() + SignedDuration::from_secs(600)).as_second().to_string();
+    assert_eq!(ttl(&claim), json!(end));
+    world.post(format!("{F3}/{}/adopt", key.id)).token(&own.owner.token).send().await.expect(200);
+    assert_eq!(ttl(&claim), json!(end));
+}
+
+#[tokio::test]
+async fn the_list_of_keys_goes_on_by_cursors() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    for _ in 0..3 {
+        make(&world, &own, json!({})).await;
+    }
+    let all = world.get(F3).token(&own.owner.token).send().await.expect(200);
+    assert_eq!((all.json().as_array().map(Vec::len), all.header("link")), (Some(3), ""));
+    let first = world.get(format!("{F3}?limit=2")).token(&own.owner.token).send().await.expect(200);
+    let link = first.header("link").trim_start_matches('<').split('>').next().expect("a link").to_owned();
+    let rest = world.get(link).token(&own.owner.token).send().await.expect(200);
+    assert_eq!((first.json().as_array().map(Vec::len), rest.json().as_array().map(Vec::len), rest.header("link")), (Some(2), Some(1), ""));
+    for wrong in ["cursor=garbage", "limit=0", "limit=x", "unknown=1"] {
+        world.get(format!("{F3}?{wrong}")).token(&own.owner.token).send().await.expect(400);
+    }
+}
+
+/// A demotion between the door and the write of what must not survive it, wherever the request stands by then.
+#[tokio::test]
+async fn what_a_demoted_owner_had_begun_is_not_finished() {
+    let world = World::new().await;
+    let calls: [(&str, &str, &str, Value); 9] = [
+        ("mint", "POST", F4, json!({"name": "late"})),
+        ("mint by key", "POST", F4, json!({"name": "late"})),
+        ("rotate", "POST", "/v1/api-keys/{key}/rotate", json!({})),
+        ("adopt", "POST", "/v1/api-keys/{key}/adopt", Value::Null),
+        ("remove", "DELETE", "/api/v1/tenant/members/{bob}", Value::Null),
+        ("promote", "PUT", "/api/v1/tenant/members/{bob}", json!({"role": "owner"})),
+        ("delete", "DELETE", "/api/tenant", Value::Null),
+        ("subaccount", "POST", "/v1/subaccounts", json!({"name": "late"})),
+        ("suspend", "POST", "/v1/subaccounts/{child}/suspend", Value::Null),
+    ];
+    for (number, (name, method, path, body)) in calls.into_iter().enumerate() {
+        let mut refused = 0;
+        for waits in 1.. {
+            let own = world.tenant(&format!("acme{number}-{waits}")).await;
+            let (eve, bob) = (world.member(&own, "owner").await, world.member(&own, "member").await);
+            let key = make(&world, &own, json!({})).await;
+            let by = made_by(&world, &eve.token, json!({})).await;
+            let child = world.post("/v1/subaccounts").token(&own.owner.token).json(json!({"name": "x"})).send().await.expect(201).json();
+            let path = path.replace("{key}", &key.id).replace("{bob}", &bob.id.to_string()).replace("{child}", id(&child["data"]));
+            let token = if name == "mint by key" { &by.text } else { &eve.token };
+            let request = world.request(method, path).token(token);
+            let request = if body.is_null() { request } else { request.json(body.clone()) };
+            let state = || {
+                let kinds = ["api_key", "member", "tenant", "subaccount"];
+                let tenant = own.id.clone();
+                let items = world.items().into_iter().filter(move |item| {
+                    kinds.iter().any(|kind| item["type"]["S"] == *kind) && item["pk"]["S"].as_str().is_some_and(|pk| pk.contains(&tenant))
+                });
+                items.collect::<Vec<_>>()
+            };
+            let before = state();
+            let mut request = Box::pin(request.send());
+            let mut finished = false;
+            for _ in 0..waits {
+                if poll_immediate(&mut request).await.is_some() {
+                    finished = true;
+                    break;
+                }
+                // What it asked the table for is answered by then.
+                tokio::time::sleep(std::time::Duration::from_millis(15)).await;
+            }
+            if finished {
+                break;
+            }
+            if state() != before {
+                continue;
+            }
+            change_role(&world, &own.owner.token, eve.id, "viewer").await.expect(200);
+            let answer = request.await;
+            assert!(matches!(answer.status, 401 | 403 | 404 | 409), "{name} after {waits} waits: {} {}", answer.status, answer.text);
+            refused += 1;
+        }
+        assert!(refused >= 1, "{name} was met at {refused} points");
+    }
 }

@@ -13,7 +13,7 @@ use shared::runtime::App;
 use shared::runtime::aws::Aws as Clients;
 use shared::runtime::worker::Worker;
 
-use crate::world::{Answer, Caller, Settings, Tenant, World, claims_of};
+use crate::world::{Answer, Caller, Settings, Tenant, World, claims_of, id};
 
 const TENANTS: &str = "/api/tenants";
 
@@ -851,4 +851,134 @@ fn counted(answers: &[Answer]) -> BTreeMap<u16, usize> {
         *counted.entry(answer.status).or_default() += 1;
         counted
     })
+}
+
+#[tokio::test]
+async fn a_slug_is_the_same_in_either_letter_case_wherever_it_is_given() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await;
+    let loud = acme.slug.to_uppercase();
+    let quiet = world.get(format!("{TENANTS}/{}", acme.slug)).token(&acme.owner.token).send().await.expect(200).json();
+    assert_eq!(world.get(format!("{TENANTS}/{loud}")).token(&acme.owner.token).send().await.expect(200).json(), quiet);
+    world.get(format!("{TENANTS}/{loud}/domains")).token(&acme.owner.token).send().await.expect(200);
+    let selected = world.get("/api/tenant").token(&acme.owner.token).header("x-tenant-id", &loud).send().await.expect(200);
+    assert_eq!(selected.json()["slug"], acme.slug.as_str());
+    let asked = world.get(format!("{TENANTS}/slug-availability?slug={loud}")).token(&acme.owner.token).send().await.expect(200).json();
+    assert_eq!((&asked["slug"], &asked["reason"]), (&json!(acme.slug), &json!("taken")));
+    let key = crate::insights::ingest_key(&world).await;
+    world.get(format!("/api/usage/check?tenant={loud}")).header("x-ingest-key", &key).send().await.expect(200);
+    let report = json!({"batch_id": "b", "tenant": loud, "bytes": 10});
+    world.post("/api/usage/ingest").header("x-ingest-key", &key).json(report).send().await.expect(200);
+    // What merely looks alike is none.
+    for other in ["\u{212a}elvin", "acme\u{301}"] {
+        let path = percent(other);
+        world.get(format!("{TENANTS}/{path}")).token(&acme.owner.token).send().await.expect(404);
+    }
+}
+
+#[tokio::test]
+async fn a_slug_made_of_a_name_transliterates_it() {
+    let world = World::new().await;
+    for (name, begins) in [("Österreich", "osterreich-"), ("Łódź & Söhne", "lodz-sohne-"), ("Ελλάδα", "ellada-"), ("日本", "riben-")]
+    {
+        let acme = world.tenant("acme").await;
+        world.delete("/api/tenant").token(&acme.owner.token).send().await.expect(200);
+        let owner = world.login(&acme.owner.email, &acme.owner.password).await;
+        let made = world.post("/api/tenant").token(&owner.token).json(json!({"name": name})).send().await.expect(201).json();
+        assert!(made["slug"].as_str().is_some_and(|slug| slug.starts_with(begins)), "{made}");
+        assert_eq!(made["name"], name);
+    }
+}
+
+#[tokio::test]
+async fn lists_of_this_family_go_on_by_cursors_and_take_no_other() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await;
+    for number in 0..2 {
+        let body = json!({"slug": format!("second-{number}"), "cms": "prismic", "repository": "r"});
+        world.post(TENANTS).token(&acme.owner.token).json(body).send().await.expect(201);
+        world.advance(jiff::SignedDuration::from_secs(1));
+    }
+    let all = world.get(TENANTS).token(&acme.owner.token).send().await.expect(200);
+    assert_eq!((&all.json()["total"], all.header("link")), (&json!(3), ""));
+    let (mut path, mut walked) = (format!("{TENANTS}?limit=1"), vec![]);
+    loop {
+        let page = world.get(&path).token(&acme.owner.token).send().await.expect(200);
+        assert_eq!(page.json()["total"], 3);
+        walked.extend(page.json()["tenants"].as_array().expect("tenants").clone());
+        match page.header("link").strip_prefix('<').and_then(|link| link.split_once(">; rel=\"next\"")) {
+            Some((next, _)) => path = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(&walked, all.json()["tenants"].as_array().expect("tenants"));
+    for list in [TENANTS.to_owned(), format!("{TENANTS}/{}/domains", acme.slug)] {
+        for wrong in ["cursor=garbage", "limit=0", "limit=101", "page=1"] {
+            world.get(format!("{list}?{wrong}")).token(&acme.owner.token).send().await.expect(400);
+        }
+    }
+    let stranger = world.tenant("stranger").await;
+    let first = world.get(format!("{TENANTS}?limit=1")).token(&acme.owner.token).send().await.expect(200);
+    let foreign = first.header("link").trim_start_matches('<').split('>').next().expect("a link").to_owned();
+    world.get(foreign).token(&stranger.owner.token).send().await.expect(400);
+}
+
+fn percent(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// A token that is kept already, a configuration that says the same, a statement that states nothing new.
+#[tokio::test]
+async fn a_change_that_changes_nothing_keeps_version_and_etag() {
+    let (world, workers) = crate::workers::workers().await;
+    let acme = world.tenant("acme").await;
+    let (token, slug) = (&acme.owner.token, &acme.slug);
+    let project = world.project(&acme.owner, "Launch").await;
+    let task = world.task(&acme.owner, &project, json!({"title": "A task", "due_date": null})).await;
+    let member = world.member(&acme, "member").await;
+    let config = json!({"cms": "prismic", "repository": "r", "cacheTTL": 600});
+    world.put(format!("{TENANTS}/{slug}")).token(token).json(config.clone()).send().await.expect(200);
+    let api = json!({"apiOrigin": "https://api.acme.example"});
+    world.put(format!("{TENANTS}/{slug}/api-config")).token(token).json(api.clone()).send().await.expect(200);
+    world.put(format!("{TENANTS}/{slug}/api-token")).token(token).json(json!({"token": "swordfish"})).send().await.expect(200);
+    world.put("/api/tenant").token(token).json(json!({"name": "Acme", "logo": "https://acme.example/l.png"})).send().await.expect(202);
+    let body = json!({"name": "smtp_password", "value": "swordfish"});
+    let setting = world.post("/api/tenant-setting").token(token).json(body.clone()).send().await.expect(201).json();
+    crate::workers::drain(&world, &workers).await;
+    let before: Vec<Value> = versions(&world, &acme);
+    let entries = || world.items_of(&acme).iter().filter(|item| item["type"]["S"] == "audit_entry").count();
+    let audited = entries();
+    world.advance(jiff::SignedDuration::from_secs(5));
+
+    let project_path = format!("/api/v1/projects/{}", id(&project));
+    let task_path = format!("/api/v1/tasks/{}", id(&task));
+    let setting_path = format!("/api/tenant-setting/{}", id(&setting));
+    let tags = async || {
+        let mut tags = vec![];
+        for path in [project_path.clone(), task_path.clone(), setting_path.clone(), format!("{TENANTS}/{slug}"), "/api/tenant".into()] {
+            tags.push(world.get(path).token(token).send().await.expect(200).header("etag").to_owned());
+        }
+        tags
+    };
+    let first = tags().await;
+    world.put(&project_path).token(token).json(json!({"name": "Launch", "settings": {}})).send().await.expect(200);
+    world.put(&project_path).token(token).json(json!({})).send().await.expect(200);
+    world.put(&task_path).token(token).json(json!({"title": "A task", "status": "todo", "assigned_to": null})).send().await.expect(200);
+    world.put(format!("/api/v1/tenant/members/{}", member.id)).token(token).json(json!({"role": "member"})).send().await.expect(200);
+    world.put(format!("{TENANTS}/{slug}")).token(token).json(config).send().await.expect(200);
+    world.put(format!("{TENANTS}/{slug}/api-config")).token(token).json(api).send().await.expect(200);
+    let kept = world.put(format!("{TENANTS}/{slug}/api-token")).token(token).json(json!({"token": "swordfish"})).send().await.expect(200);
+    assert_ne!(kept.json()["updatedAt"], world.auth.clock().now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
+    world.put("/api/tenant").token(token).json(json!({"name": "Acme", "logo": "https://ACME.example:443/l.png"})).send().await.expect(202);
+    world.post("/api/tenant-setting").token(token).json(body).send().await.expect(201);
+    world.post("/api/tenant-setting").token(token).json(json!({"smtp_password": "********fish\n"})).send().await.expect(201);
+    assert_eq!(tags().await, first);
+    assert_eq!(versions(&world, &acme), before);
+    crate::workers::drain(&world, &workers).await;
+    assert_eq!(entries(), audited);
+}
+
+/// Every record of a tenant that has a version.
+fn versions(world: &World, tenant: &Tenant) -> Vec<Value> {
+    world.items_of(tenant).into_iter().filter(|item| item["version"].is_object()).collect()
 }
