@@ -197,6 +197,8 @@ impl Proof {
 /// The proof and the tenant that a registration becomes when its address is proven.
 pub async fn confirm(directory: &Directory, address: Address, registration: &Registration, given: Given) -> Result<(Proof, Founding)> {
     let company = registration.company_name.clone();
+    // As its owner writes it, however it was spelled to find it.
+    let address = Address { email: registration.email.clone(), ..address };
     let store = directory.found_tenant();
     let given = Given { name: given.name.or_else(|| Some(registration.name.clone())), home: Some(store.tenant_id()), ..given };
     let proof = address.proof(directory, None, given).await?;

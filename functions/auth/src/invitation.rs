@@ -86,7 +86,9 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
     seated(&door.store, |open| {
         let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
         if open.invites(&invitation.email, now) {
-            return Err(Error::Conflict("This address is invited already. Revoke that invitation to send another.".into()));
+            // Behind the kept answer, which is what a twin of this request hears: nothing has the id of the new invitation yet.
+            let refusal = conflict("This address is invited already. Revoke that invitation to send another.");
+            return Ok((open.clone(), transaction.require(&door.store, &Invitation::key_of(invitation.id), refusal)?));
         }
         if open.count(now) >= OpenInvitations::MOST as u64 {
             return Err(Error::Conflict("There are 1,000 open invitations: revoke some, or wait until they are accepted.".into()));
