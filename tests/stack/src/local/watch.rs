@@ -197,12 +197,18 @@ impl Keeper {
                 _ = overdue.tick() => {
                     let is_overdue = functions.overdue().iter().any(|overdue| overdue == name);
                     if is_overdue {
+                        let why = format!("`{name}` has answered nothing for longer than it may take");
+                        // Those who wait hear it at once.
+                        functions.away(name, &why);
                         watcher.stop().await;
-                        return Some(format!("`{name}` has answered nothing for longer than it may take"));
+                        return Some(why);
                     }
                     if !functions.watcher_answers(name).await {
+                        let why = format!("`cargo lambda watch` of `{name}` stands still");
+                        // Those who wait hear it at once.
+                        functions.away(name, &why);
                         watcher.stop().await;
-                        return Some(format!("`cargo lambda watch` of `{name}` stands still"));
+                        return Some(why);
                     }
                 }
                 () = look.notified() => {
