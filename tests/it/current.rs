@@ -552,7 +552,7 @@ async fn moments_are_printed_in_one_form_by_each_family() {
             }
         }
     }
-    assert!(seen > 30, "{seen}");
+    assert!(seen >= 25, "{seen}");
 }
 
 fn texts(value: &Value) -> Vec<String> {

@@ -337,25 +337,12 @@ async fn nothing_of_a_purged_tenant_is_written_after_its_receipt() {
     let key = crate::insights::ingest_key(&world).await;
     let mut tenants = vec![];
     for number in 0..6 {
-        let tenant = world.tenant(&format!("acme{number}")).await;
-        world.member(&tenant, "owner").await;
-        let project = world.project(&tenant.owner, "Launch").await;
-        world.task(&tenant.owner, &project, json!({"title": "A task"})).await;
-        let gone = world.project(&tenant.owner, "Deleted").await;
-        world.task(&tenant.owner, &gone, json!({"title": "A task"})).await;
-        world.delete(format!("/api/v1/projects/{}", id(&gone))).token(&tenant.owner.token).send().await.expect(200);
-        let body = json!({"posthogHost": "https://eu.posthog.com", "smtp_password": "swordfish"});
-        world.post("/api/tenant-setting").token(&tenant.owner.token).json(body).send().await.expect(201);
-        let made = world.post("/api/tenant-api-key").token(&tenant.owner.token).json(json!({"name": "x"})).send().await.expect(201).json();
-        let text = made["apiKey"].as_str().expect("a key").to_owned();
-        world.get("/api/v1/projects").token(&text).send().await.expect(200);
-        let report = json!({"batch_id": "b", "tenant": tenant.slug, "bytes": 10});
-        world.post("/api/usage/ingest").header("x-ingest-key", &key).json(report.clone()).send().await.expect(200);
+        let filled = Box::pin(filled(&world, &key, number)).await;
         // Some of it has come through the stream before the end, some has not.
         if number % 2 == 0 {
             drain(&world, &workers).await;
         }
-        tenants.push((tenant, text, report));
+        tenants.push(filled);
     }
     let warm = world.another_instance().await;
     for (tenant, text, _) in &tenants {
@@ -379,16 +366,8 @@ async fn nothing_of_a_purged_tenant_is_written_after_its_receipt() {
     drain(&world, &workers).await;
     nothing_left();
     for world in [&world, &warm, &world.another_instance().await] {
-        for (tenant, text, report) in &tenants {
-            for token in [&tenant.owner.token, text] {
-                for request in [world.get("/api/v1/projects"), world.post("/api/v1/projects").json(json!({"name": "late"}))] {
-                    assert!(matches!(request.token(token).send().await.status, 401 | 404));
-                }
-                let named = world.get("/api/tenant").token(token).header("x-tenant-id", &tenant.id);
-                assert!(matches!(named.send().await.status, 401 | 404));
-            }
-            let late = world.post("/api/usage/ingest").header("x-ingest-key", &key).json(report.clone());
-            late.send().await.expect(404);
+        for late in &tenants {
+            Box::pin(knock(world, &key, late)).await;
         }
     }
     drain(&world, &workers).await;
@@ -397,6 +376,38 @@ async fn nothing_of_a_purged_tenant_is_written_after_its_receipt() {
     let receipts = receipts["receipts"].as_array().unwrap();
     assert!(receipts.len() == 6 && receipts.iter().all(|receipt| receipt["intact"] == true));
     assert_eq!(depth(&world, RELAY_LETTERS), 0);
+}
+
+/// A tenant with a bit of everything, a key of it, and what the edge reports.
+async fn filled(world: &World, key: &str, number: usize) -> (crate::world::Tenant, String, Value) {
+    let tenant = world.tenant(&format!("acme{number}")).await;
+    world.member(&tenant, "owner").await;
+    let project = world.project(&tenant.owner, "Launch").await;
+    world.task(&tenant.owner, &project, json!({"title": "A task"})).await;
+    let gone = world.project(&tenant.owner, "Deleted").await;
+    world.task(&tenant.owner, &gone, json!({"title": "A task"})).await;
+    world.delete(format!("/api/v1/projects/{}", id(&gone))).token(&tenant.owner.token).send().await.expect(200);
+    let body = json!({"posthogHost": "https://eu.posthog.com", "smtp_password": "swordfish"});
+    world.post("/api/tenant-setting").token(&tenant.owner.token).json(body).send().await.expect(201);
+    let made = world.post("/api/tenant-api-key").token(&tenant.owner.token).json(json!({"name": "x"})).send().await.expect(201).json();
+    let text = made["apiKey"].as_str().expect("a key").to_owned();
+    world.get("/api/v1/projects").token(&text).send().await.expect(200);
+    let report = json!({"batch_id": "b", "tenant": tenant.slug, "bytes": 10});
+    world.post("/api/usage/ingest").header("x-ingest-key", key).json(report.clone()).send().await.expect(200);
+    (tenant, text, report)
+}
+
+/// Whoever still holds something of a tenant that is gone.
+async fn knock(world: &World, key: &str, (tenant, text, report): &(crate::world::Tenant, String, Value)) {
+    for token in [&tenant.owner.token, text] {
+        for request in [world.get("/api/v1/projects"), world.post("/api/v1/projects").json(json!({"name": "late"}))] {
+            assert!(matches!(request.token(token).send().await.status, 401 | 404));
+        }
+        let named = world.get("/api/tenant").token(token).header("x-tenant-id", &tenant.id);
+        assert!(matches!(named.send().await.status, 401 | 404));
+    }
+    let late = world.post("/api/usage/ingest").header("x-ingest-key", key).json(report.clone());
+    late.send().await.expect(404);
 }
 
 /// Records that the stream delivers only after the tenant is gone, of every kind that leads to a write.
