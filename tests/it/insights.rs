@@ -564,7 +564,7 @@ async fn wrong_periods_and_ranges_have_their_codes() {
     let dates: Vec<&str> = longest["points"].as_array().unwrap().iter().map(|point| point["date"].as_str().unwrap()).collect();
     assert_eq!((dates.len(), dates[0], dates[58], dates[59], dates[91]), (92, "2026-01-01", "2026-02-28", "2026-03-01", "2026-04-02"));
     let logs = format!("/api/tenants/{}/logs", acme.slug);
-    for wrong in ["status=abc", "status=99", "cache=hit", "kind=image", "limit=0", "limit=201", "limit=x", "from=now", "level=3", "path="] {
+    for wrong in ["status=abc", "status=99", "cache=hit", "kind=image", "limit=0", "limit=201", "limit=x", "from=now", "level=3"] {
         world.get(format!("{logs}?{wrong}")).token(&acme.owner.token).send().await.expect(400);
     }
     let reversed = world.get(format!("{logs}?from=2026-02-02&to=2026-02-01")).token(&acme.owner.token).send().await.expect(400);

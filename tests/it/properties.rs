@@ -146,7 +146,8 @@ async fn a_cursor_with_any_bit_changed_is_refused() {
         let refused = list(&world, &acme, &format!("{PROJECTS}?per_page=1&cursor={}", flipped(&bytes, bit))).await.expect(400);
         assert_eq!(refused.code(), "BAD_REQUEST");
     }
-    for length in 0..cursor.len() {
+    // An empty one is none.
+    for length in 1..cursor.len() {
         let answer = list(&world, &acme, &format!("{PROJECTS}?per_page=1&cursor={}", &cursor[..length])).await;
         assert!([400, 422].contains(&answer.status), "{length}: {}", answer.text);
     }

@@ -198,7 +198,7 @@ impl World {
 
     /// Hands an event to the function that the gateway hands a path to.
     pub async fn invoke(&self, path: &str, event: &str) -> Answer {
-        let response = gateway::answer(&self.auth, &self.router(path), event).await;
+        let response = Box::pin(gateway::answer(&self.auth, &self.router(path), event)).await;
         let (parts, body) = response.into_parts();
         Answer {
             status: parts.status.as_u16(),

@@ -194,6 +194,10 @@ async fn seated<'a>(store: &'a TenantStore, change: impl Fn(&OpenInvitations) ->
             false => transaction.replace(store, &after, &before)?,
         };
         let Err(refused) = written.commit().await else { return Ok(()) };
+        // A twin of this request changed the list: its answer is the answer.
+        if matches!(refused, Error::Replayed(_) | Error::IdempotencyKeyReused) {
+            return Err(refused);
+        }
         // Whatever stood in the way may be gone with the list as it is now.
         let now = open_invitations(store).await?;
         if now.same_as(&before) {

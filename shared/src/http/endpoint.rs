@@ -171,7 +171,7 @@ macro_rules! handlers {
                 }
                 let (door, entered) = D::enter(incoming, wants).await?;
                 incoming.readable()?;
-                let afterwards = if afterwards { Some(Afterwards::of(incoming, &entered).await?) } else { None };
+                let afterwards = if afterwards { Some(Box::pin(Afterwards::of(incoming, &entered)).await?) } else { None };
                 $(let $argument = $argument::take(incoming, &entered).await?;)*
                 drop(entered);
                 // Boxed: what one handler is made of does not lie on the stack of every other.

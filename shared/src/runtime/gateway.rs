@@ -52,8 +52,9 @@ pub async fn answer(app: &App, router: &Router, event: &str) -> Response<Bytes> 
         Err(panic) => return whole(edge::unrouted(app, None, edge::panicked("reading an event", panic))).await,
     };
     let request_id = request.extensions().get::<Context>().and_then(|context| context.request_id.clone());
-    let answered = AssertUnwindSafe(async { whole(router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})).await });
-    match answered.catch_unwind().await {
+    let answered = async { whole(router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})).await };
+    // Boxed: it does not lie on the stack of whoever asks.
+    match AssertUnwindSafe(Box::pin(answered)).catch_unwind().await {
         Ok(answer) => answer,
         Err(panic) => whole(edge::unrouted(app, request_id, edge::panicked("answering a request", panic))).await,
     }
