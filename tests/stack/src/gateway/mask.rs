@@ -83,7 +83,10 @@ fn value_masked(value: Value, values_too: bool) -> Value {
         ),
         Value::Array(items) => Value::Array(items.into_iter().map(|item| value_masked(item, values_too)).collect()),
         Value::String(plain) if values_too => Value::String(if plain.is_empty() { plain } else { MASK.to_owned() }),
-        Value::String(plain) => Value::String(text(&plain)),
+        // An event carries a body within its JSON.
+        Value::String(plain) => {
+            Value::String(json(&plain, values_too).filter(|_| plain.starts_with(['{', '['])).unwrap_or_else(|| text(&plain)))
+        }
         other => other,
     }
 }

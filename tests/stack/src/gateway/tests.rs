@@ -98,7 +98,7 @@ type Heard = (u16, String, String);
 impl Stack {
     async fn ask(&self, method: &str, target: &str, headers: &str, body: &[u8]) -> Heard {
         let host = format!("host: {}\r\n", self.address);
-        let host = if headers.to_lowercase().contains("host:") { "" } else { &host };
+        let host = if headers.starts_with("host:") { "" } else { &host };
         let head = format!("{method} {target} HTTP/1.1\r\n{host}connection: close\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
         self.raw(&[head.as_bytes(), body].concat()).await
     }
