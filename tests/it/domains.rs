@@ -352,7 +352,7 @@ async fn an_active_domain_is_lost_at_the_third_miss_in_a_row() {
         other.cname(HOST, "other.example.net");
         assert_eq!(status(&world, &acme, HOST).await, expected);
     }
-    // Free for others now, who must prove it, for it has served somebody; and so must he who still lists it.
+    // Free for others now, who must prove it, for it has served somebody; and so must whoever still lists it.
     let theirs = add(&world, &globex, HOST).await.expect(201).json();
     route([&one, &other], HOST);
     assert_eq!(status(&world, &globex, HOST).await, "pending_dns");
@@ -375,7 +375,7 @@ async fn an_unproven_listing_holds_others_off_for_a_day_and_then_all_must_prove_
     world.advance(SignedDuration::from_secs(1));
     let own = add(&world, &owner, HOST).await.expect(201).json();
     assert_ne!(own["txt"]["value"], stale["txt"]["value"], "a challenge is one tenant's");
-    // The owner points the name here: not enough for him, and above all not for the squatter.
+    // The owner points the name here: not enough for them, and above all not for the squatter.
     route([&one, &other], HOST);
     for tenant in [&squatter, &owner] {
         let answer = verify(&world, tenant, HOST).await.expect(200).json();
@@ -453,7 +453,7 @@ async fn of_all_who_race_for_a_hostname_one_has_it() {
     let statuses: Vec<u16> = join_all(racing).await.into_iter().map(|answer| answer.status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 7, "{statuses:?}");
     assert!(statuses.iter().all(|status| matches!(status, 201 | 409)), "{statuses:?}");
-    // Everybody has his proof in DNS, and 64 checks run at once.
+    // Everybody has their proof in DNS, and 64 checks run at once.
     route([&one, &other], HOST);
     for tenant in &tenants {
         let domains = list(&world, tenant).await;

@@ -498,7 +498,7 @@ async fn a_removed_member_has_no_access_and_his_number_is_never_given_again() {
     get(&world, &bob, MEMBERS).await.expect(401);
     get(&world, &bob, "/api/v1/auth/me").await.expect(401);
     delete(&world, &acme.owner, &format!("{MEMBERS}/{}", bob.id)).await.expect(404);
-    // His task keeps his name, and nobody can be given one any more.
+    // Their task keeps their name, and nobody can be given one any more.
     let shown = get(&world, &acme.owner, &format!("/api/v1/tasks/{}", id(&task))).await.expect(200).json();
     assert_eq!(shown["data"]["assignee"]["id"], bob.id);
     let assigning = world.post(format!("/api/v1/projects/{}/tasks", id(&project))).token(&acme.owner.token);

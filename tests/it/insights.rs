@@ -408,7 +408,7 @@ async fn insights_are_for_members_and_for_keys_with_the_scope() {
         logs(&acme.owner, &acme.slug, wrong).send().await.expect(400);
     }
     logs(&globex.owner, &globex.slug, format!("cursor={cursor}")).send().await.expect(400);
-    // Somebody who has left sees the totals of what is left to him.
+    // Somebody who has left sees the totals of what is left to them.
     let totals = read(&world, &viewer, "/api/tenants/usage".into()).await.json();
     assert_eq!((&totals["totals"]["requests"], &totals["limits"]["requests"]), (&json!(10), &json!(500_000)));
     world.delete(format!("/api/v1/tenant/members/{}", viewer.id)).token(&acme.owner.token).send().await.expect(200);

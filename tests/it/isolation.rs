@@ -202,7 +202,7 @@ async fn every_role_may_do_what_the_catalogue_says_and_no_more() {
                 continue;
             }
             assert_eq!((answer.status, answer.code().as_str()), (403, "FORBIDDEN"), "{who}");
-            // A slug names the tenant itself, and he is in it: only a record within it must not show.
+            // A slug names the tenant itself, and they are in it: only a record within it must not show.
             if kind != Target::Slug {
                 let missing = call(&world, &operation, kind.nonexistent()).token(&caller.token).send().await;
                 assert_eq!(answer.fingerprint(), missing.fingerprint(), "a role too small learns whether something exists: {who}");
@@ -355,7 +355,7 @@ async fn a_removed_member_is_a_stranger() {
             assert_eq!(content(&world, &own), before, "{} changed the tenant for somebody who left it", operation.name());
         }
     }
-    // Invited back, he signs in anew: what he held before stays void. (Ids of one millisecond have no order, and the newest mail is meant.)
+    // Invited back, they sign in anew: what they held before stays void. (Ids of one millisecond have no order, and the newest mail is meant.)
     world.advance(SignedDuration::from_millis(10));
     world.post("/api/v1/tenant/invitations").token(&own.owner.token).json(json!({"email": gone.email})).send().await.expect(201);
     let token = world.link_token(&gone.email);

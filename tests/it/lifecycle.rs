@@ -69,7 +69,7 @@ async fn a_deletion_is_taken_back_asked_for_again_and_carried_out() {
     world.change_item("G#receipts", &acme.id, |item| item["items"] = json!({"N": "1"}));
     let receipts = workers.operate(json!({"command": "list-receipts"})).await.unwrap();
     assert_eq!(receipts["receipts"][0]["intact"], false);
-    // The account stays, and can begin again; the guest is at home where he was.
+    // The account stays, and can begin again; the guest is at home where they were.
     assert_eq!(workers.purge().await["purged"], 0);
     let owner = world.login(&acme.owner.email, &acme.owner.password).await;
     world.get("/api/tenant").token(&owner.token).send().await.expect(404);

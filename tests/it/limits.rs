@@ -55,7 +55,7 @@ async fn sixty_writes_and_a_hundred_and_twenty_reads_pass_in_a_minute() {
     // What is known to be used up is refused without a write.
     let refused = create(&world, &acme.owner, "x").await.expect(429);
     assert_eq!(refused.metered.map(|metered| metered.write_units), Some(0.0));
-    // Another person of the same tenant has his own.
+    // Another person of the same tenant has their own.
     get(&world, &other).await.expect(200);
 
     world.advance(SignedDuration::from_secs(44));

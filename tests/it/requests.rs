@@ -71,7 +71,7 @@ async fn whatever_comes_in_is_answered_by_us() {
     };
     let answer = world.invoke(PROJECTS, &garbled("no base64 *")).await.expect(400);
     assert_eq!(answer.code(), "BAD_REQUEST");
-    // Who is not in hears nothing about his request.
+    // Who is not in hears nothing about their request.
     for path in [format!("{PROJECTS}?%FF=1"), format!("{PROJECTS}?page=1&page=1"), format!("{PROJECTS}/%FF")] {
         is_ours(&world.get(path).send().await.expect(401));
     }

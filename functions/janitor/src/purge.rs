@@ -279,7 +279,7 @@ async fn remove_projects(store: &TenantStore, budget: &mut Budget) -> Result<boo
     Ok(true)
 }
 
-/// A member goes after what the directory says of his membership.
+/// A member goes after what the directory says of their membership.
 async fn remove_members(place: &Workplace, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
     while let Some(member) = first(store, &Member::all()).await? {
         if budget.0 == 0 {

@@ -119,7 +119,7 @@ impl Content {
         *self.skipped.entry(kind.to_owned()).or_default() += 1;
     }
 
-    /// A member is who has his address here; one whom nobody is stays out.
+    /// A member is who has their address here; one whom nobody is stays out.
     async fn resolve_members(&mut self, directory: &Directory) -> Result<()> {
         let (mut users, mut numbers): (BTreeSet<UserId>, BTreeSet<u64>) = Default::default();
         for member in std::mem::take(&mut self.members) {
@@ -135,7 +135,7 @@ impl Content {
         Ok(())
     }
 
-    /// The owner as the lines know him, or with a number that nobody in them has.
+    /// The owner as the lines know them, or with a number that nobody in them has.
     fn owner(&self, founder: &Member) -> Member {
         match self.members.iter().find(|member| member.user == founder.user) {
             Some(known) => Member { role: Role::Owner, ..known.clone() },

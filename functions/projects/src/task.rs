@@ -231,7 +231,7 @@ async fn edit(store: &TenantStore, task: Task, change: impl Fn(&Task) -> Result<
     }
 }
 
-/// Writes an edited task, with the project's counts where the status moved and a check of the assignee where he changed.
+/// Writes an edited task, with the project's counts where the status moved and a check of the assignee where they changed.
 async fn edit_on(store: &TenantStore, task: Task, change: &(impl Fn(&Task) -> Result<Task> + Send + Sync), shelf: Shelf) -> Result<Task> {
     store
         .edit(task, |task, along| {

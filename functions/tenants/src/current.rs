@@ -49,7 +49,7 @@ pub async fn show(door: Viewer) -> Result<Answer<TenantView>> {
 /// For somebody who belongs to none. A twin of this request meets the same user record, so one of them founds a tenant.
 pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Result<Created<TenantView>> {
     let directory = &door.directory;
-    // Who was changed since he was read has a twin of this request: the transaction finds the twin's answer, or what stands in the way.
+    // Who was changed since they were read has a twin of this request: the transaction finds the twin's answer, or what stands in the way.
     if belongs_somewhere(&door).await? && directory.get(&User::key_of(door.user)).await?.version == user.0.version {
         return Err(already_exists());
     }

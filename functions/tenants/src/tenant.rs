@@ -131,7 +131,7 @@ pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created
     Err(Error::Conflict("Your account is being changed by other requests. Try again.".into()))
 }
 
-/// Who creates a tenant, and what he owns by then. His record is read before his tenants are counted and written with the new one: of two
+/// Who creates a tenant, and what they own by then. Their record is read before their tenants are counted and written with the new one: of two
 /// creations at once, one counts the other or finds the record changed, and counts anew.
 struct Standing {
     user: User,
@@ -159,7 +159,7 @@ impl Standing {
     }
 }
 
-/// What the best plan among the tenants that somebody owns allows him, or the refusal when that is used up. A subaccount counts against
+/// What the best plan among the tenants that somebody owns allows them, or the refusal when that is used up. A subaccount counts against
 /// its agency's plan instead, and a shut tenant lends its plan to nobody.
 fn room(plans: &Plans, own: &[OwnTenant], now: Timestamp) -> Result<Option<u64>> {
     let owned = || own.iter().filter(|own| own.role == Role::Owner && own.tenant.kind != Kind::Subaccount).map(|own| &own.tenant);

@@ -1,5 +1,5 @@
 //! Custom domains (F1): hostnames that tenants bring. A tenant lists a hostname, DNS must then show our CNAME, and one directory record
-//! says who lists it and who has proven it. Whoever is not alone with a hostname must prove it by a TXT record that only he was given.
+//! says who lists it and who has proven it. Whoever is not alone with a hostname must prove it by a TXT record that only they were given.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -461,7 +461,7 @@ impl Standing {
 }
 
 impl HostClaim {
-    /// For this long the first one to list a hostname has it to himself.
+    /// For this long the first one to list a hostname has it to themselves.
     pub const ALONE: SignedDuration = SignedDuration::from_hours(24);
     /// Hostnames of a deleted tenant are nobody's for this long, and a left one asks others for more proof.
     pub const REST: SignedDuration = crate::model::deletion::Deletion::REST;

@@ -1,4 +1,4 @@
-//! A user in a tenant: his role, and his number, by which tasks name him.
+//! A user in a tenant: their role, and their number, by which tasks name them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ impl Member {
         Member { role, version: self.version + 1, ..self.clone() }
     }
 
-    /// Somebody of an agency, as its child sees him: with the role he has there, and without a name.
+    /// Somebody of an agency, as its child sees them: with the role they have there, and without a name.
     pub fn delegated(&self, name: &str) -> Self {
         Member { number: 0, name: name.to_owned(), email: String::new(), ..self.clone() }
     }
@@ -96,7 +96,7 @@ impl Entity for MemberNumber {
     }
 }
 
-/// A member as tasks keep and show him.
+/// A member as tasks keep and show them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Person {
     /// The member's number.

@@ -227,7 +227,7 @@ pub struct Author {
     /// The member's number.
     pub id: u64,
     pub name: String,
-    /// The readable start of the API key that he used.
+    /// The readable start of the API key that they used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! A person, once per deployment, whatever tenants he belongs to.
+//! A person, once per deployment, whatever tenants they belong to.
 
 use std::borrow::Cow;
 
@@ -66,7 +66,7 @@ impl User {
         Collection::of("user", id)
     }
 
-    /// Profile, sessions and memberships of a user, for when he goes.
+    /// Profile, sessions and memberships of a user, for when they go.
     pub fn everything(id: UserId) -> List<Self> {
         List::new(User::collection(id), "")
     }

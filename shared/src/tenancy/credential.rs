@@ -1,4 +1,4 @@
-//! What a caller presents, and who that makes him. Our own sessions are ES256 JWTs of type `at+jwt` (RFC 9068) under pinned keys; an
+//! What a caller presents, and who that makes them. Our own sessions are ES256 JWTs of type `at+jwt` (RFC 9068) under pinned keys; an
 //! identity provider's JWTs are verified with the provider's published keys; an API key by its checksum and the hash of its secret. A
 //! credential says who; the table says whether it still holds.
 

@@ -70,7 +70,7 @@ pub(super) fn acting(incoming: &Incoming) -> Result<Option<&str>> {
     Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
 }
 
-/// From an agency into one of its children, which is as if it were the caller's own tenant: with the role and scopes he has in the agency,
+/// From an agency into one of its children, which is as if it were the caller's own tenant: with the role and scopes they have in the agency,
 /// within the child's plan and limits. Every such call stands in both audit logs; what the child keeps names the platform, never the agency.
 pub(super) async fn act_for(
     incoming: &Incoming,

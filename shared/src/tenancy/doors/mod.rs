@@ -1,8 +1,8 @@
 //! Every door an HTTP request can come through. A handler's first parameter is one of these; there is no other way to a store.
 //! (`jobs` has the doors for work without a request.)
 //!
-//! * `Viewer`, `Member`, `Admin`, `Owner`: the caller's tenant, or the one he selects, or a child of his agency.
-//! * `SignedIn`: a person, for what is his own.
+//! * `Viewer`, `Member`, `Admin`, `Owner`: the caller's tenant, or the one they select, or a child of their agency.
+//! * `SignedIn`: a person, for what is their own.
 //! * `Visitor`, `DemoVisitor`: somebody unknown, limited by address.
 //! * `Edge`: the edge proxies, which add usage and hold no store.
 //! * `Anyone`: what is public.

@@ -1,4 +1,4 @@
-//! A person with a session, for what is his own and for finding his tenants.
+//! A person with a session, for what is their own and for finding their tenants.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -81,7 +81,7 @@ impl SignedIn {
         .await
     }
 
-    /// What is read of each of his tenants. The directory only says where to look: `read` gives nothing of a tenant without the membership
+    /// What is read of each of their tenants. The directory only says where to look: `read` gives nothing of a tenant without the membership
     /// that stands in the tenant itself.
     async fn each<T, F, Fut>(&self, read: F) -> Result<Vec<T>>
     where

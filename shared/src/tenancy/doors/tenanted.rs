@@ -433,7 +433,7 @@ fn within_scope(incoming: &Incoming, key: &ApiKey) -> Result<()> {
 }
 
 /// The tenant that a request names: the slug in the path of F1, or `x-tenant-id`. It only selects: the membership decides. Who acts for a
-/// subaccount selects his agency; the slug is then the subaccount's.
+/// subaccount selects their agency; the slug is then the subaccount's.
 fn selected(incoming: &Incoming, acting: bool) -> Result<Option<&str>> {
     let header = incoming.single(&X_TENANT_ID)?;
     let in_path = incoming.route.starts_with(SLUG_ROUTES) && !acting;

@@ -187,7 +187,7 @@ pub struct Invited {
 }
 
 impl Visitor {
-    /// Where a user who has just proved who he is acts: his home tenant, or another he belongs to, or none. Answers with his own
+    /// Where a user who has just proved who they are acts: their home tenant, or another they belong to, or none. Answers with their own
     /// membership, never with a store.
     pub async fn place_of(&self, user: &User) -> Result<Option<(Tenant, member::Member)>> {
         let mut tenants: Vec<TenantId> = user.home.into_iter().collect();

@@ -1,4 +1,4 @@
-//! IAM before the embedded table, for those who ask for it: who calls is told by the access key, what he may do by the roles and policies
+//! IAM before the embedded table, for those who ask for it: who calls is told by the access key, what they may do by the roles and policies
 //! of template.yaml, and an STS hands out sessions with tags. Signatures are not checked, and of the policies only those that speak of the
 //! table and of STS.
 
@@ -232,7 +232,7 @@ impl Guard {
         Ok(response.map(Body::new))
     }
 
-    /// AssumeRole: the caller's policies must allow it, and the role must trust him, with these tags.
+    /// AssumeRole: the caller's policies must allow it, and the role must trust them, with these tags.
     async fn assume_role(&self, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
         let identity = match self.identity(&headers) {
             Ok(identity) => identity,
