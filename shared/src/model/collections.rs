@@ -85,7 +85,12 @@ mod tests {
                 continue;
             }
             let source = std::fs::read_to_string(&path).unwrap_or_default();
-            for opening in [concat!("Collection::", "named(\""), concat!("Collection::", "of(\""), concat!("partition", "(\"")] {
+            for opening in [
+                concat!("Collection::", "named(\""),
+                concat!("Collection::", "of(\""),
+                concat!("partition", "(\""),
+                concat!("COLLECTION: &'static str = ", "\""),
+            ] {
                 names.extend(source.split(opening).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned));
             }
         }

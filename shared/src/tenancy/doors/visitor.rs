@@ -93,7 +93,7 @@ impl Visitor {
     /// it: from some number on they leave each unknown place a few attempts instead of many.
     pub async fn admit_login(&self, email: &Email) -> Result<Familiarity> {
         let (limiter, now) = (self.app.limiter(), self.now());
-        let (address, from_here) = (email.normalised(), self.from_here(email));
+        let (address, from_here) = (email.normalised(), self.with_place(email));
         let counters = [
             (Class::AUTH_FAILURES, from_here.as_str()),
             (Class::AUTH_FAILURES_ANYWHERE, address.as_str()),
@@ -127,7 +127,7 @@ impl Visitor {
 
     /// Counts a failed login: for the e-mail from here, for the e-mail, and for this place.
     pub async fn failed(&self, email: &Email) -> Result<()> {
-        let (limiter, now, address, from_here) = (self.app.limiter(), self.now(), email.normalised(), self.from_here(email));
+        let (limiter, now, address, from_here) = (self.app.limiter(), self.now(), email.normalised(), self.with_place(email));
         let hits = tokio::join!(
             limiter.hit(&self.table, Class::AUTH_FAILURES, &from_here, now),
             limiter.hit(&self.table, Class::AUTH_FAILURES_ANYWHERE, &address, now),
@@ -155,14 +155,14 @@ impl Visitor {
     fn mails(&self, class: Class, email: &Email) -> [MailAllowance; 2] {
         let (limiter, now) = (self.app.limiter(), self.now());
         [
-            limiter.mails(class, &self.from_here(email), Self::MAILS_FROM_HERE, now),
+            limiter.mails(class, &self.with_place(email), Self::MAILS_FROM_HERE, now),
             limiter.mails(class, &email.normalised(), Self::MAILS, now),
         ]
     }
 
     async fn count(&self, class: Class, email: &Email) -> Result<()> {
         let limiter = self.app.limiter();
-        let hit = limiter.hit(&self.table, class, &self.from_here(email), self.now()).await?;
+        let hit = limiter.hit(&self.table, class, &self.with_place(email), self.now()).await?;
         let (report, verdict) = limiter.judge(&hit, limiter.limits.auth, self.now());
         self.learned().limits.insert(0, report);
         verdict
@@ -172,7 +172,7 @@ impl Visitor {
         self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn from_here(&self, email: &Email) -> String {
+    fn with_place(&self, email: &Email) -> String {
         format!("{} {}", email.normalised(), self.network)
     }
 }

@@ -59,7 +59,7 @@ struct Wanted {
 
 async fn events(State(console): State<Console>, Query(Wanted { topic }): Query<Wanted>) -> impl IntoResponse {
     let news = match topic {
-        Topic::Home => News::Home { console, seen: String::new() },
+        Topic::Home => News::Home { console: Box::new(console), seen: String::new() },
         Topic::Requests => News::Requests(console.access.subscribe()),
         Topic::Mailbox => News::Mailbox(console.aws.mailbox().news()),
     };
@@ -77,7 +77,7 @@ async fn events(State(console): State<Console>, Query(Wanted { topic }): Query<W
 
 /// Where a stream hears of its topic.
 enum News {
-    Home { console: Console, seen: String },
+    Home { console: Box<Console>, seen: String },
     Requests(broadcast::Receiver<Arc<Entry>>),
     Mailbox(watch::Receiver<u64>),
 }

@@ -98,5 +98,5 @@ fn plain(attribute: &Value) -> Value {
 /// A number that a JSON number would change stays text.
 fn number_of(text: &str) -> Value {
     let number: Value = serde_json::from_str(text).unwrap_or_default();
-    if number.is_number() && number.to_string() == text { number } else { Value::from(text) }
+    if number.is_number() && number.to_string().as_str() == text { number } else { Value::from(text) }
 }

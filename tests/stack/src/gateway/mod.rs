@@ -351,7 +351,7 @@ fn refusal_of(error: CallError) -> Refusal {
         CallError::Late(..) => Refusal::unavailable(message, 5),
         CallError::NotReady { lines, .. } => {
             let details = if lines.is_empty() { json!({}) } else { json!({ "compiler": lines }) };
-            Refusal { details, ..Refusal::unavailable(message, 5) }
+            Refusal { details: Box::new(details), ..Refusal::unavailable(message, 5) }
         }
     }
 }

@@ -14,7 +14,8 @@ pub struct Refusal {
     pub status: StatusCode,
     pub code: &'static str,
     pub message: String,
-    pub details: Value,
+    /// Boxed, so that a refusal is small enough to be an error.
+    pub details: Box<Value>,
     /// Seconds.
     pub retry_after: Option<u64>,
     /// Methods that would do.
@@ -25,7 +26,7 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Refusal {
-        Refusal { status, code, message: message.into(), details: json!({}), retry_after: None, allow: None, hang_up: false }
+        Refusal { status, code, message: message.into(), details: Box::new(json!({})), retry_after: None, allow: None, hang_up: false }
     }
 
     pub fn bad(status: StatusCode, message: impl Into<String>) -> Refusal {
