@@ -89,7 +89,7 @@ mod tests {
                 concat!("Collection::", "named(\""),
                 concat!("Collection::", "of(\""),
                 concat!("partition", "(\""),
-                concat!("COLLECTION: &'static str = ", "\""),
+                concat!("COLLECTION: &'static", " str = \""),
             ] {
                 names.extend(source.split(opening).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned));
             }
