@@ -150,10 +150,11 @@ fn is_exact(number: &str) -> bool {
     if whole && (number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok()) {
         return true;
     }
-    // Rust writes the shortest text that reads the same.
-    number
-        .parse::<f64>()
-        .is_ok_and(|read| read.is_finite() && decimal(number).is_some_and(|given| decimal(&format!("{read:e}")) == Some(given)))
+    // Compared with what the answer will say: of two texts that are equally short and near, a writer has one.
+    number.parse::<f64>().is_ok_and(|read| {
+        let written = serde_json::to_string(&read).unwrap_or_default();
+        read.is_finite() && decimal(number).is_some_and(|given| decimal(&written) == Some(given))
+    })
 }
 
 /// Sign, digits without zeros around them, and the power of ten of the last one.
