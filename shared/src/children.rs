@@ -16,21 +16,11 @@ const AT_ONCE: usize = 5;
 
 /// Shuts the children of an agency that is being deleted. `store_of` enters a child.
 pub async fn close_with(agency: &TenantStore, directory: &Directory, store_of: impl Fn(&Subaccount) -> Result<TenantStore>) -> Result<()> {
-    let children = directory.all(&Subaccount::of_agency(agency.tenant_id())).await?;
-    for some in children.chunks(AT_ONCE) {
-        try_join_all(some.iter().map(|child| {
-            let store = store_of(child);
-            async move {
-                turn(agency, directory, &store?, |agency, tenant| {
-                    let open = !matches!(tenant.status, Status::Deleting | Status::Closed);
-                    (agency.status == Status::Deleting && open).then(|| tenant.deleting(directory.now()))
-                })
-                .await
-            }
-        }))
-        .await?;
-    }
-    Ok(())
+    turn_all(agency, directory, store_of, |agency, _, tenant| {
+        let open = !matches!(tenant.status, Status::Deleting | Status::Closed);
+        (agency.status == Status::Deleting && open).then(|| tenant.deleting(directory.now()))
+    })
+    .await
 }
 
 /// Opens the children again that closed with an agency whose deletion was taken back.
@@ -39,22 +29,12 @@ pub async fn restore_with(
     directory: &Directory,
     store_of: impl Fn(&Subaccount) -> Result<TenantStore>,
 ) -> Result<()> {
-    let children = directory.all(&Subaccount::of_agency(agency.tenant_id())).await?;
-    for some in children.chunks(AT_ONCE) {
-        try_join_all(some.iter().map(|child| {
-            let store = store_of(child);
-            async move {
-                turn(agency, directory, &store?, |agency, tenant| {
-                    let back = !matches!(agency.status, Status::Deleting | Status::Closed);
-                    let shut = tenant.status == Status::Deleting && child.status != Status::Closed;
-                    (back && shut).then(|| tenant.restored(child.status, directory.now()))
-                })
-                .await
-            }
-        }))
-        .await?;
-    }
-    Ok(())
+    turn_all(agency, directory, store_of, |agency, child, tenant| {
+        let back = !matches!(agency.status, Status::Deleting | Status::Closed);
+        let shut = tenant.status == Status::Deleting && child.status != Status::Closed;
+        (back && shut).then(|| tenant.restored(child.status, directory.now()))
+    })
+    .await
 }
 
 /// Puts a child of an agency that is being purged on the janitor's list, due at once, and forgets whose it was.
@@ -69,6 +49,23 @@ pub async fn purge_with(directory: &Directory, child: &Subaccount, store: &Tenan
         }
     }
     transaction.commit().await
+}
+
+async fn turn_all(
+    agency: &TenantStore,
+    directory: &Directory,
+    store_of: impl Fn(&Subaccount) -> Result<TenantStore>,
+    change: impl Fn(&Tenant, &Subaccount, &Tenant) -> Option<Tenant>,
+) -> Result<()> {
+    let change = &change;
+    for some in directory.all(&Subaccount::of_agency(agency.tenant_id())).await?.chunks(AT_ONCE) {
+        try_join_all(some.iter().map(|child| {
+            let store = store_of(child);
+            async move { turn(agency, directory, &store?, |above, tenant| change(above, child, tenant)).await }
+        }))
+        .await?;
+    }
+    Ok(())
 }
 
 /// Changes a child as `change` says of how its agency and it stand now; the agency must stand so still when it is written.

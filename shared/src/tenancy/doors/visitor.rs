@@ -172,6 +172,7 @@ impl Visitor {
         self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// The e-mail at the place it is tried from: what attempts and mails are counted by.
     fn with_place(&self, email: &Email) -> String {
         format!("{} {}", email.normalised(), self.network)
     }
