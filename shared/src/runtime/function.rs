@@ -11,7 +11,7 @@ use crate::crypto::Random;
 use crate::http::registry::{Routes, router};
 use crate::model::plan::Plans;
 use crate::runtime::aws::Aws;
-use crate::runtime::gateway::{self, Outgoing};
+use crate::runtime::gateway;
 use crate::runtime::{App, StartError, log};
 
 /// Serves the routes of `R` until Lambda ends the process. Current-thread: one request at a time is Lambda's model, and a second
@@ -22,7 +22,7 @@ pub fn serve<R: Routes>() -> Result<(), StartError> {
         let (app, router) = (&app, &router::<R>(app.clone()));
         // The event as it came: an adapter that takes it apart before us would also fail before us.
         lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-            Ok::<_, StartError>(Outgoing::of(gateway::answer(app, router, event.payload.get()).await))
+            Ok::<_, StartError>(gateway::outgoing(gateway::answer(app, router, event.payload.get()).await))
         }))
         .await
     })

@@ -14,8 +14,9 @@ use futures_util::FutureExt;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::BodyExt;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tower::ServiceExt;
 
 use crate::error::Error;
@@ -29,18 +30,6 @@ pub(crate) struct Context {
     pub ip: String,
     /// The body is said to be in base64 and is not.
     pub unreadable_body: bool,
-}
-
-/// An answer as the gateway takes it back.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Outgoing {
-    pub status_code: u16,
-    pub headers: BTreeMap<String, String>,
-    pub multi_value_headers: BTreeMap<String, Vec<String>>,
-    pub body: String,
-    pub is_base64_encoded: bool,
-    pub cookies: Vec<String>,
 }
 
 /// Answers one event, whatever it is.
@@ -60,26 +49,36 @@ pub async fn answer(app: &App, router: &Router, event: &str) -> Response<Bytes> 
     }
 }
 
-impl Outgoing {
-    pub fn of(answer: Response<Bytes>) -> Self {
-        let (head, body) = answer.into_parts();
-        let mut headers: BTreeMap<String, String> = BTreeMap::new();
-        for (name, value) in &head.headers {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            headers
-                .entry(name.to_string())
-                .and_modify(|values| *values = format!("{values}, {value}"))
-                .or_insert_with(|| value.into_owned());
+/// An answer as the gateway takes it back.
+pub fn outgoing(answer: Response<Bytes>) -> ApiGatewayV2httpResponse {
+    let (head, body) = answer.into_parts();
+    let mut outgoing = ApiGatewayV2httpResponse::default();
+    outgoing.status_code = i64::from(head.status.as_u16());
+    outgoing.headers = joined(&head.headers);
+    outgoing.body = Some(match String::from_utf8(body.into()) {
+        Ok(text) => lambda_http::Body::Text(text),
+        Err(binary) => {
+            outgoing.is_base64_encoded = true;
+            lambda_http::Body::Binary(binary.into_bytes())
         }
-        let (body, is_base64_encoded) = match String::from_utf8(body.into()) {
-            Ok(text) => (text, false),
-            Err(binary) => (STANDARD.encode(binary.as_bytes()), true),
-        };
-        let multi_value_headers = BTreeMap::new();
-        Outgoing { status_code: head.status.as_u16(), headers, multi_value_headers, body, is_base64_encoded, cookies: vec![] }
-    }
+    });
+    outgoing
 }
 
+/// Each name once, and text alone, as the gateway takes them.
+fn joined(headers: &HeaderMap) -> HeaderMap {
+    let mut joined = HeaderMap::with_capacity(headers.keys_len());
+    for name in headers.keys() {
+        let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(value) = HeaderValue::from_bytes(String::from_utf8_lossy(&values.join(&b", "[..])).as_bytes()) {
+            joined.insert(name, value);
+        }
+    }
+    joined
+}
+
+/// What is read of an event. `lambda_http` would make the request, but not of every event: an impossible host or header value is a panic or no
+/// request at all there, and its sender would get no answer of ours.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
@@ -213,6 +212,20 @@ mod tests {
             assert!(request.headers()[name].to_str().is_err(), "{name}");
         }
         assert_eq!(request.headers().keys_len(), 5);
+    }
+
+    #[test]
+    fn an_answer_is_the_gateways_own_form() {
+        let answer = Response::builder().status(201).header("vary", "origin").header("vary", "accept").header("etag", "\"1\"");
+        let sent = serde_json::to_value(outgoing(answer.body(Bytes::from_static("é".as_bytes())).unwrap())).unwrap();
+        let headers = json!({"vary": "origin, accept", "etag": "\"1\""});
+        let whole =
+            json!({"statusCode": 201, "headers": headers, "multiValueHeaders": {}, "body": "é", "isBase64Encoded": false, "cookies": []});
+        assert_eq!(sent, whole);
+        let binary =
+            Response::builder().header("odd", HeaderValue::from_bytes(b"\xff").unwrap()).body(Bytes::from_static(b"\xff\x00")).unwrap();
+        let sent = serde_json::to_value(outgoing(binary)).unwrap();
+        assert_eq!((&sent["body"], &sent["isBase64Encoded"], &sent["headers"]["odd"]), (&json!("/wA="), &json!(true), &json!("\u{FFFD}")));
     }
 
     #[test]

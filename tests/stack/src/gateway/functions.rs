@@ -310,6 +310,10 @@ impl Functions {
             sent.invocations.retain(|_, (at, _)| *at + OVERTAKEN > sent_at);
         }
         drop(sent);
+        if outcome.as_ref().is_ok_and(|reply| reply.status < 300) {
+            // An answer proves that it runs, whatever its watcher was heard to say.
+            self.phase(&function, Phase::Ready);
+        }
         drop(place);
         // The one who asked may be gone.
         drop(answer.send(outcome));

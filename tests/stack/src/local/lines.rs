@@ -29,6 +29,8 @@ pub struct Lines {
 enum Kind {
     /// cargo has something to do first.
     Compiling,
+    /// cargo has nothing more to do.
+    Finished,
     Running,
     /// Goes without saying.
     Routine,
@@ -78,6 +80,7 @@ impl Lines {
                 }
                 self.functions.phase(&self.function, Phase::Compiling);
             }
+            Kind::Finished => self.functions.phase(&self.function, Phase::Ready),
             Kind::Running => {
                 self.errors.clear();
                 self.last.clear();
@@ -147,14 +150,13 @@ fn kind_of(line: &str) -> Kind {
     if line.starts_with('{') && serde_json::from_str::<Value>(line).is_ok_and(|value| value["level"].is_string()) {
         return Kind::Logged;
     }
-    if indented && starts(&["Compiling ", "Checking ", "Blocking waiting ", "Building ", "Updating ", "Downloading ", "Downloaded "]) {
-        return Kind::Compiling;
-    }
-    if indented && word.starts_with("Running `") {
-        return Kind::Running;
-    }
-    if indented && starts(&["Finished ", "Fresh ", "Locking ", "Adding ", "Removing ", "INFO ", "DEBUG ", "TRACE "]) {
-        return Kind::Routine;
+    // cargo writes the first word and the rest one after the other, so a line of the watcher may stand between them: the word alone counts.
+    match word.split(' ').next().filter(|_| indented) {
+        Some("Compiling" | "Checking" | "Blocking" | "Building" | "Updating" | "Downloading" | "Downloaded") => return Kind::Compiling,
+        Some("Finished") => return Kind::Finished,
+        Some("Running") => return Kind::Running,
+        Some("Fresh" | "Locking" | "Adding" | "Removing" | "INFO" | "DEBUG" | "TRACE") => return Kind::Routine,
+        _ => {}
     }
     if starts(&["For more information about this error", "Some errors have detailed explanations"]) {
         return Kind::Routine;
@@ -237,6 +239,24 @@ mod tests {
             lines.read(line);
         }
         assert_eq!(functions.phase_of("auth"), Some(Phase::Ready));
+    }
+
+    #[test]
+    fn a_line_of_the_watcher_within_one_of_cargo_hides_nothing() {
+        for torn in [
+            &["    Finished INFO spawning function instance", " `dev` profile", "     Running `target/debug/auth`"][..],
+            &["    Finished `dev` profile", "     Running INFO spawning function instance", " `target/debug/auth`"],
+        ] {
+            let (mut lines, functions, _) = lines();
+            lines.read("    Blocking INFO starting Runtime server");
+            lines.read(" waiting for file lock on artifact directory");
+            assert_eq!(functions.phase_of("auth"), Some(Phase::Compiling));
+            for line in torn {
+                lines.read(line);
+            }
+            assert_eq!(functions.phase_of("auth"), Some(Phase::Ready));
+            assert_eq!(lines.runs, 1);
+        }
     }
 
     #[test]
