@@ -12,9 +12,9 @@ use crate::model::registration::Registration;
 use crate::model::session::Session;
 use crate::model::tenant::{Kind, Slug};
 use crate::model::user::{Email, EmailClaim, User};
+use crate::store::List;
 use crate::store::entity::Collection;
-use crate::store::{List, Refusal, Transaction};
-use crate::tenancy::{Directory, TenantId};
+use crate::tenancy::{Directory, Refusal, TenantId, Transaction};
 
 /// Everything that stands at an address.
 pub struct Address {
@@ -162,7 +162,7 @@ impl Proof {
         };
         let mut transaction = match &self.before {
             Some(before) => transaction.replace(directory, &self.user, before)?,
-            None => transaction.create(directory, &self.user, crate::store::conflict("Try again."))?,
+            None => transaction.create(directory, &self.user, crate::tenancy::conflict("Try again."))?,
         };
         if let Some(unproven) = &self.unproven {
             transaction = transaction.delete_unchanged(directory, unproven)?;

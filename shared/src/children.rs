@@ -7,8 +7,7 @@ use futures_util::future::try_join_all;
 use crate::model::deletion::Deletion;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Status, Tenant};
-use crate::store::conflict;
-use crate::tenancy::{Directory, TenantStore};
+use crate::tenancy::{Directory, TenantStore, conflict};
 use crate::{Error, Result};
 
 /// All of them ask for the agency's record, so more would only wait for one another.

@@ -9,7 +9,7 @@ use aws_lc_rs::{digest, hkdf, hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::tenancy::TenantId;
+use crate::ids::TenantId;
 
 /// Where random bytes come from: the system, or a seed in tests.
 pub struct Random(Option<Mutex<(u64, u64)>>);
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn what_a_tenant_entrusts_opens_for_its_tenant_and_field_alone() {
         let root = |letter: u8| RootKey::new(&[letter; 64]);
-        let tenant = |text| crate::tenancy::tenant_id_for_tests(text);
+        let tenant = |text| crate::ids::tenant_id_for_tests(text);
         let (mine, other) = (tenant("550e8400-e29b-41d4-a716-446655440000"), tenant("650e8400-e29b-41d4-a716-446655440000"));
         let first = Vault::new(BTreeMap::from([(1, root(b'a'))]));
         let sealed = first.seal(mine, "api_token", "secret", &Random::system());

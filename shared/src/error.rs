@@ -1,10 +1,9 @@
-//! What can go wrong, in one enum. It knows nothing of HTTP but one table, `Error::entry`; `http::answer` writes the body.
+//! What can go wrong, in one enum. It knows nothing of HTTP: `http::status` has the table to status and code, `http::answer` writes the body.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::http::Family;
-use crate::http::answer::StoredAnswer;
+use serde::{Deserialize, Serialize};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -68,6 +67,14 @@ pub enum Error {
     },
 }
 
+/// An answer as bytes: what is sent, and what an `Idempotency-Key` keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredAnswer {
+    pub status: u16,
+    pub etag: Option<String>,
+    pub body: String,
+}
+
 /// A plan's limit that stands in the way.
 #[derive(Debug, Clone)]
 pub struct PlanLimit {
@@ -86,68 +93,7 @@ pub struct Throttled {
     pub retry_after: u64,
 }
 
-/// The `error.code` of every answer that is not a success. This list is printed into the API reference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Code(pub &'static str);
-
-pub const CODES: &[(&str, &str)] = &[
-    ("BAD_REQUEST", "The request cannot be read"),
-    ("UNAUTHORIZED", "Authentication is missing or does not hold"),
-    ("FORBIDDEN", "The role is too small, or the account may not do this"),
-    ("KEY_INACTIVE", "The key's maker was removed, or demoted below what the key needs; an owner can adopt it"),
-    ("TENANT_SUSPENDED", "The tenant is suspended"),
-    ("NOT_FOUND", "It does not exist, or belongs to another tenant"),
-    ("RESOURCE_NOT_FOUND", "The same, under /api/v1/tenant"),
-    ("METHOD_NOT_ALLOWED", "The path exists, the method does not; see Allow"),
-    ("UNSUPPORTED_MEDIA_TYPE", "The body's Content-Encoding is not taken"),
-    ("VALIDATION_ERROR", "Fields are missing or wrong; details names each"),
-    ("TOKEN_MISSING", "The body has no token, or an empty one"),
-    ("INVALID_PERIOD", "The period is no month, or has not begun"),
-    ("INVALID_RANGE", "The range is reversed, too long, or not made of days"),
-    ("CONFLICT", "It exists already, or changed meanwhile"),
-    ("PRECONDITION_FAILED", "If-Match names a version that is no longer current"),
-    ("IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used with another body"),
-    ("PLAN_LIMIT_REACHED", "The tenant's plan allows no more; details has limit, used, max and plan"),
-    ("AGENCY_REQUIRED", "The tenant is no agency: its plan has no subaccounts"),
-    ("IDENTITY_CONFLICT", "The identity provider's address belongs to an account that it cannot be linked to; an operator decides"),
-    ("TOO_MANY_REQUESTS", "A rate limit or quota is used up; see Retry-After"),
-    ("INTERNAL_SERVER_ERROR", "Our fault; quote the request id"),
-    ("SERVICE_UNAVAILABLE", "Try again in a moment"),
-];
-
 impl Error {
-    /// The one table from errors to HTTP status and code.
-    pub fn entry(&self, family: Family) -> (u16, Code) {
-        let (status, code) = match self {
-            Error::BadRequest(_) => (400, "BAD_REQUEST"),
-            Error::Unauthorized => (401, "UNAUTHORIZED"),
-            Error::Forbidden(_) => (403, "FORBIDDEN"),
-            Error::KeyInactive(_) => (403, "KEY_INACTIVE"),
-            Error::TenantSuspended => (403, "TENANT_SUSPENDED"),
-            Error::PlanLimitReached(_) => (403, "PLAN_LIMIT_REACHED"),
-            Error::AgencyRequired => (403, "AGENCY_REQUIRED"),
-            Error::IdentityConflict => (403, "IDENTITY_CONFLICT"),
-            Error::NotFound if family == Family::Engagement => (404, "RESOURCE_NOT_FOUND"),
-            Error::NotFound => (404, "NOT_FOUND"),
-            Error::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
-            Error::InvalidPeriod => (400, "INVALID_PERIOD"),
-            Error::InvalidRange(_) => (400, "INVALID_RANGE"),
-            Error::Conflict(_) => (409, "CONFLICT"),
-            Error::TokenMissing => (400, "TOKEN_MISSING"),
-            Error::PreconditionFailed => (412, "PRECONDITION_FAILED"),
-            Error::PayloadTooLarge => (413, "BAD_REQUEST"),
-            Error::UnsupportedMediaType(_) => (415, "UNSUPPORTED_MEDIA_TYPE"),
-            Error::Validation(_) if family == Family::Projects => (422, "VALIDATION_ERROR"),
-            Error::Validation(_) => (400, "VALIDATION_ERROR"),
-            Error::IdempotencyKeyReused => (422, "IDEMPOTENCY_KEY_REUSED"),
-            Error::TooManyRequests(_) => (429, "TOO_MANY_REQUESTS"),
-            Error::Replayed(answer) => (answer.status, ""),
-            Error::Internal { .. } => (500, "INTERNAL_SERVER_ERROR"),
-            Error::NotConfigured(_) | Error::Unavailable { .. } => (503, "SERVICE_UNAVAILABLE"),
-        };
-        (status, Code(code))
-    }
-
     /// The sentence for a person.
     pub fn message(&self) -> Cow<'static, str> {
         match self {
@@ -222,5 +168,20 @@ impl std::error::Error for Error {
             Error::Unavailable { cause, .. } | Error::Internal { cause, .. } => Some(cause.as_ref()),
             _ => None,
         }
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
     }
 }

@@ -7,9 +7,9 @@ use crate::model::deletion::Deletion;
 use crate::model::member::Member;
 use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, Status, Tenant};
 use crate::model::user::{Belongs, User};
-use crate::store::{Counter, Refusal, Transaction, conflict};
+use crate::store::Counter;
 use crate::tenancy::directory::GlobalCounter;
-use crate::tenancy::{Directory, Role, TenantStore};
+use crate::tenancy::{Directory, Refusal, Role, TenantStore, Transaction, conflict};
 use crate::{Error, Result};
 
 /// Lower-case letters and digits, for the ends of slugs.

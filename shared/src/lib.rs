@@ -2,6 +2,7 @@
 //! their pure rules, `http` turns requests into typed calls, `runtime` starts a function. The rest are small tools.
 
 pub mod accounts;
+pub mod aws;
 mod bounded;
 pub mod carriers;
 pub mod children;
@@ -12,6 +13,7 @@ pub mod error;
 pub mod founding;
 pub mod http;
 pub mod ids;
+pub mod log;
 pub mod model;
 pub mod runtime;
 pub mod store;

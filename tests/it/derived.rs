@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use shared::error::CODES;
+use shared::http::status::CODES;
 use shared::tenancy::doors::Access;
 use shared::tenancy::{Role, Scope};
 use stack::template::{Route, Template};

@@ -14,10 +14,10 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use relay::Relay;
 use serde_json::{Value, json};
 use shared::Clock;
+use shared::aws::Aws as Clients;
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::runtime::App;
-use shared::runtime::aws::Aws as Clients;
 use shared::runtime::worker::Worker;
 use stack::sources::{Duplicates, Faults, Invoke, InvokeError, Sources};
 

@@ -8,6 +8,7 @@ use janitor::Janitor;
 use jiff::SignedDuration;
 use operator::Operator;
 use serde_json::{Value, json};
+use shared::aws::Aws as Clients;
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::founding::{Founding, NewTenant};
@@ -15,9 +16,8 @@ use shared::model::plan::Plans;
 use shared::model::tenant::{Kind, Slug};
 use shared::model::user::{Email, EmailClaim, User};
 use shared::runtime::App;
-use shared::runtime::aws::Aws as Clients;
 use shared::runtime::worker::{self, Worker};
-use shared::store::conflict;
+use shared::tenancy::conflict;
 
 use crate::world::{Answer, Caller, Settings, Tenant, World, claims_of, id};
 

@@ -20,6 +20,7 @@ mod projects;
 mod properties;
 mod races;
 mod requests;
+mod rooms;
 mod samples;
 mod second_wall;
 mod secrets;

@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_sdk_sts::types::Tag;
 use serde_json::json;
+use shared::aws::Aws as Clients;
 use shared::config::Variables;
-use shared::runtime::aws::Aws as Clients;
 use stack::iam::Guard;
 use stack::template::Template;
 

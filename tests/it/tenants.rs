@@ -6,11 +6,11 @@ use std::future::Future;
 use jiff::SignedDuration;
 use operator::Operator;
 use serde_json::{Value, json};
+use shared::aws::Aws as Clients;
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::model::plan::Plans;
 use shared::runtime::App;
-use shared::runtime::aws::Aws as Clients;
 use shared::runtime::worker::Worker;
 
 use crate::world::{Answer, Caller, Settings, Tenant, World, claims_of, id};

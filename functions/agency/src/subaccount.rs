@@ -12,9 +12,9 @@ use shared::model::deletion::Deletion;
 use shared::model::subaccount::{ExternalId, LimitChanges, Limits, LineMode, Subaccount, SubaccountChanges};
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
 use shared::model::time::zulu;
-use shared::store::{conflict, limit_reached};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Owner;
+use shared::tenancy::{conflict, limit_reached};
 use shared::{Error, Result};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -72,7 +72,7 @@ pub struct Filters {
 
 pub async fn list(door: Owner, asked: Cursors<Filters>) -> Result<Listing<SubaccountLine>> {
     let keep = |subaccount: &Subaccount| asked.filters.status.is_none_or(|status| subaccount.status == status);
-    let found = door.directory.page(&Subaccount::of_agency(door.tenant.id), &asked.page, keep).await?;
+    let found = door.directory.page(&Subaccount::of_agency(door.tenant.id), &asked.page.span(), keep).await?;
     Ok(Listing { items: found.items.iter().map(SubaccountLine::of).collect(), total: 0, page: asked.page, next: found.next })
 }
 

@@ -16,9 +16,10 @@ use shared::model::task::{Priority, Status, Task};
 use shared::model::tenant::{Kind, Slug};
 use shared::model::time::{day, with_offset};
 use shared::model::user::{Email, OfDemo, User};
-use shared::store::{Counter, Transaction, conflict};
+use shared::store::Counter;
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::DemoVisitor;
+use shared::tenancy::{Transaction, conflict};
 use shared::{Error, Result};
 
 pub struct NewDemo {

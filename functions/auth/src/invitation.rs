@@ -16,9 +16,9 @@ use shared::model::member::Member;
 use shared::model::tenant::Kind;
 use shared::model::time::zulu;
 use shared::model::user::{Belongs, Email};
-use shared::store::{Counter, Direction, Transaction, conflict};
+use shared::store::{Counter, Direction};
 use shared::tenancy::doors::{Admin, Visitor};
-use shared::tenancy::{Role, TenantId, TenantStore};
+use shared::tenancy::{Role, TenantId, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
 use crate::member::{MemberView, ROLE, only_owners_touch_owners};
@@ -49,7 +49,8 @@ pub struct Acceptance {
 /// Newest first.
 pub async fn list(door: Admin, asked: Offsets<NoFilters>) -> Result<Listing<InvitationView>> {
     let newest_first = Invitation::all().going(Direction::Descending);
-    let (found, open) = tokio::try_join!(door.store.page(&newest_first, &asked.page, |_| true), open_invitations(&door.store))?;
+    let span = asked.page.span();
+    let (found, open) = tokio::try_join!(door.store.page(&newest_first, &span, |_| true), open_invitations(&door.store))?;
     let items = found.items.iter().map(InvitationView::of).collect();
     Ok(Listing { items, total: open.count(door.now()), page: asked.page, next: found.next })
 }

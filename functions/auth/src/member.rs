@@ -8,9 +8,9 @@ use shared::model::member::{Member, MemberNumber};
 use shared::model::session::Session;
 use shared::model::time::zulu;
 use shared::model::user::Belongs;
-use shared::store::{Counter, Refusal, missing};
-use shared::tenancy::Role;
+use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Touched};
+use shared::tenancy::{Refusal, Role, missing};
 use shared::{Error, Result};
 
 use crate::silencing::{SilencedView, silence};
@@ -53,7 +53,7 @@ pub struct NewRole {
 }
 
 pub async fn list(door: Admin, asked: Offsets<NoFilters>, total: MemberTotal) -> Result<Listing<MemberView>> {
-    let found = door.store.page(&Member::all(), &asked.page, |_| true).await?;
+    let found = door.store.page(&Member::all(), &asked.page.span(), |_| true).await?;
     Ok(Listing { items: found.items.iter().map(MemberView::of).collect(), total: total.0, page: asked.page, next: found.next })
 }
 

@@ -14,7 +14,7 @@ use shared::model::session::Session;
 use shared::model::text::nfc;
 use shared::model::user::{Email, User};
 use shared::runtime::App;
-use shared::store::conflict;
+use shared::tenancy::conflict;
 use shared::tenancy::doors::Visitor;
 use shared::{Error, Result};
 

@@ -10,7 +10,7 @@ use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail};
 use shared::model::registration::{Registrant, Registration};
 use shared::model::user::{Email, User};
-use shared::store::conflict;
+use shared::tenancy::conflict;
 use shared::tenancy::doors::Visitor;
 use shared::{Error, Result};
 

@@ -3,7 +3,8 @@
 use jiff::SignedDuration;
 use serde::Serialize;
 use shared::accounts::Address;
-use shared::http::answer::{Answer, Listing, Nothing, StoredAnswer};
+use shared::error::StoredAnswer;
+use shared::http::answer::{Answer, Listing, Nothing};
 use shared::http::arguments::{Myself, NoFilters, OwnSession, Pages};
 use shared::http::form::{Fields, Form, KnownAddress, Name, Password};
 use shared::http::idempotency::Proven;
@@ -14,9 +15,9 @@ use shared::model::member::Member;
 use shared::model::session::Session;
 use shared::model::time::with_offset;
 use shared::model::user::{Email, User};
-use shared::store::{Direction, conflict};
+use shared::store::Direction;
 use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
-use shared::tenancy::{Role, credential};
+use shared::tenancy::{Role, conflict, credential};
 use shared::{Error, Result};
 
 use crate::password::{self, Matches};

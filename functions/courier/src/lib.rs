@@ -7,11 +7,11 @@ pub mod ses;
 use std::time::Duration;
 
 use serde_json::Value;
+use shared::aws::Aws;
 use shared::carriers::letter::{Letter, Sites};
 use shared::carriers::{MailCarrier, Outcome};
 use shared::config::{ConfigError, Stage, Variables};
 use shared::model::mail::{Mail, State, Step};
-use shared::runtime::aws::Aws;
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::tenancy::jobs::{SendMail, Workplace};

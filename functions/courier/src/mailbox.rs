@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use serde_json::json;
+use shared::aws::https::Https;
 use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
-use shared::runtime::https::Https;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

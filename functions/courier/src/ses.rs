@@ -11,9 +11,9 @@ use aws_sdk_sesv2::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sesv2::operation::send_email::{SendEmailError, SendEmailInput};
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use shared::aws::Aws;
+use shared::aws::https::Unreachable;
 use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
-use shared::runtime::aws::Aws;
-use shared::runtime::https::Unreachable;
 
 /// Pauses after SES said "too many": a refusal is safe to answer with another try.
 const PAUSES: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1200)];

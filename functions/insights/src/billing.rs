@@ -140,7 +140,7 @@ pub async fn history(door: Viewer, asked: Query<Back>) -> Result<Answer<Vec<Mont
 }
 
 pub async fn events(door: Viewer, asked: Cursors<NoFilters>) -> Result<Listing<EventView>> {
-    let found = door.store.page(&QuotaEvent::all().going(Direction::Descending), &asked.page, |_| true).await?;
+    let found = door.store.page(&QuotaEvent::all().going(Direction::Descending), &asked.page.span(), |_| true).await?;
     Ok(Listing { items: found.items.iter().map(EventView::of).collect(), total: 0, page: asked.page, next: found.next })
 }
 

@@ -4,8 +4,6 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared::children;
-use shared::http::paging::PageRequest;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::api_key::{ApiKey, KeyClaim, KeyHandle};
 use shared::model::collections;
@@ -21,11 +19,11 @@ use shared::model::subaccount::{ExternalId, Subaccount};
 use shared::model::task::Task;
 use shared::model::tenant::{Kind, SlugClaim, Status, Tenant};
 use shared::model::user::{Belongs, EmailClaim, User};
-use shared::store::{Entity, InTenant, List, Swept, conflict, missing};
+use shared::store::{Entity, InTenant, List, Span, Swept};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::jobs::Workplace;
-use shared::tenancy::{TenantId, TenantStore};
-use shared::{Error, Result};
+use shared::tenancy::{TenantId, TenantStore, conflict, missing};
+use shared::{Error, Result, children};
 
 use crate::domain::release_hostnames;
 
@@ -346,7 +344,7 @@ async fn send_home(place: &Workplace, user: UserId, gone: TenantId) -> Result<()
 }
 
 async fn first<E: Entity<Scope = InTenant>>(store: &TenantStore, list: &List<E>) -> Result<Option<E>> {
-    Ok(store.page(list, &PageRequest::first(), |_| true).await?.items.pop())
+    Ok(store.page(list, &Span::first(1), |_| true).await?.items.pop())
 }
 
 async fn remove_record<E: Entity<Scope = InTenant>>(store: &TenantStore, record: &E, budget: &mut Budget) -> Result<()> {

@@ -74,7 +74,7 @@ const FAMILY: Family<NewKeyView, KeyView> =
 
 /// Oldest first; those in their grace too.
 pub async fn list(door: Owner, asked: Cursors<NoFilters>) -> Result<Listing<KeyView>> {
-    let found = door.store.page(&ApiKey::all(), &asked.page, |_| true).await?;
+    let found = door.store.page(&ApiKey::all(), &asked.page.span(), |_| true).await?;
     let items = FAMILY.list(&door, &found.items).await?;
     Ok(Listing { items, total: 0, page: asked.page, next: found.next })
 }

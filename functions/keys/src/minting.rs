@@ -7,9 +7,9 @@ use serde::Serialize;
 use shared::http::answer::{Answer, Created};
 use shared::http::idempotency::Ticket;
 use shared::model::api_key::{ApiKey, Inactive, KeyClaim, KeyUse, Minted, NewKey};
-use shared::store::{Counter, Transaction, conflict, missing};
-use shared::tenancy::Role;
+use shared::store::Counter;
 use shared::tenancy::doors::{Owner, Touched};
+use shared::tenancy::{Role, Transaction, conflict, missing};
 use shared::{Error, Result};
 
 /// The highest rate limit a key of the tenant may have.

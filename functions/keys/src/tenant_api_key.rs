@@ -75,7 +75,7 @@ const FAMILY: Family<NewKeyView, KeyView> =
 
 /// Oldest first; those in their grace too.
 pub async fn list(door: Owner, asked: Whole) -> Result<Answer<Vec<KeyView>>> {
-    let found = door.store.page(&ApiKey::all(), &asked.page, |_| true).await?;
+    let found = door.store.page(&ApiKey::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
     Ok(Answer::new("Success", FAMILY.list(&door, &found.items).await?).going_on(next))
 }

@@ -15,9 +15,9 @@ use shared::model::setting::{Kept, Setting};
 use shared::model::task::{Status as Progress, Task};
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
 use shared::model::user::{Belongs, Email, User};
-use shared::store::{Counter, Entity, InTenant, Transaction, conflict};
+use shared::store::{Counter, Entity, InTenant};
 use shared::tenancy::jobs::Workplace;
-use shared::tenancy::{Directory, Role, TenantStore};
+use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
 /// Records of one transaction, at most four writes each.

@@ -6,7 +6,6 @@ mod import;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::accounts::{Address, Given, confirm, owner_of};
-use shared::children;
 use shared::config::Variables;
 use shared::crypto::Vault;
 use shared::founding::close;
@@ -22,11 +21,10 @@ use shared::model::tenant::{Kind, Status, Tenant};
 use shared::model::user::{Email, EmailClaim, Identity, Subject, User};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
-use shared::store::conflict;
-use shared::tenancy::TenantStore;
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::jobs::Workplace;
-use shared::{Error, Result};
+use shared::tenancy::{TenantStore, conflict};
+use shared::{Error, Result, children};
 
 pub struct Operator {
     app: App,

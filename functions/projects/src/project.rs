@@ -12,7 +12,8 @@ use shared::ids::ProjectId;
 use shared::model::project::{DeletedProject, Project, ProjectChanges, Shelf};
 use shared::model::text;
 use shared::model::time::with_offset;
-use shared::store::{Counter, Direction, conflict};
+use shared::store::{Counter, Direction};
+use shared::tenancy::conflict;
 use shared::tenancy::doors::{Admin, Viewer};
 
 /// A project as F2 shows it.
@@ -59,7 +60,7 @@ pub async fn list(door: Viewer, asked: Pages<Filters>, total: ShelfTotal) -> Res
     let Pages { filters, page } = asked;
     let list = Project::on_shelf(filters.shelf).going(filters.direction);
     if filters.sort == Sort::CreatedAt && filters.search.is_none() {
-        let found = door.store.page(&list, &page, |_| true).await?;
+        let found = door.store.page(&list, &page.span(), |_| true).await?;
         return Ok(Listing { items: found.items.iter().map(ProjectView::of).collect(), total: total.0, page, next: found.next });
     }
     let mut window = Window::new(&page, filters.direction)?;

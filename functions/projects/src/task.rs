@@ -13,9 +13,9 @@ use shared::model::project::{Project, Shelf};
 use shared::model::task::{Priority, Status, Task, TaskChanges, count_changes, overdue};
 use shared::model::text;
 use shared::model::time::{day, with_offset};
-use shared::store::{Direction, ListEntry, Transaction, conflict, missing};
-use shared::tenancy::TenantStore;
+use shared::store::{Direction, ListEntry};
 use shared::tenancy::doors::{Admin, Member, Viewer};
+use shared::tenancy::{TenantStore, Transaction, conflict, missing};
 use shared::{Error, Result};
 
 /// A task as F2 shows it.
@@ -119,7 +119,7 @@ pub async fn list(door: Viewer, project: Found<Project>, asked: Pages<Filters>) 
     let today = day(door.now());
     let list = Task::of_project(project.id).going(filters.direction);
     if filters.is_default_order() {
-        let found = door.store.page(&list, &page, |task: &Task| task.project == project.id).await?;
+        let found = door.store.page(&list, &page.span(), |task: &Task| task.project == project.id).await?;
         let items = found.items.iter().map(|task| TaskView::of(task, today)).collect();
         return Ok(Listing { items, total: project.tasks.total(), page, next: found.next });
     }

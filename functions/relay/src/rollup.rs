@@ -1,7 +1,6 @@
 //! Packs of the edge's log, added up: counters of days and months, and the events of a quota that fills. A pack is counted in one
 //! transaction with the mark that it was, so neither a second delivery nor another order changes a sum.
 
-use shared::http::paging::PageRequest;
 use shared::ids::MailId;
 use shared::model::edge::{Counted, Pack, QuotaEvent, Rollup, Totals};
 use shared::model::mail::{Content, Mail};
@@ -9,9 +8,9 @@ use shared::model::member::Member;
 use shared::model::period::Month;
 use shared::model::tenant::{Kind, Tenant};
 use shared::model::user::Email;
-use shared::store::{Entity, conflict};
+use shared::store::{Entity, Span};
 use shared::tenancy::jobs::Workplace;
-use shared::tenancy::{Role, TenantStore};
+use shared::tenancy::{Role, TenantStore, conflict};
 use shared::{Error, Result};
 
 pub async fn count(place: &Workplace, pack: &Pack) -> Result<()> {
@@ -76,7 +75,7 @@ async fn mails(place: &Workplace, store: &TenantStore, tenant: &Tenant, event: &
     if tenant.kind == Kind::Demo {
         return Ok(vec![]);
     }
-    let owners = store.page(&Member::all(), &PageRequest::of(MOST_OWNERS), |member| member.role == Role::Owner).await?;
+    let owners = store.page(&Member::all(), &Span::first(MOST_OWNERS), |member| member.role == Role::Owner).await?;
     let mail = |owner: Member| {
         let content = Content::QuotaReached {
             name: owner.name,

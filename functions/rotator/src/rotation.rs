@@ -13,9 +13,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use shared::aws::secrets::SigningSecret;
 use shared::config::{ConfigError, Variables};
 use shared::crypto::Random;
-use shared::runtime::secrets::SigningSecret;
 use shared::tenancy::jobs::Workplace;
 use shared::{Error, Result};
 

@@ -31,7 +31,7 @@ pub struct LogView {
 
 /// It trails the change by what the stream takes.
 pub async fn list(door: Admin, asked: Cursors<NoFilters>) -> Result<Answer<LogView>> {
-    let found = door.store.page(&AuditEntry::all().going(Direction::Descending), &asked.page, |_| true).await?;
+    let found = door.store.page(&AuditEntry::all().going(Direction::Descending), &asked.page.span(), |_| true).await?;
     let next_cursor = asked.page.cursor(&door.app, found.next.as_ref())?;
     let entries = found.items.iter().map(EntryView::of).collect();
     Ok(Answer::new("Success", LogView { entries, next_cursor: next_cursor.clone() }).going_on(next_cursor))

@@ -1,7 +1,6 @@
 //! The caller's own tenant (F3): read, create, restate, delete.
 
 use serde::Serialize;
-use shared::children;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Accepted, Answer, Created};
 use shared::http::arguments::{Body, IfMatch, Myself};
@@ -11,9 +10,9 @@ use shared::model::tenant::{Kind, Slug, Status, Tenant};
 use shared::model::time::zulu;
 use shared::model::user::User;
 use shared::model::web;
-use shared::store::conflict;
+use shared::tenancy::conflict;
 use shared::tenancy::doors::{Owner, SignedIn, Viewer};
-use shared::{Error, Result};
+use shared::{Error, Result, children};
 
 /// A tenant as F3 shows it.
 #[derive(Serialize, utoipa::ToSchema)]

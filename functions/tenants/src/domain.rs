@@ -114,7 +114,7 @@ pub struct NewDomain {
 
 pub async fn list(door: Viewer, asked: Whole, total: DomainTotal) -> Result<Answer<DomainList>> {
     let target = &door.app.config().edge.target;
-    let found = door.store.page(&Domain::all(), &asked.page, |_| true).await?;
+    let found = door.store.page(&Domain::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
     let domains = found.items.iter().map(|domain| DomainView::of(domain, target)).collect();
     Ok(Answer::bare(DomainList { total: total.0, domains }).going_on(next))

@@ -12,9 +12,9 @@ use shared::http::paging::Window;
 use shared::ids::SettingId;
 use shared::model::setting::{Author, Keeper, Setting, SettingName, Settings, Write};
 use shared::model::time::zulu;
-use shared::store::{Counter, Direction, Transaction, conflict};
-use shared::tenancy::TenantStore;
+use shared::store::{Counter, Direction};
 use shared::tenancy::doors::Owner;
+use shared::tenancy::{TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
 /// With the counter and the stored answer, within what one transaction takes.

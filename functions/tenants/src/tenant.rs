@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::children;
 use shared::error::PlanLimit;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Answer, Created};
@@ -15,10 +14,10 @@ use shared::model::plan::Plans;
 use shared::model::tenant::{Kind, Slug, SlugClaim};
 use shared::model::time::zulu;
 use shared::model::user::User;
-use shared::store::{Direction, Transaction, conflict};
+use shared::store::Direction;
 use shared::tenancy::doors::{OwnTenant, Owner, SignedIn};
-use shared::tenancy::{Directory, Role, TenantId};
-use shared::{Error, Result};
+use shared::tenancy::{Directory, Role, TenantId, Transaction, conflict};
+use shared::{Error, Result, children};
 
 use crate::config::{or_unset, own_domains, proxy_base};
 use crate::rules::{self, CMS, NewSlug, SlugText};

@@ -2,8 +2,8 @@
 //! the whole deployment; whoever finds the claim changed reads it and decides again.
 
 use shared::model::domain::{Asked, Domain, DomainCheck, HostClaim, Standing, Status, Verdict};
-use shared::store::{Counter, Entity, Transaction, conflict};
-use shared::tenancy::{Directory, TenantStore};
+use shared::store::{Counter, Entity};
+use shared::tenancy::{Directory, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
 /// How often a claim may change under a writer's hands. Enough for many that race for one hostname, each losing to a different one.

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, RETRY_AFTER};
 use http::{Response, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::error::Error;
+use crate::error::{Error, StoredAnswer};
 use crate::http::family::Family;
 use crate::http::paging::{PageRequest, Style};
+use crate::http::status;
 use crate::store::page::Position;
 
 pub type Body = http_body_util::Full<Bytes>;
@@ -43,14 +44,6 @@ pub struct Listing<T> {
     pub total: u64,
     pub page: PageRequest,
     pub next: Option<Position>,
-}
-
-/// An answer as bytes: what is sent, and what an `Idempotency-Key` keeps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredAnswer {
-    pub status: u16,
-    pub etag: Option<String>,
-    pub body: String,
 }
 
 impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
@@ -113,14 +106,13 @@ impl utoipa::PartialSchema for Nothing {
 
 impl utoipa::ToSchema for Nothing {}
 
-impl StoredAnswer {
-    pub fn response(&self) -> Response<Body> {
-        let mut response = json_response(self.status, "application/json", self.body.clone());
-        if let Some(etag) = self.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
-            response.headers_mut().insert(ETAG, etag);
-        }
-        response
+/// A stored answer as it goes out.
+pub(crate) fn response_of(answer: &StoredAnswer) -> Response<Body> {
+    let mut response = json_response(answer.status, "application/json", answer.body.clone());
+    if let Some(etag) = answer.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
+        response.headers_mut().insert(ETAG, etag);
     }
+    response
 }
 
 /// Where a listing was asked for: what its links repeat.
@@ -219,11 +211,11 @@ impl<T: Serialize> Listing<T> {
 /// The one error body, or RFC 9457 problem details with the same facts where `Accept` asks for them.
 pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, problem: bool) -> Response<Body> {
     if let Error::Replayed(answer) = error {
-        let mut response = answer.response();
+        let mut response = response_of(answer);
         response.headers_mut().insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
         return response;
     }
-    let (status, code) = error.entry(family);
+    let (status, code) = status::entry(error, family);
     let details = match error {
         Error::Validation(fields) => json!(fields),
         Error::PlanLimitReached(limit) => json!({"limit": limit.limit, "used": limit.used, "max": limit.max, "plan": limit.plan}),

@@ -6,10 +6,10 @@ use http::header::IF_MATCH;
 
 use crate::error::{Error, Result};
 use crate::http::catalogue::Operation;
-use crate::http::endpoint::{Argument, Entered, Wants, path_value};
+use crate::http::endpoint::{Argument, path_value};
 use crate::http::form::{self, Form};
 use crate::http::paging::{InCursors, InOffsets, InPages, PageRequest, Style, binding};
-use crate::http::request::Incoming;
+use crate::http::request;
 use crate::ids::{ApiKeyId, InvitationId, ProjectId, SessionId, SettingId, SubaccountId, TaskId};
 use crate::model::api_key::ApiKey;
 use crate::model::domain::{Domain, Hostname};
@@ -22,13 +22,14 @@ use crate::model::subaccount::Subaccount;
 use crate::model::task::Task;
 use crate::model::user::User;
 use crate::store::Counter;
+use crate::tenancy::{Entered, Incoming, Wants};
 
 /// The JSON body.
 pub struct Body<F>(pub F);
 
 impl<F: Form> Argument for Body<F> {
     async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
-        incoming.form().map(Body)
+        request::form(incoming).map(Body)
     }
 
     fn describe(operation: &mut Operation) {
@@ -425,7 +426,7 @@ impl Argument for NamedDomain {
 
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let InBody(in_query) = form::from_query(&incoming.query).map_err(Error::Validation)?;
-        let InBody(in_body) = incoming.form()?;
+        let InBody(in_body) = request::form(incoming)?;
         let hostname = match (in_query, in_body) {
             (None, None) => return Err(Error::field("hostname", "The hostname field is required.")),
             (Some(one), Some(other)) if one != other => {

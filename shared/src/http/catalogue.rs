@@ -6,11 +6,11 @@ use std::sync::LazyLock;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::error::CODES;
 use crate::http::endpoint::{Handler, needs_credential};
 use crate::http::family::Family;
 use crate::http::form::{ANY_NAME, Described};
 use crate::http::registry::{Registry, Routes};
+use crate::http::status::CODES;
 use crate::tenancy::Scope;
 use crate::tenancy::doors::{Access, Anyone, Door};
 

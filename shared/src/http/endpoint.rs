@@ -1,7 +1,6 @@
 //! A handler is an async function whose first parameter is a door and whose others are arguments. This is where the order of a request
 //! is kept: credential, then what it reads together, then the door, then path, query and body, then the handler.
 
-use std::collections::HashMap;
 use std::future::Future;
 
 use http::Response;
@@ -9,16 +8,13 @@ use http::header::{HeaderValue, LINK};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::http::answer::{Answer, Asked, Body, Listing};
+use crate::http::answer::{Answer, Asked, Body, Listing, response_of};
 use crate::http::catalogue::{Operation, Shape};
+use crate::http::family::Family;
 use crate::http::idempotency::{self, Afterwards};
 use crate::http::paging;
-use crate::http::request::Incoming;
-use crate::ids::SubaccountId;
-use crate::store::entity::{Entity, InDirectory, InTenant, Key};
-use crate::store::table::{FullKey, Item};
 use crate::tenancy::doors::{Access, Door};
-use crate::tenancy::{Directory, TenantStore};
+use crate::tenancy::{Entered, Incoming, Wants};
 
 /// Something a handler takes besides its door.
 pub trait Argument: Sized + Send {
@@ -47,71 +43,9 @@ pub trait Handler<T>: Clone + Send + Sync + 'static {
     fn describe(&self, operation: &mut Operation);
 }
 
-/// Records to be read in the door's round trip.
-#[derive(Default, Clone)]
-pub struct Wants {
-    pub(crate) tenant: Vec<(String, String)>,
-    pub(crate) counters: Vec<crate::store::Counter>,
-    /// The caller's own user record.
-    pub(crate) user: bool,
-    /// A child of the caller's agency.
-    pub(crate) subaccount: Option<SubaccountId>,
-    /// The list of tenants a person belongs to.
-    pub(crate) belongs: bool,
-}
-
-impl Wants {
-    pub(crate) fn record<E: Entity<Scope = InTenant>>(&mut self, key: &Key<E>) {
-        self.tenant.push((key.collection.clone(), key.sort.clone()));
-    }
-
-    pub(crate) fn counter(&mut self, counter: crate::store::Counter) {
-        self.counters.push(counter);
-    }
-}
-
-/// What stands behind the door: the stores, and what was read on the way in.
-pub struct Entered {
-    pub(crate) store: Option<TenantStore>,
-    pub(crate) directory: Directory,
-    /// `user:<id>`, or `visitor` with the caller's address.
-    pub(crate) principal: String,
-    pub(crate) user: Option<crate::ids::UserId>,
-    pub(crate) read: HashMap<FullKey, Option<Item>>,
-}
-
-impl Entered {
-    /// A record of the tenant: as read on the way in, or read now.
-    pub(crate) async fn find<E: Entity<Scope = InTenant>>(&self, key: &Key<E>) -> Result<Option<E>> {
-        use crate::tenancy::Place;
-        let Some(store) = &self.store else { return Ok(None) };
-        match self.read.get(&store.full(key)) {
-            Some(item) => store.read(item.as_ref()),
-            None => store.find(key).await,
-        }
-    }
-
-    /// A record of the directory: as read on the way in, or read now.
-    pub(crate) async fn find_open<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
-        use crate::tenancy::Place;
-        match self.read.get(&self.directory.full(key)) {
-            Some(item) => self.directory.read(item.as_ref()),
-            None => self.directory.find(key).await,
-        }
-    }
-
-    pub(crate) async fn count(&self, counter: crate::store::Counter) -> Result<u64> {
-        let Some(store) = &self.store else { return Ok(0) };
-        match self.read.get(&store.counter(counter)) {
-            Some(item) => Ok(item.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0)),
-            None => store.count(counter).await,
-        }
-    }
-}
-
 impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16> Reply for Answer<T, STATUS> {
     fn response(self, incoming: &Incoming) -> Response<Body> {
-        let mut response = self.render(incoming.family).response();
+        let mut response = response_of(&self.render(Family::of(incoming.route)));
         if let Some(cursor) = &self.next {
             let filters = repeated(incoming, |name| name != "cursor");
             let separator = if filters.is_empty() { "" } else { "&" };

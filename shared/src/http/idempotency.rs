@@ -9,20 +9,17 @@ use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto;
-use crate::error::{Error, Result};
-use crate::http::answer::{Answer, Body, StoredAnswer};
+use crate::error::{Error, Result, StoredAnswer};
+use crate::http::answer::{Answer, Body};
 use crate::http::catalogue::Operation;
-use crate::http::endpoint::{Argument, Entered, Wants};
+use crate::http::endpoint::Argument;
 use crate::http::family::Family;
 use crate::http::form::{self, Form};
-use crate::http::json;
-use crate::http::request::Incoming;
+use crate::http::{json, request};
 use crate::model::answer::{Answered, OpenAnswered};
-use crate::runtime::App;
-use crate::store::Transaction;
 use crate::store::entity::Hashed;
 use crate::store::table::text;
-use crate::tenancy::{Directory, TenantStore};
+use crate::tenancy::{App, Directory, Entered, Incoming, TenantStore, Transaction, Wants};
 
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -73,7 +70,7 @@ impl<F: Form> Argument for Once<F> {
         if let Some(answer) = ticket.earlier(entered).await? {
             return Err(Error::Replayed(Box::new(answer)));
         }
-        Ok(Once { body: incoming.form()?, ticket })
+        Ok(Once { body: request::form(incoming)?, ticket })
     }
 
     fn describe(operation: &mut Operation) {
@@ -95,7 +92,7 @@ impl<F: Form> Argument for Proven<F> {
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let ticket = Ticket::of(incoming, entered)?;
         let earlier = ticket.earlier(entered).await?;
-        Ok(Proven { body: incoming.form()?, ticket, earlier })
+        Ok(Proven { body: request::form(incoming)?, ticket, earlier })
     }
 
     fn describe(operation: &mut Operation) {
@@ -174,7 +171,7 @@ impl Ticket {
             content: Content::of(incoming),
             in_tenant: entered.store.is_some(),
         });
-        Ok(Ticket { app: incoming.app.clone(), family: incoming.family, recording })
+        Ok(Ticket { app: incoming.app.clone(), family: Family::of(incoming.route), recording })
     }
 
     /// The answer to an earlier request with the same key.
@@ -233,7 +230,7 @@ impl Ticket {
         Ok(Some(Answered { id: id.to_string(), body_hash: String::new(), sealed, expires_at: now + Answered::KEPT }))
     }
 
-    fn twin(&self) -> crate::store::Refusal {
+    fn twin(&self) -> crate::tenancy::Refusal {
         let (app, recording) = (self.app.clone(), self.recording.clone());
         Box::new(move |old| match (old, recording) {
             (Some(old), Some(Recording { content, .. })) => {

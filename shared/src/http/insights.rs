@@ -5,15 +5,14 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::http::catalogue::Operation;
-use crate::http::endpoint::{Argument, Entered, Wants};
+use crate::http::endpoint::Argument;
 use crate::http::form::{self, Fields, Form, Integer, OneOf, Raw, Rule, Text};
 use crate::http::paging::binding;
-use crate::http::request::Incoming;
 use crate::model::edge::{Cache, Kind, Rollup, Totals};
 use crate::model::period::Month;
 use crate::model::time;
-use crate::runtime::App;
 use crate::store::table::borrowed;
+use crate::tenancy::{App, Entered, Incoming, Wants};
 
 /// The query parameter `period`.
 pub struct Period(Option<String>);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::http::answer::Body;
 use crate::http::catalogue::{Operation, Shape};
 use crate::http::endpoint::Reply;
-use crate::http::request::Incoming;
+use crate::tenancy::Incoming;
 
 pub struct Lines {
     pub text: String,

@@ -15,6 +15,8 @@ pub(crate) mod negotiation;
 pub mod paging;
 pub mod registry;
 pub mod request;
+pub(crate) mod serve;
+pub mod status;
 
 pub use answer::{Answer, Listing};
 pub use arguments::{Body, Found, IfMatch, Query};
@@ -24,4 +26,3 @@ pub use family::Family;
 pub use form::{Fields, Form};
 pub use idempotency::Once;
 pub use registry::{Registry, router};
-pub use request::Incoming;

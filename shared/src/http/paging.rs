@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use crate::crypto::{Random, SealingKey};
 use crate::error::{Error, Result};
 use crate::http::form::{Fields, Form, Integer, Text};
-use crate::runtime::App;
-use crate::store::page::{Direction, Position};
+use crate::store::page::{Direction, Position, Span};
+use crate::tenancy::App;
 
 /// Offsets beyond this are refused: a cursor costs the same at any depth.
 pub const MAX_OFFSET: u64 = 10_000;
@@ -41,16 +41,6 @@ pub enum Start {
 }
 
 impl PageRequest {
-    /// The first record of a list.
-    pub fn first() -> Self {
-        PageRequest::of(1)
-    }
-
-    /// The first `limit` records of a list.
-    pub fn of(limit: usize) -> Self {
-        PageRequest { style: Style::Offsets, limit, start: Start::Offset(0), bound_to: String::new() }
-    }
-
     /// `None` when the list goes on from a cursor, where no page has a number.
     pub fn offset(&self) -> Option<u64> {
         match self.start {
@@ -59,14 +49,11 @@ impl PageRequest {
         }
     }
 
-    /// What to read from the store: after where, and how many.
-    pub(crate) fn reach(&self) -> (Option<Position>, usize, usize) {
+    /// What to read from the store.
+    pub fn span(&self) -> Span {
         match &self.start {
-            Start::Offset(offset) => {
-                let skip = usize::try_from(*offset).unwrap_or(usize::MAX);
-                (None, skip, skip.saturating_add(self.limit))
-            }
-            Start::After(position) => (Some(position.clone()), 0, self.limit),
+            Start::Offset(offset) => Span { after: None, skip: usize::try_from(*offset).unwrap_or(usize::MAX), limit: self.limit },
+            Start::After(position) => Span { after: Some(position.clone()), skip: 0, limit: self.limit },
         }
     }
 
@@ -193,8 +180,10 @@ struct Ranked<K> {
 
 impl<K: Ord + Serialize + DeserializeOwned> Window<K> {
     pub fn new(page: &PageRequest, direction: Direction) -> Result<Self> {
-        let (position, skip, reach) = page.reach();
-        let after = position
+        let span = page.span();
+        let (skip, reach) = (span.skip, span.reach());
+        let after = span
+            .after
             .map(|position| serde_json::from_str(&position.0))
             .transpose()
             .map_err(|_| Error::BadRequest("The cursor does not belong to this list.".into()))?;

@@ -11,8 +11,8 @@ use http::Method;
 
 use crate::error::Error;
 use crate::http::endpoint::Handler;
-use crate::runtime::App;
-use crate::runtime::edge;
+use crate::http::serve;
+use crate::tenancy::App;
 
 /// Takes declarations of routes: `routes.get("/api/v1/projects", "List projects", project::list)`.
 pub trait Registry: Sized {
@@ -48,10 +48,10 @@ pub trait Routes {
 pub fn router<R: Routes>(app: App) -> Router {
     let mut serving = Serving { app: app.clone(), router: Router::new() };
     R::declare(&mut serving);
-    let missing = move |request: Request| edge::refuse(app.clone(), request, Error::NotFound);
+    let missing = move |request: Request| serve::refuse(app.clone(), request, Error::NotFound);
     let wrong_method = {
         let app = serving.app.clone();
-        move |request: Request| edge::refuse(app.clone(), request, Error::MethodNotAllowed)
+        move |request: Request| serve::refuse(app.clone(), request, Error::MethodNotAllowed)
     };
     serving.router.fallback(missing).method_not_allowed_fallback(wrong_method)
 }
@@ -65,16 +65,16 @@ impl Registry for Serving {
     fn route<T: 'static, H: Handler<T>>(&mut self, method: Method, path: &'static str, _summary: &'static str, handler: H) {
         let filter = MethodFilter::try_from(method).expect("routes are declared with known methods");
         let app = self.app.clone();
-        let handler: Arc<dyn edge::Call> = Arc::new(edge::Erased::<H, T>(handler, PhantomData));
+        let handler: Arc<dyn serve::Call> = Arc::new(serve::Erased::<H, T>(handler, PhantomData));
         self.serve(filter, app, path, handler);
     }
 }
 
 impl Serving {
-    fn serve(&mut self, filter: MethodFilter, app: App, path: &'static str, handler: Arc<dyn edge::Call>) {
+    fn serve(&mut self, filter: MethodFilter, app: App, path: &'static str, handler: Arc<dyn serve::Call>) {
         let serve = move |request: Request| {
             let (app, handler) = (app.clone(), handler.clone());
-            async move { edge::serve(app, path, request, &*handler).await }
+            async move { serve::serve(app, path, request, &*handler).await }
         };
         self.router = std::mem::take(&mut self.router).route(path, on(filter, serve));
     }

@@ -1,227 +1,43 @@
-//! One request on its way through: what came in, when, and what is learned about it for the answer's headers and the log.
+//! The body of a request, read as a form.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
-
-use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method};
-use jiff::Timestamp;
-use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
-use crate::http::family::Family;
 use crate::http::form::{self, Form};
-use crate::runtime::App;
-use crate::runtime::gateway::Context;
-use crate::store::Table;
-use crate::tenancy::{DayPlace, Origin, TenantId};
+use crate::http::json;
+use crate::tenancy::Incoming;
 
 pub const MAX_BODY: usize = 256 * 1024;
 
-pub struct Incoming {
-    pub app: App,
-    /// HEAD is GET: the router leaves the body away afterwards.
-    pub method: Method,
-    /// The path as it was asked for.
-    pub path: String,
-    /// The route's pattern.
-    pub route: &'static str,
-    pub family: Family,
-    pub headers: HeaderMap,
-    /// The parameters that have a value: an empty one is an absent one.
-    pub query: BTreeMap<String, String>,
-    /// Decoded; what is no UTF-8 has replacement characters, and so names nothing.
-    pub path_values: Vec<String>,
-    pub body: Bytes,
-    /// The caller's address as the gateway saw it.
-    pub ip: String,
-    pub request_id: String,
-    pub now: Timestamp,
-    /// Why the query cannot be read: said behind the door.
-    query_fault: Option<&'static str>,
-    unreadable_body: bool,
-    /// The table, reporting to this request's meter.
-    pub(crate) table: Table,
-    learned: Arc<Mutex<Learned>>,
-}
-
-/// What is found out while the request runs.
-#[derive(Debug, Default, Clone)]
-pub struct Learned {
-    pub tenant: Option<TenantId>,
-    pub principal: Option<String>,
-    pub limits: Vec<LimitReport>,
-    /// Places of tenants' days that this request took.
-    pub(crate) places: Vec<DayPlace>,
-}
-
-/// One limit as the headers report it.
-#[derive(Debug, Clone)]
-pub struct LimitReport {
-    pub name: &'static str,
-    pub limit: u64,
-    pub remaining: u64,
-    /// Seconds of the window.
-    pub window: u64,
-    /// Epoch seconds at which the window ends.
-    pub resets_at: i64,
-    pub seconds_left: u64,
-}
-
-impl Incoming {
-    pub(crate) fn new(app: App, route: &'static str, parts: &Parts, body: Bytes, context: Context, request_id: String) -> Self {
-        let (query, query_fault) = read_query(parts.uri.query().unwrap_or_default());
-        Incoming {
-            method: if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() },
-            path: parts.uri.path().to_owned(),
-            route,
-            family: Family::of(route),
-            headers: parts.headers.clone(),
-            query,
-            path_values: path_values(route, parts.uri.path()),
-            body: if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body },
-            ip: context.ip,
-            request_id,
-            now: app.clock().now(),
-            query_fault,
-            unreadable_body: context.unreadable_body,
-            table: app.table().metered(),
-            app,
-            learned: Arc::default(),
+/// The body as a form: a JSON object, no larger than 256 KiB, with no field too many.
+pub(crate) fn form<F: Form>(incoming: &Incoming) -> Result<F> {
+    if incoming.body.len() > MAX_BODY {
+        return Err(Error::PayloadTooLarge);
+    }
+    if let Some(codings) = incoming.list(&CONTENT_ENCODING)?
+        && codings.split(',').any(|coding| !matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity"))
+    {
+        return Err(Error::UnsupportedMediaType("A body is taken as it is: Content-Encoding may be identity alone."));
+    }
+    let kind = incoming.header(&CONTENT_TYPE)?.unwrap_or("application/json");
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind != "application/json" && !kind.ends_with("+json") {
+        return Err(Error::BadRequest("Content-Type must be application/json.".into()));
+    }
+    if incoming.unreadable_body {
+        return Err(Error::BadRequest("The body is not the base64 it is said to be.".into()));
+    }
+    let bytes = if incoming.body.is_empty() { b"{}" } else { &incoming.body[..] };
+    let (value, inexact) = json::parse(bytes).map_err(|message| Error::BadRequest(message.into()))?;
+    let Some(object) = value.as_object() else {
+        return Err(Error::BadRequest("The body must be a JSON object.".into()));
+    };
+    match (form::from_json(object), inexact.is_empty()) {
+        (Ok(form), true) => Ok(form),
+        (Ok(_), false) => Err(Error::Validation(inexact)),
+        (Err(mut errors), _) => {
+            errors.extend(inexact);
+            Err(Error::Validation(errors))
         }
-    }
-
-    /// Refuses a query that cannot be read; asked once the caller is in.
-    pub(crate) fn readable(&self) -> Result<()> {
-        self.query_fault.map_or(Ok(()), |fault| Err(Error::BadRequest(fault.into())))
-    }
-
-    /// A header that may come at most once.
-    pub fn header(&self, name: &HeaderName) -> Result<Option<&str>> {
-        let mut values = self.headers.get_all(name).iter();
-        let Some(value) = values.next() else { return Ok(None) };
-        if values.next().is_some() {
-            return Err(Error::BadRequest(format!("The header {name} appears twice.").into()));
-        }
-        value.to_str().map(Some).map_err(|_| Error::BadRequest(format!("The header {name} is not plain text.").into()))
-    }
-
-    /// A header that may come at most once and whose value holds no comma. API Gateway hands a repeated header over joined by commas.
-    pub fn single(&self, name: &HeaderName) -> Result<Option<&str>> {
-        match self.header(name)? {
-            Some(value) if value.contains(',') => Err(Error::BadRequest(format!("The header {name} appears twice.").into())),
-            value => Ok(value),
-        }
-    }
-
-    /// A header that is a list: given twice, it is one list.
-    pub fn list(&self, name: &HeaderName) -> Result<Option<String>> {
-        let mut values = self.headers.get_all(name).iter().map(|value| value.to_str()).peekable();
-        if values.peek().is_none() {
-            return Ok(None);
-        }
-        let values: Vec<&str> =
-            values.collect::<Result<_, _>>().map_err(|_| Error::BadRequest(format!("The header {name} is not plain text.").into()))?;
-        Ok(Some(values.join(", ")))
-    }
-
-    pub fn is_read(&self) -> bool {
-        self.method == Method::GET
-    }
-
-    /// The body as a form: a JSON object, no larger than 256 KiB, with no field too many.
-    pub(crate) fn form<F: Form>(&self) -> Result<F> {
-        if self.body.len() > MAX_BODY {
-            return Err(Error::PayloadTooLarge);
-        }
-        if let Some(codings) = self.list(&CONTENT_ENCODING)?
-            && codings.split(',').any(|coding| !matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity"))
-        {
-            return Err(Error::UnsupportedMediaType("A body is taken as it is: Content-Encoding may be identity alone."));
-        }
-        let kind = self.header(&CONTENT_TYPE)?.unwrap_or("application/json");
-        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if kind != "application/json" && !kind.ends_with("+json") {
-            return Err(Error::BadRequest("Content-Type must be application/json.".into()));
-        }
-        if self.unreadable_body {
-            return Err(Error::BadRequest("The body is not the base64 it is said to be.".into()));
-        }
-        let bytes = if self.body.is_empty() { b"{}" } else { &self.body[..] };
-        let (value, inexact) = crate::http::json::parse(bytes).map_err(|message| Error::BadRequest(message.into()))?;
-        let Some(object) = value.as_object() else {
-            return Err(Error::BadRequest("The body must be a JSON object.".into()));
-        };
-        match (form::from_json(object), inexact.is_empty()) {
-            (Ok(form), true) => Ok(form),
-            (Ok(_), false) => Err(Error::Validation(inexact)),
-            (Err(mut errors), _) => {
-                errors.extend(inexact);
-                Err(Error::Validation(errors))
-            }
-        }
-    }
-
-    pub(crate) fn learned(&self) -> MutexGuard<'_, Learned> {
-        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// For doors that learn more while the handler runs.
-    pub(crate) fn shared_learned(&self) -> Arc<Mutex<Learned>> {
-        self.learned.clone()
-    }
-
-    pub(crate) fn origin(&self, actor: String) -> Arc<Origin> {
-        Arc::new(Origin { actor, request: self.request_id.clone() })
-    }
-}
-
-/// What some editors begin a text with.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
-fn read_query(text: &str) -> (BTreeMap<String, String>, Option<&'static str>) {
-    let (mut query, mut fault) = (BTreeMap::new(), None);
-    if text.split('&').any(|pair| percent_decode_str(pair).decode_utf8().is_err()) {
-        fault = Some("The query is not UTF-8.");
-    }
-    for (name, value) in form_urlencoded::parse(text.as_bytes()).filter(|(_, value)| !value.is_empty()) {
-        if query.insert(name.into_owned(), value.into_owned()).is_some() {
-            fault = Some("A query parameter appears twice.");
-        }
-    }
-    (query, fault)
-}
-
-/// What stands in a path where its route has names.
-fn path_values(route: &str, path: &str) -> Vec<String> {
-    let segments = route.split('/').zip(path.split('/'));
-    let values = segments.filter(|(pattern, _)| pattern.starts_with('{'));
-    values.map(|(_, value)| percent_decode_str(value).decode_utf8_lossy().into_owned()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries_are_read_as_far_as_they_can_be() {
-        let read = |text: &str| {
-            let (query, fault) = read_query(text);
-            (query.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "), fault.is_some())
-        };
-        assert_eq!(read("b=2&a=%C3%A9+x&c=&d"), ("a=é x b=2".into(), false));
-        assert_eq!(read("%"), (String::new(), false));
-        assert_eq!(read("a=&a=1"), ("a=1".into(), false));
-        for wrong in ["a=1&a=1", "%FF=1", "a=%ff", "%C3=&x=%A9"] {
-            assert!(read(wrong).1, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn path_values_stand_where_the_route_has_names() {
-        assert_eq!(path_values("/a/{x}/b/{y}", "/a/1%2F2/b/%FF"), ["1/2", "\u{FFFD}"]);
-        assert!(path_values("/a", "/a").is_empty());
     }
 }

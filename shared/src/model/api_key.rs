@@ -5,11 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Random, hash, same};
-use crate::ids::{ApiKeyId, UserId};
+use crate::ids::{ApiKeyId, TenantId, UserId, stored};
 use crate::model::member::{Member, Person};
+use crate::model::role::Role;
+use crate::model::scope::Scopes;
 use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key, Segment};
 use crate::store::page::List;
-use crate::tenancy::{Role, Scopes, TenantId, stored};
 
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const HANDLE: usize = 12;

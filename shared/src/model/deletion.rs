@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
+use crate::ids::{TenantId, stored};
 use crate::model::tenant::{Slug, Status, Tenant};
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
-use crate::tenancy::{TenantId, stored};
 
 /// `deletions` / `<due>#<tenant>`: in the order in which they are due, for the janitor.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -4,13 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
-use crate::ids::{MailId, UserId};
+use crate::ids::{MailId, TenantId, UserId, stored};
 use crate::model::mail::{Content, Mail};
 use crate::model::tenant::Slug;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
-use crate::tenancy::{TenantId, stored};
 
 /// `demos` / `<end>#<tenant>`: the active demos in the order they end, for the janitor. At most a hundred.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::Random;
 use crate::error::Error;
+use crate::ids::{TenantId, stored, stored_option};
 use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
 use crate::store::page::List;
-use crate::tenancy::{TenantId, stored, stored_option};
 
 /// A DNS name a tenant can bring: in lower case, at least three labels of letters, digits and inner hyphens, 253 characters at most.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InvitationId, LinkId, UserId};
+use crate::model::role::Role;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InTenant, Key};
 use crate::store::page::List;
-use crate::tenancy::Role;
 
 /// `invitations` / `<id>`: listed newest first; gone when accepted, revoked or expired.
 #[derive(Debug, Clone, Serialize, Deserialize)]

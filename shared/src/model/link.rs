@@ -5,10 +5,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
-use crate::ids::{InvitationId, LinkId, SubaccountId, UserId};
+use crate::ids::{InvitationId, LinkId, SubaccountId, TenantId, UserId, stored};
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
-use crate::tenancy::{TenantId, stored};
 
 /// `link#<id>` / `link`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -5,12 +5,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::ids::{LinkId, MailId};
+use crate::ids::{LinkId, MailId, TenantId, stored_option};
 use crate::model::edge::Metric;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
-use crate::tenancy::{TenantId, stored_option};
 
 /// `mail#<id>` / `mail`. Kept for 30 days.
 #[derive(Debug, Clone, Serialize, Deserialize)]

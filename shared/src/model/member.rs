@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
+use crate::model::role::Role;
 use crate::store::entity::{Collection, Entity, InTenant, Key};
 use crate::store::page::List;
-use crate::tenancy::Role;
 
 /// `members` / `user#<id>`: read by every door, listed in order of joining the deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]

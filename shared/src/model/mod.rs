@@ -18,6 +18,8 @@ pub mod period;
 pub mod plan;
 pub mod project;
 pub mod registration;
+pub mod role;
+pub mod scope;
 pub mod session;
 pub mod setting;
 pub mod subaccount;

@@ -3,11 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{SessionId, UserId};
+use crate::ids::{SessionId, TenantId, UserId, stored_option};
 use crate::model::user::User;
 use crate::store::entity::{Entity, InDirectory, Key};
 use crate::store::page::List;
-use crate::tenancy::{TenantId, stored_option};
 
 /// `user#<id>` / `session#<id>`: read by every door; a user's sessions are one query.
 #[derive(Debug, Clone, Serialize, Deserialize)]

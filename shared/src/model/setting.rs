@@ -7,11 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::{Random, SigningKey, Vault};
-use crate::ids::SettingId;
+use crate::ids::{SettingId, TenantId};
 use crate::model::web;
 use crate::store::entity::{Collection, Entity, InTenant, Key, Segment};
 use crate::store::page::List;
-use crate::tenancy::TenantId;
 
 /// 1 to 255 of `A-Z a-z 0-9 _ . -`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -379,7 +378,7 @@ mod tests {
     use serde_json::json;
 
     #[derive(Deserialize)]
-    struct Stored(#[serde(with = "crate::tenancy::stored")] TenantId);
+    struct Stored(#[serde(with = "crate::ids::stored")] TenantId);
 
     fn read(name: &str, value: Value) -> Result<Option<String>, String> {
         SettingName::parse(name).unwrap().read(&value)

@@ -6,12 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::ids::SubaccountId;
+use crate::ids::{SubaccountId, TenantId, stored};
 use crate::model::free;
 use crate::model::tenant::{Status, Tenant};
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
 use crate::store::page::List;
-use crate::tenancy::{TenantId, stored};
 
 /// `subaccounts#<agency>` / `<id>`: an agency's children in the order in which they were made; read by the door that acts for one.
 #[derive(Debug, Clone, Serialize, Deserialize)]

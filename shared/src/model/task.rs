@@ -253,6 +253,8 @@ mod tests {
 
     use super::*;
     use crate::crypto::Random;
+    use crate::model::project::Project;
+    use crate::store::entity::{attributes, entry_attributes};
 
     fn task(status: Status, due: Option<Date>) -> Task {
         let random = Random::seeded(7);
@@ -274,6 +276,16 @@ mod tests {
             updated_at: now,
             version: 1,
         }
+    }
+
+    #[test]
+    fn a_record_says_its_attributes_unless_it_is_made_of_several() {
+        let names = attributes::<Task>().unwrap();
+        assert!(names.contains(&"sort_order") && names.contains(&"assignee"), "{names:?}");
+        assert!(!names.contains(&"actor") && !names.contains(&"list_due"), "{names:?}");
+        assert_eq!(names.iter().filter(|name| **name == "tenant").count(), 1);
+        assert_eq!(attributes::<Project>(), None);
+        assert!(entry_attributes().unwrap().starts_with(&["sk", "list_name", "list_status"]));
     }
 
     #[test]

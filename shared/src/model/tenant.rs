@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::ids::{TenantId, stored};
 use crate::model::deletion::Deletion;
 use crate::model::subaccount::Limits;
 use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
-use crate::tenancy::{TenantId, stored};
 
 /// `tenant` / `profile`: read by every door.
 #[derive(Debug, Clone, Serialize, Deserialize)]

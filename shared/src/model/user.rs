@@ -6,11 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::ids::UserId;
+use crate::ids::{TenantId, UserId, stored, stored_option};
 use crate::model::text::nfc;
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
 use crate::store::page::List;
-use crate::tenancy::{TenantId, stored, stored_option};
 
 /// `user#<id>` / `profile`.
 #[derive(Clone, Serialize, Deserialize)]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 
+use crate::aws::Aws;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, Variables};
 use crate::crypto::Random;
 use crate::http::registry::{Routes, router};
+use crate::log;
 use crate::model::plan::Plans;
-use crate::runtime::aws::Aws;
-use crate::runtime::gateway;
-use crate::runtime::{App, StartError, log};
+use crate::runtime::{App, StartError, gateway};
 
 /// Serves the routes of `R` until Lambda ends the process. Current-thread: one request at a time is Lambda's model, and a second
 /// thread costs 60 % more CPU on every request.

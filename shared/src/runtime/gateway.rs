@@ -20,32 +20,23 @@ use serde::Deserialize;
 use tower::ServiceExt;
 
 use crate::error::Error;
-use crate::runtime::{App, edge};
-
-/// What the gateway says about a request besides the request.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Context {
-    pub request_id: Option<String>,
-    /// The caller's address as the gateway saw it.
-    pub ip: String,
-    /// The body is said to be in base64 and is not.
-    pub unreadable_body: bool,
-}
+use crate::http::serve::{self, Context};
+use crate::tenancy::App;
 
 /// Answers one event, whatever it is.
 pub async fn answer(app: &App, router: &Router, event: &str) -> Response<Bytes> {
     let read = std::panic::catch_unwind(|| request_of(event));
     let request = match read {
         Ok(Some(request)) => request,
-        Ok(None) => return whole(edge::unrouted(app, None, Error::BadRequest("This is no request of the gateway.".into()))).await,
-        Err(panic) => return whole(edge::unrouted(app, None, edge::panicked("reading an event", panic))).await,
+        Ok(None) => return whole(serve::unrouted(app, None, Error::BadRequest("This is no request of the gateway.".into()))).await,
+        Err(panic) => return whole(serve::unrouted(app, None, serve::panicked("reading an event", panic))).await,
     };
     let request_id = request.extensions().get::<Context>().and_then(|context| context.request_id.clone());
     let answered = async { whole(router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})).await };
     // Boxed: it does not lie on the stack of whoever asks.
     match AssertUnwindSafe(Box::pin(answered)).catch_unwind().await {
         Ok(answer) => answer,
-        Err(panic) => whole(edge::unrouted(app, request_id, edge::panicked("answering a request", panic))).await,
+        Err(panic) => whole(serve::unrouted(app, request_id, serve::panicked("answering a request", panic))).await,
     }
 }
 

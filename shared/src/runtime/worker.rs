@@ -12,8 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::config::Variables;
-use crate::error::{Error, Result};
-use crate::runtime::edge::Chain;
+use crate::error::{Chain, Error, Result};
 use crate::runtime::{App, StartError, function};
 use crate::tenancy::jobs::{Change, Queued, Workplace};
 

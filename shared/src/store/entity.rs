@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserializer, Serialize};
 
-use crate::ids::{ApiKeyId, InvitationId, LinkId, MailId, ProjectId, ProjectTag, SessionId, SettingId, SubaccountId, TaskId, UserId};
-use crate::tenancy::TenantId;
+use crate::ids::{
+    ApiKeyId, InvitationId, LinkId, MailId, ProjectId, ProjectTag, SessionId, SettingId, SubaccountId, TaskId, TenantId, UserId,
+};
 
 /// A stored record. `Scope` says whose partition it lies in.
 pub trait Entity: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -207,22 +208,5 @@ impl Counter {
             Counter::Settings => "settings",
             Counter::Domains => "domains",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::project::Project;
-    use crate::model::task::Task;
-
-    #[test]
-    fn a_record_says_its_attributes_unless_it_is_made_of_several() {
-        let names = attributes::<Task>().unwrap();
-        assert!(names.contains(&"sort_order") && names.contains(&"assignee"), "{names:?}");
-        assert!(!names.contains(&"actor") && !names.contains(&"list_due"), "{names:?}");
-        assert_eq!(names.iter().filter(|name| **name == "tenant").count(), 1);
-        assert_eq!(attributes::<Project>(), None);
-        assert!(entry_attributes().unwrap().starts_with(&["sk", "list_name", "list_status"]));
     }
 }

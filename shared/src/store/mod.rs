@@ -4,12 +4,11 @@
 pub(crate) mod entity;
 pub(crate) mod item;
 pub(crate) mod page;
+pub(crate) mod sessions;
 pub(crate) mod sweep;
 pub(crate) mod table;
-pub(crate) mod transaction;
 
 pub use entity::{Counter, Entity, InDirectory, InTenant, Key, ListEntry};
-pub use page::{Direction, List, Page, Position, Stored};
+pub use page::{Direction, List, Page, Position, Span, Stored};
 pub use sweep::Swept;
 pub use table::{Metered, Table};
-pub use transaction::{Refusal, Transaction, changed, conflict, limit_reached, missing};

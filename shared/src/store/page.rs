@@ -3,7 +3,6 @@
 use std::marker::PhantomData;
 
 use crate::error::Result;
-use crate::http::paging::PageRequest;
 use crate::store::entity::{Collection, Entity, Key, attributes};
 use crate::store::table::{Item, Query, Table};
 
@@ -50,6 +49,28 @@ pub struct Page<T> {
 #[serde(transparent)]
 pub struct Position(pub(crate) String);
 
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// From behind this one, or from the beginning.
+    pub after: Option<Position>,
+    /// So many are left out first.
+    pub skip: usize,
+    pub limit: usize,
+}
+
+impl Span {
+    /// The first `limit` records of a list.
+    pub fn first(limit: usize) -> Self {
+        Span { after: None, skip: 0, limit }
+    }
+
+    /// How many records lie between its beginning and its end.
+    pub(crate) fn reach(&self) -> usize {
+        self.skip.saturating_add(self.limit)
+    }
+}
+
 /// A record as it lies in the table, without our bookkeeping.
 #[derive(Debug)]
 pub struct Stored {
@@ -63,17 +84,17 @@ pub struct Stored {
     pub expired: bool,
 }
 
-/// Reads the page of a partition that `request` asks for, in the order of the sort keys and consistently. What `read` turns down takes no
+/// Reads the page of a partition that `span` asks for, in the order of the sort keys and consistently. What `read` turns down takes no
 /// place on the page.
 pub(crate) async fn read<E: Entity>(
     table: &Table,
     pk: String,
     list: &List<E>,
-    request: &PageRequest,
+    span: &Span,
     read: impl Fn(&Item) -> Result<Option<E>>,
 ) -> Result<Page<E>> {
-    let (after, skip, reach) = request.reach();
-    let mut after = after.map(|position| position.0);
+    let (skip, reach) = (span.skip, span.reach());
+    let mut after = span.after.as_ref().map(|position| position.0.clone());
     let mut items: Vec<E> = Vec::new();
     loop {
         // One more than the page, to know whether there is another.

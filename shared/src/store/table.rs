@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::types::{
 use futures_util::future::try_join;
 
 use crate::error::{Cause, Error, Result};
-use crate::tenancy::{Sessions, Tenants};
+use crate::store::sessions::{Sessions, Tenants};
 
 pub type Item = HashMap<String, AttributeValue>;
 

@@ -15,20 +15,18 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
 
+use crate::aws::https::Https;
+use crate::aws::secrets::Jwks;
 use crate::bounded::Bounded;
 use crate::config::Issuer;
 use crate::crypto;
 use crate::error::{Error, Result};
-use crate::http::request::Incoming;
 use crate::ids::{LinkId, SessionId, UserId};
 use crate::model::api_key::{KeyClaim, KeyHandle, KeyText};
 use crate::model::session::Session;
 use crate::model::user::{Email, EmailClaim, Identity, Subject, User};
-use crate::runtime::App;
-use crate::runtime::https::Https;
-use crate::runtime::secrets::Jwks;
 use crate::tenancy::limiter::{Class, network};
-use crate::tenancy::{Directory, TenantId};
+use crate::tenancy::{App, Directory, Incoming, TenantId};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const TOKEN_TYPE: &str = "at+jwt";

@@ -7,13 +7,12 @@ use jiff::Timestamp;
 
 use crate::crypto::Random;
 use crate::error::{Error, Result};
-use crate::http::paging::PageRequest;
 use crate::store::entity::{Entity, InDirectory, Key, attributes};
-use crate::store::page::{self, Direction, List, Page};
+use crate::store::page::{self, Direction, List, Page, Span};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table};
-use crate::store::transaction::Transaction;
 use crate::tenancy::place::{Origin, Place, record_of};
+use crate::tenancy::transaction::Transaction;
 use crate::tenancy::{TenantId, TenantStore};
 
 #[derive(Clone)]
@@ -130,15 +129,10 @@ impl Directory {
         }
     }
 
-    /// The page of a list that `request` asks for, in the order of the sort keys.
-    pub async fn page<E: Entity<Scope = InDirectory>>(
-        &self,
-        list: &List<E>,
-        request: &PageRequest,
-        keep: impl Fn(&E) -> bool,
-    ) -> Result<Page<E>> {
+    /// The page of a list that `span` asks for, in the order of the sort keys.
+    pub async fn page<E: Entity<Scope = InDirectory>>(&self, list: &List<E>, span: &Span, keep: impl Fn(&E) -> bool) -> Result<Page<E>> {
         let pk = format!("G#{}", list.collection.0);
-        page::read(&self.table, pk, list, request, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
+        page::read(&self.table, pk, list, span, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
     }
 
     /// The first `at_most` records of a list, for work that is taken on in portions.

@@ -13,10 +13,9 @@ use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
-use crate::runtime::App;
 use crate::store::{Entity, Table};
 use crate::tenancy::store::audited_id;
-use crate::tenancy::{Directory, Origin, TenantId, TenantStore};
+use crate::tenancy::{App, Directory, Origin, TenantId, TenantStore};
 
 /// One change of the table, as the stream tells it.
 #[derive(Debug)]

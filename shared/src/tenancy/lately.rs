@@ -9,8 +9,7 @@ use crate::error::Result;
 use crate::ids::ApiKeyId;
 use crate::model::api_key::KeyUse;
 use crate::model::tenant::{Slug, SlugClaim};
-use crate::runtime::App;
-use crate::tenancy::{Directory, TenantId};
+use crate::tenancy::{App, Directory, TenantId};
 
 /// A tenant by id or slug.
 pub(super) async fn tenant_named(app: &App, directory: &Directory, text: &str) -> Result<Option<TenantId>> {

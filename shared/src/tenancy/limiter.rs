@@ -13,13 +13,13 @@ use jiff::civil::Date;
 use crate::bounded::Bounded;
 use crate::config::Limits;
 use crate::error::{Error, Result, Throttled};
-use crate::http::request::LimitReport;
 use crate::model::edge_config::EdgeConfig;
 use crate::model::time::day;
 use crate::model::usage::UsageDay;
 use crate::store::Metered;
 use crate::store::entity::{Entity, Hashed};
 use crate::store::table::{Condition, Consumed, FullKey, Item, Table, number};
+use crate::tenancy::incoming::LimitReport;
 use crate::tenancy::{TenantId, TenantStore};
 
 /// A class of requests with a limit per window of seconds.

@@ -56,30 +56,30 @@
 //! async fn keep(directory: &shared::tenancy::Directory, user: &shared::model::user::User) { let _ = directory.create(user, || shared::Error::NotFound).await; }
 //! ```
 
+mod app;
 pub mod credential;
 pub mod directory;
 pub mod doors;
+mod entered;
+pub mod incoming;
 pub mod jobs;
 mod lately;
 mod limiter;
 mod place;
 mod power;
-mod role;
-mod scope;
-mod sessions;
 mod store;
-mod tenant_id;
+mod transaction;
 
+pub use crate::ids::TenantId;
+pub use crate::model::role::Role;
+pub use crate::model::scope::{Scope, Scopes};
+pub use app::App;
 pub use directory::Directory;
+pub use entered::{Entered, Wants};
+pub use incoming::Incoming;
 pub(crate) use lately::Lately;
 pub(crate) use limiter::DayPlace;
 pub use limiter::{Limiter, MailAllowance};
 pub use place::{Origin, Place};
-pub use role::Role;
-pub use scope::{Scope, Scopes};
-pub(crate) use sessions::{Sessions, Tenants};
 pub use store::TenantStore;
-pub use tenant_id::TenantId;
-#[cfg(test)]
-pub(crate) use tenant_id::for_tests as tenant_id_for_tests;
-pub(crate) use tenant_id::{stored, stored_option};
+pub use transaction::{Refusal, Transaction, changed, conflict, limit_reached, missing};

@@ -7,10 +7,8 @@ use crate::model::api_key::{ApiKey, KeyClaim, Maker};
 use crate::model::member::Member;
 use crate::model::subaccount::Subaccount;
 use crate::model::user::Belongs;
-use crate::runtime::App;
-use crate::store::Transaction;
 use crate::store::table::Condition;
-use crate::tenancy::{Directory, Role, TenantId, TenantStore};
+use crate::tenancy::{App, Directory, Role, TenantId, TenantStore, Transaction};
 
 #[derive(Debug, Clone)]
 pub(super) struct Power {

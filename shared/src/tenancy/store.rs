@@ -7,17 +7,16 @@ use jiff::Timestamp;
 
 use crate::crypto::Random;
 use crate::error::{Error, Result};
-use crate::http::paging::PageRequest;
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::model::tenant::Tenant;
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, attributes, entry_attributes};
 use crate::store::item;
-use crate::store::page::{self, Direction, List, Page, Position, Stored};
+use crate::store::page::{self, Direction, List, Page, Position, Span, Stored};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
-use crate::store::transaction::Transaction;
 use crate::tenancy::TenantId;
 use crate::tenancy::place::{Origin, Place, is_bookkeeping, record_of};
+use crate::tenancy::transaction::Transaction;
 
 #[derive(Clone)]
 pub struct TenantStore {
@@ -103,7 +102,7 @@ impl TenantStore {
                 let transaction = if same_place {
                     transaction.replace(self, &changed, &current)?
                 } else {
-                    transaction.delete_unchanged(self, &current)?.create(self, &changed, crate::store::transaction::changed())?
+                    transaction.delete_unchanged(self, &current)?.create(self, &changed, crate::tenancy::transaction::changed())?
                 };
                 transaction.and(along).commit_or_changed().await?
             };
@@ -191,16 +190,11 @@ impl TenantStore {
         Transaction::new(self.table.clone(), &self.random)
     }
 
-    /// The page of a list that `request` asks for, in the order of the sort keys and read consistently. `keep` is asked of every record;
+    /// The page of a list that `span` asks for, in the order of the sort keys and read consistently. `keep` is asked of every record;
     /// records it turns down take no place on the page.
-    pub async fn page<E: Entity<Scope = InTenant>>(
-        &self,
-        list: &List<E>,
-        request: &PageRequest,
-        keep: impl Fn(&E) -> bool,
-    ) -> Result<Page<E>> {
+    pub async fn page<E: Entity<Scope = InTenant>>(&self, list: &List<E>, span: &Span, keep: impl Fn(&E) -> bool) -> Result<Page<E>> {
         let pk = self.partition(&list.collection.0);
-        page::read(&self.table, pk, list, request, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
+        page::read(&self.table, pk, list, span, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
     }
 
     /// All records of a list, however many; for lists that are small by nature.

@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use http::HeaderName;
 
 use crate::error::{Error, Result};
-use crate::http::endpoint::{Entered, Wants};
-use crate::http::request::Incoming;
 use crate::ids::UserId;
 use crate::model::audit::ResourceChange;
 use crate::model::link::ForChild;
@@ -14,11 +12,10 @@ use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Kind, Slug, Status, Tenant};
 use crate::model::usage::UsageDay;
 use crate::model::user::User;
-use crate::store::Transaction;
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::doors::tenanted::{Admin, Inside, Owner, SLUG_ROUTES, Tenanted, spend};
 use crate::tenancy::limiter::Seen;
-use crate::tenancy::{Directory, Origin, Place, Role, Scope, TenantStore};
+use crate::tenancy::{Directory, Entered, Incoming, Origin, Place, Role, Scope, TenantStore, Transaction, Wants};
 
 /// Routes whose first path value is a subaccount that the rest is about.
 const SUBACCOUNT_ROUTES: &str = "/v1/subaccounts/{id}/api-keys";

@@ -7,18 +7,15 @@ use http::HeaderName;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::http::endpoint::{Entered, Wants};
-use crate::http::request::Incoming;
-use crate::http::request::Learned;
 use crate::model::edge::{Batch, Pack, Rollup, Totals};
 use crate::model::period::Month;
 use crate::model::plan::Plan;
 use crate::model::tenant::{Slug, Tenant};
-use crate::runtime::App;
 use crate::store::Entity;
 use crate::tenancy::doors::{Access, Door};
+use crate::tenancy::incoming::Learned;
 use crate::tenancy::lately::tenant_named;
-use crate::tenancy::{Directory, Place, TenantStore, credential};
+use crate::tenancy::{App, Directory, Entered, Incoming, Place, TenantStore, Wants, credential};
 
 const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 
@@ -83,7 +80,7 @@ impl Edge {
 impl EdgeTenant {
     /// Notes that a batch came in; or gives the record of the first time it did.
     pub async fn begin(&self, batch: &Batch) -> Result<Option<Batch>> {
-        let taken = crate::store::conflict("This batch came in before.");
+        let taken = crate::tenancy::conflict("This batch came in before.");
         let noting = self.store.transaction().create_or_expired(&self.store, batch, self.store.now().as_second(), taken)?;
         let noting = noting.while_kept(&self.store)?;
         match noting.commit().await {

@@ -17,10 +17,7 @@ use std::collections::HashMap;
 use std::future::Future;
 
 use crate::error::Result;
-use crate::http::endpoint::{Entered, Wants};
-use crate::http::request::Incoming;
-use crate::runtime::App;
-use crate::tenancy::{Directory, Role, credential};
+use crate::tenancy::{App, Directory, Entered, Incoming, Role, Wants, credential};
 
 pub use edge::{Edge, EdgeTenant};
 pub use person::{OwnTenant, SignedIn, UsedIn};

@@ -6,9 +6,6 @@ use std::future::Future;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::http::endpoint::{Entered, Wants};
-use crate::http::paging::PageRequest;
-use crate::http::request::Incoming;
 use crate::ids::{SessionId, UserId};
 use crate::model::domain::Domain;
 use crate::model::edge::{Rollup, Totals};
@@ -17,14 +14,13 @@ use crate::model::member;
 use crate::model::period::Month;
 use crate::model::tenant::{Shut, Tenant};
 use crate::model::user::Belongs;
-use crate::runtime::App;
-use crate::store::Entity;
 use crate::store::entity::{InTenant, Key};
+use crate::store::{Entity, Span};
 use crate::tenancy::credential::Caller;
 use crate::tenancy::doors::tenanted::stands;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::limiter::Class;
-use crate::tenancy::{Directory, Place, Role, TenantId, credential};
+use crate::tenancy::{App, Directory, Entered, Incoming, Place, Role, TenantId, Wants, credential};
 
 /// Anybody with a session: for what belongs to the person rather than to a tenant.
 pub struct SignedIn {
@@ -64,7 +60,7 @@ impl SignedIn {
     pub async fn tenants(&self) -> Result<Vec<OwnTenant>> {
         self.each(|tenant| async move {
             let store = self.directory.enter(tenant);
-            let (domains, first, edge) = (Domain::all(), PageRequest::first(), EdgeConfig::key_of());
+            let (domains, first, edge) = (Domain::all(), Span::first(1), EdgeConfig::key_of());
             let (own, found) = tokio::try_join!(self.own_tenant(tenant, &edge), store.page(&domains, &first, |_| true))?;
             Ok(own.map(|(tenant, role, edge)| OwnTenant { tenant, role, edge, domain: found.items.into_iter().next() }))
         })

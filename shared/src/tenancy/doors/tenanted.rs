@@ -7,8 +7,6 @@ use http::HeaderName;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::http::endpoint::{Entered, Wants};
-use crate::http::request::Incoming;
 use crate::ids::SubaccountId;
 use crate::model::api_key::{ApiKey, Inactive, Issuer, KeyUse, Maker};
 use crate::model::invitation::Invitation;
@@ -20,16 +18,17 @@ use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Shut, Tenant};
 use crate::model::usage::UsageDay;
 use crate::model::user::{Email, User};
-use crate::runtime::App;
+use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
-use crate::store::{Entity, Transaction};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::lately::tenant_named;
 use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
 use crate::tenancy::power::{self, Power};
-use crate::tenancy::{Directory, MailAllowance, Place, Role, Scope, TenantId, TenantStore, credential};
+use crate::tenancy::{
+    App, Directory, Entered, Incoming, MailAllowance, Place, Role, Scope, TenantId, TenantStore, Transaction, Wants, credential,
+};
 
 /// Routes whose first path value is the slug of the tenant they are about.
 pub(super) const SLUG_ROUTES: &str = "/api/tenants/{slug}";

@@ -6,20 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result, Throttled};
-use crate::http::endpoint::{Entered, Wants};
-use crate::http::request::Incoming;
-use crate::http::request::Learned;
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose, Sender};
 use crate::model::member;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Shut, Status, Tenant};
 use crate::model::user::{Belongs, Email, Familiar, User};
-use crate::runtime::App;
 use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
+use crate::tenancy::incoming::Learned;
 use crate::tenancy::limiter::{Class, network};
-use crate::tenancy::{Directory, MailAllowance, Place, Role, TenantId, TenantStore};
+use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, Place, Role, TenantId, TenantStore, Wants};
 
 const LOGIN: &str = "/api/v1/auth/login";
 

@@ -7,7 +7,7 @@ use std::fmt;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::tenancy::Role;
+use crate::model::role::Role;
 
 /// First fitting prefix wins. `None`: no key opens it, whatever its scopes: what it does outlives the key, or is about a person.
 const ROUTES: &[(&str, Option<&str>)] = &[

@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Stage};
 use crate::crypto::{self, RootKey, SealingKey, SigningKey, Vault};
-use crate::error::{Cause, Error, Result};
-use crate::runtime::edge::Chain;
+use crate::error::{Cause, Chain, Error, Result};
 
 const KEEP: SignedDuration = SignedDuration::from_mins(5);
 const RETRY_UNKNOWN_KEY: SignedDuration = SignedDuration::from_secs(10);
@@ -430,8 +429,8 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::aws::Aws;
     use crate::config::Variables;
-    use crate::runtime::aws::Aws;
 
     #[test]
     fn a_wrong_signing_key_does_not_show_in_the_error() {
@@ -471,7 +470,7 @@ mod tests {
         for (key, purpose) in [(keys.cursors(), "cursors"), (keys.answers(), "answers")] {
             assert!(key.unwrap().open(&root.sealing(purpose).seal(b"text", "place", &random), "place").is_some(), "{purpose}");
         }
-        let tenant = crate::tenancy::tenant_id_for_tests("550e8400-e29b-41d4-a716-446655440000");
+        let tenant = crate::ids::tenant_id_for_tests("550e8400-e29b-41d4-a716-446655440000");
         let vault = Vault::new(BTreeMap::from([(1, root)]));
         assert!(keys.vault().unwrap().open(tenant, "token", &vault.seal(tenant, "token", "text", &random)).is_some());
     }

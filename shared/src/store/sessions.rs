@@ -10,8 +10,8 @@ use aws_sdk_sts::types::Tag;
 
 use crate::bounded::Bounded;
 use crate::error::{Error, Result};
+use crate::ids::TenantId;
 use crate::store::table::{failure, unavailable};
-use crate::tenancy::TenantId;
 
 /// Whose partitions credentials are for: one tenant's, or those of two that share a transaction.
 pub(crate) type Tenants = (TenantId, Option<TenantId>);

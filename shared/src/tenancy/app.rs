@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::aws::Aws;
+use crate::aws::https::Https;
+use crate::aws::secrets::{Jwks, Keys, Secrets, SessionSigner};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::crypto::Random;
 use crate::error::Result;
 use crate::model::plan::Plans;
-use crate::runtime::aws::Aws;
-use crate::runtime::https::Https;
-use crate::runtime::secrets::{Jwks, Keys, Secrets, SessionSigner};
 use crate::store::Table;
+use crate::store::sessions::Sessions;
 use crate::tenancy::credential::{Issuers, KnownKeys, KnownTokens};
-use crate::tenancy::{Lately, Limiter, Sessions};
+use crate::tenancy::{Lately, Limiter};
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);

@@ -1,5 +1,7 @@
 //! Typed identifiers. Each is a UUID in its canonical 36-character form, so none can hold a key delimiter, and one kind is never
-//! taken for another. Time and randomness come from the caller. `TenantId` lives in `tenancy`, where its rules are.
+//! taken for another. Time and randomness come from the caller. Of `TenantId` see its own file.
+
+mod tenant_id;
 
 use std::fmt;
 
@@ -8,6 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
 use crate::crypto::Random;
+
+pub use tenant_id::TenantId;
+#[cfg(test)]
+pub(crate) use tenant_id::for_tests as tenant_id_for_tests;
+pub(crate) use tenant_id::{stored, stored_option};
 
 /// Reads the canonical form only (36 characters, hyphens): no braces, no `urn:`, no bare hex. Either letter case; stored in lower case.
 pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {

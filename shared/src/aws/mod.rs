@@ -2,6 +2,9 @@
 //! All share one trust in the five Amazon roots, not the system's 140: parsing those costs more than everything else at start. The table has
 //! connections of its own.
 
+pub mod https;
+pub mod secrets;
+
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -17,8 +20,8 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, disable_intercepto
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::retry::RetryConfig;
 
+use crate::aws::https::Https;
 use crate::config::{ConfigError, Variables};
-use crate::runtime::https::Https;
 
 /// Every AWS endpoint chains to one of these. As published at https://www.amazontrust.com/repository/; in DER, for reading PEM at every start
 /// costs more than all else of the trust store.

@@ -12,12 +12,12 @@ use crate::ids::parse_uuid;
 pub struct TenantId(Uuid);
 
 impl TenantId {
-    pub(super) fn new(random: &Random) -> Self {
+    pub(crate) fn new(random: &Random) -> Self {
         TenantId(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
     }
 
     /// For text that we wrote ourselves or that is checked before use: a signed claim, a stored key, the `x-tenant-id` selector.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         parse_uuid(text).map(TenantId)
     }
 }

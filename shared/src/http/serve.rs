@@ -1,4 +1,4 @@
-//! The edge of a request: the one place where an error becomes an answer and is logged, a panic becomes a 500, and headers are added.
+//! The end of a request: the one place where an error becomes an answer and is logged, a panic becomes a 500, and headers are added.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -15,17 +15,17 @@ use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use crate::error::{Error, Result};
+use crate::error::{Chain, Error, Result};
 use crate::http::answer::{Body, error_response};
 use crate::http::arguments::not_modified;
 use crate::http::endpoint::Handler;
 use crate::http::family::Family;
 use crate::http::negotiation::wants_problem;
-use crate::http::request::{Incoming, LimitReport, MAX_BODY};
-use crate::runtime::App;
-use crate::runtime::gateway::Context;
-use crate::runtime::log::{self, RequestLine};
+use crate::http::request::MAX_BODY;
+use crate::log::{self, RequestLine};
 use crate::store::Metered;
+use crate::tenancy::incoming::{Arrival, LimitReport};
+use crate::tenancy::{App, Incoming};
 
 /// A handler whose types are forgotten.
 pub(crate) trait Call: Send + Sync {
@@ -39,6 +39,16 @@ impl<T, H: Handler<T>> Call for Erased<H, T> {
     fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<Body>>> {
         Box::pin(self.0.call(incoming))
     }
+}
+
+/// What the gateway says about a request besides the request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Context {
+    pub request_id: Option<String>,
+    /// The caller's address as the gateway saw it.
+    pub ip: String,
+    /// The body is said to be in base64 and is not.
+    pub unreadable_body: bool,
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -57,7 +67,9 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
     };
     let method = parts.method.as_str().to_owned();
     let problem = asks_for_problem(&parts.headers);
-    let incoming = Incoming::new(app, route, &parts, body, context, request_id.clone());
+    let Context { ip, unreadable_body, .. } = context;
+    let arrival = Arrival { route, parts: &parts, body, ip, unreadable_body, request_id: request_id.clone() };
+    let incoming = Incoming::new(app, arrival);
     let answered = AssertUnwindSafe(handler.call(&incoming)).catch_unwind().await;
     let result = answered.unwrap_or_else(|panic| Err(panicked("handling a request", panic)));
     let result = result.map(|response| unless_unchanged(&incoming, response));
@@ -207,19 +219,4 @@ fn asks_for_problem(headers: &HeaderMap) -> bool {
 
 fn axum_response(response: Response<Body>) -> AxumResponse {
     response.map(axum::body::Body::new)
-}
-
-/// An error with its causes, on one line.
-pub(crate) struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
-    }
 }

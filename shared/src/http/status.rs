@@ -1,0 +1,65 @@
+//! Which status and code an error has. The one place that knows.
+
+use crate::error::Error;
+use crate::http::family::Family;
+
+/// The `error.code` of every answer that is not a success. This list is printed into the API reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code(pub &'static str);
+
+pub const CODES: &[(&str, &str)] = &[
+    ("BAD_REQUEST", "The request cannot be read"),
+    ("UNAUTHORIZED", "Authentication is missing or does not hold"),
+    ("FORBIDDEN", "The role is too small, or the account may not do this"),
+    ("KEY_INACTIVE", "The key's maker was removed, or demoted below what the key needs; an owner can adopt it"),
+    ("TENANT_SUSPENDED", "The tenant is suspended"),
+    ("NOT_FOUND", "It does not exist, or belongs to another tenant"),
+    ("RESOURCE_NOT_FOUND", "The same, under /api/v1/tenant"),
+    ("METHOD_NOT_ALLOWED", "The path exists, the method does not; see Allow"),
+    ("UNSUPPORTED_MEDIA_TYPE", "The body's Content-Encoding is not taken"),
+    ("VALIDATION_ERROR", "Fields are missing or wrong; details names each"),
+    ("TOKEN_MISSING", "The body has no token, or an empty one"),
+    ("INVALID_PERIOD", "The period is no month, or has not begun"),
+    ("INVALID_RANGE", "The range is reversed, too long, or not made of days"),
+    ("CONFLICT", "It exists already, or changed meanwhile"),
+    ("PRECONDITION_FAILED", "If-Match names a version that is no longer current"),
+    ("IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used with another body"),
+    ("PLAN_LIMIT_REACHED", "The tenant's plan allows no more; details has limit, used, max and plan"),
+    ("AGENCY_REQUIRED", "The tenant is no agency: its plan has no subaccounts"),
+    ("IDENTITY_CONFLICT", "The identity provider's address belongs to an account that it cannot be linked to; an operator decides"),
+    ("TOO_MANY_REQUESTS", "A rate limit or quota is used up; see Retry-After"),
+    ("INTERNAL_SERVER_ERROR", "Our fault; quote the request id"),
+    ("SERVICE_UNAVAILABLE", "Try again in a moment"),
+];
+
+/// The one table from errors to HTTP status and code.
+pub fn entry(error: &Error, family: Family) -> (u16, Code) {
+    let (status, code) = match error {
+        Error::BadRequest(_) => (400, "BAD_REQUEST"),
+        Error::Unauthorized => (401, "UNAUTHORIZED"),
+        Error::Forbidden(_) => (403, "FORBIDDEN"),
+        Error::KeyInactive(_) => (403, "KEY_INACTIVE"),
+        Error::TenantSuspended => (403, "TENANT_SUSPENDED"),
+        Error::PlanLimitReached(_) => (403, "PLAN_LIMIT_REACHED"),
+        Error::AgencyRequired => (403, "AGENCY_REQUIRED"),
+        Error::IdentityConflict => (403, "IDENTITY_CONFLICT"),
+        Error::NotFound if family == Family::Engagement => (404, "RESOURCE_NOT_FOUND"),
+        Error::NotFound => (404, "NOT_FOUND"),
+        Error::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
+        Error::InvalidPeriod => (400, "INVALID_PERIOD"),
+        Error::InvalidRange(_) => (400, "INVALID_RANGE"),
+        Error::Conflict(_) => (409, "CONFLICT"),
+        Error::TokenMissing => (400, "TOKEN_MISSING"),
+        Error::PreconditionFailed => (412, "PRECONDITION_FAILED"),
+        Error::PayloadTooLarge => (413, "BAD_REQUEST"),
+        Error::UnsupportedMediaType(_) => (415, "UNSUPPORTED_MEDIA_TYPE"),
+        Error::Validation(_) if family == Family::Projects => (422, "VALIDATION_ERROR"),
+        Error::Validation(_) => (400, "VALIDATION_ERROR"),
+        Error::IdempotencyKeyReused => (422, "IDEMPOTENCY_KEY_REUSED"),
+        Error::TooManyRequests(_) => (429, "TOO_MANY_REQUESTS"),
+        Error::Replayed(answer) => (answer.status, ""),
+        Error::Internal { .. } => (500, "INTERNAL_SERVER_ERROR"),
+        Error::NotConfigured(_) | Error::Unavailable { .. } => (503, "SERVICE_UNAVAILABLE"),
+    };
+    (status, Code(code))
+}

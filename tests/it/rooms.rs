@@ -1,0 +1,94 @@
+//! How `shared` is built: each room depends on rooms below it alone, so that one can be read, and trusted, without those above.
+
+use std::path::{Path, PathBuf};
+
+/// The rooms of `shared/src`, lowest first; those of one floor may know each other.
+const FLOORS: [&[&str]; 8] = [
+    &["bounded", "clock", "config", "crypto", "error", "ids"],
+    &["store"],
+    &["log", "model"],
+    &["aws"],
+    &["tenancy"],
+    &["accounts", "carriers", "children", "founding"],
+    &["http"],
+    &["runtime"],
+];
+
+#[test]
+fn no_room_of_shared_depends_on_one_above_it() {
+    let root = shared();
+    let mut problems = vec![];
+    for file in sources(&root) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let name = file.strip_prefix(&root).unwrap();
+        let room = name.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        if room != "lib" {
+            problems.extend(upward(room, &text).into_iter().map(|(line, to)| format!("{}:{line}: {room} -> {to}", name.display())));
+        }
+    }
+    assert!(problems.is_empty(), "these arrows go up; what both need belongs below both:\n{}", problems.join("\n"));
+}
+
+#[test]
+fn an_arrow_that_goes_up_is_seen() {
+    let text = "use crate::store::Table;\nuse crate::{\n    error::Error,\n    tenancy::{Role, TenantStore},\n};\nfn f() { crate::http::json::parse() }\n// crate::runtime\n";
+    assert_eq!(upward("model", text), [(4, "tenancy".to_owned()), (6, "http".to_owned())]);
+    assert_eq!(upward("http", text), []);
+    assert_eq!(upward("http", "use crate::nowhere::X;"), [(1, "nowhere".to_owned())]);
+}
+
+/// A tenant's id comes out of a verified credential, the directory or a stored key: `tenancy` alone makes one.
+#[test]
+fn tenant_ids_are_made_in_tenancy_alone() {
+    let root = shared();
+    for file in sources(&root) {
+        let name = file.strip_prefix(&root).unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let makes = text.contains("TenantId::new(") || text.contains("TenantId::parse(");
+        assert!(!makes || name.starts_with("tenancy/") || name == "ids/tenant_id.rs", "{name} makes a tenant's id");
+    }
+}
+
+/// Line and room of each arrow of a file to a room above it, or to none that is known.
+fn upward(room: &str, text: &str) -> Vec<(usize, String)> {
+    let floor = |room: &str| FLOORS.iter().position(|floor| floor.contains(&room));
+    let own = floor(room).unwrap_or_else(|| panic!("{room} has no floor: say in FLOORS where it stands"));
+    let mut found = vec![];
+    // Within `use crate::{ … }`, each line that begins anew names a room.
+    let mut in_list = false;
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        let mut rooms: Vec<&str> = code.match_indices("crate::").map(|(at, path)| &code[at + path.len()..]).collect();
+        if in_list && code.starts_with("    ") && !code.starts_with("     ") {
+            rooms.push(code.trim_start());
+        }
+        in_list = (in_list || code.contains("use crate::{")) && !code.starts_with('}') && !code.contains("};");
+        for path in rooms {
+            let end = path.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(path.len());
+            let to = &path[..end];
+            let is_room = to.starts_with(|letter: char| letter.is_ascii_lowercase());
+            if is_room && to != room && floor(to).is_none_or(|to| to > own) {
+                found.push((number + 1, to.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn shared() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("shared/src")
+}
