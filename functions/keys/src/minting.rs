@@ -74,7 +74,7 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
         self.show(door, &ended).await
     }
 
-    /// The key has the caller's power from now on. For people alone: `tenancy/scope.rs` says so.
+    /// The key has the caller's power from now on. For people alone: `model/scope.rs` says so.
     pub async fn adopt(&self, door: &Owner, key: ApiKey) -> Result<Answer<V>> {
         let adopted = adopt(door, key).await?;
         self.show(door, &adopted).await
