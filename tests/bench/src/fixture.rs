@@ -20,6 +20,9 @@ pub struct Fixture {
     pub contender_environment: Vec<(String, String)>,
 }
 
+/// So many requests into a tenant's day a lease is as large as leases get.
+const YOUNG_DAY: usize = 16 * 32;
+
 #[derive(Serialize, Deserialize)]
 struct Key {
     pk: String,
@@ -55,13 +58,15 @@ impl Fixture {
         let created = data(&projects.request(&create.event()).await?.body)?;
         let project = created["id"].as_str().ok_or("the created project has no id")?.to_owned();
         let ask = Ask::new("GET", format!("/api/v1/projects/{project}")).token(&token);
-        // The first requests of an instance also lease quota; what every request does is seen after that.
-        for _ in 0..3 {
+        // A tenant's first requests of a day, and the first of an instance, also lease quota; what every request does is seen after that.
+        for _ in 0..YOUNG_DAY {
             projects.request(&ask.event()).await?;
         }
-        world.recorder.start(std::time::Duration::ZERO);
-        projects.request(&ask.event()).await?;
-        let calls = world.recorder.stop();
+        let mut calls = record(world, &mut projects, &ask).await?;
+        if calls.len() > 2 {
+            // It happened to take a lease, so the next one takes none.
+            calls = record(world, &mut projects, &ask).await?;
+        }
         projects.stop().await?;
         let contender_environment = calls_to_repeat(&calls, &world.table, &project)?;
         Ok(Self { token, project, contender_environment })
@@ -70,6 +75,13 @@ impl Fixture {
     pub fn ask(&self) -> Ask {
         Ask::new("GET", format!("/api/v1/projects/{}", self.project)).token(&self.token)
     }
+}
+
+/// The table calls of one request.
+async fn record(world: &World, instance: &mut Instance, ask: &Ask) -> Outcome<Vec<Call>> {
+    world.recorder.start(std::time::Duration::ZERO);
+    instance.request(&ask.event()).await?;
+    Ok(world.recorder.stop())
 }
 
 fn data(body: &str) -> Outcome<Value> {
