@@ -55,7 +55,7 @@ pub async fn owner_of(directory: &Directory, email: &Email) -> Result<Option<Use
 
 impl Address {
     pub async fn read(directory: &Directory, email: &Email) -> Result<Self> {
-        let at = Collection::of("email", email.hashed());
+        let at = Collection::within::<Registration>(email.hashed());
         let (demos, registrations) = (List::new(at.clone(), "demo#"), List::new(at, "registration#"));
         let (claim, demos, registrations) =
             tokio::try_join!(claim_of(directory, email), directory.all_expired_too(&demos), directory.all(&registrations))?;

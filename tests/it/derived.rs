@@ -95,7 +95,7 @@ fn every_code_of_an_error_is_registered_once() {
         assert!(!meaning.is_empty() && !meaning.ends_with('.'), "{code}: {meaning}");
     }
     // Every code that the source gives to an answer is in the registry.
-    let source = std::fs::read_to_string(root().join("shared/src/error.rs")).expect("error.rs");
+    let source = std::fs::read_to_string(root().join("shared/src/http/status.rs")).expect("status.rs");
     let table = source.split("pub fn entry").nth(1).and_then(|rest| rest.split("pub fn message").next()).expect("the table of errors");
     let used: BTreeSet<&str> = table.split('"').skip(1).step_by(2).filter(|code| !code.is_empty()).collect();
     assert_eq!(used, codes, "the registry and the table of errors differ");

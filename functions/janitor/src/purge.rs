@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::api_key::{ApiKey, KeyClaim, KeyHandle};
-use shared::model::collections;
 use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, DemoClaim, Due};
 use shared::model::invitation::Invitation;
@@ -14,6 +13,7 @@ use shared::model::link::Link;
 use shared::model::mail::{Mail, UnknownMail};
 use shared::model::member::Member;
 use shared::model::project::{DeletedProject, Project, Shelf};
+use shared::model::records;
 use shared::model::session::Session;
 use shared::model::subaccount::{ExternalId, Subaccount};
 use shared::model::task::Task;
@@ -234,7 +234,7 @@ async fn remove_mails(place: &Workplace, tenant: TenantId) -> Result<bool> {
 }
 
 async fn is_empty(store: &TenantStore) -> Result<bool> {
-    for list in collections::of_tenant() {
+    for list in records::of_tenant() {
         if !store.clear(&list, 0).await?.finished {
             return Ok(false);
         }
@@ -297,7 +297,7 @@ async fn remove_members(place: &Workplace, store: &TenantStore, budget: &mut Bud
 
 /// All that a tenant can have; done when a last look at each partition found nothing.
 async fn clear_the_rest(store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    for list in collections::of_tenant() {
+    for list in records::of_tenant() {
         if !budget.spend(store.clear(&list, budget.0).await?) {
             return Ok(false);
         }

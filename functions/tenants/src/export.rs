@@ -6,7 +6,7 @@ use shared::http::arguments::Query;
 use shared::http::form::{Fields, Form, Text};
 use shared::http::lines::Lines;
 use shared::ids::ProjectId;
-use shared::model::collections::{self, Anything};
+use shared::model::records::{self, Anything};
 use shared::model::task::Task;
 use shared::store::{List, Position, Stored};
 use shared::tenancy::TenantStore;
@@ -58,7 +58,7 @@ pub async fn export(door: Owner, from: Query<From>) -> Result<Lines> {
 
 /// The collections in their order; the tasks, which are a partition a project, come after the projects.
 fn stages() -> Vec<(&'static str, Option<List<Anything>>)> {
-    let mut stages: Vec<_> = collections::exported().map(|(name, list)| (name, Some(list))).collect();
+    let mut stages: Vec<_> = records::exported().map(|(name, list)| (name, Some(list))).collect();
     let after_projects = stages.iter().position(|(name, _)| *name == "projects").map_or(0, |index| index + 1);
     stages.insert(after_projects, ("tasks", None));
     stages
@@ -102,7 +102,7 @@ impl Page {
     }
 
     async fn tasks(&mut self, store: &TenantStore, place: &mut Place) -> Result<bool> {
-        let Some((_, projects)) = collections::exported().find(|(name, _)| *name == "projects") else { return Ok(true) };
+        let Some((_, projects)) = records::exported().find(|(name, _)| *name == "projects") else { return Ok(true) };
         while self.queries < QUERIES {
             let (found, next) = self.ask(store, &projects, place.after.clone(), PROJECTS).await?;
             for project in found {

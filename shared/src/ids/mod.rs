@@ -1,12 +1,11 @@
 //! Typed identifiers. Each is a UUID in its canonical 36-character form, so none can hold a key delimiter, and one kind is never
-//! taken for another. Time and randomness come from the caller. Of `TenantId` see its own file.
+//! taken for another. Time and randomness come from the caller. A record of its own file may declare its id there. Of `TenantId` see its own file.
 
 mod tenant_id;
 
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
 use crate::crypto::Random;
@@ -22,7 +21,7 @@ pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
 }
 
 /// A time-ordered UUID (v7, RFC 9562): 48 bits of milliseconds, then randomness.
-fn time_ordered(now: Timestamp, random: &Random) -> Uuid {
+pub(crate) fn time_ordered(now: Timestamp, random: &Random) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis(now), &random.bytes()).into_uuid()
 }
 
@@ -30,100 +29,104 @@ fn millis(now: Timestamp) -> u64 {
     u64::try_from(now.as_millisecond()).unwrap_or(0)
 }
 
+/// What may stand in a key: types that cannot hold the delimiter.
+pub(crate) trait Segment: fmt::Display {}
+
+/// All of an id in one line: `id!(WorkspaceId = "ws", time_ordered)`. With a prefix it is also written as F4 does, `ws_0198…` (32 hex digits), and
+/// read in both spellings. How a new one is made: `time_ordered`, which sorts by time; `random`, where there must be nothing to guess from; `own`.
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident $(= $prefix:literal)?, $making:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Uuid);
+        pub struct $name(uuid::Uuid);
 
         impl $name {
             pub fn parse(text: &str) -> Option<Self> {
-                parse_uuid(text).map($name)
+                $crate::ids::parse_uuid(text).map($name)
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.as_hyphenated().fmt(f)
+        impl $crate::ids::Segment for $name {}
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self.0.as_hyphenated(), f)
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), self.0)
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-                $name::parse(&text).ok_or_else(|| de::Error::custom(concat!("not a ", stringify!($name))))
+                $name::parse(&text).ok_or_else(|| serde::de::Error::custom(concat!("not a ", stringify!($name))))
+            }
+        }
+
+        $crate::ids::id!(@$making $name);
+        $($crate::ids::id!(@prefixed $name $prefix);)?
+    };
+    (@time_ordered $name:ident) => {
+        impl $name {
+            pub fn new(now: jiff::Timestamp, random: &$crate::crypto::Random) -> Self {
+                $name($crate::ids::time_ordered(now, random))
+            }
+        }
+    };
+    (@random $name:ident) => {
+        impl $name {
+            /// v4: 122 random bits, nothing to guess from.
+            pub fn new(random: &$crate::crypto::Random) -> Self {
+                $name(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
+            }
+        }
+    };
+    (@own $name:ident) => {};
+    (@prefixed $name:ident $prefix:literal) => {
+        impl $name {
+            pub fn prefixed(&self) -> String {
+                format!(concat!($prefix, "_{}"), self.0.as_simple())
+            }
+
+            pub fn parse_prefixed(text: &str) -> Option<Self> {
+                match text.strip_prefix(concat!($prefix, "_")) {
+                    Some(hex) if hex.len() == 32 => uuid::Uuid::try_parse(hex).ok().map($name),
+                    Some(_) => None,
+                    None => $name::parse(text),
+                }
             }
         }
     };
 }
 
+pub(crate) use id;
+
 id!(/// A person, across all tenants.
-    UserId);
+    UserId, time_ordered);
 id!(/// One login of one user.
-    SessionId);
-id!(ProjectId);
-id!(TaskId);
-id!(InvitationId);
+    SessionId, random);
+id!(ProjectId, time_ordered);
+id!(TaskId, own);
 id!(/// A mail of the platform to a person.
-    MailId);
-id!(ApiKeyId);
+    MailId, time_ordered);
+id!(ApiKeyId = "key", time_ordered);
 id!(/// A client's tenant within its agency.
-    SubaccountId);
-id!(SettingId);
+    SubaccountId = "sub", time_ordered);
+id!(SettingId, time_ordered);
 id!(/// The record behind a link in a mail (verify, reset, accept).
-    LinkId);
+    LinkId, random);
 
-macro_rules! time_ordered_ids {
-    ($($name:ident),*) => { $(impl $name {
-        pub fn new(now: Timestamp, random: &Random) -> Self {
-            $name(time_ordered(now, random))
-        }
-    })* };
-}
-
-time_ordered_ids!(UserId, ProjectId, InvitationId, MailId, ApiKeyId, SubaccountId, SettingId);
-
-macro_rules! random_ids {
-    ($($name:ident),*) => { $(impl $name {
-        /// v4: 122 random bits, nothing to guess from.
-        pub fn new(random: &Random) -> Self {
-            $name(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
-        }
-    })* };
-}
-
-random_ids!(SessionId, LinkId);
-
-/// F4 writes ids with the kind in front, `key_0198…` (32 hex digits); F3 writes the same ids as UUIDs. Both are read everywhere.
-macro_rules! prefixed_ids {
-    ($($name:ident $prefix:literal),*) => { $(impl $name {
-        pub fn prefixed(&self) -> String {
-            format!(concat!($prefix, "_{}"), self.0.as_simple())
-        }
-
-        pub fn parse_prefixed(text: &str) -> Option<Self> {
-            match text.strip_prefix(concat!($prefix, "_")) {
-                Some(hex) if hex.len() == 32 => Uuid::try_parse(hex).ok().map($name),
-                Some(_) => None,
-                None => $name::parse(text),
-            }
-        }
-    })* };
-}
-
-prefixed_ids!(ApiKeyId "key", SubaccountId "sub");
+impl Segment for ProjectTag {}
 
 /// 48 bits of a project's id, carried in the ids of its tasks: a task is found by its id alone, without an index or a pointer item.
 /// Two projects may share a tag (odds of one in 2^48 a pair); lists therefore also compare the project.

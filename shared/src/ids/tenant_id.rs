@@ -5,7 +5,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::crypto::Random;
-use crate::ids::parse_uuid;
+use crate::ids::{Segment, parse_uuid};
 
 /// A v4 UUID: nothing to guess from. No public constructor and no `Deserialize`, on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,8 @@ impl TenantId {
         parse_uuid(text).map(TenantId)
     }
 }
+
+impl Segment for TenantId {}
 
 impl fmt::Display for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

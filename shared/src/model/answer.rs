@@ -30,13 +30,16 @@ impl Answered {
     }
 
     pub(crate) fn collection() -> Collection {
-        Collection::named("answers")
+        Collection::of::<Answered>()
     }
 }
 
 impl Entity for Answered {
     type Scope = InTenant;
     const TYPE: &'static str = "answer";
+    const COLLECTION: &'static str = "answers";
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
         Answered::key_of(&Hashed(self.id.clone()))
@@ -49,13 +52,14 @@ impl Entity for Answered {
 
 impl OpenAnswered {
     pub(crate) fn key_of(id: &Hashed) -> Key<Self> {
-        Key::new(&Collection::of("answers", id.clone()), "answer".into())
+        Key::new(&Collection::within::<Answered>(id.clone()), "answer".into())
     }
 }
 
 impl Entity for OpenAnswered {
     type Scope = InDirectory;
     const TYPE: &'static str = "open_answer";
+    const COLLECTION: &'static str = "answers";
 
     fn key(&self) -> Key<Self> {
         OpenAnswered::key_of(&Hashed(self.0.id.clone()))

@@ -5,11 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Random, hash, same};
+use crate::ids::Segment;
 use crate::ids::{ApiKeyId, TenantId, UserId, stored};
 use crate::model::member::{Member, Person};
 use crate::model::role::Role;
 use crate::model::scope::Scopes;
-use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key, Segment};
+use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
 use crate::store::page::List;
 
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -142,7 +143,7 @@ pub struct Maker {
 
 impl KeyClaim {
     pub fn key_of(handle: &KeyHandle) -> Key<Self> {
-        Key::new(&Collection::of("api-key", handle.clone()), "owner".into())
+        Key::new(&Collection::within::<KeyClaim>(handle.clone()), "owner".into())
     }
 
     pub fn made_by(&self, maker: Maker) -> Self {
@@ -157,6 +158,7 @@ impl KeyClaim {
 impl Entity for KeyClaim {
     type Scope = InDirectory;
     const TYPE: &'static str = "api_key_claim";
+    const COLLECTION: &'static str = "api-key";
 
     fn key(&self) -> Key<Self> {
         KeyClaim::key_of(&self.handle)
@@ -419,13 +421,14 @@ impl ApiKey {
     }
 
     fn collection() -> Collection {
-        Collection::named("api-keys")
+        Collection::of::<ApiKey>()
     }
 }
 
 impl Entity for ApiKey {
     type Scope = InTenant;
     const TYPE: &'static str = "api_key";
+    const COLLECTION: &'static str = "api-keys";
 
     fn key(&self) -> Key<Self> {
         ApiKey::key_of(self.id)
@@ -464,13 +467,16 @@ impl KeyUse {
     }
 
     fn collection() -> Collection {
-        Collection::named("api-key-uses")
+        Collection::of::<KeyUse>()
     }
 }
 
 impl Entity for KeyUse {
     type Scope = InTenant;
     const TYPE: &'static str = "api_key_use";
+    const COLLECTION: &'static str = "api-key-uses";
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
         KeyUse::key_of(self.id)

@@ -13,13 +13,6 @@ use crate::store::page::List;
 /// Attributes that say where and how an item is kept, not what it is.
 const BOOKKEEPING: [&str; 10] = ["pk", "sk", "lpk", "lsk", "ttl", "type", "tenant", "actor", "request", "at"];
 
-/// What a stored type is called in the audit log; `None` for what is no resource of its own.
-pub fn resource(kind: &str) -> Option<&'static str> {
-    const RESOURCES: [&str; 10] =
-        ["tenant", "member", "invitation", "api_key", "setting", "edge_config", "domain", "subaccount", "project", "task"];
-    RESOURCES.into_iter().find(|resource| *resource == kind)
-}
-
 /// SHA-256 of a record's own attributes, in the order of their names: two states of a record can be told apart, not read.
 pub fn digest(attributes: &HashMap<String, Value>) -> String {
     let own = |name: &str| !BOOKKEEPING.contains(&name) && !name.starts_with("list_");
@@ -96,13 +89,15 @@ impl AuditEntry {
     }
 
     fn collection() -> Collection {
-        Collection::named("audit")
+        Collection::of::<AuditEntry>()
     }
 }
 
 impl Entity for AuditEntry {
     type Scope = InTenant;
     const TYPE: &'static str = "audit_entry";
+    const COLLECTION: &'static str = "audit";
+    const AUDITED: bool = false;
 
     fn key(&self) -> Key<Self> {
         AuditEntry::key_at(self.at, &self.request)
@@ -130,9 +125,12 @@ impl Removal {
 impl Entity for Removal {
     type Scope = InTenant;
     const TYPE: &'static str = "removal";
+    const COLLECTION: &'static str = "removals";
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::named("removals"), Hashed::of(&[&self.request, &self.resource, &self.id]).to_string())
+        Key::new(&Collection::of::<Removal>(), Hashed::of(&[&self.request, &self.resource, &self.id]).to_string())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {

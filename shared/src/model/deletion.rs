@@ -73,13 +73,14 @@ impl Deletion {
     }
 
     fn collection() -> Collection {
-        Collection::named("deletions")
+        Collection::of::<Deletion>()
     }
 }
 
 impl Entity for Deletion {
     type Scope = InDirectory;
     const TYPE: &'static str = "deletion";
+    const COLLECTION: &'static str = "deletions";
 
     fn key(&self) -> Key<Self> {
         Deletion::key_of(self.due_at, self.tenant)
@@ -138,13 +139,14 @@ impl Receipt {
     }
 
     fn collection() -> Collection {
-        Collection::named("receipts")
+        Collection::of::<Receipt>()
     }
 }
 
 impl Entity for Receipt {
     type Scope = InDirectory;
     const TYPE: &'static str = "receipt";
+    const COLLECTION: &'static str = "receipts";
 
     fn key(&self) -> Key<Self> {
         Receipt::key_of(self.tenant)

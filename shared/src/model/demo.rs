@@ -50,7 +50,7 @@ impl Demo {
     }
 
     pub(crate) fn collection() -> Collection {
-        Collection::named("demos")
+        Collection::of::<Demo>()
     }
 
     pub fn due(&self, now: Timestamp) -> Due {
@@ -79,6 +79,7 @@ impl Demo {
 impl Entity for Demo {
     type Scope = InDirectory;
     const TYPE: &'static str = "demo";
+    const COLLECTION: &'static str = "demos";
 
     fn key(&self) -> Key<Self> {
         Demo::key_of(self.ends_at, self.tenant)
@@ -111,7 +112,7 @@ impl DemoClaim {
     }
 
     pub fn key_of(email: &Email, tenant: TenantId) -> Key<Self> {
-        Key::new(&Collection::of("email", email.hashed()), format!("demo#{tenant}"))
+        Key::new(&Collection::within::<DemoClaim>(email.hashed()), format!("demo#{tenant}"))
     }
 
     pub fn is_opened_by(&self, password: &str) -> bool {
@@ -131,6 +132,7 @@ fn mark(tenant: TenantId, password: &str) -> String {
 impl Entity for DemoClaim {
     type Scope = InDirectory;
     const TYPE: &'static str = "demo_claim";
+    const COLLECTION: &'static str = "email";
 
     fn key(&self) -> Key<Self> {
         DemoClaim::key_of(&self.email, self.tenant)

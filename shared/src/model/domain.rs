@@ -86,7 +86,7 @@ impl std::fmt::Display for Hostname {
     }
 }
 
-impl crate::store::entity::Segment for Hostname {}
+impl crate::ids::Segment for Hostname {}
 
 impl TryFrom<String> for Hostname {
     type Error = String;
@@ -337,13 +337,14 @@ impl Domain {
     }
 
     fn collection() -> Collection {
-        Collection::named("domains")
+        Collection::of::<Domain>()
     }
 }
 
 impl Entity for Domain {
     type Scope = InTenant;
     const TYPE: &'static str = "domain";
+    const COLLECTION: &'static str = "domains";
 
     fn key(&self) -> Key<Self> {
         Domain::key_of(&self.hostname)
@@ -369,13 +370,14 @@ impl DomainCheck {
     }
 
     fn collection() -> Collection {
-        Collection::named("domain-checks")
+        Collection::of::<DomainCheck>()
     }
 }
 
 impl Entity for DomainCheck {
     type Scope = InDirectory;
     const TYPE: &'static str = "domain_check";
+    const COLLECTION: &'static str = "domain-checks";
 
     fn key(&self) -> Key<Self> {
         Key::new(&DomainCheck::collection(), format!("{:012}#{}", self.due_at.as_second(), self.hostname))
@@ -569,7 +571,7 @@ impl HostClaim {
     }
 
     pub fn key_of(hostname: &Hostname) -> Key<Self> {
-        Key::new(&Collection::of("hostname", hostname.clone()), "owner".into())
+        Key::new(&Collection::within::<HostClaim>(hostname.clone()), "owner".into())
     }
 
     fn next(&self) -> Self {
@@ -604,6 +606,7 @@ impl HostClaim {
 impl Entity for HostClaim {
     type Scope = InDirectory;
     const TYPE: &'static str = "host_claim";
+    const COLLECTION: &'static str = "hostname";
 
     fn key(&self) -> Key<Self> {
         HostClaim::key_of(&self.hostname)

@@ -292,7 +292,7 @@ impl Shelf {
     }
 
     fn collection(self) -> Collection {
-        Collection::named(SHELVES[usize::from(self.0) % SHELVES.len()])
+        Collection::one_of::<Pack>(usize::from(self.0))
     }
 
     /// Newest first.
@@ -438,6 +438,10 @@ fn compress(columns: &Columns) -> std::io::Result<Vec<u8>> {
 impl Entity for Pack {
     type Scope = InTenant;
     const TYPE: &'static str = "edge_pack";
+    const COLLECTION: &'static str = SHELVES[0];
+    const COLLECTIONS: &'static [&'static str] = &SHELVES;
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
         self.shelf().key(&self.sort())
@@ -470,9 +474,12 @@ impl Batch {
 impl Entity for Batch {
     type Scope = InTenant;
     const TYPE: &'static str = "edge_batch";
+    const COLLECTION: &'static str = "edge-batches";
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::named("edge-batches"), self.id.clone())
+        Key::new(&Collection::of::<Batch>(), self.id.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -496,9 +503,12 @@ impl Counted {
 impl Entity for Counted {
     type Scope = InTenant;
     const TYPE: &'static str = "edge_counted";
+    const COLLECTION: &'static str = "edge-counted";
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::named("edge-counted"), self.pack.clone())
+        Key::new(&Collection::of::<Counted>(), self.pack.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -535,13 +545,15 @@ impl Rollup {
     }
 
     fn collection() -> Collection {
-        Collection::named("edge-usage")
+        Collection::of::<Rollup>()
     }
 }
 
 impl Entity for Rollup {
     type Scope = InTenant;
     const TYPE: &'static str = "edge_usage";
+    const COLLECTION: &'static str = "edge-usage";
+    const AUDITED: bool = false;
 
     fn key(&self) -> Key<Self> {
         Key::new(&Rollup::collection(), self.span.clone())
@@ -608,13 +620,15 @@ impl QuotaEvent {
     }
 
     fn collection() -> Collection {
-        Collection::named("quota-events")
+        Collection::of::<QuotaEvent>()
     }
 }
 
 impl Entity for QuotaEvent {
     type Scope = InTenant;
     const TYPE: &'static str = "quota_event";
+    const COLLECTION: &'static str = "quota-events";
+    const AUDITED: bool = false;
 
     fn key(&self) -> Key<Self> {
         Key::new(&QuotaEvent::collection(), format!("{}#{}#{:03}", self.month, self.metric.name(), self.percent))

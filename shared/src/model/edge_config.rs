@@ -197,7 +197,7 @@ impl EdgeConfig {
     pub(crate) const REFRESHES: &'static str = "refresh-cache";
 
     pub fn key_of() -> Key<Self> {
-        Key::new(&Collection::named("edge-config"), "config".into())
+        Key::new(&Collection::of::<EdgeConfig>(), "config".into())
     }
 
     /// What holds as long as nothing is said. Not stored: the first change makes it the first version.
@@ -367,6 +367,7 @@ fn error(errors: &mut FieldErrors, name: &str, problem: &str) {
 impl Entity for EdgeConfig {
     type Scope = InTenant;
     const TYPE: &'static str = "edge_config";
+    const COLLECTION: &'static str = "edge-config";
 
     fn key(&self) -> Key<Self> {
         EdgeConfig::key_of()

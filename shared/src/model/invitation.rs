@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InvitationId, LinkId, UserId};
+use crate::ids::{LinkId, UserId, id};
 use crate::model::role::Role;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InTenant, Key};
 use crate::store::page::List;
+
+id!(InvitationId, time_ordered);
 
 /// `invitations` / `<id>`: listed newest first; gone when accepted, revoked or expired.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,7 +45,7 @@ impl Invitation {
     }
 
     pub(crate) fn collection() -> Collection {
-        Collection::named("invitations")
+        Collection::of::<Invitation>()
     }
 
     /// The user who made it, as far as the item says.
@@ -55,6 +57,7 @@ impl Invitation {
 impl Entity for Invitation {
     type Scope = InTenant;
     const TYPE: &'static str = "invitation";
+    const COLLECTION: &'static str = "invitations";
 
     fn key(&self) -> Key<Self> {
         Invitation::key_of(self.id)
@@ -86,7 +89,7 @@ impl OpenInvitations {
     pub const MOST: usize = 1000;
 
     pub fn key_of() -> Key<Self> {
-        Key::new(&Collection::named("open-invitations"), "list".into())
+        Key::new(&Collection::of::<OpenInvitations>(), "list".into())
     }
 
     /// Of invitations made before there was a list of them.
@@ -144,6 +147,9 @@ impl Seat {
 impl Entity for OpenInvitations {
     type Scope = InTenant;
     const TYPE: &'static str = "open_invitations";
+    const COLLECTION: &'static str = "open-invitations";
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
         OpenInvitations::key_of()

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
-use crate::ids::{InvitationId, LinkId, SubaccountId, TenantId, UserId, stored};
+use crate::ids::{LinkId, SubaccountId, TenantId, UserId, stored};
+use crate::model::invitation::InvitationId;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 
@@ -58,7 +59,7 @@ pub struct ForChild {
 
 impl Link {
     pub fn key_of(id: LinkId) -> Key<Self> {
-        Key::new(&Collection::of("link", id), "link".into())
+        Key::new(&Collection::within::<Link>(id), "link".into())
     }
 
     pub fn token(id: LinkId, key: &SigningKey) -> String {
@@ -76,6 +77,7 @@ impl Link {
 impl Entity for Link {
     type Scope = InDirectory;
     const TYPE: &'static str = "link";
+    const COLLECTION: &'static str = "link";
 
     fn key(&self) -> Key<Self> {
         Link::key_of(self.id)

@@ -126,7 +126,7 @@ impl Mail {
     }
 
     pub fn key_of(id: MailId) -> Key<Self> {
-        Key::new(&Collection::of("mail", id), "mail".into())
+        Key::new(&Collection::within::<Mail>(id), "mail".into())
     }
 
     /// `carrier_deduplicates`: sending the same id twice reaches the recipient once.
@@ -182,6 +182,7 @@ impl Mail {
 impl Entity for Mail {
     type Scope = InDirectory;
     const TYPE: &'static str = "mail";
+    const COLLECTION: &'static str = "mail";
 
     fn key(&self) -> Key<Self> {
         Mail::key_of(self.id)
@@ -222,13 +223,14 @@ impl UnknownMail {
     }
 
     fn collection() -> Collection {
-        Collection::named("unknown-mails")
+        Collection::of::<UnknownMail>()
     }
 }
 
 impl Entity for UnknownMail {
     type Scope = InDirectory;
     const TYPE: &'static str = "unknown_mail";
+    const COLLECTION: &'static str = "unknown-mails";
 
     fn key(&self) -> Key<Self> {
         UnknownMail::key_of(self.mail)

@@ -33,7 +33,7 @@ impl Member {
     }
 
     pub(crate) fn collection() -> Collection {
-        Collection::named("members")
+        Collection::of::<Member>()
     }
 
     pub fn with_role(&self, role: Role) -> Self {
@@ -58,6 +58,7 @@ impl Member {
 impl Entity for Member {
     type Scope = InTenant;
     const TYPE: &'static str = "member";
+    const COLLECTION: &'static str = "members";
 
     fn key(&self) -> Key<Self> {
         Member::key_of(self.user)
@@ -90,6 +91,8 @@ impl MemberNumber {
 impl Entity for MemberNumber {
     type Scope = InTenant;
     const TYPE: &'static str = "member_number";
+    const COLLECTION: &'static str = "members";
+    const AUDITED: bool = false;
 
     fn key(&self) -> Key<Self> {
         MemberNumber::key_of(self.number)

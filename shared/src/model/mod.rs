@@ -3,7 +3,6 @@
 pub mod answer;
 pub mod api_key;
 pub mod audit;
-pub mod collections;
 pub mod deletion;
 pub mod demo;
 pub mod domain;
@@ -17,6 +16,7 @@ pub mod member;
 pub mod period;
 pub mod plan;
 pub mod project;
+pub mod records;
 pub mod registration;
 pub mod role;
 pub mod scope;

@@ -117,7 +117,7 @@ impl Project {
     }
 
     pub(crate) fn collection() -> Collection {
-        Collection::named("projects")
+        Collection::of::<Project>()
     }
 }
 
@@ -141,6 +141,7 @@ impl Shelf {
 impl Entity for Project {
     type Scope = InTenant;
     const TYPE: &'static str = "project";
+    const COLLECTION: &'static str = "projects";
 
     fn key(&self) -> Key<Self> {
         Project::key_of(self.id, self.shelf)
@@ -200,13 +201,16 @@ impl DeletedProject {
     }
 
     pub(crate) fn collection() -> Collection {
-        Collection::named("deleted-projects")
+        Collection::of::<DeletedProject>()
     }
 }
 
 impl Entity for DeletedProject {
     type Scope = InTenant;
     const TYPE: &'static str = "deleted_project";
+    const COLLECTION: &'static str = "deleted-projects";
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
         DeletedProject::key_of(self.id.tag())

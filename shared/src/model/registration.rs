@@ -48,7 +48,7 @@ impl Registration {
     }
 
     pub fn key_of(email: &Email, link: LinkId) -> Key<Self> {
-        Key::new(&Collection::of("email", email.hashed()), format!("registration#{link}"))
+        Key::new(&Collection::within::<Registration>(email.hashed()), format!("registration#{link}"))
     }
 
     /// Whether it was made with this password.
@@ -72,6 +72,7 @@ impl std::fmt::Debug for Registration {
 impl Entity for Registration {
     type Scope = InDirectory;
     const TYPE: &'static str = "registration";
+    const COLLECTION: &'static str = "email";
 
     fn key(&self) -> Key<Self> {
         Registration::key_of(&self.email, self.link)

@@ -34,6 +34,7 @@ impl Session {
 impl Entity for Session {
     type Scope = InDirectory;
     const TYPE: &'static str = "session";
+    const COLLECTION: &'static str = "user";
 
     fn key(&self) -> Key<Self> {
         Session::key_of(self.user, self.id)

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::crypto::{Random, SigningKey, Vault};
+use crate::ids::Segment;
 use crate::ids::{SettingId, TenantId};
 use crate::model::web;
-use crate::store::entity::{Collection, Entity, InTenant, Key, Segment};
+use crate::store::entity::{Collection, Entity, InTenant, Key};
 use crate::store::page::List;
 
 /// 1 to 255 of `A-Z a-z 0-9 _ . -`.
@@ -312,7 +313,7 @@ impl Setting {
     }
 
     fn collection() -> Collection {
-        Collection::named("settings")
+        Collection::of::<Setting>()
     }
 
     pub fn etag(&self) -> String {
@@ -358,6 +359,7 @@ impl Setting {
 impl Entity for Setting {
     type Scope = InTenant;
     const TYPE: &'static str = "setting";
+    const COLLECTION: &'static str = "settings";
 
     fn key(&self) -> Key<Self> {
         Setting::key_of(&self.name)

@@ -132,17 +132,19 @@ impl Subaccount {
 
     /// Of an agency, in the order in which they were made.
     pub fn of_agency(agency: TenantId) -> List<Self> {
-        List::new(Collection::of("subaccounts", agency), "")
+        List::new(Collection::within::<Subaccount>(agency), "")
     }
 
     pub fn key_of(agency: TenantId, id: SubaccountId) -> Key<Self> {
-        Key::new(&Collection::of("subaccounts", agency), id.to_string())
+        Key::new(&Collection::within::<Subaccount>(agency), id.to_string())
     }
 }
 
 impl Entity for Subaccount {
     type Scope = InDirectory;
     const TYPE: &'static str = "subaccount";
+    const COLLECTION: &'static str = "subaccounts";
+    const AUDITED: bool = true;
 
     fn key(&self) -> Key<Self> {
         Subaccount::key_of(self.agency, self.id)
@@ -164,13 +166,14 @@ pub struct ExternalId {
 
 impl ExternalId {
     pub fn key_of(agency: TenantId, external_id: &str) -> Key<Self> {
-        Key::new(&Collection::of("external-ids", agency), Hashed::of(&[external_id]).to_string())
+        Key::new(&Collection::within::<ExternalId>(agency), Hashed::of(&[external_id]).to_string())
     }
 }
 
 impl Entity for ExternalId {
     type Scope = InDirectory;
     const TYPE: &'static str = "external_id";
+    const COLLECTION: &'static str = "external-ids";
 
     fn key(&self) -> Key<Self> {
         ExternalId::key_of(self.agency, &self.external_id)

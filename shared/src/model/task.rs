@@ -205,7 +205,7 @@ impl Task {
     }
 
     pub(crate) fn collection(tag: ProjectTag) -> Collection {
-        Collection::of("tasks", tag)
+        Collection::within::<Task>(tag)
     }
 }
 
@@ -225,6 +225,8 @@ pub fn count_changes(from: Option<Status>, to: Option<Status>) -> Vec<(&'static 
 impl Entity for Task {
     type Scope = InTenant;
     const TYPE: &'static str = "task";
+    const COLLECTION: &'static str = "tasks";
+    const NESTED: bool = true;
 
     fn key(&self) -> Key<Self> {
         Task::key_of(self.id)

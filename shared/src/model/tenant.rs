@@ -93,7 +93,7 @@ impl Tenant {
     }
 
     pub fn key_of() -> Key<Self> {
-        Key::new(&Collection::named("tenant"), "profile".into())
+        Key::new(&Collection::of::<Tenant>(), "profile".into())
     }
 
     /// The changes an operator makes; each writes a new version.
@@ -163,6 +163,7 @@ impl Shut {
 impl Entity for Tenant {
     type Scope = InTenant;
     const TYPE: &'static str = "tenant";
+    const COLLECTION: &'static str = "tenant";
 
     fn key(&self) -> Key<Self> {
         Tenant::key_of()
@@ -187,13 +188,14 @@ pub struct SlugClaim {
 
 impl SlugClaim {
     pub fn key_of(slug: &Slug) -> Key<Self> {
-        Key::new(&Collection::of("slug", slug.clone()), "owner".into())
+        Key::new(&Collection::within::<SlugClaim>(slug.clone()), "owner".into())
     }
 }
 
 impl Entity for SlugClaim {
     type Scope = InDirectory;
     const TYPE: &'static str = "slug";
+    const COLLECTION: &'static str = "slug";
 
     fn key(&self) -> Key<Self> {
         SlugClaim::key_of(&self.slug)
@@ -368,7 +370,7 @@ impl std::fmt::Display for Slug {
     }
 }
 
-impl crate::store::entity::Segment for Slug {}
+impl crate::ids::Segment for Slug {}
 
 impl TryFrom<String> for Slug {
     type Error = String;

@@ -50,7 +50,6 @@ pub struct UsageDay {
 impl UsageDay {
     /// Two years, and a month to look back from their end.
     pub const KEPT_SECONDS: i64 = 760 * 86_400;
-    pub(crate) const COLLECTION: &'static str = "usage";
 
     pub fn none(date: Date) -> Self {
         UsageDay {
@@ -108,13 +107,16 @@ impl UsageDay {
     }
 
     pub(crate) fn collection() -> Collection {
-        Collection::named(UsageDay::COLLECTION)
+        Collection::of::<UsageDay>()
     }
 }
 
 impl Entity for UsageDay {
     type Scope = InTenant;
     const TYPE: &'static str = "usage_day";
+    const COLLECTION: &'static str = "usage";
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
         UsageDay::key_of(self.date)

@@ -57,12 +57,12 @@ impl std::fmt::Debug for User {
 
 impl User {
     pub fn key_of(id: UserId) -> Key<Self> {
-        Key::new(&Collection::of("user", id), "profile".into())
+        Key::new(&Collection::within::<User>(id), "profile".into())
     }
 
     /// Everything of one user lies in this partition: profile, sessions, memberships.
     pub(crate) fn collection(id: UserId) -> Collection {
-        Collection::of("user", id)
+        Collection::within::<User>(id)
     }
 
     /// Profile, sessions and memberships of a user, for when they go.
@@ -120,6 +120,7 @@ impl User {
 impl Entity for User {
     type Scope = InDirectory;
     const TYPE: &'static str = "user";
+    const COLLECTION: &'static str = "user";
 
     fn key(&self) -> Key<Self> {
         User::key_of(self.id)
@@ -143,13 +144,14 @@ pub struct EmailClaim {
 
 impl EmailClaim {
     pub fn key_of(email: &Email) -> Key<Self> {
-        Key::new(&Collection::of("email", email.hashed()), "owner".into())
+        Key::new(&Collection::within::<EmailClaim>(email.hashed()), "owner".into())
     }
 }
 
 impl Entity for EmailClaim {
     type Scope = InDirectory;
     const TYPE: &'static str = "email";
+    const COLLECTION: &'static str = "email";
 
     fn key(&self) -> Key<Self> {
         EmailClaim::key_of(&self.email)
@@ -183,6 +185,7 @@ impl Belongs {
 impl Entity for Belongs {
     type Scope = InDirectory;
     const TYPE: &'static str = "belongs";
+    const COLLECTION: &'static str = "user";
 
     fn key(&self) -> Key<Self> {
         Belongs::key_of(self.user, self.tenant)
@@ -202,13 +205,14 @@ pub struct Identity {
 
 impl Identity {
     pub fn key_of(issuer: &str, subject: &str) -> Key<Self> {
-        Key::new(&Collection::of("identity", Hashed::of(&[issuer, subject])), "owner".into())
+        Key::new(&Collection::within::<Identity>(Hashed::of(&[issuer, subject])), "owner".into())
     }
 }
 
 impl Entity for Identity {
     type Scope = InDirectory;
     const TYPE: &'static str = "identity";
+    const COLLECTION: &'static str = "identity";
 
     fn key(&self) -> Key<Self> {
         Identity::key_of(&self.issuer, &self.subject)
@@ -232,6 +236,7 @@ impl Subject {
 impl Entity for Subject {
     type Scope = InDirectory;
     const TYPE: &'static str = "subject";
+    const COLLECTION: &'static str = "user";
 
     fn key(&self) -> Key<Self> {
         Subject::key_of(self.user, &self.issuer)
@@ -257,7 +262,7 @@ impl Familiar {
     }
 
     pub fn key_of(email: &Email, network: &str) -> Key<Self> {
-        Key::new(&Collection::of("familiar", email.hashed()), Hashed::of(&[network]).to_string())
+        Key::new(&Collection::within::<Familiar>(email.hashed()), Hashed::of(&[network]).to_string())
     }
 
     pub fn is_fresh(&self, now: Timestamp) -> bool {
@@ -268,9 +273,10 @@ impl Familiar {
 impl Entity for Familiar {
     type Scope = InDirectory;
     const TYPE: &'static str = "familiar";
+    const COLLECTION: &'static str = "familiar";
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::of("familiar", self.email.hashed()), self.network.clone())
+        Key::new(&Collection::within::<Familiar>(self.email.hashed()), self.network.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {

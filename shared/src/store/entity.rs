@@ -7,16 +7,24 @@ use jiff::Timestamp;
 use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserializer, Serialize};
 
-use crate::ids::{
-    ApiKeyId, InvitationId, LinkId, MailId, ProjectId, ProjectTag, SessionId, SettingId, SubaccountId, TaskId, TenantId, UserId,
-};
+use crate::ids::Segment;
 
-/// A stored record. `Scope` says whose partition it lies in.
-pub trait Entity: Serialize + DeserializeOwned + Send + Sync + 'static {
+/// A stored record. `Scope` says whose partition it lies in. What purge, export and audit do with it follows from what is said here.
+pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// `InTenant` or `InDirectory`: which of the two stores takes it.
     type Scope: Scope;
     /// The `type` attribute, for people who read the table and for the stream.
     const TYPE: &'static str;
+    /// The collection it lies in. Records that are read together may share one.
+    const COLLECTION: &'static str;
+    /// Where it lies in one of several.
+    const COLLECTIONS: &'static [&'static str] = &[Self::COLLECTION];
+    /// Each parent has a partition of its own for it.
+    const NESTED: bool = false;
+    /// A change of it is an entry of the audit log. What a tenant owns is, unless it says otherwise: forgotten, the log tells too much.
+    const AUDITED: bool = <Self::Scope as Scope>::OWNED;
+    /// An export of its tenant shows it. Not what says nothing that the rest does not, is sealed, or is packed for ourselves.
+    const EXPORTED: bool = true;
 
     fn key(&self) -> Key<Self>;
 
@@ -42,9 +50,22 @@ pub struct InTenant;
 /// Marks a record as a cross-tenant fact ("whose is this?").
 pub struct InDirectory;
 
-pub trait Scope {}
-impl Scope for InTenant {}
-impl Scope for InDirectory {}
+pub trait Scope {
+    /// A tenant owns it.
+    const OWNED: bool;
+}
+
+impl Scope for InTenant {
+    const OWNED: bool = true;
+}
+
+impl Scope for InDirectory {
+    const OWNED: bool = false;
+}
+
+/// Of records that stand in the list of all records (`model::records`): one that is missing there cannot be stored, so no purge and no audit
+/// log can miss it.
+pub trait Declared {}
 
 /// Where a record lies within its scope. Only this crate can make one, from typed segments, so no text of a caller ever becomes a key.
 pub struct Key<E: ?Sized> {
@@ -70,29 +91,25 @@ impl<E: ?Sized> Clone for Key<E> {
 pub struct Collection(pub(crate) String);
 
 impl Collection {
+    pub(crate) fn of<E: Entity>() -> Self {
+        Collection(E::COLLECTION.to_owned())
+    }
+
+    /// The records of one parent.
+    pub(crate) fn within<E: Entity>(parent: impl Segment) -> Self {
+        Collection(format!("{}#{parent}", E::COLLECTION))
+    }
+
+    /// The `number`th of several, counted round.
+    pub(crate) fn one_of<E: Entity>(number: usize) -> Self {
+        Collection(E::COLLECTIONS[number % E::COLLECTIONS.len()].to_owned())
+    }
+
+    /// Records of any type. For the list of all records alone.
     pub(crate) fn named(name: &'static str) -> Self {
         Collection(name.to_owned())
     }
-
-    pub(crate) fn of(name: &'static str, parent: impl Segment) -> Self {
-        Collection(format!("{name}#{parent}"))
-    }
 }
-
-/// What may stand in a key: types that cannot hold the delimiter.
-pub(crate) trait Segment: Display {}
-impl Segment for TenantId {}
-impl Segment for UserId {}
-impl Segment for SessionId {}
-impl Segment for ProjectId {}
-impl Segment for ProjectTag {}
-impl Segment for TaskId {}
-impl Segment for InvitationId {}
-impl Segment for LinkId {}
-impl Segment for MailId {}
-impl Segment for ApiKeyId {}
-impl Segment for SubaccountId {}
-impl Segment for SettingId {}
 
 /// A SHA-256 in base64url, the form in which free text (an e-mail, a key of the caller) enters a key.
 #[derive(Clone, PartialEq, Eq, Hash)]

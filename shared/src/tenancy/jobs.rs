@@ -11,6 +11,7 @@ use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
+use crate::model::records;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::store::{Entity, Table};
@@ -156,7 +157,7 @@ impl Change {
             let Removal { resource, id, before, .. } = removal;
             ResourceChange { action: "deleted".into(), resource, id, before: Some(before), after: None }
         } else {
-            let Some(resource) = audit::resource(&self.entity) else { return Ok(None) };
+            let Some(resource) = records::audited(&self.entity) else { return Ok(None) };
             if self.before.as_ref().is_some_and(|before| text(before, "request").as_ref() == Some(&request)) {
                 return Ok(None);
             }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
+use crate::model::records;
 use crate::model::tenant::Tenant;
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, attributes, entry_attributes};
 use crate::store::item;
@@ -146,7 +147,10 @@ impl TenantStore {
 
     /// What is left of a record that goes, where its kind is in the audit log.
     fn removal<E: Entity<Scope = InTenant>>(&self, gone: &E) -> Result<Option<Removal>> {
-        let Some(resource) = audit::resource(E::TYPE) else { return Ok(None) };
+        if !E::AUDITED {
+            return Ok(None);
+        }
+        let resource = E::TYPE;
         let item = self.item(gone)?;
         let id = audited_id(item.get("id").and_then(|id| id.as_s().ok()), &gone.key().sort);
         let attributes = item::read(&item).map_err(|error| Error::internal("describing a removal", error))?;
@@ -323,7 +327,7 @@ impl TenantStore {
     }
 
     pub(crate) fn counter(&self, counter: Counter) -> FullKey {
-        FullKey { pk: self.partition("counters"), sk: counter.name().into() }
+        FullKey { pk: self.partition(records::COUNTERS), sk: counter.name().into() }
     }
 
     /// Raw items, for a door that looks before it hands anything out.

@@ -11,9 +11,9 @@ use crate::model::link::ForChild;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Kind, Slug, Status, Tenant};
 use crate::model::usage::UsageDay;
-use crate::model::user::User;
+use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
-use crate::tenancy::doors::tenanted::{Admin, Inside, Owner, SLUG_ROUTES, Tenanted, spend};
+use crate::tenancy::doors::tenanted::{Admin, Inside, Owner, SLUG_ROUTES, Tenanted, spend, wanted};
 use crate::tenancy::limiter::Seen;
 use crate::tenancy::{Directory, Entered, Incoming, Origin, Place, Role, Scope, TenantStore, Transaction, Wants};
 
@@ -89,11 +89,7 @@ pub(super) async fn act_for(
     let origin = incoming.origin(DELEGATE.to_owned());
     let store = TenantStore::open(link.tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
     let mut keys = vec![store.full(&Tenant::key_of())];
-    keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
-    keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
-    if let (true, Some(user)) = (wants.user, user) {
-        keys.push(agency.directory.full(&User::key_of(user)));
-    }
+    keys.extend(wanted(wants, &store, &agency.directory, user));
     let leased = app.limiter().lease(store.table(), link.tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet);
     let (items, leased) = tokio::join!(store.table().get_many(&keys), leased);
     leased?;

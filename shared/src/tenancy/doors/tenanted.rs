@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use http::HeaderName;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::ids::SubaccountId;
+use crate::ids::{SubaccountId, UserId};
 use crate::model::api_key::{ApiKey, Inactive, Issuer, KeyUse, Maker};
 use crate::model::invitation::Invitation;
 use crate::model::link::{ForChild, Sender};
@@ -27,7 +28,7 @@ use crate::tenancy::lately::tenant_named;
 use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
 use crate::tenancy::power::{self, Power};
 use crate::tenancy::{
-    App, Directory, Entered, Incoming, MailAllowance, Place, Role, Scope, TenantId, TenantStore, Transaction, Wants, credential,
+    App, Directory, Entered, Incoming, MailAllowance, Origin, Place, Role, Scope, TenantId, TenantStore, Transaction, Wants, credential,
 };
 
 /// Routes whose first path value is the slug of the tenant they are about.
@@ -199,181 +200,267 @@ enum Way {
 
 /// `elsewhere`: where a person acts whose session's own tenant is gone.
 async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Option<TenantId>) -> Result<Way> {
-    let app = &incoming.app;
-    let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
-    let caller = credential::verify(incoming, &visiting).await?;
-    let principal = caller.principal();
-    incoming.learned().principal = Some(principal.clone());
-    let origin = incoming.origin(principal.clone());
-    let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
-    let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
-    let limiter = app.limiter();
-    let default = if incoming.is_read() { limiter.limits.read } else { limiter.limits.write };
-    let acting = acting(incoming)?;
-    let selected = selected(incoming, acting.is_some())?;
-    // A person whose credential names no tenant acts where they are at home by now.
-    let nowhere = selected.is_none() && caller.tenant().is_none();
-    // Nobody learns whether a tenant exists that they are not a member of, and asking counts. A key is void without its tenant; a person's
-    // session is not.
-    let outside = |hit: &Hit| match (selected, &caller) {
-        (None, Caller::Key(_)) => Error::Unauthorized,
-        (selected, _) => {
-            let missing = || if selected.is_some() { Error::NotFound } else { no_tenant(incoming) };
-            limiter.judge(hit, default, incoming.now).1.err().unwrap_or_else(missing)
-        }
-    };
-    let tenant = match selected {
-        Some(text) => tenant_named(app, &directory, text).await?,
-        None => match (caller.tenant(), &caller) {
-            (None, Caller::Person(person)) => home_of(&directory, person).await?,
-            (tenant, _) => elsewhere.or(tenant),
-        },
-    };
-    let home = tenant.is_some() && caller.tenant() == tenant;
-    let tenant = match (tenant, &caller) {
-        (Some(tenant), Caller::Person(_)) => tenant,
-        // A key has one tenant: any other is as if it did not exist.
-        (Some(tenant), Caller::Key(_)) if home => tenant,
-        // A credential that has ended hears that first, as it would in any other tenant.
-        _ => {
-            let hit = limiter.hit(&incoming.table, class, &principal, incoming.now);
-            let (stands, hit) = tokio::join!(stands(&directory, &caller), hit);
-            return Err(if stands? { outside(&hit?) } else { Error::Unauthorized });
-        }
-    };
+    let comer = Comer::of(incoming, elsewhere).await?;
+    let tenant = comer.tenant().await?;
     // Built here, handed out only below, when the membership is seen.
-    let store = TenantStore::open(tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin);
-
-    let mut keys = vec![store.full(&Tenant::key_of())];
-    match &caller {
-        Caller::Person(person) => {
-            keys.push(store.full(&member::Member::key_of(person.user)));
-            keys.extend(person.session.map(|session| directory.full(&Session::key_of(person.user, session))));
-        }
-        Caller::Key(claim) => {
-            keys.push(store.full(&ApiKey::key_of(claim.key)));
-            keys.extend(claim.maker.filter(|maker| maker.tenant == tenant).map(|maker| store.full(&member::Member::key_of(maker.user))));
-        }
-    }
-    let own = keys.len();
-    let child = acting.and_then(SubaccountId::parse_prefixed);
-    keys.extend(wants.subaccount.map(|id| directory.full(&Subaccount::key_of(tenant, id))));
-    keys.extend(child.map(|id| directory.full(&Subaccount::key_of(tenant, id))));
+    let store = TenantStore::open(tenant, incoming.table.clone(), incoming.app.shared_random(), incoming.now, comer.origin.clone());
+    let child = comer.acting.and_then(SubaccountId::parse_prefixed);
     // Of an agency itself nothing is wanted where it acts for a child.
-    let (wants, of_child) = if acting.is_some() { (Wants::default(), wants) } else { (wants, Wants::default()) };
-    keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
-    keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
-    if let (true, Caller::Person(person)) = (wants.user, &caller) {
-        keys.push(directory.full(&User::key_of(person.user)));
-    }
-    let leased = async {
-        if home {
-            limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet).await
-        } else {
-            Ok(())
-        }
-    };
-    // The maker of a child's key is a member of its agency: read beside, with what reaches the agency.
-    let of_agency = async {
-        match &caller {
-            Caller::Key(claim) => match claim.maker.filter(|maker| maker.tenant != tenant) {
-                Some(maker) => directory.enter(maker.tenant).find(&member::Member::key_of(maker.user)).await,
-                None => Ok(None),
-            },
-            Caller::Person(_) => Ok(None),
-        }
-    };
-    let (items, hit, leased, of_agency) =
-        tokio::join!(store.table().get_many(&keys), limiter.hit(&incoming.table, class, &principal, incoming.now), leased, of_agency);
-    leased?;
-    let (items, hit) = (items?, hit?);
-    let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items).collect();
-    let mut take = |index: usize| read.remove(&keys[index]).flatten();
-
-    let profile: Option<Tenant> = store.read(take(0).as_ref())?;
-    let (member, key, power, inactive) = match &caller {
-        Caller::Person(_) => {
-            let membership: Option<member::Member> = store.read(take(1).as_ref())?;
-            if own > 2 {
-                let session: Option<Session> = directory.read(take(2).as_ref())?;
-                session.ok_or(Error::Unauthorized)?;
-            }
-            (membership.clone(), None, membership.map(|membership| Power { tenant, membership }), None)
-        }
-        Caller::Key(claim) => {
-            let key: Option<ApiKey> = store.read(take(1).as_ref())?;
-            let key = key.filter(|key| key.holds(incoming.now)).ok_or(Error::Unauthorized)?;
-            let read = match claim.maker.filter(|maker| power::fits(*maker, &key, tenant)) {
-                Some(maker) if maker.tenant == tenant => store.read(take(2).as_ref())?.map(|membership| Power { tenant, membership }),
-                Some(maker) => of_agency?.map(|membership| Power { tenant: maker.tenant, membership }),
-                None => power::sought(app, &directory, &store, &key).await?,
-            };
-            let inactive = key.inactive(read.as_ref().map(|power| &power.membership));
-            let role = read.as_ref().map_or(Role::Viewer, |power| power.membership.role);
-            (Some(key.acts_as(role)), Some(key), read, inactive)
-        }
-    };
+    let (wants, of_child) = if comer.acting.is_some() { (Wants::default(), wants) } else { (wants, Wants::default()) };
+    let mut reads = comer.read(&store, wants, child).await?;
+    let profile: Option<Tenant> = store.read(reads.take(&store.full(&Tenant::key_of())).as_ref())?;
+    let Standing { member, key, power } = comer.standing(&store, &mut reads).await?;
     let found = member.zip(profile).filter(|(_, profile)| profile.shut(incoming.now) != Some(Shut::Gone));
     let Some((member, profile)) = found else {
-        if let (None, false, None, Caller::Person(person)) = (selected, nowhere, elsewhere, &caller)
-            && let Some(home) = home_of(&directory, person).await?.filter(|home| *home != tenant)
-        {
-            return Ok(Way::Moved(home));
-        }
-        return Err(outside(&hit));
+        return match comer.moved(tenant).await? {
+            Some(home) => Ok(Way::Moved(home)),
+            None => Err(comer.outside(&reads.hit)),
+        };
     };
-    let shut = profile.shut(incoming.now);
     incoming.learned().tenant = Some(tenant);
-
-    let plan = app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
-    let limit = key.as_ref().and_then(|key| key.rate_limit).or(plan.requests_per_minute).unwrap_or(default);
-    let (report, verdict) = limiter.judge(&hit, limit, incoming.now);
+    let plan = incoming.app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
+    let limit = key.as_ref().and_then(|key| key.rate_limit).or(plan.requests_per_minute).unwrap_or(comer.default_limit());
+    let (report, verdict) = incoming.app.limiter().judge(&reads.hit, limit, incoming.now);
     incoming.learned().limits.push(report);
     verdict?;
-    if let Some(shut) = shut {
+    if let Some(shut) = profile.shut(incoming.now) {
         return Err(shut.error());
     }
-    let power = match (inactive, power) {
-        (None, Some(power)) => power,
-        (inactive, _) => return Err(Error::KeyInactive(inactive.unwrap_or(Inactive::MakerRemoved).message())),
-    };
+    let power = power.map_err(|inactive| Error::KeyInactive(inactive.message()))?;
     spend(incoming, &store, plan.api_requests_per_day).await?;
     if member.role < least {
         return Err(Error::Forbidden(format!("This needs the role {} or above.", least.name()).into()));
     }
-    let user = match &caller {
-        Caller::Person(person) => Some(person.user),
-        Caller::Key(_) => None,
-    };
     if let Some(key) = &key {
         within_scope(incoming, key)?;
-        if app.lately().is_due(key.id, incoming.now) || key.is_retiring() {
-            let used = store.full(&KeyUse::key_of(key.id));
-            let sets = [
-                ("type", KeyUse::TYPE.to_owned()),
-                ("tenant", tenant.to_string()),
-                ("id", key.id.to_string()),
-                ("last_used_at", incoming.now.to_string()),
-            ];
-            // In its grace every use is counted, and the note goes with the key.
-            let adds: &[_] = if key.is_retiring() { &[("uses_in_grace", 1)] } else { &[] };
-            let ends_at = key.grace_ends_at.map(|end| end.as_second());
-            store.table().update("noting a key's use", used, &sets, adds, ends_at).await?;
+        note_use(incoming, &store, key).await?;
+    }
+    let (directory, principal, user) = (comer.directory.clone(), comer.principal.clone(), comer.user());
+    let link = child.and_then(|id| reads.take(&directory.full(&Subaccount::key_of(tenant, id))));
+    let inside = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None, power };
+    let (inside, entered) = if comer.acting.is_some() {
+        let link = inside.directory.read(link.as_ref())?;
+        Box::pin(act_for(incoming, inside, link, of_child, principal, user)).await?
+    } else {
+        let entered = Entered { store: Some(inside.store.clone()), directory: inside.directory.clone(), principal, user, read: reads.read };
+        (inside, entered)
+    };
+    Ok(Way::Inside(Box::new(inside), Box::new(entered)))
+}
+
+/// A caller whose credential is verified, before they are seen in a tenant.
+struct Comer<'a> {
+    incoming: &'a Incoming,
+    caller: Caller,
+    principal: String,
+    origin: Arc<Origin>,
+    directory: Directory,
+    class: Class,
+    /// The tenant that the request names.
+    selected: Option<&'a str>,
+    /// The subaccount that they act for.
+    acting: Option<&'a str>,
+    elsewhere: Option<TenantId>,
+}
+
+/// What was read on the way in, and where the counter of the caller's requests stands.
+struct Reads {
+    read: HashMap<FullKey, Option<Item>>,
+    hit: Hit,
+    /// The maker of a child's key is a member of its agency.
+    maker_in_agency: Option<member::Member>,
+}
+
+impl Reads {
+    fn take(&mut self, key: &FullKey) -> Option<Item> {
+        self.read.remove(key).flatten()
+    }
+}
+
+/// Who somebody is in a tenant. The power of a key that does nothing is why.
+struct Standing {
+    member: Option<member::Member>,
+    key: Option<ApiKey>,
+    power: std::result::Result<Power, Inactive>,
+}
+
+impl<'a> Comer<'a> {
+    async fn of(incoming: &'a Incoming, elsewhere: Option<TenantId>) -> Result<Self> {
+        let open = |origin| Directory::open(incoming.table.clone(), incoming.app.shared_random(), incoming.now, origin);
+        let caller = credential::verify(incoming, &open(incoming.origin("unknown".into()))).await?;
+        let principal = caller.principal();
+        incoming.learned().principal = Some(principal.clone());
+        let origin = incoming.origin(principal.clone());
+        let directory = open(origin.clone());
+        let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
+        let acting = acting(incoming)?;
+        let selected = selected(incoming, acting.is_some())?;
+        Ok(Comer { incoming, caller, principal, origin, directory, class, selected, acting, elsewhere })
+    }
+
+    fn user(&self) -> Option<UserId> {
+        match &self.caller {
+            Caller::Person(person) => Some(person.user),
+            Caller::Key(_) => None,
         }
     }
-    if acting.is_some() {
-        let link = match child {
-            Some(id) => directory.read(read.remove(&directory.full(&Subaccount::key_of(tenant, id))).flatten().as_ref())?,
-            None => None,
-        };
-        let agency = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None, power };
-        let (inside, entered) = Box::pin(act_for(incoming, agency, link, of_child, principal, user)).await?;
-        return Ok(Way::Inside(Box::new(inside), Box::new(entered)));
+
+    /// Requests a minute where no plan and no key says otherwise.
+    fn default_limit(&self) -> u64 {
+        let limits = &self.incoming.app.limiter().limits;
+        if self.incoming.is_read() { limits.read } else { limits.write }
     }
-    let (store, directory) = (store.clone(), directory.clone());
-    let entered = Entered { store: Some(store.clone()), directory: directory.clone(), principal, user, read };
-    let inside = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None, power };
-    Ok(Way::Inside(Box::new(inside), Box::new(entered)))
+
+    fn is_home(&self, tenant: TenantId) -> bool {
+        self.caller.tenant() == Some(tenant)
+    }
+
+    async fn hit(&self) -> Result<Hit> {
+        self.incoming.app.limiter().hit(&self.incoming.table, self.class, &self.principal, self.incoming.now).await
+    }
+
+    /// The tenant they want to act in, whether they may or not.
+    async fn tenant(&self) -> Result<TenantId> {
+        let tenant = match (self.selected, &self.caller) {
+            (Some(text), _) => tenant_named(&self.incoming.app, &self.directory, text).await?,
+            // A person whose credential names no tenant acts where they are at home by now.
+            (None, Caller::Person(person)) if self.caller.tenant().is_none() => home_of(&self.directory, person).await?,
+            (None, caller) => self.elsewhere.or(caller.tenant()),
+        };
+        match (tenant, &self.caller) {
+            (Some(tenant), Caller::Person(_)) => Ok(tenant),
+            // A key has one tenant: any other is as if it did not exist.
+            (Some(tenant), Caller::Key(_)) if self.is_home(tenant) => Ok(tenant),
+            // A credential that has ended hears that first, as it would in any other tenant.
+            _ => {
+                let (stands, hit) = tokio::join!(stands(&self.directory, &self.caller), self.hit());
+                Err(if stands? { self.outside(&hit?) } else { Error::Unauthorized })
+            }
+        }
+    }
+
+    /// Nobody learns whether a tenant exists that they are not a member of, and asking counts. A key is void without its tenant; a person's
+    /// session is not.
+    fn outside(&self, hit: &Hit) -> Error {
+        let missing = match (self.selected, &self.caller) {
+            (None, Caller::Key(_)) => return Error::Unauthorized,
+            (None, Caller::Person(_)) => no_tenant(self.incoming),
+            (Some(_), _) => Error::NotFound,
+        };
+        self.incoming.app.limiter().judge(hit, self.default_limit(), self.incoming.now).1.err().unwrap_or(missing)
+    }
+
+    /// Where a person is at home by now whose session's own tenant is gone.
+    async fn moved(&self, gone: TenantId) -> Result<Option<TenantId>> {
+        match &self.caller {
+            Caller::Person(person) if self.selected.is_none() && self.elsewhere.is_none() && self.caller.tenant().is_some() => {
+                Ok(home_of(&self.directory, person).await?.filter(|home| *home != gone))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Everything that is read of the tenant, its caller and what the handler wants, in one round trip beside the counters.
+    async fn read(&self, store: &TenantStore, wants: Wants, child: Option<SubaccountId>) -> Result<Reads> {
+        let (incoming, tenant, directory) = (self.incoming, store.tenant_id(), &self.directory);
+        let mut keys = vec![store.full(&Tenant::key_of())];
+        let mut maker_elsewhere = None;
+        match &self.caller {
+            Caller::Person(person) => {
+                keys.push(store.full(&member::Member::key_of(person.user)));
+                keys.extend(person.session.map(|session| directory.full(&Session::key_of(person.user, session))));
+            }
+            Caller::Key(claim) => {
+                keys.push(store.full(&ApiKey::key_of(claim.key)));
+                maker_elsewhere = claim.maker.filter(|maker| maker.tenant != tenant);
+                keys.extend(
+                    claim.maker.filter(|maker| maker.tenant == tenant).map(|maker| store.full(&member::Member::key_of(maker.user))),
+                );
+            }
+        }
+        let children = wants.subaccount.into_iter().chain(child);
+        keys.extend(children.map(|id| directory.full(&Subaccount::key_of(tenant, id))));
+        keys.extend(wanted(wants, store, directory, self.user()));
+        let limiter = incoming.app.limiter();
+        let leased = async {
+            match self.is_home(tenant) {
+                true => limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet).await,
+                false => Ok(()),
+            }
+        };
+        let maker_in_agency = async {
+            match maker_elsewhere {
+                Some(maker) => directory.enter(maker.tenant).find(&member::Member::key_of(maker.user)).await,
+                None => Ok(None),
+            }
+        };
+        let (items, hit, leased, maker_in_agency) = tokio::join!(store.table().get_many(&keys), self.hit(), leased, maker_in_agency);
+        leased?;
+        let (items, hit) = (items?, hit?);
+        Ok(Reads { read: keys.into_iter().zip(items).collect(), hit, maker_in_agency: maker_in_agency? })
+    }
+
+    async fn standing(&self, store: &TenantStore, reads: &mut Reads) -> Result<Standing> {
+        let (directory, tenant, now) = (&self.directory, store.tenant_id(), self.incoming.now);
+        match &self.caller {
+            Caller::Person(person) => {
+                if let Some(session) = person.session {
+                    let session: Option<Session> =
+                        directory.read(reads.take(&directory.full(&Session::key_of(person.user, session))).as_ref())?;
+                    session.ok_or(Error::Unauthorized)?;
+                }
+                let member: Option<member::Member> = store.read(reads.take(&store.full(&member::Member::key_of(person.user))).as_ref())?;
+                let power = member.clone().map(|membership| Power { tenant, membership });
+                Ok(Standing { member, key: None, power: power.ok_or(Inactive::MakerRemoved) })
+            }
+            Caller::Key(claim) => {
+                let key: Option<ApiKey> = store.read(reads.take(&store.full(&ApiKey::key_of(claim.key))).as_ref())?;
+                let key = key.filter(|key| key.holds(now)).ok_or(Error::Unauthorized)?;
+                let power = match claim.maker.filter(|maker| power::fits(*maker, &key, tenant)) {
+                    Some(maker) if maker.tenant == tenant => {
+                        let membership = store.read(reads.take(&store.full(&member::Member::key_of(maker.user))).as_ref())?;
+                        membership.map(|membership| Power { tenant, membership })
+                    }
+                    Some(maker) => reads.maker_in_agency.take().map(|membership| Power { tenant: maker.tenant, membership }),
+                    None => power::sought(&self.incoming.app, directory, store, &key).await?,
+                };
+                let inactive = key.inactive(power.as_ref().map(|power| &power.membership));
+                let role = power.as_ref().map_or(Role::Viewer, |power| power.membership.role);
+                let power = match (inactive, power) {
+                    (None, Some(power)) => Ok(power),
+                    (inactive, _) => Err(inactive.unwrap_or(Inactive::MakerRemoved)),
+                };
+                Ok(Standing { member: Some(key.acts_as(role)), key: Some(key), power })
+            }
+        }
+    }
+}
+
+/// The keys of what a handler wants read of a tenant.
+pub(super) fn wanted(wants: Wants, store: &TenantStore, directory: &Directory, user: Option<UserId>) -> Vec<FullKey> {
+    let mut keys: Vec<FullKey> =
+        wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }).collect();
+    keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
+    keys.extend(user.filter(|_| wants.user).map(|user| directory.full(&User::key_of(user))));
+    keys
+}
+
+/// Notes that a key was used: now and then, and in its grace every time.
+async fn note_use(incoming: &Incoming, store: &TenantStore, key: &ApiKey) -> Result<()> {
+    if !incoming.app.lately().is_due(key.id, incoming.now) && !key.is_retiring() {
+        return Ok(());
+    }
+    let used = store.full(&KeyUse::key_of(key.id));
+    let sets = [
+        ("type", KeyUse::TYPE.to_owned()),
+        ("tenant", store.tenant_id().to_string()),
+        ("id", key.id.to_string()),
+        ("last_used_at", incoming.now.to_string()),
+    ];
+    // In its grace every use is counted, and the note goes with the key.
+    let adds: &[_] = if key.is_retiring() { &[("uses_in_grace", 1)] } else { &[] };
+    let ends_at = key.grace_ends_at.map(|end| end.as_second());
+    store.table().update("noting a key's use", used, &sets, adds, ends_at).await.map(drop)
 }
 
 /// Whether the session or the key that a verified credential names is still there.
