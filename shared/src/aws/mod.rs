@@ -32,7 +32,14 @@ const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("amazon_roots/amazon_root_ca_4.der"),
     include_bytes!("amazon_roots/starfield_services_root_g2.der"),
 ];
-const CONNECT: Duration = Duration::from_secs(1);
+
+/// How long a connection, an attempt of a call, and a call with its retries may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    connect: Duration,
+    attempt: Duration,
+    call: Duration,
+}
 
 /// Where AWS is and who we are there.
 #[derive(Clone)]
@@ -43,6 +50,7 @@ pub struct Aws {
     table_http: Https,
     endpoint: Option<String>,
     variables: std::sync::Arc<Variables>,
+    patience: Patience,
 }
 
 /// What every service's configuration has in common.
@@ -97,7 +105,13 @@ impl Aws {
             http,
             endpoint: variables.optional("AWS_ENDPOINT_URL"),
             variables: std::sync::Arc::new(variables),
+            patience: Patience { connect: Duration::from_secs(1), attempt: Duration::from_secs(3), call: Duration::from_secs(8) },
         })
+    }
+
+    /// Waits so long for every call: where what counts is the outcome and not the clock, as in a test on a busy machine.
+    pub fn waiting(self, patience: Duration) -> Self {
+        Aws { patience: Patience { connect: patience, attempt: patience, call: patience }, ..self }
     }
 
     /// `service` as in `AWS_ENDPOINT_URL_<SERVICE>`.
@@ -109,9 +123,9 @@ impl Aws {
             endpoint: self.variables.optional(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| self.endpoint.clone()),
             retries: RetryConfig::standard().with_max_attempts(3),
             timeouts: TimeoutConfig::builder()
-                .connect_timeout(CONNECT)
-                .operation_attempt_timeout(Duration::from_secs(3))
-                .operation_timeout(Duration::from_secs(8))
+                .connect_timeout(self.patience.connect)
+                .operation_attempt_timeout(self.patience.attempt)
+                .operation_timeout(self.patience.call)
                 .build(),
             behavior: BehaviorVersion::v2026_01_12(),
         }
