@@ -6,6 +6,8 @@ mod tenant_id;
 use std::fmt;
 
 use jiff::Timestamp;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaFormat, Type};
 use uuid::Uuid;
 
 use crate::crypto::Random;
@@ -27,6 +29,11 @@ pub(crate) fn time_ordered(now: Timestamp, random: &Random) -> Uuid {
 
 fn millis(now: Timestamp) -> u64 {
     u64::try_from(now.as_millisecond()).unwrap_or(0)
+}
+
+/// How the API reference shows an id.
+pub(crate) fn uuid_schema() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom("uuid".into()))).into()
 }
 
 /// What may stand in a key: types that cannot hold the delimiter.
@@ -72,6 +79,14 @@ macro_rules! id {
                 $name::parse(&text).ok_or_else(|| serde::de::Error::custom(concat!("not a ", stringify!($name))))
             }
         }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $crate::ids::uuid_schema()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
 
         $crate::ids::id!(@$making $name);
         $($crate::ids::id!(@prefixed $name $prefix);)?
