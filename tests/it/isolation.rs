@@ -12,6 +12,7 @@ use shared::tenancy::doors::Access;
 use shared::tenancy::{Role, Scope};
 
 use crate::credentials::Minter;
+use crate::derived::resolved;
 use crate::world::{Answer, Caller, Request, Tenant, World, catalogue, claims_of, id};
 
 /// Open on purpose. A line more here needs a reason in review; a line less never does.
@@ -753,7 +754,7 @@ async fn the_example_of_every_body_is_one_that_its_route_takes() {
         let content =
             &document["paths"][operation.path][method(operation).to_ascii_lowercase()]["requestBody"]["content"]["application/json"];
         let mut example = content["example"].clone();
-        let required = content["schema"]["required"].as_array().cloned().unwrap_or_default();
+        let required = resolved(&document, &content["schema"])["required"].as_array().cloned().unwrap_or_default();
         assert!(
             required.iter().all(|field| !example[field.as_str().unwrap_or_default()].is_null()),
             "{name}: {example} lacks what is required"

@@ -7,6 +7,7 @@ mod billing;
 mod credentials;
 mod current;
 mod derived;
+mod described;
 mod dns;
 mod documented;
 mod domains;

@@ -24,6 +24,8 @@ use stack::aws::{Aws, Storage};
 use stack::iam::Guard;
 use stack::template::{Route, Template};
 
+use crate::described;
+
 pub const PUBLIC_URL: &str = "https://api.example.com";
 
 #[derive(Clone)]
@@ -393,7 +395,9 @@ impl Request {
 
     pub async fn send(self) -> Answer {
         let path = self.path.split('?').next().unwrap_or_default();
-        self.world.invoke(path, &self.event().to_string()).await
+        let answer = self.world.invoke(path, &self.event().to_string()).await;
+        described::check(self.method, path, self.body.as_deref(), &answer);
+        answer
     }
 }
 

@@ -8,6 +8,7 @@ use shared::http::answer::Answer;
 use shared::http::arguments::Query;
 use shared::http::form::{CalendarDate, Fields, Form};
 use shared::model::subaccount::Subaccount;
+use shared::model::tenant::Status;
 use shared::model::time::{day, months};
 use shared::model::usage::UsageDay;
 use shared::tenancy::doors::Owner;
@@ -20,8 +21,10 @@ const AT_ONCE: usize = 25;
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = AgencyAnalytics)]
 pub struct AnalyticsView {
-    from: String,
-    to: String,
+    #[schema(value_type = String, format = Date)]
+    from: Date,
+    #[schema(value_type = String, format = Date)]
+    to: Date,
     totals: Totals,
     subaccounts: Vec<SubaccountTotals>,
 }
@@ -31,12 +34,13 @@ pub struct AnalyticsView {
 pub struct SubaccountTotals {
     id: String,
     name: String,
-    status: &'static str,
+    status: Status,
     #[serde(flatten)]
     totals: Totals,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = MessageTotals)]
 pub struct Totals {
     sent: u64,
     delivered: u64,
@@ -64,10 +68,10 @@ pub async fn show(door: Owner, asked: Query<Range>) -> Result<Answer<AnalyticsVi
         for (child, used) in some.iter().zip(used) {
             all = all.plus(&used);
             let totals = Totals::of(&used);
-            subaccounts.push(SubaccountTotals { id: child.id.prefixed(), name: child.name.clone(), status: child.status.name(), totals });
+            subaccounts.push(SubaccountTotals { id: child.id.prefixed(), name: child.name.clone(), status: child.status, totals });
         }
     }
-    Ok(Answer::new("Success", AnalyticsView { from: from.to_string(), to: to.to_string(), totals: Totals::of(&all), subaccounts }))
+    Ok(Answer::new("Success", AnalyticsView { from, to, totals: Totals::of(&all), subaccounts }))
 }
 
 /// What a child used between two days: a query a month.

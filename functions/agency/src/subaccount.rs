@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
-use shared::http::answer::{Answer, Created, Listing};
+use shared::http::answer::{Answer, Created, Listing, Tagged};
 use shared::http::arguments::{Body, Cursors, Found, IfMatch};
 use shared::http::form::{Fields, Form, FreeObject, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
@@ -11,10 +11,10 @@ use shared::ids::SubaccountId;
 use shared::model::deletion::Deletion;
 use shared::model::subaccount::{ExternalId, LimitChanges, Limits, LineMode, Subaccount, SubaccountChanges};
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Owner;
-use shared::tenancy::{conflict, limit_reached};
+use shared::tenancy::{TenantId, conflict, limit_reached};
 use shared::{Error, Result};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -23,34 +23,34 @@ pub struct SubaccountView {
     id: String,
     name: String,
     external_id: Option<String>,
-    status: &'static str,
+    status: Status,
     plan: String,
-    parent_tenant_id: String,
+    parent_tenant_id: TenantId,
     /// The subaccount's own tenant.
-    tenant_id: String,
+    tenant_id: TenantId,
     phone_assignment_mode: LineMode,
     limits: Limits,
     #[schema(value_type = Object)]
     metadata: Map<String, Value>,
-    created_at: String,
-    updated_at: String,
+    created_at: Printed,
+    updated_at: Printed,
 }
 
 /// A line of the list: without what stands in the child itself.
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = SubaccountLine)]
+#[schema(as = SubaccountSummary)]
 pub struct SubaccountLine {
     id: String,
     name: String,
     external_id: Option<String>,
-    status: &'static str,
-    parent_tenant_id: String,
-    tenant_id: String,
+    status: Status,
+    parent_tenant_id: TenantId,
+    tenant_id: TenantId,
     phone_assignment_mode: LineMode,
     #[schema(value_type = Object)]
     metadata: Map<String, Value>,
-    created_at: String,
-    updated_at: String,
+    created_at: Printed,
+    updated_at: Printed,
 }
 
 pub struct NewSubaccount {
@@ -76,7 +76,7 @@ pub async fn list(door: Owner, asked: Cursors<Filters>) -> Result<Listing<Subacc
     Ok(Listing { items: found.items.iter().map(SubaccountLine::of).collect(), total: 0, page: asked.page, next: found.next })
 }
 
-pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Created<SubaccountView>> {
+pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Tagged<SubaccountView, 201>> {
     let (new, directory, now) = (once.body, &door.directory, door.now());
     let store = door.new_child()?;
     allowed(&door, &new.plan, &new.limits)?;
@@ -111,7 +111,7 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Created<Su
     Ok(answer)
 }
 
-pub async fn show(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<SubaccountView>> {
+pub async fn show(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
     let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
     Ok(answer(&subaccount.0, &tenant))
 }
@@ -122,32 +122,32 @@ pub async fn update(
     subaccount: Found<Subaccount>,
     expected: IfMatch,
     changes: Body<Changes>,
-) -> Result<Answer<SubaccountView>> {
+) -> Result<Tagged<SubaccountView>> {
     let (subaccount, tenant) = change(&door, subaccount.0, &expected, changes.0.0).await?;
     Ok(answer(&subaccount, &tenant))
 }
 
-pub async fn suspend(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<SubaccountView>> {
+pub async fn suspend(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
     turn(&door, subaccount.0, Status::Suspended).await
 }
 
-pub async fn activate(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<SubaccountView>> {
+pub async fn activate(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
     turn(&door, subaccount.0, Status::Active).await
 }
 
 /// Its keys stop at once; what it holds is purged when the time for second thoughts of deletions is over.
-pub async fn close(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<SubaccountView>> {
+pub async fn close(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
     turn(&door, subaccount.0, Status::Closed).await
 }
 
 /// The tag is the subaccount's own, of which the limits are a part.
-pub async fn limits(door: Owner, subaccount: Found<Subaccount>) -> Result<Answer<Limits>> {
+pub async fn limits(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<Limits>> {
     let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.0.etag()))
 }
 
 /// The whole of the limits: one that is not named is the plan's.
-pub async fn limit(door: Owner, subaccount: Found<Subaccount>, expected: IfMatch, given: Body<NewLimits>) -> Result<Answer<Limits>> {
+pub async fn limit(door: Owner, subaccount: Found<Subaccount>, expected: IfMatch, given: Body<NewLimits>) -> Result<Tagged<Limits>> {
     let changes = SubaccountChanges { limits: LimitChanges::to(given.0.0), ..SubaccountChanges::default() };
     let (subaccount, tenant) = change(&door, subaccount.0, &expected, changes).await?;
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.etag()))
@@ -167,7 +167,7 @@ async fn change(door: &Owner, before: Subaccount, expected: &IfMatch, changes: S
     Ok((link, child.unwrap_or(tenant)))
 }
 
-async fn turn(door: &Owner, subaccount: Subaccount, status: Status) -> Result<Answer<SubaccountView>> {
+async fn turn(door: &Owner, subaccount: Subaccount, status: Status) -> Result<Tagged<SubaccountView>> {
     let (store, directory) = (door.child(&subaccount)?, &door.directory);
     let tenant = store.get(&Tenant::key_of()).await?;
     let Some(turned) = subaccount.with_status(status, door.now())? else { return Ok(answer(&subaccount, &tenant)) };
@@ -198,7 +198,7 @@ fn allowed(door: &Owner, plan: &str, limits: &Limits) -> Result<()> {
     }
 }
 
-fn answer(subaccount: &Subaccount, tenant: &Tenant) -> Answer<SubaccountView> {
+fn answer(subaccount: &Subaccount, tenant: &Tenant) -> Tagged<SubaccountView> {
     Answer::new("Success", SubaccountView::of(subaccount, tenant)).tagged(subaccount.etag())
 }
 
@@ -208,10 +208,10 @@ impl SubaccountView {
             id: subaccount.id.prefixed(),
             name: subaccount.name.clone(),
             external_id: subaccount.external_id.clone(),
-            status: subaccount.status.name(),
+            status: subaccount.status,
             plan: tenant.plan.clone(),
-            parent_tenant_id: subaccount.agency.to_string(),
-            tenant_id: subaccount.tenant.to_string(),
+            parent_tenant_id: subaccount.agency,
+            tenant_id: subaccount.tenant,
             phone_assignment_mode: subaccount.lines,
             limits: tenant.limits.unwrap_or_default(),
             metadata: subaccount.metadata.clone(),
@@ -227,9 +227,9 @@ impl SubaccountLine {
             id: subaccount.id.prefixed(),
             name: subaccount.name.clone(),
             external_id: subaccount.external_id.clone(),
-            status: subaccount.status.name(),
-            parent_tenant_id: subaccount.agency.to_string(),
-            tenant_id: subaccount.tenant.to_string(),
+            status: subaccount.status,
+            parent_tenant_id: subaccount.agency,
+            tenant_id: subaccount.tenant,
             phone_assignment_mode: subaccount.lines,
             metadata: subaccount.metadata.clone(),
             created_at: zulu(subaccount.created_at),

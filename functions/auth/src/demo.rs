@@ -14,7 +14,7 @@ use shared::model::member::{Member, Person};
 use shared::model::project::{Project, TaskCounts};
 use shared::model::task::{Priority, Status, Task};
 use shared::model::tenant::{Kind, Slug};
-use shared::model::time::{day, with_offset};
+use shared::model::time::{Printed, day, with_offset};
 use shared::model::user::{Email, OfDemo, User};
 use shared::store::Counter;
 use shared::tenancy::directory::GlobalCounter;
@@ -34,11 +34,13 @@ pub struct DemoView {
     /// The tenant's account number.
     tenant_id: u64,
     tenant_slug: String,
+    #[schema(format = "uri")]
     tenant_url: String,
+    #[schema(format = "uri")]
     app_url: String,
-    email: String,
+    email: Email,
     password: String,
-    expires_at: String,
+    expires_at: Printed,
 }
 
 /// Answers alike whether the address is anybody's or not: a demo has no right to it, and takes none from its owner.
@@ -86,7 +88,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
             tenant_slug: slug.to_string(),
             app_url: format!("{tenant_url}/app"),
             tenant_url: tenant_url.clone(),
-            email: user.email.as_str().to_owned(),
+            email: user.email.clone(),
             password: password.clone(),
             expires_at: with_offset(ends_at),
         },

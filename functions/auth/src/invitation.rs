@@ -14,7 +14,7 @@ use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail};
 use shared::model::member::Member;
 use shared::model::tenant::Kind;
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::model::user::{Belongs, Email};
 use shared::store::{Counter, Direction};
 use shared::tenancy::doors::{Admin, Visitor};
@@ -27,12 +27,12 @@ use crate::password::{self, dead_link};
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Invitation)]
 pub struct InvitationView {
-    id: String,
-    email: String,
-    role: &'static str,
+    id: InvitationId,
+    email: Email,
+    role: Role,
     invited_by: String,
-    created_at: String,
-    expires_at: String,
+    created_at: Printed,
+    expires_at: Printed,
 }
 
 pub struct NewInvitation {
@@ -239,9 +239,9 @@ async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<G
 impl InvitationView {
     fn of(invitation: &Invitation) -> Self {
         InvitationView {
-            id: invitation.id.to_string(),
-            email: invitation.email.as_str().to_owned(),
-            role: invitation.role.name(),
+            id: invitation.id,
+            email: invitation.email.clone(),
+            role: invitation.role,
             invited_by: invitation.invited_by.clone(),
             created_at: zulu(invitation.created_at),
             expires_at: zulu(invitation.expires_at),

@@ -1,12 +1,12 @@
 //! The members of a tenant. A tenant keeps at least one owner, and only owners make or unmake owners.
 
 use serde::Serialize;
-use shared::http::answer::{Answer, Listing};
+use shared::http::answer::{Answer, Listing, Tagged};
 use shared::http::arguments::{Body, Found, IfMatch, MemberTotal, NoFilters, Offsets};
 use shared::http::form::{Fields, Form, OneOf};
 use shared::model::member::{Member, MemberNumber};
 use shared::model::session::Session;
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::model::user::Belongs;
 use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Touched};
@@ -23,9 +23,10 @@ pub struct MemberView {
     /// The member's number.
     id: u64,
     name: String,
+    #[schema(format = Email)]
     email: String,
-    role: &'static str,
-    joined_at: String,
+    role: Role,
+    joined_at: Printed,
 }
 
 /// A member with a new role, and the keys that it silenced.
@@ -35,9 +36,10 @@ pub struct ChangedView {
     /// The member's number.
     id: u64,
     name: String,
+    #[schema(format = Email)]
     email: String,
-    role: &'static str,
-    joined_at: String,
+    role: Role,
+    joined_at: Printed,
     silenced_keys: Vec<SilencedView>,
 }
 
@@ -58,7 +60,7 @@ pub async fn list(door: Admin, asked: Offsets<NoFilters>, total: MemberTotal) ->
 }
 
 /// Keys whose power the new role does not bear are silenced first.
-pub async fn update(door: Admin, member: Found<Member>, expected: IfMatch, body: Body<NewRole>) -> Result<Answer<ChangedView>> {
+pub async fn update(door: Admin, member: Found<Member>, expected: IfMatch, body: Body<NewRole>) -> Result<Tagged<ChangedView>> {
     let role = body.0.role;
     may_touch(&door, &member.0, &expected, Some(role)).await?;
     let demoted = (role < member.0.role).then_some(&member.0);
@@ -155,7 +157,7 @@ impl MemberView {
             id: member.number,
             name: member.name.clone(),
             email: member.email.clone(),
-            role: member.role.name(),
+            role: member.role,
             joined_at: zulu(member.joined_at),
         }
     }

@@ -33,12 +33,12 @@ pub struct Verification {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = EmailReceipt)]
 pub struct EmailView {
-    email: String,
+    email: Email,
 }
 
 impl EmailView {
     pub(crate) fn of(email: &Email) -> Self {
-        EmailView { email: email.as_str().to_owned() }
+        EmailView { email: email.clone() }
     }
 }
 

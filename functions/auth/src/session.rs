@@ -13,7 +13,7 @@ use shared::ids::{SessionId, UserId};
 use shared::model::demo::DemoClaim;
 use shared::model::member::Member;
 use shared::model::session::Session;
-use shared::model::time::with_offset;
+use shared::model::time::{Printed, with_offset};
 use shared::model::user::{Email, User};
 use shared::store::Direction;
 use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
@@ -43,22 +43,22 @@ pub struct UserView {
     /// The member number within the tenant; null without a tenant.
     id: Option<u64>,
     name: String,
-    email: String,
-    email_verified_at: Option<String>,
+    email: Email,
+    email_verified_at: Option<Printed>,
     is_tenant_owner: bool,
-    created_at: String,
-    updated_at: String,
+    created_at: Printed,
+    updated_at: Printed,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Session)]
 pub struct SessionView {
-    id: String,
+    id: SessionId,
     device_name: String,
     /// The session that asks.
     is_current: bool,
-    created_at: String,
-    expires_at: String,
+    created_at: Printed,
+    expires_at: Printed,
 }
 
 /// The order is part of the contract: validate, verify the password, system administrator, unverified, tenant.
@@ -215,7 +215,7 @@ impl UserView {
         UserView {
             id: member.map(|member| member.number),
             name: user.name.clone(),
-            email: user.email.as_str().to_owned(),
+            email: user.email.clone(),
             email_verified_at: user.verified_at.map(with_offset),
             is_tenant_owner: member.is_some_and(|member| member.role == Role::Owner),
             created_at: with_offset(user.created_at),
@@ -227,7 +227,7 @@ impl UserView {
 impl SessionView {
     fn of(session: &Session, current: Option<SessionId>) -> Self {
         SessionView {
-            id: session.id.to_string(),
+            id: session.id,
             device_name: session.device_name.clone(),
             is_current: Some(session.id) == current,
             created_at: with_offset(session.created_at),

@@ -20,6 +20,7 @@ pub struct SilencedView {
     prefix: String,
     /// The subaccount it belongs to, where it is not a key of the tenant itself.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     subaccount: Option<String>,
 }
 

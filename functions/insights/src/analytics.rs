@@ -17,6 +17,7 @@ const SHOWN: usize = 10;
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TenantAnalytics)]
 pub struct Analytics {
     period: PeriodView,
     requests: u64,
@@ -35,6 +36,7 @@ pub struct Analytics {
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TenantTraffic)]
 pub struct Traffic {
     asset: u64,
     api: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use jiff::civil::Date;
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::Answer;
@@ -12,15 +13,20 @@ use shared::model::period::Days;
 use shared::tenancy::doors::Viewer;
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = DailyBandwidth)]
 pub struct Daily {
-    from: String,
-    to: String,
+    #[schema(value_type = String, format = Date)]
+    from: Date,
+    #[schema(value_type = String, format = Date)]
+    to: Date,
     points: Vec<Point>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = BandwidthOfDay)]
 pub struct Point {
-    date: String,
+    #[schema(value_type = String, format = Date)]
+    date: Date,
     bytes: u64,
     requests: u64,
 }
@@ -37,9 +43,9 @@ pub async fn daily(door: Viewer, asked: Query<Asked>) -> Result<Answer<Daily>> {
     let served: HashMap<_, _> = found.into_iter().filter_map(|rollup| Some((rollup.day()?, rollup.totals))).collect();
     let points = days.each().map(|day| {
         let totals = served.get(&day).copied().unwrap_or_default();
-        Point { date: day.to_string(), bytes: totals.bytes, requests: totals.requests }
+        Point { date: day, bytes: totals.bytes, requests: totals.requests }
     });
-    Ok(Answer::bare(Daily { from: days.from.to_string(), to: days.to.to_string(), points: points.collect() }))
+    Ok(Answer::bare(Daily { from: days.from, to: days.to, points: points.collect() }))
 }
 
 impl Form for Asked {

@@ -8,9 +8,9 @@ use shared::Result;
 use shared::http::answer::{Answer, Listing};
 use shared::http::arguments::{Cursors, NoFilters, Query};
 use shared::http::form::{Fields, Form, Integer};
-use shared::model::edge::QuotaEvent;
+use shared::model::edge::{Metric, QuotaEvent};
 use shared::model::period::Month;
-use shared::model::time::{day, zulu};
+use shared::model::time::{Printed, day, zulu};
 use shared::model::usage::UsageDay;
 use shared::store::Direction;
 use shared::tenancy::doors::Viewer;
@@ -19,9 +19,9 @@ use shared::tenancy::doors::Viewer;
 #[schema(as = BillingUsage)]
 pub struct BillingView {
     plan: String,
-    period_start: String,
+    period_start: Printed,
     /// The first moment after it.
-    period_end: String,
+    period_end: Printed,
     new_contacts: NewContacts,
     messages: Messages,
     channels: Channels,
@@ -30,6 +30,7 @@ pub struct BillingView {
 
 /// Null is unlimited.
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ContactUsage)]
 pub struct NewContacts {
     used_today: u64,
     limit_today: Option<u64>,
@@ -38,6 +39,7 @@ pub struct NewContacts {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = MessageUsage)]
 pub struct Messages {
     /// Everything that left, delivered or not.
     sent: u64,
@@ -47,6 +49,7 @@ pub struct Messages {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ChannelUsage)]
 pub struct Channels {
     imessage: u64,
     rcs: u64,
@@ -56,6 +59,7 @@ pub struct Channels {
 /// The counter that the daily quota is compared with: requests leased to instances, of which each holds at most a sixteenth of the day so
 /// far, and one, that it has not used.
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ApiCallUsage)]
 pub struct ApiCalls {
     used_today: u64,
     limit_today: Option<u64>,
@@ -75,17 +79,22 @@ pub struct MonthView {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[serde(transparent)]
+#[schema(as = BillingHistory)]
+pub struct HistoryView(Vec<MonthView>);
+
+#[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = BillingEvent)]
 pub struct EventView {
     /// `quota.reached`.
     r#type: &'static str,
     period: String,
-    metric: &'static str,
+    metric: Metric,
     percent: u64,
     used: u64,
     limit: u64,
     plan: String,
-    created_at: String,
+    created_at: Printed,
 }
 
 pub struct Back {
@@ -123,7 +132,7 @@ pub async fn usage(door: Viewer) -> Result<Answer<BillingView>> {
 }
 
 /// Newest first, the current month among them; months without use are there too.
-pub async fn history(door: Viewer, asked: Query<Back>) -> Result<Answer<Vec<MonthView>>> {
+pub async fn history(door: Viewer, asked: Query<Back>) -> Result<Answer<HistoryView>> {
     let days = door.store.all(&UsageDay::all()).await?;
     let mut months: BTreeMap<Month, UsageDay> = BTreeMap::new();
     for used in days {
@@ -136,7 +145,7 @@ pub async fn history(door: Viewer, asked: Query<Back>) -> Result<Answer<Vec<Mont
         let month = Month::of_day(first);
         MonthView::of(month, months.get(&month).unwrap_or(&UsageDay::none(first)))
     });
-    Ok(Answer::new("Success", views.collect()))
+    Ok(Answer::new("Success", HistoryView(views.collect())))
 }
 
 pub async fn events(door: Viewer, asked: Cursors<NoFilters>) -> Result<Listing<EventView>> {
@@ -183,7 +192,7 @@ impl EventView {
         EventView {
             r#type: "quota.reached",
             period: event.month.clone(),
-            metric: event.metric.name(),
+            metric: event.metric,
             percent: event.percent,
             used: event.used,
             limit: event.limit,

@@ -1,5 +1,6 @@
 //! What a tenant costs to run: the capacity and computing time that its requests really consumed, at configured prices.
 
+use jiff::civil::Date;
 use serde::Serialize;
 use shared::Result;
 use shared::config::Prices;
@@ -48,7 +49,8 @@ pub struct ComputeCost {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = CostOfDay)]
 pub struct DayView {
-    date: String,
+    #[schema(value_type = String, format = Date)]
+    date: Date,
     requests: u64,
     cost: f64,
 }
@@ -100,7 +102,7 @@ impl ComputeCost {
 impl DayView {
     fn of(used: &UsageDay, prices: &Prices) -> Self {
         let cost = TableCost::of(used, prices).cost + ComputeCost::of(used, prices).cost + used.requests as f64 * prices.request;
-        DayView { date: used.date.to_string(), requests: used.requests, cost }
+        DayView { date: used.date, requests: used.requests, cost }
     }
 }
 

@@ -19,12 +19,14 @@ use crate::usage::Limits;
 const SHOWN: usize = 20;
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = IngestReceipt)]
 pub struct Taken {
     ok: bool,
     accepted: usize,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = UsageVerdict)]
 pub struct Verdict {
     allowed: bool,
     /// `suspended`, `expired`, `deleted`, `requests_exceeded`, `bandwidth_exceeded`; null where serving is allowed.
@@ -141,10 +143,16 @@ fn top_level(name: String, texts: Vec<String>) -> (String, Vec<String>) {
 
 impl Form for Report {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let single = fields.has("bytes");
-        let batch_id = if single { fields.optional("batch_id", Text::up_to(255)) } else { fields.required("batch_id", Text::up_to(255)) };
+        let (single, describes) = (fields.has("bytes"), fields.describes());
+        let batch_id =
+            if single || describes { fields.optional("batch_id", Text::up_to(255)) } else { fields.required("batch_id", Text::up_to(255)) };
         let tenant = fields.required("tenant", Text::up_to(63));
-        let entries = if single { fields.optional("entries", Nothing) } else { fields.required("entries", Values { max: 1000 }) };
+        let batch = Values { max: 1000, schema: Entry::schema };
+        let entries = match (single, describes) {
+            (true, _) => fields.optional("entries", Nothing),
+            (false, true) => fields.optional("entries", batch),
+            (false, false) => fields.required("entries", batch),
+        };
         let defaults = [
             ("timestamp", Value::Null),
             ("method", json!("GET")),
@@ -158,7 +166,7 @@ impl Form for Report {
         ];
         let mut request = serde_json::Map::new();
         for (name, default) in defaults {
-            let given = if single || fields.describes() { fields.optional(name, Unread) } else { None };
+            let given = if single || describes { fields.optional(name, Unread { field: name, schema: Entry::schema }) } else { None };
             request.insert(name.to_owned(), given.unwrap_or(default));
         }
         let content = if single { Content::Single(Value::Object(request)) } else { Content::Batch(entries?) };

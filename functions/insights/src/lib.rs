@@ -15,16 +15,20 @@ pub struct Insights;
 
 impl Routes for Insights {
     fn declare(routes: &mut impl Registry) {
-        routes.post("/api/usage/ingest", "Report what the edge served", ingest::ingest);
-        routes.get("/api/usage/check", "Ask whether the edge may serve", ingest::check);
-        routes.get("/api/tenants/usage", "Read the usage of all your tenants", usage::everywhere);
-        routes.get("/api/tenants/{slug}/usage", "Read the usage of a month", usage::monthly);
-        routes.get("/api/tenants/{slug}/analytics", "Read the analytics of a month", analytics::overview);
-        routes.get("/api/tenants/{slug}/bandwidth-daily", "Read the bandwidth of each day", bandwidth::daily);
-        routes.get("/api/tenants/{slug}/logs", "Read the request log", logs::page);
-        routes.get("/api/tenant/cost", "Read what the tenant costs to run", cost::show);
-        routes.get("/v1/billing/usage", "Read the usage of the current month", billing::usage);
-        routes.get("/v1/billing/usage/history", "Read the usage of earlier months", billing::history);
-        routes.get("/v1/billing/events", "List billing events", billing::events);
+        routes.tag("edge reports", "What edge proxies tell and ask.");
+        routes.post("/api/usage/ingest", "ingestUsage", "Report what the edge served", ingest::ingest);
+        routes.get("/api/usage/check", "checkUsage", "Ask whether the edge may serve", ingest::check);
+        routes.tag("tenant usage", "What a tenant served: usage, analytics, bandwidth and logs.");
+        routes.get("/api/tenants/usage", "getUsageOverview", "Read the usage of all your tenants", usage::everywhere);
+        routes.get("/api/tenants/{slug}/usage", "getTenantUsage", "Read the usage of a month", usage::monthly);
+        routes.get("/api/tenants/{slug}/analytics", "getTenantAnalytics", "Read the analytics of a month", analytics::overview);
+        routes.get("/api/tenants/{slug}/bandwidth-daily", "getTenantBandwidth", "Read the bandwidth of each day", bandwidth::daily);
+        routes.get("/api/tenants/{slug}/logs", "listTenantLogs", "Read the request log", logs::page);
+        routes.tag("costs", "What the tenant costs to run.");
+        routes.get("/api/tenant/cost", "getCurrentTenantCost", "Read what the tenant costs to run", cost::show);
+        routes.tag("billing", "Usage beside what the plan allows.");
+        routes.get("/v1/billing/usage", "getBillingUsage", "Read the usage of the current month", billing::usage);
+        routes.get("/v1/billing/usage/history", "getBillingUsageHistory", "Read the usage of earlier months", billing::history);
+        routes.get("/v1/billing/events", "listBillingEvents", "List billing events", billing::events);
     }
 }

@@ -10,13 +10,14 @@ use shared::http::answer::Answer;
 use shared::http::insights::{LogFilters, LogPage};
 use shared::model::edge::{Cache, Entry, KEPT, Kind, Pack, Shelf};
 use shared::model::period::Month;
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::tenancy::TenantStore;
 use shared::tenancy::doors::Viewer;
 use shared::{Error, Result};
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = LogPage)]
 pub struct Logs {
     logs: Vec<LogView>,
     next_cursor: Option<String>,
@@ -24,9 +25,10 @@ pub struct Logs {
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = LogEntry)]
 pub struct LogView {
     id: String,
-    timestamp: String,
+    timestamp: Printed,
     method: String,
     path: String,
     kind: Kind,

@@ -7,20 +7,22 @@ use shared::http::insights::{MonthEverywhere, MonthlyUsage};
 use shared::model::edge::Totals;
 use shared::model::period::Month;
 use shared::model::plan::{Plan, Plans};
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::tenancy::Role;
 use shared::tenancy::doors::{SignedIn, UsedIn, Viewer};
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Period)]
 pub struct PeriodView {
     key: String,
-    start: String,
+    start: Printed,
     /// The first moment after it.
-    end: String,
+    end: Printed,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EdgeUsage)]
 pub struct UsageView {
     requests: u64,
     bandwidth_bytes: u64,
@@ -29,6 +31,7 @@ pub struct UsageView {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = MonthlyUsage)]
 pub struct Monthly {
     current: UsageView,
     previous: UsageView,
@@ -38,6 +41,7 @@ pub struct Monthly {
 /// Of a plan, a month; null is unlimited.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EdgeLimits)]
 pub struct Limits {
     requests: Option<u64>,
     bandwidth_bytes: Option<u64>,
@@ -52,6 +56,7 @@ pub struct TenantUsage {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = UsageOverview)]
 pub struct Everywhere {
     period: PeriodView,
     totals: UsageView,

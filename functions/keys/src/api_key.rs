@@ -3,12 +3,12 @@
 use jiff::SignedDuration;
 use serde::Serialize;
 use shared::Result;
-use shared::http::answer::{Answer, Created, Listing};
+use shared::http::answer::{Answer, Listing, Tagged};
 use shared::http::arguments::{Cursors, Found, NoFilters};
 use shared::http::form::{Fields, Form};
 use shared::http::idempotency::Once;
 use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::tenancy::doors::Owner;
 
 use crate::minting::{self, Family, Shown};
@@ -28,13 +28,13 @@ pub struct KeyView {
     scopes: Vec<String>,
     /// Requests per minute: its own, or the plan's.
     rate_limit: u64,
-    expires_at: Option<String>,
+    expires_at: Option<Printed>,
     /// To the minute.
-    last_used_at: Option<String>,
-    created_at: String,
+    last_used_at: Option<Printed>,
+    created_at: Printed,
     /// The key that replaces this one.
     replaced_by: Option<String>,
-    grace_ends_at: Option<String>,
+    grace_ends_at: Option<Printed>,
     /// How often this key was used since it was replaced.
     uses_in_grace: Option<u64>,
     /// Whether it does what it says; a key that expired is active still.
@@ -45,7 +45,7 @@ pub struct KeyView {
 
 /// A key just made. This is the only time its text is shown.
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = NewApiKey)]
+#[schema(as = CreatedApiKey)]
 pub struct NewKeyView {
     id: String,
     name: String,
@@ -53,8 +53,8 @@ pub struct NewKeyView {
     environment: Environment,
     scopes: Vec<String>,
     rate_limit: u64,
-    expires_at: Option<String>,
-    created_at: String,
+    expires_at: Option<Printed>,
+    created_at: Printed,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -62,7 +62,7 @@ pub struct NewKeyView {
 pub struct RevokedView {
     id: String,
     revoked: bool,
-    revoked_at: String,
+    revoked_at: Printed,
 }
 
 pub struct Given(NewKey);
@@ -79,11 +79,11 @@ pub async fn list(door: Owner, asked: Cursors<NoFilters>) -> Result<Listing<KeyV
     Ok(Listing { items, total: 0, page: asked.page, next: found.next })
 }
 
-pub async fn create(door: Owner, once: Once<Given>) -> Result<Created<NewKeyView>> {
+pub async fn create(door: Owner, once: Once<Given>) -> Result<Tagged<NewKeyView, 201>> {
     FAMILY.create(&door, once.body.0, &once.ticket).await
 }
 
-pub async fn show(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
+pub async fn show(door: Owner, key: Found<ApiKey>) -> Result<Tagged<KeyView>> {
     FAMILY.show(&door, &key.0).await
 }
 
@@ -93,15 +93,15 @@ pub async fn revoke(door: Owner, key: Found<ApiKey>) -> Result<Answer<RevokedVie
     Ok(Answer::new("API key revoked", RevokedView { id, revoked: true, revoked_at: zulu(door.now()) }))
 }
 
-pub async fn rotate(door: Owner, key: Found<ApiKey>, once: Once<Grace>) -> Result<Created<NewKeyView>> {
+pub async fn rotate(door: Owner, key: Found<ApiKey>, once: Once<Grace>) -> Result<Tagged<NewKeyView, 201>> {
     FAMILY.rotate(&door, &key.0, once.body.0, &once.ticket).await
 }
 
-pub async fn adopt(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
+pub async fn adopt(door: Owner, key: Found<ApiKey>) -> Result<Tagged<KeyView>> {
     FAMILY.adopt(&door, key.0).await
 }
 
-pub async fn end_grace(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
+pub async fn end_grace(door: Owner, key: Found<ApiKey>) -> Result<Tagged<KeyView>> {
     FAMILY.end_grace(&door, key.0).await
 }
 

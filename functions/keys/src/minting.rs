@@ -4,7 +4,7 @@
 use futures_util::future::try_join_all;
 use jiff::SignedDuration;
 use serde::Serialize;
-use shared::http::answer::{Answer, Created};
+use shared::http::answer::{Answer, Created, Tagged};
 use shared::http::idempotency::Ticket;
 use shared::model::api_key::{ApiKey, Inactive, KeyClaim, KeyUse, Minted, NewKey};
 use shared::store::Counter;
@@ -35,7 +35,7 @@ pub struct Shown<'a> {
 }
 
 impl<N: Serialize, V: Serialize> Family<N, V> {
-    pub async fn create(&self, door: &Owner, new: NewKey, ticket: &Ticket) -> Result<Created<N>> {
+    pub async fn create(&self, door: &Owner, new: NewKey, ticket: &Ticket) -> Result<Tagged<N, 201>> {
         let minted = mint(door, new, self.rate_limit, self.expires_at)?;
         let answer = Created::new("API key created", (self.made)(door, &minted)).tagged(minted.key.etag());
         let transaction = ticket.record(door.store.transaction(), &door.store, &answer)?;
@@ -43,7 +43,7 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
         Ok(answer)
     }
 
-    pub async fn show(&self, door: &Owner, key: &ApiKey) -> Result<Answer<V>> {
+    pub async fn show(&self, door: &Owner, key: &ApiKey) -> Result<Tagged<V>> {
         let (id, one) = (KeyUse::key_of(key.id), std::slice::from_ref(key));
         let (used, inactive) = tokio::try_join!(door.store.find(&id), door.inactive(one))?;
         let shown = Shown { key, used: used.as_ref(), inactive: inactive.into_iter().next().flatten() };
@@ -59,7 +59,7 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
         Ok(keys.iter().zip(inactive).map(|(key, inactive)| (self.shown)(door, &Shown { key, used: used(key), inactive })).collect())
     }
 
-    pub async fn rotate(&self, door: &Owner, key: &ApiKey, grace: SignedDuration, ticket: &Ticket) -> Result<Created<N>> {
+    pub async fn rotate(&self, door: &Owner, key: &ApiKey, grace: SignedDuration, ticket: &Ticket) -> Result<Tagged<N, 201>> {
         if let Some(why) = door.inactive(std::slice::from_ref(key)).await?.into_iter().flatten().next() {
             return Err(Error::Conflict(why.message().into()));
         }
@@ -69,13 +69,13 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
         Ok(answer)
     }
 
-    pub async fn end_grace(&self, door: &Owner, key: ApiKey) -> Result<Answer<V>> {
+    pub async fn end_grace(&self, door: &Owner, key: ApiKey) -> Result<Tagged<V>> {
         let ended = end_grace(door, key).await?;
         self.show(door, &ended).await
     }
 
     /// The key has the caller's power from now on. For people alone: `tenancy/scope.rs` says so.
-    pub async fn adopt(&self, door: &Owner, key: ApiKey) -> Result<Answer<V>> {
+    pub async fn adopt(&self, door: &Owner, key: ApiKey) -> Result<Tagged<V>> {
         let adopted = adopt(door, key).await?;
         self.show(door, &adopted).await
     }

@@ -3,14 +3,15 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use shared::Result;
-use shared::http::answer::{Answer, Created};
+use shared::http::answer::{Answer, Tagged};
 use shared::http::arguments::{Found, Whole};
 use shared::http::form::{Fields, Form, Integer, Moment, Name, OneOf, ScopeList};
 use shared::http::idempotency::Once;
+use shared::ids::ApiKeyId;
 use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
-use shared::model::time::zulu;
-use shared::tenancy::Scopes;
+use shared::model::time::{Printed, zulu};
 use shared::tenancy::doors::Owner;
+use shared::tenancy::{Scopes, TenantId};
 
 use crate::minting::{self, Family, Shown};
 
@@ -19,23 +20,23 @@ use crate::minting::{self, Family, Shown};
 #[serde(rename_all = "camelCase")]
 #[schema(as = TenantApiKey)]
 pub struct KeyView {
-    id: String,
+    id: ApiKeyId,
     name: String,
     /// The readable start of the key.
     prefix: String,
     last4: String,
-    tenant_id: String,
+    tenant_id: TenantId,
     environment: Environment,
     scopes: Vec<String>,
     /// Requests per minute; null: the plan's.
     rate_limit: Option<u64>,
-    expires_at: Option<String>,
+    expires_at: Option<Printed>,
     /// To the minute.
-    last_used_at: Option<String>,
-    created_at: String,
+    last_used_at: Option<Printed>,
+    created_at: Printed,
     /// The key that replaces this one.
-    replaced_by: Option<String>,
-    grace_ends_at: Option<String>,
+    replaced_by: Option<ApiKeyId>,
+    grace_ends_at: Option<Printed>,
     /// How often this key was used since it was replaced.
     uses_in_grace: Option<u64>,
     /// Whether it does what it says; a key that expired is active still.
@@ -44,26 +45,31 @@ pub struct KeyView {
     inactive_reason: Option<Inactive>,
 }
 
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(transparent)]
+#[schema(as = TenantApiKeyList)]
+pub struct KeyList(Vec<KeyView>);
+
 /// A key just made. This is the only time its text is shown.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = NewTenantApiKey)]
+#[schema(as = CreatedTenantApiKey)]
 pub struct NewKeyView {
-    id: String,
+    id: ApiKeyId,
     name: String,
     api_key: String,
-    tenant_id: String,
+    tenant_id: TenantId,
     environment: Environment,
     scopes: Vec<String>,
     rate_limit: Option<u64>,
-    expires_at: Option<String>,
-    created_at: String,
+    expires_at: Option<Printed>,
+    created_at: Printed,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = RevokedTenantApiKey)]
 pub struct RevokedView {
-    id: String,
+    id: ApiKeyId,
 }
 
 pub struct Given(NewKey);
@@ -74,35 +80,35 @@ const FAMILY: Family<NewKeyView, KeyView> =
     Family { rate_limit: "rateLimit", expires_at: "expiresAt", made: NewKeyView::of, shown: KeyView::of };
 
 /// Oldest first; those in their grace too.
-pub async fn list(door: Owner, asked: Whole) -> Result<Answer<Vec<KeyView>>> {
+pub async fn list(door: Owner, asked: Whole) -> Result<Answer<KeyList>> {
     let found = door.store.page(&ApiKey::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
-    Ok(Answer::new("Success", FAMILY.list(&door, &found.items).await?).going_on(next))
+    Ok(Answer::new("Success", KeyList(FAMILY.list(&door, &found.items).await?)).going_on(next))
 }
 
-pub async fn create(door: Owner, once: Once<Given>) -> Result<Created<NewKeyView>> {
+pub async fn create(door: Owner, once: Once<Given>) -> Result<Tagged<NewKeyView, 201>> {
     FAMILY.create(&door, once.body.0, &once.ticket).await
 }
 
-pub async fn show(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
+pub async fn show(door: Owner, key: Found<ApiKey>) -> Result<Tagged<KeyView>> {
     FAMILY.show(&door, &key.0).await
 }
 
 pub async fn revoke(door: Owner, key: Found<ApiKey>) -> Result<Answer<RevokedView>> {
-    let id = key.0.id.to_string();
+    let id = key.0.id;
     minting::revoke(&door, key.0).await?;
     Ok(Answer::new("API key revoked", RevokedView { id }))
 }
 
-pub async fn rotate(door: Owner, key: Found<ApiKey>, once: Once<Grace>) -> Result<Created<NewKeyView>> {
+pub async fn rotate(door: Owner, key: Found<ApiKey>, once: Once<Grace>) -> Result<Tagged<NewKeyView, 201>> {
     FAMILY.rotate(&door, &key.0, once.body.0, &once.ticket).await
 }
 
-pub async fn adopt(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
+pub async fn adopt(door: Owner, key: Found<ApiKey>) -> Result<Tagged<KeyView>> {
     FAMILY.adopt(&door, key.0).await
 }
 
-pub async fn end_grace(door: Owner, key: Found<ApiKey>) -> Result<Answer<KeyView>> {
+pub async fn end_grace(door: Owner, key: Found<ApiKey>) -> Result<Tagged<KeyView>> {
     FAMILY.end_grace(&door, key.0).await
 }
 
@@ -110,18 +116,18 @@ impl KeyView {
     fn of(door: &Owner, shown: &Shown<'_>) -> Self {
         let Shown { key, used, inactive } = *shown;
         KeyView {
-            id: key.id.to_string(),
+            id: key.id,
             name: key.name.clone(),
             prefix: key.prefix(),
             last4: key.last4.clone(),
-            tenant_id: door.tenant.id.to_string(),
+            tenant_id: door.tenant.id,
             environment: key.environment,
             scopes: key.scopes.words(),
             rate_limit: key.rate_limit,
             expires_at: key.expires_at.map(zulu),
             last_used_at: used.map(|used| zulu(used.last_used_at)),
             created_at: zulu(key.created_at),
-            replaced_by: key.replaced_by.map(|id| id.to_string()),
+            replaced_by: key.replaced_by,
             grace_ends_at: key.grace_ends_at.map(zulu),
             uses_in_grace: key.is_retiring().then(|| used.map_or(0, |used| used.uses_in_grace)),
             active: inactive.is_none(),
@@ -134,10 +140,10 @@ impl NewKeyView {
     fn of(door: &Owner, minted: &Minted) -> Self {
         let key = &minted.key;
         NewKeyView {
-            id: key.id.to_string(),
+            id: key.id,
             name: key.name.clone(),
             api_key: minted.text.clone(),
-            tenant_id: door.tenant.id.to_string(),
+            tenant_id: door.tenant.id,
             environment: key.environment,
             scopes: key.scopes.words(),
             rate_limit: key.rate_limit,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::Result;
-use shared::http::answer::{Answer, Created, Listing, Nothing};
+use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
 use shared::http::arguments::{Body, Found, IfMatch, Pages, ShelfTotal};
 use shared::http::form::{Color, Fields, Flag, Form, FreeObject, Name, OneOf, Text};
 use shared::http::idempotency::Once;
@@ -11,16 +11,16 @@ use shared::http::paging::Window;
 use shared::ids::ProjectId;
 use shared::model::project::{DeletedProject, Project, ProjectChanges, Shelf};
 use shared::model::text;
-use shared::model::time::with_offset;
+use shared::model::time::{Printed, with_offset};
 use shared::store::{Counter, Direction};
 use shared::tenancy::conflict;
 use shared::tenancy::doors::{Admin, Viewer};
 
-/// A project as F2 shows it.
+/// A project of the tenant.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Project)]
 pub struct ProjectView {
-    id: String,
+    id: ProjectId,
     name: String,
     description: Option<String>,
     color: String,
@@ -29,8 +29,8 @@ pub struct ProjectView {
     settings: Map<String, Value>,
     open_tasks_count: u64,
     completed_tasks_count: u64,
-    created_at: String,
-    updated_at: String,
+    created_at: Printed,
+    updated_at: Printed,
 }
 
 pub struct NewProject {
@@ -82,7 +82,7 @@ pub async fn list(door: Viewer, asked: Pages<Filters>, total: ShelfTotal) -> Res
     Ok(Listing { items: projects.iter().map(ProjectView::of).collect(), total, page, next })
 }
 
-pub async fn create(door: Admin, once: Once<NewProject>) -> Result<Created<ProjectView>> {
+pub async fn create(door: Admin, once: Once<NewProject>) -> Result<Tagged<ProjectView, 201>> {
     let project = once.body.project(ProjectId::new(door.now(), door.store.random()), door.now());
     let answer = Created::new("Project created successfully", ProjectView::of(&project)).tagged(project.etag());
     let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
@@ -94,11 +94,11 @@ pub async fn create(door: Admin, once: Once<NewProject>) -> Result<Created<Proje
     Ok(answer)
 }
 
-pub async fn show(_door: Viewer, project: Found<Project>) -> Result<Answer<ProjectView>> {
+pub async fn show(_door: Viewer, project: Found<Project>) -> Result<Tagged<ProjectView>> {
     Ok(answer("Success", &project.0))
 }
 
-pub async fn update(door: Admin, project: Found<Project>, expected: IfMatch, changes: Body<Changes>) -> Result<Answer<ProjectView>> {
+pub async fn update(door: Admin, project: Found<Project>, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<ProjectView>> {
     let changed = door
         .store
         .edit(project.0, |project, alone| {
@@ -120,13 +120,13 @@ pub async fn delete(door: Admin, project: Found<Project>, expected: IfMatch) -> 
     Ok(Answer::done("Project deleted successfully"))
 }
 
-pub async fn archive(door: Admin, project: Found<Project>, expected: IfMatch) -> Result<Answer<ProjectView>> {
+pub async fn archive(door: Admin, project: Found<Project>, expected: IfMatch) -> Result<Tagged<ProjectView>> {
     let project = shelve(&door, project.0, &expected, Shelf::Archived).await?;
     Ok(answer("Project archived successfully", &project))
 }
 
 /// Counts against the plan again: an archived project takes no place in it.
-pub async fn unarchive(door: Admin, project: Found<Project>, expected: IfMatch) -> Result<Answer<ProjectView>> {
+pub async fn unarchive(door: Admin, project: Found<Project>, expected: IfMatch) -> Result<Tagged<ProjectView>> {
     let project = shelve(&door, project.0, &expected, Shelf::Active).await?;
     Ok(answer("Project unarchived successfully", &project))
 }
@@ -146,14 +146,14 @@ async fn shelve(door: &Admin, project: Project, expected: &IfMatch, shelf: Shelf
         .await
 }
 
-fn answer(message: &'static str, project: &Project) -> Answer<ProjectView> {
+fn answer(message: &'static str, project: &Project) -> Tagged<ProjectView> {
     Answer::new(message, ProjectView::of(project)).tagged(project.etag())
 }
 
 impl ProjectView {
     fn of(project: &Project) -> Self {
         ProjectView {
-            id: project.id.to_string(),
+            id: project.id,
             name: project.name.clone(),
             description: project.description.clone(),
             color: project.color.clone(),

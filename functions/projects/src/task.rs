@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
-use shared::http::answer::{Answer, Created, Listing, Nothing};
+use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
 use shared::http::arguments::{Body, Found, IfMatch, NamedMember, Pages};
 use shared::http::form::{CalendarDate, Fields, Flag, Form, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
@@ -12,36 +12,37 @@ use shared::model::member::{MemberNumber, Person};
 use shared::model::project::{Project, Shelf};
 use shared::model::task::{Priority, Status, Task, TaskChanges, count_changes, overdue};
 use shared::model::text;
-use shared::model::time::{day, with_offset};
+use shared::model::time::{Printed, day, with_offset};
 use shared::store::{Direction, ListEntry};
 use shared::tenancy::doors::{Admin, Member, Viewer};
 use shared::tenancy::{TenantStore, Transaction, conflict, missing};
 use shared::{Error, Result};
 
-/// A task as F2 shows it.
+/// A task of a project.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Task)]
 pub struct TaskView {
-    id: String,
+    id: TaskId,
     title: String,
     description: Option<String>,
     status: StatusView,
     priority: PriorityView,
-    due_date: Option<String>,
-    completed_at: Option<String>,
+    #[schema(value_type = Option<String>, format = Date)]
+    due_date: Option<Date>,
+    completed_at: Option<Printed>,
     is_overdue: bool,
     is_due_soon: bool,
     sort_order: i64,
     assignee: Option<Person>,
     creator: Person,
-    created_at: String,
-    updated_at: String,
+    created_at: Printed,
+    updated_at: Printed,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = TaskStatus)]
 pub struct StatusView {
-    value: &'static str,
+    value: Status,
     label: &'static str,
     color: &'static str,
     is_open: bool,
@@ -50,7 +51,7 @@ pub struct StatusView {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = TaskPriority)]
 pub struct PriorityView {
-    value: &'static str,
+    value: Priority,
     label: &'static str,
     color: &'static str,
 }
@@ -137,7 +138,7 @@ pub async fn list(door: Viewer, project: Found<Project>, asked: Pages<Filters>) 
     Ok(Listing { items: tasks.iter().map(|task| TaskView::of(task, today)).collect(), total, page, next })
 }
 
-pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, named: NamedMember) -> Result<Created<TaskView>> {
+pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, named: NamedMember) -> Result<Tagged<TaskView, 201>> {
     let (project, new) = (project.0, once.body);
     let assignee = checked(&door.store, new.due_date.map(|due| (due, None)), new.assigned_to, named)?;
     if project.shelf == Shelf::Archived {
@@ -170,7 +171,7 @@ pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, 
     Ok(answer)
 }
 
-pub async fn show(door: Viewer, task: Found<Task>) -> Result<Answer<TaskView>> {
+pub async fn show(door: Viewer, task: Found<Task>) -> Result<Tagged<TaskView>> {
     Ok(answer("Success", &task.0, &door.store))
 }
 
@@ -180,7 +181,7 @@ pub async fn update(
     expected: IfMatch,
     changes: Body<Changes>,
     named: NamedMember,
-) -> Result<Answer<TaskView>> {
+) -> Result<Tagged<TaskView>> {
     let (task, changes) = (task.0, changes.0);
     let due = changes.due_date.flatten().map(|due| (due, task.due_date));
     let assignee = checked(&door.store, due, changes.assigned_to.flatten(), named)?;
@@ -201,7 +202,7 @@ pub async fn delete(door: Admin, task: Found<Task>, expected: IfMatch) -> Result
     Ok(Answer::done("Task deleted successfully"))
 }
 
-pub async fn complete(door: Member, task: Found<Task>, expected: IfMatch) -> Result<Answer<TaskView>> {
+pub async fn complete(door: Member, task: Found<Task>, expected: IfMatch) -> Result<Tagged<TaskView>> {
     let done = edit(&door.store, task.0, |task| {
         expected.check(&task.etag())?;
         Ok(if task.status == Status::Done { task.clone() } else { task.clone().with_status(Status::Done, door.now()) })
@@ -210,7 +211,7 @@ pub async fn complete(door: Member, task: Found<Task>, expected: IfMatch) -> Res
     Ok(answer("Task marked as completed", &done, &door.store))
 }
 
-fn answer(message: &'static str, task: &Task, store: &TenantStore) -> Answer<TaskView> {
+fn answer(message: &'static str, task: &Task, store: &TenantStore) -> Tagged<TaskView> {
     Answer::new(message, TaskView::of(task, day(store.now()))).tagged(task.etag())
 }
 
@@ -287,17 +288,17 @@ fn unknown_assignee() -> Error {
 impl TaskView {
     fn of(task: &Task, today: Date) -> Self {
         TaskView {
-            id: task.id.to_string(),
+            id: task.id,
             title: task.title.clone(),
             description: task.description.clone(),
             status: StatusView {
-                value: task.status.name(),
+                value: task.status,
                 label: task.status.label(),
                 color: task.status.color(),
                 is_open: task.status.is_open(),
             },
-            priority: PriorityView { value: task.priority.name(), label: task.priority.label(), color: task.priority.color() },
-            due_date: task.due_date.map(|due| due.to_string()),
+            priority: PriorityView { value: task.priority, label: task.priority.label(), color: task.priority.color() },
+            due_date: task.due_date,
             completed_at: task.completed_at.map(with_offset),
             is_overdue: task.is_overdue(today),
             is_due_soon: task.is_due_soon(today),

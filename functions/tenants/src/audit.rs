@@ -5,7 +5,7 @@ use shared::Result;
 use shared::http::answer::Answer;
 use shared::http::arguments::{Cursors, NoFilters};
 use shared::model::audit::{AuditEntry, ResourceChange};
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::store::Direction;
 use shared::tenancy::doors::Admin;
 
@@ -14,7 +14,7 @@ use shared::tenancy::doors::Admin;
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditEntry)]
 pub struct EntryView {
-    at: String,
+    at: Printed,
     /// `user:<id>`, `key:<readable part of the key>`, or who else may write.
     actor: String,
     request_id: String,

@@ -1,12 +1,12 @@
 //! The edge configuration of one tenant: reading and changing it, its API proxy with the token, and renewing its caches.
 
 use serde::Serialize;
-use shared::http::answer::Answer;
+use shared::http::answer::{Answer, Tagged};
 use shared::http::arguments::{Body, Edge, IfMatch};
 use shared::http::form::{Fields, Form, OneOf};
-use shared::model::edge_config::{ApiChanges, Caches, EdgeChanges, EdgeConfig, StripParams};
+use shared::model::edge_config::{ApiChanges, AuthMode, Caches, Cms, EdgeChanges, EdgeConfig, StripParams};
 use shared::model::tenant::{Slug, Tenant};
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::model::web;
 use shared::runtime::App;
 use shared::tenancy::doors::{Admin, Viewer};
@@ -16,7 +16,7 @@ use crate::rules::{self, CMS, Token};
 
 /// A tenant under its key, the slug.
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = EdgeTenant)]
+#[schema(as = Tenant)]
 pub struct TenantView {
     key: String,
     value: ValueView,
@@ -24,28 +24,38 @@ pub struct TenantView {
 
 /// A tenant's configuration. The token never shows.
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = EdgeConfig)]
+#[schema(as = TenantConfig)]
 #[serde(rename_all = "camelCase")]
 pub struct ValueView {
     slug: String,
     name: String,
+    #[schema(format = "uri")]
     proxy_base: String,
-    cms: Option<&'static str>,
+    cms: Option<Cms>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     repository: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     space_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     project_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     dataset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     shop_domain: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     cloud_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     source_domain: Option<String>,
+    #[schema(format = "uri")]
     origin_url: Option<String>,
+    #[schema(format = "uri")]
     video_origin: Option<String>,
     website_domain: Option<String>,
     #[serde(rename = "cacheTTL")]
@@ -55,8 +65,8 @@ pub struct ValueView {
     #[serde(flatten)]
     api: ApiView,
     cache_versions: VersionsView,
-    created_at: String,
-    updated_at: String,
+    created_at: Printed,
+    updated_at: Printed,
 }
 
 /// Whether query parameters are left out of what is cached: always, never, or for some file types.
@@ -73,15 +83,16 @@ pub enum StrippedView {
 #[schema(as = ApiProxy)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiView {
+    #[schema(format = "uri")]
     api_origin: Option<String>,
-    api_auth_mode: &'static str,
+    api_auth_mode: AuthMode,
     api_token_header: String,
     #[serde(rename = "apiCacheTTL")]
     api_cache_ttl: u32,
     preview_bypass_param: Option<String>,
     transform_api_urls: bool,
     has_api_token: bool,
-    api_token_updated_at: Option<String>,
+    api_token_updated_at: Option<Printed>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -103,7 +114,7 @@ pub struct RefreshView {
 #[serde(rename_all = "camelCase")]
 pub struct TokenView {
     ok: bool,
-    updated_at: String,
+    updated_at: Printed,
 }
 
 pub struct Changes(EdgeChanges);
@@ -114,11 +125,11 @@ pub struct NewToken(Option<String>);
 
 pub struct Refresh(Caches);
 
-pub async fn show(door: Viewer, edge: Edge) -> Result<Answer<TenantView>> {
+pub async fn show(door: Viewer, edge: Edge) -> Result<Tagged<TenantView>> {
     Ok(answer(&door.app, &door.tenant, &or_unset(edge.0, &door.tenant)))
 }
 
-pub async fn update(door: Admin, edge: Edge, expected: IfMatch, changes: Body<Changes>) -> Result<Answer<TenantView>> {
+pub async fn update(door: Admin, edge: Edge, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<TenantView>> {
     let own = own_domains(&door.app);
     let config = change(&door, edge.0, |config| {
         expected.check(&config.etag())?;
@@ -128,7 +139,7 @@ pub async fn update(door: Admin, edge: Edge, expected: IfMatch, changes: Body<Ch
     Ok(answer(&door.app, &door.tenant, &config))
 }
 
-pub async fn save_api(door: Admin, edge: Edge, expected: IfMatch, form: Body<ApiForm>) -> Result<Answer<ApiView>> {
+pub async fn save_api(door: Admin, edge: Edge, expected: IfMatch, form: Body<ApiForm>) -> Result<Tagged<ApiView>> {
     let own = own_domains(&door.app);
     let config = change(&door, edge.0, |config| {
         expected.check(&config.etag())?;
@@ -193,7 +204,7 @@ pub fn proxy_base(app: &App, slug: &Slug) -> String {
 }
 
 /// The tag also names the tenant's own version: its name shows here.
-fn answer(app: &App, tenant: &Tenant, config: &EdgeConfig) -> Answer<TenantView> {
+fn answer(app: &App, tenant: &Tenant, config: &EdgeConfig) -> Tagged<TenantView> {
     let etag = format!("{}.{}\"", config.etag().trim_end_matches('"'), tenant.version);
     Answer::bare(TenantView { key: tenant.slug.to_string(), value: ValueView::of(app, tenant, config) }).tagged(etag)
 }
@@ -205,7 +216,7 @@ impl ValueView {
             slug: tenant.slug.to_string(),
             name: tenant.name.clone(),
             proxy_base: proxy_base(app, &tenant.slug),
-            cms: config.cms.map(shared::model::edge_config::Cms::name),
+            cms: config.cms,
             repository: provider("repository"),
             space_id: provider("spaceId"),
             project_id: provider("projectId"),
@@ -235,7 +246,7 @@ impl ApiView {
     fn of(config: &EdgeConfig) -> Self {
         ApiView {
             api_origin: config.api.origin.clone(),
-            api_auth_mode: config.api.auth_mode.name(),
+            api_auth_mode: config.api.auth_mode,
             api_token_header: config.api.token_header.clone(),
             api_cache_ttl: config.api.cache_ttl,
             preview_bypass_param: config.api.preview_bypass_param.clone(),

@@ -2,37 +2,36 @@
 
 use serde::Serialize;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
-use shared::http::answer::{Accepted, Answer, Created};
+use shared::http::answer::{Accepted, Answer, Created, Tagged};
 use shared::http::arguments::{Body, IfMatch, Myself};
 use shared::http::form::{Fields, Form, Name, Raw, Rule, Text};
 use shared::http::idempotency::Once;
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::model::user::User;
 use shared::model::web;
-use shared::tenancy::conflict;
 use shared::tenancy::doors::{Owner, SignedIn, Viewer};
+use shared::tenancy::{TenantId, conflict};
 use shared::{Error, Result, children};
 
-/// A tenant as F3 shows it.
+/// The tenant that the credential acts in.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = CurrentTenant)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantView {
-    id: String,
+    id: TenantId,
     name: String,
+    #[schema(format = "uri")]
     logo: Option<String>,
     slug: String,
     /// For display.
     account: u64,
     plan: String,
-    #[schema(value_type = String)]
     status: Status,
-    #[schema(value_type = String)]
     kind: Kind,
     is_active: bool,
-    created_at: String,
-    updated_at: String,
+    created_at: Printed,
+    updated_at: Printed,
 }
 
 /// The whole of what an owner says of a tenant: what is left out is taken away.
@@ -41,12 +40,12 @@ pub struct Statement {
     logo: Option<String>,
 }
 
-pub async fn show(door: Viewer) -> Result<Answer<TenantView>> {
+pub async fn show(door: Viewer) -> Result<Tagged<TenantView>> {
     Ok(Answer::bare(TenantView::of(&door.tenant)).tagged(door.tenant.etag()))
 }
 
 /// For somebody who belongs to none. A twin of this request meets the same user record, so one of them founds a tenant.
-pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Result<Created<TenantView>> {
+pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Result<Tagged<TenantView, 201>> {
     let directory = &door.directory;
     // Who was changed since they were read has a twin of this request: the transaction finds the twin's answer, or what stands in the way.
     if belongs_somewhere(&door).await? && directory.get(&User::key_of(door.user)).await?.version == user.0.version {
@@ -67,7 +66,7 @@ pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Resu
     }
 }
 
-pub async fn update(door: Owner, expected: IfMatch, statement: Body<Statement>) -> Result<Accepted<TenantView>> {
+pub async fn update(door: Owner, expected: IfMatch, statement: Body<Statement>) -> Result<Tagged<TenantView, 202>> {
     let changed = door
         .store
         .edit(door.tenant.clone(), |tenant, alone| {
@@ -99,7 +98,7 @@ fn already_exists() -> Error {
 impl TenantView {
     fn of(tenant: &Tenant) -> Self {
         TenantView {
-            id: tenant.id.to_string(),
+            id: tenant.id,
             name: tenant.name.clone(),
             logo: tenant.logo.clone(),
             slug: tenant.slug.to_string(),

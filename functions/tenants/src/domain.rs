@@ -8,28 +8,27 @@ use shared::http::arguments::{DomainTotal, NamedDomain, Whole};
 use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
 use shared::http::idempotency::Once;
 use shared::model::domain::{Asked, Domain, Hostname, Seen, Sighting, Standing, Status, Verdict};
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Viewer};
 use shared::{Error, Result};
 
-/// A custom domain as F1 shows it.
+/// A custom domain of a tenant.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Domain)]
 pub struct DomainView {
     hostname: String,
-    /// `pending_dns`, `active` or `failed`.
-    status: &'static str,
+    status: Status,
     /// The record that leads the hostname here.
     dns: DnsRecord,
     /// The record that proves the hostname is this tenant's; needed where another tenant has listed it too.
     txt: DnsRecord,
     /// What the last check complained of.
     error: Option<String>,
-    created_at: String,
-    last_checked_at: Option<String>,
-    verified_at: Option<String>,
+    created_at: Printed,
+    last_checked_at: Option<Printed>,
+    verified_at: Option<Printed>,
     ssl: Ssl,
 }
 
@@ -37,20 +36,37 @@ pub struct DomainView {
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct DnsRecord {
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: RecordKind,
     name: String,
     value: String,
 }
 
+#[derive(Clone, Copy, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schema(as = DnsRecordType)]
+pub enum RecordKind {
+    Cname,
+    Txt,
+}
+
 /// The certificate: issued by the edge once the hostname leads there.
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Certificate)]
 pub struct Ssl {
-    /// `pending`, `issued` or `failed`.
-    status: &'static str,
+    status: Certificate,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Domains)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = CertificateStatus)]
+pub enum Certificate {
+    Pending,
+    Issued,
+    Failed,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = DomainList)]
 pub struct DomainList {
     total: u64,
     domains: Vec<DomainView>,
@@ -67,6 +83,7 @@ pub struct CheckView {
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DomainDiagnosis)]
 pub struct Diagnosis {
     /// The questions, put to each resolver.
     asked: Vec<Question>,
@@ -78,14 +95,15 @@ pub struct Diagnosis {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = DnsQuestion)]
 pub struct Question {
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: RecordKind,
     name: String,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Sighting)]
+#[schema(as = DnsSighting)]
 pub struct SightingView {
     resolver: String,
     cname: SeenView,
@@ -93,17 +111,26 @@ pub struct SightingView {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Seen)]
+#[schema(as = DnsSeen)]
 pub struct SeenView {
-    /// `found`, `nothing`, `loop` or `no_answer`.
-    outcome: &'static str,
+    outcome: Outcome,
     /// The CNAMEs in their order, or the texts.
     values: Vec<String>,
     error: Option<String>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = DomainRemoved)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = DnsOutcome)]
+pub enum Outcome {
+    Found,
+    Nothing,
+    Loop,
+    NoAnswer,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = RemovedDomain)]
 pub struct Removed {
     ok: bool,
 }
@@ -167,7 +194,7 @@ impl DomainView {
     fn of(domain: &Domain, target: &str) -> Self {
         DomainView {
             hostname: domain.hostname.to_string(),
-            status: domain.status.name(),
+            status: domain.status,
             dns: DnsRecord::cname(domain, target),
             txt: DnsRecord::txt(domain),
             error: domain.error.clone(),
@@ -176,9 +203,9 @@ impl DomainView {
             verified_at: domain.verified_at.map(zulu),
             ssl: Ssl {
                 status: match domain.status {
-                    Status::PendingDns => "pending",
-                    Status::Active => "issued",
-                    Status::Failed => "failed",
+                    Status::PendingDns => Certificate::Pending,
+                    Status::Active => Certificate::Issued,
+                    Status::Failed => Certificate::Failed,
                 },
             },
         }
@@ -187,11 +214,11 @@ impl DomainView {
 
 impl DnsRecord {
     fn cname(domain: &Domain, target: &str) -> Self {
-        DnsRecord { kind: "CNAME", name: domain.hostname.to_string(), value: target.to_owned() }
+        DnsRecord { kind: RecordKind::Cname, name: domain.hostname.to_string(), value: target.to_owned() }
     }
 
     fn txt(domain: &Domain) -> Self {
-        DnsRecord { kind: "TXT", name: domain.hostname.challenge_name(), value: domain.challenge() }
+        DnsRecord { kind: RecordKind::Txt, name: domain.hostname.challenge_name(), value: domain.challenge() }
     }
 }
 
@@ -218,10 +245,10 @@ impl Diagnosis {
 impl SeenView {
     fn of(seen: &Seen) -> Self {
         let (outcome, values, error) = match seen {
-            Seen::Found(values) => ("found", values.iter().take(SHOWN).cloned().collect(), None),
-            Seen::Nothing => ("nothing", vec![], None),
-            Seen::Loop(values) => ("loop", values.clone(), None),
-            Seen::Silent(why) => ("no_answer", vec![], Some(why.clone())),
+            Seen::Found(values) => (Outcome::Found, values.iter().take(SHOWN).cloned().collect(), None),
+            Seen::Nothing => (Outcome::Nothing, vec![], None),
+            Seen::Loop(values) => (Outcome::Loop, values.clone(), None),
+            Seen::Silent(why) => (Outcome::NoAnswer, vec![], Some(why.clone())),
         };
         SeenView { outcome, values, error }
     }

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::http::answer::{Answer, Created};
+use shared::http::answer::{Answer, Created, Tagged};
 use shared::http::arguments::{Found, NamedSetting, Whole};
 use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
 use shared::ids::SettingId;
 use shared::model::setting::{Author, Keeper, Setting, SettingName, Settings, Write};
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::store::{Counter, Direction};
 use shared::tenancy::doors::Owner;
-use shared::tenancy::{TenantStore, Transaction, conflict};
+use shared::tenancy::{TenantId, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
 /// With the counter and the stored answer, within what one transaction takes.
@@ -32,13 +32,13 @@ pub struct MapView(BTreeMap<String, String>);
 #[schema(as = Setting)]
 pub struct SettingView {
     /// Null for a setting that is not there (any more).
-    id: Option<String>,
+    id: Option<SettingId>,
     name: String,
     /// Masked where the name is not known to be harmless.
     value: Option<String>,
-    tenant_id: String,
-    created_at: Option<String>,
-    updated_at: Option<String>,
+    tenant_id: TenantId,
+    created_at: Option<Printed>,
+    updated_at: Option<Printed>,
 }
 
 /// The row, where one was written by name and value; else the whole map.
@@ -60,7 +60,7 @@ pub struct HistoryView(Vec<ChangeView>);
 #[serde(rename_all = "camelCase")]
 #[schema(as = SettingChange)]
 pub struct ChangeView {
-    changed_at: String,
+    changed_at: Printed,
     changed_by: AuthorView,
     /// Equal values have equal hashes; a hash tells no value.
     before_hash: Option<String>,
@@ -93,7 +93,7 @@ pub async fn list(door: Owner) -> Result<Answer<MapView>> {
     Ok(Answer::bare(MapView::of(&all, &keeper(&door)?)?))
 }
 
-pub async fn show(door: Owner, setting: Found<Setting>) -> Result<Answer<SettingView>> {
+pub async fn show(door: Owner, setting: Found<Setting>) -> Result<Tagged<SettingView>> {
     let view = SettingView::of(&setting.0, &keeper(&door)?)?;
     Ok(Answer::bare(view).tagged(setting.0.etag()))
 }
@@ -215,7 +215,7 @@ impl Changes {
                     id: None,
                     name: name.to_string(),
                     value: None,
-                    tenant_id: door.tenant.id.to_string(),
+                    tenant_id: door.tenant.id,
                     created_at: None,
                     updated_at: None,
                 },
@@ -260,10 +260,10 @@ impl MapView {
 impl SettingView {
     fn of(setting: &Setting, keeper: &Keeper<'_>) -> Result<Self> {
         Ok(SettingView {
-            id: Some(setting.id.to_string()),
+            id: Some(setting.id),
             name: setting.name.to_string(),
             value: Some(shown(setting, keeper)?),
-            tenant_id: keeper.tenant.to_string(),
+            tenant_id: keeper.tenant,
             created_at: Some(zulu(setting.created_at)),
             updated_at: Some(zulu(setting.updated_at)),
         })
@@ -275,7 +275,7 @@ impl Form for Written {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         match fields.given() {
             Some(given) if !given.is_empty() && !given.contains_key("name") && !given.contains_key("value") => {
-                fields.take_any(any_value());
+                fields.take_any(any_value);
                 if given.len() as u64 > Setting::MAX_COUNT {
                     fields.refuse("name", "is one of too many: a tenant has at most 200 settings");
                 }
@@ -290,7 +290,7 @@ impl Form for Written {
             }
             None => {
                 let _ = (fields.optional("name", Name), fields.optional("value", AnyValue));
-                fields.take_any(any_value());
+                fields.take_any(any_value);
                 None
             }
             Some(given) => {

@@ -9,10 +9,11 @@ use shared::http::arguments::{Edge, IfMatch, Query, Whole, WithTenants};
 use shared::http::form::{Fields, Form, Name};
 use shared::http::idempotency::{Once, Ticket};
 use shared::http::paging::Window;
-use shared::model::edge_config::{EdgeChanges, EdgeConfig};
+use shared::model::domain::Status as DomainStatus;
+use shared::model::edge_config::{Cms, EdgeChanges, EdgeConfig};
 use shared::model::plan::Plans;
 use shared::model::tenant::{Kind, Slug, SlugClaim};
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::model::user::User;
 use shared::store::Direction;
 use shared::tenancy::doors::{OwnTenant, Owner, SignedIn};
@@ -23,38 +24,40 @@ use crate::config::{or_unset, own_domains, proxy_base};
 use crate::rules::{self, CMS, NewSlug, SlugText};
 
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = EdgeTenants)]
+#[schema(as = TenantList)]
 pub struct TenantsView {
     total: usize,
     tenants: Vec<ItemView>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = EdgeTenantsItem)]
+#[schema(as = TenantSummary)]
 #[serde(rename_all = "camelCase")]
 pub struct ItemView {
     slug: String,
     name: String,
     role: Role,
-    cms: Option<&'static str>,
+    cms: Option<Cms>,
+    #[schema(format = "uri")]
     proxy_base: String,
     website_domain: Option<String>,
     /// The status of the custom domain, or null without one.
-    custom_domain: Option<String>,
-    created_at: String,
+    custom_domain: Option<DomainStatus>,
+    created_at: Printed,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = NewEdgeTenant)]
+#[schema(as = CreatedTenant)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedView {
     ok: bool,
     key: String,
+    #[schema(format = "uri")]
     proxy_base: String,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = DeletedEdgeTenant)]
+#[schema(as = DeletedTenant)]
 pub struct DeletedView {
     ok: bool,
     key: String,
@@ -65,10 +68,21 @@ pub struct DeletedView {
 pub struct AvailabilityView {
     slug: String,
     available: bool,
-    /// `taken`, `resting` after a deletion, `reserved`, or null.
-    reason: Option<&'static str>,
+    /// Null where it is available.
+    reason: Option<Unavailable>,
     /// Free ones that begin alike, where this one is not to be had.
     suggestions: Vec<String>,
+}
+
+/// Why a slug is not to be had.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SlugReason)]
+pub enum Unavailable {
+    Taken,
+    /// After a deletion.
+    Resting,
+    Reserved,
 }
 
 pub struct NewTenantForm {
@@ -95,10 +109,10 @@ pub async fn list(door: SignedIn, _found: WithTenants, asked: Whole) -> Result<A
             slug: own.tenant.slug.to_string(),
             name: own.tenant.name.clone(),
             role: own.role,
-            cms: own.edge.as_ref().and_then(|edge| edge.cms).map(shared::model::edge_config::Cms::name),
+            cms: own.edge.as_ref().and_then(|edge| edge.cms),
             proxy_base: proxy_base(&door.app, &own.tenant.slug),
             website_domain: own.edge.as_ref().and_then(|edge| edge.website_domain.clone()),
-            custom_domain: own.domain.as_ref().map(|domain| domain.status.name().to_owned()),
+            custom_domain: own.domain.as_ref().map(|domain| domain.status),
             created_at: zulu(own.tenant.created_at),
         })
         .collect();
@@ -179,9 +193,9 @@ pub async fn availability(door: SignedIn, asked: Query<Asked>) -> Result<Answer<
     let claims = door.directory.find_many(&keys).await?;
     let claim_of = |slug: &Slug| claims.iter().find(|claim| claim.slug == *slug);
     let reason = match claim_of(&slug) {
-        _ if slug.is_reserved() => Some("reserved"),
-        Some(claim) if claim.rests_until.is_some() => Some("resting"),
-        Some(_) => Some("taken"),
+        _ if slug.is_reserved() => Some(Unavailable::Reserved),
+        Some(claim) if claim.rests_until.is_some() => Some(Unavailable::Resting),
+        Some(_) => Some(Unavailable::Taken),
         None => None,
     };
     let free = others.iter().filter(|other| reason.is_some() && claim_of(other).is_none());

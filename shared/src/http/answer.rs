@@ -16,9 +16,9 @@ use crate::store::page::Position;
 
 pub type Body = http_body_util::Full<Bytes>;
 
-/// A success: sentence and data. The status is part of the type, so the API reference knows it.
+/// A success: sentence and data. The status, and whether there is an `ETag`, are part of the type, so the API reference knows them.
 #[derive(Debug)]
-pub struct Answer<T, const STATUS: u16 = 200> {
+pub struct Answer<T, const STATUS: u16 = 200, const TAGGED: bool = false> {
     message: &'static str,
     data: Option<T>,
     etag: Option<String>,
@@ -31,6 +31,8 @@ pub struct Answer<T, const STATUS: u16 = 200> {
 pub type Created<T> = Answer<T, 201>;
 /// Taken on, to be finished after the answer.
 pub type Accepted<T> = Answer<T, 202>;
+/// With an `ETag`.
+pub type Tagged<T, const STATUS: u16 = 200> = Answer<T, STATUS, true>;
 
 /// `Answer<Nothing>` carries no data.
 #[derive(Debug, Serialize)]
@@ -56,15 +58,18 @@ impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
         Answer { bare: true, ..Answer::new("", data) }
     }
 
-    pub fn tagged(self, etag: String) -> Self {
-        Answer { etag: Some(etag), ..self }
+    pub fn tagged(self, etag: String) -> Tagged<T, STATUS> {
+        let Answer { message, data, bare, next, .. } = self;
+        Answer { message, data, etag: Some(etag), bare, next }
     }
 
     /// A page of a list, which goes on at a cursor: `Link` says where.
     pub fn going_on(self, next: Option<String>) -> Self {
         Answer { next, ..self }
     }
+}
 
+impl<T: Serialize, const STATUS: u16, const TAGGED: bool> Answer<T, STATUS, TAGGED> {
     pub fn render(&self, family: Family) -> StoredAnswer {
         #[derive(Serialize)]
         struct Envelope<'a, T> {

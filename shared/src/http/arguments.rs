@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use http::header::IF_MATCH;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::http::catalogue::Operation;
@@ -143,6 +144,11 @@ pub struct Found<T>(pub T);
 pub trait Named: Sized + Send {
     fn wants(incoming: &Incoming, wants: &mut Wants);
     fn find(incoming: &Incoming, entered: &Entered) -> impl Future<Output = Result<Option<Self>>> + Send;
+
+    /// What names it in a path.
+    fn id_schema() -> Value {
+        json!({"type": "string", "format": "uuid"})
+    }
 }
 
 impl<T: Named> Argument for Found<T> {
@@ -155,7 +161,7 @@ impl<T: Named> Argument for Found<T> {
     }
 
     fn describe(operation: &mut Operation) {
-        operation.may_miss();
+        operation.names(T::id_schema());
     }
 }
 
@@ -214,6 +220,10 @@ impl Named for ApiKey {
     async fn find(incoming: &Incoming, entered: &Entered) -> Result<Option<Self>> {
         entered.find(&ApiKey::key_of(path_value(incoming, ApiKeyId::parse_prefixed)?)).await
     }
+
+    fn id_schema() -> Value {
+        either_spelling("key")
+    }
 }
 
 impl Named for Subaccount {
@@ -228,6 +238,16 @@ impl Named for Subaccount {
             None => Ok(None),
         }
     }
+
+    fn id_schema() -> Value {
+        either_spelling("sub")
+    }
+}
+
+/// An id with its kind in front, or the same as a UUID.
+fn either_spelling(prefix: &str) -> Value {
+    let description = format!("`{prefix}_` and 32 hex digits, or the same as a UUID.");
+    json!({"type": "string", "pattern": format!("^({prefix}_[0-9A-Fa-f]{{32}}|[0-9A-Fa-f-]{{36}})$"), "description": description})
 }
 
 impl Named for Member {
@@ -243,6 +263,10 @@ impl Named for Member {
             Some(numbered) => entered.find(&Member::key_of(numbered.user)).await,
             None => Ok(None),
         }
+    }
+
+    fn id_schema() -> Value {
+        json!({"type": "integer", "minimum": 1, "description": "The member's number."})
     }
 }
 
@@ -273,7 +297,7 @@ impl Argument for OwnSession {
     }
 
     fn describe(operation: &mut Operation) {
-        operation.may_miss();
+        operation.names(json!({"type": "string", "format": "uuid"}));
     }
 }
 

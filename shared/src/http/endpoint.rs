@@ -43,7 +43,7 @@ pub trait Handler<T>: Clone + Send + Sync + 'static {
     fn describe(&self, operation: &mut Operation);
 }
 
-impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16> Reply for Answer<T, STATUS> {
+impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16, const TAGGED: bool> Reply for Answer<T, STATUS, TAGGED> {
     fn response(self, incoming: &Incoming) -> Response<Body> {
         let mut response = response_of(&self.render(Family::of(incoming.route)));
         if let Some(cursor) = &self.next {
@@ -57,6 +57,9 @@ impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16> Reply for Answer
 
     fn describe(operation: &mut Operation) {
         operation.answers::<T>(STATUS, Shape::One);
+        if TAGGED {
+            operation.tagged();
+        }
     }
 }
 

@@ -38,6 +38,7 @@ pub enum Raw<'a> {
 pub struct Fields<'a> {
     source: Source<'a>,
     errors: FieldErrors,
+    known: Vec<&'static str>,
     described: Vec<Described>,
     /// The names of the fields are data.
     open: bool,
@@ -58,22 +59,43 @@ pub const ANY_NAME: &str = "*";
 pub struct Described {
     pub name: &'static str,
     pub required: bool,
+    /// In a body null is taken too.
+    pub nullable: bool,
     pub schema: Value,
+}
+
+impl Described {
+    /// As a body has it.
+    pub fn in_body(&self) -> Value {
+        let mut schema = self.schema.clone();
+        if self.nullable {
+            if let Some(Value::Array(words)) = schema.get_mut("enum") {
+                words.push(Value::Null);
+            }
+            if let Some(kind @ Value::String(_)) = schema.get("type").cloned() {
+                schema["type"] = json!([kind, "null"]);
+            }
+        }
+        schema
+    }
 }
 
 /// Reads a JSON object; unknown fields are errors too.
 pub fn from_json<F: Form>(object: &Map<String, Value>) -> Result<F, FieldErrors> {
-    finish(Fields { source: Source::Json(object), errors: BTreeMap::new(), described: vec![], open: false }, object.keys())
+    finish(Fields { source: Source::Json(object), errors: BTreeMap::new(), known: vec![], described: vec![], open: false }, object.keys())
 }
 
 /// Reads query parameters; unknown parameters are errors too.
 pub fn from_query<F: Form>(parameters: &BTreeMap<String, String>) -> Result<F, FieldErrors> {
-    finish(Fields { source: Source::Query(parameters), errors: BTreeMap::new(), described: vec![], open: false }, parameters.keys())
+    finish(
+        Fields { source: Source::Query(parameters), errors: BTreeMap::new(), known: vec![], described: vec![], open: false },
+        parameters.keys(),
+    )
 }
 
 /// The fields of a form, for the API reference.
 pub fn described<F: Form>() -> Vec<Described> {
-    let mut fields = Fields { source: Source::Schema, errors: BTreeMap::new(), described: vec![], open: false };
+    let mut fields = Fields { source: Source::Schema, errors: BTreeMap::new(), known: vec![], described: vec![], open: false };
     let _ = F::read(&mut fields);
     fields.described
 }
@@ -81,7 +103,7 @@ pub fn described<F: Form>() -> Vec<Described> {
 fn finish<'k, F: Form>(mut fields: Fields<'_>, given: impl Iterator<Item = &'k String>) -> Result<F, FieldErrors> {
     let form = F::read(&mut fields);
     for name in given {
-        if !fields.open && !fields.described.iter().any(|known| known.name == name) {
+        if !fields.open && !fields.known.contains(&name.as_str()) {
             // The name is the caller's own text: cut it, so that an error stays small.
             let shown: String = name.chars().take(64).collect();
             fields.errors.insert(shown.clone(), vec![format!("The {shown} field is not known.")]);
@@ -96,7 +118,7 @@ fn finish<'k, F: Form>(mut fields: Fields<'_>, given: impl Iterator<Item = &'k S
 impl<'a> Fields<'a> {
     /// Must be there and not null.
     pub fn required<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<R::Value> {
-        self.describe(name, true, rule.schema());
+        self.describe(name, true, false, || rule.schema());
         match self.raw(name) {
             None | Some(Raw::Json(Value::Null)) => {
                 self.error(name, "is required");
@@ -108,7 +130,7 @@ impl<'a> Fields<'a> {
 
     /// May be absent; null counts as absent.
     pub fn optional<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<R::Value> {
-        self.describe(name, false, nullable(rule.schema(), matches!(self.source, Source::Query(_))));
+        self.describe(name, false, true, || rule.schema());
         match self.raw(name) {
             None | Some(Raw::Json(Value::Null)) => None,
             Some(raw) => self.checked(name, &rule, raw),
@@ -117,13 +139,13 @@ impl<'a> Fields<'a> {
 
     /// In a change: absent leaves it as it is, and it cannot be emptied.
     pub fn change<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<R::Value> {
-        self.describe(name, false, rule.schema());
+        self.describe(name, false, false, || rule.schema());
         self.raw(name).and_then(|raw| self.checked(name, &rule, raw))
     }
 
     /// In a change: absent leaves it as it is, null empties it.
     pub fn change_or_clear<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<Option<R::Value>> {
-        self.describe(name, false, nullable(rule.schema(), false));
+        self.describe(name, false, true, || rule.schema());
         match self.raw(name)? {
             Raw::Json(Value::Null) => Some(None),
             raw => self.checked(name, &rule, raw).map(Some),
@@ -136,9 +158,9 @@ impl<'a> Fields<'a> {
     }
 
     /// The names of the fields are data, so none is unknown: the form itself says what is wrong with each.
-    pub fn take_any(&mut self, schema: Value) {
+    pub fn take_any(&mut self, schema: impl FnOnce() -> Value) {
         self.open = true;
-        self.describe(ANY_NAME, false, schema);
+        self.describe(ANY_NAME, false, false, schema);
     }
 
     /// Says what is wrong with a field whose name is data.
@@ -149,10 +171,10 @@ impl<'a> Fields<'a> {
 
     /// An object within, by a form of its own; may be absent. Its errors are named `<name>.<field>`.
     pub fn nested<F: Form>(&mut self, name: &'static str) -> Option<F> {
-        let inner = described::<F>();
-        let properties: Map<String, Value> = inner.iter().map(|field| (field.name.to_owned(), field.schema.clone())).collect();
-        let schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
-        self.describe(name, false, nullable(schema, false));
+        self.describe(name, false, true, || {
+            let properties: Map<String, Value> = described::<F>().iter().map(|field| (field.name.to_owned(), field.in_body())).collect();
+            json!({"type": "object", "properties": properties, "additionalProperties": false})
+        });
         match self.raw(name)? {
             Raw::Json(Value::Null) => None,
             Raw::Json(Value::Object(object)) => match from_json(object) {
@@ -201,16 +223,13 @@ impl<'a> Fields<'a> {
         self.errors.entry(name.to_owned()).or_default().push(format!("The {name} field {problem}."));
     }
 
-    fn describe(&mut self, name: &'static str, required: bool, schema: Value) {
-        self.described.push(Described { name, required, schema });
+    /// The schema is only made where it is asked for: a request asks for none.
+    fn describe(&mut self, name: &'static str, required: bool, nullable: bool, schema: impl FnOnce() -> Value) {
+        self.known.push(name);
+        if self.describes() {
+            self.described.push(Described { name, required, nullable, schema: schema() });
+        }
     }
-}
-
-fn nullable(mut schema: Value, query: bool) -> Value {
-    if !query && let Some(kind) = schema.get("type").cloned() {
-        schema["type"] = json!([kind, "null"]);
-    }
-    schema
 }
 
 /// Text of `min` to `max` characters, without surrounding white space or control characters other than line breaks and tabs.

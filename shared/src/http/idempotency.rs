@@ -187,22 +187,22 @@ impl Ticket {
 
     /// Adds the record to the transaction of the effect. The record comes first in it: when a twin was quicker, the caller gets the
     /// twin's answer rather than the complaint that the twin's effect already stands.
-    pub fn record<'a, T: serde::Serialize, const STATUS: u16>(
+    pub fn record<'a, T: serde::Serialize, const STATUS: u16, const TAGGED: bool>(
         &self,
         transaction: Transaction<'a>,
         store: &TenantStore,
-        answer: &Answer<T, STATUS>,
+        answer: &Answer<T, STATUS, TAGGED>,
     ) -> Result<Transaction<'a>> {
         let Some(answered) = self.sealed(&answer.render(self.family), store.now())? else { return Ok(transaction) };
         transaction.create_or_expired(store, &answered, store.now().as_second(), self.twin())
     }
 
     /// The same for a request without a tenant. A tenant's record never lies in the directory, where another's could be in its place.
-    pub fn record_open<'a, T: serde::Serialize, const STATUS: u16>(
+    pub fn record_open<'a, T: serde::Serialize, const STATUS: u16, const TAGGED: bool>(
         &self,
         transaction: Transaction<'a>,
         directory: &Directory,
-        answer: &Answer<T, STATUS>,
+        answer: &Answer<T, STATUS, TAGGED>,
     ) -> Result<Transaction<'a>> {
         if self.recording.as_ref().is_some_and(|recording| recording.in_tenant) {
             return Err(Error::internal("keeping an answer", "a tenant's answer was to be kept in the directory"));

@@ -214,9 +214,10 @@ impl Rule for Moment {
     }
 }
 
-/// 1 to `max` values, to be read one by one.
+/// 1 to `max` values, to be read one by one; `schema` is that of each.
 pub struct Values {
     pub max: usize,
+    pub schema: fn() -> Value,
 }
 
 impl Rule for Values {
@@ -230,12 +231,15 @@ impl Rule for Values {
     }
 
     fn schema(&self) -> Value {
-        json!({"type": "array", "minItems": 1, "maxItems": self.max, "items": {"type": "object"}})
+        json!({"type": "array", "minItems": 1, "maxItems": self.max, "items": (self.schema)()})
     }
 }
 
-/// A value of any type, to be read later.
-pub struct Unread;
+/// A field of an object that is read later; `schema` is that of the object.
+pub struct Unread {
+    pub field: &'static str,
+    pub schema: fn() -> Value,
+}
 
 impl Rule for Unread {
     type Value = Value;
@@ -248,6 +252,6 @@ impl Rule for Unread {
     }
 
     fn schema(&self) -> Value {
-        json!({})
+        (self.schema)()["properties"][self.field].clone()
     }
 }

@@ -12,6 +12,7 @@ pub mod insights;
 pub mod json;
 pub mod lines;
 pub(crate) mod negotiation;
+pub(crate) mod openapi;
 pub mod paging;
 pub mod registry;
 pub mod request;

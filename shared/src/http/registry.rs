@@ -14,28 +14,35 @@ use crate::http::endpoint::Handler;
 use crate::http::serve;
 use crate::tenancy::App;
 
-/// Takes declarations of routes: `routes.get("/api/v1/projects", "List projects", project::list)`.
+/// Takes declarations of routes: `routes.get("/api/v1/projects", "listProjects", "List projects", project::list)`.
 pub trait Registry: Sized {
-    fn route<T: 'static, H: Handler<T>>(&mut self, method: Method, path: &'static str, summary: &'static str, handler: H);
+    /// `id` is what generated clients call the route: a verb and the resource, `listProjects`.
+    fn route<T: 'static, H: Handler<T>>(&mut self, method: Method, path: &'static str, id: &'static str, summary: &'static str, handler: H);
 
-    fn get<T: 'static, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
-        self.route(Method::GET, path, summary, handler);
+    /// The resource that the routes which follow are about.
+    fn tag(&mut self, _name: &'static str, _description: &'static str) {}
+
+    /// A status that the route declared last can give besides those that its handler's signature tells.
+    fn may(&mut self, _status: u16) {}
+
+    fn get<T: 'static, H: Handler<T>>(&mut self, path: &'static str, id: &'static str, summary: &'static str, handler: H) {
+        self.route(Method::GET, path, id, summary, handler);
     }
 
-    fn post<T: 'static, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
-        self.route(Method::POST, path, summary, handler);
+    fn post<T: 'static, H: Handler<T>>(&mut self, path: &'static str, id: &'static str, summary: &'static str, handler: H) {
+        self.route(Method::POST, path, id, summary, handler);
     }
 
-    fn put<T: 'static, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
-        self.route(Method::PUT, path, summary, handler);
+    fn put<T: 'static, H: Handler<T>>(&mut self, path: &'static str, id: &'static str, summary: &'static str, handler: H) {
+        self.route(Method::PUT, path, id, summary, handler);
     }
 
-    fn patch<T: 'static, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
-        self.route(Method::PATCH, path, summary, handler);
+    fn patch<T: 'static, H: Handler<T>>(&mut self, path: &'static str, id: &'static str, summary: &'static str, handler: H) {
+        self.route(Method::PATCH, path, id, summary, handler);
     }
 
-    fn delete<T: 'static, H: Handler<T>>(&mut self, path: &'static str, summary: &'static str, handler: H) {
-        self.route(Method::DELETE, path, summary, handler);
+    fn delete<T: 'static, H: Handler<T>>(&mut self, path: &'static str, id: &'static str, summary: &'static str, handler: H) {
+        self.route(Method::DELETE, path, id, summary, handler);
     }
 }
 
@@ -62,7 +69,14 @@ struct Serving {
 }
 
 impl Registry for Serving {
-    fn route<T: 'static, H: Handler<T>>(&mut self, method: Method, path: &'static str, _summary: &'static str, handler: H) {
+    fn route<T: 'static, H: Handler<T>>(
+        &mut self,
+        method: Method,
+        path: &'static str,
+        _id: &'static str,
+        _summary: &'static str,
+        handler: H,
+    ) {
         let filter = MethodFilter::try_from(method).expect("routes are declared with known methods");
         let app = self.app.clone();
         let handler: Arc<dyn serve::Call> = Arc::new(serve::Erased::<H, T>(handler, PhantomData));

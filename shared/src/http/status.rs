@@ -7,29 +7,30 @@ use crate::http::family::Family;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code(pub &'static str);
 
-pub const CODES: &[(&str, &str)] = &[
-    ("BAD_REQUEST", "The request cannot be read"),
-    ("UNAUTHORIZED", "Authentication is missing or does not hold"),
-    ("FORBIDDEN", "The role is too small, or the account may not do this"),
-    ("KEY_INACTIVE", "The key's maker was removed, or demoted below what the key needs; an owner can adopt it"),
-    ("TENANT_SUSPENDED", "The tenant is suspended"),
-    ("NOT_FOUND", "It does not exist, or belongs to another tenant"),
-    ("RESOURCE_NOT_FOUND", "The same, under /api/v1/tenant"),
-    ("METHOD_NOT_ALLOWED", "The path exists, the method does not; see Allow"),
-    ("UNSUPPORTED_MEDIA_TYPE", "The body's Content-Encoding is not taken"),
-    ("VALIDATION_ERROR", "Fields are missing or wrong; details names each"),
-    ("TOKEN_MISSING", "The body has no token, or an empty one"),
-    ("INVALID_PERIOD", "The period is no month, or has not begun"),
-    ("INVALID_RANGE", "The range is reversed, too long, or not made of days"),
-    ("CONFLICT", "It exists already, or changed meanwhile"),
-    ("PRECONDITION_FAILED", "If-Match names a version that is no longer current"),
-    ("IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used with another body"),
-    ("PLAN_LIMIT_REACHED", "The tenant's plan allows no more; details has limit, used, max and plan"),
-    ("AGENCY_REQUIRED", "The tenant is no agency: its plan has no subaccounts"),
-    ("IDENTITY_CONFLICT", "The identity provider's address belongs to an account that it cannot be linked to; an operator decides"),
-    ("TOO_MANY_REQUESTS", "A rate limit or quota is used up; see Retry-After"),
-    ("INTERNAL_SERVER_ERROR", "Our fault; quote the request id"),
-    ("SERVICE_UNAVAILABLE", "Try again in a moment"),
+/// Code, statuses, and what it means.
+pub const CODES: &[(&str, &[u16], &str)] = &[
+    ("BAD_REQUEST", &[400, 413], "The request cannot be read"),
+    ("UNAUTHORIZED", &[401], "Authentication is missing or does not hold"),
+    ("FORBIDDEN", &[403], "The role is too small, or the account may not do this"),
+    ("KEY_INACTIVE", &[403], "The key's maker was removed, or demoted below what the key needs; an owner can adopt it"),
+    ("TENANT_SUSPENDED", &[403], "The tenant is suspended"),
+    ("NOT_FOUND", &[404], "It does not exist, or belongs to another tenant"),
+    ("RESOURCE_NOT_FOUND", &[404], "The same, under /api/v1/tenant"),
+    ("METHOD_NOT_ALLOWED", &[405], "The path exists, the method does not; see Allow"),
+    ("UNSUPPORTED_MEDIA_TYPE", &[415], "The body's Content-Encoding is not taken"),
+    ("VALIDATION_ERROR", &[400, 422], "Fields are missing or wrong; details names each"),
+    ("TOKEN_MISSING", &[400], "The body has no token, or an empty one"),
+    ("INVALID_PERIOD", &[400], "The period is no month, or has not begun"),
+    ("INVALID_RANGE", &[400], "The range is reversed, too long, or not made of days"),
+    ("CONFLICT", &[409], "It exists already, or changed meanwhile"),
+    ("PRECONDITION_FAILED", &[412], "If-Match names a version that is no longer current"),
+    ("IDEMPOTENCY_KEY_REUSED", &[422], "The Idempotency-Key was used with another body"),
+    ("PLAN_LIMIT_REACHED", &[403], "The tenant's plan allows no more; details has limit, used, max and plan"),
+    ("AGENCY_REQUIRED", &[403], "The tenant is no agency: its plan has no subaccounts"),
+    ("IDENTITY_CONFLICT", &[403], "The identity provider's address belongs to an account that it cannot be linked to; an operator decides"),
+    ("TOO_MANY_REQUESTS", &[429], "A rate limit or quota is used up; see Retry-After"),
+    ("INTERNAL_SERVER_ERROR", &[500], "Our fault; quote the request id"),
+    ("SERVICE_UNAVAILABLE", &[503], "Try again in a moment"),
 ];
 
 /// The one table from errors to HTTP status and code.

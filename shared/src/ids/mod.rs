@@ -7,6 +7,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaFormat, Type};
 use uuid::Uuid;
 
 use crate::crypto::Random;
@@ -28,6 +30,11 @@ fn time_ordered(now: Timestamp, random: &Random) -> Uuid {
 
 fn millis(now: Timestamp) -> u64 {
     u64::try_from(now.as_millisecond()).unwrap_or(0)
+}
+
+/// How the API reference shows an id.
+pub(crate) fn uuid_schema() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom("uuid".into()))).into()
 }
 
 macro_rules! id {
@@ -66,6 +73,14 @@ macro_rules! id {
                 $name::parse(&text).ok_or_else(|| de::Error::custom(concat!("not a ", stringify!($name))))
             }
         }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                uuid_schema()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
     };
 }
 

@@ -40,6 +40,14 @@ impl serde::Serialize for TenantId {
     }
 }
 
+impl utoipa::PartialSchema for TenantId {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        crate::ids::uuid_schema()
+    }
+}
+
+impl utoipa::ToSchema for TenantId {}
+
 /// How our own records keep a tenant id: `#[serde(with = "stored")]`, inside this crate only.
 pub(crate) mod stored {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de};

@@ -20,6 +20,7 @@ const CHECKSUM: usize = 6;
 /// Live keys do what they say; test keys run everything but delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = KeyEnvironment)]
 pub enum Environment {
     Live,
     Test,
@@ -228,6 +229,7 @@ impl Issuer {
 /// Why a key that holds does nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = KeyInactiveReason)]
 pub enum Inactive {
     MakerRemoved,
     MakerDemoted,

@@ -47,13 +47,15 @@ pub struct ResourceChange {
     pub action: String,
     /// `project`, `task`, `member` …
     pub resource: String,
-    /// As the resource's own family writes it, where it has an id.
+    /// As the answers with the resource write it, where it has an id.
     pub id: String,
     /// Hash of the state before, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub before: Option<String>,
     /// Hash of the state after, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub after: Option<String>,
 }
 

@@ -10,7 +10,7 @@ use flate2::write::DeflateEncoder;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Error, FieldErrors, Result};
 use crate::model::period::Month;
@@ -37,6 +37,7 @@ pub struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = RequestKind)]
 pub enum Kind {
     Asset,
     Api,
@@ -44,6 +45,7 @@ pub enum Kind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[schema(as = CacheResult)]
 pub enum Cache {
     Hit,
     Miss,
@@ -145,6 +147,26 @@ impl Entry {
             bytes: bytes?.as_u64()?,
             duration_ms: duration?.as_f64()?.round() as u32,
             country: country.and_then(Value::as_str).map(str::to_owned),
+        })
+    }
+
+    /// How the API reference shows an entry.
+    pub fn schema() -> Value {
+        json!({
+            "type": "object",
+            "required": FIELDS.iter().filter(|name| **name != "country").collect::<Vec<_>>(),
+            "additionalProperties": false,
+            "properties": {
+                "timestamp": {"type": "string", "format": "date-time"},
+                "method": {"type": "string"},
+                "path": {"type": "string", "maxLength": MAX_PATH},
+                "kind": {"type": "string", "enum": Kind::WORDS},
+                "status": {"type": "integer", "minimum": 100, "maximum": 599},
+                "cache": {"type": "string", "enum": Cache::WORDS},
+                "bytes": {"type": "integer", "minimum": 0, "maximum": MAX_BYTES},
+                "durationMs": {"type": "number", "minimum": 0, "maximum": MAX_DURATION},
+                "country": {"type": ["string", "null"], "pattern": "^[A-Z][A-Z0-9]$"},
+            },
         })
     }
 }
@@ -560,8 +582,9 @@ pub struct QuotaEvent {
     pub reached_at: Timestamp,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = QuotaMetric)]
 pub enum Metric {
     Requests,
     Bytes,
@@ -693,7 +716,6 @@ mod bytes {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
     use crate::model::plan::Plans;

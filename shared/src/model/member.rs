@@ -102,5 +102,6 @@ pub struct Person {
     /// The member's number.
     pub id: u64,
     pub name: String,
+    /// Empty where an agency acted: it shows as the platform.
     pub email: String,
 }

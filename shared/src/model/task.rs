@@ -34,8 +34,9 @@ pub struct Task {
 }
 
 /// In the order in which lists rank them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = TaskStatusValue)]
 pub enum Status {
     Todo,
     InProgress,
@@ -45,8 +46,9 @@ pub enum Status {
 }
 
 /// In the order in which lists rank them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = TaskPriorityValue)]
 pub enum Priority {
     Low,
     Medium,

@@ -4,6 +4,13 @@ use jiff::civil::Date;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
+use serde::Serialize;
+
+/// A moment as an answer prints it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String, format = DateTime)]
+pub struct Printed(String);
 
 /// RFC 3339, with any offset. The last day of the year 9999 lies beyond what can be computed with; it means "never" and reads as the last
 /// moment there is.
@@ -17,13 +24,13 @@ pub fn moment(text: &str) -> Option<Timestamp> {
 }
 
 /// F2 prints whole seconds with an offset: `2024-01-01T00:00:00+00:00`.
-pub fn with_offset(moment: Timestamp) -> String {
-    format!("{}+00:00", printed(moment, "%Y-%m-%dT%H:%M:%S"))
+pub fn with_offset(moment: Timestamp) -> Printed {
+    Printed(format!("{}+00:00", printed(moment, "%Y-%m-%dT%H:%M:%S")))
 }
 
 /// The other families print milliseconds: `2024-01-01T00:00:00.000Z`.
-pub fn zulu(moment: Timestamp) -> String {
-    printed(moment, "%Y-%m-%dT%H:%M:%S%.3fZ")
+pub fn zulu(moment: Timestamp) -> Printed {
+    Printed(printed(moment, "%Y-%m-%dT%H:%M:%S%.3fZ"))
 }
 
 /// "Never" is printed as the last second of the year 9999, which is how people write it.
@@ -64,7 +71,7 @@ mod tests {
             ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.000Z"),
             ("9999-12-30T12:00:00Z", "9999-12-30T12:00:00.000Z"),
         ] {
-            assert_eq!(moment(given).map(zulu).as_deref(), Some(kept), "{given}");
+            assert_eq!(moment(given).map(zulu), Some(Printed(kept.into())), "{given}");
         }
         for wrong in
             ["", "9999-12-31", "9999-12-31T23:59:59", "10000-01-01T00:00:00Z", "9999-13-31T23:59:59Z", "9999-12-32T23:59:59Z", "tomorrow"]

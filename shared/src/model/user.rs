@@ -280,8 +280,9 @@ impl Entity for Familiar {
 
 /// An address: an ASCII dot-atom, which is what carriers take, at a domain in A-labels. Kept as written and compared in ASCII lower case.
 /// Older ones may have other forms.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, format = Email)]
 pub struct Email(String);
 
 impl Email {

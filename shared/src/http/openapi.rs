@@ -1,0 +1,462 @@
+//! The catalogue as an OpenAPI 3.1 document. Every body and answer is a named schema, declared once; what a client may rely on is `required`.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::http::arguments::Named as _;
+use crate::http::catalogue::{Catalogue, Named, Operation, Shape};
+use crate::http::endpoint::needs_credential;
+use crate::http::family::Family;
+use crate::http::form::{ANY_NAME, Described};
+use crate::http::status::CODES;
+use crate::model::subaccount::Subaccount;
+use crate::tenancy::doors::Access;
+
+pub(crate) fn document(catalogue: &Catalogue, version: &str) -> Value {
+    let mut components = Components::default();
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for operation in &catalogue.operations {
+        let method = operation.method.as_str().to_ascii_lowercase();
+        paths.entry(operation.path).or_default().insert(method, described(operation, &mut components));
+    }
+    error_schemas(&mut components);
+    let tags: Vec<Value> = catalogue.tags.iter().map(|tag| json!({"name": tag.name, "description": tag.description})).collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tenantry",
+            "version": version,
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+            "description": "The multi-tenant back end. Every answer carries `x-request-id`; lists give `next_cursor` and `Link`; \
+                limited answers give `X-RateLimit-*`, `RateLimit-Policy` and `RateLimit`. A list in its default order shows your own \
+                writes at once; other orders and filters come from an index that may trail by its propagation time.",
+        },
+        "servers": [{
+            "url": "{baseUrl}",
+            "description": "Your deployment, or `cargo local`.",
+            "variables": {"baseUrl": {"default": "http://127.0.0.1:9000", "description": "Where the API answers, without a slash at the end."}},
+        }],
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "securitySchemes": security_schemes(),
+            "parameters": header_parameters(),
+            "headers": headers(),
+            "responses": refusals(),
+            "schemas": components.schemas,
+        },
+    })
+}
+
+/// The schemas of the document by their names.
+#[derive(Default)]
+struct Components {
+    schemas: BTreeMap<String, Value>,
+}
+
+impl Components {
+    /// A reference to the schema under this name.
+    fn add(&mut self, name: &str, schema: Value) -> Value {
+        let known = self.schemas.entry(name.to_owned()).or_insert_with(|| schema.clone());
+        assert!(*known == schema, "two schemas are called {name}: {known} and {schema}");
+        reference("schemas", name)
+    }
+
+    /// The data of an answer, with all that it refers to.
+    fn data(&mut self, operation: &Operation) -> Value {
+        let parts: BTreeMap<&str, &Value> = operation.parts.iter().map(|part| (part.name.as_str(), &part.schema)).collect();
+        for part in operation.parts.iter().filter(|part| !is_scalar(&part.schema)) {
+            self.add(&part.name, answered(&part.schema, &parts));
+        }
+        let Named { name, schema } = &operation.answer;
+        self.add(name, answered(schema, &parts))
+    }
+
+    /// What a route answers with when it succeeds: the data in the envelope of its paths.
+    fn success(&mut self, operation: &Operation) -> Value {
+        let family = Family::of(operation.path);
+        let enveloped = operation.path.starts_with("/api/v1") || family == Family::Messaging;
+        if operation.answer.name == "Nothing" {
+            return match family {
+                Family::Projects => self.add("Done", object(json!({"success": success(), "message": {"type": "string"}}))),
+                _ => self.add("Success", object(json!({"success": success()}))),
+            };
+        }
+        let (data, name) = (self.data(operation), &operation.answer.name);
+        let list = json!({"type": "array", "items": data});
+        let cursor = json!({"type": ["string", "null"], "description": "Where the list goes on; null at its end."});
+        match (family, operation.shape) {
+            (Family::Projects, Shape::Many) => {
+                let (links, meta) = (self.add("PageLinks", page_links()), self.add("PageMeta", page_meta(&cursor)));
+                self.add(&format!("{name}Page"), object(json!({"data": list, "links": links, "meta": meta})))
+            }
+            (Family::Engagement, Shape::Many) => {
+                let pagination = self.add("Pagination", pagination(&cursor));
+                self.add(&format!("{name}Page"), object(json!({"success": success(), "data": list, "pagination": pagination})))
+            }
+            (Family::Messaging, Shape::Many) => self.add(&format!("{name}Page"), object(json!({"data": list, "next_cursor": cursor}))),
+            // The lines together are a text.
+            (_, Shape::Lines) => self.add("Export", json!({"type": "string", "contentMediaType": LINES, "contentSchema": data})),
+            (_, Shape::Many) => self.add(&format!("{name}List"), list),
+            (Family::Projects, Shape::One) if enveloped => {
+                let envelope = object(json!({"success": success(), "message": {"type": "string"}, "data": data}));
+                self.add(&format!("{name}Response"), envelope)
+            }
+            (Family::Engagement, Shape::One) => self.add(&format!("{name}Response"), object(json!({"success": success(), "data": data}))),
+            (Family::Messaging, Shape::One) => self.add(&format!("{name}Response"), object(json!({"data": data}))),
+            _ => data,
+        }
+    }
+
+    /// The body of a request: `NewProject` of `createProject`, `ProjectChanges` of `updateProject`, `LoginRequest` of `login`.
+    fn body(&mut self, operation: &Operation) -> Value {
+        let id = operation.id;
+        let name = match (id.strip_prefix("create"), id.strip_prefix("update")) {
+            (Some(noun), _) => format!("New{noun}"),
+            (_, Some(noun)) => format!("{noun}Changes"),
+            _ => format!("{}{}Request", id[..1].to_ascii_uppercase(), &id[1..]),
+        };
+        let (any, named): (Vec<&Described>, Vec<_>) = operation.body.iter().partition(|field| field.name == ANY_NAME);
+        let properties: Map<String, Value> = named.iter().map(|field| (field.name.to_owned(), field.in_body())).collect();
+        let required: Vec<&str> = named.iter().filter(|field| field.required).map(|field| field.name).collect();
+        let others = any.first().map_or(json!(false), |field| field.schema.clone());
+        let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": others});
+        if !required.is_empty() {
+            schema["required"] = json!(required);
+        }
+        self.add(&name, schema)
+    }
+}
+
+fn described(operation: &Operation, components: &mut Components) -> Value {
+    let mut described = json!({
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "description": admission(operation),
+        "tags": [operation.tag],
+        "parameters": parameters(operation),
+        "responses": responses(operation, components),
+        "security": match (operation.access, operation.scope()) {
+            (access, _) if !needs_credential(access) => json!([]),
+            (Access::Edge, _) => json!([{"edge": []}]),
+            (_, Some(_)) => json!([{"session": []}, {"bearerKey": []}, {"headerKey": []}]),
+            (_, None) => json!([{"session": []}]),
+        },
+    });
+    if !operation.body.is_empty() {
+        let mut content = json!({"schema": components.body(operation)});
+        if let Some(example) = example(&operation.name()) {
+            content["example"] = example;
+        }
+        let required = operation.body.iter().any(|field| field.required);
+        described["requestBody"] = json!({"required": required, "content": {"application/json": content}});
+    }
+    described
+}
+
+/// Who may call it.
+fn admission(operation: &Operation) -> String {
+    match (operation.access, operation.scope()) {
+        (Access::Open { why }, _) => format!("Open: {why}."),
+        (Access::SignedIn, _) => "For any session.".to_owned(),
+        (Access::Edge, _) => "For the edge proxies.".to_owned(),
+        (Access::AtLeast(role), None) => format!("For {} and above; not for API keys.", role.name()),
+        (Access::AtLeast(role), Some(scope)) => format!("For {} and above, and for API keys with the scope {scope}.", role.name()),
+    }
+}
+
+fn parameters(operation: &Operation) -> Vec<Value> {
+    let names: Vec<&str> = operation.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect();
+    let last = names.len().saturating_sub(1);
+    let in_path = names.iter().enumerate().map(|(index, name)| {
+        let schema = match (&operation.names, *name) {
+            (Some(schema), _) if index == last => schema.clone(),
+            (_, "slug") => json!({"type": "string", "description": "The tenant's slug, in either letter case."}),
+            _ => Subaccount::id_schema(),
+        };
+        json!({"name": name, "in": "path", "required": true, "schema": schema})
+    });
+    let in_query =
+        operation.query.iter().map(|field| json!({"name": field.name, "in": "query", "required": field.required, "schema": field.schema}));
+    let in_tenant = matches!(operation.access, Access::AtLeast(_));
+    let of_agency = operation.path.starts_with("/v1/subaccounts") || operation.path.starts_with("/v1/agency");
+    let headers = [
+        (operation.idempotent, "IdempotencyKey"),
+        (operation.conditional, "IfMatch"),
+        (operation.method == Method::GET && operation.tagged, "IfNoneMatch"),
+        (in_tenant, "TenantId"),
+        (in_tenant && !of_agency, "SubaccountId"),
+    ];
+    let in_headers = headers.iter().filter(|(takes, _)| *takes).map(|(_, name)| reference("parameters", name));
+    in_path.chain(in_query).chain(in_headers).collect()
+}
+
+fn responses(operation: &Operation, components: &mut Components) -> Value {
+    let media = if operation.shape == Shape::Lines { LINES } else { "application/json" };
+    let limits = if operation.is_limited() { &LIMIT_HEADERS[..] } else { &[] };
+    let others =
+        [(true, "x-request-id"), (operation.tagged, "ETag"), (operation.goes_on(), "Link"), (operation.idempotent, "Idempotency-Replayed")];
+    let names = others.iter().filter(|(gives, _)| *gives).map(|(_, name)| *name).chain(limits.iter().copied());
+    let success = json!({
+        "description": operation.summary,
+        "headers": header_references(names),
+        "content": {media: {"schema": components.success(operation)}},
+    });
+    let mut responses = Map::from_iter([(operation.status.to_string(), success)]);
+    for status in operation.refusals() {
+        let known = REFUSALS.iter().find(|refusal| refusal.status == status);
+        responses.insert(status.to_string(), known.map_or(Value::Null, |refusal| reference("responses", refusal.name)));
+    }
+    Value::Object(responses)
+}
+
+/// What somebody might send there, from the documented examples where there is one.
+fn example(operation: &str) -> Option<Value> {
+    static EXAMPLES: LazyLock<Map<String, Value>> =
+        LazyLock::new(|| serde_json::from_str(include_str!("examples.json")).unwrap_or_default());
+    EXAMPLES.get(operation).cloned()
+}
+
+/// A schema of an answer as clients read it: scalars stand where they are used, what is nullable is always there (only what is left out
+/// when there is none is declared as not nullable), and an object without fields is free.
+fn answered(schema: &Value, parts: &BTreeMap<&str, &Value>) -> Value {
+    let Value::Object(object) = schema else {
+        return match schema {
+            Value::Array(items) => items.iter().map(|item| answered(item, parts)).collect(),
+            other => other.clone(),
+        };
+    };
+    let mut tidy: Map<String, Value> = object.iter().map(|(name, value)| (name.clone(), answered(value, parts))).collect();
+    let referred = object.get("$ref").and_then(Value::as_str).and_then(|target| parts.get(target.rsplit('/').next()?));
+    if let Some(scalar) = referred.filter(|schema| is_scalar(schema)) {
+        tidy.remove("$ref");
+        for (name, value) in scalar.as_object().into_iter().flatten().filter(|(name, _)| *name != "description") {
+            tidy.insert(name.clone(), value.clone());
+        }
+    }
+    // A value without a tag may fit several.
+    if let Some(of) = tidy.remove("oneOf") {
+        tidy.insert("anyOf".into(), of);
+    }
+    // A scalar or nothing.
+    if let Some(Value::Array(of)) = tidy.get("anyOf")
+        && let (Some(Value::Object(value)), 2) = (of.iter().find(|one| **one != null_schema()), of.len())
+        && of.contains(&null_schema())
+        && let Some(kind @ Value::String(_)) = value.get("type")
+    {
+        let (mut value, kind) = (value.clone(), json!([kind, "null"]));
+        value.insert("type".into(), kind);
+        tidy.remove("anyOf");
+        tidy.extend(value);
+    }
+    if tidy.get("type") == Some(&json!("object")) && !tidy.contains_key("properties") && !tidy.contains_key("additionalProperties") {
+        tidy.insert("additionalProperties".into(), json!(true));
+    }
+    if let Some(Value::Object(properties)) = tidy.get("properties") {
+        let declared = tidy.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        let required: Vec<&String> = properties
+            .iter()
+            .filter(|(name, schema)| declared.contains(&json!(name)) || is_nullable(schema))
+            .map(|(name, _)| name)
+            .collect();
+        if !required.is_empty() {
+            let required = json!(required);
+            tidy.insert("required".into(), required);
+        }
+    }
+    Value::Object(tidy)
+}
+
+/// One plain value, with no words of its own to choose from.
+fn is_scalar(schema: &Value) -> bool {
+    schema["type"] == "string" && schema["enum"].is_null()
+}
+
+fn is_nullable(schema: &Value) -> bool {
+    let is_listed = |list: &Value, what: &Value| list.as_array().is_some_and(|list| list.contains(what));
+    is_listed(&schema["type"], &json!("null")) || is_listed(&schema["anyOf"], &null_schema())
+}
+
+fn null_schema() -> Value {
+    json!({"type": "null"})
+}
+
+/// An object that has all of these fields.
+fn object(properties: Value) -> Value {
+    let names: Vec<String> = properties.as_object().into_iter().flat_map(|properties| properties.keys().cloned()).collect();
+    json!({"type": "object", "required": names, "properties": properties})
+}
+
+fn success() -> Value {
+    json!({"type": "boolean", "const": true})
+}
+
+fn page_links() -> Value {
+    let text = json!({"type": "string"});
+    let place = json!({"type": ["string", "null"]});
+    object(json!({"first": text, "last": text, "prev": place, "next": place}))
+}
+
+fn page_meta(cursor: &Value) -> Value {
+    let (count, place) = (json!({"type": "integer"}), json!({"type": ["integer", "null"]}));
+    object(json!({
+        "current_page": place, "from": place, "last_page": count, "per_page": count, "to": place, "total": count, "next_cursor": cursor,
+    }))
+}
+
+fn pagination(cursor: &Value) -> Value {
+    let count = json!({"type": "integer"});
+    object(json!({
+        "total": count, "limit": count, "offset": {"type": ["integer", "null"]}, "has_more": {"type": "boolean"}, "next_cursor": cursor,
+    }))
+}
+
+fn reference(kind: &str, name: &str) -> Value {
+    json!({"$ref": format!("#/components/{kind}/{name}")})
+}
+
+fn header_references<'a>(names: impl Iterator<Item = &'a str>) -> Value {
+    names.map(|name| (name.to_owned(), reference("headers", name))).collect::<Map<_, _>>().into()
+}
+
+fn security_schemes() -> Value {
+    json!({
+        "session": {
+            "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+            "description": "The token of a login, or of a configured identity provider: a person acts.",
+        },
+        "bearerKey": {
+            "type": "http", "scheme": "bearer", "bearerFormat": "tf_live_… or tf_test_…",
+            "description": "An API key of a tenant as a bearer token. Give a session or a key, never both.",
+        },
+        "headerKey": {
+            "type": "apiKey", "in": "header", "name": "X-API-Key",
+            "description": "The same API key in a header of its own.",
+        },
+        "edge": {
+            "type": "apiKey", "in": "header", "name": "X-Ingest-Key",
+            "description": "The deployment's key with which edge proxies report usage. No tenant has it.",
+        },
+    })
+}
+
+fn header_parameters() -> Value {
+    let header = |name: &str, text: &str, most: u64| json!({"name": name, "in": "header", "required": false, "description": text, "schema": {"type": "string", "maxLength": most}});
+    json!({
+        "IdempotencyKey": header("Idempotency-Key", "The same key with the same body gives the same answer for 24 hours.", 255),
+        "IfMatch": header("If-Match", "The ETag you edited; another version answers 412.", 1024),
+        "IfNoneMatch": header("If-None-Match", "The ETag you have; while it holds, the answer is 304 without a body.", 1024),
+        "TenantId": header("x-tenant-id", "Id or slug of another tenant you belong to.", 64),
+        "SubaccountId": header("X-Subaccount-Id", "A subaccount of your agency to act for.", 64),
+    })
+}
+
+const LINES: &str = "application/x-ndjson";
+
+/// What an answer that was counted says of the limits.
+const LIMIT_HEADERS: [&str; 5] = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"];
+
+fn headers() -> Value {
+    let header = |kind: &str, text: &str| json!({"description": text, "schema": {"type": kind}});
+    json!({
+        "x-request-id": header("string", "Names the request in our logs."),
+        "ETag": header("string", "The version of what is answered, for If-Match and If-None-Match."),
+        "Link": header("string", "Where the list goes on (RFC 8288)."),
+        "Idempotency-Replayed": header("string", "`true` where this is the answer to an earlier request with the same Idempotency-Key."),
+        "X-RateLimit-Limit": header("integer", "Requests that the limit allows in its window."),
+        "X-RateLimit-Remaining": header("integer", "How many of them are left."),
+        "X-RateLimit-Reset": header("integer", "When the window ends, in seconds since 1970."),
+        "RateLimit-Policy": header("string", "Every limit that was counted, as structured fields."),
+        "RateLimit": header("string", "What is left of each, as structured fields."),
+        "Retry-After": header("integer", "Seconds until it is worth trying again."),
+        "Accept-Encoding": header("string", "The codings of a body that are taken."),
+    })
+}
+
+/// An answer that many routes share.
+struct Refusal {
+    status: u16,
+    name: &'static str,
+    text: &'static str,
+    schema: &'static str,
+    headers: &'static [&'static str],
+}
+
+const REFUSALS: [Refusal; 13] = [
+    refusal(304, "NotModified", "If-None-Match names what would be sent.", "", &["ETag"]),
+    refusal(400, "BadRequest", "The request cannot be read, or fields are missing or wrong.", "ValidationError", &[]),
+    refusal(401, "Unauthorized", "The credential is missing or does not hold.", "Error", &[]),
+    refusal(403, "Forbidden", "The role, the scope or the plan does not allow it.", "ForbiddenError", &[]),
+    refusal(404, "NotFound", "It does not exist, or belongs to another tenant.", "Error", &[]),
+    refusal(409, "Conflict", "It exists already, or changed meanwhile.", "Error", &[]),
+    refusal(412, "PreconditionFailed", "If-Match names a version that is no longer current.", "Error", &[]),
+    refusal(413, "ContentTooLarge", "The body is larger than 256 KiB.", "Error", &[]),
+    refusal(415, "UnsupportedMediaType", "The body's coding is not taken.", "Error", &["Accept-Encoding"]),
+    refusal(
+        422,
+        "UnprocessableContent",
+        "Fields are missing or wrong, or the Idempotency-Key was used with another body.",
+        "ValidationError",
+        &[],
+    ),
+    refusal(429, "TooManyRequests", "A rate limit or quota is used up.", "RateLimitError", &["Retry-After"]),
+    refusal(500, "InternalServerError", "Our fault; quote the request id.", "Error", &[]),
+    refusal(503, "ServiceUnavailable", "Try again in a moment.", "Error", &["Retry-After"]),
+];
+
+const fn refusal(status: u16, name: &'static str, text: &'static str, schema: &'static str, headers: &'static [&'static str]) -> Refusal {
+    Refusal { status, name, text, schema, headers }
+}
+
+fn refusals() -> Value {
+    let described = |refusal: &Refusal| {
+        let names = ["x-request-id"].iter().chain(refusal.headers).chain(&LIMIT_HEADERS).copied();
+        let mut described = json!({"description": refusal.text, "headers": header_references(names)});
+        if !refusal.schema.is_empty() {
+            described["content"] = json!({
+                "application/json": {"schema": reference("schemas", &format!("{}Response", refusal.schema))},
+                "application/problem+json": {"schema": reference("schemas", "Problem")},
+            });
+        }
+        described
+    };
+    REFUSALS.iter().map(|refusal| (refusal.name.to_owned(), described(refusal))).collect::<Map<_, _>>().into()
+}
+
+/// The one error body with what each kind of refusal has for details, and the same facts by RFC 9457 for who asks for it by `Accept`.
+fn error_schemas(components: &mut Components) {
+    let (text, count) = (json!({"type": "string"}), json!({"type": "integer"}));
+    let free = json!({"type": "object", "additionalProperties": true});
+    let fields = json!({
+        "type": "object",
+        "description": "Each field that is missing or wrong, with what is wrong with it. Empty where the request cannot be read at all.",
+        "additionalProperties": {"type": "array", "items": text},
+    });
+    let limit = json!({
+        "type": "object",
+        "description": "The limit of the plan that stands in the way. Empty where it is no limit.",
+        "properties": {"limit": text, "used": count, "max": count, "plan": text},
+    });
+    let throttle = object(json!({"quota": text, "limit": count, "retry_after": count}));
+    for (name, details) in [("Error", &free), ("ValidationError", &fields), ("ForbiddenError", &limit), ("RateLimitError", &throttle)] {
+        // Each with the codes of its statuses, so that who compares the code knows the details.
+        let code = error_code(|status| REFUSALS.iter().any(|refusal| refusal.schema == name && refusal.status == status));
+        let error = components.add(name, object(json!({"code": code, "message": text, "details": details, "request_id": text})));
+        components.add(&format!("{name}Response"), object(json!({"success": {"type": "boolean", "const": false}, "error": error})));
+    }
+    let problem = object(json!({
+        "type": {"type": "string", "format": "uri"}, "title": text, "status": count, "detail": text, "code": error_code(|_| true), "details": free,
+        "request_id": text,
+    }));
+    components.add("Problem", problem);
+}
+
+/// The codes of these statuses, with what they mean.
+fn error_code(is_given: impl Fn(u16) -> bool) -> Value {
+    let codes = CODES.iter().filter(|(_, statuses, _)| statuses.iter().any(|status| is_given(*status)));
+    let (codes, meanings): (Vec<&str>, Vec<String>) = codes.map(|(code, _, meaning)| (*code, format!("* `{code}`: {meaning}."))).unzip();
+    json!({"type": "string", "enum": codes, "description": meanings.join("\n")})
+}
