@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use shared::http::arguments::Query;
-use shared::http::form::{Fields, Form, Text};
+use shared::http::form::{Cursor, Fields, Form};
 use shared::http::lines::Lines;
 use shared::ids::ProjectId;
 use shared::model::records::{self, Anything};
@@ -189,7 +189,7 @@ fn masked(name: &str, value: &Value) -> Value {
 
 impl Form for From {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(From(fields.optional("cursor", Text::up_to(4096))))
+        Some(From(fields.optional("cursor", Cursor { max: 4096 })))
     }
 }
 

@@ -272,6 +272,23 @@ impl Rule for Text {
     }
 }
 
+/// Where a list goes on, as an answer said: our own text, and so plain.
+pub struct Cursor {
+    pub max: usize,
+}
+
+impl Rule for Cursor {
+    type Value = String;
+
+    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
+        Text::up_to(self.max).check(raw)
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "minLength": 1, "maxLength": self.max, "pattern": "^[A-Za-z0-9_-]+$"})
+    }
+}
+
 /// A name: one line of up to `max` characters in Unicode NFC, with something to see and nothing that cannot be seen.
 pub struct Name {
     pub max: usize,

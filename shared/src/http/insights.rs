@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::http::catalogue::Operation;
 use crate::http::endpoint::Argument;
-use crate::http::form::{self, Fields, Form, Integer, OneOf, Raw, Rule, Text};
+use crate::http::form::{self, Cursor, Fields, Form, Integer, OneOf, Raw, Rule, Text};
 use crate::http::paging::binding;
 use crate::model::edge::{Cache, Kind, Rollup, Totals};
 use crate::model::period::Month;
@@ -147,7 +147,7 @@ impl Form for LogForm {
         let from = fields.optional("from", Moment { ends: false });
         let to = fields.optional("to", Moment { ends: true });
         let limit = fields.optional("limit", Integer { min: 1, max: 200 });
-        let cursor = fields.optional("cursor", Text::up_to(4096));
+        let cursor = fields.optional("cursor", Cursor { max: 4096 });
         Some(LogForm { filters: LogFilters { status, cache, kind, path, from, to }, limit, cursor })
     }
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::crypto::{Random, SealingKey};
 use crate::error::{Error, Result};
-use crate::http::form::{Fields, Form, Integer, Text};
+use crate::http::form::{Cursor, Fields, Form, Integer};
 use crate::store::page::{Direction, Position, Span};
 use crate::tenancy::App;
 
@@ -89,7 +89,7 @@ impl<F: Form> Form for InPages<F> {
         let filters = F::read(fields);
         let per_page = fields.optional("per_page", Integer { min: 1, max: 100 });
         let page = fields.optional("page", Integer { min: 1, max: i64::from(u32::MAX) });
-        let cursor = fields.optional("cursor", Text::up_to(2048));
+        let cursor = fields.optional("cursor", Cursor { max: 2048 });
         Some(InPages(PagedForm { filters: filters?, page, per_page, limit: None, offset: None, cursor }))
     }
 }
@@ -99,7 +99,7 @@ impl<F: Form> Form for InOffsets<F> {
         let filters = F::read(fields);
         let limit = fields.optional("limit", Integer { min: 1, max: 100 });
         let offset = fields.optional("offset", Integer { min: 0, max: i64::from(u32::MAX) });
-        let cursor = fields.optional("cursor", Text::up_to(2048));
+        let cursor = fields.optional("cursor", Cursor { max: 2048 });
         Some(InOffsets(PagedForm { filters: filters?, page: None, per_page: None, limit, offset, cursor }))
     }
 }
@@ -108,7 +108,7 @@ impl<F: Form> Form for InCursors<F> {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let filters = F::read(fields);
         let limit = fields.optional("limit", Integer { min: 1, max: 100 });
-        let cursor = fields.optional("cursor", Text::up_to(2048));
+        let cursor = fields.optional("cursor", Cursor { max: 2048 });
         Some(InCursors(PagedForm { filters: filters?, page: None, per_page: None, limit, offset: None, cursor }))
     }
 }
