@@ -1,5 +1,6 @@
 //! Typed identifiers. Each is a UUID in its canonical 36-character form, so none can hold a key delimiter, and one kind is never
-//! taken for another. Time and randomness come from the caller. A record of its own file may declare its id there. Of `TenantId` see its own file.
+//! taken for another. Time and randomness come from the caller. A record may declare its id in its own file.
+//! `TenantId` has rules of its own, in `tenant_id.rs`.
 
 mod tenant_id;
 

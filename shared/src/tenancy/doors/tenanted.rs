@@ -200,26 +200,26 @@ enum Way {
 
 /// `elsewhere`: where a person acts whose session's own tenant is gone.
 async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Option<TenantId>) -> Result<Way> {
-    let comer = Comer::of(incoming, elsewhere).await?;
-    let tenant = comer.tenant().await?;
+    let verified = Verified::of(incoming, elsewhere).await?;
+    let tenant = verified.tenant().await?;
     // Built here, handed out only below, when the membership is seen.
-    let store = TenantStore::open(tenant, incoming.table.clone(), incoming.app.shared_random(), incoming.now, comer.origin.clone());
-    let child = comer.acting.and_then(SubaccountId::parse_prefixed);
+    let store = TenantStore::open(tenant, incoming.table.clone(), incoming.app.shared_random(), incoming.now, verified.origin.clone());
+    let child = verified.acting.and_then(SubaccountId::parse_prefixed);
     // Of an agency itself nothing is wanted where it acts for a child.
-    let (wants, of_child) = if comer.acting.is_some() { (Wants::default(), wants) } else { (wants, Wants::default()) };
-    let mut reads = comer.read(&store, wants, child).await?;
+    let (wants, of_child) = if verified.acting.is_some() { (Wants::default(), wants) } else { (wants, Wants::default()) };
+    let mut reads = verified.read(&store, wants, child).await?;
     let profile: Option<Tenant> = store.read(reads.take(&store.full(&Tenant::key_of())).as_ref())?;
-    let Standing { member, key, power } = comer.standing(&store, &mut reads).await?;
+    let Standing { member, key, power } = verified.standing(&store, &mut reads).await?;
     let found = member.zip(profile).filter(|(_, profile)| profile.shut(incoming.now) != Some(Shut::Gone));
     let Some((member, profile)) = found else {
-        return match comer.moved(tenant).await? {
+        return match verified.moved(tenant).await? {
             Some(home) => Ok(Way::Moved(home)),
-            None => Err(comer.outside(&reads.hit)),
+            None => Err(verified.outside(&reads.hit)),
         };
     };
     incoming.learned().tenant = Some(tenant);
     let plan = incoming.app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
-    let limit = key.as_ref().and_then(|key| key.rate_limit).or(plan.requests_per_minute).unwrap_or(comer.default_limit());
+    let limit = key.as_ref().and_then(|key| key.rate_limit).or(plan.requests_per_minute).unwrap_or(verified.default_limit());
     let (report, verdict) = incoming.app.limiter().judge(&reads.hit, limit, incoming.now);
     incoming.learned().limits.push(report);
     verdict?;
@@ -235,10 +235,10 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
         within_scope(incoming, key)?;
         note_use(incoming, &store, key).await?;
     }
-    let (directory, principal, user) = (comer.directory.clone(), comer.principal.clone(), comer.user());
+    let (directory, principal, user) = (verified.directory.clone(), verified.principal.clone(), verified.user());
     let link = child.and_then(|id| reads.take(&directory.full(&Subaccount::key_of(tenant, id))));
     let inside = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None, power };
-    let (inside, entered) = if comer.acting.is_some() {
+    let (inside, entered) = if verified.acting.is_some() {
         let link = inside.directory.read(link.as_ref())?;
         Box::pin(act_for(incoming, inside, link, of_child, principal, user)).await?
     } else {
@@ -249,7 +249,7 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
 }
 
 /// A caller whose credential is verified, before they are seen in a tenant.
-struct Comer<'a> {
+struct Verified<'a> {
     incoming: &'a Incoming,
     caller: Caller,
     principal: String,
@@ -284,7 +284,7 @@ struct Standing {
     power: std::result::Result<Power, Inactive>,
 }
 
-impl<'a> Comer<'a> {
+impl<'a> Verified<'a> {
     async fn of(incoming: &'a Incoming, elsewhere: Option<TenantId>) -> Result<Self> {
         let open = |origin| Directory::open(incoming.table.clone(), incoming.app.shared_random(), incoming.now, origin);
         let caller = credential::verify(incoming, &open(incoming.origin("unknown".into()))).await?;
@@ -295,7 +295,7 @@ impl<'a> Comer<'a> {
         let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
         let acting = acting(incoming)?;
         let selected = selected(incoming, acting.is_some())?;
-        Ok(Comer { incoming, caller, principal, origin, directory, class, selected, acting, elsewhere })
+        Ok(Verified { incoming, caller, principal, origin, directory, class, selected, acting, elsewhere })
     }
 
     fn user(&self) -> Option<UserId> {
