@@ -7,7 +7,6 @@ use crate::model::deletion::Deletion;
 use crate::model::member::Member;
 use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, Status, Tenant};
 use crate::model::user::{Belongs, User};
-use crate::store::Counter;
 use crate::tenancy::directory::GlobalCounter;
 use crate::tenancy::{Directory, Refusal, Role, TenantStore, Transaction, conflict};
 use crate::{Error, Result};
@@ -84,9 +83,9 @@ impl Founding {
             .create(directory, &belongs, conflict("Try again."))?
             .create(store, owner, conflict("Try again."))?
             .create(store, &owner.numbered(), conflict("Try again."))?
-            .count(store, Counter::Members, 1)?
-            .count(store, Counter::Owners, 1)?
-            .count(store, Counter::MemberNumbers, 1)
+            .count(store, Member::COUNT, 1)?
+            .count(store, Member::OWNERS, 1)?
+            .count(store, Member::NUMBERS, 1)
     }
 }
 

@@ -487,7 +487,7 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).unwrap();
     let clients = Clients::read(variables()).unwrap();
-    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), &clients)
+    App::new(config, Plans::seeded(), records::ALL, world.clock.clone(), Random::system(), &clients)
 }
 
 async fn ready(app: &App) {

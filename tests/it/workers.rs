@@ -12,6 +12,7 @@ use futures_util::future::{join_all, poll_immediate};
 use janitor::Janitor;
 use jiff::SignedDuration;
 use operator::Operator;
+use records::project::SweepTasks;
 use relay::Relay;
 use rotator::Rotator;
 use serde_json::{Value, json};
@@ -22,7 +23,6 @@ use shared::crypto::Random;
 use shared::model::plan::Plans;
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
-use shared::tenancy::jobs::SweepTasks;
 use stack::sources::{Duplicates, Faults, Invoke, InvokeError, SourceError, Sources};
 
 use crate::world::{Caller, World, id};
@@ -818,7 +818,7 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).expect("the template configures the function");
     let clients = Clients::read(variables()).expect("the environment names AWS");
-    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), &clients)
+    App::new(config, Plans::seeded(), records::ALL, world.clock.clone(), Random::system(), &clients)
 }
 
 pub async fn drain(world: &World, workers: &Workers) {

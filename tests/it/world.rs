@@ -508,7 +508,7 @@ fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>
     // A busy machine makes the table slow, and then the product answers 503, which is right; a test is about what it answers otherwise.
     let clients = Clients::read(Variables(variables)).expect("the environment names AWS").waiting(PATIENCE);
     let random = if seed == 0 { Random::system() } else { Random::seeded(seed) };
-    App::new(config, plans.clone(), clock.clone(), random, &clients)
+    App::new(config, plans.clone(), records::ALL, clock.clone(), random, &clients)
 }
 
 /// The seeded plans with a test's changes; unless `strict`, without the limits that a test would run into by accident.

@@ -4,17 +4,18 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::{Answer, Created, Listing, Tagged};
-use shared::http::arguments::{Body, Cursors, Found, IfMatch};
+use shared::http::arguments::{Body, Cursors, IfMatch, path_id};
 use shared::http::form::{Fields, Form, FreeObject, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
-use shared::ids::SubaccountId;
+use shared::http::{Argument, Operation};
+use shared::ids::{PathId, SubaccountId};
 use shared::model::deletion::Deletion;
 use shared::model::subaccount::{ExternalId, LimitChanges, Limits, LineMode, Subaccount, SubaccountChanges};
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Owner;
-use shared::tenancy::{TenantId, conflict, limit_reached};
+use shared::tenancy::{Entered, Incoming, TenantId, Wants, conflict, limit_reached};
 use shared::{Error, Result};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -111,43 +112,38 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Tagged<Sub
     Ok(answer)
 }
 
-pub async fn show(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
+pub async fn show(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<SubaccountView>> {
     let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
     Ok(answer(&subaccount.0, &tenant))
 }
 
 /// The child's name follows: it is what its own people see.
-pub async fn update(
-    door: Owner,
-    subaccount: Found<Subaccount>,
-    expected: IfMatch,
-    changes: Body<Changes>,
-) -> Result<Tagged<SubaccountView>> {
+pub async fn update(door: Owner, subaccount: FoundSubaccount, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<SubaccountView>> {
     let (subaccount, tenant) = change(&door, subaccount.0, &expected, changes.0.0).await?;
     Ok(answer(&subaccount, &tenant))
 }
 
-pub async fn suspend(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
+pub async fn suspend(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<SubaccountView>> {
     turn(&door, subaccount.0, Status::Suspended).await
 }
 
-pub async fn activate(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
+pub async fn activate(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<SubaccountView>> {
     turn(&door, subaccount.0, Status::Active).await
 }
 
 /// Its keys stop at once; what it holds is purged when the time for second thoughts of deletions is over.
-pub async fn close(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
+pub async fn close(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<SubaccountView>> {
     turn(&door, subaccount.0, Status::Closed).await
 }
 
 /// The tag is the subaccount's own, of which the limits are a part.
-pub async fn limits(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<Limits>> {
+pub async fn limits(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<Limits>> {
     let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.0.etag()))
 }
 
 /// The whole of the limits: one that is not named is the plan's.
-pub async fn limit(door: Owner, subaccount: Found<Subaccount>, expected: IfMatch, given: Body<NewLimits>) -> Result<Tagged<Limits>> {
+pub async fn limit(door: Owner, subaccount: FoundSubaccount, expected: IfMatch, given: Body<NewLimits>) -> Result<Tagged<Limits>> {
     let changes = SubaccountChanges { limits: LimitChanges::to(given.0.0), ..SubaccountChanges::default() };
     let (subaccount, tenant) = change(&door, subaccount.0, &expected, changes).await?;
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.etag()))
@@ -251,6 +247,25 @@ const STATUS: OneOf<Status> = OneOf {
     words: &["active", "suspended", "closed"],
     parse: |text| [Status::Active, Status::Suspended, Status::Closed].into_iter().find(|status| status.name() == text),
 };
+
+/// The subaccount of the caller's agency that the path names.
+pub struct FoundSubaccount(pub Subaccount);
+
+impl Argument for FoundSubaccount {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(id) = path_id(incoming) {
+            wants.child(id);
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        entered.child(path_id(incoming)?).await?.map(FoundSubaccount).ok_or(Error::NotFound)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(SubaccountId::schema());
+    }
+}
 
 impl Form for NewSubaccount {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {

@@ -1,22 +1,21 @@
 //! A demo tenant, whole in one call: tenant, owner, sample projects and tasks, and the mail that announces it.
 
 use jiff::{SignedDuration, ToSpan};
+use records::project::{Project, ProjectId, Shelf, TaskCounts};
+use records::task::{Priority, Status, Task, TaskId};
 use serde::Serialize;
 use shared::error::Throttled;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::Created;
 use shared::http::form::{EmailAddress, Fields, Form, Name};
 use shared::http::idempotency::Once;
-use shared::ids::{MailId, ProjectId, TaskId, UserId};
+use shared::ids::{MailId, UserId};
 use shared::model::demo::{Demo, DemoClaim};
 use shared::model::mail::{Content, Mail};
 use shared::model::member::{Member, Person};
-use shared::model::project::{Project, TaskCounts};
-use shared::model::task::{Priority, Status, Task};
 use shared::model::tenant::{Kind, Slug};
 use shared::model::time::{Printed, day, with_offset};
 use shared::model::user::{Email, OfDemo, User};
-use shared::store::Counter;
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::DemoVisitor;
 use shared::tenancy::{Transaction, conflict};
@@ -125,7 +124,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
             .create(directory, &claim, conflict("Try again."))?
             .count_global(GlobalCounter::ActiveDemos, 1, Some(config.max_active), Box::new(|_| Error::TooManyRequests(full)))?
             .create(directory, &listed, conflict("Try again."))?
-            .count(&founding.store, Counter::Projects, samples.len() as i64)?;
+            .count(&founding.store, Shelf::Active.counter(), samples.len() as i64)?;
         for (project, tasks) in &samples {
             transaction = transaction.create(&founding.store, project, conflict("Try again."))?;
             for task in tasks {

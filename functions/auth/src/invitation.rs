@@ -16,7 +16,7 @@ use shared::model::member::Member;
 use shared::model::tenant::Kind;
 use shared::model::time::{Printed, zulu};
 use shared::model::user::{Belongs, Email};
-use shared::store::{Counter, Direction};
+use shared::store::{Direction, Record};
 use shared::tenancy::doors::{Admin, Visitor};
 use shared::tenancy::{Role, TenantId, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
@@ -95,8 +95,7 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
             return Err(Error::Conflict("There are 1,000 open invitations: revoke some, or wait until they are accepted.".into()));
         }
         let held = open.count(now);
-        let transaction =
-            door.still(transaction)?.require_room(&door.store, Counter::Members, held, "users", door.plan.users, &door.tenant.plan)?;
+        let transaction = door.still(transaction)?.require_room(&door.store, Member::QUOTA, held, &door.plan, &door.tenant.plan)?;
         let transaction = door.invitation_mails(&invitation.email).iter().try_fold(transaction, |all, mails| all.count_mail(mails))?;
         let transaction = transaction
             .create(&door.store, &invitation, conflict("Try again."))?
@@ -138,7 +137,7 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
     };
     let member = Member {
         user: user.id,
-        number: store.next_number(Counter::MemberNumbers).await?,
+        number: store.next_number(Member::NUMBERS).await?,
         role: invitation.role,
         name: user.name.clone(),
         email: user.email.as_str().to_owned(),
@@ -167,8 +166,8 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
             .create(store, &member, conflict("You are a member of this tenant already."))?
             .create(store, &member.numbered(), conflict("Try again."))?
             .put(directory, &Belongs { user: user.id, tenant: invited.tenant.id, since: now })?
-            .count_within(store, Counter::Members, "users", plan.users, &invited.tenant.plan)?;
-        let transaction = if member.role == Role::Owner { transaction.count(store, Counter::Owners, 1)? } else { transaction };
+            .count_within(store, Member::QUOTA, plan, &invited.tenant.plan)?;
+        let transaction = if member.role == Role::Owner { transaction.count(store, Member::OWNERS, 1)? } else { transaction };
         let transaction = match (&known, &proof) {
             (Some(before), _) => transaction.replace(directory, &user, before)?,
             (None, Some(proof)) => {

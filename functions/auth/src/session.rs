@@ -5,11 +5,12 @@ use serde::Serialize;
 use shared::accounts::Address;
 use shared::error::StoredAnswer;
 use shared::http::answer::{Answer, Listing, Nothing};
-use shared::http::arguments::{Myself, NoFilters, OwnSession, Pages};
+use shared::http::arguments::{Myself, NoFilters, Pages, path_id};
 use shared::http::form::{Fields, Form, KnownAddress, Name, Password};
 use shared::http::idempotency::Proven;
 use shared::http::paging::Window;
-use shared::ids::{SessionId, UserId};
+use shared::http::{Argument, Operation};
+use shared::ids::{PathId, SessionId, UserId};
 use shared::model::demo::DemoClaim;
 use shared::model::member::Member;
 use shared::model::session::Session;
@@ -17,6 +18,7 @@ use shared::model::time::{Printed, with_offset};
 use shared::model::user::{Email, User};
 use shared::store::Direction;
 use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
+use shared::tenancy::{Entered, Incoming};
 use shared::tenancy::{Role, conflict, credential};
 use shared::{Error, Result};
 
@@ -242,5 +244,18 @@ impl Form for Credentials {
         let password = fields.required("password", Password { min: 1 });
         let device_name = fields.optional("device_name", Name { max: 255 }).unwrap_or_else(|| "api-token".to_owned());
         Some(Credentials { email: email?, password: password?, device_name })
+    }
+}
+
+/// The id in a path of the person's own things (sessions).
+pub struct OwnSession(pub SessionId);
+
+impl Argument for OwnSession {
+    async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
+        path_id(incoming).map(OwnSession)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(SessionId::schema());
     }
 }

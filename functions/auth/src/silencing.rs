@@ -7,6 +7,7 @@ use shared::model::api_key::ApiKey;
 use shared::model::member::Member;
 use shared::model::subaccount::Subaccount;
 use shared::model::tenant::Status;
+use shared::store::Record as _;
 use shared::tenancy::doors::Admin;
 use shared::tenancy::{Role, TenantStore};
 use shared::{Error, Result};

@@ -1,5 +1,6 @@
 //! The edge reports what it served, in batches, and asks whether it may go on serving.
 
+use crate::arguments::{Unread, Values};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -7,7 +8,6 @@ use shared::error::FieldErrors;
 use shared::http::answer::Answer;
 use shared::http::arguments::{Body, Query};
 use shared::http::form::{Fields, Form, Raw, Rule, Text};
-use shared::http::insights::{Unread, Values};
 use shared::http::json::canonical;
 use shared::model::edge::{Batch, Entry, Pack, refusal};
 use shared::tenancy::doors::Edge;

@@ -4,10 +4,10 @@
 
 use std::collections::VecDeque;
 
+use crate::arguments::{LogFilters, LogPage};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::Answer;
-use shared::http::insights::{LogFilters, LogPage};
 use shared::model::edge::{Cache, Entry, KEPT, Kind, Pack, Shelf};
 use shared::model::period::Month;
 use shared::model::time::{Printed, zulu};

@@ -1,9 +1,9 @@
 //! Usage of a month: of one tenant, and of all tenants of a person.
 
+use crate::arguments::{MonthEverywhere, MonthlyUsage};
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::Answer;
-use shared::http::insights::{MonthEverywhere, MonthlyUsage};
 use shared::model::edge::Totals;
 use shared::model::period::Month;
 use shared::model::plan::{Plan, Plans};

@@ -5,13 +5,13 @@ pub mod domain;
 pub mod purge;
 pub mod sweep;
 
+use records::project::SweepTasks;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::Result;
 use shared::config::Variables;
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
-use shared::tenancy::jobs::SweepTasks;
 
 pub struct Janitor {
     app: App,

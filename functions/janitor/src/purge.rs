@@ -12,14 +12,11 @@ use shared::model::invitation::Invitation;
 use shared::model::link::Link;
 use shared::model::mail::{Mail, UnknownMail};
 use shared::model::member::Member;
-use shared::model::project::{DeletedProject, Project, Shelf};
-use shared::model::records;
 use shared::model::session::Session;
 use shared::model::subaccount::{ExternalId, Subaccount};
-use shared::model::task::Task;
 use shared::model::tenant::{Kind, SlugClaim, Status, Tenant};
 use shared::model::user::{Belongs, EmailClaim, User};
-use shared::store::{Entity, InTenant, List, Span, Swept};
+use shared::store::{Entity, InTenant, List, Record as _, Span, Swept};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::jobs::Workplace;
 use shared::tenancy::{TenantId, TenantStore, conflict, missing};
@@ -171,12 +168,12 @@ async fn begin(store: &TenantStore, place: &Workplace) -> Result<bool> {
 
 /// Everything of a tenant: what says where more is comes first, and a last look proves that nothing is left.
 async fn empty(place: &Workplace, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    Ok(remove_projects(store, budget).await?
+    Ok(clear_nested(place, store, budget).await?
         && remove_members(place, store, budget).await?
         && remove_claims(place, store).await?
         && release_children(place, store).await?
-        && clear_the_rest(store, budget).await?
-        && is_empty(store).await?)
+        && clear_the_rest(place, store, budget).await?
+        && is_empty(place, store).await?)
 }
 
 /// What the directory knows of keys, invitations and hostnames, expired ones too; their records go with the rest.
@@ -233,9 +230,9 @@ async fn remove_mails(place: &Workplace, tenant: TenantId) -> Result<bool> {
     Ok(true)
 }
 
-async fn is_empty(store: &TenantStore) -> Result<bool> {
-    for list in records::of_tenant() {
-        if !store.clear(&list, 0).await?.finished {
+async fn is_empty(place: &Workplace, store: &TenantStore) -> Result<bool> {
+    for branch in place.app.records().of_tenant() {
+        if !store.clear(&branch.list, 0).await?.finished {
             return Ok(false);
         }
     }
@@ -258,21 +255,18 @@ async fn shut(store: &TenantStore, place: &Workplace) -> Result<bool> {
     }
 }
 
-/// A project goes after its tasks: it alone says where they are. The same holds for what is left of deleted ones.
-async fn remove_projects(store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    for shelf in [Shelf::Active, Shelf::Archived] {
-        while let Some(project) = first(store, &Project::on_shelf(shelf)).await? {
-            if !budget.spend(store.clear(&Task::of_project(project.id), budget.0).await?) {
-                return Ok(false);
+/// A record goes after what lies in a partition of its own: it alone says where that is.
+async fn clear_nested(place: &Workplace, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    for branch in place.app.records().of_tenant().iter().filter(|branch| !branch.nested.is_empty()) {
+        while let Some(parent) = store.stored(&branch.list, None, 1).await?.0.pop() {
+            for partition in branch.nested.iter().filter_map(|nested| nested.of(&parent.data)) {
+                if !budget.spend(store.clear(&partition, budget.0).await?) {
+                    return Ok(false);
+                }
             }
-            remove_record(store, &project, budget).await?;
+            store.erase(&branch.list, &parent.position).await?;
+            budget.0 = budget.0.saturating_sub(1);
         }
-    }
-    while let Some(deleted) = first(store, &DeletedProject::all()).await? {
-        if !budget.spend(store.clear(&Task::of_project(deleted.id), budget.0).await?) {
-            return Ok(false);
-        }
-        remove_record(store, &deleted, budget).await?;
     }
     Ok(true)
 }
@@ -296,9 +290,9 @@ async fn remove_members(place: &Workplace, store: &TenantStore, budget: &mut Bud
 }
 
 /// All that a tenant can have; done when a last look at each partition found nothing.
-async fn clear_the_rest(store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    for list in records::of_tenant() {
-        if !budget.spend(store.clear(&list, budget.0).await?) {
+async fn clear_the_rest(place: &Workplace, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    for branch in place.app.records().of_tenant() {
+        if !budget.spend(store.clear(&branch.list, budget.0).await?) {
             return Ok(false);
         }
     }

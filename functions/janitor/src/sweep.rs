@@ -1,8 +1,8 @@
 //! The tasks of a deleted project. Its tombstone hides them at once and stays until none is left; only then may it vanish.
 
-use shared::model::project::DeletedProject;
-use shared::model::task::Task;
-use shared::tenancy::jobs::{SweepTasks, Workplace};
+use records::project::{DeletedProject, SweepTasks};
+use records::task::Task;
+use shared::tenancy::jobs::Workplace;
 use shared::{Error, Result};
 
 /// Tasks that one job deletes at most: well within the function's time.

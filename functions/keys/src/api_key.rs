@@ -9,6 +9,7 @@ use shared::http::form::{Fields, Form};
 use shared::http::idempotency::Once;
 use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
 use shared::model::time::{Printed, zulu};
+use shared::store::Record as _;
 use shared::tenancy::doors::Owner;
 
 use crate::minting::{self, Family, Shown};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared::http::answer::{Answer, Created, Tagged};
 use shared::http::idempotency::Ticket;
 use shared::model::api_key::{ApiKey, Inactive, KeyClaim, KeyUse, Minted, NewKey};
-use shared::store::Counter;
+use shared::store::Record as _;
 use shared::tenancy::doors::{Owner, Touched};
 use shared::tenancy::{Role, Transaction, conflict, missing};
 use shared::{Error, Result};
@@ -104,7 +104,7 @@ fn minted(door: &Owner, new: NewKey) -> Minted {
 /// Adds a new key to a transaction, within the plan.
 fn write<'a>(door: &'a Owner, transaction: Transaction<'a>, minted: &Minted) -> Result<Transaction<'a>> {
     door.still(transaction)?
-        .count_within(&door.store, Counter::ApiKeys, "api_keys", door.plan.api_keys, &door.tenant.plan)?
+        .count_within(&door.store, ApiKey::QUOTA, &door.plan, &door.tenant.plan)?
         .create(&door.store, &minted.key, conflict("Try again."))?
         .create(&door.directory, &minted.claim, conflict("Try again."))
 }
@@ -120,7 +120,7 @@ pub async fn revoke(door: &Owner, key: ApiKey) -> Result<()> {
             let along =
                 along.delete(&door.directory, &KeyClaim::key_of(&key.handle), missing())?.remove(&door.store, &KeyUse::key_of(key.id))?;
             // A key in its grace left its place in the plan to the one that replaces it.
-            if key.is_retiring() { Ok(along) } else { along.count(&door.store, Counter::ApiKeys, -1) }
+            if key.is_retiring() { Ok(along) } else { along.count(&door.store, ApiKey::QUOTA.counter, -1) }
         })
         .await
 }

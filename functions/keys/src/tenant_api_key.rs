@@ -10,6 +10,7 @@ use shared::http::idempotency::Once;
 use shared::ids::ApiKeyId;
 use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
 use shared::model::time::{Printed, zulu};
+use shared::store::Record as _;
 use shared::tenancy::doors::Owner;
 use shared::tenancy::{Scopes, TenantId};
 

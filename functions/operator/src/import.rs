@@ -1,27 +1,30 @@
 //! A fresh tenant from the lines of an export. It is suspended until the last line is in: what is cut off lets nobody in, and
 //! `purge-tenant` takes it away. Secrets, API keys and open invitations are not in an export, so they are named as skipped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use records::project::{Project, ProjectId, Shelf, TaskCounts};
+use records::setting::{Kept, Setting};
+use records::task::{Status as Progress, Task};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::accounts::owner_of;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
-use shared::ids::{ProjectId, UserId};
+use shared::ids::UserId;
 use shared::model::member::Member;
-use shared::model::project::{Project, Shelf, TaskCounts};
-use shared::model::setting::{Kept, Setting};
-use shared::model::task::{Status as Progress, Task};
 use shared::model::tenant::{Kind, Slug, Status, Tenant};
 use shared::model::user::{Belongs, Email, User};
-use shared::store::{Counter, Entity, InTenant};
+use shared::store::{Counter, Entity, InTenant, Packed, Restore};
 use shared::tenancy::jobs::Workplace;
 use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
 /// Records of one transaction, at most four writes each.
 const TOGETHER: usize = 25;
+
+/// A type, and how a record of it is put back.
+pub type Restored = (&'static str, Option<Restore>);
 
 #[derive(Deserialize)]
 struct Line {
@@ -37,11 +40,14 @@ struct Content {
     projects: BTreeMap<ProjectId, Project>,
     tasks: Vec<Task>,
     settings: Vec<Setting>,
+    /// Ordinary records, by type.
+    others: Vec<(&'static str, Packed)>,
     skipped: BTreeMap<String, usize>,
 }
 
-pub async fn import_tenant(place: &Workplace, owner: &str, lines: &str) -> Result<Value> {
-    let mut content = Content::read(lines)?;
+/// `restored`: how ordinary records are put back.
+pub async fn import_tenant(place: &Workplace, restored: &[Restored], owner: &str, lines: &str) -> Result<Value> {
+    let mut content = Content::read(restored, lines)?;
     let directory = &place.directory;
     let owner = user_of(directory, owner).await?.ok_or(Error::BadRequest("No account has the owner's e-mail address.".into()))?;
     let original = content.tenant.take().ok_or(Error::BadRequest("There is no line of the type tenant.".into()))?;
@@ -72,10 +78,10 @@ pub async fn import_tenant(place: &Workplace, owner: &str, lines: &str) -> Resul
 }
 
 impl Content {
-    fn read(lines: &str) -> Result<Self> {
+    fn read(restored: &[Restored], lines: &str) -> Result<Self> {
         let mut content = Content::default();
         for (index, text) in lines.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
-            content.add(text).ok_or_else(|| Error::BadRequest(format!("Line {} is not one of an export.", index + 1).into()))?;
+            content.add(restored, text).ok_or_else(|| Error::BadRequest(format!("Line {} is not one of an export.", index + 1).into()))?;
         }
         for task in std::mem::take(&mut content.tasks) {
             match content.projects.get_mut(&task.project).filter(|project| task.id.project_tag() == project.id.tag()) {
@@ -94,7 +100,7 @@ impl Content {
         Ok(content)
     }
 
-    fn add(&mut self, text: &str) -> Option<()> {
+    fn add(&mut self, restored: &[Restored], text: &str) -> Option<()> {
         let Line { r#type: kind, data } = serde_json::from_str(text).ok()?;
         match kind.as_str() {
             Tenant::TYPE => self.tenant = Some(record(data)?),
@@ -110,7 +116,10 @@ impl Content {
                 Setting { value: Kept::Sealed(_), .. } => self.skip("secret_setting"),
                 setting => self.settings.push(setting),
             },
-            other => self.skip(other),
+            other => match restored.iter().find(|(name, _)| *name == other) {
+                Some((name, Some(restore))) => self.others.push((name, restore(data)?)),
+                _ => self.skip(other),
+            },
         }
         Some(())
     }
@@ -170,25 +179,38 @@ impl Content {
         create_all(store, self.projects.values()).await?;
         create_all(store, self.tasks.iter()).await?;
         create_all(store, self.settings.iter()).await?;
+        for some in self.others.chunks(TOGETHER) {
+            let mut transaction = store.transaction();
+            for (_, record) in some {
+                transaction = transaction.create_packed(store, record, conflict("Two lines say the same."))?;
+            }
+            transaction.commit().await?;
+        }
         let (projects, tasks, settings) = (self.projects.len(), self.tasks.len(), self.settings.len());
-        Ok(json!({"member": others.len() + 1, "project": projects, "task": tasks, "setting": settings}))
+        let mut imported = BTreeMap::from([("member", others.len() + 1), ("project", projects), ("task", tasks), ("setting", settings)]);
+        for (name, _) in &self.others {
+            *imported.entry(name).or_default() += 1;
+        }
+        Ok(json!(imported))
     }
 
     /// What founding has counted already is one member, who is an owner with number 1.
     fn count<'a>(&self, transaction: Transaction<'a>, store: &TenantStore, owner: &Member) -> Result<Transaction<'a>> {
         let on = |shelf: Shelf| self.projects.values().filter(|project| project.shelf == shelf).count();
         let last_number = usize::try_from(self.last_number().max(owner.number)).unwrap_or(usize::MAX);
-        [
-            (Counter::Members, self.others(owner).count()),
-            (Counter::Owners, self.others(owner).filter(|member| member.role == Role::Owner).count()),
-            (Counter::MemberNumbers, last_number - 1),
-            (Counter::Projects, on(Shelf::Active)),
-            (Counter::ArchivedProjects, on(Shelf::Archived)),
-            (Counter::Settings, self.settings.len()),
-        ]
-        .into_iter()
-        .filter(|(_, by)| *by > 0)
-        .try_fold(transaction, |transaction, (counter, by)| transaction.count(store, counter, i64::try_from(by).unwrap_or(i64::MAX)))
+        let mut counts: HashMap<Counter, usize> = HashMap::from([
+            (Member::COUNT, self.others(owner).count()),
+            (Member::OWNERS, self.others(owner).filter(|member| member.role == Role::Owner).count()),
+            (Member::NUMBERS, last_number - 1),
+            (Shelf::Active.counter(), on(Shelf::Active)),
+            (Shelf::Archived.counter(), on(Shelf::Archived)),
+            (Setting::COUNT, self.settings.len()),
+        ]);
+        for counter in self.others.iter().filter_map(|(_, record)| record.counter) {
+            *counts.entry(counter).or_default() += 1;
+        }
+        let mut counts = counts.into_iter().filter(|(_, by)| *by > 0);
+        counts.try_fold(transaction, |transaction, (counter, by)| transaction.count(store, counter, i64::try_from(by).unwrap_or(i64::MAX)))
     }
 }
 

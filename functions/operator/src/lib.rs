@@ -3,6 +3,7 @@
 
 mod import;
 
+use records::setting::{Keeper, Kept, KeyLost, Setting};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::accounts::{Address, Given, confirm, owner_of};
@@ -16,7 +17,6 @@ use shared::model::edge_config::EdgeConfig;
 use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail, UnknownMail};
 use shared::model::registration::Registration;
-use shared::model::setting::{Keeper, Kept, KeyLost, Setting};
 use shared::model::tenant::{Kind, Status, Tenant};
 use shared::model::user::{Email, EmailClaim, Identity, Subject, User};
 use shared::runtime::worker::{self, Worker};
@@ -117,7 +117,7 @@ impl Worker for Operator {
             Command::RestoreTenant { tenant } => restore_tenant(&place, &tenant).await,
             Command::PurgeTenant { tenant, now } => purge_tenant(&place, &tenant, now).await,
             Command::ListReceipts {} => list_receipts(&place).await,
-            Command::ImportTenant { owner, lines } => import::import_tenant(&place, &owner, &lines).await,
+            Command::ImportTenant { owner, lines } => import::import_tenant(&place, records::RESTORED, &owner, &lines).await,
         }
     }
 }

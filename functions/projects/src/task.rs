@@ -1,21 +1,22 @@
 //! Tasks: list, create, read, change, complete, delete. A change of status moves the project's counts in the same transaction.
 
 use jiff::civil::Date;
+use records::project::{DeletedProject, Project, Shelf};
+use records::task::{Priority, Status, Task, TaskChanges, TaskId, count_changes, overdue};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
-use shared::http::arguments::{Body, Found, IfMatch, NamedMember, Pages};
+use shared::http::arguments::{Body, Found, IfMatch, Pages, path_id};
 use shared::http::form::{CalendarDate, Fields, Flag, Form, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
-use shared::ids::TaskId;
+use shared::http::{Argument, Operation};
+use shared::ids::PathId;
 use shared::model::member::{MemberNumber, Person};
-use shared::model::project::{Project, Shelf};
-use shared::model::task::{Priority, Status, Task, TaskChanges, count_changes, overdue};
 use shared::model::text;
 use shared::model::time::{Printed, day, with_offset};
 use shared::store::{Direction, ListEntry};
 use shared::tenancy::doors::{Admin, Member, Viewer};
-use shared::tenancy::{TenantStore, Transaction, conflict, missing};
+use shared::tenancy::{Entered, Incoming, TenantStore, Transaction, Wants, conflict, missing};
 use shared::{Error, Result};
 
 /// A task of a project.
@@ -171,13 +172,13 @@ pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, 
     Ok(answer)
 }
 
-pub async fn show(door: Viewer, task: Found<Task>) -> Result<Tagged<TaskView>> {
+pub async fn show(door: Viewer, task: FoundTask) -> Result<Tagged<TaskView>> {
     Ok(answer("Success", &task.0, &door.store))
 }
 
 pub async fn update(
     door: Member,
-    task: Found<Task>,
+    task: FoundTask,
     expected: IfMatch,
     changes: Body<Changes>,
     named: NamedMember,
@@ -194,7 +195,7 @@ pub async fn update(
     Ok(answer("Task updated successfully", &changed, &door.store))
 }
 
-pub async fn delete(door: Admin, task: Found<Task>, expected: IfMatch) -> Result<Answer<Nothing>> {
+pub async fn delete(door: Admin, task: FoundTask, expected: IfMatch) -> Result<Answer<Nothing>> {
     match remove(&door.store, &task.0, &expected, Shelf::Active).await {
         Err(Error::NotFound) => remove(&door.store, &task.0, &expected, Shelf::Archived).await?,
         done => done?,
@@ -202,7 +203,7 @@ pub async fn delete(door: Admin, task: Found<Task>, expected: IfMatch) -> Result
     Ok(Answer::done("Task deleted successfully"))
 }
 
-pub async fn complete(door: Member, task: Found<Task>, expected: IfMatch) -> Result<Tagged<TaskView>> {
+pub async fn complete(door: Member, task: FoundTask, expected: IfMatch) -> Result<Tagged<TaskView>> {
     let done = edit(&door.store, task.0, |task| {
         expected.check(&task.etag())?;
         Ok(if task.status == Status::Done { task.clone() } else { task.clone().with_status(Status::Done, door.now()) })
@@ -388,6 +389,63 @@ const STATUS: OneOf<Status> = OneOf { words: &["todo", "in_progress", "in_review
 const PRIORITY: OneOf<Priority> = OneOf { words: &["low", "medium", "high", "urgent"], parse: Priority::parse };
 const MEMBER: Integer = Integer { min: 1, max: i64::MAX };
 const SORT_ORDER: Integer = Integer { min: -2_147_483_648, max: 2_147_483_647 };
+
+/// The task that the path names, unless its project is gone.
+pub struct FoundTask(pub Task);
+
+impl Argument for FoundTask {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(id) = path_id::<TaskId>(incoming) {
+            wants.record(&Task::key_of(id));
+            wants.record(&DeletedProject::key_of(id.project_tag()));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let id: TaskId = path_id(incoming)?;
+        let task = entered.find(&Task::key_of(id)).await?.ok_or(Error::NotFound)?;
+        match entered.find(&DeletedProject::key_of(id.project_tag())).await? {
+            Some(deleted) if deleted.id == task.project => Err(Error::NotFound),
+            _ => Ok(FoundTask(task)),
+        }
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(TaskId::schema());
+    }
+}
+
+/// The member whom the body's `assigned_to` names, read with the door; `None` when it names none, or nobody.
+pub struct NamedMember(pub Option<MemberNumber>);
+
+#[derive(serde::Deserialize)]
+struct Assignment {
+    assigned_to: Option<u64>,
+}
+
+impl NamedMember {
+    /// The form says what is wrong with a body; here a wrong one names nobody.
+    fn number(incoming: &Incoming) -> Option<u64> {
+        serde_json::from_slice::<Assignment>(&incoming.body).ok()?.assigned_to
+    }
+}
+
+impl Argument for NamedMember {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(number) = NamedMember::number(incoming) {
+            wants.record(&MemberNumber::key_of(number));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        match NamedMember::number(incoming) {
+            Some(number) => entered.find(&MemberNumber::key_of(number)).await.map(NamedMember),
+            None => Ok(NamedMember(None)),
+        }
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
 
 impl Form for NewTask {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {

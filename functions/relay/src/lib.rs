@@ -6,17 +6,17 @@
 mod rollup;
 
 use aws_sdk_sqs::Client;
+use records::project::{DeletedProject, SweepTasks};
 use serde::Serialize;
 use serde_json::Value;
 use shared::aws::Aws;
 use shared::config::Variables;
 use shared::model::edge::Pack;
 use shared::model::mail::Mail;
-use shared::model::project::DeletedProject;
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::store::Entity;
-use shared::tenancy::jobs::{Change, ChangeKind, Queued, SendMail, SweepTasks};
+use shared::tenancy::jobs::{Change, ChangeKind, Queued, SendMail};
 use shared::{Error, Result};
 
 pub struct Relay {

@@ -4,13 +4,14 @@ use domains::Dns;
 use serde::Serialize;
 use shared::error::PlanLimit;
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{DomainTotal, NamedDomain, Whole};
-use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
+use shared::http::arguments::{Total, Whole};
+use shared::http::form::{Fields, Form, HostnameText, Raw, Rule, described, from_query};
 use shared::http::idempotency::Once;
+use shared::http::{Argument, Operation, request};
 use shared::model::domain::{Asked, Domain, Hostname, Seen, Sighting, Standing, Status, Verdict};
 use shared::model::time::{Printed, zulu};
-use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Viewer};
+use shared::tenancy::{Entered, Incoming, Wants};
 use shared::{Error, Result};
 
 /// A custom domain of a tenant.
@@ -139,32 +140,32 @@ pub struct NewDomain {
     hostname: Hostname,
 }
 
-pub async fn list(door: Viewer, asked: Whole, total: DomainTotal) -> Result<Answer<DomainList>> {
+pub async fn list(door: Viewer, asked: Whole, total: Total<Domain>) -> Result<Answer<DomainList>> {
     let target = &door.app.config().edge.target;
     let found = door.store.page(&Domain::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
     let domains = found.items.iter().map(|domain| DomainView::of(domain, target)).collect();
-    Ok(Answer::bare(DomainList { total: total.0, domains }).going_on(next))
+    Ok(Answer::bare(DomainList { total: total.count, domains }).going_on(next))
 }
 
-pub async fn create(door: Admin, once: Once<NewDomain>, total: DomainTotal) -> Result<Created<DomainView>> {
+pub async fn create(door: Admin, once: Once<NewDomain>, total: Total<Domain>) -> Result<Created<DomainView>> {
     let (config, max, plan) = (&door.app.config().edge, door.plan.custom_domains, &door.tenant.plan);
     let hostname = once.body.hostname;
     if hostname.is_under(&config.domain) || hostname.is_under(&config.target) {
         return Err(Error::field("hostname", format!("The hostname field must not lie within {}.", config.domain)));
     }
     // Said before anything is said of the hostname, but that it is listed here already; the transaction below counts for good.
-    if let Some(max) = max.filter(|max| total.0 >= *max) {
+    if let Some(max) = max.filter(|max| total.count >= *max) {
         if door.store.find(&Domain::key_of(&hostname)).await?.is_some() {
             return Err(domains::listed_already());
         }
-        return Err(Error::PlanLimitReached(PlanLimit { limit: LIMIT, used: total.0, max, plan: plan.clone() }));
+        return Err(Error::PlanLimitReached(PlanLimit { limit: Domain::QUOTA.name, used: total.count, max, plan: plan.clone() }));
     }
     let domain = Domain::new(hostname, door.now(), door.store.random());
     let answer = Created::bare(DomainView::of(&domain, &config.target));
     let along = |transaction| {
         let transaction = once.ticket.record(transaction, &door.store, &answer)?;
-        transaction.count_within(&door.store, Counter::Domains, LIMIT, max, plan)
+        transaction.count_within(&door.store, Domain::QUOTA, &door.plan, plan)
     };
     domains::add(&door.directory, &door.store, &domain, along).await?;
     Ok(answer)
@@ -186,7 +187,6 @@ pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>
     Ok(Answer::bare(CheckView { domain: DomainView::of(&settled.domain, &config.target), diagnosis }))
 }
 
-const LIMIT: &str = "custom_domains";
 /// Values of one answer that are shown.
 const SHOWN: usize = 10;
 
@@ -251,6 +251,57 @@ impl SeenView {
             Seen::Silent(why) => (Outcome::NoAnswer, vec![], Some(why.clone())),
         };
         SeenView { outcome, values, error }
+    }
+}
+
+/// The tenant's domain that the body's `hostname` names, or the query's, read with the door; anything else is `NotFound`.
+pub struct NamedDomain(pub Domain);
+
+struct InBody(Option<Hostname>);
+
+impl Form for InBody {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(InBody(fields.optional("hostname", HostnameText)))
+    }
+}
+
+impl NamedDomain {
+    /// The form says what is wrong with an input; here a wrong one names nothing.
+    fn hostname(incoming: &Incoming) -> Option<Hostname> {
+        #[derive(serde::Deserialize)]
+        struct Naming {
+            hostname: Option<String>,
+        }
+        let in_query = incoming.query.get("hostname").cloned();
+        let in_body = || serde_json::from_slice::<Naming>(&incoming.body).ok()?.hostname;
+        Hostname::parse(&in_query.or_else(in_body)?).ok()
+    }
+}
+
+impl Argument for NamedDomain {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(hostname) = NamedDomain::hostname(incoming) {
+            wants.record(&Domain::key_of(&hostname));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let InBody(in_query) = from_query(&incoming.query).map_err(Error::Validation)?;
+        let InBody(in_body) = request::form(incoming)?;
+        let hostname = match (in_query, in_body) {
+            (None, None) => return Err(Error::field("hostname", "The hostname field is required.")),
+            (Some(one), Some(other)) if one != other => {
+                return Err(Error::field("hostname", "The hostname field differs between query and body."));
+            }
+            (Some(hostname), _) | (None, Some(hostname)) => hostname,
+        };
+        entered.find(&Domain::key_of(&hostname)).await?.map(NamedDomain).ok_or(Error::NotFound)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.body(described::<InBody>());
+        operation.query(described::<InBody>());
+        operation.may_miss();
     }
 }
 

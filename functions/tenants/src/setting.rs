@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use records::setting::{Author, Keeper, Setting, SettingId, SettingName, Settings, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::http::answer::{Answer, Created, Tagged};
-use shared::http::arguments::{Found, NamedSetting, Whole};
+use shared::http::arguments::{Whole, path_id};
 use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
-use shared::ids::SettingId;
-use shared::model::setting::{Author, Keeper, Setting, SettingName, Settings, Write};
+use shared::http::{Argument, Operation};
+use shared::ids::PathId;
 use shared::model::time::{Printed, zulu};
-use shared::store::{Counter, Direction};
+use shared::store::Direction;
 use shared::tenancy::doors::Owner;
-use shared::tenancy::{TenantId, TenantStore, Transaction, conflict};
+use shared::tenancy::{Entered, Incoming, TenantId, TenantStore, Transaction, Wants, conflict};
 use shared::{Error, Result};
 
 /// With the counter and the stored answer, within what one transaction takes.
@@ -93,13 +94,13 @@ pub async fn list(door: Owner) -> Result<Answer<MapView>> {
     Ok(Answer::bare(MapView::of(&all, &keeper(&door)?)?))
 }
 
-pub async fn show(door: Owner, setting: Found<Setting>) -> Result<Tagged<SettingView>> {
+pub async fn show(door: Owner, setting: FoundSetting) -> Result<Tagged<SettingView>> {
     let view = SettingView::of(&setting.0, &keeper(&door)?)?;
     Ok(Answer::bare(view).tagged(setting.0.etag()))
 }
 
 /// The place of a change among those that are kept is not that of tomorrow: a cursor names the moment.
-pub async fn history(door: Owner, setting: Found<Setting>, asked: Whole) -> Result<Answer<HistoryView>> {
+pub async fn history(door: Owner, setting: FoundSetting, asked: Whole) -> Result<Answer<HistoryView>> {
     let changes = setting.0.changes;
     let mut window = Window::new(&asked.page, Direction::Descending)?;
     for (index, change) in changes.iter().enumerate() {
@@ -201,9 +202,9 @@ impl Changes {
         }
         if more > fewer {
             let plan = &door.tenant.plan;
-            return transaction.count_many_within(&door.store, Counter::Settings, more - fewer, "settings", Setting::MAX_COUNT, plan);
+            return transaction.count_many_within(&door.store, Setting::COUNT, more - fewer, "settings", Setting::MAX_COUNT, plan);
         }
-        if more == fewer { Ok(transaction) } else { transaction.count(&door.store, Counter::Settings, more as i64 - fewer as i64) }
+        if more == fewer { Ok(transaction) } else { transaction.count(&door.store, Setting::COUNT, more as i64 - fewer as i64) }
     }
 
     fn view(&self, body: &Written, door: &Owner, keeper: &Keeper<'_>) -> Result<WrittenView> {
@@ -268,6 +269,53 @@ impl SettingView {
             updated_at: Some(zulu(setting.updated_at)),
         })
     }
+}
+
+/// The setting whose id the path names. It is looked for among all: they are few, and are found by their names otherwise.
+pub struct FoundSetting(pub Setting);
+
+impl Argument for FoundSetting {
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let id: SettingId = path_id(incoming)?;
+        let all = all(entered.store().ok_or(Error::NotFound)?).await?;
+        all.into_values().find(|setting| setting.id == id).map(FoundSetting).ok_or(Error::NotFound)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(SettingId::schema());
+    }
+}
+
+/// The setting that the body's `name` names, read with the door; `None` when it names none, or none is there.
+pub struct NamedSetting(pub Option<Setting>);
+
+#[derive(serde::Deserialize)]
+struct SettingBody {
+    name: Option<SettingName>,
+}
+
+impl NamedSetting {
+    /// The form says what is wrong with a body; here a wrong one names nothing.
+    fn name(incoming: &Incoming) -> Option<SettingName> {
+        serde_json::from_slice::<SettingBody>(&incoming.body).ok()?.name
+    }
+}
+
+impl Argument for NamedSetting {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(name) = NamedSetting::name(incoming) {
+            wants.record(&Setting::key_of(&name));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        match NamedSetting::name(incoming) {
+            Some(name) => entered.find(&Setting::key_of(&name)).await.map(NamedSetting),
+            None => Ok(NamedSetting(None)),
+        }
+    }
+
+    fn describe(_operation: &mut Operation) {}
 }
 
 /// A body with `name` and `value` is one setting; any other is a map of many.

@@ -2,7 +2,7 @@
 //! the whole deployment; whoever finds the claim changed reads it and decides again.
 
 use shared::model::domain::{Asked, Domain, DomainCheck, HostClaim, Standing, Status, Verdict};
-use shared::store::{Counter, Entity};
+use shared::store::Entity;
 use shared::tenancy::{Directory, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
@@ -114,7 +114,7 @@ async fn let_go(directory: &Directory, store: &TenantStore, domain: Domain, leav
         let known: Option<HostClaim> = directory.find(&HostClaim::key_of(&domain.hostname)).await?;
         let known = known.filter(|claim| claim.lists(store.tenant_id()));
         let gone = store.remove(domain.clone(), |current, along| {
-            let along = moved(along.count(store, Counter::Domains, -1)?, directory, store, current, None)?;
+            let along = moved(along.count(store, Domain::COUNT, -1)?, directory, store, current, None)?;
             let Some(known) = &known else { return Ok(along) };
             match leave(known, store.tenant_id(), directory.now()) {
                 Some(left) => along.replace(directory, &left, known),

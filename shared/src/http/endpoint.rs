@@ -7,7 +7,7 @@ use http::Response;
 use http::header::{HeaderValue, LINK};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::answer::{Answer, Asked, Body, Listing, response_of};
 use crate::http::catalogue::{Operation, Shape};
 use crate::http::family::Family;
@@ -137,9 +137,4 @@ handlers!(A, B, C, E);
 /// The parts of a route's access rule that the catalogue shows.
 pub(crate) fn needs_credential(access: Access) -> bool {
     !matches!(access, Access::Open { .. })
-}
-
-/// The record that a path names, by its last value; one that cannot be an id names nothing.
-pub(crate) fn path_value<T>(incoming: &Incoming, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
-    incoming.path_values.last().and_then(|text| parse(text)).ok_or(Error::NotFound)
 }

@@ -26,7 +26,7 @@ impl Answered {
     pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
     pub(crate) fn key_of(id: &Hashed) -> Key<Self> {
-        Key::new(&Answered::collection(), id.to_string())
+        Key::at(&Answered::collection(), id.to_string())
     }
 
     pub(crate) fn collection() -> Collection {
@@ -52,7 +52,7 @@ impl Entity for Answered {
 
 impl OpenAnswered {
     pub(crate) fn key_of(id: &Hashed) -> Key<Self> {
-        Key::new(&Collection::within::<Answered>(id.clone()), "answer".into())
+        Key::at(&Collection::within::<Answered>(id.clone()), "answer".into())
     }
 }
 

@@ -69,7 +69,7 @@ impl Deletion {
     }
 
     pub fn key_of(due_at: Timestamp, tenant: TenantId) -> Key<Self> {
-        Key::new(&Deletion::collection(), format!("{:012}#{tenant}", due_at.as_second()))
+        Key::at(&Deletion::collection(), format!("{:012}#{tenant}", due_at.as_second()))
     }
 
     fn collection() -> Collection {
@@ -135,7 +135,7 @@ impl Receipt {
     }
 
     pub fn key_of(tenant: TenantId) -> Key<Self> {
-        Key::new(&Receipt::collection(), tenant.to_string())
+        Key::at(&Receipt::collection(), tenant.to_string())
     }
 
     fn collection() -> Collection {

@@ -41,7 +41,7 @@ impl Demo {
     const STILL_RUNNING: SignedDuration = SignedDuration::from_secs(60);
 
     pub fn key_of(ends_at: Timestamp, tenant: TenantId) -> Key<Self> {
-        Key::new(&Demo::collection(), format!("{:012}#{tenant}", ends_at.as_second()))
+        Key::at(&Demo::collection(), format!("{:012}#{tenant}", ends_at.as_second()))
     }
 
     /// In the order in which they end.
@@ -112,7 +112,7 @@ impl DemoClaim {
     }
 
     pub fn key_of(email: &Email, tenant: TenantId) -> Key<Self> {
-        Key::new(&Collection::within::<DemoClaim>(email.hashed()), format!("demo#{tenant}"))
+        Key::at(&Collection::within::<DemoClaim>(email.hashed()), format!("demo#{tenant}"))
     }
 
     pub fn is_opened_by(&self, password: &str) -> bool {

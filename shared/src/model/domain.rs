@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::Random;
 use crate::error::Error;
 use crate::ids::{TenantId, stored, stored_option};
-use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
+use crate::model::plan::Quota;
+use crate::store::entity::{Collection, Counter, Entity, InDirectory, InTenant, Key};
 use crate::store::page::List;
 
 /// A DNS name a tenant can bring: in lower case, at least three labels of letters, digits and inner hyphens, 253 characters at most.
@@ -252,6 +253,9 @@ pub enum Asked {
 impl Domain {
     /// An active domain is lost at this many misses in a row.
     pub const MISSES: u8 = 3;
+    /// Verified or not.
+    pub const COUNT: Counter = Counter::named("domains");
+    pub const QUOTA: Quota = Quota { counter: Domain::COUNT, name: "custom_domains", most: |plan| plan.custom_domains };
     const CHECK_EVERY: SignedDuration = SignedDuration::from_hours(6);
     /// After a check that was not clean.
     const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
@@ -334,7 +338,7 @@ impl Domain {
     }
 
     pub fn key_of(hostname: &Hostname) -> Key<Self> {
-        Key::new(&Domain::collection(), hostname.to_string())
+        Key::at(&Domain::collection(), hostname.to_string())
     }
 
     fn collection() -> Collection {
@@ -346,6 +350,7 @@ impl Entity for Domain {
     type Scope = InTenant;
     const TYPE: &'static str = "domain";
     const COLLECTION: &'static str = "domains";
+    const COUNTER: Option<Counter> = Some(Domain::COUNT);
 
     fn key(&self) -> Key<Self> {
         Domain::key_of(&self.hostname)
@@ -381,7 +386,7 @@ impl Entity for DomainCheck {
     const COLLECTION: &'static str = "domain-checks";
 
     fn key(&self) -> Key<Self> {
-        Key::new(&DomainCheck::collection(), format!("{:012}#{}", self.due_at.as_second(), self.hostname))
+        Key::at(&DomainCheck::collection(), format!("{:012}#{}", self.due_at.as_second(), self.hostname))
     }
 }
 
@@ -572,7 +577,7 @@ impl HostClaim {
     }
 
     pub fn key_of(hostname: &Hostname) -> Key<Self> {
-        Key::new(&Collection::within::<HostClaim>(hostname.clone()), "owner".into())
+        Key::at(&Collection::within::<HostClaim>(hostname.clone()), "owner".into())
     }
 
     fn next(&self) -> Self {

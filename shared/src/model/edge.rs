@@ -324,7 +324,7 @@ impl Shelf {
 
     /// The key of a pack of this shelf, from its sort key.
     pub fn key(self, sort: &str) -> Key<Pack> {
-        Key::new(&self.collection(), sort.to_owned())
+        Key::at(&self.collection(), sort.to_owned())
     }
 
     /// The sort key of a pack, for `key`.
@@ -334,7 +334,7 @@ impl Shelf {
 
     /// Where packs begin whose newest entry is no newer than `moment`, seen from the newest.
     pub fn from(self, moment: Timestamp) -> Key<Pack> {
-        Key::new(&self.collection(), format!("{:013}$", moment.as_millisecond().max(0)))
+        Key::at(&self.collection(), format!("{:013}$", moment.as_millisecond().max(0)))
     }
 }
 
@@ -501,7 +501,7 @@ impl Entity for Batch {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::of::<Batch>(), self.id.clone())
+        Key::at(&Collection::of::<Batch>(), self.id.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -530,7 +530,7 @@ impl Entity for Counted {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::of::<Counted>(), self.pack.clone())
+        Key::at(&Collection::of::<Counted>(), self.pack.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -549,11 +549,11 @@ pub struct Rollup {
 
 impl Rollup {
     pub fn of_day(day: Date) -> Key<Self> {
-        Key::new(&Rollup::collection(), format!("day#{day}"))
+        Key::at(&Rollup::collection(), format!("day#{day}"))
     }
 
     pub fn of_month(month: Month) -> Key<Self> {
-        Key::new(&Rollup::collection(), format!("month#{month}"))
+        Key::at(&Rollup::collection(), format!("month#{month}"))
     }
 
     /// Newest day first.
@@ -578,7 +578,7 @@ impl Entity for Rollup {
     const AUDITED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Rollup::collection(), self.span.clone())
+        Key::at(&Rollup::collection(), self.span.clone())
     }
 }
 
@@ -654,7 +654,7 @@ impl Entity for QuotaEvent {
     const AUDITED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&QuotaEvent::collection(), format!("{}#{}#{:03}", self.month, self.metric.name(), self.percent))
+        Key::at(&QuotaEvent::collection(), format!("{}#{}#{:03}", self.month, self.metric.name(), self.percent))
     }
 }
 

@@ -126,7 +126,7 @@ impl Mail {
     }
 
     pub fn key_of(id: MailId) -> Key<Self> {
-        Key::new(&Collection::within::<Mail>(id), "mail".into())
+        Key::at(&Collection::within::<Mail>(id), "mail".into())
     }
 
     /// `carrier_deduplicates`: sending the same id twice reaches the recipient once.
@@ -214,7 +214,7 @@ impl Content {
 
 impl UnknownMail {
     pub fn key_of(mail: MailId) -> Key<Self> {
-        Key::new(&UnknownMail::collection(), mail.to_string())
+        Key::at(&UnknownMail::collection(), mail.to_string())
     }
 
     /// Oldest first.

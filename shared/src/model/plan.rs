@@ -5,8 +5,18 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::subaccount::Limits;
+use crate::store::entity::Counter;
 
 const SEEDED: &str = include_str!("plans.json");
+
+/// What a plan bounds: the counter of it, and what the plan calls it.
+#[derive(Clone, Copy)]
+pub struct Quota {
+    pub counter: Counter,
+    pub name: &'static str,
+    /// `None` is unlimited.
+    pub most: fn(&Plan) -> Option<u64>,
+}
 
 /// Every plan by name.
 #[derive(Debug, Clone, Deserialize)]

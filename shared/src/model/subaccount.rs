@@ -136,7 +136,7 @@ impl Subaccount {
     }
 
     pub fn key_of(agency: TenantId, id: SubaccountId) -> Key<Self> {
-        Key::new(&Collection::within::<Subaccount>(agency), id.to_string())
+        Key::at(&Collection::within::<Subaccount>(agency), id.to_string())
     }
 }
 
@@ -166,7 +166,7 @@ pub struct ExternalId {
 
 impl ExternalId {
     pub fn key_of(agency: TenantId, external_id: &str) -> Key<Self> {
-        Key::new(&Collection::within::<ExternalId>(agency), Hashed::of(&[external_id]).to_string())
+        Key::at(&Collection::within::<ExternalId>(agency), Hashed::of(&[external_id]).to_string())
     }
 }
 

@@ -95,7 +95,7 @@ impl Tenant {
     }
 
     pub fn key_of() -> Key<Self> {
-        Key::new(&Collection::of::<Tenant>(), "profile".into())
+        Key::at(&Collection::of::<Tenant>(), "profile".into())
     }
 
     /// The changes an operator makes; each writes a new version.
@@ -190,7 +190,7 @@ pub struct SlugClaim {
 
 impl SlugClaim {
     pub fn key_of(slug: &Slug) -> Key<Self> {
-        Key::new(&Collection::within::<SlugClaim>(slug.clone()), "owner".into())
+        Key::at(&Collection::within::<SlugClaim>(slug.clone()), "owner".into())
     }
 }
 

@@ -57,7 +57,7 @@ impl std::fmt::Debug for User {
 
 impl User {
     pub fn key_of(id: UserId) -> Key<Self> {
-        Key::new(&Collection::within::<User>(id), "profile".into())
+        Key::at(&Collection::within::<User>(id), "profile".into())
     }
 
     /// Everything of one user lies in this partition: profile, sessions, memberships.
@@ -144,7 +144,7 @@ pub struct EmailClaim {
 
 impl EmailClaim {
     pub fn key_of(email: &Email) -> Key<Self> {
-        Key::new(&Collection::within::<EmailClaim>(email.hashed()), "owner".into())
+        Key::at(&Collection::within::<EmailClaim>(email.hashed()), "owner".into())
     }
 }
 
@@ -178,7 +178,7 @@ impl Belongs {
     }
 
     pub fn key_of(user: UserId, tenant: TenantId) -> Key<Self> {
-        Key::new(&User::collection(user), format!("tenant#{tenant}"))
+        Key::at(&User::collection(user), format!("tenant#{tenant}"))
     }
 }
 
@@ -205,7 +205,7 @@ pub struct Identity {
 
 impl Identity {
     pub fn key_of(issuer: &str, subject: &str) -> Key<Self> {
-        Key::new(&Collection::within::<Identity>(Hashed::of(&[issuer, subject])), "owner".into())
+        Key::at(&Collection::within::<Identity>(Hashed::of(&[issuer, subject])), "owner".into())
     }
 }
 
@@ -229,7 +229,7 @@ pub struct Subject {
 
 impl Subject {
     pub fn key_of(user: UserId, issuer: &str) -> Key<Self> {
-        Key::new(&User::collection(user), format!("subject#{}", Hashed::of(&[issuer])))
+        Key::at(&User::collection(user), format!("subject#{}", Hashed::of(&[issuer])))
     }
 }
 
@@ -262,7 +262,7 @@ impl Familiar {
     }
 
     pub fn key_of(email: &Email, network: &str) -> Key<Self> {
-        Key::new(&Collection::within::<Familiar>(email.hashed()), Hashed::of(&[network]).to_string())
+        Key::at(&Collection::within::<Familiar>(email.hashed()), Hashed::of(&[network]).to_string())
     }
 
     pub fn is_fresh(&self, now: Timestamp) -> bool {
@@ -276,7 +276,7 @@ impl Entity for Familiar {
     const COLLECTION: &'static str = "familiar";
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::within::<Familiar>(self.email.hashed()), self.network.clone())
+        Key::at(&Collection::within::<Familiar>(self.email.hashed()), self.network.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {

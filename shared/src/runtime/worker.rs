@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::config::Variables;
 use crate::error::{Chain, Error, Result};
 use crate::runtime::{App, StartError, function};
+use crate::store::Records;
 use crate::tenancy::jobs::{Change, Queued, Workplace};
 
 /// Something that takes whole invocation events: what `main` runs and what tests call.
@@ -28,9 +29,9 @@ pub trait Worker: Sized + Send + Sync + 'static {
 }
 
 /// Runs a worker until Lambda ends the process.
-pub fn work<W: Worker>() -> Result<(), StartError> {
+pub fn work<W: Worker>(records: Records) -> Result<(), StartError> {
     function::block_on(async {
-        let worker = &W::start(function::start_worker().await?, Variables::from_env())?;
+        let worker = &W::start(function::start_worker(records).await?, Variables::from_env())?;
         lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
             let request_id = event.context.request_id;
             worker.handle(event.payload, &request_id).await.map_err(|error| {

@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::crypto::Random;
 use crate::error::Result;
 use crate::model::plan::Plans;
-use crate::store::Table;
 use crate::store::sessions::Sessions;
+use crate::store::{Records, Table};
 use crate::tenancy::credential::{Issuers, KnownKeys, KnownTokens};
 use crate::tenancy::{Lately, Limiter};
 
@@ -27,6 +27,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 struct Inner {
     config: Config,
     plans: Plans,
+    records: Records,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
     table: Table,
@@ -40,7 +41,7 @@ struct Inner {
 }
 
 impl App {
-    pub fn new(config: Config, plans: Plans, clock: Arc<dyn Clock>, random: Random, aws: &Aws) -> Self {
+    pub fn new(config: Config, plans: Plans, records: Records, clock: Arc<dyn Clock>, random: Random, aws: &Aws) -> Self {
         let sessions = config.tenant_role.clone().map(|role| Sessions::new(aws.sts(), role));
         let table = Table::new(aws.dynamodb(), &config.table, sessions);
         let limiter = Limiter::new(config.limits.clone());
@@ -49,6 +50,7 @@ impl App {
         App(Arc::new(Inner {
             config,
             plans,
+            records,
             clock,
             random: Arc::new(random),
             table,
@@ -68,6 +70,11 @@ impl App {
 
     pub fn plans(&self) -> &Plans {
         &self.0.plans
+    }
+
+    /// All records of the deployment.
+    pub fn records(&self) -> Records {
+        self.0.records
     }
 
     pub fn clock(&self) -> &dyn Clock {

@@ -6,15 +6,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::{MailId, ProjectId};
+use crate::ids::MailId;
 use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
-use crate::model::records;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
-use crate::store::{Entity, Table};
+use crate::store::{Entity, Records, Table};
 use crate::tenancy::store::audited_id;
 use crate::tenancy::{App, Directory, Origin, TenantId, TenantStore};
 
@@ -53,12 +52,6 @@ pub struct Queued<J> {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 pub struct SendMail {
     pub mail: MailId,
-}
-
-/// Jobs of the clean-up queue.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
-pub struct SweepTasks {
-    pub project: ProjectId,
 }
 
 /// What a worker may touch: the directory, and the tenant its job belongs to.
@@ -124,7 +117,7 @@ impl Change {
     /// Writes the change into its tenant's audit log, if it is one that somebody made to a resource. What only moved with another change
     /// (a counter inside a record) still names the request that last wrote the record, and is none.
     pub async fn audit(&self, app: &App, worker: &'static str, request_id: &str) -> Result<()> {
-        let Some((change, by, at)) = self.audited()? else { return Ok(()) };
+        let Some((change, by, at)) = self.audited(app.records())? else { return Ok(()) };
         let store = if self.entity == Subaccount::TYPE {
             // A fact of the directory that an agency writes: it stands in the agency's log.
             let subaccount: Subaccount = self.record()?;
@@ -138,7 +131,7 @@ impl Change {
         }
     }
 
-    fn audited(&self) -> Result<Option<(ResourceChange, Origin, Timestamp)>> {
+    fn audited(&self, records: Records) -> Result<Option<(ResourceChange, Origin, Timestamp)>> {
         let text = |item: &serde_dynamo::Item, name: &str| match item.get(name) {
             Some(serde_dynamo::AttributeValue::S(text)) => Some(text.clone()),
             _ => None,
@@ -157,7 +150,7 @@ impl Change {
             let Removal { resource, id, before, .. } = removal;
             ResourceChange { action: "deleted".into(), resource, id, before: Some(before), after: None }
         } else {
-            let Some(resource) = records::audited(&self.entity) else { return Ok(None) };
+            let Some(resource) = records.audited(&self.entity) else { return Ok(None) };
             if self.before.as_ref().is_some_and(|before| text(before, "request").as_ref() == Some(&request)) {
                 return Ok(None);
             }

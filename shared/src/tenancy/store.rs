@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
-use crate::model::records;
 use crate::model::tenant::Tenant;
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, attributes, entry_attributes};
 use crate::store::item;
 use crate::store::page::{self, Direction, List, Page, Position, Span, Stored};
+use crate::store::records::{Anything, COUNTERS};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::tenancy::TenantId;
@@ -316,6 +316,12 @@ impl TenantStore {
         sweep::sweep(&self.table, &self.partition(&list.collection.0), "", at_most, |_| Ok(true)).await
     }
 
+    /// Deletes a record of whatever type where it lies, if it is there. For the janitor.
+    pub async fn erase(&self, list: &List<Anything>, position: &Position) -> Result<()> {
+        let key = FullKey { pk: self.partition(&list.collection.0), sk: position.0.clone() };
+        self.table.delete(key, None).await.map(|_| ())
+    }
+
     pub async fn count(&self, counter: Counter) -> Result<u64> {
         let item = self.table.get(self.counter(counter), true).await?;
         Ok(item.as_ref().and_then(|item| number(item, "n")).unwrap_or(0))
@@ -327,7 +333,7 @@ impl TenantStore {
     }
 
     pub(crate) fn counter(&self, counter: Counter) -> FullKey {
-        FullKey { pk: self.partition(records::COUNTERS), sk: counter.name().into() }
+        FullKey { pk: self.partition(COUNTERS), sk: counter.name().into() }
     }
 
     /// Raw items, for a door that looks before it hands anything out.

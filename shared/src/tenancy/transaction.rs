@@ -7,8 +7,9 @@ use aws_sdk_dynamodb::types::{
 
 use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
+use crate::model::plan::{Plan, Quota};
 use crate::model::tenant::{Status, Tenant};
-use crate::store::entity::{Counter, Entity, InTenant, Key};
+use crate::store::entity::{Counter, Entity, InTenant, Key, Packed};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
 use crate::tenancy::{MailAllowance, Place, TenantId, TenantStore};
@@ -66,6 +67,11 @@ impl<'a> Transaction<'a> {
     /// Writes a record that must not exist yet.
     pub fn create<E: Entity>(self, place: &impl Place<E>, entity: &E, refusal: Refusal) -> Result<Self> {
         self.put_if(place, entity, Condition::absent(), refusal)
+    }
+
+    /// Writes a record of whatever type that must not exist yet.
+    pub fn create_packed(self, place: &TenantStore, packed: &Packed, refusal: Refusal) -> Result<Self> {
+        self.of(Some(place.tenant_id())).put_item_if(place.packed(packed.clone()), Condition::absent(), refusal)
     }
 
     /// Writes a record that must still stand as `before`.
@@ -256,10 +262,12 @@ impl<'a> Transaction<'a> {
         self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", by)], None, missing())
     }
 
-    /// Adds one to a counter that must stay within the plan's `max`; `None` is unlimited.
-    pub fn count_within(self, place: &TenantStore, counter: Counter, limit: &'static str, max: Option<u64>, plan: &str) -> Result<Self> {
-        let Some(max) = max else { return self.count(place, counter, 1) };
-        self.count_many_within(place, counter, 1, limit, max, plan)
+    /// Adds one to a counter that must stay within what the plan, of the name `called`, allows.
+    pub fn count_within(self, place: &TenantStore, quota: Quota, plan: &Plan, called: &str) -> Result<Self> {
+        match (quota.most)(plan) {
+            Some(max) => self.count_many_within(place, quota.counter, 1, quota.name, max, called),
+            None => self.count(place, quota.counter, 1),
+        }
     }
 
     /// Adds `by` to a counter that must stay within `max`.
@@ -294,17 +302,9 @@ impl<'a> Transaction<'a> {
         self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", -1)], Some(condition), refusal)
     }
 
-    /// Requires a counter to be below `max` less what is `held` beside it, without moving it.
-    pub fn require_room(
-        self,
-        place: &TenantStore,
-        counter: Counter,
-        held: u64,
-        limit: &'static str,
-        max: Option<u64>,
-        plan: &str,
-    ) -> Result<Self> {
-        let Some(max) = max else { return Ok(self) };
+    /// Requires a counter to be below what the plan allows less what is `held` beside it, without moving it.
+    pub fn require_room(self, place: &TenantStore, quota: Quota, held: u64, plan: &Plan, called: &str) -> Result<Self> {
+        let Some(max) = (quota.most)(plan) else { return Ok(self) };
         // Where all is held already, there is none even before the first is counted.
         let room = if held < max { "attribute_not_exists(#n) OR #n < :max" } else { "#n < :max" };
         let condition = Condition {
@@ -312,12 +312,12 @@ impl<'a> Transaction<'a> {
             names: vec![("#n", "n")],
             values: vec![(":max", AttributeValue::N(max.saturating_sub(held).to_string()))],
         };
-        let plan = plan.to_owned();
+        let plan = called.to_owned();
         let refusal: Refusal = Box::new(move |old| {
             let used = held + old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
-            Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
+            Error::PlanLimitReached(PlanLimit { limit: quota.name, used, max, plan })
         });
-        self.of(Some(place.tenant_id())).check(place.counter(counter), &condition, refusal)
+        self.of(Some(place.tenant_id())).check(place.counter(quota.counter), &condition, refusal)
     }
 
     /// Moves a number of the whole deployment, which must be below `max` before.
@@ -398,11 +398,14 @@ impl<'a> Transaction<'a> {
         Ok((refused.filter(|_| !mine), refusals))
     }
 
-    fn put_if<E: Entity>(mut self, place: &impl Place<E>, entity: &E, condition: Condition, refusal: Refusal) -> Result<Self> {
-        let item = place.item(entity)?;
+    fn put_if<E: Entity>(self, place: &impl Place<E>, entity: &E, condition: Condition, refusal: Refusal) -> Result<Self> {
+        self.of(place.tenant()).put_item_if(place.item(entity)?, condition, refusal)
+    }
+
+    fn put_item_if(mut self, item: Item, condition: Condition, refusal: Refusal) -> Result<Self> {
         let put = self.put_of(item.clone(), Some(condition))?;
         self.push(TransactWriteItem::builder().put(put).build(), refusal, Some(item));
-        Ok(self.of(place.tenant()))
+        Ok(self)
     }
 
     fn put_of(&self, item: Item, condition: Option<Condition>) -> Result<Put> {

@@ -20,6 +20,7 @@ use crate::model::tenant::{Shut, Tenant};
 use crate::model::usage::UsageDay;
 use crate::model::user::{Email, User};
 use crate::store::Entity;
+use crate::store::Record as _;
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};

@@ -12,6 +12,7 @@ use crate::model::member;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Shut, Status, Tenant};
 use crate::model::user::{Belongs, Email, Familiar, User};
+use crate::store::Record as _;
 use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::incoming::Learned;

@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::{Random, SigningKey, Vault};
-use crate::ids::Segment;
-use crate::ids::{SettingId, TenantId};
-use crate::model::web;
-use crate::store::entity::{Collection, Entity, InTenant, Key};
-use crate::store::page::List;
+use shared::crypto::{Random, SigningKey, Vault};
+use shared::id;
+use shared::ids::{Segment, TenantId};
+use shared::model::web;
+use shared::store::List;
+use shared::store::{Collection, Counter, Entity, InTenant, Key};
+
+id!(SettingId, time_ordered);
 
 /// 1 to 255 of `A-Z a-z 0-9 _ . -`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -301,10 +303,11 @@ impl Setting {
     /// Bytes.
     pub const MAX_VALUE: usize = 8 * 1024;
     pub const MAX_COUNT: u64 = 200;
+    pub const COUNT: Counter = Counter::named("settings");
     const CHANGES_KEPT: usize = 20;
 
     pub fn key_of(name: &SettingName) -> Key<Self> {
-        Key::new(&Setting::collection(), format!("name#{name}"))
+        Key::behind(&Setting::collection(), "name#", name.clone())
     }
 
     /// In the order of their names.
@@ -360,6 +363,7 @@ impl Entity for Setting {
     type Scope = InTenant;
     const TYPE: &'static str = "setting";
     const COLLECTION: &'static str = "settings";
+    const COUNTER: Option<Counter> = Some(Setting::COUNT);
 
     fn key(&self) -> Key<Self> {
         Setting::key_of(&self.name)
@@ -376,11 +380,9 @@ pub type Settings = BTreeMap<SettingName, Setting>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::RootKey;
     use serde_json::json;
-
-    #[derive(Deserialize)]
-    struct Stored(#[serde(with = "crate::ids::stored")] TenantId);
+    use shared::crypto::RootKey;
+    use shared::model::user::Belongs;
 
     fn read(name: &str, value: Value) -> Result<Option<String>, String> {
         SettingName::parse(name).unwrap().read(&value)
@@ -435,7 +437,8 @@ mod tests {
         let (marking, random) = (root.signing("fingerprints"), Random::seeded(1));
         let vault = Vault::new(BTreeMap::from([(1, RootKey::new(&[7; 32]))]));
         let tenant = json!("550e8400-e29b-41d4-a716-446655440000");
-        let tenant = serde_json::from_value::<Stored>(tenant).unwrap().0;
+        let belongs = json!({"user": tenant, "tenant": tenant, "since": Timestamp::UNIX_EPOCH});
+        let tenant = serde_json::from_value::<Belongs>(belongs).unwrap().tenant;
         let keeper = Keeper { tenant, vault: &vault, marking: &marking, random: &random };
         let (name, now) = (SettingName::parse("smtp_password").unwrap(), Timestamp::UNIX_EPOCH);
         let by = Author { id: 1, name: "Ada".into(), key: None };

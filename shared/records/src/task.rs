@@ -3,12 +3,30 @@
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::ids::{ProjectId, ProjectTag, TaskId};
-use crate::model::member::Person;
-use crate::model::time::day;
-use crate::store::entity::{Collection, Entity, InTenant, Key, ListEntry};
-use crate::store::page::List;
+use crate::project::{DeletedProject, Project, ProjectId, ProjectTag, TAG_BITS};
+use shared::crypto::Random;
+use shared::id;
+use shared::ids::{Uuid, time_ordered};
+use shared::model::member::Person;
+use shared::model::time::day;
+use shared::store::List;
+use shared::store::{Collection, Entity, InTenant, Key, ListEntry, Within};
+
+id!(TaskId, own);
+
+impl TaskId {
+    /// A v7 UUID whose last 48 bits are the project's tag; 26 random bits keep tasks of one millisecond apart.
+    pub fn new(project: ProjectId, now: Timestamp, random: &Random) -> Self {
+        let ordered = time_ordered(now, random).as_u128();
+        TaskId(Uuid::from_u128((ordered & !TAG_BITS) | u128::from(project.tag().0)))
+    }
+
+    pub fn project_tag(&self) -> ProjectTag {
+        ProjectTag((self.0.as_u128() & TAG_BITS) as u64)
+    }
+}
 
 /// `tasks#<project tag>` / `<id>`: a project's tasks are one partition, newest first; the id alone names it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -198,7 +216,7 @@ impl Task {
     }
 
     pub fn key_of(id: TaskId) -> Key<Self> {
-        Key::new(&Task::collection(id.project_tag()), id.to_string())
+        Key::new(&Task::collection(id.project_tag()), id)
     }
 
     /// The tasks of a project in order of creation. Another project may share the tag: compare `project` too.
@@ -206,7 +224,7 @@ impl Task {
         List::new(Task::collection(project.tag()), "")
     }
 
-    pub(crate) fn collection(tag: ProjectTag) -> Collection {
+    fn collection(tag: ProjectTag) -> Collection {
         Collection::within::<Task>(tag)
     }
 }
@@ -228,7 +246,8 @@ impl Entity for Task {
     type Scope = InTenant;
     const TYPE: &'static str = "task";
     const COLLECTION: &'static str = "tasks";
-    const NESTED: bool = true;
+    const WITHIN: Option<Within> =
+        Some(Within { parents: &[Project::COLLECTION, DeletedProject::COLLECTION], part: tag_of, parent_id: "project" });
 
     fn key(&self) -> Key<Self> {
         Task::key_of(self.id)
@@ -251,14 +270,16 @@ impl Entity for Task {
     }
 }
 
+/// The tag of a stored project, or of what is left of one.
+fn tag_of(project: &Map<String, Value>) -> Option<String> {
+    project.get("id")?.as_str().and_then(ProjectId::parse).map(|id| id.tag().to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::crypto::Random;
-    use crate::model::project::Project;
-    use crate::store::entity::{attributes, entry_attributes};
 
     fn task(status: Status, due: Option<Date>) -> Task {
         let random = Random::seeded(7);
@@ -283,13 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn a_record_says_its_attributes_unless_it_is_made_of_several() {
-        let names = attributes::<Task>().unwrap();
-        assert!(names.contains(&"sort_order") && names.contains(&"assignee"), "{names:?}");
-        assert!(!names.contains(&"actor") && !names.contains(&"list_due"), "{names:?}");
-        assert_eq!(names.iter().filter(|name| **name == "tenant").count(), 1);
-        assert_eq!(attributes::<Project>(), None);
-        assert!(entry_attributes().unwrap().starts_with(&["sk", "list_name", "list_status"]));
+    fn a_task_id_names_its_project() {
+        let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
+        let project = ProjectId::new(now, &random);
+        let task = TaskId::new(project, now, &random);
+        assert_eq!(task.project_tag(), project.tag());
+        assert_eq!(TaskId::parse(&task.to_string()), Some(task));
+        assert_ne!(TaskId::new(project, now, &random), task);
     }
 
     #[test]
