@@ -12,7 +12,7 @@ use shared::model::demo::{Demo, DemoClaim};
 use shared::model::mail::{Content, Mail};
 use shared::model::member::{Member, Person};
 use shared::model::project::{Project, TaskCounts};
-use shared::model::task::{Priority, Status, Task};
+use shared::model::task::{Priority, TaskStatus, Task};
 use shared::model::tenant::{Kind, Slug};
 use shared::model::time::{Printed, day, with_offset};
 use shared::model::user::{Email, OfDemo, User};
@@ -143,7 +143,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
 }
 
 /// A task to look at: title, status, priority, and in how many days it is due.
-type Sample = (&'static str, Status, Priority, Option<i32>);
+type Sample = (&'static str, TaskStatus, Priority, Option<i32>);
 
 /// Two projects with tasks in every state, so that a first look shows what the lists can do.
 fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Random) -> Vec<(Project, Vec<Task>)> {
@@ -154,10 +154,10 @@ fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Rando
             "A new face for the company",
             "#3B82F6",
             &[
-                ("Design homepage mockup", Status::InProgress, Priority::High, Some(2)),
-                ("Write the copy", Status::Todo, Priority::Medium, Some(7)),
-                ("Collect feedback from customers", Status::Done, Priority::Medium, None),
-                ("Choose a typeface", Status::InReview, Priority::Low, None),
+                ("Design homepage mockup", TaskStatus::InProgress, Priority::High, Some(2)),
+                ("Write the copy", TaskStatus::Todo, Priority::Medium, Some(7)),
+                ("Collect feedback from customers", TaskStatus::Done, Priority::Medium, None),
+                ("Choose a typeface", TaskStatus::InReview, Priority::Low, None),
             ],
         ),
         (
@@ -165,8 +165,8 @@ fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Rando
             "Everything for the day itself",
             "#10B981",
             &[
-                ("Plan the launch event", Status::Todo, Priority::Urgent, Some(14)),
-                ("Print flyers", Status::Cancelled, Priority::Low, None),
+                ("Plan the launch event", TaskStatus::Todo, Priority::Urgent, Some(14)),
+                ("Print flyers", TaskStatus::Cancelled, Priority::Low, None),
             ],
         ),
     ];
@@ -187,20 +187,20 @@ fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Rando
                     status: *status,
                     priority: *priority,
                     due_date: due.map(|days| today.saturating_add(days.days())),
-                    completed_at: (*status == Status::Done).then_some(now),
+                    completed_at: (*status == TaskStatus::Done).then_some(now),
                     sort_order: i64::try_from(order).unwrap_or(0),
-                    assignee: (*status == Status::InProgress).then(|| person.clone()),
+                    assignee: (*status == TaskStatus::InProgress).then(|| person.clone()),
                     creator: person.clone(),
                     created_at: now,
                     updated_at: now,
                     version: 1,
                 })
                 .collect();
-            let count = |counted: fn(Status) -> bool| tasks.iter().filter(|task| counted(task.status)).count() as u64;
+            let count = |counted: fn(TaskStatus) -> bool| tasks.iter().filter(|task| counted(task.status)).count() as u64;
             let counts = TaskCounts {
-                open: count(Status::is_open),
-                completed: count(|status| status == Status::Done),
-                cancelled: count(|status| status == Status::Cancelled),
+                open: count(TaskStatus::is_open),
+                completed: count(|status| status == TaskStatus::Done),
+                cancelled: count(|status| status == TaskStatus::Cancelled),
             };
             let project =
                 Project { description: Some(description.into()), color: color.into(), tasks: counts, ..Project::new(id, name.into(), now) };
