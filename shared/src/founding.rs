@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::model::deletion::Deletion;
 use crate::model::member::Member;
-use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, Status, Tenant};
+use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, TenantStatus, Tenant};
 use crate::model::user::{Belongs, User};
 use crate::store::Counter;
 use crate::tenancy::directory::GlobalCounter;
@@ -56,7 +56,7 @@ impl Founding {
             slug: new.slug,
             name: new.name,
             logo: new.logo,
-            status: Status::Active,
+            status: TenantStatus::Active,
             plan: new.plan,
             kind: new.kind,
             limits: None,

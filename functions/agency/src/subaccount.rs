@@ -10,7 +10,7 @@ use shared::http::idempotency::Once;
 use shared::ids::SubaccountId;
 use shared::model::deletion::Deletion;
 use shared::model::subaccount::{ExternalId, LimitChanges, Limits, LineMode, Subaccount, SubaccountChanges};
-use shared::model::tenant::{Kind, Slug, Status, Tenant};
+use shared::model::tenant::{Kind, Slug, TenantStatus, Tenant};
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Owner;
@@ -23,7 +23,7 @@ pub struct SubaccountView {
     id: String,
     name: String,
     external_id: Option<String>,
-    status: Status,
+    status: TenantStatus,
     plan: String,
     parent_tenant_id: TenantId,
     /// The subaccount's own tenant.
@@ -43,7 +43,7 @@ pub struct SubaccountLine {
     id: String,
     name: String,
     external_id: Option<String>,
-    status: Status,
+    status: TenantStatus,
     parent_tenant_id: TenantId,
     tenant_id: TenantId,
     phone_assignment_mode: LineMode,
@@ -67,7 +67,7 @@ pub struct Changes(SubaccountChanges);
 pub struct NewLimits(Limits);
 
 pub struct Filters {
-    status: Option<Status>,
+    status: Option<TenantStatus>,
 }
 
 pub async fn list(door: Owner, asked: Cursors<Filters>) -> Result<Listing<SubaccountLine>> {
@@ -90,7 +90,7 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Tagged<Sub
         tenant: founding.tenant.id,
         name: new.name,
         external_id: new.external_id,
-        status: Status::Active,
+        status: TenantStatus::Active,
         lines: new.lines,
         metadata: new.metadata,
         created_at: now,
@@ -128,16 +128,16 @@ pub async fn update(
 }
 
 pub async fn suspend(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
-    turn(&door, subaccount.0, Status::Suspended).await
+    turn(&door, subaccount.0, TenantStatus::Suspended).await
 }
 
 pub async fn activate(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
-    turn(&door, subaccount.0, Status::Active).await
+    turn(&door, subaccount.0, TenantStatus::Active).await
 }
 
 /// Its keys stop at once; what it holds is purged when the time for second thoughts of deletions is over.
 pub async fn close(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
-    turn(&door, subaccount.0, Status::Closed).await
+    turn(&door, subaccount.0, TenantStatus::Closed).await
 }
 
 /// The tag is the subaccount's own, of which the limits are a part.
@@ -167,14 +167,14 @@ async fn change(door: &Owner, before: Subaccount, expected: &IfMatch, changes: S
     Ok((link, child.unwrap_or(tenant)))
 }
 
-async fn turn(door: &Owner, subaccount: Subaccount, status: Status) -> Result<Tagged<SubaccountView>> {
+async fn turn(door: &Owner, subaccount: Subaccount, status: TenantStatus) -> Result<Tagged<SubaccountView>> {
     let (store, directory) = (door.child(&subaccount)?, &door.directory);
     let tenant = store.get(&Tenant::key_of()).await?;
     let Some(turned) = subaccount.with_status(status, door.now())? else { return Ok(answer(&subaccount, &tenant)) };
     let child = tenant.with_status(status, door.now());
     let mut transaction = directory.transaction().replace(directory, &turned, &subaccount)?.replace(&store, &child, &tenant)?;
     transaction = door.still(transaction)?;
-    if status == Status::Closed {
+    if status == TenantStatus::Closed {
         let counter = GlobalCounter::Subaccounts(door.tenant.id);
         transaction =
             transaction.put(directory, &Deletion::of(&child, door.now()))?.count_global(counter, -1, None, conflict("Try again."))?;
@@ -247,9 +247,9 @@ const LINES: OneOf<LineMode> = OneOf {
     },
 };
 
-const STATUS: OneOf<Status> = OneOf {
+const STATUS: OneOf<TenantStatus> = OneOf {
     words: &["active", "suspended", "closed"],
-    parse: |text| [Status::Active, Status::Suspended, Status::Closed].into_iter().find(|status| status.name() == text),
+    parse: |text| [TenantStatus::Active, TenantStatus::Suspended, TenantStatus::Closed].into_iter().find(|status| status.name() == text),
 };
 
 impl Form for NewSubaccount {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use shared::model::api_key::ApiKey;
 use shared::model::member::Member;
 use shared::model::subaccount::Subaccount;
-use shared::model::tenant::Status;
+use shared::model::tenant::TenantStatus;
 use shared::tenancy::doors::Admin;
 use shared::tenancy::{Role, TenantStore};
 use shared::{Error, Result};
@@ -37,7 +37,7 @@ pub async fn silence(door: &Admin, member: &Member, role: Option<Role>) -> Resul
         return Ok(silenced);
     }
     for child in door.directory.all(&Subaccount::of_agency(door.tenant.id)).await? {
-        if child.status != Status::Closed {
+        if child.status != TenantStatus::Closed {
             for key in silence_in(&door.child(&child)?, member, role, true).await? {
                 silenced.push(SilencedView::of(&key, Some(&child)));
             }

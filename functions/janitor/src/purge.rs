@@ -17,7 +17,7 @@ use shared::model::records;
 use shared::model::session::Session;
 use shared::model::subaccount::{ExternalId, Subaccount};
 use shared::model::task::Task;
-use shared::model::tenant::{Kind, SlugClaim, Status, Tenant};
+use shared::model::tenant::{Kind, SlugClaim, TenantStatus, Tenant};
 use shared::model::user::{Belongs, EmailClaim, User};
 use shared::store::{Entity, InTenant, List, Span, Swept};
 use shared::tenancy::directory::GlobalCounter;
@@ -159,12 +159,12 @@ async fn begin(store: &TenantStore, place: &Workplace) -> Result<bool> {
         // An earlier run came as far as this.
         None => Ok(true),
         Some(tenant) => match tenant.status {
-            Status::Closed => Ok(true),
-            Status::Deleting => {
-                let closed = tenant.with_status(Status::Closed, place.now());
+            TenantStatus::Closed => Ok(true),
+            TenantStatus::Deleting => {
+                let closed = tenant.with_status(TenantStatus::Closed, place.now());
                 unless_overtaken(store.transaction().replace(store, &closed, &tenant)?.commit().await)
             }
-            Status::Trial | Status::Active | Status::Suspended => Ok(false),
+            TenantStatus::Trial | TenantStatus::Active | TenantStatus::Suspended => Ok(false),
         },
     }
 }
@@ -249,10 +249,10 @@ async fn shut(store: &TenantStore, place: &Workplace) -> Result<bool> {
         // An earlier run came as far as this.
         None => Ok(true),
         Some(tenant) if tenant.kind != Kind::Demo => Ok(false),
-        Some(tenant) if tenant.status == Status::Closed => Ok(true),
+        Some(tenant) if tenant.status == TenantStatus::Closed => Ok(true),
         // A demo that its owner has deleted must not be restored half-way either.
         Some(tenant) => {
-            let closed = tenant.with_status(Status::Closed, place.now());
+            let closed = tenant.with_status(TenantStatus::Closed, place.now());
             unless_overtaken(store.transaction().replace(store, &closed, &tenant)?.commit().await)
         }
     }

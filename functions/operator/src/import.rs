@@ -12,8 +12,8 @@ use shared::ids::{ProjectId, UserId};
 use shared::model::member::Member;
 use shared::model::project::{Project, Shelf, TaskCounts};
 use shared::model::setting::{Kept, Setting};
-use shared::model::task::{Status as Progress, Task};
-use shared::model::tenant::{Kind, Slug, Status, Tenant};
+use shared::model::task::{TenantStatus as Progress, Task};
+use shared::model::tenant::{Kind, Slug, TenantStatus, Tenant};
 use shared::model::user::{Belongs, Email, User};
 use shared::store::{Counter, Entity, InTenant};
 use shared::tenancy::jobs::Workplace;
@@ -61,11 +61,11 @@ pub async fn import_tenant(place: &Workplace, owner: &str, lines: &str) -> Resul
     let member = content.owner(&founder);
     founding.owner = Some(member.clone());
     let (created_at, updated_at, version) = (original.created_at, original.updated_at, original.version);
-    founding.tenant = Tenant { status: Status::Suspended, created_at, updated_at, version, ..founding.tenant };
+    founding.tenant = Tenant { status: TenantStatus::Suspended, created_at, updated_at, version, ..founding.tenant };
     founding.write(directory.transaction(), directory, conflict("Try again."))?.commit().await?;
 
     let imported = content.write(&founding.store, directory, &member).await?;
-    let open = Tenant { status: Status::Active, ..founding.tenant.clone() };
+    let open = Tenant { status: TenantStatus::Active, ..founding.tenant.clone() };
     let store = &founding.store;
     content.count(store.transaction().replace(store, &open, &founding.tenant)?, store, &member)?.commit().await?;
     Ok(json!({"ok": true, "tenant": open.id, "slug": open.slug, "imported": imported, "skipped": content.skipped}))

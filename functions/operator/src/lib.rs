@@ -17,7 +17,7 @@ use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail, UnknownMail};
 use shared::model::registration::Registration;
 use shared::model::setting::{Keeper, Kept, KeyLost, Setting};
-use shared::model::tenant::{Kind, Status, Tenant};
+use shared::model::tenant::{Kind, TenantStatus, Tenant};
 use shared::model::user::{Email, EmailClaim, Identity, Subject, User};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
@@ -110,8 +110,8 @@ impl Worker for Operator {
             Command::LinkIdentity { email, issuer, subject } => link_identity(&place, &email, &issuer, &subject).await,
             Command::ResendMail { mail } => resend_mail(&place, mail).await,
             Command::ListUnknownMails {} => list_unknown_mails(&place).await,
-            Command::SuspendTenant { tenant } => set_status(&place, &tenant, Status::Suspended).await,
-            Command::ActivateTenant { tenant } => set_status(&place, &tenant, Status::Active).await,
+            Command::SuspendTenant { tenant } => set_status(&place, &tenant, TenantStatus::Suspended).await,
+            Command::ActivateTenant { tenant } => set_status(&place, &tenant, TenantStatus::Active).await,
             Command::ReencryptTokens { tenant } => reencrypt_tokens(&place, &tenant).await,
             Command::ChangePlan { tenant, plan } => change_plan(&place, &tenant, &plan).await,
             Command::RestoreTenant { tenant } => restore_tenant(&place, &tenant).await,
@@ -254,10 +254,10 @@ async fn list_unknown_mails(place: &Workplace) -> Result<Value> {
     worker::answer(json!({"ok": true, "mails": mails}))
 }
 
-async fn set_status(place: &Workplace, name: &str, status: Status) -> Result<Value> {
+async fn set_status(place: &Workplace, name: &str, status: TenantStatus) -> Result<Value> {
     let (store, tenant) = find(place, name).await?;
     let changed = match tenant.status {
-        Status::Deleting | Status::Closed => return Err(gone()),
+        TenantStatus::Deleting | TenantStatus::Closed => return Err(gone()),
         now if now == status => tenant,
         _ => {
             let changed = tenant.with_status(status, place.now());
@@ -277,7 +277,7 @@ async fn change_plan(place: &Workplace, name: &str, plan: &str) -> Result<Value>
     let (store, tenant) = find(place, name).await?;
     let changed = store
         .edit(tenant, |tenant, alone| match (tenant.kind, tenant.status) {
-            (_, Status::Deleting | Status::Closed) => Err(gone()),
+            (_, TenantStatus::Deleting | TenantStatus::Closed) => Err(gone()),
             (Kind::Demo, _) => Err(Error::Conflict("This tenant is a demo: convert it.".into())),
             _ if tenant.plan == plan => Ok(None),
             _ => Ok(Some((tenant.on_plan(plan, place.now()), alone))),
@@ -288,14 +288,14 @@ async fn change_plan(place: &Workplace, name: &str, plan: &str) -> Result<Value>
 
 async fn restore_tenant(place: &Workplace, name: &str) -> Result<Value> {
     let (store, tenant) = find(place, name).await?;
-    if !matches!(tenant.status, Status::Deleting | Status::Closed) {
+    if !matches!(tenant.status, TenantStatus::Deleting | TenantStatus::Closed) {
         // A run that was cut off may have left some of them shut.
         children::restore_with(&store, &place.directory, |child| Ok(place.child(child))).await?;
         return Ok(state_of(&tenant));
     }
     let too_late = || Error::Conflict("This tenant is being purged and cannot be restored any more.".into());
     let deletion = deletion_of(place, &tenant).await?.filter(|deletion| deletion.due_at > place.now()).ok_or_else(too_late)?;
-    if tenant.status == Status::Closed {
+    if tenant.status == TenantStatus::Closed {
         return Err(too_late());
     }
     let restored = tenant.restored(deletion.status, place.now());

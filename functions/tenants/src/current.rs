@@ -6,7 +6,7 @@ use shared::http::answer::{Accepted, Answer, Created, Tagged};
 use shared::http::arguments::{Body, IfMatch, Myself};
 use shared::http::form::{Fields, Form, Name, Raw, Rule, Text};
 use shared::http::idempotency::Once;
-use shared::model::tenant::{Kind, Slug, Status, Tenant};
+use shared::model::tenant::{Kind, Slug, TenantStatus, Tenant};
 use shared::model::time::{Printed, zulu};
 use shared::model::user::User;
 use shared::model::web;
@@ -27,7 +27,7 @@ pub struct TenantView {
     /// For display.
     account: u64,
     plan: String,
-    status: Status,
+    status: TenantStatus,
     kind: Kind,
     is_active: bool,
     created_at: Printed,
@@ -106,7 +106,7 @@ impl TenantView {
             plan: tenant.plan.clone(),
             status: tenant.status,
             kind: tenant.kind,
-            is_active: matches!(tenant.status, Status::Active | Status::Trial),
+            is_active: matches!(tenant.status, TenantStatus::Active | TenantStatus::Trial),
             created_at: zulu(tenant.created_at),
             updated_at: zulu(tenant.updated_at),
         }

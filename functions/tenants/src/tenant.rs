@@ -9,7 +9,7 @@ use shared::http::arguments::{Edge, IfMatch, Query, Whole, WithTenants};
 use shared::http::form::{Fields, Form, Name};
 use shared::http::idempotency::{Once, Ticket};
 use shared::http::paging::Window;
-use shared::model::domain::Status as DomainStatus;
+use shared::model::domain::TenantStatus as DomainStatus;
 use shared::model::edge_config::{Cms, EdgeChanges, EdgeConfig};
 use shared::model::plan::Plans;
 use shared::model::tenant::{Kind, Slug, SlugClaim};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
 use crate::ids::{TenantId, stored};
-use crate::model::tenant::{Slug, Status, Tenant};
+use crate::model::tenant::{Slug, TenantStatus, Tenant};
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
 
@@ -20,7 +20,7 @@ pub struct Deletion {
     pub due_at: Timestamp,
     /// What the tenant was before, and is again if the deletion is taken back.
     #[serde(default = "active")]
-    pub status: Status,
+    pub status: TenantStatus,
     /// Items that purges have deleted so far.
     #[serde(default)]
     pub items: usize,
@@ -28,8 +28,8 @@ pub struct Deletion {
     pub version: u64,
 }
 
-fn active() -> Status {
-    Status::Active
+fn active() -> TenantStatus {
+    TenantStatus::Active
 }
 
 impl Deletion {

@@ -21,7 +21,7 @@ pub struct Tenant {
     /// An https URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logo: Option<String>,
-    pub status: Status,
+    pub status: TenantStatus,
     pub plan: String,
     pub kind: Kind,
     /// What its agency allows it, where it has one.
@@ -40,8 +40,7 @@ pub struct Tenant {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = TenantStatus)]
-pub enum Status {
+pub enum TenantStatus {
     Trial,
     Active,
     Suspended,
@@ -58,14 +57,14 @@ pub enum Kind {
     Subaccount,
 }
 
-impl Status {
+impl TenantStatus {
     pub fn name(self) -> &'static str {
         match self {
-            Status::Trial => "trial",
-            Status::Active => "active",
-            Status::Suspended => "suspended",
-            Status::Deleting => "deleting",
-            Status::Closed => "closed",
+            TenantStatus::Trial => "trial",
+            TenantStatus::Active => "active",
+            TenantStatus::Suspended => "suspended",
+            TenantStatus::Deleting => "deleting",
+            TenantStatus::Closed => "closed",
         }
     }
 }
@@ -83,9 +82,9 @@ impl Tenant {
     /// What stands against acting in this tenant at `now`.
     pub fn shut(&self, now: Timestamp) -> Option<Shut> {
         match self.status {
-            Status::Deleting | Status::Closed => Some(Shut::Gone),
-            Status::Suspended => Some(Shut::Suspended),
-            Status::Trial | Status::Active => self.ends_at.filter(|ends_at| *ends_at <= now).map(|_| Shut::Expired),
+            TenantStatus::Deleting | TenantStatus::Closed => Some(Shut::Gone),
+            TenantStatus::Suspended => Some(Shut::Suspended),
+            TenantStatus::Trial | TenantStatus::Active => self.ends_at.filter(|ends_at| *ends_at <= now).map(|_| Shut::Expired),
         }
     }
 
@@ -99,7 +98,7 @@ impl Tenant {
     }
 
     /// The changes an operator makes; each writes a new version.
-    pub fn with_status(&self, status: Status, now: Timestamp) -> Self {
+    pub fn with_status(&self, status: TenantStatus, now: Timestamp) -> Self {
         Tenant { status, updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
@@ -114,7 +113,7 @@ impl Tenant {
     }
 
     /// An operator takes the deletion back.
-    pub fn restored(&self, status: Status, now: Timestamp) -> Self {
+    pub fn restored(&self, status: TenantStatus, now: Timestamp) -> Self {
         Tenant { deleted_at: None, ..self.with_status(status, now) }
     }
 
@@ -124,7 +123,7 @@ impl Tenant {
 
     /// Its owner wants it gone: nobody comes in any more, and an operator can take it back until it is purged.
     pub fn deleting(&self, now: Timestamp) -> Self {
-        Tenant { deleted_at: Some(now), ..self.with_status(Status::Deleting, now) }
+        Tenant { deleted_at: Some(now), ..self.with_status(TenantStatus::Deleting, now) }
     }
 
     /// What its agency calls it and allows it from now on.
@@ -137,7 +136,7 @@ impl Tenant {
         if self.kind != Kind::Demo {
             return Err(Error::Conflict("Only a demo can be converted.".into()));
         }
-        if matches!(self.status, Status::Deleting | Status::Closed) {
+        if matches!(self.status, TenantStatus::Deleting | TenantStatus::Closed) {
             return Err(Error::Conflict("This demo is being purged and cannot be converted any more.".into()));
         }
         Ok(Tenant {

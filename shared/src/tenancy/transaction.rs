@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
 
 use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
-use crate::model::tenant::{Status, Tenant};
+use crate::model::tenant::{TenantStatus, Tenant};
 use crate::store::entity::{Counter, Entity, InTenant, Key};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
@@ -219,7 +219,7 @@ impl<'a> Transaction<'a> {
     /// Requires that a tenant is not being purged. What is written without a request comes late, perhaps after everything else is gone:
     /// whoever writes it asks so, in the same transaction, and its refusal is `NotFound`.
     pub fn while_kept(self, place: &TenantStore) -> Result<Self> {
-        self.require_unless(place, &Tenant::key_of(), "status", [Status::Closed.name()], Box::new(|_| Error::NotFound))
+        self.require_unless(place, &Tenant::key_of(), "status", [TenantStatus::Closed.name()], Box::new(|_| Error::NotFound))
     }
 
     /// Requires a record to be there whose attribute says none of these words.

@@ -10,7 +10,7 @@ use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose, Sender};
 use crate::model::member;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Shut, Status, Tenant};
+use crate::model::tenant::{Shut, TenantStatus, Tenant};
 use crate::model::user::{Belongs, Email, Familiar, User};
 use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
@@ -248,7 +248,7 @@ impl Visitor {
     async fn place_of_sender(&self, store: &TenantStore, sender: Sender) -> Result<Option<TenantStore>> {
         let Some(of) = sender.agency else { return Ok(Some(store.clone())) };
         let child = self.directory.find(&Subaccount::key_of(of.agency, of.subaccount)).await?;
-        let child = child.filter(|child| child.tenant == store.tenant_id() && child.status == Status::Active);
+        let child = child.filter(|child| child.tenant == store.tenant_id() && child.status == TenantStatus::Active);
         Ok(child.map(|child| self.directory.enter(child.agency)))
     }
 }
