@@ -10,7 +10,7 @@ use crate::ids::{LinkId, SessionId, UserId};
 use crate::model::demo::DemoClaim;
 use crate::model::registration::Registration;
 use crate::model::session::Session;
-use crate::model::tenant::{Kind, Slug};
+use crate::model::tenant::{TenantKind, Slug};
 use crate::model::user::{Email, EmailClaim, User};
 use crate::store::List;
 use crate::store::entity::Collection;
@@ -207,7 +207,7 @@ pub async fn confirm(directory: &Directory, address: Address, registration: &Reg
         name: company,
         logo: None,
         plan: "free".into(),
-        kind: Kind::Standard,
+        kind: TenantKind::Standard,
         ends_at: None,
     };
     let founding = Founding::of(directory, store, new, &proof.user).await?;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::model::deletion::Deletion;
 use crate::model::member::Member;
-use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, TenantStatus, Tenant};
+use crate::model::tenant::{TenantKind, Shut, Slug, SlugClaim, TenantStatus, Tenant};
 use crate::model::user::{Belongs, User};
 use crate::store::Counter;
 use crate::tenancy::directory::GlobalCounter;
@@ -21,7 +21,7 @@ pub struct NewTenant {
     pub logo: Option<String>,
     pub slug: Slug,
     pub plan: String,
-    pub kind: Kind,
+    pub kind: TenantKind,
     pub ends_at: Option<Timestamp>,
 }
 
@@ -100,7 +100,7 @@ pub async fn close_if<'a, F>(store: &'a TenantStore, directory: &Directory, tena
 where
     F: Fn(&Tenant, Transaction<'a>) -> Result<Transaction<'a>>,
 {
-    if tenant.kind == Kind::Subaccount {
+    if tenant.kind == TenantKind::Subaccount {
         return Err(Error::Forbidden("This tenant is managed by the platform and cannot be deleted here.".into()));
     }
     store

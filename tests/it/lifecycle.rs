@@ -13,7 +13,7 @@ use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::founding::{Founding, NewTenant};
 use shared::model::plan::Plans;
-use shared::model::tenant::{Kind, Slug};
+use shared::model::tenant::{TenantKind, Slug};
 use shared::model::user::{Email, EmailClaim, User};
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
@@ -563,7 +563,7 @@ async fn claim(workers: &Workers, slug: &str, email: &str) -> shared::Result<()>
     let claim = directory.find(&EmailClaim::key_of(&Email::parse(email).unwrap())).await?.unwrap();
     let user = directory.get(&User::key_of(claim.user)).await?;
     let slug = Slug::parse(slug).unwrap();
-    let new = NewTenant { name: "New".into(), logo: None, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
+    let new = NewTenant { name: "New".into(), logo: None, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
     let founding = Founding::of(&directory, directory.found_tenant(), new, &user).await?;
     founding.write(directory.transaction(), &directory, conflict("This slug is taken."))?.commit().await
 }

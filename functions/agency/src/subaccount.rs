@@ -10,7 +10,7 @@ use shared::http::idempotency::Once;
 use shared::ids::SubaccountId;
 use shared::model::deletion::Deletion;
 use shared::model::subaccount::{ExternalId, LimitChanges, Limits, LineMode, Subaccount, SubaccountChanges};
-use shared::model::tenant::{Kind, Slug, TenantStatus, Tenant};
+use shared::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Owner;
@@ -81,7 +81,7 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Tagged<Sub
     let store = door.new_child()?;
     allowed(&door, &new.plan, &new.limits)?;
     let slug = Slug::from_name(&new.name, &door.app.random().text(SLUG_ALPHABET, 8));
-    let child = NewTenant { name: new.name.clone(), logo: None, slug, plan: new.plan, kind: Kind::Subaccount, ends_at: None };
+    let child = NewTenant { name: new.name.clone(), logo: None, slug, plan: new.plan, kind: TenantKind::Subaccount, ends_at: None };
     let mut founding = Founding::without_owner(directory, store, child).await?;
     founding.tenant.limits = Some(new.limits);
     let subaccount = Subaccount {

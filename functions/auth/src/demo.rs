@@ -13,7 +13,7 @@ use shared::model::mail::{Content, Mail};
 use shared::model::member::{Member, Person};
 use shared::model::project::{Project, TaskCounts};
 use shared::model::task::{Priority, TaskStatus, Task};
-use shared::model::tenant::{Kind, Slug};
+use shared::model::tenant::{TenantKind, Slug};
 use shared::model::time::{Printed, day, with_offset};
 use shared::model::user::{Email, OfDemo, User};
 use shared::store::Counter;
@@ -76,7 +76,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         logo: None,
         slug: slug.clone(),
         plan: "demo".into(),
-        kind: Kind::Demo,
+        kind: TenantKind::Demo,
         ends_at: Some(ends_at),
     };
     let founding = Founding::of(directory, store, new, &user).await?;

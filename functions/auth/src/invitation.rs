@@ -13,7 +13,7 @@ use shared::model::invitation::{Invitation, InvitationId, OpenInvitations};
 use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail};
 use shared::model::member::Member;
-use shared::model::tenant::Kind;
+use shared::model::tenant::TenantKind;
 use shared::model::time::{Printed, zulu};
 use shared::model::user::{Belongs, Email};
 use shared::store::{Counter, Direction};
@@ -58,7 +58,7 @@ pub async fn list(door: Admin, asked: Offsets<NoFilters>) -> Result<Listing<Invi
 /// Takes a seat of the plan until it is accepted, revoked or expired. An address is invited once at a time, and gets few such mails.
 pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<InvitationView>> {
     let NewInvitation { email, role } = once.body;
-    if door.tenant.kind == Kind::Demo {
+    if door.tenant.kind == TenantKind::Demo {
         return Err(Error::Forbidden("A demo sends nothing outside, invitations included.".into()));
     }
     only_owners_touch_owners(door.member.role, &[role])?;

@@ -17,7 +17,7 @@ use shared::model::records;
 use shared::model::session::Session;
 use shared::model::subaccount::{ExternalId, Subaccount};
 use shared::model::task::Task;
-use shared::model::tenant::{Kind, SlugClaim, TenantStatus, Tenant};
+use shared::model::tenant::{TenantKind, SlugClaim, TenantStatus, Tenant};
 use shared::model::user::{Belongs, EmailClaim, User};
 use shared::store::{Entity, InTenant, List, Span, Swept};
 use shared::tenancy::directory::GlobalCounter;
@@ -248,7 +248,7 @@ async fn shut(store: &TenantStore, place: &Workplace) -> Result<bool> {
     match store.find(&Tenant::key_of()).await? {
         // An earlier run came as far as this.
         None => Ok(true),
-        Some(tenant) if tenant.kind != Kind::Demo => Ok(false),
+        Some(tenant) if tenant.kind != TenantKind::Demo => Ok(false),
         Some(tenant) if tenant.status == TenantStatus::Closed => Ok(true),
         // A demo that its owner has deleted must not be restored half-way either.
         Some(tenant) => {

@@ -13,7 +13,7 @@ use shared::model::member::Member;
 use shared::model::project::{Project, Shelf, TaskCounts};
 use shared::model::setting::{Kept, Setting};
 use shared::model::task::{TenantStatus as Progress, Task};
-use shared::model::tenant::{Kind, Slug, TenantStatus, Tenant};
+use shared::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
 use shared::model::user::{Belongs, Email, User};
 use shared::store::{Counter, Entity, InTenant};
 use shared::tenancy::jobs::Workplace;
@@ -53,7 +53,7 @@ pub async fn import_tenant(place: &Workplace, owner: &str, lines: &str) -> Resul
         name: original.name.clone(),
         logo: original.logo.clone(),
         plan: if plan { original.plan.clone() } else { "free".into() },
-        kind: Kind::Standard,
+        kind: TenantKind::Standard,
         ends_at: None,
     };
     let mut founding = Founding::of(directory, directory.found_tenant(), new, &owner).await?;

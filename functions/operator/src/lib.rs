@@ -17,7 +17,7 @@ use shared::model::link::{Link, Purpose};
 use shared::model::mail::{Content, Mail, UnknownMail};
 use shared::model::registration::Registration;
 use shared::model::setting::{Keeper, Kept, KeyLost, Setting};
-use shared::model::tenant::{Kind, TenantStatus, Tenant};
+use shared::model::tenant::{TenantKind, TenantStatus, Tenant};
 use shared::model::user::{Email, EmailClaim, Identity, Subject, User};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
@@ -131,7 +131,7 @@ async fn convert_demo(place: &Workplace, name: &str, plan: &str) -> Result<Value
         return Err(Error::BadRequest(format!("There is no plan {plan:?} to convert to: it must be one of {}.", names.join(", ")).into()));
     }
     let (store, tenant) = find(place, name).await?;
-    if tenant.kind == Kind::Standard && tenant.plan == plan {
+    if tenant.kind == TenantKind::Standard && tenant.plan == plan {
         return Ok(converted(&tenant));
     }
     let standing = tenant.converted(plan, place.now())?;
@@ -278,7 +278,7 @@ async fn change_plan(place: &Workplace, name: &str, plan: &str) -> Result<Value>
     let changed = store
         .edit(tenant, |tenant, alone| match (tenant.kind, tenant.status) {
             (_, TenantStatus::Deleting | TenantStatus::Closed) => Err(gone()),
-            (Kind::Demo, _) => Err(Error::Conflict("This tenant is a demo: convert it.".into())),
+            (TenantKind::Demo, _) => Err(Error::Conflict("This tenant is a demo: convert it.".into())),
             _ if tenant.plan == plan => Ok(None),
             _ => Ok(Some((tenant.on_plan(plan, place.now()), alone))),
         })

@@ -6,7 +6,7 @@ use shared::model::edge::{Counted, Pack, QuotaEvent, Rollup, Totals};
 use shared::model::mail::{Content, Mail};
 use shared::model::member::Member;
 use shared::model::period::Month;
-use shared::model::tenant::{Kind, Tenant};
+use shared::model::tenant::{TenantKind, Tenant};
 use shared::model::user::Email;
 use shared::store::{Entity, Span};
 use shared::tenancy::jobs::Workplace;
@@ -72,7 +72,7 @@ async fn tell_once(place: &Workplace, store: &TenantStore) -> Result<bool> {
 
 /// To every owner. A demo sends nothing outside.
 async fn mails(place: &Workplace, store: &TenantStore, tenant: &Tenant, event: &QuotaEvent, overage: bool) -> Result<Vec<Mail>> {
-    if tenant.kind == Kind::Demo {
+    if tenant.kind == TenantKind::Demo {
         return Ok(vec![]);
     }
     let owners = store.page(&Member::all(), &Span::first(MOST_OWNERS), |member| member.role == Role::Owner).await?;

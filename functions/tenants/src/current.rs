@@ -6,7 +6,7 @@ use shared::http::answer::{Accepted, Answer, Created, Tagged};
 use shared::http::arguments::{Body, IfMatch, Myself};
 use shared::http::form::{Fields, Form, Name, Raw, Rule, Text};
 use shared::http::idempotency::Once;
-use shared::model::tenant::{Kind, Slug, TenantStatus, Tenant};
+use shared::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
 use shared::model::time::{Printed, zulu};
 use shared::model::user::User;
 use shared::model::web;
@@ -28,7 +28,7 @@ pub struct TenantView {
     account: u64,
     plan: String,
     status: TenantStatus,
-    kind: Kind,
+    kind: TenantKind,
     is_active: bool,
     created_at: Printed,
     updated_at: Printed,
@@ -54,7 +54,7 @@ pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Resu
     user.0.may_found()?;
     let Statement { name, logo } = once.body;
     let slug = Slug::from_name(&name, &door.app.random().text(SLUG_ALPHABET, 6));
-    let new = NewTenant { name, logo, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
+    let new = NewTenant { name, logo, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
     let founding = Founding::of(directory, directory.found_tenant(), new, &user.0).await?;
     let answer = Created::bare(TenantView::of(&founding.tenant)).tagged(founding.tenant.etag());
     let at_home = user.0.with_home(Some(founding.tenant.id), door.now());

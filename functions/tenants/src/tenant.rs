@@ -12,7 +12,7 @@ use shared::http::paging::Window;
 use shared::model::domain::TenantStatus as DomainStatus;
 use shared::model::edge_config::{Cms, EdgeChanges, EdgeConfig};
 use shared::model::plan::Plans;
-use shared::model::tenant::{Kind, Slug, SlugClaim};
+use shared::model::tenant::{TenantKind, Slug, SlugClaim};
 use shared::model::time::{Printed, zulu};
 use shared::model::user::User;
 use shared::store::Direction;
@@ -127,7 +127,7 @@ pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created
     let mut standing = Standing::of(&door, &once.ticket).await?;
     standing.user.may_found()?;
     let name = name.unwrap_or_else(|| slug.to_string());
-    let new = NewTenant { name, logo: None, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
+    let new = NewTenant { name, logo: None, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
     let founding = Founding::of(directory, directory.found_tenant(), new, &standing.user).await?;
     for _ in 0..64 {
         let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
@@ -175,7 +175,7 @@ impl Standing {
 /// What the best plan among the tenants that somebody owns allows them, or the refusal when that is used up. A subaccount counts against
 /// its agency's plan instead, and a shut tenant lends its plan to nobody.
 fn room(plans: &Plans, own: &[OwnTenant], now: Timestamp) -> Result<Option<u64>> {
-    let owned = || own.iter().filter(|own| own.role == Role::Owner && own.tenant.kind != Kind::Subaccount).map(|own| &own.tenant);
+    let owned = || own.iter().filter(|own| own.role == Role::Owner && own.tenant.kind != TenantKind::Subaccount).map(|own| &own.tenant);
     let limit = |name: &str| plans.get(name).tenants_owned;
     let best = owned().filter(|tenant| tenant.shut(now).is_none());
     let best = best.map(|tenant| tenant.plan.as_str()).max_by_key(|name| limit(name).unwrap_or(u64::MAX)).unwrap_or("free");

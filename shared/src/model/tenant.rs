@@ -23,7 +23,7 @@ pub struct Tenant {
     pub logo: Option<String>,
     pub status: TenantStatus,
     pub plan: String,
-    pub kind: Kind,
+    pub kind: TenantKind,
     /// What its agency allows it, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
@@ -50,8 +50,7 @@ pub enum TenantStatus {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = TenantKind)]
-pub enum Kind {
+pub enum TenantKind {
     Standard,
     Demo,
     Subaccount,
@@ -133,14 +132,14 @@ impl Tenant {
 
     /// A demo becomes a lasting tenant on a plan.
     pub fn converted(&self, plan: &str, now: Timestamp) -> Result<Self, Error> {
-        if self.kind != Kind::Demo {
+        if self.kind != TenantKind::Demo {
             return Err(Error::Conflict("Only a demo can be converted.".into()));
         }
         if matches!(self.status, TenantStatus::Deleting | TenantStatus::Closed) {
             return Err(Error::Conflict("This demo is being purged and cannot be converted any more.".into()));
         }
         Ok(Tenant {
-            kind: Kind::Standard,
+            kind: TenantKind::Standard,
             plan: plan.to_owned(),
             ends_at: None,
             updated_at: now,

@@ -9,7 +9,7 @@ use crate::ids::UserId;
 use crate::model::audit::ResourceChange;
 use crate::model::link::ForChild;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Kind, Slug, TenantStatus, Tenant};
+use crate::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
 use crate::model::usage::UsageDay;
 use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
@@ -47,7 +47,7 @@ impl Owner {
 
     /// A store for a child that does not exist yet. Only an agency has children, and a child has none.
     pub fn new_child(&self) -> Result<TenantStore> {
-        if self.plan.subaccounts == Some(0) || self.tenant.kind == Kind::Subaccount || self.delegated {
+        if self.plan.subaccounts == Some(0) || self.tenant.kind == TenantKind::Subaccount || self.delegated {
             return Err(Error::AgencyRequired);
         }
         Ok(self.directory.delegated(DELEGATE).found_tenant())
