@@ -4,7 +4,7 @@
 use domains::Dns;
 use futures_util::future::join_all;
 use serde::Serialize;
-use shared::model::domain::{Asked, Domain, DomainCheck, Status, Verdict};
+use shared::model::domain::{Asked, Domain, DomainCheck, DomainStatus, Verdict};
 use shared::store::Entity;
 use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::Workplace;
@@ -34,7 +34,7 @@ pub async fn check(place: &Workplace, at_most: usize) -> Result<Checked> {
             match outcome {
                 Ok(Some(status)) => {
                     done.checked += 1;
-                    done.lost += usize::from(status != Status::Active);
+                    done.lost += usize::from(status != DomainStatus::Active);
                 }
                 Ok(None) => {}
                 // One domain that fails holds up no other.
@@ -50,7 +50,7 @@ pub async fn check(place: &Workplace, at_most: usize) -> Result<Checked> {
 }
 
 /// `None` when the list was behind: the domain is gone, or is checked at another time.
-async fn look_again(place: &Workplace, check: &DomainCheck) -> Result<Option<Status>> {
+async fn look_again(place: &Workplace, check: &DomainCheck) -> Result<Option<DomainStatus>> {
     let store = place.tenant_of_check(check);
     let domain = store.find(&Domain::key_of(&check.hostname)).await?;
     let is_due = |domain: &Domain| domain.check(store.tenant_id()).is_some_and(|due| due.due_at.as_second() == check.due_at.as_second());

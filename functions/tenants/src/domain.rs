@@ -7,7 +7,7 @@ use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{DomainTotal, NamedDomain, Whole};
 use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
 use shared::http::idempotency::Once;
-use shared::model::domain::{Asked, Domain, Hostname, Seen, Sighting, Standing, Status, Verdict};
+use shared::model::domain::{Asked, Domain, Hostname, Seen, Sighting, Standing, DomainStatus, Verdict};
 use shared::model::time::{Printed, zulu};
 use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Viewer};
@@ -19,7 +19,7 @@ use shared::{Error, Result};
 #[schema(as = Domain)]
 pub struct DomainView {
     hostname: String,
-    status: Status,
+    status: DomainStatus,
     /// The record that leads the hostname here.
     dns: DnsRecord,
     /// The record that proves the hostname is this tenant's; needed where another tenant has listed it too.
@@ -203,9 +203,9 @@ impl DomainView {
             verified_at: domain.verified_at.map(zulu),
             ssl: Ssl {
                 status: match domain.status {
-                    Status::PendingDns => Certificate::Pending,
-                    Status::Active => Certificate::Issued,
-                    Status::Failed => Certificate::Failed,
+                    DomainStatus::PendingDns => Certificate::Pending,
+                    DomainStatus::Active => Certificate::Issued,
+                    DomainStatus::Failed => Certificate::Failed,
                 },
             },
         }
@@ -225,7 +225,7 @@ impl DnsRecord {
 impl Diagnosis {
     fn of(domain: &Domain, standing: Standing, seen: &[Sighting], target: &str) -> Self {
         let (cname, txt) = (DnsRecord::cname(domain, target), DnsRecord::txt(domain));
-        let txt_required = standing != Standing::Alone && domain.status != Status::Active;
+        let txt_required = standing != Standing::Alone && domain.status != DomainStatus::Active;
         Diagnosis {
             asked: [&cname, &txt].map(|record| Question { kind: record.kind, name: record.name.clone() }).into(),
             seen: seen

@@ -1,7 +1,7 @@
 //! The writes: listing a hostname, what a check found, and letting go. Each is one transaction over the tenant's record and the claim of
 //! the whole deployment; whoever finds the claim changed reads it and decides again.
 
-use shared::model::domain::{Asked, Domain, DomainCheck, HostClaim, Standing, Status, Verdict};
+use shared::model::domain::{Asked, Domain, DomainCheck, HostClaim, Standing, DomainStatus, Verdict};
 use shared::store::{Counter, Entity};
 use shared::tenancy::{Directory, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
@@ -65,7 +65,7 @@ pub async fn settle(
                 return Err(Error::NotFound);
             }
             let next = current.checked(verdict, standing, target, asked, now);
-            match (current.status == Status::Active, next.status == Status::Active) {
+            match (current.status == DomainStatus::Active, next.status == DomainStatus::Active) {
                 (false, true) => {
                     let claim = HostClaim::won(known.as_ref(), hostname, tenant, now)?;
                     along = claiming(along, directory, known.as_ref(), &claim)?;

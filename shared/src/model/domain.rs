@@ -205,7 +205,7 @@ pub struct Domain {
     pub hostname: Hostname,
     /// Bound to this tenant and this listing: 128 random bits, new each time a hostname is listed.
     token: String,
-    pub status: Status,
+    pub status: DomainStatus,
     /// What the last check complained of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -225,19 +225,18 @@ pub struct Domain {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = DomainStatus)]
-pub enum Status {
+pub enum DomainStatus {
     PendingDns,
     Active,
     Failed,
 }
 
-impl Status {
+impl DomainStatus {
     pub fn name(self) -> &'static str {
         match self {
-            Status::PendingDns => "pending_dns",
-            Status::Active => "active",
-            Status::Failed => "failed",
+            DomainStatus::PendingDns => "pending_dns",
+            DomainStatus::Active => "active",
+            DomainStatus::Failed => "failed",
         }
     }
 }
@@ -261,7 +260,7 @@ impl Domain {
         Domain {
             hostname,
             token,
-            status: Status::PendingDns,
+            status: DomainStatus::PendingDns,
             error: None,
             misses: 0,
             created_at: now,
@@ -284,30 +283,30 @@ impl Domain {
 
     /// The domain after a check, given how its tenant stands with the hostname.
     pub fn checked(&self, verdict: &Verdict, standing: Standing, target: &str, asked: Asked, now: Timestamp) -> Self {
-        let active = self.status == Status::Active;
+        let active = self.status == DomainStatus::Active;
         let complaint = self.complaint(&verdict.route, target);
         let (status, misses, error) = match &verdict.route {
             Route::Silent(_) => (self.status, self.misses, complaint),
-            Route::Unclear(_) if active => (Status::Active, self.misses, complaint),
-            Route::Unclear(_) => (Status::PendingDns, 0, complaint),
-            Route::Here if active => (Status::Active, 0, None),
+            Route::Unclear(_) if active => (DomainStatus::Active, self.misses, complaint),
+            Route::Unclear(_) => (DomainStatus::PendingDns, 0, complaint),
+            Route::Here if active => (DomainStatus::Active, 0, None),
             Route::Here => match standing.objection(verdict.proven, self) {
-                None => (Status::Active, 0, None),
+                None => (DomainStatus::Active, 0, None),
                 Some((status, objection)) => (status, 0, Some(objection)),
             },
             Route::Nowhere | Route::Elsewhere(_) | Route::Loop if active => {
                 let misses = self.misses.saturating_add(1);
-                (if misses < Domain::MISSES { Status::Active } else { Status::Failed }, misses, complaint)
+                (if misses < Domain::MISSES { DomainStatus::Active } else { DomainStatus::Failed }, misses, complaint)
             }
-            Route::Nowhere => (Status::PendingDns, 0, None),
-            Route::Elsewhere(_) | Route::Loop => (Status::Failed, 0, complaint),
+            Route::Nowhere => (DomainStatus::PendingDns, 0, None),
+            Route::Elsewhere(_) | Route::Loop => (DomainStatus::Failed, 0, complaint),
         };
         let next_check_at = match status {
-            Status::Active if active && asked == Asked::ByHand => self.next_check_at,
-            Status::Active => Some(now + if error.is_none() { Domain::CHECK_EVERY } else { Domain::CHECK_AGAIN }),
+            DomainStatus::Active if active && asked == Asked::ByHand => self.next_check_at,
+            DomainStatus::Active => Some(now + if error.is_none() { Domain::CHECK_EVERY } else { Domain::CHECK_AGAIN }),
             _ => None,
         };
-        let verified_at = if status == Status::Active && !active { Some(now) } else { self.verified_at };
+        let verified_at = if status == DomainStatus::Active && !active { Some(now) } else { self.verified_at };
         Domain { status, misses, error, next_check_at, verified_at, last_checked_at: Some(now), version: self.version + 1, ..self.clone() }
     }
 
@@ -444,21 +443,21 @@ pub enum Standing {
 }
 
 impl Standing {
-    fn objection(self, proven: bool, domain: &Domain) -> Option<(Status, String)> {
+    fn objection(self, proven: bool, domain: &Domain) -> Option<(DomainStatus, String)> {
         let host = &domain.hostname;
         match self {
             Standing::Alone => None,
             Standing::Contested if proven => None,
             Standing::Contested => Some((
-                Status::PendingDns,
+                DomainStatus::PendingDns,
                 format!(
                     "{host} is or was listed by another tenant too: set the TXT record {} to {}.",
                     host.challenge_name(),
                     domain.challenge()
                 ),
             )),
-            Standing::Taken => Some((Status::Failed, format!("{host} is verified by another tenant."))),
-            Standing::Resting => Some((Status::Failed, format!("{host} belonged to a tenant that was deleted; it rests for 30 days."))),
+            Standing::Taken => Some((DomainStatus::Failed, format!("{host} is verified by another tenant."))),
+            Standing::Resting => Some((DomainStatus::Failed, format!("{host} belonged to a tenant that was deleted; it rests for 30 days."))),
         }
     }
 }
@@ -764,15 +763,15 @@ mod tests {
         let pending = Domain::new(host(), now, &random);
         let checked = |domain: &Domain, route: Route| domain.checked(&seen(route), Standing::Alone, TARGET, Asked::ByHand, now);
         let active = checked(&pending, Route::Here);
-        assert_eq!((active.status, active.verified_at, active.error.as_deref()), (Status::Active, Some(now), None));
+        assert_eq!((active.status, active.verified_at, active.error.as_deref()), (DomainStatus::Active, Some(now), None));
         let elsewhere = || Route::Elsewhere("other.example".into());
         let failed = checked(&pending, elsewhere());
-        assert_eq!(failed.status, Status::Failed);
+        assert_eq!(failed.status, DomainStatus::Failed);
         assert_eq!(failed.error.as_deref(), Some("cdn.acme.com has a CNAME to other.example; it must be proxy.edge.example.com."));
-        assert_eq!(checked(&failed, Route::Here).status, Status::Active);
-        assert_eq!(checked(&pending, Route::Nowhere).status, Status::PendingDns);
-        assert_eq!(checked(&pending, Route::Loop).status, Status::Failed);
-        assert_eq!(checked(&pending, Route::Unclear("x".into())).status, Status::PendingDns);
+        assert_eq!(checked(&failed, Route::Here).status, DomainStatus::Active);
+        assert_eq!(checked(&pending, Route::Nowhere).status, DomainStatus::PendingDns);
+        assert_eq!(checked(&pending, Route::Loop).status, DomainStatus::Failed);
+        assert_eq!(checked(&pending, Route::Unclear("x".into())).status, DomainStatus::PendingDns);
         for domain in [&pending, &active, &failed] {
             let unchanged = checked(domain, Route::Silent("late".into()));
             assert_eq!((unchanged.status, unchanged.misses, unchanged.verified_at), (domain.status, domain.misses, domain.verified_at));
@@ -780,11 +779,11 @@ mod tests {
         }
         // Three misses in a row, whichever they are; a good check between them begins anew.
         let twice = checked(&checked(&active, elsewhere()), Route::Nowhere);
-        assert_eq!((twice.status, twice.misses), (Status::Active, 2));
+        assert_eq!((twice.status, twice.misses), (DomainStatus::Active, 2));
         assert_eq!(checked(&twice, Route::Unclear("x".into())).misses, 2);
         assert_eq!(checked(&twice, Route::Here).misses, 0);
         let lost = checked(&twice, Route::Loop);
-        assert_eq!((lost.status, lost.next_check_at), (Status::Failed, None));
+        assert_eq!((lost.status, lost.next_check_at), (DomainStatus::Failed, None));
     }
 
     /// Three tenants, one hostname, and all that can happen to it, against rules written down once more in the plainest way: who lists
@@ -905,9 +904,9 @@ mod tests {
                 }
                 here && may && (proof || !(others || served_another))
             };
-            assert_eq!(next.status == Status::Active, expected, "{who} {self:?}");
+            assert_eq!(next.status == DomainStatus::Active, expected, "{who} {self:?}");
 
-            match (domain.status == Status::Active, expected) {
+            match (domain.status == DomainStatus::Active, expected) {
                 (false, true) => {
                     if served_another {
                         self.seen.insert("retaken");
@@ -951,7 +950,7 @@ mod tests {
 
         /// What holds at every moment.
         fn hold(&self) {
-            let active: Vec<usize> = (0..3).filter(|who| self.domains[*who].as_ref().is_some_and(|d| d.status == Status::Active)).collect();
+            let active: Vec<usize> = (0..3).filter(|who| self.domains[*who].as_ref().is_some_and(|d| d.status == DomainStatus::Active)).collect();
             assert!(active.len() <= 1, "two owners: {self:?}");
             let owner = self.known().and_then(HostClaim::owner);
             assert_eq!(active.first().map(|who| tenants()[*who]), owner, "{self:?}");
