@@ -4,7 +4,7 @@
 use domains::Dns;
 use futures_util::future::join_all;
 use serde::Serialize;
-use shared::model::domain::{Asked, Domain, DomainCheck, DomainStatus, Verdict};
+use shared::model::domain::{CheckTrigger, Domain, DomainCheck, DomainStatus, Verdict};
 use shared::store::Entity;
 use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::Workplace;
@@ -61,7 +61,7 @@ async fn look_again(place: &Workplace, check: &DomainCheck) -> Result<Option<Dom
     let config = &place.app.config().edge;
     let seen = Dns::new(config).look(&domain).await;
     let verdict = Verdict::of(&seen, &config.target, &domain.challenge());
-    match domains::settle(&place.directory, &store, domain, &verdict, &config.target, Asked::BySchedule).await {
+    match domains::settle(&place.directory, &store, domain, &verdict, &config.target, CheckTrigger::BySchedule).await {
         Ok(settled) => Ok(Some(settled.domain.status)),
         // Removed while it was looked at.
         Err(Error::NotFound) => Ok(None),

@@ -7,7 +7,7 @@ use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{DomainTotal, NamedDomain, Whole};
 use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
 use shared::http::idempotency::Once;
-use shared::model::domain::{Asked, Domain, Hostname, Seen, Sighting, Standing, DomainStatus, Verdict};
+use shared::model::domain::{CheckTrigger, Domain, Hostname, Seen, Sighting, Standing, DomainStatus, Verdict};
 use shared::model::time::{Printed, zulu};
 use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Viewer};
@@ -181,7 +181,7 @@ pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>
     let domain = named.0;
     let seen = Dns::new(config).look(&domain).await;
     let verdict = Verdict::of(&seen, &config.target, &domain.challenge());
-    let settled = domains::settle(&door.directory, &door.store, domain, &verdict, &config.target, Asked::ByHand).await?;
+    let settled = domains::settle(&door.directory, &door.store, domain, &verdict, &config.target, CheckTrigger::ByHand).await?;
     let diagnosis = Diagnosis::of(&settled.domain, settled.standing, &seen, &config.target);
     Ok(Answer::bare(CheckView { domain: DomainView::of(&settled.domain, &config.target), diagnosis }))
 }

@@ -1,7 +1,7 @@
 //! The writes: listing a hostname, what a check found, and letting go. Each is one transaction over the tenant's record and the claim of
 //! the whole deployment; whoever finds the claim changed reads it and decides again.
 
-use shared::model::domain::{Asked, Domain, DomainCheck, HostClaim, Standing, DomainStatus, Verdict};
+use shared::model::domain::{CheckTrigger, Domain, DomainCheck, HostClaim, Standing, DomainStatus, Verdict};
 use shared::store::{Counter, Entity};
 use shared::tenancy::{Directory, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
@@ -53,7 +53,7 @@ pub async fn settle(
     domain: Domain,
     verdict: &Verdict,
     target: &str,
-    asked: Asked,
+    trigger: CheckTrigger,
 ) -> Result<Settled> {
     let (tenant, now, hostname) = (store.tenant_id(), directory.now(), &domain.hostname);
     for _ in 0..ATTEMPTS {
@@ -64,7 +64,7 @@ pub async fn settle(
             if !domain.is_same_listing(current) {
                 return Err(Error::NotFound);
             }
-            let next = current.checked(verdict, standing, target, asked, now);
+            let next = current.checked(verdict, standing, target, trigger, now);
             match (current.status == DomainStatus::Active, next.status == DomainStatus::Active) {
                 (false, true) => {
                     let claim = HostClaim::won(known.as_ref(), hostname, tenant, now)?;

@@ -243,7 +243,7 @@ impl DomainStatus {
 
 /// Who asked for a check: somebody, or the schedule, which moves on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum CheckTrigger {
     ByHand,
     BySchedule,
 }
@@ -282,7 +282,7 @@ impl Domain {
     }
 
     /// The domain after a check, given how its tenant stands with the hostname.
-    pub fn checked(&self, verdict: &Verdict, standing: Standing, target: &str, asked: Asked, now: Timestamp) -> Self {
+    pub fn checked(&self, verdict: &Verdict, standing: Standing, target: &str, trigger: CheckTrigger, now: Timestamp) -> Self {
         let active = self.status == DomainStatus::Active;
         let complaint = self.complaint(&verdict.route, target);
         let (status, misses, error) = match &verdict.route {
@@ -302,7 +302,7 @@ impl Domain {
             Route::Elsewhere(_) | Route::Loop => (DomainStatus::Failed, 0, complaint),
         };
         let next_check_at = match status {
-            DomainStatus::Active if active && asked == Asked::ByHand => self.next_check_at,
+            DomainStatus::Active if active && trigger == CheckTrigger::ByHand => self.next_check_at,
             DomainStatus::Active => Some(now + if error.is_none() { Domain::CHECK_EVERY } else { Domain::CHECK_AGAIN }),
             _ => None,
         };
@@ -761,7 +761,7 @@ mod tests {
     fn states_follow_the_documented_table() {
         let (now, random) = (Timestamp::UNIX_EPOCH, Random::seeded(1));
         let pending = Domain::new(host(), now, &random);
-        let checked = |domain: &Domain, route: Route| domain.checked(&seen(route), Standing::Alone, TARGET, Asked::ByHand, now);
+        let checked = |domain: &Domain, route: Route| domain.checked(&seen(route), Standing::Alone, TARGET, CheckTrigger::ByHand, now);
         let active = checked(&pending, Route::Here);
         assert_eq!((active.status, active.verified_at, active.error.as_deref()), (DomainStatus::Active, Some(now), None));
         let elsewhere = || Route::Elsewhere("other.example".into());
@@ -883,7 +883,7 @@ mod tests {
             let txt = if texts.is_empty() { Seen::Nothing } else { Seen::Found(texts) };
             let verdict = Verdict::of(&[sighting("r", self.cname.clone(), txt)], TARGET, &domain.challenge());
             let standing = HostClaim::standing(self.known(), tenants()[who], self.now);
-            let next = domain.checked(&verdict, standing, TARGET, Asked::ByHand, self.now);
+            let next = domain.checked(&verdict, standing, TARGET, CheckTrigger::ByHand, self.now);
             let here = self.cname == found(TARGET);
 
             let others = (0..3).any(|other| other != who && self.since[other].is_some());
