@@ -7,7 +7,7 @@ use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{DomainTotal, NamedDomain, Whole};
 use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
 use shared::http::idempotency::Once;
-use shared::model::domain::{CheckTrigger, Domain, Hostname, Seen, Sighting, Standing, DomainStatus, Verdict};
+use shared::model::domain::{CheckTrigger, Domain, Hostname, DnsAnswer, Sighting, Standing, DomainStatus, Verdict};
 use shared::model::time::{Printed, zulu};
 use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Viewer};
@@ -243,12 +243,12 @@ impl Diagnosis {
 }
 
 impl SeenView {
-    fn of(seen: &Seen) -> Self {
+    fn of(seen: &DnsAnswer) -> Self {
         let (outcome, values, error) = match seen {
-            Seen::Found(values) => (Outcome::Found, values.iter().take(SHOWN).cloned().collect(), None),
-            Seen::Nothing => (Outcome::Nothing, vec![], None),
-            Seen::Loop(values) => (Outcome::Loop, values.clone(), None),
-            Seen::Silent(why) => (Outcome::NoAnswer, vec![], Some(why.clone())),
+            DnsAnswer::Found(values) => (Outcome::Found, values.iter().take(SHOWN).cloned().collect(), None),
+            DnsAnswer::Nothing => (Outcome::Nothing, vec![], None),
+            DnsAnswer::Loop(values) => (Outcome::Loop, values.clone(), None),
+            DnsAnswer::Silent(why) => (Outcome::NoAnswer, vec![], Some(why.clone())),
         };
         SeenView { outcome, values, error }
     }

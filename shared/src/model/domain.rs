@@ -107,13 +107,13 @@ impl From<Hostname> for String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
     pub resolver: String,
-    pub cname: Seen,
-    pub txt: Seen,
+    pub cname: DnsAnswer,
+    pub txt: DnsAnswer,
 }
 
 /// The answer to one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum DnsAnswer {
     /// Names of a CNAME chain in its order, or the texts of TXT records.
     Found(Vec<String>),
     /// No such name, or no such record.
@@ -156,21 +156,21 @@ impl Verdict {
             Some((_, first)) if heard.all(|(_, other)| std::mem::discriminant(other) == std::mem::discriminant(first)) => first.clone(),
             Some(_) => Route::Unclear(together(&routes)),
         };
-        let mut proofs = sightings.iter().filter(|sighting| !matches!(sighting.txt, Seen::Silent(_))).peekable();
+        let mut proofs = sightings.iter().filter(|sighting| !matches!(sighting.txt, DnsAnswer::Silent(_))).peekable();
         let proven = proofs.peek().is_some()
-            && proofs.all(|sighting| matches!(&sighting.txt, Seen::Found(texts) if texts.iter().any(|text| text == challenge)));
+            && proofs.all(|sighting| matches!(&sighting.txt, DnsAnswer::Found(texts) if texts.iter().any(|text| text == challenge)));
         Verdict { route, proven }
     }
 }
 
 impl Route {
-    fn of(seen: &Seen, target: &str) -> Self {
+    fn of(seen: &DnsAnswer, target: &str) -> Self {
         match seen {
-            Seen::Found(chain) if chain.iter().any(|name| name.eq_ignore_ascii_case(target)) => Route::Here,
-            Seen::Found(chain) => chain.first().map_or(Route::Nowhere, |first| Route::Elsewhere(first.clone())),
-            Seen::Nothing => Route::Nowhere,
-            Seen::Loop(_) => Route::Loop,
-            Seen::Silent(why) => Route::Silent(why.clone()),
+            DnsAnswer::Found(chain) if chain.iter().any(|name| name.eq_ignore_ascii_case(target)) => Route::Here,
+            DnsAnswer::Found(chain) => chain.first().map_or(Route::Nowhere, |first| Route::Elsewhere(first.clone())),
+            DnsAnswer::Nothing => Route::Nowhere,
+            DnsAnswer::Loop(_) => Route::Loop,
+            DnsAnswer::Silent(why) => Route::Silent(why.clone()),
         }
     }
 
@@ -711,29 +711,29 @@ mod tests {
         assert!(!host().is_under("me.com") && !host().is_under("") && !host().is_under("x.cdn.acme.com"));
     }
 
-    fn sighting(resolver: &str, cname: Seen, txt: Seen) -> Sighting {
+    fn sighting(resolver: &str, cname: DnsAnswer, txt: DnsAnswer) -> Sighting {
         Sighting { resolver: resolver.into(), cname, txt }
     }
 
-    fn found(text: &str) -> Seen {
-        Seen::Found(vec![text.into()])
+    fn found(text: &str) -> DnsAnswer {
+        DnsAnswer::Found(vec![text.into()])
     }
 
     #[test]
     fn resolvers_must_agree_and_a_silent_one_has_no_say() {
-        let verdict = |seen: &[Seen]| {
+        let verdict = |seen: &[DnsAnswer]| {
             let sightings: Vec<_> =
-                seen.iter().enumerate().map(|(n, seen)| sighting(&n.to_string(), seen.clone(), Seen::Nothing)).collect();
+                seen.iter().enumerate().map(|(n, seen)| sighting(&n.to_string(), seen.clone(), DnsAnswer::Nothing)).collect();
             Verdict::of(&sightings, TARGET, "tenant-verify=x").route
         };
-        let silent = || Seen::Silent("late".into());
+        let silent = || DnsAnswer::Silent("late".into());
         assert_eq!(verdict(&[found(TARGET), found("PROXY.edge.example.com")]), Route::Here);
-        assert_eq!(verdict(&[Seen::Found(vec!["a.example".into(), TARGET.into()])]), Route::Here);
+        assert_eq!(verdict(&[DnsAnswer::Found(vec!["a.example".into(), TARGET.into()])]), Route::Here);
         assert_eq!(verdict(&[found(TARGET), silent()]), Route::Here);
         assert_eq!(verdict(&[found("other.example"), found("another.example")]), Route::Elsewhere("other.example".into()));
-        assert_eq!(verdict(&[Seen::Nothing, Seen::Nothing]), Route::Nowhere);
+        assert_eq!(verdict(&[DnsAnswer::Nothing, DnsAnswer::Nothing]), Route::Nowhere);
         assert!(
-            matches!(verdict(&[found(TARGET), Seen::Nothing]), Route::Unclear(saying) if saying == "0 saw the right CNAME; 1 saw no CNAME")
+            matches!(verdict(&[found(TARGET), DnsAnswer::Nothing]), Route::Unclear(saying) if saying == "0 saw the right CNAME; 1 saw no CNAME")
         );
         assert!(matches!(verdict(&[found(TARGET), found("other.example")]), Route::Unclear(_)));
         assert!(matches!(verdict(&[silent(), silent()]), Route::Silent(_)) && matches!(verdict(&[]), Route::Silent(_)));
@@ -741,13 +741,13 @@ mod tests {
 
     #[test]
     fn a_proof_is_seen_by_all_that_answer() {
-        let proven = |seen: &[Seen]| {
-            let sightings: Vec<_> = seen.iter().map(|seen| sighting("r", Seen::Nothing, seen.clone())).collect();
+        let proven = |seen: &[DnsAnswer]| {
+            let sightings: Vec<_> = seen.iter().map(|seen| sighting("r", DnsAnswer::Nothing, seen.clone())).collect();
             Verdict::of(&sightings, TARGET, "tenant-verify=x").proven
         };
-        let mine = || Seen::Found(vec!["v=spf1 -all".into(), "tenant-verify=x".into()]);
-        assert!(proven(&[mine(), mine()]) && proven(&[mine(), Seen::Silent("late".into())]));
-        assert!(!proven(&[mine(), Seen::Nothing]) && !proven(&[]) && !proven(&[Seen::Silent("late".into())]));
+        let mine = || DnsAnswer::Found(vec!["v=spf1 -all".into(), "tenant-verify=x".into()]);
+        assert!(proven(&[mine(), mine()]) && proven(&[mine(), DnsAnswer::Silent("late".into())]));
+        assert!(!proven(&[mine(), DnsAnswer::Nothing]) && !proven(&[]) && !proven(&[DnsAnswer::Silent("late".into())]));
         for other in ["tenant-verify=y", "tenant-verify=X", "tenant-verify=x ", "tenant-verify=xx", "x"] {
             assert!(!proven(&[found(other)]), "{other}");
         }
@@ -808,7 +808,7 @@ mod tests {
         now: Timestamp,
         claim: Option<HostClaim>,
         domains: [Option<Domain>; 3],
-        cname: Seen,
+        cname: DnsAnswer,
         texts: BTreeSet<String>,
         // The plain rules.
         since: [Option<Timestamp>; 3],
@@ -828,7 +828,7 @@ mod tests {
                 now,
                 claim: None,
                 domains: [None, None, None],
-                cname: Seen::Nothing,
+                cname: DnsAnswer::Nothing,
                 texts: BTreeSet::new(),
                 since: [None; 3],
                 alone_since: [None; 3],
@@ -854,7 +854,7 @@ mod tests {
                 9 => self.leave(who, false),
                 10 if what % 4 == 0 => self.leave(who, true),
                 10 | 11 => self.now += [hours(1), hours(25), hours(31 * 24)][what % 3],
-                12 | 13 => self.cname = [found(TARGET), found(TARGET), found("other.example"), Seen::Nothing][what % 4].clone(),
+                12 | 13 => self.cname = [found(TARGET), found(TARGET), found("other.example"), DnsAnswer::Nothing][what % 4].clone(),
                 14 => self.texts.extend(self.domains[who].as_ref().map(Domain::challenge)),
                 _ if what % 3 == 0 => self.texts.clear(),
                 _ => self.texts.extend(self.domains[who].as_ref().map(Domain::challenge)),
@@ -880,7 +880,7 @@ mod tests {
         fn verify(&mut self, who: usize) {
             let Some(domain) = self.domains[who].clone() else { return };
             let texts: Vec<String> = self.texts.iter().cloned().collect();
-            let txt = if texts.is_empty() { Seen::Nothing } else { Seen::Found(texts) };
+            let txt = if texts.is_empty() { DnsAnswer::Nothing } else { DnsAnswer::Found(texts) };
             let verdict = Verdict::of(&[sighting("r", self.cname.clone(), txt)], TARGET, &domain.challenge());
             let standing = HostClaim::standing(self.known(), tenants()[who], self.now);
             let next = domain.checked(&verdict, standing, TARGET, CheckTrigger::ByHand, self.now);
