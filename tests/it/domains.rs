@@ -571,8 +571,8 @@ async fn random_histories_never_have_two_owners() {
         let host = format!("cdn.round{round}.com");
         let challenge_name = format!("_tenant-verify.{host}");
         let mut listed: BTreeMap<usize, Value> = BTreeMap::new();
-        let mut alone_since: BTreeMap<usize, i64> = BTreeMap::new();
-        let (mut owner, mut served, mut alone_until) = (None::<usize>, None::<usize>, 0);
+        let mut exclusive_since: BTreeMap<usize, i64> = BTreeMap::new();
+        let (mut owner, mut served, mut exclusive_until) = (None::<usize>, None::<usize>, 0);
         let (mut texts, mut here, mut hour) = (BTreeSet::new(), false, 0);
         for _ in 0..14 {
             let [action, who] = random.bytes::<2>().map(usize::from);
@@ -580,14 +580,14 @@ async fn random_histories_never_have_two_owners() {
             let tenant = &tenants[who];
             match action {
                 0..=2 => {
-                    let free = owner.is_none() && (listed.is_empty() || hour >= alone_until) && !listed.contains_key(&who);
+                    let free = owner.is_none() && (listed.is_empty() || hour >= exclusive_until) && !listed.contains_key(&who);
                     let answer = add(&world, tenant, &host).await.expect(if free { 201 } else { 409 });
                     if free {
                         if listed.is_empty() {
                             // The day of somebody who had it lately does not begin again.
-                            let since = alone_since.get(&who).copied().filter(|since| hour < since + 30 * 24).unwrap_or(hour);
-                            alone_since.insert(who, since);
-                            alone_until = since + 24;
+                            let since = exclusive_since.get(&who).copied().filter(|since| hour < since + 30 * 24).unwrap_or(hour);
+                            exclusive_since.insert(who, since);
+                            exclusive_until = since + 24;
                         }
                         listed.insert(who, answer.json());
                     }
@@ -608,13 +608,13 @@ async fn random_histories_never_have_two_owners() {
                         seen.insert((wins, contested));
                     }
                     if wins {
-                        (owner, alone_until) = (Some(who), hour);
+                        (owner, exclusive_until) = (Some(who), hour);
                     }
                 }
                 6 if listed.remove(&who).is_some() => {
                     remove(&world, tenant, &host).await.expect(200);
                     if owner == Some(who) {
-                        (owner, served, alone_until) = (None, Some(who), hour);
+                        (owner, served, exclusive_until) = (None, Some(who), hour);
                     }
                     // Who was never verified, and the last one, leaves nothing behind but whom it served.
                 }

@@ -7,7 +7,7 @@ use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{DomainTotal, NamedDomain, Whole};
 use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
 use shared::http::idempotency::Once;
-use shared::model::domain::{CheckTrigger, Domain, Hostname, DnsAnswer, Sighting, Standing, DomainStatus, Verdict};
+use shared::model::domain::{CheckTrigger, Domain, Hostname, DnsAnswer, Sighting, ClaimStanding, DomainStatus, Verdict};
 use shared::model::time::{Printed, zulu};
 use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Viewer};
@@ -223,9 +223,9 @@ impl DnsRecord {
 }
 
 impl Diagnosis {
-    fn of(domain: &Domain, standing: Standing, seen: &[Sighting], target: &str) -> Self {
+    fn of(domain: &Domain, standing: ClaimStanding, seen: &[Sighting], target: &str) -> Self {
         let (cname, txt) = (DnsRecord::cname(domain, target), DnsRecord::txt(domain));
-        let txt_required = standing != Standing::Alone && domain.status != DomainStatus::Active;
+        let txt_required = standing != ClaimStanding::Uncontested && domain.status != DomainStatus::Active;
         Diagnosis {
             asked: [&cname, &txt].map(|record| Question { kind: record.kind, name: record.name.clone() }).into(),
             seen: seen

@@ -1,7 +1,7 @@
 //! The writes: listing a hostname, what a check found, and letting go. Each is one transaction over the tenant's record and the claim of
 //! the whole deployment; whoever finds the claim changed reads it and decides again.
 
-use shared::model::domain::{CheckTrigger, Domain, DomainCheck, HostClaim, Standing, DomainStatus, Verdict};
+use shared::model::domain::{CheckTrigger, Domain, DomainCheck, HostClaim, ClaimStanding, DomainStatus, Verdict};
 use shared::store::{Counter, Entity};
 use shared::tenancy::{Directory, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
@@ -12,7 +12,7 @@ const ATTEMPTS: usize = 100;
 /// A domain after a check, and how its tenant stood with the hostname.
 pub struct Settled {
     pub domain: Domain,
-    pub standing: Standing,
+    pub standing: ClaimStanding,
 }
 
 /// Lists a hostname for the tenant of `store`. `along` adds what belongs to the request: its recorded answer, the plan's limit.

@@ -282,7 +282,7 @@ impl Domain {
     }
 
     /// The domain after a check, given how its tenant stands with the hostname.
-    pub fn checked(&self, verdict: &Verdict, standing: Standing, target: &str, trigger: CheckTrigger, now: Timestamp) -> Self {
+    pub fn checked(&self, verdict: &Verdict, standing: ClaimStanding, target: &str, trigger: CheckTrigger, now: Timestamp) -> Self {
         let active = self.status == DomainStatus::Active;
         let complaint = self.complaint(&verdict.route, target);
         let (status, misses, error) = match &verdict.route {
@@ -395,8 +395,9 @@ pub struct HostClaim {
     /// Who has proven it: the one whom it serves.
     #[serde(with = "stored_option", default, skip_serializing_if = "Option::is_none")]
     owner: Option<TenantId>,
-    /// Until then the first lister is left alone.
-    alone_until: Timestamp,
+    /// Until then nobody else can list it.
+    #[serde(rename = "alone_until")]
+    exclusive_until: Timestamp,
     /// Whom it served last, and until when that counts: a CNAME left behind must not serve the next one who asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     served: Option<Served>,
@@ -404,13 +405,13 @@ pub struct HostClaim {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rests_until: Option<Timestamp>,
     /// Who had it to themselves lately, and when that began: listing it again does not begin it again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    alone_before: Vec<Alone>,
+    #[serde(rename = "alone_before", default, skip_serializing_if = "Vec::is_empty")]
+    had_exclusively: Vec<ExclusiveTime>,
     version: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Alone {
+struct ExclusiveTime {
     #[serde(with = "stored")]
     tenant: TenantId,
     since: Timestamp,
@@ -431,9 +432,9 @@ struct Served {
 
 /// How a tenant that lists a hostname stands with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Alone: the CNAME is enough.
-    Alone,
+pub enum ClaimStanding {
+    /// Nobody else lists it: the CNAME is enough.
+    Uncontested,
     /// Others list it too, or it served another one lately: the TXT record is needed as well.
     Contested,
     /// Another tenant has proven it.
@@ -442,13 +443,13 @@ pub enum Standing {
     Resting,
 }
 
-impl Standing {
+impl ClaimStanding {
     fn objection(self, proven: bool, domain: &Domain) -> Option<(DomainStatus, String)> {
         let host = &domain.hostname;
         match self {
-            Standing::Alone => None,
-            Standing::Contested if proven => None,
-            Standing::Contested => Some((
+            ClaimStanding::Uncontested => None,
+            ClaimStanding::Contested if proven => None,
+            ClaimStanding::Contested => Some((
                 DomainStatus::PendingDns,
                 format!(
                     "{host} is or was listed by another tenant too: set the TXT record {} to {}.",
@@ -456,15 +457,15 @@ impl Standing {
                     domain.challenge()
                 ),
             )),
-            Standing::Taken => Some((DomainStatus::Failed, format!("{host} is verified by another tenant."))),
-            Standing::Resting => Some((DomainStatus::Failed, format!("{host} belonged to a tenant that was deleted; it rests for 30 days."))),
+            ClaimStanding::Taken => Some((DomainStatus::Failed, format!("{host} is verified by another tenant."))),
+            ClaimStanding::Resting => Some((DomainStatus::Failed, format!("{host} belonged to a tenant that was deleted; it rests for 30 days."))),
         }
     }
 }
 
 impl HostClaim {
     /// For this long the first one to list a hostname has it to themselves.
-    pub const ALONE: SignedDuration = SignedDuration::from_hours(24);
+    pub const EXCLUSIVE: SignedDuration = SignedDuration::from_hours(24);
     /// Hostnames of a deleted tenant are nobody's for this long, and a left one asks others for more proof.
     pub const REST: SignedDuration = crate::model::deletion::Deletion::REST;
     /// The item stays small: beyond this, the one who waits longest is forgotten, and proves itself by TXT all the same.
@@ -478,23 +479,23 @@ impl HostClaim {
                 hostname: hostname.clone(),
                 listed: vec![Listed { tenant }],
                 owner: None,
-                alone_until: now + HostClaim::ALONE,
+                exclusive_until: now + HostClaim::EXCLUSIVE,
                 served: None,
                 rests_until: None,
-                alone_before: vec![Alone { tenant, since: now }],
+                had_exclusively: vec![ExclusiveTime { tenant, since: now }],
                 version: 1,
             });
         };
         if known.lists(tenant) {
             return taken("This hostname is among your domains already.");
         }
-        if known.owner.is_some() || known.is_resting(now) || (!known.listed.is_empty() && now < known.alone_until) {
+        if known.owner.is_some() || known.is_resting(now) || (!known.listed.is_empty() && now < known.exclusive_until) {
             return taken("This hostname is used by another tenant.");
         }
         let mut next = known.next();
-        next.alone_before.retain(|alone| now < alone.since + HostClaim::REST);
+        next.had_exclusively.retain(|time| now < time.since + HostClaim::REST);
         if next.listed.is_empty() {
-            next.alone_until = next.alone_since(tenant, now) + HostClaim::ALONE;
+            next.exclusive_until = next.exclusive_since(tenant, now) + HostClaim::EXCLUSIVE;
         }
         if next.listed.len() >= HostClaim::AT_MOST {
             next.listed.remove(0);
@@ -504,23 +505,23 @@ impl HostClaim {
     }
 
     /// How `tenant`, which lists the hostname, stands with it.
-    pub fn standing(known: Option<&Self>, tenant: TenantId, now: Timestamp) -> Standing {
-        let Some(known) = known else { return Standing::Alone };
+    pub fn standing(known: Option<&Self>, tenant: TenantId, now: Timestamp) -> ClaimStanding {
+        let Some(known) = known else { return ClaimStanding::Uncontested };
         let served_another = known.served.is_some_and(|served| served.tenant != tenant && now < served.until);
         if known.owner.is_some_and(|owner| owner != tenant) {
-            Standing::Taken
+            ClaimStanding::Taken
         } else if known.is_resting(now) {
-            Standing::Resting
+            ClaimStanding::Resting
         } else if served_another || known.listed.iter().any(|listed| listed.tenant != tenant) {
-            Standing::Contested
+            ClaimStanding::Contested
         } else {
-            Standing::Alone
+            ClaimStanding::Uncontested
         }
     }
 
     /// `tenant` has proven it. The caller has asked for its standing.
     pub fn won(known: Option<&Self>, hostname: &Hostname, tenant: TenantId, now: Timestamp) -> Result<Self, Error> {
-        if matches!(HostClaim::standing(known, tenant, now), Standing::Taken | Standing::Resting) {
+        if matches!(HostClaim::standing(known, tenant, now), ClaimStanding::Taken | ClaimStanding::Resting) {
             return Err(Error::Conflict("This hostname is used by another tenant.".into()));
         }
         let mut next = match known {
@@ -531,7 +532,7 @@ impl HostClaim {
             next.listed.push(Listed { tenant });
         }
         next.owner = Some(tenant);
-        next.alone_until = now;
+        next.exclusive_until = now;
         Ok(next)
     }
 
@@ -547,9 +548,9 @@ impl HostClaim {
         let mut next = self.next();
         next.give_up(tenant, now);
         next.listed.retain(|listed| listed.tenant != tenant);
-        next.alone_before.retain(|alone| now < alone.since + HostClaim::REST);
+        next.had_exclusively.retain(|time| now < time.since + HostClaim::REST);
         let served = next.served.is_some_and(|served| now < served.until);
-        let remembered = served || next.is_resting(now) || !next.alone_before.is_empty();
+        let remembered = served || next.is_resting(now) || !next.had_exclusively.is_empty();
         (remembered || !next.listed.is_empty()).then_some(next)
     }
 
@@ -557,8 +558,8 @@ impl HostClaim {
     pub fn rested(&self, tenant: TenantId, now: Timestamp) -> Option<Self> {
         let served = self.owner == Some(tenant);
         // Who is gone lists nothing again.
-        let alone_before = self.alone_before.iter().copied().filter(|alone| alone.tenant != tenant).collect();
-        let next = HostClaim { alone_before, ..self.clone() }.left(tenant, now)?;
+        let had_exclusively = self.had_exclusively.iter().copied().filter(|time| time.tenant != tenant).collect();
+        let next = HostClaim { had_exclusively, ..self.clone() }.left(tenant, now)?;
         Some(if served { HostClaim { rests_until: Some(now + HostClaim::REST), ..next } } else { next })
     }
 
@@ -579,14 +580,14 @@ impl HostClaim {
     }
 
     /// When the day began that `tenant`, the first to list it, has it to itself: now, unless it had that day lately.
-    fn alone_since(&mut self, tenant: TenantId, now: Timestamp) -> Timestamp {
-        if let Some(before) = self.alone_before.iter().find(|alone| alone.tenant == tenant) {
+    fn exclusive_since(&mut self, tenant: TenantId, now: Timestamp) -> Timestamp {
+        if let Some(before) = self.had_exclusively.iter().find(|time| time.tenant == tenant) {
             return before.since;
         }
-        if self.alone_before.len() >= HostClaim::AT_MOST {
-            self.alone_before.remove(0);
+        if self.had_exclusively.len() >= HostClaim::AT_MOST {
+            self.had_exclusively.remove(0);
         }
-        self.alone_before.push(Alone { tenant, since: now });
+        self.had_exclusively.push(ExclusiveTime { tenant, since: now });
         now
     }
 
@@ -594,7 +595,7 @@ impl HostClaim {
         if self.owner == Some(tenant) {
             self.owner = None;
             self.served = Some(Served { tenant, until: now + HostClaim::REST });
-            self.alone_until = now;
+            self.exclusive_until = now;
         }
     }
 
@@ -621,7 +622,7 @@ impl Entity for HostClaim {
         if !self.listed.is_empty() {
             return None;
         }
-        let remembered = self.alone_before.iter().map(|alone| alone.since + HostClaim::REST).max();
+        let remembered = self.had_exclusively.iter().map(|time| time.since + HostClaim::REST).max();
         self.rests_until.max(self.served.map(|served| served.until)).max(remembered)
     }
 }
@@ -761,7 +762,7 @@ mod tests {
     fn states_follow_the_documented_table() {
         let (now, random) = (Timestamp::UNIX_EPOCH, Random::seeded(1));
         let pending = Domain::new(host(), now, &random);
-        let checked = |domain: &Domain, route: Route| domain.checked(&seen(route), Standing::Alone, TARGET, CheckTrigger::ByHand, now);
+        let checked = |domain: &Domain, route: Route| domain.checked(&seen(route), ClaimStanding::Uncontested, TARGET, CheckTrigger::ByHand, now);
         let active = checked(&pending, Route::Here);
         assert_eq!((active.status, active.verified_at, active.error.as_deref()), (DomainStatus::Active, Some(now), None));
         let elsewhere = || Route::Elsewhere("other.example".into());
@@ -812,9 +813,9 @@ mod tests {
         texts: BTreeSet<String>,
         // The plain rules.
         since: [Option<Timestamp>; 3],
-        alone_since: [Option<Timestamp>; 3],
+        exclusive_since: [Option<Timestamp>; 3],
         owner: Option<usize>,
-        alone_until: Timestamp,
+        exclusive_until: Timestamp,
         served: Option<(usize, Timestamp)>,
         rests_until: Timestamp,
         seen: BTreeSet<&'static str>,
@@ -831,9 +832,9 @@ mod tests {
                 cname: DnsAnswer::Nothing,
                 texts: BTreeSet::new(),
                 since: [None; 3],
-                alone_since: [None; 3],
+                exclusive_since: [None; 3],
                 owner: None,
-                alone_until: now,
+                exclusive_until: now,
                 served: None,
                 rests_until: now,
                 seen: BTreeSet::new(),
@@ -864,13 +865,13 @@ mod tests {
         fn list(&mut self, who: usize) {
             let next = HostClaim::listed(self.known(), &host(), tenants()[who], self.now);
             let others = self.since.iter().any(Option::is_some);
-            let free = self.owner.is_none() && self.now >= self.rests_until && !(others && self.now < self.alone_until);
+            let free = self.owner.is_none() && self.now >= self.rests_until && !(others && self.now < self.exclusive_until);
             assert_eq!(next.is_ok(), free && self.since[who].is_none(), "{self:?}");
             let Ok(next) = next else { return };
             if !others {
-                let since = self.alone_since[who].filter(|since| self.now < *since + hours(30 * 24)).unwrap_or(self.now);
-                self.alone_since[who] = Some(since);
-                self.alone_until = since + hours(24);
+                let since = self.exclusive_since[who].filter(|since| self.now < *since + hours(30 * 24)).unwrap_or(self.now);
+                self.exclusive_since[who] = Some(since);
+                self.exclusive_until = since + hours(24);
             }
             self.claim = Some(next);
             self.domains[who] = Some(Domain::new(host(), self.now, &self.random));
@@ -913,14 +914,14 @@ mod tests {
                     }
                     self.claim = Some(HostClaim::won(self.known(), &host(), tenants()[who], self.now).unwrap());
                     self.owner = Some(who);
-                    self.alone_until = self.now;
+                    self.exclusive_until = self.now;
                 }
                 (true, false) => {
                     self.seen.insert("lost");
                     self.claim = Some(self.known().unwrap().lost(tenants()[who], self.now));
                     self.owner = None;
                     self.served = Some((who, self.now + hours(30 * 24)));
-                    self.alone_until = self.now;
+                    self.exclusive_until = self.now;
                 }
                 _ => {}
             }
@@ -935,11 +936,11 @@ mod tests {
             self.claim = if purged { known.rested(tenants()[who], self.now) } else { known.left(tenants()[who], self.now) };
             self.since[who] = None;
             if purged {
-                self.alone_since[who] = None;
+                self.exclusive_since[who] = None;
             }
             if self.owner == Some(who) {
                 self.owner = None;
-                self.alone_until = self.now;
+                self.exclusive_until = self.now;
                 self.served = Some((who, self.now + hours(30 * 24)));
                 if purged {
                     self.seen.insert("purged");
@@ -1000,7 +1001,7 @@ mod tests {
         let claim = claim.unwrap();
         assert_eq!(claim.listed.len(), HostClaim::AT_MOST);
         let forgotten = tenants()[1];
-        assert_eq!(HostClaim::standing(Some(&claim), forgotten, now), Standing::Contested);
+        assert_eq!(HostClaim::standing(Some(&claim), forgotten, now), ClaimStanding::Contested);
         let won = HostClaim::won(Some(&claim), &host(), forgotten, now).unwrap();
         assert!(won.lists(forgotten) && won.owner() == Some(forgotten));
         assert!(HostClaim::won(Some(&won), &host(), last, now).is_err());
