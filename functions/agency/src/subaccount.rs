@@ -9,7 +9,7 @@ use shared::http::form::{Fields, Form, FreeObject, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::ids::SubaccountId;
 use shared::model::deletion::Deletion;
-use shared::model::subaccount::{ExternalId, LimitChanges, Limits, LineMode, Subaccount, SubaccountChanges};
+use shared::model::subaccount::{ExternalId, LimitChanges, SubaccountLimits, LineMode, Subaccount, SubaccountChanges};
 use shared::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::directory::GlobalCounter;
@@ -29,7 +29,7 @@ pub struct SubaccountView {
     /// The subaccount's own tenant.
     tenant_id: TenantId,
     phone_assignment_mode: LineMode,
-    limits: Limits,
+    limits: SubaccountLimits,
     #[schema(value_type = Object)]
     metadata: Map<String, Value>,
     created_at: Printed,
@@ -57,14 +57,14 @@ pub struct NewSubaccount {
     name: String,
     external_id: Option<String>,
     plan: String,
-    limits: Limits,
+    limits: SubaccountLimits,
     lines: LineMode,
     metadata: Map<String, Value>,
 }
 
 pub struct Changes(SubaccountChanges);
 
-pub struct NewLimits(Limits);
+pub struct NewLimits(SubaccountLimits);
 
 pub struct Filters {
     status: Option<TenantStatus>,
@@ -141,13 +141,13 @@ pub async fn close(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<
 }
 
 /// The tag is the subaccount's own, of which the limits are a part.
-pub async fn limits(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<Limits>> {
+pub async fn limits(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountLimits>> {
     let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.0.etag()))
 }
 
 /// The whole of the limits: one that is not named is the plan's.
-pub async fn limit(door: Owner, subaccount: Found<Subaccount>, expected: IfMatch, given: Body<NewLimits>) -> Result<Tagged<Limits>> {
+pub async fn limit(door: Owner, subaccount: Found<Subaccount>, expected: IfMatch, given: Body<NewLimits>) -> Result<Tagged<SubaccountLimits>> {
     let changes = SubaccountChanges { limits: LimitChanges::to(given.0.0), ..SubaccountChanges::default() };
     let (subaccount, tenant) = change(&door, subaccount.0, &expected, changes).await?;
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.etag()))
@@ -157,7 +157,7 @@ async fn change(door: &Owner, before: Subaccount, expected: &IfMatch, changes: S
     expected.check(&before.etag())?;
     let (store, directory) = (door.child(&before)?, &door.directory);
     let tenant = store.get(&Tenant::key_of()).await?;
-    allowed(door, &tenant.plan, &changes.limits.over(Limits::default()))?;
+    allowed(door, &tenant.plan, &changes.limits.over(SubaccountLimits::default()))?;
     let Some((link, child)) = before.changed(&tenant, changes, door.now()) else { return Ok((before, tenant)) };
     let mut transaction = door.still(directory.transaction().replace(directory, &link, &before)?)?;
     if let Some(child) = &child {
@@ -187,7 +187,7 @@ async fn turn(door: &Owner, subaccount: Subaccount, status: TenantStatus) -> Res
 }
 
 /// An agency gives its children no more than it has itself, and limits only below the child's plan.
-fn allowed(door: &Owner, plan: &str, limits: &Limits) -> Result<()> {
+fn allowed(door: &Owner, plan: &str, limits: &SubaccountLimits) -> Result<()> {
     let plans = door.app.plans();
     if !plans.contains(plan) || plan == "demo" || !door.plan.covers(plans.get(plan)) {
         return Err(Error::field("plan", "The plan field must be a plan within your own."));
@@ -260,7 +260,7 @@ impl Form for NewSubaccount {
         let limits = fields.nested("limits");
         let lines = fields.optional("phone_assignment_mode", LINES).unwrap_or(LineMode::Pooled);
         let metadata = fields.optional("metadata", FreeObject).unwrap_or_default();
-        let limits = limits.map_or_else(Limits::default, |NewLimits(limits)| limits);
+        let limits = limits.map_or_else(SubaccountLimits::default, |NewLimits(limits)| limits);
         Some(NewSubaccount { name: name?, external_id, plan, limits, lines, metadata })
     }
 }
@@ -270,7 +270,7 @@ const LIMIT: Integer = Integer { min: 0, max: 1_000_000_000 };
 impl Form for NewLimits {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let mut limit = |name| fields.optional(name, LIMIT).map(i64::unsigned_abs);
-        Some(NewLimits(Limits {
+        Some(NewLimits(SubaccountLimits {
             messages_per_day: limit("messages_per_day"),
             messages_per_month: limit("messages_per_month"),
             new_contacts_per_day: limit("new_contacts_per_day"),

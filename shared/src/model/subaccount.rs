@@ -45,8 +45,7 @@ pub enum LineMode {
 
 /// What the agency allows the child, below what its plan does. `None`: as the plan says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[schema(as = SubaccountLimits)]
-pub struct Limits {
+pub struct SubaccountLimits {
     #[serde(default)]
     pub messages_per_day: Option<u64>,
     #[serde(default)]
@@ -79,7 +78,7 @@ pub struct LimitChanges {
 
 impl LimitChanges {
     /// Every limit as it is in `limits`.
-    pub fn to(limits: Limits) -> Self {
+    pub fn to(limits: SubaccountLimits) -> Self {
         LimitChanges {
             messages_per_day: Some(limits.messages_per_day),
             messages_per_month: Some(limits.messages_per_month),
@@ -89,8 +88,8 @@ impl LimitChanges {
         }
     }
 
-    pub fn over(self, limits: Limits) -> Limits {
-        Limits {
+    pub fn over(self, limits: SubaccountLimits) -> SubaccountLimits {
+        SubaccountLimits {
             messages_per_day: self.messages_per_day.unwrap_or(limits.messages_per_day),
             messages_per_month: self.messages_per_month.unwrap_or(limits.messages_per_month),
             new_contacts_per_day: self.new_contacts_per_day.unwrap_or(limits.new_contacts_per_day),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::ids::{TenantId, stored};
 use crate::model::deletion::Deletion;
-use crate::model::subaccount::Limits;
+use crate::model::subaccount::SubaccountLimits;
 use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
 
 /// `tenant` / `profile`: read by every door.
@@ -26,7 +26,7 @@ pub struct Tenant {
     pub kind: TenantKind,
     /// What its agency allows it, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Limits>,
+    pub limits: Option<SubaccountLimits>,
     /// Demos end here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
@@ -126,7 +126,7 @@ impl Tenant {
     }
 
     /// What its agency calls it and allows it from now on.
-    pub fn as_agreed(&self, name: String, limits: Limits, now: Timestamp) -> Self {
+    pub fn as_agreed(&self, name: String, limits: SubaccountLimits, now: Timestamp) -> Self {
         Tenant { name, limits: Some(limits), updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
