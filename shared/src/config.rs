@@ -27,7 +27,7 @@ pub struct Config {
     /// The key of the edge proxies; `insights` alone reads it.
     pub ingest_secret: Option<String>,
     pub session_days: i64,
-    pub limits: Limits,
+    pub limits: RateLimits,
     pub issuers: Vec<Issuer>,
     pub demo: Demo,
     pub edge: Edge,
@@ -45,7 +45,7 @@ pub enum Stage {
 
 /// Requests per minute by class, and whether they are enforced or only reported.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct RateLimits {
     pub enforce: bool,
     pub write: u64,
     pub read: u64,
@@ -166,7 +166,7 @@ impl Config {
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
             ingest_secret: variables.optional("INGEST_SECRET_ID"),
             session_days: variables.number("SESSION_DAYS", 7)?,
-            limits: Limits {
+            limits: RateLimits {
                 enforce,
                 write: variables.number("RATE_WRITE", 60)?,
                 read: variables.number("RATE_READ", 120)?,

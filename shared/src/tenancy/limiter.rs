@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::bounded::Bounded;
-use crate::config::Limits;
+use crate::config::RateLimits;
 use crate::error::{Error, Result, Throttled};
 use crate::model::edge_config::EdgeConfig;
 use crate::model::time::day;
@@ -96,7 +96,7 @@ pub(super) struct Hit {
 }
 
 pub struct Limiter {
-    pub(super) limits: Limits,
+    pub(super) limits: RateLimits,
     /// Class and principal → when its used-up window ends.
     used_up: Mutex<Bounded<String, i64>>,
     /// Class and principal → what was struck lately.
@@ -186,7 +186,7 @@ const LARGEST_LEASE: u64 = 32;
 const STRIKES: u64 = 10;
 
 impl Limiter {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: RateLimits) -> Self {
         Limiter {
             limits,
             used_up: Mutex::new(Bounded::new(REMEMBERED)),
