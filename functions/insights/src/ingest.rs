@@ -13,7 +13,7 @@ use shared::model::edge::{Batch, Entry, Pack, refusal};
 use shared::tenancy::doors::Edge;
 use shared::{Error, Result};
 
-use crate::usage::Limits;
+use crate::usage::EdgeLimits;
 
 /// Errors are shown for so many entries; a thousand wrong ones are wrong alike.
 const SHOWN: usize = 20;
@@ -34,7 +34,7 @@ pub struct Verdict {
     requests: u64,
     #[serde(rename = "bandwidthBytes")]
     bandwidth_bytes: u64,
-    limits: Limits,
+    limits: EdgeLimits,
 }
 
 /// A batch, or a single request in the simple form.
@@ -85,7 +85,7 @@ pub async fn check(door: Edge, asked: Query<Asked>) -> Result<Answer<Verdict>> {
         reason,
         requests: tenant.used.requests,
         bandwidth_bytes: tenant.used.bytes,
-        limits: Limits::of(&tenant.plan),
+        limits: EdgeLimits::of(&tenant.plan),
     }))
 }
 

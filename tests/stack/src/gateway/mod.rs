@@ -49,7 +49,7 @@ const BACKLOG: usize = 1_024;
 
 /// What is taken, as API Gateway has it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub struct GatewayLimits {
     pub body: usize,
     /// Request line and headers.
     pub headers: usize,
@@ -59,9 +59,9 @@ pub struct Limits {
     pub buffered: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { body: 10 * 1024 * 1024, headers: 10 * 1024, client: Duration::from_secs(30), buffered: 256 * 1024 * 1024 }
+impl Default for GatewayLimits {
+    fn default() -> GatewayLimits {
+        GatewayLimits { body: 10 * 1024 * 1024, headers: 10 * 1024, client: Duration::from_secs(30), buffered: 256 * 1024 * 1024 }
     }
 }
 
@@ -73,7 +73,7 @@ pub struct Settings {
     /// The console's: its reference tries the API from another port, whatever the template says.
     pub console: Option<Cors>,
     pub throttle: Throttle,
-    pub limits: Limits,
+    pub limits: GatewayLimits,
 }
 
 impl Settings {
@@ -83,7 +83,7 @@ impl Settings {
             cors: template.cors()?.and_then(Cors::new),
             console: None,
             throttle: Throttle::new(template.throttles()?),
-            limits: Limits::default(),
+            limits: GatewayLimits::default(),
         })
     }
 
@@ -131,7 +131,7 @@ impl Gateway {
         server::serve(self, listener).await;
     }
 
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &GatewayLimits {
         &self.inner.settings.limits
     }
 

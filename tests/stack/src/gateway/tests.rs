@@ -69,7 +69,7 @@ async fn invoked(State(watcher): State<Arc<Watcher>>, Json(event): Json<Value>) 
 fn settings() -> Settings {
     let route = |function: &str, path: &str| Route { function: function.to_owned(), method: "ANY".to_owned(), path: path.to_owned() };
     let routes = vec![route("auth", "$default"), route("projects", "/api/v1/projects")];
-    let limits = Limits { client: Duration::from_millis(1_500), ..Limits::default() };
+    let limits = GatewayLimits { client: Duration::from_millis(1_500), ..GatewayLimits::default() };
     Settings { routes, cors: None, console: None, throttle: Throttle::default(), limits }
 }
 
