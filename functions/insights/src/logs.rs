@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::Answer;
 use shared::http::insights::{LogFilters, LogPage};
-use shared::model::edge::{Cache, Entry, KEPT, Kind, Pack, Shelf};
+use shared::model::edge::{CacheResult, Entry, KEPT, RequestKind, Pack, Shelf};
 use shared::model::period::Month;
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::TenantStore;
@@ -31,9 +31,9 @@ pub struct LogView {
     timestamp: Printed,
     method: String,
     path: String,
-    kind: Kind,
+    kind: RequestKind,
     status: u16,
-    cache: Cache,
+    cache: CacheResult,
     bytes: u64,
     duration_ms: u32,
     country: Option<String>,
