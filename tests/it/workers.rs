@@ -16,7 +16,7 @@ use relay::Relay;
 use rotator::Rotator;
 use serde_json::{Value, json};
 use shared::aws::Aws as Clients;
-use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::model::plan::Plans;
@@ -798,7 +798,7 @@ impl MailCarrier for Shared {
         false
     }
 
-    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a> {
+    fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a> {
         Box::pin(async move {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             self.0.0.lock().unwrap().push(letter.id.to_string());

@@ -9,7 +9,7 @@ use shared::http::form::{EmailAddress, Fields, Form, Name};
 use shared::http::idempotency::Once;
 use shared::ids::{MailId, ProjectId, TaskId, UserId};
 use shared::model::demo::{Demo, DemoClaim};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{MailContent, Mail};
 use shared::model::member::{Member, Person};
 use shared::model::project::{Project, TaskCounts};
 use shared::model::task::{Priority, TaskStatus, Task};
@@ -104,7 +104,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         warned: false,
         version: 1,
     };
-    let content = Content::DemoReady { name: listed.name.clone(), tenant_name: listed.tenant_name.clone(), url: tenant_url, ends_at };
+    let content = MailContent::DemoReady { name: listed.name.clone(), tenant_name: listed.tenant_name.clone(), url: tenant_url, ends_at };
     let mail = Mail::queued(MailId::new(now, door.app.random()), Some(listed.tenant), listed.email.clone(), content, now);
     let claim = DemoClaim::new(&listed, &password);
     let owner = founding.owner.as_ref().map(Member::person).ok_or(Error::NotFound)?;

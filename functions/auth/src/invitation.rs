@@ -11,7 +11,7 @@ use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId};
 use shared::model::invitation::{Invitation, InvitationId, OpenInvitations};
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{MailContent, Mail};
 use shared::model::member::Member;
 use shared::model::tenant::TenantKind;
 use shared::model::time::{Printed, zulu};
@@ -81,7 +81,7 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
     };
     let purpose = Purpose::AcceptInvitation { tenant: door.tenant.id, invitation: invitation.id, sender: Some(door.sender()) };
     let link = Link { id: invitation.link, purpose, expires_at };
-    let content = Content::Invitation { tenant_name: door.tenant.name.clone(), invited_by: door.member.name.clone(), link: link.id };
+    let content = MailContent::Invitation { tenant_name: door.tenant.name.clone(), invited_by: door.member.name.clone(), link: link.id };
     let mail = Mail::queued(MailId::new(now, door.app.random()), Some(door.tenant.id), invitation.email.clone(), content, now);
     let answer = Created::new("Invitation sent", InvitationView::of(&invitation));
     seated(&door.store, |open| {

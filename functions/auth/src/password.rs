@@ -9,7 +9,7 @@ use shared::http::form::{Fields, Form, KnownAddress, Password, Text};
 use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{MailContent, Mail};
 use shared::model::session::Session;
 use shared::model::text::nfc;
 use shared::model::user::{Email, User};
@@ -54,7 +54,7 @@ pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailV
     }
     transaction = transaction.create(directory, &link, conflict("Try again."))?;
     if let Some(user) = user {
-        let content = Content::ResetPassword { name: user.name, link: link.id };
+        let content = MailContent::ResetPassword { name: user.name, link: link.id };
         let mail = Mail::queued(MailId::new(now, random), user.home, user.email, content, now);
         transaction = transaction.create(directory, &mail, conflict("Try again."))?;
     }

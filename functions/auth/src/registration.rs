@@ -7,7 +7,7 @@ use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
 use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{MailContent, Mail};
 use shared::model::registration::{Registrant, Registration};
 use shared::model::user::{Email, User};
 use shared::tenancy::conflict;
@@ -55,8 +55,8 @@ pub async fn register(door: Visitor, once: Once<NewRegistration>) -> Result<Acce
     let owner = directory.find(&User::key_of(account)).await?.filter(User::is_proven);
     let link = LinkId::new(random);
     let content = match owner {
-        Some(_) => Content::AlreadyRegistered { name: name.clone() },
-        None => Content::VerifyEmail { name: name.clone(), link },
+        Some(_) => MailContent::AlreadyRegistered { name: name.clone() },
+        None => MailContent::VerifyEmail { name: name.clone(), link },
     };
     let mail = Mail::queued(MailId::new(now, random), None, email.clone(), content, now);
     let registrant = Registrant { email: email.clone(), name, company_name };

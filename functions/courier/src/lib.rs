@@ -11,7 +11,7 @@ use shared::aws::Aws;
 use shared::carriers::letter::{Letter, Sites};
 use shared::carriers::{MailCarrier, Outcome};
 use shared::config::{ConfigError, Stage, Variables};
-use shared::model::mail::{Mail, State, Step};
+use shared::model::mail::{Mail, MailState, MailStep};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::tenancy::jobs::{SendMail, Workplace};
@@ -63,10 +63,10 @@ impl Courier {
         // A mail that is not kept any more is one nobody waits for.
         let Some(mail) = place.directory.find(&Mail::key_of(job.mail)).await? else { return Ok(()) };
         match mail.next_step(place.now(), self.carrier.deduplicates()) {
-            Step::Done => Ok(()),
-            Step::Wait => Err(claimed_by_another()),
-            Step::GiveUp => lose_track(place, &mail).await,
-            Step::Send => self.send(place, &mail).await,
+            MailStep::Done => Ok(()),
+            MailStep::Wait => Err(claimed_by_another()),
+            MailStep::GiveUp => lose_track(place, &mail).await,
+            MailStep::Send => self.send(place, &mail).await,
         }
     }
 
@@ -77,17 +77,17 @@ impl Courier {
             return Err(claimed_by_another());
         }
         match self.carrier.send(&letter).await {
-            Outcome::Taken => settle(place, &claimed, State::Sent { at_time: self.app.clock().now() }).await,
+            Outcome::Taken => settle(place, &claimed, MailState::Sent { at_time: self.app.clock().now() }).await,
             Outcome::Never(reason) => {
                 tracing::error!(mail = %mail.id, kind = letter.kind, reason, "a mail that no attempt will deliver");
-                settle(place, &claimed, State::Failed { reason }).await
+                settle(place, &claimed, MailState::Failed { reason }).await
             }
             Outcome::Unknown(reason) if !self.carrier.deduplicates() => {
                 tracing::warn!(mail = %mail.id, kind = letter.kind, reason, "nobody knows whether a mail went out");
                 lose_track(place, &claimed).await
             }
             Outcome::NotNow(reason) | Outcome::Unknown(reason) => {
-                settle(place, &claimed, State::Queued).await?;
+                settle(place, &claimed, MailState::Queued).await?;
                 Err(Error::Unavailable { doing: "sending a mail", cause: reason.into() })
             }
         }
@@ -95,7 +95,7 @@ impl Courier {
 }
 
 /// Writes down what became of a claimed mail. Tried a few times: a mark that is lost costs another attempt, or an `unknown`.
-async fn settle(place: &Workplace, claimed: &Mail, state: State) -> Result<()> {
+async fn settle(place: &Workplace, claimed: &Mail, state: MailState) -> Result<()> {
     let settled = claimed.with_state(state);
     let mut pauses = [200, 800].into_iter();
     loop {

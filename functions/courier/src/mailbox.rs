@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use serde_json::json;
 use shared::aws::https::Https;
-use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,7 +51,7 @@ impl MailCarrier for Mailbox {
         true
     }
 
-    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a> {
+    fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a> {
         Box::pin(self.post(letter))
     }
 }

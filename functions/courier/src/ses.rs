@@ -9,11 +9,11 @@ use aws_sdk_sesv2::config::retry::RetryConfig;
 use aws_sdk_sesv2::config::timeout::TimeoutConfig;
 use aws_sdk_sesv2::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sesv2::operation::send_email::{SendEmailError, SendEmailInput};
-use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
+use aws_sdk_sesv2::types::{Body, MailContent, Destination, EmailContent, Message, MessageTag};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use shared::aws::Aws;
 use shared::aws::https::Unreachable;
-use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 
 /// Pauses after SES said "too many": a refusal is safe to answer with another try.
 const PAUSES: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1200)];
@@ -64,14 +64,14 @@ impl MailCarrier for AmazonSes {
         false
     }
 
-    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a> {
+    fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a> {
         Box::pin(self.deliver(letter))
     }
 }
 
 /// Tagged with the mail's id, so that delivery events of SES tell an operator what became of an `unknown` one.
 fn input(letter: &Letter, from: &str) -> Result<SendEmailInput, BuildError> {
-    let content = |text: &str| Content::builder().data(text).charset("UTF-8").build();
+    let content = |text: &str| MailContent::builder().data(text).charset("UTF-8").build();
     let body = Body::builder().text(content(&letter.text)?).html(content(&letter.html)?).build();
     let message = Message::builder().subject(content(&letter.subject)?).body(body).build();
     let tag = |name: &str, value: String| MessageTag::builder().name(name).value(value).build();
@@ -133,7 +133,7 @@ mod tests {
 
     fn letter() -> Letter {
         let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
-        let content = mail::Content::VerifyEmail { name: "Ada".into(), link: LinkId::new(&random) };
+        let content = mail::MailContent::VerifyEmail { name: "Ada".into(), link: LinkId::new(&random) };
         let mail = Mail::queued(MailId::new(now, &random), None, Email::parse("ada@example.com").unwrap(), content, now);
         let key = RootKey::new(b"a root secret of a deployment, 32 bytes or more").signing("links");
         Letter::of(&mail, &Sites { api: "https://api.example.com".into(), app: None }, &key)

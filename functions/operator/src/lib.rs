@@ -14,7 +14,7 @@ use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, DemoClaim};
 use shared::model::edge_config::EdgeConfig;
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Content, Mail, UnknownMail};
+use shared::model::mail::{MailContent, Mail, UnknownMail};
 use shared::model::registration::Registration;
 use shared::model::setting::{Keeper, Kept, KeyLost, Setting};
 use shared::model::tenant::{TenantKind, TenantStatus, Tenant};
@@ -189,7 +189,7 @@ async fn verify_user(place: &Workplace, email: &str) -> Result<Value> {
         purpose: Purpose::ResetPassword { user: user.id, passwords: user.passwords },
         expires_at: now + Registration::WAITS,
     };
-    let content = Content::ResetPassword { name: user.name.clone(), link: link.id };
+    let content = MailContent::ResetPassword { name: user.name.clone(), link: link.id };
     let mail = Mail::queued(MailId::new(now, place.app.random()), user.home, user.email.clone(), content, now);
     let meanwhile = conflict("The account was changed at the same time. Try again.");
     let transaction = proof.write(directory.transaction(), directory, meanwhile)?;

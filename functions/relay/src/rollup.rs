@@ -3,7 +3,7 @@
 
 use shared::ids::MailId;
 use shared::model::edge::{Counted, Pack, QuotaEvent, Rollup, Totals};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{MailContent, Mail};
 use shared::model::member::Member;
 use shared::model::period::Month;
 use shared::model::tenant::{TenantKind, Tenant};
@@ -77,7 +77,7 @@ async fn mails(place: &Workplace, store: &TenantStore, tenant: &Tenant, event: &
     }
     let owners = store.page(&Member::all(), &Span::first(MOST_OWNERS), |member| member.role == Role::Owner).await?;
     let mail = |owner: Member| {
-        let content = Content::QuotaReached {
+        let content = MailContent::QuotaReached {
             name: owner.name,
             tenant_name: tenant.name.clone(),
             metric: event.metric,
