@@ -11,7 +11,7 @@ use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::ids::{ProjectId, UserId};
 use shared::model::member::Member;
 use shared::model::project::{Project, Shelf, TaskCounts};
-use shared::model::setting::{Kept, Setting};
+use shared::model::setting::{SettingValue, Setting};
 use shared::model::task::{TenantStatus as Progress, Task};
 use shared::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
 use shared::model::user::{Belongs, Email, User};
@@ -107,7 +107,7 @@ impl Content {
                 self.projects.insert(project.id, Project { tasks: TaskCounts::default(), ..project });
             }
             Setting::TYPE => match record::<Setting>(data)? {
-                Setting { value: Kept::Sealed(_), .. } => self.skip("secret_setting"),
+                Setting { value: SettingValue::Sealed(_), .. } => self.skip("secret_setting"),
                 setting => self.settings.push(setting),
             },
             other => self.skip(other),

@@ -16,7 +16,7 @@ use shared::model::edge_config::EdgeConfig;
 use shared::model::link::{Link, Purpose};
 use shared::model::mail::{MailContent, Mail, UnknownMail};
 use shared::model::registration::Registration;
-use shared::model::setting::{Keeper, Kept, KeyLost, Setting};
+use shared::model::setting::{SettingVault, SettingValue, VaultKeyLost, Setting};
 use shared::model::tenant::{TenantKind, TenantStatus, Tenant};
 use shared::model::user::{Email, EmailClaim, Identity, Subject, User};
 use shared::runtime::worker::{self, Worker};
@@ -377,11 +377,11 @@ async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
         let config = store.edit(config, |config, alone| Ok(resealed(config)?.map(|config| (config, alone)))).await?;
         changed += usize::from(config.version != before);
     }
-    let keeper = Keeper { tenant: tenant.id, vault, marking, random: place.app.random() };
+    let keeper = SettingVault { tenant: tenant.id, vault, marking, random: place.app.random() };
     for setting in store.all(&Setting::all()).await? {
-        sealed += usize::from(matches!(setting.value, Kept::Sealed(_)));
+        sealed += usize::from(matches!(setting.value, SettingValue::Sealed(_)));
         let before = setting.version;
-        let resealed = |setting: &Setting| keeper.resealed(setting).map_err(|_: KeyLost| lost());
+        let resealed = |setting: &Setting| keeper.resealed(setting).map_err(|_: VaultKeyLost| lost());
         let setting = store.edit(setting, |setting, alone| Ok(resealed(setting)?.map(|setting| (setting, alone)))).await?;
         changed += usize::from(setting.version != before);
     }

@@ -10,7 +10,7 @@ use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
 use shared::ids::SettingId;
-use shared::model::setting::{Author, Keeper, Setting, SettingName, Settings, Write};
+use shared::model::setting::{Author, SettingVault, Setting, SettingName, Settings, Write};
 use shared::model::time::{Printed, zulu};
 use shared::store::{Counter, Direction};
 use shared::tenancy::doors::Owner;
@@ -150,7 +150,7 @@ pub async fn write(door: Owner, named: NamedSetting, once: Once<Written>) -> Res
 }
 
 impl Changes {
-    fn of(before: &Settings, body: &Written, door: &Owner, keeper: &Keeper<'_>) -> Result<Self> {
+    fn of(before: &Settings, body: &Written, door: &Owner, keeper: &SettingVault<'_>) -> Result<Self> {
         let by = Author { id: door.member.number, name: door.member.name.clone(), key: door.key.as_ref().map(|key| key.prefix()) };
         let mut changes = Changes { writes: vec![], after: before.clone() };
         let mut refused = shared::error::FieldErrors::new();
@@ -206,7 +206,7 @@ impl Changes {
         if more == fewer { Ok(transaction) } else { transaction.count(&door.store, Counter::Settings, more as i64 - fewer as i64) }
     }
 
-    fn view(&self, body: &Written, door: &Owner, keeper: &Keeper<'_>) -> Result<WrittenView> {
+    fn view(&self, body: &Written, door: &Owner, keeper: &SettingVault<'_>) -> Result<WrittenView> {
         Ok(match body {
             Written::Many(_) => WrittenView::Map(MapView::of(&self.after, keeper)?),
             Written::One(name, _) => WrittenView::Row(match self.after.get(name) {
@@ -233,9 +233,9 @@ impl Written {
     }
 }
 
-fn keeper(door: &Owner) -> Result<Keeper<'_>> {
+fn keeper(door: &Owner) -> Result<SettingVault<'_>> {
     let keys = door.app.keys();
-    Ok(Keeper { tenant: door.tenant.id, vault: keys.vault()?, marking: keys.fingerprints()?, random: door.app.random() })
+    Ok(SettingVault { tenant: door.tenant.id, vault: keys.vault()?, marking: keys.fingerprints()?, random: door.app.random() })
 }
 
 async fn all(store: &TenantStore) -> Result<Settings> {
@@ -246,19 +246,19 @@ fn by_name(settings: impl IntoIterator<Item = Setting>) -> Settings {
     settings.into_iter().map(|setting| (setting.name.clone(), setting)).collect()
 }
 
-fn shown(setting: &Setting, keeper: &Keeper<'_>) -> Result<String> {
+fn shown(setting: &Setting, keeper: &SettingVault<'_>) -> Result<String> {
     keeper.shown(setting).ok_or_else(|| Error::internal("reading a setting", "its value does not open"))
 }
 
 impl MapView {
-    fn of(settings: &Settings, keeper: &Keeper<'_>) -> Result<Self> {
+    fn of(settings: &Settings, keeper: &SettingVault<'_>) -> Result<Self> {
         let shown = settings.values().map(|setting| Ok((setting.name.to_string(), shown(setting, keeper)?)));
         shown.collect::<Result<_>>().map(MapView)
     }
 }
 
 impl SettingView {
-    fn of(setting: &Setting, keeper: &Keeper<'_>) -> Result<Self> {
+    fn of(setting: &Setting, keeper: &SettingVault<'_>) -> Result<Self> {
         Ok(SettingView {
             id: Some(setting.id),
             name: setting.name.to_string(),
