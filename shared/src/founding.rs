@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::model::deletion::Deletion;
 use crate::model::member::Member;
 use crate::model::tenant::{TenantKind, Shut, Slug, SlugClaim, TenantStatus, Tenant};
-use crate::model::user::{Belongs, User};
+use crate::model::user::{UserTenant, User};
 use crate::store::Counter;
 use crate::tenancy::directory::GlobalCounter;
 use crate::tenancy::{Directory, Refusal, Role, TenantStore, Transaction, conflict};
@@ -79,7 +79,7 @@ impl Founding {
             conflict("Try again."),
         )?;
         let Some(owner) = &self.owner else { return Ok(transaction) };
-        let belongs = Belongs { user: owner.user, tenant: tenant.id, since: tenant.created_at };
+        let belongs = UserTenant { user: owner.user, tenant: tenant.id, since: tenant.created_at };
         transaction
             .create(directory, &belongs, conflict("Try again."))?
             .create(store, owner, conflict("Try again."))?

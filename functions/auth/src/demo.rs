@@ -15,7 +15,7 @@ use shared::model::project::{Project, TaskCounts};
 use shared::model::task::{Priority, TaskStatus, Task};
 use shared::model::tenant::{TenantKind, Slug};
 use shared::model::time::{Printed, day, with_offset};
-use shared::model::user::{Email, OfDemo, User};
+use shared::model::user::{Email, DemoAccount, User};
 use shared::store::Counter;
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::DemoVisitor;
@@ -64,7 +64,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         password: None,
         passwords: 0,
         verified_at: Some(now),
-        demo: Some(OfDemo::Running),
+        demo: Some(DemoAccount::Running),
         system_admin: false,
         home: Some(store.tenant_id()),
         created_at: now,

@@ -15,7 +15,7 @@ use shared::model::mail::{MailContent, Mail};
 use shared::model::member::Member;
 use shared::model::tenant::TenantKind;
 use shared::model::time::{Printed, zulu};
-use shared::model::user::{Belongs, Email};
+use shared::model::user::{UserTenant, Email};
 use shared::store::{Counter, Direction};
 use shared::tenancy::doors::{Admin, Visitor};
 use shared::tenancy::{Role, TenantId, TenantStore, Transaction, conflict};
@@ -166,7 +166,7 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
         let transaction = transaction
             .create(store, &member, conflict("You are a member of this tenant already."))?
             .create(store, &member.numbered(), conflict("Try again."))?
-            .put(directory, &Belongs { user: user.id, tenant: invited.tenant.id, since: now })?
+            .put(directory, &UserTenant { user: user.id, tenant: invited.tenant.id, since: now })?
             .count_within(store, Counter::Members, "users", plan.users, &invited.tenant.plan)?;
         let transaction = if member.role == Role::Owner { transaction.count(store, Counter::Owners, 1)? } else { transaction };
         let transaction = match (&known, &proof) {

@@ -7,7 +7,7 @@ use shared::http::form::{Fields, Form, OneOf};
 use shared::model::member::{Member, MemberNumber};
 use shared::model::session::Session;
 use shared::model::time::{Printed, zulu};
-use shared::model::user::Belongs;
+use shared::model::user::UserTenant;
 use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Touched};
 use shared::tenancy::{Refusal, Role, missing};
@@ -100,7 +100,7 @@ pub async fn remove(door: Admin, member: Found<Member>, expected: IfMatch) -> Re
             let along = door
                 .still_at_least(along, least(&[member.role]), Touched::Member(member))?
                 .delete(&door.store, &MemberNumber::key_of(member.number), missing())?
-                .remove(&door.directory, &Belongs::key_of(member.user, door.tenant.id))?
+                .remove(&door.directory, &UserTenant::key_of(member.user, door.tenant.id))?
                 .count(&door.store, Counter::Members, -1)?;
             if member.role == Role::Owner { along.count_down(&door.store, Counter::Owners, 1, last_owner()) } else { Ok(along) }
         })

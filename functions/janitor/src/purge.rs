@@ -18,7 +18,7 @@ use shared::model::session::Session;
 use shared::model::subaccount::{ExternalId, Subaccount};
 use shared::model::task::Task;
 use shared::model::tenant::{TenantKind, SlugClaim, TenantStatus, Tenant};
-use shared::model::user::{Belongs, EmailClaim, User};
+use shared::model::user::{UserTenant, EmailClaim, User};
 use shared::store::{Entity, InTenant, List, Span, Swept};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::jobs::Workplace;
@@ -283,7 +283,7 @@ async fn remove_members(place: &Workplace, store: &TenantStore, budget: &mut Bud
         if budget.0 == 0 {
             return Ok(false);
         }
-        place.directory.delete(&Belongs::key_of(member.user, store.tenant_id())).await?;
+        place.directory.delete(&UserTenant::key_of(member.user, store.tenant_id())).await?;
         for session in place.directory.all_expired_too(&Session::of_user(member.user)).await? {
             if session.tenant == Some(store.tenant_id()) {
                 place.directory.delete(&Session::key_of(member.user, session.id)).await?;
@@ -310,7 +310,7 @@ async fn clear_the_rest(store: &TenantStore, budget: &mut Budget) -> Result<bool
 async fn remove_owner(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Result<bool> {
     let (directory, now) = (&place.directory, place.now());
     directory.delete(&DemoClaim::key_of(&demo.email, demo.tenant)).await?;
-    let elsewhere = !directory.all(&Belongs::of_user(demo.owner)).await?.is_empty();
+    let elsewhere = !directory.all(&UserTenant::of_user(demo.owner)).await?.is_empty();
     let owner = directory.find(&User::key_of(demo.owner)).await?.filter(|owner| elsewhere && owner.demo.is_none());
     let Some(owner) = owner else {
         // Since the demo's end the address may have become somebody else's.
@@ -335,7 +335,7 @@ async fn remove_owner(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Re
 async fn send_home(place: &Workplace, user: UserId, gone: TenantId) -> Result<()> {
     let directory = &place.directory;
     let Some(known) = directory.find(&User::key_of(user)).await?.filter(|user| user.home == Some(gone)) else { return Ok(()) };
-    let others = directory.all(&Belongs::of_user(user)).await?;
+    let others = directory.all(&UserTenant::of_user(user)).await?;
     let home = others.into_iter().map(|belongs| belongs.tenant).find(|tenant| *tenant != gone);
     if directory.replace_if(&known.with_home(home, place.now()), &known).await? {
         return Ok(());

@@ -14,7 +14,7 @@ use shared::model::project::{Project, Shelf, TaskCounts};
 use shared::model::setting::{SettingValue, Setting};
 use shared::model::task::{TenantStatus as Progress, Task};
 use shared::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
-use shared::model::user::{Belongs, Email, User};
+use shared::model::user::{UserTenant, Email, User};
 use shared::store::{Counter, Entity, InTenant};
 use shared::tenancy::jobs::Workplace;
 use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
@@ -159,7 +159,7 @@ impl Content {
         for some in others.chunks(TOGETHER) {
             let mut transaction = store.transaction();
             for member in some {
-                let belongs = Belongs { user: member.user, tenant: store.tenant_id(), since: store.now() };
+                let belongs = UserTenant { user: member.user, tenant: store.tenant_id(), since: store.now() };
                 transaction = transaction
                     .create(store, *member, conflict("Two lines say the same."))?
                     .create(store, &member.numbered(), conflict("Two lines say the same."))?

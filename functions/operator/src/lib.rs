@@ -320,11 +320,11 @@ async fn purge_tenant(place: &Workplace, name: &str, now: bool) -> Result<Value>
             Deletion::of(&tenant, place.now()).due_at
         }
         Some(deletion) => {
-            let hurried = deletion.hurried(place.now());
-            if now && hurried.due_at < deletion.due_at {
+            let deletion_now = deletion.due_now(place.now());
+            if now && deletion_now.due_at < deletion.due_at {
                 let moving = directory.transaction().delete_unchanged(directory, &deletion)?;
-                moving.create(directory, &hurried, conflict("Try again."))?.commit().await?;
-                hurried.due_at
+                moving.create(directory, &deletion_now, conflict("Try again."))?.commit().await?;
+                deletion_now.due_at
             } else {
                 deletion.due_at
             }
@@ -377,11 +377,11 @@ async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
         let config = store.edit(config, |config, alone| Ok(resealed(config)?.map(|config| (config, alone)))).await?;
         changed += usize::from(config.version != before);
     }
-    let keeper = SettingVault { tenant: tenant.id, vault, marking, random: place.app.random() };
+    let setting_vault = SettingVault { tenant: tenant.id, vault, marking, random: place.app.random() };
     for setting in store.all(&Setting::all()).await? {
         sealed += usize::from(matches!(setting.value, SettingValue::Sealed(_)));
         let before = setting.version;
-        let resealed = |setting: &Setting| keeper.resealed(setting).map_err(|_: VaultKeyLost| lost());
+        let resealed = |setting: &Setting| setting_vault.resealed(setting).map_err(|_: VaultKeyLost| lost());
         let setting = store.edit(setting, |setting, alone| Ok(resealed(setting)?.map(|setting| (setting, alone)))).await?;
         changed += usize::from(setting.version != before);
     }

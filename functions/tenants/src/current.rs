@@ -51,7 +51,7 @@ pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Resu
     if belongs_somewhere(&door).await? && directory.get(&User::key_of(door.user)).await?.version == user.0.version {
         return Err(already_exists());
     }
-    user.0.may_found()?;
+    user.0.may_create_tenant()?;
     let Statement { name, logo } = once.body;
     let slug = Slug::from_name(&name, &door.app.random().text(SLUG_ALPHABET, 6));
     let new = NewTenant { name, logo, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };

@@ -125,7 +125,7 @@ pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created
     let config = EdgeConfig::unset(now).changed(config, &own_domains(&door.app), now)?;
     let answer = Created::bare(CreatedView { ok: true, key: slug.to_string(), proxy_base: proxy_base(&door.app, &slug) });
     let mut standing = Standing::of(&door, &once.ticket).await?;
-    standing.user.may_found()?;
+    standing.user.may_create_tenant()?;
     let name = name.unwrap_or_else(|| slug.to_string());
     let new = NewTenant { name, logo: None, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
     let founding = Founding::of(directory, directory.found_tenant(), new, &standing.user).await?;

@@ -54,7 +54,7 @@ impl Deletion {
     }
 
     /// Due as soon as the requests that were under way have ended.
-    pub fn hurried(&self, now: Timestamp) -> Self {
+    pub fn due_now(&self, now: Timestamp) -> Self {
         let due_at = self.due_at.min(now + Deletion::STILL_RUNNING);
         Deletion { due_at, version: self.version + 1, ..self.clone() }
     }

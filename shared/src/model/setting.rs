@@ -328,10 +328,10 @@ impl Setting {
         text: Option<&str>,
         by: &Author,
         (id, now): (SettingId, Timestamp),
-        keeper: &SettingVault<'_>,
+        setting_vault: &SettingVault<'_>,
     ) -> Result<Write, &'static str> {
         let Some(text) = text else { return Ok(if before.is_some() { Write::Delete } else { Write::Nothing }) };
-        let old = before.map(|before| keeper.open(before).ok_or("cannot be read any more: delete it first")).transpose()?;
+        let old = before.map(|before| setting_vault.open(before).ok_or("cannot be read any more: delete it first")).transpose()?;
         if old.as_deref() == Some(text) {
             return Ok(Write::Nothing);
         }
@@ -340,8 +340,8 @@ impl Setting {
             return if comes_back { Ok(Write::Nothing) } else { Err("begins as a mask, and is not that of the current value") };
         }
         let change =
-            SettingChange { at: now, by: by.clone(), before: old.as_deref().map(|old| keeper.mark(name, old)), after: keeper.mark(name, text) };
-        let value = keeper.keep(name, text);
+            SettingChange { at: now, by: by.clone(), before: old.as_deref().map(|old| setting_vault.mark(name, old)), after: setting_vault.mark(name, text) };
+        let value = setting_vault.keep(name, text);
         Ok(match before {
             None => {
                 let (name, changes) = (name.clone(), vec![change]);
@@ -436,17 +436,17 @@ mod tests {
         let vault = Vault::new(BTreeMap::from([(1, RootKey::new(&[7; 32]))]));
         let tenant = json!("550e8400-e29b-41d4-a716-446655440000");
         let tenant = serde_json::from_value::<Stored>(tenant).unwrap().0;
-        let keeper = SettingVault { tenant, vault: &vault, marking: &marking, random: &random };
+        let setting_vault = SettingVault { tenant, vault: &vault, marking: &marking, random: &random };
         let (name, now) = (SettingName::parse("smtp_password").unwrap(), Timestamp::UNIX_EPOCH);
         let by = Author { id: 1, name: "Ada".into(), key: None };
         let write = |before: Option<&Setting>, text: Option<&str>| {
-            Setting::written(before, &name, text, &by, (SettingId::new(now, &random), now), &keeper)
+            Setting::written(before, &name, text, &by, (SettingId::new(now, &random), now), &setting_vault)
         };
         assert!(matches!(write(None, None), Ok(Write::Nothing)));
         assert!(write(None, Some("********")).is_err());
         let Ok(Write::Create(mut setting)) = write(None, Some("swordfish")) else { panic!() };
         assert!(!serde_json::to_string(&setting).unwrap().contains("swordfish"));
-        assert_eq!(keeper.shown(&setting).as_deref(), Some("********fish"));
+        assert_eq!(setting_vault.shown(&setting).as_deref(), Some("********fish"));
         assert!(matches!(write(Some(&setting), Some("********fish")), Ok(Write::Nothing)));
         for blanks in ["********fish\n", " ********fish", "********\u{a0}fish", "********fi\r\nsh", "\u{feff}********fish\t"] {
             assert!(matches!(write(Some(&setting), Some(blanks)), Ok(Write::Nothing)), "{blanks:?}");
@@ -463,12 +463,12 @@ mod tests {
         }
         assert_eq!((setting.changes.len(), setting.version), (Setting::CHANGES_KEPT, 31));
         // Under another root key it opens once it was sealed anew, and not before.
-        assert!(matches!(keeper.resealed(&setting), Ok(None)));
+        assert!(matches!(setting_vault.resealed(&setting), Ok(None)));
         let both = Vault::new(BTreeMap::from([(1, RootKey::new(&[7; 32])), (2, RootKey::new(&[8; 32]))]));
         let newest = Vault::new(BTreeMap::from([(2, RootKey::new(&[8; 32]))]));
         let with = |vault| SettingVault { tenant, vault, marking: &marking, random: &random };
         assert_eq!(with(&newest).shown(&setting), None);
         let Ok(Some(resealed)) = with(&both).resealed(&setting) else { panic!() };
-        assert_eq!(with(&newest).shown(&resealed), keeper.shown(&setting));
+        assert_eq!(with(&newest).shown(&resealed), setting_vault.shown(&setting));
     }
 }

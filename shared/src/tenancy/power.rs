@@ -6,7 +6,7 @@ use crate::ids::UserId;
 use crate::model::api_key::{ApiKey, KeyClaim, Maker};
 use crate::model::member::Member;
 use crate::model::subaccount::Subaccount;
-use crate::model::user::Belongs;
+use crate::model::user::UserTenant;
 use crate::store::table::Condition;
 use crate::tenancy::{App, Directory, Role, TenantId, TenantStore, Transaction};
 
@@ -96,7 +96,7 @@ async fn maker_of(directory: &Directory, tenant: TenantId, claim: &KeyClaim, key
 
 /// Among the tenants of a person the one that is the agency of `child`.
 async fn agency_of(directory: &Directory, user: UserId, child: TenantId) -> Result<Option<TenantId>> {
-    for belongs in directory.all(&Belongs::of_user(user)).await? {
+    for belongs in directory.all(&UserTenant::of_user(user)).await? {
         let children = directory.all(&Subaccount::of_agency(belongs.tenant)).await?;
         if children.iter().any(|subaccount| subaccount.tenant == child) {
             return Ok(Some(belongs.tenant));

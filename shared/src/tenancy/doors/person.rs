@@ -13,7 +13,7 @@ use crate::model::edge_config::EdgeConfig;
 use crate::model::member;
 use crate::model::period::Month;
 use crate::model::tenant::{Shut, Tenant};
-use crate::model::user::Belongs;
+use crate::model::user::UserTenant;
 use crate::store::entity::{InTenant, Key};
 use crate::store::{Entity, Span};
 use crate::tenancy::credential::Caller;
@@ -29,7 +29,7 @@ pub struct SignedIn {
     pub user: UserId,
     pub session: Option<SessionId>,
     /// Read on the way in, where the handler asked for it.
-    belongs: Option<Vec<Belongs>>,
+    belongs: Option<Vec<UserTenant>>,
 }
 
 /// A tenant as one of its members finds it from outside: what stands there, never a store.
@@ -86,7 +86,7 @@ impl SignedIn {
     {
         let belongs = match &self.belongs {
             Some(belongs) => belongs.clone(),
-            None => self.directory.all(&Belongs::of_user(self.user)).await?,
+            None => self.directory.all(&UserTenant::of_user(self.user)).await?,
         };
         let mut found = vec![];
         for some in belongs.chunks(Self::AT_ONCE) {
@@ -126,7 +126,7 @@ impl Door for SignedIn {
         // Kept here until the session is seen to stand.
         let belongs = async {
             match &caller {
-                Caller::Person(person) if wants.belongs => directory.all(&Belongs::of_user(person.user)).await.map(Some),
+                Caller::Person(person) if wants.belongs => directory.all(&UserTenant::of_user(person.user)).await.map(Some),
                 _ => Ok(None),
             }
         };

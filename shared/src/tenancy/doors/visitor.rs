@@ -11,7 +11,7 @@ use crate::model::link::{Link, Purpose, Sender};
 use crate::model::member;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Shut, TenantStatus, Tenant};
-use crate::model::user::{Belongs, Email, Familiar, User};
+use crate::model::user::{UserTenant, Email, KnownNetwork, User};
 use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::incoming::Learned;
@@ -33,7 +33,7 @@ pub struct Visitor {
 }
 
 /// Whether the owner of an e-mail logged in from here lately; for `remember`.
-pub struct Familiarity(Option<Familiar>);
+pub struct LoginHistory(Option<KnownNetwork>);
 
 impl Door for Visitor {
     const ACCESS: Access = Access::Open { why: "signing in, limited by address and e-mail" };
@@ -88,7 +88,7 @@ impl Visitor {
     /// Counts a login. Failures close the place they come from, for the e-mail they were about and then for every e-mail; but not to an owner
     /// who logged in from there within 30 days, who answers for their own failures alone. Failures of one e-mail from many places never close
     /// it: from some number on they leave each unknown place a few attempts instead of many.
-    pub async fn admit_login(&self, email: &Email) -> Result<Familiarity> {
+    pub async fn admit_login(&self, email: &Email) -> Result<LoginHistory> {
         let (limiter, now) = (self.app.limiter(), self.now());
         let (address, from_here) = (email.normalised(), self.with_place(email));
         let counters = [
@@ -97,20 +97,20 @@ impl Visitor {
             (Class::AUTH_FAILURES_IP, self.network.as_str()),
         ];
         let mut keys: Vec<_> = counters.iter().map(|(class, principal)| limiter.place_of(*class, principal, now)).collect();
-        keys.push(self.directory.full(&Familiar::key_of(email, &self.network)));
+        keys.push(self.directory.full(&KnownNetwork::key_of(email, &self.network)));
         let (counted, items) = tokio::join!(self.count(Class::AUTH, email), self.table.get_many(&keys));
         counted?;
         let items = items?;
         let seen = |index: usize| limiter.seen(counters[index].0, counters[index].1, items[index].as_ref(), now);
-        let familiar: Option<Familiar> = self.directory.read(items[3].as_ref())?;
+        let known_network: Option<KnownNetwork> = self.directory.read(items[3].as_ref())?;
         let (own, anywhere, from_place) = (seen(0), seen(1), seen(2));
         let most = limiter.limits.auth_failures;
-        let few = familiar.is_none() && anywhere.used() > most;
-        if let (None, Some(throttled)) = (&familiar, &self.crowded) {
+        let few = known_network.is_none() && anywhere.used() > most;
+        if let (None, Some(throttled)) = (&known_network, &self.crowded) {
             return Err(Error::TooManyRequests(throttled.clone()));
         }
         let mut verdicts = vec![limiter.judge(&own, if few { most.min(Self::FEW) } else { most }, now)];
-        if familiar.is_none() {
+        if known_network.is_none() {
             verdicts.push(limiter.judge(&from_place, limiter.limits.auth_failures_ip, now));
         }
         for (report, verdict) in verdicts {
@@ -119,7 +119,7 @@ impl Visitor {
                 verdict?;
             }
         }
-        Ok(Familiarity(familiar))
+        Ok(LoginHistory(known_network))
     }
 
     /// Counts a failed login: for the e-mail from here, for the e-mail, and for this place.
@@ -134,9 +134,9 @@ impl Visitor {
     }
 
     /// The record that the owner of the e-mail is at home here, where it is to be written again.
-    pub fn remembered(&self, email: &Email, known: &Familiarity) -> Option<Familiar> {
-        let fresh = known.0.as_ref().is_some_and(|familiar| familiar.is_fresh(self.now()));
-        (!fresh).then(|| Familiar::new(email, &self.network, self.now()))
+    pub fn remembered(&self, email: &Email, known: &LoginHistory) -> Option<KnownNetwork> {
+        let fresh = known.0.as_ref().is_some_and(|known_network| known_network.is_fresh(self.now()));
+        (!fresh).then(|| KnownNetwork::new(email, &self.network, self.now()))
     }
 
     /// A mail because of a registration with this address: so many a day, from here and from everywhere.
@@ -208,7 +208,7 @@ impl Visitor {
             if std::mem::replace(&mut asked_for_others, true) {
                 break;
             }
-            let belongs = self.directory.all(&Belongs::of_user(user.id)).await?;
+            let belongs = self.directory.all(&UserTenant::of_user(user.id)).await?;
             tenants = belongs.into_iter().map(|belongs| belongs.tenant).filter(|tenant| Some(*tenant) != user.home).collect();
         }
         shut.map_or(Ok(None), |shut| Err(shut.error()))
