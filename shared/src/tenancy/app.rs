@@ -16,7 +16,7 @@ use crate::model::plan::Plans;
 use crate::store::Table;
 use crate::store::sessions::Sessions;
 use crate::tenancy::credential::{Issuers, KnownKeys, KnownTokens};
-use crate::tenancy::{Lately, Limiter};
+use crate::tenancy::{InstanceCache, Limiter};
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
@@ -36,7 +36,7 @@ struct Inner {
     issuers: Issuers,
     known_keys: KnownKeys,
     known_tokens: KnownTokens,
-    lately: Lately,
+    instance_cache: InstanceCache,
 }
 
 impl App {
@@ -58,7 +58,7 @@ impl App {
             issuers,
             known_keys: KnownKeys::default(),
             known_tokens: KnownTokens::default(),
-            lately: Lately::default(),
+            instance_cache: InstanceCache::default(),
         }))
     }
 
@@ -102,8 +102,8 @@ impl App {
         &self.0.known_tokens
     }
 
-    pub(crate) fn lately(&self) -> &Lately {
-        &self.0.lately
+    pub(crate) fn instance_cache(&self) -> &InstanceCache {
+        &self.0.instance_cache
     }
 
     pub fn secrets(&self) -> &Secrets {

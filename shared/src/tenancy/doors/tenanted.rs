@@ -24,7 +24,7 @@ use crate::store::table::{FullKey, Item};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
 use crate::tenancy::doors::{Access, Door};
-use crate::tenancy::lately::tenant_named;
+use crate::tenancy::instance_cache::tenant_named;
 use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
 use crate::tenancy::power::{self, Power};
 use crate::tenancy::{
@@ -447,7 +447,7 @@ pub(super) fn wanted(wants: Wants, store: &TenantStore, directory: &Directory, u
 
 /// Notes that a key was used: now and then, and in its grace every time.
 async fn note_use(incoming: &Incoming, store: &TenantStore, key: &ApiKey) -> Result<()> {
-    if !incoming.app.lately().is_due(key.id, incoming.now) && !key.is_retiring() {
+    if !incoming.app.instance_cache().is_use_due(key.id, incoming.now) && !key.is_retiring() {
         return Ok(());
     }
     let used = store.full(&KeyUse::key_of(key.id));
