@@ -11,7 +11,7 @@ use crate::store::entity::{Entity, InDirectory, Key, attributes};
 use crate::store::page::{self, Direction, List, Page, Span};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table};
-use crate::tenancy::place::{Origin, Place, record_of};
+use crate::tenancy::record_store::{Origin, RecordStore, record_of};
 use crate::tenancy::transaction::Transaction;
 use crate::tenancy::{TenantId, TenantStore};
 

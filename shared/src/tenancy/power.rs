@@ -26,8 +26,8 @@ impl Power {
         let roles = Role::ALL.into_iter().filter(|role| *role >= least).map(Role::name);
         let condition = Condition::says(("number", self.membership.number), "role", roles);
         let gone = Box::new(|_| Error::Forbidden("Your role was changed at the same moment.".into()));
-        let (place, key) = (directory.enter(self.tenant), Member::key_of(self.membership.user));
-        transaction.require_if(&place, &key, &condition, gone)
+        let (membership_store, key) = (directory.enter(self.tenant), Member::key_of(self.membership.user));
+        transaction.require_if(&membership_store, &key, &condition, gone)
     }
 }
 

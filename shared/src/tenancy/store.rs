@@ -16,7 +16,7 @@ use crate::store::page::{self, Direction, List, Page, Position, Span, Stored};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::tenancy::TenantId;
-use crate::tenancy::place::{Origin, Place, is_bookkeeping, record_of};
+use crate::tenancy::record_store::{Origin, RecordStore, is_bookkeeping, record_of};
 use crate::tenancy::transaction::Transaction;
 
 #[derive(Clone)]

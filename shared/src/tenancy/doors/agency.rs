@@ -15,7 +15,7 @@ use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::doors::tenanted::{Admin, Inside, Owner, SLUG_ROUTES, Tenanted, spend, wanted};
 use crate::tenancy::limiter::Seen;
-use crate::tenancy::{Directory, Entered, Incoming, Origin, Place, Role, Scope, TenantStore, Transaction, Wants};
+use crate::tenancy::{Directory, Entered, Incoming, Origin, RecordStore, Role, Scope, TenantStore, Transaction, Wants};
 
 /// Routes whose first path value is a subaccount that the rest is about.
 const SUBACCOUNT_ROUTES: &str = "/v1/subaccounts/{id}/api-keys";

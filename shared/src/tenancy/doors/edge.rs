@@ -15,7 +15,7 @@ use crate::store::Entity;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::incoming::Learned;
 use crate::tenancy::instance_cache::tenant_named;
-use crate::tenancy::{App, Directory, Entered, Incoming, Place, TenantStore, Wants, credential};
+use crate::tenancy::{App, Directory, Entered, Incoming, RecordStore, TenantStore, Wants, credential};
 
 const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 

@@ -20,7 +20,7 @@ use crate::tenancy::credential::Caller;
 use crate::tenancy::doors::tenanted::stands;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::limiter::Class;
-use crate::tenancy::{App, Directory, Entered, Incoming, Place, Role, TenantId, Wants, credential};
+use crate::tenancy::{App, Directory, Entered, Incoming, RecordStore, Role, TenantId, Wants, credential};
 
 /// Anybody with a session: for what belongs to the person rather than to a tenant.
 pub struct SignedIn {

@@ -28,7 +28,7 @@ use crate::tenancy::instance_cache::tenant_named;
 use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
 use crate::tenancy::power::{self, Power};
 use crate::tenancy::{
-    App, Directory, Entered, Incoming, MailAllowance, Origin, Place, Role, Scope, TenantId, TenantStore, Transaction, Wants, credential,
+    App, Directory, Entered, Incoming, MailAllowance, Origin, RecordStore, Role, Scope, TenantId, TenantStore, Transaction, Wants, credential,
 };
 
 /// Routes whose first path value is the slug of the tenant they are about.
@@ -115,8 +115,8 @@ impl<R> Tenanted<R> {
             return Ok(transaction);
         }
         let gone = Box::new(|_| Error::Forbidden("The key was changed at the same moment.".into()));
-        let place = self.directory.enter(self.key_tenant());
-        transaction.require_unchanged(&place, key, gone)
+        let key_store = self.directory.enter(self.key_tenant());
+        transaction.require_unchanged(&key_store, key, gone)
     }
 
     /// Where the key lies that the caller came with: in an agency's own tenant where it acts for a child.

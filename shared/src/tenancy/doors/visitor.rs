@@ -16,7 +16,7 @@ use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::incoming::Learned;
 use crate::tenancy::limiter::{Class, network};
-use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, Place, Role, TenantId, TenantStore, Wants};
+use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, RecordStore, Role, TenantId, TenantStore, Wants};
 
 const LOGIN: &str = "/api/v1/auth/login";
 
@@ -232,9 +232,9 @@ impl Visitor {
         let sender = sender.or_else(|| invitation.writer().map(|user| Sender { user, agency: None }));
         let sender = match sender {
             Some(sender) => {
-                let Some(place) = self.place_of_sender(&store, sender).await? else { return Ok(None) };
-                let Some(member) = place.find(&member::Member::key_of(sender.user)).await? else { return Ok(None) };
-                Some((place, member))
+                let Some(membership_store) = self.place_of_sender(&store, sender).await? else { return Ok(None) };
+                let Some(member) = membership_store.find(&member::Member::key_of(sender.user)).await? else { return Ok(None) };
+                Some((membership_store, member))
             }
             None => None,
         };
