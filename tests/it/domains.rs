@@ -659,8 +659,8 @@ async fn random_histories_never_have_two_owners() {
 // The janitor, and the purge.
 
 async fn look_again(world: &World, at_most: usize) -> (usize, usize, bool) {
-    let place = worker::workplace(&world.auth, "janitor", "check-domains");
-    let done = janitor::domain::check(&place, at_most).await.expect("the check runs");
+    let context = worker::work_context(&world.auth, "janitor", "check-domains");
+    let done = janitor::domain::check(&context, at_most).await.expect("the check runs");
     (done.checked, done.lost, done.more)
 }
 
@@ -741,10 +741,10 @@ async fn the_hostnames_of_a_purged_tenant_rest_for_a_month() {
     route([&one, &other], HOST);
     assert_eq!(status(&world, &gone, HOST).await, "active");
     add(&world, &gone, "pending.acme.com").await.expect(201);
-    let place = worker::workplace(&world.auth, "janitor", "purge");
-    let store = place.tenant_named(&gone.slug).await.expect("the tenant");
-    assert_eq!(janitor::domain::release_hostnames(&place, &store).await.expect("released"), 2);
-    assert_eq!(janitor::domain::release_hostnames(&place, &store).await.expect("nothing is left"), 0);
+    let context = worker::work_context(&world.auth, "janitor", "purge");
+    let store = context.tenant_named(&gone.slug).await.expect("the tenant");
+    assert_eq!(janitor::domain::release_hostnames(&context, &store).await.expect("released"), 2);
+    assert_eq!(janitor::domain::release_hostnames(&context, &store).await.expect("nothing is left"), 0);
     assert_eq!((list(&world, &gone).await["total"].clone(), counted(&world, &gone)), (json!(0), 0));
     assert!(world.items().iter().all(|item| item["type"]["S"] != "domain_check"));
     // What never served it is free.

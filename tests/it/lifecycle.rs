@@ -144,10 +144,10 @@ async fn a_purge_does_what_it_may_and_counts_all_of_it() {
     delete(&world, &acme).await;
     let items = world.items_of(&acme).len();
     world.advance(DAY * 7);
-    let place = || worker::workplace(&workers.janitor_app, "janitor", "request");
+    let context = || worker::work_context(&workers.janitor_app, "janitor", "request");
     let mut runs = 0;
     ready(&workers.janitor_app).await;
-    while janitor::purge::purge(&place(), 5).await.unwrap().more {
+    while janitor::purge::purge(&context(), 5).await.unwrap().more {
         let refused = workers.operate(json!({"command": "restore-tenant", "tenant": acme.id})).await.unwrap_err();
         assert!(refused.contains("cannot be restored") || refused.contains("no tenant"), "{refused}");
         runs += 1;
@@ -559,7 +559,7 @@ fn of(world: &World, tenant: &Tenant) -> Vec<Value> {
 /// Founds a tenant of a slug of one's choice.
 async fn claim(workers: &Workers, slug: &str, email: &str) -> shared::Result<()> {
     ready(&workers.operator_app).await;
-    let directory = worker::workplace(&workers.operator_app, "operator", "request").directory;
+    let directory = worker::work_context(&workers.operator_app, "operator", "request").directory;
     let claim = directory.find(&EmailClaim::key_of(&Email::parse(email).unwrap())).await?.unwrap();
     let user = directory.get(&User::key_of(claim.user)).await?;
     let slug = Slug::parse(slug).unwrap();

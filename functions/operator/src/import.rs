@@ -16,7 +16,7 @@ use shared::model::task::{TenantStatus as Progress, Task};
 use shared::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
 use shared::model::user::{UserTenant, Email, User};
 use shared::store::{Counter, Entity, InTenant};
-use shared::tenancy::jobs::Workplace;
+use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
@@ -40,7 +40,7 @@ struct Content {
     skipped: BTreeMap<String, usize>,
 }
 
-pub async fn import_tenant(place: &Workplace, owner: &str, lines: &str) -> Result<Value> {
+pub async fn import_tenant(place: &WorkContext, owner: &str, lines: &str) -> Result<Value> {
     let mut content = Content::read(lines)?;
     let directory = &place.directory;
     let owner = user_of(directory, owner).await?.ok_or(Error::BadRequest("No account has the owner's e-mail address.".into()))?;

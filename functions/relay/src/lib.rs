@@ -51,7 +51,7 @@ impl Worker for Relay {
             match asked(&change)? {
                 Asked::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
                 Asked::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
-                Asked::Count(pack) => rollup::count(&change.place(&self.app, Self::NAME, request_id), &pack).await,
+                Asked::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
                 Asked::Nothing => Ok(()),
             }
         })
