@@ -10,7 +10,7 @@ use crate::ids::{LinkId, SessionId, UserId};
 use crate::model::demo::DemoClaim;
 use crate::model::registration::Registration;
 use crate::model::session::Session;
-use crate::model::tenant::{TenantKind, Slug};
+use crate::model::tenant::{Slug, TenantKind};
 use crate::model::user::{Email, EmailClaim, User};
 use crate::store::List;
 use crate::store::entity::Collection;

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 
 use crate::model::deletion::Deletion;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{TenantStatus, Tenant};
+use crate::model::tenant::{Tenant, TenantStatus};
 use crate::tenancy::{Directory, TenantStore, conflict};
 use crate::{Error, Result};
 

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 use crate::model::deletion::Deletion;
 use crate::model::member::Member;
-use crate::model::tenant::{TenantKind, Shut, Slug, SlugClaim, TenantStatus, Tenant};
-use crate::model::user::{UserTenant, User};
+use crate::model::tenant::{Shut, Slug, SlugClaim, Tenant, TenantKind, TenantStatus};
+use crate::model::user::{User, UserTenant};
 use crate::store::Counter;
 use crate::tenancy::directory::GlobalCounter;
 use crate::tenancy::{Directory, Refusal, Role, TenantStore, Transaction, conflict};

@@ -13,7 +13,7 @@ use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::founding::{Founding, NewTenant};
 use shared::model::plan::Plans;
-use shared::model::tenant::{TenantKind, Slug};
+use shared::model::tenant::{Slug, TenantKind};
 use shared::model::user::{Email, EmailClaim, User};
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};

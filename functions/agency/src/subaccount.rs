@@ -9,8 +9,8 @@ use shared::http::form::{Fields, Form, FreeObject, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::ids::SubaccountId;
 use shared::model::deletion::Deletion;
-use shared::model::subaccount::{ExternalId, LimitChanges, SubaccountLimits, LineMode, Subaccount, SubaccountChanges};
-use shared::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
+use shared::model::subaccount::{ExternalId, LimitChanges, LineMode, Subaccount, SubaccountChanges, SubaccountLimits};
+use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Owner;
@@ -147,7 +147,12 @@ pub async fn limits(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged
 }
 
 /// The whole of the limits: one that is not named is the plan's.
-pub async fn limit(door: Owner, subaccount: Found<Subaccount>, expected: IfMatch, given: Body<NewLimits>) -> Result<Tagged<SubaccountLimits>> {
+pub async fn limit(
+    door: Owner,
+    subaccount: Found<Subaccount>,
+    expected: IfMatch,
+    given: Body<NewLimits>,
+) -> Result<Tagged<SubaccountLimits>> {
     let changes = SubaccountChanges { limits: LimitChanges::to(given.0.0), ..SubaccountChanges::default() };
     let (subaccount, tenant) = change(&door, subaccount.0, &expected, changes).await?;
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.etag()))

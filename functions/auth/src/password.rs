@@ -9,7 +9,7 @@ use shared::http::form::{Fields, Form, KnownAddress, Password, Text};
 use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{MailContent, Mail};
+use shared::model::mail::{Mail, MailContent};
 use shared::model::session::Session;
 use shared::model::text::nfc;
 use shared::model::user::{Email, User};

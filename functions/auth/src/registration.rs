@@ -7,7 +7,7 @@ use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
 use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{MailContent, Mail};
+use shared::model::mail::{Mail, MailContent};
 use shared::model::registration::{Registrant, Registration};
 use shared::model::user::{Email, User};
 use shared::tenancy::conflict;

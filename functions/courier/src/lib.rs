@@ -49,7 +49,8 @@ impl Worker for Courier {
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
-        worker::queue(&self.app, event, Self::NAME, request_id, |context, job: SendMail| async move { self.deliver(&context, job).await }).await
+        worker::queue(&self.app, event, Self::NAME, request_id, |context, job: SendMail| async move { self.deliver(&context, job).await })
+            .await
     }
 }
 

@@ -9,7 +9,7 @@ use aws_sdk_sesv2::config::retry::RetryConfig;
 use aws_sdk_sesv2::config::timeout::TimeoutConfig;
 use aws_sdk_sesv2::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sesv2::operation::send_email::{SendEmailError, SendEmailInput};
-use aws_sdk_sesv2::types::{Body, MailContent, Destination, EmailContent, Message, MessageTag};
+use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use shared::aws::Aws;
 use shared::aws::https::Unreachable;
@@ -71,7 +71,7 @@ impl MailCarrier for AmazonSes {
 
 /// Tagged with the mail's id, so that delivery events of SES tell an operator what became of an `unknown` one.
 fn input(letter: &Letter, from: &str) -> Result<SendEmailInput, BuildError> {
-    let content = |text: &str| MailContent::builder().data(text).charset("UTF-8").build();
+    let content = |text: &str| Content::builder().data(text).charset("UTF-8").build();
     let body = Body::builder().text(content(&letter.text)?).html(content(&letter.html)?).build();
     let message = Message::builder().subject(content(&letter.subject)?).body(body).build();
     let tag = |name: &str, value: String| MessageTag::builder().name(name).value(value).build();

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::Answer;
 use shared::http::insights::{LogFilters, LogPage};
-use shared::model::edge::{CacheResult, Entry, KEPT, RequestKind, Pack, Shelf};
+use shared::model::edge::{CacheResult, Entry, KEPT, Pack, RequestKind, Shelf};
 use shared::model::period::Month;
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::TenantStore;

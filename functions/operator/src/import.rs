@@ -11,10 +11,10 @@ use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::ids::{ProjectId, UserId};
 use shared::model::member::Member;
 use shared::model::project::{Project, Shelf, TaskCounts};
-use shared::model::setting::{SettingValue, Setting};
-use shared::model::task::{TenantStatus as Progress, Task};
-use shared::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
-use shared::model::user::{UserTenant, Email, User};
+use shared::model::setting::{Setting, SettingValue};
+use shared::model::task::{Task, TaskStatus};
+use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
+use shared::model::user::{Email, User, UserTenant};
 use shared::store::{Counter, Entity, InTenant};
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
@@ -82,9 +82,9 @@ impl Content {
                 Some(project) => {
                     let counts = &mut project.tasks;
                     match task.status {
-                        Progress::Done => counts.completed += 1,
-                        Progress::Cancelled => counts.cancelled += 1,
-                        Progress::Todo | Progress::InProgress | Progress::InReview => counts.open += 1,
+                        TaskStatus::Done => counts.completed += 1,
+                        TaskStatus::Cancelled => counts.cancelled += 1,
+                        TaskStatus::Todo | TaskStatus::InProgress | TaskStatus::InReview => counts.open += 1,
                     }
                     content.tasks.push(task);
                 }

@@ -10,7 +10,7 @@ use shared::http::paging::Window;
 use shared::ids::TaskId;
 use shared::model::member::{MemberNumber, Person};
 use shared::model::project::{Project, Shelf};
-use shared::model::task::{Priority, TaskStatus, Task, TaskChanges, count_changes, overdue};
+use shared::model::task::{Priority, Task, TaskChanges, TaskStatus, count_changes, overdue};
 use shared::model::text;
 use shared::model::time::{Printed, day, with_offset};
 use shared::store::{Direction, ListEntry};

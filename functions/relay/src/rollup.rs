@@ -3,10 +3,10 @@
 
 use shared::ids::MailId;
 use shared::model::edge::{Counted, Pack, QuotaEvent, Rollup, Totals};
-use shared::model::mail::{MailContent, Mail};
+use shared::model::mail::{Mail, MailContent};
 use shared::model::member::Member;
 use shared::model::period::Month;
-use shared::model::tenant::{TenantKind, Tenant};
+use shared::model::tenant::{Tenant, TenantKind};
 use shared::model::user::Email;
 use shared::store::{Entity, Span};
 use shared::tenancy::jobs::WorkContext;

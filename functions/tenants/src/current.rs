@@ -6,7 +6,7 @@ use shared::http::answer::{Accepted, Answer, Created, Tagged};
 use shared::http::arguments::{Body, IfMatch, Myself};
 use shared::http::form::{Fields, Form, Name, Raw, Rule, Text};
 use shared::http::idempotency::Once;
-use shared::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
+use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
 use shared::model::time::{Printed, zulu};
 use shared::model::user::User;
 use shared::model::web;

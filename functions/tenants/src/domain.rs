@@ -7,7 +7,7 @@ use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{DomainTotal, NamedDomain, Whole};
 use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
 use shared::http::idempotency::Once;
-use shared::model::domain::{CheckTrigger, Domain, Hostname, DnsAnswer, Sighting, ClaimStanding, DomainStatus, Verdict};
+use shared::model::domain::{CheckTrigger, ClaimStanding, DnsAnswer, Domain, DomainStatus, Hostname, Sighting, Verdict};
 use shared::model::time::{Printed, zulu};
 use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Viewer};

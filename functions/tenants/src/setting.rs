@@ -10,7 +10,7 @@ use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
 use shared::ids::SettingId;
-use shared::model::setting::{Author, SettingVault, Setting, SettingName, Settings, Write};
+use shared::model::setting::{Author, Setting, SettingName, SettingVault, Settings, Write};
 use shared::model::time::{Printed, zulu};
 use shared::store::{Counter, Direction};
 use shared::tenancy::doors::Owner;

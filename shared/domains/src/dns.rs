@@ -10,7 +10,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use shared::config::Edge;
-use shared::model::domain::{Domain, DnsAnswer, Sighting};
+use shared::model::domain::{DnsAnswer, Domain, Sighting};
 
 /// All questions to one resolver together take no longer.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
 //! The writes: listing a hostname, what a check found, and letting go. Each is one transaction over the tenant's record and the claim of
 //! the whole deployment; whoever finds the claim changed reads it and decides again.
 
-use shared::model::domain::{CheckTrigger, Domain, DomainCheck, HostClaim, ClaimStanding, DomainStatus, Verdict};
+use shared::model::domain::{CheckTrigger, ClaimStanding, Domain, DomainCheck, DomainStatus, HostClaim, Verdict};
 use shared::store::{Counter, Entity};
 use shared::tenancy::{Directory, TenantStore, Transaction, conflict};
 use shared::{Error, Result};

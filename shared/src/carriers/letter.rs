@@ -8,7 +8,7 @@ use crate::crypto::SigningKey;
 use crate::ids::{LinkId, MailId};
 use crate::model::edge::Metric;
 use crate::model::link::Link;
-use crate::model::mail::{MailContent, Mail};
+use crate::model::mail::{Mail, MailContent};
 use crate::model::user::Email;
 use crate::tenancy::TenantId;
 

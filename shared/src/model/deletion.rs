@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
 use crate::ids::{TenantId, stored};
-use crate::model::tenant::{Slug, TenantStatus, Tenant};
+use crate::model::tenant::{Slug, Tenant, TenantStatus};
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
 

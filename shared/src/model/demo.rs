@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
 use crate::ids::{MailId, TenantId, UserId, stored};
-use crate::model::mail::{MailContent, Mail};
+use crate::model::mail::{Mail, MailContent};
 use crate::model::tenant::Slug;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};

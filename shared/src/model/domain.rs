@@ -458,7 +458,9 @@ impl ClaimStanding {
                 ),
             )),
             ClaimStanding::Taken => Some((DomainStatus::Failed, format!("{host} is verified by another tenant."))),
-            ClaimStanding::Resting => Some((DomainStatus::Failed, format!("{host} belonged to a tenant that was deleted; it rests for 30 days."))),
+            ClaimStanding::Resting => {
+                Some((DomainStatus::Failed, format!("{host} belonged to a tenant that was deleted; it rests for 30 days.")))
+            }
         }
     }
 }
@@ -762,7 +764,8 @@ mod tests {
     fn states_follow_the_documented_table() {
         let (now, random) = (Timestamp::UNIX_EPOCH, Random::seeded(1));
         let pending = Domain::new(host(), now, &random);
-        let checked = |domain: &Domain, route: Route| domain.checked(&seen(route), ClaimStanding::Uncontested, TARGET, CheckTrigger::ByHand, now);
+        let checked =
+            |domain: &Domain, route: Route| domain.checked(&seen(route), ClaimStanding::Uncontested, TARGET, CheckTrigger::ByHand, now);
         let active = checked(&pending, Route::Here);
         assert_eq!((active.status, active.verified_at, active.error.as_deref()), (DomainStatus::Active, Some(now), None));
         let elsewhere = || Route::Elsewhere("other.example".into());
@@ -951,7 +954,8 @@ mod tests {
 
         /// What holds at every moment.
         fn hold(&self) {
-            let active: Vec<usize> = (0..3).filter(|who| self.domains[*who].as_ref().is_some_and(|d| d.status == DomainStatus::Active)).collect();
+            let active: Vec<usize> =
+                (0..3).filter(|who| self.domains[*who].as_ref().is_some_and(|d| d.status == DomainStatus::Active)).collect();
             assert!(active.len() <= 1, "two owners: {self:?}");
             let owner = self.known().and_then(HostClaim::owner);
             assert_eq!(active.first().map(|who| tenants()[*who]), owner, "{self:?}");

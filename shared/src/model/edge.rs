@@ -119,7 +119,8 @@ impl Entry {
         let path = field("path", "must be a path of at most 2048 characters", &|value| text(value, &is_path));
         let kind = field("kind", "must be one of asset, api", &|value| value.as_str().and_then(RequestKind::parse).is_some());
         let status = field("status", "must be between 100 and 599", &|value| value.as_u64().is_some_and(|n| (100..600).contains(&n)));
-        let cache = field("cache", "must be one of HIT, MISS, BYPASS, ERROR", &|value| value.as_str().and_then(CacheResult::parse).is_some());
+        let cache =
+            field("cache", "must be one of HIT, MISS, BYPASS, ERROR", &|value| value.as_str().and_then(CacheResult::parse).is_some());
         let bytes =
             field("bytes", "must be a whole number of bytes, not negative", &|value| value.as_u64().is_some_and(|n| n <= MAX_BYTES));
         let duration = field("durationMs", "must be milliseconds, not negative", &|value| {

@@ -162,7 +162,9 @@ impl Mail {
     pub fn sent_again(&self, id: MailId, now: Timestamp) -> Result<(Self, Self), Error> {
         match &self.state {
             MailState::Queued | MailState::Unknown { .. } | MailState::Failed { .. } => {}
-            MailState::Sending { .. } => return Err(Error::Conflict("This mail is being sent right now: wait until that is settled.".into())),
+            MailState::Sending { .. } => {
+                return Err(Error::Conflict("This mail is being sent right now: wait until that is settled.".into()));
+            }
             MailState::Sent { .. } => return Err(Error::Conflict("This mail was sent.".into())),
             MailState::Replaced { by } => return Err(Error::Conflict(format!("This mail was sent again already, as {by}.").into())),
         }

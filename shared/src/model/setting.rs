@@ -339,8 +339,12 @@ impl Setting {
             let comes_back = old.as_deref().is_some_and(|old| without_blanks(&masked(old)) == without_blanks(text));
             return if comes_back { Ok(Write::Nothing) } else { Err("begins as a mask, and is not that of the current value") };
         }
-        let change =
-            SettingChange { at: now, by: by.clone(), before: old.as_deref().map(|old| setting_vault.mark(name, old)), after: setting_vault.mark(name, text) };
+        let change = SettingChange {
+            at: now,
+            by: by.clone(),
+            before: old.as_deref().map(|old| setting_vault.mark(name, old)),
+            after: setting_vault.mark(name, text),
+        };
         let value = setting_vault.keep(name, text);
         Ok(match before {
             None => {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::ids::{SubaccountId, TenantId, stored};
 use crate::model::free;
-use crate::model::tenant::{TenantStatus, Tenant};
+use crate::model::tenant::{Tenant, TenantStatus};
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
 use crate::store::page::List;
 

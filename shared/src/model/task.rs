@@ -69,7 +69,8 @@ pub struct TaskChanges {
 }
 
 impl TaskStatus {
-    pub const ALL: [TaskStatus; 5] = [TaskStatus::Todo, TaskStatus::InProgress, TaskStatus::InReview, TaskStatus::Done, TaskStatus::Cancelled];
+    pub const ALL: [TaskStatus; 5] =
+        [TaskStatus::Todo, TaskStatus::InProgress, TaskStatus::InReview, TaskStatus::Done, TaskStatus::Cancelled];
 
     pub fn name(self) -> &'static str {
         match self {

@@ -34,7 +34,10 @@ pub struct InstanceCache {
 
 impl Default for InstanceCache {
     fn default() -> Self {
-        InstanceCache { owners: Mutex::new(Bounded::new(InstanceCache::REMEMBERED)), uses: Mutex::new(Bounded::new(InstanceCache::REMEMBERED)) }
+        InstanceCache {
+            owners: Mutex::new(Bounded::new(InstanceCache::REMEMBERED)),
+            uses: Mutex::new(Bounded::new(InstanceCache::REMEMBERED)),
+        }
     }
 }
 

@@ -62,11 +62,11 @@ pub mod directory;
 pub mod doors;
 mod entered;
 pub mod incoming;
-pub mod jobs;
 mod instance_cache;
+pub mod jobs;
 mod limiter;
-mod record_store;
 mod power;
+mod record_store;
 mod store;
 mod transaction;
 

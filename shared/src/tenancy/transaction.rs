@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
 
 use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
-use crate::model::tenant::{TenantStatus, Tenant};
+use crate::model::tenant::{Tenant, TenantStatus};
 use crate::store::entity::{Counter, Entity, InTenant, Key};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
@@ -165,7 +165,13 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds to numbers inside a record that must exist.
-    pub fn adjust<E: Entity>(self, store: &impl RecordStore<E>, key: &Key<E>, changes: &[(&'static str, i64)], refusal: Refusal) -> Result<Self> {
+    pub fn adjust<E: Entity>(
+        self,
+        store: &impl RecordStore<E>,
+        key: &Key<E>,
+        changes: &[(&'static str, i64)],
+        refusal: Refusal,
+    ) -> Result<Self> {
         let key = store.full(key);
         self.of(store.tenant()).add(key, changes, Some(Condition::present()), refusal)
     }

@@ -9,7 +9,7 @@ use crate::ids::UserId;
 use crate::model::audit::ResourceChange;
 use crate::model::link::ForChild;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{TenantKind, Slug, TenantStatus, Tenant};
+use crate::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
 use crate::model::usage::UsageDay;
 use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
@@ -56,7 +56,13 @@ impl Owner {
     /// Requires, in a transaction, that this agency is open still: a child that is made while it is being deleted would outlive it.
     pub fn still_open<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
         let gone = Box::new(|_| Error::NotFound);
-        transaction.require_unless(&self.store, &Tenant::key_of(), "status", [TenantStatus::Deleting.name(), TenantStatus::Closed.name()], gone)
+        transaction.require_unless(
+            &self.store,
+            &Tenant::key_of(),
+            "status",
+            [TenantStatus::Deleting.name(), TenantStatus::Closed.name()],
+            gone,
+        )
     }
 }
 

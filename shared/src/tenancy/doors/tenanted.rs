@@ -28,7 +28,8 @@ use crate::tenancy::instance_cache::tenant_named;
 use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
 use crate::tenancy::power::{self, Power};
 use crate::tenancy::{
-    App, Directory, Entered, Incoming, MailAllowance, Origin, RecordStore, Role, Scope, TenantId, TenantStore, Transaction, Wants, credential,
+    App, Directory, Entered, Incoming, MailAllowance, Origin, RecordStore, Role, Scope, TenantId, TenantStore, Transaction, Wants,
+    credential,
 };
 
 /// Routes whose first path value is the slug of the tenant they are about.
