@@ -75,18 +75,18 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
     let result = result.map(|response| unless_unchanged(&incoming, response));
     let limiter = incoming.app.limiter();
     if result.as_ref().is_err_and(Error::is_invalid) {
-        let mut learned = incoming.learned();
-        let places = std::mem::take(&mut learned.places);
-        limiter.give_back(places, &mut learned.limits);
+        let mut facts = incoming.facts();
+        let places = std::mem::take(&mut facts.places);
+        limiter.give_back(places, &mut facts.limits);
     }
-    let learned = incoming.learned().clone();
-    let limits = limiter.reported(learned.limits, result.as_ref().err(), incoming.now);
+    let facts = incoming.facts().clone();
+    let limits = limiter.reported(facts.limits, result.as_ref().err(), incoming.now);
     let mut response = finish(result, family, &request_id, problem, &limits);
     let (metered, memory_mb) = (incoming.table.meter().read(), incoming.app.config().memory_mb);
     // For whoever calls the router in process; nothing of it goes over the wire.
     response.extensions_mut().insert(metered);
     let elapsed = started.elapsed();
-    if let Some(tenant) = learned.tenant {
+    if let Some(tenant) = facts.tenant {
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         limiter.consumed(incoming.app.table(), tenant, metered, micros, memory_mb, incoming.now).await;
     }
@@ -97,8 +97,8 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
         route,
         status: response.status().as_u16(),
         milliseconds: elapsed.as_secs_f64() * 1000.0,
-        tenant: learned.tenant.map(|tenant| tenant.to_string()).as_deref(),
-        principal: learned.principal.as_deref(),
+        tenant: facts.tenant.map(|tenant| tenant.to_string()).as_deref(),
+        principal: facts.principal.as_deref(),
         metered,
     });
     axum_response(response)

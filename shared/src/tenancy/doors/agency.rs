@@ -117,7 +117,7 @@ pub(super) async fn act_for(
     let (ours, theirs) = tokio::join!(agency.store.audited(&by, incoming.now, &here), store.audited(&origin, incoming.now, &there));
     ours?;
     theirs?;
-    incoming.learned().tenant = Some(link.tenant);
+    incoming.facts().tenant = Some(link.tenant);
     let of = ForChild { agency: link.agency, subaccount: link.id };
     let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin);
     let member = agency.member.delegated(DELEGATE);

@@ -13,7 +13,7 @@ use crate::model::plan::Plan;
 use crate::model::tenant::{Slug, Tenant};
 use crate::store::Entity;
 use crate::tenancy::doors::{Access, Door};
-use crate::tenancy::incoming::Learned;
+use crate::tenancy::incoming::RequestFacts;
 use crate::tenancy::instance_cache::tenant_named;
 use crate::tenancy::{App, Directory, Entered, Incoming, RecordStore, TenantStore, Wants, credential};
 
@@ -24,7 +24,7 @@ const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 pub struct Edge {
     pub app: App,
     directory: Directory,
-    learned: Arc<Mutex<Learned>>,
+    facts: Arc<Mutex<RequestFacts>>,
 }
 
 /// A tenant as the edge sees it.
@@ -48,10 +48,10 @@ impl Door for Edge {
             return Err(credential::refused(incoming).await);
         }
         let principal = "edge".to_owned();
-        incoming.learned().principal = Some(principal.clone());
+        incoming.facts().principal = Some(principal.clone());
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
         let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
-        Ok((Edge { app, directory, learned: incoming.shared_learned() }, entered))
+        Ok((Edge { app, directory, facts: incoming.shared_facts() }, entered))
     }
 }
 
@@ -71,7 +71,7 @@ impl Edge {
         let mut next = || items.next().flatten();
         let (profile, used) = (store.read::<Tenant>(next().as_ref())?, store.read::<Rollup>(next().as_ref())?);
         let profile = profile.filter(|profile| profile.slug == slug).ok_or(Error::NotFound)?;
-        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tenant = Some(tenant);
+        self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tenant = Some(tenant);
         let plan = self.app.plans().get(&profile.plan).clone();
         Ok(EdgeTenant { tenant: profile, plan, used: used.map(|used| used.totals).unwrap_or_default(), store })
     }

@@ -120,7 +120,7 @@ impl Door for SignedIn {
         let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
         let caller = credential::verify(incoming, &visiting).await?;
         let principal = caller.principal();
-        incoming.learned().principal = Some(principal.clone());
+        incoming.facts().principal = Some(principal.clone());
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
         let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
         // Kept here until the session is seen to stand.
@@ -137,7 +137,7 @@ impl Door for SignedIn {
         }
         let limit = if incoming.is_read() { app.limiter().limits.read } else { app.limiter().limits.write };
         let (report, verdict) = app.limiter().judge(&hit?, limit, incoming.now);
-        incoming.learned().limits.push(report);
+        incoming.facts().limits.push(report);
         verdict?;
         let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
         let belongs = belongs?;

@@ -218,11 +218,11 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
             None => Err(verified.outside(&reads.hit)),
         };
     };
-    incoming.learned().tenant = Some(tenant);
+    incoming.facts().tenant = Some(tenant);
     let plan = incoming.app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
     let limit = key.as_ref().and_then(|key| key.rate_limit).or(plan.requests_per_minute).unwrap_or(verified.default_limit());
     let (report, verdict) = incoming.app.limiter().judge(&reads.hit, limit, incoming.now);
-    incoming.learned().limits.push(report);
+    incoming.facts().limits.push(report);
     verdict?;
     if let Some(shut) = profile.shut(incoming.now) {
         return Err(shut.error());
@@ -290,7 +290,7 @@ impl<'a> Verified<'a> {
         let open = |origin| Directory::open(incoming.table.clone(), incoming.app.shared_random(), incoming.now, origin);
         let caller = credential::verify(incoming, &open(incoming.origin("unknown".into()))).await?;
         let principal = caller.principal();
-        incoming.learned().principal = Some(principal.clone());
+        incoming.facts().principal = Some(principal.clone());
         let origin = incoming.origin(principal.clone());
         let directory = open(origin.clone());
         let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
@@ -497,13 +497,13 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
     loop {
         match limiter.spend(store.tenant_id(), limit, incoming.now) {
             Spent::Yes(report, place) => {
-                let mut learned = incoming.learned();
-                learned.limits.extend(report);
-                learned.places.extend(place);
+                let mut facts = incoming.facts();
+                facts.limits.extend(report);
+                facts.places.extend(place);
                 return Ok(());
             }
             Spent::UsedUp(report, error) => {
-                incoming.learned().limits.extend(report);
+                incoming.facts().limits.extend(report);
                 return Err(error);
             }
             Spent::LeaseFirst => {

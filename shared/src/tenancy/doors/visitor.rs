@@ -14,7 +14,7 @@ use crate::model::tenant::{Shut, Tenant, TenantStatus};
 use crate::model::user::{Email, KnownNetwork, User, UserTenant};
 use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
-use crate::tenancy::incoming::Learned;
+use crate::tenancy::incoming::RequestFacts;
 use crate::tenancy::limiter::{Class, network};
 use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, RecordStore, Role, TenantId, TenantStore, Wants};
 
@@ -29,7 +29,7 @@ pub struct Visitor {
     network: String,
     /// Too many requests came from there; only a login asks further, for its owner may be at home there.
     crowded: Option<Throttled>,
-    learned: Arc<Mutex<Learned>>,
+    facts: Arc<Mutex<RequestFacts>>,
 }
 
 /// Whether the owner of an e-mail logged in from here lately; for `remember`.
@@ -44,7 +44,7 @@ impl Door for Visitor {
         let network = network(&incoming.ip);
         let hit = app.limiter().hit(&incoming.table, Class::AUTH_IP, &network, incoming.now).await?;
         let (report, verdict) = app.limiter().judge(&hit, app.limiter().limits.auth_ip, incoming.now);
-        incoming.learned().limits.push(report);
+        incoming.facts().limits.push(report);
         let crowded = match verdict {
             Err(Error::TooManyRequests(throttled)) if incoming.route == LOGIN => Some(throttled),
             verdict => verdict.map(|()| None)?,
@@ -55,7 +55,7 @@ impl Door for Visitor {
             table: incoming.table.clone(),
             network,
             crowded,
-            learned: incoming.shared_learned(),
+            facts: incoming.shared_facts(),
         };
         let principal = format!("visitor {}", incoming.ip);
         Ok((door, Entered { store: None, directory, principal, user: None, read: HashMap::new() }))
@@ -115,7 +115,7 @@ impl Visitor {
         }
         for (report, verdict) in verdicts {
             if verdict.is_err() {
-                self.learned().limits.insert(0, report);
+                self.facts().limits.insert(0, report);
                 verdict?;
             }
         }
@@ -161,12 +161,12 @@ impl Visitor {
         let limiter = self.app.limiter();
         let hit = limiter.hit(&self.table, class, &self.with_place(email), self.now()).await?;
         let (report, verdict) = limiter.judge(&hit, limiter.limits.auth, self.now());
-        self.learned().limits.insert(0, report);
+        self.facts().limits.insert(0, report);
         verdict
     }
 
-    fn learned(&self) -> MutexGuard<'_, Learned> {
-        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn facts(&self) -> MutexGuard<'_, RequestFacts> {
+        self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The e-mail at the place it is tried from: what attempts and mails are counted by.
@@ -276,7 +276,7 @@ impl Door for DemoVisitor {
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("visitor".into()));
         let hit = app.limiter().hit(&incoming.table, Class::DEMO, &network(&incoming.ip), incoming.now).await?;
         let (report, verdict) = app.limiter().judge(&hit, app.limiter().limits.demo, incoming.now);
-        incoming.learned().limits.push(report);
+        incoming.facts().limits.push(report);
         verdict?;
         let principal = format!("visitor {}", incoming.ip);
         let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
