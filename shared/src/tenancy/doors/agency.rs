@@ -14,7 +14,7 @@ use crate::model::usage::UsageDay;
 use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::doors::tenanted::{Admin, Inside, Owner, SLUG_ROUTES, Tenanted, spend, wanted};
-use crate::tenancy::limiter::Seen;
+use crate::tenancy::limiter::TenantSeen;
 use crate::tenancy::{Directory, Entered, Incoming, Origin, RecordStore, Role, Scope, TenantStore, Transaction, Wants};
 
 /// Routes whose first path value is a subaccount that the rest is about.
@@ -96,7 +96,7 @@ pub(super) async fn act_for(
     let store = TenantStore::open(link.tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
     let mut keys = vec![store.full(&Tenant::key_of())];
     keys.extend(wanted(wants, &store, &agency.directory, user));
-    let leased = app.limiter().lease(store.table(), link.tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet);
+    let leased = app.limiter().lease(store.table(), link.tenant, store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::NotYet);
     let (items, leased) = tokio::join!(store.table().get_many(&keys), leased);
     leased?;
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items?).collect();

@@ -25,7 +25,7 @@ use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::instance_cache::tenant_named;
-use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
+use crate::tenancy::limiter::{Class, Hit, TenantSeen, Spent};
 use crate::tenancy::power::{self, Power};
 use crate::tenancy::{
     App, Directory, Entered, Incoming, MailAllowance, Origin, RecordStore, Role, Scope, TenantId, TenantStore, Transaction, Wants,
@@ -161,7 +161,7 @@ impl<R: AtLeast> Door for Tenanted<R> {
 
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         // Boxed and not generic: one way in, whatever the role.
-        let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
+        let (inside, entered) = Box::pin(enter_tenant(incoming, wants, R::ROLE)).await?;
         let Inside { store, directory, tenant, plan, member, key, delegated, agency, power } = inside;
         let app = incoming.app.clone();
         Ok((Tenanted { app, store, directory, tenant, plan, member, key, delegated, agency, power, least: PhantomData }, entered))
@@ -183,24 +183,24 @@ pub(super) struct Inside {
 /// The way into a tenant: credential, then session and membership or key, tenant and what the handler wants in one read beside the
 /// counters, then every reason to stay outside, in an order that tells an outsider nothing. Nothing that was read is handed out before
 /// the membership, or the key's own tenant, is seen.
-async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
-    match way_in(incoming, wants.clone(), least, None).await? {
-        Way::Inside(inside, entered) => Ok((*inside, *entered)),
-        Way::Moved(home) => match way_in(incoming, wants, least, Some(home)).await? {
-            Way::Inside(inside, entered) => Ok((*inside, *entered)),
-            Way::Moved(_) => Err(no_tenant(incoming)),
+async fn enter_tenant(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
+    match try_enter(incoming, wants.clone(), least, None).await? {
+        Entry::Inside(inside, entered) => Ok((*inside, *entered)),
+        Entry::Moved(home) => match try_enter(incoming, wants, least, Some(home)).await? {
+            Entry::Inside(inside, entered) => Ok((*inside, *entered)),
+            Entry::Moved(_) => Err(no_tenant(incoming)),
         },
     }
 }
 
-enum Way {
+enum Entry {
     Inside(Box<Inside>, Box<Entered>),
     /// The tenant of the session is gone for its person, who founded or joined this one since.
     Moved(TenantId),
 }
 
 /// `elsewhere`: where a person acts whose session's own tenant is gone.
-async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Option<TenantId>) -> Result<Way> {
+async fn try_enter(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Option<TenantId>) -> Result<Entry> {
     let verified = Verified::of(incoming, elsewhere).await?;
     let tenant = verified.tenant().await?;
     // Built here, handed out only below, when the membership is seen.
@@ -210,11 +210,11 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
     let (wants, of_child) = if verified.acting.is_some() { (Wants::default(), wants) } else { (wants, Wants::default()) };
     let mut reads = verified.read(&store, wants, child).await?;
     let profile: Option<Tenant> = store.read(reads.take(&store.full(&Tenant::key_of())).as_ref())?;
-    let Standing { member, key, power } = verified.standing(&store, &mut reads).await?;
+    let CallerInTenant { member, key, power } = verified.caller_in(&store, &mut reads).await?;
     let found = member.zip(profile).filter(|(_, profile)| profile.shut(incoming.now) != Some(Shut::Gone));
     let Some((member, profile)) = found else {
-        return match verified.moved(tenant).await? {
-            Some(home) => Ok(Way::Moved(home)),
+        return match verified.new_home(tenant).await? {
+            Some(home) => Ok(Entry::Moved(home)),
             None => Err(verified.outside(&reads.hit)),
         };
     };
@@ -246,7 +246,7 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
         let entered = Entered { store: Some(inside.store.clone()), directory: inside.directory.clone(), principal, user, read: reads.read };
         (inside, entered)
     };
-    Ok(Way::Inside(Box::new(inside), Box::new(entered)))
+    Ok(Entry::Inside(Box::new(inside), Box::new(entered)))
 }
 
 /// A caller whose credential is verified, before they are seen in a tenant.
@@ -279,7 +279,7 @@ impl Reads {
 }
 
 /// Who somebody is in a tenant. The power of a key that does nothing is why.
-struct Standing {
+struct CallerInTenant {
     member: Option<member::Member>,
     key: Option<ApiKey>,
     power: std::result::Result<Power, Inactive>,
@@ -352,7 +352,7 @@ impl<'a> Verified<'a> {
     }
 
     /// Where a person is at home by now whose session's own tenant is gone.
-    async fn moved(&self, gone: TenantId) -> Result<Option<TenantId>> {
+    async fn new_home(&self, gone: TenantId) -> Result<Option<TenantId>> {
         match &self.caller {
             Caller::Person(person) if self.selected.is_none() && self.elsewhere.is_none() && self.caller.tenant().is_some() => {
                 Ok(home_of(&self.directory, person).await?.filter(|home| *home != gone))
@@ -385,7 +385,7 @@ impl<'a> Verified<'a> {
         let limiter = incoming.app.limiter();
         let leased = async {
             match self.is_home(tenant) {
-                true => limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet).await,
+                true => limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::NotYet).await,
                 false => Ok(()),
             }
         };
@@ -401,7 +401,7 @@ impl<'a> Verified<'a> {
         Ok(Reads { read: keys.into_iter().zip(items).collect(), hit, maker_in_agency: maker_in_agency? })
     }
 
-    async fn standing(&self, store: &TenantStore, reads: &mut Reads) -> Result<Standing> {
+    async fn caller_in(&self, store: &TenantStore, reads: &mut Reads) -> Result<CallerInTenant> {
         let (directory, tenant, now) = (&self.directory, store.tenant_id(), self.incoming.now);
         match &self.caller {
             Caller::Person(person) => {
@@ -412,7 +412,7 @@ impl<'a> Verified<'a> {
                 }
                 let member: Option<member::Member> = store.read(reads.take(&store.full(&member::Member::key_of(person.user))).as_ref())?;
                 let power = member.clone().map(|membership| Power { tenant, membership });
-                Ok(Standing { member, key: None, power: power.ok_or(Inactive::MakerRemoved) })
+                Ok(CallerInTenant { member, key: None, power: power.ok_or(Inactive::MakerRemoved) })
             }
             Caller::Key(claim) => {
                 let key: Option<ApiKey> = store.read(reads.take(&store.full(&ApiKey::key_of(claim.key))).as_ref())?;
@@ -431,7 +431,7 @@ impl<'a> Verified<'a> {
                     (None, Some(power)) => Ok(power),
                     (inactive, _) => Err(inactive.unwrap_or(Inactive::MakerRemoved)),
                 };
-                Ok(Standing { member: Some(key.acts_as(role)), key: Some(key), power })
+                Ok(CallerInTenant { member: Some(key.acts_as(role)), key: Some(key), power })
             }
         }
     }
@@ -507,7 +507,7 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now, Seen::Inside).await?;
+                limiter.lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::Inside).await?;
             }
         }
     }
