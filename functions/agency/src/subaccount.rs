@@ -106,7 +106,7 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Tagged<Sub
         transaction = transaction.create(directory, &claim, conflict("Another subaccount has this external_id."))?;
     }
     let transaction = transaction.count_global(GlobalCounter::Subaccounts(door.tenant.id), 1, most, full)?;
-    let transaction = door.still_open(door.still(transaction)?)?.create(directory, &subaccount, conflict("Try again."))?;
+    let transaction = door.still_open(door.require_role(transaction)?)?.create(directory, &subaccount, conflict("Try again."))?;
     founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?.commit().await?;
     Ok(answer)
 }
@@ -164,7 +164,7 @@ async fn change(door: &Owner, before: Subaccount, expected: &IfMatch, changes: S
     let tenant = store.get(&Tenant::key_of()).await?;
     allowed(door, &tenant.plan, &changes.limits.over(SubaccountLimits::default()))?;
     let Some((link, child)) = before.changed(&tenant, changes, door.now()) else { return Ok((before, tenant)) };
-    let mut transaction = door.still(directory.transaction().replace(directory, &link, &before)?)?;
+    let mut transaction = door.require_role(directory.transaction().replace(directory, &link, &before)?)?;
     if let Some(child) = &child {
         transaction = transaction.replace(&store, child, &tenant)?;
     }
@@ -178,7 +178,7 @@ async fn turn(door: &Owner, subaccount: Subaccount, status: TenantStatus) -> Res
     let Some(turned) = subaccount.with_status(status, door.now())? else { return Ok(answer(&subaccount, &tenant)) };
     let child = tenant.with_status(status, door.now());
     let mut transaction = directory.transaction().replace(directory, &turned, &subaccount)?.replace(&store, &child, &tenant)?;
-    transaction = door.still(transaction)?;
+    transaction = door.require_role(transaction)?;
     if status == TenantStatus::Closed {
         let counter = GlobalCounter::Subaccounts(door.tenant.id);
         transaction =

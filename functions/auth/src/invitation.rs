@@ -96,7 +96,7 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
         }
         let held = open.count(now);
         let transaction =
-            door.still(transaction)?.require_room(&door.store, Counter::Members, held, "users", door.plan.users, &door.tenant.plan)?;
+            door.require_role(transaction)?.require_room(&door.store, Counter::Members, held, "users", door.plan.users, &door.tenant.plan)?;
         let transaction = door.invitation_mails(&invitation.email).iter().try_fold(transaction, |all, mails| all.count_mail(mails))?;
         let transaction = transaction
             .create(&door.store, &invitation, conflict("Try again."))?
@@ -113,7 +113,7 @@ pub async fn revoke(door: Admin, invitation: Found<Invitation>) -> Result<Answer
     only_owners_touch_owners(door.member.role, &[invitation.role])?;
     seated(&door.store, |open| {
         let transaction = door.store.let_go(door.store.transaction(), &invitation)?;
-        let transaction = door.still(transaction)?.remove(&door.directory, &Link::key_of(invitation.link))?;
+        let transaction = door.require_role(transaction)?.remove(&door.directory, &Link::key_of(invitation.link))?;
         Ok((open.without(invitation.id, door.now()), transaction))
     })
     .await?;

@@ -73,7 +73,7 @@ pub async fn update(door: Admin, member: Found<Member>, expected: IfMatch, body:
             if member.role == role {
                 return Ok(None);
             }
-            let along = door.still_at_least(along, least(&[member.role, role]), Touched::Member(member))?;
+            let along = door.require_role_at_least(along, least(&[member.role, role]), Touched::Member(member))?;
             let along = match (member.role, role) {
                 (Role::Owner, _) => along.count_down(&door.store, Counter::Owners, 1, last_owner())?,
                 (_, Role::Owner) => along.count(&door.store, Counter::Owners, 1)?,
@@ -98,7 +98,7 @@ pub async fn remove(door: Admin, member: Found<Member>, expected: IfMatch) -> Re
             expected.check(&etag(member))?;
             only_owners_touch_owners(door.member.role, &[member.role])?;
             let along = door
-                .still_at_least(along, least(&[member.role]), Touched::Member(member))?
+                .require_role_at_least(along, least(&[member.role]), Touched::Member(member))?
                 .delete(&door.store, &MemberNumber::key_of(member.number), missing())?
                 .remove(&door.directory, &UserTenant::key_of(member.user, door.tenant.id))?
                 .count(&door.store, Counter::Members, -1)?;

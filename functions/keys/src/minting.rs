@@ -103,7 +103,7 @@ fn minted(door: &Owner, new: NewKey) -> Minted {
 
 /// Adds a new key to a transaction, within the plan.
 fn write<'a>(door: &'a Owner, transaction: Transaction<'a>, minted: &Minted) -> Result<Transaction<'a>> {
-    door.still(transaction)?
+    door.require_role(transaction)?
         .count_within(&door.store, Counter::ApiKeys, "api_keys", door.plan.api_keys, &door.tenant.plan)?
         .create(&door.store, &minted.key, conflict("Try again."))?
         .create(&door.directory, &minted.claim, conflict("Try again."))
@@ -132,7 +132,7 @@ fn replace<'a>(door: &'a Owner, transaction: Transaction<'a>, key: &ApiKey, grac
     }
     within(door, &key.like())?;
     let minted = minted(door, key.like());
-    let transaction = door.still_at_least(transaction, Role::Owner, Touched::Key(key))?;
+    let transaction = door.require_role_at_least(transaction, Role::Owner, Touched::Key(key))?;
     let transaction = transaction
         .replace(&door.store, &key.rotated(grace, &minted, door.now()), key)?
         .expire(&door.directory, &KeyClaim::key_of(&key.handle), door.now() + grace, missing())?
@@ -147,7 +147,7 @@ async fn adopt(door: &Owner, key: ApiKey) -> Result<ApiKey> {
     door.store
         .edit(key, |key, along| {
             let Some(adopted) = key.adopted(door.issuer()) else { return Ok(None) };
-            let along = door.still(along)?.put(&door.directory, &claim.until(adopted.grace_ends_at))?;
+            let along = door.require_role(along)?.put(&door.directory, &claim.until(adopted.grace_ends_at))?;
             Ok(Some((adopted, along)))
         })
         .await

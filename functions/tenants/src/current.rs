@@ -80,7 +80,7 @@ pub async fn update(door: Owner, expected: IfMatch, statement: Body<Statement>) 
 
 /// Every credential of the tenant stops at once. What it holds is purged after a week, until which an operator can take this back.
 pub async fn delete(door: Owner, expected: IfMatch) -> Result<Answer<TenantView>> {
-    let holds = |tenant: &Tenant, along| expected.check(&tenant.etag()).and_then(|()| door.still(along));
+    let holds = |tenant: &Tenant, along| expected.check(&tenant.etag()).and_then(|()| door.require_role(along));
     let closed = close_if(&door.store, &door.directory, door.tenant.clone(), holds).await?;
     children::close_with(&door.store, &door.directory, |child| door.child(child)).await?;
     Ok(Answer::bare(TenantView::of(&closed)))

@@ -108,9 +108,9 @@ impl<R> Tenanted<R> {
     /// Requires, in a transaction, what must not survive a demotion: that the caller's membership still has `least`, and that the key they
     /// came with still stands. A transaction writes an item once: `touched` is the member or the key that it changes itself, whose version
     /// it compares anyway.
-    pub fn still_at_least<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Touched<'_>) -> Result<Transaction<'a>> {
+    pub fn require_role_at_least<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Touched<'_>) -> Result<Transaction<'a>> {
         let own_membership = matches!(touched, Touched::Member(member) if !self.delegated && member.user == self.power.membership.user);
-        let transaction = if own_membership { transaction } else { self.power.still(&self.directory, transaction, least)? };
+        let transaction = if own_membership { transaction } else { self.power.require_role(&self.directory, transaction, least)? };
         let Some(key) = &self.key else { return Ok(transaction) };
         if matches!(touched, Touched::Key(touched) if touched.id == key.id) {
             return Ok(transaction);
@@ -143,8 +143,8 @@ impl<R> Tenanted<R> {
 
 impl<R: AtLeast> Tenanted<R> {
     /// Requires, in a transaction, that the caller still has the role of this door.
-    pub fn still<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
-        self.still_at_least(transaction, R::ROLE, Touched::Else)
+    pub fn require_role<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
+        self.require_role_at_least(transaction, R::ROLE, Touched::Else)
     }
 }
 
@@ -417,13 +417,13 @@ impl<'a> Verified<'a> {
             Caller::Key(claim) => {
                 let key: Option<ApiKey> = store.read(reads.take(&store.full(&ApiKey::key_of(claim.key))).as_ref())?;
                 let key = key.filter(|key| key.holds(now)).ok_or(Error::Unauthorized)?;
-                let power = match claim.maker.filter(|maker| power::fits(*maker, &key, tenant)) {
+                let power = match claim.maker.filter(|maker| power::claim_fits(*maker, &key, tenant)) {
                     Some(maker) if maker.tenant == tenant => {
                         let membership = store.read(reads.take(&store.full(&member::Member::key_of(maker.user))).as_ref())?;
                         membership.map(|membership| Power { tenant, membership })
                     }
                     Some(maker) => reads.maker_in_agency.take().map(|membership| Power { tenant: maker.tenant, membership }),
-                    None => power::sought(&self.incoming.app, directory, store, &key).await?,
+                    None => power::look_up(&self.incoming.app, directory, store, &key).await?,
                 };
                 let inactive = key.inactive(power.as_ref().map(|power| &power.membership));
                 let role = power.as_ref().map_or(Role::Viewer, |power| power.membership.role);
