@@ -10,7 +10,7 @@ use shared::http::form::{Fields, Form, Raw, Rule, Text};
 use shared::http::insights::{Unread, Values};
 use shared::http::json::canonical;
 use shared::model::edge::{Batch, Entry, Pack, refusal};
-use shared::tenancy::doors::Edge;
+use shared::tenancy::doors::EdgeProxy;
 use shared::{Error, Result};
 
 use crate::usage::EdgeLimits;
@@ -55,7 +55,7 @@ pub struct Asked {
 }
 
 /// A repeat writes what may be missing of the first time, under the same keys, and so adds nothing.
-pub async fn ingest(door: Edge, report: Body<Report>) -> Result<Answer<Taken>> {
+pub async fn ingest(door: EdgeProxy, report: Body<Report>) -> Result<Answer<Taken>> {
     let Report { batch_id, tenant: slug, content } = report.0;
     let batch_id = batch_id.unwrap_or_else(|| door.app.random().text(b"0123456789abcdef", 32));
     content.entries(door.now(), door.now())?;
@@ -77,7 +77,7 @@ pub async fn ingest(door: Edge, report: Body<Report>) -> Result<Answer<Taken>> {
     Ok(Answer::bare(Taken { ok: true, accepted }))
 }
 
-pub async fn check(door: Edge, asked: Query<Asked>) -> Result<Answer<Verdict>> {
+pub async fn check(door: EdgeProxy, asked: Query<Asked>) -> Result<Answer<Verdict>> {
     let tenant = door.tenant(&asked.0.tenant).await?;
     let reason = refusal(&tenant.tenant, &tenant.plan, &tenant.used, door.now());
     Ok(Answer::bare(Verdict {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use shared::http::answer::{Answer, Tagged};
-use shared::http::arguments::{Body, Edge, IfMatch};
+use shared::http::arguments::{Body, EdgeConfigured, IfMatch};
 use shared::http::form::{Fields, Form, OneOf};
 use shared::model::edge_config::{ApiChanges, AuthMode, Caches, Cms, EdgeChanges, EdgeConfig, StripParams};
 use shared::model::tenant::{Slug, Tenant};
@@ -125,11 +125,11 @@ pub struct NewToken(Option<String>);
 
 pub struct Refresh(Caches);
 
-pub async fn show(door: Viewer, edge: Edge) -> Result<Tagged<TenantView>> {
+pub async fn show(door: Viewer, edge: EdgeConfigured) -> Result<Tagged<TenantView>> {
     Ok(answer(&door.app, &door.tenant, &or_unset(edge.0, &door.tenant)))
 }
 
-pub async fn update(door: Admin, edge: Edge, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<TenantView>> {
+pub async fn update(door: Admin, edge: EdgeConfigured, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<TenantView>> {
     let own = own_domains(&door.app);
     let config = change(&door, edge.0, |config| {
         expected.check(&config.etag())?;
@@ -139,7 +139,7 @@ pub async fn update(door: Admin, edge: Edge, expected: IfMatch, changes: Body<Ch
     Ok(answer(&door.app, &door.tenant, &config))
 }
 
-pub async fn save_api(door: Admin, edge: Edge, expected: IfMatch, form: Body<ApiForm>) -> Result<Tagged<ApiView>> {
+pub async fn save_api(door: Admin, edge: EdgeConfigured, expected: IfMatch, form: Body<ApiForm>) -> Result<Tagged<ApiView>> {
     let own = own_domains(&door.app);
     let config = change(&door, edge.0, |config| {
         expected.check(&config.etag())?;
@@ -150,7 +150,7 @@ pub async fn save_api(door: Admin, edge: Edge, expected: IfMatch, form: Body<Api
 }
 
 /// Write-only: sealed before it is stored, and never shown. The token that is kept already stays, with its date.
-pub async fn save_token(door: Admin, edge: Edge, token: Body<NewToken>) -> Result<Answer<TokenView>> {
+pub async fn save_token(door: Admin, edge: EdgeConfigured, token: Body<NewToken>) -> Result<Answer<TokenView>> {
     let token = token.0.0.ok_or(Error::TokenMissing)?;
     let vault = door.app.keys().vault()?;
     let sealed = vault.seal(door.tenant.id, EdgeConfig::TOKEN_FIELD, &token, door.app.random());
@@ -163,7 +163,7 @@ pub async fn save_token(door: Admin, edge: Edge, token: Body<NewToken>) -> Resul
     Ok(Answer::bare(TokenView { ok: true, updated_at: zulu(updated_at) }))
 }
 
-pub async fn refresh_cache(door: Admin, edge: Edge, what: Body<Refresh>) -> Result<Answer<RefreshView>> {
+pub async fn refresh_cache(door: Admin, edge: EdgeConfigured, what: Body<Refresh>) -> Result<Answer<RefreshView>> {
     let enforced = door.app.config().limits.enforce;
     let config = change(&door, edge.0, |config| config.refreshed(what.0.0, enforced, door.now())).await?;
     Ok(Answer::bare(RefreshView { ok: true, versions: VersionsView::of(&config) }))

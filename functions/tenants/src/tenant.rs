@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::error::PlanLimit;
 use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{Edge, IfMatch, Query, Whole, WithTenants};
+use shared::http::arguments::{EdgeConfigured, IfMatch, Query, Whole, WithTenants};
 use shared::http::form::{Fields, Form, Name};
 use shared::http::idempotency::{Once, Ticket};
 use shared::http::paging::Window;
@@ -203,7 +203,7 @@ pub async fn availability(door: SignedIn, asked: Query<Asked>) -> Result<Answer<
     Ok(Answer::bare(AvailabilityView { slug: slug.to_string(), available: reason.is_none(), reason, suggestions }))
 }
 
-pub async fn delete(door: Owner, edge: Edge, expected: IfMatch) -> Result<Answer<DeletedView>> {
+pub async fn delete(door: Owner, edge: EdgeConfigured, expected: IfMatch) -> Result<Answer<DeletedView>> {
     expected.check(&or_unset(edge.0, &door.tenant).etag())?;
     let key = door.tenant.slug.to_string();
     close_if(&door.store, &door.directory, door.tenant.clone(), |_, along| door.require_role(along)).await?;

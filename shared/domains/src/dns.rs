@@ -9,7 +9,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use shared::config::Edge;
+use shared::config::EdgeHosts;
 use shared::model::domain::{DnsAnswer, Domain, Sighting};
 
 /// All questions to one resolver together take no longer.
@@ -22,11 +22,11 @@ const LONGEST_CHAIN: usize = 8;
 const LONGEST_TEXT: usize = 255;
 
 pub struct Dns<'a> {
-    config: &'a Edge,
+    config: &'a EdgeHosts,
 }
 
 impl<'a> Dns<'a> {
-    pub fn new(config: &'a Edge) -> Self {
+    pub fn new(config: &'a EdgeHosts) -> Self {
         Dns { config }
     }
 

@@ -500,15 +500,15 @@ impl Argument for WithTenants {
 }
 
 /// The tenant's edge configuration, read with the door; `None` where nothing was configured yet.
-pub struct Edge(pub Option<EdgeConfig>);
+pub struct EdgeConfigured(pub Option<EdgeConfig>);
 
-impl Argument for Edge {
+impl Argument for EdgeConfigured {
     fn wants(_incoming: &Incoming, wants: &mut Wants) {
         wants.record(&EdgeConfig::key_of());
     }
 
     async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
-        entered.find(&EdgeConfig::key_of()).await.map(Edge)
+        entered.find(&EdgeConfig::key_of()).await.map(EdgeConfigured)
     }
 
     fn describe(operation: &mut Operation) {

@@ -21,7 +21,7 @@ const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 
 /// The edge proxies, which say what they served. They name a tenant by its slug and may ask how much it used and add to it; the store
 /// behind it is not handed out. Not limited: one batch speaks for a thousand requests.
-pub struct Edge {
+pub struct EdgeProxy {
     pub app: App,
     directory: Directory,
     facts: Arc<Mutex<RequestFacts>>,
@@ -36,7 +36,7 @@ pub struct EdgeTenant {
     store: TenantStore,
 }
 
-impl Door for Edge {
+impl Door for EdgeProxy {
     const ACCESS: Access = Access::Edge;
 
     async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
@@ -51,11 +51,11 @@ impl Door for Edge {
         incoming.facts().principal = Some(principal.clone());
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
         let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
-        Ok((Edge { app, directory, facts: incoming.shared_facts() }, entered))
+        Ok((EdgeProxy { app, directory, facts: incoming.shared_facts() }, entered))
     }
 }
 
-impl Edge {
+impl EdgeProxy {
     pub fn now(&self) -> Timestamp {
         self.directory.now()
     }
