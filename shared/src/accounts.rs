@@ -5,7 +5,6 @@
 use futures_util::future::try_join_all;
 
 use crate::error::Result;
-use crate::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use crate::ids::{LinkId, SessionId, UserId};
 use crate::model::demo::DemoClaim;
 use crate::model::registration::Registration;
@@ -15,6 +14,7 @@ use crate::model::user::{Email, EmailClaim, User};
 use crate::store::List;
 use crate::store::entity::Collection;
 use crate::tenancy::{Directory, Refusal, TenantId, Transaction};
+use crate::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 
 /// Everything that stands at an address.
 pub struct Address {
@@ -195,11 +195,16 @@ impl Proof {
 }
 
 /// The proof and the tenant that a registration becomes when its address is proven.
-pub async fn confirm(directory: &Directory, address: Address, registration: &Registration, given: Given) -> Result<(Proof, Founding)> {
+pub async fn confirm(
+    directory: &Directory,
+    address: Address,
+    registration: &Registration,
+    given: Given,
+) -> Result<(Proof, TenantCreation)> {
     let company = registration.company_name.clone();
     // As its owner writes it, however it was spelled to find it.
     let address = Address { email: registration.email.clone(), ..address };
-    let store = directory.found_tenant();
+    let store = directory.new_tenant_store();
     let given = Given { name: given.name.or_else(|| Some(registration.name.clone())), home: Some(store.tenant_id()), ..given };
     let proof = address.proof(directory, None, given).await?;
     let new = NewTenant {
@@ -210,8 +215,8 @@ pub async fn confirm(directory: &Directory, address: Address, registration: &Reg
         kind: TenantKind::Standard,
         ends_at: None,
     };
-    let founding = Founding::of(directory, store, new, &proof.user).await?;
-    Ok((proof, founding))
+    let creation = TenantCreation::with_owner(directory, store, new, &proof.user).await?;
+    Ok((proof, creation))
 }
 
 /// Also one that has ended, and one under the form that addresses had before.

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use shared::aws::Aws as Clients;
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
-use shared::founding::{Founding, NewTenant};
 use shared::model::plan::Plans;
 use shared::model::tenant::{Slug, TenantKind};
 use shared::model::user::{Email, EmailClaim, User};
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
 use shared::tenancy::conflict;
+use shared::tenant_lifecycle::{NewTenant, TenantCreation};
 
 use crate::world::{Answer, Caller, Settings, Tenant, World, claims_of, id};
 
@@ -564,8 +564,8 @@ async fn claim(workers: &Workers, slug: &str, email: &str) -> shared::Result<()>
     let user = directory.get(&User::key_of(claim.user)).await?;
     let slug = Slug::parse(slug).unwrap();
     let new = NewTenant { name: "New".into(), logo: None, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
-    let founding = Founding::of(&directory, directory.found_tenant(), new, &user).await?;
-    founding.write(directory.transaction(), &directory, conflict("This slug is taken."))?.commit().await
+    let creation = TenantCreation::with_owner(&directory, directory.new_tenant_store(), new, &user).await?;
+    creation.write(directory.transaction(), &directory, conflict("This slug is taken."))?.commit().await
 }
 
 /// All pages of the export, each within its bounds, and how many there were.

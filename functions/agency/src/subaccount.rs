@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::{Answer, Created, Listing, Tagged};
 use shared::http::arguments::{Body, Cursors, Found, IfMatch};
 use shared::http::form::{Fields, Form, FreeObject, Integer, Name, OneOf, Text};
@@ -15,6 +14,7 @@ use shared::model::time::{Printed, zulu};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Owner;
 use shared::tenancy::{TenantId, conflict, limit_reached};
+use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -82,12 +82,12 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Tagged<Sub
     allowed(&door, &new.plan, &new.limits)?;
     let slug = Slug::from_name(&new.name, &door.app.random().text(SLUG_ALPHABET, 8));
     let child = NewTenant { name: new.name.clone(), logo: None, slug, plan: new.plan, kind: TenantKind::Subaccount, ends_at: None };
-    let mut founding = Founding::without_owner(directory, store, child).await?;
-    founding.tenant.limits = Some(new.limits);
+    let mut creation = TenantCreation::without_owner(directory, store, child).await?;
+    creation.tenant.limits = Some(new.limits);
     let subaccount = Subaccount {
         id: SubaccountId::new(now, door.app.random()),
         agency: door.tenant.id,
-        tenant: founding.tenant.id,
+        tenant: creation.tenant.id,
         name: new.name,
         external_id: new.external_id,
         status: TenantStatus::Active,
@@ -97,7 +97,7 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Tagged<Sub
         updated_at: now,
         version: 1,
     };
-    let answer = Created::new("Subaccount created", SubaccountView::of(&subaccount, &founding.tenant)).tagged(subaccount.etag());
+    let answer = Created::new("Subaccount created", SubaccountView::of(&subaccount, &creation.tenant)).tagged(subaccount.etag());
     let most = door.plan.subaccounts;
     let full = limit_reached("subaccounts", most.unwrap_or(u64::MAX), &door.tenant.plan);
     let mut transaction = once.ticket.record(directory.transaction(), &door.store, &answer)?;
@@ -107,7 +107,7 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Tagged<Sub
     }
     let transaction = transaction.count_global(GlobalCounter::Subaccounts(door.tenant.id), 1, most, full)?;
     let transaction = door.still_open(door.require_role(transaction)?)?.create(directory, &subaccount, conflict("Try again."))?;
-    founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?.commit().await?;
+    creation.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?.commit().await?;
     Ok(answer)
 }
 

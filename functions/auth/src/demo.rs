@@ -3,7 +3,6 @@
 use jiff::{SignedDuration, ToSpan};
 use serde::Serialize;
 use shared::error::Throttled;
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::Created;
 use shared::http::form::{EmailAddress, Fields, Form, Name};
 use shared::http::idempotency::Once;
@@ -20,6 +19,7 @@ use shared::store::Counter;
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::DemoVisitor;
 use shared::tenancy::{Transaction, conflict};
+use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
 
 pub struct NewDemo {
@@ -51,7 +51,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
     }
     let (directory, now) = (&door.directory, door.directory.now());
     let passwords = door.app.secrets().demo_passwords()?;
-    let store = directory.found_tenant();
+    let store = directory.new_tenant_store();
     let password = Demo::password(passwords, store.tenant_id());
     let slug = Slug::parse(&format!("demo-{}", door.app.random().text(SLUG_ALPHABET, 6))).ok_or(Error::NotFound)?;
     // Whole seconds: what is printed is what holds.
@@ -79,12 +79,12 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         kind: TenantKind::Demo,
         ends_at: Some(ends_at),
     };
-    let founding = Founding::of(directory, store, new, &user).await?;
+    let creation = TenantCreation::with_owner(directory, store, new, &user).await?;
     let tenant_url = config.tenant_url.replace("{slug}", slug.as_str());
     let answer = Created::new(
         "Demo tenant created successfully",
         DemoView {
-            tenant_id: founding.tenant.account,
+            tenant_id: creation.tenant.account,
             tenant_slug: slug.to_string(),
             app_url: format!("{tenant_url}/app"),
             tenant_url: tenant_url.clone(),
@@ -94,12 +94,12 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         },
     );
     let listed = Demo {
-        tenant: founding.tenant.id,
+        tenant: creation.tenant.id,
         owner: user.id,
         slug,
         email: user.email.clone(),
         name: user.name.clone(),
-        tenant_name: founding.tenant.name.clone(),
+        tenant_name: creation.tenant.name.clone(),
         ends_at,
         warned: false,
         version: 1,
@@ -107,7 +107,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
     let content = MailContent::DemoReady { name: listed.name.clone(), tenant_name: listed.tenant_name.clone(), url: tenant_url, ends_at };
     let mail = Mail::queued(MailId::new(now, door.app.random()), Some(listed.tenant), listed.email.clone(), content, now);
     let claim = DemoClaim::new(&listed, &password);
-    let owner = founding.owner.as_ref().map(Member::person).ok_or(Error::NotFound)?;
+    let owner = creation.owner.as_ref().map(Member::person).ok_or(Error::NotFound)?;
     let samples = samples(&owner, now, door.app.random());
     let full = Throttled { quota: "active_demos", limit: config.max_active, retry_after: 3600 };
     let allowance = door.mails(&listed.email);
@@ -119,17 +119,17 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         // Who is not written to now is not warned either.
         let listed = Demo { warned: !mailed, ..listed.clone() };
         let full = full.clone();
-        transaction = founding
+        transaction = creation
             .write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?
             .create(directory, &user, conflict("Try again."))?
             .create(directory, &claim, conflict("Try again."))?
             .count_global(GlobalCounter::ActiveDemos, 1, Some(config.max_active), Box::new(|_| Error::TooManyRequests(full)))?
             .create(directory, &listed, conflict("Try again."))?
-            .count(&founding.store, Counter::Projects, samples.len() as i64)?;
+            .count(&creation.store, Counter::Projects, samples.len() as i64)?;
         for (project, tasks) in &samples {
-            transaction = transaction.create(&founding.store, project, conflict("Try again."))?;
+            transaction = transaction.create(&creation.store, project, conflict("Try again."))?;
             for task in tasks {
-                transaction = transaction.create(&founding.store, task, conflict("Try again."))?;
+                transaction = transaction.create(&creation.store, task, conflict("Try again."))?;
             }
         }
         Ok(transaction)

@@ -95,8 +95,14 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
             return Err(Error::Conflict("There are 1,000 open invitations: revoke some, or wait until they are accepted.".into()));
         }
         let held = open.count(now);
-        let transaction =
-            door.require_role(transaction)?.require_room(&door.store, Counter::Members, held, "users", door.plan.users, &door.tenant.plan)?;
+        let transaction = door.require_role(transaction)?.require_room(
+            &door.store,
+            Counter::Members,
+            held,
+            "users",
+            door.plan.users,
+            &door.tenant.plan,
+        )?;
         let transaction = door.invitation_mails(&invitation.email).iter().try_fold(transaction, |all, mails| all.count_mail(mails))?;
         let transaction = transaction
             .create(&door.store, &invitation, conflict("Try again."))?

@@ -88,7 +88,7 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
     let id = Link::of_token(&token, door.app.keys().links()?).ok_or_else(dead_link)?;
     let link = directory.find(&Link::key_of(id)).await?.ok_or_else(dead_link)?;
     let given = |password| Given { name, password: Some(password), home: None };
-    let (proof, founding) = match link.purpose {
+    let (proof, creation) = match link.purpose {
         Purpose::Register { email } => {
             let address = Address::read(directory, &email).await?;
             let registration = address.registration(id).cloned().ok_or_else(dead_link)?;
@@ -96,8 +96,8 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
                 return Err(dead_link());
             }
             let given = given(password::hash(&door.app, password).await?);
-            let (proof, founding) = Box::pin(confirm(directory, address, &registration, given)).await?;
-            (proof, Some(founding))
+            let (proof, creation) = Box::pin(confirm(directory, address, &registration, given)).await?;
+            (proof, Some(creation))
         }
         Purpose::VerifyEmail { user } => {
             let user = directory.find(&User::key_of(user)).await?.filter(|user| !user.is_proven()).ok_or_else(dead_link)?;
@@ -110,8 +110,8 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
         }
         Purpose::ResetPassword { .. } | Purpose::AcceptInvitation { .. } => return Err(dead_link()),
     };
-    let member = match &founding {
-        Some(founding) => founding.owner.clone(),
+    let member = match &creation {
+        Some(creation) => creation.owner.clone(),
         None => {
             let place = door.place_of(&proof.user).await;
             let place = place.or_else(|error| if matches!(error, Error::Forbidden(_)) { Ok(None) } else { Err(error) })?;
@@ -122,8 +122,8 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
     let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
     let transaction = transaction.delete(directory, &Link::key_of(id), Box::new(|_| dead_link()))?;
     let transaction = proof.write(transaction, directory, Box::new(|_| dead_link()))?;
-    let transaction = match &founding {
-        Some(founding) => founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?,
+    let transaction = match &creation {
+        Some(creation) => creation.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?,
         None => transaction,
     };
     transaction.commit().await?;

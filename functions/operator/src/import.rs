@@ -7,7 +7,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::accounts::owner_of;
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::ids::{ProjectId, UserId};
 use shared::model::member::Member;
 use shared::model::project::{Project, Shelf, TaskCounts};
@@ -18,6 +17,7 @@ use shared::model::user::{Email, User, UserTenant};
 use shared::store::{Counter, Entity, InTenant};
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
+use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
 
 /// Records of one transaction, at most four writes each.
@@ -56,18 +56,18 @@ pub async fn import_tenant(place: &WorkContext, owner: &str, lines: &str) -> Res
         kind: TenantKind::Standard,
         ends_at: None,
     };
-    let mut founding = Founding::of(directory, directory.found_tenant(), new, &owner).await?;
-    let founder = founding.owner.take().ok_or_else(|| Error::internal("importing a tenant", "it was founded without an owner"))?;
+    let mut creation = TenantCreation::with_owner(directory, directory.new_tenant_store(), new, &owner).await?;
+    let founder = creation.owner.take().ok_or_else(|| Error::internal("importing a tenant", "it was founded without an owner"))?;
     let member = content.owner(&founder);
-    founding.owner = Some(member.clone());
+    creation.owner = Some(member.clone());
     let (created_at, updated_at, version) = (original.created_at, original.updated_at, original.version);
-    founding.tenant = Tenant { status: TenantStatus::Suspended, created_at, updated_at, version, ..founding.tenant };
-    founding.write(directory.transaction(), directory, conflict("Try again."))?.commit().await?;
+    creation.tenant = Tenant { status: TenantStatus::Suspended, created_at, updated_at, version, ..creation.tenant };
+    creation.write(directory.transaction(), directory, conflict("Try again."))?.commit().await?;
 
-    let imported = content.write(&founding.store, directory, &member).await?;
-    let open = Tenant { status: TenantStatus::Active, ..founding.tenant.clone() };
-    let store = &founding.store;
-    content.count(store.transaction().replace(store, &open, &founding.tenant)?, store, &member)?.commit().await?;
+    let imported = content.write(&creation.store, directory, &member).await?;
+    let open = Tenant { status: TenantStatus::Active, ..creation.tenant.clone() };
+    let store = &creation.store;
+    content.count(store.transaction().replace(store, &open, &creation.tenant)?, store, &member)?.commit().await?;
     Ok(json!({"ok": true, "tenant": open.id, "slug": open.slug, "imported": imported, "skipped": content.skipped}))
 }
 

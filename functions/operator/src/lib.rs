@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use shared::accounts::{Address, Given, confirm, owner_of};
 use shared::config::Variables;
 use shared::crypto::Vault;
-use shared::founding::close;
 use shared::ids::{LinkId, MailId};
 use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, DemoClaim};
@@ -24,6 +23,7 @@ use shared::runtime::{App, StartError};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict};
+use shared::tenant_lifecycle::close;
 use shared::{Error, Result, children};
 
 pub struct Operator {
@@ -174,11 +174,11 @@ async fn verify_user(context: &WorkContext, email: &str) -> Result<Value> {
     }
     let given = Given { name: None, password: None, home: None };
     let newest = address.registrations().iter().max_by_key(|registration| registration.created_at).cloned();
-    let (proof, founding) = match (address.unproven(directory).await?, newest) {
+    let (proof, creation) = match (address.unproven(directory).await?, newest) {
         (Some(user), _) => (address.proof(directory, Some(user), given).await?, None),
         (None, Some(registration)) => {
-            let (proof, founding) = confirm(directory, address, &registration, given).await?;
-            (proof, Some(founding))
+            let (proof, creation) = confirm(directory, address, &registration, given).await?;
+            (proof, Some(creation))
         }
         // The address itself stays out of the message: messages are logged.
         (None, None) => return Err(Error::BadRequest("No account has this e-mail address.".into())),
@@ -193,8 +193,8 @@ async fn verify_user(context: &WorkContext, email: &str) -> Result<Value> {
     let mail = Mail::queued(MailId::new(now, context.app.random()), user.home, user.email.clone(), content, now);
     let meanwhile = conflict("The account was changed at the same time. Try again.");
     let transaction = proof.write(directory.transaction(), directory, meanwhile)?;
-    let transaction = match &founding {
-        Some(founding) => founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?,
+    let transaction = match &creation {
+        Some(creation) => creation.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?,
         None => transaction,
     };
     let transaction = transaction.create(directory, &link, conflict("Try again."))?.create(directory, &mail, conflict("Try again."))?;

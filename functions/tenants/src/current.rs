@@ -1,7 +1,6 @@
 //! The caller's own tenant (F3): read, create, restate, delete.
 
 use serde::Serialize;
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Accepted, Answer, Created, Tagged};
 use shared::http::arguments::{Body, IfMatch, Myself};
 use shared::http::form::{Fields, Form, Name, Raw, Rule, Text};
@@ -12,6 +11,7 @@ use shared::model::user::User;
 use shared::model::web;
 use shared::tenancy::doors::{Owner, SignedIn, Viewer};
 use shared::tenancy::{TenantId, conflict};
+use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation, close_if};
 use shared::{Error, Result, children};
 
 /// The tenant that the credential acts in.
@@ -55,11 +55,11 @@ pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Resu
     let Statement { name, logo } = once.body;
     let slug = Slug::from_name(&name, &door.app.random().text(SLUG_ALPHABET, 6));
     let new = NewTenant { name, logo, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
-    let founding = Founding::of(directory, directory.found_tenant(), new, &user.0).await?;
-    let answer = Created::bare(TenantView::of(&founding.tenant)).tagged(founding.tenant.etag());
-    let at_home = user.0.with_home(Some(founding.tenant.id), door.now());
+    let creation = TenantCreation::with_owner(directory, directory.new_tenant_store(), new, &user.0).await?;
+    let answer = Created::bare(TenantView::of(&creation.tenant)).tagged(creation.tenant.etag());
+    let at_home = user.0.with_home(Some(creation.tenant.id), door.now());
     let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?.replace(directory, &at_home, &user.0)?;
-    let transaction = founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?;
+    let transaction = creation.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?;
     match transaction.commit().await {
         Err(Error::Conflict(_)) if belongs_somewhere(&door).await? => Err(already_exists()),
         written => written.map(|()| answer),

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::error::PlanLimit;
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{EdgeConfigured, IfMatch, Query, Whole, WithTenants};
 use shared::http::form::{Fields, Form, Name};
@@ -18,6 +17,7 @@ use shared::model::user::User;
 use shared::store::Direction;
 use shared::tenancy::doors::{OwnTenant, Owner, SignedIn};
 use shared::tenancy::{Directory, Role, TenantId, Transaction, conflict};
+use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation, close_if};
 use shared::{Error, Result, children};
 
 use crate::config::{or_unset, own_domains, proxy_base};
@@ -128,12 +128,12 @@ pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created
     standing.user.may_create_tenant()?;
     let name = name.unwrap_or_else(|| slug.to_string());
     let new = NewTenant { name, logo: None, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
-    let founding = Founding::of(directory, directory.found_tenant(), new, &standing.user).await?;
+    let creation = TenantCreation::with_owner(directory, directory.new_tenant_store(), new, &standing.user).await?;
     for _ in 0..64 {
         let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
-        let transaction = standing.hold(transaction, directory, founding.tenant.id)?;
-        let transaction = founding.write(transaction, directory, conflict("This slug is used already."))?;
-        let written = transaction.create(&founding.store, &config, conflict("Try again."))?.commit().await;
+        let transaction = standing.hold(transaction, directory, creation.tenant.id)?;
+        let transaction = creation.write(transaction, directory, conflict("This slug is used already."))?;
+        let written = transaction.create(&creation.store, &config, conflict("Try again."))?.commit().await;
         let Err(Error::Conflict(reason)) = written else { return written.map(|()| answer) };
         let again = Standing::of(&door, &once.ticket).await?;
         if again.user.version == standing.user.version {

@@ -168,7 +168,7 @@ impl Directory {
     }
 
     /// A store for a tenant that does not exist yet. Its id is drawn here, so it cannot be another tenant's.
-    pub fn found_tenant(&self) -> TenantStore {
+    pub fn new_tenant_store(&self) -> TenantStore {
         let tenant = TenantId::new(&self.random);
         TenantStore::open(tenant, self.table.clone(), self.random.clone(), self.now, self.origin.clone())
     }

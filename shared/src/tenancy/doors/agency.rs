@@ -50,7 +50,7 @@ impl Owner {
         if self.plan.subaccounts == Some(0) || self.tenant.kind == TenantKind::Subaccount || self.delegated {
             return Err(Error::AgencyRequired);
         }
-        Ok(self.directory.delegated(DELEGATE).found_tenant())
+        Ok(self.directory.delegated(DELEGATE).new_tenant_store())
     }
 
     /// Requires, in a transaction, that this agency is open still: a child that is made while it is being deleted would outlive it.

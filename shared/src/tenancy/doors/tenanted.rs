@@ -25,7 +25,7 @@ use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::instance_cache::tenant_named;
-use crate::tenancy::limiter::{Class, Hit, TenantSeen, Spent};
+use crate::tenancy::limiter::{Class, Hit, Spent, TenantSeen};
 use crate::tenancy::power::{self, Power};
 use crate::tenancy::{
     App, Directory, Entered, Incoming, MailAllowance, Origin, RecordStore, Role, Scope, TenantId, TenantStore, Transaction, Wants,
@@ -507,7 +507,9 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::Inside).await?;
+                limiter
+                    .lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::Inside)
+                    .await?;
             }
         }
     }

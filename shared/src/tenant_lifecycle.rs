@@ -26,16 +26,16 @@ pub struct NewTenant {
 }
 
 /// A tenant about to be, and its owner's membership.
-pub struct Founding {
+pub struct TenantCreation {
     pub store: TenantStore,
     pub tenant: Tenant,
     /// A subaccount begins without members: its agency acts for it.
     pub owner: Option<Member>,
 }
 
-impl Founding {
+impl TenantCreation {
     /// `store` is a fresh tenant's. Takes an account number; one that is not used stays unused.
-    pub async fn of(directory: &Directory, store: TenantStore, new: NewTenant, owner: &User) -> Result<Self> {
+    pub async fn with_owner(directory: &Directory, store: TenantStore, new: NewTenant, owner: &User) -> Result<Self> {
         let owner = Member {
             user: owner.id,
             number: 1,
@@ -45,7 +45,7 @@ impl Founding {
             joined_at: directory.now(),
             version: 1,
         };
-        Ok(Founding { owner: Some(owner), ..Founding::without_owner(directory, store, new).await? })
+        Ok(TenantCreation { owner: Some(owner), ..TenantCreation::without_owner(directory, store, new).await? })
     }
 
     pub async fn without_owner(directory: &Directory, store: TenantStore, new: NewTenant) -> Result<Self> {
@@ -66,7 +66,7 @@ impl Founding {
             updated_at: now,
             version: 1,
         };
-        Ok(Founding { store, tenant, owner: None })
+        Ok(TenantCreation { store, tenant, owner: None })
     }
 
     /// Adds everything a tenant begins with. `slug_taken` answers when the slug is somebody's, or rests after somebody's deletion.
