@@ -144,7 +144,7 @@ impl Address {
 
 impl Proof {
     /// Of what a proof ends, so many go with its transaction, and the rest right after it.
-    const ALONG: usize = 20;
+    const IN_TRANSACTION: usize = 20;
 
     /// `taken` answers when somebody else proved the address at the same moment.
     pub fn write<'a>(&self, transaction: Transaction<'a>, directory: &Directory, taken: Refusal) -> Result<Transaction<'a>> {
@@ -167,13 +167,13 @@ impl Proof {
         if let Some(unproven) = &self.unproven {
             transaction = transaction.delete_unchanged(directory, unproven)?;
         }
-        for demo in self.address.demos.iter().take(Self::ALONG) {
+        for demo in self.address.demos.iter().take(Self::IN_TRANSACTION) {
             transaction = transaction.remove(directory, &DemoClaim::key_of(&self.address.email, demo.tenant))?;
         }
-        for registration in self.address.registrations.iter().take(Self::ALONG) {
+        for registration in self.address.registrations.iter().take(Self::IN_TRANSACTION) {
             transaction = transaction.remove(directory, &Registration::key_of(&self.address.email, registration.link))?;
         }
-        for (user, session) in self.sessions.iter().take(Self::ALONG) {
+        for (user, session) in self.sessions.iter().take(Self::IN_TRANSACTION) {
             transaction = transaction.remove(directory, &Session::key_of(*user, *session))?;
         }
         Ok(transaction)
@@ -181,10 +181,10 @@ impl Proof {
 
     /// What did not fit into the transaction, and sessions that were opened while it ran.
     pub async fn finish(&self, directory: &Directory) -> Result<()> {
-        for demo in self.address.demos.iter().skip(Self::ALONG) {
+        for demo in self.address.demos.iter().skip(Self::IN_TRANSACTION) {
             directory.delete(&DemoClaim::key_of(&self.address.email, demo.tenant)).await?;
         }
-        for registration in self.address.registrations.iter().skip(Self::ALONG) {
+        for registration in self.address.registrations.iter().skip(Self::IN_TRANSACTION) {
             directory.delete(&Registration::key_of(&self.address.email, registration.link)).await?;
         }
         for (user, session) in sessions_of(directory, &self.losing).await? {

@@ -92,7 +92,7 @@ impl TenantCreation {
 
 /// Takes a tenant out of service at once and puts it on the janitor's list.
 pub async fn close(store: &TenantStore, directory: &Directory, tenant: Tenant) -> Result<Tenant> {
-    close_if(store, directory, tenant, |_, along| Ok(along)).await
+    close_if(store, directory, tenant, |_, transaction| Ok(transaction)).await
 }
 
 /// The same with a precondition on the record as it is when it is closed, and with what must hold in the same transaction.
@@ -104,13 +104,13 @@ where
         return Err(Error::Forbidden("This tenant is managed by the platform and cannot be deleted here.".into()));
     }
     store
-        .edit(tenant, |tenant, along| {
+        .edit(tenant, |tenant, transaction| {
             if tenant.shut(store.now()) == Some(Shut::Gone) {
                 return Err(Error::NotFound);
             }
-            let along = holds(tenant, along)?;
-            let along = along.put(directory, &Deletion::of(tenant, store.now()))?;
-            Ok(Some((tenant.deleting(store.now()), along)))
+            let transaction = holds(tenant, transaction)?;
+            let transaction = transaction.put(directory, &Deletion::of(tenant, store.now()))?;
+            Ok(Some((tenant.deleting(store.now()), transaction)))
         })
         .await
 }

@@ -67,19 +67,19 @@ pub async fn update(door: Admin, member: Found<Member>, expected: IfMatch, body:
     let mut silenced_keys = silenced(&door, demoted, Some(role)).await?;
     let changed = door
         .store
-        .edit(member.0.clone(), |member, along| {
+        .edit(member.0.clone(), |member, transaction| {
             expected.check(&etag(member))?;
             only_owners_touch_owners(door.member.role, &[member.role, role])?;
             if member.role == role {
                 return Ok(None);
             }
-            let along = door.require_role_at_least(along, least(&[member.role, role]), Touched::Member(member))?;
-            let along = match (member.role, role) {
-                (Role::Owner, _) => along.count_down(&door.store, Counter::Owners, 1, last_owner())?,
-                (_, Role::Owner) => along.count(&door.store, Counter::Owners, 1)?,
-                _ => along,
+            let transaction = door.require_role_at_least(transaction, least(&[member.role, role]), Touched::Member(member))?;
+            let transaction = match (member.role, role) {
+                (Role::Owner, _) => transaction.count_down(&door.store, Counter::Owners, 1, last_owner())?,
+                (_, Role::Owner) => transaction.count(&door.store, Counter::Owners, 1)?,
+                _ => transaction,
             };
-            Ok(Some((member.with_role(role), along)))
+            Ok(Some((member.with_role(role), transaction)))
         })
         .await?;
     silenced_keys.extend(silenced(&door, demoted, Some(role)).await?);
@@ -94,15 +94,15 @@ pub async fn remove(door: Admin, member: Found<Member>, expected: IfMatch) -> Re
     may_touch(&door, &member.0, &expected, None).await?;
     let mut silenced_keys = silenced(&door, Some(&member.0), None).await?;
     door.store
-        .remove(member.0.clone(), |member, along| {
+        .remove(member.0.clone(), |member, transaction| {
             expected.check(&etag(member))?;
             only_owners_touch_owners(door.member.role, &[member.role])?;
-            let along = door
-                .require_role_at_least(along, least(&[member.role]), Touched::Member(member))?
+            let transaction = door
+                .require_role_at_least(transaction, least(&[member.role]), Touched::Member(member))?
                 .delete(&door.store, &MemberNumber::key_of(member.number), missing())?
                 .remove(&door.directory, &UserTenant::key_of(member.user, door.tenant.id))?
                 .count(&door.store, Counter::Members, -1)?;
-            if member.role == Role::Owner { along.count_down(&door.store, Counter::Owners, 1, last_owner()) } else { Ok(along) }
+            if member.role == Role::Owner { transaction.count_down(&door.store, Counter::Owners, 1, last_owner()) } else { Ok(transaction) }
         })
         .await?;
     silenced_keys.extend(silenced(&door, Some(&member.0), None).await?);

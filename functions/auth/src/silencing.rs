@@ -59,7 +59,7 @@ async fn silence_in(store: &TenantStore, member: &Member, role: Option<Role>, of
             if lost(&key).is_none() {
                 continue;
             }
-            match store.edit(key, |key, alone| Ok(lost(key).map(|key| (key, alone)))).await {
+            match store.edit(key, |key, transaction| Ok(lost(key).map(|key| (key, transaction)))).await {
                 Ok(key) => silenced.push(key),
                 // Revoked meanwhile.
                 Err(Error::NotFound) => {}

@@ -116,11 +116,12 @@ pub async fn revoke(door: &Owner, key: ApiKey) -> Result<()> {
     }
     within(door, &key.like())?;
     door.store
-        .remove(key, |key, along| {
-            let along =
-                along.delete(&door.directory, &KeyClaim::key_of(&key.handle), missing())?.remove(&door.store, &KeyUse::key_of(key.id))?;
+        .remove(key, |key, transaction| {
+            let transaction = transaction
+                .delete(&door.directory, &KeyClaim::key_of(&key.handle), missing())?
+                .remove(&door.store, &KeyUse::key_of(key.id))?;
             // A key in its grace left its place in the plan to the one that replaces it.
-            if key.is_retiring() { Ok(along) } else { along.count(&door.store, Counter::ApiKeys, -1) }
+            if key.is_retiring() { Ok(transaction) } else { transaction.count(&door.store, Counter::ApiKeys, -1) }
         })
         .await
 }
@@ -145,10 +146,10 @@ fn replace<'a>(door: &'a Owner, transaction: Transaction<'a>, key: &ApiKey, grac
 async fn adopt(door: &Owner, key: ApiKey) -> Result<ApiKey> {
     let claim = door.directory.get(&KeyClaim::key_of(&key.handle)).await?.made_by(door.maker());
     door.store
-        .edit(key, |key, along| {
+        .edit(key, |key, transaction| {
             let Some(adopted) = key.adopted(door.issuer()) else { return Ok(None) };
-            let along = door.require_role(along)?.put(&door.directory, &claim.until(adopted.grace_ends_at))?;
-            Ok(Some((adopted, along)))
+            let transaction = door.require_role(transaction)?.put(&door.directory, &claim.until(adopted.grace_ends_at))?;
+            Ok(Some((adopted, transaction)))
         })
         .await
 }
@@ -156,12 +157,12 @@ async fn adopt(door: &Owner, key: ApiKey) -> Result<ApiKey> {
 async fn end_grace(door: &Owner, key: ApiKey) -> Result<ApiKey> {
     within(door, &key.like())?;
     door.store
-        .edit(key, |key, along| {
+        .edit(key, |key, transaction| {
             if !key.is_retiring() {
                 return Err(Error::Conflict("This key was not replaced: it has no grace to end.".into()));
             }
-            let along = along.expire(&door.directory, &KeyClaim::key_of(&key.handle), door.now(), missing())?;
-            Ok(Some((key.retired(door.now()), along)))
+            let transaction = transaction.expire(&door.directory, &KeyClaim::key_of(&key.handle), door.now(), missing())?;
+            Ok(Some((key.retired(door.now()), transaction)))
         })
         .await
 }

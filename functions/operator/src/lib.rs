@@ -276,11 +276,11 @@ async fn change_plan(context: &WorkContext, name: &str, plan: &str) -> Result<Va
     }
     let (store, tenant) = find(context, name).await?;
     let changed = store
-        .edit(tenant, |tenant, alone| match (tenant.kind, tenant.status) {
+        .edit(tenant, |tenant, transaction| match (tenant.kind, tenant.status) {
             (_, TenantStatus::Deleting | TenantStatus::Closed) => Err(gone()),
             (TenantKind::Demo, _) => Err(Error::Conflict("This tenant is a demo: convert it.".into())),
             _ if tenant.plan == plan => Ok(None),
-            _ => Ok(Some((tenant.on_plan(plan, context.now()), alone))),
+            _ => Ok(Some((tenant.on_plan(plan, context.now()), transaction))),
         })
         .await?;
     Ok(converted(&changed))
@@ -374,7 +374,7 @@ async fn reencrypt_tokens(context: &WorkContext, name: &str) -> Result<Value> {
             let plain = vault.open(tenant.id, EdgeConfig::TOKEN_FIELD, &token.sealed).ok_or_else(lost)?;
             Ok(Some(config.resealed(vault.seal(tenant.id, EdgeConfig::TOKEN_FIELD, &plain, context.app.random()))))
         };
-        let config = store.edit(config, |config, alone| Ok(resealed(config)?.map(|config| (config, alone)))).await?;
+        let config = store.edit(config, |config, transaction| Ok(resealed(config)?.map(|config| (config, transaction)))).await?;
         changed += usize::from(config.version != before);
     }
     let setting_vault = SettingVault { tenant: tenant.id, vault, marking, random: context.app.random() };
@@ -382,7 +382,7 @@ async fn reencrypt_tokens(context: &WorkContext, name: &str) -> Result<Value> {
         sealed += usize::from(matches!(setting.value, SettingValue::Sealed(_)));
         let before = setting.version;
         let resealed = |setting: &Setting| setting_vault.resealed(setting).map_err(|_: VaultKeyLost| lost());
-        let setting = store.edit(setting, |setting, alone| Ok(resealed(setting)?.map(|setting| (setting, alone)))).await?;
+        let setting = store.edit(setting, |setting, transaction| Ok(resealed(setting)?.map(|setting| (setting, transaction)))).await?;
         changed += usize::from(setting.version != before);
     }
     Ok(json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "key_version": vault.newest(), "sealed": sealed, "changed": changed}))

@@ -69,10 +69,10 @@ pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Resu
 pub async fn update(door: Owner, expected: IfMatch, statement: Body<Statement>) -> Result<Tagged<TenantView, 202>> {
     let changed = door
         .store
-        .edit(door.tenant.clone(), |tenant, alone| {
+        .edit(door.tenant.clone(), |tenant, transaction| {
             expected.check(&tenant.etag())?;
             let Statement { name, logo } = &statement.0;
-            Ok(tenant.stated(name.clone(), logo.clone(), door.now()).map(|stated| (stated, alone)))
+            Ok(tenant.stated(name.clone(), logo.clone(), door.now()).map(|stated| (stated, transaction)))
         })
         .await?;
     Ok(Accepted::bare(TenantView::of(&changed)).tagged(changed.etag()))
@@ -80,7 +80,7 @@ pub async fn update(door: Owner, expected: IfMatch, statement: Body<Statement>) 
 
 /// Every credential of the tenant stops at once. What it holds is purged after a week, until which an operator can take this back.
 pub async fn delete(door: Owner, expected: IfMatch) -> Result<Answer<TenantView>> {
-    let holds = |tenant: &Tenant, along| expected.check(&tenant.etag()).and_then(|()| door.require_role(along));
+    let holds = |tenant: &Tenant, transaction| expected.check(&tenant.etag()).and_then(|()| door.require_role(transaction));
     let closed = close_if(&door.store, &door.directory, door.tenant.clone(), holds).await?;
     children::close_with(&door.store, &door.directory, |child| door.child(child)).await?;
     Ok(Answer::bare(TenantView::of(&closed)))

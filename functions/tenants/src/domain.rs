@@ -162,11 +162,11 @@ pub async fn create(door: Admin, once: Once<NewDomain>, total: DomainTotal) -> R
     }
     let domain = Domain::new(hostname, door.now(), door.store.random());
     let answer = Created::bare(DomainView::of(&domain, &config.target));
-    let along = |transaction| {
+    let extend = |transaction| {
         let transaction = once.ticket.record(transaction, &door.store, &answer)?;
         transaction.count_within(&door.store, Counter::Domains, LIMIT, max, plan)
     };
-    domains::add(&door.directory, &door.store, &domain, along).await?;
+    domains::add(&door.directory, &door.store, &domain, extend).await?;
     Ok(answer)
 }
 

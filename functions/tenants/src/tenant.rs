@@ -206,7 +206,7 @@ pub async fn availability(door: SignedIn, asked: Query<Asked>) -> Result<Answer<
 pub async fn delete(door: Owner, edge: EdgeConfigured, expected: IfMatch) -> Result<Answer<DeletedView>> {
     expected.check(&or_unset(edge.0, &door.tenant).etag())?;
     let key = door.tenant.slug.to_string();
-    close_if(&door.store, &door.directory, door.tenant.clone(), |_, along| door.require_role(along)).await?;
+    close_if(&door.store, &door.directory, door.tenant.clone(), |_, transaction| door.require_role(transaction)).await?;
     children::close_with(&door.store, &door.directory, |child| door.child(child)).await?;
     Ok(Answer::bare(DeletedView { ok: true, key }))
 }
