@@ -17,7 +17,7 @@ use crate::tenancy::{Directory, Refusal, TenantId, Transaction};
 use crate::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 
 /// Everything that stands at an address.
-pub struct Address {
+pub struct AddressRecords {
     pub email: Email,
     /// Also one that has ended.
     claim: Option<EmailClaim>,
@@ -26,7 +26,7 @@ pub struct Address {
 }
 
 /// What is given along with a proof.
-pub struct Given {
+pub struct ProvenData {
     pub name: Option<String>,
     /// The hash.
     pub password: Option<String>,
@@ -39,7 +39,7 @@ pub struct Proof {
     pub user: User,
     /// The account as it was, where one is kept.
     before: Option<User>,
-    address: Address,
+    address: AddressRecords,
     /// The account that loses the address and has nothing else: it goes. A demo's goes with its demo.
     unproven: Option<User>,
     /// Accounts whose sessions end.
@@ -53,13 +53,13 @@ pub async fn owner_of(directory: &Directory, email: &Email) -> Result<Option<Use
     Ok(directory.find(&User::key_of(claim.user)).await?.filter(User::is_proven))
 }
 
-impl Address {
+impl AddressRecords {
     pub async fn read(directory: &Directory, email: &Email) -> Result<Self> {
         let at = Collection::within::<Registration>(email.hashed());
         let (demos, registrations) = (List::new(at.clone(), "demo#"), List::new(at, "registration#"));
         let (claim, demos, registrations) =
             tokio::try_join!(claim_of(directory, email), directory.all_expired_too(&demos), directory.all(&registrations))?;
-        Ok(Address { email: email.clone(), claim, demos, registrations })
+        Ok(AddressRecords { email: email.clone(), claim, demos, registrations })
     }
 
     /// The account that a password of its own may open.
@@ -101,11 +101,11 @@ impl Address {
         }
     }
 
-    /// A proof of the address, which nobody has proven yet. The account is `standing`, where the proof is of that very one; or that of a demo
+    /// A proof of the address, which nobody has proven yet. The account is `existing`, where the proof is of that very one; or that of a demo
     /// that was made to last; or a new one.
-    pub async fn proof(self, directory: &Directory, standing: Option<User>, given: Given) -> Result<Proof> {
+    pub async fn proof(self, directory: &Directory, existing: Option<User>, given: ProvenData) -> Result<Proof> {
         let now = directory.now();
-        let before = match (standing, self.kept()) {
+        let before = match (existing, self.kept()) {
             (Some(user), _) => Some(user),
             (None, Some(demo)) => directory.find(&User::key_of(demo.user)).await?,
             (None, None) => None,
@@ -197,15 +197,15 @@ impl Proof {
 /// The proof and the tenant that a registration becomes when its address is proven.
 pub async fn confirm(
     directory: &Directory,
-    address: Address,
+    address: AddressRecords,
     registration: &Registration,
-    given: Given,
+    given: ProvenData,
 ) -> Result<(Proof, TenantCreation)> {
     let company = registration.company_name.clone();
     // As its owner writes it, however it was spelled to find it.
-    let address = Address { email: registration.email.clone(), ..address };
+    let address = AddressRecords { email: registration.email.clone(), ..address };
     let store = directory.new_tenant_store();
-    let given = Given { name: given.name.or_else(|| Some(registration.name.clone())), home: Some(store.tenant_id()), ..given };
+    let given = ProvenData { name: given.name.or_else(|| Some(registration.name.clone())), home: Some(store.tenant_id()), ..given };
     let proof = address.proof(directory, None, given).await?;
     let new = NewTenant {
         slug: Slug::from_name(&company, &directory.random().text(SLUG_ALPHABET, 6)),

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use serde::Serialize;
-use shared::accounts::{Address, Given, owner_of};
+use shared::accounts::{AddressRecords, ProvenData, owner_of};
 use shared::error::FieldErrors;
 use shared::http::answer::{Answer, Created, Listing, Nothing};
 use shared::http::arguments::{Found, NoFilters, Offsets};
@@ -131,7 +131,7 @@ pub async fn revoke(door: Admin, invitation: Found<Invitation>) -> Result<Answer
 pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<MemberView>> {
     let invited = door.invited(&once.body.token).await?.ok_or_else(dead_link)?;
     let (store, directory, invitation, now) = (&invited.store, &door.directory, &invited.invitation, door.now());
-    let address = Address::read(directory, &invitation.email).await?;
+    let address = AddressRecords::read(directory, &invitation.email).await?;
     let known = address.owner(directory).await?;
     let proof = match &known {
         Some(_) => None,
@@ -231,7 +231,7 @@ async fn open_invitations(store: &TenantStore) -> Result<OpenInvitations> {
     }
 }
 
-async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<Given> {
+async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<ProvenData> {
     let mut errors = FieldErrors::new();
     for (name, is_given) in [("name", given.name.is_some()), ("password", given.password.is_some())] {
         if !is_given {
@@ -239,7 +239,7 @@ async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<G
         }
     }
     let (Some(name), Some(password)) = (given.name, given.password) else { return Err(Error::Validation(errors)) };
-    Ok(Given { name: Some(name), password: Some(password::hash(&door.app, password).await?), home: Some(home) })
+    Ok(ProvenData { name: Some(name), password: Some(password::hash(&door.app, password).await?), home: Some(home) })
 }
 
 impl InvitationView {

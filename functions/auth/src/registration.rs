@@ -1,7 +1,7 @@
 //! Registering, which waits for a proof of the address, and the proof, which makes the account and founds its tenant.
 
 use serde::Serialize;
-use shared::accounts::{Address, Given, confirm};
+use shared::accounts::{AddressRecords, ProvenData, confirm};
 use shared::http::answer::{Accepted, Answer};
 use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
 use shared::http::idempotency::Once;
@@ -49,7 +49,7 @@ pub async fn register(door: Visitor, once: Once<NewRegistration>) -> Result<Acce
     door.admit(&email).await?;
     let (directory, now, random) = (&door.directory, door.now(), door.app.random());
     let answer = Accepted::new("Check your mail to finish the registration", EmailView::of(&email));
-    let address = Address::read(directory, &email).await?;
+    let address = AddressRecords::read(directory, &email).await?;
     // An unknown address costs the same reads as a known one.
     let account = address.resettable().unwrap_or_else(|| UserId::new(now, random));
     let owner = directory.find(&User::key_of(account)).await?.filter(User::is_proven);
@@ -87,10 +87,10 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
     let directory = &door.directory;
     let id = Link::of_token(&token, door.app.keys().links()?).ok_or_else(dead_link)?;
     let link = directory.find(&Link::key_of(id)).await?.ok_or_else(dead_link)?;
-    let given = |password| Given { name, password: Some(password), home: None };
+    let given = |password| ProvenData { name, password: Some(password), home: None };
     let (proof, creation) = match link.purpose {
         Purpose::Register { email } => {
-            let address = Address::read(directory, &email).await?;
+            let address = AddressRecords::read(directory, &email).await?;
             let registration = address.registration(id).cloned().ok_or_else(dead_link)?;
             if address.owner(directory).await?.is_some() {
                 return Err(dead_link());
@@ -101,7 +101,7 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
         }
         Purpose::VerifyEmail { user } => {
             let user = directory.find(&User::key_of(user)).await?.filter(|user| !user.is_proven()).ok_or_else(dead_link)?;
-            let address = Address::read(directory, &user.email).await?;
+            let address = AddressRecords::read(directory, &user.email).await?;
             if address.resettable() != Some(user.id) {
                 return Err(dead_link());
             }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use serde::Serialize;
-use shared::accounts::Address;
+use shared::accounts::AddressRecords;
 use shared::error::StoredAnswer;
 use shared::http::answer::{Answer, Listing, Nothing};
 use shared::http::arguments::{Myself, NoFilters, OwnSession, Pages};
@@ -167,7 +167,7 @@ pub async fn end_others(door: SignedIn) -> Result<Answer<Nothing>> {
 /// The user behind an address and a password, and the demo whose password it was. Known or not, it takes two reads and one verification, and a
 /// failure is counted alike. A demo's password and a registration's are recognised by marks of theirs, which take none.
 async fn authenticated(door: &Visitor, email: &Email, password: String) -> Result<(User, Option<DemoClaim>)> {
-    let address = Address::read(&door.directory, email).await?;
+    let address = AddressRecords::read(&door.directory, email).await?;
     let demo = address.demo_opened_by(&password).cloned();
     let account = demo.as_ref().map(|demo| demo.user).or_else(|| address.account());
     let user = door.directory.find(&User::key_of(account.unwrap_or_else(|| UserId::new(door.now(), door.app.random())))).await?;

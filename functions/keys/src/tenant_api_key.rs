@@ -72,7 +72,7 @@ pub struct RevokedView {
     id: ApiKeyId,
 }
 
-pub struct Given(NewKey);
+pub struct NewKeyForm(NewKey);
 
 pub struct Grace(pub SignedDuration);
 
@@ -86,7 +86,7 @@ pub async fn list(door: Owner, asked: Whole) -> Result<Answer<KeyList>> {
     Ok(Answer::new("Success", KeyList(FAMILY.list(&door, &found.items).await?)).going_on(next))
 }
 
-pub async fn create(door: Owner, once: Once<Given>) -> Result<Tagged<NewKeyView, 201>> {
+pub async fn create(door: Owner, once: Once<NewKeyForm>) -> Result<Tagged<NewKeyView, 201>> {
     FAMILY.create(&door, once.body.0, &once.ticket).await
 }
 
@@ -167,9 +167,9 @@ pub(crate) fn new_key(fields: &mut Fields<'_>, rate_limit: &'static str, expires
     Some(NewKey { name: name?, environment, scopes, rate_limit, expires_at })
 }
 
-impl Form for Given {
+impl Form for NewKeyForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        new_key(fields, "rateLimit", "expiresAt").map(Given)
+        new_key(fields, "rateLimit", "expiresAt").map(NewKeyForm)
     }
 }
 

@@ -5,7 +5,7 @@ mod import;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::accounts::{Address, Given, confirm, owner_of};
+use shared::accounts::{AddressRecords, ProvenData, confirm, owner_of};
 use shared::config::Variables;
 use shared::crypto::Vault;
 use shared::ids::{LinkId, MailId};
@@ -168,11 +168,11 @@ async fn convert_demo(context: &WorkContext, name: &str, plan: &str) -> Result<V
 async fn verify_user(context: &WorkContext, email: &str) -> Result<Value> {
     let email = Email::presented(email).map_err(|_| Error::BadRequest("This is not an e-mail address.".into()))?;
     let (directory, now) = (&context.directory, context.now());
-    let address = Address::read(directory, &email).await?;
+    let address = AddressRecords::read(directory, &email).await?;
     if let Some(owner) = address.owner(directory).await? {
         return Ok(json!({"ok": true, "user": owner.id, "verified_at": owner.verified_at}));
     }
-    let given = Given { name: None, password: None, home: None };
+    let given = ProvenData { name: None, password: None, home: None };
     let newest = address.registrations().iter().max_by_key(|registration| registration.created_at).cloned();
     let (proof, creation) = match (address.unproven(directory).await?, newest) {
         (Some(user), _) => (address.proof(directory, Some(user), given).await?, None),
