@@ -159,7 +159,7 @@ impl Standing {
         let homeless = user.home.is_none_or(|home| own.iter().all(|own| own.tenant.id != home));
         match room(door.app.plans(), &own, door.now()) {
             Ok(max) => Ok(Standing { user, homeless, limited: max.is_some() }),
-            Err(refusal) => Err(ticket.or_twin(&door.directory, refusal).await),
+            Err(refusal) => Err(ticket.or_duplicate(&door.directory, refusal).await),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::http::answer::{Answer, Asked, Body, Listing, response_of};
 use crate::http::catalogue::{Operation, Shape};
 use crate::http::family::Family;
-use crate::http::idempotency::{self, Afterwards};
+use crate::http::idempotency::{self, LateRecording};
 use crate::http::paging;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::{Entered, Incoming, Wants};
@@ -108,7 +108,7 @@ macro_rules! handlers {
                 }
                 let (door, entered) = D::enter(incoming, wants).await?;
                 incoming.readable()?;
-                let afterwards = if afterwards { Some(Box::pin(Afterwards::of(incoming, &entered)).await?) } else { None };
+                let afterwards = if afterwards { Some(Box::pin(LateRecording::of(incoming, &entered)).await?) } else { None };
                 $(let $argument = $argument::take(incoming, &entered).await?;)*
                 drop(entered);
                 // Boxed: what one handler is made of does not lie on the stack of every other.

@@ -61,11 +61,11 @@ records! {
     edge::Counted,
     edge::Rollup,
     edge::QuotaEvent,
-    answer::Answered,
+    answer::AnswerRecord,
     usage::UsageDay,
     tenant::Tenant,
     // The directory's.
-    answer::OpenAnswered,
+    answer::DirectoryAnswerRecord,
     api_key::KeyClaim,
     deletion::Deletion,
     deletion::Receipt,
