@@ -50,7 +50,7 @@ enum Content {
     Single(Value),
 }
 
-pub struct Asked {
+pub struct UsageQuery {
     tenant: String,
 }
 
@@ -77,7 +77,7 @@ pub async fn ingest(door: EdgeProxy, report: Body<Report>) -> Result<Answer<Take
     Ok(Answer::bare(Taken { ok: true, accepted }))
 }
 
-pub async fn check(door: EdgeProxy, asked: Query<Asked>) -> Result<Answer<Verdict>> {
+pub async fn check(door: EdgeProxy, asked: Query<UsageQuery>) -> Result<Answer<Verdict>> {
     let tenant = door.tenant(&asked.0.tenant).await?;
     let reason = refusal(&tenant.tenant, &tenant.plan, &tenant.used, door.now());
     Ok(Answer::bare(Verdict {
@@ -189,8 +189,8 @@ impl Rule for Nothing {
     }
 }
 
-impl Form for Asked {
+impl Form for UsageQuery {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Asked { tenant: fields.required("tenant", Text::up_to(63))? })
+        Some(UsageQuery { tenant: fields.required("tenant", Text::up_to(63))? })
     }
 }

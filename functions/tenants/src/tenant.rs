@@ -91,7 +91,7 @@ pub struct NewTenantForm {
     config: EdgeChanges,
 }
 
-pub struct Asked(Slug);
+pub struct AvailabilityQuery(Slug);
 
 /// Oldest first.
 pub async fn list(door: SignedIn, _found: WithTenants, asked: Whole) -> Result<Answer<TenantsView>> {
@@ -124,41 +124,41 @@ pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created
     let NewTenantForm { slug, name, config } = once.body;
     let config = EdgeConfig::unset(now).changed(config, &own_domains(&door.app), now)?;
     let answer = Created::bare(CreatedView { ok: true, key: slug.to_string(), proxy_base: proxy_base(&door.app, &slug) });
-    let mut standing = Standing::of(&door, &once.ticket).await?;
-    standing.user.may_create_tenant()?;
+    let mut creator = TenantCreator::of(&door, &once.ticket).await?;
+    creator.user.may_create_tenant()?;
     let name = name.unwrap_or_else(|| slug.to_string());
     let new = NewTenant { name, logo: None, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
-    let creation = TenantCreation::with_owner(directory, directory.new_tenant_store(), new, &standing.user).await?;
+    let creation = TenantCreation::with_owner(directory, directory.new_tenant_store(), new, &creator.user).await?;
     for _ in 0..64 {
         let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
-        let transaction = standing.hold(transaction, directory, creation.tenant.id)?;
+        let transaction = creator.hold(transaction, directory, creation.tenant.id)?;
         let transaction = creation.write(transaction, directory, conflict("This slug is used already."))?;
         let written = transaction.create(&creation.store, &config, conflict("Try again."))?.commit().await;
         let Err(Error::Conflict(reason)) = written else { return written.map(|()| answer) };
-        let again = Standing::of(&door, &once.ticket).await?;
-        if again.user.version == standing.user.version {
+        let again = TenantCreator::of(&door, &once.ticket).await?;
+        if again.user.version == creator.user.version {
             return Err(Error::Conflict(reason));
         }
-        standing = again;
+        creator = again;
     }
     Err(Error::Conflict("Your account is being changed by other requests. Try again.".into()))
 }
 
 /// Who creates a tenant, and what they own by then. Their record is read before their tenants are counted and written with the new one: of two
 /// creations at once, one counts the other or finds the record changed, and counts anew.
-struct Standing {
+struct TenantCreator {
     user: User,
     homeless: bool,
     limited: bool,
 }
 
-impl Standing {
+impl TenantCreator {
     async fn of(door: &SignedIn, ticket: &Ticket) -> Result<Self> {
         let user = door.directory.get(&User::key_of(door.user)).await?;
         let own = door.tenants().await?;
         let homeless = user.home.is_none_or(|home| own.iter().all(|own| own.tenant.id != home));
         match room(door.app.plans(), &own, door.now()) {
-            Ok(max) => Ok(Standing { user, homeless, limited: max.is_some() }),
+            Ok(max) => Ok(TenantCreator { user, homeless, limited: max.is_some() }),
             Err(refusal) => Err(ticket.or_duplicate(&door.directory, refusal).await),
         }
     }
@@ -186,8 +186,8 @@ fn room(plans: &Plans, own: &[OwnTenant], now: Timestamp) -> Result<Option<u64>>
     }
 }
 
-pub async fn availability(door: SignedIn, asked: Query<Asked>) -> Result<Answer<AvailabilityView>> {
-    let Asked(slug) = asked.0;
+pub async fn availability(door: SignedIn, asked: Query<AvailabilityQuery>) -> Result<Answer<AvailabilityView>> {
+    let AvailabilityQuery(slug) = asked.0;
     let others = slug.alternatives(&door.app.random().text(SLUG_ALPHABET, 16));
     let keys: Vec<_> = std::iter::once(&slug).chain(&others).map(SlugClaim::key_of).collect();
     let claims = door.directory.find_many(&keys).await?;
@@ -221,9 +221,9 @@ impl Form for NewTenantForm {
     }
 }
 
-impl Form for Asked {
+impl Form for AvailabilityQuery {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let slug = fields.required("slug", SlugText);
-        Some(Asked(slug?))
+        Some(AvailabilityQuery(slug?))
     }
 }

@@ -121,7 +121,7 @@ pub(crate) fn response_of(answer: &StoredAnswer) -> Response<Body> {
 }
 
 /// Where a listing was asked for: what its links repeat.
-pub(crate) struct Asked<'a> {
+pub(crate) struct ListingRequest<'a> {
     pub path: &'a str,
     /// The parameters but for the position, percent-encoded, in the order of their names.
     pub filters: String,
@@ -129,11 +129,11 @@ pub(crate) struct Asked<'a> {
 }
 
 impl<T: Serialize> Listing<T> {
-    pub(crate) fn response(&self, asked: &Asked<'_>) -> Response<Body> {
-        let cursor = self.next.as_ref().map(|next| (asked.seal)(&self.page, next));
+    pub(crate) fn response(&self, request: &ListingRequest<'_>) -> Response<Body> {
+        let cursor = self.next.as_ref().map(|next| (request.seal)(&self.page, next));
         let url = |position: &str| {
-            let separator = if asked.filters.is_empty() { "" } else { "&" };
-            format!("{}?{}{separator}{position}", asked.path, asked.filters)
+            let separator = if request.filters.is_empty() { "" } else { "&" };
+            format!("{}?{}{separator}{position}", request.path, request.filters)
         };
         let limit = self.page.limit as u64;
         let (body, links) = match self.page.style {

@@ -8,7 +8,7 @@ use http::header::{HeaderValue, LINK};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::http::answer::{Answer, Asked, Body, Listing, response_of};
+use crate::http::answer::{Answer, Body, Listing, ListingRequest, response_of};
 use crate::http::catalogue::{Operation, Shape};
 use crate::http::family::Family;
 use crate::http::idempotency::{self, LateRecording};
@@ -71,7 +71,7 @@ impl<T: Serialize + utoipa::ToSchema + Send> Reply for Listing<T> {
             Ok(cursors) => page.seal(next, cursors, app.random()),
             Err(_) => String::new(),
         };
-        Listing::response(&self, &Asked { path: &incoming.path, filters, seal: &seal })
+        Listing::response(&self, &ListingRequest { path: &incoming.path, filters, seal: &seal })
     }
 
     fn describe(operation: &mut Operation) {

@@ -154,7 +154,11 @@ impl LateRecording {
             Some(store) => store.transaction().create_or_expired(store, &answered, now.as_second(), refusal)?.commit().await,
             None => {
                 let directory = &self.directory;
-                directory.transaction().create_or_expired(directory, &DirectoryAnswerRecord(answered), now.as_second(), refusal)?.commit().await
+                directory
+                    .transaction()
+                    .create_or_expired(directory, &DirectoryAnswerRecord(answered), now.as_second(), refusal)?
+                    .commit()
+                    .await
             }
         };
         match recorded {
