@@ -14,7 +14,7 @@ use crate::http::paging::{PageRequest, Style};
 use crate::http::status;
 use crate::store::page::Position;
 
-pub type Body = http_body_util::Full<Bytes>;
+pub type ResponseBody = http_body_util::Full<Bytes>;
 
 /// A success: sentence and data. The status, and whether there is an `ETag`, are part of the type, so the API reference knows them.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl utoipa::PartialSchema for Nothing {
 impl utoipa::ToSchema for Nothing {}
 
 /// A stored answer as it goes out.
-pub(crate) fn response_of(answer: &StoredAnswer) -> Response<Body> {
+pub(crate) fn response_of(answer: &StoredAnswer) -> Response<ResponseBody> {
     let mut response = json_response(answer.status, "application/json", answer.body.clone());
     if let Some(etag) = answer.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
         response.headers_mut().insert(ETAG, etag);
@@ -129,7 +129,7 @@ pub(crate) struct ListingRequest<'a> {
 }
 
 impl<T: Serialize> Listing<T> {
-    pub(crate) fn response(&self, request: &ListingRequest<'_>) -> Response<Body> {
+    pub(crate) fn response(&self, request: &ListingRequest<'_>) -> Response<ResponseBody> {
         let cursor = self.next.as_ref().map(|next| (request.seal)(&self.page, next));
         let url = |position: &str| {
             let separator = if request.filters.is_empty() { "" } else { "&" };
@@ -214,7 +214,7 @@ impl<T: Serialize> Listing<T> {
 }
 
 /// The one error body, or RFC 9457 problem details with the same facts where `Accept` asks for them.
-pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, problem: bool) -> Response<Body> {
+pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, problem: bool) -> Response<ResponseBody> {
     if let Error::Replayed(answer) = error {
         let mut response = response_of(answer);
         response.headers_mut().insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
@@ -256,8 +256,8 @@ pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, pr
     response
 }
 
-fn json_response(status: u16, content_type: &'static str, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+fn json_response(status: u16, content_type: &'static str, body: String) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::crypto;
 use crate::error::{Error, Result, StoredAnswer};
-use crate::http::answer::{Answer, Body};
+use crate::http::answer::{Answer, ResponseBody};
 use crate::http::catalogue::Operation;
 use crate::http::endpoint::Argument;
 use crate::http::family::Family;
@@ -133,7 +133,7 @@ impl LateRecording {
         }
     }
 
-    pub(crate) async fn record(self, response: Response<Body>) -> Response<Body> {
+    pub(crate) async fn record(self, response: Response<ResponseBody>) -> Response<ResponseBody> {
         let (head, body) = response.into_parts();
         // Our bodies are in memory: collecting one cannot fail.
         let bytes: Bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
@@ -143,7 +143,7 @@ impl LateRecording {
             // The effect stands, and repeating it does no harm.
             tracing::warn!(%error, "an answer could not be recorded");
         }
-        Response::from_parts(head, Body::from(bytes))
+        Response::from_parts(head, ResponseBody::from(bytes))
     }
 
     async fn keep(&self, answer: &StoredAnswer) -> Result<()> {

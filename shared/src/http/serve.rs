@@ -16,7 +16,7 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::error::{Chain, Error, Result};
-use crate::http::answer::{Body, error_response};
+use crate::http::answer::{ResponseBody, error_response};
 use crate::http::arguments::not_modified;
 use crate::http::endpoint::Handler;
 use crate::http::family::Family;
@@ -29,14 +29,14 @@ use crate::tenancy::{App, Incoming};
 
 /// A handler whose types are forgotten.
 pub(crate) trait Call: Send + Sync {
-    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<Body>>>;
+    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<ResponseBody>>>;
 }
 
 /// Forgets a handler's types.
 pub(crate) struct Erased<H, T>(pub H, pub PhantomData<fn() -> T>);
 
 impl<T, H: Handler<T>> Call for Erased<H, T> {
-    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<Body>>> {
+    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<ResponseBody>>> {
         Box::pin(self.0.call(incoming))
     }
 }
@@ -142,7 +142,13 @@ fn turned_away(app: &App, error: Error, family: Family, method: &str, route: &st
     axum_response(response)
 }
 
-fn finish(result: Result<Response<Body>>, family: Family, request_id: &str, problem: bool, limits: &[LimitReport]) -> Response<Body> {
+fn finish(
+    result: Result<Response<ResponseBody>>,
+    family: Family,
+    request_id: &str,
+    problem: bool,
+    limits: &[LimitReport],
+) -> Response<ResponseBody> {
     let mut response = result.unwrap_or_else(|error| {
         if let Error::Internal { .. } | Error::Unavailable { .. } = &error {
             tracing::error!(request_id, error = %Chain(&error), "request failed");
@@ -182,7 +188,7 @@ fn limit_headers(headers: &mut HeaderMap, limits: &[LimitReport]) {
 }
 
 /// 304 where the caller already has what would be sent.
-fn unless_unchanged(incoming: &Incoming, response: Response<Body>) -> Response<Body> {
+fn unless_unchanged(incoming: &Incoming, response: Response<ResponseBody>) -> Response<ResponseBody> {
     let unchanged = incoming.is_read()
         && response.status() == StatusCode::OK
         && match (incoming.list(&IF_NONE_MATCH), response.headers().get(ETAG).and_then(|etag| etag.to_str().ok())) {
@@ -193,7 +199,7 @@ fn unless_unchanged(incoming: &Incoming, response: Response<Body>) -> Response<B
         return response;
     }
     let (parts, _) = response.into_parts();
-    let mut unchanged = Response::new(Body::default());
+    let mut unchanged = Response::new(ResponseBody::default());
     *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
     if let Some(etag) = parts.headers.get(ETAG) {
         unchanged.headers_mut().insert(ETAG, etag.clone());
@@ -217,6 +223,6 @@ fn asks_for_problem(headers: &HeaderMap) -> bool {
     wants_problem(headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()))
 }
 
-fn axum_response(response: Response<Body>) -> AxumResponse {
+fn axum_response(response: Response<ResponseBody>) -> AxumResponse {
     response.map(axum::body::Body::new)
 }
