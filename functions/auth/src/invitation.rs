@@ -118,7 +118,7 @@ pub async fn revoke(door: Admin, invitation: Found<Invitation>) -> Result<Answer
     let invitation = invitation.0;
     only_owners_touch_owners(door.member.role, &[invitation.role])?;
     seated(&door.store, |open| {
-        let transaction = door.store.let_go(door.store.transaction(), &invitation)?;
+        let transaction = door.store.delete_audited(door.store.transaction(), &invitation)?;
         let transaction = door.require_role(transaction)?.remove(&door.directory, &Link::key_of(invitation.link))?;
         Ok((open.without(invitation.id, door.now()), transaction))
     })

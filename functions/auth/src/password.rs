@@ -36,7 +36,7 @@ pub struct Reset {
 /// Answers alike whether the address is known or not, with about the same work.
 pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailView>> {
     let email = once.body.email;
-    door.admit_forgetful(&email).await?;
+    door.admit_reset(&email).await?;
     let (directory, now, random) = (&door.directory, door.now(), door.app.random());
     let answer = Accepted::new("If the address is known, a mail is on its way", EmailView::of(&email));
     let address = AddressRecords::read(directory, &email).await?;

@@ -113,7 +113,7 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
     let member = match &creation {
         Some(creation) => creation.owner.clone(),
         None => {
-            let place = door.place_of(&proof.user).await;
+            let place = door.acting_tenant(&proof.user).await;
             let place = place.or_else(|error| if matches!(error, Error::Forbidden(_)) { Ok(None) } else { Err(error) })?;
             place.map(|(_, member)| member)
         }

@@ -73,7 +73,7 @@ pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<Lo
     if user.verified_at.is_none() {
         return Err(not_verified());
     }
-    let place = door.place_of(&user).await?;
+    let place = door.acting_tenant(&user).await?;
     let is_first = earlier.is_none();
     if let Some(earlier) = earlier
         && stands(&door, &earlier, &user).await?

@@ -54,7 +54,7 @@ pub async fn page(door: Viewer, asked: LogPage) -> Result<Answer<Logs>> {
     let logs = reader.page(asked.limit).await?;
     let position = reader.position()?;
     let next_cursor = position.map(|position| asked.cursor(&position)).transpose()?;
-    Ok(Answer::bare(Logs { logs, next_cursor: next_cursor.clone() }).going_on(next_cursor))
+    Ok(Answer::bare(Logs { logs, next_cursor: next_cursor.clone() }).with_next(next_cursor))
 }
 
 /// Where a page ended.

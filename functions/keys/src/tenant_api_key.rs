@@ -83,7 +83,7 @@ const FAMILY: Family<NewKeyView, KeyView> =
 pub async fn list(door: Owner, asked: Whole) -> Result<Answer<KeyList>> {
     let found = door.store.page(&ApiKey::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
-    Ok(Answer::new("Success", KeyList(FAMILY.list(&door, &found.items).await?)).going_on(next))
+    Ok(Answer::new("Success", KeyList(FAMILY.list(&door, &found.items).await?)).with_next(next))
 }
 
 pub async fn create(door: Owner, once: Once<NewKeyForm>) -> Result<Tagged<NewKeyView, 201>> {

@@ -144,7 +144,7 @@ pub async fn list(door: Viewer, asked: Whole, total: DomainTotal) -> Result<Answ
     let found = door.store.page(&Domain::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
     let domains = found.items.iter().map(|domain| DomainView::of(domain, target)).collect();
-    Ok(Answer::bare(DomainList { total: total.0, domains }).going_on(next))
+    Ok(Answer::bare(DomainList { total: total.0, domains }).with_next(next))
 }
 
 pub async fn create(door: Admin, once: Once<NewDomain>, total: DomainTotal) -> Result<Created<DomainView>> {

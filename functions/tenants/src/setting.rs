@@ -118,7 +118,7 @@ pub async fn history(door: Owner, setting: Found<Setting>, asked: Whole) -> Resu
             })
             .collect(),
     );
-    Ok(Answer::bare(view).going_on(next))
+    Ok(Answer::bare(view).with_next(next))
 }
 
 /// All of it or nothing. Writes that meet follow one another: the last one wins, and each is in the history.
@@ -194,7 +194,7 @@ impl Changes {
                 (Write::Replace(setting), Some(before)) => transaction.replace(&door.store, setting, before)?,
                 (Write::Delete, Some(before)) => {
                     fewer += 1;
-                    door.store.let_go(transaction, before)?
+                    door.store.delete_audited(transaction, before)?
                 }
                 _ => transaction,
             };

@@ -116,7 +116,7 @@ pub async fn list(door: SignedIn, _found: WithTenants, asked: Whole) -> Result<A
             created_at: zulu(own.tenant.created_at),
         })
         .collect();
-    Ok(Answer::bare(TenantsView { total: own.len(), tenants }).going_on(next))
+    Ok(Answer::bare(TenantsView { total: own.len(), tenants }).with_next(next))
 }
 
 pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created<CreatedView>> {

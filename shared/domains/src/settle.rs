@@ -90,14 +90,14 @@ pub async fn settle(
 /// Takes a domain off the tenant's list. Its hostname is free at once: for the same tenant as before, for others with a proof where it
 /// has served somebody.
 pub async fn remove(directory: &Directory, store: &TenantStore, domain: Domain) -> Result<()> {
-    let_go(directory, store, domain, HostClaim::left).await
+    remove_claim(directory, store, domain, HostClaim::left).await
 }
 
 /// Frees all hostnames of a tenant that is deleted; those that served it rest. To be called before the tenant's collections are emptied.
 pub async fn release(directory: &Directory, store: &TenantStore) -> Result<usize> {
     let mut released = 0;
     for domain in store.all(&Domain::all()).await? {
-        match let_go(directory, store, domain, HostClaim::rested).await {
+        match remove_claim(directory, store, domain, HostClaim::rested).await {
             Ok(()) => released += 1,
             // A twin of this run was quicker.
             Err(Error::NotFound) => {}
@@ -109,7 +109,7 @@ pub async fn release(directory: &Directory, store: &TenantStore) -> Result<usize
 
 type Leave = fn(&HostClaim, shared::tenancy::TenantId, jiff::Timestamp) -> Option<HostClaim>;
 
-async fn let_go(directory: &Directory, store: &TenantStore, domain: Domain, leave: Leave) -> Result<()> {
+async fn remove_claim(directory: &Directory, store: &TenantStore, domain: Domain, leave: Leave) -> Result<()> {
     for _ in 0..ATTEMPTS {
         let known: Option<HostClaim> = directory.find(&HostClaim::key_of(&domain.hostname)).await?;
         let known = known.filter(|claim| claim.lists(store.tenant_id()));

@@ -64,7 +64,7 @@ impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
     }
 
     /// A page of a list, which goes on at a cursor: `Link` says where.
-    pub fn going_on(self, next: Option<String>) -> Self {
+    pub fn with_next(self, next: Option<String>) -> Self {
         Answer { next, ..self }
     }
 }

@@ -245,7 +245,7 @@ impl Limiter {
     }
 
     /// Where a counter stands, for reading several together without counting.
-    pub(super) fn place_of(&self, class: Class, principal: &str, now: Timestamp) -> FullKey {
+    pub(super) fn counter_key(&self, class: Class, principal: &str, now: Timestamp) -> FullKey {
         key(class, principal, window(class, now).0)
     }
 

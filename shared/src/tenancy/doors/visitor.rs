@@ -81,7 +81,7 @@ impl Visitor {
     }
 
     /// Counts a forgotten password, which no failed login stands in the way of.
-    pub async fn admit_forgetful(&self, email: &Email) -> Result<()> {
+    pub async fn admit_reset(&self, email: &Email) -> Result<()> {
         self.count(Class::FORGOT, email).await
     }
 
@@ -90,13 +90,13 @@ impl Visitor {
     /// it: from some number on they leave each unknown place a few attempts instead of many.
     pub async fn admit_login(&self, email: &Email) -> Result<LoginHistory> {
         let (limiter, now) = (self.app.limiter(), self.now());
-        let (address, from_here) = (email.normalised(), self.with_place(email));
+        let (address, from_here) = (email.normalised(), self.email_and_network(email));
         let counters = [
             (Class::AUTH_FAILURES, from_here.as_str()),
             (Class::AUTH_FAILURES_ANYWHERE, address.as_str()),
             (Class::AUTH_FAILURES_IP, self.network.as_str()),
         ];
-        let mut keys: Vec<_> = counters.iter().map(|(class, principal)| limiter.place_of(*class, principal, now)).collect();
+        let mut keys: Vec<_> = counters.iter().map(|(class, principal)| limiter.counter_key(*class, principal, now)).collect();
         keys.push(self.directory.full(&KnownNetwork::key_of(email, &self.network)));
         let (counted, items) = tokio::join!(self.count(Class::AUTH, email), self.table.get_many(&keys));
         counted?;
@@ -124,7 +124,7 @@ impl Visitor {
 
     /// Counts a failed login: for the e-mail from here, for the e-mail, and for this place.
     pub async fn failed(&self, email: &Email) -> Result<()> {
-        let (limiter, now, address, from_here) = (self.app.limiter(), self.now(), email.normalised(), self.with_place(email));
+        let (limiter, now, address, from_here) = (self.app.limiter(), self.now(), email.normalised(), self.email_and_network(email));
         let hits = tokio::join!(
             limiter.hit(&self.table, Class::AUTH_FAILURES, &from_here, now),
             limiter.hit(&self.table, Class::AUTH_FAILURES_ANYWHERE, &address, now),
@@ -152,14 +152,14 @@ impl Visitor {
     fn mails(&self, class: Class, email: &Email) -> [MailAllowance; 2] {
         let (limiter, now) = (self.app.limiter(), self.now());
         [
-            limiter.mails(class, &self.with_place(email), Self::MAILS_FROM_HERE, now),
+            limiter.mails(class, &self.email_and_network(email), Self::MAILS_FROM_HERE, now),
             limiter.mails(class, &email.normalised(), Self::MAILS, now),
         ]
     }
 
     async fn count(&self, class: Class, email: &Email) -> Result<()> {
         let limiter = self.app.limiter();
-        let hit = limiter.hit(&self.table, class, &self.with_place(email), self.now()).await?;
+        let hit = limiter.hit(&self.table, class, &self.email_and_network(email), self.now()).await?;
         let (report, verdict) = limiter.judge(&hit, limiter.limits.auth, self.now());
         self.facts().limits.insert(0, report);
         verdict
@@ -170,7 +170,7 @@ impl Visitor {
     }
 
     /// The e-mail at the place it is tried from: what attempts and mails are counted by.
-    fn with_place(&self, email: &Email) -> String {
+    fn email_and_network(&self, email: &Email) -> String {
         format!("{} {}", email.normalised(), self.network)
     }
 }
@@ -187,7 +187,7 @@ pub struct Invited {
 impl Visitor {
     /// Where a user who has just proved who they are acts: their home tenant, or another they belong to, or none. Answers with their own
     /// membership, never with a store.
-    pub async fn place_of(&self, user: &User) -> Result<Option<(Tenant, member::Member)>> {
+    pub async fn acting_tenant(&self, user: &User) -> Result<Option<(Tenant, member::Member)>> {
         let mut tenants: Vec<TenantId> = user.home.into_iter().collect();
         let mut asked_for_others = false;
         let mut shut = None;
@@ -232,7 +232,7 @@ impl Visitor {
         let sender = sender.or_else(|| invitation.writer().map(|user| Sender { user, agency: None }));
         let sender = match sender {
             Some(sender) => {
-                let Some(membership_store) = self.place_of_sender(&store, sender).await? else { return Ok(None) };
+                let Some(membership_store) = self.sender_store(&store, sender).await? else { return Ok(None) };
                 let Some(member) = membership_store.find(&member::Member::key_of(sender.user)).await? else { return Ok(None) };
                 Some((membership_store, member))
             }
@@ -245,7 +245,7 @@ impl Visitor {
     }
 
     /// Where a sender has the membership that stands for an invitation: in the tenant itself, or in the agency whose child it still is.
-    async fn place_of_sender(&self, store: &TenantStore, sender: Sender) -> Result<Option<TenantStore>> {
+    async fn sender_store(&self, store: &TenantStore, sender: Sender) -> Result<Option<TenantStore>> {
         let Some(of) = sender.agency else { return Ok(Some(store.clone())) };
         let child = self.directory.find(&Subaccount::key_of(of.agency, of.subaccount)).await?;
         let child = child.filter(|child| child.tenant == store.tenant_id() && child.status == TenantStatus::Active);
