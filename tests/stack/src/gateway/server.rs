@@ -55,33 +55,33 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
 async fn connection_of(gateway: Gateway, stream: TcpStream, peer: SocketAddr, port: u16) -> Result<(), hyper::Error> {
     // An answer is one write; waiting for more of it would only cost time.
     let _ = stream.set_nodelay(true);
-    let patience = gateway.limits().client;
+    let timeout = gateway.limits().client;
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let gateway = gateway.clone();
         async move { Ok::<_, std::convert::Infallible>(gateway.answer(request, peer.ip(), port).await.map(Full::new)) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience)
+        .header_read_timeout(timeout)
         .max_headers(HEADERS)
         .max_buf_size(BUFFER)
         .writev(false)
-        .serve_connection(TokioIo::new(Careful::new(stream, patience)), service)
+        .serve_connection(TokioIo::new(Careful::new(stream, timeout)), service)
         .await
 }
 
 /// A stream that gives up on a peer that takes nothing for too long, and that puts our refusal in the place of hyper's empty ones.
 struct Careful<S> {
     stream: S,
-    patience: Duration,
+    timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     /// What goes out instead of what hyper wrote, and how much of it went.
     instead: Option<(Vec<u8>, usize)>,
 }
 
 impl<S> Careful<S> {
-    fn new(stream: S, patience: Duration) -> Careful<S> {
-        Careful { stream, patience, stalled: None, instead: None }
+    fn new(stream: S, timeout: Duration) -> Careful<S> {
+        Careful { stream, timeout, stalled: None, instead: None }
     }
 }
 
@@ -93,8 +93,8 @@ impl<S: AsyncWrite + Unpin> Careful<S> {
                 Poll::Ready(written)
             }
             Poll::Pending => {
-                let patience = self.patience;
-                let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
+                let timeout = self.timeout;
+                let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
                 ready!(stalled.as_mut().poll(context));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }

@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     access::{AccessLog, Filter},
     cors::Cors,
-    functions::{Functions, Patience, Phase},
+    functions::{Functions, Timeouts, Phase},
     queue::Bounds,
     throttle::Throttle,
     *,
@@ -78,8 +78,8 @@ async fn stack(settings: Settings) -> Stack {
         |name: &str| Function { logical_id: name.to_owned(), name: name.to_owned(), timeout_seconds: 3, environment: Default::default() };
     let bounds = Bounds { places: 64, per_function: 32, waiting: 300 };
     let short = Duration::from_millis;
-    let patience = Patience { starting: short(400), broken: short(100), queueing: Duration::from_secs(5), answer: short(900) };
-    let functions = Functions::new(&[function("auth"), function("projects"), function("operator")], bounds, patience);
+    let timeouts = Timeouts { starting: short(400), broken: short(100), queueing: Duration::from_secs(5), answer: short(900) };
+    let functions = Functions::new(&[function("auth"), function("projects"), function("operator")], bounds, timeouts);
     let watcher = watcher().await;
     for name in ["auth", "projects", "operator"] {
         functions.listening(name, watcher.address);
