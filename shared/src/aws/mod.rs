@@ -67,12 +67,12 @@ pub struct Common {
 /// Leaves out the headers that tell AWS of the SDK and of its retries, and change nothing: writing and signing them is a twentieth of a warm
 /// request.
 #[derive(Debug)]
-struct Terse;
+struct FewerHeaders;
 
 #[dyn_dispatch_hint]
-impl Intercept for Terse {
+impl Intercept for FewerHeaders {
     fn name(&self) -> &'static str {
-        "Terse"
+        "FewerHeaders"
     }
 
     fn read_before_execution(&self, _: &BeforeSerializationInterceptorContextRef<'_>, config: &mut ConfigBag) -> Result<(), BoxError> {
@@ -101,7 +101,7 @@ impl Aws {
         Ok(Aws {
             region: Region::new(variables.required("AWS_REGION")?),
             credentials: SharedCredentialsProvider::new(credentials),
-            table_http: http.beside(),
+            table_http: http.with_own_connections(),
             http,
             endpoint: variables.optional("AWS_ENDPOINT_URL"),
             variables: std::sync::Arc::new(variables),
@@ -153,7 +153,7 @@ impl Aws {
             // The credentials stay what they are as long as the process, and no answer is longer than an attempt may take.
             .identity_cache(IdentityCache::no_cache())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .interceptor(Terse);
+            .interceptor(FewerHeaders);
         config.set_endpoint_url(common.endpoint);
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }

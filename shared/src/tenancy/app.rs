@@ -133,7 +133,7 @@ impl App {
             match timeout(WARM_UP, self.0.table.metered().get(key, false)).await {
                 Ok(Err(error)) => tracing::warn!(%error, "warming up the table's connection failed"),
                 // As many connections as a door has calls under way at once.
-                Ok(Ok(_)) => self.0.table_connections.widen(2).await,
+                Ok(Ok(_)) => self.0.table_connections.open_spare(2).await,
                 Err(_) => {}
             }
         };
