@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::accounts::AddressRecords;
 use shared::error::StoredAnswer;
 use shared::http::answer::{Answer, Listing, Nothing};
-use shared::http::arguments::{Myself, NoFilters, OwnSession, Pages};
+use shared::http::arguments::{NoFilters, OwnSession, OwnUser, Pages};
 use shared::http::form::{Fields, Form, KnownAddress, Name, Password};
 use shared::http::idempotency::Proven;
 use shared::http::paging::Window;
@@ -133,7 +133,7 @@ pub async fn logout(door: SignedIn) -> Result<Answer<Nothing>> {
     Ok(Answer::done("Logged out successfully"))
 }
 
-pub async fn me(door: Viewer, user: Myself) -> Result<Answer<UserView>> {
+pub async fn me(door: Viewer, user: OwnUser) -> Result<Answer<UserView>> {
     Ok(Answer::new("Success", UserView::of(&user.0, Some(&door.member))))
 }
 

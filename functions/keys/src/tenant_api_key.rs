@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::{Answer, Tagged};
-use shared::http::arguments::{Found, Whole};
+use shared::http::arguments::{Found, WholeList};
 use shared::http::form::{Fields, Form, Integer, Moment, Name, OneOf, ScopeList};
 use shared::http::idempotency::Once;
 use shared::ids::ApiKeyId;
@@ -80,7 +80,7 @@ const FAMILY: Family<NewKeyView, KeyView> =
     Family { rate_limit: "rateLimit", expires_at: "expiresAt", made: NewKeyView::of, shown: KeyView::of };
 
 /// Oldest first; those in their grace too.
-pub async fn list(door: Owner, asked: Whole) -> Result<Answer<KeyList>> {
+pub async fn list(door: Owner, asked: WholeList) -> Result<Answer<KeyList>> {
     let found = door.store.page(&ApiKey::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
     Ok(Answer::new("Success", KeyList(FAMILY.list(&door, &found.items).await?)).with_next(next))

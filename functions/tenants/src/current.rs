@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use shared::http::answer::{Accepted, Answer, Created, Tagged};
-use shared::http::arguments::{Body, IfMatch, Myself};
+use shared::http::arguments::{Body, IfMatch, OwnUser};
 use shared::http::form::{Fields, Form, Name, Raw, Rule, Text};
 use shared::http::idempotency::Once;
 use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
@@ -45,7 +45,7 @@ pub async fn show(door: Viewer) -> Result<Tagged<TenantView>> {
 }
 
 /// For somebody who belongs to none. A twin of this request meets the same user record, so one of them founds a tenant.
-pub async fn create(door: SignedIn, user: Myself, once: Once<Statement>) -> Result<Tagged<TenantView, 201>> {
+pub async fn create(door: SignedIn, user: OwnUser, once: Once<Statement>) -> Result<Tagged<TenantView, 201>> {
     let directory = &door.directory;
     // Who was changed since they were read has a twin of this request: the transaction finds the twin's answer, or what stands in the way.
     if belongs_somewhere(&door).await? && directory.get(&User::key_of(door.user)).await?.version == user.0.version {

@@ -4,7 +4,7 @@ use domains::Dns;
 use serde::Serialize;
 use shared::error::PlanLimit;
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{DomainTotal, NamedDomain, Whole};
+use shared::http::arguments::{DomainTotal, NamedDomain, WholeList};
 use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
 use shared::http::idempotency::Once;
 use shared::model::domain::{CheckTrigger, ClaimStanding, DnsAnswer, Domain, DomainStatus, Hostname, Sighting, Verdict};
@@ -139,7 +139,7 @@ pub struct NewDomain {
     hostname: Hostname,
 }
 
-pub async fn list(door: Viewer, asked: Whole, total: DomainTotal) -> Result<Answer<DomainList>> {
+pub async fn list(door: Viewer, asked: WholeList, total: DomainTotal) -> Result<Answer<DomainList>> {
     let target = &door.app.config().edge.target;
     let found = door.store.page(&Domain::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::http::answer::{Answer, Created, Tagged};
-use shared::http::arguments::{Found, NamedSetting, Whole};
+use shared::http::arguments::{Found, NamedSetting, WholeList};
 use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
@@ -99,7 +99,7 @@ pub async fn show(door: Owner, setting: Found<Setting>) -> Result<Tagged<Setting
 }
 
 /// The place of a change among those that are kept is not that of tomorrow: a cursor names the moment.
-pub async fn history(door: Owner, setting: Found<Setting>, asked: Whole) -> Result<Answer<HistoryView>> {
+pub async fn history(door: Owner, setting: Found<Setting>, asked: WholeList) -> Result<Answer<HistoryView>> {
     let changes = setting.0.changes;
     let mut window = Window::new(&asked.page, Direction::Descending)?;
     for (index, change) in changes.iter().enumerate() {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::error::PlanLimit;
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{EdgeConfigured, IfMatch, Query, Whole, WithTenants};
+use shared::http::arguments::{EdgeConfigured, IfMatch, Query, WholeList, WithTenants};
 use shared::http::form::{Fields, Form, Name};
 use shared::http::idempotency::{Once, Ticket};
 use shared::http::paging::Window;
@@ -94,7 +94,7 @@ pub struct NewTenantForm {
 pub struct AvailabilityQuery(Slug);
 
 /// Oldest first.
-pub async fn list(door: SignedIn, _found: WithTenants, asked: Whole) -> Result<Answer<TenantsView>> {
+pub async fn list(door: SignedIn, _found: WithTenants, asked: WholeList) -> Result<Answer<TenantsView>> {
     let own = door.tenants().await?;
     let mut window = Window::new(&asked.page, Direction::Ascending)?;
     for own in &own {

@@ -66,12 +66,12 @@ async fn connection_of(gateway: Gateway, stream: TcpStream, peer: SocketAddr, po
         .max_headers(HEADERS)
         .max_buf_size(BUFFER)
         .writev(false)
-        .serve_connection(TokioIo::new(Careful::new(stream, timeout)), service)
+        .serve_connection(TokioIo::new(GuardedStream::new(stream, timeout)), service)
         .await
 }
 
 /// A stream that gives up on a peer that takes nothing for too long, and that puts our refusal in the place of hyper's empty ones.
-struct Careful<S> {
+struct GuardedStream<S> {
     stream: S,
     timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -79,13 +79,13 @@ struct Careful<S> {
     instead: Option<(Vec<u8>, usize)>,
 }
 
-impl<S> Careful<S> {
-    fn new(stream: S, timeout: Duration) -> Careful<S> {
-        Careful { stream, timeout, stalled: None, instead: None }
+impl<S> GuardedStream<S> {
+    fn new(stream: S, timeout: Duration) -> GuardedStream<S> {
+        GuardedStream { stream, timeout, stalled: None, instead: None }
     }
 }
 
-impl<S: AsyncWrite + Unpin> Careful<S> {
+impl<S: AsyncWrite + Unpin> GuardedStream<S> {
     fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
             Poll::Ready(written) => {
@@ -102,13 +102,13 @@ impl<S: AsyncWrite + Unpin> Careful<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Careful<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Careful<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.instead.is_none() {

@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     access::{AccessLog, Filter},
     cors::Cors,
-    functions::{Functions, Timeouts, Phase},
+    functions::{Functions, Phase, Timeouts},
     queue::Bounds,
     throttle::Throttle,
     *,

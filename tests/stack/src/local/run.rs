@@ -39,7 +39,7 @@ use crate::{
     options::Options,
     terminal::Terminal,
     tools,
-    watch::{self as functions, Watchers, Workshop},
+    watch::{self as functions, WatchSetup, Watchers},
     workspace,
 };
 
@@ -123,7 +123,7 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     }
     tasks.spawn(terminal.clone().follow());
     let workshop =
-        Workshop { cargo_lambda, workspace: root, release: options.release, functions: functions.clone(), terminal: terminal.clone() };
+        WatchSetup { cargo_lambda, workspace: root, release: options.release, functions: functions.clone(), terminal: terminal.clone() };
     let watchers = Watchers::start(workshop, environments(&aws, &template, options)?).await?;
 
     let api = Api::new(&base);
