@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::model::deletion::Deletion;
 use crate::model::member::Member;
-use crate::model::tenant::{Shut, Slug, SlugClaim, Tenant, TenantKind, TenantStatus};
+use crate::model::tenant::{Inaccessible, Slug, SlugClaim, Tenant, TenantKind, TenantStatus};
 use crate::model::user::{User, UserTenant};
 use crate::store::Counter;
 use crate::tenancy::directory::GlobalCounter;
@@ -105,7 +105,7 @@ where
     }
     store
         .edit(tenant, |tenant, transaction| {
-            if tenant.shut(store.now()) == Some(Shut::Gone) {
+            if tenant.inaccessible(store.now()) == Some(Inaccessible::Gone) {
                 return Err(Error::NotFound);
             }
             let transaction = holds(tenant, transaction)?;

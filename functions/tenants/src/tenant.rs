@@ -177,7 +177,7 @@ impl TenantCreator {
 fn room(plans: &Plans, own: &[OwnTenant], now: Timestamp) -> Result<Option<u64>> {
     let owned = || own.iter().filter(|own| own.role == Role::Owner && own.tenant.kind != TenantKind::Subaccount).map(|own| &own.tenant);
     let limit = |name: &str| plans.get(name).tenants_owned;
-    let best = owned().filter(|tenant| tenant.shut(now).is_none());
+    let best = owned().filter(|tenant| tenant.inaccessible(now).is_none());
     let best = best.map(|tenant| tenant.plan.as_str()).max_by_key(|name| limit(name).unwrap_or(u64::MAX)).unwrap_or("free");
     let used = owned().count() as u64;
     match limit(best) {

@@ -94,11 +94,11 @@ fn words(content: &MailContent, sites: &Sites, links: &SigningKey) -> (String, V
         }
         MailContent::Invitation { tenant_name, invited_by, link } => {
             let who = shown(invited_by).unwrap_or_else(|| "Somebody".into());
-            let whither = shown(tenant_name).unwrap_or_else(|| "their team".into());
-            let mut parts = vec![says("Hello,"), Part::Says(format!("{who} invites you to {whither}."))];
+            let team = shown(tenant_name).unwrap_or_else(|| "their team".into());
+            let mut parts = vec![says("Hello,"), Part::Says(format!("{who} invites you to {team}."))];
             parts.extend(way("accept-invitation", "Accept the invitation", *link));
             parts.push(says("If you do not know what this is about, ignore this mail."));
-            (format!("You are invited to {whither}"), parts)
+            (format!("You are invited to {team}"), parts)
         }
         MailContent::DemoReady { name, tenant_name, url, ends_at } => {
             let parts = vec![

@@ -24,7 +24,7 @@ use crate::http::negotiation::wants_problem;
 use crate::http::request::MAX_BODY;
 use crate::log::{self, RequestLine};
 use crate::store::Metered;
-use crate::tenancy::incoming::{Arrival, LimitReport};
+use crate::tenancy::incoming::{LimitReport, RawRequest};
 use crate::tenancy::{App, Incoming};
 
 /// A handler whose types are forgotten.
@@ -68,8 +68,8 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
     let method = parts.method.as_str().to_owned();
     let problem = asks_for_problem(&parts.headers);
     let Context { ip, unreadable_body, .. } = context;
-    let arrival = Arrival { route, parts: &parts, body, ip, unreadable_body, request_id: request_id.clone() };
-    let incoming = Incoming::new(app, arrival);
+    let raw = RawRequest { route, parts: &parts, body, ip, unreadable_body, request_id: request_id.clone() };
+    let incoming = Incoming::new(app, raw);
     let answered = AssertUnwindSafe(handler.call(&incoming)).catch_unwind().await;
     let result = answered.unwrap_or_else(|panic| Err(panicked("handling a request", panic)));
     let result = result.map(|response| unless_unchanged(&incoming, response));

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, FieldErrors, Result};
 use crate::model::period::Month;
 use crate::model::plan::Plan;
-use crate::model::tenant::{Shut, Tenant};
+use crate::model::tenant::{Inaccessible, Tenant};
 use crate::model::time::{self, day};
 use crate::store::entity::{Collection, Entity, Hashed, InTenant, Key};
 use crate::store::page::{Direction, List};
@@ -660,10 +660,10 @@ impl Entity for QuotaEvent {
 /// Why the edge should serve nothing for a tenant right now, as `usage/check` says it.
 pub fn refusal(tenant: &Tenant, plan: &Plan, used: &Totals, now: Timestamp) -> Option<&'static str> {
     let over = |used: u64, limit: Option<u64>| limit.is_some_and(|limit| used >= limit);
-    match tenant.shut(now) {
-        Some(Shut::Suspended) => Some("suspended"),
-        Some(Shut::Expired) => Some("expired"),
-        Some(Shut::Gone) => Some("deleted"),
+    match tenant.inaccessible(now) {
+        Some(Inaccessible::Suspended) => Some("suspended"),
+        Some(Inaccessible::Expired) => Some("expired"),
+        Some(Inaccessible::Gone) => Some("deleted"),
         // Where the plan bills overage, serving goes on.
         None if plan.edge_overage => None,
         None if over(used.requests, plan.edge_requests_per_month) => Some("requests_exceeded"),

@@ -70,7 +70,7 @@ impl TenantStatus {
 
 /// Why a tenant lets nobody in right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shut {
+pub enum Inaccessible {
     Suspended,
     Expired,
     /// Deleting or closed: to everyone it is not there.
@@ -79,17 +79,17 @@ pub enum Shut {
 
 impl Tenant {
     /// What stands against acting in this tenant at `now`.
-    pub fn shut(&self, now: Timestamp) -> Option<Shut> {
+    pub fn inaccessible(&self, now: Timestamp) -> Option<Inaccessible> {
         match self.status {
-            TenantStatus::Deleting | TenantStatus::Closed => Some(Shut::Gone),
-            TenantStatus::Suspended => Some(Shut::Suspended),
-            TenantStatus::Trial | TenantStatus::Active => self.ends_at.filter(|ends_at| *ends_at <= now).map(|_| Shut::Expired),
+            TenantStatus::Deleting | TenantStatus::Closed => Some(Inaccessible::Gone),
+            TenantStatus::Suspended => Some(Inaccessible::Suspended),
+            TenantStatus::Trial | TenantStatus::Active => self.ends_at.filter(|ends_at| *ends_at <= now).map(|_| Inaccessible::Expired),
         }
     }
 
     /// On its way out: a purge may begin by the time that a write which is under way now is done.
     pub fn is_leaving(&self, now: Timestamp) -> bool {
-        self.shut(now + Deletion::STILL_RUNNING).is_some_and(|shut| shut != Shut::Suspended)
+        self.inaccessible(now + Deletion::STILL_RUNNING).is_some_and(|reason| reason != Inaccessible::Suspended)
     }
 
     pub fn key_of() -> Key<Self> {
@@ -149,13 +149,13 @@ impl Tenant {
     }
 }
 
-impl Shut {
+impl Inaccessible {
     /// What a member is told.
     pub fn error(self) -> Error {
         match self {
-            Shut::Suspended => Error::TenantSuspended,
-            Shut::Expired => Error::Forbidden("This demo has expired.".into()),
-            Shut::Gone => Error::NotFound,
+            Inaccessible::Suspended => Error::TenantSuspended,
+            Inaccessible::Expired => Error::Forbidden("This demo has expired.".into()),
+            Inaccessible::Gone => Error::NotFound,
         }
     }
 }

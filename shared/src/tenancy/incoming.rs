@@ -41,7 +41,7 @@ pub struct Incoming {
 }
 
 /// A request as it came, and what the gateway says of it.
-pub(crate) struct Arrival<'a> {
+pub(crate) struct RawRequest<'a> {
     /// The route's pattern.
     pub route: &'static str,
     pub parts: &'a Parts,
@@ -75,8 +75,8 @@ pub struct LimitReport {
 }
 
 impl Incoming {
-    pub(crate) fn new(app: App, arrival: Arrival<'_>) -> Self {
-        let Arrival { route, parts, body, ip, unreadable_body, request_id } = arrival;
+    pub(crate) fn new(app: App, raw: RawRequest<'_>) -> Self {
+        let RawRequest { route, parts, body, ip, unreadable_body, request_id } = raw;
         let (query, query_fault) = read_query(parts.uri.query().unwrap_or_default());
         Incoming {
             method: if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() },

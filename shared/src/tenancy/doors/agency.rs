@@ -106,8 +106,8 @@ pub(super) async fn act_for(
     if named_otherwise {
         return Err(Error::NotFound);
     }
-    if let Some(shut) = profile.shut(incoming.now) {
-        return Err(shut.error());
+    if let Some(reason) = profile.inaccessible(incoming.now) {
+        return Err(reason.error());
     }
     let plan = app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
     spend(incoming, &store, plan.api_requests_per_day).await?;

@@ -12,7 +12,7 @@ use crate::model::edge::{Rollup, Totals};
 use crate::model::edge_config::EdgeConfig;
 use crate::model::member;
 use crate::model::period::Month;
-use crate::model::tenant::{Shut, Tenant};
+use crate::model::tenant::{Inaccessible, Tenant};
 use crate::model::user::UserTenant;
 use crate::store::entity::{InTenant, Key};
 use crate::store::{Entity, Span};
@@ -106,7 +106,8 @@ impl SignedIn {
         let mut next = || items.next().flatten();
         let (member, profile, record) = (next(), next(), next());
         let member = store.read::<member::Member>(member.as_ref())?.filter(|member| member.user == self.user);
-        let profile = store.read::<Tenant>(profile.as_ref())?.filter(|profile| profile.shut(self.now()) != Some(Shut::Gone));
+        let profile =
+            store.read::<Tenant>(profile.as_ref())?.filter(|profile| profile.inaccessible(self.now()) != Some(Inaccessible::Gone));
         let Some((member, tenant)) = member.zip(profile) else { return Ok(None) };
         Ok(Some((tenant, member.role, store.read(record.as_ref())?)))
     }

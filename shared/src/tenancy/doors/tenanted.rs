@@ -16,7 +16,7 @@ use crate::model::member;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Shut, Tenant};
+use crate::model::tenant::{Inaccessible, Tenant};
 use crate::model::usage::UsageDay;
 use crate::model::user::{Email, User};
 use crate::store::Entity;
@@ -211,7 +211,7 @@ async fn try_enter(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Op
     let mut reads = verified.read(&store, wants, child).await?;
     let profile: Option<Tenant> = store.read(reads.take(&store.full(&Tenant::key_of())).as_ref())?;
     let CallerInTenant { member, key, power } = verified.caller_in(&store, &mut reads).await?;
-    let found = member.zip(profile).filter(|(_, profile)| profile.shut(incoming.now) != Some(Shut::Gone));
+    let found = member.zip(profile).filter(|(_, profile)| profile.inaccessible(incoming.now) != Some(Inaccessible::Gone));
     let Some((member, profile)) = found else {
         return match verified.new_home(tenant).await? {
             Some(home) => Ok(Entry::Moved(home)),
@@ -224,8 +224,8 @@ async fn try_enter(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Op
     let (report, verdict) = incoming.app.limiter().judge(&reads.hit, limit, incoming.now);
     incoming.facts().limits.push(report);
     verdict?;
-    if let Some(shut) = profile.shut(incoming.now) {
-        return Err(shut.error());
+    if let Some(reason) = profile.inaccessible(incoming.now) {
+        return Err(reason.error());
     }
     let power = power.map_err(|inactive| Error::KeyInactive(inactive.message()))?;
     spend(incoming, &store, plan.api_requests_per_day).await?;

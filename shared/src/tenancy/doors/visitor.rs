@@ -10,7 +10,7 @@ use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose, Sender};
 use crate::model::member;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Shut, Tenant, TenantStatus};
+use crate::model::tenant::{Inaccessible, Tenant, TenantStatus};
 use crate::model::user::{Email, KnownNetwork, User, UserTenant};
 use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
@@ -199,9 +199,9 @@ impl Visitor {
                 let mut next = || items.next().flatten();
                 let (profile, membership) = (store.read(next().as_ref())?, store.read(next().as_ref())?);
                 let Some((profile, membership)) = Option::<Tenant>::zip(profile, membership) else { continue };
-                match profile.shut(self.now()) {
+                match profile.inaccessible(self.now()) {
                     None => return Ok(Some((profile, membership))),
-                    Some(Shut::Gone) => {}
+                    Some(Inaccessible::Gone) => {}
                     Some(reason) => shut = shut.or(Some(reason)),
                 }
             }
@@ -225,7 +225,7 @@ impl Visitor {
         let mut next = || items.next().flatten();
         let (tenant, invitation) = (store.read::<Tenant>(next().as_ref())?, store.read::<Invitation>(next().as_ref())?);
         let Some((tenant, invitation)) = tenant.zip(invitation.filter(|invitation| invitation.link == id)) else { return Ok(None) };
-        if let Some(shut) = tenant.shut(self.now()) {
+        if let Some(shut) = tenant.inaccessible(self.now()) {
             return Err(shut.error());
         }
         // Older links do not name their sender, but their invitations were written by them.
