@@ -401,7 +401,7 @@ async fn an_unproven_listing_holds_others_off_for_a_day_and_then_all_must_prove_
 }
 
 #[tokio::test]
-async fn a_removed_hostname_is_free_at_once_but_a_cname_left_behind_serves_nobody_else() {
+async fn a_removed_hostname_is_free_at_once_but_a_cname_left_behind_serves_no_other_tenant() {
     let (world, one, other) = world().await;
     let (mut acme, mut globex) = (world.tenant("acme").await, world.tenant("globex").await);
     // Never verified: free for anybody.

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_leaves_is_passed_over() {
+    async fn a_request_that_leaves_the_queue_is_passed_over() {
         let queue = Queue::new(BOUNDS);
         let held = [queue.enter(1, "a").await.unwrap(), queue.enter(1, "a").await.unwrap()];
         let gone = waiting(&queue, 1, "a");
