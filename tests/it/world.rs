@@ -500,13 +500,13 @@ async fn functions(
     functions
 }
 
-const PATIENCE: Duration = Duration::from_secs(100);
+const TIMEOUT: Duration = Duration::from_secs(100);
 
 fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>, plans: &Plans, clock: &Arc<SetClock>, seed: u64) -> App {
     let variables: HashMap<String, String> = environments[function].clone().into_iter().collect();
     let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
     // A busy machine makes the table slow, and then the product answers 503, which is right; a test is about what it answers otherwise.
-    let clients = Clients::read(Variables(variables)).expect("the environment names AWS").waiting(PATIENCE);
+    let clients = Clients::read(Variables(variables)).expect("the environment names AWS").waiting(TIMEOUT);
     let random = if seed == 0 { Random::system() } else { Random::seeded(seed) };
     App::new(config, plans.clone(), records::ALL, clock.clone(), random, &clients)
 }

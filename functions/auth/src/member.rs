@@ -10,7 +10,7 @@ use shared::ids::PathId;
 use shared::model::member::{Member, MemberNumber};
 use shared::model::session::Session;
 use shared::model::time::{Printed, zulu};
-use shared::model::user::Belongs;
+use shared::model::user::UserTenant;
 use shared::tenancy::doors::{Admin, Touched};
 use shared::tenancy::{Entered, Incoming, Refusal, Role, Wants, missing};
 use shared::{Error, Result};
@@ -69,19 +69,19 @@ pub async fn update(door: Admin, member: FoundMember, expected: IfMatch, body: B
     let mut silenced_keys = silenced(&door, demoted, Some(role)).await?;
     let changed = door
         .store
-        .edit(member.0.clone(), |member, along| {
+        .edit(member.0.clone(), |member, transaction| {
             expected.check(&etag(member))?;
             only_owners_touch_owners(door.member.role, &[member.role, role])?;
             if member.role == role {
                 return Ok(None);
             }
-            let along = door.still_at_least(along, least(&[member.role, role]), Touched::Member(member))?;
-            let along = match (member.role, role) {
-                (Role::Owner, _) => along.count_down(&door.store, Member::OWNERS, 1, last_owner())?,
-                (_, Role::Owner) => along.count(&door.store, Member::OWNERS, 1)?,
-                _ => along,
+            let transaction = door.require_role_at_least(transaction, least(&[member.role, role]), Touched::Member(member))?;
+            let transaction = match (member.role, role) {
+                (Role::Owner, _) => transaction.count_down(&door.store, Member::OWNERS, 1, last_owner())?,
+                (_, Role::Owner) => transaction.count(&door.store, Member::OWNERS, 1)?,
+                _ => transaction,
             };
-            Ok(Some((member.with_role(role), along)))
+            Ok(Some((member.with_role(role), transaction)))
         })
         .await?;
     silenced_keys.extend(silenced(&door, demoted, Some(role)).await?);
@@ -96,15 +96,15 @@ pub async fn remove(door: Admin, member: FoundMember, expected: IfMatch) -> Resu
     may_touch(&door, &member.0, &expected, None).await?;
     let mut silenced_keys = silenced(&door, Some(&member.0), None).await?;
     door.store
-        .remove(member.0.clone(), |member, along| {
+        .remove(member.0.clone(), |member, transaction| {
             expected.check(&etag(member))?;
             only_owners_touch_owners(door.member.role, &[member.role])?;
-            let along = door
-                .still_at_least(along, least(&[member.role]), Touched::Member(member))?
+            let transaction = door
+                .require_role_at_least(transaction, least(&[member.role]), Touched::Member(member))?
                 .delete(&door.store, &MemberNumber::key_of(member.number), missing())?
-                .remove(&door.directory, &Belongs::key_of(member.user, door.tenant.id))?
+                .remove(&door.directory, &UserTenant::key_of(member.user, door.tenant.id))?
                 .count(&door.store, Member::COUNT, -1)?;
-            if member.role == Role::Owner { along.count_down(&door.store, Member::OWNERS, 1, last_owner()) } else { Ok(along) }
+            if member.role == Role::Owner { transaction.count_down(&door.store, Member::OWNERS, 1, last_owner()) } else { Ok(transaction) }
         })
         .await?;
     silenced_keys.extend(silenced(&door, Some(&member.0), None).await?);

@@ -8,7 +8,7 @@ use shared::http::catalogue::Operation;
 use shared::http::endpoint::Argument;
 use shared::http::form::{self, Cursor, Fields, Form, Integer, OneOf, Raw, Rule, Text};
 use shared::http::paging::binding;
-use shared::model::edge::{Cache, Kind, Rollup, Totals};
+use shared::model::edge::{CacheResult, RequestKind, Rollup, Totals};
 use shared::model::edge_config::EdgeConfig;
 use shared::model::period::Month;
 use shared::model::time;
@@ -108,8 +108,8 @@ impl Argument for MonthEverywhere {
 #[derive(Debug, Default)]
 pub struct LogFilters {
     pub status: Option<i64>,
-    pub cache: Option<Cache>,
-    pub kind: Option<Kind>,
+    pub cache: Option<CacheResult>,
+    pub kind: Option<RequestKind>,
     /// The path begins so.
     pub path: Option<String>,
     pub from: Option<Timestamp>,
@@ -137,8 +137,8 @@ struct LogForm {
 impl Form for LogForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let status = fields.optional("status", Integer { min: 100, max: 599 });
-        let cache = fields.optional("cache", OneOf { words: Cache::WORDS, parse: Cache::parse });
-        let kind = fields.optional("kind", OneOf { words: Kind::WORDS, parse: Kind::parse });
+        let cache = fields.optional("cache", OneOf { words: CacheResult::WORDS, parse: CacheResult::parse });
+        let kind = fields.optional("kind", OneOf { words: RequestKind::WORDS, parse: RequestKind::parse });
         let path = fields.optional("path", Text::up_to(2048));
         let from = fields.optional("from", Moment { ends: false });
         let to = fields.optional("to", Moment { ends: true });

@@ -4,20 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use records::project::{Project, ProjectId, Shelf, TaskCounts};
-use records::setting::{Kept, Setting};
-use records::task::{Status as Progress, Task};
+use records::setting::{Setting, SettingValue};
+use records::task::{Task, TaskStatus};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::accounts::owner_of;
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::ids::UserId;
 use shared::model::member::Member;
-use shared::model::tenant::{Kind, Slug, Status, Tenant};
-use shared::model::user::{Belongs, Email, User};
+use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
+use shared::model::user::{Email, User, UserTenant};
 use shared::store::{Counter, Entity, InTenant, Packed, Restore};
-use shared::tenancy::jobs::Workplace;
+use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
+use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
 
 /// Records of one transaction, at most four writes each.
@@ -46,7 +46,7 @@ struct Content {
 }
 
 /// `restored`: how ordinary records are put back.
-pub async fn import_tenant(place: &Workplace, restored: &[Restored], owner: &str, lines: &str) -> Result<Value> {
+pub async fn import_tenant(place: &WorkContext, restored: &[Restored], owner: &str, lines: &str) -> Result<Value> {
     let mut content = Content::read(restored, lines)?;
     let directory = &place.directory;
     let owner = user_of(directory, owner).await?.ok_or(Error::BadRequest("No account has the owner's e-mail address.".into()))?;
@@ -59,21 +59,21 @@ pub async fn import_tenant(place: &Workplace, restored: &[Restored], owner: &str
         name: original.name.clone(),
         logo: original.logo.clone(),
         plan: if plan { original.plan.clone() } else { "free".into() },
-        kind: Kind::Standard,
+        kind: TenantKind::Standard,
         ends_at: None,
     };
-    let mut founding = Founding::of(directory, directory.found_tenant(), new, &owner).await?;
-    let founder = founding.owner.take().ok_or_else(|| Error::internal("importing a tenant", "it was founded without an owner"))?;
+    let mut creation = TenantCreation::with_owner(directory, directory.new_tenant_store(), new, &owner).await?;
+    let founder = creation.owner.take().ok_or_else(|| Error::internal("importing a tenant", "it was founded without an owner"))?;
     let member = content.owner(&founder);
-    founding.owner = Some(member.clone());
+    creation.owner = Some(member.clone());
     let (created_at, updated_at, version) = (original.created_at, original.updated_at, original.version);
-    founding.tenant = Tenant { status: Status::Suspended, created_at, updated_at, version, ..founding.tenant };
-    founding.write(directory.transaction(), directory, conflict("Try again."))?.commit().await?;
+    creation.tenant = Tenant { status: TenantStatus::Suspended, created_at, updated_at, version, ..creation.tenant };
+    creation.write(directory.transaction(), directory, conflict("Try again."))?.commit().await?;
 
-    let imported = content.write(&founding.store, directory, &member).await?;
-    let open = Tenant { status: Status::Active, ..founding.tenant.clone() };
-    let store = &founding.store;
-    content.count(store.transaction().replace(store, &open, &founding.tenant)?, store, &member)?.commit().await?;
+    let imported = content.write(&creation.store, directory, &member).await?;
+    let open = Tenant { status: TenantStatus::Active, ..creation.tenant.clone() };
+    let store = &creation.store;
+    content.count(store.transaction().replace(store, &open, &creation.tenant)?, store, &member)?.commit().await?;
     Ok(json!({"ok": true, "tenant": open.id, "slug": open.slug, "imported": imported, "skipped": content.skipped}))
 }
 
@@ -88,9 +88,9 @@ impl Content {
                 Some(project) => {
                     let counts = &mut project.tasks;
                     match task.status {
-                        Progress::Done => counts.completed += 1,
-                        Progress::Cancelled => counts.cancelled += 1,
-                        Progress::Todo | Progress::InProgress | Progress::InReview => counts.open += 1,
+                        TaskStatus::Done => counts.completed += 1,
+                        TaskStatus::Cancelled => counts.cancelled += 1,
+                        TaskStatus::Todo | TaskStatus::InProgress | TaskStatus::InReview => counts.open += 1,
                     }
                     content.tasks.push(task);
                 }
@@ -113,7 +113,7 @@ impl Content {
                 self.projects.insert(project.id, Project { tasks: TaskCounts::default(), ..project });
             }
             Setting::TYPE => match record::<Setting>(data)? {
-                Setting { value: Kept::Sealed(_), .. } => self.skip("secret_setting"),
+                Setting { value: SettingValue::Sealed(_), .. } => self.skip("secret_setting"),
                 setting => self.settings.push(setting),
             },
             other => match restored.iter().find(|(name, _)| *name == other) {
@@ -168,7 +168,7 @@ impl Content {
         for some in others.chunks(TOGETHER) {
             let mut transaction = store.transaction();
             for member in some {
-                let belongs = Belongs { user: member.user, tenant: store.tenant_id(), since: store.now() };
+                let belongs = UserTenant { user: member.user, tenant: store.tenant_id(), since: store.now() };
                 transaction = transaction
                     .create(store, *member, conflict("Two lines say the same."))?
                     .create(store, &member.numbered(), conflict("Two lines say the same."))?

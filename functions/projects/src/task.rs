@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 use records::project::{DeletedProject, Project, Shelf};
-use records::task::{Priority, Status, Task, TaskChanges, TaskId, count_changes, overdue};
+use records::task::{Priority, Task, TaskChanges, TaskId, TaskStatus, count_changes, overdue};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
 use shared::http::arguments::{Body, Found, IfMatch, Pages, path_id};
@@ -43,7 +43,7 @@ pub struct TaskView {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = TaskStatus)]
 pub struct StatusView {
-    value: Status,
+    value: TaskStatus,
     label: &'static str,
     color: &'static str,
     is_open: bool,
@@ -60,7 +60,7 @@ pub struct PriorityView {
 pub struct NewTask {
     title: String,
     description: Option<String>,
-    status: Status,
+    status: TaskStatus,
     priority: Priority,
     due_date: Option<Date>,
     assigned_to: Option<u64>,
@@ -70,7 +70,7 @@ pub struct NewTask {
 pub struct Changes {
     title: Option<String>,
     description: Option<Option<String>>,
-    status: Option<Status>,
+    status: Option<TaskStatus>,
     priority: Option<Priority>,
     due_date: Option<Option<Date>>,
     assigned_to: Option<Option<u64>>,
@@ -78,7 +78,7 @@ pub struct Changes {
 }
 
 pub struct Filters {
-    status: Option<Status>,
+    status: Option<TaskStatus>,
     priority: Option<Priority>,
     open: Option<bool>,
     overdue: Option<bool>,
@@ -153,7 +153,7 @@ pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, 
         status: new.status,
         priority: new.priority,
         due_date: new.due_date,
-        completed_at: (new.status == Status::Done).then(|| door.now()),
+        completed_at: (new.status == TaskStatus::Done).then(|| door.now()),
         sort_order: new.sort_order,
         assignee,
         creator: door.member.person(),
@@ -206,7 +206,7 @@ pub async fn delete(door: Admin, task: FoundTask, expected: IfMatch) -> Result<A
 pub async fn complete(door: Member, task: FoundTask, expected: IfMatch) -> Result<Tagged<TaskView>> {
     let done = edit(&door.store, task.0, |task| {
         expected.check(&task.etag())?;
-        Ok(if task.status == Status::Done { task.clone() } else { task.clone().with_status(Status::Done, door.now()) })
+        Ok(if task.status == TaskStatus::Done { task.clone() } else { task.clone().with_status(TaskStatus::Done, door.now()) })
     })
     .await?;
     Ok(answer("Task marked as completed", &done, &door.store))
@@ -339,7 +339,7 @@ impl Filters {
     }
 
     fn keep(&self, entry: &ListEntry, me: u64, today: Date) -> bool {
-        let status = entry.status.as_deref().and_then(Status::parse);
+        let status = entry.status.as_deref().and_then(TaskStatus::parse);
         let priority = entry.priority.as_deref().and_then(Priority::parse);
         let is_overdue = status.is_some_and(|status| overdue(status, due(entry), today));
         self.status.is_none_or(|wanted| status == Some(wanted))
@@ -376,7 +376,7 @@ impl Sort {
         let number = |number: Option<usize>| number.and_then(|number| i64::try_from(number).ok()).map_or(Rank::None, Rank::Number);
         match self {
             Sort::Title => Rank::Text(text::sort_key(&entry.name)),
-            Sort::Status => number(Status::ALL.iter().position(|status| Some(status.name()) == entry.status.as_deref())),
+            Sort::Status => number(TaskStatus::ALL.iter().position(|status| Some(status.name()) == entry.status.as_deref())),
             Sort::Priority => number(Priority::ALL.iter().position(|priority| Some(priority.name()) == entry.priority.as_deref())),
             Sort::DueDate => entry.due.clone().map_or(Rank::None, Rank::Text),
             Sort::CreatedAt => Rank::None,
@@ -385,7 +385,7 @@ impl Sort {
     }
 }
 
-const STATUS: OneOf<Status> = OneOf { words: &["todo", "in_progress", "in_review", "done", "cancelled"], parse: Status::parse };
+const STATUS: OneOf<TaskStatus> = OneOf { words: &["todo", "in_progress", "in_review", "done", "cancelled"], parse: TaskStatus::parse };
 const PRIORITY: OneOf<Priority> = OneOf { words: &["low", "medium", "high", "urgent"], parse: Priority::parse };
 const MEMBER: Integer = Integer { min: 1, max: i64::MAX };
 const SORT_ORDER: Integer = Integer { min: -2_147_483_648, max: 2_147_483_647 };
@@ -451,7 +451,7 @@ impl Form for NewTask {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let title = fields.required("title", Name { max: 255 });
         let description = fields.optional("description", Text::at_most(10_000));
-        let status = fields.optional("status", STATUS).unwrap_or(Status::Todo);
+        let status = fields.optional("status", STATUS).unwrap_or(TaskStatus::Todo);
         let priority = fields.optional("priority", PRIORITY).unwrap_or(Priority::Medium);
         let due_date = fields.optional("due_date", CalendarDate);
         let assigned_to = fields.optional("assigned_to", MEMBER).map(i64::unsigned_abs);

@@ -185,9 +185,9 @@ async fn change(door: &Admin, config: Option<EdgeConfig>, change: impl Fn(&EdgeC
         }
     };
     door.store
-        .edit(current, |config, alone| {
+        .edit(current, |config, transaction| {
             let changed = change(config)?;
-            Ok((changed != *config).then_some((changed, alone)))
+            Ok((changed != *config).then_some((changed, transaction)))
         })
         .await
 }

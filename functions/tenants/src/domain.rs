@@ -4,11 +4,11 @@ use domains::Dns;
 use serde::Serialize;
 use shared::error::PlanLimit;
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{Total, Whole};
+use shared::http::arguments::{Total, WholeList};
 use shared::http::form::{Fields, Form, HostnameText, Raw, Rule, described, from_query};
 use shared::http::idempotency::Once;
 use shared::http::{Argument, Operation, request};
-use shared::model::domain::{Asked, Domain, Hostname, Seen, Sighting, Standing, Status, Verdict};
+use shared::model::domain::{CheckTrigger, ClaimStanding, DnsAnswer, Domain, DomainStatus, Hostname, Sighting, Verdict};
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::doors::{Admin, Viewer};
 use shared::tenancy::{Entered, Incoming, Wants};
@@ -20,7 +20,7 @@ use shared::{Error, Result};
 #[schema(as = Domain)]
 pub struct DomainView {
     hostname: String,
-    status: Status,
+    status: DomainStatus,
     /// The record that leads the hostname here.
     dns: DnsRecord,
     /// The record that proves the hostname is this tenant's; needed where another tenant has listed it too.
@@ -140,12 +140,12 @@ pub struct NewDomain {
     hostname: Hostname,
 }
 
-pub async fn list(door: Viewer, asked: Whole, total: Total<Domain>) -> Result<Answer<DomainList>> {
+pub async fn list(door: Viewer, asked: WholeList, total: Total<Domain>) -> Result<Answer<DomainList>> {
     let target = &door.app.config().edge.target;
     let found = door.store.page(&Domain::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
     let domains = found.items.iter().map(|domain| DomainView::of(domain, target)).collect();
-    Ok(Answer::bare(DomainList { total: total.count, domains }).going_on(next))
+    Ok(Answer::bare(DomainList { total: total.count, domains }).with_next(next))
 }
 
 pub async fn create(door: Admin, once: Once<NewDomain>, total: Total<Domain>) -> Result<Created<DomainView>> {
@@ -163,11 +163,11 @@ pub async fn create(door: Admin, once: Once<NewDomain>, total: Total<Domain>) ->
     }
     let domain = Domain::new(hostname, door.now(), door.store.random());
     let answer = Created::bare(DomainView::of(&domain, &config.target));
-    let along = |transaction| {
+    let extend = |transaction| {
         let transaction = once.ticket.record(transaction, &door.store, &answer)?;
         transaction.count_within(&door.store, Domain::QUOTA, &door.plan, plan)
     };
-    domains::add(&door.directory, &door.store, &domain, along).await?;
+    domains::add(&door.directory, &door.store, &domain, extend).await?;
     Ok(answer)
 }
 
@@ -182,7 +182,7 @@ pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>
     let domain = named.0;
     let seen = Dns::new(config).look(&domain).await;
     let verdict = Verdict::of(&seen, &config.target, &domain.challenge());
-    let settled = domains::settle(&door.directory, &door.store, domain, &verdict, &config.target, Asked::ByHand).await?;
+    let settled = domains::settle(&door.directory, &door.store, domain, &verdict, &config.target, CheckTrigger::ByHand).await?;
     let diagnosis = Diagnosis::of(&settled.domain, settled.standing, &seen, &config.target);
     Ok(Answer::bare(CheckView { domain: DomainView::of(&settled.domain, &config.target), diagnosis }))
 }
@@ -203,9 +203,9 @@ impl DomainView {
             verified_at: domain.verified_at.map(zulu),
             ssl: Ssl {
                 status: match domain.status {
-                    Status::PendingDns => Certificate::Pending,
-                    Status::Active => Certificate::Issued,
-                    Status::Failed => Certificate::Failed,
+                    DomainStatus::PendingDns => Certificate::Pending,
+                    DomainStatus::Active => Certificate::Issued,
+                    DomainStatus::Failed => Certificate::Failed,
                 },
             },
         }
@@ -223,9 +223,9 @@ impl DnsRecord {
 }
 
 impl Diagnosis {
-    fn of(domain: &Domain, standing: Standing, seen: &[Sighting], target: &str) -> Self {
+    fn of(domain: &Domain, standing: ClaimStanding, seen: &[Sighting], target: &str) -> Self {
         let (cname, txt) = (DnsRecord::cname(domain, target), DnsRecord::txt(domain));
-        let txt_required = standing != Standing::Alone && domain.status != Status::Active;
+        let txt_required = standing != ClaimStanding::Uncontested && domain.status != DomainStatus::Active;
         Diagnosis {
             asked: [&cname, &txt].map(|record| Question { kind: record.kind, name: record.name.clone() }).into(),
             seen: seen
@@ -243,12 +243,12 @@ impl Diagnosis {
 }
 
 impl SeenView {
-    fn of(seen: &Seen) -> Self {
+    fn of(seen: &DnsAnswer) -> Self {
         let (outcome, values, error) = match seen {
-            Seen::Found(values) => (Outcome::Found, values.iter().take(SHOWN).cloned().collect(), None),
-            Seen::Nothing => (Outcome::Nothing, vec![], None),
-            Seen::Loop(values) => (Outcome::Loop, values.clone(), None),
-            Seen::Silent(why) => (Outcome::NoAnswer, vec![], Some(why.clone())),
+            DnsAnswer::Found(values) => (Outcome::Found, values.iter().take(SHOWN).cloned().collect(), None),
+            DnsAnswer::Nothing => (Outcome::Nothing, vec![], None),
+            DnsAnswer::Loop(values) => (Outcome::Loop, values.clone(), None),
+            DnsAnswer::Silent(why) => (Outcome::NoAnswer, vec![], Some(why.clone())),
         };
         SeenView { outcome, values, error }
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use records::setting::{Author, Keeper, Setting, SettingId, SettingName, Settings, Write};
+use records::setting::{Author, Setting, SettingId, SettingName, SettingVault, Settings, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::http::answer::{Answer, Created, Tagged};
-use shared::http::arguments::{Whole, path_id};
+use shared::http::arguments::{WholeList, path_id};
 use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
@@ -91,16 +91,16 @@ struct Changes {
 
 pub async fn list(door: Owner) -> Result<Answer<MapView>> {
     let all = all(&door.store).await?;
-    Ok(Answer::bare(MapView::of(&all, &keeper(&door)?)?))
+    Ok(Answer::bare(MapView::of(&all, &setting_vault(&door)?)?))
 }
 
 pub async fn show(door: Owner, setting: FoundSetting) -> Result<Tagged<SettingView>> {
-    let view = SettingView::of(&setting.0, &keeper(&door)?)?;
+    let view = SettingView::of(&setting.0, &setting_vault(&door)?)?;
     Ok(Answer::bare(view).tagged(setting.0.etag()))
 }
 
 /// The place of a change among those that are kept is not that of tomorrow: a cursor names the moment.
-pub async fn history(door: Owner, setting: FoundSetting, asked: Whole) -> Result<Answer<HistoryView>> {
+pub async fn history(door: Owner, setting: FoundSetting, asked: WholeList) -> Result<Answer<HistoryView>> {
     let changes = setting.0.changes;
     let mut window = Window::new(&asked.page, Direction::Descending)?;
     for (index, change) in changes.iter().enumerate() {
@@ -119,19 +119,19 @@ pub async fn history(door: Owner, setting: FoundSetting, asked: Whole) -> Result
             })
             .collect(),
     );
-    Ok(Answer::bare(view).going_on(next))
+    Ok(Answer::bare(view).with_next(next))
 }
 
 /// All of it or nothing. Writes that meet follow one another: the last one wins, and each is in the history.
 pub async fn write(door: Owner, named: NamedSetting, once: Once<Written>) -> Result<Created<WrittenView>> {
-    let keeper = keeper(&door)?;
+    let setting_vault = setting_vault(&door)?;
     let mut before = match &once.body {
         Written::One(..) => by_name(named.0),
         Written::Many(_) => all(&door.store).await?,
     };
     for _ in 0..ATTEMPTS {
-        let changes = Changes::of(&before, &once.body, &door, &keeper)?;
-        let answer = Created::bare(changes.view(&once.body, &door, &keeper)?);
+        let changes = Changes::of(&before, &once.body, &door, &setting_vault)?;
+        let answer = Created::bare(changes.view(&once.body, &door, &setting_vault)?);
         let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
         let transaction = changes.add(transaction, &before, &door)?;
         if transaction.is_empty() {
@@ -151,13 +151,13 @@ pub async fn write(door: Owner, named: NamedSetting, once: Once<Written>) -> Res
 }
 
 impl Changes {
-    fn of(before: &Settings, body: &Written, door: &Owner, keeper: &Keeper<'_>) -> Result<Self> {
+    fn of(before: &Settings, body: &Written, door: &Owner, setting_vault: &SettingVault<'_>) -> Result<Self> {
         let by = Author { id: door.member.number, name: door.member.name.clone(), key: door.key.as_ref().map(|key| key.prefix()) };
         let mut changes = Changes { writes: vec![], after: before.clone() };
         let mut refused = shared::error::FieldErrors::new();
         for (name, text) in body.each() {
             let made = (SettingId::new(door.now(), door.app.random()), door.now());
-            match Setting::written(before.get(name), name, text.map(String::as_str), &by, made, keeper) {
+            match Setting::written(before.get(name), name, text.map(String::as_str), &by, made, setting_vault) {
                 Ok(Write::Nothing) => continue,
                 Ok(write) => {
                     match &write {
@@ -195,7 +195,7 @@ impl Changes {
                 (Write::Replace(setting), Some(before)) => transaction.replace(&door.store, setting, before)?,
                 (Write::Delete, Some(before)) => {
                     fewer += 1;
-                    door.store.let_go(transaction, before)?
+                    door.store.delete_audited(transaction, before)?
                 }
                 _ => transaction,
             };
@@ -207,11 +207,11 @@ impl Changes {
         if more == fewer { Ok(transaction) } else { transaction.count(&door.store, Setting::COUNT, more as i64 - fewer as i64) }
     }
 
-    fn view(&self, body: &Written, door: &Owner, keeper: &Keeper<'_>) -> Result<WrittenView> {
+    fn view(&self, body: &Written, door: &Owner, setting_vault: &SettingVault<'_>) -> Result<WrittenView> {
         Ok(match body {
-            Written::Many(_) => WrittenView::Map(MapView::of(&self.after, keeper)?),
+            Written::Many(_) => WrittenView::Map(MapView::of(&self.after, setting_vault)?),
             Written::One(name, _) => WrittenView::Row(match self.after.get(name) {
-                Some(setting) => SettingView::of(setting, keeper)?,
+                Some(setting) => SettingView::of(setting, setting_vault)?,
                 None => SettingView {
                     id: None,
                     name: name.to_string(),
@@ -234,9 +234,9 @@ impl Written {
     }
 }
 
-fn keeper(door: &Owner) -> Result<Keeper<'_>> {
+fn setting_vault(door: &Owner) -> Result<SettingVault<'_>> {
     let keys = door.app.keys();
-    Ok(Keeper { tenant: door.tenant.id, vault: keys.vault()?, marking: keys.fingerprints()?, random: door.app.random() })
+    Ok(SettingVault { tenant: door.tenant.id, vault: keys.vault()?, marking: keys.fingerprints()?, random: door.app.random() })
 }
 
 async fn all(store: &TenantStore) -> Result<Settings> {
@@ -247,24 +247,24 @@ fn by_name(settings: impl IntoIterator<Item = Setting>) -> Settings {
     settings.into_iter().map(|setting| (setting.name.clone(), setting)).collect()
 }
 
-fn shown(setting: &Setting, keeper: &Keeper<'_>) -> Result<String> {
-    keeper.shown(setting).ok_or_else(|| Error::internal("reading a setting", "its value does not open"))
+fn shown(setting: &Setting, setting_vault: &SettingVault<'_>) -> Result<String> {
+    setting_vault.shown(setting).ok_or_else(|| Error::internal("reading a setting", "its value does not open"))
 }
 
 impl MapView {
-    fn of(settings: &Settings, keeper: &Keeper<'_>) -> Result<Self> {
-        let shown = settings.values().map(|setting| Ok((setting.name.to_string(), shown(setting, keeper)?)));
+    fn of(settings: &Settings, setting_vault: &SettingVault<'_>) -> Result<Self> {
+        let shown = settings.values().map(|setting| Ok((setting.name.to_string(), shown(setting, setting_vault)?)));
         shown.collect::<Result<_>>().map(MapView)
     }
 }
 
 impl SettingView {
-    fn of(setting: &Setting, keeper: &Keeper<'_>) -> Result<Self> {
+    fn of(setting: &Setting, setting_vault: &SettingVault<'_>) -> Result<Self> {
         Ok(SettingView {
             id: Some(setting.id),
             name: setting.name.to_string(),
-            value: Some(shown(setting, keeper)?),
-            tenant_id: keeper.tenant,
+            value: Some(shown(setting, setting_vault)?),
+            tenant_id: setting_vault.tenant,
             created_at: Some(zulu(setting.created_at)),
             updated_at: Some(zulu(setting.updated_at)),
         })

@@ -96,15 +96,15 @@ impl<F: Form> Argument for Cursors<F> {
 }
 
 /// The position of a list that comes whole unless a limit is given.
-pub struct Whole {
+pub struct WholeList {
     pub page: PageRequest,
 }
 
-impl Argument for Whole {
+impl Argument for WholeList {
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let InCursors(form) = form::from_query::<InCursors<NoFilters>>(&incoming.query).map_err(Error::Validation)?;
         let (_, page) = form.or_whole().request(Style::Cursors, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
-        Ok(Whole { page })
+        Ok(WholeList { page })
     }
 
     fn describe(operation: &mut Operation) {
@@ -182,16 +182,16 @@ impl<R: Entity> Argument for Total<R> {
 }
 
 /// The caller's own user record, read with the door.
-pub struct Myself(pub User);
+pub struct OwnUser(pub User);
 
-impl Argument for Myself {
+impl Argument for OwnUser {
     fn wants(_incoming: &Incoming, wants: &mut Wants) {
         wants.user = true;
     }
 
     async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let key = User::key_of(entered.user.ok_or(Error::Unauthorized)?);
-        entered.find_open(&key).await?.map(Myself).ok_or(Error::Unauthorized)
+        entered.find_open(&key).await?.map(OwnUser).ok_or(Error::Unauthorized)
     }
 
     fn describe(_operation: &mut Operation) {}

@@ -196,7 +196,7 @@ impl Operation {
     }
 
     /// Whether it is a list that goes on at a cursor.
-    pub(crate) fn goes_on(&self) -> bool {
+    pub(crate) fn has_next(&self) -> bool {
         self.query.iter().any(|field| field.name == "cursor")
     }
 

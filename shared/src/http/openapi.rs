@@ -196,8 +196,12 @@ fn parameters(operation: &Operation) -> Vec<Value> {
 fn responses(operation: &Operation, components: &mut Components) -> Value {
     let media = if operation.shape == Shape::Lines { LINES } else { "application/json" };
     let limits = if operation.is_limited() { &LIMIT_HEADERS[..] } else { &[] };
-    let others =
-        [(true, "x-request-id"), (operation.tagged, "ETag"), (operation.goes_on(), "Link"), (operation.idempotent, "Idempotency-Replayed")];
+    let others = [
+        (true, "x-request-id"),
+        (operation.tagged, "ETag"),
+        (operation.has_next(), "Link"),
+        (operation.idempotent, "Idempotency-Replayed"),
+    ];
     let names = others.iter().filter(|(gives, _)| *gives).map(|(_, name)| *name).chain(limits.iter().copied());
     let success = json!({
         "description": operation.summary,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
 use crate::ids::{MailId, TenantId, UserId, stored};
-use crate::model::mail::{Content, Mail};
+use crate::model::mail::{Mail, MailContent};
 use crate::model::tenant::Slug;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
@@ -65,7 +65,7 @@ impl Demo {
 
     /// The demo as warned, and the mail that warns.
     pub fn warned(&self, mail: MailId, now: Timestamp) -> (Self, Mail) {
-        let content = Content::DemoEnding { name: self.name.clone(), tenant_name: self.tenant_name.clone(), ends_at: self.ends_at };
+        let content = MailContent::DemoEnding { name: self.name.clone(), tenant_name: self.tenant_name.clone(), ends_at: self.ends_at };
         let mail = Mail::queued(mail, Some(self.tenant), self.email.clone(), content, now);
         (Demo { warned: true, version: self.version + 1, ..self.clone() }, mail)
     }

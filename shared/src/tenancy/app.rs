@@ -16,7 +16,7 @@ use crate::model::plan::Plans;
 use crate::store::sessions::Sessions;
 use crate::store::{Records, Table};
 use crate::tenancy::credential::{Issuers, KnownKeys, KnownTokens};
-use crate::tenancy::{Lately, Limiter};
+use crate::tenancy::{InstanceCache, Limiter};
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
@@ -37,7 +37,7 @@ struct Inner {
     issuers: Issuers,
     known_keys: KnownKeys,
     known_tokens: KnownTokens,
-    lately: Lately,
+    instance_cache: InstanceCache,
 }
 
 impl App {
@@ -60,7 +60,7 @@ impl App {
             issuers,
             known_keys: KnownKeys::default(),
             known_tokens: KnownTokens::default(),
-            lately: Lately::default(),
+            instance_cache: InstanceCache::default(),
         }))
     }
 
@@ -109,8 +109,8 @@ impl App {
         &self.0.known_tokens
     }
 
-    pub(crate) fn lately(&self) -> &Lately {
-        &self.0.lately
+    pub(crate) fn instance_cache(&self) -> &InstanceCache {
+        &self.0.instance_cache
     }
 
     pub fn secrets(&self) -> &Secrets {
@@ -140,7 +140,7 @@ impl App {
             match timeout(WARM_UP, self.0.table.metered().get(key, false)).await {
                 Ok(Err(error)) => tracing::warn!(%error, "warming up the table's connection failed"),
                 // As many connections as a door has calls under way at once.
-                Ok(Ok(_)) => self.0.table_connections.widen(2).await,
+                Ok(Ok(_)) => self.0.table_connections.open_spare(2).await,
                 Err(_) => {}
             }
         };

@@ -8,7 +8,7 @@ use crate::model::subaccount::Subaccount;
 use crate::store::Counter;
 use crate::store::entity::{Entity, InDirectory, InTenant, Key};
 use crate::store::table::{FullKey, Item, number};
-use crate::tenancy::{Directory, Place, TenantStore};
+use crate::tenancy::{Directory, RecordStore, TenantStore};
 
 /// Records to be read in the door's round trip.
 #[derive(Default, Clone)]

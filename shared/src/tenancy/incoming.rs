@@ -37,11 +37,11 @@ pub struct Incoming {
     pub(crate) unreadable_body: bool,
     /// The table, reporting to this request's meter.
     pub(crate) table: Table,
-    learned: Arc<Mutex<Learned>>,
+    facts: Arc<Mutex<RequestFacts>>,
 }
 
 /// A request as it came, and what the gateway says of it.
-pub(crate) struct Arrival<'a> {
+pub(crate) struct RawRequest<'a> {
     /// The route's pattern.
     pub route: &'static str,
     pub parts: &'a Parts,
@@ -53,7 +53,7 @@ pub(crate) struct Arrival<'a> {
 
 /// What is found out while the request runs.
 #[derive(Debug, Default, Clone)]
-pub struct Learned {
+pub struct RequestFacts {
     pub tenant: Option<TenantId>,
     pub principal: Option<String>,
     pub limits: Vec<LimitReport>,
@@ -75,8 +75,8 @@ pub struct LimitReport {
 }
 
 impl Incoming {
-    pub(crate) fn new(app: App, arrival: Arrival<'_>) -> Self {
-        let Arrival { route, parts, body, ip, unreadable_body, request_id } = arrival;
+    pub(crate) fn new(app: App, raw: RawRequest<'_>) -> Self {
+        let RawRequest { route, parts, body, ip, unreadable_body, request_id } = raw;
         let (query, query_fault) = read_query(parts.uri.query().unwrap_or_default());
         Incoming {
             method: if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() },
@@ -93,7 +93,7 @@ impl Incoming {
             unreadable_body,
             table: app.table().metered(),
             app,
-            learned: Arc::default(),
+            facts: Arc::default(),
         }
     }
 
@@ -135,13 +135,13 @@ impl Incoming {
         self.method == Method::GET
     }
 
-    pub(crate) fn learned(&self) -> MutexGuard<'_, Learned> {
-        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub(crate) fn facts(&self) -> MutexGuard<'_, RequestFacts> {
+        self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// For doors that learn more while the handler runs.
-    pub(crate) fn shared_learned(&self) -> Arc<Mutex<Learned>> {
-        self.learned.clone()
+    pub(crate) fn shared_facts(&self) -> Arc<Mutex<RequestFacts>> {
+        self.facts.clone()
     }
 
     pub(crate) fn origin(&self, actor: String) -> Arc<Origin> {

@@ -55,7 +55,7 @@ pub struct SendMail {
 }
 
 /// What a worker may touch: the directory, and the tenant its job belongs to.
-pub struct Workplace {
+pub struct WorkContext {
     pub app: App,
     pub directory: Directory,
     pub store: Option<TenantStore>,
@@ -111,7 +111,7 @@ impl Change {
 
     /// The store of the tenant whose partition the item lies in; `None` for the directory.
     fn store(&self, app: &App, worker: &'static str, request_id: &str) -> Option<TenantStore> {
-        self.tenant.map(|tenant| Workplace::scheduled(app, worker, request_id).directory.enter(tenant))
+        self.tenant.map(|tenant| WorkContext::scheduled(app, worker, request_id).directory.enter(tenant))
     }
 
     /// Writes the change into its tenant's audit log, if it is one that somebody made to a resource. What only moved with another change
@@ -121,7 +121,7 @@ impl Change {
         let store = if self.entity == Subaccount::TYPE {
             // A fact of the directory that an agency writes: it stands in the agency's log.
             let subaccount: Subaccount = self.record()?;
-            Some(Workplace::scheduled(app, worker, request_id).directory.enter(subaccount.agency))
+            Some(WorkContext::scheduled(app, worker, request_id).directory.enter(subaccount.agency))
         } else {
             self.store(app, worker, request_id)
         };
@@ -181,10 +181,10 @@ impl Change {
     }
 
     /// Where to work on this change: the store is the one of the tenant whose item changed.
-    pub fn place(&self, app: &App, worker: &'static str, request_id: &str) -> Workplace {
-        let mut place = Workplace::scheduled(app, worker, request_id);
-        place.store = self.tenant.map(|tenant| place.directory.enter(tenant));
-        place
+    pub fn context(&self, app: &App, worker: &'static str, request_id: &str) -> WorkContext {
+        let mut context = WorkContext::scheduled(app, worker, request_id);
+        context.store = self.tenant.map(|tenant| context.directory.enter(tenant));
+        context
     }
 
     /// A job that belongs to the tenant of this change.
@@ -198,23 +198,23 @@ impl<J: DeserializeOwned> Queued<J> {
         serde_json::from_str(body).map_err(|error| Error::internal("reading a job", error))
     }
 
-    pub(crate) fn open(self, app: &App, worker: &'static str, request_id: &str) -> Result<(Workplace, J)> {
-        let mut place = Workplace::scheduled(app, worker, request_id);
+    pub(crate) fn open(self, app: &App, worker: &'static str, request_id: &str) -> Result<(WorkContext, J)> {
+        let mut context = WorkContext::scheduled(app, worker, request_id);
         if let Some(text) = self.tenant {
             let tenant = TenantId::parse(&text).ok_or_else(|| Error::internal("reading a job", "it names no tenant"))?;
-            place.store = Some(place.directory.enter(tenant));
+            context.store = Some(context.directory.enter(tenant));
         }
-        Ok((place, self.job))
+        Ok((context, self.job))
     }
 }
 
-impl Workplace {
+impl WorkContext {
     /// The place of scheduled work and operators' commands.
     pub(crate) fn scheduled(app: &App, worker: &'static str, request_id: &str) -> Self {
         let table = app.table().metered();
         let origin = Origin { actor: worker.to_owned(), request: request_id.to_owned() };
         let directory = Directory::open(table.clone(), app.shared_random(), app.clock().now(), origin.into());
-        Workplace { app: app.clone(), directory, store: None, table }
+        WorkContext { app: app.clone(), directory, store: None, table }
     }
 
     /// The moment the work began.

@@ -16,7 +16,7 @@ use crate::store::records::{Anything, COUNTERS};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::tenancy::TenantId;
-use crate::tenancy::place::{Origin, Place, is_bookkeeping, record_of};
+use crate::tenancy::record_store::{Origin, RecordStore, is_bookkeeping, record_of};
 use crate::tenancy::transaction::Transaction;
 
 #[derive(Clone)]
@@ -128,7 +128,7 @@ impl TenantStore {
         let mut current = current;
         for _ in 0..10 {
             let along = along(&current, self.transaction())?;
-            let Some(newer) = self.let_go(self.transaction(), &current)?.and(along).commit_or_changed().await? else {
+            let Some(newer) = self.delete_audited(self.transaction(), &current)?.and(along).commit_or_changed().await? else {
                 return Ok(());
             };
             current = self.read(Some(&newer))?.ok_or(Error::NotFound)?;
@@ -137,7 +137,7 @@ impl TenantStore {
     }
 
     /// Adds to a transaction that a record goes, from `current` as it was read, and what is left of it for the audit log.
-    pub fn let_go<'a, E: Entity<Scope = InTenant>>(&self, transaction: Transaction<'a>, current: &E) -> Result<Transaction<'a>> {
+    pub fn delete_audited<'a, E: Entity<Scope = InTenant>>(&self, transaction: Transaction<'a>, current: &E) -> Result<Transaction<'a>> {
         let transaction = transaction.delete_unchanged(self, current)?;
         match self.removal(current)? {
             Some(removal) => transaction.put(self, &removal),

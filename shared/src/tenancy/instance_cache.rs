@@ -17,43 +17,46 @@ pub(super) async fn tenant_named(app: &App, directory: &Directory, text: &str) -
         return Ok(Some(id));
     }
     let Some(slug) = Slug::asked(text) else { return Ok(None) };
-    if let Some(tenant) = app.lately().owner(&slug, directory.now()) {
+    if let Some(tenant) = app.instance_cache().slug_owner(&slug, directory.now()) {
         return Ok(Some(tenant));
     }
     let owner = directory.find(&SlugClaim::key_of(&slug)).await?.map(|claim| claim.tenant);
     if let Some(tenant) = owner {
-        app.lately().seen(slug, tenant, directory.now());
+        app.instance_cache().remember_slug(slug, tenant, directory.now());
     }
     Ok(owner)
 }
 
-pub struct Lately {
+pub struct InstanceCache {
     owners: Mutex<Bounded<Slug, (TenantId, Timestamp)>>,
     uses: Mutex<Bounded<ApiKeyId, Timestamp>>,
 }
 
-impl Default for Lately {
+impl Default for InstanceCache {
     fn default() -> Self {
-        Lately { owners: Mutex::new(Bounded::new(Lately::REMEMBERED)), uses: Mutex::new(Bounded::new(Lately::REMEMBERED)) }
+        InstanceCache {
+            owners: Mutex::new(Bounded::new(InstanceCache::REMEMBERED)),
+            uses: Mutex::new(Bounded::new(InstanceCache::REMEMBERED)),
+        }
     }
 }
 
-impl Lately {
+impl InstanceCache {
     const REMEMBERED: usize = 10_000;
     /// Far shorter than a slug rests before it can be somebody else's.
     const KEEP: SignedDuration = SignedDuration::from_mins(5);
 
-    fn owner(&self, slug: &Slug, now: Timestamp) -> Option<TenantId> {
+    fn slug_owner(&self, slug: &Slug, now: Timestamp) -> Option<TenantId> {
         let mut owners = self.owners.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         owners.get(slug).filter(|(_, seen_at)| now.duration_since(*seen_at).abs() < Self::KEEP).map(|(tenant, _)| *tenant)
     }
 
-    fn seen(&self, slug: Slug, tenant: TenantId, now: Timestamp) {
+    fn remember_slug(&self, slug: Slug, tenant: TenantId, now: Timestamp) {
         self.owners.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(slug, (tenant, now));
     }
 
     /// Whether the use of a key is to be written down again.
-    pub(super) fn is_due(&self, key: ApiKeyId, now: Timestamp) -> bool {
+    pub(super) fn is_use_due(&self, key: ApiKeyId, now: Timestamp) -> bool {
         let mut uses = self.uses.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let due = uses.get(&key).is_none_or(|last| now.duration_since(*last).abs() >= KeyUse::EVERY);
         if due {

@@ -10,7 +10,7 @@ use crate::store::table::{FullKey, Item, borrowed, text};
 use crate::tenancy::{Directory, TenantId, TenantStore};
 
 /// A store for records `E`: `TenantStore` for a tenant's, `Directory` for cross-tenant facts. Sealed.
-pub trait Place<E: Entity>: sealed::Sealed {
+pub trait RecordStore<E: Entity>: sealed::Sealed {
     #[doc(hidden)]
     fn full(&self, key: &Key<E>) -> FullKey;
     #[doc(hidden)]
@@ -34,7 +34,7 @@ mod sealed {
     impl Sealed for super::Directory {}
 }
 
-impl<E: Entity<Scope = InTenant>> Place<E> for TenantStore {
+impl<E: Entity<Scope = InTenant>> RecordStore<E> for TenantStore {
     fn full(&self, key: &Key<E>) -> FullKey {
         FullKey { pk: self.partition(&key.collection), sk: key.sort.clone() }
     }
@@ -58,7 +58,7 @@ impl TenantStore {
     }
 }
 
-impl<E: Entity<Scope = InDirectory>> Place<E> for Directory {
+impl<E: Entity<Scope = InDirectory>> RecordStore<E> for Directory {
     fn full(&self, key: &Key<E>) -> FullKey {
         FullKey { pk: format!("G#{}", key.collection), sk: key.sort.clone() }
     }
