@@ -82,6 +82,8 @@ pub struct Settings {
     /// Changes limits of plans: `{"free": {"projects": 10}}`.
     pub plans: Value,
     pub seed: u64,
+    /// Where the clock stands at first; otherwise at the machine's time.
+    pub moment: Option<Timestamp>,
     pub tenant_credentials: Option<TenantCredentials>,
 }
 
@@ -106,10 +108,10 @@ pub struct Tenant {
 
 pub struct Request {
     world: World,
-    method: &'static str,
-    path: String,
-    headers: Vec<(String, String)>,
-    body: Option<Vec<u8>>,
+    pub method: &'static str,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Option<Vec<u8>>,
     ip: String,
 }
 
@@ -168,7 +170,7 @@ impl World {
             }
         }
         let plans = plans(settings.strict, &settings.plans);
-        let clock = Arc::new(SetClock::at(Timestamp::now()));
+        let clock = Arc::new(SetClock::at(settings.moment.unwrap_or_else(Timestamp::now)));
         let auth = app("auth", &environments, &plans, &clock, settings.seed);
         write_session_keys(&auth, &environments["auth"], "key-1").await;
         let functions = functions(&environments, &plans, &clock, settings.seed).await;
