@@ -13,7 +13,8 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// Field → what is wrong with it.
 pub type FieldErrors = BTreeMap<String, Vec<String>>;
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.message())]
 pub enum Error {
     /// The request cannot be read: not JSON, a header twice, a cursor that is not ours.
     BadRequest(Cow<'static, str>),
@@ -56,13 +57,17 @@ pub enum Error {
     /// A feature this deployment has not configured.
     NotConfigured(&'static str),
     /// Try again: the table is throttling or out of reach.
+    #[error("{doing}: {cause}")]
     Unavailable {
         doing: &'static str,
+        #[source]
         cause: Cause,
     },
     /// Our fault. `doing` and the cause go to the log.
+    #[error("{doing}: {cause}")]
     Internal {
         doing: &'static str,
+        #[source]
         cause: Cause,
     },
 }
@@ -153,24 +158,6 @@ impl Error {
     }
 }
 
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Error::Unavailable { doing, cause } | Error::Internal { doing, cause } => write!(f, "{doing}: {cause}"),
-            other => f.write_str(&other.message()),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Unavailable { cause, .. } | Error::Internal { cause, .. } => Some(cause.as_ref()),
-            _ => None,
-        }
-    }
-}
-
 /// An error with its causes, on one line.
 pub(crate) struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
 
@@ -183,5 +170,23 @@ impl std::fmt::Display for Chain<'_> {
             source = cause.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_as_its_message_and_one_of_ours_as_its_cause_too() {
+        assert_eq!(Error::NotFound.to_string(), "Resource not found.");
+        assert!(std::error::Error::source(&Error::NotFound).is_none());
+        let error = Error::internal("reading a project", "no connection");
+        assert_eq!(
+            (error.to_string().as_str(), &*error.message()),
+            ("reading a project: no connection", "Something went wrong on our side.")
+        );
+        assert_eq!(std::error::Error::source(&error).map(ToString::to_string).as_deref(), Some("no connection"));
+        assert_eq!(Chain(&error).to_string(), "reading a project: no connection: no connection");
     }
 }

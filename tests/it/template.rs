@@ -27,6 +27,22 @@ fn every_folder_of_functions_is_a_function_and_nothing_else_is() {
 }
 
 #[test]
+fn functions_are_deployed_without_the_features_that_only_unite_builds() {
+    let workspace = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(
+        workspace.contains("[workspace.metadata.lambda.build]\nno_default_features = true\n"),
+        "`sam build` takes this from Cargo.toml; without it, what the tests ask of the AWS SDK is deployed too"
+    );
+    for folder in folders() {
+        let manifest = manifest(&folder);
+        assert!(
+            manifest.contains("[features]\ndefault = [\"united\"]\n"),
+            "functions/{folder} is built of crates of its own: see tests/united"
+        );
+    }
+}
+
+#[test]
 fn functions_reach_the_table_through_shared_alone() {
     for folder in folders() {
         let manifest = manifest(&folder);

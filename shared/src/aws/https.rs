@@ -43,8 +43,9 @@ use crate::error::Cause;
 pub struct Https(Arc<Inner>);
 
 /// No connection came about, so nothing was sent.
-#[derive(Debug)]
-pub struct Unreachable(Cause);
+#[derive(Debug, thiserror::Error)]
+#[error("no connection")]
+pub struct Unreachable(#[source] Cause);
 
 /// No answer of AWS is longer: a page of a list has at most 1 MB, a batch 16.
 const LONGEST_ANSWER: usize = 20 * 1024 * 1024;
@@ -232,18 +233,6 @@ impl Https {
 impl fmt::Debug for Https {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Https")
-    }
-}
-
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no connection")
-    }
-}
-
-impl std::error::Error for Unreachable {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
     }
 }
 

@@ -11,7 +11,8 @@ use serde::forward_to_deserialize_any;
 use crate::store::table::Item;
 
 /// Why an item is not the record it should be. It names no value: it will be logged.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub(crate) struct Error(String);
 
 /// A record made of an item's attributes; those it does not know are passed over.
@@ -130,14 +131,6 @@ impl serde::de::Error for Error {
         Error(format!("none of {}", expected.join(", ")))
     }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}
 
 fn kind(found: Unexpected<'_>) -> &'static str {
     match found {

@@ -56,10 +56,10 @@ pub fn build(name: &'static str, places: &Places, trust: &Trust) -> Outcome<Cont
     }
 }
 
-/// Builds a function of the workspace alone, so that no other package's features reach it, and gives its binary.
+/// Builds a function of the workspace alone and as it is deployed, so that no other package's features reach it, and gives its binary.
 pub fn function(places: &Places, package: &str, release: bool) -> Outcome<PathBuf> {
     let mut command = cargo(&places.root);
-    command.args(["build", "--quiet", "--package", package, "--message-format", "json-render-diagnostics"]);
+    command.args(["build", "--quiet", "--package", package, "--no-default-features", "--message-format", "json-render-diagnostics"]);
     if release {
         command.arg("--release");
     }
