@@ -182,7 +182,10 @@ mod tests {
         assert_eq!(Error::NotFound.to_string(), "Resource not found.");
         assert!(std::error::Error::source(&Error::NotFound).is_none());
         let error = Error::internal("reading a project", "no connection");
-        assert_eq!((error.to_string().as_str(), &*error.message()), ("reading a project: no connection", "Something went wrong on our side."));
+        assert_eq!(
+            (error.to_string().as_str(), &*error.message()),
+            ("reading a project: no connection", "Something went wrong on our side.")
+        );
         assert_eq!(std::error::Error::source(&error).map(ToString::to_string).as_deref(), Some("no connection"));
         assert_eq!(Chain(&error).to_string(), "reading a project: no connection: no connection");
     }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod founding;
 pub mod http;
 pub mod ids;
+pub mod lock;
 pub mod log;
 pub mod model;
 pub mod runtime;

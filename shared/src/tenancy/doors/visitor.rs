@@ -1,11 +1,12 @@
 //! Somebody unknown: signing in, following a link, asking for a demo.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::error::{Error, Result, Throttled};
+use crate::lock::{Guard, Lock};
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose, Sender};
 use crate::model::member;
@@ -29,7 +30,7 @@ pub struct Visitor {
     network: String,
     /// Too many requests came from there; only a login asks further, for its owner may be at home there.
     crowded: Option<Throttled>,
-    learned: Arc<Mutex<Learned>>,
+    learned: Arc<Lock<Learned>>,
 }
 
 /// Whether the owner of an e-mail logged in from here lately; for `remember`.
@@ -165,8 +166,8 @@ impl Visitor {
         verdict
     }
 
-    fn learned(&self) -> MutexGuard<'_, Learned> {
-        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn learned(&self) -> Guard<'_, Learned> {
+        self.learned.lock()
     }
 
     /// The e-mail at the place it is tried from: what attempts and mails are counted by.

@@ -1,15 +1,12 @@
 //! The rules of AWS's event sources, one test each, on the fixture: 8 records a stream batch, 2 retries, 4 messages a
 //! queue batch, 3 receives.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
 use super::*;
-use crate::aws::Storage;
+use crate::{aws::Storage, lock::Lock};
 
 const TABLE: &str = "tenantry-local-Table";
 const MAIL: &str = "tenantry-local-MailQueue";
@@ -20,14 +17,14 @@ type Answer = Box<dyn Fn(&[String]) -> Result<Value, String> + Send + Sync>;
 
 /// Records every batch as the keys or bodies in it and answers as told.
 struct Recorder {
-    batches: Mutex<Vec<(String, Vec<String>)>>,
-    events: Mutex<Vec<Value>>,
+    batches: Lock<Vec<(String, Vec<String>)>>,
+    events: Lock<Vec<Value>>,
     answer: Answer,
 }
 
 impl Recorder {
     fn new(answer: impl Fn(&[String]) -> Result<Value, String> + Send + Sync + 'static) -> Arc<Recorder> {
-        Arc::new(Recorder { batches: Mutex::default(), events: Mutex::default(), answer: Box::new(answer) })
+        Arc::new(Recorder { batches: Lock::default(), events: Lock::default(), answer: Box::new(answer) })
     }
 
     fn willing() -> Arc<Recorder> {
@@ -35,7 +32,7 @@ impl Recorder {
     }
 
     fn batches(&self) -> Vec<Vec<String>> {
-        self.batches.lock().unwrap().iter().map(|(_, batch)| batch.clone()).collect()
+        self.batches.lock().iter().map(|(_, batch)| batch.clone()).collect()
     }
 
     fn seen(&self) -> Vec<String> {
@@ -47,8 +44,8 @@ impl Invoke for Recorder {
     async fn invoke(&self, function: &str, payload: Value) -> Result<Value, InvokeError> {
         let records = payload["Records"].as_array().cloned().unwrap_or_default();
         let names: Vec<String> = records.iter().map(name_of).collect();
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push((function.to_owned(), names.clone()));
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(payload);
+        self.batches.lock().push((function.to_owned(), names.clone()));
+        self.events.lock().push(payload);
         let mut answer = (self.answer)(&names).map_err(|message| InvokeError::Failed { function: function.to_owned(), message })?;
         // Answers name items; Lambda wants identifiers.
         for failure in answer.get_mut("batchItemFailures").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -112,7 +109,7 @@ async fn stream_records_come_in_order_once_and_in_lambdas_shape() {
     assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [8, 2]);
     assert_eq!(recorder.seen(), (0..10).map(|number| format!("T#1/{number}")).collect::<Vec<_>>());
     assert_eq!(report, Report { invocations: 2, ..Report::default() });
-    let record = recorder.events.lock().unwrap()[0]["Records"][0].clone();
+    let record = recorder.events.lock()[0]["Records"][0].clone();
     assert_eq!(record["eventName"], "INSERT");
     assert_eq!(record["eventSource"], "aws:dynamodb");
     assert_eq!(record["awsRegion"], "us-east-1");
@@ -170,10 +167,10 @@ async fn a_partial_answer_goes_back_to_the_first_failed_record() {
     for number in 0..5 {
         put(&aws, "T#1", &number.to_string());
     }
-    let failed_once = Mutex::new(false);
+    let failed_once = Lock::new(false);
     let recorder = Recorder::new(move |batch| {
         let bad = batch.iter().find(|name| *name == "T#1/3");
-        let mut failed = failed_once.lock().unwrap();
+        let mut failed = failed_once.lock();
         match bad {
             Some(bad) if !*failed => {
                 *failed = true;
@@ -217,13 +214,13 @@ async fn handled_messages_go_and_failed_ones_come_back_until_they_are_dead() {
     assert_eq!(counts["a"] + counts["b"] + counts["c"], 3);
     assert_eq!(report.item_failures, 3);
     assert_eq!((depth(&aws, MAIL), depth(&aws, MAIL_LETTERS)), (0, 1));
-    let record = recorder.events.lock().unwrap()[0]["Records"][0].clone();
+    let record = recorder.events.lock()[0]["Records"][0].clone();
     assert_eq!(record["attributes"]["MessageGroupId"], "tenant-7");
     assert_eq!(record["attributes"]["ApproximateReceiveCount"], "1");
     assert_eq!(record["eventSource"], "aws:sqs");
     assert!(record["eventSourceARN"].as_str().unwrap().ends_with(":tenantry-local-MailQueue"));
     assert!(record["receiptHandle"].is_string() && record["messageId"].is_string());
-    let last = recorder.events.lock().unwrap().last().unwrap()["Records"][0].clone();
+    let last = recorder.events.lock().last().unwrap()["Records"][0].clone();
     assert_eq!(last["attributes"]["ApproximateReceiveCount"], "3");
 }
 
@@ -256,7 +253,7 @@ async fn not_reached_spends_no_attempt() {
     let recorder = Recorder::willing();
     Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
     assert_eq!(recorder.seen(), ["a"]);
-    assert_eq!(recorder.events.lock().unwrap()[0]["Records"][0]["attributes"]["ApproximateReceiveCount"], "1");
+    assert_eq!(recorder.events.lock()[0]["Records"][0]["attributes"]["ApproximateReceiveCount"], "1");
 }
 
 #[tokio::test]
@@ -336,7 +333,7 @@ async fn a_schedule_is_fired_by_name() {
     let recorder = Recorder::willing();
     let sources = Sources::new(&template(), &aws, recorder.clone()).unwrap();
     sources.fire("JanitorFunctionPurge").await.unwrap();
-    assert_eq!(recorder.events.lock().unwrap()[0], json!({ "task": "purge" }));
+    assert_eq!(recorder.events.lock()[0], json!({ "task": "purge" }));
     assert!(matches!(sources.fire("Nothing").await, Err(SourceError::NoSchedule(_))));
 }
 
