@@ -327,6 +327,106 @@ async fn what_a_killed_process_had_not_recorded_is_delivered_again() {
     assert_eq!(distinct.len(), 11);
 }
 
+/// How many records are on disk.
+fn kept(directory: &tempfile::TempDir) -> usize {
+    let beside = rusqlite::Connection::open(directory.path().join("table.sqlite3")).unwrap();
+    beside.query_row("SELECT COUNT(*) FROM _stream_records", [], |row| row.get(0)).unwrap()
+}
+
+fn trimmed(sources: &Sources<Arc<Recorder>>) {
+    while sources.trim().unwrap() {}
+}
+
+#[tokio::test]
+async fn a_stream_on_disk_is_trimmed_behind_what_was_handled_and_nothing_else_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::Disk(directory.path().to_owned());
+    let aws = Aws::start(storage.clone()).unwrap();
+    aws.create(&template()).await.unwrap();
+    for number in 0..500 {
+        put(&aws, "T#1", &number.to_string());
+    }
+    let first = Recorder::willing();
+    let sources = Sources::new(&template(), &aws, first.clone()).unwrap();
+    // Nobody has read yet.
+    trimmed(&sources);
+    assert_eq!(kept(&directory), 500);
+    sources.drain().await.unwrap();
+    put(&aws, "T#1", "late");
+    put(&aws, "T#1", "later");
+    assert!(sources.trim().unwrap(), "a step is small");
+    assert_eq!(kept(&directory), 302);
+    trimmed(&sources);
+    assert_eq!((first.seen().len(), kept(&directory)), (500, 2));
+
+    // A kill, and a start that knows what was handled from the disk alone.
+    let _killed = std::mem::ManuallyDrop::new((aws, sources));
+    let aws = Aws::start(storage).unwrap();
+    aws.create(&template()).await.unwrap();
+    let second = Recorder::willing();
+    let sources = Sources::new(&template(), &aws, second.clone()).unwrap();
+    trimmed(&sources);
+    assert_eq!(kept(&directory), 2);
+    sources.drain().await.unwrap();
+    trimmed(&sources);
+    // The newest stays, and the next one is numbered after it.
+    assert_eq!((second.seen(), kept(&directory)), (vec!["T#1/late".to_owned(), "T#1/later".to_owned()], 1));
+    put(&aws, "T#1", "latest");
+    sources.drain().await.unwrap();
+    assert_eq!(second.seen().last().unwrap(), "T#1/latest");
+}
+
+#[tokio::test]
+async fn a_stream_is_trimmed_behind_the_slowest_of_its_readers() {
+    let directory = tempfile::tempdir().unwrap();
+    let aws = Aws::start(Storage::Disk(directory.path().to_owned())).unwrap();
+    let reader =
+        "Records: { Type: DynamoDB, Properties: { Stream: !GetAtt Table.StreamArn, StartingPosition: TRIM_HORIZON, BatchSize: 3 } }";
+    let text = include_str!("../../testdata/template.yaml").replace("        Purge:\n", &format!("        {reader}\n        Purge:\n"));
+    let two_readers = Template::parse(&text).unwrap();
+    assert_eq!(two_readers.stream_sources().unwrap().len(), 2);
+    aws.create(&two_readers).await.unwrap();
+    for number in 0..10 {
+        put(&aws, "T#1", &number.to_string());
+    }
+    // The relay reads all; the second reader begins later, and dies after its first three.
+    Sources::new(&template(), &aws, Recorder::willing()).unwrap().drain().await.unwrap();
+    let dying = Recorder::willing();
+    let faults = Faults { kill_after: Some(2), ..Faults::default() };
+    let sources = Sources::with_faults(&two_readers, &aws, dying.clone(), faults).unwrap();
+    trimmed(&sources);
+    assert_eq!(kept(&directory), 10);
+    assert!(matches!(sources.drain().await, Err(SourceError::Killed(2))));
+    trimmed(&sources);
+    assert_eq!(kept(&directory), 7);
+    let living = Recorder::willing();
+    let sources = Sources::new(&two_readers, &aws, living.clone()).unwrap();
+    sources.drain().await.unwrap();
+    assert_eq!(living.seen(), (3..10).map(|number| format!("T#1/{number}")).collect::<Vec<_>>());
+    trimmed(&sources);
+    assert_eq!(kept(&directory), 1);
+}
+
+#[tokio::test]
+async fn trimming_fails_no_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let aws = Aws::start(Storage::Disk(directory.path().to_owned())).unwrap();
+    aws.create(&template()).await.unwrap();
+    let recorder = Recorder::willing();
+    let sources = Sources::new(&template(), &aws, recorder.clone()).unwrap();
+    let writer = aws.clone();
+    let writing = std::thread::spawn(move || (0..400).for_each(|number| put(&writer, "T#1", &number.to_string())));
+    while !writing.is_finished() {
+        sources.drain().await.unwrap();
+        sources.trim().unwrap();
+    }
+    writing.join().unwrap();
+    sources.drain().await.unwrap();
+    trimmed(&sources);
+    let distinct: BTreeSet<String> = recorder.seen().into_iter().collect();
+    assert_eq!((recorder.seen().len(), distinct.len(), kept(&directory)), (400, 400, 1));
+}
+
 #[tokio::test]
 async fn a_schedule_is_fired_by_name() {
     let aws = started().await;
