@@ -5,19 +5,19 @@
 use futures_util::future::try_join_all;
 
 use crate::error::Result;
-use crate::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use crate::ids::{LinkId, SessionId, UserId};
 use crate::model::demo::DemoClaim;
 use crate::model::registration::Registration;
 use crate::model::session::Session;
-use crate::model::tenant::{Kind, Slug};
+use crate::model::tenant::{Slug, TenantKind};
 use crate::model::user::{Email, EmailClaim, User};
 use crate::store::List;
 use crate::store::entity::Collection;
 use crate::tenancy::{Directory, Refusal, TenantId, Transaction};
+use crate::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 
 /// Everything that stands at an address.
-pub struct Address {
+pub struct AddressRecords {
     pub email: Email,
     /// Also one that has ended.
     claim: Option<EmailClaim>,
@@ -26,7 +26,7 @@ pub struct Address {
 }
 
 /// What is given along with a proof.
-pub struct Given {
+pub struct ProvenData {
     pub name: Option<String>,
     /// The hash.
     pub password: Option<String>,
@@ -39,7 +39,7 @@ pub struct Proof {
     pub user: User,
     /// The account as it was, where one is kept.
     before: Option<User>,
-    address: Address,
+    address: AddressRecords,
     /// The account that loses the address and has nothing else: it goes. A demo's goes with its demo.
     unproven: Option<User>,
     /// Accounts whose sessions end.
@@ -53,13 +53,13 @@ pub async fn owner_of(directory: &Directory, email: &Email) -> Result<Option<Use
     Ok(directory.find(&User::key_of(claim.user)).await?.filter(User::is_proven))
 }
 
-impl Address {
+impl AddressRecords {
     pub async fn read(directory: &Directory, email: &Email) -> Result<Self> {
         let at = Collection::within::<Registration>(email.hashed());
         let (demos, registrations) = (List::new(at.clone(), "demo#"), List::new(at, "registration#"));
         let (claim, demos, registrations) =
             tokio::try_join!(claim_of(directory, email), directory.all_expired_too(&demos), directory.all(&registrations))?;
-        Ok(Address { email: email.clone(), claim, demos, registrations })
+        Ok(AddressRecords { email: email.clone(), claim, demos, registrations })
     }
 
     /// The account that a password of its own may open.
@@ -101,11 +101,11 @@ impl Address {
         }
     }
 
-    /// A proof of the address, which nobody has proven yet. The account is `standing`, where the proof is of that very one; or that of a demo
+    /// A proof of the address, which nobody has proven yet. The account is `existing`, where the proof is of that very one; or that of a demo
     /// that was made to last; or a new one.
-    pub async fn proof(self, directory: &Directory, standing: Option<User>, given: Given) -> Result<Proof> {
+    pub async fn proof(self, directory: &Directory, existing: Option<User>, given: ProvenData) -> Result<Proof> {
         let now = directory.now();
-        let before = match (standing, self.kept()) {
+        let before = match (existing, self.kept()) {
             (Some(user), _) => Some(user),
             (None, Some(demo)) => directory.find(&User::key_of(demo.user)).await?,
             (None, None) => None,
@@ -144,7 +144,7 @@ impl Address {
 
 impl Proof {
     /// Of what a proof ends, so many go with its transaction, and the rest right after it.
-    const ALONG: usize = 20;
+    const IN_TRANSACTION: usize = 20;
 
     /// `taken` answers when somebody else proved the address at the same moment.
     pub fn write<'a>(&self, transaction: Transaction<'a>, directory: &Directory, taken: Refusal) -> Result<Transaction<'a>> {
@@ -167,13 +167,13 @@ impl Proof {
         if let Some(unproven) = &self.unproven {
             transaction = transaction.delete_unchanged(directory, unproven)?;
         }
-        for demo in self.address.demos.iter().take(Self::ALONG) {
+        for demo in self.address.demos.iter().take(Self::IN_TRANSACTION) {
             transaction = transaction.remove(directory, &DemoClaim::key_of(&self.address.email, demo.tenant))?;
         }
-        for registration in self.address.registrations.iter().take(Self::ALONG) {
+        for registration in self.address.registrations.iter().take(Self::IN_TRANSACTION) {
             transaction = transaction.remove(directory, &Registration::key_of(&self.address.email, registration.link))?;
         }
-        for (user, session) in self.sessions.iter().take(Self::ALONG) {
+        for (user, session) in self.sessions.iter().take(Self::IN_TRANSACTION) {
             transaction = transaction.remove(directory, &Session::key_of(*user, *session))?;
         }
         Ok(transaction)
@@ -181,10 +181,10 @@ impl Proof {
 
     /// What did not fit into the transaction, and sessions that were opened while it ran.
     pub async fn finish(&self, directory: &Directory) -> Result<()> {
-        for demo in self.address.demos.iter().skip(Self::ALONG) {
+        for demo in self.address.demos.iter().skip(Self::IN_TRANSACTION) {
             directory.delete(&DemoClaim::key_of(&self.address.email, demo.tenant)).await?;
         }
-        for registration in self.address.registrations.iter().skip(Self::ALONG) {
+        for registration in self.address.registrations.iter().skip(Self::IN_TRANSACTION) {
             directory.delete(&Registration::key_of(&self.address.email, registration.link)).await?;
         }
         for (user, session) in sessions_of(directory, &self.losing).await? {
@@ -195,23 +195,28 @@ impl Proof {
 }
 
 /// The proof and the tenant that a registration becomes when its address is proven.
-pub async fn confirm(directory: &Directory, address: Address, registration: &Registration, given: Given) -> Result<(Proof, Founding)> {
+pub async fn confirm(
+    directory: &Directory,
+    address: AddressRecords,
+    registration: &Registration,
+    given: ProvenData,
+) -> Result<(Proof, TenantCreation)> {
     let company = registration.company_name.clone();
     // As its owner writes it, however it was spelled to find it.
-    let address = Address { email: registration.email.clone(), ..address };
-    let store = directory.found_tenant();
-    let given = Given { name: given.name.or_else(|| Some(registration.name.clone())), home: Some(store.tenant_id()), ..given };
+    let address = AddressRecords { email: registration.email.clone(), ..address };
+    let store = directory.new_tenant_store();
+    let given = ProvenData { name: given.name.or_else(|| Some(registration.name.clone())), home: Some(store.tenant_id()), ..given };
     let proof = address.proof(directory, None, given).await?;
     let new = NewTenant {
         slug: Slug::from_name(&company, &directory.random().text(SLUG_ALPHABET, 6)),
         name: company,
         logo: None,
         plan: "free".into(),
-        kind: Kind::Standard,
+        kind: TenantKind::Standard,
         ends_at: None,
     };
-    let founding = Founding::of(directory, store, new, &proof.user).await?;
-    Ok((proof, founding))
+    let creation = TenantCreation::with_owner(directory, store, new, &proof.user).await?;
+    Ok((proof, creation))
 }
 
 /// Also one that has ended, and one under the form that addresses had before.

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 
 use crate::model::deletion::Deletion;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Status, Tenant};
+use crate::model::tenant::{Tenant, TenantStatus};
 use crate::tenancy::{Directory, TenantStore, conflict};
 use crate::{Error, Result};
 
@@ -16,8 +16,8 @@ const AT_ONCE: usize = 5;
 /// Shuts the children of an agency that is being deleted. `store_of` enters a child.
 pub async fn close_with(agency: &TenantStore, directory: &Directory, store_of: impl Fn(&Subaccount) -> Result<TenantStore>) -> Result<()> {
     turn_all(agency, directory, store_of, |agency, _, tenant| {
-        let open = !matches!(tenant.status, Status::Deleting | Status::Closed);
-        (agency.status == Status::Deleting && open).then(|| tenant.deleting(directory.now()))
+        let open = !matches!(tenant.status, TenantStatus::Deleting | TenantStatus::Closed);
+        (agency.status == TenantStatus::Deleting && open).then(|| tenant.deleting(directory.now()))
     })
     .await
 }
@@ -29,8 +29,8 @@ pub async fn restore_with(
     store_of: impl Fn(&Subaccount) -> Result<TenantStore>,
 ) -> Result<()> {
     turn_all(agency, directory, store_of, |agency, child, tenant| {
-        let back = !matches!(agency.status, Status::Deleting | Status::Closed);
-        let shut = tenant.status == Status::Deleting && child.status != Status::Closed;
+        let back = !matches!(agency.status, TenantStatus::Deleting | TenantStatus::Closed);
+        let shut = tenant.status == TenantStatus::Deleting && child.status != TenantStatus::Closed;
         (back && shut).then(|| tenant.restored(child.status, directory.now()))
     })
     .await
@@ -40,10 +40,10 @@ pub async fn restore_with(
 pub async fn purge_with(directory: &Directory, child: &Subaccount, store: &TenantStore) -> Result<()> {
     let tenant = store.find(&Tenant::key_of()).await?;
     let mut transaction = directory.transaction().delete_unchanged(directory, child)?;
-    if let Some(tenant) = tenant.filter(|_| child.status != Status::Closed) {
+    if let Some(tenant) = tenant.filter(|_| child.status != TenantStatus::Closed) {
         let deletion = Deletion { due_at: directory.now(), ..Deletion::of(&tenant, directory.now()) };
         transaction = transaction.put(directory, &deletion)?;
-        if tenant.status != Status::Deleting {
+        if tenant.status != TenantStatus::Deleting {
             transaction = transaction.replace(store, &tenant.deleting(directory.now()), &tenant)?;
         }
     }

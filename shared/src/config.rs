@@ -27,10 +27,10 @@ pub struct Config {
     /// The key of the edge proxies; `insights` alone reads it.
     pub ingest_secret: Option<String>,
     pub session_days: i64,
-    pub limits: Limits,
+    pub limits: RateLimits,
     pub issuers: Vec<Issuer>,
-    pub demo: Demo,
-    pub edge: Edge,
+    pub demo: DemoSettings,
+    pub edge: EdgeHosts,
     pub prices: Prices,
     /// Of this function; what its computing time is weighed with.
     pub memory_mb: u64,
@@ -45,7 +45,7 @@ pub enum Stage {
 
 /// Requests per minute by class, and whether they are enforced or only reported.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct RateLimits {
     pub enforce: bool,
     pub write: u64,
     pub read: u64,
@@ -73,7 +73,7 @@ pub struct Issuer {
 }
 
 #[derive(Debug, Clone)]
-pub struct Demo {
+pub struct DemoSettings {
     pub enabled: bool,
     pub max_active: u64,
     pub hours: i64,
@@ -84,7 +84,7 @@ pub struct Demo {
 
 /// Where tenants are served, under their own hosts and under custom ones.
 #[derive(Debug, Clone)]
-pub struct Edge {
+pub struct EdgeHosts {
     /// `EDGE_DOMAIN`: the hosts of tenants are `<slug>.<this>`, and no tenant brings a domain below it.
     pub domain: String,
     /// `DOMAIN_TARGET`: what the CNAME of a custom domain must be; `proxy` below the edge domain where it is not given.
@@ -159,7 +159,7 @@ impl Config {
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
             ingest_secret: variables.optional("INGEST_SECRET_ID"),
             session_days: variables.number("SESSION_DAYS", 7)?,
-            limits: Limits {
+            limits: RateLimits {
                 enforce,
                 write: variables.number("RATE_WRITE", 60)?,
                 read: variables.number("RATE_READ", 120)?,
@@ -171,14 +171,14 @@ impl Config {
                 demo: variables.number("DEMO_PER_HOUR", 3)?,
             },
             issuers,
-            demo: Demo {
+            demo: DemoSettings {
                 enabled: variables.number("DEMO_ENABLED", true)?,
                 max_active: variables.number("DEMO_MAX_ACTIVE", 100)?,
                 hours: variables.number("DEMO_HOURS", 48)?,
                 secret: variables.optional("DEMO_SECRET_ID"),
                 tenant_url,
             },
-            edge: Edge::read(variables)?,
+            edge: EdgeHosts::read(variables)?,
             prices: serde_json::from_str(variables.or("PRICES", "{}"))
                 .map_err(|error| ConfigError(format!("PRICES must be a JSON object of prices in US dollars: {error}")))?,
             memory_mb: variables.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 256)?,
@@ -186,7 +186,7 @@ impl Config {
     }
 }
 
-impl Edge {
+impl EdgeHosts {
     fn read(variables: &Variables) -> Result<Self, ConfigError> {
         let host = |name: &str, value: &str| {
             let host = value.trim_end_matches('.').to_ascii_lowercase();
@@ -201,7 +201,7 @@ impl Edge {
         let resolvers = list.split(',').map(str::trim).map(address).collect::<Result<Vec<_>, _>>();
         let resolvers = resolvers
             .map_err(|_| ConfigError(format!("DNS_RESOLVERS is {list:?}: it must be addresses like 1.1.1.1:53, separated by commas")))?;
-        Ok(Edge { domain, target, resolvers })
+        Ok(EdgeHosts { domain, target, resolvers })
     }
 }
 

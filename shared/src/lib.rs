@@ -10,7 +10,6 @@ pub mod clock;
 pub mod config;
 pub mod crypto;
 pub mod error;
-pub mod founding;
 pub mod http;
 pub mod ids;
 pub mod lock;
@@ -19,6 +18,7 @@ pub mod model;
 pub mod runtime;
 pub mod store;
 pub mod tenancy;
+pub mod tenant_lifecycle;
 
 pub use clock::Clock;
 pub use error::{Error, Result};

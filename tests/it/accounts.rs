@@ -67,7 +67,7 @@ async fn a_demo_gives_no_right_to_what_an_invitation_or_a_registration_proves() 
 }
 
 #[tokio::test]
-async fn whoever_confirms_a_strangers_registration_has_an_account_of_their_own() {
+async fn a_person_who_confirms_a_strangers_registration_has_an_account_of_their_own() {
     let world = World::new().await;
     register(&world, VICTIM, SQUATTED).await.expect(202);
     let token = world.link_token(VICTIM);
@@ -135,7 +135,7 @@ async fn an_invitation_sets_no_password_of_a_proven_account() {
 // Accounts from before registrations waited.
 
 #[tokio::test]
-async fn an_older_account_that_proved_nothing_is_nobodys_until_somebody_does() {
+async fn an_older_account_that_proved_nothing_belongs_to_the_first_who_proves_the_address() {
     for proof in ["its link", "an invitation", "a registration", "a reset"] {
         let world = World::new().await;
         let acme = world.tenant("acme").await;
@@ -271,7 +271,7 @@ async fn a_demo_whose_address_has_moved_on_goes_without_it() {
 }
 
 #[tokio::test]
-async fn an_older_demo_that_joined_a_tenant_keeps_the_membership_for_whoever_proves_the_address() {
+async fn an_older_demo_that_joined_a_tenant_keeps_the_membership_for_the_one_who_proves_the_address() {
     let world = World::new().await;
     let workers = Workers::of(&world);
     let acme = world.tenant("acme").await;
@@ -309,7 +309,7 @@ async fn an_older_demo_that_joined_a_tenant_keeps_the_membership_for_whoever_pro
 }
 
 #[tokio::test]
-async fn a_demo_made_to_last_is_handed_to_whoever_proves_its_address() {
+async fn a_kept_demo_is_handed_to_the_one_who_proves_its_address() {
     for proof in ["a reset", "a registration", "an invitation"] {
         let world = World::new().await;
         let workers = Workers::of(&world);
@@ -471,7 +471,7 @@ async fn a_password_is_the_same_on_every_keyboard() {
 // Mails that strangers cause.
 
 #[tokio::test]
-async fn an_address_gets_few_mails_whoever_asks_for_them_and_answers_stay_alike() {
+async fn an_address_gets_few_mails_no_matter_who_asks_and_answers_stay_alike() {
     let world = World::new().await;
     let acme = world.tenant("acme").await;
     start_of_day(&world);
@@ -597,7 +597,7 @@ async fn an_agencys_invitation_is_worth_what_its_sender_may_grant_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whoever_is_demoted_while_they_invite_leaves_no_invitation_that_works() {
+async fn a_member_demoted_while_they_invite_leaves_no_invitation_that_works() {
     let world = World::new().await;
     for round in 0..8 {
         let acme = world.tenant(&format!("acme{round}")).await;

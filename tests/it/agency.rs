@@ -65,7 +65,7 @@ async fn acting_for_a_child_is_as_if_it_were_ones_own_tenant() {
 }
 
 #[tokio::test]
-async fn nobody_acts_for_what_is_not_his_own_open_child() {
+async fn nobody_acts_for_a_child_that_is_not_open_or_not_their_own() {
     let world = World::new().await;
     let (agency, rival) = (world.tenant("agency").await, world.tenant("rival").await);
     let child = subaccount(&world, &agency, json!({})).await;

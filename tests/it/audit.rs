@@ -15,8 +15,8 @@ async fn every_mutation_leaves_one_entry() {
     let own = world.tenant("acme").await;
     let user = format!("user:{}", claims_of(&own.owner.token)["sub"].as_str().expect("a subject"));
     drain(&world, &workers).await;
-    let founding = entries(&world, &own).await;
-    assert_eq!(founding.len(), 1, "the registration: {founding:?}");
+    let registered = entries(&world, &own).await;
+    assert_eq!(registered.len(), 1, "the registration: {registered:?}");
     let owner = |request: crate::world::Request| {
         world.advance(SignedDuration::from_millis(1));
         request.token(&own.owner.token)
@@ -56,7 +56,7 @@ async fn every_mutation_leaves_one_entry() {
 
     let log = entries(&world, &own).await;
     let newest_first: Vec<_> = log.iter().map(|entry| entry["requestId"].as_str().expect("a request").to_owned()).collect();
-    assert_eq!(newest_first.len(), expected.len() + founding.len(), "{log:?}");
+    assert_eq!(newest_first.len(), expected.len() + registered.len(), "{log:?}");
     for (request, action, resource) in &expected {
         let entry = log.iter().find(|entry| entry["requestId"] == request.as_str()).unwrap_or_else(|| panic!("{action} {resource}"));
         let changes = entry["changes"].as_array().expect("changes");

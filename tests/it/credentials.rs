@@ -393,7 +393,7 @@ async fn an_identity_provider_says_neither_tenant_nor_role() {
 }
 
 #[tokio::test]
-async fn an_address_that_changed_hands_at_the_provider_takes_nobodys_account() {
+async fn an_address_that_changed_hands_at_the_provider_takes_no_account() {
     let provider = Provider::start(Algorithm::Es256);
     let world = provider.world().await;
     let workers = Workers::of(&world);

@@ -46,7 +46,7 @@ pub fn check(method: &str, path: &str, sent: Option<&[u8]>, answer: &Answer) {
 }
 
 /// The path of the description that a path is one of: the one with the fewest values.
-fn route(path: &str) -> Option<&'static str> {
+pub fn route(path: &str) -> Option<&'static str> {
     let segments: Vec<&str> = path.split('?').next()?.split('/').collect();
     let is_value = |pattern: &&str| pattern.starts_with('{');
     DOCUMENT["paths"]

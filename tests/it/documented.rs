@@ -871,7 +871,7 @@ fn form_of(text: &str) -> TextForm {
     match text {
         _ if is_moment => TextForm::Moment,
         _ if text.len() == 10 && text.parse::<Date>().is_ok() => TextForm::Day,
-        _ if shared::ids::ProjectId::parse(text).is_some() => TextForm::Uuid,
+        _ if records::project::ProjectId::parse(text).is_some() => TextForm::Uuid,
         _ if text.len() == 7 && text.starts_with('#') => TextForm::Color,
         _ => TextForm::Text,
     }

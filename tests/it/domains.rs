@@ -401,7 +401,7 @@ async fn an_unproven_listing_holds_others_off_for_a_day_and_then_all_must_prove_
 }
 
 #[tokio::test]
-async fn a_removed_hostname_is_free_at_once_but_a_cname_left_behind_serves_nobody_else() {
+async fn a_removed_hostname_is_free_at_once_but_a_cname_left_behind_serves_no_other_tenant() {
     let (world, one, other) = world().await;
     let (mut acme, mut globex) = (world.tenant("acme").await, world.tenant("globex").await);
     // Never verified: free for anybody.
@@ -571,8 +571,8 @@ async fn random_histories_never_have_two_owners() {
         let host = format!("cdn.round{round}.com");
         let challenge_name = format!("_tenant-verify.{host}");
         let mut listed: BTreeMap<usize, Value> = BTreeMap::new();
-        let mut alone_since: BTreeMap<usize, i64> = BTreeMap::new();
-        let (mut owner, mut served, mut alone_until) = (None::<usize>, None::<usize>, 0);
+        let mut exclusive_since: BTreeMap<usize, i64> = BTreeMap::new();
+        let (mut owner, mut served, mut exclusive_until) = (None::<usize>, None::<usize>, 0);
         let (mut texts, mut here, mut hour) = (BTreeSet::new(), false, 0);
         for _ in 0..14 {
             let [action, who] = random.bytes::<2>().map(usize::from);
@@ -580,14 +580,14 @@ async fn random_histories_never_have_two_owners() {
             let tenant = &tenants[who];
             match action {
                 0..=2 => {
-                    let free = owner.is_none() && (listed.is_empty() || hour >= alone_until) && !listed.contains_key(&who);
+                    let free = owner.is_none() && (listed.is_empty() || hour >= exclusive_until) && !listed.contains_key(&who);
                     let answer = add(&world, tenant, &host).await.expect(if free { 201 } else { 409 });
                     if free {
                         if listed.is_empty() {
                             // The day of somebody who had it lately does not begin again.
-                            let since = alone_since.get(&who).copied().filter(|since| hour < since + 30 * 24).unwrap_or(hour);
-                            alone_since.insert(who, since);
-                            alone_until = since + 24;
+                            let since = exclusive_since.get(&who).copied().filter(|since| hour < since + 30 * 24).unwrap_or(hour);
+                            exclusive_since.insert(who, since);
+                            exclusive_until = since + 24;
                         }
                         listed.insert(who, answer.json());
                     }
@@ -608,13 +608,13 @@ async fn random_histories_never_have_two_owners() {
                         seen.insert((wins, contested));
                     }
                     if wins {
-                        (owner, alone_until) = (Some(who), hour);
+                        (owner, exclusive_until) = (Some(who), hour);
                     }
                 }
                 6 if listed.remove(&who).is_some() => {
                     remove(&world, tenant, &host).await.expect(200);
                     if owner == Some(who) {
-                        (owner, served, alone_until) = (None, Some(who), hour);
+                        (owner, served, exclusive_until) = (None, Some(who), hour);
                     }
                     // Who was never verified, and the last one, leaves nothing behind but whom it served.
                 }
@@ -659,8 +659,8 @@ async fn random_histories_never_have_two_owners() {
 // The janitor, and the purge.
 
 async fn look_again(world: &World, at_most: usize) -> (usize, usize, bool) {
-    let place = worker::workplace(&world.auth, "janitor", "check-domains");
-    let done = janitor::domain::check(&place, at_most).await.expect("the check runs");
+    let context = worker::work_context(&world.auth, "janitor", "check-domains");
+    let done = janitor::domain::check(&context, at_most).await.expect("the check runs");
     (done.checked, done.lost, done.more)
 }
 
@@ -741,10 +741,10 @@ async fn the_hostnames_of_a_purged_tenant_rest_for_a_month() {
     route([&one, &other], HOST);
     assert_eq!(status(&world, &gone, HOST).await, "active");
     add(&world, &gone, "pending.acme.com").await.expect(201);
-    let place = worker::workplace(&world.auth, "janitor", "purge");
-    let store = place.tenant_named(&gone.slug).await.expect("the tenant");
-    assert_eq!(janitor::domain::release_hostnames(&place, &store).await.expect("released"), 2);
-    assert_eq!(janitor::domain::release_hostnames(&place, &store).await.expect("nothing is left"), 0);
+    let context = worker::work_context(&world.auth, "janitor", "purge");
+    let store = context.tenant_named(&gone.slug).await.expect("the tenant");
+    assert_eq!(janitor::domain::release_hostnames(&context, &store).await.expect("released"), 2);
+    assert_eq!(janitor::domain::release_hostnames(&context, &store).await.expect("nothing is left"), 0);
     assert_eq!((list(&world, &gone).await["total"].clone(), counted(&world, &gone)), (json!(0), 0));
     assert!(world.items().iter().all(|item| item["type"]["S"] != "domain_check"));
     // What never served it is free.

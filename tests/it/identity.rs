@@ -315,7 +315,7 @@ async fn one_invitation_accepted_many_times_at_once_makes_one_member() {
 }
 
 #[tokio::test]
-async fn a_user_of_another_tenant_joins_as_himself_and_chooses_the_tenant_by_id_or_slug() {
+async fn a_user_of_another_tenant_joins_as_themselves_and_chooses_the_tenant_by_id_or_slug() {
     let world = World::new().await;
     let (acme, beta) = (world.tenant("acme").await, world.tenant("beta").await);
     let stranger = world.tenant("gamma").await;
@@ -488,7 +488,7 @@ async fn two_owners_who_demote_each_other_at_once_leave_one_owner() {
 }
 
 #[tokio::test]
-async fn a_removed_member_has_no_access_and_his_number_is_never_given_again() {
+async fn a_removed_member_has_no_access_and_their_number_is_never_given_again() {
     let world = World::new().await;
     let acme = world.tenant("acme").await;
     let bob = world.member(&acme, "member").await;

@@ -946,5 +946,5 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).expect("the template configures the function");
     let clients = Clients::read(variables()).expect("the environment names AWS");
-    App::new(config, world.plans.clone(), world.clock.clone(), Random::system(), &clients)
+    App::new(config, world.plans.clone(), records::ALL, world.clock.clone(), Random::system(), &clients)
 }

@@ -293,7 +293,7 @@ async fn no_credential_that_does_not_hold_opens_any_route() {
 }
 
 #[tokio::test]
-async fn a_shut_tenant_lets_nobody_in_and_changes_for_nobody() {
+async fn an_inaccessible_tenant_lets_nobody_in_and_is_not_changed() {
     let world = World::new().await;
     let past = (world.auth.clock().now() - SignedDuration::from_secs(1)).to_string();
     for (attribute, value, status, selected_status) in [
@@ -500,7 +500,7 @@ async fn the_tenant_header_only_selects_among_ones_own() {
 }
 
 #[tokio::test]
-async fn a_member_of_two_tenants_has_in_each_the_role_he_has_there() {
+async fn a_member_of_two_tenants_has_in_each_the_role_they_have_there() {
     let world = World::new().await;
     let home = world.tenant("home").await;
     let away = world.tenant("away").await;

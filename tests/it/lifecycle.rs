@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use shared::aws::Aws as Clients;
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
-use shared::founding::{Founding, NewTenant};
 use shared::model::plan::Plans;
-use shared::model::tenant::{Kind, Slug};
+use shared::model::tenant::{Slug, TenantKind};
 use shared::model::user::{Email, EmailClaim, User};
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
 use shared::tenancy::conflict;
+use shared::tenant_lifecycle::{NewTenant, TenantCreation};
 
 use crate::world::{Answer, Caller, Settings, Tenant, World, claims_of, id};
 
@@ -144,10 +144,10 @@ async fn a_purge_does_what_it_may_and_counts_all_of_it() {
     delete(&world, &acme).await;
     let items = world.items_of(&acme).len();
     world.advance(DAY * 7);
-    let place = || worker::workplace(&workers.janitor_app, "janitor", "request");
+    let context = || worker::work_context(&workers.janitor_app, "janitor", "request");
     let mut runs = 0;
     ready(&workers.janitor_app).await;
-    while janitor::purge::purge(&place(), 5).await.unwrap().more {
+    while janitor::purge::purge(&context(), 5).await.unwrap().more {
         let refused = workers.operate(json!({"command": "restore-tenant", "tenant": acme.id})).await.unwrap_err();
         assert!(refused.contains("cannot be restored") || refused.contains("no tenant"), "{refused}");
         runs += 1;
@@ -487,7 +487,7 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).unwrap();
     let clients = Clients::read(variables()).unwrap();
-    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), &clients)
+    App::new(config, Plans::seeded(), records::ALL, world.clock.clone(), Random::system(), &clients)
 }
 
 async fn ready(app: &App) {
@@ -559,13 +559,13 @@ fn of(world: &World, tenant: &Tenant) -> Vec<Value> {
 /// Founds a tenant of a slug of one's choice.
 async fn claim(workers: &Workers, slug: &str, email: &str) -> shared::Result<()> {
     ready(&workers.operator_app).await;
-    let directory = worker::workplace(&workers.operator_app, "operator", "request").directory;
+    let directory = worker::work_context(&workers.operator_app, "operator", "request").directory;
     let claim = directory.find(&EmailClaim::key_of(&Email::parse(email).unwrap())).await?.unwrap();
     let user = directory.get(&User::key_of(claim.user)).await?;
     let slug = Slug::parse(slug).unwrap();
-    let new = NewTenant { name: "New".into(), logo: None, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
-    let founding = Founding::of(&directory, directory.found_tenant(), new, &user).await?;
-    founding.write(directory.transaction(), &directory, conflict("This slug is taken."))?.commit().await
+    let new = NewTenant { name: "New".into(), logo: None, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
+    let creation = TenantCreation::with_owner(&directory, directory.new_tenant_store(), new, &user).await?;
+    creation.write(directory.transaction(), &directory, conflict("This slug is taken."))?.commit().await
 }
 
 /// All pages of the export, each within its bounds, and how many there were.

@@ -184,7 +184,7 @@ async fn ten_thousand_failures_from_elsewhere_lock_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_place_where_others_fail_stays_open_to_whoever_is_at_home_there() {
+async fn a_network_where_others_fail_stays_open_to_those_who_logged_in_there() {
     let variables = vec![("RATE_AUTH_FAILURES_IP", "5".into()), ("RATE_AUTH_IP", "20".into())];
     let world = World::with(Settings { strict: true, variables, ..Settings::default() }).await;
     let (acme, beta) = (world.tenant("acme").await, world.tenant("beta").await);

@@ -20,6 +20,7 @@ mod limits;
 mod projects;
 mod properties;
 mod races;
+mod recorded;
 mod requests;
 mod rooms;
 mod samples;

@@ -818,7 +818,7 @@ async fn operate(world: &World, command: Value) -> Result<Value, String> {
     let variables: HashMap<String, String> = world.environment("operator").clone().into_iter().collect();
     let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
     let clients = Clients::read(Variables(variables.clone())).expect("the environment names AWS");
-    let app = App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), &clients);
+    let app = App::new(config, Plans::seeded(), records::ALL, world.clock.clone(), Random::system(), &clients);
     app.fetch_secrets().await.map_err(|error| error.to_string())?;
     let operator = Operator::start(app, Variables(variables)).expect("the operator starts");
     operator.handle(command, "request").await.map_err(|error| error.to_string())

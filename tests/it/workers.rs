@@ -12,18 +12,18 @@ use futures_util::future::{join_all, poll_immediate};
 use janitor::Janitor;
 use jiff::SignedDuration;
 use operator::Operator;
+use records::project::SweepTasks;
 use relay::Relay;
 use rotator::Rotator;
 use serde_json::{Value, json};
 use shared::aws::Aws as Clients;
-use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::lock::Lock;
 use shared::model::plan::Plans;
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
-use shared::tenancy::jobs::SweepTasks;
 use stack::sources::{Duplicates, Faults, Invoke, InvokeError, SourceError, Sources};
 
 use crate::world::{Caller, World, id};
@@ -460,11 +460,11 @@ async fn a_purge_does_what_it_may_and_goes_on_next_time() {
     let ada = demo(&world, "ada@example.com").await;
     fill(&world, &ada).await;
     world.advance(SignedDuration::from_hours(49));
-    let place = || worker::workplace(workers.app("janitor"), "janitor", "bounded");
+    let context = || worker::work_context(workers.app("janitor"), "janitor", "bounded");
     let mut runs = 0;
     loop {
         let before = world.items().len();
-        let done = janitor::purge::purge(&place(), 7).await.unwrap();
+        let done = janitor::purge::purge(&context(), 7).await.unwrap();
         assert!(done.items <= 8 && before - world.items().len() <= 12, "{done:?}");
         runs += 1;
         if !done.more {
@@ -754,7 +754,7 @@ impl Workers {
             ("relay", _) => inner.relay.handle(event, &request).await,
             ("courier", _) => inner.courier.handle(event, &request).await,
             ("janitor", Some(at_most)) if worker::is_batch(&event) => {
-                let sweep = |place, job: SweepTasks| async move { janitor::sweep::sweep(&place, job, at_most).await };
+                let sweep = |context, job: SweepTasks| async move { janitor::sweep::sweep(&context, job, at_most).await };
                 worker::queue(&inner.apps["janitor"], event, "janitor", &request, sweep).await
             }
             ("janitor", _) => inner.janitor.handle(event, &request).await,
@@ -799,7 +799,7 @@ impl MailCarrier for Shared {
         false
     }
 
-    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a> {
+    fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a> {
         Box::pin(async move {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             self.0.0.lock().push(letter.id.to_string());
@@ -819,7 +819,7 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).expect("the template configures the function");
     let clients = Clients::read(variables()).expect("the environment names AWS");
-    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), &clients)
+    App::new(config, Plans::seeded(), records::ALL, world.clock.clone(), Random::system(), &clients)
 }
 
 pub async fn drain(world: &World, workers: &Workers) {

@@ -82,6 +82,8 @@ pub struct Settings {
     /// Changes limits of plans: `{"free": {"projects": 10}}`.
     pub plans: Value,
     pub seed: u64,
+    /// Where the clock stands at first; otherwise at the machine's time.
+    pub moment: Option<Timestamp>,
     pub tenant_credentials: Option<TenantCredentials>,
 }
 
@@ -106,10 +108,10 @@ pub struct Tenant {
 
 pub struct Request {
     world: World,
-    method: &'static str,
-    path: String,
-    headers: Vec<(String, String)>,
-    body: Option<Vec<u8>>,
+    pub method: &'static str,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Option<Vec<u8>>,
     ip: String,
 }
 
@@ -168,7 +170,7 @@ impl World {
             }
         }
         let plans = plans(settings.strict, &settings.plans);
-        let clock = Arc::new(SetClock::at(Timestamp::now()));
+        let clock = Arc::new(SetClock::at(settings.moment.unwrap_or_else(Timestamp::now)));
         let auth = app("auth", &environments, &plans, &clock, settings.seed);
         write_session_keys(&auth, &environments["auth"], "key-1").await;
         let functions = functions(&environments, &plans, &clock, settings.seed).await;
@@ -500,15 +502,15 @@ async fn functions(
     functions
 }
 
-const PATIENCE: Duration = Duration::from_secs(100);
+const TIMEOUT: Duration = Duration::from_secs(100);
 
 fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>, plans: &Plans, clock: &Arc<SetClock>, seed: u64) -> App {
     let variables: HashMap<String, String> = environments[function].clone().into_iter().collect();
     let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
     // A busy machine makes the table slow, and then the product answers 503, which is right; a test is about what it answers otherwise.
-    let clients = Clients::read(Variables(variables)).expect("the environment names AWS").waiting(PATIENCE);
+    let clients = Clients::read(Variables(variables)).expect("the environment names AWS").waiting(TIMEOUT);
     let random = if seed == 0 { Random::system() } else { Random::seeded(seed) };
-    App::new(config, plans.clone(), clock.clone(), random, &clients)
+    App::new(config, plans.clone(), records::ALL, clock.clone(), random, &clients)
 }
 
 /// The seeded plans with a test's changes; unless `strict`, without the limits that a test would run into by accident.

@@ -8,7 +8,7 @@ use shared::http::answer::Answer;
 use shared::http::arguments::Query;
 use shared::http::form::{CalendarDate, Fields, Form};
 use shared::model::subaccount::Subaccount;
-use shared::model::tenant::Status;
+use shared::model::tenant::TenantStatus;
 use shared::model::time::{day, months};
 use shared::model::usage::UsageDay;
 use shared::tenancy::doors::Owner;
@@ -34,7 +34,7 @@ pub struct AnalyticsView {
 pub struct SubaccountTotals {
     id: String,
     name: String,
-    status: Status,
+    status: TenantStatus,
     #[serde(flatten)]
     totals: Totals,
 }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use serde::Serialize;
-use shared::accounts::{Address, Given, owner_of};
+use shared::accounts::{AddressRecords, ProvenData, owner_of};
 use shared::error::FieldErrors;
 use shared::http::answer::{Answer, Created, Listing, Nothing};
 use shared::http::arguments::{Found, NoFilters, Offsets};
@@ -11,12 +11,12 @@ use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId};
 use shared::model::invitation::{Invitation, InvitationId, OpenInvitations};
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{Mail, MailContent};
 use shared::model::member::Member;
-use shared::model::tenant::Kind;
+use shared::model::tenant::TenantKind;
 use shared::model::time::{Printed, zulu};
-use shared::model::user::{Belongs, Email};
-use shared::store::{Counter, Direction};
+use shared::model::user::{Email, UserTenant};
+use shared::store::{Direction, Record};
 use shared::tenancy::doors::{Admin, Visitor};
 use shared::tenancy::{Role, TenantId, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
@@ -58,7 +58,7 @@ pub async fn list(door: Admin, asked: Offsets<NoFilters>) -> Result<Listing<Invi
 /// Takes a seat of the plan until it is accepted, revoked or expired. An address is invited once at a time, and gets few such mails.
 pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<InvitationView>> {
     let NewInvitation { email, role } = once.body;
-    if door.tenant.kind == Kind::Demo {
+    if door.tenant.kind == TenantKind::Demo {
         return Err(Error::Forbidden("A demo sends nothing outside, invitations included.".into()));
     }
     only_owners_touch_owners(door.member.role, &[role])?;
@@ -81,7 +81,7 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
     };
     let purpose = Purpose::AcceptInvitation { tenant: door.tenant.id, invitation: invitation.id, sender: Some(door.sender()) };
     let link = Link { id: invitation.link, purpose, expires_at };
-    let content = Content::Invitation { tenant_name: door.tenant.name.clone(), invited_by: door.member.name.clone(), link: link.id };
+    let content = MailContent::Invitation { tenant_name: door.tenant.name.clone(), invited_by: door.member.name.clone(), link: link.id };
     let mail = Mail::queued(MailId::new(now, door.app.random()), Some(door.tenant.id), invitation.email.clone(), content, now);
     let answer = Created::new("Invitation sent", InvitationView::of(&invitation));
     seated(&door.store, |open| {
@@ -95,8 +95,7 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
             return Err(Error::Conflict("There are 1,000 open invitations: revoke some, or wait until they are accepted.".into()));
         }
         let held = open.count(now);
-        let transaction =
-            door.still(transaction)?.require_room(&door.store, Counter::Members, held, "users", door.plan.users, &door.tenant.plan)?;
+        let transaction = door.require_role(transaction)?.require_room(&door.store, Member::QUOTA, held, &door.plan, &door.tenant.plan)?;
         let transaction = door.invitation_mails(&invitation.email).iter().try_fold(transaction, |all, mails| all.count_mail(mails))?;
         let transaction = transaction
             .create(&door.store, &invitation, conflict("Try again."))?
@@ -112,8 +111,8 @@ pub async fn revoke(door: Admin, invitation: Found<Invitation>) -> Result<Answer
     let invitation = invitation.0;
     only_owners_touch_owners(door.member.role, &[invitation.role])?;
     seated(&door.store, |open| {
-        let transaction = door.store.let_go(door.store.transaction(), &invitation)?;
-        let transaction = door.still(transaction)?.remove(&door.directory, &Link::key_of(invitation.link))?;
+        let transaction = door.store.delete_audited(door.store.transaction(), &invitation)?;
+        let transaction = door.require_role(transaction)?.remove(&door.directory, &Link::key_of(invitation.link))?;
         Ok((open.without(invitation.id, door.now()), transaction))
     })
     .await?;
@@ -125,7 +124,7 @@ pub async fn revoke(door: Admin, invitation: Found<Invitation>) -> Result<Answer
 pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<MemberView>> {
     let invited = door.invited(&once.body.token).await?.ok_or_else(dead_link)?;
     let (store, directory, invitation, now) = (&invited.store, &door.directory, &invited.invitation, door.now());
-    let address = Address::read(directory, &invitation.email).await?;
+    let address = AddressRecords::read(directory, &invitation.email).await?;
     let known = address.owner(directory).await?;
     let proof = match &known {
         Some(_) => None,
@@ -138,7 +137,7 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
     };
     let member = Member {
         user: user.id,
-        number: store.next_number(Counter::MemberNumbers).await?,
+        number: store.next_number(Member::NUMBERS).await?,
         role: invitation.role,
         name: user.name.clone(),
         email: user.email.as_str().to_owned(),
@@ -166,9 +165,9 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
         let transaction = transaction
             .create(store, &member, conflict("You are a member of this tenant already."))?
             .create(store, &member.numbered(), conflict("Try again."))?
-            .put(directory, &Belongs { user: user.id, tenant: invited.tenant.id, since: now })?
-            .count_within(store, Counter::Members, "users", plan.users, &invited.tenant.plan)?;
-        let transaction = if member.role == Role::Owner { transaction.count(store, Counter::Owners, 1)? } else { transaction };
+            .put(directory, &UserTenant { user: user.id, tenant: invited.tenant.id, since: now })?
+            .count_within(store, Member::QUOTA, plan, &invited.tenant.plan)?;
+        let transaction = if member.role == Role::Owner { transaction.count(store, Member::OWNERS, 1)? } else { transaction };
         let transaction = match (&known, &proof) {
             (Some(before), _) => transaction.replace(directory, &user, before)?,
             (None, Some(proof)) => {
@@ -225,7 +224,7 @@ async fn open_invitations(store: &TenantStore) -> Result<OpenInvitations> {
     }
 }
 
-async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<Given> {
+async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<ProvenData> {
     let mut errors = FieldErrors::new();
     for (name, is_given) in [("name", given.name.is_some()), ("password", given.password.is_some())] {
         if !is_given {
@@ -233,7 +232,7 @@ async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<G
         }
     }
     let (Some(name), Some(password)) = (given.name, given.password) else { return Err(Error::Validation(errors)) };
-    Ok(Given { name: Some(name), password: Some(password::hash(&door.app, password).await?), home: Some(home) })
+    Ok(ProvenData { name: Some(name), password: Some(password::hash(&door.app, password).await?), home: Some(home) })
 }
 
 impl InvitationView {

@@ -3,13 +3,13 @@
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use jiff::SignedDuration;
-use shared::accounts::{Address, Given};
+use shared::accounts::{AddressRecords, ProvenData};
 use shared::http::answer::{Accepted, Answer, Nothing};
 use shared::http::form::{Fields, Form, KnownAddress, Password, Text};
 use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{Mail, MailContent};
 use shared::model::session::Session;
 use shared::model::text::nfc;
 use shared::model::user::{Email, User};
@@ -36,10 +36,10 @@ pub struct Reset {
 /// Answers alike whether the address is known or not, with about the same work.
 pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailView>> {
     let email = once.body.email;
-    door.admit_forgetful(&email).await?;
+    door.admit_reset(&email).await?;
     let (directory, now, random) = (&door.directory, door.now(), door.app.random());
     let answer = Accepted::new("If the address is known, a mail is on its way", EmailView::of(&email));
-    let address = Address::read(directory, &email).await?;
+    let address = AddressRecords::read(directory, &email).await?;
     let asked = address.resettable().unwrap_or_else(|| UserId::new(now, random));
     let user = directory.find(&User::key_of(asked)).await?;
     let passwords = user.as_ref().map_or(0, |user| user.passwords);
@@ -54,7 +54,7 @@ pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailV
     }
     transaction = transaction.create(directory, &link, conflict("Try again."))?;
     if let Some(user) = user {
-        let content = Content::ResetPassword { name: user.name, link: link.id };
+        let content = MailContent::ResetPassword { name: user.name, link: link.id };
         let mail = Mail::queued(MailId::new(now, random), user.home, user.email, content, now);
         transaction = transaction.create(directory, &mail, conflict("Try again."))?;
     }
@@ -75,11 +75,11 @@ pub async fn reset(door: Visitor, once: Once<Reset>) -> Result<Answer<Nothing>> 
     let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
     let transaction = transaction.delete(directory, &Link::key_of(link.id), Box::new(|_| dead_link()))?;
     if !user.is_proven() {
-        let address = Address::read(directory, &user.email).await?;
+        let address = AddressRecords::read(directory, &user.email).await?;
         if address.resettable() != Some(user.id) {
             return Err(dead_link());
         }
-        let given = Given { name: None, password: Some(hash(&door.app, once.body.password).await?), home: None };
+        let given = ProvenData { name: None, password: Some(hash(&door.app, once.body.password).await?), home: None };
         let proof = address.proof(directory, Some(user), given).await?;
         proof.write(transaction, directory, Box::new(|_| dead_link()))?.commit().await?;
         proof.finish(directory).await?;

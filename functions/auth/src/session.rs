@@ -2,14 +2,15 @@
 
 use jiff::SignedDuration;
 use serde::Serialize;
-use shared::accounts::Address;
+use shared::accounts::AddressRecords;
 use shared::error::StoredAnswer;
 use shared::http::answer::{Answer, Listing, Nothing};
-use shared::http::arguments::{Myself, NoFilters, OwnSession, Pages};
+use shared::http::arguments::{NoFilters, OwnUser, Pages, path_id};
 use shared::http::form::{Fields, Form, KnownAddress, Name, Password};
 use shared::http::idempotency::Proven;
 use shared::http::paging::Window;
-use shared::ids::{SessionId, UserId};
+use shared::http::{Argument, Operation};
+use shared::ids::{PathId, SessionId, UserId};
 use shared::model::demo::DemoClaim;
 use shared::model::member::Member;
 use shared::model::session::Session;
@@ -17,6 +18,7 @@ use shared::model::time::{Printed, with_offset};
 use shared::model::user::{Email, User};
 use shared::store::Direction;
 use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
+use shared::tenancy::{Entered, Incoming};
 use shared::tenancy::{Role, conflict, credential};
 use shared::{Error, Result};
 
@@ -73,7 +75,7 @@ pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<Lo
     if user.verified_at.is_none() {
         return Err(not_verified());
     }
-    let place = door.place_of(&user).await?;
+    let place = door.acting_tenant(&user).await?;
     let is_first = earlier.is_none();
     if let Some(earlier) = earlier
         && stands(&door, &earlier, &user).await?
@@ -133,7 +135,7 @@ pub async fn logout(door: SignedIn) -> Result<Answer<Nothing>> {
     Ok(Answer::done("Logged out successfully"))
 }
 
-pub async fn me(door: Viewer, user: Myself) -> Result<Answer<UserView>> {
+pub async fn me(door: Viewer, user: OwnUser) -> Result<Answer<UserView>> {
     Ok(Answer::new("Success", UserView::of(&user.0, Some(&door.member))))
 }
 
@@ -167,7 +169,7 @@ pub async fn end_others(door: SignedIn) -> Result<Answer<Nothing>> {
 /// The user behind an address and a password, and the demo whose password it was. Known or not, it takes two reads and one verification, and a
 /// failure is counted alike. A demo's password and a registration's are recognised by marks of theirs, which take none.
 async fn authenticated(door: &Visitor, email: &Email, password: String) -> Result<(User, Option<DemoClaim>)> {
-    let address = Address::read(&door.directory, email).await?;
+    let address = AddressRecords::read(&door.directory, email).await?;
     let demo = address.demo_opened_by(&password).cloned();
     let account = demo.as_ref().map(|demo| demo.user).or_else(|| address.account());
     let user = door.directory.find(&User::key_of(account.unwrap_or_else(|| UserId::new(door.now(), door.app.random())))).await?;
@@ -242,5 +244,18 @@ impl Form for Credentials {
         let password = fields.required("password", Password { min: 1 });
         let device_name = fields.optional("device_name", Name { max: 255 }).unwrap_or_else(|| "api-token".to_owned());
         Some(Credentials { email: email?, password: password?, device_name })
+    }
+}
+
+/// The id in a path of the person's own things (sessions).
+pub struct OwnSession(pub SessionId);
+
+impl Argument for OwnSession {
+    async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
+        path_id(incoming).map(OwnSession)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(SessionId::schema());
     }
 }

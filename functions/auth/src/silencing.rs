@@ -6,7 +6,8 @@ use serde::Serialize;
 use shared::model::api_key::ApiKey;
 use shared::model::member::Member;
 use shared::model::subaccount::Subaccount;
-use shared::model::tenant::Status;
+use shared::model::tenant::TenantStatus;
+use shared::store::Record as _;
 use shared::tenancy::doors::Admin;
 use shared::tenancy::{Role, TenantStore};
 use shared::{Error, Result};
@@ -37,7 +38,7 @@ pub async fn silence(door: &Admin, member: &Member, role: Option<Role>) -> Resul
         return Ok(silenced);
     }
     for child in door.directory.all(&Subaccount::of_agency(door.tenant.id)).await? {
-        if child.status != Status::Closed {
+        if child.status != TenantStatus::Closed {
             for key in silence_in(&door.child(&child)?, member, role, true).await? {
                 silenced.push(SilencedView::of(&key, Some(&child)));
             }
@@ -59,7 +60,7 @@ async fn silence_in(store: &TenantStore, member: &Member, role: Option<Role>, of
             if lost(&key).is_none() {
                 continue;
             }
-            match store.edit(key, |key, alone| Ok(lost(key).map(|key| (key, alone)))).await {
+            match store.edit(key, |key, transaction| Ok(lost(key).map(|key| (key, transaction)))).await {
                 Ok(key) => silenced.push(key),
                 // Revoked meanwhile.
                 Err(Error::NotFound) => {}

@@ -13,7 +13,7 @@ use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, Me
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use shared::aws::Aws;
 use shared::aws::https::Unreachable;
-use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 
 /// Pauses after SES said "too many": a refusal is safe to answer with another try.
 const PAUSES: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1200)];
@@ -64,7 +64,7 @@ impl MailCarrier for AmazonSes {
         false
     }
 
-    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a> {
+    fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a> {
         Box::pin(self.deliver(letter))
     }
 }
@@ -133,7 +133,7 @@ mod tests {
 
     fn letter() -> Letter {
         let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
-        let content = mail::Content::VerifyEmail { name: "Ada".into(), link: LinkId::new(&random) };
+        let content = mail::MailContent::VerifyEmail { name: "Ada".into(), link: LinkId::new(&random) };
         let mail = Mail::queued(MailId::new(now, &random), None, Email::parse("ada@example.com").unwrap(), content, now);
         let key = RootKey::new(b"a root secret of a deployment, 32 bytes or more").signing("links");
         Letter::of(&mail, &Sites { api: "https://api.example.com".into(), app: None }, &key)

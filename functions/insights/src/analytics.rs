@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use crate::arguments::MonthOverview;
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::Answer;
-use shared::http::insights::MonthOverview;
 use shared::model::edge::{Entry, Shelf, ratio, savings};
 use shared::tenancy::doors::Viewer;
 

@@ -1,5 +1,6 @@
 //! The edge reports what it served, in batches, and asks whether it may go on serving.
 
+use crate::arguments::{Unread, Values};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -7,13 +8,12 @@ use shared::error::FieldErrors;
 use shared::http::answer::Answer;
 use shared::http::arguments::{Body, Query};
 use shared::http::form::{Fields, Form, Raw, Rule, Text};
-use shared::http::insights::{Unread, Values};
 use shared::http::json::canonical;
 use shared::model::edge::{Batch, Entry, Pack, refusal};
-use shared::tenancy::doors::Edge;
+use shared::tenancy::doors::EdgeProxy;
 use shared::{Error, Result};
 
-use crate::usage::Limits;
+use crate::usage::EdgeLimits;
 
 /// Errors are shown for so many entries; a thousand wrong ones are wrong alike.
 const SHOWN: usize = 20;
@@ -34,7 +34,7 @@ pub struct Verdict {
     requests: u64,
     #[serde(rename = "bandwidthBytes")]
     bandwidth_bytes: u64,
-    limits: Limits,
+    limits: EdgeLimits,
 }
 
 /// A batch, or a single request in the simple form.
@@ -50,12 +50,12 @@ enum Content {
     Single(Value),
 }
 
-pub struct Asked {
+pub struct UsageQuery {
     tenant: String,
 }
 
 /// A repeat writes what may be missing of the first time, under the same keys, and so adds nothing.
-pub async fn ingest(door: Edge, report: Body<Report>) -> Result<Answer<Taken>> {
+pub async fn ingest(door: EdgeProxy, report: Body<Report>) -> Result<Answer<Taken>> {
     let Report { batch_id, tenant: slug, content } = report.0;
     let batch_id = batch_id.unwrap_or_else(|| door.app.random().text(b"0123456789abcdef", 32));
     content.entries(door.now(), door.now())?;
@@ -77,7 +77,7 @@ pub async fn ingest(door: Edge, report: Body<Report>) -> Result<Answer<Taken>> {
     Ok(Answer::bare(Taken { ok: true, accepted }))
 }
 
-pub async fn check(door: Edge, asked: Query<Asked>) -> Result<Answer<Verdict>> {
+pub async fn check(door: EdgeProxy, asked: Query<UsageQuery>) -> Result<Answer<Verdict>> {
     let tenant = door.tenant(&asked.0.tenant).await?;
     let reason = refusal(&tenant.tenant, &tenant.plan, &tenant.used, door.now());
     Ok(Answer::bare(Verdict {
@@ -85,7 +85,7 @@ pub async fn check(door: Edge, asked: Query<Asked>) -> Result<Answer<Verdict>> {
         reason,
         requests: tenant.used.requests,
         bandwidth_bytes: tenant.used.bytes,
-        limits: Limits::of(&tenant.plan),
+        limits: EdgeLimits::of(&tenant.plan),
     }))
 }
 
@@ -189,8 +189,8 @@ impl Rule for Nothing {
     }
 }
 
-impl Form for Asked {
+impl Form for UsageQuery {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Asked { tenant: fields.required("tenant", Text::up_to(63))? })
+        Some(UsageQuery { tenant: fields.required("tenant", Text::up_to(63))? })
     }
 }

@@ -4,11 +4,11 @@
 
 use std::collections::VecDeque;
 
+use crate::arguments::{LogFilters, LogPage};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::Answer;
-use shared::http::insights::{LogFilters, LogPage};
-use shared::model::edge::{Cache, Entry, KEPT, Kind, Pack, Shelf};
+use shared::model::edge::{CacheResult, Entry, KEPT, Pack, RequestKind, Shelf};
 use shared::model::period::Month;
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::TenantStore;
@@ -31,9 +31,9 @@ pub struct LogView {
     timestamp: Printed,
     method: String,
     path: String,
-    kind: Kind,
+    kind: RequestKind,
     status: u16,
-    cache: Cache,
+    cache: CacheResult,
     bytes: u64,
     duration_ms: u32,
     country: Option<String>,
@@ -54,7 +54,7 @@ pub async fn page(door: Viewer, asked: LogPage) -> Result<Answer<Logs>> {
     let logs = reader.page(asked.limit).await?;
     let position = reader.position()?;
     let next_cursor = position.map(|position| asked.cursor(&position)).transpose()?;
-    Ok(Answer::bare(Logs { logs, next_cursor: next_cursor.clone() }).going_on(next_cursor))
+    Ok(Answer::bare(Logs { logs, next_cursor: next_cursor.clone() }).with_next(next_cursor))
 }
 
 /// Where a page ended.

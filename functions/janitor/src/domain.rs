@@ -4,10 +4,10 @@
 use domains::Dns;
 use futures_util::future::join_all;
 use serde::Serialize;
-use shared::model::domain::{Asked, Domain, DomainCheck, Status, Verdict};
+use shared::model::domain::{CheckTrigger, Domain, DomainCheck, DomainStatus, Verdict};
 use shared::store::Entity;
 use shared::tenancy::TenantStore;
-use shared::tenancy::jobs::Workplace;
+use shared::tenancy::jobs::WorkContext;
 use shared::{Error, Result};
 
 /// Domains that one run looks at: though every resolver were silent, well within the function's time. The next run goes on.
@@ -24,17 +24,17 @@ pub struct Checked {
     pub more: bool,
 }
 
-pub async fn check(place: &Workplace, at_most: usize) -> Result<Checked> {
-    let mut listed = place.directory.first(&DomainCheck::all(), at_most).await?;
-    listed.retain(|check| check.due_at <= place.now());
+pub async fn check(context: &WorkContext, at_most: usize) -> Result<Checked> {
+    let mut listed = context.directory.first(&DomainCheck::all(), at_most).await?;
+    listed.retain(|check| check.due_at <= context.now());
     let mut done = Checked { ok: true, more: listed.len() == at_most, ..Checked::default() };
     let mut failed = 0;
     for some in listed.chunks(AT_ONCE) {
-        for (check, outcome) in some.iter().zip(join_all(some.iter().map(|check| look_again(place, check))).await) {
+        for (check, outcome) in some.iter().zip(join_all(some.iter().map(|check| look_again(context, check))).await) {
             match outcome {
                 Ok(Some(status)) => {
                     done.checked += 1;
-                    done.lost += usize::from(status != Status::Active);
+                    done.lost += usize::from(status != DomainStatus::Active);
                 }
                 Ok(None) => {}
                 // One domain that fails holds up no other.
@@ -50,18 +50,18 @@ pub async fn check(place: &Workplace, at_most: usize) -> Result<Checked> {
 }
 
 /// `None` when the list was behind: the domain is gone, or is checked at another time.
-async fn look_again(place: &Workplace, check: &DomainCheck) -> Result<Option<Status>> {
-    let store = place.tenant_of_check(check);
+async fn look_again(context: &WorkContext, check: &DomainCheck) -> Result<Option<DomainStatus>> {
+    let store = context.tenant_of_check(check);
     let domain = store.find(&Domain::key_of(&check.hostname)).await?;
     let is_due = |domain: &Domain| domain.check(store.tenant_id()).is_some_and(|due| due.due_at.as_second() == check.due_at.as_second());
     let Some(domain) = domain.filter(is_due) else {
-        place.directory.delete(&check.key()).await?;
+        context.directory.delete(&check.key()).await?;
         return Ok(None);
     };
-    let config = &place.app.config().edge;
+    let config = &context.app.config().edge;
     let seen = Dns::new(config).look(&domain).await;
     let verdict = Verdict::of(&seen, &config.target, &domain.challenge());
-    match domains::settle(&place.directory, &store, domain, &verdict, &config.target, Asked::BySchedule).await {
+    match domains::settle(&context.directory, &store, domain, &verdict, &config.target, CheckTrigger::BySchedule).await {
         Ok(settled) => Ok(Some(settled.domain.status)),
         // Removed while it was looked at.
         Err(Error::NotFound) => Ok(None),
@@ -71,6 +71,6 @@ async fn look_again(place: &Workplace, check: &DomainCheck) -> Result<Option<Sta
 
 /// For the purge, before it empties the tenant's collections: its hostnames are let go, and those that served it are nobody's for 30
 /// days. Says how many it let go; a run that is cut off is taken up by the next.
-pub async fn release_hostnames(place: &Workplace, store: &TenantStore) -> Result<usize> {
-    domains::release(&place.directory, store).await
+pub async fn release_hostnames(context: &WorkContext, store: &TenantStore) -> Result<usize> {
+    domains::release(&context.directory, store).await
 }

@@ -9,6 +9,7 @@ use shared::http::form::{Fields, Form};
 use shared::http::idempotency::Once;
 use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
 use shared::model::time::{Printed, zulu};
+use shared::store::Record as _;
 use shared::tenancy::doors::Owner;
 
 use crate::minting::{self, Family, Shown};
@@ -65,7 +66,7 @@ pub struct RevokedView {
     revoked_at: Printed,
 }
 
-pub struct Given(NewKey);
+pub struct NewKeyForm(NewKey);
 
 pub struct Grace(SignedDuration);
 
@@ -79,7 +80,7 @@ pub async fn list(door: Owner, asked: Cursors<NoFilters>) -> Result<Listing<KeyV
     Ok(Listing { items, total: 0, page: asked.page, next: found.next })
 }
 
-pub async fn create(door: Owner, once: Once<Given>) -> Result<Tagged<NewKeyView, 201>> {
+pub async fn create(door: Owner, once: Once<NewKeyForm>) -> Result<Tagged<NewKeyView, 201>> {
     FAMILY.create(&door, once.body.0, &once.ticket).await
 }
 
@@ -144,9 +145,9 @@ impl NewKeyView {
     }
 }
 
-impl Form for Given {
+impl Form for NewKeyForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        new_key(fields, "rate_limit", "expires_at").map(Given)
+        new_key(fields, "rate_limit", "expires_at").map(NewKeyForm)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared::http::answer::{Answer, Created, Tagged};
 use shared::http::idempotency::Ticket;
 use shared::model::api_key::{ApiKey, Inactive, KeyClaim, KeyUse, Minted, NewKey};
-use shared::store::Counter;
+use shared::store::Record as _;
 use shared::tenancy::doors::{Owner, Touched};
 use shared::tenancy::{Role, Transaction, conflict, missing};
 use shared::{Error, Result};
@@ -103,8 +103,8 @@ fn minted(door: &Owner, new: NewKey) -> Minted {
 
 /// Adds a new key to a transaction, within the plan.
 fn write<'a>(door: &'a Owner, transaction: Transaction<'a>, minted: &Minted) -> Result<Transaction<'a>> {
-    door.still(transaction)?
-        .count_within(&door.store, Counter::ApiKeys, "api_keys", door.plan.api_keys, &door.tenant.plan)?
+    door.require_role(transaction)?
+        .count_within(&door.store, ApiKey::QUOTA, &door.plan, &door.tenant.plan)?
         .create(&door.store, &minted.key, conflict("Try again."))?
         .create(&door.directory, &minted.claim, conflict("Try again."))
 }
@@ -116,11 +116,12 @@ pub async fn revoke(door: &Owner, key: ApiKey) -> Result<()> {
     }
     within(door, &key.like())?;
     door.store
-        .remove(key, |key, along| {
-            let along =
-                along.delete(&door.directory, &KeyClaim::key_of(&key.handle), missing())?.remove(&door.store, &KeyUse::key_of(key.id))?;
+        .remove(key, |key, transaction| {
+            let transaction = transaction
+                .delete(&door.directory, &KeyClaim::key_of(&key.handle), missing())?
+                .remove(&door.store, &KeyUse::key_of(key.id))?;
             // A key in its grace left its place in the plan to the one that replaces it.
-            if key.is_retiring() { Ok(along) } else { along.count(&door.store, Counter::ApiKeys, -1) }
+            if key.is_retiring() { Ok(transaction) } else { transaction.count(&door.store, ApiKey::QUOTA.counter, -1) }
         })
         .await
 }
@@ -132,7 +133,7 @@ fn replace<'a>(door: &'a Owner, transaction: Transaction<'a>, key: &ApiKey, grac
     }
     within(door, &key.like())?;
     let minted = minted(door, key.like());
-    let transaction = door.still_at_least(transaction, Role::Owner, Touched::Key(key))?;
+    let transaction = door.require_role_at_least(transaction, Role::Owner, Touched::Key(key))?;
     let transaction = transaction
         .replace(&door.store, &key.rotated(grace, &minted, door.now()), key)?
         .expire(&door.directory, &KeyClaim::key_of(&key.handle), door.now() + grace, missing())?
@@ -145,10 +146,10 @@ fn replace<'a>(door: &'a Owner, transaction: Transaction<'a>, key: &ApiKey, grac
 async fn adopt(door: &Owner, key: ApiKey) -> Result<ApiKey> {
     let claim = door.directory.get(&KeyClaim::key_of(&key.handle)).await?.made_by(door.maker());
     door.store
-        .edit(key, |key, along| {
+        .edit(key, |key, transaction| {
             let Some(adopted) = key.adopted(door.issuer()) else { return Ok(None) };
-            let along = door.still(along)?.put(&door.directory, &claim.until(adopted.grace_ends_at))?;
-            Ok(Some((adopted, along)))
+            let transaction = door.require_role(transaction)?.put(&door.directory, &claim.until(adopted.grace_ends_at))?;
+            Ok(Some((adopted, transaction)))
         })
         .await
 }
@@ -156,12 +157,12 @@ async fn adopt(door: &Owner, key: ApiKey) -> Result<ApiKey> {
 async fn end_grace(door: &Owner, key: ApiKey) -> Result<ApiKey> {
     within(door, &key.like())?;
     door.store
-        .edit(key, |key, along| {
+        .edit(key, |key, transaction| {
             if !key.is_retiring() {
                 return Err(Error::Conflict("This key was not replaced: it has no grace to end.".into()));
             }
-            let along = along.expire(&door.directory, &KeyClaim::key_of(&key.handle), door.now(), missing())?;
-            Ok(Some((key.retired(door.now()), along)))
+            let transaction = transaction.expire(&door.directory, &KeyClaim::key_of(&key.handle), door.now(), missing())?;
+            Ok(Some((key.retired(door.now()), transaction)))
         })
         .await
 }

@@ -4,12 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::{Answer, Tagged};
-use shared::http::arguments::{Found, Whole};
+use shared::http::arguments::{Found, WholeList};
 use shared::http::form::{Fields, Form, Integer, Moment, Name, OneOf, ScopeList};
 use shared::http::idempotency::Once;
 use shared::ids::ApiKeyId;
 use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
 use shared::model::time::{Printed, zulu};
+use shared::store::Record as _;
 use shared::tenancy::doors::Owner;
 use shared::tenancy::{Scopes, TenantId};
 
@@ -72,7 +73,7 @@ pub struct RevokedView {
     id: ApiKeyId,
 }
 
-pub struct Given(NewKey);
+pub struct NewKeyForm(NewKey);
 
 pub struct Grace(pub SignedDuration);
 
@@ -80,13 +81,13 @@ const FAMILY: Family<NewKeyView, KeyView> =
     Family { rate_limit: "rateLimit", expires_at: "expiresAt", made: NewKeyView::of, shown: KeyView::of };
 
 /// Oldest first; those in their grace too.
-pub async fn list(door: Owner, asked: Whole) -> Result<Answer<KeyList>> {
+pub async fn list(door: Owner, asked: WholeList) -> Result<Answer<KeyList>> {
     let found = door.store.page(&ApiKey::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
-    Ok(Answer::new("Success", KeyList(FAMILY.list(&door, &found.items).await?)).going_on(next))
+    Ok(Answer::new("Success", KeyList(FAMILY.list(&door, &found.items).await?)).with_next(next))
 }
 
-pub async fn create(door: Owner, once: Once<Given>) -> Result<Tagged<NewKeyView, 201>> {
+pub async fn create(door: Owner, once: Once<NewKeyForm>) -> Result<Tagged<NewKeyView, 201>> {
     FAMILY.create(&door, once.body.0, &once.ticket).await
 }
 
@@ -167,9 +168,9 @@ pub(crate) fn new_key(fields: &mut Fields<'_>, rate_limit: &'static str, expires
     Some(NewKey { name: name?, environment, scopes, rate_limit, expires_at })
 }
 
-impl Form for Given {
+impl Form for NewKeyForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        new_key(fields, "rateLimit", "expiresAt").map(Given)
+        new_key(fields, "rateLimit", "expiresAt").map(NewKeyForm)
     }
 }
 

@@ -1,20 +1,20 @@
 //! Projects: list, create, read, change, shelve, delete.
 
+use records::project::{DeletedProject, Project, ProjectChanges, ProjectId, Shelf};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::Result;
 use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
-use shared::http::arguments::{Body, Found, IfMatch, Pages, ShelfTotal};
+use shared::http::arguments::{Body, Found, IfMatch, Pages};
 use shared::http::form::{Color, Fields, Flag, Form, FreeObject, Name, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
-use shared::ids::ProjectId;
-use shared::model::project::{DeletedProject, Project, ProjectChanges, Shelf};
+use shared::http::{Argument, Operation};
 use shared::model::text;
 use shared::model::time::{Printed, with_offset};
 use shared::store::{Counter, Direction};
-use shared::tenancy::conflict;
 use shared::tenancy::doors::{Admin, Viewer};
+use shared::tenancy::{Entered, Incoming, Wants, conflict};
 
 /// A project of the tenant.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -87,7 +87,7 @@ pub async fn create(door: Admin, once: Once<NewProject>) -> Result<Tagged<Projec
     let answer = Created::new("Project created successfully", ProjectView::of(&project)).tagged(project.etag());
     let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
     transaction
-        .count_within(&door.store, Counter::Projects, "projects", door.plan.projects, &door.tenant.plan)?
+        .count_within(&door.store, Project::QUOTA, &door.plan, &door.tenant.plan)?
         .create(&door.store, &project, conflict("This project exists already."))?
         .commit()
         .await?;
@@ -138,8 +138,8 @@ async fn shelve(door: &Admin, project: Project, expected: &IfMatch, shelf: Shelf
             let Some(moved) = project.moved_to(shelf, door.now()) else { return Ok(None) };
             let along = along.count(&door.store, project.shelf.counter(), -1)?;
             let along = match shelf {
-                Shelf::Active => along.count_within(&door.store, Counter::Projects, "projects", door.plan.projects, &door.tenant.plan)?,
-                Shelf::Archived => along.count(&door.store, Counter::ArchivedProjects, 1)?,
+                Shelf::Active => along.count_within(&door.store, Project::QUOTA, &door.plan, &door.tenant.plan)?,
+                Shelf::Archived => along.count(&door.store, Shelf::Archived.counter(), 1)?,
             };
             Ok(Some((moved, along)))
         })
@@ -176,6 +176,28 @@ impl NewProject {
             ..Project::new(id, self.name, now)
         }
     }
+}
+
+/// How many projects stand on the shelf that the query asks for (`archived`), read with the door.
+pub struct ShelfTotal(pub u64);
+
+impl ShelfTotal {
+    fn counter(incoming: &Incoming) -> Counter {
+        let archived = incoming.query.get("archived").is_some_and(|archived| matches!(archived.as_str(), "true" | "1"));
+        if archived { Shelf::Archived.counter() } else { Shelf::Active.counter() }
+    }
+}
+
+impl Argument for ShelfTotal {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        wants.counter(ShelfTotal::counter(incoming));
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        entered.count(ShelfTotal::counter(incoming)).await.map(ShelfTotal)
+    }
+
+    fn describe(_operation: &mut Operation) {}
 }
 
 impl Form for NewProject {

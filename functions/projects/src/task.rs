@@ -1,21 +1,22 @@
 //! Tasks: list, create, read, change, complete, delete. A change of status moves the project's counts in the same transaction.
 
 use jiff::civil::Date;
+use records::project::{DeletedProject, Project, Shelf};
+use records::task::{Priority, Task, TaskChanges, TaskId, TaskStatus, count_changes, overdue};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
-use shared::http::arguments::{Body, Found, IfMatch, NamedMember, Pages};
+use shared::http::arguments::{Body, Found, IfMatch, Pages, path_id};
 use shared::http::form::{CalendarDate, Fields, Flag, Form, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::http::paging::Window;
-use shared::ids::TaskId;
+use shared::http::{Argument, Operation};
+use shared::ids::PathId;
 use shared::model::member::{MemberNumber, Person};
-use shared::model::project::{Project, Shelf};
-use shared::model::task::{Priority, Status, Task, TaskChanges, count_changes, overdue};
 use shared::model::text;
 use shared::model::time::{Printed, day, with_offset};
 use shared::store::{Direction, ListEntry};
 use shared::tenancy::doors::{Admin, Member, Viewer};
-use shared::tenancy::{TenantStore, Transaction, conflict, missing};
+use shared::tenancy::{Entered, Incoming, TenantStore, Transaction, Wants, conflict, missing};
 use shared::{Error, Result};
 
 /// A task of a project.
@@ -42,7 +43,7 @@ pub struct TaskView {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = TaskStatus)]
 pub struct StatusView {
-    value: Status,
+    value: TaskStatus,
     label: &'static str,
     color: &'static str,
     is_open: bool,
@@ -59,7 +60,7 @@ pub struct PriorityView {
 pub struct NewTask {
     title: String,
     description: Option<String>,
-    status: Status,
+    status: TaskStatus,
     priority: Priority,
     due_date: Option<Date>,
     assigned_to: Option<u64>,
@@ -69,7 +70,7 @@ pub struct NewTask {
 pub struct Changes {
     title: Option<String>,
     description: Option<Option<String>>,
-    status: Option<Status>,
+    status: Option<TaskStatus>,
     priority: Option<Priority>,
     due_date: Option<Option<Date>>,
     assigned_to: Option<Option<u64>>,
@@ -77,7 +78,7 @@ pub struct Changes {
 }
 
 pub struct Filters {
-    status: Option<Status>,
+    status: Option<TaskStatus>,
     priority: Option<Priority>,
     open: Option<bool>,
     overdue: Option<bool>,
@@ -152,7 +153,7 @@ pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, 
         status: new.status,
         priority: new.priority,
         due_date: new.due_date,
-        completed_at: (new.status == Status::Done).then(|| door.now()),
+        completed_at: (new.status == TaskStatus::Done).then(|| door.now()),
         sort_order: new.sort_order,
         assignee,
         creator: door.member.person(),
@@ -171,13 +172,13 @@ pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, 
     Ok(answer)
 }
 
-pub async fn show(door: Viewer, task: Found<Task>) -> Result<Tagged<TaskView>> {
+pub async fn show(door: Viewer, task: FoundTask) -> Result<Tagged<TaskView>> {
     Ok(answer("Success", &task.0, &door.store))
 }
 
 pub async fn update(
     door: Member,
-    task: Found<Task>,
+    task: FoundTask,
     expected: IfMatch,
     changes: Body<Changes>,
     named: NamedMember,
@@ -194,7 +195,7 @@ pub async fn update(
     Ok(answer("Task updated successfully", &changed, &door.store))
 }
 
-pub async fn delete(door: Admin, task: Found<Task>, expected: IfMatch) -> Result<Answer<Nothing>> {
+pub async fn delete(door: Admin, task: FoundTask, expected: IfMatch) -> Result<Answer<Nothing>> {
     match remove(&door.store, &task.0, &expected, Shelf::Active).await {
         Err(Error::NotFound) => remove(&door.store, &task.0, &expected, Shelf::Archived).await?,
         done => done?,
@@ -202,10 +203,10 @@ pub async fn delete(door: Admin, task: Found<Task>, expected: IfMatch) -> Result
     Ok(Answer::done("Task deleted successfully"))
 }
 
-pub async fn complete(door: Member, task: Found<Task>, expected: IfMatch) -> Result<Tagged<TaskView>> {
+pub async fn complete(door: Member, task: FoundTask, expected: IfMatch) -> Result<Tagged<TaskView>> {
     let done = edit(&door.store, task.0, |task| {
         expected.check(&task.etag())?;
-        Ok(if task.status == Status::Done { task.clone() } else { task.clone().with_status(Status::Done, door.now()) })
+        Ok(if task.status == TaskStatus::Done { task.clone() } else { task.clone().with_status(TaskStatus::Done, door.now()) })
     })
     .await?;
     Ok(answer("Task marked as completed", &done, &door.store))
@@ -338,7 +339,7 @@ impl Filters {
     }
 
     fn keep(&self, entry: &ListEntry, me: u64, today: Date) -> bool {
-        let status = entry.status.as_deref().and_then(Status::parse);
+        let status = entry.status.as_deref().and_then(TaskStatus::parse);
         let priority = entry.priority.as_deref().and_then(Priority::parse);
         let is_overdue = status.is_some_and(|status| overdue(status, due(entry), today));
         self.status.is_none_or(|wanted| status == Some(wanted))
@@ -375,7 +376,7 @@ impl Sort {
         let number = |number: Option<usize>| number.and_then(|number| i64::try_from(number).ok()).map_or(Rank::None, Rank::Number);
         match self {
             Sort::Title => Rank::Text(text::sort_key(&entry.name)),
-            Sort::Status => number(Status::ALL.iter().position(|status| Some(status.name()) == entry.status.as_deref())),
+            Sort::Status => number(TaskStatus::ALL.iter().position(|status| Some(status.name()) == entry.status.as_deref())),
             Sort::Priority => number(Priority::ALL.iter().position(|priority| Some(priority.name()) == entry.priority.as_deref())),
             Sort::DueDate => entry.due.clone().map_or(Rank::None, Rank::Text),
             Sort::CreatedAt => Rank::None,
@@ -384,16 +385,73 @@ impl Sort {
     }
 }
 
-const STATUS: OneOf<Status> = OneOf { words: &["todo", "in_progress", "in_review", "done", "cancelled"], parse: Status::parse };
+const STATUS: OneOf<TaskStatus> = OneOf { words: &["todo", "in_progress", "in_review", "done", "cancelled"], parse: TaskStatus::parse };
 const PRIORITY: OneOf<Priority> = OneOf { words: &["low", "medium", "high", "urgent"], parse: Priority::parse };
 const MEMBER: Integer = Integer { min: 1, max: i64::MAX };
 const SORT_ORDER: Integer = Integer { min: -2_147_483_648, max: 2_147_483_647 };
+
+/// The task that the path names, unless its project is gone.
+pub struct FoundTask(pub Task);
+
+impl Argument for FoundTask {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(id) = path_id::<TaskId>(incoming) {
+            wants.record(&Task::key_of(id));
+            wants.record(&DeletedProject::key_of(id.project_tag()));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let id: TaskId = path_id(incoming)?;
+        let task = entered.find(&Task::key_of(id)).await?.ok_or(Error::NotFound)?;
+        match entered.find(&DeletedProject::key_of(id.project_tag())).await? {
+            Some(deleted) if deleted.id == task.project => Err(Error::NotFound),
+            _ => Ok(FoundTask(task)),
+        }
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(TaskId::schema());
+    }
+}
+
+/// The member whom the body's `assigned_to` names, read with the door; `None` when it names none, or nobody.
+pub struct NamedMember(pub Option<MemberNumber>);
+
+#[derive(serde::Deserialize)]
+struct Assignment {
+    assigned_to: Option<u64>,
+}
+
+impl NamedMember {
+    /// The form says what is wrong with a body; here a wrong one names nobody.
+    fn number(incoming: &Incoming) -> Option<u64> {
+        serde_json::from_slice::<Assignment>(&incoming.body).ok()?.assigned_to
+    }
+}
+
+impl Argument for NamedMember {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(number) = NamedMember::number(incoming) {
+            wants.record(&MemberNumber::key_of(number));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        match NamedMember::number(incoming) {
+            Some(number) => entered.find(&MemberNumber::key_of(number)).await.map(NamedMember),
+            None => Ok(NamedMember(None)),
+        }
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
 
 impl Form for NewTask {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let title = fields.required("title", Name { max: 255 });
         let description = fields.optional("description", Text::at_most(10_000));
-        let status = fields.optional("status", STATUS).unwrap_or(Status::Todo);
+        let status = fields.optional("status", STATUS).unwrap_or(TaskStatus::Todo);
         let priority = fields.optional("priority", PRIORITY).unwrap_or(Priority::Medium);
         let due_date = fields.optional("due_date", CalendarDate);
         let assigned_to = fields.optional("assigned_to", MEMBER).map(i64::unsigned_abs);

@@ -6,17 +6,17 @@
 mod rollup;
 
 use aws_sdk_sqs::Client;
+use records::project::{DeletedProject, SweepTasks};
 use serde::Serialize;
 use serde_json::Value;
 use shared::aws::Aws;
 use shared::config::Variables;
 use shared::model::edge::Pack;
 use shared::model::mail::Mail;
-use shared::model::project::DeletedProject;
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::store::Entity;
-use shared::tenancy::jobs::{Change, ChangeKind, Queued, SendMail, SweepTasks};
+use shared::tenancy::jobs::{Change, ChangeKind, Queued, SendMail};
 use shared::{Error, Result};
 
 pub struct Relay {
@@ -28,7 +28,7 @@ pub struct Relay {
 
 /// What a change of the table asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
+enum FollowUp {
     /// The mail, and whose share of the queue it takes.
     Send(SendMail, String),
     Sweep(SweepTasks),
@@ -48,11 +48,11 @@ impl Worker for Relay {
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         worker::stream(event, Self::NAME, |change| async move {
             change.audit(&self.app, Self::NAME, request_id).await?;
-            match asked(&change)? {
-                Asked::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
-                Asked::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
-                Asked::Count(pack) => rollup::count(&change.place(&self.app, Self::NAME, request_id), &pack).await,
-                Asked::Nothing => Ok(()),
+            match follow_up(&change)? {
+                FollowUp::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
+                FollowUp::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
+                FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
+                FollowUp::Nothing => Ok(()),
             }
         })
         .await
@@ -69,21 +69,21 @@ impl Relay {
 }
 
 /// Most changes ask for nothing, and say so by kind and type alone.
-fn asked(change: &Change) -> Result<Asked> {
+fn follow_up(change: &Change) -> Result<FollowUp> {
     match change.kind {
         // A mail's later states are the courier's own doing.
         ChangeKind::Inserted if change.entity == Mail::TYPE => {
             let mail: Mail = change.record()?;
             let group = mail.tenant.map_or_else(|| mail.id.to_string(), |tenant| tenant.to_string());
-            Ok(Asked::Send(SendMail { mail: mail.id }, group))
+            Ok(FollowUp::Send(SendMail { mail: mail.id }, group))
         }
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == DeletedProject::TYPE => {
             let deleted: DeletedProject = change.record()?;
-            Ok(if deleted.swept_at.is_none() { Asked::Sweep(SweepTasks { project: deleted.id }) } else { Asked::Nothing })
+            Ok(if deleted.swept_at.is_none() { FollowUp::Sweep(SweepTasks { project: deleted.id }) } else { FollowUp::Nothing })
         }
         // Packs are never changed, and what expires was served all the same.
-        ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(Asked::Count(change.record()?)),
-        _ => Ok(Asked::Nothing),
+        ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),
+        _ => Ok(FollowUp::Nothing),
     }
 }
 
@@ -113,10 +113,10 @@ mod tests {
     const PROJECT: &str = "018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10";
 
     /// What the records of a batch ask for, and the answer to the batch.
-    async fn asked_by(event: Value) -> (Vec<Asked>, Value) {
+    async fn follow_ups_of(event: Value) -> (Vec<FollowUp>, Value) {
         let all = Lock::new(vec![]);
         let answer = worker::stream(event, "relay", |change| {
-            let one = asked(&change);
+            let one = follow_up(&change);
             let all = &all;
             async move {
                 all.lock().push(one?);
@@ -143,8 +143,8 @@ mod tests {
     #[tokio::test]
     async fn a_new_mail_is_to_be_sent_in_the_share_of_its_tenant() {
         let sample: Value = serde_json::from_str(include_str!("../../../events/relay/stream-insert.json")).unwrap();
-        let (asked, answer) = asked_by(sample).await;
-        let [Asked::Send(job, group)] = &asked[..] else { panic!("{asked:?}") };
+        let (follow_ups, answer) = follow_ups_of(sample).await;
+        let [FollowUp::Send(job, group)] = &follow_ups[..] else { panic!("{follow_ups:?}") };
         assert_eq!((job.mail.to_string().as_str(), group.as_str()), ("018f3f72-44cd-7b21-b3a7-90e4d2f6a811", TENANT));
         assert_eq!(answer, json!({"batchItemFailures": []}));
     }
@@ -157,16 +157,17 @@ mod tests {
             record(3, "MODIFY", tombstone(true)),
             record(4, "REMOVE", tombstone(true)),
         ];
-        let (asked, _) = asked_by(json!({"Records": records})).await;
-        let sweeps = asked.iter().filter(|asked| matches!(asked, Asked::Sweep(job) if job.project.to_string() == PROJECT)).count();
-        assert_eq!((sweeps, asked.len()), (2, 4));
+        let (follow_ups, _) = follow_ups_of(json!({"Records": records})).await;
+        let sweeps =
+            follow_ups.iter().filter(|follow_up| matches!(follow_up, FollowUp::Sweep(job) if job.project.to_string() == PROJECT)).count();
+        assert_eq!((sweeps, follow_ups.len()), (2, 4));
     }
 
     #[tokio::test]
     async fn a_poisoned_record_stops_its_batch_at_itself() {
         let poison = record(2, "INSERT", json!({"type": {"S": "deleted_project"}, "id": {"S": "no id"}}));
         let records = [record(1, "INSERT", tombstone(false)), poison, record(3, "INSERT", tombstone(false))];
-        let (asked, answer) = asked_by(json!({"Records": records})).await;
-        assert_eq!((asked.len(), answer), (1, json!({"batchItemFailures": [{"itemIdentifier": "2"}]})));
+        let (follow_ups, answer) = follow_ups_of(json!({"Records": records})).await;
+        assert_eq!((follow_ups.len(), answer), (1, json!({"batchItemFailures": [{"itemIdentifier": "2"}]})));
     }
 }

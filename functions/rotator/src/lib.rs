@@ -37,7 +37,7 @@ impl Worker for Rotator {
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         let Task::RotateKeys { now } = worker::command(event)?;
-        worker::answer(rotation::rotate(&worker::workplace(&self.app, Self::NAME, request_id), &self.pace, now).await?)
+        worker::answer(rotation::rotate(&worker::work_context(&self.app, Self::NAME, request_id), &self.pace, now).await?)
     }
 }
 

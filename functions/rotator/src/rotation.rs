@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use shared::aws::secrets::SigningSecret;
 use shared::config::{ConfigError, Variables};
 use shared::crypto::Random;
-use shared::tenancy::jobs::Workplace;
+use shared::tenancy::jobs::WorkContext;
 use shared::{Error, Result};
 
 const CURRENT: &str = "AWSCURRENT";
@@ -91,14 +91,14 @@ pub struct Rotated {
 
 /// Takes the steps that are due. `now` begins a rotation although the key in use is young; it never shortens the publishing, so a
 /// forced rotation is this task now, and once more when `next_use` has come.
-pub async fn rotate(place: &Workplace, pace: &Pace, now: bool) -> Result<Rotated> {
-    let keeper = Keeper::of(place)?;
+pub async fn rotate(context: &WorkContext, pace: &Pace, now: bool) -> Result<Rotated> {
+    let secrets = KeySecrets::of(context)?;
     let mut rotated = Rotated { ok: true, ..Rotated::default() };
     let mut forced = now;
     // Every step is decided on what is stored then, which also shows whether two runs got into each other's way.
     for _ in 0..8 {
-        let (mut ring, stages) = (keeper.ring().await?, keeper.stages().await?);
-        let step = ring.due(&stages, pace, place.now(), forced);
+        let (mut ring, stages) = (secrets.ring().await?, secrets.stages().await?);
+        let step = ring.due(&stages, pace, context.now(), forced);
         let said = match step {
             Step::Nothing | Step::Wait(_) => {
                 rotated.current = stages.current;
@@ -108,26 +108,26 @@ pub async fn rotate(place: &Workplace, pace: &Pace, now: bool) -> Result<Rotated
             }
             Step::Create => {
                 forced = false;
-                let kid = keeper.create(&mut ring, place.now()).await?;
+                let kid = secrets.create(&mut ring, context.now()).await?;
                 format!("published {kid}")
             }
             Step::Use(kid) => {
-                keeper.put_in_use(&kid, stages.current.as_deref()).await?;
+                secrets.put_in_use(&kid, stages.current.as_deref()).await?;
                 format!("now signing with {kid}")
             }
             Step::Reinstate(kid) => {
                 ring.reinstate(&kid);
-                keeper.publish(&ring).await?;
+                secrets.publish(&ring).await?;
                 format!("signing with {kid} again")
             }
             Step::Retire(kids) => {
-                ring.retire(&kids, place.now());
-                keeper.publish(&ring).await?;
+                ring.retire(&kids, context.now());
+                secrets.publish(&ring).await?;
                 format!("retired {}", kids.join(", "))
             }
             Step::Withdraw(kids) => {
                 ring.withdraw(&kids);
-                keeper.publish(&ring).await?;
+                secrets.publish(&ring).await?;
                 format!("withdrew {}", kids.join(", "))
             }
         };
@@ -223,20 +223,20 @@ impl Pace {
 }
 
 /// The two secrets, one of them seen from outside only.
-struct Keeper<'a> {
+struct KeySecrets<'a> {
     client: &'a Client,
     random: &'a Random,
     signing: &'a str,
     jwks: &'a str,
 }
 
-impl<'a> Keeper<'a> {
-    fn of(place: &'a Workplace) -> Result<Self> {
-        let config = place.app.config();
+impl<'a> KeySecrets<'a> {
+    fn of(context: &'a WorkContext) -> Result<Self> {
+        let config = context.app.config();
         let missing = |name: &'static str| Error::internal("rotating keys", format!("this function is not configured with {name}"));
-        Ok(Keeper {
-            client: place.app.secrets().client(),
-            random: place.app.random(),
+        Ok(KeySecrets {
+            client: context.app.secrets().client(),
+            random: context.app.random(),
             signing: config.signing_secret.as_deref().ok_or_else(|| missing("SIGNING_SECRET_ID"))?,
             jwks: config.jwks_secret.as_deref().ok_or_else(|| missing("JWKS_SECRET_ID"))?,
         })

@@ -34,7 +34,7 @@ pub async fn list(door: Admin, asked: Cursors<NoFilters>) -> Result<Answer<LogVi
     let found = door.store.page(&AuditEntry::all().going(Direction::Descending), &asked.page.span(), |_| true).await?;
     let next_cursor = asked.page.cursor(&door.app, found.next.as_ref())?;
     let entries = found.items.iter().map(EntryView::of).collect();
-    Ok(Answer::new("Success", LogView { entries, next_cursor: next_cursor.clone() }).going_on(next_cursor))
+    Ok(Answer::new("Success", LogView { entries, next_cursor: next_cursor.clone() }).with_next(next_cursor))
 }
 
 impl EntryView {

@@ -9,8 +9,8 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use shared::config::Edge;
-use shared::model::domain::{Domain, Seen, Sighting};
+use shared::config::EdgeHosts;
+use shared::model::domain::{DnsAnswer, Domain, Sighting};
 
 /// All questions to one resolver together take no longer.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,11 +22,11 @@ const LONGEST_CHAIN: usize = 8;
 const LONGEST_TEXT: usize = 255;
 
 pub struct Dns<'a> {
-    config: &'a Edge,
+    config: &'a EdgeHosts,
 }
 
 impl<'a> Dns<'a> {
-    pub fn new(config: &'a Edge) -> Self {
+    pub fn new(config: &'a EdgeHosts) -> Self {
         Dns { config }
     }
 
@@ -36,7 +36,7 @@ impl<'a> Dns<'a> {
     }
 
     async fn ask(&self, address: SocketAddr, domain: &Domain) -> Sighting {
-        let silent = |why: String| Seen::Silent(why);
+        let silent = |why: String| DnsAnswer::Silent(why);
         let (cname, txt) = match resolver(address) {
             // Its tasks end with it: nothing is left to run after the answer.
             Ok(resolver) => {
@@ -71,7 +71,7 @@ fn resolver(address: SocketAddr) -> Result<TokioResolver, NetError> {
 }
 
 /// Follows the CNAMEs of a name until they reach `target` or end.
-async fn chain(resolver: &TokioResolver, hostname: &str, target: &str) -> Seen {
+async fn chain(resolver: &TokioResolver, hostname: &str, target: &str) -> DnsAnswer {
     let mut names = vec![hostname.to_owned()];
     loop {
         let last = &names[names.len() - 1];
@@ -80,25 +80,25 @@ async fn chain(resolver: &TokioResolver, hostname: &str, target: &str) -> Seen {
                 RData::CNAME(cname) => Some(plain(&cname.0)),
                 _ => None,
             }),
-            Err(why) => return Seen::Silent(why),
+            Err(why) => return DnsAnswer::Silent(why),
         };
         let Some(next) = next else { break };
         let circle = names.contains(&next);
         names.push(next);
         if circle || names.len() > LONGEST_CHAIN + 1 {
-            return Seen::Loop(names.split_off(1));
+            return DnsAnswer::Loop(names.split_off(1));
         }
         if names[names.len() - 1] == target {
             break;
         }
     }
     let chain = names.split_off(1);
-    if chain.is_empty() { Seen::Nothing } else { Seen::Found(chain) }
+    if chain.is_empty() { DnsAnswer::Nothing } else { DnsAnswer::Found(chain) }
 }
 
-async fn texts(resolver: &TokioResolver, name: &str) -> Seen {
+async fn texts(resolver: &TokioResolver, name: &str) -> DnsAnswer {
     match answers(resolver, name, RecordType::TXT).await {
-        Err(why) => Seen::Silent(why),
+        Err(why) => DnsAnswer::Silent(why),
         Ok(records) => {
             let texts = records.into_iter().filter_map(|record| match record {
                 RData::TXT(txt) => {
@@ -110,7 +110,7 @@ async fn texts(resolver: &TokioResolver, name: &str) -> Seen {
             let mut texts: Vec<String> = texts.collect();
             // A name can carry many texts: the ones that matter are shown first.
             texts.sort_unstable_by_key(|text| !text.starts_with("tenant-verify="));
-            if texts.is_empty() { Seen::Nothing } else { Seen::Found(texts) }
+            if texts.is_empty() { DnsAnswer::Nothing } else { DnsAnswer::Found(texts) }
         }
     }
 }

@@ -53,7 +53,7 @@ const LONGEST_ANSWER: usize = 20 * 1024 * 1024;
 /// Silent for longer, a connection may well have been closed: a new one is the safer bet.
 const KEPT: Duration = Duration::from_secs(60);
 const MOST_KEPT: usize = 64;
-const WIDENED: Duration = Duration::from_secs(1);
+const OPEN_SPARE_TIMEOUT: Duration = Duration::from_secs(1);
 
 struct Inner {
     tls: TlsConnector,
@@ -116,7 +116,7 @@ impl Https {
     }
 
     /// With the same trust, and connections of its own.
-    pub fn beside(&self) -> Self {
+    pub fn with_own_connections(&self) -> Self {
         Https(Arc::new(Inner { tls: self.0.tls.clone(), idle: Lock::default() }))
     }
 
@@ -143,12 +143,12 @@ impl Https {
 
     /// Opens this many more connections to every host that has one, for calls that are made together. They take up the TLS session of the
     /// first, which spares both sides the certificates.
-    pub async fn widen(&self, more: usize) {
+    pub async fn open_spare(&self, more: usize) {
         let hosts: Vec<Host> = self.lock().keys().cloned().collect();
         let wanted = hosts.iter().flat_map(|host| std::iter::repeat_n(host, more));
         // What does not open now opens when it is needed.
         join_all(wanted.map(async |host| {
-            if let Ok(connection) = self.open(host, Some(WIDENED)).await {
+            if let Ok(connection) = self.open(host, Some(OPEN_SPARE_TIMEOUT)).await {
                 self.keep(host, connection);
             }
         }))
@@ -400,7 +400,7 @@ mod tests {
         let (url, served) = serving(vec![vec![OK, LAST], vec![LAST], vec![LAST]]);
         let https = client();
         get(&https, &url).await.unwrap();
-        https.widen(2).await;
+        https.open_spare(2).await;
         assert_eq!(https.lock().values().next().unwrap().len(), 3);
         let answers = join_all((0..3).map(|_| get(&https, &url))).await;
         assert!(answers.into_iter().all(|answer| answer.unwrap() == "ok"));

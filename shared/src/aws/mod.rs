@@ -35,7 +35,7 @@ const AMAZON_ROOTS: [&[u8]; 5] = [
 
 /// How long a connection, an attempt of a call, and a call with its retries may take.
 #[derive(Clone, Copy)]
-struct Patience {
+struct Timeouts {
     connect: Duration,
     attempt: Duration,
     call: Duration,
@@ -50,7 +50,7 @@ pub struct Aws {
     table_http: Https,
     endpoint: Option<String>,
     variables: std::sync::Arc<Variables>,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
 /// What every service's configuration has in common.
@@ -67,12 +67,12 @@ pub struct Common {
 /// Leaves out the headers that tell AWS of the SDK and of its retries, and change nothing: writing and signing them is a twentieth of a warm
 /// request.
 #[derive(Debug)]
-struct Terse;
+struct FewerHeaders;
 
 #[dyn_dispatch_hint]
-impl Intercept for Terse {
+impl Intercept for FewerHeaders {
     fn name(&self) -> &'static str {
-        "Terse"
+        "FewerHeaders"
     }
 
     fn read_before_execution(&self, _: &BeforeSerializationInterceptorContextRef<'_>, config: &mut ConfigBag) -> Result<(), BoxError> {
@@ -101,17 +101,17 @@ impl Aws {
         Ok(Aws {
             region: Region::new(variables.required("AWS_REGION")?),
             credentials: SharedCredentialsProvider::new(credentials),
-            table_http: http.beside(),
+            table_http: http.with_own_connections(),
             http,
             endpoint: variables.optional("AWS_ENDPOINT_URL"),
             variables: std::sync::Arc::new(variables),
-            patience: Patience { connect: Duration::from_secs(1), attempt: Duration::from_secs(3), call: Duration::from_secs(8) },
+            timeouts: Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(3), call: Duration::from_secs(8) },
         })
     }
 
     /// Waits so long for every call: where what counts is the outcome and not the clock, as in a test on a busy machine.
-    pub fn waiting(self, patience: Duration) -> Self {
-        Aws { patience: Patience { connect: patience, attempt: patience, call: patience }, ..self }
+    pub fn waiting(self, limit: Duration) -> Self {
+        Aws { timeouts: Timeouts { connect: limit, attempt: limit, call: limit }, ..self }
     }
 
     /// `service` as in `AWS_ENDPOINT_URL_<SERVICE>`.
@@ -123,9 +123,9 @@ impl Aws {
             endpoint: self.variables.optional(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| self.endpoint.clone()),
             retries: RetryConfig::standard().with_max_attempts(3),
             timeouts: TimeoutConfig::builder()
-                .connect_timeout(self.patience.connect)
-                .operation_attempt_timeout(self.patience.attempt)
-                .operation_timeout(self.patience.call)
+                .connect_timeout(self.timeouts.connect)
+                .operation_attempt_timeout(self.timeouts.attempt)
+                .operation_timeout(self.timeouts.call)
                 .build(),
             behavior: BehaviorVersion::v2026_01_12(),
         }
@@ -153,7 +153,7 @@ impl Aws {
             // The credentials stay what they are as long as the process, and no answer is longer than an attempt may take.
             .identity_cache(IdentityCache::no_cache())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .interceptor(Terse);
+            .interceptor(FewerHeaders);
         config.set_endpoint_url(common.endpoint);
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }

@@ -8,7 +8,7 @@ use crate::crypto::SigningKey;
 use crate::ids::{LinkId, MailId};
 use crate::model::edge::Metric;
 use crate::model::link::Link;
-use crate::model::mail::{Content, Mail};
+use crate::model::mail::{Mail, MailContent};
 use crate::model::user::Email;
 use crate::tenancy::TenantId;
 
@@ -67,18 +67,18 @@ impl Letter {
     }
 }
 
-fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<Part>) {
+fn words(content: &MailContent, sites: &Sites, links: &SigningKey) -> (String, Vec<Part>) {
     let says = |text: &str| Part::Says(text.to_owned());
     let way = |action: &'static str, label: &'static str, link: LinkId| way(sites, action, label, Link::token(link, links));
     match content {
-        Content::VerifyEmail { name, link } => {
+        MailContent::VerifyEmail { name, link } => {
             let mut parts = vec![greeting(name), says("Somebody registered with this address. If it was you, confirm that it is yours.")];
             parts.extend(way("verify-email", "Confirm the address", *link));
             parts.push(says("Give the password that you want along with it: that one is the account's, whatever was typed before."));
             parts.push(says("If you did not register, ignore this mail: without the confirmation nothing happens."));
             ("Confirm your e-mail address".into(), parts)
         }
-        Content::AlreadyRegistered { name } => {
+        MailContent::AlreadyRegistered { name } => {
             let parts = vec![
                 greeting(name),
                 says("Somebody, perhaps you, tried to register with this address. It has an account already, and nothing was changed."),
@@ -86,21 +86,21 @@ fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<P
             ];
             ("You have an account already".into(), parts)
         }
-        Content::ResetPassword { name, link } => {
+        MailContent::ResetPassword { name, link } => {
             let mut parts = vec![greeting(name), says("You asked for a new password.")];
             parts.extend(way("reset-password", "Choose a new password", *link));
             parts.push(says("If you did not ask, ignore this mail: your password stays as it is."));
             ("Choose a new password".into(), parts)
         }
-        Content::Invitation { tenant_name, invited_by, link } => {
+        MailContent::Invitation { tenant_name, invited_by, link } => {
             let who = shown(invited_by).unwrap_or_else(|| "Somebody".into());
-            let whither = shown(tenant_name).unwrap_or_else(|| "their team".into());
-            let mut parts = vec![says("Hello,"), Part::Says(format!("{who} invites you to {whither}."))];
+            let team = shown(tenant_name).unwrap_or_else(|| "their team".into());
+            let mut parts = vec![says("Hello,"), Part::Says(format!("{who} invites you to {team}."))];
             parts.extend(way("accept-invitation", "Accept the invitation", *link));
             parts.push(says("If you do not know what this is about, ignore this mail."));
-            (format!("You are invited to {whither}"), parts)
+            (format!("You are invited to {team}"), parts)
         }
-        Content::DemoReady { name, tenant_name, url, ends_at } => {
+        MailContent::DemoReady { name, tenant_name, url, ends_at } => {
             let parts = vec![
                 greeting(name),
                 Part::Says(format!("Your demo {} is ready, with sample projects and tasks in it.", demo(tenant_name))),
@@ -110,7 +110,7 @@ fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<P
             ];
             ("Your demo is ready".into(), parts)
         }
-        Content::DemoEnding { name, tenant_name, ends_at } => {
+        MailContent::DemoEnding { name, tenant_name, ends_at } => {
             let parts = vec![
                 greeting(name),
                 Part::Says(format!("Your demo {} ends on {}. Everything in it is deleted then.", demo(tenant_name), moment(*ends_at))),
@@ -118,7 +118,7 @@ fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<P
             ];
             ("Your demo is about to end".into(), parts)
         }
-        Content::QuotaReached { name, tenant_name, metric, percent, overage } => {
+        MailContent::QuotaReached { name, tenant_name, metric, percent, overage } => {
             let whose = shown(tenant_name).unwrap_or_else(|| "your tenant".into());
             let what = match metric {
                 Metric::Requests => "edge requests",
@@ -213,29 +213,29 @@ mod tests {
         Sites { api: "https://api.example.com".into(), app: app.map(Into::into) }
     }
 
-    fn letter(content: Content, app: Option<&str>) -> Letter {
+    fn letter(content: MailContent, app: Option<&str>) -> Letter {
         let now = Timestamp::UNIX_EPOCH;
         let mail = Mail::queued(MailId::new(now, &Random::seeded(1)), None, Email::parse("ada@example.com").unwrap(), content, now);
         Letter::of(&mail, &sites(app), &key())
     }
 
-    fn every_content(name: &str) -> Vec<Content> {
+    fn every_content(name: &str) -> Vec<MailContent> {
         let (link, name, ends_at) = (LinkId::new(&Random::seeded(2)), name.to_owned(), Timestamp::UNIX_EPOCH);
         vec![
-            Content::VerifyEmail { name: name.clone(), link },
-            Content::AlreadyRegistered { name: name.clone() },
-            Content::ResetPassword { name: name.clone(), link },
-            Content::Invitation { tenant_name: name.clone(), invited_by: name.clone(), link },
-            Content::DemoReady { name: name.clone(), tenant_name: name.clone(), url: "https://demo-abc.example.com".into(), ends_at },
-            Content::DemoEnding { name: name.clone(), tenant_name: name.clone(), ends_at },
-            Content::QuotaReached { name: name.clone(), tenant_name: name, metric: Metric::Bytes, percent: 80, overage: false },
+            MailContent::VerifyEmail { name: name.clone(), link },
+            MailContent::AlreadyRegistered { name: name.clone() },
+            MailContent::ResetPassword { name: name.clone(), link },
+            MailContent::Invitation { tenant_name: name.clone(), invited_by: name.clone(), link },
+            MailContent::DemoReady { name: name.clone(), tenant_name: name.clone(), url: "https://demo-abc.example.com".into(), ends_at },
+            MailContent::DemoEnding { name: name.clone(), tenant_name: name.clone(), ends_at },
+            MailContent::QuotaReached { name: name.clone(), tenant_name: name, metric: Metric::Bytes, percent: 80, overage: false },
         ]
     }
 
     #[test]
     fn the_token_in_a_mail_is_one_the_api_takes() {
         let link = LinkId::new(&Random::seeded(2));
-        let letter = letter(Content::VerifyEmail { name: "Ada".into(), link }, Some("https://app.example.com"));
+        let letter = letter(MailContent::VerifyEmail { name: "Ada".into(), link }, Some("https://app.example.com"));
         let (_, token) = letter.text.split_once("https://app.example.com/verify-email?token=").unwrap();
         let token = token.split_whitespace().next().unwrap();
         assert_eq!(Link::of_token(token, &key()), Some(link));
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn without_pages_a_mail_has_no_link_that_leads_nowhere() {
         let link = LinkId::new(&Random::seeded(2));
-        let letter = letter(Content::ResetPassword { name: "Ada".into(), link }, None);
+        let letter = letter(MailContent::ResetPassword { name: "Ada".into(), link }, None);
         assert!(!letter.html.contains("href") && !letter.text.contains("?token="));
         assert!(letter.text.contains(&Link::token(link, &key())));
     }
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_letter_never_shows_its_content_by_accident() {
         let link = LinkId::new(&Random::seeded(2));
-        let shown = format!("{:?}", letter(Content::VerifyEmail { name: "Ada".into(), link }, None));
+        let shown = format!("{:?}", letter(MailContent::VerifyEmail { name: "Ada".into(), link }, None));
         assert!(!shown.contains("ada@") && !shown.contains(&link.to_string()));
     }
 }

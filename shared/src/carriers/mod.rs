@@ -13,10 +13,10 @@ pub trait MailCarrier: Send + Sync + 'static {
     /// The same id twice reaches the recipient once, so a lost answer may be asked for again.
     fn deduplicates(&self) -> bool;
 
-    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a>;
+    fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a>;
 }
 
-pub type Sending<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+pub type PendingSend<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 /// What is known after a call. The texts are for the record and the log: never an address, never content.
 #[derive(Debug, Clone, PartialEq, Eq)]

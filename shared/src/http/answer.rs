@@ -14,7 +14,7 @@ use crate::http::paging::{PageRequest, Style};
 use crate::http::status;
 use crate::store::page::Position;
 
-pub type Body = http_body_util::Full<Bytes>;
+pub type ResponseBody = http_body_util::Full<Bytes>;
 
 /// A success: sentence and data. The status, and whether there is an `ETag`, are part of the type, so the API reference knows them.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
     }
 
     /// A page of a list, which goes on at a cursor: `Link` says where.
-    pub fn going_on(self, next: Option<String>) -> Self {
+    pub fn with_next(self, next: Option<String>) -> Self {
         Answer { next, ..self }
     }
 }
@@ -112,7 +112,7 @@ impl utoipa::PartialSchema for Nothing {
 impl utoipa::ToSchema for Nothing {}
 
 /// A stored answer as it goes out.
-pub(crate) fn response_of(answer: &StoredAnswer) -> Response<Body> {
+pub(crate) fn response_of(answer: &StoredAnswer) -> Response<ResponseBody> {
     let mut response = json_response(answer.status, "application/json", answer.body.clone());
     if let Some(etag) = answer.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
         response.headers_mut().insert(ETAG, etag);
@@ -121,7 +121,7 @@ pub(crate) fn response_of(answer: &StoredAnswer) -> Response<Body> {
 }
 
 /// Where a listing was asked for: what its links repeat.
-pub(crate) struct Asked<'a> {
+pub(crate) struct ListingRequest<'a> {
     pub path: &'a str,
     /// The parameters but for the position, percent-encoded, in the order of their names.
     pub filters: String,
@@ -129,11 +129,11 @@ pub(crate) struct Asked<'a> {
 }
 
 impl<T: Serialize> Listing<T> {
-    pub(crate) fn response(&self, asked: &Asked<'_>) -> Response<Body> {
-        let cursor = self.next.as_ref().map(|next| (asked.seal)(&self.page, next));
+    pub(crate) fn response(&self, request: &ListingRequest<'_>) -> Response<ResponseBody> {
+        let cursor = self.next.as_ref().map(|next| (request.seal)(&self.page, next));
         let url = |position: &str| {
-            let separator = if asked.filters.is_empty() { "" } else { "&" };
-            format!("{}?{}{separator}{position}", asked.path, asked.filters)
+            let separator = if request.filters.is_empty() { "" } else { "&" };
+            format!("{}?{}{separator}{position}", request.path, request.filters)
         };
         let limit = self.page.limit as u64;
         let (body, links) = match self.page.style {
@@ -214,7 +214,7 @@ impl<T: Serialize> Listing<T> {
 }
 
 /// The one error body, or RFC 9457 problem details with the same facts where `Accept` asks for them.
-pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, problem: bool) -> Response<Body> {
+pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, problem: bool) -> Response<ResponseBody> {
     if let Error::Replayed(answer) = error {
         let mut response = response_of(answer);
         response.headers_mut().insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
@@ -256,8 +256,8 @@ pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, pr
     response
 }
 
-fn json_response(status: u16, content_type: &'static str, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+fn json_response(status: u16, content_type: &'static str, body: String) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -196,7 +196,7 @@ impl Operation {
     }
 
     /// Whether it is a list that goes on at a cursor.
-    pub(crate) fn goes_on(&self) -> bool {
+    pub(crate) fn has_next(&self) -> bool {
         self.query.iter().any(|field| field.name == "cursor")
     }
 
@@ -204,19 +204,19 @@ impl Operation {
         self.access = access;
     }
 
-    pub(crate) fn body(&mut self, fields: Vec<Described>) {
+    pub fn body(&mut self, fields: Vec<Described>) {
         self.body.extend(fields);
     }
 
-    pub(crate) fn query(&mut self, fields: Vec<Described>) {
+    pub fn query(&mut self, fields: Vec<Described>) {
         self.query.extend(fields);
     }
 
-    pub(crate) fn conditional(&mut self) {
+    pub fn conditional(&mut self) {
         self.conditional = true;
     }
 
-    pub(crate) fn may_miss(&mut self) {
+    pub fn may_miss(&mut self) {
         self.may_miss = true;
     }
 
@@ -225,7 +225,7 @@ impl Operation {
     }
 
     /// The last value of the path names a record.
-    pub(crate) fn names(&mut self, schema: Value) {
+    pub fn names(&mut self, schema: Value) {
         self.names = Some(schema);
         self.may_miss();
     }

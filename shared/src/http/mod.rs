@@ -8,7 +8,6 @@ pub mod endpoint;
 pub mod family;
 pub mod form;
 pub mod idempotency;
-pub mod insights;
 pub mod json;
 pub mod lines;
 pub(crate) mod negotiation;

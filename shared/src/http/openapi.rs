@@ -6,13 +6,12 @@ use std::sync::LazyLock;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::http::arguments::Named as _;
 use crate::http::catalogue::{Catalogue, Named, Operation, Shape};
 use crate::http::endpoint::needs_credential;
 use crate::http::family::Family;
 use crate::http::form::{ANY_NAME, Described};
 use crate::http::status::CODES;
-use crate::model::subaccount::Subaccount;
+use crate::ids::{PathId, SubaccountId};
 use crate::tenancy::doors::Access;
 
 pub(crate) fn document(catalogue: &Catalogue, version: &str) -> Value {
@@ -175,7 +174,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         let schema = match (&operation.names, *name) {
             (Some(schema), _) if index == last => schema.clone(),
             (_, "slug") => json!({"type": "string", "description": "The tenant's slug, in either letter case."}),
-            _ => Subaccount::id_schema(),
+            _ => SubaccountId::schema(),
         };
         json!({"name": name, "in": "path", "required": true, "schema": schema})
     });
@@ -197,8 +196,12 @@ fn parameters(operation: &Operation) -> Vec<Value> {
 fn responses(operation: &Operation, components: &mut Components) -> Value {
     let media = if operation.shape == Shape::Lines { LINES } else { "application/json" };
     let limits = if operation.is_limited() { &LIMIT_HEADERS[..] } else { &[] };
-    let others =
-        [(true, "x-request-id"), (operation.tagged, "ETag"), (operation.goes_on(), "Link"), (operation.idempotent, "Idempotency-Replayed")];
+    let others = [
+        (true, "x-request-id"),
+        (operation.tagged, "ETag"),
+        (operation.has_next(), "Link"),
+        (operation.idempotent, "Idempotency-Replayed"),
+    ];
     let names = others.iter().filter(|(gives, _)| *gives).map(|(_, name)| *name).chain(limits.iter().copied());
     let success = json!({
         "description": operation.summary,

@@ -150,7 +150,7 @@ impl<F> PagedForm<F> {
 }
 
 /// What a cursor is bound to: tenant, route, and every parameter but the position.
-pub(crate) fn binding(tenant: &str, route: &str, query: &BTreeMap<String, String>) -> String {
+pub fn binding(tenant: &str, route: &str, query: &BTreeMap<String, String>) -> String {
     let mut parts = vec![tenant.as_bytes(), route.as_bytes()];
     for (name, value) in query.iter().filter(|(name, _)| !is_position(name)) {
         parts.extend([name.as_bytes(), value.as_bytes()]);

@@ -16,7 +16,7 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::error::{Chain, Error, Result};
-use crate::http::answer::{Body, error_response};
+use crate::http::answer::{ResponseBody, error_response};
 use crate::http::arguments::not_modified;
 use crate::http::endpoint::Handler;
 use crate::http::family::Family;
@@ -24,19 +24,19 @@ use crate::http::negotiation::wants_problem;
 use crate::http::request::MAX_BODY;
 use crate::log::{self, RequestLine};
 use crate::store::Metered;
-use crate::tenancy::incoming::{Arrival, LimitReport};
+use crate::tenancy::incoming::{LimitReport, RawRequest};
 use crate::tenancy::{App, Incoming};
 
 /// A handler whose types are forgotten.
 pub(crate) trait Call: Send + Sync {
-    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<Body>>>;
+    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<ResponseBody>>>;
 }
 
 /// Forgets a handler's types.
 pub(crate) struct Erased<H, T>(pub H, pub PhantomData<fn() -> T>);
 
 impl<T, H: Handler<T>> Call for Erased<H, T> {
-    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<Body>>> {
+    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<ResponseBody>>> {
         Box::pin(self.0.call(incoming))
     }
 }
@@ -68,25 +68,25 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
     let method = parts.method.as_str().to_owned();
     let problem = asks_for_problem(&parts.headers);
     let Context { ip, unreadable_body, .. } = context;
-    let arrival = Arrival { route, parts: &parts, body, ip, unreadable_body, request_id: request_id.clone() };
-    let incoming = Incoming::new(app, arrival);
+    let raw = RawRequest { route, parts: &parts, body, ip, unreadable_body, request_id: request_id.clone() };
+    let incoming = Incoming::new(app, raw);
     let answered = AssertUnwindSafe(handler.call(&incoming)).catch_unwind().await;
     let result = answered.unwrap_or_else(|panic| Err(panicked("handling a request", panic)));
     let result = result.map(|response| unless_unchanged(&incoming, response));
     let limiter = incoming.app.limiter();
     if result.as_ref().is_err_and(Error::is_invalid) {
-        let mut learned = incoming.learned();
-        let places = std::mem::take(&mut learned.places);
-        limiter.give_back(places, &mut learned.limits);
+        let mut facts = incoming.facts();
+        let places = std::mem::take(&mut facts.places);
+        limiter.give_back(places, &mut facts.limits);
     }
-    let learned = incoming.learned().clone();
-    let limits = limiter.reported(learned.limits, result.as_ref().err(), incoming.now);
+    let facts = incoming.facts().clone();
+    let limits = limiter.reported(facts.limits, result.as_ref().err(), incoming.now);
     let mut response = finish(result, family, &request_id, problem, &limits);
     let (metered, memory_mb) = (incoming.table.meter().read(), incoming.app.config().memory_mb);
     // For whoever calls the router in process; nothing of it goes over the wire.
     response.extensions_mut().insert(metered);
     let elapsed = started.elapsed();
-    if let Some(tenant) = learned.tenant {
+    if let Some(tenant) = facts.tenant {
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         limiter.consumed(incoming.app.table(), tenant, metered, micros, memory_mb, incoming.now).await;
     }
@@ -97,8 +97,8 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
         route,
         status: response.status().as_u16(),
         milliseconds: elapsed.as_secs_f64() * 1000.0,
-        tenant: learned.tenant.map(|tenant| tenant.to_string()).as_deref(),
-        principal: learned.principal.as_deref(),
+        tenant: facts.tenant.map(|tenant| tenant.to_string()).as_deref(),
+        principal: facts.principal.as_deref(),
         metered,
     });
     axum_response(response)
@@ -142,7 +142,13 @@ fn turned_away(app: &App, error: Error, family: Family, method: &str, route: &st
     axum_response(response)
 }
 
-fn finish(result: Result<Response<Body>>, family: Family, request_id: &str, problem: bool, limits: &[LimitReport]) -> Response<Body> {
+fn finish(
+    result: Result<Response<ResponseBody>>,
+    family: Family,
+    request_id: &str,
+    problem: bool,
+    limits: &[LimitReport],
+) -> Response<ResponseBody> {
     let mut response = result.unwrap_or_else(|error| {
         if let Error::Internal { .. } | Error::Unavailable { .. } = &error {
             tracing::error!(request_id, error = %Chain(&error), "request failed");
@@ -182,7 +188,7 @@ fn limit_headers(headers: &mut HeaderMap, limits: &[LimitReport]) {
 }
 
 /// 304 where the caller already has what would be sent.
-fn unless_unchanged(incoming: &Incoming, response: Response<Body>) -> Response<Body> {
+fn unless_unchanged(incoming: &Incoming, response: Response<ResponseBody>) -> Response<ResponseBody> {
     let unchanged = incoming.is_read()
         && response.status() == StatusCode::OK
         && match (incoming.list(&IF_NONE_MATCH), response.headers().get(ETAG).and_then(|etag| etag.to_str().ok())) {
@@ -193,7 +199,7 @@ fn unless_unchanged(incoming: &Incoming, response: Response<Body>) -> Response<B
         return response;
     }
     let (parts, _) = response.into_parts();
-    let mut unchanged = Response::new(Body::default());
+    let mut unchanged = Response::new(ResponseBody::default());
     *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
     if let Some(etag) = parts.headers.get(ETAG) {
         unchanged.headers_mut().insert(ETAG, etag.clone());
@@ -217,6 +223,6 @@ fn asks_for_problem(headers: &HeaderMap) -> bool {
     wants_problem(headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()))
 }
 
-fn axum_response(response: Response<Body>) -> AxumResponse {
+fn axum_response(response: Response<ResponseBody>) -> AxumResponse {
     response.map(axum::body::Body::new)
 }

@@ -8,9 +8,10 @@ use crate::crypto::{Random, hash, same};
 use crate::ids::Segment;
 use crate::ids::{ApiKeyId, TenantId, UserId, stored};
 use crate::model::member::{Member, Person};
+use crate::model::plan::Quota;
 use crate::model::role::Role;
 use crate::model::scope::Scopes;
-use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
+use crate::store::entity::{Collection, Counter, Entity, InDirectory, InTenant, Key, Record};
 use crate::store::page::List;
 
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -144,7 +145,7 @@ pub struct Maker {
 
 impl KeyClaim {
     pub fn key_of(handle: &KeyHandle) -> Key<Self> {
-        Key::new(&Collection::within::<KeyClaim>(handle.clone()), "owner".into())
+        Key::at(&Collection::within::<KeyClaim>(handle.clone()), "owner".into())
     }
 
     pub fn made_by(&self, maker: Maker) -> Self {
@@ -410,34 +411,22 @@ impl ApiKey {
         }
     }
 
-    pub fn etag(&self) -> String {
-        format!("\"{}\"", self.version)
-    }
-
-    pub fn all() -> List<Self> {
-        List::new(ApiKey::collection(), "")
-    }
-
-    pub fn key_of(id: ApiKeyId) -> Key<Self> {
-        Key::new(&ApiKey::collection(), id.to_string())
-    }
-
-    fn collection() -> Collection {
-        Collection::of::<ApiKey>()
-    }
+    /// Of those that are not being replaced.
+    pub const QUOTA: Quota = Quota { counter: Counter::named("api_keys"), name: "api_keys", most: |plan| plan.api_keys };
 }
 
-impl Entity for ApiKey {
-    type Scope = InTenant;
+impl Record for ApiKey {
+    type Id = ApiKeyId;
     const TYPE: &'static str = "api_key";
     const COLLECTION: &'static str = "api-keys";
+    const RESTORED: bool = false;
 
-    fn key(&self) -> Key<Self> {
-        ApiKey::key_of(self.id)
+    fn id(&self) -> ApiKeyId {
+        self.id
     }
 
-    fn guard(&self) -> Vec<(&'static str, u64)> {
-        vec![("version", self.version)]
+    fn version(&self) -> Option<u64> {
+        Some(self.version)
     }
 
     /// A rotated key goes with its grace; an expired one stays in the list until somebody deletes it.
@@ -465,7 +454,7 @@ impl KeyUse {
     }
 
     pub fn key_of(id: ApiKeyId) -> Key<Self> {
-        Key::new(&KeyUse::collection(), id.to_string())
+        Key::at(&KeyUse::collection(), id.to_string())
     }
 
     fn collection() -> Collection {

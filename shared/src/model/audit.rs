@@ -87,7 +87,7 @@ impl AuditEntry {
     }
 
     pub(crate) fn key_at(at: Timestamp, request: &str) -> Key<Self> {
-        Key::new(&AuditEntry::collection(), format!("{:020}#{}", at.as_microsecond(), Hashed::of(&[request])))
+        Key::at(&AuditEntry::collection(), format!("{:020}#{}", at.as_microsecond(), Hashed::of(&[request])))
     }
 
     fn collection() -> Collection {
@@ -132,7 +132,7 @@ impl Entity for Removal {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::of::<Removal>(), Hashed::of(&[&self.request, &self.resource, &self.id]).to_string())
+        Key::at(&Collection::of::<Removal>(), Hashed::of(&[&self.request, &self.resource, &self.id]).to_string())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
 use crate::ids::{TenantId, stored};
-use crate::model::tenant::{Slug, Status, Tenant};
+use crate::model::tenant::{Slug, Tenant, TenantStatus};
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
 
@@ -20,7 +20,7 @@ pub struct Deletion {
     pub due_at: Timestamp,
     /// What the tenant was before, and is again if the deletion is taken back.
     #[serde(default = "active")]
-    pub status: Status,
+    pub status: TenantStatus,
     /// Items that purges have deleted so far.
     #[serde(default)]
     pub items: usize,
@@ -28,8 +28,8 @@ pub struct Deletion {
     pub version: u64,
 }
 
-fn active() -> Status {
-    Status::Active
+fn active() -> TenantStatus {
+    TenantStatus::Active
 }
 
 impl Deletion {
@@ -54,7 +54,7 @@ impl Deletion {
     }
 
     /// Due as soon as the requests that were under way have ended.
-    pub fn hurried(&self, now: Timestamp) -> Self {
+    pub fn due_now(&self, now: Timestamp) -> Self {
         let due_at = self.due_at.min(now + Deletion::STILL_RUNNING);
         Deletion { due_at, version: self.version + 1, ..self.clone() }
     }
@@ -69,7 +69,7 @@ impl Deletion {
     }
 
     pub fn key_of(due_at: Timestamp, tenant: TenantId) -> Key<Self> {
-        Key::new(&Deletion::collection(), format!("{:012}#{tenant}", due_at.as_second()))
+        Key::at(&Deletion::collection(), format!("{:012}#{tenant}", due_at.as_second()))
     }
 
     fn collection() -> Collection {
@@ -135,7 +135,7 @@ impl Receipt {
     }
 
     pub fn key_of(tenant: TenantId) -> Key<Self> {
-        Key::new(&Receipt::collection(), tenant.to_string())
+        Key::at(&Receipt::collection(), tenant.to_string())
     }
 
     fn collection() -> Collection {

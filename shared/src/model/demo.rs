@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
 use crate::ids::{MailId, TenantId, UserId, stored};
-use crate::model::mail::{Content, Mail};
+use crate::model::mail::{Mail, MailContent};
 use crate::model::tenant::Slug;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
@@ -41,7 +41,7 @@ impl Demo {
     const STILL_RUNNING: SignedDuration = SignedDuration::from_secs(60);
 
     pub fn key_of(ends_at: Timestamp, tenant: TenantId) -> Key<Self> {
-        Key::new(&Demo::collection(), format!("{:012}#{tenant}", ends_at.as_second()))
+        Key::at(&Demo::collection(), format!("{:012}#{tenant}", ends_at.as_second()))
     }
 
     /// In the order in which they end.
@@ -65,7 +65,7 @@ impl Demo {
 
     /// The demo as warned, and the mail that warns.
     pub fn warned(&self, mail: MailId, now: Timestamp) -> (Self, Mail) {
-        let content = Content::DemoEnding { name: self.name.clone(), tenant_name: self.tenant_name.clone(), ends_at: self.ends_at };
+        let content = MailContent::DemoEnding { name: self.name.clone(), tenant_name: self.tenant_name.clone(), ends_at: self.ends_at };
         let mail = Mail::queued(mail, Some(self.tenant), self.email.clone(), content, now);
         (Demo { warned: true, version: self.version + 1, ..self.clone() }, mail)
     }
@@ -112,7 +112,7 @@ impl DemoClaim {
     }
 
     pub fn key_of(email: &Email, tenant: TenantId) -> Key<Self> {
-        Key::new(&Collection::within::<DemoClaim>(email.hashed()), format!("demo#{tenant}"))
+        Key::at(&Collection::within::<DemoClaim>(email.hashed()), format!("demo#{tenant}"))
     }
 
     pub fn is_opened_by(&self, password: &str) -> bool {

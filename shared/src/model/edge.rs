@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, FieldErrors, Result};
 use crate::model::period::Month;
 use crate::model::plan::Plan;
-use crate::model::tenant::{Shut, Tenant};
+use crate::model::tenant::{Inaccessible, Tenant};
 use crate::model::time::{self, day};
 use crate::store::entity::{Collection, Entity, Hashed, InTenant, Key};
 use crate::store::page::{Direction, List};
@@ -27,9 +27,9 @@ pub struct Entry {
     pub at: Timestamp,
     pub method: String,
     pub path: String,
-    pub kind: Kind,
+    pub kind: RequestKind,
     pub status: u16,
-    pub cache: Cache,
+    pub cache: CacheResult,
     pub bytes: u64,
     pub duration_ms: u32,
     pub country: Option<String>,
@@ -37,43 +37,41 @@ pub struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = RequestKind)]
-pub enum Kind {
+pub enum RequestKind {
     Asset,
     Api,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
-#[schema(as = CacheResult)]
-pub enum Cache {
+pub enum CacheResult {
     Hit,
     Miss,
     Bypass,
     Error,
 }
 
-impl Kind {
+impl RequestKind {
     pub const WORDS: &'static [&'static str] = &["asset", "api"];
 
     pub fn parse(text: &str) -> Option<Self> {
         match text {
-            "asset" => Some(Kind::Asset),
-            "api" => Some(Kind::Api),
+            "asset" => Some(RequestKind::Asset),
+            "api" => Some(RequestKind::Api),
             _ => None,
         }
     }
 }
 
-impl Cache {
+impl CacheResult {
     pub const WORDS: &'static [&'static str] = &["HIT", "MISS", "BYPASS", "ERROR"];
 
     pub fn parse(text: &str) -> Option<Self> {
         match text {
-            "HIT" => Some(Cache::Hit),
-            "MISS" => Some(Cache::Miss),
-            "BYPASS" => Some(Cache::Bypass),
-            "ERROR" => Some(Cache::Error),
+            "HIT" => Some(CacheResult::Hit),
+            "MISS" => Some(CacheResult::Miss),
+            "BYPASS" => Some(CacheResult::Bypass),
+            "ERROR" => Some(CacheResult::Error),
             _ => None,
         }
     }
@@ -119,9 +117,10 @@ impl Entry {
         let timestamp = field("timestamp", "must be a moment like 2026-11-21T09:30:00Z", &|value| moment(value).is_some());
         let method = field("method", "must be an HTTP method", &|value| text(value, &is_method));
         let path = field("path", "must be a path of at most 2048 characters", &|value| text(value, &is_path));
-        let kind = field("kind", "must be one of asset, api", &|value| value.as_str().and_then(Kind::parse).is_some());
+        let kind = field("kind", "must be one of asset, api", &|value| value.as_str().and_then(RequestKind::parse).is_some());
         let status = field("status", "must be between 100 and 599", &|value| value.as_u64().is_some_and(|n| (100..600).contains(&n)));
-        let cache = field("cache", "must be one of HIT, MISS, BYPASS, ERROR", &|value| value.as_str().and_then(Cache::parse).is_some());
+        let cache =
+            field("cache", "must be one of HIT, MISS, BYPASS, ERROR", &|value| value.as_str().and_then(CacheResult::parse).is_some());
         let bytes =
             field("bytes", "must be a whole number of bytes, not negative", &|value| value.as_u64().is_some_and(|n| n <= MAX_BYTES));
         let duration = field("durationMs", "must be milliseconds, not negative", &|value| {
@@ -141,9 +140,9 @@ impl Entry {
             at,
             method: method?.as_str()?.to_owned(),
             path: without_query(path?.as_str()?).to_owned(),
-            kind: Kind::parse(kind?.as_str()?)?,
+            kind: RequestKind::parse(kind?.as_str()?)?,
             status: u16::try_from(status?.as_u64()?).ok()?,
-            cache: Cache::parse(cache?.as_str()?)?,
+            cache: CacheResult::parse(cache?.as_str()?)?,
             bytes: bytes?.as_u64()?,
             duration_ms: duration?.as_f64()?.round() as u32,
             country: country.and_then(Value::as_str).map(str::to_owned),
@@ -160,9 +159,9 @@ impl Entry {
                 "timestamp": {"type": "string", "format": "date-time"},
                 "method": {"type": "string"},
                 "path": {"type": "string", "maxLength": MAX_PATH},
-                "kind": {"type": "string", "enum": Kind::WORDS},
+                "kind": {"type": "string", "enum": RequestKind::WORDS},
                 "status": {"type": "integer", "minimum": 100, "maximum": 599},
-                "cache": {"type": "string", "enum": Cache::WORDS},
+                "cache": {"type": "string", "enum": CacheResult::WORDS},
                 "bytes": {"type": "integer", "minimum": 0, "maximum": MAX_BYTES},
                 "durationMs": {"type": "number", "minimum": 0, "maximum": MAX_DURATION},
                 "country": {"type": ["string", "null"], "pattern": "^[A-Z][A-Z0-9]$"},
@@ -220,18 +219,18 @@ impl Totals {
         self.requests += 1;
         self.bytes += entry.bytes;
         match entry.cache {
-            Cache::Hit => self.hits += 1,
-            Cache::Miss => self.misses += 1,
-            Cache::Bypass => self.bypass += 1,
-            Cache::Error => self.errors += 1,
+            CacheResult::Hit => self.hits += 1,
+            CacheResult::Miss => self.misses += 1,
+            CacheResult::Bypass => self.bypass += 1,
+            CacheResult::Error => self.errors += 1,
         }
         match entry.kind {
-            Kind::Asset => self.assets += 1,
-            Kind::Api => self.api += 1,
+            RequestKind::Asset => self.assets += 1,
+            RequestKind::Api => self.api += 1,
         }
-        if entry.cache == Cache::Hit {
+        if entry.cache == CacheResult::Hit {
             self.hit_bytes += entry.bytes;
-            self.api_hits += u64::from(entry.kind == Kind::Api);
+            self.api_hits += u64::from(entry.kind == RequestKind::Api);
         }
     }
 
@@ -324,7 +323,7 @@ impl Shelf {
 
     /// The key of a pack of this shelf, from its sort key.
     pub fn key(self, sort: &str) -> Key<Pack> {
-        Key::new(&self.collection(), sort.to_owned())
+        Key::at(&self.collection(), sort.to_owned())
     }
 
     /// The sort key of a pack, for `key`.
@@ -334,7 +333,7 @@ impl Shelf {
 
     /// Where packs begin whose newest entry is no newer than `moment`, seen from the newest.
     pub fn from(self, moment: Timestamp) -> Key<Pack> {
-        Key::new(&self.collection(), format!("{:013}$", moment.as_millisecond().max(0)))
+        Key::at(&self.collection(), format!("{:013}$", moment.as_millisecond().max(0)))
     }
 }
 
@@ -344,9 +343,9 @@ struct Columns {
     before: Vec<i64>,
     method: Vec<String>,
     path: Vec<String>,
-    kind: Vec<Kind>,
+    kind: Vec<RequestKind>,
     status: Vec<u16>,
-    cache: Vec<Cache>,
+    cache: Vec<CacheResult>,
     bytes: Vec<u64>,
     duration: Vec<u32>,
     country: Vec<Option<String>>,
@@ -501,7 +500,7 @@ impl Entity for Batch {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::of::<Batch>(), self.id.clone())
+        Key::at(&Collection::of::<Batch>(), self.id.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -530,7 +529,7 @@ impl Entity for Counted {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::of::<Counted>(), self.pack.clone())
+        Key::at(&Collection::of::<Counted>(), self.pack.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -549,11 +548,11 @@ pub struct Rollup {
 
 impl Rollup {
     pub fn of_day(day: Date) -> Key<Self> {
-        Key::new(&Rollup::collection(), format!("day#{day}"))
+        Key::at(&Rollup::collection(), format!("day#{day}"))
     }
 
     pub fn of_month(month: Month) -> Key<Self> {
-        Key::new(&Rollup::collection(), format!("month#{month}"))
+        Key::at(&Rollup::collection(), format!("month#{month}"))
     }
 
     /// Newest day first.
@@ -578,7 +577,7 @@ impl Entity for Rollup {
     const AUDITED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Rollup::collection(), self.span.clone())
+        Key::at(&Rollup::collection(), self.span.clone())
     }
 }
 
@@ -654,17 +653,17 @@ impl Entity for QuotaEvent {
     const AUDITED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&QuotaEvent::collection(), format!("{}#{}#{:03}", self.month, self.metric.name(), self.percent))
+        Key::at(&QuotaEvent::collection(), format!("{}#{}#{:03}", self.month, self.metric.name(), self.percent))
     }
 }
 
 /// Why the edge should serve nothing for a tenant right now, as `usage/check` says it.
 pub fn refusal(tenant: &Tenant, plan: &Plan, used: &Totals, now: Timestamp) -> Option<&'static str> {
     let over = |used: u64, limit: Option<u64>| limit.is_some_and(|limit| used >= limit);
-    match tenant.shut(now) {
-        Some(Shut::Suspended) => Some("suspended"),
-        Some(Shut::Expired) => Some("expired"),
-        Some(Shut::Gone) => Some("deleted"),
+    match tenant.inaccessible(now) {
+        Some(Inaccessible::Suspended) => Some("suspended"),
+        Some(Inaccessible::Expired) => Some("expired"),
+        Some(Inaccessible::Gone) => Some("deleted"),
         // Where the plan bills overage, serving goes on.
         None if plan.edge_overage => None,
         None if over(used.requests, plan.edge_requests_per_month) => Some("requests_exceeded"),
@@ -743,9 +742,9 @@ mod tests {
             at: now() - SignedDuration::from_secs(seconds_ago),
             method: "GET".into(),
             path: format!("/img/{}.png", seconds_ago % 37),
-            kind: if seconds_ago % 3 == 0 { Kind::Api } else { Kind::Asset },
+            kind: if seconds_ago % 3 == 0 { RequestKind::Api } else { RequestKind::Asset },
             status: 200,
-            cache: if seconds_ago % 2 == 0 { Cache::Hit } else { Cache::Miss },
+            cache: if seconds_ago % 2 == 0 { CacheResult::Hit } else { CacheResult::Miss },
             bytes,
             duration_ms: 12,
             country: (seconds_ago % 5 > 0).then(|| "DE".into()),

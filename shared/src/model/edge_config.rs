@@ -197,7 +197,7 @@ impl EdgeConfig {
     pub(crate) const REFRESHES: &'static str = "refresh-cache";
 
     pub fn key_of() -> Key<Self> {
-        Key::new(&Collection::of::<EdgeConfig>(), "config".into())
+        Key::at(&Collection::of::<EdgeConfig>(), "config".into())
     }
 
     /// What holds as long as nothing is said. Not stored: the first change makes it the first version.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{LinkId, UserId, id};
+use crate::id;
+use crate::ids::{LinkId, UserId};
 use crate::model::role::Role;
 use crate::model::user::Email;
-use crate::store::entity::{Collection, Entity, InTenant, Key};
-use crate::store::page::List;
+use crate::store::entity::{Collection, Entity, InTenant, Key, Record};
 
 id!(InvitationId, time_ordered);
 
@@ -36,31 +36,25 @@ impl Invitation {
     /// Mails to one address in a day, from all tenants together.
     pub const MAILS_FROM_ALL: u64 = 20;
 
-    pub fn key_of(id: InvitationId) -> Key<Self> {
-        Key::new(&Invitation::collection(), id.to_string())
-    }
-
-    pub fn all() -> List<Self> {
-        List::new(Invitation::collection(), "")
-    }
-
-    pub(crate) fn collection() -> Collection {
-        Collection::of::<Invitation>()
-    }
-
     /// The user who made it, as far as the item says.
     pub fn writer(&self) -> Option<UserId> {
         self.written_by.as_deref()?.strip_prefix("user:").and_then(UserId::parse)
     }
 }
 
-impl Entity for Invitation {
-    type Scope = InTenant;
+impl Record for Invitation {
+    type Id = InvitationId;
     const TYPE: &'static str = "invitation";
     const COLLECTION: &'static str = "invitations";
+    // Its link is in a mail that names another tenant.
+    const RESTORED: bool = false;
 
-    fn key(&self) -> Key<Self> {
-        Invitation::key_of(self.id)
+    fn id(&self) -> InvitationId {
+        self.id
+    }
+
+    fn version(&self) -> Option<u64> {
+        None
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -89,7 +83,7 @@ impl OpenInvitations {
     pub const MOST: usize = 1000;
 
     pub fn key_of() -> Key<Self> {
-        Key::new(&Collection::of::<OpenInvitations>(), "list".into())
+        Key::at(&Collection::of::<OpenInvitations>(), "list".into())
     }
 
     /// Of invitations made before there was a list of them.

@@ -59,7 +59,7 @@ pub struct ForChild {
 
 impl Link {
     pub fn key_of(id: LinkId) -> Key<Self> {
-        Key::new(&Collection::within::<Link>(id), "link".into())
+        Key::at(&Collection::within::<Link>(id), "link".into())
     }
 
     pub fn token(id: LinkId, key: &SigningKey) -> String {

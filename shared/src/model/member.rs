@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
+use crate::model::plan::Quota;
 use crate::model::role::Role;
-use crate::store::entity::{Collection, Entity, InTenant, Key};
+use crate::store::entity::{Collection, Counter, Entity, InTenant, Key};
 use crate::store::page::List;
 
 /// `members` / `user#<id>`: read by every door, listed in order of joining the deployment.
@@ -23,9 +24,14 @@ pub struct Member {
 
 impl Member {
     pub const PREFIX: &'static str = "user#";
+    pub const COUNT: Counter = Counter::named("members");
+    pub const OWNERS: Counter = Counter::named("owners");
+    /// Numbers given out; never goes down.
+    pub const NUMBERS: Counter = Counter::named("member_numbers");
+    pub const QUOTA: Quota = Quota { counter: Member::COUNT, name: "users", most: |plan| plan.users };
 
     pub fn key_of(user: UserId) -> Key<Self> {
-        Key::new(&Member::collection(), format!("{}{user}", Member::PREFIX))
+        Key::at(&Member::collection(), format!("{}{user}", Member::PREFIX))
     }
 
     pub fn all() -> List<Self> {
@@ -59,6 +65,7 @@ impl Entity for Member {
     type Scope = InTenant;
     const TYPE: &'static str = "member";
     const COLLECTION: &'static str = "members";
+    const COUNTER: Option<Counter> = Some(Member::COUNT);
 
     fn key(&self) -> Key<Self> {
         Member::key_of(self.user)
@@ -80,7 +87,7 @@ pub struct MemberNumber {
 
 impl MemberNumber {
     pub fn key_of(number: u64) -> Key<Self> {
-        Key::new(&Member::collection(), format!("number#{number:010}"))
+        Key::at(&Member::collection(), format!("number#{number:010}"))
     }
 
     pub fn person(&self) -> Person {

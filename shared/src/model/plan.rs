@@ -4,9 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::subaccount::Limits;
+use crate::model::subaccount::SubaccountLimits;
+use crate::store::entity::Counter;
 
 const SEEDED: &str = include_str!("plans.json");
+
+/// What a plan bounds: the counter of it, and what the plan calls it.
+#[derive(Clone, Copy)]
+pub struct Quota {
+    pub counter: Counter,
+    pub name: &'static str,
+    /// `None` is unlimited.
+    pub most: fn(&Plan) -> Option<u64>,
+}
 
 /// Every plan by name.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,7 +53,7 @@ pub struct Plan {
 
 impl Plan {
     /// The plan as an agency bounds it for a child: the smaller of each.
-    pub fn within(&self, limits: &Limits) -> Plan {
+    pub fn within(&self, limits: &SubaccountLimits) -> Plan {
         let least = |plan: Option<u64>, limit: Option<u64>| plan.into_iter().chain(limit).min();
         Plan {
             api_requests_per_day: least(self.api_requests_per_day, limits.api_requests_per_day),
@@ -54,7 +64,7 @@ impl Plan {
     }
 
     /// The limits of an agency's that stand above this plan, by name.
-    pub fn exceeded_by(&self, limits: &Limits) -> Vec<&'static str> {
+    pub fn exceeded_by(&self, limits: &SubaccountLimits) -> Vec<&'static str> {
         let above = |plan: Option<u64>, limit: Option<u64>| plan.zip(limit).is_some_and(|(plan, limit)| limit > plan);
         [
             ("api_requests_per_day", above(self.api_requests_per_day, limits.api_requests_per_day)),
@@ -158,7 +168,7 @@ mod tests {
     fn a_child_has_the_smaller_of_what_plan_and_agency_allow() {
         let plans = Plans::seeded();
         let pro = plans.get("pro");
-        let limits = Limits { api_requests_per_day: Some(500), new_contacts_per_day: Some(9_999), ..Limits::default() };
+        let limits = SubaccountLimits { api_requests_per_day: Some(500), new_contacts_per_day: Some(9_999), ..SubaccountLimits::default() };
         let within = pro.within(&limits);
         assert_eq!((within.api_requests_per_day, within.contacts_messaged_per_day, within.projects), (Some(500), Some(500), Some(100)));
         assert_eq!(pro.exceeded_by(&limits), ["new_contacts_per_day"]);

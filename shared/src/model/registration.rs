@@ -48,7 +48,7 @@ impl Registration {
     }
 
     pub fn key_of(email: &Email, link: LinkId) -> Key<Self> {
-        Key::new(&Collection::within::<Registration>(email.hashed()), format!("registration#{link}"))
+        Key::at(&Collection::within::<Registration>(email.hashed()), format!("registration#{link}"))
     }
 
     /// Whether it was made with this password.

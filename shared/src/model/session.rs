@@ -27,7 +27,7 @@ impl Session {
     }
 
     pub fn key_of(user: UserId, id: SessionId) -> Key<Self> {
-        Key::new(&User::collection(user), format!("session#{id}"))
+        Key::at(&User::collection(user), format!("session#{id}"))
     }
 }
 

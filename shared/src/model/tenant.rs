@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::ids::{TenantId, stored};
 use crate::model::deletion::Deletion;
-use crate::model::subaccount::Limits;
+use crate::model::subaccount::SubaccountLimits;
 use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
 
 /// `tenant` / `profile`: read by every door.
@@ -21,12 +21,12 @@ pub struct Tenant {
     /// An https URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logo: Option<String>,
-    pub status: Status,
+    pub status: TenantStatus,
     pub plan: String,
-    pub kind: Kind,
+    pub kind: TenantKind,
     /// What its agency allows it, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Limits>,
+    pub limits: Option<SubaccountLimits>,
     /// Demos end here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
@@ -40,8 +40,7 @@ pub struct Tenant {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = TenantStatus)]
-pub enum Status {
+pub enum TenantStatus {
     Trial,
     Active,
     Suspended,
@@ -51,28 +50,27 @@ pub enum Status {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = TenantKind)]
-pub enum Kind {
+pub enum TenantKind {
     Standard,
     Demo,
     Subaccount,
 }
 
-impl Status {
+impl TenantStatus {
     pub fn name(self) -> &'static str {
         match self {
-            Status::Trial => "trial",
-            Status::Active => "active",
-            Status::Suspended => "suspended",
-            Status::Deleting => "deleting",
-            Status::Closed => "closed",
+            TenantStatus::Trial => "trial",
+            TenantStatus::Active => "active",
+            TenantStatus::Suspended => "suspended",
+            TenantStatus::Deleting => "deleting",
+            TenantStatus::Closed => "closed",
         }
     }
 }
 
 /// Why a tenant lets nobody in right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shut {
+pub enum Inaccessible {
     Suspended,
     Expired,
     /// Deleting or closed: to everyone it is not there.
@@ -81,25 +79,25 @@ pub enum Shut {
 
 impl Tenant {
     /// What stands against acting in this tenant at `now`.
-    pub fn shut(&self, now: Timestamp) -> Option<Shut> {
+    pub fn inaccessible(&self, now: Timestamp) -> Option<Inaccessible> {
         match self.status {
-            Status::Deleting | Status::Closed => Some(Shut::Gone),
-            Status::Suspended => Some(Shut::Suspended),
-            Status::Trial | Status::Active => self.ends_at.filter(|ends_at| *ends_at <= now).map(|_| Shut::Expired),
+            TenantStatus::Deleting | TenantStatus::Closed => Some(Inaccessible::Gone),
+            TenantStatus::Suspended => Some(Inaccessible::Suspended),
+            TenantStatus::Trial | TenantStatus::Active => self.ends_at.filter(|ends_at| *ends_at <= now).map(|_| Inaccessible::Expired),
         }
     }
 
     /// On its way out: a purge may begin by the time that a write which is under way now is done.
     pub fn is_leaving(&self, now: Timestamp) -> bool {
-        self.shut(now + Deletion::STILL_RUNNING).is_some_and(|shut| shut != Shut::Suspended)
+        self.inaccessible(now + Deletion::STILL_RUNNING).is_some_and(|reason| reason != Inaccessible::Suspended)
     }
 
     pub fn key_of() -> Key<Self> {
-        Key::new(&Collection::of::<Tenant>(), "profile".into())
+        Key::at(&Collection::of::<Tenant>(), "profile".into())
     }
 
     /// The changes an operator makes; each writes a new version.
-    pub fn with_status(&self, status: Status, now: Timestamp) -> Self {
+    pub fn with_status(&self, status: TenantStatus, now: Timestamp) -> Self {
         Tenant { status, updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
@@ -114,7 +112,7 @@ impl Tenant {
     }
 
     /// An operator takes the deletion back.
-    pub fn restored(&self, status: Status, now: Timestamp) -> Self {
+    pub fn restored(&self, status: TenantStatus, now: Timestamp) -> Self {
         Tenant { deleted_at: None, ..self.with_status(status, now) }
     }
 
@@ -124,24 +122,24 @@ impl Tenant {
 
     /// Its owner wants it gone: nobody comes in any more, and an operator can take it back until it is purged.
     pub fn deleting(&self, now: Timestamp) -> Self {
-        Tenant { deleted_at: Some(now), ..self.with_status(Status::Deleting, now) }
+        Tenant { deleted_at: Some(now), ..self.with_status(TenantStatus::Deleting, now) }
     }
 
     /// What its agency calls it and allows it from now on.
-    pub fn as_agreed(&self, name: String, limits: Limits, now: Timestamp) -> Self {
+    pub fn as_agreed(&self, name: String, limits: SubaccountLimits, now: Timestamp) -> Self {
         Tenant { name, limits: Some(limits), updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
     /// A demo becomes a lasting tenant on a plan.
     pub fn converted(&self, plan: &str, now: Timestamp) -> Result<Self, Error> {
-        if self.kind != Kind::Demo {
+        if self.kind != TenantKind::Demo {
             return Err(Error::Conflict("Only a demo can be converted.".into()));
         }
-        if matches!(self.status, Status::Deleting | Status::Closed) {
+        if matches!(self.status, TenantStatus::Deleting | TenantStatus::Closed) {
             return Err(Error::Conflict("This demo is being purged and cannot be converted any more.".into()));
         }
         Ok(Tenant {
-            kind: Kind::Standard,
+            kind: TenantKind::Standard,
             plan: plan.to_owned(),
             ends_at: None,
             updated_at: now,
@@ -151,13 +149,13 @@ impl Tenant {
     }
 }
 
-impl Shut {
+impl Inaccessible {
     /// What a member is told.
     pub fn error(self) -> Error {
         match self {
-            Shut::Suspended => Error::TenantSuspended,
-            Shut::Expired => Error::Forbidden("This demo has expired.".into()),
-            Shut::Gone => Error::NotFound,
+            Inaccessible::Suspended => Error::TenantSuspended,
+            Inaccessible::Expired => Error::Forbidden("This demo has expired.".into()),
+            Inaccessible::Gone => Error::NotFound,
         }
     }
 }
@@ -190,7 +188,7 @@ pub struct SlugClaim {
 
 impl SlugClaim {
     pub fn key_of(slug: &Slug) -> Key<Self> {
-        Key::new(&Collection::within::<SlugClaim>(slug.clone()), "owner".into())
+        Key::at(&Collection::within::<SlugClaim>(slug.clone()), "owner".into())
     }
 }
 

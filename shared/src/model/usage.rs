@@ -94,7 +94,7 @@ impl UsageDay {
 
     /// The days of a month on which anything was used, in order.
     pub fn of_month(month: Date) -> List<Self> {
-        List::new(UsageDay::collection(), &format!("{:04}-{:02}-", month.year(), month.month()))
+        List::beginning(UsageDay::collection(), &format!("{:04}-{:02}-", month.year(), month.month()))
     }
 
     /// All days that are kept, in order.
@@ -103,7 +103,7 @@ impl UsageDay {
     }
 
     pub fn key_of(date: Date) -> Key<Self> {
-        Key::new(&UsageDay::collection(), date.to_string())
+        Key::at(&UsageDay::collection(), date.to_string())
     }
 
     pub(crate) fn collection() -> Collection {

@@ -27,7 +27,7 @@ pub struct User {
     pub verified_at: Option<Timestamp>,
     /// Made with a demo: whatever `verified_at` shows, nobody has proven the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub demo: Option<OfDemo>,
+    pub demo: Option<DemoAccount>,
     #[serde(default)]
     pub system_admin: bool,
     /// The tenant a login opens when none is named.
@@ -41,7 +41,7 @@ pub struct User {
 /// How far an account has come that was made with a demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum OfDemo {
+pub enum DemoAccount {
     /// It lives in the demo alone.
     Running,
     /// An operator made the demo a lasting tenant.
@@ -57,7 +57,7 @@ impl std::fmt::Debug for User {
 
 impl User {
     pub fn key_of(id: UserId) -> Key<Self> {
-        Key::new(&Collection::within::<User>(id), "profile".into())
+        Key::at(&Collection::within::<User>(id), "profile".into())
     }
 
     /// Everything of one user lies in this partition: profile, sessions, memberships.
@@ -77,11 +77,11 @@ impl User {
 
     /// Lives in its demo alone.
     pub fn is_of_demo(&self) -> bool {
-        self.demo == Some(OfDemo::Running)
+        self.demo == Some(DemoAccount::Running)
     }
 
     /// Whether they may have a tenant of their own making: a demo's owner has the demo.
-    pub fn may_found(&self) -> Result<(), Error> {
+    pub fn may_create_tenant(&self) -> Result<(), Error> {
         if self.is_of_demo() {
             return Err(Error::Forbidden("This account is a demo's. Register to have tenants of your own.".into()));
         }
@@ -109,7 +109,7 @@ impl User {
 
     /// The account of a demo that became a lasting tenant.
     pub fn kept(&self, now: Timestamp) -> Self {
-        User { demo: Some(OfDemo::Kept), updated_at: now, version: self.version + 1, ..self.clone() }
+        User { demo: Some(DemoAccount::Kept), updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
     pub fn with_home(&self, home: Option<TenantId>, now: Timestamp) -> Self {
@@ -144,7 +144,7 @@ pub struct EmailClaim {
 
 impl EmailClaim {
     pub fn key_of(email: &Email) -> Key<Self> {
-        Key::new(&Collection::within::<EmailClaim>(email.hashed()), "owner".into())
+        Key::at(&Collection::within::<EmailClaim>(email.hashed()), "owner".into())
     }
 }
 
@@ -164,31 +164,31 @@ impl Entity for EmailClaim {
 
 /// `user#<id>` / `tenant#<id>`: that a user belongs to a tenant. The role stands in the tenant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Belongs {
+pub struct UserTenant {
     pub user: UserId,
     #[serde(with = "stored")]
     pub tenant: TenantId,
     pub since: Timestamp,
 }
 
-impl Belongs {
+impl UserTenant {
     /// The tenants of a user.
     pub fn of_user(user: UserId) -> List<Self> {
         List::new(User::collection(user), "tenant#")
     }
 
     pub fn key_of(user: UserId, tenant: TenantId) -> Key<Self> {
-        Key::new(&User::collection(user), format!("tenant#{tenant}"))
+        Key::at(&User::collection(user), format!("tenant#{tenant}"))
     }
 }
 
-impl Entity for Belongs {
+impl Entity for UserTenant {
     type Scope = InDirectory;
     const TYPE: &'static str = "belongs";
     const COLLECTION: &'static str = "user";
 
     fn key(&self) -> Key<Self> {
-        Belongs::key_of(self.user, self.tenant)
+        UserTenant::key_of(self.user, self.tenant)
     }
 }
 
@@ -205,7 +205,7 @@ pub struct Identity {
 
 impl Identity {
     pub fn key_of(issuer: &str, subject: &str) -> Key<Self> {
-        Key::new(&Collection::within::<Identity>(Hashed::of(&[issuer, subject])), "owner".into())
+        Key::at(&Collection::within::<Identity>(Hashed::of(&[issuer, subject])), "owner".into())
     }
 }
 
@@ -229,7 +229,7 @@ pub struct Subject {
 
 impl Subject {
     pub fn key_of(user: UserId, issuer: &str) -> Key<Self> {
-        Key::new(&User::collection(user), format!("subject#{}", Hashed::of(&[issuer])))
+        Key::at(&User::collection(user), format!("subject#{}", Hashed::of(&[issuer])))
     }
 }
 
@@ -246,37 +246,37 @@ impl Entity for Subject {
 /// `familiar#<hash of the e-mail>` / `<hash of the network>`: a place its owner logged in from within 30 days. Failures of others never
 /// close it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Familiar {
+pub struct KnownNetwork {
     email: Email,
     network: String,
     until: Timestamp,
 }
 
-impl Familiar {
+impl KnownNetwork {
     const KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
     /// Written again this often, not at every login.
     const RENEWED: SignedDuration = SignedDuration::from_hours(24);
 
     pub fn new(email: &Email, network: &str, now: Timestamp) -> Self {
-        Familiar { email: email.clone(), network: Hashed::of(&[network]).to_string(), until: now + Familiar::KEPT }
+        KnownNetwork { email: email.clone(), network: Hashed::of(&[network]).to_string(), until: now + KnownNetwork::KEPT }
     }
 
     pub fn key_of(email: &Email, network: &str) -> Key<Self> {
-        Key::new(&Collection::within::<Familiar>(email.hashed()), Hashed::of(&[network]).to_string())
+        Key::at(&Collection::within::<KnownNetwork>(email.hashed()), Hashed::of(&[network]).to_string())
     }
 
     pub fn is_fresh(&self, now: Timestamp) -> bool {
-        self.until > now + Familiar::KEPT - Familiar::RENEWED
+        self.until > now + KnownNetwork::KEPT - KnownNetwork::RENEWED
     }
 }
 
-impl Entity for Familiar {
+impl Entity for KnownNetwork {
     type Scope = InDirectory;
     const TYPE: &'static str = "familiar";
     const COLLECTION: &'static str = "familiar";
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::within::<Familiar>(self.email.hashed()), self.network.clone())
+        Key::at(&Collection::within::<KnownNetwork>(self.email.hashed()), self.network.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::config::Variables;
 use crate::error::{Chain, Error, Result};
 use crate::runtime::{App, StartError, function};
-use crate::tenancy::jobs::{Change, Queued, Workplace};
+use crate::store::Records;
+use crate::tenancy::jobs::{Change, Queued, WorkContext};
 
 /// Something that takes whole invocation events: what `main` runs and what tests call.
 pub trait Worker: Sized + Send + Sync + 'static {
@@ -28,9 +29,9 @@ pub trait Worker: Sized + Send + Sync + 'static {
 }
 
 /// Runs a worker until Lambda ends the process.
-pub fn work<W: Worker>() -> Result<(), StartError> {
+pub fn work<W: Worker>(records: Records) -> Result<(), StartError> {
     function::block_on(async {
-        let worker = &W::start(function::start_worker().await?, Variables::from_env())?;
+        let worker = &W::start(function::start_worker(records).await?, Variables::from_env())?;
         lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
             let request_id = event.context.request_id;
             worker.handle(event.payload, &request_id).await.map_err(|error| {
@@ -66,7 +67,7 @@ where
 pub async fn queue<J, F, Fut>(app: &App, event: Value, worker: &'static str, request_id: &str, each: F) -> Result<Value>
 where
     J: DeserializeOwned,
-    F: Fn(Workplace, J) -> Fut,
+    F: Fn(WorkContext, J) -> Fut,
     Fut: Future<Output = Result<()>>,
 {
     let mut failed = vec![];
@@ -75,9 +76,9 @@ where
         let started = Instant::now();
         let opened = Queued::<J>::read(record["body"].as_str().unwrap_or_default()).and_then(|queued| queued.open(app, worker, request_id));
         let done = match opened {
-            Ok((place, job)) => {
-                let (table, tenant) = (place.table().clone(), place.store.as_ref().map(|store| store.tenant_id().to_string()));
-                let done = caught(each(place, job)).await;
+            Ok((context, job)) => {
+                let (table, tenant) = (context.table().clone(), context.store.as_ref().map(|store| store.tenant_id().to_string()));
+                let done = caught(each(context, job)).await;
                 let metered = table.meter().read();
                 let (read_units, write_units) = (metered.read_units, metered.write_units);
                 let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
@@ -105,8 +106,8 @@ pub fn command<C: DeserializeOwned>(event: Value) -> Result<C> {
 }
 
 /// The place of scheduled work and commands.
-pub fn workplace(app: &App, worker: &'static str, request_id: &str) -> Workplace {
-    Workplace::scheduled(app, worker, request_id)
+pub fn work_context(app: &App, worker: &'static str, request_id: &str) -> WorkContext {
+    WorkContext::scheduled(app, worker, request_id)
 }
 
 /// What a command answers, as JSON.

@@ -4,11 +4,13 @@
 pub(crate) mod entity;
 pub(crate) mod item;
 pub(crate) mod page;
+pub(crate) mod records;
 pub(crate) mod sessions;
 pub(crate) mod sweep;
 pub(crate) mod table;
 
-pub use entity::{Counter, Entity, InDirectory, InTenant, Key, ListEntry};
+pub use entity::{Collection, Counter, Declared, Entity, InDirectory, InTenant, Key, ListEntry, Named, Packed, Record, Within};
 pub use page::{Direction, List, Page, Position, Span, Stored};
+pub use records::{Anything, Branch, Kind, Nested, Records, Restore};
 pub use sweep::Swept;
 pub use table::{Metered, Table};

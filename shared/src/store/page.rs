@@ -14,9 +14,19 @@ pub struct List<E> {
     entity: PhantomData<fn() -> E>,
 }
 
+impl<E> Clone for List<E> {
+    fn clone(&self) -> Self {
+        List { collection: self.collection.clone(), prefix: self.prefix.clone(), direction: self.direction, entity: PhantomData }
+    }
+}
+
 impl<E> List<E> {
-    /// Oldest first, until told otherwise.
-    pub(crate) fn new(collection: Collection, prefix: &str) -> Self {
+    /// Those whose sort keys begin with `prefix`, oldest first until told otherwise.
+    pub fn new(collection: Collection, prefix: &'static str) -> Self {
+        List::beginning(collection, prefix)
+    }
+
+    pub(crate) fn beginning(collection: Collection, prefix: &str) -> Self {
         List { collection, prefix: prefix.to_owned(), direction: Direction::Ascending, entity: PhantomData }
     }
 
@@ -26,7 +36,7 @@ impl<E> List<E> {
 
     /// The key of a record of this list, from its sort key as the index gave it.
     pub fn key(&self, sort: String) -> Key<E> {
-        Key::new(&self.collection, sort)
+        Key::at(&self.collection, sort)
     }
 }
 

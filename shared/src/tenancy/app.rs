@@ -13,10 +13,10 @@ use crate::config::Config;
 use crate::crypto::Random;
 use crate::error::Result;
 use crate::model::plan::Plans;
-use crate::store::Table;
 use crate::store::sessions::Sessions;
+use crate::store::{Records, Table};
 use crate::tenancy::credential::{Issuers, KnownKeys, KnownTokens};
-use crate::tenancy::{Lately, Limiter};
+use crate::tenancy::{InstanceCache, Limiter};
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
@@ -27,6 +27,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 struct Inner {
     config: Config,
     plans: Plans,
+    records: Records,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
     table: Table,
@@ -36,11 +37,11 @@ struct Inner {
     issuers: Issuers,
     known_keys: KnownKeys,
     known_tokens: KnownTokens,
-    lately: Lately,
+    instance_cache: InstanceCache,
 }
 
 impl App {
-    pub fn new(config: Config, plans: Plans, clock: Arc<dyn Clock>, random: Random, aws: &Aws) -> Self {
+    pub fn new(config: Config, plans: Plans, records: Records, clock: Arc<dyn Clock>, random: Random, aws: &Aws) -> Self {
         let sessions = config.tenant_role.clone().map(|role| Sessions::new(aws.sts(), role));
         let table = Table::new(aws.dynamodb(), &config.table, sessions);
         let limiter = Limiter::new(config.limits.clone());
@@ -49,6 +50,7 @@ impl App {
         App(Arc::new(Inner {
             config,
             plans,
+            records,
             clock,
             random: Arc::new(random),
             table,
@@ -58,7 +60,7 @@ impl App {
             issuers,
             known_keys: KnownKeys::default(),
             known_tokens: KnownTokens::default(),
-            lately: Lately::default(),
+            instance_cache: InstanceCache::default(),
         }))
     }
 
@@ -68,6 +70,11 @@ impl App {
 
     pub fn plans(&self) -> &Plans {
         &self.0.plans
+    }
+
+    /// All records of the deployment.
+    pub fn records(&self) -> Records {
+        self.0.records
     }
 
     pub fn clock(&self) -> &dyn Clock {
@@ -102,8 +109,8 @@ impl App {
         &self.0.known_tokens
     }
 
-    pub(crate) fn lately(&self) -> &Lately {
-        &self.0.lately
+    pub(crate) fn instance_cache(&self) -> &InstanceCache {
+        &self.0.instance_cache
     }
 
     pub fn secrets(&self) -> &Secrets {
@@ -133,7 +140,7 @@ impl App {
             match timeout(WARM_UP, self.0.table.metered().get(key, false)).await {
                 Ok(Err(error)) => tracing::warn!(%error, "warming up the table's connection failed"),
                 // As many connections as a door has calls under way at once.
-                Ok(Ok(_)) => self.0.table_connections.widen(2).await,
+                Ok(Ok(_)) => self.0.table_connections.open_spare(2).await,
                 Err(_) => {}
             }
         };

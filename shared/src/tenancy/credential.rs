@@ -203,7 +203,7 @@ pub(super) async fn refused(incoming: &Incoming) -> Error {
     match limiter.strike(&incoming.table, Class::CREDENTIALS, &network(&incoming.ip), incoming.now).await {
         Ok(hit) => match limiter.judge(&hit, limiter.limits.credentials, incoming.now) {
             (report, Err(error)) => {
-                incoming.learned().limits.push(report);
+                incoming.facts().limits.push(report);
                 error
             }
             (_, Ok(())) => Error::Unauthorized,

@@ -11,7 +11,7 @@ use crate::store::entity::{Entity, InDirectory, Key, attributes};
 use crate::store::page::{self, Direction, List, Page, Span};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table};
-use crate::tenancy::place::{Origin, Place, record_of};
+use crate::tenancy::record_store::{Origin, RecordStore, record_of};
 use crate::tenancy::transaction::Transaction;
 use crate::tenancy::{TenantId, TenantStore};
 
@@ -168,7 +168,7 @@ impl Directory {
     }
 
     /// A store for a tenant that does not exist yet. Its id is drawn here, so it cannot be another tenant's.
-    pub fn found_tenant(&self) -> TenantStore {
+    pub fn new_tenant_store(&self) -> TenantStore {
         let tenant = TenantId::new(&self.random);
         TenantStore::open(tenant, self.table.clone(), self.random.clone(), self.now, self.origin.clone())
     }

@@ -38,11 +38,11 @@ pub struct Incoming {
     pub(crate) unreadable_body: bool,
     /// The table, reporting to this request's meter.
     pub(crate) table: Table,
-    learned: Arc<Lock<Learned>>,
+    facts: Arc<Lock<RequestFacts>>,
 }
 
 /// A request as it came, and what the gateway says of it.
-pub(crate) struct Arrival<'a> {
+pub(crate) struct RawRequest<'a> {
     /// The route's pattern.
     pub route: &'static str,
     pub parts: &'a Parts,
@@ -54,7 +54,7 @@ pub(crate) struct Arrival<'a> {
 
 /// What is found out while the request runs.
 #[derive(Debug, Default, Clone)]
-pub struct Learned {
+pub struct RequestFacts {
     pub tenant: Option<TenantId>,
     pub principal: Option<String>,
     pub limits: Vec<LimitReport>,
@@ -76,8 +76,8 @@ pub struct LimitReport {
 }
 
 impl Incoming {
-    pub(crate) fn new(app: App, arrival: Arrival<'_>) -> Self {
-        let Arrival { route, parts, body, ip, unreadable_body, request_id } = arrival;
+    pub(crate) fn new(app: App, raw: RawRequest<'_>) -> Self {
+        let RawRequest { route, parts, body, ip, unreadable_body, request_id } = raw;
         let (query, query_fault) = read_query(parts.uri.query().unwrap_or_default());
         Incoming {
             method: if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() },
@@ -94,7 +94,7 @@ impl Incoming {
             unreadable_body,
             table: app.table().metered(),
             app,
-            learned: Arc::default(),
+            facts: Arc::default(),
         }
     }
 
@@ -136,13 +136,13 @@ impl Incoming {
         self.method == Method::GET
     }
 
-    pub(crate) fn learned(&self) -> Guard<'_, Learned> {
-        self.learned.lock()
+    pub(crate) fn facts(&self) -> Guard<'_, RequestFacts> {
+        self.facts.lock()
     }
 
     /// For doors that learn more while the handler runs.
-    pub(crate) fn shared_learned(&self) -> Arc<Lock<Learned>> {
-        self.learned.clone()
+    pub(crate) fn shared_facts(&self) -> Arc<Lock<RequestFacts>> {
+        self.facts.clone()
     }
 
     pub(crate) fn origin(&self, actor: String) -> Arc<Origin> {

@@ -6,15 +6,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::{MailId, ProjectId};
+use crate::ids::MailId;
 use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
-use crate::model::records;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
-use crate::store::{Entity, Table};
+use crate::store::{Entity, Records, Table};
 use crate::tenancy::store::audited_id;
 use crate::tenancy::{App, Directory, Origin, TenantId, TenantStore};
 
@@ -55,14 +54,8 @@ pub struct SendMail {
     pub mail: MailId,
 }
 
-/// Jobs of the clean-up queue.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
-pub struct SweepTasks {
-    pub project: ProjectId,
-}
-
 /// What a worker may touch: the directory, and the tenant its job belongs to.
-pub struct Workplace {
+pub struct WorkContext {
     pub app: App,
     pub directory: Directory,
     pub store: Option<TenantStore>,
@@ -118,17 +111,17 @@ impl Change {
 
     /// The store of the tenant whose partition the item lies in; `None` for the directory.
     fn store(&self, app: &App, worker: &'static str, request_id: &str) -> Option<TenantStore> {
-        self.tenant.map(|tenant| Workplace::scheduled(app, worker, request_id).directory.enter(tenant))
+        self.tenant.map(|tenant| WorkContext::scheduled(app, worker, request_id).directory.enter(tenant))
     }
 
     /// Writes the change into its tenant's audit log, if it is one that somebody made to a resource. What only moved with another change
     /// (a counter inside a record) still names the request that last wrote the record, and is none.
     pub async fn audit(&self, app: &App, worker: &'static str, request_id: &str) -> Result<()> {
-        let Some((change, by, at)) = self.audited()? else { return Ok(()) };
+        let Some((change, by, at)) = self.audited(app.records())? else { return Ok(()) };
         let store = if self.entity == Subaccount::TYPE {
             // A fact of the directory that an agency writes: it stands in the agency's log.
             let subaccount: Subaccount = self.record()?;
-            Some(Workplace::scheduled(app, worker, request_id).directory.enter(subaccount.agency))
+            Some(WorkContext::scheduled(app, worker, request_id).directory.enter(subaccount.agency))
         } else {
             self.store(app, worker, request_id)
         };
@@ -138,7 +131,7 @@ impl Change {
         }
     }
 
-    fn audited(&self) -> Result<Option<(ResourceChange, Origin, Timestamp)>> {
+    fn audited(&self, records: Records) -> Result<Option<(ResourceChange, Origin, Timestamp)>> {
         let text = |item: &serde_dynamo::Item, name: &str| match item.get(name) {
             Some(serde_dynamo::AttributeValue::S(text)) => Some(text.clone()),
             _ => None,
@@ -157,7 +150,7 @@ impl Change {
             let Removal { resource, id, before, .. } = removal;
             ResourceChange { action: "deleted".into(), resource, id, before: Some(before), after: None }
         } else {
-            let Some(resource) = records::audited(&self.entity) else { return Ok(None) };
+            let Some(resource) = records.audited(&self.entity) else { return Ok(None) };
             if self.before.as_ref().is_some_and(|before| text(before, "request").as_ref() == Some(&request)) {
                 return Ok(None);
             }
@@ -188,10 +181,10 @@ impl Change {
     }
 
     /// Where to work on this change: the store is the one of the tenant whose item changed.
-    pub fn place(&self, app: &App, worker: &'static str, request_id: &str) -> Workplace {
-        let mut place = Workplace::scheduled(app, worker, request_id);
-        place.store = self.tenant.map(|tenant| place.directory.enter(tenant));
-        place
+    pub fn context(&self, app: &App, worker: &'static str, request_id: &str) -> WorkContext {
+        let mut context = WorkContext::scheduled(app, worker, request_id);
+        context.store = self.tenant.map(|tenant| context.directory.enter(tenant));
+        context
     }
 
     /// A job that belongs to the tenant of this change.
@@ -205,23 +198,23 @@ impl<J: DeserializeOwned> Queued<J> {
         serde_json::from_str(body).map_err(|error| Error::internal("reading a job", error))
     }
 
-    pub(crate) fn open(self, app: &App, worker: &'static str, request_id: &str) -> Result<(Workplace, J)> {
-        let mut place = Workplace::scheduled(app, worker, request_id);
+    pub(crate) fn open(self, app: &App, worker: &'static str, request_id: &str) -> Result<(WorkContext, J)> {
+        let mut context = WorkContext::scheduled(app, worker, request_id);
         if let Some(text) = self.tenant {
             let tenant = TenantId::parse(&text).ok_or_else(|| Error::internal("reading a job", "it names no tenant"))?;
-            place.store = Some(place.directory.enter(tenant));
+            context.store = Some(context.directory.enter(tenant));
         }
-        Ok((place, self.job))
+        Ok((context, self.job))
     }
 }
 
-impl Workplace {
+impl WorkContext {
     /// The place of scheduled work and operators' commands.
     pub(crate) fn scheduled(app: &App, worker: &'static str, request_id: &str) -> Self {
         let table = app.table().metered();
         let origin = Origin { actor: worker.to_owned(), request: request_id.to_owned() };
         let directory = Directory::open(table.clone(), app.shared_random(), app.clock().now(), origin.into());
-        Workplace { app: app.clone(), directory, store: None, table }
+        WorkContext { app: app.clone(), directory, store: None, table }
     }
 
     /// The moment the work began.

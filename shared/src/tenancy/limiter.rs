@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::bounded::Bounded;
-use crate::config::Limits;
+use crate::config::RateLimits;
 use crate::error::{Error, Result, Throttled};
 use crate::lock::Lock;
 use crate::model::edge_config::EdgeConfig;
@@ -96,7 +96,7 @@ pub(super) struct Hit {
 }
 
 pub struct Limiter {
-    pub(super) limits: Limits,
+    pub(super) limits: RateLimits,
     /// Class and principal → when its used-up window ends.
     used_up: Lock<Bounded<String, i64>>,
     /// The counter of a window → what was struck there lately.
@@ -186,7 +186,7 @@ const LARGEST_LEASE: u64 = 32;
 const STRIKES: u64 = 10;
 
 impl Limiter {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: RateLimits) -> Self {
         Limiter {
             limits,
             used_up: Lock::new(Bounded::new(REMEMBERED)),
@@ -245,7 +245,7 @@ impl Limiter {
     }
 
     /// Where a counter stands, for reading several together without counting.
-    pub(super) fn place_of(&self, class: Class, principal: &str, now: Timestamp) -> FullKey {
+    pub(super) fn counter_key(&self, class: Class, principal: &str, now: Timestamp) -> FullKey {
         key(class, principal, window(class, now).0)
     }
 
@@ -285,7 +285,7 @@ impl Limiter {
         let Some((other, spent)) = self.noted(tenant, metered, micros, memory_mb) else { return };
         let key = FullKey { pk: TenantStore::partition_of(other, UsageDay::COLLECTION), sk: day(now).to_string() };
         let table = table.metered().acting_for((other, None));
-        if let Err(error) = self.write_down(&table, other, key, spent, 0, now, Seen::NotYet).await {
+        if let Err(error) = self.write_down(&table, other, key, spent, 0, now, TenantSeen::NotYet).await {
             tracing::warn!(%error, "what a tenant consumed could not be written down yet");
         }
     }
@@ -308,7 +308,7 @@ impl Limiter {
         spent: Consumed,
         chunk: u64,
         now: Timestamp,
-        seen: Seen,
+        seen: TenantSeen,
     ) -> Result<Option<u64>> {
         const DOING: &str = "leasing requests";
         let sets = [("type", UsageDay::TYPE.to_owned()), ("tenant", tenant.to_string()), ("date", key.sk.clone())];
@@ -322,7 +322,7 @@ impl Limiter {
         ];
         let ends_at = now.as_second() + UsageDay::KEPT_SECONDS;
         let begun = Condition::present();
-        let condition = (seen == Seen::NotYet).then_some(&begun);
+        let condition = (seen == TenantSeen::NotYet).then_some(&begun);
         let updated = table.update_if(DOING, key, &sets, &adds, Some(ends_at), condition).await.inspect_err(|_| {
             // Not written down: the next time tells it.
             self.spent.lock().hold(tenant, Consumed::default).plus(spent);
@@ -334,7 +334,7 @@ impl Limiter {
     /// Takes a lease on the tenant's daily quota if none is left in memory, and writes down along with it what was consumed since the last
     /// one. `usage_pk` is the tenant's own partition of days. Whoever leases before the door has seen that the tenant is there only adds to a
     /// day that has begun: a credential that outlived its tenant must write nothing of it.
-    pub(super) async fn lease(&self, table: &Table, tenant: TenantId, usage_pk: String, now: Timestamp, seen: Seen) -> Result<()> {
+    pub(super) async fn lease(&self, table: &Table, tenant: TenantId, usage_pk: String, now: Timestamp, seen: TenantSeen) -> Result<()> {
         let today = day(now);
         if self.with_quota(tenant, today, |quota| quota.left() > 0) {
             return Ok(());
@@ -422,7 +422,7 @@ impl Limiter {
 
 /// Whether the door has seen the tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum TenantSeen {
     NotYet,
     Inside,
 }

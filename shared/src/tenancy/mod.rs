@@ -10,7 +10,7 @@
 //! though any other id can:
 //!
 //! ```
-//! let id: shared::ids::ProjectId = serde_json::from_str("\"550e8400-e29b-41d4-a716-446655440000\"").unwrap();
+//! let id: shared::ids::UserId = serde_json::from_str("\"550e8400-e29b-41d4-a716-446655440000\"").unwrap();
 //! ```
 //!
 //! nor parsed or built:
@@ -20,7 +20,7 @@
 //! ```
 //!
 //! ```
-//! let id = shared::ids::ProjectId::parse("550e8400-e29b-41d4-a716-446655440000");
+//! let id = shared::ids::UserId::parse("550e8400-e29b-41d4-a716-446655440000");
 //! ```
 //!
 //! A store cannot be opened by a function, whatever id it holds:
@@ -35,15 +35,27 @@
 //! fn id(mine: &shared::tenancy::TenantStore) -> shared::tenancy::TenantId { mine.tenant_id() }
 //! ```
 //!
-//! Nobody outside names a partition or a key:
+//! Nobody outside names a partition: a key says where something lies within its tenant, and is made of typed segments, never of text:
 //!
 //! ```compile_fail
-//! let key = shared::store::Key::<shared::model::project::Project> { collection: "projects".into(), sort: "x".into() };
+//! use shared::model::member::Member;
+//! let key = shared::store::Key::<Member>::new(&shared::store::Collection::of::<Member>(), "user#x#".to_owned());
 //! ```
 //!
 //! ```
-//! # let id = shared::ids::ProjectId::parse("550e8400-e29b-41d4-a716-446655440000").unwrap();
-//! let key = shared::model::project::Project::key_of(id, shared::model::project::Shelf::Active);
+//! use shared::model::member::Member;
+//! # let id = shared::ids::UserId::parse("550e8400-e29b-41d4-a716-446655440000").unwrap();
+//! let key = shared::store::Key::<Member>::behind(&shared::store::Collection::of::<Member>(), "user#", id);
+//! ```
+//!
+//! A record of another crate cannot be a fact of the directory, which says whose something is:
+//!
+//! ```compile_fail
+//! const KIND: shared::store::Kind = shared::store::Kind::owned::<shared::model::user::User>();
+//! ```
+//!
+//! ```
+//! const KIND: shared::store::Kind = shared::store::Kind::owned::<shared::model::member::Member>();
 //! ```
 //!
 //! and a directory record does not go into a tenant's store, nor a tenant's record into the directory:
@@ -62,11 +74,11 @@ pub mod directory;
 pub mod doors;
 mod entered;
 pub mod incoming;
+mod instance_cache;
 pub mod jobs;
-mod lately;
 mod limiter;
-mod place;
 mod power;
+mod record_store;
 mod store;
 mod transaction;
 
@@ -77,9 +89,9 @@ pub use app::App;
 pub use directory::Directory;
 pub use entered::{Entered, Wants};
 pub use incoming::Incoming;
-pub(crate) use lately::Lately;
+pub(crate) use instance_cache::InstanceCache;
 pub(crate) use limiter::DayPlace;
 pub use limiter::{Limiter, MailAllowance};
-pub use place::{Origin, Place};
+pub use record_store::{Origin, RecordStore};
 pub use store::TenantStore;
 pub use transaction::{Refusal, Transaction, changed, conflict, limit_reached, missing};

@@ -8,15 +8,15 @@ use jiff::Timestamp;
 use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
-use crate::model::records;
 use crate::model::tenant::Tenant;
 use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, attributes, entry_attributes};
 use crate::store::item;
 use crate::store::page::{self, Direction, List, Page, Position, Span, Stored};
+use crate::store::records::{Anything, COUNTERS};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::tenancy::TenantId;
-use crate::tenancy::place::{Origin, Place, is_bookkeeping, record_of};
+use crate::tenancy::record_store::{Origin, RecordStore, is_bookkeeping, record_of};
 use crate::tenancy::transaction::Transaction;
 
 #[derive(Clone)]
@@ -128,7 +128,7 @@ impl TenantStore {
         let mut current = current;
         for _ in 0..10 {
             let along = along(&current, self.transaction())?;
-            let Some(newer) = self.let_go(self.transaction(), &current)?.and(along).commit_or_changed().await? else {
+            let Some(newer) = self.delete_audited(self.transaction(), &current)?.and(along).commit_or_changed().await? else {
                 return Ok(());
             };
             current = self.read(Some(&newer))?.ok_or(Error::NotFound)?;
@@ -137,7 +137,7 @@ impl TenantStore {
     }
 
     /// Adds to a transaction that a record goes, from `current` as it was read, and what is left of it for the audit log.
-    pub fn let_go<'a, E: Entity<Scope = InTenant>>(&self, transaction: Transaction<'a>, current: &E) -> Result<Transaction<'a>> {
+    pub fn delete_audited<'a, E: Entity<Scope = InTenant>>(&self, transaction: Transaction<'a>, current: &E) -> Result<Transaction<'a>> {
         let transaction = transaction.delete_unchanged(self, current)?;
         match self.removal(current)? {
             Some(removal) => transaction.put(self, &removal),
@@ -316,6 +316,12 @@ impl TenantStore {
         sweep::sweep(&self.table, &self.partition(&list.collection.0), "", at_most, |_| Ok(true)).await
     }
 
+    /// Deletes a record of whatever type where it lies, if it is there. For the janitor.
+    pub async fn erase(&self, list: &List<Anything>, position: &Position) -> Result<()> {
+        let key = FullKey { pk: self.partition(&list.collection.0), sk: position.0.clone() };
+        self.table.delete(key, None).await.map(|_| ())
+    }
+
     pub async fn count(&self, counter: Counter) -> Result<u64> {
         let item = self.table.get(self.counter(counter), true).await?;
         Ok(item.as_ref().and_then(|item| number(item, "n")).unwrap_or(0))
@@ -327,7 +333,7 @@ impl TenantStore {
     }
 
     pub(crate) fn counter(&self, counter: Counter) -> FullKey {
-        FullKey { pk: self.partition(records::COUNTERS), sk: counter.name().into() }
+        FullKey { pk: self.partition(COUNTERS), sk: counter.name().into() }
     }
 
     /// Raw items, for a door that looks before it hands anything out.

@@ -7,11 +7,12 @@ use aws_sdk_dynamodb::types::{
 
 use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
-use crate::model::tenant::{Status, Tenant};
-use crate::store::entity::{Counter, Entity, InTenant, Key};
+use crate::model::plan::{Plan, Quota};
+use crate::model::tenant::{Tenant, TenantStatus};
+use crate::store::entity::{Counter, Entity, InTenant, Key, Packed};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
-use crate::tenancy::{MailAllowance, Place, TenantId, TenantStore};
+use crate::tenancy::{MailAllowance, RecordStore, TenantId, TenantStore};
 
 /// What a failed condition means to the caller, given the item that stood in the way.
 pub type Refusal = Box<dyn FnOnce(Option<Item>) -> Error + Send>;
@@ -64,36 +65,41 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes a record that must not exist yet.
-    pub fn create<E: Entity>(self, place: &impl Place<E>, entity: &E, refusal: Refusal) -> Result<Self> {
-        self.put_if(place, entity, Condition::absent(), refusal)
+    pub fn create<E: Entity>(self, store: &impl RecordStore<E>, entity: &E, refusal: Refusal) -> Result<Self> {
+        self.put_if(store, entity, Condition::absent(), refusal)
+    }
+
+    /// Writes a record of whatever type that must not exist yet.
+    pub fn create_packed(self, place: &TenantStore, packed: &Packed, refusal: Refusal) -> Result<Self> {
+        self.of(Some(place.tenant_id())).put_item_if(place.packed(packed.clone()), Condition::absent(), refusal)
     }
 
     /// Writes a record that must still stand as `before`.
-    pub fn replace<E: Entity>(self, place: &impl Place<E>, entity: &E, before: &E) -> Result<Self> {
-        self.put_if(place, entity, Condition::unchanged(&before.guard()), changed())
+    pub fn replace<E: Entity>(self, store: &impl RecordStore<E>, entity: &E, before: &E) -> Result<Self> {
+        self.put_if(store, entity, Condition::unchanged(&before.guard()), changed())
     }
 
     /// Writes a record whatever was there.
-    pub fn put<E: Entity>(mut self, place: &impl Place<E>, entity: &E) -> Result<Self> {
-        let item = place.item(entity)?;
+    pub fn put<E: Entity>(mut self, store: &impl RecordStore<E>, entity: &E) -> Result<Self> {
+        let item = store.item(entity)?;
         self.push(TransactWriteItem::builder().put(self.put_of(item, None)?).build(), missing(), None);
-        Ok(self.of(place.tenant()))
+        Ok(self.of(store.tenant()))
     }
 
     /// Writes a record that must not exist, or must have expired before `now` (epoch seconds).
-    pub fn create_or_expired<E: Entity>(self, place: &impl Place<E>, entity: &E, now: i64, refusal: Refusal) -> Result<Self> {
+    pub fn create_or_expired<E: Entity>(self, store: &impl RecordStore<E>, entity: &E, now: i64, refusal: Refusal) -> Result<Self> {
         let condition = Condition {
             expression: "attribute_not_exists(pk) OR #ttl <= :now".into(),
             names: vec![("#ttl", "ttl")],
             values: vec![(":now", AttributeValue::N(now.to_string()))],
         };
-        self.put_if(place, entity, condition, refusal)
+        self.put_if(store, entity, condition, refusal)
     }
 
     /// Writes a record that nobody has, or whose attribute `holder` already says `held_by`.
     pub fn claim<E: Entity>(
         self,
-        place: &impl Place<E>,
+        store: &impl RecordStore<E>,
         entity: &E,
         holder: &'static str,
         held_by: &str,
@@ -101,47 +107,47 @@ impl<'a> Transaction<'a> {
     ) -> Result<Self> {
         let held = Condition::held_by(holder, held_by);
         let condition = Condition { expression: format!("attribute_not_exists(pk) OR {}", held.expression), ..held };
-        self.put_if(place, entity, condition, refusal)
+        self.put_if(store, entity, condition, refusal)
     }
 
-    pub fn delete<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
-        self.of(place.tenant()).delete_if(place.full(key), Condition::present(), refusal)
+    pub fn delete<E: Entity>(self, store: &impl RecordStore<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
+        self.of(store.tenant()).delete_if(store.full(key), Condition::present(), refusal)
     }
 
     /// Deletes a record that must still stand as `before`.
-    pub fn delete_unchanged<E: Entity>(self, place: &impl Place<E>, before: &E) -> Result<Self> {
-        self.of(place.tenant()).delete_if(place.full(&before.key()), Condition::unchanged(&before.guard()), changed())
+    pub fn delete_unchanged<E: Entity>(self, store: &impl RecordStore<E>, before: &E) -> Result<Self> {
+        self.of(store.tenant()).delete_if(store.full(&before.key()), Condition::unchanged(&before.guard()), changed())
     }
 
     /// Deletes a record if it is there.
-    pub fn remove<E: Entity>(mut self, place: &impl Place<E>, key: &Key<E>) -> Result<Self> {
-        let key = place.full(key);
+    pub fn remove<E: Entity>(mut self, store: &impl RecordStore<E>, key: &Key<E>) -> Result<Self> {
+        let key = store.full(key);
         let delete =
             Delete::builder().table_name(self.table.name()).key("pk", AttributeValue::S(key.pk)).key("sk", AttributeValue::S(key.sk));
         let delete = delete.build().map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().delete(delete).build(), missing(), None);
-        Ok(self.of(place.tenant()))
+        Ok(self.of(store.tenant()))
     }
 
     /// Requires a record to be there, without writing it.
-    pub fn require<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
-        self.require_if(place, key, &Condition::present(), refusal)
+    pub fn require<E: Entity>(self, store: &impl RecordStore<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
+        self.require_if(store, key, &Condition::present(), refusal)
     }
 
     /// Requires a record to stand as `before`, without writing it.
-    pub fn require_unchanged<E: Entity>(self, place: &impl Place<E>, before: &E, refusal: Refusal) -> Result<Self> {
-        self.require_if(place, &before.key(), &Condition::unchanged(&before.guard()), refusal)
+    pub fn require_unchanged<E: Entity>(self, store: &impl RecordStore<E>, before: &E, refusal: Refusal) -> Result<Self> {
+        self.require_if(store, &before.key(), &Condition::unchanged(&before.guard()), refusal)
     }
 
     /// Requires a condition of a record, without writing it.
     pub(crate) fn require_if<E: Entity>(
         self,
-        place: &impl Place<E>,
+        store: &impl RecordStore<E>,
         key: &Key<E>,
         condition: &Condition,
         refusal: Refusal,
     ) -> Result<Self> {
-        self.of(place.tenant()).check(place.full(key), condition, refusal)
+        self.of(store.tenant()).check(store.full(key), condition, refusal)
     }
 
     /// Counts a mail to somebody who has not asked for it, where as many are allowed.
@@ -165,19 +171,25 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds to numbers inside a record that must exist.
-    pub fn adjust<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, changes: &[(&'static str, i64)], refusal: Refusal) -> Result<Self> {
-        let key = place.full(key);
-        self.of(place.tenant()).add(key, changes, Some(Condition::present()), refusal)
+    pub fn adjust<E: Entity>(
+        self,
+        store: &impl RecordStore<E>,
+        key: &Key<E>,
+        changes: &[(&'static str, i64)],
+        refusal: Refusal,
+    ) -> Result<Self> {
+        let key = store.full(key);
+        self.of(store.tenant()).add(key, changes, Some(Condition::present()), refusal)
     }
 
     /// Adds to numbers of a record that is made by the first addition.
     pub fn tally<E: Entity<Scope = InTenant>>(
         mut self,
-        place: &crate::tenancy::TenantStore,
+        store: &crate::tenancy::TenantStore,
         key: &Key<E>,
         changes: &[(&'static str, u64)],
     ) -> Result<Self> {
-        let key = place.full(key);
+        let key = store.full(key);
         let mut update = Update::builder()
             .table_name(self.table.name())
             .key("pk", AttributeValue::S(key.pk))
@@ -185,7 +197,7 @@ impl<'a> Transaction<'a> {
             .expression_attribute_names("#type", "type")
             .expression_attribute_values(":type", AttributeValue::S(E::TYPE.into()))
             .expression_attribute_names("#tenant", "tenant")
-            .expression_attribute_values(":tenant", AttributeValue::S(place.tenant_id().to_string()));
+            .expression_attribute_values(":tenant", AttributeValue::S(store.tenant_id().to_string()));
         let mut added = vec![];
         for (index, (attribute, by)) in changes.iter().enumerate() {
             update = update
@@ -218,25 +230,25 @@ impl<'a> Transaction<'a> {
 
     /// Requires that a tenant is not being purged. What is written without a request comes late, perhaps after everything else is gone:
     /// whoever writes it asks so, in the same transaction, and its refusal is `NotFound`.
-    pub fn while_kept(self, place: &TenantStore) -> Result<Self> {
-        self.require_unless(place, &Tenant::key_of(), "status", [Status::Closed.name()], Box::new(|_| Error::NotFound))
+    pub fn while_kept(self, store: &TenantStore) -> Result<Self> {
+        self.require_unless(store, &Tenant::key_of(), "status", [TenantStatus::Closed.name()], Box::new(|_| Error::NotFound))
     }
 
     /// Requires a record to be there whose attribute says none of these words.
     pub(crate) fn require_unless<E: Entity>(
         self,
-        place: &impl Place<E>,
+        store: &impl RecordStore<E>,
         key: &Key<E>,
         attribute: &'static str,
         words: impl IntoIterator<Item = &'static str>,
         refusal: Refusal,
     ) -> Result<Self> {
-        self.require_if(place, key, &Condition::says_not(attribute, words), refusal)
+        self.require_if(store, key, &Condition::says_not(attribute, words), refusal)
     }
 
     /// Lets a record that must exist vanish at a moment.
-    pub fn expire<E: Entity>(mut self, place: &impl Place<E>, key: &Key<E>, at: jiff::Timestamp, refusal: Refusal) -> Result<Self> {
-        let key = place.full(key);
+    pub fn expire<E: Entity>(mut self, store: &impl RecordStore<E>, key: &Key<E>, at: jiff::Timestamp, refusal: Refusal) -> Result<Self> {
+        let key = store.full(key);
         let update = Update::builder()
             .table_name(self.table.name())
             .key("pk", AttributeValue::S(key.pk))
@@ -248,24 +260,26 @@ impl<'a> Transaction<'a> {
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().update(update).build(), refusal, None);
-        Ok(self.of(place.tenant()))
+        Ok(self.of(store.tenant()))
     }
 
     /// Moves a counter, without a bound.
-    pub fn count(self, place: &TenantStore, counter: Counter, by: i64) -> Result<Self> {
-        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", by)], None, missing())
+    pub fn count(self, store: &TenantStore, counter: Counter, by: i64) -> Result<Self> {
+        self.of(Some(store.tenant_id())).add(store.counter(counter), &[("n", by)], None, missing())
     }
 
-    /// Adds one to a counter that must stay within the plan's `max`; `None` is unlimited.
-    pub fn count_within(self, place: &TenantStore, counter: Counter, limit: &'static str, max: Option<u64>, plan: &str) -> Result<Self> {
-        let Some(max) = max else { return self.count(place, counter, 1) };
-        self.count_many_within(place, counter, 1, limit, max, plan)
+    /// Adds one to a counter that must stay within what the plan, of the name `called`, allows.
+    pub fn count_within(self, place: &TenantStore, quota: Quota, plan: &Plan, called: &str) -> Result<Self> {
+        match (quota.most)(plan) {
+            Some(max) => self.count_many_within(place, quota.counter, 1, quota.name, max, called),
+            None => self.count(place, quota.counter, 1),
+        }
     }
 
     /// Adds `by` to a counter that must stay within `max`.
     pub fn count_many_within(
         self,
-        place: &crate::tenancy::TenantStore,
+        store: &crate::tenancy::TenantStore,
         counter: Counter,
         by: u64,
         limit: &'static str,
@@ -281,30 +295,22 @@ impl<'a> Transaction<'a> {
             values: vec![(":room", AttributeValue::N(room.unwrap_or(0).to_string()))],
         };
         let by = i64::try_from(by).unwrap_or(i64::MAX);
-        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", by)], Some(condition), limit_reached(limit, max, plan))
+        self.of(Some(store.tenant_id())).add(store.counter(counter), &[("n", by)], Some(condition), limit_reached(limit, max, plan))
     }
 
     /// Takes one from a counter that must stay at `min` or more.
-    pub fn count_down(self, place: &TenantStore, counter: Counter, min: u64, refusal: Refusal) -> Result<Self> {
+    pub fn count_down(self, store: &TenantStore, counter: Counter, min: u64, refusal: Refusal) -> Result<Self> {
         let condition = Condition {
             expression: "#n > :min".into(),
             names: vec![("#n", "n")],
             values: vec![(":min", AttributeValue::N(min.to_string()))],
         };
-        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", -1)], Some(condition), refusal)
+        self.of(Some(store.tenant_id())).add(store.counter(counter), &[("n", -1)], Some(condition), refusal)
     }
 
-    /// Requires a counter to be below `max` less what is `held` beside it, without moving it.
-    pub fn require_room(
-        self,
-        place: &TenantStore,
-        counter: Counter,
-        held: u64,
-        limit: &'static str,
-        max: Option<u64>,
-        plan: &str,
-    ) -> Result<Self> {
-        let Some(max) = max else { return Ok(self) };
+    /// Requires a counter to be below what the plan allows less what is `held` beside it, without moving it.
+    pub fn require_room(self, place: &TenantStore, quota: Quota, held: u64, plan: &Plan, called: &str) -> Result<Self> {
+        let Some(max) = (quota.most)(plan) else { return Ok(self) };
         // Where all is held already, there is none even before the first is counted.
         let room = if held < max { "attribute_not_exists(#n) OR #n < :max" } else { "#n < :max" };
         let condition = Condition {
@@ -312,12 +318,12 @@ impl<'a> Transaction<'a> {
             names: vec![("#n", "n")],
             values: vec![(":max", AttributeValue::N(max.saturating_sub(held).to_string()))],
         };
-        let plan = plan.to_owned();
+        let plan = called.to_owned();
         let refusal: Refusal = Box::new(move |old| {
             let used = held + old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
-            Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
+            Error::PlanLimitReached(PlanLimit { limit: quota.name, used, max, plan })
         });
-        self.of(Some(place.tenant_id())).check(place.counter(counter), &condition, refusal)
+        self.of(Some(place.tenant_id())).check(place.counter(quota.counter), &condition, refusal)
     }
 
     /// Moves a number of the whole deployment, which must be below `max` before.
@@ -398,11 +404,14 @@ impl<'a> Transaction<'a> {
         Ok((refused.filter(|_| !mine), refusals))
     }
 
-    fn put_if<E: Entity>(mut self, place: &impl Place<E>, entity: &E, condition: Condition, refusal: Refusal) -> Result<Self> {
-        let item = place.item(entity)?;
+    fn put_if<E: Entity>(self, store: &impl RecordStore<E>, entity: &E, condition: Condition, refusal: Refusal) -> Result<Self> {
+        self.of(store.tenant()).put_item_if(store.item(entity)?, condition, refusal)
+    }
+
+    fn put_item_if(mut self, item: Item, condition: Condition, refusal: Refusal) -> Result<Self> {
         let put = self.put_of(item.clone(), Some(condition))?;
         self.push(TransactWriteItem::builder().put(put).build(), refusal, Some(item));
-        Ok(self.of(place.tenant()))
+        Ok(self)
     }
 
     fn put_of(&self, item: Item, condition: Option<Condition>) -> Result<Put> {

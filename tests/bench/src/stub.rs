@@ -13,13 +13,12 @@ use axum::{
     routing::{get, post},
     serve::ListenerExt,
 };
+use stack::lock::Lock;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::Outcome;
 
-use stack::lock::Lock;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 enum Signal {
     Next(Instant),
@@ -83,7 +82,7 @@ impl Stub {
     }
 
     async fn signal(&mut self) -> Outcome<Signal> {
-        let waited = timeout(PATIENCE, self.signals.recv()).await;
+        let waited = timeout(TIMEOUT, self.signals.recv()).await;
         Ok(waited.map_err(|_| "no sign of the process for 30 seconds")?.ok_or("the stub has ended")?)
     }
 }
@@ -97,7 +96,7 @@ impl Drop for Stub {
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
     let _ = shared.signals.send(Signal::Next(Instant::now()));
     let Some(event) = shared.events.lock().await.recv().await else { return StatusCode::GONE.into_response() };
-    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + PATIENCE;
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + TIMEOUT;
     let headers = [
         ("lambda-runtime-aws-request-id", uuid::Uuid::now_v7().to_string()),
         ("lambda-runtime-deadline-ms", deadline.as_millis().to_string()),

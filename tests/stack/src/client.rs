@@ -12,7 +12,7 @@ use hyper_util::{
 use serde_json::Value;
 
 /// The first call of a function waits for its start.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -50,9 +50,9 @@ impl Api {
             let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
             Ok::<_, String>(Response::from_parts(parts, body))
         };
-        tokio::time::timeout(PATIENCE, exchange)
+        tokio::time::timeout(TIMEOUT, exchange)
             .await
-            .map_err(|_| trouble(format!("nothing came in {} seconds", PATIENCE.as_secs())))?
+            .map_err(|_| trouble(format!("nothing came in {} seconds", TIMEOUT.as_secs())))?
             .map_err(trouble)
     }
 }

@@ -26,7 +26,7 @@ const MAIL: &str = "018f3f72-44cd-7b21-b3a7-90e4d2f6a811";
 const DEMO: &str = "demo-abc123";
 
 const SPACE: &str = "samples";
-const MAIL_PATIENCE: Duration = Duration::from_secs(15);
+const MAIL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The identity provider: where its public key is read.
 pub struct Provider {
@@ -145,7 +145,7 @@ impl<I: Invoke> Samples<'_, I> {
 
     /// The proof in the mail to the account.
     async fn mailed_token(&self) -> Result<String, String> {
-        let deadline = Instant::now() + MAIL_PATIENCE;
+        let deadline = Instant::now() + MAIL_TIMEOUT;
         loop {
             for kept in self.aws.mailbox().mails_to(OWNER).map_err(text)? {
                 if let Some(token) = kept.mail.text.split_whitespace().find(|word| looks_like_a_link_token(word)) {
@@ -153,7 +153,7 @@ impl<I: Invoke> Samples<'_, I> {
                 }
             }
             if Instant::now() > deadline {
-                return Err(format!("no mail came to {OWNER} in {} seconds", MAIL_PATIENCE.as_secs()));
+                return Err(format!("no mail came to {OWNER} in {} seconds", MAIL_TIMEOUT.as_secs()));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

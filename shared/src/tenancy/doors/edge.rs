@@ -14,18 +14,18 @@ use crate::model::plan::Plan;
 use crate::model::tenant::{Slug, Tenant};
 use crate::store::Entity;
 use crate::tenancy::doors::{Access, Door};
-use crate::tenancy::incoming::Learned;
-use crate::tenancy::lately::tenant_named;
-use crate::tenancy::{App, Directory, Entered, Incoming, Place, TenantStore, Wants, credential};
+use crate::tenancy::incoming::RequestFacts;
+use crate::tenancy::instance_cache::tenant_named;
+use crate::tenancy::{App, Directory, Entered, Incoming, RecordStore, TenantStore, Wants, credential};
 
 const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 
 /// The edge proxies, which say what they served. They name a tenant by its slug and may ask how much it used and add to it; the store
 /// behind it is not handed out. Not limited: one batch speaks for a thousand requests.
-pub struct Edge {
+pub struct EdgeProxy {
     pub app: App,
     directory: Directory,
-    learned: Arc<Lock<Learned>>,
+    facts: Arc<Lock<RequestFacts>>,
 }
 
 /// A tenant as the edge sees it.
@@ -37,7 +37,7 @@ pub struct EdgeTenant {
     store: TenantStore,
 }
 
-impl Door for Edge {
+impl Door for EdgeProxy {
     const ACCESS: Access = Access::Edge;
 
     async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
@@ -49,14 +49,14 @@ impl Door for Edge {
             return Err(credential::refused(incoming).await);
         }
         let principal = "edge".to_owned();
-        incoming.learned().principal = Some(principal.clone());
+        incoming.facts().principal = Some(principal.clone());
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
         let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
-        Ok((Edge { app, directory, learned: incoming.shared_learned() }, entered))
+        Ok((EdgeProxy { app, directory, facts: incoming.shared_facts() }, entered))
     }
 }
 
-impl Edge {
+impl EdgeProxy {
     pub fn now(&self) -> Timestamp {
         self.directory.now()
     }
@@ -72,7 +72,7 @@ impl Edge {
         let mut next = || items.next().flatten();
         let (profile, used) = (store.read::<Tenant>(next().as_ref())?, store.read::<Rollup>(next().as_ref())?);
         let profile = profile.filter(|profile| profile.slug == slug).ok_or(Error::NotFound)?;
-        self.learned.lock().tenant = Some(tenant);
+        self.facts.lock().tenant = Some(tenant);
         let plan = self.app.plans().get(&profile.plan).clone();
         Ok(EdgeTenant { tenant: profile, plan, used: used.map(|used| used.totals).unwrap_or_default(), store })
     }

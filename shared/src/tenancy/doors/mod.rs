@@ -4,7 +4,7 @@
 //! * `Viewer`, `Member`, `Admin`, `Owner`: the caller's tenant, or the one they select, or a child of their agency.
 //! * `SignedIn`: a person, for what is their own.
 //! * `Visitor`, `DemoVisitor`: somebody unknown, limited by address.
-//! * `Edge`: the edge proxies, which add usage and hold no store.
+//! * `EdgeProxy`: the edge proxies, which add usage and hold no store.
 //! * `Anyone`: what is public.
 
 mod agency;
@@ -19,7 +19,7 @@ use std::future::Future;
 use crate::error::Result;
 use crate::tenancy::{App, Directory, Entered, Incoming, Role, Wants, credential};
 
-pub use edge::{Edge, EdgeTenant};
+pub use edge::{EdgeProxy, EdgeTenant};
 pub use person::{OwnTenant, SignedIn, UsedIn};
 pub use tenanted::{Admin, AdminRole, AtLeast, Member, MemberRole, Owner, OwnerRole, Tenanted, Touched, Viewer, ViewerRole};
 pub use visitor::{DemoVisitor, Invited, Visitor};

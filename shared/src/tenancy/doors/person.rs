@@ -12,15 +12,15 @@ use crate::model::edge::{Rollup, Totals};
 use crate::model::edge_config::EdgeConfig;
 use crate::model::member;
 use crate::model::period::Month;
-use crate::model::tenant::{Shut, Tenant};
-use crate::model::user::Belongs;
+use crate::model::tenant::{Inaccessible, Tenant};
+use crate::model::user::UserTenant;
 use crate::store::entity::{InTenant, Key};
 use crate::store::{Entity, Span};
 use crate::tenancy::credential::Caller;
 use crate::tenancy::doors::tenanted::stands;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::limiter::Class;
-use crate::tenancy::{App, Directory, Entered, Incoming, Place, Role, TenantId, Wants, credential};
+use crate::tenancy::{App, Directory, Entered, Incoming, RecordStore, Role, TenantId, Wants, credential};
 
 /// Anybody with a session: for what belongs to the person rather than to a tenant.
 pub struct SignedIn {
@@ -29,7 +29,7 @@ pub struct SignedIn {
     pub user: UserId,
     pub session: Option<SessionId>,
     /// Read on the way in, where the handler asked for it.
-    belongs: Option<Vec<Belongs>>,
+    belongs: Option<Vec<UserTenant>>,
 }
 
 /// A tenant as one of its members finds it from outside: what stands there, never a store.
@@ -86,7 +86,7 @@ impl SignedIn {
     {
         let belongs = match &self.belongs {
             Some(belongs) => belongs.clone(),
-            None => self.directory.all(&Belongs::of_user(self.user)).await?,
+            None => self.directory.all(&UserTenant::of_user(self.user)).await?,
         };
         let mut found = vec![];
         for some in belongs.chunks(Self::AT_ONCE) {
@@ -106,7 +106,8 @@ impl SignedIn {
         let mut next = || items.next().flatten();
         let (member, profile, record) = (next(), next(), next());
         let member = store.read::<member::Member>(member.as_ref())?.filter(|member| member.user == self.user);
-        let profile = store.read::<Tenant>(profile.as_ref())?.filter(|profile| profile.shut(self.now()) != Some(Shut::Gone));
+        let profile =
+            store.read::<Tenant>(profile.as_ref())?.filter(|profile| profile.inaccessible(self.now()) != Some(Inaccessible::Gone));
         let Some((member, tenant)) = member.zip(profile) else { return Ok(None) };
         Ok(Some((tenant, member.role, store.read(record.as_ref())?)))
     }
@@ -120,13 +121,13 @@ impl Door for SignedIn {
         let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
         let caller = credential::verify(incoming, &visiting).await?;
         let principal = caller.principal();
-        incoming.learned().principal = Some(principal.clone());
+        incoming.facts().principal = Some(principal.clone());
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
         let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
         // Kept here until the session is seen to stand.
         let belongs = async {
             match &caller {
-                Caller::Person(person) if wants.belongs => directory.all(&Belongs::of_user(person.user)).await.map(Some),
+                Caller::Person(person) if wants.belongs => directory.all(&UserTenant::of_user(person.user)).await.map(Some),
                 _ => Ok(None),
             }
         };
@@ -137,7 +138,7 @@ impl Door for SignedIn {
         }
         let limit = if incoming.is_read() { app.limiter().limits.read } else { app.limiter().limits.write };
         let (report, verdict) = app.limiter().judge(&hit?, limit, incoming.now);
-        incoming.learned().limits.push(report);
+        incoming.facts().limits.push(report);
         verdict?;
         let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
         let belongs = belongs?;

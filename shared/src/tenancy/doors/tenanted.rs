@@ -16,19 +16,21 @@ use crate::model::member;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Shut, Tenant};
+use crate::model::tenant::{Inaccessible, Tenant};
 use crate::model::usage::UsageDay;
 use crate::model::user::{Email, User};
 use crate::store::Entity;
+use crate::store::Record as _;
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
 use crate::tenancy::doors::{Access, Door};
-use crate::tenancy::lately::tenant_named;
-use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
+use crate::tenancy::instance_cache::tenant_named;
+use crate::tenancy::limiter::{Class, Hit, Spent, TenantSeen};
 use crate::tenancy::power::{self, Power};
 use crate::tenancy::{
-    App, Directory, Entered, Incoming, MailAllowance, Origin, Place, Role, Scope, TenantId, TenantStore, Transaction, Wants, credential,
+    App, Directory, Entered, Incoming, MailAllowance, Origin, RecordStore, Role, Scope, TenantId, TenantStore, Transaction, Wants,
+    credential,
 };
 
 /// Routes whose first path value is the slug of the tenant they are about.
@@ -107,16 +109,16 @@ impl<R> Tenanted<R> {
     /// Requires, in a transaction, what must not survive a demotion: that the caller's membership still has `least`, and that the key they
     /// came with still stands. A transaction writes an item once: `touched` is the member or the key that it changes itself, whose version
     /// it compares anyway.
-    pub fn still_at_least<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Touched<'_>) -> Result<Transaction<'a>> {
+    pub fn require_role_at_least<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Touched<'_>) -> Result<Transaction<'a>> {
         let own_membership = matches!(touched, Touched::Member(member) if !self.delegated && member.user == self.power.membership.user);
-        let transaction = if own_membership { transaction } else { self.power.still(&self.directory, transaction, least)? };
+        let transaction = if own_membership { transaction } else { self.power.require_role(&self.directory, transaction, least)? };
         let Some(key) = &self.key else { return Ok(transaction) };
         if matches!(touched, Touched::Key(touched) if touched.id == key.id) {
             return Ok(transaction);
         }
         let gone = Box::new(|_| Error::Forbidden("The key was changed at the same moment.".into()));
-        let place = self.directory.enter(self.key_tenant());
-        transaction.require_unchanged(&place, key, gone)
+        let key_store = self.directory.enter(self.key_tenant());
+        transaction.require_unchanged(&key_store, key, gone)
     }
 
     /// Where the key lies that the caller came with: in an agency's own tenant where it acts for a child.
@@ -142,8 +144,8 @@ impl<R> Tenanted<R> {
 
 impl<R: AtLeast> Tenanted<R> {
     /// Requires, in a transaction, that the caller still has the role of this door.
-    pub fn still<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
-        self.still_at_least(transaction, R::ROLE, Touched::Else)
+    pub fn require_role<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
+        self.require_role_at_least(transaction, R::ROLE, Touched::Else)
     }
 }
 
@@ -160,7 +162,7 @@ impl<R: AtLeast> Door for Tenanted<R> {
 
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         // Boxed and not generic: one way in, whatever the role.
-        let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
+        let (inside, entered) = Box::pin(enter_tenant(incoming, wants, R::ROLE)).await?;
         let Inside { store, directory, tenant, plan, member, key, delegated, agency, power } = inside;
         let app = incoming.app.clone();
         Ok((Tenanted { app, store, directory, tenant, plan, member, key, delegated, agency, power, least: PhantomData }, entered))
@@ -182,24 +184,24 @@ pub(super) struct Inside {
 /// The way into a tenant: credential, then session and membership or key, tenant and what the handler wants in one read beside the
 /// counters, then every reason to stay outside, in an order that tells an outsider nothing. Nothing that was read is handed out before
 /// the membership, or the key's own tenant, is seen.
-async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
-    match way_in(incoming, wants.clone(), least, None).await? {
-        Way::Inside(inside, entered) => Ok((*inside, *entered)),
-        Way::Moved(home) => match way_in(incoming, wants, least, Some(home)).await? {
-            Way::Inside(inside, entered) => Ok((*inside, *entered)),
-            Way::Moved(_) => Err(no_tenant(incoming)),
+async fn enter_tenant(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
+    match try_enter(incoming, wants.clone(), least, None).await? {
+        Entry::Inside(inside, entered) => Ok((*inside, *entered)),
+        Entry::Moved(home) => match try_enter(incoming, wants, least, Some(home)).await? {
+            Entry::Inside(inside, entered) => Ok((*inside, *entered)),
+            Entry::Moved(_) => Err(no_tenant(incoming)),
         },
     }
 }
 
-enum Way {
+enum Entry {
     Inside(Box<Inside>, Box<Entered>),
     /// The tenant of the session is gone for its person, who founded or joined this one since.
     Moved(TenantId),
 }
 
 /// `elsewhere`: where a person acts whose session's own tenant is gone.
-async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Option<TenantId>) -> Result<Way> {
+async fn try_enter(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Option<TenantId>) -> Result<Entry> {
     let verified = Verified::of(incoming, elsewhere).await?;
     let tenant = verified.tenant().await?;
     // Built here, handed out only below, when the membership is seen.
@@ -209,22 +211,22 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
     let (wants, of_child) = if verified.acting.is_some() { (Wants::default(), wants) } else { (wants, Wants::default()) };
     let mut reads = verified.read(&store, wants, child).await?;
     let profile: Option<Tenant> = store.read(reads.take(&store.full(&Tenant::key_of())).as_ref())?;
-    let Standing { member, key, power } = verified.standing(&store, &mut reads).await?;
-    let found = member.zip(profile).filter(|(_, profile)| profile.shut(incoming.now) != Some(Shut::Gone));
+    let CallerInTenant { member, key, power } = verified.caller_in(&store, &mut reads).await?;
+    let found = member.zip(profile).filter(|(_, profile)| profile.inaccessible(incoming.now) != Some(Inaccessible::Gone));
     let Some((member, profile)) = found else {
-        return match verified.moved(tenant).await? {
-            Some(home) => Ok(Way::Moved(home)),
+        return match verified.new_home(tenant).await? {
+            Some(home) => Ok(Entry::Moved(home)),
             None => Err(verified.outside(&reads.hit)),
         };
     };
-    incoming.learned().tenant = Some(tenant);
+    incoming.facts().tenant = Some(tenant);
     let plan = incoming.app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
     let limit = key.as_ref().and_then(|key| key.rate_limit).or(plan.requests_per_minute).unwrap_or(verified.default_limit());
     let (report, verdict) = incoming.app.limiter().judge(&reads.hit, limit, incoming.now);
-    incoming.learned().limits.push(report);
+    incoming.facts().limits.push(report);
     verdict?;
-    if let Some(shut) = profile.shut(incoming.now) {
-        return Err(shut.error());
+    if let Some(reason) = profile.inaccessible(incoming.now) {
+        return Err(reason.error());
     }
     let power = power.map_err(|inactive| Error::KeyInactive(inactive.message()))?;
     spend(incoming, &store, plan.api_requests_per_day).await?;
@@ -245,7 +247,7 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
         let entered = Entered { store: Some(inside.store.clone()), directory: inside.directory.clone(), principal, user, read: reads.read };
         (inside, entered)
     };
-    Ok(Way::Inside(Box::new(inside), Box::new(entered)))
+    Ok(Entry::Inside(Box::new(inside), Box::new(entered)))
 }
 
 /// A caller whose credential is verified, before they are seen in a tenant.
@@ -278,7 +280,7 @@ impl Reads {
 }
 
 /// Who somebody is in a tenant. The power of a key that does nothing is why.
-struct Standing {
+struct CallerInTenant {
     member: Option<member::Member>,
     key: Option<ApiKey>,
     power: std::result::Result<Power, Inactive>,
@@ -289,7 +291,7 @@ impl<'a> Verified<'a> {
         let open = |origin| Directory::open(incoming.table.clone(), incoming.app.shared_random(), incoming.now, origin);
         let caller = credential::verify(incoming, &open(incoming.origin("unknown".into()))).await?;
         let principal = caller.principal();
-        incoming.learned().principal = Some(principal.clone());
+        incoming.facts().principal = Some(principal.clone());
         let origin = incoming.origin(principal.clone());
         let directory = open(origin.clone());
         let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
@@ -351,7 +353,7 @@ impl<'a> Verified<'a> {
     }
 
     /// Where a person is at home by now whose session's own tenant is gone.
-    async fn moved(&self, gone: TenantId) -> Result<Option<TenantId>> {
+    async fn new_home(&self, gone: TenantId) -> Result<Option<TenantId>> {
         match &self.caller {
             Caller::Person(person) if self.selected.is_none() && self.elsewhere.is_none() && self.caller.tenant().is_some() => {
                 Ok(home_of(&self.directory, person).await?.filter(|home| *home != gone))
@@ -384,7 +386,7 @@ impl<'a> Verified<'a> {
         let limiter = incoming.app.limiter();
         let leased = async {
             match self.is_home(tenant) {
-                true => limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet).await,
+                true => limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::NotYet).await,
                 false => Ok(()),
             }
         };
@@ -400,7 +402,7 @@ impl<'a> Verified<'a> {
         Ok(Reads { read: keys.into_iter().zip(items).collect(), hit, maker_in_agency: maker_in_agency? })
     }
 
-    async fn standing(&self, store: &TenantStore, reads: &mut Reads) -> Result<Standing> {
+    async fn caller_in(&self, store: &TenantStore, reads: &mut Reads) -> Result<CallerInTenant> {
         let (directory, tenant, now) = (&self.directory, store.tenant_id(), self.incoming.now);
         match &self.caller {
             Caller::Person(person) => {
@@ -411,18 +413,18 @@ impl<'a> Verified<'a> {
                 }
                 let member: Option<member::Member> = store.read(reads.take(&store.full(&member::Member::key_of(person.user))).as_ref())?;
                 let power = member.clone().map(|membership| Power { tenant, membership });
-                Ok(Standing { member, key: None, power: power.ok_or(Inactive::MakerRemoved) })
+                Ok(CallerInTenant { member, key: None, power: power.ok_or(Inactive::MakerRemoved) })
             }
             Caller::Key(claim) => {
                 let key: Option<ApiKey> = store.read(reads.take(&store.full(&ApiKey::key_of(claim.key))).as_ref())?;
                 let key = key.filter(|key| key.holds(now)).ok_or(Error::Unauthorized)?;
-                let power = match claim.maker.filter(|maker| power::fits(*maker, &key, tenant)) {
+                let power = match claim.maker.filter(|maker| power::claim_fits(*maker, &key, tenant)) {
                     Some(maker) if maker.tenant == tenant => {
                         let membership = store.read(reads.take(&store.full(&member::Member::key_of(maker.user))).as_ref())?;
                         membership.map(|membership| Power { tenant, membership })
                     }
                     Some(maker) => reads.maker_in_agency.take().map(|membership| Power { tenant: maker.tenant, membership }),
-                    None => power::sought(&self.incoming.app, directory, store, &key).await?,
+                    None => power::look_up(&self.incoming.app, directory, store, &key).await?,
                 };
                 let inactive = key.inactive(power.as_ref().map(|power| &power.membership));
                 let role = power.as_ref().map_or(Role::Viewer, |power| power.membership.role);
@@ -430,7 +432,7 @@ impl<'a> Verified<'a> {
                     (None, Some(power)) => Ok(power),
                     (inactive, _) => Err(inactive.unwrap_or(Inactive::MakerRemoved)),
                 };
-                Ok(Standing { member: Some(key.acts_as(role)), key: Some(key), power })
+                Ok(CallerInTenant { member: Some(key.acts_as(role)), key: Some(key), power })
             }
         }
     }
@@ -447,7 +449,7 @@ pub(super) fn wanted(wants: Wants, store: &TenantStore, directory: &Directory, u
 
 /// Notes that a key was used: now and then, and in its grace every time.
 async fn note_use(incoming: &Incoming, store: &TenantStore, key: &ApiKey) -> Result<()> {
-    if !incoming.app.lately().is_due(key.id, incoming.now) && !key.is_retiring() {
+    if !incoming.app.instance_cache().is_use_due(key.id, incoming.now) && !key.is_retiring() {
         return Ok(());
     }
     let used = store.full(&KeyUse::key_of(key.id));
@@ -496,17 +498,19 @@ pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Optio
     loop {
         match limiter.spend(store.tenant_id(), limit, incoming.now) {
             Spent::Yes(report, place) => {
-                let mut learned = incoming.learned();
-                learned.limits.extend(report);
-                learned.places.extend(place);
+                let mut facts = incoming.facts();
+                facts.limits.extend(report);
+                facts.places.extend(place);
                 return Ok(());
             }
             Spent::UsedUp(report, error) => {
-                incoming.learned().limits.extend(report);
+                incoming.facts().limits.extend(report);
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now, Seen::Inside).await?;
+                limiter
+                    .lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::Inside)
+                    .await?;
             }
         }
     }

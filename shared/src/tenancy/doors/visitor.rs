@@ -11,13 +11,14 @@ use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose, Sender};
 use crate::model::member;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Shut, Status, Tenant};
-use crate::model::user::{Belongs, Email, Familiar, User};
+use crate::model::tenant::{Inaccessible, Tenant, TenantStatus};
+use crate::model::user::{Email, KnownNetwork, User, UserTenant};
+use crate::store::Record as _;
 use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
-use crate::tenancy::incoming::Learned;
+use crate::tenancy::incoming::RequestFacts;
 use crate::tenancy::limiter::{Class, network};
-use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, Place, Role, TenantId, TenantStore, Wants};
+use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, RecordStore, Role, TenantId, TenantStore, Wants};
 
 const LOGIN: &str = "/api/v1/auth/login";
 
@@ -30,11 +31,11 @@ pub struct Visitor {
     network: String,
     /// Too many requests came from there; only a login asks further, for its owner may be at home there.
     crowded: Option<Throttled>,
-    learned: Arc<Lock<Learned>>,
+    facts: Arc<Lock<RequestFacts>>,
 }
 
 /// Whether the owner of an e-mail logged in from here lately; for `remember`.
-pub struct Familiarity(Option<Familiar>);
+pub struct LoginHistory(Option<KnownNetwork>);
 
 impl Door for Visitor {
     const ACCESS: Access = Access::Open { why: "signing in, limited by address and e-mail" };
@@ -45,7 +46,7 @@ impl Door for Visitor {
         let network = network(&incoming.ip);
         let hit = app.limiter().hit(&incoming.table, Class::AUTH_IP, &network, incoming.now).await?;
         let (report, verdict) = app.limiter().judge(&hit, app.limiter().limits.auth_ip, incoming.now);
-        incoming.learned().limits.push(report);
+        incoming.facts().limits.push(report);
         let crowded = match verdict {
             Err(Error::TooManyRequests(throttled)) if incoming.route == LOGIN => Some(throttled),
             verdict => verdict.map(|()| None)?,
@@ -56,7 +57,7 @@ impl Door for Visitor {
             table: incoming.table.clone(),
             network,
             crowded,
-            learned: incoming.shared_learned(),
+            facts: incoming.shared_facts(),
         };
         let principal = format!("visitor {}", incoming.ip);
         Ok((door, Entered { store: None, directory, principal, user: None, read: HashMap::new() }))
@@ -82,50 +83,50 @@ impl Visitor {
     }
 
     /// Counts a forgotten password, which no failed login stands in the way of.
-    pub async fn admit_forgetful(&self, email: &Email) -> Result<()> {
+    pub async fn admit_reset(&self, email: &Email) -> Result<()> {
         self.count(Class::FORGOT, email).await
     }
 
     /// Counts a login. Failures close the place they come from, for the e-mail they were about and then for every e-mail; but not to an owner
     /// who logged in from there within 30 days, who answers for their own failures alone. Failures of one e-mail from many places never close
     /// it: from some number on they leave each unknown place a few attempts instead of many.
-    pub async fn admit_login(&self, email: &Email) -> Result<Familiarity> {
+    pub async fn admit_login(&self, email: &Email) -> Result<LoginHistory> {
         let (limiter, now) = (self.app.limiter(), self.now());
-        let (address, from_here) = (email.normalised(), self.with_place(email));
+        let (address, from_here) = (email.normalised(), self.email_and_network(email));
         let counters = [
             (Class::AUTH_FAILURES, from_here.as_str()),
             (Class::AUTH_FAILURES_ANYWHERE, address.as_str()),
             (Class::AUTH_FAILURES_IP, self.network.as_str()),
         ];
-        let mut keys: Vec<_> = counters.iter().map(|(class, principal)| limiter.place_of(*class, principal, now)).collect();
-        keys.push(self.directory.full(&Familiar::key_of(email, &self.network)));
+        let mut keys: Vec<_> = counters.iter().map(|(class, principal)| limiter.counter_key(*class, principal, now)).collect();
+        keys.push(self.directory.full(&KnownNetwork::key_of(email, &self.network)));
         let (counted, items) = tokio::join!(self.count(Class::AUTH, email), self.table.get_many(&keys));
         counted?;
         let items = items?;
         let seen = |index: usize| limiter.seen(counters[index].0, counters[index].1, items[index].as_ref(), now);
-        let familiar: Option<Familiar> = self.directory.read(items[3].as_ref())?;
+        let known_network: Option<KnownNetwork> = self.directory.read(items[3].as_ref())?;
         let (own, anywhere, from_place) = (seen(0), seen(1), seen(2));
         let most = limiter.limits.auth_failures;
-        let few = familiar.is_none() && anywhere.used() > most;
-        if let (None, Some(throttled)) = (&familiar, &self.crowded) {
+        let few = known_network.is_none() && anywhere.used() > most;
+        if let (None, Some(throttled)) = (&known_network, &self.crowded) {
             return Err(Error::TooManyRequests(throttled.clone()));
         }
         let mut verdicts = vec![limiter.judge(&own, if few { most.min(Self::FEW) } else { most }, now)];
-        if familiar.is_none() {
+        if known_network.is_none() {
             verdicts.push(limiter.judge(&from_place, limiter.limits.auth_failures_ip, now));
         }
         for (report, verdict) in verdicts {
             if verdict.is_err() {
-                self.learned().limits.insert(0, report);
+                self.facts().limits.insert(0, report);
                 verdict?;
             }
         }
-        Ok(Familiarity(familiar))
+        Ok(LoginHistory(known_network))
     }
 
     /// Counts a failed login: for the e-mail from here, for the e-mail, and for this place.
     pub async fn failed(&self, email: &Email) -> Result<()> {
-        let (limiter, now, address, from_here) = (self.app.limiter(), self.now(), email.normalised(), self.with_place(email));
+        let (limiter, now, address, from_here) = (self.app.limiter(), self.now(), email.normalised(), self.email_and_network(email));
         let hits = tokio::join!(
             limiter.hit(&self.table, Class::AUTH_FAILURES, &from_here, now),
             limiter.hit(&self.table, Class::AUTH_FAILURES_ANYWHERE, &address, now),
@@ -135,9 +136,9 @@ impl Visitor {
     }
 
     /// The record that the owner of the e-mail is at home here, where it is to be written again.
-    pub fn remembered(&self, email: &Email, known: &Familiarity) -> Option<Familiar> {
-        let fresh = known.0.as_ref().is_some_and(|familiar| familiar.is_fresh(self.now()));
-        (!fresh).then(|| Familiar::new(email, &self.network, self.now()))
+    pub fn remembered(&self, email: &Email, known: &LoginHistory) -> Option<KnownNetwork> {
+        let fresh = known.0.as_ref().is_some_and(|known_network| known_network.is_fresh(self.now()));
+        (!fresh).then(|| KnownNetwork::new(email, &self.network, self.now()))
     }
 
     /// A mail because of a registration with this address: so many a day, from here and from everywhere.
@@ -153,25 +154,25 @@ impl Visitor {
     fn mails(&self, class: Class, email: &Email) -> [MailAllowance; 2] {
         let (limiter, now) = (self.app.limiter(), self.now());
         [
-            limiter.mails(class, &self.with_place(email), Self::MAILS_FROM_HERE, now),
+            limiter.mails(class, &self.email_and_network(email), Self::MAILS_FROM_HERE, now),
             limiter.mails(class, &email.normalised(), Self::MAILS, now),
         ]
     }
 
     async fn count(&self, class: Class, email: &Email) -> Result<()> {
         let limiter = self.app.limiter();
-        let hit = limiter.hit(&self.table, class, &self.with_place(email), self.now()).await?;
+        let hit = limiter.hit(&self.table, class, &self.email_and_network(email), self.now()).await?;
         let (report, verdict) = limiter.judge(&hit, limiter.limits.auth, self.now());
-        self.learned().limits.insert(0, report);
+        self.facts().limits.insert(0, report);
         verdict
     }
 
-    fn learned(&self) -> Guard<'_, Learned> {
-        self.learned.lock()
+    fn facts(&self) -> Guard<'_, RequestFacts> {
+        self.facts.lock()
     }
 
     /// The e-mail at the place it is tried from: what attempts and mails are counted by.
-    fn with_place(&self, email: &Email) -> String {
+    fn email_and_network(&self, email: &Email) -> String {
         format!("{} {}", email.normalised(), self.network)
     }
 }
@@ -188,7 +189,7 @@ pub struct Invited {
 impl Visitor {
     /// Where a user who has just proved who they are acts: their home tenant, or another they belong to, or none. Answers with their own
     /// membership, never with a store.
-    pub async fn place_of(&self, user: &User) -> Result<Option<(Tenant, member::Member)>> {
+    pub async fn acting_tenant(&self, user: &User) -> Result<Option<(Tenant, member::Member)>> {
         let mut tenants: Vec<TenantId> = user.home.into_iter().collect();
         let mut asked_for_others = false;
         let mut shut = None;
@@ -200,16 +201,16 @@ impl Visitor {
                 let mut next = || items.next().flatten();
                 let (profile, membership) = (store.read(next().as_ref())?, store.read(next().as_ref())?);
                 let Some((profile, membership)) = Option::<Tenant>::zip(profile, membership) else { continue };
-                match profile.shut(self.now()) {
+                match profile.inaccessible(self.now()) {
                     None => return Ok(Some((profile, membership))),
-                    Some(Shut::Gone) => {}
+                    Some(Inaccessible::Gone) => {}
                     Some(reason) => shut = shut.or(Some(reason)),
                 }
             }
             if std::mem::replace(&mut asked_for_others, true) {
                 break;
             }
-            let belongs = self.directory.all(&Belongs::of_user(user.id)).await?;
+            let belongs = self.directory.all(&UserTenant::of_user(user.id)).await?;
             tenants = belongs.into_iter().map(|belongs| belongs.tenant).filter(|tenant| Some(*tenant) != user.home).collect();
         }
         shut.map_or(Ok(None), |shut| Err(shut.error()))
@@ -226,16 +227,16 @@ impl Visitor {
         let mut next = || items.next().flatten();
         let (tenant, invitation) = (store.read::<Tenant>(next().as_ref())?, store.read::<Invitation>(next().as_ref())?);
         let Some((tenant, invitation)) = tenant.zip(invitation.filter(|invitation| invitation.link == id)) else { return Ok(None) };
-        if let Some(shut) = tenant.shut(self.now()) {
+        if let Some(shut) = tenant.inaccessible(self.now()) {
             return Err(shut.error());
         }
         // Older links do not name their sender, but their invitations were written by them.
         let sender = sender.or_else(|| invitation.writer().map(|user| Sender { user, agency: None }));
         let sender = match sender {
             Some(sender) => {
-                let Some(place) = self.place_of_sender(&store, sender).await? else { return Ok(None) };
-                let Some(member) = place.find(&member::Member::key_of(sender.user)).await? else { return Ok(None) };
-                Some((place, member))
+                let Some(membership_store) = self.sender_store(&store, sender).await? else { return Ok(None) };
+                let Some(member) = membership_store.find(&member::Member::key_of(sender.user)).await? else { return Ok(None) };
+                Some((membership_store, member))
             }
             None => None,
         };
@@ -246,10 +247,10 @@ impl Visitor {
     }
 
     /// Where a sender has the membership that stands for an invitation: in the tenant itself, or in the agency whose child it still is.
-    async fn place_of_sender(&self, store: &TenantStore, sender: Sender) -> Result<Option<TenantStore>> {
+    async fn sender_store(&self, store: &TenantStore, sender: Sender) -> Result<Option<TenantStore>> {
         let Some(of) = sender.agency else { return Ok(Some(store.clone())) };
         let child = self.directory.find(&Subaccount::key_of(of.agency, of.subaccount)).await?;
-        let child = child.filter(|child| child.tenant == store.tenant_id() && child.status == Status::Active);
+        let child = child.filter(|child| child.tenant == store.tenant_id() && child.status == TenantStatus::Active);
         Ok(child.map(|child| self.directory.enter(child.agency)))
     }
 }
@@ -277,7 +278,7 @@ impl Door for DemoVisitor {
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("visitor".into()));
         let hit = app.limiter().hit(&incoming.table, Class::DEMO, &network(&incoming.ip), incoming.now).await?;
         let (report, verdict) = app.limiter().judge(&hit, app.limiter().limits.demo, incoming.now);
-        incoming.learned().limits.push(report);
+        incoming.facts().limits.push(report);
         verdict?;
         let principal = format!("visitor {}", incoming.ip);
         let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };

@@ -9,7 +9,7 @@ use axum::{
 use maud::{Markup, html};
 
 use super::{
-    Console, Trouble,
+    Console, PageError,
     live::Topic,
     page::{Section, live_page, page},
     parts,
@@ -31,7 +31,7 @@ pub fn state(console: &Console) -> String {
     format!("{queues:?} {:?} {newest:?} {}", console.demo().ok().flatten(), *console.aws.mailbox().news().borrow())
 }
 
-async fn home(State(console): State<Console>) -> Result<Markup, Trouble> {
+async fn home(State(console): State<Console>) -> Result<Markup, PageError> {
     let demo = console.demo()?;
     let key = console.ingest_key().await;
     let mails = console.aws.mailbox().mails()?.len();

@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
-    Console, Trouble,
+    Console, PageError,
     live::Topic,
     missing,
     page::{Section, live_page, page},
@@ -38,7 +38,7 @@ struct Wanted {
     kind: String,
 }
 
-async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> Result<Markup, Trouble> {
+async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> Result<Markup, PageError> {
     let mut tenants = Tenants::of(&console);
     let all = console.aws.mailbox().mails()?;
     let mut kinds: Vec<&str> = all.iter().map(|kept| kept.mail.kind.as_str()).filter(|kind| !kind.is_empty()).collect();
@@ -81,7 +81,7 @@ async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> R
     Ok(live_page(Section::Mailbox, "Mailbox", Topic::Mailbox, parts::filters("/mailbox", "#live", &fields), content))
 }
 
-async fn show(State(console): State<Console>, Path(id): Path<String>) -> Result<Response, Trouble> {
+async fn show(State(console): State<Console>, Path(id): Path<String>) -> Result<Response, PageError> {
     let Some(kept) = console.aws.mailbox().mail(&id)? else {
         return Ok(missing(Section::Mailbox, "There is no such mail."));
     };
@@ -114,7 +114,7 @@ async fn show(State(console): State<Console>, Path(id): Path<String>) -> Result<
     Ok(page(Section::Mailbox, subject(&kept), content).into_response())
 }
 
-async fn as_written(State(console): State<Console>, Path(id): Path<String>) -> Result<Response, Trouble> {
+async fn as_written(State(console): State<Console>, Path(id): Path<String>) -> Result<Response, PageError> {
     let mail = console.aws.mailbox().mail(&id)?;
     let Some(markup) = mail.and_then(|kept| kept.mail.html) else {
         return Ok(missing(Section::Mailbox, "There is no such mail."));

@@ -117,24 +117,24 @@ impl Console {
 }
 
 /// What a page could not do, as a page.
-struct Trouble(String);
+struct PageError(String);
 
-impl IntoResponse for Trouble {
+impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let page = page(Section::None, "Trouble", html! { p { (self.0) } });
         (StatusCode::INTERNAL_SERVER_ERROR, page).into_response()
     }
 }
 
-impl From<AwsError> for Trouble {
-    fn from(error: AwsError) -> Trouble {
-        Trouble(error.to_string())
+impl From<AwsError> for PageError {
+    fn from(error: AwsError) -> PageError {
+        PageError(error.to_string())
     }
 }
 
-impl From<JournalError> for Trouble {
-    fn from(error: JournalError) -> Trouble {
-        Trouble(error.to_string())
+impl From<JournalError> for PageError {
+    fn from(error: JournalError) -> PageError {
+        PageError(error.to_string())
     }
 }
 
@@ -152,7 +152,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, page(Section::None, "Not so", content)).into_response()
 }
 
-async fn health(State(console): State<Console>) -> Result<Json<Value>, Trouble> {
+async fn health(State(console): State<Console>) -> Result<Json<Value>, PageError> {
     let queues: serde_json::Map<String, Value> = console
         .queue_depths()?
         .into_iter()

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use swagger_ui_dist::{ApiDefinition, OpenApiSource, generate_routes};
 
 use super::{
-    Console, Trouble,
+    Console, PageError,
     page::{Section, frame},
 };
 use crate::demo::Demo;
@@ -88,8 +88,8 @@ async fn token(State(console): State<Console>) -> Response {
     }
 }
 
-async fn openapi(State(console): State<Console>) -> Result<Json<Value>, Trouble> {
-    let missing = |problem: String| Trouble(format!("{} cannot be shown: {problem}", console.openapi.display()));
+async fn openapi(State(console): State<Console>) -> Result<Json<Value>, PageError> {
+    let missing = |problem: String| PageError(format!("{} cannot be shown: {problem}", console.openapi.display()));
     let text = std::fs::read_to_string(&console.openapi).map_err(|error| missing(error.to_string()))?;
     let mut document: Value = serde_json::from_str(&text).map_err(|error| missing(error.to_string()))?;
     document["servers"] = json!([{ "url": console.api.base() }]);
@@ -127,13 +127,13 @@ fn fill_in(path: &str, operation: &mut Value, demo: &Demo) {
 }
 
 /// Asks the API what the page asks here. The guard has let in this server's own pages alone.
-async fn through(State(console): State<Console>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Trouble> {
+async fn through(State(console): State<Console>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, PageError> {
     let path = uri.path_and_query().map(|path| path.as_str()).and_then(|path| path.strip_prefix(THROUGH)).unwrap_or("/");
-    let mut request = Request::builder().method(method).uri(path).body(body).map_err(|error| Trouble(error.to_string()))?;
+    let mut request = Request::builder().method(method).uri(path).body(body).map_err(|error| PageError(error.to_string()))?;
     *request.headers_mut() = headers;
     request.headers_mut().remove("sec-fetch-site");
     OWN_HEADERS.iter().for_each(|name| drop(request.headers_mut().remove(name)));
-    let mut answer = console.api.send(request).await.map_err(Trouble)?;
+    let mut answer = console.api.send(request).await.map_err(PageError)?;
     for name in [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         answer.headers_mut().remove(name);
     }

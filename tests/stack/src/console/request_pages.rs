@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
-    Console, Trouble,
+    Console, PageError,
     live::Topic,
     page::{Section, live_page},
     parts::{self, Field},
@@ -65,7 +65,7 @@ struct Wanted {
     open: String,
 }
 
-async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> Result<Markup, Trouble> {
+async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> Result<Markup, PageError> {
     let mut tenants = Tenants::of(&console);
     let all = console.access.recent(&Filter::default());
     let filter = Filter {

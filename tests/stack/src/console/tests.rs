@@ -11,7 +11,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     aws::Storage,
-    gateway::access::{Entry, Message, Told},
+    gateway::access::{Entry, FunctionReport, Message},
     template::Template,
 };
 
@@ -291,13 +291,13 @@ async fn requests_are_listed_filtered_and_opened() {
     let stack = stack().await;
     put_tenant(&stack.aws, "t-1", "acme-works", "Acme Works");
     stack.access.record(entry("r-1", "/api/v1/projects", 201));
-    stack.access.tell(Told {
+    stack.access.tell(FunctionReport {
         request_id: "r-1".to_owned(),
         route: "/api/v1/projects".to_owned(),
         tenant: Some("t-1".to_owned()),
         read_units: Some(2.5),
         write_units: Some(4.0),
-        ..Told::default()
+        ..FunctionReport::default()
     });
     stack.access.record(entry("r-2", "/api/v1/auth/login", 401));
     let (_, list) = stack.get("/requests").await;

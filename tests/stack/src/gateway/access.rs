@@ -64,7 +64,7 @@ pub struct Message {
 
 /// What a function's own log line says of a request.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-pub struct Told {
+pub struct FunctionReport {
     pub request_id: String,
     pub route: String,
     #[serde(default)]
@@ -113,7 +113,7 @@ struct Shared {
 struct State {
     next: u64,
     entries: VecDeque<Arc<Entry>>,
-    waiting: VecDeque<Told>,
+    waiting: VecDeque<FunctionReport>,
 }
 
 impl Default for AccessLog {
@@ -150,7 +150,7 @@ impl AccessLog {
     }
 
     /// Joins a function's line to its request, which may still be under way.
-    pub fn tell(&self, told: Told) {
+    pub fn tell(&self, told: FunctionReport) {
         let mut state = self.state();
         // The newest first: the line is about one of the last requests.
         let Some(entry) = state.entries.iter_mut().rev().find(|entry| entry.request_id == told.request_id) else {
@@ -226,7 +226,7 @@ impl Entry {
         line
     }
 
-    fn learn(&mut self, told: Told) {
+    fn learn(&mut self, told: FunctionReport) {
         // A path that no route has goes by the gateway's.
         if told.route != "none" {
             self.route = told.route;
@@ -284,13 +284,13 @@ mod tests {
         }
     }
 
-    fn told(id: &str) -> Told {
-        Told {
+    fn told(id: &str) -> FunctionReport {
+        FunctionReport {
             request_id: id.to_owned(),
             route: "/api/v1/projects/{project_id}".to_owned(),
             tenant: Some("t-1".to_owned()),
             read_units: Some(3.5),
-            ..Told::default()
+            ..FunctionReport::default()
         }
     }
 

@@ -24,7 +24,7 @@ pub struct Target {
 
 /// What the gateway knows of a request beside the request.
 #[derive(Debug, Clone)]
-pub struct Circumstances<'a> {
+pub struct RequestContext<'a> {
     pub request_id: &'a str,
     pub at: Timestamp,
     pub source_ip: &'a str,
@@ -45,7 +45,7 @@ pub fn target(routes: &[Route], method: &Method, path: &str) -> Option<Target> {
     Some(Target { route_key, function: route.function.clone(), path_parameters: path_parameters(&route.path, path) })
 }
 
-pub fn event(parts: &Parts, body: &Bytes, target: &Target, told: &Circumstances<'_>) -> Value {
+pub fn event(parts: &Parts, body: &Bytes, target: &Target, told: &RequestContext<'_>) -> Value {
     let raw_path = decoded(parts.uri.path());
     let raw_query = parts.uri.query().unwrap_or_default();
     let mut headers = joined(&parts.headers);
@@ -211,7 +211,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-fn trace_id(told: &Circumstances<'_>) -> String {
+fn trace_id(told: &RequestContext<'_>) -> String {
     let random = format!("{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..));
     format!("Root=1-{:08x}-{random}", told.at.as_second())
 }
@@ -248,7 +248,7 @@ mod tests {
             &parts,
             &Bytes::from_static(body),
             &target,
-            &Circumstances { request_id: "BkL5xh0fFiAEJ3Q=", at, source_ip: "203.0.113.7", port: 9000 },
+            &RequestContext { request_id: "BkL5xh0fFiAEJ3Q=", at, source_ip: "203.0.113.7", port: 9000 },
         )
     }
 

@@ -44,10 +44,10 @@ const OVERTAKEN: Duration = Duration::from_secs(1);
 const SUSPICIOUS: Duration = Duration::from_secs(3);
 
 /// An event source has nobody waiting for it.
-const SOURCE_PATIENCE: Duration = Duration::from_secs(600);
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a function that is being compiled or whose watcher is being started.
     pub starting: Duration,
     /// For a function that does not build: somebody may be about to save the file.
@@ -58,10 +58,10 @@ pub struct Patience {
     pub answer: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Patience {
+impl Default for Timeouts {
+    fn default() -> Timeouts {
         let seconds = Duration::from_secs;
-        Patience { starting: seconds(10), broken: seconds(2), queueing: seconds(20), answer: seconds(30) }
+        Timeouts { starting: seconds(10), broken: seconds(2), queueing: seconds(20), answer: seconds(30) }
     }
 }
 
@@ -115,7 +115,7 @@ struct Inner {
     slots: BTreeMap<String, Slot>,
     queue: Queue,
     sources: Arc<Semaphore>,
-    patience: Patience,
+    timeouts: Timeouts,
     client: Client<HttpConnector, Full<Bytes>>,
     next: AtomicU64,
 }
@@ -134,7 +134,7 @@ struct Sent {
 }
 
 impl Functions {
-    pub fn new(functions: &[Function], bounds: Bounds, patience: Patience) -> Functions {
+    pub fn new(functions: &[Function], bounds: Bounds, timeouts: Timeouts) -> Functions {
         let slot = |function: &Function| Slot {
             timeout: Duration::from_secs(u64::try_from(function.timeout_seconds).unwrap_or_default()),
             address: Lock::new(None),
@@ -147,7 +147,7 @@ impl Functions {
             slots: functions.iter().map(|function| (function.name.clone(), slot(function))).collect(),
             queue: Queue::new(bounds),
             sources: Arc::new(Semaphore::new(SOURCES)),
-            patience,
+            timeouts,
             client: Client::builder(TokioExecutor::new()).build(connector),
             next: AtomicU64::new(0),
         };
@@ -215,17 +215,17 @@ impl Functions {
     /// Calls a function as AWS does and gives what comes, success or not. What the caller no longer waits for goes on and keeps its place.
     pub async fn call(&self, function: &str, payload: Bytes, who: Who) -> Result<Reply, CallError> {
         let slot = self.inner.slots.get(function).ok_or_else(|| CallError::Unknown(function.to_owned()))?;
-        let patience = self.inner.patience;
+        let timeouts = self.inner.timeouts;
         let place: Box<dyn Send> = match who {
             Who::Sender(sender) => {
-                let entered = timeout(patience.queueing, self.inner.queue.enter(sender, function)).await;
+                let entered = timeout(timeouts.queueing, self.inner.queue.enter(sender, function)).await;
                 Box::new(entered.map_err(|_| CallError::Busy)?.map_err(|_| CallError::Busy)?)
             }
             Who::Source => Box::new(self.inner.sources.clone().acquire_owned().await.map_err(|_| CallError::Busy)?),
         };
         let (starting, broken, wait) = match who {
-            Who::Sender(_) => (patience.starting, patience.broken, patience.answer),
-            Who::Source => (SOURCE_PATIENCE, SOURCE_PATIENCE, slot.timeout + STARTING),
+            Who::Sender(_) => (timeouts.starting, timeouts.broken, timeouts.answer),
+            Who::Source => (SOURCE_TIMEOUT, SOURCE_TIMEOUT, slot.timeout + STARTING),
         };
         let mut phase = slot.phase.subscribe();
         let address = self.ready(function, slot, &mut phase, starting, broken).await?;

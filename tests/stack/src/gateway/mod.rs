@@ -49,7 +49,7 @@ const BACKLOG: usize = 1_024;
 
 /// What is taken, as API Gateway has it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub struct GatewayLimits {
     pub body: usize,
     /// Request line and headers.
     pub headers: usize,
@@ -59,9 +59,9 @@ pub struct Limits {
     pub buffered: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { body: 10 * 1024 * 1024, headers: 10 * 1024, client: Duration::from_secs(30), buffered: 256 * 1024 * 1024 }
+impl Default for GatewayLimits {
+    fn default() -> GatewayLimits {
+        GatewayLimits { body: 10 * 1024 * 1024, headers: 10 * 1024, client: Duration::from_secs(30), buffered: 256 * 1024 * 1024 }
     }
 }
 
@@ -73,7 +73,7 @@ pub struct Settings {
     /// The console's: its reference tries the API from another port, whatever the template says.
     pub console: Option<Cors>,
     pub throttle: Throttle,
-    pub limits: Limits,
+    pub limits: GatewayLimits,
 }
 
 impl Settings {
@@ -83,7 +83,7 @@ impl Settings {
             cors: template.cors()?.and_then(Cors::new),
             console: None,
             throttle: Throttle::new(template.throttles()?),
-            limits: Limits::default(),
+            limits: GatewayLimits::default(),
         })
     }
 
@@ -131,7 +131,7 @@ impl Gateway {
         server::serve(self, listener).await;
     }
 
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &GatewayLimits {
         &self.inner.settings.limits
     }
 
@@ -226,7 +226,7 @@ impl Gateway {
         outcome.body = body.clone();
         outcome.function = Some(target.function.clone());
         let source_ip = peer.to_canonical().to_string();
-        let told = event::Circumstances { request_id, at, source_ip: &source_ip, port };
+        let told = event::RequestContext { request_id, at, source_ip: &source_ip, port };
         let event = event::event(parts, &body, &target, &told);
         let sender = Who::Sender(sender_of(&parts.headers, peer));
         let reply = self.inner.functions.call(&target.function, Bytes::from(event.to_string()), sender).await.map_err(refusal_of)?;
@@ -273,7 +273,7 @@ impl Gateway {
     }
 
     /// The whole body, if it is not too large and comes in time.
-    async fn read<B>(&self, parts: &Parts, mut body: B) -> Result<(Bytes, Held<'_>), Refusal>
+    async fn read<B>(&self, parts: &Parts, mut body: B) -> Result<(Bytes, BodyBudget<'_>), Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -285,7 +285,7 @@ impl Gateway {
         if announced > most as u64 && (parts.headers.contains_key(header::EXPECT) || announced > MOST_DRAINED as u64) {
             return Err(too_large());
         }
-        let mut held = Held { total: &self.inner.buffered, bytes: 0 };
+        let mut held = BodyBudget { total: &self.inner.buffered, bytes: 0 };
         let whole = async {
             let (mut read, mut length) = (BytesMut::new(), 0);
             while let Some(frame) = body.frame().await {
@@ -311,19 +311,19 @@ impl Gateway {
 }
 
 /// A part of what all bodies may take, given back when it is dropped.
-struct Held<'a> {
+struct BodyBudget<'a> {
     total: &'a AtomicUsize,
     bytes: usize,
 }
 
-impl Held<'_> {
+impl BodyBudget<'_> {
     fn more(&mut self, bytes: usize, most: usize) -> bool {
         self.bytes += bytes;
         self.total.fetch_add(bytes, Ordering::Relaxed) + bytes <= most
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for BodyBudget<'_> {
     fn drop(&mut self) {
         self.total.fetch_sub(self.bytes, Ordering::Relaxed);
     }

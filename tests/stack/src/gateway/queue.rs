@@ -28,7 +28,7 @@ pub struct Queue {
 }
 
 /// One request under way; dropping it lets the next one in.
-pub struct Place {
+pub struct Permit {
     queue: Queue,
     function: String,
 }
@@ -50,7 +50,7 @@ struct State {
 
 struct Waiting {
     function: String,
-    go: oneshot::Sender<Place>,
+    go: oneshot::Sender<Permit>,
 }
 
 impl Queue {
@@ -59,7 +59,7 @@ impl Queue {
     }
 
     /// Waits for its turn among the requests of `sender` and the turns of all senders.
-    pub async fn enter(&self, sender: u64, function: &str) -> Result<Place, Full> {
+    pub async fn enter(&self, sender: u64, function: &str) -> Result<Permit, Full> {
         let (go, turn) = oneshot::channel();
         let crowded_out = self.state().push(sender, Waiting { function: function.to_owned(), go }, self.inner.bounds.waiting)?;
         // Its receiver hears that nothing will come.
@@ -83,7 +83,7 @@ impl Queue {
         drop(state);
         for waiting in called {
             // Whoever has gone away meanwhile leaves the place by dropping it, which needs the lock.
-            let place = Place { queue: self.clone(), function: waiting.function };
+            let place = Permit { queue: self.clone(), function: waiting.function };
             drop(waiting.go.send(place));
         }
     }
@@ -139,7 +139,7 @@ impl State {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.queue.state();
         state.taken -= 1;
@@ -159,7 +159,7 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { places: 2, per_function: 2, waiting: 6 };
 
-    type Turn = std::pin::Pin<Box<dyn Future<Output = Result<Place, Full>>>>;
+    type Turn = std::pin::Pin<Box<dyn Future<Output = Result<Permit, Full>>>>;
 
     /// Asked once, so that it stands in the row.
     fn waiting(queue: &Queue, sender: u64, function: &'static str) -> Turn {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_leaves_is_passed_over() {
+    async fn a_request_that_leaves_the_queue_is_passed_over() {
         let queue = Queue::new(BOUNDS);
         let held = [queue.enter(1, "a").await.unwrap(), queue.enter(1, "a").await.unwrap()];
         let gone = waiting(&queue, 1, "a");

@@ -55,37 +55,37 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
 async fn connection_of(gateway: Gateway, stream: TcpStream, peer: SocketAddr, port: u16) -> Result<(), hyper::Error> {
     // An answer is one write; waiting for more of it would only cost time.
     let _ = stream.set_nodelay(true);
-    let patience = gateway.limits().client;
+    let timeout = gateway.limits().client;
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let gateway = gateway.clone();
         async move { Ok::<_, std::convert::Infallible>(gateway.answer(request, peer.ip(), port).await.map(Full::new)) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience)
+        .header_read_timeout(timeout)
         .max_headers(HEADERS)
         .max_buf_size(BUFFER)
         .writev(false)
-        .serve_connection(TokioIo::new(Careful::new(stream, patience)), service)
+        .serve_connection(TokioIo::new(GuardedStream::new(stream, timeout)), service)
         .await
 }
 
 /// A stream that gives up on a peer that takes nothing for too long, and that puts our refusal in the place of hyper's empty ones.
-struct Careful<S> {
+struct GuardedStream<S> {
     stream: S,
-    patience: Duration,
+    timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     /// What goes out instead of what hyper wrote, and how much of it went.
     instead: Option<(Vec<u8>, usize)>,
 }
 
-impl<S> Careful<S> {
-    fn new(stream: S, patience: Duration) -> Careful<S> {
-        Careful { stream, patience, stalled: None, instead: None }
+impl<S> GuardedStream<S> {
+    fn new(stream: S, timeout: Duration) -> GuardedStream<S> {
+        GuardedStream { stream, timeout, stalled: None, instead: None }
     }
 }
 
-impl<S: AsyncWrite + Unpin> Careful<S> {
+impl<S: AsyncWrite + Unpin> GuardedStream<S> {
     fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
             Poll::Ready(written) => {
@@ -93,8 +93,8 @@ impl<S: AsyncWrite + Unpin> Careful<S> {
                 Poll::Ready(written)
             }
             Poll::Pending => {
-                let patience = self.patience;
-                let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
+                let timeout = self.timeout;
+                let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
                 ready!(stalled.as_mut().poll(context));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
@@ -102,13 +102,13 @@ impl<S: AsyncWrite + Unpin> Careful<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Careful<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Careful<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.instead.is_none() {

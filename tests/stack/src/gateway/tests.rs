@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     access::{AccessLog, Filter},
     cors::Cors,
-    functions::{Functions, Patience, Phase},
+    functions::{Functions, Phase, Timeouts},
     queue::Bounds,
     throttle::Throttle,
     *,
@@ -69,7 +69,7 @@ async fn invoked(State(watcher): State<Arc<Watcher>>, Json(event): Json<Value>) 
 fn settings() -> Settings {
     let route = |function: &str, path: &str| Route { function: function.to_owned(), method: "ANY".to_owned(), path: path.to_owned() };
     let routes = vec![route("auth", "$default"), route("projects", "/api/v1/projects")];
-    let limits = Limits { client: Duration::from_millis(1_500), ..Limits::default() };
+    let limits = GatewayLimits { client: Duration::from_millis(1_500), ..GatewayLimits::default() };
     Settings { routes, cors: None, console: None, throttle: Throttle::default(), limits }
 }
 
@@ -78,8 +78,8 @@ async fn stack(settings: Settings) -> Stack {
         |name: &str| Function { logical_id: name.to_owned(), name: name.to_owned(), timeout_seconds: 3, environment: Default::default() };
     let bounds = Bounds { places: 64, per_function: 32, waiting: 300 };
     let short = Duration::from_millis;
-    let patience = Patience { starting: short(400), broken: short(100), queueing: Duration::from_secs(5), answer: short(900) };
-    let functions = Functions::new(&[function("auth"), function("projects"), function("operator")], bounds, patience);
+    let timeouts = Timeouts { starting: short(400), broken: short(100), queueing: Duration::from_secs(5), answer: short(900) };
+    let functions = Functions::new(&[function("auth"), function("projects"), function("operator")], bounds, timeouts);
     let watcher = watcher().await;
     for name in ["auth", "projects", "operator"] {
         functions.listening(name, watcher.address);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// One thing that a policy must allow.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ask {
+pub struct AccessRequest {
     pub action: String,
     pub resource: String,
     /// `None` where the request names no partition key, or none that can be told.
@@ -41,10 +41,10 @@ impl Keys {
 }
 
 /// `operation` as in `X-Amz-Target: DynamoDB_20120810.<operation>`.
-pub fn asks(operation: &str, body: &Value, keys: &Keys) -> Vec<Ask> {
+pub fn asks(operation: &str, body: &Value, keys: &Keys) -> Vec<AccessRequest> {
     let table = body["TableName"].as_str().unwrap_or_default();
     let index = body["IndexName"].as_str();
-    let ask = |action: &str, table: &str, index: Option<&str>, leading_keys: Option<Vec<String>>, enclosing| Ask {
+    let ask = |action: &str, table: &str, index: Option<&str>, leading_keys: Option<Vec<String>>, enclosing| AccessRequest {
         action: format!("dynamodb:{action}"),
         resource: if table.is_empty() { "*".to_owned() } else { keys.arn(table, index) },
         leading_keys,
@@ -92,7 +92,7 @@ pub fn asks(operation: &str, body: &Value, keys: &Keys) -> Vec<Ask> {
 }
 
 /// PartiQL has actions of its own.
-fn part_iql(statement: &Value, keys: &Keys) -> Ask {
+fn part_iql(statement: &Value, keys: &Keys) -> AccessRequest {
     let statement = statement.as_str().unwrap_or_default();
     let verb = statement.split_whitespace().next().unwrap_or_default().to_uppercase();
     let action = match verb.as_str() {
@@ -102,7 +102,7 @@ fn part_iql(statement: &Value, keys: &Keys) -> Ask {
         _ => "PartiQLSelect",
     };
     let table = statement.split('"').nth(1).unwrap_or_default();
-    Ask { action: format!("dynamodb:{action}"), resource: keys.arn(table, None), leading_keys: None, enclosing: None }
+    AccessRequest { action: format!("dynamodb:{action}"), resource: keys.arn(table, None), leading_keys: None, enclosing: None }
 }
 
 /// The values that a key condition compares the partition key with.

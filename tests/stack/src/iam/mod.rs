@@ -29,7 +29,7 @@ use winterbaume_sts::StsService;
 
 use crate::lock::Lock;
 use crate::template::Template;
-use ask::{Ask, Keys, asks};
+use ask::{AccessRequest, Keys, asks};
 use policy::{Context, Statement, allowing};
 
 /// The way to the table that knows who asks. Cheap to clone.
@@ -177,7 +177,7 @@ impl Guard {
     }
 
     /// Whether the caller's own policies allow it; a refusal is noted.
-    fn may(&self, identity: &Identity, ask: &Ask, context: Context) -> Result<(), Denial> {
+    fn may(&self, identity: &Identity, ask: &AccessRequest, context: Context) -> Result<(), Denial> {
         let role = &self.0.roles[&identity.role];
         let context =
             identity.tags.iter().fold(context, |context, (tag, value)| context.with(&format!("aws:PrincipalTag/{tag}"), [value.clone()]));
@@ -188,7 +188,7 @@ impl Guard {
         Err(self.denied(identity, ask))
     }
 
-    fn denied(&self, identity: &Identity, ask: &Ask) -> Denial {
+    fn denied(&self, identity: &Identity, ask: &AccessRequest) -> Denial {
         let name = &self.0.roles[&identity.role].name;
         let denial = Denial {
             caller: identity.tags.get("tenant").map_or_else(|| name.clone(), |tenant| format!("{name} for {tenant}")),
@@ -259,7 +259,7 @@ impl Guard {
             context = context.with("aws:TagKeys", tags.keys().cloned());
         }
         for action in ["sts:AssumeRole", "sts:TagSession"].into_iter().take(if tags.is_empty() { 1 } else { 2 }) {
-            let ask = Ask { action: action.to_owned(), resource: role_arn.clone(), leading_keys: None, enclosing: None };
+            let ask = AccessRequest { action: action.to_owned(), resource: role_arn.clone(), leading_keys: None, enclosing: None };
             if self.may(&identity, &ask, context.clone()).is_err() {
                 return refuse_sts("AccessDenied");
             }

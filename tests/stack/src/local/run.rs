@@ -19,7 +19,7 @@ use stack::{
         Gateway, Settings,
         access::AccessLog,
         cors::Cors,
-        functions::{Functions, Patience},
+        functions::{Functions, Timeouts},
         queue::Bounds,
         throttle::Throttle,
     },
@@ -39,12 +39,12 @@ use crate::{
     options::Options,
     terminal::Terminal,
     tools,
-    watch::{self as functions, Watchers, Workshop},
+    watch::{self as functions, WatchSetup, Watchers},
     workspace,
 };
 
 /// A predecessor that was killed needs a moment until its functions have let go of the port.
-const PORT_PATIENCE: Duration = Duration::from_secs(4);
+const PORT_TIMEOUT: Duration = Duration::from_secs(4);
 
 const TTL_SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -116,14 +116,14 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
 
     terminal.say("building the functions");
     functions::build(&root, &functions_declared, options.release).await?;
-    let functions = Functions::new(&functions_declared, BOUNDS, Patience::default());
+    let functions = Functions::new(&functions_declared, BOUNDS, Timeouts::default());
     let gateway = Gateway::new(settings(&template, options)?, functions.clone(), access);
     for listener in api_listeners {
         tasks.spawn(gateway.clone().serve(listener));
     }
     tasks.spawn(terminal.clone().follow());
     let workshop =
-        Workshop { cargo_lambda, workspace: root, release: options.release, functions: functions.clone(), terminal: terminal.clone() };
+        WatchSetup { cargo_lambda, workspace: root, release: options.release, functions: functions.clone(), terminal: terminal.clone() };
     let watchers = Watchers::start(workshop, environments(&aws, &template, options)?).await?;
 
     let api = Api::new(&base);
@@ -264,7 +264,7 @@ async fn within_a_minute<E: std::fmt::Display>(function: &str, invocation: impl 
 }
 
 async fn free_port(port: u16, flag: &str) -> Result<TcpListener, String> {
-    let deadline = tokio::time::Instant::now() + PORT_PATIENCE;
+    let deadline = tokio::time::Instant::now() + PORT_TIMEOUT;
     loop {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
             Ok(listener) => return Ok(listener),

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process, setsid};
 pub const ARGUMENT: &str = "--supervise";
 
 /// How long the watcher may take to stop its functions before all of them are killed.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub fn run(command: Vec<OsString>) -> ExitCode {
     // A session of its own: Ctrl-C in the terminal reaches `cargo local` alone, which then stops things in order.
@@ -75,7 +75,7 @@ pub fn has_work(supervisor: Option<u32>) -> bool {
 /// Kills everything that was started from here and still lives. The watcher puts each function into a session of its
 /// own, so neither a process group nor a session would reach them.
 pub fn end_descendants() {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         let descendants = descendants();
         if descendants.is_empty() {
@@ -99,7 +99,7 @@ fn stop(child: &mut Child) {
     if let Some(pid) = Pid::from_raw(child.id() as i32) {
         let _ = kill_process(pid, Signal::TERM);
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use stack::gateway::access::{AccessLog, Entry, Told};
+use stack::gateway::access::{AccessLog, Entry, FunctionReport};
 use stack::lock::{Guard, Lock};
 
 /// The same trouble of several functions, or of one in a loop, is told once in this time.
@@ -113,7 +113,7 @@ impl Terminal {
     pub fn logged(&self, function: &str, line: &str, value: &Value) {
         let level = value["level"].as_str().unwrap_or_default();
         let is_request = value["message"] == "request" && value["request_id"].is_string();
-        if is_request && let Ok(told) = serde_json::from_value::<Told>(value.clone()) {
+        if is_request && let Ok(told) = serde_json::from_value::<FunctionReport>(value.clone()) {
             self.shared.access.tell(told);
         }
         let mut state = self.state();

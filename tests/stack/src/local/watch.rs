@@ -42,7 +42,7 @@ const ALIVE: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(30);
 
 /// What all watchers are started with.
-pub struct Workshop {
+pub struct WatchSetup {
     pub cargo_lambda: PathBuf,
     pub workspace: PathBuf,
     pub release: bool,
@@ -81,7 +81,7 @@ pub async fn build(workspace: &Path, functions: &[Function], release: bool) -> R
 }
 
 impl Watchers {
-    pub async fn start(workshop: Workshop, environments: BTreeMap<String, BTreeMap<String, String>>) -> Result<Watchers, String> {
+    pub async fn start(workshop: WatchSetup, environments: BTreeMap<String, BTreeMap<String, String>>) -> Result<Watchers, String> {
         let ignored = ignored_by(&workshop.workspace, environments.keys()).await?;
         let directory = workshop.workspace.join(".local").join("watch");
         std::fs::create_dir_all(&directory).map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
@@ -92,7 +92,7 @@ impl Watchers {
             let ignore_file = directory.join(format!("{function}.ignore"));
             let rules = ignored.get(&function).map_or(IGNORED, String::as_str);
             std::fs::write(&ignore_file, rules).map_err(|error| format!("{} cannot be written: {error}", ignore_file.display()))?;
-            let keeper = Keeper { workshop: workshop.clone(), function, environment, ignore_file };
+            let keeper = WatcherKeeper { workshop: workshop.clone(), function, environment, ignore_file };
             keepers.spawn(keeper.run(stopped.clone()));
         }
         Ok(Watchers { keepers, stop })
@@ -105,8 +105,8 @@ impl Watchers {
 }
 
 /// Keeps one function's watcher running, whatever becomes of it.
-struct Keeper {
-    workshop: Arc<Workshop>,
+struct WatcherKeeper {
+    workshop: Arc<WatchSetup>,
     function: String,
     environment: BTreeMap<String, String>,
     ignore_file: PathBuf,
@@ -122,7 +122,7 @@ struct Watcher {
     look: Arc<Notify>,
 }
 
-impl Keeper {
+impl WatcherKeeper {
     async fn run(self, mut stopped: watch::Receiver<bool>) {
         let (functions, terminal) = (self.workshop.functions.clone(), self.workshop.terminal.clone());
         let name = self.function.as_str();
@@ -234,7 +234,7 @@ impl Keeper {
 
     fn spawn(&self, address: SocketAddr) -> Result<Watcher, String> {
         let trouble = |error: std::io::Error| format!("cargo lambda cannot be started: {error}");
-        let Workshop { cargo_lambda, workspace, release, functions, terminal } = &*self.workshop;
+        let WatchSetup { cargo_lambda, workspace, release, functions, terminal } = &*self.workshop;
         let mut command = Command::new(std::env::current_exe().map_err(trouble)?);
         command.arg(supervisor::ARGUMENT).arg(cargo_lambda).args(["lambda", "watch", "--wait", "--disable-cors", "--color", "never"]);
         command.args(["--invoke-address", &address.ip().to_string(), "--invoke-port", &address.port().to_string()]);

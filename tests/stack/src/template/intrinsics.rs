@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Place, TemplateError};
+use super::{StackLocation, TemplateError};
 
 /// The parts of a template that intrinsics look things up in.
 pub struct Resolver<'a> {
@@ -13,7 +13,7 @@ pub struct Resolver<'a> {
     pub conditions: &'a Map<String, Value>,
     pub mappings: &'a Map<String, Value>,
     pub resources: &'a Map<String, Value>,
-    pub place: &'a Place,
+    pub place: &'a StackLocation,
 }
 
 impl Resolver<'_> {

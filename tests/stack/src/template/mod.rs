@@ -33,7 +33,7 @@ pub enum TemplateError {
 
 /// Where the stack pretends to be; names and ARNs are built from it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Place {
+pub struct StackLocation {
     pub region: String,
     pub account: String,
     pub stack: String,
@@ -41,9 +41,9 @@ pub struct Place {
     pub queue_url_base: String,
 }
 
-impl Default for Place {
+impl Default for StackLocation {
     fn default() -> Self {
-        Place {
+        StackLocation {
             region: crate::aws::REGION.to_owned(),
             account: crate::aws::ACCOUNT.to_owned(),
             stack: "tenantry-local".to_owned(),
@@ -54,7 +54,7 @@ impl Default for Place {
 
 #[derive(Debug, Clone)]
 pub struct Template {
-    place: Place,
+    place: StackLocation,
     parameters: BTreeMap<String, Value>,
     /// The parameters that are lists, written with commas.
     lists: BTreeSet<String>,
@@ -79,7 +79,7 @@ impl Template {
         let lists =
             declared.iter().filter(|(_, parameter)| parameter["Type"] == "CommaDelimitedList").map(|(name, _)| name.clone()).collect();
         let template = Template {
-            place: Place::default(),
+            place: StackLocation::default(),
             parameters: BTreeMap::new(),
             lists,
             conditions: section("Conditions"),
@@ -120,7 +120,7 @@ impl Template {
         &self.globals
     }
 
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &StackLocation {
         &self.place
     }
 

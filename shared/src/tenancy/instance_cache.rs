@@ -16,43 +16,46 @@ pub(super) async fn tenant_named(app: &App, directory: &Directory, text: &str) -
         return Ok(Some(id));
     }
     let Some(slug) = Slug::asked(text) else { return Ok(None) };
-    if let Some(tenant) = app.lately().owner(&slug, directory.now()) {
+    if let Some(tenant) = app.instance_cache().slug_owner(&slug, directory.now()) {
         return Ok(Some(tenant));
     }
     let owner = directory.find(&SlugClaim::key_of(&slug)).await?.map(|claim| claim.tenant);
     if let Some(tenant) = owner {
-        app.lately().seen(slug, tenant, directory.now());
+        app.instance_cache().remember_slug(slug, tenant, directory.now());
     }
     Ok(owner)
 }
 
-pub struct Lately {
+pub struct InstanceCache {
     owners: Lock<Bounded<Slug, (TenantId, Timestamp)>>,
     uses: Lock<Bounded<ApiKeyId, Timestamp>>,
 }
 
-impl Default for Lately {
+impl Default for InstanceCache {
     fn default() -> Self {
-        Lately { owners: Lock::new(Bounded::new(Lately::REMEMBERED)), uses: Lock::new(Bounded::new(Lately::REMEMBERED)) }
+        InstanceCache {
+            owners: Lock::new(Bounded::new(InstanceCache::REMEMBERED)),
+            uses: Lock::new(Bounded::new(InstanceCache::REMEMBERED)),
+        }
     }
 }
 
-impl Lately {
+impl InstanceCache {
     const REMEMBERED: usize = 10_000;
     /// Far shorter than a slug rests before it can be somebody else's.
     const KEEP: SignedDuration = SignedDuration::from_mins(5);
 
-    fn owner(&self, slug: &Slug, now: Timestamp) -> Option<TenantId> {
+    fn slug_owner(&self, slug: &Slug, now: Timestamp) -> Option<TenantId> {
         let mut owners = self.owners.lock();
         owners.get(slug).filter(|(_, seen_at)| now.duration_since(*seen_at).abs() < Self::KEEP).map(|(tenant, _)| *tenant)
     }
 
-    fn seen(&self, slug: Slug, tenant: TenantId, now: Timestamp) {
+    fn remember_slug(&self, slug: Slug, tenant: TenantId, now: Timestamp) {
         self.owners.lock().insert(slug, (tenant, now));
     }
 
     /// Whether the use of a key is to be written down again.
-    pub(super) fn is_due(&self, key: ApiKeyId, now: Timestamp) -> bool {
+    pub(super) fn is_use_due(&self, key: ApiKeyId, now: Timestamp) -> bool {
         let mut uses = self.uses.lock();
         let due = uses.get(&key).is_none_or(|last| now.duration_since(*last).abs() >= KeyUse::EVERY);
         if due {

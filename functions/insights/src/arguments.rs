@@ -3,16 +3,16 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
-use crate::http::catalogue::Operation;
-use crate::http::endpoint::Argument;
-use crate::http::form::{self, Cursor, Fields, Form, Integer, OneOf, Raw, Rule, Text};
-use crate::http::paging::binding;
-use crate::model::edge::{Cache, Kind, Rollup, Totals};
-use crate::model::period::Month;
-use crate::model::time;
-use crate::store::table::borrowed;
-use crate::tenancy::{App, Entered, Incoming, Wants};
+use shared::error::{Error, Result};
+use shared::http::catalogue::Operation;
+use shared::http::endpoint::Argument;
+use shared::http::form::{self, Cursor, Fields, Form, Integer, OneOf, Raw, Rule, Text};
+use shared::http::paging::binding;
+use shared::model::edge::{CacheResult, RequestKind, Rollup, Totals};
+use shared::model::edge_config::EdgeConfig;
+use shared::model::period::Month;
+use shared::model::time;
+use shared::tenancy::{App, Entered, Incoming, Wants};
 
 /// The query parameter `period`.
 pub struct Period(Option<String>);
@@ -62,23 +62,17 @@ pub struct MonthOverview {
     pub cms: Option<String>,
 }
 
-/// Where the tenant's edge configuration lies. Only one attribute of it is looked at here.
-const CONFIG: (&str, &str) = ("edge-config", "config");
-
 impl Argument for MonthOverview {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
         if let Ok(month) = Period::of(incoming) {
             wants.record(&Rollup::of_month(month));
-            wants.tenant.push((CONFIG.0.to_owned(), CONFIG.1.to_owned()));
+            wants.record(&EdgeConfig::key_of());
         }
     }
 
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let month = Period::of(incoming)?;
-        let config = entered.read.iter().find(|(key, _)| key.sk == CONFIG.1 && key.pk.ends_with(&format!("#{}", CONFIG.0)));
-        let own = entered.store.as_ref().map(|store| store.tenant_id().to_string());
-        let config = config.and_then(|(_, item)| item.as_ref()).filter(|item| borrowed(item, "tenant") == own.as_deref());
-        let cms = config.and_then(|item| borrowed(item, "cms")).map(str::to_owned);
+        let cms = entered.find(&EdgeConfig::key_of()).await?.and_then(|config: EdgeConfig| config.cms).map(|cms| cms.name().to_owned());
         Ok(MonthOverview { month, used: served(entered, month).await?, cms })
     }
 
@@ -96,7 +90,9 @@ pub struct MonthEverywhere(pub Month);
 
 impl Argument for MonthEverywhere {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
-        wants.belongs = Period::of(incoming).is_ok();
+        if Period::of(incoming).is_ok() {
+            wants.tenants();
+        }
     }
 
     async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
@@ -112,8 +108,8 @@ impl Argument for MonthEverywhere {
 #[derive(Debug, Default)]
 pub struct LogFilters {
     pub status: Option<i64>,
-    pub cache: Option<Cache>,
-    pub kind: Option<Kind>,
+    pub cache: Option<CacheResult>,
+    pub kind: Option<RequestKind>,
     /// The path begins so.
     pub path: Option<String>,
     pub from: Option<Timestamp>,
@@ -141,8 +137,8 @@ struct LogForm {
 impl Form for LogForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let status = fields.optional("status", Integer { min: 100, max: 599 });
-        let cache = fields.optional("cache", OneOf { words: Cache::WORDS, parse: Cache::parse });
-        let kind = fields.optional("kind", OneOf { words: Kind::WORDS, parse: Kind::parse });
+        let cache = fields.optional("cache", OneOf { words: CacheResult::WORDS, parse: CacheResult::parse });
+        let kind = fields.optional("kind", OneOf { words: RequestKind::WORDS, parse: RequestKind::parse });
         let path = fields.optional("path", Text::up_to(2048));
         let from = fields.optional("from", Moment { ends: false });
         let to = fields.optional("to", Moment { ends: true });
@@ -162,7 +158,7 @@ impl Argument for LogPage {
         if filters.from.zip(filters.to).is_some_and(|(from, to)| from > to) {
             return Err(Error::InvalidRange("The range ends before it begins."));
         }
-        let tenant = entered.store.as_ref().map(|store| store.tenant_id().to_string()).unwrap_or_default();
+        let tenant = entered.store().map(|store| store.tenant_id().to_string()).unwrap_or_default();
         let bound_to = binding(&tenant, incoming.route, &incoming.query);
         let position = match cursor {
             None => None,

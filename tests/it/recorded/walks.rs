@@ -1,0 +1,625 @@
+//! What is asked by hand, a walk a function: everything that succeeds, and the refusals that need a story.
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::{Walk, catalogue, claims_of};
+use crate::dns::Server;
+use crate::insights::ingest_key;
+use crate::workers::{Workers, drain};
+use crate::world::{Answer, Settings, id};
+
+const FUNCTIONS: [&str; 6] = ["auth", "projects", "tenants", "keys", "insights", "agency"];
+
+#[test]
+fn every_function_has_a_walk() {
+    let without: Vec<String> = catalogue()
+        .operations
+        .iter()
+        .filter(|operation| !FUNCTIONS.contains(&operation.function))
+        .map(|operation| format!("{} of {}", operation.name(), operation.function))
+        .collect();
+    assert!(without.is_empty(), "a walk in tests/it/recorded/walks.rs is missing: {without:?}");
+}
+
+// ---------------------------------------------------------------- auth
+
+#[tokio::test]
+async fn auth() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    sign_in(&mut walk).await;
+    sessions(&mut walk).await;
+    accounts(&mut walk).await;
+    members(&mut walk).await;
+    invitations(&mut walk).await;
+    demos(&mut walk).await;
+    any_route(&mut walk).await;
+    walk.refusals("auth").await;
+    walk.end("auth");
+}
+
+async fn sign_in(walk: &mut Walk) {
+    walk.ask("the public keys", walk.anonymous("GET /.well-known/jwks.json")).await;
+    let login = |walk: &Walk, body: Value| walk.anonymous("POST /api/v1/auth/login").json(body);
+    let (email, password) = (walk.own.owner.email.clone(), "correct horse");
+    walk.ask("a login", login(walk, json!({"email": email, "password": password, "device_name": "laptop"}))).await;
+    walk.ask("a login with an address in capitals", login(walk, json!({"email": email.to_uppercase(), "password": password}))).await;
+    walk.ask("a wrong password", login(walk, json!({"email": email, "password": "incorrect"}))).await;
+    walk.ask("an address that nobody has", login(walk, json!({"email": "nobody@example.com", "password": "incorrect"}))).await;
+    walk.get("who am I", "GET /api/v1/auth/me").await;
+    walk.ask("who am I, as a member", walk.by("member", "GET /api/v1/auth/me")).await;
+}
+
+async fn sessions(walk: &mut Walk) {
+    let sessions = "GET /api/v1/auth/sessions";
+    let first = walk.get("the sessions, one a page", &format!("{sessions}?per_page=1")).await;
+    walk.get("the next page", &format!("{sessions}?per_page=1&cursor={}", cursor(&first))).await;
+    walk.get("the second page by its number", &format!("{sessions}?per_page=1&page=2")).await;
+    walk.get("a page beyond the last", &format!("{sessions}?page=9")).await;
+    let other = walk.world.login(&walk.own.owner.email, "correct horse").await;
+    let session = claims_of(&other.token)["sid"].as_str().expect("a session").to_owned();
+    walk.get("another session is ended", &format!("DELETE /api/v1/auth/sessions/{session}")).await;
+    walk.get("it is gone", &format!("DELETE /api/v1/auth/sessions/{session}")).await;
+    walk.ask("its token is worth nothing", walk.anonymous("GET /api/v1/auth/me").token(&other.token)).await;
+    walk.get("all others are ended", "DELETE /api/v1/auth/sessions").await;
+    let other = walk.world.login(&walk.own.owner.email, "correct horse").await;
+    walk.ask("a logout", walk.anonymous("POST /api/v1/auth/logout").token(&other.token)).await;
+    walk.ask("after the logout", walk.anonymous("POST /api/v1/auth/logout").token(&other.token)).await;
+    walk.places.push(("/api/v1/auth/sessions/{id}", format!("/api/v1/auth/sessions/{session}")));
+}
+
+async fn accounts(walk: &mut Walk) {
+    let registration = json!({"name": "Una", "email": "una@example.com", "password": "correct horse", "company_name": "Una & Co"});
+    walk.ask("a registration", walk.anonymous("POST /api/v1/auth/register").json(registration.clone())).await;
+    walk.ask("the same again", walk.anonymous("POST /api/v1/auth/register").json(registration)).await;
+    let login = json!({"email": "una@example.com", "password": "correct horse"});
+    walk.ask("a login before the address is verified", walk.anonymous("POST /api/v1/auth/login").json(login.clone())).await;
+    let verify = json!({"token": walk.world.link_token("una@example.com"), "password": "correct horse"});
+    walk.ask("the link of the mail", walk.anonymous("POST /api/v1/auth/verify-email").json(verify.clone())).await;
+    walk.ask("the link once more", walk.anonymous("POST /api/v1/auth/verify-email").json(verify)).await;
+    for (title, email) in [("a password is forgotten", "una@example.com"), ("the password of nobody", "nobody@example.com")] {
+        walk.ask(title, walk.anonymous("POST /api/v1/auth/forgot-password").json(json!({"email": email}))).await;
+    }
+    let reset = json!({"token": walk.world.link_token("una@example.com"), "password": "another horse"});
+    walk.ask("a new password", walk.anonymous("POST /api/v1/auth/reset-password").json(reset.clone())).await;
+    walk.ask("the link of the password once more", walk.anonymous("POST /api/v1/auth/reset-password").json(reset)).await;
+    walk.ask("the old password", walk.anonymous("POST /api/v1/auth/login").json(login)).await;
+}
+
+async fn members(walk: &mut Walk) {
+    let members = "/api/v1/tenant/members";
+    walk.get("all members", &format!("GET {members}")).await;
+    let first = walk.get("members, two a page", &format!("GET {members}?limit=2")).await;
+    walk.get("the next two", &format!("GET {members}?limit=2&cursor={}", cursor(&first))).await;
+    walk.get("members from the third", &format!("GET {members}?limit=2&offset=2")).await;
+    let (owner, admin) = (walk.own.owner.id, walk.people["admin"].id);
+    let gone = walk.world.member(&walk.own, "viewer").await;
+    walk.names.know(&gone.email, "address of another viewer");
+    let member = format!("{members}/{}", gone.id);
+    walk.send("a viewer becomes a member", &format!("PUT {member}"), json!({"role": "member"})).await;
+    walk.send("a role that there is not", &format!("PUT {member}"), json!({"role": "king"})).await;
+    walk.send("the last owner stays one", &format!("PUT {members}/{owner}"), json!({"role": "member"})).await;
+    walk.get("the last owner stays", &format!("DELETE {members}/{owner}")).await;
+    let promotion = walk.by("admin", &format!("PUT {members}/{admin}")).json(json!({"role": "owner"}));
+    walk.ask("an admin makes no owner", promotion).await;
+    walk.get("a member is removed", &format!("DELETE {member}")).await;
+    walk.get("the member is gone", &format!("DELETE {member}")).await;
+    walk.places.push(("/api/v1/tenant/members/{id}", format!("{members}/{}", walk.people["viewer"].id)));
+}
+
+async fn invitations(walk: &mut Walk) {
+    let invitations = "/api/v1/tenant/invitations";
+    let invite = format!("POST {invitations}");
+    let made = walk.send("an invitation", &invite, json!({"email": "ida@example.com", "role": "admin"})).await.expect(201);
+    walk.send("an address is invited once at a time", &invite, json!({"email": "ida@example.com"})).await;
+    walk.send("a member is not invited", &invite, json!({"email": walk.own.owner.email})).await;
+    walk.ask("an admin invites no owner", walk.by("admin", &invite).json(json!({"email": "eve@example.com", "role": "owner"}))).await;
+    walk.send("an invitation without a role", &invite, json!({"email": "max@example.com"})).await;
+    let first = walk.get("invitations, one a page", &format!("GET {invitations}?limit=1")).await;
+    walk.get("the next one", &format!("GET {invitations}?limit=1&cursor={}", cursor(&first))).await;
+    walk.get("invitations from the second", &format!("GET {invitations}?limit=1&offset=1")).await;
+    let accept = json!({"token": walk.world.link_token("max@example.com"), "name": "Max", "password": "correct horse"});
+    walk.ask("an invitation is accepted", walk.anonymous("POST /api/v1/auth/accept-invitation").json(accept.clone())).await;
+    walk.ask("and once more", walk.anonymous("POST /api/v1/auth/accept-invitation").json(accept)).await;
+    let invitation = format!("{invitations}/{}", id(&made.json()["data"]));
+    walk.get("an invitation is revoked", &format!("DELETE {invitation}")).await;
+    walk.get("the invitation is gone", &format!("DELETE {invitation}")).await;
+    walk.places.push(("/api/v1/tenant/invitations/{id}", invitation));
+}
+
+async fn demos(walk: &mut Walk) {
+    let body = json!({"name": "Visitor", "email": "visitor@example.com", "company_name": "Visiting"});
+    let demo = walk.ask("a demo", walk.anonymous("POST /api/v1/demo").json(body)).await.json()["data"].clone();
+    let login = json!({"email": "visitor@example.com", "password": demo["password"]});
+    let token = walk.ask("a login to a demo", walk.anonymous("POST /api/v1/auth/login").json(login)).await.json()["data"]["token"].clone();
+    let invite = walk.anonymous("POST /api/v1/tenant/invitations").token(token.as_str().expect("a token"));
+    walk.ask("a demo invites nobody", invite.json(json!({"email": "ida@example.com"}))).await;
+}
+
+/// What every route does alike.
+async fn any_route(walk: &mut Walk) {
+    let me = "GET /api/v1/auth/me";
+    walk.get("a path that there is not", "GET /api/v1/nothing").await;
+    walk.get("a method that a path does not take", &format!("PATCH {}", "/api/v1/auth/me")).await;
+    walk.ask("a credential of another kind", walk.anonymous(me).header("authorization", "Basic YTpi")).await;
+    walk.ask("a token that is none", walk.anonymous(me).token("eyJhbGciOiJFUzI1NiJ9.e30.AAAA")).await;
+    walk.ask("a key that is none", walk.anonymous(me).header("x-api-key", "tf_live_nothing")).await;
+    walk.ask("a tenant by its slug", walk.owner(me).header("x-tenant-id", &walk.own.slug)).await;
+    walk.ask("a tenant by its id", walk.owner(me).header("x-tenant-id", &walk.own.id)).await;
+    walk.ask("a tenant of nobody", walk.owner(me).header("x-tenant-id", "no-such-tenant")).await;
+    walk.ask("two tenants", walk.owner(me).header("x-tenant-id", "one").header("x-tenant-id", "two")).await;
+    for (title, accept) in [
+        ("problem details", "application/problem+json"),
+        ("JSON before problem details", "application/json, application/problem+json;q=0.5"),
+    ] {
+        let invalid = walk.anonymous("POST /api/v1/auth/login").header("accept", accept).json(json!({}));
+        walk.ask(title, invalid).await;
+    }
+    let invite = "POST /api/v1/tenant/invitations";
+    walk.ask("no body", walk.owner(invite)).await;
+    walk.ask("another media type", walk.owner(invite).header("content-type", "text/plain").raw(b"{}")).await;
+    walk.ask("a compressed body", walk.owner(invite).header("content-encoding", "gzip").raw(b"{}")).await;
+    let long = format!("{{\"email\": \"{}\"}}", "n".repeat(300_000));
+    walk.ask("a body that is too large", walk.owner(invite).raw(long.as_bytes())).await;
+    walk.ask("a name twice in an object", walk.owner(invite).raw(br#"{"email": "a@example.com", "email": "b@example.com"}"#)).await;
+    walk.ask("a parameter twice", walk.owner("GET /api/v1/tenant/members?limit=1&limit=2")).await;
+    walk.ask("a parameter where there is none", walk.owner(&format!("{me}?limit=1"))).await;
+    walk.ask("an idempotency key that is too long", walk.owner(invite).header("idempotency-key", &"k".repeat(300)).json(json!({}))).await;
+}
+
+// ---------------------------------------------------------------- projects
+
+#[tokio::test]
+async fn projects() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    let project = walk_projects(&mut walk).await;
+    walk_tasks(&mut walk, &project).await;
+    project_lists(&mut walk).await;
+    walk.places.push(("/api/v1/projects/{uuid}", project));
+    walk.refusals("projects").await;
+    walk.end("projects");
+}
+
+/// The path of a project.
+async fn walk_projects(walk: &mut Walk) -> String {
+    let projects = "/api/v1/projects";
+    let create = format!("POST {projects}");
+    let whole = json!({"name": "First", "description": "What it is about", "color": "#10b981", "settings": {"b": [1, null], "a": 2.5}});
+    let made = walk.send("a project", &create, whole).await.expect(201);
+    let project = format!("{projects}/{}", id(&made.json()["data"]));
+    walk.send("a project with a name alone", &create, json!({"name": "  Zürich  "})).await;
+    walk.send("values that are out of their bounds", &create, json!({"name": "", "color": "red", "settings": [], "description": 1})).await;
+    let shown = walk.get("it can be read", &format!("GET {project}")).await;
+    let etag = shown.header("etag").to_owned();
+    walk.ask("it is unchanged", walk.owner(&format!("GET {project}")).header("if-none-match", &etag)).await;
+    let rename = |walk: &Walk, tag: &str| walk.owner(&format!("PUT {project}")).header("if-match", tag).json(json!({"name": "Renamed"}));
+    walk.ask("a change of what was seen", rename(walk, &etag)).await;
+    walk.ask("a change of what is no more", rename(walk, &etag)).await;
+    walk.ask("a change of anything", rename(walk, "*")).await;
+    walk.ask("a tag that is none", rename(walk, "nonsense")).await;
+    walk.send("a change that changes nothing", &format!("PUT {project}"), json!({})).await;
+    walk.send("a description is emptied", &format!("PUT {project}"), json!({"description": null})).await;
+    walk.send("a name is not", &format!("PUT {project}"), json!({"name": null})).await;
+    walk.get("it is archived", &format!("POST {project}/archive")).await;
+    walk.send("an archived project takes no tasks", &format!("POST {project}/tasks"), json!({"title": "Late"})).await;
+    walk.get("it is restored", &format!("POST {project}/unarchive")).await;
+    let once = |walk: &Walk, name: &str| walk.owner(&create).header("idempotency-key", "once").json(json!({"name": name}));
+    let made = walk.ask("a project with an idempotency key", once(walk, "Once")).await.expect(201);
+    walk.ask("the same again", once(walk, "Once")).await;
+    walk.ask("the key with another body", once(walk, "Twice")).await;
+    walk.get("a project is deleted", &format!("DELETE {projects}/{}", id(&made.json()["data"]))).await;
+    walk.get("the project is gone", &format!("DELETE {projects}/{}", id(&made.json()["data"]))).await;
+    project
+}
+
+async fn walk_tasks(walk: &mut Walk, project: &str) {
+    let tasks = format!("{project}/tasks");
+    let member = walk.people["member"].id;
+    let whole = json!({
+        "title": "Write", "description": "Two lines\nof text", "status": "in_progress", "priority": "urgent", "due_date": "2027-03-05",
+        "assigned_to": member, "sort_order": 3,
+    });
+    let made = walk.send("a task", &format!("POST {tasks}"), whole).await.expect(201);
+    let task = format!("/api/v1/tasks/{}", id(&made.json()["data"]));
+    let done = walk.send("a task with a title alone", &format!("POST {tasks}"), json!({"title": "Read"})).await.expect(201);
+    let done = format!("/api/v1/tasks/{}", id(&done.json()["data"]));
+    walk.ask("a task of a member", walk.by("member", &format!("POST {tasks}")).json(json!({"title": "Mine", "assigned_to": member}))).await;
+    walk.send("a task for nobody we know", &format!("POST {tasks}"), json!({"title": "x", "assigned_to": 4711})).await;
+    let wrong = json!({"title": "", "status": "open", "priority": 1, "due_date": "2027-02-30", "assigned_to": 0, "sort_order": 1.5});
+    walk.send("a task of wrong values", &format!("POST {tasks}"), wrong).await;
+    walk.send("a task for yesterday", &format!("POST {tasks}"), json!({"title": "x", "due_date": "2027-03-03"})).await;
+    let shown = walk.get("a task is read", &format!("GET {task}")).await;
+    let etag = shown.header("etag").to_owned();
+    walk.ask("a task is unchanged", walk.owner(&format!("GET {task}")).header("if-none-match", &etag)).await;
+    let change = |walk: &Walk| walk.owner(&format!("PUT {task}")).header("if-match", &etag).json(json!({"status": "in_review"}));
+    walk.ask("a task is changed", change(walk)).await;
+    walk.ask("somebody was quicker", change(walk)).await;
+    walk.get("a task is completed", &format!("POST {done}/complete")).await;
+    walk.get("and once more", &format!("POST {done}/complete")).await;
+    walk.world.advance(SignedDuration::from_hours(48));
+    for query in [
+        "",
+        "?status=done",
+        "?priority=urgent",
+        "?open=true",
+        "?overdue=true",
+        "?my_tasks=true",
+        "?search=WRI",
+        "?sort=title&direction=asc",
+        "?sort=due_date&direction=asc",
+        "?per_page=2&page=2",
+    ] {
+        walk.get("tasks", &format!("GET {tasks}{query}")).await;
+    }
+    walk.get("tasks of a member", &format!("GET {tasks}?assigned_to={member}")).await;
+    let first = walk.get("tasks, one a page", &format!("GET {tasks}?per_page=1&sort=priority")).await;
+    walk.get("the next task", &format!("GET {tasks}?per_page=1&sort=priority&cursor={}", cursor(&first))).await;
+    walk.get("the cursor in another order", &format!("GET {tasks}?per_page=1&sort=title&cursor={}", cursor(&first))).await;
+    walk.get("wrong filters", &format!("GET {tasks}?status=open&priority=1&open=maybe&assigned_to=me&sort=color&direction=up")).await;
+    walk.send("date and person are emptied", &format!("PUT {task}"), json!({"due_date": null, "assigned_to": null})).await;
+    walk.get("a task is deleted", &format!("DELETE {done}")).await;
+    walk.get("the task is gone", &format!("GET {done}")).await;
+    walk.places.push(("/api/v1/tasks/{uuid}", task));
+}
+
+async fn project_lists(walk: &mut Walk) {
+    let projects = "GET /api/v1/projects";
+    walk.send("an archived one", "POST /api/v1/projects", json!({"name": "Alpha"})).await;
+    for query in ["", "?search=zur", "?sort=name&direction=asc", "?sort=updated_at", "?archived=true", "?per_page=1&page=2", "?page=99"] {
+        walk.get("projects", &format!("{projects}{query}")).await;
+    }
+    walk.ask("projects of a viewer", walk.by("viewer", projects)).await;
+    let first = walk.get("projects, one a page", &format!("{projects}?per_page=1&search=a&sort=name")).await;
+    walk.get("the next project", &format!("{projects}?per_page=1&search=a&sort=name&cursor={}", cursor(&first))).await;
+    walk.get("the cursor without its filter", &format!("{projects}?per_page=1&sort=name&cursor={}", cursor(&first))).await;
+    walk.get("wrong parameters", &format!("{projects}?page=0&per_page=101&archived=maybe&sort=color&direction=up")).await;
+    walk.get("a page and a cursor", &format!("{projects}?page=2&cursor={}", cursor(&first))).await;
+}
+
+// ---------------------------------------------------------------- tenants
+
+#[tokio::test]
+async fn tenants() {
+    let server = Server::start();
+    let variables = vec![("DNS_RESOLVERS", server.address.to_string())];
+    let mut walk = Walk::begin(Settings { variables, ..Settings::default() }).await;
+    walk.names.know(&server.address.to_string(), "the resolver");
+    tenants_by_slug(&mut walk).await;
+    domains(&mut walk, &server).await;
+    current_tenant(&mut walk).await;
+    settings(&mut walk).await;
+    walk.refusals("tenants").await;
+    walk.end("tenants");
+}
+
+async fn tenants_by_slug(walk: &mut Walk) {
+    let tenants = "/api/tenants";
+    let create = format!("POST {tenants}");
+    let whole = json!({"slug": "my-project", "name": "My project", "cms": "prismic", "repository": "my-repo", "cacheTTL": 3600, "websiteDomain": "www.example.com"});
+    walk.send("a tenant", &create, whole.clone()).await;
+    walk.send("its slug is taken", &create, whole).await;
+    walk.send("a slug that is reserved", &create, json!({"slug": "admin", "cms": "prismic", "repository": "r"})).await;
+    walk.send("a source without what it needs", &create, json!({"slug": "other", "cms": "sanity"})).await;
+    for slug in ["free-slug", "my-project", "www", "No Slug"] {
+        walk.get("is a slug free", &format!("GET {tenants}/slug-availability?slug={}", slug.replace(' ', "%20"))).await;
+    }
+    walk.get("no slug at all", &format!("GET {tenants}/slug-availability")).await;
+    let first = walk.get("my tenants, one a page", &format!("GET {tenants}?limit=1")).await;
+    if let Some(next) = first.json()["nextCursor"].as_str() {
+        walk.get("the next tenant", &format!("GET {tenants}?limit=1&cursor={next}")).await;
+    }
+    walk.get("my tenants", &format!("GET {tenants}")).await;
+    let tenant = format!("{tenants}/my-project");
+    let shown = walk.get("its configuration", &format!("GET {tenant}")).await;
+    let etag = shown.header("etag").to_owned();
+    let change = |walk: &Walk| walk.owner(&format!("PUT {tenant}")).header("if-match", &etag).json(json!({"cacheTTL": 604_800}));
+    walk.ask("it is changed", change(walk)).await;
+    walk.ask("somebody was quicker", change(walk)).await;
+    walk.send("another source", &format!("PUT {tenant}"), json!({"cms": "generic", "originUrl": "https://origin.example.com/"})).await;
+    let wrong = json!({"slug": "other", "spaceId": "x", "cacheTTL": 1, "originUrl": "ftp://example.com", "hasApiToken": true});
+    walk.send("a configuration of wrong values", &format!("PUT {tenant}"), wrong).await;
+    let api = json!({"apiOrigin": "https://origin.example.com", "apiAuthMode": "bearer", "apiCacheTTL": 60});
+    walk.send("how requests are passed on", &format!("PUT {tenant}/api-config"), api).await;
+    walk.send("an origin of our own", &format!("PUT {tenant}/api-config"), json!({"apiOrigin": "https://api.example.com"})).await;
+    walk.send("an origin that is none of the Internet", &format!("PUT {tenant}/api-config"), json!({"apiOrigin": "http://127.0.0.1"}))
+        .await;
+    walk.send("the token of the origin", &format!("PUT {tenant}/api-token"), json!({"token": "the-token-of-your-api"})).await;
+    walk.get("it is not shown", &format!("GET {tenant}")).await;
+    walk.send("the token is taken away", &format!("PUT {tenant}/api-token"), json!({"token": null})).await;
+    walk.send("the caches are renewed", &format!("POST {tenant}/refresh-cache"), json!({"type": "all"})).await;
+    walk.send("caches that there are not", &format!("POST {tenant}/refresh-cache"), json!({"type": "some"})).await;
+    walk.get("a tenant is deleted", &format!("DELETE {tenant}")).await;
+    walk.get("the tenant is gone", &format!("GET {tenant}")).await;
+    walk.get("its slug rests", &format!("GET {tenants}/slug-availability?slug=my-project")).await;
+}
+
+async fn domains(walk: &mut Walk, server: &Server) {
+    let domains = format!("/api/tenants/{}/domains", walk.own.slug);
+    walk.get("no domains yet", &format!("GET {domains}")).await;
+    let made = walk.send("a domain", &format!("POST {domains}"), json!({"hostname": "CDN.Acme.com"})).await.json();
+    walk.send("a domain once more", &format!("POST {domains}"), json!({"hostname": "cdn.acme.com"})).await;
+    walk.send("a domain without a subdomain", &format!("POST {domains}"), json!({"hostname": "acme.com"})).await;
+    walk.send("DNS says nothing", &format!("POST {domains}/verify"), json!({"hostname": "cdn.acme.com"})).await;
+    let text = |field: &str| made["txt"][field].as_str().expect("a text");
+    server.text(text("name"), text("value"));
+    server.cname("cdn.acme.com", "proxy.edge.example.com");
+    walk.get("DNS says what it must", &format!("POST {domains}/verify?hostname=cdn.acme.com")).await;
+    walk.send("a second domain", &format!("POST {domains}"), json!({"hostname": "www.acme.com"})).await;
+    let first = walk.get("domains, one a page", &format!("GET {domains}?limit=1")).await;
+    if let Some(next) = first.json()["nextCursor"].as_str() {
+        walk.get("the next domain", &format!("GET {domains}?limit=1&cursor={next}")).await;
+    }
+    walk.get("domains", &format!("GET {domains}")).await;
+    walk.send("a domain of nobody", &format!("POST {domains}/verify"), json!({"hostname": "no.such.example.com"})).await;
+    walk.get("a domain is removed", &format!("DELETE {domains}?hostname=www.acme.com")).await;
+    walk.send("the domain is gone", &format!("DELETE {domains}"), json!({"hostname": "www.acme.com"})).await;
+    walk.send("two hostnames", &format!("DELETE {domains}?hostname=a.example.com"), json!({"hostname": "b.example.com"})).await;
+}
+
+async fn current_tenant(walk: &mut Walk) {
+    let tenant = "/api/tenant";
+    let shown = walk.get("my tenant", &format!("GET {tenant}")).await;
+    let etag = shown.header("etag").to_owned();
+    walk.ask("my tenant, as a viewer", walk.by("viewer", &format!("GET {tenant}"))).await;
+    walk.ask("my tenant is unchanged", walk.owner(&format!("GET {tenant}")).header("if-none-match", &etag)).await;
+    walk.send("a new name and a logo", &format!("PUT {tenant}"), json!({"name": "Acme Works", "logo": "https://example.com/logo.png"}))
+        .await;
+    walk.send("a logo of no web page", &format!("PUT {tenant}"), json!({"name": "Acme Works", "logo": "javascript:alert(1)"})).await;
+    walk.send("I have one already", &format!("POST {tenant}"), json!({"name": "Another"})).await;
+    let other = walk.world.tenant("other").await;
+    walk.names.know(&other.owner.token, "token of another owner");
+    walk.ask("a tenant is given up", walk.anonymous(&format!("DELETE {tenant}")).token(&other.owner.token)).await;
+    walk.ask("it is no more", walk.anonymous(&format!("GET {tenant}")).token(&other.owner.token)).await;
+    let homeless = walk.world.login(&other.owner.email, "correct horse").await;
+    walk.names.know(&homeless.token, "token of somebody without a tenant");
+    let asked = walk.anonymous(&format!("POST {tenant}")).token(&homeless.token).json(json!({"name": "A new one"}));
+    walk.ask("a tenant for who has none", asked).await;
+    let workers = Workers::on(&walk.world);
+    drain(&walk.world, &workers).await;
+    let log = format!("{tenant}/audit-log");
+    walk.get("the audit log", &format!("GET {log}")).await;
+    let first = walk.get("entries, two a page", &format!("GET {log}?limit=2")).await;
+    if let Some(next) = first.json()["nextCursor"].as_str() {
+        walk.get("the next entries", &format!("GET {log}?limit=2&cursor={next}")).await;
+    }
+    walk.get("everything", &format!("GET {tenant}/export")).await;
+}
+
+async fn settings(walk: &mut Walk) {
+    let settings = "/api/tenant-setting";
+    let theme = walk.send("a setting", &format!("POST {settings}"), json!({"name": "theme", "value": "dark"})).await.json();
+    walk.send("a setting changes", &format!("POST {settings}"), json!({"name": "theme", "value": "light"})).await;
+    let secret = walk.send("a secret", &format!("POST {settings}"), json!({"name": "smtp_password", "value": "swordfish"})).await.json();
+    walk.send("several at once", &format!("POST {settings}"), json!({"items_per_page": 50, "beta": true, "theme": "dark"})).await;
+    walk.send("of any name", &format!("POST {settings}/dynamic"), json!({"anything": "goes", "theme": null})).await;
+    walk.send("names and values that cannot be", &format!("POST {settings}"), json!({"a name": "x", "theme": ["x"], "": 1})).await;
+    walk.get("all settings", &format!("GET {settings}")).await;
+    walk.get("a setting that was deleted", &format!("GET {settings}/{}", id(&theme))).await;
+    walk.get("a secret is masked", &format!("GET {settings}/{}", id(&secret))).await;
+    let theme = walk.send("a setting anew", &format!("POST {settings}"), json!({"name": "theme", "value": "dark"})).await.json();
+    walk.send("it changes", &format!("POST {settings}"), json!({"name": "theme", "value": "light"})).await;
+    let setting = format!("{settings}/{}", id(&theme));
+    walk.get("a setting is read", &format!("GET {setting}")).await;
+    walk.get("its history", &format!("GET {setting}/history")).await;
+    walk.get("its history, one a page", &format!("GET {setting}/history?limit=1")).await;
+    walk.places.push(("/api/tenant-setting/{id}", setting));
+}
+
+// ---------------------------------------------------------------- keys
+
+#[tokio::test]
+async fn keys() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    let child = walk.owner("POST /v1/subaccounts").json(json!({"name": "Client"})).send().await.expect(201).json()["data"].clone();
+    keys_in(&mut walk, "/api/tenant-api-key", "graceSeconds", "expiresAt").await;
+    keys_in(&mut walk, "/v1/api-keys", "grace_seconds", "expires_at").await;
+    let theirs = format!("/v1/subaccounts/{}/api-keys", id(&child));
+    let key = keys_in(&mut walk, &theirs, "grace_seconds", "expires_at").await;
+    walk.places.push(("/v1/subaccounts/{id}/api-keys/{kid}", key));
+    walk.places.push(("/v1/subaccounts/{id}/api-keys", theirs));
+    what_keys_open(&mut walk).await;
+    for (declared, path) in [("/api/tenant-api-key/{id}", "/api/tenant-api-key"), ("/v1/api-keys/{id}", "/v1/api-keys")] {
+        let key = walk.owner(&format!("POST {path}")).json(json!({"name": "Target"})).send().await.expect(201).json();
+        let key = key.get("data").unwrap_or(&key);
+        walk.places.push((declared, format!("{path}/{}", id(key))));
+    }
+    walk.refusals("keys").await;
+    walk.end("keys");
+}
+
+/// The life of a key under one of its paths; the path of one that is left.
+async fn keys_in(walk: &mut Walk, keys: &str, grace: &str, expires: &str) -> String {
+    let key_of = |answer: Answer| -> Value {
+        let body = answer.json();
+        body.get("data").cloned().unwrap_or(body)
+    };
+    let whole = json!({"name": "CI", "scopes": ["projects:*", "usage:read"], "environment": "test", expires: "2030-01-01T00:00:00Z"});
+    let key = key_of(walk.send("a key", &format!("POST {keys}"), whole).await);
+    walk.send("a key with a name alone", &format!("POST {keys}"), json!({"name": "Plain"})).await;
+    let wrong = json!({"name": "", "scopes": ["everything"], "environment": "dev", expires: "2020-01-01T00:00:00Z"});
+    walk.send("a key of wrong values", &format!("POST {keys}"), wrong).await;
+    walk.send("a key that may do nothing", &format!("POST {keys}"), json!({"name": "x", "scopes": []})).await;
+    let first = walk.get("keys, one a page", &format!("GET {keys}?limit=1")).await;
+    if let Some(next) = first.json()["next_cursor"].as_str() {
+        walk.get("the next key", &format!("GET {keys}?limit=1&cursor={next}")).await;
+    }
+    walk.get("keys", &format!("GET {keys}")).await;
+    let path = format!("{keys}/{}", id(&key));
+    walk.get("a key is read", &format!("GET {path}")).await;
+    walk.get("it is mine already", &format!("POST {path}/adopt")).await;
+    walk.get("it has no grace to end", &format!("POST {path}/end-grace")).await;
+    walk.send("a grace that is too long", &format!("POST {path}/rotate"), json!({grace: 10_000_000})).await;
+    let next = key_of(walk.send("it is replaced", &format!("POST {path}/rotate"), json!({grace: 600})).await);
+    walk.send("it is replaced once", &format!("POST {path}/rotate"), json!({grace: 600})).await;
+    walk.get("a key in its grace", &format!("GET {path}")).await;
+    walk.get("the grace is ended", &format!("POST {path}/end-grace")).await;
+    walk.get("the old key", &format!("GET {path}")).await;
+    let next = format!("{keys}/{}", id(&next));
+    let last = key_of(walk.ask("it is replaced at once", walk.owner(&format!("POST {next}/rotate"))).await);
+    let last = format!("{keys}/{}", id(&last));
+    walk.get("a key is revoked", &format!("DELETE {last}")).await;
+    walk.get("the key is gone", &format!("DELETE {last}")).await;
+    let left = key_of(walk.send("one that is left", &format!("POST {keys}"), json!({"name": "Left"})).await);
+    format!("{keys}/{}", id(&left))
+}
+
+async fn what_keys_open(walk: &mut Walk) {
+    let made = walk.send("a key that reads", "POST /v1/api-keys", json!({"name": "Reader", "scopes": ["projects:read"]})).await.json();
+    let text = made["data"]["key"].as_str().expect("the key, once").to_owned();
+    walk.ask("it reads", walk.anonymous("GET /api/v1/projects").header("x-api-key", &text)).await;
+    walk.ask("and writes nothing", walk.anonymous("POST /api/v1/projects").header("x-api-key", &text).json(json!({"name": "x"}))).await;
+    walk.ask("what is for people only", walk.anonymous("GET /api/v1/auth/me").token(&text)).await;
+    let more = json!({"name": "More", "scopes": ["*"]});
+    walk.ask("it makes no key", walk.anonymous("POST /v1/api-keys").token(&text).json(more.clone())).await;
+    let made = walk.send("a key that makes keys", "POST /v1/api-keys", json!({"name": "Maker", "scopes": ["keys:*"]})).await.json();
+    let maker = made["data"]["key"].as_str().expect("the key, once").to_owned();
+    walk.ask("it makes none that may more", walk.anonymous("POST /v1/api-keys").token(&maker).json(more)).await;
+    walk.ask("two credentials", walk.owner("GET /api/v1/projects").header("x-api-key", &text)).await;
+}
+
+// ---------------------------------------------------------------- insights
+
+#[tokio::test]
+async fn insights() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    let key = ingest_key(&walk.world).await;
+    walk.names.know(&key, "key of the edge");
+    reports(&mut walk, &key).await;
+    let workers = Workers::on(&walk.world);
+    drain(&walk.world, &workers).await;
+    let slug = walk.own.slug.clone();
+    for path in [
+        "usage",
+        "usage?period=current",
+        "usage?period=previous",
+        "usage?period=2027-03",
+        "usage?period=2027-13",
+        "analytics",
+        "analytics?period=2027-02",
+        "bandwidth-daily?from=2027-03-02&to=2027-03-04",
+        "bandwidth-daily?from=2027-03-04&to=2027-03-02",
+        "bandwidth-daily?from=2026-01-01&to=2027-01-01",
+        "logs",
+        "logs?cache=HIT",
+        "logs?kind=api&status=502",
+        "logs?path=/img",
+        "logs?from=2027-03-04&to=2027-03-05",
+        "logs?from=now",
+        "logs?status=99&cache=WARM&kind=image&limit=0",
+    ] {
+        walk.get("what a tenant served", &format!("GET /api/tenants/{slug}/{path}")).await;
+    }
+    let first = walk.get("the log, two a page", &format!("GET /api/tenants/{slug}/logs?limit=2")).await;
+    let next = first.json()["nextCursor"].as_str().expect("a cursor").to_owned();
+    walk.get("the log goes on", &format!("GET /api/tenants/{slug}/logs?limit=2&cursor={next}")).await;
+    walk.get("a cursor of another filter", &format!("GET /api/tenants/{slug}/logs?limit=2&cache=HIT&cursor={next}")).await;
+    for path in ["", "?period=previous", "?period=2027-13"] {
+        walk.get("what all tenants served", &format!("GET /api/tenants/usage{path}")).await;
+    }
+    for path in ["usage", "usage/history?months=2", "usage/history?months=25", "events", "events?limit=1"] {
+        walk.get("usage beside the plan", &format!("GET /v1/billing/{path}")).await;
+    }
+    walk.get("what a tenant of another month cost", "GET /api/tenant/cost?period=2027-02").await;
+    walk.refusals("insights").await;
+    walk.end("insights");
+}
+
+async fn reports(walk: &mut Walk, key: &str) {
+    let report = |walk: &Walk, body: Value| walk.anonymous("POST /api/usage/ingest").header("x-ingest-key", key).json(body);
+    let slug = walk.own.slug.clone();
+    let entries = json!([
+        {"timestamp": "2027-03-04T05:00:01Z", "method": "GET", "path": "/img/a.png?w=1", "kind": "asset", "status": 200, "cache": "HIT", "bytes": 1000, "durationMs": 3, "country": "DE"},
+        {"timestamp": "2027-03-04T05:00:02Z", "method": "GET", "path": "/~api/posts", "kind": "api", "status": 502, "cache": "ERROR", "bytes": 0, "durationMs": 900.5},
+        {"timestamp": "2027-03-03T05:00:03Z", "method": "HEAD", "path": "/b.pdf", "kind": "asset", "status": 200, "cache": "MISS", "bytes": 7, "durationMs": 1, "country": null},
+    ]);
+    let batch = json!({"batch_id": "edge-1", "tenant": slug, "entries": entries});
+    walk.ask("a batch", report(walk, batch.clone())).await;
+    walk.ask("the same batch", report(walk, batch)).await;
+    walk.ask("one request", report(walk, json!({"tenant": slug, "bytes": 10, "batch_id": "one", "path": "/c.css", "kind": "asset"}))).await;
+    walk.ask("a tenant of nobody", report(walk, json!({"tenant": "no-such-tenant", "bytes": 10}))).await;
+    let wrong = json!({"batch_id": "x", "tenant": slug, "entries": [{"timestamp": "now", "cache": "WARM", "bytes": -1, "extra": 1}]});
+    walk.ask("entries of wrong values", report(walk, wrong)).await;
+    walk.ask("no entries", report(walk, json!({"batch_id": "x", "tenant": slug, "entries": []}))).await;
+    walk.ask("a wrong key", report(walk, json!({})).header("x-ingest-key", "wrong")).await;
+    for tenant in [slug.as_str(), "no-such-tenant"] {
+        let check = walk.anonymous(&format!("GET /api/usage/check?tenant={tenant}")).header("x-ingest-key", key);
+        walk.ask("may the edge serve", check).await;
+    }
+}
+
+// ---------------------------------------------------------------- agency
+
+#[tokio::test]
+async fn agency() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    let subaccounts = "/v1/subaccounts";
+    let create = format!("POST {subaccounts}");
+    let whole = json!({"name": "Client One", "external_id": "crm-17", "limits": {"messages_per_day": 100}, "metadata": {"tier": "gold"}, "phone_assignment_mode": "dedicated"});
+    let made = walk.send("a subaccount", &create, whole).await.json()["data"].clone();
+    let one = format!("{subaccounts}/{}", id(&made));
+    walk.send("its name at the agency is taken", &create, json!({"name": "Other", "external_id": "crm-17"})).await;
+    walk.send("a subaccount with a name alone", &create, json!({"name": "Client Two"})).await;
+    let wrong =
+        json!({"name": "", "plan": "golden", "limits": {"messages_per_day": -1, "x": 1}, "phone_assignment_mode": "x", "metadata": []});
+    walk.send("a subaccount of wrong values", &create, wrong).await;
+    walk.send("a plan that there is not", &create, json!({"name": "x", "plan": "golden"})).await;
+    let first = walk.get("subaccounts, one a page", &format!("GET {subaccounts}?limit=1")).await;
+    walk.get("the next one", &format!("GET {subaccounts}?limit=1&cursor={}", cursor(&first))).await;
+    walk.get("active ones", &format!("GET {subaccounts}?status=active")).await;
+    walk.get("closed ones", &format!("GET {subaccounts}?status=closed")).await;
+    walk.get("a subaccount is read", &format!("GET {one}")).await;
+    walk.send("it is renamed", &format!("PATCH {one}"), json!({"name": "Client 1", "limits": {"messages_per_day": null}})).await;
+    walk.get("its limits", &format!("GET {one}/limits")).await;
+    walk.send("limits", &format!("PUT {one}/limits"), json!({"api_requests_per_day": 1000, "messages_per_day": 5})).await;
+    walk.send("a limit that is not named is none", &format!("PUT {one}/limits"), json!({"api_requests_per_day": 500})).await;
+    let acting = |walk: &Walk, line: &str, child: &str| walk.owner(line).header("x-subaccount-id", child);
+    walk.ask("a project of the subaccount", acting(&walk, "POST /api/v1/projects", id(&made)).json(json!({"name": "Theirs"}))).await;
+    walk.ask("its projects", acting(&walk, "GET /api/v1/projects", id(&made))).await;
+    walk.ask("a subaccount of nobody", acting(&walk, "GET /api/v1/projects", "sub_0198c0de000070008000000000000000")).await;
+    walk.get("it is suspended", &format!("POST {one}/suspend")).await;
+    walk.ask("nobody acts in it", acting(&walk, "GET /api/v1/projects", id(&made))).await;
+    walk.get("it is activated", &format!("POST {one}/activate")).await;
+    for query in ["", "?from=2027-03-01&to=2027-03-04", "?from=2027-03-04&to=2027-03-01", "?from=yesterday"] {
+        walk.get("what all of them did", &format!("GET /v1/agency/analytics{query}")).await;
+    }
+    let three = walk.send("a third", &create, json!({"name": "Client Three"})).await.json()["data"].clone();
+    walk.get("it is closed", &format!("POST {subaccounts}/{}/close", id(&three))).await;
+    walk.get("it stays closed", &format!("POST {subaccounts}/{}/activate", id(&three))).await;
+    walk.places.push(("/v1/subaccounts/{id}", one));
+    walk.refusals("agency").await;
+    walk.end("agency");
+}
+
+// ---------------------------------------------------------------- limits
+
+/// With the documented rates and plans, and the numbers of what is left.
+#[tokio::test]
+async fn limits() {
+    let mut walk = Walk::begin(Settings {
+        strict: true,
+        plans: json!({"free": {"projects": 1, "users": 10, "requests_per_minute": 8}}),
+        ..Settings::default()
+    })
+    .await;
+    walk.counts = true;
+    let create = "POST /api/v1/projects";
+    walk.send("the plan's one project", create, json!({"name": "One"})).await;
+    walk.send("one too many", create, json!({"name": "Two"})).await;
+    for _ in 0..8 {
+        walk.get("so many a minute", "GET /api/v1/projects").await;
+    }
+    let problem = walk.owner("GET /api/v1/projects").header("accept", "application/problem+json");
+    walk.ask("too many, as problem details", problem).await;
+    let demo = |walk: &Walk| walk.anonymous("POST /api/v1/demo").at_ip("203.0.113.7").json(json!({}));
+    for _ in 0..4 {
+        walk.ask("three demos an hour", demo(&walk)).await;
+    }
+    walk.end("limits");
+}
+
+/// The cursor of a list, wherever its family has it.
+fn cursor(answer: &Answer) -> String {
+    let body = answer.json();
+    let places = [&body["meta"], &body["pagination"], &body];
+    places.iter().find_map(|place| place["next_cursor"].as_str()).unwrap_or_else(|| panic!("no cursor: {body}")).to_owned()
+}
