@@ -2,7 +2,6 @@
 //! secret by HKDF with a name each, so a key used for one purpose says nothing of another.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hkdf, hmac, rand};
@@ -10,9 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::ids::TenantId;
+use crate::lock::Lock;
 
 /// Where random bytes come from: the system, or a seed in tests.
-pub struct Random(Option<Mutex<(u64, u64)>>);
+pub struct Random(Option<Lock<(u64, u64)>>);
 
 impl Random {
     pub fn system() -> Self {
@@ -21,7 +21,7 @@ impl Random {
 
     /// Repeatable bytes for tests; never used by a function.
     pub fn seeded(seed: u64) -> Self {
-        Random(Some(Mutex::new((seed, 0))))
+        Random(Some(Lock::new((seed, 0))))
     }
 
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
@@ -29,7 +29,7 @@ impl Random {
         match &self.0 {
             None => rand::fill(&mut bytes).expect("the system's random source answers"),
             Some(state) => {
-                let mut state = state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mut state = state.lock();
                 for chunk in bytes.chunks_mut(32) {
                     state.1 += 1;
                     let block = digest::digest(&digest::SHA256, format!("{}:{}", state.0, state.1).as_bytes());

@@ -12,6 +12,7 @@ pub mod crypto;
 pub mod error;
 pub mod http;
 pub mod ids;
+pub mod lock;
 pub mod log;
 pub mod model;
 pub mod runtime;

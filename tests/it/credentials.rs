@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::lifecycle::Workers;
 use crate::world::{Caller, PUBLIC_URL, Settings, World, claims_of, id, write_session_keys};
+use shared::lock::Lock;
 
 /// Signs tokens byte by byte, with the deployment's key or a stranger's, so that a test can say anything in them.
 pub struct Minter {
@@ -500,7 +501,7 @@ enum Algorithm {
 struct Provider {
     key: ProviderKey,
     url: String,
-    served: Arc<Mutex<(String, usize)>>,
+    served: Arc<Lock<(String, usize)>>,
 }
 
 enum ProviderKey {
@@ -516,7 +517,7 @@ impl Provider {
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port on loopback");
         let url = format!("http://{}/jwks.json", listener.local_addr().expect("an address"));
-        let served = Arc::new(Mutex::new((String::new(), 0)));
+        let served = Arc::new(Lock::new((String::new(), 0)));
         let document = served.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -524,7 +525,7 @@ impl Provider {
                 let mut request = [0; 4096];
                 let _ = stream.read(&mut request);
                 let body = {
-                    let mut served = document.lock().expect("nobody panics here");
+                    let mut served = document.lock();
                     served.1 += 1;
                     served.0.clone()
                 };
@@ -547,11 +548,11 @@ impl Provider {
     }
 
     fn publish(&self, keys: &[Value]) {
-        self.served.lock().expect("nobody panics here").0 = json!({"keys": keys}).to_string();
+        self.served.lock().0 = json!({"keys": keys}).to_string();
     }
 
     fn asked(&self) -> usize {
-        self.served.lock().expect("nobody panics here").1
+        self.served.lock().1
     }
 
     fn kid(&self) -> &str {

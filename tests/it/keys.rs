@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::world::{Answer, Request, Settings, Tenant, World, id};
+use shared::lock::Lock;
 
 const F3: &str = "/api/tenant-api-key";
 const F4: &str = "/v1/api-keys";
@@ -316,7 +317,7 @@ async fn fifty_keys_are_replaced_under_the_feet_of_eight_clients() {
     let world = World::with(Settings { plans: json!({"free": {"api_keys": 50}}), ..Settings::default() }).await;
     let own = world.tenant("acme").await;
     let keys = join_all((0..50).map(|_| make(&world, &own, json!({"scopes": ["projects:read"]})))).await;
-    let current: Arc<Vec<std::sync::Mutex<String>>> = Arc::new(keys.iter().map(|key| key.text.clone().into()).collect());
+    let current: Arc<Vec<Lock<String>>> = Arc::new(keys.iter().map(|key| Lock::new(key.text.clone())).collect());
     let (done, used) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let clients = (0..8).map(|client: usize| {
         let (world, current, done, used) = (world.clone(), current.clone(), done.clone(), used.clone());
@@ -325,7 +326,7 @@ async fn fifty_keys_are_replaced_under_the_feet_of_eight_clients() {
             while !done.load(Ordering::Relaxed) {
                 number = (number + 7) % current.len();
                 // A client learns of the new key only after its next request: within the grace.
-                let text = current[number].lock().expect("a key").clone();
+                let text = current[number].lock().clone();
                 let answer = world.get(PROJECTS).token(&text).send().await;
                 assert_eq!(answer.status, 200, "key {number}: {}", answer.text);
                 used.fetch_add(1, Ordering::Relaxed);
@@ -336,7 +337,7 @@ async fn fifty_keys_are_replaced_under_the_feet_of_eight_clients() {
     for (number, key) in keys.iter().enumerate() {
         let rotate = world.post(format!("{F3}/{}/rotate", key.id)).token(&own.owner.token).json(json!({"graceSeconds": 300}));
         let new = rotate.send().await.expect(201).json();
-        *current[number].lock().expect("a key") = new["apiKey"].as_str().expect("a key").to_owned();
+        *current[number].lock() = new["apiKey"].as_str().expect("a key").to_owned();
     }
     done.store(true, Ordering::Relaxed);
     for client in clients {

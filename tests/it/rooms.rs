@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of `shared/src`, lowest first; those of one floor may know each other.
 const FLOORS: [&[&str]; 8] = [
-    &["bounded", "clock", "config", "crypto", "error", "ids"],
+    &["bounded", "clock", "config", "crypto", "error", "ids", "lock"],
     &["store"],
     &["log", "model"],
     &["aws"],

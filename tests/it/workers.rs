@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use courier::Courier;
 use futures_util::future::{join_all, poll_immediate};
@@ -21,6 +21,7 @@ use shared::aws::Aws as Clients;
 use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
+use shared::lock::Lock;
 use shared::model::plan::Plans;
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
@@ -679,14 +680,14 @@ struct Inner {
     /// Where a sweep stops, when a test wants it to stop early.
     sweep_at_most: Option<usize>,
     requests: AtomicUsize,
-    invoked: Mutex<HashMap<String, usize>>,
+    invoked: Lock<HashMap<String, usize>>,
     /// The functions that have their secrets.
-    fetched: Mutex<BTreeSet<String>>,
+    fetched: Lock<BTreeSet<String>>,
 }
 
 /// A carrier without memory, like Amazon SES: what it is told twice it sends twice.
 #[derive(Default)]
-struct Forgetful(Mutex<Vec<String>>);
+struct Forgetful(Lock<Vec<String>>);
 
 struct Demo {
     caller: Caller,
@@ -720,8 +721,8 @@ impl Workers {
             apps,
             sweep_at_most,
             requests: AtomicUsize::new(0),
-            invoked: Mutex::default(),
-            fetched: Mutex::default(),
+            invoked: Lock::default(),
+            fetched: Lock::default(),
         }))
     }
 
@@ -738,17 +739,17 @@ impl Workers {
     }
 
     fn invocations(&self, function: &str) -> usize {
-        self.0.invoked.lock().unwrap().get(function).copied().unwrap_or(0)
+        self.0.invoked.lock().get(function).copied().unwrap_or(0)
     }
 
     /// One invocation, as Lambda makes it.
     pub async fn run(&self, function: &str, event: Value) -> Result<Value, String> {
         let inner = &self.0;
-        *inner.invoked.lock().unwrap().entry(function.to_owned()).or_default() += 1;
+        *inner.invoked.lock().entry(function.to_owned()).or_default() += 1;
         let request = format!("request-{}", inner.requests.fetch_add(1, Ordering::Relaxed));
-        if !inner.fetched.lock().unwrap().contains(function) {
+        if !inner.fetched.lock().contains(function) {
             inner.apps[function].fetch_secrets().await.map_err(|error| error.to_string())?;
-            inner.fetched.lock().unwrap().insert(function.to_owned());
+            inner.fetched.lock().insert(function.to_owned());
         }
         let done = match (function, inner.sweep_at_most) {
             ("relay", _) => inner.relay.handle(event, &request).await,
@@ -796,7 +797,7 @@ impl Invoke for Workers {
 
 impl Forgetful {
     fn taken(&self, mail: &str) -> usize {
-        self.0.lock().unwrap().iter().filter(|taken| *taken == mail).count()
+        self.0.lock().iter().filter(|taken| *taken == mail).count()
     }
 }
 
@@ -810,7 +811,7 @@ impl MailCarrier for Shared {
     fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a> {
         Box::pin(async move {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            self.0.0.lock().unwrap().push(letter.id.to_string());
+            self.0.0.lock().push(letter.id.to_string());
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             Outcome::Taken
         })

@@ -102,9 +102,10 @@ fn client(aws: &Aws) -> Client {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
 
     use serde_json::json;
+
+    use shared::lock::Lock;
 
     use super::*;
 
@@ -113,17 +114,17 @@ mod tests {
 
     /// What the records of a batch ask for, and the answer to the batch.
     async fn follow_ups_of(event: Value) -> (Vec<FollowUp>, Value) {
-        let all = Mutex::new(vec![]);
+        let all = Lock::new(vec![]);
         let answer = worker::stream(event, "relay", |change| {
             let one = follow_up(&change);
             let all = &all;
             async move {
-                all.lock().unwrap().push(one?);
+                all.lock().push(one?);
                 Ok(())
             }
         });
         let answer = answer.await.unwrap();
-        (all.into_inner().unwrap(), answer)
+        (std::mem::take(&mut *all.lock()), answer)
     }
 
     fn record(number: u32, event: &str, image: Value) -> Value {

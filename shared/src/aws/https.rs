@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::error::Cause;
+use crate::lock::{Guard, Lock};
 
 /// Cheap to clone; all clones share their connections.
 #[derive(Clone)]
@@ -56,7 +57,7 @@ const OPEN_SPARE_TIMEOUT: Duration = Duration::from_secs(1);
 
 struct Inner {
     tls: TlsConnector,
-    idle: Mutex<HashMap<Host, Vec<Idle>>>,
+    idle: Lock<HashMap<Host, Vec<Idle>>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -111,12 +112,12 @@ impl Https {
         provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
         let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions()?;
         let config = config.with_root_certificates(roots).with_no_client_auth();
-        Ok(Https(Arc::new(Inner { tls: TlsConnector::from(Arc::new(config)), idle: Mutex::default() })))
+        Ok(Https(Arc::new(Inner { tls: TlsConnector::from(Arc::new(config)), idle: Lock::default() })))
     }
 
     /// With the same trust, and connections of its own.
     pub fn with_own_connections(&self) -> Self {
-        Https(Arc::new(Inner { tls: self.0.tls.clone(), idle: Mutex::default() }))
+        Https(Arc::new(Inner { tls: self.0.tls.clone(), idle: Lock::default() }))
     }
 
     /// As the SDK takes it.
@@ -225,8 +226,8 @@ impl Https {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Host, Vec<Idle>>> {
-        self.0.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock(&self) -> Guard<'_, HashMap<Host, Vec<Idle>>> {
+        self.0.idle.lock()
     }
 }
 

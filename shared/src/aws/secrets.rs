@@ -2,7 +2,7 @@
 //! (but at most every ten seconds) when a token names a key that is not among them, so rotation needs no restart.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use aws_sdk_secretsmanager::Client;
 use aws_smithy_types::retry::RetryConfig;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, Stage};
 use crate::crypto::{self, RootKey, SealingKey, SigningKey, Vault};
 use crate::error::{Cause, Chain, Error, Result};
+use crate::lock::Lock;
 
 const KEEP: SignedDuration = SignedDuration::from_mins(5);
 const RETRY_UNKNOWN_KEY: SignedDuration = SignedDuration::from_secs(10);
@@ -34,10 +35,10 @@ pub struct Secrets {
     stage: Stage,
     keys: Keys,
     demo: OnceLock<Option<SigningKey>>,
-    jwks: Mutex<Option<(Arc<Jwks>, Timestamp)>>,
-    signer: Mutex<Option<(Arc<SessionSigner>, Timestamp)>>,
+    jwks: Lock<Option<(Arc<Jwks>, Timestamp)>>,
+    signer: Lock<Option<(Arc<SessionSigner>, Timestamp)>>,
     /// The hash of the edge's key.
-    ingest: Mutex<Option<(String, Timestamp)>>,
+    ingest: Lock<Option<(String, Timestamp)>>,
 }
 
 /// Keys by purpose. Each purpose has a secret of its own that its keys are derived from, and a function has those of its own purposes: one
@@ -207,9 +208,9 @@ impl Secrets {
             stage: config.stage,
             keys: Keys::default(),
             demo: OnceLock::new(),
-            jwks: Mutex::new(None),
-            signer: Mutex::new(None),
-            ingest: Mutex::new(None),
+            jwks: Lock::new(None),
+            signer: Lock::new(None),
+            ingest: Lock::new(None),
         }
     }
 
@@ -277,7 +278,7 @@ impl Secrets {
         let Some(id) = &self.jwks_id else {
             return Err(Error::internal(READING_JWKS, "this function is not configured with JWKS_SECRET_ID"));
         };
-        if let Some((jwks, read_at)) = &*lock(&self.jwks) {
+        if let Some((jwks, read_at)) = &*self.jwks.lock() {
             let age = now.duration_since(*read_at);
             if age < if unknown_key { RETRY_UNKNOWN_KEY } else { KEEP } {
                 return Ok(jwks.clone());
@@ -288,17 +289,17 @@ impl Secrets {
 
     fn keep_jwks(&self, text: Result<String>, now: Timestamp) -> Result<Arc<Jwks>> {
         let read = text.and_then(|text| Jwks::read(&text).map_err(|cause| Error::internal(READING_JWKS, cause)));
-        let cached = lock(&self.jwks).clone();
+        let cached = self.jwks.lock().clone();
         match (read, cached) {
             (Ok(jwks), _) => {
                 let jwks = Arc::new(jwks);
-                *lock(&self.jwks) = Some((jwks.clone(), now));
+                *self.jwks.lock() = Some((jwks.clone(), now));
                 Ok(jwks)
             }
             // Keys we have go on working while Secrets Manager is out of reach.
             (Err(error), Some((jwks, _))) => {
                 tracing::warn!(error = %Chain(&error), "using the session keys read earlier");
-                *lock(&self.jwks) = Some((jwks.clone(), now));
+                *self.jwks.lock() = Some((jwks.clone(), now));
                 Ok(jwks)
             }
             (Err(error), None) => Err(error),
@@ -309,7 +310,7 @@ impl Secrets {
         let Some(id) = &self.signing_id else {
             return Err(Error::internal(READING_SIGNER, "this function is not configured with SIGNING_SECRET_ID"));
         };
-        if let Some((signer, read_at)) = &*lock(&self.signer)
+        if let Some((signer, read_at)) = &*self.signer.lock()
             && now.duration_since(*read_at) < KEEP
         {
             return Ok(signer.clone());
@@ -321,7 +322,7 @@ impl Secrets {
         // Before the first rotation there is only a placeholder: nothing to sign with yet.
         let signer = read_signer(text).map_err(|cause| Error::Unavailable { doing: READING_SIGNER, cause })?;
         let signer = Arc::new(signer);
-        *lock(&self.signer) = Some((signer.clone(), now));
+        *self.signer.lock() = Some((signer.clone(), now));
         Ok(signer)
     }
 
@@ -335,7 +336,7 @@ impl Secrets {
 
     async fn ingest_key(&self, now: Timestamp, unknown_key: bool) -> Result<String> {
         let Some(id) = &self.ingest_id else { return Err(Error::NotConfigured("Edge metering is not configured here.")) };
-        if let Some((hash, read_at)) = &*lock(&self.ingest)
+        if let Some((hash, read_at)) = &*self.ingest.lock()
             && now.duration_since(*read_at) < if unknown_key { RETRY_UNKNOWN_KEY } else { KEEP }
         {
             return Ok(hash.clone());
@@ -344,7 +345,7 @@ impl Secrets {
     }
 
     fn keep_ingest_key(&self, text: Result<String>, now: Timestamp) -> Result<String> {
-        let cached = lock(&self.ingest).clone();
+        let cached = self.ingest.lock().clone();
         let hash = match (text, cached) {
             (Ok(key), _) if key.len() < 16 => return Err(Error::internal(READING_INGEST, "it has fewer than 16 characters")),
             (Ok(key), _) => crypto::hash(&[key.as_bytes()]),
@@ -355,7 +356,7 @@ impl Secrets {
             }
             (Err(error), None) => return Err(error),
         };
-        *lock(&self.ingest) = Some((hash.clone(), now));
+        *self.ingest.lock() = Some((hash.clone(), now));
         Ok(hash)
     }
 
@@ -416,10 +417,6 @@ fn read_signer(text: &str) -> Result<SessionSigner, Cause> {
     let secret: SigningSecret = serde_json::from_str(text).map_err(|_| "it is not a signing key")?;
     let pkcs8 = STANDARD.decode(secret.pkcs8).map_err(|_| "it is not in base64")?;
     Ok(SessionSigner { kid: secret.kid, key: EncodingKey::from_ec_der(&pkcs8) })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]

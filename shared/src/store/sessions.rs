@@ -2,7 +2,7 @@
 //! tagged with that tenant, and IAM refuses every other partition key. The tag is the tenant a door opened a store for, never taken from a
 //! key: a wrong key meets credentials that do not fit it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -11,6 +11,7 @@ use aws_sdk_sts::types::Tag;
 use crate::bounded::Bounded;
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
+use crate::lock::Lock;
 use crate::store::table::{failure, unavailable};
 
 /// Whose partitions credentials are for: one tenant's, or those of two that share a transaction.
@@ -19,7 +20,7 @@ pub(crate) type Tenants = (TenantId, Option<TenantId>);
 pub struct Sessions {
     sts: aws_sdk_sts::Client,
     role: String,
-    held: Mutex<Bounded<Tenants, Arc<Slot>>>,
+    held: Lock<Bounded<Tenants, Arc<Slot>>>,
 }
 
 /// Empty until the first call is answered; whoever comes meanwhile waits for the same answer.
@@ -32,7 +33,7 @@ impl Sessions {
     const REMEMBERED: usize = 1000;
 
     pub(crate) fn new(sts: aws_sdk_sts::Client, role: String) -> Self {
-        Sessions { sts, role, held: Mutex::new(Bounded::new(Self::REMEMBERED)) }
+        Sessions { sts, role, held: Lock::new(Bounded::new(Self::REMEMBERED)) }
     }
 
     pub(crate) async fn of(&self, tenants: Tenants) -> Result<Credentials> {
@@ -56,7 +57,7 @@ impl Sessions {
     }
 
     fn slot(&self, tenants: Tenants) -> Arc<Slot> {
-        let mut held = self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut held = self.held.lock();
         held.or_insert_with(tenants, Arc::default).clone()
     }
 

@@ -2,8 +2,8 @@
 //! sorted into "try again" and "our fault". Keys come in ready-made: whoever calls this has already been let through a door.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use aws_credential_types::Credentials;
@@ -18,6 +18,7 @@ use aws_sdk_dynamodb::types::{
 use futures_util::future::try_join;
 
 use crate::error::{Cause, Error, Result};
+use crate::lock::{Guard, Lock};
 use crate::store::sessions::{Sessions, Tenants};
 
 pub type Item = HashMap<String, AttributeValue>;
@@ -36,7 +37,7 @@ pub struct Meter {
     in_flight: AtomicU32,
     round_trips: AtomicU32,
     /// When the calls in flight began to be more than none.
-    busy_since: Mutex<Option<Instant>>,
+    busy_since: Lock<Option<Instant>>,
     /// How long some call was in flight, in microseconds.
     busy: AtomicU64,
     /// In thousandths of a unit: capacity comes in halves.
@@ -141,8 +142,8 @@ impl Meter {
         }
     }
 
-    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.busy_since.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn since(&self) -> Guard<'_, Option<Instant>> {
+        self.busy_since.lock()
     }
 
     fn reads(&self, capacity: Option<&ConsumedCapacity>) {

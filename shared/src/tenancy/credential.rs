@@ -3,7 +3,7 @@
 //! credential says who; the table says whether it still holds.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use base64::Engine;
@@ -22,6 +22,7 @@ use crate::config::Issuer;
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::ids::{LinkId, SessionId, UserId};
+use crate::lock::Lock;
 use crate::model::api_key::{KeyClaim, KeyHandle, KeyText};
 use crate::model::session::Session;
 use crate::model::user::{Email, EmailClaim, Identity, Subject, User};
@@ -82,27 +83,27 @@ enum Presented<'a> {
 
 /// The claims of keys seen lately. What they say of the secret never changes, and where they lead to a maker is compared with the key;
 /// whether a key still stands is read on every request.
-pub struct KnownKeys(Mutex<Bounded<KeyHandle, Arc<KeyClaim>>>);
+pub struct KnownKeys(Lock<Bounded<KeyHandle, Arc<KeyClaim>>>);
 
 impl Default for KnownKeys {
     fn default() -> Self {
-        KnownKeys(Mutex::new(Bounded::new(10_000)))
+        KnownKeys(Lock::new(Bounded::new(10_000)))
     }
 }
 
 impl KnownKeys {
     fn get(&self, handle: &KeyHandle) -> Option<Arc<KeyClaim>> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(handle).cloned()
+        self.0.lock().get(handle).cloned()
     }
 
     pub(super) fn remember(&self, claim: Arc<KeyClaim>) {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(claim.handle.clone(), claim);
+        self.0.lock().insert(claim.handle.clone(), claim);
     }
 }
 
 /// Session tokens whose signature was verified lately. Moments are compared, and sessions read, on every request all the same.
 #[derive(Default)]
-pub struct KnownTokens(Mutex<Option<Verified>>);
+pub struct KnownTokens(Lock<Option<Verified>>);
 
 /// Claims by the hash of the whole token, and the very keys they were verified with: when those are read again, as they are every few
 /// minutes, nothing is known any more.
@@ -115,12 +116,12 @@ impl KnownTokens {
     const REMEMBERED: usize = 10_000;
 
     fn get(&self, keys: &Arc<Jwks>, hash: &str) -> Option<Arc<Claims>> {
-        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut known = self.0.lock();
         known.as_mut().filter(|known| Arc::ptr_eq(&known.keys, keys))?.tokens.get(hash).cloned()
     }
 
     fn remember(&self, keys: Arc<Jwks>, hash: String, claims: Arc<Claims>) {
-        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut known = self.0.lock();
         match &mut *known {
             Some(known) if Arc::ptr_eq(&known.keys, &keys) => known.tokens.insert(hash, claims),
             _ => {
@@ -392,7 +393,7 @@ type KeysById = HashMap<String, DecodingKey>;
 pub struct Issuers {
     configured: Vec<Issuer>,
     /// By issuer, with the moment they were read.
-    keys: Mutex<HashMap<String, (Arc<KeysById>, Timestamp)>>,
+    keys: Lock<HashMap<String, (Arc<KeysById>, Timestamp)>>,
     https: std::sync::OnceLock<Https>,
 }
 
@@ -402,7 +403,7 @@ impl Issuers {
     const MAX_DOCUMENT: usize = 256 * 1024;
 
     pub fn new(configured: Vec<Issuer>) -> Self {
-        Issuers { configured, keys: Mutex::default(), https: std::sync::OnceLock::new() }
+        Issuers { configured, keys: Lock::default(), https: std::sync::OnceLock::new() }
     }
 
     /// The configured provider that a token says it is from.
@@ -416,7 +417,7 @@ impl Issuers {
     }
 
     async fn key(&self, issuer: &Issuer, kid: &str, now: Timestamp) -> Result<Option<DecodingKey>> {
-        let cached = self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&issuer.issuer).cloned();
+        let cached = self.keys.lock().get(&issuer.issuer).cloned();
         if let Some((keys, read_at)) = &cached {
             let age = now.duration_since(*read_at);
             let keep = if keys.contains_key(kid) { Self::KEEP } else { Self::RETRY_UNKNOWN_KEY };
@@ -432,7 +433,7 @@ impl Issuers {
             },
         };
         let key = keys.get(kid).cloned();
-        self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(issuer.issuer.clone(), (keys, now));
+        self.keys.lock().insert(issuer.issuer.clone(), (keys, now));
         Ok(key)
     }
 

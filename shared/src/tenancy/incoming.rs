@@ -1,7 +1,7 @@
 //! One request on its way through: what came in, when, and what is learned about it for the answer's headers and the log.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
+use crate::lock::{Guard, Lock};
 use crate::store::Table;
 use crate::tenancy::{App, DayPlace, Origin, TenantId};
 
@@ -37,7 +38,7 @@ pub struct Incoming {
     pub(crate) unreadable_body: bool,
     /// The table, reporting to this request's meter.
     pub(crate) table: Table,
-    facts: Arc<Mutex<RequestFacts>>,
+    facts: Arc<Lock<RequestFacts>>,
 }
 
 /// A request as it came, and what the gateway says of it.
@@ -135,12 +136,12 @@ impl Incoming {
         self.method == Method::GET
     }
 
-    pub(crate) fn facts(&self) -> MutexGuard<'_, RequestFacts> {
-        self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub(crate) fn facts(&self) -> Guard<'_, RequestFacts> {
+        self.facts.lock()
     }
 
     /// For doors that learn more while the handler runs.
-    pub(crate) fn shared_facts(&self) -> Arc<Mutex<RequestFacts>> {
+    pub(crate) fn shared_facts(&self) -> Arc<Lock<RequestFacts>> {
         self.facts.clone()
     }
 

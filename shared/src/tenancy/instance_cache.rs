@@ -1,12 +1,11 @@
 //! What an instance remembers for a short while: whose a slug is, and when it last wrote down the use of a key.
 
-use std::sync::Mutex;
-
 use jiff::{SignedDuration, Timestamp};
 
 use crate::bounded::Bounded;
 use crate::error::Result;
 use crate::ids::ApiKeyId;
+use crate::lock::Lock;
 use crate::model::api_key::KeyUse;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::tenancy::{App, Directory, TenantId};
@@ -28,15 +27,15 @@ pub(super) async fn tenant_named(app: &App, directory: &Directory, text: &str) -
 }
 
 pub struct InstanceCache {
-    owners: Mutex<Bounded<Slug, (TenantId, Timestamp)>>,
-    uses: Mutex<Bounded<ApiKeyId, Timestamp>>,
+    owners: Lock<Bounded<Slug, (TenantId, Timestamp)>>,
+    uses: Lock<Bounded<ApiKeyId, Timestamp>>,
 }
 
 impl Default for InstanceCache {
     fn default() -> Self {
         InstanceCache {
-            owners: Mutex::new(Bounded::new(InstanceCache::REMEMBERED)),
-            uses: Mutex::new(Bounded::new(InstanceCache::REMEMBERED)),
+            owners: Lock::new(Bounded::new(InstanceCache::REMEMBERED)),
+            uses: Lock::new(Bounded::new(InstanceCache::REMEMBERED)),
         }
     }
 }
@@ -47,17 +46,17 @@ impl InstanceCache {
     const KEEP: SignedDuration = SignedDuration::from_mins(5);
 
     fn slug_owner(&self, slug: &Slug, now: Timestamp) -> Option<TenantId> {
-        let mut owners = self.owners.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut owners = self.owners.lock();
         owners.get(slug).filter(|(_, seen_at)| now.duration_since(*seen_at).abs() < Self::KEEP).map(|(tenant, _)| *tenant)
     }
 
     fn remember_slug(&self, slug: Slug, tenant: TenantId, now: Timestamp) {
-        self.owners.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(slug, (tenant, now));
+        self.owners.lock().insert(slug, (tenant, now));
     }
 
     /// Whether the use of a key is to be written down again.
     pub(super) fn is_use_due(&self, key: ApiKeyId, now: Timestamp) -> bool {
-        let mut uses = self.uses.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut uses = self.uses.lock();
         let due = uses.get(&key).is_none_or(|last| now.duration_since(*last).abs() >= KeyUse::EVERY);
         if due {
             uses.insert(key, now);

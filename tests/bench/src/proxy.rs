@@ -2,7 +2,7 @@
 use std::{
     convert::Infallible,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -26,6 +26,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{Outcome, table};
 
+use stack::lock::Lock;
+
 /// Held this long, answers to calls made together overlap beyond doubt.
 pub const HOLD: Duration = Duration::from_millis(12);
 
@@ -45,7 +47,7 @@ pub struct Recorder {
     /// How long each answer is held back while calls are written down, in microseconds.
     hold: AtomicU64,
     handshakes: AtomicUsize,
-    calls: Mutex<Vec<Call>>,
+    calls: Lock<Vec<Call>>,
 }
 
 pub struct Proxy {
@@ -168,11 +170,11 @@ impl Recorder {
     }
 
     fn take(&self) -> Vec<Call> {
-        std::mem::take(&mut *self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        std::mem::take(&mut *self.calls.lock())
     }
 
     fn keep(&self, call: Call) {
-        self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(call);
+        self.calls.lock().push(call);
     }
 }
 

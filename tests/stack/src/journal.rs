@@ -1,13 +1,12 @@
 //! Small durable facts of the local stack: secrets, queued messages, stream positions, caught mails, demo credentials.
 //! One SQLite file; a change is on disk when the call returns, so what was acknowledged survives SIGKILL.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::lock::{Guard, Lock};
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -20,7 +19,7 @@ pub enum JournalError {
 /// JSON values by space and id. Cheap to clone; clones share the file.
 #[derive(Clone)]
 pub struct Journal {
-    connection: Arc<Mutex<Connection>>,
+    connection: Arc<Lock<Connection>>,
 }
 
 /// One change of a transaction.
@@ -100,11 +99,11 @@ impl Journal {
                  UNIQUE (space, id)
              )",
         )?;
-        Ok(Journal { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Journal { connection: Arc::new(Lock::new(connection)) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn lock(&self) -> Guard<'_, Connection> {
         // A transaction of a thread that panicked was rolled back when it was dropped.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock()
     }
 }

@@ -2,7 +2,7 @@
 //! carrier with a stable message id would; how often it came is counted, so that a test can tell.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::journal::{Journal, JournalError};
+use crate::lock::Lock;
 
 const SPACE: &str = "mail";
 
@@ -50,7 +51,7 @@ pub struct Mailbox {
 struct Shared {
     journal: Journal,
     /// Held over look-up and write, so that two posts of one id cannot both be the first.
-    writing: Mutex<()>,
+    writing: Lock<()>,
     refusals: AtomicUsize,
     lost_answers: AtomicUsize,
     /// Goes up with every mail.
@@ -62,7 +63,7 @@ impl Mailbox {
         Mailbox {
             shared: Arc::new(Shared {
                 journal,
-                writing: Mutex::new(()),
+                writing: Lock::new(()),
                 refusals: AtomicUsize::new(0),
                 lost_answers: AtomicUsize::new(0),
                 news: watch::Sender::new(0),
@@ -72,7 +73,7 @@ impl Mailbox {
 
     /// Keeps a mail; false if its id was there already. On disk when this returns.
     pub fn keep(&self, mail: Mail) -> Result<bool, JournalError> {
-        let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.shared.writing.lock();
         let journal = &self.shared.journal;
         let kept = match journal.get::<KeptMail>(SPACE, &mail.id)? {
             Some(kept) => KeptMail { deliveries: kept.deliveries + 1, ..kept },

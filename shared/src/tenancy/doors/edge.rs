@@ -1,12 +1,13 @@
 //! The edge proxies.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::HeaderName;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 use crate::model::edge::{Batch, Pack, Rollup, Totals};
 use crate::model::period::Month;
 use crate::model::plan::Plan;
@@ -24,7 +25,7 @@ const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 pub struct EdgeProxy {
     pub app: App,
     directory: Directory,
-    facts: Arc<Mutex<RequestFacts>>,
+    facts: Arc<Lock<RequestFacts>>,
 }
 
 /// A tenant as the edge sees it.
@@ -71,7 +72,7 @@ impl EdgeProxy {
         let mut next = || items.next().flatten();
         let (profile, used) = (store.read::<Tenant>(next().as_ref())?, store.read::<Rollup>(next().as_ref())?);
         let profile = profile.filter(|profile| profile.slug == slug).ok_or(Error::NotFound)?;
-        self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tenant = Some(tenant);
+        self.facts.lock().tenant = Some(tenant);
         let plan = self.app.plans().get(&profile.plan).clone();
         Ok(EdgeTenant { tenant: profile, plan, used: used.map(|used| used.totals).unwrap_or_default(), store })
     }

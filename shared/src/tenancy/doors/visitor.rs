@@ -1,11 +1,12 @@
 //! Somebody unknown: signing in, following a link, asking for a demo.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::error::{Error, Result, Throttled};
+use crate::lock::{Guard, Lock};
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose, Sender};
 use crate::model::member;
@@ -30,7 +31,7 @@ pub struct Visitor {
     network: String,
     /// Too many requests came from there; only a login asks further, for its owner may be at home there.
     crowded: Option<Throttled>,
-    facts: Arc<Mutex<RequestFacts>>,
+    facts: Arc<Lock<RequestFacts>>,
 }
 
 /// Whether the owner of an e-mail logged in from here lately; for `remember`.
@@ -166,8 +167,8 @@ impl Visitor {
         verdict
     }
 
-    fn facts(&self) -> MutexGuard<'_, RequestFacts> {
-        self.facts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn facts(&self) -> Guard<'_, RequestFacts> {
+        self.facts.lock()
     }
 
     /// The e-mail at the place it is tried from: what attempts and mails are counted by.

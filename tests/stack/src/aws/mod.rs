@@ -7,6 +7,7 @@ mod secrets;
 mod server;
 mod signature;
 mod table;
+mod trim;
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +33,7 @@ use crate::{
 use queues::Queues;
 use secrets::Secrets;
 use signature::Keyring;
+use trim::Trimmer;
 
 /// Where the embedded services pretend to be.
 pub const REGION: &str = "us-east-1";
@@ -72,6 +74,8 @@ pub struct Aws {
 
 struct Running {
     database: Database,
+    /// Where the data is on disk.
+    trimmer: Option<Trimmer>,
     queues: Queues,
     secrets: Arc<Secrets>,
     mailbox: Mailbox,
@@ -95,7 +99,7 @@ impl Drop for Running {
 impl Aws {
     /// Opens the data and listens; blocks shortly.
     pub fn start(storage: Storage) -> Result<Aws, AwsError> {
-        let (database, journal) = open(&storage)?;
+        let (database, trimmer, journal) = open(&storage)?;
         let (started, wait) = std::sync::mpsc::channel();
         std::thread::Builder::new().name("embedded-aws".to_owned()).spawn(move || {
             let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -103,7 +107,7 @@ impl Aws {
                 Err(error) => return drop(started.send(Err(AwsError::Listen(error)))),
             };
             runtime.block_on(async {
-                match listen(database, journal).await {
+                match listen(database, trimmer, journal).await {
                     Ok((running, mut stopped, _servers)) => {
                         drop(started.send(Ok(running)));
                         // An error is the sender dropped: the same end.
@@ -229,6 +233,13 @@ impl Aws {
         Ok(self.running.database.sweep_ttl()?)
     }
 
+    /// Forgets some of what was read of a table's stream, up to and with the record of this sequence number; gives whether there may be more.
+    /// In memory all stays: two connections to one memory refuse each other, and it is gone at the end.
+    pub fn trim_stream(&self, table: &str, read: &str) -> Result<bool, AwsError> {
+        let Some(trimmer) = &self.running.trimmer else { return Ok(false) };
+        Ok(trimmer.step(&self.running.database, table, read)? == trim::STEP)
+    }
+
     /// All items of a table as DynamoDB JSON, in key order; for byte-for-byte comparisons.
     pub fn items(&self, table: &str) -> Result<Vec<Value>, AwsError> {
         let mut items = Vec::new();
@@ -266,33 +277,38 @@ impl Aws {
     }
 }
 
-fn open(storage: &Storage) -> Result<(Database, Journal), AwsError> {
+fn open(storage: &Storage) -> Result<(Database, Option<Trimmer>, Journal), AwsError> {
     let Storage::Disk(directory) = storage else {
         static OPENED: AtomicU64 = AtomicU64::new(0);
         // A name, so that a second connection finds the same memory.
         let name = format!("file:table-{}?mode=memory&cache=shared", OPENED.fetch_add(1, Ordering::Relaxed));
-        return Ok((open_table(&name)?, Journal::memory()?));
+        return Ok((open_table(&name)?.0, None, Journal::memory()?));
     };
     let unusable = |problem: String| AwsError::Directory { path: directory.clone(), problem };
     std::fs::create_dir_all(directory).map_err(|error| unusable(error.to_string()))?;
     let table = directory.join("table.sqlite3");
-    let table = open_table(table.to_str().ok_or_else(|| unusable("its path is not Unicode".to_owned()))?)?;
+    let (table, beside) = open_table(table.to_str().ok_or_else(|| unusable("its path is not Unicode".to_owned()))?)?;
+    let trimmer = Trimmer::new(beside).map_err(JournalError::from)?;
     let journal = Journal::open(&directory.join("stack.sqlite3"))?;
-    Ok((table, journal))
+    Ok((table, Some(trimmer), journal))
 }
 
 /// With an index on the stream that dynoxide does without: every write looks for the last sequence number, and would read all of the stream
-/// for it.
-fn open_table(path: &str) -> Result<Database, AwsError> {
+/// for it. The connection that made it comes along.
+fn open_table(path: &str) -> Result<(Database, rusqlite::Connection), AwsError> {
     let database = Database::new(path)?;
     let beside = rusqlite::Connection::open(path).map_err(JournalError::from)?;
     beside
         .execute_batch("CREATE INDEX IF NOT EXISTS stream_sequence ON _stream_records (table_name, CAST(sequence_number AS INTEGER))")
         .map_err(JournalError::from)?;
-    Ok(database)
+    Ok((database, beside))
 }
 
-async fn listen(database: Database, journal: Journal) -> Result<(Running, watch::Receiver<bool>, JoinSet<()>), AwsError> {
+async fn listen(
+    database: Database,
+    trimmer: Option<Trimmer>,
+    journal: Journal,
+) -> Result<(Running, watch::Receiver<bool>, JoinSet<()>), AwsError> {
     let secrets = Secrets::open(journal.clone()).await?;
     let queues = Queues::open(journal.clone())?;
     let (stop, stopped) = watch::channel(false);
@@ -311,6 +327,7 @@ async fn listen(database: Database, journal: Journal) -> Result<(Running, watch:
     let runtime = tokio::runtime::Handle::current();
     let running = Running {
         database,
+        trimmer,
         queues,
         secrets,
         mailbox,

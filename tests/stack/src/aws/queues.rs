@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use winterbaume_sqs::{
 
 use super::{ACCOUNT, AwsError, REGION};
 use crate::journal::{Change, Journal};
+use crate::lock::{Guard, Lock};
 
 const SPACE: &str = "message";
 
@@ -50,7 +51,7 @@ pub struct Depth {
 
 struct Shared {
     journal: Journal,
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
 }
 
 #[derive(Default)]
@@ -93,7 +94,7 @@ impl Queues {
             inner.kept.insert(id, (message.queue.clone(), message.receive_count));
             inner.waiting.entry(message.queue.clone()).or_default().push(message);
         }
-        Ok(Queues { shared: Arc::new(Shared { journal, inner: Mutex::new(inner) }) })
+        Ok(Queues { shared: Arc::new(Shared { journal, inner: Lock::new(inner) }) })
     }
 
     /// Creates the queue, or brings an existing one to these attributes.
@@ -200,8 +201,8 @@ impl Queues {
         outcome
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Inner> {
+        self.shared.inner.lock()
     }
 }
 

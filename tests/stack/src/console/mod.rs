@@ -15,10 +15,7 @@ mod request_pages;
 mod table_pages;
 mod tenants;
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -31,6 +28,7 @@ use axum::{
 use maud::html;
 use serde_json::{Value, json};
 
+use crate::lock::Lock;
 use crate::{
     aws::{Aws, AwsError, queues::Depth},
     client::Api,
@@ -51,7 +49,7 @@ pub struct Console {
     /// Names of the tables to browse.
     tables: Vec<String>,
     /// The session that the reference works with.
-    session: Arc<Mutex<Option<String>>>,
+    session: Arc<Lock<Option<String>>>,
 }
 
 impl Console {
@@ -104,7 +102,7 @@ impl Console {
 
     /// The token of the last log-in as long as it lets someone in, else that of a new one.
     async fn token(&self) -> Result<String, String> {
-        let kept = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let kept = self.session.lock().clone();
         if let Some(token) = kept {
             let request = axum::http::Request::get("/api/v1/auth/me").header("authorization", format!("Bearer {token}"));
             let answer = self.api.send(request.body(bytes::Bytes::new()).map_err(|error| error.to_string())?).await?;
@@ -113,7 +111,7 @@ impl Console {
             }
         }
         let token = self.log_in().await?;
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+        *self.session.lock() = Some(token.clone());
         Ok(token)
     }
 }

@@ -1,10 +1,7 @@
 //! The access log: the last requests with their answers, in memory, secrets masked. What the function tells of a request in its own log line
 //! (tenant, principal, route, table units) is joined to it by the request id, whichever of the two comes first.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -12,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use super::mask;
+
+use crate::lock::{Guard, Lock};
 
 /// Entries kept; the oldest go first.
 pub const CAPACITY: usize = 1_000;
@@ -106,7 +105,7 @@ pub struct AccessLog {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Lock<State>,
     news: broadcast::Sender<Arc<Entry>>,
 }
 
@@ -125,7 +124,7 @@ impl Default for AccessLog {
 
 impl AccessLog {
     pub fn new() -> AccessLog {
-        AccessLog { shared: Arc::new(Shared { state: Mutex::default(), news: broadcast::channel(BACKLOG).0 }) }
+        AccessLog { shared: Arc::new(Shared { state: Lock::default(), news: broadcast::channel(BACKLOG).0 }) }
     }
 
     /// Keeps an entry and tells the listeners; gives its number.
@@ -182,8 +181,8 @@ impl AccessLog {
         self.shared.news.subscribe()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Guard<'_, State> {
+        self.shared.state.lock()
     }
 }
 

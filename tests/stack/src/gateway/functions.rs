@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use super::queue::{Bounds, Queue};
+use crate::lock::Lock;
 use crate::{
     sources::{Invoke, InvokeError},
     template::Function,
@@ -121,9 +122,9 @@ struct Inner {
 
 struct Slot {
     timeout: Duration,
-    address: Mutex<Option<SocketAddr>>,
+    address: Lock<Option<SocketAddr>>,
     phase: watch::Sender<Phase>,
-    sent: Mutex<Sent>,
+    sent: Lock<Sent>,
 }
 
 struct Sent {
@@ -136,9 +137,9 @@ impl Functions {
     pub fn new(functions: &[Function], bounds: Bounds, timeouts: Timeouts) -> Functions {
         let slot = |function: &Function| Slot {
             timeout: Duration::from_secs(u64::try_from(function.timeout_seconds).unwrap_or_default()),
-            address: Mutex::new(None),
+            address: Lock::new(None),
             phase: watch::Sender::new(Phase::Away("it has not been started yet".to_owned())),
-            sent: Mutex::new(Sent { invocations: BTreeMap::new(), answered: Instant::now() }),
+            sent: Lock::new(Sent { invocations: BTreeMap::new(), answered: Instant::now() }),
         };
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -156,7 +157,7 @@ impl Functions {
     /// A new watcher answers there.
     pub fn listening(&self, function: &str, address: SocketAddr) {
         if let Some(slot) = self.inner.slots.get(function) {
-            *lock(&slot.address) = Some(address);
+            *slot.address.lock() = Some(address);
             slot.phase.send_replace(Phase::Ready);
         }
     }
@@ -165,8 +166,8 @@ impl Functions {
     pub fn away(&self, function: &str, why: &str) {
         if let Some(slot) = self.inner.slots.get(function) {
             slot.phase.send_replace(Phase::Away(why.to_owned()));
-            *lock(&slot.address) = None;
-            lock(&slot.sent).invocations.clear();
+            *slot.address.lock() = None;
+            slot.sent.lock().invocations.clear();
         }
     }
 
@@ -191,7 +192,7 @@ impl Functions {
     pub fn overdue(&self) -> Vec<String> {
         let now = Instant::now();
         let is_overdue = |slot: &Slot| {
-            let sent = lock(&slot.sent);
+            let sent = slot.sent.lock();
             let oldest = sent.invocations.values().next().map(|(at, _)| (*at).max(sent.answered));
             *slot.phase.borrow() == Phase::Ready && oldest.is_some_and(|oldest| now.duration_since(oldest) > slot.timeout + STARTING)
         };
@@ -201,8 +202,8 @@ impl Functions {
     /// Whether the watcher answers at all, where something has waited for it for some seconds: what it is asked here needs no function.
     pub async fn watcher_answers(&self, function: &str) -> bool {
         let Some(slot) = self.inner.slots.get(function) else { return true };
-        let oldest = lock(&slot.sent).invocations.values().next().map(|(at, _)| at.elapsed());
-        let Some(address) = lock(&slot.address).filter(|_| oldest.is_some_and(|oldest| oldest > SUSPICIOUS)) else { return true };
+        let oldest = slot.sent.lock().invocations.values().next().map(|(at, _)| at.elapsed());
+        let Some(address) = slot.address.lock().filter(|_| oldest.is_some_and(|oldest| oldest > SUSPICIOUS)) else { return true };
         matches!(timeout(SUSPICIOUS, self.exchange("-", address, Bytes::from_static(b"{}"))).await, Ok(Ok(_)))
     }
 
@@ -271,7 +272,7 @@ impl Functions {
         loop {
             let seen = phase.borrow_and_update().clone();
             let deadline = match seen {
-                Phase::Ready => match *lock(&slot.address) {
+                Phase::Ready => match *slot.address.lock() {
                     Some(address) => return Ok(address),
                     None => began + starting,
                 },
@@ -297,13 +298,13 @@ impl Functions {
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let (give_up, given_up) = oneshot::channel();
         let sent_at = Instant::now();
-        lock(&slot.sent).invocations.insert(id, (sent_at, give_up));
+        slot.sent.lock().invocations.insert(id, (sent_at, give_up));
         let outcome = tokio::select! {
             biased;
             reply = self.exchange(&function, address, payload) => reply.map_err(|problem| CallError::Unreachable(function.clone(), problem)),
             _ = given_up => Err(CallError::Lost(function.clone())),
         };
-        let mut sent = lock(&slot.sent);
+        let mut sent = slot.sent.lock();
         sent.invocations.remove(&id);
         if outcome.is_ok() {
             sent.answered = Instant::now();
@@ -354,8 +355,4 @@ fn not_ready(function: &str, phase: &Phase) -> CallError {
         Phase::Ready => (format!("`{function}` is being started"), vec![]),
     };
     CallError::NotReady { message, lines }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,10 +3,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use tokio::sync::oneshot;
+
+use crate::lock::{Guard, Lock};
 
 /// As many may be under way, of one function, and waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub struct Permit {
 
 struct Inner {
     bounds: Bounds,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 #[derive(Default)]
@@ -53,7 +55,7 @@ struct Waiting {
 
 impl Queue {
     pub fn new(bounds: Bounds) -> Queue {
-        Queue { inner: Arc::new(Inner { bounds, state: Mutex::default() }) }
+        Queue { inner: Arc::new(Inner { bounds, state: Lock::default() }) }
     }
 
     /// Waits for its turn among the requests of `sender` and the turns of all senders.
@@ -86,8 +88,8 @@ impl Queue {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Guard<'_, State> {
+        self.inner.state.lock()
     }
 }
 

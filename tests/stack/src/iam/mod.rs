@@ -7,7 +7,7 @@ pub mod policy;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use axum::{
@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use winterbaume_core::{MockRequest, MockService};
 use winterbaume_sts::StsService;
 
+use crate::lock::Lock;
 use crate::template::Template;
 use ask::{AccessRequest, Keys, asks};
 use policy::{Context, Statement, allowing};
@@ -37,13 +38,13 @@ pub struct Guard(Arc<Inner>);
 
 struct Inner {
     roles: BTreeMap<String, Role>,
-    identities: Mutex<HashMap<String, Identity>>,
+    identities: Lock<HashMap<String, Identity>>,
     keys: Keys,
     sts: StsService,
     table_url: String,
     client: Client<HttpConnector, Full<Bytes>>,
-    denials: Mutex<Vec<Denial>>,
-    used: Mutex<BTreeSet<Grant>>,
+    denials: Lock<Vec<Denial>>,
+    used: Lock<BTreeSet<Grant>>,
 }
 
 /// A role of the template, by its ARN in `Inner::roles`.
@@ -112,13 +113,13 @@ impl Guard {
         }
         Ok(Guard(Arc::new(Inner {
             roles,
-            identities: Mutex::new(identities),
+            identities: Lock::new(identities),
             keys,
             sts: StsService::new(),
             table_url,
             client: Client::builder(TokioExecutor::new()).build_http(),
-            denials: Mutex::default(),
-            used: Mutex::default(),
+            denials: Lock::default(),
+            used: Lock::default(),
         })))
     }
 
@@ -128,7 +129,7 @@ impl Guard {
 
     /// What was refused since the last time this was asked.
     pub fn take_denials(&self) -> Vec<Denial> {
-        std::mem::take(&mut lock(&self.0.denials))
+        std::mem::take(&mut self.0.denials.lock())
     }
 
     /// What the roles may do with the table.
@@ -147,17 +148,17 @@ impl Guard {
 
     /// What they did with it so far.
     pub fn used(&self) -> BTreeSet<Grant> {
-        lock(&self.0.used).clone()
+        self.0.used.lock().clone()
     }
 
     /// How many sessions were opened so far.
     pub fn sessions(&self) -> usize {
-        lock(&self.0.identities).values().filter(|identity| identity.token.is_some()).count()
+        self.0.identities.lock().values().filter(|identity| identity.token.is_some()).count()
     }
 
     /// Makes every session end now, as time would.
     pub fn end_sessions(&self) {
-        for identity in lock(&self.0.identities).values_mut() {
+        for identity in self.0.identities.lock().values_mut() {
             if let Some((_, ends_at)) = &mut identity.token {
                 *ends_at = Timestamp::UNIX_EPOCH;
             }
@@ -167,7 +168,7 @@ impl Guard {
     fn identity(&self, headers: &HeaderMap) -> Result<Identity, &'static str> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let key = text("authorization").split("Credential=").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-        let identity = lock(&self.0.identities).get(key).cloned().ok_or("UnrecognizedClientException")?;
+        let identity = self.0.identities.lock().get(key).cloned().ok_or("UnrecognizedClientException")?;
         match &identity.token {
             Some((token, _)) if token != text("x-amz-security-token") => Err("UnrecognizedClientException"),
             Some((_, ends_at)) if *ends_at <= Timestamp::now() => Err("ExpiredTokenException"),
@@ -181,7 +182,7 @@ impl Guard {
         let context =
             identity.tags.iter().fold(context, |context, (tag, value)| context.with(&format!("aws:PrincipalTag/{tag}"), [value.clone()]));
         if allowing(&role.statements, None, &ask.action, &ask.resource, &context).is_some() {
-            lock(&self.0.used).insert(Grant { role: role.name.clone(), action: ask.action.clone(), resource: ask.resource.clone() });
+            self.0.used.lock().insert(Grant { role: role.name.clone(), action: ask.action.clone(), resource: ask.resource.clone() });
             return Ok(());
         }
         Err(self.denied(identity, ask))
@@ -195,7 +196,7 @@ impl Guard {
             resource: ask.resource.clone(),
             leading_keys: ask.leading_keys.clone().unwrap_or_default(),
         };
-        lock(&self.0.denials).push(denial.clone());
+        self.0.denials.lock().push(denial.clone());
         denial
     }
 
@@ -276,7 +277,7 @@ impl Guard {
         if answered.status < 300 {
             let ends_at = element("Expiration").parse().unwrap_or(Timestamp::UNIX_EPOCH);
             let session = Identity { role: role_arn, tags, token: Some((element("SessionToken"), ends_at)) };
-            lock(&self.0.identities).insert(element("AccessKeyId"), session);
+            self.0.identities.lock().insert(element("AccessKeyId"), session);
         }
         let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, answered.headers, answered.body).into_response()
@@ -301,10 +302,6 @@ fn refuse(code: &str, message: &str) -> Response {
 fn refuse_sts(code: &str) -> Response {
     let body = format!("<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>refused</Message></Error></ErrorResponse>");
     (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "text/xml")], body).into_response()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@
 use std::{
     collections::{HashMap, VecDeque},
     io::Write,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use stack::gateway::access::{AccessLog, Entry, FunctionReport};
+use stack::lock::{Guard, Lock};
 
 /// The same trouble of several functions, or of one in a loop, is told once in this time.
 const ONCE: Duration = Duration::from_secs(20);
@@ -34,7 +35,7 @@ struct Shared {
     /// Whether somebody asked for more than requests and troubles.
     chatty: bool,
     access: AccessLog,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 #[derive(Default)]
@@ -47,7 +48,7 @@ struct State {
 impl Terminal {
     pub fn new(json: bool, access: AccessLog) -> Terminal {
         let chatty = std::env::var_os("LOG_LEVEL").is_some() || std::env::var_os("LOG_DEPENDENCIES").is_some();
-        Terminal { shared: Arc::new(Shared { json, chatty, access, state: Mutex::default() }) }
+        Terminal { shared: Arc::new(Shared { json, chatty, access, state: Lock::default() }) }
     }
 
     /// From now on there is something to see of every request.
@@ -200,8 +201,8 @@ impl Terminal {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Guard<'_, State> {
+        self.shared.state.lock()
     }
 }
 

@@ -6,11 +6,12 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
+use stack::lock::Lock;
 use stack::{
     gateway::functions::{Functions, Phase},
     template::Function,
@@ -116,7 +117,7 @@ struct Watcher {
     /// Open while this process lives; its closing stops the watcher. Not left in `child`, whose `wait` would close it.
     lifeline: Option<ChildStdin>,
     reading: JoinSet<()>,
-    lines: Arc<Mutex<Lines>>,
+    lines: Arc<Lock<Lines>>,
     /// The watcher told that something ended.
     look: Arc<Notify>,
 }
@@ -222,7 +223,7 @@ impl WatcherKeeper {
                         watcher.stop().await;
                         return Some(format!("`{name}` ended"));
                     }
-                    let last_words = watcher.lines.lock().unwrap_or_else(PoisonError::into_inner).last_words();
+                    let last_words = watcher.lines.lock().last_words();
                     self.workshop.terminal.trouble(Some(name), &format!("it ends as soon as it is started:\n{}", last_words.join("\n")));
                     functions.phase(name, Phase::Broken(last_words));
                     again = Some(tokio::time::Instant::now() + LATER);
@@ -258,7 +259,7 @@ impl WatcherKeeper {
             .spawn()
             .map_err(trouble)?;
         let lifeline = child.stdin.take();
-        let lines = Arc::new(Mutex::new(Lines::new(&self.function, functions.clone(), terminal.clone())));
+        let lines = Arc::new(Lock::new(Lines::new(&self.function, functions.clone(), terminal.clone())));
         let look = Arc::new(Notify::new());
         let mut reading = JoinSet::new();
         if let Some(output) = child.stderr.take() {
@@ -285,12 +286,12 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }
 
-async fn read(output: ChildStderr, lines: Arc<Mutex<Lines>>, look: Arc<Notify>) {
+async fn read(output: ChildStderr, lines: Arc<Lock<Lines>>, look: Arc<Notify>) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
     // Not by `lines()`: a function may print what is not UTF-8.
     while matches!(output.read_until(b'\n', &mut line).await, Ok(read) if read > 0) {
-        let step = lines.lock().unwrap_or_else(PoisonError::into_inner).read(&String::from_utf8_lossy(&line));
+        let step = lines.lock().read(&String::from_utf8_lossy(&line));
         if step == Step::Look {
             look.notify_one();
         }

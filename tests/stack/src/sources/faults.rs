@@ -1,6 +1,6 @@
 //! Faults that AWS is allowed to commit and a test asks for: deliveries twice, out of order across keys, and cut off.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::lock::{Guard, Lock};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {
@@ -25,12 +25,12 @@ pub enum Duplicates {
 }
 
 pub struct Dice {
-    rng: Mutex<fastrand::Rng>,
+    rng: Lock<fastrand::Rng>,
 }
 
 impl Dice {
     pub fn new(seed: u64) -> Dice {
-        Dice { rng: Mutex::new(fastrand::Rng::with_seed(seed)) }
+        Dice { rng: Lock::new(fastrand::Rng::with_seed(seed)) }
     }
 
     pub fn shuffle<T>(&self, items: &mut [T]) {
@@ -42,7 +42,7 @@ impl Dice {
         self.rng().usize(1..=most.max(1))
     }
 
-    fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {
-        self.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rng(&self) -> Guard<'_, fastrand::Rng> {
+        self.rng.lock()
     }
 }

@@ -155,6 +155,18 @@ impl<I: Invoke> Sources<I> {
         }
     }
 
+    /// Forgets some of what all mappings of a stream are done with: what they recorded as handled, and nothing else. Gives whether there may
+    /// be more.
+    pub fn trim(&self) -> Result<bool, SourceError> {
+        let mut more = false;
+        for (table, read) in stream::read_by_all(&self.streams, &self.aws)? {
+            if let Some(read) = read {
+                more |= self.aws.trim_stream(&table, &read)?;
+            }
+        }
+        Ok(more)
+    }
+
     /// Runs one schedule now, by its name (`<function's logical id><event's name>`).
     pub async fn fire(&self, schedule: &str) -> Result<Value, SourceError> {
         let schedule = self
@@ -183,6 +195,7 @@ impl<I: Invoke> Sources<I> {
                 schedule::run(schedule, &sources.courier.invoke, sources.aws.journal(), tell).await;
             });
         }
+        tasks.spawn(self.clone().keep_trimmed(tell));
         let mut stop = stop;
         // An error is the sender dropped: the same end.
         drop(stop.wait_for(|stop| *stop).await);
@@ -210,6 +223,25 @@ impl<I: Invoke> Sources<I> {
                         told = Some(message);
                     }
                     Duration::from_secs(1)
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn keep_trimmed(self: Arc<Self>, tell: impl Fn(String) + Send) {
+        let mut told = None;
+        loop {
+            let pause = match self.trim() {
+                Ok(true) => Duration::from_millis(50),
+                Ok(false) => Duration::from_secs(2),
+                Err(error) => {
+                    let message = error.to_string();
+                    if told.as_ref() != Some(&message) {
+                        tell(message.clone());
+                        told = Some(message);
+                    }
+                    Duration::from_secs(10)
                 }
             };
             tokio::time::sleep(pause).await;

@@ -2,7 +2,7 @@
 //! A failing batch is halved until the poisoned record is alone, tried as often as the mapping says, and set aside.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
 };
 
@@ -246,6 +246,16 @@ impl StreamPlayer {
         aws.journal().put(SPACE, &id, &positions)?;
         Ok(())
     }
+}
+
+/// The tables whose streams are played, with the last record that all their mappings are done with; none where one has not read yet.
+pub fn read_by_all(players: &[StreamPlayer], aws: &Aws) -> Result<BTreeMap<String, Option<String>>, SourceError> {
+    let mut read: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for player in players {
+        let position = Some(player.position(aws)?).filter(|position| !position.is_empty());
+        read.entry(player.source.table.clone()).and_modify(|slowest| *slowest = slowest.take().min(position.clone())).or_insert(position);
+    }
+    Ok(read)
 }
 
 fn position_id(source: &StreamSource) -> String {
