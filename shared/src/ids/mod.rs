@@ -1,6 +1,6 @@
-//! Typed identifiers. Each is a UUID in its canonical 36-character form, so none can hold a key delimiter, and one kind is never
-//! taken for another. Time and randomness come from the caller. A record may declare its id in its own file.
-//! `TenantId` has rules of its own, in `tenant_id.rs`.
+//! Typed identifiers. Each is a UUID in its canonical 36-character form, so no id contains a key delimiter, and different kinds of ids
+//! cannot be mixed up. Time and randomness come from the caller. A record may declare its id in its own file. `TenantId` has its own rules,
+//! in `tenant_id.rs`.
 
 mod tenant_id;
 
@@ -18,12 +18,13 @@ pub use tenant_id::TenantId;
 pub(crate) use tenant_id::for_tests as tenant_id_for_tests;
 pub(crate) use tenant_id::{stored, stored_option};
 
-/// Reads the canonical form only (36 characters, hyphens): no braces, no `urn:`, no bare hex. Either letter case; stored in lower case.
+/// Reads only the canonical form (36 characters, hyphens), without braces, `urn:` or bare hex. Upper and lower case are accepted; the id is
+/// stored in lower case.
 pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
-/// A time-ordered UUID (v7, RFC 9562): 48 bits of milliseconds, then randomness.
+/// A time-ordered UUID (v7, RFC 9562): 48 bits of milliseconds, then random bits.
 pub(crate) fn time_ordered(now: Timestamp, random: &Random) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis(now), &random.bytes()).into_uuid()
 }
@@ -37,11 +38,12 @@ pub(crate) fn uuid_schema() -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom("uuid".into()))).into()
 }
 
-/// What may stand in a key: types that cannot hold the delimiter.
+/// Types that can be part of a key, because they cannot contain the delimiter.
 pub(crate) trait Segment: fmt::Display {}
 
-/// All of an id in one line: `id!(WorkspaceId = "ws", time_ordered)`. With a prefix it is also written as F4 does, `ws_0198…` (32 hex digits), and
-/// read in both spellings. How a new one is made: `time_ordered`, which sorts by time; `random`, where there must be nothing to guess from; `own`.
+/// Declares an id in one line: `id!(WorkspaceId = "ws", time_ordered)`. With a prefix it is also written as F4 does, `ws_0198…` (32 hex
+/// digits), and both forms are read. The last word says how a new id is made: `time_ordered` sorts by time, `random` cannot be guessed, and
+/// `own` is written by hand.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident $(= $prefix:literal)?, $making:ident) => {
         $(#[$doc])*
@@ -101,7 +103,7 @@ macro_rules! id {
     };
     (@random $name:ident) => {
         impl $name {
-            /// v4: 122 random bits, nothing to guess from.
+            /// v4: 122 random bits, so it cannot be guessed.
             pub fn new(random: &$crate::crypto::Random) -> Self {
                 $name(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
             }
@@ -144,8 +146,8 @@ id!(/// The record behind a link in a mail (verify, reset, accept).
 
 impl Segment for ProjectTag {}
 
-/// 48 bits of a project's id, carried in the ids of its tasks: a task is found by its id alone, without an index or a pointer item.
-/// Two projects may share a tag (odds of one in 2^48 a pair); lists therefore also compare the project.
+/// 48 bits of a project's id, which the ids of its tasks contain. A task is therefore found by its id alone, without an index or a pointer
+/// item. Two projects may share a tag (odds of one in 2^48 for a pair), so lists also compare the project.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProjectTag(u64);
 
@@ -158,7 +160,7 @@ impl ProjectId {
 }
 
 impl TaskId {
-    /// A v7 UUID whose last 48 bits are the project's tag; 26 random bits keep tasks of one millisecond apart.
+    /// A v7 UUID whose last 48 bits are the project's tag. 26 random bits separate tasks of the same millisecond.
     pub fn new(project: ProjectId, now: Timestamp, random: &Random) -> Self {
         let ordered = time_ordered(now, random).as_u128();
         TaskId(Uuid::from_u128((ordered & !TAG_BITS) | u128::from(project.tag().0)))
