@@ -1,5 +1,5 @@
-//! Positions in lists: page numbers, offsets and cursors in; sealed cursors out. A cursor holds a sort position and nothing else, and is
-//! bound to tenant, route, filters and order, so it means nothing anywhere else.
+//! Positions in lists. Requests contain page numbers, offsets or cursors; answers contain encrypted cursors. A cursor contains only a sort
+//! position. It is bound to tenant, route, filters and order, so it is useless elsewhere.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -13,10 +13,10 @@ use crate::http::form::{Cursor, Fields, Form, Integer};
 use crate::store::page::{Direction, Position, Span};
 use crate::tenancy::App;
 
-/// Offsets beyond this are refused: a cursor costs the same at any depth.
+/// Larger offsets are refused. A cursor has the same cost at any depth.
 pub const MAX_OFFSET: u64 = 10_000;
 
-/// How a family counts: F2 in pages, F0 in offsets, F4 not at all.
+/// The paging of a family: F2 uses pages, F0 offsets, F4 only cursors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     Pages,
@@ -24,7 +24,7 @@ pub enum Style {
     Cursors,
 }
 
-/// Where a list begins and how much of it is wanted.
+/// Where a page begins and its size.
 #[derive(Debug, Clone)]
 pub struct PageRequest {
     pub style: Style,
@@ -41,7 +41,7 @@ pub enum Start {
 }
 
 impl PageRequest {
-    /// `None` when the list goes on from a cursor, where no page has a number.
+    /// `None` when the list continues from a cursor, because pages then have no number.
     pub fn offset(&self) -> Option<u64> {
         match self.start {
             Start::Offset(offset) => Some(offset),
@@ -57,7 +57,7 @@ impl PageRequest {
         }
     }
 
-    /// The cursor to where a list goes on, for lists that print it themselves.
+    /// The cursor of the next page, for lists that print it themselves.
     pub fn cursor(&self, app: &App, next: Option<&Position>) -> Result<Option<String>> {
         next.map(|next| Ok(self.seal(next, app.keys().cursors()?, app.random()))).transpose()
     }
@@ -77,11 +77,11 @@ pub struct PagedForm<F> {
     cursor: Option<String>,
 }
 
-/// Page numbers, as F2 has them.
+/// Page numbers, for F2.
 pub struct InPages<F>(pub PagedForm<F>);
-/// Offsets, as F0 has them.
+/// Offsets, for F0.
 pub struct InOffsets<F>(pub PagedForm<F>);
-/// Cursors alone, as F4 has them.
+/// Only cursors, for F4.
 pub struct InCursors<F>(pub PagedForm<F>);
 
 impl<F: Form> Form for InPages<F> {
@@ -114,7 +114,7 @@ impl<F: Form> Form for InCursors<F> {
 }
 
 impl<F> PagedForm<F> {
-    /// With the largest page where none is asked for.
+    /// With the largest page size as the default.
     pub(crate) fn or_whole(self) -> Self {
         PagedForm { limit: self.limit.or(Some(1000)), ..self }
     }
@@ -149,7 +149,7 @@ impl<F> PagedForm<F> {
     }
 }
 
-/// What a cursor is bound to: tenant, route, and every parameter but the position.
+/// What a cursor is bound to: tenant, route, and every parameter except the position.
 pub(crate) fn binding(tenant: &str, route: &str, query: &BTreeMap<String, String>) -> String {
     let mut parts = vec![tenant.as_bytes(), route.as_bytes()];
     for (name, value) in query.iter().filter(|(name, _)| !is_position(name)) {
@@ -162,8 +162,8 @@ pub(crate) fn is_position(name: &str) -> bool {
     matches!(name, "page" | "per_page" | "limit" | "offset" | "cursor")
 }
 
-/// The part of an ordered list that a page shows, found in one pass that keeps no more than the page.
-/// `K` orders; the sort key of the record breaks ties, in the same direction.
+/// The part of a sorted list that is on a page, found in one pass that stores only one page. `K` is the order. Equal records are ordered by
+/// their sort keys, in the same direction.
 pub struct Window<K> {
     direction: Direction,
     after: Option<(K, String)>,
@@ -204,7 +204,7 @@ impl<K: Ord + Serialize + DeserializeOwned> Window<K> {
         }
     }
 
-    /// The sort keys of the page in order, where to go on, and how many records there are in all.
+    /// The sort keys of the page in order, the next position, and the total number of records.
     pub fn finish(self) -> (Vec<String>, Option<Position>, u64) {
         let mut ranked = self.heap.into_sorted_vec();
         let more = ranked.len() == self.keep;

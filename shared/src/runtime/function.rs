@@ -14,13 +14,13 @@ use crate::log;
 use crate::model::plan::Plans;
 use crate::runtime::{App, StartError, gateway};
 
-/// Serves the routes of `R` until Lambda ends the process. Current-thread: one request at a time is Lambda's model, and a second
-/// thread costs 60 % more CPU on every request.
+/// Serves the routes of `R` until Lambda ends the process. It uses one thread: Lambda sends one request at a time, and a second thread
+/// costs 60 % more CPU on every request.
 pub fn serve<R: Routes>() -> Result<(), StartError> {
     block_on(async {
         let app = start().await?;
         let (app, router) = (&app, &router::<R>(app.clone()));
-        // The event as it came: an adapter that takes it apart before us would also fail before us.
+        // The raw event. An adapter that parses it first could fail before our code can answer.
         lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
             Ok::<_, StartError>(gateway::outgoing(gateway::answer(app, router, event.payload.get()).await))
         }))
@@ -39,7 +39,7 @@ pub(crate) async fn start() -> Result<App, StartError> {
     Ok(app)
 }
 
-/// The same for a worker, which nobody waits for and which never signs a session.
+/// The same for a worker, which has no waiting caller and never signs a session.
 pub(crate) async fn start_worker() -> Result<App, StartError> {
     let app = build()?;
     app.fetch_secrets().await?;
