@@ -1,4 +1,4 @@
-//! Subaccounts: made with one call, limited, suspended, closed. Link and child are written together.
+//! Subaccounts: created with one call, limited, suspended, closed. The link and the child are written together.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -116,7 +116,7 @@ pub async fn show(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<S
     Ok(answer(&subaccount.0, &tenant))
 }
 
-/// The child's name follows: it is what its own people see.
+/// The child's name changes too, because its own people see it.
 pub async fn update(
     door: Owner,
     subaccount: Found<Subaccount>,
@@ -135,18 +135,18 @@ pub async fn activate(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagg
     turn(&door, subaccount.0, TenantStatus::Active).await
 }
 
-/// Its keys stop at once; what it holds is purged when the time for second thoughts of deletions is over.
+/// Its keys stop at once. Its data is purged when the time in which a deletion can be taken back is over.
 pub async fn close(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
     turn(&door, subaccount.0, TenantStatus::Closed).await
 }
 
-/// The tag is the subaccount's own, of which the limits are a part.
+/// The entity tag is the subaccount's, because the limits are part of it.
 pub async fn limits(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountLimits>> {
     let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.0.etag()))
 }
 
-/// The whole of the limits: one that is not named is the plan's.
+/// All limits: one that is not named is removed, so that the plan's limit holds.
 pub async fn limit(
     door: Owner,
     subaccount: Found<Subaccount>,
@@ -191,7 +191,7 @@ async fn turn(door: &Owner, subaccount: Subaccount, status: TenantStatus) -> Res
     Ok(answer(&turned, &child))
 }
 
-/// An agency gives its children no more than it has itself, and limits only below the child's plan.
+/// An agency gives its children no more than it has itself, and sets limits only below the child's plan.
 fn allowed(door: &Owner, plan: &str, limits: &SubaccountLimits) -> Result<()> {
     let plans = door.app.plans();
     if !plans.contains(plan) || plan == "demo" || !door.plan.covers(plans.get(plan)) {
@@ -285,7 +285,7 @@ impl Form for NewLimits {
     }
 }
 
-/// The limits that are named; null gives one back to the plan.
+/// Only the limits that are named. Null removes a limit.
 struct SomeLimits(LimitChanges);
 
 impl Form for SomeLimits {

@@ -1,4 +1,4 @@
-//! Custom domains of a tenant: list, add, remove, and ask DNS about one.
+//! Custom domains of a tenant: list, add, remove, and check one in DNS.
 
 use domains::Dns;
 use serde::Serialize;
@@ -153,7 +153,7 @@ pub async fn create(door: Admin, once: Once<NewDomain>, total: DomainTotal) -> R
     if hostname.is_under(&config.domain) || hostname.is_under(&config.target) {
         return Err(Error::field("hostname", format!("The hostname field must not lie within {}.", config.domain)));
     }
-    // Said before anything is said of the hostname, but that it is listed here already; the transaction below counts for good.
+    // The limit is checked before the hostname, unless this tenant lists it already. The transaction below checks again.
     if let Some(max) = max.filter(|max| total.0 >= *max) {
         if door.store.find(&Domain::key_of(&hostname)).await?.is_some() {
             return Err(domains::listed_already());
@@ -175,7 +175,7 @@ pub async fn remove(door: Admin, named: NamedDomain) -> Result<Answer<Removed>> 
     Ok(Answer::bare(Removed { ok: true }))
 }
 
-/// Whatever DNS says, it is an answer: 200.
+/// Whatever DNS says, the answer is 200.
 pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>> {
     let config = &door.app.config().edge;
     let domain = named.0;
@@ -187,7 +187,7 @@ pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>
 }
 
 const LIMIT: &str = "custom_domains";
-/// Values of one answer that are shown.
+/// The most values of one DNS answer that are shown.
 const SHOWN: usize = 10;
 
 impl DomainView {
@@ -261,7 +261,7 @@ impl Form for NewDomain {
     }
 }
 
-/// A hostname below a domain that somebody can register: that domain itself cannot have a CNAME.
+/// A hostname below a registered domain. The registered domain itself cannot have a CNAME.
 struct Subdomain;
 
 impl Rule for Subdomain {
