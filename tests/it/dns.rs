@@ -1,4 +1,4 @@
-//! DNS servers on loopback that say what a test tells them. What nobody set does not exist.
+//! DNS servers on loopback that answer as a test tells them. Names that were not set do not exist.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -13,7 +13,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 enum Says {
     Cname(String),
     Texts(Vec<String>),
-    /// Nothing at all.
+    /// No answer.
     Silence,
     /// SERVFAIL.
     Failure,
@@ -28,7 +28,7 @@ pub struct Server {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-/// A server in whose zone nothing is.
+/// A server with an empty zone.
 pub fn empty() -> SocketAddr {
     static EMPTY: LazyLock<Server> = LazyLock::new(Server::start);
     EMPTY.address
@@ -78,7 +78,7 @@ impl Server {
         self.set(name, RecordType::CNAME, Says::Cname(to.into()));
     }
 
-    /// Adds a text to those that are there.
+    /// Adds a text to the existing ones.
     pub fn text(&self, name: &str, text: &str) {
         let mut zone = lock(&self.zone);
         match zone.entry((name.into(), RecordType::TXT)).or_insert(Says::Texts(vec![])) {
@@ -100,7 +100,7 @@ impl Server {
         lock(&self.zone).retain(|(known, _), _| known != name);
     }
 
-    /// How often a question was put, like `CNAME cdn.acme.com`.
+    /// How often a question was asked, such as `CNAME cdn.acme.com`.
     pub fn asked(&self, question: &str) -> usize {
         lock(&self.asked).iter().filter(|asked| *asked == question).count()
     }
