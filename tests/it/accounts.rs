@@ -1,5 +1,5 @@
-//! What proves a mailbox proves the mailbox and nothing else: attempts to prepare an account for somebody else to move into, in every order
-//! of events; addresses in every form; mails that strangers can cause; invitations that outlive their reason.
+//! A proof of a mailbox proves the mailbox and nothing else. Tested here: attempts to prepare an account for another person, in every order
+//! of events; addresses in every form; mails that strangers can cause; invitations whose reason no longer exists.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ async fn of_several_registrations_the_confirmed_one_ends_the_others() {
     later(&world);
     register(&world, VICTIM, OWN).await.expect(202);
     let own = world.link_token(VICTIM);
-    // Each hears what is missing; neither stands in the other's way.
+    // Each is told what is missing, and neither blocks the other.
     for password in [SQUATTED, OWN] {
         assert!(login(&world, VICTIM, password).await.expect(403).text.contains("not verified"));
     }
@@ -102,7 +102,7 @@ async fn of_several_registrations_the_confirmed_one_ends_the_others() {
     login(&world, VICTIM, SQUATTED).await.expect(422);
     world.login(VICTIM, OWN).await;
     assert_eq!((of_type(&world, "user").len(), of_type(&world, "tenant").len()), (1, 1));
-    // A registration of a proven address changes nothing, whoever confirms what.
+    // A registration of a proven address changes nothing, even if it is confirmed.
     register(&world, VICTIM, SQUATTED).await.expect(202);
     world.login(VICTIM, OWN).await;
 }
@@ -182,7 +182,7 @@ async fn an_older_demo_gives_its_address_up_too() {
     older_account(&world, &acme, VICTIM, true, Some("2100-01-01T00:00:00Z"));
     let squatter = world.login(VICTIM, "correct horse").await;
     later(&world);
-    // It is no account of the address: it is not asked for a new password, and is not found when somebody is invited.
+    // It does not count as an account of the address: it gets no reset mail, and an invitation does not find it.
     let mails = of_type(&world, "mail").len();
     forgot(&world, VICTIM).await.expect(202);
     assert_eq!(of_type(&world, "mail").len(), mails);
@@ -217,7 +217,7 @@ async fn a_demo_answers_alike_for_every_address() {
         let (own, other) = (answer.json()["data"].clone(), nobody.json()["data"].clone());
         let names = |data: &Value| data.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!((names(&own), answer.headers.len()), (names(&other), nobody.headers.len()));
-        // Nor do the logins that follow tell: each opens its demo, and nothing of the owner's.
+        // The logins that follow do not tell either: each opens its demo, and nothing of the owner's.
         let visitor = world.login(known, own["password"].as_str().unwrap()).await;
         assert_eq!(tenants(&world, &visitor).await, 1);
     }
@@ -237,14 +237,14 @@ async fn a_demos_owner_lives_in_the_demo_alone() {
         let refused = world.post(path).token(&visitor.token).json(body).send().await;
         assert!([400, 403].contains(&refused.status), "{path}: {}", refused.text);
     }
-    // Invited is the mailbox, not the demo.
+    // The mailbox is invited, not the demo.
     later(&world);
     invite(&world, &acme.owner, VICTIM, "member").await.expect(201);
     assert_eq!(tenants(&world, &visitor).await, 1);
     world.get("/api/v1/projects").token(&visitor.token).header("x-tenant-id", &acme.id).send().await.expect(404);
     let without = world.post("/api/v1/auth/accept-invitation").json(json!({"token": world.link_token(VICTIM)}));
     without.send().await.expect(422);
-    // A demo's password is not one to forget.
+    // The password of a demo cannot be reset.
     let mails = of_type(&world, "mail").len();
     forgot(&world, VICTIM).await.expect(202);
     assert_eq!(of_type(&world, "mail").len(), mails);
@@ -277,7 +277,7 @@ async fn an_older_demo_that_joined_a_tenant_keeps_the_membership_for_the_one_who
     let acme = world.tenant("acme").await;
     let squatter = demo(&world, VICTIM).await;
     let (user, tenant) = (claims_of(&squatter.token)["sub"].as_str().unwrap().to_owned(), claims_of(&squatter.token)["tid"].clone());
-    // As they were made before: a claim of the address itself, an account without a mark, a password, a membership elsewhere.
+    // In the earlier format: a claim of the address itself, an account without a mark, a password, and a membership elsewhere.
     let hash = of_type(&world, "user").into_iter().find_map(|user| user["password"]["S"].as_str().map(str::to_owned)).expect("a hash");
     world.change_item(&format!("G#user#{user}"), "profile", |user| {
         user.as_object_mut().unwrap().remove("demo");
@@ -338,7 +338,7 @@ async fn a_kept_demo_is_handed_to_the_one_who_proves_its_address() {
         let victim = world.login(VICTIM, OWN).await;
         world.get("/api/v1/projects").token(&victim.token).header("x-tenant-id", &tenant).send().await.expect(200);
     }
-    // What was proven by somebody else before is not made to last for them.
+    // An address that somebody else has proven stays theirs when a demo is made permanent.
     let world = World::new().await;
     let workers = Workers::of(&world);
     let acme = world.tenant("acme").await;
@@ -368,7 +368,7 @@ async fn a_new_password_ends_every_earlier_reset_link_and_every_session() {
         world.get("/api/v1/auth/sessions").token(&session.token).send().await.expect(401);
     }
     world.login(&acme.owner.email, OWN).await;
-    // A link that was asked for afterwards is as good as ever.
+    // A link that was requested afterwards still works.
     later(&world);
     forgot(&world, &acme.owner.email).await.expect(202);
     reset(&world, &world.link_token(&acme.owner.email), "a third password").await.expect(200);
@@ -544,7 +544,7 @@ async fn many_tenants_do_not_flood_one_address_together() {
     assert_eq!((last, mails_of_kind(&world, "invitation")), (Some(429), 20));
 }
 
-// Invitations that outlive their reason.
+// Invitations whose reason no longer exists.
 
 #[tokio::test]
 async fn an_invitation_is_worth_what_its_sender_may_grant_when_it_is_accepted() {
@@ -569,7 +569,7 @@ async fn an_invitation_is_worth_what_its_sender_may_grant_when_it_is_accepted() 
     accept(&world, &tokens[1], Some(OWN)).await.expect(200);
     world.delete(format!("/api/v1/tenant/members/{}", sender.id)).token(&acme.owner.token).send().await.expect(200);
     accept(&world, &tokens[0], Some(OWN)).await.expect(422);
-    // Nothing came of the refused ones.
+    // The refused ones had no effect.
     login(&world, "o@example.com", OWN).await.expect(422);
     let members = world.get("/api/v1/tenant/members").token(&acme.owner.token).send().await.expect(200).json();
     assert_eq!(members["pagination"]["total"], 2);
@@ -655,7 +655,7 @@ async fn invitations_are_listed_in_pages_however_many_there_are() {
     assert_eq!((page["data"].as_array().map(Vec::len), &page["pagination"]["has_more"]), (Some(2), &json!(false)));
 }
 
-// A credential that holds.
+// A valid credential.
 
 #[tokio::test]
 async fn after_the_last_tenant_is_gone_its_person_can_found_another_at_once() {
@@ -667,18 +667,18 @@ async fn after_the_last_tenant_is_gone_its_person_can_found_another_at_once() {
     }
     world.post("/api/v1/projects").token(&acme.owner.token).json(json!({"name": "x"})).send().await.expect(403);
     let made = world.post("/api/tenant").token(&acme.owner.token).json(json!({"name": "Again"})).send().await.expect(201).json();
-    // With the session in hand.
+    // With the session that is open.
     let shown = world.get("/api/tenant").token(&acme.owner.token).send().await.expect(200).json();
     assert_eq!(shown["id"], made["id"]);
     world.post("/api/v1/projects").token(&acme.owner.token).json(json!({"name": "x"})).send().await.expect(201);
-    // A session that has ended is still none.
+    // A session that has ended is still not valid.
     world.post("/api/v1/auth/logout").token(&acme.owner.token).send().await.expect(200);
     world.get("/api/tenant").token(&acme.owner.token).send().await.expect(401);
 }
 
-// What an older deployment left in the table.
+// Data from an older deployment.
 
-/// An account as they were made before: with the password of the owner of `like`, who has its tenant too.
+/// An account in the earlier format: with the password of the owner of `like`, and in the same tenant.
 fn older_account(world: &World, like: &Tenant, email: &str, verified: bool, ends_at: Option<&str>) -> String {
     let id = UserId::new(world.auth.clock().now(), world.auth.random()).to_string();
     let find =
@@ -771,7 +771,7 @@ fn mails_of_kind(world: &World, kind: &str) -> usize {
     of_type(world, "mail").iter().filter(|mail| mail["content"]["M"]["kind"]["S"] == kind).count()
 }
 
-/// Ids of one millisecond have no order, and the newest mail is meant.
+/// Ids of one millisecond have no order, and the test needs the newest mail.
 fn later(world: &World) {
     world.advance(SignedDuration::from_secs(1));
 }
