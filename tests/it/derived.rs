@@ -1,4 +1,4 @@
-//! What is derived from the declared routes: the API reference, the role matrix, the gateway's routes. Checked in, so that a change shows.
+//! What is derived from the declared routes: the API reference, the role matrix, the routes of gateway and watcher. Checked in, so that a change shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -171,7 +171,11 @@ fn the_gateway_and_the_local_router_have_the_same_routes() {
             assert!(gateway.insert(path.clone(), route.function.clone()).is_none(), "{path} twice");
         }
     }
-    assert_eq!(gateway, local_router(), "the routes of template.yaml and [workspace.metadata.lambda.watch.router] of Cargo.toml differ");
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let (before, rest) = manifest.split_once(WATCH_ROUTER).expect("the router");
+    let after = rest.split_once("\n\n").map_or("", |(_, after)| after);
+    let lines: Vec<String> = gateway.iter().map(|(path, function)| format!("\"{path}\" = \"{function}\"")).collect();
+    compare(&root().join("Cargo.toml"), &format!("{before}{WATCH_ROUTER}\n{}\n\n{after}", lines.join("\n")));
     assert_eq!(gateway["/{*unknown}"], "auth");
 }
 
@@ -219,10 +223,12 @@ fn compare(path: &Path, text: &str) {
     );
 }
 
-/// `[workspace.metadata.lambda.watch.router]` of Cargo.toml: lines of `"path" = "function"`.
+const WATCH_ROUTER: &str = "[workspace.metadata.lambda.watch.router]";
+
+/// That section of Cargo.toml: lines of `"path" = "function"`.
 fn local_router() -> BTreeMap<String, String> {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
-    let section = manifest.split("[workspace.metadata.lambda.watch.router]").nth(1).expect("the router");
+    let section = manifest.split(WATCH_ROUTER).nth(1).expect("the router");
     let lines = section.lines().skip(1).take_while(|line| !line.starts_with('[')).filter(|line| line.starts_with('"'));
     lines
         .map(|line| {

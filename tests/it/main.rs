@@ -17,6 +17,7 @@ mod isolation;
 mod keys;
 mod lifecycle;
 mod limits;
+mod ordinary;
 mod projects;
 mod properties;
 mod races;

@@ -12,6 +12,7 @@ use futures_util::future::{join_all, poll_immediate};
 use janitor::Janitor;
 use jiff::SignedDuration;
 use operator::Operator;
+use operator::import::{Restored, import_tenant};
 use records::project::SweepTasks;
 use relay::Relay;
 use rotator::Rotator;
@@ -765,6 +766,14 @@ impl Workers {
         done.map_err(|error| error.to_string())
     }
 
+    /// What `import-tenant` does, in a deployment with other ordinary records.
+    pub async fn import(&self, restored: &[Restored], owner: &str, lines: &str) -> Value {
+        let app = &self.0.apps["operator"];
+        app.fetch_secrets().await.expect("the secrets are there");
+        let context = worker::work_context(app, "operator", "import");
+        import_tenant(&context, restored, owner, lines).await.expect("the import")
+    }
+
     /// An invocation whose process dies after it has waited so many times. Whether it came to its end before that.
     async fn cut_off(&self, function: &str, event: Value, waits: usize) -> bool {
         let mut work = pin!(self.run(function, event));
@@ -819,7 +828,7 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).expect("the template configures the function");
     let clients = Clients::read(variables()).expect("the environment names AWS");
-    App::new(config, Plans::seeded(), records::ALL, world.clock.clone(), Random::system(), &clients)
+    App::new(config, Plans::seeded(), world.records, world.clock.clone(), Random::system(), &clients)
 }
 
 pub async fn drain(world: &World, workers: &Workers) {

@@ -16,11 +16,11 @@ use shared::clock::SetClock;
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::http::Catalogue;
-use shared::http::registry::router;
+use shared::http::registry::{Routes, router};
 use shared::model::link::Link;
 use shared::model::plan::Plans;
 use shared::runtime::{App, gateway};
-use shared::store::Metered;
+use shared::store::{Metered, Records};
 use stack::aws::{Aws, Storage};
 use stack::iam::Guard;
 use stack::template::{Route, Template};
@@ -40,6 +40,7 @@ pub struct World {
     gateway: Arc<Vec<Route>>,
     environments: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     pub plans: Plans,
+    pub records: Records,
     next_ip: Arc<AtomicU64>,
     /// IAM, where the deployment of this test has it.
     pub guard: Option<Arc<Guarded>>,
@@ -86,6 +87,8 @@ pub struct Settings {
     /// Where the clock stands at first; otherwise at the machine's time.
     pub moment: Option<Timestamp>,
     pub tenant_credentials: Option<TenantCredentials>,
+    /// Otherwise those of every deployment.
+    pub records: Option<Records>,
 }
 
 /// Somebody signed in.
@@ -172,9 +175,10 @@ impl World {
         }
         let plans = plans(settings.strict, &settings.plans);
         let clock = Arc::new(SetClock::at(settings.moment.unwrap_or_else(Timestamp::now)));
-        let auth = app("auth", &environments, &plans, &clock, settings.seed);
+        let records = settings.records.unwrap_or(records::ALL);
+        let auth = app("auth", &environments, &plans, records, &clock, settings.seed);
         write_session_keys(&auth, &environments["auth"], "key-1").await;
-        let functions = functions(&environments, &plans, &clock, settings.seed).await;
+        let functions = functions(&environments, &plans, records, &clock, settings.seed).await;
         World {
             aws,
             clock,
@@ -184,6 +188,7 @@ impl World {
             template: Arc::new(template),
             environments: Arc::new(environments),
             plans,
+            records,
             next_ip: Arc::new(AtomicU64::new(1)),
             guard,
         }
@@ -192,8 +197,20 @@ impl World {
     /// Another instance of the same functions: its own memory, the same table.
     pub async fn another_instance(&self) -> Self {
         let seed = 1000 + 10 * self.next_ip.fetch_add(1, Ordering::Relaxed);
-        let functions = functions(&self.environments, &self.plans, &self.clock, seed).await;
+        let functions = functions(&self.environments, &self.plans, self.records, &self.clock, seed).await;
         World { auth: functions["auth"].0.clone(), functions: Arc::new(functions), ..self.clone() }
+    }
+
+    /// The same with one function more, which the gateway hands what lies under a path.
+    pub async fn serving<R: Routes>(self, path: &str) -> Self {
+        let app = app("projects", &self.environments, &self.plans, self.records, &self.clock, 0);
+        app.warm_up().await.expect("the function warms up");
+        let mut functions = (*self.functions).clone();
+        functions.insert("another", (app.clone(), router::<R>(app)));
+        let route = |path: String| Route { function: "another".into(), method: "ANY".into(), path };
+        let more = [route(path.to_owned()), route(format!("{path}/{{proxy+}}"))];
+        let gateway = self.gateway.iter().cloned().chain(more).collect();
+        World { functions: Arc::new(functions), gateway: Arc::new(gateway), ..self }
     }
 
     /// The function that the gateway hands a path to.
@@ -497,6 +514,7 @@ pub fn catalogue() -> Catalogue {
 async fn functions(
     environments: &BTreeMap<String, BTreeMap<String, String>>,
     plans: &Plans,
+    records: Records,
     clock: &Arc<SetClock>,
     seed: u64,
 ) -> Functions {
@@ -511,7 +529,7 @@ async fn functions(
     ];
     let mut functions = BTreeMap::new();
     for (index, (name, router)) in routers.into_iter().enumerate() {
-        let app = app(name, environments, plans, clock, if seed == 0 { 0 } else { seed + index as u64 });
+        let app = app(name, environments, plans, records, clock, if seed == 0 { 0 } else { seed + index as u64 });
         app.warm_up().await.expect("the functions warm up");
         functions.insert(name, (app.clone(), router(app)));
     }
@@ -520,13 +538,20 @@ async fn functions(
 
 const TIMEOUT: Duration = Duration::from_secs(100);
 
-fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>, plans: &Plans, clock: &Arc<SetClock>, seed: u64) -> App {
+fn app(
+    function: &str,
+    environments: &BTreeMap<String, BTreeMap<String, String>>,
+    plans: &Plans,
+    records: Records,
+    clock: &Arc<SetClock>,
+    seed: u64,
+) -> App {
     let variables: HashMap<String, String> = environments[function].clone().into_iter().collect();
     let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
     // A busy machine makes the table slow, and then the product answers 503, which is right; a test is about what it answers otherwise.
     let clients = Clients::read(Variables(variables)).expect("the environment names AWS").waiting(TIMEOUT);
     let random = if seed == 0 { Random::system() } else { Random::seeded(seed) };
-    App::new(config, plans.clone(), records::ALL, clock.clone(), random, &clients)
+    App::new(config, plans.clone(), records, clock.clone(), random, &clients)
 }
 
 /// The seeded plans with a test's changes; unless `strict`, without the limits that a test would run into by accident.

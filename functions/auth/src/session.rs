@@ -8,7 +8,6 @@ use shared::http::answer::{Answer, Listing, Nothing};
 use shared::http::arguments::{NoFilters, OwnUser, Pages, path_id};
 use shared::http::form::{Fields, Form, KnownAddress, Name, Password};
 use shared::http::idempotency::Proven;
-use shared::http::paging::Window;
 use shared::http::{Argument, Operation};
 use shared::ids::{PathId, SessionId, UserId};
 use shared::model::demo::DemoClaim;
@@ -17,6 +16,7 @@ use shared::model::session::Session;
 use shared::model::time::{Printed, with_offset};
 use shared::model::user::{Email, User};
 use shared::store::Direction;
+use shared::store::Window;
 use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
 use shared::tenancy::{Entered, Incoming};
 use shared::tenancy::{Role, conflict, credential};
@@ -142,7 +142,7 @@ pub async fn me(door: Viewer, user: OwnUser) -> Result<Answer<UserView>> {
 /// Newest first.
 pub async fn list(door: SignedIn, asked: Pages<NoFilters>) -> Result<Listing<SessionView>> {
     let sessions = door.directory.all(&Session::of_user(door.user)).await?;
-    let mut window = Window::new(&asked.page, Direction::Descending)?;
+    let mut window = Window::new(asked.page.span(), Direction::Descending)?;
     for session in &sessions {
         window.add(session.created_at, session.id.to_string());
     }

@@ -1,7 +1,7 @@
 //! Commands for whoever runs the deployment. There is no URL: who may invoke this function is said by IAM. A command answers
 //! `{"ok": true, …}` or fails with one sentence, and repeating it changes nothing more.
 
-mod import;
+pub mod import;
 
 use records::setting::{Setting, SettingValue, SettingVault, VaultKeyLost};
 use serde::{Deserialize, Serialize};

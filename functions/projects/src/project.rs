@@ -1,6 +1,6 @@
 //! Projects: list, create, read, change, shelve, delete.
 
-use records::project::{DeletedProject, Project, ProjectChanges, ProjectId, Shelf};
+use records::project::{DeletedProject, Project, ProjectChanges, ProjectEntry, ProjectId, Shelf};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::Result;
@@ -8,7 +8,6 @@ use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
 use shared::http::arguments::{Body, Found, IfMatch, Pages};
 use shared::http::form::{Color, Fields, Flag, Form, FreeObject, Name, OneOf, Text};
 use shared::http::idempotency::Once;
-use shared::http::paging::Window;
 use shared::http::{Argument, Operation};
 use shared::model::text;
 use shared::model::time::{Printed, with_offset};
@@ -63,23 +62,14 @@ pub async fn list(door: Viewer, asked: Pages<Filters>, total: ShelfTotal) -> Res
         let found = door.store.page(&list, &page.span(), |_| true).await?;
         return Ok(Listing { items: found.items.iter().map(ProjectView::of).collect(), total: total.0, page, next: found.next });
     }
-    let mut window = Window::new(&page, filters.direction)?;
-    door.store
-        .entries(&list, |sort_key, entry| {
-            if filters.search.as_ref().is_none_or(|search| text::fold(&entry.name).contains(search)) {
-                let order = match filters.sort {
-                    Sort::Name => text::sort_key(&entry.name),
-                    Sort::CreatedAt => String::new(),
-                    Sort::UpdatedAt => entry.updated.map(|updated| format!("{:020}", updated.as_microsecond())).unwrap_or_default(),
-                };
-                window.add(order, sort_key);
-            }
+    let found = door
+        .store
+        .ranked(&list, page.span(), |entry| {
+            let kept = filters.search.as_ref().is_none_or(|search| text::fold(&entry.name).contains(search));
+            kept.then(|| filters.sort.rank(&entry))
         })
         .await?;
-    let (sort_keys, next, total) = window.finish();
-    let keys: Vec<_> = sort_keys.into_iter().map(|sort_key| list.key(sort_key)).collect();
-    let projects = door.store.find_many(&keys).await?;
-    Ok(Listing { items: projects.iter().map(ProjectView::of).collect(), total, page, next })
+    Ok(Listing { items: found.items.iter().map(ProjectView::of).collect(), total: found.total, page, next: found.next })
 }
 
 pub async fn create(door: Admin, once: Once<NewProject>) -> Result<Tagged<ProjectView, 201>> {
@@ -237,6 +227,14 @@ impl Form for Filters {
 }
 
 impl Sort {
+    fn rank(self, entry: &ProjectEntry) -> String {
+        match self {
+            Sort::Name => text::sort_key(&entry.name),
+            Sort::CreatedAt => String::new(),
+            Sort::UpdatedAt => format!("{:020}", entry.updated_at.as_microsecond()),
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         match text {
             "name" => Some(Sort::Name),

@@ -2,19 +2,18 @@
 
 use jiff::civil::Date;
 use records::project::{DeletedProject, Project, Shelf};
-use records::task::{Priority, Task, TaskChanges, TaskId, TaskStatus, count_changes, overdue};
+use records::task::{Priority, Task, TaskChanges, TaskEntry, TaskId, TaskStatus, count_changes, overdue};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
 use shared::http::arguments::{Body, Found, IfMatch, Pages, path_id};
 use shared::http::form::{CalendarDate, Fields, Flag, Form, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
-use shared::http::paging::Window;
 use shared::http::{Argument, Operation};
 use shared::ids::PathId;
 use shared::model::member::{MemberNumber, Person};
 use shared::model::text;
 use shared::model::time::{Printed, day, with_offset};
-use shared::store::{Direction, ListEntry};
+use shared::store::Direction;
 use shared::tenancy::doors::{Admin, Member, Viewer};
 use shared::tenancy::{Entered, Incoming, TenantStore, Transaction, Wants, conflict, missing};
 use shared::{Error, Result};
@@ -125,18 +124,10 @@ pub async fn list(door: Viewer, project: Found<Project>, asked: Pages<Filters>) 
         let items = found.items.iter().map(|task| TaskView::of(task, today)).collect();
         return Ok(Listing { items, total: project.tasks.total(), page, next: found.next });
     }
-    let mut window = Window::new(&page, filters.direction)?;
-    door.store
-        .entries(&list, |sort_key, entry| {
-            if filters.keep(&entry, door.member.number, today) {
-                window.add(filters.sort.rank(&entry), sort_key);
-            }
-        })
-        .await?;
-    let (sort_keys, next, total) = window.finish();
-    let keys: Vec<_> = sort_keys.into_iter().map(|sort_key| list.key(sort_key)).collect();
-    let tasks = door.store.find_many(&keys).await?;
-    Ok(Listing { items: tasks.iter().map(|task| TaskView::of(task, today)).collect(), total, page, next })
+    let rank = |entry: TaskEntry| filters.keep(&entry, door.member.number, today).then(|| filters.sort.rank(&entry));
+    let found = door.store.ranked(&list, page.span(), rank).await?;
+    let items = found.items.iter().map(|task| TaskView::of(task, today)).collect();
+    Ok(Listing { items, total: found.total, page, next: found.next })
 }
 
 pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, named: NamedMember) -> Result<Tagged<TaskView, 201>> {
@@ -338,22 +329,15 @@ impl Filters {
             && self.search.is_none()
     }
 
-    fn keep(&self, entry: &ListEntry, me: u64, today: Date) -> bool {
-        let status = entry.status.as_deref().and_then(TaskStatus::parse);
-        let priority = entry.priority.as_deref().and_then(Priority::parse);
-        let is_overdue = status.is_some_and(|status| overdue(status, due(entry), today));
-        self.status.is_none_or(|wanted| status == Some(wanted))
-            && self.priority.is_none_or(|wanted| priority == Some(wanted))
-            && self.open.is_none_or(|open| status.is_some_and(|status| status.is_open() == open))
-            && self.overdue.is_none_or(|overdue| is_overdue == overdue)
+    fn keep(&self, entry: &TaskEntry, me: u64, today: Date) -> bool {
+        self.status.is_none_or(|wanted| entry.status == wanted)
+            && self.priority.is_none_or(|wanted| entry.priority == wanted)
+            && self.open.is_none_or(|open| entry.status.is_open() == open)
+            && self.overdue.is_none_or(|wanted| overdue(entry.status, entry.due_date, today) == wanted)
             && self.assigned_to.is_none_or(|number| entry.assignee == Some(number))
             && (!self.my_tasks || entry.assignee == Some(me))
-            && self.search.as_ref().is_none_or(|search| text::fold(&entry.name).contains(search))
+            && self.search.as_ref().is_none_or(|search| text::fold(&entry.title).contains(search))
     }
-}
-
-fn due(entry: &ListEntry) -> Option<Date> {
-    entry.due.as_deref().and_then(|due| due.parse().ok())
 }
 
 impl Sort {
@@ -372,15 +356,14 @@ impl Sort {
     }
 
     /// States rank in the order of work, priorities by weight; a task without a due date comes before all dates.
-    fn rank(self, entry: &ListEntry) -> Rank {
-        let number = |number: Option<usize>| number.and_then(|number| i64::try_from(number).ok()).map_or(Rank::None, Rank::Number);
+    fn rank(self, entry: &TaskEntry) -> Rank {
         match self {
-            Sort::Title => Rank::Text(text::sort_key(&entry.name)),
-            Sort::Status => number(TaskStatus::ALL.iter().position(|status| Some(status.name()) == entry.status.as_deref())),
-            Sort::Priority => number(Priority::ALL.iter().position(|priority| Some(priority.name()) == entry.priority.as_deref())),
-            Sort::DueDate => entry.due.clone().map_or(Rank::None, Rank::Text),
+            Sort::Title => Rank::Text(text::sort_key(&entry.title)),
+            Sort::Status => Rank::Number(entry.status as i64),
+            Sort::Priority => Rank::Number(entry.priority as i64),
+            Sort::DueDate => entry.due_date.map_or(Rank::None, |due| Rank::Text(due.to_string())),
             Sort::CreatedAt => Rank::None,
-            Sort::Order => entry.order.map_or(Rank::None, Rank::Number),
+            Sort::Order => Rank::Number(entry.sort_order),
         }
     }
 }

@@ -9,11 +9,11 @@ use shared::http::answer::{Answer, Created, Tagged};
 use shared::http::arguments::{WholeList, path_id};
 use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
-use shared::http::paging::Window;
 use shared::http::{Argument, Operation};
 use shared::ids::PathId;
 use shared::model::time::{Printed, zulu};
 use shared::store::Direction;
+use shared::store::Window;
 use shared::tenancy::doors::Owner;
 use shared::tenancy::{Entered, Incoming, TenantId, TenantStore, Transaction, Wants, conflict};
 use shared::{Error, Result};
@@ -102,7 +102,7 @@ pub async fn show(door: Owner, setting: FoundSetting) -> Result<Tagged<SettingVi
 /// The place of a change among those that are kept is not that of tomorrow: a cursor names the moment.
 pub async fn history(door: Owner, setting: FoundSetting, asked: WholeList) -> Result<Answer<HistoryView>> {
     let changes = setting.0.changes;
-    let mut window = Window::new(&asked.page, Direction::Descending)?;
+    let mut window = Window::new(asked.page.span(), Direction::Descending)?;
     for (index, change) in changes.iter().enumerate() {
         window.add(change.at, format!("{index:02}"));
     }

@@ -7,7 +7,6 @@ use shared::http::answer::{Answer, Created};
 use shared::http::arguments::{IfMatch, Query, WholeList, WithTenants};
 use shared::http::form::{Fields, Form, Name};
 use shared::http::idempotency::{Once, Ticket};
-use shared::http::paging::Window;
 use shared::model::domain::DomainStatus;
 use shared::model::edge_config::{Cms, EdgeChanges, EdgeConfig};
 use shared::model::plan::Plans;
@@ -15,6 +14,7 @@ use shared::model::tenant::{Slug, SlugClaim, TenantKind};
 use shared::model::time::{Printed, zulu};
 use shared::model::user::User;
 use shared::store::Direction;
+use shared::store::Window;
 use shared::tenancy::doors::{OwnTenant, Owner, SignedIn};
 use shared::tenancy::{Directory, Role, TenantId, Transaction, conflict};
 use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation, close_if};
@@ -96,7 +96,7 @@ pub struct AvailabilityQuery(Slug);
 /// Oldest first.
 pub async fn list(door: SignedIn, _found: WithTenants, asked: WholeList) -> Result<Answer<TenantsView>> {
     let own = door.tenants().await?;
-    let mut window = Window::new(&asked.page, Direction::Ascending)?;
+    let mut window = Window::new(asked.page.span(), Direction::Ascending)?;
     for own in &own {
         window.add((own.tenant.created_at, own.tenant.account), own.tenant.slug.to_string());
     }

@@ -6,12 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use shared::Result;
 use shared::id;
 use shared::ids::Segment;
 use shared::model::free;
 use shared::model::plan::Quota;
 use shared::store::List;
-use shared::store::{Collection, Counter, Entity, InTenant, Key, ListEntry, Named};
+use shared::store::{Collection, Counter, Entity, InTenant, Key, ListEntry, Listed, Named};
 
 id!(ProjectId, time_ordered);
 
@@ -192,8 +193,23 @@ impl Entity for Project {
         ]
     }
 
-    fn list_entry(&self) -> Option<ListEntry> {
-        Some(ListEntry { name: self.name.clone(), updated: Some(self.updated_at), ..ListEntry::default() })
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        ListEntry::of(self)
+    }
+}
+
+/// What lists of projects sort and filter by.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProjectEntry {
+    pub name: String,
+    pub updated_at: Timestamp,
+}
+
+impl Listed for Project {
+    type Entry = ProjectEntry;
+
+    fn entry(&self) -> ProjectEntry {
+        ProjectEntry { name: self.name.clone(), updated_at: self.updated_at }
     }
 }
 

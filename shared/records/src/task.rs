@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::project::{DeletedProject, Project, ProjectId, ProjectTag, TAG_BITS};
+use shared::Result;
 use shared::crypto::Random;
 use shared::id;
 use shared::ids::{Uuid, time_ordered};
 use shared::model::member::Person;
 use shared::model::time::day;
 use shared::store::List;
-use shared::store::{Collection, Entity, InTenant, Key, ListEntry, Within};
+use shared::store::{Collection, Entity, InTenant, Key, ListEntry, Listed, Within};
 
 id!(TaskId, own);
 
@@ -258,16 +259,37 @@ impl Entity for Task {
         vec![("version", self.version)]
     }
 
-    fn list_entry(&self) -> Option<ListEntry> {
-        Some(ListEntry {
-            name: self.title.clone(),
-            status: Some(self.status.name().into()),
-            priority: Some(self.priority.name().into()),
-            due: self.due_date.map(|due| due.to_string()),
-            order: Some(self.sort_order),
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        ListEntry::of(self)
+    }
+}
+
+/// What lists of tasks sort and filter by.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskEntry {
+    pub title: String,
+    pub status: TaskStatus,
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_date: Option<Date>,
+    pub sort_order: i64,
+    /// The assignee's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignee: Option<u64>,
+}
+
+impl Listed for Task {
+    type Entry = TaskEntry;
+
+    fn entry(&self) -> TaskEntry {
+        TaskEntry {
+            title: self.title.clone(),
+            status: self.status,
+            priority: self.priority,
+            due_date: self.due_date,
+            sort_order: self.sort_order,
             assignee: self.assignee.as_ref().map(|person| person.id),
-            updated: None,
-        })
+        }
     }
 }
 

@@ -146,10 +146,7 @@ fn described(operation: &Operation, components: &mut Components) -> Value {
         },
     });
     if !operation.body.is_empty() {
-        let mut content = json!({"schema": components.body(operation)});
-        if let Some(example) = example(&operation.name()) {
-            content["example"] = example;
-        }
+        let content = json!({"schema": components.body(operation), "example": example(operation)});
         let required = operation.body.iter().any(|field| field.required);
         described["requestBody"] = json!({"required": required, "content": {"application/json": content}});
     }
@@ -216,11 +213,36 @@ fn responses(operation: &Operation, components: &mut Components) -> Value {
     Value::Object(responses)
 }
 
-/// What somebody might send there, from the documented examples where there is one.
-fn example(operation: &str) -> Option<Value> {
+/// What somebody might send there: a documented example, or what is required as its schema has it.
+fn example(operation: &Operation) -> Value {
     static EXAMPLES: LazyLock<Map<String, Value>> =
         LazyLock::new(|| serde_json::from_str(include_str!("examples.json")).unwrap_or_default());
-    EXAMPLES.get(operation).cloned()
+    EXAMPLES.get(&operation.name()).cloned().unwrap_or_else(|| {
+        let required: Vec<_> = operation.body.iter().filter(|field| field.required).collect();
+        let fields = if required.is_empty() { operation.body.iter().take(1).collect() } else { required };
+        fields.into_iter().map(|field| (field.name.to_owned(), fitting(field.name, &field.schema))).collect()
+    })
+}
+
+/// A value of a field that fits its schema.
+fn fitting(name: &str, schema: &Value) -> Value {
+    let kind = schema["type"].as_str().unwrap_or_default();
+    match (schema["enum"][0].clone(), kind, schema["format"].as_str().unwrap_or_default()) {
+        (Value::Null, "integer" | "number", _) => schema.get("minimum").cloned().unwrap_or(json!(1)),
+        (Value::Null, "boolean", _) => json!(true),
+        (Value::Null, "array", _) => json!([fitting(name, &schema["items"])]),
+        (Value::Null, "object", _) => json!({}),
+        (Value::Null, _, "email") => json!("jane@example.com"),
+        (Value::Null, _, "uri") => json!("https://example.com"),
+        (Value::Null, _, "uuid") => json!("0198c0de-0000-7000-8000-000000000000"),
+        (Value::Null, _, "date") => json!("2030-01-31"),
+        (Value::Null, _, "date-time") => json!("2030-01-31T00:00:00Z"),
+        (Value::Null, _, _) => {
+            let words = name.replace('_', " ");
+            json!(words[..1].to_uppercase() + &words[1..])
+        }
+        (first, ..) => first,
+    }
 }
 
 /// A schema of an answer as clients read it: scalars stand where they are used, what is nullable is always there (only what is left out

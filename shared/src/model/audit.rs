@@ -15,7 +15,7 @@ const BOOKKEEPING: [&str; 10] = ["pk", "sk", "lpk", "lsk", "ttl", "type", "tenan
 
 /// SHA-256 of a record's own attributes, in the order of their names: two states of a record can be told apart, not read.
 pub fn digest(attributes: &HashMap<String, Value>) -> String {
-    let own = |name: &str| !BOOKKEEPING.contains(&name) && !name.starts_with("list_");
+    let own = |name: &str| !BOOKKEEPING.contains(&name);
     let kept: BTreeMap<&String, Value> =
         attributes.iter().filter(|(name, _)| own(name)).map(|(name, value)| (name, in_order(value))).collect();
     crate::crypto::hash(&[&serde_json::to_vec(&kept).unwrap_or_default()])
@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn a_digest_is_of_the_record_alone_and_of_no_order() {
-        let one = attributes(json!({"name": "x", "settings": {"a": 1, "b": [1, 2]}, "pk": "T#1#x", "request": "r1", "list_name": "x"}));
+        let one =
+            attributes(json!({"name": "x", "settings": {"a": 1, "b": [1, 2]}, "pk": "T#1#x", "request": "r1", "list": {"name": "x"}}));
         let same = attributes(json!({"settings": {"b": [1, 2], "a": 1}, "name": "x", "request": "r2", "at": "now"}));
         let other = attributes(json!({"name": "x", "settings": {"a": 1, "b": [2, 1]}}));
         assert_eq!(digest(&one), digest(&same));

@@ -48,9 +48,9 @@ pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
         None
     }
 
-    /// The record's line in the `lists` index, for lists in another order than the default one.
-    fn list_entry(&self) -> Option<ListEntry> {
-        None
+    /// The record's line in the `lists` index, for lists in another order than the default one: `ListEntry::of(self)`.
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        Ok(None)
     }
 }
 
@@ -68,11 +68,9 @@ impl Packed {
     pub(crate) fn of<E: Entity>(entity: &E) -> Result<Self> {
         let pack = |error| Error::internal("storing a record", error);
         let mut attributes: Item = serde_dynamo::to_item(entity).map_err(pack)?;
-        let entry = entity.list_entry();
+        let entry = entity.list_entry()?;
         let listed = entry.is_some();
-        if let Some(entry) = entry {
-            attributes.extend(serde_dynamo::to_item::<_, Item>(entry).map_err(pack)?);
-        }
+        attributes.extend(entry.map(|entry| (ListEntry::ATTRIBUTE.to_owned(), entry.0)));
         if let Some(expires_at) = entity.expires_at() {
             attributes.insert("ttl".into(), AttributeValue::N(expires_at.as_second().to_string()));
         }
@@ -131,8 +129,8 @@ pub trait Record: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
         None
     }
 
-    fn list_entry(&self) -> Option<ListEntry> {
-        None
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        Ok(None)
     }
 
     fn key_of(id: Self::Id) -> Key<Self> {
@@ -171,7 +169,7 @@ impl<R: Record> Entity for R {
         R::expires_at(self)
     }
 
-    fn list_entry(&self) -> Option<ListEntry> {
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
         R::list_entry(self)
     }
 }
@@ -276,23 +274,25 @@ impl Hashed {
     }
 }
 
-/// The attributes the `lists` index projects: what lists sort and filter by, and no more.
-#[derive(Debug, Clone, Default, Serialize, serde::Deserialize)]
-pub struct ListEntry {
-    #[serde(rename = "list_name", skip_serializing_if = "String::is_empty", default)]
-    pub name: String,
-    #[serde(rename = "list_status", skip_serializing_if = "Option::is_none", default)]
-    pub status: Option<String>,
-    #[serde(rename = "list_priority", skip_serializing_if = "Option::is_none", default)]
-    pub priority: Option<String>,
-    #[serde(rename = "list_due", skip_serializing_if = "Option::is_none", default)]
-    pub due: Option<String>,
-    #[serde(rename = "list_order", skip_serializing_if = "Option::is_none", default)]
-    pub order: Option<i64>,
-    #[serde(rename = "list_assignee", skip_serializing_if = "Option::is_none", default)]
-    pub assignee: Option<u64>,
-    #[serde(rename = "list_updated", skip_serializing_if = "Option::is_none", default)]
-    pub updated: Option<Timestamp>,
+/// A record with a line in the `lists` index: what its lists sort and filter by, and no more.
+pub trait Listed: Entity {
+    type Entry: Serialize + DeserializeOwned;
+
+    fn entry(&self) -> Self::Entry;
+}
+
+/// That line, as it is stored.
+pub struct ListEntry(AttributeValue);
+
+impl ListEntry {
+    /// The attribute that the index projects.
+    pub(crate) const ATTRIBUTE: &'static str = "list";
+
+    /// What a listed record gives for `list_entry`.
+    pub fn of<E: Listed>(record: &E) -> Result<Option<Self>> {
+        let value = serde_dynamo::to_attribute_value(record.entry()).map_err(|error| Error::internal("storing a record", error))?;
+        Ok(Some(ListEntry(value)))
+    }
 }
 
 /// The attributes of a record itself, its type and its tenant, for reads that leave out what lies on its item besides. `None` where it does
@@ -300,11 +300,6 @@ pub struct ListEntry {
 pub(crate) fn attributes<E: Entity>() -> Option<Vec<&'static str>> {
     let own = fields::<E>()?.iter().copied();
     Some(["tenant", "type"].into_iter().chain(own.filter(|name| !matches!(*name, "tenant" | "type"))).collect())
-}
-
-/// The attributes of a list's entry, and its place in the list.
-pub(crate) fn entry_attributes() -> Option<Vec<&'static str>> {
-    Some(["sk"].into_iter().chain(fields::<ListEntry>()?.iter().copied()).collect())
 }
 
 fn fields<T: DeserializeOwned>() -> Option<&'static [&'static str]> {

@@ -1,8 +1,13 @@
 //! Lists: which records, which way, and a page of them in the order of their sort keys.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 use std::marker::PhantomData;
 
-use crate::error::Result;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
 use crate::store::entity::{Collection, Entity, Key, attributes};
 use crate::store::table::{Item, Query, Table};
 
@@ -81,6 +86,95 @@ impl Span {
     }
 }
 
+/// A page in an order of its own.
+#[derive(Debug)]
+pub struct RankedPage<E> {
+    pub items: Vec<E>,
+    pub next: Option<Position>,
+    /// On all pages together.
+    pub total: u64,
+}
+
+/// The part of an ordered list that a page shows, found in one pass that keeps no more than the page.
+/// `K` orders; the sort key of the record breaks ties, in the same direction.
+pub struct Window<K> {
+    direction: Direction,
+    after: Option<(K, String)>,
+    skip: usize,
+    keep: usize,
+    heap: BinaryHeap<Ranked<K>>,
+    total: u64,
+}
+
+struct Ranked<K> {
+    rank: (K, String),
+    direction: Direction,
+}
+
+impl<K: Ord + Serialize + DeserializeOwned> Window<K> {
+    pub fn new(span: Span, direction: Direction) -> Result<Self> {
+        let (skip, reach) = (span.skip, span.reach());
+        let after = span
+            .after
+            .map(|position| serde_json::from_str(&position.0))
+            .transpose()
+            .map_err(|_| Error::BadRequest("The cursor does not belong to this list.".into()))?;
+        Ok(Window { direction, after, skip, keep: reach.saturating_add(1), heap: BinaryHeap::new(), total: 0 })
+    }
+
+    pub fn add(&mut self, order: K, sort_key: String) {
+        self.total += 1;
+        let ranked = Ranked { rank: (order, sort_key), direction: self.direction };
+        if let Some(after) = &self.after
+            && directed(self.direction, &ranked.rank, after) != Ordering::Greater
+        {
+            return;
+        }
+        self.heap.push(ranked);
+        if self.heap.len() > self.keep {
+            self.heap.pop();
+        }
+    }
+
+    /// The sort keys of the page in order, where to go on, and how many records there are in all.
+    pub fn finish(self) -> (Vec<String>, Option<Position>, u64) {
+        let mut ranked = self.heap.into_sorted_vec();
+        let more = ranked.len() == self.keep;
+        if more {
+            ranked.pop();
+        }
+        let next = ranked.last().filter(|_| more).and_then(|last| serde_json::to_string(&last.rank).ok()).map(Position);
+        (ranked.into_iter().skip(self.skip).map(|ranked| ranked.rank.1).collect(), next, self.total)
+    }
+}
+
+fn directed<T: Ord>(direction: Direction, left: &T, right: &T) -> Ordering {
+    match direction {
+        Direction::Ascending => left.cmp(right),
+        Direction::Descending => right.cmp(left),
+    }
+}
+
+impl<K: Ord> Ord for Ranked<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        directed(self.direction, &self.rank, &other.rank)
+    }
+}
+
+impl<K: Ord> PartialOrd for Ranked<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K: Ord> PartialEq for Ranked<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<K: Ord> Eq for Ranked<K> {}
+
 /// A record as it lies in the table, without our bookkeeping.
 #[derive(Debug)]
 pub struct Stored {
@@ -132,4 +226,39 @@ pub(crate) async fn read<E: Entity>(
     items.truncate(reach);
     let next = if more { items.last().map(|last| Position(last.key().sort)) } else { None };
     Ok(Page { items: items.into_iter().skip(skip).collect(), next })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_by_cursor_sees_every_record_once_in_order() {
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let records: Vec<(i64, String)> = (0..97).map(|n| ((n * 31) % 10, format!("{n:03}"))).collect();
+            let mut expected = records.clone();
+            expected.sort_by(|left, right| directed(direction, left, right));
+            let (mut seen, mut after) = (vec![], None);
+            loop {
+                let mut window = Window::new(Span { after, skip: 0, limit: 10 }, direction).unwrap();
+                records.iter().for_each(|(order, key)| window.add(*order, key.clone()));
+                let (keys, next, total) = window.finish();
+                assert_eq!(total, 97);
+                seen.extend(keys);
+                match next {
+                    Some(next) => after = Some(next),
+                    None => break,
+                }
+            }
+            assert_eq!(seen, expected.into_iter().map(|(_, key)| key).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn pages_skip_what_came_before() {
+        let mut window = Window::new(Span { after: None, skip: 4, limit: 3 }, Direction::Ascending).unwrap();
+        (0..9).for_each(|n| window.add(n, n.to_string()));
+        let (keys, next, total) = window.finish();
+        assert_eq!((keys, next.is_some(), total), (vec!["4".to_owned(), "5".into(), "6".into()], true, 9));
+    }
 }

@@ -88,7 +88,7 @@ fn item_of(packed: Packed, key: FullKey, origin: &Origin, now: Timestamp) -> Ite
 
 /// What a place adds to a record: its key, its line in the index, its end and its origin.
 pub(super) fn is_bookkeeping(attribute: &str) -> bool {
-    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request") || attribute.starts_with("list_")
+    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request" | "list")
 }
 
 /// Reads a record back; one of another type is our own mistake and is not passed on.

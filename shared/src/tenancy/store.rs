@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::model::tenant::Tenant;
-use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, attributes, entry_attributes};
+use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, Listed, attributes};
 use crate::store::item;
-use crate::store::page::{self, Direction, List, Page, Position, Span, Stored};
+use crate::store::page::{self, Direction, List, Page, Position, RankedPage, Span, Stored, Window};
 use crate::store::records::{Anything, COUNTERS};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
@@ -252,32 +254,41 @@ impl TenantStore {
         Ok((records, next.map(|sort| list.key(sort))))
     }
 
-    /// Every entry of a list in the `lists` index, as sort key and entry, handed over one by one: one pass serves any order and filter.
-    /// The index may trail the table by its propagation time.
-    pub async fn entries<E: Entity<Scope = InTenant>>(&self, list: &List<E>, mut each: impl FnMut(String, ListEntry)) -> Result<()> {
+    /// The page of a list that `span` asks for, in the order of what `rank` gives for each line of the `lists` index, in the direction of the list;
+    /// `None` leaves a record out. One pass over the lines serves any order and filter. The index may trail the table by its propagation time.
+    pub async fn ranked<E, K>(&self, list: &List<E>, span: Span, rank: impl Fn(E::Entry) -> Option<K>) -> Result<RankedPage<E>>
+    where
+        E: Listed + Entity<Scope = InTenant>,
+        K: Ord + Serialize + DeserializeOwned,
+    {
+        let mut window = Window::new(span, list.direction)?;
         let mut after = None;
         loop {
-            let (found, next) = self
-                .table
-                .query(Query {
-                    pk: self.partition(&list.collection.0),
-                    prefix: list.prefix.clone(),
-                    index: Some("lists"),
-                    forward: true,
-                    consistent: false,
-                    after,
-                    limit: None,
-                    attributes: entry_attributes(),
-                })
-                .await?;
-            for item in found {
-                each(text(&item, "sk"), item::read(&item).map_err(|error| Error::internal("reading the lists index", error))?);
+            let query = Query {
+                pk: self.partition(&list.collection.0),
+                prefix: list.prefix.clone(),
+                index: Some("lists"),
+                forward: true,
+                consistent: false,
+                after,
+                limit: None,
+                attributes: Some(vec!["sk", ListEntry::ATTRIBUTE]),
+            };
+            let (found, next) = self.table.query(query).await?;
+            for line in &found {
+                let Line { sk, list } = item::read(line).map_err(|error| Error::internal("reading the lists index", error))?;
+                if let Some(key) = rank(list) {
+                    window.add(key, sk);
+                }
             }
             match next {
                 Some(next) => after = Some(next),
-                None => return Ok(()),
+                None => break,
             }
         }
+        let (sort_keys, next, total) = window.finish();
+        let keys: Vec<_> = sort_keys.into_iter().map(|sort_key| list.key(sort_key)).collect();
+        Ok(RankedPage { items: self.find_many(&keys).await?, next, total })
     }
 
     /// Records of a list of whatever type, as they are stored, and where to go on. For the export and the purge, which know no types; what
@@ -371,6 +382,13 @@ impl TenantStore {
         }
         Err(Error::internal("reading a record", "an item of one tenant lay in the partition of another"))
     }
+}
+
+/// A line of the `lists` index.
+#[derive(Deserialize)]
+struct Line<T> {
+    sk: String,
+    list: T,
 }
 
 /// How the audit log names a record: by its id, or by where it lies among its kind.
