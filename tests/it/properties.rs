@@ -14,11 +14,10 @@ use shared::model::link::Link;
 use shared::model::tenant::Slug;
 use shared::model::user::Email;
 
-use crate::world::{Answer, Tenant, World, id};
+use crate::world::{Answer, INVITATIONS, Tenant, World, id};
 
 const PROJECTS: &str = "/api/v1/projects";
 const MEMBERS: &str = "/api/v1/tenant/members";
-const INVITATIONS: &str = "/api/v1/tenant/invitations";
 
 macro_rules! reads_back {
     ($($id:ident: $made:expr),* $(,)?) => { $(

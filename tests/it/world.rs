@@ -29,6 +29,7 @@ use stack::template::{Route, Template};
 use crate::described;
 
 pub const PUBLIC_URL: &str = "https://api.example.com";
+pub const INVITATIONS: &str = "/api/v1/tenant/invitations";
 
 #[derive(Clone)]
 pub struct World {
@@ -248,6 +249,10 @@ impl World {
         self.aws.items(self.table_name()).expect("the table can be read")
     }
 
+    pub fn items_of_type(&self, name: &str) -> Vec<Value> {
+        self.items().into_iter().filter(|item| item["type"]["S"] == name).collect()
+    }
+
     /// The items of one tenant.
     pub fn items_of(&self, tenant: &Tenant) -> Vec<Value> {
         let prefix = format!("T#{}#", tenant.id);
@@ -312,12 +317,7 @@ impl World {
     pub async fn member(&self, tenant: &Tenant, role: &str) -> Caller {
         let serial = self.next_ip.fetch_add(1, Ordering::Relaxed);
         let email = format!("{role}{serial}@{}.example.com", tenant.slug);
-        self.post("/api/v1/tenant/invitations")
-            .token(&tenant.owner.token)
-            .json(json!({"email": email, "role": role}))
-            .send()
-            .await
-            .expect(201);
+        self.invite(&tenant.owner, &email, role).await.expect(201);
         let token = self.link_token(&email);
         let body = json!({"token": token, "name": format!("The {role}"), "password": "correct horse"});
         self.post("/api/v1/auth/accept-invitation").json(body).send().await.expect(200);
@@ -325,7 +325,7 @@ impl World {
     }
 
     pub async fn login(&self, email: &str, password: &str) -> Caller {
-        let answer = self.post("/api/v1/auth/login").json(json!({"email": email, "password": password})).send().await.expect(200);
+        let answer = self.try_login(email, password).await.expect(200);
         let data = &answer.json()["data"];
         Caller {
             token: data["token"].as_str().expect("a token").to_owned(),
@@ -333,6 +333,22 @@ impl World {
             email: email.to_owned(),
             password: password.to_owned(),
         }
+    }
+
+    pub async fn try_login(&self, email: &str, password: &str) -> Answer {
+        self.post("/api/v1/auth/login").json(json!({"email": email, "password": password})).send().await
+    }
+
+    pub async fn forgot(&self, email: &str) -> Answer {
+        self.post("/api/v1/auth/forgot-password").json(json!({"email": email})).send().await
+    }
+
+    pub async fn reset(&self, token: &str, password: &str) -> Answer {
+        self.post("/api/v1/auth/reset-password").json(json!({"token": token, "password": password})).send().await
+    }
+
+    pub async fn invite(&self, caller: &Caller, email: &str, role: &str) -> Answer {
+        self.post(INVITATIONS).token(&caller.token).json(json!({"email": email, "role": role})).send().await
     }
 
     /// The token in the newest mail to an address.

@@ -25,18 +25,10 @@ pub struct AmazonSes {
 
 impl AmazonSes {
     pub fn new(aws: &Aws, from: String) -> Self {
-        let common = aws.common("SESV2");
         let timeouts = TimeoutConfig::builder().connect_timeout(Duration::from_secs(1)).operation_timeout(Duration::from_secs(5)).build();
-        let mut config = aws_sdk_sesv2::Config::builder()
-            .behavior_version(common.behavior)
-            .region(common.region)
-            .credentials_provider(common.credentials)
-            .http_client(common.http)
-            // The SDK would repeat calls that timed out, which may have been sent.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts);
-        config.set_endpoint_url(common.endpoint);
-        AmazonSes { client: Client::from_conf(config.build()), from }
+        // The SDK would repeat what timed out, which may have been sent.
+        let once = RetryConfig::disabled();
+        AmazonSes { client: shared::client!(aws, "SESV2", aws_sdk_sesv2, retry_config(once), timeout_config(timeouts)), from }
     }
 
     async fn deliver(&self, letter: &Letter) -> Outcome {

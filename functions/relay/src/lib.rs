@@ -87,16 +87,7 @@ fn follow_up(change: &Change) -> Result<FollowUp> {
 }
 
 fn client(aws: &Aws) -> Client {
-    let common = aws.common("SQS");
-    let mut config = aws_sdk_sqs::Config::builder()
-        .behavior_version(common.behavior)
-        .region(common.region)
-        .credentials_provider(common.credentials)
-        .http_client(common.http)
-        .retry_config(common.retries)
-        .timeout_config(common.timeouts);
-    config.set_endpoint_url(common.endpoint);
-    Client::from_conf(config.build())
+    shared::client!(aws, "SQS", aws_sdk_sqs)
 }
 
 #[cfg(test)]

@@ -142,47 +142,43 @@ impl Aws {
     }
 
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let common = self.common("DYNAMODB");
-        let mut config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(common.behavior)
-            .region(common.region)
-            .credentials_provider(common.credentials)
-            .http_client(self.table_http.client())
-            .retry_config(common.retries)
-            .timeout_config(common.timeouts)
-            // The credentials do not change while the process lives, and no answer may take longer than an attempt.
-            .identity_cache(IdentityCache::no_cache())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .interceptor(FewerHeaders);
-        config.set_endpoint_url(common.endpoint);
-        aws_sdk_dynamodb::Client::from_conf(config.build())
+        crate::client!(
+            self,
+            "DYNAMODB",
+            aws_sdk_dynamodb,
+            http_client(self.table_http.client()),
+            // The credentials stay what they are as long as the process, and no answer is longer than an attempt may take.
+            identity_cache(IdentityCache::no_cache()),
+            stalled_stream_protection(StalledStreamProtectionConfig::disabled()),
+            interceptor(FewerHeaders)
+        )
     }
 
     pub fn sts(&self) -> aws_sdk_sts::Client {
-        let common = self.common("STS");
-        let mut config = aws_sdk_sts::Config::builder()
-            .behavior_version(common.behavior)
-            .region(common.region)
-            .credentials_provider(common.credentials)
-            .http_client(common.http)
-            .retry_config(common.retries)
-            .timeout_config(common.timeouts);
-        config.set_endpoint_url(common.endpoint);
-        aws_sdk_sts::Client::from_conf(config.build())
+        crate::client!(self, "STS", aws_sdk_sts)
     }
 
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
-        let common = self.common("SECRETS_MANAGER");
-        let mut config = aws_sdk_secretsmanager::Config::builder()
+        crate::client!(self, "SECRETS_MANAGER", aws_sdk_secretsmanager)
+    }
+}
+
+/// The client of a service's SDK: with what all have in common, and after it with what is this one's own.
+#[macro_export]
+macro_rules! client {
+    ($aws:expr, $service:literal, $sdk:ident $(, $setter:ident($value:expr))*) => {{
+        let common = $aws.common($service);
+        let mut config = $sdk::Config::builder()
             .behavior_version(common.behavior)
             .region(common.region)
             .credentials_provider(common.credentials)
             .http_client(common.http)
             .retry_config(common.retries)
-            .timeout_config(common.timeouts);
+            .timeout_config(common.timeouts)
+            $(.$setter($value))*;
         config.set_endpoint_url(common.endpoint);
-        aws_sdk_secretsmanager::Client::from_conf(config.build())
-    }
+        $sdk::Client::from_conf(config.build())
+    }};
 }
 
 /// `TRUST_ROOTS`: `amazon`, `native` (for proxies that inspect TLS and for other partitions), or a PEM file in addition to the Amazon

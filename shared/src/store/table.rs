@@ -11,8 +11,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Config;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
-    TransactWriteItem,
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue, TransactWriteItem,
 };
 
 use futures_util::future::try_join;
@@ -30,7 +29,13 @@ pub struct FullKey {
     pub sk: String,
 }
 
-/// What a request consumed. All stores of one request share it.
+impl FullKey {
+    pub(crate) fn attributes(self) -> Item {
+        Item::from([("pk".into(), AttributeValue::S(self.pk)), ("sk".into(), AttributeValue::S(self.sk))])
+    }
+}
+
+/// What a request consumed. Shared by all stores of one request.
 #[derive(Debug, Default)]
 pub struct Meter {
     calls: AtomicU32,
@@ -185,6 +190,18 @@ macro_rules! send {
     };
 }
 
+/// Lets a builder write on a condition alone, and tell the item as it was where that failed. The SDK's builders have no trait in common.
+macro_rules! on_condition {
+    ($builder:expr, $condition:expr) => {
+        $builder
+            .condition_expression(&$condition.expression)
+            .set_expression_attribute_names($condition.names())
+            .set_expression_attribute_values($condition.values())
+            .return_values_on_condition_check_failure(aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld)
+    };
+}
+pub(crate) use on_condition;
+
 impl Table {
     pub(crate) fn new(client: Client, name: &str, sessions: Option<Sessions>) -> Self {
         Table { client, name: name.into(), meter: Arc::default(), sessions: sessions.map(Arc::new), acts_for: None }
@@ -226,8 +243,7 @@ impl Table {
             .client
             .get_item()
             .table_name(&*self.name)
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
+            .set_key(Some(key.attributes()))
             .consistent_read(consistent)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let output = send!(self, request).map_err(|error| failure("reading an item", error))?;
@@ -271,10 +287,7 @@ impl Table {
         }
         let repeated = distinct.len() < keys.len();
         let _in_flight = InFlight::new(&self.meter);
-        let wanted = distinct
-            .into_iter()
-            .map(|key| Item::from([("pk".into(), AttributeValue::S(key.pk.clone())), ("sk".into(), AttributeValue::S(key.sk.clone()))]))
-            .collect();
+        let wanted = distinct.into_iter().map(|key| key.clone().attributes()).collect();
         let with_keys = |attributes: &[&'static str]| {
             let others = attributes.iter().copied().filter(|name| !matches!(*name, "pk" | "sk"));
             projection(&["pk", "sk"].into_iter().chain(others).collect::<Vec<_>>())
@@ -358,18 +371,10 @@ impl Table {
     /// `condition` over `names` and `values` must hold. Otherwise the existing item is returned.
     pub(crate) async fn put(&self, item: Item, condition: Option<&Condition>) -> Result<Result<(), Refused>> {
         let _in_flight = InFlight::new(&self.meter);
-        let mut request = self
-            .client
-            .put_item()
-            .table_name(&*self.name)
-            .set_item(Some(item))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let mut request =
+            self.client.put_item().table_name(&*self.name).set_item(Some(item)).return_consumed_capacity(ReturnConsumedCapacity::Total);
         if let Some(condition) = condition {
-            request = request
-                .condition_expression(&condition.expression)
-                .set_expression_attribute_names(condition.names())
-                .set_expression_attribute_values(condition.values());
+            request = on_condition!(request, condition);
         }
         match send!(self, request) {
             Ok(output) => {
@@ -389,15 +394,10 @@ impl Table {
             .client
             .delete_item()
             .table_name(&*self.name)
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .set_key(Some(key.attributes()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         if let Some(condition) = condition {
-            request = request
-                .condition_expression(&condition.expression)
-                .set_expression_attribute_names(condition.names())
-                .set_expression_attribute_values(condition.values());
+            request = on_condition!(request, condition);
         }
         match send!(self, request) {
             Ok(output) => {
@@ -446,8 +446,7 @@ impl Table {
             .client
             .update_item()
             .table_name(&*self.name)
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
+            .set_key(Some(key.attributes()))
             .return_values(ReturnValue::UpdatedNew)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let (mut set, mut added) = (vec![], vec![]);

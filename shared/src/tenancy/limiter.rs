@@ -139,6 +139,17 @@ pub(crate) struct DayPlace {
     place: u64,
 }
 
+/// What is written down of a tenant's day.
+struct Addition {
+    tenant: TenantId,
+    /// The tenant's own partition of days.
+    usage_pk: String,
+    spent: Consumed,
+    /// So many places of the day are leased.
+    chunk: u64,
+    seen: TenantSeen,
+}
+
 impl Quota {
     fn of(day: Date) -> Self {
         Quota { day, leased: VecDeque::new(), used: 0, limit: None }
@@ -283,9 +294,10 @@ impl Limiter {
     /// consumed is written down now and not with its next lease.
     pub(crate) async fn consumed(&self, table: &Table, tenant: TenantId, metered: Metered, micros: u64, memory_mb: u64, now: Timestamp) {
         let Some((other, spent)) = self.noted(tenant, metered, micros, memory_mb) else { return };
-        let key = FullKey { pk: TenantStore::partition_of(other, UsageDay::COLLECTION), sk: day(now).to_string() };
+        let usage_pk = TenantStore::partition_of(other, UsageDay::COLLECTION);
+        let addition = Addition { tenant: other, usage_pk, spent, chunk: 0, seen: TenantSeen::NotYet };
         let table = table.metered().acting_for((other, None));
-        if let Err(error) = self.write_down(&table, other, key, spent, 0, now, TenantSeen::NotYet).await {
+        if let Err(error) = self.write_down(&table, addition, now).await {
             tracing::warn!(%error, "what a tenant consumed could not be written down yet");
         }
     }
@@ -297,20 +309,11 @@ impl Limiter {
         spent.surplus()
     }
 
-    /// Writes down what a tenant consumed, and takes `chunk` places of its day with it. Gives the counter of places; `None` where the tenant
-    /// was not seen and its day has not begun.
-    #[allow(clippy::too_many_arguments, reason = "what is written, where, and when")]
-    async fn write_down(
-        &self,
-        table: &Table,
-        tenant: TenantId,
-        key: FullKey,
-        spent: Consumed,
-        chunk: u64,
-        now: Timestamp,
-        seen: TenantSeen,
-    ) -> Result<Option<u64>> {
+    /// Adds to a tenant's day. Gives the counter of places; `None` where the tenant was not seen and its day has not begun.
+    async fn write_down(&self, table: &Table, addition: Addition, now: Timestamp) -> Result<Option<u64>> {
         const DOING: &str = "leasing requests";
+        let Addition { tenant, usage_pk, spent, chunk, seen } = addition;
+        let key = FullKey { pk: usage_pk, sk: day(now).to_string() };
         let sets = [("type", UsageDay::TYPE.to_owned()), ("tenant", tenant.to_string()), ("date", key.sk.clone())];
         let adds = [
             ("used", chunk),
@@ -343,9 +346,8 @@ impl Limiter {
         let Some(chunk) = self.with_quota(tenant, today, |quota| if quota.left() > 0 { None } else { quota.chunk() }) else {
             return Ok(());
         };
-        let key = FullKey { pk: usage_pk, sk: today.to_string() };
         let spent = self.spent.lock().remove(&tenant).unwrap_or_default();
-        let Some(to) = self.write_down(table, tenant, key, spent, chunk, now, seen).await? else {
+        let Some(to) = self.write_down(table, Addition { tenant, usage_pk, spent, chunk, seen }, now).await? else {
             // Told by the next lease.
             self.spent.lock().hold(tenant, Consumed::default).plus(spent);
             return Ok(());

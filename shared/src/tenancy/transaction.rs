@@ -10,7 +10,7 @@ use crate::error::{Error, PlanLimit, Result};
 use crate::model::plan::{Plan, Quota};
 use crate::model::tenant::{Tenant, TenantStatus};
 use crate::store::entity::{Counter, Entity, InTenant, Key, Packed};
-use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
+use crate::store::table::{Condition, FullKey, Item, Refused, Table, on_condition, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
 use crate::tenancy::{MailAllowance, RecordStore, TenantId, TenantStore};
 
@@ -121,9 +121,7 @@ impl<'a> Transaction<'a> {
 
     /// Deletes a record if it exists.
     pub fn remove<E: Entity>(mut self, store: &impl RecordStore<E>, key: &Key<E>) -> Result<Self> {
-        let key = store.full(key);
-        let delete =
-            Delete::builder().table_name(self.table.name()).key("pk", AttributeValue::S(key.pk)).key("sk", AttributeValue::S(key.sk));
+        let delete = Delete::builder().table_name(self.table.name()).set_key(Some(store.full(key).attributes()));
         let delete = delete.build().map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().delete(delete).build(), missing(), None);
         Ok(self.of(store.tenant()))
@@ -155,8 +153,7 @@ impl<'a> Transaction<'a> {
         let Some(most) = allowance.most else { return Ok(self) };
         let update = Update::builder()
             .table_name(self.table.name())
-            .key("pk", AttributeValue::S(allowance.key.pk.clone()))
-            .key("sk", AttributeValue::S(allowance.key.sk.clone()))
+            .set_key(Some(allowance.key.clone().attributes()))
             .update_expression("SET #ttl = if_not_exists(#ttl, :ttl) ADD #n :one")
             .condition_expression("attribute_not_exists(#n) OR #n < :most")
             .expression_attribute_names("#ttl", "ttl")
@@ -192,8 +189,7 @@ impl<'a> Transaction<'a> {
         let key = store.full(key);
         let mut update = Update::builder()
             .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
+            .set_key(Some(key.attributes()))
             .expression_attribute_names("#type", "type")
             .expression_attribute_values(":type", AttributeValue::S(E::TYPE.into()))
             .expression_attribute_names("#tenant", "tenant")
@@ -251,8 +247,7 @@ impl<'a> Transaction<'a> {
         let key = store.full(key);
         let update = Update::builder()
             .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
+            .set_key(Some(key.attributes()))
             .update_expression("SET #ttl = :ttl")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#ttl", "ttl")
@@ -416,28 +411,15 @@ impl<'a> Transaction<'a> {
 
     fn put_of(&self, item: Item, condition: Option<Condition>) -> Result<Put> {
         debug_assert!(!text(&item, "pk").is_empty(), "a store adds the partition");
-        let mut put = Put::builder()
-            .table_name(self.table.name())
-            .set_item(Some(item))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let mut put = Put::builder().table_name(self.table.name()).set_item(Some(item));
         if let Some(condition) = condition {
-            put = put
-                .condition_expression(&condition.expression)
-                .set_expression_attribute_names(condition.names())
-                .set_expression_attribute_values(condition.values());
+            put = on_condition!(put, condition);
         }
         put.build().map_err(|error| Error::internal("building a transaction", error))
     }
 
     fn check(mut self, key: FullKey, condition: &Condition, refusal: Refusal) -> Result<Self> {
-        let check = ConditionCheck::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .condition_expression(&condition.expression)
-            .set_expression_attribute_names(condition.names())
-            .set_expression_attribute_values(condition.values())
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        let check = on_condition!(ConditionCheck::builder().table_name(self.table.name()).set_key(Some(key.attributes())), condition)
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().condition_check(check).build(), refusal, None);
@@ -445,14 +427,7 @@ impl<'a> Transaction<'a> {
     }
 
     fn delete_if(mut self, key: FullKey, condition: Condition, refusal: Refusal) -> Result<Self> {
-        let delete = Delete::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .condition_expression(&condition.expression)
-            .set_expression_attribute_names(condition.names())
-            .set_expression_attribute_values(condition.values())
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        let delete = on_condition!(Delete::builder().table_name(self.table.name()).set_key(Some(key.attributes())), condition)
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().delete(delete).build(), refusal, None);
@@ -462,8 +437,7 @@ impl<'a> Transaction<'a> {
     fn add(mut self, key: FullKey, changes: &[(&'static str, i64)], condition: Option<Condition>, refusal: Refusal) -> Result<Self> {
         let mut update = Update::builder()
             .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
+            .set_key(Some(key.attributes()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let mut added = vec![];
         for (index, (attribute, by)) in changes.iter().enumerate() {
