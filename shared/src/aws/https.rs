@@ -29,14 +29,14 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use crate::aws::tls::Tls;
 use crate::error::Cause;
 use crate::lock::{Guard, Lock};
 
@@ -57,7 +57,7 @@ const MOST_KEPT: usize = 64;
 const OPEN_SPARE_TIMEOUT: Duration = Duration::from_secs(1);
 
 struct Inner {
-    tls: TlsConnector,
+    tls: Tls,
     idle: Lock<HashMap<Host, Vec<Idle>>>,
 }
 
@@ -108,13 +108,7 @@ impl Https {
     }
 
     fn with(roots: RootCertStore) -> Result<Self, Cause> {
-        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-        // Prefer the suite whose hash runs in CPU hardware. With the other one, a handshake's key schedule costs more than its key
-        // exchange.
-        provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
-        let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions()?;
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        Ok(Https(Arc::new(Inner { tls: TlsConnector::from(Arc::new(config)), idle: Lock::default() })))
+        Ok(Https(Arc::new(Inner { tls: Tls::new(roots)?, idle: Lock::default() })))
     }
 
     /// The same trust with separate connections.

@@ -4,6 +4,7 @@
 
 pub mod https;
 pub mod secrets;
+mod tls;
 
 use std::time::Duration;
 
