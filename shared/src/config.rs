@@ -1,4 +1,4 @@
-//! The environment of a function, read once at start. A wrong or missing variable stops the start with one sentence that names it.
+//! The environment of a function, read once at start. If a variable is wrong or missing, the start fails with one sentence that names it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,19 +12,20 @@ pub struct Config {
     pub stage: Stage,
     /// Base URL of the API: token issuer, and the start of links in mails. No trailing slash.
     pub public_url: String,
-    /// The role whose sessions, tagged with a tenant, reach that tenant alone; without it the function's own role reaches all.
+    /// The role for sessions of a tenant. A session with a tenant's tag reaches only that tenant. Without this role, the function's own
+    /// role reaches all tenants.
     pub tenant_role: Option<String>,
-    /// What tenants entrust to us; `tenants` and `operator`.
+    /// For values that tenants entrust to us. Used by `tenants` and `operator`.
     pub vault_secret: Option<String>,
-    /// Links in mails; `auth` and `courier`.
+    /// For links in mails. Used by `auth` and `courier`.
     pub links_secret: Option<String>,
-    /// Cursors and stored answers; the functions of the API.
+    /// For cursors and stored answers. Used by the functions of the API.
     pub cursors_secret: Option<String>,
-    /// Receipts of purges; `janitor` and `operator`.
+    /// For receipts of purges. Used by `janitor` and `operator`.
     pub receipts_secret: Option<String>,
     pub signing_secret: Option<String>,
     pub jwks_secret: Option<String>,
-    /// The key of the edge proxies; `insights` alone reads it.
+    /// The key of the edge proxies. Only `insights` reads it.
     pub ingest_secret: Option<String>,
     pub session_days: i64,
     pub limits: RateLimits,
@@ -32,7 +33,7 @@ pub struct Config {
     pub demo: DemoSettings,
     pub edge: EdgeHosts,
     pub prices: Prices,
-    /// Of this function; what its computing time is weighed with.
+    /// The memory of this function, for the price of its computing time.
     pub memory_mb: u64,
 }
 
@@ -53,17 +54,18 @@ pub struct RateLimits {
     pub auth: u64,
     /// Requests to any open route per IP.
     pub auth_ip: u64,
-    /// Failed logins per e-mail and IP in 15 minutes; so many from anywhere, and unknown places have few attempts each.
+    /// Failed logins per e-mail and IP in 15 minutes. After the same number of failures from all addresses, unknown addresses get only a
+    /// few attempts each.
     pub auth_failures: u64,
     /// Failed logins per IP in 15 minutes.
     pub auth_failures_ip: u64,
-    /// Credentials that are none, per IP and minute.
+    /// Requests with invalid credentials per IP and minute.
     pub credentials: u64,
     /// Demos per IP and hour.
     pub demo: u64,
 }
 
-/// An identity provider whose JWTs count as sessions. It says who, never for which tenant or in what role.
+/// An identity provider whose JWTs count as sessions. It says who the user is, never which tenant or role they have.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
@@ -78,22 +80,22 @@ pub struct DemoSettings {
     pub max_active: u64,
     pub hours: i64,
     pub secret: Option<String>,
-    /// With `{slug}` in it.
+    /// Contains `{slug}`.
     pub tenant_url: String,
 }
 
-/// Where tenants are served, under their own hosts and under custom ones.
+/// The hosts under which tenants are served: their own, and custom ones.
 #[derive(Debug, Clone)]
 pub struct EdgeHosts {
-    /// `EDGE_DOMAIN`: the hosts of tenants are `<slug>.<this>`, and no tenant brings a domain below it.
+    /// `EDGE_DOMAIN`: the host of a tenant is `<slug>.<this>`. A tenant cannot add a custom domain below it.
     pub domain: String,
-    /// `DOMAIN_TARGET`: what the CNAME of a custom domain must be; `proxy` below the edge domain where it is not given.
+    /// `DOMAIN_TARGET`: what the CNAME of a custom domain must point to. The default is `proxy` below the edge domain.
     pub target: String,
-    /// `DNS_RESOLVERS`: who is asked what DNS says; all that answer must agree.
+    /// `DNS_RESOLVERS`: the DNS servers to ask. All that answer must agree.
     pub resolvers: Vec<SocketAddr>,
 }
 
-/// What AWS charges, in US dollars: `PRICES`, where they differ from the list prices of us-east-1 on arm64 (November 2026).
+/// The prices of AWS in US dollars. `PRICES` replaces the list prices of us-east-1 on arm64 (November 2026).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prices {
@@ -205,7 +207,7 @@ impl EdgeHosts {
     }
 }
 
-/// Environment variables by name; an empty one counts as absent.
+/// Environment variables by name. An empty variable counts as absent.
 pub struct Variables(pub HashMap<String, String>);
 
 impl Variables {

@@ -1,5 +1,5 @@
-//! What every Tenantry function shares. `tenancy` decides who may touch what, `store` speaks DynamoDB, `model` holds the records and
-//! their pure rules, `http` turns requests into typed calls, `runtime` starts a function. The rest are small tools.
+//! What all Tenantry functions share. `tenancy` decides who may access what, and `store` speaks DynamoDB. `model` holds the records and
+//! their pure rules. `http` turns requests into typed calls, and `runtime` starts a function. The other modules are small tools.
 
 pub mod accounts;
 pub mod aws;

@@ -1,5 +1,5 @@
-//! The beginning and the end of a tenant. A new one with its owner comes as parts of one transaction. Registration, demos, the two doors for further tenants and subaccounts
-//! differ only in who the owner is, in plan, kind and end.
+//! How a tenant begins and ends. A new tenant is created with its owner in one transaction. Registration, demos, the two routes for further
+//! tenants, and subaccounts differ only in owner, plan, kind and end.
 
 use jiff::Timestamp;
 
@@ -11,10 +11,10 @@ use crate::tenancy::directory::GlobalCounter;
 use crate::tenancy::{Directory, Refusal, Role, TenantStore, Transaction, conflict};
 use crate::{Error, Result};
 
-/// Lower-case letters and digits, for the ends of slugs.
+/// Lower-case letters and digits, for the random ends of slugs.
 pub const SLUG_ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
-/// What is said about a new tenant.
+/// The properties of a new tenant.
 pub struct NewTenant {
     pub name: String,
     pub logo: Option<String>,
@@ -24,16 +24,16 @@ pub struct NewTenant {
     pub ends_at: Option<Timestamp>,
 }
 
-/// A tenant about to be, and its owner's membership.
+/// The records of a tenant that is being created, with its owner's membership.
 pub struct TenantCreation {
     pub store: TenantStore,
     pub tenant: Tenant,
-    /// A subaccount begins without members: its agency acts for it.
+    /// A subaccount begins without members, because its agency acts for it.
     pub owner: Option<Member>,
 }
 
 impl TenantCreation {
-    /// `store` is a fresh tenant's. Takes an account number; one that is not used stays unused.
+    /// `store` must be that of a new tenant. Takes an account number. If the creation fails, the number stays unused.
     pub async fn with_owner(directory: &Directory, store: TenantStore, new: NewTenant, owner: &User) -> Result<Self> {
         let owner = Member {
             user: owner.id,
@@ -68,7 +68,8 @@ impl TenantCreation {
         Ok(TenantCreation { store, tenant, owner: None })
     }
 
-    /// Adds everything a tenant begins with. `slug_taken` answers when the slug is somebody's, or rests after somebody's deletion.
+    /// Adds all records that a new tenant needs. `slug_taken` is the answer if the slug belongs to another tenant, or rests after a
+    /// deletion.
     pub fn write<'a>(&self, transaction: Transaction<'a>, directory: &Directory, slug_taken: Refusal) -> Result<Transaction<'a>> {
         let (store, tenant) = (&self.store, &self.tenant);
         let slug = SlugClaim { slug: tenant.slug.clone(), tenant: tenant.id, account: tenant.account, rests_until: None };
@@ -89,12 +90,12 @@ impl TenantCreation {
     }
 }
 
-/// Takes a tenant out of service at once and puts it on the janitor's list.
+/// Closes a tenant at once and puts it on the janitor's list.
 pub async fn close(store: &TenantStore, directory: &Directory, tenant: Tenant) -> Result<Tenant> {
     close_if(store, directory, tenant, |_, transaction| Ok(transaction)).await
 }
 
-/// The same with a precondition on the record as it is when it is closed, and with what must hold in the same transaction.
+/// The same with a check of the record at the time of closing, and with additional conditions in the same transaction.
 pub async fn close_if<'a, F>(store: &'a TenantStore, directory: &Directory, tenant: Tenant, holds: F) -> Result<Tenant>
 where
     F: Fn(&Tenant, Transaction<'a>) -> Result<Transaction<'a>>,

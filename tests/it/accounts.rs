@@ -1,5 +1,5 @@
-//! What proves a mailbox proves the mailbox and nothing else: attempts to prepare an account for somebody else to move into, in every order
-//! of events; addresses in every form; mails that strangers can cause; invitations that outlive their reason.
+//! A proof of a mailbox proves the mailbox and nothing else. Tested here: attempts to prepare an account for another person, in every order
+//! of events; addresses in every form; mails that strangers can cause; invitations whose reason no longer exists.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ async fn of_several_registrations_the_confirmed_one_ends_the_others() {
     later(&world);
     register(&world, VICTIM, OWN).await.expect(202);
     let own = world.link_token(VICTIM);
-    // Each hears what is missing; neither stands in the other's way.
+    // Each is told what is missing, and neither blocks the other.
     for password in [SQUATTED, OWN] {
         assert!(world.try_login(VICTIM, password).await.expect(403).text.contains("not verified"));
     }
@@ -216,7 +216,7 @@ async fn a_demo_answers_alike_for_every_address() {
         let (own, other) = (answer.json()["data"].clone(), nobody.json()["data"].clone());
         let names = |data: &Value| data.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!((names(&own), answer.headers.len()), (names(&other), nobody.headers.len()));
-        // Nor do the logins that follow tell: each opens its demo, and nothing of the owner's.
+        // The logins that follow do not tell either: each opens its demo, and nothing of the owner's.
         let visitor = world.login(known, own["password"].as_str().unwrap()).await;
         assert_eq!(tenants(&world, &visitor).await, 1);
     }
@@ -236,7 +236,7 @@ async fn a_demos_owner_lives_in_the_demo_alone() {
         let refused = world.post(path).token(&visitor.token).json(body).send().await;
         assert!([400, 403].contains(&refused.status), "{path}: {}", refused.text);
     }
-    // Invited is the mailbox, not the demo.
+    // The mailbox is invited, not the demo.
     later(&world);
     world.invite(&acme.owner, VICTIM, "member").await.expect(201);
     assert_eq!(tenants(&world, &visitor).await, 1);
@@ -337,7 +337,7 @@ async fn a_kept_demo_is_handed_to_the_one_who_proves_its_address() {
         let victim = world.login(VICTIM, OWN).await;
         world.get("/api/v1/projects").token(&victim.token).header("x-tenant-id", &tenant).send().await.expect(200);
     }
-    // What was proven by somebody else before is not made to last for them.
+    // An address that somebody else has proven stays theirs when a demo is made permanent.
     let world = World::new().await;
     let workers = Workers::of(&world);
     let acme = world.tenant("acme").await;
@@ -367,7 +367,7 @@ async fn a_new_password_ends_every_earlier_reset_link_and_every_session() {
         world.get("/api/v1/auth/sessions").token(&session.token).send().await.expect(401);
     }
     world.login(&acme.owner.email, OWN).await;
-    // A link that was asked for afterwards is as good as ever.
+    // A link that was requested afterwards still works.
     later(&world);
     world.forgot(&acme.owner.email).await.expect(202);
     world.reset(&world.link_token(&acme.owner.email), "a third password").await.expect(200);
@@ -543,7 +543,7 @@ async fn many_tenants_do_not_flood_one_address_together() {
     assert_eq!((last, mails_of_kind(&world, "invitation")), (Some(429), 20));
 }
 
-// Invitations that outlive their reason.
+// Invitations whose reason no longer exists.
 
 #[tokio::test]
 async fn an_invitation_is_worth_what_its_sender_may_grant_when_it_is_accepted() {
@@ -654,7 +654,7 @@ async fn invitations_are_listed_in_pages_however_many_there_are() {
     assert_eq!((page["data"].as_array().map(Vec::len), &page["pagination"]["has_more"]), (Some(2), &json!(false)));
 }
 
-// A credential that holds.
+// A valid credential.
 
 #[tokio::test]
 async fn after_the_last_tenant_is_gone_its_person_can_found_another_at_once() {
@@ -666,18 +666,18 @@ async fn after_the_last_tenant_is_gone_its_person_can_found_another_at_once() {
     }
     world.post("/api/v1/projects").token(&acme.owner.token).json(json!({"name": "x"})).send().await.expect(403);
     let made = world.post("/api/tenant").token(&acme.owner.token).json(json!({"name": "Again"})).send().await.expect(201).json();
-    // With the session in hand.
+    // With the session that is open.
     let shown = world.get("/api/tenant").token(&acme.owner.token).send().await.expect(200).json();
     assert_eq!(shown["id"], made["id"]);
     world.post("/api/v1/projects").token(&acme.owner.token).json(json!({"name": "x"})).send().await.expect(201);
-    // A session that has ended is still none.
+    // A session that has ended is still not valid.
     world.post("/api/v1/auth/logout").token(&acme.owner.token).send().await.expect(200);
     world.get("/api/tenant").token(&acme.owner.token).send().await.expect(401);
 }
 
-// What an older deployment left in the table.
+// Data from an older deployment.
 
-/// An account as they were made before: with the password of the owner of `like`, who has its tenant too.
+/// An account in the earlier format: with the password of the owner of `like`, and in the same tenant.
 fn older_account(world: &World, like: &Tenant, email: &str, verified: bool, ends_at: Option<&str>) -> String {
     let id = UserId::new(world.auth.clock().now(), world.auth.random()).to_string();
     let find =
@@ -750,7 +750,7 @@ fn mails_of_kind(world: &World, kind: &str) -> usize {
     world.items_of_type("mail").iter().filter(|mail| mail["content"]["M"]["kind"]["S"] == kind).count()
 }
 
-/// Ids of one millisecond have no order, and the newest mail is meant.
+/// Ids of one millisecond have no order, and the test needs the newest mail.
 fn later(world: &World) {
     world.advance(SignedDuration::from_secs(1));
 }

@@ -1,4 +1,4 @@
-//! The audit log: what was changed, by whom, in which request; drawn from the stream, whatever order and however often it tells.
+//! The audit log: what was changed, by whom, in which request. It is written from the stream, in any order and with duplicates.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ async fn every_mutation_leaves_one_entry() {
     note(owner(world.post("/api/tenant-setting")).json(deletion).send().await, "deleted", "setting");
     let renamed = json!({"name": "Another name"});
     note(owner(world.put("/api/tenant")).json(renamed).send().await, "changed", "tenant");
-    // Nothing of this changes anything.
+    // None of this changes anything.
     owner(world.get(&path)).send().await.expect(404);
     owner(world.post("/api/v1/projects")).json(json!({"name": ""})).send().await.expect(422);
     drain(&world, &workers).await;
@@ -67,13 +67,13 @@ async fn every_mutation_leaves_one_entry() {
             (changes[0]["before"].is_string(), changes[0]["after"].is_string()),
             match *action {
                 "created" => (false, true),
-                // Shelving moves the record: what it was stands in the entry before.
+                // Archiving moves the record. The entry contains its earlier state.
                 "changed" => (changes[0]["before"].is_string(), true),
                 _ => (true, false),
             }
         );
     }
-    // The states hang together: what one change left is what the next one found.
+    // The states form a chain: the state after one change is the state before the next.
     let of = |action: &str, nth: usize| {
         let of_project = log.iter().rev().flat_map(|entry| entry["changes"].as_array().expect("changes").clone());
         of_project.filter(|change| change["resource"] == "project" && change["action"] == action).nth(nth).expect("a change")

@@ -22,7 +22,7 @@ fn the_role_matrix_is_the_reviewed_one() {
     compare(&root().join("tests/it/roles.txt"), &catalogue().role_matrix());
 }
 
-/// A key is inactive when its maker's role is below this.
+/// A key is inactive if its maker's role is lower than this.
 #[test]
 fn a_scope_asks_for_the_highest_role_of_its_routes() {
     let mut highest: BTreeMap<Scope, Role> = BTreeMap::new();
@@ -130,7 +130,7 @@ fn every_code_of_an_error_is_registered_once() {
         assert!(code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{code}");
         assert!(!meaning.is_empty() && !meaning.ends_with('.'), "{code}: {meaning}");
     }
-    // Every code that the source gives to an answer is in the registry.
+    // Every code in the source is in the registry.
     let source = std::fs::read_to_string(root().join("shared/src/http/status.rs")).expect("status.rs");
     let table =
         source.split("pub fn entry").nth(1).and_then(|rest| rest.split("(status, Code(code))").next()).expect("the table of errors");
@@ -238,13 +238,13 @@ fn local_router() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A path that a route's pattern takes.
+/// A path that matches a route's pattern.
 fn a_path_of(pattern: &str) -> String {
     let path: Vec<&str> = pattern.split('/').map(|segment| if segment.starts_with('{') { "x" } else { segment }).collect();
     path.join("/")
 }
 
-/// With the members of every object in alphabetical order, whichever order this build keeps them in.
+/// With the members of every object in alphabetical order, because builds may keep them in different orders.
 fn in_order(value: Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -255,7 +255,7 @@ fn in_order(value: Value) -> Value {
     }
 }
 
-/// What a reference leads to, or the value itself.
+/// The target of a reference, or the value itself.
 pub fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
         Some(pointer) => document.pointer(pointer).unwrap_or_else(|| panic!("{pointer} leads nowhere")),

@@ -1,4 +1,4 @@
-//! DNS servers on loopback that say what a test tells them. What nobody set does not exist.
+//! DNS servers on loopback that answer as a test tells them. Names that were not set do not exist.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -14,7 +14,7 @@ use shared::lock::Lock;
 enum Says {
     Cname(String),
     Texts(Vec<String>),
-    /// Nothing at all.
+    /// No answer.
     Silence,
     /// SERVFAIL.
     Failure,
@@ -29,7 +29,7 @@ pub struct Server {
     asked: Arc<Lock<Vec<String>>>,
 }
 
-/// A server in whose zone nothing is.
+/// A server with an empty zone.
 pub fn empty() -> SocketAddr {
     static EMPTY: LazyLock<Server> = LazyLock::new(Server::start);
     EMPTY.address
@@ -79,7 +79,7 @@ impl Server {
         self.set(name, RecordType::CNAME, Says::Cname(to.into()));
     }
 
-    /// Adds a text to those that are there.
+    /// Adds a text to the existing ones.
     pub fn text(&self, name: &str, text: &str) {
         let mut zone = self.zone.lock();
         match zone.entry((name.into(), RecordType::TXT)).or_insert(Says::Texts(vec![])) {
@@ -101,7 +101,7 @@ impl Server {
         self.zone.lock().retain(|(known, _), _| known != name);
     }
 
-    /// How often a question was put, like `CNAME cdn.acme.com`.
+    /// How often a question was asked, such as `CNAME cdn.acme.com`.
     pub fn asked(&self, question: &str) -> usize {
         self.asked.lock().iter().filter(|asked| *asked == question).count()
     }

@@ -1,4 +1,4 @@
-//! Who people are: registering, signing in and out, passwords, invitations, members, demos, public keys.
+//! People and their access: registering, signing in and out, passwords, invitations, members, demos, public keys.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ async fn login_checks_in_the_documented_order() {
     let tenant = world.items_of_type("tenant").remove(0);
     let (tenant, user) = (tenant["pk"]["S"].as_str().unwrap_or_default(), world.items_of_type("user").remove(0));
     let user = user["pk"]["S"].as_str().unwrap_or_default();
-    // Everything is wrong at once, and is put right from the front.
+    // Everything is wrong at first, and is corrected in the order of the checks.
     world.change_item(user, "profile", |user| {
         user["system_admin"] = json!({"BOOL": true});
         user.as_object_mut().expect("an item").remove("verified_at");
@@ -164,7 +164,7 @@ async fn registration_says_nothing_about_which_addresses_are_known() {
         let answer = register(&world, known).await.expect(202);
         assert_eq!(answer.fingerprint().replace(known, "other@acme.example.com"), unknown.fingerprint());
         assert_eq!(work_of(&answer), work_of(&unknown), "table calls and round trips");
-        // Nor does a login with the password that was just made up.
+        // A login with the invented password does not tell either.
         assert_eq!(
             world.try_login(known, "made up just now").await.fingerprint(),
             world.try_login("other@acme.example.com", "made up just now").await.fingerprint()
@@ -323,7 +323,7 @@ async fn a_user_of_another_tenant_joins_as_themselves_and_chooses_the_tenant_by_
     let token = world.link_token(&beta.owner.email);
     let accepted = world.post("/api/v1/auth/accept-invitation").json(json!({"token": token})).send().await.expect(200);
     assert_eq!(accepted.json()["data"]["name"], "Owner of beta");
-    // The session in hand works in both; without a header it acts where it was opened.
+    // The open session works in both. Without the header it acts where it was opened.
     let members = async |header: Option<&str>| {
         let request = world.get(MEMBERS).token(&beta.owner.token);
         let request = header.into_iter().fold(request, |request, header| request.header("x-tenant-id", header));
@@ -338,7 +338,7 @@ async fn a_user_of_another_tenant_joins_as_themselves_and_chooses_the_tenant_by_
     for foreign in [&stranger.id, &stranger.slug, "550e8400-e29b-41d4-a716-446655440000", "Not A Slug", ""] {
         assert_eq!(members(Some(foreign)).await.fingerprint(), missing.fingerprint(), "{foreign}");
     }
-    // His role is another in each.
+    // Their role is different in each.
     let invitation = world.post(INVITATIONS).token(&beta.owner.token).header("x-tenant-id", &acme.slug);
     invitation.json(json!({"email": "x@example.com", "role": "owner"})).send().await.expect(403);
     world.invite(&beta.owner, "x@example.com", "owner").await.expect(201);
@@ -430,7 +430,7 @@ async fn members_are_listed_by_offset_and_by_cursor() {
     assert_eq!(json!(walked), all["data"]);
     get(&world, &acme.owner, &format!("{MEMBERS}?offset=10001")).await.expect(400);
     get(&world, &acme.owner, &format!("{MEMBERS}?limit=0")).await.expect(400);
-    // A cursor of one list is no cursor of another, and of one tenant none of another.
+    // A cursor is only valid for its own list and its own tenant.
     let cursor = get(&world, &acme.owner, &format!("{MEMBERS}?limit=2")).await.json()["pagination"]["next_cursor"].clone();
     let cursor = cursor.as_str().unwrap_or_default();
     get(&world, &acme.owner, &format!("{INVITATIONS}?cursor={cursor}")).await.expect(400);
@@ -497,7 +497,7 @@ async fn a_removed_member_has_no_access_and_their_number_is_never_given_again() 
     get(&world, &bob, MEMBERS).await.expect(401);
     get(&world, &bob, "/api/v1/auth/me").await.expect(401);
     delete(&world, &acme.owner, &format!("{MEMBERS}/{}", bob.id)).await.expect(404);
-    // Their task keeps their name, and nobody can be given one any more.
+    // Their task keeps their name, but they cannot be assigned to other tasks.
     let shown = get(&world, &acme.owner, &format!("/api/v1/tasks/{}", id(&task))).await.expect(200).json();
     assert_eq!(shown["data"]["assignee"]["id"], bob.id);
     let assigning = world.post(format!("/api/v1/projects/{}/tasks", id(&project))).token(&acme.owner.token);
@@ -608,7 +608,7 @@ async fn an_address_may_have_several_demos_each_with_its_own_password() {
     world.advance(SignedDuration::from_secs(2));
     let second = demo_owner(&world, "Ada@example.com").await;
     assert_ne!((claims_of(&ada.token)["tid"].clone(), &ada.password), (claims_of(&second.token)["tid"].clone(), &second.password));
-    // Making another takes nothing from the first.
+    // Making another demo takes nothing from the first.
     world.login("ada@example.com", &ada.password).await;
     world.advance(SignedDuration::from_hours(48) - SignedDuration::from_secs(3));
     get(&world, &ada, "/api/v1/projects").await.expect(200);
@@ -654,7 +654,7 @@ async fn a_demo_and_a_registration_happen_once_for_an_idempotency_key() {
         assert_eq!((world.items_of_type("tenant").len(), world.items_of_type("mail").len()), (tenants, mails));
         let reused = send(path, "203.0.113.1", "other@example.com").await.expect(422);
         assert_eq!(reused.code(), "IDEMPOTENCY_KEY_REUSED");
-        // A key is its owner's alone: from elsewhere it gives nothing away.
+        // A key belongs to its owner: from another address it reveals nothing.
         let elsewhere = send(path, "203.0.113.2", email).await;
         assert_eq!(elsewhere.header("idempotency-replayed"), "");
         assert!(path.ends_with("register") || elsewhere.text != first.text, "{}", elsewhere.text);
@@ -730,7 +730,7 @@ fn roles(world: &World, tenant: &Tenant) -> Vec<String> {
     roles
 }
 
-/// What the table can tell a clock: calls and round trips.
+/// The work that can be measured without a clock: table calls and round trips.
 fn work_of(answer: &Answer) -> (u32, u32) {
     answer.metered.map(|metered| (metered.calls, metered.round_trips)).expect("the request was metered")
 }

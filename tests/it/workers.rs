@@ -1,5 +1,5 @@
-//! What happens after the answer: mails, sweeps, purges, conversions, key rotation; delivered twice, out of order, poisoned, and cut off
-//! at every point.
+//! What happens after the answer: mails, sweeps, purges, conversions, key rotation. Delivered twice, out of order, with bad records, and
+//! interrupted at every point.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -68,7 +68,7 @@ async fn deliveries_twice_and_out_of_order_change_nothing() {
             forgotten(&world, &format!("tenant{number}")).await;
         }
         let faults = Faults { seed, duplicates, reorder: true, ..Faults::default() };
-        // A twin that meets a claim waits for it; the lease is over when it comes again.
+        // A parallel run that finds a claim waits for it. The lease is over when it tries again.
         settle(&world, &workers, faults).await;
         assert_eq!(states(&world), BTreeSet::from(["sent".to_owned()]));
         let kept = world.aws.mailbox().mails().unwrap();
@@ -114,7 +114,7 @@ async fn a_death_at_any_point_of_sending_is_repaired_where_the_carrier_deduplica
         let finished = workers.cut_off("courier", job(&mail), point).await;
         settle(&world, &workers, Faults::default()).await;
         let kept = world.aws.mailbox().mail(&mail).unwrap().expect("the mail arrived");
-        // Posted twice at most; kept once, for the mailbox knows the id.
+        // Posted twice at most, and stored once, because the mailbox knows the id.
         assert!(kept.deliveries <= 2, "cut at {point}: {}", kept.deliveries);
         if finished {
             break;
@@ -195,7 +195,7 @@ async fn a_mail_that_was_given_up_waits_with_the_dead_letters_and_can_be_sent_by
     let again = workers.run("operator", json!({"command": "resend-mail", "mail": mail})).await.unwrap();
     drain(&world, &workers).await;
     assert_eq!(state(&world, again["sent_again_as"].as_str().unwrap()), "sent");
-    // The redrive that comes after all finds the mail replaced.
+    // The late redrive finds the mail replaced.
     let letter = world.aws.queues().peek(MAIL_LETTERS).unwrap().remove(0);
     world.aws.queues().send(MAILS, &letter.body, None).unwrap();
     drain(&world, &workers).await;
@@ -242,7 +242,7 @@ async fn the_tasks_of_a_deleted_project_are_swept_in_rounds_and_a_namesakes_stay
     assert_eq!(tasks.len(), 2, "the namesake's and the other project's");
     assert_eq!(workers.invocations("janitor"), 3, "six tasks, two a round");
 
-    // The tombstone vanishes only now that nothing is left to hide, a day later.
+    // The tombstone vanishes a day after nothing is left to hide.
     let tombstone = world.items_of(&acme).into_iter().find(|item| item["type"]["S"] == "deleted_project").expect("it is there");
     let ends_at: i64 = tombstone["ttl"]["N"].as_str().unwrap().parse().unwrap();
     assert_eq!(ends_at, shared_now(&world) + 24 * 3600);
@@ -302,10 +302,10 @@ async fn nothing_is_left_of_a_demo_and_no_neighbour_is_touched() {
     let acme = world.tenant("acme").await;
     let ada = demo(&world, "ada@example.com").await;
     fill(&world, &ada).await;
-    // Somebody of another tenant joins the demo, and leaves with it.
+    // A person of another tenant joins the demo, and leaves with it.
     let guest = world.tenant("guest").await;
     let invited = json!({"email": guest.owner.email, "role": "member"});
-    // Ids of one millisecond have no order, and the newest mail is meant.
+    // Ids of one millisecond have no order, and the test needs the newest mail.
     world.advance(SignedDuration::from_millis(10));
     invite(&world, &ada, invited).await;
     let token = world.link_token(&guest.owner.email);
@@ -332,7 +332,7 @@ async fn nothing_is_left_of_a_demo_and_no_neighbour_is_touched() {
     assert_eq!(purge(&workers).await["purged"], 0);
 }
 
-/// Through the real stream, relay and janitor: what arrives after the receipt, and whoever still holds a credential, writes nothing.
+/// With the real stream, relay and janitor: what arrives after the receipt writes nothing, and neither do requests with old credentials.
 #[tokio::test]
 async fn nothing_of_a_purged_tenant_is_written_after_its_receipt() {
     let (world, workers) = workers().await;
@@ -340,7 +340,7 @@ async fn nothing_of_a_purged_tenant_is_written_after_its_receipt() {
     let mut tenants = vec![];
     for number in 0..6 {
         let filled = Box::pin(filled(&world, &key, number)).await;
-        // Some of it has come through the stream before the end, some has not.
+        // Some of it has passed the stream before the end, some has not.
         if number % 2 == 0 {
             drain(&world, &workers).await;
         }
@@ -380,7 +380,7 @@ async fn nothing_of_a_purged_tenant_is_written_after_its_receipt() {
     assert_eq!(depth(&world, RELAY_LETTERS), 0);
 }
 
-/// A tenant with a bit of everything, a key of it, and what the edge reports.
+/// A tenant with some data of every kind, a key, and reports of the edge.
 async fn filled(world: &World, key: &str, number: usize) -> (crate::world::Tenant, String, Value) {
     let tenant = world.tenant(&format!("acme{number}")).await;
     world.member(&tenant, "owner").await;
@@ -399,7 +399,7 @@ async fn filled(world: &World, key: &str, number: usize) -> (crate::world::Tenan
     (tenant, text, report)
 }
 
-/// Whoever still holds something of a tenant that is gone.
+/// Requests with credentials of a tenant that is gone.
 async fn knock(world: &World, key: &str, (tenant, text, report): &(crate::world::Tenant, String, Value)) {
     for token in [&tenant.owner.token, text] {
         for request in [world.get("/api/v1/projects"), world.post("/api/v1/projects").json(json!({"name": "late"}))] {
@@ -412,7 +412,7 @@ async fn knock(world: &World, key: &str, (tenant, text, report): &(crate::world:
     late.send().await.expect(404);
 }
 
-/// Records that the stream delivers only after the tenant is gone, of every kind that leads to a write.
+/// Records that the stream delivers only after the tenant is gone, of every kind that causes a write.
 #[tokio::test]
 async fn a_stream_that_lags_behind_a_purge_leaves_nothing() {
     let (world, workers) = workers().await;
@@ -448,7 +448,7 @@ async fn a_purge_that_dies_anywhere_is_finished_by_the_next_and_frees_one_place(
         if finished {
             break;
         }
-        // Every few points: a purge waits for the table some hundred times.
+        // Every few points, because a purge waits for the table some hundred times.
         point += 4;
         assert!(point < 2000);
     }
@@ -542,10 +542,10 @@ async fn an_operator_verifies_suspends_and_activates() {
     world.post("/api/v1/auth/register").json(body).send().await.expect(202);
     let login = json!({"email": "ada@example.com", "password": "correct horse"});
     world.post("/api/v1/auth/login").json(login.clone()).send().await.expect(403);
-    // Ids of one millisecond have no order, and the newest mail is meant.
+    // Ids of one millisecond have no order, and the test needs the newest mail.
     world.advance(SignedDuration::from_millis(10));
     workers.run("operator", json!({"command": "verify-user", "email": "Ada@Example.com"})).await.unwrap();
-    // The mailbox is theirs; the password that was typed before opens nothing, and they choose one.
+    // The mailbox is theirs. The earlier password opens nothing, and they set a new one.
     world.post("/api/v1/auth/login").json(login).send().await.expect(422);
     let body = json!({"token": world.link_token("ada@example.com"), "password": "battery staple"});
     world.post("/api/v1/auth/reset-password").json(body).send().await.expect(200);
@@ -578,7 +578,7 @@ async fn an_operator_verifies_suspends_and_activates() {
 async fn keys_are_rotated_under_load_without_a_failed_request() {
     let (world, workers) = workers().await;
     let acme = world.tenant("acme").await;
-    // Two instances of each function, each with its own memory of the keys.
+    // Two instances of each function, each with its own cache of the keys.
     let instances = [world.clone(), world.another_instance().await];
     let mut tokens = vec![acme.owner.token.clone()];
     let mut kids = BTreeSet::new();
@@ -614,7 +614,7 @@ async fn keys_are_rotated_under_load_without_a_failed_request() {
     // The world's own key, which the rotator did not make and replaced at once, and two that were published first.
     assert_eq!(kids.len(), 4);
 
-    // A week and a day later only the key in use is left, and it works on.
+    // A week and a day later only the current key is left, and it still works.
     world.advance(SignedDuration::from_hours(24 * 8));
     workers.run("rotator", json!({"task": "rotate-keys"})).await.unwrap();
     let keys = world.get("/.well-known/jwks.json").send().await.expect(200).json();
@@ -634,7 +634,7 @@ async fn a_rotation_that_dies_anywhere_never_signs_with_an_unpublished_key() {
         for pause in [0, 11, 24 * 60 * 8] {
             world.advance(SignedDuration::from_mins(pause));
             finished &= workers.cut_off("rotator", json!({"task": "rotate-keys", "now": pause == 0}), point).await;
-            // An instance that starts right now reads what is stored right now.
+            // An instance that starts now reads what is stored now.
             let instance = world.another_instance().await;
             let owner = instance.login(&acme.owner.email, &acme.owner.password).await;
             instance.get("/api/v1/projects").token(&owner.token).send().await.expect(200);
@@ -677,7 +677,7 @@ struct Inner {
     janitor: Janitor,
     rotator: Rotator,
     operator: Operator,
-    /// Where a sweep stops, when a test wants it to stop early.
+    /// Where a sweep stops, for tests that need it to stop early.
     sweep_at_most: Option<usize>,
     requests: AtomicUsize,
     invoked: Lock<HashMap<String, usize>>,
@@ -685,7 +685,7 @@ struct Inner {
     fetched: Lock<BTreeSet<String>>,
 }
 
-/// A carrier without memory, like Amazon SES: what it is told twice it sends twice.
+/// A carrier without memory, like Amazon SES: it sends the same mail as often as it is told.
 #[derive(Default)]
 struct Forgetful(Lock<Vec<String>>);
 
@@ -781,7 +781,7 @@ impl Workers {
             if poll_immediate(&mut work).await.is_some() {
                 return true;
             }
-            // What was asked for arrives: the next look gets a little further.
+            // Pending results arrive, so that the next poll gets further.
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         false
@@ -858,7 +858,7 @@ async fn forgotten(world: &World, name: &str) {
     ask_for_reset(world, &tenant.owner.email).await;
 }
 
-/// Gives the mail's id.
+/// Returns the mail's id.
 async fn ask_for_reset(world: &World, email: &str) -> String {
     // Ids of one millisecond have no order.
     world.advance(SignedDuration::from_millis(10));
@@ -898,7 +898,7 @@ fn mails(world: &World, email: &str) -> Vec<String> {
     kept.into_iter().map(|kept| format!("{}\n{}", kept.mail.subject, kept.mail.text)).collect()
 }
 
-/// The token as a person copies it out of the mail.
+/// The token as a person copies it from the mail.
 fn token_in(world: &World, email: &str, kind: &str) -> String {
     let kept = world.aws.mailbox().mails_to(email).unwrap();
     let mail = kept.into_iter().rev().find(|kept| kept.mail.kind == kind).expect("the mail arrived").mail;
@@ -930,7 +930,7 @@ async fn demo(world: &World, email: &str) -> Demo {
     }
 }
 
-/// One of everything that a tenant can have, beside the samples.
+/// One of everything that a tenant can have, in addition to the samples.
 async fn fill(world: &World, demo: &Demo) {
     let (kept, gone) = (world.project(&demo.caller, "Archived").await, world.project(&demo.caller, "Deleted").await);
     world.project(&demo.caller, "Active").await;
@@ -945,7 +945,7 @@ async fn fill(world: &World, demo: &Demo) {
     world.post("/api/v1/projects").token(&demo.caller.token).header("idempotency-key", "one").json(body).send().await.expect(201);
 }
 
-/// A demo sends nothing outside, so it invites nobody; it may still hold people and invitations from an operator's hand.
+/// A demo sends no mails, so it invites nobody. It may still have members and invitations that an operator added.
 async fn invite(world: &World, demo: &Demo, invited: Value) {
     let send = || world.post("/api/v1/tenant/invitations").token(&demo.caller.token).json(invited.clone()).send();
     send().await.expect(403);
@@ -955,14 +955,14 @@ async fn invite(world: &World, demo: &Demo, invited: Value) {
     world.change_item(&profile, "profile", |item| item["kind"] = json!({"S": "demo"}));
 }
 
-/// Mails and sealed answers to the visitor's requests end by themselves; the rest must go with the demo.
+/// Mails and sealed answers to the visitor's requests expire by themselves. Everything else must be deleted with the demo.
 fn is_of(item: &Value, demo: &Demo) -> bool {
     let lasting = !["mail", "open_answer"].contains(&text(item, "type"));
     let written = item.to_string();
     lasting && (written.contains(&demo.tenant) || written.contains(&demo.owner) || written.contains(&demo.slug))
 }
 
-/// What a purge of one demo changes about the others: their number.
+/// What the purge of one demo changes about the others: their number.
 fn without_demos(items: &[Value]) -> Vec<&Value> {
     items.iter().filter(|item| !["G#counters", "G#demos"].contains(&text(item, "pk")) && !text(item, "pk").starts_with("G#rate#")).collect()
 }

@@ -1,4 +1,5 @@
-//! A whole deployment in one process: the table and secrets of template.yaml, the functions behind a gateway, a clock that stands still.
+//! A whole deployment in one process: the table and secrets of template.yaml, the functions behind a gateway, and a clock that only tests
+//! move.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -42,19 +43,19 @@ pub struct World {
     pub plans: Plans,
     pub records: Records,
     next_ip: Arc<AtomicU64>,
-    /// IAM, where the deployment of this test has it.
+    /// IAM, if the deployment of this test has it.
     pub guard: Option<Arc<Guarded>>,
 }
 
-/// Whose credentials reach a tenant's data, with IAM deciding as template.yaml says. Without either, nobody asks who calls.
-/// `TENANT_CREDENTIALS=session cargo test --test it` runs every test so.
+/// Whose credentials access a tenant's data, with IAM deciding by template.yaml. Without it, calls are not checked.
+/// `TENANT_CREDENTIALS=session cargo test --test it` runs every test with sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TenantCredentials {
     Function,
     Session,
 }
 
-/// Fails the test that ends while a refusal by IAM has not been taken note of.
+/// Fails a test that ends without looking at a refusal by IAM.
 pub struct Guarded(pub Guard);
 
 impl Drop for Guarded {
@@ -72,13 +73,13 @@ impl Drop for Guarded {
     }
 }
 
-/// Every function of the API as it runs, by name.
+/// Every running function of the API, by name.
 type Functions = BTreeMap<&'static str, (App, Router)>;
 
-/// What a deployment of a test differs in.
+/// How the deployment of a test differs from the default.
 #[derive(Default)]
 pub struct Settings {
-    /// The seeded plans and the documented rates; otherwise there is room for a test's own traffic.
+    /// The seeded plans and the documented rates. Otherwise the limits are high enough for a test's own traffic.
     pub strict: bool,
     pub variables: Vec<(&'static str, String)>,
     /// Changes limits of plans: `{"free": {"projects": 10}}`.
@@ -91,11 +92,11 @@ pub struct Settings {
     pub records: Option<Records>,
 }
 
-/// Somebody signed in.
+/// A signed-in person.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub token: String,
-    /// Member number.
+    /// The member's number.
     pub id: u64,
     pub email: String,
     pub password: String,
@@ -219,7 +220,7 @@ impl World {
         self.functions[route.map_or("auth", |route| route.function.as_str())].1.clone()
     }
 
-    /// Hands an event to the function that the gateway hands a path to.
+    /// Sends an event to the function to which the gateway sends a path.
     pub async fn invoke(&self, path: &str, event: &str) -> Answer {
         let response = Box::pin(gateway::answer(&self.auth, &self.router(path), event)).await;
         let (parts, body) = response.into_parts();
@@ -243,7 +244,7 @@ impl World {
         &self.environments["projects"]["TABLE_NAME"]
     }
 
-    /// Every item, in key order: for comparing before and after.
+    /// Every item, in key order, to compare before and after.
     pub fn items(&self) -> Vec<Value> {
         self.aws.items(self.table_name()).expect("the table can be read")
     }
@@ -258,14 +259,14 @@ impl World {
         self.items().into_iter().filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with(&prefix))).collect()
     }
 
-    /// Changes an item behind the functions' back, as an operator with access to the table could.
+    /// Changes an item directly in the table, as an operator with access to the table could.
     pub fn change_item(&self, pk: &str, sk: &str, change: impl FnOnce(&mut Value)) {
         let mut item = self.items().into_iter().find(|item| item["pk"]["S"] == pk && item["sk"]["S"] == sk).expect("the item is there");
         change(&mut item);
         self.put_item(&item);
     }
 
-    /// Writes an item behind the functions' back.
+    /// Writes an item directly to the table.
     pub fn put_item(&self, item: &Value) {
         let request = json!({"TableName": self.table_name(), "Item": item});
         self.aws.database().put_item(serde_json::from_value(request).expect("a request")).expect("the item can be written");
@@ -297,7 +298,7 @@ impl World {
         self.request("DELETE", path)
     }
 
-    /// A tenant without content, and its owner signed in. Made through registration, as people do.
+    /// An empty tenant with its signed-in owner. Created by registration, as people do.
     pub async fn tenant(&self, name: &str) -> Tenant {
         let email = format!("owner@{name}.example.com");
         let body = json!({"name": format!("Owner of {name}"), "email": email, "password": "correct horse", "company_name": name});
@@ -381,7 +382,7 @@ impl Request {
         self.headers.iter().any(|(name, _)| name == header)
     }
 
-    /// Several of the same name are sent as several.
+    /// Repeated names are sent repeatedly.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -463,7 +464,7 @@ impl Answer {
         self.json()["error"]["details"].clone()
     }
 
-    /// What two callers must not be able to tell apart: status, body and header names, but for the request id.
+    /// What must be the same for two callers: status, body and header names, except the request id.
     pub fn fingerprint(&self) -> String {
         let id = self.header("x-request-id").to_owned();
         let mut names: Vec<_> = self.headers.keys().map(|name| name.as_str().to_owned()).collect();
@@ -476,13 +477,13 @@ pub fn id(resource: &Value) -> &str {
     resource["id"].as_str().expect("the resource has an id")
 }
 
-/// The claims of a token, unverified.
+/// The claims of a token, not verified.
 pub fn claims_of(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("a token has three parts");
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("JSON claims")
 }
 
-/// Makes a session key as the rotator does: the public half first.
+/// Makes a session key as the rotator does, the public key first.
 pub async fn write_session_keys(app: &App, environment: &BTreeMap<String, String>, kid: &str) {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &aws_lc_rs::rand::SystemRandom::new()).expect("a key");
@@ -499,7 +500,7 @@ pub async fn write_session_keys(app: &App, environment: &BTreeMap<String, String
     }
 }
 
-/// Every function of the API: the one list of them in the tests.
+/// Every function of the API. This is the only list of them in the tests.
 pub fn catalogue() -> Catalogue {
     let mut catalogue = Catalogue::default();
     catalogue.add::<auth::Auth>("auth");
@@ -548,13 +549,13 @@ fn app(
 ) -> App {
     let variables: HashMap<String, String> = environments[function].clone().into_iter().collect();
     let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
-    // A busy machine makes the table slow, and then the product answers 503, which is right; a test is about what it answers otherwise.
+    // On a busy machine the table is slow, and the product then correctly answers 503. Tests are about its other answers.
     let clients = Clients::read(Variables(variables)).expect("the environment names AWS").waiting(TIMEOUT);
     let random = if seed == 0 { Random::system() } else { Random::seeded(seed) };
     App::new(config, plans.clone(), records, clock.clone(), random, &clients)
 }
 
-/// The seeded plans with a test's changes; unless `strict`, without the limits that a test would run into by accident.
+/// The seeded plans with a test's changes. Unless `strict`, without limits that a test could reach by accident.
 fn plans(strict: bool, changes: &Value) -> Plans {
     let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
     for (name, plan) in plans.as_object_mut().expect("an object") {

@@ -1,4 +1,4 @@
-//! Subaccounts: made with one call, limited, suspended, closed. Link and child are written together.
+//! Subaccounts: created with one call, limited, suspended, closed. The link and the child are written together.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -142,7 +142,7 @@ pub async fn limits(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<S
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.0.etag()))
 }
 
-/// The whole of the limits: one that is not named is the plan's.
+/// All limits: one that is not named is removed, so that the plan's limit holds.
 pub async fn limit(
     door: Owner,
     subaccount: FoundSubaccount,
@@ -187,7 +187,7 @@ async fn turn(door: &Owner, subaccount: Subaccount, status: TenantStatus) -> Res
     Ok(answer(&turned, &child))
 }
 
-/// An agency gives its children no more than it has itself, and limits only below the child's plan.
+/// An agency gives its children no more than it has itself, and sets limits only below the child's plan.
 fn allowed(door: &Owner, plan: &str, limits: &SubaccountLimits) -> Result<()> {
     let plans = door.app.plans();
     if !plans.contains(plan) || plan == "demo" || !door.plan.covers(plans.get(plan)) {
@@ -300,7 +300,7 @@ impl Form for NewLimits {
     }
 }
 
-/// The limits that are named; null gives one back to the plan.
+/// Only the limits that are named. Null removes a limit.
 struct SomeLimits(LimitChanges);
 
 impl Form for SomeLimits {

@@ -1,4 +1,4 @@
-//! A demo tenant, whole in one call: tenant, owner, sample projects and tasks, and the mail that announces it.
+//! A demo tenant, complete with one call: tenant, owner, sample projects and tasks, and the mail about it.
 
 use jiff::{SignedDuration, ToSpan};
 use records::project::{Project, ProjectId, Shelf, TaskCounts};
@@ -42,7 +42,7 @@ pub struct DemoView {
     expires_at: Printed,
 }
 
-/// Answers alike whether the address is anybody's or not: a demo has no right to it, and takes none from its owner.
+/// The answer is the same whether the address has an account or not. A demo has no right to the address and takes nothing from its owner.
 pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<DemoView>> {
     let config = &door.app.config().demo;
     if !config.enabled {
@@ -53,9 +53,9 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
     let store = directory.new_tenant_store();
     let password = Demo::password(passwords, store.tenant_id());
     let slug = Slug::parse(&format!("demo-{}", door.app.random().text(SLUG_ALPHABET, 6))).ok_or(Error::NotFound)?;
-    // Whole seconds: what is printed is what holds.
+    // Whole seconds, so that the printed time is exact.
     let ends_at = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now) + SignedDuration::from_hours(config.hours);
-    // The documents show a demo's owner as verified. Nothing was proven: the address stays whoever's it is.
+    // The API documents show a demo's owner as verified. Nothing was proven: the address still belongs to its owner.
     let user = User {
         id: UserId::new(now, door.app.random()),
         name: once.body.name,
@@ -115,7 +115,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         if mailed {
             transaction = transaction.count_mail(&allowance)?.create(directory, &mail, conflict("Try again."))?;
         }
-        // Who is not written to now is not warned either.
+        // If no mail was sent now, no warning is sent later.
         let listed = Demo { warned: !mailed, ..listed.clone() };
         let full = full.clone();
         transaction = creation
@@ -134,14 +134,14 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         Ok(transaction)
     };
     match write(true)?.commit().await {
-        // The address has had its mails of the day: the demo comes without one.
+        // The address has already got its mails of the day, so the demo comes without one.
         Err(Error::TooManyRequests(throttled)) if throttled.quota != full.quota => write(false)?.commit().await?,
         written => written?,
     }
     Ok(answer)
 }
 
-/// A task to look at: title, status, priority, and in how many days it is due.
+/// A sample task: title, status, priority, and in how many days it is due.
 type Sample = (&'static str, TaskStatus, Priority, Option<i32>);
 
 /// Two projects with tasks in every state, so that a first look shows what the lists can do.
@@ -172,7 +172,7 @@ fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Rando
     plan.into_iter()
         .enumerate()
         .map(|(index, (name, description, color, tasks))| {
-            // Apart by a second, so that their order is the order written here.
+            // One second apart, so that their order is the order here.
             let at = now + SignedDuration::from_secs(i64::try_from(index).unwrap_or(0));
             let id = ProjectId::new(at, random);
             let tasks: Vec<Task> = tasks

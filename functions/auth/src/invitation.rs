@@ -1,4 +1,4 @@
-//! Invitations: an address and a role, a link in a mail, and joining through it.
+//! Invitations: an address and a role, a link in a mail, and joining with it.
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -55,7 +55,8 @@ pub async fn list(door: Admin, asked: Offsets<NoFilters>) -> Result<Listing<Invi
     Ok(Listing { items, total: open.count(door.now()), page: asked.page, next: found.next })
 }
 
-/// Takes a seat of the plan until it is accepted, revoked or expired. An address is invited once at a time, and gets few such mails.
+/// Takes a seat of the plan until it is accepted, revoked or expired. An address can have only one open invitation, and gets few such
+/// mails.
 pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<InvitationView>> {
     let NewInvitation { email, role } = once.body;
     if door.tenant.kind == TenantKind::Demo {
@@ -87,7 +88,8 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
     seated(&door.store, |open| {
         let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
         if open.invites(&invitation.email, now) {
-            // Behind the kept answer, which is what a twin of this request hears: nothing has the id of the new invitation yet.
+            // After the recorded answer, which a duplicate of this request must get. Nothing else can have the id of the new invitation
+            // yet.
             let refusal = conflict("This address is invited already. Revoke that invitation to send another.");
             return Ok((open.clone(), transaction.require(&door.store, &Invitation::key_of(invitation.id), refusal)?));
         }
@@ -119,8 +121,8 @@ pub async fn revoke(door: Admin, invitation: Found<Invitation>) -> Result<Answer
     Ok(Answer::done("Invitation revoked"))
 }
 
-/// Joins the tenant as the invited address: as the user who has proven it, whose password and name stay what they are, or as a new user with
-/// the name and password given here, whatever else stands at the address.
+/// Joins the tenant as the invited address. A user who has proven the address keeps their password and name. Otherwise a new user gets the
+/// name and password given here, whatever else exists at the address.
 pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<MemberView>> {
     let invited = door.invited(&once.body.token).await?.ok_or_else(dead_link)?;
     let (store, directory, invitation, now) = (&invited.store, &door.directory, &invited.invitation, door.now());
@@ -153,7 +155,7 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
             &Invitation::key_of(invitation.id),
             Box::new(|_| dead_link()),
         )?;
-        // Only what its sender may still grant at this very moment.
+        // Only if its sender may still grant the role at this moment.
         let transaction = match &invited.sender {
             Some((place, sender)) => transaction.require_unchanged(
                 place,
@@ -184,7 +186,7 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
     Ok(answer)
 }
 
-/// Writes a change of the open invitations with what belongs to it. When others changed them meanwhile, `change` is asked again.
+/// Writes a change of the open invitations with what belongs to it. If others changed them in the meantime, `change` is called again.
 async fn seated<'a>(store: &'a TenantStore, change: impl Fn(&OpenInvitations) -> Result<(OpenInvitations, Transaction<'a>)>) -> Result<()> {
     let mut before = open_invitations(store).await?;
     for _ in 0..64 {
@@ -194,11 +196,11 @@ async fn seated<'a>(store: &'a TenantStore, change: impl Fn(&OpenInvitations) ->
             false => transaction.replace(store, &after, &before)?,
         };
         let Err(refused) = written.commit().await else { return Ok(()) };
-        // A twin of this request changed the list: its answer is the answer.
+        // A duplicate of this request changed the list, and its answer counts.
         if matches!(refused, Error::Replayed(_) | Error::IdempotencyKeyReused) {
             return Err(refused);
         }
-        // Whatever stood in the way may be gone with the list as it is now.
+        // The reason for the refusal may no longer exist in the present list.
         let now = open_invitations(store).await?;
         if now.same_as(&before) {
             return Err(refused);
@@ -208,7 +210,7 @@ async fn seated<'a>(store: &'a TenantStore, change: impl Fn(&OpenInvitations) ->
     Err(Error::Conflict("The invitations are being changed by others. Try again.".into()))
 }
 
-/// The list of open invitations; before it is first written, what it would say.
+/// The list of open invitations, or what it would be if it was not written yet.
 async fn open_invitations(store: &TenantStore) -> Result<OpenInvitations> {
     if let Some(open) = store.find(&OpenInvitations::key_of()).await? {
         return Ok(open);

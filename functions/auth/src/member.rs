@@ -1,4 +1,4 @@
-//! The members of a tenant. A tenant keeps at least one owner, and only owners make or unmake owners.
+//! The members of a tenant. A tenant always has at least one owner, and only owners can make or unmake owners.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ pub async fn update(door: Admin, member: FoundMember, expected: IfMatch, body: B
     Ok(Answer::new("Member updated successfully", ChangedView::of(MemberView::of(&changed), silenced_keys)).tagged(tag))
 }
 
-/// Their sessions in this tenant end with the membership, also should they be invited again, and so do keys they made; their tasks keep
+/// Their sessions in this tenant end with the membership, even if they are invited again, and so do the keys they made. Their tasks keep
 /// their name.
 pub async fn remove(door: Admin, member: FoundMember, expected: IfMatch) -> Result<Answer<RemovedView>> {
     let user = member.0.user;
@@ -116,7 +116,7 @@ pub async fn remove(door: Admin, member: FoundMember, expected: IfMatch) -> Resu
     Ok(Answer::new("Member removed successfully", RemovedView { silenced_keys }))
 }
 
-/// What stands against the change, asked before anything of it is done; the transaction asks again.
+/// Checks the change before anything is written. The transaction checks again.
 async fn may_touch(door: &Admin, member: &Member, expected: &IfMatch, role: Option<Role>) -> Result<()> {
     expected.check(&etag(member))?;
     only_owners_touch_owners(door.member.role, &[Some(member.role), role].into_iter().flatten().collect::<Vec<_>>())?;
@@ -133,7 +133,7 @@ async fn silenced(door: &Admin, losing: Option<&Member>, role: Option<Role>) -> 
     }
 }
 
-/// The role that touching members of these roles takes.
+/// The role that is needed to change members with these roles.
 fn least(touched: &[Role]) -> Role {
     if touched.contains(&Role::Owner) { Role::Owner } else { Role::Admin }
 }

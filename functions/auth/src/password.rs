@@ -1,4 +1,4 @@
-//! Passwords: argon2id at OWASP's floor (19 MiB, 2 passes, 1 lane), and the way back for who forgot theirs.
+//! Passwords: argon2id with OWASP's minimum (19 MiB, 2 passes, 1 lane), and how to reset a forgotten one.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
@@ -21,7 +21,7 @@ use shared::{Error, Result};
 use crate::registration::EmailView;
 
 const RESET_HOURS: i64 = 1;
-/// As many sessions as fit into one transaction with the change of the password.
+/// The most sessions that fit into one transaction with the change of the password.
 const AT_ONCE: usize = 90;
 
 pub struct Forgot {
@@ -33,7 +33,7 @@ pub struct Reset {
     password: String,
 }
 
-/// Answers alike whether the address is known or not, with about the same work.
+/// The answer is the same whether the address is known or not, and takes about the same work.
 pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailView>> {
     let email = once.body.email;
     door.admit_reset(&email).await?;
@@ -59,15 +59,15 @@ pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailV
         transaction = transaction.create(directory, &mail, conflict("Try again."))?;
     }
     match transaction.commit().await {
-        // The address has had its mails of the day; one of them is good for an hour.
+        // The address has already got its mails of the day. Each of them is valid for an hour.
         Err(Error::TooManyRequests(_)) => once.ticket.record_open(directory.transaction(), directory, &answer)?.commit().await?,
         written => written?,
     }
     Ok(answer)
 }
 
-/// Ends every session of the user, and every other link to a new password. The mail proves the address, so what stands there unproven is
-/// proven by it, with this password and none before.
+/// Ends every session of the user, and every other link to a new password. The mail proves the address. An unproven account at the address
+/// is thereby proven, with this password and no earlier one.
 pub async fn reset(door: Visitor, once: Once<Reset>) -> Result<Answer<Nothing>> {
     let directory = &door.directory;
     let (link, user) = linked(&door, &once.body.token).await?;
@@ -92,7 +92,7 @@ pub async fn reset(door: Visitor, once: Once<Reset>) -> Result<Answer<Nothing>> 
         transaction = transaction.remove(directory, &Session::key_of(user.id, session.id))?;
     }
     transaction.commit().await?;
-    // Those beyond the transaction, and those that were opened since.
+    // Sessions that did not fit into the transaction, and those that were opened since.
     for session in directory.all(&Session::of_user(user.id)).await? {
         directory.delete(&Session::key_of(user.id, session.id)).await?;
     }
@@ -111,7 +111,7 @@ pub(crate) fn dead_link() -> Error {
     Error::field("token", "The token field is not valid, was used, or has expired.")
 }
 
-/// Off the request's thread: it takes tens of milliseconds of CPU on purpose.
+/// Not on the request's thread, because it takes tens of milliseconds of CPU on purpose.
 pub(crate) async fn hash(app: &App, password: String) -> Result<String> {
     let salt: [u8; 16] = app.random().bytes();
     blocking(move || {
@@ -121,17 +121,17 @@ pub(crate) async fn hash(app: &App, password: String) -> Result<String> {
     .await
 }
 
-/// How a password compares with a hash.
+/// The result of comparing a password with a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Matches {
     No,
-    /// The hash is to be made anew: by other parameters, or of the text as it was typed.
+    /// The password matches, but a new hash is needed: the parameters are old, or the text was hashed without NFC.
     Outdated,
     Yes,
 }
 
-/// One verification whatever is known of the user: an unknown one is compared with a hash that nothing matches. Only a text that is not in
-/// NFC, as passwords once were hashed, takes a second one.
+/// One verification, whether the user is known or not: for an unknown user, the hash is one that nothing matches. Passwords were once
+/// hashed without NFC, so only a text that is not in NFC needs a second verification.
 pub(crate) async fn verify(password: String, hash: Option<String>) -> Result<Matches> {
     let known = hash.is_some();
     let hash = hash.unwrap_or_else(|| NOBODY.to_owned());
@@ -150,7 +150,7 @@ pub(crate) async fn verify(password: String, hash: Option<String>) -> Result<Mat
     Ok(if known { matches } else { Matches::No })
 }
 
-/// Whether a hash was made with other parameters than today's.
+/// Whether a hash was made with old parameters.
 fn is_outdated(hash: &str) -> bool {
     !hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
 }
@@ -206,7 +206,7 @@ mod tests {
         let (composed, apart) = ("caf\u{e9} au lait", "cafe\u{301} au lait");
         assert_eq!(verify(apart.into(), of(composed)).await.unwrap(), Matches::Yes);
         assert_eq!(verify(composed.into(), of(composed)).await.unwrap(), Matches::Yes);
-        // Hashed as it was typed, before there was one form.
+        // Hashed before passwords were put into NFC.
         assert_eq!(verify(apart.into(), of(apart)).await.unwrap(), Matches::Outdated);
         assert_eq!(verify("cafe au lait".into(), of(composed)).await.unwrap(), Matches::No);
     }

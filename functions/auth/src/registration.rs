@@ -1,4 +1,4 @@
-//! Registering, which waits for a proof of the address, and the proof, which makes the account and founds its tenant.
+//! Registering, which waits for a proof of the address, and the proof, which creates the account and its tenant.
 
 use serde::Serialize;
 use shared::accounts::{AddressRecords, ProvenData, confirm};
@@ -42,15 +42,15 @@ impl EmailView {
     }
 }
 
-/// Answers alike for a new address and a known one, and leaves alike: the owner of a known one gets a mail that says so. The password opens
-/// nothing; it only lets a login with it hear what is missing.
+/// The answer is the same for a new address and a known one. The owner of a known one gets a mail that says so. The password opens nothing:
+/// it only lets a login with it say what is missing.
 pub async fn register(door: Visitor, once: Once<NewRegistration>) -> Result<Accepted<EmailView>> {
     let NewRegistration { name, email, password, company_name } = once.body;
     door.admit(&email).await?;
     let (directory, now, random) = (&door.directory, door.now(), door.app.random());
     let answer = Accepted::new("Check your mail to finish the registration", EmailView::of(&email));
     let address = AddressRecords::read(directory, &email).await?;
-    // An unknown address costs the same reads as a known one.
+    // An unknown address needs the same reads as a known one.
     let account = address.resettable().unwrap_or_else(|| UserId::new(now, random));
     let owner = directory.find(&User::key_of(account)).await?.filter(User::is_proven);
     let link = LinkId::new(random);
@@ -73,15 +73,15 @@ pub async fn register(door: Visitor, once: Once<NewRegistration>) -> Result<Acce
         .commit()
         .await;
     match written {
-        // The address has had its mails of the day, and without one nothing can come of it.
+        // The address has already got its mails of the day, and without a mail nothing can follow.
         Err(Error::TooManyRequests(_)) => once.ticket.record_open(directory.transaction(), directory, &answer)?.commit().await?,
         written => written?,
     }
     Ok(answer)
 }
 
-/// Whoever reads the mails of the address says here what the account's password is: whatever the registration said, or somebody who
-/// registers with another's address would know it.
+/// The person who reads the mails of the address sets the account's password here. The password of the registration does not count, because
+/// a person who registers another's address would know it.
 pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Answer<UserView>> {
     let Verification { token, password, name } = once.body;
     let directory = &door.directory;

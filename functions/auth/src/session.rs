@@ -63,8 +63,8 @@ pub struct SessionView {
     expires_at: Printed,
 }
 
-/// The order is part of the contract: validate, verify the password, system administrator, unverified, tenant.
-/// A repeat with the same `Idempotency-Key` proves the password again, and gets the same session while that stands.
+/// The order is part of the contract: validate, verify the password, system administrator, unverified, tenant. A repeat with the same
+/// `Idempotency-Key` proves the password again, and gets the same session while that exists.
 pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<LoginView>> {
     let Proven { body: Credentials { email, password, device_name }, ticket, earlier } = once;
     let familiarity = door.admit_login(&email).await?;
@@ -101,7 +101,7 @@ pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<Lo
     };
     let opening = async {
         let recorded = door.directory.transaction();
-        // Where the session of the first time has ended, its record stays and this time is not recorded.
+        // If the first session has ended, its record stays and this login is not recorded.
         let recorded = if is_first { ticket.record_open(recorded, &door.directory, &answer)? } else { recorded };
         if recorded.is_empty() {
             return door.directory.create(&session, || Error::Conflict("Try again.".into())).await;
@@ -110,8 +110,8 @@ pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<Lo
     };
     let (opened, remembered) = tokio::join!(opening, remembering);
     opened.and(remembered)?;
-    // A reset or a proof of the address ends the sessions it finds after its write; a login that it does not find sees that write here, and
-    // ends its own.
+    // A reset or a proof of the address ends the sessions that it finds after its write. A login that it did not find sees that write here,
+    // and ends its own session.
     if !still_opens(&door, &user, demo.as_ref(), password).await? {
         door.directory.delete(&Session::key_of(user.id, session.id)).await?;
         return Err(wrong_credentials());
@@ -119,7 +119,7 @@ pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<Lo
     Ok(answer)
 }
 
-/// Whether the session that an earlier login opened is still there.
+/// Whether the session of an earlier login still exists.
 async fn stands(door: &Visitor, earlier: &StoredAnswer, user: &User) -> Result<bool> {
     let answer: serde_json::Value = serde_json::from_str(&earlier.body).unwrap_or_default();
     match answer["data"]["token"].as_str().and_then(credential::session_in) {
@@ -128,7 +128,7 @@ async fn stands(door: &Visitor, earlier: &StoredAnswer, user: &User) -> Result<b
     }
 }
 
-/// Ends the session that asks.
+/// Ends the session of the request.
 pub async fn logout(door: SignedIn) -> Result<Answer<Nothing>> {
     let session = door.session.ok_or(Error::Forbidden("This session is your identity provider's: sign out there.".into()))?;
     door.directory.delete(&Session::key_of(door.user, session)).await?;
@@ -166,8 +166,9 @@ pub async fn end_others(door: SignedIn) -> Result<Answer<Nothing>> {
     Ok(Answer::done("Other sessions ended successfully"))
 }
 
-/// The user behind an address and a password, and the demo whose password it was. Known or not, it takes two reads and one verification, and a
-/// failure is counted alike. A demo's password and a registration's are recognised by marks of theirs, which take none.
+/// The user with this address and password, and the demo if it was the demo's password. Known or not, it takes two reads and one
+/// verification, and a failure is counted in the same way. The passwords of demos and registrations are recognised by their marks, which
+/// need no verification.
 async fn authenticated(door: &Visitor, email: &Email, password: String) -> Result<(User, Option<DemoClaim>)> {
     let address = AddressRecords::read(&door.directory, email).await?;
     let demo = address.demo_opened_by(&password).cloned();
@@ -180,7 +181,7 @@ async fn authenticated(door: &Visitor, email: &Email, password: String) -> Resul
         (Some(user), Matches::Yes) => user,
         (Some(user), Matches::Outdated) => {
             let renewed = user.rehashed(password::hash(&door.app, password).await?, door.now());
-            // Somebody else changed the user meanwhile: the next login renews it.
+            // Somebody else changed the user in the meantime. The next login renews the hash.
             if door.directory.replace_if(&renewed, &user).await? { renewed } else { user }
         }
         _ => {
@@ -195,7 +196,7 @@ async fn authenticated(door: &Visitor, email: &Email, password: String) -> Resul
     Ok((user, None))
 }
 
-/// Whether what opened the session stands as it did.
+/// Whether the credentials that opened the session are unchanged.
 async fn still_opens(door: &Visitor, user: &User, demo: Option<&DemoClaim>, password: String) -> Result<bool> {
     if let Some(demo) = demo {
         return Ok(door.directory.find_expired_too(&DemoClaim::key_of(&demo.email, demo.tenant)).await?.is_some());

@@ -1,5 +1,6 @@
-//! Sends the platform's mails: claim with a lease, hand to the carrier under a stable id, mark. Killed between carrier and mark, a mail
-//! is sent again only where the carrier takes an id once; elsewhere it becomes `unknown`, is listed, and waits for an operator.
+//! Sends the platform's mails: claim with a lease, give to the carrier with a stable id, record the result. After a crash between carrier
+//! and record, a mail is sent again only if the carrier accepts an id once. Otherwise it becomes `unknown`, is listed, and waits for an
+//! operator.
 
 pub mod mailbox;
 pub mod ses;
@@ -29,8 +30,8 @@ pub struct Courier {
 impl Worker for Courier {
     const NAME: &'static str = "courier";
 
-    /// `MAILBOX_URL` catches all mails of a local run; everywhere else they go out through Amazon SES. `APP_URL` is the base of the
-    /// pages that links in mails lead to; without it mails carry the token alone.
+    /// `MAILBOX_URL` catches all mails of a local run. Otherwise they are sent with Amazon SES. `APP_URL` is the base of the pages that
+    /// links in mails lead to. Without it, mails contain only the token.
     fn start(app: App, variables: Variables) -> Result<Self, StartError> {
         let pages = variables.optional("APP_URL").map(|url| url.trim_end_matches('/').to_owned());
         let carrier: Box<dyn MailCarrier> = match variables.optional("MAILBOX_URL") {
@@ -61,7 +62,7 @@ impl Courier {
     }
 
     async fn deliver(&self, context: &WorkContext, job: SendMail) -> Result<()> {
-        // A mail that is not kept any more is one nobody waits for.
+        // The mail was deleted, so nobody waits for it any more.
         let Some(mail) = context.directory.find(&Mail::key_of(job.mail)).await? else { return Ok(()) };
         match mail.next_step(context.now(), self.carrier.deduplicates()) {
             MailStep::Done => Ok(()),
@@ -95,7 +96,7 @@ impl Courier {
     }
 }
 
-/// Writes down what became of a claimed mail. Tried a few times: a mark that is lost costs another attempt, or an `unknown`.
+/// Records the result for a claimed mail. It tries a few times, because a lost record causes another attempt or an `unknown` mail.
 async fn settle(context: &WorkContext, claimed: &Mail, state: MailState) -> Result<()> {
     let settled = claimed.with_state(state);
     let mut pauses = [200, 800].into_iter();
@@ -111,7 +112,7 @@ async fn settle(context: &WorkContext, claimed: &Mail, state: MailState) -> Resu
     }
 }
 
-/// The mail and its line in the operators' list, together.
+/// The mail and its entry in the operators' list, together.
 async fn lose_track(context: &WorkContext, mail: &Mail) -> Result<()> {
     let (unknown, line) = mail.lost_track_of(context.now());
     let directory = &context.directory;

@@ -1,4 +1,5 @@
-//! The mailbox of a local run: every mail is caught and shown to the developer. It takes an id once, so a lost answer is asked for again.
+//! The mailbox of a local run: every mail is caught and shown to the developer. It accepts an id once, so a call can be repeated after a
+//! lost answer.
 
 use std::time::Duration;
 

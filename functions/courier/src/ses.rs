@@ -1,5 +1,5 @@
-//! Amazon SES. It takes the same message as often as it is told, so nothing here is ever repeated unless SES said that it did not take
-//! it: a refusal is known, and so is a connection that never came about; everything else leaves the message's fate unknown.
+//! Amazon SES. It accepts the same message as often as it is sent, so nothing is repeated unless SES said that it did not accept it. The
+//! result is known after a refusal, and when no connection was opened. After any other error the message may have been sent.
 
 use std::error::Error;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use shared::aws::Aws;
 use shared::aws::https::Unreachable;
 use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 
-/// Pauses after SES said "too many": a refusal is safe to answer with another try.
+/// Pauses after SES said "too many". After a refusal, a new try is safe.
 const PAUSES: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1200)];
 
 pub struct AmazonSes {
@@ -61,7 +61,7 @@ impl MailCarrier for AmazonSes {
     }
 }
 
-/// Tagged with the mail's id, so that delivery events of SES tell an operator what became of an `unknown` one.
+/// With the mail's id as a tag, so that delivery events of SES tell an operator what happened to an `unknown` mail.
 fn input(letter: &Letter, from: &str) -> Result<SendEmailInput, BuildError> {
     let content = |text: &str| Content::builder().data(text).charset("UTF-8").build();
     let body = Body::builder().text(content(&letter.text)?).html(content(&letter.html)?).build();
@@ -76,14 +76,14 @@ fn input(letter: &Letter, from: &str) -> Result<SendEmailInput, BuildError> {
         .build()
 }
 
-/// What an error says of the message's fate. Only codes are kept: the texts of SES name addresses.
+/// What an error says about the message. Only codes are stored, because the texts of SES contain addresses.
 fn verdict(error: &SdkError<SendEmailError, HttpResponse>) -> Outcome {
     match error {
         SdkError::ConstructionFailure(_) => Outcome::NotNow("the request could not be made".into()),
         SdkError::DispatchFailure(_) if never_connected(error) => Outcome::NotNow("SES is out of reach".into()),
         SdkError::ServiceError(refused) => {
             let code = refused.err().code().unwrap_or("no code").to_owned();
-            // In the sandbox, or before the identity is set up: the account's state, not this mail's.
+            // In the sandbox, or before the identity is set up: a problem of the account, not of this mail.
             let unverified = refused.err().message().is_some_and(|text| text.contains("not verified"));
             match (refused.raw().status().as_u16(), code.as_str()) {
                 (400..500, "BadRequestException" | "MessageRejected") if !unverified => Outcome::Never(code),
@@ -142,7 +142,7 @@ mod tests {
         AmazonSes::new(&Aws::read(Variables(variables)).unwrap(), "no-reply@example.com".into())
     }
 
-    /// Gives each request in turn the next answer; status 0 closes the connection after the request was read. Ends with the requests.
+    /// Gives each request the next answer. With status 0 it closes the connection after reading the request.
     fn answering(answers: Vec<(u16, &'static str, &'static str)>) -> (String, JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());

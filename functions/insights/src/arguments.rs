@@ -1,4 +1,4 @@
-//! What the handlers of usage and logs take: a month with its counters, a page of the log.
+//! Arguments of the handlers for usage and logs: a month with its counters, and a page of the log.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ impl Period {
     }
 }
 
-/// The month asked for, and what was served in it and in the one before, read with the door.
+/// The requested month, with the usage of that month and of the one before. Read with the door.
 pub struct MonthlyUsage {
     pub month: Month,
     pub current: Totals,
@@ -55,7 +55,7 @@ impl Argument for MonthlyUsage {
     }
 }
 
-/// The month asked for, what was served in it, and the CMS behind the tenant, read with the door.
+/// The requested month, its usage, and the CMS of the tenant. Read with the door.
 pub struct MonthOverview {
     pub month: Month,
     pub used: Totals,
@@ -85,7 +85,7 @@ async fn served(entered: &Entered, month: Month) -> Result<Totals> {
     Ok(entered.find(&Rollup::of_month(month)).await?.map(|rollup: Rollup| rollup.totals).unwrap_or_default())
 }
 
-/// The month asked for of all the tenants that the caller belongs to.
+/// The requested month, for all tenants of the caller.
 pub struct MonthEverywhere(pub Month);
 
 impl Argument for MonthEverywhere {
@@ -104,25 +104,25 @@ impl Argument for MonthEverywhere {
     }
 }
 
-/// Which log entries are wanted.
+/// The filters for log entries.
 #[derive(Debug, Default)]
 pub struct LogFilters {
     pub status: Option<i64>,
     pub cache: Option<CacheResult>,
     pub kind: Option<RequestKind>,
-    /// The path begins so.
+    /// The beginning of the path.
     pub path: Option<String>,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
 }
 
-/// A page of the log: filters, and where it goes on.
+/// A page of the log: filters and position.
 pub struct LogPage {
     pub filters: LogFilters,
     pub limit: usize,
-    /// What `cursor` gave out.
+    /// A position that `cursor` returned.
     pub position: Option<String>,
-    /// Entries that a pack holds on average.
+    /// The average number of entries in a pack.
     pub a_pack: usize,
     bound_to: String,
     app: App,
@@ -178,13 +178,13 @@ impl Argument for LogPage {
 }
 
 impl LogPage {
-    /// The position, sealed for this list with these filters.
+    /// The position, encrypted for this list with these filters.
     pub fn cursor(&self, position: &str) -> Result<String> {
         Ok(self.app.keys().cursors()?.seal(position.as_bytes(), &self.bound_to, self.app.random()))
     }
 }
 
-/// A moment in RFC 3339, or a day: its first moment, or where a range `ends` its last.
+/// A moment in RFC 3339, or a day. A day means its first moment, or its last one if it `ends` a range.
 struct Moment {
     ends: bool,
 }
@@ -210,7 +210,7 @@ impl Rule for Moment {
     }
 }
 
-/// 1 to `max` values, to be read one by one; `schema` is that of each.
+/// 1 to `max` values that are read one by one. `schema` is the schema of each.
 pub struct Values {
     pub max: usize,
     pub schema: fn() -> Value,
@@ -231,7 +231,7 @@ impl Rule for Values {
     }
 }
 
-/// A field of an object that is read later; `schema` is that of the object.
+/// A field of an object that is read later. `schema` is the schema of the object.
 pub struct Unread {
     pub field: &'static str,
     pub schema: fn() -> Value,

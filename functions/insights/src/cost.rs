@@ -59,8 +59,8 @@ pub struct CostQuery {
     period: Option<String>,
 }
 
-/// An instance writes down what its requests consumed with its next lease of the daily quota: the last few may come later, or, when it
-/// ends first, not at all.
+/// An instance records what its requests consumed with its next lease of the daily quota. The last requests may therefore be recorded
+/// later, or not at all if the instance ends first.
 pub async fn show(door: Admin, asked: Query<CostQuery>) -> Result<Answer<CostView>> {
     let month = Month::asked(asked.0.period.as_deref(), door.now())?;
     let days = door.store.all(&UsageDay::of_month(day(month.start()))).await?;

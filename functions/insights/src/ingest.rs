@@ -1,4 +1,4 @@
-//! The edge reports what it served, in batches, and asks whether it may go on serving.
+//! The edge reports in batches what it served, and asks whether it may continue to serve.
 
 use crate::arguments::{Unread, Values};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use shared::{Error, Result};
 
 use crate::usage::EdgeLimits;
 
-/// Errors are shown for so many entries; a thousand wrong ones are wrong alike.
+/// Errors are shown for at most this many entries. A thousand wrong entries usually have the same error.
 const SHOWN: usize = 20;
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -46,7 +46,7 @@ pub struct Report {
 
 enum Content {
     Batch(Vec<Value>),
-    /// What the edge left out of it takes its usual value.
+    /// Fields that the edge left out have their default values.
     Single(Value),
 }
 
@@ -54,7 +54,7 @@ pub struct UsageQuery {
     tenant: String,
 }
 
-/// A repeat writes what may be missing of the first time, under the same keys, and so adds nothing.
+/// A repeat writes what the first attempt may have missed, under the same keys, and so adds nothing twice.
 pub async fn ingest(door: EdgeProxy, report: Body<Report>) -> Result<Answer<Taken>> {
     let Report { batch_id, tenant: slug, content } = report.0;
     let batch_id = batch_id.unwrap_or_else(|| door.app.random().text(b"0123456789abcdef", 32));
@@ -90,7 +90,7 @@ pub async fn check(door: EdgeProxy, asked: Query<UsageQuery>) -> Result<Answer<V
 }
 
 impl Content {
-    /// Every entry, or every entry at fault. One without a time of its own has that of the batch.
+    /// All entries, or the errors of all wrong entries. An entry without a time has that of the batch.
     fn entries(&self, received_at: Timestamp, now: Timestamp) -> Result<Vec<Entry>> {
         let mut errors = FieldErrors::new();
         let entries: Vec<Option<Entry>> = match self {
@@ -111,17 +111,17 @@ impl Content {
                 vec![Entry::read(&value, "request", now, &mut errors)]
             }
         };
-        // The single form has its fields at the top.
+        // The single form has its fields at the top level.
         let errors: FieldErrors = errors.into_iter().map(|(name, texts)| top_level(name, texts)).collect();
         if errors.is_empty() { Ok(entries.into_iter().flatten().collect()) } else { Err(Error::Validation(errors)) }
     }
 
-    /// What two reports with one batch id must have in common, however they are spelled.
+    /// The text that is the same for two reports with one batch id, whatever their JSON spelling.
     fn text(&self) -> String {
         canonical(&self.value())
     }
 
-    /// The same in the spelling of the report, as batches were noted before.
+    /// The same in the spelling of the report, as in earlier records of batches.
     fn as_sent(&self) -> String {
         Batch::new("", self.value().to_string().as_bytes(), Timestamp::UNIX_EPOCH).content
     }
@@ -174,7 +174,7 @@ impl Form for Report {
     }
 }
 
-/// No entries beside the fields of the simple form.
+/// No entries are allowed with the fields of the simple form.
 struct Nothing;
 
 impl Rule for Nothing {

@@ -71,7 +71,7 @@ pub async fn monthly(_door: Viewer, usage: MonthlyUsage) -> Result<Answer<Monthl
     }))
 }
 
-/// The limits are those of the best plan among the tenants the person owns.
+/// The limits are those of the best plan among the tenants that the person owns.
 pub async fn everywhere(door: SignedIn, month: MonthEverywhere) -> Result<Answer<Everywhere>> {
     let used = door.used_in(month.0).await?;
     let mut totals = Totals::default();

@@ -1,5 +1,5 @@
-//! What has to happen although nobody asks: demos are warned and purged, deleted tenants are purged, the tasks of deleted projects are swept, custom
-//! domains are looked at again. Every task may be cut off at any point and is taken up by its next run.
+//! Work without a request: demos are warned and purged, deleted tenants are purged, the tasks of deleted projects are deleted, and custom
+//! domains are checked. Every task may be interrupted at any point, and its next run continues.
 
 pub mod domain;
 pub mod purge;

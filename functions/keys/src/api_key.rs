@@ -1,4 +1,4 @@
-//! Keys as F4 shows them: `{data}` in snake_case, ids with `key_` in front.
+//! Keys in F4's shape: `{data}` in snake_case, ids with the prefix `key_`.
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -73,7 +73,7 @@ pub struct Grace(SignedDuration);
 const FAMILY: Family<NewKeyView, KeyView> =
     Family { rate_limit: "rate_limit", expires_at: "expires_at", made: NewKeyView::of, shown: KeyView::of };
 
-/// Oldest first; those in their grace too.
+/// Oldest first, including keys in their grace.
 pub async fn list(door: Owner, asked: Cursors<NoFilters>) -> Result<Listing<KeyView>> {
     let found = door.store.page(&ApiKey::all(), &asked.page.span(), |_| true).await?;
     let items = FAMILY.list(&door, &found.items).await?;

@@ -1,4 +1,4 @@
-//! Keys as F3 shows them: bare objects in camelCase, ids as UUIDs.
+//! Keys in F3's shape: bare objects in camelCase, ids as UUIDs.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -80,7 +80,7 @@ pub struct Grace(pub SignedDuration);
 const FAMILY: Family<NewKeyView, KeyView> =
     Family { rate_limit: "rateLimit", expires_at: "expiresAt", made: NewKeyView::of, shown: KeyView::of };
 
-/// Oldest first; those in their grace too.
+/// Oldest first, including keys in their grace.
 pub async fn list(door: Owner, asked: WholeList) -> Result<Answer<KeyList>> {
     let found = door.store.page(&ApiKey::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
@@ -158,7 +158,7 @@ pub(crate) const ENVIRONMENT: OneOf<Environment> = OneOf { words: &["live", "tes
 pub(crate) const RATE_LIMIT: Integer = Integer { min: 1, max: 1_000_000 };
 pub(crate) const GRACE_SECONDS: Integer = Integer { min: 0, max: ApiKey::MAX_GRACE.as_secs() };
 
-/// The fields of a new key, by the names the family gives them.
+/// The fields of a new key, with the family's names.
 pub(crate) fn new_key(fields: &mut Fields<'_>, rate_limit: &'static str, expires_at: &'static str) -> Option<NewKey> {
     let name = fields.required("name", Name { max: 255 });
     let environment = fields.optional("environment", ENVIRONMENT).unwrap_or(Environment::Live);

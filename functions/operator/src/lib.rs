@@ -1,5 +1,5 @@
-//! Commands for whoever runs the deployment. There is no URL: who may invoke this function is said by IAM. A command answers
-//! `{"ok": true, …}` or fails with one sentence, and repeating it changes nothing more.
+//! Commands for those who run the deployment. There is no URL: IAM says who may invoke this function. A command answers `{"ok": true, …}`
+//! or fails with one sentence. Repeating it changes nothing more.
 
 pub mod import;
 
@@ -33,34 +33,34 @@ pub struct Operator {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 enum Command {
-    /// A demo becomes a lasting tenant. `tenant` is a slug or an id.
+    /// Makes a demo a permanent tenant. `tenant` is a slug or an id.
     ConvertDemo {
         tenant: String,
         plan: String,
     },
-    /// As if the user had followed the link in the mail.
+    /// Has the effect of following the link in the mail.
     VerifyUser {
         email: String,
     },
-    /// Says which subject of an identity provider the person at this address is.
+    /// Links the person at this address to a subject of an identity provider.
     LinkIdentity {
         email: String,
         issuer: String,
         subject: String,
     },
-    /// Sends a mail again under a new id: one that failed, that nobody knows the fate of, or whose job was given up.
+    /// Sends a mail again under a new id: one that failed, one that may or may not have been sent, or one whose job was given up.
     ResendMail {
         mail: MailId,
     },
     ListUnknownMails {},
-    /// Nobody gets in from the next request on.
+    /// Nobody can enter from the next request on.
     SuspendTenant {
         tenant: String,
     },
     ActivateTenant {
         tenant: String,
     },
-    /// Seals what a tenant entrusted to us with the newest version of the vault's secret, so that an old version can go.
+    /// Seals what a tenant entrusted to us with the newest version of the vault's secret, so that an old version can be removed.
     ReencryptTokens {
         tenant: String,
     },
@@ -72,21 +72,22 @@ enum Command {
     RestoreTenant {
         tenant: String,
     },
-    /// Asks for a deletion as an owner does. `now` ends the wait of a deletion that was asked for: the janitor's next run purges.
+    /// Requests a deletion as an owner does. With `now`, a deletion that was already requested is due at once: the janitor's next run
+    /// purges the tenant.
     PurgeTenant {
         tenant: String,
         #[serde(default)]
         now: bool,
     },
     ListReceipts {},
-    /// A fresh tenant for `owner` from the lines of an export.
+    /// Creates a new tenant for `owner` from the lines of an export.
     ImportTenant {
         owner: String,
         lines: String,
     },
 }
 
-/// A mail nobody knows the fate of.
+/// A mail that may or may not have been sent.
 #[derive(Serialize)]
 struct UnknownMailView {
     mail: MailId,
@@ -122,8 +123,8 @@ impl Worker for Operator {
     }
 }
 
-/// One transaction: the tenant loses its end, and a place for a demo is free again. It proves no address: the owner logs in with the demo's
-/// password until whoever reads the mails of the address sets another, which hands them this account.
+/// One transaction: the tenant no longer ends, and it no longer counts as a demo. It proves no address. The owner logs in with the demo's
+/// password until a person who reads the mails of the address sets another one and so gets this account.
 async fn convert_demo(context: &WorkContext, name: &str, plan: &str) -> Result<Value> {
     let plans = context.app.plans();
     if !plans.contains(plan) || plan == "demo" {
@@ -151,9 +152,9 @@ async fn convert_demo(context: &WorkContext, name: &str, plan: &str) -> Result<V
         .replace(directory, &owner.kept(context.now()), &owner)?
         .count_global(GlobalCounter::ActiveDemos, -1, None, conflict("Try again."))?;
     let transaction = match directory.find_expired_too(&DemoClaim::key_of(&demo.email, tenant.id)).await? {
-        // A proof of the address takes the claim away: then it is not kept.
+        // A proof of the address deletes the claim. Then it is not kept.
         Some(claim) => transaction.replace(directory, &claim.kept(), &claim)?,
-        // From before demos had claims of their own.
+        // From before demos had their own claims.
         None => {
             let claim = EmailClaim { email: demo.email.clone(), user: demo.owner, ends_at: None };
             transaction.claim(directory, &claim, "user", &demo.owner.to_string(), Box::new(move |_| given_up()))?
@@ -163,8 +164,8 @@ async fn convert_demo(context: &WorkContext, name: &str, plan: &str) -> Result<V
     Ok(converted(&standing))
 }
 
-/// As if the user had followed the link in the mail: the mailbox is theirs, and no password from before opens the account. They choose one
-/// with the link that is sent to them.
+/// Has the effect of following the link in the mail: the mailbox is theirs, and no earlier password opens the account. They set one with
+/// the link that is sent to them.
 async fn verify_user(context: &WorkContext, email: &str) -> Result<Value> {
     let email = Email::presented(email).map_err(|_| Error::BadRequest("This is not an e-mail address.".into()))?;
     let (directory, now) = (&context.directory, context.now());
@@ -180,7 +181,7 @@ async fn verify_user(context: &WorkContext, email: &str) -> Result<Value> {
             let (proof, creation) = confirm(directory, address, &registration, given).await?;
             (proof, Some(creation))
         }
-        // The address itself stays out of the message: messages are logged.
+        // The message must not contain the address, because messages are logged.
         (None, None) => return Err(Error::BadRequest("No account has this e-mail address.".into())),
     };
     let user = &proof.user;
@@ -203,7 +204,8 @@ async fn verify_user(context: &WorkContext, email: &str) -> Result<Value> {
     Ok(json!({"ok": true, "user": user.id, "verified_at": user.verified_at}))
 }
 
-/// The person at this address is this subject of the issuer, and no other one of it: an operator's word where a token alone is refused.
+/// Links the person at this address to this subject of the issuer, instead of any other. An operator decides this where a token alone is
+/// refused.
 async fn link_identity(context: &WorkContext, email: &str, issuer: &str, subject: &str) -> Result<Value> {
     let email = Email::presented(email).map_err(|_| Error::BadRequest("This is not an e-mail address.".into()))?;
     let directory = &context.directory;
@@ -289,7 +291,7 @@ async fn change_plan(context: &WorkContext, name: &str, plan: &str) -> Result<Va
 async fn restore_tenant(context: &WorkContext, name: &str) -> Result<Value> {
     let (store, tenant) = find(context, name).await?;
     if !matches!(tenant.status, TenantStatus::Deleting | TenantStatus::Closed) {
-        // A run that was cut off may have left some of them shut.
+        // An interrupted run may have left some of them closed.
         children::restore_with(&store, &context.directory, |child| Ok(context.child(child))).await?;
         return Ok(state_of(&tenant));
     }
@@ -338,14 +340,14 @@ async fn list_receipts(context: &WorkContext) -> Result<Value> {
     let receipts = context.directory.all(&Receipt::all()).await?;
     let receipts = receipts.iter().map(|receipt| {
         let mut shown = worker::answer(receipt)?;
-        // Whether it is as it was written.
+        // Whether it is unchanged.
         shown["intact"] = receipt.holds(key).into();
         Ok(shown)
     });
     Ok(json!({"ok": true, "receipts": receipts.collect::<Result<Vec<Value>>>()?}))
 }
 
-/// The line of a tenant's deletion; there are as many as tenants were deleted in a week.
+/// The entry of a tenant's deletion. There are as many entries as tenants were deleted in a week.
 async fn deletion_of(context: &WorkContext, tenant: &Tenant) -> Result<Option<Deletion>> {
     let all = context.directory.all(&Deletion::all()).await?;
     Ok(all.into_iter().find(|deletion| deletion.tenant == tenant.id))

@@ -91,9 +91,9 @@ pub async fn show(_door: Viewer, project: Found<Project>) -> Result<Tagged<Proje
 pub async fn update(door: Admin, project: Found<Project>, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<ProjectView>> {
     let changed = door
         .store
-        .edit(project.0, |project, alone| {
+        .edit(project.0, |project, transaction| {
             expected.check(&project.etag())?;
-            Ok(project.changed(changes.0.0.clone(), door.now()).map(|changed| (changed, alone)))
+            Ok(project.changed(changes.0.0.clone(), door.now()).map(|changed| (changed, transaction)))
         })
         .await?;
     Ok(answer("Project updated successfully", &changed))
@@ -101,10 +101,10 @@ pub async fn update(door: Admin, project: Found<Project>, expected: IfMatch, cha
 
 pub async fn delete(door: Admin, project: Found<Project>, expected: IfMatch) -> Result<Answer<Nothing>> {
     door.store
-        .remove(project.0, |project, along| {
+        .remove(project.0, |project, transaction| {
             expected.check(&project.etag())?;
             let gone = DeletedProject::new(project.id, door.now());
-            along.count(&door.store, project.shelf.counter(), -1)?.put(&door.store, &gone)
+            transaction.count(&door.store, project.shelf.counter(), -1)?.put(&door.store, &gone)
         })
         .await?;
     Ok(Answer::done("Project deleted successfully"))
@@ -123,15 +123,15 @@ pub async fn unarchive(door: Admin, project: Found<Project>, expected: IfMatch) 
 
 async fn shelve(door: &Admin, project: Project, expected: &IfMatch, shelf: Shelf) -> Result<Project> {
     door.store
-        .edit(project, |project, along| {
+        .edit(project, |project, transaction| {
             expected.check(&project.etag())?;
             let Some(moved) = project.moved_to(shelf, door.now()) else { return Ok(None) };
-            let along = along.count(&door.store, project.shelf.counter(), -1)?;
-            let along = match shelf {
-                Shelf::Active => along.count_within(&door.store, Project::QUOTA, &door.plan, &door.tenant.plan)?,
-                Shelf::Archived => along.count(&door.store, Shelf::Archived.counter(), 1)?,
+            let transaction = transaction.count(&door.store, project.shelf.counter(), -1)?;
+            let transaction = match shelf {
+                Shelf::Active => transaction.count_within(&door.store, Project::QUOTA, &door.plan, &door.tenant.plan)?,
+                Shelf::Archived => transaction.count(&door.store, Shelf::Archived.counter(), 1)?,
             };
-            Ok(Some((moved, along)))
+            Ok(Some((moved, transaction)))
         })
         .await
 }

@@ -221,11 +221,11 @@ fn answer(message: &'static str, task: &Task, store: &TenantStore) -> Tagged<Tas
 // A task does not know on which shelf its project stands. Nearly always it is the active one; where not, the other is tried.
 
 async fn remove(store: &TenantStore, task: &Task, expected: &IfMatch, shelf: Shelf) -> Result<()> {
-    let along = |task: &Task, along| {
+    let adjusted = |task: &Task, transaction| {
         expected.check(&task.etag())?;
-        Transaction::adjust(along, store, &Project::key_of(task.project, shelf), &count_changes(Some(task.status), None), missing())
+        Transaction::adjust(transaction, store, &Project::key_of(task.project, shelf), &count_changes(Some(task.status), None), missing())
     };
-    store.remove(task.clone(), along).await
+    store.remove(task.clone(), adjusted).await
 }
 
 async fn edit(store: &TenantStore, task: Task, change: impl Fn(&Task) -> Result<Task> + Send + Sync) -> Result<Task> {
@@ -238,19 +238,19 @@ async fn edit(store: &TenantStore, task: Task, change: impl Fn(&Task) -> Result<
 /// Writes an edited task, with the project's counts where the status moved and a check of the assignee where they changed.
 async fn edit_on(store: &TenantStore, task: Task, change: &(impl Fn(&Task) -> Result<Task> + Send + Sync), shelf: Shelf) -> Result<Task> {
     store
-        .edit(task, |task, along| {
+        .edit(task, |task, transaction| {
             let changed = change(task)?;
             if changed.version == task.version {
                 return Ok(None);
             }
             let moved = count_changes(Some(task.status), Some(changed.status));
-            let along = match moved[..] {
-                [] => along,
-                _ => along.adjust(store, &Project::key_of(task.project, shelf), &moved, missing())?,
+            let transaction = match moved[..] {
+                [] => transaction,
+                _ => transaction.adjust(store, &Project::key_of(task.project, shelf), &moved, missing())?,
             };
             let newly_assigned = changed.assignee.as_ref().filter(|_| changed.assignee != task.assignee);
-            let along = assigned(along, store, newly_assigned)?;
-            Ok(Some((changed, along)))
+            let transaction = assigned(transaction, store, newly_assigned)?;
+            Ok(Some((changed, transaction)))
         })
         .await
 }

@@ -1,7 +1,6 @@
-//! The table's stream, turned into jobs and into what is drawn from it: a mail that was written is to be sent, a project that was deleted
-//! has tasks to be swept, a change that somebody made stands in the audit log, a pack of the edge's log is added to its days and months. A
-//! committed item is the event, so nothing is lost between a write and its consequence; a record seen twice makes a second job, which does
-//! nothing, and the same entry.
+//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a deleted project has tasks to be swept, a change goes
+//! into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
+//! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry.
 
 mod rollup;
 
@@ -26,13 +25,13 @@ pub struct Relay {
     cleanup_queue: String,
 }
 
-/// What a change of the table asks for.
+/// What must follow a change of the table.
 #[derive(Debug, PartialEq, Eq)]
 enum FollowUp {
-    /// The mail, and whose share of the queue it takes.
+    /// The mail, and the tenant whose share of the queue it uses.
     Send(SendMail, String),
     Sweep(SweepTasks),
-    /// Into the counters of its days and months.
+    /// Add to the counters of its days and months.
     Count(Box<Pack>),
     Nothing,
 }
@@ -68,10 +67,10 @@ impl Relay {
     }
 }
 
-/// Most changes ask for nothing, and say so by kind and type alone.
+/// Most changes need nothing, which follows from their kind and type.
 fn follow_up(change: &Change) -> Result<FollowUp> {
     match change.kind {
-        // A mail's later states are the courier's own doing.
+        // The courier itself writes the later states of a mail.
         ChangeKind::Inserted if change.entity == Mail::TYPE => {
             let mail: Mail = change.record()?;
             let group = mail.tenant.map_or_else(|| mail.id.to_string(), |tenant| tenant.to_string());
@@ -81,7 +80,7 @@ fn follow_up(change: &Change) -> Result<FollowUp> {
             let deleted: DeletedProject = change.record()?;
             Ok(if deleted.swept_at.is_none() { FollowUp::Sweep(SweepTasks { project: deleted.id }) } else { FollowUp::Nothing })
         }
-        // Packs are never changed, and what expires was served all the same.
+        // Packs are never changed, and expired ones still count.
         ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),
         _ => Ok(FollowUp::Nothing),
     }
@@ -103,7 +102,7 @@ mod tests {
     const TENANT: &str = "5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01";
     const PROJECT: &str = "018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10";
 
-    /// What the records of a batch ask for, and the answer to the batch.
+    /// The follow-ups of a batch's records, and the answer to the batch.
     async fn follow_ups_of(event: Value) -> (Vec<FollowUp>, Value) {
         let all = Lock::new(vec![]);
         let answer = worker::stream(event, "relay", |change| {

@@ -1,5 +1,5 @@
-//! Packs of the edge's log, added up: counters of days and months, and the events of a quota that fills. A pack is counted in one
-//! transaction with the mark that it was, so neither a second delivery nor another order changes a sum.
+//! Adds up packs of the edge's log: counters of days and months, and the events of a quota that fills. A pack and the mark that it was
+//! counted are written in one transaction. So neither a second delivery nor another order changes a sum.
 
 use shared::ids::MailId;
 use shared::model::edge::{Counted, Pack, QuotaEvent, Rollup, Totals};
@@ -16,20 +16,20 @@ use shared::{Error, Result};
 pub async fn count(context: &WorkContext, pack: &Pack) -> Result<()> {
     let Some(store) = &context.store else { return Err(Error::internal("counting a pack", "it belongs to no tenant")) };
     let mut counting = store.transaction().create(store, &Counted::of(pack), conflict("It is counted."))?;
-    // What a purge has emptied stays empty.
+    // Nothing may be written after a purge.
     counting = counting.while_kept(store)?;
     for (key, totals) in pack.rollups() {
         counting = counting.tally(store, &key, &totals.columns())?;
     }
     match counting.commit().await {
-        // Counted before, perhaps by a run that ended there: the quota is looked at again.
+        // Counted before, perhaps by an interrupted run: check the quota again.
         Ok(()) | Err(Error::Conflict(_)) => tell(context, store).await,
         Err(Error::NotFound) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// A twin that writes down the same share makes this one look again.
+/// If a parallel run records the same share, this one checks again.
 async fn tell(context: &WorkContext, store: &TenantStore) -> Result<()> {
     for _ in 0..5 {
         if tell_once(context, store).await? {
@@ -39,8 +39,8 @@ async fn tell(context: &WorkContext, store: &TenantStore) -> Result<()> {
     Err(Error::Unavailable { doing: "writing quota events", cause: "others are writing them".into() })
 }
 
-/// Writes down every share of this month's quota that is reached and not yet written down, and tells the owners of the largest. `false`
-/// when somebody else did some of it at the same time.
+/// Records every share of this month's quota that is reached and not yet recorded, and mails the owners about the largest. `false` if a
+/// parallel run recorded some of them.
 async fn tell_once(context: &WorkContext, store: &TenantStore) -> Result<bool> {
     let month = Month::of(context.now());
     let Some(tenant) = store.find(&Tenant::key_of()).await? else { return Ok(true) };
@@ -70,7 +70,7 @@ async fn tell_once(context: &WorkContext, store: &TenantStore) -> Result<bool> {
     Ok(true)
 }
 
-/// To every owner. A demo sends nothing outside.
+/// A mail to every owner. A demo sends no mails.
 async fn mails(context: &WorkContext, store: &TenantStore, tenant: &Tenant, event: &QuotaEvent, overage: bool) -> Result<Vec<Mail>> {
     if tenant.kind == TenantKind::Demo {
         return Ok(vec![]);
@@ -90,5 +90,5 @@ async fn mails(context: &WorkContext, store: &TenantStore, tenant: &Tenant, even
     Ok(owners.items.into_iter().filter_map(mail).collect())
 }
 
-/// A transaction holds a hundred writes.
+/// A transaction has at most a hundred writes.
 const MOST_OWNERS: usize = 20;

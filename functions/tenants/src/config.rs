@@ -1,4 +1,4 @@
-//! The edge configuration of one tenant: reading and changing it, its API proxy with the token, and renewing its caches.
+//! The edge configuration of one tenant: reading and changing it, its API proxy with the token, and refreshing its caches.
 
 use serde::Serialize;
 use shared::http::answer::{Answer, Tagged};
@@ -171,7 +171,7 @@ pub async fn refresh_cache(door: Admin, edge: FoundConfig, what: Body<Refresh>) 
     Ok(Answer::bare(RefreshView { ok: true, versions: VersionsView::of(&config) }))
 }
 
-/// Changes the configuration, and begins it where the tenant has none yet.
+/// Changes the configuration. If the tenant has none, creates it.
 async fn change(door: &Admin, config: Option<EdgeConfig>, change: impl Fn(&EdgeConfig) -> Result<EdgeConfig>) -> Result<EdgeConfig> {
     let current = match config {
         Some(config) => config,
@@ -196,7 +196,7 @@ pub fn or_unset(config: Option<EdgeConfig>, tenant: &Tenant) -> EdgeConfig {
     config.unwrap_or_else(|| EdgeConfig::unset(tenant.created_at))
 }
 
-/// Where the edge must not fetch from: itself, and this API.
+/// The domains that the edge must not fetch from: itself, and this API.
 pub fn own_domains(app: &App) -> [&str; 2] {
     [&app.config().edge.domain, web::host_of(&app.config().public_url)]
 }
@@ -205,7 +205,7 @@ pub fn proxy_base(app: &App, slug: &Slug) -> String {
     format!("https://{slug}.{}", app.config().edge.domain)
 }
 
-/// The tag also names the tenant's own version: its name shows here.
+/// The entity tag also contains the tenant's version, because the answer shows the tenant's name.
 fn answer(app: &App, tenant: &Tenant, config: &EdgeConfig) -> Tagged<TenantView> {
     let etag = format!("{}.{}\"", config.etag().trim_end_matches('"'), tenant.version);
     Answer::bare(TenantView { key: tenant.slug.to_string(), value: ValueView::of(app, tenant, config) }).tagged(etag)

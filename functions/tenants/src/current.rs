@@ -1,4 +1,4 @@
-//! The caller's own tenant (F3): read, create, restate, delete.
+//! The caller's own tenant (F3): read, create, replace, delete.
 
 use serde::Serialize;
 use shared::http::answer::{Accepted, Answer, Created, Tagged};
@@ -34,7 +34,7 @@ pub struct TenantView {
     updated_at: Printed,
 }
 
-/// The whole of what an owner says of a tenant: what is left out is taken away.
+/// Everything that an owner can set. What is left out is removed.
 pub struct Statement {
     name: String,
     logo: Option<String>,
@@ -44,10 +44,11 @@ pub async fn show(door: Viewer) -> Result<Tagged<TenantView>> {
     Ok(Answer::bare(TenantView::of(&door.tenant)).tagged(door.tenant.etag()))
 }
 
-/// For somebody who belongs to none. A twin of this request meets the same user record, so one of them founds a tenant.
+/// For a person who belongs to no tenant. A duplicate of this request reads the same user record, so only one of them creates a tenant.
 pub async fn create(door: SignedIn, user: OwnUser, once: Once<Statement>) -> Result<Tagged<TenantView, 201>> {
     let directory = &door.directory;
-    // Who was changed since they were read has a twin of this request: the transaction finds the twin's answer, or what stands in the way.
+    // If the user has changed since they were read, there is a duplicate of this request. The transaction finds the duplicate's answer, or
+    // the reason for a refusal.
     if belongs_somewhere(&door).await? && directory.get(&User::key_of(door.user)).await?.version == user.0.version {
         return Err(already_exists());
     }
@@ -78,7 +79,7 @@ pub async fn update(door: Owner, expected: IfMatch, statement: Body<Statement>) 
     Ok(Accepted::bare(TenantView::of(&changed)).tagged(changed.etag()))
 }
 
-/// Every credential of the tenant stops at once. What it holds is purged after a week, until which an operator can take this back.
+/// Every credential of the tenant stops at once. Its data is purged after a week. Until then an operator can take the deletion back.
 pub async fn delete(door: Owner, expected: IfMatch) -> Result<Answer<TenantView>> {
     let holds = |tenant: &Tenant, transaction| expected.check(&tenant.etag()).and_then(|()| door.require_role(transaction));
     let closed = close_if(&door.store, &door.directory, door.tenant.clone(), holds).await?;
@@ -86,7 +87,7 @@ pub async fn delete(door: Owner, expected: IfMatch) -> Result<Answer<TenantView>
     Ok(Answer::bare(TenantView::of(&closed)))
 }
 
-/// One that is being deleted does not count.
+/// A tenant that is being deleted does not count.
 async fn belongs_somewhere(door: &SignedIn) -> Result<bool> {
     Ok(!door.tenants().await?.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Custom domains of a tenant: list, add, remove, and ask DNS about one.
+//! Custom domains of a tenant: list, add, remove, and check one in DNS.
 
 use domains::Dns;
 use serde::Serialize;
@@ -176,7 +176,7 @@ pub async fn remove(door: Admin, named: NamedDomain) -> Result<Answer<Removed>> 
     Ok(Answer::bare(Removed { ok: true }))
 }
 
-/// Whatever DNS says, it is an answer: 200.
+/// Whatever DNS says, the answer is 200.
 pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>> {
     let config = &door.app.config().edge;
     let domain = named.0;
@@ -312,7 +312,7 @@ impl Form for NewDomain {
     }
 }
 
-/// A hostname below a domain that somebody can register: that domain itself cannot have a CNAME.
+/// A hostname below a registered domain. The registered domain itself cannot have a CNAME.
 struct Subdomain;
 
 impl Rule for Subdomain {

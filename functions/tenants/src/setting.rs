@@ -1,4 +1,4 @@
-//! Settings of the tenant (F3): a flat map, rows, writing one or many, and what changed.
+//! Settings of the tenant (F3): a flat map, rows, writing one or many, and the history.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use shared::tenancy::doors::Owner;
 use shared::tenancy::{Entered, Incoming, TenantId, TenantStore, Transaction, Wants, conflict};
 use shared::{Error, Result};
 
-/// With the counter and the stored answer, within what one transaction takes.
+/// Together with the counter and the recorded answer, within the limit of one transaction.
 const CHANGES_AT_ONCE: usize = 90;
 const ATTEMPTS: usize = 20;
 
@@ -77,13 +77,13 @@ pub struct AuthorView {
     key: Option<String>,
 }
 
-/// `{name, value}`, or any number of names with their values; null deletes.
+/// `{name, value}`, or any number of names with their values. Null deletes.
 pub enum Written {
     One(SettingName, Option<String>),
     Many(BTreeMap<SettingName, Option<String>>),
 }
 
-/// What a request comes to, given the settings as they are.
+/// The changes of a request, given the present settings.
 struct Changes {
     writes: Vec<(SettingName, Write)>,
     after: Settings,
@@ -122,7 +122,7 @@ pub async fn history(door: Owner, setting: FoundSetting, asked: WholeList) -> Re
     Ok(Answer::bare(view).with_next(next))
 }
 
-/// All of it or nothing. Writes that meet follow one another: the last one wins, and each is in the history.
+/// Writes everything or nothing. Parallel writes follow one another: the last one wins, and each is in the history.
 pub async fn write(door: Owner, named: NamedSetting, once: Once<Written>) -> Result<Created<WrittenView>> {
     let setting_vault = setting_vault(&door)?;
     let mut before = match &once.body {
@@ -138,7 +138,7 @@ pub async fn write(door: Owner, named: NamedSetting, once: Once<Written>) -> Res
             return Ok(answer);
         }
         match transaction.commit().await {
-            // Somebody else was quicker with one of them.
+            // Somebody else changed one of them first.
             Err(Error::Conflict(_) | Error::NotFound) => {}
             written => return written.map(|()| answer),
         }
@@ -175,7 +175,7 @@ impl Changes {
         if !refused.is_empty() {
             return Err(Error::Validation(refused));
         }
-        // A deletion takes two writes: what is left of it goes into the audit log.
+        // A deletion takes two writes, because it adds a removal for the audit log.
         let writes: usize = changes.writes.iter().map(|(_, write)| if matches!(write, Write::Delete) { 2 } else { 1 }).sum();
         if writes > CHANGES_AT_ONCE {
             let message = format!("At most {CHANGES_AT_ONCE} settings can change in one request; a deletion counts twice.");
@@ -376,7 +376,7 @@ impl Rule for Name {
     }
 }
 
-/// Checked with the name, which says the type.
+/// Checked together with the name, which determines the type.
 struct AnyValue;
 
 /// Null deletes.

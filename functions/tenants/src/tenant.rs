@@ -1,4 +1,4 @@
-//! Tenants of a person: the list, a new one, what slugs are to be had, and the end of one.
+//! Tenants of a person: the list, a new one, available slugs, and deletion.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -144,8 +144,8 @@ pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created
     Err(Error::Conflict("Your account is being changed by other requests. Try again.".into()))
 }
 
-/// Who creates a tenant, and what they own by then. Their record is read before their tenants are counted and written with the new one: of two
-/// creations at once, one counts the other or finds the record changed, and counts anew.
+/// The person who creates a tenant, and what they own at that time. Their record is read before their tenants are counted, and written with
+/// the new tenant. If two creations run in parallel, one either counts the other, or finds the record changed and counts again.
 struct TenantCreator {
     user: User,
     homeless: bool,
@@ -172,8 +172,8 @@ impl TenantCreator {
     }
 }
 
-/// What the best plan among the tenants that somebody owns allows them, or the refusal when that is used up. A subaccount counts against
-/// its agency's plan instead, and a shut tenant lends its plan to nobody.
+/// What the best plan among a person's own tenants allows, or the refusal when that is used up. A subaccount counts against its agency's
+/// plan instead, and the plan of an inaccessible tenant does not count.
 fn room(plans: &Plans, own: &[OwnTenant], now: Timestamp) -> Result<Option<u64>> {
     let owned = || own.iter().filter(|own| own.role == Role::Owner && own.tenant.kind != TenantKind::Subaccount).map(|own| &own.tenant);
     let limit = |name: &str| plans.get(name).tenants_owned;

@@ -1,4 +1,4 @@
-//! Real DNS: every configured resolver is asked the same questions, and each says what it saw.
+//! Real DNS: every configured resolver gets the same questions, and each answer is kept.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use shared::config::EdgeHosts;
 use shared::model::domain::{DnsAnswer, Domain, Sighting};
 
-/// All questions to one resolver together take no longer.
+/// The time limit for all questions to one resolver together.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// UDP loses packets: a second try, still within the time above.
+/// UDP can lose packets, so there is a second try within the limit above.
 const TRY: Duration = Duration::from_millis(900);
-/// A CNAME chain longer than this is taken for one that does not end.
+/// A longer CNAME chain counts as endless.
 const LONGEST_CHAIN: usize = 8;
-/// Foreign texts are read up to here.
+/// Texts of others are read up to this length.
 const LONGEST_TEXT: usize = 255;
 
 pub struct Dns<'a> {
@@ -38,7 +38,7 @@ impl<'a> Dns<'a> {
     async fn ask(&self, address: SocketAddr, domain: &Domain) -> Sighting {
         let silent = |why: String| DnsAnswer::Silent(why);
         let (cname, txt) = match resolver(address) {
-            // Its tasks end with it: nothing is left to run after the answer.
+            // Its tasks end with it, so nothing runs after the answer.
             Ok(resolver) => {
                 let cname = tokio::time::timeout(TIMEOUT, chain(&resolver, domain.hostname.as_str(), &self.config.target));
                 let challenge = domain.hostname.challenge_name();
@@ -53,7 +53,7 @@ impl<'a> Dns<'a> {
     }
 }
 
-/// Asks one server only, and remembers nothing: a check is about now.
+/// Asks only one server and caches nothing, because a check is about the present state.
 fn resolver(address: SocketAddr) -> Result<TokioResolver, NetError> {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
         connection.port = address.port();
@@ -108,16 +108,16 @@ async fn texts(resolver: &TokioResolver, name: &str) -> DnsAnswer {
                 _ => None,
             });
             let mut texts: Vec<String> = texts.collect();
-            // A name can carry many texts: the ones that matter are shown first.
+            // A name can have many texts. Those that matter are shown first.
             texts.sort_unstable_by_key(|text| !text.starts_with("tenant-verify="));
             if texts.is_empty() { DnsAnswer::Nothing } else { DnsAnswer::Found(texts) }
         }
     }
 }
 
-/// The records of one question; none where the name or the record is not there.
+/// The records for one question. Empty if the name or the record does not exist.
 async fn answers(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<Vec<RData>, String> {
-    // A name that DNS cannot hold is nowhere.
+    // A name that is not valid in DNS does not exist.
     let Ok(name) = Name::from_ascii(format!("{name}.")) else { return Ok(vec![]) };
     match resolver.lookup(name.clone(), kind).await {
         Ok(lookup) => Ok(lookup.answers().iter().filter(|record| record.record_type() == kind).map(|record| record.data.clone()).collect()),

@@ -1,21 +1,21 @@
-//! The writes: listing a hostname, what a check found, and letting go. Each is one transaction over the tenant's record and the claim of
-//! the whole deployment; whoever finds the claim changed reads it and decides again.
+//! The writes: listing a hostname, the result of a check, and removal. Each is one transaction over the tenant's record and the claim of
+//! the whole deployment. If the claim has changed, the writer reads it again and decides again.
 
 use shared::model::domain::{CheckTrigger, ClaimStanding, Domain, DomainCheck, DomainStatus, HostClaim, Verdict};
 use shared::store::Entity;
 use shared::tenancy::{Directory, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
-/// How often a claim may change under a writer's hands. Enough for many that race for one hostname, each losing to a different one.
+/// How often a claim may change during a write. This is enough for many tenants that race for one hostname.
 const ATTEMPTS: usize = 100;
 
-/// A domain after a check, and how its tenant stood with the hostname.
+/// A domain after a check, and the standing of its tenant's claim.
 pub struct Settled {
     pub domain: Domain,
     pub standing: ClaimStanding,
 }
 
-/// Lists a hostname for the tenant of `store`. `extend` adds what belongs to the request: its recorded answer, the plan's limit.
+/// Lists a hostname for the tenant of `store`. `extend` adds what belongs to the request: its recorded answer, and the plan's limit.
 pub async fn add<'a>(
     directory: &'a Directory,
     store: &'a TenantStore,
@@ -41,12 +41,12 @@ pub async fn add<'a>(
     Err(too_many())
 }
 
-/// What a hostname that the tenant lists already answers, before any limit.
+/// The answer for a hostname that the tenant already lists. It comes before any limit.
 pub fn listed_already() -> Error {
     Error::Conflict("This hostname is among your domains already.".into())
 }
 
-/// Writes what a check found. Only here does a domain become active, and only together with the claim.
+/// Writes the result of a check. A domain becomes active only here, and only together with the claim.
 pub async fn settle(
     directory: &Directory,
     store: &TenantStore,
@@ -60,7 +60,7 @@ pub async fn settle(
         let known: Option<HostClaim> = directory.find(&HostClaim::key_of(hostname)).await?;
         let standing = HostClaim::standing(known.as_ref(), tenant, now);
         let checked = store.edit(domain.clone(), |current, mut transaction| {
-            // The listing that was looked at is gone; proof for it is none for another.
+            // The checked listing no longer exists. Its proof is not valid for another listing.
             if !domain.is_same_listing(current) {
                 return Err(Error::NotFound);
             }
@@ -87,19 +87,19 @@ pub async fn settle(
     Err(too_many())
 }
 
-/// Takes a domain off the tenant's list. Its hostname is free at once: for the same tenant as before, for others with a proof where it
-/// has served somebody.
+/// Removes a domain from the tenant's list. Its hostname is free at once: for the same tenant as before, and for other tenants with a TXT
+/// record if it was in use.
 pub async fn remove(directory: &Directory, store: &TenantStore, domain: Domain) -> Result<()> {
     remove_claim(directory, store, domain, HostClaim::left).await
 }
 
-/// Frees all hostnames of a tenant that is deleted; those that served it rest. To be called before the tenant's collections are emptied.
+/// Frees all hostnames of a deleted tenant. Those that were in use rest. Must be called before the tenant's collections are emptied.
 pub async fn release(directory: &Directory, store: &TenantStore) -> Result<usize> {
     let mut released = 0;
     for domain in store.all(&Domain::all()).await? {
         match remove_claim(directory, store, domain, HostClaim::rested).await {
             Ok(()) => released += 1,
-            // A twin of this run was quicker.
+            // A parallel run was faster.
             Err(Error::NotFound) => {}
             Err(error) => return Err(error),
         }
@@ -128,7 +128,7 @@ async fn remove_claim(directory: &Directory, store: &TenantStore, domain: Domain
     Err(too_many())
 }
 
-/// The claim as it becomes, in place of the one that was read.
+/// Replaces the claim that was read by the new one.
 fn claiming<'a>(
     transaction: Transaction<'a>,
     directory: &Directory,
@@ -141,7 +141,7 @@ fn claiming<'a>(
     }
 }
 
-/// Keeps the janitor's list in step with the domain.
+/// Updates the janitor's list for the domain.
 fn moved<'a>(
     mut transaction: Transaction<'a>,
     directory: &Directory,
@@ -163,7 +163,7 @@ fn moved<'a>(
     Ok(transaction)
 }
 
-/// `None`: the claim changed between reading and writing, and the listing still stands.
+/// `None`: the claim changed between reading and writing, and the listing still exists.
 async fn unless_overtaken<T>(store: &TenantStore, domain: &Domain, written: Result<T>) -> Result<Option<T>> {
     match written {
         Ok(written) => Ok(Some(written)),

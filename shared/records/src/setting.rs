@@ -1,4 +1,4 @@
-//! Settings of a tenant: names, the types of the known ones, which values are secret, how those are kept and shown.
+//! Settings of a tenant: names, the types of the known ones, which values are secret, and how they are stored and shown.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ impl SettingName {
         &self.0
     }
 
-    /// Every value is a secret whose name is not known to be harmless.
+    /// A value is secret unless its name is known to be harmless.
     pub fn is_secret(&self) -> bool {
         !HARMLESS.contains(&self.as_str())
     }
@@ -51,7 +51,7 @@ impl SettingName {
         if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
             return Err("must not contain control characters".into());
         }
-        // A mask on its way back says nothing of the type.
+        // A mask that is sent back cannot be checked against the type.
         if self.is_secret() && begins_as_mask(&text) {
             return Ok(Some(text));
         }
@@ -87,13 +87,13 @@ enum SettingType {
     Flag,
     Number,
     Url,
-    /// A URL whose user is a key: sealed with the rest.
+    /// A URL whose user name is a key. The whole URL is sealed.
     Dsn,
     OneOf(&'static [&'static str]),
 }
 
 impl SettingType {
-    /// The value as it is kept.
+    /// The value as it is stored.
     fn read(self, text: String) -> Result<String, String> {
         let (fits, rule) = match self {
             SettingType::Url => return Ok(web::url(&text, &["https", "http"], false)?),
@@ -126,7 +126,7 @@ const TYPED: &[(&str, SettingType)] = &[
     ("jitsuHost", SettingType::Url),
 ];
 
-/// Names whose values may be stored and shown as they are.
+/// Names whose values may be stored and shown unencrypted.
 const HARMLESS: &[&str] = &[
     "fileStorageProvider",
     "aws_default_region",
@@ -164,7 +164,8 @@ const HARMLESS: &[&str] = &[
 
 const MASK: &str = "********";
 
-/// Of a fixed length, so that it does not tell the secret's; the last four characters tell secrets apart, unless the secret is short.
+/// The mask has a fixed length, so that it does not reveal the length of the secret. The last four characters tell secrets apart, unless
+/// the secret is short.
 fn masked(text: &str) -> String {
     let length = text.chars().count();
     let shown: String = if length < 8 { String::new() } else { text.chars().skip(length - 4).collect() };
@@ -175,13 +176,13 @@ fn begins_as_mask(text: &str) -> bool {
     without_blanks(text).starts_with(MASK)
 }
 
-/// What was copied from a page or a terminal comes back with blanks at its ends, or broken into lines.
+/// Text copied from a page or a terminal may have blanks at its ends or line breaks in it.
 fn without_blanks(text: &str) -> String {
     let blank = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
     text.chars().filter(|c| !blank(*c)).collect()
 }
 
-/// `settings` / `name#<name>`: the name is the identity; an id is looked for among the two hundred that a tenant can have.
+/// `settings` / `name#<name>`: the name is the key. To find an id, the tenant's settings are searched, at most two hundred.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setting {
     pub id: SettingId,
@@ -207,14 +208,15 @@ pub enum SettingValue {
 #[serde(transparent)]
 pub struct Sealed(String);
 
-/// Even sealed, it stays out of logs.
+/// Even the sealed value must not be logged.
 impl std::fmt::Debug for Sealed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sealed")
     }
 }
 
-/// Who changed a setting when, and marks of the value before and after: equal values have equal marks, and a mark tells no value.
+/// Who changed a setting and when, with marks of the value before and after. Equal values have equal marks, and a mark does not reveal the
+/// value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingChange {
     pub at: Timestamp,
@@ -229,16 +231,16 @@ pub struct Author {
     /// The member's number.
     pub id: u64,
     pub name: String,
-    /// The readable start of the API key that they used.
+    /// The readable start of the API key that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
-/// The vault's secret no longer has the version that a value was sealed with.
+/// The vault's secret no longer contains the version that a value was sealed with.
 #[derive(Debug)]
 pub struct VaultKeyLost;
 
-/// What it takes to keep and read the values of one tenant.
+/// What is needed to store and read the values of one tenant.
 pub struct SettingVault<'a> {
     pub tenant: TenantId,
     pub vault: &'a Vault,
@@ -255,7 +257,7 @@ impl SettingVault<'_> {
         }
     }
 
-    /// `None` for a sealed value that is not this tenant's under this name.
+    /// `None` for a sealed value that does not belong to this tenant and name.
     fn open(&self, setting: &Setting) -> Option<String> {
         match &setting.value {
             SettingValue::Plain(text) => Some(text.clone()),
@@ -263,7 +265,7 @@ impl SettingVault<'_> {
         }
     }
 
-    /// The setting with its secret sealed by the newest key; `None` when it is, or is no secret.
+    /// The setting with its secret sealed with the newest key. `None` if it already is, or is not a secret.
     pub fn resealed(&self, setting: &Setting) -> Result<Option<Setting>, VaultKeyLost> {
         match &setting.value {
             SettingValue::Sealed(sealed) if Vault::version_of(&sealed.0) != Some(self.vault.newest()) => {
@@ -278,19 +280,19 @@ impl SettingVault<'_> {
         self.marking.sign(&format!("{} {name} {text}", self.tenant)).chars().take(12).collect()
     }
 
-    /// The value as it is shown; `None` when it cannot be opened.
+    /// The value as it is shown. `None` if it cannot be opened.
     pub fn shown(&self, setting: &Setting) -> Option<String> {
         let text = self.open(setting)?;
         Some(if setting.name.is_secret() { masked(&text) } else { text })
     }
 }
 
-/// Under which name a value is sealed.
+/// The field name that is bound into a sealed value.
 fn field(name: &SettingName) -> String {
     format!("setting {name}")
 }
 
-/// What a write comes to.
+/// The result of a write.
 #[derive(Debug)]
 pub enum Write {
     Nothing,
@@ -323,8 +325,8 @@ impl Setting {
         format!("\"{}\"", self.version)
     }
 
-    /// What writing `text` over `before` comes to; `None` deletes. A mask that comes back, whatever blanks it caught on its way, leaves the secret
-    /// as it is; any other text that begins as a mask is a mistake, told as what continues "The <name> field …".
+    /// The result of writing `text` over `before`; `None` deletes. A mask that is sent back, with any added blanks, leaves the secret as it
+    /// is. Any other text that begins like a mask is an error, which continues "The <name> field …".
     pub fn written(
         before: Option<&Setting>,
         name: &SettingName,
@@ -469,7 +471,7 @@ mod tests {
             setting = next;
         }
         assert_eq!((setting.changes.len(), setting.version), (Setting::CHANGES_KEPT, 31));
-        // Under another root key it opens once it was sealed anew, and not before.
+        // With another root key it opens only after it was sealed again.
         assert!(matches!(setting_vault.resealed(&setting), Ok(None)));
         let both = Vault::new(BTreeMap::from([(1, RootKey::new(&[7; 32])), (2, RootKey::new(&[8; 32]))]));
         let newest = Vault::new(BTreeMap::from([(2, RootKey::new(&[8; 32]))]));

@@ -129,7 +129,7 @@ impl TaskStatus {
         TaskStatus::ALL.into_iter().find(|status| status.name() == text)
     }
 
-    /// The project's count that a task of this status is in.
+    /// The project's count that includes tasks of this status.
     fn counted_as(self) -> &'static str {
         match self {
             TaskStatus::Todo | TaskStatus::InProgress | TaskStatus::InReview => "open_tasks",
@@ -186,7 +186,7 @@ impl Task {
         self.status.is_open() && self.due_date.is_some_and(|due| due >= today && due <= today.saturating_add(Task::SOON_DAYS.days()))
     }
 
-    /// With the same version where it is so already.
+    /// The version stays the same if nothing changes.
     pub fn changed(&self, changes: TaskChanges, now: Timestamp) -> Self {
         let mut task = self.clone();
         task.title = changes.title.unwrap_or(task.title);
@@ -199,7 +199,7 @@ impl Task {
         if task == *self && status == self.status { task } else { task.with_status(status, now) }
     }
 
-    /// Entering `done` stamps the completion, leaving it clears the stamp; being done already keeps it.
+    /// Entering `done` sets the completion time, and leaving it removes it. A task that stays `done` keeps it.
     pub fn with_status(mut self, status: TaskStatus, now: Timestamp) -> Self {
         self.completed_at = (status == TaskStatus::Done).then(|| self.completed_at.unwrap_or(now));
         self.status = status;
@@ -208,7 +208,7 @@ impl Task {
         self
     }
 
-    /// A due date may lie in the past only if it stood there before.
+    /// A due date in the past is only allowed if it was there before.
     pub fn due_date_allowed(due: Date, before: Option<Date>, now: Timestamp) -> bool {
         Some(due) == before || due >= day(now)
     }
@@ -235,7 +235,7 @@ pub fn overdue(status: TaskStatus, due: Option<Date>, today: Date) -> bool {
     status.is_open() && due.is_some_and(|due| due < today)
 }
 
-/// How the project's counts move when a task goes from one status to another; `None` is "not there".
+/// How a project's counts change when a task changes its status. `None` means that the task does not exist.
 pub fn count_changes(from: Option<TaskStatus>, to: Option<TaskStatus>) -> Vec<(&'static str, i64)> {
     let (from, to) = (from.map(TaskStatus::counted_as), to.map(TaskStatus::counted_as));
     if from == to {

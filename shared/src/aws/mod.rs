@@ -1,6 +1,6 @@
-//! Clients for AWS, built without `aws-config`: in Lambda region and credentials are in the environment, and so are endpoints.
-//! All share one trust in the five Amazon roots, not the system's 140: parsing those costs more than everything else at start. The table has
-//! connections of its own.
+//! Clients for AWS, built without `aws-config`: in Lambda, the region, the credentials and the endpoints are in the environment. All
+//! clients trust only the five Amazon roots, because parsing the system's 140 roots costs more than everything else at start. The table has
+//! its own connections.
 
 pub mod https;
 pub mod secrets;
@@ -23,8 +23,8 @@ use aws_smithy_types::retry::RetryConfig;
 use crate::aws::https::Https;
 use crate::config::{ConfigError, Variables};
 
-/// Every AWS endpoint chains to one of these. As published at https://www.amazontrust.com/repository/; in DER, for reading PEM at every start
-/// costs more than all else of the trust store.
+/// Every AWS endpoint uses a certificate of one of these roots, as published at https://www.amazontrust.com/repository/. They are in DER,
+/// because reading PEM at every start costs more than the rest of the trust store.
 const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("amazon_roots/amazon_root_ca_1.der"),
     include_bytes!("amazon_roots/amazon_root_ca_2.der"),
@@ -33,7 +33,7 @@ const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("amazon_roots/starfield_services_root_g2.der"),
 ];
 
-/// How long a connection, an attempt of a call, and a call with its retries may take.
+/// Time limits: for a connection, for one attempt of a call, and for a call with its retries.
 #[derive(Clone, Copy)]
 struct Timeouts {
     connect: Duration,
@@ -41,7 +41,7 @@ struct Timeouts {
     call: Duration,
 }
 
-/// Where AWS is and who we are there.
+/// The region, the credentials and the connections.
 #[derive(Clone)]
 pub struct Aws {
     region: Region,
@@ -53,7 +53,7 @@ pub struct Aws {
     timeouts: Timeouts,
 }
 
-/// What every service's configuration has in common.
+/// What the configurations of all services have in common.
 pub struct Common {
     pub region: Region,
     pub credentials: SharedCredentialsProvider,
@@ -64,8 +64,8 @@ pub struct Common {
     pub behavior: BehaviorVersion,
 }
 
-/// Leaves out the headers that tell AWS of the SDK and of its retries, and change nothing: writing and signing them is a twentieth of a warm
-/// request.
+/// Leaves out the headers that tell AWS about the SDK and its retries. They change nothing, but writing and signing them is a twentieth of
+/// a warm request.
 #[derive(Debug)]
 struct FewerHeaders;
 
@@ -109,7 +109,7 @@ impl Aws {
         })
     }
 
-    /// Waits so long for every call: where what counts is the outcome and not the clock, as in a test on a busy machine.
+    /// The same time limit for every call, for cases where only the outcome matters, such as a test on a busy machine.
     pub fn waiting(self, limit: Duration) -> Self {
         Aws { timeouts: Timeouts { connect: limit, attempt: limit, call: limit }, ..self }
     }
@@ -131,7 +131,7 @@ impl Aws {
         }
     }
 
-    /// The client of every service but the table.
+    /// The client of every service except the table.
     pub fn https(&self) -> &Https {
         &self.http
     }
@@ -181,7 +181,8 @@ macro_rules! client {
     }};
 }
 
-/// `TRUST_ROOTS`: `amazon`, `native` (proxies that inspect TLS, other partitions), or a PEM file besides the Amazon roots.
+/// `TRUST_ROOTS`: `amazon`, `native` (for proxies that inspect TLS and for other partitions), or a PEM file in addition to the Amazon
+/// roots.
 fn https(variables: &Variables) -> Result<Https, ConfigError> {
     let client = match variables.optional("TRUST_ROOTS").as_deref() {
         None | Some("amazon") => Https::trusting(&AMAZON_ROOTS, b""),

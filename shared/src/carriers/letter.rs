@@ -1,5 +1,5 @@
-//! The words of the platform's mails: subject, plain text and HTML made from the same paragraphs. Names come from people who may never
-//! have seen the recipient, so they are shown short, on one line, and not at all where they would become a link.
+//! The text of the platform's mails: subject, plain text and HTML, made from the same paragraphs. Names come from people who may not know
+//! the recipient. They are therefore shown short and on one line, and left out if they could become a link.
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, html};
@@ -12,9 +12,9 @@ use crate::model::mail::{Mail, MailContent};
 use crate::model::user::Email;
 use crate::tenancy::TenantId;
 
-/// A mail, ready to be handed to a carrier.
+/// A mail that is ready for a carrier.
 pub struct Letter {
-    /// Stable over every attempt.
+    /// The same in every attempt.
     pub id: MailId,
     pub to: Email,
     pub subject: String,
@@ -24,19 +24,19 @@ pub struct Letter {
     pub tenant: Option<TenantId>,
 }
 
-/// Without address and content: they may hold a token.
+/// Without address and content, because they may contain a token.
 impl std::fmt::Debug for Letter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Letter({} {})", self.kind, self.id)
     }
 }
 
-/// Where the links of mails lead.
+/// Where the links in mails lead.
 #[derive(Debug, Clone)]
 pub struct Sites {
-    /// Base URL of the API, which takes a token as it is.
+    /// Base URL of the API, which accepts a token directly.
     pub api: String,
-    /// Base URL of the pages people see, if there are any: `/verify-email`, `/reset-password` and `/accept-invitation` with `?token=`.
+    /// Base URL of the web pages for people, if there are any: `/verify-email`, `/reset-password` and `/accept-invitation` with `?token=`.
     pub app: Option<String>,
 }
 
@@ -47,12 +47,12 @@ enum Part {
         label: &'static str,
         url: String,
     },
-    /// What a person copies.
+    /// Text to copy.
     Token(String),
 }
 
 impl Letter {
-    /// Writes the letter of a mail. The tokens in it exist nowhere else: they are signed here, from the id of the link.
+    /// Writes the text of a mail. Its tokens exist nowhere else: they are signed here, from the id of the link.
     pub fn of(mail: &Mail, sites: &Sites, links: &SigningKey) -> Self {
         let (subject, parts) = words(&mail.content, sites, links);
         Letter {
@@ -135,7 +135,7 @@ fn words(content: &MailContent, sites: &Sites, links: &SigningKey) -> (String, V
     }
 }
 
-/// How a token is used: a page that takes it, where there are pages, and always the API itself.
+/// How to use a token: with a web page, if there are any, and always with the API.
 fn way(sites: &Sites, action: &'static str, label: &'static str, token: String) -> Vec<Part> {
     let page = sites.app.as_ref().map(|app| Part::Link { label, url: format!("{app}/{action}?token={token}") });
     let call = format!("{} send this token to POST {}/api/v1/auth/{action}:", if page.is_some() { "Or" } else { "To do so," }, sites.api);
@@ -155,7 +155,7 @@ fn moment(moment: Timestamp) -> String {
     moment.strftime("%-d %B %Y at %H:%M UTC").to_string()
 }
 
-/// A name that somebody typed, or nothing where it is no name: too long, or made to be clicked on.
+/// A name that a person entered. `None` if it is too long or could become a link.
 fn shown(name: &str) -> Option<String> {
     let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -163,7 +163,7 @@ fn shown(name: &str) -> Option<String> {
     (fits && !name.contains("://") && !name.contains('@') && !name.split(' ').any(reads_as_domain)).then_some(name)
 }
 
-/// `evil.com` and `www.evil` become links in mail programs; `Dr.`, `J.R.` and `v1.0` do not.
+/// Mail programs turn `evil.com` and `www.evil` into links, but not `Dr.`, `J.R.` and `v1.0`.
 fn reads_as_domain(word: &str) -> bool {
     word.split_once('/')
         .map_or(word, |(host, _)| host)

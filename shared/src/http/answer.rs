@@ -16,20 +16,20 @@ use crate::store::page::Position;
 
 pub type ResponseBody = http_body_util::Full<Bytes>;
 
-/// A success: sentence and data. The status, and whether there is an `ETag`, are part of the type, so the API reference knows them.
+/// A success: a sentence and data. The status, and whether there is an `ETag`, are part of the type, so that the API reference knows them.
 #[derive(Debug)]
 pub struct Answer<T, const STATUS: u16 = 200, const TAGGED: bool = false> {
     message: &'static str,
     data: Option<T>,
     etag: Option<String>,
     bare: bool,
-    /// The cursor to where a list goes on whose family has a shape of its own for it.
+    /// The cursor of the next page, for lists that have their own shape.
     pub(crate) next: Option<String>,
 }
 
-/// Something new stands.
+/// Something was created.
 pub type Created<T> = Answer<T, 201>;
-/// Taken on, to be finished after the answer.
+/// Accepted, to be finished after the answer.
 pub type Accepted<T> = Answer<T, 202>;
 /// With an `ETag`.
 pub type Tagged<T, const STATUS: u16 = 200> = Answer<T, STATUS, true>;
@@ -42,7 +42,7 @@ pub enum Nothing {}
 #[derive(Debug)]
 pub struct Listing<T> {
     pub items: Vec<T>,
-    /// Not shown where a family goes on by cursors alone.
+    /// Not shown by families that only use cursors.
     pub total: u64,
     pub page: PageRequest,
     pub next: Option<Position>,
@@ -63,7 +63,7 @@ impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
         Answer { message, data, etag: Some(etag), bare, next }
     }
 
-    /// A page of a list, which goes on at a cursor: `Link` says where.
+    /// A page of a list with a next page. The header `Link` names it.
     pub fn with_next(self, next: Option<String>) -> Self {
         Answer { next, ..self }
     }
@@ -91,7 +91,7 @@ impl<T: Serialize, const STATUS: u16, const TAGGED: bool> Answer<T, STATUS, TAGG
     }
 }
 
-/// Our own answer types always serialise; should one not, the caller gets an empty document rather than a panic.
+/// Our own answer types can always be serialised. If one could not, the caller would get an empty document and not a panic.
 fn text_of(document: &impl Serialize) -> String {
     serde_json::to_string(document).unwrap_or_default()
 }
@@ -111,7 +111,7 @@ impl utoipa::PartialSchema for Nothing {
 
 impl utoipa::ToSchema for Nothing {}
 
-/// A stored answer as it goes out.
+/// A stored answer as a response.
 pub(crate) fn response_of(answer: &StoredAnswer) -> Response<ResponseBody> {
     let mut response = json_response(answer.status, "application/json", answer.body.clone());
     if let Some(etag) = answer.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
@@ -120,10 +120,10 @@ pub(crate) fn response_of(answer: &StoredAnswer) -> Response<ResponseBody> {
     response
 }
 
-/// Where a listing was asked for: what its links repeat.
+/// The request for a listing, which its links repeat.
 pub(crate) struct ListingRequest<'a> {
     pub path: &'a str,
-    /// The parameters but for the position, percent-encoded, in the order of their names.
+    /// The parameters without the position, percent-encoded, in the order of their names.
     pub filters: String,
     pub seal: &'a dyn Fn(&PageRequest, &Position) -> String,
 }
@@ -213,7 +213,7 @@ impl<T: Serialize> Listing<T> {
     }
 }
 
-/// The one error body, or RFC 9457 problem details with the same facts where `Accept` asks for them.
+/// The one error body, or RFC 9457 problem details with the same facts if `Accept` asks for them.
 pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, problem: bool) -> Response<ResponseBody> {
     if let Error::Replayed(answer) = error {
         let mut response = response_of(answer);

@@ -1,5 +1,5 @@
-//! A handler is an async function whose first parameter is a door and whose others are arguments. This is where the order of a request
-//! is kept: credential, then what it reads together, then the door, then path, query and body, then the handler.
+//! A handler is an async function. Its first parameter is a door, and the others are arguments. The order of a request is defined here:
+//! credential, then what is read with it, then the door, then path, query and body, then the handler.
 
 use std::future::Future;
 
@@ -16,12 +16,12 @@ use crate::http::paging;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::{Entered, Incoming, Wants};
 
-/// Something a handler takes besides its door.
+/// What a handler can take after its door.
 pub trait Argument: Sized + Send {
-    /// It records the answer for its `Idempotency-Key`, so that nobody else has to.
+    /// Whether it records the answer for its `Idempotency-Key`, so that no other code has to.
     const RECORDS: bool = false;
 
-    /// Records to read together with the door's own, so that they cost no round trip.
+    /// Records to read together with the door's own, so that they need no extra round trip.
     fn wants(_incoming: &Incoming, _wants: &mut Wants) {}
 
     fn take(incoming: &Incoming, entered: &Entered) -> impl Future<Output = Result<Self>> + Send;
@@ -29,7 +29,7 @@ pub trait Argument: Sized + Send {
     fn describe(operation: &mut Operation);
 }
 
-/// Something a handler gives back.
+/// What a handler can return.
 pub trait Reply: Send {
     fn response(self, incoming: &Incoming) -> Response<ResponseBody>;
 
@@ -111,7 +111,7 @@ macro_rules! handlers {
                 let afterwards = if afterwards { Some(Box::pin(LateRecording::of(incoming, &entered)).await?) } else { None };
                 $(let $argument = $argument::take(incoming, &entered).await?;)*
                 drop(entered);
-                // Boxed: what one handler is made of does not lie on the stack of every other.
+                // Boxed, so that the stack frame of one handler is not part of every other.
                 let response = Box::pin(self(door, $($argument),*)).await?.response(incoming);
                 match afterwards {
                     Some(afterwards) => Ok(Box::pin(afterwards.record(response)).await),

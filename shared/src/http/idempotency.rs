@@ -1,7 +1,7 @@
-//! `Idempotency-Key`, which works on every POST. `Once` records the answer in the transaction of its effect: there is no moment at which the
-//! effect stands without its record, so a repeat never has to wait: it finds the record, or makes the effect. Routes that can be
-//! repeated without harm have their answer recorded after it. A record belongs to principal, route and key, lies in the tenant that the caller
-//! acts in (for who has none, in the directory), and answers to the same content alone.
+//! `Idempotency-Key`, which works on every POST. `Once` records the answer in the transaction of its effect, so the effect never exists
+//! without its record. A repeat therefore never waits: it finds the record, or causes the effect. Routes that can be repeated without harm
+//! record their answer afterwards. A record belongs to principal, route and key, and only answers requests with the same content. It is in
+//! the tenant in which the caller acts, or in the directory if there is none.
 
 use bytes::Bytes;
 use http::{HeaderName, Method, Response};
@@ -29,7 +29,7 @@ pub struct Once<F> {
     pub ticket: Ticket,
 }
 
-/// What it takes to record the answer.
+/// What is needed to record the answer.
 pub struct Ticket {
     app: App,
     family: Family,
@@ -40,19 +40,19 @@ pub struct Ticket {
 struct Recording {
     id: Hashed,
     content: Content,
-    /// The record lies in the tenant's store, not in the directory.
+    /// Whether the record is in the tenant's store. Otherwise it is in the directory.
     in_tenant: bool,
 }
 
-/// What a request says, whatever its spelling. Earlier records hold the hash of its bytes.
+/// The content of a request, the same for different JSON spellings. Earlier records have the hash of the bytes.
 #[derive(Clone)]
 struct Content {
     hash: String,
     bytes_hash: String,
 }
 
-/// What is sealed: the content's hash, status and ETag in a line each, then the body as it is. Quoted within JSON once more, a body would be a
-/// sixth larger, and many a record more than the kilobyte that a write unit holds. Earlier records are JSON.
+/// What is sealed: the content's hash, the status and the ETag in one line each, then the unchanged body. A body quoted in JSON would be a
+/// sixth larger, and many records would exceed the kilobyte of one write unit. Earlier records are JSON.
 #[derive(Debug, PartialEq, Deserialize)]
 struct KeptAnswer {
     content: String,
@@ -79,8 +79,8 @@ impl<F: Form> Argument for Once<F> {
     }
 }
 
-/// A JSON body whose answer holds a credential. A repeat is not answered from memory alone: the handler first has the caller prove again who
-/// they are, and gives out the earlier answer only while its credential holds.
+/// A JSON body whose answer contains a credential. For a repeat, the caller must first prove again who they are. The handler then returns
+/// the earlier answer only while its credential is valid.
 pub struct Proven<F> {
     pub body: F,
     pub ticket: Ticket,
@@ -101,20 +101,20 @@ impl<F: Form> Argument for Proven<F> {
     }
 }
 
-/// Records the answer of a route that does not do so itself, once it stands.
+/// Records the answer of a route that does not record it itself, after its effect.
 pub(crate) struct LateRecording {
     ticket: Ticket,
     store: Option<TenantStore>,
     directory: Directory,
 }
 
-/// Whether a route's answer is recorded after it, by whether an argument of it records.
+/// Whether a route's answer is recorded afterwards: if no argument records it.
 pub(crate) fn is_recorded_afterwards(incoming: &Incoming, records: bool) -> bool {
     !records && incoming.method == Method::POST && incoming.headers.contains_key(&IDEMPOTENCY_KEY)
 }
 
-/// Has the record read with the door. A wrong key is reported later; the principal is part of the id, so the read is of the caller's own
-/// records.
+/// Lets the door read the record. An invalid key is reported later. The principal is part of the id, so only the caller's own records are
+/// read.
 pub(crate) fn want(incoming: &Incoming, wants: &mut Wants) {
     if let Ok(Some(key)) = key_of(incoming)
         && let Ok(principal) = crate::tenancy::doors::claimed_principal(incoming)
@@ -135,12 +135,12 @@ impl LateRecording {
 
     pub(crate) async fn record(self, response: Response<ResponseBody>) -> Response<ResponseBody> {
         let (head, body) = response.into_parts();
-        // Our bodies are in memory: collecting one cannot fail.
+        // Our bodies are in memory, so collecting one cannot fail.
         let bytes: Bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
         let etag = head.headers.get(http::header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let answer = StoredAnswer { status: head.status.as_u16(), etag, body: String::from_utf8_lossy(&bytes).into_owned() };
         if let Err(error) = self.keep(&answer).await {
-            // The effect stands, and repeating it does no harm.
+            // The effect has happened, and repeating it does no harm.
             tracing::warn!(%error, "an answer could not be recorded");
         }
         Response::from_parts(head, ResponseBody::from(bytes))
@@ -162,7 +162,7 @@ impl LateRecording {
             }
         };
         match recorded {
-            // A twin was quicker: its answer stands.
+            // A duplicate request was faster, and its answer counts.
             Err(Error::Replayed(_) | Error::IdempotencyKeyReused) => Ok(()),
             other => other,
         }
@@ -190,8 +190,8 @@ impl Ticket {
         answered.map(|answered| opened(&self.app, &recording.content, &answered.body_hash, &answered.id, &answered.sealed)).transpose()
     }
 
-    /// Adds the record to the transaction of the effect. The record comes first in it: when a twin was quicker, the caller gets the
-    /// twin's answer rather than the complaint that the twin's effect already stands.
+    /// Adds the record to the transaction of the effect. The record is the first write in it. If a duplicate request was faster, the caller
+    /// therefore gets that request's answer and not the error that the effect already exists.
     pub fn record<'a, T: serde::Serialize, const STATUS: u16, const TAGGED: bool>(
         &self,
         transaction: Transaction<'a>,
@@ -202,7 +202,8 @@ impl Ticket {
         transaction.create_or_expired(store, &answered, store.now().as_second(), self.duplicate())
     }
 
-    /// The same for a request without a tenant. A tenant's record never lies in the directory, where another's could be in its place.
+    /// The same for a request without a tenant. A tenant's record is never in the directory, because another tenant's record could have the
+    /// same key there.
     pub fn record_open<'a, T: serde::Serialize, const STATUS: u16, const TAGGED: bool>(
         &self,
         transaction: Transaction<'a>,
@@ -216,8 +217,8 @@ impl Ticket {
         transaction.create_or_expired(directory, &DirectoryAnswerRecord(answered), directory.now().as_second(), self.duplicate())
     }
 
-    /// For a refusal that comes before the transaction, of a request without a tenant: it may be due to the effect of a twin that was quicker,
-    /// and then the caller gets the twin's answer.
+    /// For a refusal before the transaction, in a request without a tenant. The effect of a faster duplicate may be its reason, and then
+    /// the caller gets the duplicate's answer.
     pub async fn or_duplicate(&self, directory: &Directory, refusal: Error) -> Error {
         let Some(recording) = &self.recording else { return refusal };
         match directory.find(&DirectoryAnswerRecord::key_of(&recording.id)).await {
@@ -278,12 +279,12 @@ fn replay(app: &App, content: &Content, bytes_hash: &str, id: &str, sealed: &str
     opened(app, content, bytes_hash, id, sealed).map_or_else(|error| error, |answer| Error::Replayed(Box::new(answer)))
 }
 
-/// The answer in a record, if it answered the same content.
+/// The answer in a record, if its request had the same content.
 fn opened(app: &App, content: &Content, bytes_hash: &str, id: &str, sealed: &str) -> Result<StoredAnswer> {
     let bytes = app.keys().answers()?.open(sealed, id).unwrap_or_default();
     let (same, answer) = match KeptAnswer::read(&bytes) {
         Some(kept) => (kept.content == content.hash, Some(kept.answer)),
-        // As it was kept with the hash of the bytes beside it.
+        // An earlier format, with the hash of the bytes beside it.
         None => (bytes_hash == content.bytes_hash, serde_json::from_slice(&bytes).ok()),
     };
     match answer {

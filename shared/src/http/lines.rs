@@ -1,4 +1,4 @@
-//! Answers of one JSON document a line (NDJSON), in pages that a `Link` connects.
+//! Answers with one JSON document in each line (NDJSON), in pages that are connected by `Link`.
 
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue, LINK};

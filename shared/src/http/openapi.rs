@@ -1,4 +1,5 @@
-//! The catalogue as an OpenAPI 3.1 document. Every body and answer is a named schema, declared once; what a client may rely on is `required`.
+//! The catalogue as an OpenAPI 3.1 document. Every body and answer is a named schema, declared once. A field that is always present is
+//! `required`.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -57,14 +58,14 @@ struct Components {
 }
 
 impl Components {
-    /// A reference to the schema under this name.
+    /// Returns a reference to the schema with this name.
     fn add(&mut self, name: &str, schema: Value) -> Value {
         let known = self.schemas.entry(name.to_owned()).or_insert_with(|| schema.clone());
         assert!(*known == schema, "two schemas are called {name}: {known} and {schema}");
         reference("schemas", name)
     }
 
-    /// The data of an answer, with all that it refers to.
+    /// The data of an answer, with all schemas that it refers to.
     fn data(&mut self, operation: &Operation) -> Value {
         let parts: BTreeMap<&str, &Value> = operation.parts.iter().map(|part| (part.name.as_str(), &part.schema)).collect();
         for part in operation.parts.iter().filter(|part| !is_scalar(&part.schema)) {
@@ -74,7 +75,7 @@ impl Components {
         self.add(name, answered(schema, &parts))
     }
 
-    /// What a route answers with when it succeeds: the data in the envelope of its paths.
+    /// The schema of a successful answer: the data in the envelope of its family.
     fn success(&mut self, operation: &Operation) -> Value {
         let family = Family::of(operation.path);
         let enveloped = operation.path.starts_with("/api/v1") || family == Family::Messaging;
@@ -97,7 +98,7 @@ impl Components {
                 self.add(&format!("{name}Page"), object(json!({"success": success(), "data": list, "pagination": pagination})))
             }
             (Family::Messaging, Shape::Many) => self.add(&format!("{name}Page"), object(json!({"data": list, "next_cursor": cursor}))),
-            // The lines together are a text.
+            // The lines together are one text.
             (_, Shape::Lines) => self.add("Export", json!({"type": "string", "contentMediaType": LINES, "contentSchema": data})),
             (_, Shape::Many) => self.add(&format!("{name}List"), list),
             (Family::Projects, Shape::One) if enveloped => {
@@ -110,7 +111,7 @@ impl Components {
         }
     }
 
-    /// The body of a request: `NewProject` of `createProject`, `ProjectChanges` of `updateProject`, `LoginRequest` of `login`.
+    /// The body of a request: `NewProject` for `createProject`, `ProjectChanges` for `updateProject`, `LoginRequest` for `login`.
     fn body(&mut self, operation: &Operation) -> Value {
         let id = operation.id;
         let name = match (id.strip_prefix("create"), id.strip_prefix("update")) {
@@ -245,8 +246,8 @@ fn fitting(name: &str, schema: &Value) -> Value {
     }
 }
 
-/// A schema of an answer as clients read it: scalars stand where they are used, what is nullable is always there (only what is left out
-/// when there is none is declared as not nullable), and an object without fields is free.
+/// The schema of an answer for clients. Scalars are written where they are used. Nullable fields are always present; a field that can be
+/// absent is declared as not nullable. An object without fields is free-form.
 fn answered(schema: &Value, parts: &BTreeMap<&str, &Value>) -> Value {
     let Value::Object(object) = schema else {
         return match schema {
@@ -262,11 +263,11 @@ fn answered(schema: &Value, parts: &BTreeMap<&str, &Value>) -> Value {
             tidy.insert(name.clone(), value.clone());
         }
     }
-    // A value without a tag may fit several.
+    // A value without a tag may match several schemas.
     if let Some(of) = tidy.remove("oneOf") {
         tidy.insert("anyOf".into(), of);
     }
-    // A scalar or nothing.
+    // A scalar or null.
     if let Some(Value::Array(of)) = tidy.get("anyOf")
         && let (Some(Value::Object(value)), 2) = (of.iter().find(|one| **one != null_schema()), of.len())
         && of.contains(&null_schema())
@@ -295,7 +296,7 @@ fn answered(schema: &Value, parts: &BTreeMap<&str, &Value>) -> Value {
     Value::Object(tidy)
 }
 
-/// One plain value, with no words of its own to choose from.
+/// One plain value without a list of words.
 fn is_scalar(schema: &Value) -> bool {
     schema["type"] == "string" && schema["enum"].is_null()
 }
@@ -309,7 +310,7 @@ fn null_schema() -> Value {
     json!({"type": "null"})
 }
 
-/// An object that has all of these fields.
+/// An object with all of these fields.
 fn object(properties: Value) -> Value {
     let names: Vec<String> = properties.as_object().into_iter().flat_map(|properties| properties.keys().cloned()).collect();
     json!({"type": "object", "required": names, "properties": properties})
@@ -381,7 +382,7 @@ fn header_parameters() -> Value {
 
 const LINES: &str = "application/x-ndjson";
 
-/// What an answer that was counted says of the limits.
+/// The headers about limits on a counted answer.
 const LIMIT_HEADERS: [&str; 5] = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"];
 
 fn headers() -> Value {
@@ -451,7 +452,7 @@ fn refusals() -> Value {
     REFUSALS.iter().map(|refusal| (refusal.name.to_owned(), described(refusal))).collect::<Map<_, _>>().into()
 }
 
-/// The one error body with what each kind of refusal has for details, and the same facts by RFC 9457 for who asks for it by `Accept`.
+/// The error body with the details of each kind of refusal, and the same facts in RFC 9457 for callers that ask for it with `Accept`.
 fn error_schemas(components: &mut Components) {
     let (text, count) = (json!({"type": "string"}), json!({"type": "integer"}));
     let free = json!({"type": "object", "additionalProperties": true});
@@ -467,7 +468,7 @@ fn error_schemas(components: &mut Components) {
     });
     let throttle = object(json!({"quota": text, "limit": count, "retry_after": count}));
     for (name, details) in [("Error", &free), ("ValidationError", &fields), ("ForbiddenError", &limit), ("RateLimitError", &throttle)] {
-        // Each with the codes of its statuses, so that who compares the code knows the details.
+        // Each with the codes of its statuses, so that a client that checks the code knows the details.
         let code = error_code(|status| REFUSALS.iter().any(|refusal| refusal.schema == name && refusal.status == status));
         let error = components.add(name, object(json!({"code": code, "message": text, "details": details, "request_id": text})));
         components.add(&format!("{name}Response"), object(json!({"success": {"type": "boolean", "const": false}, "error": error})));

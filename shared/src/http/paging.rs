@@ -1,5 +1,5 @@
-//! Positions in lists: page numbers, offsets and cursors in; sealed cursors out. A cursor holds a sort position and nothing else, and is
-//! bound to tenant, route, filters and order, so it means nothing anywhere else.
+//! Positions in lists. Requests contain page numbers, offsets or cursors; answers contain encrypted cursors. A cursor contains only a sort
+//! position. It is bound to tenant, route, filters and order, so it is useless elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::http::form::{Cursor, Fields, Form, Integer};
 use crate::store::page::{Position, Span};
 use crate::tenancy::App;
 
-/// Offsets beyond this are refused: a cursor costs the same at any depth.
+/// Larger offsets are refused. A cursor has the same cost at any depth.
 pub const MAX_OFFSET: u64 = 10_000;
 
-/// How a family counts: F2 in pages, F0 in offsets, F4 not at all.
+/// The paging of a family: F2 uses pages, F0 offsets, F4 only cursors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     Pages,
@@ -20,7 +20,7 @@ pub enum Style {
     Cursors,
 }
 
-/// Where a list begins and how much of it is wanted.
+/// Where a page begins and its size.
 #[derive(Debug, Clone)]
 pub struct PageRequest {
     pub style: Style,
@@ -37,7 +37,7 @@ pub enum Start {
 }
 
 impl PageRequest {
-    /// `None` when the list goes on from a cursor, where no page has a number.
+    /// `None` when the list continues from a cursor, because pages then have no number.
     pub fn offset(&self) -> Option<u64> {
         match self.start {
             Start::Offset(offset) => Some(offset),
@@ -53,7 +53,7 @@ impl PageRequest {
         }
     }
 
-    /// The cursor to where a list goes on, for lists that print it themselves.
+    /// The cursor of the next page, for lists that print it themselves.
     pub fn cursor(&self, app: &App, next: Option<&Position>) -> Result<Option<String>> {
         next.map(|next| Ok(self.seal(next, app.keys().cursors()?, app.random()))).transpose()
     }
@@ -73,11 +73,11 @@ pub struct PagedForm<F> {
     cursor: Option<String>,
 }
 
-/// Page numbers, as F2 has them.
+/// Page numbers, for F2.
 pub struct InPages<F>(pub PagedForm<F>);
-/// Offsets, as F0 has them.
+/// Offsets, for F0.
 pub struct InOffsets<F>(pub PagedForm<F>);
-/// Cursors alone, as F4 has them.
+/// Only cursors, for F4.
 pub struct InCursors<F>(pub PagedForm<F>);
 
 impl<F: Form> Form for InPages<F> {
@@ -110,7 +110,7 @@ impl<F: Form> Form for InCursors<F> {
 }
 
 impl<F> PagedForm<F> {
-    /// With the largest page where none is asked for.
+    /// With the largest page size as the default.
     pub(crate) fn or_whole(self) -> Self {
         PagedForm { limit: self.limit.or(Some(1000)), ..self }
     }

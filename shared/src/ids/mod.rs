@@ -1,6 +1,6 @@
-//! Typed identifiers. Each is a UUID in its canonical 36-character form, so none can hold a key delimiter, and one kind is never
-//! taken for another. Time and randomness come from the caller. A record may declare its id in its own file.
-//! `TenantId` has rules of its own, in `tenant_id.rs`.
+//! Typed identifiers. Each is a UUID in its canonical 36-character form, so no id contains a key delimiter, and different kinds of ids
+//! cannot be mixed up. Time and randomness come from the caller. A record may declare its id in its own file. `TenantId` has its own rules,
+//! in `tenant_id.rs`.
 
 mod tenant_id;
 
@@ -144,7 +144,7 @@ macro_rules! id {
     };
     (@random $name:ident) => {
         impl $name {
-            /// v4: 122 random bits, nothing to guess from.
+            /// v4: 122 random bits, so it cannot be guessed.
             pub fn new(random: &$crate::crypto::Random) -> Self {
                 $name($crate::ids::Builder::from_random_bytes(random.bytes()).into_uuid())
             }

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, InTenant, Key};
 
-/// `answers` / `<hash of principal, route and key>`: one read before, one write with the effect.
+/// `answers` / `<hash of principal, route and key>`: one read before the effect, one write with it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AnswerRecord {
     pub id: String,
-    /// Of the request's body, as records had it outside what is sealed: a hash of a password is worth guessing at.
+    /// The hash of the request's body, in records from before it was sealed. The hash of a password could be guessed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub body_hash: String,
-    /// The hash of the request's content, and the answer to it, sealed: it may hold a secret that is shown once.
+    /// The hash of the request's content, and the answer. Sealed, because the answer may contain a secret that is shown only once.
     pub sealed: String,
     pub expires_at: Timestamp,
 }

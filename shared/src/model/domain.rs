@@ -1,5 +1,6 @@
-//! Custom domains (F1): hostnames that tenants bring. A tenant lists a hostname, DNS must then show our CNAME, and one directory record
-//! says who lists it and who has proven it. Whoever is not alone with a hostname must prove it by a TXT record that only they were given.
+//! Custom domains (F1): hostnames that tenants add. A tenant lists a hostname, and DNS must then show our CNAME. One directory record says
+//! who lists the hostname and who has proven it. If several tenants list it, each must prove it by a TXT record that only that tenant was
+//! given.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -11,12 +12,12 @@ use crate::model::plan::Quota;
 use crate::store::entity::{Collection, Counter, Entity, InDirectory, InTenant, Key};
 use crate::store::page::List;
 
-/// A DNS name a tenant can bring: in lower case, at least three labels of letters, digits and inner hyphens, 253 characters at most.
+/// A DNS name that a tenant can add: in lower case, at least three labels of letters, digits and inner hyphens, at most 253 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Hostname(String);
 
-/// Top-level names that public DNS never answers for.
+/// Top-level names that are never in public DNS.
 const NOT_PUBLIC: [&str; 6] = ["arpa", "internal", "invalid", "local", "localhost", "onion"];
 
 impl Hostname {
@@ -68,7 +69,7 @@ impl Hostname {
         !domain.is_empty() && above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
     }
 
-    /// Where the TXT record of the challenge goes.
+    /// The name of the TXT record for the challenge.
     pub fn challenge_name(&self) -> String {
         format!("_tenant-verify.{}", self.0)
     }
@@ -102,7 +103,7 @@ impl From<Hostname> for String {
     }
 }
 
-// What was seen in DNS, and what it means.
+// What was found in DNS, and what it means.
 
 /// What one resolver answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,17 +116,17 @@ pub struct Sighting {
 /// The answer to one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsAnswer {
-    /// Names of a CNAME chain in its order, or the texts of TXT records.
+    /// The names of a CNAME chain in order, or the texts of TXT records.
     Found(Vec<String>),
     /// No such name, or no such record.
     Nothing,
-    /// A CNAME chain that comes back to itself or does not end.
+    /// A CNAME chain that is a loop or does not end.
     Loop(Vec<String>),
-    /// A time-out or a failure of the resolver: says nothing of the name.
+    /// A time-out or a failure of the resolver. It says nothing about the name.
     Silent(String),
 }
 
-/// What the resolvers together say.
+/// The result of all resolvers together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub route: Route,
@@ -133,21 +134,21 @@ pub struct Verdict {
     pub proven: bool,
 }
 
-/// Where the name leads.
+/// Where the name points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     Here,
     Nowhere,
     Elsewhere(String),
     Loop,
-    /// The resolvers saw different things.
+    /// The resolvers gave different answers.
     Unclear(String),
     /// No resolver answered.
     Silent(String),
 }
 
 impl Verdict {
-    /// A resolver that is silent has no say, as long as another one answers.
+    /// A resolver without an answer is ignored, unless all are without an answer.
     pub fn of(sightings: &[Sighting], target: &str, challenge: &str) -> Self {
         let routes: Vec<(&str, Route)> =
             sightings.iter().map(|sighting| (sighting.resolver.as_str(), Route::of(&sighting.cname, target))).collect();
@@ -186,7 +187,7 @@ impl Route {
     }
 }
 
-/// Who saw what.
+/// Which resolver saw what.
 fn together(routes: &[(&str, Route)]) -> String {
     let sayings: Vec<String> = routes
         .iter()
@@ -200,17 +201,17 @@ fn together(routes: &[(&str, Route)]) -> String {
 
 // The tenant's record.
 
-/// `domains` / `<hostname>`: read by its name; a tenant's domains are one query, in the order of their names.
+/// `domains` / `<hostname>`: read by its name. A tenant's domains are one query, in the order of their names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
     pub hostname: Hostname,
     /// Bound to this tenant and this listing: 128 random bits, new each time a hostname is listed.
     token: String,
     pub status: DomainStatus,
-    /// What the last check complained of.
+    /// The problem that the last check found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Checks in a row that found an active domain leading elsewhere.
+    /// Checks in a row that found an active domain pointing elsewhere.
     #[serde(default)]
     pub misses: u8,
     pub created_at: Timestamp,
@@ -218,7 +219,7 @@ pub struct Domain {
     pub last_checked_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
-    /// Of an active domain: when the janitor looks again.
+    /// For an active domain: the time of the janitor's next check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_check_at: Option<Timestamp>,
     pub version: u64,
@@ -242,7 +243,7 @@ impl DomainStatus {
     }
 }
 
-/// Who asked for a check: somebody, or the schedule, which moves on.
+/// What caused a check: a request, or the schedule. Only the schedule sets the time of the next check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckTrigger {
     ByHand,
@@ -250,13 +251,13 @@ pub enum CheckTrigger {
 }
 
 impl Domain {
-    /// An active domain is lost at this many misses in a row.
+    /// After this many misses in a row an active domain is lost.
     pub const MISSES: u8 = 3;
     /// Verified or not.
     pub const COUNT: Counter = Counter::named("domains");
     pub const QUOTA: Quota = Quota { counter: Domain::COUNT, name: "custom_domains", most: |plan| plan.custom_domains };
     const CHECK_EVERY: SignedDuration = SignedDuration::from_hours(6);
-    /// After a check that was not clean.
+    /// After a check with a problem.
     const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
     pub fn new(hostname: Hostname, now: Timestamp, random: &Random) -> Self {
@@ -275,17 +276,17 @@ impl Domain {
         }
     }
 
-    /// The text of the TXT record that proves this tenant's say over the hostname.
+    /// The text of the TXT record that proves this tenant's control of the hostname.
     pub fn challenge(&self) -> String {
         format!("tenant-verify={}", self.token)
     }
 
-    /// Whether `later` is this listing and not a later one of the same hostname: proof for one is none for the other.
+    /// Whether `later` is this listing and not a later one of the same hostname. A proof for one listing is no proof for another.
     pub fn is_same_listing(&self, later: &Domain) -> bool {
         self.token == later.token
     }
 
-    /// The domain after a check, given how its tenant stands with the hostname.
+    /// The domain after a check, given the standing of its tenant's claim.
     pub fn checked(&self, verdict: &Verdict, standing: ClaimStanding, target: &str, trigger: CheckTrigger, now: Timestamp) -> Self {
         let active = self.status == DomainStatus::Active;
         let complaint = self.complaint(&verdict.route, target);
@@ -326,7 +327,7 @@ impl Domain {
         }
     }
 
-    /// When the janitor looks again, as the directory lists it.
+    /// The entry in the directory for the janitor's next check.
     pub fn check(&self, tenant: TenantId) -> Option<DomainCheck> {
         let due_at = self.next_check_at?;
         Some(DomainCheck { hostname: self.hostname.clone(), tenant, due_at })
@@ -360,7 +361,7 @@ impl Entity for Domain {
     }
 }
 
-/// `domain-checks` / `<due>#<hostname>`: active domains in the order in which the janitor looks at them again.
+/// `domain-checks` / `<due>#<hostname>`: active domains in the order in which the janitor checks them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DomainCheck {
     pub hostname: Hostname,
@@ -389,27 +390,27 @@ impl Entity for DomainCheck {
     }
 }
 
-// Whose a hostname is.
+// The owner of a hostname.
 
-/// `hostname#<hostname>` / `owner`: who lists a hostname and who has proven it. One item, so of all that race for it one wins.
+/// `hostname#<hostname>` / `owner`: who lists a hostname and who has proven it. It is one item, so in a race only one tenant wins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostClaim {
     pub hostname: Hostname,
-    /// All that list it, the first one first.
+    /// All tenants that list it, the first one first.
     listed: Vec<Listed>,
-    /// Who has proven it: the one whom it serves.
+    /// The tenant that has proven it and is served under it.
     #[serde(with = "stored_option", default, skip_serializing_if = "Option::is_none")]
     owner: Option<TenantId>,
     /// Until then nobody else can list it.
     #[serde(rename = "alone_until")]
     exclusive_until: Timestamp,
-    /// Whom it served last, and until when that counts: a CNAME left behind must not serve the next one who asks.
+    /// The tenant that was served last, and until when this matters. A CNAME that was left behind must not serve the next tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     served: Option<Served>,
-    /// A deleted tenant's hostname is nobody's until then.
+    /// Until then nobody can take the hostname of a deleted tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rests_until: Option<Timestamp>,
-    /// Who had it to themselves lately, and when that began: listing it again does not begin it again.
+    /// Who had the hostname exclusively, and since when. Listing it again does not start a new exclusive day.
     #[serde(rename = "alone_before", default, skip_serializing_if = "Vec::is_empty")]
     had_exclusively: Vec<ExclusiveTime>,
     version: u64,
@@ -435,16 +436,16 @@ struct Served {
     until: Timestamp,
 }
 
-/// How a tenant that lists a hostname stands with it.
+/// The standing of a tenant that lists a hostname.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimStanding {
     /// Nobody else lists it: the CNAME is enough.
     Uncontested,
-    /// Others list it too, or it served another one lately: the TXT record is needed as well.
+    /// Others list it too, or it recently served another tenant: the TXT record is needed as well.
     Contested,
     /// Another tenant has proven it.
     Taken,
-    /// Its last owner's tenant was deleted lately.
+    /// The tenant that owned it was deleted recently.
     Resting,
 }
 
@@ -471,14 +472,14 @@ impl ClaimStanding {
 }
 
 impl HostClaim {
-    /// For this long the first one to list a hostname has it to themselves.
+    /// For this long the first tenant that lists a hostname has it exclusively.
     pub const EXCLUSIVE: SignedDuration = SignedDuration::from_hours(24);
-    /// Hostnames of a deleted tenant are nobody's for this long, and a left one asks others for more proof.
+    /// For this long nobody can take the hostname of a deleted tenant, and a removed hostname needs a TXT record from other tenants.
     pub const REST: SignedDuration = crate::model::deletion::Deletion::REST;
-    /// The item stays small: beyond this, the one who waits longest is forgotten, and proves itself by TXT all the same.
+    /// The item must stay small. Beyond this number the tenant that has waited longest is dropped. It can still prove the hostname by TXT.
     const AT_MOST: usize = 50;
 
-    /// The claim with `tenant` among those who list the hostname.
+    /// The claim with `tenant` added to those that list the hostname.
     pub fn listed(known: Option<&Self>, hostname: &Hostname, tenant: TenantId, now: Timestamp) -> Result<Self, Error> {
         let taken = |message: &'static str| Err(Error::Conflict(message.into()));
         let Some(known) = known else {
@@ -511,7 +512,7 @@ impl HostClaim {
         Ok(next)
     }
 
-    /// How `tenant`, which lists the hostname, stands with it.
+    /// The standing of `tenant`, which lists the hostname.
     pub fn standing(known: Option<&Self>, tenant: TenantId, now: Timestamp) -> ClaimStanding {
         let Some(known) = known else { return ClaimStanding::Uncontested };
         let served_another = known.served.is_some_and(|served| served.tenant != tenant && now < served.until);
@@ -526,7 +527,7 @@ impl HostClaim {
         }
     }
 
-    /// `tenant` has proven it. The caller has asked for its standing.
+    /// The claim after `tenant` has proven it. The caller has checked the standing.
     pub fn won(known: Option<&Self>, hostname: &Hostname, tenant: TenantId, now: Timestamp) -> Result<Self, Error> {
         if matches!(HostClaim::standing(known, tenant, now), ClaimStanding::Taken | ClaimStanding::Resting) {
             return Err(Error::Conflict("This hostname is used by another tenant.".into()));
@@ -543,14 +544,14 @@ impl HostClaim {
         Ok(next)
     }
 
-    /// `tenant` has lost it to DNS: it still lists it, and others may now.
+    /// The claim after `tenant` has lost the hostname because of DNS. The tenant still lists it, and others can list it now.
     pub fn lost(&self, tenant: TenantId, now: Timestamp) -> Self {
         let mut next = self.next();
         next.give_up(tenant, now);
         next
     }
 
-    /// `tenant` lists it no more. `None`: nothing is left to remember.
+    /// The claim after `tenant` removed the hostname. `None` if nothing is left to remember.
     pub fn left(&self, tenant: TenantId, now: Timestamp) -> Option<Self> {
         let mut next = self.next();
         next.give_up(tenant, now);
@@ -561,10 +562,10 @@ impl HostClaim {
         (remembered || !next.listed.is_empty()).then_some(next)
     }
 
-    /// `tenant` is deleted: a hostname that served it rests.
+    /// The claim after `tenant` was deleted. A hostname that served the tenant rests.
     pub fn rested(&self, tenant: TenantId, now: Timestamp) -> Option<Self> {
         let served = self.owner == Some(tenant);
-        // Who is gone lists nothing again.
+        // A deleted tenant cannot list it again.
         let had_exclusively = self.had_exclusively.iter().copied().filter(|time| time.tenant != tenant).collect();
         let next = HostClaim { had_exclusively, ..self.clone() }.left(tenant, now)?;
         Some(if served { HostClaim { rests_until: Some(now + HostClaim::REST), ..next } } else { next })
@@ -586,7 +587,7 @@ impl HostClaim {
         HostClaim { version: self.version + 1, ..self.clone() }
     }
 
-    /// When the day began that `tenant`, the first to list it, has it to itself: now, unless it had that day lately.
+    /// When the exclusive day of `tenant` began: now, unless it had an exclusive day recently.
     fn exclusive_since(&mut self, tenant: TenantId, now: Timestamp) -> Timestamp {
         if let Some(before) = self.had_exclusively.iter().find(|time| time.tenant == tenant) {
             return before.since;
@@ -624,7 +625,7 @@ impl Entity for HostClaim {
         vec![("version", self.version)]
     }
 
-    /// A claim that nobody lists any more is only a memory.
+    /// A claim that nobody lists is only kept for the rules about recent owners.
     fn expires_at(&self) -> Option<Timestamp> {
         if !self.listed.is_empty() {
             return None;
@@ -786,7 +787,7 @@ mod tests {
             assert_eq!((unchanged.status, unchanged.misses, unchanged.verified_at), (domain.status, domain.misses, domain.verified_at));
             assert!(unchanged.error.is_some());
         }
-        // Three misses in a row, whichever they are; a good check between them begins anew.
+        // Three misses in a row of any kind. A good check resets the count.
         let twice = checked(&checked(&active, elsewhere()), Route::Nowhere);
         assert_eq!((twice.status, twice.misses), (DomainStatus::Active, 2));
         assert_eq!(checked(&twice, Route::Unclear("x".into())).misses, 2);
@@ -795,8 +796,8 @@ mod tests {
         assert_eq!((lost.status, lost.next_check_at), (DomainStatus::Failed, None));
     }
 
-    /// Three tenants, one hostname, and all that can happen to it, against rules written down once more in the plainest way: who lists
-    /// it, since when, whom it served. Old TXT records stay in DNS until they are cleared.
+    /// Three tenants, one hostname, and all possible events, compared with a second, simple version of the rules. Old TXT records stay in
+    /// DNS until they are removed.
     #[test]
     fn never_two_owners_and_a_stale_proof_verifies_nobody_else() {
         let mut activations = BTreeSet::new();
@@ -819,7 +820,7 @@ mod tests {
         domains: [Option<Domain>; 3],
         cname: DnsAnswer,
         texts: BTreeSet<String>,
-        // The plain rules.
+        // The simple version of the rules.
         since: [Option<Timestamp>; 3],
         exclusive_since: [Option<Timestamp>; 3],
         owner: Option<usize>,
@@ -849,7 +850,7 @@ mod tests {
             }
         }
 
-        /// As the table gives it: an expired record is not there.
+        /// As the table returns it: an expired record is absent.
         fn known(&self) -> Option<&HostClaim> {
             self.claim.as_ref().filter(|claim| claim.expires_at().is_none_or(|at| at > self.now))
         }
@@ -957,7 +958,7 @@ mod tests {
             }
         }
 
-        /// What holds at every moment.
+        /// What must hold at every moment.
         fn hold(&self) {
             let active: Vec<usize> =
                 (0..3).filter(|who| self.domains[*who].as_ref().is_some_and(|d| d.status == DomainStatus::Active)).collect();

@@ -1,5 +1,5 @@
-//! What the edge proxies report: log entries, kept in compressed packs; counters of days and months, rolled up from the stream of packs;
-//! the marks that make both happen once; and the events of a quota that fills.
+//! What the edge proxies report. Log entries are stored in compressed packs. Counters of days and months are rolled up from the stream of
+//! packs. Marks make sure that both happen once. Quota events say how full a quota is.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -77,19 +77,19 @@ impl CacheResult {
     }
 }
 
-/// Log entries are kept so long.
+/// Log entries are kept for this long.
 pub const KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
-/// How far the clock of an edge may be ahead of ours.
+/// How far the clock of an edge proxy may be ahead of ours.
 pub const AHEAD: SignedDuration = SignedDuration::from_secs(60);
 const FIELDS: [&str; 9] = ["timestamp", "method", "path", "kind", "status", "cache", "bytes", "durationMs", "country"];
 const MAX_PATH: usize = 2048;
-/// More than any response weighs.
+/// More than the size of any response.
 const MAX_BYTES: u64 = 1 << 42;
 /// A day.
 const MAX_DURATION: f64 = 86_400_000.0;
 
 impl Entry {
-    /// Reads an entry; every wrong field is noted in `errors` under `<at>.<field>`.
+    /// Reads an entry. Every wrong field is added to `errors` under `<at>.<field>`.
     pub fn read(value: &Value, at: &str, now: Timestamp, errors: &mut FieldErrors) -> Option<Self> {
         let mut wrong = |field: &str, problem: &str| {
             errors.entry(format!("{at}.{field}")).or_default().push(format!("The {at}.{field} field {problem}."));
@@ -190,7 +190,7 @@ fn is_country(text: &str) -> bool {
         && (text.as_bytes()[1].is_ascii_uppercase() || text.as_bytes()[1].is_ascii_digit())
 }
 
-/// A query string may carry what no log should hold.
+/// A query string may contain data that must not be logged.
 fn without_query(path: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or_default()
 }
@@ -210,7 +210,7 @@ pub struct Totals {
     pub api_hits: u64,
     /// Bytes that the cache served.
     pub hit_bytes: u64,
-    /// Packs the requests came in.
+    /// The number of packs with these requests.
     pub packs: u64,
 }
 
@@ -263,28 +263,28 @@ impl Totals {
         ]
     }
 
-    /// Entries a pack holds on average, for reading no more packs than needed.
+    /// The average number of entries in a pack, to read no more packs than needed.
     pub fn a_pack(&self) -> usize {
         usize::try_from(self.requests / self.packs.max(1)).unwrap_or(Pack::MOST).clamp(1, Pack::MOST)
     }
 }
 
-/// `edge-logs-<month of the year>` / `<newest entry>#<batch>-<part>`: up to 200 log entries of one batch, newest first, compressed. The
-/// partition holds a month (entries live for 30 days, so last year's are long gone when the name comes round); a batch over hours or days
-/// goes to `edge-logs-wide`. Written once, never changed; its insertion is the event that the rollups count.
+/// `edge-logs-<month of the year>` / `<newest entry>#<batch>-<part>`: up to 200 log entries of one batch, newest first, compressed. A
+/// partition holds one month. Entries live for 30 days, so last year's are gone when the name is used again. A batch that spans hours or
+/// days goes to `edge-logs-wide`. A pack is written once and never changed. Its insertion is the event that the rollups count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pack {
     pub id: String,
     pub newest: Timestamp,
     pub oldest: Timestamp,
     wide: bool,
-    /// What it adds to each day, `2026-11-21`.
+    /// What it adds to each day (`2026-11-21`).
     days: BTreeMap<String, Totals>,
     #[serde(with = "bytes")]
     entries: Vec<u8>,
 }
 
-/// The partitions of packs: one a month of the year, and one for what spans more.
+/// The partitions of packs: one for each month of the year, and one for packs with a wide time span.
 pub(crate) const SHELVES: [&str; 13] = [
     "edge-logs-wide",
     "edge-logs-01",
@@ -331,13 +331,13 @@ impl Shelf {
         key.sort.clone()
     }
 
-    /// Where packs begin whose newest entry is no newer than `moment`, seen from the newest.
+    /// The first pack, seen from the newest, whose newest entry is not newer than `moment`.
     pub fn from(self, moment: Timestamp) -> Key<Pack> {
         Key::at(&self.collection(), format!("{:013}$", moment.as_millisecond().max(0)))
     }
 }
 
-/// The entries of a pack, side by side: equal things lie next to each other, which compresses best.
+/// The entries of a pack, column by column. Equal values are next to each other, which compresses best.
 #[derive(Default, Serialize, Deserialize)]
 struct Columns {
     before: Vec<i64>,
@@ -353,12 +353,12 @@ struct Columns {
 
 impl Pack {
     pub const MOST: usize = 200;
-    /// Packs of a batch that lies close together.
+    /// The most packs of a batch with a short time span.
     const AT_MOST: usize = 8;
-    /// The entries of a pack that is not wide lie within this time.
+    /// The entries of a pack that is not wide are within this time span.
     pub const NARROW: SignedDuration = SignedDuration::from_mins(15);
 
-    /// Cuts a batch into packs, always the same way. At most eight.
+    /// Cuts a batch into packs, always in the same way. At most eight.
     pub fn cut(batch: &Batch, mut entries: Vec<Entry>) -> Result<Vec<Pack>> {
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.at));
         let narrow = chunks(&entries, Some(Pack::NARROW));
@@ -387,7 +387,7 @@ impl Pack {
             columns.country.push(entry.country.clone());
             newer = entry.at;
         }
-        // It counts for the day of its newest entry.
+        // The pack counts for the day of its newest entry.
         if let Some(newest) = days.get_mut(&day(first.at).to_string()) {
             newest.packs = 1;
         }
@@ -433,7 +433,7 @@ impl Pack {
     }
 }
 
-/// Neighbours, newest first: never more than a pack holds, and within `span` of one another where that is asked.
+/// Groups of neighbours, newest first: never more than a pack holds, and within `span` of each other if a span is given.
 fn chunks(entries: &[Entry], span: Option<SignedDuration>) -> Vec<&[Entry]> {
     let mut chunks = vec![];
     let mut start = 0;
@@ -473,7 +473,8 @@ impl Entity for Pack {
     }
 }
 
-/// `edge-batches` / `<hash of the batch id>`: that a batch was taken on, and with what in it. Outlives its entries, so a repeat adds nothing.
+/// `edge-batches` / `<hash of the batch id>`: a batch was accepted, and what it contained. It lives longer than its entries, so that a
+/// repeat adds nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     pub id: String,
@@ -486,7 +487,7 @@ impl Batch {
         Batch { id: Hashed::of(&[batch_id]).to_string(), content: crate::crypto::hash(&[content]), received_at }
     }
 
-    /// 96 bits: enough to tell the batches of a tenant and a month apart.
+    /// 96 bits: enough to tell apart the batches of a tenant and a month.
     fn short_id(&self) -> &str {
         &self.id[..16]
     }
@@ -508,7 +509,7 @@ impl Entity for Batch {
     }
 }
 
-/// `edge-counted` / `<pack>`: that a pack is in the rollups. Written in the transaction that adds it, so a second delivery adds nothing.
+/// `edge-counted` / `<pack>`: a pack is in the rollups. Written in the transaction that adds it, so that a second delivery adds nothing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Counted {
     pub pack: String,
@@ -537,7 +538,8 @@ impl Entity for Counted {
     }
 }
 
-/// `edge-usage` / `day#<2026-11-21>` and `month#<2026-11>`: what was served in a day or month. Moves in a transaction with `Counted`.
+/// `edge-usage` / `day#<2026-11-21>` and `month#<2026-11>`: what was served in a day or month. Changes in the same transaction as
+/// `Counted`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rollup {
     #[serde(rename = "sk")]
@@ -581,7 +583,7 @@ impl Entity for Rollup {
     }
 }
 
-/// `quota-events` / `<month>#<metric>#<percent>`: that a share of the month's quota was reached. Once each.
+/// `quota-events` / `<month>#<metric>#<percent>`: a share of the month's quota was reached. Once each.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct QuotaEvent {
     pub month: String,
@@ -657,14 +659,14 @@ impl Entity for QuotaEvent {
     }
 }
 
-/// Why the edge should serve nothing for a tenant right now, as `usage/check` says it.
+/// Why the edge should currently serve nothing for a tenant, in the words of `usage/check`.
 pub fn refusal(tenant: &Tenant, plan: &Plan, used: &Totals, now: Timestamp) -> Option<&'static str> {
     let over = |used: u64, limit: Option<u64>| limit.is_some_and(|limit| used >= limit);
     match tenant.inaccessible(now) {
         Some(Inaccessible::Suspended) => Some("suspended"),
         Some(Inaccessible::Expired) => Some("expired"),
         Some(Inaccessible::Gone) => Some("deleted"),
-        // Where the plan bills overage, serving goes on.
+        // If the plan bills overage, the edge continues to serve.
         None if plan.edge_overage => None,
         None if over(used.requests, plan.edge_requests_per_month) => Some("requests_exceeded"),
         None if over(used.bytes, plan.edge_bytes_per_month) => Some("bandwidth_exceeded"),
@@ -672,17 +674,17 @@ pub fn refusal(tenant: &Tenant, plan: &Plan, used: &Totals, now: Timestamp) -> O
     }
 }
 
-/// What a gigabyte costs at a CMS, in US dollars: rough list prices, only where a price is published. Background of `estimatedSavings`.
+/// What a gigabyte costs at a CMS, in US dollars: rough list prices, only where a price is published. Used for `estimatedSavings`.
 const PRICE_PER_GB: [(&str, f64); 6] =
     [("prismic", 0.15), ("contentful", 0.15), ("sanity", 0.30), ("cloudinary", 0.40), ("imgix", 0.08), ("storyblok", 0.15)];
 
-/// What the cache saved of the CMS's bandwidth, in US dollars and cents.
+/// The value of the CMS bandwidth that the cache saved, in US dollars and cents.
 pub fn savings(cms: &str, used: &Totals) -> Option<f64> {
     let price = PRICE_PER_GB.iter().find(|(name, _)| *name == cms)?.1;
     Some((used.hit_bytes as f64 / 1e9 * price * 100.0).round() / 100.0)
 }
 
-/// Of `part` in `whole`, to four digits; 0 where there is nothing.
+/// `part` divided by `whole`, with four digits. 0 if `whole` is 0.
 pub fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64 * 10_000.0).round() / 10_000.0 }
 }

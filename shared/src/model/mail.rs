@@ -1,5 +1,5 @@
-//! A mail of the platform to a person. The record is the outbox: it is written in the transaction of what it tells about, the stream
-//! brings it to the courier, and its state says how far sending got.
+//! A mail of the platform to a person. The record is the outbox: it is written in the same transaction as the event that it reports. The
+//! stream brings it to the courier, and its state says how far sending has got.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::store::page::List;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mail {
     pub id: MailId,
-    /// Whose fair share of the queue it uses.
+    /// The tenant whose fair share of the queue it uses.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "stored_option")]
     pub tenant: Option<TenantId>,
     pub to: Email,
@@ -32,7 +32,7 @@ pub enum MailContent {
         name: String,
         link: LinkId,
     },
-    /// Somebody registered with an address that has an account.
+    /// Somebody registered with an address that already has an account.
     AlreadyRegistered {
         name: String,
     },
@@ -56,13 +56,13 @@ pub enum MailContent {
         tenant_name: String,
         ends_at: Timestamp,
     },
-    /// A share of the month's edge quota is used.
+    /// A share of the month's edge quota was used.
     QuotaReached {
         name: String,
         tenant_name: String,
         metric: Metric,
         percent: u64,
-        /// The plan bills what comes beyond it; otherwise serving pauses.
+        /// Whether the plan bills requests above the quota. Otherwise serving pauses.
         overage: bool,
     },
 }
@@ -71,14 +71,15 @@ pub enum MailContent {
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum MailState {
     Queued,
-    /// Claimed by one worker until the lease ends.
+    /// One worker has claimed it until the lease ends.
     Sending {
         since: Timestamp,
     },
     Sent {
         at_time: Timestamp,
     },
-    /// A worker vanished between the carrier's call and its answer, and the carrier cannot tell: never sent again by itself.
+    /// A worker ended between the carrier's call and its answer, and the carrier cannot say what happened. It is never sent again
+    /// automatically.
     Unknown {
         since: Timestamp,
     },
@@ -86,13 +87,13 @@ pub enum MailState {
     Failed {
         reason: String,
     },
-    /// An operator had it sent again, under another id.
+    /// An operator had it sent again under another id.
     Replaced {
         by: MailId,
     },
 }
 
-/// `unknown-mails` / `<id>`: the mails nobody knows the fate of, for the operator's list. Kept as long as the mail.
+/// `unknown-mails` / `<id>`: mails of which nobody knows whether they were sent, for the operator's list. Kept as long as the mail.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UnknownMail {
     pub mail: MailId,
@@ -103,16 +104,16 @@ pub struct UnknownMail {
     pub expires_at: Timestamp,
 }
 
-/// What a worker that received the mail has to do.
+/// What a worker that received the mail must do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum MailStep {
     /// Write the claimed mail, then send it.
     Send,
-    /// Another worker may be at it: come back later.
+    /// Another worker may be sending it: try later.
     Wait,
-    /// Nobody knows whether it went out.
+    /// Nobody knows whether it was sent.
     GiveUp,
-    /// Nothing: it is sent, or known not to be.
+    /// Nothing: it was sent, or it certainly was not.
     Done,
 }
 
@@ -129,7 +130,7 @@ impl Mail {
         Key::at(&Collection::within::<Mail>(id), "mail".into())
     }
 
-    /// `carrier_deduplicates`: sending the same id twice reaches the recipient once.
+    /// `carrier_deduplicates`: if the same id is sent twice, the recipient gets it once.
     pub fn next_step(&self, now: Timestamp, carrier_deduplicates: bool) -> MailStep {
         match &self.state {
             MailState::Queued => MailStep::Send,
@@ -145,7 +146,7 @@ impl Mail {
         self.with_state(MailState::Sending { since: now })
     }
 
-    /// Nobody knows whether it went out: the mail, and its line in the list of such mails.
+    /// The mail as unknown, and its entry in the list of unknown mails.
     pub fn lost_track_of(&self, now: Timestamp) -> (Self, UnknownMail) {
         let line = UnknownMail {
             mail: self.id,
@@ -157,8 +158,8 @@ impl Mail {
         (self.with_state(MailState::Unknown { since: now }), line)
     }
 
-    /// The same content under a new id, and this mail as replaced by it: whatever still waits in a queue for this one sends nothing. A
-    /// mail that was sent, or may be on its way right now, stays as it is.
+    /// The same content under a new id, and this mail as replaced by it. A message for this mail that is still in a queue then sends
+    /// nothing. A mail that was sent, or may be sent right now, cannot be replaced.
     pub fn sent_again(&self, id: MailId, now: Timestamp) -> Result<(Self, Self), Error> {
         match &self.state {
             MailState::Queued | MailState::Unknown { .. } | MailState::Failed { .. } => {}
@@ -200,7 +201,7 @@ impl Entity for Mail {
 }
 
 impl MailContent {
-    /// As stored, and as the carrier's reports name it.
+    /// As stored, and as in the carrier's reports.
     pub fn kind(&self) -> &'static str {
         match self {
             MailContent::VerifyEmail { .. } => "verify_email",

@@ -1,4 +1,4 @@
-//! A user in a tenant: their role, and their number, by which tasks name them.
+//! A user in a tenant: their role, and the number by which tasks name them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,11 +9,11 @@ use crate::model::role::Role;
 use crate::store::entity::{Collection, Counter, Entity, InTenant, Key};
 use crate::store::page::List;
 
-/// `members` / `user#<id>`: read by every door, listed in order of joining the deployment.
+/// `members` / `user#<id>`: read by every door. Listed in the order in which they joined the deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Member {
     pub user: UserId,
-    /// 1, 2, 3 … within the tenant; never given twice. For display and `assigned_to`; never authority.
+    /// 1, 2, 3 … within the tenant, never used twice. Only for display and `assigned_to`, never for authorization.
     pub number: u64,
     pub role: Role,
     pub name: String,
@@ -46,7 +46,7 @@ impl Member {
         Member { role, version: self.version + 1, ..self.clone() }
     }
 
-    /// Somebody of an agency, as its child sees them: with the role they have there, and without a name.
+    /// A person of an agency as its child sees them: with their role in the agency and without a name.
     pub fn delegated(&self, name: &str) -> Self {
         Member { number: 0, name: name.to_owned(), email: String::new(), ..self.clone() }
     }
@@ -55,7 +55,7 @@ impl Member {
         MemberNumber { number: self.number, user: self.user, name: self.name.clone(), email: self.email.clone() }
     }
 
-    /// As tasks show a person.
+    /// In the form in which tasks show a person.
     pub fn person(&self) -> Person {
         Person { id: self.number, name: self.name.clone(), email: self.email.clone() }
     }
@@ -76,7 +76,7 @@ impl Entity for Member {
     }
 }
 
-/// `members` / `number#<10 digits>`: who has a number; serves `assigned_to` and `/members/{id}`.
+/// `members` / `number#<10 digits>`: who has a number. Used by `assigned_to` and `/members/{id}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MemberNumber {
     pub number: u64,

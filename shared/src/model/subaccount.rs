@@ -1,5 +1,5 @@
-//! Subaccounts: the tenants of an agency's clients. The agency's side is a fact of the directory (whose child is this?), the child is a
-//! tenant like any other, which nothing of its own leads back from.
+//! Subaccounts: the tenants of an agency's clients. The agency's side is a record of the directory (whose child is this?). The child is a
+//! tenant like any other, and nothing in it leads back to the agency.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::model::tenant::{Tenant, TenantStatus};
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
 use crate::store::page::List;
 
-/// `subaccounts#<agency>` / `<id>`: an agency's children in the order in which they were made; read by the door that acts for one.
+/// `subaccounts#<agency>` / `<id>`: an agency's children in the order of creation. Read by the door that acts for one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Subaccount {
     pub id: SubaccountId,
@@ -22,10 +22,10 @@ pub struct Subaccount {
     #[serde(rename = "child", with = "stored")]
     pub tenant: TenantId,
     pub name: String,
-    /// The agency's own word for it; unique within the agency.
+    /// The agency's own name for it, unique within the agency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// As the child's own record has it: both are written together.
+    /// The same as in the child's own record. Both are written together.
     pub status: TenantStatus,
     pub lines: LineMode,
     #[serde(default, skip_serializing_if = "Map::is_empty", with = "free")]
@@ -66,7 +66,7 @@ pub struct SubaccountChanges {
     pub limits: LimitChanges,
 }
 
-/// `None` leaves a limit as it is, `Some(None)` gives it back to the plan.
+/// `None` leaves a limit as it is. `Some(None)` removes it, so that the plan's limit holds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LimitChanges {
     pub messages_per_day: Option<Option<u64>>,
@@ -77,7 +77,7 @@ pub struct LimitChanges {
 }
 
 impl LimitChanges {
-    /// Every limit as it is in `limits`.
+    /// A change that sets every limit as in `limits`.
     pub fn to(limits: SubaccountLimits) -> Self {
         LimitChanges {
             messages_per_day: Some(limits.messages_per_day),
@@ -100,8 +100,8 @@ impl LimitChanges {
 }
 
 impl Subaccount {
-    /// The link and the child as the agency wants them. The link moves along with whatever changes of the child, so that its version stands
-    /// for both and the agency's audit log tells of it. `None`: all is so already.
+    /// The subaccount and the child after the agency's change. The subaccount gets a new version with every change of the child, so that
+    /// its version stands for both and the agency's audit log shows the change. `None` if nothing changes.
     pub fn changed(&self, child: &Tenant, changes: SubaccountChanges, now: Timestamp) -> Option<(Self, Option<Tenant>)> {
         let child_name = changes.name.clone().unwrap_or_else(|| child.name.clone());
         let name = changes.name.unwrap_or_else(|| self.name.clone());
@@ -116,7 +116,7 @@ impl Subaccount {
         Some((link, of_child.then(|| child.as_agreed(child_name, limits, now))))
     }
 
-    /// Active and suspended turn into one another, both can be closed, and closed is final. `None`: it is so already.
+    /// Active and suspended can change into each other, both can be closed, and closed is final. `None` if nothing changes.
     pub fn with_status(&self, status: TenantStatus, now: Timestamp) -> Result<Option<Self>, Error> {
         match (self.status, status) {
             (before, after) if before == after => Ok(None),
@@ -154,7 +154,7 @@ impl Entity for Subaccount {
     }
 }
 
-/// `external-ids#<agency>` / `<hash of the external id>`: that an agency uses the word already.
+/// `external-ids#<agency>` / `<hash of the external id>`: an agency already uses this external id.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExternalId {
     #[serde(with = "stored")]

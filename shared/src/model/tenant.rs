@@ -1,4 +1,4 @@
-//! The tenant record: one under all families. Its limits come from its plan.
+//! The tenant record, one for all families. Its limits come from its plan.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
 pub struct Tenant {
     #[serde(with = "stored")]
     pub id: TenantId,
-    /// For display (F2's integer `tenant_id`); never authority.
+    /// For display (F2's integer `tenant_id`), never for authorization.
     pub account: u64,
     pub slug: Slug,
     pub name: String,
@@ -24,13 +24,13 @@ pub struct Tenant {
     pub status: TenantStatus,
     pub plan: String,
     pub kind: TenantKind,
-    /// What its agency allows it, where it has one.
+    /// What its agency allows, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<SubaccountLimits>,
-    /// Demos end here.
+    /// When a demo ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
-    /// When its deletion was asked for; an operator can take that back for a while.
+    /// When its deletion was requested. An operator can take the deletion back for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -68,17 +68,17 @@ impl TenantStatus {
     }
 }
 
-/// Why a tenant lets nobody in right now.
+/// Why nobody can enter a tenant right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inaccessible {
     Suspended,
     Expired,
-    /// Deleting or closed: to everyone it is not there.
+    /// Deleting or closed: for everyone it does not exist.
     Gone,
 }
 
 impl Tenant {
-    /// What stands against acting in this tenant at `now`.
+    /// Why nobody can act in this tenant at `now`.
     pub fn inaccessible(&self, now: Timestamp) -> Option<Inaccessible> {
         match self.status {
             TenantStatus::Deleting | TenantStatus::Closed => Some(Inaccessible::Gone),
@@ -87,7 +87,7 @@ impl Tenant {
         }
     }
 
-    /// On its way out: a purge may begin by the time that a write which is under way now is done.
+    /// The tenant will be gone soon: a purge may begin before a write that runs now is finished.
     pub fn is_leaving(&self, now: Timestamp) -> bool {
         self.inaccessible(now + Deletion::STILL_RUNNING).is_some_and(|reason| reason != Inaccessible::Suspended)
     }
@@ -101,7 +101,7 @@ impl Tenant {
         Tenant { status, updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
-    /// Its owner's full statement of what it is called and looks like. `None`: it is so already.
+    /// The name and logo that its owner set. `None` if nothing changes.
     pub fn stated(&self, name: String, logo: Option<String>, now: Timestamp) -> Option<Self> {
         let new = name != self.name || logo != self.logo;
         new.then(|| Tenant { name, logo, updated_at: now, version: self.version + 1, ..self.clone() })
@@ -120,17 +120,17 @@ impl Tenant {
         format!("\"{}\"", self.version)
     }
 
-    /// Its owner wants it gone: nobody comes in any more, and an operator can take it back until it is purged.
+    /// Its owner requested the deletion: nobody can enter any more. An operator can take it back until the purge.
     pub fn deleting(&self, now: Timestamp) -> Self {
         Tenant { deleted_at: Some(now), ..self.with_status(TenantStatus::Deleting, now) }
     }
 
-    /// What its agency calls it and allows it from now on.
+    /// With the name and the limits that its agency sets.
     pub fn as_agreed(&self, name: String, limits: SubaccountLimits, now: Timestamp) -> Self {
         Tenant { name, limits: Some(limits), updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
-    /// A demo becomes a lasting tenant on a plan.
+    /// A demo becomes a permanent tenant on a plan.
     pub fn converted(&self, plan: &str, now: Timestamp) -> Result<Self, Error> {
         if self.kind != TenantKind::Demo {
             return Err(Error::Conflict("Only a demo can be converted.".into()));
@@ -174,14 +174,14 @@ impl Entity for Tenant {
     }
 }
 
-/// `slug#<slug>` / `owner`: whose slug it is. Exists from the tenant's creation on; the claim is the uniqueness.
+/// `slug#<slug>` / `owner`: the tenant that has the slug. Exists from the tenant's creation on. The claim makes the slug unique.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SlugClaim {
     pub slug: Slug,
     #[serde(with = "stored")]
     pub tenant: TenantId,
     pub account: u64,
-    /// After a deletion the slug rests, so that what still points at it does not reach somebody else.
+    /// After a deletion the slug rests, so that old links do not reach another tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_until: Option<Timestamp>,
 }
@@ -206,7 +206,7 @@ impl Entity for SlugClaim {
     }
 }
 
-/// A DNS label (RFC 1035): 3–63 of `a-z 0-9 -`, not beginning or ending with a hyphen, and none of the `xn--` kind.
+/// A DNS label (RFC 1035): 3–63 of `a-z 0-9 -`, no hyphen at the ends, and not of the form `xn--…`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Slug(String);
@@ -218,17 +218,18 @@ impl Slug {
         (fits && plain && !text.starts_with('-') && !text.ends_with('-')).then(|| Slug(text.to_owned()))
     }
 
-    /// A slug that somebody asks for, in either letter case. ASCII only: Unicode's own lower case turns look-alikes into letters.
+    /// A slug as somebody requests it, in upper or lower case. ASCII only, because lowercasing in Unicode turns some look-alikes into
+    /// letters.
     pub fn asked(text: &str) -> Option<Self> {
         Slug::parse(&text.to_ascii_lowercase())
     }
 
-    /// Whether it is kept for the deployment, or looks like one that is (`adm1n`, `a-p-i`).
+    /// Whether it is reserved for the deployment, or looks like a reserved one (`adm1n`, `a-p-i`).
     pub fn is_reserved(&self) -> bool {
         RESERVED.iter().any(|word| look(word) == look(&self.0))
     }
 
-    /// Others that begin alike, most natural first, for somebody whose wish is not to be had. `noise` makes the last ones likely to be free.
+    /// Similar slugs, the most natural first, when the requested one is taken. `noise` makes the last ones likely to be free.
     pub fn alternatives(&self, noise: &str) -> Vec<Slug> {
         let stem = self.0[..self.0.len().min(50)].trim_end_matches('-');
         let plain = ["app", "hq", "team", "site"].iter().map(|end| format!("{stem}-{end}"));
@@ -236,8 +237,8 @@ impl Slug {
         plain.chain(noisy).filter_map(|text| Slug::parse(&text)).filter(|slug| !slug.is_reserved()).collect()
     }
 
-    /// A slug made of a name: letters of other alphabets become their nearest of ours, what is no letter or digit becomes a hyphen; `suffix`
-    /// keeps it apart from others.
+    /// A slug made of a name. Letters of other alphabets become the nearest ASCII letters, and everything else that is not a letter or
+    /// digit becomes a hyphen. `suffix` makes it unique.
     pub fn from_name(name: &str, suffix: &str) -> Self {
         let mut slug = String::new();
         for character in any_ascii::any_ascii(name).chars().map(|character| character.to_ascii_lowercase()) {
@@ -260,7 +261,7 @@ impl Slug {
     }
 }
 
-/// Hosts and path segments of our own, and names that speak for the deployment.
+/// Hosts and path segments of our own, and names that could be taken for the deployment.
 const RESERVED: [&str; 82] = [
     "abuse",
     "account",
@@ -346,7 +347,7 @@ const RESERVED: [&str; 82] = [
     "www",
 ];
 
-/// What a reader sees at a glance: digits and letter pairs that pass for letters are those letters, hyphens nothing.
+/// What a reader sees at first sight: digits and letter pairs that look like letters become those letters, and hyphens disappear.
 fn look(text: &str) -> String {
     let plain: String = text
         .chars()

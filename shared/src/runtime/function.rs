@@ -21,7 +21,7 @@ pub fn serve<R: Routes>(records: Records) -> Result<(), StartError> {
     block_on(async {
         let app = start(records).await?;
         let (app, router) = (&app, &router::<R>(app.clone()));
-        // The event as it came: an adapter that takes it apart before us would also fail before us.
+        // The raw event. An adapter that parses it first could fail before our code can answer.
         lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
             Ok::<_, StartError>(gateway::outgoing(gateway::answer(app, router, event.payload.get()).await))
         }))

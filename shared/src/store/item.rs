@@ -1,5 +1,5 @@
-//! Records read from items as the SDK gives them. `serde_dynamo`, which writes them, would copy every item into maps of its own first: a
-//! tenth of what a list costs.
+//! Reads records from items as the SDK returns them. `serde_dynamo`, which writes them, would first copy every item into its own maps. That
+//! copy is a tenth of the cost of a list.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::store::table::Item;
 #[error("{0}")]
 pub(crate) struct Error(String);
 
-/// A record made of an item's attributes; those it does not know are passed over.
+/// Reads a record from an item's attributes. Attributes that the record does not have are ignored.
 pub(crate) fn read<'a, T: Deserialize<'a>>(item: &'a Item) -> Result<T, Error> {
     T::deserialize(MapDeserializer::new(attributes(item)))
 }
@@ -25,7 +25,7 @@ fn attributes(item: &Item) -> impl Iterator<Item = (Value<'_>, Value<'_>)> {
 }
 
 enum Value<'a> {
-    /// Also an attribute's name.
+    /// Also the name of an attribute.
     Text(&'a str),
     Other(&'a AttributeValue),
 }
@@ -103,7 +103,7 @@ impl<'de> IntoDeserializer<'de, Error> for Value<'de> {
     }
 }
 
-/// The table keeps numbers as text; what a field can hold of them is its own to check.
+/// The table stores numbers as text. The field's type checks whether the number fits.
 fn visit_number<'de, V: Visitor<'de>>(number: &str, visitor: V) -> Result<V::Value, Error> {
     if let Ok(number) = number.parse() {
         return visitor.visit_u64(number);

@@ -1,5 +1,5 @@
-//! How DynamoDB is spoken. One table: `pk` = `T#<tenant>#<collection>` for what a tenant owns, `G#<collection>` for the directory;
-//! `sk` is the entity's own sort key. Nothing here can open a partition by itself: `tenancy` hands out the bound stores.
+//! Access to DynamoDB. There is one table: `pk` is `T#<tenant>#<collection>` for what a tenant owns and `G#<collection>` for the directory.
+//! `sk` is the entity's own sort key. This module opens no partition by itself: `tenancy` creates the stores that are bound to one tenant.
 
 pub(crate) mod entity;
 pub(crate) mod item;

@@ -1,4 +1,4 @@
-//! Lists: which records, which way, and a page of them in the order of their sort keys.
+//! Lists: which records, in which direction, and one page of them in the order of their sort keys.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::store::entity::{Collection, Entity, Key, attributes};
 use crate::store::table::{Item, Query, Table};
 
-/// The records of a partition whose sort keys begin with a prefix. Made by the model, so a function never names a partition.
+/// The records of a partition whose sort keys begin with a prefix. Only the model creates lists, so a function never names a partition.
 pub struct List<E> {
     pub(crate) collection: Collection,
     pub(crate) prefix: String,
@@ -39,27 +39,27 @@ impl<E> List<E> {
         List { direction, ..self }
     }
 
-    /// The key of a record of this list, from its sort key as the index gave it.
+    /// The key of a record of this list, from a sort key that the index returned.
     pub fn key(&self, sort: String) -> Key<E> {
         Key::at(&self.collection, sort)
     }
 }
 
-/// Which way along the sort key. Ids are time-ordered, so `Descending` is newest first.
+/// The direction along the sort key. Ids are time-ordered, so `Descending` means newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     Ascending,
     Descending,
 }
 
-/// Items, and where to go on. The position is a sort key: it says nothing of the partition, which the store adds.
+/// Items, and the position where the next page begins. The position is a sort key. It does not contain the partition, which the store adds.
 #[derive(Debug)]
 pub struct Page<T> {
     pub items: Vec<T>,
     pub next: Option<Position>,
 }
 
-/// A place in a list, to be sealed into a cursor by `http::paging`.
+/// A position in a list. `http::paging` encrypts it into a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Position(pub(crate) String);
@@ -67,9 +67,9 @@ pub struct Position(pub(crate) String);
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// From behind this one, or from the beginning.
+    /// Begin after this record, or at the beginning.
     pub after: Option<Position>,
-    /// So many are left out first.
+    /// How many records to skip first.
     pub skip: usize,
     pub limit: usize,
 }
@@ -80,7 +80,7 @@ impl Span {
         Span { after: None, skip: 0, limit }
     }
 
-    /// How many records lie between its beginning and its end.
+    /// How many records must be read: those skipped and those returned.
     pub(crate) fn reach(&self) -> usize {
         self.skip.saturating_add(self.limit)
     }
@@ -182,14 +182,14 @@ pub struct Stored {
     pub kind: String,
     /// The sort key.
     pub key: String,
-    /// Of this record: to go on after it.
+    /// The position of this record, to continue after it.
     pub position: Position,
     pub data: serde_json::Map<String, serde_json::Value>,
     pub expired: bool,
 }
 
-/// Reads the page of a partition that `span` asks for, in the order of the sort keys and consistently. What `read` turns down takes no
-/// place on the page.
+/// Reads one page of a partition in the order of the sort keys, with consistent reads. A record that `read` rejects does not count towards
+/// the page.
 pub(crate) async fn read<E: Entity>(
     table: &Table,
     pk: String,
@@ -201,7 +201,7 @@ pub(crate) async fn read<E: Entity>(
     let mut after = span.after.as_ref().map(|position| position.0.clone());
     let mut items: Vec<E> = Vec::new();
     loop {
-        // One more than the page, to know whether there is another.
+        // One more than the page, to find out whether there is another page.
         let wanted = reach + 1 - items.len();
         let query = Query {
             pk: pk.clone(),

@@ -21,7 +21,7 @@ use crate::tenancy::{InstanceCache, Limiter};
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
 
-/// Longer than this, a start does not wait for a connection.
+/// A start waits no longer than this for a connection.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 struct Inner {
@@ -122,24 +122,24 @@ impl App {
         self.0.secrets.keys()
     }
 
-    /// The public keys of sessions, read again when they are old.
+    /// The public keys of sessions, read again when they are too old.
     pub async fn jwks(&self) -> Result<Arc<Jwks>> {
         self.0.secrets.jwks(self.0.clock.now(), false).await
     }
 
-    /// The private key of sessions; the `auth` function alone may read it.
+    /// The private key of sessions. Only the `auth` function may read it.
     pub async fn signer(&self) -> Result<Arc<SessionSigner>> {
         self.0.secrets.signer(self.0.clock.now()).await
     }
 
-    /// Opens connections and fetches keys while the start is not yet billed at the function's own CPU share.
+    /// Opens connections and fetches keys during the start, which Lambda does not limit to the function's own CPU share.
     pub async fn warm_up(&self) -> Result<()> {
         let table = async {
             let key = crate::store::table::FullKey { pk: "G#warm-up".into(), sk: "warm-up".into() };
-            // Whether the table answers is the first request's business; here it is only about the connection.
+            // Whether the table works is checked by the first request. Here only the connection matters.
             match timeout(WARM_UP, self.0.table.metered().get(key, false)).await {
                 Ok(Err(error)) => tracing::warn!(%error, "warming up the table's connection failed"),
-                // As many connections as a door has calls under way at once.
+                // As many connections as a door has calls in flight at once.
                 Ok(Ok(_)) => self.0.table_connections.open_spare(2).await,
                 Err(_) => {}
             }

@@ -1,4 +1,4 @@
-//! What an instance remembers for a short while: whose a slug is, and when it last wrote down the use of a key.
+//! What an instance remembers for a short time: the owners of slugs, and when it last recorded the use of a key.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -42,7 +42,7 @@ impl Default for InstanceCache {
 
 impl InstanceCache {
     const REMEMBERED: usize = 10_000;
-    /// Far shorter than a slug rests before it can be somebody else's.
+    /// Much shorter than the time for which a slug rests before another tenant can take it.
     const KEEP: SignedDuration = SignedDuration::from_mins(5);
 
     fn slug_owner(&self, slug: &Slug, now: Timestamp) -> Option<TenantId> {
@@ -54,7 +54,7 @@ impl InstanceCache {
         self.owners.lock().insert(slug, (tenant, now));
     }
 
-    /// Whether the use of a key is to be written down again.
+    /// Whether the use of a key must be recorded again.
     pub(super) fn is_use_due(&self, key: ApiKeyId, now: Timestamp) -> bool {
         let mut uses = self.uses.lock();
         let due = uses.get(&key).is_none_or(|last| now.duration_since(*last).abs() >= KeyUse::EVERY);

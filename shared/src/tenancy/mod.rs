@@ -1,5 +1,5 @@
-//! Who may touch what: the trusted core. A handler reaches data only through a store that is already bound to one tenant, and only a
-//! door (`doors`) hands one out. Keep this folder small; every change to it comes with an attack that fails.
+//! Who may access what: the trusted core. A handler can reach data only through a store that is bound to one tenant, and only a door
+//! (`doors`) returns one. Keep this folder small. Every change to it comes with an attack that fails.
 //!
 //! A tenant id cannot be made from text outside this crate:
 //!
@@ -7,13 +7,13 @@
 //! let id: shared::tenancy::TenantId = serde_json::from_str("\"550e8400-e29b-41d4-a716-446655440000\"").unwrap();
 //! ```
 //!
-//! though any other id can:
+//! Any other id can:
 //!
 //! ```
 //! let id: shared::ids::UserId = serde_json::from_str("\"550e8400-e29b-41d4-a716-446655440000\"").unwrap();
 //! ```
 //!
-//! nor parsed or built:
+//! It cannot be parsed or built either:
 //!
 //! ```compile_fail
 //! let id = shared::tenancy::TenantId::parse("550e8400-e29b-41d4-a716-446655440000");
@@ -23,13 +23,13 @@
 //! let id = shared::ids::UserId::parse("550e8400-e29b-41d4-a716-446655440000");
 //! ```
 //!
-//! A store cannot be opened by a function, whatever id it holds:
+//! A function cannot open a store, whatever id it has:
 //!
 //! ```compile_fail
 //! fn open(other: &shared::tenancy::TenantStore) { shared::tenancy::TenantStore::open(other.tenant_id()); }
 //! ```
 //!
-//! but one that came through a door can be used:
+//! But it can use one that came through a door:
 //!
 //! ```
 //! fn id(mine: &shared::tenancy::TenantStore) -> shared::tenancy::TenantId { mine.tenant_id() }
@@ -58,7 +58,7 @@
 //! const KIND: shared::store::Kind = shared::store::Kind::owned::<shared::model::member::Member>();
 //! ```
 //!
-//! and a directory record does not go into a tenant's store, nor a tenant's record into the directory:
+//! A directory record cannot be written to a tenant's store, nor a tenant's record to the directory:
 //!
 //! ```compile_fail
 //! async fn mix(store: &shared::tenancy::TenantStore, user: &shared::model::user::User) { let _ = store.create(user, || shared::Error::NotFound).await; }

@@ -1,4 +1,4 @@
-//! The two places a record can lie in, and how a record becomes an item there. The place adds the partition; the record cannot.
+//! The two stores for records, and how a record becomes an item there. The store adds the partition; the record cannot.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
@@ -9,18 +9,18 @@ use crate::store::item;
 use crate::store::table::{FullKey, Item, borrowed, text};
 use crate::tenancy::{Directory, TenantId, TenantStore};
 
-/// A store for records `E`: `TenantStore` for a tenant's, `Directory` for cross-tenant facts. Sealed.
+/// A store for records `E`: `TenantStore` for a tenant's records, `Directory` for facts across tenants. Sealed.
 pub trait RecordStore<E: Entity>: sealed::Sealed {
     #[doc(hidden)]
     fn full(&self, key: &Key<E>) -> FullKey;
     #[doc(hidden)]
     fn item(&self, entity: &E) -> Result<Item>;
-    /// Whose it is; `None` for the directory.
+    /// The tenant that owns it; `None` for the directory.
     #[doc(hidden)]
     fn tenant(&self) -> Option<TenantId>;
 }
 
-/// Who wrote an item and in which request: kept on the item with the moment, for the audit log that is drawn from the stream.
+/// Who wrote an item and in which request. Stored in the item with the time, for the audit log that is written from the stream.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// `user:<id>`, `visitor`, `janitor`, …
@@ -86,12 +86,12 @@ fn item_of(packed: Packed, key: FullKey, origin: &Origin, now: Timestamp) -> Ite
     item
 }
 
-/// What a place adds to a record: its key, its line in the index, its end and its origin.
+/// The attributes that a store adds to a record: its key, its entry in the index, its expiry and its origin.
 pub(super) fn is_bookkeeping(attribute: &str) -> bool {
     matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request" | "list")
 }
 
-/// Reads a record back; one of another type is our own mistake and is not passed on.
+/// Reads a record. A record of another type is our own mistake and is not returned.
 pub(crate) fn record_of<E: Entity>(item: &Item) -> Result<E> {
     if borrowed(item, "type") != Some(E::TYPE) {
         return Err(Error::internal("reading a record", format!("expected a {} and found a {:?}", E::TYPE, text(item, "type"))));

@@ -81,7 +81,7 @@ impl TenantStore {
         }
     }
 
-    /// Changes a record, from `current` as it was read. `change` gives the new record and what must happen along with it, or `None`
+    /// Changes a record, from `current` as it was read. `change` gives the new record and what must happen in the same transaction, or `None`
     /// to leave all as it is. When somebody else was quicker, `change` is asked again about the record as it is then: edits follow one
     /// another, and a precondition that `change` checks is checked against what it really replaces.
     pub async fn edit<'a, E, F>(&'a self, current: E, change: F) -> Result<E>
@@ -91,9 +91,9 @@ impl TenantStore {
     {
         let mut current = current;
         for _ in 0..10 {
-            let Some((changed, along)) = change(&current, self.transaction())? else { return Ok(current) };
+            let Some((changed, transaction)) = change(&current, self.transaction())? else { return Ok(current) };
             let same_place = self.full(&changed.key()) == self.full(&current.key());
-            let newer = if same_place && along.is_empty() {
+            let newer = if same_place && transaction.is_empty() {
                 let item = self.item(&changed)?;
                 match self.table.put(item.clone(), Some(&Condition::unchanged(&current.guard()))).await? {
                     Ok(()) => None,
@@ -101,13 +101,13 @@ impl TenantStore {
                     Err(refused) => Some(refused.0.ok_or(Error::NotFound)?),
                 }
             } else {
-                let transaction = self.transaction();
-                let transaction = if same_place {
-                    transaction.replace(self, &changed, &current)?
+                let with_record = if same_place {
+                    self.transaction().replace(self, &changed, &current)?
                 } else {
-                    transaction.delete_unchanged(self, &current)?.create(self, &changed, crate::tenancy::transaction::changed())?
+                    let moved = crate::tenancy::transaction::changed();
+                    self.transaction().delete_unchanged(self, &current)?.create(self, &changed, moved)?
                 };
-                transaction.and(along).commit_or_changed().await?
+                with_record.and(transaction).commit_or_changed().await?
             };
             let Some(newer) = newer else { return Ok(changed) };
             current = self.read(Some(&newer))?.ok_or(Error::NotFound)?;
@@ -120,17 +120,17 @@ impl TenantStore {
         self.table.delete(self.full(key), Some(&Condition::present())).await?.map_err(|_| Error::NotFound)
     }
 
-    /// Deletes a record, from `current` as it was read, with what `along` adds to the same transaction. When somebody else was quicker,
-    /// `along` is asked again about the record as it is then.
-    pub async fn remove<'a, E, F>(&'a self, current: E, along: F) -> Result<()>
+    /// Deletes a record, from `current` as it was read, with what `also` adds to the same transaction. When somebody else was quicker,
+    /// `also` is asked again about the record as it is then.
+    pub async fn remove<'a, E, F>(&'a self, current: E, also: F) -> Result<()>
     where
         E: Entity<Scope = InTenant>,
         F: Fn(&E, Transaction<'a>) -> Result<Transaction<'a>>,
     {
         let mut current = current;
         for _ in 0..10 {
-            let along = along(&current, self.transaction())?;
-            let Some(newer) = self.delete_audited(self.transaction(), &current)?.and(along).commit_or_changed().await? else {
+            let also = also(&current, self.transaction())?;
+            let Some(newer) = self.delete_audited(self.transaction(), &current)?.and(also).commit_or_changed().await? else {
                 return Ok(());
             };
             current = self.read(Some(&newer))?.ok_or(Error::NotFound)?;

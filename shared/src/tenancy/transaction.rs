@@ -1,5 +1,5 @@
-//! Several writes that happen together or not at all. Each carries what to answer if its condition fails, so a handler reads as
-//! one sentence and the caller hears the first reason that applies.
+//! Several writes that all happen or none. Each write has its own answer for a failed condition, so a handler is one expression, and the
+//! caller gets the first reason that applies.
 
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
@@ -14,7 +14,7 @@ use crate::store::table::{Condition, FullKey, Item, Refused, Table, on_condition
 use crate::tenancy::directory::{Directory, GlobalCounter};
 use crate::tenancy::{MailAllowance, RecordStore, TenantId, TenantStore};
 
-/// What a failed condition means to the caller, given the item that stood in the way.
+/// The error for a failed condition, given the existing item.
 pub type Refusal = Box<dyn FnOnce(Option<Item>) -> Error + Send>;
 
 pub struct Transaction<'a> {
@@ -22,9 +22,9 @@ pub struct Transaction<'a> {
     random: &'a Random,
     actions: Vec<TransactWriteItem>,
     refusals: Vec<Refusal>,
-    /// What each `create` wrote: a lost answer makes a retry find its own item, which is no conflict.
+    /// What each `create` wrote. If an answer was lost, the retry finds its own item, which is not a conflict.
     written: Vec<Option<Item>>,
-    /// Whose records are among them.
+    /// The tenants that own the records.
     tenants: Vec<TenantId>,
 }
 
@@ -33,12 +33,12 @@ pub fn conflict(message: &'static str) -> Refusal {
     Box::new(move |_| Error::Conflict(message.into()))
 }
 
-/// The usual refusal of a write that expects its item.
+/// The usual refusal for a write that expects its item to exist.
 pub fn missing() -> Refusal {
     Box::new(|_| Error::NotFound)
 }
 
-/// Another writer changed the item in between: the caller's edit does not silently win.
+/// Another writer changed the item in the meantime. The caller's edit must not overwrite that.
 pub fn changed() -> Refusal {
     Box::new(|old| {
         if old.is_some() { Error::Conflict("The resource was changed at the same time. Read it again.".into()) } else { Error::NotFound }
@@ -46,7 +46,7 @@ pub fn changed() -> Refusal {
 }
 
 impl<'a> Transaction<'a> {
-    /// Puts the actions of `other` behind these.
+    /// Adds the actions of `other` after these.
     pub fn and(mut self, other: Transaction<'a>) -> Self {
         self.actions.extend(other.actions);
         self.refusals.extend(other.refusals);
@@ -58,7 +58,7 @@ impl<'a> Transaction<'a> {
         Transaction { table, random, actions: vec![], refusals: vec![], written: vec![], tenants: vec![] }
     }
 
-    /// The next action is on a record of this tenant, or of the directory.
+    /// Marks that the next action is on a record of this tenant, or of the directory.
     fn of(mut self, tenant: Option<TenantId>) -> Self {
         self.tenants.extend(tenant.filter(|tenant| !self.tenants.contains(tenant)));
         self
@@ -79,7 +79,7 @@ impl<'a> Transaction<'a> {
         self.put_if(store, entity, Condition::unchanged(&before.guard()), changed())
     }
 
-    /// Writes a record whatever was there.
+    /// Writes a record, whether it exists or not.
     pub fn put<E: Entity>(mut self, store: &impl RecordStore<E>, entity: &E) -> Result<Self> {
         let item = store.item(entity)?;
         self.push(TransactWriteItem::builder().put(self.put_of(item, None)?).build(), missing(), None);
@@ -96,7 +96,7 @@ impl<'a> Transaction<'a> {
         self.put_if(store, entity, condition, refusal)
     }
 
-    /// Writes a record that nobody has, or whose attribute `holder` already says `held_by`.
+    /// Writes a record that does not exist, or whose attribute `holder` already is `held_by`.
     pub fn claim<E: Entity>(
         self,
         store: &impl RecordStore<E>,
@@ -114,12 +114,12 @@ impl<'a> Transaction<'a> {
         self.of(store.tenant()).delete_if(store.full(key), Condition::present(), refusal)
     }
 
-    /// Deletes a record that must still stand as `before`.
+    /// Deletes a record that must still equal `before`.
     pub fn delete_unchanged<E: Entity>(self, store: &impl RecordStore<E>, before: &E) -> Result<Self> {
         self.of(store.tenant()).delete_if(store.full(&before.key()), Condition::unchanged(&before.guard()), changed())
     }
 
-    /// Deletes a record if it is there.
+    /// Deletes a record if it exists.
     pub fn remove<E: Entity>(mut self, store: &impl RecordStore<E>, key: &Key<E>) -> Result<Self> {
         let delete = Delete::builder().table_name(self.table.name()).set_key(Some(store.full(key).attributes()));
         let delete = delete.build().map_err(|error| Error::internal("building a transaction", error))?;
@@ -127,12 +127,12 @@ impl<'a> Transaction<'a> {
         Ok(self.of(store.tenant()))
     }
 
-    /// Requires a record to be there, without writing it.
+    /// Requires that a record exists, without writing it.
     pub fn require<E: Entity>(self, store: &impl RecordStore<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
         self.require_if(store, key, &Condition::present(), refusal)
     }
 
-    /// Requires a record to stand as `before`, without writing it.
+    /// Requires that a record still equals `before`, without writing it.
     pub fn require_unchanged<E: Entity>(self, store: &impl RecordStore<E>, before: &E, refusal: Refusal) -> Result<Self> {
         self.require_if(store, &before.key(), &Condition::unchanged(&before.guard()), refusal)
     }
@@ -148,7 +148,7 @@ impl<'a> Transaction<'a> {
         self.of(store.tenant()).check(store.full(key), condition, refusal)
     }
 
-    /// Counts a mail to somebody who has not asked for it, where as many are allowed.
+    /// Counts a mail that its recipient did not request, if the allowance is not used up.
     pub fn count_mail(mut self, allowance: &MailAllowance) -> Result<Self> {
         let Some(most) = allowance.most else { return Ok(self) };
         let update = Update::builder()
@@ -179,7 +179,7 @@ impl<'a> Transaction<'a> {
         self.of(store.tenant()).add(key, changes, Some(Condition::present()), refusal)
     }
 
-    /// Adds to numbers of a record that is made by the first addition.
+    /// Adds to numbers of a record. The first addition creates it.
     pub fn tally<E: Entity<Scope = InTenant>>(
         mut self,
         store: &crate::tenancy::TenantStore,
@@ -207,7 +207,7 @@ impl<'a> Transaction<'a> {
         Ok(self)
     }
 
-    /// Sets texts of an item, which is made if it is not there; its other attributes stay.
+    /// Sets text attributes of an item. Creates it if it does not exist; other attributes stay.
     pub(crate) fn set(mut self, tenant: Option<TenantId>, key: FullKey, sets: &[(&str, String)]) -> Result<Self> {
         let mut update =
             Update::builder().table_name(self.table.name()).key("pk", AttributeValue::S(key.pk)).key("sk", AttributeValue::S(key.sk));
@@ -224,13 +224,13 @@ impl<'a> Transaction<'a> {
         Ok(self.of(tenant))
     }
 
-    /// Requires that a tenant is not being purged. What is written without a request comes late, perhaps after everything else is gone:
-    /// whoever writes it asks so, in the same transaction, and its refusal is `NotFound`.
+    /// Requires that a tenant is not being purged. A write without a request may happen late, even after everything else was deleted. It
+    /// must therefore use this in the same transaction. The refusal is `NotFound`.
     pub fn while_kept(self, store: &TenantStore) -> Result<Self> {
         self.require_unless(store, &Tenant::key_of(), "status", [TenantStatus::Closed.name()], Box::new(|_| Error::NotFound))
     }
 
-    /// Requires a record to be there whose attribute says none of these words.
+    /// Requires that a record exists whose attribute is none of these words.
     pub(crate) fn require_unless<E: Entity>(
         self,
         store: &impl RecordStore<E>,
@@ -242,7 +242,7 @@ impl<'a> Transaction<'a> {
         self.require_if(store, key, &Condition::says_not(attribute, words), refusal)
     }
 
-    /// Lets a record that must exist vanish at a moment.
+    /// Sets the time when a record, which must exist, expires.
     pub fn expire<E: Entity>(mut self, store: &impl RecordStore<E>, key: &Key<E>, at: jiff::Timestamp, refusal: Refusal) -> Result<Self> {
         let key = store.full(key);
         let update = Update::builder()
@@ -258,7 +258,7 @@ impl<'a> Transaction<'a> {
         Ok(self.of(store.tenant()))
     }
 
-    /// Moves a counter, without a bound.
+    /// Changes a counter without a limit.
     pub fn count(self, store: &TenantStore, counter: Counter, by: i64) -> Result<Self> {
         self.of(Some(store.tenant_id())).add(store.counter(counter), &[("n", by)], None, missing())
     }
@@ -283,7 +283,7 @@ impl<'a> Transaction<'a> {
     ) -> Result<Self> {
         let room = max.checked_sub(by);
         let condition = Condition {
-            // Without room for so many even at the beginning, nothing can be true.
+            // If there is not even room at the beginning, use a condition that is never true.
             expression: if room.is_none() { "attribute_not_exists(pk) AND #n <= :room" } else { "attribute_not_exists(#n) OR #n <= :room" }
                 .into(),
             names: vec![("#n", "n")],
@@ -293,7 +293,7 @@ impl<'a> Transaction<'a> {
         self.of(Some(store.tenant_id())).add(store.counter(counter), &[("n", by)], Some(condition), limit_reached(limit, max, plan))
     }
 
-    /// Takes one from a counter that must stay at `min` or more.
+    /// Subtracts one from a counter that must stay at `min` or more.
     pub fn count_down(self, store: &TenantStore, counter: Counter, min: u64, refusal: Refusal) -> Result<Self> {
         let condition = Condition {
             expression: "#n > :min".into(),
@@ -321,7 +321,7 @@ impl<'a> Transaction<'a> {
         self.of(Some(place.tenant_id())).check(place.counter(quota.counter), &condition, refusal)
     }
 
-    /// Moves a number of the whole deployment, which must be below `max` before.
+    /// Changes a number of the whole deployment, which must be below `max` before.
     pub fn count_global(self, counter: GlobalCounter, by: i64, max: Option<u64>, refusal: Refusal) -> Result<Self> {
         let condition = max.map(|max| Condition {
             expression: "attribute_not_exists(#n) OR #n < :max".into(),
@@ -331,7 +331,7 @@ impl<'a> Transaction<'a> {
         self.add(Directory::counter(counter), &[("n", by)], condition, refusal)
     }
 
-    /// Writes all. A condition that failed answers with its refusal; where several failed, the one added first.
+    /// Writes everything. If conditions failed, returns the refusal of the one that was added first.
     pub async fn commit(self) -> Result<()> {
         if self.is_empty() {
             return Ok(());
@@ -346,8 +346,8 @@ impl<'a> Transaction<'a> {
         Err(Error::internal("writing a transaction", "it was cancelled without a reason"))
     }
 
-    /// Writes all unless the first action, a write that expects a record unchanged, finds it changed: then gives the record as it is
-    /// now, or `NotFound` when it is gone.
+    /// Writes everything, unless the first action, which expects a record unchanged, finds it changed. Then returns the record as it is
+    /// now, or `NotFound` if it is gone.
     pub(crate) async fn commit_or_changed(self) -> Result<Option<Item>> {
         let (refused, refusals) = self.attempt().await?;
         let Some(mut refused) = refused else { return Ok(None) };
@@ -380,7 +380,7 @@ impl<'a> Transaction<'a> {
         let refused = loop {
             match table.transact(actions.clone(), &token).await {
                 Ok(refused) => break refused,
-                // Two transactions met at an item: the other one won, this one comes again, a little later each time.
+                // Two transactions met at an item and the other one won. This one is tried again, with a longer delay each time.
                 Err(Error::Unavailable { .. }) if attempt < 8 => {
                     attempt += 1;
                     let ceiling = f64::from(10_u32 << attempt.min(6));
@@ -468,7 +468,7 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// The refusal of a count that the plan does not allow: says how far the counter had come.
+/// The refusal of a count that the plan does not allow. It says how far the counter is.
 pub fn limit_reached(limit: &'static str, max: u64, plan: &str) -> Refusal {
     let plan = plan.to_owned();
     Box::new(move |old| {

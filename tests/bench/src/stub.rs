@@ -1,4 +1,4 @@
-//! Lambda's runtime API for one process: hands out events, takes answers, and notes when.
+//! Lambda's runtime API for one process: gives out events, receives answers, and records the times.
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -71,7 +71,7 @@ impl Stub {
         }
     }
 
-    /// Hands out an event and gives the answer and the time between.
+    /// Gives out an event and returns the answer and the time between.
     pub async fn invoke(&mut self, event: &str) -> Outcome<(Duration, Bytes)> {
         self.events.send(event.to_owned())?;
         match self.signal().await? {

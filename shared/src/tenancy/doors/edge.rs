@@ -20,8 +20,8 @@ use crate::tenancy::{App, Directory, Entered, Incoming, RecordStore, TenantStore
 
 const X_INGEST_KEY: HeaderName = HeaderName::from_static("x-ingest-key");
 
-/// The edge proxies, which say what they served. They name a tenant by its slug and may ask how much it used and add to it; the store
-/// behind it is not handed out. Not limited: one batch speaks for a thousand requests.
+/// The edge proxies, which report what they served. They name a tenant by its slug and may only read and add to its usage, so they get no
+/// store. They are not limited, because one batch reports a thousand requests.
 pub struct EdgeProxy {
     pub app: App,
     directory: Directory,
@@ -44,7 +44,7 @@ impl Door for EdgeProxy {
         let app = incoming.app.clone();
         let given = incoming.header(&X_INGEST_KEY)?.filter(|given| !given.is_empty()).ok_or(Error::Unauthorized)?;
         if !app.secrets().is_ingest_key(given, incoming.now).await? {
-            // A key may hold a comma; what is none and holds one was given twice.
+            // The key may contain a comma. A wrong key with a comma is treated as a repeated header.
             incoming.single(&X_INGEST_KEY)?;
             return Err(credential::refused(incoming).await);
         }
@@ -61,9 +61,9 @@ impl EdgeProxy {
         self.directory.now()
     }
 
-    /// The tenant with this slug, whatever its state, and what it used this month.
+    /// The tenant with this slug, in any state, and its usage of this month.
     pub async fn tenant(&self, slug: &str) -> Result<EdgeTenant> {
-        // By slug alone: an id would be as good as one to `tenant_named`.
+        // Only by slug: `tenant_named` would also accept an id.
         let slug = Slug::asked(slug).ok_or(Error::NotFound)?;
         let tenant = tenant_named(&self.app, &self.directory, slug.as_str()).await?.ok_or(Error::NotFound)?;
         let store = self.directory.enter(tenant);
@@ -79,7 +79,7 @@ impl EdgeProxy {
 }
 
 impl EdgeTenant {
-    /// Notes that a batch came in; or gives the record of the first time it did.
+    /// Records that a batch arrived, or returns the record of the first time.
     pub async fn begin(&self, batch: &Batch) -> Result<Option<Batch>> {
         let taken = crate::tenancy::conflict("This batch came in before.");
         let noting = self.store.transaction().create_or_expired(&self.store, batch, self.store.now().as_second(), taken)?;
@@ -91,7 +91,7 @@ impl EdgeTenant {
         }
     }
 
-    /// Writes the packs of a batch; those that stand already stay as they are.
+    /// Writes the packs of a batch. Existing packs stay as they are.
     pub async fn append(&self, packs: &[Pack]) -> Result<()> {
         let writing = packs.iter().map(|pack| async move {
             match self.store.create(pack, || Error::Conflict("This pack stands.".into())).await {

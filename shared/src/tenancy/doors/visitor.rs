@@ -1,4 +1,4 @@
-//! Somebody unknown: signing in, following a link, asking for a demo.
+//! A caller without credentials: to sign in, follow a link or ask for a demo.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,19 +22,20 @@ use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, RecordSto
 
 const LOGIN: &str = "/api/v1/auth/login";
 
-/// Somebody unknown at an open route of sign-in. Counted by address here, by e-mail and address in `admit`.
+/// A caller at an open route of sign-in. Counted by address here, and by e-mail and address in `admit`.
 pub struct Visitor {
     pub app: App,
     pub directory: Directory,
     table: Table,
-    /// Where they are: what counts as one address.
+    /// What counts as one address.
     network: String,
-    /// Too many requests came from there; only a login asks further, for its owner may be at home there.
+    /// Too many requests came from this network. Only a login continues, because the owner of the account may have logged in from there
+    /// before.
     crowded: Option<Throttled>,
     facts: Arc<Lock<RequestFacts>>,
 }
 
-/// Whether the owner of an e-mail logged in from here lately; for `remember`.
+/// Whether the owner of an e-mail logged in from this network recently, for `remembered`.
 pub struct LoginHistory(Option<KnownNetwork>);
 
 impl Door for Visitor {
@@ -65,12 +66,12 @@ impl Door for Visitor {
 }
 
 impl Visitor {
-    /// What an unknown place has left once the failures from everywhere are too many: enough for a person who knows the password, and little
-    /// for each of many machines that guess.
+    /// How many attempts an unknown network has after too many failures from everywhere. This is enough for a person who knows the
+    /// password, and little for each of many machines that guess.
     const FEW: u64 = 3;
     /// Mails of one kind to an address in a day.
     const MAILS: u64 = 10;
-    /// The same that one place may cause.
+    /// The same from one network.
     const MAILS_FROM_HERE: u64 = 5;
 
     pub fn now(&self) -> Timestamp {
@@ -82,14 +83,14 @@ impl Visitor {
         self.count(Class::AUTH, email).await
     }
 
-    /// Counts a forgotten password, which no failed login stands in the way of.
+    /// Counts a request to reset a password. Failed logins do not block it.
     pub async fn admit_reset(&self, email: &Email) -> Result<()> {
         self.count(Class::FORGOT, email).await
     }
 
-    /// Counts a login. Failures close the place they come from, for the e-mail they were about and then for every e-mail; but not to an owner
-    /// who logged in from there within 30 days, who answers for their own failures alone. Failures of one e-mail from many places never close
-    /// it: from some number on they leave each unknown place a few attempts instead of many.
+    /// Counts a login. Failures block their network, first for the e-mail that was tried and then for every e-mail. An owner who logged in
+    /// from there within 30 days is blocked only by failures for their own e-mail. Failures for one e-mail from many networks never block
+    /// it: after a certain number, each unknown network gets only a few attempts.
     pub async fn admit_login(&self, email: &Email) -> Result<LoginHistory> {
         let (limiter, now) = (self.app.limiter(), self.now());
         let (address, from_here) = (email.normalised(), self.email_and_network(email));
@@ -124,7 +125,7 @@ impl Visitor {
         Ok(LoginHistory(known_network))
     }
 
-    /// Counts a failed login: for the e-mail from here, for the e-mail, and for this place.
+    /// Counts a failed login: for the e-mail from this network, for the e-mail, and for this network.
     pub async fn failed(&self, email: &Email) -> Result<()> {
         let (limiter, now, address, from_here) = (self.app.limiter(), self.now(), email.normalised(), self.email_and_network(email));
         let hits = tokio::join!(
@@ -135,18 +136,18 @@ impl Visitor {
         hits.0.and(hits.1).and(hits.2).map(|_| ())
     }
 
-    /// The record that the owner of the e-mail is at home here, where it is to be written again.
+    /// The record that the owner of the e-mail logged in from here, if it must be renewed.
     pub fn remembered(&self, email: &Email, known: &LoginHistory) -> Option<KnownNetwork> {
         let fresh = known.0.as_ref().is_some_and(|known_network| known_network.is_fresh(self.now()));
         (!fresh).then(|| KnownNetwork::new(email, &self.network, self.now()))
     }
 
-    /// A mail because of a registration with this address: so many a day, from here and from everywhere.
+    /// Limits mails about a registration with this address, in a day: from this network, and from everywhere.
     pub fn registration_mails(&self, email: &Email) -> [MailAllowance; 2] {
         self.mails(Class::REGISTRATION_MAILS, email)
     }
 
-    /// The same because of a forgotten password.
+    /// The same for a forgotten password.
     pub fn reset_mails(&self, email: &Email) -> [MailAllowance; 2] {
         self.mails(Class::RESET_MAILS, email)
     }
@@ -171,24 +172,24 @@ impl Visitor {
         self.facts.lock()
     }
 
-    /// The e-mail at the place it is tried from: what attempts and mails are counted by.
+    /// The e-mail together with the network it is tried from. Attempts and mails are counted by this.
     fn email_and_network(&self, email: &Email) -> String {
         format!("{} {}", email.normalised(), self.network)
     }
 }
 
-/// What an invitation's link opens: the tenant that invites, for joining it.
+/// What an invitation's link gives access to: the tenant that invites, in order to join it.
 pub struct Invited {
     pub store: TenantStore,
     pub tenant: Tenant,
     pub invitation: Invitation,
-    /// Who stands for it, where that is known: the membership that must still be as it is when the invitation is accepted.
+    /// The sender, if known: their membership must be unchanged when the invitation is accepted.
     pub sender: Option<(TenantStore, member::Member)>,
 }
 
 impl Visitor {
-    /// Where a user who has just proved who they are acts: their home tenant, or another they belong to, or none. Answers with their own
-    /// membership, never with a store.
+    /// The tenant in which a user acts who has just proven who they are: their home tenant, or another of their tenants, or none. Returns
+    /// their own membership, never a store.
     pub async fn acting_tenant(&self, user: &User) -> Result<Option<(Tenant, member::Member)>> {
         let mut tenants: Vec<TenantId> = user.home.into_iter().collect();
         let mut asked_for_others = false;
@@ -216,7 +217,7 @@ impl Visitor {
         shut.map_or(Ok(None), |shut| Err(shut.error()))
     }
 
-    /// The invitation behind a link that we signed, if it is still open and whoever sent it may still grant what it promises.
+    /// The invitation of a link that we signed, if it is still open and its sender may still grant its role.
     pub async fn invited(&self, token: &str) -> Result<Option<Invited>> {
         let Some(id) = Link::of_token(token, self.app.keys().links()?) else { return Ok(None) };
         let Some(link) = self.directory.find(&Link::key_of(id)).await? else { return Ok(None) };
@@ -230,7 +231,7 @@ impl Visitor {
         if let Some(shut) = tenant.inaccessible(self.now()) {
             return Err(shut.error());
         }
-        // Older links do not name their sender, but their invitations were written by them.
+        // Older links do not name their sender, but the sender wrote their invitation.
         let sender = sender.or_else(|| invitation.writer().map(|user| Sender { user, agency: None }));
         let sender = match sender {
             Some(sender) => {
@@ -240,13 +241,13 @@ impl Visitor {
             }
             None => None,
         };
-        // An older one of an agency, whose sender nobody knows, may make anybody but an owner.
+        // An older invitation of an agency, whose sender is unknown, may give any role except owner.
         let role = sender.as_ref().map_or(Role::Admin, |(_, member)| member.role);
         let may_grant = role >= Role::Admin && (role == Role::Owner || invitation.role < Role::Owner);
         Ok(may_grant.then_some(Invited { store, tenant, invitation, sender }))
     }
 
-    /// Where a sender has the membership that stands for an invitation: in the tenant itself, or in the agency whose child it still is.
+    /// The store with the sender's membership: the tenant itself, or the agency if the tenant is still its child.
     async fn sender_store(&self, store: &TenantStore, sender: Sender) -> Result<Option<TenantStore>> {
         let Some(of) = sender.agency else { return Ok(Some(store.clone())) };
         let child = self.directory.find(&Subaccount::key_of(of.agency, of.subaccount)).await?;
@@ -255,14 +256,14 @@ impl Visitor {
     }
 }
 
-/// Somebody who asks for a demo: a few per address and hour.
+/// A caller who asks for a demo: a few for each address and hour.
 pub struct DemoVisitor {
     pub app: App,
     pub directory: Directory,
 }
 
 impl DemoVisitor {
-    /// Mails about demos to an address in a day: more demos than that come without.
+    /// Mails about demos to an address in a day. Further demos come without a mail.
     const MAILS: u64 = 3;
 
     pub fn mails(&self, email: &Email) -> MailAllowance {

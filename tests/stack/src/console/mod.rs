@@ -1,7 +1,8 @@
-//! The console beside the API: what the stack holds and does, for a person. On loopback only, nothing from a network.
+//! The console: what the stack contains and does, as web pages. Only on loopback, and without anything from the network.
 //!
-//! A page is a handler that gives `page(…)`. `page` and `parts` are the kit that pages stand on: the frame with its navigation, and filters,
-//! tables, facts and JSON that read well on a phone, in the dark, by keyboard and by ear. A page that names a `Topic` refreshes itself.
+//! A page is a handler that returns `page(…)`. `page` and `parts` are the tools for pages: the frame with its navigation, and filters,
+//! tables, facts and JSON. They work on a phone, in dark mode, with a keyboard and with a screen reader. A page that names a `Topic`
+//! refreshes itself.
 
 mod assets;
 pub mod guard;
@@ -46,7 +47,7 @@ pub struct Console {
     api: Api,
     /// The workspace's `openapi.json`.
     openapi: PathBuf,
-    /// Names of the tables to browse.
+    /// The names of the tables to show.
     tables: Vec<String>,
     /// The session that the reference works with.
     session: Arc<Lock<Option<String>>>,
@@ -80,7 +81,7 @@ impl Console {
             .layer(from_fn(guard::loopback_only))
     }
 
-    /// Depth of every queue, by name.
+    /// The depth of every queue, by name.
     fn queue_depths(&self) -> Result<Vec<(String, Depth)>, AwsError> {
         let queues = self.aws.queues();
         queues.names().into_iter().map(|name| Ok((name.clone(), queues.depth(&name)?))).collect()
@@ -90,7 +91,7 @@ impl Console {
         Demo::known(self.aws.journal())
     }
 
-    /// Logs the demo in; gives its new token.
+    /// Logs the demo in and returns its new token.
     async fn log_in(&self) -> Result<String, String> {
         let demo = self.demo().map_err(|error| error.to_string())?.ok_or("There is no demo tenant yet.")?;
         let (status, answer) = self.api.call(Method::POST, "/api/v1/auth/login", Some(&demo.credentials())).await?;
@@ -100,7 +101,7 @@ impl Console {
         }
     }
 
-    /// The token of the last log-in as long as it lets someone in, else that of a new one.
+    /// The token of the last login while it is valid, otherwise that of a new one.
     async fn token(&self) -> Result<String, String> {
         let kept = self.session.lock().clone();
         if let Some(token) = kept {
@@ -116,7 +117,7 @@ impl Console {
     }
 }
 
-/// What a page could not do, as a page.
+/// An error, shown as a page.
 struct PageError(String);
 
 impl IntoResponse for PageError {
@@ -138,7 +139,7 @@ impl From<JournalError> for PageError {
     }
 }
 
-/// What does not exist, as a page: `what` in a sentence.
+/// A page for something that does not exist. `what` is its name in a sentence.
 fn missing(section: Section, what: &str) -> Response {
     (StatusCode::NOT_FOUND, page(section, "Not found", html! { (parts::nothing(html! { (what) })) })).into_response()
 }

@@ -19,13 +19,13 @@ use super::{
     tenants::{Named, Tenants, plain_item},
 };
 
-/// Items on one page.
+/// The most items on a page.
 const PAGE: usize = 50;
 
-/// So few are shown open.
+/// Up to this many items are shown open.
 const FEW: usize = 3;
 
-/// The owner of what belongs to no tenant.
+/// The owner of items that belong to no tenant.
 const SHARED: &str = "shared";
 
 pub fn routes() -> Router<Console> {
@@ -43,7 +43,7 @@ struct WantedTenants {
 struct WantedItems {
     q: String,
     collection: String,
-    /// How many are passed over.
+    /// How many items to skip.
     from: String,
 }
 
@@ -198,7 +198,7 @@ impl Item {
     }
 }
 
-/// Who a partition belongs to: `T#<tenant>#…` to a tenant, everything else to no one.
+/// The owner of a partition: the tenant of `T#<tenant>#…`, otherwise none.
 fn owner_of(partition: &str) -> &str {
     let mut parts = partition.split('#');
     match (parts.next(), parts.next()) {
@@ -207,7 +207,7 @@ fn owner_of(partition: &str) -> &str {
     }
 }
 
-/// What lies in a partition: the first word after its owner.
+/// The content of a partition: the first word after its owner.
 fn collection_of(partition: &str) -> String {
     let mut parts = partition.split('#');
     let rest = match parts.next() {

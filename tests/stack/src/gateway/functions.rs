@@ -1,5 +1,6 @@
-//! The functions behind their watchers. The watcher forgets an invocation whose function it starts anew, and it stands still for good when more
-//! than a hundred wait for one function: so what is sent is bounded and held until it is answered or known to be lost, whoever waits for it.
+//! The functions and their watchers. A watcher loses an invocation when it restarts the function. It stops working for good when more than
+//! a hundred invocations wait for one function. The number of invocations is therefore limited. Each keeps its place until it is answered
+//! or certainly lost, even if nobody waits for it.
 
 use std::{
     collections::BTreeMap,
@@ -31,28 +32,28 @@ use crate::{
     template::Function,
 };
 
-/// Of the event sources, beside the requests. With the requests' share of a function it stays below the hundred.
+/// Invocations of the event sources, in addition to the requests. Together with the requests' share of a function it stays below a hundred.
 const SOURCES: usize = 16;
 
-/// On top of a function's own time: starting, and a little compiling.
+/// In addition to a function's own time: for starting, and for a short compilation.
 const STARTING: Duration = Duration::from_secs(30);
 
-/// A watcher hands a function one event after the other. Sent this much later and answered first: the earlier one is lost.
+/// A watcher sends a function one event after the other. If a later one was answered first, by this much, the earlier one is lost.
 const OVERTAKEN: Duration = Duration::from_secs(1);
 
-/// No answer for so long may have many reasons; then the watcher is asked.
+/// After this time without an answer, which can have many reasons, the watcher is asked.
 const SUSPICIOUS: Duration = Duration::from_secs(3);
 
-/// An event source has nobody waiting for it.
+/// Nobody waits for an event source.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timeouts {
     /// For a function that is being compiled or whose watcher is being started.
     pub starting: Duration,
-    /// For a function that does not build: somebody may be about to save the file.
+    /// For a function that does not compile: a developer may be about to save the file.
     pub broken: Duration,
-    /// For a turn.
+    /// For a turn in the queue.
     pub queueing: Duration,
     /// For the answer.
     pub answer: Duration,
@@ -65,18 +66,18 @@ impl Default for Timeouts {
     }
 }
 
-/// What becomes of a function, as its watcher tells.
+/// The state of a function, as reported by its watcher.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Phase {
-    /// There is no watcher; why, as a sentence.
+    /// There is no watcher. Contains the reason as a sentence.
     Away(String),
     Ready,
     Compiling,
-    /// The first lines of the compiler, or of what the function said when it ended.
+    /// The first lines of the compiler, or of the function's output when it ended.
     Broken(Vec<String>),
 }
 
-/// On whose behalf a function is called.
+/// The origin of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// Takes turns with other senders.
@@ -128,7 +129,7 @@ struct Slot {
 }
 
 struct Sent {
-    /// Dropping the sender gives the invocation up.
+    /// Dropping the sender gives up the invocation.
     invocations: BTreeMap<u64, (Instant, oneshot::Sender<()>)>,
     answered: Instant,
 }
@@ -154,7 +155,7 @@ impl Functions {
         Functions { inner: Arc::new(inner) }
     }
 
-    /// A new watcher answers there.
+    /// A new watcher listens at this address.
     pub fn listening(&self, function: &str, address: SocketAddr) {
         if let Some(slot) = self.inner.slots.get(function) {
             *slot.address.lock() = Some(address);
@@ -162,7 +163,7 @@ impl Functions {
         }
     }
 
-    /// The watcher is gone, and with it what it was given.
+    /// The watcher has ended, and its invocations are lost.
     pub fn away(&self, function: &str, why: &str) {
         if let Some(slot) = self.inner.slots.get(function) {
             slot.phase.send_replace(Phase::Away(why.to_owned()));
@@ -171,7 +172,7 @@ impl Functions {
         }
     }
 
-    /// What the watcher of a running function tells of it; ignored when there is none.
+    /// The state of a running function, reported by its watcher. Ignored if there is no watcher.
     pub fn phase(&self, function: &str, phase: Phase) {
         if let Some(slot) = self.inner.slots.get(function) {
             slot.phase.send_if_modified(|known| {
@@ -188,7 +189,7 @@ impl Functions {
         self.inner.slots.get(function).map(|slot| slot.phase.borrow().clone())
     }
 
-    /// Functions that have answered nothing for longer than they may take, though they run: nothing will come any more.
+    /// Functions that are running but have not answered for longer than they may take. No answer will come.
     pub fn overdue(&self) -> Vec<String> {
         let now = Instant::now();
         let is_overdue = |slot: &Slot| {
@@ -199,7 +200,7 @@ impl Functions {
         self.inner.slots.iter().filter(|(_, slot)| is_overdue(slot)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether the watcher answers at all, where something has waited for it for some seconds: what it is asked here needs no function.
+    /// Whether the watcher answers at all, if an invocation has waited for some seconds. This question needs no function.
     pub async fn watcher_answers(&self, function: &str) -> bool {
         let Some(slot) = self.inner.slots.get(function) else { return true };
         let oldest = slot.sent.lock().invocations.values().next().map(|(at, _)| at.elapsed());
@@ -207,12 +208,13 @@ impl Functions {
         matches!(timeout(SUSPICIOUS, self.exchange("-", address, Bytes::from_static(b"{}"))).await, Ok(Ok(_)))
     }
 
-    /// Requests under way and waiting.
+    /// The numbers of running and waiting requests.
     pub fn lengths(&self) -> (usize, usize) {
         self.inner.queue.lengths()
     }
 
-    /// Calls a function as AWS does and gives what comes, success or not. What the caller no longer waits for goes on and keeps its place.
+    /// Calls a function as AWS does and returns the answer, success or not. If the caller stops waiting, the call continues and keeps its
+    /// place.
     pub async fn call(&self, function: &str, payload: Bytes, who: Who) -> Result<Reply, CallError> {
         let slot = self.inner.slots.get(function).ok_or_else(|| CallError::Unknown(function.to_owned()))?;
         let timeouts = self.inner.timeouts;
@@ -249,7 +251,7 @@ impl Functions {
                 () = &mut late => return Err(CallError::Late(function.to_owned(), wait.as_secs())),
                 () = giving_up => return Err(not_ready(function, &slot.phase.borrow())),
                 changed = phase.changed() => if changed.is_ok() {
-                    // The watcher keeps what it has not handed over yet, but nobody waits for a long compilation.
+                    // The watcher keeps invocations that it has not sent yet, but nobody waits for a long compilation.
                     give_up = match &*phase.borrow_and_update() {
                         Phase::Ready | Phase::Away(_) => None,
                         Phase::Compiling => Some(Instant::now() + starting),
@@ -285,7 +287,7 @@ impl Functions {
         }
     }
 
-    /// Holds its place until there is an answer, or none to be had.
+    /// Keeps its place until there is an answer, or there can be none.
     async fn invocation(
         self,
         function: String,
@@ -312,11 +314,11 @@ impl Functions {
         }
         drop(sent);
         if outcome.as_ref().is_ok_and(|reply| reply.status < 300) {
-            // An answer proves that it runs, whatever its watcher was heard to say.
+            // An answer proves that the function runs, whatever its watcher reported.
             self.phase(&function, Phase::Ready);
         }
         drop(place);
-        // The one who asked may be gone.
+        // The caller may have stopped waiting.
         drop(answer.send(outcome));
     }
 

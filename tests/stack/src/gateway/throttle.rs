@@ -1,4 +1,4 @@
-//! The throttle of the stage: `RouteSettings` where a route has its own, and `DefaultRouteSettings` for all others together.
+//! The throttle of the stage: `RouteSettings` for routes that have them, and `DefaultRouteSettings` for all others together.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -22,7 +22,7 @@ impl Throttle {
         Throttle { limits, buckets: Lock::default() }
     }
 
-    /// Seconds to wait, if the route has had enough.
+    /// Seconds to wait, if the route has reached its limit.
     pub fn take(&self, route: &str, now: Instant) -> Result<(), u64> {
         let own = self.limits.routes.get(route).map(|limit| (route, *limit));
         let Some((route, Limit { rate, burst })) = own.or(self.limits.default.map(|limit| ("", limit))) else { return Ok(()) };

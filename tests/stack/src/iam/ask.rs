@@ -1,16 +1,16 @@
-//! What a request to DynamoDB asks of IAM: for each action the resource and the partition keys it touches. A transaction asks for the
-//! verbs of its items.
+//! The permissions that a request to DynamoDB needs: for each action the resource and the partition keys. A transaction needs the actions
+//! of its items.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// One thing that a policy must allow.
+/// One permission that a policy must grant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccessRequest {
     pub action: String,
     pub resource: String,
-    /// `None` where the request names no partition key, or none that can be told.
+    /// `None` if the request names no partition key, or it cannot be determined.
     pub leading_keys: Option<Vec<String>>,
     pub enclosing: Option<&'static str>,
 }
@@ -91,7 +91,7 @@ pub fn asks(operation: &str, body: &Value, keys: &Keys) -> Vec<AccessRequest> {
     }
 }
 
-/// PartiQL has actions of its own.
+/// PartiQL has its own actions.
 fn part_iql(statement: &Value, keys: &Keys) -> AccessRequest {
     let statement = statement.as_str().unwrap_or_default();
     let verb = statement.split_whitespace().next().unwrap_or_default().to_uppercase();

@@ -1,6 +1,6 @@
-//! IAM before the embedded table, for those who ask for it: who calls is told by the access key, what they may do by the roles and policies
-//! of template.yaml, and an STS hands out sessions with tags. Signatures are not checked, and of the policies only those that speak of the
-//! table and of STS.
+//! IAM before the embedded table, for tests that use it. The access key says who calls, and the roles and policies of template.yaml say
+//! what they may do. An STS returns sessions with tags. Signatures are not checked. Of the policies, only those for the table and STS
+//! count.
 
 mod ask;
 pub mod policy;
@@ -32,7 +32,7 @@ use crate::template::Template;
 use ask::{AccessRequest, Keys, asks};
 use policy::{Context, Statement, allowing};
 
-/// The way to the table that knows who asks. Cheap to clone.
+/// Access to the table with checks. Cheap to clone.
 #[derive(Clone)]
 pub struct Guard(Arc<Inner>);
 
@@ -47,33 +47,33 @@ struct Inner {
     used: Lock<BTreeSet<Grant>>,
 }
 
-/// A role of the template, by its ARN in `Inner::roles`.
+/// A role of the template. `Inner::roles` has it by its ARN.
 struct Role {
     name: String,
     trust: Vec<Statement>,
     statements: Vec<Statement>,
 }
 
-/// Who an access key belongs to.
+/// The owner of an access key.
 #[derive(Debug, Clone)]
 struct Identity {
     role: String,
     tags: BTreeMap<String, String>,
-    /// Of a session: what must come with the key, and until when.
+    /// For a session: the token that must come with the key, and its end.
     token: Option<(String, Timestamp)>,
 }
 
 /// A request that IAM refused.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Denial {
-    /// Role, and tenant where it was a session.
+    /// The role, and the tenant if it was a session.
     pub caller: String,
     pub action: String,
     pub resource: String,
     pub leading_keys: Vec<String>,
 }
 
-/// One verb on one resource that a role may use.
+/// An action on a resource that a role may use.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grant {
     pub role: String,
@@ -81,7 +81,7 @@ pub struct Grant {
     pub resource: String,
 }
 
-/// The access key that a function's own credentials have.
+/// The access key of a function's own credentials.
 pub fn access_key(function: &str) -> String {
     format!("LOCAL-{function}")
 }
@@ -127,7 +127,7 @@ impl Guard {
         Router::new().fallback(answer).layer(DefaultBodyLimit::max(32 * 1024 * 1024)).with_state(self.clone())
     }
 
-    /// What was refused since the last time this was asked.
+    /// The refusals since the last call.
     pub fn take_denials(&self) -> Vec<Denial> {
         std::mem::take(&mut self.0.denials.lock())
     }
@@ -146,7 +146,7 @@ impl Guard {
         grants
     }
 
-    /// What they did with it so far.
+    /// What they have done with it so far.
     pub fn used(&self) -> BTreeSet<Grant> {
         self.0.used.lock().clone()
     }
@@ -156,7 +156,7 @@ impl Guard {
         self.0.identities.lock().values().filter(|identity| identity.token.is_some()).count()
     }
 
-    /// Makes every session end now, as time would.
+    /// Ends all sessions now, as if their time was over.
     pub fn end_sessions(&self) {
         for identity in self.0.identities.lock().values_mut() {
             if let Some((_, ends_at)) = &mut identity.token {
@@ -176,7 +176,7 @@ impl Guard {
         }
     }
 
-    /// Whether the caller's own policies allow it; a refusal is noted.
+    /// Whether the caller's own policies allow it. A refusal is recorded.
     fn may(&self, identity: &Identity, ask: &AccessRequest, context: Context) -> Result<(), Denial> {
         let role = &self.0.roles[&identity.role];
         let context =
@@ -233,7 +233,7 @@ impl Guard {
         Ok(response.map(Body::new))
     }
 
-    /// AssumeRole: the caller's policies must allow it, and the role must trust them, with these tags.
+    /// AssumeRole: the caller's policies must allow it, and the role must trust the caller with these tags.
     async fn assume_role(&self, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
         let identity = match self.identity(&headers) {
             Ok(identity) => identity,
@@ -247,7 +247,7 @@ impl Guard {
         let role_arn = value("RoleArn");
         let Some(role) = self.0.roles.get(&role_arn).filter(|_| value("Action") == "AssumeRole") else { return refuse_sts("AccessDenied") };
         let seconds: i64 = form.get("DurationSeconds").and_then(|text| text.parse().ok()).unwrap_or(3600);
-        // A function's credentials are a session already: chained ones last an hour at most.
+        // A function's credentials are already a session, and chained sessions last an hour at most.
         if !(900..=3600).contains(&seconds) {
             return refuse_sts("ValidationError");
         }

@@ -1,5 +1,5 @@
-//! The rules of AWS's event sources, one test each, on the fixture: 8 records a stream batch, 2 retries, 4 messages a
-//! queue batch, 3 receives.
+//! The rules of AWS's event sources, one test each, with the fixture: 8 records in a stream batch, 2 retries, 4 messages in a queue batch,
+//! 3 receives.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ const RELAY_LETTERS: &str = "tenantry-local-RelayDeadLetters";
 
 type Answer = Box<dyn Fn(&[String]) -> Result<Value, String> + Send + Sync>;
 
-/// Records every batch as the keys or bodies in it and answers as told.
+/// Records the keys or bodies of every batch, and answers as instructed.
 struct Recorder {
     batches: Lock<Vec<(String, Vec<String>)>>,
     events: Lock<Vec<Value>>,
@@ -47,7 +47,7 @@ impl Invoke for Recorder {
         self.batches.lock().push((function.to_owned(), names.clone()));
         self.events.lock().push(payload);
         let mut answer = (self.answer)(&names).map_err(|message| InvokeError::Failed { function: function.to_owned(), message })?;
-        // Answers name items; Lambda wants identifiers.
+        // Answers name items, but Lambda needs identifiers.
         for failure in answer.get_mut("batchItemFailures").and_then(Value::as_array_mut).into_iter().flatten() {
             let wanted = failure["itemIdentifier"].as_str().unwrap_or_default().to_owned();
             if let Some(record) = records.iter().find(|record| name_of(record) == wanted) {
@@ -118,7 +118,7 @@ async fn stream_records_come_in_order_once_and_in_lambdas_shape() {
     assert!(record["eventID"].as_str().is_some_and(|id| !id.is_empty()));
     assert!(record["eventSourceARN"].as_str().unwrap().contains(":table/tenantry-local-Table/stream/"));
 
-    // A new player on the same services goes on after the last one.
+    // A new player on the same services continues after the last one.
     put(&aws, "T#1", "new");
     let next = Recorder::willing();
     Sources::new(&template(), &aws, next.clone()).unwrap().drain().await.unwrap();
@@ -146,7 +146,7 @@ async fn a_poisoned_record_is_isolated_retried_and_set_aside_and_the_rest_goes_o
         false => Ok(Value::Null),
     });
     let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
-    // 8 → 4+4 → 2+2 → 1+1, then the record alone: once and two retries.
+    // 8 → 4+4 → 2+2 → 1+1, then the record alone: once, and two retries.
     let lengths: Vec<usize> = recorder.batches().iter().map(Vec::len).collect();
     assert_eq!(lengths, [8, 4, 4, 2, 1, 1, 1, 1, 2]);
     assert_eq!(report.discarded, 1);
@@ -308,7 +308,7 @@ async fn what_a_killed_process_had_not_recorded_is_delivered_again() {
     aws.queues().send(MAIL, "mail", None).unwrap();
     let mut seen = Vec::new();
     let mut kills = 0;
-    // Dies after each invocation, until one life gets through.
+    // Dies after each invocation, until one run succeeds.
     for life in 1.. {
         let aws = std::mem::ManuallyDrop::new(Aws::start(storage.clone()).unwrap());
         aws.create(&template()).await.unwrap();
