@@ -44,7 +44,9 @@ async fn acting_for_a_child_is_as_if_it_were_ones_own_tenant() {
     let path = format!("{PROJECTS}/{}", id(&project));
     let task =
         acting(world.post(format!("{path}/tasks")), &agency, id(&child)).json(json!({"title": "Do"})).send().await.expect(201).json();
-    assert_eq!(task["data"]["creator"], json!({"id": 0, "name": "platform", "email": ""}));
+    assert_eq!(task["data"]["creator"], json!({"id": 0, "name": "platform", "email": null}));
+    let listed = acting(world.get(format!("{path}/tasks")), &agency, id(&child)).send().await.expect(200).json();
+    assert_eq!(listed["data"][0]["creator"], task["data"]["creator"]);
     let read = acting(world.get(&path), &agency, id(&child)).send().await.expect(200);
     assert!(read.metered.expect("metered").round_trips <= 3, "{:?}", read.metered);
     acting(world.put(&path), &agency, id(&child)).json(json!({"name": "Renamed"})).send().await.expect(200);

@@ -33,10 +33,21 @@ pub struct TaskView {
     is_overdue: bool,
     is_due_soon: bool,
     sort_order: i64,
-    assignee: Option<Person>,
-    creator: Person,
+    assignee: Option<PersonView>,
+    creator: PersonView,
     created_at: Printed,
     updated_at: Printed,
+}
+
+/// A member as tasks show them.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Person)]
+pub struct PersonView {
+    /// The member's number.
+    id: u64,
+    name: String,
+    /// Null where an agency acted: it shows as the platform.
+    email: Option<String>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -295,11 +306,18 @@ impl TaskView {
             is_overdue: task.is_overdue(today),
             is_due_soon: task.is_due_soon(today),
             sort_order: task.sort_order,
-            assignee: task.assignee.clone(),
-            creator: task.creator.clone(),
+            assignee: task.assignee.as_ref().map(PersonView::of),
+            creator: PersonView::of(&task.creator),
             created_at: with_offset(task.created_at),
             updated_at: with_offset(task.updated_at),
         }
+    }
+}
+
+impl PersonView {
+    fn of(person: &Person) -> Self {
+        let email = Some(person.email.clone()).filter(|email| !email.is_empty());
+        PersonView { id: person.id, name: person.name.clone(), email }
     }
 }
 

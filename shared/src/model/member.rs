@@ -106,12 +106,12 @@ impl Entity for MemberNumber {
     }
 }
 
-/// A member as tasks keep and show them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+/// A member as records keep them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// The member's number.
     pub id: u64,
     pub name: String,
-    /// Empty where an agency acted: it shows as the platform.
+    /// Empty where an agency acted: it shows as the platform, without an address.
     pub email: String,
 }
