@@ -22,15 +22,20 @@ pub const ALL: Records = Records(&[KINDS, records::KINDS]);
 #[cfg(test)]
 mod tests {
     use shared::model::tenant::Tenant;
-    use shared::store::Entity;
+    use shared::store::{Entity, Kind};
 
     use super::*;
 
     #[test]
     fn the_records_go_together() {
         assert_eq!(ALL.faults(), Vec::<String>::new());
-        let twice = Records(&[KINDS, KINDS]).faults();
-        assert!(twice.contains(&"two records have the type project".to_owned()), "{twice:?}");
+        const TWICE: Records = Records(&[KINDS, KINDS]);
+        const ORPHANS: Records = Records(&[&[Kind::owned::<task::Task>()]]);
+        let twice = TWICE.faults();
+        for fault in ["two records have the type project", "projects is a collection of project and of project, which do not go together"] {
+            assert!(twice.iter().any(|found| found == fault), "{twice:?}");
+        }
+        assert_eq!(ORPHANS.faults()[0], "tasks lies within projects, which is no collection of a tenant");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::store::entity::{Collection, Entity, Hashed, InTenant, Key};
 use crate::store::page::List;
 
 /// Attributes that describe how an item is stored, not what it contains.
-const BOOKKEEPING: [&str; 10] = ["pk", "sk", "lpk", "lsk", "ttl", "type", "tenant", "actor", "request", "at"];
+const BOOKKEEPING: [&str; 11] = ["pk", "sk", "lpk", "lsk", "list", "ttl", "type", "tenant", "actor", "request", "at"];
 
 /// SHA-256 of a record's own attributes, in the order of their names. It shows that two states differ, but not what they contain.
 pub fn digest(attributes: &HashMap<String, Value>) -> String {

@@ -93,26 +93,29 @@ impl Records {
         self.collections(|kind| kind.exported).into_iter().map(|name| self.branch(name, |nested| nested.exported)).collect()
     }
 
-    /// What is wrong with the lists: two records of one type, a collection that is both a tenant's and the directory's, a parent that lies within
-    /// another record itself.
+    /// What is wrong with the lists: two records of one type, a collection that two crates have or that is both a tenant's and the directory's, a
+    /// parent that lies within another record itself.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = vec![];
-        for (index, kind) in self.kinds().enumerate() {
-            for other in self.kinds().skip(index + 1) {
+        let kinds: Vec<(usize, &Kind)> =
+            self.0.iter().enumerate().flat_map(|(of, kinds)| kinds.iter().map(move |kind| (of, kind))).collect();
+        for (index, (of, kind)) in kinds.iter().enumerate() {
+            for (other_of, other) in &kinds[index + 1..] {
                 if other.name == kind.name {
                     faults.push(format!("two records have the type {}", kind.name));
                 }
-                let shared = kind.collections.iter().find(|name| other.collections.contains(name) && kind.owned != other.owned);
                 // Recorded answers alone lie on both sides.
-                if let Some(shared) = shared.filter(|name| **name != "answers") {
-                    faults.push(format!("{shared} is a collection of a tenant and of the directory"));
-                }
+                let apart = of != other_of || kind.owned != other.owned;
+                let both = kind.collections.iter().filter(|name| apart && **name != "answers" && other.collections.contains(name));
+                faults.extend(
+                    both.map(|name| format!("{name} is a collection of {} and of {}, which do not go together", kind.name, other.name)),
+                );
             }
-            let within = kind.within.map_or(&[][..], |within| within.parents);
-            let flat = self.collections(|_| true);
-            faults.extend(
-                within.iter().filter(|name| !flat.contains(name)).map(|name| format!("{} lies within {name}, which is none", kind.name)),
-            );
+        }
+        let flat = self.collections(|_| true);
+        for nested in self.nested() {
+            let lost = nested.within.parents.iter().filter(|parent| !flat.contains(parent));
+            faults.extend(lost.map(|parent| format!("{} lies within {parent}, which is no collection of a tenant", nested.name)));
         }
         faults
     }
