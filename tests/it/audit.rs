@@ -82,8 +82,8 @@ async fn every_mutation_leaves_one_entry() {
     assert_eq!(of("changed", 0)["id"], id(&project));
 }
 
-/// What changes no record of the tenant's own, and why.
-const UNLOGGED: &[(&str, &str)] = &[];
+/// What changes nothing of its sample, so that there is nothing to tell: a key is adopted by its maker, an active subaccount activated.
+const UNCHANGED: [&str; 3] = ["POST /api/tenant-api-key/{id}/adopt", "POST /v1/api-keys/{id}/adopt", "POST /v1/subaccounts/{id}/activate"];
 
 /// The routes come from the catalogue: one whose record is in no list of records, or says that it is not audited, is seen here.
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn every_mutation_of_the_catalogue_leaves_one_entry() {
         let request = request_id(&answer);
         let log = entries(&world, &own).await;
         let told = log.iter().filter(|entry| entry["requestId"] == request.as_str()).count();
-        let expected = usize::from(!UNLOGGED.iter().any(|(unlogged, _)| *unlogged == name));
+        let expected = usize::from(!UNCHANGED.contains(&name.as_str()));
         if told != expected {
             problems.push(format!("{name}: {told} entries, not {expected}"));
         }

@@ -117,6 +117,8 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/v1/projects/{uuid}/unarchive" => (Some(Target::ArchivedProject), Value::Null),
         "POST /api/tenants" => (None, json!({"slug": format!("sample-{}", serial()), "cms": "prismic", "repository": "sample"})),
         "PUT /api/tenants/{slug}" => (None, json!({"cms": "prismic", "repository": "sample"})),
+        // The example's host is this deployment's own.
+        "PUT /api/tenants/{slug}/api-config" => (None, json!({"apiOrigin": "https://origin.example.org"})),
         "POST /api/tenants/{slug}/domains" => (None, json!({"hostname": format!("added{}.example.com", serial())})),
         // The target has it: see `Target::made`.
         "DELETE /api/tenants/{slug}/domains" | "POST /api/tenants/{slug}/domains/verify" => {

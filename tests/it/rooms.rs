@@ -66,7 +66,8 @@ fn upward(room: &str, text: &str) -> Vec<(usize, String)> {
         for path in rooms {
             let end = path.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(path.len());
             let to = &path[..end];
-            let is_room = to.starts_with(|letter: char| letter.is_ascii_lowercase());
+            // A macro is the crate's, wherever it is written.
+            let is_room = to.starts_with(|letter: char| letter.is_ascii_lowercase()) && !path[end..].starts_with('!');
             if is_room && to != room && floor(to).is_none_or(|to| to > own) {
                 found.push((number + 1, to.to_owned()));
             }

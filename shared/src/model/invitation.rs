@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::id;
 use crate::ids::{LinkId, UserId};
 use crate::model::role::Role;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InTenant, Key, Record};
 
-id!(InvitationId, time_ordered);
+crate::id!(InvitationId, time_ordered);
 
 /// `invitations` / `<id>`: listed newest first. Deleted when accepted or revoked, and when it expires.
 #[derive(Debug, Clone, Serialize, Deserialize)]
