@@ -155,6 +155,24 @@ async fn login_says_nothing_about_which_addresses_are_known() {
 }
 
 #[tokio::test]
+async fn a_login_takes_as_long_for_nobody_as_for_somebody() {
+    let world = World::new().await;
+    world.tenant("acme").await;
+    let mut least = [std::time::Duration::MAX; 2];
+    // The least of several: what else the machine does makes one slow, and none quick.
+    for _ in 0..6 {
+        for (least, email) in least.iter_mut().zip(["owner@acme.example.com", "nobody@example.com"]) {
+            let started = std::time::Instant::now();
+            login(&world, email, "wrong horse").await.expect(422);
+            *least = started.elapsed().min(*least);
+        }
+    }
+    let [somebody, nobody] = least;
+    // Nearly all of it is the hash of the password.
+    assert!(nobody * 2 > somebody, "{nobody:?} for nobody, {somebody:?} for somebody");
+}
+
+#[tokio::test]
 async fn registration_says_nothing_about_which_addresses_are_known() {
     let world = World::new().await;
     world.tenant("acme").await;
