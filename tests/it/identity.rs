@@ -505,6 +505,28 @@ async fn two_owners_who_demote_each_other_at_once_leave_one_owner() {
     }
 }
 
+/// Nobody stands in the other's way here but the count of owners.
+#[tokio::test]
+async fn two_owners_who_step_down_at_once_leave_one_owner() {
+    let world = World::new().await;
+    for round in 0..10 {
+        let acme = world.tenant(&format!("acme{round}")).await;
+        let second = world.member(&acme, "owner").await;
+        let step_down = async |owner: &Caller| {
+            if round % 2 == 0 {
+                change_role(&world, owner, owner.id, "viewer").await
+            } else {
+                delete(&world, owner, &format!("/api/v1/tenant/members/{}", owner.id)).await
+            }
+        };
+        let (left, right) = tokio::join!(step_down(&acme.owner), step_down(&second));
+        let mut statuses = [left.status, right.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409], "round {round}");
+        assert_eq!(roles(&world, &acme).iter().filter(|role| *role == "owner").count(), 1, "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn a_removed_member_has_no_access_and_his_number_is_never_given_again() {
     let world = World::new().await;
