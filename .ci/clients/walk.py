@@ -1,4 +1,4 @@
-"""Logs in, creates a project, finds it in the list and is refused, with the client that openapi-python-client makes of openapi.json: strictly typed."""
+"""Logs in, creates a project, finds it in the list and is refused, with the strictly typed client that openapi-python-client makes from openapi.json."""
 
 import datetime
 import sys

@@ -1,49 +1,49 @@
-//! What becomes of an agency's subaccounts when the agency itself is deleted: they close with it, come back with it, and are purged with
-//! it. The link keeps what a child was before; what was closed for good stays closed. Each child is one transaction that asks how its
-//! agency stands, so whoever is cut off is taken up by the next run, and a deletion that is taken back in between wins.
+//! What happens to an agency's subaccounts when the agency is deleted: they close with it, are restored with it, and are purged with it.
+//! The link stores the child's earlier status, and a child that was closed for good stays closed. Each child is one transaction that checks
+//! the agency's status. The next run therefore continues after an interruption, and a deletion that is taken back in between wins.
 
 use futures_util::future::try_join_all;
 
 use crate::model::deletion::Deletion;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Status, Tenant};
+use crate::model::tenant::{Tenant, TenantStatus};
 use crate::tenancy::{Directory, TenantStore, conflict};
 use crate::{Error, Result};
 
-/// All of them ask for the agency's record, so more would only wait for one another.
+/// All transactions check the agency's record, so more of them would only conflict.
 const AT_ONCE: usize = 5;
 
-/// Shuts the children of an agency that is being deleted. `store_of` enters a child.
+/// Closes the children of an agency that is being deleted. `store_of` enters a child.
 pub async fn close_with(agency: &TenantStore, directory: &Directory, store_of: impl Fn(&Subaccount) -> Result<TenantStore>) -> Result<()> {
     turn_all(agency, directory, store_of, |agency, _, tenant| {
-        let open = !matches!(tenant.status, Status::Deleting | Status::Closed);
-        (agency.status == Status::Deleting && open).then(|| tenant.deleting(directory.now()))
+        let open = !matches!(tenant.status, TenantStatus::Deleting | TenantStatus::Closed);
+        (agency.status == TenantStatus::Deleting && open).then(|| tenant.deleting(directory.now()))
     })
     .await
 }
 
-/// Opens the children again that closed with an agency whose deletion was taken back.
+/// Restores the children that were closed with an agency whose deletion was taken back.
 pub async fn restore_with(
     agency: &TenantStore,
     directory: &Directory,
     store_of: impl Fn(&Subaccount) -> Result<TenantStore>,
 ) -> Result<()> {
     turn_all(agency, directory, store_of, |agency, child, tenant| {
-        let back = !matches!(agency.status, Status::Deleting | Status::Closed);
-        let shut = tenant.status == Status::Deleting && child.status != Status::Closed;
+        let back = !matches!(agency.status, TenantStatus::Deleting | TenantStatus::Closed);
+        let shut = tenant.status == TenantStatus::Deleting && child.status != TenantStatus::Closed;
         (back && shut).then(|| tenant.restored(child.status, directory.now()))
     })
     .await
 }
 
-/// Puts a child of an agency that is being purged on the janitor's list, due at once, and forgets whose it was.
+/// Puts a child of an agency that is being purged on the janitor's list, due at once, and deletes its link to the agency.
 pub async fn purge_with(directory: &Directory, child: &Subaccount, store: &TenantStore) -> Result<()> {
     let tenant = store.find(&Tenant::key_of()).await?;
     let mut transaction = directory.transaction().delete_unchanged(directory, child)?;
-    if let Some(tenant) = tenant.filter(|_| child.status != Status::Closed) {
+    if let Some(tenant) = tenant.filter(|_| child.status != TenantStatus::Closed) {
         let deletion = Deletion { due_at: directory.now(), ..Deletion::of(&tenant, directory.now()) };
         transaction = transaction.put(directory, &deletion)?;
-        if tenant.status != Status::Deleting {
+        if tenant.status != TenantStatus::Deleting {
             transaction = transaction.replace(store, &tenant.deleting(directory.now()), &tenant)?;
         }
     }
@@ -67,7 +67,8 @@ async fn turn_all(
     Ok(())
 }
 
-/// Changes a child as `change` says of how its agency and it stand now; the agency must stand so still when it is written.
+/// Changes a child as `change` decides from the present records of the agency and the child. The agency's record must be unchanged at the
+/// time of writing.
 async fn turn(
     agency: &TenantStore,
     directory: &Directory,

@@ -1,4 +1,4 @@
-//! The only place that asks what time it is. Everything else is told, so a test can stand at any moment.
+//! The only place that reads the current time. All other code gets the time as an argument, so a test can choose any moment.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -11,7 +11,7 @@ pub trait Clock: Send + Sync + 'static {
 /// The machine's clock.
 pub struct SystemClock;
 
-/// A clock that stands still until it is moved.
+/// A clock that changes only when a test moves it.
 pub struct SetClock(AtomicI64);
 
 impl Clock for SystemClock {

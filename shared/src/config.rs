@@ -1,4 +1,4 @@
-//! The environment of a function, read once at start. A wrong or missing variable stops the start with one sentence that names it.
+//! The environment of a function, read once at start. If a variable is wrong or missing, the start fails with one sentence that names it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,27 +12,28 @@ pub struct Config {
     pub stage: Stage,
     /// Base URL of the API: token issuer, and the start of links in mails. No trailing slash.
     pub public_url: String,
-    /// The role whose sessions, tagged with a tenant, reach that tenant alone; without it the function's own role reaches all.
+    /// The role for sessions of a tenant. A session with a tenant's tag reaches only that tenant. Without this role, the function's own
+    /// role reaches all tenants.
     pub tenant_role: Option<String>,
-    /// What tenants entrust to us; `tenants` and `operator`.
+    /// For values that tenants entrust to us. Used by `tenants` and `operator`.
     pub vault_secret: Option<String>,
-    /// Links in mails; `auth` and `courier`.
+    /// For links in mails. Used by `auth` and `courier`.
     pub links_secret: Option<String>,
-    /// Cursors and stored answers; the functions of the API.
+    /// For cursors and stored answers. Used by the functions of the API.
     pub cursors_secret: Option<String>,
-    /// Receipts of purges; `janitor` and `operator`.
+    /// For receipts of purges. Used by `janitor` and `operator`.
     pub receipts_secret: Option<String>,
     pub signing_secret: Option<String>,
     pub jwks_secret: Option<String>,
-    /// The key of the edge proxies; `insights` alone reads it.
+    /// The key of the edge proxies. Only `insights` reads it.
     pub ingest_secret: Option<String>,
     pub session_days: i64,
-    pub limits: Limits,
+    pub limits: RateLimits,
     pub issuers: Vec<Issuer>,
-    pub demo: Demo,
-    pub edge: Edge,
+    pub demo: DemoSettings,
+    pub edge: EdgeHosts,
     pub prices: Prices,
-    /// Of this function; what its computing time is weighed with.
+    /// The memory of this function, for the price of its computing time.
     pub memory_mb: u64,
 }
 
@@ -45,7 +46,7 @@ pub enum Stage {
 
 /// Requests per minute by class, and whether they are enforced or only reported.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct RateLimits {
     pub enforce: bool,
     pub write: u64,
     pub read: u64,
@@ -53,17 +54,18 @@ pub struct Limits {
     pub auth: u64,
     /// Requests to any open route per IP.
     pub auth_ip: u64,
-    /// Failed logins per e-mail and IP in 15 minutes; so many from anywhere, and unknown places have few attempts each.
+    /// Failed logins per e-mail and IP in 15 minutes. After the same number of failures from all addresses, unknown addresses get only a
+    /// few attempts each.
     pub auth_failures: u64,
     /// Failed logins per IP in 15 minutes.
     pub auth_failures_ip: u64,
-    /// Credentials that are none, per IP and minute.
+    /// Requests with invalid credentials per IP and minute.
     pub credentials: u64,
     /// Demos per IP and hour.
     pub demo: u64,
 }
 
-/// An identity provider whose JWTs count as sessions. It says who, never for which tenant or in what role.
+/// An identity provider whose JWTs count as sessions. It says who the user is, never which tenant or role they have.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
@@ -73,27 +75,27 @@ pub struct Issuer {
 }
 
 #[derive(Debug, Clone)]
-pub struct Demo {
+pub struct DemoSettings {
     pub enabled: bool,
     pub max_active: u64,
     pub hours: i64,
     pub secret: Option<String>,
-    /// With `{slug}` in it.
+    /// Contains `{slug}`.
     pub tenant_url: String,
 }
 
-/// Where tenants are served, under their own hosts and under custom ones.
+/// The hosts under which tenants are served: their own, and custom ones.
 #[derive(Debug, Clone)]
-pub struct Edge {
-    /// `EDGE_DOMAIN`: the hosts of tenants are `<slug>.<this>`, and no tenant brings a domain below it.
+pub struct EdgeHosts {
+    /// `EDGE_DOMAIN`: the host of a tenant is `<slug>.<this>`. A tenant cannot add a custom domain below it.
     pub domain: String,
-    /// `DOMAIN_TARGET`: what the CNAME of a custom domain must be; `proxy` below the edge domain where it is not given.
+    /// `DOMAIN_TARGET`: what the CNAME of a custom domain must point to. The default is `proxy` below the edge domain.
     pub target: String,
-    /// `DNS_RESOLVERS`: who is asked what DNS says; all that answer must agree.
+    /// `DNS_RESOLVERS`: the DNS servers to ask. All that answer must agree.
     pub resolvers: Vec<SocketAddr>,
 }
 
-/// What AWS charges, in US dollars: `PRICES`, where they differ from the list prices of us-east-1 on arm64 (November 2026).
+/// The prices of AWS in US dollars. `PRICES` replaces the list prices of us-east-1 on arm64 (November 2026).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prices {
@@ -112,16 +114,9 @@ impl Default for Prices {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct ConfigError(pub String);
-
-impl std::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 impl Config {
     pub fn from_env() -> Result<Self, ConfigError> {
@@ -166,7 +161,7 @@ impl Config {
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
             ingest_secret: variables.optional("INGEST_SECRET_ID"),
             session_days: variables.number("SESSION_DAYS", 7)?,
-            limits: Limits {
+            limits: RateLimits {
                 enforce,
                 write: variables.number("RATE_WRITE", 60)?,
                 read: variables.number("RATE_READ", 120)?,
@@ -178,14 +173,14 @@ impl Config {
                 demo: variables.number("DEMO_PER_HOUR", 3)?,
             },
             issuers,
-            demo: Demo {
+            demo: DemoSettings {
                 enabled: variables.number("DEMO_ENABLED", true)?,
                 max_active: variables.number("DEMO_MAX_ACTIVE", 100)?,
                 hours: variables.number("DEMO_HOURS", 48)?,
                 secret: variables.optional("DEMO_SECRET_ID"),
                 tenant_url,
             },
-            edge: Edge::read(variables)?,
+            edge: EdgeHosts::read(variables)?,
             prices: serde_json::from_str(variables.or("PRICES", "{}"))
                 .map_err(|error| ConfigError(format!("PRICES must be a JSON object of prices in US dollars: {error}")))?,
             memory_mb: variables.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 256)?,
@@ -193,7 +188,7 @@ impl Config {
     }
 }
 
-impl Edge {
+impl EdgeHosts {
     fn read(variables: &Variables) -> Result<Self, ConfigError> {
         let host = |name: &str, value: &str| {
             let host = value.trim_end_matches('.').to_ascii_lowercase();
@@ -208,11 +203,11 @@ impl Edge {
         let resolvers = list.split(',').map(str::trim).map(address).collect::<Result<Vec<_>, _>>();
         let resolvers = resolvers
             .map_err(|_| ConfigError(format!("DNS_RESOLVERS is {list:?}: it must be addresses like 1.1.1.1:53, separated by commas")))?;
-        Ok(Edge { domain, target, resolvers })
+        Ok(EdgeHosts { domain, target, resolvers })
     }
 }
 
-/// Environment variables by name; an empty one counts as absent.
+/// Environment variables by name. An empty variable counts as absent.
 pub struct Variables(pub HashMap<String, String>);
 
 impl Variables {

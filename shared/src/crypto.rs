@@ -1,8 +1,7 @@
-//! Randomness, hashes and sealed text, all from aws-lc, the one crypto library in the tree. Sub keys are derived from the root
-//! secret by HKDF with a name each, so a key used for one purpose says nothing of another.
+//! Randomness, hashes and encryption, all from aws-lc, the only crypto library in the tree. Keys are derived from the root secret by HKDF,
+//! each with its own name, so a key for one purpose reveals nothing about another.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hkdf, hmac, rand};
@@ -10,18 +9,19 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::ids::TenantId;
+use crate::lock::Lock;
 
 /// Where random bytes come from: the system, or a seed in tests.
-pub struct Random(Option<Mutex<(u64, u64)>>);
+pub struct Random(Option<Lock<(u64, u64)>>);
 
 impl Random {
     pub fn system() -> Self {
         Random(None)
     }
 
-    /// Repeatable bytes for tests; never used by a function.
+    /// Repeatable bytes for tests. Functions never use it.
     pub fn seeded(seed: u64) -> Self {
-        Random(Some(Mutex::new((seed, 0))))
+        Random(Some(Lock::new((seed, 0))))
     }
 
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
@@ -29,7 +29,7 @@ impl Random {
         match &self.0 {
             None => rand::fill(&mut bytes).expect("the system's random source answers"),
             Some(state) => {
-                let mut state = state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mut state = state.lock();
                 for chunk in bytes.chunks_mut(32) {
                     state.1 += 1;
                     let block = digest::digest(&digest::SHA256, format!("{}:{}", state.0, state.1).as_bytes());
@@ -60,17 +60,17 @@ impl Random {
     }
 }
 
-/// What keys are derived from: a secret of the deployment.
+/// A secret of the deployment from which keys are derived.
 pub struct RootKey(hkdf::Prk);
 
-/// Encrypts small texts for ourselves (cursors, stored answers): AES-256-GCM, the use bound in as associated data.
+/// Encrypts small texts for our own use (cursors, stored answers) with AES-256-GCM. The purpose is bound in as associated data.
 pub struct SealingKey(LessSafeKey);
 
-/// Encrypts what tenants entrust to us. Each tenant has keys of its own, derived from a version of the vault's secret; the tenant, the field
-/// and the version are bound in, so a sealed text opens nowhere but where it was put. Stored as `<version>.<sealed>`.
+/// Encrypts values that tenants entrust to us. Each tenant has its own keys, derived from a version of the vault's secret. The tenant, the
+/// field and the version are bound in, so an encrypted value cannot be opened in another place. Stored as `<version>.<sealed>`.
 pub struct Vault(BTreeMap<u32, RootKey>);
 
-/// Signs small texts for ourselves (links in mails, demo passwords): HMAC-SHA-256.
+/// Signs small texts for our own use (links in mails, demo passwords) with HMAC-SHA-256.
 pub struct SigningKey(hmac::Key);
 
 struct Length(usize);
@@ -115,7 +115,7 @@ impl SealingKey {
         URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
     }
 
-    /// `None` for anything this key did not seal for exactly this use.
+    /// `None` for anything that this key did not seal for exactly this use.
     pub fn open(&self, sealed: &str, bound_to: &str) -> Option<Vec<u8>> {
         let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
         let (nonce, sealed) = bytes.split_at_checked(12)?;
@@ -127,7 +127,7 @@ impl SealingKey {
 }
 
 impl Vault {
-    /// The vault's secret in all its versions; the highest seals.
+    /// The vault's secret in all its versions. New values are sealed with the highest version.
     pub fn new(versions: BTreeMap<u32, RootKey>) -> Self {
         Vault(versions)
     }
@@ -136,7 +136,7 @@ impl Vault {
         self.0.last_key_value().map_or(0, |(version, _)| *version)
     }
 
-    /// The version a text was sealed with.
+    /// The version that a value was sealed with.
     pub fn version_of(sealed: &str) -> Option<u32> {
         sealed.split_once('.')?.0.parse().ok()
     }
@@ -147,7 +147,7 @@ impl Vault {
         format!("{version}.{sealed}")
     }
 
-    /// `None` for a text of another tenant, field or version, or whose version is no longer among ours.
+    /// `None` for a value of another tenant, field or version, or of a version that we no longer have.
     pub fn open(&self, tenant: TenantId, field: &str, sealed: &str) -> Option<String> {
         let version = Vault::version_of(sealed)?;
         let (_, sealed) = sealed.split_once('.')?;
@@ -176,7 +176,7 @@ impl SigningKey {
     }
 }
 
-/// SHA-256 over length-framed parts, base64url: two lists of parts never hash alike by moving a boundary.
+/// SHA-256 over parts with their lengths, in base64url. Two different lists of parts never have the same input.
 pub fn hash(parts: &[&[u8]]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(first.open(mine, "api_token", &sealed).as_deref(), Some("secret"));
         assert_eq!(first.open(other, "api_token", &sealed), None);
         assert_eq!(first.open(mine, "other", &sealed), None);
-        // A second version: the old text still opens, new ones are sealed with the newest.
+        // With a second version, the old value still opens, and new values are sealed with the newest version.
         let both = Vault::new(BTreeMap::from([(1, root(b'a')), (2, root(b'b'))]));
         assert_eq!((both.newest(), both.open(mine, "api_token", &sealed).as_deref()), (2, Some("secret")));
         let newer = both.seal(mine, "api_token", "secret", &Random::system());

@@ -1,4 +1,5 @@
-//! What can go wrong, in one enum. It knows nothing of HTTP: `http::status` has the table to status and code, `http::answer` writes the body.
+//! Everything that can go wrong, in one enum. It knows nothing of HTTP: `http::status` maps it to status and code, and `http::answer`
+//! writes the body.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,67 +8,72 @@ use serde::{Deserialize, Serialize};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The cause of a failure that is ours; logged once at the edge, never shown.
+/// The cause of a failure that is our fault. It is logged once, where the request ends, and never shown.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Field → what is wrong with it.
 pub type FieldErrors = BTreeMap<String, Vec<String>>;
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.message())]
 pub enum Error {
-    /// The request cannot be read: not JSON, a header twice, a cursor that is not ours.
+    /// The request cannot be read: it is not JSON, has a header twice, or has a cursor that is not ours.
     BadRequest(Cow<'static, str>),
-    /// No credential, or one that does not hold. Never says which part failed.
+    /// No credential, or one that is not valid. Never says which part failed.
     Unauthorized,
-    /// Within one's own tenant only.
+    /// Only used inside the caller's own tenant.
     Forbidden(Cow<'static, str>),
-    /// A key whose maker's membership no longer bears it; says why.
+    /// A key whose maker no longer has the role for it. Says why.
     KeyInactive(&'static str),
-    /// Nobody acts in the tenant until it is activated again.
+    /// Nobody can act in the tenant until it is activated again.
     TenantSuspended,
-    /// Does not exist, or is another tenant's: the same thing to the caller.
+    /// It does not exist, or it belongs to another tenant. The caller cannot tell the difference.
     NotFound,
     /// A known path with another method; axum adds `Allow`.
     MethodNotAllowed,
     PayloadTooLarge,
-    /// A body in a coding that is not taken.
+    /// A body with a content encoding that is not supported.
     UnsupportedMediaType(&'static str),
-    /// Every field at fault, at once.
+    /// Every field at fault, in one answer.
     Validation(FieldErrors),
-    /// Not a month that has begun.
+    /// Not a month, or a month in the future.
     InvalidPeriod,
-    /// A range of days or moments that is none, or too long.
+    /// A range of days or moments that is invalid or too long.
     InvalidRange(&'static str),
     Conflict(Cow<'static, str>),
-    /// A token to be kept that is not there.
+    /// The request asks to keep a token, but there is none.
     TokenMissing,
-    /// `If-Match` names a version that is no longer the current one.
+    /// `If-Match` names a version that is not the current one.
     PreconditionFailed,
     /// The same `Idempotency-Key` came with another body.
     IdempotencyKeyReused,
     PlanLimitReached(PlanLimit),
-    /// For agencies alone.
+    /// Only for agencies.
     AgencyRequired,
     /// An identity provider's token names an account that it may not be linked to.
     IdentityConflict,
     TooManyRequests(Throttled),
-    /// Not an error to the caller: the stored answer to the first request with this `Idempotency-Key`.
+    /// Not an error for the caller: the stored answer to the first request with this `Idempotency-Key`.
     Replayed(Box<StoredAnswer>),
     /// A feature this deployment has not configured.
     NotConfigured(&'static str),
     /// Try again: the table is throttling or out of reach.
+    #[error("{doing}: {cause}")]
     Unavailable {
         doing: &'static str,
+        #[source]
         cause: Cause,
     },
     /// Our fault. `doing` and the cause go to the log.
+    #[error("{doing}: {cause}")]
     Internal {
         doing: &'static str,
+        #[source]
         cause: Cause,
     },
 }
 
-/// An answer as bytes: what is sent, and what an `Idempotency-Key` keeps.
+/// An answer as bytes, as it is sent and as it is stored for an `Idempotency-Key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredAnswer {
     pub status: u16,
@@ -75,7 +81,7 @@ pub struct StoredAnswer {
     pub body: String,
 }
 
-/// A plan's limit that stands in the way.
+/// A limit of the plan that would be exceeded.
 #[derive(Debug, Clone)]
 pub struct PlanLimit {
     pub limit: &'static str,
@@ -89,7 +95,7 @@ pub struct PlanLimit {
 pub struct Throttled {
     pub quota: &'static str,
     pub limit: u64,
-    /// Seconds until it is worth trying again, at least 1.
+    /// Seconds until another try can succeed, at least 1.
     pub retry_after: u64,
 }
 
@@ -132,7 +138,7 @@ impl Error {
         Error::Validation(BTreeMap::from([(name.to_owned(), vec![message.into()])]))
     }
 
-    /// The request itself is at fault, whatever stands in the table.
+    /// The request itself is at fault, whatever is in the table.
     pub fn is_invalid(&self) -> bool {
         matches!(
             self,
@@ -147,27 +153,9 @@ impl Error {
         )
     }
 
-    /// Worth another try by a worker, or final.
+    /// Whether a worker should try again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Error::Unavailable { .. })
-    }
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Error::Unavailable { doing, cause } | Error::Internal { doing, cause } => write!(f, "{doing}: {cause}"),
-            other => f.write_str(&other.message()),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Unavailable { cause, .. } | Error::Internal { cause, .. } => Some(cause.as_ref()),
-            _ => None,
-        }
     }
 }
 
@@ -183,5 +171,23 @@ impl std::fmt::Display for Chain<'_> {
             source = cause.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_as_its_message_and_one_of_ours_as_its_cause_too() {
+        assert_eq!(Error::NotFound.to_string(), "Resource not found.");
+        assert!(std::error::Error::source(&Error::NotFound).is_none());
+        let error = Error::internal("reading a project", "no connection");
+        assert_eq!(
+            (error.to_string().as_str(), &*error.message()),
+            ("reading a project: no connection", "Something went wrong on our side.")
+        );
+        assert_eq!(std::error::Error::source(&error).map(ToString::to_string).as_deref(), Some("no connection"));
+        assert_eq!(Chain(&error).to_string(), "reading a project: no connection: no connection");
     }
 }

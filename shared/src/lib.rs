@@ -1,5 +1,5 @@
-//! What every Tenantry function shares. `tenancy` decides who may touch what, `store` speaks DynamoDB, `model` holds the records and
-//! their pure rules, `http` turns requests into typed calls, `runtime` starts a function. The rest are small tools.
+//! What all Tenantry functions share. `tenancy` decides who may access what, and `store` speaks DynamoDB. `model` holds the records and
+//! their pure rules. `http` turns requests into typed calls, and `runtime` starts a function. The other modules are small tools.
 
 pub mod accounts;
 pub mod aws;
@@ -10,14 +10,15 @@ pub mod clock;
 pub mod config;
 pub mod crypto;
 pub mod error;
-pub mod founding;
 pub mod http;
 pub mod ids;
+pub mod lock;
 pub mod log;
 pub mod model;
 pub mod runtime;
 pub mod store;
 pub mod tenancy;
+pub mod tenant_lifecycle;
 
 pub use clock::Clock;
 pub use error::{Error, Result};

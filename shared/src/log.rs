@@ -1,5 +1,5 @@
-//! One JSON line for each request, which is its metrics too: CloudWatch reads them from the line, in the embedded metric format. What else
-//! is told comes through `tracing`. A request's fields are listed here and nowhere else: never a body, a token, an address or a name.
+//! One JSON line for each request. CloudWatch reads metrics from the same line (embedded metric format). Other log lines use `tracing`. The
+//! fields of a request line are listed only here. It never contains a body, a token, an address or a name.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,11 +28,11 @@ pub struct RequestLine<'a> {
     pub metered: Metered,
 }
 
-/// Crates that say much about themselves at DEBUG, by the start of their names.
+/// Crates that log a lot at DEBUG, by the start of their names.
 const DEPENDENCIES: [&str; 8] = ["aws_", "hyper", "lambda_", "rustls", "hickory_", "h2", "tower", "tokio"];
 
-/// JSON lines on stdout, ours at the level of `LOG_LEVEL`. Of the crates beneath only warnings: what they tell at DEBUG holds requests and answers,
-/// and is to be asked for by `LOG_DEPENDENCIES`.
+/// Writes JSON lines to stdout at the level of `LOG_LEVEL`. Other crates log only warnings. At DEBUG they would log requests and answers
+/// with their contents, so that needs `LOG_DEPENDENCIES`.
 pub fn start(variables: &Variables) {
     let level = |name: &str| variables.optional(name).as_deref().and_then(level);
     let ours = level("LOG_LEVEL").unwrap_or(LevelFilter::INFO);
@@ -45,7 +45,7 @@ pub fn start(variables: &Variables) {
         .with_span_list(false)
         .with_max_level(ours.max(theirs))
         .finish()
-        // No line shows a span, and the runtime opens one for every request.
+        // No line shows a span, but the runtime opens one for every request.
         .with(filter_fn(move |metadata| {
             metadata.is_event() && *metadata.level() <= if is_ours(metadata.target()) { ours } else { theirs }
         }));
@@ -68,7 +68,7 @@ fn is_ours(target: &str) -> bool {
     !DEPENDENCIES.iter().any(|start| target.starts_with(start))
 }
 
-/// At every level: without the line there would be no metrics.
+/// Written at every level, because without the line there are no metrics.
 pub fn request(line: &RequestLine<'_>) {
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let cold = COLD.swap(false, Ordering::Relaxed);
@@ -77,7 +77,7 @@ pub fn request(line: &RequestLine<'_>) {
     }
 }
 
-/// What is logged of a request. The tenant is a property and not a dimension: a dimension would cost a metric for each tenant.
+/// What is logged for a request. The tenant is a property and not a dimension, because every value of a dimension creates a new metric.
 #[derive(Serialize)]
 struct Line<'a> {
     timestamp: Timestamp,
@@ -124,7 +124,7 @@ struct Directive {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metric {
-    /// A number of the line.
+    /// A number in the line.
     name: &'static str,
     unit: &'static str,
 }

@@ -1,4 +1,4 @@
-//! Agencies: subaccounts with limits and states, their keys, acting for them, and what neither side may learn of the other.
+//! Agencies: subaccounts with limits and states, their keys, acting for them, and what neither side may learn about the other.
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
@@ -26,7 +26,7 @@ async fn a_subaccount_is_made_with_one_call_and_works_at_once() {
     assert_eq!((&listed["data"][0]["id"], &listed["next_cursor"]), (&made["id"], &Value::Null));
     let key = key_of(&world, &agency, &made).await;
     let project = world.post(PROJECTS).token(&key).json(json!({"name": "Theirs"})).send().await.expect(201).json()["data"].clone();
-    // The agency sees it only where it acts for the child.
+    // The agency sees it only when it acts for the child.
     let path = format!("{PROJECTS}/{}", id(&project));
     world.get(&path).token(&agency.owner.token).send().await.expect(404);
     acting(world.get(&path), &agency, id(&made)).send().await.expect(200);
@@ -44,17 +44,19 @@ async fn acting_for_a_child_is_as_if_it_were_ones_own_tenant() {
     let path = format!("{PROJECTS}/{}", id(&project));
     let task =
         acting(world.post(format!("{path}/tasks")), &agency, id(&child)).json(json!({"title": "Do"})).send().await.expect(201).json();
-    assert_eq!(task["data"]["creator"], json!({"id": 0, "name": "platform", "email": ""}));
+    assert_eq!(task["data"]["creator"], json!({"id": 0, "name": "platform", "email": null}));
+    let listed = acting(world.get(format!("{path}/tasks")), &agency, id(&child)).send().await.expect(200).json();
+    assert_eq!(listed["data"][0]["creator"], task["data"]["creator"]);
     let read = acting(world.get(&path), &agency, id(&child)).send().await.expect(200);
     assert!(read.metered.expect("metered").round_trips <= 3, "{:?}", read.metered);
     acting(world.put(&path), &agency, id(&child)).json(json!({"name": "Renamed"})).send().await.expect(200);
     acting(world.delete(&path), &agency, id(&child)).send().await.expect(200);
     assert!(world.items_of(&agency).iter().all(|item| item["type"]["S"] != "project"), "nothing of it lies with the agency");
-    // Both spellings of the id, and once only.
+    // Both spellings of the id, and only once.
     let uuid = uuid_of(id(&child));
     acting(world.get(PROJECTS), &agency, &uuid).send().await.expect(200);
     acting(acting(world.get(PROJECTS), &agency, &uuid).header("x-subaccount-id", &uuid), &agency, &uuid).send().await.expect(400);
-    // A repeat is one of the same child.
+    // A repeat must be for the same child.
     let other = subaccount(&world, &agency, json!({})).await;
     let create = |child: &Value| {
         acting(world.post(PROJECTS), &agency, id(child)).header("idempotency-key", "once").json(json!({"name": "Once"})).send()
@@ -65,7 +67,7 @@ async fn acting_for_a_child_is_as_if_it_were_ones_own_tenant() {
 }
 
 #[tokio::test]
-async fn nobody_acts_for_what_is_not_his_own_open_child() {
+async fn nobody_acts_for_a_child_that_is_not_open_or_not_their_own() {
     let world = World::new().await;
     let (agency, rival) = (world.tenant("agency").await, world.tenant("rival").await);
     let child = subaccount(&world, &agency, json!({})).await;
@@ -81,7 +83,7 @@ async fn nobody_acts_for_what_is_not_his_own_open_child() {
         }
     }
     assert_eq!(world.items_of(&rival), before);
-    // A child has no children, and a grandchild cannot be made or reached.
+    // A child has no children, and a grandchild can be neither created nor reached.
     let key = key_of(&world, &agency, &child).await;
     world.post(SUBACCOUNTS).token(&key).json(json!({"name": "Grandchild"})).send().await.expect(403);
     let sibling = subaccount(&world, &agency, json!({})).await;
@@ -91,7 +93,7 @@ async fn nobody_acts_for_what_is_not_his_own_open_child() {
     }
     let made = acting(world.post(SUBACCOUNTS), &agency, id(&child)).json(json!({"name": "Grandchild"})).send().await.expect(403);
     assert_eq!(made.code(), "AGENCY_REQUIRED");
-    // Less than an admin does not act for anybody.
+    // A role below admin cannot act for a child.
     let member = world.member(&agency, "member").await;
     world.get(PROJECTS).token(&member.token).header("x-subaccount-id", id(&child)).send().await.expect(403);
     let admin = world.member(&agency, "admin").await;
@@ -117,7 +119,7 @@ async fn a_key_of_the_agency_acts_within_its_scopes() {
     act(&outsider, world.get(PROJECTS)).await.expect(403);
     let narrow = with(json!(["agency:*"])).await;
     act(&narrow, world.get(PROJECTS)).await.expect(403);
-    // A key that provisions children holds what it hands out.
+    // A key that provisions children must have the scopes that it gives out.
     let keys = format!("{SUBACCOUNTS}/{}/api-keys", id(&child));
     world.post(&keys).token(&narrow).json(json!({"name": "Theirs"})).send().await.expect(403);
     world.post(&keys).token(&narrow).json(json!({"name": "Theirs", "scopes": ["projects:read"]})).send().await.expect(403);
@@ -133,7 +135,7 @@ async fn a_key_of_the_agency_acts_within_its_scopes() {
     world.get(PROJECTS).token(new["key"].as_str().expect("a key")).send().await.expect(401);
 }
 
-/// What a small key may not do, it may not have done by a larger one of its making: not in a child either, by whichever way in.
+/// A small key must not get more power by making a larger key, in a child either, in any way.
 #[tokio::test]
 async fn a_key_makes_no_stronger_key_of_a_child() {
     let world = World::new().await;
@@ -168,7 +170,7 @@ async fn a_key_makes_no_stronger_key_of_a_child() {
             assert_eq!(mint(path, &body).send().await.expect(403).code(), "FORBIDDEN", "{path} {field} {value}");
         }
     }
-    // Nor does it renew, end or take away a larger one.
+    // It cannot renew, end or remove a larger one either.
     let large =
         world.post(&in_path).token(&agency.owner.token).json(json!({"name": "Large"})).send().await.expect(201).json()["data"].clone();
     for (method, verb) in [("POST", "/rotate"), ("POST", "/end-grace"), ("POST", "/adopt"), ("DELETE", "")] {
@@ -190,7 +192,7 @@ async fn a_childs_key_goes_silent_with_the_agencys_person_who_made_it() {
     let all = mint(&maker.token, json!({"name": "All"})).await;
     let reader = mint(&maker.token, json!({"name": "Reader", "scopes": ["projects:read"]})).await;
     let stays = mint(&agency.owner.token, json!({"name": "Stays"})).await;
-    // What a key of the child makes has the same person behind it.
+    // A key that the child's key makes has the same person behind it.
     let chained =
         world.post("/v1/api-keys").token(&text(&all)).json(json!({"name": "Chained"})).send().await.expect(201).json()["data"].clone();
     let warm = world.another_instance().await;
@@ -201,7 +203,7 @@ async fn a_childs_key_goes_silent_with_the_agencys_person_who_made_it() {
         }
         assert!(world.get(PROJECTS).token(&text(&all)).send().await.metered.expect("metered").round_trips <= 2);
     }
-    // Less than an admin acts for nobody.
+    // A role below admin cannot act for a child.
     let members = format!("/api/v1/tenant/members/{}", maker.id);
     let silenced = |answer: &Value| -> Vec<String> {
         let keys = answer["data"]["silenced_keys"].as_array().expect("keys");
@@ -223,7 +225,7 @@ async fn a_childs_key_goes_silent_with_the_agencys_person_who_made_it() {
         }
         world.get(PROJECTS).token(&text(&stays)).send().await.expect(200);
     }
-    // Both sides see why; the agency's owner adopts, by either way in.
+    // Both sides see why. The agency's owner adopts, in both ways.
     let seen = world.get("/v1/api-keys").token(&text(&stays)).send().await.expect(200).json();
     let listed = world.get(&path).token(&agency.owner.token).send().await.expect(200).json();
     for list in [&seen, &listed] {
@@ -290,7 +292,7 @@ async fn a_subaccount_changes_only_where_something_changes_and_never_silently() 
     drain(&world, &workers).await;
     assert_eq!(log().await, entries, "what changes nothing is no entry");
 
-    // A limit that is not named stays, null gives it back to the plan; the rest of the subaccount stays.
+    // A limit that is not named stays, and null removes it. The rest of the subaccount stays.
     let changed = patch(&tag, json!({"limits": {"new_contacts_per_day": 3}, "metadata": {"tier": "silver"}})).await.expect(200);
     let data = changed.json()["data"].clone();
     assert_eq!((&data["limits"]["messages_per_day"], &data["limits"]["new_contacts_per_day"]), (&json!(7), &json!(3)));
@@ -353,7 +355,7 @@ async fn an_agency_takes_its_subaccounts_with_it_and_brings_them_back() {
     statuses.sort_unstable();
     assert_eq!(statuses, ["active", "closed", "suspended"]);
 
-    // Asked for by an operator this time; whatever the request left open, the janitor shuts.
+    // Requested by an operator this time. The janitor closes what the request left open.
     workers.run("operator", json!({"command": "purge-tenant", "tenant": agency.slug})).await.unwrap();
     let tenant_of = |child: &Value| child["tenant_id"].as_str().expect("an id").to_owned();
     world.change_item(&format!("T#{}#tenant", tenant_of(&open)), "profile", |item| item["status"] = json!({"S": "active"}));
@@ -513,7 +515,7 @@ async fn limits_lie_within_the_childs_plan_and_are_enforced() {
     let set = world.put(&limits).token(&agency.owner.token).json(json!({"api_requests_per_day": 5})).send().await.expect(200).json();
     assert_eq!((&set["data"]["api_requests_per_day"], &set["data"]["messages_per_day"]), (&json!(5), &Value::Null));
     assert_eq!(world.get(&limits).token(&agency.owner.token).send().await.json(), set);
-    // Its own people cannot lift it, and cannot see who set it.
+    // Its own people cannot remove the limit, and cannot see who set it.
     world.put(&limits).token(&key).json(json!({})).send().await.expect(404);
     let answers = join_all((0..30).map(|_| world.get(PROJECTS).token(&key).send())).await;
     assert!(answers.iter().filter(|answer| answer.status == 200).count() <= 5);

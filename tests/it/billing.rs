@@ -21,15 +21,15 @@ async fn usage_shows_the_counters_beside_the_limits_of_the_plan() {
     assert_eq!((&usage["plan"], &usage["period_start"]), (&json!("free"), &json!(format!("{month}-01T00:00:00.000Z"))));
     assert_eq!(usage["new_contacts"], json!({"used_today": 0, "limit_today": 10, "used_this_month": 0, "limit_this_month": 250}));
     assert_eq!(usage["messages"], json!({"sent": 0, "delivered": 0, "failed": 0, "blocked": 0}));
-    // Few calls are shown as few: an instance holds no more than one of them unused.
+    // With few calls, the number is almost exact: an instance holds at most one unused call.
     let used = usage["api_calls"]["used_today"].as_u64().expect("a number");
     assert!((11..=12).contains(&used), "{usage}");
     let days = world.auth.clock().now().to_zoned(jiff::tz::TimeZone::UTC).date().days_in_month();
     assert_eq!((&usage["api_calls"]["limit_today"], &usage["api_calls"]["limit"]), (&json!(1000), &json!(1000 * i64::from(days))));
 }
 
-/// What is shown is what the quota is compared with: never less than what was used, and more by at most a sixteenth and one for each of
-/// the instances, whatever they do. Once the day has filled a little, the limits together cost hardly more than a write a request.
+/// The number shown is the one compared with the quota: never less than what was used, and at most a sixteenth more, plus one for each
+/// instance. Later in the day, all limits together cost hardly more than one write for each request.
 #[tokio::test]
 async fn calls_are_shown_as_used_within_a_sixteenth_whatever_the_number_of_instances() {
     let world = World::new().await;
@@ -47,7 +47,7 @@ async fn calls_are_shown_as_used_within_a_sixteenth_whatever_the_number_of_insta
             let shown = world.get(USAGE).token(&own.owner.token).send().await.expect(200).json()["data"].clone();
             used += 1;
             let calls = shown["api_calls"]["used_today"].as_u64().expect("a number");
-            // The functions that show it are instances of their own.
+            // The functions that show it are separate instances.
             let held = 5 * (used / 16 + 1);
             assert!((used..=used + held).contains(&calls), "{used} shown as {calls}");
         }
@@ -93,7 +93,7 @@ async fn the_cost_of_a_tenant_is_what_its_requests_consumed() {
     }
     let cost = world.get(COST).token(&own.owner.token).send().await.expect(200).json();
     let of = |field: &str| cost["table"][field].as_f64().expect("units");
-    // All but what came after the last lease, of at most 32 requests.
+    // All except those after the last lease, which is for at most 32 requests.
     assert!(of("readUnits") <= reads + 50.0 && of("readUnits") > reads * 0.75, "{reads} {cost}");
     assert!(of("writeUnits") <= writes + 50.0 && of("writeUnits") > writes * 0.75, "{writes} {cost}");
     assert_eq!(of("cost"), of("readUnits") + 10.0 * of("writeUnits"));

@@ -1,8 +1,8 @@
-//! What a credential must be to open anything: forged and altered tokens, headers, expiry, revocation, identity providers, key rotation.
+//! What makes a credential valid: forged and altered tokens, headers, expiry, revocation, identity providers, key rotation.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -15,15 +15,16 @@ use serde_json::{Value, json};
 
 use crate::lifecycle::Workers;
 use crate::world::{Caller, PUBLIC_URL, Settings, World, claims_of, id, write_session_keys};
+use shared::lock::Lock;
 
-/// Signs tokens byte by byte, with the deployment's key or a stranger's, so that a test can say anything in them.
+/// Signs tokens byte by byte, with the deployment's key or another one, so that a test can put anything into them.
 pub struct Minter {
     pair: EcdsaKeyPair,
     pub kid: String,
 }
 
 impl Minter {
-    /// With the key that sessions are signed with now.
+    /// With the key that currently signs sessions.
     pub async fn of(world: &World) -> Self {
         let secret = world.auth.secrets().client().get_secret_value().secret_id(&world.environment("auth")["SIGNING_SECRET_ID"]);
         let text = secret.send().await.expect("the signing secret").secret_string.expect("its text");
@@ -33,7 +34,7 @@ impl Minter {
         Minter { pair, kid: secret["kid"].as_str().expect("a key id").to_owned() }
     }
 
-    /// With a fresh key under any name.
+    /// With a new key under any name.
     pub fn stranger(kid: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
         Minter { pair, kid: kid.to_owned() }
@@ -55,7 +56,7 @@ impl Minter {
         self.text(&header.to_string(), &claims.to_string())
     }
 
-    /// Header and claims as they are written: for what a JSON value cannot say.
+    /// Header and claims as text, for content that a JSON value cannot express.
     pub fn text(&self, header: &str, claims: &str) -> String {
         let signed = unsigned(header, claims);
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).expect("a signature");
@@ -67,7 +68,7 @@ impl Minter {
         format!("{}.", unsigned(&header.to_string(), &claims.to_string()))
     }
 
-    /// The classic confusion: the published key taken for an HMAC secret.
+    /// The classic confusion: the public key used as an HMAC secret.
     pub async fn with_public_key_as_secret(&self, world: &World, claims: &Value) -> String {
         let published = world.get("/.well-known/jwks.json").send().await.expect(200).json();
         assert_eq!(published["keys"][0]["x"], self.jwk()["x"]);
@@ -81,7 +82,7 @@ async fn altered_tokens_open_neither_reads_nor_writes() {
     let own = world.tenant("acme").await;
     let altered = altered_tokens(&world, &own.owner).await;
     assert!(altered.len() >= 60, "{}", altered.len());
-    // The token itself is known to both functions: what resembles it is not.
+    // Both functions remember the token itself, but must not accept a similar one.
     world.get("/api/v1/projects").token(&own.owner.token).send().await.expect(200);
     world.get("/api/v1/auth/sessions").token(&own.owner.token).send().await.expect(200);
     let before = everything(&world);
@@ -102,7 +103,7 @@ async fn altered_tokens_open_neither_reads_nor_writes() {
     }
     assert_eq!(everything(&world), before);
     world.get("/api/v1/projects").token(&own.owner.token).send().await.expect(200);
-    // The control of the minter itself: what it makes of the same claims holds.
+    // A check of the minter itself: a token with the same claims is valid.
     let minter = Minter::of(&world).await;
     world.get("/api/v1/projects").token(&minter.token(&minter.header(), &claims_of(&own.owner.token))).send().await.expect(200);
 }
@@ -174,7 +175,7 @@ async fn a_session_lasts_its_days_and_no_longer() {
     assert_eq!(claims["exp"].as_i64().zip(claims["iat"].as_i64()).map(|(exp, iat)| exp - iat), Some(3 * 86_400));
     world.advance(SignedDuration::from_secs(3 * 86_400 - 2));
     world.get("/api/v1/projects").token(&own.owner.token).send().await.expect(200);
-    // A token that says it lasts longer is bound by the record of its session.
+    // A token with a longer lifetime still ends with its session's record.
     let minter = Minter::of(&world).await;
     let mut longer = claims.clone();
     longer["exp"] = json!(claims["exp"].as_i64().unwrap_or_default() + 1_000_000);
@@ -218,9 +219,9 @@ async fn a_token_that_was_seen_before_opens_no_longer_than_it_says() {
     }
     world.advance(SignedDuration::from_secs(1));
     world.get("/api/v1/projects").token(&brief).send().await.expect(401);
-    // Its session stands: it was the token that ended.
+    // Its session still exists: only the token had ended.
     world.get("/api/v1/projects").token(&own.owner.token).send().await.expect(200);
-    // Every other text of it is another token, whatever its signature says.
+    // Any other text is another token, whatever its signature says.
     let (signed, signature) = own.owner.token.rsplit_once('.').expect("a token");
     for place in 0..signature.len() {
         let mut other = signature.as_bytes().to_vec();
@@ -238,7 +239,7 @@ async fn keys_are_rotated_without_ending_a_session() {
     let own = world.tenant("acme").await;
     let (old, cold) = (own.owner.token.clone(), world.another_instance().await);
     let first = published(&world).await;
-    // Both public, the new one signs: tokens of either hold, in instances that have not seen the new key too.
+    // Both are public, and the new one signs. Tokens of both are valid, even in instances that have not seen the new key.
     write_session_keys(&world.auth, world.environment("auth"), "key-2").await;
     let second = published(&world).await;
     publish(&world, &[&first[..], &second[..]].concat()).await;
@@ -254,7 +255,7 @@ async fn keys_are_rotated_without_ending_a_session() {
     let document = world.get("/.well-known/jwks.json").send().await.expect(200).json();
     assert_eq!(document["keys"].as_array().map(Vec::len), Some(2));
     assert!(!document.to_string().contains("\"d\""), "a private part is published");
-    // The first is withdrawn: what it signed ends when the cached copy does.
+    // The first is removed: its tokens end when the cached copy does.
     publish(&world, &second).await;
     world.advance(SignedDuration::from_mins(6));
     for world in [&world, &cold] {
@@ -288,8 +289,8 @@ async fn an_identity_providers_token_stands_for_the_user_with_its_verified_addre
         let read = async |token: &str| world.get(format!("/api/v1/projects/{}", id(&project))).token(token).send().await;
         read(&token).await.expect(200);
         assert_eq!(world.get("/api/v1/auth/me").token(&token).send().await.expect(200).json()["data"]["email"], own.owner.email.as_str());
-        // From here on the subject decides: the same subject under another address is the same person, and an address that moved to
-        // another subject at the provider is the second subject's.
+        // From here on the subject decides. The same subject with another address is the same person. An address that moved to another
+        // subject at the provider belongs to the second subject.
         let mut renamed = provider.claims(&world, "subject-1", "new-name@example.com");
         renamed["email_verified"] = json!(false);
         read(&provider.token(&renamed)).await.expect(200);
@@ -385,7 +386,7 @@ async fn an_identity_provider_says_neither_tenant_nor_role() {
     world.get(format!("/api/v1/projects/{}", id(&theirs))).token(&token).send().await.expect(404);
     world.get("/api/v1/projects").token(&token).header("x-tenant-id", &neighbour.slug).send().await.expect(404);
     world.post("/api/v1/projects").token(&token).json(json!({"name": "No"})).send().await.expect(403);
-    // And a membership that ends, ends for the provider's token too.
+    // When a membership ends, the provider's token loses access too.
     world.delete(format!("/api/v1/tenant/members/{}", viewer.id)).token(&own.owner.token).send().await.expect(200);
     let answer = world.get("/api/v1/projects").token(&token).send().await;
     assert!(matches!(answer.status, 401 | 403), "{}", answer.text);
@@ -409,7 +410,7 @@ async fn a_system_administrator_comes_in_by_no_provider() {
 }
 
 #[tokio::test]
-async fn an_address_that_changed_hands_at_the_provider_takes_nobodys_account() {
+async fn an_address_that_changed_hands_at_the_provider_takes_no_account() {
     let provider = Provider::start(Algorithm::Es256);
     let world = provider.world().await;
     let workers = Workers::of(&world);
@@ -423,7 +424,7 @@ async fn an_address_that_changed_hands_at_the_provider_takes_nobodys_account() {
         assert_eq!(ask("second").await.expect(403).code(), "IDENTITY_CONFLICT");
     }
     ask("first").await.expect(200);
-    // Two at once: one of them is linked.
+    // Two at once: only one of them is linked.
     let beta = world.tenant("beta").await;
     let of_beta = async |subject: &str| {
         let token = provider.token(&provider.claims(&world, subject, &beta.owner.email));
@@ -517,7 +518,7 @@ enum Algorithm {
 struct Provider {
     key: ProviderKey,
     url: String,
-    served: Arc<Mutex<(String, usize)>>,
+    served: Arc<Lock<(String, usize)>>,
 }
 
 enum ProviderKey {
@@ -533,7 +534,7 @@ impl Provider {
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port on loopback");
         let url = format!("http://{}/jwks.json", listener.local_addr().expect("an address"));
-        let served = Arc::new(Mutex::new((String::new(), 0)));
+        let served = Arc::new(Lock::new((String::new(), 0)));
         let document = served.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -541,7 +542,7 @@ impl Provider {
                 let mut request = [0; 4096];
                 let _ = stream.read(&mut request);
                 let body = {
-                    let mut served = document.lock().expect("nobody panics here");
+                    let mut served = document.lock();
                     served.1 += 1;
                     served.0.clone()
                 };
@@ -557,18 +558,18 @@ impl Provider {
         provider
     }
 
-    /// A deployment that takes this provider's tokens.
+    /// A deployment that accepts this provider's tokens.
     async fn world(&self) -> World {
         let issuers = json!([{"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": self.url}]);
         World::with(Settings { variables: vec![("OIDC_ISSUERS", issuers.to_string())], ..Settings::default() }).await
     }
 
     fn publish(&self, keys: &[Value]) {
-        self.served.lock().expect("nobody panics here").0 = json!({"keys": keys}).to_string();
+        self.served.lock().0 = json!({"keys": keys}).to_string();
     }
 
     fn asked(&self) -> usize {
-        self.served.lock().expect("nobody panics here").1
+        self.served.lock().1
     }
 
     fn kid(&self) -> &str {
@@ -619,7 +620,7 @@ impl Provider {
     }
 }
 
-/// Every way a token can be almost right, by name.
+/// Every way in which a token can be almost right, by name.
 async fn altered_tokens(world: &World, caller: &Caller) -> Vec<(String, String)> {
     let minter = Minter::of(world).await;
     let (header, claims) = (minter.header(), claims_of(&caller.token));
@@ -709,7 +710,7 @@ async fn altered_tokens(world: &World, caller: &Caller) -> Vec<(String, String)>
         claims.as_object_mut().expect("claims").remove(name);
         add(&format!("no {name}"), minter.token(&header, &claims));
     }
-    // The same claim twice: whichever wins, nobody else may think the other does.
+    // The same claim twice. Two parsers could choose different ones, so both must be refused.
     for name in ["sub", "sid", "exp", "iss", "tid"] {
         let twice = claims.to_string().replacen('{', &format!("{{\"{name}\":{},", claims[name]), 1);
         add(&format!("{name} twice"), minter.text(&header.to_string(), &twice));
@@ -784,7 +785,7 @@ async fn publish(world: &World, keys: &[Value]) {
     secret.secret_string(json!({"keys": keys}).to_string()).send().await.expect("the public keys are written");
 }
 
-/// All items but the counters of requests.
+/// All items except the counters of requests.
 fn everything(world: &World) -> Vec<Value> {
     let counts = |pk: &str| pk.starts_with("G#rate#") || pk.ends_with("#usage");
     world.items().into_iter().filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| !counts(pk))).collect()

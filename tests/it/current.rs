@@ -1,4 +1,4 @@
-//! The current tenant and its settings (F3): the document's examples, who may do what, bad input, races, and that no secret shows.
+//! The current tenant and its settings (F3): the document's examples, roles, bad input, races, and that no secret is shown.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ async fn somebody_without_a_tenant_creates_one_and_is_in_it_at_once() {
     let tenant = made.json();
     assert_eq!((&tenant["name"], &tenant["logo"]), (&json!("New Company"), &json!("https://example.com/logo.png")));
     assert!(tenant["slug"].as_str().unwrap().starts_with("new-company-"), "{tenant}");
-    // The same session, and one opened now.
+    // The earlier session, and a new one.
     for token in [&ada.token, &world.login(&ada.email, &ada.password).await.token] {
         assert_eq!(world.get("/api/tenant").token(token).send().await.expect(200).json(), tenant);
         world.post("/api/v1/projects").token(token).json(json!({"name": "First"})).send().await.expect(201);
@@ -65,7 +65,7 @@ async fn two_creations_at_once_leave_one_tenant() {
     assert_eq!(statuses, [201, 400, 400, 400, 400, 400, 400, 400]);
     assert_eq!(tenants(&world), before + 1);
 
-    // With a key, one effect and one answer.
+    // With an idempotency key: one effect and one answer.
     for _ in 0..5 {
         let bob = homeless(&world).await;
         let before = tenants(&world);
@@ -131,7 +131,7 @@ async fn a_wrong_statement_is_refused_field_by_field() {
     }
     let malformed = world.put("/api/tenant").token(&acme.owner.token).raw(b"{").send().await.expect(400);
     assert_eq!(malformed.code(), "BAD_REQUEST");
-    // The longest that may be, and a name without a letter for the slug.
+    // The longest allowed name, and a name without letters for the slug.
     world.put("/api/tenant").token(&acme.owner.token).json(json!({"name": "x".repeat(255)})).send().await.expect(202);
     world.post("/api/tenant").token(&ada.token).json(json!({"name": "日本"})).send().await.expect(201);
 }
@@ -147,7 +147,7 @@ async fn a_deleted_tenant_stops_at_once_and_its_owner_may_found_another() {
     let closed = world.delete("/api/tenant").token(&acme.owner.token).send().await.expect(200);
     assert_eq!((&closed.json()["status"], &closed.json()["isActive"]), (&json!("deleting"), &json!(false)));
     for world in [world.clone(), world.another_instance().await] {
-        // A person's session holds, and opens nothing; the key is void without its tenant.
+        // A person's session is valid but opens nothing. The key is invalid without its tenant.
         for (token, status, own_status) in [(&acme.owner.token, 403, 404), (&viewer.token, 403, 404), (&key, 401, 401)] {
             world.get("/api/v1/projects").token(token).send().await.expect(status);
             world.get("/api/tenant").token(token).send().await.expect(own_status);
@@ -207,7 +207,7 @@ async fn many_settings_are_written_at_once_or_not_at_all() {
         "posthogEnabled": "true", "posthogFlushInterval": "5000",
     });
     assert_eq!(map, expected);
-    // The map goes back as it came, masks and all: nothing changes.
+    // The map is sent back as it came, with masks: nothing changes.
     let before = settings_of(&world, &acme);
     assert_eq!(set(&world, &acme, map.clone()).await.expect(201).json(), expected);
     assert_eq!(settings_of(&world, &acme), before);
@@ -270,7 +270,7 @@ async fn there_are_at_most_two_hundred_settings_whatever_races() {
     let refused = answers.iter().find(|answer| answer.status != 201).unwrap();
     assert_eq!((refused.status, refused.code().as_str(), &refused.details()["max"]), (403, "PLAN_LIMIT_REACHED", &json!(200)));
     assert_eq!((counter(&world, &acme), settings_of(&world, &acme).len()), (200, 200));
-    // One goes, one comes, in one request; and one that is there can still change.
+    // One is deleted and one added in one request. Existing ones can still change.
     set(&world, &acme, json!({"n0": null, "n200": "v", "n1": "w"})).await.expect(201);
     assert_eq!((counter(&world, &acme), settings_of(&world, &acme).len()), (200, 200));
     set(&world, &acme, json!({"n2": null, "a": "v", "b": "v"})).await.expect(403);
@@ -320,7 +320,7 @@ async fn a_repeated_write_happens_once() {
     assert_eq!(listed["theme"], "light");
 }
 
-/// Words that stand nowhere but in secrets.
+/// Words that are only used in secrets.
 const CANARIES: [&str; 4] = ["canary-one-0001", "canary-two-0002", "canary-three-0003", "CANARY7"];
 
 #[tokio::test]
@@ -336,7 +336,7 @@ async fn secrets_show_nowhere() {
         }
         let once = world.post("/api/tenant-setting").token(&acme.owner.token).header("idempotency-key", name);
         heard.push(once.json(json!({"name": format!("{name}2"), "value": canary})).send().await.expect(201));
-        // Refused for another reason: the values stay out of the errors.
+        // Refused for another reason: the values must not be in the errors.
         for bad in [json!({"name": "sentryDsn", "value": canary}), json!({"posthogEnabled": canary}), json!({"name": canary, "value": {}})]
         {
             heard.push(set(&world, &acme, bad).await.expect(400));
@@ -354,11 +354,11 @@ async fn secrets_show_nowhere() {
             assert!(!answer.text.contains(canary), "{}", answer.text);
         }
     }
-    // Equal secrets of two tenants are told apart everywhere.
+    // Equal secrets of two tenants look different everywhere.
     let (mine, theirs) = (heard[0].json(), set(&world, &globex, json!({"name": "smtp_password", "value": CANARIES[0]})).await.json());
     let marks = |history: Vec<Value>| history[0]["afterHash"].clone();
     assert_ne!(marks(history(&world, &acme, &mine).await), marks(history(&world, &globex, &theirs).await));
-    // What was sealed for one tenant does not open for another, nor under another name.
+    // A value sealed for one tenant does not open for another tenant or another name.
     let item = |tenant: &Tenant, name: &str| {
         settings_of(&world, tenant).into_iter().find(|item| item["name"]["S"] == name).expect("the setting's item")
     };
@@ -415,7 +415,7 @@ fn tenants(world: &World) -> usize {
     world.items().iter().filter(|item| item["type"]["S"] == "tenant").count()
 }
 
-/// Somebody with an account who belongs to no tenant.
+/// A person with an account who belongs to no tenant.
 async fn homeless(world: &World) -> Caller {
     let name = format!("left{}", world.items().len());
     let tenant = world.tenant(&name).await;
@@ -451,7 +451,7 @@ async fn a_mask_comes_back_with_whatever_blanks_it_caught_and_nothing_else_begin
         assert!(refused.details()["smtp_password"].is_array(), "{wrong:?}: {}", refused.text);
     }
     assert_eq!(tag().await, before);
-    // A name without a secret takes such text as text.
+    // For a name that is not secret, such text is plain text.
     write(json!({"currency": "********"})).await.expect(201);
 }
 

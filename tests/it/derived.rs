@@ -1,4 +1,4 @@
-//! What is derived from the declared routes: the API reference, the role matrix, the gateway's routes. Checked in, so that a change shows.
+//! What is derived from the declared routes: the API reference, the role matrix, the routes of gateway and watcher. Checked in, so that a change shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn the_role_matrix_is_the_reviewed_one() {
     compare(&root().join("tests/it/roles.txt"), &catalogue().role_matrix());
 }
 
-/// A key is inactive when its maker's role is below this.
+/// A key is inactive if its maker's role is lower than this.
 #[test]
 fn a_scope_asks_for_the_highest_role_of_its_routes() {
     let mut highest: BTreeMap<Scope, Role> = BTreeMap::new();
@@ -130,7 +130,7 @@ fn every_code_of_an_error_is_registered_once() {
         assert!(code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{code}");
         assert!(!meaning.is_empty() && !meaning.ends_with('.'), "{code}: {meaning}");
     }
-    // Every code that the source gives to an answer is in the registry.
+    // Every code in the source is in the registry.
     let source = std::fs::read_to_string(root().join("shared/src/http/status.rs")).expect("status.rs");
     let table =
         source.split("pub fn entry").nth(1).and_then(|rest| rest.split("(status, Code(code))").next()).expect("the table of errors");
@@ -171,7 +171,11 @@ fn the_gateway_and_the_local_router_have_the_same_routes() {
             assert!(gateway.insert(path.clone(), route.function.clone()).is_none(), "{path} twice");
         }
     }
-    assert_eq!(gateway, local_router(), "the routes of template.yaml and [workspace.metadata.lambda.watch.router] of Cargo.toml differ");
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let (before, rest) = manifest.split_once(WATCH_ROUTER).expect("the router");
+    let after = rest.split_once("\n\n").map_or("", |(_, after)| after);
+    let lines: Vec<String> = gateway.iter().map(|(path, function)| format!("\"{path}\" = \"{function}\"")).collect();
+    compare(&root().join("Cargo.toml"), &format!("{before}{WATCH_ROUTER}\n{}\n\n{after}", lines.join("\n")));
     assert_eq!(gateway["/{*unknown}"], "auth");
 }
 
@@ -219,10 +223,12 @@ fn compare(path: &Path, text: &str) {
     );
 }
 
-/// `[workspace.metadata.lambda.watch.router]` of Cargo.toml: lines of `"path" = "function"`.
+const WATCH_ROUTER: &str = "[workspace.metadata.lambda.watch.router]";
+
+/// That section of Cargo.toml: lines of `"path" = "function"`.
 fn local_router() -> BTreeMap<String, String> {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
-    let section = manifest.split("[workspace.metadata.lambda.watch.router]").nth(1).expect("the router");
+    let section = manifest.split(WATCH_ROUTER).nth(1).expect("the router");
     let lines = section.lines().skip(1).take_while(|line| !line.starts_with('[')).filter(|line| line.starts_with('"'));
     lines
         .map(|line| {
@@ -232,13 +238,13 @@ fn local_router() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A path that a route's pattern takes.
+/// A path that matches a route's pattern.
 fn a_path_of(pattern: &str) -> String {
     let path: Vec<&str> = pattern.split('/').map(|segment| if segment.starts_with('{') { "x" } else { segment }).collect();
     path.join("/")
 }
 
-/// With the members of every object in alphabetical order, whichever order this build keeps them in.
+/// With the members of every object in alphabetical order, because builds may keep them in different orders.
 fn in_order(value: Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -249,7 +255,7 @@ fn in_order(value: Value) -> Value {
     }
 }
 
-/// What a reference leads to, or the value itself.
+/// The target of a reference, or the value itself.
 pub fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
         Some(pointer) => document.pointer(pointer).unwrap_or_else(|| panic!("{pointer} leads nowhere")),

@@ -1,4 +1,4 @@
-//! Every answer that any test gets is one that `openapi.json` describes, field by field, and so is every body that is taken.
+//! Every answer in any test must match its description in `openapi.json`, field by field, and so must every accepted body.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use crate::world::{Answer, catalogue};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| catalogue().openapi("0.0.0"));
 
-/// Fails where the description does not know the answer. Paths and methods that it does not know are no route's.
+/// Fails if the answer does not match its description. Unknown paths and methods belong to no route.
 #[track_caller]
 pub fn check(method: &str, path: &str, sent: Option<&[u8]>, answer: &Answer) {
     let Some(operation) = route(path).map(|route| &DOCUMENT["paths"][route][method.to_ascii_lowercase()]).filter(|found| found.is_object())
@@ -61,7 +61,7 @@ pub fn route(path: &str) -> Option<&'static str> {
         .min_by_key(|pattern| pattern.split('/').filter(is_value).count())
 }
 
-/// Whether a value is as a schema says. `exact`: an object has no field that the schema does not name.
+/// Whether a value matches a schema. `exact`: an object has no field that the schema does not name.
 fn fits(value: &Value, schema: &Value, exact: bool) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{value} {what} of {schema}"));
     let Some(schema) = schema.as_object() else { return Ok(()) };
@@ -146,7 +146,7 @@ fn fits(value: &Value, schema: &Value, exact: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a schema, or a part of it, names a field, or none.
+/// Whether a schema, or a part of it, names a field, or names none at all.
 fn may_have(schema: &Map<String, Value>, name: &str) -> bool {
     let parts: Vec<&Map<String, Value>> =
         schema.get("allOf").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object).collect();
@@ -161,7 +161,7 @@ fn may_have(schema: &Map<String, Value>, name: &str) -> bool {
     }
 }
 
-/// What the reference of a schema leads to.
+/// The target of a schema's reference.
 fn referred(schema: &Map<String, Value>) -> &'static Value {
     let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#')).unwrap_or_default();
     DOCUMENT.pointer(pointer).unwrap_or_else(|| panic!("{pointer} leads nowhere"))

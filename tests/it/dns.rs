@@ -1,19 +1,20 @@
-//! DNS servers on loopback that say what a test tells them. What nobody set does not exist.
+//! DNS servers on loopback that answer as a test tells them. Names that were not set do not exist.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock};
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{CNAME, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use shared::lock::Lock;
 
 /// What a server does when asked for the records of a name.
 #[derive(Clone)]
 enum Says {
     Cname(String),
     Texts(Vec<String>),
-    /// Nothing at all.
+    /// No answer.
     Silence,
     /// SERVFAIL.
     Failure,
@@ -24,11 +25,11 @@ type Zone = HashMap<(String, RecordType), Says>;
 #[derive(Clone)]
 pub struct Server {
     pub address: SocketAddr,
-    zone: Arc<Mutex<Zone>>,
-    asked: Arc<Mutex<Vec<String>>>,
+    zone: Arc<Lock<Zone>>,
+    asked: Arc<Lock<Vec<String>>>,
 }
 
-/// A server in whose zone nothing is.
+/// A server with an empty zone.
 pub fn empty() -> SocketAddr {
     static EMPTY: LazyLock<Server> = LazyLock::new(Server::start);
     EMPTY.address
@@ -54,12 +55,12 @@ impl Server {
         let request = Message::from_vec(packet).ok()?;
         let query = request.queries.first()?.clone();
         let name = query.name().to_lowercase().to_ascii().trim_end_matches('.').to_owned();
-        lock(&self.asked).push(format!("{} {name}", query.query_type()));
+        self.asked.lock().push(format!("{} {name}", query.query_type()));
         let mut answer = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
         answer.metadata.recursion_available = true;
         answer.add_query(query.clone());
         let record = |data| Record::from_rdata(query.name().clone(), 60, data);
-        match lock(&self.zone).get(&(name, query.query_type())).cloned() {
+        match self.zone.lock().get(&(name, query.query_type())).cloned() {
             Some(Says::Cname(to)) => {
                 let to = Name::from_ascii(format!("{to}.")).expect("a name");
                 answer.add_answer(record(RData::CNAME(CNAME(to))));
@@ -78,9 +79,9 @@ impl Server {
         self.set(name, RecordType::CNAME, Says::Cname(to.into()));
     }
 
-    /// Adds a text to those that are there.
+    /// Adds a text to the existing ones.
     pub fn text(&self, name: &str, text: &str) {
-        let mut zone = lock(&self.zone);
+        let mut zone = self.zone.lock();
         match zone.entry((name.into(), RecordType::TXT)).or_insert(Says::Texts(vec![])) {
             Says::Texts(texts) if texts.iter().any(|known| known == text) => {}
             Says::Texts(texts) => texts.push(text.into()),
@@ -97,19 +98,15 @@ impl Server {
     }
 
     pub fn forget(&self, name: &str) {
-        lock(&self.zone).retain(|(known, _), _| known != name);
+        self.zone.lock().retain(|(known, _), _| known != name);
     }
 
-    /// How often a question was put, like `CNAME cdn.acme.com`.
+    /// How often a question was asked, such as `CNAME cdn.acme.com`.
     pub fn asked(&self, question: &str) -> usize {
-        lock(&self.asked).iter().filter(|asked| *asked == question).count()
+        self.asked.lock().iter().filter(|asked| *asked == question).count()
     }
 
     fn set(&self, name: &str, kind: RecordType, says: Says) {
-        lock(&self.zone).insert((name.into(), kind), says);
+        self.zone.lock().insert((name.into(), kind), says);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -1,5 +1,5 @@
-//! The API document of this family, example by example and row by row, against the running functions. The JSON below is the document's
-//! own; only what it elides with `...` is left out or filled from the full example of the same resource.
+//! The API document of this family, example by example and row by row, against the running functions. The JSON below is the document's own.
+//! What it abbreviates with `...` is left out, or filled from the full example of the same resource.
 
 use jiff::SignedDuration;
 use jiff::civil::Date;
@@ -224,7 +224,7 @@ async fn creating_a_project_answers_as_documented() {
     let body = json!({"name": "New Project", "description": "Description", "color": "#3B82F6", "settings": {}});
     let answer = world.post("/api/v1/projects").token(&acme.owner.token).json(body.clone()).send().await.expect(201);
     let mut example = project_example();
-    // The document's answer to a creation shows no counts; there they are 0, which a client of the document does not notice.
+    // The document's answer to a creation has no counts. Ours has them with the value 0, which does not disturb a client of the document.
     let fields = example.as_object_mut().expect("an object");
     let counts = ["open_tasks_count", "completed_tasks_count"];
     counts.iter().for_each(|count| assert!(fields.remove(*count).is_some()));
@@ -314,7 +314,7 @@ async fn archiving_and_unarchiving_answer_as_documented() {
     let world = World::new().await;
     let acme = world.tenant("acme").await;
     let project = documented_project(&world, &acme).await;
-    // Twice each: the second time changes nothing.
+    // Each action twice: the second time changes nothing.
     for (action, message, is_archived) in [
         ("archive", "Project archived successfully", true),
         ("archive", "Project archived successfully", true),
@@ -644,7 +644,7 @@ async fn the_daily_quota_of_the_plan_ends_at_midnight() {
     world.get("/api/v1/projects").token(&acme.owner.token).send().await.expect(200);
 }
 
-// Tenant isolation; the sweep over all routes is a test of its own.
+// Tenant isolation. The sweep over all routes is a separate test.
 
 #[tokio::test]
 async fn another_tenants_resources_are_404() {
@@ -771,14 +771,14 @@ fn in_days(world: &World, days: i64) -> String {
     shared::model::time::day(world.clock.now() + SignedDuration::from_hours(24 * days)).to_string()
 }
 
-/// Half a minute past the next midnight, so that neither a minute nor a day ends by itself during the test.
+/// Half a minute past the next midnight, so that neither a minute nor a day ends during the test.
 fn begin_day(world: &World) {
     use shared::clock::Clock;
     let second = world.clock.now().as_second();
     world.advance(SignedDuration::from_secs(86_400 - second.rem_euclid(86_400) + 30));
 }
 
-/// Changes the items that are meant, behind the back of the functions.
+/// Changes the chosen items directly in the table.
 fn rewrite(world: &World, meant: impl Fn(&Value) -> bool, change: impl Fn(&mut Value)) {
     for mut item in world.items().into_iter().filter(|item| meant(item)) {
         change(&mut item);
@@ -822,7 +822,7 @@ fn assert_limited(answer: &Answer, limit: u64) {
     }
 }
 
-/// The answer has exactly the fields of the document's example, each of its type and form; `extras` are ours.
+/// The answer has exactly the fields of the document's example, with the same types and forms. `extras` are our additional fields.
 #[track_caller]
 fn assert_like(answer: &Answer, example: &Value, extras: &[&str]) {
     assert_eq!(answer.header("content-type"), "application/json");
@@ -871,7 +871,7 @@ fn form_of(text: &str) -> TextForm {
     match text {
         _ if is_moment => TextForm::Moment,
         _ if text.len() == 10 && text.parse::<Date>().is_ok() => TextForm::Day,
-        _ if shared::ids::ProjectId::parse(text).is_some() => TextForm::Uuid,
+        _ if records::project::ProjectId::parse(text).is_some() => TextForm::Uuid,
         _ if text.len() == 7 && text.starts_with('#') => TextForm::Color,
         _ => TextForm::Text,
     }

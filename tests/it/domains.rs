@@ -1,5 +1,5 @@
-//! Custom domains (F1): the documented calls, every answer DNS can give, whose a hostname is when several want it, the janitor's
-//! checks, and what a deleted tenant leaves.
+//! Custom domains (F1): the documented calls, every answer of DNS, several tenants that want one hostname, the janitor's checks, and what a
+//! deleted tenant leaves behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -220,7 +220,7 @@ async fn viewers_read_admins_change_and_strangers_find_nothing() {
     }
     let admin = world.member(&acme, "admin").await;
     assert_eq!(as_caller(&admin, "www.acme.com").await, [200, 201, 200, 200]);
-    // A neighbour's own path, with the hostname of another.
+    // A path of another tenant, with the hostname of this one.
     verify(&world, &globex, HOST).await.expect(404);
     remove(&world, &globex, HOST).await.expect(404);
     assert_eq!(list(&world, &acme).await["total"], 1);
@@ -241,7 +241,7 @@ async fn a_repeat_of_a_listing_is_answered_and_not_done_again() {
     assert_eq!(list(&world, &acme).await["total"], 1);
 }
 
-// What DNS can say.
+// The answers of DNS.
 
 #[tokio::test]
 async fn every_answer_of_dns_has_its_outcome() {
@@ -273,7 +273,7 @@ async fn every_answer_of_dns_has_its_outcome() {
         server.cname(HOST, "cdn.acme.net");
         server.cname("cdn.acme.net", TARGET);
     };
-    // The next state does not depend on the last one, but for silence, which changes nothing.
+    // The next state does not depend on the last one, except after silence, which changes nothing.
     for (first, second, expected, said) in [
         ("nothing", "nothing", "pending_dns", ""),
         ("elsewhere", "elsewhere", "failed", "cdn.acme.com has a CNAME to other.example.net; it must be proxy.edge.example.com."),
@@ -316,10 +316,10 @@ async fn a_resolver_that_does_not_answer_changes_nothing_and_holds_nobody_up() {
     assert!(answer["error"].as_str().is_some_and(|error| error.starts_with("DNS gave no answer: ")), "{answer}");
     assert_eq!(answer["diagnosis"]["seen"][0]["cname"]["outcome"], "no_answer");
     assert!(answer["lastCheckedAt"].is_string());
-    // One is enough, as long as none contradicts it.
+    // One resolver is enough, if the others do not contradict it.
     one.cname(HOST, TARGET);
     assert_eq!(status(&world, &acme, HOST).await, "active");
-    // An active domain outlives silence, however long it lasts.
+    // An active domain survives silence of any length.
     one.silent(HOST);
     for _ in 0..2 {
         assert_eq!(status(&world, &acme, HOST).await, "active");
@@ -352,7 +352,7 @@ async fn an_active_domain_is_lost_at_the_third_miss_in_a_row() {
         other.cname(HOST, "other.example.net");
         assert_eq!(status(&world, &acme, HOST).await, expected);
     }
-    // Free for others now, who must prove it, for it has served somebody; and so must whoever still lists it.
+    // Now free for others, who must prove it because it was in use. The tenant that still lists it must prove it too.
     let theirs = add(&world, &globex, HOST).await.expect(201).json();
     route([&one, &other], HOST);
     assert_eq!(status(&world, &globex, HOST).await, "pending_dns");
@@ -362,7 +362,7 @@ async fn an_active_domain_is_lost_at_the_third_miss_in_a_row() {
     assert_eq!(status(&world, &acme, HOST).await, "failed");
 }
 
-// Whose a hostname is.
+// The owner of a hostname.
 
 #[tokio::test]
 async fn an_unproven_listing_holds_others_off_for_a_day_and_then_all_must_prove_it() {
@@ -375,7 +375,7 @@ async fn an_unproven_listing_holds_others_off_for_a_day_and_then_all_must_prove_
     world.advance(SignedDuration::from_secs(1));
     let own = add(&world, &owner, HOST).await.expect(201).json();
     assert_ne!(own["txt"]["value"], stale["txt"]["value"], "a challenge is one tenant's");
-    // The owner points the name here: not enough for them, and above all not for the squatter.
+    // The owner points the name here. This is not enough for them, and in particular not for the squatter.
     route([&one, &other], HOST);
     for tenant in [&squatter, &owner] {
         let answer = verify(&world, tenant, HOST).await.expect(200).json();
@@ -383,7 +383,7 @@ async fn an_unproven_listing_holds_others_off_for_a_day_and_then_all_must_prove_
         assert_eq!((&answer["diagnosis"]["txtRequired"], answer["diagnosis"]["set"].as_array().map(Vec::len)), (&json!(true), Some(2)));
         assert!(answer["error"].as_str().is_some_and(|error| error.contains("_tenant-verify.cdn.acme.com")), "{answer}");
     }
-    // Somebody else's proof, an old one of the same tenant's, and one that only one resolver sees: none holds.
+    // Another tenant's proof, an old proof of the same tenant, and one that only one resolver sees: none is valid.
     prove([&one, &other], &stale);
     assert_eq!(status(&world, &owner, HOST).await, "pending_dns");
     remove(&world, &squatter, HOST).await.expect(200);
@@ -401,15 +401,15 @@ async fn an_unproven_listing_holds_others_off_for_a_day_and_then_all_must_prove_
 }
 
 #[tokio::test]
-async fn a_removed_hostname_is_free_at_once_but_a_cname_left_behind_serves_nobody_else() {
+async fn a_removed_hostname_is_free_at_once_but_a_cname_left_behind_serves_no_other_tenant() {
     let (world, one, other) = world().await;
     let (mut acme, mut globex) = (world.tenant("acme").await, world.tenant("globex").await);
-    // Never verified: free for anybody.
+    // Never verified: free for every tenant.
     add(&world, &acme, HOST).await.expect(201);
     remove(&world, &acme, HOST).await.expect(200);
     add(&world, &globex, HOST).await.expect(201);
     remove(&world, &globex, HOST).await.expect(200);
-    // Only who had a day to themselves is remembered, for a month.
+    // Only tenants that had an exclusive day are remembered, for a month.
     let forgotten = |item: &Value| item["listed"]["L"] == json!([]) && item["ttl"].is_object();
     assert!(world.items().iter().all(|item| item["type"]["S"] != "host_claim" || forgotten(item)));
 
@@ -417,11 +417,11 @@ async fn a_removed_hostname_is_free_at_once_but_a_cname_left_behind_serves_nobod
     route([&one, &other], HOST);
     assert_eq!(status(&world, &acme, HOST).await, "active");
     remove(&world, &acme, HOST).await.expect(200);
-    // The same tenant, at once and by the CNAME alone.
+    // The same tenant gets it at once, with the CNAME alone.
     add(&world, &acme, HOST).await.expect(201);
     assert_eq!(status(&world, &acme, HOST).await, "active");
     remove(&world, &acme, HOST).await.expect(200);
-    // Another one: at once, but not by a CNAME that the former owner left.
+    // Another tenant can list it at once, but the CNAME that the former owner left is not enough.
     let theirs = add(&world, &globex, HOST).await.expect(201).json();
     assert_eq!(status(&world, &globex, HOST).await, "pending_dns");
     prove([&one, &other], &theirs);
@@ -442,18 +442,18 @@ async fn of_all_who_race_for_a_hostname_one_has_it() {
     for number in 0..8 {
         tenants.push(world.tenant(&format!("racer{number}")).await);
     }
-    // Listing it first: 64 at once, one gets it.
+    // 64 tenants list it at once, and one gets it.
     let racing = (0..64).map(|number| add(&world, &tenants[number % 8], HOST));
     let statuses: Vec<u16> = join_all(racing).await.into_iter().map(|answer| answer.status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
     assert!(statuses.iter().all(|status| matches!(status, 201 | 409)), "{statuses:?}");
-    // A day later the others list it too, all at once and each many times over.
+    // A day later the others list it too, all at once and each many times.
     world.advance(SignedDuration::from_hours(24));
     let racing = (0..64).map(|number| add(&world, &tenants[number % 8], HOST));
     let statuses: Vec<u16> = join_all(racing).await.into_iter().map(|answer| answer.status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 7, "{statuses:?}");
     assert!(statuses.iter().all(|status| matches!(status, 201 | 409)), "{statuses:?}");
-    // Everybody has their proof in DNS, and 64 checks run at once.
+    // All have their proof in DNS, and 64 checks run at once.
     route([&one, &other], HOST);
     for tenant in &tenants {
         let domains = list(&world, tenant).await;
@@ -474,7 +474,7 @@ async fn of_all_who_race_for_a_hostname_one_has_it() {
     }
     assert_eq!(active.len(), 1, "{active:?}");
     assert_eq!(world.items().iter().filter(|item| item["type"]["S"] == "domain_check").count(), 1);
-    // Removing it races with checks: whoever has it then, it is one at most, and the counters fit.
+    // Removing it races with checks. Afterwards at most one tenant has it, and the counters are right.
     let winner = &tenants[active[0]];
     let (removed, _) = tokio::join!(join_all((0..4).map(|_| remove(&world, winner, HOST))), async {
         join_all(tenants.iter().map(|tenant| verify(&world, tenant, HOST))).await
@@ -517,10 +517,10 @@ async fn a_plan_has_room_for_so_many_whatever_races() {
     remove(&world, &acme, gone).await.expect(200);
     add(&world, &acme, "another.acme.com").await.expect(201);
     add(&world, &acme, "onemore.acme.com").await.expect(403);
-    // What was refused has claimed nothing.
+    // A refused request has claimed nothing.
     let claims = world.items().iter().filter(|item| item["type"]["S"] == "host_claim" && item["listed"]["L"] != json!([])).count();
     assert_eq!(claims, 3);
-    // What is listed already is that before it is one too many, by whichever request.
+    // "Listed already" comes before the plan's limit, in every request.
     let own = listed["domains"][1]["hostname"].as_str().expect("a name");
     let again = join_all((0..4).map(|_| add(&world, &acme, own))).await;
     for answer in again {
@@ -555,14 +555,14 @@ async fn a_hostname_listed_again_does_not_begin_its_exclusive_day_again() {
     add(&world, &owner, HOST).await.expect(409);
 }
 
-/// Random histories through HTTP, with the plain rules beside them. The rules alone are played thousands of times in `shared`.
+/// Random histories through HTTP, compared with a simple version of the rules. The rules alone are tested thousands of times in `shared`.
 #[tokio::test]
 async fn random_histories_never_have_two_owners() {
     let (world, one, other) = world().await;
     let servers = [&one, &other];
     let mut tenants = [world.tenant("first").await, world.tenant("second").await, world.tenant("third").await];
     let mut seen = BTreeSet::new();
-    // Until each kind of check was seen; forty rounds at least.
+    // Until each kind of check was seen, but at least forty rounds.
     for round in 0..400_u64 {
         if round >= 40 && seen.len() == 4 {
             break;
@@ -571,8 +571,8 @@ async fn random_histories_never_have_two_owners() {
         let host = format!("cdn.round{round}.com");
         let challenge_name = format!("_tenant-verify.{host}");
         let mut listed: BTreeMap<usize, Value> = BTreeMap::new();
-        let mut alone_since: BTreeMap<usize, i64> = BTreeMap::new();
-        let (mut owner, mut served, mut alone_until) = (None::<usize>, None::<usize>, 0);
+        let mut exclusive_since: BTreeMap<usize, i64> = BTreeMap::new();
+        let (mut owner, mut served, mut exclusive_until) = (None::<usize>, None::<usize>, 0);
         let (mut texts, mut here, mut hour) = (BTreeSet::new(), false, 0);
         for _ in 0..14 {
             let [action, who] = random.bytes::<2>().map(usize::from);
@@ -580,14 +580,14 @@ async fn random_histories_never_have_two_owners() {
             let tenant = &tenants[who];
             match action {
                 0..=2 => {
-                    let free = owner.is_none() && (listed.is_empty() || hour >= alone_until) && !listed.contains_key(&who);
+                    let free = owner.is_none() && (listed.is_empty() || hour >= exclusive_until) && !listed.contains_key(&who);
                     let answer = add(&world, tenant, &host).await.expect(if free { 201 } else { 409 });
                     if free {
                         if listed.is_empty() {
-                            // The day of somebody who had it lately does not begin again.
-                            let since = alone_since.get(&who).copied().filter(|since| hour < since + 30 * 24).unwrap_or(hour);
-                            alone_since.insert(who, since);
-                            alone_until = since + 24;
+                            // A tenant that had an exclusive day recently gets no new one.
+                            let since = exclusive_since.get(&who).copied().filter(|since| hour < since + 30 * 24).unwrap_or(hour);
+                            exclusive_since.insert(who, since);
+                            exclusive_until = since + 24;
                         }
                         listed.insert(who, answer.json());
                     }
@@ -598,7 +598,7 @@ async fn random_histories_never_have_two_owners() {
                     let wins = here && owner.is_none() && (!contested || texts.contains(&mine));
                     let status = status(&world, tenant, &host).await;
                     if owner == Some(who) && !here {
-                        // Three misses in a row are played elsewhere: here it is made good at once.
+                        // Three misses in a row are tested elsewhere. Here DNS is repaired at once.
                         assert_eq!(status, "active");
                         route(servers, &host);
                         here = true;
@@ -608,15 +608,15 @@ async fn random_histories_never_have_two_owners() {
                         seen.insert((wins, contested));
                     }
                     if wins {
-                        (owner, alone_until) = (Some(who), hour);
+                        (owner, exclusive_until) = (Some(who), hour);
                     }
                 }
                 6 if listed.remove(&who).is_some() => {
                     remove(&world, tenant, &host).await.expect(200);
                     if owner == Some(who) {
-                        (owner, served, alone_until) = (None, Some(who), hour);
+                        (owner, served, exclusive_until) = (None, Some(who), hour);
                     }
-                    // Who was never verified, and the last one, leaves nothing behind but whom it served.
+                    // When the last tenant leaves without ever being verified, only the memory of who was served remains.
                 }
                 7 => {
                     hour += 25;
@@ -659,8 +659,8 @@ async fn random_histories_never_have_two_owners() {
 // The janitor, and the purge.
 
 async fn look_again(world: &World, at_most: usize) -> (usize, usize, bool) {
-    let place = worker::workplace(&world.auth, "janitor", "check-domains");
-    let done = janitor::domain::check(&place, at_most).await.expect("the check runs");
+    let context = worker::work_context(&world.auth, "janitor", "check-domains");
+    let done = janitor::domain::check(&context, at_most).await.expect("the check runs");
     (done.checked, done.lost, done.more)
 }
 
@@ -684,13 +684,13 @@ async fn the_janitor_looks_again_in_time_and_frees_what_is_lost() {
     assert_eq!(one.asked("CNAME cdn.acme.com"), before + 1);
     assert_eq!(one.asked("CNAME pending.acme.com"), 0);
 
-    // It leads elsewhere: looked at every hour, and lost at the third miss. The other one stays as it is.
+    // It points elsewhere: checked every hour, and lost at the third miss. The other one stays as it is.
     for server in servers {
         server.cname(HOST, "other.example.net");
     }
     world.advance(SignedDuration::from_hours(6));
     assert_eq!(look_again(&world, 100).await, (2, 0, false));
-    // Silence is no miss, and disagreement is none.
+    // Silence is not a miss, and neither is disagreement.
     world.advance(SignedDuration::from_hours(1));
     servers.iter().for_each(|server| server.failing(HOST));
     assert_eq!(look_again(&world, 100).await, (1, 0, false));
@@ -721,7 +721,7 @@ async fn a_check_that_is_behind_is_dropped() {
     add(&world, &acme, HOST).await.expect(201);
     route([&one, &other], HOST);
     assert_eq!(status(&world, &acme, HOST).await, "active");
-    // As a write of another time would leave it.
+    // In the state that a write at another time would leave.
     let check = world.items().into_iter().find(|item| item["type"]["S"] == "domain_check").expect("the check");
     let mut stray = check.clone();
     stray["sk"] = json!({"S": format!("000000000001#{HOST}")});
@@ -741,13 +741,13 @@ async fn the_hostnames_of_a_purged_tenant_rest_for_a_month() {
     route([&one, &other], HOST);
     assert_eq!(status(&world, &gone, HOST).await, "active");
     add(&world, &gone, "pending.acme.com").await.expect(201);
-    let place = worker::workplace(&world.auth, "janitor", "purge");
-    let store = place.tenant_named(&gone.slug).await.expect("the tenant");
-    assert_eq!(janitor::domain::release_hostnames(&place, &store).await.expect("released"), 2);
-    assert_eq!(janitor::domain::release_hostnames(&place, &store).await.expect("nothing is left"), 0);
+    let context = worker::work_context(&world.auth, "janitor", "purge");
+    let store = context.tenant_named(&gone.slug).await.expect("the tenant");
+    assert_eq!(janitor::domain::release_hostnames(&context, &store).await.expect("released"), 2);
+    assert_eq!(janitor::domain::release_hostnames(&context, &store).await.expect("nothing is left"), 0);
     assert_eq!((list(&world, &gone).await["total"].clone(), counted(&world, &gone)), (json!(0), 0));
     assert!(world.items().iter().all(|item| item["type"]["S"] != "domain_check"));
-    // What never served it is free.
+    // A hostname that was never in use is free.
     add(&world, &acme, "pending.acme.com").await.expect(201);
     add(&world, &acme, HOST).await.expect(409);
     world.advance(SignedDuration::from_hours(30 * 24) - SignedDuration::from_secs(5));

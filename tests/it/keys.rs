@@ -1,4 +1,4 @@
-//! API keys: their text, what they open, how long, how often, and how they are replaced while they are in use.
+//! API keys: their text, what they open, for how long, how often, and how they are replaced while they are in use.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::world::{Answer, Request, Settings, Tenant, World, id};
+use shared::lock::Lock;
 
 const F3: &str = "/api/tenant-api-key";
 const F4: &str = "/v1/api-keys";
@@ -90,14 +91,14 @@ async fn a_key_that_is_none_is_refused_before_any_read() {
         assert_eq!(answer.fingerprint(), anonymous.fingerprint(), "{wrong}");
         assert_eq!(answer.metered.expect("metered").calls, 0, "{wrong}");
     }
-    // Of good form, but nobody's: one read, and the same answer.
+    // A valid form, but unknown: one read, and the same answer.
     let stranger = World::new().await;
     let theirs = make(&stranger, &stranger.tenant("elsewhere").await, json!({})).await.text;
     let answer = world.get(PROJECTS).header("x-api-key", &theirs).send().await;
     assert_eq!((answer.fingerprint(), answer.metered.expect("metered").calls), (anonymous.fingerprint(), 1));
 }
 
-/// Who knows the readable part of a key can neither use it nor use up its limit.
+/// Knowing the readable part of a key is not enough to use it or to use up its limit.
 #[tokio::test]
 async fn the_readable_part_of_a_key_is_worth_nothing() {
     let world = World::strict().await;
@@ -226,7 +227,7 @@ async fn a_key_makes_no_key_that_may_do_more_than_itself() {
     }
     world.delete(format!("{F3}/{}", big.id)).token(&big.text).send().await.expect(409);
     world.delete(format!("{F3}/{}", small.id)).token(&big.text).send().await.expect(200);
-    // Without the scope for keys, nothing of it.
+    // Without the scope for keys, all of it is refused.
     let reader = make(&world, &own, json!({"scopes": ["projects:read"]})).await;
     for (method, path) in [("GET", F3), ("POST", F3), ("GET", F4), ("POST", F4)] {
         world.request(method, path).token(&reader.text).send().await.expect(403);
@@ -245,7 +246,7 @@ async fn the_plan_bounds_how_many_keys_there_are_whatever_races() {
         assert_eq!(refused.details(), json!({"limit": "api_keys", "used": 5, "max": 5, "plan": "free"}));
     }
     let keys = world.get(F3).token(&own.owner.token).send().await.json();
-    // Replacing takes no place, revoking frees one, and revoking what was replaced frees none.
+    // Replacing a key takes no place in the plan. Revoking frees one, but revoking a replaced key frees none.
     let path = |number: usize, verb: &str| format!("{F3}/{}{verb}", id(&keys[number]));
     world.post(path(0, "/rotate")).token(&own.owner.token).json(json!({"graceSeconds": 60})).send().await.expect(201);
     world.delete(path(0, "")).token(&own.owner.token).send().await.expect(200);
@@ -316,7 +317,7 @@ async fn fifty_keys_are_replaced_under_the_feet_of_eight_clients() {
     let world = World::with(Settings { plans: json!({"free": {"api_keys": 50}}), ..Settings::default() }).await;
     let own = world.tenant("acme").await;
     let keys = join_all((0..50).map(|_| make(&world, &own, json!({"scopes": ["projects:read"]})))).await;
-    let current: Arc<Vec<std::sync::Mutex<String>>> = Arc::new(keys.iter().map(|key| key.text.clone().into()).collect());
+    let current: Arc<Vec<Lock<String>>> = Arc::new(keys.iter().map(|key| Lock::new(key.text.clone())).collect());
     let (done, used) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let clients = (0..8).map(|client: usize| {
         let (world, current, done, used) = (world.clone(), current.clone(), done.clone(), used.clone());
@@ -325,7 +326,7 @@ async fn fifty_keys_are_replaced_under_the_feet_of_eight_clients() {
             while !done.load(Ordering::Relaxed) {
                 number = (number + 7) % current.len();
                 // A client learns of the new key only after its next request: within the grace.
-                let text = current[number].lock().expect("a key").clone();
+                let text = current[number].lock().clone();
                 let answer = world.get(PROJECTS).token(&text).send().await;
                 assert_eq!(answer.status, 200, "key {number}: {}", answer.text);
                 used.fetch_add(1, Ordering::Relaxed);
@@ -336,7 +337,7 @@ async fn fifty_keys_are_replaced_under_the_feet_of_eight_clients() {
     for (number, key) in keys.iter().enumerate() {
         let rotate = world.post(format!("{F3}/{}/rotate", key.id)).token(&own.owner.token).json(json!({"graceSeconds": 300}));
         let new = rotate.send().await.expect(201).json();
-        *current[number].lock().expect("a key") = new["apiKey"].as_str().expect("a key").to_owned();
+        *current[number].lock() = new["apiKey"].as_str().expect("a key").to_owned();
     }
     done.store(true, Ordering::Relaxed);
     for client in clients {
@@ -422,7 +423,7 @@ async fn make(world: &World, tenant: &Tenant, properties: Value) -> Key {
     Key { id: id(&made).to_owned(), text: made["apiKey"].as_str().expect("the key").to_owned() }
 }
 
-/// What an attacker can do too: the checksum is no secret. CRC-32 (IEEE), six digits of base62.
+/// An attacker can compute the checksum too, because it is not secret: CRC-32 (IEEE), six digits of base62.
 fn with_checksum(body: &str) -> String {
     let mut crc = !0_u32;
     for byte in body.bytes() {
@@ -441,11 +442,11 @@ fn with_checksum(body: &str) -> String {
     format!("{body}{}", String::from_utf8_lossy(&digits))
 }
 
-// Power that outlives its reason.
+// Power whose reason no longer exists.
 
 const MEMBERS: &str = "/api/v1/tenant/members";
 
-/// Requests of every kind that a key may make, each with what is in its way.
+/// Requests of every kind that a key may make, each with the reason for its refusal.
 async fn inactive_everywhere(worlds: &[&World], key: &str) {
     for world in worlds {
         for (method, path) in
@@ -454,7 +455,7 @@ async fn inactive_everywhere(worlds: &[&World], key: &str) {
             let answer = world.request(method, path).token(key).json(json!({"name": "x"})).send().await;
             assert_eq!((answer.status, answer.code().as_str()), (403, "KEY_INACTIVE"), "{method} {path}: {}", answer.text);
         }
-        // Elsewhere it is as unknown as any.
+        // In another tenant it is unknown, like any other key.
         world.get(PROJECTS).token(key).header("x-tenant-id", "no-such-tenant").send().await.expect(404);
     }
 }
@@ -485,7 +486,7 @@ async fn a_key_goes_silent_with_its_maker_until_an_owner_adopts_it() {
     let own = world.tenant("acme").await;
     let maker = world.member(&own, "owner").await;
     let key = made_by(&world, &maker.token, json!({})).await;
-    // Who is behind a key that a key made is the person all the same.
+    // The person behind a key that was made by a key is still the person.
     let chained = made_by(&world, &key.text, json!({"scopes": ["*"]})).await;
     let reader = made_by(&world, &maker.token, json!({"scopes": ["projects:read"]})).await;
     let other = make(&world, &own, json!({})).await;
@@ -507,14 +508,14 @@ async fn a_key_goes_silent_with_its_maker_until_an_owner_adopts_it() {
     let of = |key: &Key| listed.as_array().expect("keys").iter().find(|listed| listed["id"] == key.id.as_str()).expect("listed").clone();
     assert_eq!((&of(&key)["active"], &of(&key)["inactiveReason"]), (&json!(false), &json!("maker_removed")));
     assert_eq!((&of(&other)["active"], &of(&other)["inactiveReason"]), (&json!(true), &Value::Null));
-    // It can be neither renewed nor, by another key, adopted.
+    // It cannot be renewed, nor adopted by another key.
     world.post(format!("{F3}/{}/rotate", key.id)).token(&own.owner.token).json(json!({})).send().await.expect(409);
     for path in [F3, F4] {
         assert_eq!(world.post(format!("{path}/{}/adopt", key.id)).token(&other.text).send().await.expect(403).code(), "FORBIDDEN");
         let admin = world.member(&own, "admin").await;
         world.post(format!("{path}/{}/adopt", key.id)).token(&admin.token).send().await.expect(403);
     }
-    // Who comes back has another membership: nothing of theirs revives by that.
+    // A person who comes back has a new membership, which does not revive their keys.
     world.advance(SignedDuration::from_secs(1));
     let invitation = json!({"email": maker.email, "role": "owner"});
     world.post("/api/v1/tenant/invitations").token(&own.owner.token).json(invitation).send().await.expect(201);
@@ -534,7 +535,7 @@ async fn a_key_goes_silent_with_its_maker_until_an_owner_adopts_it() {
             world.get(PROJECTS).token(&key.text).send().await.expect(200);
         }
     }
-    // The power is the adopter's now.
+    // Now it has the adopter's power.
     let gone = world.delete(format!("{MEMBERS}/{}", back.id)).token(&own.owner.token).send().await.expect(200);
     assert_eq!(silenced(&gone), [prefixed(&chained)].into());
     for world in worlds {
@@ -552,7 +553,7 @@ async fn a_demotion_silences_what_the_new_role_does_not_bear() {
     let writer = made_by(&world, &maker.token, json!({"scopes": ["projects:*"]})).await;
     let reader = made_by(&world, &maker.token, json!({"scopes": ["projects:read"]})).await;
     let path = format!("{MEMBERS}/{}", maker.id);
-    // What changes nothing, or is refused, silences nothing.
+    // A change without effect, or a refused one, silences nothing.
     world.put(&path).token(&own.owner.token).json(json!({"role": "owner"})).send().await.expect(200);
     world.put(&path).token(&own.owner.token).header("if-match", "\"9\"").json(json!({"role": "viewer"})).send().await.expect(412);
     world.delete(&path).token(&own.owner.token).header("if-match", "\"9\"").send().await.expect(412);
@@ -570,12 +571,12 @@ async fn a_demotion_silences_what_the_new_role_does_not_bear() {
     world.get(PROJECTS).token(&reader.text).send().await.expect(200);
     let shown = world.get(format!("{F4}/{}", all.id)).token(&own.owner.token).send().await.expect(200).json();
     assert_eq!(shown["data"]["inactive_reason"], "maker_demoted");
-    // A promotion revives nothing by itself.
+    // A promotion alone revives nothing.
     assert_eq!(silenced(&change_role(&world, &own.owner.token, maker.id, "owner").await.expect(200)), BTreeSet::new());
     inactive_everywhere(&[&world], &all.text).await;
     world.post(format!("{F4}/{}/adopt", all.id)).token(&maker.token).send().await.expect(200);
     world.get(PROJECTS).token(&all.text).send().await.expect(200);
-    // A last owner stays, and so do their keys.
+    // The last owner cannot be removed, and their keys stay.
     let alone = world.tenant("alone").await;
     let key = make(&world, &alone, json!({})).await;
     change_role(&world, &alone.owner.token, alone.owner.id, "admin").await.expect(409);
@@ -726,7 +727,7 @@ async fn the_list_of_keys_goes_on_by_cursors() {
     }
 }
 
-/// A demotion between the door and the write of what must not survive it, wherever the request stands by then.
+/// A demotion between the door and the write of something that must fail after a demotion, at any point of the request.
 #[tokio::test]
 async fn what_a_demoted_owner_had_begun_with_keys_is_not_finished() {
     met_by_a_demotion("mint", "POST", F4, json!({"name": "late"})).await;
@@ -748,9 +749,9 @@ async fn what_a_demoted_owner_had_begun_with_tenants_is_not_finished() {
     met_by_a_demotion("suspend", "POST", "/v1/subaccounts/{child}/suspend", Value::Null).await;
 }
 
-/// Demotes an owner at every other point of a request of theirs before its write: each time it must be refused.
+/// Demotes an owner at every other point of a request before its write. The request must be refused each time.
 async fn met_by_a_demotion(name: &str, method: &'static str, path: &str, body: Value) {
-    // The demotion comes by another instance: on one, requests wait for what a stopped one holds.
+    // The demotion comes from another instance. In the same one, it would wait for what the stopped request holds.
     let world = World::new().await;
     let other = world.another_instance().await;
     let mut refused = 0;
@@ -780,10 +781,10 @@ async fn met_by_a_demotion(name: &str, method: &'static str, path: &str, body: V
                 finished = true;
                 break;
             }
-            // What it asked the table for is answered by then.
+            // Its calls to the table are answered by then.
             tokio::time::sleep(std::time::Duration::from_millis(15)).await;
         }
-        // What is written is written: a demotion comes too late.
+        // It is written, so the demotion comes too late.
         if finished || state() != before {
             break;
         }

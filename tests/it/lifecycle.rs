@@ -1,4 +1,4 @@
-//! The end of a tenant, and what can be taken along: deletion, restoring, purge and receipt, export and import, operators' commands.
+//! The end of a tenant, and taking its data elsewhere: deletion, restoring, purge and receipt, export and import, operators' commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use shared::aws::Aws as Clients;
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
-use shared::founding::{Founding, NewTenant};
 use shared::model::plan::Plans;
-use shared::model::tenant::{Kind, Slug};
+use shared::model::tenant::{Slug, TenantKind};
 use shared::model::user::{Email, EmailClaim, User};
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
 use shared::tenancy::conflict;
+use shared::tenant_lifecycle::{NewTenant, TenantCreation};
 
 use crate::world::{Answer, Caller, Settings, Tenant, World, claims_of, id};
 
@@ -69,7 +69,7 @@ async fn a_deletion_is_taken_back_asked_for_again_and_carried_out() {
     world.change_item("G#receipts", &acme.id, |item| item["items"] = json!({"N": "1"}));
     let receipts = workers.operate(json!({"command": "list-receipts"})).await.unwrap();
     assert_eq!(receipts["receipts"][0]["intact"], false);
-    // The account stays, and can begin again; the guest is at home where they were.
+    // The account stays and can create another tenant. The guest returns to their earlier tenant.
     assert_eq!(workers.purge().await["purged"], 0);
     let owner = world.login(&acme.owner.email, &acme.owner.password).await;
     world.get("/api/tenant").token(&owner.token).send().await.expect(404);
@@ -127,7 +127,7 @@ async fn a_purge_that_dies_anywhere_is_finished_by_the_next_with_one_receipt() {
         if finished {
             break;
         }
-        // Densely at first: later every wait is another item of the same kind.
+        // Close together at first. Later waits are for more items of the same kind.
         point += 3 + point / 4;
         assert!(point < 2000);
     }
@@ -144,10 +144,10 @@ async fn a_purge_does_what_it_may_and_counts_all_of_it() {
     delete(&world, &acme).await;
     let items = world.items_of(&acme).len();
     world.advance(DAY * 7);
-    let place = || worker::workplace(&workers.janitor_app, "janitor", "request");
+    let context = || worker::work_context(&workers.janitor_app, "janitor", "request");
     let mut runs = 0;
     ready(&workers.janitor_app).await;
-    while janitor::purge::purge(&place(), 5).await.unwrap().more {
+    while janitor::purge::purge(&context(), 5).await.unwrap().more {
         let refused = workers.operate(json!({"command": "restore-tenant", "tenant": acme.id})).await.unwrap_err();
         assert!(refused.contains("cannot be restored") || refused.contains("no tenant"), "{refused}");
         runs += 1;
@@ -268,7 +268,7 @@ async fn an_export_shows_everything_but_what_is_secret() {
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
     for line in &lines {
         assert_eq!(line.as_object().unwrap().len(), 3, "{line}");
-        for hidden in ["pk", "sk", "lpk", "lsk", "ttl", "type", "actor", "request", "tenant", "list_name"] {
+        for hidden in ["pk", "sk", "lpk", "lsk", "ttl", "type", "actor", "request", "tenant", "list"] {
             assert!(line["data"].get(hidden).is_none(), "{line}");
         }
         *count.entry(line["type"].as_str().unwrap()).or_default() += 1;
@@ -325,7 +325,7 @@ async fn a_large_export_comes_in_pages_that_fit_and_lose_nothing() {
     let list = world.get("/api/v1/projects?per_page=1").token(&acme.owner.token).send().await.expect(200).json();
     let cursor = list["meta"]["next_cursor"].as_str().unwrap();
     world.get(format!("/api/tenant/export?cursor={cursor}")).token(&acme.owner.token).send().await.expect(400);
-    // A project that goes between two pages takes nobody else's tasks along.
+    // A project that is deleted between two pages does not affect the tasks of others.
     let gone = lines.iter().find(|line| line["type"] == "project").unwrap()["data"]["id"].as_str().unwrap();
     world.delete(format!("/api/v1/projects/{gone}")).token(&acme.owner.token).send().await.expect(200);
     let rest = world.get(&next).token(&acme.owner.token).send().await.expect(200);
@@ -376,7 +376,7 @@ async fn an_export_becomes_an_equal_tenant() {
     let slug = imported["slug"].as_str().unwrap();
     let answer = world.get("/api/tenant/export").token(&acme.owner.token).header("x-tenant-id", slug).send().await.expect(200);
     assert_eq!(comparable(&answer.text), comparable(&exported));
-    // The counters fit what is there.
+    // The counters match the records.
     let twin = Tenant { id: imported["tenant"].as_str().unwrap().to_owned(), slug: slug.to_owned(), owner: acme.owner.clone() };
     let counters = |tenant: &Tenant| -> BTreeMap<String, String> {
         let items = world.items_of(tenant).into_iter().filter(|item| item["pk"]["S"].as_str().unwrap().ends_with("#counters"));
@@ -412,7 +412,7 @@ async fn what_is_no_export_is_not_imported() {
     }
     assert!(import("nobody@example.com", &exported).await.unwrap_err().contains("No account"));
     assert_eq!(world.items().len(), before);
-    // Twice the same record: nobody gets in, and the half of it can be purged.
+    // The same record twice: nobody can enter, and the incomplete tenant can be purged.
     let error = import(&acme.owner.email, &format!("{exported}{task}")).await.unwrap_err();
     assert!(!error.is_empty());
     let half = world.items().into_iter().find(|item| item["type"]["S"] == "tenant" && item["status"]["S"] == "suspended").unwrap();
@@ -423,7 +423,8 @@ async fn what_is_no_export_is_not_imported() {
     }
     world.advance(SignedDuration::from_secs(60));
     assert_eq!(workers.purge().await["purged"], 1);
-    // A file that somebody wrote names people: only who has the address here becomes a member, and a task of nobody's project none.
+    // A file from outside names people. Only the person with the importer's address becomes a member, and a task without a project is
+    // skipped.
     let stranger = member.replace(&acme.owner.email, "stranger@example.com").replace("\"number\":1", "\"number\":9");
     let mut foreign: Value = serde_json::from_str(task).unwrap();
     foreign["data"]["project"] = json!("0198c0de-0000-7000-8000-000000000000");
@@ -463,7 +464,7 @@ impl Workers {
         self.janitor.handle(json!({"task": "purge"}), "janitor-request").await.unwrap()
     }
 
-    /// A run of the janitor whose process dies after it has waited so many times. Whether it came to its end before that.
+    /// A run of the janitor whose process dies after this many waits. Returns whether it finished before that.
     async fn cut_off(&self, event: Value, waits: usize) -> bool {
         ready(&self.janitor_app).await;
         let mut work = pin!(self.janitor.handle(event, "janitor-request"));
@@ -487,7 +488,7 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).unwrap();
     let clients = Clients::read(variables()).unwrap();
-    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), &clients)
+    App::new(config, Plans::seeded(), records::ALL, world.clock.clone(), Random::system(), &clients)
 }
 
 async fn ready(app: &App) {
@@ -500,7 +501,7 @@ async fn delete(world: &World, tenant: &Tenant) {
     world.delete("/api/tenant").token(&tenant.owner.token).send().await.expect(200);
 }
 
-/// One of everything that a tenant can have. Gives the text of an API key.
+/// One of everything that a tenant can have. Returns the text of an API key.
 async fn fill(world: &World, tenant: &Tenant) -> String {
     let owner = &tenant.owner.token;
     let (active, kept, gone) = (
@@ -534,7 +535,7 @@ async fn fill(world: &World, tenant: &Tenant) -> String {
 }
 
 async fn join(world: &World, tenant: &Tenant, guest: &Caller) {
-    // Ids of one millisecond have no order, and the newest mail is meant.
+    // Ids of one millisecond have no order, and the test needs the newest mail.
     world.advance(SignedDuration::from_millis(10));
     let invited = json!({"email": guest.email, "role": "member"});
     world.post("/api/v1/tenant/invitations").token(&tenant.owner.token).json(invited).send().await.expect(201);
@@ -543,7 +544,7 @@ async fn join(world: &World, tenant: &Tenant, guest: &Caller) {
     world.get("/api/tenant").token(&guest.token).header("x-tenant-id", &tenant.slug).send().await.expect(200);
 }
 
-/// The kinds of items that still say something of a tenant. Mails, links to people and sealed answers end by themselves.
+/// The kinds of items that still contain something of a tenant. Mails, links and sealed answers expire by themselves.
 fn left(world: &World, tenant: &Tenant) -> Vec<String> {
     let by_themselves = ["mail", "open_answer"];
     let kinds = world.items().into_iter().filter(|item| item.to_string().contains(&tenant.id));
@@ -551,24 +552,24 @@ fn left(world: &World, tenant: &Tenant) -> Vec<String> {
     kinds.into_iter().filter(|kind| !by_themselves.contains(&kind.as_str())).collect()
 }
 
-/// Everything of a tenant but its day's requests.
+/// Everything of a tenant except its counter of the day's requests.
 fn of(world: &World, tenant: &Tenant) -> Vec<Value> {
     world.items_of(tenant).into_iter().filter(|item| !item["pk"]["S"].as_str().unwrap().ends_with("#quota")).collect()
 }
 
-/// Founds a tenant of a slug of one's choice.
+/// Creates a tenant with a chosen slug.
 async fn claim(workers: &Workers, slug: &str, email: &str) -> shared::Result<()> {
     ready(&workers.operator_app).await;
-    let directory = worker::workplace(&workers.operator_app, "operator", "request").directory;
+    let directory = worker::work_context(&workers.operator_app, "operator", "request").directory;
     let claim = directory.find(&EmailClaim::key_of(&Email::parse(email).unwrap())).await?.unwrap();
     let user = directory.get(&User::key_of(claim.user)).await?;
     let slug = Slug::parse(slug).unwrap();
-    let new = NewTenant { name: "New".into(), logo: None, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
-    let founding = Founding::of(&directory, directory.found_tenant(), new, &user).await?;
-    founding.write(directory.transaction(), &directory, conflict("This slug is taken."))?.commit().await
+    let new = NewTenant { name: "New".into(), logo: None, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
+    let creation = TenantCreation::with_owner(&directory, directory.new_tenant_store(), new, &user).await?;
+    creation.write(directory.transaction(), &directory, conflict("This slug is taken."))?.commit().await
 }
 
-/// All pages of the export, each within its bounds, and how many there were.
+/// All pages of the export, each within its limits, and their number.
 async fn export(world: &World, caller: &Caller) -> (String, usize) {
     let (mut text, mut pages) = (String::new(), 0);
     let mut path = Some("/api/tenant/export".to_owned());
@@ -588,7 +589,7 @@ fn next(answer: &Answer) -> Option<String> {
     Some(link.0.to_owned())
 }
 
-/// What two exports must have in common: not what belongs to one tenant alone, nor what does not travel.
+/// What two exports must have in common: without data that belongs to one tenant only, and without data that is not exported.
 fn comparable(export: &str) -> Vec<Value> {
     let lines = export.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let travels = |line: &Value| {
@@ -608,7 +609,7 @@ fn comparable(export: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Writes copies of a task behind the functions' back, each of some size.
+/// Writes copies of a task directly to the table, each of some size.
 fn copies(world: &World, task: &str, count: u32) -> Vec<String> {
     let item = world.items().into_iter().find(|item| item["sk"]["S"] == task).unwrap();
     (1..=count)

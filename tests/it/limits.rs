@@ -20,7 +20,7 @@ async fn every_limited_answer_says_how_much_is_left() {
     let written = create(&world, &acme.owner, "x").await.expect(201);
     says(&world, &written, 60, 59, 40);
     assert!(written.header("ratelimit-policy").starts_with("\"api\";q=60;w=60"), "{}", written.header("ratelimit-policy"));
-    // Refusals count and say so too, whatever they are refused for.
+    // Refusals count and say so too, for whatever reason.
     let invalid = create(&world, &acme.owner, "").await.expect(422);
     says(&world, &invalid, 60, 58, 40);
     let missing = world.get(format!("{PROJECTS}/no-such")).token(&acme.owner.token).send().await.expect(404);
@@ -52,10 +52,10 @@ async fn sixty_writes_and_a_hundred_and_twenty_reads_pass_in_a_minute() {
     assert_eq!(refused.details(), json!({"quota": "api-read", "limit": 120, "retry_after": 45}));
     let refused = create(&world, &acme.owner, "x").await.expect(429);
     assert_eq!((&refused.details()["quota"], refused.header("retry-after")), (&json!("api"), "45"));
-    // What is known to be used up is refused without a write.
+    // A limit that is known to be used up is refused without a write.
     let refused = create(&world, &acme.owner, "x").await.expect(429);
     assert_eq!(refused.metered.map(|metered| metered.write_units), Some(0.0));
-    // Another person of the same tenant has their own.
+    // Another person in the same tenant has their own limit.
     get(&world, &other).await.expect(200);
 
     world.advance(SignedDuration::from_secs(44));
@@ -110,7 +110,7 @@ async fn ten_sign_ins_a_minute_pass_for_an_address_from_one_place() {
     assert_eq!((&refused.details()["quota"], refused.header("retry-after")), (&json!("api-auth"), "60"));
     login(&world, &acme.owner.email, "203.0.113.2").await.expect(200);
     login(&world, "nobody@example.com", "203.0.113.1").await.expect(422);
-    // Registrations of the address come out of the same ten; forgotten passwords have ten of their own.
+    // Registrations of the address count towards the same ten. Password resets have ten of their own.
     let again = json!({"name": "x", "email": acme.owner.email, "password": "correct horse", "company_name": "x"});
     world.post("/api/v1/auth/register").at_ip("203.0.113.1").json(again).send().await.expect(429);
     let forgot = || world.post("/api/v1/auth/forgot-password").at_ip("203.0.113.1").json(json!({"email": acme.owner.email})).send();
@@ -161,7 +161,7 @@ async fn failures_close_the_place_they_come_from_and_no_other() {
     }
     let refused = login(&world, &acme.owner.email, "203.0.113.1").await.expect(429);
     assert_eq!((&refused.details()["quota"], refused.header("retry-after")), (&json!("api-auth-failures"), "900"));
-    // Neither for another e-mail, nor anywhere else; and the right password is no failure.
+    // Neither another e-mail nor another network is affected, and the right password is not a failure.
     wrong_login(&world, "nobody@example.com", "203.0.113.1").await.expect(422);
     for number in 0..6 {
         login(&world, &acme.owner.email, &format!("203.0.113.{}", 10 + number)).await.expect(200);
@@ -179,32 +179,32 @@ async fn ten_thousand_failures_from_elsewhere_lock_nobody_out() {
     for number in 0..60 {
         wrong_login(&world, &acme.owner.email, &format!("198.18.{number}.1")).await.expect(422);
     }
-    // As if thousands more had come by now.
+    // As if thousands more had arrived by now.
     let counter = |item: &Value| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("G#rate#api-auth-failures-anywhere#"));
     let counted = world.items().into_iter().find(counter).expect("failures are counted for the e-mail");
     assert_eq!(counted["n"]["N"], "60");
     world.change_item(counted["pk"]["S"].as_str().unwrap(), counted["sk"]["S"].as_str().unwrap(), |item| item["n"] = json!({"N": "10000"}));
-    // From where the owner logged in before, as often as ever; from a fresh place too.
+    // From the owner's earlier networks without a limit, and from a new network too.
     for _ in 0..8 {
         login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
     }
     login(&world, &acme.owner.email, "203.0.113.99").await.expect(200);
     let forgot = world.post("/api/v1/auth/forgot-password").at_ip("203.0.113.98").json(json!({"email": acme.owner.email}));
     forgot.send().await.expect(202);
-    // Who guesses has three attempts from each place instead of fifty, and an IPv6 network is one place.
+    // A guesser has three attempts from each network instead of fifty, and an IPv6 network counts as one.
     for network in ["198.19.0.1", "2001:db8:1:2::"] {
         for number in 0..4 {
             let ip = if network.contains(':') { format!("{network}{number}") } else { network.to_owned() };
             wrong_login(&world, &acme.owner.email, &ip).await.expect(if number < 3 { 422 } else { 429 });
         }
     }
-    // Thirty days later the place is one like any other; nothing was locked meanwhile.
+    // Thirty days later the network is like any other. Nothing was locked in the meantime.
     world.advance(SignedDuration::from_hours(24 * 31));
     login(&world, &acme.owner.email, "203.0.113.1").await.expect(200);
 }
 
 #[tokio::test]
-async fn a_place_where_others_fail_stays_open_to_whoever_is_at_home_there() {
+async fn a_network_where_others_fail_stays_open_to_those_who_logged_in_there() {
     let variables = vec![("RATE_AUTH_FAILURES_IP", "5".into()), ("RATE_AUTH_IP", "20".into())];
     let world = World::with(Settings { strict: true, variables, ..Settings::default() }).await;
     let (acme, beta) = (world.tenant("acme").await, world.tenant("beta").await);
@@ -241,7 +241,7 @@ async fn credentials_that_are_none_are_counted_by_place_and_refused_from_memory(
     assert_eq!((&refused.details()["quota"], refused.header("retry-after")), (&json!("api-credentials"), "60"));
     let refused = ask(&forged).await.expect(429);
     assert_eq!(refused.metered.expect("metered").write_units, 0.0, "what is used up is known without a write");
-    // What holds is not locked by what does not, nor is anybody elsewhere.
+    // Invalid credentials do not block a valid one, nor anybody in another network.
     ask(&acme.owner.token).await.expect(200);
     ask(&key).await.expect(200);
     world.get("/api/v1/projects").at_ip("203.0.113.2").token(&forged).send().await.expect(401);
@@ -256,7 +256,7 @@ async fn the_daily_quota_is_exact_across_two_instances_and_begins_anew_at_midnig
     let acme = world.tenant("acme").await;
     start_of(&world, 86_400);
     world.advance(SignedDuration::from_hours(23));
-    // A session lives longer than that.
+    // The session must be valid for longer than the window.
     let instances = [world.clone(), world.another_instance().await];
     let mut passed = 0;
     for number in 0..160 {
@@ -270,11 +270,11 @@ async fn the_daily_quota_is_exact_across_two_instances_and_begins_anew_at_midnig
         assert_eq!(refused.details(), json!({"quota": "api_requests_per_day", "limit": 100, "retry_after": 3600}));
         assert_eq!(refused.header("retry-after"), "3600");
         assert!(refused.header("ratelimit").contains("\"day\";r=0;t=3600"), "{}", refused.header("ratelimit"));
-        // What refused is what X-RateLimit-* names.
+        // X-RateLimit-* name the limit that refused.
         assert_eq!((refused.header("x-ratelimit-limit"), refused.header("x-ratelimit-remaining")), ("100", "0"));
         assert!(refused.header("ratelimit").starts_with("\"day\";r=0;t=3600, \"api-read\";r="), "{}", refused.header("ratelimit"));
     }
-    // Another tenant has its own.
+    // Another tenant has its own quota.
     let beta = world.tenant("beta").await;
     get(&world, &beta.owner).await.expect(200);
     world.advance(SignedDuration::from_secs(3599));
@@ -329,7 +329,7 @@ async fn limits_cost_one_write_a_request_and_little_more() {
             }
             writes / f64::from(requests)
         };
-        // A lease is a sixteenth of the day so far: the first thirty-two are leased one by one.
+        // A lease is a sixteenth of the day's requests so far, so the first thirty-two are leased one by one.
         assert_eq!(run(30).await, 2.0, "{plan}");
         run(300).await;
         let writes = run(200).await;
@@ -357,7 +357,7 @@ async fn what_validation_refuses_spends_nothing_of_the_day() {
     for number in 0..100 {
         assert!([400, 415, 422].contains(&invalid(&world, number).await.status));
     }
-    // Nor in a race with requests that do.
+    // Also in a race with requests that are valid.
     let instances = [world.clone(), world.another_instance().await];
     let mut passed = 0;
     for _ in 0..4 {
@@ -369,7 +369,7 @@ async fn what_validation_refuses_spends_nothing_of_the_day() {
         passed += answers.await.iter().filter(|answer| answer.status == 200).count();
     }
     assert_eq!(passed, 40);
-    // When the day is used up, everything is refused for that.
+    // When the day is used up, everything is refused for that reason.
     invalid(&world, 0).await.expect(429);
 }
 
@@ -397,7 +397,7 @@ async fn a_refusal_names_the_policy_that_refused() {
         get(&world, &acme.owner).await.expect(200);
     }
     refused_by(get(&world, &acme.owner).await, "api-read", 3, Some(60));
-    // Also where nobody is told of a tenant.
+    // Also when the caller does not learn about a tenant.
     refused_by(read("unknown-tenant").await, "api-read", 3, Some(60));
     let demo = || world.post("/api/v1/demo").at_ip("203.0.113.7").json(json!({})).send();
     demo().await.expect(422);
@@ -443,7 +443,7 @@ async fn strict_at_the_minute() -> World {
     world
 }
 
-/// Seeded plans but for a daily quota of `limit`, and no other limit in the way.
+/// The seeded plans with a daily quota of `limit` and without other limits.
 async fn quota(limit: u64, variables: Vec<(&'static str, String)>) -> World {
     let plans = json!({"free": {"api_requests_per_day": limit}});
     World::with(Settings { plans, variables, ..Settings::default() }).await
@@ -453,7 +453,7 @@ fn start_of_minute(world: &World) {
     start_of(world, 60);
 }
 
-/// Goes forward to where a window of so many seconds begins.
+/// Advances to the beginning of a window of this many seconds.
 fn start_of(world: &World, seconds: i64) {
     let now = world.auth.clock().now();
     let begins = Timestamp::from_second((now.as_second() / seconds + 1) * seconds).expect("a moment");

@@ -1,4 +1,4 @@
-//! End-to-end tests in one binary: HTTP-shaped events into the real functions, on the embedded AWS of `stack`.
+//! End-to-end tests in one binary: events of HTTP requests into the real functions, with the embedded AWS of `stack`.
 
 mod accounts;
 mod agency;
@@ -17,6 +17,7 @@ mod isolation;
 mod keys;
 mod lifecycle;
 mod limits;
+mod ordinary;
 mod projects;
 mod properties;
 mod races;

@@ -1,5 +1,5 @@
-//! Projects and tasks, beyond the documented examples: lists against a plain model, counts against a recount, limits, preconditions,
-//! repeats, bad input, and what a request may cost.
+//! Projects and tasks, beyond the documented examples: lists compared with a simple model, counts with a recount, limits, preconditions,
+//! repeats, bad input, and the cost of a request.
 
 use std::cmp::Ordering;
 
@@ -50,7 +50,7 @@ async fn lists_of_tasks_agree_with_a_plain_model() {
     let acme = world.tenant("acme").await;
     let members = [acme.owner.clone(), world.member(&acme, "member").await, world.member(&acme, "viewer").await];
     let project = world.project(&acme.owner, "Launch").await;
-    // A neighbour in the same tenant, whose tasks must never show.
+    // Another project in the same tenant, whose tasks must never be shown.
     let other = world.project(&acme.owner, "Other").await;
     let mut dice = Dice::new(1);
     let mut tasks = vec![];
@@ -117,7 +117,7 @@ async fn lists_of_tasks_agree_with_a_plain_model() {
         });
         let query: Vec<_> = asked.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let per_page = dice.pick(&[1, 4, 7, 15, 60, 100]);
-        // Single steps only through short lists.
+        // Pages of one item only for short lists.
         let per_page = if per_page == 1 && expected.len() > 8 { 9 } else { per_page };
         let by_cursor = dice.below(2) == 0;
         let found = walk(&world, caller, &tasks_path(&project), &query, per_page, by_cursor, expected.len()).await;
@@ -241,7 +241,7 @@ async fn a_cursor_holds_only_where_it_was_given() {
         let second = ask(&acme.owner, &list, query, &cursor).await.expect(200).json();
         assert_ne!(first["data"], second["data"]);
         assert_eq!(second["meta"]["current_page"], Value::Null);
-        // How many a page shows is no part of the list.
+        // The page size is not part of the list.
         let rest = ask(&acme.owner, &list, &query.replace("per_page=1", "per_page=50"), &cursor).await.expect(200).json();
         assert_eq!(
             (rest["data"].as_array().map(Vec::len), &rest["meta"]["total"], &rest["meta"]["next_cursor"]),
@@ -259,11 +259,11 @@ async fn a_cursor_holds_only_where_it_was_given() {
             .collect();
         changed.extend([1, 2, 10, cursor.len() - 1].map(|short| cursor[..cursor.len() - short].to_owned()));
         changed.extend([format!("{cursor}A"), format!("{cursor}="), "eyJpZCI6MX0".into(), "%00".into(), "T%23other%23tasks".into()]);
-        // No two spellings of one cursor: the last character carries unused bits in most lengths.
+        // A cursor has one spelling: for most lengths, the last character has unused bits.
         let last = cursor.chars().last().expect("not empty");
         changed.extend(('A'..='Z').filter(|c| *c != last).map(|c| format!("{}{c}", &cursor[..cursor.len() - 1])));
         for wrong in changed {
-            // A control character is refused by the form, all else by the seal.
+            // A control character is refused by the form, everything else by the seal.
             let answer = ask(&acme.owner, &list, query, &wrong).await;
             assert!(
                 answer.status == 400 && answer.code() == "BAD_REQUEST" || wrong == "%00" && answer.status == 422,
@@ -323,7 +323,7 @@ async fn first_middle_last_and_empty_pages_link_to_one_another() {
             assert_eq!(link.contains(&format!("rel=\"{relation}\"")), said.is_some(), "{link}");
         }
     }
-    // Links repeat what was asked, encoded; following them stays in the list.
+    // Links repeat the request's parameters, encoded. Following them stays in the list.
     let filtered = world.get("/api/v1/projects?search=a%26b%20c&sort=name").token(&acme.owner.token).send().await.expect(200).json();
     assert_eq!(filtered["links"]["first"], "/api/v1/projects?search=a%26b+c&sort=name&page=1");
     world.get(filtered["links"]["last"].as_str().expect("a link")).token(&acme.owner.token).send().await.expect(200);
@@ -350,7 +350,7 @@ async fn a_plan_bounds_active_projects_on_creation_and_on_return() {
     assert_eq!((refused.code().as_str(), refused.details()), ("PLAN_LIMIT_REACHED", limit));
     let shown = world.get(path_of(&projects[0])).token(&acme.owner.token).send().await.expect(200).json();
     assert_eq!(shown["data"]["is_archived"], true, "a refused return changes nothing");
-    // What stands already is not counted a second time.
+    // What is already unarchived is not counted a second time.
     world.post(format!("{}/unarchive", path_of(&projects[1]))).token(&acme.owner.token).send().await.expect(200);
     world.delete(path_of(&fourth)).token(&acme.owner.token).send().await.expect(200);
     act("unarchive").await.expect(200);
@@ -413,7 +413,7 @@ async fn counts_equal_a_recount_after_any_series_of_changes() {
         match (dice.below(8), chosen) {
             (0..=2, _) | (_, None) => {
                 let answer = send(world.post(tasks_path(project)).json(json!({"title": "t", "status": dice.pick(&STATES)}))).await;
-                // On the shelf: no new tasks.
+                // Archived: no new tasks.
                 if answer.status != 422 {
                     tasks.push(answer.expect(201).json()["data"].clone());
                 }
@@ -453,7 +453,7 @@ async fn counts_equal_a_recount_after_any_series_of_changes() {
     }
 }
 
-// What is computed, and what dates and people may be.
+// Computed fields, and the rules for dates and people.
 
 #[tokio::test]
 async fn completion_overdue_and_due_soon_follow_status_and_calendar() {
@@ -502,7 +502,7 @@ async fn a_due_date_may_lie_in_the_past_only_if_it_stood_there() {
     put(json!({"priority": "high"})).await.expect(200);
     put(json!({"due_date": in_days(&world, 0)})).await.expect(200);
     assert_eq!(put(json!({"due_date": null})).await.expect(200).json()["data"]["due_date"], Value::Null);
-    // What was cleared is a new date when it comes back.
+    // After it was removed, the same date counts as new.
     put(json!({"due_date": due})).await.expect(422);
 }
 
@@ -591,12 +591,12 @@ async fn what_the_caller_has_is_not_sent_again() {
         world.get(&path).token(&acme.owner.token).header("if-none-match", "\"x\"").send().await.expect(200);
         world.get(&path).header("if-none-match", &etag).send().await.expect(401);
     }
-    // A tag names one representation: the counts are part of a project's, though no edit of it moves them.
+    // A tag names one representation. A project's counts are part of it, although no edit changes them.
     let etag = world.get(path_of(&project)).token(&acme.owner.token).send().await.header("etag").to_owned();
     world.post(format!("{}/complete", task_path(&task))).token(&acme.owner.token).send().await.expect(200);
     let now = world.get(path_of(&project)).token(&acme.owner.token).header("if-none-match", &etag).send().await.expect(200);
     assert_eq!(counted(&now.json()["data"]), (0, 1));
-    // Nor do they stand in the way of an edit.
+    // They do not disturb an edit either.
     world.put(path_of(&project)).token(&acme.owner.token).header("if-match", &etag).json(json!({"name": "n"})).send().await.expect(200);
 }
 
@@ -630,10 +630,10 @@ async fn a_repeat_with_the_same_key_has_one_effect_and_one_answer() {
         }
         assert_eq!(send(&acme.owner, "key", "two").await.expect(422).code(), "IDEMPOTENCY_KEY_REUSED");
         assert_eq!(total().await, before + 1);
-        // Another person, another key: nothing to do with it.
+        // Another person with the same key is independent.
         assert_ne!(send(&admin, "key", "one").await.expect(201).text, first.text);
         assert_ne!(send(&acme.owner, "Key", "one").await.expect(201).text, first.text);
-        // A refusal is not kept: what was wrong can be put right under the same key.
+        // A refusal is not recorded: the request can be corrected with the same key.
         send(&acme.owner, "later", "").await.expect(422);
         send(&acme.owner, "later", "right").await.expect(201);
         for wrong in ["", &"k".repeat(256)] {
@@ -885,8 +885,8 @@ async fn head_answers_as_get_without_a_body() {
     }
 }
 
-/// Sequential calls to the table, on a warm instance, with the session's own tenant. Where an answer is recorded after its effect, that is
-/// one more.
+/// Sequential calls to the table, on a warm instance, in the session's own tenant. If an answer is recorded after its effect, there is one
+/// more call.
 #[tokio::test]
 async fn no_request_takes_more_round_trips_than_it_may() {
     let world = World::new().await;
@@ -940,7 +940,7 @@ async fn no_request_takes_more_round_trips_than_it_may() {
 
 // Helpers.
 
-/// Repeatable choices.
+/// Repeatable random choices.
 struct Dice(Random);
 
 impl Dice {
@@ -957,7 +957,7 @@ impl Dice {
     }
 }
 
-/// What the filters of the task list mean, spelled out once more.
+/// A second version of what the filters of the task list mean.
 fn keeps(asked: &[(&str, String)], task: &Value, me: u64, today: &str) -> bool {
     let is_open = STATES[..3].iter().any(|state| task["status"]["value"] == *state);
     asked.iter().all(|(name, value)| {
@@ -968,20 +968,20 @@ fn keeps(asked: &[(&str, String)], task: &Value, me: u64, today: &str) -> bool {
             "overdue" => !flag || is_open && task["due_date"].as_str().is_some_and(|due| due < today),
             "assigned_to" => task["assignee"]["id"].as_u64().is_some_and(|number| number.to_string() == *value),
             "my_tasks" => !flag || task["assignee"]["id"] == me,
-            // Surrounding white space is not looked for.
+            // Surrounding white space is ignored in the search.
             "search" => task["title"].as_str().is_some_and(|title| title.to_lowercase().contains(value.to_lowercase().trim())),
             _ => true,
         }
     })
 }
 
-/// By what is asked, then by id, both in the same direction.
+/// By the requested field, then by id, both in the same direction.
 fn order<K: Ord>(records: &mut [&Value], ascending: bool, key: impl Fn(&Value) -> K) {
     let compare = |left: &&Value, right: &&Value| -> Ordering { (key(left), id(left)).cmp(&(key(right), id(right))) };
     records.sort_by(|left, right| if ascending { compare(left, right) } else { compare(right, left) });
 }
 
-/// All of a list, page by page as the answers point the way, with the totals on each.
+/// The whole list, page by page along the links, with the totals of each page.
 async fn walk(world: &World, caller: &Caller, list: &str, query: &[String], per_page: usize, by_cursor: bool, total: usize) -> Vec<Value> {
     let mut url = Some(format!("{list}?{}", [query, &[format!("per_page={per_page}")]].concat().join("&")));
     let mut found = vec![];
@@ -1007,7 +1007,7 @@ async fn walk(world: &World, caller: &Caller, list: &str, query: &[String], per_
     found
 }
 
-/// All that is stored but for what every request counts.
+/// Everything that is stored, except the counters that every request changes.
 fn substance(world: &World) -> Vec<Value> {
     let counts = |item: &Value| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("G#rate#") || pk.ends_with("#usage"));
     world.items().into_iter().filter(|item| !counts(item)).collect()
@@ -1038,7 +1038,7 @@ fn in_days(world: &World, days: i64) -> String {
     day(world.clock.now() + SignedDuration::from_hours(24 * days)).to_string()
 }
 
-/// In the order of the letters without their marks; of two that are alike so, the marked one comes second.
+/// Sorted by the letters without marks. Of two that are then equal, the marked one comes second.
 fn lower(text: &Value) -> String {
     let lower = text.as_str().expect("text").to_lowercase();
     let plain = lower.replace('ä', "a").replace('é', "e");

@@ -1,22 +1,23 @@
-//! What holds whatever the input: identifiers, addresses, cursors, links, and where the items of two tenants lie.
+//! What holds for any input: identifiers, addresses, cursors, links, and the partitions of two tenants' items.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use proptest::prelude::*;
+use records::project::ProjectId;
+use records::task::TaskId;
 use serde_json::{Value, json};
 use shared::crypto::{Random, RootKey, hash};
-use shared::ids::{LinkId, MailId, ProjectId, SessionId, TaskId, UserId};
+use shared::ids::{LinkId, MailId, SessionId, UserId};
 use shared::model::invitation::InvitationId;
 use shared::model::link::Link;
 use shared::model::tenant::Slug;
 use shared::model::user::Email;
 
-use crate::world::{Answer, Tenant, World, id};
+use crate::world::{Answer, INVITATIONS, Tenant, World, id};
 
 const PROJECTS: &str = "/api/v1/projects";
 const MEMBERS: &str = "/api/v1/tenant/members";
-const INVITATIONS: &str = "/api/v1/tenant/invitations";
 
 macro_rules! reads_back {
     ($($id:ident: $made:expr),* $(,)?) => { $(
@@ -97,7 +98,7 @@ proptest! {
         let hashed = |parts: &[String]| hash(&parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>());
         prop_assert_eq!(hashed(&left) == hashed(&right), left == right);
         prop_assert!(!hashed(&left).contains('#'));
-        // The same text, cut elsewhere.
+        // The same text, split at other positions.
         let text: String = left.concat();
         let moved: Vec<String> = text.char_indices().nth(cut).map(|(at, _)| vec![text[..at].to_owned(), text[at..].to_owned()]).unwrap_or_default();
         prop_assert_eq!(hashed(&left) == hashed(&moved), left == moved);
@@ -147,21 +148,21 @@ async fn a_cursor_with_any_bit_changed_is_refused() {
         let refused = list(&world, &acme, &format!("{PROJECTS}?per_page=1&cursor={}", flipped(&bytes, bit))).await.expect(400);
         assert_eq!(refused.code(), "BAD_REQUEST");
     }
-    // An empty one is none.
+    // A part of a cursor is not a cursor.
     for length in 1..cursor.len() {
         let answer = list(&world, &acme, &format!("{PROJECTS}?per_page=1&cursor={}", &cursor[..length])).await;
         assert!([400, 422].contains(&answer.status), "{length}: {}", answer.text);
     }
-    // Nor is it one for other filters or another order.
+    // It is not valid for other filters or another order either.
     for other in ["search=x&", "archived=true&", "sort=name&", "direction=asc&"] {
         list(&world, &acme, &format!("{PROJECTS}?{other}per_page=1&cursor={cursor}")).await.expect(400);
     }
-    // The keys themselves are not in it.
+    // It does not contain the keys themselves.
     let readable = String::from_utf8_lossy(&bytes).into_owned();
     assert!(!readable.contains(&acme.id) && !readable.contains("active#"));
 }
 
-/// One thing that one of two tenants does; `pick` chooses among what is there.
+/// One action of one of two tenants. `pick` chooses among the existing records.
 #[derive(Debug, Clone)]
 struct Step {
     tenant: usize,
@@ -186,7 +187,7 @@ enum Action {
     ChangeRole,
     RemoveMember,
     List,
-    /// Reaches for what is the other tenant's.
+    /// Tries to access the other tenant's records.
     Trespass,
 }
 
@@ -243,7 +244,7 @@ async fn two_tenants(steps: Vec<Step>) {
             |all: &[String]| if all.is_empty() { "00000000-0000-7000-8000-000000000000".to_owned() } else { step.pick.get(all).clone() };
         let (project, task) = (format!("{PROJECTS}/{}", chosen(&projects[mine])), format!("/api/v1/tasks/{}", chosen(&tasks[mine])));
         let name = json!({"name": step.text, "description": step.text});
-        // Text of the caller goes into the key of the kept answer.
+        // The caller's text becomes part of the key of the recorded answer.
         let key: String = step.text.chars().filter(char::is_ascii_graphic).chain(['#', '0']).collect();
         let answer = match step.action {
             Action::NewProject => world.post(PROJECTS).token(token).header("idempotency-key", &key).json(name).send().await,
@@ -297,7 +298,7 @@ async fn two_tenants(steps: Vec<Step>) {
     lie_apart(&world.items(), &tenants, &marks);
 }
 
-/// Every item lies in the partition of its own tenant or in the directory, and says nothing of the other tenant.
+/// Every item is in the partition of its own tenant or in the directory, and contains nothing of the other tenant.
 fn lie_apart(items: &[Value], tenants: &[Tenant; 2], marks: &[Vec<String>; 2]) {
     for item in items {
         let pk = item["pk"]["S"].as_str().expect("a partition key");
@@ -309,7 +310,7 @@ fn lie_apart(items: &[Value], tenants: &[Tenant; 2], marks: &[Vec<String>; 2]) {
         }
         let owner = tenants.iter().position(|tenant| pk.starts_with(&format!("T#{}#", tenant.id)));
         let owner = owner.unwrap_or_else(|| panic!("{pk} is nobody's partition"));
-        // Counters are bare numbers; every record says whose it is.
+        // Counters are only numbers. Every record names its tenant.
         assert!(item["type"].is_null() || item["tenant"]["S"] == tenants[owner].id.as_str(), "{pk}: {text}");
         for foreign in &marks[1 - owner] {
             assert!(!text.contains(foreign), "{pk} holds {foreign} of the other tenant");
@@ -327,7 +328,7 @@ async fn list(world: &World, tenant: &Tenant, path: &str) -> Answer {
     world.get(path).token(&tenant.owner.token).send().await
 }
 
-/// The bytes with one bit the other way, as base64url.
+/// The bytes with one bit changed, as base64url.
 fn flipped(bytes: &[u8], bit: usize) -> String {
     let mut bytes = bytes.to_vec();
     bytes[bit / 8] ^= 1 << (bit % 8);

@@ -71,7 +71,7 @@ async fn exactly_sixty_of_two_hundred_concurrent_writes_pass_in_a_minute() {
                 .await;
         assert_eq!(counted(&answers), BTreeMap::from([(201, 60), (429, 140)]));
         assert_eq!(counter(&world, &acme, "projects"), 60);
-        // Each place of the window was given once.
+        // Each place in the window was used once.
         let passed = answers.iter().filter(|answer| answer.status == 201);
         let places: BTreeSet<_> = passed.map(|answer| answer.header("x-ratelimit-remaining").to_owned()).collect();
         assert_eq!(places.len(), 60);
@@ -170,7 +170,7 @@ async fn sixteen_repeats_of_one_idempotency_key_have_one_effect_and_one_answer()
         assert_eq!(bodies.len(), 1, "identical answers");
         let replayed = answers.iter().filter(|answer| answer.header("idempotency-replayed") == "true").count();
         assert_eq!(replayed, 15);
-        // And the first invitation begins the list of those that are open.
+        // The first invitation also creates the list of open invitations.
         let made = 2 + usize::from(path.ends_with("invitations"));
         assert_eq!(world.items_of(&acme).len(), before + made, "the thing itself and the kept answer");
     }
@@ -194,7 +194,7 @@ async fn an_idempotency_key_is_for_one_body_of_one_caller_for_a_day() {
     for wrong in ["", &"x".repeat(256)] {
         create(&acme.owner, wrong, "Once").await.expect(400);
     }
-    // A refusal is not kept: the request may be put right under the same key.
+    // A refusal is not recorded: the request can be corrected with the same key.
     create(&acme.owner, "key-2", "").await.expect(422);
     create(&acme.owner, "key-2", "Right").await.expect(201);
     world.advance(SignedDuration::from_hours(24) - SignedDuration::from_secs(1));
@@ -280,11 +280,11 @@ async fn many_registrations_of_one_address_make_one_account() {
         world.post("/api/v1/auth/register").json(body).send()
     })
     .await;
-    // All alike, and ten mails a day are enough for anybody.
+    // All answers are the same, and an address gets at most ten mails a day.
     assert_eq!(counted(&answers), BTreeMap::from([(202, 32)]));
     assert_eq!((everywhere(&world, "mail"), everywhere(&world, "registration")), (10, 10));
     assert_eq!((everywhere(&world, "user"), everywhere(&world, "email"), everywhere(&world, "tenant")), (0, 0, 0));
-    // Whichever are confirmed at once, one is.
+    // Whichever are confirmed at once, one succeeds.
     let links = world.items().into_iter().filter(|item| item["type"]["S"] == "link");
     let key = world.auth.keys().links().expect("the key of links");
     let tokens: Vec<String> = links
@@ -322,7 +322,7 @@ async fn task_counts_stay_exact_under_concurrent_changes() {
     assert_eq!(counted(&answers), BTreeMap::from([(200, 32)]));
     counts_hold(&world, &acme, &project).await;
 
-    // Several at the same task, of every kind.
+    // Several requests of every kind for the same task.
     let answers = race(48, |number| {
         let (path, token) = (format!("/api/v1/tasks/{}", id(&made[number % 12])), &acme.owner.token);
         match number / 12 {
@@ -337,7 +337,7 @@ async fn task_counts_stay_exact_under_concurrent_changes() {
     assert_eq!(of_type(&world, &acme, "task").len(), 20);
     counts_hold(&world, &acme, &project).await;
 
-    // A task deleted many times at once is deleted once.
+    // A task that is deleted many times at once is deleted once.
     let path = format!("/api/v1/tasks/{}", id(&made[31]));
     let answers = race(8, |_| world.delete(&path).token(&acme.owner.token).send()).await;
     assert_eq!(counted(&answers), BTreeMap::from([(200, 1), (404, 7)]));
@@ -363,7 +363,7 @@ async fn no_task_is_lost_or_miscounted_while_its_project_moves_to_and_fro() {
         })
         .await;
         assert!(answers.iter().all(|answer| answer.status < 500), "{:?}", counted(&answers));
-        // A completion is only ever refused when the project moved too often; a creation when it was archived.
+        // A completion is only refused when the project moved too often, and a creation when it was archived.
         assert!(answers.iter().all(|answer| [200, 201, 404, 409, 422].contains(&answer.status)), "{:?}", counted(&answers));
         made.extend(answers.iter().filter(|answer| answer.status == 201).map(|answer| answer.json()["data"].clone()));
         counts_hold(&world, &acme, &project).await;
@@ -384,7 +384,7 @@ async fn members_who_join_at_once_have_numbers_of_their_own_and_no_more_than_the
         world.post("/api/v1/tenant/invitations").token(&acme.owner.token).json(body).send()
     })
     .await;
-    // Open invitations are seats: of twelve at once, as many as there are.
+    // Open invitations take seats: of twelve at once, only as many succeed as there are seats.
     assert_eq!(counted(&answers), BTreeMap::from([(201, 4), (403, 8)]));
     assert_eq!((everywhere(&world, "invitation"), everywhere(&world, "mail")), (4, 5));
     let invited: Vec<String> = answers.iter().filter_map(|answer| answer.json()["data"]["email"].as_str().map(str::to_owned)).collect();
@@ -402,7 +402,7 @@ async fn members_who_join_at_once_have_numbers_of_their_own_and_no_more_than_the
     assert_eq!(everywhere(&world, "user"), 5);
 }
 
-/// Sends `count` requests at once, each on a task of its own.
+/// Sends `count` requests at once, each as a separate Tokio task.
 async fn race<F>(count: usize, request: impl Fn(usize) -> F) -> Vec<Answer>
 where
     F: Future<Output = Answer> + Send + 'static,
@@ -424,7 +424,7 @@ fn counted(answers: &[Answer]) -> BTreeMap<u16, usize> {
     })
 }
 
-/// The project says of its tasks what a list of them says.
+/// The project's counts match the list of its tasks.
 async fn counts_hold(world: &World, tenant: &Tenant, project: &Value) {
     let path = format!("{PROJECTS}/{}", id(project));
     let shown = world.get(&path).token(&tenant.owner.token).send().await.expect(200).json()["data"].clone();

@@ -1,5 +1,5 @@
-//! What arrives at a function, whatever it is: every event gets an answer of ours; headers, queries, bodies and values are read as they were
-//! meant, or refused by name.
+//! Whatever arrives at a function, every event gets an answer of ours. Headers, queries, bodies and values are read correctly, or refused
+//! by name.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ async fn whatever_comes_in_is_answered_by_us() {
     };
     let answer = world.invoke(PROJECTS, &garbled("no base64 *")).await.expect(400);
     assert_eq!(answer.code(), "BAD_REQUEST");
-    // Who is not in hears nothing about their request.
+    // A caller without access learns nothing about the errors in their request.
     for path in [format!("{PROJECTS}?%FF=1"), format!("{PROJECTS}?page=1&page=1"), format!("{PROJECTS}/%FF")] {
         is_ours(&world.get(path).send().await.expect(401));
     }
@@ -118,19 +118,19 @@ async fn a_repeated_header_is_refused_as_the_gateway_joins_it() {
     }
     let batch = || world.post("/api/usage/ingest").json(json!({"batch_id": "b", "tenant": acme.slug, "entries": []}));
     batch().header("x-ingest-key", "one").header("x-ingest-key", "two").send().await.expect(400);
-    // Other fronts list the values.
+    // Other front ends list the values.
     for name in ["authorization", "x-api-key", "x-tenant-id", "idempotency-key"] {
         let mut event = world.post(PROJECTS).token(&acme.owner.token).json(json!({"name": "n"})).event();
         event["headers"][name] = json!(["one", "two"]);
         world.invoke(PROJECTS, &event.to_string()).await.expect(400);
     }
-    // A list in two headers is one list, and a key of the caller may hold commas.
+    // A list in two headers is one list, and a caller's key may contain commas.
     let project = world.project(&acme.owner, "Launch").await;
     let put = || world.put(format!("{PROJECTS}/{}", id(&project))).token(&acme.owner.token).json(json!({"name": "n"}));
     put().header("if-match", "\"7\"").header("if-match", "\"1.0.0\"").send().await.expect(200);
     let repeat = || world.post(PROJECTS).token(&acme.owner.token).header("idempotency-key", "a,b").json(json!({"name": "n"})).send();
     assert_eq!(repeat().await.expect(201).text, repeat().await.expect(201).text);
-    // A host or slug of the tenant's own, given twice by a browser's proxy, is not a credential's business.
+    // A repeated header that is not a credential does no harm.
     get().header("x-api-key", &key).send().await.expect(200);
 }
 
@@ -243,7 +243,7 @@ async fn a_body_is_taken_with_its_mark_and_as_it_is() {
     assert_eq!(post(marked).send().await.expect(201).json()["data"]["name"], "Marked");
     post(b"\xEF\xBB\xBF\xEF\xBB\xBF{\"name\":\"Twice\"}").send().await.expect(400);
     assert_eq!(post(b"\xEF\xBB\xBF").send().await.expect(422).code(), "VALIDATION_ERROR");
-    // What is read with the door is read from the same body.
+    // Values that are read with the door come from the same body.
     let setting = b"\xEF\xBB\xBF{\"name\":\"company_name\",\"value\":\"x\"}";
     for _ in 0..2 {
         world.post("/api/tenant-setting").token(&acme.owner.token).raw(setting).send().await.expect(201);
@@ -294,7 +294,7 @@ async fn free_numbers_come_back_equal_or_are_refused_by_name() {
         }
         assert!(world.items().len() <= before + 1, "nothing was made");
     }
-    // A field at fault beside it is named too, and what is no JSON is no JSON.
+    // Another field at fault is named too, and invalid JSON is reported as such.
     let answer = world.post(PROJECTS).token(&acme.owner.token).raw(br#"{"settings":{"n":1e400}}"#).send().await.expect(422);
     assert_eq!(answer.details().as_object().expect("fields").keys().collect::<Vec<_>>(), ["name", "settings.n"]);
     world.post(PROJECTS).token(&acme.owner.token).raw(br#"{"settings":{"n":1e400}"#).send().await.expect(400);
@@ -414,11 +414,11 @@ async fn lists_are_searched_and_sorted_as_people_read() {
         world.project(&acme.owner, name).await;
         world.task(&acme.owner, &launch, json!({"title": name})).await;
     }
-    // As a name was stored before names had a normal form.
+    // A name as it was stored before names had a normal form.
     let found = world.items().into_iter().find(|item| item["type"]["S"] == "project" && item["name"]["S"] == "zoo").expect("the project");
     world.change_item(found["pk"]["S"].as_str().expect("pk"), found["sk"]["S"].as_str().expect("sk"), |item| {
         item["name"] = json!({"S": "Zoe\u{308}"});
-        item["list_name"] = json!({"S": "Zoe\u{308}"});
+        item["list"]["M"]["name"] = json!({"S": "Zoe\u{308}"});
     });
     let names = async |path: String, field: &str| -> Vec<String> {
         let answer = world.get(path).token(&acme.owner.token).send().await.expect(200).json();
@@ -434,7 +434,7 @@ async fn lists_are_searched_and_sorted_as_people_read() {
         assert_eq!(names(format!("{tasks}?search={search}"), "title").await.len(), found, "{search}");
     }
     assert_eq!(names(format!("{PROJECTS}?search=zo%C3%AB"), "name").await.len(), 1);
-    // A walk by cursor through such an order sees every one once.
+    // A walk by cursor through such an order returns every record once.
     let (mut seen, mut path) = (vec![], format!("{PROJECTS}?sort=name&direction=asc&per_page=3"));
     loop {
         let page = world.get(&path).token(&acme.owner.token).send().await.expect(200).json();
@@ -468,7 +468,7 @@ async fn the_same_content_in_another_spelling_is_the_same_content() {
     {
         assert_eq!(send(other).await.expect(422).code(), "IDEMPOTENCY_KEY_REUSED", "{other}");
     }
-    // Nothing of what was sent lies in the table in a form that can be guessed at.
+    // The table contains nothing of the request in a form that could be guessed.
     let record = world.items().into_iter().find(|item| item["type"]["S"] == "answer").expect("the record");
     assert!(record["body_hash"].is_null(), "{record}");
 }
@@ -511,7 +511,7 @@ async fn a_key_of_one_tenant_says_nothing_to_another() {
         let listed = world.get("/v1/subaccounts").token(&tenant.owner.token).send().await.expect(200);
         assert_eq!(listed.json()["data"].as_array().map(Vec::len), Some(1));
     }
-    // One person in two tenants, selected by a header, is two callers.
+    // One person in two tenants, selected by a header, counts as two callers.
     let visitor = world.member(&acme, "admin").await;
     world.advance(SignedDuration::from_secs(1));
     world
@@ -564,7 +564,7 @@ async fn every_post_takes_an_idempotency_key() {
         assert_eq!(send(&other).await.expect(422).code(), "IDEMPOTENCY_KEY_REUSED", "{path}");
         world.post(&path).token(&acme.owner.token).header("idempotency-key", &"k".repeat(256)).json(body).send().await.expect(400);
     }
-    // A repeat sees what was answered, not what became of it.
+    // A repeat returns the first answer, whatever happened since.
     let path = format!("{PROJECTS}/{}/archive", id(&project));
     let archive = || world.post(&path).token(&acme.owner.token).header("idempotency-key", "again").send();
     let first = archive().await.expect(200);
@@ -572,7 +572,7 @@ async fn every_post_takes_an_idempotency_key() {
     assert_eq!(archive().await.expect(200).text, first.text);
     let now = world.get(format!("{PROJECTS}/{}", id(&project))).token(&acme.owner.token).send().await.json();
     assert_eq!(now["data"]["is_archived"], false);
-    // Who may no longer do it does not hear what it answered either.
+    // A caller who may no longer do it does not get the earlier answer either.
     world.post(&path).header("idempotency-key", "again").send().await.expect(401);
     let viewer = world.member(&acme, "viewer").await;
     world.post(&path).token(&viewer.token).header("idempotency-key", "again").send().await.expect(403);
@@ -605,7 +605,7 @@ async fn a_repeat_by_a_visitor_has_one_effect() {
     // From another address it is another request.
     forgot("192.0.2.2", &acme.owner.email).await.expect(202);
     assert_eq!(mails(), before + 2);
-    // Twins at the same moment send one mail.
+    // Duplicates at the same moment send one mail.
     let before = mails();
     let twins = futures_util::future::join_all((0..5).map(|_| {
         let request = world.post("/api/v1/auth/forgot-password").at_ip("192.0.2.3").header("idempotency-key", "twins");
@@ -613,7 +613,7 @@ async fn a_repeat_by_a_visitor_has_one_effect() {
     }));
     assert!(twins.await.iter().all(|answer| answer.status == 202));
     assert_eq!(mails(), before + 1);
-    // A link that was followed answers a repeat as it did the first time.
+    // After a link was used, a repeat gets the first answer.
     world.advance(SignedDuration::from_secs(1));
     world.post("/api/v1/auth/forgot-password").json(json!({"email": acme.owner.email})).send().await.expect(202);
     let reset = json!({"token": world.link_token(&acme.owner.email), "password": "another horse"});
@@ -638,14 +638,14 @@ async fn a_repeated_login_proves_the_password_and_gets_no_ended_session() {
     let again = login("correct horse").await.expect(200);
     assert_eq!((again.header("idempotency-replayed"), &again.text, sessions()), ("true", &first.text, before + 1));
     let token = first.json()["data"]["token"].as_str().expect("a token").to_owned();
-    // Neither the token nor anything to guess the password by lies in the table.
+    // The table contains neither the token nor anything for guessing the password.
     let stored = serde_json::to_string(&world.items()).expect("JSON");
     assert!(!stored.contains(&token) && !stored.contains(token.rsplit('.').next().expect("a signature")));
-    // The session ends: a repeat opens another.
+    // The session ends, so a repeat opens another.
     world.post("/api/v1/auth/logout").token(&token).send().await.expect(200);
     let new = login("correct horse").await.expect(200);
     assert_ne!(new.json()["data"]["token"], token.as_str());
-    // The password changes: the old one opens nothing, key or no key.
+    // The password changes: the old one opens nothing, with or without a key.
     world.advance(SignedDuration::from_secs(1));
     world.post("/api/v1/auth/forgot-password").json(json!({"email": acme.owner.email})).send().await.expect(202);
     let reset = json!({"token": world.link_token(&acme.owner.email), "password": "another horse"});
@@ -667,7 +667,7 @@ async fn a_list_that_is_read_whole_does_not_end_at_a_thousand() {
         (copy["sk"], copy["id"]) = (json!({"S": format!("name#zzz.{number}")}), json!({"S": id}));
         world.put_item(&copy);
     }
-    // By its id a setting is looked for among all.
+    // To find a setting by its id, all are searched.
     let last = format!("/api/tenant-setting/0198c0de-0000-7000-8000-{:012x}", 1099);
     world.get(last).token(&acme.owner.token).send().await.expect(200);
 }

@@ -1,15 +1,15 @@
-//! How `shared` is built: each room depends on rooms below it alone, so that one can be read, and trusted, without those above.
+//! The structure of `shared`: each folder depends only on folders below it, so that one can be read, and trusted, without those above.
 
 use std::path::{Path, PathBuf};
 
-/// The rooms of `shared/src`, lowest first; those of one floor may know each other.
+/// The folders of `shared/src`, lowest first. Those on one level may use each other.
 const FLOORS: [&[&str]; 8] = [
-    &["bounded", "clock", "config", "crypto", "error", "ids"],
+    &["bounded", "clock", "config", "crypto", "error", "ids", "lock"],
     &["store"],
     &["log", "model"],
     &["aws"],
     &["tenancy"],
-    &["accounts", "carriers", "children", "founding"],
+    &["accounts", "carriers", "children", "tenant_lifecycle"],
     &["http"],
     &["runtime"],
 ];
@@ -37,7 +37,7 @@ fn an_arrow_that_goes_up_is_seen() {
     assert_eq!(upward("http", "use crate::nowhere::X;"), [(1, "nowhere".to_owned())]);
 }
 
-/// A tenant's id comes out of a verified credential, the directory or a stored key: `tenancy` alone makes one.
+/// A tenant's id comes from a verified credential, the directory or a stored key. Only `tenancy` creates one.
 #[test]
 fn tenant_ids_are_made_in_tenancy_alone() {
     let root = shared();
@@ -49,12 +49,12 @@ fn tenant_ids_are_made_in_tenancy_alone() {
     }
 }
 
-/// Line and room of each arrow of a file to a room above it, or to none that is known.
+/// Line and folder of each import from a folder above, or from an unknown one.
 fn upward(room: &str, text: &str) -> Vec<(usize, String)> {
     let floor = |room: &str| FLOORS.iter().position(|floor| floor.contains(&room));
     let own = floor(room).unwrap_or_else(|| panic!("{room} has no floor: say in FLOORS where it stands"));
     let mut found = vec![];
-    // Within `use crate::{ … }`, each line that begins anew names a room.
+    // Within `use crate::{ … }`, each line with the first indentation names a folder.
     let mut in_list = false;
     for (number, line) in text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The events in events/ work as they are, each on what a fresh `cargo local` has.
+//! The events in events/ work as they are, with the data of a fresh `cargo local`.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ async fn every_sample_event_works_as_it_is() {
     let serving = tokio::spawn(provider.serve());
     let world = World::with(Settings { variables, ..Settings::default() }).await;
     let deployment = Deployment { workers: Workers::on(&world), world: world.clone() };
-    // A mail is on its way while the samples are made.
+    // Creating the samples needs a mail.
     let sources = Arc::new(Sources::new(&world.template, &world.aws, deployment.clone()).expect("the sources"));
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     let playing = tokio::spawn(sources.run(stopped, |problem| eprintln!("{problem}")));

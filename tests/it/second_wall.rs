@@ -1,5 +1,5 @@
-//! The second wall: with `TenantCredentials=session` a tenant's data is reached with credentials that IAM confines to it. Here IAM is the
-//! embedded one, which takes roles and policies from template.yaml; that AWS decides the same is modelled, not observed.
+//! The second wall: with `TenantCredentials=session` a tenant's data is reached with credentials that IAM confines to it. IAM is the
+//! embedded one here, with the roles and policies of template.yaml. That AWS decides the same is an assumption.
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -29,7 +29,7 @@ fn clients(world: &World, function: &str) -> Clients {
     Clients::read(Variables(world.environment(function).clone().into_iter().collect())).expect("the environment names AWS")
 }
 
-/// What a function asks STS for, with any tags; the code of a refusal otherwise.
+/// Calls STS as a function, with any tags. Otherwise returns the code of the refusal.
 async fn assume(world: &World, function: &str, tags: &[(&str, &str)]) -> Result<Credentials, String> {
     let mut request = clients(world, function).sts().assume_role().role_arn(role_of_tenants(world)).role_session_name("test");
     for (key, value) in tags {
@@ -43,7 +43,7 @@ fn role_of_tenants(world: &World) -> String {
     world.environment("projects")["TENANT_ROLE_ARN"].clone()
 }
 
-/// A plain client of the table, with credentials of one's own choice.
+/// A plain client of the table with chosen credentials.
 struct Raw {
     client: aws_sdk_dynamodb::Client,
     table: String,
@@ -74,7 +74,7 @@ impl Raw {
             .expression_attribute_values(":k", text(pk))
     }
 
-    /// Reads of a partition, each as its name and what came of it; `own` is a key that goes along in the mixed ones.
+    /// Reads of a partition, each with its name and outcome. `own` is a key for reads that mix partitions.
     async fn reads(&self, pk: &str, own: &str) -> Vec<(&'static str, Outcome)> {
         let both = |pk: &str| {
             KeysAndAttributes::builder()
@@ -127,7 +127,7 @@ impl Raw {
         ]
     }
 
-    /// Transactions of one write to `own` and one to `pk`.
+    /// Transactions with one write to `own` and one to `pk`.
     async fn transactions(&self, pk: &str, own: &str) -> Vec<(&'static str, Outcome)> {
         let put = |pk: &str, sk: &str| {
             let put = Put::builder().table_name(&self.table).item("pk", text(pk)).item("sk", text(sk)).build().expect("a put");
@@ -152,7 +152,7 @@ impl Raw {
         outcomes
     }
 
-    /// What nobody may do to any partition.
+    /// What no role may do to any partition.
     async fn never(&self, pk: &str, own: &str) -> Vec<(&'static str, Outcome)> {
         let table = &self.table;
         let item = |pk: &str| [("pk".to_owned(), text(pk)), ("sk".to_owned(), text("attempt"))].into();
@@ -207,7 +207,7 @@ fn denied() -> Outcome {
     Err("AccessDeniedException".into())
 }
 
-/// Partition keys that are not tenant `own`'s, however much some look like it.
+/// Partition keys that do not belong to the tenant `own`, although some look like it.
 fn not_of(own: &Tenant, other: &Tenant) -> Vec<String> {
     let (id, foreign) = (&own.id, &other.id);
     let mut keys: Vec<String> = ["tenant", "members", "projects", "counters", "quota", "invitations", "idempotency"]
@@ -249,7 +249,7 @@ async fn a_tenants_credentials_reach_no_other_tenant() {
     for pk in not_of(&own, &other) {
         let mut outcomes = raw.reads(&pk, &mine).await;
         outcomes.extend(raw.writes(&pk).await);
-        // Inside a transaction the directory may be written; that is its own test.
+        // In a transaction the directory may be written, which is a separate test.
         if !pk.starts_with("G#") {
             outcomes.extend(raw.transactions(&pk, &mine).await);
         }
@@ -276,7 +276,7 @@ async fn a_tenants_credentials_reach_all_that_is_its_own() {
         for (name, outcome) in outcomes {
             assert_eq!(outcome, Ok(()), "{name} of {pk}");
         }
-        // Not even there.
+        // Not in its own partition either.
         for (name, outcome) in raw.never(&pk, &pk).await {
             assert_eq!(outcome, denied(), "{name} of {pk}");
         }
@@ -337,20 +337,20 @@ async fn a_session_is_for_one_tenant_and_opens_no_other() {
         ("projects", &[("partner", id)]),
         ("projects", &[("tenant", id), ("admin", "yes")]),
         ("projects", &[("Tenants", id)]),
-        // They hold no door.
+        // They have no door.
         ("courier", &[("tenant", id)]),
         ("rotator", &[("tenant", id)]),
     ];
     for (function, tags) in refused {
         assert_eq!(assume(&world, function, tags).await.err().as_deref(), Some("AccessDenied"), "{function} {tags:?}");
     }
-    // A session opens no other.
+    // A session cannot open another session.
     let session = assume(&world, "projects", &[("tenant", id)]).await.expect("a session");
     let config = clients(&world, "projects").sts().config().to_builder().credentials_provider(session.clone()).build();
     let again = aws_sdk_sts::Client::from_conf(config).assume_role().role_arn(role_of_tenants(&world)).role_session_name("again");
     let again = again.tags(Tag::builder().key("tenant").value(id).build().expect("a tag")).send().await;
     assert_eq!(again.err().and_then(|error| error.code().map(str::to_owned)).as_deref(), Some("AccessDenied"));
-    // Its key without its token, a key of nobody, and a session that has ended are worth nothing.
+    // A session's key without its token, an unknown key, and an ended session are all refused.
     let pk = format!("T#{id}#tenant");
     let get = |raw: Raw| {
         let request = raw.client.get_item().table_name(&raw.table).key("pk", text(&pk)).key("sk", text("x"));
@@ -398,7 +398,7 @@ async fn a_session_is_opened_once_per_tenant_and_function() {
         world.get("/api/v1/projects").token(&own.owner.token).send().await.expect(200);
     }
     assert_eq!(guard(&world).sessions(), opened);
-    // As many at once as there like: another instance still opens one.
+    // For any number of parallel requests, another instance opens one session.
     let cold = world.another_instance().await;
     let requests = (0..8).map(|_| cold.get("/api/v1/projects").token(&own.owner.token).send());
     for answer in futures_util::future::join_all(requests).await {
@@ -407,7 +407,7 @@ async fn a_session_is_opened_once_per_tenant_and_function() {
     assert_eq!(guard(&world).sessions(), opened + 1);
 }
 
-/// The usual life of a tenant, with whatever it takes of functions and workers: `World` fails it if IAM refuses anything.
+/// The usual life of a tenant, with all functions and workers that it needs. `World` fails if IAM refuses anything.
 async fn a_life(world: &World) {
     let own = world.tenant("acme").await;
     for role in ["admin", "viewer"] {
@@ -461,7 +461,7 @@ async fn without_the_role_a_function_says_what_failed_and_tells_the_caller_nothi
     assert!(!answer.text.contains("nobodys"), "{}", answer.text);
 }
 
-/// Which verbs nobody needed: after a run of the whole suite with `TENANT_CREDENTIALS=session GRANTS_USED=<file>`.
+/// The actions that nothing used, after a run of the whole suite with `TENANT_CREDENTIALS=session GRANTS_USED=<file>`.
 #[test]
 #[ignore = "looks at what a run of the suite has left"]
 fn unused_grants_are_listed() {
@@ -474,7 +474,8 @@ fn unused_grants_are_listed() {
     for grant in &unused {
         println!("{} never needs {} on {}", grant.role, grant.action, grant.resource);
     }
-    // Under sessions a function's own verbs are for the directory, and there are those for tenants without; but to open a session is for who does.
+    // With sessions, a function's own actions are for the directory; without them they are also for tenants. Only functions with sessions
+    // may open one.
     let idle: Vec<_> = unused.iter().filter(|grant| grant.action.starts_with("sts:")).collect();
     assert!(idle.is_empty(), "may open sessions and never does: {idle:?}");
     println!("{} unused grants", unused.len());

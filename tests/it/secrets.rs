@@ -1,7 +1,7 @@
-//! What is secret stays where it was put: not in answers, not in errors, not readable in the table, not in the log.
+//! Secrets stay where they were put: not in answers or errors, not readable in the table, not in the log.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::world::{Answer, Tenant, World, id};
+use shared::lock::Lock;
 
-/// In a process of its own: what other tests log at the same time decides what a listener of one thread gets to hear.
+/// In a separate process, because the log output of other tests would mix with it.
 #[test]
 fn a_secret_shows_nowhere_but_in_the_answer_that_gives_it_out() {
     let alone = std::process::Command::new(std::env::current_exe().expect("this binary"))
@@ -19,7 +20,7 @@ fn a_secret_shows_nowhere_but_in_the_answer_that_gives_it_out() {
         .expect("this binary starts");
     let said = String::from_utf8_lossy(&alone.stdout);
     assert!(alone.status.success() && said.contains("1 passed"), "{said}");
-    // The lines of requests go to stdout, and so does, at the very end, what was planted.
+    // The log lines go to stdout, followed at the very end by the planted secrets.
     let (lines, planted) = said.split_once(PLANTED).expect("what was planted");
     let planted = planted.lines().next().unwrap_or_default();
     let (heard, planted): (usize, Vec<String>) = serde_json::from_str(planted).expect("a number and a list of texts");
@@ -35,7 +36,7 @@ const PLANTED: &str = "planted: ";
 #[ignore = "run by the test above, in a process of its own"]
 async fn every_secret_is_looked_for() {
     let log = Log::default();
-    // As deployed, and more talkative than by default. The functions run on this thread.
+    // As deployed, with more log output than by default. The functions run on this thread.
     let listening =
         tracing_subscriber::fmt().json().with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG).with_writer(log.clone());
     let _listening = tracing_subscriber::util::SubscriberInitExt::set_default(listening.finish());
@@ -48,7 +49,7 @@ async fn every_secret_is_looked_for() {
         canary.to_owned()
     };
 
-    // Entrusted to us: given once, shown never.
+    // Entrusted to us: given once, never shown.
     world.put(&tenant).token(&own.owner.token).json(json!({"cms": "prismic", "repository": "acme"})).send().await.expect(200);
     for (number, bad) in [json!({}), json!({"more": 1}), json!({"token": ["x"]})].into_iter().enumerate() {
         let token = plant(&format!("canary-api-token-{number}-4b1d"));
@@ -67,7 +68,7 @@ async fn every_secret_is_looked_for() {
             world.post("/api/tenant-setting").token(&own.owner.token).json(json!({"name": name, "valve": value})).send().await.expect(400),
         );
     }
-    // Presented: passwords, tokens, keys and what only looks like them.
+    // Presented: passwords, tokens, keys, and text that looks like them.
     let password = plant("canary password 77aa");
     for body in [json!({"email": own.owner.email, "password": password}), json!({"email": "x", "password": password})] {
         heard.push(world.post("/api/v1/auth/login").json(body).send().await.expect(422));
@@ -85,7 +86,7 @@ async fn every_secret_is_looked_for() {
     for path in ["verify-email", "reset-password", "accept-invitation"] {
         heard.push(world.post(format!("/api/v1/auth/{path}")).json(json!({"token": link, "password": password})).send().await);
     }
-    // Given out once.
+    // Shown once.
     let key = world.post("/api/tenant-api-key").token(&own.owner.token).json(json!({"name": "CI"})).send().await.expect(201).json();
     let text = plant(&key["apiKey"].as_str().expect("a key")[20..]);
     heard.push(world.get("/api/v1/projects").token(key["apiKey"].as_str().expect("a key")).send().await.expect(200));
@@ -112,7 +113,7 @@ async fn every_secret_is_looked_for() {
     println!("{PLANTED}{}", json!([heard.len(), canaries]));
 }
 
-/// A text as it might be written somewhere.
+/// The forms in which a text could be written.
 fn forms(canary: &str) -> [String; 4] {
     [canary.to_owned(), STANDARD.encode(canary), URL_SAFE_NO_PAD.encode(canary), canary.bytes().map(|byte| format!("{byte:02x}")).collect()]
 }
@@ -128,17 +129,17 @@ fn kept(world: &World, own: &Tenant) -> String {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct Log(Arc<Lock<Vec<u8>>>);
 
 impl Log {
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("the log")).into_owned()
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
     }
 }
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("the log").extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

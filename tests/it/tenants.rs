@@ -1,4 +1,4 @@
-//! Tenants by slug (F1): the documented routes, what they refuse, and what races and stale records leave behind.
+//! Tenants by slug (F1): the documented routes, what they refuse, and the results of races and outdated records.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -68,11 +68,11 @@ async fn everything_a_configuration_holds_comes_back() {
         "apiTokenHeader": "X-Token", "apiCacheTTL": 3600, "previewBypassParam": "draft", "transformApiUrls": false,
     });
     world.post(TENANTS).token(&acme.owner.token).json(full).send().await.expect(201);
-    // The first request there takes a lease on the day.
+    // The first request there takes a lease of the day's quota.
     show(&world, &acme.owner, "full").await;
     let answer = world.get(format!("{TENANTS}/full")).token(&acme.owner.token).send().await.expect(200);
     assert_eq!(answer.json()["key"], "full");
-    // Not the tenant of the session: its day is leased once the door has seen the membership.
+    // It is not the session's tenant, so its quota is leased after the door has checked the membership.
     assert!(answer.metered.expect("metered").round_trips <= 2);
     let mut value = answer.json()["value"].clone();
     let (created, updated) = (value["createdAt"].take(), value["updatedAt"].take());
@@ -278,16 +278,16 @@ async fn the_best_plan_among_ones_own_tenants_says_how_many() {
     set_plan(&world, &acme, "pro");
     create(&world, &acme.owner, "second").await.expect(201);
     create(&world, &acme.owner, "third").await.expect(201);
-    // A shut tenant lends its plan to nobody, and still counts.
+    // The plan of a suspended tenant does not count, but the tenant itself does.
     set_tenant(&world, &acme, "status", "suspended");
     let refused = create(&world, &acme.owner, "fourth").await.expect(403);
     assert_eq!(refused.details(), json!({"limit": "tenants_owned", "used": 3, "max": 1, "plan": "free"}));
-    // Somebody else's plan counts for its owner alone.
+    // Another person's plan counts only for its owner.
     set_tenant(&world, &acme, "status", "active");
     let admin = world.member(&acme, "admin").await;
     create(&world, &admin, "his-first").await.expect(201);
     create(&world, &admin, "his-second").await.expect(403);
-    // What was deleted counts no more.
+    // Deleted tenants no longer count.
     world.delete(format!("{TENANTS}/his-first")).token(&admin.token).send().await.expect(200);
     create(&world, &admin, "his-second").await.expect(201);
 }
@@ -368,7 +368,7 @@ async fn of_edits_of_one_version_one_wins_and_none_is_lost() {
     })
     .await;
     assert_eq!(counted(&answers), BTreeMap::from([(200, 1), (412, 7)]));
-    // Edits of different fields beside cache refreshes: all of them stand.
+    // Edits of different fields in parallel with cache refreshes: all of them are kept.
     let fields = [
         json!({"cacheTTL": 777}),
         json!({"stripParams": true}),
@@ -444,7 +444,7 @@ async fn a_configuration_is_changed_in_part() {
     assert_eq!(put(json!({})).await.expect(200).header("etag"), changed.header("etag"), "nothing said, nothing changed");
     put(json!({"websiteDomain": null, "allowedTypes": null})).await.expect(200);
     assert_eq!(show(&world, &acme.owner, "mine").await["websiteDomain"], Value::Null);
-    // The slug is for good; another provider comes whole.
+    // The slug never changes. Another provider needs its complete set.
     for (body, field) in [
         (json!({"slug": "other"}), "slug"),
         (json!({"cms": "sanity", "dataset": "d"}), "projectId"),
@@ -531,7 +531,7 @@ async fn a_deleted_tenant_is_gone_and_its_slug_rests() {
     create(&world, &acme.owner, "gone").await.expect(409);
     let asked = world.get(format!("{TENANTS}/slug-availability?slug=gone")).token(&acme.owner.token).send().await.expect(200).json();
     assert_eq!(asked["available"], false);
-    // As the purge leaves it: the slug rests, then it is anybody's.
+    // After the purge: the slug rests, and then any tenant can take it.
     let until = shared::clock::Clock::now(&*world.clock) + SignedDuration::from_hours(24);
     world.change_item("G#slug#gone", "owner", |item| {
         item["rests_until"] = json!({"S": until.to_string()});
@@ -642,7 +642,7 @@ async fn a_token_is_written_and_never_read() {
         assert!(!text.contains(secret) && !text.contains("s3cret"), "the token shows");
     }
     assert!(!shown.text.contains(&sealed) && !config.text.contains(&sealed), "the sealed token shows");
-    // The same token again changes nothing. After another one it looks different at rest; the largest one fits.
+    // The same token again changes nothing. After another one it is stored in another form. The largest one fits.
     assert_eq!(put(json!({"token": secret})).await.expect(200).json()["updatedAt"], updated);
     assert_eq!(sealed_token(&world), sealed);
     put(json!({"token": "x".repeat(4096)})).await.expect(200);
@@ -669,10 +669,10 @@ async fn tokens_move_to_the_newest_version_of_the_vault_secret() {
     let second = sealed_token(&world);
     assert!(second.starts_with("2.") && second != first, "{second}");
     assert_eq!(operate(&world, command.clone()).await.expect("done")["changed"], 0, "repeated, it changes nothing more");
-    // The old version can go: a third one takes over from the second.
+    // The old version can be removed: a third one replaces the second.
     secrets(json!({"2": "n".repeat(64), "3": "o".repeat(64)})).await;
     assert_eq!(operate(&world, command.clone()).await.expect("done")["changed"], 1);
-    // A token that moved to another tenant's item opens for nobody.
+    // A token that was moved to another tenant's item opens for nobody.
     let other = world.tenant("globex").await;
     world
         .put(format!("{TENANTS}/{}/api-token", other.slug))
@@ -724,7 +724,7 @@ async fn a_directory_record_without_a_membership_shows_nothing() {
     set_plan(&world, &victim, "enterprise");
     let user = claims_of(&acme.owner.token)["sub"].as_str().expect("a subject").to_owned();
     let total = async |caller: &Caller| world.get(TENANTS).token(&caller.token).send().await;
-    // A record that somebody slipped in, or that a removal left behind.
+    // A record that was inserted by an attacker, or left behind by a removal.
     let belongs = world.items().into_iter().find(|item| item["type"]["S"] == "belongs" && item["user"]["S"] == user.as_str()).expect("one");
     let mut stale = belongs.clone();
     stale["sk"] = json!({"S": format!("tenant#{}", victim.id)});
@@ -733,16 +733,16 @@ async fn a_directory_record_without_a_membership_shows_nothing() {
     let listed = total(&acme.owner).await.expect(200);
     assert_eq!(listed.json()["total"], 1);
     assert!(!listed.text.contains(&victim.slug), "{}", listed.text);
-    // Nor does it lend a plan: the second tenant is the last.
+    // It does not lend a plan either: the second tenant is the last.
     create(&world, &acme.owner, "second").await.expect(201);
     create(&world, &acme.owner, "third").await.expect(403);
-    // A membership item of somebody else, lying where mine would, is not mine.
+    // A membership item of another person in the place of mine is not mine.
     let theirs = world.items_of(&victim).into_iter().find(|item| item["type"]["S"] == "member").expect("a member");
     let mut copied = theirs.clone();
     copied["sk"] = json!({"S": format!("user#{user}")});
     put_item(&world, &copied);
     assert_eq!(total(&acme.owner).await.expect(200).json()["total"], 2);
-    // One that says it is another tenant's is our mistake, and gives nothing out.
+    // An item that names another tenant is our own mistake, and nothing is returned.
     copied["tenant"] = json!({"S": acme.id});
     put_item(&world, &copied);
     let broken = total(&acme.owner).await.expect(500);
@@ -758,7 +758,7 @@ async fn a_removed_member_lists_the_tenant_no_more() {
     world.delete(format!("/api/v1/tenant/members/{}", member.id)).token(&acme.owner.token).send().await.expect(200);
     let again = world.login(&member.email, &member.password).await;
     assert_eq!(world.get(TENANTS).token(&again.token).send().await.expect(200).json()["total"], 0);
-    // A suspended one still shows: it is there, and shut.
+    // A suspended tenant is still shown.
     set_tenant(&world, &acme, "status", "suspended");
     assert_eq!(world.get(TENANTS).token(&acme.owner.token).send().await.expect(200).json()["total"], 1);
     world.get(format!("{TENANTS}/{}", acme.slug)).token(&acme.owner.token).send().await.expect(403);
@@ -802,7 +802,7 @@ fn put_item(world: &World, item: &Value) {
     world.aws.database().put_item(serde_json::from_value(request).expect("a request")).expect("the item can be written");
 }
 
-/// The one token in the table, as it lies there.
+/// The only token in the table, as it is stored.
 fn sealed_token(world: &World) -> String {
     let item = world.items().into_iter().find(|item| item["api_token"]["M"]["sealed"]["S"].is_string()).expect("a token");
     item["api_token"]["M"]["sealed"]["S"].as_str().unwrap_or_default().to_owned()
@@ -813,12 +813,12 @@ fn sealed_of(world: &World, tenant: &Tenant) -> String {
     item["api_token"]["M"]["sealed"]["S"].as_str().unwrap_or_default().to_owned()
 }
 
-/// A command in a fresh instance of the operator, which reads the vault's secret as it is now.
+/// A command in a new instance of the operator, which reads the present secret of the vault.
 async fn operate(world: &World, command: Value) -> Result<Value, String> {
     let variables: HashMap<String, String> = world.environment("operator").clone().into_iter().collect();
     let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
     let clients = Clients::read(Variables(variables.clone())).expect("the environment names AWS");
-    let app = App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), &clients);
+    let app = App::new(config, Plans::seeded(), records::ALL, world.clock.clone(), Random::system(), &clients);
     app.fetch_secrets().await.map_err(|error| error.to_string())?;
     let operator = Operator::start(app, Variables(variables)).expect("the operator starts");
     operator.handle(command, "request").await.map_err(|error| error.to_string())
@@ -872,7 +872,7 @@ async fn a_slug_is_the_same_in_either_letter_case_wherever_it_is_given() {
     world.get(format!("/api/usage/check?tenant={loud}")).header("x-ingest-key", &key).send().await.expect(200);
     let report = json!({"batch_id": "b", "tenant": loud, "bytes": 10});
     world.post("/api/usage/ingest").header("x-ingest-key", &key).json(report).send().await.expect(200);
-    // What merely looks alike is none.
+    // Look-alikes do not match.
     for other in ["\u{212a}elvin", "acme\u{301}"] {
         let path = percent(other);
         world.get(format!("{TENANTS}/{path}")).token(&acme.owner.token).send().await.expect(404);
@@ -931,7 +931,7 @@ fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// A token that is kept already, a configuration that says the same, a statement that states nothing new.
+/// A token that is already stored, a configuration without a change, a replacement without a difference.
 #[tokio::test]
 async fn a_change_that_changes_nothing_keeps_version_and_etag() {
     let (world, workers) = crate::workers::workers().await;

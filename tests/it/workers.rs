@@ -1,28 +1,30 @@
-//! What happens after the answer: mails, sweeps, purges, conversions, key rotation; delivered twice, out of order, poisoned, and cut off
-//! at every point.
+//! What happens after the answer: mails, sweeps, purges, conversions, key rotation. Delivered twice, out of order, with bad records, and
+//! interrupted at every point.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use courier::Courier;
 use futures_util::future::{join_all, poll_immediate};
 use janitor::Janitor;
 use jiff::SignedDuration;
 use operator::Operator;
+use operator::import::{Restored, import_tenant};
+use records::project::SweepTasks;
 use relay::Relay;
 use rotator::Rotator;
 use serde_json::{Value, json};
 use shared::aws::Aws as Clients;
-use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
+use shared::lock::Lock;
 use shared::model::plan::Plans;
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
-use shared::tenancy::jobs::SweepTasks;
 use stack::sources::{Duplicates, Faults, Invoke, InvokeError, SourceError, Sources};
 
 use crate::world::{Caller, World, id};
@@ -66,7 +68,7 @@ async fn deliveries_twice_and_out_of_order_change_nothing() {
             forgotten(&world, &format!("tenant{number}")).await;
         }
         let faults = Faults { seed, duplicates, reorder: true, ..Faults::default() };
-        // A twin that meets a claim waits for it; the lease is over when it comes again.
+        // A parallel run that finds a claim waits for it. The lease is over when it tries again.
         settle(&world, &workers, faults).await;
         assert_eq!(states(&world), BTreeSet::from(["sent".to_owned()]));
         let kept = world.aws.mailbox().mails().unwrap();
@@ -112,7 +114,7 @@ async fn a_death_at_any_point_of_sending_is_repaired_where_the_carrier_deduplica
         let finished = workers.cut_off("courier", job(&mail), point).await;
         settle(&world, &workers, Faults::default()).await;
         let kept = world.aws.mailbox().mail(&mail).unwrap().expect("the mail arrived");
-        // Posted twice at most; kept once, for the mailbox knows the id.
+        // Posted twice at most, and stored once, because the mailbox knows the id.
         assert!(kept.deliveries <= 2, "cut at {point}: {}", kept.deliveries);
         if finished {
             break;
@@ -193,7 +195,7 @@ async fn a_mail_that_was_given_up_waits_with_the_dead_letters_and_can_be_sent_by
     let again = workers.run("operator", json!({"command": "resend-mail", "mail": mail})).await.unwrap();
     drain(&world, &workers).await;
     assert_eq!(state(&world, again["sent_again_as"].as_str().unwrap()), "sent");
-    // The redrive that comes after all finds the mail replaced.
+    // The late redrive finds the mail replaced.
     let letter = world.aws.queues().peek(MAIL_LETTERS).unwrap().remove(0);
     world.aws.queues().send(MAILS, &letter.body, None).unwrap();
     drain(&world, &workers).await;
@@ -240,7 +242,7 @@ async fn the_tasks_of_a_deleted_project_are_swept_in_rounds_and_a_namesakes_stay
     assert_eq!(tasks.len(), 2, "the namesake's and the other project's");
     assert_eq!(workers.invocations("janitor"), 3, "six tasks, two a round");
 
-    // The tombstone vanishes only now that nothing is left to hide, a day later.
+    // The tombstone vanishes a day after nothing is left to hide.
     let tombstone = world.items_of(&acme).into_iter().find(|item| item["type"]["S"] == "deleted_project").expect("it is there");
     let ends_at: i64 = tombstone["ttl"]["N"].as_str().unwrap().parse().unwrap();
     assert_eq!(ends_at, shared_now(&world) + 24 * 3600);
@@ -321,10 +323,10 @@ async fn nothing_is_left_of_a_demo_and_no_neighbour_is_touched() {
     let acme = world.tenant("acme").await;
     let ada = demo(&world, "ada@example.com").await;
     fill(&world, &ada).await;
-    // Somebody of another tenant joins the demo, and leaves with it.
+    // A person of another tenant joins the demo, and leaves with it.
     let guest = world.tenant("guest").await;
     let invited = json!({"email": guest.owner.email, "role": "member"});
-    // Ids of one millisecond have no order, and the newest mail is meant.
+    // Ids of one millisecond have no order, and the test needs the newest mail.
     world.advance(SignedDuration::from_millis(10));
     invite(&world, &ada, invited).await;
     let token = world.link_token(&guest.owner.email);
@@ -351,7 +353,7 @@ async fn nothing_is_left_of_a_demo_and_no_neighbour_is_touched() {
     assert_eq!(purge(&workers).await["purged"], 0);
 }
 
-/// Through the real stream, relay and janitor: what arrives after the receipt, and whoever still holds a credential, writes nothing.
+/// With the real stream, relay and janitor: what arrives after the receipt writes nothing, and neither do requests with old credentials.
 #[tokio::test]
 async fn nothing_of_a_purged_tenant_is_written_after_its_receipt() {
     let (world, workers) = workers().await;
@@ -359,7 +361,7 @@ async fn nothing_of_a_purged_tenant_is_written_after_its_receipt() {
     let mut tenants = vec![];
     for number in 0..6 {
         let filled = Box::pin(filled(&world, &key, number)).await;
-        // Some of it has come through the stream before the end, some has not.
+        // Some of it has passed the stream before the end, some has not.
         if number % 2 == 0 {
             drain(&world, &workers).await;
         }
@@ -399,7 +401,7 @@ async fn nothing_of_a_purged_tenant_is_written_after_its_receipt() {
     assert_eq!(depth(&world, RELAY_LETTERS), 0);
 }
 
-/// A tenant with a bit of everything, a key of it, and what the edge reports.
+/// A tenant with some data of every kind, a key, and reports of the edge.
 async fn filled(world: &World, key: &str, number: usize) -> (crate::world::Tenant, String, Value) {
     let tenant = world.tenant(&format!("acme{number}")).await;
     world.member(&tenant, "owner").await;
@@ -418,7 +420,7 @@ async fn filled(world: &World, key: &str, number: usize) -> (crate::world::Tenan
     (tenant, text, report)
 }
 
-/// Whoever still holds something of a tenant that is gone.
+/// Requests with credentials of a tenant that is gone.
 async fn knock(world: &World, key: &str, (tenant, text, report): &(crate::world::Tenant, String, Value)) {
     for token in [&tenant.owner.token, text] {
         for request in [world.get("/api/v1/projects"), world.post("/api/v1/projects").json(json!({"name": "late"}))] {
@@ -431,7 +433,7 @@ async fn knock(world: &World, key: &str, (tenant, text, report): &(crate::world:
     late.send().await.expect(404);
 }
 
-/// Records that the stream delivers only after the tenant is gone, of every kind that leads to a write.
+/// Records that the stream delivers only after the tenant is gone, of every kind that causes a write.
 #[tokio::test]
 async fn a_stream_that_lags_behind_a_purge_leaves_nothing() {
     let (world, workers) = workers().await;
@@ -467,7 +469,7 @@ async fn a_purge_that_dies_anywhere_is_finished_by_the_next_and_frees_one_place(
         if finished {
             break;
         }
-        // Every few points: a purge waits for the table some hundred times.
+        // Every few points, because a purge waits for the table some hundred times.
         point += 4;
         assert!(point < 2000);
     }
@@ -480,11 +482,11 @@ async fn a_purge_does_what_it_may_and_goes_on_next_time() {
     let ada = demo(&world, "ada@example.com").await;
     fill(&world, &ada).await;
     world.advance(SignedDuration::from_hours(49));
-    let place = || worker::workplace(workers.app("janitor"), "janitor", "bounded");
+    let context = || worker::work_context(workers.app("janitor"), "janitor", "bounded");
     let mut runs = 0;
     loop {
         let before = world.items().len();
-        let done = janitor::purge::purge(&place(), 7).await.unwrap();
+        let done = janitor::purge::purge(&context(), 7).await.unwrap();
         assert!(done.items <= 8 && before - world.items().len() <= 12, "{done:?}");
         runs += 1;
         if !done.more {
@@ -561,10 +563,10 @@ async fn an_operator_verifies_suspends_and_activates() {
     world.post("/api/v1/auth/register").json(body).send().await.expect(202);
     let login = json!({"email": "ada@example.com", "password": "correct horse"});
     world.post("/api/v1/auth/login").json(login.clone()).send().await.expect(403);
-    // Ids of one millisecond have no order, and the newest mail is meant.
+    // Ids of one millisecond have no order, and the test needs the newest mail.
     world.advance(SignedDuration::from_millis(10));
     workers.run("operator", json!({"command": "verify-user", "email": "Ada@Example.com"})).await.unwrap();
-    // The mailbox is theirs; the password that was typed before opens nothing, and they choose one.
+    // The mailbox is theirs. The earlier password opens nothing, and they set a new one.
     world.post("/api/v1/auth/login").json(login).send().await.expect(422);
     let body = json!({"token": world.link_token("ada@example.com"), "password": "battery staple"});
     world.post("/api/v1/auth/reset-password").json(body).send().await.expect(200);
@@ -597,7 +599,7 @@ async fn an_operator_verifies_suspends_and_activates() {
 async fn keys_are_rotated_under_load_without_a_failed_request() {
     let (world, workers) = workers().await;
     let acme = world.tenant("acme").await;
-    // Two instances of each function, each with its own memory of the keys.
+    // Two instances of each function, each with its own cache of the keys.
     let instances = [world.clone(), world.another_instance().await];
     let mut tokens = vec![acme.owner.token.clone()];
     let mut kids = BTreeSet::new();
@@ -633,7 +635,7 @@ async fn keys_are_rotated_under_load_without_a_failed_request() {
     // The world's own key, which the rotator did not make and replaced at once, and two that were published first.
     assert_eq!(kids.len(), 4);
 
-    // A week and a day later only the key in use is left, and it works on.
+    // A week and a day later only the current key is left, and it still works.
     world.advance(SignedDuration::from_hours(24 * 8));
     workers.run("rotator", json!({"task": "rotate-keys"})).await.unwrap();
     let keys = world.get("/.well-known/jwks.json").send().await.expect(200).json();
@@ -653,7 +655,7 @@ async fn a_rotation_that_dies_anywhere_never_signs_with_an_unpublished_key() {
         for pause in [0, 11, 24 * 60 * 8] {
             world.advance(SignedDuration::from_mins(pause));
             finished &= workers.cut_off("rotator", json!({"task": "rotate-keys", "now": pause == 0}), point).await;
-            // An instance that starts right now reads what is stored right now.
+            // An instance that starts now reads what is stored now.
             let instance = world.another_instance().await;
             let owner = instance.login(&acme.owner.email, &acme.owner.password).await;
             instance.get("/api/v1/projects").token(&owner.token).send().await.expect(200);
@@ -696,17 +698,17 @@ struct Inner {
     janitor: Janitor,
     rotator: Rotator,
     operator: Operator,
-    /// Where a sweep stops, when a test wants it to stop early.
+    /// Where a sweep stops, for tests that need it to stop early.
     sweep_at_most: Option<usize>,
     requests: AtomicUsize,
-    invoked: Mutex<HashMap<String, usize>>,
+    invoked: Lock<HashMap<String, usize>>,
     /// The functions that have their secrets.
-    fetched: Mutex<BTreeSet<String>>,
+    fetched: Lock<BTreeSet<String>>,
 }
 
-/// A carrier without memory, like Amazon SES: what it is told twice it sends twice.
+/// A carrier without memory, like Amazon SES: it sends the same mail as often as it is told.
 #[derive(Default)]
-struct Forgetful(Mutex<Vec<String>>);
+struct Forgetful(Lock<Vec<String>>);
 
 struct Demo {
     caller: Caller,
@@ -740,8 +742,8 @@ impl Workers {
             apps,
             sweep_at_most,
             requests: AtomicUsize::new(0),
-            invoked: Mutex::default(),
-            fetched: Mutex::default(),
+            invoked: Lock::default(),
+            fetched: Lock::default(),
         }))
     }
 
@@ -758,23 +760,23 @@ impl Workers {
     }
 
     fn invocations(&self, function: &str) -> usize {
-        self.0.invoked.lock().unwrap().get(function).copied().unwrap_or(0)
+        self.0.invoked.lock().get(function).copied().unwrap_or(0)
     }
 
     /// One invocation, as Lambda makes it.
     pub async fn run(&self, function: &str, event: Value) -> Result<Value, String> {
         let inner = &self.0;
-        *inner.invoked.lock().unwrap().entry(function.to_owned()).or_default() += 1;
+        *inner.invoked.lock().entry(function.to_owned()).or_default() += 1;
         let request = format!("request-{}", inner.requests.fetch_add(1, Ordering::Relaxed));
-        if !inner.fetched.lock().unwrap().contains(function) {
+        if !inner.fetched.lock().contains(function) {
             inner.apps[function].fetch_secrets().await.map_err(|error| error.to_string())?;
-            inner.fetched.lock().unwrap().insert(function.to_owned());
+            inner.fetched.lock().insert(function.to_owned());
         }
         let done = match (function, inner.sweep_at_most) {
             ("relay", _) => inner.relay.handle(event, &request).await,
             ("courier", _) => inner.courier.handle(event, &request).await,
             ("janitor", Some(at_most)) if worker::is_batch(&event) => {
-                let sweep = |place, job: SweepTasks| async move { janitor::sweep::sweep(&place, job, at_most).await };
+                let sweep = |context, job: SweepTasks| async move { janitor::sweep::sweep(&context, job, at_most).await };
                 worker::queue(&inner.apps["janitor"], event, "janitor", &request, sweep).await
             }
             ("janitor", _) => inner.janitor.handle(event, &request).await,
@@ -785,6 +787,14 @@ impl Workers {
         done.map_err(|error| error.to_string())
     }
 
+    /// What `import-tenant` does, in a deployment with other ordinary records.
+    pub async fn import(&self, restored: &[Restored], owner: &str, lines: &str) -> Value {
+        let app = &self.0.apps["operator"];
+        app.fetch_secrets().await.expect("the secrets are there");
+        let context = worker::work_context(app, "operator", "import");
+        import_tenant(&context, restored, owner, lines).await.expect("the import")
+    }
+
     /// An invocation whose process dies after it has waited so many times. Whether it came to its end before that.
     async fn cut_off(&self, function: &str, event: Value, waits: usize) -> bool {
         let mut work = pin!(self.run(function, event));
@@ -792,7 +802,7 @@ impl Workers {
             if poll_immediate(&mut work).await.is_some() {
                 return true;
             }
-            // What was asked for arrives: the next look gets a little further.
+            // Pending results arrive, so that the next poll gets further.
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         false
@@ -808,7 +818,7 @@ impl Invoke for Workers {
 
 impl Forgetful {
     fn taken(&self, mail: &str) -> usize {
-        self.0.lock().unwrap().iter().filter(|taken| *taken == mail).count()
+        self.0.lock().iter().filter(|taken| *taken == mail).count()
     }
 }
 
@@ -819,10 +829,10 @@ impl MailCarrier for Shared {
         false
     }
 
-    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a> {
+    fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a> {
         Box::pin(async move {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            self.0.0.lock().unwrap().push(letter.id.to_string());
+            self.0.0.lock().push(letter.id.to_string());
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             Outcome::Taken
         })
@@ -839,7 +849,7 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).expect("the template configures the function");
     let clients = Clients::read(variables()).expect("the environment names AWS");
-    App::new(config, Plans::seeded(), world.clock.clone(), Random::system(), &clients)
+    App::new(config, Plans::seeded(), world.records, world.clock.clone(), Random::system(), &clients)
 }
 
 pub async fn drain(world: &World, workers: &Workers) {
@@ -869,7 +879,7 @@ async fn forgotten(world: &World, name: &str) {
     ask_for_reset(world, &tenant.owner.email).await;
 }
 
-/// Gives the mail's id.
+/// Returns the mail's id.
 async fn ask_for_reset(world: &World, email: &str) -> String {
     // Ids of one millisecond have no order.
     world.advance(SignedDuration::from_millis(10));
@@ -909,7 +919,7 @@ fn mails(world: &World, email: &str) -> Vec<String> {
     kept.into_iter().map(|kept| format!("{}\n{}", kept.mail.subject, kept.mail.text)).collect()
 }
 
-/// The token as a person copies it out of the mail.
+/// The token as a person copies it from the mail.
 fn token_in(world: &World, email: &str, kind: &str) -> String {
     let kept = world.aws.mailbox().mails_to(email).unwrap();
     let mail = kept.into_iter().rev().find(|kept| kept.mail.kind == kind).expect("the mail arrived").mail;
@@ -941,7 +951,7 @@ async fn demo(world: &World, email: &str) -> Demo {
     }
 }
 
-/// One of everything that a tenant can have, beside the samples.
+/// One of everything that a tenant can have, in addition to the samples.
 async fn fill(world: &World, demo: &Demo) {
     let (kept, gone) = (world.project(&demo.caller, "Archived").await, world.project(&demo.caller, "Deleted").await);
     world.project(&demo.caller, "Active").await;
@@ -956,7 +966,7 @@ async fn fill(world: &World, demo: &Demo) {
     world.post("/api/v1/projects").token(&demo.caller.token).header("idempotency-key", "one").json(body).send().await.expect(201);
 }
 
-/// A demo sends nothing outside, so it invites nobody; it may still hold people and invitations from an operator's hand.
+/// A demo sends no mails, so it invites nobody. It may still have members and invitations that an operator added.
 async fn invite(world: &World, demo: &Demo, invited: Value) {
     let send = || world.post("/api/v1/tenant/invitations").token(&demo.caller.token).json(invited.clone()).send();
     send().await.expect(403);
@@ -966,14 +976,14 @@ async fn invite(world: &World, demo: &Demo, invited: Value) {
     world.change_item(&profile, "profile", |item| item["kind"] = json!({"S": "demo"}));
 }
 
-/// Mails and sealed answers to the visitor's requests end by themselves; the rest must go with the demo.
+/// Mails and sealed answers to the visitor's requests expire by themselves. Everything else must be deleted with the demo.
 fn is_of(item: &Value, demo: &Demo) -> bool {
     let lasting = !["mail", "open_answer"].contains(&text(item, "type"));
     let written = item.to_string();
     lasting && (written.contains(&demo.tenant) || written.contains(&demo.owner) || written.contains(&demo.slug))
 }
 
-/// What a purge of one demo changes about the others: their number.
+/// What the purge of one demo changes about the others: their number.
 fn without_demos(items: &[Value]) -> Vec<&Value> {
     items.iter().filter(|item| !["G#counters", "G#demos"].contains(&text(item, "pk")) && !text(item, "pk").starts_with("G#rate#")).collect()
 }

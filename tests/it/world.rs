@@ -1,4 +1,5 @@
-//! A whole deployment in one process: the table and secrets of template.yaml, the functions behind a gateway, a clock that stands still.
+//! A whole deployment in one process: the table and secrets of template.yaml, the functions behind a gateway, and a clock that only tests
+//! move.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,11 +17,11 @@ use shared::clock::SetClock;
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::http::Catalogue;
-use shared::http::registry::router;
+use shared::http::registry::{Routes, router};
 use shared::model::link::Link;
 use shared::model::plan::Plans;
 use shared::runtime::{App, gateway};
-use shared::store::Metered;
+use shared::store::{Metered, Records};
 use stack::aws::{Aws, Storage};
 use stack::iam::Guard;
 use stack::template::{Route, Template};
@@ -28,6 +29,7 @@ use stack::template::{Route, Template};
 use crate::described;
 
 pub const PUBLIC_URL: &str = "https://api.example.com";
+pub const INVITATIONS: &str = "/api/v1/tenant/invitations";
 
 #[derive(Clone)]
 pub struct World {
@@ -39,20 +41,21 @@ pub struct World {
     gateway: Arc<Vec<Route>>,
     environments: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     pub plans: Plans,
+    pub records: Records,
     next_ip: Arc<AtomicU64>,
-    /// IAM, where the deployment of this test has it.
+    /// IAM, if the deployment of this test has it.
     pub guard: Option<Arc<Guarded>>,
 }
 
-/// Whose credentials reach a tenant's data, with IAM deciding as template.yaml says. Without either, nobody asks who calls.
-/// `TENANT_CREDENTIALS=session cargo test --test it` runs every test so.
+/// Whose credentials access a tenant's data, with IAM deciding by template.yaml. Without it, calls are not checked.
+/// `TENANT_CREDENTIALS=session cargo test --test it` runs every test with sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TenantCredentials {
     Function,
     Session,
 }
 
-/// Fails the test that ends while a refusal by IAM has not been taken note of.
+/// Fails a test that ends without looking at a refusal by IAM.
 pub struct Guarded(pub Guard);
 
 impl Drop for Guarded {
@@ -70,13 +73,13 @@ impl Drop for Guarded {
     }
 }
 
-/// Every function of the API as it runs, by name.
+/// Every running function of the API, by name.
 type Functions = BTreeMap<&'static str, (App, Router)>;
 
-/// What a deployment of a test differs in.
+/// How the deployment of a test differs from the default.
 #[derive(Default)]
 pub struct Settings {
-    /// The seeded plans and the documented rates; otherwise there is room for a test's own traffic.
+    /// The seeded plans and the documented rates. Otherwise the limits are high enough for a test's own traffic.
     pub strict: bool,
     pub variables: Vec<(&'static str, String)>,
     /// Changes limits of plans: `{"free": {"projects": 10}}`.
@@ -85,13 +88,15 @@ pub struct Settings {
     /// Where the clock stands at first; otherwise at the machine's time.
     pub moment: Option<Timestamp>,
     pub tenant_credentials: Option<TenantCredentials>,
+    /// Otherwise those of every deployment.
+    pub records: Option<Records>,
 }
 
-/// Somebody signed in.
+/// A signed-in person.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub token: String,
-    /// Member number.
+    /// The member's number.
     pub id: u64,
     pub email: String,
     pub password: String,
@@ -171,9 +176,10 @@ impl World {
         }
         let plans = plans(settings.strict, &settings.plans);
         let clock = Arc::new(SetClock::at(settings.moment.unwrap_or_else(Timestamp::now)));
-        let auth = app("auth", &environments, &plans, &clock, settings.seed);
+        let records = settings.records.unwrap_or(records::ALL);
+        let auth = app("auth", &environments, &plans, records, &clock, settings.seed);
         write_session_keys(&auth, &environments["auth"], "key-1").await;
-        let functions = functions(&environments, &plans, &clock, settings.seed).await;
+        let functions = functions(&environments, &plans, records, &clock, settings.seed).await;
         World {
             aws,
             clock,
@@ -183,6 +189,7 @@ impl World {
             template: Arc::new(template),
             environments: Arc::new(environments),
             plans,
+            records,
             next_ip: Arc::new(AtomicU64::new(1)),
             guard,
         }
@@ -191,8 +198,20 @@ impl World {
     /// Another instance of the same functions: its own memory, the same table.
     pub async fn another_instance(&self) -> Self {
         let seed = 1000 + 10 * self.next_ip.fetch_add(1, Ordering::Relaxed);
-        let functions = functions(&self.environments, &self.plans, &self.clock, seed).await;
+        let functions = functions(&self.environments, &self.plans, self.records, &self.clock, seed).await;
         World { auth: functions["auth"].0.clone(), functions: Arc::new(functions), ..self.clone() }
+    }
+
+    /// The same with one function more, which the gateway hands what lies under a path.
+    pub async fn serving<R: Routes>(self, path: &str) -> Self {
+        let app = app("projects", &self.environments, &self.plans, self.records, &self.clock, 0);
+        app.warm_up().await.expect("the function warms up");
+        let mut functions = (*self.functions).clone();
+        functions.insert("another", (app.clone(), router::<R>(app)));
+        let route = |path: String| Route { function: "another".into(), method: "ANY".into(), path };
+        let more = [route(path.to_owned()), route(format!("{path}/{{proxy+}}"))];
+        let gateway = self.gateway.iter().cloned().chain(more).collect();
+        World { functions: Arc::new(functions), gateway: Arc::new(gateway), ..self }
     }
 
     /// The function that the gateway hands a path to.
@@ -201,7 +220,7 @@ impl World {
         self.functions[route.map_or("auth", |route| route.function.as_str())].1.clone()
     }
 
-    /// Hands an event to the function that the gateway hands a path to.
+    /// Sends an event to the function to which the gateway sends a path.
     pub async fn invoke(&self, path: &str, event: &str) -> Answer {
         let response = Box::pin(gateway::answer(&self.auth, &self.router(path), event)).await;
         let (parts, body) = response.into_parts();
@@ -225,9 +244,13 @@ impl World {
         &self.environments["projects"]["TABLE_NAME"]
     }
 
-    /// Every item, in key order: for comparing before and after.
+    /// Every item, in key order, to compare before and after.
     pub fn items(&self) -> Vec<Value> {
         self.aws.items(self.table_name()).expect("the table can be read")
+    }
+
+    pub fn items_of_type(&self, name: &str) -> Vec<Value> {
+        self.items().into_iter().filter(|item| item["type"]["S"] == name).collect()
     }
 
     /// The items of one tenant.
@@ -236,14 +259,14 @@ impl World {
         self.items().into_iter().filter(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with(&prefix))).collect()
     }
 
-    /// Changes an item behind the functions' back, as an operator with access to the table could.
+    /// Changes an item directly in the table, as an operator with access to the table could.
     pub fn change_item(&self, pk: &str, sk: &str, change: impl FnOnce(&mut Value)) {
         let mut item = self.items().into_iter().find(|item| item["pk"]["S"] == pk && item["sk"]["S"] == sk).expect("the item is there");
         change(&mut item);
         self.put_item(&item);
     }
 
-    /// Writes an item behind the functions' back.
+    /// Writes an item directly to the table.
     pub fn put_item(&self, item: &Value) {
         let request = json!({"TableName": self.table_name(), "Item": item});
         self.aws.database().put_item(serde_json::from_value(request).expect("a request")).expect("the item can be written");
@@ -275,7 +298,7 @@ impl World {
         self.request("DELETE", path)
     }
 
-    /// A tenant without content, and its owner signed in. Made through registration, as people do.
+    /// An empty tenant with its signed-in owner. Created by registration, as people do.
     pub async fn tenant(&self, name: &str) -> Tenant {
         let email = format!("owner@{name}.example.com");
         let body = json!({"name": format!("Owner of {name}"), "email": email, "password": "correct horse", "company_name": name});
@@ -294,12 +317,7 @@ impl World {
     pub async fn member(&self, tenant: &Tenant, role: &str) -> Caller {
         let serial = self.next_ip.fetch_add(1, Ordering::Relaxed);
         let email = format!("{role}{serial}@{}.example.com", tenant.slug);
-        self.post("/api/v1/tenant/invitations")
-            .token(&tenant.owner.token)
-            .json(json!({"email": email, "role": role}))
-            .send()
-            .await
-            .expect(201);
+        self.invite(&tenant.owner, &email, role).await.expect(201);
         let token = self.link_token(&email);
         let body = json!({"token": token, "name": format!("The {role}"), "password": "correct horse"});
         self.post("/api/v1/auth/accept-invitation").json(body).send().await.expect(200);
@@ -307,7 +325,7 @@ impl World {
     }
 
     pub async fn login(&self, email: &str, password: &str) -> Caller {
-        let answer = self.post("/api/v1/auth/login").json(json!({"email": email, "password": password})).send().await.expect(200);
+        let answer = self.try_login(email, password).await.expect(200);
         let data = &answer.json()["data"];
         Caller {
             token: data["token"].as_str().expect("a token").to_owned(),
@@ -315,6 +333,22 @@ impl World {
             email: email.to_owned(),
             password: password.to_owned(),
         }
+    }
+
+    pub async fn try_login(&self, email: &str, password: &str) -> Answer {
+        self.post("/api/v1/auth/login").json(json!({"email": email, "password": password})).send().await
+    }
+
+    pub async fn forgot(&self, email: &str) -> Answer {
+        self.post("/api/v1/auth/forgot-password").json(json!({"email": email})).send().await
+    }
+
+    pub async fn reset(&self, token: &str, password: &str) -> Answer {
+        self.post("/api/v1/auth/reset-password").json(json!({"token": token, "password": password})).send().await
+    }
+
+    pub async fn invite(&self, caller: &Caller, email: &str, role: &str) -> Answer {
+        self.post(INVITATIONS).token(&caller.token).json(json!({"email": email, "role": role})).send().await
     }
 
     /// The token in the newest mail to an address.
@@ -348,7 +382,7 @@ impl Request {
         self.headers.iter().any(|(name, _)| name == header)
     }
 
-    /// Several of the same name are sent as several.
+    /// Repeated names are sent repeatedly.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -430,7 +464,7 @@ impl Answer {
         self.json()["error"]["details"].clone()
     }
 
-    /// What two callers must not be able to tell apart: status, body and header names, but for the request id.
+    /// What must be the same for two callers: status, body and header names, except the request id.
     pub fn fingerprint(&self) -> String {
         let id = self.header("x-request-id").to_owned();
         let mut names: Vec<_> = self.headers.keys().map(|name| name.as_str().to_owned()).collect();
@@ -443,13 +477,13 @@ pub fn id(resource: &Value) -> &str {
     resource["id"].as_str().expect("the resource has an id")
 }
 
-/// The claims of a token, unverified.
+/// The claims of a token, not verified.
 pub fn claims_of(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("a token has three parts");
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("JSON claims")
 }
 
-/// Makes a session key as the rotator does: the public half first.
+/// Makes a session key as the rotator does, the public key first.
 pub async fn write_session_keys(app: &App, environment: &BTreeMap<String, String>, kid: &str) {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &aws_lc_rs::rand::SystemRandom::new()).expect("a key");
@@ -466,7 +500,7 @@ pub async fn write_session_keys(app: &App, environment: &BTreeMap<String, String
     }
 }
 
-/// Every function of the API: the one list of them in the tests.
+/// Every function of the API. This is the only list of them in the tests.
 pub fn catalogue() -> Catalogue {
     let mut catalogue = Catalogue::default();
     catalogue.add::<auth::Auth>("auth");
@@ -481,6 +515,7 @@ pub fn catalogue() -> Catalogue {
 async fn functions(
     environments: &BTreeMap<String, BTreeMap<String, String>>,
     plans: &Plans,
+    records: Records,
     clock: &Arc<SetClock>,
     seed: u64,
 ) -> Functions {
@@ -495,25 +530,32 @@ async fn functions(
     ];
     let mut functions = BTreeMap::new();
     for (index, (name, router)) in routers.into_iter().enumerate() {
-        let app = app(name, environments, plans, clock, if seed == 0 { 0 } else { seed + index as u64 });
+        let app = app(name, environments, plans, records, clock, if seed == 0 { 0 } else { seed + index as u64 });
         app.warm_up().await.expect("the functions warm up");
         functions.insert(name, (app.clone(), router(app)));
     }
     functions
 }
 
-const PATIENCE: Duration = Duration::from_secs(100);
+const TIMEOUT: Duration = Duration::from_secs(100);
 
-fn app(function: &str, environments: &BTreeMap<String, BTreeMap<String, String>>, plans: &Plans, clock: &Arc<SetClock>, seed: u64) -> App {
+fn app(
+    function: &str,
+    environments: &BTreeMap<String, BTreeMap<String, String>>,
+    plans: &Plans,
+    records: Records,
+    clock: &Arc<SetClock>,
+    seed: u64,
+) -> App {
     let variables: HashMap<String, String> = environments[function].clone().into_iter().collect();
     let config = Config::read(&Variables(variables.clone())).expect("the template configures the function");
-    // A busy machine makes the table slow, and then the product answers 503, which is right; a test is about what it answers otherwise.
-    let clients = Clients::read(Variables(variables)).expect("the environment names AWS").waiting(PATIENCE);
+    // On a busy machine the table is slow, and the product then correctly answers 503. Tests are about its other answers.
+    let clients = Clients::read(Variables(variables)).expect("the environment names AWS").waiting(TIMEOUT);
     let random = if seed == 0 { Random::system() } else { Random::seeded(seed) };
-    App::new(config, plans.clone(), clock.clone(), random, &clients)
+    App::new(config, plans.clone(), records, clock.clone(), random, &clients)
 }
 
-/// The seeded plans with a test's changes; unless `strict`, without the limits that a test would run into by accident.
+/// The seeded plans with a test's changes. Unless `strict`, without limits that a test could reach by accident.
 fn plans(strict: bool, changes: &Value) -> Plans {
     let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
     for (name, plan) in plans.as_object_mut().expect("an object") {

@@ -1,4 +1,4 @@
-//! What all subaccounts of an agency did in a range of days, together and each.
+//! What all subaccounts of an agency did in a range of days, in sum and separately.
 
 use futures_util::future::try_join_all;
 use jiff::ToSpan;
@@ -8,13 +8,13 @@ use shared::http::answer::Answer;
 use shared::http::arguments::Query;
 use shared::http::form::{CalendarDate, Fields, Form};
 use shared::model::subaccount::Subaccount;
-use shared::model::tenant::Status;
+use shared::model::tenant::TenantStatus;
 use shared::model::time::{day, months};
 use shared::model::usage::UsageDay;
 use shared::tenancy::doors::Owner;
 use shared::{Error, Result};
 
-/// The most days of one question.
+/// The most days of one request.
 const MOST_DAYS: i32 = 92;
 const AT_ONCE: usize = 25;
 
@@ -34,7 +34,7 @@ pub struct AnalyticsView {
 pub struct SubaccountTotals {
     id: String,
     name: String,
-    status: Status,
+    status: TenantStatus,
     #[serde(flatten)]
     totals: Totals,
 }
@@ -74,7 +74,7 @@ pub async fn show(door: Owner, asked: Query<Range>) -> Result<Answer<AnalyticsVi
     Ok(Answer::new("Success", AnalyticsView { from, to, totals: Totals::of(&all), subaccounts }))
 }
 
-/// What a child used between two days: a query a month.
+/// What a child used between two days, with one query for each month.
 async fn used(door: &Owner, child: &Subaccount, from: Date, to: Date) -> Result<UsageDay> {
     let store = door.child(child)?;
     let lists: Vec<_> = months(from, to).into_iter().map(UsageDay::of_month).collect();
@@ -84,7 +84,7 @@ async fn used(door: &Owner, child: &Subaccount, from: Date, to: Date) -> Result<
 }
 
 impl Range {
-    /// Both ends included; the last 30 days where nothing is said.
+    /// Both ends are included. The default is the last 30 days.
     fn days(&self, today: Date) -> Result<(Date, Date)> {
         let to = self.to.unwrap_or(today);
         let from = self.from.unwrap_or_else(|| to.saturating_sub(29.days()));

@@ -1,4 +1,4 @@
-//! Subaccounts of an agency, and what it sees of them (F4). Their keys are the business of `keys`, in the shapes of one's own.
+//! Subaccounts of an agency, and what it sees of them (F4). Their keys are in `keys`, in the same shapes as other keys.
 
 mod analytics;
 mod subaccount;

@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::serve::<agency::Agency>()
+    shared::runtime::serve::<agency::Agency>(records::ALL)
 }

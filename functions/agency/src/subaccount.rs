@@ -1,20 +1,21 @@
-//! Subaccounts: made with one call, limited, suspended, closed. Link and child are written together.
+//! Subaccounts: created with one call, limited, suspended, closed. The link and the child are written together.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::{Answer, Created, Listing, Tagged};
-use shared::http::arguments::{Body, Cursors, Found, IfMatch};
+use shared::http::arguments::{Body, Cursors, IfMatch, path_id};
 use shared::http::form::{Fields, Form, FreeObject, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
-use shared::ids::SubaccountId;
+use shared::http::{Argument, Operation};
+use shared::ids::{PathId, SubaccountId};
 use shared::model::deletion::Deletion;
-use shared::model::subaccount::{ExternalId, LimitChanges, Limits, LineMode, Subaccount, SubaccountChanges};
-use shared::model::tenant::{Kind, Slug, Status, Tenant};
+use shared::model::subaccount::{ExternalId, LimitChanges, LineMode, Subaccount, SubaccountChanges, SubaccountLimits};
+use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::Owner;
-use shared::tenancy::{TenantId, conflict, limit_reached};
+use shared::tenancy::{Entered, Incoming, TenantId, Wants, conflict, limit_reached};
+use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -23,13 +24,13 @@ pub struct SubaccountView {
     id: String,
     name: String,
     external_id: Option<String>,
-    status: Status,
+    status: TenantStatus,
     plan: String,
     parent_tenant_id: TenantId,
     /// The subaccount's own tenant.
     tenant_id: TenantId,
     phone_assignment_mode: LineMode,
-    limits: Limits,
+    limits: SubaccountLimits,
     #[schema(value_type = Object)]
     metadata: Map<String, Value>,
     created_at: Printed,
@@ -43,7 +44,7 @@ pub struct SubaccountLine {
     id: String,
     name: String,
     external_id: Option<String>,
-    status: Status,
+    status: TenantStatus,
     parent_tenant_id: TenantId,
     tenant_id: TenantId,
     phone_assignment_mode: LineMode,
@@ -57,17 +58,17 @@ pub struct NewSubaccount {
     name: String,
     external_id: Option<String>,
     plan: String,
-    limits: Limits,
+    limits: SubaccountLimits,
     lines: LineMode,
     metadata: Map<String, Value>,
 }
 
 pub struct Changes(SubaccountChanges);
 
-pub struct NewLimits(Limits);
+pub struct NewLimits(SubaccountLimits);
 
 pub struct Filters {
-    status: Option<Status>,
+    status: Option<TenantStatus>,
 }
 
 pub async fn list(door: Owner, asked: Cursors<Filters>) -> Result<Listing<SubaccountLine>> {
@@ -81,23 +82,23 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Tagged<Sub
     let store = door.new_child()?;
     allowed(&door, &new.plan, &new.limits)?;
     let slug = Slug::from_name(&new.name, &door.app.random().text(SLUG_ALPHABET, 8));
-    let child = NewTenant { name: new.name.clone(), logo: None, slug, plan: new.plan, kind: Kind::Subaccount, ends_at: None };
-    let mut founding = Founding::without_owner(directory, store, child).await?;
-    founding.tenant.limits = Some(new.limits);
+    let child = NewTenant { name: new.name.clone(), logo: None, slug, plan: new.plan, kind: TenantKind::Subaccount, ends_at: None };
+    let mut creation = TenantCreation::without_owner(directory, store, child).await?;
+    creation.tenant.limits = Some(new.limits);
     let subaccount = Subaccount {
         id: SubaccountId::new(now, door.app.random()),
         agency: door.tenant.id,
-        tenant: founding.tenant.id,
+        tenant: creation.tenant.id,
         name: new.name,
         external_id: new.external_id,
-        status: Status::Active,
+        status: TenantStatus::Active,
         lines: new.lines,
         metadata: new.metadata,
         created_at: now,
         updated_at: now,
         version: 1,
     };
-    let answer = Created::new("Subaccount created", SubaccountView::of(&subaccount, &founding.tenant)).tagged(subaccount.etag());
+    let answer = Created::new("Subaccount created", SubaccountView::of(&subaccount, &creation.tenant)).tagged(subaccount.etag());
     let most = door.plan.subaccounts;
     let full = limit_reached("subaccounts", most.unwrap_or(u64::MAX), &door.tenant.plan);
     let mut transaction = once.ticket.record(directory.transaction(), &door.store, &answer)?;
@@ -106,48 +107,48 @@ pub async fn create(door: Owner, once: Once<NewSubaccount>) -> Result<Tagged<Sub
         transaction = transaction.create(directory, &claim, conflict("Another subaccount has this external_id."))?;
     }
     let transaction = transaction.count_global(GlobalCounter::Subaccounts(door.tenant.id), 1, most, full)?;
-    let transaction = door.still_open(door.still(transaction)?)?.create(directory, &subaccount, conflict("Try again."))?;
-    founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?.commit().await?;
+    let transaction = door.still_open(door.require_role(transaction)?)?.create(directory, &subaccount, conflict("Try again."))?;
+    creation.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?.commit().await?;
     Ok(answer)
 }
 
-pub async fn show(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
+pub async fn show(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<SubaccountView>> {
     let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
     Ok(answer(&subaccount.0, &tenant))
 }
 
 /// The child's name follows: it is what its own people see.
-pub async fn update(
-    door: Owner,
-    subaccount: Found<Subaccount>,
-    expected: IfMatch,
-    changes: Body<Changes>,
-) -> Result<Tagged<SubaccountView>> {
+pub async fn update(door: Owner, subaccount: FoundSubaccount, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<SubaccountView>> {
     let (subaccount, tenant) = change(&door, subaccount.0, &expected, changes.0.0).await?;
     Ok(answer(&subaccount, &tenant))
 }
 
-pub async fn suspend(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
-    turn(&door, subaccount.0, Status::Suspended).await
+pub async fn suspend(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<SubaccountView>> {
+    turn(&door, subaccount.0, TenantStatus::Suspended).await
 }
 
-pub async fn activate(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
-    turn(&door, subaccount.0, Status::Active).await
+pub async fn activate(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<SubaccountView>> {
+    turn(&door, subaccount.0, TenantStatus::Active).await
 }
 
 /// Its keys stop at once; what it holds is purged when the time for second thoughts of deletions is over.
-pub async fn close(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<SubaccountView>> {
-    turn(&door, subaccount.0, Status::Closed).await
+pub async fn close(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<SubaccountView>> {
+    turn(&door, subaccount.0, TenantStatus::Closed).await
 }
 
 /// The tag is the subaccount's own, of which the limits are a part.
-pub async fn limits(door: Owner, subaccount: Found<Subaccount>) -> Result<Tagged<Limits>> {
+pub async fn limits(door: Owner, subaccount: FoundSubaccount) -> Result<Tagged<SubaccountLimits>> {
     let tenant = door.child(&subaccount.0)?.get(&Tenant::key_of()).await?;
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.0.etag()))
 }
 
-/// The whole of the limits: one that is not named is the plan's.
-pub async fn limit(door: Owner, subaccount: Found<Subaccount>, expected: IfMatch, given: Body<NewLimits>) -> Result<Tagged<Limits>> {
+/// All limits: one that is not named is removed, so that the plan's limit holds.
+pub async fn limit(
+    door: Owner,
+    subaccount: FoundSubaccount,
+    expected: IfMatch,
+    given: Body<NewLimits>,
+) -> Result<Tagged<SubaccountLimits>> {
     let changes = SubaccountChanges { limits: LimitChanges::to(given.0.0), ..SubaccountChanges::default() };
     let (subaccount, tenant) = change(&door, subaccount.0, &expected, changes).await?;
     Ok(Answer::new("Success", tenant.limits.unwrap_or_default()).tagged(subaccount.etag()))
@@ -157,9 +158,9 @@ async fn change(door: &Owner, before: Subaccount, expected: &IfMatch, changes: S
     expected.check(&before.etag())?;
     let (store, directory) = (door.child(&before)?, &door.directory);
     let tenant = store.get(&Tenant::key_of()).await?;
-    allowed(door, &tenant.plan, &changes.limits.over(Limits::default()))?;
+    allowed(door, &tenant.plan, &changes.limits.over(SubaccountLimits::default()))?;
     let Some((link, child)) = before.changed(&tenant, changes, door.now()) else { return Ok((before, tenant)) };
-    let mut transaction = door.still(directory.transaction().replace(directory, &link, &before)?)?;
+    let mut transaction = door.require_role(directory.transaction().replace(directory, &link, &before)?)?;
     if let Some(child) = &child {
         transaction = transaction.replace(&store, child, &tenant)?;
     }
@@ -167,14 +168,14 @@ async fn change(door: &Owner, before: Subaccount, expected: &IfMatch, changes: S
     Ok((link, child.unwrap_or(tenant)))
 }
 
-async fn turn(door: &Owner, subaccount: Subaccount, status: Status) -> Result<Tagged<SubaccountView>> {
+async fn turn(door: &Owner, subaccount: Subaccount, status: TenantStatus) -> Result<Tagged<SubaccountView>> {
     let (store, directory) = (door.child(&subaccount)?, &door.directory);
     let tenant = store.get(&Tenant::key_of()).await?;
     let Some(turned) = subaccount.with_status(status, door.now())? else { return Ok(answer(&subaccount, &tenant)) };
     let child = tenant.with_status(status, door.now());
     let mut transaction = directory.transaction().replace(directory, &turned, &subaccount)?.replace(&store, &child, &tenant)?;
-    transaction = door.still(transaction)?;
-    if status == Status::Closed {
+    transaction = door.require_role(transaction)?;
+    if status == TenantStatus::Closed {
         let counter = GlobalCounter::Subaccounts(door.tenant.id);
         transaction =
             transaction.put(directory, &Deletion::of(&child, door.now()))?.count_global(counter, -1, None, conflict("Try again."))?;
@@ -186,8 +187,8 @@ async fn turn(door: &Owner, subaccount: Subaccount, status: Status) -> Result<Ta
     Ok(answer(&turned, &child))
 }
 
-/// An agency gives its children no more than it has itself, and limits only below the child's plan.
-fn allowed(door: &Owner, plan: &str, limits: &Limits) -> Result<()> {
+/// An agency gives its children no more than it has itself, and sets limits only below the child's plan.
+fn allowed(door: &Owner, plan: &str, limits: &SubaccountLimits) -> Result<()> {
     let plans = door.app.plans();
     if !plans.contains(plan) || plan == "demo" || !door.plan.covers(plans.get(plan)) {
         return Err(Error::field("plan", "The plan field must be a plan within your own."));
@@ -247,10 +248,29 @@ const LINES: OneOf<LineMode> = OneOf {
     },
 };
 
-const STATUS: OneOf<Status> = OneOf {
+const STATUS: OneOf<TenantStatus> = OneOf {
     words: &["active", "suspended", "closed"],
-    parse: |text| [Status::Active, Status::Suspended, Status::Closed].into_iter().find(|status| status.name() == text),
+    parse: |text| [TenantStatus::Active, TenantStatus::Suspended, TenantStatus::Closed].into_iter().find(|status| status.name() == text),
 };
+
+/// The subaccount of the caller's agency that the path names.
+pub struct FoundSubaccount(pub Subaccount);
+
+impl Argument for FoundSubaccount {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(id) = path_id(incoming) {
+            wants.child(id);
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        entered.child(path_id(incoming)?).await?.map(FoundSubaccount).ok_or(Error::NotFound)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(SubaccountId::schema());
+    }
+}
 
 impl Form for NewSubaccount {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
@@ -260,7 +280,7 @@ impl Form for NewSubaccount {
         let limits = fields.nested("limits");
         let lines = fields.optional("phone_assignment_mode", LINES).unwrap_or(LineMode::Pooled);
         let metadata = fields.optional("metadata", FreeObject).unwrap_or_default();
-        let limits = limits.map_or_else(Limits::default, |NewLimits(limits)| limits);
+        let limits = limits.map_or_else(SubaccountLimits::default, |NewLimits(limits)| limits);
         Some(NewSubaccount { name: name?, external_id, plan, limits, lines, metadata })
     }
 }
@@ -270,7 +290,7 @@ const LIMIT: Integer = Integer { min: 0, max: 1_000_000_000 };
 impl Form for NewLimits {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let mut limit = |name| fields.optional(name, LIMIT).map(i64::unsigned_abs);
-        Some(NewLimits(Limits {
+        Some(NewLimits(SubaccountLimits {
             messages_per_day: limit("messages_per_day"),
             messages_per_month: limit("messages_per_month"),
             new_contacts_per_day: limit("new_contacts_per_day"),
@@ -280,7 +300,7 @@ impl Form for NewLimits {
     }
 }
 
-/// The limits that are named; null gives one back to the plan.
+/// Only the limits that are named. Null removes a limit.
 struct SomeLimits(LimitChanges);
 
 impl Form for SomeLimits {

@@ -1,25 +1,24 @@
-//! A demo tenant, whole in one call: tenant, owner, sample projects and tasks, and the mail that announces it.
+//! A demo tenant, complete with one call: tenant, owner, sample projects and tasks, and the mail about it.
 
 use jiff::{SignedDuration, ToSpan};
+use records::project::{Project, ProjectId, Shelf, TaskCounts};
+use records::task::{Priority, Task, TaskId, TaskStatus};
 use serde::Serialize;
 use shared::error::Throttled;
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
 use shared::http::answer::Created;
 use shared::http::form::{EmailAddress, Fields, Form, Name};
 use shared::http::idempotency::Once;
-use shared::ids::{MailId, ProjectId, TaskId, UserId};
+use shared::ids::{MailId, UserId};
 use shared::model::demo::{Demo, DemoClaim};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{Mail, MailContent};
 use shared::model::member::{Member, Person};
-use shared::model::project::{Project, TaskCounts};
-use shared::model::task::{Priority, Status, Task};
-use shared::model::tenant::{Kind, Slug};
+use shared::model::tenant::{Slug, TenantKind};
 use shared::model::time::{Printed, day, with_offset};
-use shared::model::user::{Email, OfDemo, User};
-use shared::store::Counter;
+use shared::model::user::{DemoAccount, Email, User};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::DemoVisitor;
 use shared::tenancy::{Transaction, conflict};
+use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
 
 pub struct NewDemo {
@@ -43,7 +42,7 @@ pub struct DemoView {
     expires_at: Printed,
 }
 
-/// Answers alike whether the address is anybody's or not: a demo has no right to it, and takes none from its owner.
+/// The answer is the same whether the address has an account or not. A demo has no right to the address and takes nothing from its owner.
 pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<DemoView>> {
     let config = &door.app.config().demo;
     if !config.enabled {
@@ -51,12 +50,12 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
     }
     let (directory, now) = (&door.directory, door.directory.now());
     let passwords = door.app.secrets().demo_passwords()?;
-    let store = directory.found_tenant();
+    let store = directory.new_tenant_store();
     let password = Demo::password(passwords, store.tenant_id());
     let slug = Slug::parse(&format!("demo-{}", door.app.random().text(SLUG_ALPHABET, 6))).ok_or(Error::NotFound)?;
-    // Whole seconds: what is printed is what holds.
+    // Whole seconds, so that the printed time is exact.
     let ends_at = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now) + SignedDuration::from_hours(config.hours);
-    // The documents show a demo's owner as verified. Nothing was proven: the address stays whoever's it is.
+    // The API documents show a demo's owner as verified. Nothing was proven: the address still belongs to its owner.
     let user = User {
         id: UserId::new(now, door.app.random()),
         name: once.body.name,
@@ -64,7 +63,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         password: None,
         passwords: 0,
         verified_at: Some(now),
-        demo: Some(OfDemo::Running),
+        demo: Some(DemoAccount::Running),
         system_admin: false,
         home: Some(store.tenant_id()),
         created_at: now,
@@ -76,15 +75,15 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         logo: None,
         slug: slug.clone(),
         plan: "demo".into(),
-        kind: Kind::Demo,
+        kind: TenantKind::Demo,
         ends_at: Some(ends_at),
     };
-    let founding = Founding::of(directory, store, new, &user).await?;
+    let creation = TenantCreation::with_owner(directory, store, new, &user).await?;
     let tenant_url = config.tenant_url.replace("{slug}", slug.as_str());
     let answer = Created::new(
         "Demo tenant created successfully",
         DemoView {
-            tenant_id: founding.tenant.account,
+            tenant_id: creation.tenant.account,
             tenant_slug: slug.to_string(),
             app_url: format!("{tenant_url}/app"),
             tenant_url: tenant_url.clone(),
@@ -94,20 +93,20 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         },
     );
     let listed = Demo {
-        tenant: founding.tenant.id,
+        tenant: creation.tenant.id,
         owner: user.id,
         slug,
         email: user.email.clone(),
         name: user.name.clone(),
-        tenant_name: founding.tenant.name.clone(),
+        tenant_name: creation.tenant.name.clone(),
         ends_at,
         warned: false,
         version: 1,
     };
-    let content = Content::DemoReady { name: listed.name.clone(), tenant_name: listed.tenant_name.clone(), url: tenant_url, ends_at };
+    let content = MailContent::DemoReady { name: listed.name.clone(), tenant_name: listed.tenant_name.clone(), url: tenant_url, ends_at };
     let mail = Mail::queued(MailId::new(now, door.app.random()), Some(listed.tenant), listed.email.clone(), content, now);
     let claim = DemoClaim::new(&listed, &password);
-    let owner = founding.owner.as_ref().map(Member::person).ok_or(Error::NotFound)?;
+    let owner = creation.owner.as_ref().map(Member::person).ok_or(Error::NotFound)?;
     let samples = samples(&owner, now, door.app.random());
     let full = Throttled { quota: "active_demos", limit: config.max_active, retry_after: 3600 };
     let allowance = door.mails(&listed.email);
@@ -116,34 +115,34 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         if mailed {
             transaction = transaction.count_mail(&allowance)?.create(directory, &mail, conflict("Try again."))?;
         }
-        // Who is not written to now is not warned either.
+        // If no mail was sent now, no warning is sent later.
         let listed = Demo { warned: !mailed, ..listed.clone() };
         let full = full.clone();
-        transaction = founding
+        transaction = creation
             .write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?
             .create(directory, &user, conflict("Try again."))?
             .create(directory, &claim, conflict("Try again."))?
             .count_global(GlobalCounter::ActiveDemos, 1, Some(config.max_active), Box::new(|_| Error::TooManyRequests(full)))?
             .create(directory, &listed, conflict("Try again."))?
-            .count(&founding.store, Counter::Projects, samples.len() as i64)?;
+            .count(&creation.store, Shelf::Active.counter(), samples.len() as i64)?;
         for (project, tasks) in &samples {
-            transaction = transaction.create(&founding.store, project, conflict("Try again."))?;
+            transaction = transaction.create(&creation.store, project, conflict("Try again."))?;
             for task in tasks {
-                transaction = transaction.create(&founding.store, task, conflict("Try again."))?;
+                transaction = transaction.create(&creation.store, task, conflict("Try again."))?;
             }
         }
         Ok(transaction)
     };
     match write(true)?.commit().await {
-        // The address has had its mails of the day: the demo comes without one.
+        // The address has already got its mails of the day, so the demo comes without one.
         Err(Error::TooManyRequests(throttled)) if throttled.quota != full.quota => write(false)?.commit().await?,
         written => written?,
     }
     Ok(answer)
 }
 
-/// A task to look at: title, status, priority, and in how many days it is due.
-type Sample = (&'static str, Status, Priority, Option<i32>);
+/// A sample task: title, status, priority, and in how many days it is due.
+type Sample = (&'static str, TaskStatus, Priority, Option<i32>);
 
 /// Two projects with tasks in every state, so that a first look shows what the lists can do.
 fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Random) -> Vec<(Project, Vec<Task>)> {
@@ -154,10 +153,10 @@ fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Rando
             "A new face for the company",
             "#3B82F6",
             &[
-                ("Design homepage mockup", Status::InProgress, Priority::High, Some(2)),
-                ("Write the copy", Status::Todo, Priority::Medium, Some(7)),
-                ("Collect feedback from customers", Status::Done, Priority::Medium, None),
-                ("Choose a typeface", Status::InReview, Priority::Low, None),
+                ("Design homepage mockup", TaskStatus::InProgress, Priority::High, Some(2)),
+                ("Write the copy", TaskStatus::Todo, Priority::Medium, Some(7)),
+                ("Collect feedback from customers", TaskStatus::Done, Priority::Medium, None),
+                ("Choose a typeface", TaskStatus::InReview, Priority::Low, None),
             ],
         ),
         (
@@ -165,15 +164,15 @@ fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Rando
             "Everything for the day itself",
             "#10B981",
             &[
-                ("Plan the launch event", Status::Todo, Priority::Urgent, Some(14)),
-                ("Print flyers", Status::Cancelled, Priority::Low, None),
+                ("Plan the launch event", TaskStatus::Todo, Priority::Urgent, Some(14)),
+                ("Print flyers", TaskStatus::Cancelled, Priority::Low, None),
             ],
         ),
     ];
     plan.into_iter()
         .enumerate()
         .map(|(index, (name, description, color, tasks))| {
-            // Apart by a second, so that their order is the order written here.
+            // One second apart, so that their order is the order here.
             let at = now + SignedDuration::from_secs(i64::try_from(index).unwrap_or(0));
             let id = ProjectId::new(at, random);
             let tasks: Vec<Task> = tasks
@@ -187,20 +186,20 @@ fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Rando
                     status: *status,
                     priority: *priority,
                     due_date: due.map(|days| today.saturating_add(days.days())),
-                    completed_at: (*status == Status::Done).then_some(now),
+                    completed_at: (*status == TaskStatus::Done).then_some(now),
                     sort_order: i64::try_from(order).unwrap_or(0),
-                    assignee: (*status == Status::InProgress).then(|| person.clone()),
+                    assignee: (*status == TaskStatus::InProgress).then(|| person.clone()),
                     creator: person.clone(),
                     created_at: now,
                     updated_at: now,
                     version: 1,
                 })
                 .collect();
-            let count = |counted: fn(Status) -> bool| tasks.iter().filter(|task| counted(task.status)).count() as u64;
+            let count = |counted: fn(TaskStatus) -> bool| tasks.iter().filter(|task| counted(task.status)).count() as u64;
             let counts = TaskCounts {
-                open: count(Status::is_open),
-                completed: count(|status| status == Status::Done),
-                cancelled: count(|status| status == Status::Cancelled),
+                open: count(TaskStatus::is_open),
+                completed: count(|status| status == TaskStatus::Done),
+                cancelled: count(|status| status == TaskStatus::Cancelled),
             };
             let project =
                 Project { description: Some(description.into()), color: color.into(), tasks: counts, ..Project::new(id, name.into(), now) };

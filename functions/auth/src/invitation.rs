@@ -1,8 +1,8 @@
-//! Invitations: an address and a role, a link in a mail, and joining through it.
+//! Invitations: an address and a role, a link in a mail, and joining with it.
 
 use jiff::SignedDuration;
 use serde::Serialize;
-use shared::accounts::{Address, Given, owner_of};
+use shared::accounts::{AddressRecords, ProvenData, owner_of};
 use shared::error::FieldErrors;
 use shared::http::answer::{Answer, Created, Listing, Nothing};
 use shared::http::arguments::{Found, NoFilters, Offsets};
@@ -11,12 +11,12 @@ use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId};
 use shared::model::invitation::{Invitation, InvitationId, OpenInvitations};
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{Mail, MailContent};
 use shared::model::member::Member;
-use shared::model::tenant::Kind;
+use shared::model::tenant::TenantKind;
 use shared::model::time::{Printed, zulu};
-use shared::model::user::{Belongs, Email};
-use shared::store::{Counter, Direction};
+use shared::model::user::{Email, UserTenant};
+use shared::store::{Direction, Record};
 use shared::tenancy::doors::{Admin, Visitor};
 use shared::tenancy::{Role, TenantId, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
@@ -55,10 +55,11 @@ pub async fn list(door: Admin, asked: Offsets<NoFilters>) -> Result<Listing<Invi
     Ok(Listing { items, total: open.count(door.now()), page: asked.page, next: found.next })
 }
 
-/// Takes a seat of the plan until it is accepted, revoked or expired. An address is invited once at a time, and gets few such mails.
+/// Takes a seat of the plan until it is accepted, revoked or expired. An address can have only one open invitation, and gets few such
+/// mails.
 pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<InvitationView>> {
     let NewInvitation { email, role } = once.body;
-    if door.tenant.kind == Kind::Demo {
+    if door.tenant.kind == TenantKind::Demo {
         return Err(Error::Forbidden("A demo sends nothing outside, invitations included.".into()));
     }
     only_owners_touch_owners(door.member.role, &[role])?;
@@ -81,13 +82,14 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
     };
     let purpose = Purpose::AcceptInvitation { tenant: door.tenant.id, invitation: invitation.id, sender: Some(door.sender()) };
     let link = Link { id: invitation.link, purpose, expires_at };
-    let content = Content::Invitation { tenant_name: door.tenant.name.clone(), invited_by: door.member.name.clone(), link: link.id };
+    let content = MailContent::Invitation { tenant_name: door.tenant.name.clone(), invited_by: door.member.name.clone(), link: link.id };
     let mail = Mail::queued(MailId::new(now, door.app.random()), Some(door.tenant.id), invitation.email.clone(), content, now);
     let answer = Created::new("Invitation sent", InvitationView::of(&invitation));
     seated(&door.store, |open| {
         let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
         if open.invites(&invitation.email, now) {
-            // Behind the kept answer, which is what a twin of this request hears: nothing has the id of the new invitation yet.
+            // After the recorded answer, which a duplicate of this request must get. Nothing else can have the id of the new invitation
+            // yet.
             let refusal = conflict("This address is invited already. Revoke that invitation to send another.");
             return Ok((open.clone(), transaction.require(&door.store, &Invitation::key_of(invitation.id), refusal)?));
         }
@@ -95,8 +97,7 @@ pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<In
             return Err(Error::Conflict("There are 1,000 open invitations: revoke some, or wait until they are accepted.".into()));
         }
         let held = open.count(now);
-        let transaction =
-            door.still(transaction)?.require_room(&door.store, Counter::Members, held, "users", door.plan.users, &door.tenant.plan)?;
+        let transaction = door.require_role(transaction)?.require_room(&door.store, Member::QUOTA, held, &door.plan, &door.tenant.plan)?;
         let transaction = door.invitation_mails(&invitation.email).iter().try_fold(transaction, |all, mails| all.count_mail(mails))?;
         let transaction = transaction
             .create(&door.store, &invitation, conflict("Try again."))?
@@ -112,20 +113,20 @@ pub async fn revoke(door: Admin, invitation: Found<Invitation>) -> Result<Answer
     let invitation = invitation.0;
     only_owners_touch_owners(door.member.role, &[invitation.role])?;
     seated(&door.store, |open| {
-        let transaction = door.store.let_go(door.store.transaction(), &invitation)?;
-        let transaction = door.still(transaction)?.remove(&door.directory, &Link::key_of(invitation.link))?;
+        let transaction = door.store.delete_audited(door.store.transaction(), &invitation)?;
+        let transaction = door.require_role(transaction)?.remove(&door.directory, &Link::key_of(invitation.link))?;
         Ok((open.without(invitation.id, door.now()), transaction))
     })
     .await?;
     Ok(Answer::done("Invitation revoked"))
 }
 
-/// Joins the tenant as the invited address: as the user who has proven it, whose password and name stay what they are, or as a new user with
-/// the name and password given here, whatever else stands at the address.
+/// Joins the tenant as the invited address. A user who has proven the address keeps their password and name. Otherwise a new user gets the
+/// name and password given here, whatever else exists at the address.
 pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<MemberView>> {
     let invited = door.invited(&once.body.token).await?.ok_or_else(dead_link)?;
     let (store, directory, invitation, now) = (&invited.store, &door.directory, &invited.invitation, door.now());
-    let address = Address::read(directory, &invitation.email).await?;
+    let address = AddressRecords::read(directory, &invitation.email).await?;
     let known = address.owner(directory).await?;
     let proof = match &known {
         Some(_) => None,
@@ -138,7 +139,7 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
     };
     let member = Member {
         user: user.id,
-        number: store.next_number(Counter::MemberNumbers).await?,
+        number: store.next_number(Member::NUMBERS).await?,
         role: invitation.role,
         name: user.name.clone(),
         email: user.email.as_str().to_owned(),
@@ -154,7 +155,7 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
             &Invitation::key_of(invitation.id),
             Box::new(|_| dead_link()),
         )?;
-        // Only what its sender may still grant at this very moment.
+        // Only if its sender may still grant the role at this moment.
         let transaction = match &invited.sender {
             Some((place, sender)) => transaction.require_unchanged(
                 place,
@@ -166,9 +167,9 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
         let transaction = transaction
             .create(store, &member, conflict("You are a member of this tenant already."))?
             .create(store, &member.numbered(), conflict("Try again."))?
-            .put(directory, &Belongs { user: user.id, tenant: invited.tenant.id, since: now })?
-            .count_within(store, Counter::Members, "users", plan.users, &invited.tenant.plan)?;
-        let transaction = if member.role == Role::Owner { transaction.count(store, Counter::Owners, 1)? } else { transaction };
+            .put(directory, &UserTenant { user: user.id, tenant: invited.tenant.id, since: now })?
+            .count_within(store, Member::QUOTA, plan, &invited.tenant.plan)?;
+        let transaction = if member.role == Role::Owner { transaction.count(store, Member::OWNERS, 1)? } else { transaction };
         let transaction = match (&known, &proof) {
             (Some(before), _) => transaction.replace(directory, &user, before)?,
             (None, Some(proof)) => {
@@ -185,7 +186,7 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
     Ok(answer)
 }
 
-/// Writes a change of the open invitations with what belongs to it. When others changed them meanwhile, `change` is asked again.
+/// Writes a change of the open invitations with what belongs to it. If others changed them in the meantime, `change` is called again.
 async fn seated<'a>(store: &'a TenantStore, change: impl Fn(&OpenInvitations) -> Result<(OpenInvitations, Transaction<'a>)>) -> Result<()> {
     let mut before = open_invitations(store).await?;
     for _ in 0..64 {
@@ -195,11 +196,11 @@ async fn seated<'a>(store: &'a TenantStore, change: impl Fn(&OpenInvitations) ->
             false => transaction.replace(store, &after, &before)?,
         };
         let Err(refused) = written.commit().await else { return Ok(()) };
-        // A twin of this request changed the list: its answer is the answer.
+        // A duplicate of this request changed the list, and its answer counts.
         if matches!(refused, Error::Replayed(_) | Error::IdempotencyKeyReused) {
             return Err(refused);
         }
-        // Whatever stood in the way may be gone with the list as it is now.
+        // The reason for the refusal may no longer exist in the present list.
         let now = open_invitations(store).await?;
         if now.same_as(&before) {
             return Err(refused);
@@ -209,7 +210,7 @@ async fn seated<'a>(store: &'a TenantStore, change: impl Fn(&OpenInvitations) ->
     Err(Error::Conflict("The invitations are being changed by others. Try again.".into()))
 }
 
-/// The list of open invitations; before it is first written, what it would say.
+/// The list of open invitations, or what it would be if it was not written yet.
 async fn open_invitations(store: &TenantStore) -> Result<OpenInvitations> {
     if let Some(open) = store.find(&OpenInvitations::key_of()).await? {
         return Ok(open);
@@ -225,7 +226,7 @@ async fn open_invitations(store: &TenantStore) -> Result<OpenInvitations> {
     }
 }
 
-async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<Given> {
+async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<ProvenData> {
     let mut errors = FieldErrors::new();
     for (name, is_given) in [("name", given.name.is_some()), ("password", given.password.is_some())] {
         if !is_given {
@@ -233,7 +234,7 @@ async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<G
         }
     }
     let (Some(name), Some(password)) = (given.name, given.password) else { return Err(Error::Validation(errors)) };
-    Ok(Given { name: Some(name), password: Some(password::hash(&door.app, password).await?), home: Some(home) })
+    Ok(ProvenData { name: Some(name), password: Some(password::hash(&door.app, password).await?), home: Some(home) })
 }
 
 impl InvitationView {

@@ -1,4 +1,4 @@
-//! Who people are: signing in and out, registering, passwords, demos, members and invitations of a tenant, public keys.
+//! People and their access: signing in and out, registering, passwords, demos, members and invitations of a tenant, public keys.
 
 mod demo;
 mod invitation;

@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::serve::<auth::Auth>()
+    shared::runtime::serve::<auth::Auth>(records::ALL)
 }

@@ -1,16 +1,18 @@
-//! The members of a tenant. A tenant keeps at least one owner, and only owners make or unmake owners.
+//! The members of a tenant. A tenant always has at least one owner, and only owners can make or unmake owners.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use shared::http::answer::{Answer, Listing, Tagged};
-use shared::http::arguments::{Body, Found, IfMatch, MemberTotal, NoFilters, Offsets};
+use shared::http::arguments::{Body, IfMatch, NoFilters, Offsets, Total, path_id};
 use shared::http::form::{Fields, Form, OneOf};
+use shared::http::{Argument, Operation};
+use shared::ids::PathId;
 use shared::model::member::{Member, MemberNumber};
 use shared::model::session::Session;
 use shared::model::time::{Printed, zulu};
-use shared::model::user::Belongs;
-use shared::store::Counter;
+use shared::model::user::UserTenant;
 use shared::tenancy::doors::{Admin, Touched};
-use shared::tenancy::{Refusal, Role, missing};
+use shared::tenancy::{Entered, Incoming, Refusal, Role, Wants, missing};
 use shared::{Error, Result};
 
 use crate::silencing::{SilencedView, silence};
@@ -54,32 +56,32 @@ pub struct NewRole {
     role: Role,
 }
 
-pub async fn list(door: Admin, asked: Offsets<NoFilters>, total: MemberTotal) -> Result<Listing<MemberView>> {
+pub async fn list(door: Admin, asked: Offsets<NoFilters>, total: Total<Member>) -> Result<Listing<MemberView>> {
     let found = door.store.page(&Member::all(), &asked.page.span(), |_| true).await?;
-    Ok(Listing { items: found.items.iter().map(MemberView::of).collect(), total: total.0, page: asked.page, next: found.next })
+    Ok(Listing { items: found.items.iter().map(MemberView::of).collect(), total: total.count, page: asked.page, next: found.next })
 }
 
 /// Keys whose power the new role does not bear are silenced first.
-pub async fn update(door: Admin, member: Found<Member>, expected: IfMatch, body: Body<NewRole>) -> Result<Tagged<ChangedView>> {
+pub async fn update(door: Admin, member: FoundMember, expected: IfMatch, body: Body<NewRole>) -> Result<Tagged<ChangedView>> {
     let role = body.0.role;
     may_touch(&door, &member.0, &expected, Some(role)).await?;
     let demoted = (role < member.0.role).then_some(&member.0);
     let mut silenced_keys = silenced(&door, demoted, Some(role)).await?;
     let changed = door
         .store
-        .edit(member.0.clone(), |member, along| {
+        .edit(member.0.clone(), |member, transaction| {
             expected.check(&etag(member))?;
             only_owners_touch_owners(door.member.role, &[member.role, role])?;
             if member.role == role {
                 return Ok(None);
             }
-            let along = door.still_at_least(along, least(&[member.role, role]), Touched::Member(member))?;
-            let along = match (member.role, role) {
-                (Role::Owner, _) => along.count_down(&door.store, Counter::Owners, 1, last_owner())?,
-                (_, Role::Owner) => along.count(&door.store, Counter::Owners, 1)?,
-                _ => along,
+            let transaction = door.require_role_at_least(transaction, least(&[member.role, role]), Touched::Member(member))?;
+            let transaction = match (member.role, role) {
+                (Role::Owner, _) => transaction.count_down(&door.store, Member::OWNERS, 1, last_owner())?,
+                (_, Role::Owner) => transaction.count(&door.store, Member::OWNERS, 1)?,
+                _ => transaction,
             };
-            Ok(Some((member.with_role(role), along)))
+            Ok(Some((member.with_role(role), transaction)))
         })
         .await?;
     silenced_keys.extend(silenced(&door, demoted, Some(role)).await?);
@@ -87,22 +89,22 @@ pub async fn update(door: Admin, member: Found<Member>, expected: IfMatch, body:
     Ok(Answer::new("Member updated successfully", ChangedView::of(MemberView::of(&changed), silenced_keys)).tagged(tag))
 }
 
-/// Their sessions in this tenant end with the membership, also should they be invited again, and so do keys they made; their tasks keep
+/// Their sessions in this tenant end with the membership, even if they are invited again, and so do the keys they made. Their tasks keep
 /// their name.
-pub async fn remove(door: Admin, member: Found<Member>, expected: IfMatch) -> Result<Answer<RemovedView>> {
+pub async fn remove(door: Admin, member: FoundMember, expected: IfMatch) -> Result<Answer<RemovedView>> {
     let user = member.0.user;
     may_touch(&door, &member.0, &expected, None).await?;
     let mut silenced_keys = silenced(&door, Some(&member.0), None).await?;
     door.store
-        .remove(member.0.clone(), |member, along| {
+        .remove(member.0.clone(), |member, transaction| {
             expected.check(&etag(member))?;
             only_owners_touch_owners(door.member.role, &[member.role])?;
-            let along = door
-                .still_at_least(along, least(&[member.role]), Touched::Member(member))?
+            let transaction = door
+                .require_role_at_least(transaction, least(&[member.role]), Touched::Member(member))?
                 .delete(&door.store, &MemberNumber::key_of(member.number), missing())?
-                .remove(&door.directory, &Belongs::key_of(member.user, door.tenant.id))?
-                .count(&door.store, Counter::Members, -1)?;
-            if member.role == Role::Owner { along.count_down(&door.store, Counter::Owners, 1, last_owner()) } else { Ok(along) }
+                .remove(&door.directory, &UserTenant::key_of(member.user, door.tenant.id))?
+                .count(&door.store, Member::COUNT, -1)?;
+            if member.role == Role::Owner { transaction.count_down(&door.store, Member::OWNERS, 1, last_owner()) } else { Ok(transaction) }
         })
         .await?;
     silenced_keys.extend(silenced(&door, Some(&member.0), None).await?);
@@ -114,11 +116,11 @@ pub async fn remove(door: Admin, member: Found<Member>, expected: IfMatch) -> Re
     Ok(Answer::new("Member removed successfully", RemovedView { silenced_keys }))
 }
 
-/// What stands against the change, asked before anything of it is done; the transaction asks again.
+/// Checks the change before anything is written. The transaction checks again.
 async fn may_touch(door: &Admin, member: &Member, expected: &IfMatch, role: Option<Role>) -> Result<()> {
     expected.check(&etag(member))?;
     only_owners_touch_owners(door.member.role, &[Some(member.role), role].into_iter().flatten().collect::<Vec<_>>())?;
-    if member.role == Role::Owner && role != Some(Role::Owner) && door.store.count(Counter::Owners).await? <= 1 {
+    if member.role == Role::Owner && role != Some(Role::Owner) && door.store.count(Member::OWNERS).await? <= 1 {
         return Err(last_owner()(None));
     }
     Ok(())
@@ -131,7 +133,7 @@ async fn silenced(door: &Admin, losing: Option<&Member>, role: Option<Role>) -> 
     }
 }
 
-/// The role that touching members of these roles takes.
+/// The role that is needed to change members with these roles.
 fn least(touched: &[Role]) -> Role {
     if touched.contains(&Role::Owner) { Role::Owner } else { Role::Admin }
 }
@@ -170,9 +172,57 @@ impl ChangedView {
     }
 }
 
+/// The member whose number the path names.
+pub struct FoundMember(pub Member);
+
+/// As paths write it: a positive decimal without sign or leading zeros.
+struct Number(u64);
+
+impl PathId for Number {
+    fn from_path(text: &str) -> Option<Self> {
+        let number: u64 = text.parse().ok()?;
+        (number > 0 && number.to_string() == text).then_some(Number(number))
+    }
+
+    fn schema() -> Value {
+        json!({"type": "integer", "minimum": 1, "description": "The member's number."})
+    }
+}
+
+impl Argument for FoundMember {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(Number(number)) = path_id(incoming) {
+            wants.record(&MemberNumber::key_of(number));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let Number(number) = path_id(incoming)?;
+        let numbered = entered.find(&MemberNumber::key_of(number)).await?.ok_or(Error::NotFound)?;
+        entered.find(&Member::key_of(numbered.user)).await?.map(FoundMember).ok_or(Error::NotFound)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(Number::schema());
+    }
+}
+
 impl Form for NewRole {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let role = fields.required("role", ROLE);
         Some(NewRole { role: role? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn member_numbers_have_one_spelling() {
+        assert_eq!(Number::from_path("12").map(|number| number.0), Some(12));
+        for wrong in ["0", "+1", "01", "-1", "1.0", "", "abc", "99999999999999999999"] {
+            assert!(Number::from_path(wrong).is_none(), "{wrong}");
+        }
     }
 }

@@ -1,15 +1,15 @@
-//! Passwords: argon2id at OWASP's floor (19 MiB, 2 passes, 1 lane), and the way back for who forgot theirs.
+//! Passwords: argon2id with OWASP's minimum (19 MiB, 2 passes, 1 lane), and how to reset a forgotten one.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use jiff::SignedDuration;
-use shared::accounts::{Address, Given};
+use shared::accounts::{AddressRecords, ProvenData};
 use shared::http::answer::{Accepted, Answer, Nothing};
 use shared::http::form::{Fields, Form, KnownAddress, Password, Text};
 use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{Mail, MailContent};
 use shared::model::session::Session;
 use shared::model::text::nfc;
 use shared::model::user::{Email, User};
@@ -21,7 +21,7 @@ use shared::{Error, Result};
 use crate::registration::EmailView;
 
 const RESET_HOURS: i64 = 1;
-/// As many sessions as fit into one transaction with the change of the password.
+/// The most sessions that fit into one transaction with the change of the password.
 const AT_ONCE: usize = 90;
 
 pub struct Forgot {
@@ -33,13 +33,13 @@ pub struct Reset {
     password: String,
 }
 
-/// Answers alike whether the address is known or not, with about the same work.
+/// The answer is the same whether the address is known or not, and takes about the same work.
 pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailView>> {
     let email = once.body.email;
-    door.admit_forgetful(&email).await?;
+    door.admit_reset(&email).await?;
     let (directory, now, random) = (&door.directory, door.now(), door.app.random());
     let answer = Accepted::new("If the address is known, a mail is on its way", EmailView::of(&email));
-    let address = Address::read(directory, &email).await?;
+    let address = AddressRecords::read(directory, &email).await?;
     let asked = address.resettable().unwrap_or_else(|| UserId::new(now, random));
     let user = directory.find(&User::key_of(asked)).await?;
     let passwords = user.as_ref().map_or(0, |user| user.passwords);
@@ -54,20 +54,20 @@ pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailV
     }
     transaction = transaction.create(directory, &link, conflict("Try again."))?;
     if let Some(user) = user {
-        let content = Content::ResetPassword { name: user.name, link: link.id };
+        let content = MailContent::ResetPassword { name: user.name, link: link.id };
         let mail = Mail::queued(MailId::new(now, random), user.home, user.email, content, now);
         transaction = transaction.create(directory, &mail, conflict("Try again."))?;
     }
     match transaction.commit().await {
-        // The address has had its mails of the day; one of them is good for an hour.
+        // The address has already got its mails of the day. Each of them is valid for an hour.
         Err(Error::TooManyRequests(_)) => once.ticket.record_open(directory.transaction(), directory, &answer)?.commit().await?,
         written => written?,
     }
     Ok(answer)
 }
 
-/// Ends every session of the user, and every other link to a new password. The mail proves the address, so what stands there unproven is
-/// proven by it, with this password and none before.
+/// Ends every session of the user, and every other link to a new password. The mail proves the address. An unproven account at the address
+/// is thereby proven, with this password and no earlier one.
 pub async fn reset(door: Visitor, once: Once<Reset>) -> Result<Answer<Nothing>> {
     let directory = &door.directory;
     let (link, user) = linked(&door, &once.body.token).await?;
@@ -75,11 +75,11 @@ pub async fn reset(door: Visitor, once: Once<Reset>) -> Result<Answer<Nothing>> 
     let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
     let transaction = transaction.delete(directory, &Link::key_of(link.id), Box::new(|_| dead_link()))?;
     if !user.is_proven() {
-        let address = Address::read(directory, &user.email).await?;
+        let address = AddressRecords::read(directory, &user.email).await?;
         if address.resettable() != Some(user.id) {
             return Err(dead_link());
         }
-        let given = Given { name: None, password: Some(hash(&door.app, once.body.password).await?), home: None };
+        let given = ProvenData { name: None, password: Some(hash(&door.app, once.body.password).await?), home: None };
         let proof = address.proof(directory, Some(user), given).await?;
         proof.write(transaction, directory, Box::new(|_| dead_link()))?.commit().await?;
         proof.finish(directory).await?;
@@ -92,7 +92,7 @@ pub async fn reset(door: Visitor, once: Once<Reset>) -> Result<Answer<Nothing>> 
         transaction = transaction.remove(directory, &Session::key_of(user.id, session.id))?;
     }
     transaction.commit().await?;
-    // Those beyond the transaction, and those that were opened since.
+    // Sessions that did not fit into the transaction, and those that were opened since.
     for session in directory.all(&Session::of_user(user.id)).await? {
         directory.delete(&Session::key_of(user.id, session.id)).await?;
     }
@@ -111,7 +111,7 @@ pub(crate) fn dead_link() -> Error {
     Error::field("token", "The token field is not valid, was used, or has expired.")
 }
 
-/// Off the request's thread: it takes tens of milliseconds of CPU on purpose.
+/// Not on the request's thread, because it takes tens of milliseconds of CPU on purpose.
 pub(crate) async fn hash(app: &App, password: String) -> Result<String> {
     let salt: [u8; 16] = app.random().bytes();
     blocking(move || {
@@ -121,17 +121,17 @@ pub(crate) async fn hash(app: &App, password: String) -> Result<String> {
     .await
 }
 
-/// How a password compares with a hash.
+/// The result of comparing a password with a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Matches {
     No,
-    /// The hash is to be made anew: by other parameters, or of the text as it was typed.
+    /// The password matches, but a new hash is needed: the parameters are old, or the text was hashed without NFC.
     Outdated,
     Yes,
 }
 
-/// One verification whatever is known of the user: an unknown one is compared with a hash that nothing matches. Only a text that is not in
-/// NFC, as passwords once were hashed, takes a second one.
+/// One verification, whether the user is known or not: for an unknown user, the hash is one that nothing matches. Passwords were once
+/// hashed without NFC, so only a text that is not in NFC needs a second verification.
 pub(crate) async fn verify(password: String, hash: Option<String>) -> Result<Matches> {
     let known = hash.is_some();
     let hash = hash.unwrap_or_else(|| NOBODY.to_owned());
@@ -150,7 +150,7 @@ pub(crate) async fn verify(password: String, hash: Option<String>) -> Result<Mat
     Ok(if known { matches } else { Matches::No })
 }
 
-/// Whether a hash was made with other parameters than today's.
+/// Whether a hash was made with old parameters.
 fn is_outdated(hash: &str) -> bool {
     !hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
 }
@@ -206,7 +206,7 @@ mod tests {
         let (composed, apart) = ("caf\u{e9} au lait", "cafe\u{301} au lait");
         assert_eq!(verify(apart.into(), of(composed)).await.unwrap(), Matches::Yes);
         assert_eq!(verify(composed.into(), of(composed)).await.unwrap(), Matches::Yes);
-        // Hashed as it was typed, before there was one form.
+        // Hashed before passwords were put into NFC.
         assert_eq!(verify(apart.into(), of(apart)).await.unwrap(), Matches::Outdated);
         assert_eq!(verify("cafe au lait".into(), of(composed)).await.unwrap(), Matches::No);
     }

@@ -1,13 +1,13 @@
-//! Registering, which waits for a proof of the address, and the proof, which makes the account and founds its tenant.
+//! Registering, which waits for a proof of the address, and the proof, which creates the account and its tenant.
 
 use serde::Serialize;
-use shared::accounts::{Address, Given, confirm};
+use shared::accounts::{AddressRecords, ProvenData, confirm};
 use shared::http::answer::{Accepted, Answer};
 use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
 use shared::http::idempotency::Once;
 use shared::ids::{LinkId, MailId, UserId};
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{Mail, MailContent};
 use shared::model::registration::{Registrant, Registration};
 use shared::model::user::{Email, User};
 use shared::tenancy::conflict;
@@ -42,21 +42,21 @@ impl EmailView {
     }
 }
 
-/// Answers alike for a new address and a known one, and leaves alike: the owner of a known one gets a mail that says so. The password opens
-/// nothing; it only lets a login with it hear what is missing.
+/// The answer is the same for a new address and a known one. The owner of a known one gets a mail that says so. The password opens nothing:
+/// it only lets a login with it say what is missing.
 pub async fn register(door: Visitor, once: Once<NewRegistration>) -> Result<Accepted<EmailView>> {
     let NewRegistration { name, email, password, company_name } = once.body;
     door.admit(&email).await?;
     let (directory, now, random) = (&door.directory, door.now(), door.app.random());
     let answer = Accepted::new("Check your mail to finish the registration", EmailView::of(&email));
-    let address = Address::read(directory, &email).await?;
-    // An unknown address costs the same reads as a known one.
+    let address = AddressRecords::read(directory, &email).await?;
+    // An unknown address needs the same reads as a known one.
     let account = address.resettable().unwrap_or_else(|| UserId::new(now, random));
     let owner = directory.find(&User::key_of(account)).await?.filter(User::is_proven);
     let link = LinkId::new(random);
     let content = match owner {
-        Some(_) => Content::AlreadyRegistered { name: name.clone() },
-        None => Content::VerifyEmail { name: name.clone(), link },
+        Some(_) => MailContent::AlreadyRegistered { name: name.clone() },
+        None => MailContent::VerifyEmail { name: name.clone(), link },
     };
     let mail = Mail::queued(MailId::new(now, random), None, email.clone(), content, now);
     let registrant = Registrant { email: email.clone(), name, company_name };
@@ -73,35 +73,35 @@ pub async fn register(door: Visitor, once: Once<NewRegistration>) -> Result<Acce
         .commit()
         .await;
     match written {
-        // The address has had its mails of the day, and without one nothing can come of it.
+        // The address has already got its mails of the day, and without a mail nothing can follow.
         Err(Error::TooManyRequests(_)) => once.ticket.record_open(directory.transaction(), directory, &answer)?.commit().await?,
         written => written?,
     }
     Ok(answer)
 }
 
-/// Whoever reads the mails of the address says here what the account's password is: whatever the registration said, or somebody who
-/// registers with another's address would know it.
+/// The person who reads the mails of the address sets the account's password here. The password of the registration does not count, because
+/// a person who registers another's address would know it.
 pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Answer<UserView>> {
     let Verification { token, password, name } = once.body;
     let directory = &door.directory;
     let id = Link::of_token(&token, door.app.keys().links()?).ok_or_else(dead_link)?;
     let link = directory.find(&Link::key_of(id)).await?.ok_or_else(dead_link)?;
-    let given = |password| Given { name, password: Some(password), home: None };
-    let (proof, founding) = match link.purpose {
+    let given = |password| ProvenData { name, password: Some(password), home: None };
+    let (proof, creation) = match link.purpose {
         Purpose::Register { email } => {
-            let address = Address::read(directory, &email).await?;
+            let address = AddressRecords::read(directory, &email).await?;
             let registration = address.registration(id).cloned().ok_or_else(dead_link)?;
             if address.owner(directory).await?.is_some() {
                 return Err(dead_link());
             }
             let given = given(password::hash(&door.app, password).await?);
-            let (proof, founding) = Box::pin(confirm(directory, address, &registration, given)).await?;
-            (proof, Some(founding))
+            let (proof, creation) = Box::pin(confirm(directory, address, &registration, given)).await?;
+            (proof, Some(creation))
         }
         Purpose::VerifyEmail { user } => {
             let user = directory.find(&User::key_of(user)).await?.filter(|user| !user.is_proven()).ok_or_else(dead_link)?;
-            let address = Address::read(directory, &user.email).await?;
+            let address = AddressRecords::read(directory, &user.email).await?;
             if address.resettable() != Some(user.id) {
                 return Err(dead_link());
             }
@@ -110,10 +110,10 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
         }
         Purpose::ResetPassword { .. } | Purpose::AcceptInvitation { .. } => return Err(dead_link()),
     };
-    let member = match &founding {
-        Some(founding) => founding.owner.clone(),
+    let member = match &creation {
+        Some(creation) => creation.owner.clone(),
         None => {
-            let place = door.place_of(&proof.user).await;
+            let place = door.acting_tenant(&proof.user).await;
             let place = place.or_else(|error| if matches!(error, Error::Forbidden(_)) { Ok(None) } else { Err(error) })?;
             place.map(|(_, member)| member)
         }
@@ -122,8 +122,8 @@ pub async fn verify_email(door: Visitor, once: Once<Verification>) -> Result<Ans
     let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
     let transaction = transaction.delete(directory, &Link::key_of(id), Box::new(|_| dead_link()))?;
     let transaction = proof.write(transaction, directory, Box::new(|_| dead_link()))?;
-    let transaction = match &founding {
-        Some(founding) => founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?,
+    let transaction = match &creation {
+        Some(creation) => creation.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?,
         None => transaction,
     };
     transaction.commit().await?;

@@ -2,21 +2,23 @@
 
 use jiff::SignedDuration;
 use serde::Serialize;
-use shared::accounts::Address;
+use shared::accounts::AddressRecords;
 use shared::error::StoredAnswer;
 use shared::http::answer::{Answer, Listing, Nothing};
-use shared::http::arguments::{Myself, NoFilters, OwnSession, Pages};
+use shared::http::arguments::{NoFilters, OwnUser, Pages, path_id};
 use shared::http::form::{Fields, Form, KnownAddress, Name, Password};
 use shared::http::idempotency::Proven;
-use shared::http::paging::Window;
-use shared::ids::{SessionId, UserId};
+use shared::http::{Argument, Operation};
+use shared::ids::{PathId, SessionId, UserId};
 use shared::model::demo::DemoClaim;
 use shared::model::member::Member;
 use shared::model::session::Session;
 use shared::model::time::{Printed, with_offset};
 use shared::model::user::{Email, User};
 use shared::store::Direction;
+use shared::store::Window;
 use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
+use shared::tenancy::{Entered, Incoming};
 use shared::tenancy::{Role, conflict, credential};
 use shared::{Error, Result};
 
@@ -61,8 +63,8 @@ pub struct SessionView {
     expires_at: Printed,
 }
 
-/// The order is part of the contract: validate, verify the password, system administrator, unverified, tenant.
-/// A repeat with the same `Idempotency-Key` proves the password again, and gets the same session while that stands.
+/// The order is part of the contract: validate, verify the password, system administrator, unverified, tenant. A repeat with the same
+/// `Idempotency-Key` proves the password again, and gets the same session while that exists.
 pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<LoginView>> {
     let Proven { body: Credentials { email, password, device_name }, ticket, earlier } = once;
     let familiarity = door.admit_login(&email).await?;
@@ -73,7 +75,7 @@ pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<Lo
     if user.verified_at.is_none() {
         return Err(not_verified());
     }
-    let place = door.place_of(&user).await?;
+    let place = door.acting_tenant(&user).await?;
     let is_first = earlier.is_none();
     if let Some(earlier) = earlier
         && stands(&door, &earlier, &user).await?
@@ -99,7 +101,7 @@ pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<Lo
     };
     let opening = async {
         let recorded = door.directory.transaction();
-        // Where the session of the first time has ended, its record stays and this time is not recorded.
+        // If the first session has ended, its record stays and this login is not recorded.
         let recorded = if is_first { ticket.record_open(recorded, &door.directory, &answer)? } else { recorded };
         if recorded.is_empty() {
             return door.directory.create(&session, || Error::Conflict("Try again.".into())).await;
@@ -108,8 +110,8 @@ pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<Lo
     };
     let (opened, remembered) = tokio::join!(opening, remembering);
     opened.and(remembered)?;
-    // A reset or a proof of the address ends the sessions it finds after its write; a login that it does not find sees that write here, and
-    // ends its own.
+    // A reset or a proof of the address ends the sessions that it finds after its write. A login that it did not find sees that write here,
+    // and ends its own session.
     if !still_opens(&door, &user, demo.as_ref(), password).await? {
         door.directory.delete(&Session::key_of(user.id, session.id)).await?;
         return Err(wrong_credentials());
@@ -117,7 +119,7 @@ pub async fn login(door: Visitor, once: Proven<Credentials>) -> Result<Answer<Lo
     Ok(answer)
 }
 
-/// Whether the session that an earlier login opened is still there.
+/// Whether the session of an earlier login still exists.
 async fn stands(door: &Visitor, earlier: &StoredAnswer, user: &User) -> Result<bool> {
     let answer: serde_json::Value = serde_json::from_str(&earlier.body).unwrap_or_default();
     match answer["data"]["token"].as_str().and_then(credential::session_in) {
@@ -126,21 +128,21 @@ async fn stands(door: &Visitor, earlier: &StoredAnswer, user: &User) -> Result<b
     }
 }
 
-/// Ends the session that asks.
+/// Ends the session of the request.
 pub async fn logout(door: SignedIn) -> Result<Answer<Nothing>> {
     let session = door.session.ok_or(Error::Forbidden("This session is your identity provider's: sign out there.".into()))?;
     door.directory.delete(&Session::key_of(door.user, session)).await?;
     Ok(Answer::done("Logged out successfully"))
 }
 
-pub async fn me(door: Viewer, user: Myself) -> Result<Answer<UserView>> {
+pub async fn me(door: Viewer, user: OwnUser) -> Result<Answer<UserView>> {
     Ok(Answer::new("Success", UserView::of(&user.0, Some(&door.member))))
 }
 
 /// Newest first.
 pub async fn list(door: SignedIn, asked: Pages<NoFilters>) -> Result<Listing<SessionView>> {
     let sessions = door.directory.all(&Session::of_user(door.user)).await?;
-    let mut window = Window::new(&asked.page, Direction::Descending)?;
+    let mut window = Window::new(asked.page.span(), Direction::Descending)?;
     for session in &sessions {
         window.add(session.created_at, session.id.to_string());
     }
@@ -164,10 +166,11 @@ pub async fn end_others(door: SignedIn) -> Result<Answer<Nothing>> {
     Ok(Answer::done("Other sessions ended successfully"))
 }
 
-/// The user behind an address and a password, and the demo whose password it was. Known or not, it takes two reads and one verification, and a
-/// failure is counted alike. A demo's password and a registration's are recognised by marks of theirs, which take none.
+/// The user with this address and password, and the demo if it was the demo's password. Known or not, it takes two reads and one
+/// verification, and a failure is counted in the same way. The passwords of demos and registrations are recognised by their marks, which
+/// need no verification.
 async fn authenticated(door: &Visitor, email: &Email, password: String) -> Result<(User, Option<DemoClaim>)> {
-    let address = Address::read(&door.directory, email).await?;
+    let address = AddressRecords::read(&door.directory, email).await?;
     let demo = address.demo_opened_by(&password).cloned();
     let account = demo.as_ref().map(|demo| demo.user).or_else(|| address.account());
     let user = door.directory.find(&User::key_of(account.unwrap_or_else(|| UserId::new(door.now(), door.app.random())))).await?;
@@ -178,7 +181,7 @@ async fn authenticated(door: &Visitor, email: &Email, password: String) -> Resul
         (Some(user), Matches::Yes) => user,
         (Some(user), Matches::Outdated) => {
             let renewed = user.rehashed(password::hash(&door.app, password).await?, door.now());
-            // Somebody else changed the user meanwhile: the next login renews it.
+            // Somebody else changed the user in the meantime. The next login renews the hash.
             if door.directory.replace_if(&renewed, &user).await? { renewed } else { user }
         }
         _ => {
@@ -193,7 +196,7 @@ async fn authenticated(door: &Visitor, email: &Email, password: String) -> Resul
     Ok((user, None))
 }
 
-/// Whether what opened the session stands as it did.
+/// Whether the credentials that opened the session are unchanged.
 async fn still_opens(door: &Visitor, user: &User, demo: Option<&DemoClaim>, password: String) -> Result<bool> {
     if let Some(demo) = demo {
         return Ok(door.directory.find_expired_too(&DemoClaim::key_of(&demo.email, demo.tenant)).await?.is_some());
@@ -242,5 +245,18 @@ impl Form for Credentials {
         let password = fields.required("password", Password { min: 1 });
         let device_name = fields.optional("device_name", Name { max: 255 }).unwrap_or_else(|| "api-token".to_owned());
         Some(Credentials { email: email?, password: password?, device_name })
+    }
+}
+
+/// The id in a path of the person's own things (sessions).
+pub struct OwnSession(pub SessionId);
+
+impl Argument for OwnSession {
+    async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
+        path_id(incoming).map(OwnSession)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(SessionId::schema());
     }
 }

@@ -1,12 +1,13 @@
-//! Keys that lose their power with a membership. They are silenced before the membership changes, so that a run that is cut off leaves too
-//! little power and never too much; and once more after it, for a key that was made meanwhile. Doors compare the maker's membership on every
-//! request besides: the mark is what an owner reads, and what keeps a key silent when its maker is promoted again.
+//! Silences keys that lose their power with a membership. This happens before the membership changes, so that an interruption leaves too
+//! little power and never too much. It happens once more afterwards, for a key that was made in the meantime. Doors also check the maker's
+//! membership on every request. The mark on a key is for the owner to read, and it keeps the key silent when its maker is promoted again.
 
 use serde::Serialize;
 use shared::model::api_key::ApiKey;
 use shared::model::member::Member;
 use shared::model::subaccount::Subaccount;
-use shared::model::tenant::Status;
+use shared::model::tenant::TenantStatus;
+use shared::store::Record as _;
 use shared::tenancy::doors::Admin;
 use shared::tenancy::{Role, TenantStore};
 use shared::{Error, Result};
@@ -26,18 +27,18 @@ pub struct SilencedView {
 
 const PAGE: usize = 100;
 
-/// Silences what `member` gave power to and `role` does not bear, here and in the subaccounts; without a role, all of it.
+/// Silences the keys with `member`'s power that need more than `role`, here and in the subaccounts. Without a role, silences all of them.
 pub async fn silence(door: &Admin, member: &Member, role: Option<Role>) -> Result<Vec<SilencedView>> {
     let mut silenced = vec![];
     for key in silence_in(&door.store, member, role, false).await? {
         silenced.push(SilencedView::of(&key, None));
     }
-    // A subaccount has none of its own.
+    // A subaccount has no subaccounts.
     if door.delegated {
         return Ok(silenced);
     }
     for child in door.directory.all(&Subaccount::of_agency(door.tenant.id)).await? {
-        if child.status != Status::Closed {
+        if child.status != TenantStatus::Closed {
             for key in silence_in(&door.child(&child)?, member, role, true).await? {
                 silenced.push(SilencedView::of(&key, Some(&child)));
             }
@@ -46,7 +47,7 @@ pub async fn silence(door: &Admin, member: &Member, role: Option<Role>) -> Resul
     Ok(silenced)
 }
 
-/// `of_agency`: the member is one of the tenant's agency.
+/// `of_agency`: the member belongs to the tenant's agency.
 async fn silence_in(store: &TenantStore, member: &Member, role: Option<Role>, of_agency: bool) -> Result<Vec<ApiKey>> {
     let (mut silenced, mut after) = (vec![], None);
     loop {
@@ -59,9 +60,9 @@ async fn silence_in(store: &TenantStore, member: &Member, role: Option<Role>, of
             if lost(&key).is_none() {
                 continue;
             }
-            match store.edit(key, |key, alone| Ok(lost(key).map(|key| (key, alone)))).await {
+            match store.edit(key, |key, transaction| Ok(lost(key).map(|key| (key, transaction)))).await {
                 Ok(key) => silenced.push(key),
-                // Revoked meanwhile.
+                // Revoked in the meantime.
                 Err(Error::NotFound) => {}
                 Err(error) => return Err(error),
             }

@@ -1,5 +1,6 @@
-//! Sends the platform's mails: claim with a lease, hand to the carrier under a stable id, mark. Killed between carrier and mark, a mail
-//! is sent again only where the carrier takes an id once; elsewhere it becomes `unknown`, is listed, and waits for an operator.
+//! Sends the platform's mails: claim with a lease, give to the carrier with a stable id, record the result. After a crash between carrier
+//! and record, a mail is sent again only if the carrier accepts an id once. Otherwise it becomes `unknown`, is listed, and waits for an
+//! operator.
 
 pub mod mailbox;
 pub mod ses;
@@ -11,10 +12,10 @@ use shared::aws::Aws;
 use shared::carriers::letter::{Letter, Sites};
 use shared::carriers::{MailCarrier, Outcome};
 use shared::config::{ConfigError, Stage, Variables};
-use shared::model::mail::{Mail, State, Step};
+use shared::model::mail::{Mail, MailState, MailStep};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
-use shared::tenancy::jobs::{SendMail, Workplace};
+use shared::tenancy::jobs::{SendMail, WorkContext};
 use shared::{Error, Result};
 
 use crate::mailbox::Mailbox;
@@ -29,8 +30,8 @@ pub struct Courier {
 impl Worker for Courier {
     const NAME: &'static str = "courier";
 
-    /// `MAILBOX_URL` catches all mails of a local run; everywhere else they go out through Amazon SES. `APP_URL` is the base of the
-    /// pages that links in mails lead to; without it mails carry the token alone.
+    /// `MAILBOX_URL` catches all mails of a local run. Otherwise they are sent with Amazon SES. `APP_URL` is the base of the pages that
+    /// links in mails lead to. Without it, mails contain only the token.
     fn start(app: App, variables: Variables) -> Result<Self, StartError> {
         let pages = variables.optional("APP_URL").map(|url| url.trim_end_matches('/').to_owned());
         let carrier: Box<dyn MailCarrier> = match variables.optional("MAILBOX_URL") {
@@ -49,7 +50,8 @@ impl Worker for Courier {
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
-        worker::queue(&self.app, event, Self::NAME, request_id, |place, job: SendMail| async move { self.deliver(&place, job).await }).await
+        worker::queue(&self.app, event, Self::NAME, request_id, |context, job: SendMail| async move { self.deliver(&context, job).await })
+            .await
     }
 }
 
@@ -59,47 +61,47 @@ impl Courier {
         Courier { app, carrier, sites }
     }
 
-    async fn deliver(&self, place: &Workplace, job: SendMail) -> Result<()> {
-        // A mail that is not kept any more is one nobody waits for.
-        let Some(mail) = place.directory.find(&Mail::key_of(job.mail)).await? else { return Ok(()) };
-        match mail.next_step(place.now(), self.carrier.deduplicates()) {
-            Step::Done => Ok(()),
-            Step::Wait => Err(claimed_by_another()),
-            Step::GiveUp => lose_track(place, &mail).await,
-            Step::Send => self.send(place, &mail).await,
+    async fn deliver(&self, context: &WorkContext, job: SendMail) -> Result<()> {
+        // The mail was deleted, so nobody waits for it any more.
+        let Some(mail) = context.directory.find(&Mail::key_of(job.mail)).await? else { return Ok(()) };
+        match mail.next_step(context.now(), self.carrier.deduplicates()) {
+            MailStep::Done => Ok(()),
+            MailStep::Wait => Err(claimed_by_another()),
+            MailStep::GiveUp => lose_track(context, &mail).await,
+            MailStep::Send => self.send(context, &mail).await,
         }
     }
 
-    async fn send(&self, place: &Workplace, mail: &Mail) -> Result<()> {
+    async fn send(&self, context: &WorkContext, mail: &Mail) -> Result<()> {
         let letter = Letter::of(mail, &self.sites, self.app.keys().links()?);
-        let claimed = mail.claimed(place.now());
-        if !place.directory.replace_if(&claimed, mail).await? {
+        let claimed = mail.claimed(context.now());
+        if !context.directory.replace_if(&claimed, mail).await? {
             return Err(claimed_by_another());
         }
         match self.carrier.send(&letter).await {
-            Outcome::Taken => settle(place, &claimed, State::Sent { at_time: self.app.clock().now() }).await,
+            Outcome::Taken => settle(context, &claimed, MailState::Sent { at_time: self.app.clock().now() }).await,
             Outcome::Never(reason) => {
                 tracing::error!(mail = %mail.id, kind = letter.kind, reason, "a mail that no attempt will deliver");
-                settle(place, &claimed, State::Failed { reason }).await
+                settle(context, &claimed, MailState::Failed { reason }).await
             }
             Outcome::Unknown(reason) if !self.carrier.deduplicates() => {
                 tracing::warn!(mail = %mail.id, kind = letter.kind, reason, "nobody knows whether a mail went out");
-                lose_track(place, &claimed).await
+                lose_track(context, &claimed).await
             }
             Outcome::NotNow(reason) | Outcome::Unknown(reason) => {
-                settle(place, &claimed, State::Queued).await?;
+                settle(context, &claimed, MailState::Queued).await?;
                 Err(Error::Unavailable { doing: "sending a mail", cause: reason.into() })
             }
         }
     }
 }
 
-/// Writes down what became of a claimed mail. Tried a few times: a mark that is lost costs another attempt, or an `unknown`.
-async fn settle(place: &Workplace, claimed: &Mail, state: State) -> Result<()> {
+/// Records the result for a claimed mail. It tries a few times, because a lost record causes another attempt or an `unknown` mail.
+async fn settle(context: &WorkContext, claimed: &Mail, state: MailState) -> Result<()> {
     let settled = claimed.with_state(state);
     let mut pauses = [200, 800].into_iter();
     loop {
-        match place.directory.replace_if(&settled, claimed).await {
+        match context.directory.replace_if(&settled, claimed).await {
             Ok(true) => return Ok(()),
             Ok(false) => return Err(claimed_by_another()),
             Err(error) => match pauses.next() {
@@ -110,10 +112,10 @@ async fn settle(place: &Workplace, claimed: &Mail, state: State) -> Result<()> {
     }
 }
 
-/// The mail and its line in the operators' list, together.
-async fn lose_track(place: &Workplace, mail: &Mail) -> Result<()> {
-    let (unknown, line) = mail.lost_track_of(place.now());
-    let directory = &place.directory;
+/// The mail and its entry in the operators' list, together.
+async fn lose_track(context: &WorkContext, mail: &Mail) -> Result<()> {
+    let (unknown, line) = mail.lost_track_of(context.now());
+    let directory = &context.directory;
     directory.transaction().replace(directory, &unknown, mail)?.put(directory, &line)?.commit().await
 }
 

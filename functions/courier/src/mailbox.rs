@@ -1,13 +1,14 @@
-//! The mailbox of a local run: every mail is caught and shown to the developer. It takes an id once, so a lost answer is asked for again.
+//! The mailbox of a local run: every mail is caught and shown to the developer. It accepts an id once, so a call can be repeated after a
+//! lost answer.
 
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use serde_json::json;
 use shared::aws::https::Https;
-use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Mailbox {
     url: String,
@@ -34,7 +35,7 @@ impl Mailbox {
             return Outcome::NotNow("MAILBOX_URL is not a URL".into());
         }
         request.headers_mut().insert("content-type", "application/json");
-        match tokio::time::timeout(PATIENCE, self.https.send(request, None)).await {
+        match tokio::time::timeout(TIMEOUT, self.https.send(request, None)).await {
             Err(_) => Outcome::Unknown("the mailbox did not answer in time".into()),
             Ok(Err(error)) => Outcome::Unknown(format!("the mailbox is out of reach: {error}")),
             Ok(Ok(response)) => match response.status().as_u16() {
@@ -51,7 +52,7 @@ impl MailCarrier for Mailbox {
         true
     }
 
-    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a> {
+    fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a> {
         Box::pin(self.post(letter))
     }
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::worker::work::<courier::Courier>()
+    shared::runtime::worker::work::<courier::Courier>(records::ALL)
 }

@@ -1,5 +1,5 @@
-//! Amazon SES. It takes the same message as often as it is told, so nothing here is ever repeated unless SES said that it did not take
-//! it: a refusal is known, and so is a connection that never came about; everything else leaves the message's fate unknown.
+//! Amazon SES. It accepts the same message as often as it is sent, so nothing is repeated unless SES said that it did not accept it. The
+//! result is known after a refusal, and when no connection was opened. After any other error the message may have been sent.
 
 use std::error::Error;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, Me
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use shared::aws::Aws;
 use shared::aws::https::Unreachable;
-use shared::carriers::{Letter, MailCarrier, Outcome, Sending};
+use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 
-/// Pauses after SES said "too many": a refusal is safe to answer with another try.
+/// Pauses after SES said "too many". After a refusal, a new try is safe.
 const PAUSES: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1200)];
 
 pub struct AmazonSes {
@@ -25,18 +25,10 @@ pub struct AmazonSes {
 
 impl AmazonSes {
     pub fn new(aws: &Aws, from: String) -> Self {
-        let common = aws.common("SESV2");
         let timeouts = TimeoutConfig::builder().connect_timeout(Duration::from_secs(1)).operation_timeout(Duration::from_secs(5)).build();
-        let mut config = aws_sdk_sesv2::Config::builder()
-            .behavior_version(common.behavior)
-            .region(common.region)
-            .credentials_provider(common.credentials)
-            .http_client(common.http)
-            // The SDK would repeat what timed out, which may have been sent.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts);
-        config.set_endpoint_url(common.endpoint);
-        AmazonSes { client: Client::from_conf(config.build()), from }
+        // The SDK would repeat what timed out, which may have been sent.
+        let once = RetryConfig::disabled();
+        AmazonSes { client: shared::client!(aws, "SESV2", aws_sdk_sesv2, retry_config(once), timeout_config(timeouts)), from }
     }
 
     async fn deliver(&self, letter: &Letter) -> Outcome {
@@ -64,12 +56,12 @@ impl MailCarrier for AmazonSes {
         false
     }
 
-    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a> {
+    fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a> {
         Box::pin(self.deliver(letter))
     }
 }
 
-/// Tagged with the mail's id, so that delivery events of SES tell an operator what became of an `unknown` one.
+/// With the mail's id as a tag, so that delivery events of SES tell an operator what happened to an `unknown` mail.
 fn input(letter: &Letter, from: &str) -> Result<SendEmailInput, BuildError> {
     let content = |text: &str| Content::builder().data(text).charset("UTF-8").build();
     let body = Body::builder().text(content(&letter.text)?).html(content(&letter.html)?).build();
@@ -84,14 +76,14 @@ fn input(letter: &Letter, from: &str) -> Result<SendEmailInput, BuildError> {
         .build()
 }
 
-/// What an error says of the message's fate. Only codes are kept: the texts of SES name addresses.
+/// What an error says about the message. Only codes are stored, because the texts of SES contain addresses.
 fn verdict(error: &SdkError<SendEmailError, HttpResponse>) -> Outcome {
     match error {
         SdkError::ConstructionFailure(_) => Outcome::NotNow("the request could not be made".into()),
         SdkError::DispatchFailure(_) if never_connected(error) => Outcome::NotNow("SES is out of reach".into()),
         SdkError::ServiceError(refused) => {
             let code = refused.err().code().unwrap_or("no code").to_owned();
-            // In the sandbox, or before the identity is set up: the account's state, not this mail's.
+            // In the sandbox, or before the identity is set up: a problem of the account, not of this mail.
             let unverified = refused.err().message().is_some_and(|text| text.contains("not verified"));
             match (refused.raw().status().as_u16(), code.as_str()) {
                 (400..500, "BadRequestException" | "MessageRejected") if !unverified => Outcome::Never(code),
@@ -133,7 +125,7 @@ mod tests {
 
     fn letter() -> Letter {
         let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
-        let content = mail::Content::VerifyEmail { name: "Ada".into(), link: LinkId::new(&random) };
+        let content = mail::MailContent::VerifyEmail { name: "Ada".into(), link: LinkId::new(&random) };
         let mail = Mail::queued(MailId::new(now, &random), None, Email::parse("ada@example.com").unwrap(), content, now);
         let key = RootKey::new(b"a root secret of a deployment, 32 bytes or more").signing("links");
         Letter::of(&mail, &Sites { api: "https://api.example.com".into(), app: None }, &key)
@@ -150,7 +142,7 @@ mod tests {
         AmazonSes::new(&Aws::read(Variables(variables)).unwrap(), "no-reply@example.com".into())
     }
 
-    /// Gives each request in turn the next answer; status 0 closes the connection after the request was read. Ends with the requests.
+    /// Gives each request the next answer. With status 0 it closes the connection after reading the request.
     fn answering(answers: Vec<(u16, &'static str, &'static str)>) -> (String, JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());

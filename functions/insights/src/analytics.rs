@@ -1,17 +1,17 @@
-//! The analytics of a month: all from its counters, and the busiest paths from the latest entries of its log.
+//! The analytics of a month: from its counters, and the busiest paths from the latest entries of its log.
 
 use std::collections::HashMap;
 
+use crate::arguments::MonthOverview;
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::Answer;
-use shared::http::insights::MonthOverview;
 use shared::model::edge::{Entry, Shelf, ratio, savings};
 use shared::tenancy::doors::Viewer;
 
 use crate::usage::PeriodView;
 
-/// Busiest paths are found among so many entries, and so many are shown.
+/// The number of entries in which busiest paths are searched, and the number of paths shown.
 const LATEST: usize = 200;
 const SHOWN: usize = 10;
 
@@ -68,7 +68,7 @@ pub async fn overview(door: Viewer, asked: MonthOverview) -> Result<Answer<Analy
     }))
 }
 
-/// The latest entries of the month, in one round trip: the counters say how many packs they fill.
+/// The latest entries of the month, in one round trip. The counters say how many packs they are in.
 async fn latest(door: &Viewer, asked: &MonthOverview) -> Result<Vec<Entry>> {
     let packs = LATEST.div_ceil(asked.used.a_pack()) + 1;
     let end = asked.month.end();

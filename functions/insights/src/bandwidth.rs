@@ -31,12 +31,12 @@ pub struct Point {
     requests: u64,
 }
 
-pub struct Asked {
+pub struct BandwidthQuery {
     from: Option<String>,
     to: Option<String>,
 }
 
-pub async fn daily(door: Viewer, asked: Query<Asked>) -> Result<Answer<Daily>> {
+pub async fn daily(door: Viewer, asked: Query<BandwidthQuery>) -> Result<Answer<Daily>> {
     let days = Days::asked(asked.0.from.as_deref(), asked.0.to.as_deref(), door.now())?;
     let after = days.to.tomorrow().map(Rollup::of_day).unwrap_or_else(|_| Rollup::of_day(days.to));
     let (found, _) = door.store.after(&Rollup::days(), Some(&after), Days::LONGEST).await?;
@@ -48,8 +48,8 @@ pub async fn daily(door: Viewer, asked: Query<Asked>) -> Result<Answer<Daily>> {
     Ok(Answer::bare(Daily { from: days.from, to: days.to, points: points.collect() }))
 }
 
-impl Form for Asked {
+impl Form for BandwidthQuery {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Asked { from: fields.optional("from", Text::at_most(64)), to: fields.optional("to", Text::at_most(64)) })
+        Some(BandwidthQuery { from: fields.optional("from", Text::at_most(64)), to: fields.optional("to", Text::at_most(64)) })
     }
 }

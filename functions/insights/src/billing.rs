@@ -1,4 +1,4 @@
-//! Usage as F4 bills it: the current month beside the plan's limits, the months before, and what happened on the way.
+//! Usage as F4 bills it: the current month with the plan's limits, the months before, and events.
 
 use std::collections::BTreeMap;
 
@@ -131,7 +131,7 @@ pub async fn usage(door: Viewer) -> Result<Answer<BillingView>> {
     ))
 }
 
-/// Newest first, the current month among them; months without use are there too.
+/// Newest first, with the current month. Months without usage are included.
 pub async fn history(door: Viewer, asked: Query<Back>) -> Result<Answer<HistoryView>> {
     let days = door.store.all(&UsageDay::all()).await?;
     let mut months: BTreeMap<Month, UsageDay> = BTreeMap::new();

@@ -55,13 +55,13 @@ pub struct DayView {
     cost: f64,
 }
 
-pub struct Asked {
+pub struct CostQuery {
     period: Option<String>,
 }
 
-/// An instance writes down what its requests consumed with its next lease of the daily quota: the last few may come later, or, when it
-/// ends first, not at all.
-pub async fn show(door: Admin, asked: Query<Asked>) -> Result<Answer<CostView>> {
+/// An instance records what its requests consumed with its next lease of the daily quota. The last requests may therefore be recorded
+/// later, or not at all if the instance ends first.
+pub async fn show(door: Admin, asked: Query<CostQuery>) -> Result<Answer<CostView>> {
     let month = Month::asked(asked.0.period.as_deref(), door.now())?;
     let days = door.store.all(&UsageDay::of_month(day(month.start()))).await?;
     Ok(Answer::bare(CostView::of(month, &days, &door.app.config().prices)))
@@ -106,8 +106,8 @@ impl DayView {
     }
 }
 
-impl Form for Asked {
+impl Form for CostQuery {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Asked { period: fields.optional("period", Text::up_to(16)) })
+        Some(CostQuery { period: fields.optional("period", Text::up_to(16)) })
     }
 }

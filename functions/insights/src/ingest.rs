@@ -1,5 +1,6 @@
-//! The edge reports what it served, in batches, and asks whether it may go on serving.
+//! The edge reports in batches what it served, and asks whether it may continue to serve.
 
+use crate::arguments::{Unread, Values};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -7,15 +8,14 @@ use shared::error::FieldErrors;
 use shared::http::answer::Answer;
 use shared::http::arguments::{Body, Query};
 use shared::http::form::{Fields, Form, Raw, Rule, Text};
-use shared::http::insights::{Unread, Values};
 use shared::http::json::canonical;
 use shared::model::edge::{Batch, Entry, Pack, refusal};
-use shared::tenancy::doors::Edge;
+use shared::tenancy::doors::EdgeProxy;
 use shared::{Error, Result};
 
-use crate::usage::Limits;
+use crate::usage::EdgeLimits;
 
-/// Errors are shown for so many entries; a thousand wrong ones are wrong alike.
+/// Errors are shown for at most this many entries. A thousand wrong entries usually have the same error.
 const SHOWN: usize = 20;
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -34,7 +34,7 @@ pub struct Verdict {
     requests: u64,
     #[serde(rename = "bandwidthBytes")]
     bandwidth_bytes: u64,
-    limits: Limits,
+    limits: EdgeLimits,
 }
 
 /// A batch, or a single request in the simple form.
@@ -46,16 +46,16 @@ pub struct Report {
 
 enum Content {
     Batch(Vec<Value>),
-    /// What the edge left out of it takes its usual value.
+    /// Fields that the edge left out have their default values.
     Single(Value),
 }
 
-pub struct Asked {
+pub struct UsageQuery {
     tenant: String,
 }
 
-/// A repeat writes what may be missing of the first time, under the same keys, and so adds nothing.
-pub async fn ingest(door: Edge, report: Body<Report>) -> Result<Answer<Taken>> {
+/// A repeat writes what the first attempt may have missed, under the same keys, and so adds nothing twice.
+pub async fn ingest(door: EdgeProxy, report: Body<Report>) -> Result<Answer<Taken>> {
     let Report { batch_id, tenant: slug, content } = report.0;
     let batch_id = batch_id.unwrap_or_else(|| door.app.random().text(b"0123456789abcdef", 32));
     content.entries(door.now(), door.now())?;
@@ -77,7 +77,7 @@ pub async fn ingest(door: Edge, report: Body<Report>) -> Result<Answer<Taken>> {
     Ok(Answer::bare(Taken { ok: true, accepted }))
 }
 
-pub async fn check(door: Edge, asked: Query<Asked>) -> Result<Answer<Verdict>> {
+pub async fn check(door: EdgeProxy, asked: Query<UsageQuery>) -> Result<Answer<Verdict>> {
     let tenant = door.tenant(&asked.0.tenant).await?;
     let reason = refusal(&tenant.tenant, &tenant.plan, &tenant.used, door.now());
     Ok(Answer::bare(Verdict {
@@ -85,12 +85,12 @@ pub async fn check(door: Edge, asked: Query<Asked>) -> Result<Answer<Verdict>> {
         reason,
         requests: tenant.used.requests,
         bandwidth_bytes: tenant.used.bytes,
-        limits: Limits::of(&tenant.plan),
+        limits: EdgeLimits::of(&tenant.plan),
     }))
 }
 
 impl Content {
-    /// Every entry, or every entry at fault. One without a time of its own has that of the batch.
+    /// All entries, or the errors of all wrong entries. An entry without a time has that of the batch.
     fn entries(&self, received_at: Timestamp, now: Timestamp) -> Result<Vec<Entry>> {
         let mut errors = FieldErrors::new();
         let entries: Vec<Option<Entry>> = match self {
@@ -111,17 +111,17 @@ impl Content {
                 vec![Entry::read(&value, "request", now, &mut errors)]
             }
         };
-        // The single form has its fields at the top.
+        // The single form has its fields at the top level.
         let errors: FieldErrors = errors.into_iter().map(|(name, texts)| top_level(name, texts)).collect();
         if errors.is_empty() { Ok(entries.into_iter().flatten().collect()) } else { Err(Error::Validation(errors)) }
     }
 
-    /// What two reports with one batch id must have in common, however they are spelled.
+    /// The text that is the same for two reports with one batch id, whatever their JSON spelling.
     fn text(&self) -> String {
         canonical(&self.value())
     }
 
-    /// The same in the spelling of the report, as batches were noted before.
+    /// The same in the spelling of the report, as in earlier records of batches.
     fn as_sent(&self) -> String {
         Batch::new("", self.value().to_string().as_bytes(), Timestamp::UNIX_EPOCH).content
     }
@@ -174,7 +174,7 @@ impl Form for Report {
     }
 }
 
-/// No entries beside the fields of the simple form.
+/// No entries are allowed with the fields of the simple form.
 struct Nothing;
 
 impl Rule for Nothing {
@@ -189,8 +189,8 @@ impl Rule for Nothing {
     }
 }
 
-impl Form for Asked {
+impl Form for UsageQuery {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Asked { tenant: fields.required("tenant", Text::up_to(63))? })
+        Some(UsageQuery { tenant: fields.required("tenant", Text::up_to(63))? })
     }
 }

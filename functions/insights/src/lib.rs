@@ -1,6 +1,7 @@
 //! What a tenant uses: edge metering, usage, analytics and logs (F1), billing usage (F4), cost.
 
 mod analytics;
+mod arguments;
 mod bandwidth;
 mod billing;
 mod cost;

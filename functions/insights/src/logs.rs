@@ -1,14 +1,14 @@
-//! The request log, newest first. Entries lie in packs, a pack belongs to one batch, and batches overlap in time: packs are opened in the
-//! order of their newest entries and merged, a few at a time. A cursor names the packs that are open and how far each was read, so the
-//! next page goes on without reading anything again but those.
+//! The request log, newest first. Entries are in packs, a pack belongs to one batch, and batches overlap in time. Packs are opened in the
+//! order of their newest entries and merged, a few at a time. A cursor names the open packs and how far each was read. The next page only
+//! reads those again.
 
 use std::collections::VecDeque;
 
+use crate::arguments::{LogFilters, LogPage};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::Answer;
-use shared::http::insights::{LogFilters, LogPage};
-use shared::model::edge::{Cache, Entry, KEPT, Kind, Pack, Shelf};
+use shared::model::edge::{CacheResult, Entry, KEPT, Pack, RequestKind, Shelf};
 use shared::model::period::Month;
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::TenantStore;
@@ -31,20 +31,20 @@ pub struct LogView {
     timestamp: Printed,
     method: String,
     path: String,
-    kind: Kind,
+    kind: RequestKind,
     status: u16,
-    cache: Cache,
+    cache: CacheResult,
     bytes: u64,
     duration_ms: u32,
     country: Option<String>,
 }
 
-/// Packs merged at a time. Where more overlap (many backfills of the same days) their entries follow a little out of order.
+/// Packs that are merged at a time. If more overlap (many backfills of the same days), their entries come slightly out of order.
 const OPEN: usize = 16;
-/// Entries looked at for one page, and packs read: a filter that fits nothing ends there, with a cursor to go on.
+/// The most entries to look at, and the most packs to read, for one page. A filter without matches stops there, with a cursor to continue.
 const LOOKED_AT: usize = 10_000;
 const READ: usize = 250;
-/// Packs asked for at once: at most, for a filter, and where only the next one must be known.
+/// Packs for one read: the most, the number with a filter, and the number when only the next one must be known.
 const AT_ONCE: usize = 100;
 const FILTERED: usize = 20;
 const PEEK: usize = 2;
@@ -54,15 +54,15 @@ pub async fn page(door: Viewer, asked: LogPage) -> Result<Answer<Logs>> {
     let logs = reader.page(asked.limit).await?;
     let position = reader.position()?;
     let next_cursor = position.map(|position| asked.cursor(&position)).transpose()?;
-    Ok(Answer::bare(Logs { logs, next_cursor: next_cursor.clone() }).going_on(next_cursor))
+    Ok(Answer::bare(Logs { logs, next_cursor: next_cursor.clone() }).with_next(next_cursor))
 }
 
-/// Where a page ended.
+/// The position at the end of a page.
 #[derive(Serialize, Deserialize)]
 struct Position {
     /// Open packs: shelf, sort key, next entry.
     open: Vec<(Shelf, String, usize)>,
-    /// Those that have not come to their end.
+    /// Streams that have not ended.
     streams: Vec<Stream>,
 }
 
@@ -70,11 +70,11 @@ struct Position {
 #[derive(Serialize, Deserialize)]
 struct Stream {
     shelf: Shelf,
-    /// Sort key of the last pack taken from it.
+    /// The sort key of the last pack that was taken.
     after: Option<String>,
     #[serde(skip)]
     fetched: VecDeque<Pack>,
-    /// Nothing that matters lies behind what was fetched.
+    /// Nothing after the fetched packs matters.
     #[serde(skip)]
     drained: bool,
 }
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
     async fn new(store: &'a TenantStore, asked: &'a LogPage) -> Result<Self> {
         let filters = &asked.filters;
         let now = store.now();
-        // The clocks of the edge may be a little ahead.
+        // The clocks of the edge proxies may be slightly ahead.
         let newest = filters.to.unwrap_or(Timestamp::MAX).min(now + shared::model::edge::AHEAD);
         let oldest = filters.from.unwrap_or(Timestamp::MIN).max(now - KEPT);
         let mut reader = Reader {
@@ -128,13 +128,13 @@ impl<'a> Reader<'a> {
         if self.newest < self.oldest {
             return;
         }
-        // A narrow pack whose newest entry is later than the range may still reach into it.
+        // A narrow pack whose newest entry is later than the range may still have entries in it.
         let reach = if self.filters.to.is_some() { Pack::NARROW } else { SignedDuration::ZERO };
         let first = self.newest + reach;
         let after = self.filters.to.map(|_| Shelf::sort_of(&Shelf::WIDE.from(first)));
         let mut month = Month::of(first);
         while month >= Month::of(self.oldest) {
-            // Months before the one that holds the moment lie behind it from their beginning on.
+            // The partitions of earlier months are read from their beginning.
             let after = after.clone().filter(|_| month == Month::of(first));
             self.streams.push(Stream::new(Shelf::of(month), after));
             month = month.previous();
@@ -176,7 +176,7 @@ impl<'a> Reader<'a> {
         Ok(logs)
     }
 
-    /// Sees to it that the next pack of each stream is known. `false` when enough was read for one page.
+    /// Makes sure that the next pack of each stream is known. `false` if enough was read for one page.
     async fn fetch(&mut self) -> Result<bool> {
         let enough = self.looked_at >= LOOKED_AT || self.read >= READ;
         let filtered =
@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
         if enough {
             return Ok(false);
         }
-        // All at the same time. Of what comes later, only as much as shows what comes next.
+        // All at the same time. For later streams, only enough to know which pack is next.
         let (store, oldest) = (self.store, self.oldest);
         let fetching = empty.into_iter().enumerate().map(|(index, stream)| {
             let some = if index == 0 { some } else { PEEK };
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The next entry of an open pack, if it is asked for.
+    /// The next entry of an open pack, if it matches the filter.
     fn take(&mut self, index: usize) -> Option<LogView> {
         let open = &mut self.open[index];
         let entry = &open.entries[open.next];
@@ -259,13 +259,13 @@ impl Stream {
         Some(pack)
     }
 
-    /// Fetches some packs and gives their number. The stream ends where its packs are too old to matter.
+    /// Fetches some packs and returns their number. The stream ends when its packs are too old.
     async fn fetch(&mut self, store: &TenantStore, oldest: Timestamp, some: usize) -> Result<usize> {
         let after = self.after.as_deref().map(|after| self.shelf.key(after));
         let (packs, next) = store.after(&self.shelf.packs(), after.as_ref(), some).await?;
         let read = packs.len();
         self.fetched.extend(packs.into_iter().filter(|pack| pack.newest >= oldest));
-        // Where all that came has expired or is too old, so has what lies behind it.
+        // If all fetched packs have expired or are too old, so are those after them.
         self.drained = next.is_none() || self.fetched.is_empty() || self.fetched.len() < read;
         Ok(read)
     }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::serve::<insights::Insights>()
+    shared::runtime::serve::<insights::Insights>(records::ALL)
 }

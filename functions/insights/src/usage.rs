@@ -1,9 +1,9 @@
 //! Usage of a month: of one tenant, and of all tenants of a person.
 
+use crate::arguments::{MonthEverywhere, MonthlyUsage};
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::Answer;
-use shared::http::insights::{MonthEverywhere, MonthlyUsage};
 use shared::model::edge::Totals;
 use shared::model::period::Month;
 use shared::model::plan::{Plan, Plans};
@@ -41,8 +41,7 @@ pub struct Monthly {
 /// Of a plan, a month; null is unlimited.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = EdgeLimits)]
-pub struct Limits {
+pub struct EdgeLimits {
     requests: Option<u64>,
     bandwidth_bytes: Option<u64>,
 }
@@ -60,7 +59,7 @@ pub struct TenantUsage {
 pub struct Everywhere {
     period: PeriodView,
     totals: UsageView,
-    limits: Limits,
+    limits: EdgeLimits,
     tenants: Vec<TenantUsage>,
 }
 
@@ -72,7 +71,7 @@ pub async fn monthly(_door: Viewer, usage: MonthlyUsage) -> Result<Answer<Monthl
     }))
 }
 
-/// The limits are those of the best plan among the tenants the person owns.
+/// The limits are those of the best plan among the tenants that the person owns.
 pub async fn everywhere(door: SignedIn, month: MonthEverywhere) -> Result<Answer<Everywhere>> {
     let used = door.used_in(month.0).await?;
     let mut totals = Totals::default();
@@ -80,7 +79,7 @@ pub async fn everywhere(door: SignedIn, month: MonthEverywhere) -> Result<Answer
     Ok(Answer::bare(Everywhere {
         period: PeriodView::of(month.0),
         totals: UsageView::of(&totals),
-        limits: Limits::best(&used, door.app.plans()),
+        limits: EdgeLimits::best(&used, door.app.plans()),
         tenants: used.iter().map(TenantUsage::of).collect(),
     }))
 }
@@ -103,14 +102,14 @@ impl TenantUsage {
     }
 }
 
-impl Limits {
+impl EdgeLimits {
     pub fn of(plan: &Plan) -> Self {
-        Limits { requests: plan.edge_requests_per_month, bandwidth_bytes: plan.edge_bytes_per_month }
+        EdgeLimits { requests: plan.edge_requests_per_month, bandwidth_bytes: plan.edge_bytes_per_month }
     }
 
     fn best(used: &[UsedIn], plans: &Plans) -> Self {
         let owned = used.iter().filter(|of| of.role == Role::Owner).map(|of| plans.get(&of.tenant.plan));
         let size = |plan: &&Plan| plan.edge_requests_per_month.unwrap_or(u64::MAX);
-        Limits::of(owned.max_by_key(size).unwrap_or_else(|| plans.get("free")))
+        EdgeLimits::of(owned.max_by_key(size).unwrap_or_else(|| plans.get("free")))
     }
 }

@@ -1,17 +1,17 @@
-//! What has to happen although nobody asks: demos are warned and purged, deleted tenants are purged, the tasks of deleted projects are swept, custom
-//! domains are looked at again. Every task may be cut off at any point and is taken up by its next run.
+//! Work without a request: demos are warned and purged, deleted tenants are purged, the tasks of deleted projects are deleted, and custom
+//! domains are checked. Every task may be interrupted at any point, and its next run continues.
 
 pub mod domain;
 pub mod purge;
 pub mod sweep;
 
+use records::project::SweepTasks;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::Result;
 use shared::config::Variables;
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
-use shared::tenancy::jobs::SweepTasks;
 
 pub struct Janitor {
     app: App,
@@ -35,13 +35,13 @@ impl Worker for Janitor {
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         if worker::is_batch(&event) {
-            let sweep = |place, job: SweepTasks| async move { sweep::sweep(&place, job, sweep::AT_MOST).await };
+            let sweep = |context, job: SweepTasks| async move { sweep::sweep(&context, job, sweep::AT_MOST).await };
             return worker::queue(&self.app, event, Self::NAME, request_id, sweep).await;
         }
-        let place = worker::workplace(&self.app, Self::NAME, request_id);
+        let context = worker::work_context(&self.app, Self::NAME, request_id);
         match worker::command(event)? {
-            Task::Purge {} => worker::answer(purge::purge(&place, purge::AT_MOST).await?),
-            Task::CheckDomains {} => worker::answer(domain::check(&place, domain::AT_MOST).await?),
+            Task::Purge {} => worker::answer(purge::purge(&context, purge::AT_MOST).await?),
+            Task::CheckDomains {} => worker::answer(domain::check(&context, domain::AT_MOST).await?),
         }
     }
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::worker::work::<janitor::Janitor>()
+    shared::runtime::worker::work::<janitor::Janitor>(records::ALL)
 }

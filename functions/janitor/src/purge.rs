@@ -12,16 +12,13 @@ use shared::model::invitation::Invitation;
 use shared::model::link::Link;
 use shared::model::mail::{Mail, UnknownMail};
 use shared::model::member::Member;
-use shared::model::project::{DeletedProject, Project, Shelf};
-use shared::model::records;
 use shared::model::session::Session;
 use shared::model::subaccount::{ExternalId, Subaccount};
-use shared::model::task::Task;
-use shared::model::tenant::{Kind, SlugClaim, Status, Tenant};
-use shared::model::user::{Belongs, EmailClaim, User};
-use shared::store::{Entity, InTenant, List, Span, Swept};
+use shared::model::tenant::{SlugClaim, Tenant, TenantKind, TenantStatus};
+use shared::model::user::{EmailClaim, User, UserTenant};
+use shared::store::{Entity, InTenant, List, Record as _, Span, Swept};
 use shared::tenancy::directory::GlobalCounter;
-use shared::tenancy::jobs::Workplace;
+use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantId, TenantStore, conflict, missing};
 use shared::{Error, Result, children};
 
@@ -44,7 +41,7 @@ pub struct Purged {
 /// What one run may still delete.
 struct Budget(usize);
 
-pub async fn purge(place: &Workplace, at_most: usize) -> Result<Purged> {
+pub async fn purge(place: &WorkContext, at_most: usize) -> Result<Purged> {
     let mut done = Purged { ok: true, ..Purged::default() };
     let mut budget = Budget(at_most);
     let mut failed = 0;
@@ -100,7 +97,7 @@ impl Purged {
 }
 
 /// The mail and the note that it was written, together: it is written once.
-async fn warn(place: &Workplace, demo: &Demo) -> Result<bool> {
+async fn warn(place: &WorkContext, demo: &Demo) -> Result<bool> {
     let (warned, mail) = demo.warned(MailId::new(place.now(), place.app.random()), place.now());
     let directory = &place.directory;
     let writing = directory.transaction().replace(directory, &warned, demo)?.create(directory, &mail, conflict("Try again."))?;
@@ -108,7 +105,7 @@ async fn warn(place: &Workplace, demo: &Demo) -> Result<bool> {
 }
 
 /// `Some(true)` when nothing is left of the demo, `Some(false)` when the budget ran out, `None` when it is no demo any more.
-async fn remove(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Result<Option<bool>> {
+async fn remove(place: &WorkContext, demo: &Demo, budget: &mut Budget) -> Result<Option<bool>> {
     let store = place.tenant_of(demo);
     if !shut(&store, place).await? {
         return Ok(None);
@@ -126,7 +123,7 @@ async fn remove(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Result<O
 }
 
 /// The same for a tenant whose deletion is due.
-async fn remove_deleted(place: &Workplace, deletion: &Deletion, budget: &mut Budget) -> Result<Option<bool>> {
+async fn remove_deleted(place: &WorkContext, deletion: &Deletion, budget: &mut Budget) -> Result<Option<bool>> {
     let (store, directory, before) = (place.deleted_tenant(deletion), &place.directory, budget.0);
     if !begin(&store, place).await? {
         return Ok(None);
@@ -154,33 +151,33 @@ async fn remove_deleted(place: &Workplace, deletion: &Deletion, budget: &mut Bud
 /// From here on the deletion cannot be taken back, and nothing is written into the tenant any more: requests found it gone a minute ago or
 /// longer, and what comes late asks in its transaction (`while_kept`). So what is found empty stays empty. `false` when the deletion was
 /// just taken back.
-async fn begin(store: &TenantStore, place: &Workplace) -> Result<bool> {
+async fn begin(store: &TenantStore, place: &WorkContext) -> Result<bool> {
     match store.find(&Tenant::key_of()).await? {
         // An earlier run came as far as this.
         None => Ok(true),
         Some(tenant) => match tenant.status {
-            Status::Closed => Ok(true),
-            Status::Deleting => {
-                let closed = tenant.with_status(Status::Closed, place.now());
+            TenantStatus::Closed => Ok(true),
+            TenantStatus::Deleting => {
+                let closed = tenant.with_status(TenantStatus::Closed, place.now());
                 unless_overtaken(store.transaction().replace(store, &closed, &tenant)?.commit().await)
             }
-            Status::Trial | Status::Active | Status::Suspended => Ok(false),
+            TenantStatus::Trial | TenantStatus::Active | TenantStatus::Suspended => Ok(false),
         },
     }
 }
 
 /// Everything of a tenant: what says where more is comes first, and a last look proves that nothing is left.
-async fn empty(place: &Workplace, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    Ok(remove_projects(store, budget).await?
+async fn empty(place: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    Ok(clear_nested(place, store, budget).await?
         && remove_members(place, store, budget).await?
         && remove_claims(place, store).await?
         && release_children(place, store).await?
-        && clear_the_rest(store, budget).await?
-        && is_empty(store).await?)
+        && clear_the_rest(place, store, budget).await?
+        && is_empty(place, store).await?)
 }
 
 /// What the directory knows of keys, invitations and hostnames, expired ones too; their records go with the rest.
-async fn remove_claims(place: &Workplace, store: &TenantStore) -> Result<bool> {
+async fn remove_claims(place: &WorkContext, store: &TenantStore) -> Result<bool> {
     for handle in named::<_, KeyHandle>(store, &ApiKey::all(), "handle").await? {
         // A later run finds the same keys.
         place.directory.release(&KeyClaim::key_of(&handle), "tenant", &store.tenant_id().to_string()).await?;
@@ -193,7 +190,7 @@ async fn remove_claims(place: &Workplace, store: &TenantStore) -> Result<bool> {
 }
 
 /// An agency's children are purged after it; what says that they were its own goes with it.
-async fn release_children(place: &Workplace, store: &TenantStore) -> Result<bool> {
+async fn release_children(place: &WorkContext, store: &TenantStore) -> Result<bool> {
     let (directory, agency) = (&place.directory, store.tenant_id());
     for child in directory.all(&Subaccount::of_agency(agency)).await? {
         if let Some(external_id) = &child.external_id {
@@ -223,7 +220,7 @@ async fn named<E, T: DeserializeOwned>(store: &TenantStore, list: &List<E>, attr
 }
 
 /// Mails that somebody may still ask for. The others end by themselves.
-async fn remove_mails(place: &Workplace, tenant: TenantId) -> Result<bool> {
+async fn remove_mails(place: &WorkContext, tenant: TenantId) -> Result<bool> {
     for unknown in place.directory.all(&UnknownMail::all()).await? {
         if unknown.tenant == Some(tenant) {
             place.directory.delete(&Mail::key_of(unknown.mail)).await?;
@@ -233,9 +230,9 @@ async fn remove_mails(place: &Workplace, tenant: TenantId) -> Result<bool> {
     Ok(true)
 }
 
-async fn is_empty(store: &TenantStore) -> Result<bool> {
-    for list in records::of_tenant() {
-        if !store.clear(&list, 0).await?.finished {
+async fn is_empty(place: &WorkContext, store: &TenantStore) -> Result<bool> {
+    for branch in place.app.records().of_tenant() {
+        if !store.clear(&branch.list, 0).await?.finished {
             return Ok(false);
         }
     }
@@ -244,46 +241,43 @@ async fn is_empty(store: &TenantStore) -> Result<bool> {
 
 /// Closes the tenant for good, so that it can no longer be converted and nothing is written into it any more; `false` when it was
 /// converted, just now.
-async fn shut(store: &TenantStore, place: &Workplace) -> Result<bool> {
+async fn shut(store: &TenantStore, place: &WorkContext) -> Result<bool> {
     match store.find(&Tenant::key_of()).await? {
         // An earlier run came as far as this.
         None => Ok(true),
-        Some(tenant) if tenant.kind != Kind::Demo => Ok(false),
-        Some(tenant) if tenant.status == Status::Closed => Ok(true),
+        Some(tenant) if tenant.kind != TenantKind::Demo => Ok(false),
+        Some(tenant) if tenant.status == TenantStatus::Closed => Ok(true),
         // A demo that its owner has deleted must not be restored half-way either.
         Some(tenant) => {
-            let closed = tenant.with_status(Status::Closed, place.now());
+            let closed = tenant.with_status(TenantStatus::Closed, place.now());
             unless_overtaken(store.transaction().replace(store, &closed, &tenant)?.commit().await)
         }
     }
 }
 
-/// A project goes after its tasks: it alone says where they are. The same holds for what is left of deleted ones.
-async fn remove_projects(store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    for shelf in [Shelf::Active, Shelf::Archived] {
-        while let Some(project) = first(store, &Project::on_shelf(shelf)).await? {
-            if !budget.spend(store.clear(&Task::of_project(project.id), budget.0).await?) {
-                return Ok(false);
+/// A record goes after what lies in a partition of its own: it alone says where that is.
+async fn clear_nested(place: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    for branch in place.app.records().of_tenant().iter().filter(|branch| !branch.nested.is_empty()) {
+        while let Some(parent) = store.stored(&branch.list, None, 1).await?.0.pop() {
+            for partition in branch.nested.iter().filter_map(|nested| nested.of(&parent.data)) {
+                if !budget.spend(store.clear(&partition, budget.0).await?) {
+                    return Ok(false);
+                }
             }
-            remove_record(store, &project, budget).await?;
+            store.erase(&branch.list, &parent.position).await?;
+            budget.0 = budget.0.saturating_sub(1);
         }
-    }
-    while let Some(deleted) = first(store, &DeletedProject::all()).await? {
-        if !budget.spend(store.clear(&Task::of_project(deleted.id), budget.0).await?) {
-            return Ok(false);
-        }
-        remove_record(store, &deleted, budget).await?;
     }
     Ok(true)
 }
 
 /// A member goes after what the directory says of their membership.
-async fn remove_members(place: &Workplace, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+async fn remove_members(place: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
     while let Some(member) = first(store, &Member::all()).await? {
         if budget.0 == 0 {
             return Ok(false);
         }
-        place.directory.delete(&Belongs::key_of(member.user, store.tenant_id())).await?;
+        place.directory.delete(&UserTenant::key_of(member.user, store.tenant_id())).await?;
         for session in place.directory.all_expired_too(&Session::of_user(member.user)).await? {
             if session.tenant == Some(store.tenant_id()) {
                 place.directory.delete(&Session::key_of(member.user, session.id)).await?;
@@ -296,9 +290,9 @@ async fn remove_members(place: &Workplace, store: &TenantStore, budget: &mut Bud
 }
 
 /// All that a tenant can have; done when a last look at each partition found nothing.
-async fn clear_the_rest(store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    for list in records::of_tenant() {
-        if !budget.spend(store.clear(&list, budget.0).await?) {
+async fn clear_the_rest(place: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    for branch in place.app.records().of_tenant() {
+        if !budget.spend(store.clear(&branch.list, budget.0).await?) {
             return Ok(false);
         }
     }
@@ -307,10 +301,10 @@ async fn clear_the_rest(store: &TenantStore, budget: &mut Budget) -> Result<bool
 
 /// The demo's owner goes with it, and its address is as free as it always was. An older account may have joined another tenant: it stays, but
 /// nobody has proven its address, so neither its password nor a session of it opens anything until somebody does.
-async fn remove_owner(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Result<bool> {
+async fn remove_owner(place: &WorkContext, demo: &Demo, budget: &mut Budget) -> Result<bool> {
     let (directory, now) = (&place.directory, place.now());
     directory.delete(&DemoClaim::key_of(&demo.email, demo.tenant)).await?;
-    let elsewhere = !directory.all(&Belongs::of_user(demo.owner)).await?.is_empty();
+    let elsewhere = !directory.all(&UserTenant::of_user(demo.owner)).await?.is_empty();
     let owner = directory.find(&User::key_of(demo.owner)).await?.filter(|owner| elsewhere && owner.demo.is_none());
     let Some(owner) = owner else {
         // Since the demo's end the address may have become somebody else's.
@@ -332,10 +326,10 @@ async fn remove_owner(place: &Workplace, demo: &Demo, budget: &mut Budget) -> Re
 }
 
 /// A login must not open a tenant that is gone: it opens another one of the user's, or none.
-async fn send_home(place: &Workplace, user: UserId, gone: TenantId) -> Result<()> {
+async fn send_home(place: &WorkContext, user: UserId, gone: TenantId) -> Result<()> {
     let directory = &place.directory;
     let Some(known) = directory.find(&User::key_of(user)).await?.filter(|user| user.home == Some(gone)) else { return Ok(()) };
-    let others = directory.all(&Belongs::of_user(user)).await?;
+    let others = directory.all(&UserTenant::of_user(user)).await?;
     let home = others.into_iter().map(|belongs| belongs.tenant).find(|tenant| *tenant != gone);
     if directory.replace_if(&known.with_home(home, place.now()), &known).await? {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Keys as F4 shows them: `{data}` in snake_case, ids with `key_` in front.
+//! Keys in F4's shape: `{data}` in snake_case, ids with the prefix `key_`.
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use shared::http::form::{Fields, Form};
 use shared::http::idempotency::Once;
 use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
 use shared::model::time::{Printed, zulu};
+use shared::store::Record as _;
 use shared::tenancy::doors::Owner;
 
 use crate::minting::{self, Family, Shown};
@@ -65,21 +66,21 @@ pub struct RevokedView {
     revoked_at: Printed,
 }
 
-pub struct Given(NewKey);
+pub struct NewKeyForm(NewKey);
 
 pub struct Grace(SignedDuration);
 
 const FAMILY: Family<NewKeyView, KeyView> =
     Family { rate_limit: "rate_limit", expires_at: "expires_at", made: NewKeyView::of, shown: KeyView::of };
 
-/// Oldest first; those in their grace too.
+/// Oldest first, including keys in their grace.
 pub async fn list(door: Owner, asked: Cursors<NoFilters>) -> Result<Listing<KeyView>> {
     let found = door.store.page(&ApiKey::all(), &asked.page.span(), |_| true).await?;
     let items = FAMILY.list(&door, &found.items).await?;
     Ok(Listing { items, total: 0, page: asked.page, next: found.next })
 }
 
-pub async fn create(door: Owner, once: Once<Given>) -> Result<Tagged<NewKeyView, 201>> {
+pub async fn create(door: Owner, once: Once<NewKeyForm>) -> Result<Tagged<NewKeyView, 201>> {
     FAMILY.create(&door, once.body.0, &once.ticket).await
 }
 
@@ -144,9 +145,9 @@ impl NewKeyView {
     }
 }
 
-impl Form for Given {
+impl Form for NewKeyForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        new_key(fields, "rate_limit", "expires_at").map(Given)
+        new_key(fields, "rate_limit", "expires_at").map(NewKeyForm)
     }
 }
 

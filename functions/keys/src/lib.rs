@@ -1,4 +1,4 @@
-//! API keys of a tenant: one store, shown in the shapes of F3 (`/api/tenant-api-key`) and F4 (`/v1/api-keys`).
+//! API keys of a tenant: one store, in the shapes of F3 (`/api/tenant-api-key`) and F4 (`/v1/api-keys`).
 
 mod api_key;
 mod minting;

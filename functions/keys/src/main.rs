@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::serve::<keys::Keys>()
+    shared::runtime::serve::<keys::Keys>(records::ALL)
 }

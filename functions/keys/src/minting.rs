@@ -1,5 +1,5 @@
-//! What both families do with keys: make, revoke, replace, adopt. A key at work on keys is bound by what it may do itself, in a
-//! subaccount too.
+//! What both families do with keys: make, revoke, replace, adopt. A request with a key cannot give a new key more than it has itself, in
+//! subaccounts too.
 
 use futures_util::future::try_join_all;
 use jiff::SignedDuration;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared::http::answer::{Answer, Created, Tagged};
 use shared::http::idempotency::Ticket;
 use shared::model::api_key::{ApiKey, Inactive, KeyClaim, KeyUse, Minted, NewKey};
-use shared::store::Counter;
+use shared::store::Record as _;
 use shared::tenancy::doors::{Owner, Touched};
 use shared::tenancy::{Role, Transaction, conflict, missing};
 use shared::{Error, Result};
@@ -18,16 +18,16 @@ pub fn ceiling(door: &Owner) -> u64 {
     door.plan.requests_per_minute.unwrap_or_else(|| limits.read.max(limits.write))
 }
 
-/// How a family shows keys, and how it spells two fields of a new one.
+/// How a family shows keys, and its names for two fields of a new one.
 pub struct Family<N, V> {
     pub rate_limit: &'static str,
     pub expires_at: &'static str,
-    /// A key just made, with its text.
+    /// Shows a new key, with its text.
     pub made: fn(&Owner, &Minted) -> N,
     pub shown: fn(&Owner, &Shown<'_>) -> V,
 }
 
-/// A key with what is known of it besides its record.
+/// A key with data that is not in its record.
 pub struct Shown<'a> {
     pub key: &'a ApiKey,
     pub used: Option<&'a KeyUse>,
@@ -74,7 +74,7 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
         self.show(door, &ended).await
     }
 
-    /// The key has the caller's power from now on. For people alone: `model/scope.rs` says so.
+    /// The key has the caller's power from now on. Only for people, as `model/scope.rs` says.
     pub async fn adopt(&self, door: &Owner, key: ApiKey) -> Result<Tagged<V>> {
         let adopted = adopt(door, key).await?;
         self.show(door, &adopted).await
@@ -84,7 +84,7 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
 /// Records that one read takes.
 const AT_ONCE: usize = 100;
 
-/// A new key, before it is written. `rate_limit` and `expires_at` name the fields as the family spells them.
+/// A new key, before it is written. `rate_limit` and `expires_at` are the family's names for the fields.
 fn mint(door: &Owner, new: NewKey, rate_limit: &'static str, expires_at: &'static str) -> Result<Minted> {
     let most = ceiling(door);
     if new.rate_limit.is_some_and(|limit| limit > most) {
@@ -103,36 +103,37 @@ fn minted(door: &Owner, new: NewKey) -> Minted {
 
 /// Adds a new key to a transaction, within the plan.
 fn write<'a>(door: &'a Owner, transaction: Transaction<'a>, minted: &Minted) -> Result<Transaction<'a>> {
-    door.still(transaction)?
-        .count_within(&door.store, Counter::ApiKeys, "api_keys", door.plan.api_keys, &door.tenant.plan)?
+    door.require_role(transaction)?
+        .count_within(&door.store, ApiKey::QUOTA, &door.plan, &door.tenant.plan)?
         .create(&door.store, &minted.key, conflict("Try again."))?
         .create(&door.directory, &minted.claim, conflict("Try again."))
 }
 
-/// The key is gone with its claim: it opens nothing from the next request on.
+/// The key is deleted with its claim, so it opens nothing from the next request on.
 pub async fn revoke(door: &Owner, key: ApiKey) -> Result<()> {
     if !door.delegated && door.key.as_ref().is_some_and(|mine| mine.id == key.id) {
         return Err(Error::Conflict("A key cannot revoke itself.".into()));
     }
     within(door, &key.like())?;
     door.store
-        .remove(key, |key, along| {
-            let along =
-                along.delete(&door.directory, &KeyClaim::key_of(&key.handle), missing())?.remove(&door.store, &KeyUse::key_of(key.id))?;
+        .remove(key, |key, transaction| {
+            let transaction = transaction
+                .delete(&door.directory, &KeyClaim::key_of(&key.handle), missing())?
+                .remove(&door.store, &KeyUse::key_of(key.id))?;
             // A key in its grace left its place in the plan to the one that replaces it.
-            if key.is_retiring() { Ok(along) } else { along.count(&door.store, Counter::ApiKeys, -1) }
+            if key.is_retiring() { Ok(transaction) } else { transaction.count(&door.store, ApiKey::QUOTA.counter, -1) }
         })
         .await
 }
 
-/// The old key on its way out, and the one that replaces it, with the transaction that writes both. A key is replaced once.
+/// The old key with its grace, the key that replaces it, and the transaction that writes both. A key can be replaced once.
 fn replace<'a>(door: &'a Owner, transaction: Transaction<'a>, key: &ApiKey, grace: SignedDuration) -> Result<(Minted, Transaction<'a>)> {
     if key.is_retiring() {
         return Err(Error::Conflict("This key was replaced already.".into()));
     }
     within(door, &key.like())?;
     let minted = minted(door, key.like());
-    let transaction = door.still_at_least(transaction, Role::Owner, Touched::Key(key))?;
+    let transaction = door.require_role_at_least(transaction, Role::Owner, Touched::Key(key))?;
     let transaction = transaction
         .replace(&door.store, &key.rotated(grace, &minted, door.now()), key)?
         .expire(&door.directory, &KeyClaim::key_of(&key.handle), door.now() + grace, missing())?
@@ -141,14 +142,14 @@ fn replace<'a>(door: &'a Owner, transaction: Transaction<'a>, key: &ApiKey, grac
     Ok((minted, transaction))
 }
 
-/// Record and claim together, so that no instance looks for the maker in two places.
+/// Record and claim together, so that all instances find the same maker.
 async fn adopt(door: &Owner, key: ApiKey) -> Result<ApiKey> {
     let claim = door.directory.get(&KeyClaim::key_of(&key.handle)).await?.made_by(door.maker());
     door.store
-        .edit(key, |key, along| {
+        .edit(key, |key, transaction| {
             let Some(adopted) = key.adopted(door.issuer()) else { return Ok(None) };
-            let along = door.still(along)?.put(&door.directory, &claim.until(adopted.grace_ends_at))?;
-            Ok(Some((adopted, along)))
+            let transaction = door.require_role(transaction)?.put(&door.directory, &claim.until(adopted.grace_ends_at))?;
+            Ok(Some((adopted, transaction)))
         })
         .await
 }
@@ -156,17 +157,17 @@ async fn adopt(door: &Owner, key: ApiKey) -> Result<ApiKey> {
 async fn end_grace(door: &Owner, key: ApiKey) -> Result<ApiKey> {
     within(door, &key.like())?;
     door.store
-        .edit(key, |key, along| {
+        .edit(key, |key, transaction| {
             if !key.is_retiring() {
                 return Err(Error::Conflict("This key was not replaced: it has no grace to end.".into()));
             }
-            let along = along.expire(&door.directory, &KeyClaim::key_of(&key.handle), door.now(), missing())?;
-            Ok(Some((key.retired(door.now()), along)))
+            let transaction = transaction.expire(&door.directory, &KeyClaim::key_of(&key.handle), door.now(), missing())?;
+            Ok(Some((key.retired(door.now()), transaction)))
         })
         .await
 }
 
-/// A key that an agency provisions its subaccounts with holds the scopes it hands out.
+/// A key that an agency uses to make keys for its subaccounts must have the scopes of the new keys.
 fn within(door: &Owner, new: &NewKey) -> Result<()> {
     match door.key.as_ref().and_then(|mine| mine.refuses(new)) {
         Some(reason) => Err(Error::Forbidden(reason.into())),

@@ -1,15 +1,16 @@
-//! Keys as F3 shows them: bare objects in camelCase, ids as UUIDs.
+//! Keys in F3's shape: bare objects in camelCase, ids as UUIDs.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::{Answer, Tagged};
-use shared::http::arguments::{Found, Whole};
+use shared::http::arguments::{Found, WholeList};
 use shared::http::form::{Fields, Form, Integer, Moment, Name, OneOf, ScopeList};
 use shared::http::idempotency::Once;
 use shared::ids::ApiKeyId;
 use shared::model::api_key::{ApiKey, Environment, Inactive, Minted, NewKey};
 use shared::model::time::{Printed, zulu};
+use shared::store::Record as _;
 use shared::tenancy::doors::Owner;
 use shared::tenancy::{Scopes, TenantId};
 
@@ -72,21 +73,21 @@ pub struct RevokedView {
     id: ApiKeyId,
 }
 
-pub struct Given(NewKey);
+pub struct NewKeyForm(NewKey);
 
 pub struct Grace(pub SignedDuration);
 
 const FAMILY: Family<NewKeyView, KeyView> =
     Family { rate_limit: "rateLimit", expires_at: "expiresAt", made: NewKeyView::of, shown: KeyView::of };
 
-/// Oldest first; those in their grace too.
-pub async fn list(door: Owner, asked: Whole) -> Result<Answer<KeyList>> {
+/// Oldest first, including keys in their grace.
+pub async fn list(door: Owner, asked: WholeList) -> Result<Answer<KeyList>> {
     let found = door.store.page(&ApiKey::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
-    Ok(Answer::new("Success", KeyList(FAMILY.list(&door, &found.items).await?)).going_on(next))
+    Ok(Answer::new("Success", KeyList(FAMILY.list(&door, &found.items).await?)).with_next(next))
 }
 
-pub async fn create(door: Owner, once: Once<Given>) -> Result<Tagged<NewKeyView, 201>> {
+pub async fn create(door: Owner, once: Once<NewKeyForm>) -> Result<Tagged<NewKeyView, 201>> {
     FAMILY.create(&door, once.body.0, &once.ticket).await
 }
 
@@ -157,7 +158,7 @@ pub(crate) const ENVIRONMENT: OneOf<Environment> = OneOf { words: &["live", "tes
 pub(crate) const RATE_LIMIT: Integer = Integer { min: 1, max: 1_000_000 };
 pub(crate) const GRACE_SECONDS: Integer = Integer { min: 0, max: ApiKey::MAX_GRACE.as_secs() };
 
-/// The fields of a new key, by the names the family gives them.
+/// The fields of a new key, with the family's names.
 pub(crate) fn new_key(fields: &mut Fields<'_>, rate_limit: &'static str, expires_at: &'static str) -> Option<NewKey> {
     let name = fields.required("name", Name { max: 255 });
     let environment = fields.optional("environment", ENVIRONMENT).unwrap_or(Environment::Live);
@@ -167,9 +168,9 @@ pub(crate) fn new_key(fields: &mut Fields<'_>, rate_limit: &'static str, expires
     Some(NewKey { name: name?, environment, scopes, rate_limit, expires_at })
 }
 
-impl Form for Given {
+impl Form for NewKeyForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        new_key(fields, "rateLimit", "expiresAt").map(Given)
+        new_key(fields, "rateLimit", "expiresAt").map(NewKeyForm)
     }
 }
 

@@ -1,27 +1,30 @@
 //! A fresh tenant from the lines of an export. It is suspended until the last line is in: what is cut off lets nobody in, and
 //! `purge-tenant` takes it away. Secrets, API keys and open invitations are not in an export, so they are named as skipped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use records::project::{Project, ProjectId, Shelf, TaskCounts};
+use records::setting::{Setting, SettingValue};
+use records::task::{Task, TaskStatus};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::accounts::owner_of;
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET};
-use shared::ids::{ProjectId, UserId};
+use shared::ids::UserId;
 use shared::model::member::Member;
-use shared::model::project::{Project, Shelf, TaskCounts};
-use shared::model::setting::{Kept, Setting};
-use shared::model::task::{Status as Progress, Task};
-use shared::model::tenant::{Kind, Slug, Status, Tenant};
-use shared::model::user::{Belongs, Email, User};
-use shared::store::{Counter, Entity, InTenant};
-use shared::tenancy::jobs::Workplace;
+use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
+use shared::model::user::{Email, User, UserTenant};
+use shared::store::{Counter, Entity, InTenant, Packed, Restore};
+use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
+use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
 
 /// Records of one transaction, at most four writes each.
 const TOGETHER: usize = 25;
+
+/// A type, and how a record of it is put back.
+pub type Restored = (&'static str, Option<Restore>);
 
 #[derive(Deserialize)]
 struct Line {
@@ -37,11 +40,14 @@ struct Content {
     projects: BTreeMap<ProjectId, Project>,
     tasks: Vec<Task>,
     settings: Vec<Setting>,
+    /// Ordinary records, by type.
+    others: Vec<(&'static str, Packed)>,
     skipped: BTreeMap<String, usize>,
 }
 
-pub async fn import_tenant(place: &Workplace, owner: &str, lines: &str) -> Result<Value> {
-    let mut content = Content::read(lines)?;
+/// `restored`: how ordinary records are put back.
+pub async fn import_tenant(place: &WorkContext, restored: &[Restored], owner: &str, lines: &str) -> Result<Value> {
+    let mut content = Content::read(restored, lines)?;
     let directory = &place.directory;
     let owner = user_of(directory, owner).await?.ok_or(Error::BadRequest("No account has the owner's e-mail address.".into()))?;
     let original = content.tenant.take().ok_or(Error::BadRequest("There is no line of the type tenant.".into()))?;
@@ -53,38 +59,38 @@ pub async fn import_tenant(place: &Workplace, owner: &str, lines: &str) -> Resul
         name: original.name.clone(),
         logo: original.logo.clone(),
         plan: if plan { original.plan.clone() } else { "free".into() },
-        kind: Kind::Standard,
+        kind: TenantKind::Standard,
         ends_at: None,
     };
-    let mut founding = Founding::of(directory, directory.found_tenant(), new, &owner).await?;
-    let founder = founding.owner.take().ok_or_else(|| Error::internal("importing a tenant", "it was founded without an owner"))?;
+    let mut creation = TenantCreation::with_owner(directory, directory.new_tenant_store(), new, &owner).await?;
+    let founder = creation.owner.take().ok_or_else(|| Error::internal("importing a tenant", "it was founded without an owner"))?;
     let member = content.owner(&founder);
-    founding.owner = Some(member.clone());
+    creation.owner = Some(member.clone());
     let (created_at, updated_at, version) = (original.created_at, original.updated_at, original.version);
-    founding.tenant = Tenant { status: Status::Suspended, created_at, updated_at, version, ..founding.tenant };
-    founding.write(directory.transaction(), directory, conflict("Try again."))?.commit().await?;
+    creation.tenant = Tenant { status: TenantStatus::Suspended, created_at, updated_at, version, ..creation.tenant };
+    creation.write(directory.transaction(), directory, conflict("Try again."))?.commit().await?;
 
-    let imported = content.write(&founding.store, directory, &member).await?;
-    let open = Tenant { status: Status::Active, ..founding.tenant.clone() };
-    let store = &founding.store;
-    content.count(store.transaction().replace(store, &open, &founding.tenant)?, store, &member)?.commit().await?;
+    let imported = content.write(&creation.store, directory, &member).await?;
+    let open = Tenant { status: TenantStatus::Active, ..creation.tenant.clone() };
+    let store = &creation.store;
+    content.count(store.transaction().replace(store, &open, &creation.tenant)?, store, &member)?.commit().await?;
     Ok(json!({"ok": true, "tenant": open.id, "slug": open.slug, "imported": imported, "skipped": content.skipped}))
 }
 
 impl Content {
-    fn read(lines: &str) -> Result<Self> {
+    fn read(restored: &[Restored], lines: &str) -> Result<Self> {
         let mut content = Content::default();
         for (index, text) in lines.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
-            content.add(text).ok_or_else(|| Error::BadRequest(format!("Line {} is not one of an export.", index + 1).into()))?;
+            content.add(restored, text).ok_or_else(|| Error::BadRequest(format!("Line {} is not one of an export.", index + 1).into()))?;
         }
         for task in std::mem::take(&mut content.tasks) {
             match content.projects.get_mut(&task.project).filter(|project| task.id.project_tag() == project.id.tag()) {
                 Some(project) => {
                     let counts = &mut project.tasks;
                     match task.status {
-                        Progress::Done => counts.completed += 1,
-                        Progress::Cancelled => counts.cancelled += 1,
-                        Progress::Todo | Progress::InProgress | Progress::InReview => counts.open += 1,
+                        TaskStatus::Done => counts.completed += 1,
+                        TaskStatus::Cancelled => counts.cancelled += 1,
+                        TaskStatus::Todo | TaskStatus::InProgress | TaskStatus::InReview => counts.open += 1,
                     }
                     content.tasks.push(task);
                 }
@@ -94,7 +100,7 @@ impl Content {
         Ok(content)
     }
 
-    fn add(&mut self, text: &str) -> Option<()> {
+    fn add(&mut self, restored: &[Restored], text: &str) -> Option<()> {
         let Line { r#type: kind, data } = serde_json::from_str(text).ok()?;
         match kind.as_str() {
             Tenant::TYPE => self.tenant = Some(record(data)?),
@@ -107,10 +113,13 @@ impl Content {
                 self.projects.insert(project.id, Project { tasks: TaskCounts::default(), ..project });
             }
             Setting::TYPE => match record::<Setting>(data)? {
-                Setting { value: Kept::Sealed(_), .. } => self.skip("secret_setting"),
+                Setting { value: SettingValue::Sealed(_), .. } => self.skip("secret_setting"),
                 setting => self.settings.push(setting),
             },
-            other => self.skip(other),
+            other => match restored.iter().find(|(name, _)| *name == other) {
+                Some((name, Some(restore))) => self.others.push((name, restore(data)?)),
+                _ => self.skip(other),
+            },
         }
         Some(())
     }
@@ -159,7 +168,7 @@ impl Content {
         for some in others.chunks(TOGETHER) {
             let mut transaction = store.transaction();
             for member in some {
-                let belongs = Belongs { user: member.user, tenant: store.tenant_id(), since: store.now() };
+                let belongs = UserTenant { user: member.user, tenant: store.tenant_id(), since: store.now() };
                 transaction = transaction
                     .create(store, *member, conflict("Two lines say the same."))?
                     .create(store, &member.numbered(), conflict("Two lines say the same."))?
@@ -170,25 +179,38 @@ impl Content {
         create_all(store, self.projects.values()).await?;
         create_all(store, self.tasks.iter()).await?;
         create_all(store, self.settings.iter()).await?;
+        for some in self.others.chunks(TOGETHER) {
+            let mut transaction = store.transaction();
+            for (_, record) in some {
+                transaction = transaction.create_packed(store, record, conflict("Two lines say the same."))?;
+            }
+            transaction.commit().await?;
+        }
         let (projects, tasks, settings) = (self.projects.len(), self.tasks.len(), self.settings.len());
-        Ok(json!({"member": others.len() + 1, "project": projects, "task": tasks, "setting": settings}))
+        let mut imported = BTreeMap::from([("member", others.len() + 1), ("project", projects), ("task", tasks), ("setting", settings)]);
+        for (name, _) in &self.others {
+            *imported.entry(name).or_default() += 1;
+        }
+        Ok(json!(imported))
     }
 
     /// What founding has counted already is one member, who is an owner with number 1.
     fn count<'a>(&self, transaction: Transaction<'a>, store: &TenantStore, owner: &Member) -> Result<Transaction<'a>> {
         let on = |shelf: Shelf| self.projects.values().filter(|project| project.shelf == shelf).count();
         let last_number = usize::try_from(self.last_number().max(owner.number)).unwrap_or(usize::MAX);
-        [
-            (Counter::Members, self.others(owner).count()),
-            (Counter::Owners, self.others(owner).filter(|member| member.role == Role::Owner).count()),
-            (Counter::MemberNumbers, last_number - 1),
-            (Counter::Projects, on(Shelf::Active)),
-            (Counter::ArchivedProjects, on(Shelf::Archived)),
-            (Counter::Settings, self.settings.len()),
-        ]
-        .into_iter()
-        .filter(|(_, by)| *by > 0)
-        .try_fold(transaction, |transaction, (counter, by)| transaction.count(store, counter, i64::try_from(by).unwrap_or(i64::MAX)))
+        let mut counts: HashMap<Counter, usize> = HashMap::from([
+            (Member::COUNT, self.others(owner).count()),
+            (Member::OWNERS, self.others(owner).filter(|member| member.role == Role::Owner).count()),
+            (Member::NUMBERS, last_number - 1),
+            (Shelf::Active.counter(), on(Shelf::Active)),
+            (Shelf::Archived.counter(), on(Shelf::Archived)),
+            (Setting::COUNT, self.settings.len()),
+        ]);
+        for counter in self.others.iter().filter_map(|(_, record)| record.counter) {
+            *counts.entry(counter).or_default() += 1;
+        }
+        let mut counts = counts.into_iter().filter(|(_, by)| *by > 0);
+        counts.try_fold(transaction, |transaction, (counter, by)| transaction.count(store, counter, i64::try_from(by).unwrap_or(i64::MAX)))
     }
 }
 

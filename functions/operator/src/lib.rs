@@ -1,29 +1,29 @@
-//! Commands for whoever runs the deployment. There is no URL: who may invoke this function is said by IAM. A command answers
-//! `{"ok": true, …}` or fails with one sentence, and repeating it changes nothing more.
+//! Commands for those who run the deployment. There is no URL: IAM says who may invoke this function. A command answers `{"ok": true, …}`
+//! or fails with one sentence. Repeating it changes nothing more.
 
-mod import;
+pub mod import;
 
+use records::setting::{Setting, SettingValue, SettingVault, VaultKeyLost};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::accounts::{Address, Given, confirm, owner_of};
+use shared::accounts::{AddressRecords, ProvenData, confirm, owner_of};
 use shared::config::Variables;
 use shared::crypto::Vault;
-use shared::founding::close;
 use shared::ids::{LinkId, MailId};
 use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, DemoClaim};
 use shared::model::edge_config::EdgeConfig;
 use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Content, Mail, UnknownMail};
+use shared::model::mail::{Mail, MailContent, UnknownMail};
 use shared::model::registration::Registration;
-use shared::model::setting::{Keeper, Kept, KeyLost, Setting};
-use shared::model::tenant::{Kind, Status, Tenant};
+use shared::model::tenant::{Tenant, TenantKind, TenantStatus};
 use shared::model::user::{Email, EmailClaim, Identity, Subject, User};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::tenancy::directory::GlobalCounter;
-use shared::tenancy::jobs::Workplace;
+use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict};
+use shared::tenant_lifecycle::close;
 use shared::{Error, Result, children};
 
 pub struct Operator {
@@ -33,34 +33,34 @@ pub struct Operator {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 enum Command {
-    /// A demo becomes a lasting tenant. `tenant` is a slug or an id.
+    /// Makes a demo a permanent tenant. `tenant` is a slug or an id.
     ConvertDemo {
         tenant: String,
         plan: String,
     },
-    /// As if the user had followed the link in the mail.
+    /// Has the effect of following the link in the mail.
     VerifyUser {
         email: String,
     },
-    /// Says which subject of an identity provider the person at this address is.
+    /// Links the person at this address to a subject of an identity provider.
     LinkIdentity {
         email: String,
         issuer: String,
         subject: String,
     },
-    /// Sends a mail again under a new id: one that failed, that nobody knows the fate of, or whose job was given up.
+    /// Sends a mail again under a new id: one that failed, one that may or may not have been sent, or one whose job was given up.
     ResendMail {
         mail: MailId,
     },
     ListUnknownMails {},
-    /// Nobody gets in from the next request on.
+    /// Nobody can enter from the next request on.
     SuspendTenant {
         tenant: String,
     },
     ActivateTenant {
         tenant: String,
     },
-    /// Seals what a tenant entrusted to us with the newest version of the vault's secret, so that an old version can go.
+    /// Seals what a tenant entrusted to us with the newest version of the vault's secret, so that an old version can be removed.
     ReencryptTokens {
         tenant: String,
     },
@@ -72,21 +72,22 @@ enum Command {
     RestoreTenant {
         tenant: String,
     },
-    /// Asks for a deletion as an owner does. `now` ends the wait of a deletion that was asked for: the janitor's next run purges.
+    /// Requests a deletion as an owner does. With `now`, a deletion that was already requested is due at once: the janitor's next run
+    /// purges the tenant.
     PurgeTenant {
         tenant: String,
         #[serde(default)]
         now: bool,
     },
     ListReceipts {},
-    /// A fresh tenant for `owner` from the lines of an export.
+    /// Creates a new tenant for `owner` from the lines of an export.
     ImportTenant {
         owner: String,
         lines: String,
     },
 }
 
-/// A mail nobody knows the fate of.
+/// A mail that may or may not have been sent.
 #[derive(Serialize)]
 struct UnknownMailView {
     mail: MailId,
@@ -103,40 +104,40 @@ impl Worker for Operator {
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
-        let place = worker::workplace(&self.app, Self::NAME, request_id);
+        let context = worker::work_context(&self.app, Self::NAME, request_id);
         match worker::command(event)? {
-            Command::ConvertDemo { tenant, plan } => convert_demo(&place, &tenant, &plan).await,
-            Command::VerifyUser { email } => verify_user(&place, &email).await,
-            Command::LinkIdentity { email, issuer, subject } => link_identity(&place, &email, &issuer, &subject).await,
-            Command::ResendMail { mail } => resend_mail(&place, mail).await,
-            Command::ListUnknownMails {} => list_unknown_mails(&place).await,
-            Command::SuspendTenant { tenant } => set_status(&place, &tenant, Status::Suspended).await,
-            Command::ActivateTenant { tenant } => set_status(&place, &tenant, Status::Active).await,
-            Command::ReencryptTokens { tenant } => reencrypt_tokens(&place, &tenant).await,
-            Command::ChangePlan { tenant, plan } => change_plan(&place, &tenant, &plan).await,
-            Command::RestoreTenant { tenant } => restore_tenant(&place, &tenant).await,
-            Command::PurgeTenant { tenant, now } => purge_tenant(&place, &tenant, now).await,
-            Command::ListReceipts {} => list_receipts(&place).await,
-            Command::ImportTenant { owner, lines } => import::import_tenant(&place, &owner, &lines).await,
+            Command::ConvertDemo { tenant, plan } => convert_demo(&context, &tenant, &plan).await,
+            Command::VerifyUser { email } => verify_user(&context, &email).await,
+            Command::LinkIdentity { email, issuer, subject } => link_identity(&context, &email, &issuer, &subject).await,
+            Command::ResendMail { mail } => resend_mail(&context, mail).await,
+            Command::ListUnknownMails {} => list_unknown_mails(&context).await,
+            Command::SuspendTenant { tenant } => set_status(&context, &tenant, TenantStatus::Suspended).await,
+            Command::ActivateTenant { tenant } => set_status(&context, &tenant, TenantStatus::Active).await,
+            Command::ReencryptTokens { tenant } => reencrypt_tokens(&context, &tenant).await,
+            Command::ChangePlan { tenant, plan } => change_plan(&context, &tenant, &plan).await,
+            Command::RestoreTenant { tenant } => restore_tenant(&context, &tenant).await,
+            Command::PurgeTenant { tenant, now } => purge_tenant(&context, &tenant, now).await,
+            Command::ListReceipts {} => list_receipts(&context).await,
+            Command::ImportTenant { owner, lines } => import::import_tenant(&context, records::RESTORED, &owner, &lines).await,
         }
     }
 }
 
-/// One transaction: the tenant loses its end, and a place for a demo is free again. It proves no address: the owner logs in with the demo's
-/// password until whoever reads the mails of the address sets another, which hands them this account.
-async fn convert_demo(place: &Workplace, name: &str, plan: &str) -> Result<Value> {
-    let plans = place.app.plans();
+/// One transaction: the tenant no longer ends, and it no longer counts as a demo. It proves no address. The owner logs in with the demo's
+/// password until a person who reads the mails of the address sets another one and so gets this account.
+async fn convert_demo(context: &WorkContext, name: &str, plan: &str) -> Result<Value> {
+    let plans = context.app.plans();
     if !plans.contains(plan) || plan == "demo" {
         let names: Vec<_> = plans.names().filter(|name| *name != "demo").collect();
         return Err(Error::BadRequest(format!("There is no plan {plan:?} to convert to: it must be one of {}.", names.join(", ")).into()));
     }
-    let (store, tenant) = find(place, name).await?;
-    if tenant.kind == Kind::Standard && tenant.plan == plan {
+    let (store, tenant) = find(context, name).await?;
+    if tenant.kind == TenantKind::Standard && tenant.plan == plan {
         return Ok(converted(&tenant));
     }
-    let standing = tenant.converted(plan, place.now())?;
+    let standing = tenant.converted(plan, context.now())?;
     let ends_at = tenant.ends_at.ok_or_else(|| Error::internal("converting a demo", "the demo has no end"))?;
-    let directory = &place.directory;
+    let directory = &context.directory;
     let demo = directory.find(&Demo::key_of(ends_at, tenant.id)).await?;
     let demo = demo.ok_or_else(|| Error::internal("converting a demo", "the demo is not listed"))?;
     let given_up = || Error::Conflict("The address of this demo's owner belongs to another account by now.".into());
@@ -148,12 +149,12 @@ async fn convert_demo(place: &Workplace, name: &str, plan: &str) -> Result<Value
         .transaction()
         .replace(&store, &standing, &tenant)?
         .delete_unchanged(directory, &demo)?
-        .replace(directory, &owner.kept(place.now()), &owner)?
+        .replace(directory, &owner.kept(context.now()), &owner)?
         .count_global(GlobalCounter::ActiveDemos, -1, None, conflict("Try again."))?;
     let transaction = match directory.find_expired_too(&DemoClaim::key_of(&demo.email, tenant.id)).await? {
-        // A proof of the address takes the claim away: then it is not kept.
+        // A proof of the address deletes the claim. Then it is not kept.
         Some(claim) => transaction.replace(directory, &claim.kept(), &claim)?,
-        // From before demos had claims of their own.
+        // From before demos had their own claims.
         None => {
             let claim = EmailClaim { email: demo.email.clone(), user: demo.owner, ends_at: None };
             transaction.claim(directory, &claim, "user", &demo.owner.to_string(), Box::new(move |_| given_up()))?
@@ -163,38 +164,38 @@ async fn convert_demo(place: &Workplace, name: &str, plan: &str) -> Result<Value
     Ok(converted(&standing))
 }
 
-/// As if the user had followed the link in the mail: the mailbox is theirs, and no password from before opens the account. They choose one
-/// with the link that is sent to them.
-async fn verify_user(place: &Workplace, email: &str) -> Result<Value> {
+/// Has the effect of following the link in the mail: the mailbox is theirs, and no earlier password opens the account. They set one with
+/// the link that is sent to them.
+async fn verify_user(context: &WorkContext, email: &str) -> Result<Value> {
     let email = Email::presented(email).map_err(|_| Error::BadRequest("This is not an e-mail address.".into()))?;
-    let (directory, now) = (&place.directory, place.now());
-    let address = Address::read(directory, &email).await?;
+    let (directory, now) = (&context.directory, context.now());
+    let address = AddressRecords::read(directory, &email).await?;
     if let Some(owner) = address.owner(directory).await? {
         return Ok(json!({"ok": true, "user": owner.id, "verified_at": owner.verified_at}));
     }
-    let given = Given { name: None, password: None, home: None };
+    let given = ProvenData { name: None, password: None, home: None };
     let newest = address.registrations().iter().max_by_key(|registration| registration.created_at).cloned();
-    let (proof, founding) = match (address.unproven(directory).await?, newest) {
+    let (proof, creation) = match (address.unproven(directory).await?, newest) {
         (Some(user), _) => (address.proof(directory, Some(user), given).await?, None),
         (None, Some(registration)) => {
-            let (proof, founding) = confirm(directory, address, &registration, given).await?;
-            (proof, Some(founding))
+            let (proof, creation) = confirm(directory, address, &registration, given).await?;
+            (proof, Some(creation))
         }
-        // The address itself stays out of the message: messages are logged.
+        // The message must not contain the address, because messages are logged.
         (None, None) => return Err(Error::BadRequest("No account has this e-mail address.".into())),
     };
     let user = &proof.user;
     let link = Link {
-        id: LinkId::new(place.app.random()),
+        id: LinkId::new(context.app.random()),
         purpose: Purpose::ResetPassword { user: user.id, passwords: user.passwords },
         expires_at: now + Registration::WAITS,
     };
-    let content = Content::ResetPassword { name: user.name.clone(), link: link.id };
-    let mail = Mail::queued(MailId::new(now, place.app.random()), user.home, user.email.clone(), content, now);
+    let content = MailContent::ResetPassword { name: user.name.clone(), link: link.id };
+    let mail = Mail::queued(MailId::new(now, context.app.random()), user.home, user.email.clone(), content, now);
     let meanwhile = conflict("The account was changed at the same time. Try again.");
     let transaction = proof.write(directory.transaction(), directory, meanwhile)?;
-    let transaction = match &founding {
-        Some(founding) => founding.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?,
+    let transaction = match &creation {
+        Some(creation) => creation.write(transaction, directory, conflict("Try again: this slug was taken at the same moment."))?,
         None => transaction,
     };
     let transaction = transaction.create(directory, &link, conflict("Try again."))?.create(directory, &mail, conflict("Try again."))?;
@@ -203,10 +204,11 @@ async fn verify_user(place: &Workplace, email: &str) -> Result<Value> {
     Ok(json!({"ok": true, "user": user.id, "verified_at": user.verified_at}))
 }
 
-/// The person at this address is this subject of the issuer, and no other one of it: an operator's word where a token alone is refused.
-async fn link_identity(place: &Workplace, email: &str, issuer: &str, subject: &str) -> Result<Value> {
+/// Links the person at this address to this subject of the issuer, instead of any other. An operator decides this where a token alone is
+/// refused.
+async fn link_identity(context: &WorkContext, email: &str, issuer: &str, subject: &str) -> Result<Value> {
     let email = Email::presented(email).map_err(|_| Error::BadRequest("This is not an e-mail address.".into()))?;
-    let directory = &place.directory;
+    let directory = &context.directory;
     let owner = owner_of(directory, &email).await?.ok_or(Error::BadRequest("No account has this e-mail address.".into()))?;
     let before = directory.find(&Subject::key_of(owner.id, issuer)).await?.filter(|before| before.subject != subject);
     let transaction = directory
@@ -221,13 +223,13 @@ async fn link_identity(place: &Workplace, email: &str, issuer: &str, subject: &s
     Ok(json!({"ok": true, "user": owner.id, "issuer": issuer, "subject": subject}))
 }
 
-async fn resend_mail(place: &Workplace, id: MailId) -> Result<Value> {
-    let directory = &place.directory;
+async fn resend_mail(context: &WorkContext, id: MailId) -> Result<Value> {
+    let directory = &context.directory;
     let mail = directory
         .find(&Mail::key_of(id))
         .await?
         .ok_or(Error::BadRequest("There is no mail with this id; they are kept for 30 days.".into()))?;
-    let (replaced, again) = mail.sent_again(MailId::new(place.now(), place.app.random()), place.now())?;
+    let (replaced, again) = mail.sent_again(MailId::new(context.now(), context.app.random()), context.now())?;
     directory
         .transaction()
         .replace(directory, &replaced, &mail)?
@@ -238,8 +240,8 @@ async fn resend_mail(place: &Workplace, id: MailId) -> Result<Value> {
     Ok(json!({"ok": true, "mail": id, "sent_again_as": again.id}))
 }
 
-async fn list_unknown_mails(place: &Workplace) -> Result<Value> {
-    let mails: Vec<UnknownMailView> = place
+async fn list_unknown_mails(context: &WorkContext) -> Result<Value> {
+    let mails: Vec<UnknownMailView> = context
         .directory
         .all(&UnknownMail::all())
         .await?
@@ -254,13 +256,13 @@ async fn list_unknown_mails(place: &Workplace) -> Result<Value> {
     worker::answer(json!({"ok": true, "mails": mails}))
 }
 
-async fn set_status(place: &Workplace, name: &str, status: Status) -> Result<Value> {
-    let (store, tenant) = find(place, name).await?;
+async fn set_status(context: &WorkContext, name: &str, status: TenantStatus) -> Result<Value> {
+    let (store, tenant) = find(context, name).await?;
     let changed = match tenant.status {
-        Status::Deleting | Status::Closed => return Err(gone()),
+        TenantStatus::Deleting | TenantStatus::Closed => return Err(gone()),
         now if now == status => tenant,
         _ => {
-            let changed = tenant.with_status(status, place.now());
+            let changed = tenant.with_status(status, context.now());
             store.transaction().replace(&store, &changed, &tenant)?.commit().await?;
             changed
         }
@@ -268,47 +270,47 @@ async fn set_status(place: &Workplace, name: &str, status: Status) -> Result<Val
     Ok(state_of(&changed))
 }
 
-async fn change_plan(place: &Workplace, name: &str, plan: &str) -> Result<Value> {
-    let plans = place.app.plans();
+async fn change_plan(context: &WorkContext, name: &str, plan: &str) -> Result<Value> {
+    let plans = context.app.plans();
     if !plans.contains(plan) || plan == "demo" {
         let names: Vec<_> = plans.names().filter(|name| *name != "demo").collect();
         return Err(Error::BadRequest(format!("There is no plan {plan:?}: it must be one of {}.", names.join(", ")).into()));
     }
-    let (store, tenant) = find(place, name).await?;
+    let (store, tenant) = find(context, name).await?;
     let changed = store
-        .edit(tenant, |tenant, alone| match (tenant.kind, tenant.status) {
-            (_, Status::Deleting | Status::Closed) => Err(gone()),
-            (Kind::Demo, _) => Err(Error::Conflict("This tenant is a demo: convert it.".into())),
+        .edit(tenant, |tenant, transaction| match (tenant.kind, tenant.status) {
+            (_, TenantStatus::Deleting | TenantStatus::Closed) => Err(gone()),
+            (TenantKind::Demo, _) => Err(Error::Conflict("This tenant is a demo: convert it.".into())),
             _ if tenant.plan == plan => Ok(None),
-            _ => Ok(Some((tenant.on_plan(plan, place.now()), alone))),
+            _ => Ok(Some((tenant.on_plan(plan, context.now()), transaction))),
         })
         .await?;
     Ok(converted(&changed))
 }
 
-async fn restore_tenant(place: &Workplace, name: &str) -> Result<Value> {
-    let (store, tenant) = find(place, name).await?;
-    if !matches!(tenant.status, Status::Deleting | Status::Closed) {
-        // A run that was cut off may have left some of them shut.
-        children::restore_with(&store, &place.directory, |child| Ok(place.child(child))).await?;
+async fn restore_tenant(context: &WorkContext, name: &str) -> Result<Value> {
+    let (store, tenant) = find(context, name).await?;
+    if !matches!(tenant.status, TenantStatus::Deleting | TenantStatus::Closed) {
+        // An interrupted run may have left some of them closed.
+        children::restore_with(&store, &context.directory, |child| Ok(context.child(child))).await?;
         return Ok(state_of(&tenant));
     }
     let too_late = || Error::Conflict("This tenant is being purged and cannot be restored any more.".into());
-    let deletion = deletion_of(place, &tenant).await?.filter(|deletion| deletion.due_at > place.now()).ok_or_else(too_late)?;
-    if tenant.status == Status::Closed {
+    let deletion = deletion_of(context, &tenant).await?.filter(|deletion| deletion.due_at > context.now()).ok_or_else(too_late)?;
+    if tenant.status == TenantStatus::Closed {
         return Err(too_late());
     }
-    let restored = tenant.restored(deletion.status, place.now());
-    let directory = &place.directory;
+    let restored = tenant.restored(deletion.status, context.now());
+    let directory = &context.directory;
     directory.transaction().replace(&store, &restored, &tenant)?.delete_unchanged(directory, &deletion)?.commit().await?;
-    children::restore_with(&store, directory, |child| Ok(place.child(child))).await?;
+    children::restore_with(&store, directory, |child| Ok(context.child(child))).await?;
     Ok(state_of(&restored))
 }
 
-async fn purge_tenant(place: &Workplace, name: &str, now: bool) -> Result<Value> {
-    let (store, tenant) = find(place, name).await?;
-    let directory = &place.directory;
-    let due_at = match deletion_of(place, &tenant).await? {
+async fn purge_tenant(context: &WorkContext, name: &str, now: bool) -> Result<Value> {
+    let (store, tenant) = find(context, name).await?;
+    let directory = &context.directory;
+    let due_at = match deletion_of(context, &tenant).await? {
         None if now => {
             let first = "Ask for the deletion first: by this command without `now`, or as an owner of the tenant.";
             return Err(Error::BadRequest(first.into()));
@@ -316,15 +318,15 @@ async fn purge_tenant(place: &Workplace, name: &str, now: bool) -> Result<Value>
         None => {
             let closed = close(&store, directory, tenant.clone()).await;
             closed.map_err(|error| if matches!(error, Error::NotFound) { gone() } else { error })?;
-            children::close_with(&store, directory, |child| Ok(place.child(child))).await?;
-            Deletion::of(&tenant, place.now()).due_at
+            children::close_with(&store, directory, |child| Ok(context.child(child))).await?;
+            Deletion::of(&tenant, context.now()).due_at
         }
         Some(deletion) => {
-            let hurried = deletion.hurried(place.now());
-            if now && hurried.due_at < deletion.due_at {
+            let deletion_now = deletion.due_now(context.now());
+            if now && deletion_now.due_at < deletion.due_at {
                 let moving = directory.transaction().delete_unchanged(directory, &deletion)?;
-                moving.create(directory, &hurried, conflict("Try again."))?.commit().await?;
-                hurried.due_at
+                moving.create(directory, &deletion_now, conflict("Try again."))?.commit().await?;
+                deletion_now.due_at
             } else {
                 deletion.due_at
             }
@@ -333,21 +335,21 @@ async fn purge_tenant(place: &Workplace, name: &str, now: bool) -> Result<Value>
     Ok(json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "purged_after": due_at.to_string()}))
 }
 
-async fn list_receipts(place: &Workplace) -> Result<Value> {
-    let key = place.app.keys().receipts()?;
-    let receipts = place.directory.all(&Receipt::all()).await?;
+async fn list_receipts(context: &WorkContext) -> Result<Value> {
+    let key = context.app.keys().receipts()?;
+    let receipts = context.directory.all(&Receipt::all()).await?;
     let receipts = receipts.iter().map(|receipt| {
         let mut shown = worker::answer(receipt)?;
-        // Whether it is as it was written.
+        // Whether it is unchanged.
         shown["intact"] = receipt.holds(key).into();
         Ok(shown)
     });
     Ok(json!({"ok": true, "receipts": receipts.collect::<Result<Vec<Value>>>()?}))
 }
 
-/// The line of a tenant's deletion; there are as many as tenants were deleted in a week.
-async fn deletion_of(place: &Workplace, tenant: &Tenant) -> Result<Option<Deletion>> {
-    let all = place.directory.all(&Deletion::all()).await?;
+/// The entry of a tenant's deletion. There are as many entries as tenants were deleted in a week.
+async fn deletion_of(context: &WorkContext, tenant: &Tenant) -> Result<Option<Deletion>> {
+    let all = context.directory.all(&Deletion::all()).await?;
     Ok(all.into_iter().find(|deletion| deletion.tenant == tenant.id))
 }
 
@@ -360,9 +362,9 @@ fn state_of(tenant: &Tenant) -> Value {
 }
 
 /// What a tenant entrusted to us: the token of its API origin, and its secret settings.
-async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
-    let (store, tenant) = find(place, name).await?;
-    let (vault, marking) = (place.app.keys().vault()?, place.app.keys().fingerprints()?);
+async fn reencrypt_tokens(context: &WorkContext, name: &str) -> Result<Value> {
+    let (store, tenant) = find(context, name).await?;
+    let (vault, marking) = (context.app.keys().vault()?, context.app.keys().fingerprints()?);
     let lost = || Error::Conflict("The vault's secret lacks the version something of this tenant was sealed with.".into());
     let (mut sealed, mut changed) = (0, 0);
     if let Some(config) = store.find(&EdgeConfig::key_of()).await? {
@@ -372,28 +374,28 @@ async fn reencrypt_tokens(place: &Workplace, name: &str) -> Result<Value> {
             let old = config.api_token.as_ref().filter(|token| Vault::version_of(&token.sealed) != Some(vault.newest()));
             let Some(token) = old else { return Ok(None) };
             let plain = vault.open(tenant.id, EdgeConfig::TOKEN_FIELD, &token.sealed).ok_or_else(lost)?;
-            Ok(Some(config.resealed(vault.seal(tenant.id, EdgeConfig::TOKEN_FIELD, &plain, place.app.random()))))
+            Ok(Some(config.resealed(vault.seal(tenant.id, EdgeConfig::TOKEN_FIELD, &plain, context.app.random()))))
         };
-        let config = store.edit(config, |config, alone| Ok(resealed(config)?.map(|config| (config, alone)))).await?;
+        let config = store.edit(config, |config, transaction| Ok(resealed(config)?.map(|config| (config, transaction)))).await?;
         changed += usize::from(config.version != before);
     }
-    let keeper = Keeper { tenant: tenant.id, vault, marking, random: place.app.random() };
+    let setting_vault = SettingVault { tenant: tenant.id, vault, marking, random: context.app.random() };
     for setting in store.all(&Setting::all()).await? {
-        sealed += usize::from(matches!(setting.value, Kept::Sealed(_)));
+        sealed += usize::from(matches!(setting.value, SettingValue::Sealed(_)));
         let before = setting.version;
-        let resealed = |setting: &Setting| keeper.resealed(setting).map_err(|_: KeyLost| lost());
-        let setting = store.edit(setting, |setting, alone| Ok(resealed(setting)?.map(|setting| (setting, alone)))).await?;
+        let resealed = |setting: &Setting| setting_vault.resealed(setting).map_err(|_: VaultKeyLost| lost());
+        let setting = store.edit(setting, |setting, transaction| Ok(resealed(setting)?.map(|setting| (setting, transaction)))).await?;
         changed += usize::from(setting.version != before);
     }
     Ok(json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "key_version": vault.newest(), "sealed": sealed, "changed": changed}))
 }
 
-async fn find(place: &Workplace, name: &str) -> Result<(TenantStore, Tenant)> {
+async fn find(context: &WorkContext, name: &str) -> Result<(TenantStore, Tenant)> {
     let unknown = |error| match error {
         Error::NotFound => Error::BadRequest(format!("There is no tenant with the slug or id {name:?}.").into()),
         other => other,
     };
-    let store = place.tenant_named(name).await.map_err(unknown)?;
+    let store = context.tenant_named(name).await.map_err(unknown)?;
     let tenant = store.get(&Tenant::key_of()).await.map_err(unknown)?;
     Ok((store, tenant))
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::worker::work::<operator::Operator>()
+    shared::runtime::worker::work::<operator::Operator>(records::ALL)
 }

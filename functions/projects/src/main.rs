@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::serve::<projects::Projects>()
+    shared::runtime::serve::<projects::Projects>(records::ALL)
 }

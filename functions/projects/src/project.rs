@@ -1,20 +1,19 @@
 //! Projects: list, create, read, change, shelve, delete.
 
+use records::project::{DeletedProject, Project, ProjectChanges, ProjectEntry, ProjectId, Shelf};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::Result;
 use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
-use shared::http::arguments::{Body, Found, IfMatch, Pages, ShelfTotal};
+use shared::http::arguments::{Body, Found, IfMatch, Pages};
 use shared::http::form::{Color, Fields, Flag, Form, FreeObject, Name, OneOf, Text};
 use shared::http::idempotency::Once;
-use shared::http::paging::Window;
-use shared::ids::ProjectId;
-use shared::model::project::{DeletedProject, Project, ProjectChanges, Shelf};
+use shared::http::{Argument, Operation};
 use shared::model::text;
 use shared::model::time::{Printed, with_offset};
 use shared::store::{Counter, Direction};
-use shared::tenancy::conflict;
 use shared::tenancy::doors::{Admin, Viewer};
+use shared::tenancy::{Entered, Incoming, Wants, conflict};
 
 /// A project of the tenant.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -63,23 +62,14 @@ pub async fn list(door: Viewer, asked: Pages<Filters>, total: ShelfTotal) -> Res
         let found = door.store.page(&list, &page.span(), |_| true).await?;
         return Ok(Listing { items: found.items.iter().map(ProjectView::of).collect(), total: total.0, page, next: found.next });
     }
-    let mut window = Window::new(&page, filters.direction)?;
-    door.store
-        .entries(&list, |sort_key, entry| {
-            if filters.search.as_ref().is_none_or(|search| text::fold(&entry.name).contains(search)) {
-                let order = match filters.sort {
-                    Sort::Name => text::sort_key(&entry.name),
-                    Sort::CreatedAt => String::new(),
-                    Sort::UpdatedAt => entry.updated.map(|updated| format!("{:020}", updated.as_microsecond())).unwrap_or_default(),
-                };
-                window.add(order, sort_key);
-            }
+    let found = door
+        .store
+        .ranked(&list, page.span(), |entry| {
+            let kept = filters.search.as_ref().is_none_or(|search| text::fold(&entry.name).contains(search));
+            kept.then(|| filters.sort.rank(&entry))
         })
         .await?;
-    let (sort_keys, next, total) = window.finish();
-    let keys: Vec<_> = sort_keys.into_iter().map(|sort_key| list.key(sort_key)).collect();
-    let projects = door.store.find_many(&keys).await?;
-    Ok(Listing { items: projects.iter().map(ProjectView::of).collect(), total, page, next })
+    Ok(Listing { items: found.items.iter().map(ProjectView::of).collect(), total: found.total, page, next: found.next })
 }
 
 pub async fn create(door: Admin, once: Once<NewProject>) -> Result<Tagged<ProjectView, 201>> {
@@ -87,7 +77,7 @@ pub async fn create(door: Admin, once: Once<NewProject>) -> Result<Tagged<Projec
     let answer = Created::new("Project created successfully", ProjectView::of(&project)).tagged(project.etag());
     let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
     transaction
-        .count_within(&door.store, Counter::Projects, "projects", door.plan.projects, &door.tenant.plan)?
+        .count_within(&door.store, Project::QUOTA, &door.plan, &door.tenant.plan)?
         .create(&door.store, &project, conflict("This project exists already."))?
         .commit()
         .await?;
@@ -101,9 +91,9 @@ pub async fn show(_door: Viewer, project: Found<Project>) -> Result<Tagged<Proje
 pub async fn update(door: Admin, project: Found<Project>, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<ProjectView>> {
     let changed = door
         .store
-        .edit(project.0, |project, alone| {
+        .edit(project.0, |project, transaction| {
             expected.check(&project.etag())?;
-            Ok(project.changed(changes.0.0.clone(), door.now()).map(|changed| (changed, alone)))
+            Ok(project.changed(changes.0.0.clone(), door.now()).map(|changed| (changed, transaction)))
         })
         .await?;
     Ok(answer("Project updated successfully", &changed))
@@ -111,10 +101,10 @@ pub async fn update(door: Admin, project: Found<Project>, expected: IfMatch, cha
 
 pub async fn delete(door: Admin, project: Found<Project>, expected: IfMatch) -> Result<Answer<Nothing>> {
     door.store
-        .remove(project.0, |project, along| {
+        .remove(project.0, |project, transaction| {
             expected.check(&project.etag())?;
             let gone = DeletedProject::new(project.id, door.now());
-            along.count(&door.store, project.shelf.counter(), -1)?.put(&door.store, &gone)
+            transaction.count(&door.store, project.shelf.counter(), -1)?.put(&door.store, &gone)
         })
         .await?;
     Ok(Answer::done("Project deleted successfully"))
@@ -133,15 +123,15 @@ pub async fn unarchive(door: Admin, project: Found<Project>, expected: IfMatch) 
 
 async fn shelve(door: &Admin, project: Project, expected: &IfMatch, shelf: Shelf) -> Result<Project> {
     door.store
-        .edit(project, |project, along| {
+        .edit(project, |project, transaction| {
             expected.check(&project.etag())?;
             let Some(moved) = project.moved_to(shelf, door.now()) else { return Ok(None) };
-            let along = along.count(&door.store, project.shelf.counter(), -1)?;
-            let along = match shelf {
-                Shelf::Active => along.count_within(&door.store, Counter::Projects, "projects", door.plan.projects, &door.tenant.plan)?,
-                Shelf::Archived => along.count(&door.store, Counter::ArchivedProjects, 1)?,
+            let transaction = transaction.count(&door.store, project.shelf.counter(), -1)?;
+            let transaction = match shelf {
+                Shelf::Active => transaction.count_within(&door.store, Project::QUOTA, &door.plan, &door.tenant.plan)?,
+                Shelf::Archived => transaction.count(&door.store, Shelf::Archived.counter(), 1)?,
             };
-            Ok(Some((moved, along)))
+            Ok(Some((moved, transaction)))
         })
         .await
 }
@@ -176,6 +166,28 @@ impl NewProject {
             ..Project::new(id, self.name, now)
         }
     }
+}
+
+/// How many projects stand on the shelf that the query asks for (`archived`), read with the door.
+pub struct ShelfTotal(pub u64);
+
+impl ShelfTotal {
+    fn counter(incoming: &Incoming) -> Counter {
+        let archived = incoming.query.get("archived").is_some_and(|archived| matches!(archived.as_str(), "true" | "1"));
+        if archived { Shelf::Archived.counter() } else { Shelf::Active.counter() }
+    }
+}
+
+impl Argument for ShelfTotal {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        wants.counter(ShelfTotal::counter(incoming));
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        entered.count(ShelfTotal::counter(incoming)).await.map(ShelfTotal)
+    }
+
+    fn describe(_operation: &mut Operation) {}
 }
 
 impl Form for NewProject {
@@ -215,6 +227,14 @@ impl Form for Filters {
 }
 
 impl Sort {
+    fn rank(self, entry: &ProjectEntry) -> String {
+        match self {
+            Sort::Name => text::sort_key(&entry.name),
+            Sort::CreatedAt => String::new(),
+            Sort::UpdatedAt => format!("{:020}", entry.updated_at.as_microsecond()),
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         match text {
             "name" => Some(Sort::Name),

@@ -1,21 +1,21 @@
 //! Tasks: list, create, read, change, complete, delete. A change of status moves the project's counts in the same transaction.
 
 use jiff::civil::Date;
+use records::project::{DeletedProject, Project, Shelf};
+use records::task::{Priority, Task, TaskChanges, TaskEntry, TaskId, TaskStatus, count_changes, overdue};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
-use shared::http::arguments::{Body, Found, IfMatch, NamedMember, Pages};
+use shared::http::arguments::{Body, Found, IfMatch, Pages, path_id};
 use shared::http::form::{CalendarDate, Fields, Flag, Form, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
-use shared::http::paging::Window;
-use shared::ids::TaskId;
+use shared::http::{Argument, Operation};
+use shared::ids::PathId;
 use shared::model::member::{MemberNumber, Person};
-use shared::model::project::{Project, Shelf};
-use shared::model::task::{Priority, Status, Task, TaskChanges, count_changes, overdue};
 use shared::model::text;
 use shared::model::time::{Printed, day, with_offset};
-use shared::store::{Direction, ListEntry};
+use shared::store::Direction;
 use shared::tenancy::doors::{Admin, Member, Viewer};
-use shared::tenancy::{TenantStore, Transaction, conflict, missing};
+use shared::tenancy::{Entered, Incoming, TenantStore, Transaction, Wants, conflict, missing};
 use shared::{Error, Result};
 
 /// A task of a project.
@@ -33,16 +33,27 @@ pub struct TaskView {
     is_overdue: bool,
     is_due_soon: bool,
     sort_order: i64,
-    assignee: Option<Person>,
-    creator: Person,
+    assignee: Option<PersonView>,
+    creator: PersonView,
     created_at: Printed,
     updated_at: Printed,
+}
+
+/// A member as tasks show them.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Person)]
+pub struct PersonView {
+    /// The member's number.
+    id: u64,
+    name: String,
+    /// Null where an agency acted: it shows as the platform.
+    email: Option<String>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = TaskStatus)]
 pub struct StatusView {
-    value: Status,
+    value: TaskStatus,
     label: &'static str,
     color: &'static str,
     is_open: bool,
@@ -59,7 +70,7 @@ pub struct PriorityView {
 pub struct NewTask {
     title: String,
     description: Option<String>,
-    status: Status,
+    status: TaskStatus,
     priority: Priority,
     due_date: Option<Date>,
     assigned_to: Option<u64>,
@@ -69,7 +80,7 @@ pub struct NewTask {
 pub struct Changes {
     title: Option<String>,
     description: Option<Option<String>>,
-    status: Option<Status>,
+    status: Option<TaskStatus>,
     priority: Option<Priority>,
     due_date: Option<Option<Date>>,
     assigned_to: Option<Option<u64>>,
@@ -77,7 +88,7 @@ pub struct Changes {
 }
 
 pub struct Filters {
-    status: Option<Status>,
+    status: Option<TaskStatus>,
     priority: Option<Priority>,
     open: Option<bool>,
     overdue: Option<bool>,
@@ -124,18 +135,10 @@ pub async fn list(door: Viewer, project: Found<Project>, asked: Pages<Filters>) 
         let items = found.items.iter().map(|task| TaskView::of(task, today)).collect();
         return Ok(Listing { items, total: project.tasks.total(), page, next: found.next });
     }
-    let mut window = Window::new(&page, filters.direction)?;
-    door.store
-        .entries(&list, |sort_key, entry| {
-            if filters.keep(&entry, door.member.number, today) {
-                window.add(filters.sort.rank(&entry), sort_key);
-            }
-        })
-        .await?;
-    let (sort_keys, next, total) = window.finish();
-    let keys: Vec<_> = sort_keys.into_iter().map(|sort_key| list.key(sort_key)).collect();
-    let tasks = door.store.find_many(&keys).await?;
-    Ok(Listing { items: tasks.iter().map(|task| TaskView::of(task, today)).collect(), total, page, next })
+    let rank = |entry: TaskEntry| filters.keep(&entry, door.member.number, today).then(|| filters.sort.rank(&entry));
+    let found = door.store.ranked(&list, page.span(), rank).await?;
+    let items = found.items.iter().map(|task| TaskView::of(task, today)).collect();
+    Ok(Listing { items, total: found.total, page, next: found.next })
 }
 
 pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, named: NamedMember) -> Result<Tagged<TaskView, 201>> {
@@ -152,7 +155,7 @@ pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, 
         status: new.status,
         priority: new.priority,
         due_date: new.due_date,
-        completed_at: (new.status == Status::Done).then(|| door.now()),
+        completed_at: (new.status == TaskStatus::Done).then(|| door.now()),
         sort_order: new.sort_order,
         assignee,
         creator: door.member.person(),
@@ -171,13 +174,13 @@ pub async fn create(door: Member, project: Found<Project>, once: Once<NewTask>, 
     Ok(answer)
 }
 
-pub async fn show(door: Viewer, task: Found<Task>) -> Result<Tagged<TaskView>> {
+pub async fn show(door: Viewer, task: FoundTask) -> Result<Tagged<TaskView>> {
     Ok(answer("Success", &task.0, &door.store))
 }
 
 pub async fn update(
     door: Member,
-    task: Found<Task>,
+    task: FoundTask,
     expected: IfMatch,
     changes: Body<Changes>,
     named: NamedMember,
@@ -194,7 +197,7 @@ pub async fn update(
     Ok(answer("Task updated successfully", &changed, &door.store))
 }
 
-pub async fn delete(door: Admin, task: Found<Task>, expected: IfMatch) -> Result<Answer<Nothing>> {
+pub async fn delete(door: Admin, task: FoundTask, expected: IfMatch) -> Result<Answer<Nothing>> {
     match remove(&door.store, &task.0, &expected, Shelf::Active).await {
         Err(Error::NotFound) => remove(&door.store, &task.0, &expected, Shelf::Archived).await?,
         done => done?,
@@ -202,10 +205,10 @@ pub async fn delete(door: Admin, task: Found<Task>, expected: IfMatch) -> Result
     Ok(Answer::done("Task deleted successfully"))
 }
 
-pub async fn complete(door: Member, task: Found<Task>, expected: IfMatch) -> Result<Tagged<TaskView>> {
+pub async fn complete(door: Member, task: FoundTask, expected: IfMatch) -> Result<Tagged<TaskView>> {
     let done = edit(&door.store, task.0, |task| {
         expected.check(&task.etag())?;
-        Ok(if task.status == Status::Done { task.clone() } else { task.clone().with_status(Status::Done, door.now()) })
+        Ok(if task.status == TaskStatus::Done { task.clone() } else { task.clone().with_status(TaskStatus::Done, door.now()) })
     })
     .await?;
     Ok(answer("Task marked as completed", &done, &door.store))
@@ -218,11 +221,11 @@ fn answer(message: &'static str, task: &Task, store: &TenantStore) -> Tagged<Tas
 // A task does not know on which shelf its project stands. Nearly always it is the active one; where not, the other is tried.
 
 async fn remove(store: &TenantStore, task: &Task, expected: &IfMatch, shelf: Shelf) -> Result<()> {
-    let along = |task: &Task, along| {
+    let adjusted = |task: &Task, transaction| {
         expected.check(&task.etag())?;
-        Transaction::adjust(along, store, &Project::key_of(task.project, shelf), &count_changes(Some(task.status), None), missing())
+        Transaction::adjust(transaction, store, &Project::key_of(task.project, shelf), &count_changes(Some(task.status), None), missing())
     };
-    store.remove(task.clone(), along).await
+    store.remove(task.clone(), adjusted).await
 }
 
 async fn edit(store: &TenantStore, task: Task, change: impl Fn(&Task) -> Result<Task> + Send + Sync) -> Result<Task> {
@@ -235,19 +238,19 @@ async fn edit(store: &TenantStore, task: Task, change: impl Fn(&Task) -> Result<
 /// Writes an edited task, with the project's counts where the status moved and a check of the assignee where they changed.
 async fn edit_on(store: &TenantStore, task: Task, change: &(impl Fn(&Task) -> Result<Task> + Send + Sync), shelf: Shelf) -> Result<Task> {
     store
-        .edit(task, |task, along| {
+        .edit(task, |task, transaction| {
             let changed = change(task)?;
             if changed.version == task.version {
                 return Ok(None);
             }
             let moved = count_changes(Some(task.status), Some(changed.status));
-            let along = match moved[..] {
-                [] => along,
-                _ => along.adjust(store, &Project::key_of(task.project, shelf), &moved, missing())?,
+            let transaction = match moved[..] {
+                [] => transaction,
+                _ => transaction.adjust(store, &Project::key_of(task.project, shelf), &moved, missing())?,
             };
             let newly_assigned = changed.assignee.as_ref().filter(|_| changed.assignee != task.assignee);
-            let along = assigned(along, store, newly_assigned)?;
-            Ok(Some((changed, along)))
+            let transaction = assigned(transaction, store, newly_assigned)?;
+            Ok(Some((changed, transaction)))
         })
         .await
 }
@@ -303,11 +306,18 @@ impl TaskView {
             is_overdue: task.is_overdue(today),
             is_due_soon: task.is_due_soon(today),
             sort_order: task.sort_order,
-            assignee: task.assignee.clone(),
-            creator: task.creator.clone(),
+            assignee: task.assignee.as_ref().map(PersonView::of),
+            creator: PersonView::of(&task.creator),
             created_at: with_offset(task.created_at),
             updated_at: with_offset(task.updated_at),
         }
+    }
+}
+
+impl PersonView {
+    fn of(person: &Person) -> Self {
+        let email = Some(person.email.clone()).filter(|email| !email.is_empty());
+        PersonView { id: person.id, name: person.name.clone(), email }
     }
 }
 
@@ -337,22 +347,15 @@ impl Filters {
             && self.search.is_none()
     }
 
-    fn keep(&self, entry: &ListEntry, me: u64, today: Date) -> bool {
-        let status = entry.status.as_deref().and_then(Status::parse);
-        let priority = entry.priority.as_deref().and_then(Priority::parse);
-        let is_overdue = status.is_some_and(|status| overdue(status, due(entry), today));
-        self.status.is_none_or(|wanted| status == Some(wanted))
-            && self.priority.is_none_or(|wanted| priority == Some(wanted))
-            && self.open.is_none_or(|open| status.is_some_and(|status| status.is_open() == open))
-            && self.overdue.is_none_or(|overdue| is_overdue == overdue)
+    fn keep(&self, entry: &TaskEntry, me: u64, today: Date) -> bool {
+        self.status.is_none_or(|wanted| entry.status == wanted)
+            && self.priority.is_none_or(|wanted| entry.priority == wanted)
+            && self.open.is_none_or(|open| entry.status.is_open() == open)
+            && self.overdue.is_none_or(|wanted| overdue(entry.status, entry.due_date, today) == wanted)
             && self.assigned_to.is_none_or(|number| entry.assignee == Some(number))
             && (!self.my_tasks || entry.assignee == Some(me))
-            && self.search.as_ref().is_none_or(|search| text::fold(&entry.name).contains(search))
+            && self.search.as_ref().is_none_or(|search| text::fold(&entry.title).contains(search))
     }
-}
-
-fn due(entry: &ListEntry) -> Option<Date> {
-    entry.due.as_deref().and_then(|due| due.parse().ok())
 }
 
 impl Sort {
@@ -371,29 +374,85 @@ impl Sort {
     }
 
     /// States rank in the order of work, priorities by weight; a task without a due date comes before all dates.
-    fn rank(self, entry: &ListEntry) -> Rank {
-        let number = |number: Option<usize>| number.and_then(|number| i64::try_from(number).ok()).map_or(Rank::None, Rank::Number);
+    fn rank(self, entry: &TaskEntry) -> Rank {
         match self {
-            Sort::Title => Rank::Text(text::sort_key(&entry.name)),
-            Sort::Status => number(Status::ALL.iter().position(|status| Some(status.name()) == entry.status.as_deref())),
-            Sort::Priority => number(Priority::ALL.iter().position(|priority| Some(priority.name()) == entry.priority.as_deref())),
-            Sort::DueDate => entry.due.clone().map_or(Rank::None, Rank::Text),
+            Sort::Title => Rank::Text(text::sort_key(&entry.title)),
+            Sort::Status => Rank::Number(entry.status as i64),
+            Sort::Priority => Rank::Number(entry.priority as i64),
+            Sort::DueDate => entry.due_date.map_or(Rank::None, |due| Rank::Text(due.to_string())),
             Sort::CreatedAt => Rank::None,
-            Sort::Order => entry.order.map_or(Rank::None, Rank::Number),
+            Sort::Order => Rank::Number(entry.sort_order),
         }
     }
 }
 
-const STATUS: OneOf<Status> = OneOf { words: &["todo", "in_progress", "in_review", "done", "cancelled"], parse: Status::parse };
+const STATUS: OneOf<TaskStatus> = OneOf { words: &["todo", "in_progress", "in_review", "done", "cancelled"], parse: TaskStatus::parse };
 const PRIORITY: OneOf<Priority> = OneOf { words: &["low", "medium", "high", "urgent"], parse: Priority::parse };
 const MEMBER: Integer = Integer { min: 1, max: i64::MAX };
 const SORT_ORDER: Integer = Integer { min: -2_147_483_648, max: 2_147_483_647 };
+
+/// The task that the path names, unless its project is gone.
+pub struct FoundTask(pub Task);
+
+impl Argument for FoundTask {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(id) = path_id::<TaskId>(incoming) {
+            wants.record(&Task::key_of(id));
+            wants.record(&DeletedProject::key_of(id.project_tag()));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let id: TaskId = path_id(incoming)?;
+        let task = entered.find(&Task::key_of(id)).await?.ok_or(Error::NotFound)?;
+        match entered.find(&DeletedProject::key_of(id.project_tag())).await? {
+            Some(deleted) if deleted.id == task.project => Err(Error::NotFound),
+            _ => Ok(FoundTask(task)),
+        }
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(TaskId::schema());
+    }
+}
+
+/// The member whom the body's `assigned_to` names, read with the door; `None` when it names none, or nobody.
+pub struct NamedMember(pub Option<MemberNumber>);
+
+#[derive(serde::Deserialize)]
+struct Assignment {
+    assigned_to: Option<u64>,
+}
+
+impl NamedMember {
+    /// The form says what is wrong with a body; here a wrong one names nobody.
+    fn number(incoming: &Incoming) -> Option<u64> {
+        serde_json::from_slice::<Assignment>(&incoming.body).ok()?.assigned_to
+    }
+}
+
+impl Argument for NamedMember {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(number) = NamedMember::number(incoming) {
+            wants.record(&MemberNumber::key_of(number));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        match NamedMember::number(incoming) {
+            Some(number) => entered.find(&MemberNumber::key_of(number)).await.map(NamedMember),
+            None => Ok(NamedMember(None)),
+        }
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
 
 impl Form for NewTask {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let title = fields.required("title", Name { max: 255 });
         let description = fields.optional("description", Text::at_most(10_000));
-        let status = fields.optional("status", STATUS).unwrap_or(Status::Todo);
+        let status = fields.optional("status", STATUS).unwrap_or(TaskStatus::Todo);
         let priority = fields.optional("priority", PRIORITY).unwrap_or(Priority::Medium);
         let due_date = fields.optional("due_date", CalendarDate);
         let assigned_to = fields.optional("assigned_to", MEMBER).map(i64::unsigned_abs);

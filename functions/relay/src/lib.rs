@@ -1,22 +1,21 @@
-//! The table's stream, turned into jobs and into what is drawn from it: a mail that was written is to be sent, a project that was deleted
-//! has tasks to be swept, a change that somebody made stands in the audit log, a pack of the edge's log is added to its days and months. A
-//! committed item is the event, so nothing is lost between a write and its consequence; a record seen twice makes a second job, which does
-//! nothing, and the same entry.
+//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a deleted project has tasks to be swept, a change goes
+//! into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
+//! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry.
 
 mod rollup;
 
 use aws_sdk_sqs::Client;
+use records::project::{DeletedProject, SweepTasks};
 use serde::Serialize;
 use serde_json::Value;
 use shared::aws::Aws;
 use shared::config::Variables;
 use shared::model::edge::Pack;
 use shared::model::mail::Mail;
-use shared::model::project::DeletedProject;
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::store::Entity;
-use shared::tenancy::jobs::{Change, ChangeKind, Queued, SendMail, SweepTasks};
+use shared::tenancy::jobs::{Change, ChangeKind, Queued, SendMail};
 use shared::{Error, Result};
 
 pub struct Relay {
@@ -26,13 +25,13 @@ pub struct Relay {
     cleanup_queue: String,
 }
 
-/// What a change of the table asks for.
+/// What must follow a change of the table.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    /// The mail, and whose share of the queue it takes.
+enum FollowUp {
+    /// The mail, and the tenant whose share of the queue it uses.
     Send(SendMail, String),
     Sweep(SweepTasks),
-    /// Into the counters of its days and months.
+    /// Add to the counters of its days and months.
     Count(Box<Pack>),
     Nothing,
 }
@@ -48,11 +47,11 @@ impl Worker for Relay {
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         worker::stream(event, Self::NAME, |change| async move {
             change.audit(&self.app, Self::NAME, request_id).await?;
-            match asked(&change)? {
-                Asked::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
-                Asked::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
-                Asked::Count(pack) => rollup::count(&change.place(&self.app, Self::NAME, request_id), &pack).await,
-                Asked::Nothing => Ok(()),
+            match follow_up(&change)? {
+                FollowUp::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
+                FollowUp::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
+                FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
+                FollowUp::Nothing => Ok(()),
             }
         })
         .await
@@ -68,62 +67,54 @@ impl Relay {
     }
 }
 
-/// Most changes ask for nothing, and say so by kind and type alone.
-fn asked(change: &Change) -> Result<Asked> {
+/// Most changes need nothing, which follows from their kind and type.
+fn follow_up(change: &Change) -> Result<FollowUp> {
     match change.kind {
-        // A mail's later states are the courier's own doing.
+        // The courier itself writes the later states of a mail.
         ChangeKind::Inserted if change.entity == Mail::TYPE => {
             let mail: Mail = change.record()?;
             let group = mail.tenant.map_or_else(|| mail.id.to_string(), |tenant| tenant.to_string());
-            Ok(Asked::Send(SendMail { mail: mail.id }, group))
+            Ok(FollowUp::Send(SendMail { mail: mail.id }, group))
         }
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == DeletedProject::TYPE => {
             let deleted: DeletedProject = change.record()?;
-            Ok(if deleted.swept_at.is_none() { Asked::Sweep(SweepTasks { project: deleted.id }) } else { Asked::Nothing })
+            Ok(if deleted.swept_at.is_none() { FollowUp::Sweep(SweepTasks { project: deleted.id }) } else { FollowUp::Nothing })
         }
-        // Packs are never changed, and what expires was served all the same.
-        ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(Asked::Count(change.record()?)),
-        _ => Ok(Asked::Nothing),
+        // Packs are never changed, and expired ones still count.
+        ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),
+        _ => Ok(FollowUp::Nothing),
     }
 }
 
 fn client(aws: &Aws) -> Client {
-    let common = aws.common("SQS");
-    let mut config = aws_sdk_sqs::Config::builder()
-        .behavior_version(common.behavior)
-        .region(common.region)
-        .credentials_provider(common.credentials)
-        .http_client(common.http)
-        .retry_config(common.retries)
-        .timeout_config(common.timeouts);
-    config.set_endpoint_url(common.endpoint);
-    Client::from_conf(config.build())
+    shared::client!(aws, "SQS", aws_sdk_sqs)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
 
     use serde_json::json;
+
+    use shared::lock::Lock;
 
     use super::*;
 
     const TENANT: &str = "5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01";
     const PROJECT: &str = "018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10";
 
-    /// What the records of a batch ask for, and the answer to the batch.
-    async fn asked_by(event: Value) -> (Vec<Asked>, Value) {
-        let all = Mutex::new(vec![]);
+    /// The follow-ups of a batch's records, and the answer to the batch.
+    async fn follow_ups_of(event: Value) -> (Vec<FollowUp>, Value) {
+        let all = Lock::new(vec![]);
         let answer = worker::stream(event, "relay", |change| {
-            let one = asked(&change);
+            let one = follow_up(&change);
             let all = &all;
             async move {
-                all.lock().unwrap().push(one?);
+                all.lock().push(one?);
                 Ok(())
             }
         });
         let answer = answer.await.unwrap();
-        (all.into_inner().unwrap(), answer)
+        (std::mem::take(&mut *all.lock()), answer)
     }
 
     fn record(number: u32, event: &str, image: Value) -> Value {
@@ -142,8 +133,8 @@ mod tests {
     #[tokio::test]
     async fn a_new_mail_is_to_be_sent_in_the_share_of_its_tenant() {
         let sample: Value = serde_json::from_str(include_str!("../../../events/relay/stream-insert.json")).unwrap();
-        let (asked, answer) = asked_by(sample).await;
-        let [Asked::Send(job, group)] = &asked[..] else { panic!("{asked:?}") };
+        let (follow_ups, answer) = follow_ups_of(sample).await;
+        let [FollowUp::Send(job, group)] = &follow_ups[..] else { panic!("{follow_ups:?}") };
         assert_eq!((job.mail.to_string().as_str(), group.as_str()), ("018f3f72-44cd-7b21-b3a7-90e4d2f6a811", TENANT));
         assert_eq!(answer, json!({"batchItemFailures": []}));
     }
@@ -156,16 +147,17 @@ mod tests {
             record(3, "MODIFY", tombstone(true)),
             record(4, "REMOVE", tombstone(true)),
         ];
-        let (asked, _) = asked_by(json!({"Records": records})).await;
-        let sweeps = asked.iter().filter(|asked| matches!(asked, Asked::Sweep(job) if job.project.to_string() == PROJECT)).count();
-        assert_eq!((sweeps, asked.len()), (2, 4));
+        let (follow_ups, _) = follow_ups_of(json!({"Records": records})).await;
+        let sweeps =
+            follow_ups.iter().filter(|follow_up| matches!(follow_up, FollowUp::Sweep(job) if job.project.to_string() == PROJECT)).count();
+        assert_eq!((sweeps, follow_ups.len()), (2, 4));
     }
 
     #[tokio::test]
     async fn a_poisoned_record_stops_its_batch_at_itself() {
         let poison = record(2, "INSERT", json!({"type": {"S": "deleted_project"}, "id": {"S": "no id"}}));
         let records = [record(1, "INSERT", tombstone(false)), poison, record(3, "INSERT", tombstone(false))];
-        let (asked, answer) = asked_by(json!({"Records": records})).await;
-        assert_eq!((asked.len(), answer), (1, json!({"batchItemFailures": [{"itemIdentifier": "2"}]})));
+        let (follow_ups, answer) = follow_ups_of(json!({"Records": records})).await;
+        assert_eq!((follow_ups.len(), answer), (1, json!({"batchItemFailures": [{"itemIdentifier": "2"}]})));
     }
 }

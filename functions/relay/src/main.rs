@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::worker::work::<relay::Relay>()
+    shared::runtime::worker::work::<relay::Relay>(records::ALL)
 }

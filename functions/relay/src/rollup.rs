@@ -1,52 +1,52 @@
-//! Packs of the edge's log, added up: counters of days and months, and the events of a quota that fills. A pack is counted in one
-//! transaction with the mark that it was, so neither a second delivery nor another order changes a sum.
+//! Adds up packs of the edge's log: counters of days and months, and the events of a quota that fills. A pack and the mark that it was
+//! counted are written in one transaction. So neither a second delivery nor another order changes a sum.
 
 use shared::ids::MailId;
 use shared::model::edge::{Counted, Pack, QuotaEvent, Rollup, Totals};
-use shared::model::mail::{Content, Mail};
+use shared::model::mail::{Mail, MailContent};
 use shared::model::member::Member;
 use shared::model::period::Month;
-use shared::model::tenant::{Kind, Tenant};
+use shared::model::tenant::{Tenant, TenantKind};
 use shared::model::user::Email;
 use shared::store::{Entity, Span};
-use shared::tenancy::jobs::Workplace;
+use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{Role, TenantStore, conflict};
 use shared::{Error, Result};
 
-pub async fn count(place: &Workplace, pack: &Pack) -> Result<()> {
-    let Some(store) = &place.store else { return Err(Error::internal("counting a pack", "it belongs to no tenant")) };
+pub async fn count(context: &WorkContext, pack: &Pack) -> Result<()> {
+    let Some(store) = &context.store else { return Err(Error::internal("counting a pack", "it belongs to no tenant")) };
     let mut counting = store.transaction().create(store, &Counted::of(pack), conflict("It is counted."))?;
-    // What a purge has emptied stays empty.
+    // Nothing may be written after a purge.
     counting = counting.while_kept(store)?;
     for (key, totals) in pack.rollups() {
         counting = counting.tally(store, &key, &totals.columns())?;
     }
     match counting.commit().await {
-        // Counted before, perhaps by a run that ended there: the quota is looked at again.
-        Ok(()) | Err(Error::Conflict(_)) => tell(place, store).await,
+        // Counted before, perhaps by an interrupted run: check the quota again.
+        Ok(()) | Err(Error::Conflict(_)) => tell(context, store).await,
         Err(Error::NotFound) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// A twin that writes down the same share makes this one look again.
-async fn tell(place: &Workplace, store: &TenantStore) -> Result<()> {
+/// If a parallel run records the same share, this one checks again.
+async fn tell(context: &WorkContext, store: &TenantStore) -> Result<()> {
     for _ in 0..5 {
-        if tell_once(place, store).await? {
+        if tell_once(context, store).await? {
             return Ok(());
         }
     }
     Err(Error::Unavailable { doing: "writing quota events", cause: "others are writing them".into() })
 }
 
-/// Writes down every share of this month's quota that is reached and not yet written down, and tells the owners of the largest. `false`
-/// when somebody else did some of it at the same time.
-async fn tell_once(place: &Workplace, store: &TenantStore) -> Result<bool> {
-    let month = Month::of(place.now());
+/// Records every share of this month's quota that is reached and not yet recorded, and mails the owners about the largest. `false` if a
+/// parallel run recorded some of them.
+async fn tell_once(context: &WorkContext, store: &TenantStore) -> Result<bool> {
+    let month = Month::of(context.now());
     let Some(tenant) = store.find(&Tenant::key_of()).await? else { return Ok(true) };
     let used = store.find(&Rollup::of_month(month)).await?.map_or_else(Totals::default, |rollup| rollup.totals);
-    let plan = place.app.plans().get(&tenant.plan);
-    let reached = QuotaEvent::reached(month, &used, plan, &tenant.plan, place.now());
+    let plan = context.app.plans().get(&tenant.plan);
+    let reached = QuotaEvent::reached(month, &used, plan, &tenant.plan, context.now());
     let keys: Vec<_> = reached.iter().map(Entity::key).collect();
     let known = store.find_many(&keys).await?;
     let is_known = |event: &QuotaEvent| known.iter().any(|known| known.metric == event.metric && known.percent == event.percent);
@@ -57,8 +57,8 @@ async fn tell_once(place: &Workplace, store: &TenantStore) -> Result<bool> {
         for event in new.iter().filter(|event| same(event)).chain([&largest]) {
             writing = writing.create(store, event, conflict("It is written down."))?;
         }
-        for mail in mails(place, store, &tenant, &largest, plan.edge_overage).await? {
-            writing = writing.create(&place.directory, &mail, conflict("It is written."))?;
+        for mail in mails(context, store, &tenant, &largest, plan.edge_overage).await? {
+            writing = writing.create(&context.directory, &mail, conflict("It is written."))?;
         }
         match writing.commit().await {
             Ok(()) => new.retain(|event| event.metric != largest.metric),
@@ -70,25 +70,25 @@ async fn tell_once(place: &Workplace, store: &TenantStore) -> Result<bool> {
     Ok(true)
 }
 
-/// To every owner. A demo sends nothing outside.
-async fn mails(place: &Workplace, store: &TenantStore, tenant: &Tenant, event: &QuotaEvent, overage: bool) -> Result<Vec<Mail>> {
-    if tenant.kind == Kind::Demo {
+/// A mail to every owner. A demo sends no mails.
+async fn mails(context: &WorkContext, store: &TenantStore, tenant: &Tenant, event: &QuotaEvent, overage: bool) -> Result<Vec<Mail>> {
+    if tenant.kind == TenantKind::Demo {
         return Ok(vec![]);
     }
     let owners = store.page(&Member::all(), &Span::first(MOST_OWNERS), |member| member.role == Role::Owner).await?;
     let mail = |owner: Member| {
-        let content = Content::QuotaReached {
+        let content = MailContent::QuotaReached {
             name: owner.name,
             tenant_name: tenant.name.clone(),
             metric: event.metric,
             percent: event.percent,
             overage,
         };
-        let id = MailId::new(place.now(), place.app.random());
-        Some(Mail::queued(id, Some(store.tenant_id()), Email::parse(&owner.email)?, content, place.now()))
+        let id = MailId::new(context.now(), context.app.random());
+        Some(Mail::queued(id, Some(store.tenant_id()), Email::parse(&owner.email)?, content, context.now()))
     };
     Ok(owners.items.into_iter().filter_map(mail).collect())
 }
 
-/// A transaction holds a hundred writes.
+/// A transaction has at most a hundred writes.
 const MOST_OWNERS: usize = 20;

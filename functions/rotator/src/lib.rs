@@ -1,5 +1,5 @@
-//! The session keys, and nothing else: whoever can replace them can sign in as anybody, so this function alone has the right to, and it has no
-//! other right. It takes no input but its own task.
+//! Rotates the session keys, and does nothing else. With the right to replace them, one could sign in as any user. Therefore only this
+//! function has that right, and it has no other. Its only input is its own task.
 
 pub mod rotation;
 
@@ -20,7 +20,7 @@ pub struct Rotator {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "task", rename_all = "kebab-case", deny_unknown_fields)]
 enum Task {
-    /// Daily. `now` begins a rotation although the key in use is young.
+    /// Daily. `now` begins a rotation even if the current key is young.
     RotateKeys {
         #[serde(default)]
         now: bool,
@@ -37,7 +37,7 @@ impl Worker for Rotator {
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         let Task::RotateKeys { now } = worker::command(event)?;
-        worker::answer(rotation::rotate(&worker::workplace(&self.app, Self::NAME, request_id), &self.pace, now).await?)
+        worker::answer(rotation::rotate(&worker::work_context(&self.app, Self::NAME, request_id), &self.pace, now).await?)
     }
 }
 

@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::worker::work::<rotator::Rotator>()
+    shared::runtime::worker::work::<rotator::Rotator>(records::ALL)
 }

@@ -1,7 +1,7 @@
-//! Rotation of the session keys. The next public key is published well before its private half signs anything, and the last one stays
-//! published until no session signed with it can be alive. This function writes private keys and never reads one: which is in use and
-//! which is next it learns from the stages of the secret's versions, for a version's id is the key's id. Everything else stands beside
-//! the public keys. Each step is due or not by what is stored, so a run that is cut off is taken up by the next.
+//! Rotation of the session keys. The next public key is published well before its private key signs. The old public key stays published
+//! until no session signed with it can be valid. This function writes private keys and never reads one. It learns which key is current and
+//! which is next from the stages of the secret's versions, because a version's id is the key's id. Everything else is stored with the
+//! public keys. Each step follows from what is stored, so the next run continues after an interruption.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use shared::aws::secrets::SigningSecret;
 use shared::config::{ConfigError, Variables};
 use shared::crypto::Random;
-use shared::tenancy::jobs::Workplace;
+use shared::tenancy::jobs::WorkContext;
 use shared::{Error, Result};
 
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
 
-/// Functions keep public keys for five minutes; published for twice as long, a key is known to all.
+/// Functions keep public keys for five minutes. After twice that time, all of them know a published key.
 const SHORTEST_PUBLISHING: i64 = 10;
 
 /// How long each state lasts.
@@ -36,7 +36,7 @@ pub struct Pace {
     keep_for: SignedDuration,
 }
 
-/// The text of the public keys' secret. Readers take `keys`; `history` is ours.
+/// The text of the public keys' secret. Other functions read `keys`; `history` is for the rotator.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Ring {
     #[serde(default)]
@@ -45,16 +45,16 @@ struct Ring {
     history: BTreeMap<String, History>,
 }
 
-/// What became of a published key.
+/// The history of a published key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct History {
     published_at: Timestamp,
-    /// When it was seen not to sign any more.
+    /// When it was first seen that the key no longer signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retired_at: Option<Timestamp>,
 }
 
-/// Which private keys there are, by key id.
+/// The private keys that exist, by key id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Stages {
     current: Option<String>,
@@ -63,17 +63,17 @@ struct Stages {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
-    /// Make a key pair, keep the private half as the next one, publish the public half.
+    /// Make a key pair, store the private key as the next one, and publish the public key.
     Create,
     /// Sign with the next key from now on.
     Use(String),
-    /// Note that this signs again: an operator went back to it.
+    /// Record that this key signs again, because an operator went back to it.
     Reinstate(String),
-    /// Note that these do not sign any more.
+    /// Record that these keys no longer sign.
     Retire(Vec<String>),
-    /// Take these out of the public keys.
+    /// Remove these from the public keys.
     Withdraw(Vec<String>),
-    /// The next key is published, and used from this moment on.
+    /// The next key is published, and will be used from this moment on.
     Wait(Timestamp),
     Nothing,
 }
@@ -84,21 +84,21 @@ pub struct Rotated {
     pub steps: Vec<String>,
     /// The key that signs.
     pub current: Option<String>,
-    /// When a run can put the published key into use.
+    /// When a run may start to use the published key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_use: Option<Timestamp>,
 }
 
-/// Takes the steps that are due. `now` begins a rotation although the key in use is young; it never shortens the publishing, so a
-/// forced rotation is this task now, and once more when `next_use` has come.
-pub async fn rotate(place: &Workplace, pace: &Pace, now: bool) -> Result<Rotated> {
-    let keeper = Keeper::of(place)?;
+/// Takes the steps that are due. `now` begins a rotation even if the current key is young. It never shortens the publishing. For a forced
+/// rotation, run this task now, and again at `next_use`.
+pub async fn rotate(context: &WorkContext, pace: &Pace, now: bool) -> Result<Rotated> {
+    let secrets = KeySecrets::of(context)?;
     let mut rotated = Rotated { ok: true, ..Rotated::default() };
     let mut forced = now;
-    // Every step is decided on what is stored then, which also shows whether two runs got into each other's way.
+    // Every step is decided from what is stored at that time. This also shows whether two runs disturbed each other.
     for _ in 0..8 {
-        let (mut ring, stages) = (keeper.ring().await?, keeper.stages().await?);
-        let step = ring.due(&stages, pace, place.now(), forced);
+        let (mut ring, stages) = (secrets.ring().await?, secrets.stages().await?);
+        let step = ring.due(&stages, pace, context.now(), forced);
         let said = match step {
             Step::Nothing | Step::Wait(_) => {
                 rotated.current = stages.current;
@@ -108,26 +108,26 @@ pub async fn rotate(place: &Workplace, pace: &Pace, now: bool) -> Result<Rotated
             }
             Step::Create => {
                 forced = false;
-                let kid = keeper.create(&mut ring, place.now()).await?;
+                let kid = secrets.create(&mut ring, context.now()).await?;
                 format!("published {kid}")
             }
             Step::Use(kid) => {
-                keeper.put_in_use(&kid, stages.current.as_deref()).await?;
+                secrets.put_in_use(&kid, stages.current.as_deref()).await?;
                 format!("now signing with {kid}")
             }
             Step::Reinstate(kid) => {
                 ring.reinstate(&kid);
-                keeper.publish(&ring).await?;
+                secrets.publish(&ring).await?;
                 format!("signing with {kid} again")
             }
             Step::Retire(kids) => {
-                ring.retire(&kids, place.now());
-                keeper.publish(&ring).await?;
+                ring.retire(&kids, context.now());
+                secrets.publish(&ring).await?;
                 format!("retired {}", kids.join(", "))
             }
             Step::Withdraw(kids) => {
                 ring.withdraw(&kids);
-                keeper.publish(&ring).await?;
+                secrets.publish(&ring).await?;
                 format!("withdrew {}", kids.join(", "))
             }
         };
@@ -141,7 +141,8 @@ impl Ring {
         let published = |kid: &Option<String>| kid.clone().filter(|kid| self.has(kid));
         let next = published(&stages.pending).filter(|kid| stages.current.as_ref() != Some(kid));
         let Some(current) = published(&stages.current) else {
-            // Nothing signs that anybody could verify: the first run, or the public keys were lost. There is nobody to wait for.
+            // No published key can verify the current signatures: it is the first run, or the public keys were lost. There is no reason to
+            // wait.
             return next.map_or(Step::Create, Step::Use);
         };
         if self.history.get(&current).is_some_and(|history| history.retired_at.is_some()) {
@@ -157,7 +158,7 @@ impl Ring {
         if !over.is_empty() {
             return Step::Withdraw(over);
         }
-        // A key without history was put there by hand, who knows when: it counts as new.
+        // A key without history was added by hand at an unknown time, so it counts as new.
         let published_at = |kid: &String| self.history.get(kid).map_or(now, |history| history.published_at);
         match next {
             Some(next) if published_at(&next) + pace.publish_for <= now => Step::Use(next),
@@ -199,7 +200,7 @@ impl Ring {
 }
 
 impl Stages {
-    /// From the versions of the secret. A version that is both is in use already.
+    /// From the versions of the secret. A version with both stages is in use already.
     fn of(versions: &HashMap<String, Vec<String>>) -> Self {
         let at = |stage: &str| versions.iter().find(|(_, stages)| stages.iter().any(|at| at == stage)).map(|(version, _)| version.clone());
         Stages { current: at(CURRENT), pending: at(PENDING) }
@@ -222,21 +223,21 @@ impl Pace {
     }
 }
 
-/// The two secrets, one of them seen from outside only.
-struct Keeper<'a> {
+/// The two secrets. The private keys are never read.
+struct KeySecrets<'a> {
     client: &'a Client,
     random: &'a Random,
     signing: &'a str,
     jwks: &'a str,
 }
 
-impl<'a> Keeper<'a> {
-    fn of(place: &'a Workplace) -> Result<Self> {
-        let config = place.app.config();
+impl<'a> KeySecrets<'a> {
+    fn of(context: &'a WorkContext) -> Result<Self> {
+        let config = context.app.config();
         let missing = |name: &'static str| Error::internal("rotating keys", format!("this function is not configured with {name}"));
-        Ok(Keeper {
-            client: place.app.secrets().client(),
-            random: place.app.random(),
+        Ok(KeySecrets {
+            client: context.app.secrets().client(),
+            random: context.app.random(),
             signing: config.signing_secret.as_deref().ok_or_else(|| missing("SIGNING_SECRET_ID"))?,
             jwks: config.jwks_secret.as_deref().ok_or_else(|| missing("JWKS_SECRET_ID"))?,
         })
@@ -254,7 +255,7 @@ impl<'a> Keeper<'a> {
         Ok(Stages::of(&described.version_ids_to_stages.unwrap_or_default()))
     }
 
-    /// The private half first: cut off here, it is a version that nobody has a public half of, and the next run makes another.
+    /// The private key is written first. After an interruption it has no public key, and the next run makes another.
     async fn create(&self, ring: &mut Ring, now: Timestamp) -> Result<String> {
         let kid = uuid::Builder::from_random_bytes(self.random.bytes()).into_uuid().to_string();
         let (private, public) = key_pair(&kid)?;
@@ -317,7 +318,7 @@ mod tests {
         days * 24 * 60
     }
 
-    /// Two secrets in memory, on which a run takes steps; `cut` ends it after so many writes.
+    /// Two secrets in memory on which a run takes steps. `cut` ends it after this many writes.
     #[derive(Clone, Default)]
     struct Stored {
         ring: Ring,
@@ -403,7 +404,7 @@ mod tests {
             let mut stored = Stored::default();
             let mut clock = 0;
             stored.run(after(clock), false, cut);
-            // Nobody can be signed in before the first key is in use, so only from here on must what signs be published.
+            // Nobody can be signed in before the first key is in use. From here on, the signing key must be published.
             stored.run(after(clock), false, usize::MAX);
             for _ in 0..4 {
                 for step in [days(30), 10, days(8)] {

@@ -1,4 +1,4 @@
-//! The audit log of the current tenant: every mutation, newest first.
+//! The audit log of the current tenant: every change, newest first.
 
 use serde::Serialize;
 use shared::Result;
@@ -29,12 +29,12 @@ pub struct LogView {
     next_cursor: Option<String>,
 }
 
-/// It trails the change by what the stream takes.
+/// An entry appears after the change, with the delay of the stream.
 pub async fn list(door: Admin, asked: Cursors<NoFilters>) -> Result<Answer<LogView>> {
     let found = door.store.page(&AuditEntry::all().going(Direction::Descending), &asked.page.span(), |_| true).await?;
     let next_cursor = asked.page.cursor(&door.app, found.next.as_ref())?;
     let entries = found.items.iter().map(EntryView::of).collect();
-    Ok(Answer::new("Success", LogView { entries, next_cursor: next_cursor.clone() }).going_on(next_cursor))
+    Ok(Answer::new("Success", LogView { entries, next_cursor: next_cursor.clone() }).with_next(next_cursor))
 }
 
 impl EntryView {

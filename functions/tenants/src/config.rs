@@ -1,15 +1,17 @@
-//! The edge configuration of one tenant: reading and changing it, its API proxy with the token, and renewing its caches.
+//! The edge configuration of one tenant: reading and changing it, its API proxy with the token, and refreshing its caches.
 
 use serde::Serialize;
 use shared::http::answer::{Answer, Tagged};
-use shared::http::arguments::{Body, Edge, IfMatch};
+use shared::http::arguments::{Body, IfMatch};
 use shared::http::form::{Fields, Form, OneOf};
+use shared::http::{Argument, Operation};
 use shared::model::edge_config::{ApiChanges, AuthMode, Caches, Cms, EdgeChanges, EdgeConfig, StripParams};
 use shared::model::tenant::{Slug, Tenant};
 use shared::model::time::{Printed, zulu};
 use shared::model::web;
 use shared::runtime::App;
 use shared::tenancy::doors::{Admin, Viewer};
+use shared::tenancy::{Entered, Incoming, Wants};
 use shared::{Error, Result};
 
 use crate::rules::{self, CMS, Token};
@@ -125,11 +127,11 @@ pub struct NewToken(Option<String>);
 
 pub struct Refresh(Caches);
 
-pub async fn show(door: Viewer, edge: Edge) -> Result<Tagged<TenantView>> {
+pub async fn show(door: Viewer, edge: FoundConfig) -> Result<Tagged<TenantView>> {
     Ok(answer(&door.app, &door.tenant, &or_unset(edge.0, &door.tenant)))
 }
 
-pub async fn update(door: Admin, edge: Edge, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<TenantView>> {
+pub async fn update(door: Admin, edge: FoundConfig, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<TenantView>> {
     let own = own_domains(&door.app);
     let config = change(&door, edge.0, |config| {
         expected.check(&config.etag())?;
@@ -139,7 +141,7 @@ pub async fn update(door: Admin, edge: Edge, expected: IfMatch, changes: Body<Ch
     Ok(answer(&door.app, &door.tenant, &config))
 }
 
-pub async fn save_api(door: Admin, edge: Edge, expected: IfMatch, form: Body<ApiForm>) -> Result<Tagged<ApiView>> {
+pub async fn save_api(door: Admin, edge: FoundConfig, expected: IfMatch, form: Body<ApiForm>) -> Result<Tagged<ApiView>> {
     let own = own_domains(&door.app);
     let config = change(&door, edge.0, |config| {
         expected.check(&config.etag())?;
@@ -150,7 +152,7 @@ pub async fn save_api(door: Admin, edge: Edge, expected: IfMatch, form: Body<Api
 }
 
 /// Write-only: sealed before it is stored, and never shown. The token that is kept already stays, with its date.
-pub async fn save_token(door: Admin, edge: Edge, token: Body<NewToken>) -> Result<Answer<TokenView>> {
+pub async fn save_token(door: Admin, edge: FoundConfig, token: Body<NewToken>) -> Result<Answer<TokenView>> {
     let token = token.0.0.ok_or(Error::TokenMissing)?;
     let vault = door.app.keys().vault()?;
     let sealed = vault.seal(door.tenant.id, EdgeConfig::TOKEN_FIELD, &token, door.app.random());
@@ -163,13 +165,13 @@ pub async fn save_token(door: Admin, edge: Edge, token: Body<NewToken>) -> Resul
     Ok(Answer::bare(TokenView { ok: true, updated_at: zulu(updated_at) }))
 }
 
-pub async fn refresh_cache(door: Admin, edge: Edge, what: Body<Refresh>) -> Result<Answer<RefreshView>> {
+pub async fn refresh_cache(door: Admin, edge: FoundConfig, what: Body<Refresh>) -> Result<Answer<RefreshView>> {
     let enforced = door.app.config().limits.enforce;
     let config = change(&door, edge.0, |config| config.refreshed(what.0.0, enforced, door.now())).await?;
     Ok(Answer::bare(RefreshView { ok: true, versions: VersionsView::of(&config) }))
 }
 
-/// Changes the configuration, and begins it where the tenant has none yet.
+/// Changes the configuration. If the tenant has none, creates it.
 async fn change(door: &Admin, config: Option<EdgeConfig>, change: impl Fn(&EdgeConfig) -> Result<EdgeConfig>) -> Result<EdgeConfig> {
     let current = match config {
         Some(config) => config,
@@ -183,9 +185,9 @@ async fn change(door: &Admin, config: Option<EdgeConfig>, change: impl Fn(&EdgeC
         }
     };
     door.store
-        .edit(current, |config, alone| {
+        .edit(current, |config, transaction| {
             let changed = change(config)?;
-            Ok((changed != *config).then_some((changed, alone)))
+            Ok((changed != *config).then_some((changed, transaction)))
         })
         .await
 }
@@ -194,7 +196,7 @@ pub fn or_unset(config: Option<EdgeConfig>, tenant: &Tenant) -> EdgeConfig {
     config.unwrap_or_else(|| EdgeConfig::unset(tenant.created_at))
 }
 
-/// Where the edge must not fetch from: itself, and this API.
+/// The domains that the edge must not fetch from: itself, and this API.
 pub fn own_domains(app: &App) -> [&str; 2] {
     [&app.config().edge.domain, web::host_of(&app.config().public_url)]
 }
@@ -203,7 +205,7 @@ pub fn proxy_base(app: &App, slug: &Slug) -> String {
     format!("https://{slug}.{}", app.config().edge.domain)
 }
 
-/// The tag also names the tenant's own version: its name shows here.
+/// The entity tag also contains the tenant's version, because the answer shows the tenant's name.
 fn answer(app: &App, tenant: &Tenant, config: &EdgeConfig) -> Tagged<TenantView> {
     let etag = format!("{}.{}\"", config.etag().trim_end_matches('"'), tenant.version);
     Answer::bare(TenantView { key: tenant.slug.to_string(), value: ValueView::of(app, tenant, config) }).tagged(etag)
@@ -260,6 +262,23 @@ impl ApiView {
 impl VersionsView {
     fn of(config: &EdgeConfig) -> Self {
         VersionsView { api: config.cache_api, assets: config.cache_assets }
+    }
+}
+
+/// The tenant's edge configuration, read with the door; `None` where nothing was configured yet.
+pub struct FoundConfig(pub Option<EdgeConfig>);
+
+impl Argument for FoundConfig {
+    fn wants(_incoming: &Incoming, wants: &mut Wants) {
+        wants.record(&EdgeConfig::key_of());
+    }
+
+    async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        entered.find(&EdgeConfig::key_of()).await.map(FoundConfig)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.may_miss();
     }
 }
 

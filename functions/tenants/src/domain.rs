@@ -1,16 +1,17 @@
-//! Custom domains of a tenant: list, add, remove, and ask DNS about one.
+//! Custom domains of a tenant: list, add, remove, and check one in DNS.
 
 use domains::Dns;
 use serde::Serialize;
 use shared::error::PlanLimit;
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{DomainTotal, NamedDomain, Whole};
-use shared::http::form::{Fields, Form, HostnameText, Raw, Rule};
+use shared::http::arguments::{Total, WholeList};
+use shared::http::form::{Fields, Form, HostnameText, Raw, Rule, described, from_query};
 use shared::http::idempotency::Once;
-use shared::model::domain::{Asked, Domain, Hostname, Seen, Sighting, Standing, Status, Verdict};
+use shared::http::{Argument, Operation, request};
+use shared::model::domain::{CheckTrigger, ClaimStanding, DnsAnswer, Domain, DomainStatus, Hostname, Sighting, Verdict};
 use shared::model::time::{Printed, zulu};
-use shared::store::Counter;
 use shared::tenancy::doors::{Admin, Viewer};
+use shared::tenancy::{Entered, Incoming, Wants};
 use shared::{Error, Result};
 
 /// A custom domain of a tenant.
@@ -19,7 +20,7 @@ use shared::{Error, Result};
 #[schema(as = Domain)]
 pub struct DomainView {
     hostname: String,
-    status: Status,
+    status: DomainStatus,
     /// The record that leads the hostname here.
     dns: DnsRecord,
     /// The record that proves the hostname is this tenant's; needed where another tenant has listed it too.
@@ -139,34 +140,34 @@ pub struct NewDomain {
     hostname: Hostname,
 }
 
-pub async fn list(door: Viewer, asked: Whole, total: DomainTotal) -> Result<Answer<DomainList>> {
+pub async fn list(door: Viewer, asked: WholeList, total: Total<Domain>) -> Result<Answer<DomainList>> {
     let target = &door.app.config().edge.target;
     let found = door.store.page(&Domain::all(), &asked.page.span(), |_| true).await?;
     let next = asked.page.cursor(&door.app, found.next.as_ref())?;
     let domains = found.items.iter().map(|domain| DomainView::of(domain, target)).collect();
-    Ok(Answer::bare(DomainList { total: total.0, domains }).going_on(next))
+    Ok(Answer::bare(DomainList { total: total.count, domains }).with_next(next))
 }
 
-pub async fn create(door: Admin, once: Once<NewDomain>, total: DomainTotal) -> Result<Created<DomainView>> {
+pub async fn create(door: Admin, once: Once<NewDomain>, total: Total<Domain>) -> Result<Created<DomainView>> {
     let (config, max, plan) = (&door.app.config().edge, door.plan.custom_domains, &door.tenant.plan);
     let hostname = once.body.hostname;
     if hostname.is_under(&config.domain) || hostname.is_under(&config.target) {
         return Err(Error::field("hostname", format!("The hostname field must not lie within {}.", config.domain)));
     }
     // Said before anything is said of the hostname, but that it is listed here already; the transaction below counts for good.
-    if let Some(max) = max.filter(|max| total.0 >= *max) {
+    if let Some(max) = max.filter(|max| total.count >= *max) {
         if door.store.find(&Domain::key_of(&hostname)).await?.is_some() {
             return Err(domains::listed_already());
         }
-        return Err(Error::PlanLimitReached(PlanLimit { limit: LIMIT, used: total.0, max, plan: plan.clone() }));
+        return Err(Error::PlanLimitReached(PlanLimit { limit: Domain::QUOTA.name, used: total.count, max, plan: plan.clone() }));
     }
     let domain = Domain::new(hostname, door.now(), door.store.random());
     let answer = Created::bare(DomainView::of(&domain, &config.target));
-    let along = |transaction| {
+    let extend = |transaction| {
         let transaction = once.ticket.record(transaction, &door.store, &answer)?;
-        transaction.count_within(&door.store, Counter::Domains, LIMIT, max, plan)
+        transaction.count_within(&door.store, Domain::QUOTA, &door.plan, plan)
     };
-    domains::add(&door.directory, &door.store, &domain, along).await?;
+    domains::add(&door.directory, &door.store, &domain, extend).await?;
     Ok(answer)
 }
 
@@ -175,18 +176,17 @@ pub async fn remove(door: Admin, named: NamedDomain) -> Result<Answer<Removed>> 
     Ok(Answer::bare(Removed { ok: true }))
 }
 
-/// Whatever DNS says, it is an answer: 200.
+/// Whatever DNS says, the answer is 200.
 pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>> {
     let config = &door.app.config().edge;
     let domain = named.0;
     let seen = Dns::new(config).look(&domain).await;
     let verdict = Verdict::of(&seen, &config.target, &domain.challenge());
-    let settled = domains::settle(&door.directory, &door.store, domain, &verdict, &config.target, Asked::ByHand).await?;
+    let settled = domains::settle(&door.directory, &door.store, domain, &verdict, &config.target, CheckTrigger::ByHand).await?;
     let diagnosis = Diagnosis::of(&settled.domain, settled.standing, &seen, &config.target);
     Ok(Answer::bare(CheckView { domain: DomainView::of(&settled.domain, &config.target), diagnosis }))
 }
 
-const LIMIT: &str = "custom_domains";
 /// Values of one answer that are shown.
 const SHOWN: usize = 10;
 
@@ -203,9 +203,9 @@ impl DomainView {
             verified_at: domain.verified_at.map(zulu),
             ssl: Ssl {
                 status: match domain.status {
-                    Status::PendingDns => Certificate::Pending,
-                    Status::Active => Certificate::Issued,
-                    Status::Failed => Certificate::Failed,
+                    DomainStatus::PendingDns => Certificate::Pending,
+                    DomainStatus::Active => Certificate::Issued,
+                    DomainStatus::Failed => Certificate::Failed,
                 },
             },
         }
@@ -223,9 +223,9 @@ impl DnsRecord {
 }
 
 impl Diagnosis {
-    fn of(domain: &Domain, standing: Standing, seen: &[Sighting], target: &str) -> Self {
+    fn of(domain: &Domain, standing: ClaimStanding, seen: &[Sighting], target: &str) -> Self {
         let (cname, txt) = (DnsRecord::cname(domain, target), DnsRecord::txt(domain));
-        let txt_required = standing != Standing::Alone && domain.status != Status::Active;
+        let txt_required = standing != ClaimStanding::Uncontested && domain.status != DomainStatus::Active;
         Diagnosis {
             asked: [&cname, &txt].map(|record| Question { kind: record.kind, name: record.name.clone() }).into(),
             seen: seen
@@ -243,14 +243,65 @@ impl Diagnosis {
 }
 
 impl SeenView {
-    fn of(seen: &Seen) -> Self {
+    fn of(seen: &DnsAnswer) -> Self {
         let (outcome, values, error) = match seen {
-            Seen::Found(values) => (Outcome::Found, values.iter().take(SHOWN).cloned().collect(), None),
-            Seen::Nothing => (Outcome::Nothing, vec![], None),
-            Seen::Loop(values) => (Outcome::Loop, values.clone(), None),
-            Seen::Silent(why) => (Outcome::NoAnswer, vec![], Some(why.clone())),
+            DnsAnswer::Found(values) => (Outcome::Found, values.iter().take(SHOWN).cloned().collect(), None),
+            DnsAnswer::Nothing => (Outcome::Nothing, vec![], None),
+            DnsAnswer::Loop(values) => (Outcome::Loop, values.clone(), None),
+            DnsAnswer::Silent(why) => (Outcome::NoAnswer, vec![], Some(why.clone())),
         };
         SeenView { outcome, values, error }
+    }
+}
+
+/// The tenant's domain that the body's `hostname` names, or the query's, read with the door; anything else is `NotFound`.
+pub struct NamedDomain(pub Domain);
+
+struct InBody(Option<Hostname>);
+
+impl Form for InBody {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(InBody(fields.optional("hostname", HostnameText)))
+    }
+}
+
+impl NamedDomain {
+    /// The form says what is wrong with an input; here a wrong one names nothing.
+    fn hostname(incoming: &Incoming) -> Option<Hostname> {
+        #[derive(serde::Deserialize)]
+        struct Naming {
+            hostname: Option<String>,
+        }
+        let in_query = incoming.query.get("hostname").cloned();
+        let in_body = || serde_json::from_slice::<Naming>(&incoming.body).ok()?.hostname;
+        Hostname::parse(&in_query.or_else(in_body)?).ok()
+    }
+}
+
+impl Argument for NamedDomain {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(hostname) = NamedDomain::hostname(incoming) {
+            wants.record(&Domain::key_of(&hostname));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let InBody(in_query) = from_query(&incoming.query).map_err(Error::Validation)?;
+        let InBody(in_body) = request::form(incoming)?;
+        let hostname = match (in_query, in_body) {
+            (None, None) => return Err(Error::field("hostname", "The hostname field is required.")),
+            (Some(one), Some(other)) if one != other => {
+                return Err(Error::field("hostname", "The hostname field differs between query and body."));
+            }
+            (Some(hostname), _) | (None, Some(hostname)) => hostname,
+        };
+        entered.find(&Domain::key_of(&hostname)).await?.map(NamedDomain).ok_or(Error::NotFound)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.body(described::<InBody>());
+        operation.query(described::<InBody>());
+        operation.may_miss();
     }
 }
 
@@ -261,7 +312,7 @@ impl Form for NewDomain {
     }
 }
 
-/// A hostname below a domain that somebody can register: that domain itself cannot have a CNAME.
+/// A hostname below a registered domain. The registered domain itself cannot have a CNAME.
 struct Subdomain;
 
 impl Rule for Subdomain {

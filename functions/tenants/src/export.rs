@@ -5,10 +5,7 @@ use serde_json::{Map, Value, json};
 use shared::http::arguments::Query;
 use shared::http::form::{Cursor, Fields, Form};
 use shared::http::lines::Lines;
-use shared::ids::ProjectId;
-use shared::model::records::{self, Anything};
-use shared::model::task::Task;
-use shared::store::{List, Position, Stored};
+use shared::store::{Anything, Branch, List, Nested, Position, Records, Stored};
 use shared::tenancy::TenantStore;
 use shared::tenancy::doors::Owner;
 use shared::{Error, Result};
@@ -18,7 +15,7 @@ const PAGE: usize = 4_500_000;
 /// So that a page takes seconds however thinly the records lie.
 const QUERIES: usize = 60;
 const RECORDS: i32 = 200;
-const PROJECTS: i32 = 25;
+const PARENTS: i32 = 25;
 const MASK: &str = "********";
 /// An attribute whose name has one of these in it is nobody's to see.
 const CONCEALED: [&str; 6] = ["secret", "sealed", "token", "password", "hash", "cipher"];
@@ -31,8 +28,8 @@ struct Place {
     /// Of `stages`.
     stage: String,
     after: Option<Position>,
-    /// Among the tasks: the project after `after` has been shown so far.
-    within: Option<(ProjectId, Position)>,
+    /// Within a record: the one after `after`, by its key, has been shown so far.
+    within: Option<(String, Position)>,
 }
 
 #[derive(Default)]
@@ -45,36 +42,47 @@ struct Page {
 pub async fn export(door: Owner, from: Query<From>) -> Result<Lines> {
     let (cursors, bound_to) = (door.app.keys().cursors()?, format!("export {}", door.tenant.id));
     let place = match from.0.0 {
-        None => Place { stage: stages()[0].0.to_owned(), ..Place::default() },
+        None => None,
         Some(cursor) => {
             let place = cursors.open(&cursor, &bound_to).and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            place.ok_or(Error::BadRequest("The cursor does not belong to this export.".into()))?
+            Some(place.ok_or(Error::BadRequest("The cursor does not belong to this export.".into()))?)
         }
     };
-    let (text, next) = walk(&door.store, place).await?;
+    let (text, next) = walk(door.app.records(), &door.store, place).await?;
     let next = next.map(|next| serde_json::to_vec(&next)).transpose().map_err(|error| Error::internal("sealing a cursor", error))?;
     Ok(Lines { text, next: next.map(|next| cursors.seal(&next, &bound_to, door.app.random())) })
 }
 
-/// The collections in their order; the tasks, which are a partition a project, come after the projects.
-fn stages() -> Vec<(&'static str, Option<List<Anything>>)> {
-    let mut stages: Vec<_> = records::exported().map(|(name, list)| (name, Some(list))).collect();
-    let after_projects = stages.iter().position(|(name, _)| *name == "projects").map_or(0, |index| index + 1);
-    stages.insert(after_projects, ("tasks", None));
-    stages
+/// What one pass over a collection shows: its records, or what lies within them.
+struct Stage {
+    name: &'static str,
+    list: List<Anything>,
+    nested: Option<Nested>,
 }
 
-async fn walk(store: &TenantStore, mut place: Place) -> Result<(String, Option<Place>)> {
+/// In their order: what lies within the records of a collection comes right after them.
+fn stages(records: Records) -> Vec<Stage> {
+    let of = |branch: Branch| {
+        let Branch { name, list, nested } = branch;
+        let within = nested.into_iter().map(|nested| Stage { name: nested.name, list: list.clone(), nested: Some(nested) });
+        let within: Vec<Stage> = within.collect();
+        std::iter::once(Stage { name, list, nested: None }).chain(within)
+    };
+    records.exported().into_iter().flat_map(of).collect()
+}
+
+async fn walk(records: Records, store: &TenantStore, place: Option<Place>) -> Result<(String, Option<Place>)> {
     let mut page = Page::default();
-    let stages = stages();
-    let first = stages.iter().position(|(name, _)| *name == place.stage).unwrap_or(stages.len());
-    for (name, list) in stages.into_iter().skip(first) {
-        if name != place.stage {
-            place = Place { stage: name.to_owned(), ..Place::default() };
+    let stages = stages(records);
+    let first = place.as_ref().map_or(0, |place| stages.iter().position(|stage| stage.name == place.stage).unwrap_or(stages.len()));
+    let mut place = place.unwrap_or_default();
+    for stage in stages.into_iter().skip(first) {
+        if stage.name != place.stage {
+            place = Place { stage: stage.name.to_owned(), ..Place::default() };
         }
-        let finished = match list {
-            Some(list) => page.collection(store, &list, &mut place).await?,
-            None => page.tasks(store, &mut place).await?,
+        let finished = match &stage.nested {
+            None => page.collection(store, &stage.list, &mut place).await?,
+            Some(nested) => page.within(store, &stage.list, nested, &mut place).await?,
         };
         if !finished {
             return Ok((page.text, Some(place)));
@@ -101,18 +109,15 @@ impl Page {
         Ok(false)
     }
 
-    async fn tasks(&mut self, store: &TenantStore, place: &mut Place) -> Result<bool> {
-        let Some((_, projects)) = records::exported().find(|(name, _)| *name == "projects") else { return Ok(true) };
+    /// The same of what lies within the records of a list.
+    async fn within(&mut self, store: &TenantStore, list: &List<Anything>, nested: &Nested, place: &mut Place) -> Result<bool> {
         while self.queries < QUERIES {
-            let (found, next) = self.ask(store, &projects, place.after.clone(), PROJECTS).await?;
-            for project in found {
-                let id = project.data.get("id").and_then(Value::as_str).and_then(ProjectId::parse);
-                if let Some(id) = id
-                    && !self.tasks_of(store, id, place).await?
-                {
+            let (parents, next) = self.ask(store, list, place.after.clone(), PARENTS).await?;
+            for parent in parents {
+                if !self.within_one(store, &parent, nested, place).await? {
                     return Ok(false);
                 }
-                place.after = Some(project.position);
+                place.after = Some(parent.position);
             }
             if next.is_none() {
                 return Ok(true);
@@ -121,19 +126,18 @@ impl Page {
         Ok(false)
     }
 
-    async fn tasks_of(&mut self, store: &TenantStore, project: ProjectId, place: &mut Place) -> Result<bool> {
-        // The project that a cursor was in may have gone since.
-        place.within = place.within.take().filter(|(within, _)| *within == project);
+    async fn within_one(&mut self, store: &TenantStore, parent: &Stored, nested: &Nested, place: &mut Place) -> Result<bool> {
+        let Some(list) = nested.of(&parent.data) else { return Ok(true) };
+        // The parent that a cursor was in may have gone since.
+        place.within = place.within.take().filter(|(within, _)| *within == parent.key);
         while self.queries < QUERIES {
             let after = place.within.as_ref().map(|(_, after)| after.clone());
-            let (tasks, next) = self.ask(store, &Task::of_project(project), after, RECORDS).await?;
-            for task in tasks {
-                // Two projects may share a tag, and with it the partition.
-                let is_own = task.data.get("project").and_then(Value::as_str) == Some(project.to_string().as_str());
-                if is_own && !self.add(&task)? {
+            let (records, next) = self.ask(store, &list, after, RECORDS).await?;
+            for record in records {
+                if nested.is_of(&record.data, &parent.data) && !self.add(&record)? {
                     return Ok(false);
                 }
-                place.within = Some((project, task.position));
+                place.within = Some((parent.key.clone(), record.position));
             }
             if next.is_none() {
                 place.within = None;
@@ -208,11 +212,8 @@ mod tests {
     }
 
     #[test]
-    fn tasks_follow_their_projects_and_counters_stay_at_home() {
-        let names: Vec<&str> = stages().into_iter().map(|(name, _)| name).collect();
+    fn what_lies_within_follows_its_parents() {
+        let names: Vec<&str> = stages(records::ALL).into_iter().map(|stage| stage.name).collect();
         assert_eq!(&names[..2], ["projects", "tasks"]);
-        for hidden in ["answers", "quota", "counters"] {
-            assert!(!names.contains(&hidden));
-        }
     }
 }

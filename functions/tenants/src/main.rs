@@ -1,3 +1,3 @@
 fn main() -> Result<(), shared::runtime::StartError> {
-    shared::runtime::serve::<tenants::Tenants>()
+    shared::runtime::serve::<tenants::Tenants>(records::ALL)
 }

@@ -1,4 +1,4 @@
-//! What the fields of an edge configuration may hold.
+//! What the fields of an edge configuration may contain.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use shared::model::edge_config::{ApiChanges, AuthMode, Cms, EdgeChanges, StripPa
 use shared::model::tenant::Slug;
 use shared::model::web;
 
-/// A slug in either letter case.
+/// A slug in upper or lower case.
 pub struct SlugText;
 
-/// One that may be taken: not a word we keep.
+/// A slug that may be taken: not a reserved word.
 pub struct NewSlug;
 
 /// A word of letters, digits, `-`, `_` and `.`: a repository, a space, a dataset, a query parameter.
@@ -29,7 +29,7 @@ pub struct FileTypes;
 /// `true` for all types, `false`, or a list of types.
 pub struct Stripping;
 
-/// Up to 4096 printable characters; what is empty counts as missing.
+/// Up to 4096 printable characters. An empty text counts as missing.
 pub struct Token;
 
 pub const CMS: OneOf<Cms> = OneOf { words: Cms::WORDS, parse: Cms::parse };
@@ -37,7 +37,7 @@ const AUTH_MODE: OneOf<AuthMode> = OneOf { words: AuthMode::WORDS, parse: AuthMo
 const CACHE_TTL: Integer = Integer { min: 60, max: 31_536_000 };
 const API_CACHE_TTL: Integer = Integer { min: 10, max: 3600 };
 
-/// The fields that creating and changing share, but for `cms`. Null empties what may be empty.
+/// The fields that creating and changing share, except `cms`. Null removes a value where that is allowed.
 pub fn read_changes(fields: &mut Fields<'_>) -> EdgeChanges {
     let seconds = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
     let mut provider = BTreeMap::new();
@@ -215,7 +215,7 @@ impl Rule for Token {
 
     fn check(&self, raw: Raw<'_>) -> Result<Option<String>, String> {
         let text = text(raw)?.trim();
-        // It becomes a header's value.
+        // It becomes the value of a header.
         if !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
             return Err("must be printable ASCII characters".into());
         }

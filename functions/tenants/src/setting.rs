@@ -1,23 +1,24 @@
-//! Settings of the tenant (F3): a flat map, rows, writing one or many, and what changed.
+//! Settings of the tenant (F3): a flat map, rows, writing one or many, and the history.
 
 use std::collections::BTreeMap;
 
+use records::setting::{Author, Setting, SettingId, SettingName, SettingVault, Settings, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::http::answer::{Answer, Created, Tagged};
-use shared::http::arguments::{Found, NamedSetting, Whole};
+use shared::http::arguments::{WholeList, path_id};
 use shared::http::form::{Fields, Form, Raw, Rule};
 use shared::http::idempotency::Once;
-use shared::http::paging::Window;
-use shared::ids::SettingId;
-use shared::model::setting::{Author, Keeper, Setting, SettingName, Settings, Write};
+use shared::http::{Argument, Operation};
+use shared::ids::PathId;
 use shared::model::time::{Printed, zulu};
-use shared::store::{Counter, Direction};
+use shared::store::Direction;
+use shared::store::Window;
 use shared::tenancy::doors::Owner;
-use shared::tenancy::{TenantId, TenantStore, Transaction, conflict};
+use shared::tenancy::{Entered, Incoming, TenantId, TenantStore, Transaction, Wants, conflict};
 use shared::{Error, Result};
 
-/// With the counter and the stored answer, within what one transaction takes.
+/// Together with the counter and the recorded answer, within the limit of one transaction.
 const CHANGES_AT_ONCE: usize = 90;
 const ATTEMPTS: usize = 20;
 
@@ -76,13 +77,13 @@ pub struct AuthorView {
     key: Option<String>,
 }
 
-/// `{name, value}`, or any number of names with their values; null deletes.
+/// `{name, value}`, or any number of names with their values. Null deletes.
 pub enum Written {
     One(SettingName, Option<String>),
     Many(BTreeMap<SettingName, Option<String>>),
 }
 
-/// What a request comes to, given the settings as they are.
+/// The changes of a request, given the present settings.
 struct Changes {
     writes: Vec<(SettingName, Write)>,
     after: Settings,
@@ -90,18 +91,18 @@ struct Changes {
 
 pub async fn list(door: Owner) -> Result<Answer<MapView>> {
     let all = all(&door.store).await?;
-    Ok(Answer::bare(MapView::of(&all, &keeper(&door)?)?))
+    Ok(Answer::bare(MapView::of(&all, &setting_vault(&door)?)?))
 }
 
-pub async fn show(door: Owner, setting: Found<Setting>) -> Result<Tagged<SettingView>> {
-    let view = SettingView::of(&setting.0, &keeper(&door)?)?;
+pub async fn show(door: Owner, setting: FoundSetting) -> Result<Tagged<SettingView>> {
+    let view = SettingView::of(&setting.0, &setting_vault(&door)?)?;
     Ok(Answer::bare(view).tagged(setting.0.etag()))
 }
 
 /// The place of a change among those that are kept is not that of tomorrow: a cursor names the moment.
-pub async fn history(door: Owner, setting: Found<Setting>, asked: Whole) -> Result<Answer<HistoryView>> {
+pub async fn history(door: Owner, setting: FoundSetting, asked: WholeList) -> Result<Answer<HistoryView>> {
     let changes = setting.0.changes;
-    let mut window = Window::new(&asked.page, Direction::Descending)?;
+    let mut window = Window::new(asked.page.span(), Direction::Descending)?;
     for (index, change) in changes.iter().enumerate() {
         window.add(change.at, format!("{index:02}"));
     }
@@ -118,26 +119,26 @@ pub async fn history(door: Owner, setting: Found<Setting>, asked: Whole) -> Resu
             })
             .collect(),
     );
-    Ok(Answer::bare(view).going_on(next))
+    Ok(Answer::bare(view).with_next(next))
 }
 
-/// All of it or nothing. Writes that meet follow one another: the last one wins, and each is in the history.
+/// Writes everything or nothing. Parallel writes follow one another: the last one wins, and each is in the history.
 pub async fn write(door: Owner, named: NamedSetting, once: Once<Written>) -> Result<Created<WrittenView>> {
-    let keeper = keeper(&door)?;
+    let setting_vault = setting_vault(&door)?;
     let mut before = match &once.body {
         Written::One(..) => by_name(named.0),
         Written::Many(_) => all(&door.store).await?,
     };
     for _ in 0..ATTEMPTS {
-        let changes = Changes::of(&before, &once.body, &door, &keeper)?;
-        let answer = Created::bare(changes.view(&once.body, &door, &keeper)?);
+        let changes = Changes::of(&before, &once.body, &door, &setting_vault)?;
+        let answer = Created::bare(changes.view(&once.body, &door, &setting_vault)?);
         let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
         let transaction = changes.add(transaction, &before, &door)?;
         if transaction.is_empty() {
             return Ok(answer);
         }
         match transaction.commit().await {
-            // Somebody else was quicker with one of them.
+            // Somebody else changed one of them first.
             Err(Error::Conflict(_) | Error::NotFound) => {}
             written => return written.map(|()| answer),
         }
@@ -150,13 +151,13 @@ pub async fn write(door: Owner, named: NamedSetting, once: Once<Written>) -> Res
 }
 
 impl Changes {
-    fn of(before: &Settings, body: &Written, door: &Owner, keeper: &Keeper<'_>) -> Result<Self> {
+    fn of(before: &Settings, body: &Written, door: &Owner, setting_vault: &SettingVault<'_>) -> Result<Self> {
         let by = Author { id: door.member.number, name: door.member.name.clone(), key: door.key.as_ref().map(|key| key.prefix()) };
         let mut changes = Changes { writes: vec![], after: before.clone() };
         let mut refused = shared::error::FieldErrors::new();
         for (name, text) in body.each() {
             let made = (SettingId::new(door.now(), door.app.random()), door.now());
-            match Setting::written(before.get(name), name, text.map(String::as_str), &by, made, keeper) {
+            match Setting::written(before.get(name), name, text.map(String::as_str), &by, made, setting_vault) {
                 Ok(Write::Nothing) => continue,
                 Ok(write) => {
                     match &write {
@@ -174,7 +175,7 @@ impl Changes {
         if !refused.is_empty() {
             return Err(Error::Validation(refused));
         }
-        // A deletion takes two writes: what is left of it goes into the audit log.
+        // A deletion takes two writes, because it adds a removal for the audit log.
         let writes: usize = changes.writes.iter().map(|(_, write)| if matches!(write, Write::Delete) { 2 } else { 1 }).sum();
         if writes > CHANGES_AT_ONCE {
             let message = format!("At most {CHANGES_AT_ONCE} settings can change in one request; a deletion counts twice.");
@@ -194,23 +195,23 @@ impl Changes {
                 (Write::Replace(setting), Some(before)) => transaction.replace(&door.store, setting, before)?,
                 (Write::Delete, Some(before)) => {
                     fewer += 1;
-                    door.store.let_go(transaction, before)?
+                    door.store.delete_audited(transaction, before)?
                 }
                 _ => transaction,
             };
         }
         if more > fewer {
             let plan = &door.tenant.plan;
-            return transaction.count_many_within(&door.store, Counter::Settings, more - fewer, "settings", Setting::MAX_COUNT, plan);
+            return transaction.count_many_within(&door.store, Setting::COUNT, more - fewer, "settings", Setting::MAX_COUNT, plan);
         }
-        if more == fewer { Ok(transaction) } else { transaction.count(&door.store, Counter::Settings, more as i64 - fewer as i64) }
+        if more == fewer { Ok(transaction) } else { transaction.count(&door.store, Setting::COUNT, more as i64 - fewer as i64) }
     }
 
-    fn view(&self, body: &Written, door: &Owner, keeper: &Keeper<'_>) -> Result<WrittenView> {
+    fn view(&self, body: &Written, door: &Owner, setting_vault: &SettingVault<'_>) -> Result<WrittenView> {
         Ok(match body {
-            Written::Many(_) => WrittenView::Map(MapView::of(&self.after, keeper)?),
+            Written::Many(_) => WrittenView::Map(MapView::of(&self.after, setting_vault)?),
             Written::One(name, _) => WrittenView::Row(match self.after.get(name) {
-                Some(setting) => SettingView::of(setting, keeper)?,
+                Some(setting) => SettingView::of(setting, setting_vault)?,
                 None => SettingView {
                     id: None,
                     name: name.to_string(),
@@ -233,9 +234,9 @@ impl Written {
     }
 }
 
-fn keeper(door: &Owner) -> Result<Keeper<'_>> {
+fn setting_vault(door: &Owner) -> Result<SettingVault<'_>> {
     let keys = door.app.keys();
-    Ok(Keeper { tenant: door.tenant.id, vault: keys.vault()?, marking: keys.fingerprints()?, random: door.app.random() })
+    Ok(SettingVault { tenant: door.tenant.id, vault: keys.vault()?, marking: keys.fingerprints()?, random: door.app.random() })
 }
 
 async fn all(store: &TenantStore) -> Result<Settings> {
@@ -246,28 +247,75 @@ fn by_name(settings: impl IntoIterator<Item = Setting>) -> Settings {
     settings.into_iter().map(|setting| (setting.name.clone(), setting)).collect()
 }
 
-fn shown(setting: &Setting, keeper: &Keeper<'_>) -> Result<String> {
-    keeper.shown(setting).ok_or_else(|| Error::internal("reading a setting", "its value does not open"))
+fn shown(setting: &Setting, setting_vault: &SettingVault<'_>) -> Result<String> {
+    setting_vault.shown(setting).ok_or_else(|| Error::internal("reading a setting", "its value does not open"))
 }
 
 impl MapView {
-    fn of(settings: &Settings, keeper: &Keeper<'_>) -> Result<Self> {
-        let shown = settings.values().map(|setting| Ok((setting.name.to_string(), shown(setting, keeper)?)));
+    fn of(settings: &Settings, setting_vault: &SettingVault<'_>) -> Result<Self> {
+        let shown = settings.values().map(|setting| Ok((setting.name.to_string(), shown(setting, setting_vault)?)));
         shown.collect::<Result<_>>().map(MapView)
     }
 }
 
 impl SettingView {
-    fn of(setting: &Setting, keeper: &Keeper<'_>) -> Result<Self> {
+    fn of(setting: &Setting, setting_vault: &SettingVault<'_>) -> Result<Self> {
         Ok(SettingView {
             id: Some(setting.id),
             name: setting.name.to_string(),
-            value: Some(shown(setting, keeper)?),
-            tenant_id: keeper.tenant,
+            value: Some(shown(setting, setting_vault)?),
+            tenant_id: setting_vault.tenant,
             created_at: Some(zulu(setting.created_at)),
             updated_at: Some(zulu(setting.updated_at)),
         })
     }
+}
+
+/// The setting whose id the path names. It is looked for among all: they are few, and are found by their names otherwise.
+pub struct FoundSetting(pub Setting);
+
+impl Argument for FoundSetting {
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let id: SettingId = path_id(incoming)?;
+        let all = all(entered.store().ok_or(Error::NotFound)?).await?;
+        all.into_values().find(|setting| setting.id == id).map(FoundSetting).ok_or(Error::NotFound)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(SettingId::schema());
+    }
+}
+
+/// The setting that the body's `name` names, read with the door; `None` when it names none, or none is there.
+pub struct NamedSetting(pub Option<Setting>);
+
+#[derive(serde::Deserialize)]
+struct SettingBody {
+    name: Option<SettingName>,
+}
+
+impl NamedSetting {
+    /// The form says what is wrong with a body; here a wrong one names nothing.
+    fn name(incoming: &Incoming) -> Option<SettingName> {
+        serde_json::from_slice::<SettingBody>(&incoming.body).ok()?.name
+    }
+}
+
+impl Argument for NamedSetting {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(name) = NamedSetting::name(incoming) {
+            wants.record(&Setting::key_of(&name));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        match NamedSetting::name(incoming) {
+            Some(name) => entered.find(&Setting::key_of(&name)).await.map(NamedSetting),
+            None => Ok(NamedSetting(None)),
+        }
+    }
+
+    fn describe(_operation: &mut Operation) {}
 }
 
 /// A body with `name` and `value` is one setting; any other is a map of many.
@@ -328,7 +376,7 @@ impl Rule for Name {
     }
 }
 
-/// Checked with the name, which says the type.
+/// Checked together with the name, which determines the type.
 struct AnyValue;
 
 /// Null deletes.

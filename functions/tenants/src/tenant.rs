@@ -1,26 +1,26 @@
-//! Tenants of a person: the list, a new one, what slugs are to be had, and the end of one.
+//! Tenants of a person: the list, a new one, available slugs, and deletion.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::error::PlanLimit;
-use shared::founding::{Founding, NewTenant, SLUG_ALPHABET, close_if};
 use shared::http::answer::{Answer, Created};
-use shared::http::arguments::{Edge, IfMatch, Query, Whole, WithTenants};
+use shared::http::arguments::{IfMatch, Query, WholeList, WithTenants};
 use shared::http::form::{Fields, Form, Name};
 use shared::http::idempotency::{Once, Ticket};
-use shared::http::paging::Window;
-use shared::model::domain::Status as DomainStatus;
+use shared::model::domain::DomainStatus;
 use shared::model::edge_config::{Cms, EdgeChanges, EdgeConfig};
 use shared::model::plan::Plans;
-use shared::model::tenant::{Kind, Slug, SlugClaim};
+use shared::model::tenant::{Slug, SlugClaim, TenantKind};
 use shared::model::time::{Printed, zulu};
 use shared::model::user::User;
 use shared::store::Direction;
+use shared::store::Window;
 use shared::tenancy::doors::{OwnTenant, Owner, SignedIn};
 use shared::tenancy::{Directory, Role, TenantId, Transaction, conflict};
+use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation, close_if};
 use shared::{Error, Result, children};
 
-use crate::config::{or_unset, own_domains, proxy_base};
+use crate::config::{FoundConfig, or_unset, own_domains, proxy_base};
 use crate::rules::{self, CMS, NewSlug, SlugText};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -91,12 +91,12 @@ pub struct NewTenantForm {
     config: EdgeChanges,
 }
 
-pub struct Asked(Slug);
+pub struct AvailabilityQuery(Slug);
 
 /// Oldest first.
-pub async fn list(door: SignedIn, _found: WithTenants, asked: Whole) -> Result<Answer<TenantsView>> {
+pub async fn list(door: SignedIn, _found: WithTenants, asked: WholeList) -> Result<Answer<TenantsView>> {
     let own = door.tenants().await?;
-    let mut window = Window::new(&asked.page, Direction::Ascending)?;
+    let mut window = Window::new(asked.page.span(), Direction::Ascending)?;
     for own in &own {
         window.add((own.tenant.created_at, own.tenant.account), own.tenant.slug.to_string());
     }
@@ -116,7 +116,7 @@ pub async fn list(door: SignedIn, _found: WithTenants, asked: Whole) -> Result<A
             created_at: zulu(own.tenant.created_at),
         })
         .collect();
-    Ok(Answer::bare(TenantsView { total: own.len(), tenants }).going_on(next))
+    Ok(Answer::bare(TenantsView { total: own.len(), tenants }).with_next(next))
 }
 
 pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created<CreatedView>> {
@@ -124,42 +124,42 @@ pub async fn create(door: SignedIn, once: Once<NewTenantForm>) -> Result<Created
     let NewTenantForm { slug, name, config } = once.body;
     let config = EdgeConfig::unset(now).changed(config, &own_domains(&door.app), now)?;
     let answer = Created::bare(CreatedView { ok: true, key: slug.to_string(), proxy_base: proxy_base(&door.app, &slug) });
-    let mut standing = Standing::of(&door, &once.ticket).await?;
-    standing.user.may_found()?;
+    let mut creator = TenantCreator::of(&door, &once.ticket).await?;
+    creator.user.may_create_tenant()?;
     let name = name.unwrap_or_else(|| slug.to_string());
-    let new = NewTenant { name, logo: None, slug, plan: "free".into(), kind: Kind::Standard, ends_at: None };
-    let founding = Founding::of(directory, directory.found_tenant(), new, &standing.user).await?;
+    let new = NewTenant { name, logo: None, slug, plan: "free".into(), kind: TenantKind::Standard, ends_at: None };
+    let creation = TenantCreation::with_owner(directory, directory.new_tenant_store(), new, &creator.user).await?;
     for _ in 0..64 {
         let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
-        let transaction = standing.hold(transaction, directory, founding.tenant.id)?;
-        let transaction = founding.write(transaction, directory, conflict("This slug is used already."))?;
-        let written = transaction.create(&founding.store, &config, conflict("Try again."))?.commit().await;
+        let transaction = creator.hold(transaction, directory, creation.tenant.id)?;
+        let transaction = creation.write(transaction, directory, conflict("This slug is used already."))?;
+        let written = transaction.create(&creation.store, &config, conflict("Try again."))?.commit().await;
         let Err(Error::Conflict(reason)) = written else { return written.map(|()| answer) };
-        let again = Standing::of(&door, &once.ticket).await?;
-        if again.user.version == standing.user.version {
+        let again = TenantCreator::of(&door, &once.ticket).await?;
+        if again.user.version == creator.user.version {
             return Err(Error::Conflict(reason));
         }
-        standing = again;
+        creator = again;
     }
     Err(Error::Conflict("Your account is being changed by other requests. Try again.".into()))
 }
 
-/// Who creates a tenant, and what they own by then. Their record is read before their tenants are counted and written with the new one: of two
-/// creations at once, one counts the other or finds the record changed, and counts anew.
-struct Standing {
+/// The person who creates a tenant, and what they own at that time. Their record is read before their tenants are counted, and written with
+/// the new tenant. If two creations run in parallel, one either counts the other, or finds the record changed and counts again.
+struct TenantCreator {
     user: User,
     homeless: bool,
     limited: bool,
 }
 
-impl Standing {
+impl TenantCreator {
     async fn of(door: &SignedIn, ticket: &Ticket) -> Result<Self> {
         let user = door.directory.get(&User::key_of(door.user)).await?;
         let own = door.tenants().await?;
         let homeless = user.home.is_none_or(|home| own.iter().all(|own| own.tenant.id != home));
         match room(door.app.plans(), &own, door.now()) {
-            Ok(max) => Ok(Standing { user, homeless, limited: max.is_some() }),
-            Err(refusal) => Err(ticket.or_twin(&door.directory, refusal).await),
+            Ok(max) => Ok(TenantCreator { user, homeless, limited: max.is_some() }),
+            Err(refusal) => Err(ticket.or_duplicate(&door.directory, refusal).await),
         }
     }
 
@@ -172,12 +172,12 @@ impl Standing {
     }
 }
 
-/// What the best plan among the tenants that somebody owns allows them, or the refusal when that is used up. A subaccount counts against
-/// its agency's plan instead, and a shut tenant lends its plan to nobody.
+/// What the best plan among a person's own tenants allows, or the refusal when that is used up. A subaccount counts against its agency's
+/// plan instead, and the plan of an inaccessible tenant does not count.
 fn room(plans: &Plans, own: &[OwnTenant], now: Timestamp) -> Result<Option<u64>> {
-    let owned = || own.iter().filter(|own| own.role == Role::Owner && own.tenant.kind != Kind::Subaccount).map(|own| &own.tenant);
+    let owned = || own.iter().filter(|own| own.role == Role::Owner && own.tenant.kind != TenantKind::Subaccount).map(|own| &own.tenant);
     let limit = |name: &str| plans.get(name).tenants_owned;
-    let best = owned().filter(|tenant| tenant.shut(now).is_none());
+    let best = owned().filter(|tenant| tenant.inaccessible(now).is_none());
     let best = best.map(|tenant| tenant.plan.as_str()).max_by_key(|name| limit(name).unwrap_or(u64::MAX)).unwrap_or("free");
     let used = owned().count() as u64;
     match limit(best) {
@@ -186,8 +186,8 @@ fn room(plans: &Plans, own: &[OwnTenant], now: Timestamp) -> Result<Option<u64>>
     }
 }
 
-pub async fn availability(door: SignedIn, asked: Query<Asked>) -> Result<Answer<AvailabilityView>> {
-    let Asked(slug) = asked.0;
+pub async fn availability(door: SignedIn, asked: Query<AvailabilityQuery>) -> Result<Answer<AvailabilityView>> {
+    let AvailabilityQuery(slug) = asked.0;
     let others = slug.alternatives(&door.app.random().text(SLUG_ALPHABET, 16));
     let keys: Vec<_> = std::iter::once(&slug).chain(&others).map(SlugClaim::key_of).collect();
     let claims = door.directory.find_many(&keys).await?;
@@ -203,10 +203,10 @@ pub async fn availability(door: SignedIn, asked: Query<Asked>) -> Result<Answer<
     Ok(Answer::bare(AvailabilityView { slug: slug.to_string(), available: reason.is_none(), reason, suggestions }))
 }
 
-pub async fn delete(door: Owner, edge: Edge, expected: IfMatch) -> Result<Answer<DeletedView>> {
+pub async fn delete(door: Owner, edge: FoundConfig, expected: IfMatch) -> Result<Answer<DeletedView>> {
     expected.check(&or_unset(edge.0, &door.tenant).etag())?;
     let key = door.tenant.slug.to_string();
-    close_if(&door.store, &door.directory, door.tenant.clone(), |_, along| door.still(along)).await?;
+    close_if(&door.store, &door.directory, door.tenant.clone(), |_, transaction| door.require_role(transaction)).await?;
     children::close_with(&door.store, &door.directory, |child| door.child(child)).await?;
     Ok(Answer::bare(DeletedView { ok: true, key }))
 }
@@ -221,9 +221,9 @@ impl Form for NewTenantForm {
     }
 }
 
-impl Form for Asked {
+impl Form for AvailabilityQuery {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let slug = fields.required("slug", SlugText);
-        Some(Asked(slug?))
+        Some(AvailabilityQuery(slug?))
     }
 }

@@ -1,4 +1,4 @@
-//! Real DNS: every configured resolver is asked the same questions, and each says what it saw.
+//! Real DNS: every configured resolver gets the same questions, and each answer is kept.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts,
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use shared::config::Edge;
-use shared::model::domain::{Domain, Seen, Sighting};
+use shared::config::EdgeHosts;
+use shared::model::domain::{DnsAnswer, Domain, Sighting};
 
-/// All questions to one resolver together take no longer.
+/// The time limit for all questions to one resolver together.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// UDP loses packets: a second try, still within the time above.
+/// UDP can lose packets, so there is a second try within the limit above.
 const TRY: Duration = Duration::from_millis(900);
-/// A CNAME chain longer than this is taken for one that does not end.
+/// A longer CNAME chain counts as endless.
 const LONGEST_CHAIN: usize = 8;
-/// Foreign texts are read up to here.
+/// Texts of others are read up to this length.
 const LONGEST_TEXT: usize = 255;
 
 pub struct Dns<'a> {
-    config: &'a Edge,
+    config: &'a EdgeHosts,
 }
 
 impl<'a> Dns<'a> {
-    pub fn new(config: &'a Edge) -> Self {
+    pub fn new(config: &'a EdgeHosts) -> Self {
         Dns { config }
     }
 
@@ -36,9 +36,9 @@ impl<'a> Dns<'a> {
     }
 
     async fn ask(&self, address: SocketAddr, domain: &Domain) -> Sighting {
-        let silent = |why: String| Seen::Silent(why);
+        let silent = |why: String| DnsAnswer::Silent(why);
         let (cname, txt) = match resolver(address) {
-            // Its tasks end with it: nothing is left to run after the answer.
+            // Its tasks end with it, so nothing runs after the answer.
             Ok(resolver) => {
                 let cname = tokio::time::timeout(TIMEOUT, chain(&resolver, domain.hostname.as_str(), &self.config.target));
                 let challenge = domain.hostname.challenge_name();
@@ -53,7 +53,7 @@ impl<'a> Dns<'a> {
     }
 }
 
-/// Asks one server only, and remembers nothing: a check is about now.
+/// Asks only one server and caches nothing, because a check is about the present state.
 fn resolver(address: SocketAddr) -> Result<TokioResolver, NetError> {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
         connection.port = address.port();
@@ -71,7 +71,7 @@ fn resolver(address: SocketAddr) -> Result<TokioResolver, NetError> {
 }
 
 /// Follows the CNAMEs of a name until they reach `target` or end.
-async fn chain(resolver: &TokioResolver, hostname: &str, target: &str) -> Seen {
+async fn chain(resolver: &TokioResolver, hostname: &str, target: &str) -> DnsAnswer {
     let mut names = vec![hostname.to_owned()];
     loop {
         let last = &names[names.len() - 1];
@@ -80,25 +80,25 @@ async fn chain(resolver: &TokioResolver, hostname: &str, target: &str) -> Seen {
                 RData::CNAME(cname) => Some(plain(&cname.0)),
                 _ => None,
             }),
-            Err(why) => return Seen::Silent(why),
+            Err(why) => return DnsAnswer::Silent(why),
         };
         let Some(next) = next else { break };
         let circle = names.contains(&next);
         names.push(next);
         if circle || names.len() > LONGEST_CHAIN + 1 {
-            return Seen::Loop(names.split_off(1));
+            return DnsAnswer::Loop(names.split_off(1));
         }
         if names[names.len() - 1] == target {
             break;
         }
     }
     let chain = names.split_off(1);
-    if chain.is_empty() { Seen::Nothing } else { Seen::Found(chain) }
+    if chain.is_empty() { DnsAnswer::Nothing } else { DnsAnswer::Found(chain) }
 }
 
-async fn texts(resolver: &TokioResolver, name: &str) -> Seen {
+async fn texts(resolver: &TokioResolver, name: &str) -> DnsAnswer {
     match answers(resolver, name, RecordType::TXT).await {
-        Err(why) => Seen::Silent(why),
+        Err(why) => DnsAnswer::Silent(why),
         Ok(records) => {
             let texts = records.into_iter().filter_map(|record| match record {
                 RData::TXT(txt) => {
@@ -108,16 +108,16 @@ async fn texts(resolver: &TokioResolver, name: &str) -> Seen {
                 _ => None,
             });
             let mut texts: Vec<String> = texts.collect();
-            // A name can carry many texts: the ones that matter are shown first.
+            // A name can have many texts. Those that matter are shown first.
             texts.sort_unstable_by_key(|text| !text.starts_with("tenant-verify="));
-            if texts.is_empty() { Seen::Nothing } else { Seen::Found(texts) }
+            if texts.is_empty() { DnsAnswer::Nothing } else { DnsAnswer::Found(texts) }
         }
     }
 }
 
-/// The records of one question; none where the name or the record is not there.
+/// The records for one question. Empty if the name or the record does not exist.
 async fn answers(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<Vec<RData>, String> {
-    // A name that DNS cannot hold is nowhere.
+    // A name that is not valid in DNS does not exist.
     let Ok(name) = Name::from_ascii(format!("{name}.")) else { return Ok(vec![]) };
     match resolver.lookup(name.clone(), kind).await {
         Ok(lookup) => Ok(lookup.answers().iter().filter(|record| record.record_type() == kind).map(|record| record.data.clone()).collect()),

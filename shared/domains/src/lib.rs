@@ -1,5 +1,5 @@
-//! Custom domains beyond their rules: what DNS says, and the writes that follow from it. A crate of its own, so that only the functions
-//! that look into DNS (`tenants`, `janitor`) carry a resolver.
+//! Custom domains: DNS queries, and the writes that follow from them. It is a separate crate, so that only the functions that query DNS
+//! (`tenants`, `janitor`) contain a resolver.
 
 mod dns;
 mod settle;

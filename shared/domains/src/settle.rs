@@ -1,31 +1,31 @@
-//! The writes: listing a hostname, what a check found, and letting go. Each is one transaction over the tenant's record and the claim of
-//! the whole deployment; whoever finds the claim changed reads it and decides again.
+//! The writes: listing a hostname, the result of a check, and removal. Each is one transaction over the tenant's record and the claim of
+//! the whole deployment. If the claim has changed, the writer reads it again and decides again.
 
-use shared::model::domain::{Asked, Domain, DomainCheck, HostClaim, Standing, Status, Verdict};
-use shared::store::{Counter, Entity};
+use shared::model::domain::{CheckTrigger, ClaimStanding, Domain, DomainCheck, DomainStatus, HostClaim, Verdict};
+use shared::store::Entity;
 use shared::tenancy::{Directory, TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
-/// How often a claim may change under a writer's hands. Enough for many that race for one hostname, each losing to a different one.
+/// How often a claim may change during a write. This is enough for many tenants that race for one hostname.
 const ATTEMPTS: usize = 100;
 
-/// A domain after a check, and how its tenant stood with the hostname.
+/// A domain after a check, and the standing of its tenant's claim.
 pub struct Settled {
     pub domain: Domain,
-    pub standing: Standing,
+    pub standing: ClaimStanding,
 }
 
-/// Lists a hostname for the tenant of `store`. `along` adds what belongs to the request: its recorded answer, the plan's limit.
+/// Lists a hostname for the tenant of `store`. `extend` adds what belongs to the request: its recorded answer, and the plan's limit.
 pub async fn add<'a>(
     directory: &'a Directory,
     store: &'a TenantStore,
     domain: &Domain,
-    along: impl Fn(Transaction<'a>) -> Result<Transaction<'a>> + Send + Sync,
+    extend: impl Fn(Transaction<'a>) -> Result<Transaction<'a>> + Send + Sync,
 ) -> Result<()> {
     for _ in 0..ATTEMPTS {
         let known = directory.find(&HostClaim::key_of(&domain.hostname)).await?;
         let claim = HostClaim::listed(known.as_ref(), &domain.hostname, store.tenant_id(), directory.now())?;
-        let transaction = along(store.transaction())?.create(store, domain, Box::new(|_| listed_already()))?;
+        let transaction = extend(store.transaction())?.create(store, domain, Box::new(|_| listed_already()))?;
         let refusal = match claiming(transaction, directory, known.as_ref(), &claim)?.commit().await {
             Err(Error::Conflict(_) | Error::NotFound) => None,
             Err(error @ Error::PlanLimitReached(_)) => Some(error),
@@ -41,44 +41,44 @@ pub async fn add<'a>(
     Err(too_many())
 }
 
-/// What a hostname that the tenant lists already answers, before any limit.
+/// The answer for a hostname that the tenant already lists. It comes before any limit.
 pub fn listed_already() -> Error {
     Error::Conflict("This hostname is among your domains already.".into())
 }
 
-/// Writes what a check found. Only here does a domain become active, and only together with the claim.
+/// Writes the result of a check. A domain becomes active only here, and only together with the claim.
 pub async fn settle(
     directory: &Directory,
     store: &TenantStore,
     domain: Domain,
     verdict: &Verdict,
     target: &str,
-    asked: Asked,
+    trigger: CheckTrigger,
 ) -> Result<Settled> {
     let (tenant, now, hostname) = (store.tenant_id(), directory.now(), &domain.hostname);
     for _ in 0..ATTEMPTS {
         let known: Option<HostClaim> = directory.find(&HostClaim::key_of(hostname)).await?;
         let standing = HostClaim::standing(known.as_ref(), tenant, now);
-        let checked = store.edit(domain.clone(), |current, mut along| {
-            // The listing that was looked at is gone; proof for it is none for another.
+        let checked = store.edit(domain.clone(), |current, mut transaction| {
+            // The checked listing no longer exists. Its proof is not valid for another listing.
             if !domain.is_same_listing(current) {
                 return Err(Error::NotFound);
             }
-            let next = current.checked(verdict, standing, target, asked, now);
-            match (current.status == Status::Active, next.status == Status::Active) {
+            let next = current.checked(verdict, standing, target, trigger, now);
+            match (current.status == DomainStatus::Active, next.status == DomainStatus::Active) {
                 (false, true) => {
                     let claim = HostClaim::won(known.as_ref(), hostname, tenant, now)?;
-                    along = claiming(along, directory, known.as_ref(), &claim)?;
+                    transaction = claiming(transaction, directory, known.as_ref(), &claim)?;
                 }
                 (true, false) => {
                     if let Some(known) = known.as_ref().filter(|known| known.owner() == Some(tenant)) {
-                        along = along.replace(directory, &known.lost(tenant, now), known)?;
+                        transaction = transaction.replace(directory, &known.lost(tenant, now), known)?;
                     }
                 }
                 _ => {}
             }
-            let along = moved(along, directory, store, current, Some(&next))?;
-            Ok(Some((next, along)))
+            let transaction = moved(transaction, directory, store, current, Some(&next))?;
+            Ok(Some((next, transaction)))
         });
         if let Some(domain) = unless_overtaken(store, &domain, checked.await).await? {
             return Ok(Settled { domain, standing });
@@ -87,19 +87,19 @@ pub async fn settle(
     Err(too_many())
 }
 
-/// Takes a domain off the tenant's list. Its hostname is free at once: for the same tenant as before, for others with a proof where it
-/// has served somebody.
+/// Removes a domain from the tenant's list. Its hostname is free at once: for the same tenant as before, and for other tenants with a TXT
+/// record if it was in use.
 pub async fn remove(directory: &Directory, store: &TenantStore, domain: Domain) -> Result<()> {
-    let_go(directory, store, domain, HostClaim::left).await
+    remove_claim(directory, store, domain, HostClaim::left).await
 }
 
-/// Frees all hostnames of a tenant that is deleted; those that served it rest. To be called before the tenant's collections are emptied.
+/// Frees all hostnames of a deleted tenant. Those that were in use rest. Must be called before the tenant's collections are emptied.
 pub async fn release(directory: &Directory, store: &TenantStore) -> Result<usize> {
     let mut released = 0;
     for domain in store.all(&Domain::all()).await? {
-        match let_go(directory, store, domain, HostClaim::rested).await {
+        match remove_claim(directory, store, domain, HostClaim::rested).await {
             Ok(()) => released += 1,
-            // A twin of this run was quicker.
+            // A parallel run was faster.
             Err(Error::NotFound) => {}
             Err(error) => return Err(error),
         }
@@ -109,16 +109,16 @@ pub async fn release(directory: &Directory, store: &TenantStore) -> Result<usize
 
 type Leave = fn(&HostClaim, shared::tenancy::TenantId, jiff::Timestamp) -> Option<HostClaim>;
 
-async fn let_go(directory: &Directory, store: &TenantStore, domain: Domain, leave: Leave) -> Result<()> {
+async fn remove_claim(directory: &Directory, store: &TenantStore, domain: Domain, leave: Leave) -> Result<()> {
     for _ in 0..ATTEMPTS {
         let known: Option<HostClaim> = directory.find(&HostClaim::key_of(&domain.hostname)).await?;
         let known = known.filter(|claim| claim.lists(store.tenant_id()));
-        let gone = store.remove(domain.clone(), |current, along| {
-            let along = moved(along.count(store, Counter::Domains, -1)?, directory, store, current, None)?;
-            let Some(known) = &known else { return Ok(along) };
+        let gone = store.remove(domain.clone(), |current, transaction| {
+            let transaction = moved(transaction.count(store, Domain::COUNT, -1)?, directory, store, current, None)?;
+            let Some(known) = &known else { return Ok(transaction) };
             match leave(known, store.tenant_id(), directory.now()) {
-                Some(left) => along.replace(directory, &left, known),
-                None => along.delete_unchanged(directory, known),
+                Some(left) => transaction.replace(directory, &left, known),
+                None => transaction.delete_unchanged(directory, known),
             }
         });
         if unless_overtaken(store, &domain, gone.await).await?.is_some() {
@@ -128,7 +128,7 @@ async fn let_go(directory: &Directory, store: &TenantStore, domain: Domain, leav
     Err(too_many())
 }
 
-/// The claim as it becomes, in place of the one that was read.
+/// Replaces the claim that was read by the new one.
 fn claiming<'a>(
     transaction: Transaction<'a>,
     directory: &Directory,
@@ -141,9 +141,9 @@ fn claiming<'a>(
     }
 }
 
-/// Keeps the janitor's list in step with the domain.
+/// Updates the janitor's list for the domain.
 fn moved<'a>(
-    mut along: Transaction<'a>,
+    mut transaction: Transaction<'a>,
     directory: &Directory,
     store: &TenantStore,
     before: &Domain,
@@ -152,18 +152,18 @@ fn moved<'a>(
     let (before, after) = (before.check(store.tenant_id()), after.and_then(|after| after.check(store.tenant_id())));
     let due = |check: &Option<DomainCheck>| check.as_ref().map(|check| check.due_at.as_second());
     if due(&before) == due(&after) {
-        return Ok(along);
+        return Ok(transaction);
     }
     if let Some(before) = before {
-        along = along.remove(directory, &before.key())?;
+        transaction = transaction.remove(directory, &before.key())?;
     }
     if let Some(after) = after {
-        along = along.put(directory, &after)?;
+        transaction = transaction.put(directory, &after)?;
     }
-    Ok(along)
+    Ok(transaction)
 }
 
-/// `None`: the claim changed between reading and writing, and the listing still stands.
+/// `None`: the claim changed between reading and writing, and the listing still exists.
 async fn unless_overtaken<T>(store: &TenantStore, domain: &Domain, written: Result<T>) -> Result<Option<T>> {
     match written {
         Ok(written) => Ok(Some(written)),

@@ -1,14 +1,15 @@
-//! The HTTP client under the AWS SDK: HTTP/1.1, TLS by rustls, connections kept by host. No AWS endpoint we call speaks HTTP/2, and nothing
-//! here goes through a proxy: the SDK's own client, which brings both, was a tenth of every binary and of the CPU at start.
+//! The HTTP client under the AWS SDK: HTTP/1.1, TLS by rustls, and connections that are kept for each host. No AWS endpoint that we call
+//! speaks HTTP/2, and nothing here uses a proxy. The SDK's own client supports both, and it was a tenth of every binary and of the CPU time
+//! at start.
 //!
-//! A connection is driven by the call that uses it and by nothing else, so no task outlives an answer; one that has died in the pool is
-//! noticed when it is used again, and the request goes out on a new one unless some of it was already sent.
+//! Only the call that uses a connection drives it, so no task is left after an answer. A dead connection in the pool is noticed when it is
+//! used again. The request is then sent on a new connection, unless part of it was already sent.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -28,34 +29,36 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use crate::aws::tls::Tls;
 use crate::error::Cause;
+use crate::lock::{Guard, Lock};
 
-/// Cheap to clone; all clones share their connections.
+/// Cheap to clone. All clones share their connections.
 #[derive(Clone)]
 pub struct Https(Arc<Inner>);
 
 /// No connection came about, so nothing was sent.
-#[derive(Debug)]
-pub struct Unreachable(Cause);
+#[derive(Debug, thiserror::Error)]
+#[error("no connection")]
+pub struct Unreachable(#[source] Cause);
 
-/// No answer of AWS is longer: a page of a list has at most 1 MB, a batch 16.
+/// No answer of AWS is longer: a page of a list has at most 1 MB, a batch 16 MB.
 const LONGEST_ANSWER: usize = 20 * 1024 * 1024;
-/// Silent for longer, a connection may well have been closed: a new one is the safer bet.
+/// After a longer silence the connection has probably been closed, so a new one is safer.
 const KEPT: Duration = Duration::from_secs(60);
 const MOST_KEPT: usize = 64;
-const WIDENED: Duration = Duration::from_secs(1);
+const OPEN_SPARE_TIMEOUT: Duration = Duration::from_secs(1);
 
 struct Inner {
-    tls: TlsConnector,
-    idle: Mutex<HashMap<Host, Vec<Idle>>>,
+    tls: Tls,
+    idle: Lock<HashMap<Host, Vec<Idle>>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -71,7 +74,7 @@ struct Idle {
 
 struct Connection {
     sender: http1::SendRequest<SdkBody>,
-    /// Until it has ended.
+    /// `None` once the connection has ended.
     driver: Option<Driver>,
 }
 
@@ -81,7 +84,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Https {
-    /// Trusts these roots and no others: certificates in DER, and in a PEM file.
+    /// Trusts only these roots: certificates in DER, and those in a PEM file.
     pub fn trusting(der: &[&'static [u8]], pem: &[u8]) -> Result<Self, Cause> {
         let mut roots = RootCertStore::empty();
         for certificate in der {
@@ -96,34 +99,29 @@ impl Https {
         Self::with(roots)
     }
 
-    /// Trusts what the machine trusts.
+    /// Trusts the certificates of the machine.
     pub fn native() -> Result<Self, Cause> {
         let mut roots = RootCertStore::empty();
-        // A machine's store may hold certificates that are not fit for this; the others count.
+        // A machine's store may contain certificates that we cannot use. The others are added.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Self::with(roots)
     }
 
     fn with(roots: RootCertStore) -> Result<Self, Cause> {
-        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-        // First the suite whose hash CPUs do in hardware: with the other a handshake's key schedule costs more than its key exchange.
-        provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
-        let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions()?;
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        Ok(Https(Arc::new(Inner { tls: TlsConnector::from(Arc::new(config)), idle: Mutex::default() })))
+        Ok(Https(Arc::new(Inner { tls: Tls::new(roots)?, idle: Lock::default() })))
     }
 
-    /// With the same trust, and connections of its own.
-    pub fn beside(&self) -> Self {
-        Https(Arc::new(Inner { tls: self.0.tls.clone(), idle: Mutex::default() }))
+    /// The same trust with separate connections.
+    pub fn with_own_connections(&self) -> Self {
+        Https(Arc::new(Inner { tls: self.0.tls.clone(), idle: Lock::default() }))
     }
 
-    /// As the SDK takes it.
+    /// In the form that the SDK takes.
     pub fn client(&self) -> SharedHttpClient {
         SharedHttpClient::new(self.clone())
     }
 
-    /// One request and its whole answer. `connect` bounds the time until a new connection stands.
+    /// Sends one request and reads the whole answer. `connect` limits the time for opening a new connection.
     pub async fn send(&self, request: HttpRequest, connect: Option<Duration>) -> Result<HttpResponse, ConnectorError> {
         let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
         let (host, mut request) = addressed(request).map_err(ConnectorError::user)?;
@@ -131,7 +129,7 @@ impl Https {
             match self.exchange(&host, connection, request).await {
                 Ok(answer) => return answered(answer),
                 Err((error, None)) => return Err(error),
-                // Closed by the other side before anything was sent.
+                // The other side closed it before anything was sent.
                 Err((_, Some(unsent))) => request = unsent,
             }
         }
@@ -139,14 +137,14 @@ impl Https {
         self.exchange(&host, connection, request).await.map_err(|(error, _)| error).and_then(answered)
     }
 
-    /// Opens this many more connections to every host that has one, for calls that are made together. They take up the TLS session of the
-    /// first, which spares both sides the certificates.
-    pub async fn widen(&self, more: usize) {
+    /// Opens this many more connections to every host that already has one, for calls that are made in parallel. They resume the TLS
+    /// session of the first connection, so no certificates are exchanged.
+    pub async fn open_spare(&self, more: usize) {
         let hosts: Vec<Host> = self.lock().keys().cloned().collect();
         let wanted = hosts.iter().flat_map(|host| std::iter::repeat_n(host, more));
-        // What does not open now opens when it is needed.
+        // A connection that cannot be opened now is opened when it is needed.
         join_all(wanted.map(async |host| {
-            if let Ok(connection) = self.open(host, Some(WIDENED)).await {
+            if let Ok(connection) = self.open(host, Some(OPEN_SPARE_TIMEOUT)).await {
                 self.keep(host, connection);
             }
         }))
@@ -174,7 +172,7 @@ impl Https {
         Ok(Connection { sender, driver: Some(driver) })
     }
 
-    /// The error comes with the request if none of it was sent.
+    /// The error contains the request if no part of it was sent.
     async fn exchange(
         &self,
         host: &Host,
@@ -196,7 +194,7 @@ impl Https {
             Ok(Response::from_parts(head, body.to_bytes()))
         };
         let answer = driven(driver, exchange).await?;
-        // Ready for the next request, unless the other side wants no more.
+        // Ready for the next request, unless the other side closes the connection.
         let open = driven(driver, sender.ready()).await.is_ok();
         if open {
             self.keep(host, connection);
@@ -207,7 +205,7 @@ impl Https {
     fn idle(&self, host: &Host) -> Option<Connection> {
         let mut idle = self.lock();
         let kept = idle.get_mut(host)?;
-        // The last one used is the likeliest to be open; if even that is old, so are all below it.
+        // The connection that was used last is the most likely to be open. If it is too old, so are all others.
         let last = kept.pop()?;
         if last.since.elapsed() > KEPT {
             kept.clear();
@@ -224,26 +222,14 @@ impl Https {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Host, Vec<Idle>>> {
-        self.0.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock(&self) -> Guard<'_, HashMap<Host, Vec<Idle>>> {
+        self.0.idle.lock()
     }
 }
 
 impl fmt::Debug for Https {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Https")
-    }
-}
-
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no connection")
-    }
-}
-
-impl std::error::Error for Unreachable {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
     }
 }
 
@@ -254,7 +240,7 @@ impl HttpClient for Https {
     }
 }
 
-/// The client with the time limits of one service's configuration.
+/// The client with the time limits of one service.
 #[derive(Debug)]
 struct Timed {
     https: Https,
@@ -275,7 +261,7 @@ impl HttpConnector for Timed {
     }
 }
 
-/// Where a request goes, and the request as it is written there: the path alone in its first line, the host in a header.
+/// Where a request goes, and the request in HTTP/1.1 form: only the path in its first line, the host in a header.
 fn addressed(mut request: Request<SdkBody>) -> Result<(Host, Request<SdkBody>), Cause> {
     let parts = std::mem::take(request.uri_mut()).into_parts();
     let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err("a request without a host".into()) };
@@ -294,12 +280,12 @@ fn answered(answer: Response<Bytes>) -> Result<HttpResponse, ConnectorError> {
 async fn driven<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|context| {
-        // Twice: what the answer's head lets the work ask for, the connection may have at hand.
+        // Twice, because the connection may already have the body that the head of the answer makes the work ask for.
         for _ in 0..2 {
             if let Some(driving) = driver
                 && Pin::new(driving).poll(context).is_ready()
             {
-                // Dropped, it lets go of what it was given and had not sent: the work hears of it.
+                // Dropping the driver drops the request that was not sent, and the work gets an error.
                 *driver = None;
             }
             if let Poll::Ready(done) = work.as_mut().poll(context) {
@@ -311,7 +297,7 @@ async fn driven<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -
     .await
 }
 
-/// What the SDK may try again: anything the network did, nothing the request did.
+/// What the SDK may try again: failures of the network, but not failures caused by the request.
 fn classified(error: hyper::Error) -> ConnectorError {
     let by_network = std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>());
     if error.is_timeout() {
@@ -335,14 +321,14 @@ mod tests {
 
     use super::*;
 
-    /// What a server does with one connection: for each request the bytes it answers with; then it closes.
+    /// What a server does with one connection: the bytes to answer for each request, then it closes the connection.
     type Connections = Vec<Vec<&'static str>>;
 
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     const LAST: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
     const CUT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\nok";
 
-    /// Gives the heads of all requests, by connection.
+    /// Returns the heads of all requests, by connection.
     fn serving(connections: Connections) -> (String, JoinHandle<Vec<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/place?of=it", listener.local_addr().unwrap());
@@ -399,7 +385,7 @@ mod tests {
         let https = client();
         for _ in 0..4 {
             assert_eq!(get(&https, &url).await.unwrap(), "ok");
-            // The other side has closed by now.
+            // The other side has closed the connection by now.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(served.join().unwrap().iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1]);
@@ -410,7 +396,7 @@ mod tests {
         let (url, served) = serving(vec![vec![OK, LAST], vec![LAST], vec![LAST]]);
         let https = client();
         get(&https, &url).await.unwrap();
-        https.widen(2).await;
+        https.open_spare(2).await;
         assert_eq!(https.lock().values().next().unwrap().len(), 3);
         let answers = join_all((0..3).map(|_| get(&https, &url))).await;
         assert!(answers.into_iter().all(|answer| answer.unwrap() == "ok"));
@@ -429,7 +415,7 @@ mod tests {
         assert!(!cut.is_user() && !std::error::Error::source(&cut).is_some_and(|cause| cause.is::<Unreachable>()), "{cut:?}");
         served.join().unwrap();
 
-        // One that accepts and says nothing, spoken to over TLS.
+        // A server that accepts and says nothing, called over TLS.
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let request = HttpRequest::get(format!("https://{}/", silent.local_addr().unwrap())).unwrap();
         let slow = client().send(request, Some(Duration::from_millis(50))).await.unwrap_err();

@@ -1,9 +1,10 @@
-//! Clients for AWS, built without `aws-config`: in Lambda region and credentials are in the environment, and so are endpoints.
-//! All share one trust in the five Amazon roots, not the system's 140: parsing those costs more than everything else at start. The table has
-//! connections of its own.
+//! Clients for AWS, built without `aws-config`: in Lambda, the region, the credentials and the endpoints are in the environment. All
+//! clients trust only the five Amazon roots, because parsing the system's 140 roots costs more than everything else at start. The table has
+//! its own connections.
 
 pub mod https;
 pub mod secrets;
+mod tls;
 
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ use aws_smithy_types::retry::RetryConfig;
 use crate::aws::https::Https;
 use crate::config::{ConfigError, Variables};
 
-/// Every AWS endpoint chains to one of these. As published at https://www.amazontrust.com/repository/; in DER, for reading PEM at every start
-/// costs more than all else of the trust store.
+/// Every AWS endpoint uses a certificate of one of these roots, as published at https://www.amazontrust.com/repository/. They are in DER,
+/// because reading PEM at every start costs more than the rest of the trust store.
 const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("amazon_roots/amazon_root_ca_1.der"),
     include_bytes!("amazon_roots/amazon_root_ca_2.der"),
@@ -33,15 +34,15 @@ const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("amazon_roots/starfield_services_root_g2.der"),
 ];
 
-/// How long a connection, an attempt of a call, and a call with its retries may take.
+/// Time limits: for a connection, for one attempt of a call, and for a call with its retries.
 #[derive(Clone, Copy)]
-struct Patience {
+struct Timeouts {
     connect: Duration,
     attempt: Duration,
     call: Duration,
 }
 
-/// Where AWS is and who we are there.
+/// The region, the credentials and the connections.
 #[derive(Clone)]
 pub struct Aws {
     region: Region,
@@ -50,10 +51,10 @@ pub struct Aws {
     table_http: Https,
     endpoint: Option<String>,
     variables: std::sync::Arc<Variables>,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
-/// What every service's configuration has in common.
+/// What the configurations of all services have in common.
 pub struct Common {
     pub region: Region,
     pub credentials: SharedCredentialsProvider,
@@ -64,15 +65,15 @@ pub struct Common {
     pub behavior: BehaviorVersion,
 }
 
-/// Leaves out the headers that tell AWS of the SDK and of its retries, and change nothing: writing and signing them is a twentieth of a warm
-/// request.
+/// Leaves out the headers that tell AWS about the SDK and its retries. They change nothing, but writing and signing them is a twentieth of
+/// a warm request.
 #[derive(Debug)]
-struct Terse;
+struct FewerHeaders;
 
 #[dyn_dispatch_hint]
-impl Intercept for Terse {
+impl Intercept for FewerHeaders {
     fn name(&self) -> &'static str {
-        "Terse"
+        "FewerHeaders"
     }
 
     fn read_before_execution(&self, _: &BeforeSerializationInterceptorContextRef<'_>, config: &mut ConfigBag) -> Result<(), BoxError> {
@@ -101,17 +102,17 @@ impl Aws {
         Ok(Aws {
             region: Region::new(variables.required("AWS_REGION")?),
             credentials: SharedCredentialsProvider::new(credentials),
-            table_http: http.beside(),
+            table_http: http.with_own_connections(),
             http,
             endpoint: variables.optional("AWS_ENDPOINT_URL"),
             variables: std::sync::Arc::new(variables),
-            patience: Patience { connect: Duration::from_secs(1), attempt: Duration::from_secs(3), call: Duration::from_secs(8) },
+            timeouts: Timeouts { connect: Duration::from_secs(1), attempt: Duration::from_secs(3), call: Duration::from_secs(8) },
         })
     }
 
-    /// Waits so long for every call: where what counts is the outcome and not the clock, as in a test on a busy machine.
-    pub fn waiting(self, patience: Duration) -> Self {
-        Aws { patience: Patience { connect: patience, attempt: patience, call: patience }, ..self }
+    /// The same time limit for every call, for cases where only the outcome matters, such as a test on a busy machine.
+    pub fn waiting(self, limit: Duration) -> Self {
+        Aws { timeouts: Timeouts { connect: limit, attempt: limit, call: limit }, ..self }
     }
 
     /// `service` as in `AWS_ENDPOINT_URL_<SERVICE>`.
@@ -123,15 +124,15 @@ impl Aws {
             endpoint: self.variables.optional(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| self.endpoint.clone()),
             retries: RetryConfig::standard().with_max_attempts(3),
             timeouts: TimeoutConfig::builder()
-                .connect_timeout(self.patience.connect)
-                .operation_attempt_timeout(self.patience.attempt)
-                .operation_timeout(self.patience.call)
+                .connect_timeout(self.timeouts.connect)
+                .operation_attempt_timeout(self.timeouts.attempt)
+                .operation_timeout(self.timeouts.call)
                 .build(),
             behavior: BehaviorVersion::v2026_01_12(),
         }
     }
 
-    /// The client of every service but the table.
+    /// The client of every service except the table.
     pub fn https(&self) -> &Https {
         &self.http
     }
@@ -142,50 +143,47 @@ impl Aws {
     }
 
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let common = self.common("DYNAMODB");
-        let mut config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(common.behavior)
-            .region(common.region)
-            .credentials_provider(common.credentials)
-            .http_client(self.table_http.client())
-            .retry_config(common.retries)
-            .timeout_config(common.timeouts)
+        crate::client!(
+            self,
+            "DYNAMODB",
+            aws_sdk_dynamodb,
+            http_client(self.table_http.client()),
             // The credentials stay what they are as long as the process, and no answer is longer than an attempt may take.
-            .identity_cache(IdentityCache::no_cache())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .interceptor(Terse);
-        config.set_endpoint_url(common.endpoint);
-        aws_sdk_dynamodb::Client::from_conf(config.build())
+            identity_cache(IdentityCache::no_cache()),
+            stalled_stream_protection(StalledStreamProtectionConfig::disabled()),
+            interceptor(FewerHeaders)
+        )
     }
 
     pub fn sts(&self) -> aws_sdk_sts::Client {
-        let common = self.common("STS");
-        let mut config = aws_sdk_sts::Config::builder()
-            .behavior_version(common.behavior)
-            .region(common.region)
-            .credentials_provider(common.credentials)
-            .http_client(common.http)
-            .retry_config(common.retries)
-            .timeout_config(common.timeouts);
-        config.set_endpoint_url(common.endpoint);
-        aws_sdk_sts::Client::from_conf(config.build())
+        crate::client!(self, "STS", aws_sdk_sts)
     }
 
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
-        let common = self.common("SECRETS_MANAGER");
-        let mut config = aws_sdk_secretsmanager::Config::builder()
+        crate::client!(self, "SECRETS_MANAGER", aws_sdk_secretsmanager)
+    }
+}
+
+/// The client of a service's SDK: with what all have in common, and after it with what is this one's own.
+#[macro_export]
+macro_rules! client {
+    ($aws:expr, $service:literal, $sdk:ident $(, $setter:ident($value:expr))*) => {{
+        let common = $aws.common($service);
+        let mut config = $sdk::Config::builder()
             .behavior_version(common.behavior)
             .region(common.region)
             .credentials_provider(common.credentials)
             .http_client(common.http)
             .retry_config(common.retries)
-            .timeout_config(common.timeouts);
+            .timeout_config(common.timeouts)
+            $(.$setter($value))*;
         config.set_endpoint_url(common.endpoint);
-        aws_sdk_secretsmanager::Client::from_conf(config.build())
-    }
+        $sdk::Client::from_conf(config.build())
+    }};
 }
 
-/// `TRUST_ROOTS`: `amazon`, `native` (proxies that inspect TLS, other partitions), or a PEM file besides the Amazon roots.
+/// `TRUST_ROOTS`: `amazon`, `native` (for proxies that inspect TLS and for other partitions), or a PEM file in addition to the Amazon
+/// roots.
 fn https(variables: &Variables) -> Result<Https, ConfigError> {
     let client = match variables.optional("TRUST_ROOTS").as_deref() {
         None | Some("amazon") => Https::trusting(&AMAZON_ROOTS, b""),

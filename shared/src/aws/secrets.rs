@@ -1,8 +1,8 @@
-//! Secrets, from Secrets Manager only, fetched at start and kept. Public session keys are read again every five minutes, and at once
-//! (but at most every ten seconds) when a token names a key that is not among them, so rotation needs no restart.
+//! Secrets come only from Secrets Manager. They are fetched at start and kept. Public session keys are read again every five minutes. They
+//! are also read when a token names an unknown key, but at most every ten seconds. Rotation therefore needs no restart.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use aws_sdk_secretsmanager::Client;
 use aws_smithy_types::retry::RetryConfig;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, Stage};
 use crate::crypto::{self, RootKey, SealingKey, SigningKey, Vault};
 use crate::error::{Cause, Chain, Error, Result};
+use crate::lock::Lock;
 
 const KEEP: SignedDuration = SignedDuration::from_mins(5);
 const RETRY_UNKNOWN_KEY: SignedDuration = SignedDuration::from_secs(10);
@@ -34,14 +35,14 @@ pub struct Secrets {
     stage: Stage,
     keys: Keys,
     demo: OnceLock<Option<SigningKey>>,
-    jwks: Mutex<Option<(Arc<Jwks>, Timestamp)>>,
-    signer: Mutex<Option<(Arc<SessionSigner>, Timestamp)>>,
+    jwks: Lock<Option<(Arc<Jwks>, Timestamp)>>,
+    signer: Lock<Option<(Arc<SessionSigner>, Timestamp)>>,
     /// The hash of the edge's key.
-    ingest: Mutex<Option<(String, Timestamp)>>,
+    ingest: Lock<Option<(String, Timestamp)>>,
 }
 
-/// Keys by purpose. Each purpose has a secret of its own that its keys are derived from, and a function has those of its own purposes: one
-/// that is taken over opens nothing that is not its business.
+/// Keys by purpose. Each purpose has its own secret from which its keys are derived, and a function only has the secrets for its own
+/// purposes. An attacker who takes over a function gets no keys of other functions.
 #[derive(Default)]
 pub struct Keys {
     vault: OnceLock<VaultKeys>,
@@ -95,32 +96,32 @@ pub struct SigningSecret {
 }
 
 impl Keys {
-    /// Positions in lists.
+    /// Encrypts positions in lists.
     pub fn cursors(&self) -> Result<&SealingKey> {
         Ok(&self.of(Purpose::Cursors, &self.cursors)?.cursors)
     }
 
-    /// Answers that are kept to be given again.
+    /// Encrypts answers that are kept for repeated requests.
     pub fn answers(&self) -> Result<&SealingKey> {
         Ok(&self.of(Purpose::Cursors, &self.cursors)?.answers)
     }
 
-    /// Links in mails.
+    /// Signs links in mails.
     pub fn links(&self) -> Result<&SigningKey> {
         Ok(&self.of(Purpose::Links, &self.links)?.links)
     }
 
-    /// What tenants entrust to us.
+    /// Encrypts what tenants entrust to us.
     pub fn vault(&self) -> Result<&Vault> {
         Ok(&self.of(Purpose::Vault, &self.vault)?.vault)
     }
 
-    /// What a setting's history shows of a value.
+    /// Marks values in a setting's history.
     pub fn fingerprints(&self) -> Result<&SigningKey> {
         Ok(&self.of(Purpose::Vault, &self.vault)?.fingerprints)
     }
 
-    /// Receipts of purges.
+    /// Signs receipts of purges.
     pub fn receipts(&self) -> Result<&SigningKey> {
         self.of(Purpose::Receipts, &self.receipts)
     }
@@ -132,7 +133,8 @@ impl Keys {
 
     fn keep(&self, purpose: Purpose, secret: &str) -> Result<()> {
         let versions = secret_versions(secret).map_err(|cause| Error::internal(purpose.reading(), cause))?;
-        // What does not say its version has the oldest one's keys: a new version breaks nothing, and the old one's end ends them.
+        // Old data does not name its version and uses the oldest key. Adding a version therefore breaks nothing. Removing the old one makes
+        // this data unreadable.
         let root = RootKey::new(versions.first_key_value().map_or("", |(_, secret)| secret).as_bytes());
         match purpose {
             Purpose::Vault => {
@@ -207,18 +209,19 @@ impl Secrets {
             stage: config.stage,
             keys: Keys::default(),
             demo: OnceLock::new(),
-            jwks: Mutex::new(None),
-            signer: Mutex::new(None),
-            ingest: Mutex::new(None),
+            jwks: Lock::new(None),
+            signer: Lock::new(None),
+            ingest: Lock::new(None),
         }
     }
 
-    /// Fetches what this function is configured with, in one call; but for the signing key: that is for who signs.
+    /// Fetches the secrets that this function is configured with, in one call. The signing key is excluded: only functions that sign get
+    /// it.
     pub(crate) async fn fetch(&self, now: Timestamp) -> Result<()> {
         self.fetch_with(now, None).await
     }
 
-    /// The same, and the signing key.
+    /// The same, with the signing key.
     pub(crate) async fn fetch_to_sign(&self, now: Timestamp) -> Result<()> {
         self.fetch_with(now, self.signing_id.as_ref()).await
     }
@@ -243,7 +246,7 @@ impl Secrets {
         if let Some(id) = &self.ingest_id {
             self.keep_ingest_key(text(id, READING_INGEST).await, now)?;
         }
-        // A deployment whose first keys are not made yet starts all the same, and finds them later.
+        // A deployment whose first keys do not exist yet starts anyway and finds them later.
         if let Some(id) = &self.jwks_id
             && let Err(error) = self.keep_jwks(text(id, READING_JWKS).await, now)
         {
@@ -261,7 +264,7 @@ impl Secrets {
         &self.keys
     }
 
-    /// What demo passwords are derived from. In production only a secret of its own will do.
+    /// Demo passwords are derived from it. Production needs a separate secret for this.
     pub fn demo_passwords(&self) -> Result<&SigningKey> {
         if let Some(Some(key)) = self.demo.get() {
             return Ok(key);
@@ -272,12 +275,12 @@ impl Secrets {
         Ok(&self.keys.of(Purpose::Links, &self.keys.links)?.demo_passwords)
     }
 
-    /// The public keys. `unknown_key`: a token named one that is not among them.
+    /// The public keys. `unknown_key`: a token named a key that is not among them.
     pub(crate) async fn jwks(&self, now: Timestamp, unknown_key: bool) -> Result<Arc<Jwks>> {
         let Some(id) = &self.jwks_id else {
             return Err(Error::internal(READING_JWKS, "this function is not configured with JWKS_SECRET_ID"));
         };
-        if let Some((jwks, read_at)) = &*lock(&self.jwks) {
+        if let Some((jwks, read_at)) = &*self.jwks.lock() {
             let age = now.duration_since(*read_at);
             if age < if unknown_key { RETRY_UNKNOWN_KEY } else { KEEP } {
                 return Ok(jwks.clone());
@@ -288,17 +291,17 @@ impl Secrets {
 
     fn keep_jwks(&self, text: Result<String>, now: Timestamp) -> Result<Arc<Jwks>> {
         let read = text.and_then(|text| Jwks::read(&text).map_err(|cause| Error::internal(READING_JWKS, cause)));
-        let cached = lock(&self.jwks).clone();
+        let cached = self.jwks.lock().clone();
         match (read, cached) {
             (Ok(jwks), _) => {
                 let jwks = Arc::new(jwks);
-                *lock(&self.jwks) = Some((jwks.clone(), now));
+                *self.jwks.lock() = Some((jwks.clone(), now));
                 Ok(jwks)
             }
-            // Keys we have go on working while Secrets Manager is out of reach.
+            // The keys we have stay in use while Secrets Manager cannot be reached.
             (Err(error), Some((jwks, _))) => {
                 tracing::warn!(error = %Chain(&error), "using the session keys read earlier");
-                *lock(&self.jwks) = Some((jwks.clone(), now));
+                *self.jwks.lock() = Some((jwks.clone(), now));
                 Ok(jwks)
             }
             (Err(error), None) => Err(error),
@@ -309,7 +312,7 @@ impl Secrets {
         let Some(id) = &self.signing_id else {
             return Err(Error::internal(READING_SIGNER, "this function is not configured with SIGNING_SECRET_ID"));
         };
-        if let Some((signer, read_at)) = &*lock(&self.signer)
+        if let Some((signer, read_at)) = &*self.signer.lock()
             && now.duration_since(*read_at) < KEEP
         {
             return Ok(signer.clone());
@@ -318,15 +321,15 @@ impl Secrets {
     }
 
     fn keep_signer(&self, text: &str, now: Timestamp) -> Result<Arc<SessionSigner>> {
-        // Before the first rotation there is only a placeholder: nothing to sign with yet.
+        // Before the first rotation there is only a placeholder, and nothing can be signed.
         let signer = read_signer(text).map_err(|cause| Error::Unavailable { doing: READING_SIGNER, cause })?;
         let signer = Arc::new(signer);
-        *lock(&self.signer) = Some((signer.clone(), now));
+        *self.signer.lock() = Some((signer.clone(), now));
         Ok(signer)
     }
 
-    /// Whether `given` is the key of the edge proxies. Compared by hash, in constant time and whatever the length. A key that does not fit
-    /// may be a new one: the secret is read again for it, but at most every ten seconds.
+    /// Whether `given` is the key of the edge proxies. Hashes are compared in constant time, whatever the length. A key that does not match
+    /// may be a new one, so the secret is read again, but at most every ten seconds.
     pub(crate) async fn is_ingest_key(&self, given: &str, now: Timestamp) -> Result<bool> {
         let given = crypto::hash(&[given.as_bytes()]);
         let fits = |key: &str| crypto::same(given.as_bytes(), key.as_bytes());
@@ -335,7 +338,7 @@ impl Secrets {
 
     async fn ingest_key(&self, now: Timestamp, unknown_key: bool) -> Result<String> {
         let Some(id) = &self.ingest_id else { return Err(Error::NotConfigured("Edge metering is not configured here.")) };
-        if let Some((hash, read_at)) = &*lock(&self.ingest)
+        if let Some((hash, read_at)) = &*self.ingest.lock()
             && now.duration_since(*read_at) < if unknown_key { RETRY_UNKNOWN_KEY } else { KEEP }
         {
             return Ok(hash.clone());
@@ -344,27 +347,27 @@ impl Secrets {
     }
 
     fn keep_ingest_key(&self, text: Result<String>, now: Timestamp) -> Result<String> {
-        let cached = lock(&self.ingest).clone();
+        let cached = self.ingest.lock().clone();
         let hash = match (text, cached) {
             (Ok(key), _) if key.len() < 16 => return Err(Error::internal(READING_INGEST, "it has fewer than 16 characters")),
             (Ok(key), _) => crypto::hash(&[key.as_bytes()]),
-            // The key we have goes on working while Secrets Manager is out of reach.
+            // The key we have stays in use while Secrets Manager cannot be reached.
             (Err(error), Some((hash, _))) => {
                 tracing::warn!(error = %Chain(&error), "using the ingest key read earlier");
                 hash
             }
             (Err(error), None) => return Err(error),
         };
-        *lock(&self.ingest) = Some((hash.clone(), now));
+        *self.ingest.lock() = Some((hash.clone(), now));
         Ok(hash)
     }
 
-    /// Several secrets at once, by id. One that is missing here is asked for alone, which says why.
+    /// Several secrets at once, by id. A secret that is missing in the answer is asked for again alone, because that answer says why.
     async fn texts(&self, ids: Vec<String>) -> Result<HashMap<String, String>> {
         if ids.len() < 2 {
             return Ok(HashMap::new());
         }
-        // Of batches an account may ask far fewer a second than of single secrets: what is refused goes on one by one.
+        // An account may ask for far fewer batches a second than single secrets. After a refusal, secrets are asked for one by one.
         let impatient = self.client.config().to_builder().retry_config(RetryConfig::disabled()).build();
         let batch = Client::from_conf(impatient).batch_get_secret_value().set_secret_id_list(Some(ids.clone()));
         let found = match batch.send().await {
@@ -390,13 +393,13 @@ impl Secrets {
         output.secret_string.ok_or_else(|| Error::internal(doing, "the secret has no text"))
     }
 
-    /// For the rotator, which writes keys it cannot read.
+    /// For the rotator, which writes keys that it cannot read.
     pub fn client(&self) -> &Client {
         &self.client
     }
 }
 
-/// A secret by version: a plain text is version 1; with a second one it is `{"1": "…", "2": "…"}`, and the highest is the one in use.
+/// A secret with its versions. Plain text is version 1. With several versions it is `{"1": "…", "2": "…"}`, and the highest is in use.
 fn secret_versions(text: &str) -> Result<BTreeMap<u32, String>, Cause> {
     let versions: BTreeMap<u32, String> = if text.starts_with('{') {
         let named: BTreeMap<String, String> = serde_json::from_str(text).map_err(|_| "it is not a JSON object of texts by version")?;
@@ -411,15 +414,11 @@ fn secret_versions(text: &str) -> Result<BTreeMap<u32, String>, Cause> {
     Ok(versions)
 }
 
-/// What is wrong with it is not said: it would be said in its own words.
+/// The error does not say what is wrong, because it would quote the key.
 fn read_signer(text: &str) -> Result<SessionSigner, Cause> {
     let secret: SigningSecret = serde_json::from_str(text).map_err(|_| "it is not a signing key")?;
     let pkcs8 = STANDARD.decode(secret.pkcs8).map_err(|_| "it is not in base64")?;
     Ok(SessionSigner { kid: secret.kid, key: EncodingKey::from_ec_der(&pkcs8) })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]
@@ -456,7 +455,7 @@ mod tests {
         }
     }
 
-    /// Data that is older than the four secrets was sealed with keys of one text for all purposes.
+    /// Data from before the four secrets was sealed with keys derived from one text for all purposes.
     #[test]
     fn the_keys_of_a_text_are_what_they_always_were() {
         let (text, random) = ("r".repeat(64), crypto::Random::system());
@@ -481,7 +480,7 @@ mod tests {
     #[tokio::test]
     async fn a_start_asks_once_for_all_its_secrets() {
         assert_eq!(start(&[CURSORS, JWKS], Batch::Given).await, (Ok(()), "batch".to_owned()));
-        // A role that may not: one by one.
+        // The role may not read in batches, so secrets are read one by one.
         assert_eq!(start(&[CURSORS, JWKS], Batch::Refused).await, (Ok(()), "batch cursors jwks".to_owned()));
     }
 
@@ -501,7 +500,7 @@ mod tests {
         assert_eq!(asked, "batch");
     }
 
-    /// What becomes of a batch.
+    /// How the server answers a batch.
     #[derive(PartialEq)]
     enum Batch {
         Given,
@@ -510,7 +509,7 @@ mod tests {
         Cut,
     }
 
-    /// What a function's start comes to beside a Secrets Manager that knows `secrets`; and what it asked.
+    /// Starts a function against a Secrets Manager that has `secrets`. Returns the result and what was asked.
     async fn start(secrets: &[(&str, &str)], batch: Batch) -> (Result<(), String>, String) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -553,7 +552,7 @@ mod tests {
             started = starting.fetch(Timestamp::UNIX_EPOCH) => started.map_err(|error| error.to_string()),
             () = serve => unreachable!("it serves for ever"),
         };
-        // The function has no secret of another purpose, and says so instead of making keys up.
+        // The function has no secret for another purpose. It says so and makes no key up.
         if started.is_ok() {
             assert!(starting.keys().cursors().is_ok() && starting.keys().answers().is_ok());
             let refused = [starting.keys().links().err(), starting.keys().vault().err(), starting.keys().receipts().err()];

@@ -1,5 +1,5 @@
-//! The words of the platform's mails: subject, plain text and HTML made from the same paragraphs. Names come from people who may never
-//! have seen the recipient, so they are shown short, on one line, and not at all where they would become a link.
+//! The text of the platform's mails: subject, plain text and HTML, made from the same paragraphs. Names come from people who may not know
+//! the recipient. They are therefore shown short and on one line, and left out if they could become a link.
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, html};
@@ -8,13 +8,13 @@ use crate::crypto::SigningKey;
 use crate::ids::{LinkId, MailId};
 use crate::model::edge::Metric;
 use crate::model::link::Link;
-use crate::model::mail::{Content, Mail};
+use crate::model::mail::{Mail, MailContent};
 use crate::model::user::Email;
 use crate::tenancy::TenantId;
 
-/// A mail, ready to be handed to a carrier.
+/// A mail that is ready for a carrier.
 pub struct Letter {
-    /// Stable over every attempt.
+    /// The same in every attempt.
     pub id: MailId,
     pub to: Email,
     pub subject: String,
@@ -24,19 +24,19 @@ pub struct Letter {
     pub tenant: Option<TenantId>,
 }
 
-/// Without address and content: they may hold a token.
+/// Without address and content, because they may contain a token.
 impl std::fmt::Debug for Letter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Letter({} {})", self.kind, self.id)
     }
 }
 
-/// Where the links of mails lead.
+/// Where the links in mails lead.
 #[derive(Debug, Clone)]
 pub struct Sites {
-    /// Base URL of the API, which takes a token as it is.
+    /// Base URL of the API, which accepts a token directly.
     pub api: String,
-    /// Base URL of the pages people see, if there are any: `/verify-email`, `/reset-password` and `/accept-invitation` with `?token=`.
+    /// Base URL of the web pages for people, if there are any: `/verify-email`, `/reset-password` and `/accept-invitation` with `?token=`.
     pub app: Option<String>,
 }
 
@@ -47,12 +47,12 @@ enum Part {
         label: &'static str,
         url: String,
     },
-    /// What a person copies.
+    /// Text to copy.
     Token(String),
 }
 
 impl Letter {
-    /// Writes the letter of a mail. The tokens in it exist nowhere else: they are signed here, from the id of the link.
+    /// Writes the text of a mail. Its tokens exist nowhere else: they are signed here, from the id of the link.
     pub fn of(mail: &Mail, sites: &Sites, links: &SigningKey) -> Self {
         let (subject, parts) = words(&mail.content, sites, links);
         Letter {
@@ -67,18 +67,18 @@ impl Letter {
     }
 }
 
-fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<Part>) {
+fn words(content: &MailContent, sites: &Sites, links: &SigningKey) -> (String, Vec<Part>) {
     let says = |text: &str| Part::Says(text.to_owned());
     let way = |action: &'static str, label: &'static str, link: LinkId| way(sites, action, label, Link::token(link, links));
     match content {
-        Content::VerifyEmail { name, link } => {
+        MailContent::VerifyEmail { name, link } => {
             let mut parts = vec![greeting(name), says("Somebody registered with this address. If it was you, confirm that it is yours.")];
             parts.extend(way("verify-email", "Confirm the address", *link));
             parts.push(says("Give the password that you want along with it: that one is the account's, whatever was typed before."));
             parts.push(says("If you did not register, ignore this mail: without the confirmation nothing happens."));
             ("Confirm your e-mail address".into(), parts)
         }
-        Content::AlreadyRegistered { name } => {
+        MailContent::AlreadyRegistered { name } => {
             let parts = vec![
                 greeting(name),
                 says("Somebody, perhaps you, tried to register with this address. It has an account already, and nothing was changed."),
@@ -86,21 +86,21 @@ fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<P
             ];
             ("You have an account already".into(), parts)
         }
-        Content::ResetPassword { name, link } => {
+        MailContent::ResetPassword { name, link } => {
             let mut parts = vec![greeting(name), says("You asked for a new password.")];
             parts.extend(way("reset-password", "Choose a new password", *link));
             parts.push(says("If you did not ask, ignore this mail: your password stays as it is."));
             ("Choose a new password".into(), parts)
         }
-        Content::Invitation { tenant_name, invited_by, link } => {
+        MailContent::Invitation { tenant_name, invited_by, link } => {
             let who = shown(invited_by).unwrap_or_else(|| "Somebody".into());
-            let whither = shown(tenant_name).unwrap_or_else(|| "their team".into());
-            let mut parts = vec![says("Hello,"), Part::Says(format!("{who} invites you to {whither}."))];
+            let team = shown(tenant_name).unwrap_or_else(|| "their team".into());
+            let mut parts = vec![says("Hello,"), Part::Says(format!("{who} invites you to {team}."))];
             parts.extend(way("accept-invitation", "Accept the invitation", *link));
             parts.push(says("If you do not know what this is about, ignore this mail."));
-            (format!("You are invited to {whither}"), parts)
+            (format!("You are invited to {team}"), parts)
         }
-        Content::DemoReady { name, tenant_name, url, ends_at } => {
+        MailContent::DemoReady { name, tenant_name, url, ends_at } => {
             let parts = vec![
                 greeting(name),
                 Part::Says(format!("Your demo {} is ready, with sample projects and tasks in it.", demo(tenant_name))),
@@ -110,7 +110,7 @@ fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<P
             ];
             ("Your demo is ready".into(), parts)
         }
-        Content::DemoEnding { name, tenant_name, ends_at } => {
+        MailContent::DemoEnding { name, tenant_name, ends_at } => {
             let parts = vec![
                 greeting(name),
                 Part::Says(format!("Your demo {} ends on {}. Everything in it is deleted then.", demo(tenant_name), moment(*ends_at))),
@@ -118,7 +118,7 @@ fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<P
             ];
             ("Your demo is about to end".into(), parts)
         }
-        Content::QuotaReached { name, tenant_name, metric, percent, overage } => {
+        MailContent::QuotaReached { name, tenant_name, metric, percent, overage } => {
             let whose = shown(tenant_name).unwrap_or_else(|| "your tenant".into());
             let what = match metric {
                 Metric::Requests => "edge requests",
@@ -135,7 +135,7 @@ fn words(content: &Content, sites: &Sites, links: &SigningKey) -> (String, Vec<P
     }
 }
 
-/// How a token is used: a page that takes it, where there are pages, and always the API itself.
+/// How to use a token: with a web page, if there are any, and always with the API.
 fn way(sites: &Sites, action: &'static str, label: &'static str, token: String) -> Vec<Part> {
     let page = sites.app.as_ref().map(|app| Part::Link { label, url: format!("{app}/{action}?token={token}") });
     let call = format!("{} send this token to POST {}/api/v1/auth/{action}:", if page.is_some() { "Or" } else { "To do so," }, sites.api);
@@ -155,7 +155,7 @@ fn moment(moment: Timestamp) -> String {
     moment.strftime("%-d %B %Y at %H:%M UTC").to_string()
 }
 
-/// A name that somebody typed, or nothing where it is no name: too long, or made to be clicked on.
+/// A name that a person entered. `None` if it is too long or could become a link.
 fn shown(name: &str) -> Option<String> {
     let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -163,7 +163,7 @@ fn shown(name: &str) -> Option<String> {
     (fits && !name.contains("://") && !name.contains('@') && !name.split(' ').any(reads_as_domain)).then_some(name)
 }
 
-/// `evil.com` and `www.evil` become links in mail programs; `Dr.`, `J.R.` and `v1.0` do not.
+/// Mail programs turn `evil.com` and `www.evil` into links, but not `Dr.`, `J.R.` and `v1.0`.
 fn reads_as_domain(word: &str) -> bool {
     word.split_once('/')
         .map_or(word, |(host, _)| host)
@@ -213,29 +213,29 @@ mod tests {
         Sites { api: "https://api.example.com".into(), app: app.map(Into::into) }
     }
 
-    fn letter(content: Content, app: Option<&str>) -> Letter {
+    fn letter(content: MailContent, app: Option<&str>) -> Letter {
         let now = Timestamp::UNIX_EPOCH;
         let mail = Mail::queued(MailId::new(now, &Random::seeded(1)), None, Email::parse("ada@example.com").unwrap(), content, now);
         Letter::of(&mail, &sites(app), &key())
     }
 
-    fn every_content(name: &str) -> Vec<Content> {
+    fn every_content(name: &str) -> Vec<MailContent> {
         let (link, name, ends_at) = (LinkId::new(&Random::seeded(2)), name.to_owned(), Timestamp::UNIX_EPOCH);
         vec![
-            Content::VerifyEmail { name: name.clone(), link },
-            Content::AlreadyRegistered { name: name.clone() },
-            Content::ResetPassword { name: name.clone(), link },
-            Content::Invitation { tenant_name: name.clone(), invited_by: name.clone(), link },
-            Content::DemoReady { name: name.clone(), tenant_name: name.clone(), url: "https://demo-abc.example.com".into(), ends_at },
-            Content::DemoEnding { name: name.clone(), tenant_name: name.clone(), ends_at },
-            Content::QuotaReached { name: name.clone(), tenant_name: name, metric: Metric::Bytes, percent: 80, overage: false },
+            MailContent::VerifyEmail { name: name.clone(), link },
+            MailContent::AlreadyRegistered { name: name.clone() },
+            MailContent::ResetPassword { name: name.clone(), link },
+            MailContent::Invitation { tenant_name: name.clone(), invited_by: name.clone(), link },
+            MailContent::DemoReady { name: name.clone(), tenant_name: name.clone(), url: "https://demo-abc.example.com".into(), ends_at },
+            MailContent::DemoEnding { name: name.clone(), tenant_name: name.clone(), ends_at },
+            MailContent::QuotaReached { name: name.clone(), tenant_name: name, metric: Metric::Bytes, percent: 80, overage: false },
         ]
     }
 
     #[test]
     fn the_token_in_a_mail_is_one_the_api_takes() {
         let link = LinkId::new(&Random::seeded(2));
-        let letter = letter(Content::VerifyEmail { name: "Ada".into(), link }, Some("https://app.example.com"));
+        let letter = letter(MailContent::VerifyEmail { name: "Ada".into(), link }, Some("https://app.example.com"));
         let (_, token) = letter.text.split_once("https://app.example.com/verify-email?token=").unwrap();
         let token = token.split_whitespace().next().unwrap();
         assert_eq!(Link::of_token(token, &key()), Some(link));
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn without_pages_a_mail_has_no_link_that_leads_nowhere() {
         let link = LinkId::new(&Random::seeded(2));
-        let letter = letter(Content::ResetPassword { name: "Ada".into(), link }, None);
+        let letter = letter(MailContent::ResetPassword { name: "Ada".into(), link }, None);
         assert!(!letter.html.contains("href") && !letter.text.contains("?token="));
         assert!(letter.text.contains(&Link::token(link, &key())));
     }
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_letter_never_shows_its_content_by_accident() {
         let link = LinkId::new(&Random::seeded(2));
-        let shown = format!("{:?}", letter(Content::VerifyEmail { name: "Ada".into(), link }, None));
+        let shown = format!("{:?}", letter(MailContent::VerifyEmail { name: "Ada".into(), link }, None));
         assert!(!shown.contains("ada@") && !shown.contains(&link.to_string()));
     }
 }

@@ -1,5 +1,5 @@
-//! What carries messages to people, behind one small interface. A carrier says what it knows of a message's fate, and whether it can be
-//! asked twice; what follows from that is the worker's business.
+//! The carriers of messages, behind one small interface. A carrier reports what it knows about a message, and whether a call can be
+//! repeated. The worker decides what follows from that.
 
 pub mod letter;
 
@@ -8,25 +8,25 @@ use std::pin::Pin;
 
 pub use letter::Letter;
 
-/// Takes e-mails.
+/// Sends e-mails.
 pub trait MailCarrier: Send + Sync + 'static {
-    /// The same id twice reaches the recipient once, so a lost answer may be asked for again.
+    /// Whether a repeated id reaches the recipient only once. Then a call can be repeated after a lost answer.
     fn deduplicates(&self) -> bool;
 
-    fn send<'a>(&'a self, letter: &'a Letter) -> Sending<'a>;
+    fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a>;
 }
 
-pub type Sending<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+pub type PendingSend<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-/// What is known after a call. The texts are for the record and the log: never an address, never content.
+/// What is known after a call. The texts are for the record and the log, so they contain no address and no content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The carrier has it.
+    /// The carrier accepted it.
     Taken,
-    /// The carrier certainly does not have it, and may take it later.
+    /// The carrier certainly did not accept it, but may do so later.
     NotNow(String),
-    /// The carrier will never take it.
+    /// The carrier will never accept it.
     Never(String),
-    /// No answer that says: it may be on its way.
+    /// There is no clear answer, so it may have been sent.
     Unknown(String),
 }

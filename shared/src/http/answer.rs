@@ -14,22 +14,22 @@ use crate::http::paging::{PageRequest, Style};
 use crate::http::status;
 use crate::store::page::Position;
 
-pub type Body = http_body_util::Full<Bytes>;
+pub type ResponseBody = http_body_util::Full<Bytes>;
 
-/// A success: sentence and data. The status, and whether there is an `ETag`, are part of the type, so the API reference knows them.
+/// A success: a sentence and data. The status, and whether there is an `ETag`, are part of the type, so that the API reference knows them.
 #[derive(Debug)]
 pub struct Answer<T, const STATUS: u16 = 200, const TAGGED: bool = false> {
     message: &'static str,
     data: Option<T>,
     etag: Option<String>,
     bare: bool,
-    /// The cursor to where a list goes on whose family has a shape of its own for it.
+    /// The cursor of the next page, for lists that have their own shape.
     pub(crate) next: Option<String>,
 }
 
-/// Something new stands.
+/// Something was created.
 pub type Created<T> = Answer<T, 201>;
-/// Taken on, to be finished after the answer.
+/// Accepted, to be finished after the answer.
 pub type Accepted<T> = Answer<T, 202>;
 /// With an `ETag`.
 pub type Tagged<T, const STATUS: u16 = 200> = Answer<T, STATUS, true>;
@@ -42,7 +42,7 @@ pub enum Nothing {}
 #[derive(Debug)]
 pub struct Listing<T> {
     pub items: Vec<T>,
-    /// Not shown where a family goes on by cursors alone.
+    /// Not shown by families that only use cursors.
     pub total: u64,
     pub page: PageRequest,
     pub next: Option<Position>,
@@ -63,8 +63,8 @@ impl<T: Serialize, const STATUS: u16> Answer<T, STATUS> {
         Answer { message, data, etag: Some(etag), bare, next }
     }
 
-    /// A page of a list, which goes on at a cursor: `Link` says where.
-    pub fn going_on(self, next: Option<String>) -> Self {
+    /// A page of a list with a next page. The header `Link` names it.
+    pub fn with_next(self, next: Option<String>) -> Self {
         Answer { next, ..self }
     }
 }
@@ -91,7 +91,7 @@ impl<T: Serialize, const STATUS: u16, const TAGGED: bool> Answer<T, STATUS, TAGG
     }
 }
 
-/// Our own answer types always serialise; should one not, the caller gets an empty document rather than a panic.
+/// Our own answer types can always be serialised. If one could not, the caller would get an empty document and not a panic.
 fn text_of(document: &impl Serialize) -> String {
     serde_json::to_string(document).unwrap_or_default()
 }
@@ -111,8 +111,8 @@ impl utoipa::PartialSchema for Nothing {
 
 impl utoipa::ToSchema for Nothing {}
 
-/// A stored answer as it goes out.
-pub(crate) fn response_of(answer: &StoredAnswer) -> Response<Body> {
+/// A stored answer as a response.
+pub(crate) fn response_of(answer: &StoredAnswer) -> Response<ResponseBody> {
     let mut response = json_response(answer.status, "application/json", answer.body.clone());
     if let Some(etag) = answer.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
         response.headers_mut().insert(ETAG, etag);
@@ -120,20 +120,20 @@ pub(crate) fn response_of(answer: &StoredAnswer) -> Response<Body> {
     response
 }
 
-/// Where a listing was asked for: what its links repeat.
-pub(crate) struct Asked<'a> {
+/// The request for a listing, which its links repeat.
+pub(crate) struct ListingRequest<'a> {
     pub path: &'a str,
-    /// The parameters but for the position, percent-encoded, in the order of their names.
+    /// The parameters without the position, percent-encoded, in the order of their names.
     pub filters: String,
     pub seal: &'a dyn Fn(&PageRequest, &Position) -> String,
 }
 
 impl<T: Serialize> Listing<T> {
-    pub(crate) fn response(&self, asked: &Asked<'_>) -> Response<Body> {
-        let cursor = self.next.as_ref().map(|next| (asked.seal)(&self.page, next));
+    pub(crate) fn response(&self, request: &ListingRequest<'_>) -> Response<ResponseBody> {
+        let cursor = self.next.as_ref().map(|next| (request.seal)(&self.page, next));
         let url = |position: &str| {
-            let separator = if asked.filters.is_empty() { "" } else { "&" };
-            format!("{}?{}{separator}{position}", asked.path, asked.filters)
+            let separator = if request.filters.is_empty() { "" } else { "&" };
+            format!("{}?{}{separator}{position}", request.path, request.filters)
         };
         let limit = self.page.limit as u64;
         let (body, links) = match self.page.style {
@@ -213,8 +213,8 @@ impl<T: Serialize> Listing<T> {
     }
 }
 
-/// The one error body, or RFC 9457 problem details with the same facts where `Accept` asks for them.
-pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, problem: bool) -> Response<Body> {
+/// The one error body, or RFC 9457 problem details with the same facts if `Accept` asks for them.
+pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, problem: bool) -> Response<ResponseBody> {
     if let Error::Replayed(answer) = error {
         let mut response = response_of(answer);
         response.headers_mut().insert(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
@@ -256,8 +256,8 @@ pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, pr
     response
 }
 
-fn json_response(status: u16, content_type: &'static str, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+fn json_response(status: u16, content_type: &'static str, body: String) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

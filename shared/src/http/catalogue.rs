@@ -1,4 +1,4 @@
-//! The routes as data, for the API reference, the role matrix and the tests. Nothing of this is in a function's binary.
+//! The routes as data, for the API reference, the role matrix and the tests. It is not part of a function's binary.
 
 use http::Method;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::tenancy::doors::{Access, Anyone, Door};
 #[derive(Default)]
 pub struct Catalogue {
     pub operations: Vec<Operation>,
-    /// What the API reference groups routes by, in the order of their declaration.
+    /// The groups of routes in the API reference, in the order of their declaration.
     pub(crate) tags: Vec<Tag>,
     function: &'static str,
 }
@@ -33,7 +33,7 @@ pub struct Operation {
     pub function: &'static str,
     pub method: Method,
     pub path: &'static str,
-    /// What a generated client calls it.
+    /// The name in generated clients.
     pub id: &'static str,
     pub summary: &'static str,
     pub access: Access,
@@ -44,19 +44,19 @@ pub struct Operation {
     pub idempotent: bool,
     pub conditional: bool,
     pub may_miss: bool,
-    /// Its answer has an `ETag`.
+    /// Whether its answer has an `ETag`.
     pub tagged: bool,
     pub(crate) tag: &'static str,
     pub(crate) answer: Named,
-    /// The schemas that the answer's refers to.
+    /// The schemas that the answer's schema refers to.
     pub(crate) parts: Vec<Named>,
-    /// What the last value of the path may be, where an argument reads it.
+    /// The schema of the last value in the path, if an argument reads it.
     pub(crate) names: Option<Value>,
-    /// Refusals that neither the door nor the arguments tell.
+    /// Refusals that follow neither from the door nor from the arguments.
     pub(crate) may: Vec<u16>,
 }
 
-/// A JSON schema under its name.
+/// A JSON schema with its name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Named {
     pub name: String,
@@ -67,7 +67,7 @@ pub(crate) struct Named {
 pub enum Shape {
     One,
     Many,
-    /// One JSON document a line.
+    /// One JSON document in each line.
     Lines,
 }
 
@@ -82,7 +82,7 @@ impl Catalogue {
         openapi::document(self, version)
     }
 
-    /// Which role and which scope of a key may do what, one line a route: a reviewer reads the access policy here.
+    /// The roles and the scopes that each route needs, one line for each route. This is the access policy for a reviewer.
     pub fn role_matrix(&self) -> String {
         let mut lines: Vec<String> = self
             .operations
@@ -158,17 +158,17 @@ impl Operation {
         format!("{} {}", self.method, self.path)
     }
 
-    /// What an API key needs here; `None` when no key will do.
+    /// The scope that an API key needs. `None` if no key can use the route.
     pub fn scope(&self) -> Option<Scope> {
         matches!(self.access, Access::AtLeast(_)).then(|| Scope::needed(&self.method, self.path)).flatten()
     }
 
-    /// Every status but success that this route can give, from what it takes and who may call it.
+    /// Every status except success that this route can answer, derived from its arguments and its door.
     pub fn refusals(&self) -> Vec<u16> {
         let (limited, edge) = (self.is_limited(), self.access == Access::Edge);
         let (writes, has_body) = (self.method != Method::GET, !self.body.is_empty());
         let open = matches!(self.access, Access::Open { .. });
-        // What is a person's own is ended without a transaction.
+        // A person's own things are deleted without a transaction.
         let conflicts = writes && !edge && (has_body || self.access != Access::SignedIn);
         let checks_input = Family::of(self.path) == Family::Projects && (has_body || !self.query.is_empty());
         let mut refusals = self.may.clone();
@@ -177,7 +177,7 @@ impl Operation {
         may(true, 400);
         may(!open, 401);
         may(!open && !edge, 403);
-        // Whoever may select a tenant may name one that is not there.
+        // A caller who can select a tenant may name one that does not exist.
         may(self.may_miss || edge || matches!(self.access, Access::AtLeast(_)), 404);
         may(conflicts, 409);
         may(self.conditional, 412);
@@ -195,8 +195,8 @@ impl Operation {
         self.access != Anyone::ACCESS && self.access != Access::Edge
     }
 
-    /// Whether it is a list that goes on at a cursor.
-    pub(crate) fn goes_on(&self) -> bool {
+    /// Whether it is a list with pages.
+    pub(crate) fn has_next(&self) -> bool {
         self.query.iter().any(|field| field.name == "cursor")
     }
 
@@ -204,19 +204,19 @@ impl Operation {
         self.access = access;
     }
 
-    pub(crate) fn body(&mut self, fields: Vec<Described>) {
+    pub fn body(&mut self, fields: Vec<Described>) {
         self.body.extend(fields);
     }
 
-    pub(crate) fn query(&mut self, fields: Vec<Described>) {
+    pub fn query(&mut self, fields: Vec<Described>) {
         self.query.extend(fields);
     }
 
-    pub(crate) fn conditional(&mut self) {
+    pub fn conditional(&mut self) {
         self.conditional = true;
     }
 
-    pub(crate) fn may_miss(&mut self) {
+    pub fn may_miss(&mut self) {
         self.may_miss = true;
     }
 
@@ -225,7 +225,7 @@ impl Operation {
     }
 
     /// The last value of the path names a record.
-    pub(crate) fn names(&mut self, schema: Value) {
+    pub fn names(&mut self, schema: Value) {
         self.names = Some(schema);
         self.may_miss();
     }

@@ -1,5 +1,5 @@
-//! A handler is an async function whose first parameter is a door and whose others are arguments. This is where the order of a request
-//! is kept: credential, then what it reads together, then the door, then path, query and body, then the handler.
+//! A handler is an async function. Its first parameter is a door, and the others are arguments. The order of a request is defined here:
+//! credential, then what is read with it, then the door, then path, query and body, then the handler.
 
 use std::future::Future;
 
@@ -7,21 +7,21 @@ use http::Response;
 use http::header::{HeaderValue, LINK};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
-use crate::http::answer::{Answer, Asked, Body, Listing, response_of};
+use crate::error::Result;
+use crate::http::answer::{Answer, Listing, ListingRequest, ResponseBody, response_of};
 use crate::http::catalogue::{Operation, Shape};
 use crate::http::family::Family;
-use crate::http::idempotency::{self, Afterwards};
+use crate::http::idempotency::{self, LateRecording};
 use crate::http::paging;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::{Entered, Incoming, Wants};
 
-/// Something a handler takes besides its door.
+/// What a handler can take after its door.
 pub trait Argument: Sized + Send {
-    /// It records the answer for its `Idempotency-Key`, so that nobody else has to.
+    /// Whether it records the answer for its `Idempotency-Key`, so that no other code has to.
     const RECORDS: bool = false;
 
-    /// Records to read together with the door's own, so that they cost no round trip.
+    /// Records to read together with the door's own, so that they need no extra round trip.
     fn wants(_incoming: &Incoming, _wants: &mut Wants) {}
 
     fn take(incoming: &Incoming, entered: &Entered) -> impl Future<Output = Result<Self>> + Send;
@@ -29,22 +29,22 @@ pub trait Argument: Sized + Send {
     fn describe(operation: &mut Operation);
 }
 
-/// Something a handler gives back.
+/// What a handler can return.
 pub trait Reply: Send {
-    fn response(self, incoming: &Incoming) -> Response<Body>;
+    fn response(self, incoming: &Incoming) -> Response<ResponseBody>;
 
     fn describe(operation: &mut Operation);
 }
 
 /// An async function that is a route's handler. Implemented for functions of a door and up to four arguments.
 pub trait Handler<T>: Clone + Send + Sync + 'static {
-    fn call(&self, incoming: &Incoming) -> impl Future<Output = Result<Response<Body>>> + Send;
+    fn call(&self, incoming: &Incoming) -> impl Future<Output = Result<Response<ResponseBody>>> + Send;
 
     fn describe(&self, operation: &mut Operation);
 }
 
 impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16, const TAGGED: bool> Reply for Answer<T, STATUS, TAGGED> {
-    fn response(self, incoming: &Incoming) -> Response<Body> {
+    fn response(self, incoming: &Incoming) -> Response<ResponseBody> {
         let mut response = response_of(&self.render(Family::of(incoming.route)));
         if let Some(cursor) = &self.next {
             let filters = repeated(incoming, |name| name != "cursor");
@@ -64,14 +64,14 @@ impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16, const TAGGED: bo
 }
 
 impl<T: Serialize + utoipa::ToSchema + Send> Reply for Listing<T> {
-    fn response(self, incoming: &Incoming) -> Response<Body> {
+    fn response(self, incoming: &Incoming) -> Response<ResponseBody> {
         let filters = repeated(incoming, |name| name == "per_page" || !paging::is_position(name));
         let app = &incoming.app;
         let seal = |page: &paging::PageRequest, next: &crate::store::page::Position| match app.keys().cursors() {
             Ok(cursors) => page.seal(next, cursors, app.random()),
             Err(_) => String::new(),
         };
-        Listing::response(&self, &Asked { path: &incoming.path, filters, seal: &seal })
+        Listing::response(&self, &ListingRequest { path: &incoming.path, filters, seal: &seal })
     }
 
     fn describe(operation: &mut Operation) {
@@ -99,7 +99,7 @@ macro_rules! handlers {
             $($argument: Argument,)*
         {
             #[allow(non_snake_case, unused_mut, reason = "one expansion has no arguments")]
-            async fn call(&self, incoming: &Incoming) -> Result<Response<Body>> {
+            async fn call(&self, incoming: &Incoming) -> Result<Response<ResponseBody>> {
                 let mut wants = Wants::default();
                 $($argument::wants(incoming, &mut wants);)*
                 let afterwards = idempotency::is_recorded_afterwards(incoming, false $(|| $argument::RECORDS)*);
@@ -108,10 +108,10 @@ macro_rules! handlers {
                 }
                 let (door, entered) = D::enter(incoming, wants).await?;
                 incoming.readable()?;
-                let afterwards = if afterwards { Some(Box::pin(Afterwards::of(incoming, &entered)).await?) } else { None };
+                let afterwards = if afterwards { Some(Box::pin(LateRecording::of(incoming, &entered)).await?) } else { None };
                 $(let $argument = $argument::take(incoming, &entered).await?;)*
                 drop(entered);
-                // Boxed: what one handler is made of does not lie on the stack of every other.
+                // Boxed, so that the stack frame of one handler is not part of every other.
                 let response = Box::pin(self(door, $($argument),*)).await?.response(incoming);
                 match afterwards {
                     Some(afterwards) => Ok(Box::pin(afterwards.record(response)).await),
@@ -137,9 +137,4 @@ handlers!(A, B, C, E);
 /// The parts of a route's access rule that the catalogue shows.
 pub(crate) fn needs_credential(access: Access) -> bool {
     !matches!(access, Access::Open { .. })
-}
-
-/// The record that a path names, by its last value; one that cannot be an id names nothing.
-pub(crate) fn path_value<T>(incoming: &Incoming, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
-    incoming.path_values.last().and_then(|text| parse(text)).ok_or(Error::NotFound)
 }

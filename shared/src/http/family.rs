@@ -1,4 +1,4 @@
-//! The five API documents Tenantry unites. The path says which one a route belongs to, and with it the shape of its answers.
+//! The five API documents that Tenantry unites. The path says which one a route belongs to, and so the shape of its answers.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {

@@ -1,5 +1,5 @@
-//! What a body or a query string may hold, said once per field: reading it, naming every field at fault at once, and the schema in the
-//! API reference all come from the same lines.
+//! What a body or a query string may contain, written once for each field. The same lines read the field, report all fields at fault in one
+//! answer, and create the schema in the API reference.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,13 @@ use crate::tenancy::Scopes;
 
 /// A request's input as a type that cannot be wrong.
 ///
-/// `read` first asks for every field, and only then uses `?`, so that all errors are found and the schema is complete.
+/// `read` must first read every field, and only then use `?`. Otherwise some errors would not be reported and the schema would be
+/// incomplete.
 pub trait Form: Sized + Send + 'static {
     fn read(fields: &mut Fields<'_>) -> Option<Self>;
 }
 
-/// A value's rule: how to read it, and how to describe it.
+/// The rule of a value: how to read it, and its schema.
 pub trait Rule {
     type Value;
     /// The error continues "The <name> field …".
@@ -28,7 +29,7 @@ pub trait Rule {
     fn schema(&self) -> Value;
 }
 
-/// A value as it came: from JSON with its type, or from a query string as text.
+/// A value as it arrived: from JSON with its type, or from a query string as text.
 #[derive(Clone, Copy)]
 pub enum Raw<'a> {
     Json(&'a Value),
@@ -40,7 +41,7 @@ pub struct Fields<'a> {
     errors: FieldErrors,
     known: Vec<&'static str>,
     described: Vec<Described>,
-    /// The names of the fields are data.
+    /// Whether the names of the fields are data.
     open: bool,
 }
 
@@ -51,7 +52,7 @@ enum Source<'a> {
     Schema,
 }
 
-/// Describes the fields whose names are data.
+/// Describes fields whose names are data.
 pub const ANY_NAME: &str = "*";
 
 /// A field in the API reference.
@@ -59,13 +60,13 @@ pub const ANY_NAME: &str = "*";
 pub struct Described {
     pub name: &'static str,
     pub required: bool,
-    /// In a body null is taken too.
+    /// In a body, null is also accepted.
     pub nullable: bool,
     pub schema: Value,
 }
 
 impl Described {
-    /// As a body has it.
+    /// The schema of the field in a body.
     pub fn in_body(&self) -> Value {
         let mut schema = self.schema.clone();
         if self.nullable {
@@ -80,12 +81,12 @@ impl Described {
     }
 }
 
-/// Reads a JSON object; unknown fields are errors too.
+/// Reads a JSON object. Unknown fields are errors too.
 pub fn from_json<F: Form>(object: &Map<String, Value>) -> Result<F, FieldErrors> {
     finish(Fields { source: Source::Json(object), errors: BTreeMap::new(), known: vec![], described: vec![], open: false }, object.keys())
 }
 
-/// Reads query parameters; unknown parameters are errors too.
+/// Reads query parameters. Unknown parameters are errors too.
 pub fn from_query<F: Form>(parameters: &BTreeMap<String, String>) -> Result<F, FieldErrors> {
     finish(
         Fields { source: Source::Query(parameters), errors: BTreeMap::new(), known: vec![], described: vec![], open: false },
@@ -104,7 +105,7 @@ fn finish<'k, F: Form>(mut fields: Fields<'_>, given: impl Iterator<Item = &'k S
     let form = F::read(&mut fields);
     for name in given {
         if !fields.open && !fields.known.contains(&name.as_str()) {
-            // The name is the caller's own text: cut it, so that an error stays small.
+            // The caller chose the name, so it is cut to keep the error short.
             let shown: String = name.chars().take(64).collect();
             fields.errors.insert(shown.clone(), vec![format!("The {shown} field is not known.")]);
         }
@@ -116,7 +117,7 @@ fn finish<'k, F: Form>(mut fields: Fields<'_>, given: impl Iterator<Item = &'k S
 }
 
 impl<'a> Fields<'a> {
-    /// Must be there and not null.
+    /// Must be present and not null.
     pub fn required<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<R::Value> {
         self.describe(name, true, false, || rule.schema());
         match self.raw(name) {
@@ -128,7 +129,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// May be absent; null counts as absent.
+    /// May be absent. Null counts as absent.
     pub fn optional<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<R::Value> {
         self.describe(name, false, true, || rule.schema());
         match self.raw(name) {
@@ -137,13 +138,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// In a change: absent leaves it as it is, and it cannot be emptied.
+    /// In a change: absent leaves the field as it is. It cannot be removed.
     pub fn change<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<R::Value> {
         self.describe(name, false, false, || rule.schema());
         self.raw(name).and_then(|raw| self.checked(name, &rule, raw))
     }
 
-    /// In a change: absent leaves it as it is, null empties it.
+    /// In a change: absent leaves the field as it is, and null removes it.
     pub fn change_or_clear<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<Option<R::Value>> {
         self.describe(name, false, true, || rule.schema());
         match self.raw(name)? {
@@ -152,24 +153,24 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The JSON object as it was given; `None` when the form only describes itself or reads a query.
+    /// The JSON object of the request. `None` when the form only describes itself or reads a query.
     pub fn given(&self) -> Option<&'a Map<String, Value>> {
         if let Source::Json(object) = self.source { Some(object) } else { None }
     }
 
-    /// The names of the fields are data, so none is unknown: the form itself says what is wrong with each.
+    /// For forms whose field names are data, so that no field is unknown. The form itself reports what is wrong with each.
     pub fn take_any(&mut self, schema: impl FnOnce() -> Value) {
         self.open = true;
         self.describe(ANY_NAME, false, false, schema);
     }
 
-    /// Says what is wrong with a field whose name is data.
+    /// Reports what is wrong with a field whose name is data.
     pub fn refuse(&mut self, name: &str, problem: &str) {
         let shown: String = name.chars().take(64).collect();
         self.errors.entry(shown.clone()).or_default().push(format!("The {shown} field {problem}."));
     }
 
-    /// An object within, by a form of its own; may be absent. Its errors are named `<name>.<field>`.
+    /// A nested object with its own form. May be absent. Its errors are named `<name>.<field>`.
     pub fn nested<F: Form>(&mut self, name: &'static str) -> Option<F> {
         self.describe(name, false, true, || {
             let properties: Map<String, Value> = described::<F>().iter().map(|field| (field.name.to_owned(), field.in_body())).collect();
@@ -191,12 +192,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whether a field is given, for forms that come in two shapes.
+    /// Whether a field is present, for forms with two shapes.
     pub fn has(&self, name: &str) -> bool {
         !matches!(self.raw(name), None | Some(Raw::Json(Value::Null)))
     }
 
-    /// Whether the form is only asked to describe itself.
+    /// Whether the form should only describe itself.
     pub fn describes(&self) -> bool {
         matches!(self.source, Source::Schema)
     }
@@ -223,7 +224,7 @@ impl<'a> Fields<'a> {
         self.errors.entry(name.to_owned()).or_default().push(format!("The {name} field {problem}."));
     }
 
-    /// The schema is only made where it is asked for: a request asks for none.
+    /// The schema is only created when it is needed, which is never in a request.
     fn describe(&mut self, name: &'static str, required: bool, nullable: bool, schema: impl FnOnce() -> Value) {
         self.known.push(name);
         if self.describes() {
@@ -272,7 +273,7 @@ impl Rule for Text {
     }
 }
 
-/// Where a list goes on, as an answer said: our own text, and so plain.
+/// The cursor from an earlier answer: our own text, so its rule is simple.
 pub struct Cursor {
     pub max: usize,
 }
@@ -289,7 +290,7 @@ impl Rule for Cursor {
     }
 }
 
-/// A name: one line of up to `max` characters in Unicode NFC, with something to see and nothing that cannot be seen.
+/// A name: one line of up to `max` characters in Unicode NFC, with at least one visible character and no invisible ones.
 pub struct Name {
     pub max: usize,
 }
@@ -310,7 +311,7 @@ impl Rule for Name {
     }
 }
 
-/// A password: taken as it is, 8 characters to 512 bytes when chosen, anything up to 512 bytes when presented.
+/// A password, unchanged: 8 characters to 512 bytes for a new one, up to 512 bytes for an existing one.
 pub struct Password {
     pub min: usize,
 }
@@ -348,7 +349,7 @@ impl Rule for EmailAddress {
     }
 }
 
-/// An address that is only looked up, so that accounts of older forms are found.
+/// An address that is only looked up, so that accounts with older forms are found.
 pub struct KnownAddress;
 
 impl Rule for KnownAddress {
@@ -363,7 +364,7 @@ impl Rule for KnownAddress {
     }
 }
 
-/// A DNS name of at least three labels; kept in lower case.
+/// A DNS name of at least three labels, stored in lower case.
 pub struct HostnameText;
 
 impl Rule for HostnameText {
@@ -378,7 +379,7 @@ impl Rule for HostnameText {
     }
 }
 
-/// `#RRGGBB`; kept in upper case.
+/// `#RRGGBB`, stored in upper case.
 pub struct Color;
 
 impl Rule for Color {
@@ -441,7 +442,7 @@ impl Rule for Integer {
     }
 }
 
-/// One of a closed list of words.
+/// One word of a fixed list.
 pub struct OneOf<T: 'static> {
     pub words: &'static [&'static str],
     pub parse: fn(&str) -> Option<T>,

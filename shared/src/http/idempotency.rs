@@ -1,7 +1,7 @@
-//! `Idempotency-Key`, which works on every POST. `Once` records the answer in the transaction of its effect: there is no moment at which the
-//! effect stands without its record, so a repeat never has to wait: it finds the record, or makes the effect. Routes that can be
-//! repeated without harm have their answer recorded after it. A record belongs to principal, route and key, lies in the tenant that the caller
-//! acts in (for who has none, in the directory), and answers to the same content alone.
+//! `Idempotency-Key`, which works on every POST. `Once` records the answer in the transaction of its effect, so the effect never exists
+//! without its record. A repeat therefore never waits: it finds the record, or causes the effect. Routes that can be repeated without harm
+//! record their answer afterwards. A record belongs to principal, route and key, and only answers requests with the same content. It is in
+//! the tenant in which the caller acts, or in the directory if there is none.
 
 use bytes::Bytes;
 use http::{HeaderName, Method, Response};
@@ -10,13 +10,13 @@ use serde::Deserialize;
 
 use crate::crypto;
 use crate::error::{Error, Result, StoredAnswer};
-use crate::http::answer::{Answer, Body};
+use crate::http::answer::{Answer, ResponseBody};
 use crate::http::catalogue::Operation;
 use crate::http::endpoint::Argument;
 use crate::http::family::Family;
 use crate::http::form::{self, Form};
 use crate::http::{json, request};
-use crate::model::answer::{Answered, OpenAnswered};
+use crate::model::answer::{AnswerRecord, DirectoryAnswerRecord};
 use crate::store::entity::Hashed;
 use crate::store::table::text;
 use crate::tenancy::{App, Directory, Entered, Incoming, TenantStore, Transaction, Wants};
@@ -29,7 +29,7 @@ pub struct Once<F> {
     pub ticket: Ticket,
 }
 
-/// What it takes to record the answer.
+/// What is needed to record the answer.
 pub struct Ticket {
     app: App,
     family: Family,
@@ -40,21 +40,21 @@ pub struct Ticket {
 struct Recording {
     id: Hashed,
     content: Content,
-    /// The record lies in the tenant's store, not in the directory.
+    /// Whether the record is in the tenant's store. Otherwise it is in the directory.
     in_tenant: bool,
 }
 
-/// What a request says, whatever its spelling. Earlier records hold the hash of its bytes.
+/// The content of a request, the same for different JSON spellings. Earlier records have the hash of the bytes.
 #[derive(Clone)]
 struct Content {
     hash: String,
     bytes_hash: String,
 }
 
-/// What is sealed: the content's hash, status and ETag in a line each, then the body as it is. Quoted within JSON once more, a body would be a
-/// sixth larger, and many a record more than the kilobyte that a write unit holds. Earlier records are JSON.
+/// What is sealed: the content's hash, the status and the ETag in one line each, then the unchanged body. A body quoted in JSON would be a
+/// sixth larger, and many records would exceed the kilobyte of one write unit. Earlier records are JSON.
 #[derive(Debug, PartialEq, Deserialize)]
-struct Kept {
+struct KeptAnswer {
     content: String,
     answer: StoredAnswer,
 }
@@ -79,8 +79,8 @@ impl<F: Form> Argument for Once<F> {
     }
 }
 
-/// A JSON body whose answer holds a credential. A repeat is not answered from memory alone: the handler first has the caller prove again who
-/// they are, and gives out the earlier answer only while its credential holds.
+/// A JSON body whose answer contains a credential. For a repeat, the caller must first prove again who they are. The handler then returns
+/// the earlier answer only while its credential is valid.
 pub struct Proven<F> {
     pub body: F,
     pub ticket: Ticket,
@@ -101,64 +101,68 @@ impl<F: Form> Argument for Proven<F> {
     }
 }
 
-/// Records the answer of a route that does not do so itself, once it stands.
-pub(crate) struct Afterwards {
+/// Records the answer of a route that does not record it itself, after its effect.
+pub(crate) struct LateRecording {
     ticket: Ticket,
     store: Option<TenantStore>,
     directory: Directory,
 }
 
-/// Whether a route's answer is recorded after it, by whether an argument of it records.
+/// Whether a route's answer is recorded afterwards: if no argument records it.
 pub(crate) fn is_recorded_afterwards(incoming: &Incoming, records: bool) -> bool {
     !records && incoming.method == Method::POST && incoming.headers.contains_key(&IDEMPOTENCY_KEY)
 }
 
-/// Has the record read with the door. A wrong key is reported later; the principal is part of the id, so the read is of the caller's own
-/// records.
+/// Lets the door read the record. An invalid key is reported later. The principal is part of the id, so only the caller's own records are
+/// read.
 pub(crate) fn want(incoming: &Incoming, wants: &mut Wants) {
     if let Ok(Some(key)) = key_of(incoming)
         && let Ok(principal) = crate::tenancy::doors::claimed_principal(incoming)
     {
-        wants.record(&Answered::key_of(&id_of(incoming, &principal, key)));
+        wants.record(&AnswerRecord::key_of(&id_of(incoming, &principal, key)));
     }
 }
 
-impl Afterwards {
+impl LateRecording {
     /// A repeat is answered here.
     pub(crate) async fn of(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let ticket = Ticket::of(incoming, entered)?;
         match ticket.earlier(entered).await? {
             Some(answer) => Err(Error::Replayed(Box::new(answer))),
-            None => Ok(Afterwards { ticket, store: entered.store.clone(), directory: entered.directory.clone() }),
+            None => Ok(LateRecording { ticket, store: entered.store.clone(), directory: entered.directory.clone() }),
         }
     }
 
-    pub(crate) async fn record(self, response: Response<Body>) -> Response<Body> {
+    pub(crate) async fn record(self, response: Response<ResponseBody>) -> Response<ResponseBody> {
         let (head, body) = response.into_parts();
-        // Our bodies are in memory: collecting one cannot fail.
+        // Our bodies are in memory, so collecting one cannot fail.
         let bytes: Bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
         let etag = head.headers.get(http::header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let answer = StoredAnswer { status: head.status.as_u16(), etag, body: String::from_utf8_lossy(&bytes).into_owned() };
         if let Err(error) = self.keep(&answer).await {
-            // The effect stands, and repeating it does no harm.
+            // The effect has happened, and repeating it does no harm.
             tracing::warn!(%error, "an answer could not be recorded");
         }
-        Response::from_parts(head, Body::from(bytes))
+        Response::from_parts(head, ResponseBody::from(bytes))
     }
 
     async fn keep(&self, answer: &StoredAnswer) -> Result<()> {
         let now = self.directory.now();
         let Some(answered) = self.ticket.sealed(answer, now)? else { return Ok(()) };
-        let refusal = self.ticket.twin();
+        let refusal = self.ticket.duplicate();
         let recorded = match &self.store {
             Some(store) => store.transaction().create_or_expired(store, &answered, now.as_second(), refusal)?.commit().await,
             None => {
                 let directory = &self.directory;
-                directory.transaction().create_or_expired(directory, &OpenAnswered(answered), now.as_second(), refusal)?.commit().await
+                directory
+                    .transaction()
+                    .create_or_expired(directory, &DirectoryAnswerRecord(answered), now.as_second(), refusal)?
+                    .commit()
+                    .await
             }
         };
         match recorded {
-            // A twin was quicker: its answer stands.
+            // A duplicate request was faster, and its answer counts.
             Err(Error::Replayed(_) | Error::IdempotencyKeyReused) => Ok(()),
             other => other,
         }
@@ -179,15 +183,15 @@ impl Ticket {
     async fn earlier(&self, entered: &Entered) -> Result<Option<StoredAnswer>> {
         let Some(recording) = &self.recording else { return Ok(None) };
         let answered = if recording.in_tenant {
-            entered.find(&Answered::key_of(&recording.id)).await?
+            entered.find(&AnswerRecord::key_of(&recording.id)).await?
         } else {
-            entered.find_open(&OpenAnswered::key_of(&recording.id)).await?.map(|open| open.0)
+            entered.find_open(&DirectoryAnswerRecord::key_of(&recording.id)).await?.map(|open| open.0)
         };
         answered.map(|answered| opened(&self.app, &recording.content, &answered.body_hash, &answered.id, &answered.sealed)).transpose()
     }
 
-    /// Adds the record to the transaction of the effect. The record comes first in it: when a twin was quicker, the caller gets the
-    /// twin's answer rather than the complaint that the twin's effect already stands.
+    /// Adds the record to the transaction of the effect. The record is the first write in it. If a duplicate request was faster, the caller
+    /// therefore gets that request's answer and not the error that the effect already exists.
     pub fn record<'a, T: serde::Serialize, const STATUS: u16, const TAGGED: bool>(
         &self,
         transaction: Transaction<'a>,
@@ -195,10 +199,11 @@ impl Ticket {
         answer: &Answer<T, STATUS, TAGGED>,
     ) -> Result<Transaction<'a>> {
         let Some(answered) = self.sealed(&answer.render(self.family), store.now())? else { return Ok(transaction) };
-        transaction.create_or_expired(store, &answered, store.now().as_second(), self.twin())
+        transaction.create_or_expired(store, &answered, store.now().as_second(), self.duplicate())
     }
 
-    /// The same for a request without a tenant. A tenant's record never lies in the directory, where another's could be in its place.
+    /// The same for a request without a tenant. A tenant's record is never in the directory, because another tenant's record could have the
+    /// same key there.
     pub fn record_open<'a, T: serde::Serialize, const STATUS: u16, const TAGGED: bool>(
         &self,
         transaction: Transaction<'a>,
@@ -209,28 +214,28 @@ impl Ticket {
             return Err(Error::internal("keeping an answer", "a tenant's answer was to be kept in the directory"));
         }
         let Some(answered) = self.sealed(&answer.render(self.family), directory.now())? else { return Ok(transaction) };
-        transaction.create_or_expired(directory, &OpenAnswered(answered), directory.now().as_second(), self.twin())
+        transaction.create_or_expired(directory, &DirectoryAnswerRecord(answered), directory.now().as_second(), self.duplicate())
     }
 
-    /// For a refusal that comes before the transaction, of a request without a tenant: it may be due to the effect of a twin that was quicker,
-    /// and then the caller gets the twin's answer.
-    pub async fn or_twin(&self, directory: &Directory, refusal: Error) -> Error {
+    /// For a refusal before the transaction, in a request without a tenant. The effect of a faster duplicate may be its reason, and then
+    /// the caller gets the duplicate's answer.
+    pub async fn or_duplicate(&self, directory: &Directory, refusal: Error) -> Error {
         let Some(recording) = &self.recording else { return refusal };
-        match directory.find(&OpenAnswered::key_of(&recording.id)).await {
+        match directory.find(&DirectoryAnswerRecord::key_of(&recording.id)).await {
             Ok(None) => refusal,
-            Ok(Some(OpenAnswered(theirs))) => replay(&self.app, &recording.content, &theirs.body_hash, &theirs.id, &theirs.sealed),
+            Ok(Some(DirectoryAnswerRecord(theirs))) => replay(&self.app, &recording.content, &theirs.body_hash, &theirs.id, &theirs.sealed),
             Err(error) => error,
         }
     }
 
-    fn sealed(&self, answer: &StoredAnswer, now: jiff::Timestamp) -> Result<Option<Answered>> {
+    fn sealed(&self, answer: &StoredAnswer, now: jiff::Timestamp) -> Result<Option<AnswerRecord>> {
         let Some(Recording { id, content, .. }) = &self.recording else { return Ok(None) };
-        let kept = Kept { content: content.hash.clone(), answer: answer.clone() };
+        let kept = KeptAnswer { content: content.hash.clone(), answer: answer.clone() };
         let sealed = self.app.keys().answers()?.seal(kept.text().as_bytes(), &id.to_string(), self.app.random());
-        Ok(Some(Answered { id: id.to_string(), body_hash: String::new(), sealed, expires_at: now + Answered::KEPT }))
+        Ok(Some(AnswerRecord { id: id.to_string(), body_hash: String::new(), sealed, expires_at: now + AnswerRecord::KEPT }))
     }
 
-    fn twin(&self) -> crate::tenancy::Refusal {
+    fn duplicate(&self) -> crate::tenancy::Refusal {
         let (app, recording) = (self.app.clone(), self.recording.clone());
         Box::new(move |old| match (old, recording) {
             (Some(old), Some(Recording { content, .. })) => {
@@ -241,7 +246,7 @@ impl Ticket {
     }
 }
 
-impl Kept {
+impl KeptAnswer {
     fn text(&self) -> String {
         let StoredAnswer { status, etag, body } = &self.answer;
         format!("{}\n{status}\n{}\n{body}", self.content, etag.as_deref().unwrap_or_default())
@@ -254,7 +259,7 @@ impl Kept {
         let mut parts = std::str::from_utf8(bytes).ok()?.splitn(4, '\n');
         let (content, status) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
         let etag = parts.next().filter(|etag| !etag.is_empty()).map(str::to_owned);
-        Some(Kept { content, answer: StoredAnswer { status, etag, body: parts.next()?.to_owned() } })
+        Some(KeptAnswer { content, answer: StoredAnswer { status, etag, body: parts.next()?.to_owned() } })
     }
 }
 
@@ -274,12 +279,12 @@ fn replay(app: &App, content: &Content, bytes_hash: &str, id: &str, sealed: &str
     opened(app, content, bytes_hash, id, sealed).map_or_else(|error| error, |answer| Error::Replayed(Box::new(answer)))
 }
 
-/// The answer in a record, if it answered the same content.
+/// The answer in a record, if its request had the same content.
 fn opened(app: &App, content: &Content, bytes_hash: &str, id: &str, sealed: &str) -> Result<StoredAnswer> {
     let bytes = app.keys().answers()?.open(sealed, id).unwrap_or_default();
-    let (same, answer) = match Kept::read(&bytes) {
+    let (same, answer) = match KeptAnswer::read(&bytes) {
         Some(kept) => (kept.content == content.hash, Some(kept.answer)),
-        // As it was kept with the hash of the bytes beside it.
+        // An earlier format, with the hash of the bytes beside it.
         None => (bytes_hash == content.bytes_hash, serde_json::from_slice(&bytes).ok()),
     };
     match answer {
@@ -309,17 +314,17 @@ mod tests {
     fn what_is_kept_comes_back_as_it_was() {
         for (etag, body) in [(Some("\"1.0\""), "{\"a\":\"b\\n\"}"), (None, "line\nline\n"), (None, "")] {
             let answer = StoredAnswer { status: 201, etag: etag.map(str::to_owned), body: body.to_owned() };
-            let kept = Kept { content: "hash".to_owned(), answer };
-            assert_eq!(Kept::read(kept.text().as_bytes()), Some(kept));
+            let kept = KeptAnswer { content: "hash".to_owned(), answer };
+            assert_eq!(KeptAnswer::read(kept.text().as_bytes()), Some(kept));
         }
     }
 
     #[test]
     fn earlier_records_are_read() {
-        let kept = Kept::read(br#"{"content":"hash","answer":{"status":200,"etag":null,"body":"{}"}}"#).unwrap();
+        let kept = KeptAnswer::read(br#"{"content":"hash","answer":{"status":200,"etag":null,"body":"{}"}}"#).unwrap();
         assert_eq!((kept.content.as_str(), kept.answer.status, kept.answer.body.as_str()), ("hash", 200, "{}"));
         for none in [&b"{\"status\":200,\"etag\":null,\"body\":\"\"}"[..], b"", b"hash\n200\n", b"hash\nx\n\n", b"\xff"] {
-            assert_eq!(Kept::read(none), None);
+            assert_eq!(KeptAnswer::read(none), None);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Request bodies as JSON, read strictly: a key twice, or nesting beyond 32 levels, is refused instead of guessed at, and so is a number that
-//! would not come back with the value it was sent with.
+//! Request bodies as JSON, read strictly. Repeated keys and nesting of more than 32 levels are refused. So is a number that could not be
+//! returned with exactly the same value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,10 +11,11 @@ use serde_json::{Map, Number, Value};
 use crate::error::FieldErrors;
 
 const MAX_DEPTH: usize = 32;
-/// So many numbers are named in one refusal.
+/// The most numbers that one error names.
 const MOST_NAMED: usize = 20;
 
-/// The document and the fields whose numbers cannot be kept exactly (they read 0 in it), or a sentence for the caller about why it is none.
+/// The document, and the fields whose numbers cannot be stored exactly (they are 0 in the document). `Err` is a sentence for the caller
+/// about invalid JSON.
 pub fn parse(bytes: &[u8]) -> Result<(Value, FieldErrors), String> {
     let (bytes, inexact) = without_inexact(bytes);
     let mut reader = serde_json::Deserializer::from_slice(&bytes);
@@ -65,15 +66,15 @@ fn write_canonical(value: &Value, text: &mut String) {
     }
 }
 
-/// Where a number stands.
+/// The position of a number.
 enum Place {
     /// The key's bytes, and whether a key comes next.
     Object(std::ops::Range<usize>, bool),
     Array(usize),
 }
 
-/// The text with 0 in the place of each number that would be changed by keeping it, and those by name. Numbers are kept as integers of 64
-/// bits or as doubles. What is no JSON stays as it is: whoever reads it will say so.
+/// The text with 0 for each number that would change when it is stored, and the names of those fields. Numbers are stored as 64-bit
+/// integers or as doubles. Invalid JSON is not changed, so that the parser reports it.
 fn without_inexact(bytes: &[u8]) -> (Cow<'_, [u8]>, FieldErrors) {
     let (mut text, mut inexact) = (Cow::Borrowed(bytes), FieldErrors::new());
     let mut places: Vec<Place> = vec![];
@@ -92,7 +93,7 @@ fn without_inexact(bytes: &[u8]) -> (Cow<'_, [u8]>, FieldErrors) {
                     *key = start + 1..(at - 1).min(bytes.len());
                 }
             }
-            // Deeper than anybody will read it.
+            // Deeper than the parser accepts.
             (b'{' | b'[', _) if depth > MAX_DEPTH => break,
             (b'{', _) => places.push(Place::Object(0..0, true)),
             (b'[', _) => places.push(Place::Array(0)),
@@ -122,7 +123,7 @@ fn without_inexact(bytes: &[u8]) -> (Cow<'_, [u8]>, FieldErrors) {
     (text, inexact)
 }
 
-/// `settings.list.3`, cut where it gets long: it is the caller's own text.
+/// `settings.list.3`, cut if it is long, because it is the caller's text.
 fn name_of(places: &[Place], bytes: &[u8]) -> String {
     let steps: Vec<String> = places
         .iter()
@@ -134,7 +135,7 @@ fn name_of(places: &[Place], bytes: &[u8]) -> String {
     steps.join(".").chars().take(64).collect()
 }
 
-/// As JSON writes numbers.
+/// The JSON syntax of numbers.
 fn is_number(text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (mantissa, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(mantissa, exponent)| (mantissa, Some(exponent)));
@@ -144,20 +145,20 @@ fn is_number(text: &str) -> bool {
     digits(whole) && (whole == "0" || !whole.starts_with('0')) && fraction.is_none_or(digits) && exponent.is_none_or(exponent_fits)
 }
 
-/// Whether the number has the same value when it is read and written again.
+/// Whether the number has the same value after reading and writing.
 fn is_exact(number: &str) -> bool {
     let whole = !number.contains(['.', 'e', 'E']);
     if whole && (number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok()) {
         return true;
     }
-    // Compared with what the answer will say: of two texts that are equally short and near, a writer has one.
+    // Compared with what the answer will contain. If two texts are equally short and near, the writer chooses one.
     number.parse::<f64>().is_ok_and(|read| {
         let written = serde_json::to_string(&read).unwrap_or_default();
         read.is_finite() && decimal(number).is_some_and(|given| decimal(&written) == Some(given))
     })
 }
 
-/// Sign, digits without zeros around them, and the power of ten of the last one.
+/// Sign, digits without surrounding zeros, and the power of ten of the last digit.
 fn decimal(number: &str) -> Option<(bool, String, i64)> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |mantissa| (true, mantissa));
@@ -173,7 +174,7 @@ fn decimal(number: &str) -> Option<(bool, String, i64)> {
 }
 
 fn describe(error: &serde_json::Error) -> String {
-    // serde_json's own words name only positions and expectations, never the content.
+    // The messages of serde_json contain only positions and expectations, never content.
     format!("The body is not valid JSON: {error}.")
 }
 

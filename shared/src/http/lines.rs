@@ -1,10 +1,10 @@
-//! Answers of one JSON document a line (NDJSON), in pages that a `Link` connects.
+//! Answers with one JSON document in each line (NDJSON), in pages that are connected by `Link`.
 
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue, LINK};
 use serde_json::{Map, Value};
 
-use crate::http::answer::Body;
+use crate::http::answer::ResponseBody;
 use crate::http::catalogue::{Operation, Shape};
 use crate::http::endpoint::Reply;
 use crate::tenancy::Incoming;
@@ -26,8 +26,8 @@ pub struct Line {
 }
 
 impl Reply for Lines {
-    fn response(self, incoming: &Incoming) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.text));
+    fn response(self, incoming: &Incoming) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::from(self.text));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         let link = self.next.map(|cursor| format!("<{}?cursor={cursor}>; rel=\"next\"", incoming.path));
         if let Some(link) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {

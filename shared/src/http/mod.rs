@@ -1,5 +1,6 @@
-//! From an HTTP request to a typed call and back. A route is declared once, as method, path, sentence and handler (`registry`); the
-//! handler's signature says who may call it (its door) and what it takes (its arguments). Router and API reference both come from that.
+//! From an HTTP request to a typed call and back. A route is declared once, with method, path, sentence and handler (`registry`). The
+//! handler's signature says who may call it (its door) and what it takes (its arguments). Router and API reference are both derived from
+//! that.
 
 pub mod answer;
 pub mod arguments;
@@ -8,7 +9,6 @@ pub mod endpoint;
 pub mod family;
 pub mod form;
 pub mod idempotency;
-pub mod insights;
 pub mod json;
 pub mod lines;
 pub(crate) mod negotiation;

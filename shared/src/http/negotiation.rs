@@ -1,16 +1,16 @@
-//! What the caller takes as an answer: `Accept` as RFC 9110 reads it. Of the two forms of an error, JSON in our envelope is the usual one.
+//! The form of answers that the caller accepts: `Accept` as in RFC 9110. An error is normally JSON in our envelope.
 
 const JSON: (&str, &str) = ("application", "json");
 const PROBLEM: (&str, &str) = ("application", "problem+json");
 
-/// A form the caller would take, and how gladly.
+/// An accepted form and its preference.
 struct Range<'a> {
     kind: &'a str,
     subtype: &'a str,
     quality: f32,
 }
 
-/// Whether errors are to be problem details (RFC 9457): where they are liked better than our envelope, or as much and by name.
+/// Whether errors should be problem details (RFC 9457): if they are preferred to our envelope, or equally preferred and named.
 pub(crate) fn wants_problem<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
     let ranges: Vec<Range<'_>> = accept.flat_map(|field| parts(field, ',')).filter_map(range).collect();
     let named = ranges.iter().any(|range| is(range, PROBLEM));
@@ -18,7 +18,7 @@ pub(crate) fn wants_problem<'a>(accept: impl Iterator<Item = &'a str>) -> bool {
     problem > 0.0 && (problem > json || (problem == json && named))
 }
 
-/// Of the closest range that takes the form; none takes it not at all.
+/// The preference of the closest range that includes the form. 0 if there is none.
 fn quality(ranges: &[Range<'_>], form: (&str, &str)) -> f32 {
     let of = |fits: &dyn Fn(&Range<'_>) -> bool| ranges.iter().filter(|range| fits(range)).map(|range| range.quality).reduce(f32::max);
     of(&|range| is(range, form))
@@ -31,7 +31,7 @@ fn is(range: &Range<'_>, (kind, subtype): (&str, &str)) -> bool {
     range.kind.eq_ignore_ascii_case(kind) && range.subtype.eq_ignore_ascii_case(subtype)
 }
 
-/// `type/subtype;q=0.5`; parameters but `q` make no difference to us. `None` for what is no range.
+/// `type/subtype;q=0.5`. Parameters other than `q` are ignored. `None` if it is not a range.
 fn range(text: &str) -> Option<Range<'_>> {
     let mut parts = parts(text, ';').into_iter();
     let (kind, subtype) = parts.next()?.trim().split_once('/')?;
@@ -46,7 +46,7 @@ fn range(text: &str) -> Option<Range<'_>> {
     Some(Range { kind: kind.trim(), subtype: subtype.trim(), quality })
 }
 
-/// Split where the separator stands outside quotes.
+/// Splits at the separator, except inside quotes.
 fn parts(text: &str, separator: char) -> Vec<&str> {
     let (mut parts, mut start, mut quoted, mut escaped) = (vec![], 0, false, false);
     for (at, letter) in text.char_indices() {

@@ -1,4 +1,5 @@
-//! The catalogue as an OpenAPI 3.1 document. Every body and answer is a named schema, declared once; what a client may rely on is `required`.
+//! The catalogue as an OpenAPI 3.1 document. Every body and answer is a named schema, declared once. A field that is always present is
+//! `required`.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -6,13 +7,12 @@ use std::sync::LazyLock;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::http::arguments::Named as _;
 use crate::http::catalogue::{Catalogue, Named, Operation, Shape};
 use crate::http::endpoint::needs_credential;
 use crate::http::family::Family;
 use crate::http::form::{ANY_NAME, Described};
 use crate::http::status::CODES;
-use crate::model::subaccount::Subaccount;
+use crate::ids::{PathId, SubaccountId};
 use crate::tenancy::doors::Access;
 
 pub(crate) fn document(catalogue: &Catalogue, version: &str) -> Value {
@@ -58,14 +58,14 @@ struct Components {
 }
 
 impl Components {
-    /// A reference to the schema under this name.
+    /// Returns a reference to the schema with this name.
     fn add(&mut self, name: &str, schema: Value) -> Value {
         let known = self.schemas.entry(name.to_owned()).or_insert_with(|| schema.clone());
         assert!(*known == schema, "two schemas are called {name}: {known} and {schema}");
         reference("schemas", name)
     }
 
-    /// The data of an answer, with all that it refers to.
+    /// The data of an answer, with all schemas that it refers to.
     fn data(&mut self, operation: &Operation) -> Value {
         let parts: BTreeMap<&str, &Value> = operation.parts.iter().map(|part| (part.name.as_str(), &part.schema)).collect();
         for part in operation.parts.iter().filter(|part| !is_scalar(&part.schema)) {
@@ -75,7 +75,7 @@ impl Components {
         self.add(name, answered(schema, &parts))
     }
 
-    /// What a route answers with when it succeeds: the data in the envelope of its paths.
+    /// The schema of a successful answer: the data in the envelope of its family.
     fn success(&mut self, operation: &Operation) -> Value {
         let family = Family::of(operation.path);
         let enveloped = operation.path.starts_with("/api/v1") || family == Family::Messaging;
@@ -98,7 +98,7 @@ impl Components {
                 self.add(&format!("{name}Page"), object(json!({"success": success(), "data": list, "pagination": pagination})))
             }
             (Family::Messaging, Shape::Many) => self.add(&format!("{name}Page"), object(json!({"data": list, "next_cursor": cursor}))),
-            // The lines together are a text.
+            // The lines together are one text.
             (_, Shape::Lines) => self.add("Export", json!({"type": "string", "contentMediaType": LINES, "contentSchema": data})),
             (_, Shape::Many) => self.add(&format!("{name}List"), list),
             (Family::Projects, Shape::One) if enveloped => {
@@ -111,7 +111,7 @@ impl Components {
         }
     }
 
-    /// The body of a request: `NewProject` of `createProject`, `ProjectChanges` of `updateProject`, `LoginRequest` of `login`.
+    /// The body of a request: `NewProject` for `createProject`, `ProjectChanges` for `updateProject`, `LoginRequest` for `login`.
     fn body(&mut self, operation: &Operation) -> Value {
         let id = operation.id;
         let name = match (id.strip_prefix("create"), id.strip_prefix("update")) {
@@ -147,10 +147,7 @@ fn described(operation: &Operation, components: &mut Components) -> Value {
         },
     });
     if !operation.body.is_empty() {
-        let mut content = json!({"schema": components.body(operation)});
-        if let Some(example) = example(&operation.name()) {
-            content["example"] = example;
-        }
+        let content = json!({"schema": components.body(operation), "example": example(operation)});
         let required = operation.body.iter().any(|field| field.required);
         described["requestBody"] = json!({"required": required, "content": {"application/json": content}});
     }
@@ -175,7 +172,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         let schema = match (&operation.names, *name) {
             (Some(schema), _) if index == last => schema.clone(),
             (_, "slug") => json!({"type": "string", "description": "The tenant's slug, in either letter case."}),
-            _ => Subaccount::id_schema(),
+            _ => SubaccountId::schema(),
         };
         json!({"name": name, "in": "path", "required": true, "schema": schema})
     });
@@ -197,8 +194,12 @@ fn parameters(operation: &Operation) -> Vec<Value> {
 fn responses(operation: &Operation, components: &mut Components) -> Value {
     let media = if operation.shape == Shape::Lines { LINES } else { "application/json" };
     let limits = if operation.is_limited() { &LIMIT_HEADERS[..] } else { &[] };
-    let others =
-        [(true, "x-request-id"), (operation.tagged, "ETag"), (operation.goes_on(), "Link"), (operation.idempotent, "Idempotency-Replayed")];
+    let others = [
+        (true, "x-request-id"),
+        (operation.tagged, "ETag"),
+        (operation.has_next(), "Link"),
+        (operation.idempotent, "Idempotency-Replayed"),
+    ];
     let names = others.iter().filter(|(gives, _)| *gives).map(|(_, name)| *name).chain(limits.iter().copied());
     let success = json!({
         "description": operation.summary,
@@ -213,15 +214,40 @@ fn responses(operation: &Operation, components: &mut Components) -> Value {
     Value::Object(responses)
 }
 
-/// What somebody might send there, from the documented examples where there is one.
-fn example(operation: &str) -> Option<Value> {
+/// What somebody might send there: a documented example, or what is required as its schema has it.
+fn example(operation: &Operation) -> Value {
     static EXAMPLES: LazyLock<Map<String, Value>> =
         LazyLock::new(|| serde_json::from_str(include_str!("examples.json")).unwrap_or_default());
-    EXAMPLES.get(operation).cloned()
+    EXAMPLES.get(&operation.name()).cloned().unwrap_or_else(|| {
+        let required: Vec<_> = operation.body.iter().filter(|field| field.required).collect();
+        let fields = if required.is_empty() { operation.body.iter().take(1).collect() } else { required };
+        fields.into_iter().map(|field| (field.name.to_owned(), fitting(field.name, &field.schema))).collect()
+    })
 }
 
-/// A schema of an answer as clients read it: scalars stand where they are used, what is nullable is always there (only what is left out
-/// when there is none is declared as not nullable), and an object without fields is free.
+/// A value of a field that fits its schema.
+fn fitting(name: &str, schema: &Value) -> Value {
+    let kind = schema["type"].as_str().unwrap_or_default();
+    match (schema["enum"][0].clone(), kind, schema["format"].as_str().unwrap_or_default()) {
+        (Value::Null, "integer" | "number", _) => schema.get("minimum").cloned().unwrap_or(json!(1)),
+        (Value::Null, "boolean", _) => json!(true),
+        (Value::Null, "array", _) => json!([fitting(name, &schema["items"])]),
+        (Value::Null, "object", _) => json!({}),
+        (Value::Null, _, "email") => json!("jane@example.com"),
+        (Value::Null, _, "uri") => json!("https://example.com"),
+        (Value::Null, _, "uuid") => json!("0198c0de-0000-7000-8000-000000000000"),
+        (Value::Null, _, "date") => json!("2030-01-31"),
+        (Value::Null, _, "date-time") => json!("2030-01-31T00:00:00Z"),
+        (Value::Null, _, _) => {
+            let words = name.replace('_', " ");
+            json!(words[..1].to_uppercase() + &words[1..])
+        }
+        (first, ..) => first,
+    }
+}
+
+/// The schema of an answer for clients. Scalars are written where they are used. Nullable fields are always present; a field that can be
+/// absent is declared as not nullable. An object without fields is free-form.
 fn answered(schema: &Value, parts: &BTreeMap<&str, &Value>) -> Value {
     let Value::Object(object) = schema else {
         return match schema {
@@ -237,11 +263,11 @@ fn answered(schema: &Value, parts: &BTreeMap<&str, &Value>) -> Value {
             tidy.insert(name.clone(), value.clone());
         }
     }
-    // A value without a tag may fit several.
+    // A value without a tag may match several schemas.
     if let Some(of) = tidy.remove("oneOf") {
         tidy.insert("anyOf".into(), of);
     }
-    // A scalar or nothing.
+    // A scalar or null.
     if let Some(Value::Array(of)) = tidy.get("anyOf")
         && let (Some(Value::Object(value)), 2) = (of.iter().find(|one| **one != null_schema()), of.len())
         && of.contains(&null_schema())
@@ -270,7 +296,7 @@ fn answered(schema: &Value, parts: &BTreeMap<&str, &Value>) -> Value {
     Value::Object(tidy)
 }
 
-/// One plain value, with no words of its own to choose from.
+/// One plain value without a list of words.
 fn is_scalar(schema: &Value) -> bool {
     schema["type"] == "string" && schema["enum"].is_null()
 }
@@ -284,7 +310,7 @@ fn null_schema() -> Value {
     json!({"type": "null"})
 }
 
-/// An object that has all of these fields.
+/// An object with all of these fields.
 fn object(properties: Value) -> Value {
     let names: Vec<String> = properties.as_object().into_iter().flat_map(|properties| properties.keys().cloned()).collect();
     json!({"type": "object", "required": names, "properties": properties})
@@ -356,7 +382,7 @@ fn header_parameters() -> Value {
 
 const LINES: &str = "application/x-ndjson";
 
-/// What an answer that was counted says of the limits.
+/// The headers about limits on a counted answer.
 const LIMIT_HEADERS: [&str; 5] = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"];
 
 fn headers() -> Value {
@@ -426,7 +452,7 @@ fn refusals() -> Value {
     REFUSALS.iter().map(|refusal| (refusal.name.to_owned(), described(refusal))).collect::<Map<_, _>>().into()
 }
 
-/// The one error body with what each kind of refusal has for details, and the same facts by RFC 9457 for who asks for it by `Accept`.
+/// The error body with the details of each kind of refusal, and the same facts in RFC 9457 for callers that ask for it with `Accept`.
 fn error_schemas(components: &mut Components) {
     let (text, count) = (json!({"type": "string"}), json!({"type": "integer"}));
     let free = json!({"type": "object", "additionalProperties": true});
@@ -442,7 +468,7 @@ fn error_schemas(components: &mut Components) {
     });
     let throttle = object(json!({"quota": text, "limit": count, "retry_after": count}));
     for (name, details) in [("Error", &free), ("ValidationError", &fields), ("ForbiddenError", &limit), ("RateLimitError", &throttle)] {
-        // Each with the codes of its statuses, so that who compares the code knows the details.
+        // Each with the codes of its statuses, so that a client that checks the code knows the details.
         let code = error_code(|status| REFUSALS.iter().any(|refusal| refusal.schema == name && refusal.status == status));
         let error = components.add(name, object(json!({"code": code, "message": text, "details": details, "request_id": text})));
         components.add(&format!("{name}Response"), object(json!({"success": {"type": "boolean", "const": false}, "error": error})));

@@ -1,22 +1,18 @@
-//! Positions in lists: page numbers, offsets and cursors in; sealed cursors out. A cursor holds a sort position and nothing else, and is
-//! bound to tenant, route, filters and order, so it means nothing anywhere else.
+//! Positions in lists. Requests contain page numbers, offsets or cursors; answers contain encrypted cursors. A cursor contains only a sort
+//! position. It is bound to tenant, route, filters and order, so it is useless elsewhere.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 use crate::crypto::{Random, SealingKey};
 use crate::error::{Error, Result};
 use crate::http::form::{Cursor, Fields, Form, Integer};
-use crate::store::page::{Direction, Position, Span};
+use crate::store::page::{Position, Span};
 use crate::tenancy::App;
 
-/// Offsets beyond this are refused: a cursor costs the same at any depth.
+/// Larger offsets are refused. A cursor has the same cost at any depth.
 pub const MAX_OFFSET: u64 = 10_000;
 
-/// How a family counts: F2 in pages, F0 in offsets, F4 not at all.
+/// The paging of a family: F2 uses pages, F0 offsets, F4 only cursors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     Pages,
@@ -24,7 +20,7 @@ pub enum Style {
     Cursors,
 }
 
-/// Where a list begins and how much of it is wanted.
+/// Where a page begins and its size.
 #[derive(Debug, Clone)]
 pub struct PageRequest {
     pub style: Style,
@@ -41,7 +37,7 @@ pub enum Start {
 }
 
 impl PageRequest {
-    /// `None` when the list goes on from a cursor, where no page has a number.
+    /// `None` when the list continues from a cursor, because pages then have no number.
     pub fn offset(&self) -> Option<u64> {
         match self.start {
             Start::Offset(offset) => Some(offset),
@@ -57,7 +53,7 @@ impl PageRequest {
         }
     }
 
-    /// The cursor to where a list goes on, for lists that print it themselves.
+    /// The cursor of the next page, for lists that print it themselves.
     pub fn cursor(&self, app: &App, next: Option<&Position>) -> Result<Option<String>> {
         next.map(|next| Ok(self.seal(next, app.keys().cursors()?, app.random()))).transpose()
     }
@@ -77,11 +73,11 @@ pub struct PagedForm<F> {
     cursor: Option<String>,
 }
 
-/// Page numbers, as F2 has them.
+/// Page numbers, for F2.
 pub struct InPages<F>(pub PagedForm<F>);
-/// Offsets, as F0 has them.
+/// Offsets, for F0.
 pub struct InOffsets<F>(pub PagedForm<F>);
-/// Cursors alone, as F4 has them.
+/// Only cursors, for F4.
 pub struct InCursors<F>(pub PagedForm<F>);
 
 impl<F: Form> Form for InPages<F> {
@@ -114,7 +110,7 @@ impl<F: Form> Form for InCursors<F> {
 }
 
 impl<F> PagedForm<F> {
-    /// With the largest page where none is asked for.
+    /// With the largest page size as the default.
     pub(crate) fn or_whole(self) -> Self {
         PagedForm { limit: self.limit.or(Some(1000)), ..self }
     }
@@ -150,7 +146,7 @@ impl<F> PagedForm<F> {
 }
 
 /// What a cursor is bound to: tenant, route, and every parameter but the position.
-pub(crate) fn binding(tenant: &str, route: &str, query: &BTreeMap<String, String>) -> String {
+pub fn binding(tenant: &str, route: &str, query: &BTreeMap<String, String>) -> String {
     let mut parts = vec![tenant.as_bytes(), route.as_bytes()];
     for (name, value) in query.iter().filter(|(name, _)| !is_position(name)) {
         parts.extend([name.as_bytes(), value.as_bytes()]);
@@ -160,124 +156,4 @@ pub(crate) fn binding(tenant: &str, route: &str, query: &BTreeMap<String, String
 
 pub(crate) fn is_position(name: &str) -> bool {
     matches!(name, "page" | "per_page" | "limit" | "offset" | "cursor")
-}
-
-/// The part of an ordered list that a page shows, found in one pass that keeps no more than the page.
-/// `K` orders; the sort key of the record breaks ties, in the same direction.
-pub struct Window<K> {
-    direction: Direction,
-    after: Option<(K, String)>,
-    skip: usize,
-    keep: usize,
-    heap: BinaryHeap<Ranked<K>>,
-    total: u64,
-}
-
-struct Ranked<K> {
-    rank: (K, String),
-    direction: Direction,
-}
-
-impl<K: Ord + Serialize + DeserializeOwned> Window<K> {
-    pub fn new(page: &PageRequest, direction: Direction) -> Result<Self> {
-        let span = page.span();
-        let (skip, reach) = (span.skip, span.reach());
-        let after = span
-            .after
-            .map(|position| serde_json::from_str(&position.0))
-            .transpose()
-            .map_err(|_| Error::BadRequest("The cursor does not belong to this list.".into()))?;
-        Ok(Window { direction, after, skip, keep: reach.saturating_add(1), heap: BinaryHeap::new(), total: 0 })
-    }
-
-    pub fn add(&mut self, order: K, sort_key: String) {
-        self.total += 1;
-        let ranked = Ranked { rank: (order, sort_key), direction: self.direction };
-        if let Some(after) = &self.after
-            && directed(self.direction, &ranked.rank, after) != Ordering::Greater
-        {
-            return;
-        }
-        self.heap.push(ranked);
-        if self.heap.len() > self.keep {
-            self.heap.pop();
-        }
-    }
-
-    /// The sort keys of the page in order, where to go on, and how many records there are in all.
-    pub fn finish(self) -> (Vec<String>, Option<Position>, u64) {
-        let mut ranked = self.heap.into_sorted_vec();
-        let more = ranked.len() == self.keep;
-        if more {
-            ranked.pop();
-        }
-        let next = ranked.last().filter(|_| more).and_then(|last| serde_json::to_string(&last.rank).ok()).map(Position);
-        (ranked.into_iter().skip(self.skip).map(|ranked| ranked.rank.1).collect(), next, self.total)
-    }
-}
-
-fn directed<T: Ord>(direction: Direction, left: &T, right: &T) -> Ordering {
-    match direction {
-        Direction::Ascending => left.cmp(right),
-        Direction::Descending => right.cmp(left),
-    }
-}
-
-impl<K: Ord> Ord for Ranked<K> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        directed(self.direction, &self.rank, &other.rank)
-    }
-}
-
-impl<K: Ord> PartialOrd for Ranked<K> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<K: Ord> PartialEq for Ranked<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<K: Ord> Eq for Ranked<K> {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(start: Start, limit: usize) -> PageRequest {
-        PageRequest { style: Style::Pages, limit, start, bound_to: String::new() }
-    }
-
-    #[test]
-    fn a_walk_by_cursor_sees_every_record_once_in_order() {
-        for direction in [Direction::Ascending, Direction::Descending] {
-            let records: Vec<(i64, String)> = (0..97).map(|n| ((n * 31) % 10, format!("{n:03}"))).collect();
-            let mut expected = records.clone();
-            expected.sort_by(|left, right| directed(direction, left, right));
-            let (mut seen, mut start) = (vec![], Start::Offset(0));
-            loop {
-                let mut window = Window::new(&request(start, 10), direction).unwrap();
-                records.iter().for_each(|(order, key)| window.add(*order, key.clone()));
-                let (keys, next, total) = window.finish();
-                assert_eq!(total, 97);
-                seen.extend(keys);
-                match next {
-                    Some(next) => start = Start::After(next),
-                    None => break,
-                }
-            }
-            assert_eq!(seen, expected.into_iter().map(|(_, key)| key).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn pages_skip_what_came_before() {
-        let mut window = Window::new(&request(Start::Offset(4), 3), Direction::Ascending).unwrap();
-        (0..9).for_each(|n| window.add(n, n.to_string()));
-        let (keys, next, total) = window.finish();
-        assert_eq!((keys, next.is_some(), total), (vec!["4".to_owned(), "5".into(), "6".into()], true, 9));
-    }
 }

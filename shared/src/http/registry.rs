@@ -1,5 +1,5 @@
-//! Where routes are declared. A function's `routes` names each once; a `Registry` is whatever wants to know: the router that serves
-//! them, or the catalogue that tests and the API reference read. Function binaries hold only the first.
+//! Where routes are declared. A function's `routes` names each route once. A `Registry` uses the declarations: the router serves them, and
+//! the catalogue is for tests and the API reference. Function binaries contain only the router.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::tenancy::App;
 
 /// Takes declarations of routes: `routes.get("/api/v1/projects", "listProjects", "List projects", project::list)`.
 pub trait Registry: Sized {
-    /// `id` is what generated clients call the route: a verb and the resource, `listProjects`.
+    /// `id` is the route's name in generated clients: a verb and the resource, `listProjects`.
     fn route<T: 'static, H: Handler<T>>(&mut self, method: Method, path: &'static str, id: &'static str, summary: &'static str, handler: H);
 
-    /// The resource that the routes which follow are about.
+    /// The resource of the following routes.
     fn tag(&mut self, _name: &'static str, _description: &'static str) {}
 
-    /// A status that the route declared last can give besides those that its handler's signature tells.
+    /// A status that the previous route can answer, in addition to those that follow from its handler's signature.
     fn may(&mut self, _status: u16) {}
 
     fn get<T: 'static, H: Handler<T>>(&mut self, path: &'static str, id: &'static str, summary: &'static str, handler: H) {

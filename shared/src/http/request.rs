@@ -10,7 +10,7 @@ use crate::tenancy::Incoming;
 pub const MAX_BODY: usize = 256 * 1024;
 
 /// The body as a form: a JSON object, no larger than 256 KiB, with no field too many.
-pub(crate) fn form<F: Form>(incoming: &Incoming) -> Result<F> {
+pub fn form<F: Form>(incoming: &Incoming) -> Result<F> {
     if incoming.body.len() > MAX_BODY {
         return Err(Error::PayloadTooLarge);
     }

@@ -1,4 +1,4 @@
-//! The end of a request: the one place where an error becomes an answer and is logged, a panic becomes a 500, and headers are added.
+//! Where a request ends: errors become answers and are logged, panics become a 500, and headers are added. This happens only here.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -16,7 +16,7 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::error::{Chain, Error, Result};
-use crate::http::answer::{Body, error_response};
+use crate::http::answer::{ResponseBody, error_response};
 use crate::http::arguments::not_modified;
 use crate::http::endpoint::Handler;
 use crate::http::family::Family;
@@ -24,36 +24,36 @@ use crate::http::negotiation::wants_problem;
 use crate::http::request::MAX_BODY;
 use crate::log::{self, RequestLine};
 use crate::store::Metered;
-use crate::tenancy::incoming::{Arrival, LimitReport};
+use crate::tenancy::incoming::{LimitReport, RawRequest};
 use crate::tenancy::{App, Incoming};
 
-/// A handler whose types are forgotten.
+/// A handler with its types erased.
 pub(crate) trait Call: Send + Sync {
-    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<Body>>>;
+    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<ResponseBody>>>;
 }
 
-/// Forgets a handler's types.
+/// Erases a handler's types.
 pub(crate) struct Erased<H, T>(pub H, pub PhantomData<fn() -> T>);
 
 impl<T, H: Handler<T>> Call for Erased<H, T> {
-    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<Body>>> {
+    fn call<'a>(&'a self, incoming: &'a Incoming) -> BoxFuture<'a, Result<Response<ResponseBody>>> {
         Box::pin(self.0.call(incoming))
     }
 }
 
-/// What the gateway says about a request besides the request.
+/// What the gateway says about a request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Context {
     pub request_id: Option<String>,
     /// The caller's address as the gateway saw it.
     pub ip: String,
-    /// The body is said to be in base64 and is not.
+    /// The gateway marked the body as base64, but it is not.
     pub unreadable_body: bool,
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Not generic over the handler, which comes as a boxed call: the edge is compiled once, not once a route.
+/// Not generic over the handler, which is a boxed call. The code is therefore compiled once and not for every route.
 pub(crate) async fn serve(app: App, route: &'static str, request: Request, handler: &dyn Call) -> AxumResponse {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
@@ -61,32 +61,32 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
     let family = Family::of(route);
     let body = match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => collected.to_bytes(),
-        // Kept as one byte too many: the door comes before the complaint about the body.
+        // Replaced by a body that is one byte too long, because the door comes before the error about the body.
         Err(error) if error.is::<LengthLimitError>() => Bytes::from(vec![b' '; MAX_BODY + 1]),
         Err(_) => Bytes::new(),
     };
     let method = parts.method.as_str().to_owned();
     let problem = asks_for_problem(&parts.headers);
     let Context { ip, unreadable_body, .. } = context;
-    let arrival = Arrival { route, parts: &parts, body, ip, unreadable_body, request_id: request_id.clone() };
-    let incoming = Incoming::new(app, arrival);
+    let raw = RawRequest { route, parts: &parts, body, ip, unreadable_body, request_id: request_id.clone() };
+    let incoming = Incoming::new(app, raw);
     let answered = AssertUnwindSafe(handler.call(&incoming)).catch_unwind().await;
     let result = answered.unwrap_or_else(|panic| Err(panicked("handling a request", panic)));
     let result = result.map(|response| unless_unchanged(&incoming, response));
     let limiter = incoming.app.limiter();
     if result.as_ref().is_err_and(Error::is_invalid) {
-        let mut learned = incoming.learned();
-        let places = std::mem::take(&mut learned.places);
-        limiter.give_back(places, &mut learned.limits);
+        let mut facts = incoming.facts();
+        let places = std::mem::take(&mut facts.places);
+        limiter.give_back(places, &mut facts.limits);
     }
-    let learned = incoming.learned().clone();
-    let limits = limiter.reported(learned.limits, result.as_ref().err(), incoming.now);
+    let facts = incoming.facts().clone();
+    let limits = limiter.reported(facts.limits, result.as_ref().err(), incoming.now);
     let mut response = finish(result, family, &request_id, problem, &limits);
     let (metered, memory_mb) = (incoming.table.meter().read(), incoming.app.config().memory_mb);
-    // For whoever calls the router in process; nothing of it goes over the wire.
+    // For code that calls the router in the same process. It is not sent to the client.
     response.extensions_mut().insert(metered);
     let elapsed = started.elapsed();
-    if let Some(tenant) = learned.tenant {
+    if let Some(tenant) = facts.tenant {
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         limiter.consumed(incoming.app.table(), tenant, metered, micros, memory_mb, incoming.now).await;
     }
@@ -97,8 +97,8 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
         route,
         status: response.status().as_u16(),
         milliseconds: elapsed.as_secs_f64() * 1000.0,
-        tenant: learned.tenant.map(|tenant| tenant.to_string()).as_deref(),
-        principal: learned.principal.as_deref(),
+        tenant: facts.tenant.map(|tenant| tenant.to_string()).as_deref(),
+        principal: facts.principal.as_deref(),
         metered,
     });
     axum_response(response)
@@ -109,11 +109,11 @@ pub(crate) async fn refuse(app: App, request: Request, error: Error) -> AxumResp
     let (parts, _) = request.into_parts();
     let (_, request_id) = context_of(&app, &parts);
     let family = Family::of(parts.uri.path());
-    // The path itself is the caller's text and may hold anything.
+    // The path itself is the caller's text and may contain anything, so it is not logged.
     turned_away(&app, error, family, parts.method.as_str(), "none", &request_id, asks_for_problem(&parts.headers))
 }
 
-/// The answer to what did not even become a request, or to a request whose answer broke outside a handler.
+/// The answer to an event that is not a valid request, or to a request whose answer failed outside a handler.
 pub(crate) fn unrouted(app: &App, request_id: Option<String>, error: Error) -> AxumResponse {
     let request_id = request_id.unwrap_or_else(|| new_request_id(app));
     turned_away(app, error, Family::Projects, "none", "none", &request_id, false)
@@ -125,7 +125,7 @@ pub(crate) fn panicked(doing: &'static str, panic: Box<dyn Any + Send>) -> Error
     Error::internal(doing, what.unwrap_or_else(|| "a panic".into()))
 }
 
-/// The answer to what no handler gets to see.
+/// The answer to a request that reaches no handler.
 fn turned_away(app: &App, error: Error, family: Family, method: &str, route: &str, request_id: &str, problem: bool) -> AxumResponse {
     let response = finish(Err(error), family, request_id, problem, &[]);
     log::request(&RequestLine {
@@ -142,7 +142,13 @@ fn turned_away(app: &App, error: Error, family: Family, method: &str, route: &st
     axum_response(response)
 }
 
-fn finish(result: Result<Response<Body>>, family: Family, request_id: &str, problem: bool, limits: &[LimitReport]) -> Response<Body> {
+fn finish(
+    result: Result<Response<ResponseBody>>,
+    family: Family,
+    request_id: &str,
+    problem: bool,
+    limits: &[LimitReport],
+) -> Response<ResponseBody> {
     let mut response = result.unwrap_or_else(|error| {
         if let Error::Internal { .. } | Error::Unavailable { .. } = &error {
             tracing::error!(request_id, error = %Chain(&error), "request failed");
@@ -162,14 +168,14 @@ fn finish(result: Result<Response<Body>>, family: Family, request_id: &str, prob
     response
 }
 
-/// `X-RateLimit-*` name the first limit: the one per minute, or the one that refused. The two structured fields
-/// (draft-ietf-httpapi-ratelimit-headers-10) name all.
+/// `X-RateLimit-*` describe the first limit: the one per minute, or the one that refused. The two structured fields
+/// (draft-ietf-httpapi-ratelimit-headers-10) describe all.
 fn limit_headers(headers: &mut HeaderMap, limits: &[LimitReport]) {
     let Some(first) = limits.first() else { return };
     headers.insert(HeaderName::from_static("x-ratelimit-limit"), HeaderValue::from(first.limit));
     headers.insert(HeaderName::from_static("x-ratelimit-remaining"), HeaderValue::from(first.remaining));
     headers.insert(HeaderName::from_static("x-ratelimit-reset"), HeaderValue::from(first.resets_at));
-    // What is no rate (so many at a time) has no window.
+    // A limit without a rate (so many at a time) has no window.
     let window = |report: &LimitReport| if report.window == 0 { String::new() } else { format!(";w={}", report.window) };
     let policy: Vec<String> = limits.iter().map(|report| format!("\"{}\";q={}{}", report.name, report.limit, window(report))).collect();
     let state: Vec<String> =
@@ -181,8 +187,8 @@ fn limit_headers(headers: &mut HeaderMap, limits: &[LimitReport]) {
     }
 }
 
-/// 304 where the caller already has what would be sent.
-fn unless_unchanged(incoming: &Incoming, response: Response<Body>) -> Response<Body> {
+/// 304 if the caller already has the same representation.
+fn unless_unchanged(incoming: &Incoming, response: Response<ResponseBody>) -> Response<ResponseBody> {
     let unchanged = incoming.is_read()
         && response.status() == StatusCode::OK
         && match (incoming.list(&IF_NONE_MATCH), response.headers().get(ETAG).and_then(|etag| etag.to_str().ok())) {
@@ -193,7 +199,7 @@ fn unless_unchanged(incoming: &Incoming, response: Response<Body>) -> Response<B
         return response;
     }
     let (parts, _) = response.into_parts();
-    let mut unchanged = Response::new(Body::default());
+    let mut unchanged = Response::new(ResponseBody::default());
     *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
     if let Some(etag) = parts.headers.get(ETAG) {
         unchanged.headers_mut().insert(ETAG, etag.clone());
@@ -201,7 +207,7 @@ fn unless_unchanged(incoming: &Incoming, response: Response<Body>) -> Response<B
     unchanged
 }
 
-/// What the gateway said of a request, and the id of the request: the gateway's, or one of ours.
+/// What the gateway says about a request, and the request's id: the gateway's, or a new one.
 fn context_of(app: &App, parts: &Parts) -> (Context, String) {
     let context = parts.extensions.get::<Context>().cloned().unwrap_or_default();
     let fits = |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
@@ -217,6 +223,6 @@ fn asks_for_problem(headers: &HeaderMap) -> bool {
     wants_problem(headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()))
 }
 
-fn axum_response(response: Response<Body>) -> AxumResponse {
+fn axum_response(response: Response<ResponseBody>) -> AxumResponse {
     response.map(axum::body::Body::new)
 }

@@ -1,4 +1,4 @@
-//! Which status and code an error has. The one place that knows.
+//! The status and the code of each error, defined only here.
 
 use crate::error::Error;
 use crate::http::family::Family;
@@ -33,7 +33,7 @@ pub const CODES: &[(&str, &[u16], &str)] = &[
     ("SERVICE_UNAVAILABLE", &[503], "Try again in a moment"),
 ];
 
-/// The one table from errors to HTTP status and code.
+/// The table from errors to HTTP status and code.
 pub fn entry(error: &Error, family: Family) -> (u16, Code) {
     let (status, code) = match error {
         Error::BadRequest(_) => (400, "BAD_REQUEST"),

@@ -1,15 +1,15 @@
-//! Typed identifiers. Each is a UUID in its canonical 36-character form, so none can hold a key delimiter, and one kind is never
-//! taken for another. Time and randomness come from the caller. A record may declare its id in its own file.
-//! `TenantId` has rules of its own, in `tenant_id.rs`.
+//! Typed identifiers. Each is a UUID in its canonical 36-character form, so no id contains a key delimiter, and different kinds of ids
+//! cannot be mixed up. Time and randomness come from the caller. A record may declare its id in its own file. `TenantId` has its own rules,
+//! in `tenant_id.rs`.
 
 mod tenant_id;
 
 use std::fmt;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaFormat, Type};
-use uuid::Uuid;
 
 use crate::crypto::Random;
 
@@ -19,13 +19,15 @@ pub(crate) use tenant_id::for_tests as tenant_id_for_tests;
 pub(crate) use tenant_id::{stored, stored_option};
 
 /// Reads the canonical form only (36 characters, hyphens): no braces, no `urn:`, no bare hex. Either letter case; stored in lower case.
-pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
+#[doc(hidden)]
+pub fn parse_uuid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
 /// A time-ordered UUID (v7, RFC 9562): 48 bits of milliseconds, then randomness.
-pub(crate) fn time_ordered(now: Timestamp, random: &Random) -> Uuid {
-    uuid::Builder::from_unix_timestamp_millis(millis(now), &random.bytes()).into_uuid()
+#[doc(hidden)]
+pub fn time_ordered(now: Timestamp, random: &Random) -> Uuid {
+    Builder::from_unix_timestamp_millis(millis(now), &random.bytes()).into_uuid()
 }
 
 fn millis(now: Timestamp) -> u64 {
@@ -33,20 +35,33 @@ fn millis(now: Timestamp) -> u64 {
 }
 
 /// How the API reference shows an id.
-pub(crate) fn uuid_schema() -> RefOr<Schema> {
+#[doc(hidden)]
+pub fn uuid_schema() -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom("uuid".into()))).into()
 }
 
 /// What may stand in a key: types that cannot hold the delimiter.
-pub(crate) trait Segment: fmt::Display {}
+pub trait Segment: fmt::Display {}
+
+/// What names a record in a path.
+pub trait PathId: Sized + Send {
+    fn from_path(text: &str) -> Option<Self>;
+
+    /// As the API reference shows it.
+    fn schema() -> Value;
+}
+
+/// A word of ours in a key, where a collection has but one record.
+impl Segment for &'static str {}
 
 /// All of an id in one line: `id!(WorkspaceId = "ws", time_ordered)`. With a prefix it is also written as F4 does, `ws_0198…` (32 hex digits), and
 /// read in both spellings. How a new one is made: `time_ordered`, which sorts by time; `random`, where there must be nothing to guess from; `own`.
+#[macro_export]
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident $(= $prefix:literal)?, $making:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(uuid::Uuid);
+        pub struct $name($crate::ids::Uuid);
 
         impl $name {
             pub fn parse(text: &str) -> Option<Self> {
@@ -89,8 +104,36 @@ macro_rules! id {
 
         impl utoipa::ToSchema for $name {}
 
-        $crate::ids::id!(@$making $name);
-        $($crate::ids::id!(@prefixed $name $prefix);)?
+        $crate::id!(@$making $name);
+        $crate::id!(@path $name $($prefix)?);
+    };
+    (@path $name:ident) => {
+        impl $crate::ids::PathId for $name {
+            fn from_path(text: &str) -> Option<Self> {
+                $name::parse(text)
+            }
+
+            fn schema() -> serde_json::Value {
+                serde_json::json!({"type": "string", "format": "uuid"})
+            }
+        }
+    };
+    (@path $name:ident $prefix:literal) => {
+        $crate::id!(@prefixed $name $prefix);
+
+        impl $crate::ids::PathId for $name {
+            fn from_path(text: &str) -> Option<Self> {
+                $name::parse_prefixed(text)
+            }
+
+            fn schema() -> serde_json::Value {
+                serde_json::json!({
+                    "type": "string",
+                    "pattern": concat!("^(", $prefix, "_[0-9A-Fa-f]{32}|[0-9A-Fa-f-]{36})$"),
+                    "description": concat!("`", $prefix, "_` and 32 hex digits, or the same as a UUID."),
+                })
+            }
+        }
     };
     (@time_ordered $name:ident) => {
         impl $name {
@@ -101,9 +144,9 @@ macro_rules! id {
     };
     (@random $name:ident) => {
         impl $name {
-            /// v4: 122 random bits, nothing to guess from.
+            /// v4: 122 random bits, so it cannot be guessed.
             pub fn new(random: &$crate::crypto::Random) -> Self {
-                $name(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
+                $name($crate::ids::Builder::from_random_bytes(random.bytes()).into_uuid())
             }
         }
     };
@@ -116,7 +159,7 @@ macro_rules! id {
 
             pub fn parse_prefixed(text: &str) -> Option<Self> {
                 match text.strip_prefix(concat!($prefix, "_")) {
-                    Some(hex) if hex.len() == 32 => uuid::Uuid::try_parse(hex).ok().map($name),
+                    Some(hex) if hex.len() == 32 => $crate::ids::Uuid::try_parse(hex).ok().map($name),
                     Some(_) => None,
                     None => $name::parse(text),
                 }
@@ -125,55 +168,20 @@ macro_rules! id {
     };
 }
 
-pub(crate) use id;
+#[doc(hidden)]
+pub use uuid::{Builder, Uuid};
 
-id!(/// A person, across all tenants.
+crate::id!(/// A person, across all tenants.
     UserId, time_ordered);
 id!(/// One login of one user.
     SessionId, random);
-id!(ProjectId, time_ordered);
-id!(TaskId, own);
 id!(/// A mail of the platform to a person.
     MailId, time_ordered);
 id!(ApiKeyId = "key", time_ordered);
 id!(/// A client's tenant within its agency.
     SubaccountId = "sub", time_ordered);
-id!(SettingId, time_ordered);
 id!(/// The record behind a link in a mail (verify, reset, accept).
     LinkId, random);
-
-impl Segment for ProjectTag {}
-
-/// 48 bits of a project's id, carried in the ids of its tasks: a task is found by its id alone, without an index or a pointer item.
-/// Two projects may share a tag (odds of one in 2^48 a pair); lists therefore also compare the project.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ProjectTag(u64);
-
-const TAG_BITS: u128 = (1 << 48) - 1;
-
-impl ProjectId {
-    pub fn tag(&self) -> ProjectTag {
-        ProjectTag((self.0.as_u128() & TAG_BITS) as u64)
-    }
-}
-
-impl TaskId {
-    /// A v7 UUID whose last 48 bits are the project's tag; 26 random bits keep tasks of one millisecond apart.
-    pub fn new(project: ProjectId, now: Timestamp, random: &Random) -> Self {
-        let ordered = time_ordered(now, random).as_u128();
-        TaskId(Uuid::from_u128((ordered & !TAG_BITS) | u128::from(project.tag().0)))
-    }
-
-    pub fn project_tag(&self) -> ProjectTag {
-        ProjectTag((self.0.as_u128() & TAG_BITS) as u64)
-    }
-}
-
-impl fmt::Display for ProjectTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012x}", self.0)
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -181,12 +189,12 @@ mod tests {
 
     #[test]
     fn only_the_canonical_form_is_an_id() {
-        assert!(ProjectId::parse("550e8400-e29b-41d4-a716-446655440000").is_some());
-        assert_eq!(ProjectId::parse("550E8400-E29B-41D4-A716-446655440000"), ProjectId::parse("550e8400-e29b-41d4-a716-446655440000"));
+        assert!(UserId::parse("550e8400-e29b-41d4-a716-446655440000").is_some());
+        assert_eq!(UserId::parse("550E8400-E29B-41D4-A716-446655440000"), UserId::parse("550e8400-e29b-41d4-a716-446655440000"));
         for wrong in
             ["", "1", "550e8400e29b41d4a716446655440000", "{550e8400-e29b-41d4-a716-446655440000}", "550e8400-e29b-41d4-a716-44665544000#"]
         {
-            assert!(ProjectId::parse(wrong).is_none(), "{wrong}");
+            assert!(UserId::parse(wrong).is_none(), "{wrong}");
         }
     }
 
@@ -201,16 +209,5 @@ mod tests {
         {
             assert_eq!(ApiKeyId::parse_prefixed(&wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_task_id_names_its_project() {
-        let random = Random::seeded(1);
-        let now = Timestamp::UNIX_EPOCH;
-        let project = ProjectId::new(now, &random);
-        let task = TaskId::new(project, now, &random);
-        assert_eq!(task.project_tag(), project.tag());
-        assert_eq!(TaskId::parse(&task.to_string()), Some(task));
-        assert_ne!(TaskId::new(project, now, &random), task);
     }
 }

@@ -1,4 +1,4 @@
-//! The tenant's id. It is never parsed from a request: it comes out of a verified credential, the directory, or a stored key.
+//! The tenant's id. It is never parsed from a request: it comes from a verified credential, the directory, or a stored key.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::crypto::Random;
 use crate::ids::{Segment, parse_uuid};
 
-/// A v4 UUID: nothing to guess from. No public constructor and no `Deserialize`, on purpose.
+/// A v4 UUID, so it cannot be guessed. It has no public constructor and no `Deserialize`, on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(Uuid);
 
@@ -16,7 +16,7 @@ impl TenantId {
         TenantId(uuid::Builder::from_random_bytes(random.bytes()).into_uuid())
     }
 
-    /// For text that we wrote ourselves or that is checked before use: a signed claim, a stored key, the `x-tenant-id` selector.
+    /// For text that we wrote ourselves, or that is checked before use: a signed claim, a stored key, the `x-tenant-id` selector.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         parse_uuid(text).map(TenantId)
     }
@@ -50,7 +50,7 @@ impl utoipa::PartialSchema for TenantId {
 
 impl utoipa::ToSchema for TenantId {}
 
-/// How our own records keep a tenant id: `#[serde(with = "stored")]`, inside this crate only.
+/// How our own records store a tenant id: `#[serde(with = "stored")]`, only inside this crate.
 pub(crate) mod stored {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, InTenant, Key};
 
-/// `answers` / `<hash of principal, route and key>`: one read before, one write with the effect.
+/// `answers` / `<hash of principal, route and key>`: one read before the effect, one write with it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Answered {
+pub struct AnswerRecord {
     pub id: String,
-    /// Of the request's body, as records had it outside what is sealed: a hash of a password is worth guessing at.
+    /// The hash of the request's body, in records from before it was sealed. The hash of a password could be guessed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub body_hash: String,
-    /// The hash of the request's content, and the answer to it, sealed: it may hold a secret that is shown once.
+    /// The hash of the request's content, and the answer. Sealed, because the answer may contain a secret that is shown only once.
     pub sealed: String,
     pub expires_at: Timestamp,
 }
@@ -20,21 +20,21 @@ pub struct Answered {
 /// The same for requests without a tenant: `answers#<hash>` / `answer`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OpenAnswered(pub Answered);
+pub struct DirectoryAnswerRecord(pub AnswerRecord);
 
-impl Answered {
+impl AnswerRecord {
     pub const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
     pub(crate) fn key_of(id: &Hashed) -> Key<Self> {
-        Key::new(&Answered::collection(), id.to_string())
+        Key::at(&AnswerRecord::collection(), id.to_string())
     }
 
     pub(crate) fn collection() -> Collection {
-        Collection::of::<Answered>()
+        Collection::of::<AnswerRecord>()
     }
 }
 
-impl Entity for Answered {
+impl Entity for AnswerRecord {
     type Scope = InTenant;
     const TYPE: &'static str = "answer";
     const COLLECTION: &'static str = "answers";
@@ -42,7 +42,7 @@ impl Entity for Answered {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Answered::key_of(&Hashed(self.id.clone()))
+        AnswerRecord::key_of(&Hashed(self.id.clone()))
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -50,19 +50,19 @@ impl Entity for Answered {
     }
 }
 
-impl OpenAnswered {
+impl DirectoryAnswerRecord {
     pub(crate) fn key_of(id: &Hashed) -> Key<Self> {
-        Key::new(&Collection::within::<Answered>(id.clone()), "answer".into())
+        Key::at(&Collection::within::<AnswerRecord>(id.clone()), "answer".into())
     }
 }
 
-impl Entity for OpenAnswered {
+impl Entity for DirectoryAnswerRecord {
     type Scope = InDirectory;
     const TYPE: &'static str = "open_answer";
     const COLLECTION: &'static str = "answers";
 
     fn key(&self) -> Key<Self> {
-        OpenAnswered::key_of(&Hashed(self.0.id.clone()))
+        DirectoryAnswerRecord::key_of(&Hashed(self.0.id.clone()))
     }
 
     fn expires_at(&self) -> Option<Timestamp> {

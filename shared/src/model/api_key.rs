@@ -1,5 +1,5 @@
-//! API keys: their text with its checksum, what they may do, how long they hold, and their rotation. A key does what its scopes allow and
-//! what the present role of its maker allows: when that is not enough any more it is inactive, until an owner adopts it.
+//! API keys: their text with its checksum, their scopes, their lifetime, and their rotation. A key may do what its scopes allow and what
+//! its maker's present role allows. When the role is no longer enough, the key is inactive until an owner adopts it.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -8,9 +8,10 @@ use crate::crypto::{Random, hash, same};
 use crate::ids::Segment;
 use crate::ids::{ApiKeyId, TenantId, UserId, stored};
 use crate::model::member::{Member, Person};
+use crate::model::plan::Quota;
 use crate::model::role::Role;
 use crate::model::scope::Scopes;
-use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
+use crate::store::entity::{Collection, Counter, Entity, InDirectory, InTenant, Key, Record};
 use crate::store::page::List;
 
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -40,7 +41,7 @@ impl Environment {
     }
 }
 
-/// What a key is found by: 12 characters of base62, the readable part of its text.
+/// The part by which a key is found: 12 characters of base62, readable in its text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyHandle(String);
@@ -72,19 +73,20 @@ impl From<KeyHandle> for String {
     }
 }
 
-/// A key's text, taken apart: `tf_live_` or `tf_test_`, handle, 43-character secret, CRC-32 of all before it (base62, 6 characters).
+/// The parts of a key's text: `tf_live_` or `tf_test_`, handle, 43-character secret, and CRC-32 of everything before it (base62, 6
+/// characters).
 pub struct KeyText<'a> {
     pub handle: KeyHandle,
     secret: &'a str,
 }
 
 impl<'a> KeyText<'a> {
-    /// Whether a text means to be a key, whatever else is wrong with it.
+    /// Whether a text is meant to be a key, even if something is wrong with it.
     pub fn looks_like_one(text: &str) -> bool {
         text.starts_with("tf_live_") || text.starts_with("tf_test_")
     }
 
-    /// `None` for a text that was mistyped, cut or made up: its form or checksum says so before anything is read.
+    /// `None` for a text that was mistyped, cut or invented. Its form or checksum shows this before anything is read.
     pub fn parse(text: &'a str) -> Option<Self> {
         if !KeyText::looks_like_one(text) || text.len() != 8 + HANDLE + SECRET + CHECKSUM || !text.is_ascii() {
             return None;
@@ -111,13 +113,13 @@ fn checksum(body: &str) -> String {
     digits.iter().map(|digit| char::from(*digit)).collect()
 }
 
-/// 256 random bits need no slow hash.
+/// A secret of 256 random bits needs no slow hash.
 fn secret_hash(secret: &str) -> String {
     hash(&[b"api key", secret.as_bytes()])
 }
 
-/// `api-key#<handle>` / `owner`: whose key it is and what its secret must hash to, which never change, and where its maker's membership
-/// stands, which an adoption changes.
+/// `api-key#<handle>` / `owner`: the tenant of the key and the hash of its secret, which never change. Also where its maker's membership
+/// is, which changes with an adoption.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeyClaim {
     pub handle: KeyHandle,
@@ -125,16 +127,16 @@ pub struct KeyClaim {
     #[serde(with = "stored")]
     pub tenant: TenantId,
     secret_hash: String,
-    /// Absent on claims written before makers were kept; a door then finds out by the key's record.
+    /// Absent in claims from before makers were stored. A door then finds the maker by the key's record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maker: Option<Maker>,
-    /// With the grace of a key that was replaced.
+    /// The end of the grace of a replaced key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
 }
 
-/// Where the membership stands that a key's power comes from: its own tenant, or the agency of the tenant. Kept in the directory alone, so
-/// that nothing of a child leads back to its agency.
+/// The membership that gives a key its power: in its own tenant, or in the agency of the tenant. Only the directory stores it, so that
+/// nothing in a child leads to its agency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maker {
     #[serde(with = "stored")]
@@ -144,7 +146,7 @@ pub struct Maker {
 
 impl KeyClaim {
     pub fn key_of(handle: &KeyHandle) -> Key<Self> {
-        Key::new(&Collection::within::<KeyClaim>(handle.clone()), "owner".into())
+        Key::at(&Collection::within::<KeyClaim>(handle.clone()), "owner".into())
     }
 
     pub fn made_by(&self, maker: Maker) -> Self {
@@ -170,27 +172,28 @@ impl Entity for KeyClaim {
     }
 }
 
-/// `api-keys` / `<id>`: read by every door that a key opens; a tenant's keys are one query, in order of creation.
+/// `api-keys` / `<id>`: read by every door that a key can open. A tenant's keys are one query, in order of creation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ApiKey {
     pub id: ApiKeyId,
     pub handle: KeyHandle,
-    /// The last four characters of the secret's part, for telling keys apart.
+    /// The last four characters of the secret, to tell keys apart.
     pub last4: String,
     pub name: String,
     pub environment: Environment,
     pub scopes: Scopes,
-    /// Requests per minute; the plan's where absent.
+    /// Requests per minute. If absent, the plan's limit holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// Whose power it has: what it creates carries their name.
+    /// The person whose power it has. What the key creates carries their name.
     pub issuer: Issuer,
-    /// Set when its maker was removed, or demoted below what it needs. Stays until an owner adopts the key, whatever becomes of the maker.
+    /// Set when its maker was removed or demoted below what the key needs. It stays set until an owner adopts the key, even if the maker
+    /// gets the role back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silenced: Option<Inactive>,
-    /// Set when it was rotated: the key that replaces it, and when its grace ends.
+    /// Set when the key was rotated: the key that replaces it, and the end of its grace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<ApiKeyId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,29 +202,29 @@ pub struct ApiKey {
     pub version: u64,
 }
 
-/// The person behind a key: who made it or adopted it, themselves or through another key.
+/// The person behind a key, who made or adopted it, directly or with another key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issuer {
     pub user: UserId,
     pub person: Person,
-    /// The number of their membership, which is given to nobody again: who leaves and comes back is not the maker any more. Absent on keys
-    /// stored before it was kept.
+    /// The number of their membership. Numbers are not used again, so a person who leaves and comes back is no longer the maker. Absent in
+    /// older keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership: Option<u64>,
 }
 
 impl Issuer {
-    /// `acts_as` is what the tenant sees of them, `membership` what their power comes from.
+    /// `acts_as` is what the tenant sees of the person. `membership` is where their power comes from.
     pub fn of(acts_as: &Member, membership: &Member) -> Self {
         Issuer { user: membership.user, person: acts_as.person(), membership: Some(membership.number) }
     }
 
-    /// Of the tenant's agency, whose people have no number here.
+    /// Whether it is a person of the tenant's agency. They have no number here.
     pub fn is_of_agency(&self) -> bool {
         self.person.id == 0
     }
 
-    /// Whether `member` is that person, with the very membership they had.
+    /// Whether `member` is the same person with the same membership.
     fn is(&self, member: &Member) -> bool {
         let own = (!self.is_of_agency()).then_some(self.person.id);
         member.user == self.user && self.membership.or(own).is_none_or(|number| number == member.number)
@@ -247,7 +250,7 @@ impl Inactive {
     }
 }
 
-/// What the maker of a key says.
+/// The properties that the maker of a key chooses.
 #[derive(Debug, Clone)]
 pub struct NewKey {
     pub name: String,
@@ -257,7 +260,7 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
 }
 
-/// A key just made: its records, and its text, which is shown once.
+/// A new key: its records, and its text, which is shown once.
 pub struct Minted {
     pub key: ApiKey,
     pub claim: KeyClaim,
@@ -300,34 +303,35 @@ impl ApiKey {
         Minted { key, claim, text }
     }
 
-    /// The same key again with a new secret, and this one on its way out.
+    /// The same key with a new secret. The old one works until the end of its grace.
     pub fn rotated(&self, grace: SignedDuration, minted: &Minted, now: Timestamp) -> Self {
         ApiKey { replaced_by: Some(minted.key.id), grace_ends_at: Some(now + grace), version: self.version + 1, ..self.clone() }
     }
 
-    /// Its grace ends now.
+    /// The key with a grace that ends now.
     pub fn retired(&self, now: Timestamp) -> Self {
         ApiKey { grace_ends_at: Some(now), version: self.version + 1, ..self.clone() }
     }
 
-    /// It does nothing any more until somebody adopts it. `None`: it does nothing already.
+    /// The key, inactive until somebody adopts it. `None` if it is inactive already.
     pub fn silenced(&self, why: Inactive) -> Option<Self> {
         self.silenced.is_none().then(|| ApiKey { silenced: Some(why), version: self.version + 1, ..self.clone() })
     }
 
-    /// From now on its power is `issuer`'s. `None`: it is already.
+    /// The key with the power of `issuer`. `None` if it has it already.
     pub fn adopted(&self, issuer: Issuer) -> Option<Self> {
         let theirs = self.silenced.is_none() && self.issuer.user == issuer.user && self.issuer.membership == issuer.membership;
         (!theirs).then(|| ApiKey { issuer, silenced: None, version: self.version + 1, ..self.clone() })
     }
 
-    /// The role its maker must have: that of the most demanding thing it may do. Who acts for a subaccount is an admin of the agency at least.
+    /// The role that its maker must have: the highest role that any of its scopes needs. To act for a subaccount, the maker must be at
+    /// least an admin of the agency.
     pub fn needs(&self) -> Role {
         let scopes = self.scopes.role();
         if self.issuer.is_of_agency() { scopes.max(Role::Admin) } else { scopes }
     }
 
-    /// Why it does nothing, given the membership that its maker has now.
+    /// Why the key is inactive, given its maker's present membership.
     pub fn inactive(&self, maker: Option<&Member>) -> Option<Inactive> {
         self.silenced.or_else(|| match maker.filter(|member| self.issuer.is(member)) {
             None => Some(Inactive::MakerRemoved),
@@ -336,12 +340,12 @@ impl ApiKey {
         })
     }
 
-    /// The same, where the memberships of several makers were read.
+    /// The same, with the memberships of several makers.
     pub fn inactive_among(&self, makers: &[Member]) -> Option<Inactive> {
         self.inactive(makers.iter().find(|member| self.issuer.is(member)))
     }
 
-    /// Why it loses its power when `member` has `role` from now on, or is no member any more.
+    /// Why the key becomes inactive if `member` gets the role `role`, or leaves (`None`).
     pub fn lost_with(&self, member: &Member, role: Option<Role>) -> Option<Inactive> {
         match role {
             _ if !self.issuer.is(member) => None,
@@ -350,7 +354,7 @@ impl ApiKey {
         }
     }
 
-    /// Why `self`, at work itself, may not make or renew a key like `other`: no key makes one that may do more, or for longer.
+    /// Why a request with this key may not make or renew a key like `other`. A key cannot make a key that may do more, or for longer.
     pub fn refuses(&self, other: &NewKey) -> Option<&'static str> {
         let longer = self.ends_at().is_some_and(|mine| other.expires_at.is_none_or(|theirs| theirs > mine));
         let faster = self.rate_limit.is_some_and(|mine| other.rate_limit.is_none_or(|theirs| theirs > mine));
@@ -367,12 +371,12 @@ impl ApiKey {
         }
     }
 
-    /// When it stops by itself: at its end, or at that of its grace.
+    /// When it stops working by itself: at its end, or at the end of its grace.
     fn ends_at(&self) -> Option<Timestamp> {
         [self.expires_at, self.grace_ends_at].into_iter().flatten().min()
     }
 
-    /// Its properties, for another one like it.
+    /// Its properties, to make another key like it.
     pub fn like(&self) -> NewKey {
         NewKey {
             name: self.name.clone(),
@@ -383,7 +387,7 @@ impl ApiKey {
         }
     }
 
-    /// Whether it opens anything at `now`.
+    /// Whether the key works at `now`.
     pub fn holds(&self, now: Timestamp) -> bool {
         self.ends_at().is_none_or(|end| end > now)
     }
@@ -397,7 +401,7 @@ impl ApiKey {
         format!("tf_{}_{}", self.environment.name(), self.handle)
     }
 
-    /// Whom it acts as: the member who made it, with the role they have now and its own scopes as the bounds.
+    /// The member as whom it acts: its maker, with their present role, limited by its own scopes.
     pub fn acts_as(&self, role: Role) -> Member {
         Member {
             user: self.issuer.user,
@@ -410,44 +414,33 @@ impl ApiKey {
         }
     }
 
-    pub fn etag(&self) -> String {
-        format!("\"{}\"", self.version)
-    }
-
-    pub fn all() -> List<Self> {
-        List::new(ApiKey::collection(), "")
-    }
-
-    pub fn key_of(id: ApiKeyId) -> Key<Self> {
-        Key::new(&ApiKey::collection(), id.to_string())
-    }
-
-    fn collection() -> Collection {
-        Collection::of::<ApiKey>()
-    }
+    /// Of those that are not being replaced.
+    pub const QUOTA: Quota = Quota { counter: Counter::named("api_keys"), name: "api_keys", most: |plan| plan.api_keys };
 }
 
-impl Entity for ApiKey {
-    type Scope = InTenant;
+impl Record for ApiKey {
+    type Id = ApiKeyId;
     const TYPE: &'static str = "api_key";
     const COLLECTION: &'static str = "api-keys";
+    const RESTORED: bool = false;
 
-    fn key(&self) -> Key<Self> {
-        ApiKey::key_of(self.id)
+    fn id(&self) -> ApiKeyId {
+        self.id
     }
 
-    fn guard(&self) -> Vec<(&'static str, u64)> {
-        vec![("version", self.version)]
+    fn version(&self) -> Option<u64> {
+        Some(self.version)
     }
 
-    /// A rotated key goes with its grace; an expired one stays in the list until somebody deletes it.
+    /// A rotated key disappears with its grace. An expired key stays in the list until somebody deletes it.
     #[expect(clippy::misnamed_getters, reason = "when the record vanishes, not when the key stops")]
     fn expires_at(&self) -> Option<Timestamp> {
         self.grace_ends_at
     }
 }
 
-/// `api-key-uses` / `<id>`: when a key was last used, and how often since it was rotated. Apart from the key, which uses do not change.
+/// `api-key-uses` / `<id>`: when a key was last used, and how often since it was rotated. Separate from the key, so that a use does not
+/// change the key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeyUse {
     pub id: ApiKeyId,
@@ -457,7 +450,7 @@ pub struct KeyUse {
 }
 
 impl KeyUse {
-    /// A use is written down at most this often by an instance, but always in a key's grace, where every use counts.
+    /// An instance records a use at most this often. In a key's grace, every use is recorded and counted.
     pub const EVERY: SignedDuration = SignedDuration::from_secs(60);
 
     pub fn all() -> List<Self> {
@@ -465,7 +458,7 @@ impl KeyUse {
     }
 
     pub fn key_of(id: ApiKeyId) -> Key<Self> {
-        Key::new(&KeyUse::collection(), id.to_string())
+        Key::at(&KeyUse::collection(), id.to_string())
     }
 
     fn collection() -> Collection {
@@ -518,7 +511,7 @@ mod tests {
         assert_eq!(key.inactive(Some(&member(1, Role::Admin))), None);
         assert_eq!(key.inactive(Some(&member(1, Role::Member))), Some(Inactive::MakerDemoted));
         assert_eq!(key.inactive(None), Some(Inactive::MakerRemoved));
-        // Who comes back has another number.
+        // A person who comes back has another number.
         assert_eq!(key.inactive(Some(&member(7, Role::Owner))), Some(Inactive::MakerRemoved));
         let silenced = key.silenced(Inactive::MakerDemoted).unwrap();
         assert!(silenced.silenced(Inactive::MakerRemoved).is_none());
@@ -536,7 +529,7 @@ mod tests {
         let key: ApiKey = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(key.inactive(Some(&member(1, Role::Owner))), None);
         assert_eq!(key.inactive(Some(&member(7, Role::Owner))), Some(Inactive::MakerRemoved));
-        // Made by an agency, whose person's number was not kept.
+        // Made by an agency, without the person's number.
         stored["issuer"]["person"]["id"] = 0.into();
         let key: ApiKey = serde_json::from_value(stored).unwrap();
         assert_eq!(key.inactive(Some(&member(7, Role::Owner))), None);

@@ -1,5 +1,5 @@
-//! The audit log: who changed what, in which request. Drawn from the table's stream, so that nothing that was written can be missing and
-//! no request waits for it; what is deleted leaves a removal behind, for an item that is gone says nothing of who took it away.
+//! The audit log: who changed what, in which request. It is written from the table's stream, so that no change can be missing and no
+//! request waits for it. A deletion also writes a removal, because the stream does not say who deleted an item.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,12 +10,12 @@ use serde_json::Value;
 use crate::store::entity::{Collection, Entity, Hashed, InTenant, Key};
 use crate::store::page::List;
 
-/// Attributes that say where and how an item is kept, not what it is.
-const BOOKKEEPING: [&str; 10] = ["pk", "sk", "lpk", "lsk", "ttl", "type", "tenant", "actor", "request", "at"];
+/// Attributes that describe how an item is stored, not what it contains.
+const BOOKKEEPING: [&str; 11] = ["pk", "sk", "lpk", "lsk", "list", "ttl", "type", "tenant", "actor", "request", "at"];
 
-/// SHA-256 of a record's own attributes, in the order of their names: two states of a record can be told apart, not read.
+/// SHA-256 of a record's own attributes, in the order of their names. It shows that two states differ, but not what they contain.
 pub fn digest(attributes: &HashMap<String, Value>) -> String {
-    let own = |name: &str| !BOOKKEEPING.contains(&name) && !name.starts_with("list_");
+    let own = |name: &str| !BOOKKEEPING.contains(&name);
     let kept: BTreeMap<&String, Value> =
         attributes.iter().filter(|(name, _)| own(name)).map(|(name, value)| (name, in_order(value))).collect();
     crate::crypto::hash(&[&serde_json::to_vec(&kept).unwrap_or_default()])
@@ -53,15 +53,15 @@ pub struct ResourceChange {
 }
 
 impl ResourceChange {
-    /// A call that an agency made for a subaccount: `id` names it in the agency's log, and nothing in its own.
+    /// A call that an agency made for a subaccount. In the agency's log `id` names the subaccount; in the subaccount's own log it is empty.
     pub fn acted(call: String, id: String) -> Self {
         let id = if id.is_empty() { call.clone() } else { format!("{id} {call}") };
         ResourceChange { action: "called".into(), resource: "api".into(), id, before: None, after: None }
     }
 }
 
-/// `audit` / `<moment>#<hash of the request id>`: one entry a request, in the order of time. Its changes stand in attributes of their own,
-/// so that the stream's records may come in any order, and twice.
+/// `audit` / `<moment>#<hash of the request id>`: one entry for each request, in order of time. Each change is an attribute of its own, so
+/// that stream records may arrive in any order, and twice.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AuditEntry {
     pub request: String,
@@ -81,13 +81,13 @@ impl AuditEntry {
         changes.values().filter_map(|change| serde_json::from_str(change.as_str()?).ok()).collect()
     }
 
-    /// In the order of time.
+    /// In order of time.
     pub fn all() -> List<Self> {
         List::new(AuditEntry::collection(), "")
     }
 
     pub(crate) fn key_at(at: Timestamp, request: &str) -> Key<Self> {
-        Key::new(&AuditEntry::collection(), format!("{:020}#{}", at.as_microsecond(), Hashed::of(&[request])))
+        Key::at(&AuditEntry::collection(), format!("{:020}#{}", at.as_microsecond(), Hashed::of(&[request])))
     }
 
     fn collection() -> Collection {
@@ -106,7 +106,7 @@ impl Entity for AuditEntry {
     }
 }
 
-/// `removals` / `<hash of request and what went>`: written with a deletion, for the audit log; vanishes after a day.
+/// `removals` / `<hash of request and resource>`: written with a deletion, for the audit log. Kept for a day.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Removal {
     pub resource: String,
@@ -132,7 +132,7 @@ impl Entity for Removal {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::of::<Removal>(), Hashed::of(&[&self.request, &self.resource, &self.id]).to_string())
+        Key::at(&Collection::of::<Removal>(), Hashed::of(&[&self.request, &self.resource, &self.id]).to_string())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn a_digest_is_of_the_record_alone_and_of_no_order() {
-        let one = attributes(json!({"name": "x", "settings": {"a": 1, "b": [1, 2]}, "pk": "T#1#x", "request": "r1", "list_name": "x"}));
+        let one =
+            attributes(json!({"name": "x", "settings": {"a": 1, "b": [1, 2]}, "pk": "T#1#x", "request": "r1", "list": {"name": "x"}}));
         let same = attributes(json!({"settings": {"b": [1, 2], "a": 1}, "name": "x", "request": "r2", "at": "now"}));
         let other = attributes(json!({"name": "x", "settings": {"a": 1, "b": [2, 1]}}));
         assert_eq!(digest(&one), digest(&same));

@@ -1,15 +1,15 @@
-//! Tenants whose deletion was asked for, until they are purged.
+//! Tenants whose deletion was requested, until they are purged.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
 use crate::ids::{TenantId, stored};
-use crate::model::tenant::{Slug, Status, Tenant};
+use crate::model::tenant::{Slug, Tenant, TenantStatus};
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
 
-/// `deletions` / `<due>#<tenant>`: in the order in which they are due, for the janitor.
+/// `deletions` / `<due>#<tenant>`: in the order in which the janitor purges them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Deletion {
     #[serde(with = "stored")]
@@ -18,9 +18,9 @@ pub struct Deletion {
     pub account: u64,
     pub asked_at: Timestamp,
     pub due_at: Timestamp,
-    /// What the tenant was before, and is again if the deletion is taken back.
+    /// The status before the deletion. The tenant gets it back if the deletion is taken back.
     #[serde(default = "active")]
-    pub status: Status,
+    pub status: TenantStatus,
     /// Items that purges have deleted so far.
     #[serde(default)]
     pub items: usize,
@@ -28,16 +28,16 @@ pub struct Deletion {
     pub version: u64,
 }
 
-fn active() -> Status {
-    Status::Active
+fn active() -> TenantStatus {
+    TenantStatus::Active
 }
 
 impl Deletion {
-    /// Until then an operator can take it back.
+    /// Until then an operator can take the deletion back.
     pub const GRACE: SignedDuration = SignedDuration::from_hours(7 * 24);
-    /// Slugs and hostnames of a deleted tenant are nobody's for this long.
+    /// Slugs and hostnames of a deleted tenant cannot be taken for this long.
     pub const REST: SignedDuration = SignedDuration::from_hours(30 * 24);
-    /// Whatever was under way when a tenant was shut has ended by then.
+    /// Requests that were running when a tenant was closed have ended after this time.
     pub const STILL_RUNNING: SignedDuration = SignedDuration::from_secs(60);
 
     pub fn of(tenant: &Tenant, now: Timestamp) -> Self {
@@ -53,13 +53,13 @@ impl Deletion {
         }
     }
 
-    /// Due as soon as the requests that were under way have ended.
-    pub fn hurried(&self, now: Timestamp) -> Self {
+    /// Due as soon as running requests have ended.
+    pub fn due_now(&self, now: Timestamp) -> Self {
         let due_at = self.due_at.min(now + Deletion::STILL_RUNNING);
         Deletion { due_at, version: self.version + 1, ..self.clone() }
     }
 
-    /// After a run that deleted so many items and has more to do.
+    /// After a run that deleted this many items and is not finished.
     pub fn gone_on(&self, items: usize) -> Self {
         Deletion { items: self.items + items, version: self.version + 1, ..self.clone() }
     }
@@ -69,7 +69,7 @@ impl Deletion {
     }
 
     pub fn key_of(due_at: Timestamp, tenant: TenantId) -> Key<Self> {
-        Key::new(&Deletion::collection(), format!("{:012}#{tenant}", due_at.as_second()))
+        Key::at(&Deletion::collection(), format!("{:012}#{tenant}", due_at.as_second()))
     }
 
     fn collection() -> Collection {
@@ -91,7 +91,7 @@ impl Entity for Deletion {
     }
 }
 
-/// `receipts` / `<tenant>`: what is left of a purged tenant, for whoever has to prove it. Holds nothing of the tenant's own.
+/// `receipts` / `<tenant>`: what remains of a purged tenant, as evidence. It contains none of the tenant's data.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Receipt {
     #[serde(with = "stored")]
@@ -100,7 +100,7 @@ pub struct Receipt {
     pub account: u64,
     pub asked_at: Timestamp,
     pub purged_at: Timestamp,
-    /// At least so many items were deleted; a run that was cut off is not counted.
+    /// The least number of items that were deleted. Runs that were interrupted are not counted.
     pub items: usize,
     /// Signs the facts above.
     pub hash: String,
@@ -121,7 +121,7 @@ impl Receipt {
         receipt
     }
 
-    /// Whether nobody changed it.
+    /// Whether it is unchanged.
     pub fn holds(&self, key: &SigningKey) -> bool {
         key.verifies(&self.facts(), &self.hash)
     }
@@ -135,7 +135,7 @@ impl Receipt {
     }
 
     pub fn key_of(tenant: TenantId) -> Key<Self> {
-        Key::new(&Receipt::collection(), tenant.to_string())
+        Key::at(&Receipt::collection(), tenant.to_string())
     }
 
     fn collection() -> Collection {

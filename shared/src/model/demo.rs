@@ -1,17 +1,17 @@
-//! Demo tenants: who they are listed for, how long they live, what password they get.
+//! Demo tenants: their list, their lifetime and their password.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::SigningKey;
 use crate::ids::{MailId, TenantId, UserId, stored};
-use crate::model::mail::{Content, Mail};
+use crate::model::mail::{Mail, MailContent};
 use crate::model::tenant::Slug;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
 
-/// `demos` / `<end>#<tenant>`: the active demos in the order they end, for the janitor. At most a hundred.
+/// `demos` / `<end>#<tenant>`: the active demos in the order in which they end, for the janitor. At most a hundred.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Demo {
     #[serde(with = "stored")]
@@ -22,12 +22,12 @@ pub struct Demo {
     pub name: String,
     pub tenant_name: String,
     pub ends_at: Timestamp,
-    /// The mail a day before the end is written.
+    /// The mail that warns a day before the end was written.
     pub warned: bool,
     pub version: u64,
 }
 
-/// What the janitor owes a demo at `now`.
+/// What the janitor has to do for a demo at `now`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Due {
     Nothing,
@@ -37,11 +37,11 @@ pub enum Due {
 
 impl Demo {
     const WARN_HOURS: i64 = 24;
-    /// Requests that came in at the last moment have ended by then, so nothing is written behind the purge.
+    /// Requests that arrived at the last moment have ended after this time, so nothing is written after the purge.
     const STILL_RUNNING: SignedDuration = SignedDuration::from_secs(60);
 
     pub fn key_of(ends_at: Timestamp, tenant: TenantId) -> Key<Self> {
-        Key::new(&Demo::collection(), format!("{:012}#{tenant}", ends_at.as_second()))
+        Key::at(&Demo::collection(), format!("{:012}#{tenant}", ends_at.as_second()))
     }
 
     /// In the order in which they end.
@@ -63,14 +63,14 @@ impl Demo {
         }
     }
 
-    /// The demo as warned, and the mail that warns.
+    /// The demo marked as warned, and the mail to send.
     pub fn warned(&self, mail: MailId, now: Timestamp) -> (Self, Mail) {
-        let content = Content::DemoEnding { name: self.name.clone(), tenant_name: self.tenant_name.clone(), ends_at: self.ends_at };
+        let content = MailContent::DemoEnding { name: self.name.clone(), tenant_name: self.tenant_name.clone(), ends_at: self.ends_at };
         let mail = Mail::queued(mail, Some(self.tenant), self.email.clone(), content, now);
         (Demo { warned: true, version: self.version + 1, ..self.clone() }, mail)
     }
 
-    /// A demo's own password: 20 characters from a configured secret and the tenant, so no two demos share one.
+    /// A demo's own password: 20 characters, derived from a configured secret and the tenant, so that every demo has another one.
     pub fn password(secret: &SigningKey, tenant: TenantId) -> String {
         secret.sign(&format!("demo {tenant}")).chars().filter(char::is_ascii_alphanumeric).take(20).collect()
     }
@@ -90,17 +90,17 @@ impl Entity for Demo {
     }
 }
 
-/// `email#<hash>` / `demo#<tenant>`: that somebody made a demo with this address. It lets them log in with the demo's own password, and says
-/// nothing about whose the address is: a proof of the address takes it away.
+/// `email#<hash>` / `demo#<tenant>`: somebody made a demo with this address. They can log in with the demo's own password. It does not say
+/// who owns the address: a proof of the address removes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DemoClaim {
     pub email: Email,
     #[serde(with = "stored")]
     pub tenant: TenantId,
     pub user: UserId,
-    /// Recognises the password. A fast hash is enough: the password is 20 random characters.
+    /// Used to recognise the password. A fast hash is enough, because the password is 20 random characters.
     mark: String,
-    /// None once the demo has become a lasting tenant.
+    /// `None` once the demo has become a permanent tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
 }
@@ -112,14 +112,14 @@ impl DemoClaim {
     }
 
     pub fn key_of(email: &Email, tenant: TenantId) -> Key<Self> {
-        Key::new(&Collection::within::<DemoClaim>(email.hashed()), format!("demo#{tenant}"))
+        Key::at(&Collection::within::<DemoClaim>(email.hashed()), format!("demo#{tenant}"))
     }
 
     pub fn is_opened_by(&self, password: &str) -> bool {
         crate::crypto::same(mark(self.tenant, password).as_bytes(), self.mark.as_bytes())
     }
 
-    /// As it is when the demo has become a lasting tenant.
+    /// The claim of a demo that has become a permanent tenant.
     pub fn kept(&self) -> Self {
         DemoClaim { ends_at: None, ..self.clone() }
     }

@@ -1,5 +1,6 @@
-//! Custom domains (F1): hostnames that tenants bring. A tenant lists a hostname, DNS must then show our CNAME, and one directory record
-//! says who lists it and who has proven it. Whoever is not alone with a hostname must prove it by a TXT record that only they were given.
+//! Custom domains (F1): hostnames that tenants add. A tenant lists a hostname, and DNS must then show our CNAME. One directory record says
+//! who lists the hostname and who has proven it. If several tenants list it, each must prove it by a TXT record that only that tenant was
+//! given.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -7,15 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::Random;
 use crate::error::Error;
 use crate::ids::{TenantId, stored, stored_option};
-use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
+use crate::model::plan::Quota;
+use crate::store::entity::{Collection, Counter, Entity, InDirectory, InTenant, Key};
 use crate::store::page::List;
 
-/// A DNS name a tenant can bring: in lower case, at least three labels of letters, digits and inner hyphens, 253 characters at most.
+/// A DNS name that a tenant can add: in lower case, at least three labels of letters, digits and inner hyphens, at most 253 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Hostname(String);
 
-/// Top-level names that public DNS never answers for.
+/// Top-level names that are never in public DNS.
 const NOT_PUBLIC: [&str; 6] = ["arpa", "internal", "invalid", "local", "localhost", "onion"];
 
 impl Hostname {
@@ -67,7 +69,7 @@ impl Hostname {
         !domain.is_empty() && above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
     }
 
-    /// Where the TXT record of the challenge goes.
+    /// The name of the TXT record for the challenge.
     pub fn challenge_name(&self) -> String {
         format!("_tenant-verify.{}", self.0)
     }
@@ -101,30 +103,30 @@ impl From<Hostname> for String {
     }
 }
 
-// What was seen in DNS, and what it means.
+// What was found in DNS, and what it means.
 
 /// What one resolver answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
     pub resolver: String,
-    pub cname: Seen,
-    pub txt: Seen,
+    pub cname: DnsAnswer,
+    pub txt: DnsAnswer,
 }
 
 /// The answer to one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    /// Names of a CNAME chain in its order, or the texts of TXT records.
+pub enum DnsAnswer {
+    /// The names of a CNAME chain in order, or the texts of TXT records.
     Found(Vec<String>),
     /// No such name, or no such record.
     Nothing,
-    /// A CNAME chain that comes back to itself or does not end.
+    /// A CNAME chain that is a loop or does not end.
     Loop(Vec<String>),
-    /// A time-out or a failure of the resolver: says nothing of the name.
+    /// A time-out or a failure of the resolver. It says nothing about the name.
     Silent(String),
 }
 
-/// What the resolvers together say.
+/// The result of all resolvers together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub route: Route,
@@ -132,21 +134,21 @@ pub struct Verdict {
     pub proven: bool,
 }
 
-/// Where the name leads.
+/// Where the name points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     Here,
     Nowhere,
     Elsewhere(String),
     Loop,
-    /// The resolvers saw different things.
+    /// The resolvers gave different answers.
     Unclear(String),
     /// No resolver answered.
     Silent(String),
 }
 
 impl Verdict {
-    /// A resolver that is silent has no say, as long as another one answers.
+    /// A resolver without an answer is ignored, unless all are without an answer.
     pub fn of(sightings: &[Sighting], target: &str, challenge: &str) -> Self {
         let routes: Vec<(&str, Route)> =
             sightings.iter().map(|sighting| (sighting.resolver.as_str(), Route::of(&sighting.cname, target))).collect();
@@ -156,21 +158,21 @@ impl Verdict {
             Some((_, first)) if heard.all(|(_, other)| std::mem::discriminant(other) == std::mem::discriminant(first)) => first.clone(),
             Some(_) => Route::Unclear(together(&routes)),
         };
-        let mut proofs = sightings.iter().filter(|sighting| !matches!(sighting.txt, Seen::Silent(_))).peekable();
+        let mut proofs = sightings.iter().filter(|sighting| !matches!(sighting.txt, DnsAnswer::Silent(_))).peekable();
         let proven = proofs.peek().is_some()
-            && proofs.all(|sighting| matches!(&sighting.txt, Seen::Found(texts) if texts.iter().any(|text| text == challenge)));
+            && proofs.all(|sighting| matches!(&sighting.txt, DnsAnswer::Found(texts) if texts.iter().any(|text| text == challenge)));
         Verdict { route, proven }
     }
 }
 
 impl Route {
-    fn of(seen: &Seen, target: &str) -> Self {
+    fn of(seen: &DnsAnswer, target: &str) -> Self {
         match seen {
-            Seen::Found(chain) if chain.iter().any(|name| name.eq_ignore_ascii_case(target)) => Route::Here,
-            Seen::Found(chain) => chain.first().map_or(Route::Nowhere, |first| Route::Elsewhere(first.clone())),
-            Seen::Nothing => Route::Nowhere,
-            Seen::Loop(_) => Route::Loop,
-            Seen::Silent(why) => Route::Silent(why.clone()),
+            DnsAnswer::Found(chain) if chain.iter().any(|name| name.eq_ignore_ascii_case(target)) => Route::Here,
+            DnsAnswer::Found(chain) => chain.first().map_or(Route::Nowhere, |first| Route::Elsewhere(first.clone())),
+            DnsAnswer::Nothing => Route::Nowhere,
+            DnsAnswer::Loop(_) => Route::Loop,
+            DnsAnswer::Silent(why) => Route::Silent(why.clone()),
         }
     }
 
@@ -185,7 +187,7 @@ impl Route {
     }
 }
 
-/// Who saw what.
+/// Which resolver saw what.
 fn together(routes: &[(&str, Route)]) -> String {
     let sayings: Vec<String> = routes
         .iter()
@@ -199,17 +201,17 @@ fn together(routes: &[(&str, Route)]) -> String {
 
 // The tenant's record.
 
-/// `domains` / `<hostname>`: read by its name; a tenant's domains are one query, in the order of their names.
+/// `domains` / `<hostname>`: read by its name. A tenant's domains are one query, in the order of their names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
     pub hostname: Hostname,
     /// Bound to this tenant and this listing: 128 random bits, new each time a hostname is listed.
     token: String,
-    pub status: Status,
-    /// What the last check complained of.
+    pub status: DomainStatus,
+    /// The problem that the last check found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Checks in a row that found an active domain leading elsewhere.
+    /// Checks in a row that found an active domain pointing elsewhere.
     #[serde(default)]
     pub misses: u8,
     pub created_at: Timestamp,
@@ -217,7 +219,7 @@ pub struct Domain {
     pub last_checked_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
-    /// Of an active domain: when the janitor looks again.
+    /// For an active domain: the time of the janitor's next check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_check_at: Option<Timestamp>,
     pub version: u64,
@@ -225,35 +227,37 @@ pub struct Domain {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = DomainStatus)]
-pub enum Status {
+pub enum DomainStatus {
     PendingDns,
     Active,
     Failed,
 }
 
-impl Status {
+impl DomainStatus {
     pub fn name(self) -> &'static str {
         match self {
-            Status::PendingDns => "pending_dns",
-            Status::Active => "active",
-            Status::Failed => "failed",
+            DomainStatus::PendingDns => "pending_dns",
+            DomainStatus::Active => "active",
+            DomainStatus::Failed => "failed",
         }
     }
 }
 
-/// Who asked for a check: somebody, or the schedule, which moves on.
+/// What caused a check: a request, or the schedule. Only the schedule sets the time of the next check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum CheckTrigger {
     ByHand,
     BySchedule,
 }
 
 impl Domain {
-    /// An active domain is lost at this many misses in a row.
+    /// After this many misses in a row an active domain is lost.
     pub const MISSES: u8 = 3;
+    /// Verified or not.
+    pub const COUNT: Counter = Counter::named("domains");
+    pub const QUOTA: Quota = Quota { counter: Domain::COUNT, name: "custom_domains", most: |plan| plan.custom_domains };
     const CHECK_EVERY: SignedDuration = SignedDuration::from_hours(6);
-    /// After a check that was not clean.
+    /// After a check with a problem.
     const CHECK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
     pub fn new(hostname: Hostname, now: Timestamp, random: &Random) -> Self {
@@ -261,7 +265,7 @@ impl Domain {
         Domain {
             hostname,
             token,
-            status: Status::PendingDns,
+            status: DomainStatus::PendingDns,
             error: None,
             misses: 0,
             created_at: now,
@@ -272,42 +276,42 @@ impl Domain {
         }
     }
 
-    /// The text of the TXT record that proves this tenant's say over the hostname.
+    /// The text of the TXT record that proves this tenant's control of the hostname.
     pub fn challenge(&self) -> String {
         format!("tenant-verify={}", self.token)
     }
 
-    /// Whether `later` is this listing and not a later one of the same hostname: proof for one is none for the other.
+    /// Whether `later` is this listing and not a later one of the same hostname. A proof for one listing is no proof for another.
     pub fn is_same_listing(&self, later: &Domain) -> bool {
         self.token == later.token
     }
 
-    /// The domain after a check, given how its tenant stands with the hostname.
-    pub fn checked(&self, verdict: &Verdict, standing: Standing, target: &str, asked: Asked, now: Timestamp) -> Self {
-        let active = self.status == Status::Active;
+    /// The domain after a check, given the standing of its tenant's claim.
+    pub fn checked(&self, verdict: &Verdict, standing: ClaimStanding, target: &str, trigger: CheckTrigger, now: Timestamp) -> Self {
+        let active = self.status == DomainStatus::Active;
         let complaint = self.complaint(&verdict.route, target);
         let (status, misses, error) = match &verdict.route {
             Route::Silent(_) => (self.status, self.misses, complaint),
-            Route::Unclear(_) if active => (Status::Active, self.misses, complaint),
-            Route::Unclear(_) => (Status::PendingDns, 0, complaint),
-            Route::Here if active => (Status::Active, 0, None),
+            Route::Unclear(_) if active => (DomainStatus::Active, self.misses, complaint),
+            Route::Unclear(_) => (DomainStatus::PendingDns, 0, complaint),
+            Route::Here if active => (DomainStatus::Active, 0, None),
             Route::Here => match standing.objection(verdict.proven, self) {
-                None => (Status::Active, 0, None),
+                None => (DomainStatus::Active, 0, None),
                 Some((status, objection)) => (status, 0, Some(objection)),
             },
             Route::Nowhere | Route::Elsewhere(_) | Route::Loop if active => {
                 let misses = self.misses.saturating_add(1);
-                (if misses < Domain::MISSES { Status::Active } else { Status::Failed }, misses, complaint)
+                (if misses < Domain::MISSES { DomainStatus::Active } else { DomainStatus::Failed }, misses, complaint)
             }
-            Route::Nowhere => (Status::PendingDns, 0, None),
-            Route::Elsewhere(_) | Route::Loop => (Status::Failed, 0, complaint),
+            Route::Nowhere => (DomainStatus::PendingDns, 0, None),
+            Route::Elsewhere(_) | Route::Loop => (DomainStatus::Failed, 0, complaint),
         };
         let next_check_at = match status {
-            Status::Active if active && asked == Asked::ByHand => self.next_check_at,
-            Status::Active => Some(now + if error.is_none() { Domain::CHECK_EVERY } else { Domain::CHECK_AGAIN }),
+            DomainStatus::Active if active && trigger == CheckTrigger::ByHand => self.next_check_at,
+            DomainStatus::Active => Some(now + if error.is_none() { Domain::CHECK_EVERY } else { Domain::CHECK_AGAIN }),
             _ => None,
         };
-        let verified_at = if status == Status::Active && !active { Some(now) } else { self.verified_at };
+        let verified_at = if status == DomainStatus::Active && !active { Some(now) } else { self.verified_at };
         Domain { status, misses, error, next_check_at, verified_at, last_checked_at: Some(now), version: self.version + 1, ..self.clone() }
     }
 
@@ -323,7 +327,7 @@ impl Domain {
         }
     }
 
-    /// When the janitor looks again, as the directory lists it.
+    /// The entry in the directory for the janitor's next check.
     pub fn check(&self, tenant: TenantId) -> Option<DomainCheck> {
         let due_at = self.next_check_at?;
         Some(DomainCheck { hostname: self.hostname.clone(), tenant, due_at })
@@ -334,7 +338,7 @@ impl Domain {
     }
 
     pub fn key_of(hostname: &Hostname) -> Key<Self> {
-        Key::new(&Domain::collection(), hostname.to_string())
+        Key::at(&Domain::collection(), hostname.to_string())
     }
 
     fn collection() -> Collection {
@@ -346,6 +350,7 @@ impl Entity for Domain {
     type Scope = InTenant;
     const TYPE: &'static str = "domain";
     const COLLECTION: &'static str = "domains";
+    const COUNTER: Option<Counter> = Some(Domain::COUNT);
 
     fn key(&self) -> Key<Self> {
         Domain::key_of(&self.hostname)
@@ -356,7 +361,7 @@ impl Entity for Domain {
     }
 }
 
-/// `domain-checks` / `<due>#<hostname>`: active domains in the order in which the janitor looks at them again.
+/// `domain-checks` / `<due>#<hostname>`: active domains in the order in which the janitor checks them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DomainCheck {
     pub hostname: Hostname,
@@ -381,37 +386,38 @@ impl Entity for DomainCheck {
     const COLLECTION: &'static str = "domain-checks";
 
     fn key(&self) -> Key<Self> {
-        Key::new(&DomainCheck::collection(), format!("{:012}#{}", self.due_at.as_second(), self.hostname))
+        Key::at(&DomainCheck::collection(), format!("{:012}#{}", self.due_at.as_second(), self.hostname))
     }
 }
 
-// Whose a hostname is.
+// The owner of a hostname.
 
-/// `hostname#<hostname>` / `owner`: who lists a hostname and who has proven it. One item, so of all that race for it one wins.
+/// `hostname#<hostname>` / `owner`: who lists a hostname and who has proven it. It is one item, so in a race only one tenant wins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostClaim {
     pub hostname: Hostname,
-    /// All that list it, the first one first.
+    /// All tenants that list it, the first one first.
     listed: Vec<Listed>,
-    /// Who has proven it: the one whom it serves.
+    /// The tenant that has proven it and is served under it.
     #[serde(with = "stored_option", default, skip_serializing_if = "Option::is_none")]
     owner: Option<TenantId>,
-    /// Until then the first lister is left alone.
-    alone_until: Timestamp,
-    /// Whom it served last, and until when that counts: a CNAME left behind must not serve the next one who asks.
+    /// Until then nobody else can list it.
+    #[serde(rename = "alone_until")]
+    exclusive_until: Timestamp,
+    /// The tenant that was served last, and until when this matters. A CNAME that was left behind must not serve the next tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     served: Option<Served>,
-    /// A deleted tenant's hostname is nobody's until then.
+    /// Until then nobody can take the hostname of a deleted tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rests_until: Option<Timestamp>,
-    /// Who had it to themselves lately, and when that began: listing it again does not begin it again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    alone_before: Vec<Alone>,
+    /// Who had the hostname exclusively, and since when. Listing it again does not start a new exclusive day.
+    #[serde(rename = "alone_before", default, skip_serializing_if = "Vec::is_empty")]
+    had_exclusively: Vec<ExclusiveTime>,
     version: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Alone {
+struct ExclusiveTime {
     #[serde(with = "stored")]
     tenant: TenantId,
     since: Timestamp,
@@ -430,48 +436,50 @@ struct Served {
     until: Timestamp,
 }
 
-/// How a tenant that lists a hostname stands with it.
+/// The standing of a tenant that lists a hostname.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Alone: the CNAME is enough.
-    Alone,
-    /// Others list it too, or it served another one lately: the TXT record is needed as well.
+pub enum ClaimStanding {
+    /// Nobody else lists it: the CNAME is enough.
+    Uncontested,
+    /// Others list it too, or it recently served another tenant: the TXT record is needed as well.
     Contested,
     /// Another tenant has proven it.
     Taken,
-    /// Its last owner's tenant was deleted lately.
+    /// The tenant that owned it was deleted recently.
     Resting,
 }
 
-impl Standing {
-    fn objection(self, proven: bool, domain: &Domain) -> Option<(Status, String)> {
+impl ClaimStanding {
+    fn objection(self, proven: bool, domain: &Domain) -> Option<(DomainStatus, String)> {
         let host = &domain.hostname;
         match self {
-            Standing::Alone => None,
-            Standing::Contested if proven => None,
-            Standing::Contested => Some((
-                Status::PendingDns,
+            ClaimStanding::Uncontested => None,
+            ClaimStanding::Contested if proven => None,
+            ClaimStanding::Contested => Some((
+                DomainStatus::PendingDns,
                 format!(
                     "{host} is or was listed by another tenant too: set the TXT record {} to {}.",
                     host.challenge_name(),
                     domain.challenge()
                 ),
             )),
-            Standing::Taken => Some((Status::Failed, format!("{host} is verified by another tenant."))),
-            Standing::Resting => Some((Status::Failed, format!("{host} belonged to a tenant that was deleted; it rests for 30 days."))),
+            ClaimStanding::Taken => Some((DomainStatus::Failed, format!("{host} is verified by another tenant."))),
+            ClaimStanding::Resting => {
+                Some((DomainStatus::Failed, format!("{host} belonged to a tenant that was deleted; it rests for 30 days.")))
+            }
         }
     }
 }
 
 impl HostClaim {
-    /// For this long the first one to list a hostname has it to themselves.
-    pub const ALONE: SignedDuration = SignedDuration::from_hours(24);
-    /// Hostnames of a deleted tenant are nobody's for this long, and a left one asks others for more proof.
+    /// For this long the first tenant that lists a hostname has it exclusively.
+    pub const EXCLUSIVE: SignedDuration = SignedDuration::from_hours(24);
+    /// For this long nobody can take the hostname of a deleted tenant, and a removed hostname needs a TXT record from other tenants.
     pub const REST: SignedDuration = crate::model::deletion::Deletion::REST;
-    /// The item stays small: beyond this, the one who waits longest is forgotten, and proves itself by TXT all the same.
+    /// The item must stay small. Beyond this number the tenant that has waited longest is dropped. It can still prove the hostname by TXT.
     const AT_MOST: usize = 50;
 
-    /// The claim with `tenant` among those who list the hostname.
+    /// The claim with `tenant` added to those that list the hostname.
     pub fn listed(known: Option<&Self>, hostname: &Hostname, tenant: TenantId, now: Timestamp) -> Result<Self, Error> {
         let taken = |message: &'static str| Err(Error::Conflict(message.into()));
         let Some(known) = known else {
@@ -479,23 +487,23 @@ impl HostClaim {
                 hostname: hostname.clone(),
                 listed: vec![Listed { tenant }],
                 owner: None,
-                alone_until: now + HostClaim::ALONE,
+                exclusive_until: now + HostClaim::EXCLUSIVE,
                 served: None,
                 rests_until: None,
-                alone_before: vec![Alone { tenant, since: now }],
+                had_exclusively: vec![ExclusiveTime { tenant, since: now }],
                 version: 1,
             });
         };
         if known.lists(tenant) {
             return taken("This hostname is among your domains already.");
         }
-        if known.owner.is_some() || known.is_resting(now) || (!known.listed.is_empty() && now < known.alone_until) {
+        if known.owner.is_some() || known.is_resting(now) || (!known.listed.is_empty() && now < known.exclusive_until) {
             return taken("This hostname is used by another tenant.");
         }
         let mut next = known.next();
-        next.alone_before.retain(|alone| now < alone.since + HostClaim::REST);
+        next.had_exclusively.retain(|time| now < time.since + HostClaim::REST);
         if next.listed.is_empty() {
-            next.alone_until = next.alone_since(tenant, now) + HostClaim::ALONE;
+            next.exclusive_until = next.exclusive_since(tenant, now) + HostClaim::EXCLUSIVE;
         }
         if next.listed.len() >= HostClaim::AT_MOST {
             next.listed.remove(0);
@@ -504,24 +512,24 @@ impl HostClaim {
         Ok(next)
     }
 
-    /// How `tenant`, which lists the hostname, stands with it.
-    pub fn standing(known: Option<&Self>, tenant: TenantId, now: Timestamp) -> Standing {
-        let Some(known) = known else { return Standing::Alone };
+    /// The standing of `tenant`, which lists the hostname.
+    pub fn standing(known: Option<&Self>, tenant: TenantId, now: Timestamp) -> ClaimStanding {
+        let Some(known) = known else { return ClaimStanding::Uncontested };
         let served_another = known.served.is_some_and(|served| served.tenant != tenant && now < served.until);
         if known.owner.is_some_and(|owner| owner != tenant) {
-            Standing::Taken
+            ClaimStanding::Taken
         } else if known.is_resting(now) {
-            Standing::Resting
+            ClaimStanding::Resting
         } else if served_another || known.listed.iter().any(|listed| listed.tenant != tenant) {
-            Standing::Contested
+            ClaimStanding::Contested
         } else {
-            Standing::Alone
+            ClaimStanding::Uncontested
         }
     }
 
-    /// `tenant` has proven it. The caller has asked for its standing.
+    /// The claim after `tenant` has proven it. The caller has checked the standing.
     pub fn won(known: Option<&Self>, hostname: &Hostname, tenant: TenantId, now: Timestamp) -> Result<Self, Error> {
-        if matches!(HostClaim::standing(known, tenant, now), Standing::Taken | Standing::Resting) {
+        if matches!(HostClaim::standing(known, tenant, now), ClaimStanding::Taken | ClaimStanding::Resting) {
             return Err(Error::Conflict("This hostname is used by another tenant.".into()));
         }
         let mut next = match known {
@@ -532,34 +540,34 @@ impl HostClaim {
             next.listed.push(Listed { tenant });
         }
         next.owner = Some(tenant);
-        next.alone_until = now;
+        next.exclusive_until = now;
         Ok(next)
     }
 
-    /// `tenant` has lost it to DNS: it still lists it, and others may now.
+    /// The claim after `tenant` has lost the hostname because of DNS. The tenant still lists it, and others can list it now.
     pub fn lost(&self, tenant: TenantId, now: Timestamp) -> Self {
         let mut next = self.next();
         next.give_up(tenant, now);
         next
     }
 
-    /// `tenant` lists it no more. `None`: nothing is left to remember.
+    /// The claim after `tenant` removed the hostname. `None` if nothing is left to remember.
     pub fn left(&self, tenant: TenantId, now: Timestamp) -> Option<Self> {
         let mut next = self.next();
         next.give_up(tenant, now);
         next.listed.retain(|listed| listed.tenant != tenant);
-        next.alone_before.retain(|alone| now < alone.since + HostClaim::REST);
+        next.had_exclusively.retain(|time| now < time.since + HostClaim::REST);
         let served = next.served.is_some_and(|served| now < served.until);
-        let remembered = served || next.is_resting(now) || !next.alone_before.is_empty();
+        let remembered = served || next.is_resting(now) || !next.had_exclusively.is_empty();
         (remembered || !next.listed.is_empty()).then_some(next)
     }
 
-    /// `tenant` is deleted: a hostname that served it rests.
+    /// The claim after `tenant` was deleted. A hostname that served the tenant rests.
     pub fn rested(&self, tenant: TenantId, now: Timestamp) -> Option<Self> {
         let served = self.owner == Some(tenant);
-        // Who is gone lists nothing again.
-        let alone_before = self.alone_before.iter().copied().filter(|alone| alone.tenant != tenant).collect();
-        let next = HostClaim { alone_before, ..self.clone() }.left(tenant, now)?;
+        // A deleted tenant cannot list it again.
+        let had_exclusively = self.had_exclusively.iter().copied().filter(|time| time.tenant != tenant).collect();
+        let next = HostClaim { had_exclusively, ..self.clone() }.left(tenant, now)?;
         Some(if served { HostClaim { rests_until: Some(now + HostClaim::REST), ..next } } else { next })
     }
 
@@ -572,22 +580,22 @@ impl HostClaim {
     }
 
     pub fn key_of(hostname: &Hostname) -> Key<Self> {
-        Key::new(&Collection::within::<HostClaim>(hostname.clone()), "owner".into())
+        Key::at(&Collection::within::<HostClaim>(hostname.clone()), "owner".into())
     }
 
     fn next(&self) -> Self {
         HostClaim { version: self.version + 1, ..self.clone() }
     }
 
-    /// When the day began that `tenant`, the first to list it, has it to itself: now, unless it had that day lately.
-    fn alone_since(&mut self, tenant: TenantId, now: Timestamp) -> Timestamp {
-        if let Some(before) = self.alone_before.iter().find(|alone| alone.tenant == tenant) {
+    /// When the exclusive day of `tenant` began: now, unless it had an exclusive day recently.
+    fn exclusive_since(&mut self, tenant: TenantId, now: Timestamp) -> Timestamp {
+        if let Some(before) = self.had_exclusively.iter().find(|time| time.tenant == tenant) {
             return before.since;
         }
-        if self.alone_before.len() >= HostClaim::AT_MOST {
-            self.alone_before.remove(0);
+        if self.had_exclusively.len() >= HostClaim::AT_MOST {
+            self.had_exclusively.remove(0);
         }
-        self.alone_before.push(Alone { tenant, since: now });
+        self.had_exclusively.push(ExclusiveTime { tenant, since: now });
         now
     }
 
@@ -595,7 +603,7 @@ impl HostClaim {
         if self.owner == Some(tenant) {
             self.owner = None;
             self.served = Some(Served { tenant, until: now + HostClaim::REST });
-            self.alone_until = now;
+            self.exclusive_until = now;
         }
     }
 
@@ -617,12 +625,12 @@ impl Entity for HostClaim {
         vec![("version", self.version)]
     }
 
-    /// A claim that nobody lists any more is only a memory.
+    /// A claim that nobody lists is only kept for the rules about recent owners.
     fn expires_at(&self) -> Option<Timestamp> {
         if !self.listed.is_empty() {
             return None;
         }
-        let remembered = self.alone_before.iter().map(|alone| alone.since + HostClaim::REST).max();
+        let remembered = self.had_exclusively.iter().map(|time| time.since + HostClaim::REST).max();
         self.rests_until.max(self.served.map(|served| served.until)).max(remembered)
     }
 }
@@ -712,29 +720,29 @@ mod tests {
         assert!(!host().is_under("me.com") && !host().is_under("") && !host().is_under("x.cdn.acme.com"));
     }
 
-    fn sighting(resolver: &str, cname: Seen, txt: Seen) -> Sighting {
+    fn sighting(resolver: &str, cname: DnsAnswer, txt: DnsAnswer) -> Sighting {
         Sighting { resolver: resolver.into(), cname, txt }
     }
 
-    fn found(text: &str) -> Seen {
-        Seen::Found(vec![text.into()])
+    fn found(text: &str) -> DnsAnswer {
+        DnsAnswer::Found(vec![text.into()])
     }
 
     #[test]
     fn resolvers_must_agree_and_a_silent_one_has_no_say() {
-        let verdict = |seen: &[Seen]| {
+        let verdict = |seen: &[DnsAnswer]| {
             let sightings: Vec<_> =
-                seen.iter().enumerate().map(|(n, seen)| sighting(&n.to_string(), seen.clone(), Seen::Nothing)).collect();
+                seen.iter().enumerate().map(|(n, seen)| sighting(&n.to_string(), seen.clone(), DnsAnswer::Nothing)).collect();
             Verdict::of(&sightings, TARGET, "tenant-verify=x").route
         };
-        let silent = || Seen::Silent("late".into());
+        let silent = || DnsAnswer::Silent("late".into());
         assert_eq!(verdict(&[found(TARGET), found("PROXY.edge.example.com")]), Route::Here);
-        assert_eq!(verdict(&[Seen::Found(vec!["a.example".into(), TARGET.into()])]), Route::Here);
+        assert_eq!(verdict(&[DnsAnswer::Found(vec!["a.example".into(), TARGET.into()])]), Route::Here);
         assert_eq!(verdict(&[found(TARGET), silent()]), Route::Here);
         assert_eq!(verdict(&[found("other.example"), found("another.example")]), Route::Elsewhere("other.example".into()));
-        assert_eq!(verdict(&[Seen::Nothing, Seen::Nothing]), Route::Nowhere);
+        assert_eq!(verdict(&[DnsAnswer::Nothing, DnsAnswer::Nothing]), Route::Nowhere);
         assert!(
-            matches!(verdict(&[found(TARGET), Seen::Nothing]), Route::Unclear(saying) if saying == "0 saw the right CNAME; 1 saw no CNAME")
+            matches!(verdict(&[found(TARGET), DnsAnswer::Nothing]), Route::Unclear(saying) if saying == "0 saw the right CNAME; 1 saw no CNAME")
         );
         assert!(matches!(verdict(&[found(TARGET), found("other.example")]), Route::Unclear(_)));
         assert!(matches!(verdict(&[silent(), silent()]), Route::Silent(_)) && matches!(verdict(&[]), Route::Silent(_)));
@@ -742,13 +750,13 @@ mod tests {
 
     #[test]
     fn a_proof_is_seen_by_all_that_answer() {
-        let proven = |seen: &[Seen]| {
-            let sightings: Vec<_> = seen.iter().map(|seen| sighting("r", Seen::Nothing, seen.clone())).collect();
+        let proven = |seen: &[DnsAnswer]| {
+            let sightings: Vec<_> = seen.iter().map(|seen| sighting("r", DnsAnswer::Nothing, seen.clone())).collect();
             Verdict::of(&sightings, TARGET, "tenant-verify=x").proven
         };
-        let mine = || Seen::Found(vec!["v=spf1 -all".into(), "tenant-verify=x".into()]);
-        assert!(proven(&[mine(), mine()]) && proven(&[mine(), Seen::Silent("late".into())]));
-        assert!(!proven(&[mine(), Seen::Nothing]) && !proven(&[]) && !proven(&[Seen::Silent("late".into())]));
+        let mine = || DnsAnswer::Found(vec!["v=spf1 -all".into(), "tenant-verify=x".into()]);
+        assert!(proven(&[mine(), mine()]) && proven(&[mine(), DnsAnswer::Silent("late".into())]));
+        assert!(!proven(&[mine(), DnsAnswer::Nothing]) && !proven(&[]) && !proven(&[DnsAnswer::Silent("late".into())]));
         for other in ["tenant-verify=y", "tenant-verify=X", "tenant-verify=x ", "tenant-verify=xx", "x"] {
             assert!(!proven(&[found(other)]), "{other}");
         }
@@ -762,33 +770,34 @@ mod tests {
     fn states_follow_the_documented_table() {
         let (now, random) = (Timestamp::UNIX_EPOCH, Random::seeded(1));
         let pending = Domain::new(host(), now, &random);
-        let checked = |domain: &Domain, route: Route| domain.checked(&seen(route), Standing::Alone, TARGET, Asked::ByHand, now);
+        let checked =
+            |domain: &Domain, route: Route| domain.checked(&seen(route), ClaimStanding::Uncontested, TARGET, CheckTrigger::ByHand, now);
         let active = checked(&pending, Route::Here);
-        assert_eq!((active.status, active.verified_at, active.error.as_deref()), (Status::Active, Some(now), None));
+        assert_eq!((active.status, active.verified_at, active.error.as_deref()), (DomainStatus::Active, Some(now), None));
         let elsewhere = || Route::Elsewhere("other.example".into());
         let failed = checked(&pending, elsewhere());
-        assert_eq!(failed.status, Status::Failed);
+        assert_eq!(failed.status, DomainStatus::Failed);
         assert_eq!(failed.error.as_deref(), Some("cdn.acme.com has a CNAME to other.example; it must be proxy.edge.example.com."));
-        assert_eq!(checked(&failed, Route::Here).status, Status::Active);
-        assert_eq!(checked(&pending, Route::Nowhere).status, Status::PendingDns);
-        assert_eq!(checked(&pending, Route::Loop).status, Status::Failed);
-        assert_eq!(checked(&pending, Route::Unclear("x".into())).status, Status::PendingDns);
+        assert_eq!(checked(&failed, Route::Here).status, DomainStatus::Active);
+        assert_eq!(checked(&pending, Route::Nowhere).status, DomainStatus::PendingDns);
+        assert_eq!(checked(&pending, Route::Loop).status, DomainStatus::Failed);
+        assert_eq!(checked(&pending, Route::Unclear("x".into())).status, DomainStatus::PendingDns);
         for domain in [&pending, &active, &failed] {
             let unchanged = checked(domain, Route::Silent("late".into()));
             assert_eq!((unchanged.status, unchanged.misses, unchanged.verified_at), (domain.status, domain.misses, domain.verified_at));
             assert!(unchanged.error.is_some());
         }
-        // Three misses in a row, whichever they are; a good check between them begins anew.
+        // Three misses in a row of any kind. A good check resets the count.
         let twice = checked(&checked(&active, elsewhere()), Route::Nowhere);
-        assert_eq!((twice.status, twice.misses), (Status::Active, 2));
+        assert_eq!((twice.status, twice.misses), (DomainStatus::Active, 2));
         assert_eq!(checked(&twice, Route::Unclear("x".into())).misses, 2);
         assert_eq!(checked(&twice, Route::Here).misses, 0);
         let lost = checked(&twice, Route::Loop);
-        assert_eq!((lost.status, lost.next_check_at), (Status::Failed, None));
+        assert_eq!((lost.status, lost.next_check_at), (DomainStatus::Failed, None));
     }
 
-    /// Three tenants, one hostname, and all that can happen to it, against rules written down once more in the plainest way: who lists
-    /// it, since when, whom it served. Old TXT records stay in DNS until they are cleared.
+    /// Three tenants, one hostname, and all possible events, compared with a second, simple version of the rules. Old TXT records stay in
+    /// DNS until they are removed.
     #[test]
     fn never_two_owners_and_a_stale_proof_verifies_nobody_else() {
         let mut activations = BTreeSet::new();
@@ -809,13 +818,13 @@ mod tests {
         now: Timestamp,
         claim: Option<HostClaim>,
         domains: [Option<Domain>; 3],
-        cname: Seen,
+        cname: DnsAnswer,
         texts: BTreeSet<String>,
-        // The plain rules.
+        // The simple version of the rules.
         since: [Option<Timestamp>; 3],
-        alone_since: [Option<Timestamp>; 3],
+        exclusive_since: [Option<Timestamp>; 3],
         owner: Option<usize>,
-        alone_until: Timestamp,
+        exclusive_until: Timestamp,
         served: Option<(usize, Timestamp)>,
         rests_until: Timestamp,
         seen: BTreeSet<&'static str>,
@@ -829,19 +838,19 @@ mod tests {
                 now,
                 claim: None,
                 domains: [None, None, None],
-                cname: Seen::Nothing,
+                cname: DnsAnswer::Nothing,
                 texts: BTreeSet::new(),
                 since: [None; 3],
-                alone_since: [None; 3],
+                exclusive_since: [None; 3],
                 owner: None,
-                alone_until: now,
+                exclusive_until: now,
                 served: None,
                 rests_until: now,
                 seen: BTreeSet::new(),
             }
         }
 
-        /// As the table gives it: an expired record is not there.
+        /// As the table returns it: an expired record is absent.
         fn known(&self) -> Option<&HostClaim> {
             self.claim.as_ref().filter(|claim| claim.expires_at().is_none_or(|at| at > self.now))
         }
@@ -855,7 +864,7 @@ mod tests {
                 9 => self.leave(who, false),
                 10 if what % 4 == 0 => self.leave(who, true),
                 10 | 11 => self.now += [hours(1), hours(25), hours(31 * 24)][what % 3],
-                12 | 13 => self.cname = [found(TARGET), found(TARGET), found("other.example"), Seen::Nothing][what % 4].clone(),
+                12 | 13 => self.cname = [found(TARGET), found(TARGET), found("other.example"), DnsAnswer::Nothing][what % 4].clone(),
                 14 => self.texts.extend(self.domains[who].as_ref().map(Domain::challenge)),
                 _ if what % 3 == 0 => self.texts.clear(),
                 _ => self.texts.extend(self.domains[who].as_ref().map(Domain::challenge)),
@@ -865,13 +874,13 @@ mod tests {
         fn list(&mut self, who: usize) {
             let next = HostClaim::listed(self.known(), &host(), tenants()[who], self.now);
             let others = self.since.iter().any(Option::is_some);
-            let free = self.owner.is_none() && self.now >= self.rests_until && !(others && self.now < self.alone_until);
+            let free = self.owner.is_none() && self.now >= self.rests_until && !(others && self.now < self.exclusive_until);
             assert_eq!(next.is_ok(), free && self.since[who].is_none(), "{self:?}");
             let Ok(next) = next else { return };
             if !others {
-                let since = self.alone_since[who].filter(|since| self.now < *since + hours(30 * 24)).unwrap_or(self.now);
-                self.alone_since[who] = Some(since);
-                self.alone_until = since + hours(24);
+                let since = self.exclusive_since[who].filter(|since| self.now < *since + hours(30 * 24)).unwrap_or(self.now);
+                self.exclusive_since[who] = Some(since);
+                self.exclusive_until = since + hours(24);
             }
             self.claim = Some(next);
             self.domains[who] = Some(Domain::new(host(), self.now, &self.random));
@@ -881,10 +890,10 @@ mod tests {
         fn verify(&mut self, who: usize) {
             let Some(domain) = self.domains[who].clone() else { return };
             let texts: Vec<String> = self.texts.iter().cloned().collect();
-            let txt = if texts.is_empty() { Seen::Nothing } else { Seen::Found(texts) };
+            let txt = if texts.is_empty() { DnsAnswer::Nothing } else { DnsAnswer::Found(texts) };
             let verdict = Verdict::of(&[sighting("r", self.cname.clone(), txt)], TARGET, &domain.challenge());
             let standing = HostClaim::standing(self.known(), tenants()[who], self.now);
-            let next = domain.checked(&verdict, standing, TARGET, Asked::ByHand, self.now);
+            let next = domain.checked(&verdict, standing, TARGET, CheckTrigger::ByHand, self.now);
             let here = self.cname == found(TARGET);
 
             let others = (0..3).any(|other| other != who && self.since[other].is_some());
@@ -905,23 +914,23 @@ mod tests {
                 }
                 here && may && (proof || !(others || served_another))
             };
-            assert_eq!(next.status == Status::Active, expected, "{who} {self:?}");
+            assert_eq!(next.status == DomainStatus::Active, expected, "{who} {self:?}");
 
-            match (domain.status == Status::Active, expected) {
+            match (domain.status == DomainStatus::Active, expected) {
                 (false, true) => {
                     if served_another {
                         self.seen.insert("retaken");
                     }
                     self.claim = Some(HostClaim::won(self.known(), &host(), tenants()[who], self.now).unwrap());
                     self.owner = Some(who);
-                    self.alone_until = self.now;
+                    self.exclusive_until = self.now;
                 }
                 (true, false) => {
                     self.seen.insert("lost");
                     self.claim = Some(self.known().unwrap().lost(tenants()[who], self.now));
                     self.owner = None;
                     self.served = Some((who, self.now + hours(30 * 24)));
-                    self.alone_until = self.now;
+                    self.exclusive_until = self.now;
                 }
                 _ => {}
             }
@@ -936,11 +945,11 @@ mod tests {
             self.claim = if purged { known.rested(tenants()[who], self.now) } else { known.left(tenants()[who], self.now) };
             self.since[who] = None;
             if purged {
-                self.alone_since[who] = None;
+                self.exclusive_since[who] = None;
             }
             if self.owner == Some(who) {
                 self.owner = None;
-                self.alone_until = self.now;
+                self.exclusive_until = self.now;
                 self.served = Some((who, self.now + hours(30 * 24)));
                 if purged {
                     self.seen.insert("purged");
@@ -949,9 +958,10 @@ mod tests {
             }
         }
 
-        /// What holds at every moment.
+        /// What must hold at every moment.
         fn hold(&self) {
-            let active: Vec<usize> = (0..3).filter(|who| self.domains[*who].as_ref().is_some_and(|d| d.status == Status::Active)).collect();
+            let active: Vec<usize> =
+                (0..3).filter(|who| self.domains[*who].as_ref().is_some_and(|d| d.status == DomainStatus::Active)).collect();
             assert!(active.len() <= 1, "two owners: {self:?}");
             let owner = self.known().and_then(HostClaim::owner);
             assert_eq!(active.first().map(|who| tenants()[*who]), owner, "{self:?}");
@@ -1001,7 +1011,7 @@ mod tests {
         let claim = claim.unwrap();
         assert_eq!(claim.listed.len(), HostClaim::AT_MOST);
         let forgotten = tenants()[1];
-        assert_eq!(HostClaim::standing(Some(&claim), forgotten, now), Standing::Contested);
+        assert_eq!(HostClaim::standing(Some(&claim), forgotten, now), ClaimStanding::Contested);
         let won = HostClaim::won(Some(&claim), &host(), forgotten, now).unwrap();
         assert!(won.lists(forgotten) && won.owner() == Some(forgotten));
         assert!(HostClaim::won(Some(&won), &host(), last, now).is_err());

@@ -1,5 +1,5 @@
-//! What the edge proxies report: log entries, kept in compressed packs; counters of days and months, rolled up from the stream of packs;
-//! the marks that make both happen once; and the events of a quota that fills.
+//! What the edge proxies report. Log entries are stored in compressed packs. Counters of days and months are rolled up from the stream of
+//! packs. Marks make sure that both happen once. Quota events say how full a quota is.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, FieldErrors, Result};
 use crate::model::period::Month;
 use crate::model::plan::Plan;
-use crate::model::tenant::{Shut, Tenant};
+use crate::model::tenant::{Inaccessible, Tenant};
 use crate::model::time::{self, day};
 use crate::store::entity::{Collection, Entity, Hashed, InTenant, Key};
 use crate::store::page::{Direction, List};
@@ -27,9 +27,9 @@ pub struct Entry {
     pub at: Timestamp,
     pub method: String,
     pub path: String,
-    pub kind: Kind,
+    pub kind: RequestKind,
     pub status: u16,
-    pub cache: Cache,
+    pub cache: CacheResult,
     pub bytes: u64,
     pub duration_ms: u32,
     pub country: Option<String>,
@@ -37,61 +37,59 @@ pub struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = RequestKind)]
-pub enum Kind {
+pub enum RequestKind {
     Asset,
     Api,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
-#[schema(as = CacheResult)]
-pub enum Cache {
+pub enum CacheResult {
     Hit,
     Miss,
     Bypass,
     Error,
 }
 
-impl Kind {
+impl RequestKind {
     pub const WORDS: &'static [&'static str] = &["asset", "api"];
 
     pub fn parse(text: &str) -> Option<Self> {
         match text {
-            "asset" => Some(Kind::Asset),
-            "api" => Some(Kind::Api),
+            "asset" => Some(RequestKind::Asset),
+            "api" => Some(RequestKind::Api),
             _ => None,
         }
     }
 }
 
-impl Cache {
+impl CacheResult {
     pub const WORDS: &'static [&'static str] = &["HIT", "MISS", "BYPASS", "ERROR"];
 
     pub fn parse(text: &str) -> Option<Self> {
         match text {
-            "HIT" => Some(Cache::Hit),
-            "MISS" => Some(Cache::Miss),
-            "BYPASS" => Some(Cache::Bypass),
-            "ERROR" => Some(Cache::Error),
+            "HIT" => Some(CacheResult::Hit),
+            "MISS" => Some(CacheResult::Miss),
+            "BYPASS" => Some(CacheResult::Bypass),
+            "ERROR" => Some(CacheResult::Error),
             _ => None,
         }
     }
 }
 
-/// Log entries are kept so long.
+/// Log entries are kept for this long.
 pub const KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
-/// How far the clock of an edge may be ahead of ours.
+/// How far the clock of an edge proxy may be ahead of ours.
 pub const AHEAD: SignedDuration = SignedDuration::from_secs(60);
 const FIELDS: [&str; 9] = ["timestamp", "method", "path", "kind", "status", "cache", "bytes", "durationMs", "country"];
 const MAX_PATH: usize = 2048;
-/// More than any response weighs.
+/// More than the size of any response.
 const MAX_BYTES: u64 = 1 << 42;
 /// A day.
 const MAX_DURATION: f64 = 86_400_000.0;
 
 impl Entry {
-    /// Reads an entry; every wrong field is noted in `errors` under `<at>.<field>`.
+    /// Reads an entry. Every wrong field is added to `errors` under `<at>.<field>`.
     pub fn read(value: &Value, at: &str, now: Timestamp, errors: &mut FieldErrors) -> Option<Self> {
         let mut wrong = |field: &str, problem: &str| {
             errors.entry(format!("{at}.{field}")).or_default().push(format!("The {at}.{field} field {problem}."));
@@ -119,9 +117,10 @@ impl Entry {
         let timestamp = field("timestamp", "must be a moment like 2026-11-21T09:30:00Z", &|value| moment(value).is_some());
         let method = field("method", "must be an HTTP method", &|value| text(value, &is_method));
         let path = field("path", "must be a path of at most 2048 characters", &|value| text(value, &is_path));
-        let kind = field("kind", "must be one of asset, api", &|value| value.as_str().and_then(Kind::parse).is_some());
+        let kind = field("kind", "must be one of asset, api", &|value| value.as_str().and_then(RequestKind::parse).is_some());
         let status = field("status", "must be between 100 and 599", &|value| value.as_u64().is_some_and(|n| (100..600).contains(&n)));
-        let cache = field("cache", "must be one of HIT, MISS, BYPASS, ERROR", &|value| value.as_str().and_then(Cache::parse).is_some());
+        let cache =
+            field("cache", "must be one of HIT, MISS, BYPASS, ERROR", &|value| value.as_str().and_then(CacheResult::parse).is_some());
         let bytes =
             field("bytes", "must be a whole number of bytes, not negative", &|value| value.as_u64().is_some_and(|n| n <= MAX_BYTES));
         let duration = field("durationMs", "must be milliseconds, not negative", &|value| {
@@ -141,9 +140,9 @@ impl Entry {
             at,
             method: method?.as_str()?.to_owned(),
             path: without_query(path?.as_str()?).to_owned(),
-            kind: Kind::parse(kind?.as_str()?)?,
+            kind: RequestKind::parse(kind?.as_str()?)?,
             status: u16::try_from(status?.as_u64()?).ok()?,
-            cache: Cache::parse(cache?.as_str()?)?,
+            cache: CacheResult::parse(cache?.as_str()?)?,
             bytes: bytes?.as_u64()?,
             duration_ms: duration?.as_f64()?.round() as u32,
             country: country.and_then(Value::as_str).map(str::to_owned),
@@ -160,9 +159,9 @@ impl Entry {
                 "timestamp": {"type": "string", "format": "date-time"},
                 "method": {"type": "string"},
                 "path": {"type": "string", "maxLength": MAX_PATH},
-                "kind": {"type": "string", "enum": Kind::WORDS},
+                "kind": {"type": "string", "enum": RequestKind::WORDS},
                 "status": {"type": "integer", "minimum": 100, "maximum": 599},
-                "cache": {"type": "string", "enum": Cache::WORDS},
+                "cache": {"type": "string", "enum": CacheResult::WORDS},
                 "bytes": {"type": "integer", "minimum": 0, "maximum": MAX_BYTES},
                 "durationMs": {"type": "number", "minimum": 0, "maximum": MAX_DURATION},
                 "country": {"type": ["string", "null"], "pattern": "^[A-Z][A-Z0-9]$"},
@@ -191,7 +190,7 @@ fn is_country(text: &str) -> bool {
         && (text.as_bytes()[1].is_ascii_uppercase() || text.as_bytes()[1].is_ascii_digit())
 }
 
-/// A query string may carry what no log should hold.
+/// A query string may contain data that must not be logged.
 fn without_query(path: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or_default()
 }
@@ -211,7 +210,7 @@ pub struct Totals {
     pub api_hits: u64,
     /// Bytes that the cache served.
     pub hit_bytes: u64,
-    /// Packs the requests came in.
+    /// The number of packs with these requests.
     pub packs: u64,
 }
 
@@ -220,18 +219,18 @@ impl Totals {
         self.requests += 1;
         self.bytes += entry.bytes;
         match entry.cache {
-            Cache::Hit => self.hits += 1,
-            Cache::Miss => self.misses += 1,
-            Cache::Bypass => self.bypass += 1,
-            Cache::Error => self.errors += 1,
+            CacheResult::Hit => self.hits += 1,
+            CacheResult::Miss => self.misses += 1,
+            CacheResult::Bypass => self.bypass += 1,
+            CacheResult::Error => self.errors += 1,
         }
         match entry.kind {
-            Kind::Asset => self.assets += 1,
-            Kind::Api => self.api += 1,
+            RequestKind::Asset => self.assets += 1,
+            RequestKind::Api => self.api += 1,
         }
-        if entry.cache == Cache::Hit {
+        if entry.cache == CacheResult::Hit {
             self.hit_bytes += entry.bytes;
-            self.api_hits += u64::from(entry.kind == Kind::Api);
+            self.api_hits += u64::from(entry.kind == RequestKind::Api);
         }
     }
 
@@ -264,28 +263,28 @@ impl Totals {
         ]
     }
 
-    /// Entries a pack holds on average, for reading no more packs than needed.
+    /// The average number of entries in a pack, to read no more packs than needed.
     pub fn a_pack(&self) -> usize {
         usize::try_from(self.requests / self.packs.max(1)).unwrap_or(Pack::MOST).clamp(1, Pack::MOST)
     }
 }
 
-/// `edge-logs-<month of the year>` / `<newest entry>#<batch>-<part>`: up to 200 log entries of one batch, newest first, compressed. The
-/// partition holds a month (entries live for 30 days, so last year's are long gone when the name comes round); a batch over hours or days
-/// goes to `edge-logs-wide`. Written once, never changed; its insertion is the event that the rollups count.
+/// `edge-logs-<month of the year>` / `<newest entry>#<batch>-<part>`: up to 200 log entries of one batch, newest first, compressed. A
+/// partition holds one month. Entries live for 30 days, so last year's are gone when the name is used again. A batch that spans hours or
+/// days goes to `edge-logs-wide`. A pack is written once and never changed. Its insertion is the event that the rollups count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pack {
     pub id: String,
     pub newest: Timestamp,
     pub oldest: Timestamp,
     wide: bool,
-    /// What it adds to each day, `2026-11-21`.
+    /// What it adds to each day (`2026-11-21`).
     days: BTreeMap<String, Totals>,
     #[serde(with = "bytes")]
     entries: Vec<u8>,
 }
 
-/// The partitions of packs: one a month of the year, and one for what spans more.
+/// The partitions of packs: one for each month of the year, and one for packs with a wide time span.
 pub(crate) const SHELVES: [&str; 13] = [
     "edge-logs-wide",
     "edge-logs-01",
@@ -324,7 +323,7 @@ impl Shelf {
 
     /// The key of a pack of this shelf, from its sort key.
     pub fn key(self, sort: &str) -> Key<Pack> {
-        Key::new(&self.collection(), sort.to_owned())
+        Key::at(&self.collection(), sort.to_owned())
     }
 
     /// The sort key of a pack, for `key`.
@@ -332,21 +331,21 @@ impl Shelf {
         key.sort.clone()
     }
 
-    /// Where packs begin whose newest entry is no newer than `moment`, seen from the newest.
+    /// The first pack, seen from the newest, whose newest entry is not newer than `moment`.
     pub fn from(self, moment: Timestamp) -> Key<Pack> {
-        Key::new(&self.collection(), format!("{:013}$", moment.as_millisecond().max(0)))
+        Key::at(&self.collection(), format!("{:013}$", moment.as_millisecond().max(0)))
     }
 }
 
-/// The entries of a pack, side by side: equal things lie next to each other, which compresses best.
+/// The entries of a pack, column by column. Equal values are next to each other, which compresses best.
 #[derive(Default, Serialize, Deserialize)]
 struct Columns {
     before: Vec<i64>,
     method: Vec<String>,
     path: Vec<String>,
-    kind: Vec<Kind>,
+    kind: Vec<RequestKind>,
     status: Vec<u16>,
-    cache: Vec<Cache>,
+    cache: Vec<CacheResult>,
     bytes: Vec<u64>,
     duration: Vec<u32>,
     country: Vec<Option<String>>,
@@ -354,12 +353,12 @@ struct Columns {
 
 impl Pack {
     pub const MOST: usize = 200;
-    /// Packs of a batch that lies close together.
+    /// The most packs of a batch with a short time span.
     const AT_MOST: usize = 8;
-    /// The entries of a pack that is not wide lie within this time.
+    /// The entries of a pack that is not wide are within this time span.
     pub const NARROW: SignedDuration = SignedDuration::from_mins(15);
 
-    /// Cuts a batch into packs, always the same way. At most eight.
+    /// Cuts a batch into packs, always in the same way. At most eight.
     pub fn cut(batch: &Batch, mut entries: Vec<Entry>) -> Result<Vec<Pack>> {
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.at));
         let narrow = chunks(&entries, Some(Pack::NARROW));
@@ -388,7 +387,7 @@ impl Pack {
             columns.country.push(entry.country.clone());
             newer = entry.at;
         }
-        // It counts for the day of its newest entry.
+        // The pack counts for the day of its newest entry.
         if let Some(newest) = days.get_mut(&day(first.at).to_string()) {
             newest.packs = 1;
         }
@@ -434,7 +433,7 @@ impl Pack {
     }
 }
 
-/// Neighbours, newest first: never more than a pack holds, and within `span` of one another where that is asked.
+/// Groups of neighbours, newest first: never more than a pack holds, and within `span` of each other if a span is given.
 fn chunks(entries: &[Entry], span: Option<SignedDuration>) -> Vec<&[Entry]> {
     let mut chunks = vec![];
     let mut start = 0;
@@ -474,7 +473,8 @@ impl Entity for Pack {
     }
 }
 
-/// `edge-batches` / `<hash of the batch id>`: that a batch was taken on, and with what in it. Outlives its entries, so a repeat adds nothing.
+/// `edge-batches` / `<hash of the batch id>`: a batch was accepted, and what it contained. It lives longer than its entries, so that a
+/// repeat adds nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     pub id: String,
@@ -487,7 +487,7 @@ impl Batch {
         Batch { id: Hashed::of(&[batch_id]).to_string(), content: crate::crypto::hash(&[content]), received_at }
     }
 
-    /// 96 bits: enough to tell the batches of a tenant and a month apart.
+    /// 96 bits: enough to tell apart the batches of a tenant and a month.
     fn short_id(&self) -> &str {
         &self.id[..16]
     }
@@ -501,7 +501,7 @@ impl Entity for Batch {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::of::<Batch>(), self.id.clone())
+        Key::at(&Collection::of::<Batch>(), self.id.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -509,7 +509,7 @@ impl Entity for Batch {
     }
 }
 
-/// `edge-counted` / `<pack>`: that a pack is in the rollups. Written in the transaction that adds it, so a second delivery adds nothing.
+/// `edge-counted` / `<pack>`: a pack is in the rollups. Written in the transaction that adds it, so that a second delivery adds nothing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Counted {
     pub pack: String,
@@ -530,7 +530,7 @@ impl Entity for Counted {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::of::<Counted>(), self.pack.clone())
+        Key::at(&Collection::of::<Counted>(), self.pack.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -538,7 +538,8 @@ impl Entity for Counted {
     }
 }
 
-/// `edge-usage` / `day#<2026-11-21>` and `month#<2026-11>`: what was served in a day or month. Moves in a transaction with `Counted`.
+/// `edge-usage` / `day#<2026-11-21>` and `month#<2026-11>`: what was served in a day or month. Changes in the same transaction as
+/// `Counted`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rollup {
     #[serde(rename = "sk")]
@@ -549,11 +550,11 @@ pub struct Rollup {
 
 impl Rollup {
     pub fn of_day(day: Date) -> Key<Self> {
-        Key::new(&Rollup::collection(), format!("day#{day}"))
+        Key::at(&Rollup::collection(), format!("day#{day}"))
     }
 
     pub fn of_month(month: Month) -> Key<Self> {
-        Key::new(&Rollup::collection(), format!("month#{month}"))
+        Key::at(&Rollup::collection(), format!("month#{month}"))
     }
 
     /// Newest day first.
@@ -578,11 +579,11 @@ impl Entity for Rollup {
     const AUDITED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Rollup::collection(), self.span.clone())
+        Key::at(&Rollup::collection(), self.span.clone())
     }
 }
 
-/// `quota-events` / `<month>#<metric>#<percent>`: that a share of the month's quota was reached. Once each.
+/// `quota-events` / `<month>#<metric>#<percent>`: a share of the month's quota was reached. Once each.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct QuotaEvent {
     pub month: String,
@@ -654,18 +655,18 @@ impl Entity for QuotaEvent {
     const AUDITED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        Key::new(&QuotaEvent::collection(), format!("{}#{}#{:03}", self.month, self.metric.name(), self.percent))
+        Key::at(&QuotaEvent::collection(), format!("{}#{}#{:03}", self.month, self.metric.name(), self.percent))
     }
 }
 
-/// Why the edge should serve nothing for a tenant right now, as `usage/check` says it.
+/// Why the edge should currently serve nothing for a tenant, in the words of `usage/check`.
 pub fn refusal(tenant: &Tenant, plan: &Plan, used: &Totals, now: Timestamp) -> Option<&'static str> {
     let over = |used: u64, limit: Option<u64>| limit.is_some_and(|limit| used >= limit);
-    match tenant.shut(now) {
-        Some(Shut::Suspended) => Some("suspended"),
-        Some(Shut::Expired) => Some("expired"),
-        Some(Shut::Gone) => Some("deleted"),
-        // Where the plan bills overage, serving goes on.
+    match tenant.inaccessible(now) {
+        Some(Inaccessible::Suspended) => Some("suspended"),
+        Some(Inaccessible::Expired) => Some("expired"),
+        Some(Inaccessible::Gone) => Some("deleted"),
+        // If the plan bills overage, the edge continues to serve.
         None if plan.edge_overage => None,
         None if over(used.requests, plan.edge_requests_per_month) => Some("requests_exceeded"),
         None if over(used.bytes, plan.edge_bytes_per_month) => Some("bandwidth_exceeded"),
@@ -673,17 +674,17 @@ pub fn refusal(tenant: &Tenant, plan: &Plan, used: &Totals, now: Timestamp) -> O
     }
 }
 
-/// What a gigabyte costs at a CMS, in US dollars: rough list prices, only where a price is published. Background of `estimatedSavings`.
+/// What a gigabyte costs at a CMS, in US dollars: rough list prices, only where a price is published. Used for `estimatedSavings`.
 const PRICE_PER_GB: [(&str, f64); 6] =
     [("prismic", 0.15), ("contentful", 0.15), ("sanity", 0.30), ("cloudinary", 0.40), ("imgix", 0.08), ("storyblok", 0.15)];
 
-/// What the cache saved of the CMS's bandwidth, in US dollars and cents.
+/// The value of the CMS bandwidth that the cache saved, in US dollars and cents.
 pub fn savings(cms: &str, used: &Totals) -> Option<f64> {
     let price = PRICE_PER_GB.iter().find(|(name, _)| *name == cms)?.1;
     Some((used.hit_bytes as f64 / 1e9 * price * 100.0).round() / 100.0)
 }
 
-/// Of `part` in `whole`, to four digits; 0 where there is nothing.
+/// `part` divided by `whole`, with four digits. 0 if `whole` is 0.
 pub fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64 * 10_000.0).round() / 10_000.0 }
 }
@@ -743,9 +744,9 @@ mod tests {
             at: now() - SignedDuration::from_secs(seconds_ago),
             method: "GET".into(),
             path: format!("/img/{}.png", seconds_ago % 37),
-            kind: if seconds_ago % 3 == 0 { Kind::Api } else { Kind::Asset },
+            kind: if seconds_ago % 3 == 0 { RequestKind::Api } else { RequestKind::Asset },
             status: 200,
-            cache: if seconds_ago % 2 == 0 { Cache::Hit } else { Cache::Miss },
+            cache: if seconds_ago % 2 == 0 { CacheResult::Hit } else { CacheResult::Miss },
             bytes,
             duration_ms: 12,
             country: (seconds_ago % 5 > 0).then(|| "DE".into()),

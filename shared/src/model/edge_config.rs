@@ -1,4 +1,4 @@
-//! A tenant's edge configuration (F1): where its assets and its API come from, and how the proxy in front treats them.
+//! A tenant's edge configuration (F1): where its assets and its API come from, and how the proxy in front of them treats them.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,13 @@ use crate::error::{Error, FieldErrors, Result, Throttled};
 use crate::model::web;
 use crate::store::entity::{Collection, Entity, InTenant, Key};
 
-/// `edge-config` / `config`: the one of the tenant. Begins with `POST /api/tenants`; elsewhere founded tenants have none until the first change.
+/// `edge-config` / `config`: one for each tenant. `POST /api/tenants` creates it. Tenants created in other ways have none until the first
+/// change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EdgeConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cms: Option<Cms>,
-    /// The provider's own fields by name: those that `Cms::fields` lists.
+    /// The provider's own fields by name, as listed by `Cms::fields`.
     #[serde(default)]
     pub provider: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,15 +33,15 @@ pub struct EdgeConfig {
     pub api: ApiProxy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_token: Option<ApiToken>,
-    /// Parts of the edge's cache keys: a higher number makes what is cached unreachable.
+    /// Part of the edge's cache keys. After an increase, cached content is no longer found.
     pub cache_api: u64,
     pub cache_assets: u64,
-    /// The latest cache refreshes, at most as many as a minute allows.
+    /// The latest cache refreshes, at most as many as are allowed in a minute.
     #[serde(default)]
     pub refreshed: Vec<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// Counts edits; cache refreshes come without one.
+    /// Counts edits, but not cache refreshes.
     pub version: u64,
 }
 
@@ -57,7 +58,7 @@ pub enum Cms {
     Generic,
 }
 
-/// What is taken off a request's query before it is looked up.
+/// The query parameters that are removed before the cache lookup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StripParams {
@@ -74,7 +75,7 @@ pub struct ApiProxy {
     pub auth_mode: AuthMode,
     pub token_header: String,
     pub cache_ttl: u32,
-    /// Requests with this query parameter pass the cache by.
+    /// Requests with this query parameter bypass the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview_bypass_param: Option<String>,
     pub transform_urls: bool,
@@ -102,7 +103,7 @@ impl std::fmt::Debug for ApiToken {
     }
 }
 
-/// Whose caches are renewed.
+/// Which caches are refreshed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caches {
     Api,
@@ -149,7 +150,7 @@ impl Cms {
         Cms::ALL.into_iter().find(|cms| cms.name() == text)
     }
 
-    /// The fields this provider needs, and takes no other of.
+    /// The fields that this provider needs. It takes no others.
     pub fn fields(self) -> &'static [&'static str] {
         match self {
             Cms::Prismic => &["repository"],
@@ -190,17 +191,17 @@ impl Caches {
 
 impl EdgeConfig {
     pub const CACHE_TTL: u32 = 86_400;
-    /// Under which name the token is sealed.
+    /// The field name that is bound into the sealed token.
     pub const TOKEN_FIELD: &'static str = "api_token";
     const REFRESHES_PER_MINUTE: usize = 10;
-    /// The name of that limit.
+    /// The name of this limit.
     pub(crate) const REFRESHES: &'static str = "refresh-cache";
 
     pub fn key_of() -> Key<Self> {
-        Key::new(&Collection::of::<EdgeConfig>(), "config".into())
+        Key::at(&Collection::of::<EdgeConfig>(), "config".into())
     }
 
-    /// What holds as long as nothing is said. Not stored: the first change makes it the first version.
+    /// The defaults. They are not stored: the first change makes them version 1.
     pub fn unset(now: Timestamp) -> Self {
         EdgeConfig {
             cms: None,
@@ -229,8 +230,8 @@ impl EdgeConfig {
         }
     }
 
-    /// After an edit. A provider keeps its fields only as long as it is the provider: another one comes with its whole set. `own` are the
-    /// domains of the deployment, from which the edge must not fetch.
+    /// The configuration after an edit. The fields of a provider are dropped when another provider is chosen, which needs its complete set.
+    /// `own` are the domains of the deployment, which the edge must not fetch from.
     pub fn changed(&self, changes: EdgeChanges, own: &[&str], now: Timestamp) -> Result<Self> {
         let mut errors = FieldErrors::new();
         let mut config = self.with_provider(&changes, &mut errors);
@@ -259,13 +260,13 @@ impl EdgeConfig {
         EdgeConfig { api_token: Some(ApiToken { sealed, updated_at: now }), ..self.clone() }.touched(self, now)
     }
 
-    /// The same token under another key.
+    /// The same token, sealed with another key.
     pub fn resealed(&self, sealed: String) -> Self {
         let api_token = self.api_token.as_ref().map(|token| ApiToken { sealed, updated_at: token.updated_at });
         EdgeConfig { api_token, version: self.version + 1, ..self.clone() }
     }
 
-    /// With higher cache versions, at most ten times a minute where that is `enforced`.
+    /// With higher cache versions. At most ten times a minute, if `enforced`.
     pub fn refreshed(&self, caches: Caches, enforced: bool, now: Timestamp) -> Result<Self> {
         const MINUTE: SignedDuration = SignedDuration::from_mins(1);
         let mut config = self.clone();
@@ -286,7 +287,7 @@ impl EdgeConfig {
         Ok(config)
     }
 
-    /// Version and cache versions, which move without it: an entity tag names exactly one representation.
+    /// The version and the cache versions, which change separately. An entity tag must name exactly one representation.
     pub fn etag(&self) -> String {
         format!("\"{}.{}.{}\"", self.version, self.cache_api, self.cache_assets)
     }
@@ -321,7 +322,7 @@ impl EdgeConfig {
         config
     }
 
-    /// The edge must not be sent to itself.
+    /// The edge must not fetch from itself.
     fn check_hosts(&self, own: &[&str], errors: &mut FieldErrors) {
         let named = [
             ("originUrl", &self.origin_url),
@@ -426,7 +427,7 @@ mod tests {
         assert_eq!(faults(prismic.changed(with(Some(Cms::Sanity), &[("dataset", "d")]), &[], NOW)), ["projectId"]);
         let sanity = prismic.changed(with(Some(Cms::Sanity), &[("projectId", "p"), ("dataset", "d")]), &[], NOW).unwrap();
         assert_eq!(sanity.provider.keys().collect::<Vec<_>>(), ["dataset", "projectId"]);
-        // The provider it has may change one of its fields alone.
+        // With the same provider, a single field can be changed.
         let other = sanity.changed(with(None, &[("dataset", "e")]), &[], NOW).unwrap();
         assert_eq!((other.provider["dataset"].as_str(), other.version), ("e", 3));
         assert_eq!(other.changed(with(None, &[]), &[], NOW).unwrap(), other, "nothing said, nothing changed");

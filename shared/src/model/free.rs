@@ -1,5 +1,5 @@
-//! A caller's own JSON is stored as text: its numbers and names are not bound to what an attribute of the table can hold. What was stored
-//! as a map before still reads.
+//! A caller's own JSON is stored as text, so that its numbers and names need not fit into attributes of the table. Older records with maps
+//! can still be read.
 
 use std::fmt;
 

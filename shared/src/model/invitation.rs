@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{LinkId, UserId, id};
+use crate::id;
+use crate::ids::{LinkId, UserId};
 use crate::model::role::Role;
 use crate::model::user::Email;
-use crate::store::entity::{Collection, Entity, InTenant, Key};
-use crate::store::page::List;
+use crate::store::entity::{Collection, Entity, InTenant, Key, Record};
 
 id!(InvitationId, time_ordered);
 
-/// `invitations` / `<id>`: listed newest first; gone when accepted, revoked or expired.
+/// `invitations` / `<id>`: listed newest first. Deleted when accepted or revoked, and when it expires.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Invitation {
     pub id: InvitationId,
@@ -24,29 +24,17 @@ pub struct Invitation {
     pub invited_by: String,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
-    /// Who wrote the item, which the store notes: for older invitations, whose links do not name their sender.
+    /// Who wrote the item, as the store records it. Needed for older invitations, whose links do not name their sender.
     #[serde(default, rename = "actor", skip_serializing)]
     pub written_by: Option<String>,
 }
 
 impl Invitation {
     pub const DAYS: i64 = 7;
-    /// Mails to one address in a tenant and a day.
+    /// Mails to one address from one tenant in a day.
     pub const MAILS: u64 = 3;
-    /// Mails to one address in a day, from all tenants together.
+    /// Mails to one address from all tenants in a day.
     pub const MAILS_FROM_ALL: u64 = 20;
-
-    pub fn key_of(id: InvitationId) -> Key<Self> {
-        Key::new(&Invitation::collection(), id.to_string())
-    }
-
-    pub fn all() -> List<Self> {
-        List::new(Invitation::collection(), "")
-    }
-
-    pub(crate) fn collection() -> Collection {
-        Collection::of::<Invitation>()
-    }
 
     /// The user who made it, as far as the item says.
     pub fn writer(&self) -> Option<UserId> {
@@ -54,13 +42,19 @@ impl Invitation {
     }
 }
 
-impl Entity for Invitation {
-    type Scope = InTenant;
+impl Record for Invitation {
+    type Id = InvitationId;
     const TYPE: &'static str = "invitation";
     const COLLECTION: &'static str = "invitations";
+    // Its link is in a mail that names another tenant.
+    const RESTORED: bool = false;
 
-    fn key(&self) -> Key<Self> {
-        Invitation::key_of(self.id)
+    fn id(&self) -> InvitationId {
+        self.id
+    }
+
+    fn version(&self) -> Option<u64> {
+        None
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -68,31 +62,31 @@ impl Entity for Invitation {
     }
 }
 
-/// `open-invitations` / `list`: who is invited. Every change of it goes through its version, so that open invitations and members together
-/// never take more seats than the plan has, and nobody is invited twice. What has expired takes no seat.
+/// `open-invitations` / `list`: who is invited. Every change checks its version, so that open invitations and members together never take
+/// more seats than the plan has, and nobody is invited twice. An expired invitation takes no seat.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct OpenInvitations {
     seats: BTreeMap<String, Seat>,
-    /// 0: not written yet.
+    /// 0 means not written yet.
     version: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Seat {
-    /// Hash of the address.
+    /// The hash of the address.
     to: String,
     until: i64,
 }
 
 impl OpenInvitations {
-    /// One item holds them all.
+    /// One item contains them all.
     pub const MOST: usize = 1000;
 
     pub fn key_of() -> Key<Self> {
-        Key::new(&Collection::of::<OpenInvitations>(), "list".into())
+        Key::at(&Collection::of::<OpenInvitations>(), "list".into())
     }
 
-    /// Of invitations made before there was a list of them.
+    /// The list for invitations that were made before the list existed.
     pub fn of(invitations: &[Invitation]) -> Self {
         let seats = invitations.iter().map(|invitation| (invitation.id.to_string(), Seat::of(invitation)));
         OpenInvitations { seats: seats.collect(), version: 0 }

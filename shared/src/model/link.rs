@@ -1,5 +1,5 @@
-//! A link in a mail: single use, short-lived. Its token is `<id>.<signature>`, signed with a key derived from the secret of links, so the
-//! table holds nothing that opens an account, and the courier can write the link without storing it.
+//! A link in a mail: for one use, valid for a short time. Its token is `<id>.<signature>`, signed with a key derived from the secret of
+//! links. The table therefore contains nothing that opens an account, and the courier can write the link without storing it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,13 +21,13 @@ pub struct Link {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Purpose {
-    /// Confirms the registration that waits at the address under the link's own id.
+    /// Confirms the registration that waits at the address with the link's id.
     Register { email: Email },
-    /// Of accounts from before registrations waited.
+    /// For accounts from before registrations waited.
     VerifyEmail { user: UserId },
     ResetPassword {
         user: UserId,
-        /// Void once another password was set.
+        /// Invalid after another password was set.
         #[serde(default)]
         passwords: u64,
     },
@@ -40,16 +40,16 @@ pub enum Purpose {
     },
 }
 
-/// Who stands for an invitation: it is worth what they may grant when it is accepted.
+/// Who is responsible for an invitation. It is worth what they may grant when it is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sender {
     pub user: UserId,
-    /// Where they are a member, if it is the tenant's agency that invites. Kept here and not in the tenant, which does not name its agency.
+    /// Set if the tenant's agency invites: where the sender is a member. Stored here and not in the tenant, which must not name its agency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agency: Option<ForChild>,
 }
 
-/// An agency, and the subaccount that the tenant is of it.
+/// An agency, and the subaccount of it that the tenant is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForChild {
     #[serde(with = "stored")]
@@ -59,14 +59,14 @@ pub struct ForChild {
 
 impl Link {
     pub fn key_of(id: LinkId) -> Key<Self> {
-        Key::new(&Collection::within::<Link>(id), "link".into())
+        Key::at(&Collection::within::<Link>(id), "link".into())
     }
 
     pub fn token(id: LinkId, key: &SigningKey) -> String {
         format!("{id}.{}", key.sign(&id.to_string()))
     }
 
-    /// The id inside a token that we signed; checked before anything is read.
+    /// The id in a token that we signed. It is checked before anything is read.
     pub fn of_token(token: &str, key: &SigningKey) -> Option<LinkId> {
         let (id, signature) = token.split_once('.')?;
         let id = LinkId::parse(id)?;

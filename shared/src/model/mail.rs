@@ -1,5 +1,5 @@
-//! A mail of the platform to a person. The record is the outbox: it is written in the transaction of what it tells about, the stream
-//! brings it to the courier, and its state says how far sending got.
+//! A mail of the platform to a person. The record is the outbox: it is written in the same transaction as the event that it reports. The
+//! stream brings it to the courier, and its state says how far sending has got.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,24 +15,24 @@ use crate::store::page::List;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mail {
     pub id: MailId,
-    /// Whose fair share of the queue it uses.
+    /// The tenant whose fair share of the queue it uses.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "stored_option")]
     pub tenant: Option<TenantId>,
     pub to: Email,
-    pub content: Content,
-    pub state: State,
+    pub content: MailContent,
+    pub state: MailState,
     pub created_at: Timestamp,
     pub version: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Content {
+pub enum MailContent {
     VerifyEmail {
         name: String,
         link: LinkId,
     },
-    /// Somebody registered with an address that has an account.
+    /// Somebody registered with an address that already has an account.
     AlreadyRegistered {
         name: String,
     },
@@ -56,29 +56,30 @@ pub enum Content {
         tenant_name: String,
         ends_at: Timestamp,
     },
-    /// A share of the month's edge quota is used.
+    /// A share of the month's edge quota was used.
     QuotaReached {
         name: String,
         tenant_name: String,
         metric: Metric,
         percent: u64,
-        /// The plan bills what comes beyond it; otherwise serving pauses.
+        /// Whether the plan bills requests above the quota. Otherwise serving pauses.
         overage: bool,
     },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
-pub enum State {
+pub enum MailState {
     Queued,
-    /// Claimed by one worker until the lease ends.
+    /// One worker has claimed it until the lease ends.
     Sending {
         since: Timestamp,
     },
     Sent {
         at_time: Timestamp,
     },
-    /// A worker vanished between the carrier's call and its answer, and the carrier cannot tell: never sent again by itself.
+    /// A worker ended between the carrier's call and its answer, and the carrier cannot say what happened. It is never sent again
+    /// automatically.
     Unknown {
         since: Timestamp,
     },
@@ -86,13 +87,13 @@ pub enum State {
     Failed {
         reason: String,
     },
-    /// An operator had it sent again, under another id.
+    /// An operator had it sent again under another id.
     Replaced {
         by: MailId,
     },
 }
 
-/// `unknown-mails` / `<id>`: the mails nobody knows the fate of, for the operator's list. Kept as long as the mail.
+/// `unknown-mails` / `<id>`: mails of which nobody knows whether they were sent, for the operator's list. Kept as long as the mail.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UnknownMail {
     pub mail: MailId,
@@ -103,16 +104,16 @@ pub struct UnknownMail {
     pub expires_at: Timestamp,
 }
 
-/// What a worker that received the mail has to do.
+/// What a worker that received the mail must do.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum MailStep {
     /// Write the claimed mail, then send it.
     Send,
-    /// Another worker may be at it: come back later.
+    /// Another worker may be sending it: try later.
     Wait,
-    /// Nobody knows whether it went out.
+    /// Nobody knows whether it was sent.
     GiveUp,
-    /// Nothing: it is sent, or known not to be.
+    /// Nothing: it was sent, or it certainly was not.
     Done,
 }
 
@@ -121,31 +122,31 @@ impl Mail {
     /// Longer than a worker can live.
     pub const LEASE: SignedDuration = SignedDuration::from_secs(60);
 
-    pub fn queued(id: MailId, tenant: Option<TenantId>, to: Email, content: Content, now: Timestamp) -> Self {
-        Mail { id, tenant, to, content, state: State::Queued, created_at: now, version: 1 }
+    pub fn queued(id: MailId, tenant: Option<TenantId>, to: Email, content: MailContent, now: Timestamp) -> Self {
+        Mail { id, tenant, to, content, state: MailState::Queued, created_at: now, version: 1 }
     }
 
     pub fn key_of(id: MailId) -> Key<Self> {
-        Key::new(&Collection::within::<Mail>(id), "mail".into())
+        Key::at(&Collection::within::<Mail>(id), "mail".into())
     }
 
-    /// `carrier_deduplicates`: sending the same id twice reaches the recipient once.
-    pub fn next_step(&self, now: Timestamp, carrier_deduplicates: bool) -> Step {
+    /// `carrier_deduplicates`: if the same id is sent twice, the recipient gets it once.
+    pub fn next_step(&self, now: Timestamp, carrier_deduplicates: bool) -> MailStep {
         match &self.state {
-            State::Queued => Step::Send,
-            State::Sending { since } if now.duration_since(*since) < Mail::LEASE => Step::Wait,
-            State::Sending { .. } if carrier_deduplicates => Step::Send,
-            State::Sending { .. } => Step::GiveUp,
-            State::Sent { .. } | State::Unknown { .. } | State::Failed { .. } | State::Replaced { .. } => Step::Done,
+            MailState::Queued => MailStep::Send,
+            MailState::Sending { since } if now.duration_since(*since) < Mail::LEASE => MailStep::Wait,
+            MailState::Sending { .. } if carrier_deduplicates => MailStep::Send,
+            MailState::Sending { .. } => MailStep::GiveUp,
+            MailState::Sent { .. } | MailState::Unknown { .. } | MailState::Failed { .. } | MailState::Replaced { .. } => MailStep::Done,
         }
     }
 
     /// Claimed by a worker that is about to call the carrier.
     pub fn claimed(&self, now: Timestamp) -> Self {
-        self.with_state(State::Sending { since: now })
+        self.with_state(MailState::Sending { since: now })
     }
 
-    /// Nobody knows whether it went out: the mail, and its line in the list of such mails.
+    /// The mail as unknown, and its entry in the list of unknown mails.
     pub fn lost_track_of(&self, now: Timestamp) -> (Self, UnknownMail) {
         let line = UnknownMail {
             mail: self.id,
@@ -154,27 +155,29 @@ impl Mail {
             since: now,
             expires_at: self.ends_at(),
         };
-        (self.with_state(State::Unknown { since: now }), line)
+        (self.with_state(MailState::Unknown { since: now }), line)
     }
 
-    /// The same content under a new id, and this mail as replaced by it: whatever still waits in a queue for this one sends nothing. A
-    /// mail that was sent, or may be on its way right now, stays as it is.
+    /// The same content under a new id, and this mail as replaced by it. A message for this mail that is still in a queue then sends
+    /// nothing. A mail that was sent, or may be sent right now, cannot be replaced.
     pub fn sent_again(&self, id: MailId, now: Timestamp) -> Result<(Self, Self), Error> {
         match &self.state {
-            State::Queued | State::Unknown { .. } | State::Failed { .. } => {}
-            State::Sending { .. } => return Err(Error::Conflict("This mail is being sent right now: wait until that is settled.".into())),
-            State::Sent { .. } => return Err(Error::Conflict("This mail was sent.".into())),
-            State::Replaced { by } => return Err(Error::Conflict(format!("This mail was sent again already, as {by}.").into())),
+            MailState::Queued | MailState::Unknown { .. } | MailState::Failed { .. } => {}
+            MailState::Sending { .. } => {
+                return Err(Error::Conflict("This mail is being sent right now: wait until that is settled.".into()));
+            }
+            MailState::Sent { .. } => return Err(Error::Conflict("This mail was sent.".into())),
+            MailState::Replaced { by } => return Err(Error::Conflict(format!("This mail was sent again already, as {by}.").into())),
         }
         let again = Mail::queued(id, self.tenant, self.to.clone(), self.content.clone(), now);
-        Ok((self.with_state(State::Replaced { by: id }), again))
+        Ok((self.with_state(MailState::Replaced { by: id }), again))
     }
 
     fn ends_at(&self) -> Timestamp {
         self.created_at + SignedDuration::from_hours(24 * Mail::KEEP_DAYS)
     }
 
-    pub fn with_state(&self, state: State) -> Self {
+    pub fn with_state(&self, state: MailState) -> Self {
         Mail { state, version: self.version + 1, ..self.clone() }
     }
 }
@@ -197,24 +200,24 @@ impl Entity for Mail {
     }
 }
 
-impl Content {
-    /// As stored, and as the carrier's reports name it.
+impl MailContent {
+    /// As stored, and as in the carrier's reports.
     pub fn kind(&self) -> &'static str {
         match self {
-            Content::VerifyEmail { .. } => "verify_email",
-            Content::AlreadyRegistered { .. } => "already_registered",
-            Content::ResetPassword { .. } => "reset_password",
-            Content::Invitation { .. } => "invitation",
-            Content::DemoReady { .. } => "demo_ready",
-            Content::DemoEnding { .. } => "demo_ending",
-            Content::QuotaReached { .. } => "quota_reached",
+            MailContent::VerifyEmail { .. } => "verify_email",
+            MailContent::AlreadyRegistered { .. } => "already_registered",
+            MailContent::ResetPassword { .. } => "reset_password",
+            MailContent::Invitation { .. } => "invitation",
+            MailContent::DemoReady { .. } => "demo_ready",
+            MailContent::DemoEnding { .. } => "demo_ending",
+            MailContent::QuotaReached { .. } => "quota_reached",
         }
     }
 }
 
 impl UnknownMail {
     pub fn key_of(mail: MailId) -> Key<Self> {
-        Key::new(&UnknownMail::collection(), mail.to_string())
+        Key::at(&UnknownMail::collection(), mail.to_string())
     }
 
     /// Oldest first.
@@ -246,22 +249,22 @@ mod tests {
     use super::*;
     use crate::crypto::Random;
 
-    fn mail(state: State) -> Mail {
+    fn mail(state: MailState) -> Mail {
         let random = Random::seeded(3);
         let now = Timestamp::UNIX_EPOCH;
-        let content = Content::VerifyEmail { name: "Ada".into(), link: LinkId::new(&random) };
+        let content = MailContent::VerifyEmail { name: "Ada".into(), link: LinkId::new(&random) };
         Mail::queued(MailId::new(now, &random), None, Email::parse("ada@example.com").unwrap(), content, now).with_state(state)
     }
 
     #[test]
     fn a_claim_holds_for_its_lease_and_then_only_a_deduplicating_carrier_is_asked_again() {
         let claimed_at = Timestamp::UNIX_EPOCH;
-        let claimed = mail(State::Queued).claimed(claimed_at);
+        let claimed = mail(MailState::Queued).claimed(claimed_at);
         for deduplicates in [true, false] {
-            assert_eq!(claimed.next_step(claimed_at + SignedDuration::from_secs(59), deduplicates), Step::Wait);
+            assert_eq!(claimed.next_step(claimed_at + SignedDuration::from_secs(59), deduplicates), MailStep::Wait);
         }
-        assert_eq!(claimed.next_step(claimed_at + Mail::LEASE, true), Step::Send);
-        assert_eq!(claimed.next_step(claimed_at + Mail::LEASE, false), Step::GiveUp);
+        assert_eq!(claimed.next_step(claimed_at + Mail::LEASE, true), MailStep::Send);
+        assert_eq!(claimed.next_step(claimed_at + Mail::LEASE, false), MailStep::GiveUp);
     }
 
     #[test]
@@ -269,12 +272,12 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
         let by = MailId::new(now, &Random::seeded(4));
         for settled in [
-            State::Sent { at_time: now },
-            State::Unknown { since: now },
-            State::Failed { reason: "no such address".into() },
-            State::Replaced { by },
+            MailState::Sent { at_time: now },
+            MailState::Unknown { since: now },
+            MailState::Failed { reason: "no such address".into() },
+            MailState::Replaced { by },
         ] {
-            assert_eq!(mail(settled).next_step(now, true), Step::Done);
+            assert_eq!(mail(settled).next_step(now, true), MailStep::Done);
         }
     }
 
@@ -282,16 +285,16 @@ mod tests {
     fn sending_again_takes_a_new_id_and_settles_the_old_one() {
         let now = Timestamp::UNIX_EPOCH;
         let id = MailId::new(now, &Random::seeded(5));
-        let (old, new) = mail(State::Unknown { since: now }).sent_again(id, now).unwrap();
-        assert_eq!((old.state.clone(), new.id, new.state.clone()), (State::Replaced { by: id }, id, State::Queued));
+        let (old, new) = mail(MailState::Unknown { since: now }).sent_again(id, now).unwrap();
+        assert_eq!((old.state.clone(), new.id, new.state.clone()), (MailState::Replaced { by: id }, id, MailState::Queued));
         assert!(old.sent_again(id, now).is_err());
-        assert!(mail(State::Sent { at_time: now }).sent_again(id, now).is_err());
-        assert!(mail(State::Sending { since: now }).sent_again(id, now).is_err());
+        assert!(mail(MailState::Sent { at_time: now }).sent_again(id, now).is_err());
+        assert!(mail(MailState::Sending { since: now }).sent_again(id, now).is_err());
     }
 
     #[test]
     fn the_kind_is_the_stored_one() {
-        let content = Content::Invitation { tenant_name: "A".into(), invited_by: "B".into(), link: LinkId::new(&Random::seeded(1)) };
+        let content = MailContent::Invitation { tenant_name: "A".into(), invited_by: "B".into(), link: LinkId::new(&Random::seeded(1)) };
         assert_eq!(serde_json::to_value(&content).unwrap()["kind"], content.kind());
     }
 }

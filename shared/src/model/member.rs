@@ -1,18 +1,19 @@
-//! A user in a tenant: their role, and their number, by which tasks name them.
+//! A user in a tenant: their role, and the number by which tasks name them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
+use crate::model::plan::Quota;
 use crate::model::role::Role;
-use crate::store::entity::{Collection, Entity, InTenant, Key};
+use crate::store::entity::{Collection, Counter, Entity, InTenant, Key};
 use crate::store::page::List;
 
-/// `members` / `user#<id>`: read by every door, listed in order of joining the deployment.
+/// `members` / `user#<id>`: read by every door. Listed in the order in which they joined the deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Member {
     pub user: UserId,
-    /// 1, 2, 3 … within the tenant; never given twice. For display and `assigned_to`; never authority.
+    /// 1, 2, 3 … within the tenant, never used twice. Only for display and `assigned_to`, never for authorization.
     pub number: u64,
     pub role: Role,
     pub name: String,
@@ -23,9 +24,14 @@ pub struct Member {
 
 impl Member {
     pub const PREFIX: &'static str = "user#";
+    pub const COUNT: Counter = Counter::named("members");
+    pub const OWNERS: Counter = Counter::named("owners");
+    /// Numbers given out; never goes down.
+    pub const NUMBERS: Counter = Counter::named("member_numbers");
+    pub const QUOTA: Quota = Quota { counter: Member::COUNT, name: "users", most: |plan| plan.users };
 
     pub fn key_of(user: UserId) -> Key<Self> {
-        Key::new(&Member::collection(), format!("{}{user}", Member::PREFIX))
+        Key::at(&Member::collection(), format!("{}{user}", Member::PREFIX))
     }
 
     pub fn all() -> List<Self> {
@@ -40,7 +46,7 @@ impl Member {
         Member { role, version: self.version + 1, ..self.clone() }
     }
 
-    /// Somebody of an agency, as its child sees them: with the role they have there, and without a name.
+    /// A person of an agency as its child sees them: with their role in the agency and without a name.
     pub fn delegated(&self, name: &str) -> Self {
         Member { number: 0, name: name.to_owned(), email: String::new(), ..self.clone() }
     }
@@ -49,7 +55,7 @@ impl Member {
         MemberNumber { number: self.number, user: self.user, name: self.name.clone(), email: self.email.clone() }
     }
 
-    /// As tasks show a person.
+    /// In the form in which tasks show a person.
     pub fn person(&self) -> Person {
         Person { id: self.number, name: self.name.clone(), email: self.email.clone() }
     }
@@ -59,6 +65,7 @@ impl Entity for Member {
     type Scope = InTenant;
     const TYPE: &'static str = "member";
     const COLLECTION: &'static str = "members";
+    const COUNTER: Option<Counter> = Some(Member::COUNT);
 
     fn key(&self) -> Key<Self> {
         Member::key_of(self.user)
@@ -69,7 +76,7 @@ impl Entity for Member {
     }
 }
 
-/// `members` / `number#<10 digits>`: who has a number; serves `assigned_to` and `/members/{id}`.
+/// `members` / `number#<10 digits>`: who has a number. Used by `assigned_to` and `/members/{id}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MemberNumber {
     pub number: u64,
@@ -80,7 +87,7 @@ pub struct MemberNumber {
 
 impl MemberNumber {
     pub fn key_of(number: u64) -> Key<Self> {
-        Key::new(&Member::collection(), format!("number#{number:010}"))
+        Key::at(&Member::collection(), format!("number#{number:010}"))
     }
 
     pub fn person(&self) -> Person {
@@ -99,12 +106,12 @@ impl Entity for MemberNumber {
     }
 }
 
-/// A member as tasks keep and show them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+/// A member as records keep them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// The member's number.
     pub id: u64,
     pub name: String,
-    /// Empty where an agency acted: it shows as the platform.
+    /// Empty where an agency acted: it shows as the platform, without an address.
     pub email: String,
 }

@@ -1,4 +1,4 @@
-//! Calendar months and ranges of days, in UTC: what usage is asked and billed by.
+//! Calendar months and ranges of days in UTC, as used for usage and billing.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ impl Month {
         Month { year: day.year(), month: day.month() }
     }
 
-    /// `YYYY-MM`, `current` or `previous`; absent is the current month. A month that has not begun is none.
+    /// `YYYY-MM`, `current` or `previous`; the default is the current month. A month in the future is refused.
     pub fn asked(text: Option<&str>, now: Timestamp) -> Result<Self> {
         let current = Month::of(now);
         match text {
@@ -55,7 +55,7 @@ impl Month {
         usize::try_from(self.month).unwrap_or(1)
     }
 
-    /// How many it has.
+    /// The number of days in it.
     pub fn days(self) -> u64 {
         u64::from(date(self.year, self.month, 1).days_in_month().unsigned_abs())
     }
@@ -64,7 +64,7 @@ impl Month {
         midnight(date(self.year, self.month, 1))
     }
 
-    /// The first moment that no longer belongs to it.
+    /// The first moment after it.
     pub fn end(self) -> Timestamp {
         self.next().start()
     }
@@ -91,7 +91,7 @@ impl Days {
     pub const LONGEST: usize = 92;
     const DEFAULT: i64 = 30;
 
-    /// Without bounds the last 30 days, with one of them the 30 days at it.
+    /// Without bounds: the last 30 days. With one bound: the 30 days that begin or end there.
     pub fn asked(from: Option<&str>, to: Option<&str>, now: Timestamp) -> Result<Self> {
         let read = |text: Option<&str>| match text {
             None => Ok(None),

@@ -1,12 +1,22 @@
-//! Plans are data: `plans.json` beside this file, or the `PLANS` variable in its shape. A limit is a number or `null`, unlimited.
+//! Plans are data: `plans.json` beside this file, or the variable `PLANS` in the same format. A limit is a number, or `null` for unlimited.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::subaccount::Limits;
+use crate::model::subaccount::SubaccountLimits;
+use crate::store::entity::Counter;
 
 const SEEDED: &str = include_str!("plans.json");
+
+/// What a plan bounds: the counter of it, and what the plan calls it.
+#[derive(Clone, Copy)]
+pub struct Quota {
+    pub counter: Counter,
+    pub name: &'static str,
+    /// `None` is unlimited.
+    pub most: fn(&Plan) -> Option<u64>,
+}
 
 /// Every plan by name.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,7 +33,7 @@ pub struct Plan {
     pub api_requests_per_day: Option<u64>,
     pub edge_requests_per_month: Option<u64>,
     pub edge_bytes_per_month: Option<u64>,
-    /// Beyond the two, serving goes on and is billed; otherwise it pauses until the month is over.
+    /// Above the two limits, serving continues and is billed. Otherwise it pauses until the month is over.
     #[serde(default)]
     pub edge_overage: bool,
     pub custom_domains: Option<u64>,
@@ -42,8 +52,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan as an agency bounds it for a child: the smaller of each.
-    pub fn within(&self, limits: &Limits) -> Plan {
+    /// The plan with the limits that an agency sets for a child: the smaller value of each.
+    pub fn within(&self, limits: &SubaccountLimits) -> Plan {
         let least = |plan: Option<u64>, limit: Option<u64>| plan.into_iter().chain(limit).min();
         Plan {
             api_requests_per_day: least(self.api_requests_per_day, limits.api_requests_per_day),
@@ -53,8 +63,8 @@ impl Plan {
         }
     }
 
-    /// The limits of an agency's that stand above this plan, by name.
-    pub fn exceeded_by(&self, limits: &Limits) -> Vec<&'static str> {
+    /// The names of the agency's limits that are above this plan.
+    pub fn exceeded_by(&self, limits: &SubaccountLimits) -> Vec<&'static str> {
         let above = |plan: Option<u64>, limit: Option<u64>| plan.zip(limit).is_some_and(|(plan, limit)| limit > plan);
         [
             ("api_requests_per_day", above(self.api_requests_per_day, limits.api_requests_per_day)),
@@ -66,11 +76,11 @@ impl Plan {
         .collect()
     }
 
-    /// Whether nothing of `other` goes beyond this plan: an agency gives its children no more than it has. Taken apart by name, so that a
-    /// limit that is added must be decided on here.
+    /// Whether nothing of `other` is above this plan: an agency gives its children no more than it has. The fields are listed one by one,
+    /// so that a new limit must be decided on here.
     pub fn covers(&self, other: &Plan) -> bool {
         let Plan {
-            // Of people, who own no tenants through a subaccount.
+            // It limits people, and nobody owns a tenant through a subaccount.
             tenants_owned: _,
             users,
             projects,
@@ -107,7 +117,7 @@ impl Plan {
             && covers(self.webhooks, webhooks)
             && covers(self.subaccounts, subaccounts)
             && covers(self.dedicated_lines, dedicated_lines)
-            // Absent is the deployment's default, the same for every plan.
+            // If absent, the deployment's default holds, which is the same for every plan.
             && requests_per_minute.is_none_or(|theirs| self.requests_per_minute.is_none_or(|mine| theirs <= mine))
     }
 }
@@ -127,7 +137,7 @@ impl Plans {
         Ok(plans)
     }
 
-    /// The named plan; a plan that was taken out of the data counts as `free`.
+    /// The plan with this name. A plan that is no longer in the data counts as `free`.
     pub fn get(&self, name: &str) -> &Plan {
         self.0.get(name).unwrap_or_else(|| &self.0["free"])
     }
@@ -158,7 +168,7 @@ mod tests {
     fn a_child_has_the_smaller_of_what_plan_and_agency_allow() {
         let plans = Plans::seeded();
         let pro = plans.get("pro");
-        let limits = Limits { api_requests_per_day: Some(500), new_contacts_per_day: Some(9_999), ..Limits::default() };
+        let limits = SubaccountLimits { api_requests_per_day: Some(500), new_contacts_per_day: Some(9_999), ..SubaccountLimits::default() };
         let within = pro.within(&limits);
         assert_eq!((within.api_requests_per_day, within.contacts_messaged_per_day, within.projects), (Some(500), Some(500), Some(100)));
         assert_eq!(pro.exceeded_by(&limits), ["new_contacts_per_day"]);

@@ -1,5 +1,5 @@
-//! A registration that waits for its address to be confirmed. It is no account and holds no right to the address: several may wait for
-//! one address, none stands in the owner's way, and all end when the address is proven.
+//! A registration that waits for its address to be confirmed. It is not an account and gives no right to the address. Several may wait for
+//! one address without blocking its owner, and all end when the address is proven.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::model::text::nfc;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 
-/// `email#<hash>` / `registration#<link>`: read with everything else that stands at the address.
+/// `email#<hash>` / `registration#<link>`: read together with everything else at the address.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Registration {
     /// The link in its mail.
@@ -18,14 +18,14 @@ pub struct Registration {
     pub email: Email,
     pub name: String,
     pub company_name: String,
-    /// Recognises the password it was made with, so that a login with it hears what is missing. It opens nothing: the account's password is
-    /// the one given with the proof. Keyed, because it is not slow to compute.
+    /// Recognises the password of the registration, so that a login with it can say what is missing. It opens nothing: the account gets the
+    /// password that is given with the proof. It is keyed, because it is fast to compute.
     mark: String,
     pub created_at: Timestamp,
     expires_at: Timestamp,
 }
 
-/// What somebody typed to register.
+/// What a person enters to register.
 pub struct Registrant {
     pub email: Email,
     pub name: String,
@@ -48,7 +48,7 @@ impl Registration {
     }
 
     pub fn key_of(email: &Email, link: LinkId) -> Key<Self> {
-        Key::new(&Collection::within::<Registration>(email.hashed()), format!("registration#{link}"))
+        Key::at(&Collection::within::<Registration>(email.hashed()), format!("registration#{link}"))
     }
 
     /// Whether it was made with this password.
@@ -57,12 +57,12 @@ impl Registration {
     }
 }
 
-/// Nothing else that is signed with the key of links begins so.
+/// No other text that is signed with the key of links begins like this.
 fn marked(link: LinkId, password: &str) -> String {
     format!("registration {link} {}", nfc(password))
 }
 
-/// Without name, address and mark: it may end up in a log line by accident.
+/// Without name, address and mark, in case it gets into a log line by accident.
 impl std::fmt::Debug for Registration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Registration")

@@ -1,5 +1,5 @@
-//! What an API key may do: a set of `<resource>:<read|write>`. Which scope a route needs follows from its path and method, here and
-//! nowhere else. A route without one is for people alone.
+//! What an API key may do: a set of `<resource>:<read|write>`. The scope that a route needs follows from its path and method, only here. A
+//! route without a scope is for people only.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::role::Role;
 
-/// First fitting prefix wins. `None`: no key opens it, whatever its scopes: what it does outlives the key, or is about a person.
+/// The first matching prefix wins. `None`: no key can use the route, whatever its scopes, because its effect outlives the key or is about a
+/// person.
 const ROUTES: &[(&str, Option<&str>)] = &[
     ("/api/v1/projects", Some("projects")),
     ("/api/v1/tasks", Some("projects")),
@@ -30,7 +31,7 @@ const ROUTES: &[(&str, Option<&str>)] = &[
     ("/v1/agency", Some("agency")),
 ];
 
-/// Routes under a prefix above that are for people all the same.
+/// Routes under a prefix above that are still for people only.
 const PEOPLE_ONLY: &[(&str, &str)] = &[
     ("DELETE", "/api/tenant"),
     ("DELETE", "/api/tenants/{slug}"),
@@ -39,7 +40,7 @@ const PEOPLE_ONLY: &[(&str, &str)] = &[
     ("POST", "/v1/subaccounts/{id}/api-keys/{kid}/adopt"),
 ];
 
-/// The role that the most demanding route of a resource asks for, to read and to write. A key needs it of its maker.
+/// The highest role that any route of a resource needs, to read and to write. The maker of a key must have it.
 const ROLES: &[(&str, Role, Role)] = &[
     ("agency", Role::Owner, Role::Owner),
     ("audit", Role::Admin, Role::Admin),
@@ -51,7 +52,7 @@ const ROLES: &[(&str, Role, Role)] = &[
     ("usage", Role::Admin, Role::Admin),
 ];
 
-/// One thing a key may be allowed.
+/// One permission of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope {
     resource: &'static str,
@@ -76,11 +77,11 @@ impl Verb {
 }
 
 impl Scope {
-    /// What a key of an agency needs to act for a subaccount, beside the scope of the route.
+    /// What an agency's key needs to act for a subaccount, in addition to the scope of the route.
     pub const ACTING_READ: Scope = Scope { resource: "agency", verb: Verb::Read };
     pub const ACTING_WRITE: Scope = Scope { resource: "agency", verb: Verb::Write };
 
-    /// The scope that a route asks of a key; `None` when no key opens it.
+    /// The scope that a key needs for a route. `None` if no key can use it.
     pub fn needed(method: &Method, route: &str) -> Option<Scope> {
         if PEOPLE_ONLY.iter().any(|(verb, path)| method.as_str() == *verb && route == *path) {
             return None;
@@ -90,13 +91,13 @@ impl Scope {
         Some(Scope { resource, verb: if method == Method::GET { Verb::Read } else { Verb::Write } })
     }
 
-    /// The least role with which all that the scope allows can be done. A resource that is not listed asks for the highest.
+    /// The lowest role that allows everything in the scope. A resource that is not listed needs the highest.
     pub fn role(self) -> Role {
         let roles = ROLES.iter().find(|(resource, ..)| *resource == self.resource);
         roles.map_or(Role::Owner, |(_, read, write)| if self.verb == Verb::Read { *read } else { *write })
     }
 
-    /// Every scope there is.
+    /// All scopes.
     pub fn all() -> impl Iterator<Item = Scope> {
         let resources: BTreeSet<&'static str> = ROUTES.iter().filter_map(|(_, resource)| *resource).collect();
         resources.into_iter().flat_map(|resource| Verb::ALL.map(|verb| Scope { resource, verb }))
@@ -109,7 +110,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// What a key may do, as it was asked for: `projects:read`, `projects:*`, or `*` for everything, now and later.
+/// What a key may do, as it was requested: `projects:read`, `projects:*`, or `*` for everything, now and later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scopes(BTreeSet<String>);
@@ -119,14 +120,14 @@ impl Scopes {
         Scopes(BTreeSet::from(["*".to_owned()]))
     }
 
-    /// Every word that a set can be made of.
+    /// All words that a set can contain.
     pub fn words_known() -> impl Iterator<Item = String> {
         let resources: BTreeSet<&'static str> = Scope::all().map(|scope| scope.resource).collect();
         let every = std::iter::once("*".to_owned()).chain(resources.into_iter().map(|resource| format!("{resource}:*")));
         every.chain(Scope::all().map(|scope| scope.to_string()))
     }
 
-    /// `Err` with the first word that is no scope. No word at all is no set of scopes.
+    /// `Err` with the first word that is not a scope. An empty list is not a set of scopes.
     pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut scopes = BTreeSet::new();
         for word in words {
@@ -142,12 +143,12 @@ impl Scopes {
         self.0.contains("*") || self.0.contains(&format!("{}:*", scope.resource)) || self.0.contains(&scope.to_string())
     }
 
-    /// Whether every scope of `other` is one of these: a key makes no key that may do more than itself.
+    /// Whether every scope of `other` is included. A key cannot make a key that may do more than itself.
     pub fn cover(&self, other: &Scopes) -> bool {
         self.0.contains("*") || (!other.0.contains("*") && Scope::all().filter(|scope| other.allow(*scope)).all(|scope| self.allow(scope)))
     }
 
-    /// The least role with which all of it can be done.
+    /// The lowest role that allows all of it.
     pub fn role(&self) -> Role {
         let asked = Scope::all().filter(|scope| self.allow(*scope)).map(Scope::role);
         if self.0.contains("*") { Role::Owner } else { asked.max().unwrap_or(Role::Owner) }
@@ -221,7 +222,7 @@ mod tests {
         assert!(!scopes(&["projects:*"]).cover(&scopes(&["*"])));
         assert!(!scopes(&["keys:*"]).cover(&scopes(&["keys:*", "usage:read"])));
         let all: Vec<String> = Scope::all().map(|scope| scope.to_string()).collect();
-        // What may come later is not covered by all there is now.
+        // All present scopes together do not include scopes that may be added later.
         assert!(!Scopes::parse(all.iter().map(String::as_str)).unwrap().cover(&Scopes::everything()));
     }
 }

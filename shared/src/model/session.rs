@@ -1,4 +1,4 @@
-//! One login. The token says which; this record says whether it still holds.
+//! One login. The token names the session, and this record says whether it is still valid.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,12 +8,12 @@ use crate::model::user::User;
 use crate::store::entity::{Entity, InDirectory, Key};
 use crate::store::page::List;
 
-/// `user#<id>` / `session#<id>`: read by every door; a user's sessions are one query.
+/// `user#<id>` / `session#<id>`: read by every door. A user's sessions are one query.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Session {
     pub id: SessionId,
     pub user: UserId,
-    /// Where it was opened; `None` for a user without a tenant.
+    /// The tenant in which it was opened; `None` for a user without a tenant.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "stored_option")]
     pub tenant: Option<TenantId>,
     pub device_name: String,
@@ -27,7 +27,7 @@ impl Session {
     }
 
     pub fn key_of(user: UserId, id: SessionId) -> Key<Self> {
-        Key::new(&User::collection(user), format!("session#{id}"))
+        Key::at(&User::collection(user), format!("session#{id}"))
     }
 }
 

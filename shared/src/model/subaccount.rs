@@ -1,5 +1,5 @@
-//! Subaccounts: the tenants of an agency's clients. The agency's side is a fact of the directory (whose child is this?), the child is a
-//! tenant like any other, which nothing of its own leads back from.
+//! Subaccounts: the tenants of an agency's clients. The agency's side is a record of the directory (whose child is this?). The child is a
+//! tenant like any other, and nothing in it leads back to the agency.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::ids::{SubaccountId, TenantId, stored};
 use crate::model::free;
-use crate::model::tenant::{Status, Tenant};
+use crate::model::tenant::{Tenant, TenantStatus};
 use crate::store::entity::{Collection, Entity, Hashed, InDirectory, Key};
 use crate::store::page::List;
 
-/// `subaccounts#<agency>` / `<id>`: an agency's children in the order in which they were made; read by the door that acts for one.
+/// `subaccounts#<agency>` / `<id>`: an agency's children in the order of creation. Read by the door that acts for one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Subaccount {
     pub id: SubaccountId,
@@ -22,11 +22,11 @@ pub struct Subaccount {
     #[serde(rename = "child", with = "stored")]
     pub tenant: TenantId,
     pub name: String,
-    /// The agency's own word for it; unique within the agency.
+    /// The agency's own name for it, unique within the agency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// As the child's own record has it: both are written together.
-    pub status: Status,
+    /// The same as in the child's own record. Both are written together.
+    pub status: TenantStatus,
     pub lines: LineMode,
     #[serde(default, skip_serializing_if = "Map::is_empty", with = "free")]
     pub metadata: Map<String, Value>,
@@ -45,8 +45,7 @@ pub enum LineMode {
 
 /// What the agency allows the child, below what its plan does. `None`: as the plan says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[schema(as = SubaccountLimits)]
-pub struct Limits {
+pub struct SubaccountLimits {
     #[serde(default)]
     pub messages_per_day: Option<u64>,
     #[serde(default)]
@@ -67,7 +66,7 @@ pub struct SubaccountChanges {
     pub limits: LimitChanges,
 }
 
-/// `None` leaves a limit as it is, `Some(None)` gives it back to the plan.
+/// `None` leaves a limit as it is. `Some(None)` removes it, so that the plan's limit holds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LimitChanges {
     pub messages_per_day: Option<Option<u64>>,
@@ -78,8 +77,8 @@ pub struct LimitChanges {
 }
 
 impl LimitChanges {
-    /// Every limit as it is in `limits`.
-    pub fn to(limits: Limits) -> Self {
+    /// A change that sets every limit as in `limits`.
+    pub fn to(limits: SubaccountLimits) -> Self {
         LimitChanges {
             messages_per_day: Some(limits.messages_per_day),
             messages_per_month: Some(limits.messages_per_month),
@@ -89,8 +88,8 @@ impl LimitChanges {
         }
     }
 
-    pub fn over(self, limits: Limits) -> Limits {
-        Limits {
+    pub fn over(self, limits: SubaccountLimits) -> SubaccountLimits {
+        SubaccountLimits {
             messages_per_day: self.messages_per_day.unwrap_or(limits.messages_per_day),
             messages_per_month: self.messages_per_month.unwrap_or(limits.messages_per_month),
             new_contacts_per_day: self.new_contacts_per_day.unwrap_or(limits.new_contacts_per_day),
@@ -101,8 +100,8 @@ impl LimitChanges {
 }
 
 impl Subaccount {
-    /// The link and the child as the agency wants them. The link moves along with whatever changes of the child, so that its version stands
-    /// for both and the agency's audit log tells of it. `None`: all is so already.
+    /// The subaccount and the child after the agency's change. The subaccount gets a new version with every change of the child, so that
+    /// its version stands for both and the agency's audit log shows the change. `None` if nothing changes.
     pub fn changed(&self, child: &Tenant, changes: SubaccountChanges, now: Timestamp) -> Option<(Self, Option<Tenant>)> {
         let child_name = changes.name.clone().unwrap_or_else(|| child.name.clone());
         let name = changes.name.unwrap_or_else(|| self.name.clone());
@@ -117,11 +116,11 @@ impl Subaccount {
         Some((link, of_child.then(|| child.as_agreed(child_name, limits, now))))
     }
 
-    /// Active and suspended turn into one another, both can be closed, and closed is final. `None`: it is so already.
-    pub fn with_status(&self, status: Status, now: Timestamp) -> Result<Option<Self>, Error> {
+    /// Active and suspended can change into each other, both can be closed, and closed is final. `None` if nothing changes.
+    pub fn with_status(&self, status: TenantStatus, now: Timestamp) -> Result<Option<Self>, Error> {
         match (self.status, status) {
             (before, after) if before == after => Ok(None),
-            (Status::Closed, _) => Err(Error::Conflict("This subaccount is closed for good.".into())),
+            (TenantStatus::Closed, _) => Err(Error::Conflict("This subaccount is closed for good.".into())),
             _ => Ok(Some(Subaccount { status, updated_at: now, version: self.version + 1, ..self.clone() })),
         }
     }
@@ -136,7 +135,7 @@ impl Subaccount {
     }
 
     pub fn key_of(agency: TenantId, id: SubaccountId) -> Key<Self> {
-        Key::new(&Collection::within::<Subaccount>(agency), id.to_string())
+        Key::at(&Collection::within::<Subaccount>(agency), id.to_string())
     }
 }
 
@@ -155,7 +154,7 @@ impl Entity for Subaccount {
     }
 }
 
-/// `external-ids#<agency>` / `<hash of the external id>`: that an agency uses the word already.
+/// `external-ids#<agency>` / `<hash of the external id>`: an agency already uses this external id.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExternalId {
     #[serde(with = "stored")]
@@ -166,7 +165,7 @@ pub struct ExternalId {
 
 impl ExternalId {
     pub fn key_of(agency: TenantId, external_id: &str) -> Key<Self> {
-        Key::new(&Collection::within::<ExternalId>(agency), Hashed::of(&[external_id]).to_string())
+        Key::at(&Collection::within::<ExternalId>(agency), Hashed::of(&[external_id]).to_string())
     }
 }
 
@@ -184,7 +183,7 @@ impl Entity for ExternalId {
 mod tests {
     use super::*;
 
-    fn subaccount(status: Status) -> Subaccount {
+    fn subaccount(status: TenantStatus) -> Subaccount {
         let tenant = |text: &str| stored::deserialize(serde_json::json!(text)).unwrap();
         Subaccount {
             id: SubaccountId::parse("018f3f70-12ab-7e0f-8a44-5d1f9c3b2e10").unwrap(),
@@ -205,17 +204,17 @@ mod tests {
     fn closed_is_final() {
         let now = Timestamp::UNIX_EPOCH;
         for (from, to, changes) in [
-            (Status::Active, Status::Suspended, true),
-            (Status::Suspended, Status::Active, true),
-            (Status::Active, Status::Closed, true),
-            (Status::Suspended, Status::Closed, true),
-            (Status::Active, Status::Active, false),
-            (Status::Closed, Status::Closed, false),
+            (TenantStatus::Active, TenantStatus::Suspended, true),
+            (TenantStatus::Suspended, TenantStatus::Active, true),
+            (TenantStatus::Active, TenantStatus::Closed, true),
+            (TenantStatus::Suspended, TenantStatus::Closed, true),
+            (TenantStatus::Active, TenantStatus::Active, false),
+            (TenantStatus::Closed, TenantStatus::Closed, false),
         ] {
             assert_eq!(subaccount(from).with_status(to, now).unwrap().is_some(), changes, "{from:?} to {to:?}");
         }
-        for to in [Status::Active, Status::Suspended] {
-            assert!(subaccount(Status::Closed).with_status(to, now).is_err());
+        for to in [TenantStatus::Active, TenantStatus::Suspended] {
+            assert!(subaccount(TenantStatus::Closed).with_status(to, now).is_err());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The tenant record: one under all families. Its limits come from its plan.
+//! The tenant record, one for all families. Its limits come from its plan.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::ids::{TenantId, stored};
 use crate::model::deletion::Deletion;
-use crate::model::subaccount::Limits;
+use crate::model::subaccount::SubaccountLimits;
 use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
 
 /// `tenant` / `profile`: read by every door.
@@ -14,23 +14,23 @@ use crate::store::entity::{Collection, Entity, InDirectory, InTenant, Key};
 pub struct Tenant {
     #[serde(with = "stored")]
     pub id: TenantId,
-    /// For display (F2's integer `tenant_id`); never authority.
+    /// For display (F2's integer `tenant_id`), never for authorization.
     pub account: u64,
     pub slug: Slug,
     pub name: String,
     /// An https URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logo: Option<String>,
-    pub status: Status,
+    pub status: TenantStatus,
     pub plan: String,
-    pub kind: Kind,
-    /// What its agency allows it, where it has one.
+    pub kind: TenantKind,
+    /// What its agency allows, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Limits>,
-    /// Demos end here.
+    pub limits: Option<SubaccountLimits>,
+    /// When a demo ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
-    /// When its deletion was asked for; an operator can take that back for a while.
+    /// When its deletion was requested. An operator can take the deletion back for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -40,8 +40,7 @@ pub struct Tenant {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = TenantStatus)]
-pub enum Status {
+pub enum TenantStatus {
     Trial,
     Active,
     Suspended,
@@ -51,59 +50,58 @@ pub enum Status {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = TenantKind)]
-pub enum Kind {
+pub enum TenantKind {
     Standard,
     Demo,
     Subaccount,
 }
 
-impl Status {
+impl TenantStatus {
     pub fn name(self) -> &'static str {
         match self {
-            Status::Trial => "trial",
-            Status::Active => "active",
-            Status::Suspended => "suspended",
-            Status::Deleting => "deleting",
-            Status::Closed => "closed",
+            TenantStatus::Trial => "trial",
+            TenantStatus::Active => "active",
+            TenantStatus::Suspended => "suspended",
+            TenantStatus::Deleting => "deleting",
+            TenantStatus::Closed => "closed",
         }
     }
 }
 
-/// Why a tenant lets nobody in right now.
+/// Why nobody can enter a tenant right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shut {
+pub enum Inaccessible {
     Suspended,
     Expired,
-    /// Deleting or closed: to everyone it is not there.
+    /// Deleting or closed: for everyone it does not exist.
     Gone,
 }
 
 impl Tenant {
-    /// What stands against acting in this tenant at `now`.
-    pub fn shut(&self, now: Timestamp) -> Option<Shut> {
+    /// Why nobody can act in this tenant at `now`.
+    pub fn inaccessible(&self, now: Timestamp) -> Option<Inaccessible> {
         match self.status {
-            Status::Deleting | Status::Closed => Some(Shut::Gone),
-            Status::Suspended => Some(Shut::Suspended),
-            Status::Trial | Status::Active => self.ends_at.filter(|ends_at| *ends_at <= now).map(|_| Shut::Expired),
+            TenantStatus::Deleting | TenantStatus::Closed => Some(Inaccessible::Gone),
+            TenantStatus::Suspended => Some(Inaccessible::Suspended),
+            TenantStatus::Trial | TenantStatus::Active => self.ends_at.filter(|ends_at| *ends_at <= now).map(|_| Inaccessible::Expired),
         }
     }
 
-    /// On its way out: a purge may begin by the time that a write which is under way now is done.
+    /// The tenant will be gone soon: a purge may begin before a write that runs now is finished.
     pub fn is_leaving(&self, now: Timestamp) -> bool {
-        self.shut(now + Deletion::STILL_RUNNING).is_some_and(|shut| shut != Shut::Suspended)
+        self.inaccessible(now + Deletion::STILL_RUNNING).is_some_and(|reason| reason != Inaccessible::Suspended)
     }
 
     pub fn key_of() -> Key<Self> {
-        Key::new(&Collection::of::<Tenant>(), "profile".into())
+        Key::at(&Collection::of::<Tenant>(), "profile".into())
     }
 
     /// The changes an operator makes; each writes a new version.
-    pub fn with_status(&self, status: Status, now: Timestamp) -> Self {
+    pub fn with_status(&self, status: TenantStatus, now: Timestamp) -> Self {
         Tenant { status, updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
-    /// Its owner's full statement of what it is called and looks like. `None`: it is so already.
+    /// The name and logo that its owner set. `None` if nothing changes.
     pub fn stated(&self, name: String, logo: Option<String>, now: Timestamp) -> Option<Self> {
         let new = name != self.name || logo != self.logo;
         new.then(|| Tenant { name, logo, updated_at: now, version: self.version + 1, ..self.clone() })
@@ -114,7 +112,7 @@ impl Tenant {
     }
 
     /// An operator takes the deletion back.
-    pub fn restored(&self, status: Status, now: Timestamp) -> Self {
+    pub fn restored(&self, status: TenantStatus, now: Timestamp) -> Self {
         Tenant { deleted_at: None, ..self.with_status(status, now) }
     }
 
@@ -122,26 +120,26 @@ impl Tenant {
         format!("\"{}\"", self.version)
     }
 
-    /// Its owner wants it gone: nobody comes in any more, and an operator can take it back until it is purged.
+    /// Its owner requested the deletion: nobody can enter any more. An operator can take it back until the purge.
     pub fn deleting(&self, now: Timestamp) -> Self {
-        Tenant { deleted_at: Some(now), ..self.with_status(Status::Deleting, now) }
+        Tenant { deleted_at: Some(now), ..self.with_status(TenantStatus::Deleting, now) }
     }
 
-    /// What its agency calls it and allows it from now on.
-    pub fn as_agreed(&self, name: String, limits: Limits, now: Timestamp) -> Self {
+    /// With the name and the limits that its agency sets.
+    pub fn as_agreed(&self, name: String, limits: SubaccountLimits, now: Timestamp) -> Self {
         Tenant { name, limits: Some(limits), updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
-    /// A demo becomes a lasting tenant on a plan.
+    /// A demo becomes a permanent tenant on a plan.
     pub fn converted(&self, plan: &str, now: Timestamp) -> Result<Self, Error> {
-        if self.kind != Kind::Demo {
+        if self.kind != TenantKind::Demo {
             return Err(Error::Conflict("Only a demo can be converted.".into()));
         }
-        if matches!(self.status, Status::Deleting | Status::Closed) {
+        if matches!(self.status, TenantStatus::Deleting | TenantStatus::Closed) {
             return Err(Error::Conflict("This demo is being purged and cannot be converted any more.".into()));
         }
         Ok(Tenant {
-            kind: Kind::Standard,
+            kind: TenantKind::Standard,
             plan: plan.to_owned(),
             ends_at: None,
             updated_at: now,
@@ -151,13 +149,13 @@ impl Tenant {
     }
 }
 
-impl Shut {
+impl Inaccessible {
     /// What a member is told.
     pub fn error(self) -> Error {
         match self {
-            Shut::Suspended => Error::TenantSuspended,
-            Shut::Expired => Error::Forbidden("This demo has expired.".into()),
-            Shut::Gone => Error::NotFound,
+            Inaccessible::Suspended => Error::TenantSuspended,
+            Inaccessible::Expired => Error::Forbidden("This demo has expired.".into()),
+            Inaccessible::Gone => Error::NotFound,
         }
     }
 }
@@ -176,21 +174,21 @@ impl Entity for Tenant {
     }
 }
 
-/// `slug#<slug>` / `owner`: whose slug it is. Exists from the tenant's creation on; the claim is the uniqueness.
+/// `slug#<slug>` / `owner`: the tenant that has the slug. Exists from the tenant's creation on. The claim makes the slug unique.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SlugClaim {
     pub slug: Slug,
     #[serde(with = "stored")]
     pub tenant: TenantId,
     pub account: u64,
-    /// After a deletion the slug rests, so that what still points at it does not reach somebody else.
+    /// After a deletion the slug rests, so that old links do not reach another tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_until: Option<Timestamp>,
 }
 
 impl SlugClaim {
     pub fn key_of(slug: &Slug) -> Key<Self> {
-        Key::new(&Collection::within::<SlugClaim>(slug.clone()), "owner".into())
+        Key::at(&Collection::within::<SlugClaim>(slug.clone()), "owner".into())
     }
 }
 
@@ -208,7 +206,7 @@ impl Entity for SlugClaim {
     }
 }
 
-/// A DNS label (RFC 1035): 3–63 of `a-z 0-9 -`, not beginning or ending with a hyphen, and none of the `xn--` kind.
+/// A DNS label (RFC 1035): 3–63 of `a-z 0-9 -`, no hyphen at the ends, and not of the form `xn--…`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Slug(String);
@@ -220,17 +218,18 @@ impl Slug {
         (fits && plain && !text.starts_with('-') && !text.ends_with('-')).then(|| Slug(text.to_owned()))
     }
 
-    /// A slug that somebody asks for, in either letter case. ASCII only: Unicode's own lower case turns look-alikes into letters.
+    /// A slug as somebody requests it, in upper or lower case. ASCII only, because lowercasing in Unicode turns some look-alikes into
+    /// letters.
     pub fn asked(text: &str) -> Option<Self> {
         Slug::parse(&text.to_ascii_lowercase())
     }
 
-    /// Whether it is kept for the deployment, or looks like one that is (`adm1n`, `a-p-i`).
+    /// Whether it is reserved for the deployment, or looks like a reserved one (`adm1n`, `a-p-i`).
     pub fn is_reserved(&self) -> bool {
         RESERVED.iter().any(|word| look(word) == look(&self.0))
     }
 
-    /// Others that begin alike, most natural first, for somebody whose wish is not to be had. `noise` makes the last ones likely to be free.
+    /// Similar slugs, the most natural first, when the requested one is taken. `noise` makes the last ones likely to be free.
     pub fn alternatives(&self, noise: &str) -> Vec<Slug> {
         let stem = self.0[..self.0.len().min(50)].trim_end_matches('-');
         let plain = ["app", "hq", "team", "site"].iter().map(|end| format!("{stem}-{end}"));
@@ -238,8 +237,8 @@ impl Slug {
         plain.chain(noisy).filter_map(|text| Slug::parse(&text)).filter(|slug| !slug.is_reserved()).collect()
     }
 
-    /// A slug made of a name: letters of other alphabets become their nearest of ours, what is no letter or digit becomes a hyphen; `suffix`
-    /// keeps it apart from others.
+    /// A slug made of a name. Letters of other alphabets become the nearest ASCII letters, and everything else that is not a letter or
+    /// digit becomes a hyphen. `suffix` makes it unique.
     pub fn from_name(name: &str, suffix: &str) -> Self {
         let mut slug = String::new();
         for character in any_ascii::any_ascii(name).chars().map(|character| character.to_ascii_lowercase()) {
@@ -262,7 +261,7 @@ impl Slug {
     }
 }
 
-/// Hosts and path segments of our own, and names that speak for the deployment.
+/// Hosts and path segments of our own, and names that could be taken for the deployment.
 const RESERVED: [&str; 82] = [
     "abuse",
     "account",
@@ -348,7 +347,7 @@ const RESERVED: [&str; 82] = [
     "www",
 ];
 
-/// What a reader sees at a glance: digits and letter pairs that pass for letters are those letters, hyphens nothing.
+/// What a reader sees at first sight: digits and letter pairs that look like letters become those letters, and hyphens disappear.
 fn look(text: &str) -> String {
     let plain: String = text
         .chars()

@@ -1,17 +1,17 @@
-//! Text that people type and others read: its one normal form, what a name may hold, and how names are found and ordered.
+//! Text that people write and others read: its normal form, what a name may contain, and how names are found and sorted.
 
 use std::borrow::Cow;
 
 use icu_normalizer::properties::CanonicalCombiningClassMapBorrowed;
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 
-/// Unicode NFC: one spelling for what looks the same.
+/// Unicode NFC: one encoding for what looks the same.
 pub fn nfc(text: &str) -> Cow<'_, str> {
     if text.is_ascii() { Cow::Borrowed(text) } else { ComposingNormalizerBorrowed::new_nfc().normalize(text) }
 }
 
-/// A name as it is kept: one line in NFC without white space around it, with something to see and nothing that cannot be seen. What joins
-/// letters or emoji where a language needs it stays.
+/// A name as it is stored: one line in NFC without surrounding white space. It has at least one visible character and no invisible ones.
+/// Joiners that a language or an emoji needs are kept.
 pub fn name(text: &str) -> Result<String, &'static str> {
     let text = nfc(text.trim());
     let letters: Vec<char> = text.chars().collect();
@@ -29,18 +29,18 @@ pub fn name(text: &str) -> Result<String, &'static str> {
     if letters.iter().any(|letter| shows(*letter)) { Ok(text.into_owned()) } else { Err("must have a visible character") }
 }
 
-/// What two texts share that differ in case, or in how a letter is composed: searches compare it.
+/// A form that is equal for texts that differ only in case or in how a letter is composed. Searches compare it.
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
     let parted = DecomposingNormalizerBorrowed::new_nfd().normalize(text);
-    // By way of upper case, so that ß is ss, and σ and ς are one letter.
+    // By upper case first, so that ß becomes ss, and σ and ς become the same letter.
     let folded: String = parted.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     nfc(&folded).into_owned()
 }
 
-/// Orders names as people look them up: by their letters without marks and case first, so that é stands beside e.
+/// A key that sorts names as people look them up: first by letters without marks and case, so that é is next to e.
 pub fn sort_key(text: &str) -> String {
     let folded = fold(text);
     if folded.is_ascii() {
@@ -56,14 +56,14 @@ pub fn sort_key(text: &str) -> String {
         }
     }
     if key != folded {
-        // Names with the same letters follow one another by their marks. No name holds a NUL, and nothing sorts before it.
+        // Names with the same letters are sorted by their marks. No name contains NUL, and NUL sorts before everything else.
         key.push('\0');
         key.push_str(&folded);
     }
     key
 }
 
-/// Letters of Latin alphabets that have no decomposition.
+/// Latin letters that have no decomposition.
 fn plain_latin(letter: char) -> Option<&'static str> {
     Some(match letter {
         'ø' => "o",
@@ -79,8 +79,8 @@ fn plain_latin(letter: char) -> Option<&'static str> {
     })
 }
 
-/// Takes part in a text without being seen, or turns its direction: Unicode's `Default_Ignorable_Code_Point`, line and paragraph
-/// separators, what annotates or stands for objects, noncharacters, and the fillers that look like nothing.
+/// Characters that are invisible or change the direction of text. These are Unicode's `Default_Ignorable_Code_Point`, line and paragraph
+/// separators, annotation and object characters, noncharacters, and fillers.
 fn is_invisible(letter: char) -> bool {
     matches!(u32::from(letter),
         0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F
@@ -89,14 +89,14 @@ fn is_invisible(letter: char) -> bool {
         || u32::from(letter) & 0xFFFE == 0xFFFE
 }
 
-/// Whether there is something to see by itself: not a blank, not a mark that waits for a letter, not private to somebody's font.
+/// Whether the character is visible by itself: not a blank, not a combining mark, and not from a private-use area.
 fn shows(letter: char) -> bool {
     let private = matches!(u32::from(letter), 0xE000..=0xF8FF | 0xF_0000..);
     !letter.is_whitespace() && !is_invisible(letter) && !private && CanonicalCombiningClassMapBorrowed::new().get_u8(letter) == 0
 }
 
-/// Whether an invisible character does what a language or an emoji needs it for: a joiner between letters of a script that joins, or
-/// between emoji; a selector right after what it selects.
+/// Whether an invisible character is needed by a language or an emoji: a joiner between letters of a script that joins, or between emoji,
+/// or a selector right after the character it selects.
 fn has_a_reason(letters: &[char], at: usize) -> bool {
     let Some(before) = at.checked_sub(1).map(|before| letters[before]) else { return false };
     let after = letters.get(at + 1).copied();
@@ -109,13 +109,13 @@ fn has_a_reason(letters: &[char], at: usize) -> bool {
         '\u{180B}'..='\u{180D}' | '\u{180F}' => matches!(before, '\u{1820}'..='\u{18AA}'),
         // Between words in braille.
         '\u{2800}' => matches!(before, '\u{2801}'..='\u{28FF}'),
-        // Variants of ideographs: some family names cannot be written without.
+        // Variants of ideographs. Some family names cannot be written without them.
         '\u{E0100}'..='\u{E01EF}' => matches!(before, '\u{3400}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{3FFFD}'),
         _ => false,
     }
 }
 
-/// Scripts in which a joiner changes how a word is written: Arabic and its kin, those of India and their neighbours, Mongolian.
+/// Scripts in which a joiner changes how a word is written: Arabic and related scripts, those of India and its neighbours, Mongolian.
 fn is_joined(letter: char) -> bool {
     matches!(letter, '\u{600}'..='\u{DFF}' | '\u{F00}'..='\u{109F}' | '\u{1780}'..='\u{18AF}' | '\u{1B00}'..='\u{1BFF}'
         | '\u{A800}'..='\u{A9FF}' | '\u{FB50}'..='\u{FDFF}' | '\u{FE70}'..='\u{FEFC}' | '\u{11000}'..='\u{11FFF}')

@@ -1,4 +1,4 @@
-//! How moments are read and printed.
+//! How moments are read and written.
 
 use jiff::civil::Date;
 use jiff::fmt::temporal::Pieces;
@@ -12,8 +12,8 @@ use serde::Serialize;
 #[schema(value_type = String, format = DateTime)]
 pub struct Printed(String);
 
-/// RFC 3339, with any offset. The last day of the year 9999 lies beyond what can be computed with; it means "never" and reads as the last
-/// moment there is.
+/// RFC 3339, with any offset. The last day of the year 9999 is outside the range of our arithmetic. It means "never" and is read as the
+/// last possible moment.
 pub fn moment(text: &str) -> Option<Timestamp> {
     let text = Some(text).filter(|text| (20..=40).contains(&text.len()) && text.is_ascii())?;
     text.parse().ok().or_else(|| {
@@ -23,17 +23,17 @@ pub fn moment(text: &str) -> Option<Timestamp> {
     })
 }
 
-/// F2 prints whole seconds with an offset: `2024-01-01T00:00:00+00:00`.
+/// F2 writes whole seconds with an offset: `2024-01-01T00:00:00+00:00`.
 pub fn with_offset(moment: Timestamp) -> Printed {
     Printed(format!("{}+00:00", printed(moment, "%Y-%m-%dT%H:%M:%S")))
 }
 
-/// The other families print milliseconds: `2024-01-01T00:00:00.000Z`.
+/// The other families write milliseconds: `2024-01-01T00:00:00.000Z`.
 pub fn zulu(moment: Timestamp) -> Printed {
     Printed(printed(moment, "%Y-%m-%dT%H:%M:%S%.3fZ"))
 }
 
-/// "Never" is printed as the last second of the year 9999, which is how people write it.
+/// "Never" is written as the last second of the year 9999, as people write it.
 fn printed(moment: Timestamp, format: &str) -> String {
     if moment < Timestamp::MAX {
         return moment.strftime(format).to_string();
@@ -41,7 +41,7 @@ fn printed(moment: Timestamp, format: &str) -> String {
     jiff::civil::date(9999, 12, 31).at(23, 59, 59, 0).strftime(format).to_string()
 }
 
-/// The first days of the months that two days and those between them lie in.
+/// The first days of the months from one day to another.
 pub fn months(from: Date, to: Date) -> Vec<Date> {
     let mut months = vec![];
     let mut month = from.first_of_month();

@@ -1,4 +1,4 @@
-//! What a tenant used on a day: the counter that enforces its daily quota, with what its requests consumed beside it.
+//! What a tenant used on a day: the counter that enforces its daily quota, and what its requests consumed.
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 use crate::store::entity::{Collection, Entity, InTenant, Key};
 use crate::store::page::List;
 
-/// `usage` / `<date>`: one item a day and tenant; a month is one query. Numbers are added to it, by leases of the daily quota and by
-/// whoever counts something else; it is never written as a whole.
+/// `usage` / `<date>`: one item for each day and tenant, so a month is one query. Numbers are only added to it, by leases of the daily
+/// quota and by other counters. It is never written as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UsageDay {
     pub date: Date,
-    /// Requests of the API leased to running instances: what the daily quota is compared with.
+    /// Requests of the API that were leased to instances. The daily quota is compared with this number.
     #[serde(rename = "used", default)]
     pub api_requests: u64,
-    /// Requests that came in, whose consumption follows.
+    /// Requests that arrived. The next fields say what they consumed.
     #[serde(default)]
     pub requests: u64,
-    /// Capacity of the table in thousandths of a unit, and computing time in microseconds, as the requests really consumed them.
+    /// The capacity of the table in thousandths of a unit and the computing time in microseconds that the requests really consumed.
     #[serde(default)]
     pub read_milliunits: u64,
     #[serde(default)]
     pub write_milliunits: u64,
     #[serde(default)]
     pub compute_micros: u64,
-    /// Computing time weighed with the memory it had, in GB-microseconds.
+    /// Computing time multiplied by memory, in GB-microseconds.
     #[serde(default)]
     pub gb_micros: u64,
     #[serde(default)]
@@ -35,20 +35,20 @@ pub struct UsageDay {
     pub messages_failed: u64,
     #[serde(default)]
     pub messages_blocked: u64,
-    /// Of those sent, over which channel.
+    /// The messages that were sent, by channel.
     #[serde(default)]
     pub sent_imessage: u64,
     #[serde(default)]
     pub sent_rcs: u64,
     #[serde(default)]
     pub sent_sms: u64,
-    /// Numbers that were messaged for the first time.
+    /// Phone numbers that got their first message.
     #[serde(default)]
     pub new_contacts: u64,
 }
 
 impl UsageDay {
-    /// Two years, and a month to look back from their end.
+    /// Two years, and one more month to compare with.
     pub const KEPT_SECONDS: i64 = 760 * 86_400;
 
     pub fn none(date: Date) -> Self {
@@ -71,7 +71,7 @@ impl UsageDay {
         }
     }
 
-    /// Both together, on the day of the first.
+    /// The sum of both, with the date of the first.
     pub fn plus(&self, other: &UsageDay) -> UsageDay {
         UsageDay {
             date: self.date,
@@ -92,9 +92,9 @@ impl UsageDay {
         }
     }
 
-    /// The days of a month on which anything was used, in order.
+    /// The days of a month with any usage, in order.
     pub fn of_month(month: Date) -> List<Self> {
-        List::new(UsageDay::collection(), &format!("{:04}-{:02}-", month.year(), month.month()))
+        List::beginning(UsageDay::collection(), &format!("{:04}-{:02}-", month.year(), month.month()))
     }
 
     /// All days that are kept, in order.
@@ -103,7 +103,7 @@ impl UsageDay {
     }
 
     pub fn key_of(date: Date) -> Key<Self> {
-        Key::new(&UsageDay::collection(), date.to_string())
+        Key::at(&UsageDay::collection(), date.to_string())
     }
 
     pub(crate) fn collection() -> Collection {

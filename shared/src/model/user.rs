@@ -1,4 +1,4 @@
-//! A person, once per deployment, whatever tenants they belong to.
+//! A person, one record for each deployment, whatever tenants they belong to.
 
 use std::borrow::Cow;
 
@@ -17,20 +17,20 @@ pub struct User {
     pub id: UserId,
     pub name: String,
     pub email: Email,
-    /// argon2id in PHC form. Absent for people who only come through an identity provider.
+    /// argon2id in PHC format. Absent for people who only use an identity provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-    /// How many passwords were set after the first: a reset link is good for the one it was asked for.
+    /// How many passwords were set after the first. A reset link is only valid for the password that was current when it was requested.
     #[serde(default)]
     pub passwords: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
-    /// Made with a demo: whatever `verified_at` shows, nobody has proven the address.
+    /// Set if the account was made with a demo. The address is then not proven, whatever `verified_at` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub demo: Option<OfDemo>,
+    pub demo: Option<DemoAccount>,
     #[serde(default)]
     pub system_admin: bool,
-    /// The tenant a login opens when none is named.
+    /// The tenant that a login opens by default.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "stored_option")]
     pub home: Option<TenantId>,
     pub created_at: Timestamp,
@@ -38,17 +38,17 @@ pub struct User {
     pub version: u64,
 }
 
-/// How far an account has come that was made with a demo.
+/// The state of an account that was made with a demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum OfDemo {
-    /// It lives in the demo alone.
+pub enum DemoAccount {
+    /// The account exists only in the demo.
     Running,
-    /// An operator made the demo a lasting tenant.
+    /// An operator made the demo a permanent tenant.
     Kept,
 }
 
-/// Without the password hash and the e-mail: a user may end up in a log line by accident.
+/// Without the password hash and the e-mail, in case a user gets into a log line by accident.
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "User({})", self.id)
@@ -57,38 +57,38 @@ impl std::fmt::Debug for User {
 
 impl User {
     pub fn key_of(id: UserId) -> Key<Self> {
-        Key::new(&Collection::within::<User>(id), "profile".into())
+        Key::at(&Collection::within::<User>(id), "profile".into())
     }
 
-    /// Everything of one user lies in this partition: profile, sessions, memberships.
+    /// Everything of one user is in this partition: profile, sessions, tenants.
     pub(crate) fn collection(id: UserId) -> Collection {
         Collection::within::<User>(id)
     }
 
-    /// Profile, sessions and memberships of a user, for when they go.
+    /// Profile, sessions and tenants of a user, to delete them.
     pub fn everything(id: UserId) -> List<Self> {
         List::new(User::collection(id), "")
     }
 
-    /// Whether whoever reads the mails of the address has made this account theirs.
+    /// Whether a person who can read the mails of the address has made this account theirs.
     pub fn is_proven(&self) -> bool {
         self.verified_at.is_some() && self.demo.is_none()
     }
 
-    /// Lives in its demo alone.
+    /// Whether the account exists only in its demo.
     pub fn is_of_demo(&self) -> bool {
-        self.demo == Some(OfDemo::Running)
+        self.demo == Some(DemoAccount::Running)
     }
 
-    /// Whether they may have a tenant of their own making: a demo's owner has the demo.
-    pub fn may_found(&self) -> Result<(), Error> {
+    /// Whether they may create a tenant. The owner of a demo may not.
+    pub fn may_create_tenant(&self) -> Result<(), Error> {
         if self.is_of_demo() {
             return Err(Error::Forbidden("This account is a demo's. Register to have tenants of your own.".into()));
         }
         Ok(())
     }
 
-    /// As whoever has just proven the address wants it: a password from before is void.
+    /// The account after the person has proven the address. An earlier password becomes invalid.
     pub fn proven(&self, name: Option<String>, password: Option<String>, now: Timestamp) -> Self {
         User {
             name: name.unwrap_or_else(|| self.name.clone()),
@@ -102,14 +102,14 @@ impl User {
         }
     }
 
-    /// The same password, hashed anew.
+    /// The same password with a new hash.
     pub fn rehashed(&self, hash: String, now: Timestamp) -> Self {
         User { password: Some(hash), updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
-    /// The account of a demo that became a lasting tenant.
+    /// The account of a demo that became a permanent tenant.
     pub fn kept(&self, now: Timestamp) -> Self {
-        User { demo: Some(OfDemo::Kept), updated_at: now, version: self.version + 1, ..self.clone() }
+        User { demo: Some(DemoAccount::Kept), updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
     pub fn with_home(&self, home: Option<TenantId>, now: Timestamp) -> Self {
@@ -131,8 +131,8 @@ impl Entity for User {
     }
 }
 
-/// `email#<hash>` / `owner`: whose e-mail it is. Unique across the deployment, and written by a proof of the address; older ones may be of
-/// an account that has proven nothing.
+/// `email#<hash>` / `owner`: the account that has the e-mail address. Unique in the deployment, and written by a proof of the address. An
+/// older claim may belong to an account that has proven nothing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EmailClaim {
     pub email: Email,
@@ -144,7 +144,7 @@ pub struct EmailClaim {
 
 impl EmailClaim {
     pub fn key_of(email: &Email) -> Key<Self> {
-        Key::new(&Collection::within::<EmailClaim>(email.hashed()), "owner".into())
+        Key::at(&Collection::within::<EmailClaim>(email.hashed()), "owner".into())
     }
 }
 
@@ -162,50 +162,50 @@ impl Entity for EmailClaim {
     }
 }
 
-/// `user#<id>` / `tenant#<id>`: that a user belongs to a tenant. The role stands in the tenant.
+/// `user#<id>` / `tenant#<id>`: a user belongs to a tenant. The role is stored in the tenant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Belongs {
+pub struct UserTenant {
     pub user: UserId,
     #[serde(with = "stored")]
     pub tenant: TenantId,
     pub since: Timestamp,
 }
 
-impl Belongs {
+impl UserTenant {
     /// The tenants of a user.
     pub fn of_user(user: UserId) -> List<Self> {
         List::new(User::collection(user), "tenant#")
     }
 
     pub fn key_of(user: UserId, tenant: TenantId) -> Key<Self> {
-        Key::new(&User::collection(user), format!("tenant#{tenant}"))
+        Key::at(&User::collection(user), format!("tenant#{tenant}"))
     }
 }
 
-impl Entity for Belongs {
+impl Entity for UserTenant {
     type Scope = InDirectory;
     const TYPE: &'static str = "belongs";
     const COLLECTION: &'static str = "user";
 
     fn key(&self) -> Key<Self> {
-        Belongs::key_of(self.user, self.tenant)
+        UserTenant::key_of(self.user, self.tenant)
     }
 }
 
-/// `identity#<hash of issuer and subject>` / `owner`: who an identity provider's subject is here.
+/// `identity#<hash of issuer and subject>` / `owner`: the user for a subject of an identity provider.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Identity {
     pub issuer: String,
     pub subject: String,
     pub user: UserId,
-    /// A `Subject` beside it says so from the user's side. Older links have none until they are used.
+    /// A `Subject` is stored with the user too. Older links have none until they are used.
     #[serde(default)]
     pub paired: bool,
 }
 
 impl Identity {
     pub fn key_of(issuer: &str, subject: &str) -> Key<Self> {
-        Key::new(&Collection::within::<Identity>(Hashed::of(&[issuer, subject])), "owner".into())
+        Key::at(&Collection::within::<Identity>(Hashed::of(&[issuer, subject])), "owner".into())
     }
 }
 
@@ -219,7 +219,7 @@ impl Entity for Identity {
     }
 }
 
-/// `user#<id>` / `subject#<hash of issuer>`: the one subject of an issuer that a user is.
+/// `user#<id>` / `subject#<hash of issuer>`: the subject of an issuer that is linked to the user.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Subject {
     pub user: UserId,
@@ -229,7 +229,7 @@ pub struct Subject {
 
 impl Subject {
     pub fn key_of(user: UserId, issuer: &str) -> Key<Self> {
-        Key::new(&User::collection(user), format!("subject#{}", Hashed::of(&[issuer])))
+        Key::at(&User::collection(user), format!("subject#{}", Hashed::of(&[issuer])))
     }
 }
 
@@ -243,40 +243,40 @@ impl Entity for Subject {
     }
 }
 
-/// `familiar#<hash of the e-mail>` / `<hash of the network>`: a place its owner logged in from within 30 days. Failures of others never
-/// close it.
+/// `familiar#<hash of the e-mail>` / `<hash of the network>`: the owner of the address logged in from this network within 30 days. Failures
+/// of others never block it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Familiar {
+pub struct KnownNetwork {
     email: Email,
     network: String,
     until: Timestamp,
 }
 
-impl Familiar {
+impl KnownNetwork {
     const KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
-    /// Written again this often, not at every login.
+    /// It is renewed this often, not at every login.
     const RENEWED: SignedDuration = SignedDuration::from_hours(24);
 
     pub fn new(email: &Email, network: &str, now: Timestamp) -> Self {
-        Familiar { email: email.clone(), network: Hashed::of(&[network]).to_string(), until: now + Familiar::KEPT }
+        KnownNetwork { email: email.clone(), network: Hashed::of(&[network]).to_string(), until: now + KnownNetwork::KEPT }
     }
 
     pub fn key_of(email: &Email, network: &str) -> Key<Self> {
-        Key::new(&Collection::within::<Familiar>(email.hashed()), Hashed::of(&[network]).to_string())
+        Key::at(&Collection::within::<KnownNetwork>(email.hashed()), Hashed::of(&[network]).to_string())
     }
 
     pub fn is_fresh(&self, now: Timestamp) -> bool {
-        self.until > now + Familiar::KEPT - Familiar::RENEWED
+        self.until > now + KnownNetwork::KEPT - KnownNetwork::RENEWED
     }
 }
 
-impl Entity for Familiar {
+impl Entity for KnownNetwork {
     type Scope = InDirectory;
     const TYPE: &'static str = "familiar";
     const COLLECTION: &'static str = "familiar";
 
     fn key(&self) -> Key<Self> {
-        Key::new(&Collection::within::<Familiar>(self.email.hashed()), self.network.clone())
+        Key::at(&Collection::within::<KnownNetwork>(self.email.hashed()), self.network.clone())
     }
 
     fn expires_at(&self) -> Option<Timestamp> {
@@ -311,13 +311,13 @@ impl Email {
         Email::of(local, &domain).ok_or(Email::NO_ADDRESS)
     }
 
-    /// As somebody writes it who may have registered when other forms were taken: those are found, not made.
+    /// An address that a person enters to log in. Older forms are found, but no longer accepted for new accounts.
     pub fn presented(text: &str) -> Result<Self, &'static str> {
         Email::read(text).or_else(|problem| if is_older_form(text.trim()) { Ok(Email(text.trim().to_owned())) } else { Err(problem) })
     }
 
-    /// As an identity provider wrote it, for looking it up. By hand what `idna` does with names that are registered, without its tables: every
-    /// function would carry them.
+    /// An address from an identity provider, to look it up. It does by hand what `idna` does for registered names, because its tables would
+    /// be part of every function.
     pub fn looked_up(text: &str) -> Option<Self> {
         let (local, domain) = text.trim().rsplit_once('@')?;
         let label = |label: &str| match label.is_ascii() {
@@ -341,12 +341,12 @@ impl Email {
         &self.0
     }
 
-    /// What two spellings of one address share.
+    /// The form that is equal for different spellings of one address.
     pub fn normalised(&self) -> String {
         self.0.to_lowercase()
     }
 
-    /// The form in which the same address was kept before domains were put into A-labels.
+    /// The form in which the same address was stored before domains became A-labels.
     pub(crate) fn former(&self) -> Option<Self> {
         let (local, domain) = self.0.rsplit_once('@')?;
         if !has_a_label(domain) {
@@ -361,7 +361,7 @@ impl Email {
     }
 }
 
-/// `atext` of RFC 5322 and single dots between.
+/// `atext` of RFC 5322 with single dots between.
 fn is_dot_atom(local: &str) -> bool {
     let atom =
         |atom: &str| !atom.is_empty() && atom.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte));
@@ -379,7 +379,7 @@ fn has_a_label(domain: &str) -> bool {
     domain.split('.').any(|label| label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--")))
 }
 
-/// Taken until addresses had one form, with letters of every script before the @.
+/// Accepted until addresses had one form: letters of any script before the @.
 fn is_older_form(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let local_fits = (1..=64).contains(&local.len())

@@ -1,16 +1,16 @@
-//! Hosts and URLs that a tenant names and the edge fetches from: public names over https, and nothing that leads inside.
+//! Hosts and URLs that a tenant enters and the edge fetches from: public names over https, never addresses inside a network.
 
 use url::Url;
 
-/// Names that mean "in here" wherever they are looked up (RFC 6761, RFC 6762, RFC 8375, RFC 9476, and what networks use).
+/// Names that always mean something local (RFC 6761, RFC 6762, RFC 8375, RFC 9476, and common names in networks).
 const INSIDE: [&str; 13] =
     ["localhost", "local", "localdomain", "internal", "intranet", "private", "lan", "home", "corp", "arpa", "invalid", "onion", "alt"];
 
-/// Services whose names stand for whatever address is written in them.
+/// Services that resolve names to the address written in the name.
 const ADDRESSES_AS_NAMES: [&str; 6] = ["nip.io", "sslip.io", "xip.io", "localtest.me", "lvh.me", "vcap.me"];
 
-/// A public DNS name in lower case: at least two labels of letters, digits and hyphens. Not an address in any spelling, and not a name for
-/// something inside. The error continues "The <name> field …".
+/// A public DNS name in lower case: at least two labels of letters, digits and hyphens. Not an IP address in any form, and not a local
+/// name. The error continues "The <name> field …".
 pub fn host(text: &str) -> Result<String, &'static str> {
     let host = text.to_ascii_lowercase();
     let label = |label: &str| {
@@ -34,7 +34,7 @@ pub fn host(text: &str) -> Result<String, &'static str> {
     Ok(host)
 }
 
-/// Where the edge fetches: an https URL of a public host, without credentials, query and fragment; no trailing slash.
+/// Where the edge fetches from: an https URL of a public host, without credentials, query, fragment or trailing slash.
 pub fn origin(text: &str) -> Result<String, &'static str> {
     const SHAPE: &str = "must be an https URL like https://origin.example.com";
     if text.len() > 2048
@@ -63,7 +63,7 @@ pub fn origin(text: &str) -> Result<String, &'static str> {
         None => return Err(SHAPE),
     };
     let dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
-    // What the parser resolves away is not what somebody meant to write; nor is a host spelled in percents, or an empty one.
+    // Dot segments that the parser would remove are probably a mistake. So is a host with percent signs, or an empty host.
     let (authority, path) = text[8..].split_at(text[8..].find('/').unwrap_or(text.len() - 8));
     if path.split('/').any(dots) {
         return Err("must not have dot segments");
@@ -76,8 +76,8 @@ pub fn origin(text: &str) -> Result<String, &'static str> {
     Ok(format!("https://{host}{port}{}", url.path().trim_end_matches('/')))
 }
 
-/// An absolute URL of one of the schemes, with a host, in the normal form of its parser (WHATWG): scheme and host in lower case, the host
-/// as A-labels, without a default port and dot segments; a path that nobody wrote is left out. `named` URLs may carry a user.
+/// An absolute URL with one of the schemes and a host, in the normal form of its parser (WHATWG): scheme and host in lower case, the host
+/// as A-labels, without default port and dot segments. A path that was not written is left out. With `named`, the URL may contain a user.
 pub fn url(text: &str, schemes: &[&str], named: bool) -> Result<String, &'static str> {
     if text.len() > 2048 || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
         return Err("must be a URL");
@@ -88,7 +88,7 @@ pub fn url(text: &str, schemes: &[&str], named: bool) -> Result<String, &'static
     if !scheme || url.host_str().is_none_or(str::is_empty) || text.contains(":///") {
         return Err("must be a URL");
     }
-    // The parser leaves an empty user out: what was written says it.
+    // The parser drops an empty user, so the original text is checked.
     let authority = text.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     if !named && authority.contains('@') {
         return Err("must not carry credentials");
@@ -106,12 +106,12 @@ pub fn host_of(url: &str) -> &str {
     rest.split(['/', ':']).next().unwrap_or_default()
 }
 
-/// Whether a host is a domain or below it.
+/// Whether a host is the domain or below it.
 pub fn is_under(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// A header name (RFC 9110 token) that a proxy may set by itself.
+/// A header name (RFC 9110 token) that a proxy may set.
 pub fn header_name(text: &str) -> Result<String, &'static str> {
     const THE_PROXYS_OWN: [&str; 12] = [
         "host",

@@ -1,4 +1,4 @@
-//! The start of an HTTP function. Its `main` is `shared::runtime::serve::<Projects>()`.
+//! The start of an HTTP function. Its `main` is `shared::runtime::serve::<Projects>(records::ALL)`.
 
 use std::sync::Arc;
 
@@ -13,14 +13,15 @@ use crate::http::registry::{Routes, router};
 use crate::log;
 use crate::model::plan::Plans;
 use crate::runtime::{App, StartError, gateway};
+use crate::store::Records;
 
 /// Serves the routes of `R` until Lambda ends the process. Current-thread: one request at a time is Lambda's model, and a second
 /// thread costs 60 % more CPU on every request.
-pub fn serve<R: Routes>() -> Result<(), StartError> {
+pub fn serve<R: Routes>(records: Records) -> Result<(), StartError> {
     block_on(async {
-        let app = start().await?;
+        let app = start(records).await?;
         let (app, router) = (&app, &router::<R>(app.clone()));
-        // The event as it came: an adapter that takes it apart before us would also fail before us.
+        // The raw event. An adapter that parses it first could fail before our code can answer.
         lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
             Ok::<_, StartError>(gateway::outgoing(gateway::answer(app, router, event.payload.get()).await))
         }))
@@ -33,20 +34,20 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, StartError>>) -
 }
 
 /// Reads the environment, builds the clients, and warms up.
-pub(crate) async fn start() -> Result<App, StartError> {
-    let app = build()?;
+pub(crate) async fn start(records: Records) -> Result<App, StartError> {
+    let app = build(records)?;
     app.warm_up().await?;
     Ok(app)
 }
 
 /// The same for a worker, which nobody waits for and which never signs a session.
-pub(crate) async fn start_worker() -> Result<App, StartError> {
-    let app = build()?;
+pub(crate) async fn start_worker(records: Records) -> Result<App, StartError> {
+    let app = build(records)?;
     app.fetch_secrets().await?;
     Ok(app)
 }
 
-fn build() -> Result<App, StartError> {
+fn build(records: Records) -> Result<App, StartError> {
     log::start(&Variables::from_env());
     let config = Config::from_env()?;
     let plans = match Variables::from_env().optional("PLANS") {
@@ -54,5 +55,5 @@ fn build() -> Result<App, StartError> {
         Some(json) => Plans::read(&json).map_err(|error| ConfigError(format!("PLANS cannot be read: {error}")))?,
     };
     let aws = Aws::from_env()?;
-    Ok(App::new(config, plans, Arc::new(SystemClock), Random::system(), &aws))
+    Ok(App::new(config, plans, records, Arc::new(SystemClock), Random::system(), &aws))
 }

@@ -1,5 +1,5 @@
-//! Events of API Gateway (HTTP API, payload 2.0) as requests, and answers in the form it takes them back. Whatever an event holds, its
-//! sender gets an answer of ours: what cannot be part of a request is noted here and refused behind the door, and a panic is a 500.
+//! Events of API Gateway (HTTP API, payload 2.0) as requests, and answers in the gateway's format. Every event gets an answer of ours. What
+//! cannot be part of a request is recorded here and refused after the door, and a panic is a 500.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::http::serve::{self, Context};
 use crate::tenancy::App;
 
-/// Answers one event, whatever it is.
+/// Answers one event, whatever it contains.
 pub async fn answer(app: &App, router: &Router, event: &str) -> Response<Bytes> {
     let read = std::panic::catch_unwind(|| request_of(event));
     let request = match read {
@@ -33,14 +33,14 @@ pub async fn answer(app: &App, router: &Router, event: &str) -> Response<Bytes> 
     };
     let request_id = request.extensions().get::<Context>().and_then(|context| context.request_id.clone());
     let answered = async { whole(router.clone().oneshot(request).await.unwrap_or_else(|never| match never {})).await };
-    // Boxed: it does not lie on the stack of whoever asks.
+    // Boxed, so that it is not part of the caller's stack frame.
     match AssertUnwindSafe(Box::pin(answered)).catch_unwind().await {
         Ok(answer) => answer,
         Err(panic) => whole(serve::unrouted(app, request_id, serve::panicked("answering a request", panic))).await,
     }
 }
 
-/// An answer as the gateway takes it back.
+/// An answer in the gateway's format.
 pub fn outgoing(answer: Response<Bytes>) -> ApiGatewayV2httpResponse {
     let (head, body) = answer.into_parts();
     let mut outgoing = ApiGatewayV2httpResponse::default();
@@ -56,7 +56,7 @@ pub fn outgoing(answer: Response<Bytes>) -> ApiGatewayV2httpResponse {
     outgoing
 }
 
-/// Each name once, and text alone, as the gateway takes them.
+/// Each name once, and only text, as the gateway requires.
 fn joined(headers: &HeaderMap) -> HeaderMap {
     let mut joined = HeaderMap::with_capacity(headers.keys_len());
     for name in headers.keys() {
@@ -68,8 +68,8 @@ fn joined(headers: &HeaderMap) -> HeaderMap {
     joined
 }
 
-/// What is read of an event. `lambda_http` would make the request, but not of every event: an impossible host or header value is a panic or no
-/// request at all there, and its sender would get no answer of ours.
+/// The parts of an event that we read. `lambda_http` could create the request, but not for every event: an impossible host or header value
+/// causes a panic or no request, and the sender would get no answer of ours.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
@@ -95,7 +95,7 @@ struct Http {
     source_ip: Option<String>,
 }
 
-/// A header's value: the gateway joins several by commas, other fronts list them.
+/// A header's value. The gateway joins several values with commas, other front ends list them.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Values {
@@ -104,12 +104,12 @@ enum Values {
     Wrong(serde::de::IgnoredAny),
 }
 
-/// What may not stand in a path as it is. The gateway hands the path over decoded.
+/// Characters that must be encoded in a path. The gateway decodes the path.
 const NOT_IN_PATH: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 const NOT_IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 
-/// `None` when the event is none of the gateway's.
+/// `None` if the event is not one of the gateway's.
 fn request_of(event: &str) -> Option<Request> {
     let event: Event = serde_json::from_str(event).ok()?;
     let method = Method::from_bytes(event.request_context.http.method.as_bytes()).ok()?;
@@ -131,7 +131,7 @@ fn request_of(event: &str) -> Option<Request> {
     Some(request)
 }
 
-/// One that is too long to be a URI leads nowhere.
+/// A text that is too long for a URI becomes one that matches no route.
 fn uri(path: &str, query: &str) -> Uri {
     let path = format!("/{}", utf8_percent_encode(path.strip_prefix('/').unwrap_or(path), NOT_IN_PATH));
     let whole = if query.is_empty() { path } else { format!("{path}?{}", utf8_percent_encode(query, NOT_IN_QUERY)) };
@@ -148,7 +148,7 @@ fn headers(given: BTreeMap<String, Values>) -> HeaderMap {
             Values::Wrong(_) => vec!["\u{FFFD}".to_owned()],
         };
         for value in values {
-            // A value that cannot be one stays visible as such: whoever asks for it refuses it.
+            // A value that is not valid stays visible as such, so that the code that reads it can refuse it.
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()).or_else(|_| HeaderValue::from_bytes("\u{FFFD}".as_bytes())) {
                 headers.append(name.clone(), value);
             }
@@ -159,7 +159,7 @@ fn headers(given: BTreeMap<String, Values>) -> HeaderMap {
 
 async fn whole(answer: axum::response::Response) -> Response<Bytes> {
     let (head, body) = answer.into_parts();
-    // Our bodies are in memory: collecting one cannot fail.
+    // Our bodies are in memory, so collecting one cannot fail.
     let body = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
     Response::from_parts(head, body)
 }

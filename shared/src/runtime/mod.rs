@@ -1,4 +1,4 @@
-//! How a function starts, and the edge it serves at: environment, AWS clients, secrets, the log line, panics.
+//! How a function starts and receives events: environment, AWS clients, secrets, the log line, panics.
 
 pub mod function;
 pub mod gateway;

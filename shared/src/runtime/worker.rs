@@ -1,5 +1,5 @@
-//! The loops of the workers: stream batches, queue batches with partial failures, direct commands. A worker sees one piece of work at
-//! a time; what fails is reported alone, and the rest of its batch goes on.
+//! The loops of the workers: stream batches, queue batches with partial failures, and direct commands. A worker gets one piece of work at a
+//! time. Only the pieces that fail are reported, and the rest of the batch continues.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use crate::config::Variables;
 use crate::error::{Chain, Error, Result};
 use crate::runtime::{App, StartError, function};
-use crate::tenancy::jobs::{Change, Queued, Workplace};
+use crate::store::Records;
+use crate::tenancy::jobs::{Change, Queued, WorkContext};
 
-/// Something that takes whole invocation events: what `main` runs and what tests call.
+/// Takes whole invocation events. `main` runs it, and tests call it.
 pub trait Worker: Sized + Send + Sync + 'static {
     const NAME: &'static str;
 
@@ -28,9 +29,9 @@ pub trait Worker: Sized + Send + Sync + 'static {
 }
 
 /// Runs a worker until Lambda ends the process.
-pub fn work<W: Worker>() -> Result<(), StartError> {
+pub fn work<W: Worker>(records: Records) -> Result<(), StartError> {
     function::block_on(async {
-        let worker = &W::start(function::start_worker().await?, Variables::from_env())?;
+        let worker = &W::start(function::start_worker(records).await?, Variables::from_env())?;
         lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
             let request_id = event.context.request_id;
             worker.handle(event.payload, &request_id).await.map_err(|error| {
@@ -42,7 +43,7 @@ pub fn work<W: Worker>() -> Result<(), StartError> {
     })
 }
 
-/// Goes through a stream batch in order. The first failure ends it: Lambda comes again from there, so order within a key is kept.
+/// Processes a stream batch in order. The first failure ends it. Lambda repeats from there, so the order within a key is kept.
 pub async fn stream<F, Fut>(event: Value, worker: &'static str, each: F) -> Result<Value>
 where
     F: Fn(Change) -> Fut,
@@ -62,11 +63,11 @@ where
     Ok(failures([]))
 }
 
-/// Goes through a queue batch; each message succeeds or comes again by itself, and in the end lies in the dead-letter queue.
+/// Processes a queue batch. Each message succeeds or is delivered again by itself, and finally goes to the dead-letter queue.
 pub async fn queue<J, F, Fut>(app: &App, event: Value, worker: &'static str, request_id: &str, each: F) -> Result<Value>
 where
     J: DeserializeOwned,
-    F: Fn(Workplace, J) -> Fut,
+    F: Fn(WorkContext, J) -> Fut,
     Fut: Future<Output = Result<()>>,
 {
     let mut failed = vec![];
@@ -75,9 +76,9 @@ where
         let started = Instant::now();
         let opened = Queued::<J>::read(record["body"].as_str().unwrap_or_default()).and_then(|queued| queued.open(app, worker, request_id));
         let done = match opened {
-            Ok((place, job)) => {
-                let (table, tenant) = (place.table().clone(), place.store.as_ref().map(|store| store.tenant_id().to_string()));
-                let done = caught(each(place, job)).await;
+            Ok((context, job)) => {
+                let (table, tenant) = (context.table().clone(), context.store.as_ref().map(|store| store.tenant_id().to_string()));
+                let done = caught(each(context, job)).await;
                 let metered = table.meter().read();
                 let (read_units, write_units) = (metered.read_units, metered.write_units);
                 let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
@@ -104,17 +105,17 @@ pub fn command<C: DeserializeOwned>(event: Value) -> Result<C> {
     serde_json::from_value(event).map_err(|error| Error::BadRequest(format!("The command cannot be read: {error}.").into()))
 }
 
-/// The place of scheduled work and commands.
-pub fn workplace(app: &App, worker: &'static str, request_id: &str) -> Workplace {
-    Workplace::scheduled(app, worker, request_id)
+/// The context of scheduled work and commands.
+pub fn work_context(app: &App, worker: &'static str, request_id: &str) -> WorkContext {
+    WorkContext::scheduled(app, worker, request_id)
 }
 
-/// What a command answers, as JSON.
+/// The answer of a command, as JSON.
 pub fn answer(answer: impl Serialize) -> Result<Value> {
     serde_json::to_value(answer).map_err(|error| Error::internal("answering a command", error))
 }
 
-/// A panic over one piece of work is that piece's failure; the rest of the batch goes on.
+/// A panic in one piece of work is a failure of that piece only. The rest of the batch continues.
 async fn caught(work: impl Future<Output = Result<()>>) -> Result<()> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

@@ -3,11 +3,16 @@
 use std::fmt::Display;
 use std::marker::PhantomData;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserializer, Serialize};
 
-use crate::ids::Segment;
+use crate::error::{Error, Result};
+use crate::ids::{PathId, Segment};
+use crate::store::page::List;
+use crate::store::records::{Anything, Restore, restored};
+use crate::store::table::Item;
 
 /// A stored record. `Scope` says whose partition it lies in. What purge, export and audit do with it follows from what is said here.
 pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -19,12 +24,16 @@ pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     const COLLECTION: &'static str;
     /// Where it lies in one of several.
     const COLLECTIONS: &'static [&'static str] = &[Self::COLLECTION];
-    /// Each parent has a partition of its own for it.
-    const NESTED: bool = false;
+    /// Whose partitions it lies in, where each parent has one of its own for it.
+    const WITHIN: Option<Within> = None;
     /// A change of it is an entry of the audit log. What a tenant owns is, unless it says otherwise: forgotten, the log tells too much.
     const AUDITED: bool = <Self::Scope as Scope>::OWNED;
     /// An export of its tenant shows it. Not what says nothing that the rest does not, is sealed, or is packed for ourselves.
     const EXPORTED: bool = true;
+    /// How a tenant that is made of an export gets it again. `operator` puts back some others in ways of their own.
+    const RESTORE: Option<Restore> = None;
+    /// What counts the records of a tenant.
+    const COUNTER: Option<Counter> = None;
 
     fn key(&self) -> Key<Self>;
 
@@ -39,9 +48,35 @@ pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
         None
     }
 
-    /// The record's line in the `lists` index, for lists in another order than the default one.
-    fn list_entry(&self) -> Option<ListEntry> {
-        None
+    /// The record's line in the `lists` index, for lists in another order than the default one: `ListEntry::of(self)`.
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        Ok(None)
+    }
+}
+
+/// A record as it is stored, of whatever type, but for what the place adds.
+#[derive(Clone)]
+pub struct Packed {
+    pub(crate) key: Key<Anything>,
+    pub(crate) attributes: Item,
+    /// It has a line in the `lists` index.
+    pub(crate) listed: bool,
+    pub counter: Option<Counter>,
+}
+
+impl Packed {
+    pub(crate) fn of<E: Entity>(entity: &E) -> Result<Self> {
+        let pack = |error| Error::internal("storing a record", error);
+        let mut attributes: Item = serde_dynamo::to_item(entity).map_err(pack)?;
+        let entry = entity.list_entry()?;
+        let listed = entry.is_some();
+        attributes.extend(entry.map(|entry| (ListEntry::ATTRIBUTE.to_owned(), entry.0)));
+        if let Some(expires_at) = entity.expires_at() {
+            attributes.insert("ttl".into(), AttributeValue::N(expires_at.as_second().to_string()));
+        }
+        attributes.insert("type".into(), AttributeValue::S(E::TYPE.into()));
+        let Key { collection, sort, .. } = entity.key();
+        Ok(Packed { key: Key { collection, sort, entity: PhantomData }, attributes, listed, counter: E::COUNTER })
     }
 }
 
@@ -63,11 +98,107 @@ impl Scope for InDirectory {
     const OWNED: bool = false;
 }
 
+/// A record that a path can name.
+pub trait Named: Entity<Scope = InTenant> {
+    type Id: PathId;
+
+    /// Where it may lie. All are read together; the first that is there is the one.
+    fn places(id: Self::Id) -> Vec<Key<Self>>;
+}
+
+/// An ordinary record of a tenant: one collection, in which an id names it. All that stores, lists, purge, export, import and audit log ask of
+/// an `Entity` follows from it; what is out of the ordinary is an `Entity` of its own.
+pub trait Record: Declared + Serialize + DeserializeOwned + Send + Sync + 'static {
+    type Id: PathId + Segment;
+    const TYPE: &'static str;
+    const COLLECTION: &'static str;
+    /// See `Entity`, as for the following.
+    const AUDITED: bool = true;
+    const EXPORTED: bool = true;
+    /// A tenant that is made of an export has it again, as it was. Not what means nothing there: what stands for something outside the tenant,
+    /// or is secret.
+    const RESTORED: bool = Self::EXPORTED;
+    const COUNTER: Option<Counter> = None;
+
+    fn id(&self) -> Self::Id;
+
+    /// Counts its edits; `None` for records without edits.
+    fn version(&self) -> Option<u64>;
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        Ok(None)
+    }
+
+    fn key_of(id: Self::Id) -> Key<Self> {
+        Key::new(&Collection::of::<Self>(), id)
+    }
+
+    /// In the order of the ids.
+    fn all() -> List<Self> {
+        List::new(Collection::of::<Self>(), "")
+    }
+
+    /// As headers write it.
+    fn etag(&self) -> String {
+        format!("\"{}\"", self.version().unwrap_or(1))
+    }
+}
+
+impl<R: Record> Entity for R {
+    type Scope = InTenant;
+    const TYPE: &'static str = R::TYPE;
+    const COLLECTION: &'static str = R::COLLECTION;
+    const AUDITED: bool = R::AUDITED;
+    const EXPORTED: bool = R::EXPORTED;
+    const RESTORE: Option<Restore> = if R::RESTORED { Some(restored::<R>) } else { None };
+    const COUNTER: Option<Counter> = R::COUNTER;
+
+    fn key(&self) -> Key<Self> {
+        R::key_of(self.id())
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        self.version().map(|version| ("version", version)).into_iter().collect()
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        R::expires_at(self)
+    }
+
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        R::list_entry(self)
+    }
+}
+
+impl<R: Record> Named for R {
+    type Id = R::Id;
+
+    fn places(id: R::Id) -> Vec<Key<Self>> {
+        vec![R::key_of(id)]
+    }
+}
+
+/// How a nested record lies: each of its parents has a partition of its own for it.
+#[derive(Clone, Copy)]
+pub struct Within {
+    /// The collections of its parents.
+    pub parents: &'static [&'static str],
+    /// A parent's part in the partition's name, from the parent as it is stored.
+    pub part: fn(&serde_json::Map<String, serde_json::Value>) -> Option<String>,
+    /// The nested record's attribute that is its parent's `id`: two parents may share a partition.
+    pub parent_id: &'static str,
+}
+
 /// Of records that stand in the list of all records (`model::records`): one that is missing there cannot be stored, so no purge and no audit
 /// log can miss it.
 pub trait Declared {}
 
-/// Where a record lies within its scope. Only this crate can make one, from typed segments, so no text of a caller ever becomes a key.
+/// Where a record lies within its scope. Made of typed segments, so no text of a caller ever becomes a key. It names no tenant: the store puts its
+/// own in front, and compares what it reads.
 pub struct Key<E: ?Sized> {
     pub(crate) collection: String,
     pub(crate) sort: String,
@@ -75,7 +206,16 @@ pub struct Key<E: ?Sized> {
 }
 
 impl<E: ?Sized> Key<E> {
-    pub(crate) fn new(collection: &Collection, sort: String) -> Self {
+    pub fn new(collection: &Collection, sort: impl Segment) -> Self {
+        Key::at(collection, sort.to_string())
+    }
+
+    /// Behind a fixed word, which orders or groups the records of a collection.
+    pub fn behind(collection: &Collection, word: &'static str, sort: impl Segment) -> Self {
+        Key::at(collection, format!("{word}{sort}"))
+    }
+
+    pub(crate) fn at(collection: &Collection, sort: String) -> Self {
         Key { collection: collection.0.clone(), sort, entity: PhantomData }
     }
 }
@@ -91,13 +231,17 @@ impl<E: ?Sized> Clone for Key<E> {
 pub struct Collection(pub(crate) String);
 
 impl Collection {
-    pub(crate) fn of<E: Entity>() -> Self {
+    pub fn of<E: Entity>() -> Self {
         Collection(E::COLLECTION.to_owned())
     }
 
     /// The records of one parent.
-    pub(crate) fn within<E: Entity>(parent: impl Segment) -> Self {
-        Collection(format!("{}#{parent}", E::COLLECTION))
+    pub fn within<E: Entity>(parent: impl Segment) -> Self {
+        Collection::nested(E::COLLECTION, &parent.to_string())
+    }
+
+    pub(crate) fn nested(name: &str, part: &str) -> Self {
+        Collection(format!("{name}#{part}"))
     }
 
     /// The `number`th of several, counted round.
@@ -130,23 +274,25 @@ impl Hashed {
     }
 }
 
-/// The attributes the `lists` index projects: what lists sort and filter by, and no more.
-#[derive(Debug, Clone, Default, Serialize, serde::Deserialize)]
-pub struct ListEntry {
-    #[serde(rename = "list_name", skip_serializing_if = "String::is_empty", default)]
-    pub name: String,
-    #[serde(rename = "list_status", skip_serializing_if = "Option::is_none", default)]
-    pub status: Option<String>,
-    #[serde(rename = "list_priority", skip_serializing_if = "Option::is_none", default)]
-    pub priority: Option<String>,
-    #[serde(rename = "list_due", skip_serializing_if = "Option::is_none", default)]
-    pub due: Option<String>,
-    #[serde(rename = "list_order", skip_serializing_if = "Option::is_none", default)]
-    pub order: Option<i64>,
-    #[serde(rename = "list_assignee", skip_serializing_if = "Option::is_none", default)]
-    pub assignee: Option<u64>,
-    #[serde(rename = "list_updated", skip_serializing_if = "Option::is_none", default)]
-    pub updated: Option<Timestamp>,
+/// A record with a line in the `lists` index: what its lists sort and filter by, and no more.
+pub trait Listed: Entity {
+    type Entry: Serialize + DeserializeOwned;
+
+    fn entry(&self) -> Self::Entry;
+}
+
+/// That line, as it is stored.
+pub struct ListEntry(AttributeValue);
+
+impl ListEntry {
+    /// The attribute that the index projects.
+    pub(crate) const ATTRIBUTE: &'static str = "list";
+
+    /// What a listed record gives for `list_entry`.
+    pub fn of<E: Listed>(record: &E) -> Result<Option<Self>> {
+        let value = serde_dynamo::to_attribute_value(record.entry()).map_err(|error| Error::internal("storing a record", error))?;
+        Ok(Some(ListEntry(value)))
+    }
 }
 
 /// The attributes of a record itself, its type and its tenant, for reads that leave out what lies on its item besides. `None` where it does
@@ -154,11 +300,6 @@ pub struct ListEntry {
 pub(crate) fn attributes<E: Entity>() -> Option<Vec<&'static str>> {
     let own = fields::<E>()?.iter().copied();
     Some(["tenant", "type"].into_iter().chain(own.filter(|name| !matches!(*name, "tenant" | "type"))).collect())
-}
-
-/// The attributes of a list's entry, and its place in the list.
-pub(crate) fn entry_attributes() -> Option<Vec<&'static str>> {
-    Some(["sk"].into_iter().chain(fields::<ListEntry>()?.iter().copied()).collect())
 }
 
 fn fields<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
@@ -179,12 +320,12 @@ impl<'de> Deserializer<'de> for Names<'_> {
         _name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Self::Error> {
+    ) -> std::result::Result<V::Value, Self::Error> {
         *self.0 = Some(fields);
         self.deserialize_any(visitor)
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> std::result::Result<V::Value, Self::Error> {
         Err(de::Error::custom("nothing to read"))
     }
 
@@ -194,36 +335,16 @@ impl<'de> Deserializer<'de> for Names<'_> {
     }
 }
 
-/// A number that moves in the transaction of the change it counts. One item each, so that busy counters do not collide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counter {
-    /// Projects that are not archived.
-    Projects,
-    ArchivedProjects,
-    /// Members of the tenant.
-    Members,
-    Owners,
-    /// Member numbers given out; never goes down.
-    MemberNumbers,
-    /// API keys that are not being retired.
-    ApiKeys,
-    Settings,
-    /// Custom domains, verified or not.
-    Domains,
-}
+/// A number that moves in the transaction of the change it counts, under its sort key. One item each, so that busy counters do not collide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Counter(&'static str);
 
 impl Counter {
-    /// The counter's sort key.
+    pub const fn named(name: &'static str) -> Self {
+        Counter(name)
+    }
+
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Counter::Projects => "projects",
-            Counter::ArchivedProjects => "archived_projects",
-            Counter::Members => "members",
-            Counter::Owners => "owners",
-            Counter::MemberNumbers => "member_numbers",
-            Counter::ApiKeys => "api_keys",
-            Counter::Settings => "settings",
-            Counter::Domains => "domains",
-        }
+        self.0
     }
 }

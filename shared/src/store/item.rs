@@ -1,5 +1,5 @@
-//! Records read from items as the SDK gives them. `serde_dynamo`, which writes them, would copy every item into maps of its own first: a
-//! tenth of what a list costs.
+//! Reads records from items as the SDK returns them. `serde_dynamo`, which writes them, would first copy every item into its own maps. That
+//! copy is a tenth of the cost of a list.
 
 use std::fmt;
 
@@ -11,10 +11,11 @@ use serde::forward_to_deserialize_any;
 use crate::store::table::Item;
 
 /// Why an item is not the record it should be. It names no value: it will be logged.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub(crate) struct Error(String);
 
-/// A record made of an item's attributes; those it does not know are passed over.
+/// Reads a record from an item's attributes. Attributes that the record does not have are ignored.
 pub(crate) fn read<'a, T: Deserialize<'a>>(item: &'a Item) -> Result<T, Error> {
     T::deserialize(MapDeserializer::new(attributes(item)))
 }
@@ -24,7 +25,7 @@ fn attributes(item: &Item) -> impl Iterator<Item = (Value<'_>, Value<'_>)> {
 }
 
 enum Value<'a> {
-    /// Also an attribute's name.
+    /// Also the name of an attribute.
     Text(&'a str),
     Other(&'a AttributeValue),
 }
@@ -102,7 +103,7 @@ impl<'de> IntoDeserializer<'de, Error> for Value<'de> {
     }
 }
 
-/// The table keeps numbers as text; what a field can hold of them is its own to check.
+/// The table stores numbers as text. The field's type checks whether the number fits.
 fn visit_number<'de, V: Visitor<'de>>(number: &str, visitor: V) -> Result<V::Value, Error> {
     if let Ok(number) = number.parse() {
         return visitor.visit_u64(number);
@@ -130,14 +131,6 @@ impl serde::de::Error for Error {
         Error(format!("none of {}", expected.join(", ")))
     }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}
 
 fn kind(found: Unexpected<'_>) -> &'static str {
     match found {

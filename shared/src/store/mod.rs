@@ -1,14 +1,16 @@
-//! How DynamoDB is spoken. One table: `pk` = `T#<tenant>#<collection>` for what a tenant owns, `G#<collection>` for the directory;
-//! `sk` is the entity's own sort key. Nothing here can open a partition by itself: `tenancy` hands out the bound stores.
+//! Access to DynamoDB. There is one table: `pk` is `T#<tenant>#<collection>` for what a tenant owns and `G#<collection>` for the directory.
+//! `sk` is the entity's own sort key. This module opens no partition by itself: `tenancy` creates the stores that are bound to one tenant.
 
 pub(crate) mod entity;
 pub(crate) mod item;
 pub(crate) mod page;
+pub(crate) mod records;
 pub(crate) mod sessions;
 pub(crate) mod sweep;
 pub(crate) mod table;
 
-pub use entity::{Counter, Entity, InDirectory, InTenant, Key, ListEntry};
-pub use page::{Direction, List, Page, Position, Span, Stored};
+pub use entity::{Collection, Counter, Declared, Entity, InDirectory, InTenant, Key, ListEntry, Listed, Named, Packed, Record, Within};
+pub use page::{Direction, List, Page, Position, RankedPage, Span, Stored, Window};
+pub use records::{Anything, Branch, Kind, Nested, Records, Restore};
 pub use sweep::Swept;
 pub use table::{Metered, Table};

@@ -1,8 +1,8 @@
-//! The second wall, where the deployment has one: a tenant's partitions are read and written with credentials of a role session that is
-//! tagged with that tenant, and IAM refuses every other partition key. The tag is the tenant a door opened a store for, never taken from a
-//! key: a wrong key meets credentials that do not fit it.
+//! The second wall, for deployments that use it. A tenant's partitions are read and written with the credentials of a role session that has
+//! the tenant as its tag, and IAM refuses every other partition key. The tag is the tenant that a door opened the store for; it never comes
+//! from a key. A wrong key is therefore refused.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -11,28 +11,29 @@ use aws_sdk_sts::types::Tag;
 use crate::bounded::Bounded;
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
+use crate::lock::Lock;
 use crate::store::table::{failure, unavailable};
 
-/// Whose partitions credentials are for: one tenant's, or those of two that share a transaction.
+/// The tenants whose partitions the credentials are for: one, or two that share a transaction.
 pub(crate) type Tenants = (TenantId, Option<TenantId>);
 
 pub struct Sessions {
     sts: aws_sdk_sts::Client,
     role: String,
-    held: Mutex<Bounded<Tenants, Arc<Slot>>>,
+    held: Lock<Bounded<Tenants, Arc<Slot>>>,
 }
 
-/// Empty until the first call is answered; whoever comes meanwhile waits for the same answer.
+/// Empty until the first call is answered. Other callers wait for the same answer.
 type Slot = tokio::sync::Mutex<Option<Credentials>>;
 
 impl Sessions {
-    /// The least that STS gives: what leaks is void soon.
+    /// The shortest lifetime that STS offers, so that leaked credentials expire soon.
     const SECONDS: i32 = 900;
     const REFRESHED_BEFORE_END: Duration = Duration::from_secs(120);
     const REMEMBERED: usize = 1000;
 
     pub(crate) fn new(sts: aws_sdk_sts::Client, role: String) -> Self {
-        Sessions { sts, role, held: Mutex::new(Bounded::new(Self::REMEMBERED)) }
+        Sessions { sts, role, held: Lock::new(Bounded::new(Self::REMEMBERED)) }
     }
 
     pub(crate) async fn of(&self, tenants: Tenants) -> Result<Credentials> {
@@ -44,7 +45,7 @@ impl Sessions {
         }
         match self.assume(tenants).await {
             Ok(credentials) => Ok(held.insert(credentials).clone()),
-            // Not the end yet: the next call tries again.
+            // They have not expired yet, so the next call can try again.
             Err(error) => match held.as_ref().filter(|credentials| lasts(credentials, now)) {
                 Some(credentials) => {
                     tracing::warn!(%error, "a tenant's session could not be renewed in time");
@@ -56,7 +57,7 @@ impl Sessions {
     }
 
     fn slot(&self, tenants: Tenants) -> Arc<Slot> {
-        let mut held = self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut held = self.held.lock();
         held.or_insert_with(tenants, Arc::default).clone()
     }
 
@@ -69,7 +70,7 @@ impl Sessions {
             .sts
             .assume_role()
             .role_arn(&self.role)
-            // Seen in CloudTrail beside each call.
+            // CloudTrail shows it with each call.
             .role_session_name(format!("tenant-{tenant}"))
             .duration_seconds(Self::SECONDS)
             .tags(tag("tenant", tenant)?);

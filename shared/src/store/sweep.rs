@@ -1,5 +1,5 @@
-//! Emptying partitions, for what has ended: a page at a time, several deletes at once, never more than told, and done only when a whole
-//! pass finds nothing more.
+//! Deletes the items of partitions that are no longer needed: one page at a time, with several deletes in parallel. It deletes at most the
+//! given number. It is finished only when a whole pass finds nothing more.
 
 use futures_util::future::try_join_all;
 
@@ -9,15 +9,15 @@ use crate::store::table::{FullKey, Item, Query, Table, text};
 const PAGE: i32 = 100;
 const AT_ONCE: usize = 25;
 
-/// How far a sweep came.
+/// How far a sweep got.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
     pub deleted: usize,
-    /// A consistent pass over all of it found nothing left to delete.
+    /// A consistent pass over the whole partition found nothing left to delete.
     pub finished: bool,
 }
 
-/// Deletes the items of a partition whose sort keys begin with `prefix` and that are `doomed`, `at_most` of them.
+/// Deletes at most `at_most` items of a partition whose sort keys begin with `prefix` and for which `doomed` is true.
 pub(crate) async fn sweep(table: &Table, pk: &str, prefix: &str, at_most: usize, doomed: impl Fn(&Item) -> Result<bool>) -> Result<Swept> {
     let mut deleted = 0;
     loop {
@@ -45,7 +45,7 @@ pub(crate) async fn sweep(table: &Table, pk: &str, prefix: &str, at_most: usize,
             let too_many = keys.len() > room;
             keys.truncate(room);
             for some in keys.chunks(AT_ONCE) {
-                // Gone already is what was wanted.
+                // If the item is already gone, that is fine.
                 try_join_all(some.iter().map(|key| table.delete(key.clone(), None))).await?;
                 deleted += some.len();
             }

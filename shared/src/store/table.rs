@@ -1,9 +1,9 @@
-//! The one table, call by call. Every call asks for its consumed capacity and adds it to the request's meter, and every failure is
-//! sorted into "try again" and "our fault". Keys come in ready-made: whoever calls this has already been let through a door.
+//! The table, call by call. Every call asks for its consumed capacity and adds it to the request's meter. Every failure is either "try
+//! again" or "our fault". Keys are complete when they arrive here, because the caller came through a door.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use aws_credential_types::Credentials;
@@ -11,13 +11,13 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Config;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure,
-    TransactWriteItem,
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue, TransactWriteItem,
 };
 
 use futures_util::future::try_join;
 
 use crate::error::{Cause, Error, Result};
+use crate::lock::{Guard, Lock};
 use crate::store::sessions::{Sessions, Tenants};
 
 pub type Item = HashMap<String, AttributeValue>;
@@ -29,6 +29,12 @@ pub struct FullKey {
     pub sk: String,
 }
 
+impl FullKey {
+    pub(crate) fn attributes(self) -> Item {
+        Item::from([("pk".into(), AttributeValue::S(self.pk)), ("sk".into(), AttributeValue::S(self.sk))])
+    }
+}
+
 /// What a request consumed. Shared by all stores of one request.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -36,34 +42,34 @@ pub struct Meter {
     in_flight: AtomicU32,
     round_trips: AtomicU32,
     /// When the calls in flight began to be more than none.
-    busy_since: Mutex<Option<Instant>>,
+    busy_since: Lock<Option<Instant>>,
     /// How long some call was in flight, in microseconds.
     busy: AtomicU64,
-    /// In thousandths of a unit: capacity comes in halves.
+    /// In thousandths of a unit, because capacity comes in halves.
     read_units: AtomicU64,
     write_units: AtomicU64,
 }
 
-/// The meter, read.
+/// The values of a meter.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Metered {
     pub calls: u32,
-    /// Calls that ran at the same time count once.
+    /// Calls that ran in parallel count once.
     pub round_trips: u32,
-    /// How long some call was under way.
+    /// How long at least one call was in flight.
     pub milliseconds: f64,
     pub read_units: f64,
     pub write_units: f64,
 }
 
-/// What requests consumed, summed up.
+/// The sum of what several requests consumed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Consumed {
     pub requests: u64,
     pub read_milliunits: u64,
     pub write_milliunits: u64,
     pub compute_micros: u64,
-    /// Computing time weighed with the memory it had, in GB-microseconds: what Lambda bills.
+    /// Computing time multiplied by memory, in GB-microseconds. This is what Lambda bills.
     pub gb_micros: u64,
 }
 
@@ -85,21 +91,21 @@ impl Consumed {
     }
 }
 
-/// A handle on the table that reports to one meter.
+/// A handle to the table. It reports to one meter.
 #[derive(Clone)]
 pub struct Table {
     client: Client,
     name: Arc<str>,
     meter: Arc<Meter>,
-    /// Where a tenant's data is reached with its own credentials.
+    /// Set where each tenant's data is reached with the tenant's own credentials.
     sessions: Option<Arc<Sessions>>,
-    /// Whose credentials calls go out with; without one, and without sessions, the function's.
+    /// The tenants whose credentials the calls use. Without tenants or without sessions: the function's own credentials.
     acts_for: Option<Tenants>,
 }
 
 pub(crate) struct Query {
     pub pk: String,
-    /// Only sort keys that begin so.
+    /// Only sort keys that begin with this text.
     pub prefix: String,
     pub index: Option<&'static str>,
     pub forward: bool,
@@ -107,11 +113,11 @@ pub(crate) struct Query {
     /// Continue after this sort key.
     pub after: Option<String>,
     pub limit: Option<i32>,
-    /// All of the item where none are named.
+    /// The attributes to read; all of them if `None`.
     pub attributes: Option<Vec<&'static str>>,
 }
 
-/// A write's condition failed; the item as it was, if there was one.
+/// A write's condition failed. Holds the existing item, if there is one.
 pub struct Refused(pub Option<Item>);
 
 impl Meter {
@@ -141,8 +147,8 @@ impl Meter {
         }
     }
 
-    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.busy_since.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn since(&self) -> Guard<'_, Option<Instant>> {
+        self.busy_since.lock()
     }
 
     fn reads(&self, capacity: Option<&ConsumedCapacity>) {
@@ -158,7 +164,7 @@ fn thousandths(capacity: Option<&ConsumedCapacity>) -> u64 {
     (capacity.and_then(|capacity| capacity.capacity_units).unwrap_or(0.0) * 1000.0).round() as u64
 }
 
-/// Ends the call in the meter however the call ends, also when its future is dropped.
+/// Marks the end of a call in the meter, even if its future is dropped.
 struct InFlight<'a>(&'a Meter);
 
 impl<'a> InFlight<'a> {
@@ -184,17 +190,29 @@ macro_rules! send {
     };
 }
 
+/// Lets a builder write on a condition alone, and tell the item as it was where that failed. The SDK's builders have no trait in common.
+macro_rules! on_condition {
+    ($builder:expr, $condition:expr) => {
+        $builder
+            .condition_expression(&$condition.expression)
+            .set_expression_attribute_names($condition.names())
+            .set_expression_attribute_values($condition.values())
+            .return_values_on_condition_check_failure(aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld)
+    };
+}
+pub(crate) use on_condition;
+
 impl Table {
     pub(crate) fn new(client: Client, name: &str, sessions: Option<Sessions>) -> Self {
         Table { client, name: name.into(), meter: Arc::default(), sessions: sessions.map(Arc::new), acts_for: None }
     }
 
-    /// The same table, reporting to a meter of its own.
+    /// The same table with a new meter.
     pub(crate) fn metered(&self) -> Self {
         Table { meter: Arc::default(), ..self.clone() }
     }
 
-    /// The same table with the credentials of these tenants, where each has its own.
+    /// The same table with the credentials of these tenants, if tenants have their own.
     pub(crate) fn acting_for(&self, tenants: Tenants) -> Self {
         Table { acts_for: Some(tenants), ..self.clone() }
     }
@@ -207,7 +225,7 @@ impl Table {
         self.sessions.is_some()
     }
 
-    /// `None`: the function's own, which the client has.
+    /// `None` means the function's own credentials, which the client already has.
     async fn credentials(&self) -> Result<Option<Credentials>> {
         match (&self.sessions, self.acts_for) {
             (Some(sessions), Some(tenants)) => sessions.of(tenants).await.map(Some),
@@ -225,8 +243,7 @@ impl Table {
             .client
             .get_item()
             .table_name(&*self.name)
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
+            .set_key(Some(key.attributes()))
             .consistent_read(consistent)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let output = send!(self, request).map_err(|error| failure("reading an item", error))?;
@@ -234,13 +251,13 @@ impl Table {
         Ok(output.item)
     }
 
-    /// Consistent reads of up to 100 items, in the order asked; missing ones are `None`. Keys of the directory may be among a tenant's:
-    /// where the tenant has credentials of its own, those are read beside it with the function's.
+    /// Consistent reads of up to 100 items, in the given order. Missing items are `None`. The keys may mix a tenant's items with items of
+    /// the directory. If the tenant has its own credentials, directory items are read in parallel with the function's credentials.
     pub(crate) async fn get_many(&self, keys: &[FullKey]) -> Result<Vec<Option<Item>>> {
         self.get_of(keys, None).await
     }
 
-    /// The same of some attributes, or all where none are named.
+    /// The same for some attributes, or for all if none are named.
     pub(crate) async fn get_of(&self, keys: &[FullKey], attributes: Option<&[&'static str]>) -> Result<Vec<Option<Item>>> {
         if self.sessions.is_none() || self.acts_for.is_none() {
             return self.get_batch(keys, attributes).await;
@@ -270,10 +287,7 @@ impl Table {
         }
         let repeated = distinct.len() < keys.len();
         let _in_flight = InFlight::new(&self.meter);
-        let wanted = distinct
-            .into_iter()
-            .map(|key| Item::from([("pk".into(), AttributeValue::S(key.pk.clone())), ("sk".into(), AttributeValue::S(key.sk.clone()))]))
-            .collect();
+        let wanted = distinct.into_iter().map(|key| key.clone().attributes()).collect();
         let with_keys = |attributes: &[&'static str]| {
             let others = attributes.iter().copied().filter(|name| !matches!(*name, "pk" | "sk"));
             projection(&["pk", "sk"].into_iter().chain(others).collect::<Vec<_>>())
@@ -309,7 +323,7 @@ impl Table {
         Ok(keys.iter().map(|key| if repeated { found.get(key).cloned() } else { found.remove(key) }).collect())
     }
 
-    /// One page of a partition, and the sort key to go on after, if there is more.
+    /// One page of a partition, and the sort key after which the next page begins, if there is one.
     pub(crate) async fn query(&self, query: Query) -> Result<(Vec<Item>, Option<String>)> {
         let _in_flight = InFlight::new(&self.meter);
         let (pk, sk) = if query.index.is_some() { ("lpk", "lsk") } else { ("pk", "sk") };
@@ -340,7 +354,7 @@ impl Table {
             }
         }
         if let Some(after) = query.after {
-            // An index entry has the keys of its item, so a sort key alone says where to go on in either.
+            // An index entry contains the keys of its item, so a sort key is enough to continue in both.
             if query.index.is_some() {
                 request = request
                     .exclusive_start_key("lpk", AttributeValue::S(query.pk.clone()))
@@ -354,21 +368,13 @@ impl Table {
         Ok((output.items.unwrap_or_default(), next))
     }
 
-    /// `condition` over `names` and `values` must hold, or the item as it is comes back.
+    /// `condition` over `names` and `values` must hold. Otherwise the existing item is returned.
     pub(crate) async fn put(&self, item: Item, condition: Option<&Condition>) -> Result<Result<(), Refused>> {
         let _in_flight = InFlight::new(&self.meter);
-        let mut request = self
-            .client
-            .put_item()
-            .table_name(&*self.name)
-            .set_item(Some(item))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let mut request =
+            self.client.put_item().table_name(&*self.name).set_item(Some(item)).return_consumed_capacity(ReturnConsumedCapacity::Total);
         if let Some(condition) = condition {
-            request = request
-                .condition_expression(&condition.expression)
-                .set_expression_attribute_names(condition.names())
-                .set_expression_attribute_values(condition.values());
+            request = on_condition!(request, condition);
         }
         match send!(self, request) {
             Ok(output) => {
@@ -388,15 +394,10 @@ impl Table {
             .client
             .delete_item()
             .table_name(&*self.name)
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .set_key(Some(key.attributes()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         if let Some(condition) = condition {
-            request = request
-                .condition_expression(&condition.expression)
-                .set_expression_attribute_names(condition.names())
-                .set_expression_attribute_values(condition.values());
+            request = on_condition!(request, condition);
         }
         match send!(self, request) {
             Ok(output) => {
@@ -410,14 +411,14 @@ impl Table {
         }
     }
 
-    /// Adds to a number and gives its new value. The item is made if need be, with `ttl` (epoch seconds) where one is given.
+    /// Adds to a number and returns the new value. Creates the item if it does not exist, with `ttl` (epoch seconds) if one is given.
     pub(crate) async fn add(&self, key: FullKey, attribute: &str, by: u64, ttl: Option<i64>) -> Result<u64> {
         let updated = self.update("counting", key, &[], &[(attribute, by)], ttl).await?;
         number(&updated, attribute).ok_or_else(|| Error::internal("counting", "the counter came back without its number"))
     }
 
-    /// Sets texts of an item and adds to numbers of it; its other attributes stay. It is made if it is not there, and the first `ttl` (epoch
-    /// seconds) holds. Gives what was updated.
+    /// Sets text attributes of an item and adds to number attributes. Other attributes stay as they are. Creates the item if it does not
+    /// exist; the first `ttl` (epoch seconds) stays. Returns the updated attributes.
     pub(crate) async fn update(
         &self,
         doing: &'static str,
@@ -430,7 +431,7 @@ impl Table {
         updated.map_err(|_| Error::internal(doing, "a write without a condition was refused"))
     }
 
-    /// The same on a condition, which must name no attributes.
+    /// The same with a condition. The condition must not name attributes.
     pub(crate) async fn update_if(
         &self,
         doing: &'static str,
@@ -445,8 +446,7 @@ impl Table {
             .client
             .update_item()
             .table_name(&*self.name)
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
+            .set_key(Some(key.attributes()))
             .return_values(ReturnValue::UpdatedNew)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let (mut set, mut added) = (vec![], vec![]);
@@ -484,7 +484,7 @@ impl Table {
         }
     }
 
-    /// `None` when all is written; else for each action its failed condition, if it failed.
+    /// `None` if everything was written. Otherwise, for each action, its failed condition, if it failed.
     pub(crate) async fn transact(&self, actions: Vec<TransactWriteItem>, token: &str) -> Result<Option<Vec<Option<Refused>>>> {
         let _in_flight = InFlight::new(&self.meter);
         let request = self
@@ -522,10 +522,10 @@ impl Table {
     }
 }
 
-/// Placeholders of the words that a condition compares with.
+/// Placeholders for the words that a condition compares with.
 const WORDS: [&str; 4] = [":w0", ":w1", ":w2", ":w3"];
 
-/// A condition expression with what it mentions.
+/// A condition expression with its names and values.
 #[derive(Debug, Clone)]
 pub(crate) struct Condition {
     pub expression: String,
@@ -542,7 +542,7 @@ impl Condition {
         Condition { expression: "attribute_exists(pk)".into(), names: vec![], values: vec![] }
     }
 
-    /// The record is there and its attribute says so.
+    /// The record exists and the attribute has this value.
     pub(crate) fn held_by(attribute: &'static str, value: &str) -> Self {
         Condition {
             expression: "#holder = :holder".into(),
@@ -551,7 +551,7 @@ impl Condition {
         }
     }
 
-    /// The record is there with this number and one of these words.
+    /// The record exists with this number and one of these words.
     pub(crate) fn says(number: (&'static str, u64), word: &'static str, words: impl IntoIterator<Item = &'static str>) -> Self {
         let words: Vec<_> = WORDS.into_iter().zip(words).collect();
         let any = words.iter().map(|(value, _)| format!("#word = {value}")).collect::<Vec<_>>().join(" OR ");
@@ -560,7 +560,7 @@ impl Condition {
         Condition { expression: format!("#number = :number AND ({any})"), names: vec![("#number", number.0), ("#word", word)], values }
     }
 
-    /// The record is there and its attribute is none of these words.
+    /// The record exists and the attribute is none of these words.
     pub(crate) fn says_not(word: &'static str, words: impl IntoIterator<Item = &'static str>) -> Self {
         let words: Vec<_> = WORDS.into_iter().zip(words).collect();
         let expression = words.iter().fold("attribute_exists(pk)".to_owned(), |all, (value, _)| format!("{all} AND #word <> {value}"));
@@ -568,7 +568,7 @@ impl Condition {
         Condition { expression, names: vec![("#word", word)], values }
     }
 
-    /// The stored numbers are still these; a record without any only has to be there.
+    /// The stored numbers have not changed. A record without such numbers only has to exist.
     pub(crate) fn unchanged(guard: &[(&'static str, u64)]) -> Self {
         if guard.is_empty() {
             return Condition::present();
@@ -593,7 +593,8 @@ impl Condition {
     }
 }
 
-/// Names of attributes as an expression, and what its placeholders stand for: some names are words of DynamoDB's own.
+/// Attribute names as an expression, with the placeholders for them. Placeholders are needed because some names are reserved words of
+/// DynamoDB.
 fn projection(attributes: &[&str]) -> (String, HashMap<String, String>) {
     let placeholders: Vec<String> = (0..attributes.len()).map(|index| format!("#{index}")).collect();
     let expression = placeholders.join(",");
@@ -634,7 +635,7 @@ where
     }
 }
 
-/// Throttling, time-outs and lost connections are worth another try; the rest is ours.
+/// Throttling, time-outs and lost connections can be tried again. All other failures are our fault.
 pub(crate) fn failure<E, R>(doing: &'static str, error: SdkError<E, R>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,

@@ -13,20 +13,21 @@ use crate::config::Config;
 use crate::crypto::Random;
 use crate::error::Result;
 use crate::model::plan::Plans;
-use crate::store::Table;
 use crate::store::sessions::Sessions;
+use crate::store::{Records, Table};
 use crate::tenancy::credential::{Issuers, KnownKeys, KnownTokens};
-use crate::tenancy::{Lately, Limiter};
+use crate::tenancy::{InstanceCache, Limiter};
 
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
 
-/// Longer than this, a start does not wait for a connection.
+/// A start waits no longer than this for a connection.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 struct Inner {
     config: Config,
     plans: Plans,
+    records: Records,
     clock: Arc<dyn Clock>,
     random: Arc<Random>,
     table: Table,
@@ -36,11 +37,11 @@ struct Inner {
     issuers: Issuers,
     known_keys: KnownKeys,
     known_tokens: KnownTokens,
-    lately: Lately,
+    instance_cache: InstanceCache,
 }
 
 impl App {
-    pub fn new(config: Config, plans: Plans, clock: Arc<dyn Clock>, random: Random, aws: &Aws) -> Self {
+    pub fn new(config: Config, plans: Plans, records: Records, clock: Arc<dyn Clock>, random: Random, aws: &Aws) -> Self {
         let sessions = config.tenant_role.clone().map(|role| Sessions::new(aws.sts(), role));
         let table = Table::new(aws.dynamodb(), &config.table, sessions);
         let limiter = Limiter::new(config.limits.clone());
@@ -49,6 +50,7 @@ impl App {
         App(Arc::new(Inner {
             config,
             plans,
+            records,
             clock,
             random: Arc::new(random),
             table,
@@ -58,7 +60,7 @@ impl App {
             issuers,
             known_keys: KnownKeys::default(),
             known_tokens: KnownTokens::default(),
-            lately: Lately::default(),
+            instance_cache: InstanceCache::default(),
         }))
     }
 
@@ -68,6 +70,11 @@ impl App {
 
     pub fn plans(&self) -> &Plans {
         &self.0.plans
+    }
+
+    /// All records of the deployment.
+    pub fn records(&self) -> Records {
+        self.0.records
     }
 
     pub fn clock(&self) -> &dyn Clock {
@@ -102,8 +109,8 @@ impl App {
         &self.0.known_tokens
     }
 
-    pub(crate) fn lately(&self) -> &Lately {
-        &self.0.lately
+    pub(crate) fn instance_cache(&self) -> &InstanceCache {
+        &self.0.instance_cache
     }
 
     pub fn secrets(&self) -> &Secrets {
@@ -115,25 +122,25 @@ impl App {
         self.0.secrets.keys()
     }
 
-    /// The public keys of sessions, read again when they are old.
+    /// The public keys of sessions, read again when they are too old.
     pub async fn jwks(&self) -> Result<Arc<Jwks>> {
         self.0.secrets.jwks(self.0.clock.now(), false).await
     }
 
-    /// The private key of sessions; the `auth` function alone may read it.
+    /// The private key of sessions. Only the `auth` function may read it.
     pub async fn signer(&self) -> Result<Arc<SessionSigner>> {
         self.0.secrets.signer(self.0.clock.now()).await
     }
 
-    /// Opens connections and fetches keys while the start is not yet billed at the function's own CPU share.
+    /// Opens connections and fetches keys during the start, which Lambda does not limit to the function's own CPU share.
     pub async fn warm_up(&self) -> Result<()> {
         let table = async {
             let key = crate::store::table::FullKey { pk: "G#warm-up".into(), sk: "warm-up".into() };
-            // Whether the table answers is the first request's business; here it is only about the connection.
+            // Whether the table works is checked by the first request. Here only the connection matters.
             match timeout(WARM_UP, self.0.table.metered().get(key, false)).await {
                 Ok(Err(error)) => tracing::warn!(%error, "warming up the table's connection failed"),
-                // As many connections as a door has calls under way at once.
-                Ok(Ok(_)) => self.0.table_connections.widen(2).await,
+                // As many connections as a door has calls in flight at once.
+                Ok(Ok(_)) => self.0.table_connections.open_spare(2).await,
                 Err(_) => {}
             }
         };

@@ -1,9 +1,9 @@
-//! What a caller presents, and who that makes them. Our own sessions are ES256 JWTs of type `at+jwt` (RFC 9068) under pinned keys; an
-//! identity provider's JWTs are verified with the provider's published keys; an API key by its checksum and the hash of its secret. A
-//! credential says who; the table says whether it still holds.
+//! What credential a caller presents, and who that makes them. Our own sessions are ES256 JWTs of type `at+jwt` (RFC 9068) with pinned
+//! keys. An identity provider's JWTs are verified with the provider's published keys. An API key is verified by its checksum and the hash
+//! of its secret. A credential says who the caller is; the table says whether it is still valid.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use base64::Engine;
@@ -22,6 +22,7 @@ use crate::config::Issuer;
 use crate::crypto;
 use crate::error::{Error, Result};
 use crate::ids::{LinkId, SessionId, UserId};
+use crate::lock::Lock;
 use crate::model::api_key::{KeyClaim, KeyHandle, KeyText};
 use crate::model::session::Session;
 use crate::model::user::{Email, EmailClaim, Identity, Subject, User};
@@ -33,19 +34,19 @@ const TOKEN_TYPE: &str = "at+jwt";
 const LEEWAY_SECONDS: i64 = 30;
 const MAX_TOKEN: usize = 4096;
 
-/// Who a verified credential names.
+/// The caller that a verified credential names.
 pub(super) enum Caller {
     Person(Person),
-    /// The key's own record, which says whether it still holds, is read by the door.
+    /// The door reads the key's own record, which says whether the key is still valid.
     Key(Arc<KeyClaim>),
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Person {
     pub user: UserId,
-    /// Our own session, whose record must still stand; `None` for an identity provider's token.
+    /// Our own session, whose record must still exist. `None` for an identity provider's token.
     pub session: Option<SessionId>,
-    /// Where it acts when no tenant is selected.
+    /// The tenant when none is selected.
     pub tenant: Option<TenantId>,
 }
 
@@ -74,7 +75,7 @@ fn key_principal(handle: &KeyHandle) -> String {
     format!("key:{handle}")
 }
 
-/// What stands in the request.
+/// The credential in the request.
 enum Presented<'a> {
     Token(&'a str),
     Key(&'a str),
@@ -82,30 +83,30 @@ enum Presented<'a> {
 
 /// The claims of keys seen lately. What they say of the secret never changes, and where they lead to a maker is compared with the key;
 /// whether a key still stands is read on every request.
-pub struct KnownKeys(Mutex<Bounded<KeyHandle, Arc<KeyClaim>>>);
+pub struct KnownKeys(Lock<Bounded<KeyHandle, Arc<KeyClaim>>>);
 
 impl Default for KnownKeys {
     fn default() -> Self {
-        KnownKeys(Mutex::new(Bounded::new(10_000)))
+        KnownKeys(Lock::new(Bounded::new(10_000)))
     }
 }
 
 impl KnownKeys {
     fn get(&self, handle: &KeyHandle) -> Option<Arc<KeyClaim>> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(handle).cloned()
+        self.0.lock().get(handle).cloned()
     }
 
     pub(super) fn remember(&self, claim: Arc<KeyClaim>) {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(claim.handle.clone(), claim);
+        self.0.lock().insert(claim.handle.clone(), claim);
     }
 }
 
-/// Session tokens whose signature was verified lately. Moments are compared, and sessions read, on every request all the same.
+/// Session tokens whose signature was verified recently. Times are still compared, and sessions are still read, on every request.
 #[derive(Default)]
-pub struct KnownTokens(Mutex<Option<Verified>>);
+pub struct KnownTokens(Lock<Option<Verified>>);
 
-/// Claims by the hash of the whole token, and the very keys they were verified with: when those are read again, as they are every few
-/// minutes, nothing is known any more.
+/// Claims by the hash of the whole token, and the keys that verified them. When the keys are read again, every few minutes, everything here
+/// is forgotten.
 struct Verified {
     keys: Arc<Jwks>,
     tokens: Bounded<String, Arc<Claims>>,
@@ -115,12 +116,12 @@ impl KnownTokens {
     const REMEMBERED: usize = 10_000;
 
     fn get(&self, keys: &Arc<Jwks>, hash: &str) -> Option<Arc<Claims>> {
-        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut known = self.0.lock();
         known.as_mut().filter(|known| Arc::ptr_eq(&known.keys, keys))?.tokens.get(hash).cloned()
     }
 
     fn remember(&self, keys: Arc<Jwks>, hash: String, claims: Arc<Claims>) {
-        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut known = self.0.lock();
         match &mut *known {
             Some(known) if Arc::ptr_eq(&known.keys, &keys) => known.tokens.insert(hash, claims),
             _ => {
@@ -146,7 +147,7 @@ struct Claims {
     jti: String,
 }
 
-/// The claims we read of an identity provider's token.
+/// The claims that we read from an identity provider's token.
 #[derive(Debug, Deserialize)]
 struct ExternalClaims {
     iss: String,
@@ -180,13 +181,13 @@ pub async fn issue(app: &App, session: &Session) -> Result<String> {
     encode(&header, &claims, &signer.key).map_err(|error| Error::internal("signing a session", error))
 }
 
-/// The session that a token of ours names, unverified: for tokens that we kept ourselves.
+/// The session that a token of ours names, not verified: only for tokens that we stored ourselves.
 pub fn session_in(token: &str) -> Option<SessionId> {
     SessionId::parse(unverified(token)?.get("sid")?.as_str()?)
 }
 
-/// The caller, verified as far as the credential goes. None, or one that does not hold: `Unauthorized`; too many of those from one place:
-/// `TooManyRequests`, which never meets one that holds.
+/// The caller, verified as far as possible with the credential alone. Without a valid credential: `Unauthorized`. After too many of those
+/// from one network: `TooManyRequests`. A valid credential never gets that answer.
 pub(super) async fn verify(incoming: &Incoming, directory: &Directory) -> Result<Caller> {
     let presented = presented(incoming)?.ok_or(Error::Unauthorized)?;
     match verified(incoming, directory, presented).await {
@@ -195,14 +196,14 @@ pub(super) async fn verify(incoming: &Incoming, directory: &Directory) -> Result
     }
 }
 
-/// Counts a credential that is none against the place it came from, and says what its bearer hears. A window that is used up is known from
-/// memory: further ones write nothing.
+/// Counts an invalid credential for the network it came from, and returns the error for the caller. A window that is used up is kept in
+/// memory, so that further attempts write nothing.
 pub(super) async fn refused(incoming: &Incoming) -> Error {
     let limiter = incoming.app.limiter();
     match limiter.strike(&incoming.table, Class::CREDENTIALS, &network(&incoming.ip), incoming.now).await {
         Ok(hit) => match limiter.judge(&hit, limiter.limits.credentials, incoming.now) {
             (report, Err(error)) => {
-                incoming.learned().limits.push(report);
+                incoming.facts().limits.push(report);
                 error
             }
             (_, Ok(())) => Error::Unauthorized,
@@ -223,7 +224,8 @@ async fn verified(incoming: &Incoming, directory: &Directory, presented: Present
     person.map(Caller::Person)
 }
 
-/// The principal that a credential names, before it is verified: good only for choosing what to read along with the verification.
+/// The principal that a credential names, before it is verified. It may only be used to choose what to read in parallel with the
+/// verification.
 pub(super) fn claimed_principal(incoming: &Incoming) -> Result<String> {
     match presented(incoming)?.ok_or(Error::Unauthorized)? {
         Presented::Key(text) => KeyText::parse(text).map(|key| key_principal(&key.handle)).ok_or(Error::Unauthorized),
@@ -235,7 +237,7 @@ pub(super) fn claimed_principal(incoming: &Incoming) -> Result<String> {
     }
 }
 
-/// The credential: one of one kind, once. A key may come in either header.
+/// The credential: only one kind, only once. A key may be in either header.
 fn presented(incoming: &Incoming) -> Result<Option<Presented<'_>>> {
     let authorization = incoming.single(&AUTHORIZATION)?;
     let key = incoming.single(&X_API_KEY)?;
@@ -253,7 +255,7 @@ fn presented(incoming: &Incoming) -> Result<Option<Presented<'_>>> {
     Ok(Some(if KeyText::looks_like_one(token) { Presented::Key(token) } else { Presented::Token(token) }))
 }
 
-/// The key's claim, if the text is a key of ours: form and checksum first, then one read unless it was seen before.
+/// The key's claim, if the text is one of our keys: first form and checksum, then one read unless it is remembered.
 async fn key(incoming: &Incoming, directory: &Directory, text: &str) -> Result<Arc<KeyClaim>> {
     let text = KeyText::parse(text).ok_or(Error::Unauthorized)?;
     let known = incoming.app.known_keys();
@@ -273,7 +275,7 @@ fn unverified(token: &str) -> Option<serde_json::Value> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
 }
 
-/// Nothing in the header may choose how the token is verified: one algorithm, a key of ours by its id.
+/// Nothing in the header may choose how the token is verified: there is one algorithm, and the key is one of ours by its id.
 fn plain(header: &Header) -> bool {
     header.jku.is_none() && header.jwk.is_none() && header.x5u.is_none() && header.x5c.is_none() && header.crit.is_none()
 }
@@ -302,7 +304,7 @@ async fn own(incoming: &Incoming, token: &str) -> Result<Person> {
     Ok(Person { user: claims.sub, session: Some(claims.sid), tenant })
 }
 
-/// The claims of a token that one of our keys signed, whenever that was, and the keys that has it.
+/// The claims of a token that one of our keys signed, even if it has expired, and the keys that verified it.
 async fn verify_own(incoming: &Incoming, token: &str, mut keys: Arc<Jwks>) -> Result<(Claims, Arc<Jwks>)> {
     let header = decode_header(token).map_err(|_| Error::Unauthorized)?;
     if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(TOKEN_TYPE) || !plain(&header) {
@@ -318,7 +320,7 @@ async fn verify_own(incoming: &Incoming, token: &str, mut keys: Arc<Jwks>) -> Re
     validation.set_issuer(&[issuer]);
     validation.set_audience(&[issuer]);
     validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
-    // The moments are compared with our clock, on every request.
+    // Times are compared with our clock, on every request.
     validation.validate_exp = false;
     let claims = decode(token, key, &validation).map_err(|_| Error::Unauthorized)?.claims;
     Ok((claims, keys))
@@ -335,7 +337,7 @@ async fn external(incoming: &Incoming, directory: &Directory, configured: &Issue
     let mut validation = Validation::new(header.alg);
     validation.set_issuer(&[&configured.issuer]);
     validation.set_audience(&[&configured.audience]);
-    // By default a token without an audience passes: it would be one for any application of the provider.
+    // By default a token without an audience would be accepted, so a token for any application of the provider would pass.
     validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
     validation.validate_exp = false;
     let claims: ExternalClaims = decode(token, &key, &validation).map_err(|_| Error::Unauthorized)?.claims;
@@ -350,8 +352,9 @@ async fn external(incoming: &Incoming, directory: &Directory, configured: &Issue
     Ok(Person { user: user.id, session: None, tenant: user.home })
 }
 
-/// The user behind an identity provider's subject. A verified e-mail links the two once, to an account that has proven the same address and
-/// is no other subject of that issuer; after that the subject decides, so an address that changes hands at the provider takes nobody's account.
+/// The user for an identity provider's subject. A verified e-mail links the two once, to an account that has proven the same address and is
+/// not linked to another subject of that issuer. After that only the subject decides, so an address that gets a new owner at the provider
+/// gives no access to the account.
 async fn user_of(directory: &Directory, claims: &ExternalClaims) -> Result<User> {
     if let Some(identity) = directory.find(&Identity::key_of(&claims.iss, &claims.sub)).await?
         && let Some(user) = directory.find(&User::key_of(identity.user)).await?
@@ -361,7 +364,7 @@ async fn user_of(directory: &Directory, claims: &ExternalClaims) -> Result<User>
         }
         return if user.is_proven() { Ok(user) } else { Err(Error::Unauthorized) };
     }
-    // Unknown, or linked to a user who is gone.
+    // Unknown, or linked to a user that no longer exists.
     let email = claims.email.as_deref().filter(|_| claims.email_verified == Some(true)).and_then(Email::looked_up);
     let claim = directory.find(&EmailClaim::key_of(&email.ok_or(Error::Unauthorized)?)).await?.filter(|claim| claim.ends_at.is_none());
     let user = directory.find(&User::key_of(claim.ok_or(Error::Unauthorized)?.user)).await?.ok_or(Error::Unauthorized)?;
@@ -375,10 +378,10 @@ async fn user_of(directory: &Directory, claims: &ExternalClaims) -> Result<User>
     Ok(user)
 }
 
-/// Says from the user's side whose an older link is, so that no second subject of the issuer is linked.
+/// Records with the user which subject an older link belongs to, so that no second subject of the issuer is linked.
 async fn pair(directory: &Directory, identity: Identity) -> Result<()> {
     let subject = Subject { user: identity.user, issuer: identity.issuer.clone(), subject: identity.subject.clone() };
-    // Where two subjects were linked, the first who comes keeps the place; the other's link stands as it did.
+    // If two subjects were linked, the first that logs in gets the record. The other link still works.
     match directory.create(&subject, || Error::IdentityConflict).await {
         Ok(()) | Err(Error::IdentityConflict) => {}
         Err(error) => return Err(error),
@@ -392,7 +395,7 @@ type KeysById = HashMap<String, DecodingKey>;
 pub struct Issuers {
     configured: Vec<Issuer>,
     /// By issuer, with the moment they were read.
-    keys: Mutex<HashMap<String, (Arc<KeysById>, Timestamp)>>,
+    keys: Lock<HashMap<String, (Arc<KeysById>, Timestamp)>>,
     https: std::sync::OnceLock<Https>,
 }
 
@@ -402,10 +405,10 @@ impl Issuers {
     const MAX_DOCUMENT: usize = 256 * 1024;
 
     pub fn new(configured: Vec<Issuer>) -> Self {
-        Issuers { configured, keys: Mutex::default(), https: std::sync::OnceLock::new() }
+        Issuers { configured, keys: Lock::default(), https: std::sync::OnceLock::new() }
     }
 
-    /// The configured provider that a token says it is from.
+    /// The configured provider that a token names.
     fn of(&self, token: &str) -> Option<&Issuer> {
         if self.configured.is_empty() {
             return None;
@@ -416,7 +419,7 @@ impl Issuers {
     }
 
     async fn key(&self, issuer: &Issuer, kid: &str, now: Timestamp) -> Result<Option<DecodingKey>> {
-        let cached = self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&issuer.issuer).cloned();
+        let cached = self.keys.lock().get(&issuer.issuer).cloned();
         if let Some((keys, read_at)) = &cached {
             let age = now.duration_since(*read_at);
             let keep = if keys.contains_key(kid) { Self::KEEP } else { Self::RETRY_UNKNOWN_KEY };
@@ -432,14 +435,14 @@ impl Issuers {
             },
         };
         let key = keys.get(kid).cloned();
-        self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(issuer.issuer.clone(), (keys, now));
+        self.keys.lock().insert(issuer.issuer.clone(), (keys, now));
         Ok(key)
     }
 
     async fn fetch(&self, url: &str) -> Result<KeysById, crate::error::Cause> {
         let https = match self.https.get() {
             Some(https) => https,
-            // Providers are out on the internet: their certificates are what the machine trusts.
+            // Providers are on the internet, so their certificates are checked with the machine's roots.
             None => {
                 let native = Https::native()?;
                 self.https.get_or_init(|| native)

@@ -1,5 +1,5 @@
-//! The directory: facts that belong to no tenant ("whose e-mail is this, whose slug, whose session?"). It answers with an owner,
-//! never with a tenant's data, and it can found a tenant, whose id is fresh and so never another's.
+//! The directory: facts that belong to no tenant ("whose e-mail is this, whose slug, whose session?"). It answers with an owner, never with
+//! a tenant's data. It can also create a store for a new tenant, whose id is new and therefore not another tenant's.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::store::entity::{Entity, InDirectory, Key, attributes};
 use crate::store::page::{self, Direction, List, Page, Span};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table};
-use crate::tenancy::place::{Origin, Place, record_of};
+use crate::tenancy::record_store::{Origin, RecordStore, record_of};
 use crate::tenancy::transaction::Transaction;
 use crate::tenancy::{TenantId, TenantStore};
 
@@ -26,9 +26,9 @@ pub struct Directory {
 /// Numbers of the whole deployment.
 #[derive(Debug, Clone, Copy)]
 pub enum GlobalCounter {
-    /// Account numbers given out.
+    /// Account numbers that were used.
     Accounts,
-    /// Demo tenants that exist.
+    /// Existing demo tenants.
     ActiveDemos,
     /// Subaccounts of an agency that are not closed.
     Subaccounts(TenantId),
@@ -52,7 +52,7 @@ impl Directory {
         self.read(item.as_ref())
     }
 
-    /// A record that may have expired, as long as nobody has deleted it: for telling its owner so.
+    /// A record that may have expired but was not deleted yet, so that its owner can be told.
     pub async fn find_expired_too<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
         self.table.get(self.full(key), true).await?.as_ref().map(record_of).transpose()
     }
@@ -80,7 +80,7 @@ impl Directory {
         }
     }
 
-    /// Writes a record that must still stand as `before`; `false` when it changed.
+    /// Writes a record that must still equal `before`. `false` if it changed.
     pub async fn replace_if<E: Entity<Scope = InDirectory>>(&self, entity: &E, before: &E) -> Result<bool> {
         let item = self.item(entity)?;
         match self.table.put(item.clone(), Some(&Condition::unchanged(&before.guard()))).await? {
@@ -89,19 +89,19 @@ impl Directory {
         }
     }
 
-    /// Deletes a record; `false` when it was not there.
+    /// Deletes a record. `false` if it did not exist.
     pub async fn delete<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<bool> {
         Ok(self.table.delete(self.full(key), Some(&Condition::present())).await?.is_ok())
     }
 
-    /// All records of a list; for lists that are small by nature (a person's sessions, the active demos).
+    /// All records of a list. Only for lists that are always short (a person's sessions, the active demos).
     pub async fn all<E: Entity<Scope = InDirectory>>(&self, list: &List<E>) -> Result<Vec<E>> {
         let mut records = self.all_expired_too(list).await?;
         records.retain(|record| record.expires_at().is_none_or(|expires_at| expires_at > self.now));
         Ok(records)
     }
 
-    /// The same with records that have expired and lie there still.
+    /// The same with records that have expired but were not deleted yet.
     pub async fn all_expired_too<E: Entity<Scope = InDirectory>>(&self, list: &List<E>) -> Result<Vec<E>> {
         let mut records = vec![];
         let mut after = None;
@@ -135,7 +135,7 @@ impl Directory {
         page::read(&self.table, pk, list, span, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
     }
 
-    /// The first `at_most` records of a list, for work that is taken on in portions.
+    /// The first `at_most` records of a list, for work that is done in portions.
     pub async fn first<E: Entity<Scope = InDirectory>>(&self, list: &List<E>, at_most: usize) -> Result<Vec<E>> {
         let (items, _) = self
             .table
@@ -153,12 +153,12 @@ impl Directory {
         items.iter().filter_map(|item| self.read(Some(item)).transpose()).collect()
     }
 
-    /// Deletes all that a list holds, expired or not, `at_most` of it. For the janitor.
+    /// Deletes the records of a list, expired or not, at most `at_most`. For the janitor.
     pub async fn clear<E: Entity<Scope = InDirectory>>(&self, list: &List<E>, at_most: usize) -> Result<Swept> {
         sweep::sweep(&self.table, &format!("G#{}", list.collection.0), &list.prefix, at_most, |_| Ok(true)).await
     }
 
-    /// Deletes a record, expired or not, if its attribute `holder` still says `held_by`.
+    /// Deletes a record, expired or not, if its attribute `holder` still is `held_by`.
     pub async fn release<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>, holder: &'static str, held_by: &str) -> Result<bool> {
         Ok(self.table.delete(self.full(key), Some(&Condition::held_by(holder, held_by))).await?.is_ok())
     }
@@ -167,24 +167,24 @@ impl Directory {
         Transaction::new(self.table.clone(), &self.random)
     }
 
-    /// A store for a tenant that does not exist yet. Its id is drawn here, so it cannot be another tenant's.
-    pub fn found_tenant(&self) -> TenantStore {
+    /// A store for a tenant that does not exist yet. Its id is generated here, so it cannot be another tenant's.
+    pub fn new_tenant_store(&self) -> TenantStore {
         let tenant = TenantId::new(&self.random);
         TenantStore::open(tenant, self.table.clone(), self.random.clone(), self.now, self.origin.clone())
     }
 
-    /// The same directory for what is written into a child of the caller's agency: what it keeps does not name who did it.
+    /// The same directory for writing into a child of the caller's agency. What the child stores does not name the person.
     pub(super) fn delegated(&self, delegate: &str) -> Directory {
         let origin = Origin { actor: delegate.to_owned(), request: self.origin.request.clone() };
         Directory { origin: origin.into(), ..self.clone() }
     }
 
-    /// The next account number; one lost to a later failure is never given again.
+    /// The next account number. A number that is lost by a later failure is not used again.
     pub async fn next_number(&self, counter: GlobalCounter) -> Result<u64> {
         self.table.add(Self::counter(counter), "n", 1, None).await
     }
 
-    /// Drops a counter whose subject is gone.
+    /// Deletes a counter whose subject no longer exists.
     pub async fn forget(&self, counter: GlobalCounter) -> Result<()> {
         self.table.delete(Self::counter(counter), None).await.map(|_| ())
     }
@@ -202,7 +202,7 @@ impl Directory {
         &self.origin
     }
 
-    /// For the doors that work without a caller: a job's or a record's tenant.
+    /// For the doors that work without a caller: the tenant of a job or a record.
     pub(super) fn enter(&self, tenant: TenantId) -> TenantStore {
         TenantStore::open(tenant, self.table.clone(), self.random.clone(), self.now, self.origin.clone())
     }

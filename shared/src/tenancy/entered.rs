@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::ids::{SubaccountId, UserId};
+use crate::model::subaccount::Subaccount;
 use crate::store::Counter;
 use crate::store::entity::{Entity, InDirectory, InTenant, Key};
 use crate::store::table::{FullKey, Item, number};
-use crate::tenancy::{Directory, Place, TenantStore};
+use crate::tenancy::{Directory, RecordStore, TenantStore};
 
 /// Records to be read in the door's round trip.
 #[derive(Default, Clone)]
@@ -23,12 +24,23 @@ pub struct Wants {
 }
 
 impl Wants {
-    pub(crate) fn record<E: Entity<Scope = InTenant>>(&mut self, key: &Key<E>) {
+    /// A record of the tenant.
+    pub fn record<E: Entity<Scope = InTenant>>(&mut self, key: &Key<E>) {
         self.tenant.push((key.collection.clone(), key.sort.clone()));
     }
 
-    pub(crate) fn counter(&mut self, counter: Counter) {
+    pub fn counter(&mut self, counter: Counter) {
         self.counters.push(counter);
+    }
+
+    /// A child of the caller's agency.
+    pub fn child(&mut self, id: SubaccountId) {
+        self.subaccount = Some(id);
+    }
+
+    /// The tenants that the caller belongs to.
+    pub fn tenants(&mut self) {
+        self.belongs = true;
     }
 }
 
@@ -43,8 +55,13 @@ pub struct Entered {
 }
 
 impl Entered {
+    /// The tenant's store; `None` where the door opens no tenant.
+    pub fn store(&self) -> Option<&TenantStore> {
+        self.store.as_ref()
+    }
+
     /// A record of the tenant: as read on the way in, or read now.
-    pub(crate) async fn find<E: Entity<Scope = InTenant>>(&self, key: &Key<E>) -> Result<Option<E>> {
+    pub async fn find<E: Entity<Scope = InTenant>>(&self, key: &Key<E>) -> Result<Option<E>> {
         let Some(store) = &self.store else { return Ok(None) };
         match self.read.get(&store.full(key)) {
             Some(item) => store.read(item.as_ref()),
@@ -60,7 +77,15 @@ impl Entered {
         }
     }
 
-    pub(crate) async fn count(&self, counter: Counter) -> Result<u64> {
+    /// A child of the caller's agency: as read on the way in, or read now.
+    pub async fn child(&self, id: SubaccountId) -> Result<Option<Subaccount>> {
+        match &self.store {
+            Some(agency) => self.find_open(&Subaccount::key_of(agency.tenant_id(), id)).await,
+            None => Ok(None),
+        }
+    }
+
+    pub async fn count(&self, counter: Counter) -> Result<u64> {
         let Some(store) = &self.store else { return Ok(0) };
         match self.read.get(&store.counter(counter)) {
             Some(item) => Ok(item.as_ref().and_then(|item| number(item, "n")).unwrap_or(0)),

@@ -1,7 +1,7 @@
-//! One request on its way through: what came in, when, and what is learned about it for the answer's headers and the log.
+//! One request: what arrived, when, and what is found out about it for the answer's headers and the log.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -10,38 +10,39 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
+use crate::lock::{Guard, Lock};
 use crate::store::Table;
 use crate::tenancy::{App, DayPlace, Origin, TenantId};
 
 pub struct Incoming {
     pub app: App,
-    /// HEAD is GET: the router leaves the body away afterwards.
+    /// HEAD is treated as GET. The router removes the body afterwards.
     pub method: Method,
-    /// The path as it was asked for.
+    /// The path as it was requested.
     pub path: String,
     /// The route's pattern.
     pub route: &'static str,
     pub headers: HeaderMap,
-    /// The parameters that have a value: an empty one is an absent one.
+    /// The parameters that have a value. An empty parameter counts as absent.
     pub query: BTreeMap<String, String>,
-    /// Decoded; what is no UTF-8 has replacement characters, and so names nothing.
+    /// Decoded. Invalid UTF-8 becomes replacement characters, which match no id.
     pub path_values: Vec<String>,
     pub body: Bytes,
     /// The caller's address as the gateway saw it.
     pub ip: String,
     pub request_id: String,
     pub now: Timestamp,
-    /// Why the query cannot be read: said behind the door.
+    /// Why the query cannot be read. The caller is told only after the door.
     query_fault: Option<&'static str>,
-    /// The body is said to be in base64 and is not.
+    /// The gateway marked the body as base64, but it is not.
     pub(crate) unreadable_body: bool,
-    /// The table, reporting to this request's meter.
+    /// The table with this request's meter.
     pub(crate) table: Table,
-    learned: Arc<Mutex<Learned>>,
+    facts: Arc<Lock<RequestFacts>>,
 }
 
-/// A request as it came, and what the gateway says of it.
-pub(crate) struct Arrival<'a> {
+/// A request as it arrived, with what the gateway says about it.
+pub(crate) struct RawRequest<'a> {
     /// The route's pattern.
     pub route: &'static str,
     pub parts: &'a Parts,
@@ -53,11 +54,11 @@ pub(crate) struct Arrival<'a> {
 
 /// What is found out while the request runs.
 #[derive(Debug, Default, Clone)]
-pub struct Learned {
+pub struct RequestFacts {
     pub tenant: Option<TenantId>,
     pub principal: Option<String>,
     pub limits: Vec<LimitReport>,
-    /// Places of tenants' days that this request took.
+    /// The places in tenants' daily quotas that this request took.
     pub(crate) places: Vec<DayPlace>,
 }
 
@@ -75,8 +76,8 @@ pub struct LimitReport {
 }
 
 impl Incoming {
-    pub(crate) fn new(app: App, arrival: Arrival<'_>) -> Self {
-        let Arrival { route, parts, body, ip, unreadable_body, request_id } = arrival;
+    pub(crate) fn new(app: App, raw: RawRequest<'_>) -> Self {
+        let RawRequest { route, parts, body, ip, unreadable_body, request_id } = raw;
         let (query, query_fault) = read_query(parts.uri.query().unwrap_or_default());
         Incoming {
             method: if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() },
@@ -93,11 +94,11 @@ impl Incoming {
             unreadable_body,
             table: app.table().metered(),
             app,
-            learned: Arc::default(),
+            facts: Arc::default(),
         }
     }
 
-    /// Refuses a query that cannot be read; asked once the caller is in.
+    /// Refuses a query that cannot be read. Called after the door.
     pub(crate) fn readable(&self) -> Result<()> {
         self.query_fault.map_or(Ok(()), |fault| Err(Error::BadRequest(fault.into())))
     }
@@ -112,7 +113,7 @@ impl Incoming {
         value.to_str().map(Some).map_err(|_| Error::BadRequest(format!("The header {name} is not plain text.").into()))
     }
 
-    /// A header that may come at most once and whose value holds no comma. API Gateway hands a repeated header over joined by commas.
+    /// A header that may appear at most once and whose value contains no comma. API Gateway joins repeated headers with commas.
     pub fn single(&self, name: &HeaderName) -> Result<Option<&str>> {
         match self.header(name)? {
             Some(value) if value.contains(',') => Err(Error::BadRequest(format!("The header {name} appears twice.").into())),
@@ -120,7 +121,7 @@ impl Incoming {
         }
     }
 
-    /// A header that is a list: given twice, it is one list.
+    /// A header that is a list. If it is repeated, the values form one list.
     pub fn list(&self, name: &HeaderName) -> Result<Option<String>> {
         let mut values = self.headers.get_all(name).iter().map(|value| value.to_str()).peekable();
         if values.peek().is_none() {
@@ -135,13 +136,13 @@ impl Incoming {
         self.method == Method::GET
     }
 
-    pub(crate) fn learned(&self) -> MutexGuard<'_, Learned> {
-        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub(crate) fn facts(&self) -> Guard<'_, RequestFacts> {
+        self.facts.lock()
     }
 
     /// For doors that learn more while the handler runs.
-    pub(crate) fn shared_learned(&self) -> Arc<Mutex<Learned>> {
-        self.learned.clone()
+    pub(crate) fn shared_facts(&self) -> Arc<Lock<RequestFacts>> {
+        self.facts.clone()
     }
 
     pub(crate) fn origin(&self, actor: String) -> Arc<Origin> {
@@ -149,7 +150,7 @@ impl Incoming {
     }
 }
 
-/// What some editors begin a text with.
+/// Some editors put it at the beginning of a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 fn read_query(text: &str) -> (BTreeMap<String, String>, Option<&'static str>) {
@@ -165,7 +166,7 @@ fn read_query(text: &str) -> (BTreeMap<String, String>, Option<&'static str>) {
     (query, fault)
 }
 
-/// What stands in a path where its route has names.
+/// The values in a path at the positions of the route's parameters.
 fn path_values(route: &str, path: &str) -> Vec<String> {
     let segments = route.split('/').zip(path.split('/'));
     let values = segments.filter(|(pattern, _)| pattern.starts_with('{'));

@@ -1,34 +1,34 @@
-//! The doors for work without a caller: a stream record, a queued job, a schedule, an operator's command. A tenant comes from the key of
-//! the item that changed, from the message that our own relay wrote about it, or from the directory; never from anything a tenant wrote.
+//! The doors for work without a caller: a stream record, a queued job, a schedule, an operator's command. The tenant comes from the key of
+//! the changed item, from the message that our own relay wrote about it, or from the directory. It never comes from text that a tenant
+//! wrote.
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::{MailId, ProjectId};
+use crate::ids::MailId;
 use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
-use crate::model::records;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
-use crate::store::{Entity, Table};
+use crate::store::{Entity, Records, Table};
 use crate::tenancy::store::audited_id;
 use crate::tenancy::{App, Directory, Origin, TenantId, TenantStore};
 
-/// One change of the table, as the stream tells it.
+/// One change of the table, from the stream.
 #[derive(Debug)]
 pub struct Change {
-    /// Of the item's partition key; `None` for the directory.
+    /// From the item's partition key. `None` for the directory.
     tenant: Option<TenantId>,
     pub kind: ChangeKind,
     /// The `type` attribute of the item.
     pub entity: String,
-    /// The item after the change, or before it where it was removed.
+    /// The item after the change. If it was deleted, the item before.
     image: serde_dynamo::Item,
-    /// The item before the change, where it was there and still is.
+    /// The item before a modification.
     before: Option<serde_dynamo::Item>,
     sort: String,
 }
@@ -55,23 +55,17 @@ pub struct SendMail {
     pub mail: MailId,
 }
 
-/// Jobs of the clean-up queue.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
-pub struct SweepTasks {
-    pub project: ProjectId,
-}
-
 /// What a worker may touch: the directory, and the tenant its job belongs to.
-pub struct Workplace {
+pub struct WorkContext {
     pub app: App,
     pub directory: Directory,
     pub store: Option<TenantStore>,
-    /// The one the stores report their consumed capacity to.
+    /// The table to which the stores report their consumed capacity.
     table: Table,
 }
 
 impl Change {
-    /// Reads a record of the table's stream. The tenant is taken from the partition key, whatever attributes say.
+    /// Reads a record of the table's stream. The tenant comes from the partition key, whatever the attributes say.
     pub(crate) fn read(record: serde_json::Value) -> Result<Self> {
         #[derive(Deserialize)]
         struct Record {
@@ -116,19 +110,19 @@ impl Change {
         Ok(Change { tenant, kind, entity, image, before, sort })
     }
 
-    /// The store of the tenant whose partition the item lies in; `None` for the directory.
+    /// The store of the tenant that owns the item. `None` for the directory.
     fn store(&self, app: &App, worker: &'static str, request_id: &str) -> Option<TenantStore> {
-        self.tenant.map(|tenant| Workplace::scheduled(app, worker, request_id).directory.enter(tenant))
+        self.tenant.map(|tenant| WorkContext::scheduled(app, worker, request_id).directory.enter(tenant))
     }
 
-    /// Writes the change into its tenant's audit log, if it is one that somebody made to a resource. What only moved with another change
-    /// (a counter inside a record) still names the request that last wrote the record, and is none.
+    /// Writes the change into its tenant's audit log, if a request changed a resource. A record may also change only because another record
+    /// changed (a counter inside it). It then still names the request that last wrote it, and is skipped.
     pub async fn audit(&self, app: &App, worker: &'static str, request_id: &str) -> Result<()> {
-        let Some((change, by, at)) = self.audited()? else { return Ok(()) };
+        let Some((change, by, at)) = self.audited(app.records())? else { return Ok(()) };
         let store = if self.entity == Subaccount::TYPE {
-            // A fact of the directory that an agency writes: it stands in the agency's log.
+            // A record of the directory that an agency writes. It goes into the agency's log.
             let subaccount: Subaccount = self.record()?;
-            Some(Workplace::scheduled(app, worker, request_id).directory.enter(subaccount.agency))
+            Some(WorkContext::scheduled(app, worker, request_id).directory.enter(subaccount.agency))
         } else {
             self.store(app, worker, request_id)
         };
@@ -138,7 +132,7 @@ impl Change {
         }
     }
 
-    fn audited(&self) -> Result<Option<(ResourceChange, Origin, Timestamp)>> {
+    fn audited(&self, records: Records) -> Result<Option<(ResourceChange, Origin, Timestamp)>> {
         let text = |item: &serde_dynamo::Item, name: &str| match item.get(name) {
             Some(serde_dynamo::AttributeValue::S(text)) => Some(text.clone()),
             _ => None,
@@ -157,11 +151,11 @@ impl Change {
             let Removal { resource, id, before, .. } = removal;
             ResourceChange { action: "deleted".into(), resource, id, before: Some(before), after: None }
         } else {
-            let Some(resource) = records::audited(&self.entity) else { return Ok(None) };
+            let Some(resource) = records.audited(&self.entity) else { return Ok(None) };
             if self.before.as_ref().is_some_and(|before| text(before, "request").as_ref() == Some(&request)) {
                 return Ok(None);
             }
-            // A record that moved to another place comes as a new one, with the version it has reached.
+            // A record that moved appears as a new one, but keeps its version.
             let first = match self.image.get("version") {
                 Some(serde_dynamo::AttributeValue::N(version)) => version == "1",
                 _ => true,
@@ -182,16 +176,16 @@ impl Change {
         serde_dynamo::from_item(self.image.clone()).map_err(|error| Error::internal("reading a stream record", error))
     }
 
-    /// The change's tenant, for the fair share of a queue.
+    /// The change's tenant, so that each tenant gets a fair share of a queue.
     pub fn group(&self) -> String {
         self.tenant.map_or_else(|| "directory".to_owned(), |tenant| tenant.to_string())
     }
 
-    /// Where to work on this change: the store is the one of the tenant whose item changed.
-    pub fn place(&self, app: &App, worker: &'static str, request_id: &str) -> Workplace {
-        let mut place = Workplace::scheduled(app, worker, request_id);
-        place.store = self.tenant.map(|tenant| place.directory.enter(tenant));
-        place
+    /// The context for work on this change, with the store of the tenant whose item changed.
+    pub fn context(&self, app: &App, worker: &'static str, request_id: &str) -> WorkContext {
+        let mut context = WorkContext::scheduled(app, worker, request_id);
+        context.store = self.tenant.map(|tenant| context.directory.enter(tenant));
+        context
     }
 
     /// A job that belongs to the tenant of this change.
@@ -205,26 +199,26 @@ impl<J: DeserializeOwned> Queued<J> {
         serde_json::from_str(body).map_err(|error| Error::internal("reading a job", error))
     }
 
-    pub(crate) fn open(self, app: &App, worker: &'static str, request_id: &str) -> Result<(Workplace, J)> {
-        let mut place = Workplace::scheduled(app, worker, request_id);
+    pub(crate) fn open(self, app: &App, worker: &'static str, request_id: &str) -> Result<(WorkContext, J)> {
+        let mut context = WorkContext::scheduled(app, worker, request_id);
         if let Some(text) = self.tenant {
             let tenant = TenantId::parse(&text).ok_or_else(|| Error::internal("reading a job", "it names no tenant"))?;
-            place.store = Some(place.directory.enter(tenant));
+            context.store = Some(context.directory.enter(tenant));
         }
-        Ok((place, self.job))
+        Ok((context, self.job))
     }
 }
 
-impl Workplace {
-    /// The place of scheduled work and operators' commands.
+impl WorkContext {
+    /// The context of scheduled work and operators' commands.
     pub(crate) fn scheduled(app: &App, worker: &'static str, request_id: &str) -> Self {
         let table = app.table().metered();
         let origin = Origin { actor: worker.to_owned(), request: request_id.to_owned() };
         let directory = Directory::open(table.clone(), app.shared_random(), app.clock().now(), origin.into());
-        Workplace { app: app.clone(), directory, store: None, table }
+        WorkContext { app: app.clone(), directory, store: None, table }
     }
 
-    /// The moment the work began.
+    /// The time when the work began.
     pub fn now(&self) -> Timestamp {
         self.directory.now()
     }
@@ -233,27 +227,27 @@ impl Workplace {
         &self.table
     }
 
-    /// The store of a demo that the directory lists.
+    /// The store of a demo from the directory's list.
     pub fn tenant_of(&self, demo: &Demo) -> TenantStore {
         self.directory.enter(demo.tenant)
     }
 
-    /// The store of the tenant whose domain the directory lists for a check.
+    /// The store of the tenant of a domain from the directory's list of checks.
     pub fn tenant_of_check(&self, check: &DomainCheck) -> TenantStore {
         self.directory.enter(check.tenant)
     }
 
-    /// The store of a tenant whose deletion was asked for.
+    /// The store of a tenant whose deletion was requested.
     pub fn deleted_tenant(&self, deletion: &Deletion) -> TenantStore {
         self.directory.enter(deletion.tenant)
     }
 
-    /// The store of a subaccount that the directory lists.
+    /// The store of a subaccount from the directory.
     pub fn child(&self, subaccount: &Subaccount) -> TenantStore {
         self.directory.enter(subaccount.tenant)
     }
 
-    /// For operators, whose door is IAM: the tenant with this slug, or with this id.
+    /// For operators, whose access IAM controls: the tenant with this slug or id.
     pub async fn tenant_named(&self, name: &str) -> Result<TenantStore> {
         let tenant = match TenantId::parse(name) {
             Some(tenant) => tenant,

@@ -3,16 +3,16 @@
 //! The daily quota is leased in chunks that grow with what the tenant used of the day, so that what was leased says what was used; they are
 //! taken in the same breath as the door's reads.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::bounded::Bounded;
-use crate::config::Limits;
+use crate::config::RateLimits;
 use crate::error::{Error, Result, Throttled};
+use crate::lock::Lock;
 use crate::model::edge_config::EdgeConfig;
 use crate::model::time::day;
 use crate::model::usage::UsageDay;
@@ -96,14 +96,14 @@ pub(super) struct Hit {
 }
 
 pub struct Limiter {
-    pub(super) limits: Limits,
+    pub(super) limits: RateLimits,
     /// Class and principal → when its used-up window ends.
-    used_up: Mutex<Bounded<String, i64>>,
-    /// Class and principal → what was struck lately.
-    struck: Mutex<HashMap<String, Struck>>,
-    quotas: Mutex<Bounded<TenantId, Quota>>,
+    used_up: Lock<Bounded<String, i64>>,
+    /// The counter of a window → what was struck there lately.
+    struck: Lock<Bounded<FullKey, Struck>>,
+    quotas: Lock<Bounded<TenantId, Quota>>,
     /// What tenants consumed since their last lease, with which it is written down.
-    spent: Mutex<HashMap<TenantId, Consumed>>,
+    spent: Lock<Bounded<TenantId, Consumed>>,
     /// One lease at a time: who comes second finds what the first one brought.
     leasing: tokio::sync::Mutex<()>,
 }
@@ -137,6 +137,17 @@ pub(crate) struct DayPlace {
     tenant: TenantId,
     day: Date,
     place: u64,
+}
+
+/// What is written down of a tenant's day.
+struct Addition {
+    tenant: TenantId,
+    /// The tenant's own partition of days.
+    usage_pk: String,
+    spent: Consumed,
+    /// So many places of the day are leased.
+    chunk: u64,
+    seen: TenantSeen,
 }
 
 impl Quota {
@@ -186,13 +197,13 @@ const LARGEST_LEASE: u64 = 32;
 const STRIKES: u64 = 10;
 
 impl Limiter {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: RateLimits) -> Self {
         Limiter {
             limits,
-            used_up: Mutex::new(Bounded::new(REMEMBERED)),
-            struck: Mutex::default(),
-            quotas: Mutex::new(Bounded::new(REMEMBERED)),
-            spent: Mutex::default(),
+            used_up: Lock::new(Bounded::new(REMEMBERED)),
+            struck: Lock::new(Bounded::new(REMEMBERED)),
+            quotas: Lock::new(Bounded::new(REMEMBERED)),
+            spent: Lock::new(Bounded::new(REMEMBERED)),
             leasing: tokio::sync::Mutex::new(()),
         }
     }
@@ -200,7 +211,7 @@ impl Limiter {
     /// Counts one request. Not yet an answer: `judge` compares with the limit, which may only be known after the door's reads.
     pub(super) async fn hit(&self, table: &Table, class: Class, principal: &str, now: Timestamp) -> Result<Hit> {
         let (starts_at, ends_at) = window(class, now);
-        let known = lock(&self.used_up).get(format!("{} {principal}", class.name).as_str()).copied();
+        let known = self.used_up.lock().get(format!("{} {principal}", class.name).as_str()).copied();
         let hit = |used| Hit { class, principal: principal.to_owned(), used, ends_at };
         if known == Some(ends_at) {
             return Ok(hit(u64::MAX));
@@ -212,40 +223,40 @@ impl Limiter {
     /// Counts what should not happen at all, by portions: an instance may be up to a portion behind the others.
     pub(super) async fn strike(&self, table: &Table, class: Class, principal: &str, now: Timestamp) -> Result<Hit> {
         let (starts_at, ends_at) = window(class, now);
-        let name = format!("{} {principal}", class.name);
         let hit = |used| Hit { class, principal: principal.to_owned(), used, ends_at };
-        if lock(&self.used_up).get(&name).copied() == Some(ends_at) {
+        if self.used_up.lock().get(format!("{} {principal}", class.name).as_str()).copied() == Some(ends_at) {
             return Ok(hit(u64::MAX));
         }
-        let due = {
-            let mut struck = lock(&self.struck);
-            if struck.len() >= REMEMBERED {
-                struck.retain(|_, struck| struck.ends_at > now.as_second());
-            }
-            // Struck from more places than can be remembered: those beyond are counted one by one.
-            if struck.len() >= REMEMBERED && !struck.contains_key(&name) {
-                1
-            } else {
-                let entry = struck.entry(name.clone()).or_insert(Struck { ends_at, written: 0, pending: 0 });
-                if entry.ends_at != ends_at {
-                    *entry = Struck { ends_at, written: 0, pending: 0 };
-                }
-                entry.pending += 1;
-                if entry.pending < STRIKES {
-                    return Ok(hit(entry.written + entry.pending));
-                }
-                std::mem::take(&mut entry.pending)
-            }
-        };
-        let used = table.add(key(class, principal, starts_at), "n", due, Some(ends_at + 60)).await?;
-        if let Some(entry) = lock(&self.struck).get_mut(&name).filter(|entry| entry.ends_at == ends_at) {
-            entry.written = entry.written.max(used);
+        let counter = key(class, principal, starts_at);
+        let (struck, surplus) = self.struck(&counter, ends_at);
+        if let Some((other, struck)) = surplus.filter(|(_, struck)| struck.pending > 0 && struck.ends_at > now.as_second()) {
+            table.add(other, "n", struck.pending, Some(struck.ends_at + 60)).await?;
+        }
+        if struck.pending < STRIKES {
+            return Ok(hit(struck.written + struck.pending));
+        }
+        let used = table.add(counter.clone(), "n", struck.pending, Some(ends_at + 60)).await?;
+        if let Some(struck) = self.struck.lock().get(&counter) {
+            struck.written = struck.written.max(used);
         }
         Ok(hit(used))
     }
 
+    /// Counts a strike, and takes what is pending out once it is a portion. Struck from more places than are remembered, one comes out whose
+    /// strikes are to be written now.
+    fn struck(&self, counter: &FullKey, ends_at: i64) -> (Struck, Option<(FullKey, Struck)>) {
+        let mut places = self.struck.lock();
+        let place = places.hold(counter.clone(), || Struck { ends_at, written: 0, pending: 0 });
+        place.pending += 1;
+        let struck = *place;
+        if struck.pending >= STRIKES {
+            place.pending = 0;
+        }
+        (struck, places.surplus())
+    }
+
     /// Where a counter stands, for reading several together without counting.
-    pub(super) fn place_of(&self, class: Class, principal: &str, now: Timestamp) -> FullKey {
+    pub(super) fn counter_key(&self, class: Class, principal: &str, now: Timestamp) -> FullKey {
         key(class, principal, window(class, now).0)
     }
 
@@ -275,7 +286,7 @@ impl Limiter {
         if hit.used <= limit || !self.limits.enforce {
             return (report, Ok(()));
         }
-        lock(&self.used_up).insert(format!("{} {}", hit.class.name, hit.principal), hit.ends_at);
+        self.used_up.lock().insert(format!("{} {}", hit.class.name, hit.principal), hit.ends_at);
         (report, Err(Error::TooManyRequests(Throttled { quota: hit.class.name, limit, retry_after: seconds_left })))
     }
 
@@ -283,38 +294,26 @@ impl Limiter {
     /// consumed is written down now and not with its next lease.
     pub(crate) async fn consumed(&self, table: &Table, tenant: TenantId, metered: Metered, micros: u64, memory_mb: u64, now: Timestamp) {
         let Some((other, spent)) = self.noted(tenant, metered, micros, memory_mb) else { return };
-        let key = FullKey { pk: TenantStore::partition_of(other, UsageDay::COLLECTION), sk: day(now).to_string() };
+        let usage_pk = TenantStore::partition_of(other, UsageDay::COLLECTION);
+        let addition = Addition { tenant: other, usage_pk, spent, chunk: 0, seen: TenantSeen::NotYet };
         let table = table.metered().acting_for((other, None));
-        if let Err(error) = self.write_down(&table, other, key, spent, 0, now, Seen::NotYet).await {
+        if let Err(error) = self.write_down(&table, addition, now).await {
             tracing::warn!(%error, "what a tenant consumed could not be written down yet");
         }
     }
 
     /// Counts; gives another tenant's sum out where there is one too many.
     fn noted(&self, tenant: TenantId, metered: Metered, micros: u64, memory_mb: u64) -> Option<(TenantId, Consumed)> {
-        let mut spent = lock(&self.spent);
-        spent.entry(tenant).or_default().add(metered, micros, memory_mb);
-        if spent.len() <= REMEMBERED {
-            return None;
-        }
-        let other = spent.keys().find(|other| **other != tenant).copied()?;
-        spent.remove_entry(&other)
+        let mut spent = self.spent.lock();
+        spent.hold(tenant, Consumed::default).add(metered, micros, memory_mb);
+        spent.surplus()
     }
 
-    /// Writes down what a tenant consumed, and takes `chunk` places of its day with it. Gives the counter of places; `None` where the tenant
-    /// was not seen and its day has not begun.
-    #[allow(clippy::too_many_arguments, reason = "what is written, where, and when")]
-    async fn write_down(
-        &self,
-        table: &Table,
-        tenant: TenantId,
-        key: FullKey,
-        spent: Consumed,
-        chunk: u64,
-        now: Timestamp,
-        seen: Seen,
-    ) -> Result<Option<u64>> {
+    /// Adds to a tenant's day. Gives the counter of places; `None` where the tenant was not seen and its day has not begun.
+    async fn write_down(&self, table: &Table, addition: Addition, now: Timestamp) -> Result<Option<u64>> {
         const DOING: &str = "leasing requests";
+        let Addition { tenant, usage_pk, spent, chunk, seen } = addition;
+        let key = FullKey { pk: usage_pk, sk: day(now).to_string() };
         let sets = [("type", UsageDay::TYPE.to_owned()), ("tenant", tenant.to_string()), ("date", key.sk.clone())];
         let adds = [
             ("used", chunk),
@@ -326,10 +325,10 @@ impl Limiter {
         ];
         let ends_at = now.as_second() + UsageDay::KEPT_SECONDS;
         let begun = Condition::present();
-        let condition = (seen == Seen::NotYet).then_some(&begun);
+        let condition = (seen == TenantSeen::NotYet).then_some(&begun);
         let updated = table.update_if(DOING, key, &sets, &adds, Some(ends_at), condition).await.inspect_err(|_| {
             // Not written down: the next time tells it.
-            lock(&self.spent).entry(tenant).or_default().plus(spent);
+            self.spent.lock().hold(tenant, Consumed::default).plus(spent);
         })?;
         let Ok(updated) = updated else { return Ok(None) };
         number(&updated, "used").map(Some).ok_or_else(|| Error::internal(DOING, "the counter came back without its number"))
@@ -338,7 +337,7 @@ impl Limiter {
     /// Takes a lease on the tenant's daily quota if none is left in memory, and writes down along with it what was consumed since the last
     /// one. `usage_pk` is the tenant's own partition of days. Whoever leases before the door has seen that the tenant is there only adds to a
     /// day that has begun: a credential that outlived its tenant must write nothing of it.
-    pub(super) async fn lease(&self, table: &Table, tenant: TenantId, usage_pk: String, now: Timestamp, seen: Seen) -> Result<()> {
+    pub(super) async fn lease(&self, table: &Table, tenant: TenantId, usage_pk: String, now: Timestamp, seen: TenantSeen) -> Result<()> {
         let today = day(now);
         if self.with_quota(tenant, today, |quota| quota.left() > 0) {
             return Ok(());
@@ -347,11 +346,10 @@ impl Limiter {
         let Some(chunk) = self.with_quota(tenant, today, |quota| if quota.left() > 0 { None } else { quota.chunk() }) else {
             return Ok(());
         };
-        let key = FullKey { pk: usage_pk, sk: today.to_string() };
-        let spent = lock(&self.spent).remove(&tenant).unwrap_or_default();
-        let Some(to) = self.write_down(table, tenant, key, spent, chunk, now, seen).await? else {
+        let spent = self.spent.lock().remove(&tenant).unwrap_or_default();
+        let Some(to) = self.write_down(table, Addition { tenant, usage_pk, spent, chunk, seen }, now).await? else {
             // Told by the next lease.
-            lock(&self.spent).entry(tenant).or_default().plus(spent);
+            self.spent.lock().hold(tenant, Consumed::default).plus(spent);
             return Ok(());
         };
         self.with_quota(tenant, today, |quota| {
@@ -386,7 +384,7 @@ impl Limiter {
 
     /// A request that validation refused spends nothing: its places are this instance's again.
     pub(crate) fn give_back(&self, places: Vec<DayPlace>, reports: &mut [LimitReport]) {
-        let mut quotas = lock(&self.quotas);
+        let mut quotas = self.quotas.lock();
         for DayPlace { tenant, day, place } in places {
             if let Some(quota) = quotas.get(&tenant).filter(|quota| quota.day == day) {
                 quota.leased.push_front(place..place + 1);
@@ -414,7 +412,7 @@ impl Limiter {
     }
 
     fn with_quota<T>(&self, tenant: TenantId, today: Date, look: impl FnOnce(&mut Quota) -> T) -> T {
-        let mut quotas = lock(&self.quotas);
+        let mut quotas = self.quotas.lock();
         let quota = quotas.or_insert_with(tenant, || Quota::of(today));
         if quota.day != today {
             // The plan of yesterday is a good guess of today's.
@@ -426,7 +424,7 @@ impl Limiter {
 
 /// Whether the door has seen the tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum TenantSeen {
     NotYet,
     Inside,
 }
@@ -468,10 +466,6 @@ fn key(class: Class, principal: &str, starts_at: i64) -> FullKey {
     FullKey { pk: format!("G#rate#{}#{}", class.name, Hashed::of(&[principal])), sk: starts_at.to_string() }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -479,7 +473,7 @@ mod tests {
     use crate::crypto::Random;
 
     fn limiter() -> Limiter {
-        let variables = HashMap::from([("TABLE_NAME".to_owned(), "table".to_owned())]);
+        let variables = std::collections::HashMap::from([("TABLE_NAME".to_owned(), "table".to_owned())]);
         Limiter::new(Config::read(&Variables(variables)).unwrap().limits)
     }
 
@@ -493,12 +487,27 @@ mod tests {
                 given_out.plus(spent);
             }
         }
-        let kept = lock(&limiter.spent).values().fold(given_out, |mut sum, spent| {
+        let kept = limiter.spent.lock().values().fold(given_out, |mut sum, spent| {
             sum.plus(*spent);
             sum
         });
         assert_eq!((kept.requests, kept.compute_micros), (2 * tenants.len() as u64, 2 * tenants.len() as u64));
-        assert!(lock(&limiter.spent).len() <= REMEMBERED && given_out.requests > 0);
+        assert!(limiter.spent.lock().len() <= REMEMBERED && given_out.requests > 0);
+    }
+
+    #[test]
+    fn a_flood_from_more_places_than_are_remembered_leaves_no_strike_uncounted() {
+        let (limiter, rounds) = (limiter(), 12);
+        let places: Vec<FullKey> = (0..REMEMBERED + 50).map(|place| key(Class::CREDENTIALS, &place.to_string(), 0)).collect();
+        let mut written = 0;
+        for place in places.iter().cycle().take(rounds * places.len()) {
+            let (struck, surplus) = limiter.struck(place, 60);
+            written += if struck.pending >= STRIKES { struck.pending } else { 0 };
+            written += surplus.map_or(0, |(_, struck)| struck.pending);
+        }
+        let pending: u64 = limiter.struck.lock().values().map(|struck| struck.pending).sum();
+        assert_eq!(written + pending, (rounds * places.len()) as u64);
+        assert!(limiter.struck.lock().len() <= REMEMBERED);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Who may touch what: the trusted core. A handler reaches data only through a store that is already bound to one tenant, and only a
-//! door (`doors`) hands one out. Keep this folder small; every change to it comes with an attack that fails.
+//! Who may access what: the trusted core. A handler can reach data only through a store that is bound to one tenant, and only a door
+//! (`doors`) returns one. Keep this folder small. Every change to it comes with an attack that fails.
 //!
 //! A tenant id cannot be made from text outside this crate:
 //!
@@ -7,46 +7,58 @@
 //! let id: shared::tenancy::TenantId = serde_json::from_str("\"550e8400-e29b-41d4-a716-446655440000\"").unwrap();
 //! ```
 //!
-//! though any other id can:
+//! Any other id can:
 //!
 //! ```
-//! let id: shared::ids::ProjectId = serde_json::from_str("\"550e8400-e29b-41d4-a716-446655440000\"").unwrap();
+//! let id: shared::ids::UserId = serde_json::from_str("\"550e8400-e29b-41d4-a716-446655440000\"").unwrap();
 //! ```
 //!
-//! nor parsed or built:
+//! It cannot be parsed or built either:
 //!
 //! ```compile_fail
 //! let id = shared::tenancy::TenantId::parse("550e8400-e29b-41d4-a716-446655440000");
 //! ```
 //!
 //! ```
-//! let id = shared::ids::ProjectId::parse("550e8400-e29b-41d4-a716-446655440000");
+//! let id = shared::ids::UserId::parse("550e8400-e29b-41d4-a716-446655440000");
 //! ```
 //!
-//! A store cannot be opened by a function, whatever id it holds:
+//! A function cannot open a store, whatever id it has:
 //!
 //! ```compile_fail
 //! fn open(other: &shared::tenancy::TenantStore) { shared::tenancy::TenantStore::open(other.tenant_id()); }
 //! ```
 //!
-//! but one that came through a door can be used:
+//! But it can use one that came through a door:
 //!
 //! ```
 //! fn id(mine: &shared::tenancy::TenantStore) -> shared::tenancy::TenantId { mine.tenant_id() }
 //! ```
 //!
-//! Nobody outside names a partition or a key:
+//! Nobody outside names a partition: a key says where something lies within its tenant, and is made of typed segments, never of text:
 //!
 //! ```compile_fail
-//! let key = shared::store::Key::<shared::model::project::Project> { collection: "projects".into(), sort: "x".into() };
+//! use shared::model::member::Member;
+//! let key = shared::store::Key::<Member>::new(&shared::store::Collection::of::<Member>(), "user#x#".to_owned());
 //! ```
 //!
 //! ```
-//! # let id = shared::ids::ProjectId::parse("550e8400-e29b-41d4-a716-446655440000").unwrap();
-//! let key = shared::model::project::Project::key_of(id, shared::model::project::Shelf::Active);
+//! use shared::model::member::Member;
+//! # let id = shared::ids::UserId::parse("550e8400-e29b-41d4-a716-446655440000").unwrap();
+//! let key = shared::store::Key::<Member>::behind(&shared::store::Collection::of::<Member>(), "user#", id);
 //! ```
 //!
-//! and a directory record does not go into a tenant's store, nor a tenant's record into the directory:
+//! A record of another crate cannot be a fact of the directory, which says whose something is:
+//!
+//! ```compile_fail
+//! const KIND: shared::store::Kind = shared::store::Kind::owned::<shared::model::user::User>();
+//! ```
+//!
+//! ```
+//! const KIND: shared::store::Kind = shared::store::Kind::owned::<shared::model::member::Member>();
+//! ```
+//!
+//! A directory record cannot be written to a tenant's store, nor a tenant's record to the directory:
 //!
 //! ```compile_fail
 //! async fn mix(store: &shared::tenancy::TenantStore, user: &shared::model::user::User) { let _ = store.create(user, || shared::Error::NotFound).await; }
@@ -62,11 +74,11 @@ pub mod directory;
 pub mod doors;
 mod entered;
 pub mod incoming;
+mod instance_cache;
 pub mod jobs;
-mod lately;
 mod limiter;
-mod place;
 mod power;
+mod record_store;
 mod store;
 mod transaction;
 
@@ -77,9 +89,9 @@ pub use app::App;
 pub use directory::Directory;
 pub use entered::{Entered, Wants};
 pub use incoming::Incoming;
-pub(crate) use lately::Lately;
+pub(crate) use instance_cache::InstanceCache;
 pub(crate) use limiter::DayPlace;
 pub use limiter::{Limiter, MailAllowance};
-pub use place::{Origin, Place};
+pub use record_store::{Origin, RecordStore};
 pub use store::TenantStore;
 pub use transaction::{Refusal, Transaction, changed, conflict, limit_reached, missing};

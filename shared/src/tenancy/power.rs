@@ -1,12 +1,12 @@
-//! By whose membership a caller acts: a person's own, that of a key's maker, or that of the agency's person where they act for a child.
-//! The door has seen it; a write that must not survive a demotion asks for it once more, in its own transaction.
+//! The membership by which a caller acts: a person's own, that of a key's maker, or that of the agency's person who acts for a child. The
+//! door has checked it. A write that must fail after a demotion checks it again in its own transaction.
 
 use crate::error::{Error, Result};
 use crate::ids::UserId;
 use crate::model::api_key::{ApiKey, KeyClaim, Maker};
 use crate::model::member::Member;
 use crate::model::subaccount::Subaccount;
-use crate::model::user::Belongs;
+use crate::model::user::UserTenant;
 use crate::store::table::Condition;
 use crate::tenancy::{App, Directory, Role, TenantId, TenantStore, Transaction};
 
@@ -21,24 +21,24 @@ impl Power {
         Maker { tenant: self.tenant, user: self.membership.user }
     }
 
-    /// Requires, in the transaction itself, that the membership still stands with `least` or more.
-    pub(super) fn still<'a>(&self, directory: &Directory, transaction: Transaction<'a>, least: Role) -> Result<Transaction<'a>> {
+    /// Requires, in the transaction itself, that the membership still has the role `least` or a higher one.
+    pub(super) fn require_role<'a>(&self, directory: &Directory, transaction: Transaction<'a>, least: Role) -> Result<Transaction<'a>> {
         let roles = Role::ALL.into_iter().filter(|role| *role >= least).map(Role::name);
         let condition = Condition::says(("number", self.membership.number), "role", roles);
         let gone = Box::new(|_| Error::Forbidden("Your role was changed at the same moment.".into()));
-        let (place, key) = (directory.enter(self.tenant), Member::key_of(self.membership.user));
-        transaction.require_if(&place, &key, &condition, gone)
+        let (membership_store, key) = (directory.enter(self.tenant), Member::key_of(self.membership.user));
+        transaction.require_if(&membership_store, &key, &condition, gone)
     }
 }
 
-/// Whether a claim says whose power a key has: an adoption changes both, and an instance may remember the claim of before.
-pub(super) fn fits(maker: Maker, key: &ApiKey, tenant: TenantId) -> bool {
+/// Whether a claim names the maker of the key. An adoption changes both, and an instance may remember the earlier claim.
+pub(super) fn claim_fits(maker: Maker, key: &ApiKey, tenant: TenantId) -> bool {
     maker.user == key.issuer.user && (maker.tenant != tenant) == key.issuer.is_of_agency()
 }
 
-/// The membership of a key's maker where the claim that an instance remembers does not lead to it: the key was adopted since, or its claim
-/// was written before makers were kept. The claim is remembered with the maker.
-pub(super) async fn sought(app: &App, directory: &Directory, store: &TenantStore, key: &ApiKey) -> Result<Option<Power>> {
+/// The membership of a key's maker, if the remembered claim does not lead to it. Either the key was adopted since, or its claim was written
+/// before makers were stored. The new claim is remembered.
+pub(super) async fn look_up(app: &App, directory: &Directory, store: &TenantStore, key: &ApiKey) -> Result<Option<Power>> {
     let Some(claim) = directory.find(&KeyClaim::key_of(&key.handle)).await? else { return Ok(None) };
     let Some(maker) = maker_of(directory, store.tenant_id(), &claim, key).await? else { return Ok(None) };
     app.known_keys().remember(claim.made_by(maker).into());
@@ -80,11 +80,11 @@ pub(super) async fn of_makers(directory: &Directory, store: &TenantStore, keys: 
     Ok(members)
 }
 
-/// Keys that one read takes.
+/// The most keys for one read.
 const AT_ONCE: usize = 100;
 
 async fn maker_of(directory: &Directory, tenant: TenantId, claim: &KeyClaim, key: &ApiKey) -> Result<Option<Maker>> {
-    if let Some(maker) = claim.maker.filter(|maker| fits(*maker, key, tenant)) {
+    if let Some(maker) = claim.maker.filter(|maker| claim_fits(*maker, key, tenant)) {
         return Ok(Some(maker));
     }
     let user = key.issuer.user;
@@ -94,9 +94,9 @@ async fn maker_of(directory: &Directory, tenant: TenantId, claim: &KeyClaim, key
     agency_of(directory, user, tenant).await.map(|agency| agency.map(|tenant| Maker { tenant, user }))
 }
 
-/// Among the tenants of a person the one that is the agency of `child`.
+/// Finds the agency of `child` among the tenants of a person.
 async fn agency_of(directory: &Directory, user: UserId, child: TenantId) -> Result<Option<TenantId>> {
-    for belongs in directory.all(&Belongs::of_user(user)).await? {
+    for belongs in directory.all(&UserTenant::of_user(user)).await? {
         let children = directory.all(&Subaccount::of_agency(belongs.tenant)).await?;
         if children.iter().any(|subaccount| subaccount.tenant == child) {
             return Ok(Some(belongs.tenant));

@@ -4,19 +4,21 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
-use crate::model::records;
 use crate::model::tenant::Tenant;
-use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, attributes, entry_attributes};
+use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, Listed, attributes};
 use crate::store::item;
-use crate::store::page::{self, Direction, List, Page, Position, Span, Stored};
+use crate::store::page::{self, Direction, List, Page, Position, RankedPage, Span, Stored, Window};
+use crate::store::records::{Anything, COUNTERS};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::tenancy::TenantId;
-use crate::tenancy::place::{Origin, Place, is_bookkeeping, record_of};
+use crate::tenancy::record_store::{Origin, RecordStore, is_bookkeeping, record_of};
 use crate::tenancy::transaction::Transaction;
 
 #[derive(Clone)]
@@ -79,7 +81,7 @@ impl TenantStore {
         }
     }
 
-    /// Changes a record, from `current` as it was read. `change` gives the new record and what must happen along with it, or `None`
+    /// Changes a record, from `current` as it was read. `change` gives the new record and what must happen in the same transaction, or `None`
     /// to leave all as it is. When somebody else was quicker, `change` is asked again about the record as it is then: edits follow one
     /// another, and a precondition that `change` checks is checked against what it really replaces.
     pub async fn edit<'a, E, F>(&'a self, current: E, change: F) -> Result<E>
@@ -89,9 +91,9 @@ impl TenantStore {
     {
         let mut current = current;
         for _ in 0..10 {
-            let Some((changed, along)) = change(&current, self.transaction())? else { return Ok(current) };
+            let Some((changed, transaction)) = change(&current, self.transaction())? else { return Ok(current) };
             let same_place = self.full(&changed.key()) == self.full(&current.key());
-            let newer = if same_place && along.is_empty() {
+            let newer = if same_place && transaction.is_empty() {
                 let item = self.item(&changed)?;
                 match self.table.put(item.clone(), Some(&Condition::unchanged(&current.guard()))).await? {
                     Ok(()) => None,
@@ -99,13 +101,13 @@ impl TenantStore {
                     Err(refused) => Some(refused.0.ok_or(Error::NotFound)?),
                 }
             } else {
-                let transaction = self.transaction();
-                let transaction = if same_place {
-                    transaction.replace(self, &changed, &current)?
+                let with_record = if same_place {
+                    self.transaction().replace(self, &changed, &current)?
                 } else {
-                    transaction.delete_unchanged(self, &current)?.create(self, &changed, crate::tenancy::transaction::changed())?
+                    let moved = crate::tenancy::transaction::changed();
+                    self.transaction().delete_unchanged(self, &current)?.create(self, &changed, moved)?
                 };
-                transaction.and(along).commit_or_changed().await?
+                with_record.and(transaction).commit_or_changed().await?
             };
             let Some(newer) = newer else { return Ok(changed) };
             current = self.read(Some(&newer))?.ok_or(Error::NotFound)?;
@@ -118,17 +120,17 @@ impl TenantStore {
         self.table.delete(self.full(key), Some(&Condition::present())).await?.map_err(|_| Error::NotFound)
     }
 
-    /// Deletes a record, from `current` as it was read, with what `along` adds to the same transaction. When somebody else was quicker,
-    /// `along` is asked again about the record as it is then.
-    pub async fn remove<'a, E, F>(&'a self, current: E, along: F) -> Result<()>
+    /// Deletes a record, from `current` as it was read, with what `also` adds to the same transaction. When somebody else was quicker,
+    /// `also` is asked again about the record as it is then.
+    pub async fn remove<'a, E, F>(&'a self, current: E, also: F) -> Result<()>
     where
         E: Entity<Scope = InTenant>,
         F: Fn(&E, Transaction<'a>) -> Result<Transaction<'a>>,
     {
         let mut current = current;
         for _ in 0..10 {
-            let along = along(&current, self.transaction())?;
-            let Some(newer) = self.let_go(self.transaction(), &current)?.and(along).commit_or_changed().await? else {
+            let also = also(&current, self.transaction())?;
+            let Some(newer) = self.delete_audited(self.transaction(), &current)?.and(also).commit_or_changed().await? else {
                 return Ok(());
             };
             current = self.read(Some(&newer))?.ok_or(Error::NotFound)?;
@@ -137,7 +139,7 @@ impl TenantStore {
     }
 
     /// Adds to a transaction that a record goes, from `current` as it was read, and what is left of it for the audit log.
-    pub fn let_go<'a, E: Entity<Scope = InTenant>>(&self, transaction: Transaction<'a>, current: &E) -> Result<Transaction<'a>> {
+    pub fn delete_audited<'a, E: Entity<Scope = InTenant>>(&self, transaction: Transaction<'a>, current: &E) -> Result<Transaction<'a>> {
         let transaction = transaction.delete_unchanged(self, current)?;
         match self.removal(current)? {
             Some(removal) => transaction.put(self, &removal),
@@ -252,32 +254,41 @@ impl TenantStore {
         Ok((records, next.map(|sort| list.key(sort))))
     }
 
-    /// Every entry of a list in the `lists` index, as sort key and entry, handed over one by one: one pass serves any order and filter.
-    /// The index may trail the table by its propagation time.
-    pub async fn entries<E: Entity<Scope = InTenant>>(&self, list: &List<E>, mut each: impl FnMut(String, ListEntry)) -> Result<()> {
+    /// The page of a list that `span` asks for, in the order of what `rank` gives for each line of the `lists` index, in the direction of the list;
+    /// `None` leaves a record out. One pass over the lines serves any order and filter. The index may trail the table by its propagation time.
+    pub async fn ranked<E, K>(&self, list: &List<E>, span: Span, rank: impl Fn(E::Entry) -> Option<K>) -> Result<RankedPage<E>>
+    where
+        E: Listed + Entity<Scope = InTenant>,
+        K: Ord + Serialize + DeserializeOwned,
+    {
+        let mut window = Window::new(span, list.direction)?;
         let mut after = None;
         loop {
-            let (found, next) = self
-                .table
-                .query(Query {
-                    pk: self.partition(&list.collection.0),
-                    prefix: list.prefix.clone(),
-                    index: Some("lists"),
-                    forward: true,
-                    consistent: false,
-                    after,
-                    limit: None,
-                    attributes: entry_attributes(),
-                })
-                .await?;
-            for item in found {
-                each(text(&item, "sk"), item::read(&item).map_err(|error| Error::internal("reading the lists index", error))?);
+            let query = Query {
+                pk: self.partition(&list.collection.0),
+                prefix: list.prefix.clone(),
+                index: Some("lists"),
+                forward: true,
+                consistent: false,
+                after,
+                limit: None,
+                attributes: Some(vec!["sk", ListEntry::ATTRIBUTE]),
+            };
+            let (found, next) = self.table.query(query).await?;
+            for line in &found {
+                let Line { sk, list } = item::read(line).map_err(|error| Error::internal("reading the lists index", error))?;
+                if let Some(key) = rank(list) {
+                    window.add(key, sk);
+                }
             }
             match next {
                 Some(next) => after = Some(next),
-                None => return Ok(()),
+                None => break,
             }
         }
+        let (sort_keys, next, total) = window.finish();
+        let keys: Vec<_> = sort_keys.into_iter().map(|sort_key| list.key(sort_key)).collect();
+        Ok(RankedPage { items: self.find_many(&keys).await?, next, total })
     }
 
     /// Records of a list of whatever type, as they are stored, and where to go on. For the export and the purge, which know no types; what
@@ -316,6 +327,12 @@ impl TenantStore {
         sweep::sweep(&self.table, &self.partition(&list.collection.0), "", at_most, |_| Ok(true)).await
     }
 
+    /// Deletes a record of whatever type where it lies, if it is there. For the janitor.
+    pub async fn erase(&self, list: &List<Anything>, position: &Position) -> Result<()> {
+        let key = FullKey { pk: self.partition(&list.collection.0), sk: position.0.clone() };
+        self.table.delete(key, None).await.map(|_| ())
+    }
+
     pub async fn count(&self, counter: Counter) -> Result<u64> {
         let item = self.table.get(self.counter(counter), true).await?;
         Ok(item.as_ref().and_then(|item| number(item, "n")).unwrap_or(0))
@@ -327,7 +344,7 @@ impl TenantStore {
     }
 
     pub(crate) fn counter(&self, counter: Counter) -> FullKey {
-        FullKey { pk: self.partition(records::COUNTERS), sk: counter.name().into() }
+        FullKey { pk: self.partition(COUNTERS), sk: counter.name().into() }
     }
 
     /// Raw items, for a door that looks before it hands anything out.
@@ -365,6 +382,13 @@ impl TenantStore {
         }
         Err(Error::internal("reading a record", "an item of one tenant lay in the partition of another"))
     }
+}
+
+/// A line of the `lists` index.
+#[derive(Deserialize)]
+struct Line<T> {
+    sk: String,
+    list: T,
 }
 
 /// How the audit log names a record: by its id, or by where it lies among its kind.

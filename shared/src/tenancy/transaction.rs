@@ -1,5 +1,5 @@
-//! Several writes that happen together or not at all. Each carries what to answer if its condition fails, so a handler reads as
-//! one sentence and the caller hears the first reason that applies.
+//! Several writes that all happen or none. Each write has its own answer for a failed condition, so a handler is one expression, and the
+//! caller gets the first reason that applies.
 
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
@@ -7,13 +7,14 @@ use aws_sdk_dynamodb::types::{
 
 use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
-use crate::model::tenant::{Status, Tenant};
-use crate::store::entity::{Counter, Entity, InTenant, Key};
-use crate::store::table::{Condition, FullKey, Item, Refused, Table, text};
+use crate::model::plan::{Plan, Quota};
+use crate::model::tenant::{Tenant, TenantStatus};
+use crate::store::entity::{Counter, Entity, InTenant, Key, Packed};
+use crate::store::table::{Condition, FullKey, Item, Refused, Table, on_condition, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
-use crate::tenancy::{MailAllowance, Place, TenantId, TenantStore};
+use crate::tenancy::{MailAllowance, RecordStore, TenantId, TenantStore};
 
-/// What a failed condition means to the caller, given the item that stood in the way.
+/// The error for a failed condition, given the existing item.
 pub type Refusal = Box<dyn FnOnce(Option<Item>) -> Error + Send>;
 
 pub struct Transaction<'a> {
@@ -21,9 +22,9 @@ pub struct Transaction<'a> {
     random: &'a Random,
     actions: Vec<TransactWriteItem>,
     refusals: Vec<Refusal>,
-    /// What each `create` wrote: a lost answer makes a retry find its own item, which is no conflict.
+    /// What each `create` wrote. If an answer was lost, the retry finds its own item, which is not a conflict.
     written: Vec<Option<Item>>,
-    /// Whose records are among them.
+    /// The tenants that own the records.
     tenants: Vec<TenantId>,
 }
 
@@ -32,12 +33,12 @@ pub fn conflict(message: &'static str) -> Refusal {
     Box::new(move |_| Error::Conflict(message.into()))
 }
 
-/// The usual refusal of a write that expects its item.
+/// The usual refusal for a write that expects its item to exist.
 pub fn missing() -> Refusal {
     Box::new(|_| Error::NotFound)
 }
 
-/// Another writer changed the item in between: the caller's edit does not silently win.
+/// Another writer changed the item in the meantime. The caller's edit must not overwrite that.
 pub fn changed() -> Refusal {
     Box::new(|old| {
         if old.is_some() { Error::Conflict("The resource was changed at the same time. Read it again.".into()) } else { Error::NotFound }
@@ -45,7 +46,7 @@ pub fn changed() -> Refusal {
 }
 
 impl<'a> Transaction<'a> {
-    /// Puts the actions of `other` behind these.
+    /// Adds the actions of `other` after these.
     pub fn and(mut self, other: Transaction<'a>) -> Self {
         self.actions.extend(other.actions);
         self.refusals.extend(other.refusals);
@@ -57,43 +58,48 @@ impl<'a> Transaction<'a> {
         Transaction { table, random, actions: vec![], refusals: vec![], written: vec![], tenants: vec![] }
     }
 
-    /// The next action is on a record of this tenant, or of the directory.
+    /// Marks that the next action is on a record of this tenant, or of the directory.
     fn of(mut self, tenant: Option<TenantId>) -> Self {
         self.tenants.extend(tenant.filter(|tenant| !self.tenants.contains(tenant)));
         self
     }
 
     /// Writes a record that must not exist yet.
-    pub fn create<E: Entity>(self, place: &impl Place<E>, entity: &E, refusal: Refusal) -> Result<Self> {
-        self.put_if(place, entity, Condition::absent(), refusal)
+    pub fn create<E: Entity>(self, store: &impl RecordStore<E>, entity: &E, refusal: Refusal) -> Result<Self> {
+        self.put_if(store, entity, Condition::absent(), refusal)
+    }
+
+    /// Writes a record of whatever type that must not exist yet.
+    pub fn create_packed(self, place: &TenantStore, packed: &Packed, refusal: Refusal) -> Result<Self> {
+        self.of(Some(place.tenant_id())).put_item_if(place.packed(packed.clone()), Condition::absent(), refusal)
     }
 
     /// Writes a record that must still stand as `before`.
-    pub fn replace<E: Entity>(self, place: &impl Place<E>, entity: &E, before: &E) -> Result<Self> {
-        self.put_if(place, entity, Condition::unchanged(&before.guard()), changed())
+    pub fn replace<E: Entity>(self, store: &impl RecordStore<E>, entity: &E, before: &E) -> Result<Self> {
+        self.put_if(store, entity, Condition::unchanged(&before.guard()), changed())
     }
 
-    /// Writes a record whatever was there.
-    pub fn put<E: Entity>(mut self, place: &impl Place<E>, entity: &E) -> Result<Self> {
-        let item = place.item(entity)?;
+    /// Writes a record, whether it exists or not.
+    pub fn put<E: Entity>(mut self, store: &impl RecordStore<E>, entity: &E) -> Result<Self> {
+        let item = store.item(entity)?;
         self.push(TransactWriteItem::builder().put(self.put_of(item, None)?).build(), missing(), None);
-        Ok(self.of(place.tenant()))
+        Ok(self.of(store.tenant()))
     }
 
     /// Writes a record that must not exist, or must have expired before `now` (epoch seconds).
-    pub fn create_or_expired<E: Entity>(self, place: &impl Place<E>, entity: &E, now: i64, refusal: Refusal) -> Result<Self> {
+    pub fn create_or_expired<E: Entity>(self, store: &impl RecordStore<E>, entity: &E, now: i64, refusal: Refusal) -> Result<Self> {
         let condition = Condition {
             expression: "attribute_not_exists(pk) OR #ttl <= :now".into(),
             names: vec![("#ttl", "ttl")],
             values: vec![(":now", AttributeValue::N(now.to_string()))],
         };
-        self.put_if(place, entity, condition, refusal)
+        self.put_if(store, entity, condition, refusal)
     }
 
-    /// Writes a record that nobody has, or whose attribute `holder` already says `held_by`.
+    /// Writes a record that does not exist, or whose attribute `holder` already is `held_by`.
     pub fn claim<E: Entity>(
         self,
-        place: &impl Place<E>,
+        store: &impl RecordStore<E>,
         entity: &E,
         holder: &'static str,
         held_by: &str,
@@ -101,56 +107,53 @@ impl<'a> Transaction<'a> {
     ) -> Result<Self> {
         let held = Condition::held_by(holder, held_by);
         let condition = Condition { expression: format!("attribute_not_exists(pk) OR {}", held.expression), ..held };
-        self.put_if(place, entity, condition, refusal)
+        self.put_if(store, entity, condition, refusal)
     }
 
-    pub fn delete<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
-        self.of(place.tenant()).delete_if(place.full(key), Condition::present(), refusal)
+    pub fn delete<E: Entity>(self, store: &impl RecordStore<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
+        self.of(store.tenant()).delete_if(store.full(key), Condition::present(), refusal)
     }
 
-    /// Deletes a record that must still stand as `before`.
-    pub fn delete_unchanged<E: Entity>(self, place: &impl Place<E>, before: &E) -> Result<Self> {
-        self.of(place.tenant()).delete_if(place.full(&before.key()), Condition::unchanged(&before.guard()), changed())
+    /// Deletes a record that must still equal `before`.
+    pub fn delete_unchanged<E: Entity>(self, store: &impl RecordStore<E>, before: &E) -> Result<Self> {
+        self.of(store.tenant()).delete_if(store.full(&before.key()), Condition::unchanged(&before.guard()), changed())
     }
 
-    /// Deletes a record if it is there.
-    pub fn remove<E: Entity>(mut self, place: &impl Place<E>, key: &Key<E>) -> Result<Self> {
-        let key = place.full(key);
-        let delete =
-            Delete::builder().table_name(self.table.name()).key("pk", AttributeValue::S(key.pk)).key("sk", AttributeValue::S(key.sk));
+    /// Deletes a record if it exists.
+    pub fn remove<E: Entity>(mut self, store: &impl RecordStore<E>, key: &Key<E>) -> Result<Self> {
+        let delete = Delete::builder().table_name(self.table.name()).set_key(Some(store.full(key).attributes()));
         let delete = delete.build().map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().delete(delete).build(), missing(), None);
-        Ok(self.of(place.tenant()))
+        Ok(self.of(store.tenant()))
     }
 
-    /// Requires a record to be there, without writing it.
-    pub fn require<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
-        self.require_if(place, key, &Condition::present(), refusal)
+    /// Requires that a record exists, without writing it.
+    pub fn require<E: Entity>(self, store: &impl RecordStore<E>, key: &Key<E>, refusal: Refusal) -> Result<Self> {
+        self.require_if(store, key, &Condition::present(), refusal)
     }
 
-    /// Requires a record to stand as `before`, without writing it.
-    pub fn require_unchanged<E: Entity>(self, place: &impl Place<E>, before: &E, refusal: Refusal) -> Result<Self> {
-        self.require_if(place, &before.key(), &Condition::unchanged(&before.guard()), refusal)
+    /// Requires that a record still equals `before`, without writing it.
+    pub fn require_unchanged<E: Entity>(self, store: &impl RecordStore<E>, before: &E, refusal: Refusal) -> Result<Self> {
+        self.require_if(store, &before.key(), &Condition::unchanged(&before.guard()), refusal)
     }
 
     /// Requires a condition of a record, without writing it.
     pub(crate) fn require_if<E: Entity>(
         self,
-        place: &impl Place<E>,
+        store: &impl RecordStore<E>,
         key: &Key<E>,
         condition: &Condition,
         refusal: Refusal,
     ) -> Result<Self> {
-        self.of(place.tenant()).check(place.full(key), condition, refusal)
+        self.of(store.tenant()).check(store.full(key), condition, refusal)
     }
 
-    /// Counts a mail to somebody who has not asked for it, where as many are allowed.
+    /// Counts a mail that its recipient did not request, if the allowance is not used up.
     pub fn count_mail(mut self, allowance: &MailAllowance) -> Result<Self> {
         let Some(most) = allowance.most else { return Ok(self) };
         let update = Update::builder()
             .table_name(self.table.name())
-            .key("pk", AttributeValue::S(allowance.key.pk.clone()))
-            .key("sk", AttributeValue::S(allowance.key.sk.clone()))
+            .set_key(Some(allowance.key.clone().attributes()))
             .update_expression("SET #ttl = if_not_exists(#ttl, :ttl) ADD #n :one")
             .condition_expression("attribute_not_exists(#n) OR #n < :most")
             .expression_attribute_names("#ttl", "ttl")
@@ -165,27 +168,32 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds to numbers inside a record that must exist.
-    pub fn adjust<E: Entity>(self, place: &impl Place<E>, key: &Key<E>, changes: &[(&'static str, i64)], refusal: Refusal) -> Result<Self> {
-        let key = place.full(key);
-        self.of(place.tenant()).add(key, changes, Some(Condition::present()), refusal)
+    pub fn adjust<E: Entity>(
+        self,
+        store: &impl RecordStore<E>,
+        key: &Key<E>,
+        changes: &[(&'static str, i64)],
+        refusal: Refusal,
+    ) -> Result<Self> {
+        let key = store.full(key);
+        self.of(store.tenant()).add(key, changes, Some(Condition::present()), refusal)
     }
 
-    /// Adds to numbers of a record that is made by the first addition.
+    /// Adds to numbers of a record. The first addition creates it.
     pub fn tally<E: Entity<Scope = InTenant>>(
         mut self,
-        place: &crate::tenancy::TenantStore,
+        store: &crate::tenancy::TenantStore,
         key: &Key<E>,
         changes: &[(&'static str, u64)],
     ) -> Result<Self> {
-        let key = place.full(key);
+        let key = store.full(key);
         let mut update = Update::builder()
             .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
+            .set_key(Some(key.attributes()))
             .expression_attribute_names("#type", "type")
             .expression_attribute_values(":type", AttributeValue::S(E::TYPE.into()))
             .expression_attribute_names("#tenant", "tenant")
-            .expression_attribute_values(":tenant", AttributeValue::S(place.tenant_id().to_string()));
+            .expression_attribute_values(":tenant", AttributeValue::S(store.tenant_id().to_string()));
         let mut added = vec![];
         for (index, (attribute, by)) in changes.iter().enumerate() {
             update = update
@@ -199,7 +207,7 @@ impl<'a> Transaction<'a> {
         Ok(self)
     }
 
-    /// Sets texts of an item, which is made if it is not there; its other attributes stay.
+    /// Sets text attributes of an item. Creates it if it does not exist; other attributes stay.
     pub(crate) fn set(mut self, tenant: Option<TenantId>, key: FullKey, sets: &[(&str, String)]) -> Result<Self> {
         let mut update =
             Update::builder().table_name(self.table.name()).key("pk", AttributeValue::S(key.pk)).key("sk", AttributeValue::S(key.sk));
@@ -216,31 +224,30 @@ impl<'a> Transaction<'a> {
         Ok(self.of(tenant))
     }
 
-    /// Requires that a tenant is not being purged. What is written without a request comes late, perhaps after everything else is gone:
-    /// whoever writes it asks so, in the same transaction, and its refusal is `NotFound`.
-    pub fn while_kept(self, place: &TenantStore) -> Result<Self> {
-        self.require_unless(place, &Tenant::key_of(), "status", [Status::Closed.name()], Box::new(|_| Error::NotFound))
+    /// Requires that a tenant is not being purged. A write without a request may happen late, even after everything else was deleted. It
+    /// must therefore use this in the same transaction. The refusal is `NotFound`.
+    pub fn while_kept(self, store: &TenantStore) -> Result<Self> {
+        self.require_unless(store, &Tenant::key_of(), "status", [TenantStatus::Closed.name()], Box::new(|_| Error::NotFound))
     }
 
-    /// Requires a record to be there whose attribute says none of these words.
+    /// Requires that a record exists whose attribute is none of these words.
     pub(crate) fn require_unless<E: Entity>(
         self,
-        place: &impl Place<E>,
+        store: &impl RecordStore<E>,
         key: &Key<E>,
         attribute: &'static str,
         words: impl IntoIterator<Item = &'static str>,
         refusal: Refusal,
     ) -> Result<Self> {
-        self.require_if(place, key, &Condition::says_not(attribute, words), refusal)
+        self.require_if(store, key, &Condition::says_not(attribute, words), refusal)
     }
 
-    /// Lets a record that must exist vanish at a moment.
-    pub fn expire<E: Entity>(mut self, place: &impl Place<E>, key: &Key<E>, at: jiff::Timestamp, refusal: Refusal) -> Result<Self> {
-        let key = place.full(key);
+    /// Sets the time when a record, which must exist, expires.
+    pub fn expire<E: Entity>(mut self, store: &impl RecordStore<E>, key: &Key<E>, at: jiff::Timestamp, refusal: Refusal) -> Result<Self> {
+        let key = store.full(key);
         let update = Update::builder()
             .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
+            .set_key(Some(key.attributes()))
             .update_expression("SET #ttl = :ttl")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#ttl", "ttl")
@@ -248,24 +255,26 @@ impl<'a> Transaction<'a> {
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().update(update).build(), refusal, None);
-        Ok(self.of(place.tenant()))
+        Ok(self.of(store.tenant()))
     }
 
-    /// Moves a counter, without a bound.
-    pub fn count(self, place: &TenantStore, counter: Counter, by: i64) -> Result<Self> {
-        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", by)], None, missing())
+    /// Changes a counter without a limit.
+    pub fn count(self, store: &TenantStore, counter: Counter, by: i64) -> Result<Self> {
+        self.of(Some(store.tenant_id())).add(store.counter(counter), &[("n", by)], None, missing())
     }
 
-    /// Adds one to a counter that must stay within the plan's `max`; `None` is unlimited.
-    pub fn count_within(self, place: &TenantStore, counter: Counter, limit: &'static str, max: Option<u64>, plan: &str) -> Result<Self> {
-        let Some(max) = max else { return self.count(place, counter, 1) };
-        self.count_many_within(place, counter, 1, limit, max, plan)
+    /// Adds one to a counter that must stay within what the plan, of the name `called`, allows.
+    pub fn count_within(self, place: &TenantStore, quota: Quota, plan: &Plan, called: &str) -> Result<Self> {
+        match (quota.most)(plan) {
+            Some(max) => self.count_many_within(place, quota.counter, 1, quota.name, max, called),
+            None => self.count(place, quota.counter, 1),
+        }
     }
 
     /// Adds `by` to a counter that must stay within `max`.
     pub fn count_many_within(
         self,
-        place: &crate::tenancy::TenantStore,
+        store: &crate::tenancy::TenantStore,
         counter: Counter,
         by: u64,
         limit: &'static str,
@@ -274,37 +283,29 @@ impl<'a> Transaction<'a> {
     ) -> Result<Self> {
         let room = max.checked_sub(by);
         let condition = Condition {
-            // Without room for so many even at the beginning, nothing can be true.
+            // If there is not even room at the beginning, use a condition that is never true.
             expression: if room.is_none() { "attribute_not_exists(pk) AND #n <= :room" } else { "attribute_not_exists(#n) OR #n <= :room" }
                 .into(),
             names: vec![("#n", "n")],
             values: vec![(":room", AttributeValue::N(room.unwrap_or(0).to_string()))],
         };
         let by = i64::try_from(by).unwrap_or(i64::MAX);
-        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", by)], Some(condition), limit_reached(limit, max, plan))
+        self.of(Some(store.tenant_id())).add(store.counter(counter), &[("n", by)], Some(condition), limit_reached(limit, max, plan))
     }
 
-    /// Takes one from a counter that must stay at `min` or more.
-    pub fn count_down(self, place: &TenantStore, counter: Counter, min: u64, refusal: Refusal) -> Result<Self> {
+    /// Subtracts one from a counter that must stay at `min` or more.
+    pub fn count_down(self, store: &TenantStore, counter: Counter, min: u64, refusal: Refusal) -> Result<Self> {
         let condition = Condition {
             expression: "#n > :min".into(),
             names: vec![("#n", "n")],
             values: vec![(":min", AttributeValue::N(min.to_string()))],
         };
-        self.of(Some(place.tenant_id())).add(place.counter(counter), &[("n", -1)], Some(condition), refusal)
+        self.of(Some(store.tenant_id())).add(store.counter(counter), &[("n", -1)], Some(condition), refusal)
     }
 
-    /// Requires a counter to be below `max` less what is `held` beside it, without moving it.
-    pub fn require_room(
-        self,
-        place: &TenantStore,
-        counter: Counter,
-        held: u64,
-        limit: &'static str,
-        max: Option<u64>,
-        plan: &str,
-    ) -> Result<Self> {
-        let Some(max) = max else { return Ok(self) };
+    /// Requires a counter to be below what the plan allows less what is `held` beside it, without moving it.
+    pub fn require_room(self, place: &TenantStore, quota: Quota, held: u64, plan: &Plan, called: &str) -> Result<Self> {
+        let Some(max) = (quota.most)(plan) else { return Ok(self) };
         // Where all is held already, there is none even before the first is counted.
         let room = if held < max { "attribute_not_exists(#n) OR #n < :max" } else { "#n < :max" };
         let condition = Condition {
@@ -312,15 +313,15 @@ impl<'a> Transaction<'a> {
             names: vec![("#n", "n")],
             values: vec![(":max", AttributeValue::N(max.saturating_sub(held).to_string()))],
         };
-        let plan = plan.to_owned();
+        let plan = called.to_owned();
         let refusal: Refusal = Box::new(move |old| {
             let used = held + old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
-            Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
+            Error::PlanLimitReached(PlanLimit { limit: quota.name, used, max, plan })
         });
-        self.of(Some(place.tenant_id())).check(place.counter(counter), &condition, refusal)
+        self.of(Some(place.tenant_id())).check(place.counter(quota.counter), &condition, refusal)
     }
 
-    /// Moves a number of the whole deployment, which must be below `max` before.
+    /// Changes a number of the whole deployment, which must be below `max` before.
     pub fn count_global(self, counter: GlobalCounter, by: i64, max: Option<u64>, refusal: Refusal) -> Result<Self> {
         let condition = max.map(|max| Condition {
             expression: "attribute_not_exists(#n) OR #n < :max".into(),
@@ -330,7 +331,7 @@ impl<'a> Transaction<'a> {
         self.add(Directory::counter(counter), &[("n", by)], condition, refusal)
     }
 
-    /// Writes all. A condition that failed answers with its refusal; where several failed, the one added first.
+    /// Writes everything. If conditions failed, returns the refusal of the one that was added first.
     pub async fn commit(self) -> Result<()> {
         if self.is_empty() {
             return Ok(());
@@ -345,8 +346,8 @@ impl<'a> Transaction<'a> {
         Err(Error::internal("writing a transaction", "it was cancelled without a reason"))
     }
 
-    /// Writes all unless the first action, a write that expects a record unchanged, finds it changed: then gives the record as it is
-    /// now, or `NotFound` when it is gone.
+    /// Writes everything, unless the first action, which expects a record unchanged, finds it changed. Then returns the record as it is
+    /// now, or `NotFound` if it is gone.
     pub(crate) async fn commit_or_changed(self) -> Result<Option<Item>> {
         let (refused, refusals) = self.attempt().await?;
         let Some(mut refused) = refused else { return Ok(None) };
@@ -379,7 +380,7 @@ impl<'a> Transaction<'a> {
         let refused = loop {
             match table.transact(actions.clone(), &token).await {
                 Ok(refused) => break refused,
-                // Two transactions met at an item: the other one won, this one comes again, a little later each time.
+                // Two transactions met at an item and the other one won. This one is tried again, with a longer delay each time.
                 Err(Error::Unavailable { .. }) if attempt < 8 => {
                     attempt += 1;
                     let ceiling = f64::from(10_u32 << attempt.min(6));
@@ -398,37 +399,27 @@ impl<'a> Transaction<'a> {
         Ok((refused.filter(|_| !mine), refusals))
     }
 
-    fn put_if<E: Entity>(mut self, place: &impl Place<E>, entity: &E, condition: Condition, refusal: Refusal) -> Result<Self> {
-        let item = place.item(entity)?;
+    fn put_if<E: Entity>(self, store: &impl RecordStore<E>, entity: &E, condition: Condition, refusal: Refusal) -> Result<Self> {
+        self.of(store.tenant()).put_item_if(store.item(entity)?, condition, refusal)
+    }
+
+    fn put_item_if(mut self, item: Item, condition: Condition, refusal: Refusal) -> Result<Self> {
         let put = self.put_of(item.clone(), Some(condition))?;
         self.push(TransactWriteItem::builder().put(put).build(), refusal, Some(item));
-        Ok(self.of(place.tenant()))
+        Ok(self)
     }
 
     fn put_of(&self, item: Item, condition: Option<Condition>) -> Result<Put> {
         debug_assert!(!text(&item, "pk").is_empty(), "a store adds the partition");
-        let mut put = Put::builder()
-            .table_name(self.table.name())
-            .set_item(Some(item))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let mut put = Put::builder().table_name(self.table.name()).set_item(Some(item));
         if let Some(condition) = condition {
-            put = put
-                .condition_expression(&condition.expression)
-                .set_expression_attribute_names(condition.names())
-                .set_expression_attribute_values(condition.values());
+            put = on_condition!(put, condition);
         }
         put.build().map_err(|error| Error::internal("building a transaction", error))
     }
 
     fn check(mut self, key: FullKey, condition: &Condition, refusal: Refusal) -> Result<Self> {
-        let check = ConditionCheck::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .condition_expression(&condition.expression)
-            .set_expression_attribute_names(condition.names())
-            .set_expression_attribute_values(condition.values())
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        let check = on_condition!(ConditionCheck::builder().table_name(self.table.name()).set_key(Some(key.attributes())), condition)
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().condition_check(check).build(), refusal, None);
@@ -436,14 +427,7 @@ impl<'a> Transaction<'a> {
     }
 
     fn delete_if(mut self, key: FullKey, condition: Condition, refusal: Refusal) -> Result<Self> {
-        let delete = Delete::builder()
-            .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
-            .condition_expression(&condition.expression)
-            .set_expression_attribute_names(condition.names())
-            .set_expression_attribute_values(condition.values())
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        let delete = on_condition!(Delete::builder().table_name(self.table.name()).set_key(Some(key.attributes())), condition)
             .build()
             .map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().delete(delete).build(), refusal, None);
@@ -453,8 +437,7 @@ impl<'a> Transaction<'a> {
     fn add(mut self, key: FullKey, changes: &[(&'static str, i64)], condition: Option<Condition>, refusal: Refusal) -> Result<Self> {
         let mut update = Update::builder()
             .table_name(self.table.name())
-            .key("pk", AttributeValue::S(key.pk))
-            .key("sk", AttributeValue::S(key.sk))
+            .set_key(Some(key.attributes()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let mut added = vec![];
         for (index, (attribute, by)) in changes.iter().enumerate() {
@@ -485,7 +468,7 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// The refusal of a count that the plan does not allow: says how far the counter had come.
+/// The refusal of a count that the plan does not allow. It says how far the counter is.
 pub fn limit_reached(limit: &'static str, max: u64, plan: &str) -> Refusal {
     let plan = plan.to_owned();
     Box::new(move |old| {

@@ -45,7 +45,7 @@ impl Arguments {
         arguments
     }
 
-    /// Everything but the dependency trees needs the product running.
+    /// Everything except the dependency trees needs the running product.
     pub fn needs_world(&self) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only != "guards")
     }

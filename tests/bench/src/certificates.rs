@@ -19,11 +19,11 @@ const SYSTEM_BUNDLES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/p
 pub struct Trust {
     chain: Vec<CertificateDer<'static>>,
     key: PrivatePkcs8KeyDer<'static>,
-    /// The private root alone, for runtimes that bring their own roots.
+    /// Only the private root, for runtimes with their own roots.
     pub root: PathBuf,
-    /// Every root of this machine and the private one: what a default client reads and parses.
+    /// Every root of this machine and the private one, as a default client reads and parses them.
     pub system: PathBuf,
-    /// The Amazon roots and the private one: what the product embeds.
+    /// The Amazon roots and the private one, as the product embeds them.
     pub product: PathBuf,
     pub system_roots: usize,
     pub product_roots: usize,
@@ -71,7 +71,7 @@ impl Trust {
 }
 
 impl Trust {
-    /// One endpoint's side of TLS. Each has sessions of its own: nobody takes up at one service what began at another.
+    /// One endpoint's side of TLS. Each has its own sessions, so no client resumes a session of another service.
     pub fn acceptor(&self) -> Outcome<TlsAcceptor> {
         let mut server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?

@@ -1,4 +1,4 @@
-//! Builds every contender and says how it is started. Nothing here is part of what is measured.
+//! Builds every contender and says how to start it. Nothing here is part of the measurement.
 use std::{
     env, fs,
     io::{Cursor, Write},
@@ -20,7 +20,7 @@ pub struct Contender {
     pub zip_bytes: usize,
 }
 
-/// Where sources are and where results go.
+/// Where the sources are and where results go.
 pub struct Places {
     pub root: PathBuf,
     pub output: PathBuf,
@@ -56,10 +56,10 @@ pub fn build(name: &'static str, places: &Places, trust: &Trust) -> Outcome<Cont
     }
 }
 
-/// Builds a function of the workspace alone, so that no other package's features reach it, and gives its binary.
+/// Builds a function of the workspace alone and as it is deployed, so that no other package's features reach it, and gives its binary.
 pub fn function(places: &Places, package: &str, release: bool) -> Outcome<PathBuf> {
     let mut command = cargo(&places.root);
-    command.args(["build", "--quiet", "--package", package, "--message-format", "json-render-diagnostics"]);
+    command.args(["build", "--quiet", "--package", package, "--no-default-features", "--message-format", "json-render-diagnostics"]);
     if release {
         command.arg("--release");
     }
@@ -94,7 +94,7 @@ fn node(places: &Places, trust: &Trust) -> Outcome<Contender> {
     let bundle = folder.join("function/index.mjs");
     if changed(&sources, &folder, &["package.json", "package-lock.json", "index.mjs"])? {
         run(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]).current_dir(&folder))?;
-        // The SDK has parts that still ask for `require`, which an ES module does not have by itself.
+        // Parts of the SDK still use `require`, which an ES module does not have.
         let banner = r#"import{createRequire}from"node:module";const require=createRequire(import.meta.url);"#;
         run(Command::new("node_modules/.bin/esbuild")
             .args(["index.mjs", "--bundle", "--minify", "--platform=node", "--target=node20", "--format=esm"])
@@ -150,7 +150,7 @@ fn python(places: &Places, trust: &Trust) -> Outcome<Contender> {
     Ok(Contender { name: "python", program, zip_bytes })
 }
 
-/// Copies the sources to where they are built when they differ from what was built last.
+/// Copies the sources to the build folder if they have changed since the last build.
 fn changed(sources: &Path, folder: &Path, names: &[&str]) -> Outcome<bool> {
     fs::create_dir_all(folder)?;
     let stamp = stamp(sources, names)?;
@@ -176,7 +176,7 @@ fn collect_files(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>)
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            // Compiled caches are made by the first start here; a package for Lambda is shipped without them.
+            // The first start here creates compiled caches. A package for Lambda is shipped without them.
             if !path.ends_with("__pycache__") {
                 collect_files(root, &path, files)?;
             }
@@ -200,14 +200,14 @@ fn zipped(files: &[(String, PathBuf)]) -> Outcome<usize> {
 pub fn cargo(folder: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(folder);
-    // What speeds up the build of the harness itself must not leak into what is measured.
+    // Settings that speed up the build of the harness must not affect the contenders.
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PROFILE_")) {
         command.env_remove(name);
     }
     command
 }
 
-/// Runs a tool to its end and gives what it printed.
+/// Runs a tool and returns its output.
 pub fn run(command: &mut Command) -> Outcome<Vec<u8>> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command

@@ -1,4 +1,4 @@
-//! One tenant with one project, made by the product itself, and the table calls of one read of it, which the contenders repeat.
+//! One tenant with one project, created by the product itself, and the table calls of one read of it, which the contenders repeat.
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -16,11 +16,11 @@ use crate::{
 pub struct Fixture {
     pub token: String,
     pub project: String,
-    /// What a contender must know to make the same calls.
+    /// What a contender needs to make the same calls.
     pub contender_environment: Vec<(String, String)>,
 }
 
-/// So many requests into a tenant's day a lease is as large as leases get.
+/// After this many requests in a tenant's day, a lease has its largest size.
 const YOUNG_DAY: usize = 16 * 32;
 
 #[derive(Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Fixture {
         let mut auth = Instance::start(&helper("auth")?, &logs).await?;
         let person = json!({ "email": "bench@example.com", "name": "Bench", "company_name": "Bench" });
         let demo = data(&auth.request(&Ask::new("POST", "/api/v1/demo").body(person).event()).await?.body)?;
-        // A plan whose daily quota outlasts the run.
+        // A plan with a daily quota for the whole run.
         let mut operator = Instance::start(&helper("operator")?, &logs).await?;
         let convert = json!({ "command": "convert-demo", "tenant": demo["tenant_slug"], "plan": "pro" });
         operator.invoke(&convert.to_string()).await?;
@@ -58,13 +58,13 @@ impl Fixture {
         let created = data(&projects.request(&create.event()).await?.body)?;
         let project = created["id"].as_str().ok_or("the created project has no id")?.to_owned();
         let ask = Ask::new("GET", format!("/api/v1/projects/{project}")).token(&token);
-        // A tenant's first requests of a day, and the first of an instance, also lease quota; what every request does is seen after that.
+        // A tenant's first requests of a day, and the first of an instance, also lease quota. The usual requests come after that.
         for _ in 0..YOUNG_DAY {
             projects.request(&ask.event()).await?;
         }
         let mut calls = record(world, &mut projects, &ask).await?;
         if calls.len() > 2 {
-            // It happened to take a lease, so the next one takes none.
+            // It took a lease by chance, so the next one takes none.
             calls = record(world, &mut projects, &ask).await?;
         }
         projects.stop().await?;

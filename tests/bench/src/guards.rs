@@ -26,7 +26,8 @@ pub fn dependency_trees(places: &Places) -> Outcome<Vec<Guard>> {
     let mut guards = Vec::new();
     for function in functions {
         let mut command = cargo(&places.root);
-        command.args(["tree", "--quiet", "--package", &function, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+        command.args(["tree", "--quiet", "--package", &function, "--no-default-features", "--edges", "normal,build"]);
+        command.args(["--prefix", "none", "--format", "{p}"]);
         let tree = String::from_utf8(run(&mut command)?)?;
         let mut found: Vec<String> = tree.lines().filter(|line| is_forbidden(line)).map(str::to_owned).collect();
         found.sort();

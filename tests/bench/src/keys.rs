@@ -1,4 +1,4 @@
-//! The session keys that the janitor's first rotation leaves in a new deployment: a private one for `auth`, its public half for all.
+//! The session keys after the first rotation in a new deployment: a private one for `auth`, and its public key for all.
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},

@@ -1,4 +1,4 @@
-//! The first page of a list beside 100, 10,000 and 1,000,000 items: the same units, the same time.
+//! The first page of a list with 100, 10,000 and 1,000,000 items: the same units and the same time.
 use dynoxide::{ImportOptions, types::Item};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::{
 };
 
 const SIZES: [usize; 3] = [100, 10_000, 1_000_000];
-/// A filter reads the whole index of its project; longer lists are for the default order.
+/// A filter reads the whole index of its project. Longer lists are for the default order.
 const LONGEST_FILTERED: usize = 10_000;
 const TIMES: usize = 40;
 
@@ -73,7 +73,7 @@ async fn cost(
     Ok(ListCost { items, list, took: Summary::of(&took), read_units, calls: calls.len(), cpu })
 }
 
-/// A project with that many tasks: the product makes the project and the first task, the rest are copies with ids of their own.
+/// A project with this many tasks. The product creates the project and the first task, and the others are copies with their own ids.
 async fn fill(world: &World, fixture: &Fixture, instance: &mut Instance, size: usize) -> Outcome<String> {
     let body = json!({ "name": format!("List of {size}") });
     let project = create(instance, fixture, "/api/v1/projects", body).await?;

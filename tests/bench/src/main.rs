@@ -1,4 +1,4 @@
-//! `cargo bench-ratios`: the real `projects` function beside four contenders doing the same work, in one run on one machine.
+//! `cargo bench-ratios`: the real `projects` function compared with four contenders doing the same work, in one run on one machine.
 mod arguments;
 mod certificates;
 mod contenders;
@@ -27,7 +27,7 @@ use crate::{
 
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// At a throttled share every warm request waits for CPU, so a few tell as much as many.
+/// With a throttled share every warm request waits for CPU, so a few requests are enough.
 const THROTTLED_WARM: usize = 10;
 
 #[tokio::main]
@@ -87,7 +87,7 @@ async fn run(arguments: &Arguments, places: &Places, report: &mut Report) -> Out
     fs::remove_dir_all(&logs)?;
     fs::create_dir_all(&logs)?;
 
-    // The product is always built: it makes the tenant and shows the calls that the others repeat.
+    // The product is always built, because it creates the tenant and shows the calls that the others repeat.
     let mut field = Vec::new();
     for name in contenders::NAMES.into_iter().filter(|name| *name == "ours" || arguments.wants(name)) {
         eprintln!("building {name}");

@@ -1,9 +1,9 @@
-//! Every route of the `projects` function: its table calls, what they consumed, and the least they could, computed by hand from the
-//! key layout and the item sizes.
+//! Every route of the `projects` function: its table calls, what they consumed, and the least possible consumption, computed by hand from
+//! the key layout and the item sizes.
 //!
-//! The sums: a strongly consistent read is 1 RRU for each 4 KB, in a batch for each item, found or not. A write is 1 WRU for each KB, 2 in
-//! a transaction; each entry of the index that it changes is 1 more. All items here are below 1 KB.
-//! Every request reads session, member and tenant (3 RRU) and writes its rate window (1 WRU).
+//! The rules: a strongly consistent read is 1 RRU for each 4 KB; in a batch this holds for each item, found or not. A write is 1 WRU for
+//! each KB, 2 in a transaction, and 1 more for each changed entry of the index. All items here are below 1 KB. Every request reads session,
+//! member and tenant (3 RRU) and writes its rate window (1 WRU).
 use std::time::Duration;
 
 use serde::Serialize;
@@ -21,7 +21,7 @@ use crate::{
 };
 
 const DOOR: Units = Units { read: 3.0, write: 1.0 };
-/// A project is looked for on both shelves, active and archived.
+/// A project is read from both shelves, active and archived.
 const PROJECT: f64 = 2.0;
 /// A task is read together with the mark of a deleted project.
 const TASK: f64 = 2.0;
@@ -52,11 +52,11 @@ pub struct Operations {
     pub operations: Vec<Operation>,
     /// TLS handshakes before the first request, and in it.
     pub handshakes: (usize, usize),
-    /// WRU for each request that went to rate limits and quota.
+    /// WRU for rate limits and quota in each request.
     pub limit_writes: f64,
-    /// Milliseconds of a warm read's handling outside its table calls.
+    /// Milliseconds of a warm read outside its table calls.
     pub outside_table: Summary,
-    /// CPU-milliseconds of one request of the operation that needs most.
+    /// CPU-milliseconds of one request of the most expensive operation.
     pub heaviest_cpu: f64,
     pub heaviest: &'static str,
 }
@@ -94,7 +94,7 @@ impl Course<'_> {
 
         let read = Units { read: PROJECT, write: 0.0 };
         self.one("get project", "GET /api/v1/projects/{}", Ask::new("GET", path.as_str()), read, 2).await?;
-        // The counter of the shelf comes with the door; one page is below 4 KB.
+        // The counter of the shelf is read with the door. One page is below 4 KB.
         let page = Units { read: 1.0 + 1.0, write: 0.0 };
         self.one("list projects", "GET /api/v1/projects", Ask::new("GET", "/api/v1/projects"), page, 2).await?;
         let change = Units { read: PROJECT, write: 1.0 + 1.0 };
@@ -117,7 +117,7 @@ impl Course<'_> {
         self.one("get task", "GET /api/v1/tasks/{}", Ask::new("GET", task.as_str()), read, 2).await?;
         let page = Units { read: PROJECT + 1.0, write: 0.0 };
         self.one("list tasks", "GET /api/v1/projects/{}/tasks", Ask::new("GET", tasks.as_str()), page, 2).await?;
-        // The index is read eventually consistent, then the records of the page.
+        // The index is read eventually consistent, then the records of the page are read.
         let filtered = Units { read: PROJECT + 0.5 + 1.0, write: 0.0 };
         self.one("list tasks, filtered", "GET /api/v1/projects/{}/tasks", Ask::new("GET", format!("{tasks}?status=todo")), filtered, 3)
             .await?;
@@ -140,7 +140,7 @@ impl Course<'_> {
         .await?;
         let complete = Units { read: TASK, write: LISTED + COUNTER };
         self.one("complete task", "POST /api/v1/tasks/{}/complete", Ask::new("POST", format!("{task}/complete")), complete, 2).await?;
-        // A deletion leaves a removal for the audit log.
+        // A deletion writes a removal for the audit log.
         let delete = Units { read: TASK, write: LISTED + COUNTER + 2.0 };
         self.one("delete task", "DELETE /api/v1/tasks/{}", Ask::new("DELETE", task.as_str()), delete, 2).await?;
 
@@ -148,7 +148,7 @@ impl Course<'_> {
         self.one("archive project", "POST /api/v1/projects/{}/archive", Ask::new("POST", format!("{path}/archive")), shelve, 2).await?;
         self.one("unarchive project", "POST /api/v1/projects/{}/unarchive", Ask::new("POST", format!("{path}/unarchive")), shelve, 2)
             .await?;
-        // The project, its counter, and the mark by which its tasks are gone at once.
+        // The project, its counter, and the tombstone that hides its tasks at once.
         let delete = Units { read: PROJECT, write: LISTED + COUNTER + 2.0 + 2.0 };
         self.one("delete project", "DELETE /api/v1/projects/{}", Ask::new("DELETE", path.as_str()), delete, 2).await?;
 
@@ -162,12 +162,12 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// `above` is what the operation itself needs on top of what every request does.
+    /// `above` is what the operation itself needs in addition to what every request needs.
     async fn one(&mut self, name: &'static str, route: &'static str, ask: Ask, above: Units, round_trips_allowed: usize) -> Outcome<Value> {
         self.world.recorder.start(HOLD);
         let answer = self.instance.request(&ask.token(self.token).event()).await.map_err(|error| format!("{name}: {error}"))?;
         let calls = self.world.recorder.stop();
-        // A lease of the daily quota falls to every 32nd request; `limit_writes` has it.
+        // Every 32nd request takes a lease of the daily quota, which `limit_writes` includes.
         let calls: Vec<Call> = calls.into_iter().filter(|call| !is_lease(call)).collect();
         self.done.push(Operation {
             name,
@@ -190,7 +190,7 @@ impl Course<'_> {
         Ok(units(&self.world.recorder.stop()).write / REQUESTS as f64)
     }
 
-    /// What the function itself says of its time: the whole request, less what it waited for the table.
+    /// The function's own measurement: the whole request without its waiting for the table.
     async fn outside_table(&mut self, fixture: &Fixture) -> Outcome<Summary> {
         const TIMES: usize = 200;
         for _ in 0..TIMES {
@@ -202,7 +202,7 @@ impl Course<'_> {
         Ok(Summary::of(&samples.ok_or("a log line without latency_ms or table_ms")?))
     }
 
-    /// The widest page of the list, and the writes, many times over.
+    /// The largest page of the list, and the writes, many times.
     async fn heaviest(&mut self) -> Outcome<(&'static str, f64)> {
         const TIMES: u32 = 20;
         const SERIES: usize = 4;
@@ -226,7 +226,7 @@ impl Course<'_> {
         for (name, ask) in candidates {
             let event = ask.token(self.token).event();
             self.instance.request(&event).await?;
-            // The quietest of a few series: what the machine did besides is not the operation's.
+            // The fastest of a few series, to exclude other work of the machine.
             let mut cpu = f64::MAX;
             for _ in 0..SERIES {
                 let before = self.instance.cpu().await?;
@@ -244,7 +244,7 @@ impl Course<'_> {
     }
 }
 
-/// Routes of the function in `openapi.json` that no operation above takes.
+/// Routes of the function in `openapi.json` that no operation above measures.
 pub fn uncounted(openapi: &Value, operations: &[Operation]) -> Vec<String> {
     let mut routes = Vec::new();
     for (path, methods) in openapi["paths"].as_object().into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! One execution environment: the process, its runtime API, and what the kernel knows of it.
+//! One execution environment: the process, its runtime API, and what the kernel knows about it.
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -25,7 +25,7 @@ pub struct Instance {
     stub: Stub,
     log: PathBuf,
     pub id: u32,
-    /// From the call that starts the process to its first wish for an event.
+    /// From the start of the process to its first request for an event.
     pub init: Duration,
 }
 
@@ -57,7 +57,7 @@ impl Instance {
         Ok(Self { child, stub, log, id, init: init.duration_since(started) })
     }
 
-    /// One request of the HTTP API; an answer other than 2xx fails the run.
+    /// One request of the HTTP API. An answer other than 2xx fails the run.
     pub async fn request(&mut self, event: &str) -> Outcome<Answer> {
         let (took, payload) = self.invoke(event).await?;
         let status = payload["statusCode"].as_u64().unwrap_or_default();
@@ -76,7 +76,7 @@ impl Instance {
         Ok((took, serde_json::from_slice(&body)?))
     }
 
-    /// CPU time of all its threads. The pause lets the thread that just spoke fall asleep, which is when the kernel settles its account.
+    /// CPU time of all its threads. The pause lets the last active thread sleep, which is when the kernel updates its account.
     pub async fn cpu(&self) -> Outcome<Duration> {
         tokio::time::sleep(Duration::from_millis(2)).await;
         let mut sum = 0;
@@ -95,7 +95,7 @@ impl Instance {
         Ok(kilobytes / 1024.0)
     }
 
-    /// The last lines of its log about requests that it answered.
+    /// The last lines of its log about requests.
     pub fn request_lines(&self, count: usize) -> Outcome<Vec<Value>> {
         let text = fs::read_to_string(&self.log)?;
         let lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -1,8 +1,8 @@
-//! The TLS endpoint in front of the embedded services. It can also write down every call: which operation, when, and what it consumed.
+//! The TLS endpoint in front of the embedded services. It can also record every call: which operation, when, and what it consumed.
 use std::{
     convert::Infallible,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -26,6 +26,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{Outcome, table};
 
+use stack::lock::Lock;
+
 /// Held this long, answers to calls made together overlap beyond doubt.
 pub const HOLD: Duration = Duration::from_millis(12);
 
@@ -42,10 +44,10 @@ pub struct Call {
 #[derive(Default)]
 pub struct Recorder {
     active: AtomicBool,
-    /// How long each answer is held back while calls are written down, in microseconds.
+    /// How long each answer is delayed while calls are recorded, in microseconds.
     hold: AtomicU64,
     handshakes: AtomicUsize,
-    calls: Mutex<Vec<Call>>,
+    calls: Lock<Vec<Call>>,
 }
 
 pub struct Proxy {
@@ -53,7 +55,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// `upstream` is a URL; what `table` can answer does not go there. Each service has an `address` of its own, as it has a name on AWS.
+    /// `upstream` is a URL. Calls that `table` can answer do not go there. Each service has its own `address`, as it has its own name on
+    /// AWS.
     pub async fn start(
         address: &str,
         acceptor: TlsAcceptor,
@@ -120,7 +123,7 @@ impl Forward {
             Some(answer) => answer?,
             None => {
                 head.uri = self.upstream.parse()?;
-                // The services answer to their own name only.
+                // The services only answer to their own name.
                 head.headers.remove(HOST);
                 let (head, body) = self.client.request(Request::from_parts(head, Full::new(body))).await?.into_parts();
                 Response::from_parts(head, Full::new(body.collect().await?.to_bytes()))
@@ -168,11 +171,11 @@ impl Recorder {
     }
 
     fn take(&self) -> Vec<Call> {
-        std::mem::take(&mut *self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        std::mem::take(&mut *self.calls.lock())
     }
 
     fn keep(&self, call: Call) {
-        self.calls.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(call);
+        self.calls.lock().push(call);
     }
 }
 
@@ -182,7 +185,7 @@ impl Call {
     }
 }
 
-/// The longest chain of calls of which each began after the one before had ended: what the caller waited for.
+/// The longest chain of calls in which each began after the previous one had ended: what the caller waited for.
 pub fn serial_round_trips(calls: &[Call]) -> usize {
     let mut calls: Vec<&Call> = calls.iter().collect();
     calls.sort_by_key(|call| call.ended);

@@ -1,4 +1,4 @@
-//! Cold and warm starts, all contenders in turn in one run, so that whatever else the machine does hits everyone alike.
+//! Cold and warm starts, all contenders in turn in one run, so that other work of the machine affects all equally.
 use std::path::Path;
 
 use serde::Serialize;
@@ -44,7 +44,7 @@ pub struct Course<'a> {
     pub warm: usize,
     pub event: &'a str,
     pub logs: &'a Path,
-    /// Held to the CPU share of so many megabytes from the first wish for an event on; the start is unthrottled, as on Lambda.
+    /// Limited to the CPU share of this many megabytes from the first request for an event on. The start is not throttled, as on Lambda.
     pub megabytes: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ pub async fn run(contenders: &[Contender], course: &Course<'_>) -> Outcome<Vec<S
     for round in 0..course.rounds {
         for start in 0..course.cold {
             for turn in 0..contenders.len() {
-                // Everyone takes every place in the order.
+                // Each contender takes every position in the order.
                 let index = (turn + round + start) % contenders.len();
                 lap(&contenders[index], course, &mut samples[index]).await?;
             }
@@ -65,7 +65,7 @@ pub async fn run(contenders: &[Contender], course: &Course<'_>) -> Outcome<Vec<S
 async fn lap(contender: &Contender, course: &Course<'_>, samples: &mut Samples) -> Outcome<()> {
     let mut instance = Instance::start(&contender.program, course.logs).await?;
     let init_cpu = instance.cpu().await?;
-    // A group of its own: what the last process still owes is not this one's debt.
+    // A separate group, so that the remaining work of the last process does not count for this one.
     let throttle = course.megabytes.map(Throttle::create).transpose()?;
     if let Some(throttle) = &throttle {
         throttle.hold(instance.id)?;

@@ -1,11 +1,12 @@
-//! What was measured beside what is promised: one table for people, one JSON document for everything else.
+//! Measurements and targets: one table for people, one JSON document for programs.
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::{guards::Guard, lists::ListCost, operations::Operations, race::Standing, statistics::Summary};
 
-/// Only counts, CPU times and sizes may fail a run: they stay within a few percent on a loaded machine. Wall times are reported.
+/// Only counts, CPU times and sizes may fail a run, because they stay within a few percent on a loaded machine. Wall times are only
+/// reported.
 #[derive(Serialize, Clone, Copy, PartialEq, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -38,7 +39,7 @@ pub struct Report {
     pub system_roots: usize,
     pub product_roots: usize,
     pub standings: Vec<Standing>,
-    /// The same at the CPU share of 128 MB; `None` where this machine has no control groups to set.
+    /// The same with the CPU share of 128 MB. `None` if this machine has no usable control groups.
     pub throttled: Option<Vec<Standing>>,
     pub operations: Option<Operations>,
     pub lists: Vec<ListCost>,
@@ -80,7 +81,7 @@ const MEMORY: Median = |it| it.memory.p50;
 const ZIP: Median = |it| it.zip_bytes as f64 / 1e6;
 
 impl Report {
-    /// Compares everything measured with its target.
+    /// Compares every measurement with its target.
     pub fn judge(&mut self) {
         self.ratio("B1", "cold total", ("node", "ours"), COLD, AtLeast(25.0), Kind::WallTime);
         self.ratio("B2", "cold total", ("python", "ours"), COLD, AtLeast(45.0), Kind::WallTime);
@@ -104,9 +105,9 @@ impl Report {
         }
         self.ratio("B10", "zip", ("docs-default", "ours"), ZIP, AtLeast(2.0), Kind::Size);
         self.own("B10", "zip of `projects`, MB", ZIP, AtMost(4.0), Kind::Size);
-        // Bounds in milliseconds are held against the quietest sample: a neighbour on the core makes the same instructions take longer.
+        // Limits in milliseconds are compared with the fastest sample, because other work on the core makes the same instructions slower.
         self.own("B14", "warm CPU of a read, ms", |it| it.warm_cpu.min, AtMost(1.4), Kind::CpuTime);
-        // The first handshakes are in the init phase, so that phase's CPU bounds what any of them can have cost.
+        // The first handshakes are in the init phase, so the CPU time of that phase is their upper limit.
         self.own("B14", "CPU through the first handshakes, ms", |it| it.init_cpu.min, AtMost(10.0), Kind::CpuTime);
         self.judge_operations();
         self.judge_lists();
@@ -165,7 +166,7 @@ impl Report {
         self.checks.push(Check { id, what, here, target: target.text(), met: target.met(here), kind, medians });
     }
 
-    /// What `--gate` fails on.
+    /// The failures for `--gate`.
     pub fn failures(&self) -> Vec<&Check> {
         self.checks.iter().filter(|check| !check.met && check.kind != Kind::WallTime).collect()
     }

@@ -1,6 +1,6 @@
-//! Lambda's runtime API for one process: hands out events, takes answers, and notes when.
+//! Lambda's runtime API for one process: gives out events, receives answers, and records the times.
 use std::{
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -13,11 +13,12 @@ use axum::{
     routing::{get, post},
     serve::ListenerExt,
 };
+use stack::lock::Lock;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::Outcome;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 enum Signal {
     Next(Instant),
@@ -28,7 +29,7 @@ enum Signal {
 struct Shared {
     events: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
     signals: mpsc::UnboundedSender<Signal>,
-    sent: Mutex<Instant>,
+    sent: Lock<Instant>,
 }
 
 pub struct Stub {
@@ -45,7 +46,7 @@ impl Stub {
         let address = listener.local_addr()?.to_string();
         let (events, waiting) = mpsc::unbounded_channel();
         let (sender, signals) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { events: tokio::sync::Mutex::new(waiting), signals: sender, sent: Mutex::new(Instant::now()) });
+        let shared = Arc::new(Shared { events: tokio::sync::Mutex::new(waiting), signals: sender, sent: Lock::new(Instant::now()) });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(answer))
@@ -70,18 +71,18 @@ impl Stub {
         }
     }
 
-    /// Hands out an event and gives the answer and the time between.
+    /// Gives out an event and returns the answer and the time between.
     pub async fn invoke(&mut self, event: &str) -> Outcome<(Duration, Bytes)> {
         self.events.send(event.to_owned())?;
         match self.signal().await? {
-            Signal::Answer(at, body) => Ok((at.duration_since(*lock(&self.shared.sent)), body)),
+            Signal::Answer(at, body) => Ok((at.duration_since(*self.shared.sent.lock()), body)),
             Signal::Next(_) => Err("the process asked for the next event before it answered".into()),
             Signal::Failure(text) => Err(text.into()),
         }
     }
 
     async fn signal(&mut self) -> Outcome<Signal> {
-        let waited = timeout(PATIENCE, self.signals.recv()).await;
+        let waited = timeout(TIMEOUT, self.signals.recv()).await;
         Ok(waited.map_err(|_| "no sign of the process for 30 seconds")?.ok_or("the stub has ended")?)
     }
 }
@@ -95,7 +96,7 @@ impl Drop for Stub {
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
     let _ = shared.signals.send(Signal::Next(Instant::now()));
     let Some(event) = shared.events.lock().await.recv().await else { return StatusCode::GONE.into_response() };
-    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + PATIENCE;
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + TIMEOUT;
     let headers = [
         ("lambda-runtime-aws-request-id", uuid::Uuid::now_v7().to_string()),
         ("lambda-runtime-deadline-ms", deadline.as_millis().to_string()),
@@ -103,7 +104,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
         ("lambda-runtime-trace-id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0".to_owned()),
         ("content-type", "application/json".to_owned()),
     ];
-    *lock(&shared.sent) = Instant::now();
+    *shared.sent.lock() = Instant::now();
     (headers, event).into_response()
 }
 
@@ -115,8 +116,4 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode {
 async fn failure(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode {
     let _ = shared.signals.send(Signal::Failure(String::from_utf8_lossy(&body).into_owned()));
     StatusCode::ACCEPTED
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -1,5 +1,5 @@
-//! The embedded table, called without a second HTTP hop: everybody waits for the same table, and the shorter that is, the more of a time is
-//! the contender's own.
+//! The embedded table, called without a second HTTP hop. All contenders wait for the same table, and the shorter that is, the larger is
+//! their own share of the time.
 use axum::body::Bytes;
 use dynoxide::{Database, DynoxideError};
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::Outcome;
 
-/// `None`: an operation that is left to the table's own server.
+/// `None`: an operation for the table's own server.
 pub fn answer(table: &Database, operation: &str, body: &[u8]) -> Option<Outcome<Response<Full<Bytes>>>> {
     Some(match operation {
         "BatchGetItem" => call(body, |request| table.batch_get_item(request)),

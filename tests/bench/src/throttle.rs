@@ -1,4 +1,4 @@
-//! A Lambda memory size's share of a core, as a control group's CPU quota (version 1 or 2 of the interface).
+//! The share of a core for a Lambda memory size, as a control group's CPU quota (version 1 or 2 of the interface).
 use std::{
     fs,
     path::{Path, PathBuf},

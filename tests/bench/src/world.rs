@@ -1,4 +1,4 @@
-//! The AWS that everyone talks to: the embedded services made from template.yaml, each behind its own TLS endpoint.
+//! The AWS of all contenders: the embedded services made from template.yaml, each behind its own TLS endpoint.
 use std::{collections::BTreeMap, sync::Arc};
 
 use stack::{
@@ -48,7 +48,7 @@ impl World {
         })
     }
 
-    /// What Lambda, template.yaml and this run give a function. Contenders get what `projects` gets.
+    /// What Lambda, template.yaml and this run give a function. Contenders get the same as `projects`.
     pub fn environment(&self, function: &str) -> Vec<(String, String)> {
         let mut environment = self.functions.get(function).cloned().unwrap_or_default();
         let set = [
@@ -63,7 +63,7 @@ impl World {
             ("AWS_LAMBDA_LOG_STREAM_NAME", "bench"),
             ("HOME", "/"),
             ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-            // More requests a minute than any plan allows: counted as always, never refused.
+            // More requests a minute than any plan allows: counted as always, but never refused.
             ("RATE_LIMITS", "report"),
             ("STAGE", "local"),
             ("TZ", ":UTC"),

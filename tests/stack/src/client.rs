@@ -12,9 +12,9 @@ use hyper_util::{
 use serde_json::Value;
 
 /// The first call of a function waits for its start.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Cheap to clone; clones share their connections.
+/// Cheap to clone. Clones share their connections.
 #[derive(Clone)]
 pub struct Api {
     base: String,
@@ -30,7 +30,7 @@ impl Api {
         &self.base
     }
 
-    /// Status and body; a body that is not JSON is null.
+    /// Status and body. A body that is not JSON becomes null.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, Value), String> {
         let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json").body(body);
@@ -38,7 +38,7 @@ impl Api {
         Ok((response.status().as_u16(), serde_json::from_slice(response.body()).unwrap_or_default()))
     }
 
-    /// The answer to a request whose URI is path and query alone.
+    /// The answer to a request whose URI contains only path and query.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
         let (mut parts, body) = request.into_parts();
         let asked = format!("{} {}", parts.method, parts.uri.path());
@@ -50,9 +50,9 @@ impl Api {
             let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
             Ok::<_, String>(Response::from_parts(parts, body))
         };
-        tokio::time::timeout(PATIENCE, exchange)
+        tokio::time::timeout(TIMEOUT, exchange)
             .await
-            .map_err(|_| trouble(format!("nothing came in {} seconds", PATIENCE.as_secs())))?
+            .map_err(|_| trouble(format!("nothing came in {} seconds", TIMEOUT.as_secs())))?
             .map_err(trouble)
     }
 }

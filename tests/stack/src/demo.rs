@@ -1,4 +1,4 @@
-//! The seeded demo tenant: who logs in, and what to paste. Kept in the journal, so that the console and a later start know it.
+//! The seeded demo tenant: its login, and lines to paste. Stored in the journal for the console and later starts.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ impl Demo {
         json!({ "email": self.email, "password": self.password })
     }
 
-    /// Three lines for a POSIX shell that work as pasted, one after another: a login, a list, a creation.
+    /// Three lines for a POSIX shell that can be pasted one after another: a login, a list, a creation.
     pub fn curl_lines(&self, base: &str) -> [String; 3] {
         let login = quoted(&self.credentials().to_string());
         let project = quoted(&json!({ "name": "My first project" }).to_string());
@@ -44,7 +44,7 @@ impl Demo {
         ]
     }
 
-    /// What is printed after the ready line: credentials, and three lines that work as pasted.
+    /// The text after the ready line: credentials, and three lines to paste.
     pub fn usage(&self, base: &str) -> String {
         let Demo { email, password, tenant_id, tenant_slug } = self;
         let lines = self.curl_lines(base).join("\n");
@@ -71,7 +71,7 @@ mod tests {
         };
         let usage = demo.usage("http://127.0.0.1:9000");
         let login = usage.lines().find(|line| line.starts_with("TOKEN=")).unwrap();
-        // The shell reads the body back: the pasted line with `curl` replaced by a print of its last argument.
+        // The shell reads the body: in the pasted line, `curl` is replaced by a command that prints its last argument.
         let body = login.split(" -d ").nth(1).and_then(|rest| rest.split(" | sed").next()).unwrap();
         let printed = std::process::Command::new("sh").args(["-c", &format!("printf %s {body}")]).output().unwrap();
         let read: Value = serde_json::from_slice(&printed.stdout).unwrap();

@@ -1,13 +1,12 @@
-//! Small durable facts of the local stack: secrets, queued messages, stream positions, caught mails, demo credentials.
-//! One SQLite file; a change is on disk when the call returns, so what was acknowledged survives SIGKILL.
+//! Small durable facts of the local stack: secrets, queued messages, stream positions, caught mails, demo credentials. They are in one
+//! SQLite file. A change is on disk when the call returns, so acknowledged data survives SIGKILL.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::lock::{Guard, Lock};
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -17,10 +16,10 @@ pub enum JournalError {
     Entry(#[from] serde_json::Error),
 }
 
-/// JSON values by space and id. Cheap to clone; clones share the file.
+/// JSON values by space and id. Cheap to clone. Clones share the file.
 #[derive(Clone)]
 pub struct Journal {
-    connection: Arc<Mutex<Connection>>,
+    connection: Arc<Lock<Connection>>,
 }
 
 /// One change of a transaction.
@@ -57,7 +56,7 @@ impl Journal {
         self.apply(&[Change::Delete { space: space.to_owned(), id: id.to_owned() }])
     }
 
-    /// All of a space, in the order in which the entries were first put.
+    /// All entries of a space, in the order in which they were first put.
     pub fn list<T: DeserializeOwned>(&self, space: &str) -> Result<Vec<(String, T)>, JournalError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached("SELECT id, value FROM kept WHERE space = ?1 ORDER BY number")?;
@@ -69,7 +68,7 @@ impl Journal {
         .collect()
     }
 
-    /// All changes or none.
+    /// Makes all changes or none.
     pub fn apply(&self, changes: &[Change]) -> Result<(), JournalError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -100,11 +99,11 @@ impl Journal {
                  UNIQUE (space, id)
              )",
         )?;
-        Ok(Journal { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Journal { connection: Arc::new(Lock::new(connection)) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn lock(&self) -> Guard<'_, Connection> {
         // A transaction of a thread that panicked was rolled back when it was dropped.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock()
     }
 }

@@ -1,5 +1,5 @@
-//! The local stack: AWS services embedded on loopback, the event sources of `template.yaml` played the way AWS plays
-//! them, a mailbox, and a console. `cargo local` and the tests run on the same pieces.
+//! The local stack: AWS services embedded on loopback, the event sources of `template.yaml` played as AWS does, a mailbox, and a console.
+//! `cargo local` and the tests use the same parts.
 
 pub mod aws;
 pub mod client;
@@ -8,6 +8,9 @@ pub mod demo;
 pub mod gateway;
 pub mod iam;
 pub mod journal;
+// The same file, and no dependency: what is edited in `shared` shall not compile the stack again.
+#[path = "../../../shared/src/lock.rs"]
+pub mod lock;
 pub mod mailbox;
 pub mod samples;
 pub mod sources;

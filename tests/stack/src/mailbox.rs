@@ -1,8 +1,8 @@
-//! Catches the mails that Amazon SES would have sent. A mail is kept once per id, however often it is posted, as a
-//! carrier with a stable message id would; how often it came is counted, so that a test can tell.
+//! Catches the mails that Amazon SES would send. A mail is stored once for each id, however often it is posted, as with a carrier that
+//! deduplicates. The number of posts is counted for tests.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::journal::{Journal, JournalError};
+use crate::lock::Lock;
 
 const SPACE: &str = "mail";
 
@@ -41,7 +42,7 @@ pub struct KeptMail {
     pub deliveries: usize,
 }
 
-/// Cheap to clone; clones share the mails.
+/// Cheap to clone. Clones share the mails.
 #[derive(Clone)]
 pub struct Mailbox {
     shared: Arc<Shared>,
@@ -50,10 +51,10 @@ pub struct Mailbox {
 struct Shared {
     journal: Journal,
     /// Held over look-up and write, so that two posts of one id cannot both be the first.
-    writing: Mutex<()>,
+    writing: Lock<()>,
     refusals: AtomicUsize,
     lost_answers: AtomicUsize,
-    /// Goes up with every mail.
+    /// Increases with every mail.
     news: watch::Sender<u64>,
 }
 
@@ -62,7 +63,7 @@ impl Mailbox {
         Mailbox {
             shared: Arc::new(Shared {
                 journal,
-                writing: Mutex::new(()),
+                writing: Lock::new(()),
                 refusals: AtomicUsize::new(0),
                 lost_answers: AtomicUsize::new(0),
                 news: watch::Sender::new(0),
@@ -70,9 +71,9 @@ impl Mailbox {
         }
     }
 
-    /// Keeps a mail; false if its id was there already. On disk when this returns.
+    /// Stores a mail. `false` if its id exists already. It is on disk when this returns.
     pub fn keep(&self, mail: Mail) -> Result<bool, JournalError> {
-        let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.shared.writing.lock();
         let journal = &self.shared.journal;
         let kept = match journal.get::<KeptMail>(SPACE, &mail.id)? {
             Some(kept) => KeptMail { deliveries: kept.deliveries + 1, ..kept },
@@ -83,7 +84,7 @@ impl Mailbox {
         Ok(kept.deliveries == 1)
     }
 
-    /// Changes with every mail that is kept from now on.
+    /// Changes with every further mail.
     pub fn news(&self) -> watch::Receiver<u64> {
         self.shared.news.subscribe()
     }
@@ -104,17 +105,17 @@ impl Mailbox {
         self.shared.journal.get(SPACE, id)
     }
 
-    /// For tests: the next posts are refused with 503 and not kept.
+    /// For tests: the next posts are refused with 503 and not stored.
     pub fn refuse_next(&self, posts: usize) {
         self.shared.refusals.store(posts, Ordering::SeqCst);
     }
 
-    /// For tests: the next posts are kept and answered with 500, as a connection cut after the sending looks.
+    /// For tests: the next posts are stored but answered with 500, like a connection cut after the sending.
     pub fn lose_next_answers(&self, posts: usize) {
         self.shared.lost_answers.store(posts, Ordering::SeqCst);
     }
 
-    /// `POST /mailbox` to keep, `GET /mailbox.json` to list.
+    /// `POST /mailbox` to store, `GET /mailbox.json` to list.
     pub fn router(&self) -> Router {
         Router::new().route("/mailbox", post(receive)).route("/mailbox.json", axum::routing::get(list)).with_state(self.clone())
     }

@@ -1,6 +1,6 @@
-//! What the sample events of events/ speak of: an account, its tenants, a project, a demo, a mail. Made once per data directory, through the
-//! functions themselves, so that every sample event works as it is on a fresh `cargo local`. The events carry a token of an identity provider
-//! that only the local stack trusts; nobody has its private key any more, which signed this one token.
+//! The data that the sample events of events/ use: an account, its tenants, a project, a demo, a mail. It is created once for each data
+//! directory with the functions themselves, so that every sample event works on a fresh `cargo local`. The events contain a token of an
+//! identity provider that only the local stack trusts. The private key that signed this one token no longer exists.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
     template::{Route, Template},
 };
 
-/// Stands for the account `owner@example.com` until the year 2100.
+/// A token for the account `owner@example.com` that is valid until the year 2100.
 pub const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJFUzI1NiIsImtpZCI6InNhbXBsZXMifQ.eyJpc3MiOiJodHRwczovL2xvZ2luLnNhbXBsZXMuaW52YWxpZCIsImF1ZCI6InRlbmFudHJ5LXNhbXBsZXMiLCJzdWIiOiJhZGEiLCJlbWFpbCI6Im93bmVyQGV4YW1wbGUuY29tIiwiZW1haWxfdmVyaWZpZWQiOnRydWUsImlhdCI6MTc2NzIyNTYwMCwiZXhwIjo0MTAyNDQ0ODAwfQ.MSMFQOG1zOLO-59zyAfgfOhEwWDhiXJajPCEXGxZ2LnzJHCpCSA1FBgNbYhnUImkT3oFsB0-H5aLf1Mn0Xo-gA";
 pub const PASSWORD: &str = "correct horse battery staple";
 
@@ -26,9 +26,9 @@ const MAIL: &str = "018f3f72-44cd-7b21-b3a7-90e4d2f6a811";
 const DEMO: &str = "demo-abc123";
 
 const SPACE: &str = "samples";
-const MAIL_PATIENCE: Duration = Duration::from_secs(15);
+const MAIL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The identity provider: where its public key is read.
+/// The identity provider: the address of its public key.
 pub struct Provider {
     listener: TcpListener,
     url: String,
@@ -41,7 +41,7 @@ impl Provider {
         Ok(Provider { listener, url })
     }
 
-    /// What `OIDC_ISSUERS` says of it.
+    /// Its entry in `OIDC_ISSUERS`.
     pub fn issuers(&self) -> String {
         json!([{ "issuer": ISSUER, "audience": AUDIENCE, "jwks_url": self.url }]).to_string()
     }
@@ -56,12 +56,12 @@ impl Provider {
     }
 }
 
-/// Makes what is not made yet. Meanwhile the event sources must run: the account's proof comes by mail.
+/// Creates what does not exist yet. The event sources must be running, because the account's proof comes by mail.
 pub async fn seed(aws: &Aws, template: &Template, invoke: &impl Invoke) -> Result<(), String> {
     if aws.journal().get::<bool>(SPACE, "made").map_err(text)?.is_some() {
         return Ok(());
     }
-    // Tried once: data that is older may have another account of this name.
+    // Tried once, because older data may contain another account with this name.
     aws.journal().put(SPACE, "made", &true).map_err(text)?;
     let tables = template.tables().map_err(text)?;
     let table = tables.first().ok_or("the template has no table")?.name.clone();
@@ -88,11 +88,11 @@ impl<I: Invoke> Samples<'_, I> {
         self.call("POST", "/api/v1/auth/verify-email", json!({ "token": token, "password": PASSWORD })).await.map(drop)
     }
 
-    /// One to work in, and one for each command that would take it away.
+    /// One tenant to work in, and one for each command that would remove it.
     async fn tenants(&self) -> Result<(), String> {
         let own = self.call("GET", "/api/tenants", Value::Null).await?;
         let home = own["tenants"][0]["slug"].as_str().ok_or_else(|| format!("the account has no tenant: {own}"))?;
-        // As many tenants as it likes.
+        // Without a limit for the number of tenants.
         self.command(json!({ "command": "change-plan", "tenant": home, "plan": "enterprise" })).await?;
         for slug in ["acme", "globex", "initech", "umbrella"] {
             self.call("POST", "/api/tenants", json!({ "slug": slug, "cms": "prismic", "repository": slug })).await?;
@@ -116,7 +116,7 @@ impl<I: Invoke> Samples<'_, I> {
         self.rename(id_of(&made["data"]["tenant_slug"])?, DEMO)
     }
 
-    /// One that the carrier refused.
+    /// A mail that the carrier refused.
     fn mail(&self) -> Result<(), String> {
         let items = self.aws.items(&self.table).map_err(text)?;
         let sent = items.iter().find(|item| item["type"]["S"] == "mail" && item["to"]["S"] == OWNER).ok_or("no mail was sent")?;
@@ -125,7 +125,7 @@ impl<I: Invoke> Samples<'_, I> {
         self.put(&failed)
     }
 
-    /// The answer to a request with the token, if it is a good one.
+    /// The answer to a request with the token, if it is a success.
     async fn call(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
         let open = path.starts_with("/api/v1/auth/") || path == "/api/v1/demo";
         let function = Route::closest(&self.routes, path).map_or("auth", |route| route.function.as_str());
@@ -145,7 +145,7 @@ impl<I: Invoke> Samples<'_, I> {
 
     /// The proof in the mail to the account.
     async fn mailed_token(&self) -> Result<String, String> {
-        let deadline = Instant::now() + MAIL_PATIENCE;
+        let deadline = Instant::now() + MAIL_TIMEOUT;
         loop {
             for kept in self.aws.mailbox().mails_to(OWNER).map_err(text)? {
                 if let Some(token) = kept.mail.text.split_whitespace().find(|word| looks_like_a_link_token(word)) {
@@ -153,13 +153,13 @@ impl<I: Invoke> Samples<'_, I> {
                 }
             }
             if Instant::now() > deadline {
-                return Err(format!("no mail came to {OWNER} in {} seconds", MAIL_PATIENCE.as_secs()));
+                return Err(format!("no mail came to {OWNER} in {} seconds", MAIL_TIMEOUT.as_secs()));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Gives something a name that an event can know, as if chance had given it that one.
+    /// Gives a record an id that an event can contain, as if it had been generated.
     fn rename(&self, from: &str, to: &str) -> Result<(), String> {
         for item in self.aws.items(&self.table).map_err(text)? {
             let renamed = replaced(&item, from, to)?;

@@ -9,17 +9,17 @@ use crate::ids::UserId;
 use crate::model::audit::ResourceChange;
 use crate::model::link::ForChild;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Kind, Slug, Status, Tenant};
+use crate::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
 use crate::model::usage::UsageDay;
 use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::doors::tenanted::{Admin, Inside, Owner, SLUG_ROUTES, Tenanted, spend, wanted};
-use crate::tenancy::limiter::Seen;
-use crate::tenancy::{Directory, Entered, Incoming, Origin, Place, Role, Scope, TenantStore, Transaction, Wants};
+use crate::tenancy::limiter::TenantSeen;
+use crate::tenancy::{Directory, Entered, Incoming, Origin, RecordStore, Role, Scope, TenantStore, Transaction, Wants};
 
-/// Routes whose first path value is a subaccount that the rest is about.
+/// Routes whose first path value is a subaccount.
 const SUBACCOUNT_ROUTES: &str = "/v1/subaccounts/{id}/api-keys";
-/// What a child sees of who acts for it.
+/// The name that a child sees for those who act for it.
 const DELEGATE: &str = "platform";
 const X_SUBACCOUNT_ID: HeaderName = HeaderName::from_static("x-subaccount-id");
 
@@ -33,7 +33,7 @@ impl<R> Tenanted<R> {
 }
 
 impl Admin {
-    /// The store of a child of this agency, for which its admins may act. What is written there names the platform, never the agency.
+    /// The store of a child of this agency. Its admins may act for the child. What is written there names the platform, never the agency.
     pub fn child(&self, subaccount: &Subaccount) -> Result<TenantStore> {
         self.child_of(subaccount)
     }
@@ -45,18 +45,24 @@ impl Owner {
         self.child_of(subaccount)
     }
 
-    /// A store for a child that does not exist yet. Only an agency has children, and a child has none.
+    /// A store for a child that does not exist yet. Only an agency has children, and a child cannot have children.
     pub fn new_child(&self) -> Result<TenantStore> {
-        if self.plan.subaccounts == Some(0) || self.tenant.kind == Kind::Subaccount || self.delegated {
+        if self.plan.subaccounts == Some(0) || self.tenant.kind == TenantKind::Subaccount || self.delegated {
             return Err(Error::AgencyRequired);
         }
-        Ok(self.directory.delegated(DELEGATE).found_tenant())
+        Ok(self.directory.delegated(DELEGATE).new_tenant_store())
     }
 
-    /// Requires, in a transaction, that this agency is open still: a child that is made while it is being deleted would outlive it.
+    /// Requires, in a transaction, that this agency is still open. A child created during the agency's deletion would outlive it.
     pub fn still_open<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
         let gone = Box::new(|_| Error::NotFound);
-        transaction.require_unless(&self.store, &Tenant::key_of(), "status", [Status::Deleting.name(), Status::Closed.name()], gone)
+        transaction.require_unless(
+            &self.store,
+            &Tenant::key_of(),
+            "status",
+            [TenantStatus::Deleting.name(), TenantStatus::Closed.name()],
+            gone,
+        )
     }
 }
 
@@ -67,8 +73,8 @@ pub(super) fn acting(incoming: &Incoming) -> Result<Option<&str>> {
     Ok(if in_path { incoming.path_values.first().map(String::as_str) } else { header })
 }
 
-/// From an agency into one of its children, which is as if it were the caller's own tenant: with the role and scopes they have in the agency,
-/// within the child's plan and limits. Every such call stands in both audit logs; what the child keeps names the platform, never the agency.
+/// Enters one of the agency's children, as if it were the caller's own tenant: with the role and scopes they have in the agency, within the
+/// child's plan and limits. Every such call is in both audit logs. What the child stores names the platform, never the agency.
 pub(super) async fn act_for(
     incoming: &Incoming,
     agency: Inside,
@@ -90,7 +96,7 @@ pub(super) async fn act_for(
     let store = TenantStore::open(link.tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
     let mut keys = vec![store.full(&Tenant::key_of())];
     keys.extend(wanted(wants, &store, &agency.directory, user));
-    let leased = app.limiter().lease(store.table(), link.tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet);
+    let leased = app.limiter().lease(store.table(), link.tenant, store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::NotYet);
     let (items, leased) = tokio::join!(store.table().get_many(&keys), leased);
     leased?;
     let mut read: HashMap<FullKey, Option<Item>> = keys.iter().cloned().zip(items?).collect();
@@ -100,8 +106,8 @@ pub(super) async fn act_for(
     if named_otherwise {
         return Err(Error::NotFound);
     }
-    if let Some(shut) = profile.shut(incoming.now) {
-        return Err(shut.error());
+    if let Some(reason) = profile.inaccessible(incoming.now) {
+        return Err(reason.error());
     }
     let plan = app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
     spend(incoming, &store, plan.api_requests_per_day).await?;
@@ -111,7 +117,7 @@ pub(super) async fn act_for(
     let (ours, theirs) = tokio::join!(agency.store.audited(&by, incoming.now, &here), store.audited(&origin, incoming.now, &there));
     ours?;
     theirs?;
-    incoming.learned().tenant = Some(link.tenant);
+    incoming.facts().tenant = Some(link.tenant);
     let of = ForChild { agency: link.agency, subaccount: link.id };
     let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, origin);
     let member = agency.member.delegated(DELEGATE);
@@ -126,6 +132,6 @@ pub(super) async fn act_for(
         agency: Some(of),
         power: agency.power,
     };
-    // A repeat by `Idempotency-Key` is one of the same caller for the same child.
+    // A repeat with the same `Idempotency-Key` must be of the same caller for the same child.
     Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
 }

@@ -1,11 +1,11 @@
-//! Every door an HTTP request can come through. A handler's first parameter is one of these; there is no other way to a store.
-//! (`jobs` has the doors for work without a request.)
+//! All doors for HTTP requests. A handler's first parameter is one of these, and there is no other way to a store. (`jobs` has the doors
+//! for work without a request.)
 //!
 //! * `Viewer`, `Member`, `Admin`, `Owner`: the caller's tenant, or the one they select, or a child of their agency.
-//! * `SignedIn`: a person, for what is their own.
-//! * `Visitor`, `DemoVisitor`: somebody unknown, limited by address.
-//! * `Edge`: the edge proxies, which add usage and hold no store.
-//! * `Anyone`: what is public.
+//! * `SignedIn`: a person, for their own data.
+//! * `Visitor`, `DemoVisitor`: a caller without credentials, limited by address.
+//! * `EdgeProxy`: the edge proxies, which report usage and get no store.
+//! * `Anyone`: public data.
 
 mod agency;
 mod edge;
@@ -19,21 +19,21 @@ use std::future::Future;
 use crate::error::Result;
 use crate::tenancy::{App, Directory, Entered, Incoming, Role, Wants, credential};
 
-pub use edge::{Edge, EdgeTenant};
+pub use edge::{EdgeProxy, EdgeTenant};
 pub use person::{OwnTenant, SignedIn, UsedIn};
 pub use tenanted::{Admin, AdminRole, AtLeast, Member, MemberRole, Owner, OwnerRole, Tenanted, Touched, Viewer, ViewerRole};
 pub use visitor::{DemoVisitor, Invited, Visitor};
 
-/// Who may come through, as the role matrix prints it.
+/// Who may enter, as printed in the role matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Open on purpose.
+    /// Open to all, on purpose.
     Open { why: &'static str },
-    /// Any session, whatever its tenant's state.
+    /// Any session, whatever the state of its tenant.
     SignedIn,
     /// A member of the tenant with at least this role.
     AtLeast(Role),
-    /// The edge proxies, by the key of the deployment in `X-Ingest-Key`.
+    /// The edge proxies, with the deployment's key in `X-Ingest-Key`.
     Edge,
 }
 
@@ -43,7 +43,7 @@ pub trait Door: Sized + Send {
     fn enter(incoming: &Incoming, wants: Wants) -> impl Future<Output = Result<(Self, Entered)>> + Send;
 }
 
-/// Anybody, for what is public.
+/// Any caller, for public data.
 pub struct Anyone {
     pub app: App,
 }

@@ -1,4 +1,4 @@
-//! A person with a session, for what is their own and for finding their tenants.
+//! A person with a session, for their own data and to find their tenants.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -12,27 +12,27 @@ use crate::model::edge::{Rollup, Totals};
 use crate::model::edge_config::EdgeConfig;
 use crate::model::member;
 use crate::model::period::Month;
-use crate::model::tenant::{Shut, Tenant};
-use crate::model::user::Belongs;
+use crate::model::tenant::{Inaccessible, Tenant};
+use crate::model::user::UserTenant;
 use crate::store::entity::{InTenant, Key};
 use crate::store::{Entity, Span};
 use crate::tenancy::credential::Caller;
 use crate::tenancy::doors::tenanted::stands;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::limiter::Class;
-use crate::tenancy::{App, Directory, Entered, Incoming, Place, Role, TenantId, Wants, credential};
+use crate::tenancy::{App, Directory, Entered, Incoming, RecordStore, Role, TenantId, Wants, credential};
 
-/// Anybody with a session: for what belongs to the person rather than to a tenant.
+/// A person with a session, for data that belongs to the person and not to a tenant.
 pub struct SignedIn {
     pub app: App,
     pub directory: Directory,
     pub user: UserId,
     pub session: Option<SessionId>,
-    /// Read on the way in, where the handler asked for it.
-    belongs: Option<Vec<Belongs>>,
+    /// Set if the handler asked for it in advance.
+    belongs: Option<Vec<UserTenant>>,
 }
 
-/// A tenant as one of its members finds it from outside: what stands there, never a store.
+/// A tenant as one of its members sees it from outside: some of its data, never a store.
 pub struct OwnTenant {
     pub tenant: Tenant,
     pub role: Role,
@@ -49,7 +49,7 @@ pub struct UsedIn {
 }
 
 impl SignedIn {
-    /// Tenants that are read at the same time.
+    /// Tenants that are read in parallel.
     const AT_ONCE: usize = 25;
 
     pub fn now(&self) -> Timestamp {
@@ -77,8 +77,8 @@ impl SignedIn {
         .await
     }
 
-    /// What is read of each of their tenants. The directory only says where to look: `read` gives nothing of a tenant without the membership
-    /// that stands in the tenant itself.
+    /// Reads something of each of the caller's tenants. The directory only says where to look: `read` returns nothing without the
+    /// membership in the tenant itself.
     async fn each<T, F, Fut>(&self, read: F) -> Result<Vec<T>>
     where
         F: Fn(TenantId) -> Fut,
@@ -86,7 +86,7 @@ impl SignedIn {
     {
         let belongs = match &self.belongs {
             Some(belongs) => belongs.clone(),
-            None => self.directory.all(&Belongs::of_user(self.user)).await?,
+            None => self.directory.all(&UserTenant::of_user(self.user)).await?,
         };
         let mut found = vec![];
         for some in belongs.chunks(Self::AT_ONCE) {
@@ -96,9 +96,8 @@ impl SignedIn {
         Ok(found)
     }
 
-    /// His membership with the tenant and one more record of it: none when the membership does not stand in the tenant itself and name the
-    /// caller, or the tenant is on its way out.
-    /// Read through the tenant's own store, a call for each: what reaches one tenant never reaches another.
+    /// Their membership, with the tenant and one more record of it. `None` if the tenant has no membership of the caller, or is being
+    /// deleted. Each tenant is read through its own store, one call for each, so that no call reaches two tenants.
     async fn own_tenant<E: Entity<Scope = InTenant>>(&self, tenant: TenantId, also: &Key<E>) -> Result<Option<(Tenant, Role, Option<E>)>> {
         let store = self.directory.enter(tenant);
         let keys = [store.full(&member::Member::key_of(self.user)), store.full(&Tenant::key_of()), store.full(also)];
@@ -106,7 +105,8 @@ impl SignedIn {
         let mut next = || items.next().flatten();
         let (member, profile, record) = (next(), next(), next());
         let member = store.read::<member::Member>(member.as_ref())?.filter(|member| member.user == self.user);
-        let profile = store.read::<Tenant>(profile.as_ref())?.filter(|profile| profile.shut(self.now()) != Some(Shut::Gone));
+        let profile =
+            store.read::<Tenant>(profile.as_ref())?.filter(|profile| profile.inaccessible(self.now()) != Some(Inaccessible::Gone));
         let Some((member, tenant)) = member.zip(profile) else { return Ok(None) };
         Ok(Some((tenant, member.role, store.read(record.as_ref())?)))
     }
@@ -120,13 +120,13 @@ impl Door for SignedIn {
         let visiting = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("unknown".into()));
         let caller = credential::verify(incoming, &visiting).await?;
         let principal = caller.principal();
-        incoming.learned().principal = Some(principal.clone());
+        incoming.facts().principal = Some(principal.clone());
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
         let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
-        // Kept here until the session is seen to stand.
+        // Not returned before the session is checked.
         let belongs = async {
             match &caller {
-                Caller::Person(person) if wants.belongs => directory.all(&Belongs::of_user(person.user)).await.map(Some),
+                Caller::Person(person) if wants.belongs => directory.all(&UserTenant::of_user(person.user)).await.map(Some),
                 _ => Ok(None),
             }
         };
@@ -137,7 +137,7 @@ impl Door for SignedIn {
         }
         let limit = if incoming.is_read() { app.limiter().limits.read } else { app.limiter().limits.write };
         let (report, verdict) = app.limiter().judge(&hit?, limit, incoming.now);
-        incoming.learned().limits.push(report);
+        incoming.facts().limits.push(report);
         verdict?;
         let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
         let belongs = belongs?;

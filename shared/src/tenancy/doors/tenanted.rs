@@ -1,4 +1,4 @@
-//! Into a tenant: as its member, with its key, or as its agency.
+//! The doors into a tenant: as its member, with its key, or as its agency.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -16,41 +16,43 @@ use crate::model::member;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Shut, Tenant};
+use crate::model::tenant::{Inaccessible, Tenant};
 use crate::model::usage::UsageDay;
 use crate::model::user::{Email, User};
 use crate::store::Entity;
+use crate::store::Record as _;
 use crate::store::table::{FullKey, Item};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
 use crate::tenancy::doors::{Access, Door};
-use crate::tenancy::lately::tenant_named;
-use crate::tenancy::limiter::{Class, Hit, Seen, Spent};
+use crate::tenancy::instance_cache::tenant_named;
+use crate::tenancy::limiter::{Class, Hit, Spent, TenantSeen};
 use crate::tenancy::power::{self, Power};
 use crate::tenancy::{
-    App, Directory, Entered, Incoming, MailAllowance, Origin, Place, Role, Scope, TenantId, TenantStore, Transaction, Wants, credential,
+    App, Directory, Entered, Incoming, MailAllowance, Origin, RecordStore, Role, Scope, TenantId, TenantStore, Transaction, Wants,
+    credential,
 };
 
-/// Routes whose first path value is the slug of the tenant they are about.
+/// Routes whose first path value is the slug of a tenant.
 pub(super) const SLUG_ROUTES: &str = "/api/tenants/{slug}";
-/// Where the caller's tenant itself is what is asked for.
+/// The route for the caller's tenant itself.
 const OWN_TENANT: &str = "/api/tenant";
 const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
 
-/// A member of the tenant with at least a role; holds the store of that tenant.
+/// A member of the tenant with at least a certain role. Holds the store of that tenant.
 pub struct Tenanted<R> {
     pub app: App,
     pub store: TenantStore,
     pub directory: Directory,
     pub tenant: Tenant,
     pub plan: Plan,
-    /// Themselves; for a key, the member who made it, with the role they have now.
+    /// The caller. For a key, the member who made it, with the role they have now.
     pub member: member::Member,
-    /// What the request came with, where that was an API key.
+    /// The API key of the request, if there is one.
     pub key: Option<ApiKey>,
-    /// The caller is of the tenant's agency and acts for it.
+    /// Whether the caller belongs to the tenant's agency and acts for the tenant.
     pub delegated: bool,
-    /// Which agency that is.
+    /// That agency.
     agency: Option<ForChild>,
     power: Power,
     least: PhantomData<R>,
@@ -94,7 +96,7 @@ impl<R> Tenanted<R> {
         Sender { user: self.member.user, agency: self.agency }
     }
 
-    /// Mails that invite this address: so many a day from this tenant, and from all.
+    /// How many mails may invite this address in a day: from this tenant, and from all tenants.
     pub fn invitation_mails(&self, email: &Email) -> [MailAllowance; 2] {
         let (limiter, now, to) = (self.app.limiter(), self.now(), email.normalised());
         let from_here = format!("{to} {}", self.store.tenant_id());
@@ -104,27 +106,27 @@ impl<R> Tenanted<R> {
         ]
     }
 
-    /// Requires, in a transaction, what must not survive a demotion: that the caller's membership still has `least`, and that the key they
-    /// came with still stands. A transaction writes an item once: `touched` is the member or the key that it changes itself, whose version
-    /// it compares anyway.
-    pub fn still_at_least<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Touched<'_>) -> Result<Transaction<'a>> {
+    /// For changes that must fail after a demotion. Requires, in a transaction, that the caller's membership still has the role `least`,
+    /// and that their key still exists. A transaction can write an item only once. `touched` is therefore the member or the key that it
+    /// changes itself, whose version it compares anyway.
+    pub fn require_role_at_least<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Touched<'_>) -> Result<Transaction<'a>> {
         let own_membership = matches!(touched, Touched::Member(member) if !self.delegated && member.user == self.power.membership.user);
-        let transaction = if own_membership { transaction } else { self.power.still(&self.directory, transaction, least)? };
+        let transaction = if own_membership { transaction } else { self.power.require_role(&self.directory, transaction, least)? };
         let Some(key) = &self.key else { return Ok(transaction) };
         if matches!(touched, Touched::Key(touched) if touched.id == key.id) {
             return Ok(transaction);
         }
         let gone = Box::new(|_| Error::Forbidden("The key was changed at the same moment.".into()));
-        let place = self.directory.enter(self.key_tenant());
-        transaction.require_unchanged(&place, key, gone)
+        let key_store = self.directory.enter(self.key_tenant());
+        transaction.require_unchanged(&key_store, key, gone)
     }
 
-    /// Where the key lies that the caller came with: in an agency's own tenant where it acts for a child.
+    /// The tenant of the caller's key. If an agency acts for a child, this is the agency.
     fn key_tenant(&self) -> TenantId {
         if self.delegated { self.power.tenant } else { self.tenant.id }
     }
 
-    /// Whose power a key has that the caller makes or adopts.
+    /// The person whose power a key gets that the caller makes or adopts.
     pub fn issuer(&self) -> Issuer {
         Issuer::of(&self.member, &self.power.membership)
     }
@@ -133,7 +135,7 @@ impl<R> Tenanted<R> {
         self.power.maker()
     }
 
-    /// Why each of these keys of the tenant does nothing, where it does nothing.
+    /// For each of these keys, why it is inactive, if it is.
     pub async fn inactive(&self, keys: &[ApiKey]) -> Result<Vec<Option<Inactive>>> {
         let makers = power::of_makers(&self.directory, &self.store, keys).await?;
         Ok(keys.iter().map(|key| key.inactive_among(&makers)).collect())
@@ -142,12 +144,12 @@ impl<R> Tenanted<R> {
 
 impl<R: AtLeast> Tenanted<R> {
     /// Requires, in a transaction, that the caller still has the role of this door.
-    pub fn still<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
-        self.still_at_least(transaction, R::ROLE, Touched::Else)
+    pub fn require_role<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
+        self.require_role_at_least(transaction, R::ROLE, Touched::Else)
     }
 }
 
-/// What a transaction writes, where that may be the caller's own membership or key.
+/// What a transaction writes, if that may be the caller's own membership or key.
 #[derive(Clone, Copy)]
 pub enum Touched<'a> {
     Member(&'a member::Member),
@@ -159,8 +161,8 @@ impl<R: AtLeast> Door for Tenanted<R> {
     const ACCESS: Access = Access::AtLeast(R::ROLE);
 
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
-        // Boxed and not generic: one way in, whatever the role.
-        let (inside, entered) = Box::pin(go_inside(incoming, wants, R::ROLE)).await?;
+        // Boxed and not generic, so that the code exists once for all roles.
+        let (inside, entered) = Box::pin(enter_tenant(incoming, wants, R::ROLE)).await?;
         let Inside { store, directory, tenant, plan, member, key, delegated, agency, power } = inside;
         let app = incoming.app.clone();
         Ok((Tenanted { app, store, directory, tenant, plan, member, key, delegated, agency, power, least: PhantomData }, entered))
@@ -179,52 +181,52 @@ pub(super) struct Inside {
     pub power: Power,
 }
 
-/// The way into a tenant: credential, then session and membership or key, tenant and what the handler wants in one read beside the
-/// counters, then every reason to stay outside, in an order that tells an outsider nothing. Nothing that was read is handed out before
-/// the membership, or the key's own tenant, is seen.
-async fn go_inside(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
-    match way_in(incoming, wants.clone(), least, None).await? {
-        Way::Inside(inside, entered) => Ok((*inside, *entered)),
-        Way::Moved(home) => match way_in(incoming, wants, least, Some(home)).await? {
-            Way::Inside(inside, entered) => Ok((*inside, *entered)),
-            Way::Moved(_) => Err(no_tenant(incoming)),
+/// Enters a tenant. First the credential is verified. Then one read gets the session and membership or the key, the tenant, and what the
+/// handler wants, in parallel with the counters. Then all reasons for a refusal are checked, in an order that tells an outsider nothing.
+/// Nothing that was read is returned before the membership, or the key's own tenant, is checked.
+async fn enter_tenant(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
+    match try_enter(incoming, wants.clone(), least, None).await? {
+        Entry::Inside(inside, entered) => Ok((*inside, *entered)),
+        Entry::Moved(home) => match try_enter(incoming, wants, least, Some(home)).await? {
+            Entry::Inside(inside, entered) => Ok((*inside, *entered)),
+            Entry::Moved(_) => Err(no_tenant(incoming)),
         },
     }
 }
 
-enum Way {
+enum Entry {
     Inside(Box<Inside>, Box<Entered>),
-    /// The tenant of the session is gone for its person, who founded or joined this one since.
+    /// The tenant of the session no longer exists for the person, who has created or joined this one since.
     Moved(TenantId),
 }
 
-/// `elsewhere`: where a person acts whose session's own tenant is gone.
-async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Option<TenantId>) -> Result<Way> {
+/// `elsewhere`: the tenant in which to act if the session's own tenant no longer exists.
+async fn try_enter(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Option<TenantId>) -> Result<Entry> {
     let verified = Verified::of(incoming, elsewhere).await?;
     let tenant = verified.tenant().await?;
-    // Built here, handed out only below, when the membership is seen.
+    // Created here, but returned only below, after the membership is checked.
     let store = TenantStore::open(tenant, incoming.table.clone(), incoming.app.shared_random(), incoming.now, verified.origin.clone());
     let child = verified.acting.and_then(SubaccountId::parse_prefixed);
-    // Of an agency itself nothing is wanted where it acts for a child.
+    // If an agency acts for a child, the handler wants nothing of the agency itself.
     let (wants, of_child) = if verified.acting.is_some() { (Wants::default(), wants) } else { (wants, Wants::default()) };
     let mut reads = verified.read(&store, wants, child).await?;
     let profile: Option<Tenant> = store.read(reads.take(&store.full(&Tenant::key_of())).as_ref())?;
-    let Standing { member, key, power } = verified.standing(&store, &mut reads).await?;
-    let found = member.zip(profile).filter(|(_, profile)| profile.shut(incoming.now) != Some(Shut::Gone));
+    let CallerInTenant { member, key, power } = verified.caller_in(&store, &mut reads).await?;
+    let found = member.zip(profile).filter(|(_, profile)| profile.inaccessible(incoming.now) != Some(Inaccessible::Gone));
     let Some((member, profile)) = found else {
-        return match verified.moved(tenant).await? {
-            Some(home) => Ok(Way::Moved(home)),
+        return match verified.new_home(tenant).await? {
+            Some(home) => Ok(Entry::Moved(home)),
             None => Err(verified.outside(&reads.hit)),
         };
     };
-    incoming.learned().tenant = Some(tenant);
+    incoming.facts().tenant = Some(tenant);
     let plan = incoming.app.plans().get(&profile.plan).within(&profile.limits.unwrap_or_default());
     let limit = key.as_ref().and_then(|key| key.rate_limit).or(plan.requests_per_minute).unwrap_or(verified.default_limit());
     let (report, verdict) = incoming.app.limiter().judge(&reads.hit, limit, incoming.now);
-    incoming.learned().limits.push(report);
+    incoming.facts().limits.push(report);
     verdict?;
-    if let Some(shut) = profile.shut(incoming.now) {
-        return Err(shut.error());
+    if let Some(reason) = profile.inaccessible(incoming.now) {
+        return Err(reason.error());
     }
     let power = power.map_err(|inactive| Error::KeyInactive(inactive.message()))?;
     spend(incoming, &store, plan.api_requests_per_day).await?;
@@ -245,10 +247,10 @@ async fn way_in(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Optio
         let entered = Entered { store: Some(inside.store.clone()), directory: inside.directory.clone(), principal, user, read: reads.read };
         (inside, entered)
     };
-    Ok(Way::Inside(Box::new(inside), Box::new(entered)))
+    Ok(Entry::Inside(Box::new(inside), Box::new(entered)))
 }
 
-/// A caller whose credential is verified, before they are seen in a tenant.
+/// A caller whose credential is verified, before the tenant is checked.
 struct Verified<'a> {
     incoming: &'a Incoming,
     caller: Caller,
@@ -258,16 +260,16 @@ struct Verified<'a> {
     class: Class,
     /// The tenant that the request names.
     selected: Option<&'a str>,
-    /// The subaccount that they act for.
+    /// The subaccount that the caller acts for.
     acting: Option<&'a str>,
     elsewhere: Option<TenantId>,
 }
 
-/// What was read on the way in, and where the counter of the caller's requests stands.
+/// What was read for the door, and the counter of the caller's requests.
 struct Reads {
     read: HashMap<FullKey, Option<Item>>,
     hit: Hit,
-    /// The maker of a child's key is a member of its agency.
+    /// The maker of a child's key may be a member of its agency.
     maker_in_agency: Option<member::Member>,
 }
 
@@ -277,8 +279,8 @@ impl Reads {
     }
 }
 
-/// Who somebody is in a tenant. The power of a key that does nothing is why.
-struct Standing {
+/// The caller as the tenant knows them. For an inactive key, `power` is the reason.
+struct CallerInTenant {
     member: Option<member::Member>,
     key: Option<ApiKey>,
     power: std::result::Result<Power, Inactive>,
@@ -289,7 +291,7 @@ impl<'a> Verified<'a> {
         let open = |origin| Directory::open(incoming.table.clone(), incoming.app.shared_random(), incoming.now, origin);
         let caller = credential::verify(incoming, &open(incoming.origin("unknown".into()))).await?;
         let principal = caller.principal();
-        incoming.learned().principal = Some(principal.clone());
+        incoming.facts().principal = Some(principal.clone());
         let origin = incoming.origin(principal.clone());
         let directory = open(origin.clone());
         let class = if incoming.is_read() { Class::READ } else { Class::WRITE };
@@ -305,7 +307,7 @@ impl<'a> Verified<'a> {
         }
     }
 
-    /// Requests a minute where no plan and no key says otherwise.
+    /// The requests per minute if neither plan nor key sets a limit.
     fn default_limit(&self) -> u64 {
         let limits = &self.incoming.app.limiter().limits;
         if self.incoming.is_read() { limits.read } else { limits.write }
@@ -319,19 +321,19 @@ impl<'a> Verified<'a> {
         self.incoming.app.limiter().hit(&self.incoming.table, self.class, &self.principal, self.incoming.now).await
     }
 
-    /// The tenant they want to act in, whether they may or not.
+    /// The tenant in which the caller wants to act, whether they may or not.
     async fn tenant(&self) -> Result<TenantId> {
         let tenant = match (self.selected, &self.caller) {
             (Some(text), _) => tenant_named(&self.incoming.app, &self.directory, text).await?,
-            // A person whose credential names no tenant acts where they are at home by now.
+            // A person whose credential names no tenant acts in their present home tenant.
             (None, Caller::Person(person)) if self.caller.tenant().is_none() => home_of(&self.directory, person).await?,
             (None, caller) => self.elsewhere.or(caller.tenant()),
         };
         match (tenant, &self.caller) {
             (Some(tenant), Caller::Person(_)) => Ok(tenant),
-            // A key has one tenant: any other is as if it did not exist.
+            // A key has one tenant. Any other tenant does not exist for it.
             (Some(tenant), Caller::Key(_)) if self.is_home(tenant) => Ok(tenant),
-            // A credential that has ended hears that first, as it would in any other tenant.
+            // If the credential has ended, the caller is told that first, as in any other tenant.
             _ => {
                 let (stands, hit) = tokio::join!(stands(&self.directory, &self.caller), self.hit());
                 Err(if stands? { self.outside(&hit?) } else { Error::Unauthorized })
@@ -339,8 +341,8 @@ impl<'a> Verified<'a> {
         }
     }
 
-    /// Nobody learns whether a tenant exists that they are not a member of, and asking counts. A key is void without its tenant; a person's
-    /// session is not.
+    /// A caller must not learn whether a tenant exists in which they are not a member, and every try counts. A key without its tenant is
+    /// invalid; a person's session is not.
     fn outside(&self, hit: &Hit) -> Error {
         let missing = match (self.selected, &self.caller) {
             (None, Caller::Key(_)) => return Error::Unauthorized,
@@ -350,8 +352,8 @@ impl<'a> Verified<'a> {
         self.incoming.app.limiter().judge(hit, self.default_limit(), self.incoming.now).1.err().unwrap_or(missing)
     }
 
-    /// Where a person is at home by now whose session's own tenant is gone.
-    async fn moved(&self, gone: TenantId) -> Result<Option<TenantId>> {
+    /// The present home tenant of a person, if their session's own tenant no longer exists.
+    async fn new_home(&self, gone: TenantId) -> Result<Option<TenantId>> {
         match &self.caller {
             Caller::Person(person) if self.selected.is_none() && self.elsewhere.is_none() && self.caller.tenant().is_some() => {
                 Ok(home_of(&self.directory, person).await?.filter(|home| *home != gone))
@@ -360,7 +362,7 @@ impl<'a> Verified<'a> {
         }
     }
 
-    /// Everything that is read of the tenant, its caller and what the handler wants, in one round trip beside the counters.
+    /// Reads everything that is needed of the tenant, its caller and the handler's wishes, in one round trip in parallel with the counters.
     async fn read(&self, store: &TenantStore, wants: Wants, child: Option<SubaccountId>) -> Result<Reads> {
         let (incoming, tenant, directory) = (self.incoming, store.tenant_id(), &self.directory);
         let mut keys = vec![store.full(&Tenant::key_of())];
@@ -384,7 +386,7 @@ impl<'a> Verified<'a> {
         let limiter = incoming.app.limiter();
         let leased = async {
             match self.is_home(tenant) {
-                true => limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now, Seen::NotYet).await,
+                true => limiter.lease(store.table(), tenant, store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::NotYet).await,
                 false => Ok(()),
             }
         };
@@ -400,7 +402,7 @@ impl<'a> Verified<'a> {
         Ok(Reads { read: keys.into_iter().zip(items).collect(), hit, maker_in_agency: maker_in_agency? })
     }
 
-    async fn standing(&self, store: &TenantStore, reads: &mut Reads) -> Result<Standing> {
+    async fn caller_in(&self, store: &TenantStore, reads: &mut Reads) -> Result<CallerInTenant> {
         let (directory, tenant, now) = (&self.directory, store.tenant_id(), self.incoming.now);
         match &self.caller {
             Caller::Person(person) => {
@@ -411,18 +413,18 @@ impl<'a> Verified<'a> {
                 }
                 let member: Option<member::Member> = store.read(reads.take(&store.full(&member::Member::key_of(person.user))).as_ref())?;
                 let power = member.clone().map(|membership| Power { tenant, membership });
-                Ok(Standing { member, key: None, power: power.ok_or(Inactive::MakerRemoved) })
+                Ok(CallerInTenant { member, key: None, power: power.ok_or(Inactive::MakerRemoved) })
             }
             Caller::Key(claim) => {
                 let key: Option<ApiKey> = store.read(reads.take(&store.full(&ApiKey::key_of(claim.key))).as_ref())?;
                 let key = key.filter(|key| key.holds(now)).ok_or(Error::Unauthorized)?;
-                let power = match claim.maker.filter(|maker| power::fits(*maker, &key, tenant)) {
+                let power = match claim.maker.filter(|maker| power::claim_fits(*maker, &key, tenant)) {
                     Some(maker) if maker.tenant == tenant => {
                         let membership = store.read(reads.take(&store.full(&member::Member::key_of(maker.user))).as_ref())?;
                         membership.map(|membership| Power { tenant, membership })
                     }
                     Some(maker) => reads.maker_in_agency.take().map(|membership| Power { tenant: maker.tenant, membership }),
-                    None => power::sought(&self.incoming.app, directory, store, &key).await?,
+                    None => power::look_up(&self.incoming.app, directory, store, &key).await?,
                 };
                 let inactive = key.inactive(power.as_ref().map(|power| &power.membership));
                 let role = power.as_ref().map_or(Role::Viewer, |power| power.membership.role);
@@ -430,13 +432,13 @@ impl<'a> Verified<'a> {
                     (None, Some(power)) => Ok(power),
                     (inactive, _) => Err(inactive.unwrap_or(Inactive::MakerRemoved)),
                 };
-                Ok(Standing { member: Some(key.acts_as(role)), key: Some(key), power })
+                Ok(CallerInTenant { member: Some(key.acts_as(role)), key: Some(key), power })
             }
         }
     }
 }
 
-/// The keys of what a handler wants read of a tenant.
+/// The keys of the records that a handler wants.
 pub(super) fn wanted(wants: Wants, store: &TenantStore, directory: &Directory, user: Option<UserId>) -> Vec<FullKey> {
     let mut keys: Vec<FullKey> =
         wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }).collect();
@@ -445,9 +447,9 @@ pub(super) fn wanted(wants: Wants, store: &TenantStore, directory: &Directory, u
     keys
 }
 
-/// Notes that a key was used: now and then, and in its grace every time.
+/// Records that a key was used: at intervals, and in its grace every time.
 async fn note_use(incoming: &Incoming, store: &TenantStore, key: &ApiKey) -> Result<()> {
-    if !incoming.app.lately().is_due(key.id, incoming.now) && !key.is_retiring() {
+    if !incoming.app.instance_cache().is_use_due(key.id, incoming.now) && !key.is_retiring() {
         return Ok(());
     }
     let used = store.full(&KeyUse::key_of(key.id));
@@ -457,13 +459,13 @@ async fn note_use(incoming: &Incoming, store: &TenantStore, key: &ApiKey) -> Res
         ("id", key.id.to_string()),
         ("last_used_at", incoming.now.to_string()),
     ];
-    // In its grace every use is counted, and the note goes with the key.
+    // In its grace every use is counted, and the record disappears with the key.
     let adds: &[_] = if key.is_retiring() { &[("uses_in_grace", 1)] } else { &[] };
     let ends_at = key.grace_ends_at.map(|end| end.as_second());
     store.table().update("noting a key's use", used, &sets, adds, ends_at).await.map(drop)
 }
 
-/// Whether the session or the key that a verified credential names is still there.
+/// Whether the session or the key of a verified credential still exists.
 pub(super) async fn stands(directory: &Directory, caller: &Caller) -> Result<bool> {
     match caller {
         Caller::Person(Person { session: None, .. }) => Ok(true),
@@ -477,7 +479,7 @@ pub(super) async fn stands(directory: &Directory, caller: &Caller) -> Result<boo
     }
 }
 
-/// Where somebody is at home whose credential names no tenant: they may have founded one, or joined one, since.
+/// The home tenant of a person whose credential names no tenant. They may have created or joined one since.
 async fn home_of(directory: &Directory, person: &Person) -> Result<Option<TenantId>> {
     if let Some(session) = person.session {
         directory.find(&Session::key_of(person.user, session)).await?.ok_or(Error::Unauthorized)?;
@@ -485,41 +487,43 @@ async fn home_of(directory: &Directory, person: &Person) -> Result<Option<Tenant
     Ok(directory.find(&User::key_of(person.user)).await?.and_then(|user| user.home))
 }
 
-/// Whoever asks for their tenant and has none hears that there is none (F3); anywhere else, that they need one.
+/// A person without a tenant who asks for their tenant is told that there is none (F3). On other routes they are told that they need one.
 fn no_tenant(incoming: &Incoming) -> Error {
     if incoming.route == OWN_TENANT { Error::NotFound } else { Error::Forbidden("You do not belong to a tenant.".into()) }
 }
 
-/// Spends one request of the tenant's day.
+/// Uses one request of the tenant's daily quota.
 pub(super) async fn spend(incoming: &Incoming, store: &TenantStore, limit: Option<u64>) -> Result<()> {
     let limiter = incoming.app.limiter();
     loop {
         match limiter.spend(store.tenant_id(), limit, incoming.now) {
             Spent::Yes(report, place) => {
-                let mut learned = incoming.learned();
-                learned.limits.extend(report);
-                learned.places.extend(place);
+                let mut facts = incoming.facts();
+                facts.limits.extend(report);
+                facts.places.extend(place);
                 return Ok(());
             }
             Spent::UsedUp(report, error) => {
-                incoming.learned().limits.extend(report);
+                incoming.facts().limits.extend(report);
                 return Err(error);
             }
             Spent::LeaseFirst => {
-                limiter.lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now, Seen::Inside).await?;
+                limiter
+                    .lease(store.table(), store.tenant_id(), store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::Inside)
+                    .await?;
             }
         }
     }
 }
 
-/// What a key may do is the scopes it was made with, and never what is for people alone.
+/// A key may do what its scopes allow, and never what is for people only.
 fn within_scope(incoming: &Incoming, key: &ApiKey) -> Result<()> {
     let scope = Scope::needed(&incoming.method, incoming.route).ok_or(Error::Forbidden("This is for people: sign in.".into()))?;
     if key.scopes.allow(scope) { Ok(()) } else { Err(Error::Forbidden(format!("This key lacks the scope {scope}.").into())) }
 }
 
-/// The tenant that a request names: the slug in the path of F1, or `x-tenant-id`. It only selects: the membership decides. Who acts for a
-/// subaccount selects their agency; the slug is then the subaccount's.
+/// The tenant that a request names: the slug in the path of F1, or `x-tenant-id`. It only selects; the membership decides. A caller who
+/// acts for a subaccount selects their agency with it, and the slug is then the subaccount's.
 fn selected(incoming: &Incoming, acting: bool) -> Result<Option<&str>> {
     let header = incoming.single(&X_TENANT_ID)?;
     let in_path = incoming.route.starts_with(SLUG_ROUTES) && !acting;

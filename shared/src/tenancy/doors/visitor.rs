@@ -1,39 +1,42 @@
-//! Somebody unknown: signing in, following a link, asking for a demo.
+//! A caller without credentials: to sign in, follow a link or ask for a demo.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::error::{Error, Result, Throttled};
+use crate::lock::{Guard, Lock};
 use crate::model::invitation::Invitation;
 use crate::model::link::{Link, Purpose, Sender};
 use crate::model::member;
 use crate::model::subaccount::Subaccount;
-use crate::model::tenant::{Shut, Status, Tenant};
-use crate::model::user::{Belongs, Email, Familiar, User};
+use crate::model::tenant::{Inaccessible, Tenant, TenantStatus};
+use crate::model::user::{Email, KnownNetwork, User, UserTenant};
+use crate::store::Record as _;
 use crate::store::Table;
 use crate::tenancy::doors::{Access, Door};
-use crate::tenancy::incoming::Learned;
+use crate::tenancy::incoming::RequestFacts;
 use crate::tenancy::limiter::{Class, network};
-use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, Place, Role, TenantId, TenantStore, Wants};
+use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, RecordStore, Role, TenantId, TenantStore, Wants};
 
 const LOGIN: &str = "/api/v1/auth/login";
 
-/// Somebody unknown at an open route of sign-in. Counted by address here, by e-mail and address in `admit`.
+/// A caller at an open route of sign-in. Counted by address here, and by e-mail and address in `admit`.
 pub struct Visitor {
     pub app: App,
     pub directory: Directory,
     table: Table,
-    /// Where they are: what counts as one address.
+    /// What counts as one address.
     network: String,
-    /// Too many requests came from there; only a login asks further, for its owner may be at home there.
+    /// Too many requests came from this network. Only a login continues, because the owner of the account may have logged in from there
+    /// before.
     crowded: Option<Throttled>,
-    learned: Arc<Mutex<Learned>>,
+    facts: Arc<Lock<RequestFacts>>,
 }
 
-/// Whether the owner of an e-mail logged in from here lately; for `remember`.
-pub struct Familiarity(Option<Familiar>);
+/// Whether the owner of an e-mail logged in from this network recently, for `remembered`.
+pub struct LoginHistory(Option<KnownNetwork>);
 
 impl Door for Visitor {
     const ACCESS: Access = Access::Open { why: "signing in, limited by address and e-mail" };
@@ -44,7 +47,7 @@ impl Door for Visitor {
         let network = network(&incoming.ip);
         let hit = app.limiter().hit(&incoming.table, Class::AUTH_IP, &network, incoming.now).await?;
         let (report, verdict) = app.limiter().judge(&hit, app.limiter().limits.auth_ip, incoming.now);
-        incoming.learned().limits.push(report);
+        incoming.facts().limits.push(report);
         let crowded = match verdict {
             Err(Error::TooManyRequests(throttled)) if incoming.route == LOGIN => Some(throttled),
             verdict => verdict.map(|()| None)?,
@@ -55,7 +58,7 @@ impl Door for Visitor {
             table: incoming.table.clone(),
             network,
             crowded,
-            learned: incoming.shared_learned(),
+            facts: incoming.shared_facts(),
         };
         let principal = format!("visitor {}", incoming.ip);
         Ok((door, Entered { store: None, directory, principal, user: None, read: HashMap::new() }))
@@ -63,12 +66,12 @@ impl Door for Visitor {
 }
 
 impl Visitor {
-    /// What an unknown place has left once the failures from everywhere are too many: enough for a person who knows the password, and little
-    /// for each of many machines that guess.
+    /// How many attempts an unknown network has after too many failures from everywhere. This is enough for a person who knows the
+    /// password, and little for each of many machines that guess.
     const FEW: u64 = 3;
     /// Mails of one kind to an address in a day.
     const MAILS: u64 = 10;
-    /// The same that one place may cause.
+    /// The same from one network.
     const MAILS_FROM_HERE: u64 = 5;
 
     pub fn now(&self) -> Timestamp {
@@ -80,51 +83,51 @@ impl Visitor {
         self.count(Class::AUTH, email).await
     }
 
-    /// Counts a forgotten password, which no failed login stands in the way of.
-    pub async fn admit_forgetful(&self, email: &Email) -> Result<()> {
+    /// Counts a request to reset a password. Failed logins do not block it.
+    pub async fn admit_reset(&self, email: &Email) -> Result<()> {
         self.count(Class::FORGOT, email).await
     }
 
-    /// Counts a login. Failures close the place they come from, for the e-mail they were about and then for every e-mail; but not to an owner
-    /// who logged in from there within 30 days, who answers for their own failures alone. Failures of one e-mail from many places never close
-    /// it: from some number on they leave each unknown place a few attempts instead of many.
-    pub async fn admit_login(&self, email: &Email) -> Result<Familiarity> {
+    /// Counts a login. Failures block their network, first for the e-mail that was tried and then for every e-mail. An owner who logged in
+    /// from there within 30 days is blocked only by failures for their own e-mail. Failures for one e-mail from many networks never block
+    /// it: after a certain number, each unknown network gets only a few attempts.
+    pub async fn admit_login(&self, email: &Email) -> Result<LoginHistory> {
         let (limiter, now) = (self.app.limiter(), self.now());
-        let (address, from_here) = (email.normalised(), self.with_place(email));
+        let (address, from_here) = (email.normalised(), self.email_and_network(email));
         let counters = [
             (Class::AUTH_FAILURES, from_here.as_str()),
             (Class::AUTH_FAILURES_ANYWHERE, address.as_str()),
             (Class::AUTH_FAILURES_IP, self.network.as_str()),
         ];
-        let mut keys: Vec<_> = counters.iter().map(|(class, principal)| limiter.place_of(*class, principal, now)).collect();
-        keys.push(self.directory.full(&Familiar::key_of(email, &self.network)));
+        let mut keys: Vec<_> = counters.iter().map(|(class, principal)| limiter.counter_key(*class, principal, now)).collect();
+        keys.push(self.directory.full(&KnownNetwork::key_of(email, &self.network)));
         let (counted, items) = tokio::join!(self.count(Class::AUTH, email), self.table.get_many(&keys));
         counted?;
         let items = items?;
         let seen = |index: usize| limiter.seen(counters[index].0, counters[index].1, items[index].as_ref(), now);
-        let familiar: Option<Familiar> = self.directory.read(items[3].as_ref())?;
+        let known_network: Option<KnownNetwork> = self.directory.read(items[3].as_ref())?;
         let (own, anywhere, from_place) = (seen(0), seen(1), seen(2));
         let most = limiter.limits.auth_failures;
-        let few = familiar.is_none() && anywhere.used() > most;
-        if let (None, Some(throttled)) = (&familiar, &self.crowded) {
+        let few = known_network.is_none() && anywhere.used() > most;
+        if let (None, Some(throttled)) = (&known_network, &self.crowded) {
             return Err(Error::TooManyRequests(throttled.clone()));
         }
         let mut verdicts = vec![limiter.judge(&own, if few { most.min(Self::FEW) } else { most }, now)];
-        if familiar.is_none() {
+        if known_network.is_none() {
             verdicts.push(limiter.judge(&from_place, limiter.limits.auth_failures_ip, now));
         }
         for (report, verdict) in verdicts {
             if verdict.is_err() {
-                self.learned().limits.insert(0, report);
+                self.facts().limits.insert(0, report);
                 verdict?;
             }
         }
-        Ok(Familiarity(familiar))
+        Ok(LoginHistory(known_network))
     }
 
-    /// Counts a failed login: for the e-mail from here, for the e-mail, and for this place.
+    /// Counts a failed login: for the e-mail from this network, for the e-mail, and for this network.
     pub async fn failed(&self, email: &Email) -> Result<()> {
-        let (limiter, now, address, from_here) = (self.app.limiter(), self.now(), email.normalised(), self.with_place(email));
+        let (limiter, now, address, from_here) = (self.app.limiter(), self.now(), email.normalised(), self.email_and_network(email));
         let hits = tokio::join!(
             limiter.hit(&self.table, Class::AUTH_FAILURES, &from_here, now),
             limiter.hit(&self.table, Class::AUTH_FAILURES_ANYWHERE, &address, now),
@@ -133,18 +136,18 @@ impl Visitor {
         hits.0.and(hits.1).and(hits.2).map(|_| ())
     }
 
-    /// The record that the owner of the e-mail is at home here, where it is to be written again.
-    pub fn remembered(&self, email: &Email, known: &Familiarity) -> Option<Familiar> {
-        let fresh = known.0.as_ref().is_some_and(|familiar| familiar.is_fresh(self.now()));
-        (!fresh).then(|| Familiar::new(email, &self.network, self.now()))
+    /// The record that the owner of the e-mail logged in from here, if it must be renewed.
+    pub fn remembered(&self, email: &Email, known: &LoginHistory) -> Option<KnownNetwork> {
+        let fresh = known.0.as_ref().is_some_and(|known_network| known_network.is_fresh(self.now()));
+        (!fresh).then(|| KnownNetwork::new(email, &self.network, self.now()))
     }
 
-    /// A mail because of a registration with this address: so many a day, from here and from everywhere.
+    /// Limits mails about a registration with this address, in a day: from this network, and from everywhere.
     pub fn registration_mails(&self, email: &Email) -> [MailAllowance; 2] {
         self.mails(Class::REGISTRATION_MAILS, email)
     }
 
-    /// The same because of a forgotten password.
+    /// The same for a forgotten password.
     pub fn reset_mails(&self, email: &Email) -> [MailAllowance; 2] {
         self.mails(Class::RESET_MAILS, email)
     }
@@ -152,42 +155,42 @@ impl Visitor {
     fn mails(&self, class: Class, email: &Email) -> [MailAllowance; 2] {
         let (limiter, now) = (self.app.limiter(), self.now());
         [
-            limiter.mails(class, &self.with_place(email), Self::MAILS_FROM_HERE, now),
+            limiter.mails(class, &self.email_and_network(email), Self::MAILS_FROM_HERE, now),
             limiter.mails(class, &email.normalised(), Self::MAILS, now),
         ]
     }
 
     async fn count(&self, class: Class, email: &Email) -> Result<()> {
         let limiter = self.app.limiter();
-        let hit = limiter.hit(&self.table, class, &self.with_place(email), self.now()).await?;
+        let hit = limiter.hit(&self.table, class, &self.email_and_network(email), self.now()).await?;
         let (report, verdict) = limiter.judge(&hit, limiter.limits.auth, self.now());
-        self.learned().limits.insert(0, report);
+        self.facts().limits.insert(0, report);
         verdict
     }
 
-    fn learned(&self) -> MutexGuard<'_, Learned> {
-        self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn facts(&self) -> Guard<'_, RequestFacts> {
+        self.facts.lock()
     }
 
-    /// The e-mail at the place it is tried from: what attempts and mails are counted by.
-    fn with_place(&self, email: &Email) -> String {
+    /// The e-mail together with the network it is tried from. Attempts and mails are counted by this.
+    fn email_and_network(&self, email: &Email) -> String {
         format!("{} {}", email.normalised(), self.network)
     }
 }
 
-/// What an invitation's link opens: the tenant that invites, for joining it.
+/// What an invitation's link gives access to: the tenant that invites, in order to join it.
 pub struct Invited {
     pub store: TenantStore,
     pub tenant: Tenant,
     pub invitation: Invitation,
-    /// Who stands for it, where that is known: the membership that must still be as it is when the invitation is accepted.
+    /// The sender, if known: their membership must be unchanged when the invitation is accepted.
     pub sender: Option<(TenantStore, member::Member)>,
 }
 
 impl Visitor {
-    /// Where a user who has just proved who they are acts: their home tenant, or another they belong to, or none. Answers with their own
-    /// membership, never with a store.
-    pub async fn place_of(&self, user: &User) -> Result<Option<(Tenant, member::Member)>> {
+    /// The tenant in which a user acts who has just proven who they are: their home tenant, or another of their tenants, or none. Returns
+    /// their own membership, never a store.
+    pub async fn acting_tenant(&self, user: &User) -> Result<Option<(Tenant, member::Member)>> {
         let mut tenants: Vec<TenantId> = user.home.into_iter().collect();
         let mut asked_for_others = false;
         let mut shut = None;
@@ -199,22 +202,22 @@ impl Visitor {
                 let mut next = || items.next().flatten();
                 let (profile, membership) = (store.read(next().as_ref())?, store.read(next().as_ref())?);
                 let Some((profile, membership)) = Option::<Tenant>::zip(profile, membership) else { continue };
-                match profile.shut(self.now()) {
+                match profile.inaccessible(self.now()) {
                     None => return Ok(Some((profile, membership))),
-                    Some(Shut::Gone) => {}
+                    Some(Inaccessible::Gone) => {}
                     Some(reason) => shut = shut.or(Some(reason)),
                 }
             }
             if std::mem::replace(&mut asked_for_others, true) {
                 break;
             }
-            let belongs = self.directory.all(&Belongs::of_user(user.id)).await?;
+            let belongs = self.directory.all(&UserTenant::of_user(user.id)).await?;
             tenants = belongs.into_iter().map(|belongs| belongs.tenant).filter(|tenant| Some(*tenant) != user.home).collect();
         }
         shut.map_or(Ok(None), |shut| Err(shut.error()))
     }
 
-    /// The invitation behind a link that we signed, if it is still open and whoever sent it may still grant what it promises.
+    /// The invitation of a link that we signed, if it is still open and its sender may still grant its role.
     pub async fn invited(&self, token: &str) -> Result<Option<Invited>> {
         let Some(id) = Link::of_token(token, self.app.keys().links()?) else { return Ok(None) };
         let Some(link) = self.directory.find(&Link::key_of(id)).await? else { return Ok(None) };
@@ -225,42 +228,42 @@ impl Visitor {
         let mut next = || items.next().flatten();
         let (tenant, invitation) = (store.read::<Tenant>(next().as_ref())?, store.read::<Invitation>(next().as_ref())?);
         let Some((tenant, invitation)) = tenant.zip(invitation.filter(|invitation| invitation.link == id)) else { return Ok(None) };
-        if let Some(shut) = tenant.shut(self.now()) {
+        if let Some(shut) = tenant.inaccessible(self.now()) {
             return Err(shut.error());
         }
-        // Older links do not name their sender, but their invitations were written by them.
+        // Older links do not name their sender, but the sender wrote their invitation.
         let sender = sender.or_else(|| invitation.writer().map(|user| Sender { user, agency: None }));
         let sender = match sender {
             Some(sender) => {
-                let Some(place) = self.place_of_sender(&store, sender).await? else { return Ok(None) };
-                let Some(member) = place.find(&member::Member::key_of(sender.user)).await? else { return Ok(None) };
-                Some((place, member))
+                let Some(membership_store) = self.sender_store(&store, sender).await? else { return Ok(None) };
+                let Some(member) = membership_store.find(&member::Member::key_of(sender.user)).await? else { return Ok(None) };
+                Some((membership_store, member))
             }
             None => None,
         };
-        // An older one of an agency, whose sender nobody knows, may make anybody but an owner.
+        // An older invitation of an agency, whose sender is unknown, may give any role except owner.
         let role = sender.as_ref().map_or(Role::Admin, |(_, member)| member.role);
         let may_grant = role >= Role::Admin && (role == Role::Owner || invitation.role < Role::Owner);
         Ok(may_grant.then_some(Invited { store, tenant, invitation, sender }))
     }
 
-    /// Where a sender has the membership that stands for an invitation: in the tenant itself, or in the agency whose child it still is.
-    async fn place_of_sender(&self, store: &TenantStore, sender: Sender) -> Result<Option<TenantStore>> {
+    /// The store with the sender's membership: the tenant itself, or the agency if the tenant is still its child.
+    async fn sender_store(&self, store: &TenantStore, sender: Sender) -> Result<Option<TenantStore>> {
         let Some(of) = sender.agency else { return Ok(Some(store.clone())) };
         let child = self.directory.find(&Subaccount::key_of(of.agency, of.subaccount)).await?;
-        let child = child.filter(|child| child.tenant == store.tenant_id() && child.status == Status::Active);
+        let child = child.filter(|child| child.tenant == store.tenant_id() && child.status == TenantStatus::Active);
         Ok(child.map(|child| self.directory.enter(child.agency)))
     }
 }
 
-/// Somebody who asks for a demo: a few per address and hour.
+/// A caller who asks for a demo: a few for each address and hour.
 pub struct DemoVisitor {
     pub app: App,
     pub directory: Directory,
 }
 
 impl DemoVisitor {
-    /// Mails about demos to an address in a day: more demos than that come without.
+    /// Mails about demos to an address in a day. Further demos come without a mail.
     const MAILS: u64 = 3;
 
     pub fn mails(&self, email: &Email) -> MailAllowance {
@@ -276,7 +279,7 @@ impl Door for DemoVisitor {
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("visitor".into()));
         let hit = app.limiter().hit(&incoming.table, Class::DEMO, &network(&incoming.ip), incoming.now).await?;
         let (report, verdict) = app.limiter().judge(&hit, app.limiter().limits.demo, incoming.now);
-        incoming.learned().limits.push(report);
+        incoming.facts().limits.push(report);
         verdict?;
         let principal = format!("visitor {}", incoming.ip);
         let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };

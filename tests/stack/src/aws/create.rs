@@ -1,4 +1,4 @@
-//! Creates the resources of a template in the embedded services; what is there already stays as it is.
+//! Creates the resources of a template in the embedded services. Existing resources stay as they are.
 
 use bytes::Bytes;
 use dynoxide::Database;
@@ -12,7 +12,7 @@ use crate::{
     template::{GenerateSecretString, InitialSecret, Template},
 };
 
-/// Definitions the tables on disk were made from.
+/// The definitions from which the tables on disk were created.
 const SPACE: &str = "table";
 
 pub fn tables(database: &Database, journal: &Journal, template: &Template) -> Result<(), AwsError> {
@@ -27,7 +27,7 @@ pub fn tables(database: &Database, journal: &Journal, template: &Template) -> Re
                 .map_err(|error| AwsError::Service(format!("the definition of {}: {error}", table.logical_id)))?;
             database.create_table(request)?;
         }
-        // Repeated at every start: a kill may have come between the table and its TTL.
+        // Repeated at every start, because a process may have been killed between creating the table and setting its TTL.
         if let Some(attribute) = &table.ttl_attribute {
             let wanted = json!({
                 "TableName": table.name,
@@ -59,7 +59,7 @@ pub async fn secrets(secrets: &Secrets, template: &Template) -> Result<(), AwsEr
             continue;
         }
         let mut request = json!({ "Name": secret.name });
-        // What was sealed with keys of the former secret still opens.
+        // Data that was sealed with keys of the former secret can still be opened.
         let former = secret.split_from.as_ref().and_then(|name| existing.get(name)).and_then(Option::as_ref);
         match (former, &secret.initial) {
             (Some(text), _) | (None, InitialSecret::Text(text)) => request["SecretString"] = json!(text),

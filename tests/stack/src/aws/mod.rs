@@ -1,5 +1,5 @@
-//! The AWS services of the stack, embedded: DynamoDB (dynoxide), Secrets Manager and SQS (winterbaume), each behind a
-//! loopback port that a stock AWS SDK talks to. On disk, everything acknowledged survives SIGKILL; in memory, nothing stays.
+//! The embedded AWS services of the stack: DynamoDB (dynoxide), Secrets Manager and SQS (winterbaume). Each has a loopback port that an
+//! ordinary AWS SDK can use. On disk, everything acknowledged survives SIGKILL. In memory, nothing is kept.
 
 mod create;
 pub mod queues;
@@ -7,6 +7,7 @@ mod secrets;
 mod server;
 mod signature;
 mod table;
+mod trim;
 
 use std::{
     collections::BTreeMap,
@@ -32,8 +33,9 @@ use crate::{
 use queues::Queues;
 use secrets::Secrets;
 use signature::Keyring;
+use trim::Trimmer;
 
-/// Where the embedded services pretend to be.
+/// The region that the embedded services report.
 pub const REGION: &str = "us-east-1";
 pub const ACCOUNT: &str = winterbaume_core::state::DEFAULT_ACCOUNT_ID;
 
@@ -55,16 +57,16 @@ pub enum AwsError {
     Service(String),
 }
 
-/// Where the data lives.
+/// Where the data is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
     Memory,
-    /// A directory; it is made if it is missing.
+    /// A directory, created if it does not exist.
     Disk(PathBuf),
 }
 
-/// The running services. They live on a runtime of their own, so they may outlive the task (or test) that started
-/// them; dropping the last clone of this stops them.
+/// The running services. They have their own runtime, so they may outlive the task (or test) that started them. Dropping the last clone
+/// stops them.
 #[derive(Clone)]
 pub struct Aws {
     running: Arc<Running>,
@@ -72,6 +74,8 @@ pub struct Aws {
 
 struct Running {
     database: Database,
+    /// Where the data is on disk.
+    trimmer: Option<Trimmer>,
     queues: Queues,
     secrets: Arc<Secrets>,
     mailbox: Mailbox,
@@ -79,9 +83,9 @@ struct Running {
     keyring: Keyring,
     table_address: SocketAddr,
     service_address: SocketAddr,
-    /// Where the services run.
+    /// The runtime of the services.
     runtime: tokio::runtime::Handle,
-    /// What stands before the table, and where.
+    /// The guard before the table, and its address.
     guard: OnceLock<(Guard, SocketAddr)>,
     stop: watch::Sender<bool>,
 }
@@ -93,9 +97,9 @@ impl Drop for Running {
 }
 
 impl Aws {
-    /// Opens the data and listens; blocks shortly.
+    /// Opens the data and listens. Blocks for a short time.
     pub fn start(storage: Storage) -> Result<Aws, AwsError> {
-        let (database, journal) = open(&storage)?;
+        let (database, trimmer, journal) = open(&storage)?;
         let (started, wait) = std::sync::mpsc::channel();
         std::thread::Builder::new().name("embedded-aws".to_owned()).spawn(move || {
             let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -103,10 +107,10 @@ impl Aws {
                 Err(error) => return drop(started.send(Err(AwsError::Listen(error)))),
             };
             runtime.block_on(async {
-                match listen(database, journal).await {
+                match listen(database, trimmer, journal).await {
                     Ok((running, mut stopped, _servers)) => {
                         drop(started.send(Ok(running)));
-                        // An error is the sender dropped: the same end.
+                        // An error means that the sender was dropped, which also means the end.
                         drop(stopped.wait_for(|stopped| *stopped).await);
                     }
                     Err(error) => drop(started.send(Err(error))),
@@ -118,15 +122,15 @@ impl Aws {
         Ok(Aws { running: Arc::new(running) })
     }
 
-    /// Creates what the template declares and is not there yet.
+    /// Creates the resources of the template that do not exist yet.
     pub async fn create(&self, template: &Template) -> Result<(), AwsError> {
         create::tables(&self.running.database, &self.running.journal, template)?;
         create::queues(&self.running.queues, template)?;
         create::secrets(&self.running.secrets, template).await
     }
 
-    /// Puts IAM before the table, with the roles and policies of the template: from now on the table's address is the guard's, and
-    /// each function has an access key of its own.
+    /// Puts IAM before the table, with the roles and policies of the template. From now on the table's address is the guard's, and each
+    /// function has its own access key.
     pub async fn guard(&self, template: &Template) -> Result<Guard, AwsError> {
         let guard = Guard::new(template, format!("http://{}", self.running.table_address)).map_err(AwsError::Service)?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?.into_std()?;
@@ -142,8 +146,8 @@ impl Aws {
         Ok(guard)
     }
 
-    /// From now on the services answer only what is signed with the credentials of `environment`, which nobody else can guess. Until then they
-    /// take any signature: tests ask them by hand.
+    /// From now on the services only answer requests signed with the credentials of `environment`, which nobody else can guess. Until then
+    /// they accept any signature, because tests call them directly.
     pub fn require_signatures(&self) {
         self.running.keyring.require();
     }
@@ -169,7 +173,7 @@ impl Aws {
             ("AWS_ACCESS_KEY_ID", access_key),
             ("AWS_SECRET_ACCESS_KEY", secret),
             ("AWS_SESSION_TOKEN", token),
-            // Whatever is not embedded meets a refusal on loopback, never the network.
+            // Calls to services that are not embedded are refused on loopback and never reach the network.
             ("AWS_ENDPOINT_URL", self.sqs_url()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb_url()),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets_manager_url()),
@@ -179,7 +183,7 @@ impl Aws {
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The environment of every function of the template, its resources resolved to the embedded ones.
+    /// The environment of every function of the template, with its resources resolved to the embedded ones.
     pub fn function_environments(&self, template: &Template) -> Result<BTreeMap<String, BTreeMap<String, String>>, AwsError> {
         let template = template.clone().with_queue_url_base(&self.sqs_url());
         let functions = template.functions()?;
@@ -197,7 +201,7 @@ impl Aws {
             .collect())
     }
 
-    /// The table itself, for looking without a network.
+    /// The table itself, to read it without a network.
     pub fn database(&self) -> &Database {
         &self.running.database
     }
@@ -210,7 +214,7 @@ impl Aws {
         &self.running.mailbox
     }
 
-    /// Where mails are posted to.
+    /// The address for posting mails.
     pub fn mailbox_url(&self) -> String {
         format!("http://{}/mailbox", self.running.service_address)
     }
@@ -224,9 +228,16 @@ impl Aws {
         self.running.secrets.values().await
     }
 
-    /// Deletes what has outlived its TTL, as DynamoDB does some time after; gives how many items went.
+    /// Deletes expired items, as DynamoDB does after some time. Returns the number of deleted items.
     pub fn sweep_ttl(&self) -> Result<usize, AwsError> {
         Ok(self.running.database.sweep_ttl()?)
+    }
+
+    /// Forgets some of what was read of a table's stream, up to and with the record of this sequence number; gives whether there may be more.
+    /// In memory all stays: two connections to one memory refuse each other, and it is gone at the end.
+    pub fn trim_stream(&self, table: &str, read: &str) -> Result<bool, AwsError> {
+        let Some(trimmer) = &self.running.trimmer else { return Ok(false) };
+        Ok(trimmer.step(&self.running.database, table, read)? == trim::STEP)
     }
 
     /// All items of a table as DynamoDB JSON, in key order; for byte-for-byte comparisons.
@@ -255,7 +266,7 @@ impl Aws {
         Ok(response.get_mut("Item").map(Value::take).filter(|item| !item.is_null()))
     }
 
-    /// One page of a scan; takes and gives the JSON of the API.
+    /// One page of a scan, with the API's JSON as input and output.
     pub fn scan(&self, mut request: Value) -> Result<Value, AwsError> {
         if let Some(object) = request.as_object_mut() {
             object.retain(|_, value| !value.is_null());
@@ -266,33 +277,38 @@ impl Aws {
     }
 }
 
-fn open(storage: &Storage) -> Result<(Database, Journal), AwsError> {
+fn open(storage: &Storage) -> Result<(Database, Option<Trimmer>, Journal), AwsError> {
     let Storage::Disk(directory) = storage else {
         static OPENED: AtomicU64 = AtomicU64::new(0);
-        // A name, so that a second connection finds the same memory.
+        // A name, so that a second connection opens the same memory.
         let name = format!("file:table-{}?mode=memory&cache=shared", OPENED.fetch_add(1, Ordering::Relaxed));
-        return Ok((open_table(&name)?, Journal::memory()?));
+        return Ok((open_table(&name)?.0, None, Journal::memory()?));
     };
     let unusable = |problem: String| AwsError::Directory { path: directory.clone(), problem };
     std::fs::create_dir_all(directory).map_err(|error| unusable(error.to_string()))?;
     let table = directory.join("table.sqlite3");
-    let table = open_table(table.to_str().ok_or_else(|| unusable("its path is not Unicode".to_owned()))?)?;
+    let (table, beside) = open_table(table.to_str().ok_or_else(|| unusable("its path is not Unicode".to_owned()))?)?;
+    let trimmer = Trimmer::new(beside).map_err(JournalError::from)?;
     let journal = Journal::open(&directory.join("stack.sqlite3"))?;
-    Ok((table, journal))
+    Ok((table, Some(trimmer), journal))
 }
 
 /// With an index on the stream that dynoxide does without: every write looks for the last sequence number, and would read all of the stream
-/// for it.
-fn open_table(path: &str) -> Result<Database, AwsError> {
+/// for it. The connection that made it comes along.
+fn open_table(path: &str) -> Result<(Database, rusqlite::Connection), AwsError> {
     let database = Database::new(path)?;
     let beside = rusqlite::Connection::open(path).map_err(JournalError::from)?;
     beside
         .execute_batch("CREATE INDEX IF NOT EXISTS stream_sequence ON _stream_records (table_name, CAST(sequence_number AS INTEGER))")
         .map_err(JournalError::from)?;
-    Ok(database)
+    Ok((database, beside))
 }
 
-async fn listen(database: Database, journal: Journal) -> Result<(Running, watch::Receiver<bool>, JoinSet<()>), AwsError> {
+async fn listen(
+    database: Database,
+    trimmer: Option<Trimmer>,
+    journal: Journal,
+) -> Result<(Running, watch::Receiver<bool>, JoinSet<()>), AwsError> {
     let secrets = Secrets::open(journal.clone()).await?;
     let queues = Queues::open(journal.clone())?;
     let (stop, stopped) = watch::channel(false);
@@ -311,6 +327,7 @@ async fn listen(database: Database, journal: Journal) -> Result<(Running, watch:
     let runtime = tokio::runtime::Handle::current();
     let running = Running {
         database,
+        trimmer,
         queues,
         secrets,
         mailbox,

@@ -1,10 +1,10 @@
-//! SQS: winterbaume's queue state behind its own storage trait, with every message in the journal, so that a message
-//! whose sending was acknowledged is there again after SIGKILL. Adds what winterbaume drops: `MessageGroupId`.
+//! SQS: winterbaume's queue state behind our own storage trait. Every message is in the journal, so that an acknowledged message survives
+//! SIGKILL. Adds `MessageGroupId`, which winterbaume drops.
 
 use std::{
     collections::{BTreeMap, HashMap},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,10 +16,11 @@ use winterbaume_sqs::{
 
 use super::{ACCOUNT, AwsError, REGION};
 use crate::journal::{Change, Journal};
+use crate::lock::{Guard, Lock};
 
 const SPACE: &str = "message";
 
-/// Cheap to clone; clones share the queues.
+/// Cheap to clone. Clones share the queues.
 #[derive(Clone)]
 pub struct Queues {
     shared: Arc<Shared>,
@@ -50,16 +51,16 @@ pub struct Depth {
 
 struct Shared {
     journal: Journal,
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
     state: SqsState,
     groups: HashMap<String, String>,
-    /// Messages in the journal with the count they are kept with.
+    /// Messages in the journal, with the receive count stored there.
     kept: HashMap<String, (String, u32)>,
-    /// Messages read from the journal whose queue is not created yet.
+    /// Messages from the journal whose queue does not exist yet.
     waiting: HashMap<String, Vec<KeptMessage>>,
 }
 
@@ -73,7 +74,7 @@ struct KeptMessage {
     sent: i64,
     first_received: Option<i64>,
     receive_count: u32,
-    /// Only a delay set by the sender survives; who had received a message is gone with the process.
+    /// Only a delay set by the sender is kept. Who had received a message is lost with the process.
     delayed_until: i64,
     group: Option<String>,
     attributes: BTreeMap<String, KeptAttribute>,
@@ -93,10 +94,10 @@ impl Queues {
             inner.kept.insert(id, (message.queue.clone(), message.receive_count));
             inner.waiting.entry(message.queue.clone()).or_default().push(message);
         }
-        Ok(Queues { shared: Arc::new(Shared { journal, inner: Mutex::new(inner) }) })
+        Ok(Queues { shared: Arc::new(Shared { journal, inner: Lock::new(inner) }) })
     }
 
-    /// Creates the queue, or brings an existing one to these attributes.
+    /// Creates the queue, or sets these attributes on an existing one.
     pub fn create(&self, name: &str, attributes: &BTreeMap<String, String>) -> Result<(), AwsError> {
         let attributes: HashMap<String, String> = attributes.clone().into_iter().collect();
         self.change(|inner| {
@@ -114,7 +115,7 @@ impl Queues {
         self.put(queue, body, None, HashMap::new(), group, None).map(|sent| sent.message_id).map_err(service_error)
     }
 
-    /// Receives for the queue's own visibility timeout.
+    /// Receives messages with the queue's own visibility timeout.
     pub fn receive(&self, queue: &str, most: usize) -> Result<Vec<ReceivedMessage>, AwsError> {
         self.change(|inner| {
             let messages = inner.state.receive_message(queue, most, None)?;
@@ -127,7 +128,7 @@ impl Queues {
         self.change(|inner| inner.state.delete_message(queue, receipt_handle)).map_err(service_error)
     }
 
-    /// Undoes a receive: visible at once, and not counted.
+    /// Undoes a receive: the message is visible at once, and the receive does not count.
     pub fn give_back(&self, queue: &str, message_id: &str) -> Result<(), AwsError> {
         self.change(|inner| {
             let queue = inner.state.queues.get_mut(queue).ok_or(SqsError::NonExistentQueue)?;
@@ -147,7 +148,7 @@ impl Queues {
         Ok(Depth { visible, hidden: queue.messages.len() - visible })
     }
 
-    /// Looks at all messages of a queue without receiving them.
+    /// Returns all messages of a queue without receiving them.
     pub fn peek(&self, queue: &str) -> Result<Vec<ReceivedMessage>, AwsError> {
         let inner = self.lock();
         let queue = inner.state.queues.get(queue).ok_or_else(|| service_error(SqsError::NonExistentQueue))?;
@@ -160,7 +161,7 @@ impl Queues {
         names
     }
 
-    /// Lets all delays and visibility timeouts of a queue run out at once; gives how many there were.
+    /// Ends all delays and visibility timeouts of a queue at once. Returns how many there were.
     pub fn skip_waiting(&self, queue: &str) -> usize {
         let mut inner = self.lock();
         let Some(queue) = inner.state.queues.get_mut(queue) else {
@@ -188,7 +189,7 @@ impl Queues {
         })
     }
 
-    /// Makes a change and writes what it did to messages into the journal before it is acknowledged.
+    /// Makes a change and writes the changed messages into the journal before it is acknowledged.
     fn change<T>(&self, make: impl FnOnce(&mut Inner) -> Result<T, SqsError>) -> Result<T, SqsError> {
         let mut inner = self.lock();
         let outcome = make(&mut inner);
@@ -200,8 +201,8 @@ impl Queues {
         outcome
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Inner> {
+        self.shared.inner.lock()
     }
 }
 
@@ -218,14 +219,14 @@ impl Inner {
         }
     }
 
-    /// winterbaume records a move task without moving anything; this moves, and closes the task.
+    /// winterbaume records a move task without moving anything. This moves the messages and closes the task.
     fn redrive(&mut self, task: &str, source: &str, destination: Option<&str>) {
         let name_of = |wanted: &dyn Fn(&QueueState) -> bool| {
             let found = self.state.queues.iter().find(|(_, queue)| wanted(queue));
             found.map(|(name, _)| name.clone())
         };
         let from = name_of(&|queue| queue.queue.arn == source);
-        // Without a destination messages go back to the queue they came from: the one whose dead letters these are.
+        // Without a destination, messages go back to the queue whose dead-letter queue this is.
         let to = name_of(&|queue| match destination {
             Some(destination) => queue.queue.arn == destination,
             None => queue.dead_letter_target_arn.as_deref() == Some(source),
@@ -374,7 +375,7 @@ fn answer<T: Send + 'static>(value: T) -> Answer<T> {
     Box::pin(std::future::ready(value))
 }
 
-/// Account and region are ignored: the stack is one place.
+/// Account and region are ignored, because the stack has only one of each.
 impl SqsBackend for Queues {
     fn create_queue(
         &self,

@@ -1,4 +1,4 @@
-//! Secrets Manager: winterbaume answers in memory, and every change is in the journal before its answer leaves.
+//! Secrets Manager: winterbaume answers from memory, and every change is in the journal before its answer is sent.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,8 +21,8 @@ const SPACE: &str = "secret";
 pub struct Secrets {
     service: SecretsManagerService,
     journal: Journal,
-    /// What the journal holds, to write only what changed; also serialises the calls, so no answer
-    /// can leave before a change it has seen is kept.
+    /// The content of the journal, so that only changes are written. It also serialises the calls, so that no answer is sent before a
+    /// change that it contains is stored.
     kept: Mutex<BTreeMap<String, Value>>,
 }
 

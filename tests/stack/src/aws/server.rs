@@ -1,4 +1,4 @@
-//! Puts winterbaume's services, which answer one request with one response, behind an HTTP listener; the mailbox too.
+//! Puts winterbaume's services, which answer one request with one response, behind an HTTP listener, and the mailbox too.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues,
     }
 }
 
-/// No web page has business here, whatever name it was loaded by.
+/// Web pages may not call this, whatever host name they were loaded from.
 pub async fn no_pages(request: Request, next: Next) -> Response {
     match guard::loopback(request.uri(), request.headers()).and_then(|()| guard::no_browser(request.headers())) {
         Ok(()) => next.run(request).await,

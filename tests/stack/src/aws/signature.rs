@@ -1,5 +1,5 @@
-//! Who may ask the embedded services: whoever signs with the credentials that the stack handed out. The signature is made anew from the request
-//! with AWS's own signer, and compared.
+//! Who may call the embedded services: callers that sign with the credentials that the stack gave out. The signature is computed again from
+//! the request with AWS's own signer, and compared.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -15,13 +15,13 @@ use aws_smithy_runtime_api::client::identity::Identity;
 use http::{HeaderMap, Method, Uri, header::AUTHORIZATION};
 use jiff::Timestamp;
 
-/// As AWS has it.
+/// The same as AWS.
 const SKEW: Duration = Duration::from_secs(15 * 60);
 
-/// Cheap to clone; clones are one.
+/// Cheap to clone. Clones are the same keyring.
 #[derive(Clone, Default)]
 pub struct Keyring {
-    /// Unset: whatever is signed at all is taken.
+    /// If unset, any signature is accepted.
     handed_out: Arc<OnceLock<Credentials>>,
 }
 
@@ -38,7 +38,7 @@ const WRONG: Refused = Refused {
 };
 
 impl Keyring {
-    /// From now on nothing else is taken; nobody can know them who was not told.
+    /// From now on nothing else is accepted. Only processes that were given the credentials know them.
     pub fn require(&self) {
         self.handed_out.get_or_init(|| {
             let random = |length: usize| std::iter::repeat_with(fastrand::alphanumeric).take(length).collect::<String>();
@@ -47,7 +47,7 @@ impl Keyring {
         });
     }
 
-    /// Access key, secret and session token for those who may ask.
+    /// Access key, secret and session token for allowed callers.
     pub fn credentials(&self) -> [String; 3] {
         match self.handed_out.get() {
             None => ["local", "local", "local"].map(str::to_owned),
@@ -96,7 +96,7 @@ fn signature(
     let identity: Identity = known.clone().into();
     let mut settings = SigningSettings::default();
     settings.excluded_headers = None;
-    // Some clients add it to what is signed already.
+    // Some clients add it after signing.
     settings.session_token_mode =
         if signed.contains(&"x-amz-security-token") { SessionTokenMode::Include } else { SessionTokenMode::Exclude };
     let params =
@@ -104,7 +104,7 @@ fn signature(
     let host = headers.get(http::header::HOST)?.to_str().ok()?;
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let url = format!("http://{host}{target}");
-    // The signer puts in date and token itself.
+    // The signer adds date and token itself.
     let covered = signed.iter().filter(|name| !matches!(**name, "x-amz-date" | "x-amz-security-token"));
     let covered: Vec<(&str, &str)> = covered.map(|name| Some((*name, headers.get(*name)?.to_str().ok()?))).collect::<Option<_>>()?;
     let request = SignableRequest::new(method.as_str(), url, covered.into_iter(), SignableBody::Bytes(body)).ok()?;

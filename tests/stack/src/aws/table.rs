@@ -1,4 +1,4 @@
-//! DynamoDB's door: dynoxide answers in process, behind a listener that no web page gets through.
+//! The HTTP side of DynamoDB: dynoxide answers in the same process, behind a listener that refuses web pages.
 
 use axum::{
     Router,
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::{server, signature::Keyring};
 
-/// DynamoDB takes 16 MB.
+/// DynamoDB accepts 16 MB.
 const MOST: usize = 16 * 1024 * 1024;
 
 #[derive(Clone)]
@@ -45,7 +45,7 @@ async fn answer(State(table): State<Table>, method: Method, uri: Uri, headers: H
         None => return refuse("UnknownOperationException", ""),
         Some(Ok(body)) => (StatusCode::OK, body),
         Some(Err(error)) => {
-            // How a message is worded that no program reads: the tag tells dynoxide's own server.
+            // No program reads the wording of a message. The tag is for dynoxide's own server.
             let error = match error {
                 DynoxideError::EnvelopedValidation(message) => DynoxideError::ValidationException(message),
                 error => error,
@@ -56,7 +56,7 @@ async fn answer(State(table): State<Table>, method: Method, uri: Uri, headers: H
     json(status, body)
 }
 
-/// `None`: an operation that there is not.
+/// `None`: an operation that does not exist.
 fn call(table: &Database, operation: &str, body: &[u8]) -> Option<Result<Vec<u8>, DynoxideError>> {
     Some(match operation {
         "BatchGetItem" => run(body, |request| table.batch_get_item(request)),
@@ -96,7 +96,7 @@ fn refuse(code: &str, message: &str) -> Response {
 }
 
 fn json(status: StatusCode, body: Vec<u8>) -> Response {
-    // Clients compare it where it is given, as DynamoDB does.
+    // Clients check it if it is present, as DynamoDB sends it.
     let checksum = HeaderValue::from(crc32fast::hash(&body));
     let mut response = (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], body).into_response();
     response.headers_mut().insert("x-amz-crc32", checksum);

@@ -1,4 +1,4 @@
-//! A stock AWS SDK drives the embedded services; what it was told is there after a reopening that looked like a kill.
+//! An ordinary AWS SDK uses the embedded services. What was acknowledged is still there after a restart that looks like a kill.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
@@ -96,7 +96,7 @@ async fn a_stock_sdk_drives_all_three() {
 async fn everything_acknowledged_is_there_again() {
     let directory = tempfile::tempdir().unwrap();
     let storage = Storage::Disk(directory.path().join("data"));
-    // Forgotten, not dropped: nothing gets the chance to tidy up, as with SIGKILL.
+    // Forgotten, not dropped, so that nothing can clean up, as with SIGKILL.
     let aws = std::mem::ManuallyDrop::new(Aws::start(storage.clone()).unwrap());
     aws.create(&template()).await.unwrap();
     let before = clients(&aws);
@@ -107,7 +107,7 @@ async fn everything_acknowledged_is_there_again() {
     for body in ["one", "two", "three"] {
         before.queues.send_message().queue_url(&url).message_body(body).message_group_id("tenant-1").send().await.unwrap();
     }
-    // One is done, one is in somebody's hands, one is untouched.
+    // One message is done, one was received, and one is untouched.
     let received = aws.queues().receive(QUEUE, 2).unwrap();
     aws.queues().delete(QUEUE, &received[0].receipt_handle).unwrap();
     let root = aws.secret_values().await["tenantry-local/root"].clone();
@@ -124,7 +124,7 @@ async fn everything_acknowledged_is_there_again() {
     assert_eq!(left, [("two", 2, Some("tenant-1")), ("three", 1, Some("tenant-1"))]);
 }
 
-/// What older data was sealed with is the text of the one secret that the others were split from.
+/// Older data was sealed with the text of the one secret from which the others were split.
 #[tokio::test]
 async fn a_secret_that_was_split_off_starts_with_the_text_of_the_former_one() {
     let directory = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ async fn a_secret_that_was_split_off_starts_with_the_text_of_the_former_one() {
     for name in ["tenantry-local-One", "tenantry-local-Two", "tenantry-local-Root"] {
         assert_eq!(values[name].as_ref(), Some(&root), "{name}");
     }
-    // Where there is none, each is a secret of its own.
+    // Without older data, each is a separate secret.
     let fresh = Aws::start(Storage::Memory).unwrap();
     fresh.create(&of(&split)).await.unwrap();
     let values = fresh.secret_values().await;
@@ -235,7 +235,7 @@ async fn no_web_page_and_no_guessed_key_gets_an_answer() {
         assert_eq!(known.secrets.list_secrets().send().await.is_err(), changed);
         assert_eq!(known.queues.list_queues().send().await.is_err(), changed);
     }
-    // What a page can send by itself: with its origin, or by a name that somebody lets point here.
+    // What a page can send by itself: with its origin, or with a host name that resolves to this machine.
     for url in [aws.dynamodb_url(), aws.secrets_manager_url()] {
         for headers in
             ["origin: https://evil.example\r\nhost: 127.0.0.1", "sec-fetch-site: cross-site\r\nhost: 127.0.0.1", "host: evil.example"]

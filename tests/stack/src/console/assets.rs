@@ -1,4 +1,5 @@
-//! Style, scripts and icon, compiled in: a page asks no other server for anything. What is not ours lies in `assets/vendor`, as released.
+//! Style sheet, scripts and icon, compiled in, so that a page loads nothing from other servers. Files of others are in `assets/vendor`, as
+//! released.
 
 use axum::{Router, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
 
@@ -15,7 +16,7 @@ const ASSETS: [(&str, &str, &str); 9] = [
     ("/assets/htmx-sse.min.js", SCRIPT, include_str!("../../assets/vendor/htmx-sse.min.js")),
     ("/assets/idiomorph-ext.min.js", SCRIPT, include_str!("../../assets/vendor/idiomorph-ext.min.js")),
     ("/assets/icon.svg", ICON, include_str!("../../assets/icon.svg")),
-    // Asked for by browsers that were not told of another.
+    // Browsers ask for it if no other icon is named.
     ("/favicon.ico", ICON, include_str!("../../assets/icon.svg")),
 ];
 

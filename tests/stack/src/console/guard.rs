@@ -1,5 +1,5 @@
-//! Keeps web pages out: a request must be addressed to loopback, or a name that resolves there (DNS rebinding) would
-//! let any page a developer visits read the stack.
+//! Keeps web pages out. A request must be addressed to loopback. Otherwise a name that resolves there (DNS rebinding) would let any page
+//! that a developer visits read the stack.
 
 use axum::{
     extract::Request,
@@ -20,7 +20,7 @@ pub async fn loopback_only(request: Request, next: Next) -> Response {
     }
 }
 
-/// A page of another origin, another port of this machine too, may link here and nothing more. What comes from no page at all passes.
+/// A page of another origin, even another port of this machine, may only link here. Requests that do not come from a page pass.
 pub async fn own_pages_only(request: Request, next: Next) -> Response {
     if is_foreign(request.method(), request.headers()) {
         (StatusCode::FORBIDDEN, "The console answers its own pages only.\n").into_response()
@@ -43,7 +43,7 @@ fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
     if text(ORIGIN.as_str()).is_some_and(|origin| origin != own) {
         return true;
     }
-    // `none` is an address that somebody typed.
+    // `none` means that a person typed the address.
     let from_elsewhere = text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
     let followed_link = method == Method::GET && text("sec-fetch-mode") == Some("navigate") && text("sec-fetch-dest") == Some("document");
     from_elsewhere && !followed_link

@@ -1,4 +1,4 @@
-//! The first page: where everything is, the demo to work with, and what waits in the queues.
+//! The first page: addresses, the demo to work with, and the depths of the queues.
 
 use axum::{
     Router,
@@ -9,7 +9,7 @@ use axum::{
 use maud::{Markup, html};
 
 use super::{
-    Console, Trouble,
+    Console, PageError,
     live::Topic,
     page::{Section, live_page, page},
     parts,
@@ -17,21 +17,21 @@ use super::{
 };
 use crate::{demo::Demo, gateway::access::Filter};
 
-/// What the name of the secret with the edge's key holds.
+/// Part of the name of the secret with the edge's key.
 const INGEST_SECRET: &str = "IngestSecret";
 
 pub fn routes() -> Router<Console> {
     Router::new().route("/", get(home)).route("/demo/token", post(token))
 }
 
-/// Differs when the page would; cheap, for it is asked every second.
+/// Differs when the page would differ. It must be cheap, because it is called every second.
 pub fn state(console: &Console) -> String {
     let queues: Vec<_> = console.queue_depths().unwrap_or_default().into_iter().map(|(_, depth)| (depth.visible, depth.hidden)).collect();
     let newest = console.access.recent(&Filter { limit: Some(1), ..Filter::default() }).first().map(|entry| entry.number);
     format!("{queues:?} {:?} {newest:?} {}", console.demo().ok().flatten(), *console.aws.mailbox().news().borrow())
 }
 
-async fn home(State(console): State<Console>) -> Result<Markup, Trouble> {
+async fn home(State(console): State<Console>) -> Result<Markup, PageError> {
     let demo = console.demo()?;
     let key = console.ingest_key().await;
     let mails = console.aws.mailbox().mails()?.len();
@@ -120,7 +120,7 @@ fn demo_box(console: &Console, demo: &Demo, key: Option<&str>) -> Markup {
     }
 }
 
-/// A part of the page for a script, a page for a browser without.
+/// A part of the page for scripts, and a whole page for browsers without scripts.
 async fn token(State(console): State<Console>, headers: HeaderMap) -> Markup {
     let content = match console.log_in().await {
         Ok(token) => html! {
@@ -136,13 +136,13 @@ async fn token(State(console): State<Console>, headers: HeaderMap) -> Markup {
 }
 
 impl Console {
-    /// The key with which the edge reports.
+    /// The key with which the edge proxies report.
     pub async fn ingest_key(&self) -> Option<String> {
         let secrets = self.aws.secret_values().await;
         secrets.into_iter().find_map(|(name, value)| value.filter(|_| name.contains(INGEST_SECRET)))
     }
 
-    /// The id of a tenant whose slug this is.
+    /// The id of the tenant with this slug.
     pub fn tenant_by_slug(&self, slug: &str) -> Option<String> {
         let partition = format!("G#slug#{slug}");
         let claim = self.tables.iter().find_map(|table| self.aws.item(table, &partition, "owner").ok().flatten())?;

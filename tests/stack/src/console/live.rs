@@ -1,5 +1,5 @@
-//! News for pages that refresh themselves, as server-sent events: that there is something new, never what. The page asks for itself again, so that
-//! there is one way to render it. News that come close together are told once.
+//! Events for pages that refresh themselves (server-sent events). An event says that there is something new, but not what. The page then
+//! loads itself again, so that there is one way to render it. Events close together are sent as one.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -22,17 +22,17 @@ use tokio::sync::{
 use super::Console;
 use crate::gateway::access::Entry;
 
-/// Between two news of a stream.
+/// The pause between two events of a stream.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How often is looked for what tells nobody of its changes.
+/// How often to check things that do not report their changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What there can be news of.
+/// The topics of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Topic {
-    /// What the home page shows.
+    /// The content of the home page.
     Home,
     Requests,
     Mailbox,
@@ -63,7 +63,7 @@ async fn events(State(console): State<Console>, Query(Wanted { topic }): Query<W
         Topic::Requests => News::Requests(console.access.subscribe()),
         Topic::Mailbox => News::Mailbox(console.aws.mailbox().news()),
     };
-    // The first at once: something may have happened since the page was made.
+    // The first event is sent at once, because something may have happened since the page was made.
     let stream = stream::unfold((news, true), async |(mut news, first)| {
         if !first {
             tokio::time::sleep(PAUSE).await;
@@ -75,7 +75,7 @@ async fn events(State(console): State<Console>, Query(Wanted { topic }): Query<W
     Sse::new(stream).keep_alive(KeepAlive::default())
 }
 
-/// Where a stream hears of its topic.
+/// The source of a stream's events.
 enum News {
     Home { console: Box<Console>, seen: String },
     Requests(broadcast::Receiver<Arc<Entry>>),
@@ -83,7 +83,7 @@ enum News {
 }
 
 impl News {
-    /// Returns when there is something new; `None` when there will never be again.
+    /// Returns when there is something new; `None` if there will never be again.
     async fn come(&mut self) -> Option<()> {
         match self {
             News::Home { console, seen } => loop {
@@ -98,7 +98,7 @@ impl News {
                 if let Err(RecvError::Closed) = entries.recv().await {
                     return None;
                 }
-                // What came with it is told with it.
+                // Further entries until now belong to the same event.
                 *entries = entries.resubscribe();
                 Some(())
             }

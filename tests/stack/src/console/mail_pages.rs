@@ -1,4 +1,4 @@
-//! The mailbox as pages: what would have been sent, to search and to read.
+//! The mailbox as pages: the mails that would have been sent, to search and read.
 
 use axum::{
     Router,
@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
-    Console, Trouble,
+    Console, PageError,
     live::Topic,
     missing,
     page::{Section, live_page, page},
@@ -20,10 +20,10 @@ use super::{
 };
 use crate::mailbox::KeptMail;
 
-/// Mails shown at once.
+/// The most mails on a page.
 const MOST: usize = 200;
 
-/// Of a mail as it was written: its own styles and embedded pictures, and nothing that acts or asks anybody.
+/// For a mail as it was written: its own styles and embedded pictures are allowed, but no scripts and no requests.
 const MAIL_POLICY: &str =
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
@@ -38,7 +38,7 @@ struct Wanted {
     kind: String,
 }
 
-async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> Result<Markup, Trouble> {
+async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> Result<Markup, PageError> {
     let mut tenants = Tenants::of(&console);
     let all = console.aws.mailbox().mails()?;
     let mut kinds: Vec<&str> = all.iter().map(|kept| kept.mail.kind.as_str()).filter(|kind| !kind.is_empty()).collect();
@@ -81,7 +81,7 @@ async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> R
     Ok(live_page(Section::Mailbox, "Mailbox", Topic::Mailbox, parts::filters("/mailbox", "#live", &fields), content))
 }
 
-async fn show(State(console): State<Console>, Path(id): Path<String>) -> Result<Response, Trouble> {
+async fn show(State(console): State<Console>, Path(id): Path<String>) -> Result<Response, PageError> {
     let Some(kept) = console.aws.mailbox().mail(&id)? else {
         return Ok(missing(Section::Mailbox, "There is no such mail."));
     };
@@ -106,7 +106,7 @@ async fn show(State(console): State<Console>, Path(id): Path<String>) -> Result<
         @if mail.html.is_some() {
             section .card aria-labelledby="html-heading" {
                 h2 #html-heading { "HTML" }
-                // Sandboxed without exceptions: no scripts, no forms, no way out of the frame.
+                // Fully sandboxed: no scripts, no forms, no links out of the frame.
                 iframe sandbox="" title="The mail as written" src={ "/mailbox/" (parts::encoded(&mail.id)) "/html" } {}
             }
         }
@@ -114,7 +114,7 @@ async fn show(State(console): State<Console>, Path(id): Path<String>) -> Result<
     Ok(page(Section::Mailbox, subject(&kept), content).into_response())
 }
 
-async fn as_written(State(console): State<Console>, Path(id): Path<String>) -> Result<Response, Trouble> {
+async fn as_written(State(console): State<Console>, Path(id): Path<String>) -> Result<Response, PageError> {
     let mail = console.aws.mailbox().mail(&id)?;
     let Some(markup) = mail.and_then(|kept| kept.mail.html) else {
         return Ok(missing(Section::Mailbox, "There is no such mail."));
@@ -126,7 +126,7 @@ fn subject(kept: &KeptMail) -> &str {
     if kept.mail.subject.trim().is_empty() { "(no subject)" } else { &kept.mail.subject }
 }
 
-/// Every word somewhere: recipient, subject, text, kind or tenant.
+/// Every word must be found in recipient, subject, text, kind or tenant.
 fn fits(kept: &KeptMail, wanted: &Wanted, tenants: &mut Tenants) -> bool {
     let mail = &kept.mail;
     let tenant = mail.tenant.as_deref().map(|tenant| tenants.get(tenant));

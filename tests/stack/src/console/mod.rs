@@ -1,7 +1,8 @@
-//! The console beside the API: what the stack holds and does, for a person. On loopback only, nothing from a network.
+//! The console: what the stack contains and does, as web pages. Only on loopback, and without anything from the network.
 //!
-//! A page is a handler that gives `page(…)`. `page` and `parts` are the kit that pages stand on: the frame with its navigation, and filters,
-//! tables, facts and JSON that read well on a phone, in the dark, by keyboard and by ear. A page that names a `Topic` refreshes itself.
+//! A page is a handler that returns `page(…)`. `page` and `parts` are the tools for pages: the frame with its navigation, and filters,
+//! tables, facts and JSON. They work on a phone, in dark mode, with a keyboard and with a screen reader. A page that names a `Topic`
+//! refreshes itself.
 
 mod assets;
 pub mod guard;
@@ -15,10 +16,7 @@ mod request_pages;
 mod table_pages;
 mod tenants;
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -31,6 +29,7 @@ use axum::{
 use maud::html;
 use serde_json::{Value, json};
 
+use crate::lock::Lock;
 use crate::{
     aws::{Aws, AwsError, queues::Depth},
     client::Api,
@@ -48,10 +47,10 @@ pub struct Console {
     api: Api,
     /// The workspace's `openapi.json`.
     openapi: PathBuf,
-    /// Names of the tables to browse.
+    /// The names of the tables to show.
     tables: Vec<String>,
     /// The session that the reference works with.
-    session: Arc<Mutex<Option<String>>>,
+    session: Arc<Lock<Option<String>>>,
 }
 
 impl Console {
@@ -82,7 +81,7 @@ impl Console {
             .layer(from_fn(guard::loopback_only))
     }
 
-    /// Depth of every queue, by name.
+    /// The depth of every queue, by name.
     fn queue_depths(&self) -> Result<Vec<(String, Depth)>, AwsError> {
         let queues = self.aws.queues();
         queues.names().into_iter().map(|name| Ok((name.clone(), queues.depth(&name)?))).collect()
@@ -92,7 +91,7 @@ impl Console {
         Demo::known(self.aws.journal())
     }
 
-    /// Logs the demo in; gives its new token.
+    /// Logs the demo in and returns its new token.
     async fn log_in(&self) -> Result<String, String> {
         let demo = self.demo().map_err(|error| error.to_string())?.ok_or("There is no demo tenant yet.")?;
         let (status, answer) = self.api.call(Method::POST, "/api/v1/auth/login", Some(&demo.credentials())).await?;
@@ -102,9 +101,9 @@ impl Console {
         }
     }
 
-    /// The token of the last log-in as long as it lets someone in, else that of a new one.
+    /// The token of the last login while it is valid, otherwise that of a new one.
     async fn token(&self) -> Result<String, String> {
-        let kept = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let kept = self.session.lock().clone();
         if let Some(token) = kept {
             let request = axum::http::Request::get("/api/v1/auth/me").header("authorization", format!("Bearer {token}"));
             let answer = self.api.send(request.body(bytes::Bytes::new()).map_err(|error| error.to_string())?).await?;
@@ -113,34 +112,34 @@ impl Console {
             }
         }
         let token = self.log_in().await?;
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+        *self.session.lock() = Some(token.clone());
         Ok(token)
     }
 }
 
-/// What a page could not do, as a page.
-struct Trouble(String);
+/// An error, shown as a page.
+struct PageError(String);
 
-impl IntoResponse for Trouble {
+impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let page = page(Section::None, "Trouble", html! { p { (self.0) } });
         (StatusCode::INTERNAL_SERVER_ERROR, page).into_response()
     }
 }
 
-impl From<AwsError> for Trouble {
-    fn from(error: AwsError) -> Trouble {
-        Trouble(error.to_string())
+impl From<AwsError> for PageError {
+    fn from(error: AwsError) -> PageError {
+        PageError(error.to_string())
     }
 }
 
-impl From<JournalError> for Trouble {
-    fn from(error: JournalError) -> Trouble {
-        Trouble(error.to_string())
+impl From<JournalError> for PageError {
+    fn from(error: JournalError) -> PageError {
+        PageError(error.to_string())
     }
 }
 
-/// What does not exist, as a page: `what` in a sentence.
+/// A page for something that does not exist. `what` is its name in a sentence.
 fn missing(section: Section, what: &str) -> Response {
     (StatusCode::NOT_FOUND, page(section, "Not found", html! { (parts::nothing(html! { (what) })) })).into_response()
 }
@@ -154,7 +153,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, page(Section::None, "Not so", content)).into_response()
 }
 
-async fn health(State(console): State<Console>) -> Result<Json<Value>, Trouble> {
+async fn health(State(console): State<Console>) -> Result<Json<Value>, PageError> {
     let queues: serde_json::Map<String, Value> = console
         .queue_depths()?
         .into_iter()

@@ -1,4 +1,4 @@
-//! The frame of every console page, and the headers that keep what is shown from acting.
+//! The frame of every console page, and the headers that keep displayed content from running.
 
 use axum::{
     extract::Request,
@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::live::Topic;
 
-/// What the navigation leads to. A new page of the console is a line here.
+/// The targets of the navigation. A new page of the console is one line here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     Home,
@@ -18,7 +18,7 @@ pub enum Section {
     Mailbox,
     Table,
     Reference,
-    /// In none of them.
+    /// A page outside the navigation.
     None,
 }
 
@@ -30,19 +30,19 @@ const NAVIGATION: [(Section, &str, &str); 5] = [
     (Section::Reference, "/reference", "API reference"),
 ];
 
-/// Scripts, styles and everything else come from this server, and none is inline; no page is framed by another origin. The reference asks the
-/// API through this server too.
+/// Scripts, styles and everything else come from this server, and none is inline. No page can be framed by another origin. The reference
+/// also calls the API through this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; \
     frame-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// htmx needs neither `eval` nor a style of its own, and keeps no pages in the browser's storage, for they may show secrets.
+/// htmx gets no `eval` and no style of its own. It stores no pages in the browser, because they may contain secrets.
 const HTMX: &str =
     r#"{"allowEval":false,"includeIndicatorStyles":false,"historyCacheSize":0,"refreshOnHistoryMiss":true,"selfRequestsOnly":true}"#;
 
-/// Choices of filters whose options come with the news. One that somebody is at is left alone.
+/// Filters whose options change with the events. One that a person is using is not changed.
 const CHOICES: &str = "#filter-tenant:morph,#filter-kind:morph";
 
-/// A page that stays as it is until it is loaded again.
+/// A page that does not change until it is loaded again.
 pub fn page(section: Section, title: &str, content: Markup) -> Markup {
     frame(
         section,
@@ -60,8 +60,9 @@ pub fn page(section: Section, title: &str, content: Markup) -> Markup {
     )
 }
 
-/// A page that refreshes itself with every news of its topic. `fixed` is what a person works with (filters) and stays; `content` is morphed into
-/// its new state, so that focus, selection and place are kept. The state of the page is its address: what is opened or filtered stands there.
+/// A page that refreshes itself with every event of its topic. `fixed` is what a person works with (filters) and stays. `content` is
+/// morphed into its new state, so that focus, selection and position stay. The address contains the state of the page: filters and what is
+/// open.
 pub fn live_page(section: Section, title: &str, topic: Topic, fixed: Markup, content: Markup) -> Markup {
     frame(
         section,
@@ -70,7 +71,7 @@ pub fn live_page(section: Section, title: &str, topic: Topic, fixed: Markup, con
         &["/assets/console.js"],
         html! {
             main #main tabindex="-1" hx-ext="sse" sse-connect={ "/events?topic=" (topic.name()) } {
-                // Without an address of its own it asks for the page's.
+                // Without an address, it requests that of the page.
                 div hidden hx-get="" hx-trigger="sse:news" hx-select="#live" hx-target="#live" hx-swap="morph" hx-sync="this:queue last" hx-select-oob=(CHOICES) {}
                 div .stack {
                     div .row.spread {
@@ -85,7 +86,7 @@ pub fn live_page(section: Section, title: &str, topic: Topic, fixed: Markup, con
     )
 }
 
-/// The frame around a `main`, for pages with styles and scripts of their own.
+/// The frame around a `main`, for pages with their own styles and scripts.
 pub fn frame(section: Section, title: &str, styles: &[&str], scripts: &[&str], main: Markup) -> Markup {
     html! {
         (DOCTYPE)

@@ -1,9 +1,9 @@
-//! What pages are made of: filters, tables, facts, badges, text to copy, JSON. Each is usable by keyboard and by ear, and fits a phone.
+//! Parts of pages: filters, tables, facts, badges, text to copy, JSON. Each works with a keyboard, a screen reader and a phone.
 
 use maud::{Markup, html};
 use serde_json::Value;
 
-/// One question of a filter form. An empty answer asks nothing.
+/// One field of a filter form. An empty value filters nothing.
 pub enum Field<'a> {
     Search {
         name: &'static str,
@@ -11,7 +11,7 @@ pub enum Field<'a> {
         value: &'a str,
         hint: &'static str,
     },
-    /// Values with their names; "any" is added.
+    /// Values with their names. "any" is added.
     Choice {
         name: &'static str,
         label: &'static str,
@@ -20,8 +20,8 @@ pub enum Field<'a> {
     },
 }
 
-/// A form that filters what is in `#live` (or `#results` where a page does not refresh itself) while somebody types, and keeps the filter in the
-/// address. It works without scripts too.
+/// A form that filters what is in `#live` (or `#results` if a page does not refresh itself) while a person types. The filter is part of the
+/// address. It also works without scripts.
 pub fn filters(path: &str, target: &str, fields: &[Field]) -> Markup {
     html! {
         form .filters role="search" aria-label="Filter" method="get" action=(path) hx-get=(path)
@@ -40,7 +40,7 @@ pub fn filters(path: &str, target: &str, fields: &[Field]) -> Markup {
                             select #{ "filter-" (name) } name=(name) {
                                 option value="" { "Any" }
                                 @for (option, text) in options { option value=(option) selected[option == value] { (text) } }
-                                // What is asked for stays to be seen, even if there is nothing of it left.
+                                // The selected value stays visible, even if it has no entries any more.
                                 @if !value.is_empty() && !options.iter().any(|(option, _)| option == value) {
                                     option value=(value) selected { (value) }
                                 }
@@ -54,7 +54,7 @@ pub fn filters(path: &str, target: &str, fields: &[Field]) -> Markup {
     }
 }
 
-/// A table that scrolls within itself. `heads` with whether they are over numbers; `rows` are `tr`s.
+/// A table that scrolls by itself. `heads` says for each column whether it contains numbers. `rows` are `tr`s.
 pub fn table(caption: &str, heads: &[(&str, bool)], rows: Markup) -> Markup {
     html! {
         div .scroll role="region" aria-label=(caption) tabindex="0" {
@@ -67,7 +67,7 @@ pub fn table(caption: &str, heads: &[(&str, bool)], rows: Markup) -> Markup {
     }
 }
 
-/// How much is shown, said aloud when it changes.
+/// The number of shown entries, announced by screen readers when it changes.
 pub fn count(shown: usize, of: Option<usize>, one: &str, many: &str) -> Markup {
     let noun = if of.unwrap_or(shown) == 1 { one } else { many };
     html! {
@@ -88,7 +88,7 @@ pub fn facts(facts: &[(&str, Markup)]) -> Markup {
     html! { dl .facts { @for (name, value) in facts { dt { (name) } dd { (value) } } } }
 }
 
-/// Text with a button that copies it. `id` is the page's own; `what` completes "Copy …" for those who hear the button only.
+/// Text with a button that copies it. `id` must be unique in the page. `what` completes "Copy …" for screen readers.
 pub fn copyable(id: &str, what: &str, text: &str) -> Markup {
     html! { div .copyable { pre #(id) { (text) } (copy_button(id, what)) } }
 }
@@ -112,7 +112,7 @@ pub fn status(status: u16) -> Markup {
     html! { span class={ "badge " (kind) } { (status) } }
 }
 
-/// A moment of today reads as a time; the whole of it is in its title.
+/// A moment of today is shown as a time. Its title contains the whole moment.
 pub fn moment(text: &str) -> Markup {
     let shown = text.parse::<jiff::Timestamp>().ok().map_or_else(
         || text.to_owned(),
@@ -127,12 +127,12 @@ pub fn moment(text: &str) -> Markup {
     html! { time datetime=(text) title=(text) { (shown) } }
 }
 
-/// Indented JSON with its kinds told apart.
+/// Indented JSON with different styles for its types.
 pub fn json(value: &Value) -> Markup {
     html! { pre .json { (nested(value, 0)) } }
 }
 
-/// A body as JSON if it is, else as it is.
+/// A body as JSON if possible, otherwise unchanged.
 pub fn body(text: &str) -> Markup {
     match serde_json::from_str::<Value>(text) {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => json(&value),
@@ -182,7 +182,7 @@ pub fn encoded(text: &str) -> String {
     encoded
 }
 
-/// A query of what is not empty, with its `?`; nothing if all is.
+/// A query with all values that are not empty, with its `?`. Empty if all are empty.
 pub fn query(pairs: &[(&str, &str)]) -> String {
     let asked: Vec<String> =
         pairs.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name}={}", encoded(value))).collect();

@@ -1,5 +1,6 @@
-//! The API reference: Swagger UI from a crate that bundles it, on the workspace's `openapi.json`. Filtered, signed in as the demo, and asking the
-//! API through this server: so the page needs no right to call another origin, and shows every header of an answer.
+//! The API reference: Swagger UI from a crate that bundles it, with the workspace's `openapi.json`. It has a filter, is signed in as the
+//! demo, and calls the API through this server. The page therefore needs no right to call another origin, and shows every header of an
+//! answer.
 
 use axum::{
     Json, Router,
@@ -14,22 +15,22 @@ use serde_json::{Value, json};
 use swagger_ui_dist::{ApiDefinition, OpenApiSource, generate_routes};
 
 use super::{
-    Console, Trouble,
+    Console, PageError,
     page::{Section, frame},
 };
 use crate::demo::Demo;
 
-/// Under it the API is asked.
+/// The path below which the API is called.
 const THROUGH: &str = "/through";
 
-/// More than the API takes, so that the refusal is the API's.
+/// More than the API accepts, so that the API refuses it.
 const MOST_BODY: usize = 12 * 1024 * 1024;
 
 /// Swagger UI writes styles into elements and has pictures in its style sheet.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// What belongs to the browser's connection with this server, not to the request.
+/// Headers of the browser's connection with this server, not of the request.
 static OWN_HEADERS: [HeaderName; 7] = [
     header::HOST,
     header::CONNECTION,
@@ -78,7 +79,7 @@ async fn reference(State(console): State<Console>) -> ([(HeaderName, &'static st
     ([(header::CONTENT_SECURITY_POLICY, POLICY)], page)
 }
 
-/// What the reference signs in with: a token of the demo, and the edge's key.
+/// The credentials of the reference: a token of the demo, and the edge's key.
 async fn token(State(console): State<Console>) -> Response {
     let email = console.demo().ok().flatten().map(|demo| demo.email);
     let key = console.ingest_key().await;
@@ -88,8 +89,8 @@ async fn token(State(console): State<Console>) -> Response {
     }
 }
 
-async fn openapi(State(console): State<Console>) -> Result<Json<Value>, Trouble> {
-    let missing = |problem: String| Trouble(format!("{} cannot be shown: {problem}", console.openapi.display()));
+async fn openapi(State(console): State<Console>) -> Result<Json<Value>, PageError> {
+    let missing = |problem: String| PageError(format!("{} cannot be shown: {problem}", console.openapi.display()));
     let text = std::fs::read_to_string(&console.openapi).map_err(|error| missing(error.to_string()))?;
     let mut document: Value = serde_json::from_str(&text).map_err(|error| missing(error.to_string()))?;
     document["servers"] = json!([{ "url": console.api.base() }]);
@@ -104,7 +105,7 @@ async fn openapi(State(console): State<Console>) -> Result<Json<Value>, Trouble>
     Ok(Json(document))
 }
 
-/// Examples that work here: the demo's slug in paths, its login, and a moment that is not long past where the edge reports.
+/// Examples that work here: the demo's slug in paths, its login, and a recent moment for the edge's reports.
 fn fill_in(path: &str, operation: &mut Value, demo: &Demo) {
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         if parameter["in"] == "path" && parameter["name"] == "slug" {
@@ -126,14 +127,14 @@ fn fill_in(path: &str, operation: &mut Value, demo: &Demo) {
     }
 }
 
-/// Asks the API what the page asks here. The guard has let in this server's own pages alone.
-async fn through(State(console): State<Console>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, Trouble> {
+/// Calls the API for the page. The guard has only let in this server's own pages.
+async fn through(State(console): State<Console>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Result<Response, PageError> {
     let path = uri.path_and_query().map(|path| path.as_str()).and_then(|path| path.strip_prefix(THROUGH)).unwrap_or("/");
-    let mut request = Request::builder().method(method).uri(path).body(body).map_err(|error| Trouble(error.to_string()))?;
+    let mut request = Request::builder().method(method).uri(path).body(body).map_err(|error| PageError(error.to_string()))?;
     *request.headers_mut() = headers;
     request.headers_mut().remove("sec-fetch-site");
     OWN_HEADERS.iter().for_each(|name| drop(request.headers_mut().remove(name)));
-    let mut answer = console.api.send(request).await.map_err(Trouble)?;
+    let mut answer = console.api.send(request).await.map_err(PageError)?;
     for name in [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         answer.headers_mut().remove(name);
     }

@@ -1,4 +1,4 @@
-//! The access log, live: the last requests to the API with their answers. What is filtered and which row is open stand in the address.
+//! The access log, live: the last requests to the API with their answers. The address contains the filters and the open row.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
-    Console, Trouble,
+    Console, PageError,
     live::Topic,
     page::{Section, live_page},
     parts::{self, Field},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::gateway::access::{CAPACITY, Entry, Filter, MOST_BODY, Message};
 
-/// Rows shown at once.
+/// The most rows on a page.
 const MOST: usize = 100;
 
 /// Stands for requests without a tenant.
@@ -61,11 +61,11 @@ struct Wanted {
     tenant: String,
     method: String,
     status: String,
-    /// The number of the row that is open.
+    /// The number of the open row.
     open: String,
 }
 
-async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> Result<Markup, Trouble> {
+async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> Result<Markup, PageError> {
     let mut tenants = Tenants::of(&console);
     let all = console.access.recent(&Filter::default());
     let filter = Filter {
@@ -111,7 +111,7 @@ async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> R
         } @else {
             (parts::table("Requests, newest first", &heads, html! {
                 @for entry in found.iter().take(MOST) { (row(&console, entry, &wanted, &mut tenants)) }
-                // One that is open stays, however many have come since.
+                // An open row stays, even after many newer ones.
                 @if let Some(entry) = found.iter().skip(MOST).find(|entry| is_open(entry, &wanted)) { (row(&console, entry, &wanted, &mut tenants)) }
             }))
             @if found.len() > MOST { p .quiet { "The newest " (MOST) " are shown. Filter for older ones; the last " (CAPACITY) " are kept." } }
@@ -226,7 +226,7 @@ fn is_open(entry: &Entry, wanted: &Wanted) -> bool {
     wanted.open.parse() == Ok(entry.number)
 }
 
-/// The tenants that requests are of, by name; and nobody, where there are such.
+/// The tenants of the requests, by name, and an entry for requests without a tenant.
 fn tenants_of(entries: &[Arc<Entry>], tenants: &mut Tenants) -> Vec<(String, String)> {
     let mut named: BTreeMap<String, String> = BTreeMap::new();
     for id in entries.iter().filter_map(|entry| entry.tenant.as_deref()) {
@@ -262,7 +262,7 @@ fn number(value: f64) -> String {
 }
 
 impl Entry {
-    /// The route without the method that a gateway's route begins with.
+    /// The route without the method at the beginning of a gateway's route.
     fn route_alone(&self) -> &str {
         self.route.split_once(' ').map_or(self.route.as_str(), |(_, path)| path)
     }

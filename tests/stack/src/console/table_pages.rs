@@ -13,19 +13,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Console, Trouble, missing,
+    Console, PageError, missing,
     page::{Section, page},
     parts::{self, Field},
     tenants::{Named, Tenants, plain_item},
 };
 
-/// Items on one page.
+/// The most items on a page.
 const PAGE: usize = 50;
 
-/// So few are shown open.
+/// Up to this many items are shown open.
 const FEW: usize = 3;
 
-/// The owner of what belongs to no tenant.
+/// The owner of items that belong to no tenant.
 const SHARED: &str = "shared";
 
 pub fn routes() -> Router<Console> {
@@ -43,7 +43,7 @@ struct WantedTenants {
 struct WantedItems {
     q: String,
     collection: String,
-    /// How many are passed over.
+    /// How many items to skip.
     from: String,
 }
 
@@ -54,7 +54,7 @@ struct Item {
     content: Value,
 }
 
-async fn tenants(State(console): State<Console>, Query(wanted): Query<WantedTenants>) -> Result<Markup, Trouble> {
+async fn tenants(State(console): State<Console>, Query(wanted): Query<WantedTenants>) -> Result<Markup, PageError> {
     let mut names = Tenants::of(&console);
     let mut tables = Vec::new();
     for table in &console.tables {
@@ -109,7 +109,7 @@ async fn items(
     State(console): State<Console>,
     Path((table, owner)): Path<(String, String)>,
     Query(wanted): Query<WantedItems>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     if !console.tables.contains(&table) {
         return Ok(missing(Section::Table, "There is no such table."));
     }
@@ -198,7 +198,7 @@ impl Item {
     }
 }
 
-/// Who a partition belongs to: `T#<tenant>#…` to a tenant, everything else to no one.
+/// The owner of a partition: the tenant of `T#<tenant>#…`, otherwise none.
 fn owner_of(partition: &str) -> &str {
     let mut parts = partition.split('#');
     match (parts.next(), parts.next()) {
@@ -207,7 +207,7 @@ fn owner_of(partition: &str) -> &str {
     }
 }
 
-/// What lies in a partition: the first word after its owner.
+/// The content of a partition: the first word after its owner.
 fn collection_of(partition: &str) -> String {
     let mut parts = partition.split('#');
     let rest = match parts.next() {
@@ -221,7 +221,7 @@ fn items_path(table: &str, owner: &str) -> String {
     format!("/table/{}/{}", parts::encoded(table), parts::encoded(owner))
 }
 
-fn items_of(console: &Console, table: &str, owner: &str) -> Result<Vec<Item>, Trouble> {
+fn items_of(console: &Console, table: &str, owner: &str) -> Result<Vec<Item>, PageError> {
     let (condition, prefix) = match owner {
         SHARED => ("NOT begins_with(pk, :prefix)", "T#".to_owned()),
         tenant => ("begins_with(pk, :prefix)", format!("T#{tenant}#")),
@@ -236,7 +236,7 @@ fn items_of(console: &Console, table: &str, owner: &str) -> Result<Vec<Item>, Tr
     Ok(found.iter().map(Item::new).collect())
 }
 
-fn scan(console: &Console, mut request: Value) -> Result<Vec<Value>, Trouble> {
+fn scan(console: &Console, mut request: Value) -> Result<Vec<Value>, PageError> {
     let mut items = Vec::new();
     loop {
         let page = console.aws.scan(request.clone())?;

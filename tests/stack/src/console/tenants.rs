@@ -1,4 +1,4 @@
-//! Tenants as people know them: by name and slug. Read from the table as it is now; the id stands beside.
+//! Tenants by name and slug, with their id. Read from the present table.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,18 +7,18 @@ use serde_json::{Map, Value};
 
 use super::Console;
 
-/// What of a tenant is shown.
+/// What is shown of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     pub id: String,
-    /// Empty where the record is gone.
+    /// Empty if the record no longer exists.
     pub name: String,
     pub slug: String,
     pub status: String,
     pub plan: String,
 }
 
-/// Looks each tenant up once; made anew for every page, so that no name grows old.
+/// Looks each tenant up once. Created for every page, so that no name is out of date.
 pub struct Tenants<'a> {
     console: &'a Console,
     known: HashMap<String, Named>,
@@ -47,7 +47,7 @@ impl<'a> Tenants<'a> {
 }
 
 impl Named {
-    /// Name and slug in one line, or the id of one that has no record.
+    /// Name and slug in one line, or the id if there is no record.
     pub fn title(&self) -> String {
         match (self.name.as_str(), self.slug.as_str()) {
             ("", "") => self.id.clone(),
@@ -55,7 +55,7 @@ impl Named {
         }
     }
 
-    /// The name with the slug under it; the id on pointing, and for those who look for it.
+    /// The name with the slug below. The id is in the title, and in the text for searches.
     pub fn markup(&self) -> Markup {
         html! {
             @if self.name.is_empty() && self.slug.is_empty() { span .id { (self.id) } }
@@ -63,14 +63,14 @@ impl Named {
         }
     }
 
-    /// Whether a name, slug or id holds the text, in either letter case.
+    /// Whether name, slug or id contains the text, in upper or lower case.
     pub fn fits(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         [&self.name, &self.slug, &self.id].into_iter().any(|part| part.to_lowercase().contains(&text))
     }
 }
 
-/// A stored item without DynamoDB's types: its key first, the rest by name.
+/// A stored item without DynamoDB's types: its key first, the other attributes by name.
 pub fn plain_item(item: &Value) -> Value {
     let mut fields: Vec<(&String, &Value)> = item.as_object().into_iter().flatten().collect();
     fields.sort_by_key(|(name, _)| (!matches!(name.as_str(), "pk" | "sk"), *name));
@@ -95,7 +95,7 @@ fn plain(attribute: &Value) -> Value {
     }
 }
 
-/// A number that a JSON number would change stays text.
+/// A number that would change as a JSON number stays text.
 fn number_of(text: &str) -> Value {
     let number: Value = serde_json::from_str(text).unwrap_or_default();
     if number.is_number() && number.to_string().as_str() == text { number } else { Value::from(text) }

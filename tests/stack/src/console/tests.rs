@@ -1,4 +1,5 @@
-//! The console over its router: pages answer, what is shown is escaped, searched and named, news are told, and strangers are turned away.
+//! Tests of the console with its router: pages answer, content is escaped, searched and named, events are sent, and other pages are
+//! refused.
 
 use axum::{
     body::Body,
@@ -11,13 +12,13 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     aws::Storage,
-    gateway::access::{Entry, Message, Told},
+    gateway::access::{Entry, FunctionReport, Message},
     template::Template,
 };
 
 const TABLE: &str = "tenantry-local-Table";
 
-/// Pages with their own place in the navigation.
+/// Pages in the navigation.
 const PAGES: [&str; 5] = ["/", "/requests", "/mailbox", "/table", "/reference"];
 
 struct Stack {
@@ -148,7 +149,7 @@ async fn pages_have_a_frame_for_phones_keyboards_and_screen_readers() {
         }
         assert!(body.contains(&format!(r#"<a href="{path}" aria-current="page">"#)), "{path}");
         assert_eq!(body.matches("aria-current").count(), 1, "{path}");
-        // What the policy would refuse is not written.
+        // Pages contain nothing that the policy would refuse.
         assert!(!body.contains("<style") && !body.contains(" style=") && !body.contains(" onclick"), "{path}");
         assert!(body.split("<script").skip(1).all(|script| script.starts_with(" src=\"/")), "{path} has an inline script");
     }
@@ -261,7 +262,7 @@ async fn items_are_shown_by_tenant_as_plain_json() {
     assert!(!text.contains("{\"S\""), "{text}");
 }
 
-/// What a person reads.
+/// The visible text.
 fn text_of(page: &str) -> String {
     let parts = page.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text));
     parts.collect::<String>().replace("&quot;", "\"")
@@ -291,13 +292,13 @@ async fn requests_are_listed_filtered_and_opened() {
     let stack = stack().await;
     put_tenant(&stack.aws, "t-1", "acme-works", "Acme Works");
     stack.access.record(entry("r-1", "/api/v1/projects", 201));
-    stack.access.tell(Told {
+    stack.access.tell(FunctionReport {
         request_id: "r-1".to_owned(),
         route: "/api/v1/projects".to_owned(),
         tenant: Some("t-1".to_owned()),
         read_units: Some(2.5),
         write_units: Some(4.0),
-        ..Told::default()
+        ..FunctionReport::default()
     });
     stack.access.record(entry("r-2", "/api/v1/auth/login", 401));
     let (_, list) = stack.get("/requests").await;
@@ -323,7 +324,7 @@ async fn requests_are_listed_filtered_and_opened() {
     let text = text_of(&open);
     assert!(text.contains("curl -sS -X 'POST' 'http://127.0.0.1:1/api/v1/projects'") && text.contains("$TOKEN"), "{text}");
     assert!(open.contains("&lt;i&gt;") && !open.contains("<i>") && !open.contains("secret-token"), "{open}");
-    // The row closes to the same filter.
+    // Closing the row keeps the filter.
     assert!(open.contains("href=\"/requests?status=2xx\""), "{open}");
 }
 
@@ -338,7 +339,7 @@ async fn news_are_told_once_at_first_and_then_as_they_come() {
         let first = next().await.unwrap().unwrap().unwrap().into_data().unwrap();
         assert_eq!(&first[..], b"event: news\ndata: come\n\n");
         if topic == "home" {
-            // Its first look has something to tell.
+            // The first event comes at once.
             assert!(next().await.is_ok());
         }
         if happens {
@@ -375,7 +376,7 @@ async fn the_demo_is_on_the_first_page_once_it_is_there() {
     }
     let (_, document) = stack.get("/openapi.json").await;
     assert_eq!(document.matches(r#""example":"acme-works""#).count(), 1, "{document}");
-    // The API is not there: said in words.
+    // The API cannot be reached, and the page says so.
     let (status, token) = stack.ask("POST", "/demo/token", &[("hx-request", "true")], "").await;
     assert!(status == 200 && token.contains("There is no token") && !token.contains("<html"), "{token}");
     let (_, page) = stack.ask("POST", "/demo/token", &[], "").await;
@@ -406,7 +407,7 @@ async fn pages_of_other_origins_are_turned_away() {
     assert_eq!(stack.ask("GET", "/mailbox.json", &embedded, "").await.0, 403);
     let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
     assert_eq!(stack.ask("GET", "/mailbox", &link, "").await.0, 200);
-    // Its own pages, and what comes from no page, get through.
+    // Its own pages, and requests that do not come from a page, pass.
     let own = [("origin", "http://127.0.0.1:9001"), ("sec-fetch-site", "same-origin")];
     assert_eq!(stack.ask("POST", "/reference/token", &own, "").await.0, 502);
     assert_eq!(stack.ask("POST", "/reference/token", &[], "").await.0, 502);
@@ -414,7 +415,7 @@ async fn pages_of_other_origins_are_turned_away() {
 
 #[tokio::test]
 async fn the_reference_asks_the_api_through_the_console() {
-    // An API that says what it was asked.
+    // An API that returns the request it got.
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let echo = async |request: Request<Body>| {

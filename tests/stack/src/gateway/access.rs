@@ -1,10 +1,7 @@
-//! The access log: the last requests with their answers, in memory, secrets masked. What the function tells of a request in its own log line
-//! (tenant, principal, route, table units) is joined to it by the request id, whichever of the two comes first.
+//! The access log: the last requests with their answers, in memory, with masked secrets. A function's own log line (tenant, principal,
+//! route, table units) is joined by the request id, whichever comes first.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -13,37 +10,39 @@ use tokio::sync::broadcast;
 
 use super::mask;
 
+use crate::lock::{Guard, Lock};
+
 /// Entries kept; the oldest go first.
 pub const CAPACITY: usize = 1_000;
 
-/// Bytes of a body that are kept.
+/// The stored bytes of a body.
 pub const MOST_BODY: usize = 16 * 1024;
 
 /// Lines of functions that wait for the answer of their request.
 const MOST_WAITING: usize = 256;
 
-/// Entries that a slow listener may be behind.
+/// How many entries a slow listener may be behind.
 const BACKLOG: usize = 256;
 
 /// One request and its answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Entry {
-    /// Counts up; given by the log. An entry that is told again, because its function said more, keeps its number.
+    /// Increases with every entry. An entry that is sent again, because its function's line arrived, keeps its number.
     pub number: u64,
     pub request_id: String,
     pub at: Timestamp,
     pub method: String,
-    /// As it came, without the query.
+    /// As received, without the query.
     pub path: String,
-    /// As it came, secrets masked; empty without one.
+    /// As received, with masked secrets. Empty if there is none.
     pub query: String,
-    /// The route that the function knows it by, `/api/v1/projects/{project_id}`; until its line is there, the gateway's.
+    /// The function's route, `/api/v1/projects/{project_id}`. Until its log line arrives, the gateway's route.
     pub route: String,
     pub function: Option<String>,
     pub status: u16,
-    /// From the whole request until the answer was there, as the gateway saw it.
+    /// From the complete request to the answer, measured by the gateway.
     pub latency_ms: f64,
-    /// The same as the function saw it.
+    /// The same, measured by the function.
     pub function_ms: Option<f64>,
     pub tenant: Option<String>,
     pub principal: Option<String>,
@@ -57,15 +56,15 @@ pub struct Entry {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Message {
     pub headers: Vec<(String, String)>,
-    /// Text, cut after 16 KiB; what is not text is told by its size.
+    /// Text, cut after 16 KiB. For binary data, only its size.
     pub body: String,
     pub body_bytes: usize,
     pub cut: bool,
 }
 
-/// What a function's own log line says of a request.
+/// The facts in a function's own log line about a request.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-pub struct Told {
+pub struct FunctionReport {
     pub request_id: String,
     pub route: String,
     #[serde(default)]
@@ -82,11 +81,11 @@ pub struct Told {
     pub function: Option<String>,
 }
 
-/// Which entries are wanted; what is absent or empty is not asked for.
+/// Which entries to return. An absent or empty field filters nothing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Filter {
-    /// Exactly this tenant id; `-` for requests without one.
+    /// Exactly this tenant id, or `-` for requests without one.
     pub tenant: Option<String>,
     /// A part of the route or of the path.
     pub route: Option<String>,
@@ -94,11 +93,11 @@ pub struct Filter {
     /// A status, `404`, or a class, `4xx`.
     pub status: Option<String>,
     pub request_id: Option<String>,
-    /// At most so many; all that are kept if it is absent.
+    /// The most entries. If absent, all that are stored.
     pub limit: Option<usize>,
 }
 
-/// Cheap to clone; all clones are one log.
+/// Cheap to clone. All clones are the same log.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     shared: Arc<Shared>,
@@ -106,7 +105,7 @@ pub struct AccessLog {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Lock<State>,
     news: broadcast::Sender<Arc<Entry>>,
 }
 
@@ -114,7 +113,7 @@ struct Shared {
 struct State {
     next: u64,
     entries: VecDeque<Arc<Entry>>,
-    waiting: VecDeque<Told>,
+    waiting: VecDeque<FunctionReport>,
 }
 
 impl Default for AccessLog {
@@ -125,10 +124,10 @@ impl Default for AccessLog {
 
 impl AccessLog {
     pub fn new() -> AccessLog {
-        AccessLog { shared: Arc::new(Shared { state: Mutex::default(), news: broadcast::channel(BACKLOG).0 }) }
+        AccessLog { shared: Arc::new(Shared { state: Lock::default(), news: broadcast::channel(BACKLOG).0 }) }
     }
 
-    /// Keeps an entry and tells the listeners; gives its number.
+    /// Adds an entry, informs the listeners, and returns its number.
     pub fn record(&self, mut entry: Entry) -> u64 {
         let mut state = self.state();
         state.next += 1;
@@ -145,15 +144,15 @@ impl AccessLog {
         state.entries.push_back(entry.clone());
         drop(state);
         let number = entry.number;
-        // Nobody listening is no trouble.
+        // It is fine if nobody listens.
         let _ = self.shared.news.send(entry);
         number
     }
 
-    /// Joins a function's line to its request, which may still be under way.
-    pub fn tell(&self, told: Told) {
+    /// Joins a function's line to its request, which may not be finished yet.
+    pub fn tell(&self, told: FunctionReport) {
         let mut state = self.state();
-        // The newest first: the line is about one of the last requests.
+        // Search from the newest, because the line belongs to one of the last requests.
         let Some(entry) = state.entries.iter_mut().rev().find(|entry| entry.request_id == told.request_id) else {
             if state.waiting.len() == MOST_WAITING {
                 state.waiting.pop_front();
@@ -167,7 +166,7 @@ impl AccessLog {
         let _ = self.shared.news.send(entry);
     }
 
-    /// What is kept and fits, newest first.
+    /// The stored entries that match, newest first.
     pub fn recent(&self, filter: &Filter) -> Vec<Arc<Entry>> {
         let limit = filter.limit.unwrap_or(CAPACITY);
         self.state().entries.iter().rev().filter(|entry| filter.fits(entry)).take(limit).cloned().collect()
@@ -177,13 +176,13 @@ impl AccessLog {
         self.state().entries.iter().rev().find(|entry| entry.request_id == request_id).cloned()
     }
 
-    /// Every entry from now on; one whose function's line came later is told again, with the same number.
+    /// Every entry from now on. An entry whose function's line came later is sent again with the same number.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
         self.shared.news.subscribe()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Guard<'_, State> {
+        self.shared.state.lock()
     }
 }
 
@@ -200,7 +199,7 @@ impl Filter {
 }
 
 impl Entry {
-    /// The request as a line for a POSIX shell. Secrets are not in it: where the credential was, it says `$TOKEN` or `$API_KEY`.
+    /// The request as a line for a POSIX shell, without secrets: the credential is replaced by `$TOKEN` or `$API_KEY`.
     pub fn curl(&self, base: &str) -> String {
         let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
         let mut line = "curl -sS".to_owned();
@@ -212,7 +211,7 @@ impl Entry {
         line.push_str(&format!(" {}", quoted(&format!("{base}{}{query}", self.path))));
         for (name, value) in &self.request.headers {
             match name.as_str() {
-                // curl writes these itself.
+                // curl adds these itself.
                 "host" | "content-length" | "user-agent" | "accept-encoding" | "connection" | "transfer-encoding" | "expect" => {}
                 "accept" if value == "*/*" => {}
                 "authorization" => line.push_str(" -H \"authorization: Bearer $TOKEN\""),
@@ -227,8 +226,8 @@ impl Entry {
         line
     }
 
-    fn learn(&mut self, told: Told) {
-        // A path that no route has goes by the gateway's.
+    fn learn(&mut self, told: FunctionReport) {
+        // If the path matches no route of the function, the gateway's route stays.
         if told.route != "none" {
             self.route = told.route;
         }
@@ -242,7 +241,7 @@ impl Entry {
 }
 
 impl Message {
-    /// Masked first and cut then, so that no half of a secret is left. `path` tells where whole values are secret.
+    /// Masked first and then cut, so that no part of a secret is left. `path` says where whole values are secret.
     pub fn new(path: &str, headers: &HeaderMap, body: &[u8]) -> Message {
         let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let headers = headers
@@ -285,13 +284,13 @@ mod tests {
         }
     }
 
-    fn told(id: &str) -> Told {
-        Told {
+    fn told(id: &str) -> FunctionReport {
+        FunctionReport {
             request_id: id.to_owned(),
             route: "/api/v1/projects/{project_id}".to_owned(),
             tenant: Some("t-1".to_owned()),
             read_units: Some(3.5),
-            ..Told::default()
+            ..FunctionReport::default()
         }
     }
 

@@ -1,5 +1,5 @@
-//! CORS as API Gateway does it from its configuration: preflights are answered by the gateway, whatever routes there are; other answers get
-//! the gateway's CORS headers and none of the function's. Without a configuration nothing is added and nothing answered.
+//! CORS as API Gateway does it from its configuration. The gateway answers preflights, whatever the routes are. Other answers get the
+//! gateway's CORS headers instead of the function's. Without a configuration nothing is added and nothing is answered.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
@@ -17,13 +17,13 @@ pub struct Cors {
 }
 
 impl Cors {
-    /// `None` where the template says none: no configuration, or one without origins.
+    /// `None` if the template has no configuration, or one without origins.
     pub fn new(mut of: Configuration) -> Option<Cors> {
         of.allow_origins.retain(|origin| !origin.is_empty());
         (!of.allow_origins.is_empty()).then_some(Cors { of })
     }
 
-    /// Everything, for pages of the stack's own.
+    /// Allows everything, for the stack's own pages.
     pub fn all_for(origins: Vec<String>) -> Cors {
         let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let of = Configuration {
@@ -37,7 +37,7 @@ impl Cors {
         Cors { of }
     }
 
-    /// Whether it says anything to the page that asks.
+    /// Whether the page's origin is allowed.
     pub fn knows(&self, asked: &HeaderMap) -> bool {
         self.allowed(asked).is_some()
     }
@@ -46,13 +46,13 @@ impl Cors {
         method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// Headers of the answer to a preflight; none of them for a page that may not.
+    /// Headers of the answer to a preflight. None for a page that is not allowed.
     pub fn preflight(&self, asked: &HeaderMap) -> HeaderMap {
         let mut answer = HeaderMap::new();
         let Some(origin) = self.allowed(asked) else { return answer };
         self.put_origin(&mut answer, origin);
         put(&mut answer, ACCESS_CONTROL_ALLOW_METHODS, &self.of.allow_methods.join(","));
-        // A star is no wildcard together with credentials, nor does it cover Authorization: what was asked for is said back.
+        // With credentials a star is not a wildcard, and it never includes Authorization. So the requested headers are returned.
         let wanted = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let headers = if self.of.allow_headers.iter().any(|name| name == "*") {
             wanted.to_owned()
@@ -66,7 +66,7 @@ impl Cors {
         answer
     }
 
-    /// Puts the gateway's headers in the place of the function's.
+    /// Replaces the function's CORS headers by the gateway's.
     pub fn apply(&self, asked: &HeaderMap, answer: &mut HeaderMap) {
         let own: Vec<HeaderName> = answer.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
         for name in own {
@@ -96,7 +96,7 @@ impl Cors {
     }
 }
 
-/// `*`, `https://*` and `http://*` are the wildcards there are.
+/// The only wildcards are `*`, `https://*` and `http://*`.
 fn covers(allowed: &str, origin: &str) -> bool {
     match allowed {
         "*" => true,

@@ -1,4 +1,4 @@
-//! Requests as API Gateway's HTTP API hands them to a function (payload format 2.0), and its answers back.
+//! Requests in the form in which API Gateway's HTTP API sends them to a function (payload format 2.0), and answers in its form.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::template::Route;
 
-/// Where a request goes: what the template calls the route, and the function behind it.
+/// The target of a request: the template's route, and its function.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// `ANY /api/v1/projects/{proxy+}`, or `$default`.
@@ -22,20 +22,20 @@ pub struct Target {
     pub path_parameters: Vec<(String, String)>,
 }
 
-/// What the gateway knows of a request beside the request.
+/// What the gateway knows about a request besides the request.
 #[derive(Debug, Clone)]
-pub struct Circumstances<'a> {
+pub struct RequestContext<'a> {
     pub request_id: &'a str,
     pub at: Timestamp,
     pub source_ip: &'a str,
     pub port: u16,
 }
 
-/// Of one connection; nobody else is told.
+/// They concern one connection and are not passed on.
 const HOP_BY_HOP: [&str; 9] =
     ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade", "expect"];
 
-/// The closest route: among those with this method or ANY the most specific path, the method itself before ANY, `$default` last.
+/// The closest route: the most specific path among those with this method or ANY, the method itself before ANY, and `$default` last.
 pub fn target(routes: &[Route], method: &Method, path: &str) -> Option<Target> {
     let takes = |route: &&Route| route.method == "ANY" || route.method == method.as_str();
     let fitting = routes.iter().filter(takes).filter_map(|route| Some((route.fit(path)?, route.method != "ANY", route)));
@@ -45,7 +45,7 @@ pub fn target(routes: &[Route], method: &Method, path: &str) -> Option<Target> {
     Some(Target { route_key, function: route.function.clone(), path_parameters: path_parameters(&route.path, path) })
 }
 
-pub fn event(parts: &Parts, body: &Bytes, target: &Target, told: &Circumstances<'_>) -> Value {
+pub fn event(parts: &Parts, body: &Bytes, target: &Target, told: &RequestContext<'_>) -> Value {
     let raw_path = decoded(parts.uri.path());
     let raw_query = parts.uri.query().unwrap_or_default();
     let mut headers = joined(&parts.headers);
@@ -87,7 +87,7 @@ pub fn event(parts: &Parts, body: &Bytes, target: &Target, told: &Circumstances<
         },
         "isBase64Encoded": false,
     });
-    // Absent rather than empty, all of these.
+    // All of these are absent if they are empty.
     let cookies = cookies(&parts.headers);
     if !cookies.is_empty() {
         event["cookies"] = json!(cookies);
@@ -107,11 +107,11 @@ pub fn event(parts: &Parts, body: &Bytes, target: &Target, told: &Circumstances<
     event
 }
 
-/// The answer of a function. `Err` says why it is none that API Gateway takes.
+/// The answer of a function. `Err` says why API Gateway would not accept it.
 pub fn answer(payload: &[u8]) -> Result<Response<Bytes>, String> {
     let payload: Value = serde_json::from_slice(payload).map_err(|error| format!("its answer is not JSON: {error}"))?;
     let Some(status) = payload.get("statusCode") else {
-        // Whatever else a function answers is taken for the body.
+        // Anything else that a function answers is used as the body.
         let text = payload.as_str().map_or_else(|| payload.to_string(), str::to_owned);
         let mut response = Response::new(Bytes::from(text));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -140,7 +140,7 @@ pub fn answer(payload: &[u8]) -> Result<Response<Bytes>, String> {
     for cookie in payload["cookies"].as_array().into_iter().flatten() {
         add(headers, SET_COOKIE.as_str(), cookie)?;
     }
-    // The length is what is sent here.
+    // The length is computed again here.
     headers.remove(CONTENT_LENGTH);
     for name in HOP_BY_HOP {
         headers.remove(name);
@@ -148,7 +148,7 @@ pub fn answer(payload: &[u8]) -> Result<Response<Bytes>, String> {
     Ok(response)
 }
 
-/// Text as API Gateway sees it: by its type alone, and nothing that is packed.
+/// Whether API Gateway treats it as text: by its type only, and not if it is compressed.
 fn is_text(headers: &HeaderMap) -> bool {
     let packed = headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?").to_ascii_lowercase());
@@ -177,7 +177,7 @@ fn cookies(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// Decoded, in the order in which the names come first.
+/// Decoded, in the order in which the names first appear.
 fn query_parameters(query: &str) -> Map<String, Value> {
     let mut parameters = Map::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -206,12 +206,12 @@ fn path_parameters(pattern: &str, path: &str) -> Vec<(String, String)> {
     parameters
 }
 
-/// An event is JSON: what is not UTF-8 cannot be said in it.
+/// An event is JSON, so it can only contain valid UTF-8.
 fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-fn trace_id(told: &Circumstances<'_>) -> String {
+fn trace_id(told: &RequestContext<'_>) -> String {
     let random = format!("{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..));
     format!("Root=1-{:08x}-{random}", told.at.as_second())
 }
@@ -248,7 +248,7 @@ mod tests {
             &parts,
             &Bytes::from_static(body),
             &target,
-            &Circumstances { request_id: "BkL5xh0fFiAEJ3Q=", at, source_ip: "203.0.113.7", port: 9000 },
+            &RequestContext { request_id: "BkL5xh0fFiAEJ3Q=", at, source_ip: "203.0.113.7", port: 9000 },
         )
     }
 

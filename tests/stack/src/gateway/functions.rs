@@ -1,11 +1,12 @@
-//! The functions behind their watchers. The watcher forgets an invocation whose function it starts anew, and it stands still for good when more
-//! than a hundred wait for one function: so what is sent is bounded and held until it is answered or known to be lost, whoever waits for it.
+//! The functions and their watchers. A watcher loses an invocation when it restarts the function. It stops working for good when more than
+//! a hundred invocations wait for one function. The number of invocations is therefore limited. Each keeps its place until it is answered
+//! or certainly lost, even if nobody waits for it.
 
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -25,57 +26,58 @@ use tokio::{
 };
 
 use super::queue::{Bounds, Queue};
+use crate::lock::Lock;
 use crate::{
     sources::{Invoke, InvokeError},
     template::Function,
 };
 
-/// Of the event sources, beside the requests. With the requests' share of a function it stays below the hundred.
+/// Invocations of the event sources, in addition to the requests. Together with the requests' share of a function it stays below a hundred.
 const SOURCES: usize = 16;
 
-/// On top of a function's own time: starting, and a little compiling.
+/// In addition to a function's own time: for starting, and for a short compilation.
 const STARTING: Duration = Duration::from_secs(30);
 
-/// A watcher hands a function one event after the other. Sent this much later and answered first: the earlier one is lost.
+/// A watcher sends a function one event after the other. If a later one was answered first, by this much, the earlier one is lost.
 const OVERTAKEN: Duration = Duration::from_secs(1);
 
-/// No answer for so long may have many reasons; then the watcher is asked.
+/// After this time without an answer, which can have many reasons, the watcher is asked.
 const SUSPICIOUS: Duration = Duration::from_secs(3);
 
-/// An event source has nobody waiting for it.
-const SOURCE_PATIENCE: Duration = Duration::from_secs(600);
+/// Nobody waits for an event source.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a function that is being compiled or whose watcher is being started.
     pub starting: Duration,
-    /// For a function that does not build: somebody may be about to save the file.
+    /// For a function that does not compile: a developer may be about to save the file.
     pub broken: Duration,
-    /// For a turn.
+    /// For a turn in the queue.
     pub queueing: Duration,
     /// For the answer.
     pub answer: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Patience {
+impl Default for Timeouts {
+    fn default() -> Timeouts {
         let seconds = Duration::from_secs;
-        Patience { starting: seconds(10), broken: seconds(2), queueing: seconds(20), answer: seconds(30) }
+        Timeouts { starting: seconds(10), broken: seconds(2), queueing: seconds(20), answer: seconds(30) }
     }
 }
 
-/// What becomes of a function, as its watcher tells.
+/// The state of a function, as reported by its watcher.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Phase {
-    /// There is no watcher; why, as a sentence.
+    /// There is no watcher. Contains the reason as a sentence.
     Away(String),
     Ready,
     Compiling,
-    /// The first lines of the compiler, or of what the function said when it ended.
+    /// The first lines of the compiler, or of the function's output when it ended.
     Broken(Vec<String>),
 }
 
-/// On whose behalf a function is called.
+/// The origin of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// Takes turns with other senders.
@@ -114,31 +116,31 @@ struct Inner {
     slots: BTreeMap<String, Slot>,
     queue: Queue,
     sources: Arc<Semaphore>,
-    patience: Patience,
+    timeouts: Timeouts,
     client: Client<HttpConnector, Full<Bytes>>,
     next: AtomicU64,
 }
 
 struct Slot {
     timeout: Duration,
-    address: Mutex<Option<SocketAddr>>,
+    address: Lock<Option<SocketAddr>>,
     phase: watch::Sender<Phase>,
-    sent: Mutex<Sent>,
+    sent: Lock<Sent>,
 }
 
 struct Sent {
-    /// Dropping the sender gives the invocation up.
+    /// Dropping the sender gives up the invocation.
     invocations: BTreeMap<u64, (Instant, oneshot::Sender<()>)>,
     answered: Instant,
 }
 
 impl Functions {
-    pub fn new(functions: &[Function], bounds: Bounds, patience: Patience) -> Functions {
+    pub fn new(functions: &[Function], bounds: Bounds, timeouts: Timeouts) -> Functions {
         let slot = |function: &Function| Slot {
             timeout: Duration::from_secs(u64::try_from(function.timeout_seconds).unwrap_or_default()),
-            address: Mutex::new(None),
+            address: Lock::new(None),
             phase: watch::Sender::new(Phase::Away("it has not been started yet".to_owned())),
-            sent: Mutex::new(Sent { invocations: BTreeMap::new(), answered: Instant::now() }),
+            sent: Lock::new(Sent { invocations: BTreeMap::new(), answered: Instant::now() }),
         };
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -146,31 +148,31 @@ impl Functions {
             slots: functions.iter().map(|function| (function.name.clone(), slot(function))).collect(),
             queue: Queue::new(bounds),
             sources: Arc::new(Semaphore::new(SOURCES)),
-            patience,
+            timeouts,
             client: Client::builder(TokioExecutor::new()).build(connector),
             next: AtomicU64::new(0),
         };
         Functions { inner: Arc::new(inner) }
     }
 
-    /// A new watcher answers there.
+    /// A new watcher listens at this address.
     pub fn listening(&self, function: &str, address: SocketAddr) {
         if let Some(slot) = self.inner.slots.get(function) {
-            *lock(&slot.address) = Some(address);
+            *slot.address.lock() = Some(address);
             slot.phase.send_replace(Phase::Ready);
         }
     }
 
-    /// The watcher is gone, and with it what it was given.
+    /// The watcher has ended, and its invocations are lost.
     pub fn away(&self, function: &str, why: &str) {
         if let Some(slot) = self.inner.slots.get(function) {
             slot.phase.send_replace(Phase::Away(why.to_owned()));
-            *lock(&slot.address) = None;
-            lock(&slot.sent).invocations.clear();
+            *slot.address.lock() = None;
+            slot.sent.lock().invocations.clear();
         }
     }
 
-    /// What the watcher of a running function tells of it; ignored when there is none.
+    /// The state of a running function, reported by its watcher. Ignored if there is no watcher.
     pub fn phase(&self, function: &str, phase: Phase) {
         if let Some(slot) = self.inner.slots.get(function) {
             slot.phase.send_if_modified(|known| {
@@ -187,44 +189,45 @@ impl Functions {
         self.inner.slots.get(function).map(|slot| slot.phase.borrow().clone())
     }
 
-    /// Functions that have answered nothing for longer than they may take, though they run: nothing will come any more.
+    /// Functions that are running but have not answered for longer than they may take. No answer will come.
     pub fn overdue(&self) -> Vec<String> {
         let now = Instant::now();
         let is_overdue = |slot: &Slot| {
-            let sent = lock(&slot.sent);
+            let sent = slot.sent.lock();
             let oldest = sent.invocations.values().next().map(|(at, _)| (*at).max(sent.answered));
             *slot.phase.borrow() == Phase::Ready && oldest.is_some_and(|oldest| now.duration_since(oldest) > slot.timeout + STARTING)
         };
         self.inner.slots.iter().filter(|(_, slot)| is_overdue(slot)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether the watcher answers at all, where something has waited for it for some seconds: what it is asked here needs no function.
+    /// Whether the watcher answers at all, if an invocation has waited for some seconds. This question needs no function.
     pub async fn watcher_answers(&self, function: &str) -> bool {
         let Some(slot) = self.inner.slots.get(function) else { return true };
-        let oldest = lock(&slot.sent).invocations.values().next().map(|(at, _)| at.elapsed());
-        let Some(address) = lock(&slot.address).filter(|_| oldest.is_some_and(|oldest| oldest > SUSPICIOUS)) else { return true };
+        let oldest = slot.sent.lock().invocations.values().next().map(|(at, _)| at.elapsed());
+        let Some(address) = slot.address.lock().filter(|_| oldest.is_some_and(|oldest| oldest > SUSPICIOUS)) else { return true };
         matches!(timeout(SUSPICIOUS, self.exchange("-", address, Bytes::from_static(b"{}"))).await, Ok(Ok(_)))
     }
 
-    /// Requests under way and waiting.
+    /// The numbers of running and waiting requests.
     pub fn lengths(&self) -> (usize, usize) {
         self.inner.queue.lengths()
     }
 
-    /// Calls a function as AWS does and gives what comes, success or not. What the caller no longer waits for goes on and keeps its place.
+    /// Calls a function as AWS does and returns the answer, success or not. If the caller stops waiting, the call continues and keeps its
+    /// place.
     pub async fn call(&self, function: &str, payload: Bytes, who: Who) -> Result<Reply, CallError> {
         let slot = self.inner.slots.get(function).ok_or_else(|| CallError::Unknown(function.to_owned()))?;
-        let patience = self.inner.patience;
+        let timeouts = self.inner.timeouts;
         let place: Box<dyn Send> = match who {
             Who::Sender(sender) => {
-                let entered = timeout(patience.queueing, self.inner.queue.enter(sender, function)).await;
+                let entered = timeout(timeouts.queueing, self.inner.queue.enter(sender, function)).await;
                 Box::new(entered.map_err(|_| CallError::Busy)?.map_err(|_| CallError::Busy)?)
             }
             Who::Source => Box::new(self.inner.sources.clone().acquire_owned().await.map_err(|_| CallError::Busy)?),
         };
         let (starting, broken, wait) = match who {
-            Who::Sender(_) => (patience.starting, patience.broken, patience.answer),
-            Who::Source => (SOURCE_PATIENCE, SOURCE_PATIENCE, slot.timeout + STARTING),
+            Who::Sender(_) => (timeouts.starting, timeouts.broken, timeouts.answer),
+            Who::Source => (SOURCE_TIMEOUT, SOURCE_TIMEOUT, slot.timeout + STARTING),
         };
         let mut phase = slot.phase.subscribe();
         let address = self.ready(function, slot, &mut phase, starting, broken).await?;
@@ -248,7 +251,7 @@ impl Functions {
                 () = &mut late => return Err(CallError::Late(function.to_owned(), wait.as_secs())),
                 () = giving_up => return Err(not_ready(function, &slot.phase.borrow())),
                 changed = phase.changed() => if changed.is_ok() {
-                    // The watcher keeps what it has not handed over yet, but nobody waits for a long compilation.
+                    // The watcher keeps invocations that it has not sent yet, but nobody waits for a long compilation.
                     give_up = match &*phase.borrow_and_update() {
                         Phase::Ready | Phase::Away(_) => None,
                         Phase::Compiling => Some(Instant::now() + starting),
@@ -271,7 +274,7 @@ impl Functions {
         loop {
             let seen = phase.borrow_and_update().clone();
             let deadline = match seen {
-                Phase::Ready => match *lock(&slot.address) {
+                Phase::Ready => match *slot.address.lock() {
                     Some(address) => return Ok(address),
                     None => began + starting,
                 },
@@ -284,7 +287,7 @@ impl Functions {
         }
     }
 
-    /// Holds its place until there is an answer, or none to be had.
+    /// Keeps its place until there is an answer, or there can be none.
     async fn invocation(
         self,
         function: String,
@@ -297,13 +300,13 @@ impl Functions {
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let (give_up, given_up) = oneshot::channel();
         let sent_at = Instant::now();
-        lock(&slot.sent).invocations.insert(id, (sent_at, give_up));
+        slot.sent.lock().invocations.insert(id, (sent_at, give_up));
         let outcome = tokio::select! {
             biased;
             reply = self.exchange(&function, address, payload) => reply.map_err(|problem| CallError::Unreachable(function.clone(), problem)),
             _ = given_up => Err(CallError::Lost(function.clone())),
         };
-        let mut sent = lock(&slot.sent);
+        let mut sent = slot.sent.lock();
         sent.invocations.remove(&id);
         if outcome.is_ok() {
             sent.answered = Instant::now();
@@ -311,11 +314,11 @@ impl Functions {
         }
         drop(sent);
         if outcome.as_ref().is_ok_and(|reply| reply.status < 300) {
-            // An answer proves that it runs, whatever its watcher was heard to say.
+            // An answer proves that the function runs, whatever its watcher reported.
             self.phase(&function, Phase::Ready);
         }
         drop(place);
-        // The one who asked may be gone.
+        // The caller may have stopped waiting.
         drop(answer.send(outcome));
     }
 
@@ -354,8 +357,4 @@ fn not_ready(function: &str, phase: &Phase) -> CallError {
         Phase::Ready => (format!("`{function}` is being started"), vec![]),
     };
     CallError::NotReady { message, lines }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

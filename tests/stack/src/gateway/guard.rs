@@ -1,11 +1,11 @@
-//! Keeps web pages out of what is not meant for them. A request must be addressed to loopback, or a name that somebody lets point there (DNS
-//! rebinding) would be let in; and what no page has a reason to ask for is refused to every browser, which says that it is one.
+//! Keeps web pages out. A request must be addressed to loopback, because a name that resolves there (DNS rebinding) could be used by any
+//! page. Requests that no page needs are refused to every browser. A browser can be recognised by its headers.
 
 use http::{HeaderMap, StatusCode, Uri, header};
 
 use super::refusal::Refusal;
 
-/// The name in `Host`, or in the target where the request has the absolute form, is this machine's own.
+/// The name in `Host`, or in an absolute request target, must be this machine.
 pub fn loopback(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
@@ -20,7 +20,7 @@ pub fn loopback(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::bad(StatusCode::MISDIRECTED_REQUEST, message))
 }
 
-/// Browsers name the page (`Origin`) or what they fetch for (`Sec-Fetch-*`); no page can leave both out.
+/// Browsers send the page's origin (`Origin`) or the purpose (`Sec-Fetch-*`). No page can leave out both.
 pub fn no_browser(headers: &HeaderMap) -> Result<(), Refusal> {
     let told = |name: &http::HeaderName| *name == header::ORIGIN || name.as_str().starts_with("sec-fetch-");
     if headers.keys().any(told) {
@@ -29,7 +29,7 @@ pub fn no_browser(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a page can send without asking first is never what a client of AWS sends.
+/// Content types that a page can send without a preflight. A client of AWS never uses them.
 pub fn not_a_form(headers: &HeaderMap) -> Result<(), Refusal> {
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?").to_ascii_lowercase());
     let essence = content_type.as_deref().map(|text| text.split(';').next().unwrap_or_default().trim());

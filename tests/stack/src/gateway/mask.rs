@@ -1,17 +1,17 @@
-//! What of a request or an answer may be remembered: everything but secrets, which are known by the name they go by or by their own form.
+//! What may be remembered of requests and answers: everything except secrets. Secrets are recognised by their field name or by their form.
 
 use serde_json::Value;
 
 pub const MASK: &str = "********";
 
-/// JSON longer than this is not read, and so not shown.
+/// Longer JSON is not parsed, and so not shown.
 const MOST_READ: usize = 1024 * 1024;
 
 /// Parts of names whose values are secret, in lower case and without `-` and `_`.
 const SECRET_NAMES: [&str; 11] =
     ["password", "passwd", "secret", "token", "authorization", "apikey", "accesskey", "ingestkey", "privatekey", "cookie", "credential"];
 
-/// Names that hold such a part and say nothing secret.
+/// Names that contain such a part but are not secret.
 const PLAIN_NAMES: [&str; 8] =
     ["tokentype", "accesscontrolallowcredentials", "expiresintokens", "apikeys", "apikeyid", "tokenexpiresat", "secretset", "passwordset"];
 
@@ -19,7 +19,7 @@ pub fn header(name: &str, value: &str) -> String {
     if is_secret(name) { MASK.to_owned() } else { text(value) }
 }
 
-/// A query string, as it came but for secret values.
+/// A query string with masked secrets.
 pub fn query(query: &str) -> String {
     let pair = |pair: &str| match pair.split_once('=') {
         Some((name, value)) if is_secret(name) && !value.is_empty() => format!("{name}={MASK}"),
@@ -38,7 +38,7 @@ pub fn body(path: &str, content_type: &str, body: &[u8]) -> String {
     if body.len() > MOST_READ {
         return format!("({} bytes, too many to look for secrets in)", body.len());
     }
-    // Whatever a tenant names its setting, the value may be a secret.
+    // The value of any tenant setting may be a secret.
     let values_too = path.starts_with("/api/tenant-setting");
     if content_type.starts_with("application/x-www-form-urlencoded") {
         return query(plain);
@@ -51,7 +51,7 @@ pub fn body(path: &str, content_type: &str, body: &[u8]) -> String {
     if let Some(lines) = lines {
         return lines.join("\n");
     }
-    // Not JSON, or broken JSON: where a secret would end is not known.
+    // Not JSON, or broken JSON: the end of a secret is not known.
     if values_too || is_secret(plain) {
         return format!("({} bytes that cannot be read and name a secret)", body.len());
     }
@@ -60,13 +60,13 @@ pub fn body(path: &str, content_type: &str, body: &[u8]) -> String {
 
 fn json(text: &str, values_too: bool) -> Option<String> {
     let trimmed = text.trim_start_matches('\u{feff}').trim();
-    // A bare number or word is not worth the rewriting.
+    // A plain number or word needs no rewriting.
     if !trimmed.starts_with(['{', '[', '"']) {
         return None;
     }
     let value: Value = serde_json::from_str(trimmed).ok()?;
     let masked = value_masked(value.clone(), values_too);
-    // As it was written, where nothing was secret.
+    // Unchanged if nothing was secret.
     Some(if masked == value { trimmed.to_owned() } else { masked.to_string() })
 }
 
@@ -83,7 +83,7 @@ fn value_masked(value: Value, values_too: bool) -> Value {
         ),
         Value::Array(items) => Value::Array(items.into_iter().map(|item| value_masked(item, values_too)).collect()),
         Value::String(plain) if values_too => Value::String(if plain.is_empty() { plain } else { MASK.to_owned() }),
-        // An event carries a body within its JSON.
+        // An event contains a body as text inside its JSON.
         Value::String(plain) => {
             Value::String(json(&plain, values_too).filter(|_| plain.starts_with(['{', '['])).unwrap_or_else(|| text(&plain)))
         }
@@ -91,7 +91,7 @@ fn value_masked(value: Value, values_too: bool) -> Value {
     }
 }
 
-/// A structure below a secret name is masked leaf by leaf; `null`, `false` and an empty text say only that there is nothing.
+/// Masks every leaf below a secret name. `null`, `false` and an empty text stay, because they only say that there is no value.
 fn secret(value: Value) -> Value {
     match value {
         Value::Null | Value::Bool(_) => value,
@@ -107,7 +107,7 @@ fn is_secret(name: &str) -> bool {
     !PLAIN_NAMES.contains(&name.as_str()) && SECRET_NAMES.iter().any(|part| name.contains(part))
 }
 
-/// Keys and session tokens are known by their form, wherever they stand.
+/// Keys and session tokens are recognised by their form everywhere.
 fn text(plain: &str) -> String {
     if !["tf_live_", "tf_test_", "eyJ"].iter().any(|start| plain.contains(start)) {
         return plain.to_owned();

@@ -1,4 +1,4 @@
-//! The gateway before the functions: it answers as API Gateway's HTTP API does, bounded and guarded, and remembers what it answered.
+//! The gateway before the functions: it answers as API Gateway's HTTP API does, limits and checks requests, and logs its answers.
 
 pub mod access;
 pub mod cors;
@@ -41,39 +41,39 @@ use throttle::Throttle;
 
 const INVOCATIONS: &str = "/2015-03-31/";
 
-/// What is refused is read on for so long, for a client that only listens after it has spoken.
+/// After a refusal, up to this many bytes are still read, for a client that only reads after it has sent everything.
 const MOST_DRAINED: usize = 64 * 1024 * 1024;
 
-/// Records that may wait to be written into the access log; behind that they are dropped.
+/// The most records waiting for the access log. Further ones are dropped.
 const BACKLOG: usize = 1_024;
 
-/// What is taken, as API Gateway has it.
+/// The limits of API Gateway.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub struct GatewayLimits {
     pub body: usize,
     /// Request line and headers.
     pub headers: usize,
-    /// For a client to say what it wants, and to take what it gets.
+    /// For a client to send its request and to receive its answer.
     pub client: Duration,
-    /// Bodies of all requests that are here at once.
+    /// For the bodies of all current requests together.
     pub buffered: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { body: 10 * 1024 * 1024, headers: 10 * 1024, client: Duration::from_secs(30), buffered: 256 * 1024 * 1024 }
+impl Default for GatewayLimits {
+    fn default() -> GatewayLimits {
+        GatewayLimits { body: 10 * 1024 * 1024, headers: 10 * 1024, client: Duration::from_secs(30), buffered: 256 * 1024 * 1024 }
     }
 }
 
-/// What the template says of the API.
+/// What the template says about the API.
 #[derive(Debug)]
 pub struct Settings {
     pub routes: Vec<Route>,
     pub cors: Option<Cors>,
-    /// The console's: its reference tries the API from another port, whatever the template says.
+    /// For the console: its reference calls the API from another port, whatever the template allows.
     pub console: Option<Cors>,
     pub throttle: Throttle,
-    pub limits: Limits,
+    pub limits: GatewayLimits,
 }
 
 impl Settings {
@@ -83,7 +83,7 @@ impl Settings {
             cors: template.cors()?.and_then(Cors::new),
             console: None,
             throttle: Throttle::new(template.throttles()?),
-            limits: Limits::default(),
+            limits: GatewayLimits::default(),
         })
     }
 
@@ -104,7 +104,7 @@ struct Inner {
     records: mpsc::Sender<Record>,
 }
 
-/// What came of a request, with where it went.
+/// The result of a request, with its target.
 #[derive(Default)]
 struct Outcome {
     route: String,
@@ -112,7 +112,7 @@ struct Outcome {
     body: Bytes,
 }
 
-/// Everything about a request, for the log. Written there aside: it is masked first, which takes longer than a request should wait.
+/// All data about a request, for the log. It is written separately, because masking takes longer than a request should wait.
 struct Record {
     entry: Entry,
     request: (HeaderMap, Bytes),
@@ -126,12 +126,12 @@ impl Gateway {
         Gateway { inner: Arc::new(Inner { settings, functions, buffered: AtomicUsize::new(0), records }) }
     }
 
-    /// Answers on the listener until it is dropped.
+    /// Answers on the listener until the future is dropped.
     pub async fn serve(self, listener: TcpListener) {
         server::serve(self, listener).await;
     }
 
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &GatewayLimits {
         &self.inner.settings.limits
     }
 
@@ -176,7 +176,7 @@ impl Gateway {
         };
         let record =
             Record { entry, request: (parts.headers, outcome.body), response: (response.headers().clone(), response.body().clone()) };
-        // A log that cannot follow must hold up nobody.
+        // A slow log must not delay requests.
         drop(self.inner.records.try_send(record));
         response
     }
@@ -226,18 +226,18 @@ impl Gateway {
         outcome.body = body.clone();
         outcome.function = Some(target.function.clone());
         let source_ip = peer.to_canonical().to_string();
-        let told = event::Circumstances { request_id, at, source_ip: &source_ip, port };
+        let told = event::RequestContext { request_id, at, source_ip: &source_ip, port };
         let event = event::event(parts, &body, &target, &told);
         let sender = Who::Sender(sender_of(&parts.headers, peer));
         let reply = self.inner.functions.call(&target.function, Bytes::from(event.to_string()), sender).await.map_err(refusal_of)?;
         if reply.status >= 300 {
-            // The watcher's own words, or the runtime's for a function that failed: they are in the terminal.
+            // The watcher's error, or the runtime's error about a function that failed. It is in the terminal.
             return Err(internal("the function failed; the terminal of `cargo local` says how"));
         }
         event::answer(&reply.body).map_err(|problem| internal(&format!("the function cannot be understood: {problem}")))
     }
 
-    /// The invocation API of Lambda, for `cargo lambda invoke` and `aws lambda invoke`. AWS asks for a signature there; here no browser gets in.
+    /// Lambda's invocation API, for `cargo lambda invoke` and `aws lambda invoke`. AWS requires a signature; here browsers are refused.
     async fn invoke<B>(&self, parts: &Parts, body: B, peer: IpAddr, outcome: &mut Outcome) -> Result<Response<Bytes>, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -272,8 +272,8 @@ impl Gateway {
         Ok(response)
     }
 
-    /// The whole body, if it is not too large and comes in time.
-    async fn read<B>(&self, parts: &Parts, mut body: B) -> Result<(Bytes, Held<'_>), Refusal>
+    /// The whole body, if it is not too large and arrives in time.
+    async fn read<B>(&self, parts: &Parts, mut body: B) -> Result<(Bytes, BodyBudget<'_>), Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -281,11 +281,11 @@ impl Gateway {
         let most = limits.body;
         let too_large = || Refusal::bad(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {most} bytes")).hanging_up();
         let announced = body.size_hint().lower();
-        // Whoever waits for a word before sending gets it.
+        // A client that waits for permission to send gets it.
         if announced > most as u64 && (parts.headers.contains_key(header::EXPECT) || announced > MOST_DRAINED as u64) {
             return Err(too_large());
         }
-        let mut held = Held { total: &self.inner.buffered, bytes: 0 };
+        let mut held = BodyBudget { total: &self.inner.buffered, bytes: 0 };
         let whole = async {
             let (mut read, mut length) = (BytesMut::new(), 0);
             while let Some(frame) = body.frame().await {
@@ -310,20 +310,20 @@ impl Gateway {
     }
 }
 
-/// A part of what all bodies may take, given back when it is dropped.
-struct Held<'a> {
+/// A share of the memory for all bodies, returned when it is dropped.
+struct BodyBudget<'a> {
     total: &'a AtomicUsize,
     bytes: usize,
 }
 
-impl Held<'_> {
+impl BodyBudget<'_> {
     fn more(&mut self, bytes: usize, most: usize) -> bool {
         self.bytes += bytes;
         self.total.fetch_add(bytes, Ordering::Relaxed) + bytes <= most
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for BodyBudget<'_> {
     fn drop(&mut self) {
         self.total.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -365,8 +365,8 @@ fn size_of(parts: &Parts) -> usize {
     line + parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum::<usize>()
 }
 
-/// Who takes turns with whom: tenants, as far as a session says its tenant; else credentials; else addresses. Nothing is verified here: whoever
-/// makes a tenant up only waits in a row of their own.
+/// The sender, for taking turns: the tenant if a session names one, otherwise the credential, otherwise the address. Nothing is verified
+/// here: a sender with an invented tenant only gets a separate row.
 fn sender_of(headers: &HeaderMap, peer: IpAddr) -> u64 {
     let mut hasher = DefaultHasher::new();
     let credential = ["authorization", "x-api-key", "x-ingest-key"].into_iter().find_map(|name| headers.get(name));

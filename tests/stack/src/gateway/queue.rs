@@ -1,12 +1,14 @@
-//! Who goes next. So many requests are under way at once, of one function no more than its share, and those behind it wait in the order in which
-//! their senders take turns: somebody who asks five hundred times at once delays their own requests, not everybody's.
+//! Which request is next. The number of running requests is limited, in total and for each function. The others wait, and their senders
+//! take turns. A sender with five hundred requests at once therefore only delays itself.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use tokio::sync::oneshot;
+
+use crate::lock::{Guard, Lock};
 
 /// As many may be under way, of one function, and waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Bounds {
     pub waiting: usize,
 }
 
-/// Whoever is before a full queue is asked to come back.
+/// The queue is full: try again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
@@ -25,22 +27,22 @@ pub struct Queue {
     inner: Arc<Inner>,
 }
 
-/// One request under way; dropping it lets the next one in.
-pub struct Place {
+/// One running request. Dropping it lets the next one in.
+pub struct Permit {
     queue: Queue,
     function: String,
 }
 
 struct Inner {
     bounds: Bounds,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 #[derive(Default)]
 struct State {
     taken: usize,
     by_function: BTreeMap<String, usize>,
-    /// Senders with something waiting, in the order of their turns.
+    /// Senders with waiting requests, in the order of their turns.
     turns: VecDeque<u64>,
     waiting: HashMap<u64, VecDeque<Waiting>>,
     length: usize,
@@ -48,25 +50,25 @@ struct State {
 
 struct Waiting {
     function: String,
-    go: oneshot::Sender<Place>,
+    go: oneshot::Sender<Permit>,
 }
 
 impl Queue {
     pub fn new(bounds: Bounds) -> Queue {
-        Queue { inner: Arc::new(Inner { bounds, state: Mutex::default() }) }
+        Queue { inner: Arc::new(Inner { bounds, state: Lock::default() }) }
     }
 
-    /// Waits for its turn among the requests of `sender` and the turns of all senders.
-    pub async fn enter(&self, sender: u64, function: &str) -> Result<Place, Full> {
+    /// Waits for its turn: among the requests of `sender`, and among all senders.
+    pub async fn enter(&self, sender: u64, function: &str) -> Result<Permit, Full> {
         let (go, turn) = oneshot::channel();
         let crowded_out = self.state().push(sender, Waiting { function: function.to_owned(), go }, self.inner.bounds.waiting)?;
-        // Its receiver hears that nothing will come.
+        // Its receiver learns that it will not get a turn.
         drop(crowded_out);
         self.advance();
         turn.await.map_err(|_| Full)
     }
 
-    /// Under way and waiting.
+    /// The numbers of running and waiting requests.
     pub fn lengths(&self) -> (usize, usize) {
         let state = self.state();
         (state.taken, state.length)
@@ -80,19 +82,19 @@ impl Queue {
         }
         drop(state);
         for waiting in called {
-            // Whoever has gone away meanwhile leaves the place by dropping it, which needs the lock.
-            let place = Place { queue: self.clone(), function: waiting.function };
+            // If the receiver has gone away, dropping the permit needs the lock.
+            let place = Permit { queue: self.clone(), function: waiting.function };
             drop(waiting.go.send(place));
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Guard<'_, State> {
+        self.inner.state.lock()
     }
 }
 
 impl State {
-    /// In a full queue the longest row loses its last, unless that is the one that comes.
+    /// In a full queue the longest row loses its last request, unless that row is the one of the new request.
     fn push(&mut self, sender: u64, waiting: Waiting, bound: usize) -> Result<Option<Waiting>, Full> {
         let mut crowded_out = None;
         if self.length >= bound {
@@ -111,7 +113,7 @@ impl State {
         Ok(crowded_out)
     }
 
-    /// Takes a place for the next one that may have one.
+    /// Takes a permit for the next request that may run.
     fn next(&mut self, bounds: &Bounds) -> Option<Waiting> {
         if self.taken >= bounds.places {
             return None;
@@ -137,7 +139,7 @@ impl State {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.queue.state();
         state.taken -= 1;
@@ -157,9 +159,9 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { places: 2, per_function: 2, waiting: 6 };
 
-    type Turn = std::pin::Pin<Box<dyn Future<Output = Result<Place, Full>>>>;
+    type Turn = std::pin::Pin<Box<dyn Future<Output = Result<Permit, Full>>>>;
 
-    /// Asked once, so that it stands in the row.
+    /// Polled once, so that it is in the queue.
     fn waiting(queue: &Queue, sender: u64, function: &'static str) -> Turn {
         let queue = queue.clone();
         let mut turn: Turn = Box::pin(async move { queue.enter(sender, function).await });
@@ -177,7 +179,7 @@ mod tests {
         drop(first);
         let third = (&mut busy[0]).now_or_never().unwrap().unwrap();
         drop(second);
-        // The one who came last is next, before three who were there earlier.
+        // The request that came last is next, before three earlier ones of another sender.
         let place = (&mut other).now_or_never().unwrap().unwrap();
         assert!((&mut busy[1]).now_or_never().is_none());
         drop((third, place));
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_leaves_is_passed_over() {
+    async fn a_request_that_leaves_the_queue_is_passed_over() {
         let queue = Queue::new(BOUNDS);
         let held = [queue.enter(1, "a").await.unwrap(), queue.enter(1, "a").await.unwrap()];
         let gone = waiting(&queue, 1, "a");

@@ -1,4 +1,4 @@
-//! What the gateway answers itself, in the form in which everything is answered here.
+//! The gateway's own refusals, in the same form as all errors.
 
 use bytes::Bytes;
 use http::{
@@ -14,13 +14,13 @@ pub struct Refusal {
     pub status: StatusCode,
     pub code: &'static str,
     pub message: String,
-    /// Boxed, so that a refusal is small enough to be an error.
+    /// Boxed, so that a refusal is small enough as an error.
     pub details: Box<Value>,
     /// Seconds.
     pub retry_after: Option<u64>,
-    /// Methods that would do.
+    /// The allowed methods.
     pub allow: Option<&'static str>,
-    /// What is left of the request will not be read.
+    /// The rest of the request will not be read.
     pub hang_up: bool,
 }
 

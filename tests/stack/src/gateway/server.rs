@@ -1,4 +1,4 @@
-//! The listening side: connections that are too slow are cut, and what hyper refuses before there is a request is refused in our form.
+//! The listening side. Connections that are too slow are closed, and requests that hyper refuses get an answer in our form.
 
 use std::{
     io,
@@ -21,13 +21,13 @@ use tokio::{
 
 use super::{Gateway, new_request_id, refusal::Refusal};
 
-/// Open at once; whoever comes after that waits until one closes, which none can put off for long.
+/// The most open connections. Further ones wait until one closes, and no client can delay that for long.
 const CONNECTIONS: usize = 1_024;
 
-/// More than the headers may have, so that what is too large can be told in our form.
+/// More than the limit for headers, so that the refusal can be in our form.
 const BUFFER: usize = 256 * 1024;
 
-/// Shorter ones could not be more within the bytes that headers may have.
+/// With the limit for bytes, there cannot be more headers.
 const HEADERS: usize = 4_096;
 
 pub async fn serve(gateway: Gateway, listener: TcpListener) {
@@ -37,7 +37,7 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
         let Ok(connection) = connections.clone().acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
-            // One that was gone again, or no file left to open: the next may do better.
+            // The connection was closed again, or no file descriptor is left. The next one may work.
             Err(_) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
@@ -45,7 +45,7 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
         };
         let gateway = gateway.clone();
         tokio::spawn(async move {
-            // How a connection ends is nobody's concern.
+            // It does not matter how a connection ends.
             let _ = connection_of(gateway, stream, peer, port).await;
             drop(connection);
         });
@@ -53,39 +53,39 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
 }
 
 async fn connection_of(gateway: Gateway, stream: TcpStream, peer: SocketAddr, port: u16) -> Result<(), hyper::Error> {
-    // An answer is one write; waiting for more of it would only cost time.
+    // An answer is one write, so waiting for more data would only cost time.
     let _ = stream.set_nodelay(true);
-    let patience = gateway.limits().client;
+    let timeout = gateway.limits().client;
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let gateway = gateway.clone();
         async move { Ok::<_, std::convert::Infallible>(gateway.answer(request, peer.ip(), port).await.map(Full::new)) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience)
+        .header_read_timeout(timeout)
         .max_headers(HEADERS)
         .max_buf_size(BUFFER)
         .writev(false)
-        .serve_connection(TokioIo::new(Careful::new(stream, patience)), service)
+        .serve_connection(TokioIo::new(GuardedStream::new(stream, timeout)), service)
         .await
 }
 
-/// A stream that gives up on a peer that takes nothing for too long, and that puts our refusal in the place of hyper's empty ones.
-struct Careful<S> {
+/// A stream that ends if the peer reads nothing for too long, and that replaces hyper's empty refusals by ours.
+struct GuardedStream<S> {
     stream: S,
-    patience: Duration,
+    timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
-    /// What goes out instead of what hyper wrote, and how much of it went.
+    /// The bytes to send instead of hyper's, and how many were sent.
     instead: Option<(Vec<u8>, usize)>,
 }
 
-impl<S> Careful<S> {
-    fn new(stream: S, patience: Duration) -> Careful<S> {
-        Careful { stream, patience, stalled: None, instead: None }
+impl<S> GuardedStream<S> {
+    fn new(stream: S, timeout: Duration) -> GuardedStream<S> {
+        GuardedStream { stream, timeout, stalled: None, instead: None }
     }
 }
 
-impl<S: AsyncWrite + Unpin> Careful<S> {
+impl<S: AsyncWrite + Unpin> GuardedStream<S> {
     fn write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
             Poll::Ready(written) => {
@@ -93,8 +93,8 @@ impl<S: AsyncWrite + Unpin> Careful<S> {
                 Poll::Ready(written)
             }
             Poll::Pending => {
-                let patience = self.patience;
-                let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
+                let timeout = self.timeout;
+                let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
                 ready!(stalled.as_mut().poll(context));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
@@ -102,13 +102,13 @@ impl<S: AsyncWrite + Unpin> Careful<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Careful<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Careful<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.instead.is_none() {
@@ -141,7 +141,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Careful<S> {
     }
 }
 
-/// hyper answers what it cannot read with a bare status; all that comes from the gateway has a request id.
+/// hyper answers requests that it cannot read with only a status. All answers of the gateway have a request id.
 fn ours_instead(bytes: &[u8]) -> Option<Vec<u8>> {
     let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
     let (status, message) = match status {

@@ -1,4 +1,4 @@
-//! The gateway before a watcher that is made up: what it hands on, what it refuses, and that nothing stops it.
+//! The gateway with a fake watcher: what it passes on, what it refuses, and that nothing stops it.
 
 use std::{
     net::SocketAddr,
@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     access::{AccessLog, Filter},
     cors::Cors,
-    functions::{Functions, Patience, Phase},
+    functions::{Functions, Phase, Timeouts},
     queue::Bounds,
     throttle::Throttle,
     *,
@@ -33,7 +33,7 @@ struct Watcher {
     busy: AtomicUsize,
     most: AtomicUsize,
     seen: AtomicUsize,
-    /// Closed: nothing is answered until it opens.
+    /// If closed, nothing is answered until it opens.
     open: Semaphore,
 }
 
@@ -69,7 +69,7 @@ async fn invoked(State(watcher): State<Arc<Watcher>>, Json(event): Json<Value>) 
 fn settings() -> Settings {
     let route = |function: &str, path: &str| Route { function: function.to_owned(), method: "ANY".to_owned(), path: path.to_owned() };
     let routes = vec![route("auth", "$default"), route("projects", "/api/v1/projects")];
-    let limits = Limits { client: Duration::from_millis(1_500), ..Limits::default() };
+    let limits = GatewayLimits { client: Duration::from_millis(1_500), ..GatewayLimits::default() };
     Settings { routes, cors: None, console: None, throttle: Throttle::default(), limits }
 }
 
@@ -78,8 +78,8 @@ async fn stack(settings: Settings) -> Stack {
         |name: &str| Function { logical_id: name.to_owned(), name: name.to_owned(), timeout_seconds: 3, environment: Default::default() };
     let bounds = Bounds { places: 64, per_function: 32, waiting: 300 };
     let short = Duration::from_millis;
-    let patience = Patience { starting: short(400), broken: short(100), queueing: Duration::from_secs(5), answer: short(900) };
-    let functions = Functions::new(&[function("auth"), function("projects"), function("operator")], bounds, patience);
+    let timeouts = Timeouts { starting: short(400), broken: short(100), queueing: Duration::from_secs(5), answer: short(900) };
+    let functions = Functions::new(&[function("auth"), function("projects"), function("operator")], bounds, timeouts);
     let watcher = watcher().await;
     for name in ["auth", "projects", "operator"] {
         functions.listening(name, watcher.address);
@@ -107,7 +107,7 @@ impl Stack {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let (mut reading, mut writing) = stream.split();
         let mut heard = Vec::new();
-        // A refusal may come before all is said.
+        // A refusal may arrive before everything is sent.
         let (_, read) = tokio::join!(writing.write_all(bytes), reading.read_to_end(&mut heard));
         drop(read);
         let heard = String::from_utf8_lossy(&heard).into_owned();
@@ -165,11 +165,11 @@ async fn a_watcher_that_stands_still_gets_no_more_than_it_can_hold_and_is_left_f
         .collect();
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     assert_eq!(stack.watcher.seen.load(Ordering::SeqCst), 32);
-    // It is there, though it answers nothing that it was given.
+    // It answers, although it returns no result of its invocations.
     assert!(stack.functions.watcher_answers("projects").await);
-    // Nobody waits for those any more, but the watcher has them still.
+    // Nobody waits for those any more, but the watcher still has them.
     assert_eq!(stack.functions.lengths(), (32, 8));
-    // The others are not held up.
+    // The others are not delayed.
     let next = self::watcher().await;
     stack.functions.listening("auth", next.address);
     assert_eq!(stack.ask("GET", "/", "", b"").await.0, 200);
@@ -188,7 +188,7 @@ async fn a_watcher_that_stands_still_gets_no_more_than_it_can_hold_and_is_left_f
 #[tokio::test]
 async fn what_was_overtaken_is_lost_and_its_place_free() {
     let stack = Arc::new(stack(settings()).await);
-    // Taken by a function that is started anew with it: the watcher never answers.
+    // They were lost with a function that was restarted: the watcher never answers.
     stack.watcher.open.forget_permits(100_000);
     let lost = stack.clone();
     let lost = tokio::spawn(async move { lost.functions.call("auth", Bytes::from_static(b"{}"), functions::Who::Source).await });
@@ -231,7 +231,7 @@ async fn what_is_too_large_or_too_slow_or_no_request_is_refused_in_our_form() {
     is_ours(&stack.raw(b"GET /\xff HTTP/1.1\r\nhost: localhost\r\n\r\n").await, 400, "BAD_REQUEST");
     let started = Instant::now();
     is_ours(&stack.raw(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nslow").await, 408, "BAD_REQUEST");
-    // Half a request line: there is nobody to answer yet, but the connection ends.
+    // Half a request line: there is no answer, but the connection ends.
     assert_eq!(stack.raw(b"GET / HT").await.0, 0);
     assert!(started.elapsed() < Duration::from_secs(10));
 }
@@ -269,7 +269,7 @@ async fn cors_is_what_the_template_says() {
     let (status, head, _) = without.ask("OPTIONS", "/api/v1/projects", own, b"").await;
     assert!(status == 204 && head.contains("access-control-allow-headers: authorization"), "{head}");
     let (status, head, _) = without.ask("OPTIONS", "/api/v1/projects", preflight, b"").await;
-    // The function's to answer, which knows no such method.
+    // The function answers, and it knows no such method.
     assert!(status == 200 && !head.contains("access-control"), "{head}");
     let configuration = json!({"allowOrigins": ["https://app.example.com"], "allowMethods": ["PATCH"], "exposeHeaders": ["ETag"]});
     let cors = Cors::new(serde_json::from_value(configuration).unwrap());
@@ -299,7 +299,7 @@ async fn a_function_that_is_compiled_is_waited_for_and_one_that_does_not_build_s
     let body: Value = serde_json::from_str(&heard.2).unwrap();
     assert_eq!(body["error"]["details"]["compiler"][0], "error[E0308]: mismatched types");
     assert!(heard.1.contains("\r\nretry-after: 5"));
-    // The others are as they were.
+    // The others are unchanged.
     assert_eq!(stack.ask("GET", "/api/v1/projects", "", b"").await.0, 200);
     stack.functions.away("auth", "`cargo lambda watch` ended");
     is_ours(&stack.ask("GET", "/", "", b"").await, 503, "SERVICE_UNAVAILABLE");

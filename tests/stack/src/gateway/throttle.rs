@@ -1,11 +1,8 @@
-//! The throttle of the stage: `RouteSettings` where a route has its own, and `DefaultRouteSettings` for all others together.
+//! The throttle of the stage: `RouteSettings` for routes that have them, and `DefaultRouteSettings` for all others together.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
+use crate::lock::Lock;
 use crate::template::{Throttle as Limit, Throttles};
 
 #[derive(Debug)]
@@ -17,20 +14,20 @@ struct Bucket {
 #[derive(Debug, Default)]
 pub struct Throttle {
     limits: Throttles,
-    buckets: Mutex<BTreeMap<String, Bucket>>,
+    buckets: Lock<BTreeMap<String, Bucket>>,
 }
 
 impl Throttle {
     pub fn new(limits: Throttles) -> Throttle {
-        Throttle { limits, buckets: Mutex::default() }
+        Throttle { limits, buckets: Lock::default() }
     }
 
-    /// Seconds to wait, if the route has had enough.
+    /// Seconds to wait, if the route has reached its limit.
     pub fn take(&self, route: &str, now: Instant) -> Result<(), u64> {
         let own = self.limits.routes.get(route).map(|limit| (route, *limit));
         let Some((route, Limit { rate, burst })) = own.or(self.limits.default.map(|limit| ("", limit))) else { return Ok(()) };
         let (rate, burst) = (rate as f64, burst as f64);
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.buckets.lock();
         let bucket = buckets.entry(route.to_owned()).or_insert(Bucket { left: burst, at: now });
         bucket.left = (bucket.left + now.saturating_duration_since(bucket.at).as_secs_f64() * rate).min(burst);
         bucket.at = now;

@@ -1,16 +1,16 @@
-//! What a request to DynamoDB asks of IAM: for each action the resource and the partition keys it touches. A transaction asks for the
-//! verbs of its items.
+//! The permissions that a request to DynamoDB needs: for each action the resource and the partition keys. A transaction needs the actions
+//! of its items.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// One thing that a policy must allow.
+/// One permission that a policy must grant.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ask {
+pub struct AccessRequest {
     pub action: String,
     pub resource: String,
-    /// `None` where the request names no partition key, or none that can be told.
+    /// `None` if the request names no partition key, or it cannot be determined.
     pub leading_keys: Option<Vec<String>>,
     pub enclosing: Option<&'static str>,
 }
@@ -41,10 +41,10 @@ impl Keys {
 }
 
 /// `operation` as in `X-Amz-Target: DynamoDB_20120810.<operation>`.
-pub fn asks(operation: &str, body: &Value, keys: &Keys) -> Vec<Ask> {
+pub fn asks(operation: &str, body: &Value, keys: &Keys) -> Vec<AccessRequest> {
     let table = body["TableName"].as_str().unwrap_or_default();
     let index = body["IndexName"].as_str();
-    let ask = |action: &str, table: &str, index: Option<&str>, leading_keys: Option<Vec<String>>, enclosing| Ask {
+    let ask = |action: &str, table: &str, index: Option<&str>, leading_keys: Option<Vec<String>>, enclosing| AccessRequest {
         action: format!("dynamodb:{action}"),
         resource: if table.is_empty() { "*".to_owned() } else { keys.arn(table, index) },
         leading_keys,
@@ -91,8 +91,8 @@ pub fn asks(operation: &str, body: &Value, keys: &Keys) -> Vec<Ask> {
     }
 }
 
-/// PartiQL has actions of its own.
-fn part_iql(statement: &Value, keys: &Keys) -> Ask {
+/// PartiQL has its own actions.
+fn part_iql(statement: &Value, keys: &Keys) -> AccessRequest {
     let statement = statement.as_str().unwrap_or_default();
     let verb = statement.split_whitespace().next().unwrap_or_default().to_uppercase();
     let action = match verb.as_str() {
@@ -102,7 +102,7 @@ fn part_iql(statement: &Value, keys: &Keys) -> Ask {
         _ => "PartiQLSelect",
     };
     let table = statement.split('"').nth(1).unwrap_or_default();
-    Ask { action: format!("dynamodb:{action}"), resource: keys.arn(table, None), leading_keys: None, enclosing: None }
+    AccessRequest { action: format!("dynamodb:{action}"), resource: keys.arn(table, None), leading_keys: None, enclosing: None }
 }
 
 /// The values that a key condition compares the partition key with.

@@ -1,13 +1,13 @@
-//! IAM before the embedded table, for those who ask for it: who calls is told by the access key, what they may do by the roles and policies
-//! of template.yaml, and an STS hands out sessions with tags. Signatures are not checked, and of the policies only those that speak of the
-//! table and of STS.
+//! IAM before the embedded table, for tests that use it. The access key says who calls, and the roles and policies of template.yaml say
+//! what they may do. An STS returns sessions with tags. Signatures are not checked. Of the policies, only those for the table and STS
+//! count.
 
 mod ask;
 pub mod policy;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use axum::{
@@ -27,52 +27,53 @@ use serde_json::{Value, json};
 use winterbaume_core::{MockRequest, MockService};
 use winterbaume_sts::StsService;
 
+use crate::lock::Lock;
 use crate::template::Template;
-use ask::{Ask, Keys, asks};
+use ask::{AccessRequest, Keys, asks};
 use policy::{Context, Statement, allowing};
 
-/// The way to the table that knows who asks. Cheap to clone.
+/// Access to the table with checks. Cheap to clone.
 #[derive(Clone)]
 pub struct Guard(Arc<Inner>);
 
 struct Inner {
     roles: BTreeMap<String, Role>,
-    identities: Mutex<HashMap<String, Identity>>,
+    identities: Lock<HashMap<String, Identity>>,
     keys: Keys,
     sts: StsService,
     table_url: String,
     client: Client<HttpConnector, Full<Bytes>>,
-    denials: Mutex<Vec<Denial>>,
-    used: Mutex<BTreeSet<Grant>>,
+    denials: Lock<Vec<Denial>>,
+    used: Lock<BTreeSet<Grant>>,
 }
 
-/// A role of the template, by its ARN in `Inner::roles`.
+/// A role of the template. `Inner::roles` has it by its ARN.
 struct Role {
     name: String,
     trust: Vec<Statement>,
     statements: Vec<Statement>,
 }
 
-/// Who an access key belongs to.
+/// The owner of an access key.
 #[derive(Debug, Clone)]
 struct Identity {
     role: String,
     tags: BTreeMap<String, String>,
-    /// Of a session: what must come with the key, and until when.
+    /// For a session: the token that must come with the key, and its end.
     token: Option<(String, Timestamp)>,
 }
 
 /// A request that IAM refused.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Denial {
-    /// Role, and tenant where it was a session.
+    /// The role, and the tenant if it was a session.
     pub caller: String,
     pub action: String,
     pub resource: String,
     pub leading_keys: Vec<String>,
 }
 
-/// One verb on one resource that a role may use.
+/// An action on a resource that a role may use.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grant {
     pub role: String,
@@ -80,7 +81,7 @@ pub struct Grant {
     pub resource: String,
 }
 
-/// The access key that a function's own credentials have.
+/// The access key of a function's own credentials.
 pub fn access_key(function: &str) -> String {
     format!("LOCAL-{function}")
 }
@@ -112,13 +113,13 @@ impl Guard {
         }
         Ok(Guard(Arc::new(Inner {
             roles,
-            identities: Mutex::new(identities),
+            identities: Lock::new(identities),
             keys,
             sts: StsService::new(),
             table_url,
             client: Client::builder(TokioExecutor::new()).build_http(),
-            denials: Mutex::default(),
-            used: Mutex::default(),
+            denials: Lock::default(),
+            used: Lock::default(),
         })))
     }
 
@@ -126,9 +127,9 @@ impl Guard {
         Router::new().fallback(answer).layer(DefaultBodyLimit::max(32 * 1024 * 1024)).with_state(self.clone())
     }
 
-    /// What was refused since the last time this was asked.
+    /// The refusals since the last call.
     pub fn take_denials(&self) -> Vec<Denial> {
-        std::mem::take(&mut lock(&self.0.denials))
+        std::mem::take(&mut self.0.denials.lock())
     }
 
     /// What the roles may do with the table.
@@ -145,19 +146,19 @@ impl Guard {
         grants
     }
 
-    /// What they did with it so far.
+    /// What they have done with it so far.
     pub fn used(&self) -> BTreeSet<Grant> {
-        lock(&self.0.used).clone()
+        self.0.used.lock().clone()
     }
 
     /// How many sessions were opened so far.
     pub fn sessions(&self) -> usize {
-        lock(&self.0.identities).values().filter(|identity| identity.token.is_some()).count()
+        self.0.identities.lock().values().filter(|identity| identity.token.is_some()).count()
     }
 
-    /// Makes every session end now, as time would.
+    /// Ends all sessions now, as if their time was over.
     pub fn end_sessions(&self) {
-        for identity in lock(&self.0.identities).values_mut() {
+        for identity in self.0.identities.lock().values_mut() {
             if let Some((_, ends_at)) = &mut identity.token {
                 *ends_at = Timestamp::UNIX_EPOCH;
             }
@@ -167,7 +168,7 @@ impl Guard {
     fn identity(&self, headers: &HeaderMap) -> Result<Identity, &'static str> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let key = text("authorization").split("Credential=").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-        let identity = lock(&self.0.identities).get(key).cloned().ok_or("UnrecognizedClientException")?;
+        let identity = self.0.identities.lock().get(key).cloned().ok_or("UnrecognizedClientException")?;
         match &identity.token {
             Some((token, _)) if token != text("x-amz-security-token") => Err("UnrecognizedClientException"),
             Some((_, ends_at)) if *ends_at <= Timestamp::now() => Err("ExpiredTokenException"),
@@ -175,19 +176,19 @@ impl Guard {
         }
     }
 
-    /// Whether the caller's own policies allow it; a refusal is noted.
-    fn may(&self, identity: &Identity, ask: &Ask, context: Context) -> Result<(), Denial> {
+    /// Whether the caller's own policies allow it. A refusal is recorded.
+    fn may(&self, identity: &Identity, ask: &AccessRequest, context: Context) -> Result<(), Denial> {
         let role = &self.0.roles[&identity.role];
         let context =
             identity.tags.iter().fold(context, |context, (tag, value)| context.with(&format!("aws:PrincipalTag/{tag}"), [value.clone()]));
         if allowing(&role.statements, None, &ask.action, &ask.resource, &context).is_some() {
-            lock(&self.0.used).insert(Grant { role: role.name.clone(), action: ask.action.clone(), resource: ask.resource.clone() });
+            self.0.used.lock().insert(Grant { role: role.name.clone(), action: ask.action.clone(), resource: ask.resource.clone() });
             return Ok(());
         }
         Err(self.denied(identity, ask))
     }
 
-    fn denied(&self, identity: &Identity, ask: &Ask) -> Denial {
+    fn denied(&self, identity: &Identity, ask: &AccessRequest) -> Denial {
         let name = &self.0.roles[&identity.role].name;
         let denial = Denial {
             caller: identity.tags.get("tenant").map_or_else(|| name.clone(), |tenant| format!("{name} for {tenant}")),
@@ -195,7 +196,7 @@ impl Guard {
             resource: ask.resource.clone(),
             leading_keys: ask.leading_keys.clone().unwrap_or_default(),
         };
-        lock(&self.0.denials).push(denial.clone());
+        self.0.denials.lock().push(denial.clone());
         denial
     }
 
@@ -232,7 +233,7 @@ impl Guard {
         Ok(response.map(Body::new))
     }
 
-    /// AssumeRole: the caller's policies must allow it, and the role must trust them, with these tags.
+    /// AssumeRole: the caller's policies must allow it, and the role must trust the caller with these tags.
     async fn assume_role(&self, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
         let identity = match self.identity(&headers) {
             Ok(identity) => identity,
@@ -246,7 +247,7 @@ impl Guard {
         let role_arn = value("RoleArn");
         let Some(role) = self.0.roles.get(&role_arn).filter(|_| value("Action") == "AssumeRole") else { return refuse_sts("AccessDenied") };
         let seconds: i64 = form.get("DurationSeconds").and_then(|text| text.parse().ok()).unwrap_or(3600);
-        // A function's credentials are a session already: chained ones last an hour at most.
+        // A function's credentials are already a session, and chained sessions last an hour at most.
         if !(900..=3600).contains(&seconds) {
             return refuse_sts("ValidationError");
         }
@@ -258,7 +259,7 @@ impl Guard {
             context = context.with("aws:TagKeys", tags.keys().cloned());
         }
         for action in ["sts:AssumeRole", "sts:TagSession"].into_iter().take(if tags.is_empty() { 1 } else { 2 }) {
-            let ask = Ask { action: action.to_owned(), resource: role_arn.clone(), leading_keys: None, enclosing: None };
+            let ask = AccessRequest { action: action.to_owned(), resource: role_arn.clone(), leading_keys: None, enclosing: None };
             if self.may(&identity, &ask, context.clone()).is_err() {
                 return refuse_sts("AccessDenied");
             }
@@ -276,7 +277,7 @@ impl Guard {
         if answered.status < 300 {
             let ends_at = element("Expiration").parse().unwrap_or(Timestamp::UNIX_EPOCH);
             let session = Identity { role: role_arn, tags, token: Some((element("SessionToken"), ends_at)) };
-            lock(&self.0.identities).insert(element("AccessKeyId"), session);
+            self.0.identities.lock().insert(element("AccessKeyId"), session);
         }
         let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, answered.headers, answered.body).into_response()
@@ -301,10 +302,6 @@ fn refuse(code: &str, message: &str) -> Response {
 fn refuse_sts(code: &str) -> Response {
     let body = format!("<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>refused</Message></Error></ErrorResponse>");
     (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "text/xml")], body).into_response()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! Decides like IAM about the part of its language that template.yaml uses: Effect, Action, Resource, Principal, and the conditions
-//! StringEquals, StringLike and Null, with ForAllValues, ForAnyValue and policy variables. Anything else is refused when it is read,
-//! lest it be decided wrongly. (`iam-rs` was looked at: it does not replace variables in conditions, which is all this is about.)
+//! Decides like IAM, for the part of its language that template.yaml uses: Effect, Action, Resource, Principal, and the conditions
+//! StringEquals, StringLike and Null, with ForAllValues, ForAnyValue and policy variables. Anything else is refused when it is read, so
+//! that it cannot be decided wrongly. (`iam-rs` is no alternative: it does not replace variables in conditions, which are needed here.)
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// What is known about a request; a key may have several values. Names in lower case.
+/// What is known about a request. A key may have several values. Names are in lower case.
 #[derive(Debug, Clone, Default)]
 pub struct Context(BTreeMap<String, Vec<String>>);
 
@@ -58,7 +58,7 @@ pub fn read(document: &Value) -> Result<Vec<Statement>, String> {
     list(&document["Statement"]).into_iter().map(Statement::read).collect()
 }
 
-/// Whether the statements allow it: some says so and none denies. Gives the one that allowed.
+/// Whether the statements allow it: one allows it and none denies it. Returns the one that allowed it.
 pub fn allowing<'a>(
     statements: &'a [Statement],
     principal: Option<&str>,
@@ -112,7 +112,7 @@ impl Statement {
 
     fn applies(&self, principal: Option<&str>, action: &str, resource: &str, context: &Context) -> bool {
         let names = |names: &[String], name: &str| names.iter().any(|wanted| like(wanted, name, context));
-        // The document of a role's trust speaks of that role and names no resource.
+        // A trust policy is about its own role and names no resource.
         let resources = match &self.principals {
             Some(principals) if !principals.iter().any(|wanted| Some(wanted.as_str()) == principal) => return false,
             Some(_) => self.resources.is_empty() || names(&self.resources, resource),
@@ -136,7 +136,7 @@ impl Condition {
         };
         match (self.operator, self.quantifier, known) {
             (Operator::Null, _, known) => self.values.iter().all(|wanted| (wanted == "true") == known.is_none()),
-            // True of no values, too: hence the Null guard beside it.
+            // Also true without values, so a Null condition is needed beside it.
             (_, Quantifier::All, known) => known.unwrap_or_default().iter().all(fits),
             (_, Quantifier::Any, known) => known.unwrap_or_default().iter().any(fits),
             (_, Quantifier::One, Some([value])) => fits(value),
@@ -156,8 +156,8 @@ fn like(wanted: &str, value: &str, context: &Context) -> bool {
     pattern(wanted, context, true).is_some_and(|pattern| matches(&pattern, value))
 }
 
-/// Variables replaced by what they stand for, which is plain text even where it holds a `*`. `None` when one stands for nothing: then
-/// nothing fits.
+/// Replaces variables by their values, which are plain text even if they contain a `*`. `None` if a variable has no value: then nothing
+/// matches.
 fn pattern(wanted: &str, context: &Context, wildcards: bool) -> Option<Vec<Piece>> {
     let mut pieces = vec![];
     let mut rest = wanted;
@@ -184,7 +184,7 @@ fn pattern(wanted: &str, context: &Context, wildcards: bool) -> Option<Vec<Piece
 fn matches(pattern: &[Piece], value: &str) -> bool {
     let value: Vec<char> = value.chars().collect();
     let (mut at, mut position) = (0, 0);
-    // Where the last `*` stood and how much it has taken so far.
+    // The position of the last `*`, and how much it has matched so far.
     let mut last_many: Option<(usize, usize)> = None;
     while position < value.len() {
         match pattern.get(at) {

@@ -1,4 +1,4 @@
-//! The decisions are those that the IAM user guide describes; a mistake here would make the tests of the second wall prove nothing.
+//! The decisions are those of the IAM user guide. A mistake here would make the tests of the second wall worthless.
 
 use serde_json::json;
 
@@ -137,7 +137,7 @@ fn every_request_tells_its_keys() {
     assert_eq!(told("Scan", json!({ "TableName": "t" })), [("Scan".to_owned(), "arn:table/t".to_owned(), None)]);
     let statement = json!({ "Statement": "delete from \"t\" where pk = 'a'" });
     assert_eq!(told("ExecuteStatement", statement), [("PartiQLDelete".to_owned(), "arn:table/t".to_owned(), None)]);
-    // What hides its key has none.
+    // A request without a visible key has none.
     for body in [json!({ "TableName": "t" }), json!({ "TableName": "unknown", "Key": key("a") })] {
         assert_eq!(told("GetItem", body)[0].2, None);
     }

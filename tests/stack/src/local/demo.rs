@@ -1,11 +1,11 @@
-//! Seeds the demo tenant: made once per data directory, made anew when it has expired.
+//! Seeds the demo tenant: created once for each data directory, and again when it has expired.
 
 use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 use stack::{client::Api, demo::Demo, journal::Journal};
 
-/// The demo of an earlier start if it still lets someone in, else a new one.
+/// The demo of an earlier start if its login still works, otherwise a new one.
 pub async fn seed(api: &Api, journal: &Journal) -> Result<Demo, String> {
     let known = Demo::known(journal).map_err(|error| error.to_string())?;
     if let Some(demo) = known

@@ -1,4 +1,5 @@
-//! What a watcher prints: cargo's words, the compiler's, its own, and those of the function. From them follows what becomes of the function.
+//! Interprets what a watcher prints: the output of cargo, of the compiler, of the watcher, and of the function. The state of the function
+//! follows from it.
 
 use std::collections::VecDeque;
 
@@ -7,10 +8,10 @@ use stack::gateway::functions::{Functions, Phase};
 
 use crate::terminal::Terminal;
 
-/// Of an error, for those who wait for the function.
+/// Lines of an error, for those who wait for the function.
 const FIRST_LINES: usize = 20;
 
-/// Of a function that ended.
+/// Lines of a function that ended.
 const LAST_LINES: usize = 10;
 
 /// Reads the lines of one watcher in their order.
@@ -27,14 +28,14 @@ pub struct Lines {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
-    /// cargo has something to do first.
+    /// cargo has to compile first.
     Compiling,
-    /// cargo has nothing more to do.
+    /// cargo has finished.
     Finished,
     Running,
-    /// Goes without saying.
+    /// Not worth showing.
     Routine,
-    /// The compiler gave up.
+    /// The compilation failed.
     NotCompiled,
     /// The function, or cargo in its place, ended.
     Ended,
@@ -45,11 +46,11 @@ enum Kind {
     Other,
 }
 
-/// What is to be done about it.
+/// What to do about it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
     None,
-    /// Whether the function still runs is to be looked at: it is also told of one that was ended for a new one.
+    /// Check whether the function still runs: the line also appears when a function was ended for a new one.
     Look,
 }
 
@@ -63,7 +64,7 @@ impl Lines {
         let line = plain(line);
         let line = line.trim_end();
         let kind = kind_of(line);
-        // Only an empty line or something of another kind ends what the compiler says.
+        // Only an empty line or a line of another kind ends a message of the compiler.
         if !self.block.is_empty() {
             if kind == Kind::Other {
                 self.block.push(line.to_owned());
@@ -74,7 +75,7 @@ impl Lines {
         match kind {
             Kind::Compiling => {
                 self.errors.clear();
-                // The first time it is merely started: everything has been built before.
+                // The first time it is only started, because everything has been built before.
                 if self.runs > 0 && self.functions.phase_of(&self.function) != Some(Phase::Compiling) {
                     self.terminal.say(&format!("compiling `{}`", self.function));
                 }
@@ -115,7 +116,7 @@ impl Lines {
         Step::None
     }
 
-    /// What the function said last.
+    /// The last output of the function.
     pub fn last_words(&self) -> Vec<String> {
         self.last.iter().cloned().collect()
     }
@@ -150,7 +151,8 @@ fn kind_of(line: &str) -> Kind {
     if line.starts_with('{') && serde_json::from_str::<Value>(line).is_ok_and(|value| value["level"].is_string()) {
         return Kind::Logged;
     }
-    // cargo writes the first word and the rest one after the other, so a line of the watcher may stand between them: the word alone counts.
+    // cargo writes the first word and the rest separately, so a line of the watcher may be between them. Therefore only the first word
+    // counts.
     match word.split(' ').next().filter(|_| indented) {
         Some("Compiling" | "Checking" | "Blocking" | "Building" | "Updating" | "Downloading" | "Downloaded") => return Kind::Compiling,
         Some("Finished") => return Kind::Finished,
@@ -200,7 +202,7 @@ mod tests {
     use stack::{
         gateway::{
             access::{AccessLog, Filter},
-            functions::Patience,
+            functions::Timeouts,
             queue::Bounds,
         },
         template::Function,
@@ -211,7 +213,7 @@ mod tests {
     fn lines() -> (Lines, Functions, AccessLog) {
         let function =
             Function { logical_id: "A".to_owned(), name: "auth".to_owned(), timeout_seconds: 3, environment: Default::default() };
-        let functions = Functions::new(&[function], Bounds { places: 1, per_function: 1, waiting: 1 }, Patience::default());
+        let functions = Functions::new(&[function], Bounds { places: 1, per_function: 1, waiting: 1 }, Timeouts::default());
         functions.listening("auth", ([127, 0, 0, 1], 1).into());
         let access = AccessLog::new();
         (Lines::new("auth", functions.clone(), Terminal::new(false, access.clone())), functions, access)

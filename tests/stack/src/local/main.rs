@@ -1,5 +1,5 @@
-//! `cargo local`: the whole of Tenantry on one machine. Standard output carries the ready line and what to paste;
-//! everything else goes to standard error.
+//! `cargo local`: the whole of Tenantry on one machine. Standard output has only the ready line and the lines to paste. Everything else
+//! goes to standard error.
 
 mod demo;
 mod lines;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     };
     supervisor::adopt_orphans();
     let outcome = runtime.block_on(run::run(options));
-    // Nothing is left after an orderly end; after an early or a bad one there may be.
+    // After a normal end nothing is left. After an early or bad end, something may be.
     supervisor::end_descendants();
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     match outcome {

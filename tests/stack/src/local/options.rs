@@ -54,7 +54,7 @@ fn resolver(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl Options {
-    /// Reads the command line; a mistake or `--help` ends the process.
+    /// Reads the command line. A mistake or `--help` ends the process.
     pub fn read() -> Options {
         Options::parse()
     }

@@ -1,4 +1,4 @@
-//! The order of things: claim, embed, build, start, prepare, say ready, play, stop.
+//! The order of steps: claim the data, embed, build, start, prepare, say ready, play the event sources, stop.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use stack::{
         Gateway, Settings,
         access::AccessLog,
         cors::Cors,
-        functions::{Functions, Patience},
+        functions::{Functions, Timeouts},
         queue::Bounds,
         throttle::Throttle,
     },
@@ -39,16 +39,17 @@ use crate::{
     options::Options,
     terminal::Terminal,
     tools,
-    watch::{self as functions, Watchers, Workshop},
+    watch::{self as functions, WatchSetup, Watchers},
     workspace,
 };
 
-/// A predecessor that was killed needs a moment until its functions have let go of the port.
-const PORT_PATIENCE: Duration = Duration::from_secs(4);
+/// A predecessor that was killed needs a moment until its functions have released the port.
+const PORT_TIMEOUT: Duration = Duration::from_secs(4);
 
 const TTL_SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// Requests under way at once, of one function, and waiting. A function has one event at a time anyway; the rest of its share keeps it busy.
+/// The limits: running in total, running for one function, and waiting. A function processes one event at a time; the rest of its share
+/// keeps it busy.
 const BOUNDS: Bounds = Bounds { places: 64, per_function: 32, waiting: 1_000 };
 
 pub async fn run(options: Options) -> Result<(), String> {
@@ -56,9 +57,9 @@ pub async fn run(options: Options) -> Result<(), String> {
     let terminal = Terminal::new(options.json, access.clone());
     let mut stop = Stop::listen()?;
     tokio::select! {
-        // First: Ctrl-C reaches a running build too, whose failure is then no news.
+        // Checked first: Ctrl-C also ends a running build, whose failure should then not be reported.
         biased;
-        // What was started so far hangs on the future that is dropped here.
+        // Dropping this future stops what was started so far.
         () = stop.asked() => Ok(()),
         outcome = start(&options, &terminal, access) => match outcome {
             Ok(running) => running.until(stop, &terminal).await,
@@ -83,7 +84,7 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     };
     let console_listener = free_port(options.console_port, "--console-port").await?;
     let mut api_listeners = vec![free_port(options.port, "--port").await?];
-    // `localhost` may be either; where there is no IPv6 it is the one.
+    // `localhost` may be IPv4 or IPv6. Without IPv6 it is IPv4.
     api_listeners.extend(TcpListener::bind((IpAddr::from(Ipv6Addr::LOCALHOST), options.port)).await.ok());
 
     let provider = samples::Provider::open().await.map_err(text)?;
@@ -116,14 +117,14 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
 
     terminal.say("building the functions");
     functions::build(&root, &functions_declared, options.release).await?;
-    let functions = Functions::new(&functions_declared, BOUNDS, Patience::default());
+    let functions = Functions::new(&functions_declared, BOUNDS, Timeouts::default());
     let gateway = Gateway::new(settings(&template, options)?, functions.clone(), access);
     for listener in api_listeners {
         tasks.spawn(gateway.clone().serve(listener));
     }
     tasks.spawn(terminal.clone().follow());
     let workshop =
-        Workshop { cargo_lambda, workspace: root, release: options.release, functions: functions.clone(), terminal: terminal.clone() };
+        WatchSetup { cargo_lambda, workspace: root, release: options.release, functions: functions.clone(), terminal: terminal.clone() };
     let watchers = Watchers::start(workshop, environments(&aws, &template, options)?).await?;
 
     let api = Api::new(&base);
@@ -182,7 +183,7 @@ fn local_template(root: &Path, base: &str, options: &Options) -> Result<Template
     Ok(if resolvers.is_empty() { template } else { template.with_parameter("DnsResolvers", &resolvers) })
 }
 
-/// What the template says of the API. `--no-limits` lifts its throttle too.
+/// What the template says about the API. `--no-limits` also removes its throttle.
 fn settings(template: &Template, options: &Options) -> Result<Settings, String> {
     let mut settings = Settings::of(template).map_err(text)?;
     let console = ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("http://{name}:{}", options.console_port));
@@ -206,14 +207,14 @@ fn environments(aws: &Aws, template: &Template, options: &Options) -> Result<BTr
     Ok(environments)
 }
 
-/// With which the edge reports what it served.
+/// The key with which the edge proxies report.
 async fn ingest_key(aws: &Aws, template: &Template) -> Result<Option<String>, String> {
     let secrets = template.secrets().map_err(text)?;
     let Some(secret) = secrets.into_iter().find(|secret| secret.logical_id == "IngestSecret") else { return Ok(None) };
     Ok(aws.secret_values().await.remove(&secret.name).flatten())
 }
 
-/// Keys first, for nothing can be signed without; then each function is started once.
+/// Keys come first, because nothing can be signed without them. Then each function is started once.
 async fn prepare(template: &Template, api: &Api, functions: &Functions) -> Result<(), String> {
     for schedule in template.schedules().map_err(text)? {
         if schedule.input["task"] == "rotate-keys" {
@@ -224,7 +225,7 @@ async fn prepare(template: &Template, api: &Api, functions: &Functions) -> Resul
     let mut started = std::collections::BTreeSet::new();
     for route in template.routes().map_err(text)? {
         if started.insert(route.function.clone()) {
-            // Any answer will do; a path that needs credentials is refused quickly.
+            // Any answer is enough, and a path that needs credentials is refused quickly.
             let path = route.path.replace("{proxy+}", "-").replace("{slug}", "-").replace("{id}", "-").replace("$default", "/-");
             let (api, function) = (api.clone(), route.function);
             first_calls.spawn(async move { within_a_minute(&function, served(&api, &path)).await });
@@ -244,7 +245,7 @@ async fn prepare(template: &Template, api: &Api, functions: &Functions) -> Resul
     Ok(())
 }
 
-/// Asks until there is an answer of the function itself.
+/// Repeats until the function itself answers.
 async fn served(api: &Api, path: &str) -> Result<Value, String> {
     loop {
         let (status, answer) = api.call(Method::GET, path, None).await?;
@@ -264,7 +265,7 @@ async fn within_a_minute<E: std::fmt::Display>(function: &str, invocation: impl 
 }
 
 async fn free_port(port: u16, flag: &str) -> Result<TcpListener, String> {
-    let deadline = tokio::time::Instant::now() + PORT_PATIENCE;
+    let deadline = tokio::time::Instant::now() + PORT_TIMEOUT;
     loop {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
             Ok(listener) => return Ok(listener),
@@ -279,7 +280,7 @@ async fn free_port(port: u16, flag: &str) -> Result<TcpListener, String> {
     }
 }
 
-/// DynamoDB deletes what has expired some time later; so does this.
+/// DynamoDB deletes expired items after some time, and so does this.
 async fn sweep(aws: Aws, terminal: Terminal) {
     loop {
         tokio::time::sleep(TTL_SWEEP_EVERY).await;
@@ -300,7 +301,7 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Ctrl-C, SIGTERM, or the terminal going away.
+/// Ctrl-C, SIGTERM, or a closed terminal.
 struct Stop {
     signals: Vec<tokio::signal::unix::Signal>,
 }

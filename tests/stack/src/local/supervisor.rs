@@ -1,5 +1,5 @@
-//! A small process between `cargo local` and `cargo lambda watch`. Its standard input is a pipe from `cargo local`: when
-//! that closes, on purpose or because the process was killed, it stops the watcher, so that nothing keeps the port.
+//! A small process between `cargo local` and `cargo lambda watch`. Its standard input is a pipe from `cargo local`. When the pipe closes,
+//! on purpose or because the process was killed, it stops the watcher, so that nothing keeps the port.
 
 use std::{
     ffi::OsString,
@@ -12,14 +12,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, getpid, kill_process, setsid};
 
-/// First argument that makes this binary the supervisor of the command that follows.
+/// The first argument that makes this binary the supervisor of the following command.
 pub const ARGUMENT: &str = "--supervise";
 
-/// How long the watcher may take to stop its functions before all of them are killed.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The time for the watcher to stop its functions, before all of them are killed.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub fn run(command: Vec<OsString>) -> ExitCode {
-    // A session of its own: Ctrl-C in the terminal reaches `cargo local` alone, which then stops things in order.
+    // A separate session, so that Ctrl-C in the terminal only reaches `cargo local`, which then stops everything in order.
     if let Err(error) = setsid() {
         eprintln!("cargo local: no session for the functions: {error}");
     }
@@ -56,7 +56,7 @@ pub fn standard_error() -> std::io::Result<Stdio> {
     Ok(Stdio::from(std::io::stderr().as_fd().try_clone_to_owned()?))
 }
 
-/// Where the system can: what a dying child leaves behind becomes ours, and `end_descendants` finds it.
+/// On systems that support it, orphans of a child become our children, so that `end_descendants` finds them.
 pub fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_child_subreaper(Some(getpid())) {
@@ -64,7 +64,7 @@ pub fn adopt_orphans() {
     }
 }
 
-/// Whether a process's child has children of its own: whether the watcher below a supervisor has something running.
+/// Whether a process's child has children: whether the watcher below a supervisor is running something.
 pub fn has_work(supervisor: Option<u32>) -> bool {
     let Some(supervisor) = supervisor else { return false };
     let table = process_table();
@@ -72,10 +72,10 @@ pub fn has_work(supervisor: Option<u32>) -> bool {
     children(supervisor as i32).any(|watcher| children(watcher).next().is_some())
 }
 
-/// Kills everything that was started from here and still lives. The watcher puts each function into a session of its
-/// own, so neither a process group nor a session would reach them.
+/// Kills everything that was started from here and still runs. The watcher puts each function into a separate session, so neither a process
+/// group nor a session includes them all.
 pub fn end_descendants() {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         let descendants = descendants();
         if descendants.is_empty() {
@@ -99,7 +99,7 @@ fn stop(child: &mut Child) {
     if let Some(pid) = Pid::from_raw(child.id() as i32) {
         let _ = kill_process(pid, Signal::TERM);
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -116,7 +116,7 @@ fn descendants() -> Vec<Pid> {
     found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
 }
 
-/// Process and parent of everything alive; zombies are not.
+/// Each living process with its parent, without zombies.
 fn process_table() -> Vec<(i32, i32)> {
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return process_table_of_ps();
@@ -124,7 +124,7 @@ fn process_table() -> Vec<(i32, i32)> {
     let read = |entry: std::fs::DirEntry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
         let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-        // The name, in parentheses, may contain anything; state and parent follow it.
+        // The name, in parentheses, may contain anything. State and parent follow it.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
@@ -133,7 +133,7 @@ fn process_table() -> Vec<(i32, i32)> {
     processes.filter_map(|entry| read(entry.ok()?)).collect()
 }
 
-/// Where there is no /proc.
+/// For systems without /proc.
 fn process_table_of_ps() -> Vec<(i32, i32)> {
     let mut ps = Command::new("ps");
     ps.args(["-A", "-o", "pid=,ppid=,state="]).stdin(Stdio::null()).stdout(Stdio::piped());

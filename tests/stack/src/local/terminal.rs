@@ -1,27 +1,28 @@
-//! What a person sees: until all is ready only what they need, then a short line for each request, and whatever goes wrong. `--json` gives the
-//! functions' own lines instead, unchanged. All of it goes to standard error.
+//! The output for a person: at first only what they need, then a short line for each request, and errors. `--json` prints the functions'
+//! own lines instead. Everything goes to standard error.
 
 use std::{
     collections::{HashMap, VecDeque},
     io::Write,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use stack::gateway::access::{AccessLog, Entry, Told};
+use stack::gateway::access::{AccessLog, Entry, FunctionReport};
+use stack::lock::{Guard, Lock};
 
-/// The same trouble of several functions, or of one in a loop, is told once in this time.
+/// The same error of several functions, or of one in a loop, is shown once in this time.
 const ONCE: Duration = Duration::from_secs(20);
 
-/// A function's line comes about when its answer does.
+/// A function's log line arrives at about the same time as its answer.
 const JOINING: Duration = Duration::from_millis(150);
 
-/// Each function says so at each start, of a variable that its watcher sets.
+/// Each function prints this at each start, about a variable that its watcher sets.
 const KNOWN: &str = "AWS_LAMBDA_MAX_CONCURRENCY is set to";
 
-/// What was held back before all was ready, for the case that it never is.
+/// Lines held back until everything is ready, to show them if that never happens.
 const HELD_BACK: usize = 60;
 
 #[derive(Clone)]
@@ -31,10 +32,10 @@ pub struct Terminal {
 
 struct Shared {
     json: bool,
-    /// Whether somebody asked for more than requests and troubles.
+    /// Whether the developer asked for more than requests and errors.
     chatty: bool,
     access: AccessLog,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 #[derive(Default)]
@@ -47,17 +48,17 @@ struct State {
 impl Terminal {
     pub fn new(json: bool, access: AccessLog) -> Terminal {
         let chatty = std::env::var_os("LOG_LEVEL").is_some() || std::env::var_os("LOG_DEPENDENCIES").is_some();
-        Terminal { shared: Arc::new(Shared { json, chatty, access, state: Mutex::default() }) }
+        Terminal { shared: Arc::new(Shared { json, chatty, access, state: Lock::default() }) }
     }
 
-    /// From now on there is something to see of every request.
+    /// From now on every request has a line.
     pub fn ready(&self) {
         let mut state = self.state();
         state.ready = true;
         state.held_back.clear();
     }
 
-    /// It came to nothing: now everything may matter.
+    /// The start failed: now everything may matter.
     pub fn failed(&self) {
         for line in std::mem::take(&mut self.state().held_back) {
             print(&line);
@@ -69,7 +70,7 @@ impl Terminal {
         self.tell("INFO", None, message);
     }
 
-    /// A trouble, of a function or of the stack.
+    /// An error of a function or of the stack.
     pub fn trouble(&self, function: Option<&str>, message: &str) {
         let mut state = self.state();
         let now = Instant::now();
@@ -81,7 +82,7 @@ impl Terminal {
         self.tell("ERROR", function, message);
     }
 
-    /// A warning: nothing stops, and before all is ready nobody need know.
+    /// A warning: nothing stops, and before everything is ready it is not shown.
     pub fn warning(&self, function: &str, message: &str) {
         let mut state = self.state();
         let now = Instant::now();
@@ -97,7 +98,7 @@ impl Terminal {
         self.tell("WARN", Some(function), message);
     }
 
-    /// Whatever else a function prints: a developer may have put it there.
+    /// Other output of a function, which a developer may have put there.
     pub fn output(&self, function: &str, line: &str) {
         let mut state = self.state();
         if !state.ready {
@@ -112,7 +113,7 @@ impl Terminal {
     pub fn logged(&self, function: &str, line: &str, value: &Value) {
         let level = value["level"].as_str().unwrap_or_default();
         let is_request = value["message"] == "request" && value["request_id"].is_string();
-        if is_request && let Ok(told) = serde_json::from_value::<Told>(value.clone()) {
+        if is_request && let Ok(told) = serde_json::from_value::<FunctionReport>(value.clone()) {
             self.shared.access.tell(told);
         }
         let mut state = self.state();
@@ -138,18 +139,18 @@ impl Terminal {
         }
     }
 
-    /// A line for each request, from now until the log ends.
+    /// Prints a line for each request, until the log ends.
     pub async fn follow(self) {
         let mut news = self.shared.access.subscribe();
         let mut waiting: VecDeque<(Instant, Arc<Entry>)> = VecDeque::new();
-        // They come in the order of their numbers.
+        // They arrive in the order of their numbers.
         let mut printed = 0;
         loop {
             let oldest = waiting.front().map_or(JOINING, |(at, _)| JOINING.saturating_sub(at.elapsed()));
             match tokio::time::timeout(oldest, news.recv()).await {
                 Ok(Ok(entry)) => match waiting.iter_mut().find(|(_, known)| known.number == entry.number) {
                     Some((_, known)) => *known = entry,
-                    // Told again.
+                    // Sent again.
                     None if entry.number <= printed => {}
                     None => waiting.push_back((Instant::now(), entry)),
                 },
@@ -174,7 +175,7 @@ impl Terminal {
         if !self.shared.json {
             print(&line_of(entry));
         } else if entry.function_ms.is_none() {
-            // Nobody else has said it.
+            // No function has logged it.
             let line = json!({
                 "timestamp": entry.at, "level": "INFO", "message": "request", "request_id": entry.request_id, "method": entry.method,
                 "route": entry.route, "status": entry.status, "latency_ms": entry.latency_ms, "function": "gateway",
@@ -200,12 +201,12 @@ impl Terminal {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Guard<'_, State> {
+        self.shared.state.lock()
     }
 }
 
-/// `13:20:16 POST /api/v1/projects 201 12 ms 5f0d9c1e`: no query, which may carry what must not be seen.
+/// `13:20:16 POST /api/v1/projects 201 12 ms 5f0d9c1e`, without the query, which may contain secrets.
 fn line_of(entry: &Entry) -> String {
     let tenant = entry.tenant.as_deref().map(|tenant| format!(" {}", &tenant[tenant.len().saturating_sub(8)..])).unwrap_or_default();
     let Entry { method, path, status, latency_ms, .. } = entry;
@@ -217,7 +218,7 @@ fn clock(at: Timestamp) -> String {
     at.strftime("%H:%M:%S").to_string()
 }
 
-/// The message, and the fields that a person may want beside it.
+/// The message, and the fields that a person may need.
 fn fields(value: &Value) -> String {
     let mut text = value["message"].as_str().unwrap_or_default().to_owned();
     for (name, value) in value.as_object().into_iter().flatten() {
@@ -237,7 +238,7 @@ fn hold_back(state: &mut State, line: String) {
 }
 
 fn print(line: &str) {
-    // A terminal that is gone is no reason to end.
+    // Continue even if the terminal is closed.
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 

@@ -6,10 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The first version whose router and watcher this was tried with.
+/// The first version whose router and watcher were tested.
 const OLDEST: (u32, u32) = (1, 9);
 
-/// The `cargo-lambda` executable: the one on the path if it is new enough, else the fetched one.
+/// The `cargo-lambda` executable: the one on the path if it is new enough, otherwise a downloaded one.
 pub fn cargo_lambda(workspace: &Path) -> Result<PathBuf, String> {
     let tools = workspace.join(".local").join("tools");
     let fetched = tools.join("bin").join("cargo-lambda");
@@ -21,7 +21,7 @@ pub fn cargo_lambda(workspace: &Path) -> Result<PathBuf, String> {
     std::fs::create_dir_all(&tools).map_err(|error| format!("{} cannot be made: {error}", tools.display()))?;
     eprintln!("cargo local: cargo-lambda {}.{} is not installed, fetching it into {}", OLDEST.0, OLDEST.1, tools.display());
     let version = format!("cargo-lambda~={}.{}", OLDEST.0, OLDEST.1);
-    // Without its dependencies: they are for cross-compiling, which nothing here does.
+    // Without its dependencies, which are only for cross-compiling.
     let wheel: [&OsStr; 10] = [
         "-m".as_ref(),
         "pip".as_ref(),
@@ -47,13 +47,13 @@ pub fn cargo_lambda(workspace: &Path) -> Result<PathBuf, String> {
     Err("cargo-lambda is missing and could not be fetched: install it with `pip install cargo-lambda` or `cargo install --locked cargo-lambda`".to_owned())
 }
 
-/// The cargo this was started by.
+/// The cargo that started this process.
 pub fn cargo() -> PathBuf {
     std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
 }
 
 fn succeeds(command: &mut Command) -> bool {
-    // Their words belong on standard error too; standard output is for the ready line.
+    // Their output goes to standard error, because standard output is for the ready line.
     let Ok(output) = crate::supervisor::standard_error() else {
         return false;
     };

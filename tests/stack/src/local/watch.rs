@@ -1,16 +1,17 @@
-//! Builds the functions and runs each under a `cargo lambda watch` of its own: so a change starts only those anew that are made of it, each has
-//! its own environment, and one that stands still holds up no other.
+//! Builds the functions and runs each with a separate `cargo lambda watch`. A change therefore only restarts the functions that contain it,
+//! each function has its own environment, and one that hangs does not stop the others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
+use stack::lock::Lock;
 use stack::{
     gateway::functions::{Functions, Phase},
     template::Function,
@@ -30,18 +31,18 @@ use crate::{
     tools,
 };
 
-/// What makes a watcher start its function anew: code that the function is made of, and nothing that merely lies in the workspace. A folder is
-/// ignored by what is in it: a file that an earlier line lets in is not looked up by its folder.
+/// The files whose change restarts a function: its own code, and not everything else in the workspace. Folders are ignored by their
+/// content: a file that an earlier line includes is not excluded by its folder.
 const IGNORED: &str = "*\n!*/\n!*.rs\n!Cargo.toml\n!Cargo.lock\n/target/**\n/tests/**\n/.local/**\n";
 
-/// A function that ends sooner than this is broken: starting it at once again would only burn.
+/// A function that ends sooner is broken. Restarting it at once would only waste CPU time.
 const ALIVE: Duration = Duration::from_secs(10);
 
-/// Until a broken one is tried again by itself; saving a file is quicker.
+/// The time until a broken function is tried again automatically. Saving a file is faster.
 const LATER: Duration = Duration::from_secs(30);
 
-/// What all watchers are started with.
-pub struct Workshop {
+/// The settings that all watchers share.
+pub struct WatchSetup {
     pub cargo_lambda: PathBuf,
     pub workspace: PathBuf,
     pub release: bool,
@@ -54,7 +55,7 @@ pub struct Watchers {
     stop: watch::Sender<bool>,
 }
 
-/// Builds all functions, so that compile errors are plain and the first requests need not wait.
+/// Builds all functions, so that compile errors are clear and the first requests need not wait.
 pub async fn build(workspace: &Path, functions: &[Function], release: bool) -> Result<(), String> {
     let mut command = Command::new(tools::cargo());
     command.current_dir(workspace).arg("build").arg("--quiet");
@@ -80,7 +81,7 @@ pub async fn build(workspace: &Path, functions: &[Function], release: bool) -> R
 }
 
 impl Watchers {
-    pub async fn start(workshop: Workshop, environments: BTreeMap<String, BTreeMap<String, String>>) -> Result<Watchers, String> {
+    pub async fn start(workshop: WatchSetup, environments: BTreeMap<String, BTreeMap<String, String>>) -> Result<Watchers, String> {
         let ignored = ignored_by(&workshop.workspace, environments.keys()).await?;
         let directory = workshop.workspace.join(".local").join("watch");
         std::fs::create_dir_all(&directory).map_err(|error| format!("{} cannot be made: {error}", directory.display()))?;
@@ -91,7 +92,7 @@ impl Watchers {
             let ignore_file = directory.join(format!("{function}.ignore"));
             let rules = ignored.get(&function).map_or(IGNORED, String::as_str);
             std::fs::write(&ignore_file, rules).map_err(|error| format!("{} cannot be written: {error}", ignore_file.display()))?;
-            let keeper = Keeper { workshop: workshop.clone(), function, environment, ignore_file };
+            let keeper = WatcherKeeper { workshop: workshop.clone(), function, environment, ignore_file };
             keepers.spawn(keeper.run(stopped.clone()));
         }
         Ok(Watchers { keepers, stop })
@@ -103,9 +104,9 @@ impl Watchers {
     }
 }
 
-/// Keeps one function's watcher running, whatever becomes of it.
-struct Keeper {
-    workshop: Arc<Workshop>,
+/// Keeps one function's watcher running, whatever happens.
+struct WatcherKeeper {
+    workshop: Arc<WatchSetup>,
     function: String,
     environment: BTreeMap<String, String>,
     ignore_file: PathBuf,
@@ -113,15 +114,15 @@ struct Keeper {
 
 struct Watcher {
     child: Child,
-    /// Open while this process lives; its closing stops the watcher. Not left in `child`, whose `wait` would close it.
+    /// Open while this process lives. Its closing stops the watcher. Not kept in `child`, because `wait` would close it.
     lifeline: Option<ChildStdin>,
     reading: JoinSet<()>,
-    lines: Arc<Mutex<Lines>>,
+    lines: Arc<Lock<Lines>>,
     /// The watcher told that something ended.
     look: Arc<Notify>,
 }
 
-impl Keeper {
+impl WatcherKeeper {
     async fn run(self, mut stopped: watch::Receiver<bool>) {
         let (functions, terminal) = (self.workshop.functions.clone(), self.workshop.terminal.clone());
         let name = self.function.as_str();
@@ -141,7 +142,7 @@ impl Keeper {
         }
     }
 
-    /// From a watcher's start to its end; says how it ended, or `None` when it was stopped.
+    /// From a watcher's start to its end. Returns how it ended, or `None` if it was stopped.
     async fn once(&self, stopped: &mut watch::Receiver<bool>) -> Option<String> {
         let name = self.function.as_str();
         let functions = &self.workshop.functions;
@@ -198,21 +199,21 @@ impl Keeper {
                     let is_overdue = functions.overdue().iter().any(|overdue| overdue == name);
                     if is_overdue {
                         let why = format!("`{name}` has answered nothing for longer than it may take");
-                        // Those who wait hear it at once.
+                        // Waiting requests are told at once.
                         functions.away(name, &why);
                         watcher.stop().await;
                         return Some(why);
                     }
                     if !functions.watcher_answers(name).await {
                         let why = format!("`cargo lambda watch` of `{name}` stands still");
-                        // Those who wait hear it at once.
+                        // Waiting requests are told at once.
                         functions.away(name, &why);
                         watcher.stop().await;
                         return Some(why);
                     }
                 }
                 () = look.notified() => {
-                    // The word may be of an earlier process, ended for a new one that is being compiled or started.
+                    // The line may be about an earlier process that was ended for a new one.
                     tokio::time::sleep(Duration::from_millis(1_500)).await;
                     if functions.phase_of(name) != Some(Phase::Ready) || supervisor::has_work(watcher.child.id()) {
                         running_since = Instant::now();
@@ -222,7 +223,7 @@ impl Keeper {
                         watcher.stop().await;
                         return Some(format!("`{name}` ended"));
                     }
-                    let last_words = watcher.lines.lock().unwrap_or_else(PoisonError::into_inner).last_words();
+                    let last_words = watcher.lines.lock().last_words();
                     self.workshop.terminal.trouble(Some(name), &format!("it ends as soon as it is started:\n{}", last_words.join("\n")));
                     functions.phase(name, Phase::Broken(last_words));
                     again = Some(tokio::time::Instant::now() + LATER);
@@ -233,7 +234,7 @@ impl Keeper {
 
     fn spawn(&self, address: SocketAddr) -> Result<Watcher, String> {
         let trouble = |error: std::io::Error| format!("cargo lambda cannot be started: {error}");
-        let Workshop { cargo_lambda, workspace, release, functions, terminal } = &*self.workshop;
+        let WatchSetup { cargo_lambda, workspace, release, functions, terminal } = &*self.workshop;
         let mut command = Command::new(std::env::current_exe().map_err(trouble)?);
         command.arg(supervisor::ARGUMENT).arg(cargo_lambda).args(["lambda", "watch", "--wait", "--disable-cors", "--color", "never"]);
         command.args(["--invoke-address", &address.ip().to_string(), "--invoke-port", &address.port().to_string()]);
@@ -258,7 +259,7 @@ impl Keeper {
             .spawn()
             .map_err(trouble)?;
         let lifeline = child.stdin.take();
-        let lines = Arc::new(Mutex::new(Lines::new(&self.function, functions.clone(), terminal.clone())));
+        let lines = Arc::new(Lock::new(Lines::new(&self.function, functions.clone(), terminal.clone())));
         let look = Arc::new(Notify::new());
         let mut reading = JoinSet::new();
         if let Some(output) = child.stderr.take() {
@@ -274,23 +275,23 @@ impl Watcher {
         if tokio::time::timeout(Duration::from_secs(8), self.child.wait()).await.is_err() {
             drop(self.child.kill().await);
         }
-        // What it said last is read to its end.
+        // Its last output is read to the end.
         drop(tokio::time::timeout(Duration::from_millis(200), self.reading.join_next()).await);
     }
 }
 
-/// Returns when it is to stop.
+/// Returns when it must stop.
 async fn told(stopped: &mut watch::Receiver<bool>) {
-    // An error is the sender dropped: the same end.
+    // An error means that the sender was dropped, which also means the end.
     drop(stopped.wait_for(|stopped| *stopped).await);
 }
 
-async fn read(output: ChildStderr, lines: Arc<Mutex<Lines>>, look: Arc<Notify>) {
+async fn read(output: ChildStderr, lines: Arc<Lock<Lines>>, look: Arc<Notify>) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
-    // Not by `lines()`: a function may print what is not UTF-8.
+    // Not with `lines()`, because a function may print invalid UTF-8.
     while matches!(output.read_until(b'\n', &mut line).await, Ok(read) if read > 0) {
-        let step = lines.lock().unwrap_or_else(PoisonError::into_inner).read(&String::from_utf8_lossy(&line));
+        let step = lines.lock().read(&String::from_utf8_lossy(&line));
         if step == Step::Look {
             look.notify_one();
         }
@@ -312,14 +313,14 @@ async fn listening(child: &mut Child, address: SocketAddr, name: &str) -> Result
     Ok(())
 }
 
-/// The watcher answers everybody who finds it: where all of 127/8 is loopback, no web page can guess the address.
+/// The watcher answers everybody. On systems where all of 127/8 is loopback, no web page can guess the address.
 fn free_address() -> std::io::Result<SocketAddr> {
     let hidden = Ipv4Addr::new(127, fastrand::u8(1..=254), fastrand::u8(1..=254), fastrand::u8(1..=254));
     let listener = std::net::TcpListener::bind((hidden, 0)).or_else(|_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     listener.local_addr()
 }
 
-/// For each function the rules of its watcher: the folders of the workspace's crates that it is not made of are ignored.
+/// For each function the rules of its watcher: folders of workspace crates that the function does not use are ignored.
 async fn ignored_by(workspace: &Path, functions: impl Iterator<Item = &String>) -> Result<BTreeMap<String, String>, String> {
     let mut command = Command::new(tools::cargo());
     command.current_dir(workspace).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
@@ -336,7 +337,7 @@ fn rules(workspace: &Path, metadata: &Value, function: &str) -> String {
         let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap_or_default());
         manifest.parent().and_then(|folder| folder.strip_prefix(workspace).ok()).map(Path::to_owned).unwrap_or_default()
     };
-    // The package of the binary, and whatever it depends on within the workspace.
+    // The package of the binary, and its dependencies within the workspace.
     let has_binary = |package: &&&Value| {
         let targets = package["targets"].as_array().into_iter().flatten();
         targets.into_iter().any(|target| target["name"] == function && target["kind"][0] == "bin")
@@ -364,7 +365,7 @@ fn rules(workspace: &Path, metadata: &Value, function: &str) -> String {
     others.fold(IGNORED.to_owned(), |rules, folder| format!("{rules}/{}/**\n", folder.display()))
 }
 
-/// `cargo run` describes the package it runs in the environment; a cargo inside must not take that for its own.
+/// `cargo run` describes its package in the environment. A cargo started from here must not use that.
 fn forget_the_outer_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();

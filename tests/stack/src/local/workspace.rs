@@ -1,11 +1,11 @@
-//! The workspace this is run in, and the data directory with its lock.
+//! The workspace of this run, and the data directory with its lock.
 
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
 };
 
-/// The nearest directory upwards that has the template and the workspace manifest.
+/// The nearest parent directory with the template and the workspace manifest.
 pub fn find() -> Result<PathBuf, String> {
     let here = std::env::current_dir().map_err(|error| format!("the current directory is not known: {error}"))?;
     here.ancestors()
@@ -14,12 +14,12 @@ pub fn find() -> Result<PathBuf, String> {
         .ok_or_else(|| "run it inside the workspace: no template.yaml here or above".to_owned())
 }
 
-/// Held as long as the process lives, however it ends.
+/// Held while the process lives, however it ends.
 pub struct DataLock {
     _file: File,
 }
 
-/// Makes the directory, keeps it out of git and of the file watcher, and claims it for this process.
+/// Creates the directory, hides it from git and the file watcher, and locks it for this process.
 pub fn claim(directory: &Path) -> Result<DataLock, String> {
     let unusable = |error: std::io::Error| format!("the data directory {} cannot be used: {error}", directory.display());
     std::fs::create_dir_all(directory).map_err(unusable)?;

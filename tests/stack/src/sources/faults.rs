@@ -1,16 +1,16 @@
-//! Faults that AWS is allowed to commit and a test asks for: deliveries twice, out of order across keys, and cut off.
+//! Faults that AWS may cause and that a test can request: duplicate deliveries, reordering across keys, and interruption.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::lock::{Guard, Lock};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {
     /// Equal seeds give equal orders.
     pub seed: u64,
     pub duplicates: Duplicates,
-    /// Splits each stream into several shards by partition key (order holds within a key only), hands out messages of a
-    /// queue in any order, and lets the sources take turns at random.
+    /// Splits each stream into several shards by partition key (so that only the order within a key holds), returns messages of a queue in
+    /// any order, and lets the sources take turns at random.
     pub reorder: bool,
-    /// The process dies after this many invocations: the last one is made, and what it answered is never recorded.
+    /// The process dies after this many invocations. The last one is made, but its answer is never recorded.
     pub kill_after: Option<usize>,
 }
 
@@ -18,19 +18,19 @@ pub struct Faults {
 pub enum Duplicates {
     #[default]
     None,
-    /// Every batch is delivered a second time after the first was answered; the second answer counts.
+    /// Every batch is delivered a second time after the first was answered. The second answer counts.
     Again,
-    /// Every batch is delivered twice at the same time; one of the answers counts.
+    /// Every batch is delivered twice at the same time. One of the answers counts.
     AtOnce,
 }
 
 pub struct Dice {
-    rng: Mutex<fastrand::Rng>,
+    rng: Lock<fastrand::Rng>,
 }
 
 impl Dice {
     pub fn new(seed: u64) -> Dice {
-        Dice { rng: Mutex::new(fastrand::Rng::with_seed(seed)) }
+        Dice { rng: Lock::new(fastrand::Rng::with_seed(seed)) }
     }
 
     pub fn shuffle<T>(&self, items: &mut [T]) {
@@ -42,7 +42,7 @@ impl Dice {
         self.rng().usize(1..=most.max(1))
     }
 
-    fn rng(&self) -> MutexGuard<'_, fastrand::Rng> {
-        self.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rng(&self) -> Guard<'_, fastrand::Rng> {
+        self.rng.lock()
     }
 }

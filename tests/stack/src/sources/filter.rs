@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Refuses operators that are not played here, so that a filter is never silently wider than on AWS.
+/// Refuses operators that are not implemented, so that a filter never passes more than on AWS.
 pub fn check(pattern: &Value) -> Result<(), String> {
     match pattern {
         Value::Object(fields) => fields.iter().try_for_each(|(name, value)| match value {
@@ -14,7 +14,7 @@ pub fn check(pattern: &Value) -> Result<(), String> {
     }
 }
 
-/// Does the event pass one of the filters? No filters pass everything.
+/// Whether the event passes one of the filters. Without filters everything passes.
 pub fn passes(filters: &[Value], event: &Value) -> bool {
     filters.is_empty() || filters.iter().any(|pattern| matches(pattern, Some(event)))
 }
@@ -38,7 +38,7 @@ fn matches(pattern: &Value, event: Option<&Value>) -> bool {
 }
 
 fn rule_holds(rule: &Value, found: Option<&Value>) -> bool {
-    // A list in the event matches when one of its elements does.
+    // A list in the event matches if one of its elements does.
     if let Some(Value::Array(elements)) = found {
         return elements.iter().any(|element| rule_holds(rule, Some(element)));
     }

@@ -1,5 +1,5 @@
-//! Plays the event sources of the template the way AWS does: stream and queue batches with partial failures, bisecting,
-//! retries and dead letters, and schedules. Live for `cargo local`, step by step until nothing is left for tests.
+//! Plays the event sources of the template as AWS does: stream and queue batches with partial failures, bisecting, retries and dead
+//! letters, and schedules. For `cargo local` in real time, and for tests step by step until nothing is left.
 
 mod faults;
 pub mod filter;
@@ -32,7 +32,7 @@ use faults::Dice;
 use queue::QueuePlayer;
 use stream::StreamPlayer;
 
-/// Calls a function; the answer is its JSON.
+/// Calls a function. The answer is its JSON.
 pub trait Invoke: Send + Sync + 'static {
     fn invoke(&self, function: &str, payload: Value) -> impl Future<Output = Result<Value, InvokeError>> + Send;
 }
@@ -45,10 +45,10 @@ impl<I: Invoke> Invoke for Arc<I> {
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum InvokeError {
-    /// The function ran and failed: an attempt is spent.
+    /// The function ran and failed, which counts as an attempt.
     #[error("the function `{function}` failed: {message}")]
     Failed { function: String, message: String },
-    /// The function was not reached: nothing is spent, the same batch is tried again.
+    /// The function was not reached. This does not count, and the same batch is tried again.
     #[error("the function `{function}` cannot be reached: {message}")]
     Unreachable { function: String, message: String },
 }
@@ -77,14 +77,14 @@ pub struct Report {
     pub invocations: usize,
     /// Invocations that failed as a whole.
     pub failures: usize,
-    /// Records and messages that a partial answer asked to have again.
+    /// Records and messages that a partial answer reported as failed.
     pub item_failures: usize,
-    /// Stream records given up, with or without a destination that was told.
+    /// Stream records that were given up, with or without a failure destination.
     pub discarded: usize,
 }
 
-/// The event sources of one template. Positions are kept by the `Aws` they play on: a new `Sources` goes on where the
-/// last one stopped, and delivers again what was not yet recorded as handled.
+/// The event sources of one template. Their positions are stored by the `Aws` they play on. A new `Sources` continues where the last one
+/// stopped, and delivers again what was not yet recorded as handled.
 pub struct Sources<I> {
     courier: Courier<I>,
     streams: Vec<StreamPlayer>,
@@ -93,7 +93,7 @@ pub struct Sources<I> {
     aws: Aws,
 }
 
-/// Invocations a `drain` makes before it calls the work endless.
+/// After this many invocations, `drain` fails because the work seems endless.
 const ENDLESS: usize = 20_000;
 
 impl<I: Invoke> Sources<I> {
@@ -124,8 +124,8 @@ impl<I: Invoke> Sources<I> {
         self.courier.counts.report()
     }
 
-    /// Delivers until nothing is left. Time is skipped, not spent: retries follow at once, and delays and visibility
-    /// timeouts run out as soon as nothing else is to do.
+    /// Delivers until nothing is left. Time is skipped: retries follow at once, and delays and visibility timeouts end as soon as there is
+    /// nothing else to do.
     pub async fn drain(&self) -> Result<Report, SourceError> {
         let before = self.report().invocations;
         let mut turns: Vec<Turn> = (0..self.streams.len()).map(Turn::Stream).chain((0..self.queues.len()).map(Turn::Queue)).collect();
@@ -155,6 +155,18 @@ impl<I: Invoke> Sources<I> {
         }
     }
 
+    /// Forgets some of what all mappings of a stream are done with: what they recorded as handled, and nothing else. Gives whether there may
+    /// be more.
+    pub fn trim(&self) -> Result<bool, SourceError> {
+        let mut more = false;
+        for (table, read) in stream::read_by_all(&self.streams, &self.aws)? {
+            if let Some(read) = read {
+                more |= self.aws.trim_stream(&table, &read)?;
+            }
+        }
+        Ok(more)
+    }
+
     /// Runs one schedule now, by its name (`<function's logical id><event's name>`).
     pub async fn fire(&self, schedule: &str) -> Result<Value, SourceError> {
         let schedule = self
@@ -165,7 +177,7 @@ impl<I: Invoke> Sources<I> {
         Ok(self.courier.invoke.invoke(&schedule.function, schedule.input.clone()).await?)
     }
 
-    /// Plays all sources in real time until `stop` turns true. Troubles go to `tell`, one sentence each.
+    /// Plays all sources in real time until `stop` becomes true. Errors go to `tell`, one sentence each.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>, tell: impl Fn(String) + Clone + Send + Sync + 'static) {
         let mut tasks = tokio::task::JoinSet::new();
         for index in 0..self.streams.len() {
@@ -183,8 +195,9 @@ impl<I: Invoke> Sources<I> {
                 schedule::run(schedule, &sources.courier.invoke, sources.aws.journal(), tell).await;
             });
         }
+        tasks.spawn(self.clone().keep_trimmed(tell));
         let mut stop = stop;
-        // An error is the sender dropped: the same end.
+        // An error means that the sender was dropped, which also means the end.
         drop(stop.wait_for(|stop| *stop).await);
         tasks.shutdown().await;
     }
@@ -215,6 +228,25 @@ impl<I: Invoke> Sources<I> {
             tokio::time::sleep(pause).await;
         }
     }
+
+    async fn keep_trimmed(self: Arc<Self>, tell: impl Fn(String) + Send) {
+        let mut told = None;
+        loop {
+            let pause = match self.trim() {
+                Ok(true) => Duration::from_millis(50),
+                Ok(false) => Duration::from_secs(2),
+                Err(error) => {
+                    let message = error.to_string();
+                    if told.as_ref() != Some(&message) {
+                        tell(message.clone());
+                        told = Some(message);
+                    }
+                    Duration::from_secs(10)
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -223,7 +255,7 @@ enum Turn {
     Queue(usize),
 }
 
-/// What one step of a source did.
+/// The result of one step of a source.
 enum Step {
     Idle,
     Moved,
@@ -234,7 +266,7 @@ enum Step {
     },
 }
 
-/// Makes the invocations of all sources, with the faults that were asked for.
+/// Makes the invocations of all sources, with the requested faults.
 struct Courier<I> {
     invoke: I,
     faults: Faults,
@@ -266,17 +298,17 @@ impl Counts {
 enum Outcome {
     Done,
     Failed(String),
-    /// The identifiers it asked to have again.
+    /// The identifiers that failed.
     Partly(BTreeSet<String>),
 }
 
 impl<I: Invoke> Courier<I> {
-    /// `identifiers` are those of the records in the event, for checking a partial answer.
+    /// `identifiers` are those of the records in the event, to check a partial answer.
     async fn deliver(&self, function: &str, event: Value, partial: bool, identifiers: &[&str]) -> Result<Outcome, SourceError> {
         let answer = match self.faults.duplicates {
             Duplicates::None => self.once(function, event).await?,
             Duplicates::Again => {
-                // What the first delivery answers is lost on the way.
+                // The answer of the first delivery is lost.
                 drop(self.once(function, event.clone()).await?);
                 self.once(function, event).await?
             }
@@ -318,8 +350,8 @@ impl<I: Invoke> Courier<I> {
     }
 }
 
-/// Reads a partial batch response the way Lambda does: nothing or an empty list is success; a list that cannot be
-/// right (no identifier, or one that was not in the batch) fails the whole batch.
+/// Reads a partial batch response as Lambda does. An empty answer or list is success. A list that cannot be right (no identifier, or one
+/// that was not in the batch) fails the whole batch.
 fn item_failures(answer: &Value, identifiers: &[&str]) -> Outcome {
     let failures = match answer.get("batchItemFailures") {
         None | Some(Value::Null) => return Outcome::Done,

@@ -1,5 +1,5 @@
-//! Plays an SQS event source: batches of visible messages; what was handled is deleted, the rest comes back when its
-//! visibility runs out and, received too often, moves to the dead-letter queue.
+//! Plays an SQS event source with batches of visible messages. Handled messages are deleted. The others come back when their visibility
+//! timeout ends, and go to the dead-letter queue after too many receives.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ impl QueuePlayer {
                 return Ok(Step::Again { failures: 0, message });
             }
             Err(SourceError::Invoke(error)) => {
-                // Not reached is not received: the messages wait as they were.
+                // If the function was not reached, the messages wait as before.
                 for message in &batch {
                     queues.give_back(&source.queue, &message.message_id)?;
                 }
@@ -99,7 +99,7 @@ impl QueuePlayer {
     }
 }
 
-/// Filters look into a body that is JSON.
+/// Filters can look into a body that is JSON.
 fn filterable(message: &ReceivedMessage) -> Value {
     let body = serde_json::from_str(&message.body).unwrap_or_else(|_| Value::from(message.body.as_str()));
     json!({ "messageId": message.message_id, "body": body })

@@ -1,5 +1,5 @@
-//! Plays a `rate(…)` schedule in real time. The last run is kept, so a schedule that fell due while the stack was off
-//! runs soon after the next start.
+//! Plays a `rate(…)` schedule in real time. The last run is stored, so a schedule that was due while the stack was off runs soon after the
+//! next start.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub async fn run<I: Invoke>(schedule: &Schedule, invoke: &I, journal: &Journal, 
         let now = Timestamp::now().as_second();
         let last = match journal.get::<i64>(SPACE, &schedule.name) {
             Ok(Some(last)) => last,
-            // As on AWS, the first run comes one period after the schedule was made.
+            // As on AWS, the first run comes one period after the schedule was created.
             Ok(None) => match journal.put(SPACE, &schedule.name, &now) {
                 Ok(()) => now,
                 Err(error) => return tell(error.to_string()),
@@ -27,7 +27,7 @@ pub async fn run<I: Invoke>(schedule: &Schedule, invoke: &I, journal: &Journal, 
         };
         let due = last + every.as_secs() as i64;
         if due > now {
-            // In pieces: a machine that sleeps does not stretch the period.
+            // In short pieces, so that a machine that sleeps does not extend the period.
             let wait = Duration::from_secs((due - now) as u64).min(Duration::from_secs(30));
             tokio::time::sleep(wait).await;
             continue;

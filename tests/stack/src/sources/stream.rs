@@ -1,8 +1,8 @@
-//! Plays a DynamoDB stream event source: records in order, the position moved only when they were handled or given up.
-//! A failing batch is halved until the poisoned record is alone, tried as often as the mapping says, and set aside.
+//! Plays a DynamoDB stream event source. Records are delivered in order, and the position only moves when they were handled or given up. A
+//! failing batch is halved until the bad record is alone. It is then retried as often as the mapping says, and given up.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
 };
 
@@ -24,8 +24,8 @@ pub const SHARDS_WHEN_REORDERING: usize = 4;
 /// Positions of a mapping in its stream.
 const SPACE: &str = "position";
 
-/// One shard of a stream. Real streams are split by partition key as they grow; the embedded table keeps one line of
-/// records, of which a shard takes those whose key falls to it.
+/// One shard of a stream. Real streams are split by partition key as they grow. The embedded table has one sequence of records, and a shard
+/// takes those whose key belongs to it.
 pub struct StreamPlayer {
     source: StreamSource,
     hash_key: String,
@@ -38,7 +38,7 @@ pub struct StreamPlayer {
 #[derive(Default)]
 struct Work {
     pieces: VecDeque<Piece>,
-    /// Where the shard stands when all pieces are done.
+    /// The position of the shard when all pieces are done.
     after: String,
 }
 
@@ -49,14 +49,14 @@ struct Piece {
 
 #[derive(Serialize, Deserialize)]
 struct Positions {
-    /// The last handled sequence number of each shard; empty before the first.
+    /// The last handled sequence number of each shard. Empty before the first.
     shards: Vec<String>,
 }
 
 impl StreamPlayer {
     pub fn shards(source: &StreamSource, hash_key: &str, shards: usize, aws: &Aws) -> Result<Vec<StreamPlayer>, SourceError> {
         let stream_arn = dynoxide::streams::stream_arn(&source.table, "local");
-        // Another number of shards starts where the slowest of the old ones stood: at least once, never less.
+        // With another number of shards, all start at the position of the slowest. Records are then delivered at least once.
         let journal = aws.journal();
         let id = position_id(source);
         let positions = read_positions(journal, &id)?;
@@ -93,7 +93,7 @@ impl StreamPlayer {
             Ok(Outcome::Done) => (piece.records.len(), None),
             Ok(Outcome::Failed(message)) => (0, Some(message)),
             Ok(Outcome::Partly(items)) => {
-                // Lambda goes back to the first record that failed; what comes after it is delivered again.
+                // Lambda goes back to the first record that failed. The records after it are delivered again.
                 let first = identifiers.iter().position(|identifier| items.contains(*identifier)).unwrap_or(0);
                 (first, Some(format!("`{}` asked for a record again", self.source.function)))
             }
@@ -122,7 +122,7 @@ impl StreamPlayer {
         self.retry(&mut work, piece, message, courier, aws)
     }
 
-    /// Decides what becomes of a piece none of which was handled.
+    /// Decides about a piece of which no record was handled.
     fn retry<I: Invoke>(
         &self,
         work: &mut Work,
@@ -157,8 +157,7 @@ impl StreamPlayer {
         Ok(Step::Moved)
     }
 
-    /// Tells the failure destination which records were given up, in the words of Lambda: where they stand, not what
-    /// they are.
+    /// Informs the failure destination about the records that were given up, in Lambda's format: with their position, not their content.
     fn give_up(&self, piece: &Piece, condition: &str, aws: &Aws) -> Result<(), SourceError> {
         let Some(destination) = &self.source.on_failure else {
             return Ok(());
@@ -188,7 +187,7 @@ impl StreamPlayer {
         Ok(())
     }
 
-    /// Reads on from the position; false when there is nothing new.
+    /// Reads on from the position. `false` if there is nothing new.
     fn read_more<I>(&self, work: &mut Work, courier: &Courier<I>, aws: &Aws) -> Result<bool, SourceError> {
         let after = self.position(aws)?;
         let iterator_type = if after.is_empty() { "TRIM_HORIZON" } else { "AFTER_SEQUENCE_NUMBER" };
@@ -248,6 +247,16 @@ impl StreamPlayer {
     }
 }
 
+/// The tables whose streams are played, with the last record that all their mappings are done with; none where one has not read yet.
+pub fn read_by_all(players: &[StreamPlayer], aws: &Aws) -> Result<BTreeMap<String, Option<String>>, SourceError> {
+    let mut read: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for player in players {
+        let position = Some(player.position(aws)?).filter(|position| !position.is_empty());
+        read.entry(player.source.table.clone()).and_modify(|slowest| *slowest = slowest.take().min(position.clone())).or_insert(position);
+    }
+    Ok(read)
+}
+
 fn position_id(source: &StreamSource) -> String {
     format!("{}/{}", source.function, source.table)
 }
@@ -265,7 +274,7 @@ fn created_at(record: &Value) -> Timestamp {
     Timestamp::from_second(seconds as i64).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Records are given up for their age only after an attempt: a stack that slept over night still delivers.
+/// Records are only given up for their age after an attempt, so that a stack that slept over night still delivers.
 fn age_seconds(records: &[Value]) -> i64 {
     let oldest = records.first().map_or(Timestamp::UNIX_EPOCH, created_at);
     Timestamp::now().as_second() - oldest.as_second()

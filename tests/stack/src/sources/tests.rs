@@ -1,15 +1,12 @@
-//! The rules of AWS's event sources, one test each, on the fixture: 8 records a stream batch, 2 retries, 4 messages a
-//! queue batch, 3 receives.
+//! The rules of AWS's event sources, one test each, with the fixture: 8 records in a stream batch, 2 retries, 4 messages in a queue batch,
+//! 3 receives.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
 use super::*;
-use crate::aws::Storage;
+use crate::{aws::Storage, lock::Lock};
 
 const TABLE: &str = "tenantry-local-Table";
 const MAIL: &str = "tenantry-local-MailQueue";
@@ -18,16 +15,16 @@ const RELAY_LETTERS: &str = "tenantry-local-RelayDeadLetters";
 
 type Answer = Box<dyn Fn(&[String]) -> Result<Value, String> + Send + Sync>;
 
-/// Records every batch as the keys or bodies in it and answers as told.
+/// Records the keys or bodies of every batch, and answers as instructed.
 struct Recorder {
-    batches: Mutex<Vec<(String, Vec<String>)>>,
-    events: Mutex<Vec<Value>>,
+    batches: Lock<Vec<(String, Vec<String>)>>,
+    events: Lock<Vec<Value>>,
     answer: Answer,
 }
 
 impl Recorder {
     fn new(answer: impl Fn(&[String]) -> Result<Value, String> + Send + Sync + 'static) -> Arc<Recorder> {
-        Arc::new(Recorder { batches: Mutex::default(), events: Mutex::default(), answer: Box::new(answer) })
+        Arc::new(Recorder { batches: Lock::default(), events: Lock::default(), answer: Box::new(answer) })
     }
 
     fn willing() -> Arc<Recorder> {
@@ -35,7 +32,7 @@ impl Recorder {
     }
 
     fn batches(&self) -> Vec<Vec<String>> {
-        self.batches.lock().unwrap().iter().map(|(_, batch)| batch.clone()).collect()
+        self.batches.lock().iter().map(|(_, batch)| batch.clone()).collect()
     }
 
     fn seen(&self) -> Vec<String> {
@@ -47,10 +44,10 @@ impl Invoke for Recorder {
     async fn invoke(&self, function: &str, payload: Value) -> Result<Value, InvokeError> {
         let records = payload["Records"].as_array().cloned().unwrap_or_default();
         let names: Vec<String> = records.iter().map(name_of).collect();
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push((function.to_owned(), names.clone()));
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(payload);
+        self.batches.lock().push((function.to_owned(), names.clone()));
+        self.events.lock().push(payload);
         let mut answer = (self.answer)(&names).map_err(|message| InvokeError::Failed { function: function.to_owned(), message })?;
-        // Answers name items; Lambda wants identifiers.
+        // Answers name items, but Lambda needs identifiers.
         for failure in answer.get_mut("batchItemFailures").and_then(Value::as_array_mut).into_iter().flatten() {
             let wanted = failure["itemIdentifier"].as_str().unwrap_or_default().to_owned();
             if let Some(record) = records.iter().find(|record| name_of(record) == wanted) {
@@ -112,7 +109,7 @@ async fn stream_records_come_in_order_once_and_in_lambdas_shape() {
     assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [8, 2]);
     assert_eq!(recorder.seen(), (0..10).map(|number| format!("T#1/{number}")).collect::<Vec<_>>());
     assert_eq!(report, Report { invocations: 2, ..Report::default() });
-    let record = recorder.events.lock().unwrap()[0]["Records"][0].clone();
+    let record = recorder.events.lock()[0]["Records"][0].clone();
     assert_eq!(record["eventName"], "INSERT");
     assert_eq!(record["eventSource"], "aws:dynamodb");
     assert_eq!(record["awsRegion"], "us-east-1");
@@ -121,7 +118,7 @@ async fn stream_records_come_in_order_once_and_in_lambdas_shape() {
     assert!(record["eventID"].as_str().is_some_and(|id| !id.is_empty()));
     assert!(record["eventSourceARN"].as_str().unwrap().contains(":table/tenantry-local-Table/stream/"));
 
-    // A new player on the same services goes on after the last one.
+    // A new player on the same services continues after the last one.
     put(&aws, "T#1", "new");
     let next = Recorder::willing();
     Sources::new(&template(), &aws, next.clone()).unwrap().drain().await.unwrap();
@@ -149,7 +146,7 @@ async fn a_poisoned_record_is_isolated_retried_and_set_aside_and_the_rest_goes_o
         false => Ok(Value::Null),
     });
     let report = Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
-    // 8 → 4+4 → 2+2 → 1+1, then the record alone: once and two retries.
+    // 8 → 4+4 → 2+2 → 1+1, then the record alone: once, and two retries.
     let lengths: Vec<usize> = recorder.batches().iter().map(Vec::len).collect();
     assert_eq!(lengths, [8, 4, 4, 2, 1, 1, 1, 1, 2]);
     assert_eq!(report.discarded, 1);
@@ -170,10 +167,10 @@ async fn a_partial_answer_goes_back_to_the_first_failed_record() {
     for number in 0..5 {
         put(&aws, "T#1", &number.to_string());
     }
-    let failed_once = Mutex::new(false);
+    let failed_once = Lock::new(false);
     let recorder = Recorder::new(move |batch| {
         let bad = batch.iter().find(|name| *name == "T#1/3");
-        let mut failed = failed_once.lock().unwrap();
+        let mut failed = failed_once.lock();
         match bad {
             Some(bad) if !*failed => {
                 *failed = true;
@@ -217,13 +214,13 @@ async fn handled_messages_go_and_failed_ones_come_back_until_they_are_dead() {
     assert_eq!(counts["a"] + counts["b"] + counts["c"], 3);
     assert_eq!(report.item_failures, 3);
     assert_eq!((depth(&aws, MAIL), depth(&aws, MAIL_LETTERS)), (0, 1));
-    let record = recorder.events.lock().unwrap()[0]["Records"][0].clone();
+    let record = recorder.events.lock()[0]["Records"][0].clone();
     assert_eq!(record["attributes"]["MessageGroupId"], "tenant-7");
     assert_eq!(record["attributes"]["ApproximateReceiveCount"], "1");
     assert_eq!(record["eventSource"], "aws:sqs");
     assert!(record["eventSourceARN"].as_str().unwrap().ends_with(":tenantry-local-MailQueue"));
     assert!(record["receiptHandle"].is_string() && record["messageId"].is_string());
-    let last = recorder.events.lock().unwrap().last().unwrap()["Records"][0].clone();
+    let last = recorder.events.lock().last().unwrap()["Records"][0].clone();
     assert_eq!(last["attributes"]["ApproximateReceiveCount"], "3");
 }
 
@@ -256,7 +253,7 @@ async fn not_reached_spends_no_attempt() {
     let recorder = Recorder::willing();
     Sources::new(&template(), &aws, recorder.clone()).unwrap().drain().await.unwrap();
     assert_eq!(recorder.seen(), ["a"]);
-    assert_eq!(recorder.events.lock().unwrap()[0]["Records"][0]["attributes"]["ApproximateReceiveCount"], "1");
+    assert_eq!(recorder.events.lock()[0]["Records"][0]["attributes"]["ApproximateReceiveCount"], "1");
 }
 
 #[tokio::test]
@@ -311,7 +308,7 @@ async fn what_a_killed_process_had_not_recorded_is_delivered_again() {
     aws.queues().send(MAIL, "mail", None).unwrap();
     let mut seen = Vec::new();
     let mut kills = 0;
-    // Dies after each invocation, until one life gets through.
+    // Dies after each invocation, until one run succeeds.
     for life in 1.. {
         let aws = std::mem::ManuallyDrop::new(Aws::start(storage.clone()).unwrap());
         aws.create(&template()).await.unwrap();
@@ -330,13 +327,113 @@ async fn what_a_killed_process_had_not_recorded_is_delivered_again() {
     assert_eq!(distinct.len(), 11);
 }
 
+/// How many records are on disk.
+fn kept(directory: &tempfile::TempDir) -> usize {
+    let beside = rusqlite::Connection::open(directory.path().join("table.sqlite3")).unwrap();
+    beside.query_row("SELECT COUNT(*) FROM _stream_records", [], |row| row.get(0)).unwrap()
+}
+
+fn trimmed(sources: &Sources<Arc<Recorder>>) {
+    while sources.trim().unwrap() {}
+}
+
+#[tokio::test]
+async fn a_stream_on_disk_is_trimmed_behind_what_was_handled_and_nothing_else_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::Disk(directory.path().to_owned());
+    let aws = Aws::start(storage.clone()).unwrap();
+    aws.create(&template()).await.unwrap();
+    for number in 0..500 {
+        put(&aws, "T#1", &number.to_string());
+    }
+    let first = Recorder::willing();
+    let sources = Sources::new(&template(), &aws, first.clone()).unwrap();
+    // Nobody has read yet.
+    trimmed(&sources);
+    assert_eq!(kept(&directory), 500);
+    sources.drain().await.unwrap();
+    put(&aws, "T#1", "late");
+    put(&aws, "T#1", "later");
+    assert!(sources.trim().unwrap(), "a step is small");
+    assert_eq!(kept(&directory), 302);
+    trimmed(&sources);
+    assert_eq!((first.seen().len(), kept(&directory)), (500, 2));
+
+    // A kill, and a start that knows what was handled from the disk alone.
+    let _killed = std::mem::ManuallyDrop::new((aws, sources));
+    let aws = Aws::start(storage).unwrap();
+    aws.create(&template()).await.unwrap();
+    let second = Recorder::willing();
+    let sources = Sources::new(&template(), &aws, second.clone()).unwrap();
+    trimmed(&sources);
+    assert_eq!(kept(&directory), 2);
+    sources.drain().await.unwrap();
+    trimmed(&sources);
+    // The newest stays, and the next one is numbered after it.
+    assert_eq!((second.seen(), kept(&directory)), (vec!["T#1/late".to_owned(), "T#1/later".to_owned()], 1));
+    put(&aws, "T#1", "latest");
+    sources.drain().await.unwrap();
+    assert_eq!(second.seen().last().unwrap(), "T#1/latest");
+}
+
+#[tokio::test]
+async fn a_stream_is_trimmed_behind_the_slowest_of_its_readers() {
+    let directory = tempfile::tempdir().unwrap();
+    let aws = Aws::start(Storage::Disk(directory.path().to_owned())).unwrap();
+    let reader =
+        "Records: { Type: DynamoDB, Properties: { Stream: !GetAtt Table.StreamArn, StartingPosition: TRIM_HORIZON, BatchSize: 3 } }";
+    let text = include_str!("../../testdata/template.yaml").replace("        Purge:\n", &format!("        {reader}\n        Purge:\n"));
+    let two_readers = Template::parse(&text).unwrap();
+    assert_eq!(two_readers.stream_sources().unwrap().len(), 2);
+    aws.create(&two_readers).await.unwrap();
+    for number in 0..10 {
+        put(&aws, "T#1", &number.to_string());
+    }
+    // The relay reads all; the second reader begins later, and dies after its first three.
+    Sources::new(&template(), &aws, Recorder::willing()).unwrap().drain().await.unwrap();
+    let dying = Recorder::willing();
+    let faults = Faults { kill_after: Some(2), ..Faults::default() };
+    let sources = Sources::with_faults(&two_readers, &aws, dying.clone(), faults).unwrap();
+    trimmed(&sources);
+    assert_eq!(kept(&directory), 10);
+    assert!(matches!(sources.drain().await, Err(SourceError::Killed(2))));
+    trimmed(&sources);
+    assert_eq!(kept(&directory), 7);
+    let living = Recorder::willing();
+    let sources = Sources::new(&two_readers, &aws, living.clone()).unwrap();
+    sources.drain().await.unwrap();
+    assert_eq!(living.seen(), (3..10).map(|number| format!("T#1/{number}")).collect::<Vec<_>>());
+    trimmed(&sources);
+    assert_eq!(kept(&directory), 1);
+}
+
+#[tokio::test]
+async fn trimming_fails_no_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let aws = Aws::start(Storage::Disk(directory.path().to_owned())).unwrap();
+    aws.create(&template()).await.unwrap();
+    let recorder = Recorder::willing();
+    let sources = Sources::new(&template(), &aws, recorder.clone()).unwrap();
+    let writer = aws.clone();
+    let writing = std::thread::spawn(move || (0..400).for_each(|number| put(&writer, "T#1", &number.to_string())));
+    while !writing.is_finished() {
+        sources.drain().await.unwrap();
+        sources.trim().unwrap();
+    }
+    writing.join().unwrap();
+    sources.drain().await.unwrap();
+    trimmed(&sources);
+    let distinct: BTreeSet<String> = recorder.seen().into_iter().collect();
+    assert_eq!((recorder.seen().len(), distinct.len(), kept(&directory)), (400, 400, 1));
+}
+
 #[tokio::test]
 async fn a_schedule_is_fired_by_name() {
     let aws = started().await;
     let recorder = Recorder::willing();
     let sources = Sources::new(&template(), &aws, recorder.clone()).unwrap();
     sources.fire("JanitorFunctionPurge").await.unwrap();
-    assert_eq!(recorder.events.lock().unwrap()[0], json!({ "task": "purge" }));
+    assert_eq!(recorder.events.lock()[0], json!({ "task": "purge" }));
     assert!(matches!(sources.fire("Nothing").await, Err(SourceError::NoSchedule(_))));
 }
 

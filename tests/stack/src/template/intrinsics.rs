@@ -1,23 +1,23 @@
-//! Resolves the CloudFormation intrinsics the way CloudFormation would, but to names of the local stack.
-//! Anything it does not know is an error that names the resource and the property.
+//! Resolves CloudFormation intrinsics as CloudFormation does, but to names of the local stack. An unknown intrinsic is an error that names
+//! the resource and the property.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Place, TemplateError};
+use super::{StackLocation, TemplateError};
 
-/// The parts of a template that intrinsics look things up in.
+/// The parts of a template that intrinsics refer to.
 pub struct Resolver<'a> {
     pub parameters: &'a BTreeMap<String, Value>,
     pub conditions: &'a Map<String, Value>,
     pub mappings: &'a Map<String, Value>,
     pub resources: &'a Map<String, Value>,
-    pub place: &'a Place,
+    pub place: &'a StackLocation,
 }
 
 impl Resolver<'_> {
-    /// `at` is the dotted path of the value, for errors only.
+    /// `at` is the dotted path of the value, only for errors.
     pub fn resolve(&self, at: &str, value: &Value) -> Result<Value, TemplateError> {
         Ok(self.resolve_optional(at, value)?.unwrap_or(Value::Object(Map::new())))
     }
@@ -161,7 +161,7 @@ impl Resolver<'_> {
             "AWS::URLSuffix" => "amazonaws.com".into(),
             _ => match self.parameters.get(name) {
                 Some(value) => value.clone(),
-                // SAM's way to name the alias it makes of a function.
+                // SAM's name for the alias that it creates for a function.
                 None => match name.split_once('.') {
                     Some((function, "Alias")) if self.kind(at, function)? == "AWS::Serverless::Function" => self.alias(function)?.into(),
                     _ => self.physical(at, name)?.into(),
@@ -170,7 +170,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// What `Ref` gives for a resource.
+    /// The value of `Ref` for a resource.
     fn physical(&self, at: &str, logical: &str) -> Result<String, TemplateError> {
         let kind = self.kind(at, logical)?;
         let name = self.physical_name(logical)?;
@@ -212,7 +212,7 @@ impl Resolver<'_> {
             .ok_or_else(|| problem(at, format!("there is no parameter or resource `{logical}`")))
     }
 
-    /// The given name of a resource, or the one CloudFormation would make up: stack and logical id.
+    /// The name of a resource, or the one CloudFormation would generate from stack and logical id.
     pub fn physical_name(&self, logical: &str) -> Result<String, TemplateError> {
         let properties = &self.resources[logical]["Properties"];
         let given = ["TableName", "QueueName", "Name", "FunctionName", "LogGroupName"]
@@ -271,7 +271,7 @@ pub fn scalar_text(at: &str, value: &Value) -> Result<String, TemplateError> {
 
 fn intrinsic(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (key, value) = object.iter().next().filter(|_| object.len() == 1)?;
-    // `Condition` beside other keys is an ordinary property (IAM statements); alone and naming a text it is the intrinsic.
+    // `Condition` with other keys is an ordinary property (IAM statements). Alone and with a text it is the intrinsic.
     let known = key == "Ref" || key.starts_with("Fn::") || (key == "Condition" && value.is_string());
     known.then_some((key.as_str(), value))
 }

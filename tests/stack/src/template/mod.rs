@@ -1,5 +1,5 @@
-//! Reads `template.yaml`, the one description of what runs on AWS, and says what the local stack has to create
-//! and play: tables, queues, secrets, event sources, schedules, and the environment of the functions.
+//! Reads `template.yaml`, the only description of what runs on AWS. Returns what the local stack has to create and play: tables, queues,
+//! secrets, event sources, schedules, and the environment of the functions.
 
 mod intrinsics;
 mod resources;
@@ -31,19 +31,19 @@ pub enum TemplateError {
     At { at: String, problem: String },
 }
 
-/// Where the stack pretends to be; names and ARNs are built from it.
+/// The region, account and names of the stack, from which names and ARNs are built.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Place {
+pub struct StackLocation {
     pub region: String,
     pub account: String,
     pub stack: String,
-    /// Queue URLs are this, the account and the queue name.
+    /// A queue URL is this text, the account and the queue name.
     pub queue_url_base: String,
 }
 
-impl Default for Place {
+impl Default for StackLocation {
     fn default() -> Self {
-        Place {
+        StackLocation {
             region: crate::aws::REGION.to_owned(),
             account: crate::aws::ACCOUNT.to_owned(),
             stack: "tenantry-local".to_owned(),
@@ -54,9 +54,9 @@ impl Default for Place {
 
 #[derive(Debug, Clone)]
 pub struct Template {
-    place: Place,
+    place: StackLocation,
     parameters: BTreeMap<String, Value>,
-    /// The parameters that are lists, written with commas.
+    /// Parameters that are lists, written with commas.
     lists: BTreeSet<String>,
     conditions: Map<String, Value>,
     mappings: Map<String, Value>,
@@ -79,7 +79,7 @@ impl Template {
         let lists =
             declared.iter().filter(|(_, parameter)| parameter["Type"] == "CommaDelimitedList").map(|(name, _)| name.clone()).collect();
         let template = Template {
-            place: Place::default(),
+            place: StackLocation::default(),
             parameters: BTreeMap::new(),
             lists,
             conditions: section("Conditions"),
@@ -87,7 +87,7 @@ impl Template {
             globals: document["Globals"].clone(),
             resources: section("Resources"),
         };
-        // A parameter without a default must be given to be used; until then its `Ref` is an error that names it.
+        // A parameter without a default must be set before it is used. Until then its `Ref` is an error that names it.
         let defaults = declared.into_iter().filter_map(|(name, parameter)| Some((name, parameter.get("Default")?.clone())));
         Ok(defaults.fold(template, |template, (name, default)| template.with(name, default)))
     }
@@ -111,7 +111,7 @@ impl Template {
         self
     }
 
-    /// A section as it is written, intrinsics in their long form: for checks of what the local stack has no part in.
+    /// A section as it is written, with intrinsics in their long form. For checks of parts that the local stack does not use.
     pub fn resources(&self) -> &Map<String, Value> {
         &self.resources
     }
@@ -120,7 +120,7 @@ impl Template {
         &self.globals
     }
 
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &StackLocation {
         &self.place
     }
 
@@ -132,7 +132,7 @@ impl Template {
                 let name = self.resolver().physical_name(&logical_id)?;
                 let object = object_of(&logical_id, &mut definition)?;
                 let ttl = object.remove("TimeToLiveSpecification");
-                // What the embedded table has no counterpart for, or what would stand in a developer's way.
+                // Properties that the embedded table does not support, or that would disturb a developer.
                 object.remove("PointInTimeRecoverySpecification");
                 object.remove("DeletionProtectionEnabled");
                 object.remove("SSESpecification");
@@ -232,7 +232,7 @@ impl Template {
             .collect()
     }
 
-    /// The ARN of the role that each function runs with.
+    /// The ARN of each function's role.
     pub fn function_roles(&self) -> Result<BTreeMap<String, String>, TemplateError> {
         self.of_type("AWS::Serverless::Function")?
             .into_iter()
@@ -267,14 +267,14 @@ impl Template {
         Ok(routes)
     }
 
-    /// What the API tells browsers about pages of other origins; `None`: nothing, so that they keep its answers from them.
+    /// What the API allows pages of other origins. `None`: nothing, so browsers keep its answers from them.
     pub fn cors(&self) -> Result<Option<Cors>, TemplateError> {
         let Some((logical_id, api)) = self.api()? else { return Ok(None) };
         let path = format!("{logical_id}.DefinitionBody.{CORS}");
         api["DefinitionBody"].get(CORS).map(|cors| read(&path, cors)).transpose()
     }
 
-    /// How many requests a second the API takes. A route without a throttle of its own shares the default one with all such routes.
+    /// How many requests a second the API accepts. Routes without their own throttle share the default one.
     pub fn throttles(&self) -> Result<Throttles, TemplateError> {
         let Some((logical_id, api)) = self.api()? else { return Ok(Throttles::default()) };
         let throttle = |path: &str, settings: &Value| read::<Option<Throttle>>(&format!("{logical_id}.{path}"), settings);
@@ -389,7 +389,7 @@ impl Template {
         })
     }
 
-    /// The one HTTP API with its properties.
+    /// The HTTP API with its properties.
     fn api(&self) -> Result<Option<(String, Value)>, TemplateError> {
         match self.of_type("AWS::Serverless::HttpApi")?.as_slice() {
             [] => Ok(None),
@@ -436,7 +436,7 @@ impl Template {
         Ok(events)
     }
 
-    /// The crate of a function: the binary its build names, else the folder its code is in.
+    /// The crate of a function: the binary that its build names, otherwise the folder of its code.
     fn function_name(&self, logical_id: &str) -> Result<String, TemplateError> {
         let resource = &self.resources[logical_id];
         let code = resource["Properties"]["CodeUri"].as_str().unwrap_or_default();
@@ -494,7 +494,7 @@ pub fn name_of_queue_arn(arn: &str) -> &str {
 
 const EVENT_KINDS: [&str; 4] = ["DynamoDB", "SQS", "Schedule", "ScheduleV2"];
 
-/// Would be silently missing from the local stack, so they are refused.
+/// Kinds that the local stack does not support. They are refused, because otherwise they would be missing without a message.
 const UNPLAYED_KINDS: [&str; 3] = ["AWS::Lambda::EventSourceMapping", "AWS::Scheduler::Schedule", "AWS::Lambda::Function"];
 
 const ANY_METHOD: &str = "x-amazon-apigateway-any-method";
@@ -579,7 +579,7 @@ struct Filter {
     pattern: String,
 }
 
-/// The integration of an operation, or the shared one it refers to.
+/// The integration of an operation, or the shared one that it refers to.
 fn integration_of<'a>(definition: &'a Value, operation: &'a Value) -> Option<&'a Value> {
     let own = operation.get(INTEGRATION)?;
     match own["$ref"].as_str() {
@@ -610,7 +610,7 @@ fn reports_item_failures(types: &[String]) -> bool {
     types.iter().any(|kind| kind == "ReportBatchItemFailures")
 }
 
-/// -1 is AWS's way to say "no limit".
+/// -1 is AWS's value for "no limit".
 fn limit(value: Option<i64>) -> Option<i64> {
     value.filter(|value| *value >= 0)
 }

@@ -1,4 +1,4 @@
-//! What the template says about the resources the local stack stands in for, in plain types.
+//! The resources of the template that the local stack implements, as plain types.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub struct Queue {
     pub name: String,
     pub arn: String,
     pub url: String,
-    /// `CreateQueue` attributes, the redrive policy among them.
+    /// The attributes for `CreateQueue`, with the redrive policy.
     pub attributes: BTreeMap<String, String>,
     /// ARN of the dead-letter queue.
     pub dead_letters: Option<String>,
@@ -33,13 +33,13 @@ pub struct Secret {
     pub logical_id: String,
     pub name: String,
     pub initial: InitialSecret,
-    /// `Metadata.SplitFrom`: the name of the secret whose text this one takes over where it is still there.
+    /// `Metadata.SplitFrom`: the name of the secret whose text this one takes over, if that secret exists.
     pub split_from: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum InitialSecret {
-    /// Exists without a value until somebody puts one.
+    /// Exists without a value until one is put.
     Empty,
     Text(String),
     Generated(GenerateSecretString),
@@ -60,7 +60,7 @@ pub struct GenerateSecretString {
     pub exclude_lowercase: bool,
     #[serde(default, deserialize_with = "flag")]
     pub include_space: bool,
-    /// Each kept kind of character appears, unless this says no; a generated text is redrawn until it holds.
+    /// Each allowed kind of character must appear, unless this is false. A generated text is generated again until that is so.
     #[serde(default = "yes", deserialize_with = "flag")]
     pub require_each_included_type: bool,
     #[serde(default)]
@@ -80,18 +80,18 @@ pub struct Function {
     pub environment: BTreeMap<String, String>,
 }
 
-/// A role with the policies that are written for it here; managed ones, which speak of logs and traces, are left out.
+/// A role with the policies in the template. Managed policies, which are about logs and traces, are left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Role {
     pub logical_id: String,
     pub arn: String,
-    /// Who may take it on.
+    /// Who may assume it.
     pub trust: Value,
     /// Policy documents.
     pub policies: Vec<Value>,
 }
 
-/// What the API tells browsers about pages of other origins.
+/// What the API allows pages of other origins.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Cors {
@@ -103,14 +103,14 @@ pub struct Cors {
     pub allow_headers: Vec<String>,
     #[serde(default)]
     pub expose_headers: Vec<String>,
-    /// Seconds that a browser may keep the answer to a preflight.
+    /// Seconds that a browser may cache the answer to a preflight.
     #[serde(default, deserialize_with = "optional_number")]
     pub max_age: Option<i64>,
     #[serde(default, deserialize_with = "flag")]
     pub allow_credentials: bool,
 }
 
-/// Of the API as a whole, and of routes with one of their own by route key (`ANY /api/v1/demo`).
+/// For the API as a whole, and for routes with their own throttle, by route key (`ANY /api/v1/demo`).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Throttles {
     pub default: Option<Throttle>,
@@ -136,8 +136,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// How closely the route fits a path, segment by segment: a fixed segment before a parameter before a greedy one. `None`: not at all.
-    /// API Gateway takes the closest route, and so does the local router.
+    /// How closely the route matches a path, segment by segment: a fixed segment before a parameter before a greedy one. `None` if it does
+    /// not match. API Gateway uses the closest route, and so does the local router.
     pub fn fit(&self, path: &str) -> Option<Vec<u8>> {
         let mut fit = vec![];
         let (mut pattern, mut segments) = (self.path.split('/').skip(1), path.split('/').skip(1));
@@ -181,7 +181,7 @@ pub struct StreamSource {
     pub retries: Option<u32>,
     pub maximum_age_seconds: Option<i64>,
     pub report_item_failures: bool,
-    /// ARN of the queue that is told about discarded records.
+    /// ARN of the queue that is informed about discarded records.
     pub on_failure: Option<String>,
     pub filters: Vec<Value>,
 }
@@ -205,7 +205,7 @@ pub struct Schedule {
     pub input: Value,
 }
 
-/// CloudFormation takes numbers and booleans as texts too.
+/// CloudFormation also accepts numbers and booleans as text.
 pub fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let value = Value::deserialize(deserializer)?;
     value.as_i64().or_else(|| value.as_str()?.parse().ok()).ok_or_else(|| D::Error::custom(format!("{value} is not a number")))

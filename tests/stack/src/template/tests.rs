@@ -1,4 +1,4 @@
-//! The fixture has every construct that is read; the real template is read too.
+//! The fixture contains every construct that is read. The real template is read too.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! Reads CloudFormation YAML into JSON values, turning each short tag into its long form
-//! (`!Ref x` → `{"Ref": "x"}`), so that everything after it knows one spelling only.
+//! Reads CloudFormation YAML into JSON values. Short tags become their long form (`!Ref x` → `{"Ref": "x"}`), so that the rest of the code
+//! knows only one form.
 
 use saphyr::{LoadableYamlNode, ScalarOwned, YamlOwned};
 use serde_json::{Map, Value, json};
@@ -53,7 +53,7 @@ fn convert_scalar(scalar: &ScalarOwned) -> Value {
 fn convert_tag(tag: &str, value: Value) -> Value {
     match (tag, &value) {
         ("Ref" | "Condition", _) => json!({ tag: value }),
-        // The short form of GetAtt is one dotted text; only the first dot separates.
+        // The short form of GetAtt is one dotted text, and only the first dot separates.
         ("GetAtt", Value::String(text)) => {
             let (resource, attribute) = text.split_once('.').unwrap_or((text, ""));
             json!({ "Fn::GetAtt": [resource, attribute] })

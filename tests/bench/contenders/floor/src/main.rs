@@ -64,7 +64,7 @@ impl App {
         let keys: Vec<Value> = reads.iter().map(attributes).collect();
         let read_body = json!({ "RequestItems": { table.as_str(): { "Keys": keys, "ConsistentRead": true } } }).to_string();
 
-        // All hellos leave before any answer is awaited, so the handshakes overlap without a second thread.
+        // All hellos are sent before the first answer is awaited, so the handshakes overlap without a second thread.
         let mut secrets = aws.open(Service::SecretsManager)?;
         let mut reader = aws.open(Service::DynamoDb)?;
         let mut writer = aws.open(Service::DynamoDb)?;

@@ -1,4 +1,4 @@
-//! ES256 session tokens: the key set parsed once, a token checked per request.
+//! ES256 session tokens: the key set is parsed once, and a token is checked in each request.
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde::Deserialize;

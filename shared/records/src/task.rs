@@ -3,12 +3,31 @@
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::ids::{ProjectId, ProjectTag, TaskId};
-use crate::model::member::Person;
-use crate::model::time::day;
-use crate::store::entity::{Collection, Entity, InTenant, Key, ListEntry};
-use crate::store::page::List;
+use crate::project::{DeletedProject, Project, ProjectId, ProjectTag, TAG_BITS};
+use shared::Result;
+use shared::crypto::Random;
+use shared::id;
+use shared::ids::{Uuid, time_ordered};
+use shared::model::member::Person;
+use shared::model::time::day;
+use shared::store::List;
+use shared::store::{Collection, Entity, InTenant, Key, ListEntry, Listed, Within};
+
+id!(TaskId, own);
+
+impl TaskId {
+    /// A v7 UUID whose last 48 bits are the project's tag; 26 random bits keep tasks of one millisecond apart.
+    pub fn new(project: ProjectId, now: Timestamp, random: &Random) -> Self {
+        let ordered = time_ordered(now, random).as_u128();
+        TaskId(Uuid::from_u128((ordered & !TAG_BITS) | u128::from(project.tag().0)))
+    }
+
+    pub fn project_tag(&self) -> ProjectTag {
+        ProjectTag((self.0.as_u128() & TAG_BITS) as u64)
+    }
+}
 
 /// `tasks#<project tag>` / `<id>`: a project's tasks are one partition, newest first; the id alone names it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,7 +37,7 @@ pub struct Task {
     pub title: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    pub status: Status,
+    pub status: TaskStatus,
     pub priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_date: Option<Date>,
@@ -37,7 +56,7 @@ pub struct Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = TaskStatusValue)]
-pub enum Status {
+pub enum TaskStatus {
     Todo,
     InProgress,
     InReview,
@@ -61,60 +80,61 @@ pub enum Priority {
 pub struct TaskChanges {
     pub title: Option<String>,
     pub description: Option<Option<String>>,
-    pub status: Option<Status>,
+    pub status: Option<TaskStatus>,
     pub priority: Option<Priority>,
     pub due_date: Option<Option<Date>>,
     pub assignee: Option<Option<Person>>,
     pub sort_order: Option<i64>,
 }
 
-impl Status {
-    pub const ALL: [Status; 5] = [Status::Todo, Status::InProgress, Status::InReview, Status::Done, Status::Cancelled];
+impl TaskStatus {
+    pub const ALL: [TaskStatus; 5] =
+        [TaskStatus::Todo, TaskStatus::InProgress, TaskStatus::InReview, TaskStatus::Done, TaskStatus::Cancelled];
 
     pub fn name(self) -> &'static str {
         match self {
-            Status::Todo => "todo",
-            Status::InProgress => "in_progress",
-            Status::InReview => "in_review",
-            Status::Done => "done",
-            Status::Cancelled => "cancelled",
+            TaskStatus::Todo => "todo",
+            TaskStatus::InProgress => "in_progress",
+            TaskStatus::InReview => "in_review",
+            TaskStatus::Done => "done",
+            TaskStatus::Cancelled => "cancelled",
         }
     }
 
     pub fn label(self) -> &'static str {
         match self {
-            Status::Todo => "To Do",
-            Status::InProgress => "In Progress",
-            Status::InReview => "In Review",
-            Status::Done => "Done",
-            Status::Cancelled => "Cancelled",
+            TaskStatus::Todo => "To Do",
+            TaskStatus::InProgress => "In Progress",
+            TaskStatus::InReview => "In Review",
+            TaskStatus::Done => "Done",
+            TaskStatus::Cancelled => "Cancelled",
         }
     }
 
     pub fn color(self) -> &'static str {
         match self {
-            Status::Todo => "gray",
-            Status::InProgress => "blue",
-            Status::InReview => "yellow",
-            Status::Done => "green",
-            Status::Cancelled => "red",
+            TaskStatus::Todo => "gray",
+            TaskStatus::InProgress => "blue",
+            TaskStatus::InReview => "yellow",
+            TaskStatus::Done => "green",
+            TaskStatus::Cancelled => "red",
         }
     }
 
     pub fn is_open(self) -> bool {
-        matches!(self, Status::Todo | Status::InProgress | Status::InReview)
+        matches!(self, TaskStatus::Todo | TaskStatus::InProgress | TaskStatus::InReview)
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        Status::ALL.into_iter().find(|status| status.name() == text)
+        TaskStatus::ALL.into_iter().find(|status| status.name() == text)
     }
 
-    /// The project's count that a task of this status is in.
+    /// The project's count that includes tasks of this status.
     fn counted_as(self) -> &'static str {
         match self {
-            Status::Todo | Status::InProgress | Status::InReview => "open_tasks",
-            Status::Done => "completed_tasks",
-            Status::Cancelled => "cancelled_tasks",
+            TaskStatus::Todo | TaskStatus::InProgress | TaskStatus::InReview => "open_tasks",
+            TaskStatus::Done => "completed_tasks",
+            TaskStatus::Cancelled => "cancelled_tasks",
         }
     }
 }
@@ -166,7 +186,7 @@ impl Task {
         self.status.is_open() && self.due_date.is_some_and(|due| due >= today && due <= today.saturating_add(Task::SOON_DAYS.days()))
     }
 
-    /// With the same version where it is so already.
+    /// The version stays the same if nothing changes.
     pub fn changed(&self, changes: TaskChanges, now: Timestamp) -> Self {
         let mut task = self.clone();
         task.title = changes.title.unwrap_or(task.title);
@@ -179,16 +199,16 @@ impl Task {
         if task == *self && status == self.status { task } else { task.with_status(status, now) }
     }
 
-    /// Entering `done` stamps the completion, leaving it clears the stamp; being done already keeps it.
-    pub fn with_status(mut self, status: Status, now: Timestamp) -> Self {
-        self.completed_at = (status == Status::Done).then(|| self.completed_at.unwrap_or(now));
+    /// Entering `done` sets the completion time, and leaving it removes it. A task that stays `done` keeps it.
+    pub fn with_status(mut self, status: TaskStatus, now: Timestamp) -> Self {
+        self.completed_at = (status == TaskStatus::Done).then(|| self.completed_at.unwrap_or(now));
         self.status = status;
         self.updated_at = now;
         self.version += 1;
         self
     }
 
-    /// A due date may lie in the past only if it stood there before.
+    /// A due date in the past is only allowed if it was there before.
     pub fn due_date_allowed(due: Date, before: Option<Date>, now: Timestamp) -> bool {
         Some(due) == before || due >= day(now)
     }
@@ -198,7 +218,7 @@ impl Task {
     }
 
     pub fn key_of(id: TaskId) -> Key<Self> {
-        Key::new(&Task::collection(id.project_tag()), id.to_string())
+        Key::new(&Task::collection(id.project_tag()), id)
     }
 
     /// The tasks of a project in order of creation. Another project may share the tag: compare `project` too.
@@ -206,18 +226,18 @@ impl Task {
         List::new(Task::collection(project.tag()), "")
     }
 
-    pub(crate) fn collection(tag: ProjectTag) -> Collection {
+    fn collection(tag: ProjectTag) -> Collection {
         Collection::within::<Task>(tag)
     }
 }
 
-pub fn overdue(status: Status, due: Option<Date>, today: Date) -> bool {
+pub fn overdue(status: TaskStatus, due: Option<Date>, today: Date) -> bool {
     status.is_open() && due.is_some_and(|due| due < today)
 }
 
-/// How the project's counts move when a task goes from one status to another; `None` is "not there".
-pub fn count_changes(from: Option<Status>, to: Option<Status>) -> Vec<(&'static str, i64)> {
-    let (from, to) = (from.map(Status::counted_as), to.map(Status::counted_as));
+/// How a project's counts change when a task changes its status. `None` means that the task does not exist.
+pub fn count_changes(from: Option<TaskStatus>, to: Option<TaskStatus>) -> Vec<(&'static str, i64)> {
+    let (from, to) = (from.map(TaskStatus::counted_as), to.map(TaskStatus::counted_as));
     if from == to {
         return vec![];
     }
@@ -228,7 +248,8 @@ impl Entity for Task {
     type Scope = InTenant;
     const TYPE: &'static str = "task";
     const COLLECTION: &'static str = "tasks";
-    const NESTED: bool = true;
+    const WITHIN: Option<Within> =
+        Some(Within { parents: &[Project::COLLECTION, DeletedProject::COLLECTION], part: tag_of, parent_id: "project" });
 
     fn key(&self) -> Key<Self> {
         Task::key_of(self.id)
@@ -238,17 +259,43 @@ impl Entity for Task {
         vec![("version", self.version)]
     }
 
-    fn list_entry(&self) -> Option<ListEntry> {
-        Some(ListEntry {
-            name: self.title.clone(),
-            status: Some(self.status.name().into()),
-            priority: Some(self.priority.name().into()),
-            due: self.due_date.map(|due| due.to_string()),
-            order: Some(self.sort_order),
-            assignee: self.assignee.as_ref().map(|person| person.id),
-            updated: None,
-        })
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        ListEntry::of(self)
     }
+}
+
+/// What lists of tasks sort and filter by.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskEntry {
+    pub title: String,
+    pub status: TaskStatus,
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_date: Option<Date>,
+    pub sort_order: i64,
+    /// The assignee's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignee: Option<u64>,
+}
+
+impl Listed for Task {
+    type Entry = TaskEntry;
+
+    fn entry(&self) -> TaskEntry {
+        TaskEntry {
+            title: self.title.clone(),
+            status: self.status,
+            priority: self.priority,
+            due_date: self.due_date,
+            sort_order: self.sort_order,
+            assignee: self.assignee.as_ref().map(|person| person.id),
+        }
+    }
+}
+
+/// The tag of a stored project, or of what is left of one.
+fn tag_of(project: &Map<String, Value>) -> Option<String> {
+    project.get("id")?.as_str().and_then(ProjectId::parse).map(|id| id.tag().to_string())
 }
 
 #[cfg(test)]
@@ -256,11 +303,8 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::crypto::Random;
-    use crate::model::project::Project;
-    use crate::store::entity::{attributes, entry_attributes};
 
-    fn task(status: Status, due: Option<Date>) -> Task {
+    fn task(status: TaskStatus, due: Option<Date>) -> Task {
         let random = Random::seeded(7);
         let now = Timestamp::UNIX_EPOCH;
         let project = ProjectId::new(now, &random);
@@ -283,40 +327,40 @@ mod tests {
     }
 
     #[test]
-    fn a_record_says_its_attributes_unless_it_is_made_of_several() {
-        let names = attributes::<Task>().unwrap();
-        assert!(names.contains(&"sort_order") && names.contains(&"assignee"), "{names:?}");
-        assert!(!names.contains(&"actor") && !names.contains(&"list_due"), "{names:?}");
-        assert_eq!(names.iter().filter(|name| **name == "tenant").count(), 1);
-        assert_eq!(attributes::<Project>(), None);
-        assert!(entry_attributes().unwrap().starts_with(&["sk", "list_name", "list_status"]));
+    fn a_task_id_names_its_project() {
+        let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
+        let project = ProjectId::new(now, &random);
+        let task = TaskId::new(project, now, &random);
+        assert_eq!(task.project_tag(), project.tag());
+        assert_eq!(TaskId::parse(&task.to_string()), Some(task));
+        assert_ne!(TaskId::new(project, now, &random), task);
     }
 
     #[test]
     fn overdue_and_due_soon_count_open_tasks_only() {
         let today = date(2024, 2, 15);
-        assert!(task(Status::Todo, Some(date(2024, 2, 14))).is_overdue(today));
-        assert!(!task(Status::Done, Some(date(2024, 2, 14))).is_overdue(today));
-        assert!(!task(Status::Todo, Some(today)).is_overdue(today));
+        assert!(task(TaskStatus::Todo, Some(date(2024, 2, 14))).is_overdue(today));
+        assert!(!task(TaskStatus::Done, Some(date(2024, 2, 14))).is_overdue(today));
+        assert!(!task(TaskStatus::Todo, Some(today)).is_overdue(today));
         for (due, soon) in [(date(2024, 2, 14), false), (today, true), (date(2024, 2, 18), true), (date(2024, 2, 19), false)] {
-            assert_eq!(task(Status::InProgress, Some(due)).is_due_soon(today), soon, "{due}");
+            assert_eq!(task(TaskStatus::InProgress, Some(due)).is_due_soon(today), soon, "{due}");
         }
     }
 
     #[test]
     fn completion_is_stamped_on_entering_done_and_cleared_on_leaving() {
         let (first, later) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(1));
-        let done = task(Status::Todo, None).with_status(Status::Done, first);
+        let done = task(TaskStatus::Todo, None).with_status(TaskStatus::Done, first);
         assert_eq!(done.completed_at, Some(first));
-        assert_eq!(done.clone().with_status(Status::Done, later).completed_at, Some(first));
-        assert_eq!(done.with_status(Status::Todo, later).completed_at, None);
+        assert_eq!(done.clone().with_status(TaskStatus::Done, later).completed_at, Some(first));
+        assert_eq!(done.with_status(TaskStatus::Todo, later).completed_at, None);
     }
 
     #[test]
     fn counts_move_only_between_kinds_of_status() {
-        assert_eq!(count_changes(Some(Status::Todo), Some(Status::InReview)), vec![]);
-        assert_eq!(count_changes(Some(Status::Todo), Some(Status::Done)), vec![("open_tasks", -1), ("completed_tasks", 1)]);
-        assert_eq!(count_changes(None, Some(Status::Cancelled)), vec![("cancelled_tasks", 1)]);
-        assert_eq!(count_changes(Some(Status::Done), None), vec![("completed_tasks", -1)]);
+        assert_eq!(count_changes(Some(TaskStatus::Todo), Some(TaskStatus::InReview)), vec![]);
+        assert_eq!(count_changes(Some(TaskStatus::Todo), Some(TaskStatus::Done)), vec![("open_tasks", -1), ("completed_tasks", 1)]);
+        assert_eq!(count_changes(None, Some(TaskStatus::Cancelled)), vec![("cancelled_tasks", 1)]);
+        assert_eq!(count_changes(Some(TaskStatus::Done), None), vec![("completed_tasks", -1)]);
     }
 }

@@ -1,13 +1,20 @@
 //! Projects: edits, the shelf they stand on, and the task counts they carry.
 
+use std::fmt;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::ids::{ProjectId, ProjectTag};
-use crate::model::free;
-use crate::store::entity::{Collection, Counter, Entity, InTenant, Key, ListEntry};
-use crate::store::page::List;
+use shared::Result;
+use shared::id;
+use shared::ids::Segment;
+use shared::model::free;
+use shared::model::plan::Quota;
+use shared::store::List;
+use shared::store::{Collection, Counter, Entity, InTenant, Key, ListEntry, Listed, Named};
+
+id!(ProjectId, time_ordered);
 
 /// `projects` / `<shelf>#<id>`: a shelf lists newest first by its own prefix, so archived projects never slow the default list.
 /// Archiving moves the item; a read by id asks both places in one call.
@@ -37,6 +44,27 @@ pub enum Shelf {
     Archived,
 }
 
+/// 48 bits of a project's id, carried in the ids of its tasks: a task is found by its id alone, without an index or a pointer item.
+/// Two projects may share a tag (odds of one in 2^48 a pair); lists therefore also compare the project.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProjectTag(pub(crate) u64);
+
+pub(crate) const TAG_BITS: u128 = (1 << 48) - 1;
+
+impl ProjectId {
+    pub fn tag(&self) -> ProjectTag {
+        ProjectTag((self.0.as_u128() & TAG_BITS) as u64)
+    }
+}
+
+impl Segment for ProjectTag {}
+
+impl fmt::Display for ProjectTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}", self.0)
+    }
+}
+
 /// How many tasks a project has, by what their status means. Moved in the transaction of the task's change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskCounts {
@@ -54,6 +82,12 @@ impl TaskCounts {
     }
 }
 
+/// A job of the clean-up queue: the tasks of a project that was deleted.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub struct SweepTasks {
+    pub project: ProjectId,
+}
+
 /// What an edit changes; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct ProjectChanges {
@@ -64,6 +98,8 @@ pub struct ProjectChanges {
 }
 
 impl Project {
+    /// Of those that are not archived.
+    pub const QUOTA: Quota = Quota { counter: Shelf::Active.counter(), name: "projects", most: |plan| plan.projects };
     pub const DEFAULT_COLOR: &'static str = "#3B82F6";
 
     pub fn new(id: ProjectId, name: String, now: Timestamp) -> Self {
@@ -108,7 +144,7 @@ impl Project {
     }
 
     pub fn key_of(id: ProjectId, shelf: Shelf) -> Key<Self> {
-        Key::new(&Project::collection(), format!("{}{id}", shelf.prefix()))
+        Key::behind(&Project::collection(), shelf.prefix(), id)
     }
 
     /// In order of creation.
@@ -116,7 +152,7 @@ impl Project {
         List::new(Project::collection(), shelf.prefix())
     }
 
-    pub(crate) fn collection() -> Collection {
+    fn collection() -> Collection {
         Collection::of::<Project>()
     }
 }
@@ -129,10 +165,10 @@ impl Shelf {
         }
     }
 
-    pub fn counter(self) -> Counter {
+    pub const fn counter(self) -> Counter {
         match self {
-            Shelf::Active => Counter::Projects,
-            Shelf::Archived => Counter::ArchivedProjects,
+            Shelf::Active => Counter::named("projects"),
+            Shelf::Archived => Counter::named("archived_projects"),
         }
     }
 }
@@ -157,8 +193,31 @@ impl Entity for Project {
         ]
     }
 
-    fn list_entry(&self) -> Option<ListEntry> {
-        Some(ListEntry { name: self.name.clone(), updated: Some(self.updated_at), ..ListEntry::default() })
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        ListEntry::of(self)
+    }
+}
+
+/// What lists of projects sort and filter by.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProjectEntry {
+    pub name: String,
+    pub updated_at: Timestamp,
+}
+
+impl Listed for Project {
+    type Entry = ProjectEntry;
+
+    fn entry(&self) -> ProjectEntry {
+        ProjectEntry { name: self.name.clone(), updated_at: self.updated_at }
+    }
+}
+
+impl Named for Project {
+    type Id = ProjectId;
+
+    fn places(id: ProjectId) -> Vec<Key<Self>> {
+        vec![Project::key_of(id, Shelf::Active), Project::key_of(id, Shelf::Archived)]
     }
 }
 
@@ -197,10 +256,10 @@ impl DeletedProject {
     }
 
     pub fn key_of(tag: ProjectTag) -> Key<Self> {
-        Key::new(&DeletedProject::collection(), tag.to_string())
+        Key::new(&DeletedProject::collection(), tag)
     }
 
-    pub(crate) fn collection() -> Collection {
+    fn collection() -> Collection {
         Collection::of::<DeletedProject>()
     }
 }

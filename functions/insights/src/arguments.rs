@@ -1,18 +1,18 @@
-//! What the handlers of usage and logs take: a month with its counters, a page of the log.
+//! Arguments of the handlers for usage and logs: a month with its counters, and a page of the log.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
-use crate::http::catalogue::Operation;
-use crate::http::endpoint::Argument;
-use crate::http::form::{self, Cursor, Fields, Form, Integer, OneOf, Raw, Rule, Text};
-use crate::http::paging::binding;
-use crate::model::edge::{Cache, Kind, Rollup, Totals};
-use crate::model::period::Month;
-use crate::model::time;
-use crate::store::table::borrowed;
-use crate::tenancy::{App, Entered, Incoming, Wants};
+use shared::error::{Error, Result};
+use shared::http::catalogue::Operation;
+use shared::http::endpoint::Argument;
+use shared::http::form::{self, Cursor, Fields, Form, Integer, OneOf, Raw, Rule, Text};
+use shared::http::paging::binding;
+use shared::model::edge::{CacheResult, RequestKind, Rollup, Totals};
+use shared::model::edge_config::EdgeConfig;
+use shared::model::period::Month;
+use shared::model::time;
+use shared::tenancy::{App, Entered, Incoming, Wants};
 
 /// The query parameter `period`.
 pub struct Period(Option<String>);
@@ -30,7 +30,7 @@ impl Period {
     }
 }
 
-/// The month asked for, and what was served in it and in the one before, read with the door.
+/// The requested month, with the usage of that month and of the one before. Read with the door.
 pub struct MonthlyUsage {
     pub month: Month,
     pub current: Totals,
@@ -55,30 +55,24 @@ impl Argument for MonthlyUsage {
     }
 }
 
-/// The month asked for, what was served in it, and the CMS behind the tenant, read with the door.
+/// The requested month, its usage, and the CMS of the tenant. Read with the door.
 pub struct MonthOverview {
     pub month: Month,
     pub used: Totals,
     pub cms: Option<String>,
 }
 
-/// Where the tenant's edge configuration lies. Only one attribute of it is looked at here.
-const CONFIG: (&str, &str) = ("edge-config", "config");
-
 impl Argument for MonthOverview {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
         if let Ok(month) = Period::of(incoming) {
             wants.record(&Rollup::of_month(month));
-            wants.tenant.push((CONFIG.0.to_owned(), CONFIG.1.to_owned()));
+            wants.record(&EdgeConfig::key_of());
         }
     }
 
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let month = Period::of(incoming)?;
-        let config = entered.read.iter().find(|(key, _)| key.sk == CONFIG.1 && key.pk.ends_with(&format!("#{}", CONFIG.0)));
-        let own = entered.store.as_ref().map(|store| store.tenant_id().to_string());
-        let config = config.and_then(|(_, item)| item.as_ref()).filter(|item| borrowed(item, "tenant") == own.as_deref());
-        let cms = config.and_then(|item| borrowed(item, "cms")).map(str::to_owned);
+        let cms = entered.find(&EdgeConfig::key_of()).await?.and_then(|config: EdgeConfig| config.cms).map(|cms| cms.name().to_owned());
         Ok(MonthOverview { month, used: served(entered, month).await?, cms })
     }
 
@@ -91,12 +85,14 @@ async fn served(entered: &Entered, month: Month) -> Result<Totals> {
     Ok(entered.find(&Rollup::of_month(month)).await?.map(|rollup: Rollup| rollup.totals).unwrap_or_default())
 }
 
-/// The month asked for of all the tenants that the caller belongs to.
+/// The requested month, for all tenants of the caller.
 pub struct MonthEverywhere(pub Month);
 
 impl Argument for MonthEverywhere {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
-        wants.belongs = Period::of(incoming).is_ok();
+        if Period::of(incoming).is_ok() {
+            wants.tenants();
+        }
     }
 
     async fn take(incoming: &Incoming, _entered: &Entered) -> Result<Self> {
@@ -108,25 +104,25 @@ impl Argument for MonthEverywhere {
     }
 }
 
-/// Which log entries are wanted.
+/// The filters for log entries.
 #[derive(Debug, Default)]
 pub struct LogFilters {
     pub status: Option<i64>,
-    pub cache: Option<Cache>,
-    pub kind: Option<Kind>,
-    /// The path begins so.
+    pub cache: Option<CacheResult>,
+    pub kind: Option<RequestKind>,
+    /// The beginning of the path.
     pub path: Option<String>,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
 }
 
-/// A page of the log: filters, and where it goes on.
+/// A page of the log: filters and position.
 pub struct LogPage {
     pub filters: LogFilters,
     pub limit: usize,
-    /// What `cursor` gave out.
+    /// A position that `cursor` returned.
     pub position: Option<String>,
-    /// Entries that a pack holds on average.
+    /// The average number of entries in a pack.
     pub a_pack: usize,
     bound_to: String,
     app: App,
@@ -141,8 +137,8 @@ struct LogForm {
 impl Form for LogForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let status = fields.optional("status", Integer { min: 100, max: 599 });
-        let cache = fields.optional("cache", OneOf { words: Cache::WORDS, parse: Cache::parse });
-        let kind = fields.optional("kind", OneOf { words: Kind::WORDS, parse: Kind::parse });
+        let cache = fields.optional("cache", OneOf { words: CacheResult::WORDS, parse: CacheResult::parse });
+        let kind = fields.optional("kind", OneOf { words: RequestKind::WORDS, parse: RequestKind::parse });
         let path = fields.optional("path", Text::up_to(2048));
         let from = fields.optional("from", Moment { ends: false });
         let to = fields.optional("to", Moment { ends: true });
@@ -162,7 +158,7 @@ impl Argument for LogPage {
         if filters.from.zip(filters.to).is_some_and(|(from, to)| from > to) {
             return Err(Error::InvalidRange("The range ends before it begins."));
         }
-        let tenant = entered.store.as_ref().map(|store| store.tenant_id().to_string()).unwrap_or_default();
+        let tenant = entered.store().map(|store| store.tenant_id().to_string()).unwrap_or_default();
         let bound_to = binding(&tenant, incoming.route, &incoming.query);
         let position = match cursor {
             None => None,
@@ -182,13 +178,13 @@ impl Argument for LogPage {
 }
 
 impl LogPage {
-    /// The position, sealed for this list with these filters.
+    /// The position, encrypted for this list with these filters.
     pub fn cursor(&self, position: &str) -> Result<String> {
         Ok(self.app.keys().cursors()?.seal(position.as_bytes(), &self.bound_to, self.app.random()))
     }
 }
 
-/// A moment in RFC 3339, or a day: its first moment, or where a range `ends` its last.
+/// A moment in RFC 3339, or a day. A day means its first moment, or its last one if it `ends` a range.
 struct Moment {
     ends: bool,
 }
@@ -214,7 +210,7 @@ impl Rule for Moment {
     }
 }
 
-/// 1 to `max` values, to be read one by one; `schema` is that of each.
+/// 1 to `max` values that are read one by one. `schema` is the schema of each.
 pub struct Values {
     pub max: usize,
     pub schema: fn() -> Value,
@@ -235,7 +231,7 @@ impl Rule for Values {
     }
 }
 
-/// A field of an object that is read later; `schema` is that of the object.
+/// A field of an object that is read later. `schema` is the schema of the object.
 pub struct Unread {
     pub field: &'static str,
     pub schema: fn() -> Value,

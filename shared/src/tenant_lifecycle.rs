@@ -1,41 +1,40 @@
-//! The beginning and the end of a tenant. A new one with its owner comes as parts of one transaction. Registration, demos, the two doors for further tenants and subaccounts
-//! differ only in who the owner is, in plan, kind and end.
+//! How a tenant begins and ends. A new tenant is created with its owner in one transaction. Registration, demos, the two routes for further
+//! tenants, and subaccounts differ only in owner, plan, kind and end.
 
 use jiff::Timestamp;
 
 use crate::model::deletion::Deletion;
 use crate::model::member::Member;
-use crate::model::tenant::{Kind, Shut, Slug, SlugClaim, Status, Tenant};
-use crate::model::user::{Belongs, User};
-use crate::store::Counter;
+use crate::model::tenant::{Inaccessible, Slug, SlugClaim, Tenant, TenantKind, TenantStatus};
+use crate::model::user::{User, UserTenant};
 use crate::tenancy::directory::GlobalCounter;
 use crate::tenancy::{Directory, Refusal, Role, TenantStore, Transaction, conflict};
 use crate::{Error, Result};
 
-/// Lower-case letters and digits, for the ends of slugs.
+/// Lower-case letters and digits, for the random ends of slugs.
 pub const SLUG_ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
-/// What is said about a new tenant.
+/// The properties of a new tenant.
 pub struct NewTenant {
     pub name: String,
     pub logo: Option<String>,
     pub slug: Slug,
     pub plan: String,
-    pub kind: Kind,
+    pub kind: TenantKind,
     pub ends_at: Option<Timestamp>,
 }
 
-/// A tenant about to be, and its owner's membership.
-pub struct Founding {
+/// The records of a tenant that is being created, with its owner's membership.
+pub struct TenantCreation {
     pub store: TenantStore,
     pub tenant: Tenant,
-    /// A subaccount begins without members: its agency acts for it.
+    /// A subaccount begins without members, because its agency acts for it.
     pub owner: Option<Member>,
 }
 
-impl Founding {
-    /// `store` is a fresh tenant's. Takes an account number; one that is not used stays unused.
-    pub async fn of(directory: &Directory, store: TenantStore, new: NewTenant, owner: &User) -> Result<Self> {
+impl TenantCreation {
+    /// `store` must be that of a new tenant. Takes an account number. If the creation fails, the number stays unused.
+    pub async fn with_owner(directory: &Directory, store: TenantStore, new: NewTenant, owner: &User) -> Result<Self> {
         let owner = Member {
             user: owner.id,
             number: 1,
@@ -45,7 +44,7 @@ impl Founding {
             joined_at: directory.now(),
             version: 1,
         };
-        Ok(Founding { owner: Some(owner), ..Founding::without_owner(directory, store, new).await? })
+        Ok(TenantCreation { owner: Some(owner), ..TenantCreation::without_owner(directory, store, new).await? })
     }
 
     pub async fn without_owner(directory: &Directory, store: TenantStore, new: NewTenant) -> Result<Self> {
@@ -56,7 +55,7 @@ impl Founding {
             slug: new.slug,
             name: new.name,
             logo: new.logo,
-            status: Status::Active,
+            status: TenantStatus::Active,
             plan: new.plan,
             kind: new.kind,
             limits: None,
@@ -66,10 +65,11 @@ impl Founding {
             updated_at: now,
             version: 1,
         };
-        Ok(Founding { store, tenant, owner: None })
+        Ok(TenantCreation { store, tenant, owner: None })
     }
 
-    /// Adds everything a tenant begins with. `slug_taken` answers when the slug is somebody's, or rests after somebody's deletion.
+    /// Adds all records that a new tenant needs. `slug_taken` is the answer if the slug belongs to another tenant, or rests after a
+    /// deletion.
     pub fn write<'a>(&self, transaction: Transaction<'a>, directory: &Directory, slug_taken: Refusal) -> Result<Transaction<'a>> {
         let (store, tenant) = (&self.store, &self.tenant);
         let slug = SlugClaim { slug: tenant.slug.clone(), tenant: tenant.id, account: tenant.account, rests_until: None };
@@ -79,38 +79,38 @@ impl Founding {
             conflict("Try again."),
         )?;
         let Some(owner) = &self.owner else { return Ok(transaction) };
-        let belongs = Belongs { user: owner.user, tenant: tenant.id, since: tenant.created_at };
+        let belongs = UserTenant { user: owner.user, tenant: tenant.id, since: tenant.created_at };
         transaction
             .create(directory, &belongs, conflict("Try again."))?
             .create(store, owner, conflict("Try again."))?
             .create(store, &owner.numbered(), conflict("Try again."))?
-            .count(store, Counter::Members, 1)?
-            .count(store, Counter::Owners, 1)?
-            .count(store, Counter::MemberNumbers, 1)
+            .count(store, Member::COUNT, 1)?
+            .count(store, Member::OWNERS, 1)?
+            .count(store, Member::NUMBERS, 1)
     }
 }
 
-/// Takes a tenant out of service at once and puts it on the janitor's list.
+/// Closes a tenant at once and puts it on the janitor's list.
 pub async fn close(store: &TenantStore, directory: &Directory, tenant: Tenant) -> Result<Tenant> {
-    close_if(store, directory, tenant, |_, along| Ok(along)).await
+    close_if(store, directory, tenant, |_, transaction| Ok(transaction)).await
 }
 
-/// The same with a precondition on the record as it is when it is closed, and with what must hold in the same transaction.
+/// The same with a check of the record at the time of closing, and with additional conditions in the same transaction.
 pub async fn close_if<'a, F>(store: &'a TenantStore, directory: &Directory, tenant: Tenant, holds: F) -> Result<Tenant>
 where
     F: Fn(&Tenant, Transaction<'a>) -> Result<Transaction<'a>>,
 {
-    if tenant.kind == Kind::Subaccount {
+    if tenant.kind == TenantKind::Subaccount {
         return Err(Error::Forbidden("This tenant is managed by the platform and cannot be deleted here.".into()));
     }
     store
-        .edit(tenant, |tenant, along| {
-            if tenant.shut(store.now()) == Some(Shut::Gone) {
+        .edit(tenant, |tenant, transaction| {
+            if tenant.inaccessible(store.now()) == Some(Inaccessible::Gone) {
                 return Err(Error::NotFound);
             }
-            let along = holds(tenant, along)?;
-            let along = along.put(directory, &Deletion::of(tenant, store.now()))?;
-            Ok(Some((tenant.deleting(store.now()), along)))
+            let transaction = holds(tenant, transaction)?;
+            let transaction = transaction.put(directory, &Deletion::of(tenant, store.now()))?;
+            Ok(Some((tenant.deleting(store.now()), transaction)))
         })
         .await
 }

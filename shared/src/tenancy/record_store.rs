@@ -1,26 +1,26 @@
-//! The two places a record can lie in, and how a record becomes an item there. The place adds the partition; the record cannot.
+//! The two stores for records, and how a record becomes an item there. The store adds the partition; the record cannot.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::store::entity::{Entity, InDirectory, InTenant, Key};
+use crate::store::entity::{Entity, InDirectory, InTenant, Key, Packed};
 use crate::store::item;
 use crate::store::table::{FullKey, Item, borrowed, text};
 use crate::tenancy::{Directory, TenantId, TenantStore};
 
-/// A store for records `E`: `TenantStore` for a tenant's, `Directory` for cross-tenant facts. Sealed.
-pub trait Place<E: Entity>: sealed::Sealed {
+/// A store for records `E`: `TenantStore` for a tenant's records, `Directory` for facts across tenants. Sealed.
+pub trait RecordStore<E: Entity>: sealed::Sealed {
     #[doc(hidden)]
     fn full(&self, key: &Key<E>) -> FullKey;
     #[doc(hidden)]
     fn item(&self, entity: &E) -> Result<Item>;
-    /// Whose it is; `None` for the directory.
+    /// The tenant that owns it; `None` for the directory.
     #[doc(hidden)]
     fn tenant(&self) -> Option<TenantId>;
 }
 
-/// Who wrote an item and in which request: kept on the item with the moment, for the audit log that is drawn from the stream.
+/// Who wrote an item and in which request. Stored in the item with the time, for the audit log that is written from the stream.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// `user:<id>`, `visitor`, `janitor`, …
@@ -34,15 +34,13 @@ mod sealed {
     impl Sealed for super::Directory {}
 }
 
-impl<E: Entity<Scope = InTenant>> Place<E> for TenantStore {
+impl<E: Entity<Scope = InTenant>> RecordStore<E> for TenantStore {
     fn full(&self, key: &Key<E>) -> FullKey {
         FullKey { pk: self.partition(&key.collection), sk: key.sort.clone() }
     }
 
     fn item(&self, entity: &E) -> Result<Item> {
-        let mut item = item_of(entity, self.full(&entity.key()), self.origin(), self.now())?;
-        item.insert("tenant".into(), AttributeValue::S(self.tenant_id().to_string()));
-        Ok(item)
+        Packed::of(entity).map(|packed| self.packed(packed))
     }
 
     fn tenant(&self) -> Option<TenantId> {
@@ -50,13 +48,23 @@ impl<E: Entity<Scope = InTenant>> Place<E> for TenantStore {
     }
 }
 
-impl<E: Entity<Scope = InDirectory>> Place<E> for Directory {
+impl TenantStore {
+    /// The item of a record of whatever type.
+    pub(super) fn packed(&self, packed: Packed) -> Item {
+        let key = FullKey { pk: self.partition(&packed.key.collection), sk: packed.key.sort.clone() };
+        let mut item = item_of(packed, key, self.origin(), self.now());
+        item.insert("tenant".into(), AttributeValue::S(self.tenant_id().to_string()));
+        item
+    }
+}
+
+impl<E: Entity<Scope = InDirectory>> RecordStore<E> for Directory {
     fn full(&self, key: &Key<E>) -> FullKey {
         FullKey { pk: format!("G#{}", key.collection), sk: key.sort.clone() }
     }
 
     fn item(&self, entity: &E) -> Result<Item> {
-        item_of(entity, self.full(&entity.key()), self.origin(), self.now())
+        Packed::of(entity).map(|packed| item_of(packed, self.full(&entity.key()), self.origin(), self.now()))
     }
 
     fn tenant(&self) -> Option<TenantId> {
@@ -64,32 +72,26 @@ impl<E: Entity<Scope = InDirectory>> Place<E> for Directory {
     }
 }
 
-fn item_of<E: Entity>(entity: &E, key: FullKey, origin: &Origin, now: Timestamp) -> Result<Item> {
-    let mut item: Item = serde_dynamo::to_item(entity).map_err(|error| Error::internal("storing a record", error))?;
-    if let Some(entry) = entity.list_entry() {
-        let entry: Item = serde_dynamo::to_item(entry).map_err(|error| Error::internal("storing a record", error))?;
-        item.extend(entry);
+fn item_of(packed: Packed, key: FullKey, origin: &Origin, now: Timestamp) -> Item {
+    let mut item = packed.attributes;
+    if packed.listed {
         item.insert("lpk".into(), AttributeValue::S(key.pk.clone()));
         item.insert("lsk".into(), AttributeValue::S(key.sk.clone()));
     }
-    if let Some(expires_at) = entity.expires_at() {
-        item.insert("ttl".into(), AttributeValue::N(expires_at.as_second().to_string()));
-    }
-    item.insert("type".into(), AttributeValue::S(E::TYPE.into()));
     item.insert("actor".into(), AttributeValue::S(origin.actor.clone()));
     item.insert("request".into(), AttributeValue::S(origin.request.clone()));
     item.insert("at".into(), AttributeValue::S(now.to_string()));
     item.insert("pk".into(), AttributeValue::S(key.pk));
     item.insert("sk".into(), AttributeValue::S(key.sk));
-    Ok(item)
+    item
 }
 
-/// What a place adds to a record: its key, its line in the index, its end and its origin.
+/// The attributes that a store adds to a record: its key, its entry in the index, its expiry and its origin.
 pub(super) fn is_bookkeeping(attribute: &str) -> bool {
-    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request") || attribute.starts_with("list_")
+    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request" | "list")
 }
 
-/// Reads a record back; one of another type is our own mistake and is not passed on.
+/// Reads a record. A record of another type is our own mistake and is not returned.
 pub(crate) fn record_of<E: Entity>(item: &Item) -> Result<E> {
     if borrowed(item, "type") != Some(E::TYPE) {
         return Err(Error::internal("reading a record", format!("expected a {} and found a {:?}", E::TYPE, text(item, "type"))));

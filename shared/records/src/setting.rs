@@ -1,4 +1,4 @@
-//! Settings of a tenant: names, the types of the known ones, which values are secret, how those are kept and shown.
+//! Settings of a tenant: names, the types of the known ones, which values are secret, and how they are stored and shown.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::{Random, SigningKey, Vault};
-use crate::ids::Segment;
-use crate::ids::{SettingId, TenantId};
-use crate::model::web;
-use crate::store::entity::{Collection, Entity, InTenant, Key};
-use crate::store::page::List;
+use shared::crypto::{Random, SigningKey, Vault};
+use shared::id;
+use shared::ids::{Segment, TenantId};
+use shared::model::web;
+use shared::store::List;
+use shared::store::{Collection, Counter, Entity, InTenant, Key};
+
+id!(SettingId, time_ordered);
 
 /// 1 to 255 of `A-Z a-z 0-9 _ . -`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,7 +32,7 @@ impl SettingName {
         &self.0
     }
 
-    /// Every value is a secret whose name is not known to be harmless.
+    /// A value is secret unless its name is known to be harmless.
     pub fn is_secret(&self) -> bool {
         !HARMLESS.contains(&self.as_str())
     }
@@ -49,11 +51,11 @@ impl SettingName {
         if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
             return Err("must not contain control characters".into());
         }
-        // A mask on its way back says nothing of the type.
+        // A mask that is sent back cannot be checked against the type.
         if self.is_secret() && begins_as_mask(&text) {
             return Ok(Some(text));
         }
-        let kind = TYPED.iter().find(|(name, _)| *name == self.as_str()).map_or(Kind::Text, |(_, kind)| *kind);
+        let kind = TYPED.iter().find(|(name, _)| *name == self.as_str()).map_or(SettingType::Text, |(_, kind)| *kind);
         kind.read(text).map(Some)
     }
 }
@@ -80,51 +82,51 @@ impl From<SettingName> for String {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum SettingType {
     Text,
     Flag,
     Number,
     Url,
-    /// A URL whose user is a key: sealed with the rest.
+    /// A URL whose user name is a key. The whole URL is sealed.
     Dsn,
     OneOf(&'static [&'static str]),
 }
 
-impl Kind {
-    /// The value as it is kept.
+impl SettingType {
+    /// The value as it is stored.
     fn read(self, text: String) -> Result<String, String> {
         let (fits, rule) = match self {
-            Kind::Url => return Ok(web::url(&text, &["https", "http"], false)?),
-            Kind::Dsn => return Ok(web::url(&text, &["https", "http"], true)?),
-            Kind::Text => (true, String::new()),
-            Kind::Flag => (matches!(text.as_str(), "true" | "false"), "must be true or false".into()),
-            Kind::Number => (text.parse::<u64>().is_ok(), "must be a whole number".into()),
-            Kind::OneOf(words) => (words.contains(&text.as_str()), format!("must be one of {}", words.join(", "))),
+            SettingType::Url => return Ok(web::url(&text, &["https", "http"], false)?),
+            SettingType::Dsn => return Ok(web::url(&text, &["https", "http"], true)?),
+            SettingType::Text => (true, String::new()),
+            SettingType::Flag => (matches!(text.as_str(), "true" | "false"), "must be true or false".into()),
+            SettingType::Number => (text.parse::<u64>().is_ok(), "must be a whole number".into()),
+            SettingType::OneOf(words) => (words.contains(&text.as_str()), format!("must be one of {}", words.join(", "))),
         };
         if fits { Ok(text) } else { Err(rule) }
     }
 }
 
-const TYPED: &[(&str, Kind)] = &[
-    ("fileStorageProvider", Kind::OneOf(&["LOCAL", "S3", "WASABI", "CLOUDINARY", "DIGITALOCEAN"])),
-    ("aws_force_path_style", Kind::Flag),
-    ("wasabi_aws_force_path_style", Kind::Flag),
-    ("wasabi_aws_service_url", Kind::Url),
-    ("cloudinary_api_secure", Kind::Flag),
-    ("cloudinary_delivery_url", Kind::Url),
-    ("digitalocean_force_path_style", Kind::Flag),
-    ("digitalocean_service_url", Kind::Url),
-    ("digitalocean_cdn_url", Kind::Url),
-    ("posthogEnabled", Kind::Flag),
-    ("posthogHost", Kind::Url),
-    ("posthogFlushInterval", Kind::Number),
-    ("sentryEnabled", Kind::Flag),
-    ("sentryDsn", Kind::Dsn),
-    ("jitsuEnabled", Kind::Flag),
-    ("jitsuHost", Kind::Url),
+const TYPED: &[(&str, SettingType)] = &[
+    ("fileStorageProvider", SettingType::OneOf(&["LOCAL", "S3", "WASABI", "CLOUDINARY", "DIGITALOCEAN"])),
+    ("aws_force_path_style", SettingType::Flag),
+    ("wasabi_aws_force_path_style", SettingType::Flag),
+    ("wasabi_aws_service_url", SettingType::Url),
+    ("cloudinary_api_secure", SettingType::Flag),
+    ("cloudinary_delivery_url", SettingType::Url),
+    ("digitalocean_force_path_style", SettingType::Flag),
+    ("digitalocean_service_url", SettingType::Url),
+    ("digitalocean_cdn_url", SettingType::Url),
+    ("posthogEnabled", SettingType::Flag),
+    ("posthogHost", SettingType::Url),
+    ("posthogFlushInterval", SettingType::Number),
+    ("sentryEnabled", SettingType::Flag),
+    ("sentryDsn", SettingType::Dsn),
+    ("jitsuEnabled", SettingType::Flag),
+    ("jitsuHost", SettingType::Url),
 ];
 
-/// Names whose values may be stored and shown as they are.
+/// Names whose values may be stored and shown unencrypted.
 const HARMLESS: &[&str] = &[
     "fileStorageProvider",
     "aws_default_region",
@@ -162,7 +164,8 @@ const HARMLESS: &[&str] = &[
 
 const MASK: &str = "********";
 
-/// Of a fixed length, so that it does not tell the secret's; the last four characters tell secrets apart, unless the secret is short.
+/// The mask has a fixed length, so that it does not reveal the length of the secret. The last four characters tell secrets apart, unless
+/// the secret is short.
 fn masked(text: &str) -> String {
     let length = text.chars().count();
     let shown: String = if length < 8 { String::new() } else { text.chars().skip(length - 4).collect() };
@@ -173,21 +176,21 @@ fn begins_as_mask(text: &str) -> bool {
     without_blanks(text).starts_with(MASK)
 }
 
-/// What was copied from a page or a terminal comes back with blanks at its ends, or broken into lines.
+/// Text copied from a page or a terminal may have blanks at its ends or line breaks in it.
 fn without_blanks(text: &str) -> String {
     let blank = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
     text.chars().filter(|c| !blank(*c)).collect()
 }
 
-/// `settings` / `name#<name>`: the name is the identity; an id is looked for among the two hundred that a tenant can have.
+/// `settings` / `name#<name>`: the name is the key. To find an id, the tenant's settings are searched, at most two hundred.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setting {
     pub id: SettingId,
     pub name: SettingName,
-    pub value: Kept,
+    pub value: SettingValue,
     /// The last changes, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<Change>,
+    pub changes: Vec<SettingChange>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub version: u64,
@@ -195,7 +198,7 @@ pub struct Setting {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kept {
+pub enum SettingValue {
     Plain(String),
     Sealed(Sealed),
 }
@@ -205,16 +208,17 @@ pub enum Kept {
 #[serde(transparent)]
 pub struct Sealed(String);
 
-/// Even sealed, it stays out of logs.
+/// Even the sealed value must not be logged.
 impl std::fmt::Debug for Sealed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sealed")
     }
 }
 
-/// Who changed a setting when, and marks of the value before and after: equal values have equal marks, and a mark tells no value.
+/// Who changed a setting and when, with marks of the value before and after. Equal values have equal marks, and a mark does not reveal the
+/// value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
+pub struct SettingChange {
     pub at: Timestamp,
     pub by: Author,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -227,48 +231,48 @@ pub struct Author {
     /// The member's number.
     pub id: u64,
     pub name: String,
-    /// The readable start of the API key that they used.
+    /// The readable start of the API key that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
-/// The vault's secret no longer has the version that a value was sealed with.
+/// The vault's secret no longer contains the version that a value was sealed with.
 #[derive(Debug)]
-pub struct KeyLost;
+pub struct VaultKeyLost;
 
-/// What it takes to keep and read the values of one tenant.
-pub struct Keeper<'a> {
+/// What is needed to store and read the values of one tenant.
+pub struct SettingVault<'a> {
     pub tenant: TenantId,
     pub vault: &'a Vault,
     pub marking: &'a SigningKey,
     pub random: &'a Random,
 }
 
-impl Keeper<'_> {
-    fn keep(&self, name: &SettingName, text: &str) -> Kept {
+impl SettingVault<'_> {
+    fn keep(&self, name: &SettingName, text: &str) -> SettingValue {
         if name.is_secret() {
-            Kept::Sealed(Sealed(self.vault.seal(self.tenant, &field(name), text, self.random)))
+            SettingValue::Sealed(Sealed(self.vault.seal(self.tenant, &field(name), text, self.random)))
         } else {
-            Kept::Plain(text.to_owned())
+            SettingValue::Plain(text.to_owned())
         }
     }
 
-    /// `None` for a sealed value that is not this tenant's under this name.
+    /// `None` for a sealed value that does not belong to this tenant and name.
     fn open(&self, setting: &Setting) -> Option<String> {
         match &setting.value {
-            Kept::Plain(text) => Some(text.clone()),
-            Kept::Sealed(sealed) => self.vault.open(self.tenant, &field(&setting.name), &sealed.0),
+            SettingValue::Plain(text) => Some(text.clone()),
+            SettingValue::Sealed(sealed) => self.vault.open(self.tenant, &field(&setting.name), &sealed.0),
         }
     }
 
-    /// The setting with its secret sealed by the newest key; `None` when it is, or is no secret.
-    pub fn resealed(&self, setting: &Setting) -> Result<Option<Setting>, KeyLost> {
+    /// The setting with its secret sealed with the newest key. `None` if it already is, or is not a secret.
+    pub fn resealed(&self, setting: &Setting) -> Result<Option<Setting>, VaultKeyLost> {
         match &setting.value {
-            Kept::Sealed(sealed) if Vault::version_of(&sealed.0) != Some(self.vault.newest()) => {
-                let value = self.keep(&setting.name, &self.open(setting).ok_or(KeyLost)?);
+            SettingValue::Sealed(sealed) if Vault::version_of(&sealed.0) != Some(self.vault.newest()) => {
+                let value = self.keep(&setting.name, &self.open(setting).ok_or(VaultKeyLost)?);
                 Ok(Some(Setting { value, version: setting.version + 1, ..setting.clone() }))
             }
-            Kept::Sealed(_) | Kept::Plain(_) => Ok(None),
+            SettingValue::Sealed(_) | SettingValue::Plain(_) => Ok(None),
         }
     }
 
@@ -276,19 +280,19 @@ impl Keeper<'_> {
         self.marking.sign(&format!("{} {name} {text}", self.tenant)).chars().take(12).collect()
     }
 
-    /// The value as it is shown; `None` when it cannot be opened.
+    /// The value as it is shown. `None` if it cannot be opened.
     pub fn shown(&self, setting: &Setting) -> Option<String> {
         let text = self.open(setting)?;
         Some(if setting.name.is_secret() { masked(&text) } else { text })
     }
 }
 
-/// Under which name a value is sealed.
+/// The field name that is bound into a sealed value.
 fn field(name: &SettingName) -> String {
     format!("setting {name}")
 }
 
-/// What a write comes to.
+/// The result of a write.
 #[derive(Debug)]
 pub enum Write {
     Nothing,
@@ -301,10 +305,11 @@ impl Setting {
     /// Bytes.
     pub const MAX_VALUE: usize = 8 * 1024;
     pub const MAX_COUNT: u64 = 200;
+    pub const COUNT: Counter = Counter::named("settings");
     const CHANGES_KEPT: usize = 20;
 
     pub fn key_of(name: &SettingName) -> Key<Self> {
-        Key::new(&Setting::collection(), format!("name#{name}"))
+        Key::behind(&Setting::collection(), "name#", name.clone())
     }
 
     /// In the order of their names.
@@ -320,18 +325,18 @@ impl Setting {
         format!("\"{}\"", self.version)
     }
 
-    /// What writing `text` over `before` comes to; `None` deletes. A mask that comes back, whatever blanks it caught on its way, leaves the secret
-    /// as it is; any other text that begins as a mask is a mistake, told as what continues "The <name> field …".
+    /// The result of writing `text` over `before`; `None` deletes. A mask that is sent back, with any added blanks, leaves the secret as it
+    /// is. Any other text that begins like a mask is an error, which continues "The <name> field …".
     pub fn written(
         before: Option<&Setting>,
         name: &SettingName,
         text: Option<&str>,
         by: &Author,
         (id, now): (SettingId, Timestamp),
-        keeper: &Keeper<'_>,
+        setting_vault: &SettingVault<'_>,
     ) -> Result<Write, &'static str> {
         let Some(text) = text else { return Ok(if before.is_some() { Write::Delete } else { Write::Nothing }) };
-        let old = before.map(|before| keeper.open(before).ok_or("cannot be read any more: delete it first")).transpose()?;
+        let old = before.map(|before| setting_vault.open(before).ok_or("cannot be read any more: delete it first")).transpose()?;
         if old.as_deref() == Some(text) {
             return Ok(Write::Nothing);
         }
@@ -339,9 +344,13 @@ impl Setting {
             let comes_back = old.as_deref().is_some_and(|old| without_blanks(&masked(old)) == without_blanks(text));
             return if comes_back { Ok(Write::Nothing) } else { Err("begins as a mask, and is not that of the current value") };
         }
-        let change =
-            Change { at: now, by: by.clone(), before: old.as_deref().map(|old| keeper.mark(name, old)), after: keeper.mark(name, text) };
-        let value = keeper.keep(name, text);
+        let change = SettingChange {
+            at: now,
+            by: by.clone(),
+            before: old.as_deref().map(|old| setting_vault.mark(name, old)),
+            after: setting_vault.mark(name, text),
+        };
+        let value = setting_vault.keep(name, text);
         Ok(match before {
             None => {
                 let (name, changes) = (name.clone(), vec![change]);
@@ -360,6 +369,7 @@ impl Entity for Setting {
     type Scope = InTenant;
     const TYPE: &'static str = "setting";
     const COLLECTION: &'static str = "settings";
+    const COUNTER: Option<Counter> = Some(Setting::COUNT);
 
     fn key(&self) -> Key<Self> {
         Setting::key_of(&self.name)
@@ -376,11 +386,9 @@ pub type Settings = BTreeMap<SettingName, Setting>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::RootKey;
     use serde_json::json;
-
-    #[derive(Deserialize)]
-    struct Stored(#[serde(with = "crate::ids::stored")] TenantId);
+    use shared::crypto::RootKey;
+    use shared::model::user::UserTenant;
 
     fn read(name: &str, value: Value) -> Result<Option<String>, String> {
         SettingName::parse(name).unwrap().read(&value)
@@ -435,18 +443,19 @@ mod tests {
         let (marking, random) = (root.signing("fingerprints"), Random::seeded(1));
         let vault = Vault::new(BTreeMap::from([(1, RootKey::new(&[7; 32]))]));
         let tenant = json!("550e8400-e29b-41d4-a716-446655440000");
-        let tenant = serde_json::from_value::<Stored>(tenant).unwrap().0;
-        let keeper = Keeper { tenant, vault: &vault, marking: &marking, random: &random };
+        let belongs = json!({"user": tenant, "tenant": tenant, "since": Timestamp::UNIX_EPOCH});
+        let tenant = serde_json::from_value::<UserTenant>(belongs).unwrap().tenant;
+        let setting_vault = SettingVault { tenant, vault: &vault, marking: &marking, random: &random };
         let (name, now) = (SettingName::parse("smtp_password").unwrap(), Timestamp::UNIX_EPOCH);
         let by = Author { id: 1, name: "Ada".into(), key: None };
         let write = |before: Option<&Setting>, text: Option<&str>| {
-            Setting::written(before, &name, text, &by, (SettingId::new(now, &random), now), &keeper)
+            Setting::written(before, &name, text, &by, (SettingId::new(now, &random), now), &setting_vault)
         };
         assert!(matches!(write(None, None), Ok(Write::Nothing)));
         assert!(write(None, Some("********")).is_err());
         let Ok(Write::Create(mut setting)) = write(None, Some("swordfish")) else { panic!() };
         assert!(!serde_json::to_string(&setting).unwrap().contains("swordfish"));
-        assert_eq!(keeper.shown(&setting).as_deref(), Some("********fish"));
+        assert_eq!(setting_vault.shown(&setting).as_deref(), Some("********fish"));
         assert!(matches!(write(Some(&setting), Some("********fish")), Ok(Write::Nothing)));
         for blanks in ["********fish\n", " ********fish", "********\u{a0}fish", "********fi\r\nsh", "\u{feff}********fish\t"] {
             assert!(matches!(write(Some(&setting), Some(blanks)), Ok(Write::Nothing)), "{blanks:?}");
@@ -462,13 +471,13 @@ mod tests {
             setting = next;
         }
         assert_eq!((setting.changes.len(), setting.version), (Setting::CHANGES_KEPT, 31));
-        // Under another root key it opens once it was sealed anew, and not before.
-        assert!(matches!(keeper.resealed(&setting), Ok(None)));
+        // With another root key it opens only after it was sealed again.
+        assert!(matches!(setting_vault.resealed(&setting), Ok(None)));
         let both = Vault::new(BTreeMap::from([(1, RootKey::new(&[7; 32])), (2, RootKey::new(&[8; 32]))]));
         let newest = Vault::new(BTreeMap::from([(2, RootKey::new(&[8; 32]))]));
-        let with = |vault| Keeper { tenant, vault, marking: &marking, random: &random };
+        let with = |vault| SettingVault { tenant, vault, marking: &marking, random: &random };
         assert_eq!(with(&newest).shown(&setting), None);
         let Ok(Some(resealed)) = with(&both).resealed(&setting) else { panic!() };
-        assert_eq!(with(&newest).shown(&resealed), keeper.shown(&setting));
+        assert_eq!(with(&newest).shown(&resealed), setting_vault.shown(&setting));
     }
 }

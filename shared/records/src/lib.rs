@@ -1,0 +1,66 @@
+//! The records of products, each in a file of its own, outside the crate that decides who may touch what. Like `shared::model` they are pure: time, ids
+//! and randomness are passed in.
+
+pub mod project;
+pub mod setting;
+pub mod task;
+
+use shared::model::records;
+use shared::store::Records;
+
+// In the order in which a purge empties them: first what says where else there is something.
+shared::records! {
+    project::Project,
+    project::DeletedProject,
+    task::Task,
+    setting::Setting,
+}
+
+/// All that a deployment has.
+pub const ALL: Records = Records(&[KINDS, records::KINDS]);
+
+#[cfg(test)]
+mod tests {
+    use shared::model::tenant::Tenant;
+    use shared::store::{Entity, Kind};
+
+    use super::*;
+
+    #[test]
+    fn the_records_go_together() {
+        assert_eq!(ALL.faults(), Vec::<String>::new());
+        const TWICE: Records = Records(&[KINDS, KINDS]);
+        const ORPHANS: Records = Records(&[&[Kind::owned::<task::Task>()]]);
+        let twice = TWICE.faults();
+        for fault in ["two records have the type project", "projects is a collection of project and of project, which do not go together"] {
+            assert!(twice.iter().any(|found| found == fault), "{twice:?}");
+        }
+        assert_eq!(ORPHANS.faults()[0], "tasks lies within projects, which is no collection of a tenant");
+    }
+
+    #[test]
+    fn a_purge_begins_with_what_leads_on_and_ends_with_the_tenant() {
+        let branches = ALL.of_tenant();
+        let names: Vec<&str> = branches.iter().map(|branch| branch.name).collect();
+        assert_eq!(names.last(), Some(&Tenant::COLLECTION));
+        assert_eq!(names[..2], ["projects", "deleted-projects"]);
+        assert!(names.contains(&"edge-logs-01") && names.contains(&"counters") && !names.contains(&"tasks"), "{names:?}");
+        assert!(branches[..2].iter().all(|branch| branch.nested.len() == 1 && branch.nested[0].name == "tasks"));
+    }
+
+    #[test]
+    fn an_export_shows_tasks_behind_projects_that_are_there_and_nothing_of_ours() {
+        let branches = ALL.exported();
+        let with_tasks: Vec<&str> = branches.iter().filter(|branch| !branch.nested.is_empty()).map(|branch| branch.name).collect();
+        assert_eq!(with_tasks, ["projects"]);
+        for hidden in ["answers", "counters", "deleted-projects", "tasks"] {
+            assert!(branches.iter().all(|branch| branch.name != hidden), "{hidden}");
+        }
+    }
+
+    #[test]
+    fn what_a_tenant_owns_is_audited_unless_it_says_otherwise() {
+        let audited = ["project", "invitation", "subaccount", "deleted_project", "answer", "session"].map(|kind| ALL.audited(kind));
+        assert_eq!(audited, [Some("project"), Some("invitation"), Some("subaccount"), None, None, None]);
+    }
+}
