@@ -524,6 +524,22 @@ async fn limits_lie_within_the_childs_plan_and_are_enforced() {
 }
 
 #[tokio::test]
+async fn whoever_acts_for_a_child_spends_what_the_child_may() {
+    let world = World::with(Settings { strict: true, plans: json!({"free": {"subaccounts": 10}}), ..Settings::default() }).await;
+    let agency = world.tenant("agency").await;
+    let child = subaccount(&world, &agency, json!({"limits": {"api_requests_per_day": 5}})).await;
+    let act = async || acting(world.get(PROJECTS), &agency, id(&child)).send().await;
+    for _ in 0..5 {
+        act().await.expect(200);
+    }
+    assert_eq!(act().await.expect(429).details()["quota"], "api_requests_per_day");
+    // The agency's own day goes on, and so does the child's where it may more.
+    world.get(PROJECTS).token(&agency.owner.token).send().await.expect(200);
+    world.put(format!("{SUBACCOUNTS}/{}/limits", id(&child))).token(&agency.owner.token).json(json!({})).send().await.expect(200);
+    act().await.expect(200);
+}
+
+#[tokio::test]
 async fn analytics_add_up_what_the_children_used() {
     let world = World::new().await;
     let agency = world.tenant("agency").await;

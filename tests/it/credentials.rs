@@ -393,6 +393,23 @@ async fn an_identity_provider_says_neither_tenant_nor_role() {
 }
 
 #[tokio::test]
+async fn a_system_administrator_comes_in_by_no_provider() {
+    let provider = Provider::start(Algorithm::Es256);
+    let world = provider.world().await;
+    let own = world.tenant("acme").await;
+    let token = provider.token(&provider.claims(&world, "subject-1", &own.owner.email));
+    world.get("/api/v1/projects").token(&token).send().await.expect(200);
+    let user = format!("G#user#{}", claims_of(&own.owner.token)["sub"].as_str().expect("a subject"));
+    for (is_admin, status) in [(true, 403), (false, 200)] {
+        world.change_item(&user, "profile", |user| user["system_admin"] = json!({"BOOL": is_admin}));
+        for path in ["/api/v1/projects", "/api/tenants", "/api/v1/auth/sessions"] {
+            let answer = world.get(path).token(&token).send().await.expect(status);
+            assert_eq!(answer.text.contains("System administrators"), is_admin, "{path}: {}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_changed_hands_at_the_provider_takes_no_account() {
     let provider = Provider::start(Algorithm::Es256);
     let world = provider.world().await;

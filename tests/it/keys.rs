@@ -655,6 +655,46 @@ async fn a_key_in_its_grace_makes_no_key_that_outlives_it() {
 }
 
 #[tokio::test]
+async fn a_key_that_ends_is_replaced_by_one_that_ends_with_it() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let end = (world.auth.clock().now() + SignedDuration::from_secs(300)).to_string();
+    let key = make(&world, &own, json!({"expiresAt": end})).await;
+    // Its grace would last longer than itself.
+    let rotate = world.post(format!("{F3}/{}/rotate", key.id)).token(&own.owner.token).json(json!({"graceSeconds": 600}));
+    let next = rotate.send().await.expect(201).json();
+    let shown = world.get(format!("{F3}/{}", key.id)).token(&own.owner.token).send().await.expect(200).json();
+    assert!(next["expiresAt"].is_string() && next["expiresAt"] == shown["expiresAt"], "{next} {shown}");
+    let next = next["apiKey"].as_str().expect("a key");
+    world.advance(SignedDuration::from_secs(299));
+    for key in [&key.text, next] {
+        world.get(PROJECTS).token(key).send().await.expect(200);
+    }
+    world.advance(SignedDuration::from_secs(1));
+    for key in [&key.text, next] {
+        world.get(PROJECTS).token(key).send().await.expect(401);
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_revoked_key_is_left() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let (revoked, kept) = (make(&world, &own, json!({})).await, make(&world, &own, json!({})).await);
+    for key in [&revoked, &kept] {
+        world.get(PROJECTS).token(&key.text).send().await.expect(200);
+    }
+    world.delete(format!("{F3}/{}", revoked.id)).token(&own.owner.token).send().await.expect(200);
+    let left = |key: &Key| {
+        let claim = format!("G#api-key#{}", &key.text[8..20]);
+        let places = |item: &Value| item["pk"]["S"] == claim.as_str() || item["sk"]["S"] == key.id.as_str();
+        world.items().iter().filter(|item| places(item)).count()
+    };
+    // Of the other: itself, its claim and the note of its use.
+    assert_eq!((left(&revoked), left(&kept)), (0, 3));
+}
+
+#[tokio::test]
 async fn nothing_of_a_replaced_key_is_left_when_its_grace_is_over() {
     let world = World::new().await;
     let own = world.tenant("acme").await;

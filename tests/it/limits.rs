@@ -67,6 +67,26 @@ async fn sixty_writes_and_a_hundred_and_twenty_reads_pass_in_a_minute() {
 }
 
 #[tokio::test]
+async fn what_is_a_persons_own_is_limited_too() {
+    let world = strict_at_the_minute().await;
+    let acme = world.tenant("acme").await;
+    start_of_minute(&world);
+    let mine = async || world.get("/api/v1/auth/sessions").token(&acme.owner.token).send().await;
+    let end_others = async || world.delete("/api/v1/auth/sessions").token(&acme.owner.token).send().await;
+    for _ in 0..120 {
+        mine().await.expect(200);
+    }
+    for _ in 0..60 {
+        end_others().await.expect(200);
+    }
+    assert_eq!(mine().await.expect(429).details()["quota"], "api-read");
+    assert_eq!(end_others().await.expect(429).details()["quota"], "api");
+    world.advance(SignedDuration::from_mins(1));
+    mine().await.expect(200);
+    end_others().await.expect(200);
+}
+
+#[tokio::test]
 async fn a_plan_may_replace_the_rate() {
     let settings = Settings { strict: true, plans: json!({"free": {"requests_per_minute": 3}}), ..Settings::default() };
     let world = World::with(settings).await;

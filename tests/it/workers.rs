@@ -250,6 +250,27 @@ async fn the_tasks_of_a_deleted_project_are_swept_in_rounds_and_a_namesakes_stay
 }
 
 #[tokio::test]
+async fn a_job_belongs_to_the_tenant_whose_item_changed_whatever_the_item_says() {
+    let (world, workers) = workers().await;
+    let (acme, globex) = (world.tenant("acme").await, world.tenant("globex").await);
+    let project = world.project(&acme.owner, "Gone").await;
+    world.delete(format!("/api/v1/projects/{}", id(&project))).token(&acme.owner.token).send().await.expect(200);
+    let tombstone = world.items_of(&acme).into_iter().find(|item| item["type"]["S"] == "deleted_project").expect("it is there");
+    for says in [&acme.id, &globex.id] {
+        let mut image = tombstone.clone();
+        image["tenant"] = json!({"S": says});
+        let keys = json!({"pk": tombstone["pk"], "sk": tombstone["sk"]});
+        let record = json!({"eventName": "INSERT", "dynamodb": {"Keys": keys, "NewImage": image, "SequenceNumber": "1"}});
+        assert_eq!(workers.run("relay", json!({"Records": [record]})).await.unwrap(), json!({"batchItemFailures": []}));
+    }
+    let jobs = world.aws.queues().peek(CLEANUPS).unwrap();
+    let tenants: Vec<Value> = jobs.iter().map(|job| serde_json::from_str::<Value>(&job.body).unwrap()["tenant"].clone()).collect();
+    assert_eq!(tenants, [json!(acme.id), json!(acme.id)]);
+    let logged = |tenant| world.items_of(tenant).iter().filter(|item| item["type"]["S"] == "audit_entry").count();
+    assert_eq!(logged(&globex), 0, "of what happened at acme");
+}
+
+#[tokio::test]
 async fn a_sweep_that_dies_anywhere_leaves_no_task() {
     let (world, workers) = workers().await;
     let acme = world.tenant("acme").await;
