@@ -277,8 +277,8 @@ pub struct FoundSetting(pub Setting);
 impl Argument for FoundSetting {
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let id: SettingId = path_id(incoming)?;
-        let all = all(entered.store().ok_or(Error::NotFound)?).await?;
-        all.into_values().find(|setting| setting.id == id).map(FoundSetting).ok_or(Error::NotFound)
+        let all = entered.store().ok_or(Error::NotFound)?.all(&Setting::all()).await?;
+        all.into_iter().find(|setting| setting.id == id).map(FoundSetting).ok_or(Error::NotFound)
     }
 
     fn describe(operation: &mut Operation) {
