@@ -1,5 +1,6 @@
 //! What all Tenantry functions share. `tenancy` decides who may access what, and `store` speaks DynamoDB. `model` holds the records and
-//! their pure rules. `http` turns requests into typed calls, and `runtime` starts a function. The other modules are small tools.
+//! their pure rules. `http` turns requests into typed calls, and `runtime` starts a function. `aws` has the clients. `accounts`, `carriers`, `children` and `tenant_lifecycle` do what
+//! several functions need. The rest are small tools.
 
 pub mod accounts;
 pub mod aws;

@@ -82,7 +82,7 @@ async fn every_mutation_leaves_one_entry() {
     assert_eq!(of("changed", 0)["id"], id(&project));
 }
 
-/// What changes nothing of its sample, so that there is nothing to tell: a key is adopted by its maker, an active subaccount activated.
+/// These change nothing here, so they leave no entry: the key's maker adopts it, and the subaccount is active already.
 const UNCHANGED: [&str; 3] = ["POST /api/tenant-api-key/{id}/adopt", "POST /v1/api-keys/{id}/adopt", "POST /v1/subaccounts/{id}/activate"];
 
 /// The routes come from the catalogue: one whose record is in no list of records, or says that it is not audited, is seen here.

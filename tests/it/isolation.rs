@@ -1,5 +1,5 @@
 //! The isolation sweep: every declared route with every kind of caller, tenant header and id. The routes come from the catalogue, so a
-//! new one fails here until it has a sample. What a refused request must leave alone is compared item by item.
+//! new one is attacked at once, or fails here until it has a line in `exception`. What a refused request must leave alone is compared item by item.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -84,7 +84,7 @@ pub(crate) fn sample(operation: &Operation) -> (Target, Value) {
     (target, body.unwrap_or_else(|| example(operation)))
 }
 
-/// The example of the API reference; of a body that makes something, what is required of it.
+/// The example of the API reference; if the body has required fields, only those.
 fn example(operation: &Operation) -> Value {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(|| catalogue().openapi("0.0.0"));
     if operation.body.is_empty() {
@@ -99,8 +99,8 @@ fn example(operation: &Operation) -> Value {
     example
 }
 
-/// Where the catalogue does not say enough: what is no record that a POST of its collection makes, what a tenant has but once, and bodies whose
-/// example would not do twice.
+/// Where the catalogue does not say enough: paths that name something no POST of their collection makes, things a tenant has only once, and bodies
+/// whose example works only once.
 fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
     let address = format!("invited{}@elsewhere.example.com", serial());
     let (target, body) = match operation.name().as_str() {
@@ -133,7 +133,7 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         name if name.ends_with("/end-grace") => (Some(Target::RetiringKey), Value::Null),
         name if name.contains("/api/v1/tasks/{uuid}") => return (Some(Target::Task), None),
         name if name.contains("{kid}") => return (Some(Target::SubaccountKey), None),
-        // One that may all, for what is done with it.
+        // A key with every scope, because the route may need it.
         name if name.contains("api-key/{id}") || name.contains("/v1/api-keys/{id}") => return (Some(Target::ApiKey), None),
         _ => return (None, None),
     };
@@ -853,7 +853,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// By the path: the tenant itself, or what the POST of the collection makes in which the last value lies; `None` where there is none.
+    /// By the path: the tenant itself, or what the POST of the path without its last value makes; `None` where there is none.
     fn of(operation: &Operation) -> Option<Self> {
         let Some((collection, last)) = operation.path.rsplit_once("/{") else { return Some(Target::Nothing) };
         if last.starts_with("slug}") {
@@ -971,13 +971,13 @@ pub(crate) fn method(operation: &Operation) -> &'static str {
     ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|name| operation.method == *name).expect("a known method")
 }
 
-/// The operation's sample request; the target stands where the path has its parameter, or its values, apart by `|`, where it has several.
+/// The operation's sample request; the target stands where the path has its parameter, or its values, separated by `|`, where it has several.
 pub(crate) fn call(world: &World, operation: &Operation, target: &str) -> Request {
     let request = world.request(method(operation), concrete(operation.path, target) + required_query(operation));
     let (kind, body) = sample(operation);
     match body {
         Value::Null => request,
-        // Where a body names what the target has, it says so by the target's slug.
+        // A body may contain `{slug}`, which becomes the target's slug.
         body if kind == Target::Slug => request.raw(body.to_string().replace("{slug}", target).as_bytes()),
         body => request.json(body),
     }
@@ -1095,7 +1095,7 @@ async fn bad_credentials(world: &World, own: &Tenant) -> Vec<(&'static str, Stri
     vec![
         ("no token", "Bearer ".into()),
         ("text", "Bearer not-a-token".into()),
-        ("three dots", "Bearer a.b.c".into()),
+        ("three parts", "Bearer a.b.c".into()),
         ("another scheme", format!("Basic {}", own.owner.token)),
         ("no scheme", own.owner.token.clone()),
         ("expired", bearer(minter.token(&header, &with("exp", json!(now - 31))))),

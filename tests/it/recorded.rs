@@ -1,6 +1,6 @@
 //! What clients see, to the byte: requests and their answers over every route, compared with the files in tests/it/recorded/.
 //! `recorded/walks.rs` has what is asked by hand; what every route must refuse follows from the catalogue. Ids, tokens, cursors and
-//! hashes have the name of their first sight instead, so that a file changes only when an answer does.
+//! hashes are replaced by a name with a number, in the order in which they appear, so that a file changes only when an answer does.
 
 mod walks;
 
@@ -443,7 +443,7 @@ fn random_field(field: &str, text: &str) -> Option<&'static str> {
     }
 }
 
-/// The letters, digits, lines and, in a token, dots that a text begins with.
+/// The letters, digits, hyphens, underscores and, in a token, dots that a text begins with.
 fn word_of(text: &str) -> &str {
     let is_token = text.starts_with("eyJ");
     let end =

@@ -418,7 +418,7 @@ async fn lists_are_searched_and_sorted_as_people_read() {
     let found = world.items().into_iter().find(|item| item["type"]["S"] == "project" && item["name"]["S"] == "zoo").expect("the project");
     world.change_item(found["pk"]["S"].as_str().expect("pk"), found["sk"]["S"].as_str().expect("sk"), |item| {
         item["name"] = json!({"S": "Zoe\u{308}"});
-        item["list"]["M"]["name"] = json!({"S": "Zoe\u{308}"});
+        item["list_entry"]["M"]["name"] = json!({"S": "Zoe\u{308}"});
     });
     let names = async |path: String, field: &str| -> Vec<String> {
         let answer = world.get(path).token(&acme.owner.token).send().await.expect(200).json();

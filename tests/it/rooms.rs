@@ -49,6 +49,20 @@ fn tenant_ids_are_made_in_tenancy_alone() {
     }
 }
 
+/// Facts of the directory say whose something is, across tenants. Records outside `shared` are a tenant's own, and stand in a list of records.
+#[test]
+fn only_shared_has_records_of_the_directory() {
+    let root = shared().parent().unwrap().parent().unwrap().to_owned();
+    for folder in ["functions", "shared/records", "shared/domains"] {
+        for file in sources(&root.join(folder)) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for word in ["InDirectory", "Declared", "::Scope;", "Kind::of"] {
+                assert!(!text.contains(word), "{} says {word}", file.display());
+            }
+        }
+    }
+}
+
 /// Line and folder of each import from a folder above, or from an unknown one.
 fn upward(room: &str, text: &str) -> Vec<(usize, String)> {
     let floor = |room: &str| FLOORS.iter().position(|floor| floor.contains(&room));

@@ -405,7 +405,7 @@ fn the_index_holds_what_lists_sort_and_filter_by_and_no_more() {
     assert_eq!(index["IndexName"], "lists");
     assert_eq!(index["KeySchema"], json!([{"AttributeName": "lpk", "KeyType": "HASH"}, {"AttributeName": "lsk", "KeyType": "RANGE"}]));
     assert_eq!(index["Projection"]["ProjectionType"], "INCLUDE");
-    assert_eq!(index["Projection"]["NonKeyAttributes"], json!(["list"]), "the attribute in which a record keeps its line");
+    assert_eq!(index["Projection"]["NonKeyAttributes"], json!(["list_entry"]), "the attribute in which a record keeps its line");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use futures_util::future::{join_all, poll_immediate};
 use janitor::Janitor;
 use jiff::SignedDuration;
 use operator::Operator;
-use operator::import::{Restored, import_tenant};
+use operator::import::import_tenant;
 use records::project::SweepTasks;
 use relay::Relay;
 use rotator::Rotator;
@@ -25,6 +25,7 @@ use shared::lock::Lock;
 use shared::model::plan::Plans;
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
+use shared::store::Restored;
 use stack::sources::{Duplicates, Faults, Invoke, InvokeError, SourceError, Sources};
 
 use crate::world::{Caller, World, id};

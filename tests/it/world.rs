@@ -500,7 +500,7 @@ pub async fn write_session_keys(app: &App, environment: &BTreeMap<String, String
     }
 }
 
-/// Every function of the API. This is the only list of them in the tests.
+/// Every function of the API. `functions` below and `recorded/walks.rs` list them too.
 pub fn catalogue() -> Catalogue {
     let mut catalogue = Catalogue::default();
     catalogue.add::<auth::Auth>("auth");

@@ -61,7 +61,7 @@ pub async fn list(door: Admin, asked: Offsets<NoFilters>, total: Total<Member>) 
     Ok(Listing { items: found.items.iter().map(MemberView::of).collect(), total: total.count, page: asked.page, next: found.next })
 }
 
-/// Keys whose power the new role does not bear are silenced first.
+/// Keys that need more than the new role are silenced first, and once more at the end for keys made meanwhile.
 pub async fn update(door: Admin, member: FoundMember, expected: IfMatch, body: Body<NewRole>) -> Result<Tagged<ChangedView>> {
     let role = body.0.role;
     may_touch(&door, &member.0, &expected, Some(role)).await?;

@@ -15,11 +15,9 @@ use shared::model::member::Member;
 use shared::model::session::Session;
 use shared::model::time::{Printed, with_offset};
 use shared::model::user::{Email, User};
-use shared::store::Direction;
-use shared::store::Window;
+use shared::store::{Direction, Window};
 use shared::tenancy::doors::{SignedIn, Viewer, Visitor};
-use shared::tenancy::{Entered, Incoming};
-use shared::tenancy::{Role, conflict, credential};
+use shared::tenancy::{Entered, Incoming, Role, conflict, credential};
 use shared::{Error, Result};
 
 use crate::password::{self, Matches};

@@ -18,6 +18,8 @@ use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 /// Pauses after SES said "too many". After a refusal, a new try is safe.
 const PAUSES: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1200)];
 
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub struct AmazonSes {
     client: Client,
     from: String,
@@ -25,7 +27,12 @@ pub struct AmazonSes {
 
 impl AmazonSes {
     pub fn new(aws: &Aws, from: String) -> Self {
-        let timeouts = TimeoutConfig::builder().connect_timeout(Duration::from_secs(1)).operation_timeout(Duration::from_secs(5)).build();
+        // One attempt has the whole time: what ends early may have been sent, and nobody knows.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(1))
+            .operation_attempt_timeout(SEND_TIMEOUT)
+            .operation_timeout(SEND_TIMEOUT)
+            .build();
         // The SDK would repeat what timed out, which may have been sent.
         let once = RetryConfig::disabled();
         AmazonSes { client: shared::client!(aws, "SESV2", aws_sdk_sesv2, retry_config(once), timeout_config(timeouts)), from }
@@ -181,6 +188,13 @@ mod tests {
         let outcome = ses(endpoint).deliver(&letter()).await;
         assert_eq!(server.join().unwrap().len(), expected);
         outcome
+    }
+
+    #[test]
+    fn a_send_has_the_whole_time_for_its_one_attempt() {
+        let ses = ses("http://127.0.0.1:1".into());
+        let timeouts = ses.client.config().timeout_config().expect("timeouts");
+        assert_eq!((timeouts.operation_attempt_timeout(), timeouts.operation_timeout()), (Some(SEND_TIMEOUT), Some(SEND_TIMEOUT)));
     }
 
     #[tokio::test]

@@ -2,17 +2,15 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-use shared::error::{Error, Result};
-use shared::http::catalogue::Operation;
-use shared::http::endpoint::Argument;
 use shared::http::form::{self, Cursor, Fields, Form, Integer, OneOf, Raw, Rule, Text};
 use shared::http::paging::binding;
+use shared::http::{Argument, Operation};
 use shared::model::edge::{CacheResult, RequestKind, Rollup, Totals};
 use shared::model::edge_config::EdgeConfig;
 use shared::model::period::Month;
 use shared::model::time;
 use shared::tenancy::{App, Entered, Incoming, Wants};
+use shared::{Error, Result};
 
 /// The query parameter `period`.
 pub struct Period(Option<String>);

@@ -259,7 +259,15 @@ async fn shut(store: &TenantStore, place: &WorkContext) -> Result<bool> {
 async fn clear_nested(place: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
     for branch in place.app.records().of_tenant().iter().filter(|branch| !branch.nested.is_empty()) {
         while let Some(parent) = store.stored(&branch.list, None, 1).await?.0.pop() {
-            for partition in branch.nested.iter().filter_map(|nested| nested.of(&parent.data)) {
+            if budget.0 == 0 {
+                return Ok(false);
+            }
+            for nested in &branch.nested {
+                // Erased now, nothing would lead to what lies within it.
+                let lost = || {
+                    Error::internal("purging a tenant", format!("a record of {} does not say where its {} are", branch.name, nested.name))
+                };
+                let partition = nested.of(&parent.data).ok_or_else(lost)?;
                 if !budget.spend(store.clear(&partition, budget.0).await?) {
                     return Ok(false);
                 }

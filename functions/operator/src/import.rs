@@ -1,5 +1,5 @@
-//! A fresh tenant from the lines of an export. It is suspended until the last line is in: what is cut off lets nobody in, and
-//! `purge-tenant` takes it away. Secrets, API keys and open invitations are not in an export, so they are named as skipped.
+//! A fresh tenant from the lines of an export. It is suspended until the last line is written, so nobody can enter an incomplete
+//! one; `purge-tenant` removes it. Secrets, API keys and open invitations are not in an export, so they are named as skipped.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,17 +14,15 @@ use shared::ids::UserId;
 use shared::model::member::Member;
 use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
 use shared::model::user::{Email, User, UserTenant};
-use shared::store::{Counter, Entity, InTenant, Packed, Restore};
+use shared::store::{Counter, Entity, InTenant, Packed, Restored};
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
 use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
 
+const MASK: &str = "********";
 /// Records of one transaction, at most four writes each.
 const TOGETHER: usize = 25;
-
-/// A type, and how a record of it is put back.
-pub type Restored = (&'static str, Option<Restore>);
 
 #[derive(Deserialize)]
 struct Line {
@@ -40,8 +38,8 @@ struct Content {
     projects: BTreeMap<ProjectId, Project>,
     tasks: Vec<Task>,
     settings: Vec<Setting>,
-    /// Ordinary records, by type.
-    others: Vec<(&'static str, Packed)>,
+    /// With their types.
+    ordinary: Vec<(&'static str, Packed)>,
     skipped: BTreeMap<String, usize>,
 }
 
@@ -117,7 +115,7 @@ impl Content {
                 setting => self.settings.push(setting),
             },
             other => match restored.iter().find(|(name, _)| *name == other) {
-                Some((name, Some(restore))) => self.others.push((name, restore(data)?)),
+                Some((name, Some(restore))) if !is_masked(&data) => self.ordinary.push((name, restore(data)?)),
                 _ => self.skip(other),
             },
         }
@@ -128,7 +126,7 @@ impl Content {
         *self.skipped.entry(kind.to_owned()).or_default() += 1;
     }
 
-    /// A member is who has their address here; one whom nobody is stays out.
+    /// Finds each member's account by the address. Members without an account here are skipped.
     async fn resolve_members(&mut self, directory: &Directory) -> Result<()> {
         let (mut users, mut numbers): (BTreeSet<UserId>, BTreeSet<u64>) = Default::default();
         for member in std::mem::take(&mut self.members) {
@@ -144,7 +142,7 @@ impl Content {
         Ok(())
     }
 
-    /// The owner as the lines know them, or with a number that nobody in them has.
+    /// The owner: as a member of the export, or with a member number that it does not use.
     fn owner(&self, founder: &Member) -> Member {
         match self.members.iter().find(|member| member.user == founder.user) {
             Some(known) => Member { role: Role::Owner, ..known.clone() },
@@ -159,12 +157,12 @@ impl Content {
         self.members.iter().map(|member| member.number).chain(named).max().unwrap_or(0)
     }
 
-    fn others<'a>(&'a self, owner: &'a Member) -> impl Iterator<Item = &'a Member> {
+    fn other_members<'a>(&'a self, owner: &'a Member) -> impl Iterator<Item = &'a Member> {
         self.members.iter().filter(|member| member.user != owner.user)
     }
 
     async fn write(&self, store: &TenantStore, directory: &Directory, owner: &Member) -> Result<Value> {
-        let others: Vec<&Member> = self.others(owner).collect();
+        let others: Vec<&Member> = self.other_members(owner).collect();
         for some in others.chunks(TOGETHER) {
             let mut transaction = store.transaction();
             for member in some {
@@ -179,7 +177,7 @@ impl Content {
         create_all(store, self.projects.values()).await?;
         create_all(store, self.tasks.iter()).await?;
         create_all(store, self.settings.iter()).await?;
-        for some in self.others.chunks(TOGETHER) {
+        for some in self.ordinary.chunks(TOGETHER) {
             let mut transaction = store.transaction();
             for (_, record) in some {
                 transaction = transaction.create_packed(store, record, conflict("Two lines say the same."))?;
@@ -188,25 +186,25 @@ impl Content {
         }
         let (projects, tasks, settings) = (self.projects.len(), self.tasks.len(), self.settings.len());
         let mut imported = BTreeMap::from([("member", others.len() + 1), ("project", projects), ("task", tasks), ("setting", settings)]);
-        for (name, _) in &self.others {
+        for (name, _) in &self.ordinary {
             *imported.entry(name).or_default() += 1;
         }
         Ok(json!(imported))
     }
 
-    /// What founding has counted already is one member, who is an owner with number 1.
+    /// Adds the imported records to the counters. Creating the tenant has already counted one member, who is an owner, and number 1.
     fn count<'a>(&self, transaction: Transaction<'a>, store: &TenantStore, owner: &Member) -> Result<Transaction<'a>> {
         let on = |shelf: Shelf| self.projects.values().filter(|project| project.shelf == shelf).count();
         let last_number = usize::try_from(self.last_number().max(owner.number)).unwrap_or(usize::MAX);
         let mut counts: HashMap<Counter, usize> = HashMap::from([
-            (Member::COUNT, self.others(owner).count()),
-            (Member::OWNERS, self.others(owner).filter(|member| member.role == Role::Owner).count()),
+            (Member::COUNT, self.other_members(owner).count()),
+            (Member::OWNERS, self.other_members(owner).filter(|member| member.role == Role::Owner).count()),
             (Member::NUMBERS, last_number - 1),
             (Shelf::Active.counter(), on(Shelf::Active)),
             (Shelf::Archived.counter(), on(Shelf::Archived)),
             (Setting::COUNT, self.settings.len()),
         ]);
-        for counter in self.others.iter().filter_map(|(_, record)| record.counter) {
+        for counter in self.ordinary.iter().filter_map(|(_, record)| record.counter) {
             *counts.entry(counter).or_default() += 1;
         }
         let mut counts = counts.into_iter().filter(|(_, by)| *by > 0);
@@ -224,6 +222,16 @@ async fn create_all<'a, E: Entity<Scope = InTenant>>(store: &TenantStore, record
         transaction.commit().await?;
     }
     Ok(())
+}
+
+/// An export shows the mask in place of what is secret, at any depth.
+fn is_masked(data: &Value) -> bool {
+    match data {
+        Value::String(text) => text == MASK,
+        Value::Array(values) => values.iter().any(is_masked),
+        Value::Object(fields) => fields.values().any(is_masked),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn record<T: DeserializeOwned>(data: Value) -> Option<T> {

@@ -9,9 +9,8 @@ use shared::model::edge_config::{ApiChanges, AuthMode, Caches, Cms, EdgeChanges,
 use shared::model::tenant::{Slug, Tenant};
 use shared::model::time::{Printed, zulu};
 use shared::model::web;
-use shared::runtime::App;
 use shared::tenancy::doors::{Admin, Viewer};
-use shared::tenancy::{Entered, Incoming, Wants};
+use shared::tenancy::{App, Entered, Incoming, Wants};
 use shared::{Error, Result};
 
 use crate::rules::{self, CMS, Token};

@@ -154,7 +154,8 @@ pub async fn create(door: Admin, once: Once<NewDomain>, total: Total<Domain>) ->
     if hostname.is_under(&config.domain) || hostname.is_under(&config.target) {
         return Err(Error::field("hostname", format!("The hostname field must not lie within {}.", config.domain)));
     }
-    // Said before anything is said of the hostname, but that it is listed here already; the transaction below counts for good.
+    // The plan's limit is reported before any other problem of the hostname, unless this tenant lists it already. The transaction below counts
+    // again, exactly.
     if let Some(max) = max.filter(|max| total.count >= *max) {
         if door.store.find(&Domain::key_of(&hostname)).await?.is_some() {
             return Err(domains::listed_already());
@@ -171,13 +172,13 @@ pub async fn create(door: Admin, once: Once<NewDomain>, total: Total<Domain>) ->
     Ok(answer)
 }
 
-pub async fn remove(door: Admin, named: NamedDomain) -> Result<Answer<Removed>> {
+pub async fn remove(door: Admin, named: FoundDomain) -> Result<Answer<Removed>> {
     domains::remove(&door.directory, &door.store, named.0).await?;
     Ok(Answer::bare(Removed { ok: true }))
 }
 
 /// Whatever DNS says, the answer is 200.
-pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>> {
+pub async fn verify(door: Admin, named: FoundDomain) -> Result<Answer<CheckView>> {
     let config = &door.app.config().edge;
     let domain = named.0;
     let seen = Dns::new(config).look(&domain).await;
@@ -187,7 +188,7 @@ pub async fn verify(door: Admin, named: NamedDomain) -> Result<Answer<CheckView>
     Ok(Answer::bare(CheckView { domain: DomainView::of(&settled.domain, &config.target), diagnosis }))
 }
 
-/// Values of one answer that are shown.
+/// How many values of one DNS answer are shown.
 const SHOWN: usize = 10;
 
 impl DomainView {
@@ -255,17 +256,17 @@ impl SeenView {
 }
 
 /// The tenant's domain that the body's `hostname` names, or the query's, read with the door; anything else is `NotFound`.
-pub struct NamedDomain(pub Domain);
+pub struct FoundDomain(pub Domain);
 
-struct InBody(Option<Hostname>);
+struct HostnameField(Option<Hostname>);
 
-impl Form for InBody {
+impl Form for HostnameField {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(InBody(fields.optional("hostname", HostnameText)))
+        Some(HostnameField(fields.optional("hostname", HostnameText)))
     }
 }
 
-impl NamedDomain {
+impl FoundDomain {
     /// The form says what is wrong with an input; here a wrong one names nothing.
     fn hostname(incoming: &Incoming) -> Option<Hostname> {
         #[derive(serde::Deserialize)]
@@ -278,16 +279,16 @@ impl NamedDomain {
     }
 }
 
-impl Argument for NamedDomain {
+impl Argument for FoundDomain {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
-        if let Some(hostname) = NamedDomain::hostname(incoming) {
+        if let Some(hostname) = FoundDomain::hostname(incoming) {
             wants.record(&Domain::key_of(&hostname));
         }
     }
 
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
-        let InBody(in_query) = from_query(&incoming.query).map_err(Error::Validation)?;
-        let InBody(in_body) = request::form(incoming)?;
+        let HostnameField(in_query) = from_query(&incoming.query).map_err(Error::Validation)?;
+        let HostnameField(in_body) = request::form(incoming)?;
         let hostname = match (in_query, in_body) {
             (None, None) => return Err(Error::field("hostname", "The hostname field is required.")),
             (Some(one), Some(other)) if one != other => {
@@ -295,12 +296,12 @@ impl Argument for NamedDomain {
             }
             (Some(hostname), _) | (None, Some(hostname)) => hostname,
         };
-        entered.find(&Domain::key_of(&hostname)).await?.map(NamedDomain).ok_or(Error::NotFound)
+        entered.find(&Domain::key_of(&hostname)).await?.map(FoundDomain).ok_or(Error::NotFound)
     }
 
     fn describe(operation: &mut Operation) {
-        operation.body(described::<InBody>());
-        operation.query(described::<InBody>());
+        operation.body(described::<HostnameField>());
+        operation.query(described::<HostnameField>());
         operation.may_miss();
     }
 }

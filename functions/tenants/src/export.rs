@@ -12,12 +12,12 @@ use shared::{Error, Result};
 
 /// Bytes of a page: in Base64, as Lambda hands it on, it stays below Lambda's 6 MB.
 const PAGE: usize = 4_500_000;
-/// So that a page takes seconds however thinly the records lie.
+/// Limits how long a page takes when reads find few records.
 const QUERIES: usize = 60;
 const RECORDS: i32 = 200;
 const PARENTS: i32 = 25;
 const MASK: &str = "********";
-/// An attribute whose name has one of these in it is nobody's to see.
+/// An attribute whose name contains one of these is masked.
 const CONCEALED: [&str; 6] = ["secret", "sealed", "token", "password", "hash", "cipher"];
 
 pub struct From(Option<String>);
@@ -25,10 +25,10 @@ pub struct From(Option<String>);
 /// Where a page begins. Sealed into the cursor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Place {
-    /// Of `stages`.
+    /// The name of a stage (see `stages`).
     stage: String,
     after: Option<Position>,
-    /// Within a record: the one after `after`, by its key, has been shown so far.
+    /// Inside the parent that follows `after`: the parent's key, and the last nested record that was handled.
     within: Option<(String, Position)>,
 }
 
@@ -45,7 +45,7 @@ pub async fn export(door: Owner, from: Query<From>) -> Result<Lines> {
         None => None,
         Some(cursor) => {
             let place = cursors.open(&cursor, &bound_to).and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            Some(place.ok_or(Error::BadRequest("The cursor does not belong to this export.".into()))?)
+            Some(place.ok_or_else(not_of_this_export)?)
         }
     };
     let (text, next) = walk(door.app.records(), &door.store, place).await?;
@@ -53,9 +53,13 @@ pub async fn export(door: Owner, from: Query<From>) -> Result<Lines> {
     Ok(Lines { text, next: next.map(|next| cursors.seal(&next, &bound_to, door.app.random())) })
 }
 
+fn not_of_this_export() -> Error {
+    Error::BadRequest("The cursor does not belong to this export.".into())
+}
+
 /// What one pass over a collection shows: its records, or what lies within them.
 struct Stage {
-    name: &'static str,
+    name: String,
     list: List<Anything>,
     nested: Option<Nested>,
 }
@@ -64,9 +68,10 @@ struct Stage {
 fn stages(records: Records) -> Vec<Stage> {
     let of = |branch: Branch| {
         let Branch { name, list, nested } = branch;
-        let within = nested.into_iter().map(|nested| Stage { name: nested.name, list: list.clone(), nested: Some(nested) });
+        let within =
+            nested.into_iter().map(|nested| Stage { name: format!("{name}/{}", nested.name), list: list.clone(), nested: Some(nested) });
         let within: Vec<Stage> = within.collect();
-        std::iter::once(Stage { name, list, nested: None }).chain(within)
+        std::iter::once(Stage { name: name.to_owned(), list, nested: None }).chain(within)
     };
     records.exported().into_iter().flat_map(of).collect()
 }
@@ -74,11 +79,14 @@ fn stages(records: Records) -> Vec<Stage> {
 async fn walk(records: Records, store: &TenantStore, place: Option<Place>) -> Result<(String, Option<Place>)> {
     let mut page = Page::default();
     let stages = stages(records);
-    let first = place.as_ref().map_or(0, |place| stages.iter().position(|stage| stage.name == place.stage).unwrap_or(stages.len()));
+    let first = match &place {
+        None => 0,
+        Some(place) => stages.iter().position(|stage| stage.name == place.stage).ok_or_else(not_of_this_export)?,
+    };
     let mut place = place.unwrap_or_default();
     for stage in stages.into_iter().skip(first) {
         if stage.name != place.stage {
-            place = Place { stage: stage.name.to_owned(), ..Place::default() };
+            place = Place { stage: stage.name.clone(), ..Place::default() };
         }
         let finished = match &stage.nested {
             None => page.collection(store, &stage.list, &mut place).await?,
@@ -213,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_lies_within_follows_its_parents() {
-        let names: Vec<&str> = stages(records::ALL).into_iter().map(|stage| stage.name).collect();
-        assert_eq!(&names[..2], ["projects", "tasks"]);
+        let names: Vec<String> = stages(records::ALL).into_iter().map(|stage| stage.name).collect();
+        assert_eq!(&names[..2], ["projects", "projects/tasks"]);
     }
 }

@@ -12,8 +12,7 @@ use shared::http::idempotency::Once;
 use shared::http::{Argument, Operation};
 use shared::ids::PathId;
 use shared::model::time::{Printed, zulu};
-use shared::store::Direction;
-use shared::store::Window;
+use shared::store::{Direction, Window};
 use shared::tenancy::doors::Owner;
 use shared::tenancy::{Entered, Incoming, TenantId, TenantStore, Transaction, Wants, conflict};
 use shared::{Error, Result};
@@ -99,7 +98,7 @@ pub async fn show(door: Owner, setting: FoundSetting) -> Result<Tagged<SettingVi
     Ok(Answer::bare(view).tagged(setting.0.etag()))
 }
 
-/// The place of a change among those that are kept is not that of tomorrow: a cursor names the moment.
+/// Old changes are dropped, so positions shift. A cursor therefore contains the moment of the change.
 pub async fn history(door: Owner, setting: FoundSetting, asked: WholeList) -> Result<Answer<HistoryView>> {
     let changes = setting.0.changes;
     let mut window = Window::new(asked.page.span(), Direction::Descending)?;
@@ -271,7 +270,7 @@ impl SettingView {
     }
 }
 
-/// The setting whose id the path names. It is looked for among all: they are few, and are found by their names otherwise.
+/// The setting whose id the path names. All settings are searched: there are at most 200, and their key is the name.
 pub struct FoundSetting(pub Setting);
 
 impl Argument for FoundSetting {
@@ -379,7 +378,7 @@ impl Rule for Name {
 /// Checked together with the name, which determines the type.
 struct AnyValue;
 
-/// Null deletes.
+/// The schema of a value; null deletes the setting.
 fn any_value() -> Value {
     let kinds = ["string", "number", "boolean", "null"].map(|kind| json!({"type": kind}));
     let limit = format!("One request changes at most {CHANGES_AT_ONCE} settings; a deletion counts twice.");

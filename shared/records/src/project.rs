@@ -11,8 +11,7 @@ use shared::id;
 use shared::ids::Segment;
 use shared::model::free;
 use shared::model::plan::Quota;
-use shared::store::List;
-use shared::store::{Collection, Counter, Entity, InTenant, Key, ListEntry, Listed, Named};
+use shared::store::{Collection, Counter, Entity, InTenant, Key, List, ListEntry, Listed, Named};
 
 id!(ProjectId, time_ordered);
 

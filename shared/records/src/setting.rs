@@ -10,8 +10,7 @@ use shared::crypto::{Random, SigningKey, Vault};
 use shared::id;
 use shared::ids::{Segment, TenantId};
 use shared::model::web;
-use shared::store::List;
-use shared::store::{Collection, Counter, Entity, InTenant, Key};
+use shared::store::{Collection, Counter, Entity, InTenant, Key, List};
 
 id!(SettingId, time_ordered);
 

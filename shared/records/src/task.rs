@@ -12,8 +12,7 @@ use shared::id;
 use shared::ids::{Uuid, time_ordered};
 use shared::model::member::Person;
 use shared::model::time::day;
-use shared::store::List;
-use shared::store::{Collection, Entity, InTenant, Key, ListEntry, Listed, Within};
+use shared::store::{Collection, Entity, InTenant, Key, List, ListEntry, Listed, Within};
 
 id!(TaskId, own);
 

@@ -13,7 +13,7 @@ use crate::http::catalogue::{Operation, Shape};
 use crate::http::family::Family;
 use crate::http::idempotency::{self, LateRecording};
 use crate::http::paging;
-use crate::tenancy::doors::{Access, Door};
+use crate::tenancy::doors::Door;
 use crate::tenancy::{Entered, Incoming, Wants};
 
 /// What a handler can take after its door.
@@ -133,8 +133,3 @@ handlers!(A);
 handlers!(A, B);
 handlers!(A, B, C);
 handlers!(A, B, C, E);
-
-/// The parts of a route's access rule that the catalogue shows.
-pub(crate) fn needs_credential(access: Access) -> bool {
-    !matches!(access, Access::Open { .. })
-}

@@ -8,7 +8,6 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::http::catalogue::{Catalogue, Named, Operation, Shape};
-use crate::http::endpoint::needs_credential;
 use crate::http::family::Family;
 use crate::http::form::{ANY_NAME, Described};
 use crate::http::status::CODES;
@@ -140,7 +139,7 @@ fn described(operation: &Operation, components: &mut Components) -> Value {
         "parameters": parameters(operation),
         "responses": responses(operation, components),
         "security": match (operation.access, operation.scope()) {
-            (access, _) if !needs_credential(access) => json!([]),
+            (Access::Open { .. }, _) => json!([]),
             (Access::Edge, _) => json!([{"edge": []}]),
             (_, Some(_)) => json!([{"session": []}, {"bearerKey": []}, {"headerKey": []}]),
             (_, None) => json!([{"session": []}]),

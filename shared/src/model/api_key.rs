@@ -5,8 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Random, hash, same};
-use crate::ids::Segment;
-use crate::ids::{ApiKeyId, TenantId, UserId, stored};
+use crate::ids::{ApiKeyId, Segment, TenantId, UserId, stored};
 use crate::model::member::{Member, Person};
 use crate::model::plan::Quota;
 use crate::model::role::Role;
@@ -423,6 +422,7 @@ impl Record for ApiKey {
     const TYPE: &'static str = "api_key";
     const COLLECTION: &'static str = "api-keys";
     const RESTORED: bool = false;
+    const COUNTER: Option<Counter> = Some(ApiKey::QUOTA.counter);
 
     fn id(&self) -> ApiKeyId {
         self.id

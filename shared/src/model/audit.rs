@@ -11,7 +11,7 @@ use crate::store::entity::{Collection, Entity, Hashed, InTenant, Key};
 use crate::store::page::List;
 
 /// Attributes that describe how an item is stored, not what it contains.
-const BOOKKEEPING: [&str; 11] = ["pk", "sk", "lpk", "lsk", "list", "ttl", "type", "tenant", "actor", "request", "at"];
+const BOOKKEEPING: [&str; 11] = ["pk", "sk", "lpk", "lsk", "list_entry", "ttl", "type", "tenant", "actor", "request", "at"];
 
 /// SHA-256 of a record's own attributes, in the order of their names. It shows that two states differ, but not what they contain.
 pub fn digest(attributes: &HashMap<String, Value>) -> String {
@@ -152,8 +152,9 @@ mod tests {
 
     #[test]
     fn a_digest_is_of_the_record_alone_and_of_no_order() {
-        let one =
-            attributes(json!({"name": "x", "settings": {"a": 1, "b": [1, 2]}, "pk": "T#1#x", "request": "r1", "list": {"name": "x"}}));
+        let one = attributes(
+            json!({"name": "x", "settings": {"a": 1, "b": [1, 2]}, "pk": "T#1#x", "request": "r1", "list_entry": {"name": "x"}}),
+        );
         let same = attributes(json!({"settings": {"b": [1, 2], "a": 1}, "name": "x", "request": "r2", "at": "now"}));
         let other = attributes(json!({"name": "x", "settings": {"a": 1, "b": [2, 1]}}));
         assert_eq!(digest(&one), digest(&same));

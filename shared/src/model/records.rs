@@ -67,7 +67,7 @@ mod tests {
     fn a_record_says_its_attributes_unless_it_is_made_of_several() {
         let names = attributes::<Member>().unwrap();
         assert!(names.contains(&"joined_at") && names.contains(&"role"), "{names:?}");
-        assert!(!names.contains(&"actor") && !names.contains(&"list"), "{names:?}");
+        assert!(!names.contains(&"actor") && !names.contains(&"list_entry"), "{names:?}");
         assert_eq!(names.iter().filter(|name| **name == "tenant").count(), 1);
         assert_eq!(attributes::<Rollup>(), None);
     }

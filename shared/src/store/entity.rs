@@ -22,17 +22,18 @@ pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     const TYPE: &'static str;
     /// The collection it lies in. Records that are read together may share one.
     const COLLECTION: &'static str;
-    /// Where it lies in one of several.
+    /// All collections that it may lie in.
     const COLLECTIONS: &'static [&'static str] = &[Self::COLLECTION];
-    /// Whose partitions it lies in, where each parent has one of its own for it.
+    /// For a nested record: its parents. Each parent has its own partition for it.
     const WITHIN: Option<Within> = None;
-    /// A change of it is an entry of the audit log. What a tenant owns is, unless it says otherwise: forgotten, the log tells too much.
+    /// Whether a change of it is an entry of the audit log. By default yes for a tenant's records, so a forgotten line makes the log tell too much, not
+    /// too little.
     const AUDITED: bool = <Self::Scope as Scope>::OWNED;
-    /// An export of its tenant shows it. Not what says nothing that the rest does not, is sealed, or is packed for ourselves.
+    /// Whether an export shows it. False for a record that only repeats others, is sealed, or is packed for our own use.
     const EXPORTED: bool = true;
-    /// How a tenant that is made of an export gets it again. `operator` puts back some others in ways of their own.
+    /// How an import puts it back. `None`: not at all, or `operator` has its own code for it.
     const RESTORE: Option<Restore> = None;
-    /// What counts the records of a tenant.
+    /// The counter that says how many a tenant has.
     const COUNTER: Option<Counter> = None;
 
     fn key(&self) -> Key<Self>;
@@ -54,7 +55,7 @@ pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     }
 }
 
-/// A record as it is stored, of whatever type, but for what the place adds.
+/// A record of any type, ready to be stored. The store adds partition and origin.
 #[derive(Clone)]
 pub struct Packed {
     pub(crate) key: Key<Anything>,
@@ -70,7 +71,9 @@ impl Packed {
         let mut attributes: Item = serde_dynamo::to_item(entity).map_err(pack)?;
         let entry = entity.list_entry()?;
         let listed = entry.is_some();
-        attributes.extend(entry.map(|entry| (ListEntry::ATTRIBUTE.to_owned(), entry.0)));
+        if entry.is_some_and(|entry| attributes.insert(ListEntry::ATTRIBUTE.to_owned(), entry.0).is_some()) {
+            return Err(Error::internal("storing a record", "it has an attribute of the name of its list entry"));
+        }
         if let Some(expires_at) = entity.expires_at() {
             attributes.insert("ttl".into(), AttributeValue::N(expires_at.as_second().to_string()));
         }
@@ -102,12 +105,12 @@ impl Scope for InDirectory {
 pub trait Named: Entity<Scope = InTenant> {
     type Id: PathId;
 
-    /// Where it may lie. All are read together; the first that is there is the one.
+    /// The keys that it may have. All are read together; the first that exists is taken.
     fn places(id: Self::Id) -> Vec<Key<Self>>;
 }
 
-/// An ordinary record of a tenant: one collection, in which an id names it. All that stores, lists, purge, export, import and audit log ask of
-/// an `Entity` follows from it; what is out of the ordinary is an `Entity` of its own.
+/// An ordinary record of a tenant: it lies in one collection and is found by its id. `Entity` follows from it, and with that storing, lists, purge,
+/// export, import and audit log. A record that differs implements `Entity` itself.
 pub trait Record: Declared + Serialize + DeserializeOwned + Send + Sync + 'static {
     type Id: PathId + Segment;
     const TYPE: &'static str;
@@ -115,8 +118,7 @@ pub trait Record: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     /// See `Entity`, as for the following.
     const AUDITED: bool = true;
     const EXPORTED: bool = true;
-    /// A tenant that is made of an export has it again, as it was. Not what means nothing there: what stands for something outside the tenant,
-    /// or is secret.
+    /// Whether an import puts it back unchanged. False for secrets, and for what stands for something outside the tenant.
     const RESTORED: bool = Self::EXPORTED;
     const COUNTER: Option<Counter> = None;
 
@@ -193,8 +195,8 @@ pub struct Within {
     pub parent_id: &'static str,
 }
 
-/// Of records that stand in the list of all records (`model::records`): one that is missing there cannot be stored, so no purge and no audit
-/// log can miss it.
+/// Implemented for every record in a list (`model::records`, or `records!` in another crate). A record in no list cannot be stored, so no purge and no
+/// audit log can miss it.
 pub trait Declared {}
 
 /// Where a record lies within its scope. Made of typed segments, so no text of a caller ever becomes a key. It names no tenant: the store puts its
@@ -244,12 +246,12 @@ impl Collection {
         Collection(format!("{name}#{part}"))
     }
 
-    /// The `number`th of several, counted round.
+    /// Number `number` of `COLLECTIONS`, starting again after the last.
     pub(crate) fn one_of<E: Entity>(number: usize) -> Self {
         Collection(E::COLLECTIONS[number % E::COLLECTIONS.len()].to_owned())
     }
 
-    /// Records of any type. For the list of all records alone.
+    /// A collection by its name. Only for `store::records`.
     pub(crate) fn named(name: &'static str) -> Self {
         Collection(name.to_owned())
     }
@@ -286,7 +288,7 @@ pub struct ListEntry(AttributeValue);
 
 impl ListEntry {
     /// The attribute that the index projects.
-    pub(crate) const ATTRIBUTE: &'static str = "list";
+    pub(crate) const ATTRIBUTE: &'static str = "list_entry";
 
     /// What a listed record gives for `list_entry`.
     pub fn of<E: Listed>(record: &E) -> Result<Option<Self>> {
@@ -295,8 +297,8 @@ impl ListEntry {
     }
 }
 
-/// The attributes of a record itself, its type and its tenant, for reads that leave out what lies on its item besides. `None` where it does
-/// not say.
+/// The names of the record's own attributes, with `type` and `tenant`: a read asks for these only. `None` if the struct does not list its fields
+/// (`flatten`).
 pub(crate) fn attributes<E: Entity>() -> Option<Vec<&'static str>> {
     let own = fields::<E>()?.iter().copied();
     Some(["tenant", "type"].into_iter().chain(own.filter(|name| !matches!(*name, "tenant" | "type"))).collect())
@@ -304,12 +306,12 @@ pub(crate) fn attributes<E: Entity>() -> Option<Vec<&'static str>> {
 
 fn fields<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
     let mut names = None;
-    // Ends with the names: there is nothing to read.
+    // Always fails, after the names were kept.
     let _ = T::deserialize(Names(&mut names));
     names
 }
 
-/// Asked for a struct, it keeps the names of its fields.
+/// A deserializer that reads nothing and keeps the names of the struct's fields.
 struct Names<'a>(&'a mut Option<&'static [&'static str]>);
 
 impl<'de> Deserializer<'de> for Names<'_> {

@@ -9,8 +9,8 @@ pub(crate) mod sessions;
 pub(crate) mod sweep;
 pub(crate) mod table;
 
-pub use entity::{Collection, Counter, Declared, Entity, InDirectory, InTenant, Key, ListEntry, Listed, Named, Packed, Record, Within};
+pub use entity::{Collection, Counter, Declared, Entity, InTenant, Key, ListEntry, Listed, Named, Packed, Record, Within};
 pub use page::{Direction, List, Page, Position, RankedPage, Span, Stored, Window};
-pub use records::{Anything, Branch, Kind, Nested, Records, Restore};
+pub use records::{Anything, Branch, Kind, Nested, Records, Restore, Restored};
 pub use sweep::Swept;
 pub use table::{Metered, Table};

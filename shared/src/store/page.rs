@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::store::entity::{Collection, Entity, Key, attributes};
 use crate::store::table::{Item, Query, Table};
 
-/// The records of a partition whose sort keys begin with a prefix. Only the model creates lists, so a function never names a partition.
+/// The records of a partition whose sort keys begin with a prefix. A list names no tenant: the store adds the partition.
 pub struct List<E> {
     pub(crate) collection: Collection,
     pub(crate) prefix: String,

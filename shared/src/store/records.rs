@@ -3,13 +3,13 @@
 
 use serde_json::{Map, Value};
 
-use crate::store::entity::{Collection, Entity, Packed, Record, Scope, Within};
+use crate::store::entity::{Collection, Counter, Entity, Packed, Record, Scope, Within};
 use crate::store::page::List;
 
 /// Records of any type.
 pub struct Anything;
 
-/// Where numbers lie that move with what they count.
+/// The collection of all counters.
 pub(crate) const COUNTERS: &str = "counters";
 
 /// What a record says of itself.
@@ -21,6 +21,7 @@ pub struct Kind {
     within: Option<Within>,
     audited: bool,
     exported: bool,
+    counter: Option<Counter>,
 }
 
 impl Kind {
@@ -32,10 +33,11 @@ impl Kind {
             within: E::WITHIN,
             audited: E::AUDITED,
             exported: E::EXPORTED,
+            counter: E::COUNTER,
         }
     }
 
-    /// For records outside this crate: facts of the directory, which say whose something is, are this crate's alone.
+    /// For records of other crates: only this crate has records of the directory, which say whose something is.
     pub const fn owned<E: Entity>() -> Self {
         assert!(<E::Scope as Scope>::OWNED, "a record outside `shared` is a tenant's own");
         Kind::of::<E>()
@@ -54,7 +56,7 @@ pub struct Branch {
     pub nested: Vec<Nested>,
 }
 
-/// A record of which each parent has a partition of its own.
+/// A nested record: each of its parents has a partition for it.
 #[derive(Clone, Copy)]
 pub struct Nested {
     pub name: &'static str,
@@ -70,12 +72,12 @@ impl Nested {
 
     /// Whether a record of a parent's partition is this parent's: two may share one.
     pub fn is_of(&self, record: &Map<String, Value>, parent: &Map<String, Value>) -> bool {
-        record.get(self.within.parent_id) == parent.get("id")
+        parent.get("id").is_some_and(|id| record.get(self.within.parent_id) == Some(id))
     }
 }
 
 impl Records {
-    /// What a stored type is called in the audit log; `None` for what is no resource of its own.
+    /// The type itself, if its changes are in the audit log.
     pub fn audited(&self, kind: &str) -> Option<&'static str> {
         self.kinds().find(|known| known.audited && known.name == kind).map(|known| known.name)
     }
@@ -83,7 +85,7 @@ impl Records {
     /// Every collection of a tenant: first what others lie within, last the tenant itself.
     pub fn of_tenant(&self) -> Vec<Branch> {
         let mut names = self.collections(|_| true);
-        // No record, but a collection all the same.
+        // Counters are no records, but they must be purged too, before the tenant.
         names.insert(names.len().saturating_sub(1), COUNTERS);
         names.into_iter().map(|name| self.branch(name, |_| true)).collect()
     }
@@ -93,7 +95,7 @@ impl Records {
         self.collections(|kind| kind.exported).into_iter().map(|name| self.branch(name, |nested| nested.exported)).collect()
     }
 
-    /// What is wrong with the lists: two records of one type, a collection that two crates have or that is both a tenant's and the directory's, a
+    /// What is wrong with the lists: two records of one type or with one counter, a collection that two crates have or that is both a tenant's and the directory's, a
     /// parent that lies within another record itself.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = vec![];
@@ -104,7 +106,10 @@ impl Records {
                 if other.name == kind.name {
                     faults.push(format!("two records have the type {}", kind.name));
                 }
-                // Recorded answers alone lie on both sides.
+                if kind.counter.is_some() && kind.counter == other.counter {
+                    faults.push(format!("{} and {} have one counter", kind.name, other.name));
+                }
+                // Only recorded answers belong to both a tenant and the directory.
                 let apart = of != other_of || kind.owned != other.owned;
                 let both = kind.collections.iter().filter(|name| apart && **name != "answers" && other.collections.contains(name));
                 faults.extend(
@@ -150,6 +155,9 @@ impl Records {
 /// How an import puts back a record of a type: as it was.
 pub type Restore = fn(Value) -> Option<Packed>;
 
+/// A type, and how a record of it is put back; `None` if it is not.
+pub type Restored = (&'static str, Option<Restore>);
+
 pub(crate) fn restored<R: Record>(data: Value) -> Option<Packed> {
     Packed::of::<R>(&serde_json::from_value(data).ok()?).ok()
 }
@@ -161,7 +169,7 @@ macro_rules! records {
     ($($record:ty),* $(,)?) => {
         $(impl $crate::store::Declared for $record {})*
         pub const KINDS: &[$crate::store::Kind] = &[$($crate::store::Kind::owned::<$record>()),*];
-        pub const RESTORED: &[(&str, Option<$crate::store::Restore>)] =
+        pub const RESTORED: &[$crate::store::Restored] =
             &[$((<$record as $crate::store::Entity>::TYPE, <$record as $crate::store::Entity>::RESTORE)),*];
     };
 }

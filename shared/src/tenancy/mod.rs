@@ -1,7 +1,7 @@
 //! Who may access what: the trusted core. A handler can reach data only through a store that is bound to one tenant, and only a door
 //! (`doors`) returns one. Keep this folder small. Every change to it comes with an attack that fails.
 //!
-//! A tenant id cannot be made from text outside this crate:
+//! A tenant id cannot be read from text outside this crate, except as part of a record, with which no store can be opened:
 //!
 //! ```compile_fail
 //! let id: shared::tenancy::TenantId = serde_json::from_str("\"550e8400-e29b-41d4-a716-446655440000\"").unwrap();

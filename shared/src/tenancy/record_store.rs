@@ -88,7 +88,7 @@ fn item_of(packed: Packed, key: FullKey, origin: &Origin, now: Timestamp) -> Ite
 
 /// The attributes that a store adds to a record: its key, its entry in the index, its expiry and its origin.
 pub(super) fn is_bookkeeping(attribute: &str) -> bool {
-    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request" | "list")
+    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request" | "list_entry")
 }
 
 /// Reads a record. A record of another type is our own mistake and is not returned.

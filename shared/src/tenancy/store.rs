@@ -82,8 +82,8 @@ impl TenantStore {
     }
 
     /// Changes a record, from `current` as it was read. `change` gives the new record and what must happen in the same transaction, or `None`
-    /// to leave all as it is. When somebody else was quicker, `change` is asked again about the record as it is then: edits follow one
-    /// another, and a precondition that `change` checks is checked against what it really replaces.
+    /// to leave all as it is. If somebody else wrote first, `change` is called again with the newer record. So no edit is
+    /// lost, and a precondition is checked against the record that is really replaced.
     pub async fn edit<'a, E, F>(&'a self, current: E, change: F) -> Result<E>
     where
         E: Entity<Scope = InTenant>,
@@ -138,7 +138,7 @@ impl TenantStore {
         Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
     }
 
-    /// Adds to a transaction that a record goes, from `current` as it was read, and what is left of it for the audit log.
+    /// Adds the deletion of `current`, as it was read, to a transaction, with the `Removal` for the audit log.
     pub fn delete_audited<'a, E: Entity<Scope = InTenant>>(&self, transaction: Transaction<'a>, current: &E) -> Result<Transaction<'a>> {
         let transaction = transaction.delete_unchanged(self, current)?;
         match self.removal(current)? {
@@ -147,7 +147,7 @@ impl TenantStore {
         }
     }
 
-    /// What is left of a record that goes, where its kind is in the audit log.
+    /// The `Removal` of a deleted record, if its type is audited.
     fn removal<E: Entity<Scope = InTenant>>(&self, gone: &E) -> Result<Option<Removal>> {
         if !E::AUDITED {
             return Ok(None);
@@ -159,13 +159,14 @@ impl TenantStore {
         Ok(Some(Removal::new(resource, id, audit::digest(&attributes), &self.origin.request, self.now)))
     }
 
-    /// Adds a change to the audit log, for a request that is inside. Told twice, it stands there once.
+    /// Adds a change to the audit log, for a request that passed its door. Adding it twice leaves one.
     pub(super) async fn audited(&self, by: &Origin, at: Timestamp, change: &ResourceChange) -> Result<()> {
         self.write_entry(by, at, change, false).await
     }
 
-    /// The same for what the stream tells, which comes late: of a tenant that is being purged, or was, nothing is written. A purge begins by
-    /// closing the tenant, and not before it was on its way out for a minute; only then is it asked for in the transaction itself.
+    /// The same for changes from the stream, which arrive late. Nothing is written for a tenant that is being or was purged. A purge closes the
+    /// tenant first, and begins only after it was leaving for a while. So only for a leaving tenant does the transaction check that it is kept
+    /// (`while_kept`).
     pub(super) async fn audited_late(&self, by: &Origin, at: Timestamp, change: &ResourceChange) -> Result<()> {
         let Some(tenant) = self.find(&Tenant::key_of()).await? else { return Ok(()) };
         match self.write_entry(by, at, change, tenant.is_leaving(self.now)).await {
@@ -229,7 +230,7 @@ impl TenantStore {
         }
     }
 
-    /// `at_most` records of a list from behind a place on, read consistently, and the key to go on after, if there is more.
+    /// At most `at_most` records of a list after a key, read consistently, and the key to continue after, if there are more.
     pub async fn after<E: Entity<Scope = InTenant>>(
         &self,
         list: &List<E>,
@@ -276,8 +277,8 @@ impl TenantStore {
             };
             let (found, next) = self.table.query(query).await?;
             for line in &found {
-                let Line { sk, list } = item::read(line).map_err(|error| Error::internal("reading the lists index", error))?;
-                if let Some(key) = rank(list) {
+                let Line { sk, list_entry } = item::read(line).map_err(|error| Error::internal("reading the lists index", error))?;
+                if let Some(key) = rank(list_entry) {
                     window.add(key, sk);
                 }
             }
@@ -388,10 +389,10 @@ impl TenantStore {
 #[derive(Deserialize)]
 struct Line<T> {
     sk: String,
-    list: T,
+    list_entry: T,
 }
 
-/// How the audit log names a record: by its id, or by where it lies among its kind.
+/// How the audit log names a record: by its `id`, or by its sort key if it has none.
 pub(super) fn audited_id(id: Option<&String>, sort: &str) -> String {
     id.cloned().unwrap_or_else(|| sort.to_owned())
 }
