@@ -81,6 +81,7 @@ impl Components {
         if operation.answer.name == "Nothing" {
             return match family {
                 Family::Projects => self.add("Done", object(json!({"success": success(), "message": {"type": "string"}}))),
+                Family::Messaging => self.add("Empty", object(json!({}))),
                 _ => self.add("Success", object(json!({"success": success()}))),
             };
         }
@@ -220,7 +221,9 @@ fn example(operation: &Operation) -> Value {
     EXAMPLES.get(&operation.name()).cloned().unwrap_or_else(|| {
         let required: Vec<_> = operation.body.iter().filter(|field| field.required).collect();
         let fields = if required.is_empty() { operation.body.iter().take(1).collect() } else { required };
-        fields.into_iter().map(|field| (field.name.to_owned(), fitting(field.name, &field.schema))).collect()
+        // What changes something says something else than what made it.
+        let name = |field: &Described| if operation.method == Method::POST { field.name.to_owned() } else { format!("other_{}", field.name) };
+        fields.into_iter().map(|field| (field.name.to_owned(), fitting(&name(field), &field.schema))).collect()
     })
 }
 
