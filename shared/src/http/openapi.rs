@@ -222,7 +222,8 @@ fn example(operation: &Operation) -> Value {
         let required: Vec<_> = operation.body.iter().filter(|field| field.required).collect();
         let fields = if required.is_empty() { operation.body.iter().take(1).collect() } else { required };
         // What changes something says something else than what made it.
-        let name = |field: &Described| if operation.method == Method::POST { field.name.to_owned() } else { format!("other_{}", field.name) };
+        let name =
+            |field: &Described| if operation.method == Method::POST { field.name.to_owned() } else { format!("other_{}", field.name) };
         fields.into_iter().map(|field| (field.name.to_owned(), fitting(&name(field), &field.schema))).collect()
     })
 }
