@@ -41,15 +41,15 @@ pub struct Purged {
 /// What one run may still delete.
 struct Budget(usize);
 
-pub async fn purge(place: &WorkContext, at_most: usize) -> Result<Purged> {
+pub async fn purge(context: &WorkContext, at_most: usize) -> Result<Purged> {
     let mut done = Purged { ok: true, ..Purged::default() };
     let mut budget = Budget(at_most);
     let mut failed = 0;
-    for demo in place.directory.all(&Demo::all()).await? {
-        let outcome = match demo.due(place.now()) {
+    for demo in context.directory.all(&Demo::all()).await? {
+        let outcome = match demo.due(context.now()) {
             Due::Nothing => Ok(()),
-            Due::Warning => warn(place, &demo).await.map(|warned| done.warned += usize::from(warned)),
-            Due::Purge => remove(place, &demo, &mut budget).await.map(|finished| done.count(finished)),
+            Due::Warning => warn(context, &demo).await.map(|warned| done.warned += usize::from(warned)),
+            Due::Purge => remove(context, &demo, &mut budget).await.map(|finished| done.count(finished)),
         };
         // One tenant that fails holds up no other.
         if let Err(error) = outcome {
@@ -60,10 +60,10 @@ pub async fn purge(place: &WorkContext, at_most: usize) -> Result<Purged> {
     // Twice: an agency's purge puts its children on the list.
     for round in 0..2 {
         let (due, waiting): (Vec<_>, Vec<_>) =
-            place.directory.all(&Deletion::all()).await?.into_iter().partition(|deletion| deletion.due_at <= place.now());
+            context.directory.all(&Deletion::all()).await?.into_iter().partition(|deletion| deletion.due_at <= context.now());
         let children = round > 0;
-        for deletion in due.iter().filter(|deletion| !children || deletion.asked_at == place.now()) {
-            match remove_deleted(place, deletion, &mut budget).await {
+        for deletion in due.iter().filter(|deletion| !children || deletion.asked_at == context.now()) {
+            match remove_deleted(context, deletion, &mut budget).await {
                 Ok(finished) => done.count(finished),
                 Err(error) => {
                     tracing::error!(tenant = %deletion.tenant, %error, "a deleted tenant could not be purged");
@@ -73,8 +73,8 @@ pub async fn purge(place: &WorkContext, at_most: usize) -> Result<Purged> {
         }
         for deletion in waiting.iter().filter(|_| !children) {
             // The request that deleted an agency may have ended before all its children were shut.
-            let agency = place.deleted_tenant(deletion);
-            let closing = children::close_with(&agency, &place.directory, |child| Ok(place.child(child)));
+            let agency = context.deleted_tenant(deletion);
+            let closing = children::close_with(&agency, &context.directory, |child| Ok(context.child(child)));
             if let Err(error) = closing.await {
                 tracing::error!(tenant = %deletion.tenant, %error, "the subaccounts of a deleted tenant could not be shut");
                 failed += 1;
@@ -97,23 +97,23 @@ impl Purged {
 }
 
 /// The mail and the note that it was written, together: it is written once.
-async fn warn(place: &WorkContext, demo: &Demo) -> Result<bool> {
-    let (warned, mail) = demo.warned(MailId::new(place.now(), place.app.random()), place.now());
-    let directory = &place.directory;
+async fn warn(context: &WorkContext, demo: &Demo) -> Result<bool> {
+    let (warned, mail) = demo.warned(MailId::new(context.now(), context.app.random()), context.now());
+    let directory = &context.directory;
     let writing = directory.transaction().replace(directory, &warned, demo)?.create(directory, &mail, conflict("Try again."))?;
     unless_overtaken(writing.commit().await)
 }
 
 /// `Some(true)` when nothing is left of the demo, `Some(false)` when the budget ran out, `None` when it is no demo any more.
-async fn remove(place: &WorkContext, demo: &Demo, budget: &mut Budget) -> Result<Option<bool>> {
-    let store = place.tenant_of(demo);
-    if !shut(&store, place).await? {
+async fn remove(context: &WorkContext, demo: &Demo, budget: &mut Budget) -> Result<Option<bool>> {
+    let store = context.tenant_of(demo);
+    if !shut(&store, context).await? {
         return Ok(None);
     }
-    if !empty(place, &store, budget).await? || !remove_owner(place, demo, budget).await? {
+    if !empty(context, &store, budget).await? || !remove_owner(context, demo, budget).await? {
         return Ok(Some(false));
     }
-    let directory = &place.directory;
+    let directory = &context.directory;
     let closing = directory
         .transaction()
         .delete(directory, &demo.key(), missing())?
@@ -123,24 +123,24 @@ async fn remove(place: &WorkContext, demo: &Demo, budget: &mut Budget) -> Result
 }
 
 /// The same for a tenant whose deletion is due.
-async fn remove_deleted(place: &WorkContext, deletion: &Deletion, budget: &mut Budget) -> Result<Option<bool>> {
-    let (store, directory, before) = (place.deleted_tenant(deletion), &place.directory, budget.0);
-    if !begin(&store, place).await? {
+async fn remove_deleted(context: &WorkContext, deletion: &Deletion, budget: &mut Budget) -> Result<Option<bool>> {
+    let (store, directory, before) = (context.deleted_tenant(deletion), &context.directory, budget.0);
+    if !begin(&store, context).await? {
         return Ok(None);
     }
-    let finished = empty(place, &store, budget).await? && remove_mails(place, deletion.tenant).await?;
+    let finished = empty(context, &store, budget).await? && remove_mails(context, deletion.tenant).await?;
     let items = before - budget.0;
     if !finished {
         directory.replace_if(&deletion.gone_on(items), deletion).await?;
         return Ok(Some(false));
     }
-    let receipt = Receipt::of(deletion, items, place.now(), place.app.keys().receipts()?);
+    let receipt = Receipt::of(deletion, items, context.now(), context.app.keys().receipts()?);
     let closing = directory.transaction().delete(directory, &deletion.key(), missing())?.put(directory, &receipt)?;
     // What still points at the slug must not reach somebody else for a while. A demo's slug may be free, or another's, by now.
     let claim = directory.find(&SlugClaim::key_of(&deletion.slug)).await?.filter(|claim| claim.tenant == deletion.tenant);
     let closing = match claim {
         Some(claim) => {
-            let resting = SlugClaim { rests_until: Some(place.now() + Deletion::REST), ..claim };
+            let resting = SlugClaim { rests_until: Some(context.now() + Deletion::REST), ..claim };
             closing.claim(directory, &resting, "tenant", &deletion.tenant.to_string(), conflict("The slug has another owner."))?
         }
         None => closing,
@@ -151,14 +151,14 @@ async fn remove_deleted(place: &WorkContext, deletion: &Deletion, budget: &mut B
 /// From here on the deletion cannot be taken back, and nothing is written into the tenant any more: requests found it gone a minute ago or
 /// longer, and what comes late asks in its transaction (`while_kept`). So what is found empty stays empty. `false` when the deletion was
 /// just taken back.
-async fn begin(store: &TenantStore, place: &WorkContext) -> Result<bool> {
+async fn begin(store: &TenantStore, context: &WorkContext) -> Result<bool> {
     match store.find(&Tenant::key_of()).await? {
         // An earlier run came as far as this.
         None => Ok(true),
         Some(tenant) => match tenant.status {
             TenantStatus::Closed => Ok(true),
             TenantStatus::Deleting => {
-                let closed = tenant.with_status(TenantStatus::Closed, place.now());
+                let closed = tenant.with_status(TenantStatus::Closed, context.now());
                 unless_overtaken(store.transaction().replace(store, &closed, &tenant)?.commit().await)
             }
             TenantStatus::Trial | TenantStatus::Active | TenantStatus::Suspended => Ok(false),
@@ -167,36 +167,36 @@ async fn begin(store: &TenantStore, place: &WorkContext) -> Result<bool> {
 }
 
 /// Everything of a tenant: what says where more is comes first, and a last look proves that nothing is left.
-async fn empty(place: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    Ok(clear_nested(place, store, budget).await?
-        && remove_members(place, store, budget).await?
-        && remove_claims(place, store).await?
-        && release_children(place, store).await?
-        && clear_the_rest(place, store, budget).await?
-        && is_empty(place, store).await?)
+async fn empty(context: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    Ok(clear_nested(context, store, budget).await?
+        && remove_members(context, store, budget).await?
+        && remove_claims(context, store).await?
+        && release_children(context, store).await?
+        && clear_the_rest(context, store, budget).await?
+        && is_empty(context, store).await?)
 }
 
 /// What the directory knows of keys, invitations and hostnames, expired ones too; their records go with the rest.
-async fn remove_claims(place: &WorkContext, store: &TenantStore) -> Result<bool> {
+async fn remove_claims(context: &WorkContext, store: &TenantStore) -> Result<bool> {
     for handle in named::<_, KeyHandle>(store, &ApiKey::all(), "handle").await? {
         // A later run finds the same keys.
-        place.directory.release(&KeyClaim::key_of(&handle), "tenant", &store.tenant_id().to_string()).await?;
+        context.directory.release(&KeyClaim::key_of(&handle), "tenant", &store.tenant_id().to_string()).await?;
     }
     for link in named::<_, LinkId>(store, &Invitation::all(), "link").await? {
-        place.directory.delete(&Link::key_of(link)).await?;
+        context.directory.delete(&Link::key_of(link)).await?;
     }
-    release_hostnames(place, store).await?;
+    release_hostnames(context, store).await?;
     Ok(true)
 }
 
 /// An agency's children are purged after it; what says that they were its own goes with it.
-async fn release_children(place: &WorkContext, store: &TenantStore) -> Result<bool> {
-    let (directory, agency) = (&place.directory, store.tenant_id());
+async fn release_children(context: &WorkContext, store: &TenantStore) -> Result<bool> {
+    let (directory, agency) = (&context.directory, store.tenant_id());
     for child in directory.all(&Subaccount::of_agency(agency)).await? {
         if let Some(external_id) = &child.external_id {
             directory.delete(&ExternalId::key_of(agency, external_id)).await?;
         }
-        children::purge_with(directory, &child, &place.child(&child)).await?;
+        children::purge_with(directory, &child, &context.child(&child)).await?;
     }
     directory.forget(GlobalCounter::Subaccounts(agency)).await?;
     Ok(true)
@@ -220,18 +220,18 @@ async fn named<E, T: DeserializeOwned>(store: &TenantStore, list: &List<E>, attr
 }
 
 /// Mails that somebody may still ask for. The others end by themselves.
-async fn remove_mails(place: &WorkContext, tenant: TenantId) -> Result<bool> {
-    for unknown in place.directory.all(&UnknownMail::all()).await? {
+async fn remove_mails(context: &WorkContext, tenant: TenantId) -> Result<bool> {
+    for unknown in context.directory.all(&UnknownMail::all()).await? {
         if unknown.tenant == Some(tenant) {
-            place.directory.delete(&Mail::key_of(unknown.mail)).await?;
-            place.directory.delete(&UnknownMail::key_of(unknown.mail)).await?;
+            context.directory.delete(&Mail::key_of(unknown.mail)).await?;
+            context.directory.delete(&UnknownMail::key_of(unknown.mail)).await?;
         }
     }
     Ok(true)
 }
 
-async fn is_empty(place: &WorkContext, store: &TenantStore) -> Result<bool> {
-    for branch in place.app.records().of_tenant() {
+async fn is_empty(context: &WorkContext, store: &TenantStore) -> Result<bool> {
+    for branch in context.app.records().of_tenant() {
         if !store.clear(&branch.list, 0).await?.finished {
             return Ok(false);
         }
@@ -241,7 +241,7 @@ async fn is_empty(place: &WorkContext, store: &TenantStore) -> Result<bool> {
 
 /// Closes the tenant for good, so that it can no longer be converted and nothing is written into it any more; `false` when it was
 /// converted, just now.
-async fn shut(store: &TenantStore, place: &WorkContext) -> Result<bool> {
+async fn shut(store: &TenantStore, context: &WorkContext) -> Result<bool> {
     match store.find(&Tenant::key_of()).await? {
         // An earlier run came as far as this.
         None => Ok(true),
@@ -249,15 +249,15 @@ async fn shut(store: &TenantStore, place: &WorkContext) -> Result<bool> {
         Some(tenant) if tenant.status == TenantStatus::Closed => Ok(true),
         // A demo that its owner has deleted must not be restored half-way either.
         Some(tenant) => {
-            let closed = tenant.with_status(TenantStatus::Closed, place.now());
+            let closed = tenant.with_status(TenantStatus::Closed, context.now());
             unless_overtaken(store.transaction().replace(store, &closed, &tenant)?.commit().await)
         }
     }
 }
 
 /// A record goes after what lies in a partition of its own: it alone says where that is.
-async fn clear_nested(place: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    for branch in place.app.records().of_tenant().iter().filter(|branch| !branch.nested.is_empty()) {
+async fn clear_nested(context: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    for branch in context.app.records().of_tenant().iter().filter(|branch| !branch.nested.is_empty()) {
         while let Some(parent) = store.stored(&branch.list, None, 1).await?.0.pop() {
             if budget.0 == 0 {
                 return Ok(false);
@@ -280,26 +280,26 @@ async fn clear_nested(place: &WorkContext, store: &TenantStore, budget: &mut Bud
 }
 
 /// A member goes after what the directory says of their membership.
-async fn remove_members(place: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+async fn remove_members(context: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
     while let Some(member) = first(store, &Member::all()).await? {
         if budget.0 == 0 {
             return Ok(false);
         }
-        place.directory.delete(&UserTenant::key_of(member.user, store.tenant_id())).await?;
-        for session in place.directory.all_expired_too(&Session::of_user(member.user)).await? {
+        context.directory.delete(&UserTenant::key_of(member.user, store.tenant_id())).await?;
+        for session in context.directory.all_expired_too(&Session::of_user(member.user)).await? {
             if session.tenant == Some(store.tenant_id()) {
-                place.directory.delete(&Session::key_of(member.user, session.id)).await?;
+                context.directory.delete(&Session::key_of(member.user, session.id)).await?;
             }
         }
-        send_home(place, member.user, store.tenant_id()).await?;
+        send_home(context, member.user, store.tenant_id()).await?;
         remove_record(store, &member, budget).await?;
     }
     Ok(true)
 }
 
 /// All that a tenant can have; done when a last look at each partition found nothing.
-async fn clear_the_rest(place: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    for branch in place.app.records().of_tenant() {
+async fn clear_the_rest(context: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    for branch in context.app.records().of_tenant() {
         if !budget.spend(store.clear(&branch.list, budget.0).await?) {
             return Ok(false);
         }
@@ -309,8 +309,8 @@ async fn clear_the_rest(place: &WorkContext, store: &TenantStore, budget: &mut B
 
 /// The demo's owner goes with it, and its address is as free as it always was. An older account may have joined another tenant: it stays, but
 /// nobody has proven its address, so neither its password nor a session of it opens anything until somebody does.
-async fn remove_owner(place: &WorkContext, demo: &Demo, budget: &mut Budget) -> Result<bool> {
-    let (directory, now) = (&place.directory, place.now());
+async fn remove_owner(context: &WorkContext, demo: &Demo, budget: &mut Budget) -> Result<bool> {
+    let (directory, now) = (&context.directory, context.now());
     directory.delete(&DemoClaim::key_of(&demo.email, demo.tenant)).await?;
     let elsewhere = !directory.all(&UserTenant::of_user(demo.owner)).await?.is_empty();
     let owner = directory.find(&User::key_of(demo.owner)).await?.filter(|owner| elsewhere && owner.demo.is_none());
@@ -334,12 +334,12 @@ async fn remove_owner(place: &WorkContext, demo: &Demo, budget: &mut Budget) -> 
 }
 
 /// A login must not open a tenant that is gone: it opens another one of the user's, or none.
-async fn send_home(place: &WorkContext, user: UserId, gone: TenantId) -> Result<()> {
-    let directory = &place.directory;
+async fn send_home(context: &WorkContext, user: UserId, gone: TenantId) -> Result<()> {
+    let directory = &context.directory;
     let Some(known) = directory.find(&User::key_of(user)).await?.filter(|user| user.home == Some(gone)) else { return Ok(()) };
     let others = directory.all(&UserTenant::of_user(user)).await?;
     let home = others.into_iter().map(|belongs| belongs.tenant).find(|tenant| *tenant != gone);
-    if directory.replace_if(&known.with_home(home, place.now()), &known).await? {
+    if directory.replace_if(&known.with_home(home, context.now()), &known).await? {
         return Ok(());
     }
     Err(Error::Unavailable { doing: "leaving a tenant", cause: "the user was changed at the same time".into() })

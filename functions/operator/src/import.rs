@@ -13,6 +13,7 @@ use shared::accounts::owner_of;
 use shared::ids::UserId;
 use shared::model::member::Member;
 use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
+use shared::model::text::MASK;
 use shared::model::user::{Email, User, UserTenant};
 use shared::store::{Counter, Entity, InTenant, Packed, Restored};
 use shared::tenancy::jobs::WorkContext;
@@ -20,7 +21,6 @@ use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
 use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
 
-const MASK: &str = "********";
 /// Records of one transaction, at most four writes each.
 const TOGETHER: usize = 25;
 
@@ -44,16 +44,16 @@ struct Content {
 }
 
 /// `restored`: how ordinary records are put back.
-pub async fn import_tenant(place: &WorkContext, restored: &[Restored], owner: &str, lines: &str) -> Result<Value> {
+pub async fn import_tenant(context: &WorkContext, restored: &[Restored], owner: &str, lines: &str) -> Result<Value> {
     let mut content = Content::read(restored, lines)?;
-    let directory = &place.directory;
+    let directory = &context.directory;
     let owner = user_of(directory, owner).await?.ok_or(Error::BadRequest("No account has the owner's e-mail address.".into()))?;
     let original = content.tenant.take().ok_or(Error::BadRequest("There is no line of the type tenant.".into()))?;
     content.resolve_members(directory).await?;
 
-    let plan = place.app.plans().contains(&original.plan) && original.plan != "demo";
+    let plan = context.app.plans().contains(&original.plan) && original.plan != "demo";
     let new = NewTenant {
-        slug: Slug::from_name(&original.name, &place.app.random().text(SLUG_ALPHABET, 6)),
+        slug: Slug::from_name(&original.name, &context.app.random().text(SLUG_ALPHABET, 6)),
         name: original.name.clone(),
         logo: original.logo.clone(),
         plan: if plan { original.plan.clone() } else { "free".into() },

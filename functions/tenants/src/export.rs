@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use shared::http::arguments::Query;
 use shared::http::form::{Cursor, Fields, Form};
 use shared::http::lines::Lines;
+use shared::model::text::MASK;
 use shared::store::{Anything, Branch, List, Nested, Position, Records, Stored};
 use shared::tenancy::TenantStore;
 use shared::tenancy::doors::Owner;
@@ -16,11 +17,10 @@ const PAGE: usize = 4_500_000;
 const QUERIES: usize = 60;
 const RECORDS: i32 = 200;
 const PARENTS: i32 = 25;
-const MASK: &str = "********";
 /// An attribute whose name contains one of these is masked.
 const CONCEALED: [&str; 6] = ["secret", "sealed", "token", "password", "hash", "cipher"];
 
-pub struct From(Option<String>);
+pub struct ExportQuery(Option<String>);
 
 /// Where a page begins. Sealed into the cursor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -39,9 +39,9 @@ struct Page {
 }
 
 /// As it is while the pages are fetched: what is written meanwhile may or may not be in it.
-pub async fn export(door: Owner, from: Query<From>) -> Result<Lines> {
+pub async fn export(door: Owner, query: Query<ExportQuery>) -> Result<Lines> {
     let (cursors, bound_to) = (door.app.keys().cursors()?, format!("export {}", door.tenant.id));
-    let place = match from.0.0 {
+    let place = match query.0.0 {
         None => None,
         Some(cursor) => {
             let place = cursors.open(&cursor, &bound_to).and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -199,9 +199,9 @@ fn masked(name: &str, value: &Value) -> Value {
     }
 }
 
-impl Form for From {
+impl Form for ExportQuery {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(From(fields.optional("cursor", Cursor { max: 4096 })))
+        Some(ExportQuery(fields.optional("cursor", Cursor { max: 4096 })))
     }
 }
 

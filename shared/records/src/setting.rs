@@ -9,6 +9,7 @@ use serde_json::Value;
 use shared::crypto::{Random, SigningKey, Vault};
 use shared::id;
 use shared::ids::{Segment, TenantId};
+use shared::model::text::MASK;
 use shared::model::web;
 use shared::store::{Collection, Counter, Entity, InTenant, Key, List};
 
@@ -160,8 +161,6 @@ const HARMLESS: &[&str] = &[
     "locale",
     "theme",
 ];
-
-const MASK: &str = "********";
 
 /// The mask has a fixed length, so that it does not reveal the length of the secret. The last four characters tell secrets apart, unless
 /// the secret is short.

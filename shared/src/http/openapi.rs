@@ -230,22 +230,23 @@ fn example(operation: &Operation) -> Value {
 
 /// A value of a field that fits its schema.
 fn fitting(name: &str, schema: &Value) -> Value {
-    let kind = schema["type"].as_str().unwrap_or_default();
-    match (schema["enum"][0].clone(), kind, schema["format"].as_str().unwrap_or_default()) {
-        (Value::Null, "integer" | "number", _) => schema.get("minimum").cloned().unwrap_or(json!(1)),
-        (Value::Null, "boolean", _) => json!(true),
-        (Value::Null, "array", _) => json!([fitting(name, &schema["items"])]),
-        (Value::Null, "object", _) => json!({}),
-        (Value::Null, _, "email") => json!("jane@example.com"),
-        (Value::Null, _, "uri") => json!("https://example.com"),
-        (Value::Null, _, "uuid") => json!("0198c0de-0000-7000-8000-000000000000"),
-        (Value::Null, _, "date") => json!("2030-01-31"),
-        (Value::Null, _, "date-time") => json!("2030-01-31T00:00:00Z"),
-        (Value::Null, _, _) => {
+    if let Some(first) = schema["enum"].get(0) {
+        return first.clone();
+    }
+    match (schema["type"].as_str().unwrap_or_default(), schema["format"].as_str().unwrap_or_default()) {
+        ("integer" | "number", _) => schema.get("minimum").cloned().unwrap_or(json!(1)),
+        ("boolean", _) => json!(true),
+        ("array", _) => json!([fitting(name, &schema["items"])]),
+        ("object", _) => json!({}),
+        (_, "email") => json!("jane@example.com"),
+        (_, "uri") => json!("https://example.com"),
+        (_, "uuid") => json!("0198c0de-0000-7000-8000-000000000000"),
+        (_, "date") => json!("2030-01-31"),
+        (_, "date-time") => json!("2030-01-31T00:00:00Z"),
+        _ => {
             let words = name.replace('_', " ");
             json!(words[..1].to_uppercase() + &words[1..])
         }
-        (first, ..) => first,
     }
 }
 

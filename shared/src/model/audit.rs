@@ -7,15 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::store::entity::{Collection, Entity, Hashed, InTenant, Key};
+use crate::store::entity::{Collection, Entity, Hashed, InTenant, Key, is_bookkeeping};
 use crate::store::page::List;
-
-/// Attributes that describe how an item is stored, not what it contains.
-const BOOKKEEPING: [&str; 11] = ["pk", "sk", "lpk", "lsk", "list_entry", "ttl", "type", "tenant", "actor", "request", "at"];
 
 /// SHA-256 of a record's own attributes, in the order of their names. It shows that two states differ, but not what they contain.
 pub fn digest(attributes: &HashMap<String, Value>) -> String {
-    let own = |name: &str| !BOOKKEEPING.contains(&name);
+    let own = |name: &str| !is_bookkeeping(name) && name != "at";
     let kept: BTreeMap<&String, Value> =
         attributes.iter().filter(|(name, _)| own(name)).map(|(name, value)| (name, in_order(value))).collect();
     crate::crypto::hash(&[&serde_json::to_vec(&kept).unwrap_or_default()])

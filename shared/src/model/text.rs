@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use icu_normalizer::properties::CanonicalCombiningClassMapBorrowed;
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 
+/// What is shown in place of a secret.
+pub const MASK: &str = "********";
+
 /// Unicode NFC: one encoding for what looks the same.
 pub fn nfc(text: &str) -> Cow<'_, str> {
     if text.is_ascii() { Cow::Borrowed(text) } else { ComposingNormalizerBorrowed::new_nfc().normalize(text) }

@@ -297,6 +297,12 @@ impl ListEntry {
     }
 }
 
+/// The attributes that a store adds to a record: its key, its entry in the index, its expiry and its origin. Not `at`, the moment of the write: an
+/// export shows it.
+pub(crate) fn is_bookkeeping(attribute: &str) -> bool {
+    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request" | ListEntry::ATTRIBUTE)
+}
+
 /// The names of the record's own attributes, with `type` and `tenant`: a read asks for these only. `None` if the struct does not list its fields
 /// (`flatten`).
 pub(crate) fn attributes<E: Entity>() -> Option<Vec<&'static str>> {

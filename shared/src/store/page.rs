@@ -40,7 +40,7 @@ impl<E> List<E> {
     }
 
     /// The key of a record of this list, from a sort key that the index returned.
-    pub fn key(&self, sort: String) -> Key<E> {
+    pub(crate) fn key(&self, sort: String) -> Key<E> {
         Key::at(&self.collection, sort)
     }
 }

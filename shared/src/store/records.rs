@@ -25,7 +25,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    pub const fn of<E: Entity>() -> Self {
+    pub(crate) const fn of<E: Entity>() -> Self {
         Kind {
             name: E::TYPE,
             collections: E::COLLECTIONS,
@@ -95,8 +95,8 @@ impl Records {
         self.collections(|kind| kind.exported).into_iter().map(|name| self.branch(name, |nested| nested.exported)).collect()
     }
 
-    /// What is wrong with the lists: two records of one type or with one counter, a collection that two crates have or that is both a tenant's and the directory's, a
-    /// parent that lies within another record itself.
+    /// What is wrong with the lists: two records of one type or with one counter, a collection that two crates have or that is both a tenant's and
+    /// the directory's, a parent that lies within another record itself.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = vec![];
         let kinds: Vec<(usize, &Kind)> =

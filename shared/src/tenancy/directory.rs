@@ -35,6 +35,10 @@ pub enum GlobalCounter {
 }
 
 impl Directory {
+    pub(super) fn partition(collection: &str) -> String {
+        format!("G#{collection}")
+    }
+
     pub(super) fn open(table: Table, random: Arc<Random>, now: Timestamp, origin: Arc<Origin>) -> Self {
         Directory { table, random, now, origin }
     }
@@ -109,7 +113,7 @@ impl Directory {
             let (items, next) = self
                 .table
                 .query(Query {
-                    pk: format!("G#{}", list.collection.0),
+                    pk: Directory::partition(&list.collection.0),
                     prefix: list.prefix.clone(),
                     index: None,
                     forward: list.direction == Direction::Ascending,
@@ -131,7 +135,7 @@ impl Directory {
 
     /// The page of a list that `span` asks for, in the order of the sort keys.
     pub async fn page<E: Entity<Scope = InDirectory>>(&self, list: &List<E>, span: &Span, keep: impl Fn(&E) -> bool) -> Result<Page<E>> {
-        let pk = format!("G#{}", list.collection.0);
+        let pk = Directory::partition(&list.collection.0);
         page::read(&self.table, pk, list, span, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
     }
 
@@ -140,7 +144,7 @@ impl Directory {
         let (items, _) = self
             .table
             .query(Query {
-                pk: format!("G#{}", list.collection.0),
+                pk: Directory::partition(&list.collection.0),
                 prefix: list.prefix.clone(),
                 index: None,
                 forward: list.direction == Direction::Ascending,
@@ -155,7 +159,7 @@ impl Directory {
 
     /// Deletes the records of a list, expired or not, at most `at_most`. For the janitor.
     pub async fn clear<E: Entity<Scope = InDirectory>>(&self, list: &List<E>, at_most: usize) -> Result<Swept> {
-        sweep::sweep(&self.table, &format!("G#{}", list.collection.0), &list.prefix, at_most, |_| Ok(true)).await
+        sweep::sweep(&self.table, &Directory::partition(&list.collection.0), &list.prefix, at_most, |_| Ok(true)).await
     }
 
     /// Deletes a record, expired or not, if its attribute `holder` still is `held_by`.

@@ -229,15 +229,16 @@ impl Limiter {
         }
         let counter = key(class, principal, starts_at);
         let (struck, surplus) = self.struck(&counter, ends_at);
+        let mut used = struck.written + struck.pending;
+        if struck.pending >= STRIKES {
+            used = table.add(counter.clone(), "n", struck.pending, Some(ends_at + 60)).await?;
+            if let Some(struck) = self.struck.lock().get(&counter) {
+                struck.written = struck.written.max(used);
+            }
+        }
+        // Last: should it fail, the strikes of this request are counted.
         if let Some((other, struck)) = surplus.filter(|(_, struck)| struck.pending > 0 && struck.ends_at > now.as_second()) {
             table.add(other, "n", struck.pending, Some(struck.ends_at + 60)).await?;
-        }
-        if struck.pending < STRIKES {
-            return Ok(hit(struck.written + struck.pending));
-        }
-        let used = table.add(counter.clone(), "n", struck.pending, Some(ends_at + 60)).await?;
-        if let Some(struck) = self.struck.lock().get(&counter) {
-            struck.written = struck.written.max(used);
         }
         Ok(hit(used))
     }

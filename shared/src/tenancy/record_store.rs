@@ -60,11 +60,13 @@ impl TenantStore {
 
 impl<E: Entity<Scope = InDirectory>> RecordStore<E> for Directory {
     fn full(&self, key: &Key<E>) -> FullKey {
-        FullKey { pk: format!("G#{}", key.collection), sk: key.sort.clone() }
+        FullKey { pk: Directory::partition(&key.collection), sk: key.sort.clone() }
     }
 
     fn item(&self, entity: &E) -> Result<Item> {
-        Packed::of(entity).map(|packed| item_of(packed, self.full(&entity.key()), self.origin(), self.now()))
+        let packed = Packed::of(entity)?;
+        let key = FullKey { pk: Directory::partition(&packed.key.collection), sk: packed.key.sort.clone() };
+        Ok(item_of(packed, key, self.origin(), self.now()))
     }
 
     fn tenant(&self) -> Option<TenantId> {
@@ -84,11 +86,6 @@ fn item_of(packed: Packed, key: FullKey, origin: &Origin, now: Timestamp) -> Ite
     item.insert("pk".into(), AttributeValue::S(key.pk));
     item.insert("sk".into(), AttributeValue::S(key.sk));
     item
-}
-
-/// The attributes that a store adds to a record: its key, its entry in the index, its expiry and its origin.
-pub(super) fn is_bookkeeping(attribute: &str) -> bool {
-    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request" | "list_entry")
 }
 
 /// Reads a record. A record of another type is our own mistake and is not returned.

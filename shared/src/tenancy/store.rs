@@ -11,14 +11,14 @@ use crate::crypto::Random;
 use crate::error::{Error, Result};
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::model::tenant::Tenant;
-use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, Listed, attributes};
+use crate::store::entity::{Counter, Entity, InTenant, Key, ListEntry, Listed, attributes, is_bookkeeping};
 use crate::store::item;
 use crate::store::page::{self, Direction, List, Page, Position, RankedPage, Span, Stored, Window};
 use crate::store::records::{Anything, COUNTERS};
 use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::tenancy::TenantId;
-use crate::tenancy::record_store::{Origin, RecordStore, is_bookkeeping, record_of};
+use crate::tenancy::record_store::{Origin, RecordStore, record_of};
 use crate::tenancy::transaction::Transaction;
 
 #[derive(Clone)]
