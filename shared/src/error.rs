@@ -29,6 +29,8 @@ pub enum Error {
     TenantSuspended,
     /// It does not exist, or it belongs to another tenant. The caller cannot tell the difference.
     NotFound,
+    /// The same, and what was not found: `Template`.
+    Missing(&'static str),
     /// A known path with another method; axum adds `Allow`.
     MethodNotAllowed,
     PayloadTooLarge,
@@ -108,6 +110,7 @@ impl Error {
             Error::TenantSuspended => "This tenant is suspended.".into(),
             Error::Unauthorized => "Authentication is required.".into(),
             Error::NotFound => "Resource not found.".into(),
+            Error::Missing(what) => format!("{what} not found").into(),
             Error::MethodNotAllowed => "This path does not take that method.".into(),
             Error::PayloadTooLarge => "The body is larger than 256 KiB.".into(),
             Error::Validation(_) => "The given data is invalid.".into(),

@@ -12,8 +12,8 @@ use crate::http::paging::{InCursors, InOffsets, InPages, PageRequest, Style, bin
 use crate::http::request;
 use crate::ids::PathId;
 use crate::model::user::User;
-use crate::store::entity::{Counter, Entity, Named};
-use crate::tenancy::{Entered, Incoming, Wants};
+use crate::store::entity::{Counter, Entity, Named, not_found};
+use crate::tenancy::{Entered, Incoming, Reachable, Wants};
 
 /// The JSON body.
 pub struct Body<F>(pub F);
@@ -112,9 +112,13 @@ impl Argument for WholeList {
     }
 }
 
-/// The list a cursor belongs to: this tenant's (or person's), this path's, with these filters in this order.
+/// The list a cursor belongs to: this tenant's (or workspace's, or person's), this path's, with these filters in this order.
 fn list_of(incoming: &Incoming, entered: &Entered) -> String {
-    let owner = entered.store.as_ref().map_or_else(|| entered.principal.clone(), |store| store.tenant_id().to_string());
+    let owner = match (&entered.workspace, &entered.store) {
+        (Some(workspace), _) => format!("{} {}", workspace.tenant_id(), workspace.tag()),
+        (None, Some(store)) => store.tenant_id().to_string(),
+        (None, None) => entered.principal.clone(),
+    };
     binding(&owner, &format!("{} {}", incoming.route, incoming.path_values.join("/")), &incoming.query)
 }
 
@@ -127,23 +131,23 @@ impl Form for NoFilters {
     }
 }
 
-/// The record that the path names, within the caller's tenant; anything else is `NotFound`.
+/// The record that the path names, within the caller's tenant or workspace; anything else is not found.
 pub struct Found<R>(pub R);
 
-impl<R: Named> Argument for Found<R> {
+impl<R: Named<Scope: Reachable>> Argument for Found<R> {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
         for key in path_id::<R::Id>(incoming).map(R::places).unwrap_or_default() {
-            wants.record(&key);
+            wants.named(&key);
         }
     }
 
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
-        for key in R::places(path_id(incoming)?) {
+        for key in path_id::<R::Id>(incoming).map(R::places).unwrap_or_default() {
             if let Some(record) = entered.find(&key).await? {
                 return Ok(Found(record));
             }
         }
-        Err(Error::NotFound)
+        Err(not_found::<R>())
     }
 
     fn describe(operation: &mut Operation) {

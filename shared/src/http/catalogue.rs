@@ -92,10 +92,11 @@ impl Catalogue {
                     Access::Open { why } => format!("open: {why}"),
                     Access::SignedIn => "any session".to_owned(),
                     Access::Edge => "the edge, by X-Ingest-Key".to_owned(),
-                    Access::AtLeast(least) => {
+                    Access::AtLeast(least) | Access::InWorkspace(least) => {
                         let roles = crate::tenancy::Role::ALL.map(|role| if role >= least { role.name() } else { "-" });
+                        let walled = if matches!(operation.access, Access::InWorkspace(_)) { ", in the workspace" } else { "" };
                         let scope = operation.scope().map_or_else(|| "people only".to_owned(), |scope| scope.to_string());
-                        format!("{:<7}{:<7}{:<6}{:<6} {scope}", roles[0], roles[1], roles[2], roles[3])
+                        format!("{:<7}{:<7}{:<6}{:<6} {scope}{walled}", roles[0], roles[1], roles[2], roles[3])
                     }
                 };
                 format!("{:<42} {:<7} {allowed}", operation.path, operation.method.as_str())
@@ -160,7 +161,7 @@ impl Operation {
 
     /// The scope that an API key needs. `None` if no key can use the route.
     pub fn scope(&self) -> Option<Scope> {
-        matches!(self.access, Access::AtLeast(_)).then(|| Scope::needed(&self.method, self.path)).flatten()
+        matches!(self.access, Access::AtLeast(_) | Access::InWorkspace(_)).then(|| Scope::needed(&self.method, self.path)).flatten()
     }
 
     /// Every status except success that this route can answer, derived from its arguments and its door.
@@ -178,7 +179,7 @@ impl Operation {
         may(!open, 401);
         may(!open && !edge, 403);
         // A caller who can select a tenant may name one that does not exist.
-        may(self.may_miss || edge || matches!(self.access, Access::AtLeast(_)), 404);
+        may(self.may_miss || edge || matches!(self.access, Access::AtLeast(_) | Access::InWorkspace(_)), 404);
         may(conflicts, 409);
         may(self.conditional, 412);
         may(has_body, 413);

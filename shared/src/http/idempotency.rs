@@ -173,7 +173,7 @@ impl Ticket {
     fn of(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let recording = key_of(incoming)?.map(|key| Recording {
             id: id_of(incoming, &entered.principal, key),
-            content: Content::of(incoming),
+            content: Content::of(incoming, entered),
             in_tenant: entered.store.is_some(),
         });
         Ok(Ticket { app: incoming.app.clone(), family: Family::of(incoming.route), recording })
@@ -264,13 +264,16 @@ impl KeptAnswer {
 }
 
 impl Content {
-    fn of(incoming: &Incoming) -> Self {
+    /// With the workspace, which a header may name: the same request in another workspace is another one.
+    fn of(incoming: &Incoming, entered: &Entered) -> Self {
         let body = match json::parse(&incoming.body) {
             Ok((document, inexact)) if inexact.is_empty() => json::canonical(&document).into_bytes(),
             _ => incoming.body.to_vec(),
         };
         let mut parts: Vec<&[u8]> = vec![&body];
         parts.extend(incoming.query.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+        let workspace = entered.workspace.as_ref().map(|workspace| workspace.tag().to_string());
+        parts.extend(workspace.as_deref().map(str::as_bytes));
         Content { hash: crypto::hash(&parts), bytes_hash: crypto::hash(&[&incoming.body]) }
     }
 }

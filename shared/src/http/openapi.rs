@@ -161,6 +161,10 @@ fn admission(operation: &Operation) -> String {
         (Access::SignedIn, _) => "For any session.".to_owned(),
         (Access::Edge, _) => "For the edge proxies.".to_owned(),
         (Access::AtLeast(role), None) => format!("For {} and above; not for API keys.", role.name()),
+        (Access::InWorkspace(role), scope) => {
+            let keys = scope.map_or("; not for API keys".to_owned(), |scope| format!(", and for API keys with the scope {scope}"));
+            format!("For the workspace's {} and above{keys}.", role.name())
+        }
         (Access::AtLeast(role), Some(scope)) => format!("For {} and above, and for API keys with the scope {scope}.", role.name()),
     }
 }
@@ -171,6 +175,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     let in_path = names.iter().enumerate().map(|(index, name)| {
         let schema = match (&operation.names, *name) {
             (Some(schema), _) if index == last => schema.clone(),
+            (_, "workspace") => json!({"type": "string", "description": "The workspace's id (`ws_…`) or slug."}),
             (_, "slug") => json!({"type": "string", "description": "The tenant's slug, in either letter case."}),
             _ => SubaccountId::schema(),
         };
@@ -178,13 +183,15 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     });
     let in_query =
         operation.query.iter().map(|field| json!({"name": field.name, "in": "query", "required": field.required, "schema": field.schema}));
-    let in_tenant = matches!(operation.access, Access::AtLeast(_));
+    let in_workspace = matches!(operation.access, Access::InWorkspace(_));
+    let in_tenant = in_workspace || matches!(operation.access, Access::AtLeast(_));
     let of_agency = operation.path.starts_with("/v1/subaccounts") || operation.path.starts_with("/v1/agency");
     let headers = [
         (operation.idempotent, "IdempotencyKey"),
         (operation.conditional, "IfMatch"),
         (operation.method == Method::GET && operation.tagged, "IfNoneMatch"),
         (in_tenant, "TenantId"),
+        (in_workspace, "WorkspaceId"),
         (in_tenant && !of_agency, "SubaccountId"),
     ];
     let in_headers = headers.iter().filter(|(takes, _)| *takes).map(|(_, name)| reference("parameters", name));
@@ -380,6 +387,7 @@ fn header_parameters() -> Value {
         "IfMatch": header("If-Match", "The ETag you edited; another version answers 412.", 1024),
         "IfNoneMatch": header("If-None-Match", "The ETag you have; while it holds, the answer is 304 without a body.", 1024),
         "TenantId": header("x-tenant-id", "Id or slug of another tenant you belong to.", 64),
+        "WorkspaceId": header("x-workspace-id", "Id or slug of the workspace. Without it: the one that the path or the body names, else your oldest.", 64),
         "SubaccountId": header("X-Subaccount-Id", "A subaccount of your agency to act for.", 64),
     })
 }

@@ -24,6 +24,7 @@ use crate::http::negotiation::wants_problem;
 use crate::http::request::MAX_BODY;
 use crate::log::{self, RequestLine};
 use crate::store::Metered;
+use crate::tenancy::doors::workspace::X_WORKSPACE_ID;
 use crate::tenancy::incoming::{LimitReport, RawRequest};
 use crate::tenancy::{App, Incoming};
 
@@ -72,7 +73,7 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
     let incoming = Incoming::new(app, raw);
     let answered = AssertUnwindSafe(handler.call(&incoming)).catch_unwind().await;
     let result = answered.unwrap_or_else(|panic| Err(panicked("handling a request", panic)));
-    let result = result.map(|response| unless_unchanged(&incoming, response));
+    let result = result.map(|response| from_workspace(&incoming, unless_unchanged(&incoming, response)));
     let limiter = incoming.app.limiter();
     if result.as_ref().is_err_and(Error::is_invalid) {
         let mut facts = incoming.facts();
@@ -185,6 +186,14 @@ fn limit_headers(headers: &mut HeaderMap, limits: &[LimitReport]) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+}
+
+/// Says which workspace an answer comes from. A refusal does not: it must not tell where something is.
+fn from_workspace(incoming: &Incoming, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let workspace = incoming.facts().workspace;
+    let header = workspace.and_then(|workspace| HeaderValue::from_str(&workspace.prefixed()).ok());
+    response.headers_mut().extend(header.map(|value| (X_WORKSPACE_ID, value)));
+    response
 }
 
 /// 304 if the caller already has the same representation.

@@ -3,6 +3,7 @@
 //! in `tenant_id.rs`.
 
 mod tenant_id;
+mod workspace;
 
 use std::fmt;
 
@@ -17,6 +18,9 @@ pub use tenant_id::TenantId;
 #[cfg(test)]
 pub(crate) use tenant_id::for_tests as tenant_id_for_tests;
 pub(crate) use tenant_id::{stored, stored_option};
+#[doc(hidden)]
+pub use workspace::in_workspace;
+pub use workspace::{WorkspaceId, WorkspaceTag};
 
 /// Reads the canonical form only (36 characters, hyphens): no braces, no `urn:`, no bare hex. Either letter case; stored in lower case.
 #[doc(hidden)]
@@ -55,7 +59,8 @@ pub trait PathId: Sized + Send {
 impl Segment for &'static str {}
 
 /// All of an id in one line: `id!(WorkspaceId = "ws", time_ordered)`. With a prefix it is also written as F4 does, `ws_0198…` (32 hex digits), and
-/// read in both spellings. How a new one is made: `time_ordered`, which sorts by time; `random`, where there must be nothing to guess from; `own`.
+/// read in both spellings. How a new one is made: `time_ordered`, which sorts by time; `random`, where there must be nothing to guess from; `in_workspace`, which says
+/// its workspace; `own`.
 #[macro_export]
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident $(= $prefix:literal)?, $making:ident) => {
@@ -147,6 +152,14 @@ macro_rules! id {
             /// v4: 122 random bits, so it cannot be guessed.
             pub fn new(random: &$crate::crypto::Random) -> Self {
                 $name($crate::ids::Builder::from_random_bytes(random.bytes()).into_uuid())
+            }
+        }
+    };
+    (@in_workspace $name:ident) => {
+        impl $name {
+            /// Sorts by time, and ends with the workspace's tag.
+            pub fn new(workspace: $crate::ids::WorkspaceTag, now: jiff::Timestamp, random: &$crate::crypto::Random) -> Self {
+                $name($crate::ids::in_workspace(workspace, now, random))
             }
         }
     };

@@ -1,11 +1,13 @@
 //! API keys: their text with its checksum, their scopes, their lifetime, and their rotation. A key may do what its scopes allow and what
 //! its maker's present role allows. When the role is no longer enough, the key is inactive until an owner adopts it.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Random, hash, same};
-use crate::ids::{ApiKeyId, Segment, TenantId, UserId, stored};
+use crate::ids::{ApiKeyId, Segment, TenantId, UserId, WorkspaceId, stored};
 use crate::model::member::{Member, Person};
 use crate::model::plan::Quota;
 use crate::model::role::Role;
@@ -184,6 +186,9 @@ pub struct ApiKey {
     /// Requests per minute. If absent, the plan's limit holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<u64>,
+    /// The only workspaces that exist for it. If absent, all that exist for its maker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspaces: Option<BTreeSet<WorkspaceId>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// The person whose power it has. What the key creates carries their name.
@@ -256,6 +261,7 @@ pub struct NewKey {
     pub environment: Environment,
     pub scopes: Scopes,
     pub rate_limit: Option<u64>,
+    pub workspaces: Option<BTreeSet<WorkspaceId>>,
     pub expires_at: Option<Timestamp>,
 }
 
@@ -291,6 +297,7 @@ impl ApiKey {
             environment: new.environment,
             scopes: new.scopes,
             rate_limit: new.rate_limit,
+            workspaces: new.workspaces,
             expires_at: new.expires_at,
             issuer,
             silenced: None,
@@ -356,6 +363,8 @@ impl ApiKey {
     /// Why a request with this key may not make or renew a key like `other`. A key cannot make a key that may do more, or for longer.
     pub fn refuses(&self, other: &NewKey) -> Option<&'static str> {
         let longer = self.ends_at().is_some_and(|mine| other.expires_at.is_none_or(|theirs| theirs > mine));
+        let elsewhere =
+            self.workspaces.as_ref().is_some_and(|mine| other.workspaces.as_ref().is_none_or(|theirs| !theirs.is_subset(mine)));
         let faster = self.rate_limit.is_some_and(|mine| other.rate_limit.is_none_or(|theirs| theirs > mine));
         if !self.scopes.cover(&other.scopes) {
             Some("A key makes no key with scopes it lacks.")
@@ -363,6 +372,8 @@ impl ApiKey {
             Some("A test key makes no live key.")
         } else if longer {
             Some("A key makes no key that outlives it.")
+        } else if elsewhere {
+            Some("A key makes no key for workspaces that it does not reach.")
         } else if faster {
             Some("A key makes no key with a higher rate limit.")
         } else {
@@ -382,8 +393,14 @@ impl ApiKey {
             environment: self.environment,
             scopes: self.scopes.clone(),
             rate_limit: self.rate_limit,
+            workspaces: self.workspaces.clone(),
             expires_at: self.expires_at,
         }
+    }
+
+    /// Whether a workspace exists for it.
+    pub fn reaches(&self, workspace: WorkspaceId) -> bool {
+        self.workspaces.as_ref().is_none_or(|bound| bound.contains(&workspace))
     }
 
     /// Whether the key works at `now`.
@@ -418,6 +435,7 @@ impl ApiKey {
 }
 
 impl Record for ApiKey {
+    type Scope = InTenant;
     type Id = ApiKeyId;
     const TYPE: &'static str = "api_key";
     const COLLECTION: &'static str = "api-keys";
@@ -494,7 +512,7 @@ mod tests {
         let tenant = stored::deserialize(serde_json::json!("5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01")).unwrap();
         let owner = member(1, Role::Owner);
         let scopes = Scopes::parse(scopes.iter().copied()).unwrap();
-        let new = NewKey { name: "CI".into(), environment: Environment::Live, scopes, rate_limit: None, expires_at: None };
+        let new = NewKey { name: "CI".into(), environment: Environment::Live, scopes, rate_limit: None, workspaces: None, expires_at: None };
         let maker = Maker { tenant, user: owner.user };
         ApiKey::mint(new, tenant, Issuer::of(&owner, &owner), maker, Timestamp::UNIX_EPOCH, &random)
     }

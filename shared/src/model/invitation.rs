@@ -42,6 +42,7 @@ impl Invitation {
 }
 
 impl Record for Invitation {
+    type Scope = InTenant;
     type Id = InvitationId;
     const TYPE: &'static str = "invitation";
     const COLLECTION: &'static str = "invitations";

@@ -27,3 +27,4 @@ pub mod time;
 pub mod usage;
 pub mod user;
 pub mod web;
+pub mod workspace;

@@ -14,6 +14,11 @@ macro_rules! core {
 // In the order in which a purge empties them: first what says what else there is, last the tenant itself, for while it stands the rest is not
 // done.
 core! {
+    workspace::Workspace,
+    workspace::DeletedWorkspace,
+    workspace::WorkspaceMember,
+    workspace::WorkspaceSlugClaim,
+    workspace::WorkspaceAccess,
     member::Member,
     member::MemberNumber,
     invitation::Invitation,

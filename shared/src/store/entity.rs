@@ -9,14 +9,14 @@ use serde::de::{self, DeserializeOwned, Visitor};
 use serde::{Deserializer, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::{PathId, Segment};
+use crate::ids::{PathId, Segment, WorkspaceId};
 use crate::store::page::List;
 use crate::store::records::{Anything, Restore, restored};
 use crate::store::table::Item;
 
 /// A stored record. `Scope` says whose partition it lies in. What purge, export and audit do with it follows from what is said here.
 pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// `InTenant` or `InDirectory`: which of the two stores takes it.
+    /// `InTenant`, `InWorkspace` or `InDirectory`: which store takes it.
     type Scope: Scope;
     /// The `type` attribute, for people who read the table and for the stream.
     const TYPE: &'static str;
@@ -33,8 +33,10 @@ pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     const EXPORTED: bool = true;
     /// How an import puts it back. `None`: not at all, or `operator` has its own code for it.
     const RESTORE: Option<Restore> = None;
-    /// The counter that says how many a tenant has.
+    /// The counter that says how many its tenant or workspace has.
     const COUNTER: Option<Counter> = None;
+    /// What a person calls it, for the sentence that there is none: `Some("Template")` says "Template not found".
+    const NOUN: Option<&'static str> = None;
 
     fn key(&self) -> Key<Self>;
 
@@ -84,34 +86,59 @@ impl Packed {
 }
 
 /// Marks a record as a tenant's own.
+#[derive(Clone)]
 pub struct InTenant;
+/// Marks a record as a workspace's own: its partition names the tenant and the workspace.
+#[derive(Clone)]
+pub struct InWorkspace;
 /// Marks a record as a cross-tenant fact ("whose is this?").
 pub struct InDirectory;
 
-pub trait Scope {
+pub trait Scope: Send + Sync + 'static {
     /// A tenant owns it.
     const OWNED: bool;
+    /// A workspace of the tenant owns it.
+    const WALLED: bool = false;
 }
+
+/// A scope within a tenant.
+pub trait Owned: Scope + Clone {}
 
 impl Scope for InTenant {
     const OWNED: bool = true;
 }
 
+impl Owned for InTenant {}
+
+impl Scope for InWorkspace {
+    const OWNED: bool = true;
+    const WALLED: bool = true;
+}
+
+impl Owned for InWorkspace {}
+
 impl Scope for InDirectory {
     const OWNED: bool = false;
 }
 
+/// The error for a record that is not there, or belongs to somebody else.
+pub(crate) fn not_found<E: Entity>() -> Error {
+    E::NOUN.map_or(Error::NotFound, Error::Missing)
+}
+
 /// A record that a path can name.
-pub trait Named: Entity<Scope = InTenant> {
+pub trait Named: Entity<Scope: Owned> {
     type Id: PathId;
 
     /// The keys that it may have. All are read together; the first that exists is taken.
     fn places(id: Self::Id) -> Vec<Key<Self>>;
 }
 
-/// An ordinary record of a tenant: it lies in one collection and is found by its id. `Entity` follows from it, and with that storing, lists, purge,
-/// export, import and audit log. A record that differs implements `Entity` itself.
+/// An ordinary record of a tenant or a workspace: it lies in one collection and is found by its id. `Entity` follows from it, and with that storing,
+/// lists, purge, export, import and audit log. A record that differs implements `Entity` itself.
 pub trait Record: Declared + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// `InTenant` or `InWorkspace`.
+    type Scope: Owned;
     type Id: PathId + Segment;
     const TYPE: &'static str;
     const COLLECTION: &'static str;
@@ -121,6 +148,7 @@ pub trait Record: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     /// Whether an import puts it back unchanged. False for secrets, and for what stands for something outside the tenant.
     const RESTORED: bool = Self::EXPORTED;
     const COUNTER: Option<Counter> = None;
+    const NOUN: Option<&'static str> = None;
 
     fn id(&self) -> Self::Id;
 
@@ -151,13 +179,15 @@ pub trait Record: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
 }
 
 impl<R: Record> Entity for R {
-    type Scope = InTenant;
+    type Scope = R::Scope;
     const TYPE: &'static str = R::TYPE;
     const COLLECTION: &'static str = R::COLLECTION;
     const AUDITED: bool = R::AUDITED;
     const EXPORTED: bool = R::EXPORTED;
     const RESTORE: Option<Restore> = if R::RESTORED { Some(restored::<R>) } else { None };
     const COUNTER: Option<Counter> = R::COUNTER;
+    const NOUN: Option<&'static str> = R::NOUN;
+    const WITHIN: Option<Within> = if <R::Scope as Scope>::WALLED { Some(IN_WORKSPACE) } else { None };
 
     fn key(&self) -> Key<Self> {
         R::key_of(self.id())
@@ -184,15 +214,26 @@ impl<R: Record> Named for R {
     }
 }
 
+pub(crate) const WORKSPACES: &str = "workspaces";
+pub(crate) const DELETED_WORKSPACES: &str = "deleted-workspaces";
+
+/// How the records of a workspace lie: within it, or within what is left of it.
+pub const IN_WORKSPACE: Within = Within { parents: &[WORKSPACES, DELETED_WORKSPACES], parts: tag_of_workspace, parent_id: None };
+
+fn tag_of_workspace(workspace: &serde_json::Map<String, serde_json::Value>) -> Option<Vec<String>> {
+    let id = workspace.get("id")?.as_str().and_then(WorkspaceId::parse)?;
+    Some(vec![id.tag().to_string()])
+}
+
 /// How a nested record lies: each of its parents has a partition of its own for it.
 #[derive(Clone, Copy)]
 pub struct Within {
     /// The collections of its parents.
     pub parents: &'static [&'static str],
-    /// A parent's part in the partition's name, from the parent as it is stored.
-    pub part: fn(&serde_json::Map<String, serde_json::Value>) -> Option<String>,
-    /// The nested record's attribute that is its parent's `id`: two parents may share a partition.
-    pub parent_id: &'static str,
+    /// The parts of a parent in the names of its partitions, mostly one, from the parent as it is stored. `None`: it does not say them.
+    pub parts: fn(&serde_json::Map<String, serde_json::Value>) -> Option<Vec<String>>,
+    /// The nested record's attribute that is its parent's `id`, where two parents may share a partition.
+    pub parent_id: Option<&'static str>,
 }
 
 /// Implemented for every record in a list (`model::records`, or `records!` in another crate). A record in no list cannot be stored, so no purge and no
@@ -297,17 +338,21 @@ impl ListEntry {
     }
 }
 
+/// The attribute that names the workspace of a record, by its tag.
+pub(crate) const WORKSPACE: &str = "workspace";
+
 /// The attributes that a store adds to a record: its key, its entry in the index, its expiry and its origin. Not `at`, the moment of the write: an
 /// export shows it.
 pub(crate) fn is_bookkeeping(attribute: &str) -> bool {
-    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | "actor" | "request" | ListEntry::ATTRIBUTE)
+    matches!(attribute, "pk" | "sk" | "lpk" | "lsk" | "ttl" | "type" | "tenant" | WORKSPACE | "actor" | "request" | ListEntry::ATTRIBUTE)
 }
 
-/// The names of the record's own attributes, with `type` and `tenant`: a read asks for these only. `None` if the struct does not list its fields
+/// The names of the record's own attributes, with `type`, `tenant` and `workspace`: a read asks for these only. `None` if the struct does not list its fields
 /// (`flatten`).
 pub(crate) fn attributes<E: Entity>() -> Option<Vec<&'static str>> {
     let own = fields::<E>()?.iter().copied();
-    Some(["tenant", "type"].into_iter().chain(own.filter(|name| !matches!(*name, "tenant" | "type"))).collect())
+    let added = if <E::Scope as Scope>::WALLED { &["tenant", "type", WORKSPACE][..] } else { &["tenant", "type"] };
+    Some(added.iter().copied().chain(own.filter(|name| !added.contains(name))).collect())
 }
 
 fn fields<T: DeserializeOwned>() -> Option<&'static [&'static str]> {

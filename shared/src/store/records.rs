@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::store::entity::{Collection, Counter, Entity, Packed, Record, Scope, Within};
+use crate::store::entity::{Collection, Counter, DELETED_WORKSPACES, Entity, IN_WORKSPACE, Packed, Scope, WORKSPACES, Within};
 use crate::store::page::List;
 
 /// Records of any type.
@@ -25,6 +25,17 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// Counters, as far as a walk over a workspace is concerned: they are ours.
+    const COUNTED: Kind = Kind {
+        name: "counter",
+        collections: &[COUNTERS],
+        owned: true,
+        within: Some(IN_WORKSPACE),
+        audited: false,
+        exported: false,
+        counter: None,
+    };
+
     pub(crate) const fn of<E: Entity>() -> Self {
         Kind {
             name: E::TYPE,
@@ -52,27 +63,38 @@ pub struct Records(pub &'static [&'static [Kind]]);
 pub struct Branch {
     pub name: &'static str,
     pub list: List<Anything>,
+    /// What the names of partitions within this one begin with: the parts of its own name.
+    path: String,
     /// What lies in partitions of the records of this collection.
     pub nested: Vec<Nested>,
 }
 
-/// A nested record: each of its parents has a partition for it.
-#[derive(Clone, Copy)]
+/// A nested record: each of its parents has partitions for it.
+#[derive(Clone)]
 pub struct Nested {
     pub name: &'static str,
     within: Within,
-    exported: bool,
+    /// What lies within it in turn.
+    nested: Vec<Nested>,
+}
+
+impl Branch {
+    /// The partitions of a record of this collection, as it is stored, for one kind of what lies within it. `None` where it does not say them.
+    pub fn within(&self, nested: &Nested, parent: &Map<String, Value>) -> Option<Vec<Branch>> {
+        let of = |part: String| {
+            let path = if self.path.is_empty() { part } else { format!("{}.{part}", self.path) };
+            let list = List::new(Collection::nested(nested.name, &path), "");
+            Branch { name: nested.name, list, path, nested: nested.nested.clone() }
+        };
+        Some((nested.within.parts)(parent)?.into_iter().map(of).collect())
+    }
 }
 
 impl Nested {
-    /// The partition of a parent as it is stored; `None` where the parent has none.
-    pub fn of(&self, parent: &Map<String, Value>) -> Option<List<Anything>> {
-        Some(List::new(Collection::nested(self.name, &(self.within.part)(parent)?), ""))
-    }
-
     /// Whether a record of a parent's partition is this parent's: two may share one.
     pub fn is_of(&self, record: &Map<String, Value>, parent: &Map<String, Value>) -> bool {
-        parent.get("id").is_some_and(|id| record.get(self.within.parent_id) == Some(id))
+        let Some(parent_id) = self.within.parent_id else { return true };
+        parent.get("id").is_some_and(|id| record.get(parent_id) == Some(id))
     }
 }
 
@@ -90,9 +112,15 @@ impl Records {
         names.into_iter().map(|name| self.branch(name, |_| true)).collect()
     }
 
+    /// Everything of a workspace that is given as it is stored, or of what is left of it.
+    pub fn of_workspace(&self, workspace: &Map<String, Value>) -> Vec<Branch> {
+        let root = self.branch(WORKSPACES, |_| true);
+        root.nested.iter().flat_map(|nested| root.within(nested, workspace).unwrap_or_default()).collect()
+    }
+
     /// Those that an export shows.
     pub fn exported(&self) -> Vec<Branch> {
-        self.collections(|kind| kind.exported).into_iter().map(|name| self.branch(name, |nested| nested.exported)).collect()
+        self.collections(|kind| kind.exported).into_iter().map(|name| self.branch(name, |kind| kind.exported)).collect()
     }
 
     /// What is wrong with the lists: two records of one type or with one counter, a collection that two crates have or that is both a tenant's and
@@ -117,22 +145,46 @@ impl Records {
                 );
             }
         }
-        let flat = self.collections(|_| true);
-        for nested in self.nested() {
-            let lost = nested.within.parents.iter().filter(|parent| !flat.contains(parent));
-            faults.extend(lost.map(|parent| format!("{} lies within {parent}, which is no collection of a tenant", nested.name)));
+        let (flat, nested) = (self.collections(|_| true), self.nested_kinds());
+        for (name, within, _) in &nested {
+            // A walk must come to an end, so nothing lies within itself.
+            let known = |parent: &&str| flat.contains(parent) || nested.iter().any(|(other, ..)| other == parent && other != name);
+            let lost = within.parents.iter().filter(|parent| !known(parent));
+            faults.extend(lost.map(|parent| format!("{name} lies within {parent}, which is no collection of a tenant")));
         }
         faults
     }
 
-    fn branch(&self, name: &'static str, keep: impl Fn(&Nested) -> bool) -> Branch {
-        let nested = self.nested().filter(|nested| nested.within.parents.contains(&name)).filter(keep);
-        Branch { name, list: List::new(Collection::named(name), ""), nested: nested.collect() }
+    fn branch(&self, name: &'static str, keep: fn(&Kind) -> bool) -> Branch {
+        Branch { name, list: List::new(Collection::named(name), ""), path: String::new(), nested: self.nested(name, keep) }
     }
 
-    fn nested(&self) -> impl Iterator<Item = Nested> {
-        let of = |kind: &Kind| Some(Nested { name: kind.collections[0], within: kind.within?, exported: kind.exported });
-        self.kinds().filter_map(of)
+    /// What lies within the records of a collection.
+    fn nested(&self, parent: &'static str, keep: fn(&Kind) -> bool) -> Vec<Nested> {
+        let nested = self.nested_kinds().into_iter().filter(|(_, within, kinds)| within.parents.contains(&parent) && kinds.iter().any(|kind| keep(kind)));
+        let mut nested: Vec<Nested> =
+            nested.map(|(name, within, _)| Nested { name, within, nested: self.nested(name, keep) }).collect();
+        // Counters are no records. A workspace has its own.
+        if parent == WORKSPACES || parent == DELETED_WORKSPACES {
+            let counters = Nested { name: COUNTERS, within: IN_WORKSPACE, nested: vec![] };
+            nested.extend(keep(&Kind::COUNTED).then_some(counters));
+        }
+        nested
+    }
+
+    /// Each nested collection once, with how it lies and the records that share it.
+    fn nested_kinds(&self) -> Vec<(&'static str, Within, Vec<&'static Kind>)> {
+        let mut found: Vec<(&'static str, Within, Vec<&'static Kind>)> = vec![];
+        for kind in self.kinds() {
+            let Some(within) = kind.within else { continue };
+            for name in kind.collections {
+                match found.iter_mut().find(|(other, ..)| other == name) {
+                    Some((.., kinds)) => kinds.push(kind),
+                    None => found.push((*name, within, vec![kind])),
+                }
+            }
+        }
+        found
     }
 
     /// Each once, in the order of the lists.
@@ -158,8 +210,8 @@ pub type Restore = fn(Value) -> Option<Packed>;
 /// A type, and how a record of it is put back; `None` if it is not.
 pub type Restored = (&'static str, Option<Restore>);
 
-pub(crate) fn restored<R: Record>(data: Value) -> Option<Packed> {
-    Packed::of::<R>(&serde_json::from_value(data).ok()?).ok()
+pub(crate) fn restored<E: Entity>(data: Value) -> Option<Packed> {
+    Packed::of::<E>(&serde_json::from_value(data).ok()?).ok()
 }
 
 /// The records of a crate outside `shared`, in the order in which a purge empties them: `pub const KINDS`, for `Records`, and `pub const RESTORED`, for

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
+use crate::ids::WorkspaceId;
 use crate::lock::{Guard, Lock};
 use crate::store::Table;
 use crate::tenancy::{App, DayPlace, Origin, TenantId};
@@ -57,6 +58,8 @@ pub(crate) struct RawRequest<'a> {
 pub struct RequestFacts {
     pub tenant: Option<TenantId>,
     pub principal: Option<String>,
+    /// The workspace that the request entered.
+    pub workspace: Option<WorkspaceId>,
     pub limits: Vec<LimitReport>,
     /// The places in tenants' daily quotas that this request took.
     pub(crate) places: Vec<DayPlace>,

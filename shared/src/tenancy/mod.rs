@@ -48,6 +48,26 @@
 //! let key = shared::store::Key::<Member>::behind(&shared::store::Collection::of::<Member>(), "user#", id);
 //! ```
 //!
+//! The store of a workspace comes through a door as well:
+//!
+//! ```compile_fail
+//! fn open(tenant: &shared::tenancy::TenantStore, other: shared::ids::WorkspaceTag) { tenant.workspace(other); }
+//! ```
+//!
+//! ```
+//! fn tag(mine: &shared::tenancy::WorkspaceStore) -> shared::ids::WorkspaceTag { mine.tag() }
+//! ```
+//!
+//! A record of a workspace cannot be written to the tenant's store, nor a tenant's record to a workspace's:
+//!
+//! ```compile_fail
+//! async fn mix(store: &shared::tenancy::TenantStore, record: &shared::model::workspace::WorkspaceMember) { let _ = store.create(record, || shared::Error::NotFound).await; }
+//! ```
+//!
+//! ```
+//! async fn keep(store: &shared::tenancy::WorkspaceStore, record: &shared::model::workspace::WorkspaceMember) { let _ = store.create(record, || shared::Error::NotFound).await; }
+//! ```
+//!
 //! A record of another crate cannot be a fact of the directory, which says whose something is:
 //!
 //! ```compile_fail
@@ -87,11 +107,11 @@ pub use crate::model::role::Role;
 pub use crate::model::scope::{Scope, Scopes};
 pub use app::App;
 pub use directory::Directory;
-pub use entered::{Entered, Wants};
+pub use entered::{Entered, Reachable, Wants};
 pub use incoming::Incoming;
 pub(crate) use instance_cache::InstanceCache;
 pub(crate) use limiter::DayPlace;
 pub use limiter::{Limiter, MailAllowance};
 pub use record_store::{Origin, RecordStore};
-pub use store::TenantStore;
-pub use transaction::{Refusal, Transaction, changed, conflict, limit_reached, missing};
+pub use store::{Store, TenantStore, WorkspaceStore};
+pub use transaction::{Refusal, Transaction, conflict, limit_reached, missing};

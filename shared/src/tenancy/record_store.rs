@@ -1,15 +1,16 @@
-//! The two stores for records, and how a record becomes an item there. The store adds the partition; the record cannot.
+//! The stores for records, and how a record becomes an item there. The store adds the partition; the record cannot.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::store::entity::{Entity, InDirectory, InTenant, Key, Packed};
+use crate::store::entity::{Entity, InDirectory, Key, Owned, Packed, WORKSPACE};
 use crate::store::item;
 use crate::store::table::{FullKey, Item, borrowed, text};
-use crate::tenancy::{Directory, TenantId, TenantStore};
+use crate::tenancy::store::Store;
+use crate::tenancy::{Directory, TenantId};
 
-/// A store for records `E`: `TenantStore` for a tenant's records, `Directory` for facts across tenants. Sealed.
+/// A store for records `E`: `TenantStore` for a tenant's records, `WorkspaceStore` for a workspace's, `Directory` for facts across tenants. Sealed.
 pub trait RecordStore<E: Entity>: sealed::Sealed {
     #[doc(hidden)]
     fn full(&self, key: &Key<E>) -> FullKey;
@@ -30,11 +31,11 @@ pub struct Origin {
 
 mod sealed {
     pub trait Sealed {}
-    impl Sealed for super::TenantStore {}
+    impl<S> Sealed for super::Store<S> {}
     impl Sealed for super::Directory {}
 }
 
-impl<E: Entity<Scope = InTenant>> RecordStore<E> for TenantStore {
+impl<S: Owned, E: Entity<Scope = S>> RecordStore<E> for Store<S> {
     fn full(&self, key: &Key<E>) -> FullKey {
         FullKey { pk: self.partition(&key.collection), sk: key.sort.clone() }
     }
@@ -48,12 +49,13 @@ impl<E: Entity<Scope = InTenant>> RecordStore<E> for TenantStore {
     }
 }
 
-impl TenantStore {
+impl<S: Owned> Store<S> {
     /// The item of a record of whatever type.
     pub(super) fn packed(&self, packed: Packed) -> Item {
         let key = FullKey { pk: self.partition(&packed.key.collection), sk: packed.key.sort.clone() };
         let mut item = item_of(packed, key, self.origin(), self.now());
         item.insert("tenant".into(), AttributeValue::S(self.tenant_id().to_string()));
+        item.extend(self.workspace_tag().map(|tag| (WORKSPACE.to_owned(), AttributeValue::S(tag))));
         item
     }
 }

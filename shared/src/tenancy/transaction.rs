@@ -9,9 +9,10 @@ use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
 use crate::model::plan::{Plan, Quota};
 use crate::model::tenant::{Tenant, TenantStatus};
-use crate::store::entity::{Counter, Entity, InTenant, Key, Packed};
+use crate::store::entity::{Counter, Entity, InTenant, Key, Owned, Packed, not_found};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, on_condition, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
+use crate::tenancy::store::Store;
 use crate::tenancy::{MailAllowance, RecordStore, TenantId, TenantStore};
 
 /// The error for a failed condition, given the existing item.
@@ -39,9 +40,10 @@ pub fn missing() -> Refusal {
 }
 
 /// Another writer changed the item in the meantime. The caller's edit must not overwrite that.
-pub fn changed() -> Refusal {
-    Box::new(|old| {
-        if old.is_some() { Error::Conflict("The resource was changed at the same time. Read it again.".into()) } else { Error::NotFound }
+pub(crate) fn changed<E: Entity>() -> Refusal {
+    Box::new(|old| match old {
+        Some(_) => Error::Conflict("The resource was changed at the same time. Read it again.".into()),
+        None => not_found::<E>(),
     })
 }
 
@@ -70,13 +72,13 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes a record of whatever type that must not exist yet.
-    pub fn create_packed(self, place: &TenantStore, packed: &Packed, refusal: Refusal) -> Result<Self> {
+    pub fn create_packed<S: Owned>(self, place: &Store<S>, packed: &Packed, refusal: Refusal) -> Result<Self> {
         self.of(Some(place.tenant_id())).put_item_if(place.packed(packed.clone()), Condition::absent(), refusal)
     }
 
     /// Writes a record that must still stand as `before`.
     pub fn replace<E: Entity>(self, store: &impl RecordStore<E>, entity: &E, before: &E) -> Result<Self> {
-        self.put_if(store, entity, Condition::unchanged(&before.guard()), changed())
+        self.put_if(store, entity, Condition::unchanged(&before.guard()), changed::<E>())
     }
 
     /// Writes a record, whether it exists or not.
@@ -116,7 +118,7 @@ impl<'a> Transaction<'a> {
 
     /// Deletes a record that must still equal `before`.
     pub fn delete_unchanged<E: Entity>(self, store: &impl RecordStore<E>, before: &E) -> Result<Self> {
-        self.of(store.tenant()).delete_if(store.full(&before.key()), Condition::unchanged(&before.guard()), changed())
+        self.of(store.tenant()).delete_if(store.full(&before.key()), Condition::unchanged(&before.guard()), changed::<E>())
     }
 
     /// Deletes a record if it exists.
@@ -182,7 +184,7 @@ impl<'a> Transaction<'a> {
     /// Adds to numbers of a record. The first addition creates it.
     pub fn tally<E: Entity<Scope = InTenant>>(
         mut self,
-        store: &crate::tenancy::TenantStore,
+        store: &TenantStore,
         key: &Key<E>,
         changes: &[(&'static str, u64)],
     ) -> Result<Self> {
@@ -259,12 +261,12 @@ impl<'a> Transaction<'a> {
     }
 
     /// Changes a counter without a limit.
-    pub fn count(self, store: &TenantStore, counter: Counter, by: i64) -> Result<Self> {
+    pub fn count<S: Owned>(self, store: &Store<S>, counter: Counter, by: i64) -> Result<Self> {
         self.of(Some(store.tenant_id())).add(store.counter(counter), &[("n", by)], None, missing())
     }
 
     /// Adds one to a counter that must stay within what the plan, of the name `called`, allows.
-    pub fn count_within(self, place: &TenantStore, quota: Quota, plan: &Plan, called: &str) -> Result<Self> {
+    pub fn count_within<S: Owned>(self, place: &Store<S>, quota: Quota, plan: &Plan, called: &str) -> Result<Self> {
         match (quota.most)(plan) {
             Some(max) => self.count_many_within(place, quota.counter, 1, quota.name, max, called),
             None => self.count(place, quota.counter, 1),
@@ -272,9 +274,9 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds `by` to a counter that must stay within `max`.
-    pub fn count_many_within(
+    pub fn count_many_within<S: Owned>(
         self,
-        store: &crate::tenancy::TenantStore,
+        store: &Store<S>,
         counter: Counter,
         by: u64,
         limit: &'static str,
@@ -294,7 +296,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Subtracts one from a counter that must stay at `min` or more.
-    pub fn count_down(self, store: &TenantStore, counter: Counter, min: u64, refusal: Refusal) -> Result<Self> {
+    pub fn count_down<S: Owned>(self, store: &Store<S>, counter: Counter, min: u64, refusal: Refusal) -> Result<Self> {
         let condition = Condition {
             expression: "#n > :min".into(),
             names: vec![("#n", "n")],
@@ -304,7 +306,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Requires a counter to be below what the plan allows less what is `held` beside it, without moving it.
-    pub fn require_room(self, place: &TenantStore, quota: Quota, held: u64, plan: &Plan, called: &str) -> Result<Self> {
+    pub fn require_room<S: Owned>(self, place: &Store<S>, quota: Quota, held: u64, plan: &Plan, called: &str) -> Result<Self> {
         let Some(max) = (quota.most)(plan) else { return Ok(self) };
         // Where all is held already, there is none even before the first is counted.
         let room = if held < max { "attribute_not_exists(#n) OR #n < :max" } else { "#n < :max" };
@@ -347,12 +349,12 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes everything, unless the first action, which expects a record unchanged, finds it changed. Then returns the record as it is
-    /// now, or `NotFound` if it is gone.
-    pub(crate) async fn commit_or_changed(self) -> Result<Option<Item>> {
+    /// now, or `Some(None)` if it is gone.
+    pub(crate) async fn commit_or_changed(self) -> Result<Option<Option<Item>>> {
         let (refused, refusals) = self.attempt().await?;
         let Some(mut refused) = refused else { return Ok(None) };
         if let Some(first) = refused.first_mut().and_then(Option::take) {
-            return first.0.map(Some).ok_or(Error::NotFound);
+            return Ok(Some(first.0));
         }
         for (refused, refusal) in refused.into_iter().zip(refusals) {
             if let Some(refused) = refused {

@@ -13,6 +13,7 @@ use crate::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
 use crate::model::usage::UsageDay;
 use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
+use crate::tenancy::doors::workspace::Selection;
 use crate::tenancy::doors::tenanted::{Admin, Inside, Owner, SLUG_ROUTES, Tenanted, spend, wanted};
 use crate::tenancy::limiter::TenantSeen;
 use crate::tenancy::{Directory, Entered, Incoming, Origin, RecordStore, Role, Scope, TenantStore, Transaction, Wants};
@@ -94,6 +95,10 @@ pub(super) async fn act_for(
     let link = link.ok_or(Error::NotFound)?;
     let origin = incoming.origin(DELEGATE.to_owned());
     let store = TenantStore::open(link.tenant, incoming.table.clone(), app.shared_random(), incoming.now, origin.clone());
+    let (wants, selection) = match wants.enters_workspace {
+        true => Selection::of(incoming, &store, None, wants).await.map(|(wants, found)| (wants, Some(found)))?,
+        false => (wants, None),
+    };
     let mut keys = vec![store.full(&Tenant::key_of())];
     keys.extend(wanted(wants, &store, &agency.directory, user));
     let leased = app.limiter().lease(store.table(), link.tenant, store.partition(UsageDay::COLLECTION), incoming.now, TenantSeen::NotYet);
@@ -131,7 +136,8 @@ pub(super) async fn act_for(
         delegated: true,
         agency: Some(of),
         power: agency.power,
+        selection,
     };
     // A repeat with the same `Idempotency-Key` must be of the same caller for the same child.
-    Ok((inside, Entered { store: Some(store), directory, principal, user, read }))
+    Ok((inside, Entered { store: Some(store), workspace: None, directory, principal, user, read }))
 }

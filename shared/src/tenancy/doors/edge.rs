@@ -51,7 +51,7 @@ impl Door for EdgeProxy {
         let principal = "edge".to_owned();
         incoming.facts().principal = Some(principal.clone());
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin(principal.clone()));
-        let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
+        let entered = Entered { store: None, workspace: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
         Ok((EdgeProxy { app, directory, facts: incoming.shared_facts() }, entered))
     }
 }

@@ -2,6 +2,7 @@
 //! for work without a request.)
 //!
 //! * `Viewer`, `Member`, `Admin`, `Owner`: the caller's tenant, or the one they select, or a child of their agency.
+//! * `In<Viewer>`, `In<Member>` …: a workspace of that tenant, with the role they have there.
 //! * `SignedIn`: a person, for their own data.
 //! * `Visitor`, `DemoVisitor`: a caller without credentials, limited by address.
 //! * `EdgeProxy`: the edge proxies, which report usage and get no store.
@@ -12,6 +13,7 @@ mod edge;
 mod person;
 mod tenanted;
 mod visitor;
+pub(crate) mod workspace;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -23,6 +25,7 @@ pub use edge::{EdgeProxy, EdgeTenant};
 pub use person::{OwnTenant, SignedIn, UsedIn};
 pub use tenanted::{Admin, AdminRole, AtLeast, Member, MemberRole, Owner, OwnerRole, Tenanted, Touched, Viewer, ViewerRole};
 pub use visitor::{DemoVisitor, Invited, Visitor};
+pub use workspace::In;
 
 /// Who may enter, as printed in the role matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub enum Access {
     SignedIn,
     /// A member of the tenant with at least this role.
     AtLeast(Role),
+    /// A member of the workspace with at least this role.
+    InWorkspace(Role),
     /// The edge proxies, with the deployment's key in `X-Ingest-Key`.
     Edge,
 }
@@ -54,7 +59,7 @@ impl Door for Anyone {
     async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
         let app = incoming.app.clone();
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("anyone".into()));
-        Ok((Anyone { app }, Entered { store: None, directory, principal: "anyone".into(), user: None, read: HashMap::new() }))
+        Ok((Anyone { app }, Entered { store: None, workspace: None, directory, principal: "anyone".into(), user: None, read: HashMap::new() }))
     }
 }
 

@@ -142,6 +142,6 @@ impl Door for SignedIn {
         let Caller::Person(person) = caller else { return Err(Error::Forbidden("This is for people: sign in.".into())) };
         let belongs = belongs?;
         let door = SignedIn { app: app.clone(), directory: directory.clone(), user: person.user, session: person.session, belongs };
-        Ok((door, Entered { store: None, directory, principal, user: Some(person.user), read: HashMap::new() }))
+        Ok((door, Entered { store: None, workspace: None, directory, principal, user: Some(person.user), read: HashMap::new() }))
     }
 }

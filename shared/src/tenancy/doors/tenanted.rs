@@ -23,6 +23,7 @@ use crate::store::table::{FullKey, Item};
 use crate::store::{Entity, Record as _};
 use crate::tenancy::credential::{Caller, Person};
 use crate::tenancy::doors::agency::{act_for, acting};
+use crate::tenancy::doors::workspace::Selection;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::instance_cache::tenant_named;
 use crate::tenancy::limiter::{Class, Hit, Spent, TenantSeen};
@@ -85,6 +86,11 @@ impl AtLeast for OwnerRole {
 }
 
 impl<R> Tenanted<R> {
+    pub(super) fn of(app: App, inside: Inside) -> Self {
+        let Inside { store, directory, tenant, plan, member, key, delegated, agency, power, selection: _ } = inside;
+        Tenanted { app, store, directory, tenant, plan, member, key, delegated, agency, power, least: PhantomData }
+    }
+
     /// The moment of the request.
     pub fn now(&self) -> Timestamp {
         self.store.now()
@@ -162,9 +168,7 @@ impl<R: AtLeast> Door for Tenanted<R> {
     async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
         // Boxed and not generic, so that the code exists once for all roles.
         let (inside, entered) = Box::pin(enter_tenant(incoming, wants, R::ROLE)).await?;
-        let Inside { store, directory, tenant, plan, member, key, delegated, agency, power } = inside;
-        let app = incoming.app.clone();
-        Ok((Tenanted { app, store, directory, tenant, plan, member, key, delegated, agency, power, least: PhantomData }, entered))
+        Ok((Tenanted::of(incoming.app.clone(), inside), entered))
     }
 }
 
@@ -178,12 +182,14 @@ pub(super) struct Inside {
     pub delegated: bool,
     pub agency: Option<ForChild>,
     pub power: Power,
+    /// The workspace that the request names, for the door into it.
+    pub selection: Option<Selection>,
 }
 
 /// Enters a tenant. First the credential is verified. Then one read gets the session and membership or the key, the tenant, and what the
 /// handler wants, in parallel with the counters. Then all reasons for a refusal are checked, in an order that tells an outsider nothing.
 /// Nothing that was read is returned before the membership, or the key's own tenant, is checked.
-async fn enter_tenant(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
+pub(super) async fn enter_tenant(incoming: &Incoming, wants: Wants, least: Role) -> Result<(Inside, Entered)> {
     match try_enter(incoming, wants.clone(), least, None).await? {
         Entry::Inside(inside, entered) => Ok((*inside, *entered)),
         Entry::Moved(home) => match try_enter(incoming, wants, least, Some(home)).await? {
@@ -208,6 +214,10 @@ async fn try_enter(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Op
     let child = verified.acting.and_then(SubaccountId::parse_prefixed);
     // If an agency acts for a child, the handler wants nothing of the agency itself.
     let (wants, of_child) = if verified.acting.is_some() { (Wants::default(), wants) } else { (wants, Wants::default()) };
+    let (wants, selection) = match wants.enters_workspace {
+        true => Selection::of(incoming, &store, verified.maker_or_user(tenant), wants).await.map(|(wants, found)| (wants, Some(found)))?,
+        false => (wants, None),
+    };
     let mut reads = verified.read(&store, wants, child).await?;
     let profile: Option<Tenant> = store.read(reads.take(&store.full(&Tenant::key_of())).as_ref())?;
     let CallerInTenant { member, key, power } = verified.caller_in(&store, &mut reads).await?;
@@ -238,12 +248,12 @@ async fn try_enter(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Op
     }
     let (directory, principal, user) = (verified.directory.clone(), verified.principal.clone(), verified.user());
     let link = child.and_then(|id| reads.take(&directory.full(&Subaccount::key_of(tenant, id))));
-    let inside = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None, power };
+    let inside = Inside { store, directory, tenant: profile, plan, member, key, delegated: false, agency: None, power, selection };
     let (inside, entered) = if verified.acting.is_some() {
         let link = inside.directory.read(link.as_ref())?;
         Box::pin(act_for(incoming, inside, link, of_child, principal, user)).await?
     } else {
-        let entered = Entered { store: Some(inside.store.clone()), directory: inside.directory.clone(), principal, user, read: reads.read };
+        let entered = Entered { store: Some(inside.store.clone()), workspace: None, directory: inside.directory.clone(), principal, user, read: reads.read };
         (inside, entered)
     };
     Ok(Entry::Inside(Box::new(inside), Box::new(entered)))
@@ -303,6 +313,14 @@ impl<'a> Verified<'a> {
         match &self.caller {
             Caller::Person(person) => Some(person.user),
             Caller::Key(_) => None,
+        }
+    }
+
+    /// Who acts in the tenant: the person, or the maker of the key if they are a member.
+    fn maker_or_user(&self, tenant: TenantId) -> Option<UserId> {
+        match &self.caller {
+            Caller::Person(person) => Some(person.user),
+            Caller::Key(claim) => claim.maker.filter(|maker| maker.tenant == tenant).map(|maker| maker.user),
         }
     }
 
@@ -439,8 +457,8 @@ impl<'a> Verified<'a> {
 
 /// The keys of the records that a handler wants.
 pub(super) fn wanted(wants: Wants, store: &TenantStore, directory: &Directory, user: Option<UserId>) -> Vec<FullKey> {
-    let mut keys: Vec<FullKey> =
-        wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }).collect();
+    let mut keys: Vec<FullKey> = wants.full;
+    keys.extend(wants.tenant.into_iter().map(|(collection, sk)| FullKey { pk: store.partition(&collection), sk }));
     keys.extend(wants.counters.into_iter().map(|counter| store.counter(counter)));
     keys.extend(user.filter(|_| wants.user).map(|user| directory.full(&User::key_of(user))));
     keys

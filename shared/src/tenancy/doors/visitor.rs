@@ -60,7 +60,7 @@ impl Door for Visitor {
             facts: incoming.shared_facts(),
         };
         let principal = format!("visitor {}", incoming.ip);
-        Ok((door, Entered { store: None, directory, principal, user: None, read: HashMap::new() }))
+        Ok((door, Entered { store: None, workspace: None, directory, principal, user: None, read: HashMap::new() }))
     }
 }
 
@@ -281,7 +281,7 @@ impl Door for DemoVisitor {
         incoming.facts().limits.push(report);
         verdict?;
         let principal = format!("visitor {}", incoming.ip);
-        let entered = Entered { store: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
+        let entered = Entered { store: None, workspace: None, directory: directory.clone(), principal, user: None, read: HashMap::new() };
         Ok((DemoVisitor { app: app.clone(), directory }, entered))
     }
 }

@@ -1,0 +1,275 @@
+//! The door into a workspace: which one a request means, whether it is there for the caller, and with which role.
+
+use http::HeaderName;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::ids::{UserId, WorkspaceId, WorkspaceTag};
+use crate::model::workspace::{Workspace, WorkspaceAccess, WorkspaceMember, WorkspaceSettings, WorkspaceSlug, role_in};
+use crate::store::page::Span;
+use crate::store::table::FullKey;
+use crate::tenancy::doors::tenanted::{Inside, Tenanted, enter_tenant};
+use crate::tenancy::doors::{Access, AtLeast, Door};
+use crate::tenancy::instance_cache::workspace_named;
+use crate::tenancy::{App, Entered, Incoming, RecordStore, Role, TenantStore, Transaction, Wants, WorkspaceStore};
+
+/// Routes whose first path value is a workspace itself. On all others it is the id of something within one, which names the workspace.
+const WORKSPACE_ROUTES: &str = "/api/v1/tenant/workspaces/{workspace}";
+/// Selects a workspace, by id or slug. An answer says with it where it comes from.
+pub(crate) const X_WORKSPACE_ID: HeaderName = HeaderName::from_static("x-workspace-id");
+/// The parameter of lists that selects a workspace.
+const IN_QUERY: &str = "workspace";
+/// The field of bodies that selects one.
+const IN_BODY: &str = "workspace_slug";
+const NOUN: &str = "Workspace";
+
+/// A member of a workspace with at least a certain role: `In<Viewer>`. Holds the store of that workspace.
+pub struct In<D> {
+    /// The door into the tenant, through which the caller came.
+    pub outer: D,
+    pub store: WorkspaceStore,
+    /// For lists of a caller who has no workspace: one without a name, in which nothing is.
+    pub workspace: Workspace,
+    /// The caller's role in the workspace.
+    pub role: Role,
+}
+
+impl<R> In<Tenanted<R>> {
+    /// The moment of the request.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.store.now()
+    }
+
+    /// For what is created in the workspace: requires, in the transaction, that the workspace is still there. Nothing is then written into a workspace
+    /// after its deletion, which sweeps what it finds.
+    pub fn while_there<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
+        let gone = Box::new(|_| Error::Missing(NOUN));
+        transaction.require(&self.outer.store, &Workspace::key_of(self.workspace.id.tag()), gone)
+    }
+
+    /// For changes that must fail after a demotion: requires, in the transaction, the membership by which the caller has their role here.
+    pub fn require_role<'a>(&self, transaction: Transaction<'a>, least: Role) -> Result<Transaction<'a>> {
+        let by_tenant = role_in(self.outer.member.role, None).is_some_and(|role| role >= least);
+        let transaction = self.outer.require_role_at_least(transaction, if by_tenant { least } else { Role::Viewer }, super::Touched::Else)?;
+        if by_tenant {
+            return Ok(transaction);
+        }
+        let roles = Role::ALL.into_iter().filter(|role| *role < least).map(Role::name);
+        let demoted = Box::new(|_| Error::Forbidden("Your role in the workspace was changed at the same moment.".into()));
+        transaction.require_unless(&self.store, &WorkspaceMember::key_of(self.outer.member.user), "role", roles, demoted)
+    }
+}
+
+impl<R: AtLeast> Door for In<Tenanted<R>> {
+    const ACCESS: Access = Access::InWorkspace(R::ROLE);
+
+    async fn enter(incoming: &Incoming, wants: Wants) -> Result<(Self, Entered)> {
+        let wants = Wants { enters_workspace: true, ..wants };
+        let (inside, entered) = Box::pin(enter_tenant(incoming, wants, Role::Viewer)).await?;
+        let app = incoming.app.clone();
+        let (place, inside, entered) = Box::pin(enter_workspace(incoming, inside, entered, R::ROLE)).await?;
+        let Place { store, workspace, role } = place;
+        Ok((In { outer: Tenanted::of(app, inside), store, workspace, role }, entered))
+    }
+}
+
+struct Place {
+    store: WorkspaceStore,
+    workspace: Workspace,
+    role: Role,
+}
+
+/// The workspaces that a request names. Each exists or not, and nobody has looked yet whether the caller may enter it.
+#[derive(Default)]
+pub(super) struct Selection {
+    path: Option<Named>,
+    header: Option<Named>,
+    /// With the name of the parameter or field.
+    parameter: Option<(&'static str, Named)>,
+    /// What the handler wants to read in the workspace.
+    wanted: Vec<(String, String)>,
+    counters: Vec<crate::store::Counter>,
+    noun: Option<&'static str>,
+}
+
+/// `None`: no workspace has the name.
+type Named = Option<WorkspaceTag>;
+
+impl Selection {
+    /// Reads what the request names, and adds to the wishes what is needed to judge it.
+    pub(super) async fn of(incoming: &Incoming, store: &TenantStore, user: Option<UserId>, mut wants: Wants) -> Result<(Wants, Selection)> {
+        let header = incoming.single(&X_WORKSPACE_ID)?.filter(|text| !text.is_empty());
+        let body = in_body(incoming);
+        let parameter = match (incoming.query.get(IN_QUERY), &body) {
+            (Some(_), Some(_)) => {
+                return Err(Error::BadRequest("Name the workspace in the query or in the body, not in both.".into()));
+            }
+            (Some(query), None) => Some((IN_QUERY, query.as_str())),
+            (None, Some(body)) => Some((IN_BODY, body.as_str())),
+            (None, None) => None,
+        };
+        let app = &incoming.app;
+        let mut selection = Selection {
+            wanted: std::mem::take(&mut wants.workspace),
+            counters: std::mem::take(&mut wants.counters),
+            noun: wants.noun,
+            ..Selection::default()
+        };
+        if let Some(first) = incoming.path_values.first() {
+            selection.path = Some(match incoming.route.starts_with(WORKSPACE_ROUTES) {
+                true => named(app, store, first).await?,
+                false => WorkspaceTag::of_id(first),
+            });
+        }
+        if let Some(text) = header {
+            selection.header = Some(named(app, store, text).await?);
+        }
+        if let Some((name, text)) = parameter {
+            selection.parameter = Some((name, named(app, store, text).await?));
+        }
+        for key in selection.tags().flat_map(|tag| selection.keys_of(store, tag, user)) {
+            wants.full.push(key);
+        }
+        Ok((wants, selection))
+    }
+
+    /// The workspaces that exist, each once; the one that is meant comes first.
+    fn tags(&self) -> impl Iterator<Item = WorkspaceTag> + use<> {
+        let all = [self.path, self.header, self.parameter.map(|(_, named)| named)].map(Option::flatten);
+        let mut tags: Vec<WorkspaceTag> = vec![];
+        for tag in all.into_iter().flatten() {
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        }
+        tags.into_iter()
+    }
+
+    fn keys_of(&self, store: &TenantStore, tag: WorkspaceTag, user: Option<UserId>) -> Vec<FullKey> {
+        let within = store.workspace(tag);
+        let mut keys = vec![store.full(&Workspace::key_of(tag))];
+        keys.extend(user.map(|user| within.full(&WorkspaceMember::key_of(user))));
+        keys.extend(self.wanted.iter().map(|(collection, sort)| FullKey { pk: within.partition(collection), sk: sort.clone() }));
+        keys.extend(self.counters.iter().map(|counter| within.counter(*counter)));
+        keys
+    }
+}
+
+async fn enter_workspace(incoming: &Incoming, mut inside: Inside, mut entered: Entered, least: Role) -> Result<(Place, Inside, Entered)> {
+    let selection = inside.selection.take().unwrap_or_default();
+    let place = selected(&selection, &inside, &mut entered).await?;
+    let place = match place {
+        Some(place) => place,
+        None => default(incoming, &selection, &inside, &mut entered).await?,
+    };
+    if place.role < least {
+        return Err(Error::Forbidden(format!("This needs the role {} or above in the workspace.", least.name()).into()));
+    }
+    if place.workspace.id.tag() != WorkspaceTag::NONE {
+        incoming.facts().workspace = Some(place.workspace.id);
+    }
+    entered.workspace = Some(place.store.clone());
+    Ok((place, inside, entered))
+}
+
+/// What the request names. The id in a path decides; a header or parameter must agree with it.
+async fn selected(selection: &Selection, inside: &Inside, entered: &mut Entered) -> Result<Option<Place>> {
+    if let Some(named) = selection.path {
+        let missing = || Error::Missing(selection.noun.unwrap_or(NOUN));
+        let others = [selection.header, selection.parameter.map(|(_, named)| named)];
+        if named.is_none() || others.into_iter().flatten().any(|other| other != named) {
+            return Err(missing());
+        }
+        return accessible(named, inside, entered).await?.ok_or_else(missing).map(Some);
+    }
+    let missing = || Error::Missing(NOUN);
+    let header = match selection.header {
+        Some(named) => Some(accessible(named, inside, entered).await?.ok_or_else(missing)?),
+        None => None,
+    };
+    let parameter = match selection.parameter {
+        Some((name, named)) => Some((name, accessible(named, inside, entered).await?.ok_or_else(missing)?)),
+        None => None,
+    };
+    match (header, parameter) {
+        (Some(header), Some((name, parameter))) if header.workspace.id != parameter.workspace.id => {
+            Err(Error::field(name, format!("The {name} field names another workspace than the header x-workspace-id.")))
+        }
+        (Some(place), _) | (None, Some((_, place))) => Ok(Some(place)),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The workspace, if it exists for the caller.
+async fn accessible(named: Named, inside: &Inside, entered: &mut Entered) -> Result<Option<Place>> {
+    let Some(tag) = named else { return Ok(None) };
+    let store = inside.store.workspace(tag);
+    let Some(workspace) = entered.find(&Workspace::key_of(tag)).await? else { return Ok(None) };
+    entered.workspace = Some(store.clone());
+    let membership = entered.find(&WorkspaceMember::key_of(inside.member.user)).await?;
+    entered.workspace = None;
+    let membership = membership.filter(|membership| membership.number == inside.member.number && !inside.delegated);
+    let reachable = inside.key.as_ref().is_none_or(|key| key.reaches(workspace.id));
+    let role = role_in(inside.member.role, membership.map(|membership| membership.role)).filter(|_| reachable);
+    Ok(role.map(|role| Place { store, workspace, role }))
+}
+
+/// Where a request goes that names no workspace: into the oldest that the caller can reach. Who has none finds empty lists, and can create nothing.
+async fn default(incoming: &Incoming, selection: &Selection, inside: &Inside, entered: &mut Entered) -> Result<Place> {
+    for tag in reachable(inside).await? {
+        let keys = selection.keys_of(&inside.store, tag, Some(inside.member.user));
+        let items = inside.store.items(&keys).await?;
+        entered.read.extend(keys.into_iter().zip(items));
+        if let Some(place) = accessible(Some(tag), inside, entered).await? {
+            return Ok(place);
+        }
+    }
+    if !incoming.is_read() {
+        return Err(Error::field(IN_BODY, "There is no workspace yet: create one with POST /api/v1/tenant/workspaces."));
+    }
+    let (store, id) = (inside.store.workspace(WorkspaceTag::NONE), WorkspaceId::NONE);
+    let now = inside.store.now();
+    let slug = WorkspaceSlug::from_name("", 0);
+    let workspace =
+        Workspace { id, slug, name: String::new(), settings: WorkspaceSettings::default(), created_at: now, updated_at: now, version: 0 };
+    Ok(Place { store, workspace, role: Role::Viewer })
+}
+
+/// The workspaces that the caller may reach, oldest first; of a tenant's admins, who reach all, only the oldest.
+async fn reachable(inside: &Inside) -> Result<Vec<WorkspaceTag>> {
+    if let Some(bound) = inside.key.as_ref().and_then(|key| key.workspaces.as_ref()) {
+        let mut tags: Vec<WorkspaceTag> = bound.iter().map(|id| id.tag()).collect();
+        tags.sort();
+        return Ok(tags);
+    }
+    if role_in(inside.member.role, None).is_some() {
+        let oldest = inside.store.page(&Workspace::all(), &Span::first(1), |_| true).await?;
+        return Ok(oldest.items.iter().map(|workspace| workspace.id.tag()).collect());
+    }
+    let access = inside.store.all(&WorkspaceAccess::of_user(inside.member.user)).await?;
+    Ok(access.iter().map(|access| access.id.tag()).collect())
+}
+
+/// A workspace by id or slug.
+async fn named(app: &App, store: &TenantStore, text: &str) -> Result<Named> {
+    match WorkspaceId::parse_prefixed(text) {
+        Some(id) => Ok(Some(id.tag())),
+        None => match WorkspaceSlug::asked(text) {
+            Some(slug) => workspace_named(app, store, &slug).await,
+            None => Ok(None),
+        },
+    }
+}
+
+/// The workspace that a body names. A body that is not as it should be is refused later, with its other faults.
+fn in_body(incoming: &Incoming) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(default)]
+        workspace_slug: Option<String>,
+    }
+    if incoming.is_read() {
+        return None;
+    }
+    serde_json::from_slice::<Body>(&incoming.body).ok()?.workspace_slug
+}
