@@ -27,7 +27,7 @@ fn the_role_matrix_is_the_reviewed_one() {
 fn a_scope_asks_for_the_highest_role_of_its_routes() {
     let mut highest: BTreeMap<Scope, Role> = BTreeMap::new();
     for operation in catalogue().operations {
-        if let (Access::AtLeast(role), Some(scope)) = (operation.access, operation.scope()) {
+        if let (Access::AtLeast(role) | Access::InWorkspace(role), Some(scope)) = (operation.access, operation.scope()) {
             let known = highest.entry(scope).or_insert(role);
             *known = role.max(*known);
         }

@@ -128,9 +128,14 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/tenant-setting" | "POST /api/tenant-setting/dynamic" => {
             (None, json!({"name": "sample", "value": format!("value {}", serial())}))
         }
+        "POST /api/v1/tenant/workspaces" => (None, json!({"name": "Sample"})),
+        "DELETE /api/v1/tenant/workspaces/{workspace}" => (Some(Target::Workspace), json!({"confirm": "Sample"})),
+        "POST /api/v1/tenant/workspaces/{workspace}/members" => (Some(Target::Workspace), json!({"email": address})),
         "POST /api/usage/ingest" => (None, json!({"batch_id": "1", "tenant": "no-such-tenant", "entries": []})),
         name if name.ends_with("/end-grace") && name.contains("{kid}") => (Some(Target::RetiringSubaccountKey), Value::Null),
         name if name.ends_with("/end-grace") => (Some(Target::RetiringKey), Value::Null),
+        name if name.contains("/members/{user_id}") => return (Some(Target::WorkspaceMember), None),
+        name if name.contains("/workspaces/{workspace}") => return (Some(Target::Workspace), None),
         name if name.contains("/api/v1/tasks/{uuid}") => return (Some(Target::Task), None),
         name if name.contains("{kid}") => return (Some(Target::SubaccountKey), None),
         // A key with every scope, because the route may need it.
@@ -147,7 +152,7 @@ async fn every_role_may_do_what_the_catalogue_says_and_no_more() {
     let people = people(&world, &own).await;
     let mut calls = 0;
     for operation in in_tenant() {
-        let Access::AtLeast(least) = operation.access else { continue };
+        let (Access::AtLeast(least) | Access::InWorkspace(least)) = operation.access else { continue };
         let (kind, _) = sample(&operation);
         for (role, caller) in &people {
             let target = kind.made(&world, &own, caller).await;
@@ -162,8 +167,9 @@ async fn every_role_may_do_what_the_catalogue_says_and_no_more() {
             }
             assert_eq!((answer.status, answer.code().as_str()), (403, "FORBIDDEN"), "{who}");
             // A slug names the tenant itself, and they are in it: only a record within it must not show.
-            if kind != Target::Slug {
-                let missing = call(&world, &operation, kind.nonexistent()).token(&caller.token).send().await;
+            // In a workspace, too, whose member they are.
+            if !matches!(kind, Target::Slug | Target::Workspace | Target::WorkspaceMember) {
+                let missing = call(&world, &operation, &beside(&operation, kind, &target)).token(&caller.token).send().await;
                 assert_eq!(answer.fingerprint(), missing.fingerprint(), "a role too small learns whether something exists: {who}");
             }
             assert_eq!(content(&world, &own), before, "refused, but done: {who}");
@@ -365,7 +371,8 @@ async fn another_tenants_anything_is_as_if_it_did_not_exist() {
                 let nobodys = cost(&world, &operation, kind.nonexistent(), caller).await;
                 assert_eq!(theirs, nobodys, "{what} takes another number of calls");
             }
-            if !allows(&operation, *role) && kind != Target::Slug {
+            // Whoever is no member of a workspace hears that there is none, whatever their role.
+            if !allows(&operation, *role) && kind != Target::Slug && !in_workspace(&operation) {
                 assert_eq!(answer.status, 403, "{what}: {}", answer.text);
                 continue;
             }
@@ -837,6 +844,10 @@ pub(crate) enum Target {
     Created(&'static str),
     ArchivedProject,
     Task,
+    /// The caller is a member of it, with their role in the tenant.
+    Workspace,
+    /// Workspace and number.
+    WorkspaceMember,
     Member,
     /// The caller's own.
     Session,
@@ -870,6 +881,9 @@ impl Target {
             Target::Created(collection) => {
                 let operation = OPERATIONS.iter().find(|operation| operation.path == collection && operation.method == "POST");
                 let operation = operation.expect("the collection has a POST");
+                if in_workspace(operation) {
+                    home(world, tenant).await;
+                }
                 let body = match sample(operation).1 {
                     // Each a setting of its own.
                     body if collection == "/api/tenant-setting" => json!({"name": format!("target{}", serial()), "value": body["value"]}),
@@ -886,6 +900,11 @@ impl Target {
             Target::Task => {
                 let project = world.project(&tenant.owner, "Target").await;
                 id(&world.task(&tenant.owner, &project, json!({"title": "Target"})).await).to_owned()
+            }
+            Target::Workspace => workspace(world, tenant, caller).await.0,
+            Target::WorkspaceMember => {
+                let (workspace, member) = workspace(world, tenant, caller).await;
+                format!("{workspace}|{member}")
             }
             Target::Member => world.member(tenant, "viewer").await.id.to_string(),
             Target::NoTenant => String::new(),
@@ -928,6 +947,50 @@ impl Target {
     }
 }
 
+/// A new workspace, with the caller in it as what they are in the tenant, and the number of another member.
+async fn workspace(world: &World, tenant: &Tenant, caller: &Caller) -> (String, u64) {
+    let made = world.post("/api/v1/tenant/workspaces").token(&tenant.owner.token).json(json!({"name": "Sample"})).send().await.expect(201);
+    let workspace = id(&made.json()["data"]).to_owned();
+    let other = world.member(tenant, "viewer").await;
+    add_to(world, tenant, &workspace, &other).await;
+    if caller.id != tenant.owner.id {
+        add_to(world, tenant, &workspace, caller).await;
+    }
+    (workspace, other.id)
+}
+
+/// Makes somebody a member of a workspace, with the role that they have in the tenant.
+async fn add_to(world: &World, tenant: &Tenant, workspace: &str, caller: &Caller) {
+    let user = claims_of(&caller.token)["sub"].as_str().expect("a subject").to_owned();
+    let items = world.items_of(tenant);
+    let member = items.iter().find(|item| item["type"]["S"] == "member" && item["user"]["S"] == user.as_str()).expect("a member");
+    let body = json!({"email": caller.email, "role": member["role"]["S"]});
+    world.post(format!("/api/v1/tenant/workspaces/{workspace}/members")).token(&tenant.owner.token).json(body).send().await.expect(201);
+}
+
+/// The tenant's oldest workspace, in which everything lies whose workspace is not named.
+async fn home(world: &World, tenant: &Tenant) -> String {
+    let oldest = world.get("/api/v1/tenant/workspaces?limit=1").token(&tenant.owner.token).send().await.expect(200);
+    if let Some(workspace) = oldest.json()["data"][0]["id"].as_str() {
+        return workspace.to_owned();
+    }
+    let made = world.post("/api/v1/tenant/workspaces").token(&tenant.owner.token).json(json!({"name": "Home"})).send().await.expect(201);
+    id(&made.json()["data"]).to_owned()
+}
+
+/// What a target would be that does not exist: for something in a workspace, in the same one.
+fn beside(operation: &Operation, kind: Target, target: &str) -> String {
+    let nobody = kind.nonexistent();
+    if !in_workspace(operation) || target.len() < 12 {
+        return nobody.to_owned();
+    }
+    format!("{}{}", &nobody[..nobody.len() - 12], &target[target.len() - 12..])
+}
+
+fn in_workspace(operation: &Operation) -> bool {
+    matches!(operation.access, Access::InWorkspace(_))
+}
+
 /// A new subaccount of the tenant.
 async fn subaccount(world: &World, tenant: &Tenant) -> Value {
     let body = json!({"name": "Client"});
@@ -955,12 +1018,12 @@ fn signed_in() -> Vec<Operation> {
 }
 
 pub(crate) fn in_tenant() -> Vec<Operation> {
-    operations().into_iter().filter(|operation| matches!(operation.access, Access::AtLeast(_))).collect()
+    operations().into_iter().filter(|operation| matches!(operation.access, Access::AtLeast(_) | Access::InWorkspace(_))).collect()
 }
 
 fn allows(operation: &Operation, role: Role) -> bool {
     match operation.access {
-        Access::AtLeast(least) => role >= least,
+        Access::AtLeast(least) | Access::InWorkspace(least) => role >= least,
         Access::Open { .. } | Access::SignedIn => true,
         // The edge's key is nobody's: tests/it/insights.rs attacks its door.
         Access::Edge => false,
@@ -1015,13 +1078,19 @@ fn serial() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// A person of each role, which they have in the tenant's oldest workspace too.
 async fn people(world: &World, tenant: &Tenant) -> Vec<(Role, Caller)> {
-    vec![
+    let home = home(world, tenant).await;
+    let people = vec![
         (Role::Viewer, world.member(tenant, "viewer").await),
         (Role::Member, world.member(tenant, "member").await),
         (Role::Admin, world.member(tenant, "admin").await),
         (Role::Owner, tenant.owner.clone()),
-    ]
+    ];
+    for (_, caller) in &people[..3] {
+        add_to(world, tenant, &home, caller).await;
+    }
+    people
 }
 
 /// With member numbers that nobody else's tenant has.

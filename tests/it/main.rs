@@ -30,4 +30,5 @@ mod secrets;
 mod template;
 mod tenants;
 mod workers;
+mod workspaces;
 mod world;

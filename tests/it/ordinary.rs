@@ -12,7 +12,7 @@ use shared::http::idempotency::Once;
 use shared::http::registry::Routes;
 use shared::http::{Catalogue, Registry};
 use shared::model::time::{Printed, zulu};
-use shared::store::{Counter, Record, Records};
+use shared::store::{Counter, InTenant, Record, Records};
 use shared::tenancy::conflict;
 use shared::tenancy::doors::{Member, Viewer};
 
@@ -37,6 +37,7 @@ impl Note {
 }
 
 impl Record for Note {
+    type Scope = InTenant;
     type Id = NoteId;
     const TYPE: &'static str = "note";
     const COLLECTION: &'static str = "notes";
@@ -216,10 +217,10 @@ async fn it_stands_in_the_audit_log_the_export_the_import_and_is_purged() {
 
     let lines = world.get("/api/tenant/export").token(owner).send().await.expect(200).text;
     assert!(lines.lines().any(|line| line.contains("\"type\":\"note\"") && line.contains("Kept!")), "{lines}");
-    let imported = workers.import(RESTORED, &acme.owner.email, &lines).await;
+    let imported = workers.import(&[RESTORED], &acme.owner.email, &lines).await;
     assert_eq!(imported["imported"]["note"], 1, "{imported}");
     // What an export masks is not put back as a value.
-    let masked = workers.import(RESTORED, &acme.owner.email, &lines.replace("Kept!", "********")).await;
+    let masked = workers.import(&[RESTORED], &acme.owner.email, &lines.replace("Kept!", "********")).await;
     assert_eq!((&masked["imported"]["note"], &masked["skipped"]["note"]), (&Value::Null, &json!(1)), "{masked}");
     let again = world.login(&acme.owner.email, &acme.owner.password).await;
     let twin = imported["tenant"].as_str().expect("a tenant");

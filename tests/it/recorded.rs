@@ -246,9 +246,9 @@ fn first_difference<'a>(kept: &'a str, got: &'a str) -> Option<(usize, &'a str, 
 
 fn role_below(operation: &Operation) -> Option<&'static str> {
     match operation.access {
-        Access::AtLeast(Role::Owner) => Some("admin"),
-        Access::AtLeast(Role::Admin) => Some("member"),
-        Access::AtLeast(Role::Member) => Some("viewer"),
+        Access::AtLeast(Role::Owner) | Access::InWorkspace(Role::Owner) => Some("admin"),
+        Access::AtLeast(Role::Admin) | Access::InWorkspace(Role::Admin) => Some("member"),
+        Access::AtLeast(Role::Member) | Access::InWorkspace(Role::Member) => Some("viewer"),
         _ => None,
     }
 }

@@ -789,7 +789,7 @@ impl Workers {
     }
 
     /// What `import-tenant` does, in a deployment with other ordinary records.
-    pub async fn import(&self, restored: &[Restored], owner: &str, lines: &str) -> Value {
+    pub async fn import(&self, restored: &[&[Restored]], owner: &str, lines: &str) -> Value {
         let app = &self.0.apps["operator"];
         app.fetch_secrets().await.expect("the secrets are there");
         let context = worker::work_context(app, "operator", "import");

@@ -509,6 +509,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<keys::Keys>("keys");
     catalogue.add::<insights::Insights>("insights");
     catalogue.add::<agency::Agency>("agency");
+    catalogue.add::<workspaces::Workspaces>("workspaces");
     catalogue
 }
 
@@ -520,13 +521,14 @@ async fn functions(
     seed: u64,
 ) -> Functions {
     type Serve = fn(App) -> Router;
-    let routers: [(&'static str, Serve); 6] = [
+    let routers: [(&'static str, Serve); 7] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),
         ("keys", router::<keys::Keys>),
         ("insights", router::<insights::Insights>),
         ("agency", router::<agency::Agency>),
+        ("workspaces", router::<workspaces::Workspaces>),
     ];
     let mut functions = BTreeMap::new();
     for (index, (name, router)) in routers.into_iter().enumerate() {
@@ -559,7 +561,17 @@ fn app(
 fn plans(strict: bool, changes: &Value) -> Plans {
     let mut plans: Value = serde_json::from_str(include_str!("../../shared/src/model/plans.json")).expect("plans.json");
     for (name, plan) in plans.as_object_mut().expect("an object") {
-        for limit in ["tenants_owned", "users", "projects", "api_keys", "custom_domains", "subaccounts", "api_requests_per_day"] {
+        for limit in [
+            "tenants_owned",
+            "users",
+            "projects",
+            "workspaces",
+            "people",
+            "api_keys",
+            "custom_domains",
+            "subaccounts",
+            "api_requests_per_day",
+        ] {
             if !strict {
                 plan[limit] = Value::Null;
             }

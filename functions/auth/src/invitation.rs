@@ -1,27 +1,27 @@
 //! Invitations: an address and a role, a link in a mail, and joining with it.
 
-use jiff::SignedDuration;
 use serde::Serialize;
-use shared::accounts::{AddressRecords, ProvenData, owner_of};
+use shared::accounts::{AddressRecords, ProvenData};
 use shared::error::FieldErrors;
 use shared::http::answer::{Answer, Created, Listing, Nothing};
 use shared::http::arguments::{Found, NoFilters, Offsets};
-use shared::http::form::{EmailAddress, Fields, Form, Name, Password, Text};
+use shared::http::form::{EmailAddress, Fields, Form, Name, Password, ROLE, Text};
 use shared::http::idempotency::Once;
-use shared::ids::{LinkId, MailId};
-use shared::model::invitation::{Invitation, InvitationId, OpenInvitations};
-use shared::model::link::{Link, Purpose};
-use shared::model::mail::{Mail, MailContent};
+use shared::invitations::{self, open_invitations, seated};
+use shared::model::invitation::{Invitation, InvitationId, WorkspaceSeat};
+use shared::model::link::Link;
 use shared::model::member::Member;
-use shared::model::tenant::TenantKind;
+use shared::model::role::only_owners_touch_owners;
 use shared::model::time::{Printed, zulu};
 use shared::model::user::{Email, UserTenant};
+use shared::model::workspace::{Workspace, WorkspaceMember};
 use shared::store::{Direction, Record};
 use shared::tenancy::doors::{Admin, Visitor};
-use shared::tenancy::{Role, TenantId, TenantStore, Transaction, conflict};
+use shared::tenancy::{Role, TenantId, conflict};
+use shared::workspaces::join;
 use shared::{Error, Result};
 
-use crate::member::{MemberView, ROLE, only_owners_touch_owners};
+use crate::member::MemberView;
 use crate::password::{self, dead_link};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -55,57 +55,11 @@ pub async fn list(door: Admin, asked: Offsets<NoFilters>) -> Result<Listing<Invi
     Ok(Listing { items, total: open.count(door.now()), page: asked.page, next: found.next })
 }
 
-/// Takes a seat of the plan until it is accepted, revoked or expired. An address can have only one open invitation, and gets few such
-/// mails.
 pub async fn create(door: Admin, once: Once<NewInvitation>) -> Result<Created<InvitationView>> {
     let NewInvitation { email, role } = once.body;
-    if door.tenant.kind == TenantKind::Demo {
-        return Err(Error::Forbidden("A demo sends nothing outside, invitations included.".into()));
-    }
-    only_owners_touch_owners(door.member.role, &[role])?;
-    let (directory, now) = (&door.directory, door.now());
-    if let Some(owner) = owner_of(directory, &email).await?
-        && door.store.find(&Member::key_of(owner.id)).await?.is_some()
-    {
-        return Err(Error::field("email", "The email field is a member's already."));
-    }
-    let expires_at = now + SignedDuration::from_hours(24 * Invitation::DAYS);
-    let invitation = Invitation {
-        id: InvitationId::new(now, door.app.random()),
-        email,
-        role,
-        link: LinkId::new(door.app.random()),
-        invited_by: door.member.name.clone(),
-        created_at: now,
-        expires_at,
-        written_by: None,
-    };
-    let purpose = Purpose::AcceptInvitation { tenant: door.tenant.id, invitation: invitation.id, sender: Some(door.sender()) };
-    let link = Link { id: invitation.link, purpose, expires_at };
-    let content = MailContent::Invitation { tenant_name: door.tenant.name.clone(), invited_by: door.member.name.clone(), link: link.id };
-    let mail = Mail::queued(MailId::new(now, door.app.random()), Some(door.tenant.id), invitation.email.clone(), content, now);
+    let invitation = invitations::prepare(&door, email, role, None).await?;
     let answer = Created::new("Invitation sent", InvitationView::of(&invitation));
-    seated(&door.store, |open| {
-        let transaction = once.ticket.record(door.store.transaction(), &door.store, &answer)?;
-        if open.invites(&invitation.email, now) {
-            // After the recorded answer, which a duplicate of this request must get. Nothing else can have the id of the new invitation
-            // yet.
-            let refusal = conflict("This address is invited already. Revoke that invitation to send another.");
-            return Ok((open.clone(), transaction.require(&door.store, &Invitation::key_of(invitation.id), refusal)?));
-        }
-        if open.count(now) >= OpenInvitations::MOST as u64 {
-            return Err(Error::Conflict("There are 1,000 open invitations: revoke some, or wait until they are accepted.".into()));
-        }
-        let held = open.count(now);
-        let transaction = door.require_role(transaction)?.require_room(&door.store, Member::QUOTA, held, &door.plan, &door.tenant.plan)?;
-        let transaction = door.invitation_mails(&invitation.email).iter().try_fold(transaction, |all, mails| all.count_mail(mails))?;
-        let transaction = transaction
-            .create(&door.store, &invitation, conflict("Try again."))?
-            .create(directory, &link, conflict("Try again."))?
-            .create(directory, &mail, conflict("Try again."))?;
-        Ok((open.with(&invitation, now), transaction))
-    })
-    .await?;
+    invitations::send(&door, &invitation, |transaction| once.ticket.record(transaction, &door.store, &answer)).await?;
     Ok(answer)
 }
 
@@ -147,6 +101,10 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
         version: 1,
     };
     let plan = door.app.plans().get(&invited.tenant.plan);
+    let seat = invited.workspace().await?.map(|(within, seat)| {
+        let WorkspaceSeat { id, role } = seat;
+        (within, id, WorkspaceMember { user: user.id, number: member.number, role, joined_at: now, version: 1 })
+    });
     let answer = Answer::new("Invitation accepted", MemberView::of(&member));
     seated(store, |open| {
         let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
@@ -177,6 +135,14 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
             }
             (None, None) => transaction,
         };
+        let transaction = match &seat {
+            Some((within, id, seat)) => {
+                // The workspace may have gone since, and then the seat in it is gone too.
+                let transaction = transaction.require(store, &Workspace::key_of(id.tag()), conflict("Try again."))?;
+                join(transaction, store, within, *id, seat)?
+            }
+            None => transaction,
+        };
         Ok((open.without(invitation.id, now), transaction))
     })
     .await?;
@@ -184,46 +150,6 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
         proof.finish(directory).await?;
     }
     Ok(answer)
-}
-
-/// Writes a change of the open invitations with what belongs to it. If others changed them in the meantime, `change` is called again.
-async fn seated<'a>(store: &'a TenantStore, change: impl Fn(&OpenInvitations) -> Result<(OpenInvitations, Transaction<'a>)>) -> Result<()> {
-    let mut before = open_invitations(store).await?;
-    for _ in 0..64 {
-        let (after, transaction) = change(&before)?;
-        let written = match before.is_new() {
-            true => transaction.create(store, &after, conflict("Try again."))?,
-            false => transaction.replace(store, &after, &before)?,
-        };
-        let Err(refused) = written.commit().await else { return Ok(()) };
-        // A duplicate of this request changed the list, and its answer counts.
-        if matches!(refused, Error::Replayed(_) | Error::IdempotencyKeyReused) {
-            return Err(refused);
-        }
-        // The reason for the refusal may no longer exist in the present list.
-        let now = open_invitations(store).await?;
-        if now.same_as(&before) {
-            return Err(refused);
-        }
-        before = now;
-    }
-    Err(Error::Conflict("The invitations are being changed by others. Try again.".into()))
-}
-
-/// The list of open invitations, or what it would be if it was not written yet.
-async fn open_invitations(store: &TenantStore) -> Result<OpenInvitations> {
-    if let Some(open) = store.find(&OpenInvitations::key_of()).await? {
-        return Ok(open);
-    }
-    let (mut found, mut after) = (vec![], None);
-    loop {
-        let (some, next) = store.after(&Invitation::all(), after.as_ref(), OpenInvitations::MOST).await?;
-        found.extend(some);
-        match next {
-            Some(next) => after = Some(next),
-            None => return Ok(OpenInvitations::of(&found)),
-        }
-    }
 }
 
 async fn new_user(door: &Visitor, given: Acceptance, home: TenantId) -> Result<ProvenData> {

@@ -1,23 +1,22 @@
 //! The members of a tenant. A tenant always has at least one owner, and only owners can make or unmake owners.
 
 use serde::Serialize;
-use serde_json::{Value, json};
 use shared::http::answer::{Answer, Listing, Tagged};
 use shared::http::arguments::{Body, IfMatch, NoFilters, Offsets, Total, path_id};
-use shared::http::form::{Fields, Form, OneOf};
+use shared::http::form::{Fields, Form, ROLE};
 use shared::http::{Argument, Operation};
 use shared::ids::PathId;
-use shared::model::member::{Member, MemberNumber};
+use shared::model::member::{Member, MemberNumber, Number};
+use shared::model::role::only_owners_touch_owners;
 use shared::model::session::Session;
 use shared::model::time::{Printed, zulu};
 use shared::model::user::UserTenant;
 use shared::tenancy::doors::{Admin, Touched};
 use shared::tenancy::{Entered, Incoming, Refusal, Role, Wants, missing};
+use shared::workspaces::leave_all;
 use shared::{Error, Result};
 
 use crate::silencing::{SilencedView, silence};
-
-pub(crate) const ROLE: OneOf<Role> = OneOf { words: &["viewer", "member", "admin", "owner"], parse: Role::parse };
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Member)]
@@ -89,12 +88,13 @@ pub async fn update(door: Admin, member: FoundMember, expected: IfMatch, body: B
     Ok(Answer::new("Member updated successfully", ChangedView::of(MemberView::of(&changed), silenced_keys)).tagged(tag))
 }
 
-/// Their sessions in this tenant end with the membership, even if they are invited again, and so do the keys they made. Their tasks keep
-/// their name.
+/// Their sessions in this tenant end with the membership, even if they are invited again, and so do the keys they made and their places in
+/// workspaces: before it, and once more at the end for those made meanwhile. Their tasks keep their name.
 pub async fn remove(door: Admin, member: FoundMember, expected: IfMatch) -> Result<Answer<RemovedView>> {
     let user = member.0.user;
     may_touch(&door, &member.0, &expected, None).await?;
     let mut silenced_keys = silenced(&door, Some(&member.0), None).await?;
+    leave_all(&door, user).await?;
     door.store
         .remove(member.0.clone(), |member, transaction| {
             expected.check(&etag(member))?;
@@ -108,6 +108,7 @@ pub async fn remove(door: Admin, member: FoundMember, expected: IfMatch) -> Resu
         })
         .await?;
     silenced_keys.extend(silenced(&door, Some(&member.0), None).await?);
+    leave_all(&door, user).await?;
     for session in door.directory.all(&Session::of_user(user)).await? {
         if session.tenant == Some(door.tenant.id) {
             door.directory.delete(&Session::key_of(user, session.id)).await?;
@@ -136,13 +137,6 @@ async fn silenced(door: &Admin, losing: Option<&Member>, role: Option<Role>) -> 
 /// The role that is needed to change members with these roles.
 fn least(touched: &[Role]) -> Role {
     if touched.contains(&Role::Owner) { Role::Owner } else { Role::Admin }
-}
-
-pub(crate) fn only_owners_touch_owners(mine: Role, touched: &[Role]) -> Result<()> {
-    if mine < Role::Owner && touched.contains(&Role::Owner) {
-        return Err(Error::Forbidden("Only an owner can make, change or remove an owner.".into()));
-    }
-    Ok(())
 }
 
 fn last_owner() -> Refusal {
@@ -175,20 +169,6 @@ impl ChangedView {
 /// The member whose number the path names.
 pub struct FoundMember(pub Member);
 
-/// As paths write it: a positive decimal without sign or leading zeros.
-struct Number(u64);
-
-impl PathId for Number {
-    fn from_path(text: &str) -> Option<Self> {
-        let number: u64 = text.parse().ok()?;
-        (number > 0 && number.to_string() == text).then_some(Number(number))
-    }
-
-    fn schema() -> Value {
-        json!({"type": "integer", "minimum": 1, "description": "The member's number."})
-    }
-}
-
 impl Argument for FoundMember {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
         if let Ok(Number(number)) = path_id(incoming) {
@@ -211,18 +191,5 @@ impl Form for NewRole {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let role = fields.required("role", ROLE);
         Some(NewRole { role: role? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn member_numbers_have_one_spelling() {
-        assert_eq!(Number::from_path("12").map(|number| number.0), Some(12));
-        for wrong in ["0", "+1", "01", "-1", "1.0", "", "abc", "99999999999999999999"] {
-            assert!(Number::from_path(wrong).is_none(), "{wrong}");
-        }
     }
 }

@@ -1,15 +1,17 @@
-//! Work without a request: demos are warned and purged, deleted tenants are purged, the tasks of deleted projects are deleted, and custom
+//! Work without a request: demos are warned and purged, deleted tenants are purged, what deleted projects and workspaces held is deleted, and custom
 //! domains are checked. Every task may be interrupted at any point, and its next run continues.
 
 pub mod domain;
 pub mod purge;
 pub mod sweep;
+pub mod workspace;
 
 use records::project::SweepTasks;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::Result;
 use shared::config::Variables;
+use shared::model::workspace::SweepWorkspace;
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 
@@ -26,6 +28,14 @@ enum Task {
     CheckDomains {},
 }
 
+/// A job of the clean-up queue.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum CleanUp {
+    Tasks(SweepTasks),
+    Workspace(SweepWorkspace),
+}
+
 impl Worker for Janitor {
     const NAME: &'static str = "janitor";
 
@@ -35,8 +45,13 @@ impl Worker for Janitor {
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         if worker::is_batch(&event) {
-            let sweep = |context, job: SweepTasks| async move { sweep::sweep(&context, job, sweep::AT_MOST).await };
-            return worker::queue(&self.app, event, Self::NAME, request_id, sweep).await;
+            let clean_up = |context, job: CleanUp| async move {
+                match job {
+                    CleanUp::Tasks(job) => sweep::sweep(&context, job, sweep::AT_MOST).await,
+                    CleanUp::Workspace(job) => workspace::sweep(&context, job, workspace::AT_MOST).await,
+                }
+            };
+            return worker::queue(&self.app, event, Self::NAME, request_id, clean_up).await;
         }
         let context = worker::work_context(&self.app, Self::NAME, request_id);
         match worker::command(event)? {

@@ -16,7 +16,7 @@ use shared::model::session::Session;
 use shared::model::subaccount::{ExternalId, Subaccount};
 use shared::model::tenant::{SlugClaim, Tenant, TenantKind, TenantStatus};
 use shared::model::user::{EmailClaim, User, UserTenant};
-use shared::store::{Entity, InTenant, List, Record as _, Span, Swept};
+use shared::store::{Branch, Entity, InTenant, List, Record as _, Span, Swept};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantId, TenantStore, conflict, missing};
@@ -39,7 +39,7 @@ pub struct Purged {
 }
 
 /// What one run may still delete.
-struct Budget(usize);
+pub(crate) struct Budget(pub(crate) usize);
 
 pub async fn purge(context: &WorkContext, at_most: usize) -> Result<Purged> {
     let mut done = Purged { ok: true, ..Purged::default() };
@@ -255,26 +255,37 @@ async fn shut(store: &TenantStore, context: &WorkContext) -> Result<bool> {
     }
 }
 
-/// A record goes after what lies in a partition of its own: it alone says where that is.
+/// A record goes after what lies in partitions of its own: it alone says where those are.
 async fn clear_nested(context: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
     for branch in context.app.records().of_tenant().iter().filter(|branch| !branch.nested.is_empty()) {
-        while let Some(parent) = store.stored(&branch.list, None, 1).await?.0.pop() {
-            if budget.0 == 0 {
-                return Ok(false);
-            }
-            for nested in &branch.nested {
-                // Erased now, nothing would lead to what lies within it.
-                let lost = || {
-                    Error::internal("purging a tenant", format!("a record of {} does not say where its {} are", branch.name, nested.name))
-                };
-                let partition = nested.of(&parent.data).ok_or_else(lost)?;
-                if !budget.spend(store.clear(&partition, budget.0).await?) {
+        if !clear_branch(store, branch, budget).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Empties a collection and all that lies within it. `false` when the budget ran out.
+pub(crate) async fn clear_branch(store: &TenantStore, branch: &Branch, budget: &mut Budget) -> Result<bool> {
+    if branch.nested.is_empty() {
+        return Ok(budget.spend(store.clear(&branch.list, budget.0).await?));
+    }
+    while let Some(parent) = store.stored(&branch.list, None, 1).await?.0.pop() {
+        if budget.0 == 0 {
+            return Ok(false);
+        }
+        for nested in &branch.nested {
+            // Erased now, nothing would lead to what lies within it.
+            let lost =
+                || Error::internal("deleting records", format!("a record of {} does not say where its {} are", branch.name, nested.name));
+            for within in branch.within(nested, &parent.data).ok_or_else(lost)? {
+                if !Box::pin(clear_branch(store, &within, budget)).await? {
                     return Ok(false);
                 }
             }
-            store.erase(&branch.list, &parent.position).await?;
-            budget.0 = budget.0.saturating_sub(1);
         }
+        store.erase(&branch.list, &parent.position).await?;
+        budget.0 = budget.0.saturating_sub(1);
     }
     Ok(true)
 }

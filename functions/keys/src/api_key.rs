@@ -12,7 +12,7 @@ use shared::model::time::{Printed, zulu};
 use shared::store::Record as _;
 use shared::tenancy::doors::Owner;
 
-use crate::minting::{self, Family, Shown};
+use crate::minting::{self, Family, Names, Shown};
 use crate::tenant_api_key::{GRACE_SECONDS, new_key};
 
 /// A key without its secret.
@@ -29,6 +29,8 @@ pub struct KeyView {
     scopes: Vec<String>,
     /// Requests per minute: its own, or the plan's.
     rate_limit: u64,
+    /// The only workspaces that exist for it; null: all that exist for its maker.
+    workspace_ids: Option<Vec<String>>,
     expires_at: Option<Printed>,
     /// To the minute.
     last_used_at: Option<Printed>,
@@ -54,6 +56,7 @@ pub struct NewKeyView {
     environment: Environment,
     scopes: Vec<String>,
     rate_limit: u64,
+    workspace_ids: Option<Vec<String>>,
     expires_at: Option<Printed>,
     created_at: Printed,
 }
@@ -70,8 +73,8 @@ pub struct NewKeyForm(NewKey);
 
 pub struct Grace(SignedDuration);
 
-const FAMILY: Family<NewKeyView, KeyView> =
-    Family { rate_limit: "rate_limit", expires_at: "expires_at", made: NewKeyView::of, shown: KeyView::of };
+const NAMES: Names = Names { rate_limit: "rate_limit", workspaces: "workspace_ids", expires_at: "expires_at" };
+const FAMILY: Family<NewKeyView, KeyView> = Family { names: NAMES, made: NewKeyView::of, shown: KeyView::of };
 
 /// Oldest first, including keys in their grace.
 pub async fn list(door: Owner, asked: Cursors<NoFilters>) -> Result<Listing<KeyView>> {
@@ -117,6 +120,7 @@ impl KeyView {
             environment: key.environment,
             scopes: key.scopes.words(),
             rate_limit: key.rate_limit.unwrap_or_else(|| minting::ceiling(door)),
+            workspace_ids: minting::workspace_ids(key),
             expires_at: key.expires_at.map(zulu),
             last_used_at: used.map(|used| zulu(used.last_used_at)),
             created_at: zulu(key.created_at),
@@ -139,6 +143,7 @@ impl NewKeyView {
             environment: key.environment,
             scopes: key.scopes.words(),
             rate_limit: key.rate_limit.unwrap_or_else(|| minting::ceiling(door)),
+            workspace_ids: minting::workspace_ids(key),
             expires_at: key.expires_at.map(zulu),
             created_at: zulu(key.created_at),
         }
@@ -147,7 +152,7 @@ impl NewKeyView {
 
 impl Form for NewKeyForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        new_key(fields, "rate_limit", "expires_at").map(NewKeyForm)
+        new_key(fields, &NAMES).map(NewKeyForm)
     }
 }
 

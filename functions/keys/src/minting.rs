@@ -1,12 +1,18 @@
 //! What both families do with keys: make, revoke, replace, adopt. A request with a key cannot give a new key more than it has itself, in
 //! subaccounts too.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::try_join_all;
 use jiff::SignedDuration;
 use serde::Serialize;
+use serde_json::{Value, json};
 use shared::http::answer::{Answer, Created, Tagged};
+use shared::http::form::{Raw, Rule};
 use shared::http::idempotency::Ticket;
+use shared::ids::{PathId, WorkspaceId};
 use shared::model::api_key::{ApiKey, Inactive, KeyClaim, KeyUse, Minted, NewKey};
+use shared::model::workspace::Workspace;
 use shared::store::Record as _;
 use shared::tenancy::doors::{Owner, Touched};
 use shared::tenancy::{Role, Transaction, conflict, missing};
@@ -18,10 +24,16 @@ pub fn ceiling(door: &Owner) -> u64 {
     door.plan.requests_per_minute.unwrap_or_else(|| limits.read.max(limits.write))
 }
 
-/// How a family shows keys, and its names for two fields of a new one.
-pub struct Family<N, V> {
+/// A family's names for fields of a new key.
+pub struct Names {
     pub rate_limit: &'static str,
+    pub workspaces: &'static str,
     pub expires_at: &'static str,
+}
+
+/// How a family shows keys.
+pub struct Family<N, V> {
+    pub names: Names,
     /// Shows a new key, with its text.
     pub made: fn(&Owner, &Minted) -> N,
     pub shown: fn(&Owner, &Shown<'_>) -> V,
@@ -36,7 +48,7 @@ pub struct Shown<'a> {
 
 impl<N: Serialize, V: Serialize> Family<N, V> {
     pub async fn create(&self, door: &Owner, new: NewKey, ticket: &Ticket) -> Result<Tagged<N, 201>> {
-        let minted = mint(door, new, self.rate_limit, self.expires_at)?;
+        let minted = mint(door, new, &self.names).await?;
         let answer = Created::new("API key created", (self.made)(door, &minted)).tagged(minted.key.etag());
         let transaction = ticket.record(door.store.transaction(), &door.store, &answer)?;
         write(door, transaction, &minted)?.commit().await?;
@@ -84,9 +96,9 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
 /// Records that one read takes.
 const AT_ONCE: usize = 100;
 
-/// A new key, before it is written. `rate_limit` and `expires_at` are the family's names for the fields.
-fn mint(door: &Owner, new: NewKey, rate_limit: &'static str, expires_at: &'static str) -> Result<Minted> {
-    let most = ceiling(door);
+/// A new key, before it is written.
+async fn mint(door: &Owner, new: NewKey, names: &Names) -> Result<Minted> {
+    let (most, Names { rate_limit, workspaces, expires_at }) = (ceiling(door), names);
     if new.rate_limit.is_some_and(|limit| limit > most) {
         return Err(Error::field(rate_limit, format!("The {rate_limit} field must not be above {most}, the limit of your plan.")));
     }
@@ -94,7 +106,37 @@ fn mint(door: &Owner, new: NewKey, rate_limit: &'static str, expires_at: &'stati
         return Err(Error::field(expires_at, format!("The {expires_at} field must be in the future.")));
     }
     within(door, &new)?;
+    let bound: Vec<_> = new.workspaces.iter().flatten().map(|id| Workspace::key_of(id.tag())).collect();
+    let found = door.store.find_many(&bound).await?;
+    if new.workspaces.iter().flatten().any(|id| !found.iter().any(|workspace| workspace.id == *id)) {
+        return Err(Error::field(workspaces, format!("The {workspaces} field names a workspace that does not exist.")));
+    }
     Ok(minted(door, new))
+}
+
+/// As both families show them.
+pub fn workspace_ids(key: &ApiKey) -> Option<Vec<String>> {
+    key.workspaces.as_ref().map(|bound| bound.iter().map(|id| id.prefixed()).collect())
+}
+
+/// The workspaces of a key: 1 to 100 ids.
+pub struct WorkspaceIds;
+
+impl Rule for WorkspaceIds {
+    type Value = BTreeSet<WorkspaceId>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<BTreeSet<WorkspaceId>, String> {
+        let Raw::Json(Value::Array(ids)) = raw else { return Err("must be a list of workspace ids".into()) };
+        if ids.is_empty() || ids.len() > AT_ONCE {
+            return Err(format!("must name 1 to {AT_ONCE} workspaces"));
+        }
+        let ids = ids.iter().map(|id| id.as_str().and_then(WorkspaceId::parse_prefixed));
+        ids.collect::<Option<_>>().ok_or_else(|| "must be a list of workspace ids like ws_0198…".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "array", "minItems": 1, "maxItems": AT_ONCE, "items": WorkspaceId::schema()})
+    }
 }
 
 fn minted(door: &Owner, new: NewKey) -> Minted {

@@ -14,7 +14,7 @@ use shared::store::Record as _;
 use shared::tenancy::doors::Owner;
 use shared::tenancy::{Scopes, TenantId};
 
-use crate::minting::{self, Family, Shown};
+use crate::minting::{self, Family, Names, Shown, WorkspaceIds};
 
 /// A key without its secret.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -31,6 +31,8 @@ pub struct KeyView {
     scopes: Vec<String>,
     /// Requests per minute; null: the plan's.
     rate_limit: Option<u64>,
+    /// The only workspaces that exist for it; null: all that exist for its maker.
+    workspace_ids: Option<Vec<String>>,
     expires_at: Option<Printed>,
     /// To the minute.
     last_used_at: Option<Printed>,
@@ -63,6 +65,7 @@ pub struct NewKeyView {
     environment: Environment,
     scopes: Vec<String>,
     rate_limit: Option<u64>,
+    workspace_ids: Option<Vec<String>>,
     expires_at: Option<Printed>,
     created_at: Printed,
 }
@@ -77,8 +80,8 @@ pub struct NewKeyForm(NewKey);
 
 pub struct Grace(pub SignedDuration);
 
-const FAMILY: Family<NewKeyView, KeyView> =
-    Family { rate_limit: "rateLimit", expires_at: "expiresAt", made: NewKeyView::of, shown: KeyView::of };
+const NAMES: Names = Names { rate_limit: "rateLimit", workspaces: "workspaceIds", expires_at: "expiresAt" };
+const FAMILY: Family<NewKeyView, KeyView> = Family { names: NAMES, made: NewKeyView::of, shown: KeyView::of };
 
 /// Oldest first, including keys in their grace.
 pub async fn list(door: Owner, asked: WholeList) -> Result<Answer<KeyList>> {
@@ -125,6 +128,7 @@ impl KeyView {
             environment: key.environment,
             scopes: key.scopes.words(),
             rate_limit: key.rate_limit,
+            workspace_ids: minting::workspace_ids(key),
             expires_at: key.expires_at.map(zulu),
             last_used_at: used.map(|used| zulu(used.last_used_at)),
             created_at: zulu(key.created_at),
@@ -148,6 +152,7 @@ impl NewKeyView {
             environment: key.environment,
             scopes: key.scopes.words(),
             rate_limit: key.rate_limit,
+            workspace_ids: minting::workspace_ids(key),
             expires_at: key.expires_at.map(zulu),
             created_at: zulu(key.created_at),
         }
@@ -159,18 +164,19 @@ pub(crate) const RATE_LIMIT: Integer = Integer { min: 1, max: 1_000_000 };
 pub(crate) const GRACE_SECONDS: Integer = Integer { min: 0, max: ApiKey::MAX_GRACE.as_secs() };
 
 /// The fields of a new key, with the family's names.
-pub(crate) fn new_key(fields: &mut Fields<'_>, rate_limit: &'static str, expires_at: &'static str) -> Option<NewKey> {
+pub(crate) fn new_key(fields: &mut Fields<'_>, names: &Names) -> Option<NewKey> {
     let name = fields.required("name", Name { max: 255 });
     let environment = fields.optional("environment", ENVIRONMENT).unwrap_or(Environment::Live);
     let scopes = fields.optional("scopes", ScopeList).unwrap_or_else(Scopes::everything);
-    let rate_limit = fields.optional(rate_limit, RATE_LIMIT).map(i64::unsigned_abs);
-    let expires_at: Option<Timestamp> = fields.optional(expires_at, Moment);
-    Some(NewKey { name: name?, environment, scopes, rate_limit, expires_at })
+    let rate_limit = fields.optional(names.rate_limit, RATE_LIMIT).map(i64::unsigned_abs);
+    let workspaces = fields.optional(names.workspaces, WorkspaceIds);
+    let expires_at: Option<Timestamp> = fields.optional(names.expires_at, Moment);
+    Some(NewKey { name: name?, environment, scopes, rate_limit, workspaces, expires_at })
 }
 
 impl Form for NewKeyForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        new_key(fields, "rateLimit", "expiresAt").map(NewKeyForm)
+        new_key(fields, &NAMES).map(NewKeyForm)
     }
 }
 

@@ -10,14 +10,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::accounts::owner_of;
-use shared::ids::UserId;
+use shared::ids::{UserId, WorkspaceId};
 use shared::model::member::Member;
 use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
 use shared::model::text::MASK;
 use shared::model::user::{Email, User, UserTenant};
+use shared::model::workspace::{DeletedWorkspace, Workspace, WorkspaceAccess, WorkspaceMember};
 use shared::store::{Counter, Entity, InTenant, Packed, Restored};
 use shared::tenancy::jobs::WorkContext;
-use shared::tenancy::{Directory, Role, TenantStore, Transaction, conflict};
+use shared::tenancy::{Directory, Role, TenantStore, Transaction, WorkspaceStore, conflict};
 use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
 
@@ -27,6 +28,9 @@ const TOGETHER: usize = 25;
 #[derive(Deserialize)]
 struct Line {
     r#type: String,
+    /// The tag of its workspace.
+    #[serde(default)]
+    workspace: Option<String>,
     data: Value,
 }
 
@@ -38,13 +42,24 @@ struct Content {
     projects: BTreeMap<ProjectId, Project>,
     tasks: Vec<Task>,
     settings: Vec<Setting>,
-    /// With their types.
-    ordinary: Vec<(&'static str, Packed)>,
+    ordinary: Vec<Ordinary>,
+    /// By their tags.
+    workspaces: BTreeMap<String, WorkspaceId>,
+    /// With the tags of their workspaces.
+    workspace_members: Vec<(String, WorkspaceMember)>,
     skipped: BTreeMap<String, usize>,
 }
 
+/// A record that is put back as it was.
+struct Ordinary {
+    name: &'static str,
+    /// The tag of its workspace.
+    workspace: Option<String>,
+    record: Packed,
+}
+
 /// `restored`: how ordinary records are put back.
-pub async fn import_tenant(context: &WorkContext, restored: &[Restored], owner: &str, lines: &str) -> Result<Value> {
+pub async fn import_tenant(context: &WorkContext, restored: &[&[Restored]], owner: &str, lines: &str) -> Result<Value> {
     let mut content = Content::read(restored, lines)?;
     let directory = &context.directory;
     let owner = user_of(directory, owner).await?.ok_or(Error::BadRequest("No account has the owner's e-mail address.".into()))?;
@@ -68,15 +83,17 @@ pub async fn import_tenant(context: &WorkContext, restored: &[Restored], owner: 
     creation.tenant = Tenant { status: TenantStatus::Suspended, created_at, updated_at, version, ..creation.tenant };
     creation.write(directory.transaction(), directory, conflict("Try again."))?.commit().await?;
 
-    let imported = content.write(&creation.store, directory, &member).await?;
+    content.resolve_workspaces(&member);
+    let imported = content.write(context, &creation.store, &member).await?;
     let open = Tenant { status: TenantStatus::Active, ..creation.tenant.clone() };
     let store = &creation.store;
+    content.count_in_workspaces(context, store).await?;
     content.count(store.transaction().replace(store, &open, &creation.tenant)?, store, &member)?.commit().await?;
     Ok(json!({"ok": true, "tenant": open.id, "slug": open.slug, "imported": imported, "skipped": content.skipped}))
 }
 
 impl Content {
-    fn read(restored: &[Restored], lines: &str) -> Result<Self> {
+    fn read(restored: &[&[Restored]], lines: &str) -> Result<Self> {
         let mut content = Content::default();
         for (index, text) in lines.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
             content.add(restored, text).ok_or_else(|| Error::BadRequest(format!("Line {} is not one of an export.", index + 1).into()))?;
@@ -98,8 +115,8 @@ impl Content {
         Ok(content)
     }
 
-    fn add(&mut self, restored: &[Restored], text: &str) -> Option<()> {
-        let Line { r#type: kind, data } = serde_json::from_str(text).ok()?;
+    fn add(&mut self, restored: &[&[Restored]], text: &str) -> Option<()> {
+        let Line { r#type: kind, workspace, data } = serde_json::from_str(text).ok()?;
         match kind.as_str() {
             Tenant::TYPE => self.tenant = Some(record(data)?),
             Member::TYPE => self.members.push(record(data)?),
@@ -114,8 +131,16 @@ impl Content {
                 Setting { value: SettingValue::Sealed(_), .. } => self.skip("secret_setting"),
                 setting => self.settings.push(setting),
             },
-            other => match restored.iter().find(|(name, _)| *name == other) {
-                Some((name, Some(restore))) if !is_masked(&data) => self.ordinary.push((name, restore(data)?)),
+            Workspace::TYPE => {
+                let workspace: Workspace = record(data)?;
+                self.workspaces.insert(workspace.id.tag().to_string(), workspace.id);
+                self.ordinary.push(Ordinary { name: Workspace::TYPE, workspace: None, record: Packed::of(&workspace).ok()? });
+            }
+            WorkspaceMember::TYPE => self.workspace_members.push((workspace?, record(data)?)),
+            other => match restored.iter().copied().flatten().find(|(name, _)| *name == other) {
+                Some((name, Some(restore))) if !is_masked(&data) => {
+                    self.ordinary.push(Ordinary { name, workspace, record: restore(data)? });
+                }
                 _ => self.skip(other),
             },
         }
@@ -161,7 +186,26 @@ impl Content {
         self.members.iter().filter(|member| member.user != owner.user)
     }
 
-    async fn write(&self, store: &TenantStore, directory: &Directory, owner: &Member) -> Result<Value> {
+    /// A workspace's member is who has their number in the tenant. Those whose account is not here are skipped, and so is what lies in a workspace that
+    /// is not among the lines, because nothing would lead to it.
+    fn resolve_workspaces(&mut self, owner: &Member) {
+        for one in std::mem::take(&mut self.ordinary) {
+            match &one.workspace {
+                Some(tag) if !self.workspaces.contains_key(tag) => self.skip(one.name),
+                _ => self.ordinary.push(one),
+            }
+        }
+        for (workspace, member) in std::mem::take(&mut self.workspace_members) {
+            let known = self.other_members(owner).chain([owner]).find(|known| known.number == member.number);
+            match known.filter(|_| self.workspaces.contains_key(&workspace)).map(|known| known.user) {
+                Some(user) => self.workspace_members.push((workspace, WorkspaceMember { user, ..member })),
+                None => self.skip(WorkspaceMember::TYPE),
+            }
+        }
+    }
+
+    async fn write(&self, context: &WorkContext, store: &TenantStore, owner: &Member) -> Result<Value> {
+        let directory = &context.directory;
         let others: Vec<&Member> = self.other_members(owner).collect();
         for some in others.chunks(TOGETHER) {
             let mut transaction = store.transaction();
@@ -179,17 +223,55 @@ impl Content {
         create_all(store, self.settings.iter()).await?;
         for some in self.ordinary.chunks(TOGETHER) {
             let mut transaction = store.transaction();
-            for (_, record) in some {
-                transaction = transaction.create_packed(store, record, conflict("Two lines say the same."))?;
+            for Ordinary { workspace, record, .. } in some {
+                let twice = conflict("Two lines say the same.");
+                transaction = match workspace {
+                    Some(tag) => transaction.create_packed(&workspace_of(context, store, tag)?, record, twice)?,
+                    None => transaction.create_packed(store, record, twice)?,
+                };
+            }
+            transaction.commit().await?;
+        }
+        for some in self.workspace_members.chunks(TOGETHER) {
+            let mut transaction = store.transaction();
+            for (tag, member) in some {
+                let Some(id) = self.workspaces.get(tag) else { continue };
+                transaction = transaction
+                    .create(&workspace_of(context, store, tag)?, member, conflict("Two lines say the same."))?
+                    .create(store, &WorkspaceAccess { user: member.user, id: *id }, conflict("Two lines say the same."))?;
             }
             transaction.commit().await?;
         }
         let (projects, tasks, settings) = (self.projects.len(), self.tasks.len(), self.settings.len());
         let mut imported = BTreeMap::from([("member", others.len() + 1), ("project", projects), ("task", tasks), ("setting", settings)]);
-        for (name, _) in &self.ordinary {
+        for Ordinary { name, .. } in &self.ordinary {
             *imported.entry(name).or_default() += 1;
         }
+        if !self.workspace_members.is_empty() {
+            imported.insert(WorkspaceMember::TYPE, self.workspace_members.len());
+        }
         Ok(json!(imported))
+    }
+
+    /// Adds what lies in workspaces to their counters.
+    async fn count_in_workspaces(&self, context: &WorkContext, store: &TenantStore) -> Result<()> {
+        let mut counts: BTreeMap<&str, HashMap<Counter, i64>> = BTreeMap::new();
+        for Ordinary { workspace, record, .. } in &self.ordinary {
+            if let Some((tag, counter)) = workspace.as_deref().zip(record.counter) {
+                *counts.entry(tag).or_default().entry(counter).or_default() += 1;
+            }
+        }
+        for (tag, member) in &self.workspace_members {
+            let counts = counts.entry(tag).or_default();
+            *counts.entry(WorkspaceMember::COUNT).or_default() += 1;
+            *counts.entry(WorkspaceMember::ADMINS).or_default() += i64::from(WorkspaceMember::is_admin(member.role));
+        }
+        for (tag, counts) in counts {
+            let within = workspace_of(context, store, tag)?;
+            let mut counts = counts.into_iter();
+            counts.try_fold(store.transaction(), |all, (counter, by)| all.count(&within, counter, by))?.commit().await?;
+        }
+        Ok(())
     }
 
     /// Adds the imported records to the counters. Creating the tenant has already counted one member, who is an owner, and number 1.
@@ -204,12 +286,21 @@ impl Content {
             (Shelf::Archived.counter(), on(Shelf::Archived)),
             (Setting::COUNT, self.settings.len()),
         ]);
-        for counter in self.ordinary.iter().filter_map(|(_, record)| record.counter) {
+        for counter in self.ordinary.iter().filter(|one| one.workspace.is_none()).filter_map(|one| one.record.counter) {
             *counts.entry(counter).or_default() += 1;
+        }
+        for (counter, of_tenant) in DeletedWorkspace::SETTLED {
+            let held = self.ordinary.iter().filter(|one| one.workspace.is_some() && one.record.counter == Some(counter)).count();
+            *counts.entry(of_tenant).or_default() += held;
         }
         let mut counts = counts.into_iter().filter(|(_, by)| *by > 0);
         counts.try_fold(transaction, |transaction, (counter, by)| transaction.count(store, counter, i64::try_from(by).unwrap_or(i64::MAX)))
     }
+}
+
+/// The workspace of a line, which must be one of the export.
+fn workspace_of(context: &WorkContext, store: &TenantStore, tag: &str) -> Result<WorkspaceStore> {
+    context.imported_workspace(store, tag).ok_or(Error::BadRequest("A line names a workspace that cannot be one.".into()))
 }
 
 async fn create_all<'a, E: Entity<Scope = InTenant>>(store: &TenantStore, records: impl Iterator<Item = &'a E>) -> Result<()> {

@@ -118,7 +118,7 @@ impl Worker for Operator {
             Command::RestoreTenant { tenant } => restore_tenant(&context, &tenant).await,
             Command::PurgeTenant { tenant, now } => purge_tenant(&context, &tenant, now).await,
             Command::ListReceipts {} => list_receipts(&context).await,
-            Command::ImportTenant { owner, lines } => import::import_tenant(&context, records::RESTORED, &owner, &lines).await,
+            Command::ImportTenant { owner, lines } => import::import_tenant(&context, records::ALL_RESTORED, &owner, &lines).await,
         }
     }
 }

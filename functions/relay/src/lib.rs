@@ -1,4 +1,4 @@
-//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a deleted project has tasks to be swept, a change goes
+//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a deleted project or workspace is to be swept, a change goes
 //! into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
 //! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry.
 
@@ -12,6 +12,7 @@ use shared::aws::Aws;
 use shared::config::Variables;
 use shared::model::edge::Pack;
 use shared::model::mail::Mail;
+use shared::model::workspace::{DeletedWorkspace, SweepWorkspace};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::store::Entity;
@@ -31,6 +32,7 @@ enum FollowUp {
     /// The mail, and the tenant whose share of the queue it uses.
     Send(SendMail, String),
     Sweep(SweepTasks),
+    SweepWorkspace(SweepWorkspace),
     /// Add to the counters of its days and months.
     Count(Box<Pack>),
     Nothing,
@@ -50,6 +52,7 @@ impl Worker for Relay {
             match follow_up(&change)? {
                 FollowUp::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
                 FollowUp::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
+                FollowUp::SweepWorkspace(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
                 FollowUp::Nothing => Ok(()),
             }
@@ -79,6 +82,11 @@ fn follow_up(change: &Change) -> Result<FollowUp> {
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == DeletedProject::TYPE => {
             let deleted: DeletedProject = change.record()?;
             Ok(if deleted.swept_at.is_none() { FollowUp::Sweep(SweepTasks { project: deleted.id }) } else { FollowUp::Nothing })
+        }
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == DeletedWorkspace::TYPE => {
+            let deleted: DeletedWorkspace = change.record()?;
+            let job = SweepWorkspace { workspace: deleted.id };
+            Ok(if deleted.swept_at.is_none() { FollowUp::SweepWorkspace(job) } else { FollowUp::Nothing })
         }
         // Packs are never changed, and expired ones still count.
         ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),

@@ -6,7 +6,7 @@ use shared::http::arguments::Query;
 use shared::http::form::{Cursor, Fields, Form};
 use shared::http::lines::Lines;
 use shared::model::text::MASK;
-use shared::store::{Anything, Branch, List, Nested, Position, Records, Stored};
+use shared::store::{Branch, List, Nested, Position, Records, Stored};
 use shared::tenancy::TenantStore;
 use shared::tenancy::doors::Owner;
 use shared::{Error, Result};
@@ -27,9 +27,15 @@ pub struct ExportQuery(Option<String>);
 struct Place {
     /// The name of a stage (see `stages`).
     stage: String,
+    /// One for each collection on the way to the records of the stage, from the outermost.
+    levels: Vec<Level>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Level {
     after: Option<Position>,
-    /// Inside the parent that follows `after`: the parent's key, and the last nested record that was handled.
-    within: Option<(String, Position)>,
+    /// Inside the parent that follows `after`: its key, and which of its partitions.
+    within: Option<(String, usize)>,
 }
 
 #[derive(Default)]
@@ -57,23 +63,30 @@ fn not_of_this_export() -> Error {
     Error::BadRequest("The cursor does not belong to this export.".into())
 }
 
-/// What one pass over a collection shows: its records, or what lies within them.
+/// What one pass over a collection shows: its records, or what lies within them, at the end of `chain`.
 struct Stage {
     name: String,
-    list: List<Anything>,
-    nested: Option<Nested>,
+    root: Branch,
+    chain: Vec<Nested>,
 }
 
 /// In their order: what lies within the records of a collection comes right after them.
 fn stages(records: Records) -> Vec<Stage> {
-    let of = |branch: Branch| {
-        let Branch { name, list, nested } = branch;
-        let within =
-            nested.into_iter().map(|nested| Stage { name: format!("{name}/{}", nested.name), list: list.clone(), nested: Some(nested) });
-        let within: Vec<Stage> = within.collect();
-        std::iter::once(Stage { name: name.to_owned(), list, nested: None }).chain(within)
-    };
-    records.exported().into_iter().flat_map(of).collect()
+    let mut stages = vec![];
+    for root in records.exported() {
+        stages.push(Stage { name: root.name.to_owned(), root: root.clone(), chain: vec![] });
+        add_nested(&mut stages, root.name, &root, &root.nested, &[]);
+    }
+    stages
+}
+
+fn add_nested(stages: &mut Vec<Stage>, name: &str, root: &Branch, nested: &[Nested], above: &[Nested]) {
+    for nested in nested {
+        let name = format!("{name}/{}", nested.name);
+        let chain: Vec<Nested> = above.iter().chain([nested]).cloned().collect();
+        stages.push(Stage { name: name.clone(), root: root.clone(), chain: chain.clone() });
+        add_nested(stages, &name, root, nested.nested(), &chain);
+    }
 }
 
 async fn walk(records: Records, store: &TenantStore, place: Option<Place>) -> Result<(String, Option<Place>)> {
@@ -86,13 +99,10 @@ async fn walk(records: Records, store: &TenantStore, place: Option<Place>) -> Re
     let mut place = place.unwrap_or_default();
     for stage in stages.into_iter().skip(first) {
         if stage.name != place.stage {
-            place = Place { stage: stage.name.clone(), ..Place::default() };
+            place = Place { stage: stage.name.clone(), levels: vec![] };
         }
-        let finished = match &stage.nested {
-            None => page.collection(store, &stage.list, &mut place).await?,
-            Some(nested) => page.within(store, &stage.list, nested, &mut place).await?,
-        };
-        if !finished {
+        place.levels.resize(stage.chain.len() + 1, Level::default());
+        if !page.collection(store, &stage.root, &stage.chain, None, &mut place.levels).await? {
             return Ok((page.text, Some(place)));
         }
     }
@@ -100,15 +110,29 @@ async fn walk(records: Records, store: &TenantStore, place: Option<Place>) -> Re
 }
 
 impl Page {
-    /// Whether all of it is on this page or an earlier one; if not, `place` says where to go on.
-    async fn collection(&mut self, store: &TenantStore, list: &List<Anything>, place: &mut Place) -> Result<bool> {
+    /// Whether all of it is on this page or an earlier one; if not, `levels` says where to go on. `of` is the parent, for a collection that lies within
+    /// its partition.
+    async fn collection(
+        &mut self,
+        store: &TenantStore,
+        branch: &Branch,
+        chain: &[Nested],
+        of: Option<(&Nested, &Stored)>,
+        levels: &mut [Level],
+    ) -> Result<bool> {
+        let at_most = if chain.is_empty() { RECORDS } else { PARENTS };
         while self.queries < QUERIES {
-            let (records, next) = self.ask(store, list, place.after.clone(), RECORDS).await?;
+            let (records, next) = self.ask(store, &branch.list, levels[0].after.clone(), at_most).await?;
             for record in records {
-                if !self.add(&record)? {
+                let done = match (chain.split_first(), of) {
+                    (Some((nested, chain)), _) => Box::pin(self.within(store, branch, &record, nested, chain, levels)).await?,
+                    (None, Some((nested, parent))) if !nested.is_of(&record.data, &parent.data) => true,
+                    (None, _) => self.add(&record)?,
+                };
+                if !done {
                     return Ok(false);
                 }
-                place.after = Some(record.position);
+                levels[0].after = Some(record.position);
             }
             if next.is_none() {
                 return Ok(true);
@@ -117,42 +141,31 @@ impl Page {
         Ok(false)
     }
 
-    /// The same of what lies within the records of a list.
-    async fn within(&mut self, store: &TenantStore, list: &List<Anything>, nested: &Nested, place: &mut Place) -> Result<bool> {
-        while self.queries < QUERIES {
-            let (parents, next) = self.ask(store, list, place.after.clone(), PARENTS).await?;
-            for parent in parents {
-                if !self.within_one(store, &parent, nested, place).await? {
-                    return Ok(false);
-                }
-                place.after = Some(parent.position);
-            }
-            if next.is_none() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    async fn within_one(&mut self, store: &TenantStore, parent: &Stored, nested: &Nested, place: &mut Place) -> Result<bool> {
-        let Some(list) = nested.of(&parent.data) else { return Ok(true) };
+    /// The same of what lies in the partitions of one record.
+    async fn within(
+        &mut self,
+        store: &TenantStore,
+        branch: &Branch,
+        parent: &Stored,
+        nested: &Nested,
+        chain: &[Nested],
+        levels: &mut [Level],
+    ) -> Result<bool> {
+        let Some((here, below)) = levels.split_first_mut() else { return Ok(true) };
         // The parent that a cursor was in may have gone since.
-        place.within = place.within.take().filter(|(within, _)| *within == parent.key);
-        while self.queries < QUERIES {
-            let after = place.within.as_ref().map(|(_, after)| after.clone());
-            let (records, next) = self.ask(store, &list, after, RECORDS).await?;
-            for record in records {
-                if nested.is_of(&record.data, &parent.data) && !self.add(&record)? {
-                    return Ok(false);
-                }
-                place.within = Some((parent.key.clone(), record.position));
-            }
-            if next.is_none() {
-                place.within = None;
-                return Ok(true);
-            }
+        let begun = here.within.take().filter(|(within, _)| *within == parent.key).map(|(_, part)| part);
+        if begun.is_none() {
+            below.fill(Level::default());
         }
-        Ok(false)
+        for (part, partition) in branch.within(nested, &parent.data).unwrap_or_default().iter().enumerate().skip(begun.unwrap_or(0)) {
+            here.within = Some((parent.key.clone(), part));
+            if !self.collection(store, partition, chain, Some((nested, parent)), below).await? {
+                return Ok(false);
+            }
+            below.fill(Level::default());
+        }
+        here.within = None;
+        Ok(true)
     }
 
     async fn ask<E>(
@@ -171,7 +184,11 @@ impl Page {
         if record.expired {
             return Ok(true);
         }
-        let line = json!({"type": record.kind, "key": record.key, "data": shown(&record.kind, &record.data)}).to_string();
+        let mut line = json!({"type": record.kind, "key": record.key, "data": shown(&record.kind, &record.data)});
+        if let Some(workspace) = &record.workspace {
+            line["workspace"] = workspace.as_str().into();
+        }
+        let line = line.to_string();
         if !self.text.is_empty() && self.text.len() + line.len() >= PAGE {
             return Ok(false);
         }
@@ -223,5 +240,8 @@ mod tests {
     fn what_lies_within_follows_its_parents() {
         let names: Vec<String> = stages(records::ALL).into_iter().map(|stage| stage.name).collect();
         assert_eq!(&names[..2], ["projects", "projects/tasks"]);
+        let workspaces = names.iter().position(|name| name == "workspaces").unwrap();
+        assert!(names[workspaces + 1].starts_with("workspaces/workspace-members"), "{names:?}");
+        assert!(names.iter().all(|name| !name.contains("counters") && !name.contains("deleted")), "{names:?}");
     }
 }

@@ -6,7 +6,7 @@ pub mod setting;
 pub mod task;
 
 use shared::model::records;
-use shared::store::Records;
+use shared::store::{Records, Restored};
 
 // In the order in which a purge empties them: first what says where else there is something.
 shared::records! {
@@ -18,6 +18,9 @@ shared::records! {
 
 /// All that a deployment has.
 pub const ALL: Records = Records(&[KINDS, records::KINDS]);
+
+/// How an import puts all of them back.
+pub const ALL_RESTORED: &[&[Restored]] = &[RESTORED, records::RESTORED];
 
 #[cfg(test)]
 mod tests {

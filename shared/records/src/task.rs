@@ -248,7 +248,7 @@ impl Entity for Task {
     const TYPE: &'static str = "task";
     const COLLECTION: &'static str = "tasks";
     const WITHIN: Option<Within> =
-        Some(Within { parents: &[Project::COLLECTION, DeletedProject::COLLECTION], part: tag_of, parent_id: "project" });
+        Some(Within { parents: &[Project::COLLECTION, DeletedProject::COLLECTION], parts: tag_of, parent_id: Some("project") });
 
     fn key(&self) -> Key<Self> {
         Task::key_of(self.id)
@@ -293,8 +293,8 @@ impl Listed for Task {
 }
 
 /// The tag of a stored project, or of what is left of one.
-fn tag_of(project: &Map<String, Value>) -> Option<String> {
-    project.get("id")?.as_str().and_then(ProjectId::parse).map(|id| id.tag().to_string())
+fn tag_of(project: &Map<String, Value>) -> Option<Vec<String>> {
+    project.get("id")?.as_str().and_then(ProjectId::parse).map(|id| vec![id.tag().to_string()])
 }
 
 #[cfg(test)]

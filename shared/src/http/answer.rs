@@ -38,6 +38,10 @@ pub type Tagged<T, const STATUS: u16 = 200> = Answer<T, STATUS, true>;
 #[derive(Debug, Serialize)]
 pub enum Nothing {}
 
+/// Done, and there is nothing to say: 204 without a body.
+#[derive(Debug)]
+pub struct NoContent;
+
 /// A page of a list.
 #[derive(Debug)]
 pub struct Listing<T> {

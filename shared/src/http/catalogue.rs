@@ -69,6 +69,8 @@ pub enum Shape {
     Many,
     /// One JSON document in each line.
     Lines,
+    /// No body.
+    Empty,
 }
 
 impl Catalogue {

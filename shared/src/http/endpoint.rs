@@ -3,12 +3,12 @@
 
 use std::future::Future;
 
-use http::Response;
 use http::header::{HeaderValue, LINK};
+use http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::http::answer::{Answer, Listing, ListingRequest, ResponseBody, response_of};
+use crate::http::answer::{Answer, Listing, ListingRequest, NoContent, Nothing, ResponseBody, response_of};
 use crate::http::catalogue::{Operation, Shape};
 use crate::http::family::Family;
 use crate::http::idempotency::{self, LateRecording};
@@ -60,6 +60,18 @@ impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16, const TAGGED: bo
         if TAGGED {
             operation.tagged();
         }
+    }
+}
+
+impl Reply for NoContent {
+    fn response(self, _incoming: &Incoming) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::default());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.answers::<Nothing>(204, Shape::Empty);
     }
 }
 

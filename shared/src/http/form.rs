@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
 use crate::model::domain::Hostname;
+use crate::model::role::Role;
 use crate::model::user::Email;
 use crate::model::{text, time};
 use crate::tenancy::Scopes;
@@ -442,6 +443,9 @@ impl Rule for Integer {
     }
 }
 
+/// A role of a membership.
+pub const ROLE: OneOf<Role> = OneOf { words: &["viewer", "member", "admin", "owner"], parse: Role::parse };
+
 /// One word of a fixed list.
 pub struct OneOf<T: 'static> {
     pub words: &'static [&'static str],
@@ -531,7 +535,7 @@ impl Rule for FreeObject {
 }
 
 impl<'a> Raw<'a> {
-    fn text(self) -> Option<&'a str> {
+    pub fn text(self) -> Option<&'a str> {
         match self {
             Raw::Json(value) => value.as_str(),
             Raw::Text(text) => Some(text),

@@ -205,14 +205,14 @@ fn responses(operation: &Operation, components: &mut Components) -> Value {
         (true, "x-request-id"),
         (operation.tagged, "ETag"),
         (operation.has_next(), "Link"),
+        (matches!(operation.access, Access::InWorkspace(_)), "x-workspace-id"),
         (operation.idempotent, "Idempotency-Replayed"),
     ];
     let names = others.iter().filter(|(gives, _)| *gives).map(|(_, name)| *name).chain(limits.iter().copied());
-    let success = json!({
-        "description": operation.summary,
-        "headers": header_references(names),
-        "content": {media: {"schema": components.success(operation)}},
-    });
+    let mut success = json!({"description": operation.summary, "headers": header_references(names)});
+    if operation.shape != Shape::Empty {
+        success["content"] = json!({media: {"schema": components.success(operation)}});
+    }
     let mut responses = Map::from_iter([(operation.status.to_string(), success)]);
     for status in operation.refusals() {
         let known = REFUSALS.iter().find(|refusal| refusal.status == status);
@@ -401,6 +401,7 @@ fn headers() -> Value {
     let header = |kind: &str, text: &str| json!({"description": text, "schema": {"type": kind}});
     json!({
         "x-request-id": header("string", "Names the request in our logs."),
+        "x-workspace-id": header("string", "The workspace that the answer comes from."),
         "ETag": header("string", "The version of what is answered, for If-Match and If-None-Match."),
         "Link": header("string", "Where the list goes on (RFC 8288)."),
         "Idempotency-Replayed": header("string", "`true` where this is the answer to an earlier request with the same Idempotency-Key."),

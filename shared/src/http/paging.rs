@@ -117,7 +117,11 @@ impl<F> PagedForm<F> {
 
     /// Splits into filters and position. `bound_to` names tenant, route, filters and order.
     pub(crate) fn request(self, style: Style, bound_to: String, key: &SealingKey) -> Result<(F, PageRequest)> {
-        let default = if style == Style::Pages { 15 } else { 50 };
+        let default = match style {
+            Style::Pages => 15,
+            Style::Offsets => 20,
+            Style::Cursors => 50,
+        };
         let limit = usize::try_from(self.per_page.or(self.limit).unwrap_or(default)).unwrap_or(15);
         let offset = match style {
             Style::Pages => self.page.map(|page| u64::try_from(page - 1).unwrap_or(0).saturating_mul(limit as u64)),

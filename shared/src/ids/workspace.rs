@@ -37,6 +37,12 @@ impl WorkspaceTag {
     /// No workspace has it.
     pub const NONE: WorkspaceTag = WorkspaceTag(0);
 
+    /// As it stands in keys and exports: 12 hex digits.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let hex = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        hex.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(WorkspaceTag)
+    }
+
     /// Of the id of anything that lies in a workspace, whatever its prefix: `tpl_0198…` or a UUID.
     pub fn of_id(text: &str) -> Option<Self> {
         let uuid = match text.split_once('_') {

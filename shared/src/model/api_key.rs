@@ -363,8 +363,7 @@ impl ApiKey {
     /// Why a request with this key may not make or renew a key like `other`. A key cannot make a key that may do more, or for longer.
     pub fn refuses(&self, other: &NewKey) -> Option<&'static str> {
         let longer = self.ends_at().is_some_and(|mine| other.expires_at.is_none_or(|theirs| theirs > mine));
-        let elsewhere =
-            self.workspaces.as_ref().is_some_and(|mine| other.workspaces.as_ref().is_none_or(|theirs| !theirs.is_subset(mine)));
+        let elsewhere = self.workspaces.as_ref().is_some_and(|mine| other.workspaces.as_ref().is_none_or(|theirs| !theirs.is_subset(mine)));
         let faster = self.rate_limit.is_some_and(|mine| other.rate_limit.is_none_or(|theirs| theirs > mine));
         if !self.scopes.cover(&other.scopes) {
             Some("A key makes no key with scopes it lacks.")
@@ -512,7 +511,8 @@ mod tests {
         let tenant = stored::deserialize(serde_json::json!("5b0e8f6e-7a10-4c55-9d6e-2b6f0a1c4d01")).unwrap();
         let owner = member(1, Role::Owner);
         let scopes = Scopes::parse(scopes.iter().copied()).unwrap();
-        let new = NewKey { name: "CI".into(), environment: Environment::Live, scopes, rate_limit: None, workspaces: None, expires_at: None };
+        let new =
+            NewKey { name: "CI".into(), environment: Environment::Live, scopes, rate_limit: None, workspaces: None, expires_at: None };
         let maker = Maker { tenant, user: owner.user };
         ApiKey::mint(new, tenant, Issuer::of(&owner, &owner), maker, Timestamp::UNIX_EPOCH, &random)
     }

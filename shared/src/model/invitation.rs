@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{LinkId, UserId};
+use crate::ids::{LinkId, UserId, WorkspaceId};
 use crate::model::role::Role;
 use crate::model::user::Email;
 use crate::store::entity::{Collection, Entity, InTenant, Key, Record};
@@ -18,6 +18,9 @@ pub struct Invitation {
     pub id: InvitationId,
     pub email: Email,
     pub role: Role,
+    /// The workspace that it is into as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<WorkspaceSeat>,
     /// The link in its mail.
     pub link: LinkId,
     pub invited_by: String,
@@ -26,6 +29,13 @@ pub struct Invitation {
     /// Who wrote the item, as the store records it. Needed for older invitations, whose links do not name their sender.
     #[serde(default, rename = "actor", skip_serializing)]
     pub written_by: Option<String>,
+}
+
+/// The place in a workspace that an invitation promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkspaceSeat {
+    pub id: WorkspaceId,
+    pub role: Role,
 }
 
 impl Invitation {
@@ -166,6 +176,7 @@ mod tests {
             id: InvitationId::new(now, &random),
             email: Email::parse(email).unwrap(),
             role: Role::Member,
+            workspace: None,
             link: LinkId::new(&random),
             invited_by: "Ada".into(),
             created_at: now,

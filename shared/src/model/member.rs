@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::ids::UserId;
+use crate::ids::{PathId, UserId};
 use crate::model::plan::Quota;
 use crate::model::role::Role;
 use crate::store::entity::{Collection, Counter, Entity, InTenant, Key};
@@ -114,4 +115,31 @@ pub struct Person {
     pub name: String,
     /// Empty where an agency acted: it shows as the platform, without an address.
     pub email: String,
+}
+
+/// The number of a member as paths write it: a positive decimal without sign or leading zeros.
+pub struct Number(pub u64);
+
+impl PathId for Number {
+    fn from_path(text: &str) -> Option<Self> {
+        let number: u64 = text.parse().ok()?;
+        (number > 0 && number.to_string() == text).then_some(Number(number))
+    }
+
+    fn schema() -> Value {
+        json!({"type": "integer", "minimum": 1, "description": "The member's number."})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn member_numbers_have_one_spelling() {
+        assert_eq!(Number::from_path("12").map(|number| number.0), Some(12));
+        for wrong in ["0", "+1", "01", "-1", "1.0", "", "abc", "99999999999999999999"] {
+            assert!(Number::from_path(wrong).is_none(), "{wrong}");
+        }
+    }
 }

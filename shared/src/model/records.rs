@@ -1,13 +1,16 @@
 //! The records that this crate has itself. See `store::records` for what follows from such a list.
 
-use crate::store::entity::Declared;
-use crate::store::records::Kind;
+use crate::store::entity::{Declared, Entity};
+use crate::store::records::{Kind, Restored};
 
 macro_rules! core {
     ($($file:ident::$record:ident),* $(,)?) => {
         $(impl Declared for crate::model::$file::$record {})*
         /// These, for `Records`: behind those of products, for a purge ends with the tenant.
         pub const KINDS: &[Kind] = &[$(Kind::of::<crate::model::$file::$record>()),*];
+        /// For the import.
+        pub const RESTORED: &[Restored] =
+            &[$((<crate::model::$file::$record as Entity>::TYPE, <crate::model::$file::$record as Entity>::RESTORE)),*];
     };
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -30,4 +32,12 @@ impl Role {
     pub fn parse(text: &str) -> Option<Self> {
         Role::ALL.into_iter().find(|role| role.name() == text)
     }
+}
+
+/// Only owners make, change or remove owners: of a tenant, and of a workspace.
+pub fn only_owners_touch_owners(mine: Role, touched: &[Role]) -> Result<(), Error> {
+    if mine < Role::Owner && touched.contains(&Role::Owner) {
+        return Err(Error::Forbidden("Only an owner can make, change or remove an owner.".into()));
+    }
+    Ok(())
 }

@@ -17,6 +17,8 @@ const ROUTES: &[(&str, Option<&str>)] = &[
     ("/api/v1/auth", None),
     ("/api/v1/tenant/members", None),
     ("/api/v1/tenant/invitations", None),
+    ("/api/v1/tenant/workspaces/{workspace}/members", None),
+    ("/api/v1/tenant/workspaces", Some("workspaces")),
     ("/api/tenants/{slug}", Some("edge")),
     ("/api/tenants", None),
     ("/api/tenant-setting", Some("settings")),
@@ -35,6 +37,7 @@ const ROUTES: &[(&str, Option<&str>)] = &[
 const PEOPLE_ONLY: &[(&str, &str)] = &[
     ("DELETE", "/api/tenant"),
     ("DELETE", "/api/tenants/{slug}"),
+    ("DELETE", "/api/v1/tenant/workspaces/{workspace}"),
     ("POST", "/api/tenant-api-key/{id}/adopt"),
     ("POST", "/v1/api-keys/{id}/adopt"),
     ("POST", "/v1/subaccounts/{id}/api-keys/{kid}/adopt"),
@@ -50,6 +53,7 @@ const ROLES: &[(&str, Role, Role)] = &[
     ("settings", Role::Owner, Role::Owner),
     ("tenant", Role::Viewer, Role::Owner),
     ("usage", Role::Admin, Role::Admin),
+    ("workspaces", Role::Viewer, Role::Admin),
 ];
 
 /// One permission of a key.

@@ -6,9 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Segment, UserId, WorkspaceId, WorkspaceTag};
 use crate::model::plan::Quota;
 use crate::model::role::Role;
-use crate::store::entity::{
-    Collection, Counter, DELETED_WORKSPACES, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, WORKSPACES, Within,
-};
+use crate::store::entity::{Collection, Counter, DELETED_WORKSPACES, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, WORKSPACES, Within};
 use crate::store::page::List;
 use crate::store::records::{Restore, restored};
 
@@ -61,6 +59,8 @@ impl Workspace {
         name: "workspaces",
         most: |plan| Some(plan.workspaces.map_or(Workspace::MOST, |most| most.min(Workspace::MOST))),
     };
+    /// Leads and contacts of the whole tenant.
+    pub const PEOPLE: Counter = Counter::named("people");
     /// Counters of a workspace that its list shows.
     pub const LEADS: Counter = Counter::named("leads");
     pub const ACTIVE_CAMPAIGNS: Counter = Counter::named("active_campaigns");
@@ -89,7 +89,6 @@ impl Entity for Workspace {
     type Scope = InTenant;
     const TYPE: &'static str = "workspace";
     const COLLECTION: &'static str = WORKSPACES;
-    const RESTORE: Option<Restore> = Some(restored::<Workspace>);
     const COUNTER: Option<Counter> = Some(Workspace::COUNT);
     const NOUN: Option<&'static str> = Some("Workspace");
 
@@ -288,6 +287,8 @@ pub struct DeletedWorkspace {
 }
 
 impl DeletedWorkspace {
+    /// Counters of a workspace that count against the tenant's plan, with the tenant's own.
+    pub const SETTLED: [(Counter, Counter); 1] = [(Workspace::LEADS, Workspace::PEOPLE)];
     const KEPT_AFTER_SWEEP: SignedDuration = SignedDuration::from_hours(24);
 
     pub fn new(id: WorkspaceId, now: Timestamp) -> Self {
@@ -365,9 +366,13 @@ mod tests {
     #[test]
     fn a_name_becomes_a_slug() {
         let long = "x".repeat(80);
-        for (name, number, slug) in
-            [("Acme Corp.", 0, "acme-corp"), ("Österreich", 0, "osterreich"), ("!!!", 0, "workspace"), ("Acme", 2, "acme-2"), ("東京", 0, "dongjing")]
-        {
+        for (name, number, slug) in [
+            ("Acme Corp.", 0, "acme-corp"),
+            ("Österreich", 0, "osterreich"),
+            ("!!!", 0, "workspace"),
+            ("Acme", 2, "acme-2"),
+            ("東京", 0, "dongjing"),
+        ] {
             assert_eq!(WorkspaceSlug::from_name(name, number).as_str(), slug);
         }
         let slug = WorkspaceSlug::from_name(&long, 999);

@@ -68,7 +68,7 @@ pub struct Packed {
 }
 
 impl Packed {
-    pub(crate) fn of<E: Entity>(entity: &E) -> Result<Self> {
+    pub fn of<E: Entity>(entity: &E) -> Result<Self> {
         let pack = |error| Error::internal("storing a record", error);
         let mut attributes: Item = serde_dynamo::to_item(entity).map_err(pack)?;
         let entry = entity.list_entry()?;

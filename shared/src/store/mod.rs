@@ -10,7 +10,10 @@ pub(crate) mod sessions;
 pub(crate) mod sweep;
 pub(crate) mod table;
 
-pub use entity::{Collection, Counter, Declared, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, ListEntry, Listed, Named, Owned, Packed, Record, Within};
+pub use entity::{
+    Collection, Counter, Declared, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, ListEntry, Listed, Named, Owned, Packed, Record,
+    Within,
+};
 pub use page::{Direction, List, Page, Position, RankedPage, Span, Stored, Window};
 pub use records::{Anything, Branch, Kind, Nested, Records, Restore, Restored};
 pub use sweep::Swept;

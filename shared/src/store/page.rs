@@ -184,6 +184,8 @@ pub struct Stored {
     pub key: String,
     /// The position of this record, to continue after it.
     pub position: Position,
+    /// The tag of its workspace, if it lies in one.
+    pub workspace: Option<String>,
     pub data: serde_json::Map<String, serde_json::Value>,
     pub expired: bool,
 }

@@ -60,6 +60,7 @@ impl Kind {
 pub struct Records(pub &'static [&'static [Kind]]);
 
 /// A collection as a walk over a tenant comes to it.
+#[derive(Clone)]
 pub struct Branch {
     pub name: &'static str,
     pub list: List<Anything>,
@@ -91,6 +92,11 @@ impl Branch {
 }
 
 impl Nested {
+    /// What lies within its own records.
+    pub fn nested(&self) -> &[Nested] {
+        &self.nested
+    }
+
     /// Whether a record of a parent's partition is this parent's: two may share one.
     pub fn is_of(&self, record: &Map<String, Value>, parent: &Map<String, Value>) -> bool {
         let Some(parent_id) = self.within.parent_id else { return true };
@@ -161,9 +167,11 @@ impl Records {
 
     /// What lies within the records of a collection.
     fn nested(&self, parent: &'static str, keep: fn(&Kind) -> bool) -> Vec<Nested> {
-        let nested = self.nested_kinds().into_iter().filter(|(_, within, kinds)| within.parents.contains(&parent) && kinds.iter().any(|kind| keep(kind)));
-        let mut nested: Vec<Nested> =
-            nested.map(|(name, within, _)| Nested { name, within, nested: self.nested(name, keep) }).collect();
+        let nested = self
+            .nested_kinds()
+            .into_iter()
+            .filter(|(_, within, kinds)| within.parents.contains(&parent) && kinds.iter().any(|kind| keep(kind)));
+        let mut nested: Vec<Nested> = nested.map(|(name, within, _)| Nested { name, within, nested: self.nested(name, keep) }).collect();
         // Counters are no records. A workspace has its own.
         if parent == WORKSPACES || parent == DELETED_WORKSPACES {
             let counters = Nested { name: COUNTERS, within: IN_WORKSPACE, nested: vec![] };

@@ -14,7 +14,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue, TransactWriteItem,
 };
 
-use futures_util::future::try_join;
+use futures_util::future::{try_join, try_join_all};
 
 use crate::error::{Cause, Error, Result};
 use crate::lock::{Guard, Lock};
@@ -202,6 +202,9 @@ macro_rules! on_condition {
 }
 pub(crate) use on_condition;
 
+/// DynamoDB reads no more keys with one request.
+const MOST_KEYS: usize = 100;
+
 impl Table {
     pub(crate) fn new(client: Client, name: &str, sessions: Option<Sessions>) -> Self {
         Table { client, name: name.into(), meter: Arc::default(), sessions: sessions.map(Arc::new), acts_for: None }
@@ -271,6 +274,10 @@ impl Table {
     }
 
     async fn get_batch(&self, keys: &[FullKey], attributes: Option<&[&'static str]>) -> Result<Vec<Option<Item>>> {
+        if keys.len() > MOST_KEYS {
+            let parts = keys.chunks(MOST_KEYS).map(|some| Box::pin(self.get_batch(some, attributes)));
+            return Ok(try_join_all(parts).await?.concat());
+        }
         let mut found: HashMap<FullKey, Item> = HashMap::with_capacity(keys.len());
         let mut distinct: Vec<&FullKey> = Vec::with_capacity(keys.len());
         for key in keys {

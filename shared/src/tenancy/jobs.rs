@@ -7,16 +7,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::MailId;
+use crate::ids::{MailId, WorkspaceTag};
 use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
+use crate::model::workspace::DeletedWorkspace;
 use crate::store::{Entity, Records, Table};
 use crate::tenancy::store::audited_id;
-use crate::tenancy::{App, Directory, Origin, TenantId, TenantStore};
+use crate::tenancy::{App, Directory, Origin, TenantId, TenantStore, WorkspaceStore};
 
 /// One change of the table, from the stream.
 #[derive(Debug)]
@@ -245,6 +246,16 @@ impl WorkContext {
     /// The store of a subaccount from the directory.
     pub fn child(&self, subaccount: &Subaccount) -> TenantStore {
         self.directory.enter(subaccount.tenant)
+    }
+
+    /// The store of what a deleted workspace of the tenant held.
+    pub fn deleted_workspace(&self, store: &TenantStore, deleted: &DeletedWorkspace) -> WorkspaceStore {
+        store.workspace(deleted.id.tag())
+    }
+
+    /// For an import: the store of a workspace of the new tenant, by the tag that a line names.
+    pub fn imported_workspace(&self, store: &TenantStore, tag: &str) -> Option<WorkspaceStore> {
+        WorkspaceTag::parse(tag).map(|tag| store.workspace(tag))
     }
 
     /// For operators, whose access IAM controls: the tenant with this slug or id.

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::Random;
 use crate::error::{Error, Result};
+use crate::ids::WorkspaceTag;
 use crate::model::audit::{self, AuditEntry, Removal, ResourceChange};
 use crate::model::tenant::Tenant;
-use crate::ids::WorkspaceTag;
 use crate::store::entity::{
     Counter, Entity, InTenant, InWorkspace, Key, ListEntry, Listed, Owned, WORKSPACE, attributes, is_bookkeeping, not_found,
 };
@@ -414,10 +414,11 @@ impl TenantStore {
         let records = found.into_iter().map(|item| {
             self.is_of_tenant(&item)?;
             let (kind, key) = (text(&item, "type"), text(&item, "sk"));
+            let workspace = borrowed(&item, WORKSPACE).map(str::to_owned);
             let expired = number(&item, "ttl").is_some_and(|ttl| i64::try_from(ttl).is_ok_and(|ttl| ttl <= self.now.as_second()));
             let data = item.into_iter().filter(|(name, _)| !is_bookkeeping(name)).collect::<Item>();
             let data = item::read(&data).map_err(|error| Error::internal("reading a record", error))?;
-            Ok(Stored { kind, position: Position(key.clone()), key, data, expired })
+            Ok(Stored { kind, position: Position(key.clone()), key, workspace, data, expired })
         });
         Ok((records.collect::<Result<_>>()?, next.map(Position)))
     }

@@ -13,8 +13,8 @@ use crate::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
 use crate::model::usage::UsageDay;
 use crate::store::Entity;
 use crate::store::table::{FullKey, Item};
-use crate::tenancy::doors::workspace::Selection;
 use crate::tenancy::doors::tenanted::{Admin, Inside, Owner, SLUG_ROUTES, Tenanted, spend, wanted};
+use crate::tenancy::doors::workspace::Selection;
 use crate::tenancy::limiter::TenantSeen;
 use crate::tenancy::{Directory, Entered, Incoming, Origin, RecordStore, Role, Scope, TenantStore, Transaction, Wants};
 

@@ -25,7 +25,7 @@ pub use edge::{EdgeProxy, EdgeTenant};
 pub use person::{OwnTenant, SignedIn, UsedIn};
 pub use tenanted::{Admin, AdminRole, AtLeast, Member, MemberRole, Owner, OwnerRole, Tenanted, Touched, Viewer, ViewerRole};
 pub use visitor::{DemoVisitor, Invited, Visitor};
-pub use workspace::In;
+pub use workspace::{In, ReachableWorkspace};
 
 /// Who may enter, as printed in the role matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,10 @@ impl Door for Anyone {
     async fn enter(incoming: &Incoming, _wants: Wants) -> Result<(Self, Entered)> {
         let app = incoming.app.clone();
         let directory = Directory::open(incoming.table.clone(), app.shared_random(), incoming.now, incoming.origin("anyone".into()));
-        Ok((Anyone { app }, Entered { store: None, workspace: None, directory, principal: "anyone".into(), user: None, read: HashMap::new() }))
+        Ok((
+            Anyone { app },
+            Entered { store: None, workspace: None, directory, principal: "anyone".into(), user: None, read: HashMap::new() },
+        ))
     }
 }
 

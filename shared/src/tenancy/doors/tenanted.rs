@@ -253,7 +253,14 @@ async fn try_enter(incoming: &Incoming, wants: Wants, least: Role, elsewhere: Op
         let link = inside.directory.read(link.as_ref())?;
         Box::pin(act_for(incoming, inside, link, of_child, principal, user)).await?
     } else {
-        let entered = Entered { store: Some(inside.store.clone()), workspace: None, directory: inside.directory.clone(), principal, user, read: reads.read };
+        let entered = Entered {
+            store: Some(inside.store.clone()),
+            workspace: None,
+            directory: inside.directory.clone(),
+            principal,
+            user,
+            read: reads.read,
+        };
         (inside, entered)
     };
     Ok(Entry::Inside(Box::new(inside), Box::new(entered)))

@@ -7,17 +7,18 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Result, Throttled};
 use crate::lock::{Guard, Lock};
-use crate::model::invitation::Invitation;
+use crate::model::invitation::{Invitation, WorkspaceSeat};
 use crate::model::link::{Link, Purpose, Sender};
 use crate::model::member;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Inaccessible, Tenant, TenantStatus};
 use crate::model::user::{Email, KnownNetwork, User, UserTenant};
+use crate::model::workspace::Workspace;
 use crate::store::{Record as _, Table};
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::incoming::RequestFacts;
 use crate::tenancy::limiter::{Class, network};
-use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, RecordStore, Role, TenantId, TenantStore, Wants};
+use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, RecordStore, Role, TenantId, TenantStore, Wants, WorkspaceStore};
 
 const LOGIN: &str = "/api/v1/auth/login";
 
@@ -184,6 +185,15 @@ pub struct Invited {
     pub invitation: Invitation,
     /// The sender, if known: their membership must be unchanged when the invitation is accepted.
     pub sender: Option<(TenantStore, member::Member)>,
+}
+
+impl Invited {
+    /// The workspace that the invitation is into as well, if it is still there.
+    pub async fn workspace(&self) -> Result<Option<(WorkspaceStore, WorkspaceSeat)>> {
+        let Some(seat) = self.invitation.workspace else { return Ok(None) };
+        let workspace = self.store.find(&Workspace::key_of(seat.id.tag())).await?;
+        Ok(workspace.map(|workspace| (self.store.workspace(workspace.id.tag()), seat)))
+    }
 }
 
 impl Visitor {

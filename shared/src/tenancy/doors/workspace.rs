@@ -6,10 +6,11 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::ids::{UserId, WorkspaceId, WorkspaceTag};
 use crate::model::workspace::{Workspace, WorkspaceAccess, WorkspaceMember, WorkspaceSettings, WorkspaceSlug, role_in};
-use crate::store::page::Span;
-use crate::store::table::FullKey;
+use crate::store::Counter;
+use crate::store::page::{Position, RankedPage, Span};
+use crate::store::table::{FullKey, number};
 use crate::tenancy::doors::tenanted::{Inside, Tenanted, enter_tenant};
-use crate::tenancy::doors::{Access, AtLeast, Door};
+use crate::tenancy::doors::{Access, Admin, AtLeast, Door};
 use crate::tenancy::instance_cache::workspace_named;
 use crate::tenancy::{App, Entered, Incoming, RecordStore, Role, TenantStore, Transaction, Wants, WorkspaceStore};
 
@@ -47,16 +48,84 @@ impl<R> In<Tenanted<R>> {
         transaction.require(&self.outer.store, &Workspace::key_of(self.workspace.id.tag()), gone)
     }
 
-    /// For changes that must fail after a demotion: requires, in the transaction, the membership by which the caller has their role here.
-    pub fn require_role<'a>(&self, transaction: Transaction<'a>, least: Role) -> Result<Transaction<'a>> {
+    /// For changes that must fail after a demotion: requires, in the transaction, the membership by which the caller has their role here. A transaction
+    /// can write an item only once: `touched` is the member whose membership in the workspace it changes itself, with a check of its version.
+    pub fn require_role<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Option<UserId>) -> Result<Transaction<'a>> {
         let by_tenant = role_in(self.outer.member.role, None).is_some_and(|role| role >= least);
-        let transaction = self.outer.require_role_at_least(transaction, if by_tenant { least } else { Role::Viewer }, super::Touched::Else)?;
-        if by_tenant {
+        let transaction =
+            self.outer.require_role_at_least(transaction, if by_tenant { least } else { Role::Viewer }, super::Touched::Else)?;
+        if by_tenant || touched == Some(self.outer.member.user) {
             return Ok(transaction);
         }
         let roles = Role::ALL.into_iter().filter(|role| *role < least).map(Role::name);
         let demoted = Box::new(|_| Error::Forbidden("Your role in the workspace was changed at the same moment.".into()));
         transaction.require_unless(&self.store, &WorkspaceMember::key_of(self.outer.member.user), "role", roles, demoted)
+    }
+}
+
+impl Admin {
+    /// The store of a workspace of this tenant. Its admins may enter each.
+    pub fn workspace(&self, id: WorkspaceId) -> WorkspaceStore {
+        self.store.workspace(id.tag())
+    }
+}
+
+/// A workspace that the caller can reach, with their role there.
+pub struct ReachableWorkspace<const N: usize> {
+    pub workspace: Workspace,
+    pub role: Role,
+    /// The counters that were asked for.
+    pub counts: [u64; N],
+}
+
+impl<R> Tenanted<R> {
+    /// A page of the workspaces that the caller can reach, oldest first, with counters of each.
+    pub async fn reachable_workspaces<const N: usize>(
+        &self,
+        span: &Span,
+        counters: [Counter; N],
+    ) -> Result<RankedPage<ReachableWorkspace<N>>> {
+        let bound = self.key.as_ref().and_then(|key| key.workspaces.as_ref());
+        if role_in(self.member.role, None).is_some() && bound.is_none() {
+            let list = Workspace::all();
+            let (found, total) = tokio::try_join!(self.store.page(&list, span, |_| true), self.store.count(Workspace::COUNT))?;
+            return Ok(RankedPage { items: self.entered_by(found.items, counters).await?, next: found.next, total });
+        }
+        let mut tags: Vec<WorkspaceTag> = match bound {
+            Some(bound) => bound.iter().map(|id| id.tag()).collect(),
+            None => self.store.all(&WorkspaceAccess::of_user(self.member.user)).await?.iter().map(|access| access.id.tag()).collect(),
+        };
+        tags.sort();
+        let keys: Vec<_> = tags.into_iter().map(Workspace::key_of).collect();
+        let mut all = self.entered_by(self.store.find_many(&keys).await?, counters).await?;
+        let total = all.len() as u64;
+        if let Some(Position(after)) = &span.after {
+            all.retain(|found| found.workspace.id.tag().to_string() > *after);
+        }
+        let left = all.len().saturating_sub(span.skip) > span.limit;
+        let items: Vec<_> = all.into_iter().skip(span.skip).take(span.limit).collect();
+        let next = items.last().filter(|_| left).map(|last| Position(last.workspace.id.tag().to_string()));
+        Ok(RankedPage { items, next, total })
+    }
+
+    /// Those that exist for the caller, with their role and the counters of each.
+    async fn entered_by<const N: usize>(&self, found: Vec<Workspace>, counters: [Counter; N]) -> Result<Vec<ReachableWorkspace<N>>> {
+        let keys = |workspace: &Workspace| {
+            let within = self.store.workspace(workspace.id.tag());
+            let member = within.full(&WorkspaceMember::key_of(self.member.user));
+            std::iter::once(member).chain(counters.map(|counter| within.counter(counter))).collect::<Vec<_>>()
+        };
+        let items = self.store.items(&found.iter().flat_map(keys).collect::<Vec<_>>()).await?;
+        let mut reachable = vec![];
+        for (workspace, items) in found.into_iter().zip(items.chunks(N + 1)) {
+            let within = self.store.workspace(workspace.id.tag());
+            let membership: Option<WorkspaceMember> = within.read(items[0].as_ref())?;
+            let membership = membership.filter(|membership| membership.number == self.member.number && !self.delegated);
+            let counts = std::array::from_fn(|at| items[at + 1].as_ref().and_then(|item| number(item, "n")).unwrap_or(0));
+            let role = role_in(self.member.role, membership.map(|membership| membership.role));
+            reachable.extend(role.map(|role| ReachableWorkspace { workspace, role, counts }));
+        }
+        Ok(reachable)
     }
 }
 
@@ -88,7 +157,7 @@ pub(super) struct Selection {
     parameter: Option<(&'static str, Named)>,
     /// What the handler wants to read in the workspace.
     wanted: Vec<(String, String)>,
-    counters: Vec<crate::store::Counter>,
+    counters: Vec<Counter>,
     noun: Option<&'static str>,
 }
 
