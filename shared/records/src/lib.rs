@@ -1,7 +1,12 @@
 //! The records of products, each in a file of its own, outside the crate that decides who may touch what. Like `shared::model` they are pure: time, ids
 //! and randomness are passed in.
 
+pub mod activity;
+pub mod lead;
+pub mod lead_list;
 pub mod project;
+pub mod rule;
+pub mod segment;
 pub mod setting;
 pub mod task;
 
@@ -14,6 +19,14 @@ shared::records! {
     project::DeletedProject,
     task::Task,
     setting::Setting,
+    lead::Lead,
+    lead::LeadEmail,
+    lead::DeletedLead,
+    lead_list::LeadList,
+    lead_list::LeadListName,
+    lead_list::LeadListMember,
+    segment::Segment,
+    activity::Activity,
 }
 
 /// All that a deployment has.
