@@ -8,10 +8,11 @@ pub mod project;
 pub mod rule;
 pub mod segment;
 pub mod setting;
+pub mod suppression;
 pub mod task;
 
 use shared::model::records;
-use shared::store::{Records, Restored};
+use shared::store::{InTenant, InWorkspace, Records, Restored};
 
 // In the order in which a purge empties them: first what says where else there is something.
 shared::records! {
@@ -27,6 +28,10 @@ shared::records! {
     lead_list::LeadListMember,
     segment::Segment,
     activity::Activity,
+    suppression::Suppression<InTenant>,
+    suppression::SuppressionEntry<InTenant>,
+    suppression::Suppression<InWorkspace>,
+    suppression::SuppressionEntry<InWorkspace>,
 }
 
 /// All that a deployment has.
@@ -68,7 +73,7 @@ mod tests {
     fn an_export_shows_tasks_behind_projects_that_are_there_and_nothing_of_ours() {
         let branches = ALL.exported();
         let with_tasks: Vec<&str> = branches.iter().filter(|branch| !branch.nested.is_empty()).map(|branch| branch.name).collect();
-        assert_eq!(with_tasks, ["projects"]);
+        assert_eq!(with_tasks, ["projects", "workspaces"]);
         for hidden in ["answers", "counters", "deleted-projects", "tasks"] {
             assert!(branches.iter().all(|branch| branch.name != hidden), "{hidden}");
         }

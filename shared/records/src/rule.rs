@@ -43,8 +43,17 @@ enum Field {
     Tags,
     Lists,
     Attribute(String),
-    Number(fn(&Engagement) -> u64, &'static str),
-    Moment(fn(&Engagement) -> Option<Timestamp>, &'static str),
+    Times(Times),
+    Last(Times),
+}
+
+/// What is counted in `engagement`, with the moment when it last was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Times {
+    Sent,
+    Opened,
+    Clicked,
+    Replied,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +139,11 @@ impl Rule {
             }
         }
         lists
+    }
+
+    /// Whether it asks on which lists a lead is.
+    pub fn asks_for_lists(&self) -> bool {
+        self.leaves().any(|leaf| leaf.field == Field::Lists)
     }
 
     /// Whether a lead is such a one. Its lists must be there.
@@ -335,14 +349,14 @@ impl Field {
             "updated_at" => Field::UpdatedAt,
             "tags" => Field::Tags,
             "lists" => Field::Lists,
-            "engagement.sent" => Field::Number(|engagement| engagement.sent, "sent"),
-            "engagement.opened" => Field::Number(|engagement| engagement.opened, "opened"),
-            "engagement.clicked" => Field::Number(|engagement| engagement.clicked, "clicked"),
-            "engagement.replied" => Field::Number(|engagement| engagement.replied, "replied"),
-            "engagement.last_sent_at" => Field::Moment(|engagement| engagement.last_sent_at, "last_sent_at"),
-            "engagement.last_opened_at" => Field::Moment(|engagement| engagement.last_opened_at, "last_opened_at"),
-            "engagement.last_clicked_at" => Field::Moment(|engagement| engagement.last_clicked_at, "last_clicked_at"),
-            "engagement.last_replied_at" => Field::Moment(|engagement| engagement.last_replied_at, "last_replied_at"),
+            "engagement.sent" => Field::Times(Times::Sent),
+            "engagement.opened" => Field::Times(Times::Opened),
+            "engagement.clicked" => Field::Times(Times::Clicked),
+            "engagement.replied" => Field::Times(Times::Replied),
+            "engagement.last_sent_at" => Field::Last(Times::Sent),
+            "engagement.last_opened_at" => Field::Last(Times::Opened),
+            "engagement.last_clicked_at" => Field::Last(Times::Clicked),
+            "engagement.last_replied_at" => Field::Last(Times::Replied),
             name => Field::Profile(ProfileField::parse(name)?),
         })
     }
@@ -350,11 +364,11 @@ impl Field {
     fn kind(&self) -> Kind {
         match self {
             Field::Email | Field::Profile(_) | Field::Status | Field::EmailStatus => Kind::Text,
-            Field::CreatedAt | Field::UpdatedAt | Field::Moment(..) => Kind::Moment,
+            Field::CreatedAt | Field::UpdatedAt | Field::Last(_) => Kind::Moment,
             Field::Tags => Kind::Texts,
             Field::Lists => Kind::Lists,
             Field::Attribute(_) => Kind::Free,
-            Field::Number(..) => Kind::Number,
+            Field::Times(_) => Kind::Number,
         }
     }
 
@@ -403,8 +417,28 @@ impl Field {
                 Some(Value::Object(_)) => Values { several: true, scalars: vec![] },
                 Some(value) => Values::maybe(free(value)),
             },
-            Field::Number(number, _) => Values::one(Scalar::Number(number(&lead.engagement) as f64)),
-            Field::Moment(moment, _) => Values::maybe(moment(&lead.engagement).map(Scalar::Moment)),
+            Field::Times(times) => Values::one(Scalar::Number(times.number(&lead.engagement) as f64)),
+            Field::Last(times) => Values::maybe(times.last(&lead.engagement).map(Scalar::Moment)),
+        }
+    }
+}
+
+impl Times {
+    fn number(self, engagement: &Engagement) -> u64 {
+        match self {
+            Times::Sent => engagement.sent,
+            Times::Opened => engagement.opened,
+            Times::Clicked => engagement.clicked,
+            Times::Replied => engagement.replied,
+        }
+    }
+
+    fn last(self, engagement: &Engagement) -> Option<Timestamp> {
+        match self {
+            Times::Sent => engagement.last_sent_at,
+            Times::Opened => engagement.last_opened_at,
+            Times::Clicked => engagement.last_clicked_at,
+            Times::Replied => engagement.last_replied_at,
         }
     }
 }
