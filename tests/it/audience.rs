@@ -27,10 +27,13 @@ fn asks(world: &World, method: &'static str, path: &str, who: &Caller, workspace
 }
 
 async fn lead(world: &World, who: &Caller, workspace: &str, body: Value) -> Value {
+    // Ids of one millisecond have no order.
+    world.advance(SignedDuration::from_millis(1));
     asks(world, "POST", LEADS, who, workspace).json(body).send().await.expect(201).json()["data"].clone()
 }
 
 async fn list(world: &World, who: &Caller, workspace: &str, name: &str) -> String {
+    world.advance(SignedDuration::from_millis(1));
     let made = asks(world, "POST", LISTS, who, workspace).json(json!({"name": name})).send().await.expect(201).json();
     id(&made["data"]).to_owned()
 }
@@ -45,6 +48,11 @@ fn at(lead: &Value) -> String {
 
 fn emails(page: &Value) -> Vec<&str> {
     page["data"].as_array().expect("a list").iter().map(|lead| lead["email"].as_str().expect("an e-mail")).collect()
+}
+
+/// What requests change on purpose: without what is counted of each request.
+fn stored(world: &World, tenant: &Tenant) -> Vec<Value> {
+    world.items_of(tenant).into_iter().filter(|item| !item["pk"]["S"].as_str().is_some_and(|pk| pk.contains("#usage"))).collect()
 }
 
 /// Every count that is kept, compared with what there is.
@@ -168,7 +176,7 @@ async fn every_field_at_fault_is_named_at_once() {
     let world = World::new().await;
     let (acme, place) = acme(&world).await;
     let jane = lead(&world, &acme.owner, &place, json!({"email": "jane@corp.example"})).await;
-    let before = world.items_of(&acme);
+    let before = stored(&world, &acme);
     let tags: Vec<String> = (0..21).map(|n| format!("t{n}")).collect();
     let keys: Value = (0..51).map(|n| (format!("k{n}"), json!(n))).collect::<serde_json::Map<_, _>>().into();
     for (body, faults) in [
@@ -205,7 +213,7 @@ async fn every_field_at_fault_is_named_at_once() {
         asks(&world, "GET", &format!("{LEADS}?{query}"), &acme.owner, &place).send().await.expect(expected);
     }
     world.patch(at(&jane)).token(&acme.owner.token).json(json!({"workspace_slug": "main"})).send().await.expect(400);
-    assert_eq!(world.items_of(&acme), before);
+    assert_eq!(stored(&world, &acme), before);
     counts_are_true(&world, &acme);
 }
 
@@ -437,7 +445,7 @@ async fn what_is_anothers_is_not_there_byte_for_byte() {
         let segment = id(&made["data"]).to_owned();
         let made = asks(&world, "POST", SUPPRESSIONS, owner, there).json(json!({"email": "a@b.example"})).send().await.expect(201).json();
         let suppression = id(&made["data"]).to_owned();
-        let before = (world.items_of(&acme), world.items_of(&globex));
+        let before = (stored(&world, &acme), stored(&world, &globex));
         for (method, path, prefix, foreign, body) in [
             ("GET", "/leads/{}", "lead", &lead_of, json!({})),
             ("PATCH", "/leads/{}", "lead", &lead_of, json!({"city": "Bern"})),
@@ -486,7 +494,7 @@ async fn what_is_anothers_is_not_there_byte_for_byte() {
         assert!(
             bulk["data"]["failed"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["reason"] == "Lead not found"))
         );
-        assert_eq!((world.items_of(&acme), world.items_of(&globex)), before);
+        assert_eq!((stored(&world, &acme), stored(&world, &globex)), before);
     }
 }
 

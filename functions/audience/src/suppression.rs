@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use records::suppression::{Reach, Reason, Source, Suppression, SuppressionEntry, SuppressionId, SuppressionScope};
+use records::suppression::{AddressHash, Reach, Reason, Source, Suppression, SuppressionEntry, SuppressionId, SuppressionScope};
 use serde::Serialize;
 use shared::http::answer::{Answer, Created, Listing, NoContent};
 use shared::http::arguments::{Body, Offsets, Query, path_id};
@@ -208,8 +208,8 @@ where
     let mut transaction = door.while_there(store.transaction())?;
     let mut count = 0;
     for email in emails {
-        let hash = records::suppression::AddressHash::of(email);
-        let before = known.iter().find(|known| known.hash == hash);
+        let address = AddressHash::of(email);
+        let before = known.iter().find(|known| known.address == address);
         if before.is_some_and(|before| before.current.is_some()) {
             continue;
         }
