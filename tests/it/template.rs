@@ -567,6 +567,7 @@ fn pages_of_other_origins_are_named_by_the_deployment_or_there_are_none() {
         "X-RateLimit-Remaining",
         "X-RateLimit-Reset",
         "x-request-id",
+        "x-workspace-id",
     ]);
     assert_eq!(cors.expose_headers.iter().map(String::as_str).collect::<BTreeSet<_>>(), exposed);
 }

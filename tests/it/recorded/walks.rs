@@ -636,7 +636,12 @@ async fn workspaces() {
     let post = format!("POST {WORKSPACES}");
     let first = walk.send("a workspace", &post, json!({"name": "Acme Corp", "slug": "acme"})).await;
     let first = id(&first.json()["data"]).to_owned();
-    walk.send("one whose slug is made of its name", &post, json!({"name": "Österreich & Söhne", "settings": {"timezone": "Europe/Vienna"}})).await;
+    walk.send(
+        "one whose slug is made of its name",
+        &post,
+        json!({"name": "Österreich & Söhne", "settings": {"timezone": "Europe/Vienna"}}),
+    )
+    .await;
     walk.send("a slug that is taken", &post, json!({"name": "Other", "slug": "acme"})).await;
     walk.ask("as a member", walk.by("member", &post).json(json!({"name": "Mine"}))).await;
     walk.get("the list, one a page", &format!("{list}?limit=1")).await;
@@ -645,7 +650,8 @@ async fn workspaces() {
     walk.get("by its slug", &format!("GET {one}")).await;
     walk.get("by its id", &format!("GET {WORKSPACES}/{first}")).await;
     walk.ask("for somebody who is not in it", walk.by("member", &format!("GET {one}"))).await;
-    let settings = json!({"default_from_name": "Acme", "postal_address": "1 Main Street", "branding": {"logo_url": "https://cdn.example.com/a.png"}});
+    let settings =
+        json!({"default_from_name": "Acme", "postal_address": "1 Main Street", "branding": {"logo_url": "https://cdn.example.com/a.png"}});
     walk.send("a change", &format!("PATCH {one}"), json!({"name": "Acme", "settings": settings})).await;
     let stale = walk.owner(&format!("PATCH {one}")).header("if-match", "\"1\"").json(json!({"name": "Late"}));
     walk.ask("a change of a version that is gone", stale).await;
