@@ -1,12 +1,18 @@
 //! The records of products, each in a file of its own, outside the crate that decides who may touch what. Like `shared::model` they are pure: time, ids
 //! and randomness are passed in.
 
+pub mod activity;
+pub mod lead;
+pub mod lead_list;
 pub mod project;
+pub mod rule;
+pub mod segment;
 pub mod setting;
+pub mod suppression;
 pub mod task;
 
 use shared::model::records;
-use shared::store::{Records, Restored};
+use shared::store::{InTenant, InWorkspace, Records, Restored};
 
 // In the order in which a purge empties them: first what says where else there is something.
 shared::records! {
@@ -14,6 +20,18 @@ shared::records! {
     project::DeletedProject,
     task::Task,
     setting::Setting,
+    lead::Lead,
+    lead::LeadEmail,
+    lead::DeletedLead,
+    lead_list::LeadList,
+    lead_list::LeadListName,
+    lead_list::LeadListMember,
+    segment::Segment,
+    activity::Activity,
+    suppression::Suppression<InTenant>,
+    suppression::SuppressionEntry<InTenant>,
+    suppression::Suppression<InWorkspace>,
+    suppression::SuppressionEntry<InWorkspace>,
 }
 
 /// All that a deployment has.
@@ -55,7 +73,7 @@ mod tests {
     fn an_export_shows_tasks_behind_projects_that_are_there_and_nothing_of_ours() {
         let branches = ALL.exported();
         let with_tasks: Vec<&str> = branches.iter().filter(|branch| !branch.nested.is_empty()).map(|branch| branch.name).collect();
-        assert_eq!(with_tasks, ["projects"]);
+        assert_eq!(with_tasks, ["projects", "workspaces"]);
         for hidden in ["answers", "counters", "deleted-projects", "tasks"] {
             assert!(branches.iter().all(|branch| branch.name != hidden), "{hidden}");
         }

@@ -8,9 +8,11 @@ use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
+use crate::ids::WorkspaceId;
 use crate::model::domain::Hostname;
 use crate::model::role::Role;
 use crate::model::user::Email;
+use crate::model::workspace::WorkspaceSlug;
 use crate::model::{text, time};
 use crate::tenancy::Scopes;
 
@@ -515,6 +517,22 @@ impl Rule for ScopeList {
     }
 }
 
+/// Selects a workspace, by id or slug. The door has read it, and a form only has to know it.
+pub struct WorkspaceName;
+
+impl Rule for WorkspaceName {
+    type Value = ();
+
+    fn check(&self, raw: Raw<'_>) -> Result<(), String> {
+        let names = |text: &str| WorkspaceId::parse_prefixed(text).is_some() || WorkspaceSlug::asked(text).is_some();
+        raw.text().filter(|text| names(text)).map(|_| ()).ok_or_else(|| "must be the id or the slug of a workspace".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "maxLength": WorkspaceSlug::MAX, "description": "The workspace's id (`ws_…`) or slug."})
+    }
+}
+
 /// A free-form JSON object of at most 16 KiB.
 pub struct FreeObject;
 
@@ -535,6 +553,7 @@ impl Rule for FreeObject {
 }
 
 impl<'a> Raw<'a> {
+    /// A string, of a body or of a query.
     pub fn text(self) -> Option<&'a str> {
         match self {
             Raw::Json(value) => value.as_str(),
