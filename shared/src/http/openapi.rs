@@ -175,7 +175,9 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     let in_path = names.iter().enumerate().map(|(index, name)| {
         let schema = match (&operation.names, *name) {
             (Some(schema), _) if index == last => schema.clone(),
-            (_, "workspace") => json!({"type": "string", "description": "The workspace's id (`ws_…`) or slug."}),
+            (_, "workspace") => json!({
+                "type": "string", "pattern": "^[0-9A-Za-z_-]{1,64}$", "description": "The workspace's id (`ws_…`) or slug."
+            }),
             (_, "slug") => json!({"type": "string", "description": "The tenant's slug, in either letter case."}),
             _ => SubaccountId::schema(),
         };
