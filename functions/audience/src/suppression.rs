@@ -1,5 +1,6 @@
 //! The suppression list: list, add, check, lift. A workspace has its own; what is suppressed in the tenant gets no mail from any workspace.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use records::suppression::{AddressHash, Reach, Reason, Source, Suppression, SuppressionEntry, SuppressionId, SuppressionScope};
@@ -103,7 +104,7 @@ pub async fn list(door: In<Viewer>, asked: Offsets<Filters>) -> Result<Listing<S
         (total, nexts) = (total + count, nexts || found.next.is_some());
         views.extend(found.items.iter().map(|entry| (Place::of(entry), SuppressionView::of(entry, door.store.tag()))));
     }
-    views.sort_by(|(one, _), (other, _)| other.id.cmp(&one.id));
+    views.sort_by_key(|(place, _)| Reverse(place.id));
     let more = nexts || views.len() > span.limit;
     views.truncate(span.limit);
     let next = views.last().filter(|_| more).map(|(place, _)| place.position.clone());
