@@ -510,6 +510,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<insights::Insights>("insights");
     catalogue.add::<agency::Agency>("agency");
     catalogue.add::<workspaces::Workspaces>("workspaces");
+    catalogue.add::<templates::Templates>("templates");
     catalogue
 }
 
@@ -521,7 +522,7 @@ async fn functions(
     seed: u64,
 ) -> Functions {
     type Serve = fn(App) -> Router;
-    let routers: [(&'static str, Serve); 7] = [
+    let routers: [(&'static str, Serve); 8] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),
@@ -529,6 +530,7 @@ async fn functions(
         ("insights", router::<insights::Insights>),
         ("agency", router::<agency::Agency>),
         ("workspaces", router::<workspaces::Workspaces>),
+        ("templates", router::<templates::Templates>),
     ];
     let mut functions = BTreeMap::new();
     for (index, (name, router)) in routers.into_iter().enumerate() {

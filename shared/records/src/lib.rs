@@ -4,6 +4,7 @@
 pub mod project;
 pub mod setting;
 pub mod task;
+pub mod template;
 
 use shared::model::records;
 use shared::store::{Records, Restored};
@@ -14,6 +15,9 @@ shared::records! {
     project::DeletedProject,
     task::Task,
     setting::Setting,
+    template::Template,
+    template::TemplateBody,
+    template::TemplateName,
 }
 
 /// All that a deployment has.

@@ -25,6 +25,7 @@ impl<F: Form> Argument for Body<F> {
 
     fn describe(operation: &mut Operation) {
         operation.body(form::described::<F>());
+        operation.at_most(F::MAX_BYTES);
     }
 }
 

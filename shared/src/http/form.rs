@@ -8,9 +8,11 @@ use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
+use crate::ids::WorkspaceId;
 use crate::model::domain::Hostname;
 use crate::model::role::Role;
 use crate::model::user::Email;
+use crate::model::workspace::WorkspaceSlug;
 use crate::model::{text, time};
 use crate::tenancy::Scopes;
 
@@ -19,6 +21,9 @@ use crate::tenancy::Scopes;
 /// `read` must first read every field, and only then use `?`. Otherwise some errors would not be reported and the schema would be
 /// incomplete.
 pub trait Form: Sized + Send + 'static {
+    /// How large a body with it may be, at most `LARGEST_BODY`.
+    const MAX_BYTES: usize = 256 * 1024;
+
     fn read(fields: &mut Fields<'_>) -> Option<Self>;
 }
 
@@ -512,6 +517,22 @@ impl Rule for ScopeList {
     fn schema(&self) -> Value {
         let words: Vec<String> = Scopes::words_known().collect();
         json!({"type": "array", "minItems": 1, "items": {"type": "string", "enum": words}})
+    }
+}
+
+/// Selects a workspace, by id or slug. The door has read it, and a form only has to know it.
+pub struct WorkspaceName;
+
+impl Rule for WorkspaceName {
+    type Value = ();
+
+    fn check(&self, raw: Raw<'_>) -> Result<(), String> {
+        let names = |text: &str| WorkspaceId::parse_prefixed(text).is_some() || WorkspaceSlug::asked(text).is_some();
+        raw.text().filter(|text| names(text)).map(|_| ()).ok_or_else(|| "must be the id or the slug of a workspace".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "maxLength": WorkspaceSlug::MAX, "description": "The workspace's id (`ws_…`) or slug."})
     }
 }
 

@@ -150,6 +150,9 @@ fn described(operation: &Operation, components: &mut Components) -> Value {
         let content = json!({"schema": components.body(operation), "example": example(operation)});
         let required = operation.body.iter().any(|field| field.required);
         described["requestBody"] = json!({"required": required, "content": {"application/json": content}});
+        if let Some(most) = operation.most_bytes {
+            described["requestBody"]["description"] = json!(format!("At most {} MiB.", most / 1024 / 1024));
+        }
     }
     described
 }
@@ -175,6 +178,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     let in_path = names.iter().enumerate().map(|(index, name)| {
         let schema = match (&operation.names, *name) {
             (Some(schema), _) if index == last => schema.clone(),
+            _ if index == 0 && operation.within.is_some() => operation.within.clone().unwrap_or_default(),
             (_, "workspace") => json!({"type": "string", "description": "The workspace's id (`ws_…`) or slug."}),
             (_, "slug") => json!({"type": "string", "description": "The tenant's slug, in either letter case."}),
             _ => SubaccountId::schema(),
@@ -432,7 +436,7 @@ const REFUSALS: [Refusal; 13] = [
     refusal(404, "NotFound", "It does not exist, or belongs to another tenant.", "Error", &[]),
     refusal(409, "Conflict", "It exists already, or changed meanwhile.", "Error", &[]),
     refusal(412, "PreconditionFailed", "If-Match names a version that is no longer current.", "Error", &[]),
-    refusal(413, "ContentTooLarge", "The body is larger than 256 KiB.", "Error", &[]),
+    refusal(413, "ContentTooLarge", "The body is larger than 256 KiB, or than what the description of the request allows.", "Error", &[]),
     refusal(415, "UnsupportedMediaType", "The body's coding is not taken.", "Error", &["Accept-Encoding"]),
     refusal(
         422,

@@ -15,6 +15,6 @@ pub use entity::{
     Within,
 };
 pub use page::{Direction, List, Page, Position, RankedPage, Span, Stored, Window};
-pub use records::{Anything, Branch, Kind, Nested, Records, Restore, Restored};
+pub use records::{Anything, Branch, Kind, Nested, Records, Restore, Restored, restored};
 pub use sweep::Swept;
 pub use table::{Metered, Table};

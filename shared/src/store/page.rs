@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::ids::Segment;
 use crate::store::entity::{Collection, Entity, Key, attributes};
 use crate::store::table::{Item, Query, Table};
 
@@ -33,6 +34,11 @@ impl<E> List<E> {
 
     pub(crate) fn beginning(collection: Collection, prefix: &str) -> Self {
         List { collection, prefix: prefix.to_owned(), direction: Direction::Ascending, entity: PhantomData }
+    }
+
+    /// Those whose sort keys begin with a segment and `#`.
+    pub fn behind(collection: Collection, first: impl Segment) -> Self {
+        List::beginning(collection, &format!("{first}#"))
     }
 
     pub fn going(self, direction: Direction) -> Self {

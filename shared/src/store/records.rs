@@ -218,7 +218,8 @@ pub type Restore = fn(Value) -> Option<Packed>;
 /// A type, and how a record of it is put back; `None` if it is not.
 pub type Restored = (&'static str, Option<Restore>);
 
-pub(crate) fn restored<E: Entity>(data: Value) -> Option<Packed> {
+/// Puts back a record as it was.
+pub fn restored<E: Entity>(data: Value) -> Option<Packed> {
     Packed::of::<E>(&serde_json::from_value(data).ok()?).ok()
 }
 
