@@ -86,6 +86,7 @@ impl FoundVersion {
 
 impl Argument for FoundVersion {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
+        wants.means::<Template>();
         let Some((template, version)) = FoundVersion::named(incoming) else { return };
         wants.named(&Template::key_of(template));
         if let Some(version) = version {

@@ -59,7 +59,7 @@ mod tests {
     fn an_export_shows_tasks_behind_projects_that_are_there_and_nothing_of_ours() {
         let branches = ALL.exported();
         let with_tasks: Vec<&str> = branches.iter().filter(|branch| !branch.nested.is_empty()).map(|branch| branch.name).collect();
-        assert_eq!(with_tasks, ["projects"]);
+        assert_eq!(with_tasks, ["projects", "workspaces"]);
         for hidden in ["answers", "counters", "deleted-projects", "tasks"] {
             assert!(branches.iter().all(|branch| branch.name != hidden), "{hidden}");
         }

@@ -137,6 +137,7 @@ pub struct Found<R>(pub R);
 
 impl<R: Named<Scope: Reachable>> Argument for Found<R> {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
+        wants.means::<R>();
         for key in path_id::<R::Id>(incoming).map(R::places).unwrap_or_default() {
             wants.named(&key);
         }
