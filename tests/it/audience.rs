@@ -1007,7 +1007,7 @@ async fn all_of_it_is_audited_exported_imported_and_purged() {
     asks(&world, "POST", SUPPRESSIONS, who, &place).json(json!({"email": "c@b.example", "scope": "tenant"})).send().await.expect(201);
     drain(&world, &workers).await;
     let log = world.get("/api/tenant/audit-log").token(&who.token).send().await.expect(200).text;
-    for resource in ["lead", "lead_list", "segment", "suppression", "workspace_suppression"] {
+    for resource in ["lead", "lead_list", "segment", "suppression_change"] {
         assert!(log.contains(&format!("\"resource\":\"{resource}\"")), "{resource}: {log}");
     }
     let mut lines = String::new();
