@@ -33,7 +33,8 @@ pub enum Error {
     Missing(&'static str),
     /// A known path with another method; axum adds `Allow`.
     MethodNotAllowed,
-    PayloadTooLarge,
+    /// Says how many bytes the route takes.
+    PayloadTooLarge(usize),
     /// A body with a content encoding that is not supported.
     UnsupportedMediaType(&'static str),
     /// Every field at fault, in one answer.
@@ -43,6 +44,8 @@ pub enum Error {
     /// A range of days or moments that is invalid or too long.
     InvalidRange(&'static str),
     Conflict(Cow<'static, str>),
+    /// Campaigns use the template that is to go.
+    TemplateInUse,
     /// The request asks to keep a token, but there is none.
     TokenMissing,
     /// `If-Match` names a version that is not the current one.
@@ -112,7 +115,11 @@ impl Error {
             Error::NotFound => "Resource not found.".into(),
             Error::Missing(what) => format!("{what} not found").into(),
             Error::MethodNotAllowed => "This path does not take that method.".into(),
-            Error::PayloadTooLarge => "The body is larger than 256 KiB.".into(),
+            Error::PayloadTooLarge(most) => match most / 1024 {
+                kib if kib % 1024 == 0 => format!("The body is larger than {} MiB.", kib / 1024).into(),
+                kib => format!("The body is larger than {kib} KiB.").into(),
+            },
+            Error::TemplateInUse => "Campaigns use this template: it cannot be deleted.".into(),
             Error::Validation(_) => "The given data is invalid.".into(),
             Error::TokenMissing => "The token is missing.".into(),
             Error::AgencyRequired => "Subaccounts are for agencies: your plan has none, or this is a subaccount itself.".into(),
@@ -146,7 +153,7 @@ impl Error {
         matches!(
             self,
             Error::BadRequest(_)
-                | Error::PayloadTooLarge
+                | Error::PayloadTooLarge(_)
                 | Error::UnsupportedMediaType(_)
                 | Error::Validation(_)
                 | Error::InvalidPeriod

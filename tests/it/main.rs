@@ -29,6 +29,7 @@ mod samples;
 mod second_wall;
 mod secrets;
 mod template;
+mod templates;
 mod tenants;
 mod workers;
 mod workspaces;

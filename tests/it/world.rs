@@ -511,6 +511,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<agency::Agency>("agency");
     catalogue.add::<workspaces::Workspaces>("workspaces");
     catalogue.add::<audience::Audience>("audience");
+    catalogue.add::<templates::Templates>("templates");
     catalogue
 }
 
@@ -522,7 +523,7 @@ async fn functions(
     seed: u64,
 ) -> Functions {
     type Serve = fn(App) -> Router;
-    let routers: [(&'static str, Serve); 8] = [
+    let routers: [(&'static str, Serve); 9] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),
@@ -531,6 +532,7 @@ async fn functions(
         ("agency", router::<agency::Agency>),
         ("workspaces", router::<workspaces::Workspaces>),
         ("audience", router::<audience::Audience>),
+        ("templates", router::<templates::Templates>),
     ];
     let mut functions = BTreeMap::new();
     for (index, (name, router)) in routers.into_iter().enumerate() {

@@ -10,6 +10,7 @@ pub mod segment;
 pub mod setting;
 pub mod suppression;
 pub mod task;
+pub mod template;
 
 use shared::model::records;
 use shared::store::{InTenant, InWorkspace, Records, Restored};
@@ -33,6 +34,9 @@ shared::records! {
     suppression::SuppressionEntry<InTenant>,
     suppression::Suppression<InWorkspace>,
     suppression::SuppressionEntry<InWorkspace>,
+    template::Template,
+    template::TemplateBody,
+    template::TemplateName,
 }
 
 /// All that a deployment has.

@@ -25,6 +25,7 @@ impl<F: Form> Argument for Body<F> {
 
     fn describe(operation: &mut Operation) {
         operation.body(form::described::<F>());
+        operation.at_most(F::MAX_BYTES);
     }
 }
 
@@ -131,11 +132,22 @@ impl Form for NoFilters {
     }
 }
 
+/// A list without filters in a workspace, which the query may name.
+pub struct OfWorkspace;
+
+impl Form for OfWorkspace {
+    fn read(fields: &mut form::Fields<'_>) -> Option<Self> {
+        fields.optional("workspace", form::WorkspaceName);
+        Some(OfWorkspace)
+    }
+}
+
 /// The record that the path names, within the caller's tenant or workspace; anything else is not found.
 pub struct Found<R>(pub R);
 
 impl<R: Named<Scope: Reachable>> Argument for Found<R> {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
+        wants.means::<R>();
         for key in path_id::<R::Id>(incoming).map(R::places).unwrap_or_default() {
             wants.named(&key);
         }

@@ -3,9 +3,10 @@
 use http::Method;
 use serde_json::Value;
 
+use crate::http::arguments::NoFilters;
 use crate::http::endpoint::Handler;
 use crate::http::family::Family;
-use crate::http::form::Described;
+use crate::http::form::{Described, Form};
 use crate::http::openapi;
 use crate::http::registry::{Registry, Routes};
 use crate::tenancy::Scope;
@@ -38,6 +39,8 @@ pub struct Operation {
     pub summary: &'static str,
     pub access: Access,
     pub body: Vec<Described>,
+    /// The most bytes of a body, where it is not the usual number.
+    pub most_bytes: Option<usize>,
     pub query: Vec<Described>,
     pub shape: Shape,
     pub status: u16,
@@ -52,6 +55,8 @@ pub struct Operation {
     pub(crate) parts: Vec<Named>,
     /// The schema of the last value in the path, if an argument reads it.
     pub(crate) names: Option<Value>,
+    /// The schema of the first value in the path, where the record of the last one lies within another.
+    pub(crate) within: Option<Value>,
     /// Refusals that follow neither from the door nor from the arguments.
     pub(crate) may: Vec<u16>,
 }
@@ -127,6 +132,7 @@ impl Registry for Catalogue {
             summary,
             access: Access::SignedIn,
             body: vec![],
+            most_bytes: None,
             query: vec![],
             shape: Shape::One,
             status: 200,
@@ -138,6 +144,7 @@ impl Registry for Catalogue {
             answer: Named::default(),
             parts: vec![],
             names: None,
+            within: None,
             may: vec![],
         };
         handler.describe(&mut operation);
@@ -211,6 +218,11 @@ impl Operation {
         self.body.extend(fields);
     }
 
+    /// How large a body may be.
+    pub fn at_most(&mut self, bytes: usize) {
+        self.most_bytes = Some(bytes).filter(|most| *most != NoFilters::MAX_BYTES);
+    }
+
     pub fn query(&mut self, fields: Vec<Described>) {
         self.query.extend(fields);
     }
@@ -231,6 +243,11 @@ impl Operation {
     pub fn names(&mut self, schema: Value) {
         self.names = Some(schema);
         self.may_miss();
+    }
+
+    /// The first value of the path names what holds the record of the last one.
+    pub fn within(&mut self, schema: Value) {
+        self.within = Some(schema);
     }
 
     pub(crate) fn answers<T: utoipa::ToSchema>(&mut self, status: u16, shape: Shape) {

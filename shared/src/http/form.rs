@@ -21,6 +21,9 @@ use crate::tenancy::Scopes;
 /// `read` must first read every field, and only then use `?`. Otherwise some errors would not be reported and the schema would be
 /// incomplete.
 pub trait Form: Sized + Send + 'static {
+    /// How large a body with it may be, at most `LARGEST_BODY`.
+    const MAX_BYTES: usize = 256 * 1024;
+
     fn read(fields: &mut Fields<'_>) -> Option<Self>;
 }
 

@@ -21,6 +21,9 @@ use crate::store::entity::Hashed;
 use crate::store::table::text;
 use crate::tenancy::{App, Directory, Entered, Incoming, TenantStore, Transaction, Wants};
 
+/// Bytes of an answer that is recorded afterwards: sealed and in Base64 it fits into an item. A larger one is made anew for a repeat, which does no harm.
+const LARGEST_KEPT: usize = 256 * 1024;
+
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A JSON body whose effect happens once per `Idempotency-Key`.
@@ -76,6 +79,7 @@ impl<F: Form> Argument for Once<F> {
 
     fn describe(operation: &mut Operation) {
         operation.body(form::described::<F>());
+        operation.at_most(F::MAX_BYTES);
     }
 }
 
@@ -98,6 +102,7 @@ impl<F: Form> Argument for Proven<F> {
 
     fn describe(operation: &mut Operation) {
         operation.body(form::described::<F>());
+        operation.at_most(F::MAX_BYTES);
     }
 }
 
@@ -139,6 +144,9 @@ impl LateRecording {
         let bytes: Bytes = body.collect().await.map(|collected| collected.to_bytes()).unwrap_or_default();
         let etag = head.headers.get(http::header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let answer = StoredAnswer { status: head.status.as_u16(), etag, body: String::from_utf8_lossy(&bytes).into_owned() };
+        if answer.body.len() > LARGEST_KEPT {
+            return Response::from_parts(head, ResponseBody::from(bytes));
+        }
         if let Err(error) = self.keep(&answer).await {
             // The effect has happened, and repeating it does no harm.
             tracing::warn!(%error, "an answer could not be recorded");

@@ -150,6 +150,9 @@ fn described(operation: &Operation, components: &mut Components) -> Value {
         let content = json!({"schema": components.body(operation), "example": example(operation)});
         let required = operation.body.iter().any(|field| field.required);
         described["requestBody"] = json!({"required": required, "content": {"application/json": content}});
+        if let Some(most) = operation.most_bytes {
+            described["requestBody"]["description"] = json!(format!("At most {} MiB.", most / 1024 / 1024));
+        }
     }
     described
 }
@@ -178,6 +181,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             (_, "workspace") => json!({
                 "type": "string", "pattern": "^[0-9A-Za-z_-]{1,64}$", "description": "The workspace's id (`ws_…`) or slug."
             }),
+            _ if index == 0 && operation.within.is_some() => operation.within.clone().unwrap_or_default(),
             (_, "slug") => json!({"type": "string", "description": "The tenant's slug, in either letter case."}),
             _ => SubaccountId::schema(),
         };
@@ -434,7 +438,7 @@ const REFUSALS: [Refusal; 13] = [
     refusal(404, "NotFound", "It does not exist, or belongs to another tenant.", "Error", &[]),
     refusal(409, "Conflict", "It exists already, or changed meanwhile.", "Error", &[]),
     refusal(412, "PreconditionFailed", "If-Match names a version that is no longer current.", "Error", &[]),
-    refusal(413, "ContentTooLarge", "The body is larger than 256 KiB.", "Error", &[]),
+    refusal(413, "ContentTooLarge", "The body is larger than 256 KiB, or than what the description of the request allows.", "Error", &[]),
     refusal(415, "UnsupportedMediaType", "The body's coding is not taken.", "Error", &["Accept-Encoding"]),
     refusal(
         422,

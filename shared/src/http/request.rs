@@ -7,12 +7,14 @@ use crate::http::form::{self, Form};
 use crate::http::json;
 use crate::tenancy::Incoming;
 
-pub const MAX_BODY: usize = 256 * 1024;
+/// What is read of a body, whatever the route.
+pub const LARGEST_BODY: usize = 1024 * 1024;
 
-/// The body as a form: a JSON object, no larger than 256 KiB, with no field too many.
+/// The body as a form: a JSON object, no larger than the form allows, with no field too many.
 pub fn form<F: Form>(incoming: &Incoming) -> Result<F> {
-    if incoming.body.len() > MAX_BODY {
-        return Err(Error::PayloadTooLarge);
+    const { assert!(F::MAX_BYTES <= LARGEST_BODY, "a body of this form is never read as a whole") };
+    if incoming.body.len() > F::MAX_BYTES {
+        return Err(Error::PayloadTooLarge(F::MAX_BYTES));
     }
     if let Some(codings) = incoming.list(&CONTENT_ENCODING)?
         && codings.split(',').any(|coding| !matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity"))

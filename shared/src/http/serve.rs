@@ -21,7 +21,7 @@ use crate::http::arguments::not_modified;
 use crate::http::endpoint::Handler;
 use crate::http::family::Family;
 use crate::http::negotiation::wants_problem;
-use crate::http::request::MAX_BODY;
+use crate::http::request::LARGEST_BODY;
 use crate::log::{self, RequestLine};
 use crate::store::Metered;
 use crate::tenancy::doors::workspace::X_WORKSPACE_ID;
@@ -60,10 +60,10 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
     let (parts, body) = request.into_parts();
     let (context, request_id) = context_of(&app, &parts);
     let family = Family::of(route);
-    let body = match Limited::new(body, MAX_BODY).collect().await {
+    let body = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(collected) => collected.to_bytes(),
         // Replaced by a body that is one byte too long, because the door comes before the error about the body.
-        Err(error) if error.is::<LengthLimitError>() => Bytes::from(vec![b' '; MAX_BODY + 1]),
+        Err(error) if error.is::<LengthLimitError>() => Bytes::from(vec![b' '; LARGEST_BODY + 1]),
         Err(_) => Bytes::new(),
     };
     let method = parts.method.as_str().to_owned();

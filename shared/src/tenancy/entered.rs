@@ -40,8 +40,13 @@ impl Wants {
 
     /// The record that the path names.
     pub fn named<E: Entity<Scope: Owned>>(&mut self, key: &Key<E>) {
-        self.noun = E::NOUN;
+        self.means::<E>();
         self.record(key);
+    }
+
+    /// What a path is about, even where it names none that could exist.
+    pub fn means<E: Entity>(&mut self) {
+        self.noun = E::NOUN;
     }
 
     /// A counter of the workspace if the request enters one, else of the tenant.

@@ -256,6 +256,25 @@ impl<S: Owned> Store<S> {
         K: Ord + Serialize + DeserializeOwned,
     {
         let mut window = Window::new(span, list.direction)?;
+        self.each_line(list, |sort_key, entry| {
+            if let Some(key) = rank(entry) {
+                window.add(key, sort_key);
+            }
+        })
+        .await?;
+        let (sort_keys, next, total) = window.finish();
+        let keys: Vec<_> = sort_keys.into_iter().map(|sort_key| list.key(sort_key)).collect();
+        Ok(RankedPage { items: self.find_many(&keys).await?, next, total })
+    }
+
+    /// All lines of a list in the `lists` index, without the records; for lists that are small by nature, of records that are large.
+    pub async fn lines<E: Listed + Entity<Scope = S>>(&self, list: &List<E>) -> Result<Vec<E::Entry>> {
+        let mut entries = vec![];
+        self.each_line(list, |_, entry| entries.push(entry)).await?;
+        Ok(entries)
+    }
+
+    async fn each_line<E: Listed + Entity<Scope = S>>(&self, list: &List<E>, mut visit: impl FnMut(String, E::Entry)) -> Result<()> {
         let mut after = None;
         loop {
             let query = Query {
@@ -271,18 +290,13 @@ impl<S: Owned> Store<S> {
             let (found, next) = self.table.query(query).await?;
             for line in &found {
                 let Line { sk, list_entry } = item::read(line).map_err(|error| Error::internal("reading the lists index", error))?;
-                if let Some(key) = rank(list_entry) {
-                    window.add(key, sk);
-                }
+                visit(sk, list_entry);
             }
             match next {
                 Some(next) => after = Some(next),
-                None => break,
+                None => return Ok(()),
             }
         }
-        let (sort_keys, next, total) = window.finish();
-        let keys: Vec<_> = sort_keys.into_iter().map(|sort_key| list.key(sort_key)).collect();
-        Ok(RankedPage { items: self.find_many(&keys).await?, next, total })
     }
 
     /// Deletes the records of a list that are `doomed`, `at_most` of them. For the janitor.

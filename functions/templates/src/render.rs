@@ -1,0 +1,141 @@
+//! Templates as mails with the values of a context, saved or not. Nothing is written.
+
+use records::template::{Content, Template, TemplateBody};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use shared::http::answer::Answer;
+use shared::http::arguments::{Body, Found};
+use shared::http::form::{Fields, Form, WorkspaceName};
+use shared::model::workspace::Workspace;
+use shared::tenancy::doors::{In, Viewer};
+use shared::{Error, Result};
+use templating::{Field, RenderFault};
+
+use crate::rules::{Context, MOST_BYTES, Part, name, refuse_faults, refused, source};
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = RenderedTemplate)]
+pub struct RenderedView {
+    subject: String,
+    html: String,
+    text: String,
+    /// Names that had neither a value nor something that stands in for it.
+    missing: Vec<String>,
+}
+
+pub struct WithContext {
+    context: Map<String, Value>,
+}
+
+pub struct Unsaved {
+    content: Content,
+    context: Map<String, Value>,
+}
+
+pub async fn saved(door: In<Viewer>, template: Found<Template>, body: Body<WithContext>) -> Result<Answer<RenderedView>> {
+    let content = door.store.get(&TemplateBody::key_of(template.0.id, template.0.content_version())).await?.content()?;
+    rendered(&content, body.0.context, &door.workspace)
+}
+
+pub async fn unsaved(door: In<Viewer>, body: Body<Unsaved>) -> Result<Answer<RenderedView>> {
+    rendered(&body.0.content, body.0.context, &door.workspace)
+}
+
+fn rendered(content: &Content, context: Map<String, Value>, workspace: &Workspace) -> Result<Answer<RenderedView>> {
+    let mail = templating::render(source(content), &completed(context, workspace)).map_err(refusal)?;
+    let templating::Rendered { subject, html, text, missing } = mail;
+    Ok(Answer::new("Success", RenderedView { subject, html, text, missing }))
+}
+
+/// With what the workspace says of its sender, unless the context says it.
+fn completed(mut context: Map<String, Value>, workspace: &Workspace) -> Map<String, Value> {
+    let settings = &workspace.settings;
+    let known = [
+        ("workspace_name", "workspaceName", Some(&workspace.name)),
+        ("sender_name", "senderName", settings.default_from_name.as_ref()),
+        ("sender_email", "senderEmail", settings.default_from_email.as_ref()),
+        ("postal_address", "postalAddress", settings.postal_address.as_ref()),
+    ];
+    for (name, camel, value) in known {
+        let contact = context.get("contact").and_then(Value::as_object);
+        let says = |object: &Map<String, Value>| object.contains_key(name) || object.contains_key(camel);
+        if says(&context) || contact.is_some_and(says) {
+            continue;
+        }
+        context.extend(value.map(|value| (name.to_owned(), Value::String(value.clone()))));
+    }
+    context
+}
+
+fn refusal(fault: RenderFault) -> Error {
+    let on = |field: Field, what: &str| Error::field(name(field), format!("The {} field {what} with this context.", name(field)));
+    match fault {
+        RenderFault::Template(faults) => refused(&faults),
+        RenderFault::Context => Error::field(
+            "context",
+            format!(
+                "The context field must not be larger than {} KiB or nested more than {} deep.",
+                templating::CONTEXT / 1024,
+                templating::NESTING
+            ),
+        ),
+        RenderFault::Fuel(field) => on(field, "takes too many steps"),
+        RenderFault::Output(field) => on(field, &format!("becomes larger than {} KiB", templating::OUTPUT / 1024)),
+        fault @ RenderFault::Engine(..) => Error::internal("rendering a template", fault),
+    }
+}
+
+impl Form for WithContext {
+    const MAX_BYTES: usize = MOST_BYTES;
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(WithContext { context: fields.optional("context", Context).unwrap_or_default() })
+    }
+}
+
+impl Form for Unsaved {
+    const MAX_BYTES: usize = MOST_BYTES;
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.optional("workspace_slug", WorkspaceName);
+        let subject = fields.required("subject", Part(Field::Subject));
+        let html = fields.required("body", Part(Field::Html));
+        let text = fields.optional("text", Part(Field::Text));
+        let context = fields.optional("context", Context).unwrap_or_default();
+        refuse_faults(fields, Field::Subject, subject.as_deref());
+        refuse_faults(fields, Field::Html, html.as_deref());
+        refuse_faults(fields, Field::Text, text.as_deref());
+        Some(Unsaved { content: Content { subject: subject?, html: html?, text }, context })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use shared::crypto::Random;
+    use shared::ids::WorkspaceId;
+    use shared::model::workspace::{WorkspaceSettings, WorkspaceSlug};
+
+    use super::*;
+
+    fn workspace() -> Workspace {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let settings = WorkspaceSettings { default_from_name: Some("Ada".into()), ..WorkspaceSettings::default() };
+        let (id, slug) = (WorkspaceId::new(now, &Random::seeded(1)), WorkspaceSlug::from_name("Acme", 0));
+        Workspace { id, slug, name: "Acme".into(), settings, created_at: now, updated_at: now, version: 1 }
+    }
+
+    #[test]
+    fn a_context_is_completed_and_never_contradicted() {
+        let content = Content { subject: "s".into(), html: "{{workspaceName}} {{sender_name}} {{postal_address}}".into(), text: None };
+        for (context, html, missing) in [
+            (json!({}), "Acme Ada ", json!(["postal_address"])),
+            (json!({"workspaceName": "Mine"}), "Mine Ada ", json!(["postal_address"])),
+            (json!({"contact": {"sender_name": "Bob", "postalAddress": "Here"}}), "Acme Bob Here", json!([])),
+            (json!({"sender_name": ""}), "Acme  ", json!(["postal_address", "sender_name"])),
+        ] {
+            let mail = templating::render(source(&content), &completed(context.as_object().unwrap().clone(), &workspace())).unwrap();
+            assert_eq!((mail.html.as_str(), json!(mail.missing)), (html, missing), "{context}");
+        }
+    }
+}
