@@ -394,6 +394,10 @@ async fn a_repeat_is_answered_and_done_once() {
         || asks(&world, "POST", LEADS, who, &place).header("idempotency-key", "two").json(json!({"email": "two@corp.example"})).send();
     let (one, other) = futures_util::join!(both(), both());
     assert_eq!((one.expect(201).json(), other.status), (other.json(), 201));
+    let both =
+        || asks(&world, "POST", SUPPRESSIONS, who, &place).header("idempotency-key", "two").json(json!({"email": "two@b.example"})).send();
+    let (one, other) = futures_util::join!(both(), both());
+    assert_eq!((one.expect(201).json(), other.status), (other.json(), 201));
     counts_are_true(&world, &acme);
 }
 

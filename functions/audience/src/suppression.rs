@@ -143,14 +143,12 @@ where
     Suppression<S>: Entity<Scope = S>,
     SuppressionEntry<S>: Entity<Scope = S>,
 {
-    let before = store.find(&Suppression::<S>::key_of(&entry.email)).await?;
-    if before.as_ref().is_some_and(|before| before.current.is_some()) {
-        return Err(Error::Conflict("This address is suppressed already.".into()));
-    }
+    // One that stands is refused by the transaction, in which the answer to an earlier request with the same key comes first.
+    let lifted = store.find(&Suppression::<S>::key_of(&entry.email)).await?.filter(|before| before.current.is_none());
     let answer = Created::new("Address suppressed", SuppressionView::of(&entry, door.store.tag()));
     let transaction = door.while_there(ticket.record(store.transaction(), &door.outer.store, &answer)?)?;
     let change = SuppressionChange::added(SuppressionChangeId::new(door.now(), store.random()), S::WORD, entry.reason, 1, door.now());
-    added(transaction, store, &entry, before.as_ref())?
+    added(transaction, store, &entry, lifted.as_ref())?
         .count(store, S::COUNTER, 1)?
         .create(&door.outer.store, &change, conflict("This change exists already."))?
         .commit()
