@@ -29,6 +29,7 @@ shared::records! {
     lead_list::LeadListMember,
     segment::Segment,
     activity::Activity,
+    suppression::SuppressionChange,
     suppression::Suppression<InTenant>,
     suppression::SuppressionEntry<InTenant>,
     suppression::Suppression<InWorkspace>,
