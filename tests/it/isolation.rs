@@ -134,6 +134,8 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/usage/ingest" => (None, json!({"batch_id": "1", "tenant": "no-such-tenant", "entries": []})),
         name if name.ends_with("/end-grace") && name.contains("{kid}") => (Some(Target::RetiringSubaccountKey), Value::Null),
         name if name.ends_with("/end-grace") => (Some(Target::RetiringKey), Value::Null),
+        // The member is a viewer.
+        "PATCH /api/v1/tenant/workspaces/{workspace}/members/{user_id}" => (Some(Target::WorkspaceMember), json!({"role": "member"})),
         name if name.contains("/members/{user_id}") => return (Some(Target::WorkspaceMember), None),
         name if name.contains("/workspaces/{workspace}") => return (Some(Target::Workspace), None),
         name if name.contains("/api/v1/tasks/{uuid}") => return (Some(Target::Task), None),
@@ -543,6 +545,8 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
     let tested = [
         "GET /api/v1/projects/{uuid}/tasks assigned_to",
         "POST /api/v1/projects/{uuid}/tasks assigned_to",
+        "POST /v1/api-keys workspace_ids",
+        "POST /v1/subaccounts/{id}/api-keys workspace_ids",
         "PUT /api/v1/tasks/{uuid} assigned_to",
     ];
     assert_eq!(naming, tested.map(str::to_owned).into(), "a field that names a record needs its lines in this test");
@@ -566,6 +570,15 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
     let (theirs, nobodys) = (filter(foreign).await.expect(200), filter(999_999).await.expect(200));
     assert_eq!((theirs.json()["data"].clone(), nobodys.json()["data"].clone()), (json!([]), json!([])));
     assert_eq!((everything_of(&world, &neighbour), content(&world, &own)), before);
+    let theirs = home(&world, &neighbour).await;
+    let subaccount = id(&subaccount(&world, &own).await).to_owned();
+    for keys in ["/v1/api-keys".to_owned(), format!("/v1/subaccounts/{subaccount}/api-keys")] {
+        let make = async |workspace: &str| {
+            world.post(&keys).token(&own.owner.token).json(json!({"name": "K", "workspace_ids": [workspace]})).send().await.expect(400)
+        };
+        let (theirs, nobodys) = (make(&theirs).await, make("ws_0198c0de000070008000000000000000").await);
+        assert_eq!(theirs.fingerprint(), nobodys.fingerprint(), "{keys}");
+    }
     // The control.
     create(own.owner.id).await.expect(201);
     update(own.owner.id).await.expect(200);

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod agency;
+mod audience;
 mod audit;
 mod billing;
 mod credentials;

@@ -140,7 +140,7 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
     assert_eq!(may("secretsmanager:PutSecretValue", &json!({"Ref": "JwksSecret"})), ["RotatorRole"]);
     assert_eq!(
         may("secretsmanager:GetSecretValue", &json!({"Ref": "JwksSecret"})),
-        ["AgencyRole", "AuthRole", "InsightsRole", "KeysRole", "ProjectsRole", "RotatorRole", "TenantsRole"]
+        ["AgencyRole", "AuthRole", "InsightsRole", "KeysRole", "ProjectsRole", "RotatorRole", "TenantsRole", "WorkspacesRole"]
     );
     assert_eq!(with_variable("SIGNING_SECRET_ID"), ["auth", "rotator"]);
     assert_eq!(with_variable("DEMO_SECRET_ID"), ["auth"]);
@@ -157,7 +157,7 @@ fn derived_keys_are_for_those_who_use_them() {
     let uses: [(&str, &[&str]); 4] = [
         ("Vault", &["OperatorRole", "TenantsRole"]),
         ("Links", &["AuthRole", "CourierRole"]),
-        ("Cursors", &["AgencyRole", "AuthRole", "InsightsRole", "KeysRole", "ProjectsRole", "TenantsRole"]),
+        ("Cursors", &["AgencyRole", "AuthRole", "InsightsRole", "KeysRole", "ProjectsRole", "TenantsRole", "WorkspacesRole"]),
         ("Receipts", &["JanitorRole", "OperatorRole"]),
     ];
     for (purpose, roles) in uses {
@@ -448,6 +448,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
             ] as &[&str],
         ),
         ("projects", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("workspaces", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         (
             "tenants",
             &[
@@ -566,6 +567,7 @@ fn pages_of_other_origins_are_named_by_the_deployment_or_there_are_none() {
         "X-RateLimit-Remaining",
         "X-RateLimit-Reset",
         "x-request-id",
+        "x-workspace-id",
     ]);
     assert_eq!(cors.expose_headers.iter().map(String::as_str).collect::<BTreeSet<_>>(), exposed);
 }

@@ -347,3 +347,53 @@ async fn a_repeat_is_answered_in_the_workspace_of_the_first() {
     assert_eq!(second.headers["idempotency-replayed"], "true");
     assert_eq!(names(&world, &own.owner).await, ["Once"]);
 }
+
+#[tokio::test]
+async fn what_names_the_workspace_beside_the_path_must_agree_with_it() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let neighbour = world.tenant("globex").await;
+    let (first, second) = (workspace(&world, &own.owner, "First").await, workspace(&world, &own.owner, "Second").await);
+    let foreign = workspace(&world, &neighbour.owner, "Foreign").await;
+    let members = format!("{ALL}/{}/members", id(&first));
+    let with = |name: &str| world.get(&members).token(&own.owner.token).header("x-workspace-id", name).send();
+    for same in [id(&first), "first", "FIRST"] {
+        let answer = with(same).await.expect(200);
+        assert_eq!(answer.header("x-workspace-id"), id(&first));
+    }
+    let missing = world.get(format!("{ALL}/nobody/members")).token(&own.owner.token).send().await.expect(404);
+    for other in [id(&second), "second", id(&foreign), "foreign", "nobody", "ws_", "a b", "ws_0198c0de000070008000000000000000"] {
+        let answer = with(other).await.expect(404);
+        assert_eq!(answer.fingerprint(), missing.fingerprint(), "{other}");
+        assert!(!answer.headers.contains_key("x-workspace-id"));
+    }
+    with("first,first").await.expect(400);
+    with("").await.expect(200);
+}
+
+/// What a mistake of ours in the keys would do: the item of one workspace lies where another's are read.
+#[tokio::test]
+async fn an_item_of_another_workspace_is_never_given_out() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let (first, second) = (workspace(&world, &own.owner, "First").await, workspace(&world, &own.owner, "Second").await);
+    let tag = |workspace: &Value| id(workspace)[id(workspace).len() - 12..].to_owned();
+    let item = world
+        .items_of(&own)
+        .into_iter()
+        .find(|item| item["type"]["S"] == "workspace_member" && item["workspace"]["S"] == tag(&first).as_str());
+    let item = item.expect("the owner's membership");
+    let (pk, sk) = (item["pk"]["S"].as_str().expect("a key"), item["sk"]["S"].as_str().expect("a key"));
+    for says in [Some(tag(&second)), Some(tag(&first).to_uppercase() + " "), Some(String::new()), None] {
+        world.change_item(pk, sk, |item| match &says {
+            Some(says) => item["workspace"] = json!({"S": says}),
+            None => drop(item.as_object_mut().and_then(|item| item.remove("workspace"))),
+        });
+        for path in [format!("{ALL}/{}", id(&first)), format!("{ALL}/{}/members", id(&first)), ALL.to_owned()] {
+            let answer = world.get(&path).token(&own.owner.token).send().await;
+            assert_eq!(answer.status, 500, "{path} of an item of {says:?}: {}", answer.text);
+        }
+    }
+    world.change_item(pk, sk, |item| item["workspace"] = json!({"S": tag(&first)}));
+    world.get(format!("{ALL}/{}", id(&first))).token(&own.owner.token).send().await.expect(200);
+}

@@ -510,6 +510,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<insights::Insights>("insights");
     catalogue.add::<agency::Agency>("agency");
     catalogue.add::<workspaces::Workspaces>("workspaces");
+    catalogue.add::<audience::Audience>("audience");
     catalogue.add::<templates::Templates>("templates");
     catalogue
 }
@@ -522,7 +523,7 @@ async fn functions(
     seed: u64,
 ) -> Functions {
     type Serve = fn(App) -> Router;
-    let routers: [(&'static str, Serve); 8] = [
+    let routers: [(&'static str, Serve); 9] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),
@@ -530,6 +531,7 @@ async fn functions(
         ("insights", router::<insights::Insights>),
         ("agency", router::<agency::Agency>),
         ("workspaces", router::<workspaces::Workspaces>),
+        ("audience", router::<audience::Audience>),
         ("templates", router::<templates::Templates>),
     ];
     let mut functions = BTreeMap::new();

@@ -1,13 +1,19 @@
 //! The records of products, each in a file of its own, outside the crate that decides who may touch what. Like `shared::model` they are pure: time, ids
 //! and randomness are passed in.
 
+pub mod activity;
+pub mod lead;
+pub mod lead_list;
 pub mod project;
+pub mod rule;
+pub mod segment;
 pub mod setting;
+pub mod suppression;
 pub mod task;
 pub mod template;
 
 use shared::model::records;
-use shared::store::{Records, Restored};
+use shared::store::{InTenant, InWorkspace, Records, Restored};
 
 // In the order in which a purge empties them: first what says where else there is something.
 shared::records! {
@@ -15,6 +21,18 @@ shared::records! {
     project::DeletedProject,
     task::Task,
     setting::Setting,
+    lead::Lead,
+    lead::LeadEmail,
+    lead::DeletedLead,
+    lead_list::LeadList,
+    lead_list::LeadListName,
+    lead_list::LeadListMember,
+    segment::Segment,
+    activity::Activity,
+    suppression::Suppression<InTenant>,
+    suppression::SuppressionEntry<InTenant>,
+    suppression::Suppression<InWorkspace>,
+    suppression::SuppressionEntry<InWorkspace>,
     template::Template,
     template::TemplateBody,
     template::TemplateName,

@@ -48,8 +48,8 @@ pub struct Pages<F> {
     pub page: PageRequest,
 }
 
-/// Filters and position of a list in offsets (F0).
-pub struct Offsets<F> {
+/// Filters and position of a list in offsets (F0), in pages of `DEFAULT` unless the request says another size.
+pub struct Offsets<F, const DEFAULT: usize = 20> {
     pub filters: F,
     pub page: PageRequest,
 }
@@ -57,7 +57,7 @@ pub struct Offsets<F> {
 impl<F: Form> Argument for Pages<F> {
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let InPages(form) = form::from_query::<InPages<F>>(&incoming.query).map_err(Error::Validation)?;
-        let (filters, page) = form.request(Style::Pages, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
+        let (filters, page) = form.request(Style::Pages, 15, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
         Ok(Pages { filters, page })
     }
 
@@ -66,10 +66,10 @@ impl<F: Form> Argument for Pages<F> {
     }
 }
 
-impl<F: Form> Argument for Offsets<F> {
+impl<F: Form, const DEFAULT: usize> Argument for Offsets<F, DEFAULT> {
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let InOffsets(form) = form::from_query::<InOffsets<F>>(&incoming.query).map_err(Error::Validation)?;
-        let (filters, page) = form.request(Style::Offsets, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
+        let (filters, page) = form.request(Style::Offsets, DEFAULT, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
         Ok(Offsets { filters, page })
     }
 
@@ -87,7 +87,7 @@ pub struct Cursors<F> {
 impl<F: Form> Argument for Cursors<F> {
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let InCursors(form) = form::from_query::<InCursors<F>>(&incoming.query).map_err(Error::Validation)?;
-        let (filters, page) = form.request(Style::Cursors, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
+        let (filters, page) = form.request(Style::Cursors, 50, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
         Ok(Cursors { filters, page })
     }
 
@@ -104,7 +104,7 @@ pub struct WholeList {
 impl Argument for WholeList {
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
         let InCursors(form) = form::from_query::<InCursors<NoFilters>>(&incoming.query).map_err(Error::Validation)?;
-        let (_, page) = form.or_whole().request(Style::Cursors, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
+        let (_, page) = form.or_whole().request(Style::Cursors, 50, list_of(incoming, entered), incoming.app.keys().cursors()?)?;
         Ok(WholeList { page })
     }
 

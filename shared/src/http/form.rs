@@ -556,6 +556,7 @@ impl Rule for FreeObject {
 }
 
 impl<'a> Raw<'a> {
+    /// A string, of a body or of a query.
     pub fn text(self) -> Option<&'a str> {
         match self {
             Raw::Json(value) => value.as_str(),

@@ -179,7 +179,9 @@ fn parameters(operation: &Operation) -> Vec<Value> {
         let schema = match (&operation.names, *name) {
             (Some(schema), _) if index == last => schema.clone(),
             _ if index == 0 && operation.within.is_some() => operation.within.clone().unwrap_or_default(),
-            (_, "workspace") => json!({"type": "string", "description": "The workspace's id (`ws_…`) or slug."}),
+            (_, "workspace") => json!({
+                "type": "string", "pattern": "^[0-9A-Za-z_-]{1,64}$", "description": "The workspace's id (`ws_…`) or slug."
+            }),
             (_, "slug") => json!({"type": "string", "description": "The tenant's slug, in either letter case."}),
             _ => SubaccountId::schema(),
         };

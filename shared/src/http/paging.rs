@@ -115,14 +115,10 @@ impl<F> PagedForm<F> {
         PagedForm { limit: self.limit.or(Some(1000)), ..self }
     }
 
-    /// Splits into filters and position. `bound_to` names tenant, route, filters and order.
-    pub(crate) fn request(self, style: Style, bound_to: String, key: &SealingKey) -> Result<(F, PageRequest)> {
-        let default = match style {
-            Style::Pages => 15,
-            Style::Offsets => 20,
-            Style::Cursors => 50,
-        };
-        let limit = usize::try_from(self.per_page.or(self.limit).unwrap_or(default)).unwrap_or(15);
+    /// Splits into filters and position. `default` is the size of a page, unless the request says another. `bound_to` names tenant, route, filters
+    /// and order.
+    pub(crate) fn request(self, style: Style, default: usize, bound_to: String, key: &SealingKey) -> Result<(F, PageRequest)> {
+        let limit = self.per_page.or(self.limit).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(default);
         let offset = match style {
             Style::Pages => self.page.map(|page| u64::try_from(page - 1).unwrap_or(0).saturating_mul(limit as u64)),
             Style::Offsets | Style::Cursors => self.offset.map(|offset| u64::try_from(offset).unwrap_or(0)),

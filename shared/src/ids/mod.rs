@@ -18,9 +18,9 @@ pub use tenant_id::TenantId;
 #[cfg(test)]
 pub(crate) use tenant_id::for_tests as tenant_id_for_tests;
 pub(crate) use tenant_id::{stored, stored_option};
-#[doc(hidden)]
-pub use workspace::in_workspace;
 pub use workspace::{WorkspaceId, WorkspaceTag};
+#[doc(hidden)]
+pub use workspace::{ending_in, in_workspace};
 
 /// Reads the canonical form only (36 characters, hyphens): no braces, no `urn:`, no bare hex. Either letter case; stored in lower case.
 #[doc(hidden)]

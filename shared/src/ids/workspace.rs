@@ -68,7 +68,9 @@ pub fn in_workspace(workspace: WorkspaceTag, now: Timestamp, random: &Random) ->
     ending_in(time_ordered(now, random), workspace)
 }
 
-fn ending_in(ordered: Uuid, tag: WorkspaceTag) -> Uuid {
+/// The same id as it is named in a workspace.
+#[doc(hidden)]
+pub fn ending_in(ordered: Uuid, tag: WorkspaceTag) -> Uuid {
     Uuid::from_u128((ordered.as_u128() & !TAG_BITS) | u128::from(tag.0))
 }
 

@@ -70,6 +70,13 @@ pub struct Page<T> {
 #[serde(transparent)]
 pub struct Position(pub(crate) String);
 
+impl Position {
+    /// Right after a record, for a page that was put together of several lists.
+    pub fn after<E>(key: &Key<E>) -> Self {
+        Position(key.sort.clone())
+    }
+}
+
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {

@@ -9,7 +9,7 @@ use crate::insights::ingest_key;
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
 
-const FUNCTIONS: [&str; 6] = ["auth", "projects", "tenants", "keys", "insights", "agency"];
+const FUNCTIONS: [&str; 7] = ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces"];
 
 #[test]
 fn every_function_has_a_walk() {
@@ -622,4 +622,63 @@ fn cursor(answer: &Answer) -> String {
     let body = answer.json();
     let places = [&body["meta"], &body["pagination"], &body];
     places.iter().find_map(|place| place["next_cursor"].as_str()).unwrap_or_else(|| panic!("no cursor: {body}")).to_owned()
+}
+
+// ---------------------------------------------------------------- workspaces
+
+const WORKSPACES: &str = "/api/v1/tenant/workspaces";
+
+#[tokio::test]
+async fn workspaces() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    let list = format!("GET {WORKSPACES}");
+    walk.get("no workspace yet", &list).await;
+    let post = format!("POST {WORKSPACES}");
+    let first = walk.send("a workspace", &post, json!({"name": "Acme Corp", "slug": "acme"})).await;
+    let first = id(&first.json()["data"]).to_owned();
+    walk.send(
+        "one whose slug is made of its name",
+        &post,
+        json!({"name": "Österreich & Söhne", "settings": {"timezone": "Europe/Vienna"}}),
+    )
+    .await;
+    walk.send("a slug that is taken", &post, json!({"name": "Other", "slug": "acme"})).await;
+    walk.ask("as a member", walk.by("member", &post).json(json!({"name": "Mine"}))).await;
+    walk.get("the list, one a page", &format!("{list}?limit=1")).await;
+    walk.ask("the list of somebody who is in none", walk.by("member", &list)).await;
+    let one = format!("{WORKSPACES}/acme");
+    walk.get("by its slug", &format!("GET {one}")).await;
+    walk.get("by its id", &format!("GET {WORKSPACES}/{first}")).await;
+    walk.ask("for somebody who is not in it", walk.by("member", &format!("GET {one}"))).await;
+    let settings =
+        json!({"default_from_name": "Acme", "postal_address": "1 Main Street", "branding": {"logo_url": "https://cdn.example.com/a.png"}});
+    walk.send("a change", &format!("PATCH {one}"), json!({"name": "Acme", "settings": settings})).await;
+    let stale = walk.owner(&format!("PATCH {one}")).header("if-match", "\"1\"").json(json!({"name": "Late"}));
+    walk.ask("a change of a version that is gone", stale).await;
+    let members = format!("{one}/members");
+    let (member, number) = (walk.people["member"].email.clone(), walk.people["member"].id);
+    walk.send("a member of the tenant is added", &format!("POST {members}"), json!({"email": member, "role": "viewer"})).await;
+    walk.send("they are in it already", &format!("POST {members}"), json!({"email": member})).await;
+    walk.send("a stranger is invited", &format!("POST {members}"), json!({"email": "new@example.com"})).await;
+    walk.get("the members", &format!("GET {members}")).await;
+    walk.send("a role is changed", &format!("PATCH {members}/{number}"), json!({"role": "admin"})).await;
+    walk.ask("what they see", walk.by("member", &list)).await;
+    walk.ask("only an owner deletes it", walk.by("member", &format!("DELETE {one}")).json(json!({"confirm": "Acme"}))).await;
+    let last = walk.people["owner"].id;
+    walk.get("a member is removed", &format!("DELETE {members}/{number}")).await;
+    walk.get("the last admin stays", &format!("DELETE {members}/{last}")).await;
+    walk.send("the name must be typed", &format!("DELETE {one}"), json!({"confirm": "acme"})).await;
+    let doomed = walk.send("another", &post, json!({"name": "Short"})).await;
+    let doomed = id(&doomed.json()["data"]).to_owned();
+    walk.send("it is deleted", &format!("DELETE {WORKSPACES}/{doomed}"), json!({"confirm": "Short"})).await;
+    walk.get("and gone", &format!("GET {WORKSPACES}/{doomed}")).await;
+    for (role, caller) in walk.people.clone() {
+        if role != "owner" {
+            walk.send("everybody is added", &format!("POST {members}"), json!({"email": caller.email, "role": role})).await;
+        }
+    }
+    walk.places.push(("/api/v1/tenant/workspaces/{workspace}", one.clone()));
+    walk.places.push(("/api/v1/tenant/workspaces/{workspace}/members/{user_id}", format!("{members}/{number}")));
+    walk.refusals("workspaces").await;
+    walk.end("workspaces");
 }

@@ -69,6 +69,7 @@ pub async fn seed(aws: &Aws, template: &Template, invoke: &impl Invoke) -> Resul
     samples.account().await?;
     samples.tenants().await?;
     samples.project().await?;
+    samples.workspace().await?;
     samples.demo().await?;
     samples.mail()
 }
@@ -108,6 +109,11 @@ impl<I: Invoke> Samples<'_, I> {
     async fn project(&self) -> Result<(), String> {
         let made = self.call("POST", "/api/v1/projects", json!({ "name": "Website redesign" })).await?;
         self.rename(id_of(&made["data"]["id"])?, PROJECT)
+    }
+
+    async fn workspace(&self) -> Result<(), String> {
+        let body = json!({ "name": "Sample client", "slug": "sample-client" });
+        self.call("POST", "/api/v1/tenant/workspaces", body).await.map(drop)
     }
 
     async fn demo(&self) -> Result<(), String> {

@@ -1,0 +1,50 @@
+//! Whom a workspace writes to (F0): leads, their lists and segments, and the addresses that get no mail.
+
+mod activity;
+mod bulk;
+mod changing;
+mod lead;
+mod list;
+mod rules;
+mod segment;
+mod suppression;
+
+use shared::http::Registry;
+use shared::http::registry::Routes;
+
+pub struct Audience;
+
+impl Routes for Audience {
+    fn declare(routes: &mut impl Registry) {
+        routes.tag("leads", "The people a workspace writes to.");
+        routes.get("/api/v1/tenant/leads", "listLeads", "List leads", lead::list);
+        routes.post("/api/v1/tenant/leads", "createLead", "Create a lead", lead::create);
+        routes.post("/api/v1/tenant/leads/bulk", "changeLeads", "Change up to 100 leads", bulk::change);
+        routes.get("/api/v1/tenant/leads/{id}", "getLead", "Read a lead", lead::show);
+        routes.patch("/api/v1/tenant/leads/{id}", "updateLead", "Change a lead", lead::update);
+        routes.delete("/api/v1/tenant/leads/{id}", "deleteLead", "Delete a lead and its activity", lead::delete);
+        routes.get("/api/v1/tenant/leads/{id}/activity", "listLeadActivity", "List what happened with a lead", activity::list);
+        routes.post("/api/v1/tenant/leads/{id}/notes", "createLeadNote", "Add a note to a lead", activity::note);
+        routes.tag("lead lists", "Leads that somebody put together.");
+        routes.get("/api/v1/tenant/leads/lists", "listLeadLists", "List the lists of leads", list::list);
+        routes.post("/api/v1/tenant/leads/lists", "createLeadList", "Create a list of leads", list::create);
+        routes.get("/api/v1/tenant/leads/lists/{id}", "getLeadList", "Read a list of leads", list::show);
+        routes.patch("/api/v1/tenant/leads/lists/{id}", "updateLeadList", "Rename a list of leads", list::update);
+        routes.delete("/api/v1/tenant/leads/lists/{id}", "deleteLeadList", "Delete a list, and none of its leads", list::delete);
+        routes.tag("segments", "Leads that a rule describes.");
+        routes.get("/api/v1/tenant/leads/segments", "listSegments", "List segments", segment::list);
+        routes.post("/api/v1/tenant/leads/segments", "createSegment", "Create a segment", segment::create);
+        routes.post("/api/v1/tenant/leads/segments/preview", "previewRule", "See which leads a rule describes", segment::preview_rule);
+        routes.get("/api/v1/tenant/leads/segments/{id}", "getSegment", "Read a segment", segment::show);
+        routes.patch("/api/v1/tenant/leads/segments/{id}", "updateSegment", "Change a segment", segment::update);
+        routes.delete("/api/v1/tenant/leads/segments/{id}", "deleteSegment", "Delete a segment, and none of its leads", segment::delete);
+        routes.get("/api/v1/tenant/leads/segments/{id}/count", "countSegment", "Count the leads of a segment", segment::count);
+        routes.get("/api/v1/tenant/leads/segments/{id}/preview", "previewSegment", "See which leads are in a segment", segment::preview);
+        routes.tag("suppression list", "Addresses that get no mail.");
+        routes.get("/api/v1/tenant/suppression-list", "listSuppressions", "List suppressed addresses", suppression::list);
+        routes.post("/api/v1/tenant/suppression-list", "createSuppression", "Suppress an address", suppression::create);
+        routes.post("/api/v1/tenant/suppression-list/bulk", "suppressMany", "Suppress up to 1,000 addresses", suppression::create_many);
+        routes.get("/api/v1/tenant/suppression-list/check", "checkSuppression", "See whether an address is suppressed", suppression::check);
+        routes.delete("/api/v1/tenant/suppression-list/{id}", "deleteSuppression", "Let an address get mail again", suppression::delete);
+    }
+}

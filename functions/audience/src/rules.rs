@@ -1,0 +1,140 @@
+//! What the forms of this function have in common.
+
+use std::collections::BTreeSet;
+
+use records::lead::{EmailStatus, Lead, LeadId, LeadStatus};
+use records::lead_list::LeadListId;
+use serde_json::{Map, Value, json};
+use shared::http::form::{Fields, Form, Name, OneOf, Raw, Rule, WorkspaceName};
+use shared::ids::PathId;
+use shared::model::text;
+
+pub const STATUS: OneOf<LeadStatus> = OneOf { words: LeadStatus::WORDS, parse: LeadStatus::parse };
+pub const EMAIL_STATUS: OneOf<EmailStatus> = OneOf { words: EmailStatus::WORDS, parse: EmailStatus::parse };
+pub const TAG: Name = Name { max: 50 };
+
+/// A list without filters, of a workspace that the query may name.
+pub struct OfWorkspace;
+
+impl Form for OfWorkspace {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.optional("workspace", WorkspaceName);
+        Some(OfWorkspace)
+    }
+}
+
+/// An id of ours in a body or a query. Whether it is of this workspace is seen when it is looked up.
+pub struct Id<I> {
+    pub of: &'static str,
+    pub parse: fn(&str) -> Option<I>,
+    pub schema: fn() -> Value,
+}
+
+pub const LIST: Id<LeadListId> = Id { of: "a list", parse: LeadListId::from_path, schema: LeadListId::schema };
+pub const LEAD: Id<LeadId> = Id { of: "a lead", parse: LeadId::from_path, schema: LeadId::schema };
+
+impl<I> Rule for Id<I> {
+    type Value = I;
+
+    fn check(&self, raw: Raw<'_>) -> Result<I, String> {
+        raw.text().and_then(self.parse).ok_or_else(|| format!("must be the id of {}", self.of))
+    }
+
+    fn schema(&self) -> Value {
+        (self.schema)()
+    }
+}
+
+/// A JSON list of values of one rule, each kept once: two of one `key` are one.
+pub struct Several<R: Rule> {
+    pub each: R,
+    pub min: usize,
+    pub max: usize,
+    pub key: fn(&R::Value) -> String,
+}
+
+impl<R: Rule> Rule for Several<R> {
+    type Value = Vec<R::Value>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Self::Value, String> {
+        let Raw::Json(Value::Array(items)) = raw else { return Err("must be a list".into()) };
+        if items.len() > self.max || items.len() < self.min {
+            return Err(match self.min {
+                0 => format!("must not have more than {} entries", self.max),
+                min => format!("must have between {min} and {} entries", self.max),
+            });
+        }
+        let (mut kept, mut keys) = (vec![], BTreeSet::new());
+        for (index, item) in items.iter().enumerate() {
+            let value = self.each.check(Raw::Json(item)).map_err(|problem| format!("is wrong at [{index}], which {problem}"))?;
+            if keys.insert((self.key)(&value)) {
+                kept.push(value);
+            }
+        }
+        Ok(kept)
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "array", "minItems": self.min, "maxItems": self.max, "items": self.each.schema()})
+    }
+}
+
+pub fn tags() -> Several<Name> {
+    Several { each: TAG, min: 0, max: Lead::MAX_TAGS, key: |tag| text::fold(tag) }
+}
+
+pub fn list_ids() -> Several<Id<LeadListId>> {
+    Several { each: LIST, min: 0, max: Lead::MAX_LISTS, key: LeadListId::to_string }
+}
+
+/// Attributes of a lead, or a change of them: 50 keys, 8 KiB.
+pub struct Attributes;
+
+impl Attributes {
+    const MAX_KEY: usize = 100;
+}
+
+impl Rule for Attributes {
+    type Value = Map<String, Value>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Map<String, Value>, String> {
+        let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
+        let named = |key: &str| !key.trim().is_empty() && !key.chars().any(char::is_control) && key.chars().count() <= Attributes::MAX_KEY;
+        if let Some(key) = object.keys().find(|key| !named(key)) {
+            let shown: String = key.chars().take(20).collect();
+            return Err(format!("has the key {shown:?}: a key has 1 to {} visible characters", Attributes::MAX_KEY));
+        }
+        if object.values().filter(|value| !value.is_null()).count() > Lead::MAX_ATTRIBUTES || object.len() > 2 * Lead::MAX_ATTRIBUTES {
+            return Err(format!("must not have more than {} keys", Lead::MAX_ATTRIBUTES));
+        }
+        if serde_json::to_vec(object).map_or(0, |bytes| bytes.len()) > Lead::MAX_ATTRIBUTE_BYTES {
+            return Err("must not be larger than 8 KiB".into());
+        }
+        Ok(object.clone())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "object", "additionalProperties": true, "maxProperties": 2 * Lead::MAX_ATTRIBUTES})
+    }
+}
+
+/// A rule over leads that can be asked.
+pub struct LeadRule;
+
+impl Rule for LeadRule {
+    type Value = Map<String, Value>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Map<String, Value>, String> {
+        let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
+        records::rule::Rule::parse(object).map_err(|fault| fault.to_string())?;
+        Ok(object.clone())
+    }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "object",
+            "additionalProperties": true,
+            "description": "`{\"all\": […]}`, `{\"any\": […]}`, `{\"not\": …}` or `{\"field\", \"op\", \"value\"}`, at most 4 deep.",
+        })
+    }
+}

@@ -1,0 +1,419 @@
+//! The suppression list: list, add, check, lift. A workspace has its own; what is suppressed in the tenant gets no mail from any workspace.
+
+use std::collections::BTreeSet;
+
+use records::suppression::{Reach, Reason, Source, Suppression, SuppressionEntry, SuppressionId, SuppressionScope};
+use serde::Serialize;
+use shared::http::answer::{Answer, Created, Listing, NoContent};
+use shared::http::arguments::{Body, Offsets, Query, path_id};
+use shared::http::form::{EmailAddress, Fields, Form, OneOf, Text, WorkspaceName};
+use shared::http::idempotency::Once;
+use shared::http::{Argument, Operation};
+use shared::ids::{PathId, WorkspaceTag};
+use shared::model::time::{Printed, zulu};
+use shared::model::user::Email;
+use shared::store::{Declared, Direction, InTenant, InWorkspace, Page, Position, Span};
+use shared::tenancy::doors::{Admin, AtLeast, In, Member, Tenanted, Viewer};
+use shared::tenancy::{Entered, Incoming, Role, Store, Transaction, Wants, conflict};
+use shared::{Error, Result};
+
+use crate::rules::Several;
+
+/// A suppressed address.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Suppression)]
+pub struct SuppressionView {
+    id: String,
+    email: Email,
+    scope: Reach,
+    reason: Reason,
+    source: Source,
+    added_at: Printed,
+}
+
+/// Whether an address gets no mail, and why. With the tenant's reason where both have one.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SuppressionCheck)]
+pub struct CheckView {
+    email: Email,
+    suppressed: bool,
+    scope: Option<Reach>,
+    reason: Option<Reason>,
+    source: Option<Source>,
+    added_at: Option<Printed>,
+}
+
+/// What became of the addresses.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SuppressedMany)]
+pub struct ManyView {
+    added: u64,
+    /// They were suppressed before.
+    already: u64,
+}
+
+pub struct Filters {
+    scope: Option<Reach>,
+}
+
+pub struct NewSuppression {
+    email: Email,
+    scope: Reach,
+    reason: Reason,
+}
+
+pub struct NewSuppressions {
+    emails: Vec<Email>,
+    scope: Reach,
+    reason: Reason,
+}
+
+pub struct Asked(Email);
+
+pub struct Lifting {
+    evidence: Option<String>,
+}
+
+const SCOPE: OneOf<Reach> = OneOf { words: Reach::WORDS, parse: Reach::parse };
+const REASON: OneOf<Reason> = OneOf { words: Reason::WORDS, parse: Reason::parse };
+/// Addresses of one transaction, which has two writes for each.
+const TOGETHER: usize = 40;
+
+/// Newest first. The tenant's own are for its admins: they hold addresses of other workspaces.
+pub async fn list(door: In<Viewer>, asked: Offsets<Filters>) -> Result<Listing<SuppressionView>> {
+    let Offsets { filters, page } = asked;
+    let (of_tenant, of_workspace) = match filters.scope {
+        Some(Reach::Workspace) => (false, true),
+        Some(Reach::Tenant) => {
+            for_the_tenant(&door)?;
+            (true, false)
+        }
+        None => (for_the_tenant(&door).is_ok(), true),
+    };
+    let (mut views, mut total, mut nexts) = (vec![], 0, false);
+    // Both lists are in the order of their ids, which the page follows: it holds the first of what both have.
+    let span = Span { skip: 0, limit: page.span().skip + page.span().limit, ..page.span() };
+    if of_tenant {
+        let (found, count) = part(&door.outer.store, &span).await?;
+        (total, nexts) = (total + count, nexts || found.next.is_some());
+        views.extend(found.items.iter().map(|entry| (Place::of(entry), SuppressionView::of(entry, door.store.tag()))));
+    }
+    if of_workspace {
+        let (found, count) = part(&door.store, &span).await?;
+        (total, nexts) = (total + count, nexts || found.next.is_some());
+        views.extend(found.items.iter().map(|entry| (Place::of(entry), SuppressionView::of(entry, door.store.tag()))));
+    }
+    views.sort_by(|(one, _), (other, _)| other.id.cmp(&one.id));
+    let more = nexts || views.len() > span.limit;
+    views.truncate(span.limit);
+    let next = views.last().filter(|_| more).map(|(place, _)| place.position.clone());
+    let items = views.into_iter().skip(page.span().skip).map(|(_, view)| view).collect();
+    Ok(Listing { items, total, page, next })
+}
+
+pub async fn create(door: In<Member>, once: Once<NewSuppression>) -> Result<Answer<SuppressionView, 201>> {
+    let NewSuppression { email, scope, reason } = once.body;
+    let (by, now, random) = (Some(door.outer.member.person()), door.now(), door.store.random());
+    match scope {
+        Reach::Tenant => {
+            for_the_tenant(&door)?;
+            let id = SuppressionId::new(WorkspaceTag::NONE, now, random);
+            let entry = SuppressionEntry::<InTenant>::new(id, email, reason, Source::Api, by, now);
+            create_one(&door, &door.outer.store, &once.ticket, entry).await
+        }
+        Reach::Workspace => {
+            let id = SuppressionId::new(door.store.tag(), now, random);
+            let entry = SuppressionEntry::<InWorkspace>::new(id, email, reason, Source::Api, by, now);
+            create_one(&door, &door.store, &once.ticket, entry).await
+        }
+    }
+}
+
+async fn create_one<S: SuppressionScope>(
+    door: &In<Member>,
+    store: &Store<S>,
+    ticket: &shared::http::idempotency::Ticket,
+    entry: SuppressionEntry<S>,
+) -> Result<Answer<SuppressionView, 201>>
+where
+    Suppression<S>: Declared,
+    SuppressionEntry<S>: Declared,
+{
+    let before = store.find(&Suppression::<S>::key_of(&entry.email)).await?;
+    if before.as_ref().is_some_and(|before| before.current.is_some()) {
+        return Err(Error::Conflict("This address is suppressed already.".into()));
+    }
+    let answer = Created::new("Address suppressed", SuppressionView::of(&entry, door.store.tag()));
+    let transaction = door.while_there(ticket.record(store.transaction(), &door.outer.store, &answer)?)?;
+    added(transaction, store, &entry, before.as_ref())?.count(store, S::COUNTER, 1)?.commit().await?;
+    Ok(answer)
+}
+
+/// The same request again adds nothing more, so its answer is kept after its effect.
+pub async fn create_many(door: In<Member>, body: Body<NewSuppressions>) -> Result<Answer<ManyView>> {
+    let NewSuppressions { emails, scope, reason } = body.0;
+    let view = match scope {
+        Reach::Tenant => {
+            for_the_tenant(&door)?;
+            add_all(&door, &door.outer.store, WorkspaceTag::NONE, emails, reason).await?
+        }
+        Reach::Workspace => add_all(&door, &door.store, door.store.tag(), emails, reason).await?,
+    };
+    Ok(Answer::new("Success", view))
+}
+
+async fn add_all<S: SuppressionScope>(
+    door: &In<Member>,
+    store: &Store<S>,
+    tag: WorkspaceTag,
+    emails: Vec<Email>,
+    reason: Reason,
+) -> Result<ManyView>
+where
+    Suppression<S>: Declared,
+    SuppressionEntry<S>: Declared,
+{
+    let mut view = ManyView { added: 0, already: 0 };
+    // Ids of one moment differ in few bits, and a thousand may have two alike.
+    let mut ids = BTreeSet::new();
+    for some in emails.chunks(TOGETHER) {
+        let mut tries = 0;
+        let (added, already) = loop {
+            match add_some(door, store, tag, some, reason, &mut ids).await {
+                // Somebody suppressed one of them at the same time: they are looked at again.
+                Err(Error::Conflict(_)) if tries < 5 => tries += 1,
+                done => break done?,
+            }
+        };
+        view.added += added;
+        view.already += already;
+    }
+    Ok(view)
+}
+
+async fn add_some<S: SuppressionScope>(
+    door: &In<Member>,
+    store: &Store<S>,
+    tag: WorkspaceTag,
+    emails: &[Email],
+    reason: Reason,
+    ids: &mut BTreeSet<SuppressionId>,
+) -> Result<(u64, u64)>
+where
+    Suppression<S>: Declared,
+    SuppressionEntry<S>: Declared,
+{
+    let keys: Vec<_> = emails.iter().map(Suppression::<S>::key_of).collect();
+    let known = store.find_many(&keys).await?;
+    let mut transaction = door.while_there(store.transaction())?;
+    let mut count = 0;
+    for email in emails {
+        let hash = records::suppression::AddressHash::of(email);
+        let before = known.iter().find(|known| known.hash == hash);
+        if before.is_some_and(|before| before.current.is_some()) {
+            continue;
+        }
+        let mut id = SuppressionId::new(tag, door.now(), store.random());
+        while !ids.insert(id) {
+            id = SuppressionId::new(tag, door.now(), store.random());
+        }
+        let by = Some(door.outer.member.person());
+        let entry = SuppressionEntry::<S>::new(id, email.clone(), reason, Source::Api, by, door.now());
+        transaction = added(transaction, store, &entry, before)?;
+        count += 1;
+    }
+    if count > 0 {
+        transaction.count(store, S::COUNTER, count)?.commit().await?;
+    }
+    let added = count.unsigned_abs();
+    Ok((added, emails.len() as u64 - added))
+}
+
+/// The address is sent no mail from now on.
+fn added<'a, S: SuppressionScope>(
+    transaction: Transaction<'a>,
+    store: &Store<S>,
+    entry: &SuppressionEntry<S>,
+    before: Option<&Suppression<S>>,
+) -> Result<Transaction<'a>>
+where
+    Suppression<S>: Declared,
+    SuppressionEntry<S>: Declared,
+{
+    let suppression = entry.suppression(before);
+    let transaction = match before {
+        Some(before) => transaction.replace(store, &suppression, before)?,
+        None => transaction.create(store, &suppression, conflict("This address is suppressed already."))?,
+    };
+    transaction.create(store, entry, conflict("This entry exists already."))
+}
+
+pub async fn check(door: In<Viewer>, asked: Query<Asked>) -> Result<Answer<CheckView>> {
+    let email = asked.0.0;
+    let of_tenant = door.outer.store.find(&Suppression::<InTenant>::key_of(&email)).await?.and_then(|found| found.current);
+    let found = match of_tenant {
+        Some(found) => Some((Reach::Tenant, found)),
+        None => {
+            let found = door.store.find(&Suppression::<InWorkspace>::key_of(&email)).await?;
+            found.and_then(|found| found.current).map(|found| (Reach::Workspace, found))
+        }
+    };
+    let view = CheckView {
+        email,
+        suppressed: found.is_some(),
+        scope: found.as_ref().map(|(scope, _)| *scope),
+        reason: found.as_ref().map(|(_, found)| found.reason),
+        source: found.as_ref().map(|(_, found)| found.source),
+        added_at: found.as_ref().map(|(_, found)| zulu(found.added_at)),
+    };
+    Ok(Answer::new("Success", view))
+}
+
+/// The address goes, and the hash with what it was stays.
+pub async fn delete(door: In<Admin>, entry: FoundEntry, body: Body<Lifting>) -> Result<NoContent> {
+    let evidence = body.0.evidence;
+    match entry {
+        FoundEntry::OfTenant(entry) => {
+            for_the_tenant(&door)?;
+            lift(&door, &door.outer.store, entry, evidence).await?;
+        }
+        FoundEntry::OfWorkspace(entry) => lift(&door, &door.store, entry, evidence).await?,
+    }
+    Ok(NoContent)
+}
+
+async fn lift<S: SuppressionScope>(door: &In<Admin>, store: &Store<S>, entry: SuppressionEntry<S>, evidence: Option<String>) -> Result<()>
+where
+    Suppression<S>: Declared,
+    SuppressionEntry<S>: Declared,
+{
+    if entry.reason.is_their_will() && evidence.is_none() {
+        let sentence = "The evidence field is required: say how you know that they want mail again.";
+        return Err(Error::field("evidence", sentence));
+    }
+    let stands = store.get(&Suppression::<S>::key_of(&entry.email)).await?;
+    let is_this_one = stands.current.as_ref().is_some_and(|current| current.entry == entry.id);
+    let missing = || Error::Missing(SuppressionEntry::<S>::NOUN);
+    let lifted = stands.lifted(door.outer.member.person(), evidence, door.now()).filter(|_| is_this_one).ok_or_else(missing)?;
+    let transaction = door.require_role(door.while_there(store.transaction())?, Role::Admin, None)?;
+    transaction
+        .delete(store, &SuppressionEntry::<S>::key_of(entry.id), Box::new(|_| Error::Missing("Suppression")))?
+        .replace(store, &lifted, &stands)?
+        .count(store, S::COUNTER, -1)?
+        .commit()
+        .await
+}
+
+/// What is suppressed in all workspaces is for those who reach all of them.
+fn for_the_tenant<R: AtLeast>(door: &In<Tenanted<R>>) -> Result<()> {
+    let outer = &door.outer;
+    let reaches_all = outer.member.role >= Role::Admin && outer.key.as_ref().is_none_or(|key| key.workspaces.is_none());
+    if reaches_all { Ok(()) } else { Err(Error::Forbidden("What is suppressed in the whole tenant is for its admins.".into())) }
+}
+
+async fn part<S: SuppressionScope>(store: &Store<S>, span: &Span) -> Result<(Page<SuppressionEntry<S>>, u64)>
+where
+    Suppression<S>: Declared,
+    SuppressionEntry<S>: Declared,
+{
+    let found = store.page(&SuppressionEntry::<S>::all().going(Direction::Descending), span, |_| true).await?;
+    Ok((found, store.count(S::COUNTER).await?))
+}
+
+/// Where an entry stands among those of both lists.
+struct Place {
+    id: SuppressionId,
+    position: Position,
+}
+
+impl Place {
+    fn of<S: SuppressionScope>(entry: &SuppressionEntry<S>) -> Self
+    where
+        Suppression<S>: Declared,
+        SuppressionEntry<S>: Declared,
+    {
+        Place { id: entry.id, position: Position::after(&SuppressionEntry::<S>::key_of(entry.id)) }
+    }
+}
+
+/// The entry that the path names, of the workspace or of the tenant.
+pub enum FoundEntry {
+    OfTenant(SuppressionEntry<InTenant>),
+    OfWorkspace(SuppressionEntry<InWorkspace>),
+}
+
+impl Argument for FoundEntry {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Ok(id) = path_id::<SuppressionId>(incoming) {
+            wants.named(&SuppressionEntry::<InWorkspace>::key_of(id));
+            wants.record(&SuppressionEntry::<InTenant>::key_of(id.seen_from(WorkspaceTag::NONE)));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        let missing = || Error::Missing(SuppressionEntry::<InTenant>::NOUN);
+        let id: SuppressionId = path_id(incoming).map_err(|_| missing())?;
+        if let Some(entry) = entered.find(&SuppressionEntry::<InWorkspace>::key_of(id)).await? {
+            return Ok(FoundEntry::OfWorkspace(entry));
+        }
+        let of_tenant = entered.find(&SuppressionEntry::<InTenant>::key_of(id.seen_from(WorkspaceTag::NONE))).await?;
+        of_tenant.map(FoundEntry::OfTenant).ok_or_else(missing)
+    }
+
+    fn describe(operation: &mut Operation) {
+        operation.names(SuppressionId::schema());
+    }
+}
+
+impl SuppressionView {
+    fn of<S: SuppressionScope>(entry: &SuppressionEntry<S>, workspace: WorkspaceTag) -> Self {
+        SuppressionView {
+            id: entry.id.seen_from(workspace).prefixed(),
+            email: entry.email.clone(),
+            scope: S::WORD,
+            reason: entry.reason,
+            source: entry.source,
+            added_at: zulu(entry.added_at),
+        }
+    }
+}
+
+impl Form for Filters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.optional("workspace", WorkspaceName);
+        Some(Filters { scope: fields.optional("scope", SCOPE) })
+    }
+}
+
+impl Form for NewSuppression {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.optional("workspace_slug", WorkspaceName);
+        let email = fields.required("email", EmailAddress);
+        let scope = fields.optional("scope", SCOPE).unwrap_or(Reach::Workspace);
+        let reason = fields.optional("reason", REASON).unwrap_or(Reason::Manual);
+        Some(NewSuppression { email: email?, scope, reason })
+    }
+}
+
+impl Form for NewSuppressions {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.optional("workspace_slug", WorkspaceName);
+        let emails = fields.required("emails", Several { each: EmailAddress, min: 1, max: 1_000, key: Email::normalised });
+        let scope = fields.optional("scope", SCOPE).unwrap_or(Reach::Workspace);
+        let reason = fields.optional("reason", REASON).unwrap_or(Reason::Manual);
+        Some(NewSuppressions { emails: emails?, scope, reason })
+    }
+}
+
+impl Form for Asked {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.optional("workspace", WorkspaceName);
+        fields.required("email", EmailAddress).map(Asked)
+    }
+}
+
+impl Form for Lifting {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Lifting { evidence: fields.optional("evidence", Text::up_to(1_000)) })
+    }
+}

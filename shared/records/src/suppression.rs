@@ -1,0 +1,329 @@
+//! Addresses that get no mail: of one workspace, or of all of a tenant's.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use shared::ids::{Segment, WorkspaceTag};
+use shared::model::member::Person;
+use shared::model::user::Email;
+use shared::store::{
+    Collection, Counter, Declared, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, List, Owned, Restore, Within, restored,
+};
+use shared::{crypto, id};
+
+id!(/// A suppressed address, as a workspace sees it: it ends with the workspace's tag, for the tenant's own too, so that it leads into the workspace
+    /// where it is used.
+    SuppressionId = "sup", in_workspace);
+
+impl SuppressionId {
+    /// The same one, as another workspace sees it; for the tenant's own as it is stored, which is without one.
+    pub fn seen_from(&self, workspace: WorkspaceTag) -> Self {
+        SuppressionId(shared::ids::ending_in(self.0, workspace))
+    }
+}
+
+/// A tenant's suppressions, or a workspace's: the same, in their own places.
+pub trait SuppressionScope: Owned {
+    const SUPPRESSION: &'static str;
+    const ENTRY: &'static str;
+    const COUNTER: Counter;
+    const WITHIN: Option<Within>;
+    const WORD: Reach;
+}
+
+impl SuppressionScope for InTenant {
+    const SUPPRESSION: &'static str = "suppression";
+    const ENTRY: &'static str = "suppression_entry";
+    const COUNTER: Counter = Counter::named("suppressions");
+    const WITHIN: Option<Within> = None;
+    const WORD: Reach = Reach::Tenant;
+}
+
+impl SuppressionScope for InWorkspace {
+    const SUPPRESSION: &'static str = "workspace_suppression";
+    const ENTRY: &'static str = "workspace_suppression_entry";
+    const COUNTER: Counter = Counter::named("workspace_suppressions");
+    const WITHIN: Option<Within> = Some(IN_WORKSPACE);
+    const WORD: Reach = Reach::Workspace;
+}
+
+/// Where an address gets no mail from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SuppressionScope)]
+pub enum Reach {
+    Tenant,
+    Workspace,
+}
+
+/// Why an address gets no mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SuppressionReason)]
+pub enum Reason {
+    UserRequest,
+    SpamComplaint,
+    HardBounce,
+    SoftBounce,
+    NotInterested,
+    Manual,
+    Import,
+    Carrier,
+}
+
+/// How an address came on the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SuppressionSource)]
+pub enum Source {
+    Api,
+    Unsubscribe,
+    Carrier,
+    Reply,
+    Import,
+}
+
+/// `suppressions` / `<hash of the address>`: read before each send. It holds no address, and stays when the suppression is lifted, with what it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Suppression<S> {
+    pub hash: AddressHash,
+    /// `None`: lifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<Suppressed>,
+    /// Earlier ones, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Lifted>,
+    pub version: u64,
+    #[serde(skip)]
+    scope: std::marker::PhantomData<fn() -> S>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppressed {
+    /// Its entry in the list.
+    pub entry: SuppressionId,
+    pub reason: Reason,
+    pub source: Source,
+    pub added_at: Timestamp,
+}
+
+/// A suppression that was, and who ended it on which grounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifted {
+    pub reason: Reason,
+    pub source: Source,
+    pub added_at: Timestamp,
+    pub lifted_at: Timestamp,
+    pub by: Person,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
+/// `suppression-log` / `<id>`: the list, in the order in which addresses came on it. The address stands here alone, and goes with its entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct SuppressionEntry<S> {
+    pub id: SuppressionId,
+    pub email: Email,
+    pub reason: Reason,
+    pub source: Source,
+    pub added_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Person>,
+    #[serde(skip)]
+    scope: std::marker::PhantomData<fn() -> S>,
+}
+
+/// SHA-256 of the normal form of an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AddressHash(String);
+
+impl AddressHash {
+    pub fn of(email: &Email) -> Self {
+        AddressHash(crypto::hash(&[email.normalised().as_bytes()]))
+    }
+}
+
+impl fmt::Display for AddressHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Segment for AddressHash {}
+
+impl<S: SuppressionScope> SuppressionEntry<S>
+where
+    SuppressionEntry<S>: Declared,
+    Suppression<S>: Declared,
+{
+    pub const NOUN: &'static str = "Suppression";
+
+    pub fn new(id: SuppressionId, email: Email, reason: Reason, source: Source, by: Option<Person>, now: Timestamp) -> Self {
+        SuppressionEntry { id, email, reason, source, added_at: now, by, scope: std::marker::PhantomData }
+    }
+
+    /// The record that stops mail to the address, after the one that stands there.
+    pub fn suppression(&self, before: Option<&Suppression<S>>) -> Suppression<S> {
+        let current = Suppressed { entry: self.id, reason: self.reason, source: self.source, added_at: self.added_at };
+        Suppression {
+            hash: AddressHash::of(&self.email),
+            current: Some(current),
+            history: before.map(|before| before.history.clone()).unwrap_or_default(),
+            version: before.map_or(1, |before| before.version + 1),
+            scope: std::marker::PhantomData,
+        }
+    }
+
+    pub fn key_of(id: SuppressionId) -> Key<Self> {
+        Key::new(&Collection::of::<Self>(), id)
+    }
+
+    pub fn all() -> List<Self> {
+        List::new(Collection::of::<Self>(), "")
+    }
+}
+
+impl<S: SuppressionScope> Suppression<S>
+where
+    Suppression<S>: Declared,
+{
+    /// Earlier suppressions that are kept.
+    const KEPT: usize = 20;
+
+    pub fn key_of(email: &Email) -> Key<Self> {
+        Key::new(&Collection::of::<Self>(), AddressHash::of(email))
+    }
+
+    /// Mail may be sent again. `None`: it may already.
+    pub fn lifted(&self, by: Person, evidence: Option<String>, now: Timestamp) -> Option<Self> {
+        let Suppressed { reason, source, added_at, .. } = self.current.clone()?;
+        let mut history = self.history.clone();
+        history.push(Lifted { reason, source, added_at, lifted_at: now, by, evidence });
+        history.drain(..history.len().saturating_sub(Self::KEPT));
+        Some(Suppression { current: None, history, version: self.version + 1, ..self.clone() })
+    }
+}
+
+impl<S: SuppressionScope> Entity for Suppression<S>
+where
+    Suppression<S>: Declared,
+{
+    type Scope = S;
+    const TYPE: &'static str = S::SUPPRESSION;
+    const COLLECTION: &'static str = "suppressions";
+    const WITHIN: Option<Within> = S::WITHIN;
+    const RESTORE: Option<Restore> = Some(restored::<Self>);
+
+    fn key(&self) -> Key<Self> {
+        Key::new(&Collection::of::<Self>(), self.hash.clone())
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+}
+
+impl<S: SuppressionScope> Entity for SuppressionEntry<S>
+where
+    SuppressionEntry<S>: Declared,
+    Suppression<S>: Declared,
+{
+    type Scope = S;
+    const TYPE: &'static str = S::ENTRY;
+    const COLLECTION: &'static str = "suppression-log";
+    const WITHIN: Option<Within> = S::WITHIN;
+    const COUNTER: Option<Counter> = Some(S::COUNTER);
+    const NOUN: Option<&'static str> = Some("Suppression");
+    /// The suppression that is written with it is.
+    const AUDITED: bool = false;
+    const RESTORE: Option<Restore> = Some(restored::<Self>);
+
+    fn key(&self) -> Key<Self> {
+        SuppressionEntry::key_of(self.id)
+    }
+}
+
+impl Reach {
+    pub const WORDS: &'static [&'static str] = &["tenant", "workspace"];
+
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "tenant" => Some(Reach::Tenant),
+            "workspace" => Some(Reach::Workspace),
+            _ => None,
+        }
+    }
+}
+
+impl Reason {
+    pub const WORDS: &'static [&'static str] =
+        &["user_request", "spam_complaint", "hard_bounce", "soft_bounce", "not_interested", "manual", "import", "carrier"];
+    const ALL: [Reason; 8] = [
+        Reason::UserRequest,
+        Reason::SpamComplaint,
+        Reason::HardBounce,
+        Reason::SoftBounce,
+        Reason::NotInterested,
+        Reason::Manual,
+        Reason::Import,
+        Reason::Carrier,
+    ];
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Reason::WORDS.iter().position(|own| *own == word).map(|at| Reason::ALL[at])
+    }
+
+    /// Whether the person did not want the mail: who lets it go to them again must say why.
+    pub fn is_their_will(self) -> bool {
+        matches!(self, Reason::UserRequest | Reason::SpamComplaint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::crypto::Random;
+    use shared::ids::WorkspaceId;
+
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_that_are_stored() {
+        for (word, reason) in Reason::WORDS.iter().zip(Reason::ALL) {
+            assert_eq!(serde_json::to_value(reason).unwrap(), *word);
+            assert_eq!(Reason::parse(word), Some(reason));
+        }
+    }
+
+    #[test]
+    fn an_id_is_one_in_every_workspace() {
+        let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
+        let [one, other] = [1, 2].map(|_| WorkspaceId::new(now, &random).tag());
+        let id = SuppressionId::new(WorkspaceTag::NONE, now, &random);
+        assert_eq!(WorkspaceTag::of_id(&id.seen_from(one).prefixed()), Some(one));
+        assert_eq!(id.seen_from(one).seen_from(other).seen_from(WorkspaceTag::NONE), id);
+    }
+
+    #[test]
+    fn what_was_suppressed_is_remembered() {
+        let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
+        let by = Person { id: 1, name: "Jane".into(), email: "jane@example.com".into() };
+        let entry = |reason| {
+            let id = SuppressionId::new(WorkspaceTag::NONE, now, &random);
+            SuppressionEntry::<InTenant>::new(id, Email::parse("a@b.example").unwrap(), reason, Source::Api, None, now)
+        };
+        let mut stands = entry(Reason::Manual).suppression(None);
+        for round in 0..25 {
+            let lifted = stands.lifted(by.clone(), Some(format!("{round}")), now).unwrap();
+            assert_eq!(lifted.lifted(by.clone(), None, now), None);
+            stands = entry(Reason::SpamComplaint).suppression(Some(&lifted));
+        }
+        assert_eq!((stands.history.len(), stands.version), (20, 51));
+        assert_eq!(stands.history.last().and_then(|last| last.evidence.as_deref()), Some("24"));
+        assert!(!serde_json::to_string(&stands).unwrap().contains("b.example"));
+    }
+}
