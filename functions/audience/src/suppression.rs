@@ -1,8 +1,9 @@
 //! The suppression list: list, add, check, lift. A workspace has its own; what is suppressed in the tenant gets no mail from any workspace.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use records::suppression::{Reach, Reason, Source, Suppression, SuppressionEntry, SuppressionId, SuppressionScope};
+use records::suppression::{AddressHash, Reach, Reason, Source, Suppression, SuppressionEntry, SuppressionId, SuppressionScope};
 use serde::Serialize;
 use shared::http::answer::{Answer, Created, Listing, NoContent};
 use shared::http::arguments::{Body, Offsets, Query, path_id};
@@ -103,7 +104,7 @@ pub async fn list(door: In<Viewer>, asked: Offsets<Filters>) -> Result<Listing<S
         (total, nexts) = (total + count, nexts || found.next.is_some());
         views.extend(found.items.iter().map(|entry| (Place::of(entry), SuppressionView::of(entry, door.store.tag()))));
     }
-    views.sort_by(|(one, _), (other, _)| other.id.cmp(&one.id));
+    views.sort_by_key(|(place, _)| Reverse(place.id));
     let more = nexts || views.len() > span.limit;
     views.truncate(span.limit);
     let next = views.last().filter(|_| more).map(|(place, _)| place.position.clone());
@@ -208,8 +209,8 @@ where
     let mut transaction = door.while_there(store.transaction())?;
     let mut count = 0;
     for email in emails {
-        let hash = records::suppression::AddressHash::of(email);
-        let before = known.iter().find(|known| known.hash == hash);
+        let address = AddressHash::of(email);
+        let before = known.iter().find(|known| known.address == address);
         if before.is_some_and(|before| before.current.is_some()) {
             continue;
         }

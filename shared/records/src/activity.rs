@@ -69,7 +69,7 @@ impl Activity {
     /// `None`: the edit left the status as it was.
     pub fn of_edit(id: ActivityId, before: &Lead, after: &Lead, by: Person, now: Timestamp) -> Option<Self> {
         let changed = Activity::new(id, after.id, ActivityKind::StatusChanged, now);
-        (before.status != after.status).then(|| Activity { from: Some(before.status), to: Some(after.status), by: Some(by), ..changed })
+        (before.status != after.status).then_some(Activity { from: Some(before.status), to: Some(after.status), by: Some(by), ..changed })
     }
 
     /// In the order in which they were written.
