@@ -140,7 +140,17 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
     assert_eq!(may("secretsmanager:PutSecretValue", &json!({"Ref": "JwksSecret"})), ["RotatorRole"]);
     assert_eq!(
         may("secretsmanager:GetSecretValue", &json!({"Ref": "JwksSecret"})),
-        ["AgencyRole", "AuthRole", "InsightsRole", "KeysRole", "ProjectsRole", "RotatorRole", "TemplatesRole", "TenantsRole", "WorkspacesRole"]
+        [
+            "AgencyRole",
+            "AuthRole",
+            "InsightsRole",
+            "KeysRole",
+            "ProjectsRole",
+            "RotatorRole",
+            "TemplatesRole",
+            "TenantsRole",
+            "WorkspacesRole"
+        ]
     );
     assert_eq!(with_variable("SIGNING_SECRET_ID"), ["auth", "rotator"]);
     assert_eq!(with_variable("DEMO_SECRET_ID"), ["auth"]);
@@ -157,7 +167,10 @@ fn derived_keys_are_for_those_who_use_them() {
     let uses: [(&str, &[&str]); 4] = [
         ("Vault", &["OperatorRole", "TenantsRole"]),
         ("Links", &["AuthRole", "CourierRole"]),
-        ("Cursors", &["AgencyRole", "AuthRole", "InsightsRole", "KeysRole", "ProjectsRole", "TemplatesRole", "TenantsRole", "WorkspacesRole"]),
+        (
+            "Cursors",
+            &["AgencyRole", "AuthRole", "InsightsRole", "KeysRole", "ProjectsRole", "TemplatesRole", "TenantsRole", "WorkspacesRole"],
+        ),
         ("Receipts", &["JanitorRole", "OperatorRole"]),
     ];
     for (purpose, roles) in uses {

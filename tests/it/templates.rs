@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::lifecycle::export;
 use crate::workers::{Workers, drain};
 use crate::workspaces::{add, workspace};
 use crate::world::{Answer, Caller, Tenant, World, id};
@@ -157,6 +158,7 @@ async fn names_are_unique_in_a_workspace_whatever_their_letter_case() {
     world.delete(format!("{ALL}/{second}")).token(&owner.token).send().await.expect(204);
     create(&world, owner, with("straße")).await.expect(201);
     // At once: one has the name.
+    world.advance(SignedDuration::from_millis(5));
     let racing = join_all((0..6).map(|_| world.post(ALL).token(&owner.token).json(with("Race")).send())).await;
     let mut statuses: Vec<u16> = racing.iter().map(|answer| answer.status).collect();
     statuses.sort();
@@ -723,7 +725,7 @@ async fn templates_stand_in_the_audit_log_the_export_and_the_import() {
     }
     assert!(told.iter().all(|(resource, _)| *resource == "template"), "{told:?}");
 
-    let lines = world.get("/api/tenant/export").token(&owner.token).send().await.expect(200).text;
+    let (lines, _) = export(&world, owner).await;
     let imported = workers.import(records::ALL_RESTORED, &owner.email, &lines).await;
     assert_eq!(
         (&imported["imported"]["template"], &imported["imported"]["template_body"], &imported["imported"]["template_name"]),

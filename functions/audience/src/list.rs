@@ -4,15 +4,13 @@ use records::lead_list::{LeadList, LeadListId, LeadListMember, LeadListName};
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::{Answer, Created, Listing, NoContent, Tagged};
-use shared::http::arguments::{Body, Found, IfMatch, Offsets, Total};
+use shared::http::arguments::{Body, Found, IfMatch, OfWorkspace, Offsets, Total};
 use shared::http::form::{Fields, Form, Name, WorkspaceName};
 use shared::http::idempotency::Once;
 use shared::model::time::{Printed, zulu};
 use shared::store::Direction;
 use shared::tenancy::doors::{In, Member, Viewer};
 use shared::tenancy::{Refusal, conflict};
-
-use crate::rules::OfWorkspace;
 
 /// How much of a deleted list's membership is swept with it. What is left means nothing: no list has that id again.
 const SWEPT: usize = 5_000;

@@ -5,23 +5,13 @@ use std::collections::BTreeSet;
 use records::lead::{EmailStatus, Lead, LeadId, LeadStatus};
 use records::lead_list::LeadListId;
 use serde_json::{Map, Value, json};
-use shared::http::form::{Fields, Form, Name, OneOf, Raw, Rule, WorkspaceName};
+use shared::http::form::{Name, OneOf, Raw, Rule};
 use shared::ids::PathId;
 use shared::model::text;
 
 pub const STATUS: OneOf<LeadStatus> = OneOf { words: LeadStatus::WORDS, parse: LeadStatus::parse };
 pub const EMAIL_STATUS: OneOf<EmailStatus> = OneOf { words: EmailStatus::WORDS, parse: EmailStatus::parse };
 pub const TAG: Name = Name { max: 50 };
-
-/// A list without filters, of a workspace that the query may name.
-pub struct OfWorkspace;
-
-impl Form for OfWorkspace {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        fields.optional("workspace", WorkspaceName);
-        Some(OfWorkspace)
-    }
-}
 
 /// An id of ours in a body or a query. Whether it is of this workspace is seen when it is looked up.
 pub struct Id<I> {

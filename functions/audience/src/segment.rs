@@ -9,7 +9,7 @@ use records::segment::{Segment, SegmentId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::http::answer::{Answer, Created, Listing, NoContent, Tagged};
-use shared::http::arguments::{Body, Found, IfMatch, Offsets, Total};
+use shared::http::arguments::{Body, Found, IfMatch, OfWorkspace, Offsets, Total};
 use shared::http::form::{Fields, Form, Name, WorkspaceName};
 use shared::http::idempotency::Once;
 use shared::model::time::{Printed, zulu};
@@ -21,7 +21,7 @@ use shared::{Error, Result};
 
 use crate::changing::{existing, without_deleted};
 use crate::lead::SummaryView;
-use crate::rules::{LeadRule, OfWorkspace};
+use crate::rules::LeadRule;
 
 /// As many leads are shown of a segment.
 const SHOWN: usize = 20;

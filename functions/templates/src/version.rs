@@ -6,8 +6,8 @@ use records::template::{Template, TemplateBody, TemplateChanges, TemplateId, Ver
 use serde::Serialize;
 use serde_json::json;
 use shared::http::answer::{Listing, Tagged};
-use shared::http::arguments::{Body, Found, IfMatch, Offsets};
-use shared::http::form::{Fields, Form, WorkspaceName};
+use shared::http::arguments::{Body, Found, IfMatch, OfWorkspace, Offsets};
+use shared::http::form::{Fields, Form};
 use shared::http::{Argument, Operation};
 use shared::ids::PathId;
 use shared::model::time::{Printed, zulu};
@@ -35,8 +35,6 @@ pub struct AuthorView {
     id: u64,
     name: String,
 }
-
-pub struct OfWorkspace;
 
 pub struct Nothing;
 
@@ -117,13 +115,6 @@ impl VersionView {
             created_at: zulu(entry.created_at),
             by: AuthorView { id: entry.by.id, name: entry.by.name.clone() },
         }
-    }
-}
-
-impl Form for OfWorkspace {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        fields.optional("workspace", WorkspaceName);
-        Some(OfWorkspace)
     }
 }
 

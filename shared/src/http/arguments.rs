@@ -132,6 +132,16 @@ impl Form for NoFilters {
     }
 }
 
+/// A list without filters in a workspace, which the query may name.
+pub struct OfWorkspace;
+
+impl Form for OfWorkspace {
+    fn read(fields: &mut form::Fields<'_>) -> Option<Self> {
+        fields.optional("workspace", form::WorkspaceName);
+        Some(OfWorkspace)
+    }
+}
+
 /// The record that the path names, within the caller's tenant or workspace; anything else is not found.
 pub struct Found<R>(pub R);
 

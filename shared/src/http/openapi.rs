@@ -178,10 +178,10 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     let in_path = names.iter().enumerate().map(|(index, name)| {
         let schema = match (&operation.names, *name) {
             (Some(schema), _) if index == last => schema.clone(),
-            _ if index == 0 && operation.within.is_some() => operation.within.clone().unwrap_or_default(),
             (_, "workspace") => json!({
                 "type": "string", "pattern": "^[0-9A-Za-z_-]{1,64}$", "description": "The workspace's id (`ws_…`) or slug."
             }),
+            _ if index == 0 && operation.within.is_some() => operation.within.clone().unwrap_or_default(),
             (_, "slug") => json!({"type": "string", "description": "The tenant's slug, in either letter case."}),
             _ => SubaccountId::schema(),
         };
