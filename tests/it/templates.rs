@@ -747,3 +747,36 @@ async fn templates_stand_in_the_audit_log_the_export_and_the_import() {
     assert_eq!(restored["data"]["version"], 3);
     assert_eq!(ask(world.get(format!("{ALL}/{kept}"))).await.expect(200).json()["data"]["body"], html);
 }
+
+#[tokio::test]
+async fn each_operation_costs_what_it_must() {
+    let (world, own, workspace) = home().await;
+    let owner = &own.owner;
+    let named = |request: crate::world::Request| request.token(&owner.token).header("x-workspace-id", id(&workspace)).send();
+    let html = format!("<p>Hi {{{{first_name}}}}</p>{}", "<tr><td>Größe</td></tr>".repeat(900));
+    let body = json!({"name": "Welcome", "subject": "s", "body": html});
+    let template = id(&named(world.post(ALL).json(body.clone())).await.expect(201).json()["data"]).to_owned();
+    let path = format!("{ALL}/{template}");
+    named(world.get(ALL)).await.expect(200);
+    let second = json!({"name": "Second", "subject": "s", "body": html});
+    let rewritten = json!({"body": format!("{html}!")});
+    for (name, request, reads, writes, trips) in [
+        ("list", world.get(ALL), 0.0, 0.0, 0),
+        ("list, filtered", world.get(format!("{ALL}?status=active")), 0.0, 0.0, 0),
+        ("create", world.post(ALL).json(second), 0.0, 0.0, 0),
+        ("show", world.get(&path), 0.0, 0.0, 0),
+        ("change the name", world.patch(&path).json(json!({"name": "Hello"})), 0.0, 0.0, 0),
+        ("change the tags", world.patch(&path).json(json!({"tags": ["a"]})), 0.0, 0.0, 0),
+        ("change the body", world.patch(&path).json(rewritten), 0.0, 0.0, 0),
+        ("render", world.post(format!("{path}/render")).json(json!({})), 0.0, 0.0, 0),
+        ("render unsaved", world.post(format!("{ALL}/render")).json(json!({"subject": "s", "body": "b"})), 0.0, 0.0, 0),
+        ("versions", world.get(format!("{path}/versions")), 0.0, 0.0, 0),
+        ("restore", world.post(format!("{path}/versions/1/restore")), 0.0, 0.0, 0),
+        ("duplicate", world.post(format!("{path}/duplicate")).json(json!({})), 0.0, 0.0, 0),
+        ("delete", world.delete(&path), 0.0, 0.0, 0),
+    ] {
+        let answer = named(request).await;
+        let metered = answer.metered.expect("metered");
+        println!("COST {name} {} R {} W {} trips {} ({reads} {writes} {trips})", answer.status, metered.read_units, metered.write_units, metered.round_trips);
+    }
+}
