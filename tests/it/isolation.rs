@@ -131,6 +131,17 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/v1/tenant/workspaces" => (None, json!({"name": "Sample"})),
         "DELETE /api/v1/tenant/workspaces/{workspace}" => (Some(Target::Workspace), json!({"confirm": "Sample"})),
         "POST /api/v1/tenant/workspaces/{workspace}/members" => (Some(Target::Workspace), json!({"email": address})),
+        "POST /api/v1/tenant/leads" => (None, json!({"email": address})),
+        "POST /api/v1/tenant/leads/lists" => (None, json!({"name": format!("List {}", serial())})),
+        "POST /api/v1/tenant/leads/bulk" => {
+            (None, json!({"ids": ["lead_0198c0de000070008000000000000000"], "action": "add_tag", "value": "vip"}))
+        }
+        "POST /api/v1/tenant/suppression-list" => (None, json!({"email": address, "scope": "workspace", "reason": "manual"})),
+        "POST /api/v1/tenant/suppression-list/bulk" => (None, json!({"emails": [address], "scope": "workspace", "reason": "manual"})),
+        "POST /api/v1/tenant/templates" => {
+            (None, json!({"name": format!("Template {}", serial()), "subject": "Hello", "body": "<p>Hello</p>"}))
+        }
+        name if name.contains("/versions/{version}") => (Some(Target::TemplateVersion), json!({})),
         "POST /api/usage/ingest" => (None, json!({"batch_id": "1", "tenant": "no-such-tenant", "entries": []})),
         name if name.ends_with("/end-grace") && name.contains("{kid}") => (Some(Target::RetiringSubaccountKey), Value::Null),
         name if name.ends_with("/end-grace") => (Some(Target::RetiringKey), Value::Null),
@@ -545,6 +556,8 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
     let tested = [
         "GET /api/v1/projects/{uuid}/tasks assigned_to",
         "POST /api/v1/projects/{uuid}/tasks assigned_to",
+        "PATCH /api/v1/tenant/leads/{id} list_ids",
+        "POST /api/v1/tenant/leads list_ids",
         "POST /v1/api-keys workspace_ids",
         "POST /v1/subaccounts/{id}/api-keys workspace_ids",
         "PUT /api/v1/tasks/{uuid} assigned_to",
@@ -579,6 +592,26 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         let (theirs, nobodys) = (make(&theirs).await, make("ws_0198c0de000070008000000000000000").await);
         assert_eq!(theirs.fingerprint(), nobodys.fingerprint(), "{keys}");
     }
+    // Lists of another tenant, and of another workspace of one's own.
+    home(&world, &own).await;
+    let list = |tenant: &Tenant, workspace: &str| {
+        let body = json!({"name": format!("List {}", serial()), "workspace_slug": workspace});
+        world.post("/api/v1/tenant/leads/lists").token(&tenant.owner.token).json(body).send()
+    };
+    let (elsewhere, _) = workspace(&world, &own, &own.owner).await;
+    let their_list = id(&list(&neighbour, &theirs).await.expect(201).json()["data"]).to_owned();
+    let other_list = id(&list(&own, &elsewhere).await.expect(201).json()["data"]).to_owned();
+    let lead =
+        world.post("/api/v1/tenant/leads").token(&own.owner.token).json(json!({"email": "own@example.com"})).send().await.expect(201);
+    let lead = format!("/api/v1/tenant/leads/{}", id(&lead.json()["data"]));
+    let on = async |list: &str| {
+        let new = json!({"email": "new@example.com", "list_ids": [list]});
+        let created = world.post("/api/v1/tenant/leads").token(&own.owner.token).json(new).send().await.expect(404);
+        let changed = world.patch(&lead).token(&own.owner.token).json(json!({"list_ids": [list]})).send().await.expect(404);
+        (created.fingerprint(), changed.fingerprint())
+    };
+    let nobodys = on("list_0198c0de000070008000000000000000").await;
+    assert_eq!((on(&their_list).await, on(&other_list).await), (nobodys.clone(), nobodys));
     // The control.
     create(own.owner.id).await.expect(201);
     update(own.owner.id).await.expect(200);
@@ -640,6 +673,16 @@ async fn a_cursor_means_nothing_in_another_tenant_list_or_order() {
                 for _ in 0..2 {
                     call(&world, post, &parent).token(&tenant.owner.token).send().await.expect(post.status);
                 }
+            }
+            // What has no POST of its own comes with changes of its parent.
+            for body in [json!({"text": "One"}), json!({"text": "Two"})].iter().filter(|_| operation.path.ends_with("/leads/{id}/activity"))
+            {
+                let notes = format!("/api/v1/tenant/leads/{parent}/notes");
+                world.post(notes).token(&tenant.owner.token).json(body.clone()).send().await.expect(201);
+            }
+            for subject in ["One", "Two"].iter().filter(|_| operation.path.ends_with("/templates/{id}/versions")) {
+                let template = format!("/api/v1/tenant/templates/{parent}");
+                world.patch(template).token(&tenant.owner.token).json(json!({"subject": subject})).send().await.expect(200);
             }
             lists.entry(operation.path).or_default()[index] = concrete(operation.path, &parent);
         }
@@ -861,6 +904,8 @@ pub(crate) enum Target {
     Workspace,
     /// Workspace and number.
     WorkspaceMember,
+    /// An earlier version of a template.
+    TemplateVersion,
     Member,
     /// The caller's own.
     Session,
@@ -918,6 +963,12 @@ impl Target {
             Target::WorkspaceMember => {
                 let (workspace, member) = workspace(world, tenant, caller).await;
                 format!("{workspace}|{member}")
+            }
+            Target::TemplateVersion => {
+                let template = Box::pin(Target::Created("/api/v1/tenant/templates").made(world, tenant, caller)).await;
+                let change = world.patch(format!("/api/v1/tenant/templates/{template}")).token(&tenant.owner.token);
+                change.json(json!({"subject": "Hello again"})).send().await.expect(200);
+                format!("{template}|1")
             }
             Target::Member => world.member(tenant, "viewer").await.id.to_string(),
             Target::NoTenant => String::new(),
@@ -988,6 +1039,8 @@ async fn home(world: &World, tenant: &Tenant) -> String {
         return workspace.to_owned();
     }
     let made = world.post("/api/v1/tenant/workspaces").token(&tenant.owner.token).json(json!({"name": "Home"})).send().await.expect(201);
+    // Those of one second have no order.
+    world.advance(SignedDuration::from_secs(1));
     id(&made.json()["data"]).to_owned()
 }
 
@@ -1071,6 +1124,7 @@ fn concrete(pattern: &str, target: &str) -> String {
 fn required_query(operation: &Operation) -> &'static str {
     match operation.name().as_str() {
         "GET /api/tenants/slug-availability" => "?slug=sample",
+        "GET /api/v1/tenant/suppression-list/check" => "?email=jane@example.com",
         _ => "",
     }
 }

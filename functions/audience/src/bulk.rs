@@ -5,13 +5,13 @@ use records::lead_list::{LeadList, LeadListId};
 use serde::Serialize;
 use shared::http::answer::Answer;
 use shared::http::arguments::Body;
-use shared::http::form::{Fields, Form, OneOf, Text, WorkspaceName};
+use shared::http::form::{Fields, Form, OneOf, Several, Text, WorkspaceName};
 use shared::model::text;
 use shared::tenancy::doors::{In, Member};
 use shared::{Error, Result};
 
 use crate::changing;
-use crate::rules::{LEAD, LIST, STATUS, Several, TAG};
+use crate::rules::{LEAD, LIST, STATUS, TAG};
 
 /// What became of the leads that were named.
 #[derive(Serialize, utoipa::ToSchema)]

@@ -1,73 +1,17 @@
 //! What the forms of this function have in common.
 
-use std::collections::BTreeSet;
-
 use records::lead::{EmailStatus, Lead, LeadId, LeadStatus};
 use records::lead_list::LeadListId;
 use serde_json::{Map, Value, json};
-use shared::http::form::{Name, OneOf, Raw, Rule};
-use shared::ids::PathId;
+use shared::http::form::{Id, Name, OneOf, Raw, Rule, Several};
 use shared::model::text;
 
 pub const STATUS: OneOf<LeadStatus> = OneOf { words: LeadStatus::WORDS, parse: LeadStatus::parse };
 pub const EMAIL_STATUS: OneOf<EmailStatus> = OneOf { words: EmailStatus::WORDS, parse: EmailStatus::parse };
 pub const TAG: Name = Name { max: 50 };
 
-/// An id of ours in a body or a query. Whether it is of this workspace is seen when it is looked up.
-pub struct Id<I> {
-    pub of: &'static str,
-    pub parse: fn(&str) -> Option<I>,
-    pub schema: fn() -> Value,
-}
-
-pub const LIST: Id<LeadListId> = Id { of: "a list", parse: LeadListId::from_path, schema: LeadListId::schema };
-pub const LEAD: Id<LeadId> = Id { of: "a lead", parse: LeadId::from_path, schema: LeadId::schema };
-
-impl<I> Rule for Id<I> {
-    type Value = I;
-
-    fn check(&self, raw: Raw<'_>) -> Result<I, String> {
-        raw.text().and_then(self.parse).ok_or_else(|| format!("must be the id of {}", self.of))
-    }
-
-    fn schema(&self) -> Value {
-        (self.schema)()
-    }
-}
-
-/// A JSON list of values of one rule, each kept once: two of one `key` are one.
-pub struct Several<R: Rule> {
-    pub each: R,
-    pub min: usize,
-    pub max: usize,
-    pub key: fn(&R::Value) -> String,
-}
-
-impl<R: Rule> Rule for Several<R> {
-    type Value = Vec<R::Value>;
-
-    fn check(&self, raw: Raw<'_>) -> Result<Self::Value, String> {
-        let Raw::Json(Value::Array(items)) = raw else { return Err("must be a list".into()) };
-        if items.len() > self.max || items.len() < self.min {
-            return Err(match self.min {
-                0 => format!("must not have more than {} entries", self.max),
-                min => format!("must have between {min} and {} entries", self.max),
-            });
-        }
-        let (mut kept, mut keys) = (vec![], BTreeSet::new());
-        for (index, item) in items.iter().enumerate() {
-            let value = self.each.check(Raw::Json(item)).map_err(|problem| format!("is wrong at [{index}], which {problem}"))?;
-            if keys.insert((self.key)(&value)) {
-                kept.push(value);
-            }
-        }
-        Ok(kept)
-    }
-
-    fn schema(&self) -> Value {
-        json!({"type": "array", "minItems": self.min, "maxItems": self.max, "items": self.each.schema()})
-    }
-}
+pub const LIST: Id<LeadListId> = Id::of("a list");
+pub const LEAD: Id<LeadId> = Id::of("a lead");
 
 pub fn tags() -> Several<Name> {
     Several { each: TAG, min: 0, max: Lead::MAX_TAGS, key: |tag| text::fold(tag) }

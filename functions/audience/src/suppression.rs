@@ -10,7 +10,7 @@ use records::suppression::{
 use serde::Serialize;
 use shared::http::answer::{Answer, Created, Listing, NoContent};
 use shared::http::arguments::{Body, Offsets, Query, path_id};
-use shared::http::form::{EmailAddress, Fields, Form, OneOf, Text, WorkspaceName};
+use shared::http::form::{EmailAddress, Fields, Form, OneOf, Several, Text, WorkspaceName};
 use shared::http::idempotency::Once;
 use shared::http::{Argument, Operation};
 use shared::ids::{PathId, WorkspaceTag};
@@ -20,8 +20,6 @@ use shared::store::{Direction, Entity, InTenant, InWorkspace, Page, Position, Sp
 use shared::tenancy::doors::{Admin, AtLeast, In, Member, Tenanted, Viewer};
 use shared::tenancy::{Entered, Incoming, Role, Store, Transaction, Wants, conflict};
 use shared::{Error, Result};
-
-use crate::rules::Several;
 
 /// A suppressed address.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -358,6 +356,7 @@ pub enum FoundEntry {
 
 impl Argument for FoundEntry {
     fn wants(incoming: &Incoming, wants: &mut Wants) {
+        wants.means::<SuppressionEntry<InWorkspace>>();
         if let Ok(id) = path_id::<SuppressionId>(incoming) {
             wants.named(&SuppressionEntry::<InWorkspace>::key_of(id));
             wants.record(&SuppressionEntry::<InTenant>::key_of(id.seen_from(WorkspaceTag::NONE)));

@@ -1,8 +1,7 @@
-//! A demo tenant, complete with one call: tenant, owner, sample projects and tasks, and the mail about it.
+//! A demo tenant, complete with one call: tenant, owner, what there is to try, and the mail about it.
 
-use jiff::{SignedDuration, ToSpan};
-use records::project::{Project, ProjectId, Shelf, TaskCounts};
-use records::task::{Priority, Task, TaskId, TaskStatus};
+use jiff::SignedDuration;
+use records::project::Shelf;
 use serde::Serialize;
 use shared::error::Throttled;
 use shared::http::answer::Created;
@@ -11,15 +10,17 @@ use shared::http::idempotency::Once;
 use shared::ids::{MailId, UserId};
 use shared::model::demo::{Demo, DemoClaim};
 use shared::model::mail::{Mail, MailContent};
-use shared::model::member::{Member, Person};
+use shared::model::member::Member;
 use shared::model::tenant::{Slug, TenantKind};
-use shared::model::time::{Printed, day, with_offset};
+use shared::model::time::{Printed, with_offset};
 use shared::model::user::{DemoAccount, Email, User};
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::doors::DemoVisitor;
 use shared::tenancy::{Transaction, conflict};
 use shared::tenant_lifecycle::{NewTenant, SLUG_ALPHABET, TenantCreation};
 use shared::{Error, Result};
+
+use crate::samples::{self, SampleClient};
 
 pub struct NewDemo {
     email: Email,
@@ -107,7 +108,8 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
     let mail = Mail::queued(MailId::new(now, door.app.random()), Some(listed.tenant), listed.email.clone(), content, now);
     let claim = DemoClaim::new(&listed, &password);
     let owner = creation.owner.as_ref().map(Member::person).ok_or(Error::NotFound)?;
-    let samples = samples(&owner, now, door.app.random());
+    let samples = samples::projects(&owner, now, door.app.random());
+    let client = SampleClient::new(&creation, now, door.app.random())?;
     let full = Throttled { quota: "active_demos", limit: config.max_active, retry_after: 3600 };
     let allowance = door.mails(&listed.email);
     let write = |mailed: bool| -> Result<Transaction<'_>> {
@@ -131,7 +133,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
                 transaction = transaction.create(&creation.store, task, conflict("Try again."))?;
             }
         }
-        Ok(transaction)
+        client.write(transaction, &creation.store, &door.new_workspace(&creation.store, client.workspace.id))
     };
     match write(true)?.commit().await {
         // The address has already got its mails of the day, so the demo comes without one.
@@ -139,73 +141,6 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
         written => written?,
     }
     Ok(answer)
-}
-
-/// A sample task: title, status, priority, and in how many days it is due.
-type Sample = (&'static str, TaskStatus, Priority, Option<i32>);
-
-/// Two projects with tasks in every state, so that a first look shows what the lists can do.
-fn samples(person: &Person, now: jiff::Timestamp, random: &shared::crypto::Random) -> Vec<(Project, Vec<Task>)> {
-    let today = day(now);
-    let plan: [(&str, &str, &str, &[Sample]); 2] = [
-        (
-            "Website Redesign",
-            "A new face for the company",
-            "#3B82F6",
-            &[
-                ("Design homepage mockup", TaskStatus::InProgress, Priority::High, Some(2)),
-                ("Write the copy", TaskStatus::Todo, Priority::Medium, Some(7)),
-                ("Collect feedback from customers", TaskStatus::Done, Priority::Medium, None),
-                ("Choose a typeface", TaskStatus::InReview, Priority::Low, None),
-            ],
-        ),
-        (
-            "Product Launch",
-            "Everything for the day itself",
-            "#10B981",
-            &[
-                ("Plan the launch event", TaskStatus::Todo, Priority::Urgent, Some(14)),
-                ("Print flyers", TaskStatus::Cancelled, Priority::Low, None),
-            ],
-        ),
-    ];
-    plan.into_iter()
-        .enumerate()
-        .map(|(index, (name, description, color, tasks))| {
-            // One second apart, so that their order is the order here.
-            let at = now + SignedDuration::from_secs(i64::try_from(index).unwrap_or(0));
-            let id = ProjectId::new(at, random);
-            let tasks: Vec<Task> = tasks
-                .iter()
-                .enumerate()
-                .map(|(order, (title, status, priority, due))| Task {
-                    id: TaskId::new(id, at, random),
-                    project: id,
-                    title: (*title).to_owned(),
-                    description: None,
-                    status: *status,
-                    priority: *priority,
-                    due_date: due.map(|days| today.saturating_add(days.days())),
-                    completed_at: (*status == TaskStatus::Done).then_some(now),
-                    sort_order: i64::try_from(order).unwrap_or(0),
-                    assignee: (*status == TaskStatus::InProgress).then(|| person.clone()),
-                    creator: person.clone(),
-                    created_at: now,
-                    updated_at: now,
-                    version: 1,
-                })
-                .collect();
-            let count = |counted: fn(TaskStatus) -> bool| tasks.iter().filter(|task| counted(task.status)).count() as u64;
-            let counts = TaskCounts {
-                open: count(TaskStatus::is_open),
-                completed: count(|status| status == TaskStatus::Done),
-                cancelled: count(|status| status == TaskStatus::Cancelled),
-            };
-            let project =
-                Project { description: Some(description.into()), color: color.into(), tasks: counts, ..Project::new(id, name.into(), now) };
-            (project, tasks)
-        })
-        .collect()
 }
 
 impl Form for NewDemo {

@@ -6,6 +6,7 @@ mod jwks;
 mod member;
 mod password;
 mod registration;
+mod samples;
 mod session;
 mod silencing;
 

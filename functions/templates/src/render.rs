@@ -1,5 +1,6 @@
 //! Templates as mails with the values of a context, saved or not. Nothing is written.
 
+use records::lead::{Lead, LeadId};
 use records::template::{Content, Template};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -11,7 +12,7 @@ use shared::tenancy::doors::{In, Viewer};
 use shared::{Error, Result};
 use templating::{Field, RenderFault};
 
-use crate::rules::{Context, MOST_BYTES, Part, name, refuse_faults, refused, source};
+use crate::rules::{Context, LEAD, MOST_BYTES, Part, name, refuse_faults, refused, source};
 use crate::template::content_of;
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -24,22 +25,32 @@ pub struct RenderedView {
     missing: Vec<String>,
 }
 
+/// Whose values a mail shows: those of the context, and of a lead where the context says nothing.
 pub struct WithContext {
+    lead: Option<LeadId>,
     context: Map<String, Value>,
 }
 
 pub struct Unsaved {
     content: Content,
-    context: Map<String, Value>,
+    values: WithContext,
 }
 
 pub async fn saved(door: In<Viewer>, template: Found<Template>, body: Body<WithContext>) -> Result<Answer<RenderedView>> {
     let content = content_of(&door.store, &template.0).await?;
-    rendered(&content, body.0.context, &door.workspace)
+    rendered(&content, values_of(&door, body.0).await?, &door.workspace)
 }
 
 pub async fn unsaved(door: In<Viewer>, body: Body<Unsaved>) -> Result<Answer<RenderedView>> {
-    rendered(&body.0.content, body.0.context, &door.workspace)
+    let Unsaved { content, values } = body.0;
+    rendered(&content, values_of(&door, values).await?, &door.workspace)
+}
+
+async fn values_of(door: &In<Viewer>, asked: WithContext) -> Result<Map<String, Value>> {
+    let Some(lead) = asked.lead else { return Ok(asked.context) };
+    let mut values = door.store.get(&Lead::key_of(lead)).await?.variables();
+    values.extend(asked.context);
+    Ok(values)
 }
 
 fn rendered(content: &Content, context: Map<String, Value>, workspace: &Workspace) -> Result<Answer<RenderedView>> {
@@ -90,7 +101,8 @@ impl Form for WithContext {
     const MAX_BYTES: usize = MOST_BYTES;
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(WithContext { context: fields.optional("context", Context).unwrap_or_default() })
+        let lead = fields.optional("lead_id", LEAD);
+        Some(WithContext { lead, context: fields.optional("context", Context).unwrap_or_default() })
     }
 }
 
@@ -102,11 +114,11 @@ impl Form for Unsaved {
         let subject = fields.required("subject", Part(Field::Subject));
         let html = fields.required("body", Part(Field::Html));
         let text = fields.optional("text", Part(Field::Text));
-        let context = fields.optional("context", Context).unwrap_or_default();
+        let values = WithContext::read(fields);
         refuse_faults(fields, Field::Subject, subject.as_deref());
         refuse_faults(fields, Field::Html, html.as_deref());
         refuse_faults(fields, Field::Text, text.as_deref());
-        Some(Unsaved { content: Content { subject: subject?, html: html?, text }, context })
+        Some(Unsaved { content: Content { subject: subject?, html: html?, text }, values: values? })
     }
 }
 

@@ -1,8 +1,9 @@
 //! What people may write into a template, and what is wrong with it: the parts, the tags, and what the parts say together.
 
+use records::lead::LeadId;
 use records::template::{Content, Template};
 use serde_json::{Map, Value, json};
-use shared::http::form::{Fields, Name, OneOf, Raw, Rule};
+use shared::http::form::{Fields, Id, Name, OneOf, Raw, Rule};
 use shared::model::text;
 use shared::{Error, Result};
 use templating::{Checked, Fault, Field, Source};
@@ -16,6 +17,8 @@ const CONTEXT: usize = templating::CONTEXT;
 
 pub const STATUS: OneOf<records::template::TemplateStatus> =
     OneOf { words: records::template::TemplateStatus::WORDS, parse: records::template::TemplateStatus::parse };
+
+pub const LEAD: Id<LeadId> = Id::of("a lead");
 
 /// A part of a template as a person wrote it. It is kept unchanged, so that the places of faults are theirs.
 pub struct Part(pub Field);

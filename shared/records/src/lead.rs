@@ -178,6 +178,17 @@ impl Lead {
         Ok(lead)
     }
 
+    /// What a mail to the lead may show, by the names that templates have for it.
+    pub fn variables(&self) -> Map<String, Value> {
+        let mut variables: Map<String, Value> =
+            self.profile.0.iter().map(|(field, value)| (field.name().to_owned(), value.as_str().into())).collect();
+        let names = [ProfileField::FirstName, ProfileField::LastName].map(|field| self.profile.get(field).unwrap_or_default());
+        variables.insert("full_name".into(), names.join(" ").trim().into());
+        variables.insert("email".into(), self.email.as_str().into());
+        variables.insert("custom".into(), Value::Object(self.attributes.clone()));
+        variables
+    }
+
     /// With one more entry of its activity, which is no edit.
     pub fn with_activity(mut self) -> Self {
         self.activities += 1;
@@ -566,6 +577,16 @@ pub(crate) mod tests {
         assert_eq!(key("A.b@C.example"), key("a.B@c.EXAMPLE"));
         assert_eq!(key("a#b%23@c.example"), "a%23b%2523@c.example");
         assert_ne!(key("a#b@c.example"), key("a%23b@c.example"));
+    }
+
+    #[test]
+    fn a_mail_shows_what_is_known_of_a_lead() {
+        let mut lead = lead("a@b.example");
+        assert_eq!(Value::Object(lead.variables()), json!({"full_name": "", "email": "a@b.example", "custom": {}}));
+        lead.profile.set(ProfileField::LastName, Some("Lovelace".into()));
+        lead.attributes = json!({"plan": "pro"}).as_object().cloned().unwrap_or_default();
+        let shown = json!({"last_name": "Lovelace", "full_name": "Lovelace", "email": "a@b.example", "custom": {"plan": "pro"}});
+        assert_eq!(Value::Object(lead.variables()), shown);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! What a body or a query string may contain, written once for each field. The same lines read the field, report all fields at fault in one
 //! answer, and create the schema in the API reference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
-use crate::ids::WorkspaceId;
+use crate::ids::{PathId, WorkspaceId};
 use crate::model::domain::Hostname;
 use crate::model::role::Role;
 use crate::model::user::Email;
@@ -533,6 +534,65 @@ impl Rule for WorkspaceName {
 
     fn schema(&self) -> Value {
         json!({"type": "string", "maxLength": WorkspaceSlug::MAX, "description": "The workspace's id (`ws_…`) or slug."})
+    }
+}
+
+/// The id of something. Whether that is there, and for the caller, is seen when it is looked up.
+pub struct Id<I> {
+    of: &'static str,
+    id: PhantomData<fn() -> I>,
+}
+
+impl<I> Id<I> {
+    /// `Id::of("a lead")`.
+    pub const fn of(what: &'static str) -> Self {
+        Id { of: what, id: PhantomData }
+    }
+}
+
+impl<I: PathId> Rule for Id<I> {
+    type Value = I;
+
+    fn check(&self, raw: Raw<'_>) -> Result<I, String> {
+        raw.text().and_then(I::from_path).ok_or_else(|| format!("must be the id of {}", self.of))
+    }
+
+    fn schema(&self) -> Value {
+        I::schema()
+    }
+}
+
+/// A JSON list of values of one rule, each kept once: two of one `key` are one.
+pub struct Several<R: Rule> {
+    pub each: R,
+    pub min: usize,
+    pub max: usize,
+    pub key: fn(&R::Value) -> String,
+}
+
+impl<R: Rule> Rule for Several<R> {
+    type Value = Vec<R::Value>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Self::Value, String> {
+        let Raw::Json(Value::Array(items)) = raw else { return Err("must be a list".into()) };
+        if items.len() > self.max || items.len() < self.min {
+            return Err(match self.min {
+                0 => format!("must not have more than {} entries", self.max),
+                min => format!("must have between {min} and {} entries", self.max),
+            });
+        }
+        let (mut kept, mut keys) = (vec![], BTreeSet::new());
+        for (index, item) in items.iter().enumerate() {
+            let value = self.each.check(Raw::Json(item)).map_err(|problem| format!("is wrong at [{index}], which {problem}"))?;
+            if keys.insert((self.key)(&value)) {
+                kept.push(value);
+            }
+        }
+        Ok(kept)
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "array", "minItems": self.min, "maxItems": self.max, "items": self.each.schema()})
     }
 }
 

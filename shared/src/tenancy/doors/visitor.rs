@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result, Throttled};
+use crate::ids::WorkspaceId;
 use crate::lock::{Guard, Lock};
 use crate::model::invitation::{Invitation, WorkspaceSeat};
 use crate::model::link::{Link, Purpose, Sender};
@@ -272,6 +273,11 @@ pub struct DemoVisitor {
 }
 
 impl DemoVisitor {
+    /// The store of a new workspace in the tenant that the demo makes: the only tenant whose store this door leads to.
+    pub fn new_workspace(&self, demo: &TenantStore, workspace: WorkspaceId) -> WorkspaceStore {
+        demo.workspace(workspace.tag())
+    }
+
     /// Mails about demos to an address in a day. Further demos come without a mail.
     const MAILS: u64 = 3;
 
