@@ -9,7 +9,7 @@ use crate::insights::ingest_key;
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
 
-const FUNCTIONS: [&str; 7] = ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces"];
+const FUNCTIONS: [&str; 9] = ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces", "audience", "templates"];
 
 #[test]
 fn every_function_has_a_walk() {
@@ -681,4 +681,158 @@ async fn workspaces() {
     walk.places.push(("/api/v1/tenant/workspaces/{workspace}/members/{user_id}", format!("{members}/{number}")));
     walk.refusals("workspaces").await;
     walk.end("workspaces");
+}
+
+/// A workspace with everybody in it, so that each has their role there.
+async fn enter_a_workspace(walk: &mut Walk) {
+    walk.send("a workspace", &format!("POST {WORKSPACES}"), json!({"name": "Client"})).await;
+    for (role, caller) in walk.people.clone() {
+        if role != "owner" {
+            let body = json!({"email": caller.email, "role": role});
+            walk.send("everybody is in it", &format!("POST {WORKSPACES}/client/members"), body).await;
+        }
+    }
+}
+
+// ---------------------------------------------------------------- audience
+
+const LEADS: &str = "/api/v1/tenant/leads";
+const SUPPRESSED: &str = "/api/v1/tenant/suppression-list";
+
+#[tokio::test]
+async fn audience() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    walk.get("no workspace yet: an empty list", &format!("GET {LEADS}")).await;
+    walk.send("and nothing can be created", &format!("POST {LEADS}"), json!({"email": "ada@example.com"})).await;
+    enter_a_workspace(&mut walk).await;
+    let list = lead_lists(&mut walk).await;
+    let lead = leads(&mut walk, &list).await;
+    let segment = segments(&mut walk).await;
+    let suppressed = suppressions(&mut walk).await;
+    walk.places.push(("/api/v1/tenant/leads/{id}", format!("{LEADS}/{lead}")));
+    walk.places.push(("/api/v1/tenant/leads/lists/{id}", format!("{LEADS}/lists/{list}")));
+    walk.places.push(("/api/v1/tenant/leads/segments/{id}", format!("{LEADS}/segments/{segment}")));
+    walk.places.push(("/api/v1/tenant/suppression-list/{id}", format!("{SUPPRESSED}/{suppressed}")));
+    walk.refusals("audience").await;
+    walk.end("audience");
+}
+
+async fn lead_lists(walk: &mut Walk) -> String {
+    let lists = format!("{LEADS}/lists");
+    let made = walk.send("a list", &format!("POST {lists}"), json!({"name": "Newsletter"})).await;
+    let list = id(&made.json()["data"]).to_owned();
+    walk.send("a name that is taken, in another case", &format!("POST {lists}"), json!({"name": "NEWSLETTER"})).await;
+    walk.get("it", &format!("GET {lists}/{list}")).await;
+    walk.send("a new name", &format!("PATCH {lists}/{list}"), json!({"name": "Monthly"})).await;
+    let other = walk.send("another", &format!("POST {lists}"), json!({"name": "Old"})).await;
+    let other = id(&other.json()["data"]).to_owned();
+    walk.get("the lists", &format!("GET {lists}?workspace=client")).await;
+    walk.get("one goes", &format!("DELETE {lists}/{other}")).await;
+    list
+}
+
+async fn leads(walk: &mut Walk, list: &str) -> String {
+    let post = format!("POST {LEADS}");
+    let ada = json!({"workspace_slug": "client", "email": "Ada@Example.com", "first_name": "Ada", "last_name": "Lovelace", "company": "Analytical Engines",
+        "attributes": {"plan": "pro"}, "tags": ["VIP"], "list_ids": [list]});
+    let made = walk.send("a lead", &post, ada.clone()).await;
+    let lead = id(&made.json()["data"]).to_owned();
+    walk.send("the same address", &post, json!({"email": "ada@example.COM"})).await;
+    let second = walk.send("an address is enough", &post, json!({"email": "alan@example.com"})).await;
+    let second = id(&second.json()["data"]).to_owned();
+    walk.ask("as a viewer", walk.by("viewer", &post).json(json!({"email": "v@example.com"}))).await;
+    walk.get("it", &format!("GET {LEADS}/{lead}")).await;
+    let change = json!({"status": "replied", "attributes": {"plan": null, "seats": 3}, "city": "London"});
+    walk.send("a change", &format!("PATCH {LEADS}/{lead}"), change).await;
+    walk.send("a note", &format!("POST {LEADS}/{lead}/notes"), json!({"text": "Wants a demo in May"})).await;
+    walk.get("what happened", &format!("GET {LEADS}/{lead}/activity")).await;
+    walk.get("all, one a page", &format!("GET {LEADS}?limit=1")).await;
+    for filter in ["status=replied", "search=love", "tag=vip", &format!("list={list}"), "email_status=bounced"] {
+        walk.get("some of them", &format!("GET {LEADS}?{filter}")).await;
+    }
+    let bulk = json!({"ids": [lead, second, "lead_0198c0de000070008000000000000000"], "action": "add_tag", "value": "spring"});
+    walk.send("several at once", &format!("POST {LEADS}/bulk"), bulk).await;
+    walk.get("one goes", &format!("DELETE {LEADS}/{second}")).await;
+    walk.get("and is gone", &format!("GET {LEADS}/{second}")).await;
+    lead
+}
+
+async fn segments(walk: &mut Walk) -> String {
+    let segments = format!("{LEADS}/segments");
+    let rule = json!({"all": [{"field": "tags", "op": "contains", "value": "vip"}, {"field": "attributes.seats", "op": "gte", "value": 3}]});
+    let made = walk.send("a segment", &format!("POST {segments}"), json!({"name": "Warm", "rule": rule})).await;
+    let segment = id(&made.json()["data"]).to_owned();
+    let wrong = json!({"name": "Wrong", "rule": {"any": [{"field": "shoe_size", "op": "equals", "value": 1}]}});
+    walk.send("a rule that asks for nothing known", &format!("POST {segments}"), wrong).await;
+    walk.get("it", &format!("GET {segments}/{segment}")).await;
+    walk.send("a new name", &format!("PATCH {segments}/{segment}"), json!({"name": "Hot"})).await;
+    walk.get("how many", &format!("GET {segments}/{segment}/count")).await;
+    walk.get("who", &format!("GET {segments}/{segment}/preview")).await;
+    let rule = json!({"rule": {"field": "city", "op": "equals", "value": "London"}});
+    walk.send("who would be", &format!("POST {segments}/preview"), rule).await;
+    let other = json!({"name": "All", "rule": {"field": "email", "op": "exists", "value": true}});
+    let other = walk.send("another", &format!("POST {segments}"), other).await;
+    walk.get("the segments", &format!("GET {segments}")).await;
+    walk.get("one goes", &format!("DELETE {segments}/{}", id(&other.json()["data"]))).await;
+    segment
+}
+
+async fn suppressions(walk: &mut Walk) -> String {
+    let post = format!("POST {SUPPRESSED}");
+    let made = walk.send("an address", &post, json!({"email": "no@example.com", "scope": "workspace", "reason": "user_request"})).await;
+    let suppressed = id(&made.json()["data"]).to_owned();
+    walk.send("once more", &post, json!({"email": "NO@example.com", "scope": "workspace", "reason": "manual"})).await;
+    let many = json!({"emails": ["a@example.com", "no@example.com"], "scope": "workspace", "reason": "import"});
+    walk.send("several", &format!("{post}/bulk"), many).await;
+    walk.send("of the whole tenant", &post, json!({"email": "never@example.com", "scope": "tenant", "reason": "spam_complaint"})).await;
+    walk.get("the list", &format!("GET {SUPPRESSED}")).await;
+    walk.get("whether one is", &format!("GET {SUPPRESSED}/check?email=never@example.com")).await;
+    walk.get("whether another is", &format!("GET {SUPPRESSED}/check?email=ada@example.com")).await;
+    walk.get("who asked for it says why it ends", &format!("DELETE {SUPPRESSED}/{suppressed}")).await;
+    let evidence = json!({"evidence": "Asked for mails again on 3 May"});
+    walk.send("with evidence", &format!("DELETE {SUPPRESSED}/{suppressed}"), evidence).await;
+    let again = walk.send("again", &post, json!({"email": "no@example.com", "scope": "workspace", "reason": "manual"})).await;
+    id(&again.json()["data"]).to_owned()
+}
+
+// ---------------------------------------------------------------- templates
+
+const TEMPLATES: &str = "/api/v1/tenant/templates";
+
+#[tokio::test]
+async fn templates() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    enter_a_workspace(&mut walk).await;
+    let post = format!("POST {TEMPLATES}");
+    let body = "<p>Hello {{first_name|there}},</p>\n<p><a href=\"{{unsubscribe_url}}\">Unsubscribe</a></p>";
+    let welcome = json!({"workspace_slug": "client", "name": "Welcome", "subject": "Welcome, {{firstName}}", "body": body, "tags": ["first"]});
+    let made = walk.send("a template", &post, welcome).await;
+    let template = id(&made.json()["data"]).to_owned();
+    walk.send("a name that is taken", &post, json!({"name": "WELCOME", "subject": "Hi", "body": "<p>Hi</p>"})).await;
+    let wrong = json!({"name": "Wrong", "subject": "{{first_name", "body": "<p>\n  {% include 'x' %}</p>"});
+    walk.send("faults have a place", &post, wrong).await;
+    walk.ask("as a viewer", walk.by("viewer", &post).json(json!({"name": "V", "subject": "V", "body": "V"}))).await;
+    let one = format!("{TEMPLATES}/{template}");
+    walk.get("it", &format!("GET {one}")).await;
+    walk.send("a change", &format!("PATCH {one}"), json!({"subject": "Welcome back, {{first_name}}", "status": "draft"})).await;
+    walk.get("the templates", &format!("GET {TEMPLATES}?workspace=client")).await;
+    walk.get("some of them", &format!("GET {TEMPLATES}?search=well&status=active")).await;
+    let context = json!({"context": {"first_name": "<Ada>"}});
+    walk.send("as a mail", &format!("POST {one}/render"), context).await;
+    let lead = walk.send("a lead", &format!("POST {LEADS}"), json!({"email": "ada@example.com", "first_name": "Ada"})).await;
+    let lead = id(&lead.json()["data"]).to_owned();
+    walk.send("as a mail to a lead", &format!("POST {one}/render"), json!({"lead_id": lead})).await;
+    walk.send("to nobody", &format!("POST {one}/render"), json!({"lead_id": "lead_0198c0de000070008000000000000000"})).await;
+    let unsaved = json!({"subject": "Hi {{custom.nick}}", "body": "<a href=\"javascript:x()\">Hi</a>", "context": {"custom": {"nick": "A"}}});
+    walk.send("what is not saved", &format!("POST {TEMPLATES}/render"), unsaved).await;
+    walk.get("its versions", &format!("GET {one}/versions")).await;
+    walk.send("the first again", &format!("POST {one}/versions/1/restore"), json!({})).await;
+    let copy = walk.send("a copy", &format!("POST {one}/duplicate"), json!({})).await;
+    let copy = id(&copy.json()["data"]).to_owned();
+    walk.get("it goes", &format!("DELETE {TEMPLATES}/{copy}")).await;
+    walk.get("and is gone", &format!("GET {TEMPLATES}/{copy}")).await;
+    walk.places.push(("/api/v1/tenant/templates/{id}", one.clone()));
+    walk.places.push(("/api/v1/tenant/templates/{id}/versions/{version}", format!("{one}/versions/1")));
+    walk.refusals("templates").await;
+    walk.end("templates");
 }
