@@ -18,7 +18,7 @@ use crate::tenancy::doors::{Tenanted, Touched};
 use crate::tenancy::{TenantStore, Transaction, conflict};
 
 /// A new invitation, before it is written. The caller must be an admin of the tenant.
-pub async fn prepare<R>(door: &Tenanted<R>, email: Email, role: Role, workspace: Option<WorkspaceSeat>) -> Result<Invitation> {
+pub async fn prepare<R>(door: &Tenanted<R>, email: Email, role: Role, seat: Option<WorkspaceSeat>) -> Result<Invitation> {
     if door.tenant.kind == TenantKind::Demo {
         return Err(Error::Forbidden("A demo sends nothing outside, invitations included.".into()));
     }
@@ -32,7 +32,7 @@ pub async fn prepare<R>(door: &Tenanted<R>, email: Email, role: Role, workspace:
         id: InvitationId::new(door.now(), door.app.random()),
         email,
         role,
-        workspace,
+        seat,
         link: LinkId::new(door.app.random()),
         invited_by: door.member.name.clone(),
         created_at: door.now(),

@@ -7,19 +7,27 @@ use crate::tenancy::doors::Admin;
 use crate::tenancy::{Refusal, TenantStore, Transaction, WorkspaceStore, conflict};
 use crate::{Error, Result};
 
-/// Adds a new member to a transaction.
+/// Adds a new member to a transaction. `earlier`: what is left of a membership that ended with their earlier one in the tenant.
 pub fn join<'a>(
     transaction: Transaction<'a>,
     store: &TenantStore,
     within: &WorkspaceStore,
     workspace: WorkspaceId,
     member: &WorkspaceMember,
+    earlier: Option<&WorkspaceMember>,
 ) -> Result<Transaction<'a>> {
-    let transaction = transaction
-        .create(within, member, conflict("This person is a member of the workspace already."))?
-        .put(store, &WorkspaceAccess { user: member.user, id: workspace })?
-        .count(within, WorkspaceMember::COUNT, 1)?;
-    if WorkspaceMember::is_admin(member.role) { transaction.count(within, WorkspaceMember::ADMINS, 1) } else { Ok(transaction) }
+    let transaction = transaction.put(store, &WorkspaceAccess { user: member.user, id: workspace })?;
+    let (transaction, was_admin) = match earlier {
+        Some(earlier) => (transaction.replace(within, member, earlier)?, WorkspaceMember::is_admin(earlier.role)),
+        None => {
+            let transaction = transaction.create(within, member, conflict("This person is a member of the workspace already."))?;
+            (transaction.count(within, WorkspaceMember::COUNT, 1)?, false)
+        }
+    };
+    match i64::from(WorkspaceMember::is_admin(member.role)) - i64::from(was_admin) {
+        0 => Ok(transaction),
+        by => transaction.count(within, WorkspaceMember::ADMINS, by),
+    }
 }
 
 /// Adds to a transaction what goes with a member, but not the membership itself. `last_admin`: the refusal if nobody would administer the workspace.
@@ -39,7 +47,8 @@ pub fn leave<'a>(
     }
 }
 
-/// Takes somebody who is removed from the tenant out of all its workspaces. The tenant's own admins keep every workspace administered.
+/// Takes somebody who was removed from the tenant out of all its workspaces. Their memberships open nothing without the one in the tenant, whose number
+/// they have. The tenant's own admins keep every workspace administered.
 pub async fn leave_all(door: &Admin, user: UserId) -> Result<()> {
     let store = &door.store;
     for access in store.all(&WorkspaceAccess::of_user(user)).await? {

@@ -394,6 +394,10 @@ async fn a_repeat_is_answered_and_done_once() {
         || asks(&world, "POST", LEADS, who, &place).header("idempotency-key", "two").json(json!({"email": "two@corp.example"})).send();
     let (one, other) = futures_util::join!(both(), both());
     assert_eq!((one.expect(201).json(), other.status), (other.json(), 201));
+    let both =
+        || asks(&world, "POST", SUPPRESSIONS, who, &place).header("idempotency-key", "two").json(json!({"email": "two@b.example"})).send();
+    let (one, other) = futures_util::join!(both(), both());
+    assert_eq!((one.expect(201).json(), other.status), (other.json(), 201));
     counts_are_true(&world, &acme);
 }
 
@@ -1007,7 +1011,7 @@ async fn all_of_it_is_audited_exported_imported_and_purged() {
     asks(&world, "POST", SUPPRESSIONS, who, &place).json(json!({"email": "c@b.example", "scope": "tenant"})).send().await.expect(201);
     drain(&world, &workers).await;
     let log = world.get("/api/tenant/audit-log").token(&who.token).send().await.expect(200).text;
-    for resource in ["lead", "lead_list", "segment", "suppression", "workspace_suppression"] {
+    for resource in ["lead", "lead_list", "segment", "suppression_change"] {
         assert!(log.contains(&format!("\"resource\":\"{resource}\"")), "{resource}: {log}");
     }
     let mut lines = String::new();

@@ -570,7 +570,7 @@ async fn claim(workers: &Workers, slug: &str, email: &str) -> shared::Result<()>
 }
 
 /// All pages of the export, each within its limits, and their number.
-async fn export(world: &World, caller: &Caller) -> (String, usize) {
+pub(crate) async fn export(world: &World, caller: &Caller) -> (String, usize) {
     let (mut text, mut pages) = (String::new(), 0);
     let mut path = Some("/api/tenant/export".to_owned());
     while let Some(asked) = path {

@@ -140,7 +140,18 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
     assert_eq!(may("secretsmanager:PutSecretValue", &json!({"Ref": "JwksSecret"})), ["RotatorRole"]);
     assert_eq!(
         may("secretsmanager:GetSecretValue", &json!({"Ref": "JwksSecret"})),
-        ["AgencyRole", "AuthRole", "InsightsRole", "KeysRole", "ProjectsRole", "RotatorRole", "TenantsRole", "WorkspacesRole"]
+        [
+            "AgencyRole",
+            "AudienceRole",
+            "AuthRole",
+            "InsightsRole",
+            "KeysRole",
+            "ProjectsRole",
+            "RotatorRole",
+            "TemplatesRole",
+            "TenantsRole",
+            "WorkspacesRole"
+        ]
     );
     assert_eq!(with_variable("SIGNING_SECRET_ID"), ["auth", "rotator"]);
     assert_eq!(with_variable("DEMO_SECRET_ID"), ["auth"]);
@@ -157,7 +168,20 @@ fn derived_keys_are_for_those_who_use_them() {
     let uses: [(&str, &[&str]); 4] = [
         ("Vault", &["OperatorRole", "TenantsRole"]),
         ("Links", &["AuthRole", "CourierRole"]),
-        ("Cursors", &["AgencyRole", "AuthRole", "InsightsRole", "KeysRole", "ProjectsRole", "TenantsRole", "WorkspacesRole"]),
+        (
+            "Cursors",
+            &[
+                "AgencyRole",
+                "AudienceRole",
+                "AuthRole",
+                "InsightsRole",
+                "KeysRole",
+                "ProjectsRole",
+                "TemplatesRole",
+                "TenantsRole",
+                "WorkspacesRole",
+            ],
+        ),
         ("Receipts", &["JanitorRole", "OperatorRole"]),
     ];
     for (purpose, roles) in uses {
@@ -218,7 +242,7 @@ fn queues_and_mail_are_for_those_who_use_them() {
     let index = json!({"Fn::Sub": "${Table.Arn}/index/lists"});
     for (role, statement) in all_statements() {
         if list(&statement["Resource"]).contains(&index) {
-            assert!(["ProjectsRole", "TenantDataRole"].contains(&role.as_str()), "{role}");
+            assert!(["AudienceRole", "ProjectsRole", "TemplatesRole", "TenantDataRole"].contains(&role.as_str()), "{role}");
             assert_eq!(statement["Action"], "dynamodb:Query");
         }
         if texts(&statement["Action"]).contains(&"sqs:SendMessage".to_owned()) {
@@ -448,6 +472,8 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
             ] as &[&str],
         ),
         ("projects", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("audience", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("templates", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("workspaces", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         (
             "tenants",

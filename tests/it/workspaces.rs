@@ -320,9 +320,10 @@ async fn a_deleted_workspace_is_gone_at_once_and_leaves_nothing() {
     }
     assert_eq!(names(&world, &own.owner).await, ["Kept"]);
     assert_eq!(names(&world, &member).await, ["Kept"]);
-    // The slug rests while other instances may still remember it.
+    // Its slug is free at once, and leads to the new one.
+    world.advance(SignedDuration::from_secs(1));
     let again = json!({"name": "Doomed", "slug": "doomed"});
-    world.post(ALL).token(&own.owner.token).json(again.clone()).send().await.expect(409);
+    world.post(ALL).token(&own.owner.token).json(again).send().await.expect(201);
     drain(&world, &workers).await;
     let tag = &id(&doomed)[id(&doomed).len() - 12..];
     let left: Vec<String> = world
@@ -331,10 +332,8 @@ async fn a_deleted_workspace_is_gone_at_once_and_leaves_nothing() {
         .filter(|item| item.to_string().contains(tag) && !matches!(item["type"]["S"].as_str(), Some("audit_entry" | "removal" | "answer")))
         .map(|item| format!("{} {}", item["pk"]["S"], item["type"]["S"]))
         .collect();
-    let expected = |line: &String| line.contains("deleted-workspaces") || line.contains("workspace-slugs");
-    assert!(left.iter().all(expected), "{left:?}");
-    world.advance(SignedDuration::from_mins(11));
-    world.post(ALL).token(&own.owner.token).json(again).send().await.expect(201);
+    assert!(left.iter().all(|line| line.contains("deleted-workspaces")), "{left:?}");
+    assert_eq!(names(&world, &own.owner).await, ["Kept", "Doomed"]);
 }
 
 #[tokio::test]
@@ -345,7 +344,64 @@ async fn a_repeat_is_answered_in_the_workspace_of_the_first() {
     let (first, second) = (create().await.expect(201), create().await.expect(201));
     assert_eq!(first.text, second.text);
     assert_eq!(second.headers["idempotency-replayed"], "true");
+    assert_eq!(second.header("x-workspace-id"), "");
     assert_eq!(names(&world, &own.owner).await, ["Once"]);
+    // In a workspace a repeat says where it comes from, too.
+    let member = world.member(&own, "member").await;
+    let members = format!("{ALL}/once/members");
+    let body = json!({"email": member.email});
+    let add = || world.post(&members).token(&own.owner.token).header("idempotency-key", "add").json(body.clone()).send();
+    let (first, second) = (add().await.expect(201), add().await.expect(201));
+    assert_eq!((first.text.as_str(), first.header("x-workspace-id")), (second.text.as_str(), second.header("x-workspace-id")));
+    assert!(!second.header("x-workspace-id").is_empty());
+}
+
+/// What a person may do to their own membership, and what shows that a membership changed.
+#[tokio::test]
+async fn ones_own_membership_is_changed_like_any_other() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let workspace = workspace(&world, &own.owner, "Client").await;
+    let path = format!("{ALL}/{}", id(&workspace));
+    let admin = world.member(&own, "member").await;
+    let shown = async || world.get(&path).token(&own.owner.token).send().await.expect(200);
+    let before = shown().await.header("etag").to_owned();
+    add(&world, &own.owner, id(&workspace), &admin, "admin").await.expect(201);
+    let after = shown().await.header("etag").to_owned();
+    assert_ne!(before, after, "the answer shows another member");
+    let unchanged = world.get(&path).token(&own.owner.token).header("if-none-match", &before).send().await;
+    assert_eq!(unchanged.status, 200);
+    // The version is the same, and an edit of the workspace is not disturbed.
+    world.patch(&path).token(&own.owner.token).header("if-match", &before).json(json!({"name": "Client & Co"})).send().await.expect(200);
+    add(&world, &admin, id(&workspace), &admin, "admin").await.expect(409);
+    add(&world, &own.owner, id(&workspace), &own.owner, "member").await.expect(409);
+    let me = format!("{path}/members/{}", admin.id);
+    world.patch(&me).token(&admin.token).json(json!({"role": "owner"})).send().await.expect(403);
+    world.patch(&me).token(&admin.token).json(json!({"role": "member"})).send().await.expect(200);
+    world.patch(&me).token(&admin.token).json(json!({"role": "admin"})).send().await.expect(403);
+    world.get(format!("{path}/members?workspace={}", id(&workspace))).token(&admin.token).send().await.expect(200);
+    // The id of something else that ends with the same digits is no name of the workspace.
+    let other = format!("{}{}", "ws_00000000000070008000", &id(&workspace)[id(&workspace).len() - 12..]);
+    world.get(format!("{ALL}/{other}")).token(&own.owner.token).send().await.expect(404);
+}
+
+#[tokio::test]
+async fn each_membership_has_its_own_entries_in_the_audit_log() {
+    let world = World::new().await;
+    let own = world.tenant("acme").await;
+    let workers = Workers::on(&world);
+    let gone = world.member(&own, "member").await;
+    for name in ["First", "Second", "Third"] {
+        let workspace = workspace(&world, &own.owner, name).await;
+        add(&world, &own.owner, id(&workspace), &gone, "member").await.expect(201);
+    }
+    world.delete(format!("/api/v1/tenant/members/{}", gone.id)).token(&own.owner.token).send().await.expect(200);
+    drain(&world, &workers).await;
+    let log = world.get("/api/tenant/audit-log?limit=100").token(&own.owner.token).send().await.expect(200).text;
+    let user = claims_of(&gone.token)["sub"].as_str().expect("a subject").to_owned();
+    let entries = |action: &str| log.matches(&format!("\"action\":\"{action}\",\"resource\":\"workspace_member\"")).count();
+    assert!(log.contains(&format!("/{user}\"")), "{log}");
+    assert_eq!(entries("deleted"), 3, "{log}");
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use records::suppression::{AddressHash, Reach, Reason, Source, Suppression, SuppressionEntry, SuppressionId, SuppressionScope};
+use records::suppression::{
+    AddressHash, Reach, Reason, Source, Suppression, SuppressionChange, SuppressionChangeId, SuppressionEntry, SuppressionId,
+    SuppressionScope,
+};
 use serde::Serialize;
 use shared::http::answer::{Answer, Created, Listing, NoContent};
 use shared::http::arguments::{Body, Offsets, Query, path_id};
@@ -13,7 +16,7 @@ use shared::http::{Argument, Operation};
 use shared::ids::{PathId, WorkspaceTag};
 use shared::model::time::{Printed, zulu};
 use shared::model::user::Email;
-use shared::store::{Declared, Direction, InTenant, InWorkspace, Page, Position, Span};
+use shared::store::{Direction, Entity, InTenant, InWorkspace, Page, Position, Span};
 use shared::tenancy::doors::{Admin, AtLeast, In, Member, Tenanted, Viewer};
 use shared::tenancy::{Entered, Incoming, Role, Store, Transaction, Wants, conflict};
 use shared::{Error, Result};
@@ -137,16 +140,19 @@ async fn create_one<S: SuppressionScope>(
     entry: SuppressionEntry<S>,
 ) -> Result<Answer<SuppressionView, 201>>
 where
-    Suppression<S>: Declared,
-    SuppressionEntry<S>: Declared,
+    Suppression<S>: Entity<Scope = S>,
+    SuppressionEntry<S>: Entity<Scope = S>,
 {
-    let before = store.find(&Suppression::<S>::key_of(&entry.email)).await?;
-    if before.as_ref().is_some_and(|before| before.current.is_some()) {
-        return Err(Error::Conflict("This address is suppressed already.".into()));
-    }
+    // One that stands is refused by the transaction, in which the answer to an earlier request with the same key comes first.
+    let lifted = store.find(&Suppression::<S>::key_of(&entry.email)).await?.filter(|before| before.current.is_none());
     let answer = Created::new("Address suppressed", SuppressionView::of(&entry, door.store.tag()));
     let transaction = door.while_there(ticket.record(store.transaction(), &door.outer.store, &answer)?)?;
-    added(transaction, store, &entry, before.as_ref())?.count(store, S::COUNTER, 1)?.commit().await?;
+    let change = SuppressionChange::added(SuppressionChangeId::new(door.now(), store.random()), S::WORD, entry.reason, 1, door.now());
+    added(transaction, store, &entry, lifted.as_ref())?
+        .count(store, S::COUNTER, 1)?
+        .create(&door.outer.store, &change, conflict("This change exists already."))?
+        .commit()
+        .await?;
     Ok(answer)
 }
 
@@ -171,8 +177,8 @@ async fn add_all<S: SuppressionScope>(
     reason: Reason,
 ) -> Result<ManyView>
 where
-    Suppression<S>: Declared,
-    SuppressionEntry<S>: Declared,
+    Suppression<S>: Entity<Scope = S>,
+    SuppressionEntry<S>: Entity<Scope = S>,
 {
     let mut view = ManyView { added: 0, already: 0 };
     // Ids of one moment differ in few bits, and a thousand may have two alike.
@@ -201,13 +207,13 @@ async fn add_some<S: SuppressionScope>(
     ids: &mut BTreeSet<SuppressionId>,
 ) -> Result<(u64, u64)>
 where
-    Suppression<S>: Declared,
-    SuppressionEntry<S>: Declared,
+    Suppression<S>: Entity<Scope = S>,
+    SuppressionEntry<S>: Entity<Scope = S>,
 {
     let keys: Vec<_> = emails.iter().map(Suppression::<S>::key_of).collect();
     let known = store.find_many(&keys).await?;
     let mut transaction = door.while_there(store.transaction())?;
-    let mut count = 0;
+    let mut count = 0_i64;
     for email in emails {
         let address = AddressHash::of(email);
         let before = known.iter().find(|known| known.address == address);
@@ -223,10 +229,15 @@ where
         transaction = added(transaction, store, &entry, before)?;
         count += 1;
     }
-    if count > 0 {
-        transaction.count(store, S::COUNTER, count)?.commit().await?;
-    }
     let added = count.unsigned_abs();
+    if count > 0 {
+        let change = SuppressionChange::added(SuppressionChangeId::new(door.now(), store.random()), S::WORD, reason, added, door.now());
+        transaction
+            .count(store, S::COUNTER, count)?
+            .create(&door.outer.store, &change, conflict("This change exists already."))?
+            .commit()
+            .await?;
+    }
     Ok((added, emails.len() as u64 - added))
 }
 
@@ -238,8 +249,8 @@ fn added<'a, S: SuppressionScope>(
     before: Option<&Suppression<S>>,
 ) -> Result<Transaction<'a>>
 where
-    Suppression<S>: Declared,
-    SuppressionEntry<S>: Declared,
+    Suppression<S>: Entity<Scope = S>,
+    SuppressionEntry<S>: Entity<Scope = S>,
 {
     let suppression = entry.suppression(before);
     let transaction = match before {
@@ -285,8 +296,8 @@ pub async fn delete(door: In<Admin>, entry: FoundEntry, body: Body<Lifting>) -> 
 
 async fn lift<S: SuppressionScope>(door: &In<Admin>, store: &Store<S>, entry: SuppressionEntry<S>, evidence: Option<String>) -> Result<()>
 where
-    Suppression<S>: Declared,
-    SuppressionEntry<S>: Declared,
+    Suppression<S>: Entity<Scope = S>,
+    SuppressionEntry<S>: Entity<Scope = S>,
 {
     if entry.reason.is_their_will() && evidence.is_none() {
         let sentence = "The evidence field is required: say how you know that they want mail again.";
@@ -294,13 +305,15 @@ where
     }
     let stands = store.get(&Suppression::<S>::key_of(&entry.email)).await?;
     let is_this_one = stands.current.as_ref().is_some_and(|current| current.entry == entry.id);
-    let missing = || Error::Missing(SuppressionEntry::<S>::NOUN);
+    let missing = || Error::Missing(SuppressionEntry::<S>::NAME);
     let lifted = stands.lifted(door.outer.member.person(), evidence, door.now()).filter(|_| is_this_one).ok_or_else(missing)?;
     let transaction = door.require_role(door.while_there(store.transaction())?, Role::Admin, None)?;
+    let change = SuppressionChange::lifted(SuppressionChangeId::new(door.now(), store.random()), S::WORD, entry.reason, door.now());
     transaction
-        .delete(store, &SuppressionEntry::<S>::key_of(entry.id), Box::new(|_| Error::Missing("Suppression")))?
+        .delete(store, &SuppressionEntry::<S>::key_of(entry.id), Box::new(|_| Error::Missing(SuppressionEntry::<S>::NAME)))?
         .replace(store, &lifted, &stands)?
         .count(store, S::COUNTER, -1)?
+        .create(&door.outer.store, &change, conflict("This change exists already."))?
         .commit()
         .await
 }
@@ -314,8 +327,8 @@ fn for_the_tenant<R: AtLeast>(door: &In<Tenanted<R>>) -> Result<()> {
 
 async fn part<S: SuppressionScope>(store: &Store<S>, span: &Span) -> Result<(Page<SuppressionEntry<S>>, u64)>
 where
-    Suppression<S>: Declared,
-    SuppressionEntry<S>: Declared,
+    Suppression<S>: Entity<Scope = S>,
+    SuppressionEntry<S>: Entity<Scope = S>,
 {
     let found = store.page(&SuppressionEntry::<S>::all().going(Direction::Descending), span, |_| true).await?;
     Ok((found, store.count(S::COUNTER).await?))
@@ -330,8 +343,8 @@ struct Place {
 impl Place {
     fn of<S: SuppressionScope>(entry: &SuppressionEntry<S>) -> Self
     where
-        Suppression<S>: Declared,
-        SuppressionEntry<S>: Declared,
+        Suppression<S>: Entity<Scope = S>,
+        SuppressionEntry<S>: Entity<Scope = S>,
     {
         Place { id: entry.id, position: Position::after(&SuppressionEntry::<S>::key_of(entry.id)) }
     }
@@ -352,7 +365,7 @@ impl Argument for FoundEntry {
     }
 
     async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
-        let missing = || Error::Missing(SuppressionEntry::<InTenant>::NOUN);
+        let missing = || Error::Missing(SuppressionEntry::<InTenant>::NAME);
         let id: SuppressionId = path_id(incoming).map_err(|_| missing())?;
         if let Some(entry) = entered.find(&SuppressionEntry::<InWorkspace>::key_of(id)).await? {
             return Ok(FoundEntry::OfWorkspace(entry));

@@ -105,6 +105,11 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
         let WorkspaceSeat { id, role } = seat;
         (within, id, WorkspaceMember { user: user.id, number: member.number, role, joined_at: now, version: 1 })
     });
+    let earlier = match &seat {
+        Some((within, _, seat)) => within.find(&WorkspaceMember::key_of(seat.user)).await?,
+        None => None,
+    };
+    let seat = seat.map(|(within, id, seat)| (within, id, seat.after(earlier.as_ref())));
     let answer = Answer::new("Invitation accepted", MemberView::of(&member));
     seated(store, |open| {
         let transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
@@ -139,7 +144,7 @@ pub async fn accept(door: Visitor, once: Once<Acceptance>) -> Result<Answer<Memb
             Some((within, id, seat)) => {
                 // The workspace may have gone since, and then the seat in it is gone too.
                 let transaction = transaction.require(store, &Workspace::key_of(id.tag()), conflict("Try again."))?;
-                join(transaction, store, within, *id, seat)?
+                join(transaction, store, within, *id, seat, earlier.as_ref())?
             }
             None => transaction,
         };

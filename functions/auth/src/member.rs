@@ -88,13 +88,12 @@ pub async fn update(door: Admin, member: FoundMember, expected: IfMatch, body: B
     Ok(Answer::new("Member updated successfully", ChangedView::of(MemberView::of(&changed), silenced_keys)).tagged(tag))
 }
 
-/// Their sessions in this tenant end with the membership, even if they are invited again, and so do the keys they made and their places in
-/// workspaces: before it, and once more at the end for those made meanwhile. Their tasks keep their name.
+/// Their sessions in this tenant end with the membership, even if they are invited again, and so do the keys they made and their places
+/// in workspaces. Their tasks keep their name.
 pub async fn remove(door: Admin, member: FoundMember, expected: IfMatch) -> Result<Answer<RemovedView>> {
     let user = member.0.user;
     may_touch(&door, &member.0, &expected, None).await?;
     let mut silenced_keys = silenced(&door, Some(&member.0), None).await?;
-    leave_all(&door, user).await?;
     door.store
         .remove(member.0.clone(), |member, transaction| {
             expected.check(&etag(member))?;

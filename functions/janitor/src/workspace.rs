@@ -19,24 +19,20 @@ const MEMBERS: usize = 100;
 pub async fn sweep(context: &WorkContext, job: SweepWorkspace, at_most: usize) -> Result<()> {
     let store = context.store.as_ref().ok_or_else(|| Error::internal("sweeping a workspace", "the job names no tenant"))?;
     let found = store.find(&DeletedWorkspace::key_of(job.workspace.tag())).await?;
-    let Some(mut tombstone) = found.filter(|tombstone| tombstone.swept_at.is_none()) else { return Ok(()) };
+    let Some(tombstone) = found.filter(|tombstone| tombstone.swept_at.is_none()) else { return Ok(()) };
     if !tombstone.settled {
-        let Some(settled) = settle(context, store, &tombstone).await? else { return Ok(()) };
-        tombstone = settled;
+        // The note that it was done brings the next round.
+        return settle(context, store, &tombstone).await;
     }
     forget_members(context, store, &tombstone).await?;
     let finished = empty(context, store, &tombstone, &mut Budget(at_most)).await?;
     tracing::info!(workspace = %job.workspace, finished, "swept");
     let next = if finished { tombstone.swept(context.now()) } else { tombstone.next_round() };
-    match store.transaction().replace(store, &next, &tombstone)?.commit().await {
-        // A parallel run of this job was faster, or the whole tenant is gone.
-        Err(Error::Conflict(_) | Error::NotFound) => Ok(()),
-        other => other,
-    }
+    unless_overtaken(store.transaction().replace(store, &next, &tombstone)?.commit().await)
 }
 
-/// Takes what counted against the plan off the tenant's counters, once: with the note that it was done. `None` if a parallel run was faster.
-async fn settle(context: &WorkContext, store: &TenantStore, tombstone: &DeletedWorkspace) -> Result<Option<DeletedWorkspace>> {
+/// Takes what counted against the plan off the tenant's counters, once: with the note that it was done.
+async fn settle(context: &WorkContext, store: &TenantStore, tombstone: &DeletedWorkspace) -> Result<()> {
     let within = context.deleted_workspace(store, tombstone);
     let mut transaction = store.transaction();
     for (counter, of_tenant) in DeletedWorkspace::SETTLED {
@@ -45,11 +41,14 @@ async fn settle(context: &WorkContext, store: &TenantStore, tombstone: &DeletedW
             transaction = transaction.count(store, of_tenant, -held)?;
         }
     }
-    let settled = tombstone.settled();
-    match transaction.replace(store, &settled, tombstone)?.commit().await {
-        Ok(()) => Ok(Some(settled)),
-        Err(Error::Conflict(_) | Error::NotFound) => Ok(None),
-        Err(error) => Err(error),
+    unless_overtaken(transaction.replace(store, &tombstone.settled(), tombstone)?.commit().await)
+}
+
+/// A parallel run of this job was faster, or the whole tenant is gone.
+fn unless_overtaken(written: Result<()>) -> Result<()> {
+    match written {
+        Err(Error::Conflict(_) | Error::NotFound) => Ok(()),
+        other => other,
     }
 }
 

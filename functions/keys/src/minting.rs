@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::try_join_all;
 use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -65,9 +64,8 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
     /// The views of several keys.
     pub async fn list(&self, door: &Owner, keys: &[ApiKey]) -> Result<Vec<V>> {
         let ids: Vec<_> = keys.iter().map(|key| KeyUse::key_of(key.id)).collect();
-        let uses = try_join_all(ids.chunks(AT_ONCE).map(|some| door.store.find_many(some)));
-        let (uses, inactive) = tokio::try_join!(uses, door.inactive(keys))?;
-        let used = |key: &ApiKey| uses.iter().flatten().find(|used| used.id == key.id);
+        let (uses, inactive) = tokio::try_join!(door.store.find_many(&ids), door.inactive(keys))?;
+        let used = |key: &ApiKey| uses.iter().find(|used| used.id == key.id);
         Ok(keys.iter().zip(inactive).map(|(key, inactive)| (self.shown)(door, &Shown { key, used: used(key), inactive })).collect())
     }
 
@@ -92,9 +90,6 @@ impl<N: Serialize, V: Serialize> Family<N, V> {
         self.show(door, &adopted).await
     }
 }
-
-/// Records that one read takes.
-const AT_ONCE: usize = 100;
 
 /// A new key, before it is written.
 async fn mint(door: &Owner, new: NewKey, names: &Names) -> Result<Minted> {
@@ -122,20 +117,24 @@ pub fn workspace_ids(key: &ApiKey) -> Option<Vec<String>> {
 /// The workspaces of a key: 1 to 100 ids.
 pub struct WorkspaceIds;
 
+impl WorkspaceIds {
+    const MOST: usize = 100;
+}
+
 impl Rule for WorkspaceIds {
     type Value = BTreeSet<WorkspaceId>;
 
     fn check(&self, raw: Raw<'_>) -> Result<BTreeSet<WorkspaceId>, String> {
         let Raw::Json(Value::Array(ids)) = raw else { return Err("must be a list of workspace ids".into()) };
-        if ids.is_empty() || ids.len() > AT_ONCE {
-            return Err(format!("must name 1 to {AT_ONCE} workspaces"));
+        if ids.is_empty() || ids.len() > WorkspaceIds::MOST {
+            return Err(format!("must name 1 to {} workspaces", WorkspaceIds::MOST));
         }
         let ids = ids.iter().map(|id| id.as_str().and_then(WorkspaceId::parse_prefixed));
         ids.collect::<Option<_>>().ok_or_else(|| "must be a list of workspace ids like ws_0198…".into())
     }
 
     fn schema(&self) -> Value {
-        json!({"type": "array", "minItems": 1, "maxItems": AT_ONCE, "items": WorkspaceId::schema()})
+        json!({"type": "array", "minItems": 1, "maxItems": WorkspaceIds::MOST, "items": WorkspaceId::schema()})
     }
 }
 

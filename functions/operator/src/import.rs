@@ -132,14 +132,16 @@ impl Content {
                 setting => self.settings.push(setting),
             },
             Workspace::TYPE => {
-                let workspace: Workspace = record(data)?;
+                let workspace: Workspace = record(data).filter(|workspace: &Workspace| workspace.id.is_one())?;
                 self.workspaces.insert(workspace.id.tag().to_string(), workspace.id);
                 self.ordinary.push(Ordinary { name: Workspace::TYPE, workspace: None, record: Packed::of(&workspace).ok()? });
             }
             WorkspaceMember::TYPE => self.workspace_members.push((workspace?, record(data)?)),
-            other => match restored.iter().copied().flatten().find(|(name, _)| *name == other) {
-                Some((name, Some(restore))) if !is_masked(&data) => {
-                    self.ordinary.push(Ordinary { name, workspace, record: restore(data)? });
+            other => match restored.iter().copied().flatten().find(|known| known.kind == other) {
+                // Elsewhere nothing would lead to it, and a purge would not find it.
+                Some(known) if known.walled != workspace.is_some() => return None,
+                Some(Restored { kind, restore: Some(restore), free, .. }) if !is_masked(&data, free) => {
+                    self.ordinary.push(Ordinary { name: kind, workspace, record: restore(data)? });
                 }
                 _ => self.skip(other),
             },
@@ -315,12 +317,12 @@ async fn create_all<'a, E: Entity<Scope = InTenant>>(store: &TenantStore, record
     Ok(())
 }
 
-/// An export shows the mask in place of what is secret, at any depth.
-fn is_masked(data: &Value) -> bool {
+/// An export shows the mask in place of what is secret, at any depth, but not in what is free.
+fn is_masked(data: &Value, free: &[&str]) -> bool {
     match data {
         Value::String(text) => text == MASK,
-        Value::Array(values) => values.iter().any(is_masked),
-        Value::Object(fields) => fields.values().any(is_masked),
+        Value::Array(values) => values.iter().any(|value| is_masked(value, &[])),
+        Value::Object(fields) => fields.iter().any(|(name, value)| !free.contains(&name.as_str()) && is_masked(value, &[])),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }

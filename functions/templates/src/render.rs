@@ -1,6 +1,6 @@
 //! Templates as mails with the values of a context, saved or not. Nothing is written.
 
-use records::template::{Content, Template, TemplateBody};
+use records::template::{Content, Template};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::http::answer::Answer;
@@ -12,6 +12,7 @@ use shared::{Error, Result};
 use templating::{Field, RenderFault};
 
 use crate::rules::{Context, MOST_BYTES, Part, name, refuse_faults, refused, source};
+use crate::template::content_of;
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = RenderedTemplate)]
@@ -33,7 +34,7 @@ pub struct Unsaved {
 }
 
 pub async fn saved(door: In<Viewer>, template: Found<Template>, body: Body<WithContext>) -> Result<Answer<RenderedView>> {
-    let content = door.store.get(&TemplateBody::key_of(template.0.id, template.0.content_version())).await?.content()?;
+    let content = content_of(&door.store, &template.0).await?;
     rendered(&content, body.0.context, &door.workspace)
 }
 

@@ -14,7 +14,7 @@ use shared::model::text;
 use shared::model::time::{Printed, zulu};
 use shared::store::Direction;
 use shared::tenancy::doors::{In, Member, Viewer};
-use shared::tenancy::{Transaction, conflict};
+use shared::tenancy::{Transaction, WorkspaceStore, conflict};
 use shared::{Error, Result};
 use templating::{Checked, Field, Warning};
 
@@ -137,9 +137,8 @@ pub async fn create(door: In<Member>, once: Once<NewTemplate>) -> Result<Tagged<
 }
 
 pub async fn show(door: In<Viewer>, template: Found<Template>) -> Result<Tagged<TemplateView>> {
-    let template = template.0;
-    let body = door.store.get(&TemplateBody::key_of(template.id, template.content_version())).await?;
-    answer(&template, body.content()?)
+    let content = content_of(&door.store, &template.0).await?;
+    answer(&template.0, content)
 }
 
 pub async fn update(
@@ -172,7 +171,7 @@ pub async fn delete(door: In<Member>, template: Found<Template>, expected: IfMat
 /// What the template says now, without its earlier versions. A name that is made up avoids those that are taken.
 pub async fn duplicate(door: In<Member>, template: Found<Template>, once: Once<Copy>) -> Result<Tagged<SavedView, 201>> {
     let template = template.0;
-    let content = door.store.get(&TemplateBody::key_of(template.id, template.content_version())).await?.content()?;
+    let content = content_of(&door.store, &template).await?;
     let checked = checked(&content)?;
     let id = TemplateId::new(door.store.tag(), door.now(), door.store.random());
     let copy = |name: String| template.copied(id, name, &content, door.outer.member.person(), door.now());
@@ -193,13 +192,19 @@ pub async fn duplicate(door: In<Member>, template: Found<Template>, once: Once<C
     Err(refused)
 }
 
+/// What a template says. It may have been deleted a moment ago.
+pub async fn content_of(store: &WorkspaceStore, template: &Template) -> Result<Content> {
+    let body = store.find(&TemplateBody::key_of(template.id, template.content_version())).await?;
+    body.ok_or(Error::Missing("Template"))?.content()
+}
+
 /// Writes what an edit makes of a template. A body is read apart from its template, so an edit that meets another one begins anew.
 pub async fn save(door: &In<Member>, found: Template, expected: &IfMatch, changes: &TemplateChanges) -> Result<(Template, Content)> {
     let (store, by) = (&door.store, door.outer.member.person());
     let mut template = found;
     for _ in 0..10 {
         let version = template.content_version();
-        let before = store.get(&TemplateBody::key_of(template.id, version)).await?.content()?;
+        let before = content_of(store, &template).await?;
         checked(&before.changed(changes))?;
         let overtaken = AtomicBool::new(false);
         let saved = store

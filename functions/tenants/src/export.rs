@@ -38,8 +38,8 @@ struct Level {
     within: Option<(String, usize)>,
 }
 
-#[derive(Default)]
 struct Page {
+    records: Records,
     text: String,
     queries: usize,
 }
@@ -90,7 +90,7 @@ fn add_nested(stages: &mut Vec<Stage>, name: &str, root: &Branch, nested: &[Nest
 }
 
 async fn walk(records: Records, store: &TenantStore, place: Option<Place>) -> Result<(String, Option<Place>)> {
-    let mut page = Page::default();
+    let mut page = Page { records, text: String::new(), queries: 0 };
     let stages = stages(records);
     let first = match &place {
         None => 0,
@@ -184,7 +184,8 @@ impl Page {
         if record.expired {
             return Ok(true);
         }
-        let mut line = json!({"type": record.kind, "key": record.key, "data": shown(&record.kind, &record.data)});
+        let mut line =
+            json!({"type": record.kind, "key": record.key, "data": shown(&record.kind, &record.data, self.records.free(&record.kind))});
         if let Some(workspace) = &record.workspace {
             line["workspace"] = workspace.as_str().into();
         }
@@ -198,10 +199,12 @@ impl Page {
     }
 }
 
-fn shown(kind: &str, data: &Map<String, Value>) -> Map<String, Value> {
+/// `free`: attributes in which a customer named things themselves. Those names say nothing of secrets.
+fn shown(kind: &str, data: &Map<String, Value>, free: &[&str]) -> Map<String, Value> {
     // The link of an invitation is for whom it was sent to.
     let shown = data.iter().filter(|(name, _)| !(kind == "invitation" && *name == "link"));
-    shown.map(|(name, value)| (name.clone(), masked(name, value))).collect()
+    let value = |name: &String, value: &Value| if free.contains(&name.as_str()) { value.clone() } else { masked(name, value) };
+    shown.map(|(name, stored)| (name.clone(), value(name, stored))).collect()
 }
 
 fn masked(name: &str, value: &Value) -> Value {
@@ -229,11 +232,10 @@ mod tests {
     #[test]
     fn what_is_concealed_stays_so_at_any_depth() {
         let data = json!({"name": "n", "value": {"sealed": "v1.x"}, "keys": [{"apiToken": "t", "id": 1}], "secret_hash": "h", "link": "l"});
-        let shown = shown("invitation", data.as_object().unwrap());
-        assert_eq!(
-            Value::Object(shown),
-            json!({"name": "n", "value": {"sealed": MASK}, "keys": [{"apiToken": MASK, "id": 1}], "secret_hash": MASK})
-        );
+        let shown = |free: &[&str]| Value::Object(super::shown("invitation", data.as_object().unwrap(), free));
+        assert_eq!(shown(&[]), json!({"name": "n", "value": {"sealed": MASK}, "keys": [{"apiToken": MASK, "id": 1}], "secret_hash": MASK}));
+        assert_eq!(shown(&["keys"])["keys"], data["keys"]);
+        assert_eq!(shown(&["keys"])["value"], json!({"sealed": MASK}));
     }
 
     #[test]

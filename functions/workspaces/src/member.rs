@@ -4,7 +4,7 @@
 use serde::Serialize;
 use shared::accounts::owner_of;
 use shared::http::answer::{Answer, Created, Listing, NoContent, Tagged};
-use shared::http::arguments::{Body, IfMatch, NoFilters, Offsets, Total, path_id};
+use shared::http::arguments::{Body, IfMatch, OfWorkspace, Offsets, Total, path_id};
 use shared::http::form::{EmailAddress, Fields, Form, ROLE};
 use shared::http::idempotency::Once;
 use shared::http::{Argument, Operation};
@@ -15,7 +15,7 @@ use shared::model::member::{self, MemberNumber, Number};
 use shared::model::role::only_owners_touch_owners;
 use shared::model::time::{Printed, zulu};
 use shared::model::user::Email;
-use shared::model::workspace::{WorkspaceAccess, WorkspaceMember};
+use shared::model::workspace::WorkspaceMember;
 use shared::store::Span;
 use shared::tenancy::doors::{Admin, In, Tenanted, Viewer};
 use shared::tenancy::{Entered, Incoming, Refusal, Role, Wants};
@@ -62,11 +62,11 @@ pub struct NewRole {
 }
 
 /// Not those who may enter because of their role in the tenant.
-pub async fn list(door: In<Viewer>, asked: Offsets<NoFilters>, total: Total<WorkspaceMember>) -> Result<Listing<MemberView>> {
+pub async fn list(door: In<Viewer>, asked: Offsets<OfWorkspace>, total: Total<WorkspaceMember>) -> Result<Listing<MemberView>> {
     let found = door.store.page(&WorkspaceMember::all(), &asked.page.span(), |_| true).await?;
     let keys: Vec<_> = found.items.iter().map(|member| member::Member::key_of(member.user)).collect();
     let people = door.outer.store.find_many(&keys).await?;
-    let person = |member: &WorkspaceMember| people.iter().find(|person| person.user == member.user);
+    let person = |member: &WorkspaceMember| people.iter().find(|person| person.user == member.user && person.number == member.number);
     let items = found.items.iter().filter_map(|member| Some(MemberView::of(member, person(member)?))).collect();
     Ok(Listing { items, total: total.count, page: asked.page, next: found.next })
 }
@@ -82,11 +82,18 @@ pub async fn add(door: In<Admin>, once: Once<NewMember>) -> Result<Tagged<Member
         None => None,
     };
     let Some(person) = person else { return invite(&door, &once).await };
+    let found = door.store.find(&WorkspaceMember::key_of(person.user)).await?;
+    let own = outer.member.user == person.user && !outer.delegated;
+    if own && found.as_ref().is_some_and(|found| found.number == person.number) {
+        return Err(Error::Conflict("You are a member of the workspace already.".into()));
+    }
+    let earlier = found.filter(|found| found.number != person.number);
     let member = WorkspaceMember { user: person.user, number: person.number, role: *role, joined_at: now, version: 1 };
+    let member = member.after(earlier.as_ref());
     let answer = Created::new("Member added", MemberView::of(&member, &person)).tagged(member.etag());
     let transaction = once.ticket.record(outer.store.transaction(), &outer.store, &answer)?;
     let transaction = door.require_role(transaction, least(&[*role]), None)?;
-    let transaction = match outer.member.user == person.user && !outer.delegated {
+    let transaction = match own {
         // The transaction requires their membership in the tenant already.
         true => transaction,
         false => {
@@ -94,20 +101,8 @@ pub async fn add(door: In<Admin>, once: Once<NewMember>) -> Result<Tagged<Member
             transaction.require_unchanged(&outer.store, &person, removed)?
         }
     };
-    // What is left of an earlier membership in the tenant opens nothing, and is replaced.
-    let earlier = door.store.find(&WorkspaceMember::key_of(person.user)).await?.filter(|earlier| earlier.number != person.number);
-    let transaction = match earlier {
-        Some(earlier) => {
-            let member = WorkspaceMember { version: earlier.version + 1, ..member };
-            let by = i64::from(WorkspaceMember::is_admin(*role)) - i64::from(WorkspaceMember::is_admin(earlier.role));
-            transaction
-                .replace(&door.store, &member, &earlier)?
-                .put(&outer.store, &WorkspaceAccess { user: member.user, id: door.workspace.id })?
-                .count(&door.store, WorkspaceMember::ADMINS, by)?
-        }
-        None => join(door.while_there(transaction)?, &outer.store, &door.store, door.workspace.id, &member)?,
-    };
-    transaction.commit().await?;
+    let transaction = door.while_there(transaction)?;
+    join(transaction, &outer.store, &door.store, door.workspace.id, &member, earlier.as_ref())?.commit().await?;
     Ok(answer)
 }
 
@@ -121,7 +116,7 @@ pub async fn update(door: In<Admin>, member: FoundMember, expected: IfMatch, bod
             if member.role == role {
                 return Ok(None);
             }
-            let transaction = door.require_role(transaction, least(&[member.role, role]), Some(member.user))?;
+            let transaction = door.require_role(transaction, least(&[member.role, role]), Some(member))?;
             let transaction = match (WorkspaceMember::is_admin(member.role), WorkspaceMember::is_admin(role)) {
                 (true, false) => transaction.count_down(&door.store, WorkspaceMember::ADMINS, 1, last_admin())?,
                 (false, true) => transaction.count(&door.store, WorkspaceMember::ADMINS, 1)?,
@@ -138,11 +133,17 @@ pub async fn remove(door: In<Admin>, member: FoundMember, expected: IfMatch) -> 
         .remove(member.member, |member, transaction| {
             expected.check(&member.etag())?;
             only_owners_touch_owners(door.role, &[member.role])?;
-            let transaction = door.require_role(transaction, least(&[member.role]), Some(member.user))?;
+            let transaction = door.require_role(transaction, least(&[member.role]), Some(member))?;
             leave(transaction, &door.outer.store, &door.store, member, Some(last_admin()))
         })
         .await?;
     Ok(NoContent)
+}
+
+impl MemberRole {
+    pub fn text(&self) -> String {
+        format!("{}:{}", self.user_id, self.role.name())
+    }
 }
 
 /// The members as the workspace itself shows them.

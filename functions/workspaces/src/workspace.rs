@@ -9,9 +9,9 @@ use shared::ids::WorkspaceId;
 use shared::model::time::{Printed, zulu};
 use shared::model::workspace::{DeletedWorkspace, Workspace, WorkspaceMember, WorkspaceSettings, WorkspaceSlug, WorkspaceSlugClaim};
 use shared::tenancy::doors::{Admin, In, Owner, ReachableWorkspace, Viewer};
-use shared::tenancy::{Role, conflict};
+use shared::tenancy::{Role, conflict, missing};
 use shared::workspaces::join;
-use shared::{Error, Result};
+use shared::{Error, Result, crypto};
 
 use crate::member::{MemberRole, roles_of};
 use crate::rules::{HttpsUrl, NewSlug, Timezone};
@@ -172,13 +172,8 @@ pub async fn delete(door: In<Owner>, expected: IfMatch, body: Body<Confirmation>
             if body.0.confirm != workspace.name {
                 return Err(Error::field("confirm", "The confirm field must be the name of the workspace."));
             }
-            let resting = WorkspaceSlugClaim {
-                slug: workspace.slug.clone(),
-                id: workspace.id,
-                rests_until: Some(door.now() + WorkspaceSlugClaim::REST),
-            };
             door.require_role(transaction, Role::Owner, None)?
-                .put(store, &resting)?
+                .delete(store, &WorkspaceSlugClaim::key_of(&workspace.slug), missing())?
                 .put(store, &DeletedWorkspace::new(workspace.id, door.now()))?
                 .count(store, Workspace::COUNT, -1)
         })
@@ -188,21 +183,21 @@ pub async fn delete(door: In<Owner>, expected: IfMatch, body: Body<Confirmation>
 
 async fn write(door: &Admin, ticket: &Ticket, workspace: &Workspace) -> Result<Tagged<CreatedView, 201>> {
     let (store, now) = (&door.store, door.now());
-    let claim = WorkspaceSlugClaim { slug: workspace.slug.clone(), id: workspace.id, rests_until: None };
+    let claim = WorkspaceSlugClaim { slug: workspace.slug.clone(), id: workspace.id };
     let answer = Created::new("Workspace created", CreatedView::of(workspace)).tagged(workspace.etag());
     let transaction = ticket.record(store.transaction(), store, &answer)?;
     let transaction = door
         .require_role(transaction)?
         .count_within(store, Workspace::QUOTA, &door.plan, &door.tenant.plan)?
-        .create_or_expired(store, &claim, now.as_second(), conflict("Another workspace has this slug, or had it a moment ago."))?
+        .create(store, &claim, conflict("Another workspace has this slug."))?
         .create(store, workspace, conflict("Another workspace was created at the same moment. Try again."))?;
-    let transaction = match door.delegated {
-        // Somebody of an agency is no member of its child.
-        true => transaction,
-        false => {
+    // Somebody of an agency is no member of its child, nor is a key that they made there.
+    let transaction = match door.member.number {
+        0 => transaction,
+        _ => {
             let (user, number) = (door.member.user, door.member.number);
             let owner = WorkspaceMember { user, number, role: Role::Owner, joined_at: now, version: 1 };
-            join(transaction, store, &door.workspace(workspace.id), workspace.id, &owner)?
+            join(transaction, store, &door.workspace(workspace.id), workspace.id, &owner, None)?
         }
     };
     transaction.commit().await?;
@@ -225,8 +220,12 @@ async fn free_slug(door: &Admin, name: &str) -> Result<Option<WorkspaceSlug>> {
 /// How many slugs are tried at once.
 const SLUGS: usize = 10;
 
+/// The entity tag names what is shown: with the version, the caller's role and the members.
 fn answer(workspace: &Workspace, role: Role, members: Vec<MemberRole>) -> Tagged<WorkspaceView> {
-    Answer::new("Success", WorkspaceView::of(workspace, role, members)).tagged(workspace.etag())
+    let seats = members.iter().map(MemberRole::text);
+    let shown = crypto::hash(&[role.name().as_bytes(), seats.collect::<Vec<_>>().join(" ").as_bytes()]);
+    let etag = format!("\"{}.{}\"", workspace.version, &shown[..12]);
+    Answer::new("Success", WorkspaceView::of(workspace, role, members)).tagged(etag)
 }
 
 impl SummaryView {
@@ -322,7 +321,7 @@ impl Form for BrandingChanges {
 
 impl Form for Confirmation {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let confirm = fields.required("confirm", Text::up_to(100));
+        let confirm = fields.required("confirm", Name { max: 100 });
         Some(Confirmation { confirm: confirm? })
     }
 }

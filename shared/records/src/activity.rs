@@ -15,7 +15,7 @@ use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, Re
 id!(/// An entry of a lead's activity.
     ActivityId = "act", in_workspace);
 
-/// `activity#<shard>` / `<lead>#<id>`: in 256 partitions by lead, because a campaign writes many at once. The lead counts its entries, and the
+/// `activity#<shard>` / `<lead>#<id>`: in 16 partitions by lead, because a campaign writes many at once. The lead counts its entries, and the
 /// transaction that writes one also writes the lead: so none is written for a lead that is gone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Activity {
@@ -56,7 +56,7 @@ pub enum ActivityKind {
 }
 
 impl Activity {
-    pub const SHARDS: u16 = 256;
+    pub const SHARDS: u16 = 16;
 
     pub fn new(id: ActivityId, lead: LeadId, kind: ActivityKind, now: Timestamp) -> Self {
         Activity { id, lead, kind, occurred_at: now, by: None, campaign: None, step: None, from: None, to: None, text: None }
@@ -145,11 +145,11 @@ mod tests {
     fn leads_spread_over_the_partitions_that_a_purge_knows() {
         let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
         let shards: BTreeSet<String> = (0..4_000).map(|_| Shard::of(LeadId::new(WorkspaceTag::NONE, now, &random)).to_string()).collect();
-        assert!(shards.len() > 250, "{}", shards.len());
+        assert!(shards.len() == 16, "{}", shards.len());
         let workspace = WorkspaceId::new(now, &random);
         let stored = serde_json::json!({"id": workspace});
         let parts = shards_of_workspace(stored.as_object().unwrap()).unwrap();
-        assert_eq!(parts.len(), 256);
+        assert_eq!(parts.len(), 16);
         assert!(shards.iter().all(|shard| parts.contains(&format!("{}.{shard}", workspace.tag()))));
     }
 }

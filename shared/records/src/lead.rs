@@ -236,6 +236,7 @@ impl Entity for Lead {
     const WITHIN: Option<Within> = Some(IN_WORKSPACE);
     const COUNTER: Option<Counter> = Some(Workspace::LEADS);
     const NOUN: Option<&'static str> = Some(Lead::NOUN);
+    const FREE: &'static [&'static str] = &["attributes"];
     const RESTORE: Option<Restore> = Some(restored::<Lead>);
 
     fn key(&self) -> Key<Self> {

@@ -35,6 +35,7 @@ shared::records! {
     lead_list::LeadListMember,
     segment::Segment,
     activity::Activity,
+    suppression::SuppressionChange,
     suppression::Suppression<InTenant>,
     suppression::SuppressionEntry<InTenant>,
     suppression::Suppression<InWorkspace>,

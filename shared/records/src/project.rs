@@ -177,6 +177,7 @@ impl Entity for Project {
     type Scope = InTenant;
     const TYPE: &'static str = "project";
     const COLLECTION: &'static str = "projects";
+    const FREE: &'static [&'static str] = &["settings"];
 
     fn key(&self) -> Key<Self> {
         Project::key_of(self.id, self.shelf)

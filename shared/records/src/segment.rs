@@ -50,6 +50,7 @@ impl Record for Segment {
     const COLLECTION: &'static str = "segments";
     const COUNTER: Option<Counter> = Some(Segment::COUNT);
     const NOUN: Option<&'static str> = Some("Segment");
+    const FREE: &'static [&'static str] = &["rule"];
 
     fn id(&self) -> SegmentId {
         self.id

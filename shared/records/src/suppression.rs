@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use shared::ids::{Segment, WorkspaceTag};
 use shared::model::member::Person;
 use shared::model::user::Email;
 use shared::store::{
-    Collection, Counter, Declared, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, List, Owned, Restore, Within, restored,
+    Collection, Counter, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, List, Owned, Record, Restore, Within, restored,
 };
 use shared::{crypto, id};
 
@@ -138,6 +138,59 @@ pub struct SuppressionEntry<S> {
     scope: std::marker::PhantomData<fn() -> S>,
 }
 
+id!(/// A change of the suppression list.
+    SuppressionChangeId, time_ordered);
+
+/// `suppression-changes` / `<id>`: for the audit log, which names one change where a request suppresses a thousand addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuppressionChange {
+    pub id: SuppressionChangeId,
+    pub reach: Reach,
+    /// Of what came on the list, or went.
+    pub reason: Reason,
+    pub added: u64,
+    pub lifted: u64,
+    pub expires_at: Timestamp,
+}
+
+impl SuppressionChange {
+    /// The audit log, which keeps it, is written from the stream.
+    const KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+    pub fn added(id: SuppressionChangeId, reach: Reach, reason: Reason, added: u64, now: Timestamp) -> Self {
+        SuppressionChange { id, reach, reason, added, lifted: 0, expires_at: now + SuppressionChange::KEPT }
+    }
+
+    pub fn lifted(id: SuppressionChangeId, reach: Reach, reason: Reason, now: Timestamp) -> Self {
+        SuppressionChange { id, reach, reason, added: 0, lifted: 1, expires_at: now + SuppressionChange::KEPT }
+    }
+}
+
+impl Record for SuppressionChange {
+    type Scope = InTenant;
+    type Id = SuppressionChangeId;
+    const TYPE: &'static str = "suppression_change";
+    const COLLECTION: &'static str = "suppression-changes";
+    const EXPORTED: bool = false;
+
+    fn id(&self) -> SuppressionChangeId {
+        self.id
+    }
+
+    fn version(&self) -> Option<u64> {
+        None
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.expires_at)
+    }
+}
+
+impl<S> SuppressionEntry<S> {
+    /// What a person calls it.
+    pub const NAME: &'static str = "Suppression";
+}
+
 /// SHA-256 of the normal form of an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -159,11 +212,8 @@ impl Segment for AddressHash {}
 
 impl<S: SuppressionScope> SuppressionEntry<S>
 where
-    SuppressionEntry<S>: Declared,
-    Suppression<S>: Declared,
+    SuppressionEntry<S>: Entity<Scope = S>,
 {
-    pub const NOUN: &'static str = "Suppression";
-
     pub fn new(id: SuppressionId, email: Email, reason: Reason, source: Source, by: Option<Person>, now: Timestamp) -> Self {
         SuppressionEntry { id, email, reason, source, added_at: now, by, scope: std::marker::PhantomData }
     }
@@ -191,7 +241,7 @@ where
 
 impl<S: SuppressionScope> Suppression<S>
 where
-    Suppression<S>: Declared,
+    Suppression<S>: Entity<Scope = S>,
 {
     /// Earlier suppressions that are kept.
     const KEPT: usize = 20;
@@ -210,44 +260,45 @@ where
     }
 }
 
-impl<S: SuppressionScope> Entity for Suppression<S>
-where
-    Suppression<S>: Declared,
-{
-    type Scope = S;
-    const TYPE: &'static str = S::SUPPRESSION;
-    const COLLECTION: &'static str = "suppressions";
-    const WITHIN: Option<Within> = S::WITHIN;
-    const RESTORE: Option<Restore> = Some(restored::<Self>);
+macro_rules! suppressions_of {
+    ($scope:ty) => {
+        impl Entity for Suppression<$scope> {
+            type Scope = $scope;
+            const TYPE: &'static str = <$scope>::SUPPRESSION;
+            const COLLECTION: &'static str = "suppressions";
+            const WITHIN: Option<Within> = <$scope>::WITHIN;
+            /// `SuppressionChange` is.
+            const AUDITED: bool = false;
+            const RESTORE: Option<Restore> = Some(restored::<Self>);
 
-    fn key(&self) -> Key<Self> {
-        Key::new(&Collection::of::<Self>(), self.address.clone())
-    }
+            fn key(&self) -> Key<Self> {
+                Key::new(&Collection::of::<Self>(), self.address.clone())
+            }
 
-    fn guard(&self) -> Vec<(&'static str, u64)> {
-        vec![("version", self.version)]
-    }
+            fn guard(&self) -> Vec<(&'static str, u64)> {
+                vec![("version", self.version)]
+            }
+        }
+
+        impl Entity for SuppressionEntry<$scope> {
+            type Scope = $scope;
+            const TYPE: &'static str = <$scope>::ENTRY;
+            const COLLECTION: &'static str = "suppression-log";
+            const WITHIN: Option<Within> = <$scope>::WITHIN;
+            const COUNTER: Option<Counter> = Some(<$scope>::COUNTER);
+            const NOUN: Option<&'static str> = Some(Self::NAME);
+            const AUDITED: bool = false;
+            const RESTORE: Option<Restore> = Some(restored::<Self>);
+
+            fn key(&self) -> Key<Self> {
+                SuppressionEntry::key_of(self.id)
+            }
+        }
+    };
 }
 
-impl<S: SuppressionScope> Entity for SuppressionEntry<S>
-where
-    SuppressionEntry<S>: Declared,
-    Suppression<S>: Declared,
-{
-    type Scope = S;
-    const TYPE: &'static str = S::ENTRY;
-    const COLLECTION: &'static str = "suppression-log";
-    const WITHIN: Option<Within> = S::WITHIN;
-    const COUNTER: Option<Counter> = Some(S::COUNTER);
-    const NOUN: Option<&'static str> = Some("Suppression");
-    /// The suppression that is written with it is.
-    const AUDITED: bool = false;
-    const RESTORE: Option<Restore> = Some(restored::<Self>);
-
-    fn key(&self) -> Key<Self> {
-        SuppressionEntry::key_of(self.id)
-    }
-}
+suppressions_of!(InTenant);
+suppressions_of!(InWorkspace);
 
 impl Reach {
     pub const WORDS: &'static [&'static str] = &["tenant", "workspace"];

@@ -73,7 +73,9 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
     let incoming = Incoming::new(app, raw);
     let answered = AssertUnwindSafe(handler.call(&incoming)).catch_unwind().await;
     let result = answered.unwrap_or_else(|panic| Err(panicked("handling a request", panic)));
-    let result = result.map(|response| from_workspace(&incoming, unless_unchanged(&incoming, response)));
+    let result = result.map(|response| unless_unchanged(&incoming, response));
+    // A refusal does not say it: it must not tell where something is.
+    let from = if matches!(result, Ok(_) | Err(Error::Replayed(_))) { incoming.facts().workspace } else { None };
     let limiter = incoming.app.limiter();
     if result.as_ref().is_err_and(Error::is_invalid) {
         let mut facts = incoming.facts();
@@ -83,6 +85,8 @@ pub(crate) async fn serve(app: App, route: &'static str, request: Request, handl
     let facts = incoming.facts().clone();
     let limits = limiter.reported(facts.limits, result.as_ref().err(), incoming.now);
     let mut response = finish(result, family, &request_id, problem, &limits);
+    let from = from.and_then(|workspace| HeaderValue::from_str(&workspace.prefixed()).ok());
+    response.headers_mut().extend(from.map(|workspace| (X_WORKSPACE_ID, workspace)));
     let (metered, memory_mb) = (incoming.table.meter().read(), incoming.app.config().memory_mb);
     // For code that calls the router in the same process. It is not sent to the client.
     response.extensions_mut().insert(metered);
@@ -186,14 +190,6 @@ fn limit_headers(headers: &mut HeaderMap, limits: &[LimitReport]) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-}
-
-/// Says which workspace an answer comes from. A refusal does not: it must not tell where something is.
-fn from_workspace(incoming: &Incoming, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
-    let workspace = incoming.facts().workspace;
-    let header = workspace.and_then(|workspace| HeaderValue::from_str(&workspace.prefixed()).ok());
-    response.headers_mut().extend(header.map(|value| (X_WORKSPACE_ID, value)));
-    response
 }
 
 /// 304 if the caller already has the same representation.

@@ -31,6 +31,11 @@ impl WorkspaceId {
     pub fn tag(&self) -> WorkspaceTag {
         tag_of(self.0)
     }
+
+    /// Whether a workspace may have it.
+    pub fn is_one(&self) -> bool {
+        self.tag() != WorkspaceTag::NONE
+    }
 }
 
 impl WorkspaceTag {

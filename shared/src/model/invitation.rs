@@ -18,9 +18,9 @@ pub struct Invitation {
     pub id: InvitationId,
     pub email: Email,
     pub role: Role,
-    /// The workspace that it is into as well.
+    /// The place in a workspace that goes with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workspace: Option<WorkspaceSeat>,
+    pub seat: Option<WorkspaceSeat>,
     /// The link in its mail.
     pub link: LinkId,
     pub invited_by: String,
@@ -176,7 +176,7 @@ mod tests {
             id: InvitationId::new(now, &random),
             email: Email::parse(email).unwrap(),
             role: Role::Member,
-            workspace: None,
+            seat: None,
             link: LinkId::new(&random),
             invited_by: "Ada".into(),
             created_at: now,

@@ -1,6 +1,6 @@
 //! The records that this crate has itself. See `store::records` for what follows from such a list.
 
-use crate::store::entity::{Declared, Entity};
+use crate::store::entity::Declared;
 use crate::store::records::{Kind, Restored};
 
 macro_rules! core {
@@ -10,7 +10,7 @@ macro_rules! core {
         pub const KINDS: &[Kind] = &[$(Kind::of::<crate::model::$file::$record>()),*];
         /// For the import.
         pub const RESTORED: &[Restored] =
-            &[$((<crate::model::$file::$record as Entity>::TYPE, <crate::model::$file::$record as Entity>::RESTORE)),*];
+            &[$(Restored::of::<crate::model::$file::$record>()),*];
     };
 }
 

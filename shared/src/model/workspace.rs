@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Segment, UserId, WorkspaceId, WorkspaceTag};
+use crate::ids::{Segment, UserId, WorkspaceId, WorkspaceTag, parse_uuid};
 use crate::model::plan::Quota;
 use crate::model::role::Role;
 use crate::store::entity::{Collection, Counter, DELETED_WORKSPACES, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, WORKSPACES, Within};
@@ -112,7 +112,9 @@ impl WorkspaceSlug {
 
     pub fn parse(text: &str) -> Option<Self> {
         let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        (text.len() <= WorkspaceSlug::MAX && text.split('-').all(plain)).then(|| WorkspaceSlug(text.to_owned()))
+        // A UUID would be taken for an id wherever a workspace is named.
+        let fits = text.len() <= WorkspaceSlug::MAX && parse_uuid(text).is_none();
+        (fits && text.split('-').all(plain)).then(|| WorkspaceSlug(text.to_owned()))
     }
 
     /// As somebody asks for it, in upper or lower case.
@@ -161,14 +163,9 @@ impl From<WorkspaceSlug> for String {
 pub struct WorkspaceSlugClaim {
     pub slug: WorkspaceSlug,
     pub id: WorkspaceId,
-    /// After a deletion the slug rests for longer than an instance remembers whose it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rests_until: Option<Timestamp>,
 }
 
 impl WorkspaceSlugClaim {
-    pub const REST: SignedDuration = SignedDuration::from_mins(10);
-
     pub fn key_of(slug: &WorkspaceSlug) -> Key<Self> {
         Key::new(&Collection::of::<WorkspaceSlugClaim>(), slug.clone())
     }
@@ -183,10 +180,6 @@ impl Entity for WorkspaceSlugClaim {
 
     fn key(&self) -> Key<Self> {
         WorkspaceSlugClaim::key_of(&self.slug)
-    }
-
-    fn expires_at(&self) -> Option<Timestamp> {
-        self.rests_until
     }
 }
 
@@ -212,6 +205,11 @@ impl WorkspaceMember {
 
     pub fn all() -> List<Self> {
         List::new(Collection::of::<WorkspaceMember>(), "")
+    }
+
+    /// In the place of what is left of an earlier membership, which opens nothing.
+    pub fn after(self, earlier: Option<&WorkspaceMember>) -> Self {
+        WorkspaceMember { version: earlier.map_or(1, |earlier| earlier.version + 1), ..self }
     }
 
     pub fn with_role(&self, role: Role) -> Self {
@@ -358,7 +356,8 @@ mod tests {
         for text in ["a", "acme", "acme-1", "0-0", &"a".repeat(63)] {
             assert_eq!(WorkspaceSlug::parse(text).map(|slug| slug.to_string()).as_deref(), Some(text));
         }
-        for wrong in ["", "-", "a-", "-a", "a--b", "A", "a_b", "ä", "a b", "a#b", &"a".repeat(64)] {
+        for wrong in ["", "-", "a-", "-a", "a--b", "A", "a_b", "ä", "a b", "a#b", "0198c0de-0000-7000-8000-000000000000", &"a".repeat(64)]
+        {
             assert_eq!(WorkspaceSlug::parse(wrong), None, "{wrong}");
         }
     }

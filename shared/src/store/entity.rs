@@ -31,6 +31,8 @@ pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     const AUDITED: bool = <Self::Scope as Scope>::OWNED;
     /// Whether an export shows it. False for a record that only repeats others, is sealed, or is packed for our own use.
     const EXPORTED: bool = true;
+    /// Attributes that hold what a customer named themselves. An export masks what is called a secret everywhere else.
+    const FREE: &'static [&'static str] = &[];
     /// How an import puts it back. `None`: not at all, or `operator` has its own code for it.
     const RESTORE: Option<Restore> = None;
     /// The counter that says how many its tenant or workspace has.
@@ -75,6 +77,9 @@ impl Packed {
         let listed = entry.is_some();
         if entry.is_some_and(|entry| attributes.insert(ListEntry::ATTRIBUTE.to_owned(), entry.0).is_some()) {
             return Err(Error::internal("storing a record", "it has an attribute of the name of its list entry"));
+        }
+        if attributes.contains_key(WORKSPACE) {
+            return Err(Error::internal("storing a record", "it has an attribute of the name of its workspace"));
         }
         if let Some(expires_at) = entity.expires_at() {
             attributes.insert("ttl".into(), AttributeValue::N(expires_at.as_second().to_string()));
@@ -149,6 +154,7 @@ pub trait Record: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     const RESTORED: bool = Self::EXPORTED;
     const COUNTER: Option<Counter> = None;
     const NOUN: Option<&'static str> = None;
+    const FREE: &'static [&'static str] = &[];
 
     fn id(&self) -> Self::Id;
 
@@ -187,6 +193,7 @@ impl<R: Record> Entity for R {
     const RESTORE: Option<Restore> = if R::RESTORED { Some(restored::<R>) } else { None };
     const COUNTER: Option<Counter> = R::COUNTER;
     const NOUN: Option<&'static str> = R::NOUN;
+    const FREE: &'static [&'static str] = R::FREE;
     const WITHIN: Option<Within> = if <R::Scope as Scope>::WALLED { Some(IN_WORKSPACE) } else { None };
 
     fn key(&self) -> Key<Self> {

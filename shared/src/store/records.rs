@@ -21,6 +21,7 @@ pub struct Kind {
     within: Option<Within>,
     audited: bool,
     exported: bool,
+    free: &'static [&'static str],
     counter: Option<Counter>,
 }
 
@@ -33,6 +34,7 @@ impl Kind {
         within: Some(IN_WORKSPACE),
         audited: false,
         exported: false,
+        free: &[],
         counter: None,
     };
 
@@ -44,6 +46,7 @@ impl Kind {
             within: E::WITHIN,
             audited: E::AUDITED,
             exported: E::EXPORTED,
+            free: E::FREE,
             counter: E::COUNTER,
         }
     }
@@ -108,6 +111,11 @@ impl Records {
     /// The type itself, if its changes are in the audit log.
     pub fn audited(&self, kind: &str) -> Option<&'static str> {
         self.kinds().find(|known| known.audited && known.name == kind).map(|known| known.name)
+    }
+
+    /// The attributes of a type in which a customer named things themselves.
+    pub fn free(&self, kind: &str) -> &'static [&'static str] {
+        self.kinds().find(|known| known.name == kind).map_or(&[], |known| known.free)
     }
 
     /// Every collection of a tenant: first what others lie within, last the tenant itself.
@@ -215,8 +223,22 @@ impl Records {
 /// How an import puts back a record of a type: as it was.
 pub type Restore = fn(Value) -> Option<Packed>;
 
-/// A type, and how a record of it is put back; `None` if it is not.
-pub type Restored = (&'static str, Option<Restore>);
+/// A type, as an import needs it.
+#[derive(Clone, Copy)]
+pub struct Restored {
+    pub kind: &'static str,
+    /// How a record of it is put back; `None` if it is not.
+    pub restore: Option<Restore>,
+    pub free: &'static [&'static str],
+    /// It lies in a workspace.
+    pub walled: bool,
+}
+
+impl Restored {
+    pub const fn of<E: Entity>() -> Self {
+        Restored { kind: E::TYPE, restore: E::RESTORE, free: E::FREE, walled: <E::Scope as Scope>::WALLED }
+    }
+}
 
 /// Puts back a record as it was.
 pub fn restored<E: Entity>(data: Value) -> Option<Packed> {
@@ -231,6 +253,6 @@ macro_rules! records {
         $(impl $crate::store::Declared for $record {})*
         pub const KINDS: &[$crate::store::Kind] = &[$($crate::store::Kind::owned::<$record>()),*];
         pub const RESTORED: &[$crate::store::Restored] =
-            &[$((<$record as $crate::store::Entity>::TYPE, <$record as $crate::store::Entity>::RESTORE)),*];
+            &[$($crate::store::Restored::of::<$record>()),*];
     };
 }

@@ -254,7 +254,7 @@ impl Table {
         Ok(output.item)
     }
 
-    /// Consistent reads of up to 100 items, in the given order. Missing items are `None`. The keys may mix a tenant's items with items of
+    /// Consistent reads of several items, in the given order. Missing items are `None`. The keys may mix a tenant's items with items of
     /// the directory. If the tenant has its own credentials, directory items are read in parallel with the function's credentials.
     pub(crate) async fn get_many(&self, keys: &[FullKey]) -> Result<Vec<Option<Item>>> {
         self.get_of(keys, None).await

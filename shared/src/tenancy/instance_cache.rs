@@ -1,15 +1,14 @@
-//! What an instance remembers for a short time: the owners of slugs, of tenants and of workspaces, and when it last recorded the use of a key.
+//! What an instance remembers for a short time: the owners of slugs, and when it last recorded the use of a key.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::bounded::Bounded;
 use crate::error::Result;
-use crate::ids::{ApiKeyId, WorkspaceTag};
+use crate::ids::ApiKeyId;
 use crate::lock::Lock;
 use crate::model::api_key::KeyUse;
 use crate::model::tenant::{Slug, SlugClaim};
-use crate::model::workspace::{WorkspaceSlug, WorkspaceSlugClaim};
-use crate::tenancy::{App, Directory, TenantId, TenantStore};
+use crate::tenancy::{App, Directory, TenantId};
 
 /// A tenant by id or slug.
 pub(super) async fn tenant_named(app: &App, directory: &Directory, text: &str) -> Result<Option<TenantId>> {
@@ -27,22 +26,7 @@ pub(super) async fn tenant_named(app: &App, directory: &Directory, text: &str) -
     Ok(owner)
 }
 
-/// A workspace of the tenant by its slug.
-pub(super) async fn workspace_named(app: &App, store: &TenantStore, slug: &WorkspaceSlug) -> Result<Option<WorkspaceTag>> {
-    let (cache, now, key) = (app.instance_cache(), store.now(), (store.tenant_id(), slug.clone()));
-    if let Some(workspace) = cache.workspace(&key, now) {
-        return Ok(Some(workspace));
-    }
-    let claim = store.find(&WorkspaceSlugClaim::key_of(slug)).await?.filter(|claim| claim.rests_until.is_none());
-    let workspace = claim.map(|claim| claim.id.tag());
-    if let Some(workspace) = workspace {
-        cache.workspaces.lock().insert(key, (workspace, now));
-    }
-    Ok(workspace)
-}
-
 pub struct InstanceCache {
-    workspaces: Lock<Bounded<(TenantId, WorkspaceSlug), (WorkspaceTag, Timestamp)>>,
     owners: Lock<Bounded<Slug, (TenantId, Timestamp)>>,
     uses: Lock<Bounded<ApiKeyId, Timestamp>>,
 }
@@ -50,7 +34,6 @@ pub struct InstanceCache {
 impl Default for InstanceCache {
     fn default() -> Self {
         InstanceCache {
-            workspaces: Lock::new(Bounded::new(InstanceCache::REMEMBERED)),
             owners: Lock::new(Bounded::new(InstanceCache::REMEMBERED)),
             uses: Lock::new(Bounded::new(InstanceCache::REMEMBERED)),
         }
@@ -59,17 +42,12 @@ impl Default for InstanceCache {
 
 impl InstanceCache {
     const REMEMBERED: usize = 10_000;
-    /// Shorter than the time for which a slug rests before another tenant or workspace can take it.
+    /// Much shorter than the time for which a slug rests before another tenant can take it.
     const KEEP: SignedDuration = SignedDuration::from_mins(5);
 
     fn slug_owner(&self, slug: &Slug, now: Timestamp) -> Option<TenantId> {
         let mut owners = self.owners.lock();
         owners.get(slug).filter(|(_, seen_at)| now.duration_since(*seen_at).abs() < Self::KEEP).map(|(tenant, _)| *tenant)
-    }
-
-    fn workspace(&self, key: &(TenantId, WorkspaceSlug), now: Timestamp) -> Option<WorkspaceTag> {
-        let mut workspaces = self.workspaces.lock();
-        workspaces.get(key).filter(|(_, seen_at)| now.duration_since(*seen_at).abs() < Self::KEEP).map(|(workspace, _)| *workspace)
     }
 
     fn remember_slug(&self, slug: Slug, tenant: TenantId, now: Timestamp) {

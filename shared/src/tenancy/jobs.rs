@@ -15,6 +15,7 @@ use crate::model::domain::DomainCheck;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::model::workspace::DeletedWorkspace;
+use crate::store::entity::WORKSPACE;
 use crate::store::{Entity, Records, Table};
 use crate::tenancy::store::audited_id;
 use crate::tenancy::{App, Directory, Origin, TenantId, TenantStore, WorkspaceStore};
@@ -164,7 +165,7 @@ impl Change {
             ResourceChange {
                 action: if self.kind == ChangeKind::Inserted && first { "created" } else { "changed" }.into(),
                 resource: resource.into(),
-                id: audited_id(text(&self.image, "id").as_ref(), &self.sort),
+                id: audited_id(text(&self.image, "id").as_ref(), text(&self.image, WORKSPACE).as_ref(), &self.sort),
                 before: self.before.as_ref().map(digest).transpose()?,
                 after: Some(digest(&self.image)?),
             }

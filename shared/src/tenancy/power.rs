@@ -59,13 +59,11 @@ pub(super) async fn of_makers(directory: &Directory, store: &TenantStore, keys: 
         add(Maker { tenant: store.tenant_id(), user: key.issuer.user });
     }
     let claims: Vec<_> = theirs.iter().map(|key| KeyClaim::key_of(&key.handle)).collect();
-    for some in claims.chunks(AT_ONCE) {
-        for claim in directory.find_many(some).await? {
-            if let Some(key) = theirs.iter().find(|key| key.handle == claim.handle)
-                && let Some(maker) = maker_of(directory, store.tenant_id(), &claim, key).await?
-            {
-                add(maker);
-            }
+    for claim in directory.find_many(&claims).await? {
+        if let Some(key) = theirs.iter().find(|key| key.handle == claim.handle)
+            && let Some(maker) = maker_of(directory, store.tenant_id(), &claim, key).await?
+        {
+            add(maker);
         }
     }
     let mut members = vec![];
@@ -73,15 +71,10 @@ pub(super) async fn of_makers(directory: &Directory, store: &TenantStore, keys: 
         let (here, elsewhere): (Vec<Maker>, Vec<Maker>) = makers.into_iter().partition(|other| other.tenant == maker.tenant);
         makers = elsewhere;
         let users: Vec<_> = here.iter().map(|maker| Member::key_of(maker.user)).collect();
-        for some in users.chunks(AT_ONCE) {
-            members.extend(directory.enter(maker.tenant).find_many(some).await?);
-        }
+        members.extend(directory.enter(maker.tenant).find_many(&users).await?);
     }
     Ok(members)
 }
-
-/// The most keys for one read.
-const AT_ONCE: usize = 100;
 
 async fn maker_of(directory: &Directory, tenant: TenantId, claim: &KeyClaim, key: &ApiKey) -> Result<Option<Maker>> {
     if let Some(maker) = claim.maker.filter(|maker| claim_fits(*maker, key, tenant)) {

@@ -181,7 +181,7 @@ impl<S: Owned> Store<S> {
         }
         let resource = E::TYPE;
         let item = self.item(gone)?;
-        let id = audited_id(item.get("id").and_then(|id| id.as_s().ok()), &gone.key().sort);
+        let id = audited_id(item.get("id").and_then(|id| id.as_s().ok()), self.workspace_tag().as_ref(), &gone.key().sort);
         let attributes = item::read(&item).map_err(|error| Error::internal("describing a removal", error))?;
         Ok(Some(Removal::new(resource, id, audit::digest(&attributes), &self.origin.request, self.now)))
     }
@@ -461,7 +461,7 @@ struct Line<T> {
     list_entry: T,
 }
 
-/// How the audit log names a record: by its `id`, or by its sort key if it has none.
-pub(super) fn audited_id(id: Option<&String>, sort: &str) -> String {
-    id.cloned().unwrap_or_else(|| sort.to_owned())
+/// How the audit log names a record: by its `id`, or by its sort key if it has none, with the workspace that it is in.
+pub(super) fn audited_id(id: Option<&String>, workspace: Option<&String>, sort: &str) -> String {
+    id.cloned().unwrap_or_else(|| workspace.map_or_else(|| sort.to_owned(), |workspace| format!("{workspace}/{sort}")))
 }

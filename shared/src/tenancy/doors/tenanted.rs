@@ -115,8 +115,16 @@ impl<R> Tenanted<R> {
     /// and that their key still exists. A transaction can write an item only once. `touched` is therefore the member or the key that it
     /// changes itself, whose version it compares anyway.
     pub fn require_role_at_least<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Touched<'_>) -> Result<Transaction<'a>> {
-        let own_membership = matches!(touched, Touched::Member(member) if !self.delegated && member.user == self.power.membership.user);
-        let transaction = if own_membership { transaction } else { self.power.require_role(&self.directory, transaction, least)? };
+        let transaction = match touched {
+            Touched::Member(own) if !self.delegated && own.user == self.power.membership.user => {
+                // As it is read now: the door may have seen a higher role.
+                if own.role < least {
+                    return Err(Error::Forbidden("Your role was changed at the same moment.".into()));
+                }
+                transaction
+            }
+            _ => self.power.require_role(&self.directory, transaction, least)?,
+        };
         let Some(key) = &self.key else { return Ok(transaction) };
         if matches!(touched, Touched::Key(touched) if touched.id == key.id) {
             return Ok(transaction);

@@ -190,8 +190,8 @@ pub struct Invited {
 impl Invited {
     /// The workspace that the invitation is into as well, if it is still there.
     pub async fn workspace(&self) -> Result<Option<(WorkspaceStore, WorkspaceSeat)>> {
-        let Some(seat) = self.invitation.workspace else { return Ok(None) };
-        let workspace = self.store.find(&Workspace::key_of(seat.id.tag())).await?;
+        let Some(seat) = self.invitation.seat else { return Ok(None) };
+        let workspace = self.store.find(&Workspace::key_of(seat.id.tag())).await?.filter(|workspace| workspace.id == seat.id);
         Ok(workspace.map(|workspace| (self.store.workspace(workspace.id.tag()), seat)))
     }
 }

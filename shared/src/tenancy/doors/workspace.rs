@@ -5,14 +5,13 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::ids::{UserId, WorkspaceId, WorkspaceTag};
-use crate::model::workspace::{Workspace, WorkspaceAccess, WorkspaceMember, WorkspaceSettings, WorkspaceSlug, role_in};
+use crate::model::workspace::{Workspace, WorkspaceAccess, WorkspaceMember, WorkspaceSettings, WorkspaceSlug, WorkspaceSlugClaim, role_in};
 use crate::store::Counter;
 use crate::store::page::{Position, RankedPage, Span};
 use crate::store::table::{FullKey, number};
 use crate::tenancy::doors::tenanted::{Inside, Tenanted, enter_tenant};
 use crate::tenancy::doors::{Access, Admin, AtLeast, Door};
-use crate::tenancy::instance_cache::workspace_named;
-use crate::tenancy::{App, Entered, Incoming, RecordStore, Role, TenantStore, Transaction, Wants, WorkspaceStore};
+use crate::tenancy::{Entered, Incoming, RecordStore, Role, TenantStore, Transaction, Wants, WorkspaceStore};
 
 /// Routes whose first path value is a workspace itself. On all others it is the id of something within one, which names the workspace.
 const WORKSPACE_ROUTES: &str = "/api/v1/tenant/workspaces/{workspace}";
@@ -48,19 +47,32 @@ impl<R> In<Tenanted<R>> {
         transaction.require(&self.outer.store, &Workspace::key_of(self.workspace.id.tag()), gone)
     }
 
-    /// For changes that must fail after a demotion: requires, in the transaction, the membership by which the caller has their role here. A transaction
-    /// can write an item only once: `touched` is the member whose membership in the workspace it changes itself, with a check of its version.
-    pub fn require_role<'a>(&self, transaction: Transaction<'a>, least: Role, touched: Option<UserId>) -> Result<Transaction<'a>> {
+    /// For changes that must fail after a demotion: requires, in the transaction, the memberships by which the caller has their role here. A transaction
+    /// can write an item only once: `touched` is the membership in the workspace that it changes itself, as read now and with a check of its version.
+    pub fn require_role<'a>(
+        &self,
+        transaction: Transaction<'a>,
+        least: Role,
+        touched: Option<&WorkspaceMember>,
+    ) -> Result<Transaction<'a>> {
         let by_tenant = role_in(self.outer.member.role, None).is_some_and(|role| role >= least);
-        let transaction =
-            self.outer.require_role_at_least(transaction, if by_tenant { least } else { Role::Viewer }, super::Touched::Else)?;
-        if by_tenant || touched == Some(self.outer.member.user) {
+        // A viewer of the tenant only looks, whatever the workspace says.
+        let in_tenant = if by_tenant { least } else { least.min(Role::Member) };
+        let transaction = self.outer.require_role_at_least(transaction, in_tenant, super::Touched::Else)?;
+        if by_tenant {
             return Ok(transaction);
         }
+        if let Some(own) = touched.filter(|touched| touched.user == self.outer.member.user) {
+            return if own.role >= least { Ok(transaction) } else { Err(demoted()) };
+        }
         let roles = Role::ALL.into_iter().filter(|role| *role < least).map(Role::name);
-        let demoted = Box::new(|_| Error::Forbidden("Your role in the workspace was changed at the same moment.".into()));
-        transaction.require_unless(&self.store, &WorkspaceMember::key_of(self.outer.member.user), "role", roles, demoted)
+        let own = WorkspaceMember::key_of(self.outer.member.user);
+        transaction.require_unless(&self.store, &own, "role", roles, Box::new(|_| demoted()))
     }
+}
+
+fn demoted() -> Error {
+    Error::Forbidden("Your role in the workspace was changed at the same moment.".into())
 }
 
 impl Admin {
@@ -97,15 +109,17 @@ impl<R> Tenanted<R> {
         };
         tags.sort();
         let keys: Vec<_> = tags.into_iter().map(Workspace::key_of).collect();
-        let mut all = self.entered_by(self.store.find_many(&keys).await?, counters).await?;
+        let found =
+            self.store.find_many(&keys).await?.into_iter().filter(|workspace| bound.is_none_or(|bound| bound.contains(&workspace.id)));
+        let mut all = self.entered_by(found.collect(), []).await?;
         let total = all.len() as u64;
         if let Some(Position(after)) = &span.after {
             all.retain(|found| found.workspace.id.tag().to_string() > *after);
         }
         let left = all.len().saturating_sub(span.skip) > span.limit;
-        let items: Vec<_> = all.into_iter().skip(span.skip).take(span.limit).collect();
-        let next = items.last().filter(|_| left).map(|last| Position(last.workspace.id.tag().to_string()));
-        Ok(RankedPage { items, next, total })
+        let page: Vec<_> = all.into_iter().skip(span.skip).take(span.limit).map(|found| found.workspace).collect();
+        let next = page.last().filter(|_| left).map(|last| Position(last.id.tag().to_string()));
+        Ok(RankedPage { items: self.entered_by(page, counters).await?, next, total })
     }
 
     /// Those that exist for the caller, with their role and the counters of each.
@@ -161,8 +175,15 @@ pub(super) struct Selection {
     noun: Option<&'static str>,
 }
 
-/// `None`: no workspace has the name.
-type Named = Option<WorkspaceTag>;
+/// What a name stands for. `None`: no workspace has it.
+type Named = Option<Asked>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    tag: WorkspaceTag,
+    /// Of the workspace itself, unless an id of something within it names it.
+    id: Option<WorkspaceId>,
+}
 
 impl Selection {
     /// Reads what the request names, and adds to the wishes what is needed to judge it.
@@ -177,7 +198,6 @@ impl Selection {
             (None, Some(body)) => Some((IN_BODY, body.as_str())),
             (None, None) => None,
         };
-        let app = &incoming.app;
         let mut selection = Selection {
             wanted: std::mem::take(&mut wants.workspace),
             counters: std::mem::take(&mut wants.counters),
@@ -186,15 +206,15 @@ impl Selection {
         };
         if let Some(first) = incoming.path_values.first() {
             selection.path = Some(match incoming.route.starts_with(WORKSPACE_ROUTES) {
-                true => named(app, store, first).await?,
-                false => WorkspaceTag::of_id(first),
+                true => named(store, first).await?,
+                false => WorkspaceTag::of_id(first).map(|tag| Asked { tag, id: None }),
             });
         }
         if let Some(text) = header {
-            selection.header = Some(named(app, store, text).await?);
+            selection.header = Some(named(store, text).await?);
         }
         if let Some((name, text)) = parameter {
-            selection.parameter = Some((name, named(app, store, text).await?));
+            selection.parameter = Some((name, named(store, text).await?));
         }
         for key in selection.tags().flat_map(|tag| selection.keys_of(store, tag, user)) {
             wants.full.push(key);
@@ -202,11 +222,12 @@ impl Selection {
         Ok((wants, selection))
     }
 
-    /// The workspaces that exist, each once; the one that is meant comes first.
+    /// The workspaces that are named, each once. For a name that stands for none, nobody's is read, so that it takes as many reads.
     fn tags(&self) -> impl Iterator<Item = WorkspaceTag> + use<> {
-        let all = [self.path, self.header, self.parameter.map(|(_, named)| named)].map(Option::flatten);
+        let all = [self.path, self.header, self.parameter.map(|(_, named)| named)];
         let mut tags: Vec<WorkspaceTag> = vec![];
-        for tag in all.into_iter().flatten() {
+        for named in all.into_iter().flatten() {
+            let tag = named.map_or(WorkspaceTag::NONE, |asked| asked.tag);
             if !tags.contains(&tag) {
                 tags.push(tag);
             }
@@ -246,7 +267,8 @@ async fn selected(selection: &Selection, inside: &Inside, entered: &mut Entered)
     if let Some(named) = selection.path {
         let missing = || Error::Missing(selection.noun.unwrap_or(NOUN));
         let others = [selection.header, selection.parameter.map(|(_, named)| named)];
-        if named.is_none() || others.into_iter().flatten().any(|other| other != named) {
+        let tag = |named: Named| named.map(|asked| asked.tag);
+        if named.is_none() || others.into_iter().flatten().any(|other| tag(other) != tag(named)) {
             return Err(missing());
         }
         return accessible(named, inside, entered).await?.ok_or_else(missing).map(Some);
@@ -271,9 +293,10 @@ async fn selected(selection: &Selection, inside: &Inside, entered: &mut Entered)
 
 /// The workspace, if it exists for the caller.
 async fn accessible(named: Named, inside: &Inside, entered: &mut Entered) -> Result<Option<Place>> {
-    let Some(tag) = named else { return Ok(None) };
+    let Some(Asked { tag, id }) = named else { return Ok(None) };
     let store = inside.store.workspace(tag);
-    let Some(workspace) = entered.find(&Workspace::key_of(tag)).await? else { return Ok(None) };
+    let workspace = entered.find(&Workspace::key_of(tag)).await?;
+    let Some(workspace) = workspace.filter(|workspace| id.is_none_or(|id| workspace.id == id)) else { return Ok(None) };
     entered.workspace = Some(store.clone());
     let membership = entered.find(&WorkspaceMember::key_of(inside.member.user)).await?;
     entered.workspace = None;
@@ -285,12 +308,15 @@ async fn accessible(named: Named, inside: &Inside, entered: &mut Entered) -> Res
 
 /// Where a request goes that names no workspace: into the oldest that the caller can reach. Who has none finds empty lists, and can create nothing.
 async fn default(incoming: &Incoming, selection: &Selection, inside: &Inside, entered: &mut Entered) -> Result<Place> {
-    for tag in reachable(inside).await? {
-        let keys = selection.keys_of(&inside.store, tag, Some(inside.member.user));
-        let items = inside.store.items(&keys).await?;
-        entered.read.extend(keys.into_iter().zip(items));
-        if let Some(place) = accessible(Some(tag), inside, entered).await? {
-            return Ok(place);
+    for some in reachable(inside).await?.chunks(AT_ONCE) {
+        for workspace in inside.store.find_many(&some.iter().copied().map(Workspace::key_of).collect::<Vec<_>>()).await? {
+            let asked = Asked { tag: workspace.id.tag(), id: Some(workspace.id) };
+            let keys = selection.keys_of(&inside.store, asked.tag, Some(inside.member.user));
+            let items = inside.store.items(&keys).await?;
+            entered.read.extend(keys.into_iter().zip(items));
+            if let Some(place) = accessible(Some(asked), inside, entered).await? {
+                return Ok(place);
+            }
         }
     }
     if !incoming.is_read() {
@@ -303,6 +329,9 @@ async fn default(incoming: &Incoming, selection: &Selection, inside: &Inside, en
         Workspace { id, slug, name: String::new(), settings: WorkspaceSettings::default(), created_at: now, updated_at: now, version: 0 };
     Ok(Place { store, workspace, role: Role::Viewer })
 }
+
+/// How many workspaces are looked for at once.
+const AT_ONCE: usize = 100;
 
 /// The workspaces that the caller may reach, oldest first; of a tenant's admins, who reach all, only the oldest.
 async fn reachable(inside: &Inside) -> Result<Vec<WorkspaceTag>> {
@@ -320,14 +349,13 @@ async fn reachable(inside: &Inside) -> Result<Vec<WorkspaceTag>> {
 }
 
 /// A workspace by id or slug.
-async fn named(app: &App, store: &TenantStore, text: &str) -> Result<Named> {
-    match WorkspaceId::parse_prefixed(text) {
-        Some(id) => Ok(Some(id.tag())),
-        None => match WorkspaceSlug::asked(text) {
-            Some(slug) => workspace_named(app, store, &slug).await,
-            None => Ok(None),
-        },
-    }
+async fn named(store: &TenantStore, text: &str) -> Result<Named> {
+    let id = match (WorkspaceId::parse_prefixed(text), WorkspaceSlug::asked(text)) {
+        (Some(id), _) => Some(id),
+        (None, Some(slug)) => store.find(&WorkspaceSlugClaim::key_of(&slug)).await?.map(|claim| claim.id),
+        (None, None) => None,
+    };
+    Ok(id.map(|id| Asked { tag: id.tag(), id: Some(id) }))
 }
 
 /// The workspace that a body names. A body that is not as it should be is refused later, with its other faults.
