@@ -359,7 +359,7 @@ async fn lists_filter_and_a_repeat_makes_one() {
     assert_eq!(names(&world, owner, "?status=draft&search=su").await, all(&["Summer"]));
     assert_eq!(names(&world, owner, "?status=active").await, all(&[]));
     assert_eq!(names(&world, owner, "?limit=1&offset=1").await, (vec!["Summer".to_owned()], 3));
-    for query in ["?status=sent", "?workspace=a_b", "?colour=red", "?limit=101"] {
+    for query in ["?status=sent", "?colour=red", "?limit=101"] {
         world.get(format!("{ALL}{query}")).token(&owner.token).send().await.expect(400);
     }
     let again =
@@ -543,14 +543,14 @@ async fn each_operation_costs_no_more_than_it_must() {
     for (name, request, reads, writes, trips) in [
         ("list", world.get(ALL), 7.0, 2.0, 2),
         ("list, filtered", world.get(format!("{ALL}?status=draft")), 7.5, 2.0, 3),
-        ("create", world.post(ALL).json(body), 5.0, 26.0, 2),
+        ("create", world.post(ALL).json(body), 5.0, 19.0, 2),
         ("show", world.get(&path), 8.0, 2.0, 2),
-        ("change the name", world.patch(&path).json(json!({"name": "Summer"})), 8.0, 5.0, 3),
-        ("configure", world.patch(format!("{path}/config")).json(json!({"daily_limit": 9})), 8.0, 5.0, 3),
-        ("change the sequence", world.patch(&path).json(json!({"sequence": [{"type": "email"}]})), 8.0, 18.0, 3),
-        ("dry run", world.post(format!("{path}/dry-run")).json(json!({})), 10.0, 2.0, 6),
-        ("duplicate", world.post(format!("{path}/duplicate")).json(json!({})), 8.0, 20.0, 3),
-        ("delete", world.delete(&path), 6.0, 20.0, 2),
+        ("change the name", world.patch(&path).json(json!({"name": "Summer"})), 8.0, 4.0, 3),
+        ("configure", world.patch(format!("{path}/config")).json(json!({"daily_limit": 9})), 8.0, 3.0, 3),
+        ("change the sequence", world.patch(&path).json(json!({"sequence": [{"type": "email"}]})), 8.0, 14.0, 3),
+        ("dry run", world.post(format!("{path}/dry-run")).json(json!({})), 11.0, 2.0, 4),
+        ("duplicate", world.post(format!("{path}/duplicate")).json(json!({})), 8.0, 13.0, 3),
+        ("delete", world.delete(&path), 6.0, 15.0, 2),
     ] {
         let answer = named(request).await;
         let metered = answer.metered.expect("metered");

@@ -65,7 +65,8 @@ pub async fn delete(door: In<Member>, campaign: Found<Campaign>, expected: IfMat
         .remove(campaign.0, |campaign, transaction| {
             expected.check(&campaign.etag())?;
             campaign.status.check_delete()?;
-            contents::remove(transaction.count(store, Campaign::COUNT, -1)?, store, campaign)
+            let transaction = door.while_there(transaction)?.count(store, Campaign::COUNT, -1)?;
+            contents::remove(transaction, store, campaign)
         })
         .await?;
     Ok(NoContent)

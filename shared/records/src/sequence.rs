@@ -105,7 +105,7 @@ pub fn parse(given: &[Value], text: &dyn Fn(Part, &str) -> Vec<String>) -> Resul
         };
         let before = &given[..index];
         let is_mail = |number: u32| before.iter().enumerate().any(|(index, step)| number_of(index) == number && is_email(step));
-        steps.extend(reader.step(step, number_of(given.len().saturating_sub(1)), &is_mail, text));
+        steps.extend(reader.step(step, count(given), &is_mail, text));
     }
     if faults.is_empty() { Ok(steps) } else { Err(faults) }
 }
@@ -113,6 +113,10 @@ pub fn parse(given: &[Value], text: &dyn Fn(Part, &str) -> Vec<String>) -> Resul
 /// Steps are counted from 1.
 pub fn number_of(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+fn count<T>(steps: &[T]) -> u32 {
+    u32::try_from(steps.len()).unwrap_or(u32::MAX)
 }
 
 struct Reader<'a> {
@@ -272,7 +276,7 @@ impl WaitUnit {
 impl SequenceMark {
     pub fn of(steps: &[Step]) -> Self {
         let written = serde_json::to_vec(steps).unwrap_or_default();
-        SequenceMark { steps: number_of(steps.len()) - 1, digest: crypto::hash(&[&written]) }
+        SequenceMark { steps: count(steps), digest: crypto::hash(&[&written]) }
     }
 }
 
