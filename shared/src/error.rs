@@ -44,6 +44,8 @@ pub enum Error {
     /// A range of days or moments that is invalid or too long.
     InvalidRange(&'static str),
     Conflict(Cow<'static, str>),
+    /// What is asked of a campaign does not go with its state. Says why.
+    CampaignState(&'static str),
     /// Campaigns use the template that is to go.
     TemplateInUse,
     /// The request asks to keep a token, but there is none.
@@ -109,7 +111,7 @@ impl Error {
     pub fn message(&self) -> Cow<'static, str> {
         match self {
             Error::BadRequest(message) | Error::Forbidden(message) | Error::Conflict(message) => message.clone(),
-            Error::NotConfigured(message) | Error::KeyInactive(message) => Cow::Borrowed(message),
+            Error::NotConfigured(message) | Error::KeyInactive(message) | Error::CampaignState(message) => Cow::Borrowed(message),
             Error::TenantSuspended => "This tenant is suspended.".into(),
             Error::Unauthorized => "Authentication is required.".into(),
             Error::NotFound => "Resource not found.".into(),

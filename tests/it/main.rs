@@ -5,6 +5,7 @@ mod agency;
 mod audience;
 mod audit;
 mod billing;
+mod campaigns;
 mod credentials;
 mod current;
 mod derived;

@@ -144,6 +144,7 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
             "AgencyRole",
             "AudienceRole",
             "AuthRole",
+            "CampaignsRole",
             "InsightsRole",
             "KeysRole",
             "ProjectsRole",
@@ -174,6 +175,7 @@ fn derived_keys_are_for_those_who_use_them() {
                 "AgencyRole",
                 "AudienceRole",
                 "AuthRole",
+                "CampaignsRole",
                 "InsightsRole",
                 "KeysRole",
                 "ProjectsRole",
@@ -242,7 +244,7 @@ fn queues_and_mail_are_for_those_who_use_them() {
     let index = json!({"Fn::Sub": "${Table.Arn}/index/lists"});
     for (role, statement) in all_statements() {
         if list(&statement["Resource"]).contains(&index) {
-            assert!(["AudienceRole", "ProjectsRole", "TemplatesRole", "TenantDataRole"].contains(&role.as_str()), "{role}");
+            assert!(["AudienceRole", "CampaignsRole", "ProjectsRole", "TemplatesRole", "TenantDataRole"].contains(&role.as_str()), "{role}");
             assert_eq!(statement["Action"], "dynamodb:Query");
         }
         if texts(&statement["Action"]).contains(&"sqs:SendMessage".to_owned()) {
@@ -473,6 +475,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ),
         ("projects", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("audience", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("campaigns", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("templates", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("workspaces", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         (

@@ -512,6 +512,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<workspaces::Workspaces>("workspaces");
     catalogue.add::<audience::Audience>("audience");
     catalogue.add::<templates::Templates>("templates");
+    catalogue.add::<campaigns::Campaigns>("campaigns");
     catalogue
 }
 
@@ -523,7 +524,7 @@ async fn functions(
     seed: u64,
 ) -> Functions {
     type Serve = fn(App) -> Router;
-    let routers: [(&'static str, Serve); 9] = [
+    let routers: [(&'static str, Serve); 10] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),
@@ -533,6 +534,7 @@ async fn functions(
         ("workspaces", router::<workspaces::Workspaces>),
         ("audience", router::<audience::Audience>),
         ("templates", router::<templates::Templates>),
+        ("campaigns", router::<campaigns::Campaigns>),
     ];
     let mut functions = BTreeMap::new();
     for (index, (name, router)) in routers.into_iter().enumerate() {

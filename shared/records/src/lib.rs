@@ -2,11 +2,17 @@
 //! and randomness are passed in.
 
 pub mod activity;
+pub mod admission;
+pub mod audience;
+pub mod campaign;
+pub mod campaign_settings;
 pub mod lead;
 pub mod lead_list;
 pub mod project;
 pub mod rule;
+pub mod schedule;
 pub mod segment;
+pub mod sequence;
 pub mod setting;
 pub mod suppression;
 pub mod task;
@@ -37,6 +43,9 @@ shared::records! {
     template::Template,
     template::TemplateBody,
     template::TemplateName,
+    campaign::Campaign,
+    sequence::CampaignStep,
+    audience::CampaignAudience,
 }
 
 /// All that a deployment has.

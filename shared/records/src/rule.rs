@@ -1,5 +1,6 @@
 //! Rules over leads: `{"all": […]}`, `{"any": […]}`, `{"not": …}`, and leaves `{"field", "op", "value"}`. Text is compared in any case and composition.
-//! A field without a value fails every op but the two negations, `not_equals` and `not_contains`.
+//! A field without a value fails every op but the two negations, `not_equals` and `not_contains`. The rule of a campaign's step may also ask what a lead
+//! did with the mails before it: `steps[1].opened`.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
@@ -45,6 +46,15 @@ enum Field {
     Attribute(String),
     Times(Times),
     Last(Times),
+    Step(u32, StepEvent),
+}
+
+/// What a lead may have done with the mail of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepEvent {
+    Opened,
+    Clicked,
+    Replied,
 }
 
 /// What is counted in `engagement`, with the moment when it last was.
@@ -102,6 +112,8 @@ enum Kind {
     Lists,
     /// An attribute, whose values have whatever type.
     Free,
+    /// True or false, and never missing.
+    Flag,
 }
 
 const MAX_DEPTH: usize = 4;
@@ -111,12 +123,24 @@ const MAX_BYTES: usize = 4 * 1024;
 const MAX_VALUES: usize = 50;
 const MAX_DAYS: i64 = 3_650;
 
+/// Whether a step, by its number, is a mail that a rule may ask about. `None`: the rule is of no sequence.
+type Mails<'a> = Option<&'a dyn Fn(u32) -> bool>;
+
 impl Rule {
     pub fn parse(rule: &Map<String, Value>) -> Result<Self, Fault> {
+        Rule::parse_in(rule, None)
+    }
+
+    /// The rule of a step. `is_mail` says of a number whether a mail stands there, before this step.
+    pub fn parse_in_sequence(rule: &Map<String, Value>, is_mail: &dyn Fn(u32) -> bool) -> Result<Self, Fault> {
+        Rule::parse_in(rule, Some(is_mail))
+    }
+
+    fn parse_in(rule: &Map<String, Value>, mails: Mails<'_>) -> Result<Self, Fault> {
         if serde_json::to_vec(rule).map_or(0, |bytes| bytes.len()) > MAX_BYTES {
             return Err(fault("", "must not be larger than 4 KiB"));
         }
-        let rule = node(rule, String::new(), 1)?;
+        let rule = node(rule, String::new(), 1, mails)?;
         if rule.leaves().count() > MAX_LEAVES {
             return Err(fault("", "must not have more than 50 conditions"));
         }
@@ -148,11 +172,16 @@ impl Rule {
 
     /// Whether a lead is such a one. Its lists must be there.
     pub fn matches(&self, lead: &Lead, now: Timestamp) -> bool {
+        self.matches_after(lead, &|_, _| false, now)
+    }
+
+    /// The same for the rule of a step, with what the lead did with the mails before it.
+    pub fn matches_after(&self, lead: &Lead, did: &dyn Fn(u32, StepEvent) -> bool, now: Timestamp) -> bool {
         match self {
-            Rule::All(rules) => rules.iter().all(|rule| rule.matches(lead, now)),
-            Rule::Any(rules) => rules.iter().any(|rule| rule.matches(lead, now)),
-            Rule::Not(rule) => !rule.matches(lead, now),
-            Rule::Leaf(leaf) => leaf.matches(lead, now),
+            Rule::All(rules) => rules.iter().all(|rule| rule.matches_after(lead, did, now)),
+            Rule::Any(rules) => rules.iter().any(|rule| rule.matches_after(lead, did, now)),
+            Rule::Not(rule) => !rule.matches_after(lead, did, now),
+            Rule::Leaf(leaf) => leaf.matches(lead, did, now),
         }
     }
 
@@ -173,50 +202,56 @@ fn within(at: &str, name: &str) -> String {
     if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
 }
 
-fn node(rule: &Map<String, Value>, at: String, depth: usize) -> Result<Rule, Fault> {
+fn node(rule: &Map<String, Value>, at: String, depth: usize, mails: Mails<'_>) -> Result<Rule, Fault> {
     if depth > MAX_DEPTH {
         return Err(fault(&at, "is nested more than 4 deep"));
     }
     let group = |name: &str| rule.get(name).map(|part| (part, within(&at, name)));
     if let Some((part, at)) = group("all") {
         alone(rule, &at)?;
-        return children(part, &at, depth).map(Rule::All);
+        return children(part, &at, depth, mails).map(Rule::All);
     }
     if let Some((part, at)) = group("any") {
         alone(rule, &at)?;
-        return children(part, &at, depth).map(Rule::Any);
+        return children(part, &at, depth, mails).map(Rule::Any);
     }
     if let Some((part, at)) = group("not") {
         alone(rule, &at)?;
         let part = part.as_object().ok_or_else(|| fault(&at, "must be a rule"))?;
-        return node(part, at, depth + 1).map(|rule| Rule::Not(Box::new(rule)));
+        return node(part, at, depth + 1, mails).map(|rule| Rule::Not(Box::new(rule)));
     }
-    leaf(rule, &at).map(Rule::Leaf)
+    leaf(rule, &at, mails).map(Rule::Leaf)
 }
 
 fn alone(rule: &Map<String, Value>, at: &str) -> Result<(), Fault> {
     if rule.len() == 1 { Ok(()) } else { Err(fault(at, "must stand alone in its rule")) }
 }
 
-fn children(part: &Value, at: &str, depth: usize) -> Result<Vec<Rule>, Fault> {
+fn children(part: &Value, at: &str, depth: usize, mails: Mails<'_>) -> Result<Vec<Rule>, Fault> {
     let parts = part.as_array().filter(|parts| !parts.is_empty()).ok_or_else(|| fault(at, "must be a list of at least one rule"))?;
     let child = |(index, part): (usize, &Value)| {
         let at = format!("{at}[{index}]");
         match part.as_object() {
-            Some(part) => node(part, at, depth + 1),
+            Some(part) => node(part, at, depth + 1, mails),
             None => Err(fault(&at, "must be a rule")),
         }
     };
     parts.iter().enumerate().map(child).collect()
 }
 
-fn leaf(rule: &Map<String, Value>, at: &str) -> Result<Leaf, Fault> {
+fn leaf(rule: &Map<String, Value>, at: &str, mails: Mails<'_>) -> Result<Leaf, Fault> {
     if let Some(unknown) = rule.keys().find(|name| !matches!(name.as_str(), "field" | "op" | "value")) {
         let shown: String = unknown.chars().take(64).collect();
         return Err(fault(&within(at, &shown), "is not known: a rule is all, any, not, or field, op and value"));
     }
     let word = |name: &str| rule.get(name).and_then(Value::as_str).ok_or_else(|| fault(&within(at, name), "is required, a string"));
-    let field = Field::parse(word("field")?).ok_or_else(|| fault(&within(at, "field"), "is no field of a lead"))?;
+    let field = Field::parse(word("field")?).filter(|field| mails.is_some() || !matches!(field, Field::Step(..)));
+    let field = field.ok_or_else(|| fault(&within(at, "field"), "is no field of a lead"))?;
+    if let (Field::Step(number, _), Some(is_mail)) = (&field, mails)
+        && !is_mail(*number)
+    {
+        return Err(fault(&within(at, "field"), "must name an email before this step"));
+    }
     let op =
         Op::parse(word("op")?).ok_or_else(|| fault(&within(at, "op"), &format!("must be one of {}", Op::ALL.map(Op::name).join(", "))))?;
     let kind = field.kind();
@@ -249,8 +284,8 @@ fn operand(op: Op, field: &Field, value: Option<&Value>) -> Result<Operand, Stri
 }
 
 impl Leaf {
-    fn matches(&self, lead: &Lead, now: Timestamp) -> bool {
-        let values = self.field.values(lead);
+    fn matches(&self, lead: &Lead, did: &dyn Fn(u32, StepEvent) -> bool, now: Timestamp) -> bool {
+        let values = self.field.values(lead, did);
         if values.is_empty() {
             return self.op.is_negation();
         }
@@ -341,6 +376,10 @@ impl Field {
         if let Some(key) = name.strip_prefix("attributes.") {
             return (!key.is_empty()).then(|| Field::Attribute(key.to_owned()));
         }
+        if let Some((number, event)) = name.strip_prefix("steps[").and_then(|rest| rest.split_once("].")) {
+            let number = number.parse().ok().filter(|parsed: &u32| parsed.to_string() == number)?;
+            return Some(Field::Step(number, StepEvent::parse(event)?));
+        }
         Some(match name {
             "email" => Field::Email,
             "status" => Field::Status,
@@ -369,6 +408,7 @@ impl Field {
             Field::Lists => Kind::Lists,
             Field::Attribute(_) => Kind::Free,
             Field::Times(_) => Kind::Number,
+            Field::Step(..) => Kind::Flag,
         }
     }
 
@@ -386,6 +426,7 @@ impl Field {
             (Kind::Lists, value) => {
                 value.as_str().and_then(LeadListId::from_path).map(Scalar::List).ok_or_else(|| "must be the id of a list".into())
             }
+            (Kind::Flag, value) => value.as_bool().map(Scalar::Bool).ok_or_else(|| "must be true or false".into()),
             (Kind::Free, value) => match (free(value), op) {
                 (Some(scalar @ Scalar::Text(_)), _) => Ok(scalar),
                 (_, Op::StartsWith) => Err("must be a string".into()),
@@ -395,7 +436,7 @@ impl Field {
         }
     }
 
-    fn values(&self, lead: &Lead) -> Values {
+    fn values(&self, lead: &Lead, did: &dyn Fn(u32, StepEvent) -> bool) -> Values {
         match self {
             Field::Email => Values::one(Scalar::Text(lead.email.normalised())),
             Field::Profile(field) => Values::maybe(lead.profile.get(*field).map(|text| Scalar::Text(text::fold(text)))),
@@ -419,6 +460,18 @@ impl Field {
             },
             Field::Times(times) => Values::one(Scalar::Number(times.number(&lead.engagement) as f64)),
             Field::Last(times) => Values::maybe(times.last(&lead.engagement).map(Scalar::Moment)),
+            Field::Step(number, event) => Values::one(Scalar::Bool(did(*number, *event))),
+        }
+    }
+}
+
+impl StepEvent {
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "opened" => Some(StepEvent::Opened),
+            "clicked" => Some(StepEvent::Clicked),
+            "replied" => Some(StepEvent::Replied),
+            _ => None,
         }
     }
 }
@@ -496,11 +549,11 @@ impl Op {
 
     fn is_for(self, kind: Kind) -> bool {
         match self {
-            Op::Exists => true,
-            Op::In => kind != Kind::Moment,
+            Op::Exists => kind != Kind::Flag,
+            Op::In => !matches!(kind, Kind::Moment | Kind::Flag),
             Op::Equals | Op::NotEquals => !matches!(kind, Kind::Texts | Kind::Lists),
             Op::Gt | Op::Gte | Op::Lt | Op::Lte => matches!(kind, Kind::Number | Kind::Moment | Kind::Free),
-            Op::Contains | Op::NotContains => !matches!(kind, Kind::Number | Kind::Moment),
+            Op::Contains | Op::NotContains => !matches!(kind, Kind::Number | Kind::Moment | Kind::Flag),
             Op::StartsWith => matches!(kind, Kind::Text | Kind::Free),
             Op::WithinDays => matches!(kind, Kind::Moment | Kind::Free),
         }
@@ -667,6 +720,32 @@ mod tests {
             parse(&json!({"any": [{"all": []}]})).unwrap_err().to_string(),
             "is wrong at any[0].all, which must be a list of at least one rule"
         );
+    }
+
+    #[test]
+    fn a_rule_of_a_step_asks_about_the_mails_before_it() {
+        let is_mail = |number| number == 1 || number == 4;
+        let parse_in = |rule: &Value| Rule::parse_in_sequence(rule.as_object().unwrap(), &is_mail);
+        let opened = leaf("steps[1].opened", "equals", json!(true));
+        let rule = parse_in(&json!({"all": [opened, leaf("steps[4].clicked", "not_equals", json!(true))]})).unwrap();
+        let lead = lead("a@acme.example");
+        assert!(rule.matches_after(&lead, &|number, event| (number, event) == (1, StepEvent::Opened), now()));
+        assert!(!rule.matches_after(&lead, &|_, _| true, now()) && !rule.matches(&lead, now()));
+        for (rule, at) in [
+            (leaf("steps[2].opened", "equals", json!(true)), "field"),
+            (leaf("steps[01].opened", "equals", json!(true)), "field"),
+            (leaf("steps[-1].opened", "equals", json!(true)), "field"),
+            (leaf("steps[1].sent", "equals", json!(true)), "field"),
+            (leaf("steps[1].opened.twice", "equals", json!(true)), "field"),
+            (leaf("steps[1].replied", "exists", json!(true)), "op"),
+            (leaf("steps[1].replied", "in", json!([true])), "op"),
+            (leaf("steps[1].replied", "equals", json!("true")), "value"),
+            (json!({"not": leaf("steps[3].opened", "equals", json!(true))}), "not.field"),
+        ] {
+            assert_eq!(parse_in(&rule).unwrap_err().at, at, "{rule}");
+        }
+        // Segments know no steps.
+        assert_eq!(parse(&opened).unwrap_err().to_string(), "is wrong at field, which is no field of a lead");
     }
 
     #[test]

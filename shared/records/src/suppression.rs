@@ -330,6 +330,10 @@ impl Reason {
         Reason::WORDS.iter().position(|own| *own == word).map(|at| Reason::ALL[at])
     }
 
+    pub fn name(self) -> &'static str {
+        Reason::WORDS[self as usize]
+    }
+
     /// Whether the person did not want the mail: who lets it go to them again must say why.
     pub fn is_their_will(self) -> bool {
         matches!(self, Reason::UserRequest | Reason::SpamComplaint)
@@ -347,7 +351,7 @@ mod tests {
     fn the_words_are_those_that_are_stored() {
         for (word, reason) in Reason::WORDS.iter().zip(Reason::ALL) {
             assert_eq!(serde_json::to_value(reason).unwrap(), *word);
-            assert_eq!(Reason::parse(word), Some(reason));
+            assert_eq!((Reason::parse(word), reason.name()), (Some(reason), *word));
         }
     }
 

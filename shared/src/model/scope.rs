@@ -22,6 +22,7 @@ const ROUTES: &[(&str, Option<&str>)] = &[
     ("/api/v1/tenant/leads", Some("leads")),
     ("/api/v1/tenant/suppression-list", Some("leads")),
     ("/api/v1/tenant/templates", Some("templates")),
+    ("/api/v1/tenant/campaigns", Some("campaigns")),
     ("/api/tenants/{slug}", Some("edge")),
     ("/api/tenants", None),
     ("/api/tenant-setting", Some("settings")),
@@ -50,6 +51,7 @@ const PEOPLE_ONLY: &[(&str, &str)] = &[
 const ROLES: &[(&str, Role, Role)] = &[
     ("agency", Role::Owner, Role::Owner),
     ("audit", Role::Admin, Role::Admin),
+    ("campaigns", Role::Viewer, Role::Member),
     ("edge", Role::Viewer, Role::Admin),
     ("keys", Role::Owner, Role::Owner),
     ("leads", Role::Viewer, Role::Admin),

@@ -1,0 +1,27 @@
+//! Campaigns of a workspace (F0), as far as they are drafts: written, listed, copied, and asked what they would do.
+
+mod campaign;
+mod contents;
+mod dry_run;
+mod forms;
+mod rules;
+mod view;
+
+use shared::http::Registry;
+use shared::http::registry::Routes;
+
+pub struct Campaigns;
+
+impl Routes for Campaigns {
+    fn declare(routes: &mut impl Registry) {
+        routes.tag("campaigns", "Mails to many leads: in which order, to whom, from whom and how fast.");
+        routes.get("/api/v1/tenant/campaigns", "listCampaigns", "List campaigns", campaign::list);
+        routes.post("/api/v1/tenant/campaigns", "createCampaign", "Create a campaign", campaign::create);
+        routes.get("/api/v1/tenant/campaigns/{id}", "getCampaign", "Read a campaign", campaign::show);
+        routes.patch("/api/v1/tenant/campaigns/{id}", "updateCampaign", "Change a campaign", campaign::update);
+        routes.delete("/api/v1/tenant/campaigns/{id}", "deleteCampaign", "Delete a draft", campaign::delete);
+        routes.patch("/api/v1/tenant/campaigns/{id}/config", "configureCampaign", "Change how a campaign sends", campaign::configure);
+        routes.post("/api/v1/tenant/campaigns/{id}/duplicate", "duplicateCampaign", "Copy a campaign", campaign::duplicate);
+        routes.post("/api/v1/tenant/campaigns/{id}/dry-run", "dryRunCampaign", "Ask who would get a campaign, and when", dry_run::run);
+    }
+}
