@@ -550,7 +550,7 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
             is_uuid || ["id", "_id", "_to", "_by", "_ids"].iter().any(|ending| field.name.ends_with(ending)) || field.name == "member"
         })
         // The agency's own word, which names nothing here.
-        .filter(|(_, field)| field.name != "external_id")
+        .filter(|(_, field)| field.name != "external_id" && field.schema["format"] != "email")
         .map(|(operation, field)| format!("{} {}", operation.name(), field.name))
         .collect();
     let tested = [
@@ -558,6 +558,8 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         "POST /api/v1/projects/{uuid}/tasks assigned_to",
         "PATCH /api/v1/tenant/leads/{id} list_ids",
         "POST /api/v1/tenant/leads list_ids",
+        "POST /api/v1/tenant/templates/render lead_id",
+        "POST /api/v1/tenant/templates/{id}/render lead_id",
         "POST /v1/api-keys workspace_ids",
         "POST /v1/subaccounts/{id}/api-keys workspace_ids",
         "PUT /api/v1/tasks/{uuid} assigned_to",
@@ -604,6 +606,21 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
     let lead =
         world.post("/api/v1/tenant/leads").token(&own.owner.token).json(json!({"email": "own@example.com"})).send().await.expect(201);
     let lead = format!("/api/v1/tenant/leads/{}", id(&lead.json()["data"]));
+    let their_lead = json!({"email": "theirs@example.com"});
+    let their_lead = world.post("/api/v1/tenant/leads").token(&neighbour.owner.token).json(their_lead).send().await.expect(201);
+    let elsewhere = json!({"email": "elsewhere@example.com", "workspace_slug": elsewhere});
+    let other_lead = world.post("/api/v1/tenant/leads").token(&own.owner.token).json(elsewhere).send().await.expect(201);
+    let template = Target::Created("/api/v1/tenant/templates").made(&world, &own, &own.owner).await;
+    let shown = async |lead: &str| {
+        let saved = world.post(format!("/api/v1/tenant/templates/{template}/render")).token(&own.owner.token);
+        let unsaved = world.post("/api/v1/tenant/templates/render").token(&own.owner.token);
+        let saved = saved.json(json!({"lead_id": lead})).send().await.expect(404);
+        let unsaved = unsaved.json(json!({"subject": "S", "body": "B", "lead_id": lead})).send().await.expect(404);
+        (saved.fingerprint(), unsaved.fingerprint())
+    };
+    let nobodys = shown("lead_0198c0de000070008000000000000000").await;
+    assert_eq!(shown(id(&their_lead.json()["data"])).await, nobodys);
+    assert_eq!(shown(id(&other_lead.json()["data"])).await, nobodys);
     let on = async |list: &str| {
         let new = json!({"email": "new@example.com", "list_ids": [list]});
         let created = world.post("/api/v1/tenant/leads").token(&own.owner.token).json(new).send().await.expect(404);

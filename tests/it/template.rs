@@ -244,7 +244,10 @@ fn queues_and_mail_are_for_those_who_use_them() {
     let index = json!({"Fn::Sub": "${Table.Arn}/index/lists"});
     for (role, statement) in all_statements() {
         if list(&statement["Resource"]).contains(&index) {
-            assert!(["AudienceRole", "CampaignsRole", "ProjectsRole", "TemplatesRole", "TenantDataRole"].contains(&role.as_str()), "{role}");
+            assert!(
+                ["AudienceRole", "CampaignsRole", "ProjectsRole", "TemplatesRole", "TenantDataRole"].contains(&role.as_str()),
+                "{role}"
+            );
             assert_eq!(statement["Action"], "dynamodb:Query");
         }
         if texts(&statement["Action"]).contains(&"sqs:SendMessage".to_owned()) {

@@ -93,7 +93,7 @@ impl Form for Changes {
         let description = fields.change_or_clear("description", Text::up_to(Campaign::DESCRIPTION));
         let steps = fields.change_or_clear("sequence", Steps);
         let settings = fields.nested("settings").map(|Config(changes)| changes).unwrap_or_default();
-        let audience = nested_or_null(fields, "audience").map(|audience| audience.map(|AudienceForm(audience)| audience));
+        let audience = fields.nested_or_clear("audience").map(|audience| audience.map(|AudienceForm(audience)| audience));
         let start_at = fields.change_or_clear("start_at", Moment);
         let steps = steps.and_then(|steps| steps.map_or(Some(vec![]), |steps| without_faults(fields, steps)));
         Some(Changes(CampaignChanges { name, goal, description, settings, steps, audience, start_at }))
@@ -111,20 +111,13 @@ fn without_faults(fields: &mut Fields<'_>, steps: Result<Vec<Step>, Vec<Fault>>)
     None
 }
 
-/// A nested object in a change: absent leaves it as it is, and null removes it.
-fn nested_or_null<F: Form>(fields: &mut Fields<'_>, name: &'static str) -> Option<Option<F>> {
-    let is_null = fields.given().and_then(|given| given.get(name)).is_some_and(Value::is_null);
-    let form = fields.nested(name);
-    if is_null { Some(None) } else { form.map(Some) }
-}
-
 impl Form for Config {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let from_name = fields.change_or_clear("from_name", Name { max: CampaignSettings::FROM_NAME });
         let from_email = fields.change_or_clear("from_email", EmailAddress);
         let reply_to = fields.change_or_clear("reply_to", EmailAddress);
         let daily_limit = fields.change_or_clear("daily_limit", Number { min: 1, max: CampaignSettings::MOST_A_DAY });
-        let window = nested_or_null(fields, "window").map(|window| window.map(|WindowForm(window)| window));
+        let window = fields.nested_or_clear("window").map(|window| window.map(|WindowForm(window)| window));
         let timezone = fields.change_or_clear("timezone", Timezone);
         let track_opens = fields.change("track_opens", Flag);
         let track_clicks = fields.change("track_clicks", Flag);

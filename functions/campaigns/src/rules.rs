@@ -14,8 +14,7 @@ use records::schedule::Day;
 use records::segment::SegmentId;
 use records::sequence::{self, MOST_STEPS, Part, Step};
 use serde_json::{Value, json};
-use shared::http::form::{Name, OneOf, Raw, Rule};
-use shared::ids::PathId;
+use shared::http::form::{Id, Name, OneOf, Raw, Rule, Several};
 use templating::Source;
 
 /// Bytes of a request's body: those of the mails of a sequence.
@@ -24,62 +23,16 @@ pub const MOST_BYTES: usize = 1024 * 1024;
 pub const STATUS: OneOf<CampaignStatus> = OneOf { words: CampaignStatus::WORDS, parse: CampaignStatus::parse };
 pub const GOAL: OneOf<Goal> = OneOf { words: Goal::WORDS, parse: Goal::parse };
 pub const TAG: Name = Name { max: 50 };
-pub const SEGMENT: Id<SegmentId> = Id { of: "a segment", parse: SegmentId::from_path, schema: SegmentId::schema };
-const LEAD: Id<LeadId> = Id { of: "a lead", parse: LeadId::from_path, schema: LeadId::schema };
-const LIST: Id<LeadListId> = Id { of: "a list", parse: LeadListId::from_path, schema: LeadListId::schema };
-const CAMPAIGN: Id<CampaignId> = Id { of: "a campaign", parse: CampaignId::from_path, schema: CampaignId::schema };
+pub const SEGMENT: Id<SegmentId> = Id::of("a segment");
+const LEAD: Id<LeadId> = Id::of("a lead");
+const LIST: Id<LeadListId> = Id::of("a list");
+const CAMPAIGN: Id<CampaignId> = Id::of("a campaign");
 
-pub const LEADS: Ids<LeadId> = Ids { each: LEAD, min: 1, max: Audience::MOST_LEADS };
-pub const LISTS: Ids<LeadListId> = Ids { each: LIST, min: 1, max: Audience::MOST_NAMED };
-pub const EXCLUDED_LISTS: Ids<LeadListId> = Ids { each: LIST, min: 0, max: Audience::MOST_NAMED };
-pub const EXCLUDED_CAMPAIGNS: Ids<CampaignId> = Ids { each: CAMPAIGN, min: 0, max: Audience::MOST_NAMED };
-
-/// An id of ours. Whether it is of this workspace is seen when it is looked up.
-pub struct Id<I> {
-    of: &'static str,
-    parse: fn(&str) -> Option<I>,
-    schema: fn() -> Value,
-}
-
-impl<I> Rule for Id<I> {
-    type Value = I;
-
-    fn check(&self, raw: Raw<'_>) -> Result<I, String> {
-        raw.text().and_then(self.parse).ok_or_else(|| format!("must be the id of {}", self.of))
-    }
-
-    fn schema(&self) -> Value {
-        (self.schema)()
-    }
-}
-
-/// A list of ids, each kept once.
-pub struct Ids<I> {
-    each: Id<I>,
-    min: usize,
-    max: usize,
-}
-
-impl<I: Copy + Ord> Rule for Ids<I> {
-    type Value = Vec<I>;
-
-    fn check(&self, raw: Raw<'_>) -> Result<Vec<I>, String> {
-        let Raw::Json(Value::Array(items)) = raw else { return Err("must be a list of ids".into()) };
-        if items.len() < self.min || items.len() > self.max {
-            return Err(format!("must have between {} and {} entries", self.min, self.max));
-        }
-        let (mut ids, mut known) = (vec![], BTreeSet::new());
-        for (index, item) in items.iter().enumerate() {
-            let id = self.each.check(Raw::Json(item)).map_err(|problem| format!("is wrong at [{index}], which {problem}"))?;
-            ids.extend(known.insert(id).then_some(id));
-        }
-        Ok(ids)
-    }
-
-    fn schema(&self) -> Value {
-        json!({"type": "array", "minItems": self.min, "maxItems": self.max, "items": self.each.schema()})
-    }
-}
+pub const LEADS: Several<Id<LeadId>> = Several { each: LEAD, min: 1, max: Audience::MOST_LEADS, key: LeadId::to_string };
+pub const LISTS: Several<Id<LeadListId>> = Several { each: LIST, min: 1, max: Audience::MOST_NAMED, key: LeadListId::to_string };
+pub const EXCLUDED_LISTS: Several<Id<LeadListId>> = Several { each: LIST, min: 0, max: Audience::MOST_NAMED, key: LeadListId::to_string };
+pub const EXCLUDED_CAMPAIGNS: Several<Id<CampaignId>> =
+    Several { each: CAMPAIGN, min: 0, max: Audience::MOST_NAMED, key: CampaignId::to_string };
 
 /// All steps of a sequence, or what is wrong with them, each with its place.
 pub struct Steps;

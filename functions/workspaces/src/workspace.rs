@@ -303,7 +303,10 @@ impl Form for SettingsChanges {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         Some(SettingsChanges {
             timezone: fields.change("timezone", Timezone),
-            branding: fields.nested("branding").unwrap_or_default(),
+            // Without branding there is no logo.
+            branding: fields
+                .nested_or_clear("branding")
+                .map_or_else(BrandingChanges::default, |branding| branding.unwrap_or(BrandingChanges { logo_url: Some(None) })),
             default_from_name: fields.change_or_clear("default_from_name", Name { max: 100 }),
             default_from_email: fields
                 .change_or_clear("default_from_email", EmailAddress)

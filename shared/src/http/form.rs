@@ -199,6 +199,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The same in a change: absent leaves it as it is, and null removes it.
+    pub fn nested_or_clear<F: Form>(&mut self, name: &'static str) -> Option<Option<F>> {
+        let is_null = matches!(self.raw(name), Some(Raw::Json(Value::Null)));
+        let form = self.nested(name);
+        if is_null { Some(None) } else { form.map(Some) }
+    }
+
     /// Whether a field is present, for forms with two shapes.
     pub fn has(&self, name: &str) -> bool {
         !matches!(self.raw(name), None | Some(Raw::Json(Value::Null)))

@@ -9,7 +9,8 @@ use crate::insights::ingest_key;
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
 
-const FUNCTIONS: [&str; 9] = ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces", "audience", "templates"];
+const FUNCTIONS: [&str; 10] =
+    ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces", "audience", "templates", "campaigns"];
 
 #[test]
 fn every_function_has_a_walk() {
@@ -759,7 +760,8 @@ async fn leads(walk: &mut Walk, list: &str) -> String {
 
 async fn segments(walk: &mut Walk) -> String {
     let segments = format!("{LEADS}/segments");
-    let rule = json!({"all": [{"field": "tags", "op": "contains", "value": "vip"}, {"field": "attributes.seats", "op": "gte", "value": 3}]});
+    let rule =
+        json!({"all": [{"field": "tags", "op": "contains", "value": "vip"}, {"field": "attributes.seats", "op": "gte", "value": 3}]});
     let made = walk.send("a segment", &format!("POST {segments}"), json!({"name": "Warm", "rule": rule})).await;
     let segment = id(&made.json()["data"]).to_owned();
     let wrong = json!({"name": "Wrong", "rule": {"any": [{"field": "shoe_size", "op": "equals", "value": 1}]}});
@@ -805,7 +807,8 @@ async fn templates() {
     enter_a_workspace(&mut walk).await;
     let post = format!("POST {TEMPLATES}");
     let body = "<p>Hello {{first_name|there}},</p>\n<p><a href=\"{{unsubscribe_url}}\">Unsubscribe</a></p>";
-    let welcome = json!({"workspace_slug": "client", "name": "Welcome", "subject": "Welcome, {{firstName}}", "body": body, "tags": ["first"]});
+    let welcome =
+        json!({"workspace_slug": "client", "name": "Welcome", "subject": "Welcome, {{firstName}}", "body": body, "tags": ["first"]});
     let made = walk.send("a template", &post, welcome).await;
     let template = id(&made.json()["data"]).to_owned();
     walk.send("a name that is taken", &post, json!({"name": "WELCOME", "subject": "Hi", "body": "<p>Hi</p>"})).await;
@@ -823,7 +826,8 @@ async fn templates() {
     let lead = id(&lead.json()["data"]).to_owned();
     walk.send("as a mail to a lead", &format!("POST {one}/render"), json!({"lead_id": lead})).await;
     walk.send("to nobody", &format!("POST {one}/render"), json!({"lead_id": "lead_0198c0de000070008000000000000000"})).await;
-    let unsaved = json!({"subject": "Hi {{custom.nick}}", "body": "<a href=\"javascript:x()\">Hi</a>", "context": {"custom": {"nick": "A"}}});
+    let unsaved =
+        json!({"subject": "Hi {{custom.nick}}", "body": "<a href=\"javascript:x()\">Hi</a>", "context": {"custom": {"nick": "A"}}});
     walk.send("what is not saved", &format!("POST {TEMPLATES}/render"), unsaved).await;
     walk.get("its versions", &format!("GET {one}/versions")).await;
     walk.send("the first again", &format!("POST {one}/versions/1/restore"), json!({})).await;
@@ -835,4 +839,57 @@ async fn templates() {
     walk.places.push(("/api/v1/tenant/templates/{id}/versions/{version}", format!("{one}/versions/1")));
     walk.refusals("templates").await;
     walk.end("templates");
+}
+
+// ---------------------------------------------------------------- campaigns
+
+const CAMPAIGNS: &str = "/api/v1/tenant/campaigns";
+
+#[tokio::test]
+async fn campaigns() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    enter_a_workspace(&mut walk).await;
+    let post = format!("POST {CAMPAIGNS}");
+    let made = walk.send("a draft", &post, json!({"workspace_slug": "client", "name": "Spring", "goal": "lead_gen"})).await;
+    let campaign = id(&made.json()["data"]).to_owned();
+    let one = format!("{CAMPAIGNS}/{campaign}");
+    walk.get("it, with what holds where nothing is said", &format!("GET {one}")).await;
+    walk.ask("as a viewer", walk.by("viewer", &post).json(json!({"name": "V"}))).await;
+    walk.get("what would keep it from its launch", &format!("POST {one}/dry-run")).await;
+    for (email, tags) in [("ada@example.com", json!(["vip"])), ("alan@example.com", json!(["vip"])), ("bob@example.com", json!([]))] {
+        let lead = json!({"email": email, "first_name": "A", "tags": tags});
+        walk.send("a lead", &format!("POST {LEADS}"), lead).await;
+    }
+    walk.send(
+        "one gets no mail",
+        &format!("POST {SUPPRESSED}"),
+        json!({"email": "alan@example.com", "scope": "workspace", "reason": "manual"}),
+    )
+    .await;
+    let sender =
+        json!({"settings": {"default_from_name": "Client", "default_from_email": "hello@example.com", "postal_address": "1 Main Street"}});
+    walk.send("who writes", &format!("PATCH {WORKSPACES}/client"), sender).await;
+    let mail = "<p>Hello {{first_name}}</p><p><a href=\"{{unsubscribe_url}}\">Unsubscribe</a></p>";
+    let steps = json!([
+        {"type": "email", "subject": "Hello {{first_name}}", "body": mail},
+        {"type": "wait", "value": 3, "unit": "days"},
+        {"type": "condition", "rule": {"field": "steps[1].opened", "op": "equals", "value": true}, "then": null, "else": 4},
+        {"type": "email", "subject": "Did you see this?", "body": mail},
+    ]);
+    let window = json!({"days": ["mon", "tue"], "from": "09:00", "to": "17:00"});
+    let change = json!({"sequence": steps, "audience": {"tag": "vip"}, "settings": {"window": window, "timezone": "Europe/Berlin"}});
+    walk.send("steps, audience, settings", &format!("PATCH {one}"), change).await;
+    let wrong = json!({"sequence": [{"type": "wait", "value": 0, "unit": "days"}, {"type": "condition", "rule": {}, "then": 1, "else": null}, {"type": "call"}]});
+    walk.send("faults have a place", &format!("PATCH {one}"), wrong).await;
+    walk.send("how it sends", &format!("PATCH {one}/config"), json!({"daily_limit": 1, "required_variables": ["first_name"]})).await;
+    walk.ask("who would get it, for a viewer", walk.by("viewer", &format!("POST {one}/dry-run"))).await;
+    let copy = walk.send("a copy", &format!("POST {one}/duplicate"), json!({})).await;
+    let copy = id(&copy.json()["data"]).to_owned();
+    walk.get("the campaigns", &format!("GET {CAMPAIGNS}?workspace=client")).await;
+    walk.get("some of them", &format!("GET {CAMPAIGNS}?status=draft&search=copy")).await;
+    walk.get("it goes", &format!("DELETE {CAMPAIGNS}/{copy}")).await;
+    walk.get("and is gone", &format!("GET {CAMPAIGNS}/{copy}")).await;
+    walk.places.push(("/api/v1/tenant/campaigns/{id}", one));
+    walk.refusals("campaigns").await;
+    walk.end("campaigns");
 }
