@@ -141,6 +141,8 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/v1/tenant/templates" => {
             (None, json!({"name": format!("Template {}", serial()), "subject": "Hello", "body": "<p>Hello</p>"}))
         }
+        name if name.ends_with("/duplicate") => (None, json!({})),
+        "PATCH /api/v1/tenant/leads/lists/{id}" => (None, json!({"name": format!("List {}", serial())})),
         name if name.contains("/versions/{version}") => (Some(Target::TemplateVersion), json!({})),
         "POST /api/usage/ingest" => (None, json!({"batch_id": "1", "tenant": "no-such-tenant", "entries": []})),
         name if name.ends_with("/end-grace") && name.contains("{kid}") => (Some(Target::RetiringSubaccountKey), Value::Null),
