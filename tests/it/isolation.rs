@@ -1066,10 +1066,11 @@ async fn home(world: &World, tenant: &Tenant) -> String {
 /// What a target would be that does not exist: for something in a workspace, in the same one.
 fn beside(operation: &Operation, kind: Target, target: &str) -> String {
     let nobody = kind.nonexistent();
-    if !in_workspace(operation) || target.len() < 12 {
+    let (first, others) = target.split_once('|').map_or((target, String::new()), |(first, others)| (first, format!("|{others}")));
+    if !in_workspace(operation) || first.len() < 12 {
         return nobody.to_owned();
     }
-    format!("{}{}", &nobody[..nobody.len() - 12], &target[target.len() - 12..])
+    format!("{}{}{others}", &nobody[..nobody.len() - 12], &first[first.len() - 12..])
 }
 
 fn in_workspace(operation: &Operation) -> bool {
