@@ -65,7 +65,7 @@ async fn the_documented_shapes_are_met() {
         "created_at": now, "updated_at": now,
     });
     let undeclared = json!({
-        "code": "undeclared_variable", "message": "custom.plan is neither a standard name nor an attribute of a contact.",
+        "code": "undeclared_variable", "message": "custom.plan is no standard name: it shows something only for contacts that have it among their attributes.",
         "field": "body", "line": 1, "column": 6,
     });
     let unsubscribe = json!({

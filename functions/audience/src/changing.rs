@@ -114,7 +114,8 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
         let asked = lead.lists.clone();
         let there = existing(store, asked.iter().copied()).await?;
         let also = |lead: &Lead, transaction| {
-            check(lead)?;
+            // As it is shown, with the entity tag of that.
+            check(&without_deleted(lead, &there))?;
             if lead.lists.iter().any(|list| !asked.contains(list)) {
                 return Err(Error::Missing(LeadList::NOUN));
             }

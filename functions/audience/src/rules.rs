@@ -26,6 +26,17 @@ pub struct Attributes;
 
 impl Attributes {
     const MAX_KEY: usize = 100;
+    const MAX_DEPTH: usize = 10;
+}
+
+/// Whether a mail can show it: what templates take is bounded too.
+fn fits_a_mail(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::String(text) => !text.chars().any(|letter| letter.is_control() && !matches!(letter, '\n' | '\r' | '\t')),
+        Value::Array(items) => depth > 0 && items.iter().all(|item| fits_a_mail(item, depth - 1)),
+        Value::Object(entries) => depth > 0 && entries.values().all(|entry| fits_a_mail(entry, depth - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
 }
 
 impl Rule for Attributes {
@@ -37,6 +48,9 @@ impl Rule for Attributes {
         if let Some(key) = object.keys().find(|key| !named(key)) {
             let shown: String = key.chars().take(20).collect();
             return Err(format!("has the key {shown:?}: a key has 1 to {} visible characters", Attributes::MAX_KEY));
+        }
+        if !object.values().all(|value| fits_a_mail(value, Attributes::MAX_DEPTH)) {
+            return Err(format!("must not contain control characters, or be nested more than {} deep", Attributes::MAX_DEPTH));
         }
         if object.values().filter(|value| !value.is_null()).count() > Lead::MAX_ATTRIBUTES || object.len() > 2 * Lead::MAX_ATTRIBUTES {
             return Err(format!("must not have more than {} keys", Lead::MAX_ATTRIBUTES));

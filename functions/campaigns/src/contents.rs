@@ -78,6 +78,9 @@ async fn all_there<E: Entity<Scope = InWorkspace>>(store: &WorkspaceStore, keys:
 
 /// Writes what an edit makes of a campaign.
 pub async fn save(door: &In<Member>, found: Campaign, expected: &IfMatch, changes: &CampaignChanges) -> Result<Campaign> {
+    // What the campaign itself forbids comes before what the change names.
+    expected.check(&found.etag())?;
+    found.status.check_edit()?;
     named_are_there(&door.store, changes).await?;
     let zone = &door.workspace.settings.timezone;
     door.store

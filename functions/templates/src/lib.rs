@@ -18,7 +18,12 @@ impl Routes for Templates {
         routes.post("/api/v1/tenant/templates/render", "renderUnsavedTemplate", "Render what is not saved", render::unsaved);
         routes.get("/api/v1/tenant/templates/{id}", "getTemplate", "Read a template", template::show);
         routes.patch("/api/v1/tenant/templates/{id}", "updateTemplate", "Change a template", template::update);
-        routes.delete("/api/v1/tenant/templates/{id}", "deleteTemplate", "Delete a template that no campaign uses", template::delete);
+        routes.delete(
+            "/api/v1/tenant/templates/{id}",
+            "deleteTemplate",
+            "Delete a template that no launched campaign uses",
+            template::delete,
+        );
         routes.post("/api/v1/tenant/templates/{id}/render", "renderTemplate", "Render a template", render::saved);
         routes.post("/api/v1/tenant/templates/{id}/duplicate", "duplicateTemplate", "Copy a template", template::duplicate);
         routes.get("/api/v1/tenant/templates/{id}/versions", "listTemplateVersions", "List the versions that are kept", version::list);

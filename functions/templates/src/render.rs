@@ -1,5 +1,7 @@
 //! Templates as mails with the values of a context, saved or not. Nothing is written.
 
+use std::collections::BTreeSet;
+
 use records::lead::{Lead, LeadId};
 use records::template::{Content, Template};
 use serde::Serialize;
@@ -48,9 +50,39 @@ pub async fn unsaved(door: In<Viewer>, body: Body<Unsaved>) -> Result<Answer<Ren
 
 async fn values_of(door: &In<Viewer>, asked: WithContext) -> Result<Map<String, Value>> {
     let Some(lead) = asked.lead else { return Ok(asked.context) };
-    let mut values = door.store.get(&Lead::key_of(lead)).await?.variables();
-    values.extend(asked.context);
-    Ok(values)
+    let lead = door.store.get(&Lead::key_of(lead)).await?;
+    Ok(above(asked.context, lead.variables()))
+}
+
+/// A context, and beneath it the values of a lead: where the context says something, in whatever place and spelling, the lead's value is not shown.
+fn above(mut context: Map<String, Value>, lead: Map<String, Value>) -> Map<String, Value> {
+    let object = |context: &Map<String, Value>, name: &str| context.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
+    let (mut contact, mut custom) = (object(&context, "contact"), object(&context, "custom"));
+    let said: BTreeSet<String> = context.keys().chain(contact.keys()).chain(custom.keys()).map(|name| snake(name)).collect();
+    for (name, value) in lead {
+        match value {
+            Value::Object(attributes) if name == "custom" => {
+                custom.extend(attributes.into_iter().filter(|(name, _)| !said.contains(&snake(name))));
+            }
+            value if !said.contains(&name) => drop(contact.insert(name, value)),
+            _ => {}
+        }
+    }
+    context.insert("contact".into(), Value::Object(contact));
+    context.insert("custom".into(), Value::Object(custom));
+    context
+}
+
+/// `firstName` is `first_name`.
+fn snake(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 2);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
 }
 
 fn rendered(content: &Content, context: Map<String, Value>, workspace: &Workspace) -> Result<Answer<RenderedView>> {
@@ -136,6 +168,21 @@ mod tests {
         let settings = WorkspaceSettings { default_from_name: Some("Ada".into()), ..WorkspaceSettings::default() };
         let (id, slug) = (WorkspaceId::new(now, &Random::seeded(1)), WorkspaceSlug::from_name("Acme", 0));
         Workspace { id, slug, name: "Acme".into(), settings, created_at: now, updated_at: now, version: 1 }
+    }
+
+    #[test]
+    fn a_context_stands_above_the_values_of_a_lead() {
+        let lead = json!({"first_name": "Ada", "email": "a@b.example", "custom": {"plan": "pro", "seats": 3}});
+        let shown = |context: Value| {
+            let html = "{{first_name}} {{email}} {{custom.plan}} {{custom.seats}}".into();
+            let content = Content { subject: "s".into(), html, text: None };
+            let values = above(context.as_object().unwrap().clone(), lead.as_object().unwrap().clone());
+            templating::render(source(&content), &values).unwrap().html
+        };
+        assert_eq!(shown(json!({})), "Ada a@b.example pro 3");
+        assert_eq!(shown(json!({"contact": {"firstName": "Bob"}})), "Bob a@b.example pro 3");
+        assert_eq!(shown(json!({"firstName": "Bob", "plan": "free"})), "Bob a@b.example free 3");
+        assert_eq!(shown(json!({"custom": {"seats": 4}})), "Ada a@b.example pro 4");
     }
 
     #[test]

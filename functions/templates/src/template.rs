@@ -160,7 +160,8 @@ pub async fn delete(door: In<Member>, template: Found<Template>, expected: IfMat
             if template.used_in > 0 {
                 return Err(Error::TemplateInUse);
             }
-            let transaction = transaction.count(store, Template::COUNT, -1)?.remove(store, &TemplateName::key_of(&template.name))?;
+            let transaction =
+                door.while_there(transaction)?.count(store, Template::COUNT, -1)?.remove(store, &TemplateName::key_of(&template.name))?;
             let bodies = template.versions.iter().map(|kept| TemplateBody::key_of(template.id, kept.version));
             bodies.into_iter().try_fold(transaction, |transaction, key| transaction.remove(store, &key))
         })
@@ -259,7 +260,7 @@ async fn write(
         .create(store, &template.claim(), taken())?
         .create(store, template, conflict("Another template was created at the same moment. Try again."))?
         .create(store, body, conflict("Another template was created at the same moment. Try again."))?
-        .count(store, Template::COUNT, 1)?
+        .count_many_within(store, Template::COUNT, 1, "templates", Template::MOST, &door.outer.tenant.plan)?
         .commit()
         .await?;
     Ok(answer)

@@ -145,6 +145,7 @@ fn has_attribute(lead: &Lead, path: &str) -> bool {
         None | Some(Value::Null) => false,
         Some(Value::String(text)) => !text.trim().is_empty(),
         Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Object(entries)) => !entries.is_empty(),
         Some(_) => true,
     }
 }
@@ -184,12 +185,22 @@ mod tests {
     fn a_variable_has_a_value_where_a_mail_shows_one() {
         let lead = lead(
             &[(ProfileField::LastName, "Lovelace"), (ProfileField::City, " ")],
-            json!({"plan": "pro", "empty": "", "none": null, "list": [], "zero": 0, "a": {"b": "c"}, "lead_score": 3}),
+            json!({"plan": "pro", "empty": "", "none": null, "list": [], "object": {}, "zero": 0, "a": {"b": "c"}, "lead_score": 3}),
         );
         for name in ["last_name", "full_name", "email", "custom.plan", "custom.zero", "custom.a", "custom.a.b", "lead_score"] {
             assert!(has_value(&lead, name) && is_of_a_lead(name), "{name}");
         }
-        for name in ["first_name", "city", "custom.empty", "custom.none", "custom.list", "custom.a.c", "custom.plan.x", "custom.other"] {
+        for name in [
+            "first_name",
+            "city",
+            "custom.empty",
+            "custom.none",
+            "custom.list",
+            "custom.object",
+            "custom.a.c",
+            "custom.plan.x",
+            "custom.other",
+        ] {
             assert!(!has_value(&lead, name) && is_of_a_lead(name), "{name}");
         }
         assert!(!is_of_a_lead("sender_name") && !is_of_a_lead("unsubscribe_url"));

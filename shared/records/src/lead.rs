@@ -185,6 +185,8 @@ impl Lead {
         let names = [ProfileField::FirstName, ProfileField::LastName].map(|field| self.profile.get(field).unwrap_or_default());
         variables.insert("full_name".into(), names.join(" ").trim().into());
         variables.insert("email".into(), self.email.as_str().into());
+        // A standard name that is kept among the attributes.
+        variables.extend(self.attributes.get_key_value("lead_score").map(|(name, score)| (name.clone(), score.clone())));
         variables.insert("custom".into(), Value::Object(self.attributes.clone()));
         variables
     }
@@ -584,8 +586,10 @@ pub(crate) mod tests {
         let mut lead = lead("a@b.example");
         assert_eq!(Value::Object(lead.variables()), json!({"full_name": "", "email": "a@b.example", "custom": {}}));
         lead.profile.set(ProfileField::LastName, Some("Lovelace".into()));
-        lead.attributes = json!({"plan": "pro"}).as_object().cloned().unwrap_or_default();
-        let shown = json!({"last_name": "Lovelace", "full_name": "Lovelace", "email": "a@b.example", "custom": {"plan": "pro"}});
+        lead.attributes = json!({"plan": "pro", "lead_score": 7}).as_object().cloned().unwrap_or_default();
+        let shown = json!({
+            "last_name": "Lovelace", "full_name": "Lovelace", "email": "a@b.example", "lead_score": 7, "custom": {"plan": "pro", "lead_score": 7},
+        });
         assert_eq!(Value::Object(lead.variables()), shown);
     }
 

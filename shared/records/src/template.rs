@@ -38,7 +38,7 @@ pub struct Template {
     pub status: TemplateStatus,
     /// The versions whose content is kept, oldest first. The last is the template's own.
     pub versions: Vec<Kept>,
-    /// How many campaigns use it. Moved in the transactions of the campaigns.
+    /// How many campaigns that were launched use it. A launch moves it; until campaigns are launched it is 0.
     pub used_in: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -121,6 +121,8 @@ impl From<Kept> for (u64, u64) {
 
 impl Template {
     pub const COUNT: Counter = Counter::named("templates");
+    /// In one workspace: a pass over their lines serves filters.
+    pub const MOST: u64 = 5_000;
     pub const NAME: usize = 100;
     pub const DESCRIPTION: usize = 1_000;
     pub const CATEGORY: usize = 50;

@@ -186,7 +186,8 @@ fn chosen_attacks_end_soon() {
         ends_well(&attack);
         let html = Source { subject: "", html: &attack, text: None };
         _ = render(html, &context());
-        assert!(start.elapsed() < Duration::from_secs(5), "{} takes {:?}", &attack[..40], start.elapsed());
+        // Far above what any takes on a busy machine: it tells a loop without an end from a slow one.
+        assert!(start.elapsed() < Duration::from_secs(60), "{} takes {:?}", &attack[..40], start.elapsed());
     }
     // Where there is one: the most memory that this process ever had.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -213,7 +213,9 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Warning::Undeclared { name, .. } => write!(f, "{name} is neither a standard name nor an attribute of a contact."),
+            Warning::Undeclared { name, .. } => {
+                write!(f, "{name} is no standard name: it shows something only for contacts that have it among their attributes.")
+            }
             Warning::FallbackLikeFilter { word, .. } => write!(f, "{word} is no filter here, but the text for contacts without a value."),
             Warning::NoUnsubscribe => write!(f, "There is no {{{{unsubscribe_url}}}}; the link is appended when the mail is sent."),
             Warning::Clipped { bytes } => write!(f, "The HTML has {} KB; Gmail shows no more than {} KB.", bytes / 1024, GMAIL / 1024),
@@ -510,13 +512,21 @@ mod tests {
         assert_eq!(checked.variables, ["custom.colour", "custom.list", "custom.shape", "custom.size.x", "first_name"]);
         let told: Vec<_> = checked.warnings.iter().map(|warning| (warning.code(), warning.place(), warning.to_string())).collect();
         let expected = [
-            ("undeclared_variable", Some((Field::Html, 1, 3)), "custom.colour is neither a standard name nor an attribute of a contact."),
+            (
+                "undeclared_variable",
+                Some((Field::Html, 1, 3)),
+                "custom.colour is no standard name: it shows something only for contacts that have it among their attributes.",
+            ),
             (
                 "fallback_like_filter",
                 Some((Field::Html, 2, 71)),
                 "capitalize is no filter here, but the text for contacts without a value.",
             ),
-            ("undeclared_variable", Some((Field::Text, 1, 3)), "custom.shape is neither a standard name nor an attribute of a contact."),
+            (
+                "undeclared_variable",
+                Some((Field::Text, 1, 3)),
+                "custom.shape is no standard name: it shows something only for contacts that have it among their attributes.",
+            ),
             ("no_unsubscribe_url", None, "There is no {{unsubscribe_url}}; the link is appended when the mail is sent."),
         ];
         assert_eq!(told, expected.map(|(code, place, message)| (code, place, message.to_owned())));
