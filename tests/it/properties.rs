@@ -318,8 +318,8 @@ fn lie_apart(items: &[Value], tenants: &[Tenant; 2], marks: &[Vec<String>; 2]) {
     }
     for (tenant, marks) in tenants.iter().zip(marks) {
         assert!(
-            marks.len() > 10 && items.iter().any(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.contains(&tenant.id))),
-            "much was done"
+            marks.len() > 4 && items.iter().any(|item| item["pk"]["S"].as_str().is_some_and(|pk| pk.contains(&tenant.id))),
+            "something was done by each"
         );
     }
 }

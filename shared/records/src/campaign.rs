@@ -36,10 +36,15 @@ pub struct Campaign {
     /// `None`: as soon as it is launched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_at: Option<Timestamp>,
-    /// Mails, and leads that opened and that replied. Numbers of the item, which move without an edit and never back.
-    pub sent: u64,
-    pub opened: u64,
-    pub replied: u64,
+    /// Why it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<PausedBy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launched_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    #[serde(flatten)]
+    pub numbers: CampaignNumbers,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// Counts edits.
@@ -63,6 +68,44 @@ pub enum CampaignStatus {
     Active,
     Paused,
     Completed,
+}
+
+/// Numbers of the item, which move without an edit and never back: mails that were sent, delivered, failed and of which nobody knows, and leads that did
+/// something for the first time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CampaignNumbers {
+    pub sent: u64,
+    pub delivered: u64,
+    pub opened: u64,
+    pub clicked: u64,
+    pub replied: u64,
+    pub bounced: u64,
+    pub complained: u64,
+    pub unsubscribed: u64,
+    pub failed: u64,
+    pub unknown: u64,
+    /// Of leads that were enrolled and left out since.
+    pub dropped: u64,
+    /// How often any of them moved, or leads were put back among those who wait.
+    pub moves: u64,
+}
+
+/// Who or what paused a campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = CampaignPause)]
+pub enum PausedBy {
+    /// A person.
+    Manual,
+    /// It was to start hours ago, and nothing could do so.
+    MissedStart,
+    /// When it was to start, what a launch asks for was missing.
+    Guard,
+    /// Too many bounces or complaints.
+    Deliverability,
+    /// The carrier does not send from its domain.
+    Carrier,
 }
 
 /// What an edit changes; `None` leaves a field as it is.
@@ -95,6 +138,11 @@ impl CampaignStatus {
         CampaignStatus::WORDS.iter().position(|own| *own == word).map(|at| CampaignStatus::ALL[at])
     }
 
+    /// Whether leads may get mails, or will.
+    pub fn is_launched(self) -> bool {
+        matches!(self, CampaignStatus::Scheduled | CampaignStatus::Active | CampaignStatus::Paused)
+    }
+
     /// What was sent stays as it was.
     pub fn check_edit(self) -> Result<()> {
         match self {
@@ -119,6 +167,10 @@ impl Campaign {
     pub const MOST: u64 = 5_000;
     pub const NAME: usize = 200;
     pub const DESCRIPTION: usize = 2_000;
+    /// Mails after which shares of bounces and complaints mean something.
+    const BRAKES_AFTER: u64 = 500;
+    /// How late a campaign may start.
+    pub const LATEST_START: SignedDuration = SignedDuration::from_hours(6);
     /// How far ahead a campaign may start.
     const MOST_AHEAD: SignedDuration = SignedDuration::from_hours(365 * 24);
 
@@ -134,9 +186,10 @@ impl Campaign {
             sequence: SequenceMark::of(&[]),
             audience: None,
             start_at: None,
-            sent: 0,
-            opened: 0,
-            replied: 0,
+            paused_by: None,
+            launched_at: None,
+            completed_at: None,
+            numbers: CampaignNumbers::default(),
             created_at: now,
             updated_at: now,
             version: 1,
@@ -156,6 +209,35 @@ impl Campaign {
         Ok((changed != *self).then(|| Campaign { updated_at: now, version: self.version + 1, ..changed }))
     }
 
+    /// Launched, or going on: at once, or at the moment when it is to start.
+    pub fn launched(&self, now: Timestamp) -> Result<Self> {
+        let is_ahead = self.start_at.is_some_and(|start_at| start_at > now) && self.launched_at.is_none();
+        let status = if is_ahead { CampaignStatus::Scheduled } else { CampaignStatus::Active };
+        let launched_at = if is_ahead { None } else { self.launched_at.or(Some(now)) };
+        Ok(Campaign { status, launched_at, paused_by: None, updated_at: now, version: self.version + 1, ..self.clone() })
+    }
+
+    pub fn paused(&self, by: PausedBy, now: Timestamp) -> Result<Self> {
+        match self.status {
+            CampaignStatus::Scheduled | CampaignStatus::Active => {}
+            _ => return Err(Error::CampaignState("Only a scheduled or an active campaign can be paused.")),
+        }
+        let status = CampaignStatus::Paused;
+        Ok(Campaign { status, paused_by: Some(by), updated_at: now, version: self.version + 1, ..self.clone() })
+    }
+
+    pub fn completed(&self, now: Timestamp) -> Self {
+        let status = CampaignStatus::Completed;
+        Campaign { status, completed_at: Some(now), updated_at: now, version: self.version + 1, ..self.clone() }
+    }
+
+    /// Whether so many bounces or complaints came that it must not go on.
+    pub fn must_brake(&self) -> bool {
+        let CampaignNumbers { sent, bounced, complained, .. } = self.numbers;
+        let share = |of: u64, most: u32| of * 10_000 > sent * u64::from(most);
+        sent >= Campaign::BRAKES_AFTER && (share(bounced, self.settings.brake.bounce) || share(complained, self.settings.brake.complaint))
+    }
+
     /// With these changes, as for a campaign that is not stored yet.
     pub fn with(&self, changes: &CampaignChanges, timezone: &str, now: Timestamp) -> Result<Self> {
         let mut campaign = self.clone();
@@ -170,9 +252,15 @@ impl Campaign {
         if let Some(audience) = audience {
             campaign.audience = audience.as_ref().map(Audience::digest);
         }
+        if campaign.audience != self.audience && self.launched_at.is_some() {
+            return Err(Error::CampaignState("A launched campaign keeps its audience."));
+        }
         if let Some(start_at) = *start_at
             && start_at != self.start_at
         {
+            if self.launched_at.is_some() {
+                return Err(Error::CampaignState("A launched campaign has started already."));
+            }
             check_start(start_at, now)?;
             campaign.start_at = start_at;
         }
@@ -194,7 +282,7 @@ impl Campaign {
 
     /// The version; then how often its numbers moved, which is not an edit.
     pub fn etag(&self) -> String {
-        format!("\"{}.{}\"", self.version, self.sent + self.opened + self.replied)
+        format!("\"{}.{}\"", self.version, self.numbers.moves)
     }
 
     pub fn key_of(id: CampaignId) -> Key<Self> {
@@ -231,7 +319,7 @@ impl Entity for Campaign {
 
     /// With the numbers: an edit must not overwrite them.
     fn guard(&self) -> Vec<(&'static str, u64)> {
-        vec![("version", self.version), ("sent", self.sent), ("opened", self.opened), ("replied", self.replied)]
+        vec![("version", self.version), ("moves", self.numbers.moves)]
     }
 
     fn list_entry(&self) -> Result<Option<ListEntry>> {

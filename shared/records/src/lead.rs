@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::{Map, Value};
 
 use crate::lead_list::LeadListId;
@@ -115,6 +117,48 @@ pub struct LeadChanges {
     pub status: Option<LeadStatus>,
 }
 
+/// Many leads of one workspace in few bytes: as text, the tag of the workspace and then of each lead what comes before it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeadIds(pub Vec<LeadId>);
+
+/// Of the 16 bytes of an id.
+const BEFORE_TAG: usize = 10;
+
+impl Serialize for LeadIds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(first) = self.0.first() else { return serializer.serialize_str("") };
+        let tag = &first.0.as_bytes()[BEFORE_TAG..];
+        let mut packed = tag.to_vec();
+        for lead in &self.0 {
+            let (own, of_workspace) = lead.0.as_bytes().split_at(BEFORE_TAG);
+            if of_workspace != tag {
+                return Err(ser::Error::custom("leads of two workspaces"));
+            }
+            packed.extend(own);
+        }
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(packed))
+    }
+}
+
+impl<'de> Deserialize<'de> for LeadIds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let packed = URL_SAFE_NO_PAD.decode(text.as_bytes()).map_err(de::Error::custom)?;
+        let Some((tag, leads)) = packed.split_at_checked(16 - BEFORE_TAG) else { return Ok(LeadIds::default()) };
+        let chunks = leads.chunks_exact(BEFORE_TAG);
+        if !chunks.remainder().is_empty() {
+            return Err(de::Error::custom("half an id"));
+        }
+        let lead = |own: &[u8]| {
+            let mut bytes = [0; 16];
+            bytes[..BEFORE_TAG].copy_from_slice(own);
+            bytes[BEFORE_TAG..].copy_from_slice(tag);
+            LeadId(shared::ids::Uuid::from_bytes(bytes))
+        };
+        Ok(LeadIds(chunks.map(lead).collect()))
+    }
+}
+
 impl Lead {
     pub const NOUN: &'static str = "Lead";
     /// Of the whole tenant.
@@ -195,6 +239,16 @@ impl Lead {
     pub fn with_activity(mut self) -> Self {
         self.activities += 1;
         self
+    }
+
+    /// After a mail went to it.
+    pub fn mailed(mut self, at: Timestamp) -> Self {
+        self.engagement.sent += 1;
+        self.engagement.last_sent_at = Some(self.engagement.last_sent_at.map_or(at, |last| last.max(at)));
+        if self.status == LeadStatus::New {
+            self.status = LeadStatus::Contacted;
+        }
+        self.with_activity()
     }
 
     pub fn has_tag(&self, tag: &str) -> bool {

@@ -5,7 +5,9 @@ pub mod activity;
 pub mod admission;
 pub mod audience;
 pub mod campaign;
+pub mod campaign_plan;
 pub mod campaign_settings;
+pub mod enrolment;
 pub mod lead;
 pub mod lead_list;
 pub mod project;
@@ -17,6 +19,7 @@ pub mod setting;
 pub mod suppression;
 pub mod task;
 pub mod template;
+pub mod wave;
 
 use shared::model::records;
 use shared::store::{InTenant, InWorkspace, Records, Restored};
@@ -46,6 +49,11 @@ shared::records! {
     campaign::Campaign,
     sequence::CampaignStep,
     audience::CampaignAudience,
+    campaign_plan::CampaignPlan,
+    campaign_plan::CampaignDay,
+    campaign_plan::MailMonth,
+    wave::Wave,
+    enrolment::Enrolment,
 }
 
 /// All that a deployment has.

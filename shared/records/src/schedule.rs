@@ -44,6 +44,32 @@ pub struct Slot {
     pub most: Option<u32>,
 }
 
+/// What mails of a campaign wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = CampaignHold)]
+pub enum Hold {
+    /// The hours of its window, or the next moment within them.
+    Window,
+    DailyLimit,
+    /// What the plan allows in a month.
+    MonthlyLimit,
+    /// What the carrier takes from all tenants, or from this deployment at the moment.
+    Carrier,
+}
+
+/// What may go now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// `None`: as many as there are.
+    pub mails: Option<u32>,
+    /// The local day for which they count.
+    pub day: Date,
+    /// What the rest waits for, and when it is worth looking again.
+    pub hold: Hold,
+    pub next_at: Timestamp,
+}
+
 /// From a moment up to, and without, another one.
 type Stretch = (Timestamp, Timestamp);
 
@@ -74,6 +100,37 @@ impl Pace<'_> {
         let first = self.zone.to_datetime(from).date().saturating_sub(1.day());
         let days = (0_i32..).map_while(move |number| first.checked_add(Span::new().try_days(number).ok()?).ok());
         days.flat_map(move |day| self.of_day(day, from))
+    }
+
+    /// What may go at `now`, when the moments up to `paced_to` are used but for `credit` mails, and `used` mails count for the local day already. What was
+    /// not used on a day before is not made up for.
+    pub fn allowance(self, paced_to: Timestamp, credit: u32, used: u64, now: Timestamp) -> Allowance {
+        let day = self.zone.to_datetime(now).date();
+        let left = self.daily_limit.map(|limit| limit.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX)));
+        let open = if self.window.is_some() && self.daily_limit.is_some() {
+            let (mut passed, is_today) = (0_u32, self.zone.to_datetime(paced_to).date() == day);
+            // No local day is longer.
+            let from = paced_to.max(now - SignedDuration::from_hours(26));
+            for slot in self.slots(from).take_while(|slot| slot.at <= now).filter(|slot| slot.day == day && slot.at > paced_to) {
+                passed = passed.saturating_add(slot.most.unwrap_or(0));
+            }
+            Some(passed.saturating_add(if is_today { credit } else { 0 }))
+        } else {
+            match self.slots(now).next() {
+                Some(slot) if slot.at == now => slot.most,
+                _ => Some(0),
+            }
+        };
+        let mails = match (open, left) {
+            (Some(open), Some(left)) => Some(open.min(left)),
+            (open, left) => open.or(left),
+        };
+        let hold = if left == Some(0) { Hold::DailyLimit } else { Hold::Window };
+        let is_next = |slot: &Slot| slot.at > now && (left != Some(0) || slot.day > day);
+        // Without a window, the day that goes on is one moment.
+        let is_next_day = |slot: &Slot| slot.at > now && (self.window.is_some() && self.daily_limit.is_some() || slot.day > day);
+        let next_at = self.slots(now).find(|slot| is_next(slot) && is_next_day(slot)).map_or(Timestamp::MAX, |slot| slot.at);
+        Allowance { mails, day, hold, next_at }
     }
 
     /// How many of so many mails go on which day, beginning at `from`.
@@ -247,6 +304,33 @@ mod tests {
         let slots: Vec<Slot> = pace.slots(moment("2026-11-30T00:00:00Z")).take(41).collect();
         assert!(slots.iter().all(|slot| slot.most == Some(25)));
         assert_eq!((slots[39].at, slots[40].at), (moment("2026-11-30T00:58:30Z"), moment("2026-12-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn what_may_go_follows_the_moments_of_the_day() {
+        let (utc, days) = (zone("UTC"), window(&[Day::Mon], 9 * 60, 17 * 60));
+        let pace = Pace { zone: &utc, window: Some(&days), daily_limit: Some(50) };
+        let at = |text: &str| moment(&format!("2026-11-30T{text}Z"));
+        let allowed = |paced_to, credit, used, now| {
+            let allowance = pace.allowance(paced_to, credit, used, now);
+            (allowance.mails, allowance.hold, allowance.next_at)
+        };
+        let next_week = moment("2026-12-07T09:00:00Z");
+        assert_eq!(allowed(at("08:00:00"), 0, 0, at("08:59:00")), (Some(0), Hold::Window, at("09:00:00")));
+        assert_eq!(allowed(at("08:00:00"), 0, 0, at("09:00:00")), (Some(1), Hold::Window, at("09:09:36")));
+        assert_eq!(allowed(at("09:00:00"), 0, 1, at("09:05:00")), (Some(0), Hold::Window, at("09:09:36")));
+        // An hour without a worker is made up for, up to what the day has left; another day's is not.
+        assert_eq!(allowed(at("09:00:00"), 2, 1, at("10:00:00")), (Some(8), Hold::Window, at("10:04:48")));
+        assert_eq!(allowed(at("09:00:00"), 2, 47, at("10:00:00")), (Some(3), Hold::Window, at("10:04:48")));
+        assert_eq!(allowed(at("09:00:00"), 2, 50, at("10:00:00")), (Some(0), Hold::DailyLimit, next_week));
+        assert_eq!(allowed(moment("2026-11-23T09:00:00Z"), 9, 0, at("09:00:00")), (Some(1), Hold::Window, at("09:09:36")));
+        assert_eq!(allowed(at("09:00:00"), 0, 9, at("17:00:00")).2, next_week);
+        let all_day = Pace { window: None, ..pace }.allowance(at("09:00:00"), 0, 20, at("23:30:00"));
+        assert_eq!((all_day.mails, all_day.hold, all_day.next_at), (Some(30), Hold::Window, moment("2026-12-01T00:00:00Z")));
+        let in_hours = Pace { daily_limit: None, ..pace };
+        assert_eq!(in_hours.allowance(at("09:00:00"), 0, 9, at("16:59:59")).mails, None);
+        let closed = in_hours.allowance(at("09:00:00"), 0, 9, at("17:00:00"));
+        assert_eq!((closed.mails, closed.next_at), (Some(0), next_week));
     }
 
     proptest! {

@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::campaign::CampaignId;
+use crate::lead::Lead;
 use crate::lead_list::LeadListId;
-use crate::rule::{Fault, Rule};
-use crate::template::{PackedText, TemplateId};
-use shared::crypto;
+use crate::rule::{Fault, Rule, StepEvent};
+use crate::template::{Content, PackedText, TemplateId};
+use shared::{Result, crypto};
 use shared::ids::{PathId, Segment};
 use shared::model::free;
 use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, Restore, Within, restored};
@@ -74,6 +76,17 @@ pub struct SequenceMark {
     pub digest: String,
 }
 
+/// Where a lead goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// With the mail or the condition of that number.
+    Step {
+        number: u32,
+        due: Timestamp,
+    },
+    End,
+}
+
 /// Texts of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -108,6 +121,40 @@ pub fn parse(given: &[Value], text: &dyn Fn(Part, &str) -> Vec<String>) -> Resul
         steps.extend(reader.step(step, count(given), &is_mail, text));
     }
     if faults.is_empty() { Ok(steps) } else { Err(faults) }
+}
+
+/// The first mail or condition from a step on, after the waits before it.
+pub fn from(steps: &[Step], number: u32, at: Timestamp) -> Next {
+    let (mut number, mut due) = (number, at);
+    loop {
+        match step(steps, number) {
+            None => return Next::End,
+            Some(Step::Wait(wait)) => due = due.saturating_add(wait.length()).unwrap_or(Timestamp::MAX),
+            Some(Step::Email(_) | Step::Condition(_)) => return Next::Step { number, due },
+        }
+        number += 1;
+    }
+}
+
+/// Where a condition leads.
+pub fn branch(steps: &[Step], condition: &ConditionStep, lead: &Lead, did: &dyn Fn(u32, StepEvent) -> bool, now: Timestamp) -> Next {
+    // A rule that cannot be read any more holds for nobody.
+    let holds = Rule::parse_in_sequence(&condition.rule, &|_| true).is_ok_and(|rule| rule.matches_after(lead, did, now));
+    match if holds { condition.then } else { condition.otherwise } {
+        Some(number) => from(steps, number, now),
+        None => Next::End,
+    }
+}
+
+/// By its number.
+pub fn step(steps: &[Step], number: u32) -> Option<&Step> {
+    steps.get(usize::try_from(number).ok()?.checked_sub(1)?)
+}
+
+/// Whether steps may take the place of those of a launched campaign: leads are somewhere among them, so each keeps its number and its kind.
+pub fn continues(before: &[Step], after: &[Step]) -> bool {
+    let kind = |step: &Step| std::mem::discriminant(step);
+    after.len() >= before.len() && before.iter().zip(after).all(|(before, after)| kind(before) == kind(after))
 }
 
 /// Steps are counted from 1.
@@ -246,6 +293,19 @@ impl Reader<'_> {
     }
 }
 
+impl WaitStep {
+    /// A day has 24 hours.
+    pub fn length(self) -> SignedDuration {
+        let minutes = match self.unit {
+            WaitUnit::Minutes => 1,
+            WaitUnit::Hours => 60,
+            WaitUnit::Days => 24 * 60,
+            WaitUnit::Weeks => 7 * 24 * 60,
+        };
+        SignedDuration::from_mins(i64::from(self.value) * minutes)
+    }
+}
+
 impl WaitUnit {
     const ALL: [WaitUnit; 4] = [WaitUnit::Minutes, WaitUnit::Hours, WaitUnit::Days, WaitUnit::Weeks];
 
@@ -304,6 +364,28 @@ pub struct CampaignStep {
     pub campaign: CampaignId,
     pub number: u32,
     pub step: Step,
+    /// What its template said when the campaign was launched, or the step changed after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<TemplateCopy>,
+}
+
+/// A template's content as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TemplateCopy {
+    pub subject: String,
+    pub html: PackedText,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<PackedText>,
+}
+
+impl TemplateCopy {
+    pub fn of(content: &Content) -> Self {
+        TemplateCopy {
+            subject: content.subject.clone(),
+            html: PackedText::of(&content.html),
+            text: content.text.as_deref().map(PackedText::of),
+        }
+    }
 }
 
 /// The digits are padded, so that steps sort by number.
@@ -327,9 +409,21 @@ impl CampaignStep {
         List::behind(Collection::of::<CampaignStep>(), campaign)
     }
 
+    /// What a mail of it says, before a lead's values are put in: its own subject or its template's, and the body. `None`: it is no mail, or lacks one.
+    pub fn content(&self) -> Result<Option<Content>> {
+        let Step::Email(EmailStep { subject, body }) = &self.step else { return Ok(None) };
+        let (html, text) = match (body, &self.copy) {
+            (Some(EmailBody::Written(html)), _) => (html.unpacked()?, None),
+            (Some(EmailBody::Template(_)), Some(copy)) => (copy.html.unpacked()?, copy.text.as_ref().map(PackedText::unpacked).transpose()?),
+            _ => return Ok(None),
+        };
+        let subject = subject.clone().or_else(|| self.copy.as_ref().map(|copy| copy.subject.clone()));
+        Ok(subject.map(|subject| Content { subject, html, text }))
+    }
+
     /// Numbered.
     pub fn all_of(campaign: CampaignId, steps: &[Step]) -> Vec<Self> {
-        let one = |(index, step): (usize, &Step)| CampaignStep { campaign, number: number_of(index), step: step.clone() };
+        let one = |(index, step): (usize, &Step)| CampaignStep { campaign, number: number_of(index), step: step.clone(), copy: None };
         steps.iter().enumerate().map(one).collect()
     }
 }

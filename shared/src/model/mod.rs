@@ -6,6 +6,7 @@ pub mod audit;
 pub mod deletion;
 pub mod demo;
 pub mod domain;
+pub mod due;
 pub mod edge;
 pub mod edge_config;
 pub mod free;

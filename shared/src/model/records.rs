@@ -48,6 +48,7 @@ core! {
     demo::Demo,
     demo::DemoClaim,
     domain::DomainCheck,
+    due::DueWork,
     domain::HostClaim,
     link::Link,
     mail::Mail,

@@ -12,6 +12,7 @@ use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
+use crate::model::due::DueWork;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::model::workspace::DeletedWorkspace;
@@ -25,6 +26,8 @@ use crate::tenancy::{App, Directory, Origin, TenantId, TenantStore, WorkspaceSto
 pub struct Change {
     /// From the item's partition key. `None` for the directory.
     tenant: Option<TenantId>,
+    /// From the item's partition key, for what lies in a workspace.
+    workspace: Option<WorkspaceTag>,
     pub kind: ChangeKind,
     /// The `type` attribute of the item.
     pub entity: String,
@@ -47,6 +50,8 @@ pub enum ChangeKind {
 pub struct Queued<J> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tenant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    workspace: Option<String>,
     #[serde(flatten)]
     pub job: J,
 }
@@ -62,6 +67,8 @@ pub struct WorkContext {
     pub app: App,
     pub directory: Directory,
     pub store: Option<TenantStore>,
+    /// For a job about something in a workspace.
+    pub within: Option<WorkspaceStore>,
     /// The table to which the stores report their consumed capacity.
     table: Table,
 }
@@ -97,7 +104,8 @@ impl Change {
             _ => None,
         };
         let pk = text(&record.dynamodb.keys, "pk").ok_or_else(|| unreadable("it has no partition key"))?;
-        let tenant = match pk.split('#').collect::<Vec<_>>()[..] {
+        let parts: Vec<&str> = pk.split('#').collect();
+        let tenant = match parts[..] {
             ["T", tenant, _, ..] => Some(TenantId::parse(tenant).ok_or_else(|| unreadable("its partition key names no tenant"))?),
             ["G", _, ..] => None,
             _ => return Err(unreadable("its partition key is not ours")),
@@ -109,7 +117,13 @@ impl Change {
             (None, None) => return Err(unreadable("it has no image")),
         };
         let entity = text(&image, "type").unwrap_or_default();
-        Ok(Change { tenant, kind, entity, image, before, sort })
+        // Only an item of a workspace has the attribute, and its partition names the same one.
+        let workspace = match (text(&image, WORKSPACE), &parts[..]) {
+            (None, _) => None,
+            (Some(own), ["T", _, _, part, ..]) if part.split('.').next() == Some(own.as_str()) => WorkspaceTag::parse(&own),
+            _ => return Err(unreadable("it lies in another workspace than its own")),
+        };
+        Ok(Change { tenant, workspace, kind, entity, image, before, sort })
     }
 
     /// The store of the tenant that owns the item. `None` for the directory.
@@ -192,7 +206,8 @@ impl Change {
 
     /// A job that belongs to the tenant of this change.
     pub fn job<J>(&self, job: J) -> Queued<J> {
-        Queued { tenant: self.tenant.map(|tenant| tenant.to_string()), job }
+        let workspace = self.workspace.map(|workspace| workspace.to_string());
+        Queued { tenant: self.tenant.map(|tenant| tenant.to_string()), workspace, job }
     }
 }
 
@@ -205,7 +220,12 @@ impl<J: DeserializeOwned> Queued<J> {
         let mut context = WorkContext::scheduled(app, worker, request_id);
         if let Some(text) = self.tenant {
             let tenant = TenantId::parse(&text).ok_or_else(|| Error::internal("reading a job", "it names no tenant"))?;
-            context.store = Some(context.directory.enter(tenant));
+            let store = context.directory.enter(tenant);
+            if let Some(text) = self.workspace {
+                let tag = WorkspaceTag::parse(&text).ok_or_else(|| Error::internal("reading a job", "it names no workspace"))?;
+                context.within = Some(store.workspace(tag));
+            }
+            context.store = Some(store);
         }
         Ok((context, self.job))
     }
@@ -217,7 +237,7 @@ impl WorkContext {
         let table = app.table().metered();
         let origin = Origin { actor: worker.to_owned(), request: request_id.to_owned() };
         let directory = Directory::open(table.clone(), app.shared_random(), app.clock().now(), origin.into());
-        WorkContext { app: app.clone(), directory, store: None, table }
+        WorkContext { app: app.clone(), directory, store: None, within: None, table }
     }
 
     /// The time when the work began.
@@ -237,6 +257,13 @@ impl WorkContext {
     /// The store of the tenant of a domain from the directory's list of checks.
     pub fn tenant_of_check(&self, check: &DomainCheck) -> TenantStore {
         self.directory.enter(check.tenant)
+    }
+
+    /// The stores of the tenant and the workspace of a campaign that is due, from the directory's list. `None`: its id names no workspace.
+    pub fn due(&self, due: &DueWork) -> Option<(TenantStore, WorkspaceStore)> {
+        let store = self.directory.enter(due.tenant);
+        let within = store.workspace(due.workspace()?);
+        Some((store, within))
     }
 
     /// The store of a tenant whose deletion was requested.
@@ -291,6 +318,23 @@ mod tests {
         assert_eq!((change.group().as_str(), change.entity.as_str()), (mine, "project"));
         let queued = serde_json::to_value(change.job(HashMap::<String, String>::new())).unwrap();
         assert_eq!(queued["tenant"], mine);
+    }
+
+    #[test]
+    fn the_workspace_comes_from_the_key_which_the_item_must_confirm() {
+        let (tenant, own) = ("550e8400-e29b-41d4-a716-446655440000", "0123456789ab");
+        let wave = json!({"type": {"S": "wave"}, "workspace": {"S": own}});
+        for part in [own.to_owned(), format!("{own}.07")] {
+            let change = change(&format!("T#{tenant}#waves#{part}"), wave.clone()).unwrap();
+            let queued = serde_json::to_value(change.job(HashMap::<String, String>::new())).unwrap();
+            assert_eq!((&queued["tenant"], &queued["workspace"]), (&tenant.into(), &own.into()));
+        }
+        for pk in [format!("T#{tenant}#waves#ba9876543210"), format!("T#{tenant}#waves"), "G#waves#0123456789ab".into()] {
+            assert!(change(&pk, wave.clone()).is_err(), "{pk}");
+        }
+        // What a tenant's nested record is called is no workspace.
+        let task = change(&format!("T#{tenant}#tasks#{own}"), json!({"type": {"S": "task"}})).unwrap();
+        assert!(serde_json::to_value(task.job(HashMap::<String, String>::new())).unwrap().get("workspace").is_none());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::crypto::Random;
 use crate::error::{Error, PlanLimit, Result};
 use crate::model::plan::{Plan, Quota};
 use crate::model::tenant::{Tenant, TenantStatus};
-use crate::store::entity::{Counter, Entity, InTenant, Key, Owned, Packed, not_found};
+use crate::store::entity::{Counter, Entity, InTenant, Key, Owned, Packed, WORKSPACE, not_found};
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, on_condition, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
 use crate::tenancy::store::Store;
@@ -207,6 +207,43 @@ impl<'a> Transaction<'a> {
         let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().update(update).build(), missing(), None);
         Ok(self)
+    }
+
+    /// Adds to a number of a record, which `by` takes to at most `most`. The first addition creates it. Less than nothing takes off.
+    pub fn tally_within<S: Owned, E: Entity<Scope = S>>(
+        mut self,
+        store: &Store<S>,
+        key: &Key<E>,
+        (attribute, by): (&'static str, i64),
+        most: Option<u64>,
+        refusal: Refusal,
+    ) -> Result<Self> {
+        let workspace = store.workspace_tag();
+        let mut update = Update::builder()
+            .table_name(self.table.name())
+            .set_key(Some(store.full(key).attributes()))
+            .expression_attribute_names("#type", "type")
+            .expression_attribute_values(":type", AttributeValue::S(E::TYPE.into()))
+            .expression_attribute_names("#tenant", "tenant")
+            .expression_attribute_values(":tenant", AttributeValue::S(store.tenant_id().to_string()))
+            .expression_attribute_names("#n", attribute)
+            .expression_attribute_values(":by", AttributeValue::N(by.to_string()));
+        if let Some(workspace) = &workspace {
+            update = update
+                .expression_attribute_names("#workspace", WORKSPACE)
+                .expression_attribute_values(":workspace", AttributeValue::S(workspace.clone()));
+        }
+        if let Some(most) = most {
+            let room = i64::try_from(most).unwrap_or(i64::MAX).saturating_sub(by);
+            // Where there is not even room at the beginning, the condition never holds.
+            let fits = if room < 0 { "attribute_not_exists(pk) AND #n <= :room" } else { "attribute_not_exists(#n) OR #n <= :room" };
+            update = update.condition_expression(fits).expression_attribute_values(":room", AttributeValue::N(room.to_string()));
+        }
+        let of_workspace = if workspace.is_some() { ", #workspace = :workspace" } else { "" };
+        let update = update.update_expression(format!("SET #type = :type, #tenant = :tenant{of_workspace} ADD #n :by"));
+        let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().update(update).build(), refusal, None);
+        Ok(self.of(Some(store.tenant_id())))
     }
 
     /// Sets text attributes of an item. Creates it if it does not exist; other attributes stay.

@@ -1,0 +1,379 @@
+//! A lead in a campaign: claim, proof and listing in one. It says which wave may do the lead's next step, so whatever two workers do at once, each mail
+//! goes once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::campaign::CampaignId;
+use crate::lead::LeadId;
+use crate::rule::StepEvent;
+use crate::sequence::Next;
+use crate::wave::WaveId;
+use shared::ids::Segment;
+use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Restore, Within, restored};
+
+/// `enrolments` / `<campaign>#<lead>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Enrolment {
+    pub campaign: CampaignId,
+    pub lead: LeadId,
+    pub state: EnrolmentState,
+    /// The step that it is at; of one that has ended, the last.
+    pub step: u32,
+    /// The page of the plan with which it came; 0: by hand.
+    pub page: u32,
+    /// What is known of its mails, by the number of their step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mails: BTreeMap<u32, SentMail>,
+    pub enrolled_at: Timestamp,
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "snake_case")]
+pub enum EnrolmentState {
+    /// A wave has it for its next step.
+    Waiting { wave: WaveId },
+    /// A worker has claimed it and may be giving its mail to the carrier.
+    Sending { wave: WaveId, since: Timestamp },
+    /// Nobody knows whether its mail went out. It is not sent again unless a person asks for it; a report of the carrier settles it.
+    Unknown { since: Timestamp },
+    /// The carrier will not take its mail.
+    Failed { reason: String },
+    Paused { reason: PauseReason },
+    /// It was never enrolled.
+    Skipped {
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    /// It gets no further mails.
+    Exited { reason: ExitReason },
+    Completed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseReason {
+    Replied,
+    Manual,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitReason {
+    Unsubscribed,
+    Bounced,
+    Complained,
+    Suppressed,
+    Removed,
+    /// The lead was deleted.
+    Deleted,
+    /// A variable without which no mail may go had no value any more.
+    MissingVariable,
+}
+
+/// A mail of a step, as far as it is known. Reports come in any order, so each moment is kept once and never taken back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentMail {
+    /// How often it was claimed.
+    pub attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+    /// The wave that sent it, and counts it before it goes. `None`: a report of the carrier said that it was sent, and was counted itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<WaveId>,
+    /// The carrier's id of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Timestamp>,
+    /// By a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clicked_at: Option<Timestamp>,
+    /// By a program: a scanner, a prefetch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automated_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replied_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounced_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complained_at: Option<Timestamp>,
+}
+
+/// What a wave does with one of its leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// It is this wave's, for this step.
+    Go,
+    /// Its mail went out with this wave, which counts it before it goes.
+    Count,
+    /// Another worker may be sending its mail right now.
+    Busy,
+    /// The worker that claimed it did not come to an end.
+    Lost,
+    /// It is elsewhere: paused, ended, with another wave.
+    Leave,
+}
+
+impl Enrolment {
+    /// Longer than a worker lives after a claim.
+    pub const LEASE: SignedDuration = SignedDuration::from_secs(90);
+
+    pub fn new(campaign: CampaignId, lead: LeadId, page: u32, step: u32, wave: WaveId, now: Timestamp) -> Self {
+        let state = EnrolmentState::Waiting { wave };
+        Enrolment { campaign, lead, state, step, page, mails: BTreeMap::new(), enrolled_at: now, version: 1 }
+    }
+
+    pub fn skipped(campaign: CampaignId, lead: LeadId, page: u32, reason: String, detail: Option<String>, now: Timestamp) -> Self {
+        let state = EnrolmentState::Skipped { reason, detail };
+        Enrolment { campaign, lead, state, step: 0, page, mails: BTreeMap::new(), enrolled_at: now, version: 1 }
+    }
+
+    /// What the wave has to do with it.
+    pub fn turn(&self, wave: &WaveId, step: u32, now: Timestamp) -> Turn {
+        if self.mails.get(&step).is_some_and(|mail| mail.wave.as_ref() == Some(wave)) {
+            return Turn::Count;
+        }
+        match &self.state {
+            EnrolmentState::Waiting { wave: own } if own == wave && self.step == step => Turn::Go,
+            EnrolmentState::Sending { wave: own, since } if own == wave && self.step == step => {
+                if now.duration_since(*since) < Enrolment::LEASE { Turn::Busy } else { Turn::Lost }
+            }
+            _ => Turn::Leave,
+        }
+    }
+
+    /// By a worker that is about to call the carrier.
+    pub fn claimed(&self, wave: &WaveId, now: Timestamp) -> Self {
+        let mut claimed = self.in_state(EnrolmentState::Sending { wave: wave.clone(), since: now });
+        claimed.mails.entry(self.step).or_default().attempts += 1;
+        claimed
+    }
+
+    /// The carrier took its mail. `next`: where it goes on.
+    pub fn sent(&self, wave: &WaveId, message: Option<String>, next: Next, now: Timestamp) -> Self {
+        let mut sent = self.went_on(wave, next);
+        let mail = sent.mails.entry(self.step).or_default();
+        mail.sent_at = Some(now);
+        mail.wave = Some(wave.clone());
+        mail.message = message;
+        sent
+    }
+
+    /// To where the sequence leads, without a mail.
+    pub fn went_on(&self, wave: &WaveId, next: Next) -> Self {
+        match next {
+            Next::Step { number, .. } => {
+                let moved = self.in_state(EnrolmentState::Waiting { wave: wave.next(number) });
+                Enrolment { step: number, ..moved }
+            }
+            Next::End => self.in_state(EnrolmentState::Completed),
+        }
+    }
+
+    /// The carrier did not take it, and it may be tried again.
+    pub fn returned(&self, wave: &WaveId) -> Self {
+        self.in_state(EnrolmentState::Waiting { wave: wave.clone() })
+    }
+
+    pub fn failed(&self, reason: String) -> Self {
+        self.in_state(EnrolmentState::Failed { reason })
+    }
+
+    pub fn lost_track(&self, now: Timestamp) -> Self {
+        self.in_state(EnrolmentState::Unknown { since: now })
+    }
+
+    pub fn exited(&self, reason: ExitReason) -> Self {
+        self.in_state(EnrolmentState::Exited { reason })
+    }
+
+    pub fn paused(&self, reason: PauseReason) -> Self {
+        self.in_state(EnrolmentState::Paused { reason })
+    }
+
+    /// Into a wave for the step that it is at.
+    pub fn resumed(&self, wave: &WaveId) -> Self {
+        self.returned(wave)
+    }
+
+    /// Whether it may still get mails.
+    pub fn is_open(&self) -> bool {
+        !matches!(
+            self.state,
+            EnrolmentState::Skipped { .. } | EnrolmentState::Exited { .. } | EnrolmentState::Completed | EnrolmentState::Failed { .. }
+        )
+    }
+
+    /// What the lead did with a mail before.
+    pub fn did(&self, step: u32, event: StepEvent) -> bool {
+        self.mails.get(&step).is_some_and(|mail| match event {
+            StepEvent::Opened => mail.opened_at.is_some() || mail.clicked_at.is_some(),
+            StepEvent::Clicked => mail.clicked_at.is_some(),
+            StepEvent::Replied => mail.replied_at.is_some(),
+        })
+    }
+
+    /// Of what came of it, the word by which lists are filtered.
+    pub fn outcome(&self) -> Outcome {
+        match &self.state {
+            EnrolmentState::Waiting { .. } | EnrolmentState::Sending { .. } => Outcome::Active,
+            EnrolmentState::Unknown { .. } => Outcome::Unknown,
+            EnrolmentState::Failed { .. } => Outcome::Failed,
+            EnrolmentState::Paused { reason: PauseReason::Replied } => Outcome::Replied,
+            EnrolmentState::Paused { reason: PauseReason::Manual } => Outcome::Paused,
+            EnrolmentState::Skipped { .. } => Outcome::Skipped,
+            EnrolmentState::Exited { reason } => match reason {
+                ExitReason::Unsubscribed => Outcome::Unsubscribed,
+                ExitReason::Bounced => Outcome::Bounced,
+                ExitReason::Complained => Outcome::Complained,
+                ExitReason::Removed | ExitReason::Deleted => Outcome::Removed,
+                ExitReason::Suppressed | ExitReason::MissingVariable => Outcome::Skipped,
+            },
+            EnrolmentState::Completed => Outcome::Completed,
+        }
+    }
+
+    /// Why, where the outcome has a reason.
+    pub fn reason(&self) -> Option<String> {
+        match &self.state {
+            EnrolmentState::Failed { reason } => Some(reason.clone()),
+            EnrolmentState::Skipped { reason, detail } => {
+                Some(detail.as_ref().map_or_else(|| reason.clone(), |detail| format!("{reason}: {detail}")))
+            }
+            EnrolmentState::Exited { reason: ExitReason::Suppressed } => Some("suppressed".into()),
+            EnrolmentState::Exited { reason: ExitReason::MissingVariable } => Some("missing_variable".into()),
+            EnrolmentState::Exited { reason: ExitReason::Deleted } => Some("deleted".into()),
+            _ => None,
+        }
+    }
+
+    /// With what a report of the carrier or a link says of its mail of a step. `None`: it is known, or it was not sent.
+    pub fn noted(&self, step: u32, at: Timestamp, of: fn(&mut SentMail) -> &mut Option<Timestamp>) -> Option<Self> {
+        let mut noted = self.clone();
+        let place = of(noted.mails.get_mut(&step)?);
+        if place.is_some() {
+            return None;
+        }
+        *place = Some(at);
+        noted.version += 1;
+        Some(noted)
+    }
+
+    fn in_state(&self, state: EnrolmentState) -> Self {
+        Enrolment { state, version: self.version + 1, ..self.clone() }
+    }
+
+    pub fn key_of(campaign: CampaignId, lead: LeadId) -> Key<Self> {
+        Key::new(&Collection::of::<Enrolment>(), EnrolmentKey(campaign, lead))
+    }
+
+    /// In the order in which the leads were created.
+    pub fn of_campaign(campaign: CampaignId) -> List<Self> {
+        List::behind(Collection::of::<Enrolment>(), campaign)
+    }
+}
+
+struct EnrolmentKey(CampaignId, LeadId);
+
+impl Segment for EnrolmentKey {}
+
+impl fmt::Display for EnrolmentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.0, self.1)
+    }
+}
+
+/// What came of a lead in a campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RecipientOutcome)]
+pub enum Outcome {
+    Active,
+    Paused,
+    Completed,
+    Replied,
+    Unsubscribed,
+    Bounced,
+    Complained,
+    Removed,
+    Skipped,
+    Failed,
+    Unknown,
+}
+
+impl Outcome {
+    pub const WORDS: &'static [&'static str] = &[
+        "active",
+        "paused",
+        "completed",
+        "replied",
+        "unsubscribed",
+        "bounced",
+        "complained",
+        "removed",
+        "skipped",
+        "failed",
+        "unknown",
+    ];
+    const ALL: [Outcome; 11] = [
+        Outcome::Active,
+        Outcome::Paused,
+        Outcome::Completed,
+        Outcome::Replied,
+        Outcome::Unsubscribed,
+        Outcome::Bounced,
+        Outcome::Complained,
+        Outcome::Removed,
+        Outcome::Skipped,
+        Outcome::Failed,
+        Outcome::Unknown,
+    ];
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Outcome::WORDS.iter().position(|own| *own == word).map(|at| Outcome::ALL[at])
+    }
+
+    /// Whether the index has a line of it. Most leads go their way, and a line for each of their steps would cost as much as the mails.
+    pub fn is_listed(self) -> bool {
+        !matches!(self, Outcome::Active | Outcome::Completed)
+    }
+}
+
+impl Entity for Enrolment {
+    type Scope = InWorkspace;
+    const TYPE: &'static str = "enrolment";
+    const COLLECTION: &'static str = "enrolments";
+    const WITHIN: Option<Within> = Some(IN_WORKSPACE);
+    /// The campaign is.
+    const AUDITED: bool = false;
+    const NOUN: Option<&'static str> = Some("Recipient");
+    const RESTORE: Option<Restore> = Some(restored::<Enrolment>);
+
+    fn key(&self) -> Key<Self> {
+        Enrolment::key_of(self.campaign, self.lead)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+
+    fn list_entry(&self) -> shared::Result<Option<ListEntry>> {
+        if self.outcome().is_listed() { ListEntry::of(self) } else { Ok(None) }
+    }
+}
+
+impl Listed for Enrolment {
+    type Entry = Outcome;
+
+    fn entry(&self) -> Outcome {
+        self.outcome()
+    }
+}

@@ -1,0 +1,184 @@
+//! Leads of a campaign that do the same step at the same moment. A wave is planned, released to a worker when it may go, and gone when all of its leads
+//! are through.
+
+use std::fmt;
+
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::campaign::CampaignId;
+use crate::lead::LeadIds;
+use shared::crypto::{self, Random};
+use shared::ids::Segment;
+use shared::model::period::Month;
+use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, Restore, Within, restored};
+
+/// What enrolments name a wave by. It follows from what the wave comes of, so whoever does a thing twice makes the same wave.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WaveId(String);
+
+impl WaveId {
+    /// Of the page of a plan.
+    pub fn of_page(campaign: CampaignId, page: u32, number: usize) -> Self {
+        WaveId::of(&[&campaign.to_string(), &page.to_string(), &number.to_string()])
+    }
+
+    /// Of what a person does by hand.
+    pub fn new(random: &Random) -> Self {
+        WaveId::of(&[&random.text(b"0123456789abcdefghijklmnopqrstuv", 26)])
+    }
+
+    /// Of the same leads, for a later step.
+    pub fn next(&self, step: u32) -> Self {
+        WaveId::of(&[&self.0, &step.to_string()])
+    }
+
+    fn of(parts: &[&str]) -> Self {
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        WaveId(crypto::hash(&parts).chars().take(22).collect())
+    }
+}
+
+/// `waves` / `<campaign>#<due>#<id>.<part>`: in the order in which they are due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wave {
+    pub id: WaveId,
+    /// A wave that is larger than what may go is parted.
+    pub part: u32,
+    pub campaign: CampaignId,
+    pub step: u32,
+    pub due: Timestamp,
+    pub leads: LeadIds,
+    pub state: WaveState,
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "snake_case")]
+pub enum WaveState {
+    Planned,
+    /// A worker does it. What it counts for is taken: mails of a day and of a month, in whole numbers of its leads.
+    Released {
+        since: Timestamp,
+        round: u32,
+        /// `None`: it sends nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counted: Option<Counted>,
+    },
+}
+
+/// Where the mails of a wave were counted when it was released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    pub day: Date,
+    pub month: Month,
+}
+
+impl Wave {
+    /// Leads of a full one: with each lead's record and activity, what a wave does fits in one transaction.
+    pub const MOST: usize = 40;
+    /// A released wave of which nothing was heard goes to a worker again.
+    const OVERDUE: SignedDuration = SignedDuration::from_mins(15);
+
+    pub fn planned(id: WaveId, campaign: CampaignId, step: u32, due: Timestamp, leads: LeadIds) -> Self {
+        Wave { id, part: 0, campaign, step, due, leads, state: WaveState::Planned, version: 1 }
+    }
+
+    pub fn released(&self, counted: Option<Counted>, now: Timestamp) -> Self {
+        self.in_state(WaveState::Released { since: now, round: 1, counted })
+    }
+
+    /// The first leads, and the rest as a part of its own.
+    pub fn parted(&self, first: usize) -> (Self, Option<Self>) {
+        let (first, rest) = self.leads.0.split_at(first.min(self.leads.0.len()));
+        let own = Wave { leads: LeadIds(first.to_vec()), ..self.clone() };
+        let rest = Wave { leads: LeadIds(rest.to_vec()), part: self.part + 1, version: 1, ..self.clone() };
+        (own, (!rest.leads.0.is_empty()).then_some(rest))
+    }
+
+    /// What is left of it, planned again.
+    pub fn returned(&self, leads: LeadIds) -> Self {
+        Wave { leads, ..self.in_state(WaveState::Planned) }
+    }
+
+    /// For a worker once more, if nothing was heard of it for long.
+    pub fn again(&self, now: Timestamp) -> Option<Self> {
+        match self.state {
+            WaveState::Released { since, round, counted } if now.duration_since(since) >= Wave::OVERDUE => {
+                Some(self.in_state(WaveState::Released { since: now, round: round + 1, counted }))
+            }
+            _ => None,
+        }
+    }
+
+    /// When it may be given to a worker once more.
+    pub fn overdue_at(&self) -> Option<Timestamp> {
+        match self.state {
+            WaveState::Released { since, .. } => Some(since + Wave::OVERDUE),
+            WaveState::Planned => None,
+        }
+    }
+
+    pub fn is_planned(&self) -> bool {
+        self.state == WaveState::Planned
+    }
+
+    fn in_state(&self, state: WaveState) -> Self {
+        Wave { state, version: self.version + 1, ..self.clone() }
+    }
+
+    pub fn place(&self) -> WavePlace {
+        WavePlace { campaign: self.campaign, due: self.due, id: self.id.clone(), part: self.part }
+    }
+
+    pub fn key_of(place: &WavePlace) -> Key<Self> {
+        Key::new(&Collection::of::<Wave>(), place.clone())
+    }
+
+    /// As they are due.
+    pub fn of_campaign(campaign: CampaignId) -> List<Self> {
+        List::behind(Collection::of::<Wave>(), campaign)
+    }
+}
+
+/// Where a wave lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WavePlace {
+    pub campaign: CampaignId,
+    pub due: Timestamp,
+    pub id: WaveId,
+    pub part: u32,
+}
+
+impl Segment for WavePlace {}
+
+impl fmt::Display for WavePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{:012}#{}.{:03}", self.campaign, self.due.as_second(), self.id.0, self.part)
+    }
+}
+
+/// A job: a worker shall do a released wave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendWave {
+    pub wave: WavePlace,
+}
+
+impl Entity for Wave {
+    type Scope = InWorkspace;
+    const TYPE: &'static str = "wave";
+    const COLLECTION: &'static str = "waves";
+    const WITHIN: Option<Within> = Some(IN_WORKSPACE);
+    const AUDITED: bool = false;
+    const RESTORE: Option<Restore> = Some(restored::<Wave>);
+
+    fn key(&self) -> Key<Self> {
+        Wave::key_of(&self.place())
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+}
