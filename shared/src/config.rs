@@ -19,6 +19,8 @@ pub struct Config {
     pub vault_secret: Option<String>,
     /// For links in mails. Used by `auth` and `courier`.
     pub links_secret: Option<String>,
+    /// For links and tags of campaigns' mails. Used by `links` and `sender`.
+    pub mail_refs_secret: Option<String>,
     /// For cursors and stored answers. Used by the functions of the API.
     pub cursors_secret: Option<String>,
     /// For receipts of purges. Used by `janitor` and `operator`.
@@ -155,6 +157,7 @@ impl Config {
             tenant_role: variables.optional("TENANT_ROLE_ARN"),
             vault_secret: variables.optional("VAULT_SECRET_ID"),
             links_secret: variables.optional("LINKS_SECRET_ID"),
+            mail_refs_secret: variables.optional("MAIL_REFS_SECRET_ID"),
             cursors_secret: variables.optional("CURSORS_SECRET_ID"),
             receipts_secret: variables.optional("RECEIPTS_SECRET_ID"),
             signing_secret: variables.optional("SIGNING_SECRET_ID"),

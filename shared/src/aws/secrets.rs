@@ -27,7 +27,7 @@ const READING_INGEST: &str = "reading the ingest key";
 
 pub struct Secrets {
     client: Client,
-    key_ids: [(Purpose, Option<String>); 4],
+    key_ids: [(Purpose, Option<String>); 5],
     signing_id: Option<String>,
     jwks_id: Option<String>,
     demo_id: Option<String>,
@@ -47,6 +47,7 @@ pub struct Secrets {
 pub struct Keys {
     vault: OnceLock<VaultKeys>,
     links: OnceLock<LinkKeys>,
+    mail_refs: OnceLock<SigningKey>,
     cursors: OnceLock<CursorKeys>,
     receipts: OnceLock<SigningKey>,
 }
@@ -70,6 +71,7 @@ struct CursorKeys {
 enum Purpose {
     Vault,
     Links,
+    MailRefs,
     Cursors,
     Receipts,
 }
@@ -111,6 +113,11 @@ impl Keys {
         Ok(&self.of(Purpose::Links, &self.links)?.links)
     }
 
+    /// Signs links and tags of campaigns' mails. They open no account, so who has this key has none of `links`.
+    pub fn mail_refs(&self) -> Result<&SigningKey> {
+        self.of(Purpose::MailRefs, &self.mail_refs)
+    }
+
     /// Encrypts what tenants entrust to us.
     pub fn vault(&self) -> Result<&Vault> {
         Ok(&self.of(Purpose::Vault, &self.vault)?.vault)
@@ -144,6 +151,9 @@ impl Keys {
             Purpose::Links => {
                 let _ = self.links.set(LinkKeys { links: root.signing("links"), demo_passwords: root.signing("demo passwords") });
             }
+            Purpose::MailRefs => {
+                let _ = self.mail_refs.set(root.signing("mail-refs"));
+            }
             Purpose::Cursors => {
                 let _ = self.cursors.set(CursorKeys { cursors: root.sealing("cursors"), answers: root.sealing("answers") });
             }
@@ -160,6 +170,7 @@ impl Purpose {
         match self {
             Purpose::Vault => "VAULT_SECRET_ID",
             Purpose::Links => "LINKS_SECRET_ID",
+            Purpose::MailRefs => "MAIL_REFS_SECRET_ID",
             Purpose::Cursors => "CURSORS_SECRET_ID",
             Purpose::Receipts => "RECEIPTS_SECRET_ID",
         }
@@ -169,6 +180,7 @@ impl Purpose {
         match self {
             Purpose::Vault => "reading the vault's secret",
             Purpose::Links => "reading the secret of links",
+            Purpose::MailRefs => "reading the secret of campaigns' mails",
             Purpose::Cursors => "reading the secret of cursors",
             Purpose::Receipts => "reading the secret of receipts",
         }
@@ -199,6 +211,7 @@ impl Secrets {
             key_ids: [
                 (Purpose::Vault, config.vault_secret.clone()),
                 (Purpose::Links, config.links_secret.clone()),
+                (Purpose::MailRefs, config.mail_refs_secret.clone()),
                 (Purpose::Cursors, config.cursors_secret.clone()),
                 (Purpose::Receipts, config.receipts_secret.clone()),
             ],
@@ -460,10 +473,12 @@ mod tests {
     fn the_keys_of_a_text_are_what_they_always_were() {
         let (text, random) = ("r".repeat(64), crypto::Random::system());
         let (keys, root) = (Keys::default(), RootKey::new(text.as_bytes()));
-        for purpose in [Purpose::Vault, Purpose::Links, Purpose::Cursors, Purpose::Receipts] {
+        for purpose in [Purpose::Vault, Purpose::Links, Purpose::MailRefs, Purpose::Cursors, Purpose::Receipts] {
             keys.keep(purpose, &text).unwrap();
         }
-        for (key, purpose) in [(keys.links(), "links"), (keys.fingerprints(), "fingerprints"), (keys.receipts(), "receipts")] {
+        for (key, purpose) in
+            [(keys.links(), "links"), (keys.mail_refs(), "mail-refs"), (keys.fingerprints(), "fingerprints"), (keys.receipts(), "receipts")]
+        {
             assert!(key.unwrap().verifies("text", &root.signing(purpose).sign("text")), "{purpose}");
         }
         for (key, purpose) in [(keys.cursors(), "cursors"), (keys.answers(), "answers")] {

@@ -156,6 +156,18 @@ macro_rules! id {
         }
     };
     (@in_workspace $name:ident) => {
+        impl From<$name> for $crate::ids::Uuid {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl From<$crate::ids::Uuid> for $name {
+            fn from(id: $crate::ids::Uuid) -> Self {
+                $name(id)
+            }
+        }
+
         impl $name {
             /// Sorts by time, and ends with the workspace's tag.
             pub fn new(workspace: $crate::ids::WorkspaceTag, now: jiff::Timestamp, random: &$crate::crypto::Random) -> Self {

@@ -20,6 +20,15 @@ impl TenantId {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         parse_uuid(text).map(TenantId)
     }
+
+    /// The same for what we signed in a compact form.
+    pub(crate) fn of_bytes(bytes: [u8; 16]) -> Self {
+        TenantId(Uuid::from_bytes(bytes))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
 }
 
 impl Segment for TenantId {}

@@ -48,6 +48,11 @@ impl WorkspaceTag {
         hex.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(WorkspaceTag)
     }
 
+    /// Of the id of anything that lies in a workspace.
+    pub fn of(id: Uuid) -> Self {
+        tag_of(id)
+    }
+
     /// Of the id of anything that lies in a workspace, whatever its prefix: `tpl_0198…` or a UUID.
     pub fn of_id(text: &str) -> Option<Self> {
         let uuid = match text.split_once('_') {

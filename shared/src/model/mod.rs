@@ -13,6 +13,7 @@ pub mod free;
 pub mod invitation;
 pub mod link;
 pub mod mail;
+pub mod mail_ref;
 pub mod member;
 pub mod period;
 pub mod plan;
