@@ -53,7 +53,7 @@ fn tenant_ids_are_made_in_tenancy_alone() {
 #[test]
 fn only_shared_has_records_of_the_directory() {
     let root = shared().parent().unwrap().parent().unwrap().to_owned();
-    for folder in ["functions", "shared/records", "shared/domains"] {
+    for folder in ["functions", "shared/carriers", "shared/records", "shared/domains"] {
         for file in sources(&root.join(folder)) {
             let text = std::fs::read_to_string(&file).unwrap();
             for word in ["InDirectory", "Declared", "::Scope;", "Kind::of"] {

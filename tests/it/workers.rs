@@ -833,9 +833,9 @@ impl MailCarrier for Shared {
     fn send<'a>(&'a self, letter: &'a Letter) -> PendingSend<'a> {
         Box::pin(async move {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            self.0.0.lock().push(letter.id.to_string());
+            self.0.0.lock().push(letter.id.clone());
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            Outcome::Taken
+            Outcome::Taken(None)
         })
     }
 }

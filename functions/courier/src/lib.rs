@@ -2,24 +2,17 @@
 //! and record, a mail is sent again only if the carrier accepts an id once. Otherwise it becomes `unknown`, is listed, and waits for an
 //! operator.
 
-pub mod mailbox;
-pub mod ses;
-
 use std::time::Duration;
 
 use serde_json::Value;
-use shared::aws::Aws;
 use shared::carriers::letter::{Letter, Sites};
 use shared::carriers::{MailCarrier, Outcome};
-use shared::config::{ConfigError, Stage, Variables};
+use shared::config::Variables;
 use shared::model::mail::{Mail, MailState, MailStep};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::tenancy::jobs::{SendMail, WorkContext};
 use shared::{Error, Result};
-
-use crate::mailbox::Mailbox;
-use crate::ses::AmazonSes;
 
 pub struct Courier {
     app: App,
@@ -30,22 +23,10 @@ pub struct Courier {
 impl Worker for Courier {
     const NAME: &'static str = "courier";
 
-    /// `MAILBOX_URL` catches all mails of a local run. Otherwise they are sent with Amazon SES. `APP_URL` is the base of the pages that
-    /// links in mails lead to. Without it, mails contain only the token.
+    /// `APP_URL` is the base of the pages that links in mails lead to. Without it, mails contain only the token.
     fn start(app: App, variables: Variables) -> Result<Self, StartError> {
         let pages = variables.optional("APP_URL").map(|url| url.trim_end_matches('/').to_owned());
-        let carrier: Box<dyn MailCarrier> = match variables.optional("MAILBOX_URL") {
-            Some(_) if app.config().stage != Stage::Local => {
-                return Err(
-                    ConfigError("MAILBOX_URL is for local runs (STAGE=local): elsewhere mails go out through Amazon SES".into()).into()
-                );
-            }
-            Some(url) => Box::new(Mailbox::at(url, Aws::read(variables)?.https().clone())),
-            None => {
-                let from = variables.required("MAIL_FROM")?;
-                Box::new(AmazonSes::new(&Aws::read(variables)?, from))
-            }
-        };
+        let carrier = carriers::chosen(variables, app.config().stage)?;
         Ok(Courier::with(app, carrier, pages))
     }
 
@@ -79,7 +60,7 @@ impl Courier {
             return Err(claimed_by_another());
         }
         match self.carrier.send(&letter).await {
-            Outcome::Taken => settle(context, &claimed, MailState::Sent { at_time: self.app.clock().now() }).await,
+            Outcome::Taken(_) => settle(context, &claimed, MailState::Sent { at_time: self.app.clock().now() }).await,
             Outcome::Never(reason) => {
                 tracing::error!(mail = %mail.id, kind = letter.kind, reason, "a mail that no attempt will deliver");
                 settle(context, &claimed, MailState::Failed { reason }).await
@@ -88,7 +69,7 @@ impl Courier {
                 tracing::warn!(mail = %mail.id, kind = letter.kind, reason, "nobody knows whether a mail went out");
                 lose_track(context, &claimed).await
             }
-            Outcome::NotNow(reason) | Outcome::Unknown(reason) => {
+            Outcome::NotNow(reason) | Outcome::Held(reason) | Outcome::Unverified(reason) | Outcome::Unknown(reason) => {
                 settle(context, &claimed, MailState::Queued).await?;
                 Err(Error::Unavailable { doing: "sending a mail", cause: reason.into() })
             }

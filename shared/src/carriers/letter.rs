@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, html};
 
 use crate::crypto::SigningKey;
-use crate::ids::{LinkId, MailId};
+use crate::ids::LinkId;
 use crate::model::edge::Metric;
 use crate::model::link::Link;
 use crate::model::mail::{Mail, MailContent};
@@ -15,13 +15,20 @@ use crate::tenancy::TenantId;
 /// A mail that is ready for a carrier.
 pub struct Letter {
     /// The same in every attempt.
-    pub id: MailId,
+    pub id: String,
+    /// Display name and address. `None` is the platform's own sender.
+    pub from: Option<String>,
+    pub reply_to: Option<String>,
     pub to: Email,
     pub subject: String,
     pub text: String,
     pub html: String,
     pub kind: &'static str,
     pub tenant: Option<TenantId>,
+    /// Further headers, each one line of ASCII.
+    pub headers: Vec<(&'static str, String)>,
+    /// What the carrier's reports about this letter repeat. Without tags it reports nothing.
+    pub tags: Vec<(&'static str, String)>,
 }
 
 /// Without address and content, because they may contain a token.
@@ -56,13 +63,17 @@ impl Letter {
     pub fn of(mail: &Mail, sites: &Sites, links: &SigningKey) -> Self {
         let (subject, parts) = words(&mail.content, sites, links);
         Letter {
-            id: mail.id,
+            id: mail.id.to_string(),
+            from: None,
+            reply_to: None,
             to: mail.to.clone(),
             text: plain(&parts),
             html: page(&subject, &parts),
             subject,
             kind: mail.content.kind(),
             tenant: mail.tenant,
+            headers: vec![],
+            tags: vec![],
         }
     }
 }
@@ -204,6 +215,7 @@ fn page(subject: &str, parts: &[Part]) -> String {
 mod tests {
     use super::*;
     use crate::crypto::{Random, RootKey};
+    use crate::ids::MailId;
 
     fn key() -> SigningKey {
         RootKey::new(b"a root secret of a deployment, 32 bytes or more").signing("links")

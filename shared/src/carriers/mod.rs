@@ -21,10 +21,14 @@ pub type PendingSend<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 /// What is known after a call. The texts are for the record and the log, so they contain no address and no content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The carrier accepted it.
-    Taken,
+    /// The carrier accepted it, under this id of its own if it says one.
+    Taken(Option<String>),
     /// The carrier certainly did not accept it, but may do so later.
     NotNow(String),
+    /// The same, and it accepts nothing of this deployment for a while: its day is used up, or it has been told to send nothing.
+    Held(String),
+    /// The same, and it accepts nothing of this sender (or, in the sandbox of SES, to this recipient) until somebody has verified it.
+    Unverified(String),
     /// The carrier will never accept it.
     Never(String),
     /// There is no clear answer, so it may have been sent.

@@ -9,24 +9,31 @@ use aws_sdk_sesv2::config::retry::RetryConfig;
 use aws_sdk_sesv2::config::timeout::TimeoutConfig;
 use aws_sdk_sesv2::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sesv2::operation::send_email::{SendEmailError, SendEmailInput};
-use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageTag};
+use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageHeader, MessageTag};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use shared::aws::Aws;
 use shared::aws::https::Unreachable;
 use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 
+use crate::lines;
+
 /// Pauses after SES said "too many". After a refusal, a new try is safe.
 const PAUSES: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1200)];
+
+const TOO_MANY: &str = "TooManyRequestsException";
 
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct AmazonSes {
     client: Client,
+    /// The sender of letters that name none.
     from: String,
+    /// Of letters with tags: SES reports what becomes of them where this configuration set says.
+    configuration_set: Option<String>,
 }
 
 impl AmazonSes {
-    pub fn new(aws: &Aws, from: String) -> Self {
+    pub fn new(aws: &Aws, from: String, configuration_set: Option<String>) -> Self {
         // One attempt has the whole time: what ends early may have been sent, and nobody knows.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(1))
@@ -35,26 +42,47 @@ impl AmazonSes {
             .build();
         // The SDK would repeat what timed out, which may have been sent.
         let once = RetryConfig::disabled();
-        AmazonSes { client: shared::client!(aws, "SESV2", aws_sdk_sesv2, retry_config(once), timeout_config(timeouts)), from }
+        let client = shared::client!(aws, "SESV2", aws_sdk_sesv2, retry_config(once), timeout_config(timeouts));
+        AmazonSes { client, from, configuration_set }
     }
 
     async fn deliver(&self, letter: &Letter) -> Outcome {
         let mut pauses = PAUSES.into_iter();
         loop {
-            let input = match input(letter, &self.from) {
+            let input = match self.input(letter) {
                 Ok(input) => input,
                 Err(error) => return Outcome::NotNow(format!("the message cannot be built: {error}")),
             };
             let sending = self.client.send_email().set_from_email_address(input.from_email_address).set_destination(input.destination);
-            let error = match sending.set_content(input.content).set_email_tags(input.email_tags).send().await {
-                Ok(_) => return Outcome::Taken,
+            let sending = sending.set_reply_to_addresses(input.reply_to_addresses).set_content(input.content);
+            let sending = sending.set_email_tags(input.email_tags).set_configuration_set_name(input.configuration_set_name);
+            let error = match sending.send().await {
+                Ok(sent) => return Outcome::Taken(sent.message_id),
                 Err(error) => error,
             };
-            match pauses.next() {
-                Some(pause) if error.code() == Some("TooManyRequestsException") => tokio::time::sleep(pause).await,
-                _ => return verdict(&error),
+            match (verdict(&error), pauses.next()) {
+                (Outcome::NotNow(_), Some(pause)) if error.code() == Some(TOO_MANY) => tokio::time::sleep(pause).await,
+                (outcome, _) => return outcome,
             }
         }
+    }
+
+    fn input(&self, letter: &Letter) -> Result<SendEmailInput, BuildError> {
+        let content = |text: &str| Content::builder().data(text).charset("UTF-8").build();
+        let body = Body::builder().text(content(&letter.text)?).html(content(&letter.html)?).build();
+        let header = |(name, value): &(&str, String)| MessageHeader::builder().name(*name).value(value).build();
+        let headers = letter.headers.iter().map(header).collect::<Result<Vec<_>, _>>()?;
+        let headers = Some(headers).filter(|headers| !headers.is_empty());
+        let message = Message::builder().subject(content(&letter.subject)?).body(body).set_headers(headers).build();
+        let reported = !letter.tags.is_empty();
+        SendEmailInput::builder()
+            .from_email_address(lines::in_ascii(letter.from.as_ref().unwrap_or(&self.from)))
+            .set_reply_to_addresses(letter.reply_to.as_ref().map(|address| vec![lines::in_ascii(address)]))
+            .destination(Destination::builder().to_addresses(letter.to.as_str()).build())
+            .content(EmailContent::builder().simple(message).build())
+            .set_email_tags(Some(tags(letter)?))
+            .set_configuration_set_name(self.configuration_set.clone().filter(|_| reported))
+            .build()
     }
 }
 
@@ -68,19 +96,13 @@ impl MailCarrier for AmazonSes {
     }
 }
 
-/// With the mail's id as a tag, so that delivery events of SES tell an operator what happened to an `unknown` mail.
-fn input(letter: &Letter, from: &str) -> Result<SendEmailInput, BuildError> {
-    let content = |text: &str| Content::builder().data(text).charset("UTF-8").build();
-    let body = Body::builder().text(content(&letter.text)?).html(content(&letter.html)?).build();
-    let message = Message::builder().subject(content(&letter.subject)?).body(body).build();
-    let tag = |name: &str, value: String| MessageTag::builder().name(name).value(value).build();
-    SendEmailInput::builder()
-        .from_email_address(from)
-        .destination(Destination::builder().to_addresses(letter.to.as_str()).build())
-        .content(EmailContent::builder().simple(message).build())
-        .email_tags(tag("mail", letter.id.to_string())?)
-        .email_tags(tag("kind", letter.kind.to_owned())?)
-        .build()
+/// Those of the letter. A letter without any has its id as a tag, so that an operator can find out what happened to an `unknown` mail.
+fn tags(letter: &Letter) -> Result<Vec<MessageTag>, BuildError> {
+    let tag = |name: &str, value: &str| MessageTag::builder().name(name).value(value).build();
+    match letter.tags.as_slice() {
+        [] => Ok(vec![tag("mail", &letter.id)?, tag("kind", letter.kind)?]),
+        own => own.iter().map(|(name, value)| tag(name, value)).collect(),
+    }
 }
 
 /// What an error says about the message. Only codes are stored, because the texts of SES contain addresses.
@@ -90,10 +112,15 @@ fn verdict(error: &SdkError<SendEmailError, HttpResponse>) -> Outcome {
         SdkError::DispatchFailure(_) if never_connected(error) => Outcome::NotNow("SES is out of reach".into()),
         SdkError::ServiceError(refused) => {
             let code = refused.err().code().unwrap_or("no code").to_owned();
-            // In the sandbox, or before the identity is set up: a problem of the account, not of this mail.
-            let unverified = refused.err().message().is_some_and(|text| text.contains("not verified"));
+            let says = |words: &str| refused.err().message().is_some_and(|text| text.to_ascii_lowercase().contains(words));
             match (refused.raw().status().as_u16(), code.as_str()) {
-                (400..500, "BadRequestException" | "MessageRejected") if !unverified => Outcome::Never(code),
+                (400..500, "SendingPausedException" | "AccountSuspendedException") => Outcome::Held(code),
+                // The quota of 24 hours. That of a second, which has the same code, is over soon.
+                (400..500, TOO_MANY | "LimitExceededException" | "ThrottlingException") if says("daily") => Outcome::Held(code),
+                (400..500, "MailFromDomainNotVerifiedException") => Outcome::Unverified(code),
+                // In the sandbox, or before the identity is set up: a problem of the account, not of this mail.
+                (400..500, "BadRequestException" | "MessageRejected") if says("not verified") => Outcome::Unverified(code),
+                (400..500, "BadRequestException" | "MessageRejected") => Outcome::Never(code),
                 (400..500, _) => Outcome::NotNow(code),
                 _ => Outcome::Unknown(code),
             }
@@ -115,38 +142,18 @@ fn never_connected(error: &(dyn Error + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::thread::JoinHandle;
 
-    use jiff::Timestamp;
-    use shared::carriers::letter::Sites;
-    use shared::config::Variables;
-    use shared::crypto::{Random, RootKey};
-    use shared::ids::{LinkId, MailId};
-    use shared::model::mail::{self, Mail};
-    use shared::model::user::Email;
+    use serde_json::{Value, json};
 
     use super::*;
-
-    fn letter() -> Letter {
-        let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
-        let content = mail::MailContent::VerifyEmail { name: "Ada".into(), link: LinkId::new(&random) };
-        let mail = Mail::queued(MailId::new(now, &random), None, Email::parse("ada@example.com").unwrap(), content, now);
-        let key = RootKey::new(b"a root secret of a deployment, 32 bytes or more").signing("links");
-        Letter::of(&mail, &Sites { api: "https://api.example.com".into(), app: None }, &key)
-    }
+    use crate::tests::{letter, variables};
 
     fn ses(endpoint: String) -> AmazonSes {
-        let variables = [
-            ("AWS_REGION", "eu-central-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
-            ("AWS_ENDPOINT_URL_SESV2", endpoint),
-        ];
-        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<HashMap<_, _>>();
-        AmazonSes::new(&Aws::read(Variables(variables)).unwrap(), "no-reply@example.com".into())
+        let aws = Aws::read(variables(&[("AWS_ENDPOINT_URL_SESV2", &endpoint)])).unwrap();
+        AmazonSes::new(&aws, "no-reply@example.com".into(), Some("reports".into()))
     }
 
     /// Gives each request the next answer. With status 0 it closes the connection after reading the request.
@@ -182,6 +189,12 @@ mod tests {
         }
     }
 
+    fn body_of(request: &str) -> Value {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST /v2/email/outbound-emails "), "{head}");
+        serde_json::from_str(body).unwrap()
+    }
+
     async fn outcome_of(answers: Vec<(u16, &'static str, &'static str)>) -> Outcome {
         let expected = answers.len();
         let (endpoint, server) = answering(answers);
@@ -201,17 +214,38 @@ mod tests {
     async fn a_mail_is_sent_with_all_its_parts() {
         let (endpoint, server) = answering(vec![(200, "", "")]);
         let letter = letter();
-        assert_eq!(ses(endpoint).deliver(&letter).await, Outcome::Taken);
-        let requests = server.join().unwrap();
-        let (head, body) = requests[0].split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("POST /v2/email/outbound-emails "), "{head}");
-        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(ses(endpoint).deliver(&letter).await, Outcome::Taken(Some("1".into())));
+        let body = body_of(&server.join().unwrap()[0]);
         assert_eq!(body["FromEmailAddress"], "no-reply@example.com");
         assert_eq!(body["Destination"]["ToAddresses"][0], "ada@example.com");
         assert_eq!(body["Content"]["Simple"]["Subject"]["Data"], letter.subject);
         assert_eq!(body["Content"]["Simple"]["Body"]["Text"]["Data"], letter.text);
         assert_eq!(body["Content"]["Simple"]["Body"]["Html"]["Data"], letter.html);
-        assert_eq!(body["EmailTags"][0]["Value"], letter.id.to_string());
+        assert_eq!(body["EmailTags"], json!([{"Name": "mail", "Value": letter.id}, {"Name": "kind", "Value": "verify_email"}]));
+        for absent in ["ReplyToAddresses", "ConfigurationSetName"] {
+            assert!(body.get(absent).is_none(), "{body}");
+        }
+        assert!(body["Content"]["Simple"].get("Headers").is_none(), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_letter_of_a_tenant_has_its_sender_headers_and_tags_and_is_reported() {
+        let (endpoint, server) = answering(vec![(200, "", "")]);
+        let letter = Letter {
+            from: Some("Jörg <j@example.org>".into()),
+            reply_to: Some("replies@example.org".into()),
+            headers: vec![("List-Unsubscribe", "<https://api.example.com/e/u/x>".into())],
+            tags: vec![("t", "acme".into()), ("sig", "abc".into())],
+            ..letter()
+        };
+        assert_eq!(ses(endpoint).deliver(&letter).await, Outcome::Taken(Some("1".into())));
+        let body = body_of(&server.join().unwrap()[0]);
+        assert_eq!(body["FromEmailAddress"], "=?UTF-8?B?SsO2cmc=?= <j@example.org>");
+        assert_eq!(body["ReplyToAddresses"], json!(["replies@example.org"]));
+        let header = json!({"Name": "List-Unsubscribe", "Value": "<https://api.example.com/e/u/x>"});
+        assert_eq!(body["Content"]["Simple"]["Headers"], json!([header]));
+        assert_eq!(body["EmailTags"], json!([{"Name": "t", "Value": "acme"}, {"Name": "sig", "Value": "abc"}]));
+        assert_eq!(body["ConfigurationSetName"], "reports");
     }
 
     #[tokio::test]
@@ -219,9 +253,12 @@ mod tests {
         for (status, code, text, expected) in [
             (400, "BadRequestException", "bad address", Outcome::Never("BadRequestException".into())),
             (400, "MessageRejected", "Address is on the list of ada@example.com", Outcome::Never("MessageRejected".into())),
-            (400, "MessageRejected", "Email address is not verified: ada@example.com", Outcome::NotNow("MessageRejected".into())),
-            (400, "AccountSuspendedException", "", Outcome::NotNow("AccountSuspendedException".into())),
-            (400, "SendingPausedException", "", Outcome::NotNow("SendingPausedException".into())),
+            (400, "MessageRejected", "Email address is not verified: ada@example.com", Outcome::Unverified("MessageRejected".into())),
+            (400, "MailFromDomainNotVerifiedException", "", Outcome::Unverified("MailFromDomainNotVerifiedException".into())),
+            (400, "AccountSuspendedException", "", Outcome::Held("AccountSuspendedException".into())),
+            (400, "SendingPausedException", "", Outcome::Held("SendingPausedException".into())),
+            (429, TOO_MANY, "Daily message quota exceeded", Outcome::Held(TOO_MANY.into())),
+            (400, "LimitExceededException", "", Outcome::NotNow("LimitExceededException".into())),
             (403, "AccessDeniedException", "", Outcome::NotNow("AccessDeniedException".into())),
             (500, "InternalServiceError", "", Outcome::Unknown("InternalServiceError".into())),
             (0, "", "", Outcome::Unknown("no answer".into())),
@@ -232,9 +269,9 @@ mod tests {
 
     #[tokio::test]
     async fn only_throttling_is_answered_with_another_try() {
-        let throttled = (429, "TooManyRequestsException", "");
-        assert_eq!(outcome_of(vec![throttled, (200, "", "")]).await, Outcome::Taken);
-        assert_eq!(outcome_of(vec![throttled; 3]).await, Outcome::NotNow("TooManyRequestsException".into()));
+        let throttled = (429, TOO_MANY, "Maximum sending rate exceeded");
+        assert_eq!(outcome_of(vec![throttled, (200, "", "")]).await, Outcome::Taken(Some("1".into())));
+        assert_eq!(outcome_of(vec![throttled; 3]).await, Outcome::NotNow(TOO_MANY.into()));
     }
 
     #[tokio::test]
