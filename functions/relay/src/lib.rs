@@ -1,15 +1,18 @@
-//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a deleted project or workspace is to be swept, a change goes
-//! into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
+//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a campaign that is due goes on, a released wave is sent, a deleted
+//! project or workspace is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
 //! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry.
 
 mod rollup;
 
 use aws_sdk_sqs::Client;
+use jiff::Timestamp;
 use records::project::{DeletedProject, SweepTasks};
+use records::wave::{SendWave, Wave};
 use serde::Serialize;
 use serde_json::Value;
 use shared::aws::Aws;
 use shared::config::Variables;
+use shared::model::due::{AdvanceCampaign, DueWork};
 use shared::model::edge::Pack;
 use shared::model::mail::Mail;
 use shared::model::workspace::{DeletedWorkspace, SweepWorkspace};
@@ -24,6 +27,8 @@ pub struct Relay {
     sqs: Client,
     mail_queue: String,
     cleanup_queue: String,
+    campaign_queue: String,
+    send_queue: String,
 }
 
 /// What must follow a change of the table.
@@ -33,6 +38,9 @@ enum FollowUp {
     Send(SendMail, String),
     Sweep(SweepTasks),
     SweepWorkspace(SweepWorkspace),
+    /// The campaign, and the tenant whose share of the queue it uses.
+    Advance(AdvanceCampaign, String),
+    SendWave(SendWave),
     /// Add to the counters of its days and months.
     Count(Box<Pack>),
     Nothing,
@@ -42,17 +50,21 @@ impl Worker for Relay {
     const NAME: &'static str = "relay";
 
     fn start(app: App, variables: Variables) -> Result<Self, StartError> {
-        let (mail_queue, cleanup_queue) = (variables.required("MAIL_QUEUE_URL")?, variables.required("CLEANUP_QUEUE_URL")?);
-        Ok(Relay { app, sqs: client(&Aws::read(variables)?), mail_queue, cleanup_queue })
+        let queue = |name| variables.required(name);
+        let (mail_queue, cleanup_queue) = (queue("MAIL_QUEUE_URL")?, queue("CLEANUP_QUEUE_URL")?);
+        let (campaign_queue, send_queue) = (queue("CAMPAIGN_QUEUE_URL")?, queue("SEND_QUEUE_URL")?);
+        Ok(Relay { app, sqs: client(&Aws::read(variables)?), mail_queue, cleanup_queue, campaign_queue, send_queue })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         worker::stream(event, Self::NAME, |change| async move {
             change.audit(&self.app, Self::NAME, request_id).await?;
-            match follow_up(&change)? {
+            match follow_up(&change, self.app.clock().now())? {
                 FollowUp::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
                 FollowUp::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::SweepWorkspace(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
+                FollowUp::Advance(job, group) => self.queue(&self.campaign_queue, &group, &change.job(job)).await,
+                FollowUp::SendWave(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
                 FollowUp::Nothing => Ok(()),
             }
@@ -71,7 +83,7 @@ impl Relay {
 }
 
 /// Most changes need nothing, which follows from their kind and type.
-fn follow_up(change: &Change) -> Result<FollowUp> {
+fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
     match change.kind {
         // The courier itself writes the later states of a mail.
         ChangeKind::Inserted if change.entity == Mail::TYPE => {
@@ -87,6 +99,16 @@ fn follow_up(change: &Change) -> Result<FollowUp> {
             let deleted: DeletedWorkspace = change.record()?;
             let job = SweepWorkspace { workspace: deleted.id };
             Ok(if deleted.swept_at.is_none() { FollowUp::SweepWorkspace(job) } else { FollowUp::Nothing })
+        }
+        // What is due later is brought to mind by then, which changes it.
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == DueWork::TYPE => {
+            let due: DueWork = change.record()?;
+            let group = due.group();
+            Ok(if due.is_due(now) { FollowUp::Advance(AdvanceCampaign { due }, group) } else { FollowUp::Nothing })
+        }
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == Wave::TYPE => {
+            let wave: Wave = change.record()?;
+            Ok(if wave.is_planned() { FollowUp::Nothing } else { FollowUp::SendWave(SendWave { wave: wave.place() }) })
         }
         // Packs are never changed, and expired ones still count.
         ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),
@@ -114,7 +136,7 @@ mod tests {
     async fn follow_ups_of(event: Value) -> (Vec<FollowUp>, Value) {
         let all = Lock::new(vec![]);
         let answer = worker::stream(event, "relay", |change| {
-            let one = follow_up(&change);
+            let one = follow_up(&change, Timestamp::now());
             let all = &all;
             async move {
                 all.lock().push(one?);

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::campaign::CampaignId;
 use crate::lead::{EmailStatus, Lead, ProfileField};
 use crate::lead_list::LeadListId;
 use crate::rule::Rule;
@@ -32,6 +33,8 @@ pub struct Candidate<'a> {
     pub is_repeated: bool,
     /// In the tenant or in the workspace.
     pub suppressed: Option<Reason>,
+    /// A campaign that the audience leaves out, and the lead is in.
+    pub enrolled_in: Option<CampaignId>,
 }
 
 /// Why a lead gets no mail. Of several reasons the first holds.
@@ -45,6 +48,7 @@ pub enum Refusal {
     Suppressed(Reason),
     OnList(LeadListId),
     InSegment(SegmentId),
+    InCampaign(CampaignId),
     /// The names without a value.
     MissingVariable(Vec<String>),
 }
@@ -72,7 +76,10 @@ impl Admission {
         {
             return Err(Refusal::InSegment(*segment));
         }
-        let missing: Vec<String> = self.required.iter().filter(|name| !has_value(lead, name)).cloned().collect();
+        if let Some(campaign) = candidate.enrolled_in {
+            return Err(Refusal::InCampaign(campaign));
+        }
+        let missing = missing(&self.required, lead);
         if missing.is_empty() { Ok(()) } else { Err(Refusal::MissingVariable(missing)) }
     }
 
@@ -97,7 +104,7 @@ impl Refusal {
             Refusal::Bounced => "bounced",
             Refusal::Complained => "complained",
             Refusal::Suppressed(_) => "suppressed",
-            Refusal::OnList(_) | Refusal::InSegment(_) => "excluded",
+            Refusal::OnList(_) | Refusal::InSegment(_) | Refusal::InCampaign(_) => "excluded",
             Refusal::MissingVariable(_) => "missing_variable",
         }
     }
@@ -108,6 +115,7 @@ impl Refusal {
             Refusal::Suppressed(reason) => Some(reason.name().to_owned()),
             Refusal::OnList(list) => Some(list.prefixed()),
             Refusal::InSegment(segment) => Some(segment.prefixed()),
+            Refusal::InCampaign(campaign) => Some(campaign.prefixed()),
             Refusal::MissingVariable(names) => Some(names.join(", ")),
             _ => None,
         }
@@ -121,6 +129,11 @@ const CUSTOM: &str = "custom.";
 /// Whether a variable, by its canonical name, is a lead's. Others are the sender's, the same for all.
 pub fn is_of_a_lead(name: &str) -> bool {
     name.starts_with(CUSTOM) || ProfileField::parse(name).is_some() || OF_A_LEAD.contains(&name)
+}
+
+/// Those of the names for which a mail to the lead would show nothing.
+pub fn missing(names: &[String], lead: &Lead) -> Vec<String> {
+    names.iter().filter(|name| !has_value(lead, name)).cloned().collect()
 }
 
 /// Whether a mail to the lead would show something for the variable.
@@ -217,7 +230,7 @@ mod tests {
             lists: BTreeSet::from([list(1), list(2)]),
         };
         let decide = |admission: &Admission, lead: &Lead, suppressed, is_repeated| {
-            admission.decide(&Candidate { lead: Some(lead), is_repeated, suppressed }, Timestamp::UNIX_EPOCH).unwrap_err()
+            admission.decide(&Candidate { lead: Some(lead), is_repeated, suppressed, enrolled_in: None }, Timestamp::UNIX_EPOCH).unwrap_err()
         };
         lead.email_status = EmailStatus::Bounced;
         assert_eq!(decide(&admission, &lead, Some(Reason::Manual), true), Refusal::Duplicate);
@@ -231,7 +244,7 @@ mod tests {
         let admission = Admission { excluded_segment: None, ..admission };
         assert_eq!(decide(&admission, &lead, None, false).detail().as_deref(), Some("first_name, custom.plan"));
         let admission = Admission { required: vec![], ..admission };
-        let candidate = Candidate { lead: Some(&lead), is_repeated: false, suppressed: None };
+        let candidate = Candidate { lead: Some(&lead), is_repeated: false, suppressed: None, enrolled_in: None };
         assert_eq!(admission.decide(&candidate, Timestamp::UNIX_EPOCH), Ok(()));
         let gone = Candidate { lead: None, ..candidate };
         assert_eq!(admission.decide(&gone, Timestamp::UNIX_EPOCH), Err(Refusal::Deleted));
@@ -244,7 +257,7 @@ mod tests {
         let on_list = json!({"field": "lists", "op": "contains", "value": list(1).prefixed()});
         let rule = Rule::parse(on_list.as_object().unwrap_or(&Map::new())).unwrap();
         let there = Admission { excluded_segment: Some((segment(), rule)), lists: BTreeSet::from([list(1)]), ..Admission::default() };
-        let candidate = Candidate { lead: Some(&lead), is_repeated: false, suppressed: None };
+        let candidate = Candidate { lead: Some(&lead), is_repeated: false, suppressed: None, enrolled_in: None };
         assert_eq!(there.decide(&candidate, Timestamp::UNIX_EPOCH), Err(Refusal::InSegment(segment())));
         let gone = Admission { lists: BTreeSet::new(), ..there };
         assert_eq!(gone.decide(&candidate, Timestamp::UNIX_EPOCH), Ok(()));
@@ -266,7 +279,7 @@ mod tests {
                 lists: (0..3).map(list).collect(),
             };
             let suppressed = suppressed.then_some(Reason::Manual);
-            let decided = admission.decide(&Candidate { lead: Some(&lead), is_repeated, suppressed }, Timestamp::UNIX_EPOCH);
+            let decided = admission.decide(&Candidate { lead: Some(&lead), is_repeated, suppressed, enrolled_in: None }, Timestamp::UNIX_EPOCH);
             let gets = status == 0 && suppressed.is_none() && !is_repeated && !lists.contains(&1) && city != "Paris" && name == "Ada";
             prop_assert_eq!(decided.is_ok(), gets, "{:?}", decided);
         }

@@ -70,13 +70,12 @@ pub enum CampaignStatus {
     Completed,
 }
 
-/// Numbers of the item, which move without an edit and never back: mails that were sent, delivered, failed and of which nobody knows, and leads that did
+/// Numbers of the item, which move without an edit and never back: mails that were sent, that failed and of which nobody knows, and leads that did
 /// something for the first time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CampaignNumbers {
     pub sent: u64,
-    pub delivered: u64,
     pub opened: u64,
     pub clicked: u64,
     pub replied: u64,
@@ -509,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_a_draft_with_numbers_of_its_own() {
-        let of = Campaign { status: CampaignStatus::Completed, sent: 9, opened: 3, start_at: Some(later()), version: 4, ..campaign() };
+        let of = Campaign { status: CampaignStatus::Completed, numbers: CampaignNumbers { sent: 9, opened: 3, ..CampaignNumbers::default() }, start_at: Some(later()), version: 4, ..campaign() };
         let id = CampaignId::new(WorkspaceId::new(later(), &Random::seeded(2)).tag(), later(), &Random::seeded(3));
         let copy = of.copied(id, Campaign::copy_name(&of.name), later());
         let expected = Campaign { id, name: "Copy of Spring".into(), created_at: later(), updated_at: later(), ..campaign() };

@@ -127,9 +127,9 @@ impl CampaignPlan {
     pub fn waves(&self, page: &PlannedPage, first: Next) -> Vec<Wave> {
         let Next::Step { number, due } = first else { return vec![] };
         let wave = |(at, leads): (usize, &[LeadId])| {
-            Wave::planned(WaveId::of_page(self.campaign, self.page, at), self.campaign, number, due, LeadIds(leads.to_vec()))
+            Wave::planned(WaveId::of_page(self.campaign, self.page, at), self.campaign, number, due, leads.to_vec())
         };
-        page.leads.0.chunks(Wave::MOST).enumerate().map(wave).collect()
+        page.leads.0.chunks(Wave::MOST).enumerate().filter_map(wave).collect()
     }
 
     pub fn key_of(campaign: CampaignId) -> Key<Self> {

@@ -157,14 +157,21 @@ impl Enrolment {
         claimed
     }
 
-    /// The carrier took its mail. `next`: where it goes on.
-    pub fn sent(&self, wave: &WaveId, message: Option<String>, next: Next, now: Timestamp) -> Self {
-        let mut sent = self.went_on(wave, next);
-        let mail = sent.mails.entry(self.step).or_default();
+    /// The carrier took its mail of that step. `next`: where it goes on.
+    pub fn sent(&self, wave: &WaveId, step: u32, message: Option<String>, next: Next, now: Timestamp) -> Self {
+        // Whatever else happened to the lead meanwhile stays as it is.
+        let is_claimed = matches!(&self.state, EnrolmentState::Sending { wave: own, .. } if own == wave);
+        let mut sent = if is_claimed { self.went_on(wave, next) } else { self.in_state(self.state.clone()) };
+        let mail = sent.mails.entry(step).or_default();
         mail.sent_at = Some(now);
         mail.wave = Some(wave.clone());
         mail.message = message;
         sent
+    }
+
+    /// Whether the wave has brought it to the step that it waits for now, and so brings it into the wave of that step.
+    pub fn follows(&self, wave: &WaveId) -> bool {
+        matches!(&self.state, EnrolmentState::Waiting { wave: own } if *own == wave.next(self.step))
     }
 
     /// To where the sequence leads, without a mail.

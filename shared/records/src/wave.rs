@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::CampaignId;
-use crate::lead::LeadIds;
+use crate::lead::{LeadId, LeadIds};
 use shared::crypto::{self, Random};
 use shared::ids::Segment;
 use shared::model::period::Month;
@@ -41,12 +41,12 @@ impl WaveId {
     }
 }
 
-/// `waves` / `<campaign>#<due>#<id>.<part>`: in the order in which they are due.
+/// `waves` / `<campaign>#<due>#<id>.<mark>`: in the order in which they are due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wave {
     pub id: WaveId,
-    /// A wave that is larger than what may go is parted.
-    pub part: u32,
+    /// A wave that is larger than what may go is parted. The lead that was a part's first keeps the parts apart.
+    pub mark: LeadId,
     pub campaign: CampaignId,
     pub step: u32,
     pub due: Timestamp,
@@ -82,8 +82,15 @@ impl Wave {
     /// A released wave of which nothing was heard goes to a worker again.
     const OVERDUE: SignedDuration = SignedDuration::from_mins(15);
 
-    pub fn planned(id: WaveId, campaign: CampaignId, step: u32, due: Timestamp, leads: LeadIds) -> Self {
-        Wave { id, part: 0, campaign, step, due, leads, state: WaveState::Planned, version: 1 }
+    /// `None`: of nobody.
+    pub fn planned(id: WaveId, campaign: CampaignId, step: u32, due: Timestamp, leads: Vec<LeadId>) -> Option<Self> {
+        let mark = *leads.first()?;
+        Some(Wave { id, mark, campaign, step, due, leads: LeadIds(leads), state: WaveState::Planned, version: 1 })
+    }
+
+    /// Of those of its leads that go on to a later step. It takes over what keeps it apart from other parts.
+    pub fn following(&self, step: u32, due: Timestamp, leads: Vec<LeadId>) -> Self {
+        Wave { id: self.id.next(step), step, due, leads: LeadIds(leads), state: WaveState::Planned, version: 1, ..self.clone() }
     }
 
     pub fn released(&self, counted: Option<Counted>, now: Timestamp) -> Self {
@@ -94,8 +101,8 @@ impl Wave {
     pub fn parted(&self, first: usize) -> (Self, Option<Self>) {
         let (first, rest) = self.leads.0.split_at(first.min(self.leads.0.len()));
         let own = Wave { leads: LeadIds(first.to_vec()), ..self.clone() };
-        let rest = Wave { leads: LeadIds(rest.to_vec()), part: self.part + 1, version: 1, ..self.clone() };
-        (own, (!rest.leads.0.is_empty()).then_some(rest))
+        let rest = rest.first().map(|mark| Wave { leads: LeadIds(rest.to_vec()), mark: *mark, version: 1, ..self.clone() });
+        (own, rest)
     }
 
     /// What is left of it, planned again.
@@ -130,7 +137,7 @@ impl Wave {
     }
 
     pub fn place(&self) -> WavePlace {
-        WavePlace { campaign: self.campaign, due: self.due, id: self.id.clone(), part: self.part }
+        WavePlace { campaign: self.campaign, due: self.due, id: self.id.clone(), mark: self.mark }
     }
 
     pub fn key_of(place: &WavePlace) -> Key<Self> {
@@ -149,14 +156,14 @@ pub struct WavePlace {
     pub campaign: CampaignId,
     pub due: Timestamp,
     pub id: WaveId,
-    pub part: u32,
+    pub mark: LeadId,
 }
 
 impl Segment for WavePlace {}
 
 impl fmt::Display for WavePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{:012}#{}.{:03}", self.campaign, self.due.as_second(), self.id.0, self.part)
+        write!(f, "{}#{:012}#{}.{}", self.campaign, self.due.as_second(), self.id.0, self.mark)
     }
 }
 

@@ -36,6 +36,11 @@ impl DueWork {
         self.at <= now
     }
 
+    /// For a fair share of a queue: the tenant.
+    pub fn group(&self) -> String {
+        self.tenant.to_string()
+    }
+
     pub fn again(&self) -> Self {
         DueWork { rounds: self.rounds + 1, ..self.clone() }
     }
@@ -62,4 +67,10 @@ impl Entity for DueWork {
     fn guard(&self) -> Vec<(&'static str, u64)> {
         vec![("rounds", self.rounds)]
     }
+}
+
+/// A job: a campaign that is due shall go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvanceCampaign {
+    pub due: DueWork,
 }

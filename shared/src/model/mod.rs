@@ -21,6 +21,7 @@ pub mod records;
 pub mod registration;
 pub mod role;
 pub mod scope;
+pub mod send_budget;
 pub mod session;
 pub mod subaccount;
 pub mod tenant;

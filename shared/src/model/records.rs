@@ -54,6 +54,7 @@ core! {
     mail::Mail,
     mail::UnknownMail,
     registration::Registration,
+    send_budget::SendBudget,
     session::Session,
     subaccount::ExternalId,
     subaccount::Subaccount,

@@ -108,6 +108,15 @@ impl<S: Owned> Store<S> {
         }
     }
 
+    /// Writes a record that must still equal `before`. `false` if it changed.
+    pub async fn replace_if<E: Entity<Scope = S>>(&self, entity: &E, before: &E) -> Result<bool> {
+        let item = self.item(entity)?;
+        match self.table.put(item.clone(), Some(&Condition::unchanged(&before.guard()))).await? {
+            Ok(()) => Ok(true),
+            Err(refused) => Ok(refused.0.as_ref() == Some(&item)),
+        }
+    }
+
     /// Changes a record, from `current` as it was read. `change` gives the new record and what must happen in the same transaction, or `None`
     /// to leave all as it is. If somebody else wrote first, `change` is called again with the newer record. So no edit is
     /// lost, and a precondition is checked against the record that is really replaced.

@@ -1,0 +1,213 @@
+//! One mail of a wave: whether it goes, and what became of it. The enrolment is claimed before the carrier is asked, and says afterwards what is known.
+
+use std::time::Duration;
+
+use engagement::letter::Composer;
+use records::admission::missing as lacks;
+use records::campaign::{Campaign, CampaignStatus};
+use records::enrolment::{Enrolment, ExitReason, Turn};
+use records::lead::{EmailStatus, Lead, LeadId};
+use records::sequence::{self, Step};
+use records::suppression::Suppression;
+use records::template::Content;
+use records::wave::Wave;
+use shared::carriers::{Letter, Outcome};
+use shared::model::mail_ref::MailRef;
+use shared::model::tenant::Tenant;
+use shared::model::workspace::Workspace;
+use shared::store::{InTenant, InWorkspace};
+use shared::tenancy::jobs::WorkContext;
+use shared::tenancy::{TenantStore, WorkspaceStore};
+use shared::{Error, Result};
+use templating::RenderFault;
+
+use crate::Sender;
+
+/// What all mails of a wave have in common.
+pub struct Post<'a> {
+    pub context: &'a WorkContext,
+    pub store: &'a TenantStore,
+    pub within: &'a WorkspaceStore,
+    pub workspace: &'a Workspace,
+    pub plain_steps: &'a [Step],
+    pub content: &'a Content,
+    pub wave: &'a Wave,
+}
+
+/// What became of a lead of a wave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Its mail went out with this wave.
+    Sent,
+    /// Nobody knows.
+    Unknown,
+    Failed,
+    /// It was left out now.
+    Dropped,
+    /// It is not this wave's any more.
+    Gone,
+    /// It waits: nothing goes at the moment.
+    Stopped(Stop),
+}
+
+/// Why a wave stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The campaign, or its tenant, does not send any more.
+    Paused,
+    /// The carrier takes nothing now.
+    NotNow,
+    /// The carrier takes nothing of this deployment for a while.
+    Held,
+    /// The carrier does not know the sender.
+    Unverified,
+}
+
+impl Sender {
+    /// Sends the mail of one lead, unless something is against it.
+    pub async fn mail(&self, post: &Post<'_>, lead: LeadId) -> Result<Done> {
+        let key = Enrolment::key_of(post.wave.campaign, lead);
+        // Again, when something else about the lead was written at the same moment.
+        for _ in 0..5 {
+            let Some(enrolment) = post.within.find(&key).await? else { return Ok(Done::Gone) };
+            let now = self.app.clock().now();
+            match enrolment.turn(&post.wave.id, post.wave.step, now) {
+                Turn::Leave => return Ok(Done::Gone),
+                Turn::Count => return Ok(Done::Sent),
+                Turn::Busy => return Err(busy()),
+                Turn::Lost => {
+                    if post.within.replace_if(&enrolment.lost_track(now), &enrolment).await? {
+                        tracing::warn!(campaign = %post.wave.campaign, "nobody knows whether a mail went out");
+                        return Ok(Done::Unknown);
+                    }
+                }
+                Turn::Go => {
+                    if let Some(done) = self.go(post, enrolment).await? {
+                        return Ok(done);
+                    }
+                }
+            }
+        }
+        Err(busy())
+    }
+
+    /// `None`: the enrolment was changed meanwhile.
+    async fn go(&self, post: &Post<'_>, enrolment: Enrolment) -> Result<Option<Done>> {
+        let Post { store, within, wave, .. } = *post;
+        let (campaign, tenant) = (Campaign::key_of(wave.campaign), Tenant::key_of());
+        let lead = Lead::key_of(enrolment.lead);
+        let (campaign, tenant, lead) = tokio::try_join!(within.find(&campaign), store.find(&tenant), within.find(&lead))?;
+        let now = self.app.clock().now();
+        let (Some(campaign), Some(tenant)) = (campaign, tenant) else { return Ok(Some(Done::Gone)) };
+        if campaign.status != CampaignStatus::Active || tenant.inaccessible(now).is_some() {
+            return Ok(Some(Done::Stopped(Stop::Paused)));
+        }
+        let reason = match &lead {
+            None => Some(ExitReason::Deleted),
+            Some(lead) => self.against(post, &campaign, lead).await?,
+        };
+        let (Some(lead), None) = (lead, reason) else {
+            let exited = enrolment.exited(reason.unwrap_or(ExitReason::Deleted));
+            return Ok(within.replace_if(&exited, &enrolment).await?.then_some(Done::Dropped));
+        };
+        let attempt = enrolment.mails.get(&wave.step).map_or(0, |mail| mail.attempts) + 1;
+        let letter = match self.letter(post, &campaign, &lead, attempt)? {
+            Ok(letter) => letter,
+            Err(fault) => {
+                let failed = enrolment.failed(format!("render: {fault}"));
+                return Ok(within.replace_if(&failed, &enrolment).await?.then_some(Done::Failed));
+            }
+        };
+        let claimed = enrolment.claimed(&wave.id, now);
+        if !within.replace_if(&claimed, &enrolment).await? {
+            return Ok(None);
+        }
+        self.give(post, claimed, &letter).await.map(Some)
+    }
+
+    async fn give(&self, post: &Post<'_>, claimed: Enrolment, letter: &Letter) -> Result<Done> {
+        let (wave, outcome) = (post.wave, self.carrier.send(letter).await);
+        let now = self.app.clock().now();
+        let next = sequence::from(post.plain_steps, wave.step + 1, now);
+        let within = post.within;
+        match outcome {
+            Outcome::Taken(message) => {
+                settled(within, claimed, &|current| current.sent(&wave.id, wave.step, message.clone(), next, now)).await?;
+                Ok(Done::Sent)
+            }
+            Outcome::Never(reason) => {
+                settled(within, claimed, &|current| current.failed(reason.clone())).await?;
+                Ok(Done::Failed)
+            }
+            Outcome::Unknown(reason) => {
+                tracing::warn!(campaign = %wave.campaign, reason, "nobody knows whether a mail went out");
+                settled(within, claimed, &|current| current.lost_track(now)).await?;
+                Ok(Done::Unknown)
+            }
+            Outcome::NotNow(reason) => self.returned(post, claimed, Stop::NotNow, &reason).await,
+            Outcome::Held(reason) => self.returned(post, claimed, Stop::Held, &reason).await,
+            Outcome::Unverified(reason) => self.returned(post, claimed, Stop::Unverified, &reason).await,
+        }
+    }
+
+    async fn returned(&self, post: &Post<'_>, claimed: Enrolment, stop: Stop, reason: &str) -> Result<Done> {
+        tracing::warn!(campaign = %post.wave.campaign, reason, "the carrier takes no mail now");
+        settled(post.within, claimed, &|current| current.returned(&post.wave.id)).await?;
+        Ok(Done::Stopped(stop))
+    }
+
+    /// Why a lead gets no mail any more.
+    async fn against(&self, post: &Post<'_>, campaign: &Campaign, lead: &Lead) -> Result<Option<ExitReason>> {
+        match lead.email_status {
+            EmailStatus::Active => {}
+            EmailStatus::Unsubscribed => return Ok(Some(ExitReason::Unsubscribed)),
+            EmailStatus::Bounced => return Ok(Some(ExitReason::Bounced)),
+            EmailStatus::Complained => return Ok(Some(ExitReason::Complained)),
+        }
+        let (own, of_tenant) = (Suppression::<InWorkspace>::key_of(&lead.email), Suppression::<InTenant>::key_of(&lead.email));
+        let (own, of_tenant) = tokio::try_join!(post.within.find(&own), post.store.find(&of_tenant))?;
+        if own.is_some_and(|found| found.current.is_some()) || of_tenant.is_some_and(|found| found.current.is_some()) {
+            return Ok(Some(ExitReason::Suppressed));
+        }
+        Ok((!lacks(&campaign.settings.required_variables, lead).is_empty()).then_some(ExitReason::MissingVariable))
+    }
+
+    fn letter(
+        &self,
+        post: &Post<'_>,
+        campaign: &Campaign,
+        lead: &Lead,
+        attempt: u32,
+    ) -> Result<std::result::Result<Letter, RenderFault>> {
+        let step = post.wave.step;
+        let mail = MailRef::new(post.store.tenant_id(), campaign.id, lead.id, step)
+            .ok_or_else(|| Error::internal("writing a mail", "campaign and lead are of two workspaces"))?;
+        let key = self.app.keys().mail_refs()?;
+        let composer = Composer { workspace: post.workspace, settings: &campaign.settings, sites: &self.sites, key };
+        // One attempt has one id, so that a carrier which takes an id once never sends an attempt twice.
+        Ok(composer.letter(post.content, lead, &mail, format!("{}.{}.{step}.{attempt}", campaign.id, lead.id)))
+    }
+}
+
+/// Records what became of a claimed mail. Something else may have been written about the lead meanwhile: that stays.
+async fn settled(within: &WorkspaceStore, claimed: Enrolment, change: &(dyn Fn(&Enrolment) -> Enrolment + Sync)) -> Result<()> {
+    let (mut current, mut pauses) = (claimed, [200, 800].into_iter());
+    for _ in 0..10 {
+        match within.replace_if(&change(&current), &current).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => match within.find(&Enrolment::key_of(current.campaign, current.lead)).await? {
+                Some(newer) => current = newer,
+                None => return Ok(()),
+            },
+            Err(error) => match pauses.next() {
+                Some(pause) if error.is_transient() => tokio::time::sleep(Duration::from_millis(pause)).await,
+                _ => return Err(error),
+            },
+        }
+    }
+    Err(busy())
+}
+
+pub fn busy() -> Error {
+    Error::Unavailable { doing: "sending a wave", cause: "another worker is at it".into() }
+}

@@ -1,0 +1,128 @@
+//! What a campaign that is due does next: it starts at its moment, enrols leads, releases what may go, and ends when nothing is left.
+
+use std::time::{Duration, Instant};
+
+use engagement::{launch, steps};
+use jiff::SignedDuration;
+use records::audience::CampaignAudience;
+use records::campaign::{Campaign, CampaignId, CampaignStatus, PausedBy};
+use records::campaign_plan::CampaignPlan;
+use records::sequence::Step;
+use shared::model::due::DueWork;
+use shared::model::tenant::Tenant;
+use shared::model::workspace::Workspace;
+use shared::tenancy::jobs::WorkContext;
+use shared::tenancy::{TenantStore, WorkspaceStore};
+use shared::{Error, Result};
+
+use crate::conduct::{Conductor, Look};
+use crate::enrol::{self, overtaken};
+use crate::Sender;
+
+/// A job enrols for so long, and leaves the rest to the next one.
+const ENROLS_FOR: Duration = Duration::from_secs(20);
+/// A tenant that may not act now is asked again after that.
+const NOT_NOW: SignedDuration = SignedDuration::from_mins(15);
+
+impl Sender {
+    /// Does what is due and notes when to look again. The note that brought the job goes with that, so whoever dies before is followed by another.
+    pub async fn advance(&self, context: &WorkContext, due: &DueWork) -> Result<()> {
+        let next = match self.look(context, due).await {
+            Ok(next) => next,
+            // What it lies in is going, with all that is in it.
+            Err(Error::NotFound | Error::Missing(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let mut noting = context.directory.transaction().remove(&context.directory, &shared::store::Entity::key(due))?;
+        if let Some(note) = next {
+            noting = noting.put(&context.directory, &note)?;
+        }
+        noting.commit().await
+    }
+
+    async fn look(&self, context: &WorkContext, due: &DueWork) -> Result<Option<DueWork>> {
+        let Some(((store, within), id)) = context.due(due).zip(CampaignId::parse(&due.campaign)) else { return Ok(None) };
+        let again = |at| Some(DueWork::new(at, store.tenant_id(), id, self.app.random()));
+        let Some(campaign) = within.find(&Campaign::key_of(id)).await? else { return Ok(None) };
+        let Some(workspace) = store.find(&Workspace::key_of(within.tag())).await? else { return Ok(None) };
+        let Some(tenant) = store.find(&Tenant::key_of()).await? else { return Ok(None) };
+        let steps: Vec<Step> = steps::of(&within, &campaign).await?.into_iter().map(|step| step.step).collect();
+        let campaign = match campaign.status {
+            CampaignStatus::Active => campaign,
+            CampaignStatus::Scheduled => match self.start(context, (&store, &within), campaign, &workspace, &steps).await? {
+                Started::Active(campaign) => *campaign,
+                Started::Later(at) => return Ok(again(at)),
+                Started::Not => return Ok(None),
+            },
+            // Whoever resumes it writes a note.
+            CampaignStatus::Draft | CampaignStatus::Paused | CampaignStatus::Completed => return Ok(None),
+        };
+        if tenant.inaccessible(context.now()).is_some() {
+            return Ok(again(context.now() + NOT_NOW));
+        }
+        let mut plan = within.get(&CampaignPlan::key_of(id)).await?;
+        let began = Instant::now();
+        while !plan.is_enrolled && began.elapsed() < ENROLS_FOR {
+            plan = enrol::page(context, (&store, &within), &campaign, &steps, plan).await?;
+        }
+        let conductor = Conductor {
+            context,
+            store: &store,
+            within: &within,
+            tenant: &tenant,
+            plan_of_tenant: self.app.plans().get(&tenant.plan),
+            campaign: &campaign,
+            steps: &steps,
+            per_minute: self.per_minute,
+        };
+        let is_enrolled = plan.is_enrolled;
+        Ok(match conductor.conduct(plan).await? {
+            _ if !is_enrolled => again(context.now()),
+            Look::Again(at) => again(at),
+            Look::Woken => None,
+            Look::Over => {
+                // Somebody may have put a lead back at the same moment.
+                let is_over = within.replace_if(&campaign.completed(self.app.clock().now()), &campaign).await?;
+                if is_over { None } else { again(context.now()) }
+            }
+        })
+    }
+
+    /// A campaign whose start is due becomes active if a launch would be allowed now.
+    async fn start(
+        &self,
+        context: &WorkContext,
+        (store, within): (&TenantStore, &WorkspaceStore),
+        campaign: Campaign,
+        workspace: &Workspace,
+        steps: &[Step],
+    ) -> Result<Started> {
+        let now = context.now();
+        let start_at = campaign.start_at.unwrap_or(now);
+        if start_at > now {
+            return Ok(Started::Later(start_at));
+        }
+        let paused_by = if now.duration_since(start_at) > Campaign::LATEST_START {
+            Some(PausedBy::MissedStart)
+        } else {
+            let audience = within.find(&CampaignAudience::key_of(campaign.id)).await?.map(|found| found.audience);
+            let mut problems = launch::of_contents(within, &workspace.settings, &campaign, steps).await?;
+            problems.extend(launch::of_audience(within, store, &campaign, audience.as_ref()).await?);
+            (!problems.is_empty()).then_some(PausedBy::Guard)
+        };
+        if let Some(by) = paused_by {
+            let is_paused = within.replace_if(&campaign.paused(by, now)?, &campaign).await?;
+            return if is_paused { Ok(Started::Not) } else { Err(overtaken()) };
+        }
+        let active = campaign.launched(now)?;
+        let plan = within.get(&CampaignPlan::key_of(campaign.id)).await?;
+        within.transaction().replace(within, &active, &campaign)?.replace(within, &plan.resumed(now), &plan)?.commit().await?;
+        Ok(Started::Active(Box::new(active)))
+    }
+}
+
+enum Started {
+    Active(Box<Campaign>),
+    Later(jiff::Timestamp),
+    Not,
+}
