@@ -46,6 +46,8 @@ pub enum Error {
     Conflict(Cow<'static, str>),
     /// What is asked of a campaign does not go with its state. Says why.
     CampaignState(&'static str),
+    /// A campaign lacks what a launch asks for. Says what.
+    CampaignNotReady(Lack, String),
     /// Campaigns use the template that is to go.
     TemplateInUse,
     /// The request asks to keep a token, but there is none.
@@ -106,6 +108,30 @@ pub struct Throttled {
     pub retry_after: u64,
 }
 
+/// What a campaign may lack, each with a code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    Leads,
+    Emails,
+    Template,
+    Audience,
+    SenderName,
+    SenderAddress,
+}
+
+impl Lack {
+    pub fn code(self) -> &'static str {
+        match self {
+            Lack::Leads => "CAMPAIGN_NO_LEADS",
+            Lack::Emails => "CAMPAIGN_EMPTY_SEQUENCE",
+            Lack::Template => "CAMPAIGN_TEMPLATE_GONE",
+            Lack::Audience => "CAMPAIGN_AUDIENCE_GONE",
+            Lack::SenderName => "SENDER_NAME_MISSING",
+            Lack::SenderAddress => "SENDER_ADDRESS_MISSING",
+        }
+    }
+}
+
 impl Error {
     /// The sentence for a person.
     pub fn message(&self) -> Cow<'static, str> {
@@ -121,6 +147,7 @@ impl Error {
                 kib if kib % 1024 == 0 => format!("The body is larger than {} MiB.", kib / 1024).into(),
                 kib => format!("The body is larger than {kib} KiB.").into(),
             },
+            Error::CampaignNotReady(_, message) => Cow::Owned(message.clone()),
             Error::TemplateInUse => "Campaigns use this template: it cannot be deleted.".into(),
             Error::Validation(_) => "The given data is invalid.".into(),
             Error::TokenMissing => "The token is missing.".into(),

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use engagement::steps::{self, Copies};
 use records::audience::{Audience, CampaignAudience, Chosen};
-use records::campaign::{Campaign, CampaignChanges};
+use records::campaign::{Campaign, CampaignChanges, CampaignStatus};
 use records::lead::Lead;
 use records::lead_list::LeadList;
 use records::segment::Segment;
-use records::sequence::{self, CampaignStep, Step};
+use records::sequence::{self, CampaignStep, SequenceMark, Step};
 use records::template::Template;
 use shared::http::arguments::IfMatch;
 use shared::store::{Entity, InWorkspace, Key, Record};
 use shared::tenancy::doors::{In, Member};
 use shared::tenancy::{Transaction, WorkspaceStore};
 use shared::{Error, Result};
+
+use crate::launch;
 
 #[derive(Debug, Clone)]
 pub struct Contents {
@@ -82,6 +85,7 @@ pub async fn save(door: &In<Member>, found: Campaign, expected: &IfMatch, change
     expected.check(&found.etag())?;
     found.status.check_edit()?;
     named_are_there(&door.store, changes).await?;
+    let (found, rewritten) = Rewritten::of(&door.store, found, changes).await?;
     let zone = &door.workspace.settings.timezone;
     door.store
         .edit(found, |campaign, transaction| {
@@ -89,19 +93,62 @@ pub async fn save(door: &In<Member>, found: Campaign, expected: &IfMatch, change
             let Some(changed) = campaign.changed(changes, zone, door.now())? else { return Ok(None) };
             let steps = changes.steps.as_deref().filter(|_| changed.sequence != campaign.sequence);
             let audience = changes.audience.as_ref().filter(|_| changed.audience != campaign.audience);
-            if steps.is_none() && audience.is_none() {
-                return Ok(Some((changed, transaction)));
+            let mut transaction = transaction;
+            if steps.is_some() || audience.is_some() {
+                transaction = door.while_there(transaction)?;
             }
-            let mut transaction = door.while_there(transaction)?;
             if let Some(steps) = steps {
-                transaction = with_steps(transaction, &door.store, campaign, steps)?;
+                transaction = rewritten.write(transaction, door, campaign, steps)?;
             }
             if let Some(audience) = audience {
                 transaction = with_audience(transaction, &door.store, &changed, audience.as_ref())?;
             }
+            // What its mails wait for may be another now.
+            if matches!(changed.status, CampaignStatus::Active | CampaignStatus::Scheduled) {
+                transaction = launch::wake(transaction, door, &changed)?;
+            }
             Ok(Some((changed, transaction)))
         })
         .await
+}
+
+/// Steps that replace others, and what those of a launched campaign need for it.
+struct Rewritten {
+    /// Of a campaign that was launched when they were read.
+    before: Option<Vec<Step>>,
+    /// The campaign's steps when they were read.
+    mark: SequenceMark,
+    copies: Copies,
+}
+
+impl Rewritten {
+    async fn of(store: &WorkspaceStore, found: Campaign, changes: &CampaignChanges) -> Result<(Campaign, Self)> {
+        let Some(steps) = changes.steps.as_deref().filter(|_| found.status.is_launched()) else {
+            let mark = found.sequence.clone();
+            return Ok((found, Rewritten { before: None, mark, copies: Copies::default() }));
+        };
+        let (found, contents) = read(store, found).await?;
+        let (mark, copies) = (found.sequence.clone(), steps::copies(store, steps).await?);
+        Ok((found, Rewritten { before: Some(contents.steps), mark, copies }))
+    }
+
+    fn write<'a>(&self, transaction: Transaction<'a>, door: &In<Member>, campaign: &Campaign, steps: &[Step]) -> Result<Transaction<'a>> {
+        if !campaign.status.is_launched() {
+            return with_steps(transaction, &door.store, campaign, steps, &Copies::default());
+        }
+        let Some(was) = self.before.as_deref().filter(|_| campaign.sequence == self.mark) else {
+            return Err(Error::Conflict("The campaign is being changed by others. Try again.".into()));
+        };
+        if campaign.launched_at.is_some() && !sequence::continues(was, steps) {
+            return Err(Error::CampaignState(
+                "A launched campaign keeps its steps: their texts, waits and rules can be changed, and steps can be added at the end.",
+            ));
+        }
+        let (before, after) = (sequence::templates(was), sequence::templates(steps));
+        let transaction = launch::using(transaction, door, after.difference(&before).copied(), 1)?;
+        let transaction = launch::using(transaction, door, before.difference(&after).copied(), -1)?;
+        with_steps(transaction, &door.store, campaign, steps, &self.copies)
+    }
 }
 
 /// Adds what lies apart from a new campaign to the transaction that creates it.
@@ -111,7 +158,7 @@ pub fn create<'a>(
     campaign: &Campaign,
     contents: &Contents,
 ) -> Result<Transaction<'a>> {
-    let transaction = with_steps(transaction, store, campaign, &contents.steps)?;
+    let transaction = with_steps(transaction, store, campaign, &contents.steps, &Copies::default())?;
     match &contents.audience {
         Some(audience) => with_audience(transaction, store, campaign, Some(audience)),
         None => Ok(transaction),
@@ -120,7 +167,7 @@ pub fn create<'a>(
 
 /// Adds the removal of what lies apart from a campaign to the transaction that deletes it.
 pub fn remove<'a>(transaction: Transaction<'a>, store: &WorkspaceStore, campaign: &Campaign) -> Result<Transaction<'a>> {
-    let transaction = with_steps(transaction, store, campaign, &[])?;
+    let transaction = with_steps(transaction, store, campaign, &[], &Copies::default())?;
     match campaign.audience {
         Some(_) => with_audience(transaction, store, campaign, None),
         None => Ok(transaction),
@@ -128,8 +175,14 @@ pub fn remove<'a>(transaction: Transaction<'a>, store: &WorkspaceStore, campaign
 }
 
 /// These steps in place of those that the campaign has.
-fn with_steps<'a>(transaction: Transaction<'a>, store: &WorkspaceStore, before: &Campaign, steps: &[Step]) -> Result<Transaction<'a>> {
-    let steps = CampaignStep::all_of(before.id, steps);
+fn with_steps<'a>(
+    transaction: Transaction<'a>,
+    store: &WorkspaceStore,
+    before: &Campaign,
+    steps: &[Step],
+    copies: &Copies,
+) -> Result<Transaction<'a>> {
+    let steps: Vec<CampaignStep> = CampaignStep::all_of(before.id, steps).into_iter().map(|step| copies.with(step)).collect();
     let transaction = steps.iter().try_fold(transaction, |transaction, step| transaction.put(store, step))?;
     let beyond = sequence::number_of(steps.len())..=before.sequence.steps;
     beyond.map(|number| CampaignStep::key_of(before.id, number)).try_fold(transaction, |transaction, key| transaction.remove(store, &key))

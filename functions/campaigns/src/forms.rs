@@ -7,7 +7,7 @@ use records::rule::Fault;
 use records::schedule::{MINUTES_OF_A_DAY, Window};
 use records::sequence::Step;
 use serde_json::Value;
-use shared::http::form::{EmailAddress, Fields, Flag, Form, Integer, Moment, Name, Raw, Rule, Text, WorkspaceName};
+use shared::http::form::{EmailAddress, Fields, Flag, Form, Integer, Moment, Name, OneOf, Raw, Rule, Text, WorkspaceName};
 use shared::model::text;
 
 use crate::rules::{
@@ -35,6 +35,22 @@ pub struct Filters {
 }
 
 pub struct Nothing;
+
+/// What is done with a campaign; without a word, it is launched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendAction {
+    Start,
+    Pause,
+    Resume,
+}
+
+impl SendAction {
+    const WORDS: &'static [&'static str] = &["start", "pause", "resume"];
+
+    fn parse(word: &str) -> Option<Self> {
+        SendAction::WORDS.iter().position(|own| *own == word).map(|at| [SendAction::Start, SendAction::Pause, SendAction::Resume][at])
+    }
+}
 
 struct WindowForm(Window);
 
@@ -225,6 +241,13 @@ impl Form for Filters {
         let search = fields.optional("search", Text::at_most(255)).filter(|search| !search.is_empty());
         let status = fields.optional("status", STATUS);
         Some(Filters { search: search.map(|search| text::fold(&search)), status })
+    }
+}
+
+impl Form for SendAction {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let action = fields.optional("action", OneOf { words: SendAction::WORDS, parse: SendAction::parse });
+        Some(action.unwrap_or(SendAction::Start))
     }
 }
 

@@ -1,9 +1,10 @@
-//! Campaigns of a workspace (F0), as far as they are drafts: written, listed, copied, and asked what they would do.
+//! Campaigns of a workspace (F0): written, listed, copied, asked what they would do, launched, paused and resumed. `sender` does the rest.
 
 mod campaign;
 mod contents;
 mod dry_run;
 mod forms;
+mod launch;
 mod rules;
 mod view;
 
@@ -22,6 +23,7 @@ impl Routes for Campaigns {
         routes.delete("/api/v1/tenant/campaigns/{id}", "deleteCampaign", "Delete a draft", campaign::delete);
         routes.patch("/api/v1/tenant/campaigns/{id}/config", "configureCampaign", "Change how a campaign sends", campaign::configure);
         routes.post("/api/v1/tenant/campaigns/{id}/duplicate", "duplicateCampaign", "Copy a campaign", campaign::duplicate);
+        routes.post("/api/v1/tenant/campaigns/{id}/send", "sendCampaign", "Launch, pause or resume a campaign", launch::send);
         routes.post("/api/v1/tenant/campaigns/{id}/dry-run", "dryRunCampaign", "Ask who would get a campaign, and when", dry_run::run);
     }
 }

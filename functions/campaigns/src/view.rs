@@ -184,7 +184,7 @@ impl SummaryView {
 
 impl StatsView {
     fn of(campaign: &Campaign) -> Self {
-        StatsView { sent: campaign.sent, opened: campaign.opened, replied: campaign.replied }
+        StatsView { sent: campaign.numbers.sent, opened: campaign.numbers.opened, replied: campaign.numbers.replied }
     }
 }
 

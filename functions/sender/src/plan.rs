@@ -7,12 +7,13 @@ use jiff::SignedDuration;
 use records::audience::CampaignAudience;
 use records::campaign::{Campaign, CampaignId, CampaignStatus, PausedBy};
 use records::campaign_plan::CampaignPlan;
-use records::sequence::Step;
+use records::sequence::{self, Step};
+use records::template::Template;
 use shared::model::due::DueWork;
 use shared::model::tenant::Tenant;
 use shared::model::workspace::Workspace;
 use shared::tenancy::jobs::WorkContext;
-use shared::tenancy::{TenantStore, WorkspaceStore};
+use shared::tenancy::{TenantStore, WorkspaceStore, missing};
 use shared::{Error, Result};
 
 use crate::conduct::{Conductor, Look};
@@ -81,9 +82,17 @@ impl Sender {
             Look::Again(at) => again(at),
             Look::Woken => None,
             Look::Over => {
-                // Somebody may have put a lead back at the same moment.
-                let is_over = within.replace_if(&campaign.completed(self.app.clock().now()), &campaign).await?;
-                if is_over { None } else { again(context.now()) }
+                let completed = campaign.completed(self.app.clock().now());
+                let mut ending = within.transaction().replace(&within, &completed, &campaign)?;
+                for template in sequence::templates(&steps) {
+                    ending = ending.adjust(&within, &Template::key_of(template), &[("used_in", -1)], missing())?;
+                }
+                match ending.commit().await {
+                    Ok(()) => None,
+                    // Somebody has put a lead back at the same moment.
+                    Err(Error::Conflict(_)) => again(context.now()),
+                    Err(error) => return Err(error),
+                }
             }
         })
     }

@@ -38,7 +38,7 @@ pub struct Copies(BTreeMap<TemplateId, TemplateCopy>);
 
 impl Copies {
     /// A step with what its template says.
-    pub fn into_step(&self, mut step: CampaignStep) -> CampaignStep {
+    pub fn with(&self, mut step: CampaignStep) -> CampaignStep {
         if let Step::Email(EmailStep { body: Some(EmailBody::Template(template)), .. }) = &step.step {
             step.copy = self.0.get(template).cloned();
         }

@@ -13,6 +13,7 @@ use shared::model::workspace::WorkspaceSettings;
 use shared::store::{
     Collection, Counter, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Named, Restore, Within, restored,
 };
+use shared::error::Lack;
 use shared::{Error, Result, id};
 
 id!(/// A campaign of a workspace.
@@ -367,21 +368,19 @@ pub enum Problem {
     },
     AudienceGone(&'static str),
     NoSenderName,
-    NoSenderEmail,
     NoAddress,
 }
 
 impl Problem {
-    /// A word for programs, which stays the same.
-    pub fn code(&self) -> &'static str {
+    /// For programs, which know it by its code.
+    pub fn lack(&self) -> Lack {
         match self {
-            Problem::NoLeads { .. } => "CAMPAIGN_NO_LEADS",
-            Problem::NoEmail | Problem::Incomplete { .. } => "CAMPAIGN_EMPTY_SEQUENCE",
-            Problem::TemplateGone { .. } => "TEMPLATE_GONE",
-            Problem::AudienceGone(_) => "AUDIENCE_GONE",
-            Problem::NoSenderName => "SENDER_NAME_MISSING",
-            Problem::NoSenderEmail => "SENDER_EMAIL_MISSING",
-            Problem::NoAddress => "SENDER_ADDRESS_MISSING",
+            Problem::NoLeads { .. } => Lack::Leads,
+            Problem::NoEmail | Problem::Incomplete { .. } => Lack::Emails,
+            Problem::TemplateGone { .. } => Lack::Template,
+            Problem::AudienceGone(_) => Lack::Audience,
+            Problem::NoSenderName => Lack::SenderName,
+            Problem::NoAddress => Lack::SenderAddress,
         }
     }
 
@@ -394,7 +393,6 @@ impl Problem {
             Problem::TemplateGone { step } => format!("The template of step {step} was deleted."),
             Problem::AudienceGone(what) => format!("A {what} that the audience names was deleted."),
             Problem::NoSenderName => "There is no sender's name, neither in the campaign nor in the workspace.".into(),
-            Problem::NoSenderEmail => "There is no sender's e-mail, neither in the campaign nor in the workspace.".into(),
             Problem::NoAddress => "The workspace has no postal address, which each mail must show.".into(),
         }
     }
@@ -421,9 +419,8 @@ pub fn problems(
         }
     }
     problems.extend((emails == 0).then_some(Problem::NoEmail));
-    let has = |own: bool, default: bool| own || default;
-    problems.extend((!has(settings.from_name.is_some(), workspace.default_from_name.is_some())).then_some(Problem::NoSenderName));
-    problems.extend((!has(settings.from_email.is_some(), workspace.default_from_email.is_some())).then_some(Problem::NoSenderEmail));
+    let has_name = settings.from_name.is_some() || workspace.default_from_name.is_some();
+    problems.extend((!has_name).then_some(Problem::NoSenderName));
     problems.extend(workspace.postal_address.is_none().then_some(Problem::NoAddress));
     problems
 }
@@ -531,9 +528,9 @@ mod tests {
             ..WorkspaceSettings::default()
         };
         let codes = |steps: &[Step], workspace: &WorkspaceSettings| -> Vec<&'static str> {
-            problems(&settings, steps, |_| false, workspace).iter().map(Problem::code).collect()
+            problems(&settings, steps, |_| false, workspace).iter().map(|problem| problem.lack().code()).collect()
         };
-        let sender = ["SENDER_NAME_MISSING", "SENDER_EMAIL_MISSING", "SENDER_ADDRESS_MISSING"];
+        let sender = ["SENDER_NAME_MISSING", "SENDER_ADDRESS_MISSING"];
         assert_eq!(codes(&[email(Some("Hi"), Some("Hello"))], &nobody), sender);
         assert_eq!(codes(&[], &complete), ["CAMPAIGN_EMPTY_SEQUENCE"]);
         assert_eq!(codes(&[email(Some("Hi"), Some("Hello"))], &complete), Vec::<&str>::new());
