@@ -199,7 +199,7 @@ fn links_of(kept: &KeptMail) -> Markup {
     html! {
         section .stack aria-labelledby="links-heading" {
             h2 #links-heading { "Links" }
-            (parts::table("Links of the mail", &[("", false), ("Address", false), ("A request means", false)], html! {
+            (parts::table("Links of the mail", &[("Follow", false), ("Address", false), ("A request means", false)], html! {
                 @for link in &links {
                     tr { td .short { (click_button(kept, link)) } td .long { code { (link.url) } } td .short { (meaning(link)) } }
                 }
