@@ -6,6 +6,7 @@ mod audience;
 mod audit;
 mod billing;
 mod campaigns;
+mod carriers;
 mod credentials;
 mod current;
 mod derived;

@@ -340,7 +340,9 @@ fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
     let set_aside: BTreeSet<&str> = streams.iter().filter_map(|source| source.on_failure.as_deref()).collect();
     for queue in queues.values() {
         let arn = queue.arn.as_str();
-        assert!(read.contains(arn) || dead.contains(arn) || set_aside.contains(arn), "nobody reads {}", queue.name);
+        // No function sends mails with tags, so none is reported, and nobody needs to read.
+        let reports = queue.logical_id == "MailEventsQueue";
+        assert!(read.contains(arn) || dead.contains(arn) || set_aside.contains(arn) || reports, "nobody reads {}", queue.name);
     }
     for (name, queue) in of_type("AWS::SQS::Queue") {
         assert_eq!(queue["SqsManagedSseEnabled"], true, "{name}");
@@ -362,31 +364,60 @@ fn queues_and_alarms_are_encrypted_at_rest_and_on_the_way() {
         let denied = statements.into_iter().find(|statement| statement["Effect"] == "Deny").expect("a refusal");
         assert_eq!((&denied["Principal"], &denied["Action"], &denied["Condition"]), (&json!("*"), &json!(action), &plain));
     };
-    let [(_, policy)] = &of_type("AWS::SQS::QueuePolicy")[..] else { panic!("one policy for all queues") };
-    denies_plain(policy, "sqs:*");
-    let covered: BTreeSet<String> =
-        list(&policy["Queues"]).iter().map(|queue| queue["Ref"].as_str().unwrap_or_default().to_owned()).collect();
-    let queues: BTreeSet<String> = of_type("AWS::SQS::Queue").into_iter().map(|(name, _)| name).collect();
+    // A queue has one policy: the last one that is set.
+    let mut covered: Vec<String> = vec![];
+    for (_, policy) in of_type("AWS::SQS::QueuePolicy") {
+        denies_plain(&policy, "sqs:*");
+        covered.extend(list(&policy["Queues"]).iter().map(|queue| queue["Ref"].as_str().unwrap_or_default().to_owned()));
+    }
+    covered.sort();
+    let mut queues: Vec<String> = of_type("AWS::SQS::Queue").into_iter().map(|(name, _)| name).collect();
+    queues.sort();
     assert_eq!(covered, queues);
 
-    for (name, topic) in of_type("AWS::SNS::Topic") {
-        assert_eq!(topic["KmsMasterKeyId"], json!({"Ref": "AlarmKey"}), "{name}: with a key of AWS's own no alarm could publish");
+    let publishers = [("Alarm", "cloudwatch.amazonaws.com"), ("MailEvents", "ses.amazonaws.com")];
+    let topics: BTreeSet<String> = of_type("AWS::SNS::Topic").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(topics, publishers.iter().map(|(stem, _)| format!("{stem}Topic")).collect());
+    for (stem, service) in publishers {
+        let properties = |name: &str| template().resources()[&format!("{stem}{name}")]["Properties"].clone();
+        let own_key = json!({"Ref": format!("{stem}Key")});
+        assert_eq!(properties("Topic")["KmsMasterKeyId"], own_key, "{stem}: with a key of AWS's own {service} could not publish");
+        let policy = properties("TopicPolicy");
+        assert_eq!(policy["Topics"], json!([{"Ref": format!("{stem}Topic")}]));
+        denies_plain(&policy, "sns:Publish");
+        let this_account = json!({"Ref": "AWS::AccountId"});
+        let publishing = &policy["PolicyDocument"]["Statement"][0];
+        assert_eq!((&publishing["Principal"], &publishing["Action"]), (&json!({"Service": service}), &json!("sns:Publish")));
+        assert_eq!(publishing["Condition"]["StringEquals"]["aws:SourceAccount"], this_account);
+        assert!(publishing["Condition"].to_string().contains("aws:SourceArn"), "{stem}");
+        let key = properties("Key");
+        assert_eq!(key["EnableKeyRotation"], true);
+        let using = list(&key["KeyPolicy"]["Statement"]);
+        let using = using.iter().find(|statement| statement["Principal"]["Service"] == service).expect("the publisher uses the key");
+        assert_eq!(texts(&using["Action"]), ["kms:Decrypt", "kms:GenerateDataKey*"]);
+        assert_eq!(using["Condition"], json!({"StringEquals": {"aws:SourceAccount": this_account}}));
     }
-    let [(_, policy)] = &of_type("AWS::SNS::TopicPolicy")[..] else { panic!("one policy of the topic") };
-    denies_plain(policy, "sns:Publish");
-    let this_account = json!({"Ref": "AWS::AccountId"});
-    let publishing = &policy["PolicyDocument"]["Statement"][0];
-    assert_eq!((&publishing["Principal"], &publishing["Action"]), (&json!({"Service": "cloudwatch.amazonaws.com"}), &json!("sns:Publish")));
-    assert_eq!(publishing["Condition"]["StringEquals"]["aws:SourceAccount"], this_account);
-    let key = template().resources()["AlarmKey"]["Properties"].clone();
-    assert_eq!(key["EnableKeyRotation"], true);
-    let using = list(&key["KeyPolicy"]["Statement"]);
-    let using = using.iter().find(|statement| statement["Principal"]["Service"] == "cloudwatch.amazonaws.com").expect("alarms use the key");
-    assert_eq!(texts(&using["Action"]), ["kms:Decrypt", "kms:GenerateDataKey*"]);
-    assert_eq!(using["Condition"], json!({"StringEquals": {"aws:SourceAccount": this_account}}));
     for name in ["AlarmKey", "AlarmTopic", "AlarmTopicPolicy"] {
         assert_eq!(template().resources()[name]["Condition"], "HasAlarmEmail", "{name}");
     }
+}
+
+#[test]
+fn reports_of_ses_reach_their_queue_and_nobody_else_puts_anything_there() {
+    let reports = template().mail_reports().expect("a configuration set with a destination").expect("it is on");
+    assert_eq!(reports.queue, "tenantry-local-MailEventsQueue");
+    assert_eq!(reports.kinds, ["bounce", "complaint", "delivery", "deliveryDelay", "reject"].map(str::to_owned).into());
+    let policy = template().resources()["MailEventsQueuePolicy"]["Properties"].clone();
+    let statements = list(&policy["PolicyDocument"]["Statement"]);
+    let allowing: Vec<&Value> = statements.iter().filter(|statement| statement["Effect"] == "Allow").collect();
+    let [topic] = allowing[..] else { panic!("one statement that allows: {allowing:?}") };
+    assert_eq!((&topic["Principal"], &topic["Action"]), (&json!({"Service": "sns.amazonaws.com"}), &json!("sqs:SendMessage")));
+    assert_eq!(topic["Condition"], json!({"ArnEquals": {"aws:SourceArn": {"Ref": "MailEventsTopic"}}}));
+    // SES tries to publish when the destination is made, which the policy must already allow.
+    assert_eq!(template().resources()["MailEventsDestination"]["DependsOn"], "MailEventsTopicPolicy");
+    let publishing = template().resources()["MailEventsTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"][0].clone();
+    let set = publishing["Condition"]["StringEquals"]["aws:SourceArn"]["Fn::Sub"].as_str().expect("an ARN").to_owned();
+    assert!(set.ends_with(":configuration-set/${MailConfigurationSet}"), "{set}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use operator::import::import_tenant;
 use records::project::SweepTasks;
 use relay::Relay;
 use rotator::Rotator;
+use sender::Sender;
 use serde_json::{Value, json};
 use shared::aws::Aws as Clients;
 use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
@@ -696,6 +697,7 @@ struct Inner {
     apps: BTreeMap<&'static str, App>,
     relay: Relay,
     courier: Courier,
+    sender: Sender,
     janitor: Janitor,
     rotator: Rotator,
     operator: Operator,
@@ -726,19 +728,21 @@ impl Workers {
     }
 
     fn of(world: &World, carrier: Option<Arc<Forgetful>>, sweep_at_most: Option<usize>) -> Self {
-        let names = ["relay", "courier", "janitor", "rotator", "operator"];
+        let names = ["relay", "courier", "sender", "janitor", "rotator", "operator"];
         let variables = |name: &str| Variables(world.environment(name).clone().into_iter().collect());
         let apps: BTreeMap<&'static str, App> = names.into_iter().map(|name| (name, app(world, name))).collect();
         let courier = match carrier {
             None => Courier::start(apps["courier"].clone(), variables("courier")).expect("the courier starts"),
             Some(carrier) => Courier::with(apps["courier"].clone(), Box::new(Shared(carrier)), None),
         };
+        let sender = Sender::start(apps["sender"].clone(), variables("sender")).expect("the sender starts");
         Workers(Arc::new(Inner {
             relay: Relay::start(apps["relay"].clone(), variables("relay")).expect("the relay starts"),
             courier,
             janitor: Janitor::start(apps["janitor"].clone(), variables("janitor")).expect("the janitor starts"),
             rotator: Rotator::start(apps["rotator"].clone(), variables("rotator")).expect("the rotator starts"),
             operator: Operator::start(apps["operator"].clone(), variables("operator")).expect("the operator starts"),
+            sender,
             world: world.clone(),
             apps,
             sweep_at_most,
@@ -776,6 +780,7 @@ impl Workers {
         let done = match (function, inner.sweep_at_most) {
             ("relay", _) => inner.relay.handle(event, &request).await,
             ("courier", _) => inner.courier.handle(event, &request).await,
+            ("sender", _) => inner.sender.handle(event, &request).await,
             ("janitor", Some(at_most)) if worker::is_batch(&event) => {
                 let sweep = |context, job: SweepTasks| async move { janitor::sweep::sweep(&context, job, at_most).await };
                 worker::queue(&inner.apps["janitor"], event, "janitor", &request, sweep).await

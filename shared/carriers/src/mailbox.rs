@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use shared::aws::https::Https;
 use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 
@@ -23,7 +23,7 @@ impl Mailbox {
     }
 
     async fn post(&self, letter: &Letter) -> Outcome {
-        let pairs = |pairs: &[(&str, String)]| pairs.iter().map(|(name, value)| json!([name, value])).collect::<Value>();
+        let object = |pairs: &[(&str, String)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>();
         let body = json!({
             "id": letter.id,
             "from": letter.from.as_ref().or(self.from.as_ref()),
@@ -34,8 +34,8 @@ impl Mailbox {
             "html": letter.html,
             "kind": letter.kind,
             "tenant": letter.tenant.map(|tenant| tenant.to_string()),
-            "headers": pairs(&letter.headers),
-            "tags": pairs(&letter.tags),
+            "headers": object(&letter.headers),
+            "tags": object(&letter.tags),
         });
         let mut request = HttpRequest::new(body.to_string().into());
         if request.set_method("POST").is_err() || request.set_uri(self.url.as_str()).is_err() {

@@ -1,4 +1,5 @@
-//! Small durable facts of the local stack: secrets, queued messages, stream positions, caught mails, demo credentials. They are in one
+//! Small durable facts of the local stack: secrets, queued messages, stream positions, caught mails and
+//! what is to be played for them, demo credentials. They are in one
 //! SQLite file. A change is on disk when the call returns, so acknowledged data survives SIGKILL.
 
 use std::{path::Path, sync::Arc};
@@ -28,6 +29,16 @@ pub enum Change {
     Delete { space: String, id: String },
 }
 
+impl Change {
+    pub fn put<T: Serialize>(space: &str, id: &str, value: &T) -> Result<Change, JournalError> {
+        Ok(Change::Put { space: space.to_owned(), id: id.to_owned(), value: serde_json::to_string(value)? })
+    }
+
+    pub fn delete(space: &str, id: &str) -> Change {
+        Change::Delete { space: space.to_owned(), id: id.to_owned() }
+    }
+}
+
 impl Journal {
     pub fn memory() -> Result<Journal, JournalError> {
         Journal::prepare(Connection::open_in_memory()?)
@@ -41,7 +52,7 @@ impl Journal {
     }
 
     pub fn put<T: Serialize>(&self, space: &str, id: &str, value: &T) -> Result<(), JournalError> {
-        self.apply(&[Change::Put { space: space.to_owned(), id: id.to_owned(), value: serde_json::to_string(value)? }])
+        self.apply(&[Change::put(space, id, value)?])
     }
 
     pub fn get<T: DeserializeOwned>(&self, space: &str, id: &str) -> Result<Option<T>, JournalError> {
@@ -53,7 +64,7 @@ impl Journal {
     }
 
     pub fn delete(&self, space: &str, id: &str) -> Result<(), JournalError> {
-        self.apply(&[Change::Delete { space: space.to_owned(), id: id.to_owned() }])
+        self.apply(&[Change::delete(space, id)])
     }
 
     /// All entries of a space, in the order in which they were first put.

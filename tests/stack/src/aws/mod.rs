@@ -126,6 +126,7 @@ impl Aws {
     pub async fn create(&self, template: &Template) -> Result<(), AwsError> {
         create::tables(&self.running.database, &self.running.journal, template)?;
         create::queues(&self.running.queues, template)?;
+        self.running.mailbox.publish_to(self.running.queues.clone(), template.mail_reports()?);
         create::secrets(&self.running.secrets, template).await
     }
 

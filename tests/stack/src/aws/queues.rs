@@ -115,6 +115,12 @@ impl Queues {
         self.put(queue, body, None, HashMap::new(), group, None).map(|sent| sent.message_id).map_err(service_error)
     }
 
+    /// Sends a message and makes other changes of the same journal, all or none.
+    pub fn send_along(&self, queue: &str, body: &str, others: Vec<Change>) -> Result<(), AwsError> {
+        let sent = self.change_along(others, |inner| inner.state.send_message(queue, body, None, HashMap::new(), None, None));
+        sent.map(|_| ()).map_err(service_error)
+    }
+
     /// Receives messages with the queue's own visibility timeout.
     pub fn receive(&self, queue: &str, most: usize) -> Result<Vec<ReceivedMessage>, AwsError> {
         self.change(|inner| {
@@ -191,12 +197,20 @@ impl Queues {
 
     /// Makes a change and writes the changed messages into the journal before it is acknowledged.
     fn change<T>(&self, make: impl FnOnce(&mut Inner) -> Result<T, SqsError>) -> Result<T, SqsError> {
+        self.change_along(vec![], make)
+    }
+
+    fn change_along<T>(&self, others: Vec<Change>, make: impl FnOnce(&mut Inner) -> Result<T, SqsError>) -> Result<T, SqsError> {
         let mut inner = self.lock();
         let outcome = make(&mut inner);
-        let changes = inner.changes().map_err(internal)?;
+        let mut changes = inner.changes().map_err(internal)?;
+        let own = changes.len();
+        if outcome.is_ok() {
+            changes.extend(others);
+        }
         if !changes.is_empty() {
             self.shared.journal.apply(&changes).map_err(internal)?;
-            inner.acknowledge(&changes);
+            inner.acknowledge(&changes[..own]);
         }
         outcome
     }

@@ -207,6 +207,89 @@ async fn mails_are_shown_escaped_and_framed() {
     assert_eq!(read(written).await.1, "<p onclick=\"x\">hi</p>");
 }
 
+/// A mail as a campaign sends it.
+fn campaign_mail(id: &str) -> Value {
+    json!({ "id": id, "from": "Ada <ada@example.org>", "reply_to": "r@example.org", "to": "x@example.com", "subject": "Hello", "text": "hi",
+        "html": "<a href=\"http://127.0.0.1:1/e/c/t\">y</a><a href=\"https://elsewhere.example/<i>\">z</a><img src=\"http://127.0.0.1:1/e/o/t\">",
+        "kind": "campaign", "headers": { "List-Unsubscribe": "<http://127.0.0.1:1/e/u/t>", "X-<b>": "<i>" }, "tags": { "t": "acme" } })
+}
+
+#[tokio::test]
+async fn a_mail_of_a_campaign_shows_its_envelope_its_links_and_what_became_of_it() {
+    let stack = stack().await;
+    assert_eq!(stack.post_mail(campaign_mail("one")).await, 200);
+    assert_eq!(stack.aws.mailbox().play("2030-01-02T03:04:05Z".parse().unwrap()).unwrap(), 1);
+    let (_, shown) = stack.get("/mailbox/one").await;
+    for part in [
+        "Ada &lt;ada@example.org&gt;",
+        "r@example.org",
+        "<dt>X-&lt;b&gt;</dt>",
+        "t = acme",
+        "local-one",
+        "2030-01-02 03:04:05",
+        r#"action="/mailbox/one/play""#,
+        r#"value="bounce""#,
+        r#"value="soft_bounce""#,
+        r#"value="complaint""#,
+        r#"value="open""#,
+        r#"value="unsubscribe""#,
+        r#"name="link" value="http://127.0.0.1:1/e/c/t""#,
+        "https://elsewhere.example/&lt;i&gt;",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert_eq!(shown.matches(r#"value="click""#).count(), 1, "only links of the platform can be followed: {shown}");
+    assert!(!shown.contains("<b>") && !shown.contains("<i>"), "{shown}");
+
+    let (_, text) = stack.get("/mailbox/one.json").await;
+    let mail: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&mail["headers"]["List-Unsubscribe"], &mail["text"]), (&json!("<http://127.0.0.1:1/e/u/t>"), &json!("hi")));
+    assert_eq!(mail["links"][0], json!({ "url": "http://127.0.0.1:1/e/c/t", "means": "click" }));
+    assert_eq!(mail["links"][1]["means"], Value::Null);
+    assert_eq!(mail["events"], json!([{ "what": "delivery", "at": "2030-01-02T03:04:05Z" }]));
+    assert_eq!((&mail["message_id"], &mail["unsubscribe"]), (&json!("local-one"), &json!("http://127.0.0.1:1/e/u/t")));
+    let (_, all) = stack.get("/mailbox.json").await;
+    let all: Value = serde_json::from_str(&all).unwrap();
+    assert_eq!((&all[0]["subject"], &all[0]["deliveries"], &all[0]["tags"]), (&json!("Hello"), &json!(1), &json!({ "t": "acme" })));
+    assert_eq!(stack.get("/mailbox/none.json").await.0, 404);
+}
+
+#[tokio::test]
+async fn buttons_play_what_else_may_become_of_a_mail() {
+    let stack = stack().await;
+    let press = async |id: &str, fields: &str| {
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("origin", "http://127.0.0.1:9001")];
+        stack.send("POST", &format!("/mailbox/{id}/play"), &headers, fields).await
+    };
+    assert_eq!(stack.post_mail(campaign_mail("a/b")).await, 200);
+    assert_eq!(stack.post_mail(json!({ "id": "plain", "to": "x@example.com", "subject": "s" })).await, 200);
+    for what in ["bounce", "soft_bounce", "complaint"] {
+        let answer = press("a%2Fb", &format!("what={what}")).await;
+        assert_eq!((answer.status(), answer.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/mailbox/a%2Fb"));
+    }
+    let queued = stack.aws.queues().peek("tenantry-local-ReportsQueue").unwrap();
+    let queued: Vec<Value> = queued.iter().map(|message| serde_json::from_str(&message.body).unwrap()).collect();
+    assert_eq!(queued.iter().map(|event| event["eventType"].as_str().unwrap()).collect::<Vec<_>>(), ["Bounce", "Bounce", "Complaint"]);
+    assert_eq!(queued[0]["mail"]["tags"]["ses:configuration-set"], json!(["tenantry-local-Reports"]));
+    // Nothing listens at the API's address, and the page says so.
+    for fields in ["what=open", "what=unsubscribe", "what=click&link=http%3A%2F%2F127.0.0.1%3A1%2Fe%2Fc%2Ft"] {
+        let (status, body) = read(press("a%2Fb", fields).await).await;
+        assert!(status == 500 && body.contains("was not answered"), "{fields}: {status} {body}");
+    }
+    for (id, fields) in [
+        ("a%2Fb", "what=click&link=https%3A%2F%2Felsewhere.example%2F%3Ci%3E"),
+        ("a%2Fb", "what=nothing"),
+        ("a%2Fb", ""),
+        ("plain", "what=bounce"),
+        ("plain", "what=open"),
+    ] {
+        assert_eq!(press(id, fields).await.status(), StatusCode::CONFLICT, "{id}: {fields}");
+    }
+    assert_eq!(press("none", "what=bounce").await.status(), StatusCode::NOT_FOUND);
+    let (_, plain) = stack.get("/mailbox/plain").await;
+    assert!(!plain.contains("<form method=\"post\"") && !plain.contains("What became of it"), "{plain}");
+}
+
 #[tokio::test]
 async fn mails_are_found_by_recipient_subject_text_and_tenant() {
     let stack = stack().await;
@@ -397,9 +480,14 @@ async fn another_host_name_is_turned_away() {
 async fn pages_of_other_origins_are_turned_away() {
     let stack = stack().await;
     for origin in ["https://evil.example", "null", "http://localhost:3000", "http://127.0.0.1:9000"] {
-        for (method, path) in
-            [("POST", "/demo/token"), ("POST", "/reference/token"), ("POST", "/mailbox"), ("DELETE", "/through/api/tenant"), ("GET", "/")]
-        {
+        for (method, path) in [
+            ("POST", "/demo/token"),
+            ("POST", "/reference/token"),
+            ("POST", "/mailbox"),
+            ("POST", "/mailbox/x/play"),
+            ("DELETE", "/through/api/tenant"),
+            ("GET", "/"),
+        ] {
             assert_eq!(stack.ask(method, path, &[("origin", origin)], "").await.0, 403, "{origin}: {method} {path}");
         }
     }

@@ -133,6 +133,8 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     let sources = Sources::new(&template, &aws, functions.clone()).map_err(text)?;
     let trouble = terminal.clone();
     tasks.spawn(Arc::new(sources).run(stopped, move |message| trouble.trouble(None, &message)));
+    let trouble = terminal.clone();
+    tasks.spawn(aws.mailbox().clone().run(api.clone(), move |message| trouble.trouble(None, message)));
     tasks.spawn(sweep(aws.clone(), terminal.clone()));
 
     let (demo, samples) = tokio::join!(demo::seed(&api, aws.journal()), samples::seed(&aws, &template, &functions));

@@ -176,6 +176,7 @@ impl Resolver<'_> {
         let name = self.physical_name(logical)?;
         Ok(match kind {
             "AWS::SQS::Queue" => format!("{}/{}/{name}", self.place.queue_url_base, self.place.account),
+            "AWS::SNS::Topic" => format!("arn:aws:sns:{}:{}:{name}", self.place.region, self.place.account),
             _ => name,
         })
     }
@@ -215,7 +216,7 @@ impl Resolver<'_> {
     /// The name of a resource, or the one CloudFormation would generate from stack and logical id.
     pub fn physical_name(&self, logical: &str) -> Result<String, TemplateError> {
         let properties = &self.resources[logical]["Properties"];
-        let given = ["TableName", "QueueName", "Name", "FunctionName", "LogGroupName"]
+        let given = ["TableName", "QueueName", "TopicName", "Name", "FunctionName", "LogGroupName"]
             .into_iter()
             .find_map(|key| properties.get(key).map(|name| (key, name)));
         match given {

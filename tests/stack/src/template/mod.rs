@@ -14,8 +14,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 pub use resources::{
-    Cors, Function, GenerateSecretString, InitialSecret, Queue, QueueSource, Role, Route, Schedule, Secret, StreamSource, Table, Throttle,
-    Throttles,
+    Cors, Function, GenerateSecretString, InitialSecret, MailReports, Queue, QueueSource, Role, Route, Schedule, Secret, StreamSource,
+    Table, Throttle, Throttles,
 };
 
 use intrinsics::{Resolver, scalar_text};
@@ -358,6 +358,42 @@ impl Template {
             .collect()
     }
 
+    /// From the configuration set of SES over a topic to the queue that subscribes to it.
+    pub fn mail_reports(&self) -> Result<Option<MailReports>, TemplateError> {
+        let destinations = self.of_type("AWS::SES::ConfigurationSetEventDestination")?;
+        let [logical_id] = destinations.as_slice() else {
+            return match destinations.get(1) {
+                None => Ok(None),
+                Some(second) => Err(at(second, "a second destination of reports is not played here")),
+            };
+        };
+        let destination: EventDestination = read(logical_id, &self.properties(logical_id)?)?;
+        let to = destination.event_destination;
+        if !to.enabled {
+            return Ok(None);
+        }
+        let topic = to.sns_destination.ok_or_else(|| at(logical_id, "reports are played here through a topic of SNS alone"))?.topic_arn;
+        let queue = self.queue_behind(logical_id, &topic)?;
+        Ok(Some(MailReports { configuration_set: destination.configuration_set_name, kinds: to.matching_event_types, queue }))
+    }
+
+    /// The name of the queue that gets what is published to a topic, without an envelope.
+    fn queue_behind(&self, logical_id: &str, topic: &str) -> Result<String, TemplateError> {
+        let queues = self.queues()?;
+        for subscription in self.of_type("AWS::SNS::Subscription")? {
+            let found: Subscription = read(&subscription, &self.properties(&subscription)?)?;
+            if found.topic_arn != topic || found.protocol != "sqs" {
+                continue;
+            }
+            if !found.raw_message_delivery {
+                return Err(at(&subscription, "messages in an envelope of SNS are not played here: RawMessageDelivery is missing"));
+            }
+            let queue = queues.iter().find(|queue| Some(&queue.arn) == found.endpoint.as_ref());
+            return queue.map(|queue| queue.name.clone()).ok_or_else(|| at(&subscription, "its queue is not part of the template"));
+        }
+        Err(at(logical_id, "no queue subscribes to its topic"))
+    }
+
     fn queue(&self, logical_id: String) -> Result<Queue, TemplateError> {
         let resolver = self.resolver();
         let name = resolver.physical_name(&logical_id)?;
@@ -553,6 +589,39 @@ struct ScheduleEvent {
     #[serde(default = "yes", deserialize_with = "flag")]
     enabled: bool,
     state: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct EventDestination {
+    configuration_set_name: String,
+    event_destination: ReportsTo,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ReportsTo {
+    #[serde(default, deserialize_with = "flag")]
+    enabled: bool,
+    matching_event_types: BTreeSet<String>,
+    #[serde(default)]
+    sns_destination: Option<SnsDestination>,
+}
+
+#[derive(Deserialize)]
+struct SnsDestination {
+    #[serde(rename = "TopicARN")]
+    topic_arn: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Subscription {
+    topic_arn: String,
+    protocol: String,
+    endpoint: Option<String>,
+    #[serde(default, deserialize_with = "flag")]
+    raw_message_delivery: bool,
 }
 
 #[derive(Deserialize)]

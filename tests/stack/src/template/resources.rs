@@ -1,6 +1,6 @@
 //! The resources of the template that the local stack implements, as plain types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
@@ -26,6 +26,16 @@ pub struct Queue {
     pub attributes: BTreeMap<String, String>,
     /// ARN of the dead-letter queue.
     pub dead_letters: Option<String>,
+}
+
+/// Where Amazon SES reports what becomes of a mail that is sent with a configuration set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MailReports {
+    pub configuration_set: String,
+    /// The kinds of events that are reported, as the template writes them: `delivery`, `bounce` …
+    pub kinds: BTreeSet<String>,
+    /// The name of the queue that gets them.
+    pub queue: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -31,7 +31,7 @@ fn dead_letter_queues_come_first_and_are_named_by_arn() {
     let redrive: Value = serde_json::from_str(&mail.attributes["RedrivePolicy"]).unwrap();
     assert_eq!(redrive["maxReceiveCount"], 3);
     assert_eq!(redrive["deadLetterTargetArn"], "arn:aws:sqs:us-east-1:123456789012:tenantry-local-MailDeadLetters");
-    assert_eq!(queues.len(), 3);
+    assert_eq!(queues.len(), 4);
 }
 
 #[test]
@@ -83,6 +83,26 @@ fn event_sources_are_read_with_their_limits() {
     assert_eq!((queue.function.as_str(), queue.queue.as_str(), queue.batch_size), ("courier", "tenantry-local-MailQueue", 4));
     let [schedule] = template.schedules().unwrap().try_into().unwrap();
     assert_eq!((schedule.name.as_str(), schedule.input), ("JanitorFunctionPurge", json!({ "task": "purge" })));
+}
+
+#[test]
+fn reports_of_mails_go_from_the_configuration_set_over_the_topic_to_its_queue() {
+    let reports = fixture().mail_reports().unwrap().unwrap();
+    assert_eq!((reports.configuration_set.as_str(), reports.queue.as_str()), ("tenantry-local-Reports", "tenantry-local-ReportsQueue"));
+    assert_eq!(reports.kinds.into_iter().collect::<Vec<_>>(), ["bounce", "complaint", "delivery"]);
+    let text = include_str!("../../testdata/template.yaml");
+    let with = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        Template::parse(&text.replace(from, to)).unwrap().mail_reports()
+    };
+    assert_eq!(with("Enabled: true\n        Matching", "Enabled: false\n        Matching"), Ok(None));
+    let enveloped = with("ReportsQueue.Arn, RawMessageDelivery: true", "ReportsQueue.Arn").unwrap_err().to_string();
+    assert!(enveloped.contains("ReportsSubscription: messages in an envelope"), "{enveloped}");
+    let alone = with("TopicArn: !Ref ReportsTopic", "TopicArn: !Ref OtherTopic").unwrap_err().to_string();
+    assert!(alone.contains("ReportsDestination: no queue subscribes"), "{alone}");
+    let elsewhere = with("!GetAtt ReportsQueue.Arn", "arn:aws:sqs:us-east-1:1:other").unwrap_err().to_string();
+    assert!(elsewhere.contains("its queue is not part of the template"), "{elsewhere}");
+    assert_eq!(Template::parse("Resources: {}").unwrap().mail_reports(), Ok(None));
 }
 
 #[test]
@@ -150,6 +170,7 @@ fn the_real_template_is_understood() {
     assert!(!template.stream_sources().unwrap().is_empty());
     assert!(!template.queue_sources().unwrap().is_empty());
     assert!(!template.routes().unwrap().is_empty());
+    assert!(template.mail_reports().unwrap().is_some());
     for schedule in template.schedules().unwrap() {
         assert!(crate::sources::period(&schedule.expression).is_some(), "{}", schedule.expression);
     }
