@@ -30,6 +30,7 @@ mod rooms;
 mod samples;
 mod second_wall;
 mod secrets;
+mod sending;
 mod template;
 mod templates;
 mod tenants;

@@ -113,7 +113,9 @@ impl Outcome {
         loop {
             let page = reader.page(place, AT_ONCE, &mut seen).await?;
             if seen.len() > MOST {
-                return Err(Error::BadRequest(format!("A dry run is for audiences of at most {MOST} leads, and this one has more.").into()));
+                return Err(Error::BadRequest(
+                    format!("A dry run is for audiences of at most {MOST} leads, and this one has more.").into(),
+                ));
             }
             page.leads.into_iter().for_each(|lead| self.add(lead));
             match page.next {

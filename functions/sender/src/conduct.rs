@@ -90,17 +90,17 @@ impl Conductor<'_> {
         let settings = &self.campaign.settings;
         let pace = Pace { zone: &zone, window: settings.window.as_ref(), daily_limit: settings.daily_limit };
         let (day, month) = (zone.to_datetime(now).date(), Month::of(now));
-        let (of_day, of_month) = tokio::try_join!(
-            async { self.within.find(&CampaignDay::key_of(self.campaign.id, day)).await },
-            async { self.store.find(&MailMonth::key_of(month)).await },
-        )?;
+        let (of_day, of_month) = tokio::try_join!(async { self.within.find(&CampaignDay::key_of(self.campaign.id, day)).await }, async {
+            self.store.find(&MailMonth::key_of(month)).await
+        },)?;
         let used = of_day.map_or(0, |day| day.mails);
         let allowance = pace.allowance(plan.paced_to, plan.credit, used, now);
         let wanted = mails.iter().map(|wave| count(wave.leads.0.len())).sum::<u32>();
         let paced = allowance.mails.unwrap_or(u32::MAX);
-        let in_month = self.plan_of_tenant.emails_per_month.map_or(u32::MAX, |most| {
-            u32::try_from(most.saturating_sub(of_month.map_or(0, |month| month.mails))).unwrap_or(u32::MAX)
-        });
+        let in_month = self
+            .plan_of_tenant
+            .emails_per_month
+            .map_or(u32::MAX, |most| u32::try_from(most.saturating_sub(of_month.map_or(0, |month| month.mails))).unwrap_or(u32::MAX));
         let asked = wanted.min(paced).min(in_month);
         let (granted, minute) = match asked {
             0 => (0, None),
@@ -165,7 +165,6 @@ impl Conductor<'_> {
         releasing.commit().await
     }
 }
-
 
 pub fn count(mails: usize) -> u32 {
     u32::try_from(mails).unwrap_or(u32::MAX)

@@ -107,11 +107,9 @@ async fn planned(
                     Ok(()) => page.leads.0.push(lead.lead),
                     // Its first naming counts.
                     Err(Refusal::Duplicate) => {}
-                    Err(refusal) => page.skipped.push(SkippedLead {
-                        lead: lead.lead,
-                        reason: refusal.word().to_owned(),
-                        detail: refusal.detail(),
-                    }),
+                    Err(refusal) => {
+                        page.skipped.push(SkippedLead { lead: lead.lead, reason: refusal.word().to_owned(), detail: refusal.detail() })
+                    }
                 }
             }
             page

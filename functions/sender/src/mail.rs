@@ -110,7 +110,7 @@ impl Sender {
             let exited = enrolment.exited(reason.unwrap_or(ExitReason::Deleted));
             return Ok(within.replace_if(&exited, &enrolment).await?.then_some(Done::Dropped));
         };
-        let attempt = enrolment.mails.get(&wave.step).map_or(0, |mail| mail.attempts) + 1;
+        let attempt = enrolment.mail(wave.step).map_or(0, |mail| mail.attempts) + 1;
         let letter = match self.letter(post, &campaign, &lead, attempt)? {
             Ok(letter) => letter,
             Err(fault) => {
@@ -172,13 +172,7 @@ impl Sender {
         Ok((!lacks(&campaign.settings.required_variables, lead).is_empty()).then_some(ExitReason::MissingVariable))
     }
 
-    fn letter(
-        &self,
-        post: &Post<'_>,
-        campaign: &Campaign,
-        lead: &Lead,
-        attempt: u32,
-    ) -> Result<std::result::Result<Letter, RenderFault>> {
+    fn letter(&self, post: &Post<'_>, campaign: &Campaign, lead: &Lead, attempt: u32) -> Result<std::result::Result<Letter, RenderFault>> {
         let step = post.wave.step;
         let mail = MailRef::new(post.store.tenant_id(), campaign.id, lead.id, step)
             .ok_or_else(|| Error::internal("writing a mail", "campaign and lead are of two workspaces"))?;

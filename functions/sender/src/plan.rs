@@ -16,9 +16,9 @@ use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore, missing};
 use shared::{Error, Result};
 
+use crate::Sender;
 use crate::conduct::{Conductor, Look};
 use crate::enrol::{self, overtaken};
-use crate::Sender;
 
 /// A job enrols for so long, and leaves the rest to the next one.
 const ENROLS_FOR: Duration = Duration::from_secs(20);

@@ -63,7 +63,8 @@ impl Sender {
                 let content = step.map(|step| step.content()).transpose()?.flatten();
                 // What was launched has a content; without one, nothing can go until a person mends it.
                 let Some(content) = content else { return Err(Error::internal("sending a wave", "its step has no content")) };
-                let post = Post { context, store, within, workspace: &workspace, plain_steps: &plain_steps, content: &content, wave: &wave };
+                let post =
+                    Post { context, store, within, workspace: &workspace, plain_steps: &plain_steps, content: &content, wave: &wave };
                 self.mails(&post).await?
             }
         };
@@ -130,7 +131,7 @@ impl Sender {
     async fn follow(&self, within: &WorkspaceStore, wave: &Wave, steps: &[Step], ended: &mut Ended) -> Result<()> {
         let keys: Vec<_> = wave.leads.0.iter().map(|lead| Enrolment::key_of(wave.campaign, *lead)).collect();
         for enrolment in within.find_many(&keys).await?.into_iter().filter(|enrolment| enrolment.follows(&wave.id)) {
-            let sent_at = enrolment.mails.get(&wave.step).and_then(|mail| mail.sent_at);
+            let sent_at = enrolment.mail(wave.step).and_then(|mail| mail.sent_at);
             let due = match sent_at.map(|sent_at| sequence::from(steps, wave.step + 1, sent_at)) {
                 Some(Next::Step { due, .. }) => due,
                 _ => self.due_behind(steps, wave.step, enrolment.step),
@@ -177,9 +178,11 @@ impl Sender {
                     step: Some(wave.step),
                     ..Activity::new(id, lead.id, ActivityKind::EmailSent, now)
                 };
-                committing = committing
-                    .create(within, &activity, conflict("This entry exists."))?
-                    .replace(within, &lead.clone().mailed(now), &lead)?;
+                committing = committing.create(within, &activity, conflict("This entry exists."))?.replace(
+                    within,
+                    &lead.clone().mailed(now),
+                    &lead,
+                )?;
             }
             let numbers = [
                 ("sent", i64::try_from(ended.sent.len()).unwrap_or(0)),
@@ -194,9 +197,13 @@ impl Sender {
                 let unspent = i64::try_from(wave.leads.0.len()).unwrap_or(0) - went;
                 if unspent > 0 {
                     let (of_day, of_month) = (CampaignDay::key_of(wave.campaign, counted.day), MailMonth::key_of(counted.month));
-                    committing = committing
-                        .tally_within(within, &of_day, ("mails", -unspent), None, missing())?
-                        .tally_within(store, &of_month, ("mails", -unspent), None, missing())?;
+                    committing = committing.tally_within(within, &of_day, ("mails", -unspent), None, missing())?.tally_within(
+                        store,
+                        &of_month,
+                        ("mails", -unspent),
+                        None,
+                        missing(),
+                    )?;
                 }
             }
             // When to look again: for the waves that follow, for the rest, and in the end whether anybody waits at all.

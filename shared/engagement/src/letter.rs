@@ -208,7 +208,8 @@ mod tests {
     /// Only the tenancy makes ids of tenants; this one comes out of a record.
     fn stored_tenant() -> TenantId {
         let id = "550e8400-e29b-41d4-a716-446655440000";
-        let stored = json!({"mail": id, "tenant": id, "kind": "invitation", "since": "2026-11-21T09:30:00Z", "expires_at": "2026-12-21T09:30:00Z"});
+        let stored =
+            json!({"mail": id, "tenant": id, "kind": "invitation", "since": "2026-11-21T09:30:00Z", "expires_at": "2026-12-21T09:30:00Z"});
         serde_json::from_value::<UnknownMail>(stored).unwrap().tenant.unwrap()
     }
 

@@ -230,7 +230,9 @@ mod tests {
             lists: BTreeSet::from([list(1), list(2)]),
         };
         let decide = |admission: &Admission, lead: &Lead, suppressed, is_repeated| {
-            admission.decide(&Candidate { lead: Some(lead), is_repeated, suppressed, enrolled_in: None }, Timestamp::UNIX_EPOCH).unwrap_err()
+            admission
+                .decide(&Candidate { lead: Some(lead), is_repeated, suppressed, enrolled_in: None }, Timestamp::UNIX_EPOCH)
+                .unwrap_err()
         };
         lead.email_status = EmailStatus::Bounced;
         assert_eq!(decide(&admission, &lead, Some(Reason::Manual), true), Refusal::Duplicate);

@@ -8,12 +8,12 @@ use crate::audience::Audience;
 use crate::campaign_settings::{CampaignSettings, SettingsChanges};
 use crate::sequence::{EmailBody, EmailStep, SequenceMark, Step, number_of};
 use crate::template::TemplateId;
+use shared::error::Lack;
 use shared::model::text;
 use shared::model::workspace::WorkspaceSettings;
 use shared::store::{
     Collection, Counter, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Named, Restore, Within, restored,
 };
-use shared::error::Lack;
 use shared::{Error, Result, id};
 
 id!(/// A campaign of a workspace.
@@ -505,7 +505,13 @@ mod tests {
 
     #[test]
     fn a_copy_is_a_draft_with_numbers_of_its_own() {
-        let of = Campaign { status: CampaignStatus::Completed, numbers: CampaignNumbers { sent: 9, opened: 3, ..CampaignNumbers::default() }, start_at: Some(later()), version: 4, ..campaign() };
+        let of = Campaign {
+            status: CampaignStatus::Completed,
+            numbers: CampaignNumbers { sent: 9, opened: 3, ..CampaignNumbers::default() },
+            start_at: Some(later()),
+            version: 4,
+            ..campaign()
+        };
         let id = CampaignId::new(WorkspaceId::new(later(), &Random::seeded(2)).tag(), later(), &Random::seeded(3));
         let copy = of.copied(id, Campaign::copy_name(&of.name), later());
         let expected = Campaign { id, name: "Copy of Spring".into(), created_at: later(), updated_at: later(), ..campaign() };

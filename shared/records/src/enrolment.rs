@@ -1,7 +1,6 @@
 //! A lead in a campaign: claim, proof and listing in one. It says which wave may do the lead's next step, so whatever two workers do at once, each mail
 //! goes once.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -25,9 +24,9 @@ pub struct Enrolment {
     pub step: u32,
     /// The page of the plan with which it came; 0: by hand.
     pub page: u32,
-    /// What is known of its mails, by the number of their step.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub mails: BTreeMap<u32, SentMail>,
+    /// What is known of its mails, at most one of each step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mails: Vec<SentMail>,
     pub enrolled_at: Timestamp,
     pub version: u64,
 }
@@ -36,14 +35,25 @@ pub struct Enrolment {
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum EnrolmentState {
     /// A wave has it for its next step.
-    Waiting { wave: WaveId },
+    Waiting {
+        wave: WaveId,
+    },
     /// A worker has claimed it and may be giving its mail to the carrier.
-    Sending { wave: WaveId, since: Timestamp },
+    Sending {
+        wave: WaveId,
+        since: Timestamp,
+    },
     /// Nobody knows whether its mail went out. It is not sent again unless a person asks for it; a report of the carrier settles it.
-    Unknown { since: Timestamp },
+    Unknown {
+        since: Timestamp,
+    },
     /// The carrier will not take its mail.
-    Failed { reason: String },
-    Paused { reason: PauseReason },
+    Failed {
+        reason: String,
+    },
+    Paused {
+        reason: PauseReason,
+    },
     /// It was never enrolled.
     Skipped {
         reason: String,
@@ -51,7 +61,9 @@ pub enum EnrolmentState {
         detail: Option<String>,
     },
     /// It gets no further mails.
-    Exited { reason: ExitReason },
+    Exited {
+        reason: ExitReason,
+    },
     Completed,
 }
 
@@ -79,6 +91,7 @@ pub enum ExitReason {
 /// A mail of a step, as far as it is known. Reports come in any order, so each moment is kept once and never taken back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentMail {
+    pub step: u32,
     /// How often it was claimed.
     pub attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,17 +141,17 @@ impl Enrolment {
 
     pub fn new(campaign: CampaignId, lead: LeadId, page: u32, step: u32, wave: WaveId, now: Timestamp) -> Self {
         let state = EnrolmentState::Waiting { wave };
-        Enrolment { campaign, lead, state, step, page, mails: BTreeMap::new(), enrolled_at: now, version: 1 }
+        Enrolment { campaign, lead, state, step, page, mails: vec![], enrolled_at: now, version: 1 }
     }
 
     pub fn skipped(campaign: CampaignId, lead: LeadId, page: u32, reason: String, detail: Option<String>, now: Timestamp) -> Self {
         let state = EnrolmentState::Skipped { reason, detail };
-        Enrolment { campaign, lead, state, step: 0, page, mails: BTreeMap::new(), enrolled_at: now, version: 1 }
+        Enrolment { campaign, lead, state, step: 0, page, mails: vec![], enrolled_at: now, version: 1 }
     }
 
     /// What the wave has to do with it.
     pub fn turn(&self, wave: &WaveId, step: u32, now: Timestamp) -> Turn {
-        if self.mails.get(&step).is_some_and(|mail| mail.wave.as_ref() == Some(wave)) {
+        if self.mail(step).is_some_and(|mail| mail.wave.as_ref() == Some(wave)) {
             return Turn::Count;
         }
         match &self.state {
@@ -153,7 +166,7 @@ impl Enrolment {
     /// By a worker that is about to call the carrier.
     pub fn claimed(&self, wave: &WaveId, now: Timestamp) -> Self {
         let mut claimed = self.in_state(EnrolmentState::Sending { wave: wave.clone(), since: now });
-        claimed.mails.entry(self.step).or_default().attempts += 1;
+        claimed.mail_mut(self.step).attempts += 1;
         claimed
     }
 
@@ -162,7 +175,7 @@ impl Enrolment {
         // Whatever else happened to the lead meanwhile stays as it is.
         let is_claimed = matches!(&self.state, EnrolmentState::Sending { wave: own, .. } if own == wave);
         let mut sent = if is_claimed { self.went_on(wave, next) } else { self.in_state(self.state.clone()) };
-        let mail = sent.mails.entry(step).or_default();
+        let mail = sent.mail_mut(step);
         mail.sent_at = Some(now);
         mail.wave = Some(wave.clone());
         mail.message = message;
@@ -219,9 +232,22 @@ impl Enrolment {
         )
     }
 
+    /// What is known of the mail of a step.
+    pub fn mail(&self, step: u32) -> Option<&SentMail> {
+        self.mails.iter().find(|mail| mail.step == step)
+    }
+
+    fn mail_mut(&mut self, step: u32) -> &mut SentMail {
+        let at = self.mails.iter().position(|mail| mail.step == step).unwrap_or_else(|| {
+            self.mails.push(SentMail { step, ..SentMail::default() });
+            self.mails.len() - 1
+        });
+        &mut self.mails[at]
+    }
+
     /// What the lead did with a mail before.
     pub fn did(&self, step: u32, event: StepEvent) -> bool {
-        self.mails.get(&step).is_some_and(|mail| match event {
+        self.mail(step).is_some_and(|mail| match event {
             StepEvent::Opened => mail.opened_at.is_some() || mail.clicked_at.is_some(),
             StepEvent::Clicked => mail.clicked_at.is_some(),
             StepEvent::Replied => mail.replied_at.is_some(),
@@ -265,7 +291,7 @@ impl Enrolment {
     /// With what a report of the carrier or a link says of its mail of a step. `None`: it is known, or it was not sent.
     pub fn noted(&self, step: u32, at: Timestamp, of: fn(&mut SentMail) -> &mut Option<Timestamp>) -> Option<Self> {
         let mut noted = self.clone();
-        let place = of(noted.mails.get_mut(&step)?);
+        let place = of(noted.mails.iter_mut().find(|mail| mail.step == step)?);
         if place.is_some() {
             return None;
         }
@@ -317,19 +343,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const WORDS: &'static [&'static str] = &[
-        "active",
-        "paused",
-        "completed",
-        "replied",
-        "unsubscribed",
-        "bounced",
-        "complained",
-        "removed",
-        "skipped",
-        "failed",
-        "unknown",
-    ];
+    pub const WORDS: &'static [&'static str] =
+        &["active", "paused", "completed", "replied", "unsubscribed", "bounced", "complained", "removed", "skipped", "failed", "unknown"];
     const ALL: [Outcome; 11] = [
         Outcome::Active,
         Outcome::Paused,

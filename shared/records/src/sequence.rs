@@ -13,10 +13,10 @@ use crate::lead::Lead;
 use crate::lead_list::LeadListId;
 use crate::rule::{Fault, Rule, StepEvent};
 use crate::template::{Content, PackedText, TemplateId};
-use shared::{Result, crypto};
 use shared::ids::{PathId, Segment};
 use shared::model::free;
 use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, Restore, Within, restored};
+use shared::{Result, crypto};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -414,7 +414,9 @@ impl CampaignStep {
         let Step::Email(EmailStep { subject, body }) = &self.step else { return Ok(None) };
         let (html, text) = match (body, &self.copy) {
             (Some(EmailBody::Written(html)), _) => (html.unpacked()?, None),
-            (Some(EmailBody::Template(_)), Some(copy)) => (copy.html.unpacked()?, copy.text.as_ref().map(PackedText::unpacked).transpose()?),
+            (Some(EmailBody::Template(_)), Some(copy)) => {
+                (copy.html.unpacked()?, copy.text.as_ref().map(PackedText::unpacked).transpose()?)
+            }
             _ => return Ok(None),
         };
         let subject = subject.clone().or_else(|| self.copy.as_ref().map(|copy| copy.subject.clone()));

@@ -12,7 +12,8 @@ use crate::store::page::List;
 /// whoever has done it deletes it. The nonce keeps the notes of two writers apart, so that none is deleted with another's work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DueWork {
-    pub at: Timestamp,
+    /// Not `at`, which says when an item was written.
+    pub due_at: Timestamp,
     #[serde(with = "stored")]
     pub(crate) tenant: TenantId,
     pub campaign: String,
@@ -22,9 +23,9 @@ pub struct DueWork {
 }
 
 impl DueWork {
-    pub fn new(at: Timestamp, tenant: TenantId, campaign: impl Segment, random: &Random) -> Self {
+    pub fn new(due_at: Timestamp, tenant: TenantId, campaign: impl Segment, random: &Random) -> Self {
         let nonce = random.text(b"0123456789abcdefghijklmnopqrstuv", 8);
-        DueWork { at, tenant, campaign: campaign.to_string(), nonce, rounds: 0 }
+        DueWork { due_at, tenant, campaign: campaign.to_string(), nonce, rounds: 0 }
     }
 
     /// The workspace of the campaign, by its id.
@@ -33,7 +34,7 @@ impl DueWork {
     }
 
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.at <= now
+        self.due_at <= now
     }
 
     /// For a fair share of a queue: the tenant.
@@ -61,7 +62,7 @@ impl Entity for DueWork {
     const COLLECTION: &'static str = "due";
 
     fn key(&self) -> Key<Self> {
-        Key::at(&DueWork::collection(), format!("{:012}#{}#{}", self.at.as_second(), self.campaign, self.nonce))
+        Key::at(&DueWork::collection(), format!("{:012}#{}#{}", self.due_at.as_second(), self.campaign, self.nonce))
     }
 
     fn guard(&self) -> Vec<(&'static str, u64)> {
