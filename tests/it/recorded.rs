@@ -93,7 +93,7 @@ impl Walk {
         let asked = self.names.hide(&asked);
         let said = self.names.hide(&said(&answer, self.counts));
         self.text += &format!("{MARK}{title}\n{asked}-- {said}\n");
-        if answer.status < 300 {
+        if answer.status < 300 || answer.status == 302 {
             self.succeeded.extend(route(&path).map(|route| format!("{method} {route}")));
         }
         answer
@@ -141,11 +141,11 @@ impl Walk {
             let path = self.path(operation.path, false);
             let title = |what: &str| format!("{}: {what}", operation.id);
             let allowed = |walk: &Walk, path: &str| match operation.access {
-                Access::Open { .. } => walk.anonymous(&line(path)),
+                Access::Open { .. } | Access::Recipient => walk.anonymous(&line(path)),
                 Access::Edge => walk.anonymous(&line(path)).header("x-ingest-key", &edge),
                 _ => walk.owner(&line(path)),
             };
-            if !matches!(operation.access, Access::Open { .. }) {
+            if !matches!(operation.access, Access::Open { .. } | Access::Recipient) {
                 self.ask(&title("without a credential"), self.anonymous(&line(&path))).await;
             }
             if let Some(role) = role_below(&operation) {

@@ -9,8 +9,8 @@ use crate::insights::ingest_key;
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
 
-const FUNCTIONS: [&str; 10] =
-    ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces", "audience", "templates", "campaigns"];
+const FUNCTIONS: [&str; 11] =
+    ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces", "audience", "templates", "campaigns", "links"];
 
 #[test]
 fn every_function_has_a_walk() {
