@@ -193,6 +193,7 @@ fn said(answer: &Answer, counts: bool) -> String {
     assert!(!id.is_empty(), "no request id: {}", answer.text);
     assert!(
         matches!(answer.header("content-length").parse::<usize>().ok(), None | Some(0))
+            || answer.header("content-type") == "image/gif"
             || answer.header("content-length") == answer.text.len().to_string()
     );
     for (name, value) in USUAL.iter().filter(|(name, _)| !answer.headers.contains_key(*name)) {
@@ -211,7 +212,11 @@ fn said(answer: &Answer, counts: bool) -> String {
     for header in headers.iter().filter(|header| !USUAL.contains(header)) {
         lines += &format!("{}: {}\n", header.0, header.1);
     }
-    let text = if answer.header("content-type") == "application/x-ndjson" { sorted(&answer.text) } else { answer.text.clone() };
+    let text = match answer.header("content-type") {
+        "application/x-ndjson" => sorted(&answer.text),
+        "image/gif" => "an image".to_owned(),
+        _ => answer.text.clone(),
+    };
     if !text.is_empty() {
         lines += &format!("{}\n", text.replace(&format!("\"{id}\""), "\"<request>\""));
     }
