@@ -27,6 +27,8 @@ pub struct Config {
     pub receipts_secret: Option<String>,
     pub signing_secret: Option<String>,
     pub jwks_secret: Option<String>,
+    /// The queue for what became of campaigns' mails. `links` writes to it.
+    pub mail_events_queue: Option<String>,
     /// The key of the edge proxies. Only `insights` reads it.
     pub ingest_secret: Option<String>,
     pub session_days: i64,
@@ -63,6 +65,8 @@ pub struct RateLimits {
     pub auth_failures_ip: u64,
     /// Requests with invalid credentials per IP and minute.
     pub credentials: u64,
+    /// Links of mails per IP. Many people may be behind one.
+    pub links: u64,
     /// Demos per IP and hour.
     pub demo: u64,
 }
@@ -162,6 +166,7 @@ impl Config {
             receipts_secret: variables.optional("RECEIPTS_SECRET_ID"),
             signing_secret: variables.optional("SIGNING_SECRET_ID"),
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
+            mail_events_queue: variables.optional("MAIL_EVENTS_QUEUE_URL"),
             ingest_secret: variables.optional("INGEST_SECRET_ID"),
             session_days: variables.number("SESSION_DAYS", 7)?,
             limits: RateLimits {
@@ -173,6 +178,7 @@ impl Config {
                 auth_failures: variables.number("RATE_AUTH_FAILURES", 50)?,
                 auth_failures_ip: variables.number("RATE_AUTH_FAILURES_IP", 200)?,
                 credentials: variables.number("RATE_CREDENTIALS", 100)?,
+                links: variables.number("RATE_LINKS", 600)?,
                 demo: variables.number("DEMO_PER_HOUR", 3)?,
             },
             issuers,

@@ -31,6 +31,8 @@ pub enum Error {
     NotFound,
     /// The same, and what was not found: `Template`.
     Missing(&'static str),
+    /// What a signed link belongs to is no more, or not in use. Only for those who have the link.
+    Gone,
     /// A known path with another method; axum adds `Allow`.
     MethodNotAllowed,
     /// Says how many bytes the route takes.
@@ -142,6 +144,7 @@ impl Error {
             Error::Unauthorized => "Authentication is required.".into(),
             Error::NotFound => "Resource not found.".into(),
             Error::Missing(what) => format!("{what} not found").into(),
+            Error::Gone => "This link is no longer in use.".into(),
             Error::MethodNotAllowed => "This path does not take that method.".into(),
             Error::PayloadTooLarge(most) => match most / 1024 {
                 kib if kib % 1024 == 0 => format!("The body is larger than {} MiB.", kib / 1024).into(),

@@ -4,7 +4,7 @@
 
 pub mod accounts;
 pub mod aws;
-mod bounded;
+pub mod bounded;
 pub mod carriers;
 pub mod children;
 pub mod clock;

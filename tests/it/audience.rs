@@ -51,12 +51,12 @@ fn emails(page: &Value) -> Vec<&str> {
 }
 
 /// What requests change on purpose: without what is counted of each request.
-fn stored(world: &World, tenant: &Tenant) -> Vec<Value> {
+pub(crate) fn stored(world: &World, tenant: &Tenant) -> Vec<Value> {
     world.items_of(tenant).into_iter().filter(|item| !item["pk"]["S"].as_str().is_some_and(|pk| pk.contains("#usage"))).collect()
 }
 
 /// Every count that is kept, compared with what there is.
-fn counts_are_true(world: &World, tenant: &Tenant) {
+pub(crate) fn counts_are_true(world: &World, tenant: &Tenant) {
     let items = world.items_of(tenant);
     let is = |item: &Value, kind: &str| item["type"]["S"] == kind;
     let counter = |pk: &str, name: &str| -> u64 {

@@ -20,6 +20,7 @@ mod isolation;
 mod keys;
 mod lifecycle;
 mod limits;
+mod links;
 mod ordinary;
 mod projects;
 mod properties;

@@ -93,7 +93,7 @@ impl Walk {
         let asked = self.names.hide(&asked);
         let said = self.names.hide(&said(&answer, self.counts));
         self.text += &format!("{MARK}{title}\n{asked}-- {said}\n");
-        if answer.status < 300 {
+        if answer.status < 300 || answer.status == 302 {
             self.succeeded.extend(route(&path).map(|route| format!("{method} {route}")));
         }
         answer
@@ -141,11 +141,11 @@ impl Walk {
             let path = self.path(operation.path, false);
             let title = |what: &str| format!("{}: {what}", operation.id);
             let allowed = |walk: &Walk, path: &str| match operation.access {
-                Access::Open { .. } => walk.anonymous(&line(path)),
+                Access::Open { .. } | Access::Recipient => walk.anonymous(&line(path)),
                 Access::Edge => walk.anonymous(&line(path)).header("x-ingest-key", &edge),
                 _ => walk.owner(&line(path)),
             };
-            if !matches!(operation.access, Access::Open { .. }) {
+            if !matches!(operation.access, Access::Open { .. } | Access::Recipient) {
                 self.ask(&title("without a credential"), self.anonymous(&line(&path))).await;
             }
             if let Some(role) = role_below(&operation) {
@@ -193,6 +193,7 @@ fn said(answer: &Answer, counts: bool) -> String {
     assert!(!id.is_empty(), "no request id: {}", answer.text);
     assert!(
         matches!(answer.header("content-length").parse::<usize>().ok(), None | Some(0))
+            || answer.header("content-type") == "image/gif"
             || answer.header("content-length") == answer.text.len().to_string()
     );
     for (name, value) in USUAL.iter().filter(|(name, _)| !answer.headers.contains_key(*name)) {
@@ -211,7 +212,11 @@ fn said(answer: &Answer, counts: bool) -> String {
     for header in headers.iter().filter(|header| !USUAL.contains(header)) {
         lines += &format!("{}: {}\n", header.0, header.1);
     }
-    let text = if answer.header("content-type") == "application/x-ndjson" { sorted(&answer.text) } else { answer.text.clone() };
+    let text = match answer.header("content-type") {
+        "application/x-ndjson" => sorted(&answer.text),
+        "image/gif" => "an image".to_owned(),
+        _ => answer.text.clone(),
+    };
     if !text.is_empty() {
         lines += &format!("{}\n", text.replace(&format!("\"{id}\""), "\"<request>\""));
     }

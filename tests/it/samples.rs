@@ -44,6 +44,8 @@ async fn every_sample_event_works_as_it_is() {
         let is_batch = event["Records"].is_array();
         let answer = deployment.invoke(&function, event).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         match answer["statusCode"].as_u64() {
+            // Each deployment signs links with a key of its own, so it takes none that is written down.
+            Some(status) if function == "links" => assert_eq!(status, 404, "{name} answers {answer}"),
             Some(status) => assert!((200..300).contains(&status), "{name} answers {answer}"),
             None if is_batch => assert_eq!(answer, json!({"batchItemFailures": []}), "{name}"),
             None => assert_eq!(answer["ok"], true, "{name} answers {answer}"),

@@ -423,6 +423,7 @@ async fn a_life(world: &World) {
     world.delete(format!("/api/v1/tasks/{}", crate::world::id(&task))).token(&own.owner.token).send().await.expect(200);
     world.delete(&path).token(&own.owner.token).send().await.expect(200);
     world.post("/api/v1/demo").json(json!({})).send().await;
+    crate::links::a_mail_and_its_links(world, &own).await;
     let other = world.tenant("globex").await;
     world.get(&path).token(&other.owner.token).send().await.expect(404);
     world.get("/api/v1/projects").token(&own.owner.token).header("x-tenant-id", &other.id).send().await.expect(404);

@@ -226,10 +226,18 @@ impl World {
         let (parts, body) = response.into_parts();
         Answer {
             status: parts.status.as_u16(),
+            text: String::from_utf8(body.to_vec()).unwrap_or_else(|error| {
+                assert_eq!(parts.headers["content-type"], "image/gif", "other answers are UTF-8");
+                String::from_utf8_lossy(error.as_bytes()).into_owned()
+            }),
             headers: parts.headers,
-            text: String::from_utf8(body.to_vec()).expect("answers are UTF-8"),
             metered: parts.extensions.get::<Metered>().copied(),
         }
+    }
+
+    /// The state of a function of the API.
+    pub fn app(&self, function: &str) -> &App {
+        &self.functions[function].0
     }
 
     pub fn advance(&self, by: SignedDuration) {
@@ -513,6 +521,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<audience::Audience>("audience");
     catalogue.add::<templates::Templates>("templates");
     catalogue.add::<campaigns::Campaigns>("campaigns");
+    catalogue.add::<links::Links>("links");
     catalogue
 }
 
@@ -524,7 +533,7 @@ async fn functions(
     seed: u64,
 ) -> Functions {
     type Serve = fn(App) -> Router;
-    let routers: [(&'static str, Serve); 10] = [
+    let routers: [(&'static str, Serve); 11] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),
@@ -535,6 +544,7 @@ async fn functions(
         ("audience", router::<audience::Audience>),
         ("templates", router::<templates::Templates>),
         ("campaigns", router::<campaigns::Campaigns>),
+        ("links", router::<links::Links>),
     ];
     let mut functions = BTreeMap::new();
     for (index, (name, router)) in routers.into_iter().enumerate() {

@@ -18,7 +18,7 @@ use shared::model::time::{Printed, zulu};
 use shared::model::user::Email;
 use shared::store::{Direction, Entity, InTenant, InWorkspace, Page, Position, Span};
 use shared::tenancy::doors::{Admin, AtLeast, In, Member, Tenanted, Viewer};
-use shared::tenancy::{Entered, Incoming, Role, Store, Transaction, Wants, conflict};
+use shared::tenancy::{Entered, Incoming, Role, Store, Wants, conflict};
 use shared::{Error, Result};
 
 /// A suppressed address.
@@ -146,7 +146,8 @@ where
     let answer = Created::new("Address suppressed", SuppressionView::of(&entry, door.store.tag()));
     let transaction = door.while_there(ticket.record(store.transaction(), &door.outer.store, &answer)?)?;
     let change = SuppressionChange::added(SuppressionChangeId::new(door.now(), store.random()), S::WORD, entry.reason, 1, door.now());
-    added(transaction, store, &entry, lifted.as_ref())?
+    entry
+        .add(transaction, store, lifted.as_ref())?
         .count(store, S::COUNTER, 1)?
         .create(&door.outer.store, &change, conflict("This change exists already."))?
         .commit()
@@ -224,7 +225,7 @@ where
         }
         let by = Some(door.outer.member.person());
         let entry = SuppressionEntry::<S>::new(id, email.clone(), reason, Source::Api, by, door.now());
-        transaction = added(transaction, store, &entry, before)?;
+        transaction = entry.add(transaction, store, before)?;
         count += 1;
     }
     let added = count.unsigned_abs();
@@ -237,25 +238,6 @@ where
             .await?;
     }
     Ok((added, emails.len() as u64 - added))
-}
-
-/// The address is sent no mail from now on.
-fn added<'a, S: SuppressionScope>(
-    transaction: Transaction<'a>,
-    store: &Store<S>,
-    entry: &SuppressionEntry<S>,
-    before: Option<&Suppression<S>>,
-) -> Result<Transaction<'a>>
-where
-    Suppression<S>: Entity<Scope = S>,
-    SuppressionEntry<S>: Entity<Scope = S>,
-{
-    let suppression = entry.suppression(before);
-    let transaction = match before {
-        Some(before) => transaction.replace(store, &suppression, before)?,
-        None => transaction.create(store, &suppression, conflict("This address is suppressed already."))?,
-    };
-    transaction.create(store, entry, conflict("This entry exists already."))
 }
 
 pub async fn check(door: In<Viewer>, asked: Query<Asked>) -> Result<Answer<CheckView>> {

@@ -235,6 +235,12 @@ impl Lead {
         variables
     }
 
+    /// It wants no mail of the workspace. `None`: it says so already. No edit of the lead: its version stays.
+    pub fn unsubscribed(&self) -> Option<Self> {
+        let known = matches!(self.email_status, EmailStatus::Unsubscribed | EmailStatus::Complained);
+        (!known).then(|| Lead { email_status: EmailStatus::Unsubscribed, ..self.clone() })
+    }
+
     /// With one more entry of its activity, which is no edit.
     pub fn with_activity(mut self) -> Self {
         self.activities += 1;
@@ -645,6 +651,18 @@ pub(crate) mod tests {
             "last_name": "Lovelace", "full_name": "Lovelace", "email": "a@b.example", "lead_score": 7, "custom": {"plan": "pro", "lead_score": 7},
         });
         assert_eq!(Value::Object(lead.variables()), shown);
+    }
+
+    #[test]
+    fn whoever_unsubscribes_wants_no_mail_and_a_complaint_says_more() {
+        let with = |status| Lead { email_status: status, ..lead("a@b.example") };
+        for status in [EmailStatus::Active, EmailStatus::Bounced] {
+            let unsubscribed = with(status).unsubscribed().expect("it is new");
+            assert_eq!((unsubscribed.email_status, unsubscribed.version), (EmailStatus::Unsubscribed, 1));
+        }
+        for status in [EmailStatus::Unsubscribed, EmailStatus::Complained] {
+            assert_eq!(with(status).unsubscribed(), None);
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ use shared::model::user::Email;
 use shared::store::{
     Collection, Counter, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, List, Owned, Record, Restore, Within, restored,
 };
-use shared::{crypto, id};
+use shared::tenancy::{Store, Transaction, conflict};
+use shared::{Result, crypto, id};
 
 id!(/// A suppressed address, as a workspace sees it: it ends with the workspace's tag, for the tenant's own too, so that it leads into the workspace
     /// where it is used.
@@ -228,6 +229,19 @@ where
             version: before.map_or(1, |before| before.version + 1),
             scope: std::marker::PhantomData,
         }
+    }
+
+    /// The address is sent no mail from now on: adds this entry to a transaction, and the record that stops mail, after the one that stands there.
+    pub fn add<'a>(&self, transaction: Transaction<'a>, store: &Store<S>, before: Option<&Suppression<S>>) -> Result<Transaction<'a>>
+    where
+        Suppression<S>: Entity<Scope = S>,
+    {
+        let suppression = self.suppression(before);
+        let transaction = match before {
+            Some(before) => transaction.replace(store, &suppression, before)?,
+            None => transaction.create(store, &suppression, conflict("This address is suppressed already."))?,
+        };
+        transaction.create(store, self, conflict("This entry exists already."))
     }
 
     pub fn key_of(id: SuppressionId) -> Key<Self> {

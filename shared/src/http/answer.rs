@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, StoredAnswer};
 use crate::http::family::Family;
+use crate::http::page;
 use crate::http::paging::{PageRequest, Style};
 use crate::http::status;
 use crate::store::page::Position;
@@ -233,7 +234,9 @@ pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, pr
         }
         _ => json!({}),
     };
-    let mut response = if problem {
+    let mut response = if family == Family::Links {
+        page::refusal(status, error)
+    } else if problem {
         let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
         let body = json!({
             "type": format!("urn:tenantry:error:{}", code.0.to_ascii_lowercase()),

@@ -1,7 +1,7 @@
 //! The routes as data, for the API reference, the role matrix and the tests. It is not part of a function's binary.
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::arguments::NoFilters;
 use crate::http::endpoint::Handler;
@@ -76,6 +76,11 @@ pub enum Shape {
     Lines,
     /// No body.
     Empty,
+    /// An HTML page, for people.
+    Page,
+    Image,
+    /// No body, and the header `Location`.
+    Redirect,
 }
 
 impl Catalogue {
@@ -97,6 +102,7 @@ impl Catalogue {
             .map(|operation| {
                 let allowed = match operation.access {
                     Access::Open { why } => format!("open: {why}"),
+                    Access::Recipient => "a signed link of a mail, limited by address".to_owned(),
                     Access::SignedIn => "any session".to_owned(),
                     Access::Edge => "the edge, by X-Ingest-Key".to_owned(),
                     Access::AtLeast(least) | Access::InWorkspace(least) => {
@@ -177,7 +183,8 @@ impl Operation {
     pub fn refusals(&self) -> Vec<u16> {
         let (limited, edge) = (self.is_limited(), self.access == Access::Edge);
         let (writes, has_body) = (self.method != Method::GET, !self.body.is_empty());
-        let open = matches!(self.access, Access::Open { .. });
+        let recipient = self.access == Access::Recipient;
+        let open = recipient || matches!(self.access, Access::Open { .. });
         // A person's own things are deleted without a transaction.
         let conflicts = writes && !edge && (has_body || self.access != Access::SignedIn);
         let checks_input = Family::of(self.path) == Family::Projects && (has_body || !self.query.is_empty());
@@ -188,6 +195,7 @@ impl Operation {
         may(!open, 401);
         may(!open && !edge, 403);
         // A caller who can select a tenant may name one that does not exist.
+        may(recipient, 410);
         may(self.may_miss || edge || matches!(self.access, Access::AtLeast(_) | Access::InWorkspace(_)), 404);
         may(conflicts, 409);
         may(self.conditional, 412);
@@ -212,6 +220,11 @@ impl Operation {
 
     pub(crate) fn access(&mut self, access: Access) {
         self.access = access;
+        if access == Access::Recipient {
+            self.names(
+                json!({"type": "string", "pattern": "^[0-9A-Za-z_-]{84,2752}$", "description": "The token in the link, signed by us."}),
+            );
+        }
     }
 
     pub fn body(&mut self, fields: Vec<Described>) {

@@ -114,12 +114,14 @@ macro_rules! handlers {
             async fn call(&self, incoming: &Incoming) -> Result<Response<ResponseBody>> {
                 let mut wants = Wants::default();
                 $($argument::wants(incoming, &mut wants);)*
-                let afterwards = idempotency::is_recorded_afterwards(incoming, false $(|| $argument::RECORDS)*);
+                let afterwards = idempotency::is_recorded_afterwards(incoming, D::REPEATABLE $(|| $argument::RECORDS)*);
                 if afterwards {
                     idempotency::want(incoming, &mut wants);
                 }
                 let (door, entered) = D::enter(incoming, wants).await?;
-                incoming.readable()?;
+                if !D::IGNORES_QUERY {
+                    incoming.readable()?;
+                }
                 let afterwards = if afterwards { Some(Box::pin(LateRecording::of(incoming, &entered)).await?) } else { None };
                 $(let $argument = $argument::take(incoming, &entered).await?;)*
                 drop(entered);
@@ -133,6 +135,7 @@ macro_rules! handlers {
 
             fn describe(&self, operation: &mut Operation) {
                 operation.access(D::ACCESS);
+                operation.idempotent &= !D::REPEATABLE;
                 $($argument::describe(operation);)*
                 R::describe(operation);
             }

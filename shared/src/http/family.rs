@@ -1,4 +1,4 @@
-//! The five API documents that Tenantry unites. The path says which one a route belongs to, and so the shape of its answers.
+//! The five API documents that Tenantry unites, and pages beside them. The path says which one a route belongs to, and so the shape of its answers.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -12,6 +12,8 @@ pub enum Family {
     Current,
     /// F4, `/v1`: `{data}`.
     Messaging,
+    /// `/e`: links of mails. Whoever follows one is shown a page.
+    Links,
 }
 
 impl Family {
@@ -25,6 +27,8 @@ impl Family {
             Family::Current
         } else if under("/v1") {
             Family::Messaging
+        } else if under("/e") {
+            Family::Links
         } else {
             Family::Projects
         }
@@ -45,6 +49,8 @@ mod tests {
             ("/api/usage/ingest", Family::Tenants),
             ("/api/tenant", Family::Current),
             ("/v1/messages", Family::Messaging),
+            ("/e/u/token", Family::Links),
+            ("/eu", Family::Projects),
             ("/anything", Family::Projects),
         ] {
             assert_eq!(Family::of(path), family, "{path}");

@@ -13,6 +13,7 @@ pub mod json;
 pub mod lines;
 pub(crate) mod negotiation;
 pub(crate) mod openapi;
+pub mod page;
 pub mod paging;
 pub mod registry;
 pub mod request;

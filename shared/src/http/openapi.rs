@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::http::catalogue::{Catalogue, Named, Operation, Shape};
 use crate::http::family::Family;
 use crate::http::form::{ANY_NAME, Described};
+use crate::http::page;
 use crate::http::status::CODES;
 use crate::ids::{PathId, SubaccountId};
 use crate::tenancy::doors::Access;
@@ -140,7 +141,7 @@ fn described(operation: &Operation, components: &mut Components) -> Value {
         "parameters": parameters(operation),
         "responses": responses(operation, components),
         "security": match (operation.access, operation.scope()) {
-            (Access::Open { .. }, _) => json!([]),
+            (Access::Open { .. } | Access::Recipient, _) => json!([]),
             (Access::Edge, _) => json!([{"edge": []}]),
             (_, Some(_)) => json!([{"session": []}, {"bearerKey": []}, {"headerKey": []}]),
             (_, None) => json!([{"session": []}]),
@@ -161,6 +162,7 @@ fn described(operation: &Operation, components: &mut Components) -> Value {
 fn admission(operation: &Operation) -> String {
     match (operation.access, operation.scope()) {
         (Access::Open { why }, _) => format!("Open: {why}."),
+        (Access::Recipient, _) => "For whoever has the link, which is signed.".to_owned(),
         (Access::SignedIn, _) => "For any session.".to_owned(),
         (Access::Edge, _) => "For the edge proxies.".to_owned(),
         (Access::AtLeast(role), None) => format!("For {} and above; not for API keys.", role.name()),
@@ -205,7 +207,12 @@ fn parameters(operation: &Operation) -> Vec<Value> {
 }
 
 fn responses(operation: &Operation, components: &mut Components) -> Value {
-    let media = if operation.shape == Shape::Lines { LINES } else { "application/json" };
+    let media = match operation.shape {
+        Shape::Lines => LINES,
+        Shape::Page => page::HTML,
+        Shape::Image => page::GIF,
+        _ => "application/json",
+    };
     let limits = if operation.is_limited() { &LIMIT_HEADERS[..] } else { &[] };
     let others = [
         (true, "x-request-id"),
@@ -213,16 +220,21 @@ fn responses(operation: &Operation, components: &mut Components) -> Value {
         (operation.has_next(), "Link"),
         (matches!(operation.access, Access::InWorkspace(_)), "x-workspace-id"),
         (operation.idempotent, "Idempotency-Replayed"),
+        (operation.shape == Shape::Redirect, "Location"),
     ];
     let names = others.iter().filter(|(gives, _)| *gives).map(|(_, name)| *name).chain(limits.iter().copied());
     let mut success = json!({"description": operation.summary, "headers": header_references(names)});
-    if operation.shape != Shape::Empty {
+    if !matches!(operation.shape, Shape::Empty | Shape::Redirect) {
         success["content"] = json!({media: {"schema": components.success(operation)}});
     }
     let mut responses = Map::from_iter([(operation.status.to_string(), success)]);
     for status in operation.refusals() {
         let known = REFUSALS.iter().find(|refusal| refusal.status == status);
-        responses.insert(status.to_string(), known.map_or(Value::Null, |refusal| reference("responses", refusal.name)));
+        let name = |refusal: &Refusal| match Family::of(operation.path) {
+            Family::Links => format!("{}Page", refusal.name),
+            _ => refusal.name.to_owned(),
+        };
+        responses.insert(status.to_string(), known.map_or(Value::Null, |refusal| reference("responses", &name(refusal))));
     }
     Value::Object(responses)
 }
@@ -416,6 +428,7 @@ fn headers() -> Value {
         "X-RateLimit-Reset": header("integer", "When the window ends, in seconds since 1970."),
         "RateLimit-Policy": header("string", "Every limit that was counted, as structured fields."),
         "RateLimit": header("string", "What is left of each, as structured fields."),
+        "Location": header("string", "Where the link leads."),
         "Retry-After": header("integer", "Seconds until it is worth trying again."),
         "Accept-Encoding": header("string", "The codings of a body that are taken."),
     })
@@ -430,13 +443,14 @@ struct Refusal {
     headers: &'static [&'static str],
 }
 
-const REFUSALS: [Refusal; 13] = [
+const REFUSALS: [Refusal; 14] = [
     refusal(304, "NotModified", "If-None-Match names what would be sent.", "", &["ETag"]),
     refusal(400, "BadRequest", "The request cannot be read, or fields are missing or wrong.", "ValidationError", &[]),
     refusal(401, "Unauthorized", "The credential is missing or does not hold.", "Error", &[]),
     refusal(403, "Forbidden", "The role, the scope or the plan does not allow it.", "ForbiddenError", &[]),
     refusal(404, "NotFound", "It does not exist, or belongs to another tenant.", "Error", &[]),
     refusal(409, "Conflict", "It exists already, or changed meanwhile.", "Error", &[]),
+    refusal(410, "Gone", "What the link belonged to is no more, or not in use.", "Error", &[]),
     refusal(412, "PreconditionFailed", "If-Match names a version that is no longer current.", "Error", &[]),
     refusal(413, "ContentTooLarge", "The body is larger than 256 KiB, or than what the description of the request allows.", "Error", &[]),
     refusal(415, "UnsupportedMediaType", "The body's coding is not taken.", "Error", &["Accept-Encoding"]),
@@ -451,6 +465,9 @@ const REFUSALS: [Refusal; 13] = [
     refusal(500, "InternalServerError", "Our fault; quote the request id.", "Error", &[]),
     refusal(503, "ServiceUnavailable", "Try again in a moment.", "Error", &["Retry-After"]),
 ];
+
+/// Refusals that the routes of links show as pages.
+const PAGES: [u16; 7] = [400, 404, 409, 410, 429, 500, 503];
 
 const fn refusal(status: u16, name: &'static str, text: &'static str, schema: &'static str, headers: &'static [&'static str]) -> Refusal {
     Refusal { status, name, text, schema, headers }
@@ -468,7 +485,13 @@ fn refusals() -> Value {
         }
         described
     };
-    REFUSALS.iter().map(|refusal| (refusal.name.to_owned(), described(refusal))).collect::<Map<_, _>>().into()
+    let page = |refusal: &Refusal| {
+        let mut page = described(refusal);
+        page["content"] = json!({page::HTML: {"schema": reference("schemas", "Page")}});
+        (format!("{}Page", refusal.name), page)
+    };
+    let pages = REFUSALS.iter().filter(|refusal| PAGES.contains(&refusal.status)).map(page);
+    REFUSALS.iter().map(|refusal| (refusal.name.to_owned(), described(refusal))).chain(pages).collect::<Map<_, _>>().into()
 }
 
 /// The error body with the details of each kind of refusal, and the same facts in RFC 9457 for callers that ask for it with `Accept`.

@@ -1,5 +1,7 @@
 //! What a function holds between requests: configuration, clock, randomness, the table, keys, limits. Cheap to clone.
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::crypto::Random;
 use crate::error::Result;
+use crate::lock::Lock;
 use crate::model::plan::Plans;
 use crate::store::sessions::Sessions;
 use crate::store::{Records, Table};
@@ -38,6 +41,8 @@ struct Inner {
     known_keys: KnownKeys,
     known_tokens: KnownTokens,
     instance_cache: InstanceCache,
+    aws: Aws,
+    kept: Lock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl App {
@@ -61,6 +66,8 @@ impl App {
             known_keys: KnownKeys::default(),
             known_tokens: KnownTokens::default(),
             instance_cache: InstanceCache::default(),
+            aws: aws.clone(),
+            kept: Lock::new(HashMap::new()),
         }))
     }
 
@@ -111,6 +118,22 @@ impl App {
 
     pub(crate) fn instance_cache(&self) -> &InstanceCache {
         &self.0.instance_cache
+    }
+
+    /// For clients of services that only one function uses.
+    pub fn aws(&self) -> &Aws {
+        &self.0.aws
+    }
+
+    /// What a function keeps for itself between requests, one of each type: made when it is first asked for.
+    pub fn kept<T: Send + Sync + 'static>(&self, make: impl FnOnce(&App) -> T) -> Arc<T> {
+        let mut kept = self.0.kept.lock();
+        let known = kept.get(&TypeId::of::<T>()).and_then(|known| known.clone().downcast::<T>().ok());
+        known.unwrap_or_else(|| {
+            let made = Arc::new(make(self));
+            kept.insert(TypeId::of::<T>(), made.clone());
+            made
+        })
     }
 
     pub fn secrets(&self) -> &Secrets {

@@ -19,6 +19,8 @@ pub struct Incoming {
     pub app: App,
     /// HEAD is treated as GET. The router removes the body afterwards.
     pub method: Method,
+    /// Whether it was HEAD.
+    pub is_head: bool,
     /// The path as it was requested.
     pub path: String,
     /// The route's pattern.
@@ -84,6 +86,7 @@ impl Incoming {
         let (query, query_fault) = read_query(parts.uri.query().unwrap_or_default());
         Incoming {
             method: if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() },
+            is_head: parts.method == Method::HEAD,
             path: parts.uri.path().to_owned(),
             route,
             headers: parts.headers.clone(),

@@ -1,6 +1,8 @@
 //! The doors for work without a caller: a stream record, a queued job, a schedule, an operator's command. The tenant comes from the key of
-//! the changed item, from the message that our own relay wrote about it, or from the directory. It never comes from text that a tenant
-//! wrote.
+//! the changed item, from the message that our own relay wrote about it, from what we signed, or from the directory. It never comes from text
+//! that a tenant wrote.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -13,6 +15,7 @@ use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
 use crate::model::due::DueWork;
+use crate::model::mail_ref::{LinkKind, MailLink, MailRef};
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::model::workspace::DeletedWorkspace;
@@ -279,6 +282,28 @@ impl WorkContext {
     /// The store of what a deleted workspace of the tenant held.
     pub fn deleted_workspace(&self, store: &TenantStore, deleted: &DeletedWorkspace) -> WorkspaceStore {
         store.workspace(deleted.id.tag())
+    }
+
+    /// The mail that a carrier reports about, with the stores of what it belongs to. Only our tags say whose mail it is, and only with our signature:
+    /// the rest of a report may be anybody's text.
+    pub fn reported(&self, tags: &BTreeMap<String, String>) -> Result<Option<(MailRef, TenantStore, WorkspaceStore)>> {
+        let mail = MailRef::of_tags(tags, self.app.keys().mail_refs()?);
+        Ok(mail.map(|mail| self.stores_of(mail)))
+    }
+
+    /// The same for a link of a mail that somebody followed, by its token.
+    pub fn engaged(&self, kind: LinkKind, token: &str) -> Result<Option<(MailLink, TenantStore, WorkspaceStore)>> {
+        let link = MailRef::read(kind, token, self.app.keys().mail_refs()?);
+        Ok(link.map(|link| {
+            let (_, store, within) = self.stores_of(link.mail);
+            (link, store, within)
+        }))
+    }
+
+    fn stores_of(&self, mail: MailRef) -> (MailRef, TenantStore, WorkspaceStore) {
+        let store = self.directory.enter(mail.tenant());
+        let within = store.workspace(mail.workspace());
+        (mail, store, within)
     }
 
     /// For an import: the store of a workspace of the new tenant, by the tag that a line names.

@@ -53,7 +53,10 @@ impl Class {
     pub const INVITATION_MAILS: Class = Class { name: "invitation-mails", window: 86_400 };
     pub const DEMO: Class = Class { name: "demo", window: 3600 };
 
-    const ALL: [Class; 14] = [
+    /// Links of mails that are followed, per address.
+    pub const LINKS: Class = Class { name: "links", window: 60 };
+
+    const ALL: [Class; 15] = [
         Class::WRITE,
         Class::READ,
         Class::AUTH,
@@ -68,6 +71,7 @@ impl Class {
         Class::DEMO_MAILS,
         Class::INVITATION_MAILS,
         Class::DEMO,
+        Class::LINKS,
     ];
 }
 

@@ -2,15 +2,17 @@
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use shared::model::mail_ref::LinkKind;
 
 use super::{Walk, catalogue, claims_of};
 use crate::dns::Server;
 use crate::insights::ingest_key;
+use crate::links::{link_of, mail_to};
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
 
-const FUNCTIONS: [&str; 10] =
-    ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces", "audience", "templates", "campaigns"];
+const FUNCTIONS: [&str; 11] =
+    ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces", "audience", "templates", "campaigns", "links"];
 
 #[test]
 fn every_function_has_a_walk() {
@@ -892,4 +894,46 @@ async fn campaigns() {
     walk.places.push(("/api/v1/tenant/campaigns/{id}", one));
     walk.refusals("campaigns").await;
     walk.end("campaigns");
+}
+
+// ---------------------------------------------------------------- links
+
+#[tokio::test]
+async fn links() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    enter_a_workspace(&mut walk).await;
+    let campaign = walk.send("a campaign", &format!("POST {CAMPAIGNS}"), json!({"workspace_slug": "client", "name": "Spring"})).await;
+    let lead = walk.send("a lead", &format!("POST {LEADS}"), json!({"email": "ada@example.com"})).await;
+    let (campaign, lead) = (campaign.json()["data"].clone(), lead.json()["data"].clone());
+    let mail = mail_to(&walk.world, &walk.own, id(&campaign), id(&lead)).await;
+    let [unsubscribe, open, click] = LinkKind::ALL.map(|kind| link_of(&walk.world, &mail, kind));
+    for (path, name) in [(&unsubscribe, "token to unsubscribe"), (&open, "token of the image"), (&click, "token of a link")] {
+        walk.names.know(&path[5..], name);
+    }
+    walk.ask("the page", walk.anonymous(&format!("GET {unsubscribe}"))).await;
+    let button = "List-Unsubscribe=One-Click";
+    let press = |walk: &Walk| {
+        let request = walk.anonymous(&format!("POST {unsubscribe}")).header("content-type", "application/x-www-form-urlencoded");
+        request.raw(button.as_bytes())
+    };
+    walk.ask("its button", press(&walk)).await;
+    walk.ask("its button once more", press(&walk)).await;
+    walk.get("what became of the lead", &format!("GET {LEADS}/{}", id(&lead))).await;
+    walk.ask("the mail is opened", walk.anonymous(&format!("GET {open}"))).await;
+    walk.ask("a link is followed", walk.anonymous(&format!("GET {click}"))).await;
+    walk.ask("a link cut short", walk.anonymous(&format!("GET {}", &click[..60]))).await;
+    let swapped = open.replace("/e/o/", "/e/u/");
+    walk.ask("a link of another kind", walk.anonymous(&format!("GET {swapped}"))).await;
+    walk.ask("another method", walk.anonymous(&format!("DELETE {unsubscribe}"))).await;
+    let profile = format!("T#{}#tenant", walk.own.id);
+    walk.world.change_item(&profile, "profile", |item| item["status"] = json!({"S": "suspended"}));
+    for (title, path) in [("the page of a suspended tenant", &unsubscribe), ("its image", &open), ("its link", &click)] {
+        walk.ask(title, walk.anonymous(&format!("GET {path}"))).await;
+    }
+    walk.world.change_item(&profile, "profile", |item| item["status"] = json!({"S": "active"}));
+    for (declared, path) in [("/e/u/{token}", unsubscribe), ("/e/o/{token}", open), ("/e/c/{token}", click)] {
+        walk.places.push((declared, path));
+    }
+    walk.refusals("links").await;
+    walk.end("links");
 }

@@ -5,12 +5,14 @@
 //! * `In<Viewer>`, `In<Member>` …: a workspace of that tenant, with the role they have there.
 //! * `SignedIn`: a person, for their own data.
 //! * `Visitor`, `DemoVisitor`: a caller without credentials, limited by address.
+//! * `Recipient`: somebody who follows a signed link of a mail.
 //! * `EdgeProxy`: the edge proxies, which report usage and get no store.
 //! * `Anyone`: public data.
 
 mod agency;
 mod edge;
 mod person;
+mod recipient;
 mod tenanted;
 mod visitor;
 pub(crate) mod workspace;
@@ -23,6 +25,7 @@ use crate::tenancy::{App, Directory, Entered, Incoming, Role, Wants, credential}
 
 pub use edge::{EdgeProxy, EdgeTenant};
 pub use person::{OwnTenant, SignedIn, UsedIn};
+pub use recipient::Recipient;
 pub use tenanted::{Admin, AdminRole, AtLeast, Member, MemberRole, Owner, OwnerRole, Tenanted, Touched, Viewer, ViewerRole};
 pub use visitor::{DemoVisitor, Invited, Visitor};
 pub use workspace::{In, ReachableWorkspace};
@@ -32,6 +35,8 @@ pub use workspace::{In, ReachableWorkspace};
 pub enum Access {
     /// Open to all, on purpose.
     Open { why: &'static str },
+    /// Open to whoever has a link of a mail, which we signed.
+    Recipient,
     /// Any session, whatever the state of its tenant.
     SignedIn,
     /// A member of the tenant with at least this role.
@@ -44,6 +49,10 @@ pub enum Access {
 
 pub trait Door: Sized + Send {
     const ACCESS: Access;
+    /// Whether its requests can be repeated without harm, so that none needs an `Idempotency-Key`.
+    const REPEATABLE: bool = false;
+    /// Whether a query is nobody's business here, even one that cannot be read.
+    const IGNORES_QUERY: bool = false;
 
     fn enter(incoming: &Incoming, wants: Wants) -> impl Future<Output = Result<(Self, Entered)>> + Send;
 }
