@@ -122,6 +122,8 @@ pub enum Lack {
 }
 
 impl Lack {
+    pub const ALL: [Lack; 6] = [Lack::Leads, Lack::Emails, Lack::Template, Lack::Audience, Lack::SenderName, Lack::SenderAddress];
+
     pub fn code(self) -> &'static str {
         match self {
             Lack::Leads => "CAMPAIGN_NO_LEADS",

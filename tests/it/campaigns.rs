@@ -462,7 +462,7 @@ async fn a_dry_run_counts_as_a_person_would() {
     let problems = |found: &Value| -> Vec<String> {
         found["problems"].as_array().expect("problems").iter().filter_map(|one| one["code"].as_str().map(str::to_owned)).collect()
     };
-    assert_eq!(problems(&found), ["SENDER_NAME_MISSING", "SENDER_EMAIL_MISSING", "SENDER_ADDRESS_MISSING"]);
+    assert_eq!(problems(&found), ["SENDER_NAME_MISSING", "SENDER_ADDRESS_MISSING"]);
     // The same people by segment, by tag and by name; what is gone is told.
     change(&world, owner, &campaign, json!({"audience": {"segment_id": segment}, "settings": {"required_variables": []}}))
         .await
@@ -481,7 +481,10 @@ async fn a_dry_run_counts_as_a_person_would() {
     change(&world, owner, &campaign, json!({"audience": {"list_ids": [lists[0]]}})).await.expect(200);
     world.delete(format!("/api/v1/tenant/leads/lists/{}", lists[0])).token(&owner.token).send().await.expect(204);
     let gone = dry_run(&world, owner, &campaign).await;
-    assert!(problems(&gone).contains(&"AUDIENCE_GONE".to_owned()) && gone["would_get"] == 0 && gone["forecast"] == json!([]), "{gone}");
+    assert!(
+        problems(&gone).contains(&"CAMPAIGN_AUDIENCE_GONE".to_owned()) && gone["would_get"] == 0 && gone["forecast"] == json!([]),
+        "{gone}"
+    );
     assert!(world.items_of(&own).len() <= before + 5);
     // There is an end to how many.
     let tag = &id(&place)[id(&place).len() - 12..];

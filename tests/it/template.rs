@@ -186,7 +186,7 @@ fn derived_keys_are_for_those_who_use_them() {
             ],
         ),
         ("Receipts", &["JanitorRole", "OperatorRole"]),
-        ("MailRefs", &["LinksRole"]),
+        ("MailRefs", &["LinksRole", "SenderRole"]),
     ];
     for (purpose, roles) in uses {
         let secret = json!({"Ref": format!("{purpose}Secret")});
@@ -257,7 +257,7 @@ fn queues_and_mail_are_for_those_who_use_them() {
         }
         if texts(&statement["Action"]).contains(&"sqs:SendMessage".to_owned()) {
             let queues: &[&str] = match role.as_str() {
-                "RelayRole" => &["MailQueue", "CleanupQueue", "RelayDeadLetters"],
+                "RelayRole" => &["MailQueue", "CleanupQueue", "CampaignQueue", "SendQueue", "RelayDeadLetters"],
                 "LinksRole" => &["MailEventsQueue"],
                 other => panic!("{other} writes to a queue"),
             };
@@ -265,7 +265,8 @@ fn queues_and_mail_are_for_those_who_use_them() {
             assert_eq!(list(&statement["Resource"]), queues);
         }
         if texts(&statement["Action"]).iter().any(|action| action.starts_with("ses:")) {
-            assert_eq!((role.as_str(), &statement["Action"]), ("CourierRole", &json!("ses:SendEmail")));
+            assert!(["CourierRole", "SenderRole"].contains(&role.as_str()), "{role}");
+            assert_eq!(statement["Action"], "ses:SendEmail");
             assert_eq!(statement["Condition"], json!({"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}));
         }
     }
@@ -329,7 +330,7 @@ fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
     let functions: HashMap<String, _> =
         template.functions().expect("functions").into_iter().map(|function| (function.name.clone(), function)).collect();
     let sources = template.queue_sources().expect("sources");
-    assert_eq!(sources.len(), 2);
+    assert_eq!(sources.len(), 5);
     let seconds = |arn: &str, name: &str| queues[arn].attributes.get(name).and_then(|value| value.parse::<i64>().ok()).expect("a number");
     for source in &sources {
         assert!(source.report_item_failures, "{} does not report single failures", source.queue);
@@ -537,7 +538,8 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("insights", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "INGEST_SECRET_ID", "PRICES", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("agency", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("links", &["MAIL_REFS_SECRET_ID", "MAIL_EVENTS_QUEUE_URL", "RATE_LIMITS"]),
-        ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL"]),
+        ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL", "CAMPAIGN_QUEUE_URL", "SEND_QUEUE_URL"]),
+        ("sender", &["MAIL_REFS_SECRET_ID", "MAIL_FROM", "SES_PER_SECOND", "MAIL_CONFIGURATION_SET", "MAIL_EVENTS_QUEUE_ARN"]),
         ("courier", &["LINKS_SECRET_ID", "MAIL_FROM"]),
         (
             "janitor",

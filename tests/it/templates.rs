@@ -774,7 +774,7 @@ async fn each_operation_costs_no_more_than_it_must() {
         ("versions", world.get(format!("{path}/versions")), 6.5, 2.0, 2),
         ("restore", world.post(format!("{path}/versions/1/restore")), 8.0, 9.0, 3),
         ("duplicate", world.post(format!("{path}/duplicate")).json(json!({})), 17.0, 14.0, 4),
-        ("delete", world.delete(&path), 6.0, 20.0, 2),
+        ("delete", world.delete(&path), 6.0, 22.0, 2),
     ] {
         let answer = named(request).await;
         let metered = answer.metered.expect("metered");

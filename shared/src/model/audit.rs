@@ -110,6 +110,8 @@ pub struct Removal {
     pub id: String,
     pub before: String,
     request: String,
+    /// Not stored: every record has the moment of its write.
+    #[serde(skip)]
     at: Timestamp,
 }
 

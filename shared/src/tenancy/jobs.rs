@@ -53,8 +53,9 @@ pub enum ChangeKind {
 pub struct Queued<J> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tenant: Option<String>,
+    /// Of the change. Jobs have fields of other names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    workspace: Option<String>,
+    within: Option<String>,
     #[serde(flatten)]
     pub job: J,
 }
@@ -209,8 +210,8 @@ impl Change {
 
     /// A job that belongs to the tenant of this change.
     pub fn job<J>(&self, job: J) -> Queued<J> {
-        let workspace = self.workspace.map(|workspace| workspace.to_string());
-        Queued { tenant: self.tenant.map(|tenant| tenant.to_string()), workspace, job }
+        let within = self.workspace.map(|workspace| workspace.to_string());
+        Queued { tenant: self.tenant.map(|tenant| tenant.to_string()), within, job }
     }
 }
 
@@ -224,7 +225,7 @@ impl<J: DeserializeOwned> Queued<J> {
         if let Some(text) = self.tenant {
             let tenant = TenantId::parse(&text).ok_or_else(|| Error::internal("reading a job", "it names no tenant"))?;
             let store = context.directory.enter(tenant);
-            if let Some(text) = self.workspace {
+            if let Some(text) = self.within {
                 let tag = WorkspaceTag::parse(&text).ok_or_else(|| Error::internal("reading a job", "it names no workspace"))?;
                 context.within = Some(store.workspace(tag));
             }
@@ -352,14 +353,14 @@ mod tests {
         for part in [own.to_owned(), format!("{own}.07")] {
             let change = change(&format!("T#{tenant}#waves#{part}"), wave.clone()).unwrap();
             let queued = serde_json::to_value(change.job(HashMap::<String, String>::new())).unwrap();
-            assert_eq!((&queued["tenant"], &queued["workspace"]), (&tenant.into(), &own.into()));
+            assert_eq!((&queued["tenant"], &queued["within"]), (&tenant.into(), &own.into()));
         }
         for pk in [format!("T#{tenant}#waves#ba9876543210"), format!("T#{tenant}#waves"), "G#waves#0123456789ab".into()] {
             assert!(change(&pk, wave.clone()).is_err(), "{pk}");
         }
         // What a tenant's nested record is called is no workspace.
         let task = change(&format!("T#{tenant}#tasks#{own}"), json!({"type": {"S": "task"}})).unwrap();
-        assert!(serde_json::to_value(task.job(HashMap::<String, String>::new())).unwrap().get("workspace").is_none());
+        assert!(serde_json::to_value(task.job(HashMap::<String, String>::new())).unwrap().get("within").is_none());
     }
 
     #[test]
