@@ -1,5 +1,5 @@
-//! Sends campaigns: enrols the leads of what was launched, releases waves of them when they may go, and gives their mails to the carrier. Whatever dies
-//! in between, nobody gets a mail twice, and whoever waits is found again.
+//! Sends campaigns: enrols the leads of what was launched, releases waves of them when they may go, gives their mails to the carrier, and notes what
+//! became of them. Whatever dies in between, nobody gets a mail twice, and whoever waits is found again.
 
 mod budget;
 mod conduct;
@@ -7,6 +7,7 @@ mod enrol;
 mod kept;
 mod mail;
 pub mod plan;
+mod reports;
 pub mod wave;
 
 use engagement::letter::Sites;
@@ -27,6 +28,8 @@ pub struct Sender {
     sites: Sites,
     /// Mails of campaigns in a minute, over all tenants.
     per_minute: u32,
+    /// The queue of what became of mails.
+    reports: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,11 +60,17 @@ impl Worker for Sender {
             Ok(per_second) if per_second > 0 => per_second,
             _ => return Err(ConfigError("SES_PER_SECOND must be a whole number above 0".into()).into()),
         };
+        let reports = variables.required("MAIL_EVENTS_QUEUE_ARN")?;
         let carrier = carriers::chosen(variables, app.config().stage)?;
-        Ok(Sender::with(app, carrier, from, per_second))
+        let sites = Sites { from, api: app.config().public_url.clone() };
+        Ok(Sender { app, carrier, sites, per_minute: per_second.saturating_mul(60), reports })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
+        if worker::comes_from(&event, &self.reports) {
+            let work = |context: WorkContext, notice| async move { self.report(&context, notice).await };
+            return worker::notices(&self.app, event, Self::NAME, request_id, work).await;
+        }
         if worker::is_batch(&event) {
             let work = |context: WorkContext, job: Job| async move {
                 match job {
@@ -75,13 +84,6 @@ impl Worker for Sender {
         match worker::command(event)? {
             Task::Sweep {} => worker::answer(sweep(&context).await?),
         }
-    }
-}
-
-impl Sender {
-    pub fn with(app: App, carrier: Box<dyn MailCarrier>, from: String, per_second: u32) -> Self {
-        let sites = Sites { from, api: app.config().public_url.clone() };
-        Sender { app, carrier, sites, per_minute: per_second.saturating_mul(60) }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use engagement::letter::Composer;
+use jiff::Timestamp;
 use records::admission::missing as lacks;
 use records::campaign::{Campaign, CampaignStatus};
-use records::enrolment::{Enrolment, ExitReason, Turn};
+use records::enrolment::{Enrolment, ExitReason, SentMail, Turn};
 use records::lead::{EmailStatus, Lead, LeadId};
 use records::sequence::{self, Step};
 use records::suppression::Suppression;
@@ -76,9 +77,9 @@ impl Sender {
                 Turn::Count => return Ok(Done::Sent),
                 Turn::Busy => return Err(busy()),
                 Turn::Lost => {
-                    if post.within.replace_if(&enrolment.lost_track(now), &enrolment).await? {
-                        tracing::warn!(campaign = %post.wave.campaign, "nobody knows whether a mail went out");
-                        return Ok(Done::Unknown);
+                    let lost = lost(post, &enrolment, now);
+                    if post.within.replace_if(&lost, &enrolment).await? {
+                        return Ok(done_by_loss(post, &lost));
                     }
                 }
                 Turn::Go => {
@@ -136,13 +137,13 @@ impl Sender {
                 Ok(Done::Sent)
             }
             Outcome::Never(reason) => {
-                settled(within, claimed, &|current| current.failed(reason.clone())).await?;
+                settled(within, claimed, &|current| claim(wave, current, |claimed| claimed.failed(reason.clone()))).await?;
                 Ok(Done::Failed)
             }
             Outcome::Unknown(reason) => {
-                tracing::warn!(campaign = %wave.campaign, reason, "nobody knows whether a mail went out");
-                settled(within, claimed, &|current| current.lost_track(now)).await?;
-                Ok(Done::Unknown)
+                tracing::warn!(campaign = %wave.campaign, reason, "the carrier did not answer");
+                let lost = settled(within, claimed, &|current| claim(wave, current, |claimed| lost(post, claimed, now))).await?;
+                Ok(lost.map_or(Done::Unknown, |lost| done_by_loss(post, &lost)))
             }
             Outcome::NotNow(reason) => self.returned(post, claimed, Stop::NotNow, &reason).await,
             Outcome::Held(reason) => self.returned(post, claimed, Stop::Held, &reason).await,
@@ -152,7 +153,8 @@ impl Sender {
 
     async fn returned(&self, post: &Post<'_>, claimed: Enrolment, stop: Stop, reason: &str) -> Result<Done> {
         tracing::warn!(campaign = %post.wave.campaign, reason, "the carrier takes no mail now");
-        settled(post.within, claimed, &|current| current.returned(&post.wave.id)).await?;
+        let back = |current: &Enrolment| claim(post.wave, current, |claimed| claimed.returned(&post.wave.id));
+        settled(post.within, claimed, &back).await?;
         Ok(Done::Stopped(stop))
     }
 
@@ -183,15 +185,45 @@ impl Sender {
     }
 }
 
-/// Records what became of a claimed mail. Something else may have been written about the lead meanwhile: that stays.
-async fn settled(within: &WorkspaceStore, claimed: Enrolment, change: &(dyn Fn(&Enrolment) -> Enrolment + Sync)) -> Result<()> {
+/// What follows for a claimed mail. Who left the campaign meanwhile, or was paused, stays so.
+fn claim(wave: &Wave, current: &Enrolment, change: impl Fn(&Enrolment) -> Enrolment) -> Enrolment {
+    if current.is_claimed_by(&wave.id) { change(current) } else { current.clone() }
+}
+
+/// Nobody said what became of a claimed mail. A report of the carrier may have come before: then it was sent.
+fn lost(post: &Post<'_>, claimed: &Enrolment, now: Timestamp) -> Enrolment {
+    let step = post.wave.step;
+    if claimed.mail(step).is_some_and(SentMail::was_seen) {
+        return claimed.sent(&post.wave.id, step, None, sequence::from(post.plain_steps, step + 1, now), now);
+    }
+    claimed.lost_track(now)
+}
+
+fn done_by_loss(post: &Post<'_>, lost: &Enrolment) -> Done {
+    if lost.mail(post.wave.step).is_some_and(|mail| mail.wave.as_ref() == Some(&post.wave.id)) {
+        return Done::Sent;
+    }
+    tracing::warn!(campaign = %post.wave.campaign, "nobody knows whether a mail went out");
+    Done::Unknown
+}
+
+/// Records what became of a claimed mail, and gives that. Something else may have been written about the lead meanwhile: that stays. `None`: it is gone.
+async fn settled(
+    within: &WorkspaceStore,
+    claimed: Enrolment,
+    change: &(dyn Fn(&Enrolment) -> Enrolment + Sync),
+) -> Result<Option<Enrolment>> {
     let (mut current, mut pauses) = (claimed, [200, 800].into_iter());
     for _ in 0..10 {
-        match within.replace_if(&change(&current), &current).await {
-            Ok(true) => return Ok(()),
+        let changed = change(&current);
+        if changed == current {
+            return Ok(Some(current));
+        }
+        match within.replace_if(&changed, &current).await {
+            Ok(true) => return Ok(Some(changed)),
             Ok(false) => match within.find(&Enrolment::key_of(current.campaign, current.lead)).await? {
                 Some(newer) => current = newer,
-                None => return Ok(()),
+                None => return Ok(None),
             },
             Err(error) => match pauses.next() {
                 Some(pause) if error.is_transient() => tokio::time::sleep(Duration::from_millis(pause)).await,

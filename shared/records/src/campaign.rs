@@ -71,8 +71,8 @@ pub enum CampaignStatus {
     Completed,
 }
 
-/// Numbers of the item, which move without an edit and never back: mails that were sent, that failed and of which nobody knows, and leads that did
-/// something for the first time.
+/// Numbers of the item, which move without an edit: mails that were sent, that failed and of which nobody knows, and leads that did something for the
+/// first time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CampaignNumbers {
@@ -84,7 +84,8 @@ pub struct CampaignNumbers {
     pub complained: u64,
     pub unsubscribed: u64,
     pub failed: u64,
-    pub unknown: u64,
+    /// Below zero for a moment, when a report settles a mail before the loss of it is counted.
+    pub unknown: i64,
     /// Of leads that were enrolled and left out since.
     pub dropped: u64,
     /// How often any of them moved, or leads were put back among those who wait.
