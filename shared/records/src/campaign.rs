@@ -508,7 +508,7 @@ mod tests {
     fn a_copy_is_a_draft_with_numbers_of_its_own() {
         let of = Campaign {
             status: CampaignStatus::Completed,
-            numbers: CampaignNumbers { sent: 9, opened: 3, ..CampaignNumbers::default() },
+            numbers: CampaignNumbers { sent: 9, opened: 3, moves: 12, ..CampaignNumbers::default() },
             start_at: Some(later()),
             version: 4,
             ..campaign()
