@@ -95,7 +95,7 @@ async fn sweep(context: &WorkContext) -> Result<Value> {
         // Whoever deleted or changed it meanwhile has done the work, or brought it to mind.
         reminded += u64::from(context.directory.replace_if(&note.again(), note).await?);
     }
-    Ok(serde_json::json!({ "reminded": reminded }))
+    Ok(serde_json::json!({ "ok": true, "reminded": reminded }))
 }
 
 #[cfg(test)]
