@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use engagement::letter::Composer;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use records::admission::missing as lacks;
 use records::campaign::{Campaign, CampaignStatus};
-use records::enrolment::{Enrolment, ExitReason, Turn};
+use records::enrolment::{Ended, Enrolment, ExitReason, Turn};
 use records::lead::{EmailStatus, Lead, LeadId};
+use records::schedule::Pace;
 use records::sequence::{self, Step};
 use records::suppression::Suppression;
 use records::template::Content;
-use records::wave::Wave;
+use records::wave::{Counted, Wave, WaveState};
 use shared::carriers::{Letter, Outcome};
 use shared::model::mail_ref::MailRef;
+use shared::model::period::Month;
 use shared::model::tenant::Tenant;
 use shared::model::workspace::Workspace;
 use shared::store::{InTenant, InWorkspace};
@@ -44,6 +48,8 @@ pub enum Done {
     Failed,
     /// It was left out now.
     Dropped,
+    /// Its mail went out, and is counted already.
+    Reported,
     /// It is not this wave's any more.
     Gone,
     /// It waits: nothing goes at the moment.
@@ -55,6 +61,8 @@ pub enum Done {
 pub enum Stop {
     /// The campaign, or its tenant, does not send any more.
     Paused,
+    /// The hours, the day or the month for which its mails count are over.
+    Late,
     /// The carrier takes nothing now.
     NotNow,
     /// The carrier takes nothing of this deployment for a while.
@@ -74,6 +82,10 @@ impl Sender {
             match enrolment.turn(&post.wave.id, post.wave.step, now) {
                 Turn::Leave => return Ok(Done::Gone),
                 Turn::Count => return Ok(Done::Sent),
+                Turn::Reported => return Ok(Done::Reported),
+                Turn::Ended(Ended::Unknown) => return Ok(Done::Unknown),
+                Turn::Ended(Ended::Failed) => return Ok(Done::Failed),
+                Turn::Ended(Ended::Dropped) => return Ok(Done::Dropped),
                 Turn::Busy => return Err(busy()),
                 Turn::Lost => {
                     if post.within.replace_if(&enrolment.lost_track(now), &enrolment).await? {
@@ -102,12 +114,15 @@ impl Sender {
         if campaign.status != CampaignStatus::Active || tenant.inaccessible(now).is_some() {
             return Ok(Some(Done::Stopped(Stop::Paused)));
         }
+        if is_late(wave, &campaign, now)? {
+            return Ok(Some(Done::Stopped(Stop::Late)));
+        }
         let reason = match &lead {
             None => Some(ExitReason::Deleted),
             Some(lead) => self.against(post, &campaign, lead).await?,
         };
         let (Some(lead), None) = (lead, reason) else {
-            let exited = enrolment.exited(reason.unwrap_or(ExitReason::Deleted));
+            let exited = enrolment.left_out(reason.unwrap_or(ExitReason::Deleted));
             return Ok(within.replace_if(&exited, &enrolment).await?.then_some(Done::Dropped));
         };
         let attempt = enrolment.mail(wave.step).map_or(0, |mail| mail.attempts) + 1;
@@ -200,6 +215,15 @@ async fn settled(within: &WorkspaceStore, claimed: Enrolment, change: &(dyn Fn(&
         }
     }
     Err(busy())
+}
+
+/// A wave waits for a worker, and longer for another one after a death.
+fn is_late(wave: &Wave, campaign: &Campaign, now: Timestamp) -> Result<bool> {
+    let WaveState::Released { counted: Some(Counted { day, month }), .. } = wave.state else { return Ok(false) };
+    let settings = &campaign.settings;
+    let zone = TimeZone::get(&settings.timezone).map_err(|error| Error::internal("reading a campaign's zone", error))?;
+    let pace = Pace { zone: &zone, window: settings.window.as_ref(), daily_limit: settings.daily_limit };
+    Ok(!pace.is_open(day, now) || month != Month::of(now))
 }
 
 pub fn busy() -> Error {
