@@ -1,15 +1,27 @@
 //! Campaigns that are launched: who gets which mail and when, that nobody gets one twice, and that what is paused stops.
 
+mod audiences;
+mod deaths;
+mod model;
+mod pacing;
+mod pausing;
+mod steps;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use jiff::SignedDuration;
+use futures_util::future::poll_immediate;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use shared::Clock;
+use shared::lock::Lock;
 use stack::mailbox::KeptMail;
-use stack::sources::Sources;
+use stack::sources::{Faults, Invoke, InvokeError, SourceError, Sources};
 
-use crate::workers::{Workers, drain};
+use crate::workers::Workers;
 use crate::workspaces::workspace;
-use crate::world::{Answer, Settings, Tenant, World, id};
+use crate::world::{Answer, Settings, Tenant, TenantCredentials, World, id};
 
 const CAMPAIGNS: &str = "/api/v1/tenant/campaigns";
 const LEADS: &str = "/api/v1/tenant/leads";
@@ -17,9 +29,43 @@ const LEADS: &str = "/api/v1/tenant/leads";
 /// A tenant with a workspace that may send.
 pub struct Home {
     pub world: World,
-    pub workers: Workers,
+    pub crew: Crew,
     pub tenant: Tenant,
     pub workspace: Value,
+}
+
+/// The workers, of which one may die, and what their mails were seen to do.
+#[derive(Clone)]
+pub struct Crew {
+    world: World,
+    workers: Workers,
+    death: Arc<Lock<Option<Death>>>,
+    /// When each mail of a campaign arrived, by the clock of the world.
+    arrived: Arc<Lock<BTreeMap<String, Timestamp>>>,
+    /// What the mailbox had when that was looked at.
+    noted: Arc<AtomicU64>,
+}
+
+/// The worker dies after so many waits of all its invocations together.
+#[derive(Debug, Clone, Copy)]
+pub struct Death {
+    pub of: &'static str,
+    pub waits: usize,
+    /// The time until its message is delivered again.
+    pub delay: SignedDuration,
+}
+
+/// What a campaign came to, as its records say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    pub sent: u64,
+    pub failed: u64,
+    pub unknown: u64,
+    pub dropped: u64,
+    /// Of all its days.
+    pub in_days: u64,
+    /// Of all months of its tenant.
+    pub in_months: u64,
 }
 
 impl Home {
@@ -28,12 +74,23 @@ impl Home {
     }
 
     pub async fn with(settings: Settings) -> Self {
-        let moment = Some("2026-11-30T08:00:00Z".parse().expect("a moment"));
+        let moment = settings.moment.or_else(|| "2026-11-30T08:00:00Z".parse().ok());
         let world = World::with(Settings { moment, ..settings }).await;
+        Home::of(world, "acme").await
+    }
+
+    /// Another tenant of the same deployment.
+    pub async fn beside(&self, name: &str) -> Self {
+        let home = Home::of(self.world.clone(), name).await;
+        Home { crew: self.crew.clone(), ..home }
+    }
+
+    async fn of(world: World, name: &str) -> Self {
         let workers = Workers::on(&world);
-        let tenant = world.tenant("acme").await;
+        let tenant = world.tenant(name).await;
         let workspace = workspace(&world, &tenant.owner, "Client").await;
-        let home = Home { world, workers, tenant, workspace };
+        let crew = Crew { world: world.clone(), workers, death: Arc::default(), arrived: Arc::default(), noted: Arc::default() };
+        let home = Home { world, crew, tenant, workspace };
         let settings = json!({"settings": {"default_from_name": "Ada", "postal_address": "1 Main St"}});
         let path = format!("/api/v1/tenant/workspaces/{}", id(&home.workspace));
         home.world.patch(path).token(&home.tenant.owner.token).json(settings).send().await.expect(200);
@@ -74,18 +131,54 @@ impl Home {
         self.get(&format!("{CAMPAIGNS}/{campaign}")).await
     }
 
+    pub async fn delete(&self, path: &str) {
+        self.world.delete(path).token(&self.tenant.owner.token).send().await.expect(204);
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.world.patch(path).token(&self.tenant.owner.token).json(body).send().await
+    }
+
     /// All that is due is done.
     pub async fn settle(&self) {
-        drain(&self.world, &self.workers).await;
+        self.settle_with(Faults::default()).await;
+    }
+
+    pub async fn settle_with(&self, faults: Faults) {
+        self.sources(faults).drain().await.expect("all is done");
+    }
+
+    fn sources(&self, faults: Faults) -> Sources<Crew> {
+        Sources::with_faults(&self.world.template, &self.world.aws, self.crew.clone(), faults).expect("sources")
     }
 
     /// Time goes on in steps, with the sweep of each.
     pub async fn pass(&self, steps: usize, step: SignedDuration) {
+        self.pass_with(steps, step, &Faults::default()).await;
+    }
+
+    pub async fn pass_with(&self, steps: usize, step: SignedDuration, faults: &Faults) {
         for _ in 0..steps {
             self.world.advance(step);
-            let sources = Sources::new(&self.world.template, &self.world.aws, self.workers.clone()).expect("sources");
-            sources.fire("SenderFunctionSweep").await.expect("the sweep");
-            self.settle().await;
+            let sources = self.sources(faults.clone());
+            // One that dies is followed by the next minute's.
+            let swept = sources.fire("SenderFunctionSweep").await;
+            assert!(matches!(&swept, Ok(_) | Err(SourceError::Invoke(InvokeError::Failed { .. }))), "{swept:?}");
+            sources.drain().await.expect("all is done");
+        }
+    }
+
+    /// Time goes on until then. Only minutes in which something is due have a sweep that does something, so the others are left out.
+    pub async fn pass_until_due(&self, end: Timestamp) {
+        loop {
+            let now = self.world.clock.now();
+            let due = self.world.items_of_type("due_work").iter().filter_map(|note| text(note, "due_at").parse().ok()).min();
+            let minutes = due.filter(|due: &Timestamp| *due > now).map_or(1, |due| due.duration_since(now).as_secs() / 60 + 1);
+            let step = SignedDuration::from_mins(minutes);
+            if due.is_none() || now + step > end {
+                return self.world.advance(end.duration_since(now).max(SignedDuration::ZERO));
+            }
+            self.pass(1, step).await;
         }
     }
 
@@ -99,8 +192,151 @@ impl Home {
     }
 
     pub fn sent(&self) -> Vec<KeptMail> {
+        self.crew.sent()
+    }
+
+    /// How often the carrier was given each mail of a campaign, by lead and step, whatever the attempt.
+    pub fn given(&self, campaign: &str) -> BTreeMap<(String, u32), usize> {
+        let (campaign, mut given) = (bare(campaign), BTreeMap::new());
+        for kept in self.sent() {
+            let parts: Vec<&str> = kept.mail.id.split('.').collect();
+            if parts[0] == campaign {
+                *given.entry((parts[1].to_owned(), parts[2].parse().expect("a step"))).or_default() += kept.deliveries;
+            }
+        }
+        given
+    }
+
+    /// When the campaign's mails arrived.
+    pub fn arrivals(&self, campaign: &str) -> Vec<Timestamp> {
+        let (campaign, arrived) = (bare(campaign), self.crew.arrived.lock());
+        let mut moments: Vec<Timestamp> = arrived.iter().filter(|(mail, _)| mail.starts_with(&campaign)).map(|(_, at)| *at).collect();
+        moments.sort();
+        moments
+    }
+
+    pub fn record(&self, kind: &str, campaign: &str) -> Value {
+        let (campaign, records) = (bare(campaign), self.world.items_of_type(kind));
+        records.into_iter().find(|item| item["sk"]["S"] == campaign.as_str()).unwrap_or_else(|| panic!("a {kind}"))
+    }
+
+    pub fn numbers(&self, campaign: &str) -> Numbers {
+        let (record, items) = (self.record("campaign", campaign), self.world.items_of(&self.tenant));
+        let of = |collection: &str, start: &str| {
+            let own = items.iter().filter(|item| item["type"]["S"] == collection && text(item, "sk").starts_with(start));
+            own.map(|item| number(item, "mails")).sum()
+        };
+        Numbers {
+            sent: number(&record, "sent"),
+            failed: number(&record, "failed"),
+            unknown: number(&record, "unknown"),
+            dropped: number(&record, "dropped"),
+            in_days: of("campaign_day", &bare(campaign)),
+            in_months: of("mail_month", ""),
+        }
+    }
+
+    /// Of a campaign.
+    pub fn enrolments(&self, campaign: &str) -> Vec<Value> {
+        let (campaign, items) = (bare(campaign), self.world.items_of_type("enrolment"));
+        items.into_iter().filter(|item| item["campaign"]["S"] == campaign.as_str()).collect()
+    }
+
+    /// How many leads of the campaign are in which state.
+    pub fn states(&self, campaign: &str) -> BTreeMap<String, usize> {
+        let mut states = BTreeMap::new();
+        for enrolment in self.enrolments(campaign) {
+            *states.entry(state(&enrolment).to_owned()).or_default() += 1;
+        }
+        states
+    }
+}
+
+impl Crew {
+    pub fn sent(&self) -> Vec<KeptMail> {
         self.world.aws.mailbox().mails().expect("mails").into_iter().filter(|kept| kept.mail.kind == "campaign").collect()
     }
+
+    /// Whether it came to its end before it died.
+    pub fn dies(&self, death: Death) {
+        *self.death.lock() = Some(death);
+    }
+
+    /// Ends the danger. Whether the worker lives.
+    pub fn lives(&self) -> bool {
+        self.death.lock().take().is_some()
+    }
+
+    async fn run(&self, function: &str, payload: Value) -> Result<Value, String> {
+        let Some(Death { of, mut waits, delay }) = self.death.lock().filter(|death| death.of == function) else {
+            return Box::pin(self.workers.run(function, payload)).await;
+        };
+        let mut work = Box::pin(self.workers.run(function, payload));
+        while waits > 0 {
+            if let Some(done) = poll_immediate(&mut work).await {
+                *self.death.lock() = Some(Death { of, waits, delay });
+                return done;
+            }
+            waits -= 1;
+            // Pending results arrive, so that the next poll gets further.
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        *self.death.lock() = None;
+        self.note();
+        self.world.advance(delay);
+        Err("it died".into())
+    }
+
+    fn note(&self) {
+        let (now, news) = (self.world.clock.now(), *self.world.aws.mailbox().news().borrow());
+        if self.noted.swap(news, Ordering::Relaxed) == news {
+            return;
+        }
+        let mut arrived = self.arrived.lock();
+        for kept in self.sent() {
+            arrived.entry(kept.mail.id).or_insert(now);
+        }
+    }
+}
+
+impl Invoke for Crew {
+    fn invoke(&self, function: &str, payload: Value) -> impl Future<Output = Result<Value, InvokeError>> + Send {
+        let (crew, function) = (self.clone(), function.to_owned());
+        async move {
+            let done = crew.run(&function, payload).await;
+            if function == "sender" {
+                crew.note();
+            }
+            done.map_err(|message| InvokeError::Failed { function, message })
+        }
+    }
+}
+
+/// An id as the table has it.
+pub fn bare(id: &str) -> String {
+    let hex = id.split_once('_').map_or(id, |(_, bare)| bare);
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+pub fn text<'a>(item: &'a Value, attribute: &str) -> &'a str {
+    item[attribute]["S"].as_str().unwrap_or_default()
+}
+
+pub fn number(item: &Value, attribute: &str) -> u64 {
+    item[attribute]["N"].as_str().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Of an enrolment.
+pub fn state(enrolment: &Value) -> &str {
+    text(&enrolment["state"]["M"], "at")
+}
+
+pub fn email(subject: &str) -> Value {
+    json!({"type": "email", "subject": subject, "body": "<p>Hello</p>"})
+}
+
+pub fn wait(value: u32, unit: &str) -> Value {
+    json!({"type": "wait", "value": value, "unit": unit})
 }
 
 pub fn hello() -> Value {
@@ -129,4 +365,27 @@ async fn a_launched_campaign_reaches_every_lead_once_and_is_completed() {
     let refused = home.send(&campaign, "start").await.expect(409);
     assert_eq!(refused.code(), "CAMPAIGN_INVALID_STATE");
     assert!(home.world.items_of_type("wave").is_empty());
+}
+
+/// Everything that the engine does is done with credentials of the one tenant.
+#[tokio::test]
+async fn with_sessions_of_tenants_the_sender_reaches_only_its_tenant() {
+    let settings = Settings { tenant_credentials: Some(TenantCredentials::Session), ..Settings::default() };
+    let acme = Home::with(settings).await;
+    let globex = acme.beside("globex").await;
+    let sequence = json!([email("One"), wait(1, "hours"), email("Two")]);
+    let mut campaigns = vec![];
+    for home in [&acme, &globex] {
+        let leads = home.leads(3, None).await;
+        let campaign = home.campaign(sequence.clone(), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+        home.send(&campaign, "start").await.expect(200);
+        campaigns.push(campaign);
+    }
+    acme.settle().await;
+    acme.pass(2, SignedDuration::from_mins(31)).await;
+    for (home, campaign) in [&acme, &globex].into_iter().zip(&campaigns) {
+        assert_eq!(home.status(campaign).await["status"], "completed");
+        assert_eq!(home.numbers(campaign), Numbers { sent: 6, in_days: 6, in_months: 6, ..Numbers::default() });
+        assert_eq!(home.sent().iter().filter(|kept| kept.mail.tenant.as_deref() == Some(&home.tenant.id)).count(), 6);
+    }
 }

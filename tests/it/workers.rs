@@ -23,7 +23,6 @@ use shared::carriers::{Letter, MailCarrier, Outcome, PendingSend};
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::lock::Lock;
-use shared::model::plan::Plans;
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
 use shared::store::Restored;
@@ -855,7 +854,7 @@ fn app(world: &World, function: &str) -> App {
     let variables = || Variables(world.environment(function).clone().into_iter().collect());
     let config = Config::read(&variables()).expect("the template configures the function");
     let clients = Clients::read(variables()).expect("the environment names AWS");
-    App::new(config, Plans::seeded(), world.records, world.clock.clone(), Random::system(), &clients)
+    App::new(config, world.plans.clone(), world.records, world.clock.clone(), Random::system(), &clients)
 }
 
 pub async fn drain(world: &World, workers: &Workers) {

@@ -35,8 +35,6 @@ pub struct Conductor<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Look {
     Again(Timestamp),
-    /// Its waves have notes of their own.
-    Woken,
     /// Nobody waits any more.
     Over,
 }
@@ -66,6 +64,8 @@ impl Conductor<'_> {
                     Some(Step::Email(_)) => mails.push(wave),
                     _ => looks.extend(self.release_uncounted(wave).await?),
                 }
+            } else {
+                looks.push(wave.due);
             }
         }
         if more.is_some() && waves.last().is_some_and(|last| last.due <= now) {
@@ -74,7 +74,7 @@ impl Conductor<'_> {
         if !mails.is_empty() {
             looks.extend(self.release(plan, &mails).await?);
         }
-        Ok(looks.into_iter().min().map_or(Look::Woken, Look::Again))
+        Ok(Look::Again(looks.into_iter().min().unwrap_or(now + MINUTE)))
     }
 
     /// A condition sends nothing.

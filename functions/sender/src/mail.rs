@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use engagement::letter::Composer;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use records::admission::missing as lacks;
 use records::campaign::{Campaign, CampaignStatus};
-use records::enrolment::{Enrolment, ExitReason, SentMail, Turn};
+use records::enrolment::{Ended, Enrolment, ExitReason, SentMail, Turn};
 use records::lead::{EmailStatus, Lead, LeadId};
+use records::schedule::Pace;
 use records::sequence::{self, Step};
 use records::suppression::Suppression;
 use records::template::Content;
-use records::wave::Wave;
+use records::wave::{Counted, Wave, WaveState};
 use shared::carriers::{Letter, Outcome};
 use shared::model::mail_ref::MailRef;
+use shared::model::period::Month;
 use shared::model::tenant::Tenant;
 use shared::model::workspace::Workspace;
 use shared::store::{InTenant, InWorkspace};
@@ -56,6 +59,8 @@ pub enum Done {
 pub enum Stop {
     /// The campaign, or its tenant, does not send any more.
     Paused,
+    /// The hours, the day or the month for which its mails count are over.
+    Late,
     /// The carrier takes nothing now.
     NotNow,
     /// The carrier takes nothing of this deployment for a while.
@@ -75,6 +80,11 @@ impl Sender {
             match enrolment.turn(&post.wave.id, post.wave.step, now) {
                 Turn::Leave => return Ok(Done::Gone),
                 Turn::Count => return Ok(Done::Sent),
+                // A report came before the loss was counted, and takes one off for it.
+                Turn::Reported => return Ok(Done::Unknown),
+                Turn::Ended(Ended::Unknown) => return Ok(Done::Unknown),
+                Turn::Ended(Ended::Failed) => return Ok(Done::Failed),
+                Turn::Ended(Ended::Dropped) => return Ok(Done::Dropped),
                 Turn::Busy => return Err(busy()),
                 Turn::Lost => {
                     let lost = lost(post, &enrolment, now);
@@ -103,12 +113,15 @@ impl Sender {
         if campaign.status != CampaignStatus::Active || tenant.inaccessible(now).is_some() {
             return Ok(Some(Done::Stopped(Stop::Paused)));
         }
+        if is_late(wave, &campaign, now)? {
+            return Ok(Some(Done::Stopped(Stop::Late)));
+        }
         let reason = match &lead {
             None => Some(ExitReason::Deleted),
             Some(lead) => self.against(post, &campaign, lead).await?,
         };
         let (Some(lead), None) = (lead, reason) else {
-            let exited = enrolment.exited(reason.unwrap_or(ExitReason::Deleted));
+            let exited = enrolment.left_out(reason.unwrap_or(ExitReason::Deleted));
             return Ok(within.replace_if(&exited, &enrolment).await?.then_some(Done::Dropped));
         };
         let attempt = enrolment.mail(wave.step).map_or(0, |mail| mail.attempts) + 1;
@@ -137,12 +150,12 @@ impl Sender {
                 Ok(Done::Sent)
             }
             Outcome::Never(reason) => {
-                settled(within, claimed, &|current| claim(wave, current, |claimed| claimed.failed(reason.clone()))).await?;
+                settled(within, claimed, &|current| current.failed(reason.clone())).await?;
                 Ok(Done::Failed)
             }
             Outcome::Unknown(reason) => {
                 tracing::warn!(campaign = %wave.campaign, reason, "the carrier did not answer");
-                let lost = settled(within, claimed, &|current| claim(wave, current, |claimed| lost(post, claimed, now))).await?;
+                let lost = settled(within, claimed, &|current| lost(post, current, now)).await?;
                 Ok(lost.map_or(Done::Unknown, |lost| done_by_loss(post, &lost)))
             }
             Outcome::NotNow(reason) => self.returned(post, claimed, Stop::NotNow, &reason).await,
@@ -153,8 +166,7 @@ impl Sender {
 
     async fn returned(&self, post: &Post<'_>, claimed: Enrolment, stop: Stop, reason: &str) -> Result<Done> {
         tracing::warn!(campaign = %post.wave.campaign, reason, "the carrier takes no mail now");
-        let back = |current: &Enrolment| claim(post.wave, current, |claimed| claimed.returned(&post.wave.id));
-        settled(post.within, claimed, &back).await?;
+        settled(post.within, claimed, &|current| current.returned(&post.wave.id)).await?;
         Ok(Done::Stopped(stop))
     }
 
@@ -185,11 +197,6 @@ impl Sender {
     }
 }
 
-/// What follows for a claimed mail. Who left the campaign meanwhile, or was paused, stays so.
-fn claim(wave: &Wave, current: &Enrolment, change: impl Fn(&Enrolment) -> Enrolment) -> Enrolment {
-    if current.is_claimed_by(&wave.id) { change(current) } else { current.clone() }
-}
-
 /// Nobody said what became of a claimed mail. A report of the carrier may have come before: then it was sent.
 fn lost(post: &Post<'_>, claimed: &Enrolment, now: Timestamp) -> Enrolment {
     let step = post.wave.step;
@@ -216,9 +223,6 @@ async fn settled(
     let (mut current, mut pauses) = (claimed, [200, 800].into_iter());
     for _ in 0..10 {
         let changed = change(&current);
-        if changed == current {
-            return Ok(Some(current));
-        }
         match within.replace_if(&changed, &current).await {
             Ok(true) => return Ok(Some(changed)),
             Ok(false) => match within.find(&Enrolment::key_of(current.campaign, current.lead)).await? {
@@ -232,6 +236,15 @@ async fn settled(
         }
     }
     Err(busy())
+}
+
+/// A wave waits for a worker, and longer for another one after a death.
+fn is_late(wave: &Wave, campaign: &Campaign, now: Timestamp) -> Result<bool> {
+    let WaveState::Released { counted: Some(Counted { day, month }), .. } = wave.state else { return Ok(false) };
+    let settings = &campaign.settings;
+    let zone = TimeZone::get(&settings.timezone).map_err(|error| Error::internal("reading a campaign's zone", error))?;
+    let pace = Pace { zone: &zone, window: settings.window.as_ref(), daily_limit: settings.daily_limit };
+    Ok(!pace.is_open(day, now) || month != Month::of(now))
 }
 
 pub fn busy() -> Error {

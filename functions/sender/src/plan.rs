@@ -12,6 +12,7 @@ use records::template::Template;
 use shared::model::due::DueWork;
 use shared::model::tenant::Tenant;
 use shared::model::workspace::Workspace;
+use shared::store::Entity;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore, missing};
 use shared::{Error, Result};
@@ -28,17 +29,24 @@ const NOT_NOW: SignedDuration = SignedDuration::from_mins(15);
 impl Sender {
     /// Does what is due and notes when to look again. The note that brought the job goes with that, so whoever dies before is followed by another.
     pub async fn advance(&self, context: &WorkContext, due: &DueWork) -> Result<()> {
-        let next = match self.look(context, due).await {
+        let directory = &context.directory;
+        // A job that comes again finds no note, and its work done.
+        let Some(due) = directory.find(&due.key()).await? else { return Ok(()) };
+        let next = match self.look(context, &due).await {
             Ok(next) => next,
             // What it lies in is going, with all that is in it.
             Err(Error::NotFound | Error::Missing(_)) => None,
             Err(error) => return Err(error),
         };
-        let mut noting = context.directory.transaction().remove(&context.directory, &shared::store::Entity::key(due))?;
-        if let Some(note) = next {
-            noting = noting.put(&context.directory, &note)?;
+        let Some(next) = next else { return done(directory.transaction().delete_unchanged(directory, &due)?.commit().await) };
+        let noting = directory.transaction().put(directory, &next)?;
+        if next.replaces(&due) {
+            return noting.commit().await;
         }
-        noting.commit().await
+        match noting.delete_unchanged(directory, &due)?.commit().await {
+            Err(Error::Conflict(_)) => directory.transaction().put(directory, &next)?.commit().await,
+            written => written,
+        }
     }
 
     async fn look(&self, context: &WorkContext, due: &DueWork) -> Result<Option<DueWork>> {
@@ -80,7 +88,6 @@ impl Sender {
         Ok(match conductor.conduct(plan).await? {
             _ if !is_enrolled => again(context.now()),
             Look::Again(at) => again(at),
-            Look::Woken => None,
             Look::Over => {
                 let completed = campaign.completed(self.app.clock().now());
                 let mut ending = within.transaction().replace(&within, &completed, &campaign)?;
@@ -127,6 +134,14 @@ impl Sender {
         let plan = within.get(&CampaignPlan::key_of(campaign.id)).await?;
         within.transaction().replace(within, &active, &campaign)?.replace(within, &plan.resumed(now), &plan)?.commit().await?;
         Ok(Started::Active(Box::new(active)))
+    }
+}
+
+/// Whoever changed the note meanwhile has more to do, and a job of their own.
+fn done(deleted: Result<()>) -> Result<()> {
+    match deleted {
+        Err(Error::Conflict(_)) => Ok(()),
+        deleted => deleted,
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use records::activity::{Activity, ActivityId, ActivityKind};
 use records::campaign::{Campaign, PausedBy};
 use records::campaign_plan::{CampaignDay, MailMonth};
-use records::enrolment::{Enrolment, EnrolmentState, ExitReason};
+use records::enrolment::{self, Enrolment, ExitReason, Turn};
 use records::lead::{Lead, LeadId, LeadIds};
 use records::sequence::{self, ConditionStep, Next, Step};
 use records::wave::{Counted, Wave, WavePlace, WaveState};
@@ -40,8 +40,17 @@ struct Ended {
     /// Those that still wait.
     rest: Vec<LeadId>,
     stop: Option<Stop>,
+    /// When the next step of a lead is due, as far as a condition said it now.
+    due: BTreeMap<LeadId, Timestamp>,
     /// Those that go on, by the step for which they wait, and when it is due.
-    following: BTreeMap<u32, (Timestamp, Vec<LeadId>)>,
+    following: Vec<Following>,
+}
+
+#[derive(Debug)]
+struct Following {
+    step: u32,
+    due: Timestamp,
+    leads: Vec<LeadId>,
 }
 
 impl Sender {
@@ -109,17 +118,25 @@ impl Sender {
                 let key = Enrolment::key_of(wave.campaign, *lead);
                 let lead = Lead::key_of(*lead);
                 let (enrolment, lead) = tokio::try_join!(within.find(&key), within.find(&lead))?;
-                let waits = |enrolment: &Enrolment| matches!(&enrolment.state, EnrolmentState::Waiting { wave: own } if *own == wave.id);
-                let Some(enrolment) = enrolment.filter(|enrolment| enrolment.step == wave.step && waits(enrolment)) else { break };
-                let changed = match &lead {
-                    None => enrolment.exited(ExitReason::Deleted),
-                    Some(lead) => {
-                        let did = |step, event| enrolment.did(step, event);
-                        enrolment.went_on(&wave.id, sequence::branch(steps, condition, lead, &did, self.app.clock().now()))
+                let Some(enrolment) = enrolment else { break };
+                match enrolment.turn(&wave.id, wave.step, self.app.clock().now()) {
+                    Turn::Go => {}
+                    turn => {
+                        ended.dropped += i64::from(turn == Turn::Ended(enrolment::Ended::Dropped));
+                        break;
                     }
+                }
+                let Some(lead) = lead else {
+                    // The next look counts it.
+                    within.replace_if(&enrolment.left_out(ExitReason::Deleted), &enrolment).await?;
+                    continue;
                 };
-                if within.replace_if(&changed, &enrolment).await? {
-                    ended.dropped += i64::from(lead.is_none());
+                let did = |step, event| enrolment.did(step, event);
+                let next = sequence::branch(steps, condition, &lead, &did, self.app.clock().now());
+                if within.replace_if(&enrolment.went_on(&wave.id, next), &enrolment).await? {
+                    if let Next::Step { due, .. } = next {
+                        ended.due.insert(lead.id, due);
+                    }
                     break;
                 }
             }
@@ -130,27 +147,39 @@ impl Sender {
     /// Those of the wave's leads that it has brought to a later step, now or before it was interrupted.
     async fn follow(&self, within: &WorkspaceStore, wave: &Wave, steps: &[Step], ended: &mut Ended) -> Result<()> {
         let keys: Vec<_> = wave.leads.0.iter().map(|lead| Enrolment::key_of(wave.campaign, *lead)).collect();
+        let mut mails = BTreeMap::<u32, (Timestamp, Vec<LeadId>)>::new();
+        let mut branched = BTreeMap::<(u32, Timestamp), Vec<LeadId>>::new();
         for enrolment in within.find_many(&keys).await?.into_iter().filter(|enrolment| enrolment.follows(&wave.id)) {
             let sent_at = enrolment.mail(wave.step).and_then(|mail| mail.sent_at);
-            let due = match sent_at.map(|sent_at| sequence::from(steps, wave.step + 1, sent_at)) {
-                Some(Next::Step { due, .. }) => due,
-                _ => self.due_behind(steps, wave.step, enrolment.step),
-            };
-            let (latest, leads) = ended.following.entry(enrolment.step).or_insert((due, vec![]));
-            *latest = due.max(*latest);
-            leads.push(enrolment.lead);
+            match sent_at.map(|sent_at| sequence::from(steps, wave.step + 1, sent_at)) {
+                // They were sent one after the other, and go on together.
+                Some(Next::Step { due, .. }) => {
+                    let (latest, leads) = mails.entry(enrolment.step).or_insert((due, vec![]));
+                    *latest = due.max(*latest);
+                    leads.push(enrolment.lead);
+                }
+                _ => {
+                    let due = ended.due.get(&enrolment.lead).copied();
+                    let due = due.unwrap_or_else(|| self.due_behind(steps, wave.step, enrolment.step));
+                    branched.entry((enrolment.step, due)).or_default().push(enrolment.lead);
+                }
+            }
         }
+        let of_mails = mails.into_iter().map(|(step, (due, leads))| Following { step, due, leads });
+        ended.following = of_mails.chain(branched.into_iter().map(|((step, due), leads)| Following { step, due, leads })).collect();
         Ok(())
     }
 
-    /// When a step behind a condition is due: after the waits just before it.
+    /// When a step behind a condition is due for a lead that was led there before the wave was interrupted: of two ways, after the longer one.
     fn due_behind(&self, steps: &[Step], condition: u32, step: u32) -> Timestamp {
         let now = self.app.clock().now();
-        let waits = (condition + 1..step).rev().map_while(|number| match sequence::step(steps, number) {
-            Some(Step::Wait(wait)) => Some(wait.length()),
+        let Some(Step::Condition(condition)) = sequence::step(steps, condition) else { return now };
+        let ways = [condition.then, condition.otherwise].into_iter().flatten().map(|number| sequence::from(steps, number, now));
+        let dues = ways.filter_map(|next| match next {
+            Next::Step { number, due } if number == step => Some(due),
             _ => None,
         });
-        waits.fold(now, |due, wait| due.saturating_add(wait).unwrap_or(Timestamp::MAX))
+        dues.max().unwrap_or(now)
     }
 
     async fn commit(
@@ -208,11 +237,13 @@ impl Sender {
             }
             // When to look again: for the waves that follow, for the rest, and in the end whether anybody waits at all.
             let mut looks: Vec<Timestamp> = vec![];
-            for (step, (due, leads)) in &ended.following {
-                committing = committing.create(within, &wave.following(*step, *due, leads.clone()), conflict("This wave exists."))?;
+            for Following { step, due, leads } in &ended.following {
+                let Some(following) = wave.following(*step, *due, leads.clone()) else { continue };
+                committing = committing.create(within, &following, conflict("This wave exists."))?;
                 looks.push(*due);
             }
             looks.extend(match ended.stop {
+                Some(Stop::Late) => Some(now),
                 Some(Stop::NotNow) => Some(now + NOT_NOW),
                 Some(Stop::Held) => Some(now + HELD),
                 // Whoever resumes it looks.
@@ -220,7 +251,8 @@ impl Sender {
                 None if ended.following.is_empty() => Some(now),
                 None => None,
             });
-            for at in looks {
+            // Whoever looks then sees what is due later.
+            if let Some(at) = looks.into_iter().min() {
                 let note = DueWork::new(at, store.tenant_id(), wave.campaign, self.app.random());
                 committing = committing.put(&context.directory, &note)?;
             }

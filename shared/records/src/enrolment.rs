@@ -27,6 +27,9 @@ pub struct Enrolment {
     /// What is known of its mails, at most one of each step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mails: Vec<SentMail>,
+    /// The wave that brought it where it gets no mail, and counts that before it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<WaveId>,
     pub enrolled_at: Timestamp,
     pub version: u64,
 }
@@ -139,6 +142,10 @@ pub enum Turn {
     Go,
     /// Its mail went out with this wave, which counts it before it goes.
     Count,
+    /// A mail of its that nobody knew of went out, as a report of the carrier said, and that counted it.
+    Reported,
+    /// It ended with this wave, which counts it before it goes.
+    Ended(Ended),
     /// Another worker may be sending its mail right now.
     Busy,
     /// The worker that claimed it did not come to an end.
@@ -147,18 +154,26 @@ pub enum Turn {
     Leave,
 }
 
+/// How a wave left a lead without a mail that is known of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Unknown,
+    Failed,
+    Dropped,
+}
+
 impl Enrolment {
     /// Longer than a worker lives after a claim.
     pub const LEASE: SignedDuration = SignedDuration::from_secs(90);
 
     pub fn new(campaign: CampaignId, lead: LeadId, page: u32, step: u32, wave: WaveId, now: Timestamp) -> Self {
         let state = EnrolmentState::Waiting { wave };
-        Enrolment { campaign, lead, state, step, page, mails: vec![], enrolled_at: now, version: 1 }
+        Enrolment { campaign, lead, state, step, page, mails: vec![], ended_by: None, enrolled_at: now, version: 1 }
     }
 
     pub fn skipped(campaign: CampaignId, lead: LeadId, page: u32, reason: String, detail: Option<String>, now: Timestamp) -> Self {
         let state = EnrolmentState::Skipped { reason, detail };
-        Enrolment { campaign, lead, state, step: 0, page, mails: vec![], enrolled_at: now, version: 1 }
+        Enrolment { campaign, lead, state, step: 0, page, mails: vec![], ended_by: None, enrolled_at: now, version: 1 }
     }
 
     /// What the wave has to do with it.
@@ -167,12 +182,20 @@ impl Enrolment {
             return Turn::Count;
         }
         match &self.state {
+            EnrolmentState::Unknown { .. } if self.is_ended_by(wave, step) => Turn::Ended(Ended::Unknown),
+            EnrolmentState::Failed { .. } if self.is_ended_by(wave, step) => Turn::Ended(Ended::Failed),
+            EnrolmentState::Exited { .. } if self.is_ended_by(wave, step) => Turn::Ended(Ended::Dropped),
             EnrolmentState::Waiting { wave: own } if own == wave && self.step == step => Turn::Go,
             EnrolmentState::Sending { wave: own, since } if own == wave && self.step == step => {
                 if now.duration_since(*since) < Enrolment::LEASE { Turn::Busy } else { Turn::Lost }
             }
+            _ if self.mail(step).is_some_and(|mail| mail.sent_at.is_some() && mail.wave.is_none()) => Turn::Reported,
             _ => Turn::Leave,
         }
+    }
+
+    fn is_ended_by(&self, wave: &WaveId, step: u32) -> bool {
+        self.ended_by.as_ref() == Some(wave) && self.step == step
     }
 
     /// By a worker that is about to call the carrier.
@@ -236,15 +259,33 @@ impl Enrolment {
 
     /// The carrier did not take it, and it may be tried again.
     pub fn returned(&self, wave: &WaveId) -> Self {
-        self.in_state(EnrolmentState::Waiting { wave: wave.clone() })
+        match self.state {
+            EnrolmentState::Sending { .. } => self.resumed(wave),
+            _ => self.in_state(self.state.clone()),
+        }
     }
 
     pub fn failed(&self, reason: String) -> Self {
-        self.in_state(EnrolmentState::Failed { reason })
+        self.ended(EnrolmentState::Failed { reason })
     }
 
     pub fn lost_track(&self, now: Timestamp) -> Self {
-        self.in_state(EnrolmentState::Unknown { since: now })
+        self.ended(EnrolmentState::Unknown { since: now })
+    }
+
+    /// By the wave in which it is.
+    pub fn left_out(&self, reason: ExitReason) -> Self {
+        self.ended(EnrolmentState::Exited { reason })
+    }
+
+    /// What else happened to the lead meanwhile stays as it is.
+    fn ended(&self, state: EnrolmentState) -> Self {
+        match &self.state {
+            EnrolmentState::Waiting { wave } | EnrolmentState::Sending { wave, .. } => {
+                Enrolment { ended_by: Some(wave.clone()), ..self.in_state(state) }
+            }
+            other => self.in_state(other.clone()),
+        }
     }
 
     pub fn exited(&self, reason: ExitReason) -> Self {
@@ -257,7 +298,7 @@ impl Enrolment {
 
     /// Into a wave for the step that it is at.
     pub fn resumed(&self, wave: &WaveId) -> Self {
-        self.returned(wave)
+        self.in_state(EnrolmentState::Waiting { wave: wave.clone() })
     }
 
     /// Whether it may still get mails.
@@ -337,7 +378,7 @@ impl Enrolment {
     }
 
     fn in_state(&self, state: EnrolmentState) -> Self {
-        Enrolment { state, version: self.version + 1, ..self.clone() }
+        Enrolment { state, ended_by: None, version: self.version + 1, ..self.clone() }
     }
 
     pub fn key_of(campaign: CampaignId, lead: LeadId) -> Key<Self> {

@@ -133,6 +133,15 @@ impl Pace<'_> {
         Allowance { mails, day, hold, next_at }
     }
 
+    /// Whether mails that count for the day may go at `now`.
+    pub fn is_open(self, day: Date, now: Timestamp) -> bool {
+        let within = |window: &Window| {
+            let stretches = open(self.zone, day, window.from, window.to);
+            window.days.contains(&Day::of(day.weekday())) && stretches.iter().any(|(start, end)| *start <= now && now < *end)
+        };
+        self.zone.to_datetime(now).date() == day && self.window.is_none_or(within)
+    }
+
     /// How many of so many mails go on which day, beginning at `from`.
     pub fn forecast(self, mails: u64, from: Timestamp) -> Vec<(Date, u64)> {
         let (mut left, mut days) = (mails, Vec::<(Date, u64)>::new());

@@ -88,9 +88,9 @@ impl Wave {
         Some(Wave { id, mark, campaign, step, due, leads: LeadIds(leads), state: WaveState::Planned, version: 1 })
     }
 
-    /// Of those of its leads that go on to a later step. It takes over what keeps it apart from other parts.
-    pub fn following(&self, step: u32, due: Timestamp, leads: Vec<LeadId>) -> Self {
-        Wave { id: self.id.next(step), step, due, leads: LeadIds(leads), state: WaveState::Planned, version: 1, ..self.clone() }
+    /// Of those of its leads that go on to a later step. `None`: of nobody. Its own first lead keeps it apart from other parts, of this wave too.
+    pub fn following(&self, step: u32, due: Timestamp, leads: Vec<LeadId>) -> Option<Self> {
+        Wave::planned(self.id.next(step), self.campaign, step, due, leads)
     }
 
     pub fn released(&self, counted: Option<Counted>, now: Timestamp) -> Self {

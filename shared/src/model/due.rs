@@ -8,8 +8,9 @@ use crate::ids::{Segment, TenantId, WorkspaceTag, stored};
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
 
-/// `due` / `<moment>#<campaign>#<nonce>`: a campaign has something to do at a moment. Whoever makes it so writes this in the same transaction, and
-/// whoever has done it deletes it. The nonce keeps the notes of two writers apart, so that none is deleted with another's work.
+/// `due` / `<moment>#<campaign>`: a campaign has something to do at a moment. Whoever makes it so writes this in the same transaction, and whoever has
+/// done it deletes it. Two who look at the same moment write the same note, so a campaign is looked at once however many mails it has sent. The mark
+/// keeps what they write apart, so that none is deleted with another's work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DueWork {
     /// Not `at`, which says when an item was written.
@@ -17,15 +18,14 @@ pub struct DueWork {
     #[serde(with = "stored")]
     pub(crate) tenant: TenantId,
     pub campaign: String,
-    nonce: String,
-    /// How often it was brought to mind. Each time is a change, and so another job.
-    pub rounds: u64,
+    /// Another one each time that it is written or brought to mind. Each is a change, and so another job.
+    mark: u64,
 }
 
 impl DueWork {
     pub fn new(due_at: Timestamp, tenant: TenantId, campaign: impl Segment, random: &Random) -> Self {
-        let nonce = random.text(b"0123456789abcdefghijklmnopqrstuv", 8);
-        DueWork { due_at, tenant, campaign: campaign.to_string(), nonce, rounds: 0 }
+        let mark = u32::from_be_bytes(random.bytes()).into();
+        DueWork { due_at, tenant, campaign: campaign.to_string(), mark }
     }
 
     /// The workspace of the campaign, by its id.
@@ -43,7 +43,12 @@ impl DueWork {
     }
 
     pub fn again(&self) -> Self {
-        DueWork { rounds: self.rounds + 1, ..self.clone() }
+        DueWork { mark: self.mark + 1, ..self.clone() }
+    }
+
+    /// Whether it lies where the other one does.
+    pub fn replaces(&self, other: &Self) -> bool {
+        (self.due_at.as_millisecond(), &self.campaign) == (other.due_at.as_millisecond(), &other.campaign)
     }
 
     /// In the order of their moments.
@@ -62,11 +67,11 @@ impl Entity for DueWork {
     const COLLECTION: &'static str = "due";
 
     fn key(&self) -> Key<Self> {
-        Key::at(&DueWork::collection(), format!("{:012}#{}#{}", self.due_at.as_second(), self.campaign, self.nonce))
+        Key::at(&DueWork::collection(), format!("{:015}#{}", self.due_at.as_millisecond(), self.campaign))
     }
 
     fn guard(&self) -> Vec<(&'static str, u64)> {
-        vec![("rounds", self.rounds)]
+        vec![("mark", self.mark)]
     }
 }
 

@@ -1,0 +1,164 @@
+//! When mails go: within their window, by the limit of a day and of a month, and in a fair share of what the carrier takes.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::{Date, Weekday};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, Zoned};
+use serde_json::{Value, json};
+
+use super::{Death, Home, Numbers, email, number, text};
+use crate::world::Settings;
+
+fn moment(text: &str) -> Option<Timestamp> {
+    Some(text.parse().expect("a moment"))
+}
+
+fn in_berlin() -> Value {
+    json!({"window": {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "10:00"}, "timezone": "Europe/Berlin"})
+}
+
+/// The local moments of a campaign's mails, by day. All are within the window.
+fn by_day(home: &Home, campaign: &str) -> BTreeMap<Date, Vec<Zoned>> {
+    let zone = TimeZone::get("Europe/Berlin").expect("a zone");
+    let mut days = BTreeMap::<Date, Vec<Zoned>>::new();
+    for at in home.arrivals(campaign) {
+        let local = at.to_zoned(zone.clone());
+        assert!(local.hour() == 9 && !matches!(local.weekday(), Weekday::Saturday | Weekday::Sunday), "outside the window: {local}");
+        days.entry(local.date()).or_default().push(local);
+    }
+    days
+}
+
+#[tokio::test]
+async fn a_daily_limit_and_a_window_hold_over_the_end_of_summer_time() {
+    for start in ["2026-10-20T07:40:00Z", "2027-03-25T11:00:00Z"] {
+        let home = Home::with(Settings { moment: moment(start), ..Settings::default() }).await;
+        let leads = home.leads(11, None).await;
+        let mut settings = in_berlin();
+        settings["daily_limit"] = json!(2);
+        let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), settings).await;
+        home.send(&campaign, "start").await.expect(200);
+        home.settle().await;
+        let until = moment(start).expect("a moment") + SignedDuration::from_hours(24 * 14);
+        home.pass_until_due(until).await;
+        let days = by_day(&home, &campaign);
+        assert_eq!(days.values().map(Vec::len).sum::<usize>(), 11, "{days:?}");
+        assert!(days.len() == 6 && days.values().all(|mails| mails.len() <= 2), "{days:?}");
+        for mails in days.values().filter(|mails| mails.len() == 2) {
+            let apart = mails[1].duration_since(&mails[0]);
+            assert!(apart >= SignedDuration::from_mins(25), "spread over the hour: {mails:?}");
+        }
+        assert_eq!(home.numbers(&campaign), Numbers { sent: 11, in_days: 11, in_months: 11, ..Numbers::default() });
+        assert_eq!(text(&home.record("campaign", &campaign), "status"), "completed");
+    }
+}
+
+/// Each look at a campaign is a job. They must not become more with each mail.
+#[tokio::test]
+async fn a_campaign_that_waits_is_looked_at_once() {
+    let home = Home::with(Settings { moment: moment("2026-11-30T07:00:00Z"), ..Settings::default() }).await;
+    let leads = home.leads(12, None).await;
+    let mut settings = in_berlin();
+    settings["daily_limit"] = json!(20);
+    let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), settings).await;
+    home.send(&campaign, "start").await.expect(200);
+    home.settle().await;
+    let mut most = 0;
+    while home.arrivals(&campaign).len() < 10 {
+        home.pass(1, SignedDuration::from_mins(1)).await;
+        most = most.max(home.world.items_of_type("due_work").len());
+    }
+    assert!(most <= 4, "{most} notes of one campaign");
+}
+
+/// A wave that was released within the window may come to a worker after its end.
+#[tokio::test]
+async fn what_a_dead_worker_leaves_behind_keeps_to_the_window_and_the_day() {
+    let mut late = 0;
+    for waits in [44, 52, 60] {
+        let home = Home::with(Settings { moment: moment("2026-11-30T08:59:00Z"), ..Settings::default() }).await;
+        let leads = home.leads(6, None).await;
+        let mut settings = in_berlin();
+        settings["daily_limit"] = json!(null);
+        let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), settings).await;
+        home.send(&campaign, "start").await.expect(200);
+        home.crew.dies(Death { of: "sender", waits, delay: SignedDuration::from_mins(6) });
+        home.settle().await;
+        assert!(!home.crew.lives());
+        home.pass(3, SignedDuration::from_mins(16)).await;
+        home.pass_until_due("2026-12-01T10:00:00Z".parse().expect("a moment")).await;
+        let days = by_day(&home, &campaign);
+        let mails: usize = days.values().map(Vec::len).sum();
+        let numbers = home.numbers(&campaign);
+        assert!(numbers.unknown <= 1, "{days:?} {numbers:?}");
+        late += usize::from(days.len() == 2);
+        assert_eq!((numbers.sent + numbers.unknown, numbers.in_days), (6, 6), "{numbers:?}");
+        assert!(mails == 6 || mails == 5 && numbers.unknown == 1, "{days:?}");
+    }
+    assert!(late > 0, "a worker died between its first mail and its last");
+}
+
+/// Without a window a day's mails go at once, and those that came too late for one day count for the next.
+#[tokio::test]
+async fn a_wave_that_outlives_its_day_counts_for_the_next() {
+    let home = Home::with(Settings { moment: moment("2026-11-30T23:59:00Z"), ..Settings::default() }).await;
+    let leads = home.leads(12, None).await;
+    let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), json!({"daily_limit": 4, "timezone": "UTC"})).await;
+    home.send(&campaign, "start").await.expect(200);
+    home.crew.dies(Death { of: "sender", waits: 60, delay: SignedDuration::from_mins(6) });
+    home.settle().await;
+    assert!(!home.crew.lives());
+    home.pass(3, SignedDuration::from_mins(16)).await;
+    home.pass_until_due("2026-12-05T10:00:00Z".parse().expect("a moment")).await;
+    let mut days = BTreeMap::<Date, usize>::new();
+    for at in home.arrivals(&campaign) {
+        *days.entry(at.to_zoned(TimeZone::UTC).date()).or_default() += 1;
+    }
+    assert!(days.values().all(|mails| *mails <= 4), "{days:?}");
+    let numbers = home.numbers(&campaign);
+    assert_eq!((numbers.sent + numbers.unknown, numbers.in_days), (12, 12), "{numbers:?}");
+}
+
+#[tokio::test]
+async fn the_month_of_the_plan_holds_a_campaign_until_the_next_begins() {
+    let plans = json!({"free": {"emails_per_month": 5}});
+    let home = Home::with(Settings { plans, ..Settings::default() }).await;
+    let leads = home.leads(8, None).await;
+    let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&campaign, "start").await.expect(200);
+    home.settle().await;
+    home.pass(3, SignedDuration::from_hours(4)).await;
+    let plan = home.record("campaign_plan", &campaign);
+    assert_eq!((home.sent().len(), text(&plan, "held_by")), (5, "monthly_limit"));
+    assert_eq!(text(&plan, "next_at"), "2026-12-01T00:00:00Z");
+    // Nothing more of this tenant goes this month.
+    let other = home.campaign(json!([email("Other")]), json!({"lead_ids": leads}), json!({})).await;
+    let refused = home.send(&other, "start").await.expect(403);
+    assert_eq!(refused.details(), json!({"limit": "e-mails per month", "used": 5, "max": 5, "plan": "free"}));
+    home.pass_until_due("2026-12-01T01:00:00Z".parse().expect("a moment")).await;
+    assert_eq!(home.numbers(&campaign), Numbers { sent: 8, in_days: 8, in_months: 8, ..Numbers::default() });
+    assert_eq!(text(&home.record("campaign", &campaign), "status"), "completed");
+}
+
+#[tokio::test]
+async fn a_small_campaign_does_not_wait_for_a_large_one() {
+    let variables = vec![("SES_PER_SECOND", "1".to_owned())];
+    let large = Home::with(Settings { variables, ..Settings::default() }).await;
+    let small = large.beside("globex").await;
+    let leads = large.leads(200, None).await;
+    let first = large.campaign(json!([email("One")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    large.send(&first, "start").await.expect(200);
+    large.settle().await;
+    assert_eq!(large.sent().len(), 60, "a minute of the carrier");
+    let leads = small.leads(3, None).await;
+    let second = small.campaign(json!([email("One")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    small.send(&second, "start").await.expect(200);
+    small.settle().await;
+    small.pass(2, SignedDuration::from_mins(1)).await;
+    assert_eq!((small.numbers(&second).sent, small.status(&second).await["status"].clone()), (3, json!("completed")));
+    assert!(large.numbers(&first).sent < 200);
+    large.pass(4, SignedDuration::from_mins(1)).await;
+    assert_eq!(large.numbers(&first), Numbers { sent: 200, in_days: 200, in_months: 200, ..Numbers::default() });
+    assert_eq!(number(&large.record("campaign", &first), "failed"), 0);
+}

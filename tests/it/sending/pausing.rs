@@ -1,0 +1,92 @@
+//! A pause takes hold at once: in the middle of a wave, and while leads are being enrolled. What is resumed goes on where it stopped.
+
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::{Home, LEADS, Numbers, email, wait};
+use crate::world::id;
+
+/// Pauses as soon as so much is there, while the workers are at it. Gives how many mails had gone when the answer came.
+async fn paused_when(home: &Home, campaign: &str, is_time: impl Fn() -> bool) -> usize {
+    let pausing = async {
+        while !is_time() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        home.send(campaign, "pause").await.expect(200);
+        home.sent().len()
+    };
+    let (before, ()) = tokio::join!(Box::pin(pausing), Box::pin(home.settle()));
+    before
+}
+
+#[tokio::test]
+async fn after_a_pause_in_the_middle_of_a_wave_one_mail_may_go_and_after_a_resume_the_rest() {
+    let home = Home::new().await;
+    let leads = home.leads(15, None).await;
+    for mails in [1, 4, 9] {
+        let before = home.sent().len();
+        let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+        home.send(&campaign, "start").await.expect(200);
+        let at_answer = paused_when(&home, &campaign, || home.sent().len() >= before + mails).await;
+        let gone = home.sent().len();
+        assert!(gone <= at_answer + 1 && gone < before + leads.len(), "{at_answer} and then {gone}");
+        let so_far = (gone - before) as u64;
+        let numbers = home.numbers(&campaign);
+        assert_eq!((numbers.sent, numbers.in_days), (so_far, so_far), "what did not go is not counted");
+        home.pass(3, SignedDuration::from_mins(20)).await;
+        assert_eq!((home.sent().len(), &home.status(&campaign).await["status"]), (gone, &json!("paused")));
+
+        home.send(&campaign, "resume").await.expect(200);
+        home.settle().await;
+        let numbers = home.numbers(&campaign);
+        assert_eq!((numbers.sent, numbers.in_days, numbers.dropped), (15, 15, 0));
+        assert!(home.given(&campaign).len() == 15 && home.given(&campaign).values().all(|times| *times == 1));
+        assert_eq!(home.status(&campaign).await["status"], "completed");
+    }
+}
+
+/// The second mails of those who had the first before the pause, and of those who had it after, go at their own time.
+#[tokio::test]
+async fn a_pause_and_a_resume_within_a_second_keep_both_parts_of_a_wave() {
+    let home = Home::new().await;
+    let leads = home.leads(8, None).await;
+    let sequence = json!([email("One"), wait(1, "hours"), email("Two")]);
+    let campaign = home.campaign(sequence, json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&campaign, "start").await.expect(200);
+    paused_when(&home, &campaign, || home.sent().len() >= 3).await;
+    home.send(&campaign, "resume").await.expect(200);
+    home.settle().await;
+    home.pass(4, SignedDuration::from_mins(20)).await;
+    assert_eq!(home.numbers(&campaign), Numbers { sent: 16, in_days: 16, in_months: 16, ..Numbers::default() });
+    assert_eq!(home.status(&campaign).await["status"], "completed");
+}
+
+#[tokio::test]
+async fn after_a_pause_while_leads_are_enrolled_nothing_goes_until_the_resume() {
+    let home = Home::new().await;
+    let mut lists = vec![];
+    for number in 0..4 {
+        let list = home.post(&format!("{LEADS}/lists"), json!({"name": format!("List {number}")})).await.expect(201).json();
+        lists.push(id(&list["data"]).to_owned());
+    }
+    // Each list begins a page of its own.
+    for number in 0..12 {
+        let body = json!({"email": format!("lead{number}@example.com"), "list_ids": [lists[number % 4]]});
+        home.post(LEADS, body).await.expect(201);
+    }
+    for enrolled in [1, 4, 10] {
+        let before = home.sent().len();
+        let campaign = home.campaign(json!([email("One")]), json!({"list_ids": lists}), json!({"daily_limit": null})).await;
+        home.send(&campaign, "start").await.expect(200);
+        let at_answer = paused_when(&home, &campaign, || home.enrolments(&campaign).len() >= enrolled).await;
+        assert!(home.sent().len() <= at_answer + 1);
+        home.send(&campaign, "resume").await.expect(200);
+        home.settle().await;
+        home.pass(2, SignedDuration::from_mins(16)).await;
+        assert_eq!(home.sent().len(), before + 12);
+        assert!(home.given(&campaign).values().all(|times| *times == 1));
+        let numbers = home.numbers(&campaign);
+        assert_eq!((numbers.sent, numbers.in_days, numbers.dropped), (12, 12, 0));
+        assert_eq!(home.status(&campaign).await["status"], "completed");
+    }
+}
