@@ -12,6 +12,7 @@ pub mod wave;
 
 use engagement::letter::Sites;
 use records::wave::SendWave;
+use reports::Notice;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::Result;
@@ -20,6 +21,7 @@ use shared::config::{ConfigError, Variables};
 use shared::model::due::{AdvanceCampaign, DueWork};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
+use shared::store::Span;
 use shared::tenancy::jobs::WorkContext;
 
 pub struct Sender {
@@ -47,8 +49,12 @@ enum Job {
     Send(SendWave),
 }
 
-/// Due campaigns that one sweep brings to mind.
-const AT_MOST: usize = 1_000;
+/// Due campaigns that one sweep brings to mind, about, and how many it looks at.
+const AT_MOST: u64 = 1_000;
+const AT_ONCE: usize = 500;
+const PAGES: usize = 20;
+/// Of a minute's mails. A tenth of what the carrier takes is left for mails to accounts.
+const SHARE_OF_A_MINUTE: u32 = 54;
 
 impl Worker for Sender {
     const NAME: &'static str = "sender";
@@ -63,12 +69,17 @@ impl Worker for Sender {
         let reports = variables.required("MAIL_EVENTS_QUEUE_ARN")?;
         let carrier = carriers::chosen(variables, app.config().stage)?;
         let sites = Sites { from, api: app.config().public_url.clone() };
-        Ok(Sender { app, carrier, sites, per_minute: per_second.saturating_mul(60), reports })
+        Ok(Sender { app, carrier, sites, per_minute: per_second.saturating_mul(SHARE_OF_A_MINUTE), reports })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         if worker::comes_from(&event, &self.reports) {
-            let work = |context: WorkContext, notice| async move { self.report(&context, notice).await };
+            let work = |context: WorkContext, body: String| async move {
+                match Notice::read(&body)? {
+                    Some(notice) => self.report(&context, notice).await,
+                    None => Ok(()),
+                }
+            };
             return worker::notices(&self.app, event, Self::NAME, request_id, work).await;
         }
         if worker::is_batch(&event) {
@@ -89,11 +100,19 @@ impl Worker for Sender {
 
 /// Changes each note that is due, which brings a job by the stream.
 async fn sweep(context: &WorkContext) -> Result<Value> {
-    let due = context.directory.first(&DueWork::all(), AT_MOST).await?;
-    let mut reminded = 0;
-    for note in due.iter().take_while(|note| note.is_due(context.now())) {
-        // Whoever deleted or changed it meanwhile has done the work, or brought it to mind.
-        reminded += u64::from(context.directory.replace_if(&note.again(), note).await?);
+    let (mut reminded, mut span) = (0, Span::first(AT_ONCE));
+    // Past those that are brought to mind more rarely.
+    for _ in 0..PAGES {
+        let due = context.directory.page(&DueWork::all(), &span, |_| true).await?;
+        for note in due.items.iter().filter(|note| note.is_worth(context.now())) {
+            // Whoever deleted or changed it meanwhile has done the work, or brought it to mind.
+            reminded += u64::from(context.directory.replace_if(&note.again(), note).await?);
+        }
+        let is_past = due.items.last().is_none_or(|last| !last.is_due(context.now()));
+        if is_past || due.next.is_none() || reminded >= AT_MOST {
+            break;
+        }
+        span.after = due.next;
     }
     Ok(serde_json::json!({ "ok": true, "reminded": reminded }))
 }

@@ -11,9 +11,7 @@ use crate::template::TemplateId;
 use shared::error::Lack;
 use shared::model::text;
 use shared::model::workspace::WorkspaceSettings;
-use shared::store::{
-    Collection, Counter, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Named, Restore, Within, restored,
-};
+use shared::store::{Collection, Counter, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Named, Packed, Restore, Within};
 use shared::{Error, Result, id};
 
 id!(/// A campaign of a workspace.
@@ -107,6 +105,8 @@ pub enum PausedBy {
     Deliverability,
     /// The carrier does not send from its domain.
     Carrier,
+    /// It came with an import: where it came from, it may go on.
+    Import,
 }
 
 /// What an edit changes; `None` leaves a field as it is.
@@ -312,7 +312,13 @@ impl Entity for Campaign {
     const WITHIN: Option<Within> = Some(IN_WORKSPACE);
     const COUNTER: Option<Counter> = Some(Campaign::COUNT);
     const NOUN: Option<&'static str> = Some(Campaign::NOUN);
-    const RESTORE: Option<Restore> = Some(restored::<Campaign>);
+    /// Where it came from it may go on, so here it waits for a person.
+    const RESTORE: Option<Restore> = Some(|data| {
+        let campaign: Campaign = serde_json::from_value(data).ok()?;
+        let status = campaign.status;
+        let paused = Campaign { status: CampaignStatus::Paused, paused_by: Some(PausedBy::Import), ..campaign.clone() };
+        Packed::of(if matches!(status, CampaignStatus::Scheduled | CampaignStatus::Active) { &paused } else { &campaign }).ok()
+    });
 
     fn key(&self) -> Key<Self> {
         Campaign::key_of(self.id)

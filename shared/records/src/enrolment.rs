@@ -12,7 +12,7 @@ use crate::rule::StepEvent;
 use crate::sequence::Next;
 use crate::wave::WaveId;
 use shared::ids::Segment;
-use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Restore, Within, restored};
+use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Packed, Restore, Within};
 
 /// `enrolments` / `<campaign>#<lead>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -454,7 +454,15 @@ impl Entity for Enrolment {
     /// The campaign is.
     const AUDITED: bool = false;
     const NOUN: Option<&'static str> = Some("Recipient");
-    const RESTORE: Option<Restore> = Some(restored::<Enrolment>);
+    /// No worker has it here, and what one was about to send may have gone where it came from.
+    const RESTORE: Option<Restore> = Some(|data| {
+        let enrolment: Enrolment = serde_json::from_value(data).ok()?;
+        let state = match enrolment.state {
+            EnrolmentState::Sending { since, .. } => EnrolmentState::Unknown { since },
+            state => state,
+        };
+        Packed::of(&Enrolment { state, ..enrolment }).ok()
+    });
 
     fn key(&self) -> Key<Self> {
         Enrolment::key_of(self.campaign, self.lead)

@@ -74,17 +74,12 @@ where
 }
 
 /// The same for messages that are not jobs of ours: they come without a tenant, and what they say of one is not believed.
-pub async fn notices<M, F, Fut>(app: &App, event: Value, worker: &'static str, request_id: &str, each: F) -> Result<Value>
+pub async fn notices<F, Fut>(app: &App, event: Value, worker: &'static str, request_id: &str, each: F) -> Result<Value>
 where
-    M: DeserializeOwned,
-    F: Fn(WorkContext, M) -> Fut,
+    F: Fn(WorkContext, String) -> Fut,
     Fut: Future<Output = Result<()>>,
 {
-    let open = |body: &str| {
-        let message = serde_json::from_str(body).map_err(|error| Error::internal("reading a message", error))?;
-        Ok((work_context(app, worker, request_id), message))
-    };
-    messages(event, worker, request_id, open, each).await
+    messages(event, worker, request_id, |body| Ok((work_context(app, worker, request_id), body.to_owned())), each).await
 }
 
 async fn messages<J, O, F, Fut>(event: Value, worker: &'static str, request_id: &str, open: O, each: F) -> Result<Value>

@@ -39,6 +39,8 @@ pub struct Effects<'a> {
     activities: Vec<ActivityKind>,
     /// The address gets no more mail from the tenant.
     suppressed: Option<Reason>,
+    /// Nobody knew of the mail before.
+    is_settled: bool,
     /// Where the lead goes on.
     wave: Option<Wave>,
 }
@@ -49,7 +51,7 @@ const SOON: SignedDuration = SignedDuration::from_secs(1);
 impl<'a> Effects<'a> {
     pub fn new(mail: &'a Mail<'a>, known: Known, campaign: Option<Campaign>, now: Timestamp) -> Self {
         let (moved, activities) = (vec![], vec![]);
-        Effects { mail, was: known.clone(), is: known, campaign, now, moved, activities, suppressed: None, wave: None }
+        Effects { mail, was: known.clone(), is: known, campaign, now, moved, activities, suppressed: None, is_settled: false, wave: None }
     }
 
     /// Whether one of the addresses is the lead's. It may have another one since.
@@ -81,6 +83,7 @@ impl<'a> Effects<'a> {
         let wave = self.wave.as_ref().map(|wave| (wave.step, wave.id.clone()));
         self.is.enrolment = Some(unknown.settled(step, wave, event.at));
         self.is.lead = self.is.lead.take().map(|lead| lead.mailed(event.at));
+        self.is_settled = true;
         self.activities.push(ActivityKind::EmailSent);
         self.moved.extend([("sent", 1), ("unknown", -1)]);
         Ok(())
@@ -186,8 +189,12 @@ impl<'a> Effects<'a> {
             }
         }
         if let Some(wave) = &self.wave {
-            let note = DueWork::new(wave.due, store.tenant_id(), campaign, within.random());
-            writing = writing.create(within, wave, conflict("This wave exists."))?.put(&context.directory, &note)?;
+            writing = writing.create(within, wave, conflict("This wave exists."))?;
+        }
+        if self.is_settled {
+            // Even if nobody goes on: the campaign may have waited for this alone.
+            let at = self.wave.as_ref().map_or(self.now, |wave| wave.due);
+            writing = writing.put(&context.directory, &DueWork::new(at, store.tenant_id(), campaign, within.random()))?;
         }
         if self.campaign.is_some() && !self.moved.is_empty() {
             let moved: Vec<_> = self.moved.iter().copied().chain([("moves", 1)]).collect();
@@ -199,7 +206,7 @@ impl<'a> Effects<'a> {
     fn engaged(&mut self, at: Timestamp, automated: bool, kind: ActivityKind) {
         let Some(before) = self.is.enrolment.clone() else { return };
         let arrived = before.mail(self.mail.step).and_then(|mail| mail.delivered_at);
-        let is_soon = arrived.is_some_and(|arrived| arrived <= at && at.duration_since(arrived) <= SOON);
+        let is_soon = arrived.is_some_and(|arrived| at.duration_since(arrived) <= SOON);
         if automated || is_soon {
             self.noted(at, |mail| &mut mail.automated_at);
             return;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use shared::model::mail_ref::LinkKind;
 use shared::model::user::Email;
+use shared::{Error, Result};
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
@@ -127,7 +128,18 @@ pub enum Happened {
 /// A sub-type: the address is on the list that the carrier keeps for the whole account.
 const ON_LIST: &str = "OnAccountSuppressionList";
 
+/// What SES writes once, when its events are to go to a topic. It is no JSON.
+const GREETING: &str = "Successfully validated SNS topic";
+
 impl Notice {
+    /// `None`: it is about no mail.
+    pub fn read(body: &str) -> Result<Option<Self>> {
+        if body.starts_with(GREETING) {
+            return Ok(None);
+        }
+        serde_json::from_str(body).map(Some).map_err(|error| Error::internal("reading a notice", error))
+    }
+
     /// `None`: nothing that anything follows from, as a delay.
     pub fn event(&self, now: Timestamp) -> Option<Event> {
         let (happened, at) = match self {
