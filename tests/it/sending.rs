@@ -106,13 +106,14 @@ impl Home {
         self.world.get(path).token(&self.tenant.owner.token).send().await.expect(200).json()["data"].clone()
     }
 
-    pub async fn leads(&self, count: usize, list: Option<&str>) -> Vec<String> {
+    pub async fn leads(&self, count: usize) -> Vec<String> {
+        self.leads_of("lead", count).await
+    }
+
+    pub async fn leads_of(&self, name: &str, count: usize) -> Vec<String> {
         let mut leads = vec![];
         for number in 0..count {
-            let mut body = json!({"email": format!("lead{number}@example.com"), "first_name": format!("Lead{number}")});
-            if let Some(list) = list {
-                body["list_ids"] = json!([list]);
-            }
+            let body = json!({"email": format!("{name}{number}@example.com"), "first_name": format!("Lead{number}")});
             leads.push(id(&self.post(LEADS, body).await.expect(201).json()["data"]).to_owned());
         }
         leads
@@ -172,7 +173,7 @@ impl Home {
     pub async fn pass_until_due(&self, end: Timestamp) {
         loop {
             let now = self.world.clock.now();
-            let due = self.world.items_of_type("due_work").iter().filter_map(|note| text(note, "due_at").parse().ok()).min();
+            let due = self.due().iter().filter_map(|note| text(note, "due_at").parse().ok()).min();
             let minutes = due.filter(|due: &Timestamp| *due > now).map_or(1, |due| due.duration_since(now).as_secs() / 60 + 1);
             let step = SignedDuration::from_mins(minutes);
             if due.is_none() || now + step > end {
@@ -215,31 +216,65 @@ impl Home {
         moments
     }
 
-    pub fn record(&self, kind: &str, campaign: &str) -> Value {
-        let (campaign, records) = (bare(campaign), self.world.items_of_type(kind));
-        records.into_iter().find(|item| item["sk"]["S"] == campaign.as_str()).unwrap_or_else(|| panic!("a {kind}"))
+    /// Of a campaign, by the collection in which it lies.
+    pub fn record(&self, collection: &str, campaign: &str) -> Value {
+        self.within(collection, &bare(campaign)).into_iter().next().unwrap_or_else(|| panic!("one of {collection}"))
+    }
+
+    /// Items of a collection of the workspace.
+    fn within(&self, collection: &str, start: &str) -> Vec<Value> {
+        let workspace = bare(id(&self.workspace));
+        let tag = workspace.rsplit('-').next().unwrap_or_default();
+        self.queried(&format!("T#{}#{collection}#{tag}", self.tenant.id), start)
+    }
+
+    fn queried(&self, partition: &str, start: &str) -> Vec<Value> {
+        let (mut items, mut after) = (vec![], Value::Null);
+        loop {
+            let mut request = json!({
+                "TableName": self.world.table_name(),
+                "KeyConditionExpression": "pk = :pk AND begins_with(sk, :sk)",
+                "ExpressionAttributeValues": {":pk": {"S": partition}, ":sk": {"S": start}},
+            });
+            if !after.is_null() {
+                request["ExclusiveStartKey"] = after;
+            }
+            let answer = self.world.aws.database().query(serde_json::from_value(request).expect("a request")).expect("items");
+            let answer = serde_json::to_value(answer).expect("JSON");
+            items.extend(answer["Items"].as_array().into_iter().flatten().cloned());
+            after = answer["LastEvaluatedKey"].clone();
+            if after.is_null() {
+                return items;
+            }
+        }
     }
 
     pub fn numbers(&self, campaign: &str) -> Numbers {
-        let (record, items) = (self.record("campaign", campaign), self.world.items_of(&self.tenant));
-        let of = |collection: &str, start: &str| {
-            let own = items.iter().filter(|item| item["type"]["S"] == collection && text(item, "sk").starts_with(start));
-            own.map(|item| number(item, "mails")).sum()
-        };
+        let record = self.record("campaigns", campaign);
+        let mails = |items: Vec<Value>| items.iter().map(|item| number(item, "mails")).sum();
         Numbers {
             sent: number(&record, "sent"),
             failed: number(&record, "failed"),
             unknown: number(&record, "unknown"),
             dropped: number(&record, "dropped"),
-            in_days: of("campaign_day", &bare(campaign)),
-            in_months: of("mail_month", ""),
+            in_days: mails(self.within("campaign-days", &bare(campaign))),
+            in_months: mails(self.queried(&format!("T#{}#mail-months", self.tenant.id), "2")),
         }
     }
 
     /// Of a campaign.
     pub fn enrolments(&self, campaign: &str) -> Vec<Value> {
-        let (campaign, items) = (bare(campaign), self.world.items_of_type("enrolment"));
-        items.into_iter().filter(|item| item["campaign"]["S"] == campaign.as_str()).collect()
+        self.within("enrolments", &bare(campaign))
+    }
+
+    /// Of a campaign.
+    pub fn waves(&self, campaign: &str) -> Vec<Value> {
+        self.within("waves", &bare(campaign))
+    }
+
+    /// When campaigns are to be looked at.
+    pub fn due(&self) -> Vec<Value> {
+        self.queried("G#due", "0")
     }
 
     /// How many leads of the campaign are in which state.
@@ -346,7 +381,7 @@ pub fn hello() -> Value {
 #[tokio::test]
 async fn a_launched_campaign_reaches_every_lead_once_and_is_completed() {
     let home = Home::new().await;
-    let leads = home.leads(3, None).await;
+    let leads = home.leads(3).await;
     let campaign = home.campaign(hello(), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
     let launched = home.post(&format!("{CAMPAIGNS}/{campaign}/send"), json!({})).await.expect(200).json();
     assert_eq!(launched["data"]["status"], "active");
@@ -376,7 +411,7 @@ async fn with_sessions_of_tenants_the_sender_reaches_only_its_tenant() {
     let sequence = json!([email("One"), wait(1, "hours"), email("Two")]);
     let mut campaigns = vec![];
     for home in [&acme, &globex] {
-        let leads = home.leads(3, None).await;
+        let leads = home.leads(3).await;
         let campaign = home.campaign(sequence.clone(), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
         home.send(&campaign, "start").await.expect(200);
         campaigns.push(campaign);

@@ -8,15 +8,15 @@ use super::{CAMPAIGNS, Home, LEADS, email, state, text};
 use crate::world::id;
 
 /// Numbers that follow from a seed.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, most: usize) -> usize {
+    pub fn below(&mut self, most: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % most
     }
 
-    fn chance(&mut self, of: usize) -> bool {
+    pub fn chance(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }
 
@@ -105,7 +105,7 @@ async fn a_launch_enrols_exactly_whom_the_dry_run_named() {
     let (home, mut dice) = (Home::new().await, Dice(7));
     let mut choice = filled(&home, &mut dice).await;
     let mut launched = 0;
-    for _ in 0..60 {
+    for _ in 0..24 {
         let audience = audience(&choice, &mut dice);
         let required = if dice.chance(2) { json!(["first_name"]) } else { json!([]) };
         let settings = json!({"daily_limit": 1, "required_variables": required});
@@ -137,11 +137,11 @@ async fn a_launch_enrols_exactly_whom_the_dry_run_named() {
         // Who is named twice is in it once.
         excluded.remove("duplicate");
         assert_eq!(json!(excluded), json!(skipped), "{audience}");
-        let plan = home.record("campaign_plan", &campaign);
+        let plan = home.record("campaign-plans", &campaign);
         assert_eq!(super::number(&plan, "enrolled"), enrolled);
         assert_eq!(super::number(&plan, "skipped"), skipped.values().sum::<u64>());
         choice.campaigns.push(campaign);
         launched += 1;
     }
-    assert!(launched > 40, "{launched} launches");
+    assert!(launched > 15, "{launched} launches");
 }

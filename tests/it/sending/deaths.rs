@@ -4,7 +4,8 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use stack::sources::{Duplicates, Faults};
 
-use super::{Death, Home, Numbers, bare, email, state, wait};
+use super::{Death, Home, LEADS, email, state, wait};
+use crate::world::Settings;
 
 /// Two mails.
 fn sequence() -> Value {
@@ -38,30 +39,42 @@ fn check(home: &Home, campaign: &str, leads: &[String], context: &str) -> u64 {
     assert!(mails >= sent && mails <= sent + unknown, "{context}: {mails} mails, {numbers:?}");
     assert_eq!((numbers.in_days, numbers.failed, numbers.dropped), (sent + unknown, 0, 0), "{context}: {numbers:?}");
     assert!(numbers.in_months >= home.sent().len() as u64, "{context}: {numbers:?}");
-    assert_eq!(super::text(&home.record("campaign", campaign), "status"), "completed", "{context}");
-    let (own, waves) = (bare(campaign), home.world.items_of_type("wave"));
-    assert!(waves.iter().all(|wave| super::text(wave, "campaign") != own), "{context}: {waves:?}");
+    assert_eq!(super::text(&home.record("campaigns", campaign), "status"), "completed", "{context}");
+    assert_eq!(home.waves(campaign), Vec::<Value>::new(), "{context}");
     unknown
 }
 
-/// Launches until a worker comes to the end of all without its death.
+/// A tenant without a limit for a month.
+async fn home() -> Home {
+    Home::with(Settings { plans: json!({"free": {"emails_per_month": null}}), ..Settings::default() }).await
+}
+
+async fn launch(home: &Home, leads: &[String]) -> String {
+    let campaign = home.campaign(sequence(), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&campaign, "start").await.expect(200);
+    campaign
+}
+
+/// Again to a worker after a quarter of an hour, and the second mail an hour after the first.
+async fn go_on(home: &Home, faults: &Faults) {
+    home.pass_with(6, SignedDuration::from_mins(16), faults).await;
+    // Reports of mails of which nobody knows get an hour.
+    home.pass_with(2, SignedDuration::from_mins(31), faults).await;
+}
+
+/// Launches until a worker comes to the end of all without its death. Gives how often it died, and how many mails nobody knows of.
 async fn die_everywhere(of: &'static str, first: usize, step: usize, delay: SignedDuration) -> (usize, u64) {
-    let home = Home::new().await;
-    let leads = home.leads(6, None).await;
+    let home = home().await;
+    let leads = home.leads(6).await;
     let (mut deaths, mut unknown) = (0, 0);
     for waits in (first..).step_by(step) {
-        let t = std::time::Instant::now();
-        let campaign = home.campaign(sequence(), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
-        home.send(&campaign, "start").await.expect(200);
+        let campaign = launch(&home, &leads).await;
         home.crew.dies(Death { of, waits, delay });
         home.settle().await;
-        // Again to a worker after a quarter of an hour, and the second mail an hour after the first.
-        home.pass(6, SignedDuration::from_mins(16)).await;
+        go_on(&home, &Faults::default()).await;
         let lives = home.crew.lives();
-        if std::env::var("COUNT").is_err() {}
         let lost = check(&home, &campaign, &leads, &format!("{of} died after {waits} waits"));
         assert!(lost <= 1, "a worker has one mail in its hands");
-        eprintln!("{waits} {:?} {lost}", t.elapsed());
         if lives {
             break;
         }
@@ -72,15 +85,72 @@ async fn die_everywhere(of: &'static str, first: usize, step: usize, delay: Sign
 }
 
 #[tokio::test]
-async fn explore() {
-    let get = |n: &str| std::env::var(n).unwrap_or("1".into());
-    let of: &'static str = if get("OF") == "relay" { "relay" } else { "sender" };
-    let d = die_everywhere(
-        of,
-        get("FIRST").parse().unwrap(),
-        get("STEP").parse().unwrap(),
-        SignedDuration::from_mins(get("DELAY").parse().unwrap()),
-    )
-    .await;
-    eprintln!("{d:?}");
+async fn a_sender_that_dies_anywhere_sends_nothing_twice_and_loses_nothing() {
+    // Its message comes again when the claim is too old to be another worker's.
+    let (deaths, unknown) = die_everywhere("sender", 3, 12, SignedDuration::from_mins(6)).await;
+    assert!(deaths > 8 && unknown > 0, "{deaths} deaths, {unknown} between claim and mark");
+}
+
+#[tokio::test]
+async fn a_wave_whose_message_comes_again_too_early_is_found_by_the_clock() {
+    let (deaths, unknown) = die_everywhere("sender", 8, 12, SignedDuration::ZERO).await;
+    assert!(deaths > 8 && unknown > 0, "{deaths} deaths, {unknown} between claim and mark");
+}
+
+#[tokio::test]
+async fn a_relay_that_dies_anywhere_loses_nothing() {
+    let (deaths, unknown) = die_everywhere("relay", 1, 7, SignedDuration::ZERO).await;
+    assert!(deaths > 3 && unknown == 0, "{deaths} deaths, {unknown}");
+}
+
+#[tokio::test]
+async fn a_death_after_any_invocation_neither_doubles_nor_loses_a_mail() {
+    let home = home().await;
+    let leads = home.leads(3).await;
+    for deaths in 1.. {
+        let campaign = launch(&home, &leads).await;
+        let cut = home.sources(Faults { kill_after: Some(deaths), ..Faults::default() }).drain().await;
+        home.settle().await;
+        go_on(&home, &Faults::default()).await;
+        assert_eq!(check(&home, &campaign, &leads, &format!("{deaths} invocations")), 0);
+        if cut.is_ok() {
+            assert!(deaths > 4, "relay and sender were both cut");
+            break;
+        }
+        assert!(deaths < 40);
+    }
+}
+
+#[tokio::test]
+async fn what_is_delivered_twice_or_out_of_order_changes_nothing() {
+    let home = home().await;
+    let leads = home.leads(6).await;
+    for (seed, duplicates) in [(1, Duplicates::Again), (2, Duplicates::AtOnce), (3, Duplicates::None), (4, Duplicates::AtOnce)] {
+        let faults = Faults { seed, duplicates, reorder: true, ..Faults::default() };
+        let campaign = launch(&home, &leads).await;
+        home.settle_with(faults.clone()).await;
+        go_on(&home, &faults).await;
+        assert_eq!(check(&home, &campaign, &leads, &format!("{faults:?}")), 0);
+    }
+}
+
+/// What becomes of the others is counted once too, by whichever worker comes to the end.
+#[tokio::test]
+async fn who_leaves_a_wave_whose_worker_dies_is_counted_once() {
+    let home = home().await;
+    for waits in (22..78).step_by(9) {
+        let leads = home.leads_of(&format!("at{waits}"), 5).await;
+        let campaign = launch(&home, &leads).await;
+        home.settle().await;
+        for lead in [0, 2, 4] {
+            home.delete(&format!("{LEADS}/{}", leads[lead])).await;
+        }
+        home.settle().await;
+        home.crew.dies(Death { of: "sender", waits, delay: SignedDuration::from_mins(6) });
+        go_on(&home, &Faults::default()).await;
+        home.crew.lives();
+        let numbers = home.numbers(&campaign);
+        assert_eq!((numbers.sent + numbers.unknown, numbers.dropped), (7, 3), "after {waits} waits: {numbers:?}");
+        assert_eq!(numbers.in_days, 7, "after {waits} waits");
+    }
 }

@@ -22,7 +22,7 @@ async fn paused_when(home: &Home, campaign: &str, is_time: impl Fn() -> bool) ->
 #[tokio::test]
 async fn after_a_pause_in_the_middle_of_a_wave_one_mail_may_go_and_after_a_resume_the_rest() {
     let home = Home::new().await;
-    let leads = home.leads(15, None).await;
+    let leads = home.leads(15).await;
     for mails in [1, 4, 9] {
         let before = home.sent().len();
         let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
@@ -49,7 +49,7 @@ async fn after_a_pause_in_the_middle_of_a_wave_one_mail_may_go_and_after_a_resum
 #[tokio::test]
 async fn a_pause_and_a_resume_within_a_second_keep_both_parts_of_a_wave() {
     let home = Home::new().await;
-    let leads = home.leads(8, None).await;
+    let leads = home.leads(8).await;
     let sequence = json!([email("One"), wait(1, "hours"), email("Two")]);
     let campaign = home.campaign(sequence, json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
     home.send(&campaign, "start").await.expect(200);
