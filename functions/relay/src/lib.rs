@@ -1,11 +1,12 @@
 //! Turns the table's stream into jobs and derived data. A new mail is to be sent, a campaign that is due goes on, a released wave is sent, a deleted
-//! project or workspace is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
+//! project, workspace or campaign is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
 //! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry.
 
 mod rollup;
 
 use aws_sdk_sqs::Client;
 use jiff::Timestamp;
+use records::deleted_campaign::{DeletedCampaign, SweepCampaign};
 use records::project::{DeletedProject, SweepTasks};
 use records::wave::{SendWave, Wave};
 use serde::Serialize;
@@ -38,6 +39,7 @@ enum FollowUp {
     Send(SendMail, String),
     Sweep(SweepTasks),
     SweepWorkspace(SweepWorkspace),
+    SweepCampaign(SweepCampaign),
     /// The campaign, and the tenant whose share of the queue it uses.
     Advance(AdvanceCampaign, String),
     SendWave(SendWave),
@@ -63,6 +65,7 @@ impl Worker for Relay {
                 FollowUp::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
                 FollowUp::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::SweepWorkspace(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
+                FollowUp::SweepCampaign(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Advance(job, group) => self.queue(&self.campaign_queue, &group, &change.job(job)).await,
                 FollowUp::SendWave(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
@@ -99,6 +102,11 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             let deleted: DeletedWorkspace = change.record()?;
             let job = SweepWorkspace { workspace: deleted.id };
             Ok(if deleted.swept_at.is_none() { FollowUp::SweepWorkspace(job) } else { FollowUp::Nothing })
+        }
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == DeletedCampaign::TYPE => {
+            let deleted: DeletedCampaign = change.record()?;
+            let job = SweepCampaign { campaign: deleted.id };
+            Ok(if deleted.swept_at.is_none() { FollowUp::SweepCampaign(job) } else { FollowUp::Nothing })
         }
         // What is due later is brought to mind by then, which changes it.
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == DueWork::TYPE => {

@@ -7,6 +7,7 @@ pub mod audience;
 pub mod campaign;
 pub mod campaign_plan;
 pub mod campaign_settings;
+pub mod deleted_campaign;
 pub mod enrolment;
 pub mod lead;
 pub mod lead_list;
@@ -47,6 +48,7 @@ shared::records! {
     template::TemplateBody,
     template::TemplateName,
     campaign::Campaign,
+    deleted_campaign::DeletedCampaign,
     sequence::CampaignStep,
     audience::CampaignAudience,
     campaign_plan::CampaignPlan,
