@@ -90,9 +90,14 @@ async fn the_documented_shapes_are_met() {
         "track_clicks": true, "unsubscribe_enabled": true, "pause_on_reply": true, "ooo_delay_days": 3, "required_variables": [],
         "brake": {"bounce": 5, "complaint": 0.3},
     });
+    let counts = json!({
+        "enrolled": 0, "skipped": 0, "sent": 0, "failed": 0, "unknown": 0, "dropped": 0, "bounced": 0, "complained": 0, "unsubscribed": 0,
+        "opened": 0, "clicked": 0, "replied": 0,
+    });
     let whole = json!({
         "id": campaign, "name": "Spring", "status": "draft", "goal": "sales", "description": null, "sequence": [], "settings": settings,
-        "audience": null, "start_at": null, "stats": stats, "warnings": [], "created_at": now, "updated_at": now,
+        "audience": null, "start_at": null, "stats": stats, "counts": counts, "pacing": null, "paused_by": null, "launched_at": null,
+        "completed_at": null, "warnings": [], "created_at": now, "updated_at": now,
     });
     assert_eq!((data, read.header("etag")), (whole, "\"1.0\""));
     let cached = world.get(format!("{ALL}/{campaign}")).token(&owner.token).header("if-none-match", "\"1.0\"").send().await;
