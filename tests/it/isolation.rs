@@ -148,6 +148,7 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/v1/tenant/campaigns/{id}/send" => (Some(Target::LaunchedCampaign), json!({"action": "pause"})),
         "POST /api/v1/tenant/campaigns/{id}/recipients" => (Some(Target::LaunchedCampaign), json!({"lead_ids": ["{lead}"]})),
         "POST /api/v1/tenant/campaigns/{id}/retry" => (Some(Target::FailedRecipient), json!({"outcome": "failed", "lead_ids": ["{lead}"]})),
+        "POST /api/v1/tenant/campaigns/{id}/test-send" => (Some(Target::TestedCampaign), json!({"to": ["{email}"]})),
         name if name.ends_with("/recipients/{lead}/resume") => (Some(Target::PausedRecipient), Value::Null),
         name if name.contains("/campaigns/{id}/recipients") => (Some(Target::Recipient), Value::Null),
         // Whose link it is stands in the token: tests/it/links.rs attacks it.
@@ -572,6 +573,7 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         "PATCH /api/v1/tenant/leads/{id} list_ids",
         "POST /api/v1/tenant/campaigns/{id}/recipients lead_ids",
         "POST /api/v1/tenant/campaigns/{id}/retry lead_ids",
+        "POST /api/v1/tenant/campaigns/{id}/test-send lead_id",
         "POST /api/v1/tenant/leads list_ids",
         "POST /api/v1/tenant/templates/render lead_id",
         "POST /api/v1/tenant/templates/{id}/render lead_id",
@@ -640,10 +642,12 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
     let recipients = async |lead: &str| {
         let added = world.post(format!("/api/v1/tenant/campaigns/{campaign}/recipients")).token(&own.owner.token);
         let retried = world.post(format!("/api/v1/tenant/campaigns/{campaign}/retry")).token(&own.owner.token);
+        let tested = world.post(format!("/api/v1/tenant/campaigns/{campaign}/test-send")).token(&own.owner.token);
         // Nothing is done where one of them is not there.
         let added = added.json(json!({"lead_ids": [own_lead, lead]})).send().await.expect(404);
         let retried = retried.json(json!({"outcome": "failed", "lead_ids": [lead]})).send().await.expect(404);
-        (added.fingerprint(), retried.fingerprint())
+        let tested = tested.json(json!({"to": [own.owner.email], "lead_id": lead})).send().await.expect(404);
+        (added.fingerprint(), retried.fingerprint(), tested.fingerprint())
     };
     let nobodys = recipients("lead_0198c0de000070008000000000000000").await;
     assert_eq!(recipients(id(&their_lead.json()["data"])).await, nobodys);
@@ -953,6 +957,8 @@ pub(crate) enum Target {
     TemplateVersion,
     /// One that sends, and a lead that is not in it.
     LaunchedCampaign,
+    /// One that can be sent, and the address of the tenant's owner.
+    TestedCampaign,
     /// Campaign and lead. There is another recipient, too.
     Recipient,
     PausedRecipient,
@@ -1025,6 +1031,7 @@ impl Target {
                 let (campaign, lead) = launched(world, tenant).await;
                 format!("{campaign}|{lead}")
             }
+            Target::TestedCampaign => format!("{}|{}", launched(world, tenant).await.0, tenant.owner.email),
             Target::Recipient | Target::PausedRecipient | Target::FailedRecipient => recipient(world, tenant, self).await,
             Target::Member => world.member(tenant, "viewer").await.id.to_string(),
             Target::NoTenant => String::new(),
@@ -1206,10 +1213,12 @@ pub(crate) fn call(world: &World, operation: &Operation, target: &str) -> Reques
         Value::Null => request,
         // A body may contain `{slug}`, which becomes the target's slug.
         body if kind == Target::Slug => request.raw(body.to_string().replace("{slug}", target).as_bytes()),
-        // Or `{lead}`, which becomes the second of its values.
-        body if matches!(kind, Target::LaunchedCampaign | Target::FailedRecipient) => {
-            let lead = target.split_once('|').map_or("lead_0198c0de000070008000000000000000", |(_, lead)| lead);
-            request.raw(body.to_string().replace("{lead}", lead).as_bytes())
+        // Or `{lead}` or `{email}`, which becomes the second of its values.
+        body if matches!(kind, Target::LaunchedCampaign | Target::FailedRecipient | Target::TestedCampaign) => {
+            let second = target.split_once('|').map(|(_, second)| second);
+            let lead = second.unwrap_or("lead_0198c0de000070008000000000000000");
+            let email = second.unwrap_or("nobody@example.com");
+            request.raw(body.to_string().replace("{lead}", lead).replace("{email}", email).as_bytes())
         }
         body => request.json(body),
     }

@@ -9,7 +9,7 @@ use stack::sources::{Faults, Sources};
 
 use crate::sending::{Home, hello};
 use crate::workspaces::workspace;
-use crate::world::{Answer, id};
+use crate::world::{Answer, Settings, id};
 
 const CAMPAIGNS: &str = "/api/v1/tenant/campaigns";
 const LEADS: &str = "/api/v1/tenant/leads";
@@ -463,4 +463,78 @@ async fn nothing_goes_and_nothing_stays_of_one_that_is_deleted_while_it_sends() 
         }
         round += 1;
     }
+}
+
+#[tokio::test]
+async fn colleagues_see_a_mail_first_and_nothing_is_noted_of_that() {
+    let home = Home::new().await;
+    let template = json!({"name": "Second", "subject": "Second {{first_name}}", "body": "<p>{{custom.plan}}</p>"});
+    let template = id(&home.post("/api/v1/tenant/templates", template).await.expect(201).json()["data"]).to_owned();
+    let lead = home.lead("lead@example.com", json!({"plan": "pro"})).await;
+    let mut sequence = hello();
+    sequence.as_array_mut().expect("a list").push(json!({"type": "email", "template_id": template}));
+    let campaign = home.campaign(sequence, json!({"lead_ids": [lead]}), json!({"daily_limit": null})).await;
+    let colleague = home.world.member(&home.tenant, "viewer").await;
+    let test = async |body: Value| home.post(&format!("{CAMPAIGNS}/{campaign}/test-send"), body).await;
+    let tests = async || {
+        home.settle().await;
+        let kept = home.world.aws.mailbox().mails().expect("mails");
+        kept.into_iter().map(|kept| kept.mail).filter(|mail| mail.kind == "campaign_test").collect::<Vec<_>>()
+    };
+    let both = json!({"to": [home.tenant.owner.email, colleague.email, colleague.email.to_uppercase()]});
+    let queued = test(both).await.expect(202).json()["data"].clone();
+    assert_eq!(queued, json!({"step": 1, "to": [home.tenant.owner.email, colleague.email]}));
+    let mails = tests().await;
+    assert_eq!(mails.iter().map(|mail| &mail.to).collect::<BTreeSet<_>>(), BTreeSet::from([&home.tenant.owner.email, &colleague.email]));
+    for mail in &mails {
+        let html = mail.html.as_deref().unwrap_or_default();
+        assert_eq!((mail.subject.as_str(), mail.from.as_deref()), ("[Test] Hi Jane", Some("\"Ada\" <no-reply@example.com>")));
+        assert!(html.contains("https://shop.example/a") && html.contains("1 Main St") && html.contains("/e/u/test"), "{html}");
+        assert!(!html.contains("/e/c/") && !html.contains("/e/o/") && mail.tags.is_empty() && mail.headers.is_empty(), "{html}");
+    }
+    // Of a draft, with the template as it is now and a lead's values; then while it is under way.
+    test(json!({"to": [colleague.email], "step": 2, "lead_id": lead})).await.expect(202);
+    let last = tests().await.into_iter().find(|mail| mail.subject == "[Test] Second Ada").expect("the mail of the template");
+    assert!(last.html.as_deref().unwrap_or_default().contains("<p>pro</p>") && last.to == colleague.email);
+    home.send(&campaign, "start").await.expect(200);
+    home.settle().await;
+    test(json!({"to": [colleague.email], "step": 2})).await.expect(202);
+    assert_eq!((tests().await.len(), home.mails().len()), (4, 1));
+    let status = home.status(&campaign).await;
+    assert_eq!((&status["counts"]["enrolled"], &status["stats"]["sent"]), (&json!(1), &json!(2)), "{status}");
+    // Its way out is nobody's.
+    home.world.get("/e/u/test").send().await.expect(404);
+    let months: Vec<Value> = home.world.items_of_type("mail_month");
+    assert_eq!(months[0]["mails"]["N"], "6", "{months:?}");
+    for wrong in [
+        json!({}),
+        json!({"to": []}),
+        json!({"to": ["stranger@example.com"]}),
+        json!({"to": [colleague.email, "lead@example.com"]}),
+        json!({"to": [colleague.email], "step": 3}),
+        json!({"to": [colleague.email], "step": 0}),
+        json!({"to": (0..6).map(|number| format!("a{number}@example.com")).collect::<Vec<_>>()}),
+    ] {
+        test(wrong).await.expect(400);
+    }
+    assert_eq!(tests().await.len(), 4);
+    let empty = home.campaign(json!([]), json!({"lead_ids": [lead]}), json!({})).await;
+    let refused = home.post(&format!("{CAMPAIGNS}/{empty}/test-send"), json!({"to": [colleague.email]})).await.expect(409);
+    assert_eq!(refused.code(), "CAMPAIGN_EMPTY_SEQUENCE");
+}
+
+#[tokio::test]
+async fn a_workspace_sends_ten_tests_an_hour() {
+    let home = Home::with(Settings { strict: true, ..Settings::default() }).await;
+    let lead = home.lead("lead@example.com", json!({})).await;
+    let campaign = home.campaign(hello(), json!({"lead_ids": [lead]}), json!({})).await;
+    let test = async || home.post(&format!("{CAMPAIGNS}/{campaign}/test-send"), json!({"to": [home.tenant.owner.email]})).await;
+    for _ in 0..10 {
+        test().await.expect(202);
+    }
+    let refused = test().await.expect(429);
+    assert_eq!((refused.details()["quota"].clone(), refused.details()["limit"].clone()), (json!("test-mails"), json!(10)));
+    assert_eq!(home.world.items_of_type("test_mail").len(), 10);
+    home.world.advance(SignedDuration::from_hours(1));
+    test().await.expect(202);
 }

@@ -1,5 +1,7 @@
 //! Campaigns: list, create, read, change, copy, delete.
 
+use std::collections::BTreeSet;
+
 use records::campaign::{Campaign, CampaignChanges, CampaignId, CampaignStatus};
 use records::deleted_campaign::DeletedCampaign;
 use records::sequence;
@@ -64,27 +66,32 @@ pub async fn configure(
 
 /// Of one that was launched, its recipients and waves are swept later. Nothing of it is sent any more.
 pub async fn delete(door: In<Member>, campaign: Found<Campaign>, expected: IfMatch) -> Result<NoContent> {
-    let store = &door.store;
-    expected.check(&campaign.0.etag())?;
-    campaign.0.status.check_delete()?;
-    let (campaign, contents) = contents::read(store, campaign.0).await?;
-    let mark = campaign.sequence.clone();
+    let (store, campaign) = (&door.store, campaign.0);
+    expected.check(&campaign.etag())?;
+    campaign.status.check_delete()?;
+    // It uses its templates until it is completed.
+    let (campaign, used) = match campaign.status {
+        CampaignStatus::Paused => {
+            let (campaign, contents) = contents::read(store, campaign).await?;
+            let used = sequence::templates(&contents.steps);
+            (campaign, used)
+        }
+        _ => (campaign, BTreeSet::new()),
+    };
+    let (status, mark) = (campaign.status, campaign.sequence.clone());
     store
         .remove(campaign, |campaign, transaction| {
             expected.check(&campaign.etag())?;
             campaign.status.check_delete()?;
+            if campaign.status != status || (status == CampaignStatus::Paused && campaign.sequence != mark) {
+                return Err(contents::being_changed());
+            }
             let transaction = door.while_there(transaction)?.count(store, Campaign::COUNT, -1)?;
             let transaction = contents::remove(transaction, store, campaign)?;
-            if campaign.status == CampaignStatus::Draft {
+            if status == CampaignStatus::Draft {
                 return Ok(transaction);
             }
-            let transaction = transaction.put(store, &DeletedCampaign::new(campaign.id, door.now()))?;
-            match campaign.status {
-                // It uses its templates until it is completed.
-                CampaignStatus::Paused if campaign.sequence != mark => Err(contents::being_changed()),
-                CampaignStatus::Paused => launch::using(transaction, &door, sequence::templates(&contents.steps), -1),
-                _ => Ok(transaction),
-            }
+            launch::using(transaction.put(store, &DeletedCampaign::new(campaign.id, door.now()))?, &door, used.iter().copied(), -1)
         })
         .await?;
     Ok(NoContent)

@@ -7,14 +7,16 @@ use records::enrolment::Outcome;
 use records::lead::LeadId;
 use records::rule::Fault;
 use records::schedule::{MINUTES_OF_A_DAY, Window};
-use records::sequence::Step;
+use records::sequence::{MOST_STEPS, Step};
+use records::test_mail::TestMail;
 use serde_json::Value;
-use shared::http::form::{EmailAddress, Fields, Flag, Form, Integer, Moment, Name, OneOf, Raw, Rule, Text, WorkspaceName};
+use shared::http::form::{EmailAddress, Fields, Flag, Form, Integer, Moment, Name, OneOf, Raw, Rule, Several, Text, WorkspaceName};
 use shared::model::text;
+use shared::model::user::Email;
 
 use crate::rules::{
-    Clock, Days, EXCLUDED_CAMPAIGNS, EXCLUDED_LISTS, GOAL, LEADS, LISTS, MOST_BYTES, OUTCOME, Percent, RECIPIENTS, SEGMENT, STATUS, Steps,
-    TAG, Timezone, Variables,
+    Clock, Days, EXCLUDED_CAMPAIGNS, EXCLUDED_LISTS, GOAL, LEAD, LEADS, LISTS, MOST_BYTES, OUTCOME, Percent, RECIPIENTS, SEGMENT, STATUS,
+    Steps, TAG, Timezone, Variables,
 };
 
 pub struct NewCampaign {
@@ -53,6 +55,13 @@ pub struct Addition {
 pub struct Retry {
     pub outcome: Retried,
     pub leads: Option<Vec<LeadId>>,
+}
+
+/// Who wants to see which mail, and with whose values.
+pub struct TestSend {
+    pub to: Vec<Email>,
+    pub step: Option<u32>,
+    pub lead: Option<LeadId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -305,6 +314,15 @@ impl Form for Retry {
         let outcome = fields.required("outcome", OneOf { words: Retried::WORDS, parse: Retried::parse });
         let leads = fields.optional("lead_ids", RECIPIENTS);
         Some(Retry { outcome: outcome?, leads })
+    }
+}
+
+impl Form for TestSend {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let to = fields.required("to", Several { each: EmailAddress, min: 1, max: TestMail::MOST, key: |email| email.normalised() });
+        let step = fields.optional("step", Number { min: 1, max: MOST_STEPS as u32 });
+        let lead = fields.optional("lead_id", LEAD);
+        Some(TestSend { to: to?, step, lead })
     }
 }
 

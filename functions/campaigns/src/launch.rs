@@ -101,15 +101,21 @@ async fn check(door: &In<Member>, campaign: &Campaign, contents: &Contents) -> R
         let of_audience = launch::of_audience(store, &outer.store, campaign, contents.audience.as_ref()).await?;
         refuse(of_audience.first())?;
     }
+    has_room(door, 1).await
+}
+
+/// Whether so many mails more are within what the plan allows in the month.
+pub async fn has_room(door: &In<Member>, mails: u64) -> Result<()> {
+    let outer = &door.outer;
     let Some(most) = outer.plan.emails_per_month else { return Ok(()) };
     let used = outer.store.find(&MailMonth::key_of(Month::of(door.now()))).await?.map_or(0, |month| month.mails);
-    if used < most {
+    if used.saturating_add(mails) <= most {
         return Ok(());
     }
     Err(Error::PlanLimitReached(PlanLimit { limit: MailMonth::NAME, used, max: most, plan: outer.tenant.plan.clone() }))
 }
 
-fn refuse(problem: Option<&Problem>) -> Result<()> {
+pub fn refuse(problem: Option<&Problem>) -> Result<()> {
     problem.map_or(Ok(()), |problem| Err(Error::CampaignNotReady(problem.lack(), problem.sentence())))
 }
 

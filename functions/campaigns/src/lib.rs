@@ -8,6 +8,7 @@ mod forms;
 mod launch;
 mod recipient;
 mod rules;
+mod test_send;
 mod view;
 mod waiting;
 
@@ -28,6 +29,7 @@ impl Routes for Campaigns {
         routes.post("/api/v1/tenant/campaigns/{id}/duplicate", "duplicateCampaign", "Copy a campaign", campaign::duplicate);
         routes.post("/api/v1/tenant/campaigns/{id}/send", "sendCampaign", "Launch, pause or resume a campaign", launch::send);
         routes.post("/api/v1/tenant/campaigns/{id}/dry-run", "dryRunCampaign", "Ask who would get a campaign, and when", dry_run::run);
+        routes.post("/api/v1/tenant/campaigns/{id}/test-send", "testCampaign", "Send a mail of a campaign to colleagues", test_send::send);
         routes.get("/api/v1/tenant/campaigns/{id}/recipients", "listRecipients", "List the recipients of a campaign", recipient::list);
         routes.post("/api/v1/tenant/campaigns/{id}/recipients", "addRecipients", "Enrol up to 100 leads by hand", waiting::add);
         routes.post("/api/v1/tenant/campaigns/{id}/recipients/{lead}/pause", "pauseRecipient", "Pause a recipient", recipient::pause);

@@ -26,7 +26,7 @@ pub const GOAL: OneOf<Goal> = OneOf { words: Goal::WORDS, parse: Goal::parse };
 pub const OUTCOME: OneOf<Outcome> = OneOf { words: Outcome::WORDS, parse: Outcome::parse };
 pub const TAG: Name = Name { max: 50 };
 pub const SEGMENT: Id<SegmentId> = Id::of("a segment");
-const LEAD: Id<LeadId> = Id::of("a lead");
+pub const LEAD: Id<LeadId> = Id::of("a lead");
 const LIST: Id<LeadListId> = Id::of("a list");
 const CAMPAIGN: Id<CampaignId> = Id::of("a campaign");
 

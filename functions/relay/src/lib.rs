@@ -8,6 +8,7 @@ use aws_sdk_sqs::Client;
 use jiff::Timestamp;
 use records::deleted_campaign::{DeletedCampaign, SweepCampaign};
 use records::project::{DeletedProject, SweepTasks};
+use records::test_mail::{SendTest, TestMail};
 use records::wave::{SendWave, Wave};
 use serde::Serialize;
 use serde_json::Value;
@@ -43,6 +44,7 @@ enum FollowUp {
     /// The campaign, and the tenant whose share of the queue it uses.
     Advance(AdvanceCampaign, String),
     SendWave(SendWave),
+    SendTest(SendTest),
     /// Add to the counters of its days and months.
     Count(Box<Pack>),
     Nothing,
@@ -68,6 +70,7 @@ impl Worker for Relay {
                 FollowUp::SweepCampaign(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Advance(job, group) => self.queue(&self.campaign_queue, &group, &change.job(job)).await,
                 FollowUp::SendWave(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
+                FollowUp::SendTest(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
                 FollowUp::Nothing => Ok(()),
             }
@@ -117,6 +120,11 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == Wave::TYPE => {
             let wave: Wave = change.record()?;
             Ok(if wave.is_planned() { FollowUp::Nothing } else { FollowUp::SendWave(SendWave { wave: wave.place() }) })
+        }
+        // The sender itself writes the later states of a test mail.
+        ChangeKind::Inserted if change.entity == TestMail::TYPE => {
+            let test: TestMail = change.record()?;
+            Ok(FollowUp::SendTest(SendTest { test: test.id }))
         }
         // Packs are never changed, and expired ones still count.
         ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),

@@ -7,9 +7,11 @@ mod enrol;
 mod kept;
 mod mail;
 pub mod plan;
+mod test_mail;
 pub mod wave;
 
 use engagement::letter::Sites;
+use records::test_mail::SendTest;
 use records::wave::SendWave;
 use serde::Deserialize;
 use serde_json::Value;
@@ -42,6 +44,7 @@ enum Task {
 enum Job {
     Advance(AdvanceCampaign),
     Send(SendWave),
+    Test(SendTest),
 }
 
 /// Due campaigns that one sweep brings to mind.
@@ -67,6 +70,7 @@ impl Worker for Sender {
                 match job {
                     Job::Advance(job) => self.advance(&context, &job.due).await,
                     Job::Send(job) => self.send(&context, &job.wave).await,
+                    Job::Test(job) => self.test(&context, job).await,
                 }
             };
             return worker::queue(&self.app, event, Self::NAME, request_id, work).await;

@@ -20,6 +20,7 @@ pub mod setting;
 pub mod suppression;
 pub mod task;
 pub mod template;
+pub mod test_mail;
 pub mod wave;
 
 use shared::model::records;
@@ -49,6 +50,7 @@ shared::records! {
     template::TemplateName,
     campaign::Campaign,
     deleted_campaign::DeletedCampaign,
+    test_mail::TestMail,
     sequence::CampaignStep,
     audience::CampaignAudience,
     campaign_plan::CampaignPlan,

@@ -908,6 +908,11 @@ async fn recipients(walk: &mut Walk, campaign: &str) -> String {
     let (recipients, retry) = (format!("{campaign}/recipients"), format!("POST {campaign}/retry"));
     let add = format!("POST {recipients}");
     walk.send("too early", &add, json!({"lead_ids": leads})).await;
+    let owner = walk.own.owner.email.clone();
+    let test = format!("POST {campaign}/test-send");
+    walk.send("somebody sees it first", &test, json!({"to": [owner], "lead_id": leads[0]})).await;
+    walk.send("nobody from outside", &test, json!({"to": ["stranger@example.com"]})).await;
+    walk.send("only a mail", &test, json!({"to": [owner], "step": 2})).await;
     walk.get("it is launched", &format!("POST {campaign}/send")).await;
     walk.get("what sends does not go", &format!("DELETE {campaign}")).await;
     walk.send("leads by hand", &add, json!({"lead_ids": leads})).await;
