@@ -145,6 +145,12 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/v1/tenant/templates" => {
             (None, json!({"name": format!("Template {}", serial()), "subject": "Hello", "body": "<p>Hello</p>"}))
         }
+        "POST /api/v1/tenant/campaigns/{id}/send" => (Some(Target::LaunchedCampaign), json!({"action": "pause"})),
+        "POST /api/v1/tenant/campaigns/{id}/recipients" => (Some(Target::LaunchedCampaign), json!({"lead_ids": ["{lead}"]})),
+        "POST /api/v1/tenant/campaigns/{id}/retry" => (Some(Target::FailedRecipient), json!({"outcome": "failed", "lead_ids": ["{lead}"]})),
+        "POST /api/v1/tenant/campaigns/{id}/test-send" => (Some(Target::TestedCampaign), json!({"to": ["{email}"]})),
+        name if name.ends_with("/recipients/{lead}/resume") => (Some(Target::PausedRecipient), Value::Null),
+        name if name.contains("/campaigns/{id}/recipients") => (Some(Target::Recipient), Value::Null),
         // Whose link it is stands in the token: tests/it/links.rs attacks it.
         name if name.contains(" /e/") => (Some(Target::Nothing), Value::Null),
         name if name.ends_with("/duplicate") => (None, json!({})),
@@ -565,6 +571,9 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         "GET /api/v1/projects/{uuid}/tasks assigned_to",
         "POST /api/v1/projects/{uuid}/tasks assigned_to",
         "PATCH /api/v1/tenant/leads/{id} list_ids",
+        "POST /api/v1/tenant/campaigns/{id}/recipients lead_ids",
+        "POST /api/v1/tenant/campaigns/{id}/retry lead_ids",
+        "POST /api/v1/tenant/campaigns/{id}/test-send lead_id",
         "POST /api/v1/tenant/leads list_ids",
         "POST /api/v1/tenant/templates/render lead_id",
         "POST /api/v1/tenant/templates/{id}/render lead_id",
@@ -629,6 +638,21 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
     let nobodys = shown("lead_0198c0de000070008000000000000000").await;
     assert_eq!(shown(id(&their_lead.json()["data"])).await, nobodys);
     assert_eq!(shown(id(&other_lead.json()["data"])).await, nobodys);
+    let (campaign, own_lead) = launched(&world, &own).await;
+    let recipients = async |lead: &str| {
+        let added = world.post(format!("/api/v1/tenant/campaigns/{campaign}/recipients")).token(&own.owner.token);
+        let retried = world.post(format!("/api/v1/tenant/campaigns/{campaign}/retry")).token(&own.owner.token);
+        let tested = world.post(format!("/api/v1/tenant/campaigns/{campaign}/test-send")).token(&own.owner.token);
+        // Nothing is done where one of them is not there.
+        let added = added.json(json!({"lead_ids": [own_lead, lead]})).send().await.expect(404);
+        let retried = retried.json(json!({"outcome": "failed", "lead_ids": [lead]})).send().await.expect(404);
+        let tested = tested.json(json!({"to": [own.owner.email], "lead_id": lead})).send().await.expect(404);
+        (added.fingerprint(), retried.fingerprint(), tested.fingerprint())
+    };
+    let nobodys = recipients("lead_0198c0de000070008000000000000000").await;
+    assert_eq!(recipients(id(&their_lead.json()["data"])).await, nobodys);
+    assert_eq!(recipients(id(&other_lead.json()["data"])).await, nobodys);
+    assert!(!world.items_of(&own).iter().any(|item| item["type"]["S"] == "enrolment"));
     let on = async |list: &str| {
         let new = json!({"email": "new@example.com", "list_ids": [list]});
         let created = world.post("/api/v1/tenant/leads").token(&own.owner.token).json(new).send().await.expect(404);
@@ -931,6 +955,14 @@ pub(crate) enum Target {
     WorkspaceMember,
     /// An earlier version of a template.
     TemplateVersion,
+    /// One that sends, and a lead that is not in it.
+    LaunchedCampaign,
+    /// One that can be sent, and the address of the tenant's owner.
+    TestedCampaign,
+    /// Campaign and lead. There is another recipient, too.
+    Recipient,
+    PausedRecipient,
+    FailedRecipient,
     Member,
     /// The caller's own.
     Session,
@@ -995,6 +1027,12 @@ impl Target {
                 change.json(json!({"subject": "Hello again"})).send().await.expect(200);
                 format!("{template}|1")
             }
+            Target::LaunchedCampaign => {
+                let (campaign, lead) = launched(world, tenant).await;
+                format!("{campaign}|{lead}")
+            }
+            Target::TestedCampaign => format!("{}|{}", launched(world, tenant).await.0, tenant.owner.email),
+            Target::Recipient | Target::PausedRecipient | Target::FailedRecipient => recipient(world, tenant, self).await,
             Target::Member => world.member(tenant, "viewer").await.id.to_string(),
             Target::NoTenant => String::new(),
             Target::ApiKey => id(&key(world, tenant, json!(["*"])).await).to_owned(),
@@ -1034,6 +1072,47 @@ impl Target {
             _ => "0198c0de-0000-7000-8000-000000000000",
         }
     }
+}
+
+/// A campaign that sends to one lead, and another lead.
+async fn launched(world: &World, tenant: &Tenant) -> (String, String) {
+    let home = home(world, tenant).await;
+    let owner = &tenant.owner.token;
+    let settings = json!({"settings": {"default_from_name": "Ada", "postal_address": "1 Main St"}});
+    world.patch(format!("/api/v1/tenant/workspaces/{home}")).token(owner).json(settings).send().await.expect(200);
+    let lead = async || {
+        let body = json!({"email": format!("lead{}@elsewhere.example.com", serial())});
+        id(&world.post("/api/v1/tenant/leads").token(owner).json(body).send().await.expect(201).json()["data"]).to_owned()
+    };
+    let (first, second) = (lead().await, lead().await);
+    let sequence = json!([{"type": "email", "subject": "Hello", "body": "<p>Hello</p>"}]);
+    let body = json!({"name": "Sample", "sequence": sequence, "audience": {"lead_ids": [first]}});
+    let made = world.post("/api/v1/tenant/campaigns").token(owner).json(body).send().await.expect(201);
+    let campaign = id(&made.json()["data"]).to_owned();
+    world.post(format!("/api/v1/tenant/campaigns/{campaign}/send")).token(owner).json(json!({})).send().await.expect(200);
+    (campaign, second)
+}
+
+async fn recipient(world: &World, tenant: &Tenant, kind: Target) -> String {
+    let (campaign, lead) = launched(world, tenant).await;
+    let owner = &tenant.owner.token;
+    let other = json!({"email": format!("lead{}@elsewhere.example.com", serial())});
+    let other = world.post("/api/v1/tenant/leads").token(owner).json(other).send().await.expect(201);
+    let (recipients, both) =
+        (format!("/api/v1/tenant/campaigns/{campaign}/recipients"), json!({"lead_ids": [lead, id(&other.json()["data"])]}));
+    world.post(&recipients).token(owner).json(both).send().await.expect(200);
+    if kind == Target::PausedRecipient {
+        world.post(format!("{recipients}/{lead}/pause")).token(owner).send().await.expect(200);
+    }
+    if kind == Target::FailedRecipient {
+        let is_theirs =
+            |item: &Value| item["type"]["S"] == "enrolment" && lead.ends_with(&item["lead"]["S"].as_str().unwrap_or("?").replace('-', ""));
+        let enrolment = world.items_of(tenant).into_iter().find(is_theirs).expect("the enrolment");
+        let (pk, sk) = (enrolment["pk"]["S"].as_str().expect("a key"), enrolment["sk"]["S"].as_str().expect("a key"));
+        let failed = json!({"M": {"at": {"S": "failed"}, "reason": {"S": "MessageRejected"}}});
+        world.change_item(pk, sk, |item| item["state"] = failed);
+    }
+    format!("{campaign}|{lead}")
 }
 
 /// A new workspace, with the caller in it as what they are in the tenant, and the number of another member.
@@ -1134,6 +1213,13 @@ pub(crate) fn call(world: &World, operation: &Operation, target: &str) -> Reques
         Value::Null => request,
         // A body may contain `{slug}`, which becomes the target's slug.
         body if kind == Target::Slug => request.raw(body.to_string().replace("{slug}", target).as_bytes()),
+        // Or `{lead}` or `{email}`, which becomes the second of its values.
+        body if matches!(kind, Target::LaunchedCampaign | Target::FailedRecipient | Target::TestedCampaign) => {
+            let second = target.split_once('|').map(|(_, second)| second);
+            let lead = second.unwrap_or("lead_0198c0de000070008000000000000000");
+            let email = second.unwrap_or("nobody@example.com");
+            request.raw(body.to_string().replace("{lead}", lead).replace("{email}", email).as_bytes())
+        }
         body => request.json(body),
     }
 }

@@ -149,7 +149,7 @@ impl Home {
         self.sources(faults).drain().await.expect("all is done");
     }
 
-    fn sources(&self, faults: Faults) -> Sources<Crew> {
+    pub fn sources(&self, faults: Faults) -> Sources<Crew> {
         Sources::with_faults(&self.world.template, &self.world.aws, self.crew.clone(), faults).expect("sources")
     }
 

@@ -1,6 +1,10 @@
 //! Campaigns: list, create, read, change, copy, delete.
 
-use records::campaign::{Campaign, CampaignChanges, CampaignId};
+use std::collections::BTreeSet;
+
+use records::campaign::{Campaign, CampaignChanges, CampaignId, CampaignStatus};
+use records::deleted_campaign::DeletedCampaign;
+use records::sequence;
 use shared::Result;
 use shared::http::answer::{Answer, Created, Listing, NoContent, Tagged};
 use shared::http::arguments::{Body, Found, IfMatch, Offsets, Total};
@@ -11,6 +15,7 @@ use shared::tenancy::doors::{In, Member, Viewer};
 
 use crate::contents::{self, Contents};
 use crate::forms::{Changes, Config, Copy, Filters, NewCampaign};
+use crate::launch;
 use crate::view::{CampaignView, CreatedView, SummaryView};
 
 /// Newest first.
@@ -30,7 +35,7 @@ pub async fn create(door: In<Member>, once: Once<NewCampaign>) -> Result<Tagged<
     let (id, zone) = (CampaignId::new(door.store.tag(), door.now(), door.store.random()), &door.workspace.settings.timezone);
     let campaign = Campaign::new(id, name, zone, door.now()).with(&changes, zone, door.now())?;
     contents::named_are_there(&door.store, &changes).await?;
-    let contents = Contents { steps: changes.steps.unwrap_or_default(), audience: changes.audience.flatten() };
+    let contents = Contents { steps: changes.steps.unwrap_or_default(), audience: changes.audience.flatten(), plan: None };
     write(&door, &once.ticket, &campaign, &contents).await
 }
 
@@ -59,14 +64,34 @@ pub async fn configure(
     changed(&door, campaign.0, &expected, &changes).await
 }
 
+/// Of one that was launched, its recipients and waves are swept later. Nothing of it is sent any more.
 pub async fn delete(door: In<Member>, campaign: Found<Campaign>, expected: IfMatch) -> Result<NoContent> {
-    let store = &door.store;
+    let (store, campaign) = (&door.store, campaign.0);
+    expected.check(&campaign.etag())?;
+    campaign.status.check_delete()?;
+    // It uses its templates until it is completed.
+    let (campaign, used) = match campaign.status {
+        CampaignStatus::Paused => {
+            let (campaign, contents) = contents::read(store, campaign).await?;
+            let used = sequence::templates(&contents.steps);
+            (campaign, used)
+        }
+        _ => (campaign, BTreeSet::new()),
+    };
+    let (status, mark) = (campaign.status, campaign.sequence.clone());
     store
-        .remove(campaign.0, |campaign, transaction| {
+        .remove(campaign, |campaign, transaction| {
             expected.check(&campaign.etag())?;
             campaign.status.check_delete()?;
+            if campaign.status != status || (status == CampaignStatus::Paused && campaign.sequence != mark) {
+                return Err(contents::being_changed());
+            }
             let transaction = door.while_there(transaction)?.count(store, Campaign::COUNT, -1)?;
-            contents::remove(transaction, store, campaign)
+            let transaction = contents::remove(transaction, store, campaign)?;
+            if status == CampaignStatus::Draft {
+                return Ok(transaction);
+            }
+            launch::using(transaction.put(store, &DeletedCampaign::new(campaign.id, door.now()))?, &door, used.iter().copied(), -1)
         })
         .await?;
     Ok(NoContent)

@@ -6,6 +6,7 @@ use engagement::launch::of_contents;
 use engagement::steps::{self, Copies};
 use records::audience::{Audience, CampaignAudience, Chosen};
 use records::campaign::{Campaign, CampaignChanges, CampaignStatus};
+use records::campaign_plan::CampaignPlan;
 use records::lead::Lead;
 use records::lead_list::LeadList;
 use records::segment::Segment;
@@ -24,6 +25,8 @@ use crate::launch;
 pub struct Contents {
     pub steps: Vec<Step>,
     pub audience: Option<Audience>,
+    /// How far it is; from its launch on.
+    pub plan: Option<CampaignPlan>,
 }
 
 /// How often what lies apart is read again, when it was changed between two reads.
@@ -33,16 +36,21 @@ const TRIES: usize = 5;
 pub async fn read(store: &WorkspaceStore, found: Campaign) -> Result<(Campaign, Contents)> {
     let mut campaign = found;
     for _ in 0..TRIES {
-        let (steps, audience) = tokio::try_join!(steps_of(store, &campaign), audience_of(store, &campaign))?;
+        let (steps, audience, plan) =
+            tokio::try_join!(steps_of(store, &campaign), audience_of(store, &campaign), plan_of(store, &campaign))?;
         if campaign.holds(&steps, audience.as_ref()) {
-            return Ok((campaign, Contents { steps, audience }));
+            return Ok((campaign, Contents { steps, audience, plan }));
         }
         campaign = store.get(&Campaign::key_of(campaign.id)).await?;
     }
-    Err(Error::Conflict("The campaign is being changed by others. Try again.".into()))
+    Err(being_changed())
 }
 
-async fn steps_of(store: &WorkspaceStore, campaign: &Campaign) -> Result<Vec<Step>> {
+pub fn being_changed() -> Error {
+    Error::Conflict("The campaign is being changed by others. Try again.".into())
+}
+
+pub async fn steps_of(store: &WorkspaceStore, campaign: &Campaign) -> Result<Vec<Step>> {
     if campaign.sequence.steps == 0 {
         return Ok(vec![]);
     }
@@ -54,6 +62,13 @@ async fn audience_of(store: &WorkspaceStore, campaign: &Campaign) -> Result<Opti
         return Ok(None);
     }
     Ok(store.find(&CampaignAudience::key_of(campaign.id)).await?.map(|found| found.audience))
+}
+
+pub async fn plan_of(store: &WorkspaceStore, campaign: &Campaign) -> Result<Option<CampaignPlan>> {
+    if campaign.status == CampaignStatus::Draft {
+        return Ok(None);
+    }
+    store.find(&CampaignPlan::key_of(campaign.id)).await
 }
 
 /// All that a request names must be in the workspace: templates, lists, leads, segments, campaigns.
@@ -143,7 +158,7 @@ impl Rewritten {
             return with_steps(transaction, &door.store, campaign, steps, &Copies::default());
         }
         let Some(was) = self.before.as_deref().filter(|_| campaign.sequence == self.mark) else {
-            return Err(Error::Conflict("The campaign is being changed by others. Try again.".into()));
+            return Err(being_changed());
         };
         if campaign.launched_at.is_some() && !sequence::continues(was, steps) {
             return Err(Error::CampaignState(

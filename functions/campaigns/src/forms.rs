@@ -3,16 +3,20 @@
 use records::audience::{Audience, Chosen, Exclusions};
 use records::campaign::{Campaign, CampaignChanges, CampaignEntry, CampaignStatus};
 use records::campaign_settings::{CampaignSettings, SettingsChanges};
+use records::enrolment::Outcome;
+use records::lead::LeadId;
 use records::rule::Fault;
 use records::schedule::{MINUTES_OF_A_DAY, Window};
-use records::sequence::Step;
+use records::sequence::{MOST_STEPS, Step};
+use records::test_mail::TestMail;
 use serde_json::Value;
-use shared::http::form::{EmailAddress, Fields, Flag, Form, Integer, Moment, Name, OneOf, Raw, Rule, Text, WorkspaceName};
+use shared::http::form::{EmailAddress, Fields, Flag, Form, Integer, Moment, Name, OneOf, Raw, Rule, Several, Text, WorkspaceName};
 use shared::model::text;
+use shared::model::user::Email;
 
 use crate::rules::{
-    Clock, Days, EXCLUDED_CAMPAIGNS, EXCLUDED_LISTS, GOAL, LEADS, LISTS, MOST_BYTES, Percent, SEGMENT, STATUS, Steps, TAG, Timezone,
-    Variables,
+    Clock, Days, EXCLUDED_CAMPAIGNS, EXCLUDED_LISTS, GOAL, LEAD, LEADS, LISTS, MOST_BYTES, OUTCOME, Percent, RECIPIENTS, SEGMENT, STATUS,
+    Steps, TAG, Timezone, Variables,
 };
 
 pub struct NewCampaign {
@@ -35,6 +39,51 @@ pub struct Filters {
 }
 
 pub struct Nothing;
+
+/// Which recipients a list shows.
+pub struct RecipientFilters {
+    pub outcome: Option<Outcome>,
+    pub search: Option<String>,
+}
+
+/// Leads that are enrolled by hand.
+pub struct Addition {
+    pub leads: Vec<LeadId>,
+}
+
+/// Whose mail is tried again.
+pub struct Retry {
+    pub outcome: Retried,
+    pub leads: Option<Vec<LeadId>>,
+}
+
+/// Who wants to see which mail, and with whose values.
+pub struct TestSend {
+    pub to: Vec<Email>,
+    pub step: Option<u32>,
+    pub lead: Option<LeadId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retried {
+    Failed,
+    Unknown,
+}
+
+impl Retried {
+    const WORDS: &'static [&'static str] = &["failed", "unknown"];
+
+    fn parse(word: &str) -> Option<Self> {
+        Retried::WORDS.iter().position(|own| *own == word).map(|at| [Retried::Failed, Retried::Unknown][at])
+    }
+
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Retried::Failed => Outcome::Failed,
+            Retried::Unknown => Outcome::Unknown,
+        }
+    }
+}
 
 /// What is done with a campaign; without a word, it is launched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,6 +290,39 @@ impl Form for Filters {
         let search = fields.optional("search", Text::at_most(255)).filter(|search| !search.is_empty());
         let status = fields.optional("status", STATUS);
         Some(Filters { search: search.map(|search| text::fold(&search)), status })
+    }
+}
+
+impl Form for RecipientFilters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.optional("workspace", WorkspaceName);
+        Some(RecipientFilters {
+            outcome: fields.optional("outcome", OUTCOME),
+            search: fields.optional("search", Text { min: 2, max: 255 }).map(|search| text::fold(&search)),
+        })
+    }
+}
+
+impl Form for Addition {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.required("lead_ids", RECIPIENTS).map(|leads| Addition { leads })
+    }
+}
+
+impl Form for Retry {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let outcome = fields.required("outcome", OneOf { words: Retried::WORDS, parse: Retried::parse });
+        let leads = fields.optional("lead_ids", RECIPIENTS);
+        Some(Retry { outcome: outcome?, leads })
+    }
+}
+
+impl Form for TestSend {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let to = fields.required("to", Several { each: EmailAddress, min: 1, max: TestMail::MOST, key: |email| email.normalised() });
+        let step = fields.optional("step", Number { min: 1, max: MOST_STEPS as u32 });
+        let lead = fields.optional("lead_id", LEAD);
+        Some(TestSend { to: to?, step, lead })
     }
 }
 

@@ -24,18 +24,18 @@ pub async fn send(
     expected: IfMatch,
     action: Body<SendAction>,
 ) -> Result<Tagged<CampaignView>> {
-    let (campaign, contents) = contents::read(&door.store, campaign.0).await?;
+    let (campaign, mut contents) = contents::read(&door.store, campaign.0).await?;
     expected.check(&campaign.etag())?;
     let campaign = match action.0 {
-        SendAction::Start => start(&door, campaign, &contents).await?,
+        SendAction::Start => start(&door, campaign, &mut contents).await?,
         SendAction::Pause => pause(&door, campaign, &expected).await?,
-        SendAction::Resume => resume(&door, campaign, &expected, &contents).await?,
+        SendAction::Resume => resume(&door, campaign, &expected, &mut contents).await?,
     };
     Ok(Answer::new("Success", CampaignView::of(&campaign, contents)).tagged(campaign.etag()))
 }
 
 /// What it says is what was checked: an edit at the same moment makes the launch fail.
-async fn start(door: &In<Member>, campaign: Campaign, contents: &Contents) -> Result<Campaign> {
+async fn start(door: &In<Member>, campaign: Campaign, contents: &mut Contents) -> Result<Campaign> {
     if campaign.status != CampaignStatus::Draft {
         return Err(Error::CampaignState("Only a draft can be launched."));
     }
@@ -43,9 +43,10 @@ async fn start(door: &In<Member>, campaign: Campaign, contents: &Contents) -> Re
     let (store, now) = (&door.store, door.now());
     let copies = steps::copies(store, &contents.steps).await?;
     let launched = campaign.launched(now)?;
+    let plan = CampaignPlan::new(campaign.id, now);
     let mut launching = door.while_there(store.transaction())?.replace(store, &launched, &campaign)?.create(
         store,
-        &CampaignPlan::new(campaign.id, now),
+        &plan,
         conflict("This campaign was launched before."),
     )?;
     for step in CampaignStep::all_of(campaign.id, &contents.steps) {
@@ -54,6 +55,7 @@ async fn start(door: &In<Member>, campaign: Campaign, contents: &Contents) -> Re
     launching = using(launching, door, sequence::templates(&contents.steps), 1)?;
     launching = wake(launching, door, &launched)?;
     launching.commit().await?;
+    contents.plan = Some(plan);
     Ok(launched)
 }
 
@@ -66,7 +68,7 @@ async fn pause(door: &In<Member>, campaign: Campaign, expected: &IfMatch) -> Res
 }
 
 /// It asks for what a launch asks for.
-async fn resume(door: &In<Member>, campaign: Campaign, expected: &IfMatch, contents: &Contents) -> Result<Campaign> {
+async fn resume(door: &In<Member>, campaign: Campaign, expected: &IfMatch, contents: &mut Contents) -> Result<Campaign> {
     let is_paused = |campaign: &Campaign| match campaign.status {
         CampaignStatus::Paused => Ok(()),
         _ => Err(Error::CampaignState("Only a paused campaign can be resumed.")),
@@ -75,15 +77,18 @@ async fn resume(door: &In<Member>, campaign: Campaign, expected: &IfMatch, conte
     check(door, &campaign, contents).await?;
     let (store, now) = (&door.store, door.now());
     let plan = store.get(&CampaignPlan::key_of(campaign.id)).await?;
-    store
+    let going_on = plan.resumed(now);
+    let resumed = store
         .edit(campaign, |campaign, transaction| {
             expected.check(&campaign.etag())?;
             is_paused(campaign)?;
             let resumed = campaign.launched(now)?;
-            let transaction = door.while_there(transaction)?.replace(store, &plan.resumed(now), &plan)?;
+            let transaction = door.while_there(transaction)?.replace(store, &going_on, &plan)?;
             Ok(Some((resumed.clone(), wake(transaction, door, &resumed)?)))
         })
-        .await
+        .await?;
+    contents.plan = Some(going_on);
+    Ok(resumed)
 }
 
 /// The first thing that a launch lacks.
@@ -96,9 +101,15 @@ async fn check(door: &In<Member>, campaign: &Campaign, contents: &Contents) -> R
         let of_audience = launch::of_audience(store, &outer.store, campaign, contents.audience.as_ref()).await?;
         refuse(of_audience.first())?;
     }
+    has_room(door, 1).await
+}
+
+/// Whether so many mails more are within what the plan allows in the month.
+pub async fn has_room(door: &In<Member>, mails: u64) -> Result<()> {
+    let outer = &door.outer;
     let Some(most) = outer.plan.emails_per_month else { return Ok(()) };
     let used = outer.store.find(&MailMonth::key_of(Month::of(door.now()))).await?.map_or(0, |month| month.mails);
-    if used < most {
+    if used.saturating_add(mails) <= most {
         return Ok(());
     }
     Err(Error::PlanLimitReached(PlanLimit { limit: MailMonth::NAME, used, max: most, plan: outer.tenant.plan.clone() }))

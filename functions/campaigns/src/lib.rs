@@ -1,12 +1,16 @@
-//! Campaigns of a workspace (F0): written, listed, copied, asked what they would do, launched, paused and resumed. `sender` does the rest.
+//! Campaigns of a workspace (F0): written, listed, copied, asked what they would do, launched, paused and resumed; and their recipients. `sender` does the
+//! rest.
 
 mod campaign;
 mod contents;
 mod dry_run;
 mod forms;
 mod launch;
+mod recipient;
 mod rules;
+mod test_send;
 mod view;
+mod waiting;
 
 use shared::http::Registry;
 use shared::http::registry::Routes;
@@ -20,10 +24,17 @@ impl Routes for Campaigns {
         routes.post("/api/v1/tenant/campaigns", "createCampaign", "Create a campaign", campaign::create);
         routes.get("/api/v1/tenant/campaigns/{id}", "getCampaign", "Read a campaign", campaign::show);
         routes.patch("/api/v1/tenant/campaigns/{id}", "updateCampaign", "Change a campaign", campaign::update);
-        routes.delete("/api/v1/tenant/campaigns/{id}", "deleteCampaign", "Delete a draft", campaign::delete);
+        routes.delete("/api/v1/tenant/campaigns/{id}", "deleteCampaign", "Delete a campaign that sends nothing", campaign::delete);
         routes.patch("/api/v1/tenant/campaigns/{id}/config", "configureCampaign", "Change how a campaign sends", campaign::configure);
         routes.post("/api/v1/tenant/campaigns/{id}/duplicate", "duplicateCampaign", "Copy a campaign", campaign::duplicate);
         routes.post("/api/v1/tenant/campaigns/{id}/send", "sendCampaign", "Launch, pause or resume a campaign", launch::send);
         routes.post("/api/v1/tenant/campaigns/{id}/dry-run", "dryRunCampaign", "Ask who would get a campaign, and when", dry_run::run);
+        routes.post("/api/v1/tenant/campaigns/{id}/test-send", "testCampaign", "Send a mail of a campaign to colleagues", test_send::send);
+        routes.get("/api/v1/tenant/campaigns/{id}/recipients", "listRecipients", "List the recipients of a campaign", recipient::list);
+        routes.post("/api/v1/tenant/campaigns/{id}/recipients", "addRecipients", "Enrol up to 100 leads by hand", waiting::add);
+        routes.post("/api/v1/tenant/campaigns/{id}/recipients/{lead}/pause", "pauseRecipient", "Pause a recipient", recipient::pause);
+        routes.post("/api/v1/tenant/campaigns/{id}/recipients/{lead}/resume", "resumeRecipient", "Resume a recipient", recipient::resume);
+        routes.post("/api/v1/tenant/campaigns/{id}/recipients/{lead}/remove", "removeRecipient", "Take a recipient out", recipient::remove);
+        routes.post("/api/v1/tenant/campaigns/{id}/retry", "retryCampaign", "Send mails that failed or got lost once more", waiting::retry);
     }
 }

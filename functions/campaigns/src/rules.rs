@@ -7,6 +7,7 @@ use records::admission;
 use records::audience::Audience;
 use records::campaign::{CampaignId, CampaignStatus, Goal};
 use records::campaign_settings::CampaignSettings;
+use records::enrolment::Outcome;
 use records::lead::LeadId;
 use records::lead_list::LeadListId;
 use records::rule::Fault;
@@ -22,13 +23,16 @@ pub const MOST_BYTES: usize = 1024 * 1024;
 
 pub const STATUS: OneOf<CampaignStatus> = OneOf { words: CampaignStatus::WORDS, parse: CampaignStatus::parse };
 pub const GOAL: OneOf<Goal> = OneOf { words: Goal::WORDS, parse: Goal::parse };
+pub const OUTCOME: OneOf<Outcome> = OneOf { words: Outcome::WORDS, parse: Outcome::parse };
 pub const TAG: Name = Name { max: 50 };
 pub const SEGMENT: Id<SegmentId> = Id::of("a segment");
-const LEAD: Id<LeadId> = Id::of("a lead");
+pub const LEAD: Id<LeadId> = Id::of("a lead");
 const LIST: Id<LeadListId> = Id::of("a list");
 const CAMPAIGN: Id<CampaignId> = Id::of("a campaign");
 
 pub const LEADS: Several<Id<LeadId>> = Several { each: LEAD, min: 1, max: Audience::MOST_LEADS, key: LeadId::to_string };
+/// Leads that one request enrols, or tries again.
+pub const RECIPIENTS: Several<Id<LeadId>> = Several { each: LEAD, min: 1, max: 100, key: LeadId::to_string };
 pub const LISTS: Several<Id<LeadListId>> = Several { each: LIST, min: 1, max: Audience::MOST_NAMED, key: LeadListId::to_string };
 pub const EXCLUDED_LISTS: Several<Id<LeadListId>> = Several { each: LIST, min: 0, max: Audience::MOST_NAMED, key: LeadListId::to_string };
 pub const EXCLUDED_CAMPAIGNS: Several<Id<CampaignId>> =

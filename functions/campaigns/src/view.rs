@@ -1,11 +1,12 @@
 //! Campaigns as answers show them.
 
 use records::audience::{Audience, Chosen, Exclusions};
-use records::campaign::{Campaign, CampaignId, CampaignStatus, Goal};
+use records::campaign::{Campaign, CampaignId, CampaignNumbers, CampaignStatus, Goal, PausedBy};
+use records::campaign_plan::CampaignPlan;
 use records::campaign_settings::CampaignSettings;
 use records::lead::LeadId;
 use records::lead_list::LeadListId;
-use records::schedule::{Day, Window};
+use records::schedule::{Day, Hold, Window};
 use records::segment::SegmentId;
 use records::sequence::{ConditionStep, EmailBody, EmailStep, Step, WaitStep, WaitUnit, number_of};
 use records::template::TemplateId;
@@ -40,6 +41,53 @@ pub struct StatsView {
     replied: u64,
 }
 
+/// What came of it. Sent, failed and unknown are mails, the others leads; one of them may be in several.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = CampaignCounts)]
+struct CountsView {
+    enrolled: u64,
+    /// Of the audience, at the launch. Their recipients say why.
+    skipped: u64,
+    sent: u64,
+    failed: u64,
+    /// Nobody knows whether they went out.
+    unknown: u64,
+    /// Enrolled, and left out since: suppressed, removed, deleted, without what a mail needs.
+    dropped: u64,
+    bounced: u64,
+    complained: u64,
+    unsubscribed: u64,
+    /// By people.
+    opened: u64,
+    clicked: u64,
+    replied: u64,
+}
+
+/// How fast it goes.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = CampaignPacing)]
+struct PacingView {
+    state: PacingState,
+    /// What its mails wait for. Null: nothing but their own moments.
+    #[schema(inline = false)]
+    held_by: Option<Hold>,
+    /// Until when.
+    next_at: Option<Printed>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = CampaignPacingState)]
+enum PacingState {
+    /// Its leads are being enrolled; the first mails go meanwhile.
+    Enrolling,
+    Sending,
+    /// Mails are due, and wait.
+    Held,
+    /// It is scheduled, paused or completed.
+    Idle,
+}
+
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = CreatedCampaign)]
 pub struct CreatedView {
@@ -63,6 +111,16 @@ pub struct CampaignView {
     /// Null: as soon as it is launched.
     start_at: Option<Printed>,
     stats: StatsView,
+    counts: CountsView,
+    /// Null: it is not launched.
+    #[schema(inline = false)]
+    pacing: Option<PacingView>,
+    /// Null: it is not paused.
+    #[schema(inline = false)]
+    paused_by: Option<PausedBy>,
+    /// Null: it has not begun.
+    launched_at: Option<Printed>,
+    completed_at: Option<Printed>,
     /// What to know before it is sent; the first hundred.
     warnings: Vec<WarningView>,
     created_at: Printed,
@@ -210,9 +268,37 @@ impl CampaignView {
             audience: contents.audience.as_ref().map(AudienceView::of),
             start_at: campaign.start_at.map(zulu),
             stats: StatsView::of(campaign),
+            counts: CountsView::of(campaign, contents.plan.as_ref()),
+            pacing: contents.plan.as_ref().map(|plan| PacingView::of(campaign, plan)),
+            paused_by: campaign.paused_by,
+            launched_at: campaign.launched_at.map(zulu),
+            completed_at: campaign.completed_at.map(zulu),
             created_at: zulu(campaign.created_at),
             updated_at: zulu(campaign.updated_at),
         }
+    }
+}
+
+impl CountsView {
+    fn of(campaign: &Campaign, plan: Option<&CampaignPlan>) -> Self {
+        let CampaignNumbers { sent, opened, clicked, replied, bounced, complained, unsubscribed, failed, unknown, dropped, .. } =
+            campaign.numbers;
+        let (enrolled, skipped) = plan.map_or((0, 0), |plan| (plan.enrolled, plan.skipped));
+        let unknown = u64::try_from(unknown).unwrap_or(0);
+        CountsView { enrolled, skipped, sent, failed, unknown, dropped, bounced, complained, unsubscribed, opened, clicked, replied }
+    }
+}
+
+impl PacingView {
+    fn of(campaign: &Campaign, plan: &CampaignPlan) -> Self {
+        let (state, held_by, next_at) = match campaign.status {
+            CampaignStatus::Scheduled => (PacingState::Idle, None, campaign.start_at),
+            CampaignStatus::Active if !plan.is_enrolled => (PacingState::Enrolling, plan.held_by, plan.next_at),
+            CampaignStatus::Active if plan.held_by.is_some() => (PacingState::Held, plan.held_by, plan.next_at),
+            CampaignStatus::Active => (PacingState::Sending, None, None),
+            CampaignStatus::Draft | CampaignStatus::Paused | CampaignStatus::Completed => (PacingState::Idle, None, None),
+        };
+        PacingView { state, held_by, next_at: next_at.map(zulu) }
     }
 }
 

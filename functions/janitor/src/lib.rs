@@ -1,11 +1,13 @@
-//! Work without a request: demos are warned and purged, deleted tenants are purged, what deleted projects and workspaces held is deleted, and custom
-//! domains are checked. Every task may be interrupted at any point, and its next run continues.
+//! Work without a request: demos are warned and purged, deleted tenants are purged, what deleted projects, workspaces and campaigns held is deleted, and
+//! custom domains are checked. Every task may be interrupted at any point, and its next run continues.
 
+pub mod campaign;
 pub mod domain;
 pub mod purge;
 pub mod sweep;
 pub mod workspace;
 
+use records::deleted_campaign::SweepCampaign;
 use records::project::SweepTasks;
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,6 +36,7 @@ enum Task {
 enum CleanUp {
     Tasks(SweepTasks),
     Workspace(SweepWorkspace),
+    Campaign(SweepCampaign),
 }
 
 impl Worker for Janitor {
@@ -48,6 +51,7 @@ impl Worker for Janitor {
             let clean_up = |context, job: CleanUp| async move {
                 match job {
                     CleanUp::Tasks(job) => sweep::sweep(&context, job, sweep::AT_MOST).await,
+                    CleanUp::Campaign(job) => campaign::sweep(&context, job, campaign::AT_MOST).await,
                     CleanUp::Workspace(job) => workspace::sweep(&context, job, workspace::AT_MOST).await,
                 }
             };

@@ -395,7 +395,7 @@ fn unless_overtaken(written: Result<()>) -> Result<bool> {
 
 impl Budget {
     /// Whether the sweep came to its end.
-    fn spend(&mut self, swept: Swept) -> bool {
+    pub(crate) fn spend(&mut self, swept: Swept) -> bool {
         self.0 = self.0.saturating_sub(swept.deleted);
         swept.finished
     }

@@ -1,12 +1,14 @@
 //! Turns the table's stream into jobs and derived data. A new mail is to be sent, a campaign that is due goes on, a released wave is sent, a deleted
-//! project or workspace is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
+//! project, workspace or campaign is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
 //! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry.
 
 mod rollup;
 
 use aws_sdk_sqs::Client;
 use jiff::Timestamp;
+use records::deleted_campaign::{DeletedCampaign, SweepCampaign};
 use records::project::{DeletedProject, SweepTasks};
+use records::test_mail::{SendTest, TestMail};
 use records::wave::{SendWave, Wave};
 use serde::Serialize;
 use serde_json::Value;
@@ -38,9 +40,11 @@ enum FollowUp {
     Send(SendMail, String),
     Sweep(SweepTasks),
     SweepWorkspace(SweepWorkspace),
+    SweepCampaign(SweepCampaign),
     /// The campaign, and the tenant whose share of the queue it uses.
     Advance(AdvanceCampaign, String),
     SendWave(SendWave),
+    SendTest(SendTest),
     /// Add to the counters of its days and months.
     Count(Box<Pack>),
     Nothing,
@@ -63,8 +67,10 @@ impl Worker for Relay {
                 FollowUp::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
                 FollowUp::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::SweepWorkspace(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
+                FollowUp::SweepCampaign(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Advance(job, group) => self.queue(&self.campaign_queue, &group, &change.job(job)).await,
                 FollowUp::SendWave(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
+                FollowUp::SendTest(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
                 FollowUp::Nothing => Ok(()),
             }
@@ -100,6 +106,11 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             let job = SweepWorkspace { workspace: deleted.id };
             Ok(if deleted.swept_at.is_none() { FollowUp::SweepWorkspace(job) } else { FollowUp::Nothing })
         }
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == DeletedCampaign::TYPE => {
+            let deleted: DeletedCampaign = change.record()?;
+            let job = SweepCampaign { campaign: deleted.id };
+            Ok(if deleted.swept_at.is_none() { FollowUp::SweepCampaign(job) } else { FollowUp::Nothing })
+        }
         // What is due later is brought to mind by then, which changes it.
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == DueWork::TYPE => {
             let due: DueWork = change.record()?;
@@ -109,6 +120,11 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == Wave::TYPE => {
             let wave: Wave = change.record()?;
             Ok(if wave.is_planned() { FollowUp::Nothing } else { FollowUp::SendWave(SendWave { wave: wave.place() }) })
+        }
+        // The sender itself writes the later states of a test mail.
+        ChangeKind::Inserted if change.entity == TestMail::TYPE => {
+            let test: TestMail = change.record()?;
+            Ok(FollowUp::SendTest(SendTest { test: test.id }))
         }
         // Packs are never changed, and expired ones still count.
         ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),

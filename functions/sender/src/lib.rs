@@ -8,9 +8,11 @@ mod kept;
 mod mail;
 pub mod plan;
 mod reports;
+mod test_mail;
 pub mod wave;
 
 use engagement::letter::Sites;
+use records::test_mail::SendTest;
 use records::wave::SendWave;
 use reports::Notice;
 use serde::Deserialize;
@@ -47,6 +49,7 @@ enum Task {
 enum Job {
     Advance(AdvanceCampaign),
     Send(SendWave),
+    Test(SendTest),
 }
 
 /// Due campaigns that one sweep brings to mind, about, and how many it looks at.
@@ -87,6 +90,7 @@ impl Worker for Sender {
                 match job {
                     Job::Advance(job) => self.advance(&context, &job.due).await,
                     Job::Send(job) => self.send(&context, &job.wave).await,
+                    Job::Test(job) => self.test(&context, job).await,
                 }
             };
             return worker::queue(&self.app, event, Self::NAME, request_id, work).await;

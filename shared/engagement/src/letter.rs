@@ -8,7 +8,9 @@ use records::template::Content;
 use serde_json::{Map, Value};
 use shared::carriers::Letter;
 use shared::crypto::SigningKey;
+use shared::ids::TenantId;
 use shared::model::mail_ref::MailRef;
+use shared::model::user::Email;
 use shared::model::workspace::Workspace;
 use templating::{RenderFault, Rendered, Source};
 
@@ -76,25 +78,66 @@ pub struct Composer<'a> {
 impl Composer<'_> {
     /// A letter for the carrier. Its id is the same in every attempt of one claim.
     pub fn letter(&self, content: &Content, lead: &Lead, mail: &MailRef, id: String) -> Result<Letter, RenderFault> {
+        let unsubscribe = format!("{}/e/u/{}", self.sites.api, mail.unsubscribe_token(self.key));
+        let written = self.written(content, lead, &unsubscribe, Some(mail))?;
+        Ok(Letter {
+            id,
+            from: Some(mailbox(written.sender.name(), &self.sites.from)),
+            reply_to: written.sender.reply_to(),
+            to: lead.email.clone(),
+            subject: written.subject,
+            text: written.text,
+            html: written.html,
+            kind: "campaign",
+            tenant: Some(mail.tenant()),
+            // RFC 8058: the header is there in any case, whatever the mail itself shows.
+            headers: vec![
+                ("List-Unsubscribe", format!("<{unsubscribe}>")),
+                ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()),
+            ],
+            tags: mail.tags(self.key),
+        })
+    }
+
+    /// The same to somebody who wants to see it. It is no mail of the campaign: its way out leads nowhere, and nothing is reported of it.
+    pub fn test_letter(&self, content: &Content, lead: &Lead, tenant: TenantId, to: Email, id: String) -> Result<Letter, RenderFault> {
+        let unsubscribe = format!("{}/e/u/test", self.sites.api);
+        let written = self.written(content, lead, &unsubscribe, None)?;
+        Ok(Letter {
+            id,
+            from: Some(mailbox(written.sender.name(), &self.sites.from)),
+            reply_to: written.sender.reply_to(),
+            to,
+            subject: format!("[Test] {}", written.subject),
+            text: written.text,
+            html: written.html,
+            kind: "campaign_test",
+            tenant: Some(tenant),
+            headers: vec![],
+            tags: vec![],
+        })
+    }
+
+    /// `followed`: the mail whose links and opens are noted, where the settings want it.
+    fn written(&self, content: &Content, lead: &Lead, unsubscribe: &str, followed: Option<&MailRef>) -> Result<Written<'_>, RenderFault> {
         let Composer { workspace, settings, sites, key } = *self;
         let sender = Sender { workspace, settings: Some(settings) };
-        let unsubscribe = format!("{}/e/u/{}", sites.api, mail.unsubscribe_token(key));
         let mut context = sender.complete(lead.variables());
-        context.insert("unsubscribe_url".into(), Value::String(unsubscribe.clone()));
+        context.insert("unsubscribe_url".into(), Value::String(unsubscribe.to_owned()));
         let Rendered { subject, html, text, .. } =
             templating::render(Source { subject: &content.subject, html: &content.html, text: content.text.as_deref() }, &context)?;
         let (mut html, mut text) = (html, text);
         let visible = without_comments(&html);
-        let shows_way_out = visible.contains(&escaped(&unsubscribe));
+        let shows_way_out = visible.contains(&escaped(unsubscribe));
         let address = sender.workspace.settings.postal_address.as_deref().unwrap_or_default();
         let mut footer = vec![];
         if !address.is_empty() && !visible.contains(&escaped(address)) {
             footer.push(escaped(address).replace('\n', "<br>"));
         }
         if settings.unsubscribe_enabled && !shows_way_out {
-            footer.push(format!("<a href=\"{}\">{UNSUBSCRIBE}</a>", escaped(&unsubscribe)));
+            footer.push(format!("<a href=\"{}\">{UNSUBSCRIBE}</a>", escaped(unsubscribe)));
         }
-        if settings.track_clicks {
+        if let Some(mail) = followed.filter(|_| settings.track_clicks) {
             html = templating::rewrite_links(&html, |link| {
                 let followed = matches!((link.element, link.attribute), ("a" | "area", "href")) && link.url != unsubscribe;
                 followed.then(|| mail.click_token(link.url, key)).flatten().map(|token| format!("{}/e/c/{token}", sites.api))
@@ -104,33 +147,17 @@ impl Composer<'_> {
             let style = "font-size:12px;color:#666;margin-top:24px";
             html = appended(html, &format!("<p style=\"{style}\">{}</p>", footer.join("<br>")));
         }
-        if settings.track_opens {
+        if let Some(mail) = followed.filter(|_| settings.track_opens) {
             let pixel = format!("{}/e/o/{}", sites.api, mail.open_token(key));
             html = appended(html, &format!("<img src=\"{}\" width=\"1\" height=\"1\" alt=\"\">", escaped(&pixel)));
         }
         if !address.is_empty() && !text.contains(address) {
             text.push_str(&format!("\n\n{address}"));
         }
-        if settings.unsubscribe_enabled && !text.contains(&unsubscribe) {
+        if settings.unsubscribe_enabled && !text.contains(unsubscribe) {
             text.push_str(&format!("\n\n{UNSUBSCRIBE}: {unsubscribe}\n"));
         }
-        Ok(Letter {
-            id,
-            from: Some(mailbox(sender.name(), &sites.from)),
-            reply_to: sender.reply_to(),
-            to: lead.email.clone(),
-            subject,
-            text,
-            html,
-            kind: "campaign",
-            tenant: Some(mail.tenant()),
-            // RFC 8058: the header is there in any case, whatever the mail itself shows.
-            headers: vec![
-                ("List-Unsubscribe", format!("<{unsubscribe}>")),
-                ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()),
-            ],
-            tags: mail.tags(key),
-        })
+        Ok(Written { sender, subject, html, text })
     }
 }
 
@@ -139,6 +166,14 @@ fn without_comments(html: &str) -> String {
     let mut parts = html.split("<!--");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |visible, part| visible + part.split_once("-->").map_or("", |(_, rest)| rest))
+}
+
+/// What a mail says, and from whom.
+struct Written<'a> {
+    sender: Sender<'a>,
+    subject: String,
+    html: String,
+    text: String,
 }
 
 /// Before the end of the body, if it has one.

@@ -152,11 +152,13 @@ impl CampaignStatus {
         }
     }
 
-    /// Whoever got a mail keeps a campaign that it came from.
+    /// What may send is paused first.
     pub fn check_delete(self) -> Result<()> {
         match self {
-            CampaignStatus::Draft => Ok(()),
-            _ => Err(Error::CampaignState("Only a draft can be deleted.")),
+            CampaignStatus::Draft | CampaignStatus::Paused | CampaignStatus::Completed => Ok(()),
+            CampaignStatus::Scheduled | CampaignStatus::Active => {
+                Err(Error::CampaignState("A campaign that is scheduled or active cannot be deleted. Pause it first."))
+            }
         }
     }
 }
@@ -230,6 +232,23 @@ impl Campaign {
     pub fn completed(&self, now: Timestamp) -> Self {
         let status = CampaignStatus::Completed;
         Campaign { status, completed_at: Some(now), updated_at: now, version: self.version + 1, ..self.clone() }
+    }
+
+    /// Whether leads may be put among those who wait. Before it began, its steps may still become others.
+    pub fn check_waiting(&self) -> Result<()> {
+        match self.status {
+            CampaignStatus::Active | CampaignStatus::Paused if self.launched_at.is_some() => Ok(()),
+            CampaignStatus::Completed => Err(Error::CampaignState("A completed campaign sends nothing more.")),
+            _ => Err(Error::CampaignState("The campaign has not begun.")),
+        }
+    }
+
+    /// With other numbers. Whoever counts on those before, such as its end, is refused.
+    pub fn moved(&self, by: impl FnOnce(&mut CampaignNumbers)) -> Self {
+        let mut moved = self.clone();
+        by(&mut moved.numbers);
+        moved.numbers.moves += 1;
+        moved
     }
 
     /// Whether so many bounces or complaints came that it must not go on.
@@ -462,11 +481,14 @@ mod tests {
     fn states_say_what_may_be_done() {
         for status in CampaignStatus::ALL {
             assert_eq!(status.check_edit().is_ok(), status != CampaignStatus::Completed);
-            assert_eq!(status.check_delete().is_ok(), status == CampaignStatus::Draft);
+            assert_eq!(status.check_delete().is_ok(), !matches!(status, CampaignStatus::Scheduled | CampaignStatus::Active));
             let stored = Campaign { status, ..campaign() };
             let changes = CampaignChanges { name: Some("Summer".into()), ..CampaignChanges::default() };
             let changed = stored.changed(&changes, "UTC", later());
             assert_eq!(changed.is_ok(), status != CampaignStatus::Completed);
+            assert!(stored.check_waiting().is_err(), "{status:?} and not begun");
+            let began = Campaign { launched_at: Some(later()), ..stored };
+            assert_eq!(began.check_waiting().is_ok(), matches!(status, CampaignStatus::Active | CampaignStatus::Paused));
         }
         for (word, status) in CampaignStatus::WORDS.iter().zip(CampaignStatus::ALL) {
             assert_eq!((serde_json::to_value(status).unwrap(), CampaignStatus::parse(word)), ((*word).into(), Some(status)));

@@ -13,7 +13,7 @@ use crate::sequence::Next;
 use crate::wave::{Wave, WaveId};
 use shared::ids::Segment;
 use shared::model::period::Month;
-use shared::store::{Collection, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, Restore, Within, restored};
+use shared::store::{Collection, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, List, Restore, Within, restored};
 
 /// `campaign-plans` / `<campaign>`: from its launch on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,6 +98,11 @@ impl CampaignPlan {
         }
     }
 
+    /// Leads that have an enrolment. Those of a page that is being enrolled are counted at its end.
+    pub fn recipients(&self) -> u64 {
+        self.enrolled + self.skipped
+    }
+
     /// With the page that is enrolled next. It has a number of its own, which its enrolments carry.
     pub fn with_page(&self, page: PlannedPage) -> Self {
         CampaignPlan { pending: Some(page), page: self.page + 1, version: self.version + 1, ..self.clone() }
@@ -180,6 +185,10 @@ impl fmt::Display for DayKey {
 }
 
 impl CampaignDay {
+    pub fn of_campaign(campaign: CampaignId) -> List<Self> {
+        List::behind(Collection::of::<CampaignDay>(), campaign)
+    }
+
     pub fn key_of(campaign: CampaignId, day: Date) -> Key<Self> {
         Key::new(&Collection::of::<CampaignDay>(), DayKey(campaign, day))
     }

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::campaign::CampaignId;
 use crate::lead::LeadId;
 use crate::rule::StepEvent;
-use crate::sequence::Next;
-use crate::wave::WaveId;
+use crate::sequence::{self, Next, Step};
+use crate::wave::{Wave, WaveId};
 use shared::ids::Segment;
 use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Packed, Restore, Within};
+use shared::{Error, Result};
 
 /// `enrolments` / `<campaign>#<lead>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -260,7 +261,7 @@ impl Enrolment {
     /// The carrier did not take it, and it may be tried again.
     pub fn returned(&self, wave: &WaveId) -> Self {
         match self.state {
-            EnrolmentState::Sending { .. } => self.resumed(wave),
+            EnrolmentState::Sending { .. } => self.waiting_in(wave),
             _ => self.in_state(self.state.clone()),
         }
     }
@@ -296,9 +297,53 @@ impl Enrolment {
         self.in_state(EnrolmentState::Paused { reason })
     }
 
-    /// Into a wave for the step that it is at.
-    pub fn resumed(&self, wave: &WaveId) -> Self {
-        self.in_state(EnrolmentState::Waiting { wave: wave.clone() })
+    /// Out of a pause: into a wave for the step that it is at, or for the next one if its mail of that step went out meanwhile. No wave: that was the
+    /// last.
+    pub fn resumed(&self, wave: &WaveId, steps: &[Step], now: Timestamp) -> (Self, Option<Wave>) {
+        let next = match self.mail(self.step).and_then(|mail| mail.sent_at) {
+            Some(sent_at) => sequence::from(steps, self.step.saturating_add(1), sent_at),
+            None => Next::Step { number: self.step, due: now },
+        };
+        let Next::Step { number, due } = next else { return (self.in_state(EnrolmentState::Completed), None) };
+        let waiting = Enrolment { step: number, ..self.waiting_in(wave) };
+        (waiting, Wave::planned(wave.clone(), self.campaign, number, due.max(now), vec![self.lead]))
+    }
+
+    pub fn check_pause(&self) -> Result<()> {
+        match self.state {
+            EnrolmentState::Waiting { .. } => Ok(()),
+            EnrolmentState::Sending { .. } => Err(being_sent()),
+            _ => Err(Error::Conflict("Only a recipient who waits for a mail can be paused.".into())),
+        }
+    }
+
+    pub fn check_resume(&self) -> Result<()> {
+        match self.state {
+            EnrolmentState::Paused { .. } => Ok(()),
+            _ => Err(Error::Conflict("Only a recipient who is paused can be resumed.".into())),
+        }
+    }
+
+    pub fn check_remove(&self) -> Result<()> {
+        match self.state {
+            EnrolmentState::Sending { .. } => Err(being_sent()),
+            _ if self.is_open() => Ok(()),
+            _ => Err(Error::Conflict("This recipient gets no further mails anyway.".into())),
+        }
+    }
+
+    /// When the step that it waits for is due, as far as that follows from what was sent. Behind a condition it does not.
+    pub fn due(&self, steps: &[Step], started_at: Timestamp) -> Option<Timestamp> {
+        if !matches!(self.state, EnrolmentState::Waiting { .. }) {
+            return None;
+        }
+        let sent = self.mails.iter().filter(|mail| mail.step < self.step).filter_map(|mail| Some((mail.step, mail.sent_at?)));
+        let began = if self.page == 0 { self.enrolled_at } else { started_at };
+        let (behind, since) = sent.max_by_key(|(step, _)| *step).unwrap_or((0, began));
+        match sequence::from(steps, behind.saturating_add(1), since) {
+            Next::Step { number, due } if number == self.step => Some(due),
+            _ => None,
+        }
     }
 
     /// Whether it may still get mails.
@@ -377,6 +422,11 @@ impl Enrolment {
         Some(noted)
     }
 
+    /// Whatever came before, it goes with that wave.
+    pub fn waiting_in(&self, wave: &WaveId) -> Self {
+        self.in_state(EnrolmentState::Waiting { wave: wave.clone() })
+    }
+
     fn in_state(&self, state: EnrolmentState) -> Self {
         Enrolment { state, ended_by: None, version: self.version + 1, ..self.clone() }
     }
@@ -389,6 +439,11 @@ impl Enrolment {
     pub fn of_campaign(campaign: CampaignId) -> List<Self> {
         List::behind(Collection::of::<Enrolment>(), campaign)
     }
+}
+
+/// What a worker has begun, it ends.
+fn being_sent() -> Error {
+    Error::Conflict("A mail to this recipient is being sent at this moment. Try again.".into())
 }
 
 struct EnrolmentKey(CampaignId, LeadId);
@@ -472,7 +527,7 @@ impl Entity for Enrolment {
         vec![("version", self.version)]
     }
 
-    fn list_entry(&self) -> shared::Result<Option<ListEntry>> {
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
         if self.outcome().is_listed() { ListEntry::of(self) } else { Ok(None) }
     }
 }

@@ -194,6 +194,13 @@ impl Lead {
         }
     }
 
+    /// Somebody with a name, to show what a mail looks like.
+    pub fn example(id: LeadId, email: Email, now: Timestamp) -> Self {
+        let values = [(ProfileField::FirstName, "Jane"), (ProfileField::LastName, "Doe"), (ProfileField::Company, "Example Ltd")];
+        let profile = Profile(values.into_iter().map(|(field, value)| (field, value.to_owned())).collect());
+        Lead { profile, ..Lead::new(id, email, now) }
+    }
+
     /// `None`: it is so already.
     pub fn changed(&self, changes: &LeadChanges, now: Timestamp) -> Result<Option<Self>> {
         let mut lead = self.with(changes)?;

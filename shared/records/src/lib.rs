@@ -7,6 +7,7 @@ pub mod audience;
 pub mod campaign;
 pub mod campaign_plan;
 pub mod campaign_settings;
+pub mod deleted_campaign;
 pub mod enrolment;
 pub mod lead;
 pub mod lead_list;
@@ -19,6 +20,7 @@ pub mod setting;
 pub mod suppression;
 pub mod task;
 pub mod template;
+pub mod test_mail;
 pub mod wave;
 
 use shared::model::records;
@@ -47,6 +49,8 @@ shared::records! {
     template::TemplateBody,
     template::TemplateName,
     campaign::Campaign,
+    deleted_campaign::DeletedCampaign,
+    test_mail::TestMail,
     sequence::CampaignStep,
     audience::CampaignAudience,
     campaign_plan::CampaignPlan,

@@ -51,12 +51,14 @@ impl Class {
     pub const RESET_MAILS: Class = Class { name: "reset-mails", window: 86_400 };
     pub const DEMO_MAILS: Class = Class { name: "demo-mails", window: 86_400 };
     pub const INVITATION_MAILS: Class = Class { name: "invitation-mails", window: 86_400 };
+    /// Requests for test mails, per workspace.
+    pub const TEST_MAILS: Class = Class { name: "test-mails", window: 3600 };
     pub const DEMO: Class = Class { name: "demo", window: 3600 };
 
     /// Links of mails that are followed, per address.
     pub const LINKS: Class = Class { name: "links", window: 60 };
 
-    const ALL: [Class; 15] = [
+    const ALL: [Class; 16] = [
         Class::WRITE,
         Class::READ,
         Class::AUTH,
@@ -70,6 +72,7 @@ impl Class {
         Class::RESET_MAILS,
         Class::DEMO_MAILS,
         Class::INVITATION_MAILS,
+        Class::TEST_MAILS,
         Class::DEMO,
         Class::LINKS,
     ];

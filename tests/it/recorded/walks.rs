@@ -891,9 +891,45 @@ async fn campaigns() {
     walk.get("some of them", &format!("GET {CAMPAIGNS}?status=draft&search=copy")).await;
     walk.get("it goes", &format!("DELETE {CAMPAIGNS}/{copy}")).await;
     walk.get("and is gone", &format!("GET {CAMPAIGNS}/{copy}")).await;
+    let recipient = recipients(&mut walk, &one).await;
     walk.places.push(("/api/v1/tenant/campaigns/{id}", one));
+    walk.places.push(("/api/v1/tenant/campaigns/{id}/recipients/{lead}", recipient));
     walk.refusals("campaigns").await;
     walk.end("campaigns");
+}
+
+/// Those of a campaign that is launched. Gives the path of one.
+async fn recipients(walk: &mut Walk, campaign: &str) -> String {
+    let mut leads = vec![];
+    for email in ["carol@example.com", "dave@example.com", "eve@example.com"] {
+        let lead = walk.send("a lead", &format!("POST {LEADS}"), json!({"email": email, "first_name": "C"})).await;
+        leads.push(id(&lead.json()["data"]).to_owned());
+    }
+    let (recipients, retry) = (format!("{campaign}/recipients"), format!("POST {campaign}/retry"));
+    let add = format!("POST {recipients}");
+    walk.send("too early", &add, json!({"lead_ids": leads})).await;
+    let owner = walk.own.owner.email.clone();
+    let test = format!("POST {campaign}/test-send");
+    walk.send("somebody sees it first", &test, json!({"to": [owner], "lead_id": leads[0]})).await;
+    walk.send("nobody from outside", &test, json!({"to": ["stranger@example.com"]})).await;
+    walk.send("only a mail", &test, json!({"to": [owner], "step": 2})).await;
+    walk.get("it is launched", &format!("POST {campaign}/send")).await;
+    walk.get("what sends does not go", &format!("DELETE {campaign}")).await;
+    walk.send("leads by hand", &add, json!({"lead_ids": leads})).await;
+    walk.send("once", &add, json!({"lead_ids": leads})).await;
+    walk.ask("as a viewer", walk.by("viewer", &add).json(json!({"lead_ids": leads}))).await;
+    let one = format!("{recipients}/{}", leads[0]);
+    walk.get("one is paused", &format!("POST {one}/pause")).await;
+    walk.get("only who waits", &format!("POST {one}/pause")).await;
+    walk.get("and goes on", &format!("POST {one}/resume")).await;
+    walk.get("another is taken out", &format!("POST {recipients}/{}/remove", leads[1])).await;
+    walk.get("for good", &format!("POST {recipients}/{}/resume", leads[1])).await;
+    walk.send("nothing failed", &retry, json!({"outcome": "failed"})).await;
+    walk.ask("the recipients, for a viewer", walk.by("viewer", &format!("GET {recipients}"))).await;
+    walk.get("some of them", &format!("GET {recipients}?outcome=removed&search=dave&limit=1")).await;
+    walk.get("how far it is", &format!("GET {campaign}")).await;
+    walk.send("it is paused", &format!("POST {campaign}/send"), json!({"action": "pause"})).await;
+    one
 }
 
 // ---------------------------------------------------------------- links

@@ -11,7 +11,8 @@ use crate::store::page::{Position, RankedPage, Span};
 use crate::store::table::{FullKey, number};
 use crate::tenancy::doors::tenanted::{Inside, Tenanted, enter_tenant};
 use crate::tenancy::doors::{Access, Admin, AtLeast, Door};
-use crate::tenancy::{Entered, Incoming, RecordStore, Role, TenantStore, Transaction, Wants, WorkspaceStore};
+use crate::tenancy::limiter::Class;
+use crate::tenancy::{Entered, Incoming, MailAllowance, RecordStore, Role, TenantStore, Transaction, Wants, WorkspaceStore};
 
 /// Routes whose first path value is a workspace itself. On all others it is the id of something within one, which names the workspace.
 const WORKSPACE_ROUTES: &str = "/api/v1/tenant/workspaces/{workspace}";
@@ -22,6 +23,8 @@ const IN_QUERY: &str = "workspace";
 /// The field of bodies that selects one.
 const IN_BODY: &str = "workspace_slug";
 const NOUN: &str = "Workspace";
+/// Requests for test mails.
+const TESTS_AN_HOUR: u64 = 10;
 
 /// A member of a workspace with at least a certain role: `In<Viewer>`. Holds the store of that workspace.
 pub struct In<D> {
@@ -45,6 +48,12 @@ impl<R> In<Tenanted<R>> {
     pub fn while_there<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
         let gone = Box::new(|_| Error::Missing(NOUN));
         transaction.require(&self.outer.store, &Workspace::key_of(self.workspace.id.tag()), gone)
+    }
+
+    /// How often test mails are sent from the workspace in an hour.
+    pub fn test_mails(&self) -> MailAllowance {
+        let workspace = format!("{} {}", self.store.tenant_id(), self.store.tag());
+        self.outer.app.limiter().mails(Class::TEST_MAILS, &workspace, TESTS_AN_HOUR, self.now())
     }
 
     /// For changes that must fail after a demotion: requires, in the transaction, the memberships by which the caller has their role here. A transaction
