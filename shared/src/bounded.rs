@@ -80,7 +80,7 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         assert_eq!(self.entries.len(), self.uses.len());
         self.entries.len()
     }

@@ -26,6 +26,7 @@ mod projects;
 mod properties;
 mod races;
 mod recorded;
+mod reports;
 mod requests;
 mod rooms;
 mod samples;

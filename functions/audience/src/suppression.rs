@@ -145,13 +145,7 @@ where
     let lifted = store.find(&Suppression::<S>::key_of(&entry.email)).await?.filter(|before| before.current.is_none());
     let answer = Created::new("Address suppressed", SuppressionView::of(&entry, door.store.tag()));
     let transaction = door.while_there(ticket.record(store.transaction(), &door.outer.store, &answer)?)?;
-    let change = SuppressionChange::added(SuppressionChangeId::new(door.now(), store.random()), S::WORD, entry.reason, 1, door.now());
-    entry
-        .add(transaction, store, lifted.as_ref())?
-        .count(store, S::COUNTER, 1)?
-        .create(&door.outer.store, &change, conflict("This change exists already."))?
-        .commit()
-        .await?;
+    entry.add_counted(transaction, (&door.outer.store, store), lifted.as_ref())?.commit().await?;
     Ok(answer)
 }
 

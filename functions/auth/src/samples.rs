@@ -1,8 +1,12 @@
-//! What a demo tenant has to try: projects with tasks, and a workspace for a client with a template and leads.
+//! What a demo tenant has to try: projects with tasks, and a workspace for a client with a template, leads and the draft of a campaign to them.
 
 use jiff::{SignedDuration, ToSpan};
+use records::audience::{Audience, CampaignAudience, Chosen, Exclusions};
+use records::campaign::{Campaign, CampaignChanges, CampaignId};
+use records::campaign_settings::SettingsChanges;
 use records::lead::{Lead, LeadEmail, LeadId, ProfileField};
 use records::project::{Project, ProjectId, TaskCounts};
+use records::sequence::{CampaignStep, EmailBody, EmailStep, Step, WaitStep, WaitUnit};
 use records::task::{Priority, Task, TaskId, TaskStatus};
 use records::template::{Content, Template, TemplateBody, TemplateId};
 use shared::ids::WorkspaceId;
@@ -22,6 +26,9 @@ pub struct SampleClient {
     template: Template,
     body: TemplateBody,
     leads: Vec<Lead>,
+    campaign: Campaign,
+    steps: Vec<Step>,
+    audience: Audience,
 }
 
 /// First name, last name, company.
@@ -72,8 +79,21 @@ impl SampleClient {
         let template = TemplateId::new(id.tag(), now, random);
         let (template, body) = Template::new(template, "First contact".into(), &content, owner.person(), now);
         let leads = PEOPLE.iter().enumerate().map(|(index, person)| lead(id, person, index, now, random)).collect::<Option<_>>();
-        let leads = leads.ok_or_else(|| Error::internal("making samples", "an address is none"))?;
-        Ok(SampleClient { workspace, member, template, body, leads })
+        let leads: Vec<Lead> = leads.ok_or_else(|| Error::internal("making samples", "an address is none"))?;
+        let mail = |subject: Option<&str>| {
+            Step::Email(EmailStep { subject: subject.map(str::to_owned), body: Some(EmailBody::Template(template.id)) })
+        };
+        let steps =
+            vec![mail(None), Step::Wait(WaitStep { value: 3, unit: WaitUnit::Days }), mail(Some("Did my mail reach you, {{first_name}}?"))];
+        let audience = Audience { of: Chosen::Leads(leads.iter().map(|lead| lead.id).collect()), exclude: Exclusions::default() };
+        // As fast as the carrier takes them.
+        let settings = SettingsChanges { daily_limit: Some(None), ..SettingsChanges::default() };
+        let says =
+            CampaignChanges { steps: Some(steps.clone()), audience: Some(Some(audience.clone())), settings, ..CampaignChanges::default() };
+        let zone = workspace.settings.timezone.clone();
+        let campaign = CampaignId::new(id.tag(), now, random);
+        let campaign = Campaign::new(campaign, "First contact".into(), &zone, now).with(&says, &zone, now)?;
+        Ok(SampleClient { workspace, member, template, body, leads, campaign, steps, audience })
     }
 
     pub fn write<'a>(&self, transaction: Transaction<'a>, store: &TenantStore, within: &WorkspaceStore) -> Result<Transaction<'a>> {
@@ -89,7 +109,13 @@ impl SampleClient {
             .create(within, &self.template.claim(), again())?
             .count(within, Template::COUNT, 1)?
             .count(within, Workspace::LEADS, leads)?
-            .count(store, Workspace::PEOPLE, leads)?;
+            .count(store, Workspace::PEOPLE, leads)?
+            .create(within, &self.campaign, again())?
+            .create(within, &CampaignAudience { campaign: self.campaign.id, audience: self.audience.clone() }, again())?
+            .count(within, Campaign::COUNT, 1)?;
+        let transaction = CampaignStep::all_of(self.campaign.id, &self.steps)
+            .iter()
+            .try_fold(transaction, |transaction, step| transaction.create(within, step, again()))?;
         let transaction = join(transaction, store, within, self.workspace.id, &self.member, None)?;
         self.leads.iter().try_fold(transaction, |transaction, lead| {
             let claim = LeadEmail { email: lead.email.clone(), lead: lead.id };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use engagement::launch::of_contents;
 use engagement::steps::{self, Copies};
 use records::audience::{Audience, CampaignAudience, Chosen};
 use records::campaign::{Campaign, CampaignChanges, CampaignStatus};
@@ -10,6 +11,7 @@ use records::lead_list::LeadList;
 use records::segment::Segment;
 use records::sequence::{self, CampaignStep, SequenceMark, Step};
 use records::template::Template;
+use shared::error::Lack;
 use shared::http::arguments::IfMatch;
 use shared::store::{Entity, InWorkspace, Key, Record};
 use shared::tenancy::doors::{In, Member};
@@ -85,7 +87,7 @@ pub async fn save(door: &In<Member>, found: Campaign, expected: &IfMatch, change
     expected.check(&found.etag())?;
     found.status.check_edit()?;
     named_are_there(&door.store, changes).await?;
-    let (found, rewritten) = Rewritten::of(&door.store, found, changes).await?;
+    let (found, rewritten) = Rewritten::of(door, found, changes).await?;
     let zone = &door.workspace.settings.timezone;
     door.store
         .edit(found, |campaign, transaction| {
@@ -122,12 +124,16 @@ struct Rewritten {
 }
 
 impl Rewritten {
-    async fn of(store: &WorkspaceStore, found: Campaign, changes: &CampaignChanges) -> Result<(Campaign, Self)> {
+    async fn of(door: &In<Member>, found: Campaign, changes: &CampaignChanges) -> Result<(Campaign, Self)> {
+        let store = &door.store;
         let Some(steps) = changes.steps.as_deref().filter(|_| found.status.is_launched()) else {
             let mark = found.sequence.clone();
             return Ok((found, Rewritten { before: None, mark, copies: Copies::default() }));
         };
         let (found, contents) = read(store, found).await?;
+        // A step that has nothing to say would stop those who come to it.
+        let problems = of_contents(store, &door.workspace.settings, &found, steps).await?;
+        launch::refuse(problems.iter().find(|problem| matches!(problem.lack(), Lack::Emails | Lack::Template)))?;
         let (mark, copies) = (found.sequence.clone(), steps::copies(store, steps).await?);
         Ok((found, Rewritten { before: Some(contents.steps), mark, copies }))
     }

@@ -104,7 +104,7 @@ async fn check(door: &In<Member>, campaign: &Campaign, contents: &Contents) -> R
     Err(Error::PlanLimitReached(PlanLimit { limit: MailMonth::NAME, used, max: most, plan: outer.tenant.plan.clone() }))
 }
 
-fn refuse(problem: Option<&Problem>) -> Result<()> {
+pub fn refuse(problem: Option<&Problem>) -> Result<()> {
     problem.map_or(Ok(()), |problem| Err(Error::CampaignNotReady(problem.lack(), problem.sentence())))
 }
 

@@ -8,6 +8,7 @@ use shared::ids::{LinkId, MailId, UserId};
 use shared::model::api_key::{ApiKey, KeyClaim, KeyHandle};
 use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, DemoClaim, Due};
+use shared::model::due::DueWork;
 use shared::model::invitation::Invitation;
 use shared::model::link::Link;
 use shared::model::mail::{Mail, UnknownMail};
@@ -128,7 +129,9 @@ async fn remove_deleted(context: &WorkContext, deletion: &Deletion, budget: &mut
     if !begin(&store, context).await? {
         return Ok(None);
     }
-    let finished = empty(context, &store, budget).await? && remove_mails(context, deletion.tenant).await?;
+    let finished = empty(context, &store, budget).await?
+        && remove_mails(context, deletion.tenant).await?
+        && remove_due(context, deletion.tenant).await?;
     let items = before - budget.0;
     if !finished {
         directory.replace_if(&deletion.gone_on(items), deletion).await?;
@@ -228,6 +231,19 @@ async fn remove_mails(context: &WorkContext, tenant: TenantId) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// Notes of campaigns that would have had something to do.
+async fn remove_due(context: &WorkContext, tenant: TenantId) -> Result<bool> {
+    let mut span = Span::first(1_000);
+    loop {
+        let page = context.directory.page(&DueWork::all(), &span, |_| true).await?;
+        for note in page.items.iter().filter(|note| note.is_of(tenant)) {
+            context.directory.delete(&note.key()).await?;
+        }
+        let Some(next) = page.next else { return Ok(true) };
+        span.after = Some(next);
+    }
 }
 
 async fn is_empty(context: &WorkContext, store: &TenantStore) -> Result<bool> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use shared::aws::Aws;
 use shared::bounded::Bounded;
@@ -40,10 +41,12 @@ struct Outbox {
     sqs: Client,
     queue: Option<String>,
     /// Hashes of events. Mail programs show the same image again and again.
-    lately: Lock<Bounded<String, ()>>,
+    lately: Lock<Bounded<String, Timestamp>>,
 }
 
 const REMEMBERED: usize = 10_000;
+/// No longer, because whether it was a person is decided by whoever reads the events: a program may have been the first.
+const FOR: SignedDuration = SignedDuration::from_mins(5);
 /// Nobody waits longer for their page than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Headers with which a browser says that nobody looks yet.
@@ -77,12 +80,12 @@ pub async fn note(door: &Recipient, engagement: Engagement, asker: &Asker) {
     }
     let outbox = door.app.kept(Outbox::new);
     let key = crypto::hash(&[door.token.as_bytes(), &[engagement as u8, u8::from(asker.automated)]]);
-    if outbox.lately.lock().get(&key).is_some() {
+    if outbox.lately.lock().get(&key).is_some_and(|at| door.now().duration_since(*at) < FOR) {
         return;
     }
     let event = Event { engagement, token: &door.token, at: door.now().to_string(), automated: asker.automated };
     match outbox.send(&event, door.outer.tenant_id().to_string()).await {
-        Ok(()) => outbox.lately.lock().insert(key, ()),
+        Ok(()) => outbox.lately.lock().insert(key, door.now()),
         Err(error) => tracing::warn!(%error, ?engagement, "an event of a mail is lost"),
     }
 }

@@ -3,7 +3,7 @@
 use records::activity::{Activity, ActivityId, ActivityKind};
 use records::campaign::CampaignId;
 use records::lead::{Lead, LeadId};
-use records::suppression::{Reach, Reason, Source, Suppression, SuppressionChange, SuppressionChangeId, SuppressionEntry, SuppressionId};
+use records::suppression::{Reason, Source, Suppression, SuppressionEntry, SuppressionId};
 use shared::store::InWorkspace;
 use shared::tenancy::doors::Recipient;
 use shared::tenancy::{Transaction, conflict};
@@ -70,10 +70,5 @@ fn suppressed<'a>(
     let (store, now, random) = (&door.store, door.now(), door.store.random());
     let id = SuppressionId::new(store.tag(), now, random);
     let entry = SuppressionEntry::<InWorkspace>::new(id, lead.email.clone(), Reason::UserRequest, Source::Unsubscribe, None, now);
-    let change = SuppressionChange::added(SuppressionChangeId::new(now, random), Reach::Workspace, entry.reason, 1, now);
-    entry.add(transaction, store, before)?.count(store, <InWorkspace as records::suppression::SuppressionScope>::COUNTER, 1)?.create(
-        &door.outer,
-        &change,
-        conflict("This change exists already."),
-    )
+    entry.add_counted(transaction, (&door.outer, store), before)
 }

@@ -47,7 +47,11 @@ impl Conductor<'_> {
     /// With the plan as it is.
     pub async fn conduct(&self, plan: CampaignPlan) -> Result<Look> {
         let now = self.context.now();
-        let (waves, more) = self.within.after(&Wave::of_campaign(self.campaign.id), None, AT_ONCE).await?;
+        // Who waits for the next mail goes before those who begin: their moment has been promised.
+        let rows = [false, true].map(|is_first| Wave::due(self.campaign.id, is_first));
+        let (next, first) = tokio::try_join!(self.within.after(&rows[0], None, AT_ONCE), self.within.after(&rows[1], None, AT_ONCE))?;
+        let is_more = [&next, &first].iter().any(|(waves, more)| more.is_some() && waves.last().is_some_and(|last| last.due <= now));
+        let waves: Vec<Wave> = next.0.into_iter().chain(first.0).collect();
         if waves.is_empty() {
             return Ok(Look::Over);
         }
@@ -68,13 +72,13 @@ impl Conductor<'_> {
                 looks.push(wave.due);
             }
         }
-        if more.is_some() && waves.last().is_some_and(|last| last.due <= now) {
-            looks.push(now + MINUTE);
+        if is_more {
+            looks.push(in_a_minute(now));
         }
         if !mails.is_empty() {
             looks.extend(self.release(plan, &mails).await?);
         }
-        Ok(Look::Again(looks.into_iter().min().unwrap_or(now + MINUTE)))
+        Ok(Look::Again(looks.into_iter().min().unwrap_or_else(|| in_a_minute(now))))
     }
 
     /// A condition sends nothing.
@@ -112,7 +116,7 @@ impl Conductor<'_> {
         let hold = if granted == wanted {
             None
         } else if granted < asked {
-            Some((Hold::Carrier, minute.map_or(now + MINUTE, |minute| minute.ends_at())))
+            Some((Hold::Carrier, minute.map_or_else(|| in_a_minute(now), |minute| minute.ends_at())))
         } else if in_month <= paced {
             Some((Hold::MonthlyLimit, month.end()))
         } else {
@@ -140,7 +144,7 @@ impl Conductor<'_> {
                 Ok(()) | Err(Error::Conflict(_)) => {}
                 // Others have used it up since it was read.
                 Err(Error::PlanLimitReached(_)) => {
-                    looks.push(now + MINUTE);
+                    looks.push(in_a_minute(now));
                     break;
                 }
                 Err(error) => return Err(error),
@@ -164,6 +168,12 @@ impl Conductor<'_> {
         }
         releasing.commit().await
     }
+}
+
+/// The begin of a minute, so that all jobs of a campaign look again at the same moment.
+fn in_a_minute(now: Timestamp) -> Timestamp {
+    let at = now + MINUTE;
+    Timestamp::from_second(at.as_second() - at.as_second().rem_euclid(60)).unwrap_or(at)
 }
 
 pub fn count(mails: usize) -> u32 {

@@ -108,7 +108,8 @@ async fn planned(
                     // Its first naming counts.
                     Err(Refusal::Duplicate) => {}
                     Err(refusal) => {
-                        page.skipped.push(SkippedLead { lead: lead.lead, reason: refusal.word().to_owned(), detail: refusal.detail() })
+                        let detail = refusal.detail().map(|detail| short(&detail));
+                        page.skipped.push(SkippedLead { lead: lead.lead, reason: refusal.word().to_owned(), detail });
                     }
                 }
             }
@@ -120,6 +121,15 @@ async fn planned(
         return Err(overtaken());
     }
     Ok((with_page, page))
+}
+
+/// All of a page lie in one item.
+fn short(detail: &str) -> String {
+    const LONGEST: usize = 200;
+    if detail.len() <= LONGEST {
+        return detail.to_owned();
+    }
+    format!("{}…", &detail[..detail.floor_char_boundary(LONGEST)])
 }
 
 /// The lead's enrolment, if it was not there already: then that one. `None`: it went at the same moment.

@@ -1,5 +1,5 @@
-//! Sends campaigns: enrols the leads of what was launched, releases waves of them when they may go, and gives their mails to the carrier. Whatever dies
-//! in between, nobody gets a mail twice, and whoever waits is found again.
+//! Sends campaigns: enrols the leads of what was launched, releases waves of them when they may go, gives their mails to the carrier, and notes what
+//! became of them. Whatever dies in between, nobody gets a mail twice, and whoever waits is found again.
 
 mod budget;
 mod conduct;
@@ -7,10 +7,12 @@ mod enrol;
 mod kept;
 mod mail;
 pub mod plan;
+mod reports;
 pub mod wave;
 
 use engagement::letter::Sites;
 use records::wave::SendWave;
+use reports::Notice;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::Result;
@@ -19,6 +21,7 @@ use shared::config::{ConfigError, Variables};
 use shared::model::due::{AdvanceCampaign, DueWork};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
+use shared::store::Span;
 use shared::tenancy::jobs::WorkContext;
 
 pub struct Sender {
@@ -27,6 +30,8 @@ pub struct Sender {
     sites: Sites,
     /// Mails of campaigns in a minute, over all tenants.
     per_minute: u32,
+    /// The queue of what became of mails.
+    reports: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,8 +49,12 @@ enum Job {
     Send(SendWave),
 }
 
-/// Due campaigns that one sweep brings to mind.
-const AT_MOST: usize = 1_000;
+/// Due campaigns that one sweep brings to mind, about, and how many it looks at.
+const AT_MOST: u64 = 1_000;
+const AT_ONCE: usize = 500;
+const PAGES: usize = 20;
+/// Of a minute's mails. A tenth of what the carrier takes is left for mails to accounts.
+const SHARE_OF_A_MINUTE: u32 = 54;
 
 impl Worker for Sender {
     const NAME: &'static str = "sender";
@@ -57,11 +66,22 @@ impl Worker for Sender {
             Ok(per_second) if per_second > 0 => per_second,
             _ => return Err(ConfigError("SES_PER_SECOND must be a whole number above 0".into()).into()),
         };
+        let reports = variables.required("MAIL_EVENTS_QUEUE_ARN")?;
         let carrier = carriers::chosen(variables, app.config().stage)?;
-        Ok(Sender::with(app, carrier, from, per_second))
+        let sites = Sites { from, api: app.config().public_url.clone() };
+        Ok(Sender { app, carrier, sites, per_minute: per_second.saturating_mul(SHARE_OF_A_MINUTE), reports })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
+        if worker::comes_from(&event, &self.reports) {
+            let work = |context: WorkContext, body: String| async move {
+                match Notice::read(&body)? {
+                    Some(notice) => self.report(&context, notice).await,
+                    None => Ok(()),
+                }
+            };
+            return worker::notices(&self.app, event, Self::NAME, request_id, work).await;
+        }
         if worker::is_batch(&event) {
             let work = |context: WorkContext, job: Job| async move {
                 match job {
@@ -78,22 +98,23 @@ impl Worker for Sender {
     }
 }
 
-impl Sender {
-    pub fn with(app: App, carrier: Box<dyn MailCarrier>, from: String, per_second: u32) -> Self {
-        let sites = Sites { from, api: app.config().public_url.clone() };
-        Sender { app, carrier, sites, per_minute: per_second.saturating_mul(60) }
-    }
-}
-
 /// Changes each note that is due, which brings a job by the stream.
 async fn sweep(context: &WorkContext) -> Result<Value> {
-    let due = context.directory.first(&DueWork::all(), AT_MOST).await?;
-    let mut reminded = 0;
-    for note in due.iter().take_while(|note| note.is_due(context.now())) {
-        // Whoever deleted or changed it meanwhile has done the work, or brought it to mind.
-        reminded += u64::from(context.directory.replace_if(&note.again(), note).await?);
+    let (mut reminded, mut span) = (0, Span::first(AT_ONCE));
+    // Past those that are brought to mind more rarely.
+    for _ in 0..PAGES {
+        let due = context.directory.page(&DueWork::all(), &span, |_| true).await?;
+        for note in due.items.iter().filter(|note| note.is_worth(context.now())) {
+            // Whoever deleted or changed it meanwhile has done the work, or brought it to mind.
+            reminded += u64::from(context.directory.replace_if(&note.again(), note).await?);
+        }
+        let is_past = due.items.last().is_none_or(|last| !last.is_due(context.now()));
+        if is_past || due.next.is_none() || reminded >= AT_MOST {
+            break;
+        }
+        span.after = due.next;
     }
-    Ok(serde_json::json!({ "reminded": reminded }))
+    Ok(serde_json::json!({ "ok": true, "reminded": reminded }))
 }
 
 #[cfg(test)]

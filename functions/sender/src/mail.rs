@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use records::admission::missing as lacks;
 use records::campaign::{Campaign, CampaignStatus};
-use records::enrolment::{Ended, Enrolment, ExitReason, Turn};
+use records::enrolment::{Ended, Enrolment, ExitReason, SentMail, Turn};
 use records::lead::{EmailStatus, Lead, LeadId};
 use records::schedule::Pace;
 use records::sequence::{self, Step};
@@ -48,8 +48,6 @@ pub enum Done {
     Failed,
     /// It was left out now.
     Dropped,
-    /// Its mail went out, and is counted already.
-    Reported,
     /// It is not this wave's any more.
     Gone,
     /// It waits: nothing goes at the moment.
@@ -82,15 +80,16 @@ impl Sender {
             match enrolment.turn(&post.wave.id, post.wave.step, now) {
                 Turn::Leave => return Ok(Done::Gone),
                 Turn::Count => return Ok(Done::Sent),
-                Turn::Reported => return Ok(Done::Reported),
+                // A report came before the loss was counted, and takes one off for it.
+                Turn::Reported => return Ok(Done::Unknown),
                 Turn::Ended(Ended::Unknown) => return Ok(Done::Unknown),
                 Turn::Ended(Ended::Failed) => return Ok(Done::Failed),
                 Turn::Ended(Ended::Dropped) => return Ok(Done::Dropped),
                 Turn::Busy => return Err(busy()),
                 Turn::Lost => {
-                    if post.within.replace_if(&enrolment.lost_track(now), &enrolment).await? {
-                        tracing::warn!(campaign = %post.wave.campaign, "nobody knows whether a mail went out");
-                        return Ok(Done::Unknown);
+                    let lost = lost(post, &enrolment, now);
+                    if post.within.replace_if(&lost, &enrolment).await? {
+                        return Ok(done_by_loss(post, &lost));
                     }
                 }
                 Turn::Go => {
@@ -155,9 +154,9 @@ impl Sender {
                 Ok(Done::Failed)
             }
             Outcome::Unknown(reason) => {
-                tracing::warn!(campaign = %wave.campaign, reason, "nobody knows whether a mail went out");
-                settled(within, claimed, &|current| current.lost_track(now)).await?;
-                Ok(Done::Unknown)
+                tracing::warn!(campaign = %wave.campaign, reason, "the carrier did not answer");
+                let lost = settled(within, claimed, &|current| lost(post, current, now)).await?;
+                Ok(lost.map_or(Done::Unknown, |lost| done_by_loss(post, &lost)))
             }
             Outcome::NotNow(reason) => self.returned(post, claimed, Stop::NotNow, &reason).await,
             Outcome::Held(reason) => self.returned(post, claimed, Stop::Held, &reason).await,
@@ -198,15 +197,37 @@ impl Sender {
     }
 }
 
-/// Records what became of a claimed mail. Something else may have been written about the lead meanwhile: that stays.
-async fn settled(within: &WorkspaceStore, claimed: Enrolment, change: &(dyn Fn(&Enrolment) -> Enrolment + Sync)) -> Result<()> {
+/// Nobody said what became of a claimed mail. A report of the carrier may have come before: then it was sent.
+fn lost(post: &Post<'_>, claimed: &Enrolment, now: Timestamp) -> Enrolment {
+    let step = post.wave.step;
+    if claimed.mail(step).is_some_and(SentMail::was_seen) {
+        return claimed.sent(&post.wave.id, step, None, sequence::from(post.plain_steps, step + 1, now), now);
+    }
+    claimed.lost_track(now)
+}
+
+fn done_by_loss(post: &Post<'_>, lost: &Enrolment) -> Done {
+    if lost.mail(post.wave.step).is_some_and(|mail| mail.wave.as_ref() == Some(&post.wave.id)) {
+        return Done::Sent;
+    }
+    tracing::warn!(campaign = %post.wave.campaign, "nobody knows whether a mail went out");
+    Done::Unknown
+}
+
+/// Records what became of a claimed mail, and gives that. Something else may have been written about the lead meanwhile: that stays. `None`: it is gone.
+async fn settled(
+    within: &WorkspaceStore,
+    claimed: Enrolment,
+    change: &(dyn Fn(&Enrolment) -> Enrolment + Sync),
+) -> Result<Option<Enrolment>> {
     let (mut current, mut pauses) = (claimed, [200, 800].into_iter());
     for _ in 0..10 {
-        match within.replace_if(&change(&current), &current).await {
-            Ok(true) => return Ok(()),
+        let changed = change(&current);
+        match within.replace_if(&changed, &current).await {
+            Ok(true) => return Ok(Some(changed)),
             Ok(false) => match within.find(&Enrolment::key_of(current.campaign, current.lead)).await? {
                 Some(newer) => current = newer,
-                None => return Ok(()),
+                None => return Ok(None),
             },
             Err(error) => match pauses.next() {
                 Some(pause) if error.is_transient() => tokio::time::sleep(Duration::from_millis(pause)).await,

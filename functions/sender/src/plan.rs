@@ -25,6 +25,8 @@ use crate::enrol::{self, overtaken};
 const ENROLS_FOR: Duration = Duration::from_secs(20);
 /// A tenant that may not act now is asked again after that.
 const NOT_NOW: SignedDuration = SignedDuration::from_mins(15);
+/// A mail of which nobody knows may turn out to have gone, and is then followed by the next one, if the campaign still runs.
+const FOR_REPORTS: SignedDuration = SignedDuration::from_hours(1);
 
 impl Sender {
     /// Does what is due and notes when to look again. The note that brought the job goes with that, so whoever dies before is followed by another.
@@ -56,6 +58,9 @@ impl Sender {
         let Some(workspace) = store.find(&Workspace::key_of(within.tag())).await? else { return Ok(None) };
         let Some(tenant) = store.find(&Tenant::key_of()).await? else { return Ok(None) };
         let steps: Vec<Step> = steps::of(&within, &campaign).await?.into_iter().map(|step| step.step).collect();
+        if tenant.inaccessible(context.now()).is_some() {
+            return Ok(again(context.now() + NOT_NOW));
+        }
         let campaign = match campaign.status {
             CampaignStatus::Active => campaign,
             CampaignStatus::Scheduled => match self.start(context, (&store, &within), campaign, &workspace, &steps).await? {
@@ -66,9 +71,6 @@ impl Sender {
             // Whoever resumes it writes a note.
             CampaignStatus::Draft | CampaignStatus::Paused | CampaignStatus::Completed => return Ok(None),
         };
-        if tenant.inaccessible(context.now()).is_some() {
-            return Ok(again(context.now() + NOT_NOW));
-        }
         let mut plan = within.get(&CampaignPlan::key_of(id)).await?;
         let began = Instant::now();
         while !plan.is_enrolled && began.elapsed() < ENROLS_FOR {
@@ -84,10 +86,16 @@ impl Sender {
             steps: &steps,
             per_minute: self.per_minute,
         };
-        let is_enrolled = plan.is_enrolled;
+        let (is_enrolled, enrolled) = (plan.is_enrolled, plan.clone());
         Ok(match conductor.conduct(plan).await? {
             _ if !is_enrolled => again(context.now()),
             Look::Again(at) => again(at),
+            Look::Over if campaign.numbers.unknown > 0 && !is_waited_for(&enrolled, context.now()) => {
+                if enrolled.over_since.is_none() && !within.replace_if(&enrolled.over(context.now()), &enrolled).await? {
+                    return Err(overtaken());
+                }
+                again(enrolled.over_since.unwrap_or(context.now()) + FOR_REPORTS)
+            }
             Look::Over => {
                 let completed = campaign.completed(self.app.clock().now());
                 let mut ending = within.transaction().replace(&within, &completed, &campaign)?;
@@ -135,6 +143,11 @@ impl Sender {
         within.transaction().replace(within, &active, &campaign)?.replace(within, &plan.resumed(now), &plan)?.commit().await?;
         Ok(Started::Active(Box::new(active)))
     }
+}
+
+/// Whether reports of mails of which nobody knew had time to come.
+fn is_waited_for(plan: &CampaignPlan, now: jiff::Timestamp) -> bool {
+    plan.over_since.is_some_and(|since| now.duration_since(since) >= FOR_REPORTS)
 }
 
 /// Whoever changed the note meanwhile has more to do, and a job of their own.

@@ -37,8 +37,6 @@ struct Ended {
     unknown: i64,
     failed: i64,
     dropped: i64,
-    /// Mails that went out and are counted already.
-    reported: i64,
     /// Those that still wait.
     rest: Vec<LeadId>,
     stop: Option<Stop>,
@@ -102,7 +100,6 @@ impl Sender {
                 Done::Unknown => ended.unknown += 1,
                 Done::Failed => ended.failed += 1,
                 Done::Dropped => ended.dropped += 1,
-                Done::Reported => ended.reported += 1,
                 Done::Gone => {}
                 Done::Stopped(stop) => {
                     ended.rest.push(*lead);
@@ -117,34 +114,46 @@ impl Sender {
     async fn branch(&self, within: &WorkspaceStore, wave: &Wave, steps: &[Step], condition: &ConditionStep) -> Result<Ended> {
         let mut ended = Ended::default();
         for lead in &wave.leads.0 {
-            for _ in 0..5 {
-                let key = Enrolment::key_of(wave.campaign, *lead);
-                let lead = Lead::key_of(*lead);
-                let (enrolment, lead) = tokio::try_join!(within.find(&key), within.find(&lead))?;
-                let Some(enrolment) = enrolment else { break };
-                match enrolment.turn(&wave.id, wave.step, self.app.clock().now()) {
-                    Turn::Go => {}
-                    turn => {
-                        ended.dropped += i64::from(turn == Turn::Ended(enrolment::Ended::Dropped));
-                        break;
-                    }
-                }
-                let Some(lead) = lead else {
-                    // The next look counts it.
-                    within.replace_if(&enrolment.left_out(ExitReason::Deleted), &enrolment).await?;
-                    continue;
-                };
-                let did = |step, event| enrolment.did(step, event);
-                let next = sequence::branch(steps, condition, &lead, &did, self.app.clock().now());
-                if within.replace_if(&enrolment.went_on(&wave.id, next), &enrolment).await? {
-                    if let Next::Step { due, .. } = next {
-                        ended.due.insert(lead.id, due);
-                    }
-                    break;
-                }
-            }
+            self.branch_one(within, wave, steps, (condition, *lead), &mut ended).await?;
         }
         Ok(ended)
+    }
+
+    async fn branch_one(
+        &self,
+        within: &WorkspaceStore,
+        wave: &Wave,
+        steps: &[Step],
+        (condition, lead): (&ConditionStep, LeadId),
+        ended: &mut Ended,
+    ) -> Result<()> {
+        let (enrolment_key, lead_key) = (Enrolment::key_of(wave.campaign, lead), Lead::key_of(lead));
+        for _ in 0..5 {
+            let now = self.app.clock().now();
+            let (enrolment, lead) = tokio::try_join!(within.find(&enrolment_key), within.find(&lead_key))?;
+            let Some(enrolment) = enrolment else { return Ok(()) };
+            match enrolment.turn(&wave.id, wave.step, now) {
+                Turn::Go => {}
+                turn => {
+                    ended.dropped += i64::from(turn == Turn::Ended(enrolment::Ended::Dropped));
+                    return Ok(());
+                }
+            }
+            let Some(lead) = lead else {
+                // The next look counts it.
+                within.replace_if(&enrolment.left_out(ExitReason::Deleted), &enrolment).await?;
+                continue;
+            };
+            let did = |step, event| enrolment.did(step, event);
+            let next = sequence::branch(steps, condition, &lead, &did, now);
+            if within.replace_if(&enrolment.went_on(&wave.id, next), &enrolment).await? {
+                if let Next::Step { due, .. } = next {
+                    ended.due.insert(lead.id, due);
+                }
+                return Ok(());
+            }
+        }
+        Err(busy())
     }
 
     /// Those of the wave's leads that it has brought to a later step, now or before it was interrupted.
@@ -225,7 +234,7 @@ impl Sender {
             let moved: Vec<_> = numbers.into_iter().filter(|(_, by)| *by > 0).chain([("moves", 1)]).collect();
             committing = committing.adjust(within, &Campaign::key_of(wave.campaign), &moved, missing())?;
             if let Some(counted) = counted {
-                let went = i64::try_from(ended.sent.len()).unwrap_or(0) + ended.unknown + ended.reported;
+                let went = i64::try_from(ended.sent.len()).unwrap_or(0) + ended.unknown;
                 let unspent = i64::try_from(wave.leads.0.len()).unwrap_or(0) - went;
                 if unspent > 0 {
                     let (of_day, of_month) = (CampaignDay::key_of(wave.campaign, counted.day), MailMonth::key_of(counted.month));
@@ -249,8 +258,10 @@ impl Sender {
                 Some(Stop::Late) => Some(now),
                 Some(Stop::NotNow) => Some(now + NOT_NOW),
                 Some(Stop::Held) => Some(now + HELD),
+                // It may have been resumed meanwhile.
+                Some(Stop::Paused) => Some(now),
                 // Whoever resumes it looks.
-                Some(Stop::Paused | Stop::Unverified) => None,
+                Some(Stop::Unverified) => None,
                 None if ended.following.is_empty() => Some(now),
                 None => None,
             });

@@ -110,14 +110,18 @@ impl<'a> Reader<'a> {
 
     /// One list after the other. Who is on two is named twice.
     async fn of_lists(&self, lists: &[LeadListId], place: Place, at_most: usize) -> Result<Part> {
-        let there: Vec<LeadListId> = lists.iter().filter(|list| self.admission.lists.contains(list)).copied().collect();
-        let Some(list) = there.get(place.number as usize) else { return Ok((vec![], HashMap::new(), None, 0)) };
+        let Some(list) = lists.get(place.number as usize) else { return Ok((vec![], HashMap::new(), None, 0)) };
+        let next_list = Some(Place { number: place.number + 1, after: None }).filter(|next| (next.number as usize) < lists.len());
+        // One that was deleted has nobody.
+        if !self.admission.lists.contains(list) {
+            return Ok((vec![], HashMap::new(), next_list, 0));
+        }
         let after = place.after.map(|lead| LeadListMember::key_of(*list, lead));
         let (members, more) = self.store.after(&LeadListMember::on(*list), after.as_ref(), at_most).await?;
         let named: Vec<LeadId> = members.iter().map(|member| member.lead).collect();
         let next = match more {
             Some(_) => Some(Place { after: named.last().copied(), ..place }),
-            None => Some(Place { number: place.number + 1, after: None }).filter(|next| (next.number as usize) < there.len()),
+            None => next_list,
         };
         let (leads, passed) = (self.by_id(&named).await?, named.len());
         Ok((named, leads, next, passed))

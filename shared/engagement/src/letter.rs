@@ -84,10 +84,11 @@ impl Composer<'_> {
         let Rendered { subject, html, text, .. } =
             templating::render(Source { subject: &content.subject, html: &content.html, text: content.text.as_deref() }, &context)?;
         let (mut html, mut text) = (html, text);
-        let (shows_way_out, shows_address) = (html.contains(&escaped(&unsubscribe)), |part: &str, address: &str| part.contains(address));
+        let visible = without_comments(&html);
+        let shows_way_out = visible.contains(&escaped(&unsubscribe));
         let address = sender.workspace.settings.postal_address.as_deref().unwrap_or_default();
         let mut footer = vec![];
-        if !address.is_empty() && !shows_address(&html, &escaped(address)) {
+        if !address.is_empty() && !visible.contains(&escaped(address)) {
             footer.push(escaped(address).replace('\n', "<br>"));
         }
         if settings.unsubscribe_enabled && !shows_way_out {
@@ -131,6 +132,13 @@ impl Composer<'_> {
             tags: mail.tags(key),
         })
     }
+}
+
+/// What stands in a comment is seen by nobody.
+fn without_comments(html: &str) -> String {
+    let mut parts = html.split("<!--");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |visible, part| visible + part.split_once("-->").map_or("", |(_, rest)| rest))
 }
 
 /// Before the end of the body, if it has one.

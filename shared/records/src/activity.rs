@@ -50,6 +50,7 @@ pub enum ActivityKind {
     EmailClicked,
     EmailReplied,
     EmailBounced,
+    EmailComplained,
     Unsubscribed,
     StatusChanged,
     Note,

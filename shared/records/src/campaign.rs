@@ -11,9 +11,7 @@ use crate::template::TemplateId;
 use shared::error::Lack;
 use shared::model::text;
 use shared::model::workspace::WorkspaceSettings;
-use shared::store::{
-    Collection, Counter, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Named, Restore, Within, restored,
-};
+use shared::store::{Collection, Counter, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Named, Packed, Restore, Within};
 use shared::{Error, Result, id};
 
 id!(/// A campaign of a workspace.
@@ -71,8 +69,8 @@ pub enum CampaignStatus {
     Completed,
 }
 
-/// Numbers of the item, which move without an edit and never back: mails that were sent, that failed and of which nobody knows, and leads that did
-/// something for the first time.
+/// Numbers of the item, which move without an edit: mails that were sent, that failed and of which nobody knows, and leads that did something for the
+/// first time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CampaignNumbers {
@@ -84,7 +82,8 @@ pub struct CampaignNumbers {
     pub complained: u64,
     pub unsubscribed: u64,
     pub failed: u64,
-    pub unknown: u64,
+    /// Below zero for a moment, when a report settles a mail before the loss of it is counted.
+    pub unknown: i64,
     /// Of leads that were enrolled and left out since.
     pub dropped: u64,
     /// How often any of them moved, or leads were put back among those who wait.
@@ -106,6 +105,8 @@ pub enum PausedBy {
     Deliverability,
     /// The carrier does not send from its domain.
     Carrier,
+    /// It came with an import: where it came from, it may go on.
+    Import,
 }
 
 /// What an edit changes; `None` leaves a field as it is.
@@ -311,7 +312,13 @@ impl Entity for Campaign {
     const WITHIN: Option<Within> = Some(IN_WORKSPACE);
     const COUNTER: Option<Counter> = Some(Campaign::COUNT);
     const NOUN: Option<&'static str> = Some(Campaign::NOUN);
-    const RESTORE: Option<Restore> = Some(restored::<Campaign>);
+    /// Where it came from it may go on, so here it waits for a person.
+    const RESTORE: Option<Restore> = Some(|data| {
+        let campaign: Campaign = serde_json::from_value(data).ok()?;
+        let status = campaign.status;
+        let paused = Campaign { status: CampaignStatus::Paused, paused_by: Some(PausedBy::Import), ..campaign.clone() };
+        Packed::of(if matches!(status, CampaignStatus::Scheduled | CampaignStatus::Active) { &paused } else { &campaign }).ok()
+    });
 
     fn key(&self) -> Key<Self> {
         Campaign::key_of(self.id)
@@ -507,7 +514,7 @@ mod tests {
     fn a_copy_is_a_draft_with_numbers_of_its_own() {
         let of = Campaign {
             status: CampaignStatus::Completed,
-            numbers: CampaignNumbers { sent: 9, opened: 3, ..CampaignNumbers::default() },
+            numbers: CampaignNumbers { sent: 9, opened: 3, moves: 12, ..CampaignNumbers::default() },
             start_at: Some(later()),
             version: 4,
             ..campaign()

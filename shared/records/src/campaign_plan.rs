@@ -41,6 +41,9 @@ pub struct CampaignPlan {
     pub held_by: Option<Hold>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,
+    /// Since when nobody waits any more, but reports of mails of which nobody knows are still awaited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_since: Option<Timestamp>,
     pub version: u64,
 }
 
@@ -90,6 +93,7 @@ impl CampaignPlan {
             credit: 0,
             held_by: None,
             next_at: None,
+            over_since: None,
             version: 1,
         }
     }
@@ -123,11 +127,16 @@ impl CampaignPlan {
         (paced != *self).then(|| CampaignPlan { version: self.version + 1, ..paced })
     }
 
+    /// Nobody waits any more.
+    pub fn over(&self, now: Timestamp) -> Self {
+        CampaignPlan { over_since: Some(now), version: self.version + 1, ..self.clone() }
+    }
+
     /// The waves of a page: its leads do the first step of the sequence together. Each lead's wave follows from its place on the page.
     pub fn waves(&self, page: &PlannedPage, first: Next) -> Vec<Wave> {
         let Next::Step { number, due } = first else { return vec![] };
         let wave = |(at, leads): (usize, &[LeadId])| {
-            Wave::planned(WaveId::of_page(self.campaign, self.page, at), self.campaign, number, due, leads.to_vec())
+            Wave::planned(WaveId::of_page(self.campaign, self.page, at), self.campaign, number, due, leads.to_vec()).map(Wave::first)
         };
         page.leads.0.chunks(Wave::MOST).enumerate().filter_map(wave).collect()
     }

@@ -12,7 +12,7 @@ use crate::rule::StepEvent;
 use crate::sequence::Next;
 use crate::wave::WaveId;
 use shared::ids::Segment;
-use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Restore, Within, restored};
+use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, ListEntry, Listed, Packed, Restore, Within};
 
 /// `enrolments` / `<campaign>#<lead>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,10 +117,22 @@ pub struct SentMail {
     pub automated_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replied_at: Option<Timestamp>,
+    /// For good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounced_at: Option<Timestamp>,
+    /// For now: the mailbox is full, or the like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_bounced_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complained_at: Option<Timestamp>,
+}
+
+impl SentMail {
+    /// Whether something is known of it that only happens to a mail that was sent.
+    pub fn was_seen(&self) -> bool {
+        let moments = [self.delivered_at, self.opened_at, self.clicked_at, self.automated_at, self.replied_at];
+        moments.iter().chain(&[self.bounced_at, self.soft_bounced_at, self.complained_at]).any(Option::is_some)
+    }
 }
 
 /// What a wave does with one of its leads.
@@ -193,16 +205,40 @@ impl Enrolment {
         claimed
     }
 
+    /// Whether the wave's worker may be giving its mail to the carrier. Otherwise something else was written about it since.
+    pub fn is_claimed_by(&self, wave: &WaveId) -> bool {
+        matches!(&self.state, EnrolmentState::Sending { wave: own, .. } if own == wave)
+    }
+
     /// The carrier took its mail of that step. `next`: where it goes on.
     pub fn sent(&self, wave: &WaveId, step: u32, message: Option<String>, next: Next, now: Timestamp) -> Self {
         // Whatever else happened to the lead meanwhile stays as it is.
-        let is_claimed = matches!(&self.state, EnrolmentState::Sending { wave: own, .. } if own == wave);
-        let mut sent = if is_claimed { self.went_on(wave, next) } else { self.in_state(self.state.clone()) };
+        let mut sent = if self.is_claimed_by(wave) { self.went_on(wave, next) } else { self.in_state(self.state.clone()) };
         let mail = sent.mail_mut(step);
         mail.sent_at = Some(now);
         mail.wave = Some(wave.clone());
         mail.message = message;
         sent
+    }
+
+    /// Of an unknown mail it turned out that it was sent. `wave`: of the step where it goes on; `None`: it goes on nowhere.
+    pub fn settled(&self, step: u32, wave: Option<(u32, WaveId)>, at: Timestamp) -> Self {
+        let mut settled = match wave {
+            Some((number, wave)) => Enrolment { step: number, ..self.in_state(EnrolmentState::Waiting { wave }) },
+            None => self.in_state(EnrolmentState::Completed),
+        };
+        settled.mail_mut(step).sent_at = Some(at);
+        settled
+    }
+
+    /// Whether nobody knows of its mail of that step.
+    pub fn is_unknown_at(&self, step: u32) -> bool {
+        matches!(self.state, EnrolmentState::Unknown { .. }) && self.step == step
+    }
+
+    /// Whether the lead can still leave it: a mail may bounce, and its reader may want no more, after the last one too.
+    pub fn can_exit(&self) -> bool {
+        !matches!(self.state, EnrolmentState::Skipped { .. } | EnrolmentState::Exited { .. })
     }
 
     /// Whether the wave has brought it to the step that it waits for now, and so brings it into the wave of that step.
@@ -418,7 +454,15 @@ impl Entity for Enrolment {
     /// The campaign is.
     const AUDITED: bool = false;
     const NOUN: Option<&'static str> = Some("Recipient");
-    const RESTORE: Option<Restore> = Some(restored::<Enrolment>);
+    /// No worker has it here, and what one was about to send may have gone where it came from.
+    const RESTORE: Option<Restore> = Some(|data| {
+        let enrolment: Enrolment = serde_json::from_value(data).ok()?;
+        let state = match enrolment.state {
+            EnrolmentState::Sending { since, .. } => EnrolmentState::Unknown { since },
+            state => state,
+        };
+        Packed::of(&Enrolment { state, ..enrolment }).ok()
+    });
 
     fn key(&self) -> Key<Self> {
         Enrolment::key_of(self.campaign, self.lead)

@@ -41,6 +41,9 @@ pub struct Lead {
     pub email_status: EmailStatus,
     #[serde(flatten)]
     pub engagement: Engagement,
+    /// Mails in a row that were refused for now. A delivery ends the row.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub soft_bounces: u32,
     /// How many entries its activity has: moved with each. All that moves `engagement` is such an entry.
     pub activities: u64,
     pub created_at: Timestamp,
@@ -167,6 +170,8 @@ impl Lead {
     pub const MAX_LISTS: usize = 20;
     pub const MAX_ATTRIBUTES: usize = 50;
     pub const MAX_ATTRIBUTE_BYTES: usize = 8 * 1024;
+    /// In a row, after which the address is taken for one that does not work.
+    pub const SOFT_BOUNCES: u32 = 3;
     /// How many leads one pass looks at: a filter that would have to look at more is refused.
     pub const MAX_PASSED: u64 = 20_000;
 
@@ -181,6 +186,7 @@ impl Lead {
             status: LeadStatus::New,
             email_status: EmailStatus::Active,
             engagement: Engagement::default(),
+            soft_bounces: 0,
             activities: 0,
             created_at: now,
             updated_at: now,
@@ -203,6 +209,13 @@ impl Lead {
     pub fn with(&self, changes: &LeadChanges) -> Result<Self> {
         let mut lead = self.clone();
         if let Some(email) = &changes.email {
+            // What was known of the address says nothing of another one. What the person wants stays.
+            if email.normalised() != lead.email.normalised() {
+                lead.soft_bounces = 0;
+                if lead.email_status == EmailStatus::Bounced {
+                    lead.email_status = EmailStatus::Active;
+                }
+            }
             lead.email = email.clone();
         }
         for (field, value) in &changes.profile {
@@ -257,6 +270,40 @@ impl Lead {
         self.with_activity()
     }
 
+    /// After a person opened a mail, or followed a link of one.
+    pub fn engaged(mut self, opened: bool, clicked: bool, at: Timestamp) -> Self {
+        let latest = |last: Option<Timestamp>| Some(last.map_or(at, |last| last.max(at)));
+        if opened {
+            self.engagement.opened += 1;
+            self.engagement.last_opened_at = latest(self.engagement.last_opened_at);
+        }
+        if clicked {
+            self.engagement.clicked += 1;
+            self.engagement.last_clicked_at = latest(self.engagement.last_clicked_at);
+        }
+        self.with_activity()
+    }
+
+    /// After a mail came back for good.
+    pub fn bounced(mut self) -> Self {
+        if self.email_status == EmailStatus::Active {
+            self.email_status = EmailStatus::Bounced;
+        }
+        self.with_activity()
+    }
+
+    /// After it called a mail spam.
+    pub fn complained(mut self) -> Self {
+        self.email_status = EmailStatus::Complained;
+        self.with_activity()
+    }
+
+    /// After a mail was refused for now.
+    pub fn soft_bounced(mut self) -> Self {
+        self.soft_bounces += 1;
+        if self.soft_bounces >= Lead::SOFT_BOUNCES { self.bounced() } else { self.with_activity() }
+    }
+
     pub fn has_tag(&self, tag: &str) -> bool {
         let tag = text::fold(tag);
         self.tags.iter().any(|own| text::fold(own) == tag)
@@ -274,6 +321,10 @@ impl Lead {
     pub fn all() -> List<Self> {
         List::new(Collection::of::<Lead>(), "")
     }
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// RFC 7396.
@@ -604,6 +655,25 @@ pub(crate) mod tests {
         let lead = with(&lead, json!({"a": null, "b": {"c": null, "e": [1]}})).unwrap().unwrap();
         assert_eq!((Value::Object(lead.attributes.clone()), lead.version), (json!({"b": {"d": 2, "e": [1]}}), 3));
         assert_eq!(with(&lead, json!({"b": {"d": 2}, "gone": null})).unwrap(), None);
+    }
+
+    #[test]
+    fn another_address_may_work_but_a_wish_stays_a_wish() {
+        let to = |lead: &Lead, email: &str| {
+            let changes = LeadChanges { email: Email::parse(email), ..LeadChanges::default() };
+            lead.with(&changes).unwrap()
+        };
+        let bounced = (0..3).fold(lead("a@b.example"), |lead, _| lead.soft_bounced());
+        assert_eq!((bounced.email_status, bounced.soft_bounces, bounced.activities), (EmailStatus::Bounced, 3, 3));
+        assert_eq!(to(&bounced, "A@B.example").email_status, EmailStatus::Bounced);
+        let other = to(&bounced, "c@b.example");
+        assert_eq!((other.email_status, other.soft_bounces), (EmailStatus::Active, 0));
+        for (lead, status) in [
+            (lead("a@b.example").complained().bounced(), EmailStatus::Complained),
+            (lead("a@b.example").unsubscribed().unwrap().bounced(), EmailStatus::Unsubscribed),
+        ] {
+            assert_eq!(to(&lead, "c@b.example").email_status, status);
+        }
     }
 
     #[test]

@@ -343,8 +343,8 @@ mod tests {
         assert_eq!(allowed(at("08:00:00"), 0, 0, at("09:00:00")), (Some(1), Hold::Window, at("09:09:36")));
         assert_eq!(allowed(at("09:00:00"), 0, 1, at("09:05:00")), (Some(0), Hold::Window, at("09:09:36")));
         // An hour without a worker is made up for, up to what the day has left; another day's is not.
-        assert_eq!(allowed(at("09:00:00"), 2, 1, at("10:00:00")), (Some(8), Hold::Window, at("10:04:48")));
-        assert_eq!(allowed(at("09:00:00"), 2, 47, at("10:00:00")), (Some(3), Hold::Window, at("10:04:48")));
+        assert_eq!(allowed(at("09:00:00"), 2, 1, at("10:00:00")), (Some(8), Hold::Window, at("10:07:12")));
+        assert_eq!(allowed(at("09:00:00"), 2, 47, at("10:00:00")), (Some(3), Hold::Window, at("10:07:12")));
         assert_eq!(allowed(at("09:00:00"), 2, 50, at("10:00:00")), (Some(0), Hold::DailyLimit, next_week));
         assert_eq!(allowed(moment("2026-11-23T09:00:00Z"), 9, 0, at("09:00:00")), (Some(1), Hold::Window, at("09:09:36")));
         assert_eq!(allowed(at("09:00:00"), 0, 9, at("17:00:00")).2, next_week);

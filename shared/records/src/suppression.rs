@@ -11,7 +11,7 @@ use shared::model::user::Email;
 use shared::store::{
     Collection, Counter, Entity, IN_WORKSPACE, InTenant, InWorkspace, Key, List, Owned, Record, Restore, Within, restored,
 };
-use shared::tenancy::{Store, Transaction, conflict};
+use shared::tenancy::{Store, TenantStore, Transaction, conflict};
 use shared::{Result, crypto, id};
 
 id!(/// A suppressed address, as a workspace sees it: it ends with the workspace's tag, for the tenant's own too, so that it leads into the workspace
@@ -242,6 +242,22 @@ where
             None => transaction.create(store, &suppression, conflict("This address is suppressed already."))?,
         };
         transaction.create(store, self, conflict("This entry exists already."))
+    }
+
+    /// The same, with its place in the count of the list and the line for the audit log.
+    pub fn add_counted<'a>(
+        &self,
+        transaction: Transaction<'a>,
+        (of_tenant, store): (&TenantStore, &Store<S>),
+        before: Option<&Suppression<S>>,
+    ) -> Result<Transaction<'a>>
+    where
+        Suppression<S>: Entity<Scope = S>,
+    {
+        let id = SuppressionChangeId::new(self.added_at, store.random());
+        let change = SuppressionChange::added(id, S::WORD, self.reason, 1, self.added_at);
+        let transaction = self.add(transaction, store, before)?.count(store, S::COUNTER, 1)?;
+        transaction.create(of_tenant, &change, conflict("This change exists already."))
     }
 
     pub fn key_of(id: SuppressionId) -> Key<Self> {

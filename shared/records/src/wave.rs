@@ -12,7 +12,7 @@ use crate::lead::{LeadId, LeadIds};
 use shared::crypto::{self, Random};
 use shared::ids::Segment;
 use shared::model::period::Month;
-use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, Restore, Within, restored};
+use shared::store::{Collection, Entity, IN_WORKSPACE, InWorkspace, Key, List, Packed, Restore, Within};
 
 /// What enrolments name a wave by. It follows from what the wave comes of, so whoever does a thing twice makes the same wave.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl WaveId {
     }
 }
 
-/// `waves` / `<campaign>#<due>#<id>.<mark>`: in the order in which they are due.
+/// `waves` / `<campaign>#<first or next>#<due>#<id>.<mark>`: in the order in which they are due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wave {
     pub id: WaveId,
@@ -52,6 +52,9 @@ pub struct Wave {
     pub due: Timestamp,
     pub leads: LeadIds,
     pub state: WaveState,
+    /// Its leads got no mail of the campaign yet. Others go before it.
+    #[serde(default)]
+    pub is_first: bool,
     pub version: u64,
 }
 
@@ -85,7 +88,12 @@ impl Wave {
     /// `None`: of nobody.
     pub fn planned(id: WaveId, campaign: CampaignId, step: u32, due: Timestamp, leads: Vec<LeadId>) -> Option<Self> {
         let mark = *leads.first()?;
-        Some(Wave { id, mark, campaign, step, due, leads: LeadIds(leads), state: WaveState::Planned, version: 1 })
+        Some(Wave { id, mark, campaign, step, due, leads: LeadIds(leads), state: WaveState::Planned, is_first: false, version: 1 })
+    }
+
+    /// Of leads that begin.
+    pub fn first(self) -> Self {
+        Wave { is_first: true, ..self }
     }
 
     /// Of those of its leads that go on to a later step. `None`: of nobody. Its own first lead keeps it apart from other parts, of this wave too.
@@ -137,14 +145,19 @@ impl Wave {
     }
 
     pub fn place(&self) -> WavePlace {
-        WavePlace { campaign: self.campaign, due: self.due, id: self.id.clone(), mark: self.mark }
+        WavePlace { campaign: self.campaign, is_first: self.is_first, due: self.due, id: self.id.clone(), mark: self.mark }
     }
 
     pub fn key_of(place: &WavePlace) -> Key<Self> {
         Key::new(&Collection::of::<Wave>(), place.clone())
     }
 
-    /// As they are due.
+    /// Those of leads that begin, or the others, as they are due.
+    pub fn due(campaign: CampaignId, is_first: bool) -> List<Self> {
+        List::behind(Collection::of::<Wave>(), Turn(campaign, is_first))
+    }
+
+    /// All of them.
     pub fn of_campaign(campaign: CampaignId) -> List<Self> {
         List::behind(Collection::of::<Wave>(), campaign)
     }
@@ -154,16 +167,29 @@ impl Wave {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WavePlace {
     pub campaign: CampaignId,
+    #[serde(default)]
+    pub is_first: bool,
     pub due: Timestamp,
     pub id: WaveId,
     pub mark: LeadId,
+}
+
+/// The waves of a campaign lie in two rows, so that who waits for the next mail is found without those who begin.
+struct Turn(CampaignId, bool);
+
+impl Segment for Turn {}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.0, if self.1 { "first" } else { "next" })
+    }
 }
 
 impl Segment for WavePlace {}
 
 impl fmt::Display for WavePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{:012}#{}.{}", self.campaign, self.due.as_second(), self.id.0, self.mark)
+        write!(f, "{}#{:012}#{}.{}", Turn(self.campaign, self.is_first), self.due.as_second(), self.id.0, self.mark)
     }
 }
 
@@ -179,7 +205,11 @@ impl Entity for Wave {
     const COLLECTION: &'static str = "waves";
     const WITHIN: Option<Within> = Some(IN_WORKSPACE);
     const AUDITED: bool = false;
-    const RESTORE: Option<Restore> = Some(restored::<Wave>);
+    /// No worker has it here.
+    const RESTORE: Option<Restore> = Some(|data| {
+        let wave: Wave = serde_json::from_value(data).ok()?;
+        Packed::of(&Wave { state: WaveState::Planned, ..wave }).ok()
+    });
 
     fn key(&self) -> Key<Self> {
         Wave::key_of(&self.place())

@@ -1,6 +1,6 @@
 //! Work that waits for its moment, of all tenants in one list: what is idle costs nothing.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::Random;
@@ -20,12 +20,14 @@ pub struct DueWork {
     pub campaign: String,
     /// Another one each time that it is written or brought to mind. Each is a change, and so another job.
     mark: u64,
+    /// How often it was brought to mind.
+    rounds: u32,
 }
 
 impl DueWork {
     pub fn new(due_at: Timestamp, tenant: TenantId, campaign: impl Segment, random: &Random) -> Self {
         let mark = u32::from_be_bytes(random.bytes()).into();
-        DueWork { due_at, tenant, campaign: campaign.to_string(), mark }
+        DueWork { due_at, tenant, campaign: campaign.to_string(), mark, rounds: 0 }
     }
 
     /// The workspace of the campaign, by its id.
@@ -37,13 +39,23 @@ impl DueWork {
         self.due_at <= now
     }
 
+    /// Whether it is time to bring it to mind: when it is due, and then ever more rarely, so that work which cannot be done is not in the way of others'.
+    pub fn is_worth(&self, now: Timestamp) -> bool {
+        let minutes = (1_i64 << self.rounds.min(12)) - 1;
+        now >= self.due_at.saturating_add(SignedDuration::from_mins(minutes)).unwrap_or(Timestamp::MAX)
+    }
+
+    pub fn is_of(&self, tenant: TenantId) -> bool {
+        self.tenant == tenant
+    }
+
     /// For a fair share of a queue: the tenant.
     pub fn group(&self) -> String {
         self.tenant.to_string()
     }
 
     pub fn again(&self) -> Self {
-        DueWork { mark: self.mark + 1, ..self.clone() }
+        DueWork { mark: self.mark + 1, rounds: self.rounds + 1, ..self.clone() }
     }
 
     /// Whether it lies where the other one does.

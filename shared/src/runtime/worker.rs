@@ -63,10 +63,28 @@ where
     Ok(failures([]))
 }
 
-/// Processes a queue batch. Each message succeeds or is delivered again by itself, and finally goes to the dead-letter queue.
+/// Processes a batch of our own jobs. Each message succeeds or is delivered again by itself, and finally goes to the dead-letter queue.
 pub async fn queue<J, F, Fut>(app: &App, event: Value, worker: &'static str, request_id: &str, each: F) -> Result<Value>
 where
     J: DeserializeOwned,
+    F: Fn(WorkContext, J) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    messages(event, worker, request_id, |body| Queued::<J>::read(body)?.open(app, worker, request_id), each).await
+}
+
+/// The same for messages that are not jobs of ours: they come without a tenant, and what they say of one is not believed.
+pub async fn notices<F, Fut>(app: &App, event: Value, worker: &'static str, request_id: &str, each: F) -> Result<Value>
+where
+    F: Fn(WorkContext, String) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    messages(event, worker, request_id, |body| Ok((work_context(app, worker, request_id), body.to_owned())), each).await
+}
+
+async fn messages<J, O, F, Fut>(event: Value, worker: &'static str, request_id: &str, open: O, each: F) -> Result<Value>
+where
+    O: Fn(&str) -> Result<(WorkContext, J)>,
     F: Fn(WorkContext, J) -> Fut,
     Fut: Future<Output = Result<()>>,
 {
@@ -74,8 +92,7 @@ where
     for record in records(event)? {
         let message_id = record["messageId"].as_str().unwrap_or_default().to_owned();
         let started = Instant::now();
-        let opened = Queued::<J>::read(record["body"].as_str().unwrap_or_default()).and_then(|queued| queued.open(app, worker, request_id));
-        let done = match opened {
+        let done = match open(record["body"].as_str().unwrap_or_default()) {
             Ok((context, job)) => {
                 let (table, tenant) = (context.table().clone(), context.store.as_ref().map(|store| store.tenant_id().to_string()));
                 let done = caught(each(context, job)).await;
@@ -98,6 +115,11 @@ where
 /// Whether an event is a batch of queue or stream records.
 pub fn is_batch(event: &Value) -> bool {
     event["Records"].is_array()
+}
+
+/// Whether a batch comes from the queue of that ARN. A batch has one source.
+pub fn comes_from(event: &Value, queue: &str) -> bool {
+    event["Records"][0]["eventSourceARN"] == queue
 }
 
 /// Reads a direct command or a schedule's input.

@@ -58,6 +58,8 @@ async fn launch(home: &Home, leads: &[String]) -> String {
 /// Again to a worker after a quarter of an hour, and the second mail an hour after the first.
 async fn go_on(home: &Home, faults: &Faults) {
     home.pass_with(6, SignedDuration::from_mins(16), faults).await;
+    // Reports of mails of which nobody knows get an hour.
+    home.pass_with(2, SignedDuration::from_mins(31), faults).await;
 }
 
 /// Launches until a worker comes to the end of all without its death. Gives how often it died, and how many mails nobody knows of.

@@ -30,24 +30,28 @@ impl Demo {
         json!({ "email": self.email, "password": self.password })
     }
 
-    /// Three lines for a POSIX shell that can be pasted one after another: a login, a list, a creation.
-    pub fn curl_lines(&self, base: &str) -> [String; 3] {
+    /// Lines for a POSIX shell that can be pasted one after another, each with what it does.
+    pub fn curl_lines(&self, base: &str) -> [(&'static str, String); 5] {
         let login = quoted(&self.credentials().to_string());
         let project = quoted(&json!({ "name": "My first project" }).to_string());
         let json = "-H 'content-type: application/json'";
         let token = r#"-H "authorization: Bearer $TOKEN""#;
         let find = r#"sed -nE 's/.*"token": ?"([^"]+)".*/\1/p'"#;
+        let draft = r#"sed -nE 's/.*"id": ?"(cmp_[^"]+)".*/\1/p'"#;
+        let campaigns = format!("{base}/api/v1/tenant/campaigns");
         [
-            format!("TOKEN=$(curl -s {base}/api/v1/auth/login {json} -d {login} | {find})"),
-            format!("curl -s {base}/api/v1/projects {token}"),
-            format!("curl -s {base}/api/v1/projects {token} {json} -d {project}"),
+            ("Log in and keep the token", format!("TOKEN=$(curl -s {base}/api/v1/auth/login {json} -d {login} | {find})")),
+            ("List the projects", format!("curl -s {base}/api/v1/projects {token}")),
+            ("Make one", format!("curl -s {base}/api/v1/projects {token} {json} -d {project}")),
+            ("Find the draft of a campaign", format!("CAMPAIGN=$(curl -s '{campaigns}?status=draft' {token} | {draft})")),
+            ("Launch it: 25 mails arrive in the mailbox", format!("curl -s -X POST {campaigns}/$CAMPAIGN/send {token}")),
         ]
     }
 
-    /// The text after the ready line: credentials, and three lines to paste.
+    /// The text after the ready line: credentials, and lines to paste.
     pub fn usage(&self, base: &str) -> String {
         let Demo { email, password, tenant_id, tenant_slug } = self;
-        let lines = self.curl_lines(base).join("\n");
+        let lines = self.curl_lines(base).map(|(_, line)| line).join("\n");
         format!("demo e-mail:  {email}\npassword:     {password}\ntenant:       {tenant_id} ({tenant_slug})\n{lines}\n")
     }
 }
@@ -76,7 +80,7 @@ mod tests {
         let printed = std::process::Command::new("sh").args(["-c", &format!("printf %s {body}")]).output().unwrap();
         let read: Value = serde_json::from_slice(&printed.stdout).unwrap();
         assert_eq!(read, json!({ "email": "demo@example.com", "password": r#"it's "so""# }));
-        assert_eq!(usage.lines().filter(|line| line.contains("curl")).count(), 3);
+        assert_eq!(usage.lines().filter(|line| line.contains("curl")).count(), 5);
     }
 
     #[test]

@@ -103,7 +103,6 @@ fn demo_box(console: &Console, demo: &Demo, key: Option<&str>) -> Markup {
             },
         ));
     }
-    let explanations = ["Log in and keep the token", "List the projects", "Make one"];
     html! {
         (parts::facts(&facts))
         div .stack {
@@ -113,8 +112,8 @@ fn demo_box(console: &Console, demo: &Demo, key: Option<&str>) -> Markup {
             // Kept when the rest of the page refreshes itself.
             div #token data-keep aria-live="polite" {}
         }
-        h3 { "Three lines to paste into a shell" }
-        @for (index, (line, explanation)) in demo.curl_lines(console.api.base()).iter().zip(explanations).enumerate() {
+        h3 { "Lines to paste into a shell" }
+        @for (index, (explanation, line)) in demo.curl_lines(console.api.base()).iter().enumerate() {
             div { p .quiet.small { (index + 1) ". " (explanation) } (parts::copyable(&format!("curl-{}", index + 1), "the line", line)) }
         }
     }

@@ -1,4 +1,4 @@
-//! Seeds the demo tenant: created once for each data directory, and again when it has expired.
+//! Seeds the demo tenant: created once for each data directory, and put on a plan that may send mails.
 
 use http::Method;
 use serde::Deserialize;
@@ -23,6 +23,12 @@ pub async fn seed(api: &Api, journal: &Journal) -> Result<Demo, String> {
         return Err(format!("POST /api/v1/demo answered {status}: {answer}"));
     }
     let demo = Demo::deserialize(&answer["data"]).map_err(|error| format!("POST /api/v1/demo answered {answer}: {error}"))?;
+    // Demos of visitors send nothing.
+    let command = json!({ "command": "convert-demo", "tenant": demo.tenant_slug, "plan": "pro" });
+    let (status, answer) = api.call(Method::POST, "/2015-03-31/functions/operator/invocations", Some(&command)).await?;
+    if status != 200 || answer["ok"] != true {
+        return Err(format!("convert-demo answered {status}: {answer}"));
+    }
     demo.keep(journal).map_err(|error| error.to_string())?;
     Ok(demo)
 }
