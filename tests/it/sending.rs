@@ -46,11 +46,12 @@ pub struct Crew {
     noted: Arc<AtomicU64>,
 }
 
-/// The worker dies after so many waits of all its invocations together.
+/// The worker dies after so many waits of all its invocations together, or when the carrier has so many mails: before it hears of the last one.
 #[derive(Debug, Clone, Copy)]
 pub struct Death {
     pub of: &'static str,
     pub waits: usize,
+    pub mails: usize,
     /// The time until its message is delivered again.
     pub delay: SignedDuration,
 }
@@ -292,7 +293,6 @@ impl Crew {
         self.world.aws.mailbox().mails().expect("mails").into_iter().filter(|kept| kept.mail.kind == "campaign").collect()
     }
 
-    /// Whether it came to its end before it died.
     pub fn dies(&self, death: Death) {
         *self.death.lock() = Some(death);
     }
@@ -303,13 +303,13 @@ impl Crew {
     }
 
     async fn run(&self, function: &str, payload: Value) -> Result<Value, String> {
-        let Some(Death { of, mut waits, delay }) = self.death.lock().filter(|death| death.of == function) else {
+        let Some(Death { of, mut waits, mails, delay }) = self.death.lock().filter(|death| death.of == function) else {
             return Box::pin(self.workers.run(function, payload)).await;
         };
         let mut work = Box::pin(self.workers.run(function, payload));
-        while waits > 0 {
+        while waits > 0 && self.sent().len() < mails {
             if let Some(done) = poll_immediate(&mut work).await {
-                *self.death.lock() = Some(Death { of, waits, delay });
+                *self.death.lock() = Some(Death { of, waits, mails, delay });
                 return done;
             }
             waits -= 1;

@@ -307,6 +307,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_to_go_within_hours_of_a_day_does_not_go_after_them() {
+        let (berlin, hours) = (zone("Europe/Berlin"), window(&[Day::Fri, Day::Sun], 150, 180));
+        let of_window = Pace { zone: &berlin, window: Some(&hours), daily_limit: None };
+        let sunday = date(2026, 10, 25);
+        // That half hour comes twice.
+        for (time, is_open) in [("00:29:59", false), ("00:30:00", true), ("01:00:00", false), ("01:30:00", true), ("02:00:00", false)] {
+            assert_eq!(of_window.is_open(sunday, moment(&format!("2026-10-25T{time}Z"))), is_open, "{time}");
+        }
+        assert!(!of_window.is_open(date(2026, 10, 23), moment("2026-10-25T00:30:00Z")), "another day");
+        let all_day = Pace { window: None, ..of_window };
+        assert!(all_day.is_open(sunday, moment("2026-10-25T22:59:59Z")) && !all_day.is_open(sunday, moment("2026-10-25T23:00:00Z")));
+    }
+
+    #[test]
     fn many_mails_go_in_waves() {
         let (utc, window) = (zone("UTC"), window(&Day::ALL, 0, 60));
         let pace = Pace { zone: &utc, window: Some(&window), daily_limit: Some(1_000) };

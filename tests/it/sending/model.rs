@@ -89,7 +89,7 @@ impl Model {
     fn kill(&mut self) -> &'static str {
         let of = if self.dice.chance(4) { "relay" } else { "sender" };
         let delay = SignedDuration::from_mins(if self.dice.chance(2) { 0 } else { 6 });
-        self.home.crew.dies(Death { of, waits: 1 + self.dice.below(80), delay });
+        self.home.crew.dies(Death { of, waits: 1 + self.dice.below(80), mails: usize::MAX, delay });
         "kill"
     }
 
