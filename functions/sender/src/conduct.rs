@@ -119,7 +119,7 @@ impl Conductor<'_> {
             Some((allowance.hold, allowance.next_at))
         };
         // Moments that the carrier had no room for are kept for later today.
-        let credit = if granted < asked { asked - granted } else { 0 };
+        let credit = asked.saturating_sub(granted);
         if let Some(paced) = plan.paced(now, credit, hold.map(|(hold, _)| hold), hold.map(|(_, at)| at))
             && !self.within.replace_if(&paced, &plan).await?
         {
