@@ -86,7 +86,7 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
     }
 
     #[cfg(test)]
-    pub fn values(&self) -> impl Iterator<Item = &V> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.values().map(|entry| &entry.value)
     }
 }

@@ -332,14 +332,17 @@ impl Enrolment {
         }
     }
 
-    /// When the step that it waits for is due, as far as that follows from what was sent. Behind a condition it does not.
+    /// When the step that it waits for is due, as far as that follows from what was sent. Behind a condition it does not, nor where a person or a report put
+    /// it back among those who wait: then only its wave knows.
     pub fn due(&self, steps: &[Step], started_at: Timestamp) -> Option<Timestamp> {
-        if !matches!(self.state, EnrolmentState::Waiting { .. }) {
-            return None;
-        }
-        let sent = self.mails.iter().filter(|mail| mail.step < self.step).filter_map(|mail| Some((mail.step, mail.sent_at?)));
-        let began = if self.page == 0 { self.enrolled_at } else { started_at };
-        let (behind, since) = sent.max_by_key(|(step, _)| *step).unwrap_or((0, began));
+        let EnrolmentState::Waiting { wave } = &self.state else { return None };
+        let sent = self.mails.iter().filter(|mail| mail.step < self.step && mail.sent_at.is_some());
+        let (behind, since) = match sent.max_by_key(|mail| mail.step) {
+            Some(mail) if mail.wave.as_ref().is_none_or(|own| own.next(self.step) != *wave) => return None,
+            Some(mail) => (mail.step, mail.sent_at?),
+            None if self.page == 0 => (0, self.enrolled_at),
+            None => (0, started_at),
+        };
         match sequence::from(steps, behind.saturating_add(1), since) {
             Next::Step { number, due } if number == self.step => Some(due),
             _ => None,
@@ -537,5 +540,67 @@ impl Listed for Enrolment {
 
     fn entry(&self) -> Outcome {
         self.outcome()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::crypto::Random;
+    use shared::ids::WorkspaceId;
+
+    use super::*;
+    use crate::sequence::{EmailStep, WaitStep, WaitUnit};
+
+    fn steps() -> Vec<Step> {
+        let email = || Step::Email(EmailStep { subject: None, body: None });
+        vec![email(), Step::Wait(WaitStep { value: 2, unit: WaitUnit::Hours }), email()]
+    }
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours)
+    }
+
+    /// After its first mail, which went at hour 1.
+    fn waiting() -> (Enrolment, WaveId) {
+        let (random, now) = (Random::seeded(1), at(0));
+        let tag = WorkspaceId::new(now, &random).tag();
+        let (campaign, wave) = (CampaignId::new(tag, now, &random), WaveId::new(&random));
+        let new = Enrolment::new(campaign, LeadId::new(tag, now, &random), 1, 1, wave.clone(), now);
+        assert_eq!((new.due(&steps(), at(0)), new.turn(&wave, 1, now)), (Some(at(0)), Turn::Go));
+        let next = sequence::from(&steps(), 2, at(1));
+        (new.claimed(&wave, at(1)).sent(&wave, 1, None, next, at(1)), WaveId::new(&random))
+    }
+
+    #[test]
+    fn who_goes_on_after_a_pause_gets_no_mail_twice() {
+        let (waiting, wave) = waiting();
+        assert_eq!((waiting.step, waiting.due(&steps(), at(0))), (3, Some(at(3))));
+        let (resumed, planned) = waiting.paused(PauseReason::Manual).resumed(&wave, &steps(), at(2));
+        let planned = planned.unwrap();
+        assert_eq!((resumed.step, planned.step, planned.due, resumed.turn(&wave, 3, at(2))), (3, 3, at(2), Turn::Go));
+        assert_eq!(resumed.due(&steps(), at(0)), None);
+        // Its mail went out while it was paused: with a wave that did not know of the pause.
+        let late = Enrolment { step: 1, ..waiting.paused(PauseReason::Replied) };
+        let (resumed, planned) = late.resumed(&wave, &steps(), at(2));
+        assert_eq!((resumed.step, planned.unwrap().due, resumed.turn(&wave, 1, at(2))), (3, at(3), Turn::Leave));
+        let last = Enrolment { step: 1, ..waiting.paused(PauseReason::Replied) };
+        let (over, none) = last.resumed(&wave, &steps()[..1], at(2));
+        assert_eq!((over.outcome(), none), (Outcome::Completed, None));
+    }
+
+    #[test]
+    fn states_say_what_a_person_may_do() {
+        let (waiting, wave) = waiting();
+        let may =
+            |enrolment: &Enrolment| [enrolment.check_pause(), enrolment.check_resume(), enrolment.check_remove()].map(|may| may.is_ok());
+        assert_eq!(may(&waiting), [true, false, true]);
+        assert_eq!(may(&waiting.claimed(&wave, at(2))), [false, false, false]);
+        assert_eq!(may(&waiting.lost_track(at(2))), [false, false, true]);
+        for reason in [PauseReason::Manual, PauseReason::Replied] {
+            assert_eq!(may(&waiting.paused(reason)), [false, true, true]);
+        }
+        for over in [waiting.failed("x".into()), waiting.exited(ExitReason::Bounced), waiting.went_on(&wave, Next::End)] {
+            assert_eq!(may(&over), [false, false, false]);
+        }
     }
 }
