@@ -873,7 +873,9 @@ async fn other_methods_and_spellings_of_a_path_reach_no_handler() {
                 continue;
             }
             let answer = world.request(method, concrete.clone()).token(&own.owner.token).send().await;
-            assert_eq!((answer.status, answer.code().as_str()), (405, "METHOD_NOT_ALLOWED"), "{method} {path}");
+            // Links of mails answer people, with pages.
+            let code = if path.starts_with("/e/") { "METHOD_NOT_ALLOWED".to_owned() } else { answer.code() };
+            assert_eq!((answer.status, code.as_str()), (405, "METHOD_NOT_ALLOWED"), "{method} {path}");
             for allowed in methods {
                 assert!(answer.header("allow").contains(allowed), "{method} {path} allows {:?}", answer.header("allow"));
             }
