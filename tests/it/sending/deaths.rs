@@ -87,14 +87,14 @@ async fn die_everywhere(of: &'static str, first: usize, step: usize, delay: Sign
 #[tokio::test]
 async fn a_sender_that_dies_anywhere_sends_nothing_twice_and_loses_nothing() {
     // Its message comes again when the claim is too old to be another worker's.
-    let (deaths, _) = die_everywhere("sender", 3, 12, SignedDuration::from_mins(6)).await;
-    assert!(deaths > 8, "{deaths} deaths");
+    let (deaths, _) = die_everywhere("sender", 3, 17, SignedDuration::from_mins(6)).await;
+    assert!(deaths > 5, "{deaths} deaths");
 }
 
 #[tokio::test]
 async fn a_wave_whose_message_comes_again_too_early_is_found_by_the_clock() {
-    let (deaths, _) = die_everywhere("sender", 8, 12, SignedDuration::ZERO).await;
-    assert!(deaths > 8, "{deaths} deaths");
+    let (deaths, _) = die_everywhere("sender", 8, 17, SignedDuration::ZERO).await;
+    assert!(deaths > 5, "{deaths} deaths");
 }
 
 #[tokio::test]
