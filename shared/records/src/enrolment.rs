@@ -274,6 +274,11 @@ impl Enrolment {
         self.ended(EnrolmentState::Unknown { since: now })
     }
 
+    /// The carrier took its mail, and then did not send it. Whoever says so counts it.
+    pub fn rejected(&self, reason: String) -> Self {
+        Enrolment { ended_by: None, ..self.in_state(EnrolmentState::Failed { reason }) }
+    }
+
     /// By the wave in which it is.
     pub fn left_out(&self, reason: ExitReason) -> Self {
         self.ended(EnrolmentState::Exited { reason })

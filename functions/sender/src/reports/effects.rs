@@ -137,7 +137,7 @@ impl<'a> Effects<'a> {
         if matches!(enrolment.state, EnrolmentState::Unknown { .. }) {
             self.moved.push(("unknown", -1));
         }
-        self.is.enrolment = Some(enrolment.failed(format!("rejected: {reason}")));
+        self.is.enrolment = Some(enrolment.rejected(format!("rejected: {reason}")));
         self.moved.push(("failed", 1));
     }
 
