@@ -468,6 +468,8 @@ const REFUSALS: [Refusal; 14] = [
 
 /// Refusals that the routes of links show as pages.
 const PAGES: [u16; 7] = [400, 404, 409, 410, 429, 500, 503];
+/// Those that no other route has.
+const ONLY_PAGES: [u16; 1] = [410];
 
 const fn refusal(status: u16, name: &'static str, text: &'static str, schema: &'static str, headers: &'static [&'static str]) -> Refusal {
     Refusal { status, name, text, schema, headers }
@@ -491,7 +493,8 @@ fn refusals() -> Value {
         (format!("{}Page", refusal.name), page)
     };
     let pages = REFUSALS.iter().filter(|refusal| PAGES.contains(&refusal.status)).map(page);
-    REFUSALS.iter().map(|refusal| (refusal.name.to_owned(), described(refusal))).chain(pages).collect::<Map<_, _>>().into()
+    let bodies = REFUSALS.iter().filter(|refusal| !ONLY_PAGES.contains(&refusal.status));
+    bodies.map(|refusal| (refusal.name.to_owned(), described(refusal))).chain(pages).collect::<Map<_, _>>().into()
 }
 
 /// The error body with the details of each kind of refusal, and the same facts in RFC 9457 for callers that ask for it with `Accept`.
