@@ -146,13 +146,18 @@ enum StepView {
     },
     Condition {
         step: u32,
-        #[schema(value_type = Object)]
-        rule: Map<String, Value>,
+        rule: RuleView,
         then: Option<u32>,
         #[serde(rename = "else")]
         otherwise: Option<u32>,
     },
 }
+
+/// As that of a segment, also over `steps[<number>].opened`, `.clicked` and `.replied`.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(transparent)]
+#[schema(as = ConditionRule, value_type = Object)]
+struct RuleView(Map<String, Value>);
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = CampaignSettings)]
@@ -315,7 +320,9 @@ impl StepView {
                 StepView::Email { step: number, subject, body, template_id: template.as_ref().map(TemplateId::prefixed) }
             }
             Step::Wait(WaitStep { value, unit }) => StepView::Wait { step: number, value, unit },
-            Step::Condition(ConditionStep { rule, then, otherwise }) => StepView::Condition { step: number, rule, then, otherwise },
+            Step::Condition(ConditionStep { rule, then, otherwise }) => {
+                StepView::Condition { step: number, rule: RuleView(rule), then, otherwise }
+            }
         }
     }
 
