@@ -6,10 +6,10 @@ mod conduct;
 mod enrol;
 mod kept;
 mod mail;
-pub mod plan;
+mod plan;
 mod reports;
 mod test_mail;
-pub mod wave;
+mod wave;
 
 use engagement::letter::Sites;
 use records::test_mail::SendTest;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engagement::letter::Composer;
+use engagement::suppressed::is_suppressed;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use records::admission::missing as lacks;
@@ -11,7 +12,6 @@ use records::enrolment::{Ended, Enrolment, ExitReason, SentMail, Turn};
 use records::lead::{EmailStatus, Lead, LeadId};
 use records::schedule::Pace;
 use records::sequence::{self, Step};
-use records::suppression::Suppression;
 use records::template::Content;
 use records::wave::{Counted, Wave, WaveState};
 use shared::carriers::{Letter, Outcome};
@@ -19,7 +19,6 @@ use shared::model::mail_ref::MailRef;
 use shared::model::period::Month;
 use shared::model::tenant::Tenant;
 use shared::model::workspace::Workspace;
-use shared::store::{InTenant, InWorkspace};
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore};
 use shared::{Error, Result};
@@ -178,9 +177,7 @@ impl Sender {
             EmailStatus::Bounced => return Ok(Some(ExitReason::Bounced)),
             EmailStatus::Complained => return Ok(Some(ExitReason::Complained)),
         }
-        let (own, of_tenant) = (Suppression::<InWorkspace>::key_of(&lead.email), Suppression::<InTenant>::key_of(&lead.email));
-        let (own, of_tenant) = tokio::try_join!(post.within.find(&own), post.store.find(&of_tenant))?;
-        if own.is_some_and(|found| found.current.is_some()) || of_tenant.is_some_and(|found| found.current.is_some()) {
+        if is_suppressed(post.store, post.within, &lead.email).await? {
             return Ok(Some(ExitReason::Suppressed));
         }
         Ok((!lacks(&campaign.settings.required_variables, lead).is_empty()).then_some(ExitReason::MissingVariable))

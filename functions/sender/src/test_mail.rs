@@ -2,15 +2,15 @@
 
 use engagement::letter::Composer;
 use engagement::steps;
+use engagement::suppressed::is_suppressed;
 use records::campaign::Campaign;
 use records::lead::{Lead, LeadId};
-use records::suppression::Suppression;
 use records::template::Content;
 use records::test_mail::{SendTest, TestMail};
 use shared::carriers::{Letter, Outcome};
 use shared::model::tenant::Tenant;
 use shared::model::workspace::Workspace;
-use shared::store::{InTenant, InWorkspace, Record};
+use shared::store::Record;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore};
 use shared::{Error, Result};
@@ -44,16 +44,9 @@ impl Sender {
     /// `None`: what it needs is gone, or the address gets no mail.
     async fn letter_of(&self, store: &TenantStore, within: &WorkspaceStore, test: &TestMail) -> Result<Option<Letter>> {
         let (campaign, workspace, tenant) = (Campaign::key_of(test.campaign), Workspace::key_of(within.tag()), Tenant::key_of());
-        let (own, of_tenant) = (Suppression::<InWorkspace>::key_of(&test.to), Suppression::<InTenant>::key_of(&test.to));
-        let (campaign, workspace, tenant, own, of_tenant) = tokio::try_join!(
-            within.find(&campaign),
-            store.find(&workspace),
-            store.find(&tenant),
-            within.find(&own),
-            store.find(&of_tenant)
-        )?;
+        let (campaign, workspace, tenant, is_suppressed) =
+            tokio::try_join!(within.find(&campaign), store.find(&workspace), store.find(&tenant), is_suppressed(store, within, &test.to))?;
         let (Some(campaign), Some(workspace), Some(tenant)) = (campaign, workspace, tenant) else { return Ok(None) };
-        let is_suppressed = own.is_some_and(|found| found.current.is_some()) || of_tenant.is_some_and(|found| found.current.is_some());
         if is_suppressed || tenant.inaccessible(self.app.clock().now()).is_some() {
             return Ok(None);
         }

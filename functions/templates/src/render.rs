@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use engagement::letter::Sender;
 use records::lead::{Lead, LeadId};
 use records::template::{Content, Template};
 use serde::Serialize;
@@ -86,29 +87,10 @@ fn snake(name: &str) -> String {
 }
 
 fn rendered(content: &Content, context: Map<String, Value>, workspace: &Workspace) -> Result<Answer<RenderedView>> {
-    let mail = templating::render(source(content), &completed(context, workspace)).map_err(refusal)?;
+    let context = Sender { workspace, settings: None }.complete(context);
+    let mail = templating::render(source(content), &context).map_err(refusal)?;
     let templating::Rendered { subject, html, text, missing } = mail;
     Ok(Answer::new("Success", RenderedView { subject, html, text, missing }))
-}
-
-/// With what the workspace says of its sender, unless the context says it.
-fn completed(mut context: Map<String, Value>, workspace: &Workspace) -> Map<String, Value> {
-    let settings = &workspace.settings;
-    let known = [
-        ("workspace_name", "workspaceName", Some(&workspace.name)),
-        ("sender_name", "senderName", settings.default_from_name.as_ref()),
-        ("sender_email", "senderEmail", settings.default_from_email.as_ref()),
-        ("postal_address", "postalAddress", settings.postal_address.as_ref()),
-    ];
-    for (name, camel, value) in known {
-        let contact = context.get("contact").and_then(Value::as_object);
-        let says = |object: &Map<String, Value>| object.contains_key(name) || object.contains_key(camel);
-        if says(&context) || contact.is_some_and(says) {
-            continue;
-        }
-        context.extend(value.map(|value| (name.to_owned(), Value::String(value.clone()))));
-    }
-    context
 }
 
 fn refusal(fault: RenderFault) -> Error {
@@ -194,7 +176,11 @@ mod tests {
             (json!({"contact": {"sender_name": "Bob", "postalAddress": "Here"}}), "Acme Bob Here", json!([])),
             (json!({"sender_name": ""}), "Acme  ", json!(["postal_address", "sender_name"])),
         ] {
-            let mail = templating::render(source(&content), &completed(context.as_object().unwrap().clone(), &workspace())).unwrap();
+            let mail = templating::render(
+                source(&content),
+                &Sender { workspace: &workspace(), settings: None }.complete(context.as_object().unwrap().clone()),
+            )
+            .unwrap();
             assert_eq!((mail.html.as_str(), json!(mail.missing)), (html, missing), "{context}");
         }
     }

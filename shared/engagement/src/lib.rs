@@ -5,3 +5,4 @@ pub mod audience;
 pub mod launch;
 pub mod letter;
 pub mod steps;
+pub mod suppressed;

@@ -42,7 +42,7 @@ pub struct Lead {
     #[serde(flatten)]
     pub engagement: Engagement,
     /// Mails in a row that were refused for now. A delivery ends the row.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub soft_bounces: u32,
     /// How many entries its activity has: moved with each. All that moves `engagement` is such an entry.
     pub activities: u64,
@@ -330,7 +330,7 @@ impl Lead {
     }
 }
 
-fn is_none(count: &u32) -> bool {
+fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 

@@ -53,7 +53,6 @@ pub struct Wave {
     pub leads: LeadIds,
     pub state: WaveState,
     /// Its leads got no mail of the campaign yet. Others go before it.
-    #[serde(default)]
     pub is_first: bool,
     pub version: u64,
 }
@@ -167,7 +166,6 @@ impl Wave {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WavePlace {
     pub campaign: CampaignId,
-    #[serde(default)]
     pub is_first: bool,
     pub due: Timestamp,
     pub id: WaveId,

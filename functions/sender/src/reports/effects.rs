@@ -10,12 +10,12 @@ use records::lead::{EmailStatus, Lead};
 use records::sequence::{self, Next, Step};
 use records::suppression::{Reason, Source, Suppression, SuppressionEntry, SuppressionId};
 use records::wave::{Wave, WaveId};
-use shared::Result;
 use shared::ids::WorkspaceTag;
 use shared::model::due::DueWork;
 use shared::model::user::Email;
 use shared::store::InTenant;
 use shared::tenancy::{conflict, missing};
+use shared::{Error, Result};
 
 use super::Mail;
 use super::notice::{Event, Happened};
@@ -164,7 +164,11 @@ impl<'a> Effects<'a> {
             && is != was
         {
             if self.is.lead == self.was.lead && self.moved.is_empty() {
-                return if within.replace_if(is, was).await? { Ok(()) } else { Err(overtaken()) };
+                return if within.replace_if(is, was).await? {
+                    Ok(())
+                } else {
+                    Err(Error::Conflict("The lead was changed at the same time.".into()))
+                };
             }
             writing = writing.replace(within, is, was)?;
         }
@@ -255,8 +259,4 @@ impl<'a> Effects<'a> {
         self.moved.push((number, 1));
         self.wave = None;
     }
-}
-
-fn overtaken() -> shared::Error {
-    shared::Error::Conflict("The lead was changed at the same time.".into())
 }
