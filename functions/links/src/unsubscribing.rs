@@ -12,7 +12,8 @@ use shared::{Error, Result};
 /// How often it is tried again when somebody else changes the same address.
 const TRIES: usize = 5;
 
-/// Where the lead or its workspace is gone, the address went with it: nothing can be sent there any more, and nothing is written.
+/// Where the lead or its workspace is gone, the address went with it, and nothing is written. The link names no address, so a lead that comes again with the
+/// same one is another lead to it.
 pub async fn unsubscribe(door: &Recipient) -> Result<()> {
     for _ in 0..TRIES {
         match once(door).await {
