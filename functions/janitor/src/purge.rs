@@ -9,6 +9,7 @@ use shared::model::api_key::{ApiKey, KeyClaim, KeyHandle};
 use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, DemoClaim, Due};
 use shared::model::due::DueWork;
+use shared::model::inbound::{Inbound, InboundAddress, InboundId};
 use shared::model::invitation::Invitation;
 use shared::model::link::Link;
 use shared::model::mail::{Mail, UnknownMail};
@@ -179,7 +180,7 @@ async fn empty(context: &WorkContext, store: &TenantStore, budget: &mut Budget) 
         && is_empty(context, store).await?)
 }
 
-/// What the directory knows of keys, invitations and hostnames, expired ones too; their records go with the rest.
+/// What the directory knows of keys, invitations, hostnames and addresses for mails, expired ones too; their records go with the rest.
 async fn remove_claims(context: &WorkContext, store: &TenantStore) -> Result<bool> {
     for handle in named::<_, KeyHandle>(store, &ApiKey::all(), "handle").await? {
         // A later run finds the same keys.
@@ -187,6 +188,9 @@ async fn remove_claims(context: &WorkContext, store: &TenantStore) -> Result<boo
     }
     for link in named::<_, LinkId>(store, &Invitation::all(), "link").await? {
         context.directory.delete(&Link::key_of(link)).await?;
+    }
+    for address in named::<_, InboundId>(store, &InboundAddress::all(), "id").await? {
+        context.directory.delete(&Inbound::key_of(address)).await?;
     }
     release_hostnames(context, store).await?;
     Ok(true)

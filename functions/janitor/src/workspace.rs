@@ -2,6 +2,7 @@
 //! what is found empty stays empty.
 
 use serde_json::{Map, Value};
+use shared::model::inbound::{Inbound, InboundAddress};
 use shared::model::workspace::{DeletedWorkspace, SweepWorkspace, WorkspaceAccess, WorkspaceMember};
 use shared::store::{Direction, Span};
 use shared::tenancy::TenantStore;
@@ -25,6 +26,7 @@ pub async fn sweep(context: &WorkContext, job: SweepWorkspace, at_most: usize) -
         return settle(context, store, &tombstone).await;
     }
     forget_members(context, store, &tombstone).await?;
+    forget_address(context, store, &tombstone).await?;
     let finished = empty(context, store, &tombstone, &mut Budget(at_most)).await?;
     tracing::info!(workspace = %job.workspace, finished, "swept");
     let next = if finished { tombstone.swept(context.now()) } else { tombstone.next_round() };
@@ -68,6 +70,14 @@ async fn forget_members(context: &WorkContext, store: &TenantStore, tombstone: &
             None => return Ok(()),
         }
     }
+}
+
+/// Nothing comes in for it any more.
+async fn forget_address(context: &WorkContext, store: &TenantStore, tombstone: &DeletedWorkspace) -> Result<()> {
+    let key = InboundAddress::key_of(tombstone.id.tag());
+    let Some(address) = store.find(&key).await? else { return Ok(()) };
+    let directory = &context.directory;
+    directory.transaction().remove(directory, &Inbound::key_of(address.id))?.remove(store, &key)?.commit().await
 }
 
 async fn empty(context: &WorkContext, store: &TenantStore, tombstone: &DeletedWorkspace, budget: &mut Budget) -> Result<bool> {

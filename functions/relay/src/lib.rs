@@ -1,4 +1,4 @@
-//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a campaign that is due goes on, a released wave is sent, a deleted
+//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a campaign that is due goes on, a released wave and an answer of the inbox are sent, a deleted
 //! project, workspace or campaign is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
 //! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry.
 
@@ -7,6 +7,7 @@ mod rollup;
 use aws_sdk_sqs::Client;
 use jiff::Timestamp;
 use records::deleted_campaign::{DeletedCampaign, SweepCampaign};
+use records::message::{Delivery, Message, SendReply};
 use records::project::{DeletedProject, SweepTasks};
 use records::test_mail::{SendTest, TestMail};
 use records::wave::{SendWave, Wave};
@@ -45,6 +46,7 @@ enum FollowUp {
     Advance(AdvanceCampaign, String),
     SendWave(SendWave),
     SendTest(SendTest),
+    SendReply(SendReply),
     /// Add to the counters of its days and months.
     Count(Box<Pack>),
     Nothing,
@@ -70,6 +72,7 @@ impl Worker for Relay {
                 FollowUp::SweepCampaign(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Advance(job, group) => self.queue(&self.campaign_queue, &group, &change.job(job)).await,
                 FollowUp::SendWave(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
+                FollowUp::SendReply(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
                 FollowUp::SendTest(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
                 FollowUp::Nothing => Ok(()),
@@ -125,6 +128,12 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
         ChangeKind::Inserted if change.entity == TestMail::TYPE => {
             let test: TestMail = change.record()?;
             Ok(FollowUp::SendTest(SendTest { test: test.id }))
+        }
+        // Of messages, those that are written here.
+        ChangeKind::Inserted if change.entity == Message::TYPE => {
+            let message: Message = change.record()?;
+            let is_queued = message.delivery == Some(Delivery::Queued);
+            Ok(if is_queued { FollowUp::SendReply(SendReply { reply: message.place() }) } else { FollowUp::Nothing })
         }
         // Packs are never changed, and expired ones still count.
         ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),

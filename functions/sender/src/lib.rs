@@ -4,23 +4,30 @@
 mod budget;
 mod conduct;
 mod enrol;
+mod inbound;
 mod kept;
 mod mail;
 mod plan;
+mod reply;
 mod reports;
 mod test_mail;
 mod wave;
 
 use engagement::letter::Sites;
+use records::message::SendReply;
 use records::test_mail::SendTest;
 use records::wave::SendWave;
 use reports::Notice;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::Result;
+use shared::bounded::Bounded;
 use shared::carriers::MailCarrier;
 use shared::config::{ConfigError, Variables};
+use shared::ids::{TenantId, WorkspaceTag};
+use shared::lock::Lock;
 use shared::model::due::{AdvanceCampaign, DueWork};
+use shared::model::inbound::InboundId;
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::store::Span;
@@ -30,6 +37,10 @@ pub struct Sender {
     app: App,
     carrier: Box<dyn MailCarrier>,
     sites: Sites,
+    /// Behind the @ of the `Message-ID`s that Amazon SES gives.
+    host_of_messages: String,
+    /// Addresses of workspaces, which never change.
+    inbound: Lock<Bounded<(TenantId, WorkspaceTag), InboundId>>,
     /// Mails of campaigns in a minute, over all tenants.
     per_minute: u32,
     /// The queue of what became of mails.
@@ -50,8 +61,11 @@ enum Job {
     Advance(AdvanceCampaign),
     Send(SendWave),
     Test(SendTest),
+    Reply(SendReply),
 }
 
+/// Workspaces whose addresses are remembered.
+const REMEMBERED: usize = 10_000;
 /// Due campaigns that one sweep brings to mind, about, and how many it looks at.
 const AT_MOST: u64 = 1_000;
 const AT_ONCE: usize = 500;
@@ -70,9 +84,18 @@ impl Worker for Sender {
             _ => return Err(ConfigError("SES_PER_SECOND must be a whole number above 0".into()).into()),
         };
         let reports = variables.required("MAIL_EVENTS_QUEUE_ARN")?;
+        let sites = Sites { from, api: app.config().public_url.clone(), inbound: variables.optional("INBOUND_DOMAIN") };
+        let host_of_messages = host_of_messages(variables.optional("AWS_REGION").as_deref());
         let carrier = carriers::chosen(variables, app.config().stage)?;
-        let sites = Sites { from, api: app.config().public_url.clone() };
-        Ok(Sender { app, carrier, sites, per_minute: per_second.saturating_mul(SHARE_OF_A_MINUTE), reports })
+        Ok(Sender {
+            app,
+            carrier,
+            sites,
+            host_of_messages,
+            inbound: Lock::new(Bounded::new(REMEMBERED)),
+            per_minute: per_second.saturating_mul(SHARE_OF_A_MINUTE),
+            reports,
+        })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
@@ -91,6 +114,7 @@ impl Worker for Sender {
                     Job::Advance(job) => self.advance(&context, &job.due).await,
                     Job::Send(job) => self.send(&context, &job.wave).await,
                     Job::Test(job) => self.test(&context, job).await,
+                    Job::Reply(job) => self.reply(&context, job).await,
                 }
             };
             return worker::queue(&self.app, event, Self::NAME, request_id, work).await;
@@ -99,6 +123,14 @@ impl Worker for Sender {
         match worker::command(event)? {
             Task::Sweep {} => worker::answer(sweep(&context).await?),
         }
+    }
+}
+
+/// <https://docs.aws.amazon.com/ses/latest/dg/header-fields.html>
+fn host_of_messages(region: Option<&str>) -> String {
+    match region {
+        None | Some("us-east-1") => "email.amazonses.com".to_owned(),
+        Some(region) => format!("{region}.amazonses.com"),
     }
 }
 

@@ -15,6 +15,7 @@ use records::sequence::{self, Step};
 use records::template::Content;
 use records::wave::{Counted, Wave, WaveState};
 use shared::carriers::{Letter, Outcome};
+use shared::model::inbound::InboundId;
 use shared::model::mail_ref::MailRef;
 use shared::model::period::Month;
 use shared::model::tenant::Tenant;
@@ -35,6 +36,7 @@ pub struct Post<'a> {
     pub plain_steps: &'a [Step],
     pub content: &'a Content,
     pub wave: &'a Wave,
+    pub inbound: Option<InboundId>,
 }
 
 /// What became of a lead of a wave.
@@ -188,7 +190,7 @@ impl Sender {
         let mail = MailRef::new(post.store.tenant_id(), campaign.id, lead.id, step)
             .ok_or_else(|| Error::internal("writing a mail", "campaign and lead are of two workspaces"))?;
         let key = self.app.keys().mail_refs()?;
-        let composer = Composer { workspace: post.workspace, settings: &campaign.settings, sites: &self.sites, key };
+        let composer = Composer { workspace: post.workspace, settings: &campaign.settings, sites: &self.sites, key, inbound: post.inbound };
         // One attempt has one id, so that a carrier which takes an id once never sends an attempt twice.
         Ok(composer.letter(post.content, lead, &mail, format!("{}.{}.{step}.{attempt}", campaign.id, lead.id)))
     }

@@ -54,7 +54,7 @@ impl Sender {
             return Ok(None);
         };
         let key = self.app.keys().mail_refs()?;
-        let composer = Composer { workspace: &workspace, settings: &campaign.settings, sites: &self.sites, key };
+        let composer = Composer { workspace: &workspace, settings: &campaign.settings, sites: &self.sites, key, inbound: None };
         match composer.test_letter(&content, &lead, store.tenant_id(), test.to.clone(), test.id.to_string()) {
             Ok(letter) => Ok(Some(letter)),
             Err(fault) => {

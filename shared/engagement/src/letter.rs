@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use shared::carriers::Letter;
 use shared::crypto::SigningKey;
 use shared::ids::TenantId;
+use shared::model::inbound::{About, InboundId, ReplyRef};
 use shared::model::mail_ref::MailRef;
 use shared::model::user::Email;
 use shared::model::workspace::Workspace;
@@ -28,6 +29,8 @@ pub struct Sites {
     pub from: String,
     /// Base URL of the API, which answers for links.
     pub api: String,
+    /// The domain to which answers are sent. `None`: no mails are received.
+    pub inbound: Option<String>,
 }
 
 /// The words of the part that every mail of a campaign ends with.
@@ -38,10 +41,14 @@ impl Sender<'_> {
         self.settings.and_then(|settings| settings.from_name.as_deref()).or(self.workspace.settings.default_from_name.as_deref())
     }
 
-    /// Where answers go: the campaign says it, else it is its sender's own address.
-    fn reply_to(&self) -> Option<String> {
-        let own = self.settings.and_then(|settings| settings.reply_to.as_ref().or(settings.from_email.as_ref()));
-        own.map(|email| email.as_str().to_owned()).or_else(|| self.workspace.settings.default_from_email.clone())
+    /// Where answers go: the campaign says it, else into the inbox, else it is its sender's own address.
+    fn reply_to(&self, inbox: Option<String>) -> Option<String> {
+        let of_settings =
+            |email: fn(&CampaignSettings) -> Option<&Email>| self.settings.and_then(email).map(|email| email.as_str().to_owned());
+        of_settings(|settings| settings.reply_to.as_ref())
+            .or(inbox)
+            .or_else(|| of_settings(|settings| settings.from_email.as_ref()))
+            .or_else(|| self.workspace.settings.default_from_email.clone())
     }
 
     /// A context with what is known of the sender, unless the context says it.
@@ -73,6 +80,8 @@ pub struct Composer<'a> {
     pub settings: &'a CampaignSettings,
     pub sites: &'a Sites,
     pub key: &'a SigningKey,
+    /// The workspace's own address, where mails are received.
+    pub inbound: Option<InboundId>,
 }
 
 impl Composer<'_> {
@@ -80,10 +89,12 @@ impl Composer<'_> {
     pub fn letter(&self, content: &Content, lead: &Lead, mail: &MailRef, id: String) -> Result<Letter, RenderFault> {
         let unsubscribe = format!("{}/e/u/{}", self.sites.api, mail.unsubscribe_token(self.key));
         let written = self.written(content, lead, &unsubscribe, Some(mail))?;
+        let inbox = self.address(mail, About::Campaign(mail.campaign()));
+        let by_mail = self.address(mail, About::Unsubscribing(mail.campaign())).map(|address| format!(", <mailto:{address}>"));
         Ok(Letter {
             id,
             from: Some(mailbox(written.sender.name(), &self.sites.from)),
-            reply_to: written.sender.reply_to(),
+            reply_to: written.sender.reply_to(inbox),
             to: lead.email.clone(),
             subject: written.subject,
             text: written.text,
@@ -92,11 +103,17 @@ impl Composer<'_> {
             tenant: Some(mail.tenant()),
             // RFC 8058: the header is there in any case, whatever the mail itself shows.
             headers: vec![
-                ("List-Unsubscribe", format!("<{unsubscribe}>")),
+                ("List-Unsubscribe", format!("<{unsubscribe}>{}", by_mail.unwrap_or_default())),
                 ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()),
             ],
             tags: mail.tags(self.key),
         })
+    }
+
+    /// An address of ours for answers to a mail.
+    fn address(&self, mail: &MailRef, about: About) -> Option<String> {
+        let (inbound, domain) = self.inbound.zip(self.sites.inbound.as_deref())?;
+        Some(ReplyRef::new(inbound, mail.lead(), about).address(domain, self.key))
     }
 
     /// The same to somebody who wants to see it. It is no mail of the campaign: its way out leads nowhere, and nothing is reported of it.
@@ -106,7 +123,7 @@ impl Composer<'_> {
         Ok(Letter {
             id,
             from: Some(mailbox(written.sender.name(), &self.sites.from)),
-            reply_to: written.sender.reply_to(),
+            reply_to: written.sender.reply_to(None),
             to,
             subject: format!("[Test] {}", written.subject),
             text: written.text,
@@ -120,7 +137,7 @@ impl Composer<'_> {
 
     /// `followed`: the mail whose links and opens are noted, where the settings want it.
     fn written(&self, content: &Content, lead: &Lead, unsubscribe: &str, followed: Option<&MailRef>) -> Result<Written<'_>, RenderFault> {
-        let Composer { workspace, settings, sites, key } = *self;
+        let Composer { workspace, settings, sites, key, .. } = *self;
         let sender = Sender { workspace, settings: Some(settings) };
         let mut context = sender.complete(lead.variables());
         context.insert("unsubscribe_url".into(), Value::String(unsubscribe.to_owned()));
@@ -220,7 +237,8 @@ mod tests {
     use records::lead::LeadId;
     use serde_json::json;
     use shared::crypto::{Random, RootKey};
-    use shared::ids::{TenantId, WorkspaceId};
+    use shared::ids::{TenantId, WorkspaceId, WorkspaceTag};
+    use shared::model::inbound::Addressed;
     use shared::model::mail::UnknownMail;
     use shared::model::mail_ref::LinkKind;
     use shared::model::user::Email;
@@ -243,8 +261,9 @@ mod tests {
         let mail = MailRef::new(tenant, CampaignId::new(id.tag(), now, &random), lead.id, 1).unwrap();
         let key = RootKey::new(b"a root secret of a deployment, 32 bytes or more").signing("mail-refs");
         let content = Content { subject: "Hi {{email}}".into(), html: html.into(), text: None };
-        let sites = Sites { from: "mail@example.net".into(), api: "https://api.example.com".into() };
-        let composer = Composer { workspace: &workspace, settings, sites: &sites, key: &key };
+        let inbound = Some("in.example.net".into());
+        let sites = Sites { from: "mail@example.net".into(), api: "https://api.example.com".into(), inbound };
+        let composer = Composer { workspace: &workspace, settings, sites: &sites, key: &key, inbound: Some(InboundId::new(&random)) };
         (composer.letter(&content, &lead, &mail, "1".into()).unwrap(), key)
     }
 
@@ -276,7 +295,14 @@ mod tests {
         assert!(MailRef::read(LinkKind::Unsubscribe, &out, &key).is_some());
         assert!(letter.html.contains("1 Main St &amp; Co") && letter.html.ends_with("</body>"), "{}", letter.html);
         assert!(letter.text.contains("1 Main St & Co") && letter.text.contains(&format!("Unsubscribe: https://api.example.com/e/u/{out}")));
-        assert_eq!(letter.headers[0], ("List-Unsubscribe", format!("<https://api.example.com/e/u/{out}>")));
+        let (by_web, by_mail) = letter.headers[0].1.split_once(", ").expect("two ways");
+        assert_eq!((letter.headers[0].0, by_web.to_owned()), ("List-Unsubscribe", format!("<https://api.example.com/e/u/{out}>")));
+        let read = |address: &str| match Addressed::read(address, "in.example.net", &key) {
+            Some(Addressed::Reply(reply)) => reply.about(WorkspaceTag::NONE),
+            other => panic!("{other:?} of {address}"),
+        };
+        assert!(matches!(read(&by_mail["<mailto:".len()..by_mail.len() - 1]), About::Unsubscribing(_)));
+        assert!(matches!(read(letter.reply_to.as_deref().unwrap_or_default()), About::Campaign(_)));
         assert_eq!(letter.headers[1].1, "List-Unsubscribe=One-Click");
     }
 

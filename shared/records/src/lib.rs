@@ -11,6 +11,7 @@ pub mod deleted_campaign;
 pub mod enrolment;
 pub mod lead;
 pub mod lead_list;
+pub mod message;
 pub mod project;
 pub mod rule;
 pub mod schedule;
@@ -21,6 +22,7 @@ pub mod suppression;
 pub mod task;
 pub mod template;
 pub mod test_mail;
+pub mod thread;
 pub mod wave;
 
 use shared::model::records;
@@ -58,6 +60,11 @@ shared::records! {
     campaign_plan::MailMonth,
     wave::Wave,
     enrolment::Enrolment,
+    thread::Thread,
+    thread::ThreadCard,
+    thread::OwnThread,
+    thread::ThreadKey,
+    message::Message,
 }
 
 /// All that a deployment has.

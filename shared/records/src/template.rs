@@ -377,7 +377,8 @@ impl PackedText {
         Ok(text)
     }
 
-    fn len(&self) -> usize {
+    /// Bytes that it takes.
+    pub fn len(&self) -> usize {
         match self {
             PackedText::Plain(text) | PackedText::Deflated(text) => text.len(),
         }

@@ -10,6 +10,7 @@ pub mod due;
 pub mod edge;
 pub mod edge_config;
 pub mod free;
+pub mod inbound;
 pub mod invitation;
 pub mod link;
 pub mod mail;

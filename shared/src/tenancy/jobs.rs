@@ -15,6 +15,7 @@ use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
 use crate::model::due::DueWork;
+use crate::model::inbound::Inbound;
 use crate::model::mail_ref::{LinkKind, MailLink, MailRef};
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
@@ -299,6 +300,13 @@ impl WorkContext {
             let (_, store, within) = self.stores_of(link.mail);
             (link, store, within)
         }))
+    }
+
+    /// The stores of the tenant and the workspace that a mail came in for, from the directory's record of the address.
+    pub fn received(&self, inbound: &Inbound) -> (TenantStore, WorkspaceStore) {
+        let store = self.directory.enter(inbound.tenant);
+        let within = store.workspace(inbound.workspace.tag());
+        (store, within)
     }
 
     fn stores_of(&self, mail: MailRef) -> (MailRef, TenantStore, WorkspaceStore) {
