@@ -1,0 +1,374 @@
+//! Harmless HTML, made of the HTML of a stranger. Nothing of it is copied: the result is written anew, token by token, from a short list of
+//! elements and attributes, with every text and value escaped. So it holds no element that makes a browser read what follows by other rules
+//! (script, style, svg, math, noscript, textarea …), and reads the same wherever it is parsed. It has neither style nor class. Every element is
+//! closed, and a part of a table is only within a table, so that nothing reaches beyond the place where it is shown.
+
+use std::borrow::Cow;
+
+use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer, naive_next_state};
+
+/// Elements within each other. The words of deeper ones stay.
+const DEPTH: usize = 100;
+/// Bytes of the address of a link, or of an image of another server.
+const URL: usize = 8 * 1024;
+/// Bytes of an image that is in the HTML itself, as it is encoded.
+const IMAGE: usize = 64 * 1024;
+
+/// What is kept of an element.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Inline,
+    Block,
+    /// Never closed.
+    Void,
+}
+
+/// The tokens of `html` without what is not shown: comments, styles, scripts, titles.
+pub fn tokens(html: &str) -> impl Iterator<Item = Token<()>> {
+    let mut emitter = DefaultEmitter::<()>::new_with_span();
+    emitter.naively_switch_states(true);
+    let mut hidden = false;
+    Tokenizer::new_with_emitter(html, emitter).filter_map(Result::ok).filter(move |token| {
+        match token {
+            Token::StartTag(tag) => hidden = naive_next_state(&tag.name).is_some(),
+            Token::EndTag(_) => hidden = false,
+            Token::String(_) => return !hidden,
+            _ => return false,
+        }
+        true
+    })
+}
+
+/// What a tokenizer gives is UTF-8, for it was given a string.
+pub fn utf8(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// `html` without everything that could do harm, at most `most` bytes, and whether something is missing for that.
+pub fn clean(html: &str, most: usize) -> (String, bool) {
+    let mut clean = Clean::new(most);
+    for token in tokens(html) {
+        match token {
+            Token::StartTag(tag) => clean.start(&tag),
+            Token::EndTag(tag) => clean.end(&utf8(&tag.name)),
+            Token::String(text) => clean.text(&utf8(&text)),
+            _ => {}
+        }
+        if clean.full {
+            break;
+        }
+    }
+    clean.close_from(0);
+    (clean.html, clean.full)
+}
+
+/// Text between HTML: as it is written.
+pub fn of_text(text: &str, most: usize) -> (String, bool) {
+    let mut clean = Clean::new(most);
+    clean.open("pre", "");
+    clean.text(text);
+    clean.close_from(0);
+    (clean.html, clean.full)
+}
+
+struct Clean {
+    html: String,
+    /// The open elements.
+    open: Vec<&'static str>,
+    /// Bytes that closing them takes.
+    closing: usize,
+    most: usize,
+    /// Something did not fit. Nothing more is written but what closes the elements.
+    full: bool,
+}
+
+impl Clean {
+    fn new(most: usize) -> Self {
+        Self { html: String::new(), open: Vec::new(), closing: 0, most, full: false }
+    }
+
+    fn start(&mut self, tag: &StartTag<()>) {
+        let Some((element, shape)) = element(&utf8(&tag.name)) else { return };
+        if !self.make_room_for(element, shape) {
+            return;
+        }
+        let Some(attributes) = attributes(element, tag) else { return };
+        match shape {
+            Shape::Void => self.write(&format!("<{element}{attributes}>"), 0),
+            _ if self.open.len() < DEPTH => self.open(element, &attributes),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, name: &str) {
+        let Some((element, shape)) = element(name) else { return };
+        let limits: &[&str] = match element {
+            "table" => &[],
+            _ if is_table(element) => &["table"],
+            _ => &["table", "td", "th", "caption"],
+        };
+        let last = self.open.iter().rposition(|open| *open == element || limits.contains(open));
+        if let Some(at) = last.filter(|at| self.open[*at] == element && shape != Shape::Void) {
+            self.close_from(at);
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        let mut rest = text;
+        while let Some(at) = rest.find(special) {
+            self.plain(&rest[..at]);
+            let mut chars = rest[at..].chars();
+            match chars.next() {
+                Some('&') => self.write("&amp;", 0),
+                Some('<') => self.write("&lt;", 0),
+                Some('>') => self.write("&gt;", 0),
+                Some('"') => self.write("&quot;", 0),
+                Some('\'') => self.write("&#39;", 0),
+                _ => {}
+            }
+            rest = chars.as_str();
+        }
+        self.plain(rest);
+    }
+
+    /// Text without special characters, of which the start may stay.
+    fn plain(&mut self, text: &str) {
+        let room = self.most.saturating_sub(self.html.len() + self.closing);
+        if text.len() > room && !self.full {
+            self.html.push_str(crate::start_of(text, room));
+        }
+        self.write(text, 0);
+    }
+
+    /// Closes what ends where `element` begins, as browsers do. False: the element has no place here.
+    fn make_room_for(&mut self, element: &'static str, shape: Shape) -> bool {
+        let last_of = |open: &[&str], names: &[&str]| open.iter().rposition(|open| names.contains(open));
+        if is_table(element) && element != "table" {
+            let Some(table) = last_of(&self.open, &["table"]) else { return false };
+            let parents: &[&str] = match element {
+                "td" | "th" => &["tr", "tbody", "thead", "tfoot", "table"],
+                "tr" => &["tbody", "thead", "tfoot", "table"],
+                "col" => &["colgroup", "table"],
+                _ => &["table"],
+            };
+            let parent = last_of(&self.open[table..], parents).unwrap_or_default();
+            self.close_from(table + parent + 1);
+            return true;
+        }
+        if element == "table"
+            && let Some(at) = self.open.iter().rposition(|open| is_table(open))
+            && !matches!(self.open[at], "td" | "th" | "caption")
+        {
+            // Directly within a table, it ends that table.
+            let outer = last_of(&self.open, &["table"]).unwrap_or(at);
+            self.close_from(outer);
+        }
+        let ended: &[&str] = match element {
+            "li" => &["li", "p"],
+            "dt" | "dd" => &["dt", "dd", "p"],
+            "a" => &["a"],
+            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => &["p", "h1", "h2", "h3", "h4", "h5", "h6"],
+            "hr" => &["p"],
+            _ if shape == Shape::Block => &["p"],
+            _ => &[],
+        };
+        for name in ended {
+            let at = self.open.iter().rposition(|open| open == name || (is_table(open) || is_container(open)) && *name != "a");
+            if let Some(at) = at.filter(|at| self.open[*at] == *name) {
+                self.close_from(at);
+            }
+        }
+        true
+    }
+
+    fn open(&mut self, element: &'static str, attributes: &str) {
+        let end = element.len() + "</>".len();
+        self.write(&format!("<{element}{attributes}>"), end);
+        if !self.full {
+            self.open.push(element);
+            self.closing += end;
+        }
+    }
+
+    /// Closes the open element at `at`, and all within it.
+    fn close_from(&mut self, at: usize) {
+        for element in self.open.drain(at.min(self.open.len())..).rev() {
+            self.html.push_str("</");
+            self.html.push_str(element);
+            self.html.push('>');
+            self.closing -= element.len() + "</>".len();
+        }
+    }
+
+    /// Writes all of `html` or, if there is no room for it and for `more`, nothing.
+    fn write(&mut self, html: &str, more: usize) {
+        self.full |= self.html.len() + html.len() + self.closing + more > self.most;
+        if !self.full {
+            self.html.push_str(html);
+        }
+    }
+}
+
+/// The element that is written for one that is called `name`.
+fn element(name: &str) -> Option<(&'static str, Shape)> {
+    const INLINE: [&str; 23] = [
+        "a", "abbr", "b", "big", "cite", "code", "del", "em", "i", "ins", "kbd", "q", "s", "samp", "small", "span", "strike", "strong",
+        "sub", "sup", "tt", "u", "var",
+    ];
+    const BLOCK: [&str; 25] = [
+        "blockquote",
+        "caption",
+        "colgroup",
+        "dd",
+        "div",
+        "dl",
+        "dt",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    ];
+    const VOID: [&str; 4] = ["br", "col", "hr", "img"];
+    const DIVISIONS: [&str; 9] = ["address", "article", "aside", "center", "footer", "header", "main", "nav", "section"];
+    let find = |names: &[&'static str]| names.iter().copied().find(|known| *known == name);
+    let inline = find(&INLINE).map(|name| (name, Shape::Inline));
+    let block = || find(&BLOCK).or(find(&DIVISIONS).map(|_| "div")).map(|name| (name, Shape::Block));
+    inline.or_else(block).or_else(|| find(&VOID).map(|name| (name, Shape::Void)))
+}
+
+fn is_table(element: &str) -> bool {
+    matches!(element, "caption" | "col" | "colgroup" | "table" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr")
+}
+
+/// Elements within which a paragraph or an item of the outside does not end.
+fn is_container(element: &str) -> bool {
+    matches!(element, "blockquote" | "div" | "dl" | "ol" | "ul")
+}
+
+/// What is written behind the name of the element. None: without what is not allowed, nothing is left of it.
+fn attributes(element: &str, tag: &StartTag<()>) -> Option<String> {
+    let mut out = String::new();
+    let value = |name: &str| tag.attributes.get(name.as_bytes()).map(|value| utf8(value));
+    let mut add = |name: &str, value: &str| {
+        out.push(' ');
+        out.push_str(name);
+        out.push_str("=\"");
+        escape(value, &mut out);
+        out.push('"');
+    };
+    if let Some(value) = value("dir").and_then(|value| one_of(&value, &["ltr", "rtl", "auto"])) {
+        add("dir", value);
+    }
+    match element {
+        "a" => {
+            if let Some(url) = value("href").and_then(|url| link(&url)) {
+                add("href", &url);
+                add("rel", "noopener noreferrer nofollow");
+            }
+        }
+        "img" => {
+            let source = value("src").unwrap_or_default();
+            match (remote(&source), embedded(&source)) {
+                (Some(url), _) => add("data-src", &url),
+                (None, Some(image)) => add("src", &image),
+                (None, None) => return None,
+            }
+            if let Some(alt) = value("alt") {
+                add("alt", crate::start_of(&alt, 1_000));
+            }
+        }
+        _ => {}
+    }
+    let sizes: &[&str] = match element {
+        "img" => &["width", "height"],
+        "table" | "col" | "colgroup" => &["width"],
+        "td" | "th" => &["width", "colspan", "rowspan"],
+        "ol" => &["start"],
+        _ => &[],
+    };
+    for name in sizes {
+        if let Some(value) = value(name).filter(|value| size(value)) {
+            add(name, &value);
+        }
+    }
+    if is_table(element) || matches!(element, "div" | "p" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6") {
+        if let Some(value) = value("align").and_then(|value| one_of(&value, &["left", "right", "center", "justify"])) {
+            add("align", value);
+        }
+        if let Some(value) = value("valign").and_then(|value| one_of(&value, &["top", "middle", "bottom", "baseline"])) {
+            add("valign", value);
+        }
+    }
+    Some(out)
+}
+
+/// The address of a link, if it leads to nothing but a page, a mail or a call.
+fn link(url: &str) -> Option<String> {
+    address(url, &["http://", "https://", "mailto:", "tel:"])
+}
+
+/// The address of an image on another server.
+fn remote(url: &str) -> Option<String> {
+    address(url, &["http://", "https://"])
+}
+
+/// `url`, as browsers read it, if it begins with one of `starts`.
+fn address(url: &str, starts: &[&str]) -> Option<String> {
+    if url.len() > URL {
+        return None;
+    }
+    // Browsers drop these characters before they look for the scheme.
+    let stripped: String = url.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).collect();
+    let clean = stripped.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+    let start = starts.iter().find(|start| clean.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start)))?;
+    let rest = &clean[start.len()..];
+    (!rest.is_empty() && !rest.contains(char::is_control)).then(|| format!("{start}{rest}"))
+}
+
+/// A small picture in the HTML itself, of a kind that holds no script.
+fn embedded(url: &str) -> Option<String> {
+    const STARTS: [&str; 3] = ["data:image/png;base64,", "data:image/jpeg;base64,", "data:image/gif;base64,"];
+    if url.len() > 2 * IMAGE {
+        return None;
+    }
+    let clean: String = url.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let start = STARTS.iter().find(|start| clean.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start)))?;
+    let rest = &clean[start.len()..];
+    let proper = !rest.is_empty() && rest.len() <= IMAGE && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
+    proper.then(|| format!("{start}{rest}"))
+}
+
+/// Up to four digits, perhaps with a percent sign.
+fn size(value: &str) -> bool {
+    let digits = value.strip_suffix('%').unwrap_or(value);
+    (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn one_of<'a>(value: &str, allowed: &[&'a str]) -> Option<&'a str> {
+    allowed.iter().copied().find(|one| one.eq_ignore_ascii_case(value.trim()))
+}
+
+/// Characters that are not written as they are: those of markup, and controls, which are dropped.
+fn special(char: char) -> bool {
+    matches!(char, '&' | '<' | '>' | '"' | '\'' | '\u{feff}') || (char.is_control() && !matches!(char, '\n' | '\t'))
+}
+
+fn escape(value: &str, out: &mut String) {
+    let mut clean = Clean::new(usize::MAX);
+    clean.text(value);
+    out.push_str(&clean.html);
+}
