@@ -1,17 +1,19 @@
 //! Links of campaigns' mails: to unsubscribe, to note that a mail was opened or a link of it clicked. Whoever follows one has no account; the link,
 //! which we signed, says whose mail it is.
 
-mod engagement;
-mod unsubscribing;
+mod events;
 
+use engagement::unsubscribing::{self, Wish};
 use maud::html;
+use records::campaign::CampaignId;
+use records::lead::LeadId;
 use shared::Result;
 use shared::http::Registry;
 use shared::http::page::{Page, Pixel, Redirect};
 use shared::http::registry::Routes;
 use shared::tenancy::doors::Recipient;
 
-use crate::engagement::{Asker, Engagement};
+use crate::events::{Asker, Engagement};
 
 pub struct Links;
 
@@ -38,19 +40,24 @@ async fn show(door: Recipient) -> Result<Page> {
 
 /// Whatever the body says: nobody sends a POST to this link who does not mean it.
 async fn unsubscribe(door: Recipient) -> Result<Page> {
-    unsubscribing::unsubscribe(&door).await?;
-    engagement::note(&door, Engagement::Unsubscribed, &Asker::PERSON).await;
+    // A workspace that was deleted has nothing left to write.
+    if door.workspace.is_some() {
+        let (mail, outer, store) = (&door.link.mail, &door.outer, &door.store);
+        let (lead, campaign) = (LeadId::from(mail.lead()), CampaignId::from(mail.campaign()));
+        unsubscribing::unsubscribe(Wish { outer, store, lead, campaign, step: Some(mail.step()) }).await?;
+    }
+    events::note(&door, Engagement::Unsubscribed, &Asker::PERSON).await;
     let content = html! { p { "You get no more of these mails from " (sender(&door)) "." } };
     Ok(Page::new("You are unsubscribed".to_owned(), content))
 }
 
 async fn open(door: Recipient, asker: Asker) -> Result<Pixel> {
-    engagement::note(&door, Engagement::Opened, &asker).await;
+    events::note(&door, Engagement::Opened, &asker).await;
     Ok(Pixel)
 }
 
 async fn click(door: Recipient, asker: Asker) -> Result<Redirect> {
-    engagement::note(&door, Engagement::Clicked, &asker).await;
+    events::note(&door, Engagement::Clicked, &asker).await;
     Redirect::to(door.link.url.as_deref().unwrap_or_default())
 }
 

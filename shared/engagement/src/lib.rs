@@ -6,3 +6,4 @@ pub mod launch;
 pub mod letter;
 pub mod steps;
 pub mod suppressed;
+pub mod unsubscribing;

@@ -430,6 +430,24 @@ impl Enrolment {
         Some(noted)
     }
 
+    /// With an answer to the newest mail that it got. `None`: that one was answered before, or it got none.
+    pub fn answered(&self, at: Timestamp) -> Option<Self> {
+        let newest = self.mails.iter().filter(|mail| mail.sent_at.is_some()).max_by_key(|mail| mail.step)?;
+        self.noted(newest.step, at, |mail| &mut mail.replied_at)
+    }
+
+    /// Whether any of its mails was answered.
+    pub fn was_answered(&self) -> bool {
+        self.mails.iter().any(|mail| mail.replied_at.is_some())
+    }
+
+    /// With a wave of its own for the step that it waits for, later than it was. `None`: it does not wait, or does so already.
+    pub fn put_off(&self, wave: &WaveId, due: Timestamp) -> Option<(Self, Wave)> {
+        let EnrolmentState::Waiting { wave: own } = &self.state else { return None };
+        let planned = Wave::planned(wave.clone(), self.campaign, self.step, due, vec![self.lead])?;
+        (own != wave).then(|| (self.waiting_in(wave), planned))
+    }
+
     /// Whatever came before, it goes with that wave.
     pub fn waiting_in(&self, wave: &WaveId) -> Self {
         self.in_state(EnrolmentState::Waiting { wave: wave.clone() })

@@ -291,6 +291,16 @@ impl Lead {
         self.with_activity()
     }
 
+    /// After it answered a mail.
+    pub fn replied(mut self, at: Timestamp) -> Self {
+        self.engagement.replied += 1;
+        self.engagement.last_replied_at = Some(self.engagement.last_replied_at.map_or(at, |last| last.max(at)));
+        if matches!(self.status, LeadStatus::New | LeadStatus::Contacted) {
+            self.status = LeadStatus::Replied;
+        }
+        self.with_activity()
+    }
+
     /// After a mail came back for good.
     pub fn bounced(mut self) -> Self {
         if self.email_status == EmailStatus::Active {

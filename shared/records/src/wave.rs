@@ -30,6 +30,11 @@ impl WaveId {
         WaveId::of(&[&random.text(b"0123456789abcdefghijklmnopqrstuv", 26)])
     }
 
+    /// Of what follows from a mail that came in, by the receiving service's id of it.
+    pub fn of_answer(receipt: &str, campaign: CampaignId) -> Self {
+        WaveId::of(&["answer", receipt, &campaign.to_string()])
+    }
+
     /// Of the same leads, for a later step.
     pub fn next(&self, step: u32) -> Self {
         WaveId::of(&[&self.0, &step.to_string()])

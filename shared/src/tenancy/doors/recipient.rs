@@ -9,12 +9,11 @@ use crate::model::tenant::Tenant;
 use crate::model::workspace::Workspace;
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::limiter::{Class, network};
-use crate::tenancy::{App, Directory, Entered, Incoming, RecordStore, TenantStore, Transaction, Wants, WorkspaceStore};
+use crate::tenancy::{App, Directory, Entered, Incoming, RecordStore, TenantStore, Wants, WorkspaceStore};
 
 /// The routes whose first path value is the token of a link.
 const LINK_ROUTES: [(&str, LinkKind); 3] =
     [("/e/u/{token}", LinkKind::Unsubscribe), ("/e/o/{token}", LinkKind::Open), ("/e/c/{token}", LinkKind::Click)];
-const NOUN: &str = "Workspace";
 
 /// A recipient of a mail. No limit of the tenant stands in their way.
 pub struct Recipient {
@@ -79,11 +78,5 @@ impl Recipient {
     /// The moment of the request.
     pub fn now(&self) -> jiff::Timestamp {
         self.store.now()
-    }
-
-    /// Requires, in the transaction, that the workspace is still there.
-    pub fn while_there<'a>(&self, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
-        let gone = Box::new(|_| Error::Missing(NOUN));
-        transaction.require(&self.outer, &Workspace::key_of(self.store.tag()), gone)
     }
 }
