@@ -131,6 +131,7 @@ impl Aws {
         create::queues(&self.running.queues, template)?;
         create::buckets(&self.running.objects, template).await?;
         self.running.mailbox.publish_to(self.running.queues.clone(), template.mail_reports()?);
+        self.running.mailbox.receive_by(self.running.queues.clone(), template.mail_reception()?);
         create::secrets(&self.running.secrets, template).await
     }
 
