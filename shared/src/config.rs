@@ -19,7 +19,7 @@ pub struct Config {
     pub vault_secret: Option<String>,
     /// For links in mails. Used by `auth` and `courier`.
     pub links_secret: Option<String>,
-    /// For links and tags of campaigns' mails. Used by `links` and `sender`.
+    /// For links, tags and addresses of campaigns' mails. Used by `links`, `sender` and `receiver`.
     pub mail_refs_secret: Option<String>,
     /// For cursors and stored answers. Used by the functions of the API.
     pub cursors_secret: Option<String>,
@@ -29,6 +29,8 @@ pub struct Config {
     pub jwks_secret: Option<String>,
     /// The queue for what became of campaigns' mails. `links` writes to it.
     pub mail_events_queue: Option<String>,
+    /// `INBOUND_DOMAIN`: where answers to campaigns' mails go. Without it there is no inbound mail. Used by `sender`.
+    pub inbound_domain: Option<String>,
     /// The key of the edge proxies. Only `insights` reads it.
     pub ingest_secret: Option<String>,
     pub session_days: i64,
@@ -167,6 +169,7 @@ impl Config {
             signing_secret: variables.optional("SIGNING_SECRET_ID"),
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
             mail_events_queue: variables.optional("MAIL_EVENTS_QUEUE_URL"),
+            inbound_domain: variables.optional("INBOUND_DOMAIN"),
             ingest_secret: variables.optional("INGEST_SECRET_ID"),
             session_days: variables.number("SESSION_DAYS", 7)?,
             limits: RateLimits {

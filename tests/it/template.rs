@@ -54,6 +54,7 @@ fn functions_reach_the_table_through_shared_alone() {
         // Signing keys are read by shared. Only the rotator, which writes them, uses the client itself.
         assert!(folder == "rotator" || !manifest.contains("aws-sdk-secretsmanager"), "functions/{folder}");
         assert!(["relay", "links"].contains(&folder.as_str()) || !manifest.contains("aws-sdk-sqs"), "functions/{folder}");
+        assert!(folder == "receiver" || !manifest.contains("aws-sdk-s3"), "functions/{folder}");
         assert!(["courier", "sender"].contains(&folder.as_str()) || !manifest.contains("carriers"), "functions/{folder}");
         assert!(!manifest.contains("aws-sdk-sesv2"), "functions/{folder} reaches SES around the check of shared/carriers");
         for other in folders().into_iter().filter(|other| *other != folder) {
@@ -87,7 +88,8 @@ fn no_policy_grants_more_than_named_verbs_on_named_resources() {
             let text = resource.to_string();
             let only_lists_streams =
                 statement["Action"] == "dynamodb:ListStreams" && resource == json!({"Fn::Sub": "${Table.Arn}/stream/*"});
-            assert!(!text.contains('*') || only_lists_streams || (for_all && resource == "*"), "{name} reaches {text}");
+            let only_mails = statement["Action"] == "s3:GetObject" && resource == json!({"Fn::Sub": "${InboundMails.Arn}/*"});
+            assert!(!text.contains('*') || only_lists_streams || only_mails || (for_all && resource == "*"), "{name} reaches {text}");
         }
     }
     assert!(statements_seen >= 18, "{statements_seen}");
@@ -186,7 +188,7 @@ fn derived_keys_are_for_those_who_use_them() {
             ],
         ),
         ("Receipts", &["JanitorRole", "OperatorRole"]),
-        ("MailRefs", &["LinksRole", "SenderRole"]),
+        ("MailRefs", &["LinksRole", "ReceiverRole", "SenderRole"]),
     ];
     for (purpose, roles) in uses {
         let secret = json!({"Ref": format!("{purpose}Secret")});
@@ -269,6 +271,7 @@ fn queues_and_mail_are_for_those_who_use_them() {
             assert_eq!(statement["Action"], "ses:SendEmail");
             assert_eq!(statement["Condition"], json!({"StringEquals": {"ses:FromAddress": {"Ref": "MailFrom"}}}));
         }
+        assert!(role == "ReceiverRole" || !texts(&statement["Action"]).iter().any(|action| action.starts_with("s3:")), "{role}");
     }
 }
 
@@ -330,7 +333,7 @@ fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
     let functions: HashMap<String, _> =
         template.functions().expect("functions").into_iter().map(|function| (function.name.clone(), function)).collect();
     let sources = template.queue_sources().expect("sources");
-    assert_eq!(sources.len(), 5);
+    assert_eq!(sources.len(), 6);
     let seconds = |arn: &str, name: &str| queues[arn].attributes.get(name).and_then(|value| value.parse::<i64>().ok()).expect("a number");
     for source in &sources {
         assert!(source.report_item_failures, "{} does not report single failures", source.queue);
@@ -382,12 +385,16 @@ fn queues_and_alarms_are_encrypted_at_rest_and_on_the_way() {
     queues.sort();
     assert_eq!(covered, queues);
 
-    let publishers = [("Alarm", "cloudwatch.amazonaws.com"), ("MailEvents", "ses.amazonaws.com")];
+    let publishers = [
+        ("Alarm", "AlarmKey", "cloudwatch.amazonaws.com"),
+        ("MailEvents", "MailEventsKey", "ses.amazonaws.com"),
+        ("Inbound", "MailEventsKey", "ses.amazonaws.com"),
+    ];
     let topics: BTreeSet<String> = of_type("AWS::SNS::Topic").into_iter().map(|(name, _)| name).collect();
-    assert_eq!(topics, publishers.iter().map(|(stem, _)| format!("{stem}Topic")).collect());
-    for (stem, service) in publishers {
+    assert_eq!(topics, publishers.iter().map(|(stem, ..)| format!("{stem}Topic")).collect());
+    for (stem, key, service) in publishers {
         let properties = |name: &str| template().resources()[&format!("{stem}{name}")]["Properties"].clone();
-        let own_key = json!({"Ref": format!("{stem}Key")});
+        let own_key = json!({"Ref": key});
         assert_eq!(properties("Topic")["KmsMasterKeyId"], own_key, "{stem}: with a key of AWS's own {service} could not publish");
         let policy = properties("TopicPolicy");
         assert_eq!(policy["Topics"], json!([{"Ref": format!("{stem}Topic")}]));
@@ -397,7 +404,7 @@ fn queues_and_alarms_are_encrypted_at_rest_and_on_the_way() {
         assert_eq!((&publishing["Principal"], &publishing["Action"]), (&json!({"Service": service}), &json!("sns:Publish")));
         assert_eq!(publishing["Condition"]["StringEquals"]["aws:SourceAccount"], this_account);
         assert!(publishing["Condition"].to_string().contains("aws:SourceArn"), "{stem}");
-        let key = properties("Key");
+        let key = template().resources()[key]["Properties"].clone();
         assert_eq!(key["EnableKeyRotation"], true);
         let using = list(&key["KeyPolicy"]["Statement"]);
         let using = using.iter().find(|statement| statement["Principal"]["Service"] == service).expect("the publisher uses the key");
@@ -425,6 +432,53 @@ fn reports_of_ses_reach_their_queue_and_nobody_else_puts_anything_there() {
     let publishing = template().resources()["MailEventsTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"][0].clone();
     let set = publishing["Condition"]["StringEquals"]["aws:SourceArn"]["Fn::Sub"].as_str().expect("an ARN").to_owned();
     assert!(set.ends_with(":configuration-set/${MailConfigurationSet}"), "{set}");
+}
+
+#[test]
+fn inbound_mails_are_stored_where_the_receiver_alone_reads_them() {
+    assert_eq!(template().mail_reception().expect("no rule"), None, "without a domain nothing is received");
+    let received = template().with_parameter("InboundDomain", "in.example.com").mail_reception().expect("a rule").expect("it is on");
+    assert_eq!(received.recipients, ["in.example.com"]);
+    let place = (received.bucket.as_str(), received.prefix.as_str(), received.queue.as_str());
+    assert_eq!(place, ("tenantry-local-inboundmails", "", "tenantry-local-InboundQueue"));
+    let properties = |name: &str| template().resources()[name]["Properties"].clone();
+
+    let bucket = properties("InboundMails");
+    let closed = bucket["PublicAccessBlockConfiguration"].as_object().expect("a block of public access").clone();
+    assert!(closed.len() == 4 && closed.values().all(|closed| *closed == true), "{closed:?}");
+    assert_eq!(bucket["OwnershipControls"]["Rules"][0]["ObjectOwnership"], "BucketOwnerEnforced");
+    assert_eq!(bucket["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"], 90);
+    let encryption = &bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]["ServerSideEncryptionByDefault"];
+    assert_eq!(encryption["SSEAlgorithm"], "AES256");
+    let resource = template().resources()["InboundMails"].clone();
+    assert_eq!((&resource["DeletionPolicy"], &resource["UpdateReplacePolicy"]), (&json!("Retain"), &json!("Retain")));
+
+    // Only the rule of this stack stores, publishes and queues.
+    let rule = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:receipt-rule-set/${AWS::StackName}-inbound:receipt-rule/store";
+    let by_the_rule = json!({"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}, "aws:SourceArn": {"Fn::Sub": rule}}});
+    assert_eq!(properties("ReceiptRuleSet")["RuleSetName"], json!({"Fn::Sub": "${AWS::StackName}-inbound"}));
+    assert_eq!(properties("ReceiptRule")["Rule"]["Name"], "store");
+    for (policy, action) in [("InboundMailsPolicy", "s3:PutObject"), ("InboundTopicPolicy", "sns:Publish")] {
+        let statements = list(&properties(policy)["PolicyDocument"]["Statement"]);
+        let allowing: Vec<&Value> = statements.iter().filter(|statement| statement["Effect"] == "Allow").collect();
+        let [one] = allowing[..] else { panic!("{policy}: {allowing:?}") };
+        assert_eq!((&one["Principal"], &one["Action"]), (&json!({"Service": "ses.amazonaws.com"}), &json!(action)));
+        assert_eq!(one["Condition"], by_the_rule, "{policy}");
+        let refusing = statements.iter().find(|statement| statement["Effect"] == "Deny").expect("a refusal");
+        assert_eq!(refusing["Condition"], json!({"Bool": {"aws:SecureTransport": "false"}}), "{policy}");
+    }
+    let queueing = list(&properties("InboundQueuePolicy")["PolicyDocument"]["Statement"])[0].clone();
+    assert_eq!(queueing["Condition"], json!({"ArnEquals": {"aws:SourceArn": {"Ref": "InboundTopic"}}}));
+    // SES tries both when the rule is made.
+    assert_eq!(template().resources()["ReceiptRule"]["DependsOn"], json!(["InboundMailsPolicy", "InboundTopicPolicy"]));
+    for name in ["ReceiptRule", "ReceiptRuleSet"] {
+        assert_eq!(template().resources()[name]["Condition"], "HasInboundDomain");
+    }
+    assert_eq!(properties("ReceiptRule")["Rule"]["ScanEnabled"], true);
+
+    assert_eq!(may("s3:GetObject", &json!({"Fn::Sub": "${InboundMails.Arn}/*"})), ["ReceiverRole"]);
+    assert_eq!(actions("ReceiverRole", "s3:"), ["GetObject", "ListBucket"]);
+    assert_eq!(with_variable("INBOUND_BUCKET"), ["receiver"]);
 }
 
 #[test]
@@ -539,7 +593,11 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("agency", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("links", &["MAIL_REFS_SECRET_ID", "MAIL_EVENTS_QUEUE_URL", "RATE_LIMITS"]),
         ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL", "CAMPAIGN_QUEUE_URL", "SEND_QUEUE_URL"]),
-        ("sender", &["MAIL_REFS_SECRET_ID", "MAIL_FROM", "SES_PER_SECOND", "MAIL_CONFIGURATION_SET", "MAIL_EVENTS_QUEUE_ARN"]),
+        (
+            "sender",
+            &["MAIL_REFS_SECRET_ID", "MAIL_FROM", "SES_PER_SECOND", "MAIL_CONFIGURATION_SET", "MAIL_EVENTS_QUEUE_ARN", "INBOUND_DOMAIN"],
+        ),
+        ("receiver", &["MAIL_REFS_SECRET_ID", "INBOUND_BUCKET", "INBOUND_QUEUE_ARN"]),
         ("courier", &["LINKS_SECRET_ID", "MAIL_FROM"]),
         (
             "janitor",

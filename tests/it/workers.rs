@@ -13,6 +13,7 @@ use janitor::Janitor;
 use jiff::SignedDuration;
 use operator::Operator;
 use operator::import::import_tenant;
+use receiver::Receiver;
 use records::project::SweepTasks;
 use relay::Relay;
 use rotator::Rotator;
@@ -697,6 +698,7 @@ struct Inner {
     relay: Relay,
     courier: Courier,
     sender: Sender,
+    receiver: Receiver,
     janitor: Janitor,
     rotator: Rotator,
     operator: Operator,
@@ -727,7 +729,7 @@ impl Workers {
     }
 
     fn of(world: &World, carrier: Option<Arc<Forgetful>>, sweep_at_most: Option<usize>) -> Self {
-        let names = ["relay", "courier", "sender", "janitor", "rotator", "operator"];
+        let names = ["relay", "courier", "sender", "receiver", "janitor", "rotator", "operator"];
         let variables = |name: &str| Variables(world.environment(name).clone().into_iter().collect());
         let apps: BTreeMap<&'static str, App> = names.into_iter().map(|name| (name, app(world, name))).collect();
         let courier = match carrier {
@@ -735,6 +737,7 @@ impl Workers {
             Some(carrier) => Courier::with(apps["courier"].clone(), Box::new(Shared(carrier)), None),
         };
         let sender = Sender::start(apps["sender"].clone(), variables("sender")).expect("the sender starts");
+        let receiver = Receiver::start(apps["receiver"].clone(), variables("receiver")).expect("the receiver starts");
         Workers(Arc::new(Inner {
             relay: Relay::start(apps["relay"].clone(), variables("relay")).expect("the relay starts"),
             courier,
@@ -742,6 +745,7 @@ impl Workers {
             rotator: Rotator::start(apps["rotator"].clone(), variables("rotator")).expect("the rotator starts"),
             operator: Operator::start(apps["operator"].clone(), variables("operator")).expect("the operator starts"),
             sender,
+            receiver,
             world: world.clone(),
             apps,
             sweep_at_most,
@@ -780,6 +784,7 @@ impl Workers {
             ("relay", _) => inner.relay.handle(event, &request).await,
             ("courier", _) => inner.courier.handle(event, &request).await,
             ("sender", _) => inner.sender.handle(event, &request).await,
+            ("receiver", _) => inner.receiver.handle(event, &request).await,
             ("janitor", Some(at_most)) if worker::is_batch(&event) => {
                 let sweep = |context, job: SweepTasks| async move { janitor::sweep::sweep(&context, job, at_most).await };
                 worker::queue(&inner.apps["janitor"], event, "janitor", &request, sweep).await

@@ -31,7 +31,8 @@ impl World {
             .with_parameter("Stage", "local")
             .with_parameter("PublicUrl", PUBLIC_URL)
             .with_parameter("MailFrom", "bench@example.com")
-            .with_parameter("MailIdentity", "example.com");
+            .with_parameter("MailIdentity", "example.com")
+            .with_parameter("InboundDomain", "in.example.com");
         let aws = Aws::start(Storage::Memory)?;
         aws.create(&template).await?;
         let functions = aws.function_environments(&template)?;

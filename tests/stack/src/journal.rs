@@ -1,4 +1,4 @@
-//! Small durable facts of the local stack: secrets, queued messages, stream positions, caught mails and
+//! Small durable facts of the local stack: secrets, queued messages, stored objects, stream positions, caught mails and
 //! what is to be played for them, demo credentials. They are in one
 //! SQLite file. A change is on disk when the call returns, so acknowledged data survives SIGKILL.
 
@@ -65,6 +65,13 @@ impl Journal {
 
     pub fn delete(&self, space: &str, id: &str) -> Result<(), JournalError> {
         self.apply(&[Change::delete(space, id)])
+    }
+
+    /// The ids of a space, in the order in which they were first put.
+    pub fn ids(&self, space: &str) -> Result<Vec<String>, JournalError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached("SELECT id FROM kept WHERE space = ?1 ORDER BY number")?;
+        Ok(statement.query_map(params![space], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
     /// All entries of a space, in the order in which they were first put.

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use winterbaume_core::MockRequest;
 
-use super::{AwsError, queues::Queues, secrets::Secrets};
+use super::{AwsError, objects::Objects, queues::Queues, secrets::Secrets};
 use crate::{
     journal::{Journal, JournalError},
     template::{GenerateSecretString, InitialSecret, Template},
@@ -48,6 +48,13 @@ pub fn tables(database: &Database, journal: &Journal, template: &Template) -> Re
 pub fn queues(queues: &Queues, template: &Template) -> Result<(), AwsError> {
     for queue in template.queues()? {
         queues.create(&queue.name, &queue.attributes)?;
+    }
+    Ok(())
+}
+
+pub async fn buckets(objects: &Objects, template: &Template) -> Result<(), AwsError> {
+    for bucket in template.buckets()? {
+        objects.create(&bucket).await?;
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! The embedded AWS services of the stack: DynamoDB (dynoxide), Secrets Manager and SQS (winterbaume). Each has a loopback port that an
+//! The embedded AWS services of the stack: DynamoDB (dynoxide), Secrets Manager, SQS and S3 (winterbaume). Each has a loopback port that an
 //! ordinary AWS SDK can use. On disk, everything acknowledged survives SIGKILL. In memory, nothing is kept.
 
 mod create;
+pub mod objects;
 pub mod queues;
 mod secrets;
 mod server;
@@ -30,6 +31,7 @@ use crate::{
     template::{Template, TemplateError},
 };
 
+use objects::Objects;
 use queues::Queues;
 use secrets::Secrets;
 use signature::Keyring;
@@ -77,6 +79,7 @@ struct Running {
     /// Where the data is on disk.
     trimmer: Option<Trimmer>,
     queues: Queues,
+    objects: Objects,
     secrets: Arc<Secrets>,
     mailbox: Mailbox,
     journal: Journal,
@@ -126,7 +129,9 @@ impl Aws {
     pub async fn create(&self, template: &Template) -> Result<(), AwsError> {
         create::tables(&self.running.database, &self.running.journal, template)?;
         create::queues(&self.running.queues, template)?;
+        create::buckets(&self.running.objects, template).await?;
         self.running.mailbox.publish_to(self.running.queues.clone(), template.mail_reports()?);
+        self.running.mailbox.receive_by(self.running.queues.clone(), template.mail_reception()?);
         create::secrets(&self.running.secrets, template).await
     }
 
@@ -161,6 +166,10 @@ impl Aws {
         format!("http://{}", self.running.service_address)
     }
 
+    pub fn s3_url(&self) -> String {
+        format!("http://{}", self.running.service_address)
+    }
+
     pub fn sqs_url(&self) -> String {
         format!("http://{}", self.running.service_address)
     }
@@ -177,6 +186,7 @@ impl Aws {
             // Calls to services that are not embedded are refused on loopback and never reach the network.
             ("AWS_ENDPOINT_URL", self.sqs_url()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb_url()),
+            ("AWS_ENDPOINT_URL_S3", self.s3_url()),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.secrets_manager_url()),
             ("AWS_ENDPOINT_URL_SQS", self.sqs_url()),
             ("MAILBOX_URL", self.mailbox_url()),
@@ -209,6 +219,10 @@ impl Aws {
 
     pub fn queues(&self) -> &Queues {
         &self.running.queues
+    }
+
+    pub fn objects(&self) -> &Objects {
+        &self.running.objects
     }
 
     pub fn mailbox(&self) -> &Mailbox {
@@ -312,6 +326,7 @@ async fn listen(
 ) -> Result<(Running, watch::Receiver<bool>, JoinSet<()>), AwsError> {
     let secrets = Secrets::open(journal.clone()).await?;
     let queues = Queues::open(journal.clone())?;
+    let objects = Objects::open(journal.clone());
     let (stop, stopped) = watch::channel(false);
 
     let table_listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -323,13 +338,14 @@ async fn listen(
     let services = TcpListener::bind(("127.0.0.1", 0)).await?;
     let service_address = services.local_addr()?;
     let mailbox = Mailbox::open(journal.clone());
-    servers.spawn(server::serve(services, secrets.clone(), queues.clone(), mailbox.clone(), keyring.clone()));
+    servers.spawn(server::serve(services, secrets.clone(), queues.clone(), objects.clone(), mailbox.clone(), keyring.clone()));
 
     let runtime = tokio::runtime::Handle::current();
     let running = Running {
         database,
         trimmer,
         queues,
+        objects,
         secrets,
         mailbox,
         journal,

@@ -14,26 +14,35 @@ use tokio::net::TcpListener;
 use winterbaume_core::{MockRequest, MockService};
 use winterbaume_sqs::SqsService;
 
-use super::{queues::Queues, secrets::Secrets, signature::Keyring};
+use super::{
+    objects::Objects,
+    queues::Queues,
+    secrets::Secrets,
+    signature::{self, Keyring},
+};
 use crate::{gateway::guard, mailbox::Mailbox};
 
 #[derive(Clone)]
 struct Services {
     secrets: Arc<Secrets>,
     queues: Arc<SqsService>,
+    objects: Objects,
     keyring: Keyring,
 }
 
-pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues, mailbox: Mailbox, keyring: Keyring) {
-    let services = Services { secrets, queues: Arc::new(SqsService::with_backend(Arc::new(queues))), keyring };
+/// A mail is an object of up to 40 MB.
+const LARGEST_BODY: usize = 48 * 1024 * 1024;
+
+pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues, objects: Objects, mailbox: Mailbox, keyring: Keyring) {
+    let services = Services { secrets, queues: Arc::new(SqsService::with_backend(Arc::new(queues))), objects, keyring };
     let router = Router::new()
         .fallback(answer)
-        .layer(DefaultBodyLimit::max(2 * 1024 * 1024))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(services)
         .merge(mailbox.router())
         .layer(axum::middleware::from_fn(no_pages));
     if let Err(error) = axum::serve(listener, router).await {
-        eprintln!("the embedded Secrets Manager and SQS stopped: {error}");
+        eprintln!("the embedded Secrets Manager, SQS and S3 stopped: {error}");
     }
 }
 
@@ -46,12 +55,21 @@ pub async fn no_pages(request: Request, next: Next) -> Response {
 }
 
 async fn answer(State(services): State<Services>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let is_for_objects = signature::service_of(&headers).is_some_and(|service| service == "s3");
     if let Err(refusal) = services.keyring.check(&method, &uri, &headers, &body) {
-        return refuse(StatusCode::BAD_REQUEST, refusal.code, refusal.message);
+        return match is_for_objects {
+            true => refuse_in_xml(StatusCode::FORBIDDEN, refusal.code, refusal.message),
+            false => refuse(StatusCode::BAD_REQUEST, refusal.code, refusal.message),
+        };
     }
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default().to_owned();
     let request = MockRequest { method: method.to_string(), uri: uri.to_string(), headers, body };
-    let answered = if target.starts_with("secretsmanager.") {
+    let answered = if is_for_objects {
+        match services.objects.answer(request).await {
+            Ok(response) => response,
+            Err(error) => return refuse_in_xml(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", &error.to_string()),
+        }
+    } else if target.starts_with("secretsmanager.") {
         match services.secrets.answer(request).await {
             Ok(response) => response,
             Err(error) => {
@@ -70,4 +88,11 @@ async fn answer(State(services): State<Services>, method: Method, uri: Uri, head
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
     let body = serde_json::json!({ "__type": code, "message": message });
     (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], body.to_string()).into_response()
+}
+
+/// S3 alone answers in XML.
+fn refuse_in_xml(status: StatusCode, code: &str, message: &str) -> Response {
+    let text = winterbaume_core::xml_escape;
+    let body = format!("<?xml version=\"1.0\"?><Error><Code>{}</Code><Message>{}</Message></Error>", text(code), text(message));
+    (status, [(CONTENT_TYPE, "application/xml")], body).into_response()
 }

@@ -8,7 +8,7 @@ use std::{
 
 use aws_credential_types::Credentials;
 use aws_sigv4::{
-    http_request::{SessionTokenMode, SignableBody, SignableRequest, SigningSettings, sign},
+    http_request::{PercentEncodingMode, SessionTokenMode, SignableBody, SignableRequest, SigningSettings, UriPathNormalizationMode, sign},
     sign::v4,
 };
 use aws_smithy_runtime_api::client::identity::Identity;
@@ -36,6 +36,13 @@ const WRONG: Refused = Refused {
     code: "InvalidSignatureException",
     message: "The request signature we calculated does not match the signature you provided.",
 };
+
+/// The service that a request is signed for.
+pub fn service_of(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let scope = given.split(&[',', ' ']).find_map(|part| part.strip_prefix("Credential="))?;
+    scope.split('/').nth(3)
+}
 
 impl Keyring {
     /// From now on nothing else is accepted. Only processes that were given the credentials know them.
@@ -99,6 +106,14 @@ fn signature(
     // Some clients add it after signing.
     settings.session_token_mode =
         if signed.contains(&"x-amz-security-token") { SessionTokenMode::Include } else { SessionTokenMode::Exclude };
+    // S3 takes paths as they are, and bodies that were not hashed.
+    let is_for_objects = service == "s3";
+    if is_for_objects {
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+    }
+    let is_unsigned = is_for_objects && headers.get("x-amz-content-sha256").is_some_and(|hash| hash == "UNSIGNED-PAYLOAD");
+    let body = if is_unsigned { SignableBody::UnsignedPayload } else { SignableBody::Bytes(body) };
     let params =
         v4::SigningParams::builder().identity(&identity).region(region).name(service).time(time).settings(settings).build().ok()?;
     let host = headers.get(http::header::HOST)?.to_str().ok()?;
@@ -107,7 +122,7 @@ fn signature(
     // The signer adds date and token itself.
     let covered = signed.iter().filter(|name| !matches!(**name, "x-amz-date" | "x-amz-security-token"));
     let covered: Vec<(&str, &str)> = covered.map(|name| Some((*name, headers.get(*name)?.to_str().ok()?))).collect::<Option<_>>()?;
-    let request = SignableRequest::new(method.as_str(), url, covered.into_iter(), SignableBody::Bytes(body)).ok()?;
+    let request = SignableRequest::new(method.as_str(), url, covered.into_iter(), body).ok()?;
     Some(sign(request, &params.into()).ok()?.signature().to_owned())
 }
 

@@ -9,6 +9,7 @@ struct Clients {
     table: aws_sdk_dynamodb::Client,
     secrets: aws_sdk_secretsmanager::Client,
     queues: aws_sdk_sqs::Client,
+    objects: aws_sdk_s3::Client,
 }
 
 fn template() -> Template {
@@ -40,13 +41,22 @@ fn clients_with(aws: &Aws, credentials: aws_credential_types::Credentials) -> Cl
         .behavior_version_latest()
         .region(aws_sdk_sqs::config::Region::new(REGION))
         .credentials_provider(credentials())
-        .http_client(http)
+        .http_client(http.clone())
         .endpoint_url(aws.sqs_url())
+        .build();
+    let objects = aws_sdk_s3::Config::builder()
+        .behavior_version_latest()
+        .region(aws_sdk_s3::config::Region::new(REGION))
+        .credentials_provider(credentials())
+        .http_client(http)
+        .endpoint_url(aws.s3_url())
+        .force_path_style(true)
         .build();
     Clients {
         table: aws_sdk_dynamodb::Client::from_conf(table),
         secrets: aws_sdk_secretsmanager::Client::from_conf(secrets),
         queues: aws_sdk_sqs::Client::from_conf(queues),
+        objects: aws_sdk_s3::Client::from_conf(objects),
     }
 }
 
@@ -57,9 +67,10 @@ fn queue_url(aws: &Aws) -> String {
 
 const TABLE: &str = "tenantry-local-Table";
 const QUEUE: &str = "tenantry-local-MailQueue";
+const BUCKET: &str = "tenantry-local-mails";
 
 #[tokio::test]
-async fn a_stock_sdk_drives_all_three() {
+async fn a_stock_sdk_drives_all_four() {
     let aws = Aws::start(Storage::Memory).unwrap();
     aws.create(&template()).await.unwrap();
     let clients = clients(&aws);
@@ -90,6 +101,24 @@ async fn a_stock_sdk_drives_all_three() {
     assert_eq!(message.body(), Some("hello"));
     clients.queues.delete_message().queue_url(&url).receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();
     assert_eq!(aws.queues().depth(QUEUE).unwrap(), queues::Depth::default());
+
+    // Larger than what other services take, and with a key that is written otherwise in an address.
+    let (key, content) = ("mails/a b+c~é.eml", vec![7u8; 3 * 1024 * 1024]);
+    let put = clients.objects.put_object().bucket(BUCKET).key(key).content_type("message/rfc822");
+    put.body(content.clone().into()).send().await.unwrap();
+    let got = clients.objects.get_object().bucket(BUCKET).key(key).send().await.unwrap();
+    assert_eq!((got.content_type(), got.content_length()), (Some("message/rfc822"), Some(content.len() as i64)));
+    assert!(got.body.collect().await.unwrap().to_vec() == content);
+    assert_eq!((aws.objects().keys(BUCKET).unwrap(), aws.objects().get(BUCKET, key).unwrap()), (vec![key.to_owned()], Some(content)));
+    clients.objects.delete_object().bucket(BUCKET).key(key).send().await.unwrap();
+    let gone = clients.objects.get_object().bucket(BUCKET).key(key).send().await.unwrap_err();
+    assert!(gone.as_service_error().unwrap().is_no_such_key(), "{gone:?}");
+    assert_eq!(aws.objects().get(BUCKET, key).unwrap(), None);
+    let elsewhere = clients.objects.put_object().bucket("another").key("a").body(vec![1].into()).send().await.unwrap_err();
+    assert_eq!(elsewhere.code(), Some("NoSuchBucket"));
+    // What is not played here says so.
+    let tagged = clients.objects.put_bucket_versioning().bucket(BUCKET);
+    assert!(tagged.versioning_configuration(aws_sdk_s3::types::VersioningConfiguration::builder().build()).send().await.is_err());
 }
 
 #[tokio::test]
@@ -107,6 +136,9 @@ async fn everything_acknowledged_is_there_again() {
     for body in ["one", "two", "three"] {
         before.queues.send_message().queue_url(&url).message_body(body).message_group_id("tenant-1").send().await.unwrap();
     }
+    before.objects.put_object().bucket(BUCKET).key("a/b").body(b"one".to_vec().into()).send().await.unwrap();
+    before.objects.put_object().bucket(BUCKET).key("c").body(b"two".to_vec().into()).send().await.unwrap();
+    before.objects.delete_object().bucket(BUCKET).key("c").send().await.unwrap();
     // One message is done, one was received, and one is untouched.
     let received = aws.queues().receive(QUEUE, 2).unwrap();
     aws.queues().delete(QUEUE, &received[0].receipt_handle).unwrap();
@@ -118,6 +150,9 @@ async fn everything_acknowledged_is_there_again() {
     let values = again.secret_values().await;
     assert_eq!(values["tenantry-local-EmptySecret"].as_deref(), Some("kept"));
     assert_eq!(values["tenantry-local/root"], root);
+    let object = clients(&again).objects.get_object().bucket(BUCKET).key("a/b").send().await.unwrap();
+    assert_eq!(object.body.collect().await.unwrap().to_vec(), b"one");
+    assert_eq!(again.objects().keys(BUCKET).unwrap(), ["a/b"]);
     let left = again.queues().receive(QUEUE, 10).unwrap();
     let left: Vec<(&str, u32, Option<&str>)> =
         left.iter().map(|message| (message.body.as_str(), message.receive_count, message.group.as_deref())).collect();
@@ -225,6 +260,7 @@ async fn no_web_page_and_no_guessed_key_gets_an_answer() {
     assert!(strangers.table.list_tables().send().await.is_err());
     assert!(strangers.secrets.list_secrets().send().await.is_err());
     assert!(strangers.queues.list_queues().send().await.is_err());
+    assert!(strangers.objects.list_buckets().send().await.is_err());
     let environment = aws.environment();
     let secret = |changed: bool| if changed { "another".to_owned() } else { environment["AWS_SECRET_ACCESS_KEY"].clone() };
     for changed in [true, false] {
@@ -234,6 +270,9 @@ async fn no_web_page_and_no_guessed_key_gets_an_answer() {
         assert_eq!(known.table.list_tables().send().await.is_err(), changed);
         assert_eq!(known.secrets.list_secrets().send().await.is_err(), changed);
         assert_eq!(known.queues.list_queues().send().await.is_err(), changed);
+        let put = known.objects.put_object().bucket(BUCKET).key("a b/c").body(b"x".to_vec().into()).send().await;
+        assert_eq!(put.is_err(), changed, "{put:?}");
+        assert_eq!(known.objects.get_object().bucket(BUCKET).key("a b/c").send().await.is_err(), changed);
     }
     // What a page can send by itself: with its origin, or with a host name that resolves to this machine.
     for url in [aws.dynamodb_url(), aws.secrets_manager_url()] {

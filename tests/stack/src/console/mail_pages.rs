@@ -21,7 +21,7 @@ use super::{
     parts::{self, Field},
     tenants::Tenants,
 };
-use crate::mailbox::{Act, KeptMail, Link, Meaning, Report, links, unsubscribe_url};
+use crate::mailbox::{Act, Answer, KeptMail, Link, Meaning, Report, links, unsubscribe_url};
 
 /// The most mails on a page.
 const MOST: usize = 200;
@@ -114,6 +114,7 @@ fn mail_page(console: &Console, kept: &KeptMail) -> Markup {
         p .row.spread { a href="/mailbox" { "All mails" } a .small href={ (place(kept)) ".json" } { "As JSON" } }
         section .card aria-label="Envelope" { (parts::facts(&envelope(console, kept))) }
         (what_was_played(kept))
+        (answer_form(console, kept))
         section .card aria-labelledby="text-heading" {
             div .row.spread { h2 #text-heading { "Text" } (parts::copy_button("text", "the text")) }
             div .sheet tabindex="0" role="region" aria-labelledby="text-heading" { pre #text { (mail.text) } }
@@ -191,6 +192,26 @@ fn what_was_played(kept: &KeptMail) -> Markup {
     }
 }
 
+/// What its recipient may write back, if that comes to this deployment.
+fn answer_form(console: &Console, kept: &KeptMail) -> Markup {
+    if console.aws.mailbox().reply_address(&kept.mail).is_none() {
+        return html! {};
+    }
+    html! {
+        section .card aria-labelledby="answer-heading" {
+            h2 #answer-heading { "Write back" }
+            form .stack method="post" action={ (place(kept)) "/play" } {
+                label for="answer-text" { "Text of the reply" }
+                textarea #answer-text name="text" rows="3" { (Answer::usual().text) }
+                div .row {
+                    button type="submit" name="what" value="reply" { "Reply" }
+                    button type="submit" name="what" value="ooo" { "Out of office" }
+                }
+            }
+        }
+    }
+}
+
 fn links_of(kept: &KeptMail) -> Markup {
     let links = links(&kept.mail);
     if links.is_empty() {
@@ -235,11 +256,14 @@ async fn play(State(console): State<Console>, Path(id): Path<String>, body: Byte
     let Some(kept) = mailbox.mail(&id)? else { return Ok(missing(Section::Mailbox, "There is no such mail.")) };
     let fields: std::collections::BTreeMap<_, _> = form_urlencoded::parse(&body).into_owned().collect();
     let reported = |report| mailbox.report(&id, report, Timestamp::now());
+    let answered = |answer: &Answer| mailbox.reply(&id, answer, Timestamp::now());
     let act = async |act: Act| Ok::<_, PageError>(mailbox.act(&console.api, &id, &act).await.map_err(PageError)?.is_some());
     let done = match fields.get("what").map(String::as_str) {
         Some("bounce") => reported(Report::Bounce)?,
         Some("soft_bounce") => reported(Report::SoftBounce)?,
         Some("complaint") => reported(Report::Complaint)?,
+        Some("reply") => answered(&fields.get("text").map_or_else(Answer::usual, |text| Answer::written(text)))?,
+        Some("ooo") => answered(&Answer::out_of_office())?,
         Some("open") => act(Act::Open).await?,
         Some("click") => act(Act::Click(fields.get("link").cloned())).await?,
         Some("unsubscribe") => act(Act::Unsubscribe).await?,
@@ -248,8 +272,7 @@ async fn play(State(console): State<Console>, Path(id): Path<String>, body: Byte
     Ok(match done {
         true => Redirect::to(&place(&kept)).into_response(),
         false => {
-            let why =
-                html! { "This cannot happen to the mail: it has no such link of this API, or no tags, without which nothing is reported." };
+            let why = html! { "This cannot happen to the mail: it has no such link of this API, no address of ours for answers, or no tags, without which nothing is reported." };
             (StatusCode::CONFLICT, page(Section::Mailbox, "Not so", parts::nothing(why))).into_response()
         }
     })

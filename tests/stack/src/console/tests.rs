@@ -291,6 +291,35 @@ async fn buttons_play_what_else_may_become_of_a_mail() {
 }
 
 #[tokio::test]
+async fn buttons_write_back_to_a_mail_whose_answers_come_to_the_deployment() {
+    let stack = stack().await;
+    let press = async |id: &str, fields: &str| {
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("origin", "http://127.0.0.1:9001")];
+        stack.send("POST", &format!("/mailbox/{id}/play"), &headers, fields).await.status()
+    };
+    let ours = json!({ "id": "ours", "to": "x@example.com", "subject": "Hello", "text": "hi", "reply_to": "reply+abc@in.example.org" });
+    assert_eq!((stack.post_mail(ours).await, stack.post_mail(campaign_mail("other")).await), (200, 200));
+    let (_, shown) = stack.get("/mailbox/ours").await;
+    for part in [r#"name="what" value="reply""#, r#"name="what" value="ooo""#, "<textarea"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!stack.get("/mailbox/other").await.1.contains("<textarea"), "answers to it go elsewhere");
+    assert_eq!(press("ours", "what=reply&text=Yes%2C+please").await, StatusCode::SEE_OTHER);
+    assert_eq!(press("ours", "what=ooo").await, StatusCode::SEE_OTHER);
+    assert_eq!(press("other", "what=reply").await, StatusCode::CONFLICT);
+    let notices = stack.aws.queues().peek("tenantry-local-InboundQueue").unwrap();
+    let keys = notices.iter().map(|notice| {
+        let notice: Value = serde_json::from_str(&notice.body).unwrap();
+        notice["receipt"]["action"]["objectKey"].as_str().unwrap().to_owned()
+    });
+    let mails: Vec<String> =
+        keys.map(|key| String::from_utf8(stack.aws.objects().get("tenantry-local-mails", &key).unwrap().unwrap()).unwrap()).collect();
+    assert!(mails.len() == 2 && mails[0].contains("Yes, please") && mails[1].contains("Auto-Submitted: auto-replied"), "{mails:?}");
+    let (_, shown) = stack.get("/mailbox/ours").await;
+    assert!(shown.contains(">reply<") && shown.contains(">ooo<"), "{shown}");
+}
+
+#[tokio::test]
 async fn mails_are_found_by_recipient_subject_text_and_tenant() {
     let stack = stack().await;
     put_tenant(&stack.aws, "t-1", "acme-works", "Acme Works");

@@ -180,6 +180,7 @@ fn local_template(root: &Path, base: &str, options: &Options) -> Result<Template
         .with_parameter("LogLevel", &std::env::var("LOG_LEVEL").unwrap_or_else(|_| "INFO".to_owned()))
         .with_parameter("PublicUrl", base)
         .with_parameter("MailFrom", "tenantry@localhost.localdomain")
+        .with_parameter("InboundDomain", "in.localhost.localdomain")
         .with_parameter("CorsOrigins", &options.cors_origin.join(","));
     let resolvers = options.resolver.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     Ok(if resolvers.is_empty() { template } else { template.with_parameter("DnsResolvers", &resolvers) })

@@ -1,9 +1,12 @@
 //! Catches the mails that Amazon SES would send. A mail is stored once for each id, however often it is posted, as with a carrier that
 //! deduplicates. The number of posts is counted for tests.
 //!
+//! Mails to the deployment come in here too, as answers of recipients or as a test writes them (`inbound`).
+//!
 //! For a mail with tags it then plays what SES would report and what its recipient would do, as the address asks (`script`). In `cargo local`
 //! that takes its time (`run`). In a test nothing is played until it says so (`play`).
 
+mod inbound;
 mod player;
 mod report;
 mod script;
@@ -22,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 
+pub use inbound::{Answer, Envelope, Verdicts};
 pub use player::Act;
 pub use report::Report;
 pub use script::{Link, Meaning, links, unsubscribe_url};
@@ -29,7 +33,7 @@ pub use script::{Link, Meaning, links, unsubscribe_url};
 use crate::aws::{AwsError, queues::Queues};
 use crate::journal::{Change, Journal, JournalError};
 use crate::lock::Lock;
-use crate::template::MailReports;
+use crate::template::{MailReception, MailReports};
 use script::Play;
 
 const SPACE: &str = "mail";
@@ -80,7 +84,7 @@ pub struct KeptMail {
 /// Something that SES reported, or that the recipient did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Played {
-    /// `delivery`, `bounce`, `soft_bounce`, `complaint`; `open`, `click`, `unsubscribe`.
+    /// `delivery`, `bounce`, `soft_bounce`, `complaint`; `open`, `click`, `unsubscribe`, `reply`, `ooo`.
     pub what: String,
     /// RFC 3339.
     pub at: String,
@@ -112,6 +116,8 @@ struct Shared {
     lost_answers: AtomicUsize,
     /// Where reports go, once a template has said so.
     reports: Lock<Option<(Queues, MailReports)>>,
+    /// Where mails to the deployment go, once a template has said so.
+    reception: Lock<Option<(Queues, MailReception)>>,
     /// Increases with every mail and with all that is played.
     news: watch::Sender<u64>,
 }
@@ -125,6 +131,7 @@ impl Mailbox {
                 refusals: AtomicUsize::new(0),
                 lost_answers: AtomicUsize::new(0),
                 reports: Lock::new(None),
+                reception: Lock::new(None),
                 news: watch::Sender::new(0),
             }),
         }
@@ -133,6 +140,11 @@ impl Mailbox {
     /// From now on reports are messages of the queue that the template names.
     pub fn publish_to(&self, queues: Queues, reports: Option<MailReports>) {
         *self.shared.reports.lock() = reports.map(|reports| (queues, reports));
+    }
+
+    /// From now on mails to the domain of the template are stored and said as its receipt rule says.
+    pub fn receive_by(&self, queues: Queues, reception: Option<MailReception>) {
+        *self.shared.reception.lock() = reception.map(|reception| (queues, reception));
     }
 
     /// Stores a mail. `false` if its id exists already. It is on disk when this returns.
@@ -161,14 +173,17 @@ impl Mailbox {
         Ok(kept)
     }
 
-    /// Plays all reports that are planned, in their order, as if it was `at`. Returns how many were published. What a recipient does needs
-    /// an API that answers, so only `run` plays that.
+    /// Plays all reports and answers that are planned, in their order, as if it was `at`. Returns how many were published. Links need an API
+    /// that answers, so only `run` follows them.
     pub fn play(&self, at: Timestamp) -> Result<usize, AwsError> {
         let mut published = 0;
         for (entry, planned) in self.planned()? {
-            if let Play::Report(report) = planned.play {
-                published += usize::from(self.publish(&planned.mail, report, at, Some(&entry))?);
-            }
+            published += match planned.play {
+                Play::Report(report) => usize::from(self.publish(&planned.mail, report, at, Some(&entry))?),
+                Play::Reply => usize::from(self.answer(&planned.mail, &Answer::usual(), at, Some(&entry))?),
+                Play::OutOfOffice => usize::from(self.answer(&planned.mail, &Answer::out_of_office(), at, Some(&entry))?),
+                Play::Open | Play::Click => 0,
+            };
         }
         Ok(published)
     }

@@ -7,7 +7,7 @@ use http::{Method, Request, header::CONTENT_TYPE, header::USER_AGENT};
 use jiff::Timestamp;
 
 use super::script::{self, Meaning, Play};
-use super::{KeptMail, Mailbox, Played};
+use super::{Answer, KeptMail, Mailbox, Played};
 use crate::client::Api;
 
 /// Only people are counted, and robots are known by their names.
@@ -98,6 +98,11 @@ impl Mailbox {
             let act = match planned.play {
                 Play::Report(report) => {
                     self.publish(&planned.mail, report, now, Some(&entry)).map_err(text)?;
+                    continue;
+                }
+                Play::Reply | Play::OutOfOffice => {
+                    let answer = if planned.play == Play::Reply { Answer::usual() } else { Answer::out_of_office() };
+                    self.answer(&planned.mail, &answer, now, Some(&entry)).map_err(text)?;
                     continue;
                 }
                 Play::Open => Act::Open,

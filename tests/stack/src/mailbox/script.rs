@@ -17,6 +17,10 @@ pub enum Play {
     Open,
     /// Somebody follows its first link.
     Click,
+    /// Somebody writes back.
+    Reply,
+    /// Nobody is there to read it, which their mail program writes back.
+    OutOfOffice,
 }
 
 /// The words behind a plus in the local part, wherever they stand: `ada+list+bounce@example.com`.
@@ -27,6 +31,7 @@ fn asks(address: &str, word: &str) -> bool {
     let simulated = match word {
         "bounce" => "bounce",
         "complain" => "complaint",
+        "ooo" => "ooto",
         _ => "",
     };
     parts.any(|part| part.eq_ignore_ascii_case(word))
@@ -50,7 +55,13 @@ pub fn of(mail: &Mail) -> Vec<(SignedDuration, Play)> {
         (false, false) => vec![(500, Play::Report(Report::Delivery))],
     };
     if plays == [(500, Play::Report(Report::Delivery))] {
-        let further = [("complain", 2_000, Play::Report(Report::Complaint)), ("open", 3_000, Play::Open), ("click", 5_000, Play::Click)];
+        let further = [
+            ("ooo", 1_500, Play::OutOfOffice),
+            ("complain", 2_000, Play::Report(Report::Complaint)),
+            ("open", 3_000, Play::Open),
+            ("click", 5_000, Play::Click),
+            ("reply", 7_000, Play::Reply),
+        ];
         plays.extend(further.into_iter().filter(|(word, ..)| asks(word)).map(|(_, after, play)| (after, play)));
     }
     let late = if is_lost(mail) { 5_000 } else { 0 };
@@ -149,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_address_says_what_is_played() {
-        use Play::{Click, Open};
+        use Play::{Click, Open, OutOfOffice, Reply};
         let report = Play::Report;
         for (to, plays) in [
             ("ada@example.com", &[report(Report::Delivery)][..]),
@@ -166,7 +177,10 @@ mod tests {
             ("bounce+label@simulator.amazonses.com", &[report(Report::Bounce)]),
             ("complaint@Simulator.amazonses.com", &[report(Report::Delivery), report(Report::Complaint)]),
             ("success@simulator.amazonses.com", &[report(Report::Delivery)]),
-            ("ooto@simulator.amazonses.com", &[report(Report::Delivery)]),
+            ("ooto@simulator.amazonses.com", &[report(Report::Delivery), OutOfOffice]),
+            ("ada+ooo@example.com", &[report(Report::Delivery), OutOfOffice]),
+            ("ada+reply+open@example.com", &[report(Report::Delivery), Open, Reply]),
+            ("ada+bounce+reply@example.com", &[report(Report::Bounce)]),
         ] {
             assert_eq!(of(&mail(to)).into_iter().map(|(_, play)| play).collect::<Vec<_>>(), plays, "{to}");
             assert_eq!(of(&Mail { tags: Default::default(), ..mail(to) }), [], "{to} without tags");

@@ -11,9 +11,12 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::aws::objects::Objects;
 use crate::client::Api;
 
 const QUEUE: &str = "reports";
+const NOTICES: &str = "notices";
+const BUCKET: &str = "mails";
 
 fn mail(id: &str, to: &str) -> Mail {
     let (id, to) = (id.to_owned(), to.to_owned());
@@ -34,6 +37,33 @@ fn reporting(journal: Journal) -> (Mailbox, Queues) {
     let reports = MailReports { configuration_set: "set".to_owned(), kinds, queue: QUEUE.to_owned() };
     mailbox.publish_to(queues.clone(), Some(reports));
     (mailbox, queues)
+}
+
+/// The same with a place for mails to the deployment.
+fn receiving(journal: Journal) -> (Mailbox, Queues, Objects) {
+    let (mailbox, queues) = reporting(journal.clone());
+    queues.create(NOTICES, &BTreeMap::new()).unwrap();
+    let (topic, recipients) = ("arn:aws:sns:us-east-1:1:topic".to_owned(), vec!["in.example.org".to_owned()]);
+    let reception = MailReception { recipients, bucket: BUCKET.to_owned(), prefix: "in/".to_owned(), topic, queue: NOTICES.to_owned() };
+    mailbox.receive_by(queues.clone(), Some(reception));
+    (mailbox, queues, Objects::open(journal))
+}
+
+/// Notices and the mails they are about, oldest first.
+fn received(queues: &Queues, objects: &Objects) -> Vec<(Value, String)> {
+    let notices = queues.peek(NOTICES).unwrap().into_iter().map(|message| serde_json::from_str::<Value>(&message.body).unwrap());
+    let read = notices.map(|notice| {
+        let action = &notice["receipt"]["action"];
+        assert_eq!((&action["type"], &action["bucketName"]), (&json!("S3"), &json!(BUCKET)));
+        let raw = objects.get(BUCKET, action["objectKey"].as_str().unwrap()).unwrap().unwrap();
+        (notice, String::from_utf8(raw).unwrap())
+    });
+    read.collect()
+}
+
+fn campaign(id: &str, to: &str, reply_to: &str) -> Mail {
+    let (from, reply_to) = (Some("Ada King <ada@mail.example.org>".to_owned()), Some(reply_to.to_owned()));
+    Mail { from, reply_to, text: "Hello Grace,\n\nhow are you?\n".to_owned(), ..tagged(id, to) }
 }
 
 fn events(queues: &Queues) -> Vec<Value> {
@@ -235,4 +265,97 @@ async fn in_time() {
     assert!(apart.as_secs() >= 2, "who opens within a second of the delivery counts as a robot");
     assert_eq!(events(&queues).len(), 1);
     assert!(asked.lock()[0].2.starts_with("Mozilla/5.0"));
+}
+
+#[test]
+fn an_answer_is_a_mail_in_the_bucket_and_a_notice_in_the_queue() {
+    let (mailbox, queues, objects) = receiving(Journal::memory().unwrap());
+    mailbox.keep(campaign("a", "Grace Hopper <grace+vip@example.com>", "Ada <reply+abc@IN.example.org>")).unwrap();
+    assert!(mailbox.reply("a", &Answer::written("Yes – gladly.\nGrace"), noon()).unwrap());
+    assert!(mailbox.reply("a", &Answer::out_of_office(), noon()).unwrap());
+    let received = received(&queues, &objects);
+    let [(notice, mail), (automatic_notice, automatic)] = &received[..] else { panic!("two mails: {received:?}") };
+    assert_eq!((&notice["notificationType"], &notice["mail"]["source"]), (&json!("Received"), &json!("grace+vip@example.com")));
+    let receipt = &notice["receipt"];
+    assert_eq!((&receipt["timestamp"], &receipt["recipients"]), (&json!("2030-01-01T12:00:00.000Z"), &json!(["reply+abc@IN.example.org"])));
+    assert_eq!((&receipt["spamVerdict"], &receipt["virusVerdict"]), (&json!({ "status": "PASS" }), &json!({ "status": "PASS" })));
+    assert!(receipt["action"]["objectKey"].as_str().unwrap().starts_with("in/inbound"), "{receipt}");
+    for line in [
+        "Return-Path: <grace+vip@example.com>",
+        "X-SES-Spam-Verdict: PASS",
+        "From: \"Grace Hopper\" <grace+vip@example.com>",
+        "To: <reply+abc@IN.example.org>",
+        "Subject: Re: Hello",
+        "Message-ID: <local-a.1@example.com>",
+        "In-Reply-To: <local-a@email.amazonses.com>",
+        "References: <local-a@email.amazonses.com>",
+        "Date: Tue, 1 Jan 2030 12:00:00 +0000",
+    ] {
+        assert!(mail.lines().any(|found| found.trim_end() == line), "{line}: {mail}");
+    }
+    assert!(mail.contains("Grace") && mail.contains("> Hello Grace,") && mail.contains("wrote:"), "{mail}");
+    assert!(!mail.contains("Auto-Submitted"), "{mail}");
+    for line in ["Return-Path: <>", "Message-ID: <local-a.2@example.com>", "Auto-Submitted: auto-replied", "X-Autoreply: yes"] {
+        assert!(automatic.lines().any(|found| found.trim_end() == line), "{line}: {automatic}");
+    }
+    assert_eq!(automatic_notice["mail"]["source"], "");
+    assert_ne!(notice["mail"]["messageId"], automatic_notice["mail"]["messageId"]);
+    let played: Vec<String> = mailbox.mail("a").unwrap().unwrap().events.into_iter().map(|played| played.what).collect();
+    assert_eq!(played, ["reply", "ooo"]);
+}
+
+#[test]
+fn nobody_answers_a_mail_whose_answers_go_elsewhere() {
+    let (mailbox, queues, objects) = receiving(Journal::memory().unwrap());
+    mailbox.keep(campaign("a", "a+reply@example.com", "r@example.org")).unwrap();
+    mailbox.keep(Mail { reply_to: None, ..campaign("b", "b+ooo@example.com", "") }).unwrap();
+    for id in ["a", "b", "none"] {
+        assert!(!mailbox.reply(id, &Answer::usual(), noon()).unwrap());
+    }
+    assert_eq!(mailbox.play(noon()).unwrap(), 2, "the deliveries");
+    assert_eq!(received(&queues, &objects), []);
+    // Without a rule nothing is received at all.
+    mailbox.receive_by(queues.clone(), None);
+    mailbox.keep(campaign("c", "c@example.com", "reply+abc@in.example.org")).unwrap();
+    assert!(!mailbox.reply("c", &Answer::usual(), noon()).unwrap());
+}
+
+#[test]
+fn addresses_ask_for_answers_which_come_once_and_survive_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("stack.sqlite3");
+    let (mailbox, ..) = receiving(Journal::open(&path).unwrap());
+    mailbox.keep(campaign("a", "a+reply@example.com", "reply+a@in.example.org")).unwrap();
+    mailbox.keep(campaign("b", "b+ooo@example.com", "reply+b@in.example.org")).unwrap();
+    drop(mailbox);
+    let (mailbox, queues, objects) = receiving(Journal::open(&path).unwrap());
+    assert_eq!(mailbox.play(noon()).unwrap(), 4);
+    assert_eq!(mailbox.play(noon()).unwrap(), 0);
+    let to: Vec<Value> = received(&queues, &objects).into_iter().map(|(notice, _)| notice["receipt"]["recipients"][0].clone()).collect();
+    assert_eq!(to, [json!("reply+b@in.example.org"), json!("reply+a@in.example.org")]);
+    drop((mailbox, queues, objects));
+    let (mailbox, queues, objects) = receiving(Journal::open(&path).unwrap());
+    assert_eq!((mailbox.play(noon()).unwrap(), received(&queues, &objects).len()), (0, 2));
+}
+
+#[test]
+fn any_mail_is_taken_in_as_ses_would() {
+    let (mailbox, queues, objects) = receiving(Journal::memory().unwrap());
+    let raw = b"From: x@example.net\r\nSubject: Hi\r\n\r\nHello\r\n";
+    let verdicts = Verdicts { spam: "FAIL", dmarc: "GRAY", ..Verdicts::default() };
+    let recipients = ["reply+a@in.example.org", "someone@example.net"];
+    let envelope = Envelope { source: "x@example.net", recipients: &recipients, verdicts };
+    let first = mailbox.receive(raw, &envelope, noon()).unwrap();
+    let second = mailbox.receive(raw, &envelope, noon()).unwrap();
+    assert_ne!(first, second);
+    let (notice, mail) = received(&queues, &objects).remove(0);
+    assert_eq!((&notice["mail"]["messageId"], &notice["mail"]["destination"]), (&json!(first), &json!(recipients)));
+    assert_eq!((&notice["receipt"]["recipients"], &notice["receipt"]["spamVerdict"]["status"]), (&json!(recipients[..1]), &json!("FAIL")));
+    assert_eq!(
+        (&notice["receipt"]["dmarcVerdict"]["status"], &notice["receipt"]["spfVerdict"]["status"]),
+        (&json!("GRAY"), &json!("PASS"))
+    );
+    assert!(mail.contains("X-SES-Spam-Verdict: FAIL") && mail.ends_with("From: x@example.net\r\nSubject: Hi\r\n\r\nHello\r\n"), "{mail}");
+    let stranger = Envelope { recipients: &["a@example.net"], ..envelope };
+    assert!(mailbox.receive(raw, &stranger, noon()).unwrap_err().to_string().contains("in.example.org"), "SES refuses it");
 }

@@ -194,6 +194,7 @@ impl Resolver<'_> {
         let arn = |service: &str, rest: String| Value::from(format!("arn:aws:{service}:{}:{}:{rest}", place.region, place.account));
         match (kind, attribute) {
             ("AWS::SQS::Queue", "Arn") => Ok(arn("sqs", name)),
+            ("AWS::S3::Bucket", "Arn") => Ok(format!("arn:aws:s3:::{name}").into()),
             ("AWS::SQS::Queue", "QueueName") => Ok(name.into()),
             ("AWS::SQS::Queue", "QueueUrl") => self.physical(at, logical).map(Value::from),
             ("AWS::DynamoDB::Table", "Arn") => Ok(arn("dynamodb", format!("table/{name}"))),
@@ -216,11 +217,13 @@ impl Resolver<'_> {
     /// The name of a resource, or the one CloudFormation would generate from stack and logical id.
     pub fn physical_name(&self, logical: &str) -> Result<String, TemplateError> {
         let properties = &self.resources[logical]["Properties"];
-        let given = ["TableName", "QueueName", "TopicName", "Name", "FunctionName", "LogGroupName"]
+        let given = ["TableName", "QueueName", "TopicName", "Name", "FunctionName", "LogGroupName", "RuleSetName"]
             .into_iter()
             .find_map(|key| properties.get(key).map(|name| (key, name)));
         match given {
             Some((key, name)) => self.text(&format!("{logical}.{key}"), name),
+            // A bucket's name has no capital letters.
+            None if self.resources[logical]["Type"] == "AWS::S3::Bucket" => Ok(format!("{}-{logical}", self.place.stack).to_lowercase()),
             None => Ok(format!("{}-{logical}", self.place.stack)),
         }
     }

@@ -1,5 +1,5 @@
 //! Reads `template.yaml`, the only description of what runs on AWS. Returns what the local stack has to create and play: tables, queues,
-//! secrets, event sources, schedules, and the environment of the functions.
+//! secrets, buckets, event sources, schedules, and the environment of the functions.
 
 mod intrinsics;
 mod resources;
@@ -14,8 +14,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 pub use resources::{
-    Cors, Function, GenerateSecretString, InitialSecret, MailReports, Queue, QueueSource, Role, Route, Schedule, Secret, StreamSource,
-    Table, Throttle, Throttles,
+    Cors, Function, GenerateSecretString, InitialSecret, MailReception, MailReports, Queue, QueueSource, Role, Route, Schedule, Secret,
+    StreamSource, Table, Throttle, Throttles,
 };
 
 use intrinsics::{Resolver, scalar_text};
@@ -162,6 +162,11 @@ impl Template {
             self.of_type("AWS::SQS::Queue")?.into_iter().map(|logical_id| self.queue(logical_id)).collect::<Result<Vec<_>, _>>()?;
         queues.sort_by_key(|queue| queue.dead_letters.is_some());
         Ok(queues)
+    }
+
+    /// The names of the buckets.
+    pub fn buckets(&self) -> Result<Vec<String>, TemplateError> {
+        self.of_type("AWS::S3::Bucket")?.iter().map(|logical_id| self.resolver().physical_name(logical_id)).collect()
     }
 
     pub fn secrets(&self) -> Result<Vec<Secret>, TemplateError> {
@@ -375,6 +380,32 @@ impl Template {
         let topic = to.sns_destination.ok_or_else(|| at(logical_id, "reports are played here through a topic of SNS alone"))?.topic_arn;
         let queue = self.queue_behind(logical_id, &topic)?;
         Ok(Some(MailReports { configuration_set: destination.configuration_set_name, kinds: to.matching_event_types, queue }))
+    }
+
+    /// From the receipt rule of SES to the bucket, and over a topic to the queue that subscribes to it.
+    pub fn mail_reception(&self) -> Result<Option<MailReception>, TemplateError> {
+        let rules = self.of_type("AWS::SES::ReceiptRule")?;
+        let [logical_id] = rules.as_slice() else {
+            return match rules.get(1) {
+                None => Ok(None),
+                Some(second) => Err(at(second, "a second receipt rule is not played here")),
+            };
+        };
+        let ReceiptRule { rule } = read(logical_id, &self.properties(logical_id)?)?;
+        let [RuleAction { s3_action: Some(action) }] = &rule.actions[..] else {
+            return Err(at(logical_id, "mails are received here by one action that stores them in a bucket"));
+        };
+        let queue = self.queue_behind(logical_id, &action.topic_arn)?;
+        if !self.buckets()?.contains(&action.bucket_name) {
+            return Err(at(logical_id, "its bucket is not part of the template"));
+        }
+        Ok(rule.enabled.then(|| MailReception {
+            recipients: rule.recipients.clone(),
+            bucket: action.bucket_name.clone(),
+            prefix: action.object_key_prefix.clone().unwrap_or_default(),
+            topic: action.topic_arn.clone(),
+            queue,
+        }))
     }
 
     /// The name of the queue that gets what is published to a topic, without an envelope.
@@ -611,6 +642,36 @@ struct ReportsTo {
 #[derive(Deserialize)]
 struct SnsDestination {
     #[serde(rename = "TopicARN")]
+    topic_arn: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ReceiptRule {
+    rule: Rule,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Rule {
+    #[serde(default, deserialize_with = "flag")]
+    enabled: bool,
+    recipients: Vec<String>,
+    actions: Vec<RuleAction>,
+}
+
+#[derive(Deserialize)]
+struct RuleAction {
+    #[serde(rename = "S3Action")]
+    s3_action: Option<StoreAction>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StoreAction {
+    bucket_name: String,
+    #[serde(default)]
+    object_key_prefix: Option<String>,
     topic_arn: String,
 }
 

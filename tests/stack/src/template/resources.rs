@@ -38,6 +38,19 @@ pub struct MailReports {
     pub queue: String,
 }
 
+/// Where Amazon SES puts the mails that it receives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MailReception {
+    /// The domains whose mails are taken, and single addresses.
+    pub recipients: Vec<String>,
+    /// The bucket with the mails, and what their keys begin with.
+    pub bucket: String,
+    pub prefix: String,
+    /// The ARN of the topic of notices, and the name of the queue that gets them.
+    pub topic: String,
+    pub queue: String,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Secret {
     pub logical_id: String,

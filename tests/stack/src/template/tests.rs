@@ -31,7 +31,7 @@ fn dead_letter_queues_come_first_and_are_named_by_arn() {
     let redrive: Value = serde_json::from_str(&mail.attributes["RedrivePolicy"]).unwrap();
     assert_eq!(redrive["maxReceiveCount"], 3);
     assert_eq!(redrive["deadLetterTargetArn"], "arn:aws:sqs:us-east-1:123456789012:tenantry-local-MailDeadLetters");
-    assert_eq!(queues.len(), 4);
+    assert_eq!(queues.len(), 5);
 }
 
 #[test]
@@ -103,6 +103,33 @@ fn reports_of_mails_go_from_the_configuration_set_over_the_topic_to_its_queue() 
     let elsewhere = with("!GetAtt ReportsQueue.Arn", "arn:aws:sqs:us-east-1:1:other").unwrap_err().to_string();
     assert!(elsewhere.contains("its queue is not part of the template"), "{elsewhere}");
     assert_eq!(Template::parse("Resources: {}").unwrap().mail_reports(), Ok(None));
+}
+
+#[test]
+fn mails_to_the_deployment_go_into_the_bucket_and_their_notices_over_the_topic_to_its_queue() {
+    let received = fixture().mail_reception().unwrap().unwrap();
+    let expected = MailReception {
+        recipients: vec!["in.example.org".to_owned()],
+        bucket: "tenantry-local-mails".to_owned(),
+        prefix: String::new(),
+        topic: "arn:aws:sns:us-east-1:123456789012:tenantry-local-InboundTopic".to_owned(),
+        queue: "tenantry-local-InboundQueue".to_owned(),
+    };
+    assert_eq!(received, expected);
+    assert_eq!(fixture().buckets().unwrap(), ["tenantry-local-mails"]);
+    let text = include_str!("../../testdata/template.yaml");
+    let with = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        Template::parse(&text.replace(from, to)).unwrap().mail_reception()
+    };
+    assert_eq!(with("Rule: { Enabled: true", "Rule: { Enabled: false"), Ok(None));
+    let prefixed = with("BucketName: !Ref Mails", "BucketName: !Ref Mails, ObjectKeyPrefix: mails/").unwrap().unwrap();
+    assert_eq!(prefixed.prefix, "mails/");
+    let elsewhere = with("BucketName: !Ref Mails", "BucketName: other").unwrap_err().to_string();
+    assert!(elsewhere.contains("InboundRule: its bucket is not part of the template"), "{elsewhere}");
+    let bounced = with("Actions: [{ S3Action", "Actions: [{ BounceAction: {} }, { S3Action").unwrap_err().to_string();
+    assert!(bounced.contains("one action that stores them"), "{bounced}");
+    assert_eq!(Template::parse("Resources: {}").unwrap().mail_reception(), Ok(None));
 }
 
 #[test]
