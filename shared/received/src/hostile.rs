@@ -133,6 +133,8 @@ pub fn assert_harmless(html: &str) {
                 let table = open.iter().any(|open| open == "table");
                 let part = matches!(&*name, "caption" | "col" | "colgroup" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr");
                 assert!(table || !part, "{name} is not in a table: {html}");
+                let list = open.iter().any(|open| matches!(&**open, "dl" | "ol" | "ul"));
+                assert!(list || !matches!(&*name, "dd" | "dt" | "li"), "{name} is not in a list: {html}");
                 for (attribute, value) in &tag.attributes {
                     let (attribute, value) = (utf8(attribute), utf8(value));
                     assert!(ATTRIBUTES.contains(&&*attribute), "{attribute}: {html}");

@@ -1,7 +1,7 @@
 //! Harmless HTML, made of the HTML of a stranger. Nothing of it is copied: the result is written anew, token by token, from a short list of
 //! elements and attributes, with every text and value escaped. So it holds no element that makes a browser read what follows by other rules
 //! (script, style, svg, math, noscript, textarea …), and reads the same wherever it is parsed. It has neither style nor class. Every element is
-//! closed, and a part of a table is only within a table, so that nothing reaches beyond the place where it is shown.
+//! closed, and parts of tables and items of lists are only within one, so that nothing reaches beyond the place where it is shown.
 
 use std::borrow::Cow;
 
@@ -163,20 +163,24 @@ impl Clean {
             let outer = last_of(&self.open, &["table"]).unwrap_or(at);
             self.close_from(outer);
         }
+        if matches!(element, "li" | "dd" | "dt") {
+            // An item is directly in a list. Without one it might end an item of the page that shows it.
+            let lists: &[&str] = if element == "li" { &["ul", "ol"] } else { &["dl"] };
+            let list = self.open.iter().rposition(|open| lists.contains(open) || is_table(open));
+            let Some(list) = list.filter(|at| lists.contains(&self.open[*at])) else { return false };
+            self.close_from(list + 1);
+            return true;
+        }
         let ended: &[&str] = match element {
-            "li" => &["li", "p"],
-            "dt" | "dd" => &["dt", "dd", "p"],
             "a" => &["a"],
             "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => &["p", "h1", "h2", "h3", "h4", "h5", "h6"],
             "hr" => &["p"],
             _ if shape == Shape::Block => &["p"],
             _ => &[],
         };
-        for name in ended {
-            let at = self.open.iter().rposition(|open| open == name || (is_table(open) || is_container(open)) && *name != "a");
-            if let Some(at) = at.filter(|at| self.open[*at] == *name) {
-                self.close_from(at);
-            }
+        let at = self.open.iter().rposition(|open| ended.contains(open) || is_table(open));
+        if let Some(at) = at.filter(|at| ended.contains(&self.open[*at])) {
+            self.close_from(at);
         }
         true
     }
@@ -252,11 +256,6 @@ fn element(name: &str) -> Option<(&'static str, Shape)> {
 
 fn is_table(element: &str) -> bool {
     matches!(element, "caption" | "col" | "colgroup" | "table" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr")
-}
-
-/// Elements within which a paragraph or an item of the outside does not end.
-fn is_container(element: &str) -> bool {
-    matches!(element, "blockquote" | "div" | "dl" | "ol" | "ul")
 }
 
 /// What is written behind the name of the element. None: without what is not allowed, nothing is left of it.
@@ -394,6 +393,11 @@ mod tests {
             ("<table><tr><td><table><tr><td>a</table>b</table>", "<table><tr><td><table><tr><td>a</td></tr></table>b</td></tr></table>"),
             ("<table><tr><td>a</table></td></tr></div></table>b", "<table><tr><td>a</td></tr></table>b"),
             ("<td>a</td></tr>b", "ab"),
+            ("<li>a</li><dd>b", "ab"),
+            ("<ul><table><tr><td><li>a", "<ul><table><tr><td>a</td></tr></table></ul>"),
+            ("<ul><li><div>a<li>b", "<ul><li><div>a</div></li><li>b</li></ul>"),
+            ("<dl><dt>a<dd>b<dt>c</dl>", "<dl><dt>a</dt><dd>b</dd><dt>c</dt></dl>"),
+            ("<h1>a<h2>b<a href=x>c<a href=y>d", "<h1>a</h1><h2>b<a>c</a><a>d</a></h2>"),
             ("<table><table><tr><td>a", "<table></table><table><tr><td>a</td></tr></table>"),
             ("<b><i>a</b>b</i>", "<b><i>a</i></b>b"),
             ("<font color=red>a</font><o:p>b</o:p>", "ab"),
