@@ -124,7 +124,7 @@ pub fn assert_harmless(html: &str) {
     };
     assert_eq!(tokens(true), tokens(false), "no element changes how the rest is read");
     let utf8 = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let mut open = Vec::new();
+    let mut open: Vec<String> = Vec::new();
     for token in tokens(true) {
         match token {
             Token::StartTag(tag) => {
