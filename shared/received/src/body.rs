@@ -1,5 +1,5 @@
-//! The parts of a mail: which are its words, and which are attached. Parts are divided here, with bounds, and not by mail-parser, whose result
-//! is as deep and as wide as a stranger likes. A mail within a mail stays closed: it is an attachment.
+//! The parts of a mail: which are its words, and which are attached. Parts are divided here, with bounds, and not by mail-parser: what that
+//! gives is as deep and as wide as a stranger likes. A mail within a mail stays closed: it is an attachment.
 
 use std::borrow::Cow;
 
@@ -195,13 +195,10 @@ impl<'a> Parts<'a> {
             return None;
         }
         // Encoded, a byte takes at most three and a few for the end of its line.
-        let (start, _) = body.split_at_checked(4 * self.room).unwrap_or((body, &[]));
-        let bytes = decode(encoding, start);
-        let bytes = match bytes.split_at_checked(self.room) {
-            Some((bytes, rest)) if !rest.is_empty() => bytes,
-            _ => &bytes,
-        };
-        self.truncated |= start.len() < body.len() || bytes.len() == self.room;
+        let start = &body[..body.len().min(4 * self.room)];
+        let decoded = decode(encoding, start);
+        let bytes = &decoded[..decoded.len().min(self.room)];
+        self.truncated |= start.len() < body.len() || bytes.len() < decoded.len();
         self.room -= bytes.len();
         let text = characters(bytes, kind.parameter("charset"));
         Some(if html { Piece::Html(text) } else { Piece::Text(text) })

@@ -1,7 +1,7 @@
 //! Harmless HTML, made of the HTML of a stranger. Nothing of it is copied: the result is written anew, token by token, from a short list of
 //! elements and attributes, with every text and value escaped. So it holds no element that makes a browser read what follows by other rules
 //! (script, style, svg, math, noscript, textarea …), and reads the same wherever it is parsed. It has neither style nor class. Every element is
-//! closed, and a part of a table is only within a table, so that nothing reaches beyond the place where it is shown.
+//! closed, and parts of tables and items of lists are only within one, so that nothing reaches beyond the place where it is shown.
 
 use std::borrow::Cow;
 
@@ -163,20 +163,24 @@ impl Clean {
             let outer = last_of(&self.open, &["table"]).unwrap_or(at);
             self.close_from(outer);
         }
+        if matches!(element, "li" | "dd" | "dt") {
+            // An item is directly in a list. Without one it might end an item of the page that shows it.
+            let lists: &[&str] = if element == "li" { &["ul", "ol"] } else { &["dl"] };
+            let list = self.open.iter().rposition(|open| lists.contains(open) || is_table(open));
+            let Some(list) = list.filter(|at| lists.contains(&self.open[*at])) else { return false };
+            self.close_from(list + 1);
+            return true;
+        }
         let ended: &[&str] = match element {
-            "li" => &["li", "p"],
-            "dt" | "dd" => &["dt", "dd", "p"],
             "a" => &["a"],
             "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => &["p", "h1", "h2", "h3", "h4", "h5", "h6"],
             "hr" => &["p"],
             _ if shape == Shape::Block => &["p"],
             _ => &[],
         };
-        for name in ended {
-            let at = self.open.iter().rposition(|open| open == name || (is_table(open) || is_container(open)) && *name != "a");
-            if let Some(at) = at.filter(|at| self.open[*at] == *name) {
-                self.close_from(at);
-            }
+        let at = self.open.iter().rposition(|open| ended.contains(open) || is_table(open));
+        if let Some(at) = at.filter(|at| ended.contains(&self.open[*at])) {
+            self.close_from(at);
         }
         true
     }
@@ -252,11 +256,6 @@ fn element(name: &str) -> Option<(&'static str, Shape)> {
 
 fn is_table(element: &str) -> bool {
     matches!(element, "caption" | "col" | "colgroup" | "table" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr")
-}
-
-/// Elements within which a paragraph or an item of the outside does not end.
-fn is_container(element: &str) -> bool {
-    matches!(element, "blockquote" | "div" | "dl" | "ol" | "ul")
 }
 
 /// What is written behind the name of the element. None: without what is not allowed, nothing is left of it.
@@ -371,4 +370,167 @@ fn escape(value: &str, out: &mut String) {
     let mut clean = Clean::new(usize::MAX);
     clean.text(value);
     out.push_str(&clean.html);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hostile::assert_harmless;
+
+    #[test]
+    fn a_mail_keeps_its_form() {
+        for (html, expected) in [
+            ("<p>Hi <b>Ada</b> &amp; <i>all</i></p>", "<p>Hi <b>Ada</b> &amp; <i>all</i></p>"),
+            ("<P ALIGN=Center STYLE='color:red' class=x id=y>a</P>", "<p align=\"center\">a</p>"),
+            ("<ul><li>a<li>b<ul><li>c</ul><li>d</ul>", "<ul><li>a</li><li>b<ul><li>c</li></ul></li><li>d</li></ul>"),
+            ("<p>a<p>b<div>c</div>", "<p>a</p><p>b</p><div>c</div>"),
+            ("a<br/>b<hr>c", "a<br>b<hr>c"),
+            ("<center>a</center><section>b", "<div>a</div><div>b</div>"),
+            (
+                "<table width=600 bgcolor=red><tr><td colspan=2 width='50%'>a<td>b<tr><th>c</table>d",
+                "<table width=\"600\"><tr><td width=\"50%\" colspan=\"2\">a</td><td>b</td></tr><tr><th>c</th></tr></table>d",
+            ),
+            ("<table><tr><td><table><tr><td>a</table>b</table>", "<table><tr><td><table><tr><td>a</td></tr></table>b</td></tr></table>"),
+            ("<table><tr><td>a</table></td></tr></div></table>b", "<table><tr><td>a</td></tr></table>b"),
+            ("<td>a</td></tr>b", "ab"),
+            ("<li>a</li><dd>b", "ab"),
+            ("<ul><table><tr><td><li>a", "<ul><table><tr><td>a</td></tr></table></ul>"),
+            ("<ul><li><div>a<li>b", "<ul><li><div>a</div></li><li>b</li></ul>"),
+            ("<dl><dt>a<dd>b<dt>c</dl>", "<dl><dt>a</dt><dd>b</dd><dt>c</dt></dl>"),
+            ("<h1>a<h2>b<a href=x>c<a href=y>d", "<h1>a</h1><h2>b<a>c</a><a>d</a></h2>"),
+            ("<table><table><tr><td>a", "<table></table><table><tr><td>a</td></tr></table>"),
+            ("<b><i>a</b>b</i>", "<b><i>a</i></b>b"),
+            ("<font color=red>a</font><o:p>b</o:p>", "ab"),
+            ("<!--[if mso]><p>x</p><![endif]--><![if !mso]>a<![endif]>", "a"),
+            ("<head><title>t</title><style>p{}</style><meta charset=x></head><body>a", "a"),
+            ("<ol start=3 type=A><li>a", "<ol start=\"3\"><li>a</li></ol>"),
+            ("a < b > c & d \"e\" 'f'", "a &lt; b &gt; c &amp; d &quot;e&quot; &#39;f&#39;"),
+        ] {
+            assert_eq!(clean(html, 1_000), (expected.to_owned(), false), "{html}");
+            assert_harmless(expected);
+        }
+    }
+
+    #[test]
+    fn links_lead_to_pages_mails_and_calls() {
+        let rel = "rel=\"noopener noreferrer nofollow\"";
+        for (url, expected) in [
+            ("https://x.example/?a=1&amp;b=2", Some("https://x.example/?a=1&amp;b=2")),
+            (" HTTP://x.example", Some("http://x.example")),
+            ("ht\ntps://x.example", Some("https://x.example")),
+            ("mailto:a@b.example", Some("mailto:a@b.example")),
+            ("tel:+1", Some("tel:+1")),
+            ("javascript:alert(1)", None),
+            ("//x.example", None),
+            ("/path", None),
+            ("#top", None),
+            ("https:", None),
+            ("ftp://x.example", None),
+            ("https://x\u{1}y", None),
+        ] {
+            let expected = expected.map(|url| format!("<a href=\"{url}\" {rel}>a</a>")).unwrap_or("<a>a</a>".to_owned());
+            assert_eq!(clean(&format!("<a href=\"{url}\" target=_top onclick=x rel=opener>a</a>"), 1_000).0, expected);
+        }
+    }
+
+    #[test]
+    fn no_image_is_loaded() {
+        let small = format!("data:image/png;base64,{}", "A".repeat(IMAGE));
+        let large = format!("{small}A");
+        for (url, expected) in [
+            ("https://x.example/a.png", "<img data-src=\"https://x.example/a.png\" alt=\"A\">"),
+            ("HTTP://x.example", "<img data-src=\"http://x.example\" alt=\"A\">"),
+            ("cid:a@b", ""),
+            ("//x.example/a.png", ""),
+            ("a.png", ""),
+            ("data:image/svg+xml;base64,AAAA", ""),
+            ("data:image/png,AAAA", ""),
+            ("data:image/gif;base64,AA\" onload=x", ""),
+            ("DATA:image/GIF;base64,AA==", "<img src=\"data:image/gif;base64,AA==\" alt=\"A\">"),
+            (&small, &format!("<img src=\"{small}\" alt=\"A\">")),
+            (&large, ""),
+        ] {
+            let html = format!("<img src='{url}' srcset='https://x.example 2x' alt=A lowsrc=x longdesc=x>");
+            assert_eq!(clean(&html, 2 * IMAGE).0, expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn attacks_do_no_harm() {
+        for attack in ATTACKS {
+            let (html, _) = clean(attack, 10_000);
+            assert_harmless(&html);
+            // Some words stay, but only as words and in quoted values.
+            let tags = html.split('<').skip(1).filter_map(|tag| tag.split('>').next());
+            let markup: String = tags.flat_map(|tag| tag.split('"').step_by(2)).collect();
+            for word in ["script", "onerror", "onload", "style", "url(", "data:text", "svg", "xlink", "srcset", "expression", "vbscript"] {
+                assert!(!markup.to_lowercase().contains(word), "{word} in {html} of {attack}");
+            }
+        }
+    }
+
+    const ATTACKS: [&str; 62] = [
+        "<script>alert(1)</script>",
+        "<SCRIPT SRC=//x.example/x.js></SCRIPT>",
+        "<scr<script>ipt>alert(1)</scr</script>ipt>",
+        "<script/x>alert(1)</script >",
+        "<script>a</script",
+        "<<script>alert(1)//<</script>",
+        "<svg onload=alert(1)>",
+        "<svg/onload=alert(1)//",
+        "<svg><script>alert(1)</script></svg>",
+        "<svg><script href=data:,alert(1) />",
+        "<svg><a xlink:href=javascript:alert(1)><text>x</text></a></svg>",
+        "<svg><animate attributeName=href values=javascript:alert(1) />",
+        "<svg><set attributeName=onload to=alert(1) />",
+        "<svg><use href=\"data:image/svg+xml,x#x\" />",
+        "<svg></p><style><a id=\"</style><img src=1 onerror=alert(1)>\">",
+        "<svg><foreignObject><p><style><img src=x onerror=alert(1)></style>",
+        "<math><mtext><table><mglyph><style><!--</style><img title=\"--&gt;&lt;img src=1 onerror=alert(1)&gt;\">",
+        "<math><mtext><mglyph><svg><mtext><style><path id=\"</style><img onerror=alert(1) src>\">",
+        "<math><annotation-xml encoding=\"text/html\"><style><img src=x onerror=alert(1)></style></annotation-xml>",
+        "<form><math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
+        "<noscript><p title=\"</noscript><img src=x onerror=alert(1)>\">",
+        "<style><!--</style><script>alert(1)//--></script>",
+        "<style>@import 'https://x.example/x.css';</style>",
+        "<title><img title=\"</title><img src onerror=alert(1)>\">",
+        "<textarea><img title=\"</textarea><img src onerror=alert(1)>\">",
+        "<xmp><p title=\"</xmp><svg/onload=alert(1)>\">",
+        "<noembed><img title=\"</noembed><img src onerror=alert(1)>\">",
+        "<noframes><img title=\"</noframes><img src onerror=alert(1)>\">",
+        "<template><img src=x onerror=alert(1)></template>",
+        "<select><template><style><!--</style><a rel=\"--></style></template></select><img src onerror=alert(1)>\">",
+        "<plaintext><img src=x onerror=alert(1)>",
+        "<iframe src=javascript:alert(1)></iframe>",
+        "<iframe srcdoc=\"&lt;script&gt;alert(1)&lt;/script&gt;\">",
+        "<object data=data:text/html,x></object><embed src=javascript:alert(1)>",
+        "<applet code=x></applet><frameset onload=alert(1)><frame src=x>",
+        "<base href=https://x.example/><a href=/x>x</a>",
+        "<meta http-equiv=refresh content='0;url=javascript:alert(1)'>",
+        "<link rel=stylesheet href=https://x.example/x.css>",
+        "<form action=https://x.example><input name=password><button formaction=javascript:alert(1)>x</button></form>",
+        "<img src=x onerror=alert(1)>",
+        "<img src=https://x.example/x onerror=alert(1) srcset='x 1x, https://x.example 2x'>",
+        "<img src=`javascript:alert(1)`>",
+        "<img \"\"\"><script>alert(1)</script>\">",
+        "<img src=\"https://x.example/\" title=\"--!><img src=x onerror=alert(1)>\">",
+        "<picture><source srcset=https://x.example/x></picture><video poster=https://x.example src=x onerror=alert(1)><audio src=x>",
+        "<a href=\"javascript:alert(1)\">x</a>",
+        "<a href=\"java\tscript:alert(1)\">x</a>",
+        "<a href=\"\u{1}javascript:alert(1)\">x</a>",
+        "<a href=\"&#106;&#97;vascript&colon;alert(1)\">x</a>",
+        "<a href=\"&#x6A&#x61;vascript:alert(1)\">x</a>",
+        "<a href=\"vbscript:x\">x</a><a href=\"data:text/html,<script>alert(1)</script>\">y</a>",
+        "<a href='https://x.example/\" onmouseover=\"alert(1)'>x</a>",
+        "<a href=https://x.example/&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;>x</a>",
+        "<a href=x href=javascript:alert(1) ping=https://x.example>x</a>",
+        "<div style=\"background:url(https://x.example/x)\">x</div>",
+        "<div style=\"width:expression(alert(1))\">x</div><p style=\"position:fixed;top:0\">y</p>",
+        "<table background=https://x.example/x><td background=javascript:alert(1)>x",
+        "<body onload=alert(1) background=https://x.example/x>",
+        "<p title='<!--' onclick=alert(1)>--><script>alert(1)</script>",
+        "<p>\0<scr\0ipt>alert(1)</scr\0ipt><a hr\0ef=x href=\"java\0script:x\">y",
+        "<!--><script>alert(1)</script>--><!-- --!><img src onerror=alert(1)> -->",
+        "</div></td></table></body></html><img src=x onerror=alert(1)><![CDATA[<script>alert(1)</script>]]>",
+    ];
 }

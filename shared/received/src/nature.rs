@@ -30,7 +30,7 @@ const AWAY: [&str; 22] = [
 ];
 
 /// What wins: a bounce, then a receipt or another report, then somebody who is away, then all other machines. A field that is empty says nothing;
-/// of several with the same name each counts, except the path back, of which the topmost is the one that the last server wrote.
+/// of several with the same name each counts, except of the path back: the last server wrote the topmost one.
 pub fn nature(headers: &Headers, from: &str, subject: &str, reports_delivery: bool) -> Nature {
     let says = |name: &str| headers.values(name).next().is_some();
     let no_return = headers.values("return-path").next().is_some_and(|path| path.chars().filter(|c| !c.is_whitespace()).eq("<>".chars()));
