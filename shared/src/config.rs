@@ -29,8 +29,6 @@ pub struct Config {
     pub jwks_secret: Option<String>,
     /// The queue for what became of campaigns' mails. `links` writes to it.
     pub mail_events_queue: Option<String>,
-    /// `INBOUND_DOMAIN`: where answers to campaigns' mails go. Without it there is no inbound mail. Used by `sender`.
-    pub inbound_domain: Option<String>,
     /// The key of the edge proxies. Only `insights` reads it.
     pub ingest_secret: Option<String>,
     pub session_days: i64,
@@ -169,7 +167,6 @@ impl Config {
             signing_secret: variables.optional("SIGNING_SECRET_ID"),
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
             mail_events_queue: variables.optional("MAIL_EVENTS_QUEUE_URL"),
-            inbound_domain: variables.optional("INBOUND_DOMAIN"),
             ingest_secret: variables.optional("INGEST_SECRET_ID"),
             session_days: variables.number("SESSION_DAYS", 7)?,
             limits: RateLimits {

@@ -25,6 +25,7 @@ mod ordinary;
 mod projects;
 mod properties;
 mod races;
+mod receiver;
 mod recipients;
 mod recorded;
 mod reports;

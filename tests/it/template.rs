@@ -597,7 +597,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
             "sender",
             &["MAIL_REFS_SECRET_ID", "MAIL_FROM", "SES_PER_SECOND", "MAIL_CONFIGURATION_SET", "MAIL_EVENTS_QUEUE_ARN", "INBOUND_DOMAIN"],
         ),
-        ("receiver", &["MAIL_REFS_SECRET_ID", "INBOUND_BUCKET", "INBOUND_QUEUE_ARN"]),
+        ("receiver", &["MAIL_REFS_SECRET_ID", "INBOUND_DOMAIN", "INBOUND_BUCKET", "INBOUND_QUEUE_ARN"]),
         ("courier", &["LINKS_SECRET_ID", "MAIL_FROM"]),
         (
             "janitor",
