@@ -52,6 +52,10 @@ pub enum Error {
     CampaignNotReady(Lack, String),
     /// Campaigns use the template that is to go.
     TemplateInUse,
+    /// The address gets no mail: of the workspace, or of all of its tenant.
+    RecipientSuppressed,
+    /// Something came in that its writer had not seen.
+    ThreadChanged,
     /// The request asks to keep a token, but there is none.
     TokenMissing,
     /// `If-Match` names a version that is not the current one.
@@ -154,6 +158,8 @@ impl Error {
             },
             Error::CampaignNotReady(_, message) => Cow::Owned(message.clone()),
             Error::TemplateInUse => "Campaigns use this template: it cannot be deleted.".into(),
+            Error::RecipientSuppressed => "This address is on the suppression list: it gets no mail.".into(),
+            Error::ThreadChanged => "A message came in that you had not seen. Read the thread again.".into(),
             Error::Validation(_) => "The given data is invalid.".into(),
             Error::TokenMissing => "The token is missing.".into(),
             Error::AgencyRequired => "Subaccounts are for agencies: your plan has none, or this is a subaccount itself.".into(),

@@ -15,6 +15,7 @@ mod dns;
 mod documented;
 mod domains;
 mod identity;
+mod inbox;
 mod insights;
 mod isolation;
 mod keys;

@@ -50,7 +50,7 @@ impl Home {
         self.settle().await;
     }
 
-    async fn days(&self, days: usize) {
+    pub async fn days(&self, days: usize) {
         for _ in 0..days {
             self.pass(1, DAY).await;
             self.pass(2, SignedDuration::from_mins(1)).await;

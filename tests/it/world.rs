@@ -521,6 +521,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<workspaces::Workspaces>("workspaces");
     catalogue.add::<audience::Audience>("audience");
     catalogue.add::<templates::Templates>("templates");
+    catalogue.add::<inbox::Inbox>("inbox");
     catalogue.add::<campaigns::Campaigns>("campaigns");
     catalogue.add::<links::Links>("links");
     catalogue
@@ -534,7 +535,7 @@ async fn functions(
     seed: u64,
 ) -> Functions {
     type Serve = fn(App) -> Router;
-    let routers: [(&'static str, Serve); 11] = [
+    let routers: [(&'static str, Serve); 12] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),
@@ -544,6 +545,7 @@ async fn functions(
         ("workspaces", router::<workspaces::Workspaces>),
         ("audience", router::<audience::Audience>),
         ("templates", router::<templates::Templates>),
+        ("inbox", router::<inbox::Inbox>),
         ("campaigns", router::<campaigns::Campaigns>),
         ("links", router::<links::Links>),
     ];

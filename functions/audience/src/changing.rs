@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use records::activity::{Activity, ActivityId};
 use records::lead::{DeletedLead, Lead, LeadChanges, LeadEmail, LeadId};
 use records::lead_list::{LeadList, LeadListId, LeadListMember};
+use records::message::Message;
+use records::thread::{Correspondence, OwnThread, Thread};
 use shared::model::workspace::Workspace;
-use shared::store::Span;
+use shared::store::{Entity, Span};
 use shared::tenancy::doors::{In, Member};
 use shared::tenancy::{Refusal, Transaction, WorkspaceStore, conflict};
 use shared::{Error, Result};
@@ -133,7 +135,7 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
             Ok(()) => {
                 if let Err(error) = erase(store, id).await {
                     // The lead is gone, and its note says what is left.
-                    tracing::warn!(%error, "the activity of a deleted lead is left for the next deletion");
+                    tracing::warn!(%error, "what a deleted lead did is left for the next deletion");
                 }
                 return Ok(());
             }
@@ -142,7 +144,7 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
     Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
 }
 
-/// Erases the activity of a lead that is gone, and of a few before it whose deletion was interrupted.
+/// Erases the activity and the threads of a lead that is gone, and of a few before it whose deletion was interrupted.
 async fn erase(store: &WorkspaceStore, lead: LeadId) -> Result<()> {
     erase_one(store, lead).await?;
     for left in store.page(&DeletedLead::all(), &Span::first(LEFT_OVER), |_| true).await?.items {
@@ -153,7 +155,26 @@ async fn erase(store: &WorkspaceStore, lead: LeadId) -> Result<()> {
 
 async fn erase_one(store: &WorkspaceStore, lead: LeadId) -> Result<()> {
     while !store.sweep(&Activity::of_lead(lead), ERASED, |_| true).await?.finished {}
+    while let Some(own) = store.page(&OwnThread::of(Correspondence::of_lead(lead)), &Span::first(1), |_| true).await?.items.pop() {
+        erase_thread(store, &own).await?;
+    }
     store.transaction().remove(store, &DeletedLead::key_of(lead))?.commit().await
+}
+
+/// With its messages. What leads to it by a hash says nothing of anybody, and ends by itself.
+async fn erase_thread(store: &WorkspaceStore, own: &OwnThread) -> Result<()> {
+    while !store.sweep(&Message::of_thread(own.thread), ERASED, |_| true).await?.finished {}
+    for _ in 0..TRIES {
+        let Some(thread) = store.find(&Thread::key_of(own.thread)).await? else {
+            return store.transaction().remove(store, &own.key())?.commit().await;
+        };
+        match thread.delete(store.transaction(), store)?.commit().await {
+            // A mail came in at the same time.
+            Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => {}
+            deleted => return deleted,
+        }
+    }
+    Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
 }
 
 fn join<'a>(transaction: Transaction<'a>, store: &WorkspaceStore, lead: LeadId, list: LeadListId) -> Result<Transaction<'a>> {

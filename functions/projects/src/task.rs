@@ -5,7 +5,7 @@ use records::project::{DeletedProject, Project, Shelf};
 use records::task::{Priority, Task, TaskChanges, TaskEntry, TaskId, TaskStatus, count_changes, overdue};
 use serde::{Deserialize, Serialize};
 use shared::http::answer::{Answer, Created, Listing, Nothing, Tagged};
-use shared::http::arguments::{Body, Found, IfMatch, Pages, path_id};
+use shared::http::arguments::{Body, Found, IfMatch, NamedMember, Pages, path_id};
 use shared::http::form::{CalendarDate, Fields, Flag, Form, Integer, Name, OneOf, Text};
 use shared::http::idempotency::Once;
 use shared::http::{Argument, Operation};
@@ -414,38 +414,6 @@ impl Argument for FoundTask {
     fn describe(operation: &mut Operation) {
         operation.names(TaskId::schema());
     }
-}
-
-/// The member whom the body's `assigned_to` names, read with the door; `None` when it names none, or nobody.
-pub struct NamedMember(pub Option<MemberNumber>);
-
-#[derive(serde::Deserialize)]
-struct Assignment {
-    assigned_to: Option<u64>,
-}
-
-impl NamedMember {
-    /// The form says what is wrong with a body; here a wrong one names nobody.
-    fn number(incoming: &Incoming) -> Option<u64> {
-        serde_json::from_slice::<Assignment>(&incoming.body).ok()?.assigned_to
-    }
-}
-
-impl Argument for NamedMember {
-    fn wants(incoming: &Incoming, wants: &mut Wants) {
-        if let Some(number) = NamedMember::number(incoming) {
-            wants.record(&MemberNumber::key_of(number));
-        }
-    }
-
-    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
-        match NamedMember::number(incoming) {
-            Some(number) => entered.find(&MemberNumber::key_of(number)).await.map(NamedMember),
-            None => Ok(NamedMember(None)),
-        }
-    }
-
-    fn describe(_operation: &mut Operation) {}
 }
 
 impl Form for NewTask {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use received::Received;
 use records::activity::{Activity, ActivityId, ActivityKind};
 use records::campaign::CampaignId;
-use records::lead::LeadId;
+use records::lead::{Lead, LeadId};
 use records::message::{AttachmentName, Author, Body, Message, MessageId, MessageKind};
 use records::thread::{Arrival, Nature, Reference, Thread, ThreadId, ThreadKey};
 use shared::model::inbound::{About, Addressed, Inbound};
@@ -158,6 +158,9 @@ impl Incoming<'_> {
             let campaign = thread.campaign.map(|campaign| campaign.prefixed());
             let activity = Activity { campaign, ..Activity::new(id, lead.id, ActivityKind::EmailReplied, now) };
             writing = writing.replace(within, &lead.clone().replied(now), lead)?.create(within, &activity, again())?;
+        } else if let Some(lead) = thread.correspondent.lead.filter(|_| before.is_none()) {
+            // What is written for a lead that goes at this moment, nobody would erase.
+            writing = writing.require(within, &Lead::key_of(lead), again())?;
         }
         writing.commit().await
     }

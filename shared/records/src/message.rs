@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::template::PackedText;
-use crate::thread::ThreadId;
+use crate::thread::{Thread, ThreadId};
 use shared::ids::Segment;
 use shared::model::member::Person;
 use shared::store::{Collection, Direction, Entity, IN_WORKSPACE, InWorkspace, Key, List, Restore, Within, restored};
@@ -126,8 +126,38 @@ impl Body {
 }
 
 impl Message {
+    /// Characters.
+    const SNIPPET: usize = 160;
     /// Longer than a worker lives after it took one.
     pub const LEASE: SignedDuration = SignedDuration::from_secs(90);
+
+    /// An answer to a thread, which is to be sent.
+    pub fn answer(id: MessageId, thread: &Thread, text: &str, by: Person, now: Timestamp) -> Self {
+        let is_answer = thread.subject.to_lowercase().starts_with("re:");
+        Message {
+            id,
+            thread: thread.id,
+            from: Author::Me,
+            kind: MessageKind::Email,
+            name: Some(by.name.clone()),
+            email: None,
+            subject: if is_answer { thread.subject.clone() } else { format!("Re: {}", thread.subject).trim_end().to_owned() },
+            text: PackedText::of(text),
+            html: None,
+            truncated: false,
+            attachments: vec![],
+            message_id: None,
+            written_at: now,
+            by: Some(by),
+            delivery: Some(Delivery::Queued),
+            version: 1,
+        }
+    }
+
+    /// How it begins, on one line.
+    pub fn snippet(&self) -> Result<String> {
+        Ok(self.text()?.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(Message::SNIPPET).collect())
+    }
 
     pub fn text(&self) -> Result<String> {
         self.text.unpacked()

@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use crate::campaign::CampaignId;
 use crate::lead::LeadId;
-use crate::message::MessageId;
+use crate::message::{Message, MessageId};
 use shared::ids::Segment;
 use shared::model::text;
 use shared::store::{
     Collection, Counter, Direction, Entity, IN_WORKSPACE, InWorkspace, Key, List, Named, Packed, Restore, Within, restored,
 };
-use shared::tenancy::{Transaction, WorkspaceStore, conflict, missing};
+use shared::tenancy::{Transaction, WorkspaceStore, conflict};
 use shared::{Result, crypto, id};
 
 id!(/// A thread of the inbox.
@@ -222,8 +222,8 @@ impl Thread {
     }
 
     /// With one more message of ours. Whoever answers has read what came before.
-    pub fn answered(&self, message: MessageId, snippet: &str, at: Timestamp) -> Self {
-        Thread { unread: false, ..self.with_message(message, snippet, at) }
+    pub fn answered(&self, message: &Message, at: Timestamp) -> Result<Self> {
+        Ok(Thread { unread: false, ..self.with_message(message.id, &message.snippet()?, at) })
     }
 
     /// The carrier's id of an answer, to which further answers refer.
@@ -308,7 +308,7 @@ impl Thread {
     /// Takes it out of the lists and the counts, with itself. Its messages are deleted beforehand.
     pub fn delete<'a>(&self, transaction: Transaction<'a>, store: &WorkspaceStore) -> Result<Transaction<'a>> {
         let own = OwnThread { correspondence: Correspondence::of(&self.correspondent), thread: self.id };
-        transaction.delete(store, &Thread::key_of(self.id), missing())?.remove(store, &self.card().key())?.remove(store, &own.key())?.count(
+        transaction.delete_unchanged(store, self)?.remove(store, &self.card().key())?.remove(store, &own.key())?.count(
             store,
             self.status.counter(),
             -1,
@@ -615,6 +615,7 @@ impl Entity for ThreadKey {
 mod tests {
     use shared::crypto::Random;
     use shared::ids::WorkspaceTag;
+    use shared::model::member::Person;
 
     use super::*;
 
@@ -651,7 +652,10 @@ mod tests {
         }
         let again = closed.received(&arrival(Nature::Person, 1));
         assert_eq!((state(&again), again.messages), ((ThreadStatus::Open, true, None, false), 2));
-        assert!(!again.answered(again.last_message, "Thanks", again.last_message_at).unread);
+        let by = Person { id: 1, name: "Ada".into(), email: "ada@example.com".into() };
+        let answer = Message::answer(again.last_message, &again, "Thank you,\n\nAda", by, again.last_message_at);
+        let answered = again.answered(&answer, again.last_message_at).unwrap();
+        assert_eq!((answered.unread, answered.snippet.as_str(), answer.subject.as_str()), (false, "Thank you, Ada", "Re: Spring"));
     }
 
     #[test]

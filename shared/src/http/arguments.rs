@@ -11,6 +11,7 @@ use crate::http::form::{self, Form};
 use crate::http::paging::{InCursors, InOffsets, InPages, PageRequest, Style, binding};
 use crate::http::request;
 use crate::ids::PathId;
+use crate::model::member::MemberNumber;
 use crate::model::user::User;
 use crate::store::entity::{Counter, Entity, Named, not_found};
 use crate::tenancy::{Entered, Incoming, Reachable, Wants};
@@ -192,6 +193,38 @@ impl<R: Entity> Argument for Total<R> {
 
     async fn take(_incoming: &Incoming, entered: &Entered) -> Result<Self> {
         Ok(Total { count: entered.count(Self::COUNTER).await?, of: PhantomData })
+    }
+
+    fn describe(_operation: &mut Operation) {}
+}
+
+/// The member whom the body's `assigned_to` names, read with the door; `None` when it names none, or nobody.
+pub struct NamedMember(pub Option<MemberNumber>);
+
+#[derive(serde::Deserialize)]
+struct Assignment {
+    assigned_to: Option<u64>,
+}
+
+impl NamedMember {
+    /// The form says what is wrong with a body; here a wrong one names nobody.
+    fn number(incoming: &Incoming) -> Option<u64> {
+        serde_json::from_slice::<Assignment>(&incoming.body).ok()?.assigned_to
+    }
+}
+
+impl Argument for NamedMember {
+    fn wants(incoming: &Incoming, wants: &mut Wants) {
+        if let Some(number) = NamedMember::number(incoming) {
+            wants.record(&MemberNumber::key_of(number));
+        }
+    }
+
+    async fn take(incoming: &Incoming, entered: &Entered) -> Result<Self> {
+        match NamedMember::number(incoming) {
+            Some(number) => entered.find(&MemberNumber::key_of(number)).await.map(NamedMember),
+            None => Ok(NamedMember(None)),
+        }
     }
 
     fn describe(_operation: &mut Operation) {}

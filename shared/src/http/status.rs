@@ -63,6 +63,8 @@ pub fn entry(error: &Error, family: Family) -> (u16, Code) {
         Error::CampaignState(_) => (409, "CAMPAIGN_INVALID_STATE"),
         Error::CampaignNotReady(lack, _) => (409, lack.code()),
         Error::TemplateInUse => (409, "TEMPLATE_IN_USE"),
+        Error::RecipientSuppressed => (409, "RECIPIENT_SUPPRESSED"),
+        Error::ThreadChanged => (409, "THREAD_CHANGED"),
         Error::TokenMissing => (400, "TOKEN_MISSING"),
         Error::PreconditionFailed => (412, "PRECONDITION_FAILED"),
         Error::PayloadTooLarge(_) => (413, "BAD_REQUEST"),

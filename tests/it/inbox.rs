@@ -1,0 +1,474 @@
+//! The inbox: what people write lands in the thread it belongs to, and nowhere else; whoever answers is left alone by campaigns; answers go once.
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use shared::model::inbound::{About, InboundId, ReplyRef};
+use stack::mailbox::{Answer as Written, Envelope, KeptMail, Verdicts};
+
+use crate::sending::Home;
+use crate::world::{Answer, id};
+
+const THREADS: &str = "/api/v1/tenant/inbox/threads";
+const LEADS: &str = "/api/v1/tenant/leads";
+const LETTERS: &str = "tenantry-local-InboundDeadLetters";
+
+fn two_mails() -> Value {
+    json!([
+        {"type": "email", "subject": "Spring", "body": "<p>Hello</p>"},
+        {"type": "wait", "value": 1, "unit": "days"},
+        {"type": "email", "subject": "Spring again", "body": "<p>Hello again</p>"},
+    ])
+}
+
+/// Launched to those leads, with the first mails out.
+async fn launched(home: &Home, settings: Value, emails: &[&str]) -> (String, Vec<String>) {
+    let mut leads = vec![];
+    for email in emails {
+        leads.push(id(&home.post(LEADS, json!({"email": email, "first_name": "Grace"})).await.expect(201).json()["data"]).to_owned());
+    }
+    let mut all = json!({"daily_limit": null});
+    all.as_object_mut().expect("an object").extend(settings.as_object().cloned().unwrap_or_default());
+    let campaign = home.campaign(two_mails(), json!({"lead_ids": leads}), all).await;
+    home.send(&campaign, "start").await.expect(200);
+    home.settle().await;
+    (campaign, leads)
+}
+
+impl Home {
+    async fn came_in(&self) {
+        self.world.advance(SignedDuration::from_secs(30));
+        self.settle().await;
+        let letters = self.world.aws.queues().depth(LETTERS).expect("the queue");
+        assert_eq!(letters.visible + letters.hidden, 0, "a mail was given up");
+    }
+
+    /// The newest mail to an address.
+    fn newest_to(&self, email: &str) -> KeptMail {
+        self.world.aws.mailbox().mails_to(email).expect("the mailbox").pop().expect("a mail")
+    }
+
+    async fn answer(&self, to: &KeptMail, answer: Written) {
+        assert!(self.world.aws.mailbox().reply(&to.mail.id, &answer, self.world.auth.clock().now()).expect("a reply"));
+        self.came_in().await;
+    }
+
+    /// A mail as somebody makes it up.
+    async fn mail(&self, from: &str, to: &str, headers: &[(&str, &str)], verdicts: Verdicts) {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let raw = format!("From: {from}\r\nTo: {to}\r\n{headers}\r\nSome words\r\n");
+        let source = from.rsplit_once('<').map_or(from, |(_, address)| address.trim_end_matches('>'));
+        let envelope = Envelope { source, recipients: &[to], verdicts };
+        self.world.aws.mailbox().receive(raw.as_bytes(), &envelope, self.world.auth.clock().now()).expect("it is received");
+        self.came_in().await;
+    }
+
+    async fn threads(&self, query: &str) -> Vec<Value> {
+        let answer = self.world.get(format!("{THREADS}{query}")).token(&self.tenant.owner.token).send().await.expect(200).json();
+        let threads = answer["data"].as_array().expect("a list").clone();
+        assert_eq!(answer["pagination"]["total"], threads.len(), "{query}");
+        threads
+    }
+
+    async fn only_thread(&self) -> Value {
+        let mut threads = self.threads("").await;
+        assert_eq!(threads.len(), 1, "{threads:?}");
+        self.thread(&threads.remove(0)).await
+    }
+
+    async fn thread(&self, thread: &Value) -> Value {
+        self.get(&format!("{THREADS}/{}", id(thread))).await
+    }
+
+    async fn change(&self, thread: &Value, changes: Value) -> Answer {
+        self.world.patch(format!("{THREADS}/{}", id(thread))).token(&self.tenant.owner.token).json(changes).send().await
+    }
+
+    async fn outcomes(&self, campaign: &str) -> Vec<String> {
+        let recipients = self.get(&format!("/api/v1/tenant/campaigns/{campaign}/recipients")).await;
+        let outcome =
+            |one: &Value| format!("{} {}", one["lead"]["email"].as_str().unwrap_or_default(), one["outcome"].as_str().unwrap_or_default());
+        let mut outcomes: Vec<String> = recipients.as_array().expect("a list").iter().map(outcome).collect();
+        outcomes.sort();
+        outcomes
+    }
+}
+
+fn words(thread: &Value) -> Vec<(String, String)> {
+    let text = |message: &Value, name: &str| message[name].as_str().unwrap_or_default().to_owned();
+    thread["messages"].as_array().expect("messages").iter().map(|message| (text(message, "from"), text(message, "body"))).collect()
+}
+
+#[tokio::test]
+async fn an_answer_opens_a_thread_stops_the_sequence_and_is_answered() {
+    let home = Home::new().await;
+    let (campaign, leads) = launched(&home, json!({}), &["grace@example.com", "ada@example.com"]).await;
+    let mail = home.newest_to("grace@example.com");
+    assert!(mail.mail.headers["List-Unsubscribe"].contains(", <mailto:unsub+"));
+    home.answer(&mail, Written::written("Yes, call me\n\nGrace")).await;
+
+    let thread = home.only_thread().await;
+    assert_eq!((&thread["subject"], &thread["unread"], &thread["status"]), (&json!("Re: Spring"), &json!(true), &json!("open")));
+    assert_eq!(thread["lead"], json!({"id": leads[0], "email": "grace@example.com", "name": thread["lead"]["name"]}));
+    assert_eq!((&thread["campaign_id"], thread["messages"][0]["from"].as_str()), (&json!(campaign), Some("prospect")));
+    assert!(
+        words(&thread)[0].1.starts_with("Yes, call me")
+            && thread["snippet"].as_str().is_some_and(|snippet| snippet.starts_with("Yes, call me"))
+    );
+
+    let lead = home.get(&format!("{LEADS}/{}", leads[0])).await;
+    assert_eq!((lead["status"].as_str(), lead["activity"][0]["type"].as_str()), (Some("replied"), Some("email_replied")));
+    assert_eq!(home.outcomes(&campaign).await, ["ada@example.com active", "grace@example.com replied"]);
+    assert_eq!(home.get(&format!("/api/v1/tenant/campaigns/{campaign}")).await["counts"]["replied"], 1);
+
+    // Reading changes nothing. Answering marks it as read, and the answer goes once.
+    assert_eq!(home.only_thread().await["unread"], true);
+    let reply = json!({"body": "Thank you <b>\n\nAda", "last_seen": id(&thread["messages"][0])});
+    let sent = home.post(&format!("{THREADS}/{}/reply", id(&thread)), reply.clone()).await.expect(201).json()["data"].clone();
+    assert_eq!((&sent["from"], &sent["status"]), (&json!("me"), &json!("queued")));
+    home.settle().await;
+    let answered = home.only_thread().await;
+    assert_eq!(
+        (&answered["unread"], &answered["messages"][1]["status"], &answered["message_count"]),
+        (&json!(false), &json!("sent"), &json!(2))
+    );
+    let answer = home.newest_to("grace@example.com");
+    assert_eq!((answer.mail.subject.as_str(), answer.deliveries), ("Re: Spring", 1));
+    assert_eq!(answer.mail.html.as_deref(), Some("<p>Thank you &lt;b&gt;</p><p>Ada</p>"));
+    assert!(answer.mail.headers["References"].ends_with(&answer.mail.headers["In-Reply-To"]));
+    assert!(answer.mail.reply_to.as_deref().is_some_and(|to| to.starts_with("reply+") && Some(to) != mail.mail.reply_to.as_deref()));
+    // It was written before the answer went out.
+    let seen = home.post(&format!("{THREADS}/{}/reply", id(&thread)), reply).await;
+    assert_eq!((seen.status, seen.code().as_str()), (409, "THREAD_CHANGED"));
+
+    // The next answer comes to the address of the thread, and a closed one opens again.
+    home.change(&thread, json!({"status": "closed"})).await.expect(200);
+    assert!(home.threads("").await.is_empty() && home.threads("?status=closed").await.len() == 1);
+    home.answer(&answer, Written::written("See you")).await;
+    assert!(home.threads("?status=closed").await.is_empty());
+    assert_eq!(home.only_thread().await["message_count"], 3);
+
+    // Nobody who answered gets the next mail.
+    home.days(3).await;
+    let mails = |email: &str| home.sent().iter().filter(|kept| kept.mail.to == email && kept.mail.kind == "campaign").count();
+    assert_eq!((mails("grace@example.com"), mails("ada@example.com")), (1, 2));
+}
+
+#[tokio::test]
+async fn an_answer_of_a_program_is_kept_and_puts_off_the_next_mail() {
+    let home = Home::new().await;
+    let (campaign, _) = launched(&home, json!({"ooo_delay_days": 3}), &["grace@example.com"]).await;
+    let mail = home.newest_to("grace@example.com");
+    home.answer(&mail, Written::out_of_office()).await;
+    assert!(home.threads("").await.is_empty(), "it is in nobody's way");
+    let kept = home.threads("?status=archived&category=ooo").await.remove(0);
+    assert_eq!((&kept["unread"], &home.thread(&kept).await["messages"][0]["kind"]), (&json!(false), &json!("ooo")));
+    assert_eq!(home.outcomes(&campaign).await, ["grace@example.com active"]);
+    home.days(3).await;
+    assert_eq!(home.sent().len(), 1, "the second mail waits for three days more");
+    home.days(2).await;
+    assert_eq!(home.sent().len(), 2);
+    // A person's answer to it then opens the same thread.
+    home.answer(&home.newest_to("grace@example.com"), Written::written("I am back")).await;
+    assert_eq!(home.only_thread().await["message_count"], 2);
+}
+
+#[tokio::test]
+async fn a_person_who_answers_one_campaign_is_left_alone_by_the_others_that_want_it() {
+    let home = Home::new().await;
+    let (first, leads) = launched(&home, json!({}), &["grace@example.com"]).await;
+    let mail = home.newest_to("grace@example.com");
+    let other = home.campaign(two_mails(), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    let stubborn = home.campaign(two_mails(), json!({"lead_ids": leads}), json!({"daily_limit": null, "pause_on_reply": false})).await;
+    for campaign in [&other, &stubborn] {
+        home.send(campaign, "start").await.expect(200);
+    }
+    home.settle().await;
+    home.answer(&mail, Written::written("Stop it")).await;
+    let expected = [(&first, "replied", 1), (&other, "replied", 0), (&stubborn, "active", 0)];
+    for (campaign, outcome, replied) in expected {
+        assert_eq!(home.outcomes(campaign).await, [format!("grace@example.com {outcome}")]);
+        assert_eq!(home.get(&format!("/api/v1/tenant/campaigns/{campaign}")).await["counts"]["replied"], replied);
+    }
+}
+
+#[tokio::test]
+async fn a_mail_is_taken_in_once_however_often_it_comes() {
+    let home = Home::new().await;
+    launched(&home, json!({}), &["grace@example.com"]).await;
+    let to = home.newest_to("grace@example.com").mail.reply_to.expect("an address");
+    let named = [("Subject", "Re: Spring"), ("Message-ID", "<1@mail.example>")];
+    let raw = b"From: grace@example.com\r\nSubject: Re: Spring\r\nMessage-ID: <0@mail.example>\r\n\r\nYes\r\n";
+    let envelope = Envelope { source: "grace@example.com", recipients: &[&to], verdicts: Verdicts::default() };
+    home.world.aws.mailbox().receive(raw, &envelope, home.world.auth.clock().now()).expect("it is received");
+    let queue = "tenantry-local-InboundQueue";
+    let notice = home.world.aws.queues().peek(queue).expect("the queue").remove(0).body;
+    for _ in 0..2 {
+        home.world.aws.queues().send(queue, &notice, None).expect("it is queued");
+    }
+    home.came_in().await;
+    assert_eq!(home.only_thread().await["message_count"], 1);
+    // The sender's server did not hear that it arrived, and sends it again: another notice, the same mail.
+    for _ in 0..2 {
+        home.mail("grace@example.com", &to, &named, Verdicts::default()).await;
+    }
+    assert_eq!(home.only_thread().await["message_count"], 2);
+    // Somebody else's mail of the same name is another mail.
+    home.mail("eve@elsewhere.example", &to, &named, Verdicts::default()).await;
+    let thread = home.only_thread().await;
+    assert_eq!(words(&thread).iter().map(|(from, _)| from.as_str()).collect::<Vec<_>>(), ["prospect", "prospect", "other"]);
+}
+
+#[tokio::test]
+async fn without_its_address_a_mail_finds_its_thread_by_what_it_answers_and_who_wrote_it() {
+    let home = Home::new().await;
+    launched(&home, json!({}), &["grace@example.com"]).await;
+    let mail = home.newest_to("grace@example.com");
+    let reply_to = mail.mail.reply_to.clone().expect("an address");
+    home.mail(
+        "Grace <grace@example.com>",
+        &reply_to,
+        &[("Subject", "Re: Spring"), ("Message-ID", "<1@mail.example>")],
+        Verdicts::default(),
+    )
+    .await;
+    let thread = home.only_thread().await;
+    home.post(&format!("{THREADS}/{}/reply", id(&thread)), json!({"body": "Good"})).await.expect(201);
+    home.settle().await;
+    let answer = home.newest_to("grace@example.com");
+    let inbox = format!("inbox-{}@{}", inbound(&home), domain(&reply_to));
+    let named = format!("<{}@email.amazonses.com>", answer.message_id);
+    // By the name of our answer, of their own mail, and by the subject.
+    for (number, headers) in
+        [[("In-Reply-To", named.as_str())], [("References", "<0@x> <1@mail.example>")], [("Subject", "AW: spring ")]].iter().enumerate()
+    {
+        home.mail("GRACE@example.com", &inbox, headers, Verdicts::default()).await;
+        assert_eq!(home.only_thread().await["message_count"], 3 + number, "{headers:?}");
+    }
+    // What another person names opens nothing, nor what only pretends to be from them.
+    let forged = Verdicts { dmarc: "FAIL", ..Verdicts::default() };
+    home.mail("eve@elsewhere.example", &inbox, &[("In-Reply-To", &named), ("Subject", "Re: Spring")], Verdicts::default()).await;
+    home.mail("grace@example.com", &inbox, &[("In-Reply-To", &named), ("Subject", "Re: Spring")], forged).await;
+    let threads = home.threads("").await;
+    assert_eq!(threads.len(), 3);
+    assert_eq!(home.thread(&thread).await["message_count"], 5);
+    let leads: Vec<_> = threads.iter().map(|thread| thread["lead"]["id"].is_null()).collect();
+    assert_eq!(leads, [true, true, false], "neither is the lead's");
+    // An old topic is another one.
+    home.days(31).await;
+    home.mail("grace@example.com", &inbox, &[("Subject", "Re: Spring")], Verdicts::default()).await;
+    assert_eq!(home.threads("").await.len(), 4);
+}
+
+#[tokio::test]
+async fn what_is_spam_a_virus_or_for_nobody_disturbs_nobody() {
+    let home = Home::new().await;
+    let (campaign, _) = launched(&home, json!({}), &["grace@example.com"]).await;
+    let to = home.newest_to("grace@example.com").mail.reply_to.expect("an address");
+    let before = home.world.items().len();
+    home.mail("grace@example.com", &to, &[("Subject", "x")], Verdicts { virus: "FAIL", ..Verdicts::default() }).await;
+    let (local, host) = to.split_once('@').expect("an address");
+    let mut wrong = local.to_owned().into_bytes();
+    wrong[10] = if wrong[10] == b'a' { b'b' } else { b'a' };
+    for address in
+        [format!("{}@{host}", String::from_utf8(wrong).expect("ASCII")), format!("hello@{host}"), format!("inbox-0123456789abcdef@{host}")]
+    {
+        home.mail("grace@example.com", &address, &[("Subject", "x")], Verdicts::default()).await;
+    }
+    assert_eq!(home.world.items().len(), before);
+    home.mail("grace@example.com", &to, &[("Subject", "Win")], Verdicts { spam: "FAIL", ..Verdicts::default() }).await;
+    assert!(home.threads("").await.is_empty());
+    let spam = home.threads("?status=archived").await.remove(0);
+    assert_eq!((&spam["tags"], &spam["unread"]), (&json!(["spam"]), &json!(false)));
+    assert_eq!(home.outcomes(&campaign).await, ["grace@example.com active"], "it has no effects");
+    // Somebody finds that it is none.
+    let found = home.change(&spam, json!({"status": "open"})).await.expect(200).json()["data"].clone();
+    assert_eq!((&found["tags"], &found["status"]), (&json!([]), &json!("open")));
+}
+
+#[tokio::test]
+async fn a_mail_to_the_address_of_the_header_unsubscribes() {
+    let home = Home::new().await;
+    let (campaign, leads) = launched(&home, json!({}), &["grace@example.com"]).await;
+    let header = home.newest_to("grace@example.com").mail.headers["List-Unsubscribe"].clone();
+    let address = header.split_once("<mailto:").and_then(|(_, rest)| rest.strip_suffix('>')).expect("an address").to_owned();
+    for _ in 0..2 {
+        home.mail("anybody@example.com", &address, &[("Subject", "unsubscribe")], Verdicts::default()).await;
+    }
+    assert!(home.threads("").await.is_empty());
+    assert_eq!(home.get(&format!("{LEADS}/{}", leads[0])).await["email_status"], "unsubscribed");
+    assert_eq!(home.outcomes(&campaign).await, ["grace@example.com unsubscribed"]);
+    assert_eq!(home.get(&format!("/api/v1/tenant/campaigns/{campaign}")).await["counts"]["unsubscribed"], 1);
+    home.days(2).await;
+    assert_eq!(home.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn two_programs_that_answer_each_other_come_to_rest() {
+    let home = Home::new().await;
+    launched(&home, json!({}), &["grace@example.com"]).await;
+    let to = home.newest_to("grace@example.com").mail.reply_to.expect("an address");
+    for number in 0..25 {
+        let name = format!("<{number}@mail.example>");
+        let raw = format!("From: grace@example.com\r\nSubject: Re: Spring\r\nMessage-ID: {name}\r\n\r\nYes\r\n");
+        let envelope = Envelope { source: "grace@example.com", recipients: &[&to], verdicts: Verdicts::default() };
+        home.world.aws.mailbox().receive(raw.as_bytes(), &envelope, home.world.auth.clock().now()).expect("it is received");
+        home.settle().await;
+        if number == 20 {
+            let thread = home.threads("").await.remove(0);
+            home.change(&thread, json!({"unread": false, "status": "closed"})).await.expect(200);
+        }
+    }
+    let thread = home.thread(&home.threads("?status=closed").await.remove(0)).await;
+    assert_eq!((&thread["message_count"], &thread["unread"]), (&json!(25), &json!(false)), "all is kept, and the last ones had no effect");
+}
+
+#[tokio::test]
+async fn threads_are_found_by_their_state_and_counted_exactly() {
+    let home = Home::new().await;
+    let emails = ["a@example.com", "b@example.com", "c@example.org"];
+    let (campaign, leads) = launched(&home, json!({}), &emails).await;
+    for email in emails {
+        home.answer(&home.newest_to(email), Written::written("Yes")).await;
+    }
+    let newest = |threads: &[Value]| {
+        threads.iter().map(|thread| thread["lead"]["email"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let threads = home.threads("").await;
+    assert_eq!(newest(&threads), ["c@example.org", "b@example.com", "a@example.com"]);
+    let member = home.world.member(&home.tenant, "admin").await;
+    home.change(&threads[0], json!({"assigned_to": member.id, "unread": false})).await.expect(200);
+    home.change(&threads[1], json!({"category": "interested"})).await.expect(200);
+    let lead = format!("?lead_id={}", leads[0]);
+    let (assigned, of_campaign) = (format!("?assigned_to={}", member.id), format!("?campaign_id={campaign}&unread=true"));
+    for (query, found) in [
+        ("?unread=false", vec!["c@example.org"]),
+        ("?unread=true", vec!["b@example.com", "a@example.com"]),
+        (&assigned, vec!["c@example.org"]),
+        ("?category=interested", vec!["b@example.com"]),
+        (&lead, vec!["a@example.com"]),
+        (&of_campaign, vec!["b@example.com", "a@example.com"]),
+        ("?search=EXAMPLE.ORG", vec!["c@example.org"]),
+        ("?search=spring", vec!["c@example.org", "b@example.com", "a@example.com"]),
+        ("?status=archived", vec![]),
+    ] {
+        assert_eq!(newest(&home.threads(query).await), found, "{query}");
+    }
+    // Page by page, with and without a filter.
+    for filter in ["", "&search=example"] {
+        let (mut seen, mut cursor) = (vec![], String::new());
+        loop {
+            let page = home
+                .world
+                .get(format!("{THREADS}?limit=2{filter}{cursor}"))
+                .token(&home.tenant.owner.token)
+                .send()
+                .await
+                .expect(200)
+                .json();
+            assert_eq!(page["pagination"]["total"], 3);
+            seen.extend(newest(page["data"].as_array().expect("a list")));
+            match page["pagination"]["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, ["c@example.org", "b@example.com", "a@example.com"]);
+    }
+    for query in ["?status=snoozed", "?unread=perhaps", "?category=x", "?assigned_to=0", "?lead_id=x", "?search=x", "?colour=red"] {
+        let refused = home.world.get(format!("{THREADS}{query}")).token(&home.tenant.owner.token).send().await;
+        assert_eq!((refused.status, refused.code().as_str()), (400, "VALIDATION_ERROR"), "{query}");
+    }
+    for changes in
+        [json!({"assigned_to": 99}), json!({"status": "snoozed"}), json!({"unread": "yes"}), json!({"category": "x"}), json!({"body": "x"})]
+    {
+        let refused = home.change(&threads[0], changes.clone()).await;
+        assert_eq!((refused.status, refused.code().as_str()), (400, "VALIDATION_ERROR"), "{changes}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_interested_gets_no_more_mail_nor_answers() {
+    let home = Home::new().await;
+    launched(&home, json!({}), &["grace@example.com"]).await;
+    home.answer(&home.newest_to("grace@example.com"), Written::written("No")).await;
+    let thread = home.only_thread().await;
+    for _ in 0..2 {
+        home.change(&thread, json!({"category": "not_interested"})).await.expect(200);
+    }
+    let check = home.get("/api/v1/tenant/suppression-list/check?email=grace@example.com").await;
+    assert_eq!((&check["suppressed"], &check["reason"]), (&json!(true), &json!("not_interested")));
+    let refused = home.post(&format!("{THREADS}/{}/reply", id(&thread)), json!({"body": "Please"})).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "RECIPIENT_SUPPRESSED"));
+    for body in [
+        json!({}),
+        json!({"body": ""}),
+        json!({"body": " \n"}),
+        json!({"body": "x".repeat(100 * 1024 + 1)}),
+        json!({"body": 1}),
+        json!({"body": "x", "attachments": []}),
+        json!({"body": "x", "last_seen": "x"}),
+    ] {
+        let refused = home.post(&format!("{THREADS}/{}/reply", id(&thread)), body).await;
+        assert_eq!((refused.status, refused.code().as_str()), (400, "VALIDATION_ERROR"));
+    }
+}
+
+#[tokio::test]
+async fn the_threads_of_a_deleted_lead_go_with_it() {
+    let home = Home::new().await;
+    let (_, leads) = launched(&home, json!({}), &["grace@example.com"]).await;
+    let mail = home.newest_to("grace@example.com");
+    home.answer(&mail, Written::written("A secret")).await;
+    let thread = home.only_thread().await;
+    home.world.delete(format!("{LEADS}/{}", leads[0])).token(&home.tenant.owner.token).send().await.expect(204);
+    home.settle().await;
+    assert!(home.threads("").await.is_empty());
+    let gone = home.world.get(format!("{THREADS}/{}", id(&thread))).token(&home.tenant.owner.token).send().await;
+    assert_eq!((gone.status, gone.code().as_str()), (404, "RESOURCE_NOT_FOUND"));
+    for kind in ["thread", "thread_card", "own_thread", "message"] {
+        assert_eq!(home.world.items_of_type(kind).len(), 0, "{kind}");
+    }
+    // An answer that comes afterwards is a stranger's.
+    home.answer(&mail, Written::written("Again")).await;
+    assert_eq!(home.only_thread().await["lead"]["id"], Value::Null);
+}
+
+/// Of the workspace, as its record says.
+fn inbound(home: &Home) -> String {
+    let address = home.world.items_of_type("inbound_address").remove(0);
+    address["id"]["S"].as_str().expect("an id").to_owned()
+}
+
+fn domain(address: &str) -> String {
+    address.rsplit_once('@').expect("an address").1.to_owned()
+}
+
+/// An address that names a lead of one tenant and the inbox of another is nobody's: only we write addresses, and the two lie in one workspace.
+#[tokio::test]
+async fn an_address_leads_into_its_own_workspace_alone() {
+    let home = Home::new().await;
+    launched(&home, json!({}), &["grace@example.com"]).await;
+    let other = home.beside("other").await;
+    launched(&other, json!({}), &["grace@example.com"]).await;
+    let mails = home.world.aws.mailbox().mails_to("grace@example.com").expect("mails");
+    let addresses: Vec<String> = mails.into_iter().filter_map(|kept| kept.mail.reply_to).collect();
+    let [mine, theirs] = &addresses[..] else { panic!("{addresses:?}") };
+    // The first 13 letters are those of the workspace.
+    let mixed = format!("{}{}", &theirs[..19], &mine[19..]);
+    home.mail("grace@example.com", &mixed, &[("Subject", "x")], Verdicts::default()).await;
+    assert!(home.threads("").await.is_empty() && other.threads("").await.is_empty());
+    home.mail("grace@example.com", theirs, &[("Subject", "x")], Verdicts::default()).await;
+    assert_eq!((home.threads("").await.len(), other.threads("").await.len()), (0, 1));
+    let thread = other.threads("").await.remove(0);
+    let foreign = home.world.get(format!("{THREADS}/{}", id(&thread))).token(&home.tenant.owner.token).send().await;
+    assert_eq!((foreign.status, foreign.code().as_str()), (404, "RESOURCE_NOT_FOUND"));
+    // Even with our own signature, a lead that is not of the workspace is nobody there.
+    let key = home.world.app("links").keys().mail_refs().expect("the key");
+    let strange = shared::ids::Uuid::from_u128(7 << 80);
+    let made_up = ReplyRef::new(InboundId::parse(&inbound(&home)).expect("an id"), strange, About::Campaign(strange));
+    home.mail("eve@elsewhere.example", &made_up.address(&domain(mine), key), &[("Subject", "x")], Verdicts::default()).await;
+    let threads: Vec<Value> = home.threads("").await.into_iter().chain(other.threads("").await).collect();
+    assert!(
+        threads.iter().filter(|thread| thread["lead"]["email"] == "eve@elsewhere.example").all(|thread| thread["lead"]["id"].is_null())
+    );
+}
