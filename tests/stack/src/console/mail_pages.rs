@@ -114,7 +114,6 @@ fn mail_page(console: &Console, kept: &KeptMail) -> Markup {
         p .row.spread { a href="/mailbox" { "All mails" } a .small href={ (place(kept)) ".json" } { "As JSON" } }
         section .card aria-label="Envelope" { (parts::facts(&envelope(console, kept))) }
         (what_was_played(kept))
-        (answer_form(console, kept))
         section .card aria-labelledby="text-heading" {
             div .row.spread { h2 #text-heading { "Text" } (parts::copy_button("text", "the text")) }
             div .sheet tabindex="0" role="region" aria-labelledby="text-heading" { pre #text { (mail.text) } }
@@ -128,7 +127,8 @@ fn mail_page(console: &Console, kept: &KeptMail) -> Markup {
         }
         (links_of(kept))
     };
-    live_page(Section::Mailbox, subject(kept), Topic::Mailbox, html! {}, content)
+    // Apart from what refreshes itself, so that nothing is lost while somebody writes.
+    live_page(Section::Mailbox, subject(kept), Topic::Mailbox, answer_form(console, kept), content)
 }
 
 fn envelope<'a>(console: &Console, kept: &'a KeptMail) -> Vec<(&'a str, Markup)> {
@@ -198,8 +198,8 @@ fn answer_form(console: &Console, kept: &KeptMail) -> Markup {
         return html! {};
     }
     html! {
-        section .card aria-labelledby="answer-heading" {
-            h2 #answer-heading { "Write back" }
+        details .card {
+            summary { "Write back" }
             form .stack method="post" action={ (place(kept)) "/play" } {
                 label for="answer-text" { "Text of the reply" }
                 textarea #answer-text name="text" rows="3" { (Answer::usual().text) }
