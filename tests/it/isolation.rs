@@ -149,6 +149,9 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/v1/tenant/campaigns/{id}/recipients" => (Some(Target::LaunchedCampaign), json!({"lead_ids": ["{lead}"]})),
         "POST /api/v1/tenant/campaigns/{id}/retry" => (Some(Target::FailedRecipient), json!({"outcome": "failed", "lead_ids": ["{lead}"]})),
         "POST /api/v1/tenant/campaigns/{id}/test-send" => (Some(Target::TestedCampaign), json!({"to": ["{email}"]})),
+        "PATCH /api/v1/tenant/inbox/threads/{id}" => (Some(Target::Thread), json!({"unread": false})),
+        "POST /api/v1/tenant/inbox/threads/{id}/reply" => (Some(Target::Thread), json!({"body": "Hello"})),
+        name if name.contains("/inbox/threads/{id}") => (Some(Target::Thread), Value::Null),
         name if name.ends_with("/recipients/{lead}/resume") => (Some(Target::PausedRecipient), Value::Null),
         name if name.contains("/campaigns/{id}/recipients") => (Some(Target::Recipient), Value::Null),
         // Whose link it is stands in the token: tests/it/links.rs attacks it.
@@ -569,6 +572,10 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         .collect();
     let tested = [
         "GET /api/v1/projects/{uuid}/tasks assigned_to",
+        "GET /api/v1/tenant/inbox/threads assigned_to",
+        "GET /api/v1/tenant/inbox/threads campaign_id",
+        "GET /api/v1/tenant/inbox/threads lead_id",
+        "PATCH /api/v1/tenant/inbox/threads/{id} assigned_to",
         "POST /api/v1/projects/{uuid}/tasks assigned_to",
         "PATCH /api/v1/tenant/leads/{id} list_ids",
         "POST /api/v1/tenant/campaigns/{id}/recipients lead_ids",
@@ -661,7 +668,24 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
     };
     let nobodys = on("list_0198c0de000070008000000000000000").await;
     assert_eq!((on(&their_list).await, on(&other_list).await), (nobodys.clone(), nobodys));
+    let thread = format!("/api/v1/tenant/inbox/threads/{}", thread(&world, &own).await);
+    let assign = async |number: u64| world.patch(&thread).token(&own.owner.token).json(json!({"assigned_to": number})).send().await;
+    assert_eq!(assign(foreign).await.expect(400).fingerprint(), assign(999_999).await.expect(400).fingerprint());
+    // A member of the tenant who cannot enter the workspace would never see it.
+    let outside = world.member(&own, "member").await.id;
+    assert_eq!(assign(outside).await.expect(400).fingerprint(), assign(999_999).await.expect(400).fingerprint());
+    let of_another = [
+        format!("assigned_to={foreign}"),
+        format!("lead_id={}", id(&their_lead.json()["data"])),
+        format!("lead_id={}", id(&other_lead.json()["data"])),
+        "campaign_id=cmp_0198c0de000070008000000000000000".to_owned(),
+    ];
+    for filter in of_another {
+        let found = world.get(format!("/api/v1/tenant/inbox/threads?{filter}")).token(&own.owner.token).send().await.expect(200).json();
+        assert_eq!((&found["data"], &found["pagination"]["total"]), (&json!([]), &json!(0)), "{filter}");
+    }
     // The control.
+    assign(own.owner.id).await.expect(200);
     create(own.owner.id).await.expect(201);
     update(own.owner.id).await.expect(200);
     assert_eq!(filter(own.owner.id).await.json()["data"].as_array().map(Vec::len), Some(2));
@@ -728,6 +752,9 @@ async fn a_cursor_means_nothing_in_another_tenant_list_or_order() {
             {
                 let notes = format!("/api/v1/tenant/leads/{parent}/notes");
                 world.post(notes).token(&tenant.owner.token).json(body.clone()).send().await.expect(201);
+            }
+            for _ in ["One", "Two"].iter().filter(|_| operation.path.ends_with("/inbox/threads")) {
+                thread(&world, tenant).await;
             }
             for subject in ["One", "Two"].iter().filter(|_| operation.path.ends_with("/templates/{id}/versions")) {
                 let template = format!("/api/v1/tenant/templates/{parent}");
@@ -965,6 +992,8 @@ pub(crate) enum Target {
     Recipient,
     PausedRecipient,
     FailedRecipient,
+    /// With two messages.
+    Thread,
     Member,
     /// The caller's own.
     Session,
@@ -1035,6 +1064,7 @@ impl Target {
             }
             Target::TestedCampaign => format!("{}|{}", launched(world, tenant).await.0, tenant.owner.email),
             Target::Recipient | Target::PausedRecipient | Target::FailedRecipient => recipient(world, tenant, self).await,
+            Target::Thread => thread(world, tenant).await,
             Target::Member => world.member(tenant, "viewer").await.id.to_string(),
             Target::NoTenant => String::new(),
             Target::ApiKey => id(&key(world, tenant, json!(["*"])).await).to_owned(),
@@ -1072,6 +1102,66 @@ impl Target {
             Target::Member => "4711",
             Target::Slug => "no-such-tenant",
             _ => "0198c0de-0000-7000-8000-000000000000",
+        }
+    }
+}
+
+/// A thread of a stranger, as the receiver leaves it after two mails.
+pub(crate) async fn thread(world: &World, tenant: &Tenant) -> String {
+    let home = home(world, tenant).await;
+    let tag = &home[home.len() - 12..];
+    let new = || format!("019b0000-{:04x}-7000-8000-{tag}", serial());
+    let (thread, messages) = (new(), [new(), new()]);
+    let moment = world.auth.clock().now();
+    let (email, now) = ("stranger@elsewhere.example.com", moment.to_string());
+    let correspondent = json!({"email": email, "name": "Grace"});
+    let common = json!({
+        "subject": "Hello", "snippet": "Good day", "status": "open", "unread": true, "is_spam": false, "correspondent": correspondent,
+        "last_message_at": now,
+    });
+    let with = |more: Value| {
+        let mut record = common.clone();
+        record.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        record
+    };
+    let whole = with(json!({
+        "id": thread, "topic": "hello", "participants": [email], "messages": 2, "last_message": messages[1], "references": ["1@elsewhere.example.com"],
+        "hour": {"began": now, "mails": 2}, "created_at": now, "updated_at": now, "version": 1,
+    }));
+    put(world, tenant, tag, "threads", &thread, "thread", &whole);
+    let place = format!("open#{:015}#{thread}", moment.as_millisecond());
+    put(world, tenant, tag, "inbox", &place, "thread_card", &with(json!({"thread": thread})));
+    for message in &messages {
+        let record = json!({
+            "id": message, "thread": thread, "from": "prospect", "kind": "email", "name": "Grace", "email": email, "subject": "Hello",
+            "text": {"plain": "Good day"}, "written_at": now, "version": 1,
+        });
+        put(world, tenant, tag, "messages", &format!("{thread}#{message}"), "message", &record);
+    }
+    let open = world.items_of_type("thread_card").iter().filter(|item| item["tenant"]["S"] == tenant.id.as_str()).count();
+    put(world, tenant, tag, "counters", "threads_open", "counter", &json!({"n": open}));
+    format!("th_{}", thread.replace('-', ""))
+}
+
+fn put(world: &World, tenant: &Tenant, tag: &str, collection: &str, sort: &str, kind: &str, record: &Value) {
+    let mut item = stored(record)["M"].clone();
+    let own = [("pk", format!("T#{}#{collection}#{tag}", tenant.id)), ("sk", sort.to_owned()), ("type", kind.to_owned())];
+    for (name, value) in own.into_iter().chain([("tenant", tenant.id.clone()), ("workspace", tag.to_owned())]) {
+        item[name] = json!({"S": value});
+    }
+    world.put_item(&item);
+}
+
+/// As the table has it.
+fn stored(value: &Value) -> Value {
+    match value {
+        Value::Null => json!({"NULL": true}),
+        Value::Bool(is) => json!({"BOOL": is}),
+        Value::Number(number) => json!({"N": number.to_string()}),
+        Value::String(text) => json!({"S": text}),
+        Value::Array(values) => json!({"L": values.iter().map(stored).collect::<Vec<_>>()}),
+        Value::Object(fields) => {
+            json!({"M": fields.iter().map(|(name, value)| (name.clone(), stored(value))).collect::<serde_json::Map<_, _>>()})
         }
     }
 }

@@ -126,14 +126,14 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
                 .remove(store, &LeadEmail::key_of(&lead.email))?
                 .count(&door.outer.store, Workspace::PEOPLE, -1)?
                 .count(store, Workspace::LEADS, -1)?
-                .put(store, &DeletedLead { id })?;
+                .put(store, &DeletedLead::of(lead))?;
             lead.lists.iter().try_fold(transaction, |transaction, list| leave(transaction, store, id, *list, &there))
         };
         match store.remove(lead.clone(), also).await {
             Err(Error::Missing(LeadList::NOUN)) => lead = store.get(&Lead::key_of(id)).await?,
             Err(error) => return Err(error),
             Ok(()) => {
-                if let Err(error) = erase(store, id).await {
+                if let Err(error) = erase(store, &lead).await {
                     // The lead is gone, and its note says what is left.
                     tracing::warn!(%error, "what a deleted lead did is left for the next deletion");
                 }
@@ -145,31 +145,34 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
 }
 
 /// Erases the activity and the threads of a lead that is gone, and of a few before it whose deletion was interrupted.
-async fn erase(store: &WorkspaceStore, lead: LeadId) -> Result<()> {
-    erase_one(store, lead).await?;
+async fn erase(store: &WorkspaceStore, lead: &Lead) -> Result<()> {
+    erase_one(store, &DeletedLead::of(lead)).await?;
     for left in store.page(&DeletedLead::all(), &Span::first(LEFT_OVER), |_| true).await?.items {
-        erase_one(store, left.id).await?;
+        erase_one(store, &left).await?;
     }
     Ok(())
 }
 
-async fn erase_one(store: &WorkspaceStore, lead: LeadId) -> Result<()> {
-    while !store.sweep(&Activity::of_lead(lead), ERASED, |_| true).await?.finished {}
-    while let Some(own) = store.page(&OwnThread::of(Correspondence::of_lead(lead)), &Span::first(1), |_| true).await?.items.pop() {
-        erase_thread(store, &own).await?;
+async fn erase_one(store: &WorkspaceStore, gone: &DeletedLead) -> Result<()> {
+    while !store.sweep(&Activity::of_lead(gone.id), ERASED, |_| true).await?.finished {}
+    for own in std::iter::once(Correspondence::of_lead(gone.id)).chain(gone.address.clone()) {
+        while let Some(own) = store.page(&OwnThread::of(own.clone()), &Span::first(1), |_| true).await?.items.pop() {
+            erase_thread(store, &own).await?;
+        }
     }
-    store.transaction().remove(store, &DeletedLead::key_of(lead))?.commit().await
+    store.transaction().remove(store, &DeletedLead::key_of(gone.id))?.commit().await
 }
 
 /// With its messages. What leads to it by a hash says nothing of anybody, and ends by itself.
 async fn erase_thread(store: &WorkspaceStore, own: &OwnThread) -> Result<()> {
-    while !store.sweep(&Message::of_thread(own.thread), ERASED, |_| true).await?.finished {}
     for _ in 0..TRIES {
-        let Some(thread) = store.find(&Thread::key_of(own.thread)).await? else {
+        let thread = store.find(&Thread::key_of(own.thread)).await?;
+        // Before the thread that leads to them, as it is now: what comes in later changes it.
+        while !store.sweep(&Message::of_thread(own.thread), ERASED, |_| true).await?.finished {}
+        let Some(thread) = thread else {
             return store.transaction().remove(store, &own.key())?.commit().await;
         };
         match thread.delete(store.transaction(), store)?.commit().await {
-            // A mail came in at the same time.
             Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => {}
             deleted => return deleted,
         }

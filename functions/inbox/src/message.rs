@@ -8,7 +8,7 @@ use shared::http::answer::Listing;
 use shared::http::arguments::{Found, Offsets};
 use shared::http::form::{Fields, Flag, Form, WorkspaceName};
 use shared::model::time::{Printed, zulu};
-use shared::store::{Entity, Position, Span};
+use shared::store::Span;
 use shared::tenancy::WorkspaceStore;
 use shared::tenancy::doors::{In, Viewer};
 
@@ -26,7 +26,7 @@ pub struct MessageView {
     body: String,
     /// A fragment with a few harmless elements. Images of other servers are not loaded: their addresses are in `data-src`, unless they are asked for.
     html: Option<String>,
-    /// There was more than is kept: `body`, `html`, or names of attachments.
+    /// There is more than is shown, or was more than is kept: `body`, `html`, or names of attachments.
     truncated: bool,
     /// What is known of them. They are not kept themselves.
     attachments: Vec<AttachmentName>,
@@ -54,40 +54,47 @@ pub struct Filters {
 
 /// Bytes of the messages of one answer. Lambda gives at most 6 MB, and JSON takes more than text.
 const MOST: usize = 2 * 1024 * 1024;
+/// Characters of a message for which there is no room.
+const CUT: usize = 1_000;
 
-/// Oldest first. A page ends early where its messages are large.
+/// Oldest first. What is too much for one answer is cut: a smaller page shows it whole.
 pub async fn list(door: In<Viewer>, thread: Found<Thread>, asked: Offsets<Filters, 50>) -> Result<Listing<MessageView>> {
     let (thread, Offsets { filters, page }) = (thread.0, asked);
     let found = door.store.page(&Message::of_thread(thread.id), &page.span(), |_| true).await?;
-    let fitting = fitting(&found.items);
-    let items = found.items[..fitting].iter().map(|message| MessageView::of(message, filters.images)).collect::<Result<Vec<_>>>()?;
-    let next = match found.items.get(..fitting).and_then(<[_]>::last) {
-        Some(last) if fitting < found.items.len() => Some(Position::after(&last.key())),
-        _ => found.next,
-    };
-    Ok(Listing { items, total: thread.messages, page, next })
+    let items = fitting(&found.items, filters.images)?;
+    Ok(Listing { items, total: thread.messages, page, next: found.next })
 }
 
 /// The newest messages of a thread, oldest first.
 pub async fn newest(store: &WorkspaceStore, thread: ThreadId, at_most: usize) -> Result<Vec<MessageView>> {
     let found = store.page(&Message::newest_of(thread), &Span::first(at_most), |_| true).await?.items;
-    let mut views = found[..fitting(&found)].iter().map(|message| MessageView::of(message, false)).collect::<Result<Vec<_>>>()?;
+    let mut views = fitting(&found, false)?;
     views.reverse();
     Ok(views)
 }
 
-/// How many of them one answer has room for: at least one.
-fn fitting(messages: &[Message]) -> usize {
-    let mut bytes = 0;
-    let has_room = |message: &&Message| {
-        let of_html = message.html().ok().flatten().map_or(0, |html| html.len());
-        bytes += message.text().map_or(0, |text| text.len()) + of_html;
-        bytes <= MOST
-    };
-    messages.iter().take_while(has_room).count().max(1).min(messages.len())
+/// As one answer has room for them. The first is whole in any case.
+fn fitting(messages: &[Message], images: bool) -> Result<Vec<MessageView>> {
+    let (mut views, mut bytes) = (vec![], 0);
+    for message in messages {
+        let view = MessageView::of(message, images)?;
+        let of_html = view.html.as_ref().map_or(0, String::len);
+        if !views.is_empty() && bytes + view.body.len() + of_html > MOST {
+            views.push(view.cut());
+            continue;
+        }
+        bytes += view.body.len() + of_html;
+        views.push(view);
+    }
+    Ok(views)
 }
 
 impl MessageView {
+    fn cut(self) -> Self {
+        let body = self.body.chars().take(CUT).collect();
+        MessageView { body, html: None, truncated: true, ..self }
+    }
+
     pub fn of(message: &Message, images: bool) -> Result<Self> {
         let (status, reason) = match &message.delivery {
             None => (None, None),

@@ -1,6 +1,6 @@
 //! An answer to a thread. It is written down with all that follows from it, and `sender` sends it.
 
-use engagement::suppressed::is_suppressed;
+use engagement::suppressed::wants_no_mail;
 use records::campaign_plan::MailMonth;
 use records::message::{Message, MessageId};
 use records::thread::Thread;
@@ -31,7 +31,7 @@ pub async fn reply(door: In<Member>, thread: Found<Thread>, once: Once<Reply>) -
     let mut thread = thread.0;
     let unwritable = || Error::Conflict("The address of the other end takes no mail of ours.".into());
     let to = Email::parse(&thread.correspondent.email).ok_or_else(unwritable)?;
-    if is_suppressed(&outer.store, store, &to).await? {
+    if wants_no_mail(&outer.store, store, &to, thread.correspondent.lead).await? {
         return Err(Error::RecipientSuppressed);
     }
     let id = MessageId::new(store.tag(), now, store.random());

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use records::lead::Lead;
 use records::suppression::{Reason, Source, Suppression, SuppressionEntry, SuppressionId};
 use records::thread::{Category, Thread, ThreadCard, ThreadChanges, ThreadFilter, ThreadStatus};
 use serde::Serialize;
@@ -14,8 +15,8 @@ use shared::model::time::{Printed, zulu};
 use shared::model::user::Email;
 use shared::model::workspace::{WorkspaceMember, role_in};
 use shared::store::{Direction, InWorkspace, RankedPage, Span, Window};
+use shared::tenancy::WorkspaceStore;
 use shared::tenancy::doors::{In, Member, Viewer};
-use shared::tenancy::{Transaction, WorkspaceStore};
 use shared::{Error, Result};
 
 use crate::message::{MessageView, newest};
@@ -131,10 +132,11 @@ pub async fn update(
     for _ in 0..TRIES {
         expected.check(&thread.etag())?;
         let Some(changed) = thread.changed(&changes, door.now()) else { return answer(store, &thread).await };
-        let mut writing = changed.write(door.while_there(store.transaction())?, store, Some(&thread))?;
+        // Before the thread says so, that whoever is interrupted has stopped too many mails and not too few.
         if changed.category == Some(Category::NotInterested) && thread.category != changed.category {
-            writing = not_interested(&door, &changed, writing).await?;
+            not_interested(&door, &changed).await?;
         }
+        let writing = changed.write(door.while_there(store.transaction())?, store, Some(&thread))?;
         match writing.commit().await {
             Err(Error::Conflict(_)) => thread = store.get(&Thread::key_of(thread.id)).await?,
             Err(error) => return Err(error),
@@ -148,18 +150,26 @@ pub fn being_changed() -> Error {
     Error::Conflict("The thread is being changed by others. Try again.".into())
 }
 
-/// The correspondent gets no mail of the workspace any more.
-async fn not_interested<'a>(door: &'a In<Member>, thread: &Thread, writing: Transaction<'a>) -> Result<Transaction<'a>> {
-    let Some(email) = Email::parse(&thread.correspondent.email) else { return Ok(writing) };
+/// The correspondent gets no mail of the workspace any more: at the address that they write from, and at the lead's.
+async fn not_interested(door: &In<Member>, thread: &Thread) -> Result<()> {
     let store = &door.store;
-    let before = store.find(&Suppression::<InWorkspace>::key_of(&email)).await?;
-    if before.as_ref().is_some_and(|before| before.current.is_some()) {
-        return Ok(writing);
+    let lead = match thread.correspondent.lead {
+        Some(lead) => store.find(&Lead::key_of(lead)).await?,
+        None => None,
+    };
+    let addresses = Email::parse(&thread.correspondent.email).into_iter().chain(lead.map(|lead| lead.email));
+    for email in addresses {
+        let before = store.find(&Suppression::<InWorkspace>::key_of(&email)).await?;
+        if before.as_ref().is_some_and(|before| before.current.is_some()) {
+            continue;
+        }
+        let id = SuppressionId::new(store.tag(), door.now(), store.random());
+        let by = Some(door.outer.member.person());
+        let entry = SuppressionEntry::<InWorkspace>::new(id, email, Reason::NotInterested, Source::Reply, by, door.now());
+        let writing = door.while_there(store.transaction())?;
+        entry.add_counted(writing, (&door.outer.store, store), before.as_ref())?.commit().await?;
     }
-    let id = SuppressionId::new(store.tag(), door.now(), store.random());
-    let by = Some(door.outer.member.person());
-    let entry = SuppressionEntry::<InWorkspace>::new(id, email, Reason::NotInterested, Source::Reply, by, door.now());
-    entry.add_counted(writing, (&door.outer.store, store), before.as_ref())
+    Ok(())
 }
 
 /// Only who may enter the workspace finds the thread.

@@ -62,10 +62,14 @@ async fn pause_elsewhere(incoming: &Incoming<'_>, lead: LeadId, except: Option<C
 /// `is_own`: the answer is to a mail of this campaign, and counts there.
 async fn note_answer(incoming: &Incoming<'_>, campaign: CampaignId, lead: LeadId, is_own: bool) -> Result<()> {
     change(incoming, campaign, lead, |campaign, enrolment| {
-        let mut after = if is_own { enrolment.answered(incoming.now).unwrap_or_else(|| enrolment.clone()) } else { enrolment.clone() };
+        let answered = enrolment.answered(incoming.now).filter(|_| is_own);
+        let mut after = answered.unwrap_or_else(|| enrolment.clone());
         let is_first = after.was_answered() && !enrolment.was_answered();
-        let may_pause = matches!(enrolment.state, EnrolmentState::Waiting { .. }) && campaign.settings.pause_on_reply;
-        if may_pause {
+        let is_unknown = matches!(enrolment.state, EnrolmentState::Unknown { .. });
+        if campaign.settings.pause_on_reply && is_first && is_unknown {
+            return Some((after.proven(incoming.now), &[("sent", 1), ("unknown", -1), ("replied", 1), ("moves", 1)]));
+        }
+        if campaign.settings.pause_on_reply && matches!(enrolment.state, EnrolmentState::Waiting { .. }) {
             after = after.paused(PauseReason::Replied);
         }
         Some((after, if is_first { &[("replied", 1), ("moves", 1)] } else { &[("moves", 1)] }))
@@ -73,10 +77,14 @@ async fn note_answer(incoming: &Incoming<'_>, campaign: CampaignId, lead: LeadId
     .await
 }
 
-/// What the person asks for who unsubscribes with a mail, for their place in the campaign.
+/// What the person asks for who unsubscribes with a mail, for their place in the campaign. A mail of which nobody knew has gone.
 pub async fn on_unsubscribing(incoming: &Incoming<'_>, lead: LeadId, campaign: CampaignId) -> Result<()> {
     change(incoming, campaign, lead, |_, enrolment| {
-        enrolment.can_exit().then(|| (enrolment.exited(ExitReason::Unsubscribed), &[("unsubscribed", 1), ("moves", 1)][..]))
+        let moves: Moves = match enrolment.state {
+            EnrolmentState::Unknown { .. } => &[("sent", 1), ("unknown", -1), ("unsubscribed", 1), ("moves", 1)],
+            _ => &[("unsubscribed", 1), ("moves", 1)],
+        };
+        enrolment.can_exit().then(|| (enrolment.exited(ExitReason::Unsubscribed), moves))
     })
     .await
 }
@@ -104,15 +112,20 @@ async fn change(
         let writing = within
             .transaction()
             .replace(within, &after, &enrolment)?
-            .adjust(within, &keys.0, moves, missing())?
+            .adjust(within, &keys.0, moves, gone())?
             .while_kept(store)?
             .require(store, &Workspace::key_of(within.tag()), missing())?;
         match writing.commit().await {
-            Err(Error::Conflict(_)) => {}
+            // Another look finds what was written, or that it is gone.
+            Err(Error::Conflict(_) | Error::Missing(_)) => {}
             written => return written,
         }
     }
     Err(Error::Unavailable { doing: "noting an answer", cause: "a mail to the same lead is being sent".into() })
+}
+
+fn gone() -> shared::tenancy::Refusal {
+    conflict("The campaign was deleted at the same time.")
 }
 
 fn is_being_sent(enrolment: &Enrolment, now: Timestamp) -> bool {
@@ -127,24 +140,26 @@ async fn put_off(incoming: &Incoming<'_>, context: &WorkContext, campaign: Campa
         let keys = (Campaign::key_of(campaign), CampaignPlan::key_of(campaign), Enrolment::key_of(campaign, lead));
         let found = tokio::try_join!(within.find(&keys.0), within.find(&keys.1), within.find(&keys.2))?;
         let (Some(campaign), Some(plan), Some(enrolment)) = found else { return Ok(()) };
-        let days = i64::from(campaign.settings.ooo_delay_days);
-        if days == 0 {
-            return Ok(());
+        if is_being_sent(&enrolment, now) {
+            tokio::time::sleep(PAUSE).await;
+            continue;
         }
+        let days = i64::from(campaign.settings.ooo_delay_days);
         let steps: Vec<Step> = engagement::steps::of(within, &campaign).await?.into_iter().map(|step| step.step).collect();
-        let due = enrolment.due(&steps, plan.started_at).unwrap_or(now).max(now);
-        let due = due.saturating_add(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MAX);
+        // Where only a wave knows when it is due, it may be later than any guess: nothing is brought forward.
+        let Some(due) = enrolment.due(&steps, plan.started_at).filter(|_| days > 0) else { return Ok(()) };
+        let due = due.max(now).saturating_add(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MAX);
         let Some((later, planned)) = enrolment.put_off(&wave, due) else { return Ok(()) };
         let writing = within
             .transaction()
             .replace(within, &later, &enrolment)?
             .create(within, &planned, conflict("This wave exists."))?
-            .adjust(within, &Campaign::key_of(campaign.id), &[("moves", 1)], missing())?
+            .adjust(within, &Campaign::key_of(campaign.id), &[("moves", 1)], gone())?
             .put(&context.directory, &DueWork::new(planned.due, store.tenant_id(), campaign.id, within.random()))?
             .while_kept(store)?
             .require(store, &Workspace::key_of(within.tag()), missing())?;
         match writing.commit().await {
-            Err(Error::Conflict(_)) => {}
+            Err(Error::Conflict(_) | Error::Missing(_)) => {}
             written => return written,
         }
     }

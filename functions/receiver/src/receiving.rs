@@ -18,7 +18,7 @@ use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore, conflict, missing};
 use shared::{Error, Result};
 
-use crate::threading::{Place, Placing};
+use crate::threading::Placing;
 use crate::{Receipt, Receiver, Verdict, effects};
 
 /// A mail that came in for a workspace.
@@ -57,25 +57,34 @@ impl Receiver {
                 return Ok(());
             }
         };
+        // Whoever cannot be served now takes nothing from the others. Those that were are not served again.
+        let mut failed = None;
         for addressed in addressed {
-            self.take_in(context, receipt, &mail, addressed).await?;
+            if let Err(error) = self.take_in(context, receipt, &mail, addressed).await {
+                failed = failed.or(Some(error));
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
-    /// One for each workspace: what says most.
+    /// Each wish to get no more mail; beside that one for each workspace: what says most.
     fn addressed(&self, receipt: &Receipt) -> Result<Vec<Addressed>> {
         let (Some(domain), key) = (&self.domain, self.app.keys().mail_refs()?) else { return Ok(vec![]) };
-        let mut all: Vec<Addressed> = vec![];
+        let (mut wishes, mut all): (Vec<Addressed>, Vec<Addressed>) = (vec![], vec![]);
         for addressed in receipt.recipients.iter().filter_map(|address| Addressed::read(address, domain, key)) {
+            if addressed.unsubscribes() {
+                wishes.push(addressed);
+                continue;
+            }
             match all.iter_mut().find(|other| other.inbound() == addressed.inbound()) {
                 Some(other) if matches!(other, Addressed::Workspace(_)) => *other = addressed,
                 Some(_) => {}
                 None => all.push(addressed),
             }
         }
-        all.truncate(WORKSPACES);
-        Ok(all)
+        wishes.extend(all);
+        wishes.truncate(WORKSPACES);
+        Ok(wishes)
     }
 
     async fn take_in(&self, context: &WorkContext, receipt: &Receipt, mail: &Received, addressed: Addressed) -> Result<()> {
@@ -106,16 +115,16 @@ impl Receiver {
 impl Incoming<'_> {
     async fn take_in(&self, context: &WorkContext, addressed: &Addressed) -> Result<()> {
         let Incoming { within, mail, receipt, now, .. } = *self;
-        let known = ThreadKey::key_of(&Reference::receipt(&receipt.message_id));
-        if within.find(&known).await?.is_some() {
-            return Ok(());
-        }
         let (lead, about) = match addressed {
             Addressed::Workspace(_) => (None, None),
             Addressed::Reply(reply) => (reply.lead(within.tag()).map(LeadId::from), Some(reply.about(within.tag()))),
         };
         if let (Some(About::Unsubscribing(campaign)), Some(lead)) = (about, lead) {
             return self.unsubscribe(lead, CampaignId::from(campaign)).await;
+        }
+        let known = ThreadKey::key_of(&Reference::receipt(&receipt.message_id));
+        if within.find(&known).await?.is_some() {
+            return Ok(());
         }
         let Some(placing) = Placing::of(self, lead, about).await? else {
             tracing::warn!(mail = %receipt.message_id, "a thread takes no more mails this hour");
@@ -127,40 +136,48 @@ impl Incoming<'_> {
         let message = MessageId::new(within.tag(), now, within.random());
         let own_id = mail.message_id.clone().unwrap_or_else(|| format!("{}@received", receipt.message_id));
         let arrival = self.arrival(message, &own_id);
-        let (thread, before) = match placing.place {
-            Place::Existing(before) => (before.received(&arrival), Some(before)),
-            Place::New { lead, campaign } => {
-                let lead = lead.as_ref().map(|lead| lead.id);
-                (Thread::begun(ThreadId::new(within.tag(), now, within.random()), &arrival, lead, campaign), None)
+        let thread = match &placing.thread {
+            Some(before) => before.received(&arrival),
+            None => {
+                let id = ThreadId::new(within.tag(), now, within.random());
+                Thread::begun(id, &arrival, placing.correspondent(mail), placing.campaign)
             }
         };
-        let author = placing.author;
-        let has_effects = author == Author::Prospect && !thread.is_quiet();
-        if let (Some(lead), true) = (&placing.lead, has_effects) {
-            effects::on_campaigns(self, context, lead.id, thread.campaign).await?;
+        let campaign = placing.campaign.or(thread.campaign);
+        // Whoever has the address of a campaign's mail got that mail, whatever address they write from.
+        let is_answer = placing.author == Author::Prospect || placing.campaign.is_some();
+        let answering = placing.lead.as_ref().filter(|_| is_answer && !thread.is_quiet());
+        if let Some(lead) = answering {
+            effects::on_campaigns(self, context, lead.id, campaign).await?;
         }
-        let mut writing = within
+        let writing = within
             .transaction()
-            .create(within, &ThreadKey::new(Reference::receipt(&receipt.message_id), thread.id, Some(&arrival.from), now), again())?
-            .create(within, &self.message(&thread, message, &own_id, author), again())?
             .while_kept(self.store)?
-            .require(self.store, &Workspace::key_of(within.tag()), missing())?;
-        writing = thread.write(writing, within, before.as_ref())?;
-        if placing.is_new_id {
-            let key = ThreadKey::new(Reference::message(&own_id), thread.id, Some(&arrival.from), now);
-            writing = writing.create(within, &key, again())?;
+            .require(self.store, &Workspace::key_of(within.tag()), missing())?
+            .create(within, &self.message(&thread, message, &own_id, placing.author), again())?;
+        let mut writing = thread.write(writing, within, placing.thread.as_ref())?;
+        for (reference, is_new) in [(Reference::receipt(&receipt.message_id), true), (Reference::message(&own_id), placing.is_new_id)] {
+            if is_new {
+                let key = ThreadKey::new(reference, thread.id, Some(&arrival.from), now);
+                writing = writing.create_or_expired(within, &key, now.as_second(), again())?;
+            }
         }
-        if let (None, Some(campaign), Some(lead)) = (&before, thread.campaign, thread.correspondent.lead) {
-            writing = writing.put(within, &ThreadKey::new(Reference::campaign(campaign, lead), thread.id, None, now))?;
+        if let (Some(campaign), Some(lead)) = (placing.campaign, &placing.lead) {
+            writing = writing.put(within, &ThreadKey::new(Reference::campaign(campaign, lead.id), thread.id, None, now))?;
         }
-        if let (Some(lead), true, Nature::Person) = (&placing.lead, has_effects, self.nature) {
-            let id = ActivityId::new(within.tag(), now, within.random());
-            let campaign = thread.campaign.map(|campaign| campaign.prefixed());
-            let activity = Activity { campaign, ..Activity::new(id, lead.id, ActivityKind::EmailReplied, now) };
-            writing = writing.replace(within, &lead.clone().replied(now), lead)?.create(within, &activity, again())?;
-        } else if let Some(lead) = thread.correspondent.lead.filter(|_| before.is_none()) {
+        match (answering, self.nature) {
+            (Some(lead), Nature::Person) => {
+                let id = ActivityId::new(within.tag(), now, within.random());
+                let campaign = campaign.map(|campaign| campaign.prefixed());
+                let activity = Activity { campaign, ..Activity::new(id, lead.id, ActivityKind::EmailReplied, now) };
+                writing = writing.replace(within, &lead.clone().replied(now), lead)?.create(within, &activity, again())?;
+            }
             // What is written for a lead that goes at this moment, nobody would erase.
-            writing = writing.require(within, &Lead::key_of(lead), again())?;
+            _ => {
+                if let Some(lead) = thread.correspondent.lead {
+                    writing = writing.require(within, &Lead::key_of(lead), again())?;
+                }
+            }
         }
         writing.commit().await
     }
@@ -178,7 +195,6 @@ impl Incoming<'_> {
             message,
             message_id: own_id.to_owned(),
             from: from.email.clone(),
-            name: from.name.clone(),
             subject: subject.clone(),
             topic: thread_subject.clone(),
             snippet: snippet.clone(),
@@ -219,9 +235,17 @@ impl Incoming<'_> {
         }
     }
 
-    /// Whether the sender is who the mail says, as far as that was checked.
+    /// Whether the sender is who the mail says. A domain without a policy is believed where the envelope names the same one, and that was checked.
     pub fn is_trusted(&self) -> bool {
-        self.receipt.dmarc != Verdict::Fail
+        let host = |address: &str| address.rsplit_once('@').map(|(_, host)| host.to_ascii_lowercase());
+        let Receipt { dmarc, spf, source, .. } = self.receipt;
+        match dmarc {
+            Verdict::Pass => true,
+            Verdict::Fail => false,
+            Verdict::Gray | Verdict::Unknown => {
+                *spf == Verdict::Pass && host(source).is_some() && host(source) == host(&self.mail.from.email)
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which thread a mail belongs to: the one whose address it was sent to; else one that it names, where its sender takes part; else one of the same sender
 //! about the same thing; else a new one. Never another person's: what a stranger names opens nothing.
 
+use received::Received;
 use records::campaign::CampaignId;
 use records::lead::{Lead, LeadEmail, LeadId};
 use records::message::Author;
@@ -14,19 +15,17 @@ use crate::receiving::Incoming;
 
 /// Where a mail goes, and who wrote it.
 pub struct Placing {
-    pub place: Place,
+    /// `None`: a new one.
+    pub thread: Option<Thread>,
     pub author: Author,
-    /// Of whom the thread is, as it stands there.
+    /// Of whom it is an answer, as it stands there.
     pub lead: Option<Lead>,
+    /// Whose mail it answers, as its address says.
+    pub campaign: Option<CampaignId>,
     /// No mail had its id before.
     pub is_new_id: bool,
     /// It came before, by another way.
     pub is_repeated: bool,
-}
-
-pub enum Place {
-    Existing(Thread),
-    New { lead: Option<Lead>, campaign: Option<CampaignId> },
 }
 
 /// Threads of one person that are compared by their subjects: the newest.
@@ -36,17 +35,18 @@ impl Placing {
     /// `None`: the thread takes no more for now.
     pub async fn of(incoming: &Incoming<'_>, lead: Option<LeadId>, about: Option<About>) -> Result<Option<Self>> {
         let (within, mail) = (incoming.within, incoming.mail);
-        let lead = match lead {
+        let addressed = match lead {
             Some(lead) => within.find(&Lead::key_of(lead)).await?,
             None => None,
         };
         let campaign = match about {
-            Some(About::Campaign(campaign)) => Some(CampaignId::from(campaign)),
+            Some(About::Campaign(campaign)) if addressed.is_some() => Some(CampaignId::from(campaign)),
             _ => None,
         };
-        let thread = match named(incoming, lead.as_ref(), about).await? {
+        let writer = if incoming.is_trusted() { writer(incoming).await? } else { None };
+        let thread = match named(incoming, addressed.as_ref(), about).await? {
             Some(thread) => Some(thread),
-            None => found(incoming, lead.as_ref()).await?,
+            None => found(incoming, addressed.as_ref().or(writer.as_ref())).await?,
         };
         if thread.as_ref().is_some_and(|thread| thread.is_full(incoming.now)) {
             return Ok(None);
@@ -55,29 +55,36 @@ impl Placing {
             Some(id) => within.find(&ThreadKey::key_of(&Reference::message(id))).await?,
             None => None,
         };
-        let is_of = |thread: &Thread, key: &ThreadKey| {
-            key.thread == thread.id && key.from.as_ref().is_none_or(|from| *from == Reference::address(&mail.from.email))
-        };
-        let is_repeated = thread.as_ref().zip(known.as_ref()).is_some_and(|(thread, key)| is_of(thread, key));
+        let from = Reference::address(&mail.from.email);
+        let is_repeated = known.as_ref().is_some_and(|known| known.from.as_ref() == Some(&from));
         let is_new_id = mail.message_id.is_some() && known.is_none();
-        let Some(thread) = thread else {
-            let lead = match lead {
-                None if incoming.is_trusted() => writer(incoming).await?,
-                lead => lead,
-            };
-            let place = Place::New { lead: lead.clone(), campaign };
-            return Ok(Some(Placing { place, author: Author::Prospect, lead, is_new_id, is_repeated }));
+        let of_thread = match thread.as_ref().and_then(|thread| thread.correspondent.lead) {
+            Some(own) if addressed.as_ref().is_none_or(|lead| lead.id != own) => within.find(&Lead::key_of(own)).await?,
+            _ => None,
         };
-        let lead = match (lead, thread.correspondent.lead) {
-            (Some(lead), Some(own)) if lead.id == own => Some(lead),
-            (_, Some(own)) => within.find(&Lead::key_of(own)).await?,
-            (_, None) => None,
+        // Somebody wrote before they were a lead.
+        let is_stranger = thread.as_ref().is_none_or(|thread| thread.correspondent.lead.is_none());
+        let lead = addressed.or(of_thread).or(writer.filter(|_| is_stranger));
+        let is_theirs = |address: &str| address.to_lowercase() == mail.from.email.to_lowercase();
+        let is_known = match (&lead, &thread) {
+            (Some(lead), _) if is_theirs(lead.email.as_str()) => true,
+            (None, None) => true,
+            (_, Some(thread)) => is_theirs(&thread.correspondent.email),
+            (Some(_), None) => false,
         };
-        let from = mail.from.email.to_lowercase();
-        let is_theirs =
-            thread.correspondent.email.to_lowercase() == from || lead.as_ref().is_some_and(|lead| lead.email.normalised() == from);
-        let author = if is_theirs { Author::Prospect } else { Author::Other };
-        Ok(Some(Placing { place: Place::Existing(thread), author, lead, is_new_id, is_repeated }))
+        let is_prospect = is_known && (incoming.is_trusted() || lead.is_none());
+        let author = if is_prospect { Author::Prospect } else { Author::Other };
+        Ok(Some(Placing { thread, author, lead, campaign, is_new_id, is_repeated }))
+    }
+
+    /// Of a new thread. Who writes with another's address does not become the one who is answered.
+    pub fn correspondent(&self, mail: &Received) -> Correspondent {
+        match &self.lead {
+            Some(lead) if self.author == Author::Other => {
+                Correspondent { email: lead.email.as_str().to_owned(), name: lead.name(), lead: Some(lead.id) }
+            }
+            lead => Correspondent { email: mail.from.email.clone(), name: mail.from.name.clone(), lead: lead.as_ref().map(|lead| lead.id) },
+        }
     }
 }
 
@@ -122,12 +129,7 @@ async fn found(incoming: &Incoming<'_>, lead: Option<&Lead>) -> Result<Option<Th
     if let Some(thread) = within.find_many(&threads).await?.into_iter().find(|thread| thread.has_part(from)) {
         return Ok(Some(thread));
     }
-    let writer = match lead {
-        Some(_) => None,
-        None => writer(incoming).await?,
-    };
-    let lead = lead.or(writer.as_ref()).map(|lead| lead.id);
-    let own = Correspondence::of(&Correspondent { email: from.clone(), name: None, lead });
+    let own = lead.map_or_else(|| Correspondence::of_address(from), |lead| Correspondence::of_lead(lead.id));
     let own = within.page(&OwnThread::of(own), &Span::first(COMPARED), |_| true).await?.items;
     let own: Vec<_> = own.into_iter().map(|own| Thread::key_of(own.thread)).collect();
     let is_meant = |thread: &Thread| thread.is_about(&mail.thread_subject, incoming.now) && thread.has_part(from);

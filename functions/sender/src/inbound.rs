@@ -34,7 +34,7 @@ async fn found_or_made(context: &WorkContext, store: &TenantStore, workspace: &W
         if let Some(found) = store.find(&InboundAddress::key_of(tag)).await? {
             return Ok(found.id);
         }
-        let address = InboundAddress { id: InboundId::new(directory.random()), workspace: workspace.id };
+        let address = InboundAddress { id: InboundId::new(directory.random()), workspace_id: workspace.id };
         let making = directory
             .transaction()
             .create(directory, &Inbound::new(&address, store.tenant_id()), conflict("This address exists."))?

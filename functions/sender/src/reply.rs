@@ -1,7 +1,7 @@
 //! Sends an answer from the inbox. At most once: it is taken before the carrier is asked, and says afterwards what is known.
 
 use engagement::letter::mailbox;
-use engagement::suppressed::is_suppressed;
+use engagement::suppressed::wants_no_mail;
 use jiff::Timestamp;
 use records::campaign_plan::MailMonth;
 use records::message::{Delivery, Message, SendReply};
@@ -55,6 +55,7 @@ impl Sender {
                 tracing::warn!(message = %taken.id, reason, "the carrier did not answer");
                 settled(within.replace_if(&taken.with(Delivery::Unknown), &taken).await?)
             }
+            Outcome::NotNow(reason) | Outcome::Held(reason) if taken.is_overdue(now) => failed((store, within), &taken, reason, now).await,
             Outcome::NotNow(reason) | Outcome::Held(reason) => {
                 within.replace_if(&taken.with(Delivery::Queued), &taken).await?;
                 Err(Error::Unavailable { doing: "sending an answer", cause: reason.into() })
@@ -75,7 +76,7 @@ impl Sender {
             return Ok(Err(Refused::Because("suspended")));
         }
         let Some(to) = Email::parse(&thread.correspondent.email) else { return Ok(Err(Refused::Because("not an address"))) };
-        if is_suppressed(store, within, &to).await? {
+        if wants_no_mail(store, within, &to, thread.correspondent.lead).await? {
             return Ok(Err(Refused::Because("suppressed")));
         }
         let inbox = match self.inbound(context, store, &workspace).await?.zip(self.sites.inbound.as_deref()) {

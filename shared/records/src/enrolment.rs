@@ -31,6 +31,9 @@ pub struct Enrolment {
     /// The wave that brought it where it gets no mail, and counts that before it goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<WaveId>,
+    /// When the step that it waits for is due, where an answer of a program put that off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_off_to: Option<Timestamp>,
     pub enrolled_at: Timestamp,
     pub version: u64,
 }
@@ -169,12 +172,12 @@ impl Enrolment {
 
     pub fn new(campaign: CampaignId, lead: LeadId, page: u32, step: u32, wave: WaveId, now: Timestamp) -> Self {
         let state = EnrolmentState::Waiting { wave };
-        Enrolment { campaign, lead, state, step, page, mails: vec![], ended_by: None, enrolled_at: now, version: 1 }
+        Enrolment { campaign, lead, state, step, page, mails: vec![], ended_by: None, put_off_to: None, enrolled_at: now, version: 1 }
     }
 
     pub fn skipped(campaign: CampaignId, lead: LeadId, page: u32, reason: String, detail: Option<String>, now: Timestamp) -> Self {
         let state = EnrolmentState::Skipped { reason, detail };
-        Enrolment { campaign, lead, state, step: 0, page, mails: vec![], ended_by: None, enrolled_at: now, version: 1 }
+        Enrolment { campaign, lead, state, step: 0, page, mails: vec![], ended_by: None, put_off_to: None, enrolled_at: now, version: 1 }
     }
 
     /// What the wave has to do with it.
@@ -341,6 +344,9 @@ impl Enrolment {
     /// it back among those who wait: then only its wave knows.
     pub fn due(&self, steps: &[Step], started_at: Timestamp) -> Option<Timestamp> {
         let EnrolmentState::Waiting { wave } = &self.state else { return None };
+        if self.put_off_to.is_some() {
+            return self.put_off_to;
+        }
         let sent = self.mails.iter().filter(|mail| mail.step < self.step && mail.sent_at.is_some());
         let (behind, since) = match sent.max_by_key(|mail| mail.step) {
             Some(mail) if mail.wave.as_ref().is_none_or(|own| own.next(self.step) != *wave) => return None,
@@ -432,8 +438,16 @@ impl Enrolment {
 
     /// With an answer to the newest mail that it got. `None`: that one was answered before, or it got none.
     pub fn answered(&self, at: Timestamp) -> Option<Self> {
-        let newest = self.mails.iter().filter(|mail| mail.sent_at.is_some()).max_by_key(|mail| mail.step)?;
+        let newest =
+            self.mails.iter().filter(|mail| mail.sent_at.is_some() || self.is_unknown_at(mail.step)).max_by_key(|mail| mail.step)?;
         self.noted(newest.step, at, |mail| &mut mail.replied_at)
+    }
+
+    /// Of a mail of which nobody knew, an answer shows that it was sent. Until somebody lets the lead go on, it gets no more.
+    pub fn proven(&self, at: Timestamp) -> Self {
+        let mut proven = self.paused(PauseReason::Replied);
+        proven.mail_mut(self.step).sent_at = Some(at);
+        proven
     }
 
     /// Whether any of its mails was answered.
@@ -445,7 +459,7 @@ impl Enrolment {
     pub fn put_off(&self, wave: &WaveId, due: Timestamp) -> Option<(Self, Wave)> {
         let EnrolmentState::Waiting { wave: own } = &self.state else { return None };
         let planned = Wave::planned(wave.clone(), self.campaign, self.step, due, vec![self.lead])?;
-        (own != wave).then(|| (self.waiting_in(wave), planned))
+        (own != wave).then(|| (Enrolment { put_off_to: Some(due), ..self.waiting_in(wave) }, planned))
     }
 
     /// Whatever came before, it goes with that wave.
@@ -454,7 +468,7 @@ impl Enrolment {
     }
 
     fn in_state(&self, state: EnrolmentState) -> Self {
-        Enrolment { state, ended_by: None, version: self.version + 1, ..self.clone() }
+        Enrolment { state, ended_by: None, put_off_to: None, version: self.version + 1, ..self.clone() }
     }
 
     pub fn key_of(campaign: CampaignId, lead: LeadId) -> Key<Self> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::{Map, Value};
 
 use crate::lead_list::LeadListId;
+use crate::thread::Correspondence;
 use shared::ids::Segment;
 use shared::model::plan::Quota;
 use shared::model::user::Email;
@@ -242,12 +243,17 @@ impl Lead {
         Ok(lead)
     }
 
+    /// First and last, as far as they are known.
+    pub fn name(&self) -> Option<String> {
+        let names = [ProfileField::FirstName, ProfileField::LastName].map(|field| self.profile.get(field).unwrap_or_default());
+        Some(names.join(" ").trim().to_owned()).filter(|name| !name.is_empty())
+    }
+
     /// What a mail to the lead may show, by the names that templates have for it.
     pub fn variables(&self) -> Map<String, Value> {
         let mut variables: Map<String, Value> =
             self.profile.0.iter().map(|(field, value)| (field.name().to_owned(), value.as_str().into())).collect();
-        let names = [ProfileField::FirstName, ProfileField::LastName].map(|field| self.profile.get(field).unwrap_or_default());
-        variables.insert("full_name".into(), names.join(" ").trim().into());
+        variables.insert("full_name".into(), self.name().unwrap_or_default().into());
         variables.insert("email".into(), self.email.as_str().into());
         // A standard name that is kept among the attributes.
         variables.extend(self.attributes.get_key_value("lead_score").map(|(name, score)| (name.clone(), score.clone())));
@@ -623,9 +629,16 @@ impl Entity for LeadEmail {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeletedLead {
     pub id: LeadId,
+    /// Under which threads lie that began before the lead was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Correspondence>,
 }
 
 impl DeletedLead {
+    pub fn of(lead: &Lead) -> Self {
+        DeletedLead { id: lead.id, address: Some(Correspondence::of_address(lead.email.as_str())) }
+    }
+
     pub fn key_of(id: LeadId) -> Key<Self> {
         Key::new(&Collection::of::<DeletedLead>(), id)
     }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::template::PackedText;
 use crate::thread::{Thread, ThreadId};
+use serde_json::Value;
 use shared::ids::Segment;
 use shared::model::member::Person;
-use shared::store::{Collection, Direction, Entity, IN_WORKSPACE, InWorkspace, Key, List, Restore, Within, restored};
+use shared::store::{Collection, Direction, Entity, IN_WORKSPACE, InWorkspace, Key, List, Packed, Restore, Within};
 use shared::{Result, id};
 
 id!(/// A message of a thread.
@@ -126,6 +127,8 @@ impl Body {
 }
 
 impl Message {
+    /// The queue gives a message up soon after that.
+    const PATIENCE: SignedDuration = SignedDuration::from_mins(20);
     /// Characters.
     const SNIPPET: usize = 160;
     /// Longer than a worker lives after it took one.
@@ -177,7 +180,11 @@ impl Message {
         Message { message_id, ..self.with(Delivery::Sent) }
     }
 
-    /// What it is called by in the deployment's own mails.
+    /// Whether the carrier has had its time to take it.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        now.duration_since(self.written_at) >= Message::PATIENCE
+    }
+
     pub fn place(&self) -> MessagePlace {
         MessagePlace { thread: self.thread, message: self.id }
     }
@@ -212,13 +219,22 @@ impl fmt::Display for MessagePlace {
 
 impl Segment for MessagePlace {}
 
+/// Where it came from, an answer that was on its way may have gone.
+fn restored_message(data: Value) -> Option<Packed> {
+    let mut message: Message = serde_json::from_value(data).ok()?;
+    if matches!(message.delivery, Some(Delivery::Queued | Delivery::Sending { .. })) {
+        message.delivery = Some(Delivery::Unknown);
+    }
+    Packed::of(&message).ok()
+}
+
 impl Entity for Message {
     type Scope = InWorkspace;
     const TYPE: &'static str = "message";
     const COLLECTION: &'static str = "messages";
     const WITHIN: Option<Within> = Some(IN_WORKSPACE);
     const NOUN: Option<&'static str> = Some("Message");
-    const RESTORE: Option<Restore> = Some(restored::<Message>);
+    const RESTORE: Option<Restore> = Some(restored_message);
 
     fn key(&self) -> Key<Self> {
         Message::key_of(self.thread, self.id)

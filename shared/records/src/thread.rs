@@ -44,7 +44,7 @@ pub struct Thread {
     /// The campaign that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<CampaignId>,
-    /// Addresses that wrote, in lower case. The first is the correspondent's.
+    /// Addresses that wrote, in lower case.
     pub participants: Vec<String>,
     pub messages: u64,
     pub last_message: MessageId,
@@ -113,7 +113,6 @@ pub struct Arrival {
     /// The header of that name.
     pub message_id: String,
     pub from: String,
-    pub name: Option<String>,
     pub subject: String,
     pub topic: String,
     pub snippet: String,
@@ -176,8 +175,8 @@ impl Thread {
     const REFERENCES: usize = 8;
 
     /// A thread that begins with a mail. One that no person wrote is not in the way of those that people did.
-    pub fn begun(id: ThreadId, arrival: &Arrival, lead: Option<LeadId>, campaign: Option<CampaignId>) -> Self {
-        let Arrival { from, name, at, .. } = arrival;
+    pub fn begun(id: ThreadId, arrival: &Arrival, correspondent: Correspondent, campaign: Option<CampaignId>) -> Self {
+        let Arrival { from, at, .. } = arrival;
         let is_for_people = arrival.nature == Nature::Person;
         Thread {
             id,
@@ -189,7 +188,7 @@ impl Thread {
             assigned_to: None,
             unread: is_for_people,
             is_spam: arrival.nature == Nature::Spam,
-            correspondent: Correspondent { email: from.clone(), name: name.clone(), lead },
+            correspondent,
             campaign,
             participants: vec![from.to_lowercase()],
             messages: 1,
@@ -482,8 +481,12 @@ impl Correspondence {
     pub fn of(correspondent: &Correspondent) -> Self {
         match correspondent.lead {
             Some(lead) => Correspondence::of_lead(lead),
-            None => Correspondence(crypto::hash(&[correspondent.email.to_lowercase().as_bytes()])),
+            None => Correspondence::of_address(&correspondent.email),
         }
+    }
+
+    pub fn of_address(email: &str) -> Self {
+        Correspondence(crypto::hash(&[email.to_lowercase().as_bytes()]))
     }
 
     pub fn of_lead(lead: LeadId) -> Self {
@@ -625,7 +628,6 @@ mod tests {
             message: MessageId::new(WorkspaceTag::NONE, at, &Random::seeded(2)),
             message_id: format!("{minutes}@mail.example"),
             from: "Ada@Mail.example".into(),
-            name: None,
             subject: "Re: Spring".into(),
             topic: "spring".into(),
             snippet: "Yes".into(),
@@ -635,7 +637,9 @@ mod tests {
     }
 
     fn begun(nature: Nature) -> Thread {
-        Thread::begun(ThreadId::new(WorkspaceTag::NONE, Timestamp::UNIX_EPOCH, &Random::seeded(1)), &arrival(nature, 0), None, None)
+        let (id, arrival) = (ThreadId::new(WorkspaceTag::NONE, Timestamp::UNIX_EPOCH, &Random::seeded(1)), arrival(nature, 0));
+        let correspondent = Correspondent { email: arrival.from.clone(), name: None, lead: None };
+        Thread::begun(id, &arrival, correspondent, None)
     }
 
     #[test]

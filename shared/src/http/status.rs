@@ -32,6 +32,8 @@ pub const CODES: &[(&str, &[u16], &str)] = &[
     ("SENDER_NAME_MISSING", &[409], "Neither the campaign nor its workspace has a sender's name"),
     ("SENDER_ADDRESS_MISSING", &[409], "The workspace has no postal address, which each mail must show"),
     ("TEMPLATE_IN_USE", &[409], "Campaigns use the template, so it cannot be deleted"),
+    ("RECIPIENT_SUPPRESSED", &[409], "The address is on the suppression list, so it gets no mail"),
+    ("THREAD_CHANGED", &[409], "A message came in that the writer of the answer had not seen"),
     ("PRECONDITION_FAILED", &[412], "If-Match names a version that is no longer current"),
     ("IDEMPOTENCY_KEY_REUSED", &[422], "The Idempotency-Key was used with another body"),
     ("PLAN_LIMIT_REACHED", &[403], "The tenant's plan allows no more; details has limit, used, max and plan"),

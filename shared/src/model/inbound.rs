@@ -22,14 +22,14 @@ pub struct Inbound {
     pub id: InboundId,
     #[serde(with = "stored")]
     pub(crate) tenant: TenantId,
-    pub workspace: WorkspaceId,
+    pub workspace_id: WorkspaceId,
 }
 
 /// `inbound-addresses` / `<workspace>`: the address of a workspace, for whoever writes it into a mail. It is made with the first one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboundAddress {
     pub id: InboundId,
-    pub workspace: WorkspaceId,
+    pub workspace_id: WorkspaceId,
 }
 
 /// What an answer is about.
@@ -107,7 +107,7 @@ impl From<InboundId> for String {
 
 impl Inbound {
     pub fn new(address: &InboundAddress, tenant: TenantId) -> Self {
-        Inbound { id: address.id, tenant, workspace: address.workspace }
+        Inbound { id: address.id, tenant, workspace_id: address.workspace_id }
     }
 
     pub fn key_of(id: InboundId) -> Key<Self> {
@@ -198,6 +198,11 @@ impl Addressed {
         InboundId::parse(local.strip_prefix(WORKSPACE)?).map(Addressed::Workspace)
     }
 
+    /// Whether it is the address for those who want no more mails.
+    pub fn unsubscribes(&self) -> bool {
+        matches!(self, Addressed::Reply(reply) if reply.kind == UNSUBSCRIBING)
+    }
+
     pub fn inbound(&self) -> InboundId {
         match self {
             Addressed::Workspace(id) => *id,
@@ -237,7 +242,7 @@ impl Entity for InboundAddress {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        InboundAddress::key_of(self.workspace.tag())
+        InboundAddress::key_of(self.workspace_id.tag())
     }
 }
 
@@ -289,7 +294,7 @@ mod tests {
             assert_eq!((reply.lead(tag), reply.about(tag)), (Some(lead), about));
         }
         assert_eq!(replies(1)[2].lead(tag), None);
-        let address = InboundAddress { id: inbound, workspace: WorkspaceId::new(Timestamp::UNIX_EPOCH, &random) };
+        let address = InboundAddress { id: inbound, workspace_id: WorkspaceId::new(Timestamp::UNIX_EPOCH, &random) };
         assert_eq!(Addressed::read(&address.written(DOMAIN), DOMAIN, &key(b'k')), Some(Addressed::Workspace(inbound)));
     }
 

@@ -305,7 +305,7 @@ impl WorkContext {
     /// The stores of the tenant and the workspace that a mail came in for, from the directory's record of the address.
     pub fn received(&self, inbound: &Inbound) -> (TenantStore, WorkspaceStore) {
         let store = self.directory.enter(inbound.tenant);
-        let within = store.workspace(inbound.workspace.tag());
+        let within = store.workspace(inbound.workspace_id.tag());
         (store, within)
     }
 

@@ -240,7 +240,9 @@ impl<'a> Transaction<'a> {
             update = update.condition_expression(fits).expression_attribute_values(":room", AttributeValue::N(room.to_string()));
         }
         let of_workspace = if workspace.is_some() { ", #workspace = :workspace" } else { "" };
-        let update = update.update_expression(format!("SET #type = :type, #tenant = :tenant{of_workspace} ADD #n :by"));
+        let update = update
+            .update_expression(format!("SET #type = :type, #tenant = :tenant{of_workspace} ADD #n :by"))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
         self.push(TransactWriteItem::builder().update(update).build(), refusal, None);
         Ok(self.of(Some(store.tenant_id())))
@@ -511,7 +513,9 @@ impl<'a> Transaction<'a> {
 pub fn limit_reached(limit: &'static str, max: u64, plan: &str) -> Refusal {
     let plan = plan.to_owned();
     Box::new(move |old| {
-        let used = old.as_ref().and_then(|item| crate::store::table::number(item, "n")).unwrap_or(0);
+        // Counters and tallies name their number differently.
+        let number = |name| old.as_ref().and_then(|item| crate::store::table::number(item, name));
+        let used = number("n").or_else(|| number("mails")).unwrap_or(0);
         Error::PlanLimitReached(PlanLimit { limit, used, max, plan })
     })
 }

@@ -7,12 +7,13 @@ use shared::model::mail_ref::LinkKind;
 use super::{Walk, catalogue, claims_of};
 use crate::dns::Server;
 use crate::insights::ingest_key;
+use crate::isolation::thread;
 use crate::links::{link_of, mail_to};
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
 
-const FUNCTIONS: [&str; 11] =
-    ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces", "audience", "templates", "campaigns", "links"];
+const FUNCTIONS: [&str; 12] =
+    ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces", "audience", "templates", "campaigns", "inbox", "links"];
 
 #[test]
 fn every_function_has_a_walk() {
@@ -930,6 +931,46 @@ async fn recipients(walk: &mut Walk, campaign: &str) -> String {
     walk.get("how far it is", &format!("GET {campaign}")).await;
     walk.send("it is paused", &format!("POST {campaign}/send"), json!({"action": "pause"})).await;
     one
+}
+
+// ---------------------------------------------------------------- inbox
+
+const THREADS: &str = "/api/v1/tenant/inbox/threads";
+
+#[tokio::test]
+async fn inbox() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    enter_a_workspace(&mut walk).await;
+    walk.get("nobody wrote", &format!("GET {THREADS}?workspace=client")).await;
+    for name in ["a thread", "another thread"] {
+        let thread = thread(&walk.world, &walk.own).await;
+        walk.names.know(&thread, name);
+    }
+    let threads = walk.get("two people wrote", &format!("GET {THREADS}?workspace=client")).await;
+    let first = threads.json()["data"][0].clone();
+    let one = format!("{THREADS}/{}", id(&first));
+    walk.get("one a page", &format!("GET {THREADS}?limit=1")).await;
+    walk.get("some of them", &format!("GET {THREADS}?unread=true&search=hello&limit=1")).await;
+    walk.get("none of them", &format!("GET {THREADS}?status=archived&category=ooo")).await;
+    let thread = walk.get("one of them", &format!("GET {one}")).await;
+    walk.ask("as a viewer", walk.by("viewer", &format!("GET {one}"))).await;
+    walk.get("its messages", &format!("GET {one}/messages?limit=1&images=true")).await;
+    let number = walk.own.owner.id;
+    walk.send("it is somebody's", &format!("PATCH {one}"), json!({"assigned_to": number, "category": "interested", "unread": false})).await;
+    walk.send("once", &format!("PATCH {one}"), json!({"unread": false})).await;
+    walk.send("nobody has this number", &format!("PATCH {one}"), json!({"assigned_to": 999})).await;
+    let seen = thread.json()["data"]["messages"][0]["id"].clone();
+    walk.send("something came in that its writer had not seen", &format!("POST {one}/reply"), json!({"body": "Hi", "last_seen": seen}))
+        .await;
+    walk.send("an answer", &format!("POST {one}/reply"), json!({"body": "Thank you"})).await;
+    walk.ask("not a viewer's", walk.by("viewer", &format!("POST {one}/reply")).json(json!({"body": "Hi"}))).await;
+    walk.send("it is done", &format!("PATCH {one}"), json!({"status": "closed"})).await;
+    walk.send("they are not interested", &format!("PATCH {one}"), json!({"category": "not_interested"})).await;
+    walk.send("and get no more mail", &format!("POST {one}/reply"), json!({"body": "Please"})).await;
+    walk.get("it, with the answer", &format!("GET {one}")).await;
+    walk.places.push(("/api/v1/tenant/inbox/threads/{id}", one));
+    walk.refusals("inbox").await;
+    walk.end("inbox");
 }
 
 // ---------------------------------------------------------------- links
