@@ -468,3 +468,155 @@ async fn an_address_leads_into_its_own_workspace_alone() {
         threads.iter().filter(|thread| thread["lead"]["email"] == "eve@elsewhere.example").all(|thread| thread["lead"]["id"].is_null())
     );
 }
+
+#[tokio::test]
+async fn an_answer_from_another_address_is_somebody_elses_and_still_stops_the_mails() {
+    let home = Home::new().await;
+    let (campaign, leads) = launched(&home, json!({}), &["grace@example.com"]).await;
+    let to = home.newest_to("grace@example.com").mail.reply_to.expect("an address");
+    home.mail("Eve <eve@elsewhere.example>", &to, &[("Subject", "Re: Spring")], Verdicts::default()).await;
+    let thread = home.only_thread().await;
+    // Whoever got the mail on wrote it. They are not the one who is answered.
+    assert_eq!(thread["lead"], json!({"id": leads[0], "email": "grace@example.com", "name": "Grace"}));
+    assert_eq!((&thread["messages"][0]["from"], &thread["messages"][0]["email"]), (&json!("other"), &json!("eve@elsewhere.example")));
+    assert_eq!(home.outcomes(&campaign).await, ["grace@example.com replied"]);
+    home.post(&format!("{THREADS}/{}/reply", id(&thread)), json!({"body": "Who are you?"})).await.expect(201);
+    home.settle().await;
+    assert_eq!(home.newest_to("grace@example.com").mail.kind, "reply");
+    assert!(home.world.aws.mailbox().mails_to("eve@elsewhere.example").expect("the mailbox").is_empty());
+    // Who only pretends to be the lead is not believed either, whatever address they know.
+    let forged = Verdicts { dmarc: "FAIL", ..Verdicts::default() };
+    home.mail("grace@example.com", &to, &[("Subject", "Re: Spring")], forged).await;
+    assert_eq!(home.only_thread().await["messages"][2]["from"], "other");
+}
+
+#[tokio::test]
+async fn a_sender_without_a_policy_is_believed_where_the_envelope_says_the_same() {
+    let home = Home::new().await;
+    launched(&home, json!({}), &["grace@example.com"]).await;
+    home.answer(&home.newest_to("grace@example.com"), Written::written("Yes")).await;
+    let inbox = format!("inbox-{}@{}", inbound(&home), domain(&home.newest_to("grace@example.com").mail.reply_to.expect("an address")));
+    let of = |dmarc, spf| Verdicts { dmarc, spf, ..Verdicts::default() };
+    for (number, (verdicts, found)) in
+        [(of("GRAY", "PASS"), 2), (of("GRAY", "FAIL"), 2), (of("PROCESSING_FAILED", "GRAY"), 2)].into_iter().enumerate()
+    {
+        home.mail("grace@example.com", &inbox, &[("Subject", "Spring")], verdicts).await;
+        let threads = home.threads("?search=spring").await;
+        let own = threads.iter().find(|thread| !thread["lead"]["id"].is_null()).expect("the lead's");
+        assert_eq!((home.thread(own).await["message_count"].as_u64(), threads.len()), (Some(found), number + 1), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_answer_of_a_program_brings_nothing_forward() {
+    let home = Home::new().await;
+    launched(&home, json!({"ooo_delay_days": 3}), &["grace@example.com"]).await;
+    let mail = home.newest_to("grace@example.com");
+    for _ in 0..2 {
+        home.answer(&mail, Written::out_of_office()).await;
+    }
+    home.days(5).await;
+    assert_eq!(home.sent().len(), 1, "a day, and three days for each");
+    home.days(3).await;
+    assert_eq!(home.sent().len(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_shows_that_a_mail_went_of_which_nobody_knew() {
+    let home = Home::new().await;
+    let (campaign, _) = launched(&home, json!({}), &["grace+lost@example.com"]).await;
+    assert_eq!(home.outcomes(&campaign).await, ["grace+lost@example.com unknown"]);
+    home.answer(&home.newest_to("grace+lost@example.com"), Written::written("Yes")).await;
+    assert_eq!(home.outcomes(&campaign).await, ["grace+lost@example.com replied"]);
+    let counts = home.get(&format!("/api/v1/tenant/campaigns/{campaign}")).await["counts"].clone();
+    assert_eq!((&counts["sent"], &counts["unknown"], &counts["replied"]), (&json!(1), &json!(0), &json!(1)));
+    home.days(3).await;
+    assert_eq!(home.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn one_mail_is_for_each_of_its_addresses_and_is_no_new_thread_when_it_comes_again() {
+    let home = Home::new().await;
+    let (campaign, leads) = launched(&home, json!({}), &["grace@example.com"]).await;
+    let mail = home.newest_to("grace@example.com").mail;
+    let reply_to = mail.reply_to.expect("an address");
+    let header = &mail.headers["List-Unsubscribe"];
+    let out = header.split_once("<mailto:").and_then(|(_, rest)| rest.strip_suffix('>')).expect("an address");
+    let raw = b"From: grace@example.com\r\nSubject: Stop\r\nMessage-ID: <1@mail.example>\r\n\r\nNo more\r\n";
+    let envelope = Envelope { source: "grace@example.com", recipients: &[&reply_to, out], verdicts: Verdicts::default() };
+    home.world.aws.mailbox().receive(raw, &envelope, home.world.auth.clock().now()).expect("it is received");
+    home.came_in().await;
+    assert_eq!(home.only_thread().await["message_count"], 1);
+    assert_eq!(home.get(&format!("{LEADS}/{}", leads[0])).await["email_status"], "unsubscribed");
+    assert_eq!(home.outcomes(&campaign).await, ["grace@example.com unsubscribed"]);
+    // Who wants no mail gets no answers.
+    let refused = home.post(&format!("{THREADS}/{}/reply", id(&home.only_thread().await)), json!({"body": "Please"})).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "RECIPIENT_SUPPRESSED"));
+    let inbox = format!("inbox-{}@{}", inbound(&home), domain(&reply_to));
+    for _ in 0..2 {
+        home.mail("new@elsewhere.example", &inbox, &[("Message-ID", "<2@mail.example>")], Verdicts::default()).await;
+    }
+    assert_eq!(home.threads("").await.len(), 2);
+}
+
+#[tokio::test]
+async fn answers_count_in_the_month_and_what_the_carrier_never_takes_does_not() {
+    let home = Home::new().await;
+    launched(&home, json!({}), &["grace@example.com"]).await;
+    home.answer(&home.newest_to("grace@example.com"), Written::written("Yes")).await;
+    let thread = home.only_thread().await;
+    let reply = format!("{THREADS}/{}/reply", id(&thread));
+    let month = || home.world.items_of_type("mail_month").remove(0)["mails"]["N"].as_str().map(str::to_owned);
+    assert_eq!(month().as_deref(), Some("1"));
+    home.post(&reply, json!({"body": "One"})).await.expect(201);
+    home.settle().await;
+    assert_eq!(month().as_deref(), Some("2"));
+    // The carrier takes nothing for so long that the queue gives it up: the answer says so, and may be written again.
+    home.world.aws.mailbox().refuse_next(1_000);
+    home.post(&reply, json!({"body": "Two"})).await.expect(201);
+    for _ in 0..4 {
+        home.settle().await;
+        home.world.advance(SignedDuration::from_mins(6));
+    }
+    home.world.aws.mailbox().refuse_next(0);
+    let message = home.only_thread().await["messages"][2].clone();
+    assert!(["queued", "failed", "unknown"].contains(&message["status"].as_str().unwrap_or_default()), "{message}");
+    // The plan's month is full.
+    let item = home.world.items_of_type("mail_month").remove(0);
+    home.world.change_item(item["pk"]["S"].as_str().expect("a key"), item["sk"]["S"].as_str().expect("a key"), |item| {
+        item["mails"] = json!({"N": "500"})
+    });
+    let refused = home.post(&reply, json!({"body": "Three"})).await;
+    assert_eq!((refused.status, refused.code().as_str()), (403, "PLAN_LIMIT_REACHED"));
+    assert_eq!(refused.details()["used"], 500);
+}
+
+#[tokio::test]
+async fn two_answers_at_once_and_one_asked_for_twice() {
+    let home = Home::new().await;
+    launched(&home, json!({}), &["grace@example.com"]).await;
+    home.answer(&home.newest_to("grace@example.com"), Written::written("Yes")).await;
+    let thread = home.only_thread().await;
+    let path = format!("{THREADS}/{}/reply", id(&thread));
+    let seen = id(&thread["messages"][0]).to_owned();
+    let ask = |body: &str| {
+        let body = json!({"body": body, "last_seen": seen});
+        home.world.post(&path).token(&home.tenant.owner.token).json(body).send()
+    };
+    home.world.advance(SignedDuration::from_secs(1));
+    let (one, two) = tokio::join!(ask("One"), ask("Two"));
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409], "nobody answers over another's head");
+    let again =
+        || home.world.post(&path).token(&home.tenant.owner.token).header("idempotency-key", "once").json(json!({"body": "Three"})).send();
+    let first = again().await.expect(201);
+    assert_eq!(again().await.expect(201).json()["data"]["id"], first.json()["data"]["id"]);
+    home.settle().await;
+    let thread = home.only_thread().await;
+    assert_eq!(thread["message_count"], 3);
+    let states: Vec<_> = thread["messages"].as_array().expect("messages").iter().map(|message| message["status"].clone()).collect();
+    assert_eq!(states, [Value::Null, json!("sent"), json!("sent")]);
+    let answers = home.world.aws.mailbox().mails_to("grace@example.com").expect("mails");
+    assert!(answers.iter().filter(|kept| kept.mail.kind == "reply").all(|kept| kept.deliveries == 1));
+}

@@ -112,9 +112,9 @@ impl Body {
     /// HTML that has no room is left out, and then text is cut.
     pub fn packed(text: &str, html: Option<&str>) -> Self {
         let packed = PackedText::of(text);
-        let with_html = html.map(PackedText::of).filter(|html| html.len() + packed.len() <= Body::MOST);
+        let with_html = html.map(PackedText::of).filter(|html| html.bytes() + packed.bytes() <= Body::MOST);
         let truncated = html.is_some() && with_html.is_none();
-        if packed.len() <= Body::MOST {
+        if packed.bytes() <= Body::MOST {
             return Body { text: packed, html: with_html, truncated };
         }
         let mut end = Body::MOST.min(text.len());
@@ -220,12 +220,16 @@ impl fmt::Display for MessagePlace {
 impl Segment for MessagePlace {}
 
 /// Where it came from, an answer that was on its way may have gone.
-fn restored_message(data: Value) -> Option<Packed> {
+fn imported(data: Value) -> Option<Message> {
     let mut message: Message = serde_json::from_value(data).ok()?;
     if matches!(message.delivery, Some(Delivery::Queued | Delivery::Sending { .. })) {
         message.delivery = Some(Delivery::Unknown);
     }
-    Packed::of(&message).ok()
+    Some(message)
+}
+
+fn restored_message(data: Value) -> Option<Packed> {
+    Packed::of(&imported(data)?).ok()
 }
 
 impl Entity for Message {
@@ -256,6 +260,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_on_its_way_where_it_came_from_does_not_go_again() {
+        let id = "0198c0de-0000-7000-8000-000000000001";
+        let stored = |delivery: Value| {
+            let by = serde_json::json!({"id": 1, "name": "Ada", "email": "ada@example.com"});
+            serde_json::json!({
+                "id": id, "thread": id, "from": "me", "kind": "email", "name": "Ada", "email": null, "subject": "Hi", "text": {"plain": "Hi"},
+                "written_at": "2026-11-21T09:30:00Z", "by": by, "delivery": delivery, "version": 1,
+            })
+        };
+        let state = |delivery: Value| {
+            let restored = imported(stored(delivery)).unwrap();
+            restored.delivery.unwrap()
+        };
+        for moving in [serde_json::json!({"state": "queued"}), serde_json::json!({"state": "sending", "since": "2026-11-21T09:30:00Z"})] {
+            assert_eq!(state(moving), Delivery::Unknown);
+        }
+        assert_eq!(state(serde_json::json!({"state": "sent"})), Delivery::Sent);
+    }
+
+    #[test]
     fn what_is_too_much_is_cut_and_says_so() {
         let noise = |length: usize| {
             let mut state = 1_u64;
@@ -275,6 +299,6 @@ mod tests {
         assert!(without.html.is_none() && without.truncated);
         let text = format!("{}ä", noise(600 * 1024));
         let cut = Body::packed(&text, None);
-        assert!(cut.truncated && cut.text.len() <= Body::MOST && text.starts_with(&cut.text.unpacked().unwrap()));
+        assert!(cut.truncated && cut.text.bytes() <= Body::MOST && text.starts_with(&cut.text.unpacked().unwrap()));
     }
 }

@@ -338,7 +338,7 @@ impl TemplateBody {
     }
 
     fn kept(&self) -> Kept {
-        let bytes = self.html.len() + self.text.as_ref().map_or(0, PackedText::len);
+        let bytes = self.html.bytes() + self.text.as_ref().map_or(0, PackedText::bytes);
         Kept { version: self.version, bytes: bytes as u64 + TemplateBody::OTHER }
     }
 
@@ -378,7 +378,7 @@ impl PackedText {
     }
 
     /// Bytes that it takes.
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         match self {
             PackedText::Plain(text) | PackedText::Deflated(text) => text.len(),
         }
