@@ -535,7 +535,7 @@ mod tests {
         for (text, deflated) in [("", false), ("short", false), (html.as_str(), true), (noise(256 * 1024).as_str(), false)] {
             let packed = PackedText::of(text);
             assert_eq!(matches!(packed, PackedText::Deflated(_)), deflated, "{} bytes", text.len());
-            assert!(packed.len() <= text.len());
+            assert!(packed.bytes() <= text.len());
             assert_eq!(packed.unpacked().unwrap(), text);
         }
         assert!(PackedText::Deflated("?".into()).unpacked().is_err());
