@@ -60,6 +60,8 @@ async fn batches_of_other_queues_are_refused() {
     let (_world, workers) = workers().await;
     let (_, _, mut event) = events().into_iter().find(|(function, ..)| function == "receiver").expect("a sample");
     assert_eq!(workers.run("receiver", event.clone()).await.expect("it is settled"), json!({"batchItemFailures": []}));
+    let empty = workers.run("receiver", json!({"Records": []})).await;
+    assert_eq!(empty.expect("it wakes up"), json!({"batchItemFailures": []}));
     event["Records"][0]["eventSourceARN"] = "arn:aws:sqs:us-east-1:123456789012:tenantry-local-SendQueue".into();
     assert!(workers.run("receiver", event).await.is_err());
 }

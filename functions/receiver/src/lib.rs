@@ -38,7 +38,9 @@ impl Worker for Receiver {
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
-        if !worker::comes_from(&event, &self.queue) {
+        // An empty batch wakes an instance up.
+        let is_empty = event["Records"].as_array().is_some_and(Vec::is_empty);
+        if !is_empty && !worker::comes_from(&event, &self.queue) {
             return Err(Error::internal("receiving mails", "the event is not of the queue of inbound mails"));
         }
         let work = |context: WorkContext, body: String| async move {
