@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::model::inbound::{About, InboundId, ReplyRef};
 use stack::mailbox::{Answer as Written, Envelope, KeptMail, Verdicts};
 
-use crate::sending::Home;
+use crate::sending::{Death, Home};
 use crate::world::{Answer, id};
 
 const THREADS: &str = "/api/v1/tenant/inbox/threads";
@@ -619,4 +619,68 @@ async fn two_answers_at_once_and_one_asked_for_twice() {
     assert_eq!(states, [Value::Null, json!("sent"), json!("sent")]);
     let answers = home.world.aws.mailbox().mails_to("grace@example.com").expect("mails");
     assert!(answers.iter().filter(|kept| kept.mail.kind == "reply").all(|kept| kept.deliveries == 1));
+}
+
+/// Its first mail is answered: the receiver dies at whatever point, the notice comes again, and all that follows was done once.
+#[tokio::test]
+async fn a_receiver_that_dies_anywhere_takes_a_mail_in_once() {
+    let home = Home::new().await;
+    let mut deaths = 0;
+    for waits in (1..).step_by(2) {
+        let email = format!("grace{waits}@example.com");
+        let (campaign, leads) = launched(&home, json!({}), &[&email]).await;
+        home.crew.dies(Death { of: "receiver", waits, mails: usize::MAX, delay: SignedDuration::from_mins(6) });
+        home.answer(&home.newest_to(&email), Written::written("Yes")).await;
+        let lives = home.crew.lives();
+        let threads = home.threads(&format!("?lead_id={}", leads[0])).await;
+        assert_eq!(threads.len(), 1, "after {waits} waits");
+        let thread = home.thread(&threads[0]).await;
+        assert_eq!((&thread["message_count"], thread["messages"].as_array().map(Vec::len)), (&json!(1), Some(1)), "after {waits} waits");
+        assert_eq!(home.outcomes(&campaign).await, [format!("{email} replied")], "after {waits} waits");
+        assert_eq!(home.get(&format!("/api/v1/tenant/campaigns/{campaign}")).await["counts"]["replied"], 1, "after {waits} waits");
+        let lead = home.get(&format!("{LEADS}/{}", leads[0])).await;
+        let answers = lead["activity"].as_array().expect("activity").iter().filter(|one| one["type"] == "email_replied").count();
+        assert_eq!(answers, 1, "after {waits} waits");
+        if lives {
+            break;
+        }
+        deaths += 1;
+        assert!(waits < 500);
+    }
+    assert!(deaths > 5, "{deaths} deaths");
+    let cards = home.world.items_of_type("thread_card").len();
+    assert_eq!(home.threads("?limit=100").await.len(), cards, "the count is that of the cards");
+}
+
+/// The same for a worker that sends an answer: it goes at most once, and says so where nobody knows.
+#[tokio::test]
+async fn a_sender_that_dies_anywhere_answers_at_most_once() {
+    let home = Home::new().await;
+    launched(&home, json!({}), &["grace@example.com"]).await;
+    home.answer(&home.newest_to("grace@example.com"), Written::written("Yes")).await;
+    let path = format!("{THREADS}/{}", id(&home.only_thread().await));
+    let mut deaths = 0;
+    for waits in (1..).step_by(2) {
+        let body = format!("After {waits} waits");
+        home.crew.dies(Death { of: "sender", waits, mails: usize::MAX, delay: SignedDuration::from_mins(6) });
+        let message = home.post(&format!("{path}/reply"), json!({"body": body})).await.expect(201).json()["data"].clone();
+        home.settle().await;
+        let lives = home.crew.lives();
+        let went = home.world.aws.mailbox().mails_to("grace@example.com").expect("mails").into_iter().filter(|kept| kept.mail.text == body);
+        let deliveries: usize = went.map(|kept| kept.deliveries).sum();
+        let messages = home.get(&format!("{path}/messages?limit=100")).await;
+        let message = messages.as_array().expect("a list").iter().find(|one| one["id"] == message["id"]).expect("the answer").clone();
+        match message["status"].as_str() {
+            Some("sent") => assert_eq!(deliveries, 1, "{body}"),
+            Some("unknown") => assert!(deliveries <= 1, "{body}"),
+            other => panic!("{body}: {other:?}"),
+        }
+        if lives {
+            assert_eq!(message["status"], "sent");
+            break;
+        }
+        deaths += 1;
+        assert!(waits < 500);
+    }
+    assert!(deaths > 3, "{deaths} deaths");
 }

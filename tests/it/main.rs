@@ -39,6 +39,7 @@ mod sending;
 mod template;
 mod templates;
 mod tenants;
+mod units;
 mod workers;
 mod workspaces;
 mod world;

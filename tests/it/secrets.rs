@@ -129,11 +129,16 @@ fn kept(world: &World, own: &Tenant) -> String {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Lock<Vec<u8>>>);
+pub struct Log(Arc<Lock<Vec<u8>>>);
 
 impl Log {
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock()).into_owned()
+    }
+
+    /// What was written since it was asked last.
+    pub fn taken(&self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut *self.0.lock())).into_owned()
     }
 }
 
