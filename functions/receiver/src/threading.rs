@@ -79,11 +79,13 @@ impl Placing {
 
     /// Of a new thread. Who writes with another's address does not become the one who is answered.
     pub fn correspondent(&self, mail: &Received) -> Correspondent {
-        match &self.lead {
+        let lead = self.lead.as_ref();
+        let name = mail.from.name.clone().or_else(|| lead.and_then(Lead::name));
+        match lead {
             Some(lead) if self.author == Author::Other => {
                 Correspondent { email: lead.email.as_str().to_owned(), name: lead.name(), lead: Some(lead.id) }
             }
-            lead => Correspondent { email: mail.from.email.clone(), name: mail.from.name.clone(), lead: lead.as_ref().map(|lead| lead.id) },
+            lead => Correspondent { email: mail.from.email.clone(), name, lead: lead.map(|lead| lead.id) },
         }
     }
 }
