@@ -150,8 +150,9 @@ pub fn read(raw: &[u8]) -> Result<Received, Unreadable> {
     })
 }
 
-/// The content of the attachment at `index` of `Received::attachments`, of the same mail.
-pub fn attachment(raw: &[u8], index: usize) -> Option<Vec<u8>> {
+/// The content of the attachment at `index` of `Received::attachments`, whose size is what a mail says of it.
+#[cfg(test)]
+fn attachment(raw: &[u8], index: usize) -> Option<Vec<u8>> {
     let mail = body::open(raw).ok()?;
     mail.attachments.into_iter().take(ATTACHMENTS).nth(index).map(|file| file.content().into_owned())
 }
