@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use shared::Clock;
+use stack::mailbox::unsubscribe_url;
 use stack::sources::{Duplicates, Faults};
 
 use super::audiences::Dice;
@@ -96,8 +97,8 @@ impl Model {
     async fn unsubscribe(&mut self) -> &'static str {
         let mails = self.home.sent();
         if !mails.is_empty() {
-            let headers = &mails[self.dice.below(mails.len())].mail.headers;
-            let link = headers["List-Unsubscribe"].trim_matches(['<', '>']).replace(PUBLIC_URL, "");
+            let mail = &mails[self.dice.below(mails.len())].mail;
+            let link = unsubscribe_url(mail).expect("a link").replace(PUBLIC_URL, "");
             let form = self.home.world.post(link).header("content-type", "application/x-www-form-urlencoded");
             form.raw(b"List-Unsubscribe=One-Click").send().await.expect(200);
         }

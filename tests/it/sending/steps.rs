@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use stack::mailbox::unsubscribe_url;
 
 use super::{CAMPAIGNS, Home, LEADS, Numbers, email, number, state, text, wait};
 use crate::world::id;
@@ -157,7 +158,7 @@ async fn who_is_deleted_suppressed_or_unsubscribed_gets_no_further_mail() {
         home.post(SUPPRESSIONS, body).await.expect(201);
     }
     let mail = home.sent().into_iter().find(|kept| kept.mail.to == "lead3@example.com").expect("a mail");
-    let link = mail.mail.headers["List-Unsubscribe"].trim_matches(['<', '>']).replace(crate::world::PUBLIC_URL, "");
+    let link = unsubscribe_url(&mail.mail).expect("a link").replace(crate::world::PUBLIC_URL, "");
     home.world
         .post(link)
         .raw(b"List-Unsubscribe=One-Click")
