@@ -133,7 +133,7 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
             Err(Error::Missing(LeadList::NOUN)) => lead = store.get(&Lead::key_of(id)).await?,
             Err(error) => return Err(error),
             Ok(()) => {
-                if let Err(error) = erase(store, &lead).await {
+                if let Err(error) = erase(store, id).await {
                     // The lead is gone, and its note says what is left.
                     tracing::warn!(%error, "what a deleted lead did is left for the next deletion");
                 }
@@ -145,8 +145,10 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
 }
 
 /// Erases the activity and the threads of a lead that is gone, and of a few before it whose deletion was interrupted.
-async fn erase(store: &WorkspaceStore, lead: &Lead) -> Result<()> {
-    erase_one(store, &DeletedLead::of(lead)).await?;
+async fn erase(store: &WorkspaceStore, lead: LeadId) -> Result<()> {
+    if let Some(gone) = store.find(&DeletedLead::key_of(lead)).await? {
+        erase_one(store, &gone).await?;
+    }
     for left in store.page(&DeletedLead::all(), &Span::first(LEFT_OVER), |_| true).await?.items {
         erase_one(store, &left).await?;
     }

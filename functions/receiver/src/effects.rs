@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use engagement::kept::while_kept;
 use jiff::{SignedDuration, Timestamp};
 use records::campaign::{Campaign, CampaignId};
 use records::campaign_plan::CampaignPlan;
@@ -12,10 +13,9 @@ use records::sequence::Step;
 use records::thread::Nature;
 use records::wave::WaveId;
 use shared::model::due::DueWork;
-use shared::model::workspace::Workspace;
 use shared::store::Span;
+use shared::tenancy::conflict;
 use shared::tenancy::jobs::WorkContext;
-use shared::tenancy::{conflict, missing};
 use shared::{Error, Result};
 
 use crate::receiving::Incoming;
@@ -109,13 +109,8 @@ async fn change(
             continue;
         }
         let Some((after, moves)) = change(&found, &enrolment).filter(|(after, _)| *after != enrolment) else { return Ok(()) };
-        let writing = within
-            .transaction()
-            .replace(within, &after, &enrolment)?
-            .adjust(within, &keys.0, moves, gone())?
-            .while_kept(store)?
-            .require(store, &Workspace::key_of(within.tag()), missing())?;
-        match writing.commit().await {
+        let writing = within.transaction().replace(within, &after, &enrolment)?.adjust(within, &keys.0, moves, gone())?;
+        match while_kept(writing, store, within)?.commit().await {
             // Another look finds what was written, or that it is gone.
             Err(Error::Conflict(_) | Error::Missing(_)) => {}
             written => return written,
@@ -155,10 +150,8 @@ async fn put_off(incoming: &Incoming<'_>, context: &WorkContext, campaign: Campa
             .replace(within, &later, &enrolment)?
             .create(within, &planned, conflict("This wave exists."))?
             .adjust(within, &Campaign::key_of(campaign.id), &[("moves", 1)], gone())?
-            .put(&context.directory, &DueWork::new(planned.due, store.tenant_id(), campaign.id, within.random()))?
-            .while_kept(store)?
-            .require(store, &Workspace::key_of(within.tag()), missing())?;
-        match writing.commit().await {
+            .put(&context.directory, &DueWork::new(planned.due, store.tenant_id(), campaign.id, within.random()))?;
+        match while_kept(writing, store, within)?.commit().await {
             Err(Error::Conflict(_) | Error::Missing(_)) => {}
             written => return written,
         }

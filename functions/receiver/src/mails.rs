@@ -33,13 +33,13 @@ impl Mails {
                 tracing::warn!(key, "the mail is not in the bucket any more");
                 return Ok(None);
             }
-            Err(error) => return Err(Error::internal("fetching a mail", error)),
+            Err(error) => return Err(Error::Unavailable { doing: "fetching a mail", cause: error.into() }),
         };
         if fetched.content_length().is_some_and(|length| length > AT_MOST) {
             tracing::warn!(key, "an object is larger than any mail");
             return Ok(None);
         }
-        let body = fetched.body.collect().await.map_err(|error| Error::internal("fetching a mail", error))?;
+        let body = fetched.body.collect().await.map_err(|error| Error::Unavailable { doing: "fetching a mail", cause: error.into() })?;
         Ok(Some(body.to_vec()))
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use engagement::kept::while_kept;
 use engagement::unsubscribing::{self, Wish};
 use jiff::Timestamp;
 use received::Received;
@@ -15,7 +16,7 @@ use shared::model::inbound::{About, Addressed, Inbound};
 use shared::model::tenant::Tenant;
 use shared::model::workspace::Workspace;
 use shared::tenancy::jobs::WorkContext;
-use shared::tenancy::{TenantStore, WorkspaceStore, conflict, missing};
+use shared::tenancy::{TenantStore, WorkspaceStore, conflict};
 use shared::{Error, Result};
 
 use crate::threading::Placing;
@@ -150,11 +151,8 @@ impl Incoming<'_> {
         if let Some(lead) = answering {
             effects::on_campaigns(self, context, lead.id, campaign).await?;
         }
-        let writing = within
-            .transaction()
-            .while_kept(self.store)?
-            .require(self.store, &Workspace::key_of(within.tag()), missing())?
-            .create(within, &self.message(&thread, message, &own_id, placing.author), again())?;
+        let writing = while_kept(within.transaction(), self.store, within)?;
+        let writing = writing.create(within, &self.message(&thread, message, &own_id, placing.author), again())?;
         let mut writing = thread.write(writing, within, placing.thread.as_ref())?;
         for (reference, is_new) in [(Reference::receipt(&receipt.message_id), true), (Reference::message(&own_id), placing.is_new_id)] {
             if is_new {

@@ -1,6 +1,7 @@
 //! Releases the waves that are due, as far as the campaign's pace, its plan and the carrier allow. What is released is counted first: a mail too few may
 //! go, never one too many.
 
+use engagement::kept::while_kept;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use records::campaign::Campaign;
@@ -17,7 +18,6 @@ use shared::{Error, Result};
 
 use crate::budget;
 use crate::enrol::overtaken;
-use crate::kept::while_kept;
 
 pub struct Conductor<'a> {
     pub context: &'a WorkContext,

@@ -1,6 +1,7 @@
 //! Enrols the leads of an audience, page by page. Who is on a page is written down first. Then each gets an enrolment, and at last their waves are
 //! planned and the page is past, in one transaction. Whoever goes on after a death does the same again.
 
+use engagement::kept::while_kept;
 use std::collections::BTreeSet;
 
 use engagement::audience::Reader;
@@ -18,8 +19,6 @@ use shared::store::Entity;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore, conflict};
 use shared::{Error, Result};
-
-use crate::kept::while_kept;
 
 /// Writes that are under way at the same time.
 const AT_ONCE: usize = 32;

@@ -1,10 +1,11 @@
 //! The address of a workspace, to which people answer. It is made when it is first written into a mail.
 
+use engagement::kept::while_kept;
 use shared::ids::WorkspaceTag;
 use shared::model::inbound::{Inbound, InboundAddress, InboundId};
 use shared::model::workspace::Workspace;
 use shared::tenancy::jobs::WorkContext;
-use shared::tenancy::{TenantStore, conflict, missing};
+use shared::tenancy::{TenantStore, WorkspaceStore, conflict};
 use shared::{Error, Result};
 
 use crate::Sender;
@@ -14,7 +15,12 @@ const TRIES: usize = 3;
 
 impl Sender {
     /// `None`: this deployment receives no mails.
-    pub async fn inbound(&self, context: &WorkContext, store: &TenantStore, workspace: &Workspace) -> Result<Option<InboundId>> {
+    pub async fn inbound(
+        &self,
+        context: &WorkContext,
+        (store, within): (&TenantStore, &WorkspaceStore),
+        workspace: &Workspace,
+    ) -> Result<Option<InboundId>> {
         if self.sites.inbound.is_none() {
             return Ok(None);
         }
@@ -22,13 +28,17 @@ impl Sender {
         if let Some(known) = self.inbound.lock().get(&place) {
             return Ok(Some(*known));
         }
-        let id = found_or_made(context, store, workspace).await?;
+        let id = found_or_made(context, (store, within), workspace).await?;
         self.inbound.lock().insert(place, id);
         Ok(Some(id))
     }
 }
 
-async fn found_or_made(context: &WorkContext, store: &TenantStore, workspace: &Workspace) -> Result<InboundId> {
+async fn found_or_made(
+    context: &WorkContext,
+    (store, within): (&TenantStore, &WorkspaceStore),
+    workspace: &Workspace,
+) -> Result<InboundId> {
     let (directory, tag): (_, WorkspaceTag) = (&context.directory, workspace.id.tag());
     for _ in 0..TRIES {
         if let Some(found) = store.find(&InboundAddress::key_of(tag)).await? {
@@ -38,10 +48,8 @@ async fn found_or_made(context: &WorkContext, store: &TenantStore, workspace: &W
         let making = directory
             .transaction()
             .create(directory, &Inbound::new(&address, store.tenant_id()), conflict("This address exists."))?
-            .create(store, &address, conflict("The workspace has an address."))?
-            .while_kept(store)?
-            .require(store, &Workspace::key_of(tag), missing())?;
-        match making.commit().await {
+            .create(store, &address, conflict("The workspace has an address."))?;
+        match while_kept(making, store, within)?.commit().await {
             Err(Error::Conflict(_)) => {}
             made => return made.map(|()| address.id),
         }

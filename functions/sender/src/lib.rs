@@ -5,7 +5,6 @@ mod budget;
 mod conduct;
 mod enrol;
 mod inbound;
-mod kept;
 mod mail;
 mod plan;
 mod reply;

@@ -1,6 +1,6 @@
 //! Sends an answer from the inbox. At most once: it is taken before the carrier is asked, and says afterwards what is known.
 
-use engagement::letter::mailbox;
+use engagement::letter::{escaped, mailbox};
 use engagement::suppressed::wants_no_mail;
 use jiff::Timestamp;
 use records::campaign_plan::MailMonth;
@@ -79,7 +79,7 @@ impl Sender {
         if wants_no_mail(store, within, &to, thread.correspondent.lead).await? {
             return Ok(Err(Refused::Because("suppressed")));
         }
-        let inbox = match self.inbound(context, store, &workspace).await?.zip(self.sites.inbound.as_deref()) {
+        let inbox = match self.inbound(context, (store, within), &workspace).await?.zip(self.sites.inbound.as_deref()) {
             Some((inbound, domain)) => {
                 let lead = thread.correspondent.lead.map_or(Uuid::nil(), Uuid::from);
                 let reply = ReplyRef::new(inbound, lead, About::Thread(thread.id.into()));
@@ -170,8 +170,8 @@ fn is_plain(id: &str) -> bool {
 }
 
 fn paragraphs(text: &str) -> String {
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let parts = escaped.split("\n\n").map(str::trim).filter(|part| !part.is_empty());
+    let text = escaped(text);
+    let parts = text.split("\n\n").map(str::trim).filter(|part| !part.is_empty());
     parts.map(|part| format!("<p>{}</p>", part.replace('\n', "<br>"))).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Does a released wave: its mails, or its condition. When all of its leads are through, one transaction counts what went out, gives back what did not, and
 //! plans the waves that follow.
 
+use engagement::kept::while_kept;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,6 @@ use shared::tenancy::{TenantStore, WorkspaceStore, conflict, missing};
 use shared::{Error, Result};
 
 use crate::Sender;
-use crate::kept::while_kept;
 use crate::mail::{Done, Post, Stop, busy};
 
 /// A job begins no mail after that, and so ends well before the function is ended. What is left waits for another one.
@@ -72,7 +72,7 @@ impl Sender {
                 let content = step.map(|step| step.content()).transpose()?.flatten();
                 // What was launched has a content; without one, nothing can go until a person mends it.
                 let Some(content) = content else { return Err(Error::internal("sending a wave", "its step has no content")) };
-                let inbound = self.inbound(context, store, &workspace).await?;
+                let inbound = self.inbound(context, (store, within), &workspace).await?;
                 let (workspace, plain_steps, content) = (&workspace, &plain_steps[..], &content);
                 let post = Post { context, store, within, workspace, plain_steps, content, wave: &wave, inbound };
                 self.mails(&post).await?

@@ -203,7 +203,8 @@ fn appended(mut html: String, part: &str) -> String {
     html
 }
 
-fn escaped(text: &str) -> String {
+/// As HTML has it, in text and in quoted values.
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 

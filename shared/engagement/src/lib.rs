@@ -1,7 +1,8 @@
-//! What the function that answers for campaigns and the one that sends them do alike: who is in an audience, what a launch asks for, and what a mail
-//! becomes for a lead.
+//! What the functions that answer for campaigns, send them and take in answers do alike: who is in an audience, what a launch asks for, what a mail becomes
+//! for a lead, and what follows when somebody wants no more.
 
 pub mod audience;
+pub mod kept;
 pub mod launch;
 pub mod letter;
 pub mod steps;

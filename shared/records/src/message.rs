@@ -185,6 +185,7 @@ impl Message {
         now.duration_since(self.written_at) >= Message::PATIENCE
     }
 
+    /// Where it lies.
     pub fn place(&self) -> MessagePlace {
         MessagePlace { thread: self.thread, message: self.id }
     }

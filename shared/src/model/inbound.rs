@@ -123,11 +123,6 @@ impl InboundAddress {
     pub fn all() -> List<Self> {
         List::new(Collection::of::<InboundAddress>(), "")
     }
-
-    /// For whoever writes to the workspace first.
-    pub fn written(&self, domain: &str) -> String {
-        format!("{WORKSPACE}{}@{domain}", self.id)
-    }
 }
 
 impl ReplyRef {
@@ -294,8 +289,8 @@ mod tests {
             assert_eq!((reply.lead(tag), reply.about(tag)), (Some(lead), about));
         }
         assert_eq!(replies(1)[2].lead(tag), None);
-        let address = InboundAddress { id: inbound, workspace_id: WorkspaceId::new(Timestamp::UNIX_EPOCH, &random) };
-        assert_eq!(Addressed::read(&address.written(DOMAIN), DOMAIN, &key(b'k')), Some(Addressed::Workspace(inbound)));
+        let address = format!("inbox-{inbound}@{DOMAIN}");
+        assert_eq!(Addressed::read(&address, DOMAIN, &key(b'k')), Some(Addressed::Workspace(inbound)));
     }
 
     /// Nobody can make one of another's, of another use, or of another deployment.

@@ -1,6 +1,7 @@
 //! What follows from something that happened to a mail: for the lead in the campaign, for the lead, for the campaign's numbers and for the list of addresses
 //! that get no mail. It is gathered, and then written in one transaction.
 
+use engagement::kept::while_kept;
 use engagement::steps;
 use jiff::{SignedDuration, Timestamp};
 use records::activity::{Activity, ActivityId, ActivityKind};
@@ -19,7 +20,6 @@ use shared::{Error, Result};
 
 use super::Mail;
 use super::notice::{Event, Happened};
-use crate::kept::while_kept;
 
 /// What stands there of the lead. Both may be gone.
 #[derive(Clone, PartialEq)]

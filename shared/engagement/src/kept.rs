@@ -1,4 +1,4 @@
-//! What every transaction of the sender asks for: that tenant and workspace are there. A write that comes late leaves nothing behind them.
+//! What every transaction of the workers of campaigns and mails asks for: that tenant and workspace are there. A write that comes late leaves nothing behind them.
 
 use shared::Result;
 use shared::model::workspace::Workspace;
