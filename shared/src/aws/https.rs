@@ -49,8 +49,8 @@ pub struct Https(Arc<Inner>);
 #[error("no connection")]
 pub struct Unreachable(#[source] Cause);
 
-/// No answer of AWS is longer: a page of a list has at most 1 MB, a batch 16 MB.
-const LONGEST_ANSWER: usize = 20 * 1024 * 1024;
+/// No answer of AWS that we ask for is longer: a page of a list has at most 1 MB, a batch 16 MB, a mail 25 MB.
+const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
 /// After a longer silence the connection has probably been closed, so a new one is safer.
 const KEPT: Duration = Duration::from_secs(60);
 const MOST_KEPT: usize = 64;

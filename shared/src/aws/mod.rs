@@ -3,6 +3,7 @@
 //! its own connections.
 
 pub mod https;
+pub mod objects;
 pub mod secrets;
 mod tls;
 
