@@ -294,12 +294,17 @@ async fn reports_that_are_not_ours_or_come_too_late_change_nothing() {
         forged(&|report| report["eventType"] = json!("Send")),
         json!({"engagement": "unsubscribed", "token": "forged", "at": "2026-11-30T08:00:00Z", "automated": false}).to_string(),
     ];
-    let waiting = queue().peek(EVENTS).expect("the queue").len();
-    assert_eq!(waiting, 1);
+    let waiting = queue().receive(EVENTS, 10).expect("the queue");
+    assert_eq!(waiting.len(), 1);
+    queue().delete(EVENTS, &waiting[0].receipt_handle).expect("a message");
     for message in &messages {
         queue().send(EVENTS, message, None).expect("a message");
     }
-    // The genuine one is there too, and everything about it was deleted meanwhile.
+    home.reported().await;
+    assert_eq!(home.world.items_of_type("enrolment"), before);
+    assert_eq!(home.world.items_of_type("suppression").len() + home.world.items_of_type("workspace_suppression").len(), 0);
+    // The genuine one comes when everything about it was deleted.
+    queue().send(EVENTS, &genuine.to_string(), None).expect("a message");
     let path = format!("/api/v1/tenant/workspaces/{}", id(&home.workspace));
     assert_eq!(before.len(), 1, "{campaign}");
     let confirmed = home.world.delete(&path).token(&home.tenant.owner.token).json(json!({"confirm": "Client"}));

@@ -22,7 +22,7 @@ async fn world() -> World {
 }
 
 fn guard(world: &World) -> &Guard {
-    &world.guard.as_ref().expect("IAM is there").0
+    &world.guard.0
 }
 
 fn clients(world: &World, function: &str) -> Clients {

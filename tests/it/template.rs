@@ -254,7 +254,8 @@ fn queues_and_mail_are_for_those_who_use_them() {
     for (role, statement) in all_statements() {
         if list(&statement["Resource"]).contains(&index) {
             assert!(
-                ["AudienceRole", "CampaignsRole", "ProjectsRole", "TemplatesRole", "TenantDataRole"].contains(&role.as_str()),
+                ["AudienceRole", "CampaignsRole", "ProjectsRole", "ReceiverRole", "TemplatesRole", "TenantDataRole"]
+                    .contains(&role.as_str()),
                 "{role}"
             );
             assert_eq!(statement["Action"], "dynamodb:Query");
@@ -348,6 +349,9 @@ fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
         let policy: Value = serde_json::from_str(&queues[&source.arn].attributes["RedrivePolicy"]).expect("JSON");
         assert_eq!(policy["maxReceiveCount"].to_string().trim_matches('"'), "5", "{}", source.queue);
     }
+    // An answer that the carrier does not take is given up at its last delivery.
+    let replies = queues.values().find(|queue| queue.logical_id == "SendQueue").expect("a queue");
+    assert!(4 * seconds(&replies.arn, "VisibilityTimeout") >= records::message::Message::PATIENCE.as_secs());
     let read: BTreeSet<&str> = sources.iter().map(|source| source.arn.as_str()).collect();
     let dead: BTreeSet<&str> = queues.values().filter_map(|queue| queue.dead_letters.as_deref()).collect();
     let streams = template.stream_sources().expect("streams");

@@ -43,11 +43,11 @@ pub struct World {
     pub plans: Plans,
     pub records: Records,
     next_ip: Arc<AtomicU64>,
-    /// IAM, if the deployment of this test has it.
-    pub guard: Option<Arc<Guarded>>,
+    /// IAM, which decides by the roles of template.yaml.
+    pub guard: Arc<Guarded>,
 }
 
-/// Whose credentials access a tenant's data, with IAM deciding by template.yaml. Without it, calls are not checked.
+/// Whose credentials access a tenant's data: the function's own, unless it is said otherwise.
 /// `TENANT_CREDENTIALS=session cargo test --test it` runs every test with sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TenantCredentials {
@@ -146,21 +146,17 @@ impl World {
             .with_parameter("MailFrom", "no-reply@example.com")
             .with_parameter("MailIdentity", "example.com")
             .with_parameter("InboundDomain", "in.example.com");
-        let credentials = settings.tenant_credentials.or_else(|| match std::env::var("TENANT_CREDENTIALS").as_deref() {
-            Ok("session") => Some(TenantCredentials::Session),
-            Ok("function") => Some(TenantCredentials::Function),
-            _ => None,
-        });
-        let template = match credentials {
-            Some(TenantCredentials::Session) => template.with_parameter("TenantCredentials", "session"),
-            _ => template,
+        let of_run = || match std::env::var("TENANT_CREDENTIALS").as_deref() {
+            Ok("session") => TenantCredentials::Session,
+            _ => TenantCredentials::Function,
+        };
+        let template = match settings.tenant_credentials.unwrap_or_else(of_run) {
+            TenantCredentials::Session => template.with_parameter("TenantCredentials", "session"),
+            TenantCredentials::Function => template,
         };
         let aws = Aws::start(Storage::Memory).expect("the embedded AWS starts");
         aws.create(&template).await.expect("the resources can be made");
-        let guard = match credentials {
-            Some(_) => Some(Arc::new(Guarded(aws.guard(&template).await.expect("the policies are understood")))),
-            None => None,
-        };
+        let guard = Arc::new(Guarded(aws.guard(&template).await.expect("the policies are understood")));
         let mut environments = aws.function_environments(&template).expect("the environments resolve");
         for variables in environments.values_mut() {
             variables.insert("STAGE".into(), "local".into());

@@ -123,6 +123,7 @@ async fn write(door: &In<Member>, ticket: &Ticket, campaign: &Campaign, contents
     Ok(answer)
 }
 
-fn answer(campaign: &Campaign, contents: Contents) -> Tagged<CampaignView> {
-    Answer::new("Success", CampaignView::of(campaign, contents)).tagged(campaign.etag())
+pub fn answer(campaign: &Campaign, contents: Contents) -> Tagged<CampaignView> {
+    let etag = campaign.etag_with(contents.plan.as_ref());
+    Answer::new("Success", CampaignView::of(campaign, contents)).tagged(etag)
 }

@@ -6,7 +6,7 @@ use records::campaign_plan::{CampaignPlan, MailMonth};
 use records::sequence::{self, CampaignStep};
 use records::template::{Template, TemplateId};
 use shared::error::PlanLimit;
-use shared::http::answer::{Answer, Tagged};
+use shared::http::answer::Tagged;
 use shared::http::arguments::{Body, Found, IfMatch};
 use shared::model::due::DueWork;
 use shared::model::period::Month;
@@ -14,6 +14,7 @@ use shared::tenancy::doors::{In, Member};
 use shared::tenancy::{Transaction, conflict, missing};
 use shared::{Error, Result};
 
+use crate::campaign::answer;
 use crate::contents::{self, Contents};
 use crate::forms::SendAction;
 use crate::view::CampaignView;
@@ -31,7 +32,7 @@ pub async fn send(
         SendAction::Pause => pause(&door, campaign, &expected).await?,
         SendAction::Resume => resume(&door, campaign, &expected, &mut contents).await?,
     };
-    Ok(Answer::new("Success", CampaignView::of(&campaign, contents)).tagged(campaign.etag()))
+    Ok(answer(&campaign, contents))
 }
 
 /// What it says is what was checked: an edit at the same moment makes the launch fail.

@@ -1,15 +1,13 @@
 //! Messages of a thread, as they are shown.
 
 use records::message::{AttachmentName, Author, Delivery, Message, MessageKind};
-use records::thread::{Thread, ThreadId};
+use records::thread::Thread;
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::Listing;
 use shared::http::arguments::{Found, Offsets};
 use shared::http::form::{Fields, Flag, Form, WorkspaceName};
 use shared::model::time::{Printed, zulu};
-use shared::store::Span;
-use shared::tenancy::WorkspaceStore;
 use shared::tenancy::doors::{In, Viewer};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -65,16 +63,8 @@ pub async fn list(door: In<Viewer>, thread: Found<Thread>, asked: Offsets<Filter
     Ok(Listing { items, total: thread.messages, page, next: found.next })
 }
 
-/// The newest messages of a thread, oldest first.
-pub async fn newest(store: &WorkspaceStore, thread: ThreadId, at_most: usize) -> Result<Vec<MessageView>> {
-    let found = store.page(&Message::newest_of(thread), &Span::first(at_most), |_| true).await?.items;
-    let mut views = fitting(&found, false)?;
-    views.reverse();
-    Ok(views)
-}
-
 /// As one answer has room for them. The first is whole in any case.
-fn fitting(messages: &[Message], images: bool) -> Result<Vec<MessageView>> {
+pub fn fitting(messages: &[Message], images: bool) -> Result<Vec<MessageView>> {
     let (mut views, mut bytes) = (vec![], 0);
     for message in messages {
         let view = MessageView::of(message, images)?;

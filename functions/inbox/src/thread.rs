@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use records::lead::Lead;
+use records::message::Message;
 use records::suppression::{Reason, Source, Suppression, SuppressionEntry, SuppressionId};
 use records::thread::{Category, Thread, ThreadCard, ThreadChanges, ThreadFilter, ThreadStatus};
 use serde::Serialize;
@@ -19,7 +20,7 @@ use shared::tenancy::WorkspaceStore;
 use shared::tenancy::doors::{In, Member, Viewer};
 use shared::{Error, Result};
 
-use crate::message::{MessageView, newest};
+use crate::message::{MessageView, fitting};
 use crate::rules::{CAMPAIGN, CATEGORY, LEAD, MEMBER, STATUS};
 
 /// A thread in a list.
@@ -206,8 +207,11 @@ async fn passed(store: &WorkspaceStore, status: ThreadStatus, filter: &ThreadFil
 }
 
 async fn answer(store: &WorkspaceStore, thread: &Thread) -> Result<Tagged<ThreadView>> {
-    let messages = newest(store, thread.id, MESSAGES).await?;
-    Ok(Answer::new("Success", ThreadView::of(thread, messages)).tagged(thread.etag()))
+    let newest = store.page(&Message::newest_of(thread.id), &Span::first(MESSAGES), |_| true).await?.items;
+    let mut messages = fitting(&newest, false)?;
+    messages.reverse();
+    let etag = thread.etag_with(&newest);
+    Ok(Answer::new("Success", ThreadView::of(thread, messages)).tagged(etag))
 }
 
 impl SummaryView {

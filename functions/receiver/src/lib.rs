@@ -15,7 +15,7 @@ use shared::tenancy::jobs::WorkContext;
 use shared::{Error, Result};
 
 use mails::Mails;
-pub use receipt::{Receipt, Verdict};
+use receipt::{Receipt, Verdict};
 
 pub struct Receiver {
     app: App,
@@ -44,9 +44,8 @@ impl Worker for Receiver {
             return Err(Error::internal("receiving mails", "the event is not of the queue of inbound mails"));
         }
         let work = |context: WorkContext, body: String| async move {
-            let Some(receipt) = Receipt::read(&body, self.mails.bucket())? else { return Ok(()) };
-            match self.mails.fetch(&receipt.key).await? {
-                Some(raw) => self.receive(&context, &receipt, &raw).await,
+            match Receipt::read(&body, self.mails.bucket())? {
+                Some(receipt) => self.receive(&context, &receipt).await,
                 None => Ok(()),
             }
         };

@@ -1,7 +1,6 @@
 //! The notice of Amazon SES that it has stored a mail. Whoever wrote the mail has no hand in it, so that what is believed about sender and recipients is
 //! taken from here and not from the mail.
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use shared::{Error, Result};
 
@@ -14,13 +13,10 @@ pub struct Receipt {
     pub source: String,
     /// Those of its recipients that are ours.
     pub recipients: Vec<String>,
-    pub received_at: Timestamp,
     pub spam: Verdict,
     pub virus: Verdict,
     pub spf: Verdict,
-    pub dkim: Verdict,
     pub dmarc: Verdict,
-    pub bucket: String,
     pub key: String,
 }
 
@@ -56,7 +52,6 @@ struct About {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Checked {
-    timestamp: Timestamp,
     recipients: Vec<String>,
     #[serde(default)]
     spam_verdict: Check,
@@ -64,8 +59,6 @@ struct Checked {
     virus_verdict: Check,
     #[serde(default)]
     spf_verdict: Check,
-    #[serde(default)]
-    dkim_verdict: Check,
     #[serde(default)]
     dmarc_verdict: Check,
     action: Action,
@@ -115,13 +108,10 @@ impl Receipt {
             message_id: mail.message_id,
             source: if NOBODY.contains(&source.trim()) { String::new() } else { source },
             recipients: receipt.recipients,
-            received_at: receipt.timestamp,
             spam: receipt.spam_verdict.status,
             virus: receipt.virus_verdict.status,
             spf: receipt.spf_verdict.status,
-            dkim: receipt.dkim_verdict.status,
             dmarc: receipt.dmarc_verdict.status,
-            bucket: bucket_name,
             key: object_key,
         }))
     }
@@ -192,13 +182,10 @@ mod tests {
             message_id: "o3vrnil0e2ic28trm7dfhrc2v0clambda4nbp0g1".into(),
             source: "grace@example.org".into(),
             recipients: vec!["reply+abc@in.example.com".into()],
-            received_at: "2026-11-27T09:15:43.004Z".parse().unwrap(),
             spam: Verdict::Pass,
             virus: Verdict::Pass,
             spf: Verdict::Gray,
-            dkim: Verdict::Fail,
             dmarc: Verdict::Unknown,
-            bucket: BUCKET.into(),
             key: "o3vrnil0e2ic28trm7dfhrc2v0clambda4nbp0g1".into(),
         };
         assert_eq!(receipt, expected);
@@ -207,13 +194,13 @@ mod tests {
     #[test]
     fn what_is_not_said_is_not_known() {
         let mut bare = notice();
-        for name in ["spamVerdict", "virusVerdict", "spfVerdict", "dkimVerdict", "dmarcVerdict"] {
+        for name in ["spamVerdict", "virusVerdict", "spfVerdict", "dmarcVerdict"] {
             bare["receipt"].as_object_mut().unwrap().remove(name);
         }
         bare["mail"]["source"] = "<>".into();
         let receipt = read(&bare).unwrap().unwrap();
-        let verdicts = [receipt.spam, receipt.virus, receipt.spf, receipt.dkim, receipt.dmarc];
-        assert_eq!((verdicts, receipt.source.as_str()), ([Verdict::Unknown; 5], ""));
+        let verdicts = [receipt.spam, receipt.virus, receipt.spf, receipt.dmarc];
+        assert_eq!((verdicts, receipt.source.as_str()), ([Verdict::Unknown; 4], ""));
         bare["mail"].as_object_mut().unwrap().remove("source");
         bare["receipt"]["spamVerdict"] = json!({"status": "DISABLED"});
         let receipt = read(&bare).unwrap().unwrap();

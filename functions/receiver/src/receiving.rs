@@ -11,9 +11,11 @@ use records::activity::{Activity, ActivityId, ActivityKind};
 use records::campaign::CampaignId;
 use records::lead::{Lead, LeadId};
 use records::message::{AttachmentName, Author, Body, Message, MessageId, MessageKind};
+use records::stranger_day::StrangerDay;
 use records::thread::{Arrival, Nature, Reference, Thread, ThreadId, ThreadKey};
 use shared::model::inbound::{About, Addressed, Inbound};
 use shared::model::tenant::Tenant;
+use shared::model::time::day;
 use shared::model::workspace::Workspace;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore, conflict};
@@ -39,8 +41,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const WORKSPACES: usize = 10;
 
 impl Receiver {
-    /// Nothing of its addresses, subject or text is logged.
-    pub async fn receive(&self, context: &WorkContext, receipt: &Receipt, raw: &[u8]) -> Result<()> {
+    /// What is for nobody here is not even fetched. Nothing of its addresses, subject or text is logged.
+    pub async fn receive(&self, context: &WorkContext, receipt: &Receipt) -> Result<()> {
         let id = &receipt.message_id;
         if receipt.virus == Verdict::Fail {
             tracing::warn!(mail = %id, "a mail with a virus is dropped");
@@ -51,7 +53,8 @@ impl Receiver {
             tracing::info!(mail = %id, "a mail came to no address of ours");
             return Ok(());
         }
-        let mail = match received::read(raw) {
+        let Some(raw) = self.mails.fetch(&receipt.key).await? else { return Ok(()) };
+        let mail = match received::read(&raw) {
             Ok(mail) => mail,
             Err(reason) => {
                 tracing::warn!(mail = %id, %reason, "a mail cannot be read");
@@ -128,7 +131,7 @@ impl Incoming<'_> {
             return Ok(());
         }
         let Some(placing) = Placing::of(self, lead, about).await? else {
-            tracing::warn!(mail = %receipt.message_id, "a thread takes no more mails this hour");
+            tracing::warn!(mail = %receipt.message_id, "a thread takes no more mails this hour, or a workspace no more of strangers today");
             return Ok(());
         };
         if placing.is_repeated {
@@ -136,7 +139,10 @@ impl Incoming<'_> {
         }
         let message = MessageId::new(within.tag(), now, within.random());
         let own_id = mail.message_id.clone().unwrap_or_else(|| format!("{}@received", receipt.message_id));
-        let arrival = self.arrival(message, &own_id);
+        // More than anybody reads are in nobody's way.
+        let is_one_of_many = placing.of_stranger.is_some_and(|begun| begun >= StrangerDay::SPAM_AFTER);
+        let nature = if is_one_of_many { Nature::Spam } else { self.nature };
+        let arrival = self.arrival(message, &own_id, nature, placing.author);
         let thread = match &placing.thread {
             Some(before) => before.received(&arrival),
             None => {
@@ -147,13 +153,16 @@ impl Incoming<'_> {
         let campaign = placing.campaign.or(thread.campaign);
         // Whoever has the address of a campaign's mail got that mail, whatever address they write from.
         let is_answer = placing.author == Author::Prospect || placing.campaign.is_some();
-        let answering = placing.lead.as_ref().filter(|_| is_answer && !thread.is_quiet());
+        let answering = placing.lead.as_ref().filter(|_| is_answer && !thread.is_quiet(placing.author));
         if let Some(lead) = answering {
             effects::on_campaigns(self, context, lead.id, campaign).await?;
         }
         let writing = while_kept(within.transaction(), self.store, within)?;
         let writing = writing.create(within, &self.message(&thread, message, &own_id, placing.author), again())?;
         let mut writing = thread.write(writing, within, placing.thread.as_ref())?;
+        if placing.of_stranger.is_some() {
+            writing = writing.tally_within(within, &StrangerDay::key_of(day(now)), ("threads", 1), None, again())?;
+        }
         for (reference, is_new) in [(Reference::receipt(&receipt.message_id), true), (Reference::message(&own_id), placing.is_new_id)] {
             if is_new {
                 let key = ThreadKey::new(reference, thread.id, Some(&arrival.from), now);
@@ -187,7 +196,7 @@ impl Incoming<'_> {
         effects::on_unsubscribing(self, lead, campaign).await
     }
 
-    fn arrival(&self, message: MessageId, own_id: &str) -> Arrival {
+    fn arrival(&self, message: MessageId, own_id: &str, nature: Nature, author: Author) -> Arrival {
         let Received { from, subject, thread_subject, snippet, .. } = self.mail;
         Arrival {
             message,
@@ -196,7 +205,8 @@ impl Incoming<'_> {
             subject: subject.clone(),
             topic: thread_subject.clone(),
             snippet: snippet.clone(),
-            nature: self.nature,
+            nature,
+            author,
             at: self.now,
         }
     }

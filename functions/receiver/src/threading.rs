@@ -5,9 +5,11 @@ use received::Received;
 use records::campaign::CampaignId;
 use records::lead::{Lead, LeadEmail, LeadId};
 use records::message::Author;
+use records::stranger_day::StrangerDay;
 use records::thread::{Correspondence, Correspondent, OwnThread, Reference, Thread, ThreadKey};
 use shared::Result;
 use shared::model::inbound::About;
+use shared::model::time::day;
 use shared::model::user::Email;
 use shared::store::Span;
 
@@ -26,13 +28,15 @@ pub struct Placing {
     pub is_new_id: bool,
     /// It came before, by another way.
     pub is_repeated: bool,
+    /// It begins a thread and comes from no lead: how many of those there were today.
+    pub of_stranger: Option<u64>,
 }
 
 /// Threads of one person that are compared by their subjects: the newest.
 const COMPARED: usize = 20;
 
 impl Placing {
-    /// `None`: the thread takes no more for now.
+    /// `None`: the thread takes no more for now, or the workspace no more of strangers.
     pub async fn of(incoming: &Incoming<'_>, lead: Option<LeadId>, about: Option<About>) -> Result<Option<Self>> {
         let (within, mail) = (incoming.within, incoming.mail);
         let addressed = match lead {
@@ -48,9 +52,6 @@ impl Placing {
             Some(thread) => Some(thread),
             None => found(incoming, addressed.as_ref().or(writer.as_ref())).await?,
         };
-        if thread.as_ref().is_some_and(|thread| thread.is_full(incoming.now)) {
-            return Ok(None);
-        }
         let known = match &mail.message_id {
             Some(id) => within.find(&ThreadKey::key_of(&Reference::message(id))).await?,
             None => None,
@@ -74,7 +75,17 @@ impl Placing {
         };
         let is_prospect = is_known && (incoming.is_trusted() || lead.is_none());
         let author = if is_prospect { Author::Prospect } else { Author::Other };
-        Ok(Some(Placing { thread, author, lead, campaign, is_new_id, is_repeated }))
+        if thread.as_ref().is_some_and(|thread| thread.is_full(author, incoming.now)) {
+            return Ok(None);
+        }
+        let of_stranger = match (&thread, &lead) {
+            (None, None) => Some(begun_by_strangers(incoming).await?),
+            _ => None,
+        };
+        if of_stranger.is_some_and(|begun| begun >= StrangerDay::FULL_AFTER) {
+            return Ok(None);
+        }
+        Ok(Some(Placing { thread, author, lead, campaign, is_new_id, is_repeated, of_stranger }))
     }
 
     /// Of a new thread. Who writes with another's address does not become the one who is answered.
@@ -88,6 +99,11 @@ impl Placing {
             lead => Correspondent { email: mail.from.email.clone(), name, lead: lead.map(|lead| lead.id) },
         }
     }
+}
+
+async fn begun_by_strangers(incoming: &Incoming<'_>) -> Result<u64> {
+    let today = StrangerDay::key_of(day(incoming.now));
+    Ok(incoming.within.find(&today).await?.map_or(0, |day| day.threads))
 }
 
 /// By the address that it was sent to, which we wrote.

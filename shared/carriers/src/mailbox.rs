@@ -47,6 +47,7 @@ impl Mailbox {
             Ok(Err(error)) => Outcome::Unknown(format!("the mailbox is out of reach: {error}")),
             Ok(Ok(response)) => match response.status().as_u16() {
                 200..300 => Outcome::Taken(message_id(response.body().bytes().unwrap_or_default())),
+                429 => Outcome::NotNow("the mailbox takes no more at the moment".into()),
                 status @ 400..500 => Outcome::Never(format!("the mailbox answered {status}")),
                 status => Outcome::Unknown(format!("the mailbox answered {status}")),
             },

@@ -1,4 +1,4 @@
-//! Mails as twelve clients and some servers write them, and what is read of them. The addresses are made up.
+//! Mails as mail clients and some servers write them, and what is read of them. The addresses are made up.
 
 use crate::{Nature, Received, attachment, read};
 
@@ -669,8 +669,6 @@ fn a_reply_names_what_it_answers() {
     let read = sample("Outlook.com");
     let other = "DB7PR02MA@DB7PR02.eurprd02.prod.outlook.example";
     assert_eq!((read.in_reply_to, read.references), (vec![other.to_owned()], vec![first.to_owned(), other.to_owned()]));
-    let read = sample("mailing list");
-    assert_eq!((read.to.len(), &*read.cc[0].email, read.cc.len()), (1, "reply+abc@in.tenantry.example", 1));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a received mail says: who wrote it to whom, what about, its words, what is attached, and whether a person wrote it at all.
+//! What a received mail says: who wrote it, what about, its words, what is attached, and whether a person wrote it at all.
 //! The bytes come from strangers: any input gives an answer in bounded time and memory. No I/O, no clock, no randomness.
 
 mod body;
@@ -21,8 +21,6 @@ pub const RAW: usize = 25 * 1024 * 1024;
 pub const PARTS: usize = 100;
 /// Multiparts within each other. What is deeper is an attachment.
 pub const NESTING: usize = 8;
-/// Mailboxes of `to`, and of `cc`.
-pub const RECIPIENTS: usize = 50;
 /// Characters of the name of a mailbox.
 pub const NAME: usize = 200;
 /// Bytes of the address of a mailbox.
@@ -49,8 +47,6 @@ pub const FILE_NAME: usize = 255;
 pub struct Received {
     /// The first mailbox of `From`, or that of `Sender` if there is none. Anybody may write anything there.
     pub from: Address,
-    pub to: Vec<Address>,
-    pub cc: Vec<Address>,
     /// One line. Empty if there is none.
     pub subject: String,
     /// The subject in lower case without `Re:`, `Fwd:`, `AW:`, `[list]` …: equal in all mails of a conversation. May be empty.
@@ -69,7 +65,7 @@ pub struct Received {
     pub truncated: bool,
     /// The first words that are new: without quotations and signature, on one line.
     pub snippet: String,
-    /// The first ones, in the order of the mail. `attachment` gives the content of each.
+    /// The first ones, in the order of the mail.
     pub attachments: Vec<Attachment>,
     /// How many more there are.
     pub further_attachments: usize,
@@ -126,14 +122,11 @@ pub fn read(raw: &[u8]) -> Result<Received, Unreadable> {
     let mail = body::open(raw)?;
     let headers = &mail.headers;
     let from = headers.mailboxes("from").into_iter().chain(headers.mailboxes("sender")).next().ok_or(Unreadable::NoSender)?;
-    let limited = |name| headers.mailboxes(name).into_iter().take(RECIPIENTS).collect();
     let subject = headers.subject();
     let nature = nature::nature(headers, &from.email, &subject, mail.reports_delivery());
     let words = mail.words();
     let attachments: Vec<_> = mail.attachments.iter().take(ATTACHMENTS).map(body::File::describe).collect();
     Ok(Received {
-        to: limited("to"),
-        cc: limited("cc"),
         thread_subject: headers::thread_subject(&subject),
         subject,
         message_id: headers.message_ids("message-id").into_iter().next(),

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::audience::Audience;
+use crate::campaign_plan::CampaignPlan;
 use crate::campaign_settings::{CampaignSettings, SettingsChanges};
 use crate::sequence::{EmailBody, EmailStep, SequenceMark, Step, number_of};
 use crate::template::TemplateId;
@@ -303,6 +304,14 @@ impl Campaign {
     /// The version; then how often its numbers moved, which is not an edit.
     pub fn etag(&self) -> String {
         format!("\"{}.{}\"", self.version, self.numbers.moves)
+    }
+
+    /// Of an answer that also shows how far it is.
+    pub fn etag_with(&self, plan: Option<&CampaignPlan>) -> String {
+        match plan {
+            Some(plan) => format!("\"{}.{}.{}\"", self.version, self.numbers.moves, plan.version),
+            None => self.etag(),
+        }
     }
 
     pub fn key_of(id: CampaignId) -> Key<Self> {

@@ -18,6 +18,7 @@ pub mod schedule;
 pub mod segment;
 pub mod sequence;
 pub mod setting;
+pub mod stranger_day;
 pub mod suppression;
 pub mod task;
 pub mod template;
@@ -64,6 +65,7 @@ shared::records! {
     thread::ThreadCard,
     thread::OwnThread,
     thread::ThreadKey,
+    stranger_day::StrangerDay,
     message::Message,
 }
 

@@ -127,8 +127,8 @@ impl Body {
 }
 
 impl Message {
-    /// The queue gives a message up soon after that.
-    const PATIENCE: SignedDuration = SignedDuration::from_mins(20);
+    /// Its last delivery by the queue comes after that: five, six minutes apart (`SendQueue` in template.yaml).
+    pub const PATIENCE: SignedDuration = SignedDuration::from_mins(20);
     /// Characters.
     const SNIPPET: usize = 160;
     /// Longer than a worker lives after it took one.

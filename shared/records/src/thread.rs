@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::campaign::CampaignId;
 use crate::lead::LeadId;
-use crate::message::{Message, MessageId};
+use crate::message::{Author, Message, MessageId};
 use shared::ids::Segment;
 use shared::model::text;
 use shared::store::{
@@ -52,7 +52,7 @@ pub struct Thread {
     /// `Message-ID`s for the headers of an answer: the first, and the newest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
-    pub hour: Hour,
+    pub hours: Hours,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub version: u64,
@@ -69,7 +69,14 @@ pub struct Correspondent {
     pub lead: Option<LeadId>,
 }
 
-/// How many mails came in since it began, at most an hour ago.
+/// What came in lately: of whom answers go to, and of all others, who cannot silence them by a flood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hours {
+    pub prospect: Hour,
+    pub others: Hour,
+}
+
+/// How many mails came in since it began, if that is no hour ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hour {
     pub began: Timestamp,
@@ -117,6 +124,7 @@ pub struct Arrival {
     pub topic: String,
     pub snippet: String,
     pub nature: Nature,
+    pub author: Author,
     pub at: Timestamp,
 }
 
@@ -165,7 +173,8 @@ impl Thread {
     pub const NOUN: &'static str = "Thread";
     /// How long a mail without a sign of what it answers belongs to a thread of the same topic.
     pub const SAME_TOPIC: SignedDuration = SignedDuration::from_hours(30 * 24);
-    /// Mails in an hour after which further ones change nothing but the list of messages: two programs are answering each other, or somebody floods.
+    /// Mails in an hour, of whom answers go to or of all others, after which further ones of theirs change nothing but the list of messages: two programs
+    /// are answering each other, or somebody floods.
     pub const QUIET_AFTER: u32 = 20;
     /// Mails in an hour after which further ones are dropped.
     pub const FULL_AFTER: u32 = 200;
@@ -178,6 +187,7 @@ impl Thread {
     pub fn begun(id: ThreadId, arrival: &Arrival, correspondent: Correspondent, campaign: Option<CampaignId>) -> Self {
         let Arrival { from, at, .. } = arrival;
         let is_for_people = arrival.nature == Nature::Person;
+        let none = Hour { began: *at, mails: 0 };
         Thread {
             id,
             subject: arrival.subject.clone(),
@@ -195,7 +205,7 @@ impl Thread {
             last_message: arrival.message,
             last_message_at: *at,
             references: vec![arrival.message_id.clone()],
-            hour: Hour { began: *at, mails: 1 },
+            hours: Hours { prospect: none, others: none }.with_mail(arrival.author, *at),
             created_at: *at,
             updated_at: *at,
             version: 1,
@@ -205,13 +215,13 @@ impl Thread {
     /// With one more mail. What a person writes opens the thread again; what else comes is kept and changes nothing else. A thread of spam stays one.
     pub fn received(&self, arrival: &Arrival) -> Self {
         let mut thread = self.with_message(arrival.message, &arrival.snippet, arrival.at);
-        thread.hour = self.hour.with_mail(arrival.at);
+        thread.hours = self.hours.with_mail(arrival.author, arrival.at);
         let from = arrival.from.to_lowercase();
         if !thread.participants.contains(&from) && thread.participants.len() < Thread::PARTICIPANTS {
             thread.participants.push(from);
         }
         thread.refer_to(&arrival.message_id);
-        if arrival.nature == Nature::Person && !thread.is_quiet() {
+        if arrival.nature == Nature::Person && !thread.is_quiet(arrival.author) {
             thread.unread = true;
             if !self.is_spam {
                 thread.status = ThreadStatus::Open;
@@ -246,14 +256,14 @@ impl Thread {
         }
     }
 
-    /// Whether so much came in this hour that it has no effects any more.
-    pub fn is_quiet(&self) -> bool {
-        self.hour.mails > Thread::QUIET_AFTER
+    /// Whether so much of them came in this hour that it has no effects any more.
+    pub fn is_quiet(&self, author: Author) -> bool {
+        self.hours.of(author).mails > Thread::QUIET_AFTER
     }
 
-    /// Whether a further mail is dropped.
-    pub fn is_full(&self, now: Timestamp) -> bool {
-        self.hour.with_mail(now).mails > Thread::FULL_AFTER
+    /// Whether a further mail of theirs is dropped.
+    pub fn is_full(&self, author: Author, now: Timestamp) -> bool {
+        self.hours.with_mail(author, now).of(author).mails > Thread::FULL_AFTER
     }
 
     /// Whether somebody with that address has written here, or is written to.
@@ -334,8 +344,29 @@ impl Thread {
         format!("\"{}\"", self.version)
     }
 
+    /// Of an answer that also shows these messages, which change by themselves while they are sent.
+    pub fn etag_with(&self, messages: &[Message]) -> String {
+        format!("\"{}.{}\"", self.version, messages.iter().map(|message| message.version).sum::<u64>())
+    }
+
     pub fn key_of(id: ThreadId) -> Key<Self> {
         Key::new(&Collection::of::<Thread>(), id)
+    }
+}
+
+impl Hours {
+    fn of(self, author: Author) -> Hour {
+        match author {
+            Author::Prospect => self.prospect,
+            Author::Me | Author::Other => self.others,
+        }
+    }
+
+    fn with_mail(self, author: Author, at: Timestamp) -> Self {
+        match author {
+            Author::Prospect => Hours { prospect: self.prospect.with_mail(at), ..self },
+            Author::Me | Author::Other => Hours { others: self.others.with_mail(at), ..self },
+        }
     }
 }
 
@@ -632,6 +663,7 @@ mod tests {
             topic: "spring".into(),
             snippet: "Yes".into(),
             nature,
+            author: Author::Prospect,
             at,
         }
     }
@@ -671,7 +703,19 @@ mod tests {
             assert_eq!(thread.unread, minute < i64::from(Thread::QUIET_AFTER), "{minute}");
         }
         let later = thread.received(&arrival(Nature::Person, 61));
-        assert!(later.unread && !later.is_quiet() && !later.is_full(later.last_message_at));
+        assert!(later.unread && !later.is_quiet(Author::Prospect) && !later.is_full(Author::Prospect, later.last_message_at));
+    }
+
+    #[test]
+    fn a_flood_of_others_silences_nobody_else() {
+        let flood = |thread: Thread, _| thread.received(&Arrival { author: Author::Other, ..arrival(Nature::Person, 1) });
+        let flooded = (0..Thread::FULL_AFTER).fold(begun(Nature::Person), flood);
+        assert!(flooded.is_full(Author::Other, flooded.last_message_at) && !flooded.is_full(Author::Prospect, flooded.last_message_at));
+        let closed = Thread { status: ThreadStatus::Closed, unread: false, ..flooded };
+        let of_other = closed.received(&Arrival { author: Author::Other, ..arrival(Nature::Person, 2) });
+        assert!(!of_other.unread && of_other.is_quiet(Author::Other));
+        let heard = of_other.received(&arrival(Nature::Person, 2));
+        assert!(heard.unread && heard.status == ThreadStatus::Open && !heard.is_quiet(Author::Prospect));
     }
 
     #[test]

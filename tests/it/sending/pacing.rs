@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use serde_json::{Value, json};
 
-use super::{Death, Home, Numbers, email, number, text};
+use super::{CAMPAIGNS, Death, Home, Numbers, email, number, text};
 use crate::world::Settings;
 
 fn moment(text: &str) -> Option<Timestamp> {
@@ -70,6 +70,25 @@ async fn a_campaign_that_waits_is_looked_at_once() {
         most = most.max(home.due().len());
     }
     assert!(most <= 4, "{most} notes of one campaign");
+}
+
+/// Whoever polls with the tag of an answer hears of what changed since, also where no mail goes yet.
+#[tokio::test]
+async fn how_far_a_campaign_is_has_a_tag_of_its_own() {
+    let home = Home::with(Settings { moment: moment("2026-11-30T05:00:00Z"), ..Settings::default() }).await;
+    let leads = home.leads(3).await;
+    let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), in_berlin()).await;
+    home.send(&campaign, "start").await.expect(200);
+    let path = format!("{CAMPAIGNS}/{campaign}");
+    let shown = async |tag: &str| home.world.get(&path).token(&home.tenant.owner.token).header("if-none-match", tag).send().await;
+    let first = shown("").await.expect(200);
+    home.settle().await;
+    let second = shown(first.header("etag")).await.expect(200);
+    assert_eq!(second.json()["data"]["counts"]["enrolled"], 3);
+    shown(second.header("etag")).await.expect(304);
+    // It is no edit, and stands in nobody's way.
+    let change = home.world.patch(&path).token(&home.tenant.owner.token).header("if-match", first.header("etag"));
+    change.json(json!({"description": "Spring"})).send().await.expect(200);
 }
 
 /// A wave that was released within the window may come to a worker after its end.
@@ -155,4 +174,19 @@ async fn a_small_campaign_does_not_wait_for_a_large_one() {
     large.pass(4, SignedDuration::from_mins(1)).await;
     assert_eq!(large.numbers(&first), Numbers { sent: 200, in_days: 200, in_months: 200, ..Numbers::default() });
     assert_eq!(number(&large.record("campaigns", &first), "failed"), 0);
+}
+
+#[tokio::test]
+async fn what_the_carrier_does_not_take_now_goes_later_and_once() {
+    let home = Home::with(Settings { plans: json!({"free": {"emails_per_month": null}}), ..Settings::default() }).await;
+    let leads = home.leads(30).await;
+    let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&campaign, "start").await.expect(200);
+    home.world.aws.mailbox().throttle_next(7);
+    home.settle().await;
+    home.pass(4, SignedDuration::from_mins(16)).await;
+    let (given, numbers) = (home.given(&campaign), home.numbers(&campaign));
+    assert!(given.len() == 30 && given.values().all(|times| *times == 1), "{given:?}");
+    assert_eq!((numbers.sent, numbers.unknown, numbers.failed, numbers.dropped, numbers.in_days, numbers.in_months), (30, 0, 0, 0, 30, 30));
+    assert_eq!(home.status(&campaign).await["status"], "completed");
 }

@@ -113,6 +113,7 @@ struct Shared {
     /// Held over look-up and write, so that two posts of one id cannot both be the first.
     writing: Lock<()>,
     refusals: AtomicUsize,
+    throttled: AtomicUsize,
     lost_answers: AtomicUsize,
     /// Where reports go, once a template has said so.
     reports: Lock<Option<(Queues, MailReports)>>,
@@ -129,6 +130,7 @@ impl Mailbox {
                 journal,
                 writing: Lock::new(()),
                 refusals: AtomicUsize::new(0),
+                throttled: AtomicUsize::new(0),
                 lost_answers: AtomicUsize::new(0),
                 reports: Lock::new(None),
                 reception: Lock::new(None),
@@ -268,6 +270,11 @@ impl Mailbox {
         self.shared.refusals.store(posts, Ordering::SeqCst);
     }
 
+    /// For tests: the next posts are refused with 429, as Amazon SES does with more mails than it takes, and not stored.
+    pub fn throttle_next(&self, posts: usize) {
+        self.shared.throttled.store(posts, Ordering::SeqCst);
+    }
+
     /// For tests: the next posts are stored but answered with 500, like a connection cut after the sending.
     pub fn lose_next_answers(&self, posts: usize) {
         self.shared.lost_answers.store(posts, Ordering::SeqCst);
@@ -282,6 +289,9 @@ impl Mailbox {
 async fn receive(State(mailbox): State<Mailbox>, Json(mail): Json<Mail>) -> impl IntoResponse {
     if take_one(&mailbox.shared.refusals) {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "refused, as a test asked" })));
+    }
+    if take_one(&mailbox.shared.throttled) {
+        return (StatusCode::TOO_MANY_REQUESTS, Json(json!({ "error": "too many, as a test asked" })));
     }
     match mailbox.take(mail) {
         Ok(_) if take_one(&mailbox.shared.lost_answers) => {
