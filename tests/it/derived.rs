@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use shared::error::Lack;
 use shared::http::status::CODES;
+use shared::store::Nested;
 use shared::tenancy::doors::Access;
 use shared::tenancy::{Role, Scope};
 use stack::template::{Route, Template};
@@ -21,6 +22,25 @@ fn the_api_reference_is_the_routes() {
 #[test]
 fn the_role_matrix_is_the_reviewed_one() {
     compare(&root().join("tests/it/roles.txt"), &catalogue().role_matrix());
+}
+
+/// Each collection of a tenant is one of the table's parts, and has a line there.
+#[test]
+fn the_description_of_the_table_names_every_collection() {
+    fn names<'a>(nested: &'a [Nested], all: &mut BTreeSet<&'a str>) {
+        for one in nested {
+            all.insert(one.name);
+            names(one.nested(), all);
+        }
+    }
+    let text = std::fs::read_to_string(root().join("docs/table.md")).expect("docs/table.md");
+    let branches = records::ALL.of_tenant();
+    let mut all: BTreeSet<&str> = branches.iter().map(|branch| branch.name).collect();
+    branches.iter().for_each(|branch| names(&branch.nested, &mut all));
+    let lines = |name: &str| text.contains(&format!("`{name}`")) || text.contains(&format!("`{name}#"));
+    // The log of the edge has a collection for each month of a year.
+    let missing: Vec<&str> = all.into_iter().filter(|name| !lines(name) && !name.starts_with("edge-logs-")).collect();
+    assert!(missing.is_empty(), "docs/table.md has no line for {missing:?}");
 }
 
 /// A key is inactive if its maker's role is lower than this.

@@ -1126,7 +1126,7 @@ pub(crate) async fn thread(world: &World, tenant: &Tenant) -> String {
     };
     let whole = with(json!({
         "id": thread, "topic": "hello", "participants": [email], "messages": 2, "last_message": messages[1], "references": ["1@elsewhere.example.com"],
-        "hour": {"began": now, "mails": 2}, "created_at": now, "updated_at": now, "version": 1,
+        "hours": {"prospect": {"began": now, "mails": 2}, "others": {"began": now, "mails": 0}}, "created_at": now, "updated_at": now, "version": 1,
     }));
     put(world, tenant, tag, "threads", &thread, "thread", &whole);
     let place = format!("open#{:015}#{thread}", moment.as_millisecond());

@@ -400,6 +400,11 @@ async fn a_launched_campaign_reaches_every_lead_once_and_is_completed() {
     let refused = home.send(&campaign, "start").await.expect(409);
     assert_eq!(refused.code(), "CAMPAIGN_INVALID_STATE");
     assert!(home.world.items_of_type("wave").is_empty());
+    // The audit log tells of the campaign, and the activity of each lead of its mail.
+    let entries = home.world.items_of_type("audit_entry").into_iter().filter(|entry| text(entry, "actor") == "sender");
+    let changes = entries.flat_map(|entry| entry.as_object().expect("an item").keys().cloned().collect::<Vec<_>>());
+    let changes: Vec<String> = changes.filter(|name| name.starts_with("change:")).collect();
+    assert!(!changes.is_empty() && changes.iter().all(|name| name.starts_with("change:campaign:")), "{changes:?}");
 }
 
 /// Everything that the engine does is done with credentials of the one tenant.

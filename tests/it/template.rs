@@ -778,7 +778,12 @@ fn beside_a_domain_the_api_has_no_second_address() {
 #[test]
 fn alarms_reach_somebody_and_schedules_bear_the_stacks_name() {
     let alarms = of_type("AWS::CloudWatch::Alarm");
-    assert!(alarms.len() >= 8, "{}", alarms.len());
+    // An alarm on a sum pays for each metric of it.
+    let metrics: usize = alarms.iter().map(|(_, alarm)| alarm.to_string().matches("\"MetricName\"").count()).sum();
+    let cents = metrics * 10;
+    let row = format!("| {} alarms, which watch {metrics} metrics | 0.10 a metric | {}.{:02} |", alarms.len(), cents / 100, cents % 100);
+    let cost = std::fs::read_to_string("../docs/cost.md").expect("docs/cost.md");
+    assert!(cost.contains(&row), "docs/cost.md says otherwise than {row}");
     for (name, alarm) in alarms {
         assert_eq!(alarm["AlarmActions"]["Fn::If"][0], "HasAlarmEmail", "{name}");
         assert_eq!(alarm["TreatMissingData"], "notBreaching", "{name}");

@@ -1,5 +1,5 @@
 //! Sends campaigns: enrols the leads of what was launched, releases waves of them when they may go, gives their mails to the carrier, and notes what
-//! became of them. Whatever dies in between, nobody gets a mail twice, and whoever waits is found again.
+//! became of them. It also sends the answers of the inbox and test mails. Whatever dies in between, nobody gets a mail twice, and whoever waits is found again.
 
 mod budget;
 mod conduct;

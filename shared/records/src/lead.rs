@@ -380,6 +380,7 @@ impl Entity for Lead {
     type Scope = InWorkspace;
     const TYPE: &'static str = "lead";
     const COLLECTION: &'static str = "leads";
+    const MAILS_AUDITED: bool = false;
     const WITHIN: Option<Within> = Some(IN_WORKSPACE);
     const COUNTER: Option<Counter> = Some(Workspace::LEADS);
     const NOUN: Option<&'static str> = Some(Lead::NOUN);

@@ -116,7 +116,13 @@ mod tests {
 
     #[test]
     fn what_a_tenant_owns_is_audited_unless_it_says_otherwise() {
-        let audited = ["project", "invitation", "subaccount", "deleted_project", "answer", "session"].map(|kind| ALL.audited(kind));
+        let audited =
+            ["project", "invitation", "subaccount", "deleted_project", "answer", "session"].map(|kind| ALL.audited(kind, "user:1"));
         assert_eq!(audited, [Some("project"), Some("invitation"), Some("subaccount"), None, None, None]);
+        // What each mail changes is not told again.
+        for (kind, is_told) in [("campaign", true), ("lead", false), ("thread", false), ("message", false), ("test_mail", false)] {
+            assert_eq!(ALL.audited(kind, "sender").is_some(), is_told, "{kind}");
+            assert!(ALL.audited(kind, "platform").is_some(), "{kind}");
+        }
     }
 }

@@ -237,6 +237,7 @@ impl Entity for Message {
     type Scope = InWorkspace;
     const TYPE: &'static str = "message";
     const COLLECTION: &'static str = "messages";
+    const MAILS_AUDITED: bool = false;
     const WITHIN: Option<Within> = Some(IN_WORKSPACE);
     const NOUN: Option<&'static str> = Some("Message");
     const RESTORE: Option<Restore> = Some(restored_message);

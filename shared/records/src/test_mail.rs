@@ -52,6 +52,7 @@ impl Record for TestMail {
     type Id = TestMailId;
     const TYPE: &'static str = "test_mail";
     const COLLECTION: &'static str = "test-mails";
+    const MAILS_AUDITED: bool = false;
     const EXPORTED: bool = false;
 
     fn id(&self) -> TestMailId {

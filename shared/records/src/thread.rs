@@ -383,6 +383,7 @@ impl Entity for Thread {
     type Scope = InWorkspace;
     const TYPE: &'static str = "thread";
     const COLLECTION: &'static str = "threads";
+    const MAILS_AUDITED: bool = false;
     const WITHIN: Option<Within> = Some(IN_WORKSPACE);
     const NOUN: Option<&'static str> = Some(Thread::NOUN);
     const RESTORE: Option<Restore> = Some(restored::<Thread>);

@@ -29,6 +29,9 @@ pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     /// Whether a change of it is an entry of the audit log. By default yes for a tenant's records, so a forgotten line makes the log tell too much, not
     /// too little.
     const AUDITED: bool = <Self::Scope as Scope>::OWNED;
+    /// Whether it is an entry also where a mail made the change, sent or received. False where the activity of a lead, or the thread itself, tells the
+    /// same: entries would cost as much as the mails.
+    const MAILS_AUDITED: bool = true;
     /// Whether an export shows it. False for a record that only repeats others, is sealed, or is packed for our own use.
     const EXPORTED: bool = true;
     /// Attributes that hold what a customer named themselves. An export masks what is called a secret everywhere else.
@@ -150,6 +153,7 @@ pub trait Record: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     const COLLECTION: &'static str;
     /// See `Entity`, as for the following.
     const AUDITED: bool = true;
+    const MAILS_AUDITED: bool = true;
     const EXPORTED: bool = true;
     /// Whether an import puts it back unchanged. False for secrets, and for what stands for something outside the tenant.
     const RESTORED: bool = Self::EXPORTED;
@@ -190,6 +194,7 @@ impl<R: Record> Entity for R {
     const TYPE: &'static str = R::TYPE;
     const COLLECTION: &'static str = R::COLLECTION;
     const AUDITED: bool = R::AUDITED;
+    const MAILS_AUDITED: bool = R::MAILS_AUDITED;
     const EXPORTED: bool = R::EXPORTED;
     const RESTORE: Option<Restore> = if R::RESTORED { Some(restored::<R>) } else { None };
     const COUNTER: Option<Counter> = R::COUNTER;

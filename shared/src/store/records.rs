@@ -9,6 +9,8 @@ use crate::store::page::List;
 /// Records of any type.
 pub struct Anything;
 
+/// The workers that write with each mail.
+const MAIL_WORKERS: [&str; 2] = ["sender", "receiver"];
 /// The collection of all counters.
 pub(crate) const COUNTERS: &str = "counters";
 
@@ -20,6 +22,7 @@ pub struct Kind {
     owned: bool,
     within: Option<Within>,
     audited: bool,
+    mails_audited: bool,
     exported: bool,
     free: &'static [&'static str],
     counter: Option<Counter>,
@@ -33,6 +36,7 @@ impl Kind {
         owned: true,
         within: Some(IN_WORKSPACE),
         audited: false,
+        mails_audited: false,
         exported: false,
         free: &[],
         counter: None,
@@ -45,6 +49,7 @@ impl Kind {
             owned: <E::Scope as Scope>::OWNED,
             within: E::WITHIN,
             audited: E::AUDITED,
+            mails_audited: E::MAILS_AUDITED,
             exported: E::EXPORTED,
             free: E::FREE,
             counter: E::COUNTER,
@@ -108,9 +113,11 @@ impl Nested {
 }
 
 impl Records {
-    /// The type itself, if its changes are in the audit log.
-    pub fn audited(&self, kind: &str) -> Option<&'static str> {
-        self.kinds().find(|known| known.audited && known.name == kind).map(|known| known.name)
+    /// The type itself, if a change of it that this one made is in the audit log.
+    pub fn audited(&self, kind: &str, actor: &str) -> Option<&'static str> {
+        let is_of_mails = MAIL_WORKERS.contains(&actor);
+        let is_audited = |known: &&Kind| known.audited && (!is_of_mails || known.mails_audited);
+        self.kinds().find(|known| known.name == kind).filter(is_audited).map(|known| known.name)
     }
 
     /// The attributes of a type in which a customer named things themselves.

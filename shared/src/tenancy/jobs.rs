@@ -172,7 +172,7 @@ impl Change {
             let Removal { resource, id, before, .. } = removal;
             ResourceChange { action: "deleted".into(), resource, id, before: Some(before), after: None }
         } else {
-            let Some(resource) = records.audited(&self.entity) else { return Ok(None) };
+            let Some(resource) = records.audited(&self.entity, &actor) else { return Ok(None) };
             if self.before.as_ref().is_some_and(|before| text(before, "request").as_ref() == Some(&request)) {
                 return Ok(None);
             }
