@@ -250,6 +250,11 @@ impl Home {
         }
     }
 
+    /// As the workspace counts them.
+    pub fn active_campaigns(&self) -> u64 {
+        self.within("counters", "active_campaigns").first().map_or(0, |counter| number(counter, "n"))
+    }
+
     pub fn numbers(&self, campaign: &str) -> Numbers {
         let record = self.record("campaigns", campaign);
         let mails = |items: Vec<Value>| items.iter().map(|item| number(item, "mails")).sum();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use engagement::active::turned;
 use engagement::{launch, steps};
 use jiff::SignedDuration;
 use records::audience::CampaignAudience;
@@ -98,7 +99,7 @@ impl Sender {
             }
             Look::Over => {
                 let completed = campaign.completed(self.app.clock().now());
-                let mut ending = within.transaction().replace(&within, &completed, &campaign)?;
+                let mut ending = turned(&store, &within, &completed, &campaign)?;
                 for template in sequence::templates(&steps) {
                     ending = ending.adjust(&within, &Template::key_of(template), &[("used_in", -1)], missing())?;
                 }
@@ -135,12 +136,15 @@ impl Sender {
             (!problems.is_empty()).then_some(PausedBy::Guard)
         };
         if let Some(by) = paused_by {
-            let is_paused = within.replace_if(&campaign.paused(by, now)?, &campaign).await?;
-            return if is_paused { Ok(Started::Not) } else { Err(overtaken()) };
+            return match turned(store, within, &campaign.paused(by, now)?, &campaign)?.commit().await {
+                Ok(()) => Ok(Started::Not),
+                Err(Error::Conflict(_)) => Err(overtaken()),
+                Err(error) => Err(error),
+            };
         }
         let active = campaign.launched(now)?;
         let plan = within.get(&CampaignPlan::key_of(campaign.id)).await?;
-        within.transaction().replace(within, &active, &campaign)?.replace(within, &plan.resumed(now), &plan)?.commit().await?;
+        turned(store, within, &active, &campaign)?.replace(within, &plan.resumed(now), &plan)?.commit().await?;
         Ok(Started::Active(Box::new(active)))
     }
 }

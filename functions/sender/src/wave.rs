@@ -1,6 +1,7 @@
 //! Does a released wave: its mails, or its condition. When all of its leads are through, one transaction counts what went out, gives back what did not, and
 //! plans the waves that follow.
 
+use engagement::active::turned;
 use engagement::kept::while_kept;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -81,7 +82,7 @@ impl Sender {
         self.follow(within, &wave, &plain_steps, &mut ended).await?;
         self.commit(context, (store, within), &wave, counted, &ended).await?;
         if ended.stop == Some(Stop::Unverified) {
-            self.pause(within, &wave).await?;
+            self.pause((store, within), &wave).await?;
         }
         Ok(())
     }
@@ -288,12 +289,14 @@ impl Sender {
     }
 
     /// Its sender is one that the carrier does not know: nothing of it would go.
-    async fn pause(&self, within: &WorkspaceStore, wave: &Wave) -> Result<()> {
+    async fn pause(&self, (store, within): (&TenantStore, &WorkspaceStore), wave: &Wave) -> Result<()> {
         for _ in 0..5 {
             let Some(campaign) = within.find(&Campaign::key_of(wave.campaign)).await? else { return Ok(()) };
             let Ok(paused) = campaign.paused(PausedBy::Carrier, self.app.clock().now()) else { return Ok(()) };
-            if within.replace_if(&paused, &campaign).await? {
-                return Ok(());
+            match turned(store, within, &paused, &campaign)?.commit().await {
+                Err(Error::Conflict(_)) => {}
+                Err(Error::NotFound | Error::Missing(_)) => return Ok(()),
+                written => return written,
             }
         }
         Err(busy())

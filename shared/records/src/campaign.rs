@@ -144,6 +144,10 @@ impl CampaignStatus {
         matches!(self, CampaignStatus::Scheduled | CampaignStatus::Active | CampaignStatus::Paused)
     }
 
+    pub fn is_active(self) -> bool {
+        self == CampaignStatus::Active
+    }
+
     /// What was sent stays as it was.
     pub fn check_edit(self) -> Result<()> {
         match self {

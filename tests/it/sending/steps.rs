@@ -95,6 +95,7 @@ async fn a_planned_start_goes_at_its_moment() {
     assert_eq!(home.sent().len(), 0);
     home.pass(2, SignedDuration::from_mins(1)).await;
     assert_eq!((home.sent().len(), &home.status(&campaign).await["status"]), (2, &json!("completed")));
+    assert_eq!(home.active_campaigns(), 0);
 }
 
 #[tokio::test]
