@@ -74,8 +74,7 @@ impl Sender {
                 // What was launched has a content; without one, nothing can go until a person mends it.
                 let Some(content) = content else { return Err(Error::internal("sending a wave", "its step has no content")) };
                 let inbound = self.inbound(context, (store, within), &workspace).await?;
-                let (workspace, plain_steps, content) = (&workspace, &plain_steps[..], &content);
-                let post = Post { context, store, within, workspace, plain_steps, content, wave: &wave, inbound };
+                let post = Post { context, store, within, plain_steps: &plain_steps, content: &content, wave: &wave, inbound };
                 self.mails(&post).await?
             }
         };

@@ -161,6 +161,11 @@ impl Wave {
         List::behind(Collection::of::<Wave>(), Turn(campaign, is_first))
     }
 
+    /// Of all campaigns of the workspace.
+    pub fn all() -> List<Self> {
+        List::new(Collection::of::<Wave>(), "")
+    }
+
     /// All of them.
     pub fn of_campaign(campaign: CampaignId) -> List<Self> {
         List::behind(Collection::of::<Wave>(), campaign)
