@@ -80,18 +80,17 @@ async fn resume(door: &In<Member>, campaign: Campaign, expected: &IfMatch, conte
     check(door, &campaign, contents).await?;
     let (store, now) = (&door.store, door.now());
     let plan = store.get(&CampaignPlan::key_of(campaign.id)).await?;
-    let going_on = plan.resumed(now);
     let resumed = store
         .edit(campaign, |campaign, transaction| {
             expected.check(&campaign.etag())?;
             is_paused(campaign)?;
             let resumed = campaign.launched(now)?;
-            let transaction = door.while_there(transaction)?.replace(store, &going_on, &plan)?;
+            let transaction = door.while_there(transaction)?.replace(store, &plan.resumed(&resumed, now), &plan)?;
             let transaction = active::counted(transaction, store, &resumed, campaign)?;
             Ok(Some((resumed.clone(), wake(transaction, door, &resumed)?)))
         })
         .await?;
-    contents.plan = Some(going_on);
+    contents.plan = Some(plan.resumed(&resumed, now));
     Ok(resumed)
 }
 

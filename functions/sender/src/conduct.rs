@@ -45,7 +45,7 @@ const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 impl Conductor<'_> {
     /// With the plan as it is.
-    pub async fn conduct(&self, plan: CampaignPlan) -> Result<Look> {
+    pub async fn conduct(&self, mut plan: CampaignPlan) -> Result<Look> {
         let now = self.context.now();
         // Who waits for the next mail goes before those who begin: their moment has been promised.
         let rows = [false, true].map(|is_first| Wave::due(self.campaign.id, is_first));
@@ -54,6 +54,12 @@ impl Conductor<'_> {
         let waves: Vec<Wave> = next.0.into_iter().chain(first.0).collect();
         if waves.is_empty() {
             return Ok(Look::Over);
+        }
+        if let Some(not_over) = plan.not_over() {
+            if !self.within.replace_if(&not_over, &plan).await? {
+                return Err(overtaken());
+            }
+            plan = not_over;
         }
         let mut looks: Vec<Timestamp> = vec![];
         let mut mails: Vec<&Wave> = vec![];

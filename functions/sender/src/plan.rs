@@ -91,7 +91,7 @@ impl Sender {
         Ok(match conductor.conduct(plan).await? {
             _ if !is_enrolled => again(context.now()),
             Look::Again(at) => again(at),
-            Look::Over if campaign.numbers.unknown > 0 && !is_waited_for(&enrolled, context.now()) => {
+            Look::Over if campaign.numbers.unknown > 0 && !reports_had_time(&enrolled, context.now()) => {
                 if enrolled.over_since.is_none() && !within.replace_if(&enrolled.over(context.now()), &enrolled).await? {
                     return Err(overtaken());
                 }
@@ -144,13 +144,13 @@ impl Sender {
         }
         let active = campaign.launched(now)?;
         let plan = within.get(&CampaignPlan::key_of(campaign.id)).await?;
-        turned(store, within, &active, &campaign)?.replace(within, &plan.resumed(now), &plan)?.commit().await?;
+        turned(store, within, &active, &campaign)?.replace(within, &plan.resumed(&active, now), &plan)?.commit().await?;
         Ok(Started::Active(Box::new(active)))
     }
 }
 
 /// Whether reports of mails of which nobody knew had time to come.
-fn is_waited_for(plan: &CampaignPlan, now: jiff::Timestamp) -> bool {
+fn reports_had_time(plan: &CampaignPlan, now: jiff::Timestamp) -> bool {
     plan.over_since.is_some_and(|since| now.duration_since(since) >= FOR_REPORTS)
 }
 

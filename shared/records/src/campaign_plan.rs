@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::campaign::CampaignId;
+use crate::campaign::{Campaign, CampaignId};
 use crate::lead::{LeadId, LeadIds};
 use crate::schedule::Hold;
 use crate::sequence::Next;
@@ -121,9 +121,11 @@ impl CampaignPlan {
         }
     }
 
-    /// As it begins anew after a pause: what went by meanwhile is not made up for.
-    pub fn resumed(&self, now: Timestamp) -> Self {
-        CampaignPlan { paced_to: now, credit: 0, held_by: None, next_at: None, version: self.version + 1, ..self.clone() }
+    /// As it goes on with its campaign, as that is then: what went by before is not made up for. Of a campaign that begins now, the first wait does too.
+    pub fn resumed(&self, campaign: &Campaign, now: Timestamp) -> Self {
+        let started_at = if campaign.launched_at == Some(now) { now } else { self.started_at };
+        let version = self.version + 1;
+        CampaignPlan { started_at, paced_to: now, credit: 0, held_by: None, next_at: None, over_since: None, version, ..self.clone() }
     }
 
     /// After mails were released. `None`: nothing changes.
@@ -135,6 +137,11 @@ impl CampaignPlan {
     /// Nobody waits any more.
     pub fn over(&self, now: Timestamp) -> Self {
         CampaignPlan { over_since: Some(now), version: self.version + 1, ..self.clone() }
+    }
+
+    /// Somebody waits. Reports of mails that get lost from here on have their own time to come. `None`: somebody did before.
+    pub fn not_over(&self) -> Option<Self> {
+        self.over_since.map(|_| CampaignPlan { over_since: None, version: self.version + 1, ..self.clone() })
     }
 
     /// The waves of a page: its leads do the first step of the sequence together. Each lead's wave follows from its place on the page.

@@ -98,6 +98,31 @@ async fn a_planned_start_goes_at_its_moment() {
     assert_eq!(home.active_campaigns(), 0);
 }
 
+/// However long before it was planned.
+#[tokio::test]
+async fn a_wait_at_the_beginning_is_counted_from_when_the_campaign_begins() {
+    let home = Home::new().await;
+    let leads = home.leads(2).await;
+    let sequence = json!([wait(30, "minutes"), email("One")]);
+    let planned = scheduled(&home, sequence.clone(), &leads).await;
+    home.pass(1, SignedDuration::from_mins(61)).await;
+    assert_eq!((&home.status(&planned).await["status"], home.sent().len()), (&json!("active"), 0));
+    home.pass(1, SignedDuration::from_mins(29)).await;
+    assert_eq!(home.sent().len(), 0, "half an hour is not over");
+    home.pass(1, SignedDuration::from_mins(2)).await;
+    assert_eq!((home.given(&planned).len(), &home.status(&planned).await["status"]), (2, &json!("completed")));
+    // Paused before its moment, and let go on after that.
+    let resumed = scheduled(&home, sequence, &leads).await;
+    home.send(&resumed, "pause").await.expect(200);
+    home.pass(1, SignedDuration::from_mins(90)).await;
+    home.send(&resumed, "resume").await.expect(200);
+    home.settle().await;
+    home.pass(1, SignedDuration::from_mins(29)).await;
+    assert_eq!(home.given(&resumed).len(), 0, "half an hour is not over");
+    home.pass(1, SignedDuration::from_mins(2)).await;
+    assert_eq!(home.given(&resumed).len(), 2);
+}
+
 #[tokio::test]
 async fn a_start_that_was_missed_by_hours_waits_for_a_person() {
     let home = Home::new().await;
