@@ -65,9 +65,11 @@ impl Sender {
         let (campaign, workspace) = tokio::try_join!(within.find(&campaign), store.find(&workspace))?;
         let (Some(campaign), Some(workspace)) = (campaign, workspace) else { return Ok(()) };
         let steps = steps::of(within, &campaign).await?;
+        // One moment for all that a condition leads on: what is due at the same moment goes together.
+        let now = self.app.clock().now();
         let plain_steps: Vec<Step> = steps.iter().map(|step| step.step.clone()).collect();
         let mut ended = match sequence::step(&plain_steps, wave.step) {
-            Some(Step::Condition(condition)) => self.branch(within, &wave, &plain_steps, condition).await?,
+            Some(Step::Condition(condition)) => self.branch(within, &wave, &plain_steps, (condition, now)).await?,
             _ => {
                 let step = steps.iter().find(|step| step.number == wave.step);
                 let content = step.map(|step| step.content()).transpose()?.flatten();
@@ -78,7 +80,7 @@ impl Sender {
                 self.mails(&post).await?
             }
         };
-        self.follow(within, &wave, &plain_steps, &mut ended).await?;
+        self.follow(within, &wave, (&plain_steps, now), &mut ended).await?;
         self.commit(context, (store, within), &wave, counted, &ended).await?;
         if ended.stop == Some(Stop::Unverified) {
             self.pause((store, within), &wave).await?;
@@ -112,10 +114,16 @@ impl Sender {
     }
 
     /// Each lead goes on where the condition leads it.
-    async fn branch(&self, within: &WorkspaceStore, wave: &Wave, steps: &[Step], condition: &ConditionStep) -> Result<Ended> {
+    async fn branch(
+        &self,
+        within: &WorkspaceStore,
+        wave: &Wave,
+        steps: &[Step],
+        (condition, now): (&ConditionStep, Timestamp),
+    ) -> Result<Ended> {
         let mut ended = Ended::default();
         for lead in &wave.leads.0 {
-            self.branch_one(within, wave, steps, (condition, *lead), &mut ended).await?;
+            self.branch_one(within, wave, (steps, now), (condition, *lead), &mut ended).await?;
         }
         Ok(ended)
     }
@@ -124,13 +132,12 @@ impl Sender {
         &self,
         within: &WorkspaceStore,
         wave: &Wave,
-        steps: &[Step],
+        (steps, now): (&[Step], Timestamp),
         (condition, lead): (&ConditionStep, LeadId),
         ended: &mut Ended,
     ) -> Result<()> {
         let (enrolment_key, lead_key) = (Enrolment::key_of(wave.campaign, lead), Lead::key_of(lead));
         for _ in 0..5 {
-            let now = self.app.clock().now();
             let (enrolment, lead) = tokio::try_join!(within.find(&enrolment_key), within.find(&lead_key))?;
             let Some(enrolment) = enrolment else { return Ok(()) };
             match enrolment.turn(&wave.id, wave.step, now) {
@@ -158,7 +165,13 @@ impl Sender {
     }
 
     /// Those of the wave's leads that it has brought to a later step, now or before it was interrupted.
-    async fn follow(&self, within: &WorkspaceStore, wave: &Wave, steps: &[Step], ended: &mut Ended) -> Result<()> {
+    async fn follow(
+        &self,
+        within: &WorkspaceStore,
+        wave: &Wave,
+        (steps, now): (&[Step], Timestamp),
+        ended: &mut Ended,
+    ) -> Result<()> {
         let keys: Vec<_> = wave.leads.0.iter().map(|lead| Enrolment::key_of(wave.campaign, *lead)).collect();
         let mut mails = BTreeMap::<u32, (Timestamp, Vec<LeadId>)>::new();
         let mut branched = BTreeMap::<(u32, Timestamp), Vec<LeadId>>::new();
@@ -173,7 +186,7 @@ impl Sender {
                 }
                 _ => {
                     let due = ended.due.get(&enrolment.lead).copied();
-                    let due = due.unwrap_or_else(|| self.due_behind(steps, wave.step, enrolment.step));
+                    let due = due.unwrap_or_else(|| due_behind((steps, now), wave.step, enrolment.step));
                     branched.entry((enrolment.step, due)).or_default().push(enrolment.lead);
                 }
             }
@@ -181,18 +194,6 @@ impl Sender {
         let of_mails = mails.into_iter().map(|(step, (due, leads))| Following { step, due, leads });
         ended.following = of_mails.chain(branched.into_iter().map(|((step, due), leads)| Following { step, due, leads })).collect();
         Ok(())
-    }
-
-    /// When a step behind a condition is due for a lead that was led there before the wave was interrupted: of two ways, after the longer one.
-    fn due_behind(&self, steps: &[Step], condition: u32, step: u32) -> Timestamp {
-        let now = self.app.clock().now();
-        let Some(Step::Condition(condition)) = sequence::step(steps, condition) else { return now };
-        let ways = [condition.then, condition.otherwise].into_iter().flatten().map(|number| sequence::from(steps, number, now));
-        let dues = ways.filter_map(|next| match next {
-            Next::Step { number, due } if number == step => Some(due),
-            _ => None,
-        });
-        dues.max().unwrap_or(now)
     }
 
     async fn commit(
@@ -300,4 +301,15 @@ impl Sender {
         }
         Err(busy())
     }
+}
+
+/// When a step behind a condition is due for a lead that was led there before the wave was interrupted: of two ways, after the longer one.
+fn due_behind((steps, now): (&[Step], Timestamp), condition: u32, step: u32) -> Timestamp {
+    let Some(Step::Condition(condition)) = sequence::step(steps, condition) else { return now };
+    let ways = [condition.then, condition.otherwise].into_iter().flatten().map(|number| sequence::from(steps, number, now));
+    let dues = ways.filter_map(|next| match next {
+        Next::Step { number, due } if number == step => Some(due),
+        _ => None,
+    });
+    dues.max().unwrap_or(now)
 }

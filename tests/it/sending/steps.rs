@@ -123,6 +123,24 @@ async fn a_wait_at_the_beginning_is_counted_from_when_the_campaign_begins() {
     assert_eq!(home.given(&resumed).len(), 2);
 }
 
+/// Waves of one lead each would cost as much as their mails.
+#[tokio::test]
+async fn who_goes_the_same_way_goes_on_together_while_the_clock_moves() {
+    let home = Home::new().await;
+    let leads = home.leads(12).await;
+    let is_opened = json!({"field": "steps[1].opened", "op": "equals", "value": true});
+    let sequence =
+        json!([email("One"), {"type": "condition", "rule": is_opened, "then": 4, "else": 3}, wait(1, "hours"), wait(2, "hours"), email("Two")]);
+    let campaign = home.campaign(sequence, json!({"lead_ids": leads}), all_day()).await;
+    home.send(&campaign, "start").await.expect(200);
+    home.world.clock.ticks(SignedDuration::from_millis(700));
+    home.settle().await;
+    let waves = home.waves(&campaign);
+    assert_eq!(waves.iter().map(|wave| number(wave, "step")).collect::<Vec<_>>(), [5], "{waves:?}");
+    home.pass(4, SignedDuration::from_mins(61)).await;
+    assert_eq!(home.numbers(&campaign).sent, 24);
+}
+
 #[tokio::test]
 async fn a_start_that_was_missed_by_hours_waits_for_a_person() {
     let home = Home::new().await;
