@@ -7,7 +7,7 @@ use engagement::suppressed::is_suppressed;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use records::admission::missing as lacks;
-use records::campaign::{Campaign, CampaignStatus};
+use records::campaign::{Campaign, CampaignStatus, PausedBy, sender_problems};
 use records::enrolment::{Ended, Enrolment, ExitReason, SentMail, Turn};
 use records::lead::{EmailStatus, Lead, LeadId};
 use records::schedule::Pace;
@@ -67,6 +67,19 @@ pub enum Stop {
     Held,
     /// The carrier does not know the sender.
     Unverified,
+    /// A mail does not say who sends it, and from where.
+    Lacking,
+}
+
+impl Stop {
+    /// Why the campaign is paused for it: nothing of it would go.
+    pub fn pauses(self) -> Option<PausedBy> {
+        match self {
+            Stop::Unverified => Some(PausedBy::Carrier),
+            Stop::Lacking => Some(PausedBy::Guard),
+            Stop::Paused | Stop::Late | Stop::NotNow | Stop::Held => None,
+        }
+    }
 }
 
 impl Sender {
@@ -116,6 +129,9 @@ impl Sender {
         }
         if is_late(wave, &campaign, now)? {
             return Ok(Some(Done::Stopped(Stop::Late)));
+        }
+        if !sender_problems(&campaign.settings, &workspace.settings).is_empty() {
+            return Ok(Some(Done::Stopped(Stop::Lacking)));
         }
         let reason = match &lead {
             None => Some(ExitReason::Deleted),

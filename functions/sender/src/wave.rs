@@ -82,8 +82,8 @@ impl Sender {
         };
         self.follow(within, &wave, (&plain_steps, now), &mut ended).await?;
         self.commit(context, (store, within), &wave, counted, &ended).await?;
-        if ended.stop == Some(Stop::Unverified) {
-            self.pause((store, within), &wave).await?;
+        if let Some(by) = ended.stop.and_then(Stop::pauses) {
+            self.pause((store, within), &wave, by).await?;
         }
         Ok(())
     }
@@ -263,7 +263,7 @@ impl Sender {
                 // It may have been resumed meanwhile.
                 Some(Stop::Paused) => Some(now),
                 // Whoever resumes it looks.
-                Some(Stop::Unverified) => None,
+                Some(Stop::Unverified | Stop::Lacking) => None,
                 None if ended.following.is_empty() => Some(now),
                 None => None,
             });
@@ -288,11 +288,10 @@ impl Sender {
         Err(busy())
     }
 
-    /// Its sender is one that the carrier does not know: nothing of it would go.
-    async fn pause(&self, (store, within): (&TenantStore, &WorkspaceStore), wave: &Wave) -> Result<()> {
+    async fn pause(&self, (store, within): (&TenantStore, &WorkspaceStore), wave: &Wave, by: PausedBy) -> Result<()> {
         for _ in 0..5 {
             let Some(campaign) = within.find(&Campaign::key_of(wave.campaign)).await? else { return Ok(()) };
-            let Ok(paused) = campaign.paused(PausedBy::Carrier, self.app.clock().now()) else { return Ok(()) };
+            let Ok(paused) = campaign.paused(by, self.app.clock().now()) else { return Ok(()) };
             match turned(store, within, &paused, &campaign)?.commit().await {
                 Err(Error::Conflict(_)) => {}
                 Err(Error::NotFound | Error::Missing(_)) => return Ok(()),

@@ -141,6 +141,31 @@ async fn who_goes_the_same_way_goes_on_together_while_the_clock_moves() {
     assert_eq!(home.numbers(&campaign).sent, 24);
 }
 
+/// A launch asks for them once, and each mail must show them.
+#[tokio::test]
+async fn without_a_postal_address_or_a_name_nothing_more_goes() {
+    let home = Home::new().await;
+    let leads = home.leads(3).await;
+    let workspace = format!("/api/v1/tenant/workspaces/{}", id(&home.workspace));
+    let sequence = json!([email("One"), wait(1, "hours"), email("Two")]);
+    for (field, code) in [("postal_address", "SENDER_ADDRESS_MISSING"), ("default_from_name", "SENDER_NAME_MISSING")] {
+        let campaign = home.campaign(sequence.clone(), json!({"lead_ids": leads}), all_day()).await;
+        home.send(&campaign, "start").await.expect(200);
+        home.settle().await;
+        home.patch(&workspace, json!({"settings": {field: null}})).await.expect(200);
+        home.pass(2, SignedDuration::from_mins(31)).await;
+        let status = home.status(&campaign).await;
+        assert_eq!((&status["status"], &status["paused_by"], home.active_campaigns()), (&json!("paused"), &json!("guard"), 0), "{field}");
+        let numbers = home.numbers(&campaign);
+        assert_eq!((numbers.sent, numbers.in_days), (3, 3), "{field}: what did not go is not counted");
+        assert_eq!(home.send(&campaign, "resume").await.expect(409).code(), code);
+        home.patch(&workspace, json!({"settings": {field: "Ada"}})).await.expect(200);
+        home.send(&campaign, "resume").await.expect(200);
+        home.settle().await;
+        assert_eq!((home.given(&campaign).len(), &home.status(&campaign).await["status"]), (6, &json!("completed")), "{field}");
+    }
+}
+
 #[tokio::test]
 async fn a_start_that_was_missed_by_hours_waits_for_a_person() {
     let home = Home::new().await;
