@@ -36,7 +36,7 @@ async fn launched(home: &Home, mails: usize, emails: &[&str]) -> (String, Vec<St
 }
 
 impl Home {
-    async fn reported(&self) {
+    pub async fn reported(&self) {
         self.world.advance(SignedDuration::from_secs(30));
         self.world.aws.mailbox().play(self.world.auth.clock().now()).expect("reports");
         self.settle().await;

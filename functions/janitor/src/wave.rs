@@ -1,8 +1,8 @@
-//! Takes away the waves of what was deleted. What was counted in the tenant's month for a mail that neither went nor can go any more is given back.
+//! Takes away the waves of what was deleted. What was counted for the tenant for a mail that neither went nor can go any more is given back.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use records::campaign_plan::MailMonth;
+use records::campaign_plan::{MailDay, MailMonth};
 use records::enrolment::Enrolment;
 use records::wave::{Wave, WaveState};
 use shared::store::List;
@@ -57,6 +57,9 @@ async fn remove(store: &TenantStore, within: &WorkspaceStore, wave: Wave, now: T
             let by = -i64::try_from(unspent.len()).unwrap_or(0);
             let month = MailMonth::key_of(counted.month);
             removing = removing.while_kept(store)?.tally_within(store, &month, ("mails", by), None, missing())?;
+            if let Some(day) = counted.day_of_new {
+                removing = removing.tally_within(store, &MailDay::key_of(day), ("mails", by), None, missing())?;
+            }
         }
     }
     match removing.commit().await {

@@ -19,6 +19,7 @@ use shared::model::inbound::InboundId;
 use shared::model::mail_ref::MailRef;
 use shared::model::period::Month;
 use shared::model::tenant::Tenant;
+use shared::model::time;
 use shared::model::workspace::Workspace;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore};
@@ -261,7 +262,10 @@ async fn settled(
 
 /// A wave waits for a worker, and longer for another one after a death.
 fn is_late(wave: &Wave, campaign: &Campaign, now: Timestamp) -> Result<bool> {
-    let WaveState::Released { counted: Some(Counted { day, month }), .. } = wave.state else { return Ok(false) };
+    let WaveState::Released { counted: Some(Counted { day, month, day_of_new }), .. } = wave.state else { return Ok(false) };
+    if day_of_new.is_some_and(|day| day != time::day(now)) {
+        return Ok(true);
+    }
     let settings = &campaign.settings;
     let zone = TimeZone::get(&settings.timezone).map_err(|error| Error::internal("reading a campaign's zone", error))?;
     let pace = Pace { zone: &zone, window: settings.window.as_ref(), daily_limit: settings.daily_limit };

@@ -78,6 +78,7 @@ impl Sender {
             plan = enrol::page(context, (&store, &within), &campaign, &steps, plan).await?;
         }
         let conductor = Conductor {
+            sender: self,
             context,
             store: &store,
             within: &within,
@@ -85,7 +86,6 @@ impl Sender {
             plan_of_tenant: self.app.plans().get(&tenant.plan),
             campaign: &campaign,
             steps: &steps,
-            per_minute: self.per_minute,
         };
         let (is_enrolled, enrolled) = (plan.is_enrolled, plan.clone());
         Ok(match conductor.conduct(plan).await? {

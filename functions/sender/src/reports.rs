@@ -79,7 +79,8 @@ impl Sender {
             Happened::Clicked { automated } => effects.clicked(event.at, *automated),
             Happened::Unsubscribed => effects.unsubscribed(),
         }
-        effects.write().await
+        let of_new = effects.has_arrived && self.daily_of_new(mail.store).await?.is_some();
+        effects.write(of_new).await
     }
 
     /// A campaign of which too much comes back goes no further.

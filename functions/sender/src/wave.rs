@@ -10,7 +10,7 @@ use engagement::steps;
 use jiff::{SignedDuration, Timestamp};
 use records::activity::{Activity, ActivityId, ActivityKind};
 use records::campaign::{Campaign, PausedBy};
-use records::campaign_plan::{CampaignDay, MailMonth};
+use records::campaign_plan::{CampaignDay, MailDay, MailMonth};
 use records::enrolment::{self, Enrolment, ExitReason, Turn};
 use records::lead::{Lead, LeadId, LeadIds};
 use records::sequence::{self, ConditionStep, Next, Step};
@@ -165,13 +165,7 @@ impl Sender {
     }
 
     /// Those of the wave's leads that it has brought to a later step, now or before it was interrupted.
-    async fn follow(
-        &self,
-        within: &WorkspaceStore,
-        wave: &Wave,
-        (steps, now): (&[Step], Timestamp),
-        ended: &mut Ended,
-    ) -> Result<()> {
+    async fn follow(&self, within: &WorkspaceStore, wave: &Wave, (steps, now): (&[Step], Timestamp), ended: &mut Ended) -> Result<()> {
         let keys: Vec<_> = wave.leads.0.iter().map(|lead| Enrolment::key_of(wave.campaign, *lead)).collect();
         let mut mails = BTreeMap::<u32, (Timestamp, Vec<LeadId>)>::new();
         let mut branched = BTreeMap::<(u32, Timestamp), Vec<LeadId>>::new();
@@ -247,6 +241,9 @@ impl Sender {
                         None,
                         missing(),
                     )?;
+                    if let Some(day) = counted.day_of_new {
+                        committing = committing.tally_within(store, &MailDay::key_of(day), ("mails", -unspent), None, missing())?;
+                    }
                 }
             }
             // When to look again: for the waves that follow, for the rest, and in the end whether anybody waits at all.

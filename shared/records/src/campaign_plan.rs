@@ -216,6 +216,45 @@ impl MailMonth {
     }
 }
 
+/// `mail-days` / `<date>`: mails of a new tenant's campaigns on a day (UTC), counted like those of a month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailDay {
+    pub mails: u64,
+}
+
+impl MailDay {
+    pub const NAME: &'static str = "e-mails per day of a new tenant";
+
+    pub fn key_of(day: Date) -> Key<Self> {
+        Key::new(&Collection::of::<MailDay>(), MailDayKey(day))
+    }
+}
+
+struct MailDayKey(Date);
+
+impl Segment for MailDayKey {}
+
+impl fmt::Display for MailDayKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// `delivered-mails` / `all`: how many mails of a tenant's campaigns arrived. It is counted only until the tenant is no longer new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveredMails {
+    pub mails: u64,
+}
+
+impl DeliveredMails {
+    /// With so many, a tenant is no longer new.
+    pub const ENOUGH: u64 = 1_000;
+
+    pub fn key_of() -> Key<Self> {
+        Key::new(&Collection::of::<DeliveredMails>(), "all")
+    }
+}
+
 macro_rules! counts {
     ($record:ty, $scope:ty, $type:literal, $collection:literal, $within:expr) => {
         impl Entity for $record {
@@ -237,3 +276,5 @@ macro_rules! counts {
 
 counts!(CampaignDay, InWorkspace, "campaign_day", "campaign-days", Some(IN_WORKSPACE));
 counts!(MailMonth, InTenant, "mail_month", "mail-months", None);
+counts!(MailDay, InTenant, "mail_day", "mail-days", None);
+counts!(DeliveredMails, InTenant, "delivered_mails", "delivered-mails", None);

@@ -81,6 +81,9 @@ pub enum WaveState {
 pub struct Counted {
     pub day: Date,
     pub month: Month,
+    /// In UTC, where the tenant was new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day_of_new: Option<Date>,
 }
 
 impl Wave {

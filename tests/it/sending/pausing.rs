@@ -7,7 +7,7 @@ use super::{CAMPAIGNS, Home, LEADS, Numbers, email, wait};
 use crate::world::id;
 
 /// Pauses as soon as so much is there, while the workers are at it. Gives how many mails had gone when the answer came.
-async fn paused_when(home: &Home, campaign: &str, is_time: impl Fn() -> bool) -> usize {
+pub async fn paused_when(home: &Home, campaign: &str, is_time: impl Fn() -> bool) -> usize {
     let pausing = async {
         while !is_time() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;

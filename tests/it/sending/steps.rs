@@ -129,8 +129,7 @@ async fn who_goes_the_same_way_goes_on_together_while_the_clock_moves() {
     let home = Home::new().await;
     let leads = home.leads(12).await;
     let is_opened = json!({"field": "steps[1].opened", "op": "equals", "value": true});
-    let sequence =
-        json!([email("One"), {"type": "condition", "rule": is_opened, "then": 4, "else": 3}, wait(1, "hours"), wait(2, "hours"), email("Two")]);
+    let sequence = json!([email("One"), {"type": "condition", "rule": is_opened, "then": 4, "else": 3}, wait(1, "hours"), wait(2, "hours"), email("Two")]);
     let campaign = home.campaign(sequence, json!({"lead_ids": leads}), all_day()).await;
     home.send(&campaign, "start").await.expect(200);
     home.world.clock.ticks(SignedDuration::from_millis(700));
