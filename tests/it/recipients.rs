@@ -457,11 +457,48 @@ async fn nothing_goes_and_nothing_stays_of_one_that_is_deleted_while_it_sends() 
         home.settle().await;
         home.pass(3, DAY).await;
         assert_eq!((home.sent().len(), home.kinds()), (sent, BTreeSet::new()), "cut after {round}");
+        assert_eq!(home.in_months(), sent as u64, "what did not go is not counted: cut after {round}");
         if !is_cut {
             assert!(round > 3, "{round}");
             break;
         }
         round += 1;
+    }
+}
+
+/// Deletes the campaign, or all of its workspace, as soon as so many mails are out. Gives how many had gone when the answer came.
+async fn deleted_when(home: &Home, campaign: &str, mails: usize, with_workspace: bool) -> usize {
+    let deleting = async {
+        while home.sent().len() < mails {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let owner = &home.tenant.owner.token;
+        if with_workspace {
+            let workspace = home.world.delete(format!("/api/v1/tenant/workspaces/{}", id(&home.workspace)));
+            workspace.token(owner).json(json!({"confirm": home.workspace["name"]})).send().await.expect(204);
+        } else {
+            home.send(campaign, "pause").await.expect(200);
+            home.world.delete(format!("{CAMPAIGNS}/{campaign}")).token(owner).send().await.expect(204);
+        }
+        home.sent().len()
+    };
+    let (at_answer, ()) = tokio::join!(Box::pin(deleting), Box::pin(home.settle()));
+    at_answer
+}
+
+#[tokio::test]
+async fn who_deletes_in_the_middle_of_a_wave_pays_for_what_was_sent() {
+    for (mails, with_workspace) in [(1, false), (50, false), (1, true), (50, true)] {
+        let home = Home::new().await;
+        let leads = home.leads(90).await;
+        let campaign = home.launched(hello(), &leads).await;
+        let at_answer = deleted_when(&home, &campaign, mails, with_workspace).await;
+        let gone = home.sent().len();
+        assert!(gone <= at_answer + 1 && gone < leads.len(), "{at_answer} at the answer, and then {gone}");
+        home.pass(2, SignedDuration::from_mins(20)).await;
+        let what = if with_workspace { "workspace" } else { "campaign" };
+        assert_eq!((home.sent().len(), home.in_months()), (gone, gone as u64), "{what} after {mails}");
+        assert_eq!(home.kinds(), BTreeSet::new(), "{what} after {mails}");
     }
 }
 

@@ -36,7 +36,7 @@ async fn launched(home: &Home, mails: usize, emails: &[&str]) -> (String, Vec<St
 }
 
 impl Home {
-    async fn reported(&self) {
+    pub async fn reported(&self) {
         self.world.advance(SignedDuration::from_secs(30));
         self.world.aws.mailbox().play(self.world.auth.clock().now()).expect("reports");
         self.settle().await;
@@ -196,6 +196,22 @@ async fn a_settled_mail_is_followed_by_the_next_while_the_campaign_runs() {
     assert_eq!(home.status(&campaign).await["status"], "completed");
 }
 
+/// The second time that nobody waits, reports have their hour too.
+#[tokio::test]
+async fn each_mail_that_gets_lost_has_its_time_for_a_report() {
+    let home = Home::new().await;
+    let email = "a+lost@example.com";
+    let (campaign, _) = launched(&home, 3, &[email]).await;
+    for mails in 1..=3 {
+        assert_eq!((home.mails()[email].len(), home.number(&campaign, "unknown")), (mails, 1));
+        assert_eq!(home.status(&campaign).await["status"], "active", "after mail {mails}");
+        home.reported().await;
+        home.days(1).await;
+    }
+    assert_eq!(["sent", "unknown"].map(|name| home.number(&campaign, name)), [3, 0]);
+    assert_eq!(home.status(&campaign).await["status"], "completed");
+}
+
 #[tokio::test]
 async fn people_are_counted_once_and_programs_never() {
     let home = Home::new().await;
@@ -268,6 +284,7 @@ async fn a_campaign_of_which_too_much_comes_back_is_paused() {
     home.reported().await;
     let shown = home.status(&campaign).await;
     assert_eq!((&shown["status"], home.number(&campaign, "bounced")), (&json!("paused"), 26), "{shown}");
+    assert_eq!(home.active_campaigns(), 0);
     home.days(1).await;
     assert_eq!(home.mails()["b@example.com"].len(), 1);
 }

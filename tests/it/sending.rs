@@ -250,6 +250,11 @@ impl Home {
         }
     }
 
+    /// As the workspace counts them.
+    pub fn active_campaigns(&self) -> u64 {
+        self.within("counters", "active_campaigns").first().map_or(0, |counter| number(counter, "n"))
+    }
+
     pub fn numbers(&self, campaign: &str) -> Numbers {
         let record = self.record("campaigns", campaign);
         let mails = |items: Vec<Value>| items.iter().map(|item| number(item, "mails")).sum();
@@ -259,8 +264,13 @@ impl Home {
             unknown: number(&record, "unknown"),
             dropped: number(&record, "dropped"),
             in_days: mails(self.within("campaign-days", &bare(campaign))),
-            in_months: mails(self.queried(&format!("T#{}#mail-months", self.tenant.id), "2")),
+            in_months: self.in_months(),
         }
+    }
+
+    /// Mails that count in all months of the tenant.
+    pub fn in_months(&self) -> u64 {
+        self.queried(&format!("T#{}#mail-months", self.tenant.id), "2").iter().map(|month| number(month, "mails")).sum()
     }
 
     /// Of a campaign.

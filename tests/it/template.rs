@@ -602,7 +602,15 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL", "CAMPAIGN_QUEUE_URL", "SEND_QUEUE_URL"]),
         (
             "sender",
-            &["MAIL_REFS_SECRET_ID", "MAIL_FROM", "SES_PER_SECOND", "MAIL_CONFIGURATION_SET", "MAIL_EVENTS_QUEUE_ARN", "INBOUND_DOMAIN"],
+            &[
+                "MAIL_REFS_SECRET_ID",
+                "MAIL_FROM",
+                "SES_PER_SECOND",
+                "NEW_TENANT_DAILY",
+                "MAIL_CONFIGURATION_SET",
+                "MAIL_EVENTS_QUEUE_ARN",
+                "INBOUND_DOMAIN",
+            ],
         ),
         ("receiver", &["MAIL_REFS_SECRET_ID", "INBOUND_DOMAIN", "INBOUND_BUCKET", "INBOUND_QUEUE_ARN"]),
         ("courier", &["LINKS_SECRET_ID", "MAIL_FROM"]),

@@ -145,7 +145,8 @@ impl World {
             .with_parameter("PublicUrl", PUBLIC_URL)
             .with_parameter("MailFrom", "no-reply@example.com")
             .with_parameter("MailIdentity", "example.com")
-            .with_parameter("InboundDomain", "in.example.com");
+            .with_parameter("InboundDomain", "in.example.com")
+            .with_parameter("NewTenantDaily", "0");
         let of_run = || match std::env::var("TENANT_CREDENTIALS").as_deref() {
             Ok("session") => TenantCredentials::Session,
             _ => TenantCredentials::Function,

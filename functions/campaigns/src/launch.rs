@@ -1,6 +1,6 @@
 //! Launches, pauses and resumes campaigns. A launch writes what the sender needs, in the transaction that changes the campaign's state.
 
-use engagement::{launch, steps};
+use engagement::{active, launch, steps};
 use records::campaign::{Campaign, CampaignStatus, PausedBy, Problem};
 use records::campaign_plan::{CampaignPlan, MailMonth};
 use records::sequence::{self, CampaignStep};
@@ -53,6 +53,7 @@ async fn start(door: &In<Member>, campaign: Campaign, contents: &mut Contents) -
     for step in CampaignStep::all_of(campaign.id, &contents.steps) {
         launching = launching.put(store, &copies.with(step))?;
     }
+    launching = active::counted(launching, store, &launched, &campaign)?;
     launching = using(launching, door, sequence::templates(&contents.steps), 1)?;
     launching = wake(launching, door, &launched)?;
     launching.commit().await?;
@@ -63,7 +64,9 @@ async fn start(door: &In<Member>, campaign: Campaign, contents: &mut Contents) -
 async fn pause(door: &In<Member>, campaign: Campaign, expected: &IfMatch) -> Result<Campaign> {
     let change = |campaign: &Campaign, transaction| {
         expected.check(&campaign.etag())?;
-        Ok(Some((campaign.paused(PausedBy::Manual, door.now())?, transaction)))
+        let paused = campaign.paused(PausedBy::Manual, door.now())?;
+        let transaction = active::counted(door.while_there(transaction)?, &door.store, &paused, campaign)?;
+        Ok(Some((paused, transaction)))
     };
     door.store.edit(campaign, change).await
 }
@@ -78,17 +81,17 @@ async fn resume(door: &In<Member>, campaign: Campaign, expected: &IfMatch, conte
     check(door, &campaign, contents).await?;
     let (store, now) = (&door.store, door.now());
     let plan = store.get(&CampaignPlan::key_of(campaign.id)).await?;
-    let going_on = plan.resumed(now);
     let resumed = store
         .edit(campaign, |campaign, transaction| {
             expected.check(&campaign.etag())?;
             is_paused(campaign)?;
             let resumed = campaign.launched(now)?;
-            let transaction = door.while_there(transaction)?.replace(store, &going_on, &plan)?;
+            let transaction = door.while_there(transaction)?.replace(store, &plan.resumed(&resumed, now), &plan)?;
+            let transaction = active::counted(transaction, store, &resumed, campaign)?;
             Ok(Some((resumed.clone(), wake(transaction, door, &resumed)?)))
         })
         .await?;
-    contents.plan = Some(going_on);
+    contents.plan = Some(plan.resumed(&resumed, now));
     Ok(resumed)
 }
 

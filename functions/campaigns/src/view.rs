@@ -68,7 +68,7 @@ struct CountsView {
 #[schema(as = CampaignPacing)]
 struct PacingView {
     state: PacingState,
-    /// What its mails wait for. Null: nothing but their own moments.
+    /// What its mails wait for. `new_tenant`: few go in a day until 1,000 mails of the tenant have arrived. Null: nothing but their own moments.
     #[schema(inline = false)]
     held_by: Option<Hold>,
     /// Until when.

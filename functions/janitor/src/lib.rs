@@ -5,6 +5,7 @@ pub mod campaign;
 pub mod domain;
 pub mod purge;
 pub mod sweep;
+mod wave;
 pub mod workspace;
 
 use records::deleted_campaign::SweepCampaign;

@@ -1,6 +1,7 @@
 //! Deletes what a deleted workspace held. Its door is shut with the deletion, and everything that is created in a workspace checks that it is there, so
 //! what is found empty stays empty.
 
+use records::wave::Wave;
 use serde_json::{Map, Value};
 use shared::model::inbound::{Inbound, InboundAddress};
 use shared::model::workspace::{DeletedWorkspace, SweepWorkspace, WorkspaceAccess, WorkspaceMember};
@@ -10,6 +11,7 @@ use shared::tenancy::jobs::WorkContext;
 use shared::{Error, Result};
 
 use crate::purge::{Budget, clear_branch};
+use crate::wave;
 
 /// The most items that one job deletes, well within the function's time.
 pub const AT_MOST: usize = 20_000;
@@ -81,6 +83,10 @@ async fn forget_address(context: &WorkContext, store: &TenantStore, tombstone: &
 }
 
 async fn empty(context: &WorkContext, store: &TenantStore, tombstone: &DeletedWorkspace, budget: &mut Budget) -> Result<bool> {
+    let within = context.deleted_workspace(store, tombstone);
+    if !wave::clear((store, &within), &Wave::all(), context.now(), budget).await? {
+        return Ok(false);
+    }
     let workspace = Map::from_iter([("id".to_owned(), Value::String(tombstone.id.to_string()))]);
     for branch in context.app.records().of_workspace(&workspace) {
         if !clear_branch(store, &branch, budget).await? {

@@ -5,21 +5,24 @@ use engagement::kept::while_kept;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use records::campaign::Campaign;
-use records::campaign_plan::{CampaignDay, CampaignPlan, MailMonth};
+use records::campaign_plan::{CampaignDay, CampaignPlan, MailDay, MailMonth};
 use records::schedule::{Hold, Pace};
 use records::sequence::{self, Step};
 use records::wave::{Counted, Wave};
 use shared::model::period::Month;
 use shared::model::plan::Plan;
 use shared::model::tenant::Tenant;
+use shared::model::time;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore, conflict, limit_reached};
 use shared::{Error, Result};
 
+use crate::Sender;
 use crate::budget;
 use crate::enrol::overtaken;
 
 pub struct Conductor<'a> {
+    pub sender: &'a Sender,
     pub context: &'a WorkContext,
     pub store: &'a TenantStore,
     pub within: &'a WorkspaceStore,
@@ -27,8 +30,6 @@ pub struct Conductor<'a> {
     pub plan_of_tenant: &'a Plan,
     pub campaign: &'a Campaign,
     pub steps: &'a [Step],
-    /// What the carrier takes from all tenants.
-    pub per_minute: u32,
 }
 
 /// When the campaign has something to do again.
@@ -45,7 +46,7 @@ const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 impl Conductor<'_> {
     /// With the plan as it is.
-    pub async fn conduct(&self, plan: CampaignPlan) -> Result<Look> {
+    pub async fn conduct(&self, mut plan: CampaignPlan) -> Result<Look> {
         let now = self.context.now();
         // Who waits for the next mail goes before those who begin: their moment has been promised.
         let rows = [false, true].map(|is_first| Wave::due(self.campaign.id, is_first));
@@ -54,6 +55,12 @@ impl Conductor<'_> {
         let waves: Vec<Wave> = next.0.into_iter().chain(first.0).collect();
         if waves.is_empty() {
             return Ok(Look::Over);
+        }
+        if let Some(not_over) = plan.not_over() {
+            if !self.within.replace_if(&not_over, &plan).await? {
+                return Err(overtaken());
+            }
+            plan = not_over;
         }
         let mut looks: Vec<Timestamp> = vec![];
         let mut mails: Vec<&Wave> = vec![];
@@ -94,22 +101,27 @@ impl Conductor<'_> {
         let settings = &self.campaign.settings;
         let pace = Pace { zone: &zone, window: settings.window.as_ref(), daily_limit: settings.daily_limit };
         let (day, month) = (zone.to_datetime(now).date(), Month::of(now));
-        let (of_day, of_month) = tokio::try_join!(async { self.within.find(&CampaignDay::key_of(self.campaign.id, day)).await }, async {
-            self.store.find(&MailMonth::key_of(month)).await
-        },)?;
+        let (of_day, of_month, daily_of_new) = tokio::try_join!(
+            async { self.within.find(&CampaignDay::key_of(self.campaign.id, day)).await },
+            async { self.store.find(&MailMonth::key_of(month)).await },
+            self.sender.daily_of_new(self.store),
+        )?;
+        let today = time::day(now);
+        let of_new = match daily_of_new {
+            Some(_) => self.store.find(&MailDay::key_of(today)).await?.map_or(0, |day| day.mails),
+            None => 0,
+        };
         let used = of_day.map_or(0, |day| day.mails);
         let allowance = pace.allowance(plan.paced_to, plan.credit, used, now);
         let wanted = mails.iter().map(|wave| count(wave.leads.0.len())).sum::<u32>();
         let paced = allowance.mails.unwrap_or(u32::MAX);
-        let in_month = self
-            .plan_of_tenant
-            .emails_per_month
-            .map_or(u32::MAX, |most| u32::try_from(most.saturating_sub(of_month.map_or(0, |month| month.mails))).unwrap_or(u32::MAX));
-        let asked = wanted.min(paced).min(in_month);
+        let in_month = left(self.plan_of_tenant.emails_per_month, of_month.map_or(0, |month| month.mails));
+        let as_new = left(daily_of_new, of_new);
+        let asked = wanted.min(paced).min(in_month).min(as_new);
         let (granted, minute) = match asked {
             0 => (0, None),
             asked => {
-                let (granted, budget) = budget::take(&self.context.directory, self.store, asked, self.per_minute).await?;
+                let (granted, budget) = budget::take(&self.context.directory, self.store, asked, self.sender.per_minute).await?;
                 (granted, Some(budget))
             }
         };
@@ -117,8 +129,10 @@ impl Conductor<'_> {
             None
         } else if granted < asked {
             Some((Hold::Carrier, minute.map_or_else(|| in_a_minute(now), |minute| minute.ends_at())))
-        } else if in_month <= paced {
+        } else if in_month <= paced.min(as_new) {
             Some((Hold::MonthlyLimit, month.end()))
+        } else if as_new <= paced {
+            Some((Hold::NewTenant, time::end_of(today)))
         } else {
             Some((allowance.hold, allowance.next_at))
         };
@@ -130,16 +144,16 @@ impl Conductor<'_> {
             return Err(overtaken());
         }
         let mut looks: Vec<Timestamp> = hold.map(|(_, at)| at).into_iter().collect();
-        let mut left = granted;
+        let (mut still, counted) = (granted, Counted { day, month, day_of_new: daily_of_new.map(|_| today) });
         for wave in mails {
-            if left == 0 {
+            if still == 0 {
                 break;
             }
-            let (own, rest) = wave.parted(left as usize);
-            left -= count(own.leads.0.len());
-            let released = own.released(Some(Counted { day, month }), now);
+            let (own, rest) = wave.parted(still as usize);
+            still -= count(own.leads.0.len());
+            let released = own.released(Some(counted), now);
             looks.extend(released.overdue_at());
-            match self.released(wave, &released, rest.as_ref(), Counted { day, month }).await {
+            match self.released(wave, &released, rest.as_ref(), (counted, daily_of_new)).await {
                 // Another worker has it.
                 Ok(()) | Err(Error::Conflict(_)) => {}
                 // Others have used it up since it was read.
@@ -153,7 +167,13 @@ impl Conductor<'_> {
         Ok(looks)
     }
 
-    async fn released(&self, before: &Wave, released: &Wave, rest: Option<&Wave>, counted: Counted) -> Result<()> {
+    async fn released(
+        &self,
+        before: &Wave,
+        released: &Wave,
+        rest: Option<&Wave>,
+        (counted, daily_of_new): (Counted, Option<u64>),
+    ) -> Result<()> {
         let mails = i64::from(count(released.leads.0.len()));
         let (of_day, of_month) = (CampaignDay::key_of(self.campaign.id, counted.day), MailMonth::key_of(counted.month));
         let daily = self.campaign.settings.daily_limit.map(u64::from);
@@ -163,11 +183,20 @@ impl Conductor<'_> {
             .replace(self.within, released, before)?
             .tally_within(self.within, &of_day, ("mails", mails), daily, full("e-mails per day", daily))?
             .tally_within(self.store, &of_month, ("mails", mails), monthly, full(MailMonth::NAME, monthly))?;
+        if let Some(day) = counted.day_of_new {
+            let full = full(MailDay::NAME, daily_of_new);
+            releasing = releasing.tally_within(self.store, &MailDay::key_of(day), ("mails", mails), daily_of_new, full)?;
+        }
         if let Some(rest) = rest {
             releasing = releasing.create(self.within, rest, conflict("This wave exists."))?;
         }
         releasing.commit().await
     }
+}
+
+/// Of a limit, if there is one.
+fn left(most: Option<u64>, used: u64) -> u32 {
+    most.map_or(u32::MAX, |most| u32::try_from(most.saturating_sub(used)).unwrap_or(u32::MAX))
 }
 
 /// The begin of a minute, so that all jobs of a campaign look again at the same moment.

@@ -6,6 +6,7 @@ mod conduct;
 mod enrol;
 mod inbound;
 mod mail;
+mod new_tenant;
 mod plan;
 mod reply;
 mod reports;
@@ -42,6 +43,10 @@ pub struct Sender {
     inbound: Lock<Bounded<(TenantId, WorkspaceTag), InboundId>>,
     /// Mails of campaigns in a minute, over all tenants.
     per_minute: u32,
+    /// Mails of a new tenant's campaigns in a day. `None`: as many as others.
+    new_tenant_daily: Option<u64>,
+    /// Tenants that are not new.
+    known: Lock<Bounded<TenantId, ()>>,
     /// The queue of what became of mails.
     reports: String,
 }
@@ -63,7 +68,7 @@ enum Job {
     Reply(SendReply),
 }
 
-/// Workspaces whose addresses are remembered.
+/// Workspaces whose addresses are remembered, and tenants that are.
 const REMEMBERED: usize = 10_000;
 /// Due campaigns that one sweep brings to mind, about, and how many it looks at.
 const AT_MOST: u64 = 1_000;
@@ -75,12 +80,17 @@ const SHARE_OF_A_MINUTE: u32 = 54;
 impl Worker for Sender {
     const NAME: &'static str = "sender";
 
-    /// `MAIL_FROM` is the address that mails of campaigns come from. `SES_PER_SECOND`: how many mails the carrier takes.
+    /// `MAIL_FROM` is the address that mails of campaigns come from. `SES_PER_SECOND`: how many mails the carrier takes. `NEW_TENANT_DAILY`: how many
+    /// mails go in a day for a tenant that is new; 0: as many as for others.
     fn start(app: App, variables: Variables) -> Result<Self, StartError> {
         let from = variables.required("MAIL_FROM")?;
         let per_second: u32 = match variables.required("SES_PER_SECOND")?.parse() {
             Ok(per_second) if per_second > 0 => per_second,
             _ => return Err(ConfigError("SES_PER_SECOND must be a whole number above 0".into()).into()),
+        };
+        let new_tenant_daily: u64 = match variables.required("NEW_TENANT_DAILY")?.parse() {
+            Ok(daily) => daily,
+            Err(_) => return Err(ConfigError("NEW_TENANT_DAILY must be a whole number".into()).into()),
         };
         let reports = variables.required("MAIL_EVENTS_QUEUE_ARN")?;
         let sites = Sites { from, api: app.config().public_url.clone(), inbound: variables.optional("INBOUND_DOMAIN") };
@@ -93,6 +103,8 @@ impl Worker for Sender {
             host_of_messages,
             inbound: Lock::new(Bounded::new(REMEMBERED)),
             per_minute: per_second.saturating_mul(SHARE_OF_A_MINUTE),
+            new_tenant_daily: (new_tenant_daily > 0).then_some(new_tenant_daily),
+            known: Lock::new(Bounded::new(REMEMBERED)),
             reports,
         })
     }

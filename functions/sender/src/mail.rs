@@ -7,7 +7,7 @@ use engagement::suppressed::is_suppressed;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use records::admission::missing as lacks;
-use records::campaign::{Campaign, CampaignStatus};
+use records::campaign::{Campaign, CampaignStatus, PausedBy, sender_problems};
 use records::enrolment::{Ended, Enrolment, ExitReason, SentMail, Turn};
 use records::lead::{EmailStatus, Lead, LeadId};
 use records::schedule::Pace;
@@ -19,6 +19,7 @@ use shared::model::inbound::InboundId;
 use shared::model::mail_ref::MailRef;
 use shared::model::period::Month;
 use shared::model::tenant::Tenant;
+use shared::model::time;
 use shared::model::workspace::Workspace;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore};
@@ -32,7 +33,6 @@ pub struct Post<'a> {
     pub context: &'a WorkContext,
     pub store: &'a TenantStore,
     pub within: &'a WorkspaceStore,
-    pub workspace: &'a Workspace,
     pub plain_steps: &'a [Step],
     pub content: &'a Content,
     pub wave: &'a Wave,
@@ -68,6 +68,19 @@ pub enum Stop {
     Held,
     /// The carrier does not know the sender.
     Unverified,
+    /// A mail does not say who sends it, and from where.
+    Lacking,
+}
+
+impl Stop {
+    /// Why the campaign is paused for it: nothing of it would go.
+    pub fn pauses(self) -> Option<PausedBy> {
+        match self {
+            Stop::Unverified => Some(PausedBy::Carrier),
+            Stop::Lacking => Some(PausedBy::Guard),
+            Stop::Paused | Stop::Late | Stop::NotNow | Stop::Held => None,
+        }
+    }
 }
 
 impl Sender {
@@ -106,16 +119,20 @@ impl Sender {
     /// `None`: the enrolment was changed meanwhile.
     async fn go(&self, post: &Post<'_>, enrolment: Enrolment) -> Result<Option<Done>> {
         let Post { store, within, wave, .. } = *post;
-        let (campaign, tenant) = (Campaign::key_of(wave.campaign), Tenant::key_of());
-        let lead = Lead::key_of(enrolment.lead);
-        let (campaign, tenant, lead) = tokio::try_join!(within.find(&campaign), store.find(&tenant), within.find(&lead))?;
+        let (campaign, lead) = (Campaign::key_of(wave.campaign), Lead::key_of(enrolment.lead));
+        let (tenant, workspace) = (Tenant::key_of(), Workspace::key_of(within.tag()));
+        let (campaign, lead, tenant, workspace) =
+            tokio::try_join!(within.find(&campaign), within.find(&lead), store.find(&tenant), store.find(&workspace))?;
         let now = self.app.clock().now();
-        let (Some(campaign), Some(tenant)) = (campaign, tenant) else { return Ok(Some(Done::Gone)) };
+        let (Some(campaign), Some(tenant), Some(workspace)) = (campaign, tenant, workspace) else { return Ok(Some(Done::Gone)) };
         if campaign.status != CampaignStatus::Active || tenant.inaccessible(now).is_some() {
             return Ok(Some(Done::Stopped(Stop::Paused)));
         }
         if is_late(wave, &campaign, now)? {
             return Ok(Some(Done::Stopped(Stop::Late)));
+        }
+        if !sender_problems(&campaign.settings, &workspace.settings).is_empty() {
+            return Ok(Some(Done::Stopped(Stop::Lacking)));
         }
         let reason = match &lead {
             None => Some(ExitReason::Deleted),
@@ -126,7 +143,7 @@ impl Sender {
             return Ok(within.replace_if(&exited, &enrolment).await?.then_some(Done::Dropped));
         };
         let attempt = enrolment.mail(wave.step).map_or(0, |mail| mail.attempts) + 1;
-        let letter = match self.letter(post, &campaign, &lead, attempt)? {
+        let letter = match self.letter(post, (&workspace, &campaign), &lead, attempt)? {
             Ok(letter) => letter,
             Err(fault) => {
                 let failed = enrolment.failed(format!("render: {fault}"));
@@ -185,12 +202,18 @@ impl Sender {
         Ok((!lacks(&campaign.settings.required_variables, lead).is_empty()).then_some(ExitReason::MissingVariable))
     }
 
-    fn letter(&self, post: &Post<'_>, campaign: &Campaign, lead: &Lead, attempt: u32) -> Result<std::result::Result<Letter, RenderFault>> {
+    fn letter(
+        &self,
+        post: &Post<'_>,
+        (workspace, campaign): (&Workspace, &Campaign),
+        lead: &Lead,
+        attempt: u32,
+    ) -> Result<std::result::Result<Letter, RenderFault>> {
         let step = post.wave.step;
         let mail = MailRef::new(post.store.tenant_id(), campaign.id, lead.id, step)
             .ok_or_else(|| Error::internal("writing a mail", "campaign and lead are of two workspaces"))?;
         let key = self.app.keys().mail_refs()?;
-        let composer = Composer { workspace: post.workspace, settings: &campaign.settings, sites: &self.sites, key, inbound: post.inbound };
+        let composer = Composer { workspace, settings: &campaign.settings, sites: &self.sites, key, inbound: post.inbound };
         // One attempt has one id, so that a carrier which takes an id once never sends an attempt twice.
         Ok(composer.letter(post.content, lead, &mail, format!("{}.{}.{step}.{attempt}", campaign.id, lead.id)))
     }
@@ -239,7 +262,10 @@ async fn settled(
 
 /// A wave waits for a worker, and longer for another one after a death.
 fn is_late(wave: &Wave, campaign: &Campaign, now: Timestamp) -> Result<bool> {
-    let WaveState::Released { counted: Some(Counted { day, month }), .. } = wave.state else { return Ok(false) };
+    let WaveState::Released { counted: Some(Counted { day, month, day_of_new }), .. } = wave.state else { return Ok(false) };
+    if day_of_new.is_some_and(|day| day != time::day(now)) {
+        return Ok(true);
+    }
     let settings = &campaign.settings;
     let zone = TimeZone::get(&settings.timezone).map_err(|error| Error::internal("reading a campaign's zone", error))?;
     let pace = Pace { zone: &zone, window: settings.window.as_ref(), daily_limit: settings.daily_limit };

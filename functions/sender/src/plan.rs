@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use engagement::active::turned;
 use engagement::{launch, steps};
 use jiff::SignedDuration;
 use records::audience::CampaignAudience;
@@ -77,6 +78,7 @@ impl Sender {
             plan = enrol::page(context, (&store, &within), &campaign, &steps, plan).await?;
         }
         let conductor = Conductor {
+            sender: self,
             context,
             store: &store,
             within: &within,
@@ -84,13 +86,12 @@ impl Sender {
             plan_of_tenant: self.app.plans().get(&tenant.plan),
             campaign: &campaign,
             steps: &steps,
-            per_minute: self.per_minute,
         };
         let (is_enrolled, enrolled) = (plan.is_enrolled, plan.clone());
         Ok(match conductor.conduct(plan).await? {
             _ if !is_enrolled => again(context.now()),
             Look::Again(at) => again(at),
-            Look::Over if campaign.numbers.unknown > 0 && !is_waited_for(&enrolled, context.now()) => {
+            Look::Over if campaign.numbers.unknown > 0 && !reports_had_time(&enrolled, context.now()) => {
                 if enrolled.over_since.is_none() && !within.replace_if(&enrolled.over(context.now()), &enrolled).await? {
                     return Err(overtaken());
                 }
@@ -98,7 +99,7 @@ impl Sender {
             }
             Look::Over => {
                 let completed = campaign.completed(self.app.clock().now());
-                let mut ending = within.transaction().replace(&within, &completed, &campaign)?;
+                let mut ending = turned(&store, &within, &completed, &campaign)?;
                 for template in sequence::templates(&steps) {
                     ending = ending.adjust(&within, &Template::key_of(template), &[("used_in", -1)], missing())?;
                 }
@@ -135,18 +136,21 @@ impl Sender {
             (!problems.is_empty()).then_some(PausedBy::Guard)
         };
         if let Some(by) = paused_by {
-            let is_paused = within.replace_if(&campaign.paused(by, now)?, &campaign).await?;
-            return if is_paused { Ok(Started::Not) } else { Err(overtaken()) };
+            return match turned(store, within, &campaign.paused(by, now)?, &campaign)?.commit().await {
+                Ok(()) => Ok(Started::Not),
+                Err(Error::Conflict(_)) => Err(overtaken()),
+                Err(error) => Err(error),
+            };
         }
         let active = campaign.launched(now)?;
         let plan = within.get(&CampaignPlan::key_of(campaign.id)).await?;
-        within.transaction().replace(within, &active, &campaign)?.replace(within, &plan.resumed(now), &plan)?.commit().await?;
+        turned(store, within, &active, &campaign)?.replace(within, &plan.resumed(&active, now), &plan)?.commit().await?;
         Ok(Started::Active(Box::new(active)))
     }
 }
 
 /// Whether reports of mails of which nobody knew had time to come.
-fn is_waited_for(plan: &CampaignPlan, now: jiff::Timestamp) -> bool {
+fn reports_had_time(plan: &CampaignPlan, now: jiff::Timestamp) -> bool {
     plan.over_since.is_some_and(|since| now.duration_since(since) >= FOR_REPORTS)
 }
 

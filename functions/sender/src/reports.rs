@@ -4,6 +4,7 @@
 mod effects;
 mod notice;
 
+use engagement::active::turned;
 use jiff::Timestamp;
 use records::campaign::{Campaign, CampaignId, CampaignStatus, PausedBy};
 use records::enrolment::Enrolment;
@@ -78,7 +79,8 @@ impl Sender {
             Happened::Clicked { automated } => effects.clicked(event.at, *automated),
             Happened::Unsubscribed => effects.unsubscribed(),
         }
-        effects.write().await
+        let of_new = effects.has_arrived && self.daily_of_new(mail.store).await?.is_some();
+        effects.write(of_new).await
     }
 
     /// A campaign of which too much comes back goes no further.
@@ -91,9 +93,15 @@ impl Sender {
             if campaign.status != CampaignStatus::Active || !campaign.must_brake() {
                 return Ok(());
             }
-            if mail.within.replace_if(&campaign.paused(PausedBy::Deliverability, self.app.clock().now())?, &campaign).await? {
-                tracing::warn!(campaign = %mail.campaign, "too many mails come back: the campaign is paused");
-                return Ok(());
+            let paused = campaign.paused(PausedBy::Deliverability, self.app.clock().now())?;
+            match turned(mail.store, mail.within, &paused, &campaign)?.commit().await {
+                Ok(()) => {
+                    tracing::warn!(campaign = %mail.campaign, "too many mails come back: the campaign is paused");
+                    return Ok(());
+                }
+                Err(Error::Conflict(_)) => {}
+                Err(Error::NotFound | Error::Missing(_)) => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
         Err(busy())

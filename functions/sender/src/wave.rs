@@ -1,6 +1,7 @@
 //! Does a released wave: its mails, or its condition. When all of its leads are through, one transaction counts what went out, gives back what did not, and
 //! plans the waves that follow.
 
+use engagement::active::turned;
 use engagement::kept::while_kept;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use engagement::steps;
 use jiff::{SignedDuration, Timestamp};
 use records::activity::{Activity, ActivityId, ActivityKind};
 use records::campaign::{Campaign, PausedBy};
-use records::campaign_plan::{CampaignDay, MailMonth};
+use records::campaign_plan::{CampaignDay, MailDay, MailMonth};
 use records::enrolment::{self, Enrolment, ExitReason, Turn};
 use records::lead::{Lead, LeadId, LeadIds};
 use records::sequence::{self, ConditionStep, Next, Step};
@@ -64,24 +65,25 @@ impl Sender {
         let (campaign, workspace) = tokio::try_join!(within.find(&campaign), store.find(&workspace))?;
         let (Some(campaign), Some(workspace)) = (campaign, workspace) else { return Ok(()) };
         let steps = steps::of(within, &campaign).await?;
+        // One moment for all that a condition leads on: what is due at the same moment goes together.
+        let now = self.app.clock().now();
         let plain_steps: Vec<Step> = steps.iter().map(|step| step.step.clone()).collect();
         let mut ended = match sequence::step(&plain_steps, wave.step) {
-            Some(Step::Condition(condition)) => self.branch(within, &wave, &plain_steps, condition).await?,
+            Some(Step::Condition(condition)) => self.branch(within, &wave, &plain_steps, (condition, now)).await?,
             _ => {
                 let step = steps.iter().find(|step| step.number == wave.step);
                 let content = step.map(|step| step.content()).transpose()?.flatten();
                 // What was launched has a content; without one, nothing can go until a person mends it.
                 let Some(content) = content else { return Err(Error::internal("sending a wave", "its step has no content")) };
                 let inbound = self.inbound(context, (store, within), &workspace).await?;
-                let (workspace, plain_steps, content) = (&workspace, &plain_steps[..], &content);
-                let post = Post { context, store, within, workspace, plain_steps, content, wave: &wave, inbound };
+                let post = Post { context, store, within, plain_steps: &plain_steps, content: &content, wave: &wave, inbound };
                 self.mails(&post).await?
             }
         };
-        self.follow(within, &wave, &plain_steps, &mut ended).await?;
+        self.follow(within, &wave, (&plain_steps, now), &mut ended).await?;
         self.commit(context, (store, within), &wave, counted, &ended).await?;
-        if ended.stop == Some(Stop::Unverified) {
-            self.pause(within, &wave).await?;
+        if let Some(by) = ended.stop.and_then(Stop::pauses) {
+            self.pause((store, within), &wave, by).await?;
         }
         Ok(())
     }
@@ -112,10 +114,16 @@ impl Sender {
     }
 
     /// Each lead goes on where the condition leads it.
-    async fn branch(&self, within: &WorkspaceStore, wave: &Wave, steps: &[Step], condition: &ConditionStep) -> Result<Ended> {
+    async fn branch(
+        &self,
+        within: &WorkspaceStore,
+        wave: &Wave,
+        steps: &[Step],
+        (condition, now): (&ConditionStep, Timestamp),
+    ) -> Result<Ended> {
         let mut ended = Ended::default();
         for lead in &wave.leads.0 {
-            self.branch_one(within, wave, steps, (condition, *lead), &mut ended).await?;
+            self.branch_one(within, wave, (steps, now), (condition, *lead), &mut ended).await?;
         }
         Ok(ended)
     }
@@ -124,13 +132,12 @@ impl Sender {
         &self,
         within: &WorkspaceStore,
         wave: &Wave,
-        steps: &[Step],
+        (steps, now): (&[Step], Timestamp),
         (condition, lead): (&ConditionStep, LeadId),
         ended: &mut Ended,
     ) -> Result<()> {
         let (enrolment_key, lead_key) = (Enrolment::key_of(wave.campaign, lead), Lead::key_of(lead));
         for _ in 0..5 {
-            let now = self.app.clock().now();
             let (enrolment, lead) = tokio::try_join!(within.find(&enrolment_key), within.find(&lead_key))?;
             let Some(enrolment) = enrolment else { return Ok(()) };
             match enrolment.turn(&wave.id, wave.step, now) {
@@ -158,7 +165,7 @@ impl Sender {
     }
 
     /// Those of the wave's leads that it has brought to a later step, now or before it was interrupted.
-    async fn follow(&self, within: &WorkspaceStore, wave: &Wave, steps: &[Step], ended: &mut Ended) -> Result<()> {
+    async fn follow(&self, within: &WorkspaceStore, wave: &Wave, (steps, now): (&[Step], Timestamp), ended: &mut Ended) -> Result<()> {
         let keys: Vec<_> = wave.leads.0.iter().map(|lead| Enrolment::key_of(wave.campaign, *lead)).collect();
         let mut mails = BTreeMap::<u32, (Timestamp, Vec<LeadId>)>::new();
         let mut branched = BTreeMap::<(u32, Timestamp), Vec<LeadId>>::new();
@@ -173,7 +180,7 @@ impl Sender {
                 }
                 _ => {
                     let due = ended.due.get(&enrolment.lead).copied();
-                    let due = due.unwrap_or_else(|| self.due_behind(steps, wave.step, enrolment.step));
+                    let due = due.unwrap_or_else(|| due_behind((steps, now), wave.step, enrolment.step));
                     branched.entry((enrolment.step, due)).or_default().push(enrolment.lead);
                 }
             }
@@ -181,18 +188,6 @@ impl Sender {
         let of_mails = mails.into_iter().map(|(step, (due, leads))| Following { step, due, leads });
         ended.following = of_mails.chain(branched.into_iter().map(|((step, due), leads)| Following { step, due, leads })).collect();
         Ok(())
-    }
-
-    /// When a step behind a condition is due for a lead that was led there before the wave was interrupted: of two ways, after the longer one.
-    fn due_behind(&self, steps: &[Step], condition: u32, step: u32) -> Timestamp {
-        let now = self.app.clock().now();
-        let Some(Step::Condition(condition)) = sequence::step(steps, condition) else { return now };
-        let ways = [condition.then, condition.otherwise].into_iter().flatten().map(|number| sequence::from(steps, number, now));
-        let dues = ways.filter_map(|next| match next {
-            Next::Step { number, due } if number == step => Some(due),
-            _ => None,
-        });
-        dues.max().unwrap_or(now)
     }
 
     async fn commit(
@@ -246,6 +241,9 @@ impl Sender {
                         None,
                         missing(),
                     )?;
+                    if let Some(day) = counted.day_of_new {
+                        committing = committing.tally_within(store, &MailDay::key_of(day), ("mails", -unspent), None, missing())?;
+                    }
                 }
             }
             // When to look again: for the waves that follow, for the rest, and in the end whether anybody waits at all.
@@ -262,7 +260,7 @@ impl Sender {
                 // It may have been resumed meanwhile.
                 Some(Stop::Paused) => Some(now),
                 // Whoever resumes it looks.
-                Some(Stop::Unverified) => None,
+                Some(Stop::Unverified | Stop::Lacking) => None,
                 None if ended.following.is_empty() => Some(now),
                 None => None,
             });
@@ -287,15 +285,27 @@ impl Sender {
         Err(busy())
     }
 
-    /// Its sender is one that the carrier does not know: nothing of it would go.
-    async fn pause(&self, within: &WorkspaceStore, wave: &Wave) -> Result<()> {
+    async fn pause(&self, (store, within): (&TenantStore, &WorkspaceStore), wave: &Wave, by: PausedBy) -> Result<()> {
         for _ in 0..5 {
             let Some(campaign) = within.find(&Campaign::key_of(wave.campaign)).await? else { return Ok(()) };
-            let Ok(paused) = campaign.paused(PausedBy::Carrier, self.app.clock().now()) else { return Ok(()) };
-            if within.replace_if(&paused, &campaign).await? {
-                return Ok(());
+            let Ok(paused) = campaign.paused(by, self.app.clock().now()) else { return Ok(()) };
+            match turned(store, within, &paused, &campaign)?.commit().await {
+                Err(Error::Conflict(_)) => {}
+                Err(Error::NotFound | Error::Missing(_)) => return Ok(()),
+                written => return written,
             }
         }
         Err(busy())
     }
+}
+
+/// When a step behind a condition is due for a lead that was led there before the wave was interrupted: of two ways, after the longer one.
+fn due_behind((steps, now): (&[Step], Timestamp), condition: u32, step: u32) -> Timestamp {
+    let Some(Step::Condition(condition)) = sequence::step(steps, condition) else { return now };
+    let ways = [condition.then, condition.otherwise].into_iter().flatten().map(|number| sequence::from(steps, number, now));
+    let dues = ways.filter_map(|next| match next {
+        Next::Step { number, due } if number == step => Some(due),
+        _ => None,
+    });
+    dues.max().unwrap_or(now)
 }

@@ -1,6 +1,7 @@
 //! What the functions that answer for campaigns, send them and take in answers do alike: who is in an audience, what a launch asks for, what a mail becomes
 //! for a lead, and what follows when somebody wants no more.
 
+pub mod active;
 pub mod audience;
 pub mod kept;
 pub mod launch;

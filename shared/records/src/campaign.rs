@@ -100,7 +100,7 @@ pub enum PausedBy {
     Manual,
     /// It was to start hours ago, and nothing could do so.
     MissedStart,
-    /// When it was to start, what a launch asks for was missing.
+    /// What a launch asks for was missing: when it was to start, or later when a mail was to go.
     Guard,
     /// Too many bounces or complaints.
     Deliverability,
@@ -143,6 +143,10 @@ impl CampaignStatus {
     /// Whether leads may get mails, or will.
     pub fn is_launched(self) -> bool {
         matches!(self, CampaignStatus::Scheduled | CampaignStatus::Active | CampaignStatus::Paused)
+    }
+
+    pub fn is_active(self) -> bool {
+        self == CampaignStatus::Active
     }
 
     /// What was sent stays as it was.
@@ -454,10 +458,15 @@ pub fn problems(
         }
     }
     problems.extend((emails == 0).then_some(Problem::NoEmail));
-    let has_name = settings.from_name.is_some() || workspace.default_from_name.is_some();
-    problems.extend((!has_name).then_some(Problem::NoSenderName));
-    problems.extend(workspace.postal_address.is_none().then_some(Problem::NoAddress));
+    problems.extend(sender_problems(settings, workspace));
     problems
+}
+
+/// What is wrong with the sender. It may become so at any time, so each mail asks.
+pub fn sender_problems(settings: &CampaignSettings, workspace: &WorkspaceSettings) -> Vec<Problem> {
+    let has_name = settings.from_name.is_some() || workspace.default_from_name.is_some();
+    let no_name = (!has_name).then_some(Problem::NoSenderName);
+    no_name.into_iter().chain(workspace.postal_address.is_none().then_some(Problem::NoAddress)).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::campaign::CampaignId;
+use crate::campaign::{Campaign, CampaignId};
 use crate::lead::{LeadId, LeadIds};
 use crate::schedule::Hold;
 use crate::sequence::Next;
@@ -121,9 +121,11 @@ impl CampaignPlan {
         }
     }
 
-    /// As it begins anew after a pause: what went by meanwhile is not made up for.
-    pub fn resumed(&self, now: Timestamp) -> Self {
-        CampaignPlan { paced_to: now, credit: 0, held_by: None, next_at: None, version: self.version + 1, ..self.clone() }
+    /// As it goes on with its campaign, as that is then: what went by before is not made up for. Of a campaign that begins now, the first wait does too.
+    pub fn resumed(&self, campaign: &Campaign, now: Timestamp) -> Self {
+        let started_at = if campaign.launched_at == Some(now) { now } else { self.started_at };
+        let version = self.version + 1;
+        CampaignPlan { started_at, paced_to: now, credit: 0, held_by: None, next_at: None, over_since: None, version, ..self.clone() }
     }
 
     /// After mails were released. `None`: nothing changes.
@@ -135,6 +137,11 @@ impl CampaignPlan {
     /// Nobody waits any more.
     pub fn over(&self, now: Timestamp) -> Self {
         CampaignPlan { over_since: Some(now), version: self.version + 1, ..self.clone() }
+    }
+
+    /// Somebody waits. Reports of mails that get lost from here on have their own time to come. `None`: somebody did before.
+    pub fn not_over(&self) -> Option<Self> {
+        self.over_since.map(|_| CampaignPlan { over_since: None, version: self.version + 1, ..self.clone() })
     }
 
     /// The waves of a page: its leads do the first step of the sequence together. Each lead's wave follows from its place on the page.
@@ -209,6 +216,45 @@ impl MailMonth {
     }
 }
 
+/// `mail-days` / `<date>`: mails of a new tenant's campaigns on a day (UTC), counted like those of a month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailDay {
+    pub mails: u64,
+}
+
+impl MailDay {
+    pub const NAME: &'static str = "e-mails per day of a new tenant";
+
+    pub fn key_of(day: Date) -> Key<Self> {
+        Key::new(&Collection::of::<MailDay>(), MailDayKey(day))
+    }
+}
+
+struct MailDayKey(Date);
+
+impl Segment for MailDayKey {}
+
+impl fmt::Display for MailDayKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// `delivered-mails` / `all`: how many mails of a tenant's campaigns arrived. It is counted only until the tenant is no longer new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveredMails {
+    pub mails: u64,
+}
+
+impl DeliveredMails {
+    /// With so many, a tenant is no longer new.
+    pub const ENOUGH: u64 = 1_000;
+
+    pub fn key_of() -> Key<Self> {
+        Key::new(&Collection::of::<DeliveredMails>(), "all")
+    }
+}
+
 macro_rules! counts {
     ($record:ty, $scope:ty, $type:literal, $collection:literal, $within:expr) => {
         impl Entity for $record {
@@ -230,3 +276,5 @@ macro_rules! counts {
 
 counts!(CampaignDay, InWorkspace, "campaign_day", "campaign-days", Some(IN_WORKSPACE));
 counts!(MailMonth, InTenant, "mail_month", "mail-months", None);
+counts!(MailDay, InTenant, "mail_day", "mail-days", None);
+counts!(DeliveredMails, InTenant, "delivered_mails", "delivered-mails", None);

@@ -198,6 +198,16 @@ impl Enrolment {
         }
     }
 
+    /// Whether the mail for which the wave was counted certainly did not go. Deleted as it is, it never will.
+    pub fn is_unspent(&self, wave: &WaveId, step: u32, now: Timestamp) -> bool {
+        match self.turn(wave, step, now) {
+            Turn::Go | Turn::Ended(Ended::Failed | Ended::Dropped) => true,
+            // With another wave, or out: unless this one had claimed it before.
+            Turn::Leave => self.mail(step).is_none_or(|mail| mail.attempts == 0),
+            Turn::Count | Turn::Reported | Turn::Ended(Ended::Unknown) | Turn::Busy | Turn::Lost => false,
+        }
+    }
+
     fn is_ended_by(&self, wave: &WaveId, step: u32) -> bool {
         self.ended_by.as_ref() == Some(wave) && self.step == step
     }
@@ -623,6 +633,21 @@ mod tests {
         let last = Enrolment { step: 1, ..waiting.paused(PauseReason::Replied) };
         let (over, none) = last.resumed(&wave, &steps()[..1], at(2));
         assert_eq!((over.outcome(), none), (Outcome::Completed, None));
+    }
+
+    #[test]
+    fn only_a_mail_that_certainly_did_not_go_is_given_back() {
+        let (waiting, _) = waiting();
+        let EnrolmentState::Waiting { wave } = waiting.state.clone() else { panic!("{waiting:?}") };
+        let unspent = |enrolment: &Enrolment| enrolment.is_unspent(&wave, 3, at(9));
+        let claimed = waiting.claimed(&wave, at(3));
+        for given_back in [&waiting, &claimed.returned(&wave), &claimed.failed("no".into()), &waiting.paused(PauseReason::Manual)] {
+            assert!(unspent(given_back), "{given_back:?}");
+        }
+        let sent = claimed.sent(&wave, 3, None, Next::End, at(3));
+        for kept in [&claimed, &claimed.lost_track(at(3)), &sent, &claimed.lost_track(at(3)).waiting_in(&WaveId::new(&Random::seeded(7)))] {
+            assert!(!unspent(kept), "{kept:?}");
+        }
     }
 
     #[test]

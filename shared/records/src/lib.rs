@@ -59,6 +59,8 @@ shared::records! {
     campaign_plan::CampaignPlan,
     campaign_plan::CampaignDay,
     campaign_plan::MailMonth,
+    campaign_plan::MailDay,
+    campaign_plan::DeliveredMails,
     wave::Wave,
     enrolment::Enrolment,
     thread::Thread,

@@ -54,6 +54,8 @@ pub enum Hold {
     DailyLimit,
     /// What the plan allows in a month.
     MonthlyLimit,
+    /// What the deployment allows a tenant in a day (UTC) until a thousand mails of its campaigns have arrived.
+    NewTenant,
     /// What the carrier takes from all tenants, or from this deployment at the moment.
     Carrier,
 }

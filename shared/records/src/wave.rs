@@ -81,6 +81,9 @@ pub enum WaveState {
 pub struct Counted {
     pub day: Date,
     pub month: Month,
+    /// In UTC, where the tenant was new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day_of_new: Option<Date>,
 }
 
 impl Wave {
@@ -159,6 +162,11 @@ impl Wave {
     /// Those of leads that begin, or the others, as they are due.
     pub fn due(campaign: CampaignId, is_first: bool) -> List<Self> {
         List::behind(Collection::of::<Wave>(), Turn(campaign, is_first))
+    }
+
+    /// Of all campaigns of the workspace.
+    pub fn all() -> List<Self> {
+        List::new(Collection::of::<Wave>(), "")
     }
 
     /// All of them.

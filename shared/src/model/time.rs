@@ -57,6 +57,11 @@ pub fn day(moment: Timestamp) -> Date {
     moment.to_zoned(TimeZone::UTC).date()
 }
 
+/// The first moment after a day, in UTC.
+pub fn end_of(day: Date) -> Timestamp {
+    day.tomorrow().and_then(|next| next.to_zoned(TimeZone::UTC)).map_or(Timestamp::MAX, |zoned| zoned.timestamp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -120,6 +120,9 @@ impl Model {
     }
 
     fn check(&self) {
+        let is_active = |campaign: &&String| text(&self.home.record("campaigns", campaign), "status") == "active";
+        let active = self.campaigns.iter().filter(is_active).count() as u64;
+        assert_eq!(self.home.active_campaigns(), active, "after {:?}", self.did);
         let zone = TimeZone::get("Europe/Berlin").expect("a zone");
         for campaign in &self.campaigns {
             let given = self.home.given(campaign);

@@ -190,3 +190,71 @@ async fn what_the_carrier_does_not_take_now_goes_later_and_once() {
     assert_eq!((numbers.sent, numbers.unknown, numbers.failed, numbers.dropped, numbers.in_days, numbers.in_months), (30, 0, 0, 0, 30, 30));
     assert_eq!(home.status(&campaign).await["status"], "completed");
 }
+
+fn new_tenants(daily: u32) -> Settings {
+    Settings { variables: vec![("NEW_TENANT_DAILY", daily.to_string())], ..Settings::default() }
+}
+
+/// A carrier judges a deployment by all of its tenants.
+#[tokio::test]
+async fn a_new_tenant_sends_little_a_day_until_enough_of_its_mails_have_arrived() {
+    let mut home = Home::with(new_tenants(5)).await;
+    let leads = home.leads(8).await;
+    let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&campaign, "start").await.expect(200);
+    home.settle().await;
+    let held = json!({"state": "held", "held_by": "new_tenant", "next_at": "2026-12-01T00:00:00.000Z"});
+    assert_eq!((home.sent().len(), home.status(&campaign).await["pacing"].clone()), (5, held));
+    // All campaigns of the tenant together. Others have their own five.
+    let second = home.campaign(json!([email("Two")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&second, "start").await.expect(200);
+    let other = home.beside("globex").await;
+    let theirs = other.leads_of("their", 6).await;
+    let of_other = other.campaign(json!([email("One")]), json!({"lead_ids": theirs}), json!({"daily_limit": null})).await;
+    other.send(&of_other, "start").await.expect(200);
+    home.settle().await;
+    home.pass(3, SignedDuration::from_hours(5)).await;
+    assert_eq!([&campaign, &second, &of_other].map(|campaign| home.given(campaign).len()), [5, 0, 5]);
+    home.pass_until_due("2026-12-01T01:00:00Z".parse().expect("a moment")).await;
+    assert_eq!((home.given(&campaign).len() + home.given(&second).len(), home.given(&of_other).len()), (10, 6));
+    home.reported().await;
+    let delivered = |home: &Home| home.queried(&format!("T#{}#delivered-mails", home.tenant.id), "all").remove(0);
+    let known = delivered(&home);
+    assert_eq!((number(&known, "mails"), number(&delivered(&other), "mails")), (10, 6));
+    home.world.change_item(text(&known, "pk"), text(&known, "sk"), |item| item["mails"] = json!({"N": "999"}));
+    home.pass_until_due("2026-12-02T01:00:00Z".parse().expect("a moment")).await;
+    assert_eq!(home.given(&campaign).len() + home.given(&second).len(), 15, "with 999 it is new");
+    home.reported().await;
+    home.pass_until_due("2026-12-03T01:00:00Z".parse().expect("a moment")).await;
+    assert_eq!((home.given(&campaign).len(), home.given(&second).len()), (8, 8));
+    let enough = number(&delivered(&home), "mails");
+    assert!((1_000..1_005).contains(&enough), "{enough}");
+    home.tenant.owner = home.world.login(&home.tenant.owner.email, &home.tenant.owner.password).await;
+    let third = home.campaign(json!([email("Three")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&third, "start").await.expect(200);
+    home.settle().await;
+    assert_eq!((home.given(&third).len(), home.status(&third).await["status"].clone()), (8, json!("completed")));
+    home.reported().await;
+    assert_eq!(number(&delivered(&home), "mails"), enough, "who is known is not counted any more");
+}
+
+/// Neither by a failure nor by a pause, nor with the campaign.
+#[tokio::test]
+async fn what_does_not_go_takes_nothing_from_a_new_tenants_day() {
+    let home = Home::with(new_tenants(5)).await;
+    let attributes = json!({"list": (0..50).collect::<Vec<u32>>()});
+    let body = json!({"email": "failing@example.com", "first_name": "Ada", "attributes": attributes});
+    let failing = crate::world::id(&home.post(super::LEADS, body).await.expect(201).json()["data"]).to_owned();
+    let leads = [vec![failing], home.leads(8).await].concat();
+    let long = "{% for a in custom.list %}{% for b in custom.list %}{% for c in custom.list %}x{% endfor %}{% endfor %}{% endfor %}";
+    let sequence = json!([{"type": "email", "subject": "One", "body": long}]);
+    let campaign = home.campaign(sequence, json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&campaign, "start").await.expect(200);
+    let paused = super::pausing::paused_when(&home, &campaign, || home.sent().len() >= 2).await;
+    assert!(paused < 5, "{paused}");
+    home.send(&campaign, "resume").await.expect(200);
+    home.settle().await;
+    home.pass(2, SignedDuration::from_mins(20)).await;
+    let of_day = home.queried(&format!("T#{}#mail-days", home.tenant.id), "2026-11-30").remove(0);
+    assert_eq!((home.sent().len(), home.numbers(&campaign).failed, number(&of_day, "mails")), (5, 1, 5));
+}

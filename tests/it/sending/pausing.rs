@@ -3,11 +3,11 @@
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::{Home, LEADS, Numbers, email, wait};
+use super::{CAMPAIGNS, Home, LEADS, Numbers, email, wait};
 use crate::world::id;
 
 /// Pauses as soon as so much is there, while the workers are at it. Gives how many mails had gone when the answer came.
-async fn paused_when(home: &Home, campaign: &str, is_time: impl Fn() -> bool) -> usize {
+pub async fn paused_when(home: &Home, campaign: &str, is_time: impl Fn() -> bool) -> usize {
     let pausing = async {
         while !is_time() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -89,4 +89,29 @@ async fn after_a_pause_while_leads_are_enrolled_nothing_goes_until_the_resume() 
         assert_eq!((numbers.sent, numbers.in_days, numbers.dropped), (12, 12, 0));
         assert_eq!(home.status(&campaign).await["status"], "completed");
     }
+}
+
+/// Whatever ends it, and whoever begins it.
+#[tokio::test]
+async fn a_workspace_says_how_many_of_its_campaigns_are_active() {
+    let home = Home::new().await;
+    let leads = home.leads(2).await;
+    let listed = async || home.get("/api/v1/tenant/workspaces").await[0]["stats"]["active_campaigns"].clone();
+    let sequence = json!([email("One"), wait(1, "hours"), email("Two")]);
+    let first = home.campaign(sequence.clone(), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    let second = home.campaign(sequence, json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    assert_eq!(listed().await, 0);
+    home.send(&first, "start").await.expect(200);
+    home.send(&second, "start").await.expect(200);
+    assert_eq!(listed().await, 2);
+    home.settle().await;
+    home.send(&second, "pause").await.expect(200);
+    home.send(&second, "pause").await.expect(409);
+    assert_eq!(listed().await, 1);
+    home.send(&second, "resume").await.expect(200);
+    assert_eq!(listed().await, 2);
+    home.send(&second, "pause").await.expect(200);
+    home.delete(&format!("{CAMPAIGNS}/{second}")).await;
+    home.pass(3, SignedDuration::from_mins(31)).await;
+    assert_eq!((home.status(&first).await["status"].clone(), listed().await), (json!("completed"), json!(0)));
 }

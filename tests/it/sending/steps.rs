@@ -95,6 +95,74 @@ async fn a_planned_start_goes_at_its_moment() {
     assert_eq!(home.sent().len(), 0);
     home.pass(2, SignedDuration::from_mins(1)).await;
     assert_eq!((home.sent().len(), &home.status(&campaign).await["status"]), (2, &json!("completed")));
+    assert_eq!(home.active_campaigns(), 0);
+}
+
+/// However long before it was planned.
+#[tokio::test]
+async fn a_wait_at_the_beginning_is_counted_from_when_the_campaign_begins() {
+    let home = Home::new().await;
+    let leads = home.leads(2).await;
+    let sequence = json!([wait(30, "minutes"), email("One")]);
+    let planned = scheduled(&home, sequence.clone(), &leads).await;
+    home.pass(1, SignedDuration::from_mins(61)).await;
+    assert_eq!((&home.status(&planned).await["status"], home.sent().len()), (&json!("active"), 0));
+    home.pass(1, SignedDuration::from_mins(29)).await;
+    assert_eq!(home.sent().len(), 0, "half an hour is not over");
+    home.pass(1, SignedDuration::from_mins(2)).await;
+    assert_eq!((home.given(&planned).len(), &home.status(&planned).await["status"]), (2, &json!("completed")));
+    // Paused before its moment, and let go on after that.
+    let resumed = scheduled(&home, sequence, &leads).await;
+    home.send(&resumed, "pause").await.expect(200);
+    home.pass(1, SignedDuration::from_mins(90)).await;
+    home.send(&resumed, "resume").await.expect(200);
+    home.settle().await;
+    home.pass(1, SignedDuration::from_mins(29)).await;
+    assert_eq!(home.given(&resumed).len(), 0, "half an hour is not over");
+    home.pass(1, SignedDuration::from_mins(2)).await;
+    assert_eq!(home.given(&resumed).len(), 2);
+}
+
+/// Waves of one lead each would cost as much as their mails.
+#[tokio::test]
+async fn who_goes_the_same_way_goes_on_together_while_the_clock_moves() {
+    let home = Home::new().await;
+    let leads = home.leads(12).await;
+    let is_opened = json!({"field": "steps[1].opened", "op": "equals", "value": true});
+    let sequence = json!([email("One"), {"type": "condition", "rule": is_opened, "then": 4, "else": 3}, wait(1, "hours"), wait(2, "hours"), email("Two")]);
+    let campaign = home.campaign(sequence, json!({"lead_ids": leads}), all_day()).await;
+    home.send(&campaign, "start").await.expect(200);
+    home.world.clock.ticks(SignedDuration::from_millis(700));
+    home.settle().await;
+    let waves = home.waves(&campaign);
+    assert_eq!(waves.iter().map(|wave| number(wave, "step")).collect::<Vec<_>>(), [5], "{waves:?}");
+    home.pass(4, SignedDuration::from_mins(61)).await;
+    assert_eq!(home.numbers(&campaign).sent, 24);
+}
+
+/// A launch asks for them once, and each mail must show them.
+#[tokio::test]
+async fn without_a_postal_address_or_a_name_nothing_more_goes() {
+    let home = Home::new().await;
+    let leads = home.leads(3).await;
+    let workspace = format!("/api/v1/tenant/workspaces/{}", id(&home.workspace));
+    let sequence = json!([email("One"), wait(1, "hours"), email("Two")]);
+    for (field, code) in [("postal_address", "SENDER_ADDRESS_MISSING"), ("default_from_name", "SENDER_NAME_MISSING")] {
+        let campaign = home.campaign(sequence.clone(), json!({"lead_ids": leads}), all_day()).await;
+        home.send(&campaign, "start").await.expect(200);
+        home.settle().await;
+        home.patch(&workspace, json!({"settings": {field: null}})).await.expect(200);
+        home.pass(2, SignedDuration::from_mins(31)).await;
+        let status = home.status(&campaign).await;
+        assert_eq!((&status["status"], &status["paused_by"], home.active_campaigns()), (&json!("paused"), &json!("guard"), 0), "{field}");
+        let numbers = home.numbers(&campaign);
+        assert_eq!((numbers.sent, numbers.in_days), (3, 3), "{field}: what did not go is not counted");
+        assert_eq!(home.send(&campaign, "resume").await.expect(409).code(), code);
+        home.patch(&workspace, json!({"settings": {field: "Ada"}})).await.expect(200);
+        home.send(&campaign, "resume").await.expect(200);
+        home.settle().await;
+        assert_eq!((home.given(&campaign).len(), &home.status(&campaign).await["status"]), (6, &json!("completed")), "{field}");
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use engagement::steps;
 use jiff::{SignedDuration, Timestamp};
 use records::activity::{Activity, ActivityId, ActivityKind};
 use records::campaign::{Campaign, CampaignStatus};
+use records::campaign_plan::DeliveredMails;
 use records::enrolment::{Enrolment, EnrolmentState, ExitReason, SentMail};
 use records::lead::{EmailStatus, Lead};
 use records::sequence::{self, Next, Step};
@@ -41,6 +42,8 @@ pub struct Effects<'a> {
     suppressed: Option<Reason>,
     /// Nobody knew of the mail before.
     is_settled: bool,
+    /// It is known now that it arrived.
+    pub has_arrived: bool,
     /// Where the lead goes on.
     wave: Option<Wave>,
 }
@@ -50,8 +53,19 @@ const SOON: SignedDuration = SignedDuration::from_secs(1);
 
 impl<'a> Effects<'a> {
     pub fn new(mail: &'a Mail<'a>, known: Known, campaign: Option<Campaign>, now: Timestamp) -> Self {
-        let (moved, activities) = (vec![], vec![]);
-        Effects { mail, was: known.clone(), is: known, campaign, now, moved, activities, suppressed: None, is_settled: false, wave: None }
+        Effects {
+            mail,
+            was: known.clone(),
+            is: known,
+            campaign,
+            now,
+            moved: vec![],
+            activities: vec![],
+            suppressed: None,
+            is_settled: false,
+            has_arrived: false,
+            wave: None,
+        }
     }
 
     /// Whether one of the addresses is the lead's. It may have another one since.
@@ -90,7 +104,8 @@ impl<'a> Effects<'a> {
     }
 
     pub fn delivered(&mut self, at: Timestamp) {
-        if self.noted(at, |mail| &mut mail.delivered_at)
+        self.has_arrived = self.noted(at, |mail| &mut mail.delivered_at);
+        if self.has_arrived
             && let Some(lead) = &mut self.is.lead
         {
             lead.soft_bounces = 0;
@@ -154,16 +169,18 @@ impl<'a> Effects<'a> {
         self.exit(ExitReason::Unsubscribed, "unsubscribed");
     }
 
-    pub async fn write(self) -> Result<()> {
+    /// `of_new`: the tenant is new, so mails that arrive are counted.
+    pub async fn write(self, of_new: bool) -> Result<()> {
         let Mail { context, store, within, campaign, lead, step } = *self.mail;
         if self.is == self.was {
             return Ok(());
         }
+        let is_counted = of_new && self.has_arrived;
         let mut writing = within.transaction();
         if let (Some(is), Some(was)) = (&self.is.enrolment, &self.was.enrolment)
             && is != was
         {
-            if self.is.lead == self.was.lead && self.moved.is_empty() {
+            if self.is.lead == self.was.lead && self.moved.is_empty() && !is_counted {
                 return if within.replace_if(is, was).await? {
                     Ok(())
                 } else {
@@ -173,6 +190,9 @@ impl<'a> Effects<'a> {
             writing = writing.replace(within, is, was)?;
         }
         writing = while_kept(writing, store, within)?;
+        if is_counted {
+            writing = writing.tally(store, &DeliveredMails::key_of(), &[("mails", 1)])?;
+        }
         if let (Some(is), Some(was)) = (&self.is.lead, &self.was.lead)
             && is != was
         {
