@@ -236,14 +236,45 @@ async fn many_at_once_have_one_effect() {
             answer.expect(200);
         }
         let lead = sent.shown().await;
-        assert_eq!((&lead["email_status"], lead["activity"].as_array().map(Vec::len)), (&json!("unsubscribed"), Some(round + 1)));
+        assert_eq!((&lead["email_status"], lead["activity"].as_array().map(Vec::len)), (&json!("unsubscribed"), Some(2 * round + 1)));
         counts_are_true(&world, &sent.tenant);
         // They want mail again, and then they do not.
         let listed = sent.read(SUPPRESSIONS).await;
         assert_eq!(listed.as_array().map(Vec::len), Some(1));
         let lifted = sent.owner("DELETE", &format!("{SUPPRESSIONS}/{}", id(&listed[0])));
         lifted.json(json!({"evidence": "They asked."})).send().await.expect(204);
+        assert_eq!(sent.shown().await["email_status"], "active");
     }
+}
+
+#[tokio::test]
+async fn a_lift_lets_mail_go_again_once_no_list_has_the_address() {
+    let world = World::new().await;
+    let sent = Sent::new(&world, "acme").await;
+    let manual = json!({"email": "jane@example.com", "scope": "tenant", "reason": "manual"});
+    let lift = async |scope: &str, evidence: Option<&str>| {
+        let listed = sent.read(&format!("{SUPPRESSIONS}?scope={scope}")).await;
+        let body = evidence.map_or(json!({}), |evidence| json!({"evidence": evidence}));
+        sent.owner("DELETE", &format!("{SUPPRESSIONS}/{}", id(&listed[0]))).json(body).send().await
+    };
+    sent.post().send().await.expect(200);
+    sent.owner("POST", SUPPRESSIONS).json(manual.clone()).send().await.expect(201);
+    // The other list has it still, whichever is lifted first.
+    lift("tenant", None).await.expect(204);
+    assert_eq!(sent.shown().await["email_status"], "unsubscribed");
+    sent.owner("POST", SUPPRESSIONS).json(manual).send().await.expect(201);
+    lift("workspace", Some("They asked.")).await.expect(204);
+    assert_eq!(sent.shown().await["email_status"], "unsubscribed");
+    // What is lifted now needs no evidence by itself, but the lead said no.
+    assert!(lift("tenant", None).await.expect(400).details()["evidence"].is_array());
+    assert_eq!(sent.shown().await["email_status"], "unsubscribed");
+    lift("tenant", Some("They asked.")).await.expect(204);
+    let lead = sent.shown().await;
+    assert_eq!(lead["email_status"], "active");
+    let said = lead["activity"].as_array().expect("entries").iter().map(|entry| entry["type"].clone()).collect::<Vec<_>>();
+    assert_eq!(said, ["suppression_lifted", "unsubscribed"]);
+    assert!(lead["activity"][0]["by"]["name"].is_string(), "{lead}");
+    counts_are_true(&world, &sent.tenant);
 }
 
 #[tokio::test]

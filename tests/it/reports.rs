@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use stack::mailbox::{Report, unsubscribe_url};
 
 use crate::sending::Home;
+use crate::workspaces::workspace;
 use crate::world::{Settings, id};
 
 const LEADS: &str = "/api/v1/tenant/leads";
@@ -128,6 +129,45 @@ async fn a_bounce_and_a_complaint_end_the_mails_to_an_address() {
     // After the last mail, too.
     home.report(&home.sent().into_iter().rfind(|kept| kept.mail.to == emails[2]).expect("a mail").mail.id, Report::Complaint).await;
     assert_eq!((home.number(&campaign, "complained"), home.lead(&leads[2]).await["email_status"].clone()), (2, json!("complained")));
+}
+
+#[tokio::test]
+async fn an_address_that_is_lifted_gets_mail_again_in_every_workspace() {
+    let home = Home::new().await;
+    let emails = ["a+bounce@example.com", "b+complain@example.com"];
+    let (_, leads) = launched(&home, 1, &emails).await;
+    // The same addresses in another workspace, which heard of the complaint itself, too.
+    let elsewhere = id(&workspace(&home.world, &home.tenant.owner, "Other").await).to_owned();
+    let there = |method, path: &str| home.world.request(method, path).token(&home.tenant.owner.token).header("x-workspace-id", &elsewhere);
+    let settings = json!({"settings": {"default_from_name": "Ada", "postal_address": "1 Main St"}});
+    there("PATCH", &format!("/api/v1/tenant/workspaces/{elsewhere}")).json(settings).send().await.expect(200);
+    let mut others = vec![];
+    for email in emails {
+        others.push(id(&there("POST", LEADS).json(json!({"email": email})).send().await.expect(201).json()["data"]).to_owned());
+    }
+    let body = json!({
+        "name": "Other", "sequence": mails_a_day_apart(1), "audience": {"lead_ids": others}, "settings": {"daily_limit": null},
+    });
+    let campaign = id(&there("POST", "/api/v1/tenant/campaigns").json(body).send().await.expect(201).json()["data"]).to_owned();
+    home.send(&campaign, "start").await.expect(200);
+    home.settle().await;
+    home.reported().await;
+    for lead in leads.iter().chain(&others) {
+        assert_ne!(home.lead(lead).await["email_status"], "active");
+    }
+    let list = there("GET", "/api/v1/tenant/suppression-list").send().await.expect(200).json()["data"].clone();
+    for entry in list.as_array().expect("a list") {
+        let lifted = there("DELETE", &format!("/api/v1/tenant/suppression-list/{}", id(entry)));
+        lifted.json(json!({"evidence": "They wrote on 3 May"})).send().await.expect(204);
+    }
+    for lead in leads.iter().chain(&others) {
+        let lead = home.lead(lead).await;
+        assert_eq!((&lead["email_status"], &lead["activity"][0]["type"]), (&json!("active"), &json!("suppression_lifted")));
+    }
+    let again = home.campaign(mails_a_day_apart(1), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&again, "start").await.expect(200);
+    home.settle().await;
+    assert_eq!(emails.map(|email| home.mails()[email].len()), [3, 3]);
 }
 
 #[tokio::test]

@@ -267,6 +267,12 @@ impl Lead {
         (!known).then(|| Lead { email_status: EmailStatus::Unsubscribed, ..self.clone() })
     }
 
+    /// Mail may go to it again. `None`: it may already.
+    pub fn reachable_again(&self) -> Option<Self> {
+        let again = || Lead { email_status: EmailStatus::Active, soft_bounces: 0, ..self.clone() };
+        (self.email_status != EmailStatus::Active).then(again)
+    }
+
     /// With one more entry of its activity, which is no edit.
     pub fn with_activity(mut self) -> Self {
         self.activities += 1;
@@ -494,6 +500,11 @@ impl LeadStatus {
 
 impl EmailStatus {
     pub const WORDS: &'static [&'static str] = &["active", "unsubscribed", "bounced", "complained"];
+
+    /// Whether the person did not want the mail.
+    pub fn is_their_will(self) -> bool {
+        matches!(self, EmailStatus::Unsubscribed | EmailStatus::Complained)
+    }
 
     pub fn name(self) -> &'static str {
         EmailStatus::WORDS[self as usize]
@@ -763,6 +774,14 @@ pub(crate) mod tests {
         for status in [EmailStatus::Unsubscribed, EmailStatus::Complained] {
             assert_eq!(with(status).unsubscribed(), None);
         }
+    }
+
+    #[test]
+    fn a_lead_that_mail_may_reach_again_starts_anew() {
+        let bounced = (0..3).fold(lead("a@b.example"), |lead, _| lead.soft_bounced());
+        let again = bounced.reachable_again().expect("it bounced");
+        assert_eq!((again.email_status, again.soft_bounces, again.version), (EmailStatus::Active, 0, 1));
+        assert_eq!(again.reachable_again(), None);
     }
 
     #[test]
