@@ -348,7 +348,17 @@ async fn whoever_is_suppressed_already_is_noted_and_counted_once() {
     let lead = sent.shown().await;
     assert_eq!((&lead["email_status"], lead["activity"].as_array().map(Vec::len)), (&json!("unsubscribed"), Some(1)));
     let checked = sent.read(&format!("{SUPPRESSIONS}/check?email=jane@example.com")).await;
-    assert_eq!(checked["reason"], "manual", "what stands stays");
+    assert_eq!(checked["reason"], "user_request", "their own wish takes the place of what others wrote down");
+    counts_are_true(&world, &sent.tenant);
+    let listed = sent.read(SUPPRESSIONS).await;
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!((&listed[0]["reason"], &listed[0]["source"]), (&json!("user_request"), &json!("unsubscribe")));
+    // So nobody takes it off the list without saying why.
+    let path = format!("{SUPPRESSIONS}/{}", id(&listed[0]));
+    sent.owner("DELETE", &path).json(json!({})).send().await.expect(400);
+    let body = json!({"email": "jane@example.com", "scope": "workspace", "reason": "manual"});
+    sent.owner("POST", SUPPRESSIONS).json(body).send().await.expect(409);
+    sent.owner("DELETE", &path).json(json!({"evidence": "They asked."})).send().await.expect(204);
     counts_are_true(&world, &sent.tenant);
 }
 

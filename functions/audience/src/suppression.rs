@@ -54,7 +54,7 @@ pub struct CheckView {
 #[schema(as = SuppressedMany)]
 pub struct ManyView {
     added: u64,
-    /// They were suppressed before.
+    /// They were suppressed before. A request of the person, or a complaint, takes the place of another reason.
     already: u64,
 }
 
@@ -82,8 +82,8 @@ pub struct Lifting {
 
 const SCOPE: OneOf<Reach> = OneOf { words: Reach::WORDS, parse: Reach::parse };
 const REASON: OneOf<Reason> = OneOf { words: Reason::WORDS, parse: Reason::parse };
-/// Addresses of one transaction, which has two writes for each.
-const TOGETHER: usize = 40;
+/// Addresses of one transaction, which has up to three writes for each.
+const TOGETHER: usize = 30;
 /// How often it is tried again when somebody else changes the same address.
 const TRIES: usize = 5;
 /// Workspaces that are looked into at once.
@@ -150,10 +150,10 @@ where
     SuppressionEntry<S>: Entity<Scope = S>,
 {
     // One that stands is refused by the transaction, in which the answer to an earlier request with the same key comes first.
-    let lifted = store.find(&Suppression::<S>::key_of(&entry.email)).await?.filter(|before| before.current.is_none());
+    let before = store.find(&Suppression::<S>::key_of(&entry.email)).await?.filter(|before| entry.says_more(Some(before)));
     let answer = Created::new("Address suppressed", SuppressionView::of(&entry, door.store.tag()));
     let transaction = door.while_there(ticket.record(store.transaction(), &door.outer.store, &answer)?)?;
-    entry.add_counted(transaction, (&door.outer.store, store), lifted.as_ref())?.commit().await?;
+    entry.add_counted(transaction, (&door.outer.store, store), before.as_ref())?.commit().await?;
     Ok(answer)
 }
 
@@ -214,27 +214,30 @@ where
     let keys: Vec<_> = emails.iter().map(Suppression::<S>::key_of).collect();
     let known = store.find_many(&keys).await?;
     let mut transaction = door.while_there(store.transaction())?;
-    let mut count = 0_i64;
+    let (mut added, mut replaced) = (0_u64, 0_u64);
     for email in emails {
         let address = AddressHash::of(email);
         let before = known.iter().find(|known| known.address == address);
-        if before.is_some_and(|before| before.current.is_some()) {
-            continue;
-        }
         let mut id = SuppressionId::new(tag, door.now(), store.random());
         while !ids.insert(id) {
             id = SuppressionId::new(tag, door.now(), store.random());
         }
         let by = Some(door.outer.member.person());
         let entry = SuppressionEntry::<S>::new(id, email.clone(), reason, Source::Api, by, door.now());
+        if !entry.says_more(before) {
+            continue;
+        }
         transaction = entry.add(transaction, store, before)?;
-        count += 1;
+        match before.is_some_and(|before| before.current.is_some()) {
+            true => replaced += 1,
+            false => added += 1,
+        }
     }
-    let added = count.unsigned_abs();
-    if count > 0 {
-        let change = SuppressionChange::added(SuppressionChangeId::new(door.now(), store.random()), S::WORD, reason, added, door.now());
+    let written = added + replaced;
+    if written > 0 {
+        let change = SuppressionChange::added(SuppressionChangeId::new(door.now(), store.random()), S::WORD, reason, written, door.now());
         transaction
-            .count(store, S::COUNTER, count)?
+            .count(store, S::COUNTER, added.cast_signed())?
             .create(&door.outer.store, &change, conflict("This change exists already."))?
             .commit()
             .await?;

@@ -43,19 +43,20 @@ async fn once(wish: Wish<'_>) -> Result<()> {
     let Some(lead) = store.find(&Lead::key_of(wish.lead)).await? else { return Ok(()) };
     let email = lead.email.clone();
     let before = store.find(&Suppression::<InWorkspace>::key_of(&email)).await?;
-    let is_suppressed = before.as_ref().is_some_and(|before| before.current.is_some());
+    let id = SuppressionId::new(store.tag(), store.now(), store.random());
+    let entry = SuppressionEntry::<InWorkspace>::new(id, email.clone(), Reason::UserRequest, Source::Unsubscribe, None, store.now());
     store
         .edit(lead, |lead, transaction| {
             if lead.email.normalised() != email.normalised() {
                 return Err(Error::Conflict("The lead has another address now.".into()));
             }
             let changed = lead.unsubscribed();
-            if changed.is_none() && is_suppressed {
+            if changed.is_none() && !entry.says_more(before.as_ref()) {
                 return Ok(None);
             }
             let there = Workspace::key_of(store.tag());
             let transaction = with_activity(wish, lead, transaction)?.require(wish.outer, &there, missing())?;
-            let transaction = if is_suppressed { transaction } else { suppressed(wish, lead, transaction, before.as_ref())? };
+            let transaction = entry.add_counted(transaction, (wish.outer, store), before.as_ref())?;
             Ok(Some((changed.unwrap_or_else(|| lead.clone()).with_activity(), transaction)))
         })
         .await?;
@@ -68,16 +69,4 @@ fn with_activity<'a>(wish: Wish<'_>, lead: &Lead, transaction: Transaction<'a>) 
     let activity =
         Activity { campaign: Some(campaign.prefixed()), step, ..Activity::new(id, lead.id, ActivityKind::Unsubscribed, store.now()) };
     transaction.create(store, &activity, conflict("This entry exists already."))
-}
-
-fn suppressed<'a>(
-    wish: Wish<'_>,
-    lead: &Lead,
-    transaction: Transaction<'a>,
-    before: Option<&Suppression<InWorkspace>>,
-) -> Result<Transaction<'a>> {
-    let Wish { outer, store, .. } = wish;
-    let id = SuppressionId::new(store.tag(), store.now(), store.random());
-    let entry = SuppressionEntry::<InWorkspace>::new(id, lead.email.clone(), Reason::UserRequest, Source::Unsubscribe, None, store.now());
-    entry.add_counted(transaction, (outer, store), before)
 }
