@@ -5,6 +5,7 @@ use records::campaign::CampaignId;
 use serde_json::{Value, json};
 use stack::mailbox::{Report, unsubscribe_url};
 
+use crate::audience::counts_are_true;
 use crate::sending::Home;
 use crate::workspaces::workspace;
 use crate::world::{Settings, id};
@@ -168,6 +169,47 @@ async fn an_address_that_is_lifted_gets_mail_again_in_every_workspace() {
     home.send(&again, "start").await.expect(200);
     home.settle().await;
     assert_eq!(emails.map(|email| home.mails()[email].len()), [3, 3]);
+}
+
+#[tokio::test]
+async fn what_comes_back_counts_for_its_address_whatever_became_of_the_lead() {
+    let home = Home::new().await;
+    let emails = ["gone@example.com", "moved@example.com", "again@example.com"];
+    let (campaign, leads) = launched(&home, 3, &emails).await;
+    home.delete(&format!("{LEADS}/{}", leads[0])).await;
+    home.patch(&format!("{LEADS}/{}", leads[1]), json!({"email": "new@example.com"})).await.expect(200);
+    home.delete(&format!("{LEADS}/{}", leads[2])).await;
+    // Another lead has the address now.
+    let other = id(&home.post(LEADS, json!({"email": "Again@example.com"})).await.expect(201).json()["data"]).to_owned();
+    home.settle().await;
+    let reports = [(emails[0], Report::Complaint), (emails[1], Report::Bounce), (emails[2], Report::Complaint)];
+    let list = [("again@example.com", "spam_complaint"), ("gone@example.com", "spam_complaint"), ("moved@example.com", "hard_bounce")];
+    let list = list.map(|(email, reason)| (email.to_owned(), reason.to_owned(), "tenant".to_owned()));
+    for _ in 0..2 {
+        for (email, report) in reports {
+            home.report(&home.mail_to(email), report).await;
+        }
+        assert_eq!(home.suppressed().await, list);
+        assert_eq!(["bounced", "complained"].map(|name| home.number(&campaign, name)), [1, 2]);
+        let (moved, other) = (home.lead(&leads[1]).await, home.lead(&other).await);
+        // What was said of the old address says nothing of the new one, but the campaign ends.
+        assert_eq!((&moved["email_status"], &moved["activity"][0]["type"]), (&json!("active"), &json!("email_sent")));
+        assert_eq!((&other["email_status"], other["activity"].as_array().map(Vec::len)), (&json!("complained"), Some(1)));
+        counts_are_true(&home.world, &home.tenant);
+    }
+    home.days(2).await;
+    assert_eq!(home.mails().values().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+    // What is said after the lift counts, also where the campaign is gone.
+    let listed = home.get("/api/v1/tenant/suppression-list").await;
+    for entry in listed.as_array().expect("a list") {
+        let path = format!("/api/v1/tenant/suppression-list/{}", id(entry));
+        let lifted = home.world.delete(path).token(&home.tenant.owner.token).json(json!({"evidence": "They wrote on 3 May"}));
+        lifted.send().await.expect(204);
+    }
+    home.delete(&format!("/api/v1/tenant/campaigns/{campaign}")).await;
+    home.settle().await;
+    home.report(&home.mail_to(emails[0]), Report::Complaint).await;
+    assert_eq!(home.suppressed().await.len(), 1, "a complaint after the lift counts");
 }
 
 #[tokio::test]

@@ -289,13 +289,25 @@ where
     }
 }
 
+impl<S> Suppression<S> {
+    /// Earlier suppressions that are kept.
+    const KEPT: usize = 20;
+
+    /// The history, with what stands now.
+    fn ended(&self, by: Option<Person>, evidence: Option<String>, now: Timestamp) -> Vec<Lifted> {
+        let mut history = self.history.clone();
+        if let Some(Suppressed { reason, source, added_at, .. }) = self.current.clone() {
+            history.push(Lifted { reason, source, added_at, lifted_at: now, by, evidence });
+        }
+        history.drain(..history.len().saturating_sub(Self::KEPT));
+        history
+    }
+}
+
 impl<S: SuppressionScope> Suppression<S>
 where
     Suppression<S>: Entity<Scope = S>,
 {
-    /// Earlier suppressions that are kept.
-    const KEPT: usize = 20;
-
     pub fn key_of(email: &Email) -> Key<Self> {
         Key::new(&Collection::of::<Self>(), AddressHash::of(email))
     }
@@ -309,16 +321,6 @@ where
     /// Whether it was lifted since, and for the same reason stood then: what is said of that moment once more is nothing new.
     pub fn was_lifted_since(&self, reason: Reason, at: Timestamp) -> bool {
         self.current.is_none() && self.history.iter().any(|past| past.reason == reason && past.lifted_at >= at)
-    }
-
-    /// The history, with what stands now.
-    fn ended(&self, by: Option<Person>, evidence: Option<String>, now: Timestamp) -> Vec<Lifted> {
-        let mut history = self.history.clone();
-        if let Some(Suppressed { reason, source, added_at, .. }) = self.current.clone() {
-            history.push(Lifted { reason, source, added_at, lifted_at: now, by, evidence });
-        }
-        history.drain(..history.len().saturating_sub(Self::KEPT));
-        history
     }
 }
 
