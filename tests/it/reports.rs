@@ -156,6 +156,7 @@ async fn an_address_that_is_lifted_gets_mail_again_in_every_workspace() {
     for lead in leads.iter().chain(&others) {
         assert_ne!(home.lead(lead).await["email_status"], "active");
     }
+    home.world.advance(SignedDuration::from_secs(1));
     let list = there("GET", "/api/v1/tenant/suppression-list").send().await.expect(200).json()["data"].clone();
     for entry in list.as_array().expect("a list") {
         let lifted = there("DELETE", &format!("/api/v1/tenant/suppression-list/{}", id(entry)));

@@ -153,7 +153,7 @@ where
     let before = store.find(&Suppression::<S>::key_of(&entry.email)).await?.filter(|before| entry.says_more(Some(before)));
     let answer = Created::new("Address suppressed", SuppressionView::of(&entry, door.store.tag()));
     let transaction = door.while_there(ticket.record(store.transaction(), &door.outer.store, &answer)?)?;
-    entry.add_counted(transaction, (&door.outer.store, store), before.as_ref())?.commit().await?;
+    entry.add(transaction, (&door.outer.store, store), before.as_ref())?.commit().await?;
     Ok(answer)
 }
 
@@ -213,8 +213,7 @@ where
 {
     let keys: Vec<_> = emails.iter().map(Suppression::<S>::key_of).collect();
     let known = store.find_many(&keys).await?;
-    let mut transaction = door.while_there(store.transaction())?;
-    let (mut added, mut replaced) = (0_u64, 0_u64);
+    let mut entries = vec![];
     for email in emails {
         let address = AddressHash::of(email);
         let before = known.iter().find(|known| known.address == address);
@@ -223,24 +222,13 @@ where
             id = SuppressionId::new(tag, door.now(), store.random());
         }
         let by = Some(door.outer.member.person());
-        let entry = SuppressionEntry::<S>::new(id, email.clone(), reason, Source::Api, by, door.now());
-        if !entry.says_more(before) {
-            continue;
-        }
-        transaction = entry.add(transaction, store, before)?;
-        match before.is_some_and(|before| before.current.is_some()) {
-            true => replaced += 1,
-            false => added += 1,
-        }
+        entries.push((SuppressionEntry::<S>::new(id, email.clone(), reason, Source::Api, by, door.now()), before));
     }
-    let written = added + replaced;
-    if written > 0 {
-        let change = SuppressionChange::added(SuppressionChangeId::new(door.now(), store.random()), S::WORD, reason, written, door.now());
-        transaction
-            .count(store, S::COUNTER, added.cast_signed())?
-            .create(&door.outer.store, &change, conflict("This change exists already."))?
-            .commit()
-            .await?;
+    entries.retain(|(entry, before)| entry.says_more(*before));
+    let added = entries.iter().filter(|(_, before)| before.is_none_or(|before| before.current.is_none())).count() as u64;
+    if !entries.is_empty() {
+        let entries: Vec<_> = entries.iter().map(|(entry, before)| (entry, *before)).collect();
+        SuppressionEntry::add_all(&entries, door.while_there(store.transaction())?, (&door.outer.store, store))?.commit().await?;
     }
     Ok((added, emails.len() as u64 - added))
 }
@@ -312,8 +300,7 @@ where
         let stands = store.get(&Suppression::<S>::key_of(&entry.email)).await?;
         let is_this_one = stands.current.as_ref().is_some_and(|current| current.entry == entry.id);
         let missing = || Error::Missing(SuppressionEntry::<S>::NAME);
-        let lifted =
-            stands.lifted(door.outer.member.person(), evidence.clone(), door.now()).filter(|_| is_this_one).ok_or_else(missing)?;
+        let lifted = stands.lifted(door.outer.member.person(), evidence.clone(), door.now()).filter(|_| is_this_one).ok_or_else(missing)?;
         let lead = self.kept_from_mail(&door.store).await?;
         let transaction = door.require_role(door.while_there(store.transaction())?, Role::Admin, None)?;
         let change = SuppressionChange::lifted(SuppressionChangeId::new(door.now(), store.random()), S::WORD, entry.reason, door.now());

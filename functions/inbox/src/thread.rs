@@ -167,7 +167,7 @@ async fn not_interested(door: &In<Member>, thread: &Thread) -> Result<()> {
             continue;
         }
         let writing = door.while_there(store.transaction())?;
-        entry.add_counted(writing, (&door.outer.store, store), before.as_ref())?.commit().await?;
+        entry.add(writing, (&door.outer.store, store), before.as_ref())?.commit().await?;
     }
     Ok(())
 }

@@ -21,5 +21,6 @@ pub async fn wants_no_mail(store: &TenantStore, within: &WorkspaceStore, email: 
     let Some(lead) = lead else { return Ok(false) };
     let Some(lead) = within.find(&Lead::key_of(lead)).await? else { return Ok(false) };
     // A bounce is of the lead's own address alone.
-    Ok(lead.email_status.is_their_will() || lead.email.normalised() != email.normalised() && is_suppressed(store, within, &lead.email).await?)
+    Ok(lead.email_status.is_their_will()
+        || lead.email.normalised() != email.normalised() && is_suppressed(store, within, &lead.email).await?)
 }

@@ -239,44 +239,50 @@ where
         }
     }
 
-    /// The address is sent no mail from now on: adds this entry to a transaction, and the record that stops mail, after the one that stands there. The entry
-    /// of that goes.
-    pub fn add<'a>(&self, transaction: Transaction<'a>, store: &Store<S>, before: Option<&Suppression<S>>) -> Result<Transaction<'a>>
-    where
-        Suppression<S>: Entity<Scope = S>,
-    {
-        let suppression = self.suppression(before);
-        let transaction = match before.and_then(|before| before.current.as_ref()) {
-            Some(weaker) => transaction.remove(store, &SuppressionEntry::<S>::key_of(weaker.entry))?,
-            None => transaction,
-        };
-        let transaction = match before {
-            Some(before) => transaction.replace(store, &suppression, before)?,
-            None => transaction.create(store, &suppression, conflict("This address is suppressed already."))?,
-        };
-        transaction.create(store, self, conflict("This entry exists already."))
-    }
-
-    /// The same, with its place in the count of the list and the line for the audit log. Nothing, where it does not say more than what stands.
-    pub fn add_counted<'a>(
+    /// The address is sent no mail from now on: adds this entry to a transaction, with the record that stops mail, after the one that stands there, and the
+    /// line for the audit log. Nothing, where it does not say more than what stands.
+    pub fn add<'a>(
         &self,
         transaction: Transaction<'a>,
-        (of_tenant, store): (&TenantStore, &Store<S>),
+        stores: (&TenantStore, &Store<S>),
         before: Option<&Suppression<S>>,
     ) -> Result<Transaction<'a>>
     where
         Suppression<S>: Entity<Scope = S>,
     {
-        if !self.says_more(before) {
-            return Ok(transaction);
+        Self::add_all(&[(self, before)], transaction, stores)
+    }
+
+    /// The same for several addresses, each with what stands there, of one reason.
+    pub fn add_all<'a>(
+        entries: &[(&Self, Option<&Suppression<S>>)],
+        transaction: Transaction<'a>,
+        (of_tenant, store): (&TenantStore, &Store<S>),
+    ) -> Result<Transaction<'a>>
+    where
+        Suppression<S>: Entity<Scope = S>,
+    {
+        let (mut transaction, mut written, mut added) = (transaction, 0, 0);
+        for (entry, before) in entries.iter().filter(|(entry, before)| entry.says_more(*before)) {
+            // The entry of a weaker reason goes.
+            match before.and_then(|before| before.current.as_ref()) {
+                Some(weaker) => transaction = transaction.remove(store, &SuppressionEntry::<S>::key_of(weaker.entry))?,
+                None => added += 1,
+            }
+            let suppression = entry.suppression(*before);
+            transaction = match before {
+                Some(before) => transaction.replace(store, &suppression, before)?,
+                None => transaction.create(store, &suppression, conflict("This address is suppressed already."))?,
+            };
+            transaction = transaction.create(store, *entry, conflict("This entry exists already."))?;
+            written += 1;
         }
-        let id = SuppressionChangeId::new(self.added_at, store.random());
-        let change = SuppressionChange::added(id, S::WORD, self.reason, 1, self.added_at);
-        let transaction = self.add(transaction, store, before)?;
-        let transaction = match before.is_some_and(|before| before.current.is_some()) {
-            true => transaction,
-            false => transaction.count(store, S::COUNTER, 1)?,
-        };
+        let Some((first, _)) = entries.first().filter(|_| written > 0) else { return Ok(transaction) };
+        let id = SuppressionChangeId::new(first.added_at, store.random());
+        let change = SuppressionChange::added(id, S::WORD, first.reason, written, first.added_at);
+        if added > 0 {
+            transaction = transaction.count(store, S::COUNTER, added)?;
+        }
         transaction.create(of_tenant, &change, conflict("This change exists already."))
     }
 

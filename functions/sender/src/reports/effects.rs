@@ -199,8 +199,9 @@ impl<'a> Effects<'a> {
                 writing = writing.create(within, &activity, conflict("This entry exists."))?;
             }
         }
-        for List { entry, before, other } in &lists {
-            writing = entry.add_counted(writing, (store, store), before.as_ref())?;
+        let entries: Vec<_> = lists.iter().map(|list| (&list.entry, list.before.as_ref())).collect();
+        writing = SuppressionEntry::add_all(&entries, writing, (store, store))?;
+        for List { other, .. } in &lists {
             if let Some((is, was, kind)) = other {
                 let id = ActivityId::new(within.tag(), self.now, within.random());
                 let activity = Activity::new(id, is.id, *kind, self.now);
