@@ -428,6 +428,30 @@ async fn who_is_not_interested_gets_no_more_mail_nor_answers() {
     }
 }
 
+/// More than a request erases: as if it had been interrupted.
+#[tokio::test]
+async fn what_a_deletion_of_a_lead_leaves_is_erased_without_another_one() {
+    let home = Home::new().await;
+    let (_, leads) = launched(&home, json!({}), &["grace@example.com"]).await;
+    home.answer(&home.newest_to("grace@example.com"), Written::written("A secret")).await;
+    let entry = home.world.items_of_type("activity").remove(0);
+    for number in 0..600 {
+        let id = format!("{number:08x}{}", &entry["id"]["S"].as_str().expect("an id")[8..]);
+        let mut copy = entry.clone();
+        copy["sk"] = json!({"S": format!("{}#{id}", entry["lead"]["S"].as_str().expect("an id"))});
+        copy["id"] = json!({"S": id});
+        home.world.put_item(&copy);
+    }
+    home.delete(&format!("{LEADS}/{}", leads[0])).await;
+    let gone = home.world.get(format!("{LEADS}/{}", leads[0])).token(&home.tenant.owner.token).send().await;
+    assert_eq!(gone.status, 404);
+    assert!(home.world.items_of_type("deleted_lead").len() == 1 && !home.world.items_of_type("activity").is_empty());
+    home.settle().await;
+    for kind in ["deleted_lead", "activity", "thread", "thread_card", "own_thread", "message"] {
+        assert_eq!(home.world.items_of_type(kind).len(), 0, "{kind}");
+    }
+}
+
 #[tokio::test]
 async fn the_threads_of_a_deleted_lead_go_with_it() {
     let home = Home::new().await;

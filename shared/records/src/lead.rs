@@ -635,28 +635,36 @@ impl Entity for LeadEmail {
     }
 }
 
-/// `deleted-leads` / `<id>`: written when a lead goes, and taken away when its activity is erased. What an interrupted request leaves is erased with
-/// the next deletion in the workspace.
+/// `deleted-leads` / `<id>`: written when a lead goes, and taken away when its activity and threads are erased. The stream tells the relay, which asks the
+/// janitor for what the request did not get to; a job that has more to do writes the next round.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeletedLead {
     pub id: LeadId,
     /// Under which threads lie that began before the lead was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Correspondence>,
+    pub round: u64,
 }
 
 impl DeletedLead {
     pub fn of(lead: &Lead) -> Self {
-        DeletedLead { id: lead.id, address: Some(Correspondence::of_address(lead.email.as_str())) }
+        DeletedLead { id: lead.id, address: Some(Correspondence::of_address(lead.email.as_str())), round: 0 }
+    }
+
+    /// There is more to erase.
+    pub fn next_round(&self) -> Self {
+        DeletedLead { round: self.round + 1, ..self.clone() }
     }
 
     pub fn key_of(id: LeadId) -> Key<Self> {
         Key::new(&Collection::of::<DeletedLead>(), id)
     }
+}
 
-    pub fn all() -> List<Self> {
-        List::new(Collection::of::<DeletedLead>(), "")
-    }
+/// A job of the clean-up queue: what a deleted lead left.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub struct EraseLead {
+    pub lead: LeadId,
 }
 
 impl Entity for DeletedLead {
@@ -669,6 +677,10 @@ impl Entity for DeletedLead {
 
     fn key(&self) -> Key<Self> {
         DeletedLead::key_of(self.id)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("round", self.round)]
     }
 }
 
