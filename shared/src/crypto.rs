@@ -63,7 +63,7 @@ impl Random {
 /// A secret of the deployment from which keys are derived.
 pub struct RootKey(hkdf::Prk);
 
-/// Encrypts small texts for our own use (cursors, stored answers) with AES-256-GCM. The purpose is bound in as associated data.
+/// Encrypts small texts for our own use (cursors, stored answers, addresses in links) with AES-256-GCM. The purpose is bound in as associated data.
 pub struct SealingKey(LessSafeKey);
 
 /// Encrypts values that tenants entrust to us. Each tenant has its own keys, derived from a version of the vault's secret. The tenant, the
@@ -110,21 +110,30 @@ impl RootKey {
 
 impl SealingKey {
     pub fn seal(&self, text: &[u8], bound_to: &str, random: &Random) -> String {
-        let nonce: [u8; 12] = random.bytes();
-        let mut sealed = text.to_vec();
-        self.0
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound_to.as_bytes()), &mut sealed)
-            .expect("a short text can be sealed");
-        URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())
+        URL_SAFE_NO_PAD.encode(self.seal_bytes(text, bound_to.as_bytes(), random))
     }
 
     /// `None` for anything that this key did not seal for exactly this use.
     pub fn open(&self, sealed: &str, bound_to: &str) -> Option<Vec<u8>> {
-        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
-        let (nonce, sealed) = bytes.split_at_checked(12)?;
+        self.open_bytes(&URL_SAFE_NO_PAD.decode(sealed).ok()?, bound_to.as_bytes())
+    }
+
+    /// For a part of a binary form.
+    pub fn seal_bytes(&self, text: &[u8], bound_to: &[u8], random: &Random) -> Vec<u8> {
+        let nonce: [u8; 12] = random.bytes();
+        let mut sealed = text.to_vec();
+        self.0
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound_to), &mut sealed)
+            .expect("a short text can be sealed");
+        [&nonce[..], &sealed].concat()
+    }
+
+    /// The same as `open`.
+    pub fn open_bytes(&self, sealed: &[u8], bound_to: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_at_checked(12)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut sealed = sealed.to_vec();
-        let text = self.0.open_in_place(nonce, Aad::from(bound_to.as_bytes()), &mut sealed).ok()?;
+        let text = self.0.open_in_place(nonce, Aad::from(bound_to), &mut sealed).ok()?;
         Some(text.to_vec())
     }
 }

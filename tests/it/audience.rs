@@ -861,7 +861,7 @@ async fn an_address_is_suppressed_checked_and_let_go_with_a_reason() {
         (&made["email"], &made["scope"], &made["reason"], &made["source"]),
         (&json!("Jane@corp.example"), &json!("workspace"), &json!("manual"), &json!("api"))
     );
-    suppress(&place, json!({"email": "jane@CORP.example", "reason": "spam_complaint"})).await.expect(409);
+    suppress(&place, json!({"email": "jane@CORP.example", "reason": "hard_bounce"})).await.expect(409);
     suppress(&other, json!({"email": "jane@corp.example"})).await.expect(201);
     world.advance(SignedDuration::from_millis(3));
     let complaint = json!({"email": "joe@corp.example", "scope": "tenant", "reason": "spam_complaint"});

@@ -298,6 +298,25 @@ async fn a_mail_to_the_address_of_the_header_unsubscribes() {
     assert_eq!(home.sent().len(), 1);
 }
 
+/// The address of the header has no room for that of the lead, so the sender's own counts, if it is proved.
+#[tokio::test]
+async fn a_mail_to_the_address_of_the_header_counts_for_its_sender_when_the_lead_is_gone() {
+    let home = Home::new().await;
+    let (_, leads) = launched(&home, json!({}), &["grace@example.com"]).await;
+    let header = home.newest_to("grace@example.com").mail.headers["List-Unsubscribe"].clone();
+    let address = header.split_once("<mailto:").and_then(|(_, rest)| rest.strip_suffix('>')).expect("an address").to_owned();
+    home.delete(&format!("{LEADS}/{}", leads[0])).await;
+    let again = id(&home.post(LEADS, json!({"email": "grace@example.com"})).await.expect(201).json()["data"]).to_owned();
+    let status = async || home.get(&format!("{LEADS}/{again}")).await["email_status"].clone();
+    let forged = Verdicts { dmarc: "FAIL", ..Verdicts::default() };
+    home.mail("grace@example.com", &address, &[("Subject", "unsubscribe")], forged).await;
+    assert_eq!(status().await, "active");
+    home.mail("grace@example.com", &address, &[("Subject", "unsubscribe")], Verdicts::default()).await;
+    assert_eq!(status().await, "unsubscribed");
+    let check = home.get("/api/v1/tenant/suppression-list/check?email=grace@example.com").await;
+    assert_eq!((&check["scope"], &check["reason"]), (&json!("workspace"), &json!("user_request")));
+}
+
 #[tokio::test]
 async fn two_programs_that_answer_each_other_come_to_rest() {
     let home = Home::new().await;
@@ -409,6 +428,30 @@ async fn who_is_not_interested_gets_no_more_mail_nor_answers() {
     }
 }
 
+/// More than a request erases: as if it had been interrupted.
+#[tokio::test]
+async fn what_a_deletion_of_a_lead_leaves_is_erased_without_another_one() {
+    let home = Home::new().await;
+    let (_, leads) = launched(&home, json!({}), &["grace@example.com"]).await;
+    home.answer(&home.newest_to("grace@example.com"), Written::written("A secret")).await;
+    let entry = home.world.items_of_type("activity").remove(0);
+    for number in 0..600 {
+        let id = format!("{number:08x}{}", &entry["id"]["S"].as_str().expect("an id")[8..]);
+        let mut copy = entry.clone();
+        copy["sk"] = json!({"S": format!("{}#{id}", entry["lead"]["S"].as_str().expect("an id"))});
+        copy["id"] = json!({"S": id});
+        home.world.put_item(&copy);
+    }
+    home.delete(&format!("{LEADS}/{}", leads[0])).await;
+    let gone = home.world.get(format!("{LEADS}/{}", leads[0])).token(&home.tenant.owner.token).send().await;
+    assert_eq!(gone.status, 404);
+    assert!(home.world.items_of_type("deleted_lead").len() == 1 && !home.world.items_of_type("activity").is_empty());
+    home.settle().await;
+    for kind in ["deleted_lead", "activity", "thread", "thread_card", "own_thread", "message"] {
+        assert_eq!(home.world.items_of_type(kind).len(), 0, "{kind}");
+    }
+}
+
 #[tokio::test]
 async fn the_threads_of_a_deleted_lead_go_with_it() {
     let home = Home::new().await;
@@ -459,7 +502,7 @@ async fn an_address_leads_into_its_own_workspace_alone() {
     let foreign = home.world.get(format!("{THREADS}/{}", id(&thread))).token(&home.tenant.owner.token).send().await;
     assert_eq!((foreign.status, foreign.code().as_str()), (404, "RESOURCE_NOT_FOUND"));
     // Even with our own signature, a lead that is not of the workspace is nobody there.
-    let key = home.world.app("links").keys().mail_refs().expect("the key");
+    let key = &home.world.app("links").keys().mail_refs().expect("the key").signing;
     let strange = shared::ids::Uuid::from_u128(7 << 80);
     let made_up = ReplyRef::new(InboundId::parse(&inbound(&home)).expect("an id"), strange, About::Campaign(strange));
     home.mail("eve@elsewhere.example", &made_up.address(&domain(mine), key), &[("Subject", "x")], Verdicts::default()).await;

@@ -5,7 +5,9 @@ use records::campaign::CampaignId;
 use serde_json::{Value, json};
 use stack::mailbox::{Report, unsubscribe_url};
 
+use crate::audience::counts_are_true;
 use crate::sending::Home;
+use crate::workspaces::workspace;
 use crate::world::{Settings, id};
 
 const LEADS: &str = "/api/v1/tenant/leads";
@@ -128,6 +130,87 @@ async fn a_bounce_and_a_complaint_end_the_mails_to_an_address() {
     // After the last mail, too.
     home.report(&home.sent().into_iter().rfind(|kept| kept.mail.to == emails[2]).expect("a mail").mail.id, Report::Complaint).await;
     assert_eq!((home.number(&campaign, "complained"), home.lead(&leads[2]).await["email_status"].clone()), (2, json!("complained")));
+}
+
+#[tokio::test]
+async fn an_address_that_is_lifted_gets_mail_again_in_every_workspace() {
+    let home = Home::new().await;
+    let emails = ["a+bounce@example.com", "b+complain@example.com"];
+    let (_, leads) = launched(&home, 1, &emails).await;
+    // The same addresses in another workspace, which heard of the complaint itself, too.
+    let elsewhere = id(&workspace(&home.world, &home.tenant.owner, "Other").await).to_owned();
+    let there = |method, path: &str| home.world.request(method, path).token(&home.tenant.owner.token).header("x-workspace-id", &elsewhere);
+    let settings = json!({"settings": {"default_from_name": "Ada", "postal_address": "1 Main St"}});
+    there("PATCH", &format!("/api/v1/tenant/workspaces/{elsewhere}")).json(settings).send().await.expect(200);
+    let mut others = vec![];
+    for email in emails {
+        others.push(id(&there("POST", LEADS).json(json!({"email": email})).send().await.expect(201).json()["data"]).to_owned());
+    }
+    let body = json!({
+        "name": "Other", "sequence": mails_a_day_apart(1), "audience": {"lead_ids": others}, "settings": {"daily_limit": null},
+    });
+    let campaign = id(&there("POST", "/api/v1/tenant/campaigns").json(body).send().await.expect(201).json()["data"]).to_owned();
+    home.send(&campaign, "start").await.expect(200);
+    home.settle().await;
+    home.reported().await;
+    for lead in leads.iter().chain(&others) {
+        assert_ne!(home.lead(lead).await["email_status"], "active");
+    }
+    home.world.advance(SignedDuration::from_secs(1));
+    let list = there("GET", "/api/v1/tenant/suppression-list").send().await.expect(200).json()["data"].clone();
+    for entry in list.as_array().expect("a list") {
+        let lifted = there("DELETE", &format!("/api/v1/tenant/suppression-list/{}", id(entry)));
+        lifted.json(json!({"evidence": "They wrote on 3 May"})).send().await.expect(204);
+    }
+    for lead in leads.iter().chain(&others) {
+        let lead = home.lead(lead).await;
+        assert_eq!((&lead["email_status"], &lead["activity"][0]["type"]), (&json!("active"), &json!("suppression_lifted")));
+    }
+    let again = home.campaign(mails_a_day_apart(1), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&again, "start").await.expect(200);
+    home.settle().await;
+    assert_eq!(emails.map(|email| home.mails()[email].len()), [3, 3]);
+}
+
+#[tokio::test]
+async fn what_comes_back_counts_for_its_address_whatever_became_of_the_lead() {
+    let home = Home::new().await;
+    let emails = ["gone@example.com", "moved@example.com", "again@example.com"];
+    let (campaign, leads) = launched(&home, 3, &emails).await;
+    home.delete(&format!("{LEADS}/{}", leads[0])).await;
+    home.patch(&format!("{LEADS}/{}", leads[1]), json!({"email": "new@example.com"})).await.expect(200);
+    home.delete(&format!("{LEADS}/{}", leads[2])).await;
+    // Another lead has the address now.
+    let other = id(&home.post(LEADS, json!({"email": "Again@example.com"})).await.expect(201).json()["data"]).to_owned();
+    home.settle().await;
+    let reports = [(emails[0], Report::Complaint), (emails[1], Report::Bounce), (emails[2], Report::Complaint)];
+    let list = [("again@example.com", "spam_complaint"), ("gone@example.com", "spam_complaint"), ("moved@example.com", "hard_bounce")];
+    let list = list.map(|(email, reason)| (email.to_owned(), reason.to_owned(), "tenant".to_owned()));
+    for _ in 0..2 {
+        for (email, report) in reports {
+            home.report(&home.mail_to(email), report).await;
+        }
+        assert_eq!(home.suppressed().await, list);
+        assert_eq!(["bounced", "complained"].map(|name| home.number(&campaign, name)), [1, 2]);
+        let (moved, other) = (home.lead(&leads[1]).await, home.lead(&other).await);
+        // What was said of the old address says nothing of the new one, but the campaign ends.
+        assert_eq!((&moved["email_status"], &moved["activity"][0]["type"]), (&json!("active"), &json!("email_sent")));
+        assert_eq!((&other["email_status"], other["activity"].as_array().map(Vec::len)), (&json!("complained"), Some(1)));
+        counts_are_true(&home.world, &home.tenant);
+    }
+    home.days(2).await;
+    assert_eq!(home.mails().values().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+    // What is said after the lift counts, also where the campaign is gone.
+    let listed = home.get("/api/v1/tenant/suppression-list").await;
+    for entry in listed.as_array().expect("a list") {
+        let path = format!("/api/v1/tenant/suppression-list/{}", id(entry));
+        let lifted = home.world.delete(path).token(&home.tenant.owner.token).json(json!({"evidence": "They wrote on 3 May"}));
+        lifted.send().await.expect(204);
+    }
+    home.delete(&format!("/api/v1/tenant/campaigns/{campaign}")).await;
+    home.settle().await;
+    home.report(&home.mail_to(emails[0]), Report::Complaint).await;
+    assert_eq!(home.suppressed().await.len(), 1, "a complaint after the lift counts");
 }
 
 #[tokio::test]

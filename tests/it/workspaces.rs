@@ -65,6 +65,16 @@ async fn slugs_are_unique_in_their_tenant_and_made_of_the_name() {
         let made = create(&own, json!({"name": "Österreich"})).await.expect(201);
         assert_eq!(made.json()["data"]["slug"], slug);
     }
+    // A UUID would be taken for an id, so it is none of its own.
+    let uuid = "550e8400-e29b-41d4-a716-446655440000";
+    for slug in [format!("workspace-{uuid}"), format!("{uuid}-1")] {
+        let made = create(&own, json!({"name": uuid})).await.expect(201).json()["data"].clone();
+        assert_eq!(made["slug"], slug);
+        let shown = world.get(format!("{ALL}/{slug}")).token(&own.owner.token).send().await.expect(200);
+        assert_eq!(shown.json()["data"]["id"], made["id"]);
+    }
+    assert_eq!(names(&world, &own.owner).await.iter().filter(|name| *name == uuid).count(), 2);
+    create(&own, json!({"name": "Other", "slug": uuid})).await.expect(400);
     create(&own, json!({"name": "Other", "slug": "osterreich"})).await.expect(409);
     create(&neighbour, json!({"name": "Other", "slug": "osterreich"})).await.expect(201);
     for wrong in ["A", "a b", "-a", "a--b", "", "ä", &"a".repeat(64)] {

@@ -1,24 +1,20 @@
-//! How a lead is written: with its address, its lists and its activity, in one transaction.
+//! How a lead is written: with its address, its lists and its activity, in one transaction. What it leaves when it is deleted is erased after that.
 
 use std::collections::BTreeSet;
 
+use engagement::erasing::erase;
 use records::activity::{Activity, ActivityId};
 use records::lead::{DeletedLead, Lead, LeadChanges, LeadEmail, LeadId};
 use records::lead_list::{LeadList, LeadListId, LeadListMember};
-use records::message::Message;
-use records::thread::{Correspondence, OwnThread, Thread};
 use shared::model::workspace::Workspace;
-use shared::store::{Entity, Span};
 use shared::tenancy::doors::{In, Member};
 use shared::tenancy::{Refusal, Transaction, WorkspaceStore, conflict};
 use shared::{Error, Result};
 
 /// How often a change is tried again whose lists go at the same time.
 const TRIES: usize = 5;
-/// What interrupted deletions left is erased with a later one, so many at once.
-const LEFT_OVER: usize = 5;
-/// Entries that are erased at once.
-const ERASED: usize = 1_000;
+/// What a lead did is erased within the request that deletes it, if it is no more than this.
+const ERASED: usize = 500;
 
 /// Which of these lists are there.
 pub async fn existing(store: &WorkspaceStore, lists: impl IntoIterator<Item = LeadListId>) -> Result<BTreeSet<LeadListId>> {
@@ -109,7 +105,7 @@ fn written<'a>(
     Ok((after, transaction))
 }
 
-/// Deletes a lead with all that is its own. `check` is asked of it as it is then.
+/// Deletes a lead with all that is its own; much of it a moment later. `check` is asked of it as it is then.
 pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Result<()> + Send + Sync) -> Result<()> {
     let (store, id, mut lead) = (&door.store, lead.id, lead);
     for _ in 0..TRIES {
@@ -133,9 +129,9 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
             Err(Error::Missing(LeadList::NOUN)) => lead = store.get(&Lead::key_of(id)).await?,
             Err(error) => return Err(error),
             Ok(()) => {
-                if let Err(error) = erase(store, id).await {
+                if let Err(error) = erase_some(store, id).await {
                     // The lead is gone, and its note says what is left.
-                    tracing::warn!(%error, "what a deleted lead did is left for the next deletion");
+                    tracing::warn!(%error, "what a deleted lead did is left for the janitor");
                 }
                 return Ok(());
             }
@@ -144,42 +140,12 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
     Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
 }
 
-/// Erases the activity and the threads of a lead that is gone, and of a few before it whose deletion was interrupted.
-async fn erase(store: &WorkspaceStore, lead: LeadId) -> Result<()> {
+/// By the note, which has the address that the lead had last.
+async fn erase_some(store: &WorkspaceStore, lead: LeadId) -> Result<()> {
     if let Some(gone) = store.find(&DeletedLead::key_of(lead)).await? {
-        erase_one(store, &gone).await?;
-    }
-    for left in store.page(&DeletedLead::all(), &Span::first(LEFT_OVER), |_| true).await?.items {
-        erase_one(store, &left).await?;
+        erase(store, &gone, ERASED).await?;
     }
     Ok(())
-}
-
-async fn erase_one(store: &WorkspaceStore, gone: &DeletedLead) -> Result<()> {
-    while !store.sweep(&Activity::of_lead(gone.id), ERASED, |_| true).await?.finished {}
-    for own in std::iter::once(Correspondence::of_lead(gone.id)).chain(gone.address.clone()) {
-        while let Some(own) = store.page(&OwnThread::of(own.clone()), &Span::first(1), |_| true).await?.items.pop() {
-            erase_thread(store, &own).await?;
-        }
-    }
-    store.transaction().remove(store, &DeletedLead::key_of(gone.id))?.commit().await
-}
-
-/// With its messages. What leads to it by a hash says nothing of anybody, and ends by itself.
-async fn erase_thread(store: &WorkspaceStore, own: &OwnThread) -> Result<()> {
-    for _ in 0..TRIES {
-        let thread = store.find(&Thread::key_of(own.thread)).await?;
-        // Before the thread that leads to them, as it is now: what comes in later changes it.
-        while !store.sweep(&Message::of_thread(own.thread), ERASED, |_| true).await?.finished {}
-        let Some(thread) = thread else {
-            return store.transaction().remove(store, &own.key())?.commit().await;
-        };
-        match thread.delete(store.transaction(), store)?.commit().await {
-            Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => {}
-            deleted => return deleted,
-        }
-    }
-    Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
 }
 
 fn join<'a>(transaction: Transaction<'a>, store: &WorkspaceStore, lead: LeadId, list: LeadListId) -> Result<Transaction<'a>> {

@@ -22,7 +22,7 @@ impl Routes for Audience {
         routes.post("/api/v1/tenant/leads/bulk", "changeLeads", "Change up to 100 leads", bulk::change);
         routes.get("/api/v1/tenant/leads/{id}", "getLead", "Read a lead", lead::show);
         routes.patch("/api/v1/tenant/leads/{id}", "updateLead", "Change a lead", lead::update);
-        routes.delete("/api/v1/tenant/leads/{id}", "deleteLead", "Delete a lead and its activity", lead::delete);
+        routes.delete("/api/v1/tenant/leads/{id}", "deleteLead", "Delete a lead with its activity and threads", lead::delete);
         routes.get("/api/v1/tenant/leads/{id}/activity", "listLeadActivity", "List what happened with a lead", activity::list);
         routes.post("/api/v1/tenant/leads/{id}/notes", "createLeadNote", "Add a note to a lead", activity::note);
         routes.tag("lead lists", "Leads that somebody put together.");

@@ -3,6 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use futures_util::future::try_join_all;
+use records::activity::{Activity, ActivityId, ActivityKind};
+use records::lead::{Lead, LeadEmail};
 use records::suppression::{
     AddressHash, Reach, Reason, Source, Suppression, SuppressionChange, SuppressionChangeId, SuppressionEntry, SuppressionId,
     SuppressionScope,
@@ -16,9 +19,10 @@ use shared::http::{Argument, Operation};
 use shared::ids::{PathId, WorkspaceTag};
 use shared::model::time::{Printed, zulu};
 use shared::model::user::Email;
+use shared::model::workspace::Workspace;
 use shared::store::{Direction, Entity, InTenant, InWorkspace, Page, Position, Span};
 use shared::tenancy::doors::{Admin, AtLeast, In, Member, Tenanted, Viewer};
-use shared::tenancy::{Entered, Incoming, Role, Store, Wants, conflict};
+use shared::tenancy::{Entered, Incoming, Role, Store, Transaction, Wants, WorkspaceStore, conflict, missing};
 use shared::{Error, Result};
 
 /// A suppressed address.
@@ -50,7 +54,7 @@ pub struct CheckView {
 #[schema(as = SuppressedMany)]
 pub struct ManyView {
     added: u64,
-    /// They were suppressed before.
+    /// They were suppressed before. A request of the person, or a complaint, takes the place of another reason.
     already: u64,
 }
 
@@ -78,8 +82,12 @@ pub struct Lifting {
 
 const SCOPE: OneOf<Reach> = OneOf { words: Reach::WORDS, parse: Reach::parse };
 const REASON: OneOf<Reason> = OneOf { words: Reason::WORDS, parse: Reason::parse };
-/// Addresses of one transaction, which has two writes for each.
-const TOGETHER: usize = 40;
+/// Addresses of one transaction, which has up to three writes for each.
+const TOGETHER: usize = 30;
+/// How often it is tried again when somebody else changes the same address.
+const TRIES: usize = 5;
+/// Workspaces that are looked into at once.
+const AT_ONCE: usize = 25;
 
 /// Newest first. The tenant's own are for its admins: they hold addresses of other workspaces.
 pub async fn list(door: In<Viewer>, asked: Offsets<Filters>) -> Result<Listing<SuppressionView>> {
@@ -142,10 +150,10 @@ where
     SuppressionEntry<S>: Entity<Scope = S>,
 {
     // One that stands is refused by the transaction, in which the answer to an earlier request with the same key comes first.
-    let lifted = store.find(&Suppression::<S>::key_of(&entry.email)).await?.filter(|before| before.current.is_none());
+    let before = store.find(&Suppression::<S>::key_of(&entry.email)).await?.filter(|before| entry.says_more(Some(before)));
     let answer = Created::new("Address suppressed", SuppressionView::of(&entry, door.store.tag()));
     let transaction = door.while_there(ticket.record(store.transaction(), &door.outer.store, &answer)?)?;
-    entry.add_counted(transaction, (&door.outer.store, store), lifted.as_ref())?.commit().await?;
+    entry.add(transaction, (&door.outer.store, store), before.as_ref())?.commit().await?;
     Ok(answer)
 }
 
@@ -181,7 +189,7 @@ where
         let (added, already) = loop {
             match add_some(door, store, tag, some, reason, &mut ids).await {
                 // Somebody suppressed one of them at the same time: they are looked at again.
-                Err(Error::Conflict(_)) if tries < 5 => tries += 1,
+                Err(Error::Conflict(_)) if tries < TRIES => tries += 1,
                 done => break done?,
             }
         };
@@ -205,31 +213,22 @@ where
 {
     let keys: Vec<_> = emails.iter().map(Suppression::<S>::key_of).collect();
     let known = store.find_many(&keys).await?;
-    let mut transaction = door.while_there(store.transaction())?;
-    let mut count = 0_i64;
+    let mut entries = vec![];
     for email in emails {
         let address = AddressHash::of(email);
         let before = known.iter().find(|known| known.address == address);
-        if before.is_some_and(|before| before.current.is_some()) {
-            continue;
-        }
         let mut id = SuppressionId::new(tag, door.now(), store.random());
         while !ids.insert(id) {
             id = SuppressionId::new(tag, door.now(), store.random());
         }
         let by = Some(door.outer.member.person());
-        let entry = SuppressionEntry::<S>::new(id, email.clone(), reason, Source::Api, by, door.now());
-        transaction = entry.add(transaction, store, before)?;
-        count += 1;
+        entries.push((SuppressionEntry::<S>::new(id, email.clone(), reason, Source::Api, by, door.now()), before));
     }
-    let added = count.unsigned_abs();
-    if count > 0 {
-        let change = SuppressionChange::added(SuppressionChangeId::new(door.now(), store.random()), S::WORD, reason, added, door.now());
-        transaction
-            .count(store, S::COUNTER, count)?
-            .create(&door.outer.store, &change, conflict("This change exists already."))?
-            .commit()
-            .await?;
+    entries.retain(|(entry, before)| entry.says_more(*before));
+    let added = entries.iter().filter(|(_, before)| before.is_none_or(|before| before.current.is_none())).count() as u64;
+    if !entries.is_empty() {
+        let entries: Vec<_> = entries.iter().map(|(entry, before)| (entry, *before)).collect();
+        SuppressionEntry::add_all(&entries, door.while_there(store.transaction())?, (&door.outer.store, store))?.commit().await?;
     }
     Ok((added, emails.len() as u64 - added))
 }
@@ -255,41 +254,134 @@ pub async fn check(door: In<Viewer>, asked: Query<Asked>) -> Result<Answer<Check
     Ok(Answer::new("Success", view))
 }
 
-/// The address goes, and the hash with what it was stays.
+/// The address goes, and the hash with what it was stays. The leads with the address may get mail again, unless the other list keeps them from it.
 pub async fn delete(door: In<Admin>, entry: FoundEntry, body: Body<Lifting>) -> Result<NoContent> {
     let evidence = body.0.evidence;
     match entry {
         FoundEntry::OfTenant(entry) => {
             for_the_tenant(&door)?;
-            lift(&door, &door.outer.store, entry, evidence).await?;
+            let lift = Lift { door: &door, store: &door.outer.store, entry, evidence };
+            // Before the address is lifted: whoever is interrupted here finds it suppressed still, and asks again.
+            lift.reach_in_other_workspaces().await?;
+            lift.run().await?;
         }
-        FoundEntry::OfWorkspace(entry) => lift(&door, &door.store, entry, evidence).await?,
+        FoundEntry::OfWorkspace(entry) => Lift { door: &door, store: &door.store, entry, evidence }.run().await?,
     }
     Ok(NoContent)
 }
 
-async fn lift<S: SuppressionScope>(door: &In<Admin>, store: &Store<S>, entry: SuppressionEntry<S>, evidence: Option<String>) -> Result<()>
+/// The end of a suppression.
+struct Lift<'a, S> {
+    door: &'a In<Admin>,
+    store: &'a Store<S>,
+    entry: SuppressionEntry<S>,
+    evidence: Option<String>,
+}
+
+impl<S: SuppressionScope> Lift<'_, S>
 where
     Suppression<S>: Entity<Scope = S>,
     SuppressionEntry<S>: Entity<Scope = S>,
 {
-    if entry.reason.is_their_will() && evidence.is_none() {
-        let sentence = "The evidence field is required: say how you know that they want mail again.";
-        return Err(Error::field("evidence", sentence));
+    async fn run(&self) -> Result<()> {
+        for _ in 0..TRIES {
+            match self.once().await {
+                Err(Error::Conflict(_)) => {}
+                done => return done,
+            }
+        }
+        Err(being_changed())
     }
-    let stands = store.get(&Suppression::<S>::key_of(&entry.email)).await?;
-    let is_this_one = stands.current.as_ref().is_some_and(|current| current.entry == entry.id);
-    let missing = || Error::Missing(SuppressionEntry::<S>::NAME);
-    let lifted = stands.lifted(door.outer.member.person(), evidence, door.now()).filter(|_| is_this_one).ok_or_else(missing)?;
-    let transaction = door.require_role(door.while_there(store.transaction())?, Role::Admin, None)?;
-    let change = SuppressionChange::lifted(SuppressionChangeId::new(door.now(), store.random()), S::WORD, entry.reason, door.now());
-    transaction
-        .delete(store, &SuppressionEntry::<S>::key_of(entry.id), Box::new(|_| Error::Missing(SuppressionEntry::<S>::NAME)))?
-        .replace(store, &lifted, &stands)?
-        .count(store, S::COUNTER, -1)?
-        .create(&door.outer.store, &change, conflict("This change exists already."))?
-        .commit()
-        .await
+
+    /// With the lead of the request's workspace.
+    async fn once(&self) -> Result<()> {
+        let Lift { door, store, entry, evidence } = self;
+        self.may_reach(entry.reason.is_their_will())?;
+        let stands = store.get(&Suppression::<S>::key_of(&entry.email)).await?;
+        let is_this_one = stands.current.as_ref().is_some_and(|current| current.entry == entry.id);
+        let missing = || Error::Missing(SuppressionEntry::<S>::NAME);
+        let lifted = stands.lifted(door.outer.member.person(), evidence.clone(), door.now()).filter(|_| is_this_one).ok_or_else(missing)?;
+        let lead = self.kept_from_mail(&door.store).await?;
+        let transaction = door.require_role(door.while_there(store.transaction())?, Role::Admin, None)?;
+        let change = SuppressionChange::lifted(SuppressionChangeId::new(door.now(), store.random()), S::WORD, entry.reason, door.now());
+        let transaction = transaction
+            .delete(*store, &SuppressionEntry::<S>::key_of(entry.id), Box::new(|_| Error::Missing(SuppressionEntry::<S>::NAME)))?
+            .replace(*store, &lifted, &stands)?
+            .count(store, S::COUNTER, -1)?
+            .create(&door.outer.store, &change, conflict("This change exists already."))?;
+        self.reached(transaction, &door.store, lead.as_ref())?.commit().await
+    }
+
+    /// A lead says by itself whether mail may reach it, so that of each workspace is asked.
+    async fn reach_in_other_workspaces(&self) -> Result<()> {
+        let outer = &self.door.outer;
+        let all = Workspace::all();
+        let workspaces = outer.store.all(&all).await?;
+        let others: Vec<_> =
+            workspaces.iter().filter(|other| other.id != self.door.workspace.id).map(|other| outer.workspace(other.id)).collect();
+        for some in others.chunks(AT_ONCE) {
+            try_join_all(some.iter().map(|within| self.reach_in(within))).await?;
+        }
+        Ok(())
+    }
+
+    async fn reach_in(&self, within: &WorkspaceStore) -> Result<()> {
+        for _ in 0..TRIES {
+            let Some(lead) = self.kept_from_mail(within).await? else { return Ok(()) };
+            let there = Workspace::key_of(within.tag());
+            let transaction = within.transaction().require(&self.door.outer.store, &there, missing())?;
+            match self.reached(transaction, within, Some(&lead))?.commit().await {
+                Err(Error::Conflict(_)) => {}
+                // Lead or workspace went at the same time.
+                Err(Error::NotFound | Error::Missing(_)) => return Ok(()),
+                done => return done,
+            }
+        }
+        Err(being_changed())
+    }
+
+    /// The lead of a workspace that gets mail again with this lift. `None`: there is none, it gets mail already, or the other list keeps it from that.
+    async fn kept_from_mail(&self, within: &WorkspaceStore) -> Result<Option<Lead>> {
+        let (outer, email) = (&self.door.outer.store, &self.entry.email);
+        let Some(claim) = within.find(&LeadEmail::key_of(email)).await? else { return Ok(None) };
+        let is_kept = |lead: &Lead| lead.email.normalised() == email.normalised() && lead.reachable_again().is_some();
+        let Some(lead) = within.find(&Lead::key_of(claim.lead)).await?.filter(is_kept) else { return Ok(None) };
+        // What is suppressed there at the same time stops mails by itself.
+        let by_the_other = match S::WORD {
+            Reach::Tenant => within.find(&Suppression::<InWorkspace>::key_of(email)).await?.is_some_and(|other| other.current.is_some()),
+            Reach::Workspace => outer.find(&Suppression::<InTenant>::key_of(email)).await?.is_some_and(|other| other.current.is_some()),
+        };
+        if by_the_other {
+            return Ok(None);
+        }
+        self.may_reach(lead.email_status.is_their_will())?;
+        Ok(Some(lead))
+    }
+
+    /// Who did not want mail gets it again only where somebody says why.
+    fn may_reach(&self, is_against_their_will: bool) -> Result<()> {
+        if is_against_their_will && self.evidence.is_none() {
+            let sentence = "The evidence field is required: say how you know that they want mail again.";
+            return Err(Error::field("evidence", sentence));
+        }
+        Ok(())
+    }
+
+    fn reached<'a>(&'a self, transaction: Transaction<'a>, within: &WorkspaceStore, lead: Option<&Lead>) -> Result<Transaction<'a>> {
+        let Some((lead, again)) = lead.and_then(|lead| Some((lead, lead.reachable_again()?.with_activity()))) else {
+            return Ok(transaction);
+        };
+        let id = ActivityId::new(within.tag(), self.door.now(), within.random());
+        let activity = Activity {
+            by: Some(self.door.outer.member.person()),
+            ..Activity::new(id, lead.id, ActivityKind::SuppressionLifted, self.door.now())
+        };
+        transaction.replace(within, &again, lead)?.create(within, &activity, conflict("This entry exists already."))
+    }
+}
+
+fn being_changed() -> Error {
+    Error::Conflict("This address is being changed by others. Try again.".into())
 }
 
 /// What is suppressed in all workspaces is for those who reach all of them.

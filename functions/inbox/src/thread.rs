@@ -161,14 +161,14 @@ async fn not_interested(door: &In<Member>, thread: &Thread) -> Result<()> {
     let addresses = Email::parse(&thread.correspondent.email).into_iter().chain(lead.map(|lead| lead.email));
     for email in addresses {
         let before = store.find(&Suppression::<InWorkspace>::key_of(&email)).await?;
-        if before.as_ref().is_some_and(|before| before.current.is_some()) {
-            continue;
-        }
         let id = SuppressionId::new(store.tag(), door.now(), store.random());
         let by = Some(door.outer.member.person());
         let entry = SuppressionEntry::<InWorkspace>::new(id, email, Reason::NotInterested, Source::Reply, by, door.now());
+        if !entry.says_more(before.as_ref()) {
+            continue;
+        }
         let writing = door.while_there(store.transaction())?;
-        entry.add_counted(writing, (&door.outer.store, store), before.as_ref())?.commit().await?;
+        entry.add(writing, (&door.outer.store, store), before.as_ref())?.commit().await?;
     }
     Ok(())
 }

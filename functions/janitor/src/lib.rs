@@ -1,14 +1,16 @@
-//! Work without a request: demos are warned and purged, deleted tenants are purged, what deleted projects, workspaces and campaigns held is deleted, and
+//! Work without a request: demos are warned and purged, deleted tenants are purged, what deleted projects, workspaces, campaigns and leads held is deleted, and
 //! custom domains are checked. Every task may be interrupted at any point, and its next run continues.
 
 pub mod campaign;
 pub mod domain;
+pub mod lead;
 pub mod purge;
 pub mod sweep;
 mod wave;
 pub mod workspace;
 
 use records::deleted_campaign::SweepCampaign;
+use records::lead::EraseLead;
 use records::project::SweepTasks;
 use serde::Deserialize;
 use serde_json::Value;
@@ -38,6 +40,7 @@ enum CleanUp {
     Tasks(SweepTasks),
     Workspace(SweepWorkspace),
     Campaign(SweepCampaign),
+    Lead(EraseLead),
 }
 
 impl Worker for Janitor {
@@ -53,6 +56,7 @@ impl Worker for Janitor {
                 match job {
                     CleanUp::Tasks(job) => sweep::sweep(&context, job, sweep::AT_MOST).await,
                     CleanUp::Campaign(job) => campaign::sweep(&context, job, campaign::AT_MOST).await,
+                    CleanUp::Lead(job) => lead::sweep(&context, job, lead::AT_MOST).await,
                     CleanUp::Workspace(job) => workspace::sweep(&context, job, workspace::AT_MOST).await,
                 }
             };

@@ -44,7 +44,8 @@ async fn unsubscribe(door: Recipient) -> Result<Page> {
     if door.workspace.is_some() {
         let (mail, outer, store) = (&door.link.mail, &door.outer, &door.store);
         let (lead, campaign) = (LeadId::from(mail.lead()), CampaignId::from(mail.campaign()));
-        unsubscribing::unsubscribe(Wish { outer, store, lead, campaign, step: Some(mail.step()) }).await?;
+        let address = door.link.to.as_ref();
+        unsubscribing::unsubscribe(Wish { outer, store, address, lead, campaign, step: Some(mail.step()) }).await?;
     }
     events::note(&door, Engagement::Unsubscribed, &Asker::PERSON).await;
     let content = html! { p { "You get no more of these mails from " (sender(&door)) "." } };

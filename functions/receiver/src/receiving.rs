@@ -16,6 +16,7 @@ use records::thread::{Arrival, Nature, Reference, Thread, ThreadId, ThreadKey};
 use shared::model::inbound::{About, Addressed, Inbound};
 use shared::model::tenant::Tenant;
 use shared::model::time::day;
+use shared::model::user::Email;
 use shared::model::workspace::Workspace;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, WorkspaceStore, conflict};
@@ -73,7 +74,7 @@ impl Receiver {
 
     /// Each wish to get no more mail; beside that one for each workspace: what says most.
     fn addressed(&self, receipt: &Receipt) -> Result<Vec<Addressed>> {
-        let (Some(domain), key) = (&self.domain, self.app.keys().mail_refs()?) else { return Ok(vec![]) };
+        let (Some(domain), key) = (&self.domain, &self.app.keys().mail_refs()?.signing) else { return Ok(vec![]) };
         let (mut wishes, mut all): (Vec<Addressed>, Vec<Addressed>) = (vec![], vec![]);
         for addressed in receipt.recipients.iter().filter_map(|address| Addressed::read(address, domain, key)) {
             if addressed.unsubscribes() {
@@ -189,10 +190,12 @@ impl Incoming<'_> {
         writing.commit().await
     }
 
-    /// The mail itself says nothing that anybody should read.
+    /// The mail itself says nothing that anybody should read. The address that it came to has no room for that of the lead, so if the lead is gone or has
+    /// another one, it is the sender's own that counts, where that can be believed.
     async fn unsubscribe(&self, lead: LeadId, campaign: CampaignId) -> Result<()> {
-        let Incoming { store, within, .. } = *self;
-        unsubscribing::unsubscribe(Wish { outer: store, store: within, lead, campaign, step: None }).await?;
+        let Incoming { store, within, mail, .. } = *self;
+        let own = if self.is_trusted() { Email::parse(&mail.from.email) } else { None };
+        unsubscribing::unsubscribe(Wish { outer: store, store: within, address: own.as_ref(), lead, campaign, step: None }).await?;
         effects::on_unsubscribing(self, lead, campaign).await
     }
 

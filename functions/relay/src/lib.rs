@@ -1,5 +1,5 @@
 //! Turns the table's stream into jobs and derived data. A new mail is to be sent, a campaign that is due goes on, a released wave and an answer of the inbox are sent, a deleted
-//! project, workspace or campaign is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
+//! project, workspace, campaign or lead is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
 //! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry.
 
 mod rollup;
@@ -7,6 +7,7 @@ mod rollup;
 use aws_sdk_sqs::Client;
 use jiff::Timestamp;
 use records::deleted_campaign::{DeletedCampaign, SweepCampaign};
+use records::lead::{DeletedLead, EraseLead};
 use records::message::{Delivery, Message, SendReply};
 use records::project::{DeletedProject, SweepTasks};
 use records::test_mail::{SendTest, TestMail};
@@ -42,6 +43,7 @@ enum FollowUp {
     Sweep(SweepTasks),
     SweepWorkspace(SweepWorkspace),
     SweepCampaign(SweepCampaign),
+    EraseLead(EraseLead),
     /// The campaign, and the tenant whose share of the queue it uses.
     Advance(AdvanceCampaign, String),
     SendWave(SendWave),
@@ -70,6 +72,7 @@ impl Worker for Relay {
                 FollowUp::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::SweepWorkspace(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::SweepCampaign(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
+                FollowUp::EraseLead(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
                 FollowUp::Advance(job, group) => self.queue(&self.campaign_queue, &group, &change.job(job)).await,
                 FollowUp::SendWave(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
                 FollowUp::SendReply(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
@@ -113,6 +116,11 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             let deleted: DeletedCampaign = change.record()?;
             let job = SweepCampaign { campaign: deleted.id };
             Ok(if deleted.swept_at.is_none() { FollowUp::SweepCampaign(job) } else { FollowUp::Nothing })
+        }
+        // It is taken away when nothing is left.
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == DeletedLead::TYPE => {
+            let deleted: DeletedLead = change.record()?;
+            Ok(FollowUp::EraseLead(EraseLead { lead: deleted.id }))
         }
         // What is due later is brought to mind by then, which changes it.
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == DueWork::TYPE => {

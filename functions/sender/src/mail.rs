@@ -212,8 +212,9 @@ impl Sender {
         let step = post.wave.step;
         let mail = MailRef::new(post.store.tenant_id(), campaign.id, lead.id, step)
             .ok_or_else(|| Error::internal("writing a mail", "campaign and lead are of two workspaces"))?;
-        let key = self.app.keys().mail_refs()?;
-        let composer = Composer { workspace, settings: &campaign.settings, sites: &self.sites, key, inbound: post.inbound };
+        let (keys, random) = (self.app.keys().mail_refs()?, self.app.random());
+        let (settings, sites) = (&campaign.settings, &self.sites);
+        let composer = Composer { workspace, settings, sites, keys, random, inbound: post.inbound };
         // One attempt has one id, so that a carrier which takes an id once never sends an attempt twice.
         Ok(composer.letter(post.content, lead, &mail, format!("{}.{}.{step}.{attempt}", campaign.id, lead.id)))
     }

@@ -83,7 +83,7 @@ impl Sender {
             Some((inbound, domain)) => {
                 let lead = thread.correspondent.lead.map_or(Uuid::nil(), Uuid::from);
                 let reply = ReplyRef::new(inbound, lead, About::Thread(thread.id.into()));
-                Some(reply.address(domain, self.app.keys().mail_refs()?))
+                Some(reply.address(domain, &self.app.keys().mail_refs()?.signing))
             }
             None => workspace.settings.default_from_email.clone(),
         };

@@ -53,8 +53,9 @@ impl Sender {
         let (Some(content), Some(lead)) = (content(within, &campaign, test.step).await?, self.lead_of(within, test).await?) else {
             return Ok(None);
         };
-        let key = self.app.keys().mail_refs()?;
-        let composer = Composer { workspace: &workspace, settings: &campaign.settings, sites: &self.sites, key, inbound: None };
+        let (keys, random) = (self.app.keys().mail_refs()?, self.app.random());
+        let (settings, sites) = (&campaign.settings, &self.sites);
+        let composer = Composer { workspace: &workspace, settings, sites, keys, random, inbound: None };
         match composer.test_letter(&content, &lead, store.tenant_id(), test.to.clone(), test.id.to_string()) {
             Ok(letter) => Ok(Some(letter)),
             Err(fault) => {

@@ -7,10 +7,10 @@ use records::lead::Lead;
 use records::template::Content;
 use serde_json::{Map, Value};
 use shared::carriers::Letter;
-use shared::crypto::SigningKey;
+use shared::crypto::Random;
 use shared::ids::TenantId;
 use shared::model::inbound::{About, InboundId, ReplyRef};
-use shared::model::mail_ref::MailRef;
+use shared::model::mail_ref::{MailKeys, MailRef};
 use shared::model::user::Email;
 use shared::model::workspace::Workspace;
 use templating::{RenderFault, Rendered, Source};
@@ -79,7 +79,8 @@ pub struct Composer<'a> {
     pub workspace: &'a Workspace,
     pub settings: &'a CampaignSettings,
     pub sites: &'a Sites,
-    pub key: &'a SigningKey,
+    pub keys: &'a MailKeys,
+    pub random: &'a Random,
     /// The workspace's own address, where mails are received.
     pub inbound: Option<InboundId>,
 }
@@ -87,7 +88,7 @@ pub struct Composer<'a> {
 impl Composer<'_> {
     /// A letter for the carrier. Its id is the same in every attempt of one claim.
     pub fn letter(&self, content: &Content, lead: &Lead, mail: &MailRef, id: String) -> Result<Letter, RenderFault> {
-        let unsubscribe = format!("{}/e/u/{}", self.sites.api, mail.unsubscribe_token(self.key));
+        let unsubscribe = format!("{}/e/u/{}", self.sites.api, mail.unsubscribe_token(&lead.email, self.keys, self.random));
         let written = self.written(content, lead, &unsubscribe, Some(mail))?;
         let inbox = self.address(mail, About::Campaign(mail.campaign()));
         let by_mail = self.address(mail, About::Unsubscribing(mail.campaign())).map(|address| format!(", <mailto:{address}>"));
@@ -106,14 +107,14 @@ impl Composer<'_> {
                 ("List-Unsubscribe", format!("<{unsubscribe}>{}", by_mail.unwrap_or_default())),
                 ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()),
             ],
-            tags: mail.tags(self.key),
+            tags: mail.tags(&self.keys.signing),
         })
     }
 
     /// An address of ours for answers to a mail.
     fn address(&self, mail: &MailRef, about: About) -> Option<String> {
         let (inbound, domain) = self.inbound.zip(self.sites.inbound.as_deref())?;
-        Some(ReplyRef::new(inbound, mail.lead(), about).address(domain, self.key))
+        Some(ReplyRef::new(inbound, mail.lead(), about).address(domain, &self.keys.signing))
     }
 
     /// The same to somebody who wants to see it. It is no mail of the campaign: its way out leads nowhere, and nothing is reported of it.
@@ -137,7 +138,7 @@ impl Composer<'_> {
 
     /// `followed`: the mail whose links and opens are noted, where the settings want it.
     fn written(&self, content: &Content, lead: &Lead, unsubscribe: &str, followed: Option<&MailRef>) -> Result<Written<'_>, RenderFault> {
-        let Composer { workspace, settings, sites, key, .. } = *self;
+        let Composer { workspace, settings, sites, keys, .. } = *self;
         let sender = Sender { workspace, settings: Some(settings) };
         let mut context = sender.complete(lead.variables());
         context.insert("unsubscribe_url".into(), Value::String(unsubscribe.to_owned()));
@@ -157,7 +158,7 @@ impl Composer<'_> {
         if let Some(mail) = followed.filter(|_| settings.track_clicks) {
             html = templating::rewrite_links(&html, |link| {
                 let followed = matches!((link.element, link.attribute), ("a" | "area", "href")) && link.url != unsubscribe;
-                followed.then(|| mail.click_token(link.url, key)).flatten().map(|token| format!("{}/e/c/{token}", sites.api))
+                followed.then(|| mail.click_token(link.url, &keys.signing)).flatten().map(|token| format!("{}/e/c/{token}", sites.api))
             });
         }
         if !footer.is_empty() {
@@ -165,7 +166,7 @@ impl Composer<'_> {
             html = appended(html, &format!("<p style=\"{style}\">{}</p>", footer.join("<br>")));
         }
         if let Some(mail) = followed.filter(|_| settings.track_opens) {
-            let pixel = format!("{}/e/o/{}", sites.api, mail.open_token(key));
+            let pixel = format!("{}/e/o/{}", sites.api, mail.open_token(&keys.signing));
             html = appended(html, &format!("<img src=\"{}\" width=\"1\" height=\"1\" alt=\"\">", escaped(&pixel)));
         }
         if !address.is_empty() && !text.contains(address) {
@@ -247,7 +248,11 @@ mod tests {
 
     use super::*;
 
-    fn letter(html: &str, settings: &CampaignSettings) -> (Letter, SigningKey) {
+    fn letter(html: &str, settings: &CampaignSettings) -> (Letter, MailKeys) {
+        letter_to("bob@example.com", html, settings)
+    }
+
+    fn letter_to(to: &str, html: &str, settings: &CampaignSettings) -> (Letter, MailKeys) {
         let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
         let id = WorkspaceId::new(now, &random);
         let of_workspace = WorkspaceSettings {
@@ -257,15 +262,16 @@ mod tests {
         };
         let slug = WorkspaceSlug::from_name("Acme", 0);
         let workspace = Workspace { id, slug, name: "Acme".into(), settings: of_workspace, created_at: now, updated_at: now, version: 1 };
-        let lead = Lead::new(LeadId::new(id.tag(), now, &random), Email::parse("bob@example.com").unwrap(), now);
+        let lead = Lead::new(LeadId::new(id.tag(), now, &random), Email::parse(to).unwrap(), now);
         let tenant = stored_tenant();
         let mail = MailRef::new(tenant, CampaignId::new(id.tag(), now, &random), lead.id, 1).unwrap();
-        let key = RootKey::new(b"a root secret of a deployment, 32 bytes or more").signing("mail-refs");
+        let keys = MailKeys::of(&RootKey::new(b"a root secret of a deployment, 32 bytes or more"));
         let content = Content { subject: "Hi {{email}}".into(), html: html.into(), text: None };
         let inbound = Some("in.example.net".into());
         let sites = Sites { from: "mail@example.net".into(), api: "https://api.example.com".into(), inbound };
-        let composer = Composer { workspace: &workspace, settings, sites: &sites, key: &key, inbound: Some(InboundId::new(&random)) };
-        (composer.letter(&content, &lead, &mail, "1".into()).unwrap(), key)
+        let inbound = Some(InboundId::new(&random));
+        let composer = Composer { workspace: &workspace, settings, sites: &sites, keys: &keys, random: &random, inbound };
+        (composer.letter(&content, &lead, &mail, "1".into()).unwrap(), keys)
     }
 
     /// Only the tenancy makes ids of tenants; this one comes out of a record.
@@ -284,27 +290,40 @@ mod tests {
     #[test]
     fn a_mail_shows_its_sender_follows_its_links_and_has_a_way_out() {
         let settings = CampaignSettings::new("UTC");
-        let (letter, key) = letter("<body><a href=\"https://shop.example/?a=1&amp;b=2\">Shop</a></body>", &settings);
+        let (letter, keys) = letter("<body><a href=\"https://shop.example/?a=1&amp;b=2\">Shop</a></body>", &settings);
         assert_eq!((letter.subject.as_str(), letter.kind), ("Hi bob@example.com", "campaign"));
         assert_eq!(letter.from.as_deref(), Some("\"Ada \\\"Countess\\\"\" <mail@example.net>"));
         let click = token_behind(&letter.html, "https://api.example.com/e/c/");
-        let link = MailRef::read(LinkKind::Click, &click, &key).unwrap();
+        let link = MailRef::read(LinkKind::Click, &click, &keys).unwrap();
         assert_eq!(link.url.as_deref(), Some("https://shop.example/?a=1&b=2"));
         let open = token_behind(&letter.html, "<img src=\"https://api.example.com/e/o/");
-        assert!(MailRef::read(LinkKind::Open, &open, &key).is_some());
+        assert!(MailRef::read(LinkKind::Open, &open, &keys).is_some());
         let out = token_behind(&letter.html, "<a href=\"https://api.example.com/e/u/");
-        assert!(MailRef::read(LinkKind::Unsubscribe, &out, &key).is_some());
+        assert_eq!(MailRef::read(LinkKind::Unsubscribe, &out, &keys).and_then(|link| link.to).as_ref(), Some(&letter.to));
         assert!(letter.html.contains("1 Main St &amp; Co") && letter.html.ends_with("</body>"), "{}", letter.html);
         assert!(letter.text.contains("1 Main St & Co") && letter.text.contains(&format!("Unsubscribe: https://api.example.com/e/u/{out}")));
         let (by_web, by_mail) = letter.headers[0].1.split_once(", ").expect("two ways");
         assert_eq!((letter.headers[0].0, by_web.to_owned()), ("List-Unsubscribe", format!("<https://api.example.com/e/u/{out}>")));
-        let read = |address: &str| match Addressed::read(address, "in.example.net", &key) {
+        let read = |address: &str| match Addressed::read(address, "in.example.net", &keys.signing) {
             Some(Addressed::Reply(reply)) => reply.about(WorkspaceTag::NONE),
             other => panic!("{other:?} of {address}"),
         };
         assert!(matches!(read(&by_mail["<mailto:".len()..by_mail.len() - 1]), About::Unsubscribing(_)));
         assert!(matches!(read(letter.reply_to.as_deref().unwrap_or_default()), About::Campaign(_)));
         assert_eq!(letter.headers[1].1, "List-Unsubscribe=One-Click");
+    }
+
+    /// Mail programs fold long headers, and some give up on lines of 998 bytes.
+    #[test]
+    fn the_way_out_of_a_mail_to_the_longest_address_is_short_enough() {
+        let host = ["a", "b", "c"].map(|letter| letter.repeat(61)).join(".");
+        let longest = format!("{}@{host}.com", "l".repeat(64));
+        assert_eq!(longest.len(), 254);
+        let (letter, keys) = letter_to(&longest, "<p>Hi</p>", &CampaignSettings::new("UTC"));
+        let (name, value) = &letter.headers[0];
+        assert!(*name == "List-Unsubscribe" && value.contains("<mailto:") && value.len() < 870, "{} {value}", value.len());
+        let out = value.split_once("/e/u/").and_then(|(_, rest)| rest.split_once('>')).map(|(token, _)| token).unwrap();
+        assert_eq!(MailRef::read(LinkKind::Unsubscribe, out, &keys).and_then(|link| link.to).as_ref(), Some(&letter.to));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whether an address gets no mail, from the workspace or from all of its tenant.
 
-use records::lead::{EmailStatus, Lead, LeadId};
+use records::lead::{Lead, LeadId};
 use records::suppression::Suppression;
 use shared::Result;
 use shared::model::user::Email;
@@ -21,6 +21,6 @@ pub async fn wants_no_mail(store: &TenantStore, within: &WorkspaceStore, email: 
     let Some(lead) = lead else { return Ok(false) };
     let Some(lead) = within.find(&Lead::key_of(lead)).await? else { return Ok(false) };
     // A bounce is of the lead's own address alone.
-    let said_no = matches!(lead.email_status, EmailStatus::Unsubscribed | EmailStatus::Complained);
-    Ok(said_no || lead.email.normalised() != email.normalised() && is_suppressed(store, within, &lead.email).await?)
+    Ok(lead.email_status.is_their_will()
+        || lead.email.normalised() != email.normalised() && is_suppressed(store, within, &lead.email).await?)
 }

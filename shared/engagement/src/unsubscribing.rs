@@ -1,13 +1,14 @@
-//! What a recipient's wish to get no more mail changes: the suppression list of the workspace, the lead, its activity. All or nothing, and once, whether it
-//! came by a link or by mail.
+//! What a recipient's wish to get no more mail changes: the suppression list of the workspace, the leads concerned, their activity. All or nothing, and once,
+//! whether it came by a link or by mail.
 
 use records::activity::{Activity, ActivityId, ActivityKind};
 use records::campaign::CampaignId;
-use records::lead::{Lead, LeadId};
+use records::lead::{Lead, LeadEmail, LeadId};
 use records::suppression::{Reason, Source, Suppression, SuppressionEntry, SuppressionId};
+use shared::model::user::Email;
 use shared::model::workspace::Workspace;
 use shared::store::InWorkspace;
-use shared::tenancy::{TenantStore, Transaction, WorkspaceStore, conflict, missing};
+use shared::tenancy::{TenantStore, WorkspaceStore, conflict};
 use shared::{Error, Result};
 
 /// Who wants no more mail, and of which mail they say so.
@@ -15,6 +16,8 @@ use shared::{Error, Result};
 pub struct Wish<'a> {
     pub outer: &'a TenantStore,
     pub store: &'a WorkspaceStore,
+    /// That the mail went to, or that the wish came from. `None`: nobody can say.
+    pub address: Option<&'a Email>,
     pub lead: LeadId,
     pub campaign: CampaignId,
     /// `None`: of the campaign, whichever of its mails.
@@ -22,16 +25,17 @@ pub struct Wish<'a> {
 }
 
 /// How often it is tried again when somebody else changes the same address.
-const TRIES: usize = 5;
+const TRIES: usize = 10;
 
-/// Where the lead or its workspace is gone, the address went with it, and nothing is written. The wish names no address, so a lead that comes again with the
-/// same one is another lead to it.
+/// The lead may be gone or have another address since: the wish holds for the address, for the lead that has it now, and for the one that the mail went
+/// to. Where the workspace is gone, nothing is written.
 pub async fn unsubscribe(wish: Wish<'_>) -> Result<()> {
     for _ in 0..TRIES {
         match once(wish).await {
-            Err(Error::Conflict(_)) => {}
-            // It went at the same time.
-            Err(Error::NotFound | Error::Missing(_)) => return Ok(()),
+            // A lead was changed, or went, at the same time.
+            Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => {}
+            // The workspace went.
+            Err(Error::Gone) => return Ok(()),
             done => return done,
         }
     }
@@ -39,45 +43,51 @@ pub async fn unsubscribe(wish: Wish<'_>) -> Result<()> {
 }
 
 async fn once(wish: Wish<'_>) -> Result<()> {
-    let store = wish.store;
-    let Some(lead) = store.find(&Lead::key_of(wish.lead)).await? else { return Ok(()) };
-    let email = lead.email.clone();
-    let before = store.find(&Suppression::<InWorkspace>::key_of(&email)).await?;
-    let is_suppressed = before.as_ref().is_some_and(|before| before.current.is_some());
-    store
-        .edit(lead, |lead, transaction| {
-            if lead.email.normalised() != email.normalised() {
-                return Err(Error::Conflict("The lead has another address now.".into()));
-            }
-            let changed = lead.unsubscribed();
-            if changed.is_none() && is_suppressed {
-                return Ok(None);
-            }
-            let there = Workspace::key_of(store.tag());
-            let transaction = with_activity(wish, lead, transaction)?.require(wish.outer, &there, missing())?;
-            let transaction = if is_suppressed { transaction } else { suppressed(wish, lead, transaction, before.as_ref())? };
-            Ok(Some((changed.unwrap_or_else(|| lead.clone()).with_activity(), transaction)))
-        })
-        .await?;
-    Ok(())
+    let Wish { outer, store, campaign, step, .. } = wish;
+    let leads = concerned(wish).await?;
+    let mut addresses: Vec<&Email> = wish.address.into_iter().collect();
+    for lead in &leads {
+        if addresses.iter().all(|known| known.normalised() != lead.email.normalised()) {
+            addresses.push(&lead.email);
+        }
+    }
+    let mut entries = vec![];
+    for email in addresses {
+        let before = store.find(&Suppression::<InWorkspace>::key_of(email)).await?;
+        let id = SuppressionId::new(store.tag(), store.now(), store.random());
+        let entry = SuppressionEntry::<InWorkspace>::new(id, email.clone(), Reason::UserRequest, Source::Unsubscribe, None, store.now());
+        entries.push((entry, before));
+    }
+    entries.retain(|(entry, before)| entry.says_more(before.as_ref()));
+    let added: Vec<_> = entries.iter().map(|(entry, before)| (entry, before.as_ref())).collect();
+    let mut transaction = SuppressionEntry::add_all(&added, store.transaction(), (outer, store))?;
+    for lead in &leads {
+        let changed = lead.unsubscribed();
+        let is_added = entries.iter().any(|(entry, _)| entry.email.normalised() == lead.email.normalised());
+        if changed.is_none() && !is_added {
+            continue;
+        }
+        let id = ActivityId::new(store.tag(), store.now(), store.random());
+        let activity = Activity::new(id, lead.id, ActivityKind::Unsubscribed, store.now());
+        let activity = Activity { campaign: Some(campaign.prefixed()), step, ..activity };
+        let after = changed.unwrap_or_else(|| lead.clone()).with_activity();
+        transaction = transaction.replace(store, &after, lead)?.create(store, &activity, conflict("This entry exists already."))?;
+    }
+    if transaction.is_empty() {
+        return Ok(());
+    }
+    transaction.require(outer, &Workspace::key_of(store.tag()), Box::new(|_| Error::Gone))?.commit().await
 }
 
-fn with_activity<'a>(wish: Wish<'_>, lead: &Lead, transaction: Transaction<'a>) -> Result<Transaction<'a>> {
-    let Wish { store, campaign, step, .. } = wish;
-    let id = ActivityId::new(store.tag(), store.now(), store.random());
-    let activity =
-        Activity { campaign: Some(campaign.prefixed()), step, ..Activity::new(id, lead.id, ActivityKind::Unsubscribed, store.now()) };
-    transaction.create(store, &activity, conflict("This entry exists already."))
-}
-
-fn suppressed<'a>(
-    wish: Wish<'_>,
-    lead: &Lead,
-    transaction: Transaction<'a>,
-    before: Option<&Suppression<InWorkspace>>,
-) -> Result<Transaction<'a>> {
-    let Wish { outer, store, .. } = wish;
-    let id = SuppressionId::new(store.tag(), store.now(), store.random());
-    let entry = SuppressionEntry::<InWorkspace>::new(id, lead.email.clone(), Reason::UserRequest, Source::Unsubscribe, None, store.now());
-    entry.add_counted(transaction, (outer, store), before)
+/// The lead that the mail went to, and the one that has the address now.
+async fn concerned(wish: Wish<'_>) -> Result<Vec<Lead>> {
+    let Wish { store, .. } = wish;
+    let mut leads: Vec<Lead> = store.find(&Lead::key_of(wish.lead)).await?.into_iter().collect();
+    let Some(email) = wish.address else { return Ok(leads) };
+    let holder = store.find(&LeadEmail::key_of(email)).await?.filter(|claim| claim.lead != wish.lead);
+    if let Some(claim) = holder {
+        let has_it = |lead: &Lead| lead.email.normalised() == email.normalised();
+        leads.extend(store.find(&Lead::key_of(claim.lead)).await?.filter(has_it));
+    }
+    Ok(leads)
 }

@@ -52,6 +52,8 @@ pub enum ActivityKind {
     EmailBounced,
     EmailComplained,
     Unsubscribed,
+    /// Mail may go to the lead again.
+    SuppressionLifted,
     StatusChanged,
     Note,
 }

@@ -267,6 +267,12 @@ impl Lead {
         (!known).then(|| Lead { email_status: EmailStatus::Unsubscribed, ..self.clone() })
     }
 
+    /// Mail may go to it again. `None`: it may already.
+    pub fn reachable_again(&self) -> Option<Self> {
+        let again = || Lead { email_status: EmailStatus::Active, soft_bounces: 0, ..self.clone() };
+        (self.email_status != EmailStatus::Active).then(again)
+    }
+
     /// With one more entry of its activity, which is no edit.
     pub fn with_activity(mut self) -> Self {
         self.activities += 1;
@@ -496,6 +502,11 @@ impl LeadStatus {
 impl EmailStatus {
     pub const WORDS: &'static [&'static str] = &["active", "unsubscribed", "bounced", "complained"];
 
+    /// Whether the person did not want the mail.
+    pub fn is_their_will(self) -> bool {
+        matches!(self, EmailStatus::Unsubscribed | EmailStatus::Complained)
+    }
+
     pub fn name(self) -> &'static str {
         EmailStatus::WORDS[self as usize]
     }
@@ -625,28 +636,36 @@ impl Entity for LeadEmail {
     }
 }
 
-/// `deleted-leads` / `<id>`: written when a lead goes, and taken away when its activity is erased. What an interrupted request leaves is erased with
-/// the next deletion in the workspace.
+/// `deleted-leads` / `<id>`: written when a lead goes, and taken away when its activity and threads are erased. The stream tells the relay, which asks the
+/// janitor for what the request did not get to; a job that has more to do writes the next round.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeletedLead {
     pub id: LeadId,
     /// Under which threads lie that began before the lead was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Correspondence>,
+    pub round: u64,
 }
 
 impl DeletedLead {
     pub fn of(lead: &Lead) -> Self {
-        DeletedLead { id: lead.id, address: Some(Correspondence::of_address(lead.email.as_str())) }
+        DeletedLead { id: lead.id, address: Some(Correspondence::of_address(lead.email.as_str())), round: 0 }
+    }
+
+    /// There is more to erase.
+    pub fn next_round(&self) -> Self {
+        DeletedLead { round: self.round + 1, ..self.clone() }
     }
 
     pub fn key_of(id: LeadId) -> Key<Self> {
         Key::new(&Collection::of::<DeletedLead>(), id)
     }
+}
 
-    pub fn all() -> List<Self> {
-        List::new(Collection::of::<DeletedLead>(), "")
-    }
+/// A job of the clean-up queue: what a deleted lead left.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub struct EraseLead {
+    pub lead: LeadId,
 }
 
 impl Entity for DeletedLead {
@@ -659,6 +678,10 @@ impl Entity for DeletedLead {
 
     fn key(&self) -> Key<Self> {
         DeletedLead::key_of(self.id)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("round", self.round)]
     }
 }
 
@@ -764,6 +787,14 @@ pub(crate) mod tests {
         for status in [EmailStatus::Unsubscribed, EmailStatus::Complained] {
             assert_eq!(with(status).unsubscribed(), None);
         }
+    }
+
+    #[test]
+    fn a_lead_that_mail_may_reach_again_starts_anew() {
+        let bounced = (0..3).fold(lead("a@b.example"), |lead, _| lead.soft_bounced());
+        let again = bounced.reachable_again().expect("it bounced");
+        assert_eq!((again.email_status, again.soft_bounces, again.version), (EmailStatus::Active, 0, 1));
+        assert_eq!(again.reachable_again(), None);
     }
 
     #[test]

@@ -112,14 +112,15 @@ pub struct Suppressed {
     pub added_at: Timestamp,
 }
 
-/// A suppression that was, and who ended it on which grounds.
+/// A suppression that was, and who ended it on which grounds. Nobody did where the person's own wish took its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lifted {
     pub reason: Reason,
     pub source: Source,
     pub added_at: Timestamp,
     pub lifted_at: Timestamp,
-    pub by: Person,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Person>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
 }
@@ -219,44 +220,69 @@ where
         SuppressionEntry { id, email, reason, source, added_at: now, by, scope: std::marker::PhantomData }
     }
 
+    /// Whether it says more than what stands of the address: that is not suppressed, or not by the person's own wish, which this is. Of what others wrote
+    /// down the first stays.
+    pub fn says_more(&self, before: Option<&Suppression<S>>) -> bool {
+        let standing = before.and_then(|before| before.current.as_ref());
+        standing.is_none_or(|standing| self.reason.is_their_will() && !standing.reason.is_their_will())
+    }
+
     /// The record that stops mail to the address, after the one that stands there.
     pub fn suppression(&self, before: Option<&Suppression<S>>) -> Suppression<S> {
         let current = Suppressed { entry: self.id, reason: self.reason, source: self.source, added_at: self.added_at };
         Suppression {
             address: AddressHash::of(&self.email),
             current: Some(current),
-            history: before.map(|before| before.history.clone()).unwrap_or_default(),
+            history: before.map(|before| before.ended(None, None, self.added_at)).unwrap_or_default(),
             version: before.map_or(1, |before| before.version + 1),
             scope: std::marker::PhantomData,
         }
     }
 
-    /// The address is sent no mail from now on: adds this entry to a transaction, and the record that stops mail, after the one that stands there.
-    pub fn add<'a>(&self, transaction: Transaction<'a>, store: &Store<S>, before: Option<&Suppression<S>>) -> Result<Transaction<'a>>
-    where
-        Suppression<S>: Entity<Scope = S>,
-    {
-        let suppression = self.suppression(before);
-        let transaction = match before {
-            Some(before) => transaction.replace(store, &suppression, before)?,
-            None => transaction.create(store, &suppression, conflict("This address is suppressed already."))?,
-        };
-        transaction.create(store, self, conflict("This entry exists already."))
-    }
-
-    /// The same, with its place in the count of the list and the line for the audit log.
-    pub fn add_counted<'a>(
+    /// The address is sent no mail from now on: adds this entry to a transaction, with the record that stops mail, after the one that stands there, and the
+    /// line for the audit log. Nothing, where it does not say more than what stands.
+    pub fn add<'a>(
         &self,
         transaction: Transaction<'a>,
-        (of_tenant, store): (&TenantStore, &Store<S>),
+        stores: (&TenantStore, &Store<S>),
         before: Option<&Suppression<S>>,
     ) -> Result<Transaction<'a>>
     where
         Suppression<S>: Entity<Scope = S>,
     {
-        let id = SuppressionChangeId::new(self.added_at, store.random());
-        let change = SuppressionChange::added(id, S::WORD, self.reason, 1, self.added_at);
-        let transaction = self.add(transaction, store, before)?.count(store, S::COUNTER, 1)?;
+        Self::add_all(&[(self, before)], transaction, stores)
+    }
+
+    /// The same for several addresses, each with what stands there, of one reason.
+    pub fn add_all<'a>(
+        entries: &[(&Self, Option<&Suppression<S>>)],
+        transaction: Transaction<'a>,
+        (of_tenant, store): (&TenantStore, &Store<S>),
+    ) -> Result<Transaction<'a>>
+    where
+        Suppression<S>: Entity<Scope = S>,
+    {
+        let (mut transaction, mut written, mut added) = (transaction, 0, 0);
+        for (entry, before) in entries.iter().filter(|(entry, before)| entry.says_more(*before)) {
+            // The entry of a weaker reason goes.
+            match before.and_then(|before| before.current.as_ref()) {
+                Some(weaker) => transaction = transaction.remove(store, &SuppressionEntry::<S>::key_of(weaker.entry))?,
+                None => added += 1,
+            }
+            let suppression = entry.suppression(*before);
+            transaction = match before {
+                Some(before) => transaction.replace(store, &suppression, before)?,
+                None => transaction.create(store, &suppression, conflict("This address is suppressed already."))?,
+            };
+            transaction = transaction.create(store, *entry, conflict("This entry exists already."))?;
+            written += 1;
+        }
+        let Some((first, _)) = entries.first().filter(|_| written > 0) else { return Ok(transaction) };
+        let id = SuppressionChangeId::new(first.added_at, store.random());
+        let change = SuppressionChange::added(id, S::WORD, first.reason, written, first.added_at);
+        if added > 0 {
+            transaction = transaction.count(store, S::COUNTER, added)?;
+        }
         transaction.create(of_tenant, &change, conflict("This change exists already."))
     }
 
@@ -269,24 +295,38 @@ where
     }
 }
 
+impl<S> Suppression<S> {
+    /// Earlier suppressions that are kept.
+    const KEPT: usize = 20;
+
+    /// The history, with what stands now.
+    fn ended(&self, by: Option<Person>, evidence: Option<String>, now: Timestamp) -> Vec<Lifted> {
+        let mut history = self.history.clone();
+        if let Some(Suppressed { reason, source, added_at, .. }) = self.current.clone() {
+            history.push(Lifted { reason, source, added_at, lifted_at: now, by, evidence });
+        }
+        history.drain(..history.len().saturating_sub(Self::KEPT));
+        history
+    }
+}
+
 impl<S: SuppressionScope> Suppression<S>
 where
     Suppression<S>: Entity<Scope = S>,
 {
-    /// Earlier suppressions that are kept.
-    const KEPT: usize = 20;
-
     pub fn key_of(email: &Email) -> Key<Self> {
         Key::new(&Collection::of::<Self>(), AddressHash::of(email))
     }
 
     /// Mail may be sent again. `None`: it may already.
     pub fn lifted(&self, by: Person, evidence: Option<String>, now: Timestamp) -> Option<Self> {
-        let Suppressed { reason, source, added_at, .. } = self.current.clone()?;
-        let mut history = self.history.clone();
-        history.push(Lifted { reason, source, added_at, lifted_at: now, by, evidence });
-        history.drain(..history.len().saturating_sub(Self::KEPT));
-        Some(Suppression { current: None, history, version: self.version + 1, ..self.clone() })
+        self.current.as_ref()?;
+        Some(Suppression { current: None, history: self.ended(Some(by), evidence, now), version: self.version + 1, ..self.clone() })
+    }
+
+    /// Whether it was lifted since, and for the same reason stood then: what is said of that moment once more is nothing new.
+    pub fn was_lifted_since(&self, reason: Reason, at: Timestamp) -> bool {
+        self.current.is_none() && self.history.iter().any(|past| past.reason == reason && past.lifted_at >= at)
     }
 }
 
@@ -411,5 +451,30 @@ mod tests {
         assert_eq!((stands.history.len(), stands.version), (20, 51));
         assert_eq!(stands.history.last().and_then(|last| last.evidence.as_deref()), Some("24"));
         assert!(!serde_json::to_string(&stands).unwrap().contains("b.example"));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let lifted = stands.lifted(by, None, at(10)).expect("it stood");
+        assert!(lifted.was_lifted_since(Reason::SpamComplaint, at(10)) && !lifted.was_lifted_since(Reason::SpamComplaint, at(11)));
+        assert!(!lifted.was_lifted_since(Reason::HardBounce, at(1)) && !stands.was_lifted_since(Reason::SpamComplaint, at(1)));
+    }
+
+    #[test]
+    fn their_own_wish_takes_the_place_of_what_others_wrote_down() {
+        let (random, now) = (Random::seeded(1), Timestamp::UNIX_EPOCH);
+        let entry = |reason| {
+            let id = SuppressionId::new(WorkspaceTag::NONE, now, &random);
+            SuppressionEntry::<InTenant>::new(id, Email::parse("a@b.example").unwrap(), reason, Source::Api, None, now)
+        };
+        for reason in Reason::ALL {
+            assert!(entry(reason).says_more(None));
+            let stands = entry(reason).suppression(None);
+            for other in Reason::ALL {
+                let says_more = other.is_their_will() && !reason.is_their_will();
+                assert_eq!(entry(other).says_more(Some(&stands)), says_more, "{other:?} after {reason:?}");
+            }
+            let wish = entry(Reason::UserRequest);
+            let replaced = wish.suppression(Some(&stands));
+            assert_eq!(replaced.current.map(|current| (current.entry, current.reason)), Some((wish.id, Reason::UserRequest)));
+            assert_eq!(replaced.history.iter().map(|past| (past.reason, past.by.is_none())).collect::<Vec<_>>(), [(reason, true)]);
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::config::{Config, Stage};
 use crate::crypto::{self, RootKey, SealingKey, SigningKey, Vault};
 use crate::error::{Cause, Chain, Error, Result};
 use crate::lock::Lock;
+use crate::model::mail_ref::MailKeys;
 
 const KEEP: SignedDuration = SignedDuration::from_mins(5);
 const RETRY_UNKNOWN_KEY: SignedDuration = SignedDuration::from_secs(10);
@@ -47,7 +48,7 @@ pub struct Secrets {
 pub struct Keys {
     vault: OnceLock<VaultKeys>,
     links: OnceLock<LinkKeys>,
-    mail_refs: OnceLock<SigningKey>,
+    mail_refs: OnceLock<MailKeys>,
     cursors: OnceLock<CursorKeys>,
     receipts: OnceLock<SigningKey>,
 }
@@ -113,8 +114,8 @@ impl Keys {
         Ok(&self.of(Purpose::Links, &self.links)?.links)
     }
 
-    /// Signs links and tags of campaigns' mails. They open no account, so who has this key has none of `links`.
-    pub fn mail_refs(&self) -> Result<&SigningKey> {
+    /// Of links and tags of campaigns' mails. They open no account, so who has these has none of `links`.
+    pub fn mail_refs(&self) -> Result<&MailKeys> {
         self.of(Purpose::MailRefs, &self.mail_refs)
     }
 
@@ -152,7 +153,7 @@ impl Keys {
                 let _ = self.links.set(LinkKeys { links: root.signing("links"), demo_passwords: root.signing("demo passwords") });
             }
             Purpose::MailRefs => {
-                let _ = self.mail_refs.set(root.signing("mail-refs"));
+                let _ = self.mail_refs.set(MailKeys::of(&root));
             }
             Purpose::Cursors => {
                 let _ = self.cursors.set(CursorKeys { cursors: root.sealing("cursors"), answers: root.sealing("answers") });
@@ -476,9 +477,14 @@ mod tests {
         for purpose in [Purpose::Vault, Purpose::Links, Purpose::MailRefs, Purpose::Cursors, Purpose::Receipts] {
             keys.keep(purpose, &text).unwrap();
         }
-        for (key, purpose) in
-            [(keys.links(), "links"), (keys.mail_refs(), "mail-refs"), (keys.fingerprints(), "fingerprints"), (keys.receipts(), "receipts")]
-        {
+        let mail_refs = keys.mail_refs().unwrap();
+        assert!(mail_refs.sealing.open(&root.sealing("mail-refs addresses").seal(b"text", "place", &random), "place").is_some());
+        for (key, purpose) in [
+            (keys.links(), "links"),
+            (Ok(&mail_refs.signing), "mail-refs"),
+            (keys.fingerprints(), "fingerprints"),
+            (keys.receipts(), "receipts"),
+        ] {
             assert!(key.unwrap().verifies("text", &root.signing(purpose).sign("text")), "{purpose}");
         }
         for (key, purpose) in [(keys.cursors(), "cursors"), (keys.answers(), "answers")] {

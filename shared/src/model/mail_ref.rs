@@ -1,13 +1,14 @@
 //! Which mail of a campaign something is about: the token in its links, and the tags under which a carrier reports about it. Both are signed and
-//! name nobody. The tenant that they name is one that we wrote, so it can be believed. It knows no store.
+//! name nobody: the address in a link to unsubscribe is sealed. The tenant that they name is one that we wrote, so it can be believed. It knows no store.
 
 use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::crypto::{MAC_LENGTH, SigningKey};
+use crate::crypto::{MAC_LENGTH, Random, RootKey, SealingKey, SigningKey};
 use crate::ids::{TenantId, Uuid, WorkspaceTag};
+use crate::model::user::Email;
 
 /// A mail of a campaign: which step went to which lead. Campaign and lead lie in the same workspace of the tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +17,18 @@ pub struct MailRef {
     campaign: Uuid,
     lead: Uuid,
     step: u32,
+}
+
+/// What links and tags are made with: both keys of one secret.
+pub struct MailKeys {
+    pub signing: SigningKey,
+    pub sealing: SealingKey,
+}
+
+impl MailKeys {
+    pub fn of(root: &RootKey) -> Self {
+        MailKeys { signing: root.signing("mail-refs"), sealing: root.sealing("mail-refs addresses") }
+    }
 }
 
 /// What a link is for. A token for one is none for another.
@@ -30,6 +43,8 @@ pub enum LinkKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailLink {
     pub mail: MailRef,
+    /// The address that the mail went to: the lead may be gone, or have another one since. Only links to unsubscribe have it.
+    pub to: Option<Email>,
     /// Where a click leads. Only links to click have it.
     pub url: Option<String>,
 }
@@ -82,9 +97,13 @@ impl MailRef {
         self.step
     }
 
-    /// For a link that ends mails to the lead. It never expires.
-    pub fn unsubscribe_token(&self, key: &SigningKey) -> String {
-        token(self.bytes(LinkKind::Unsubscribe.byte()).to_vec(), key)
+    /// For a link that ends mails to the lead and to the address that the mail goes to. It never expires, and does not show the address, because links
+    /// stand in logs of others. The address is bound to the mail.
+    pub fn unsubscribe_token(&self, to: &Email, keys: &MailKeys, random: &Random) -> String {
+        let mut text = self.bytes(LinkKind::Unsubscribe.byte()).to_vec();
+        let sealed = keys.sealing.seal_bytes(to.as_str().as_bytes(), &text, random);
+        text.extend(sealed);
+        token(text, &keys.signing)
     }
 
     /// For the image that shows when the mail is opened.
@@ -100,27 +119,26 @@ impl MailRef {
     }
 
     /// What a token says that we signed for this kind of link.
-    pub fn read(kind: LinkKind, text: &str, key: &SigningKey) -> Option<MailLink> {
+    pub fn read(kind: LinkKind, text: &str, keys: &MailKeys) -> Option<MailLink> {
         const LONGEST: usize = (LENGTH + LONGEST_URL + MAC_LENGTH).div_ceil(3) * 4;
         if text.len() > LONGEST {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (signed, mac) = bytes.split_last_chunk::<MAC_LENGTH>()?;
-        let (fixed, url) = signed.split_first_chunk::<LENGTH>()?;
-        if fixed[0] != kind.byte() || !key.is_mac(signed, mac) {
+        let (fixed, rest) = signed.split_first_chunk::<LENGTH>()?;
+        if fixed[0] != kind.byte() || !keys.signing.is_mac(signed, mac) {
             return None;
         }
-        let url = match kind {
-            LinkKind::Click => Some(followed(std::str::from_utf8(url).ok()?)?),
-            LinkKind::Unsubscribe | LinkKind::Open => {
-                if !url.is_empty() {
-                    return None;
-                }
-                None
+        let mail = Self::of_bytes(fixed)?;
+        match kind {
+            LinkKind::Click => Some(MailLink { mail, to: None, url: Some(followed(std::str::from_utf8(rest).ok()?)?) }),
+            LinkKind::Unsubscribe => {
+                let to = Email::parse(&String::from_utf8(keys.sealing.open_bytes(rest, fixed)?).ok()?)?;
+                Some(MailLink { mail, to: Some(to), url: None })
             }
-        };
-        Some(MailLink { mail: Self::of_bytes(fixed)?, url })
+            LinkKind::Open => rest.is_empty().then_some(MailLink { mail, to: None, url: None }),
+        }
     }
 
     /// For the carrier, which reports with them. Names and values are within what SES takes.
@@ -198,10 +216,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::crypto::RootKey;
 
-    fn key() -> SigningKey {
-        RootKey::new(&[b'k'; 64]).signing("mail-refs")
+    fn keys() -> MailKeys {
+        MailKeys::of(&RootKey::new(&[b'k'; 64]))
+    }
+
+    fn jane() -> Email {
+        Email::parse("Jane@example.com").expect("an address")
     }
 
     fn mail(tenant: u128, campaign: u128, lead: u128, step: u32) -> MailRef {
@@ -210,11 +231,11 @@ mod tests {
         MailRef::new(TenantId::of_bytes(tenant.to_be_bytes()), within(campaign), within(lead), step).expect("one workspace")
     }
 
-    fn tokens(mail: &MailRef, url: &str, key: &SigningKey) -> [(LinkKind, String); 3] {
+    fn tokens(mail: &MailRef, url: &str, keys: &MailKeys) -> [(LinkKind, String); 3] {
         [
-            (LinkKind::Unsubscribe, mail.unsubscribe_token(key)),
-            (LinkKind::Open, mail.open_token(key)),
-            (LinkKind::Click, mail.click_token(url, key).expect("a URL")),
+            (LinkKind::Unsubscribe, mail.unsubscribe_token(&jane(), keys, &Random::seeded(1))),
+            (LinkKind::Open, mail.open_token(&keys.signing)),
+            (LinkKind::Click, mail.click_token(url, &keys.signing).expect("a URL")),
         ]
     }
 
@@ -227,27 +248,28 @@ mod tests {
         fn what_is_signed_reads_back_and_for_its_kind_alone(
             tenant: u128, campaign: u128, lead: u128, step: u32, path in "[a-z0-9/?=&%~.\u{e4}\u{20ac}-]{0,300}",
         ) {
-            let (key, mail, url) = (key(), mail(tenant, campaign, lead, step), format!("https://example.com/{path}"));
-            for (kind, token) in tokens(&mail, &url, &key) {
+            let (keys, mail, url) = (keys(), mail(tenant, campaign, lead, step), format!("https://example.com/{path}"));
+            for (kind, token) in tokens(&mail, &url, &keys) {
                 for asked in LinkKind::ALL {
-                    let read = MailRef::read(asked, &token, &key);
+                    let read = MailRef::read(asked, &token, &keys);
+                    let to = (kind == LinkKind::Unsubscribe).then(jane);
                     let url = (kind == LinkKind::Click).then(|| url::Url::parse(&url).unwrap().to_string());
-                    prop_assert_eq!(read, (asked == kind).then_some(MailLink { mail, url }));
+                    prop_assert_eq!(read, (asked == kind).then_some(MailLink { mail, to, url }));
                 }
             }
-            let tags = mail.tags(&key);
+            let tags = mail.tags(&keys.signing);
             for (name, value) in &tags {
                 let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
                 prop_assert!(value.len() <= 256 && value.bytes().all(fits) && name.bytes().all(fits), "{} {}", name, value);
             }
-            prop_assert_eq!(MailRef::of_tags(&as_map(tags), &key), Some(mail));
+            prop_assert_eq!(MailRef::of_tags(&as_map(tags), &keys.signing), Some(mail));
         }
 
         #[test]
         fn nothing_else_is_a_token(text in "[A-Za-z0-9_-]{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             for text in [text, URL_SAFE_NO_PAD.encode(bytes)] {
                 for kind in LinkKind::ALL {
-                    prop_assert_eq!(MailRef::read(kind, &text, &key()), None);
+                    prop_assert_eq!(MailRef::read(kind, &text, &keys()), None);
                 }
             }
         }
@@ -256,27 +278,27 @@ mod tests {
     /// Every bit of many tokens, as they are written and as they are signed.
     #[test]
     fn every_flipped_bit_of_a_token_is_refused() {
-        let (key, mut flips) = (key(), 0);
+        let (keys, mut flips) = (keys(), 0);
         for round in 0..40_u32 {
             let mail = mail(u128::from(round) * 7919, 3, 5, round);
-            for (kind, token) in tokens(&mail, "https://example.com/a?b=c", &key) {
+            for (kind, token) in tokens(&mail, "https://example.com/a?b=c", &keys) {
                 for bit in 0..token.len() * 8 {
                     let mut altered = token.clone().into_bytes();
                     altered[bit / 8] ^= 1 << (bit % 8);
                     let Ok(altered) = String::from_utf8(altered) else { continue };
-                    assert!(LinkKind::ALL.iter().all(|kind| MailRef::read(*kind, &altered, &key).is_none()), "{altered}");
+                    assert!(LinkKind::ALL.iter().all(|kind| MailRef::read(*kind, &altered, &keys).is_none()), "{altered}");
                     flips += 1;
                 }
                 let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
                 for bit in 0..bytes.len() * 8 {
                     let mut altered = bytes.clone();
                     altered[bit / 8] ^= 1 << (bit % 8);
-                    assert!(LinkKind::ALL.iter().all(|kind| MailRef::read(*kind, &URL_SAFE_NO_PAD.encode(&altered), &key).is_none()));
+                    assert!(LinkKind::ALL.iter().all(|kind| MailRef::read(*kind, &URL_SAFE_NO_PAD.encode(&altered), &keys).is_none()));
                     flips += 1;
                 }
-                assert!(MailRef::read(kind, &token, &key).is_some());
+                assert!(MailRef::read(kind, &token, &keys).is_some());
                 for length in 0..token.len() {
-                    assert!(MailRef::read(kind, &token[..length], &key).is_none());
+                    assert!(MailRef::read(kind, &token[..length], &keys).is_none());
                 }
             }
         }
@@ -285,7 +307,7 @@ mod tests {
 
     #[test]
     fn every_changed_character_of_a_tag_is_refused() {
-        let (key, mail) = (key(), mail(1, 2, 3, 4));
+        let (key, mail) = (keys().signing, mail(1, 2, 3, 4));
         let tags = mail.tags(&key);
         for (name, value) in &tags {
             let mut missing = as_map(tags.clone());
@@ -310,36 +332,63 @@ mod tests {
     /// What is signed for one use cannot be put together to something for another, nor with another key.
     #[test]
     fn a_signature_is_for_one_use() {
-        let (key, mail) = (key(), mail(1, 2, 3, 4));
-        for other in [RootKey::new(&[b'k'; 64]).signing("links"), RootKey::new(&[b'o'; 64]).signing("mail-refs")] {
+        let (keys, mail) = (keys(), mail(1, 2, 3, 4));
+        let key = &keys.signing;
+        let root = |letter: u8| RootKey::new(&[letter; 64]);
+        let with_its_signature = MailKeys { signing: root(b'k').signing("links"), ..MailKeys::of(&root(b'k')) };
+        for other in [with_its_signature, MailKeys::of(&root(b'o'))] {
             for (kind, token) in tokens(&mail, "https://example.com/", &other) {
-                assert_eq!(MailRef::read(kind, &token, &key), None);
+                assert_eq!(MailRef::read(kind, &token, &keys), None);
             }
-            assert_eq!(MailRef::of_tags(&as_map(mail.tags(&other)), &key), None);
+            assert_eq!(MailRef::of_tags(&as_map(mail.tags(&other.signing)), key), None);
         }
-        let signature = URL_SAFE_NO_PAD.decode(&as_map(mail.tags(&key))["sig"]).unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(&as_map(mail.tags(key))["sig"]).unwrap();
         for kind in LinkKind::ALL {
             for first in [kind.byte(), TAGS] {
                 let forged = [&mail.bytes(first)[..], &signature].concat();
-                assert_eq!(MailRef::read(kind, &URL_SAFE_NO_PAD.encode(forged), &key), None);
+                assert_eq!(MailRef::read(kind, &URL_SAFE_NO_PAD.encode(forged), &keys), None);
             }
             let mac = URL_SAFE_NO_PAD.encode(key.mac(&mail.bytes(kind.byte())));
-            let mut tags = as_map(mail.tags(&key));
+            let mut tags = as_map(mail.tags(key));
             tags.insert("sig".into(), mac);
-            assert_eq!(MailRef::of_tags(&tags, &key), None);
+            assert_eq!(MailRef::of_tags(&tags, key), None);
         }
         // Not even a token that we signed with something behind it.
-        let mut longer = mail.bytes(LinkKind::Unsubscribe.byte()).to_vec();
+        let mut longer = mail.bytes(LinkKind::Open.byte()).to_vec();
         longer.push(0);
-        assert_eq!(MailRef::read(LinkKind::Unsubscribe, &token(longer, &key), &key), None);
+        assert_eq!(MailRef::read(LinkKind::Open, &token(longer, key), &keys), None);
+    }
+
+    /// A link to unsubscribe shows no address, and that of another mail cannot be put into it: not by who has the MAC alone, either.
+    #[test]
+    fn the_address_in_a_link_is_sealed_for_its_mail() {
+        let (keys, own) = (keys(), mail(1, 2, 3, 4));
+        let made = own.unsubscribe_token(&jane(), &keys, &Random::seeded(1));
+        let bytes = URL_SAFE_NO_PAD.decode(&made).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).to_lowercase().contains("jane") && !made.to_lowercase().contains("jane"));
+        assert_ne!(made, own.unsubscribe_token(&jane(), &keys, &Random::seeded(2)), "nobody sees that two mails went to one address");
+        for other in [mail(9, 2, 3, 4), mail(1, 9, 3, 4), mail(1, 2, 9, 4), mail(1, 2, 3, 9)] {
+            let theirs = URL_SAFE_NO_PAD.decode(other.unsubscribe_token(&jane(), &keys, &Random::seeded(1))).unwrap();
+            let (sealed, mac) = theirs[LENGTH..].split_at(theirs.len() - LENGTH - MAC_LENGTH);
+            let fixed = &bytes[..LENGTH];
+            for spliced in [[fixed, sealed, mac].concat(), [fixed, sealed, &bytes[bytes.len() - MAC_LENGTH..]].concat()] {
+                assert_eq!(MailRef::read(LinkKind::Unsubscribe, &URL_SAFE_NO_PAD.encode(spliced), &keys), None);
+            }
+            assert_eq!(MailRef::read(LinkKind::Unsubscribe, &token([fixed, sealed].concat(), &keys.signing), &keys), None);
+        }
+        // One without an address is none, nor is one with what is no address.
+        assert_eq!(MailRef::read(LinkKind::Unsubscribe, &token(bytes[..LENGTH].to_vec(), &keys.signing), &keys), None);
+        let sealed = keys.sealing.seal_bytes(b"nobody", &bytes[..LENGTH], &Random::seeded(1));
+        assert_eq!(MailRef::read(LinkKind::Unsubscribe, &token([&bytes[..LENGTH], &sealed].concat(), &keys.signing), &keys), None);
     }
 
     #[test]
     fn only_web_addresses_are_followed() {
-        let (key, mail) = (key(), mail(1, 2, 3, 4));
+        let (keys, mail) = (keys(), mail(1, 2, 3, 4));
+        let key = &keys.signing;
         for url in ["http://example.com", "HTTPS://example.com/a b", "https://example.com/\u{e4}", "https://ex\u{e4}mple.com/#x"] {
-            let token = mail.click_token(url, &key).expect(url);
-            let read = MailRef::read(LinkKind::Click, &token, &key).and_then(|link| link.url).expect(url);
+            let token = mail.click_token(url, key).expect(url);
+            let read = MailRef::read(LinkKind::Click, &token, &keys).and_then(|link| link.url).expect(url);
             assert!(read.starts_with("http") && read.bytes().all(|byte| byte.is_ascii_graphic()), "{read}");
         }
         for url in [
@@ -353,17 +402,17 @@ mod tests {
             "https://",
             "http:",
         ] {
-            assert_eq!(mail.click_token(url, &key), None, "{url}");
+            assert_eq!(mail.click_token(url, key), None, "{url}");
             // Nor if we had signed it.
-            let signed = token([&mail.bytes(LinkKind::Click.byte())[..], url.as_bytes()].concat(), &key);
-            assert_eq!(MailRef::read(LinkKind::Click, &signed, &key), None, "{url}");
+            let signed = token([&mail.bytes(LinkKind::Click.byte())[..], url.as_bytes()].concat(), key);
+            assert_eq!(MailRef::read(LinkKind::Click, &signed, &keys), None, "{url}");
         }
         let long = |length: usize| format!("https://example.com/{}", "a".repeat(length - 20));
-        let longest = mail.click_token(&long(2000), &key).expect("2,000 bytes");
-        assert_eq!(MailRef::read(LinkKind::Click, &longest, &key).and_then(|link| link.url), Some(long(2000)));
-        assert_eq!(mail.click_token(&long(2001), &key), None);
+        let longest = mail.click_token(&long(2000), key).expect("2,000 bytes");
+        assert_eq!(MailRef::read(LinkKind::Click, &longest, &keys).and_then(|link| link.url), Some(long(2000)));
+        assert_eq!(mail.click_token(&long(2001), key), None);
         // What grows beyond it in normal form.
-        assert_eq!(mail.click_token(&format!("https://example.com/{}", "\u{e4}".repeat(700)), &key), None);
+        assert_eq!(mail.click_token(&format!("https://example.com/{}", "\u{e4}".repeat(700)), key), None);
     }
 
     #[test]
@@ -372,6 +421,6 @@ mod tests {
         assert!(MailRef::new(tenant, Uuid::from_u128(1), Uuid::from_u128(2), 0).is_none());
         let mail = mail(1, 2, 3, 4);
         assert_eq!(mail.workspace().to_string(), "0123456789ab");
-        assert_eq!(mail.open_token(&key()).len(), 84);
+        assert_eq!(mail.open_token(&keys().signing).len(), 84);
     }
 }

@@ -388,6 +388,8 @@ impl From<Slug> for String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -431,6 +433,14 @@ mod tests {
         }
         for name in ["Acme & Sons, Ltd.", "日本", "", "---", "🦀🦀", &"x".repeat(300), &"ß".repeat(300)] {
             assert!(Slug::parse(Slug::from_name(name, "abc123").as_str()).is_some(), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_made_of_a_name_is_a_slug(name in prop_oneof![any::<String>(), "[a-z -]{0,40}", "[0-9a-f-]{36}"], suffix in "[a-z0-9]{6,8}") {
+            let slug = Slug::from_name(&name, &suffix);
+            prop_assert_eq!(Slug::parse(slug.as_str()), Some(slug));
         }
     }
 }

@@ -122,14 +122,16 @@ impl WorkspaceSlug {
         WorkspaceSlug::parse(&text.to_ascii_lowercase())
     }
 
-    /// Made of a name, the nearest ASCII letters of it. `number` tells it from others: `acme`, then `acme-1`.
+    /// Made of a name, the nearest ASCII letters of it. `number` tells it from others: `acme`, then `acme-1`. What is no slug by itself, such as a
+    /// UUID, gets a word before it.
     pub fn from_name(name: &str, number: usize) -> Self {
         let ascii = any_ascii::any_ascii(name).to_ascii_lowercase();
         let parts: Vec<&str> = ascii.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).collect();
         let whole = parts.join("-");
         let stem = whole[..whole.len().min(50)].trim_end_matches('-');
         let stem = if stem.is_empty() { "workspace" } else { stem };
-        WorkspaceSlug(if number == 0 { stem.to_owned() } else { format!("{stem}-{number}") })
+        let text = if number == 0 { stem.to_owned() } else { format!("{stem}-{number}") };
+        WorkspaceSlug::parse(&text).unwrap_or_else(|| WorkspaceSlug(format!("workspace-{text}")))
     }
 
     pub fn as_str(&self) -> &str {
@@ -349,6 +351,8 @@ pub fn role_in(tenant: Role, workspace: Option<Role>) -> Option<Role> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -364,18 +368,35 @@ mod tests {
 
     #[test]
     fn a_name_becomes_a_slug() {
-        let long = "x".repeat(80);
         for (name, number, slug) in [
             ("Acme Corp.", 0, "acme-corp"),
             ("Österreich", 0, "osterreich"),
             ("!!!", 0, "workspace"),
             ("Acme", 2, "acme-2"),
             ("東京", 0, "dongjing"),
+            ("550E8400-e29b-41d4-a716-446655440000", 0, "workspace-550e8400-e29b-41d4-a716-446655440000"),
+            ("550e8400 e29b 41d4 a716 446655440000", 1, "550e8400-e29b-41d4-a716-446655440000-1"),
+            ("550e8400e29b41d4a716446655440000", 0, "550e8400e29b41d4a716446655440000"),
         ] {
             assert_eq!(WorkspaceSlug::from_name(name, number).as_str(), slug);
         }
-        let slug = WorkspaceSlug::from_name(&long, 999);
-        assert_eq!(WorkspaceSlug::parse(slug.as_str()), Some(slug));
+    }
+
+    proptest! {
+        /// What is stored is read with `parse`.
+        #[test]
+        fn whatever_is_made_of_a_name_is_a_slug(
+            name in prop_oneof![
+                any::<String>(),
+                "[0-9a-f]{8}([- ]?[0-9a-f]{4}){3}[- ]?[0-9a-f]{12}",
+                "[0-9a-f]{8}(-[0-9a-f]{4}){3}",
+                "[a-z-]{40,90}",
+            ],
+            number in prop_oneof![0..=Workspace::MOST as usize, Just(446_655_440_000)],
+        ) {
+            let slug = WorkspaceSlug::from_name(&name, number);
+            prop_assert_eq!(WorkspaceSlug::parse(slug.as_str()), Some(slug));
+        }
     }
 
     #[test]

@@ -289,7 +289,7 @@ impl WorkContext {
     /// The mail that a carrier reports about, with the stores of what it belongs to. Only our tags say whose mail it is, and only with our signature:
     /// the rest of a report may be anybody's text.
     pub fn reported(&self, tags: &BTreeMap<String, String>) -> Result<Option<(MailRef, TenantStore, WorkspaceStore)>> {
-        let mail = MailRef::of_tags(tags, self.app.keys().mail_refs()?);
+        let mail = MailRef::of_tags(tags, &self.app.keys().mail_refs()?.signing);
         Ok(mail.map(|mail| self.stores_of(mail)))
     }
 

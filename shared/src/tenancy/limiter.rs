@@ -57,8 +57,10 @@ impl Class {
 
     /// Links of mails that are followed, per address.
     pub const LINKS: Class = Class { name: "links", window: 60 };
+    /// Those to unsubscribe, of which there are few: images and clicks of many people behind one address stand in nobody's way out.
+    pub const UNSUBSCRIBING: Class = Class { name: "unsubscribing", window: 60 };
 
-    const ALL: [Class; 16] = [
+    const ALL: [Class; 17] = [
         Class::WRITE,
         Class::READ,
         Class::AUTH,
@@ -75,6 +77,7 @@ impl Class {
         Class::TEST_MAILS,
         Class::DEMO,
         Class::LINKS,
+        Class::UNSUBSCRIBING,
     ];
 }
 

@@ -8,7 +8,7 @@ use records::activity::{Activity, ActivityId, ActivityKind};
 use records::campaign::{Campaign, CampaignStatus};
 use records::campaign_plan::DeliveredMails;
 use records::enrolment::{Enrolment, EnrolmentState, ExitReason, SentMail};
-use records::lead::{EmailStatus, Lead};
+use records::lead::{EmailStatus, Lead, LeadEmail};
 use records::sequence::{self, Next, Step};
 use records::suppression::{Reason, Source, Suppression, SuppressionEntry, SuppressionId};
 use records::wave::{Wave, WaveId};
@@ -38,8 +38,8 @@ pub struct Effects<'a> {
     /// Numbers of the campaign, and by how much.
     moved: Vec<(&'static str, i64)>,
     activities: Vec<ActivityKind>,
-    /// The address gets no more mail from the tenant.
-    suppressed: Option<Reason>,
+    /// Addresses that get no more mail from the tenant.
+    suppressed: Option<Suppressing>,
     /// Nobody knew of the mail before.
     is_settled: bool,
     /// It is known now that it arrived.
@@ -48,6 +48,22 @@ pub struct Effects<'a> {
     wave: Option<Wave>,
 }
 
+/// An entry of the list after what stands there of its address, and the other lead that has the address: as it is from now on, as it was, and what it did.
+struct List {
+    entry: SuppressionEntry<InTenant>,
+    before: Option<Suppression<InTenant>>,
+    other: Option<(Lead, Lead, ActivityKind)>,
+}
+
+/// Which addresses, why, and since when. The lead may be gone, or have another address: what was said of these holds all the same.
+struct Suppressing {
+    of: Vec<Email>,
+    reason: Reason,
+    at: Timestamp,
+}
+
+/// A report names the recipients of one mail, which has one.
+const MOST_NAMED: usize = 10;
 /// No person opens a mail so soon after it arrived: a program looked at it.
 const SOON: SignedDuration = SignedDuration::from_secs(1);
 
@@ -66,12 +82,6 @@ impl<'a> Effects<'a> {
             has_arrived: false,
             wave: None,
         }
-    }
-
-    /// Whether one of the addresses is the lead's. It may have another one since.
-    pub fn concerns(&self, of: &[Email]) -> bool {
-        let is_theirs = |lead: &Lead| of.iter().any(|email| email.normalised() == lead.email.normalised());
-        of.is_empty() || self.is.lead.as_ref().is_none_or(is_theirs)
     }
 
     /// Whatever happens to a mail, it was sent. One of which nobody knew is counted now, and the lead goes on.
@@ -112,35 +122,39 @@ impl<'a> Effects<'a> {
         }
     }
 
-    /// `by_list`: the carrier did not try, because the address is on a list of its own.
-    pub fn bounced(&mut self, at: Timestamp, by_list: bool) {
-        if self.is_known(at, |mail| &mut mail.bounced_at) {
+    /// `of`: the addresses, if the carrier names them. `by_list`: it did not try, because the address is on a list of its own.
+    pub fn bounced(&mut self, at: Timestamp, of: &[Email], by_list: bool) {
+        if self.is_repeated(at, |mail| &mut mail.bounced_at) {
             return;
         }
-        self.is.lead = self.is.lead.take().map(Lead::bounced);
-        self.activities.push(ActivityKind::EmailBounced);
-        self.ends(ExitReason::Bounced, "bounced", if by_list { Reason::Carrier } else { Reason::HardBounce });
+        self.suppress(of, if by_list { Reason::Carrier } else { Reason::HardBounce }, at);
+        if self.is_news(of) {
+            self.mark(ActivityKind::EmailBounced, Lead::bounced);
+        }
+        self.exit(ExitReason::Bounced, "bounced");
     }
 
     /// The third in a row is taken for a bounce for good.
-    pub fn soft_bounced(&mut self, at: Timestamp) {
-        if !self.noted(at, |mail| &mut mail.soft_bounced_at) {
+    pub fn soft_bounced(&mut self, at: Timestamp, of: &[Email]) {
+        if !self.noted(at, |mail| &mut mail.soft_bounced_at) || !self.is_theirs(of) {
             return;
         }
-        self.is.lead = self.is.lead.take().map(Lead::soft_bounced);
-        self.activities.push(ActivityKind::EmailBounced);
+        self.mark(ActivityKind::EmailBounced, Lead::soft_bounced);
         if self.is.lead.as_ref().is_some_and(|lead| lead.soft_bounces >= Lead::SOFT_BOUNCES) {
-            self.ends(ExitReason::Bounced, "bounced", Reason::SoftBounce);
+            self.suppress(of, Reason::SoftBounce, at);
+            self.exit(ExitReason::Bounced, "bounced");
         }
     }
 
-    pub fn complained(&mut self, at: Timestamp) {
-        if self.is_known(at, |mail| &mut mail.complained_at) {
+    pub fn complained(&mut self, at: Timestamp, of: &[Email]) {
+        if self.is_repeated(at, |mail| &mut mail.complained_at) {
             return;
         }
-        self.is.lead = self.is.lead.take().map(Lead::complained);
-        self.activities.push(ActivityKind::EmailComplained);
-        self.ends(ExitReason::Complained, "complained", Reason::SpamComplaint);
+        self.suppress(of, Reason::SpamComplaint, at);
+        if self.is_news(of) {
+            self.mark(ActivityKind::EmailComplained, Lead::complained);
+        }
+        self.exit(ExitReason::Complained, "complained");
     }
 
     /// It was taken, but never went out.
@@ -172,7 +186,8 @@ impl<'a> Effects<'a> {
     /// `of_new`: the tenant is new, so mails that arrive are counted.
     pub async fn write(self, of_new: bool) -> Result<()> {
         let Mail { context, store, within, campaign, lead, step } = *self.mail;
-        if self.is == self.was {
+        let lists = self.lists().await?;
+        if self.is == self.was && lists.is_empty() {
             return Ok(());
         }
         let is_counted = of_new && self.has_arrived;
@@ -180,7 +195,7 @@ impl<'a> Effects<'a> {
         if let (Some(is), Some(was)) = (&self.is.enrolment, &self.was.enrolment)
             && is != was
         {
-            if self.is.lead == self.was.lead && self.moved.is_empty() && !is_counted {
+            if self.is.lead == self.was.lead && self.moved.is_empty() && lists.is_empty() && !is_counted {
                 return if within.replace_if(is, was).await? {
                     Ok(())
                 } else {
@@ -203,13 +218,14 @@ impl<'a> Effects<'a> {
                     Activity { campaign: Some(campaign.prefixed()), step: Some(step), ..Activity::new(id, lead, *kind, self.now) };
                 writing = writing.create(within, &activity, conflict("This entry exists."))?;
             }
-            if let Some(reason) = self.suppressed {
-                let before = store.find(&Suppression::<InTenant>::key_of(&is.email)).await?;
-                if before.as_ref().is_none_or(|before| before.current.is_none()) {
-                    let id = SuppressionId::new(WorkspaceTag::NONE, self.now, store.random());
-                    let entry = SuppressionEntry::<InTenant>::new(id, is.email.clone(), reason, Source::Carrier, None, self.now);
-                    writing = entry.add_counted(writing, (store, store), before.as_ref())?;
-                }
+        }
+        let entries: Vec<_> = lists.iter().map(|list| (&list.entry, list.before.as_ref())).collect();
+        writing = SuppressionEntry::add_all(&entries, writing, (store, store))?;
+        for List { other, .. } in &lists {
+            if let Some((is, was, kind)) = other {
+                let id = ActivityId::new(within.tag(), self.now, within.random());
+                let activity = Activity::new(id, is.id, *kind, self.now);
+                writing = writing.replace(within, is, was)?.create(within, &activity, conflict("This entry exists."))?;
             }
         }
         if let Some(wave) = &self.wave {
@@ -260,17 +276,68 @@ impl<'a> Effects<'a> {
         is_new
     }
 
-    /// The same for what concerns the lead even where its place in the campaign is gone. What the lead says then counts.
-    fn is_known(&mut self, at: Timestamp, of: fn(&mut SentMail) -> &mut Option<Timestamp>) -> bool {
-        match &self.is.enrolment {
-            Some(_) => !self.noted(at, of),
-            None => self.is.lead.as_ref().is_none_or(|lead| lead.email_status != EmailStatus::Active),
-        }
+    /// Whether the lead's place in the campaign says that it was heard before. Where that is gone, the lead and the list say it.
+    fn is_repeated(&mut self, at: Timestamp, of: fn(&mut SentMail) -> &mut Option<Timestamp>) -> bool {
+        self.is.enrolment.is_some() && !self.noted(at, of)
     }
 
-    fn ends(&mut self, reason: ExitReason, number: &'static str, suppressed: Reason) {
-        self.exit(reason, number);
-        self.suppressed = Some(suppressed);
+    /// Whether it says something new of the lead.
+    fn is_news(&self, of: &[Email]) -> bool {
+        let was_active = self.is.lead.as_ref().is_some_and(|lead| lead.email_status == EmailStatus::Active);
+        self.is_theirs(of) && (self.is.enrolment.is_some() || was_active)
+    }
+
+    /// Whether one of the addresses is the lead's. It may have another one since.
+    fn is_theirs(&self, of: &[Email]) -> bool {
+        let has = |lead: &Lead| of.iter().any(|email| email.normalised() == lead.email.normalised());
+        self.is.lead.as_ref().is_some_and(|lead| of.is_empty() || has(lead))
+    }
+
+    fn mark(&mut self, kind: ActivityKind, change: fn(Lead) -> Lead) {
+        self.is.lead = self.is.lead.take().map(change);
+        self.activities.push(kind);
+    }
+
+    fn suppress(&mut self, of: &[Email], reason: Reason, at: Timestamp) {
+        let mut of: Vec<Email> = of.iter().take(MOST_NAMED).cloned().collect();
+        if of.is_empty() {
+            of.extend(self.is.lead.as_ref().map(|lead| lead.email.clone()));
+        }
+        of.sort_by(|one, other| one.normalised().cmp(&other.normalised()));
+        of.dedup_by(|one, other| one.normalised() == other.normalised());
+        self.suppressed = Some(Suppressing { of, reason, at });
+    }
+
+    /// What comes on the list. Nothing that was said before: an address that is on it, or was taken off it since.
+    async fn lists(&self) -> Result<Vec<List>> {
+        let Some(Suppressing { of, reason, at }) = &self.suppressed else { return Ok(vec![]) };
+        let Mail { store, .. } = *self.mail;
+        let mut lists = vec![];
+        for email in of {
+            let before = store.find(&Suppression::<InTenant>::key_of(email)).await?;
+            let id = SuppressionId::new(WorkspaceTag::NONE, self.now, store.random());
+            let entry = SuppressionEntry::<InTenant>::new(id, email.clone(), *reason, Source::Carrier, None, self.now);
+            let was_lifted = before.as_ref().is_some_and(|before| before.was_lifted_since(*reason, *at));
+            if !was_lifted && entry.says_more(before.as_ref()) {
+                lists.push(List { other: self.other(email, *reason).await?, entry, before });
+            }
+        }
+        Ok(lists)
+    }
+
+    /// The lead that has an address now, where that is not the one that the mail went to.
+    async fn other(&self, email: &Email, reason: Reason) -> Result<Option<(Lead, Lead, ActivityKind)>> {
+        let Mail { within, lead, .. } = *self.mail;
+        let Some(claim) = within.find(&LeadEmail::key_of(email)).await?.filter(|claim| claim.lead != lead) else { return Ok(None) };
+        let Some(was) = within.find(&Lead::key_of(claim.lead)).await? else { return Ok(None) };
+        if was.email.normalised() != email.normalised() {
+            return Err(Error::Conflict("The lead was changed at the same time.".into()));
+        }
+        let (is, kind) = match reason {
+            Reason::SpamComplaint => (was.clone().complained(), ActivityKind::EmailComplained),
+            _ => (was.clone().bounced(), ActivityKind::EmailBounced),
+        };
+        Ok((is.email_status != was.email_status).then_some((is, was, kind)))
     }
 
     fn exit(&mut self, reason: ExitReason, number: &'static str) {

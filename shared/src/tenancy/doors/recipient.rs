@@ -45,7 +45,11 @@ impl Door for Recipient {
         // Before anything is read: whoever makes tokens up costs no call.
         let link = MailRef::read(kind, token, app.keys().mail_refs()?).ok_or(Error::NotFound)?;
         let limiter = app.limiter();
-        let hit = limiter.strike(&incoming.table, Class::LINKS, &network(&incoming.ip), incoming.now).await?;
+        let class = match kind {
+            LinkKind::Unsubscribe => Class::UNSUBSCRIBING,
+            LinkKind::Open | LinkKind::Click => Class::LINKS,
+        };
+        let hit = limiter.strike(&incoming.table, class, &network(&incoming.ip), incoming.now).await?;
         let (report, verdict) = limiter.judge(&hit, limiter.limits.links, incoming.now);
         incoming.facts().limits.push(report);
         let crowded = match (kind, verdict) {
