@@ -7,7 +7,8 @@ use records::sequence::{self, CampaignStep};
 use records::template::{Template, TemplateId};
 use shared::error::PlanLimit;
 use shared::http::answer::Tagged;
-use shared::http::arguments::{Body, Found, IfMatch};
+use shared::http::arguments::{Found, IfMatch};
+use shared::http::idempotency::Once;
 use shared::model::due::DueWork;
 use shared::model::period::Month;
 use shared::tenancy::doors::{In, Member};
@@ -19,80 +20,74 @@ use crate::contents::{self, Contents};
 use crate::forms::SendAction;
 use crate::view::CampaignView;
 
-pub async fn send(
-    door: In<Member>,
-    campaign: Found<Campaign>,
-    expected: IfMatch,
-    action: Body<SendAction>,
-) -> Result<Tagged<CampaignView>> {
-    let (campaign, mut contents) = contents::read(&door.store, campaign.0).await?;
-    expected.check(&campaign.etag())?;
-    let campaign = match action.0 {
-        SendAction::Start => start(&door, campaign, &mut contents).await?,
-        SendAction::Pause => pause(&door, campaign, &expected).await?,
-        SendAction::Resume => resume(&door, campaign, &expected, &mut contents).await?,
-    };
-    Ok(answer(&campaign, contents))
+/// A campaign in another state, and what is written with it.
+struct Turn<'a> {
+    campaign: Campaign,
+    plan: Option<CampaignPlan>,
+    with: Transaction<'a>,
 }
 
-/// What it says is what was checked: an edit at the same moment makes the launch fail.
-async fn start(door: &In<Member>, campaign: Campaign, contents: &mut Contents) -> Result<Campaign> {
-    if campaign.status != CampaignStatus::Draft {
+/// How often it is looked at again when others change the same campaign.
+const TRIES: usize = 10;
+
+pub async fn send(door: In<Member>, campaign: Found<Campaign>, expected: IfMatch, once: Once<SendAction>) -> Result<Tagged<CampaignView>> {
+    let store = &door.store;
+    let (mut campaign, mut contents) = contents::read(store, campaign.0).await?;
+    for _ in 0..TRIES {
+        expected.check(&campaign.etag())?;
+        let turn = match once.body {
+            SendAction::Start => start(&door, &campaign, &contents).await?,
+            SendAction::Pause => pause(&door, &campaign, &contents)?,
+            SendAction::Resume => resume(&door, &campaign, &contents).await?,
+        };
+        let answer = answer(&turn.campaign, Contents { plan: turn.plan, ..contents });
+        let turning = once.ticket.record(store.transaction(), &door.outer.store, &answer)?.replace(store, &turn.campaign, &campaign)?;
+        let turning = active::counted(door.while_there(turning)?, store, &turn.campaign, &campaign)?;
+        match turning.and(turn.with).commit().await {
+            // What is launched is what was checked, so an edit at the same moment ends a launch.
+            Err(Error::Conflict(_)) if once.body != SendAction::Start => {
+                (campaign, contents) = contents::read(store, store.get(&Campaign::key_of(campaign.id)).await?).await?;
+            }
+            done => return done.map(|()| answer),
+        }
+    }
+    Err(contents::being_changed())
+}
+
+async fn start<'a>(door: &'a In<Member>, draft: &Campaign, contents: &Contents) -> Result<Turn<'a>> {
+    if draft.status != CampaignStatus::Draft {
         return Err(Error::CampaignState("Only a draft can be launched."));
     }
-    check(door, &campaign, contents).await?;
+    check(door, draft, contents).await?;
     let (store, now) = (&door.store, door.now());
     let copies = steps::copies(store, &contents.steps).await?;
-    let launched = campaign.launched(now)?;
-    let plan = CampaignPlan::new(campaign.id, now);
-    let mut launching = door.while_there(store.transaction())?.replace(store, &launched, &campaign)?.create(
-        store,
-        &plan,
-        conflict("This campaign was launched before."),
-    )?;
+    let (campaign, plan) = (draft.launched(now)?, CampaignPlan::new(draft.id, now));
+    let mut with = store.transaction().create(store, &plan, conflict("This campaign was launched before."))?;
     for step in CampaignStep::all_of(campaign.id, &contents.steps) {
-        launching = launching.put(store, &copies.with(step))?;
+        with = with.put(store, &copies.with(step))?;
     }
-    launching = active::counted(launching, store, &launched, &campaign)?;
-    launching = using(launching, door, sequence::templates(&contents.steps), 1)?;
-    launching = wake(launching, door, &launched)?;
-    launching.commit().await?;
-    contents.plan = Some(plan);
-    Ok(launched)
+    with = using(with, door, sequence::templates(&contents.steps), 1)?;
+    with = wake(with, door, &campaign)?;
+    Ok(Turn { campaign, plan: Some(plan), with })
 }
 
-async fn pause(door: &In<Member>, campaign: Campaign, expected: &IfMatch) -> Result<Campaign> {
-    let change = |campaign: &Campaign, transaction| {
-        expected.check(&campaign.etag())?;
-        let paused = campaign.paused(PausedBy::Manual, door.now())?;
-        let transaction = active::counted(door.while_there(transaction)?, &door.store, &paused, campaign)?;
-        Ok(Some((paused, transaction)))
-    };
-    door.store.edit(campaign, change).await
+fn pause<'a>(door: &'a In<Member>, campaign: &Campaign, contents: &Contents) -> Result<Turn<'a>> {
+    let paused = campaign.paused(PausedBy::Manual, door.now())?;
+    Ok(Turn { campaign: paused, plan: contents.plan.clone(), with: door.store.transaction() })
 }
 
 /// It asks for what a launch asks for.
-async fn resume(door: &In<Member>, campaign: Campaign, expected: &IfMatch, contents: &mut Contents) -> Result<Campaign> {
-    let is_paused = |campaign: &Campaign| match campaign.status {
-        CampaignStatus::Paused => Ok(()),
-        _ => Err(Error::CampaignState("Only a paused campaign can be resumed.")),
-    };
-    is_paused(&campaign)?;
-    check(door, &campaign, contents).await?;
+async fn resume<'a>(door: &'a In<Member>, paused: &Campaign, contents: &Contents) -> Result<Turn<'a>> {
+    if paused.status != CampaignStatus::Paused {
+        return Err(Error::CampaignState("Only a paused campaign can be resumed."));
+    }
+    check(door, paused, contents).await?;
     let (store, now) = (&door.store, door.now());
-    let plan = store.get(&CampaignPlan::key_of(campaign.id)).await?;
-    let resumed = store
-        .edit(campaign, |campaign, transaction| {
-            expected.check(&campaign.etag())?;
-            is_paused(campaign)?;
-            let resumed = campaign.launched(now)?;
-            let transaction = door.while_there(transaction)?.replace(store, &plan.resumed(&resumed, now), &plan)?;
-            let transaction = active::counted(transaction, store, &resumed, campaign)?;
-            Ok(Some((resumed.clone(), wake(transaction, door, &resumed)?)))
-        })
-        .await?;
-    contents.plan = Some(plan.resumed(&resumed, now));
-    Ok(resumed)
+    let plan = store.get(&CampaignPlan::key_of(paused.id)).await?;
+    let campaign = paused.launched(now)?;
+    let going_on = plan.resumed(&campaign, now);
+    let with = wake(store.transaction().replace(store, &going_on, &plan)?, door, &campaign)?;
+    Ok(Turn { campaign, plan: Some(going_on), with })
 }
 
 /// The first thing that a launch lacks.

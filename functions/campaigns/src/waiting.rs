@@ -15,9 +15,10 @@ use records::wave::{Wave, WaveId};
 use serde::Serialize;
 use shared::http::answer::Answer;
 use shared::http::arguments::{Body, Found};
+use shared::http::idempotency::Once;
 use shared::store::Span;
 use shared::tenancy::doors::{In, Member};
-use shared::tenancy::{conflict, missing};
+use shared::tenancy::{Transaction, conflict, missing};
 use shared::{Error, Result};
 
 use crate::contents;
@@ -26,7 +27,7 @@ use crate::recipient::{TRIES, planned};
 
 /// Leads that one request changes.
 const MOST: usize = 100;
-/// Leads of one transaction: with their waves and notes, it has room for so many.
+/// Leads of one transaction: with their waves, notes and an answer, it has room for so many.
 const AT_ONCE: usize = 2 * Wave::MOST;
 
 /// What became of leads that were named.
@@ -82,9 +83,10 @@ pub async fn add(door: In<Member>, campaign: Found<Campaign>, body: Body<Additio
     Ok(Answer::new("Success", view))
 }
 
-/// A mail of which nobody knows may come a second time: whoever asks for it wants that.
-pub async fn retry(door: In<Member>, campaign: Found<Campaign>, body: Body<Retry>) -> Result<Answer<RetriedView>> {
-    let (store, mut campaign, Retry { outcome, leads }) = (&door.store, campaign.0, body.0);
+/// A mail of which nobody knows may come a second time: whoever asks for it wants that, but once for each request. So those that nobody named are as
+/// many as go into one transaction, with the answer.
+pub async fn retry(door: In<Member>, campaign: Found<Campaign>, once: Once<Retry>) -> Result<Answer<RetriedView>> {
+    let (store, mut campaign, Retry { outcome, leads }) = (&door.store, campaign.0, once.body);
     campaign.check_waiting()?;
     let (mut found, has_more) = match leads {
         Some(named) => {
@@ -97,17 +99,23 @@ pub async fn retry(door: In<Member>, campaign: Found<Campaign>, body: Body<Retry
         }
         None => {
             let list = Enrolment::of_campaign(campaign.id);
-            let found = store.ranked(&list, Span::first(MOST), |own| (own == outcome.outcome()).then_some(())).await?;
+            let found = store.ranked(&list, Span::first(AT_ONCE), |own| (own == outcome.outcome()).then_some(())).await?;
             (found.items, found.next.is_some())
         }
     };
     // Few waves, where many are at the same step.
     found.sort_by_key(|enrolment| enrolment.step);
-    let mut view = RetriedView { retried: 0, has_more };
-    for some in found.chunks(AT_ONCE) {
-        view.retried += try_again(&door, &mut campaign, some.to_vec(), outcome).await?;
+    let answer = |retried| Answer::new("Success", RetriedView { retried, has_more });
+    let (mut retried, parts) = (0, found.chunks(AT_ONCE));
+    let last = parts.len().saturating_sub(1);
+    for (part, some) in parts.enumerate() {
+        let record = |transaction, more| match part == last {
+            true => once.ticket.record(transaction, &door.outer.store, &answer(retried + more)),
+            false => Ok(transaction),
+        };
+        retried += try_again(&door, &mut campaign, some.to_vec(), outcome, record).await?;
     }
-    Ok(Answer::new("Success", view))
+    Ok(answer(retried))
 }
 
 /// Those of the leads that have no place in the campaign.
@@ -159,8 +167,14 @@ async fn enrol(door: &In<Member>, campaign: &mut Campaign, leads: &[LeadId], (nu
     Err(contents::being_changed())
 }
 
-/// Puts those that still have the outcome into waves of the step that they are at, and says how many.
-async fn try_again(door: &In<Member>, campaign: &mut Campaign, enrolments: Vec<Enrolment>, outcome: Retried) -> Result<u64> {
+/// Puts those that still have the outcome into waves of the step that they are at, and says how many. `record`: what is written first, by how many.
+async fn try_again<'a>(
+    door: &'a In<Member>,
+    campaign: &mut Campaign,
+    enrolments: Vec<Enrolment>,
+    outcome: Retried,
+    record: impl Fn(Transaction<'a>, u64) -> Result<Transaction<'a>>,
+) -> Result<u64> {
     let (store, mut enrolments) = (&door.store, enrolments);
     for _ in 0..TRIES {
         campaign.check_waiting()?;
@@ -172,7 +186,8 @@ async fn try_again(door: &In<Member>, campaign: &mut Campaign, enrolments: Vec<E
             Retried::Failed => numbers.failed = numbers.failed.saturating_sub(enrolments.len() as u64),
             Retried::Unknown => numbers.unknown -= i64::try_from(enrolments.len()).unwrap_or(0),
         });
-        let mut trying = door.while_there(store.transaction())?.replace(store, &moved, campaign)?;
+        let recorded = record(store.transaction(), enrolments.len() as u64)?;
+        let mut trying = door.while_there(recorded)?.replace(store, &moved, campaign)?;
         let mut waves = vec![];
         for of_step in enrolments.chunk_by(|one, other| one.step == other.step) {
             for some in of_step.chunks(Wave::MOST) {

@@ -1,10 +1,10 @@
 //! A pause takes hold at once: in the middle of a wave, and while leads are being enrolled. What is resumed goes on where it stopped.
 
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{CAMPAIGNS, Home, LEADS, Numbers, email, wait};
-use crate::world::id;
+use crate::world::{Settings, id};
 
 /// Pauses as soon as so much is there, while the workers are at it. Gives how many mails had gone when the answer came.
 pub async fn paused_when(home: &Home, campaign: &str, is_time: impl Fn() -> bool) -> usize {
@@ -114,4 +114,32 @@ async fn a_workspace_says_how_many_of_its_campaigns_are_active() {
     home.delete(&format!("{CAMPAIGNS}/{second}")).await;
     home.pass(3, SignedDuration::from_mins(31)).await;
     assert_eq!((home.status(&first).await["status"].clone(), listed().await), (json!("completed"), json!(0)));
+}
+
+/// The same request twice, at once or later, is answered twice and done once, also where its answer depends on what it did.
+#[tokio::test]
+async fn a_launch_a_pause_and_a_retry_asked_for_twice_are_done_once() {
+    let home = Home::with(Settings { plans: json!({"free": {"emails_per_month": null}}), ..Settings::default() }).await;
+    let leads = home.leads(90).await;
+    let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    let ask = async |path: &str, body: Value, key: &str| {
+        let request = home.world.post(format!("{CAMPAIGNS}/{campaign}/{path}")).token(&home.tenant.owner.token);
+        request.header("idempotency-key", key).json(body).send().await
+    };
+    for (action, status) in [("start", "active"), ("pause", "paused"), ("resume", "active")] {
+        let (one, two) = tokio::join!(ask("send", json!({"action": action}), action), ask("send", json!({"action": action}), action));
+        assert_eq!((one.status, two.status, one.text == two.text), (200, 200, true), "{action}: {} {}", one.text, two.text);
+        assert_eq!(ask("send", json!({"action": action}), action).await.expect(200).json()["data"]["status"], status);
+        assert_eq!(home.send(&campaign, action).await.status, 409, "{action}");
+    }
+    home.world.aws.mailbox().refuse_next(1_000);
+    home.settle().await;
+    home.world.aws.mailbox().refuse_next(0);
+    assert_eq!(home.numbers(&campaign).unknown, 90);
+    let first = ask("retry", json!({"outcome": "unknown"}), "again").await.expect(200);
+    assert_eq!(first.json()["data"], json!({"retried": 80, "has_more": true}));
+    assert_eq!(ask("retry", json!({"outcome": "unknown"}), "again").await.expect(200).text, first.text);
+    home.settle().await;
+    home.pass(2, SignedDuration::from_mins(16)).await;
+    assert_eq!((home.sent().len(), home.numbers(&campaign).unknown), (80, 10));
 }
