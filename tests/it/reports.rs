@@ -418,3 +418,67 @@ async fn reports_that_are_not_ours_or_come_too_late_change_nothing() {
     let letters = queue().depth(LETTERS).expect("the queue");
     assert_eq!(letters.visible + letters.hidden, 1);
 }
+
+/// What is compared: the numbers of the campaign, what is known of each mail, the leads with what their activity says, and the suppression list.
+async fn state(home: &Home, campaign: &str, leads: &[String]) -> Value {
+    let numbers = ["sent", "opened", "clicked", "bounced", "complained", "unsubscribed", "failed"].map(|name| home.number(campaign, name));
+    let mut known = vec![];
+    for (enrolment, lead) in home.enrolments(campaign).iter().zip(leads) {
+        let mail = &enrolment["mails"]["L"][0]["M"];
+        let mut noted: Vec<&String> = mail.as_object().expect("a mail").keys().filter(|name| name.ends_with("_at")).collect();
+        noted.sort_unstable();
+        let lead = home.lead(lead).await;
+        let mut activity: Vec<&str> = lead["activity"].as_array().expect("a list").iter().filter_map(|one| one["type"].as_str()).collect();
+        activity.sort_unstable();
+        known.push(json!([super::sending::state(enrolment), noted, lead["email_status"], activity]));
+    }
+    json!([numbers, known, home.suppressed().await])
+}
+
+#[tokio::test]
+async fn reports_in_any_order_and_number_come_to_what_each_comes_to_once() {
+    let emails: Vec<String> = (0..20).map(|number| format!("lead{number:02}@example.com")).collect();
+    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+    let mut expected = None;
+    for seed in 0..4_u64 {
+        let home = Home::new().await;
+        let (campaign, leads) = launched(&home, 1, &emails).await;
+        let at = |minutes: i64| home.world.auth.clock().now() + SignedDuration::from_mins(minutes);
+        for (number, email) in emails.iter().enumerate() {
+            let report = |report, minutes| {
+                assert!(home.world.aws.mailbox().report(&home.mail_to(email), report, at(minutes)).expect("it is queued"))
+            };
+            match number % 5 {
+                4 => report(Report::Bounce, 0),
+                3 => [Report::Delivery, Report::Complaint].into_iter().for_each(|kind| report(kind, 0)),
+                _ => report(Report::Delivery, 0),
+            }
+        }
+        home.world.advance(SignedDuration::from_mins(10));
+        for (number, email) in emails.iter().enumerate() {
+            for kind in [&[][..], &["o"], &["o", "c"]].get(number % 5).copied().unwrap_or_default() {
+                assert!(home.world.get(home.link(email, kind)).send().await.status < 400);
+            }
+        }
+        let mut messages = vec![];
+        while let Some(message) = home.world.aws.queues().receive(EVENTS, 1).expect("the queue").pop() {
+            home.world.aws.queues().delete(EVENTS, &message.receipt_handle).expect("a message");
+            messages.push(message.body);
+        }
+        assert_eq!(messages.len(), 24 + 12);
+        if seed > 0 {
+            let mut dice = crate::sending::Dice(seed);
+            messages = messages.iter().flat_map(|message| vec![message.clone(); 1 + dice.below(4)]).collect();
+            for last in (1..messages.len()).rev() {
+                messages.swap(last, dice.below(last + 1));
+            }
+        }
+        for message in &messages {
+            home.world.aws.queues().send(EVENTS, message, None).expect("a message");
+        }
+        home.settle().await;
+        let came_to = state(&home, &campaign, &leads).await;
+        assert_eq!(expected.get_or_insert_with(|| came_to.clone()), &came_to, "{} messages with seed {seed}", messages.len());
+        assert_eq!(came_to[0], json!([20, 8, 4, 4, 4, 0, 0]));
+    }
+}

@@ -19,6 +19,8 @@ use shared::lock::Lock;
 use stack::mailbox::KeptMail;
 use stack::sources::{Faults, Invoke, InvokeError, SourceError, Sources};
 
+pub use audiences::Dice;
+
 use crate::workers::Workers;
 use crate::workspaces::workspace;
 use crate::world::{Answer, Settings, Tenant, TenantCredentials, World, id};

@@ -265,7 +265,9 @@ impl<'a> Effects<'a> {
             self.moved.push(("clicked", 1));
         }
         self.is.lead = self.is.lead.take().map(|lead| lead.engaged(opened, clicked, at));
-        self.activities.push(kind);
+        // Both also where only the click was reported, or before the opening.
+        self.activities.extend(opened.then_some(ActivityKind::EmailOpened));
+        self.activities.extend(clicked.then_some(ActivityKind::EmailClicked));
     }
 
     /// Writes a moment down, if it is the first of its kind.
