@@ -305,8 +305,8 @@ impl<'a> Effects<'a> {
         if of.is_empty() {
             of.extend(self.is.lead.as_ref().map(|lead| lead.email.clone()));
         }
-        of.sort_by(|one, other| one.normalised().cmp(&other.normalised()));
-        of.dedup_by(|one, other| one.normalised() == other.normalised());
+        of.sort_by_key(Email::normalised);
+        of.dedup_by_key(|email| email.normalised());
         self.suppressed = Some(Suppressing { of, reason, at });
     }
 
