@@ -1,5 +1,6 @@
 //! Enrols the leads of an audience, page by page. Who is on a page is written down first. Then each gets an enrolment, and at last their waves are
-//! planned and the page is past, in one transaction. Whoever goes on after a death does the same again.
+//! planned and the page is past, in one transaction. Whoever goes on after a death does the same again. The transaction also writes down who is on the
+//! next page, if that follows at once: a write for each page less.
 
 use engagement::kept::while_kept;
 use std::collections::BTreeSet;
@@ -9,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use records::admission::Refusal;
 use records::audience::CampaignAudience;
 use records::campaign::Campaign;
-use records::campaign_plan::{CampaignPlan, PlannedPage, SkippedLead};
+use records::campaign_plan::{CampaignPlan, Place, PlannedPage, SkippedLead};
 use records::enrolment::{Enrolment, Turn};
 use records::lead::{LeadId, LeadIds};
 use records::sequence::{self, Next, Step};
@@ -23,13 +24,14 @@ use shared::{Error, Result};
 /// Writes that are under way at the same time.
 const AT_ONCE: usize = 32;
 
-/// Enrols the next page, and gives the plan after it.
+/// Enrols the next page, and gives the plan after it. `goes_on`: whether the page after it is enrolled at once, so that it is not decided long before.
 pub async fn page(
     context: &WorkContext,
     (store, within): (&TenantStore, &WorkspaceStore),
     campaign: &Campaign,
     steps: &[Step],
     plan: CampaignPlan,
+    goes_on: impl Fn() -> bool,
 ) -> Result<CampaignPlan> {
     let (plan, page) = match &plan.pending {
         Some(page) => (plan.clone(), page.clone()),
@@ -58,7 +60,10 @@ pub async fn page(
     let theirs: Vec<Enrolment> = theirs.into_iter().flatten().filter(|enrolment| enrolment.page == plan.page).collect();
     let of_skipped: BTreeSet<LeadId> = page.skipped.iter().map(|skipped| skipped.lead).collect();
     let left_out = theirs.iter().filter(|enrolment| of_skipped.contains(&enrolment.lead)).count() as u64;
-    let next = plan.past_page(page.next, theirs.len() as u64 - left_out, left_out);
+    let mut next = plan.past_page(page.next, theirs.len() as u64 - left_out, left_out);
+    if !next.is_enrolled && goes_on() {
+        next = next.with_page(decided(store, within, campaign, next.place).await?);
+    }
     let mut planning = while_kept(within.transaction(), store, within)?.replace(within, &next, &plan)?;
     for wave in &waves {
         if let Some(wave) = without_others(wave, &theirs, context) {
@@ -94,32 +99,33 @@ async fn planned(
     campaign: &Campaign,
     plan: CampaignPlan,
 ) -> Result<(CampaignPlan, PlannedPage)> {
-    let audience = within.find(&CampaignAudience::key_of(campaign.id)).await?;
-    let page = match &audience {
-        None => PlannedPage { leads: LeadIds::default(), skipped: vec![], next: None },
-        Some(audience) => {
-            let reader = Reader::of(within, store, &campaign.settings, &audience.audience).await?;
-            let read = reader.page(plan.place, CampaignPlan::PAGE, &mut BTreeSet::new()).await?;
-            let mut page = PlannedPage { leads: LeadIds::default(), skipped: vec![], next: read.next };
-            for lead in read.leads {
-                match lead.decision {
-                    Ok(()) => page.leads.0.push(lead.lead),
-                    // Its first naming counts.
-                    Err(Refusal::Duplicate) => {}
-                    Err(refusal) => {
-                        let detail = refusal.detail().map(|detail| short(&detail));
-                        page.skipped.push(SkippedLead { lead: lead.lead, reason: refusal.word().to_owned(), detail });
-                    }
-                }
-            }
-            page
-        }
-    };
+    let page = decided(store, within, campaign, plan.place).await?;
     let with_page = plan.with_page(page.clone());
     if !within.replace_if(&with_page, &plan).await? {
         return Err(overtaken());
     }
     Ok((with_page, page))
+}
+
+/// Who is on the page that begins there.
+async fn decided(store: &TenantStore, within: &WorkspaceStore, campaign: &Campaign, place: Option<Place>) -> Result<PlannedPage> {
+    let audience = within.find(&CampaignAudience::key_of(campaign.id)).await?;
+    let Some(audience) = audience else { return Ok(PlannedPage { leads: LeadIds::default(), skipped: vec![], next: None }) };
+    let reader = Reader::of(within, store, &campaign.settings, &audience.audience).await?;
+    let read = reader.page(place, CampaignPlan::PAGE, &mut BTreeSet::new()).await?;
+    let mut page = PlannedPage { leads: LeadIds::default(), skipped: vec![], next: read.next };
+    for lead in read.leads {
+        match lead.decision {
+            Ok(()) => page.leads.0.push(lead.lead),
+            // Its first naming counts.
+            Err(Refusal::Duplicate) => {}
+            Err(refusal) => {
+                let detail = refusal.detail().map(|detail| short(&detail));
+                page.skipped.push(SkippedLead { lead: lead.lead, reason: refusal.word().to_owned(), detail });
+            }
+        }
+    }
+    Ok(page)
 }
 
 /// All of a page lie in one item.

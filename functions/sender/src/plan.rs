@@ -74,8 +74,10 @@ impl Sender {
         };
         let mut plan = within.get(&CampaignPlan::key_of(id)).await?;
         let began = Instant::now();
-        while !plan.is_enrolled && began.elapsed() < ENROLS_FOR {
-            plan = enrol::page(context, (&store, &within), &campaign, &steps, plan).await?;
+        let goes_on = || began.elapsed() < ENROLS_FOR;
+        // A page that was written down is enrolled by the same job, so that the next one begins with what is true then.
+        while !plan.is_enrolled && (plan.pending.is_some() || goes_on()) {
+            plan = enrol::page(context, (&store, &within), &campaign, &steps, plan, goes_on).await?;
         }
         let conductor = Conductor {
             sender: self,

@@ -121,7 +121,8 @@ pub struct LeadChanges {
     pub status: Option<LeadStatus>,
 }
 
-/// Many leads of one workspace in few bytes: as text, the tag of the workspace and then of each lead what comes before it.
+/// Many leads of one workspace in few bytes: as text, first what their ids have in common, at the beginning and in the tag of the workspace, and then of
+/// each lead what lies between. Leads that came at about the same time have their first bytes in common.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeadIds(pub Vec<LeadId>);
 
@@ -131,31 +132,40 @@ const BEFORE_TAG: usize = 10;
 impl Serialize for LeadIds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Some(first) = self.0.first() else { return serializer.serialize_str("") };
-        let tag = &first.0.as_bytes()[BEFORE_TAG..];
-        let mut packed = tag.to_vec();
+        let (start, tag) = first.0.as_bytes().split_at(BEFORE_TAG);
+        // The last byte is never common, so that each lead has one of its own.
+        let mut common = BEFORE_TAG - 1;
         for lead in &self.0 {
             let (own, of_workspace) = lead.0.as_bytes().split_at(BEFORE_TAG);
             if of_workspace != tag {
                 return Err(ser::Error::custom("leads of two workspaces"));
             }
-            packed.extend(own);
+            common = start.iter().zip(own).take(common).take_while(|(of_first, own)| of_first == own).count();
         }
-        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(packed))
+        let mut packed = [start.get(..common).unwrap_or_default(), tag].concat();
+        for lead in &self.0 {
+            packed.extend(lead.0.as_bytes().get(common..BEFORE_TAG).unwrap_or_default());
+        }
+        serializer.serialize_str(&format!("{common}{}", URL_SAFE_NO_PAD.encode(packed)))
     }
 }
 
 impl<'de> Deserialize<'de> for LeadIds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        let packed = URL_SAFE_NO_PAD.decode(text.as_bytes()).map_err(de::Error::custom)?;
-        let Some((tag, leads)) = packed.split_at_checked(16 - BEFORE_TAG) else { return Ok(LeadIds::default()) };
-        let chunks = leads.chunks_exact(BEFORE_TAG);
+        let Some(digit) = text.chars().next() else { return Ok(LeadIds::default()) };
+        let common = digit.to_digit(10).ok_or_else(|| de::Error::custom("no number of common bytes"))? as usize;
+        let packed = URL_SAFE_NO_PAD.decode(&text.as_bytes()[1..]).map_err(de::Error::custom)?;
+        let parts = packed.split_at_checked(common).and_then(|(start, rest)| Some((start, rest.split_at_checked(16 - BEFORE_TAG)?)));
+        let Some((start, (tag, leads))) = parts else { return Err(de::Error::custom("leads without a workspace")) };
+        let chunks = leads.chunks_exact(BEFORE_TAG - common);
         if !chunks.remainder().is_empty() {
             return Err(de::Error::custom("half an id"));
         }
         let lead = |own: &[u8]| {
             let mut bytes = [0; 16];
-            bytes[..BEFORE_TAG].copy_from_slice(own);
+            bytes[..common].copy_from_slice(start);
+            bytes[common..BEFORE_TAG].copy_from_slice(own);
             bytes[BEFORE_TAG..].copy_from_slice(tag);
             LeadId(shared::ids::Uuid::from_bytes(bytes))
         };
@@ -700,6 +710,29 @@ pub(crate) mod tests {
 
     fn with(lead: &Lead, attributes: Value) -> Result<Option<Lead>> {
         lead.changed(&LeadChanges { attributes: attributes.as_object().cloned(), ..LeadChanges::default() }, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn many_leads_are_few_bytes_and_come_out_as_they_went_in() {
+        let (random, tag) = (Random::seeded(1), WorkspaceTag::NONE);
+        let leads = |apart: i64, count: i64| {
+            let at = |number: i64| Timestamp::from_millisecond(1_790_000_000_000 + number * apart).unwrap();
+            LeadIds((0..count).map(|number| LeadId::new(tag, at(number), &random)).collect())
+        };
+        for (apart, longest) in [(1, 283), (60_000, 387), (86_400_000, 491)] {
+            let leads = leads(apart, 40);
+            let text = serde_json::to_value(&leads).unwrap();
+            assert!(text.as_str().is_some_and(|text| text.len() <= longest), "{apart}: {text}");
+            assert_eq!(serde_json::from_value::<LeadIds>(text).unwrap(), leads);
+        }
+        let same = leads(0, 1).0[0];
+        for leads in [vec![], vec![same], vec![same, same]] {
+            let text = serde_json::to_value(LeadIds(leads.clone())).unwrap();
+            assert_eq!(serde_json::from_value::<LeadIds>(text).unwrap().0, leads);
+        }
+        for text in ["x", "0", "3AAAA", "ö", "9AAAAAAAAAAAAAAAAAAAAA!"] {
+            assert!(serde_json::from_value::<LeadIds>(json!(text)).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct Arguments {
     /// Warm requests after each cold start.
     #[arg(long, default_value_t = 60)]
     pub warm: usize,
-    /// Small but complete: 2 rounds of 3 cold starts, lists up to 10,000 items.
+    /// Small but complete: 2 rounds of 3 cold starts, lists up to 10,000 items, a campaign to 10,000 leads.
     #[arg(long)]
     pub quick: bool,
     /// Exit with 1 when a count, a CPU time or a size misses its target. Wall times never fail a run.
@@ -26,11 +26,14 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
     /// Only this part or contender; may be given more than once.
-    #[arg(long, value_name = "NAME", value_parser = ["ours", "floor", "docs-default", "node", "python", "operations", "lists", "guards"])]
+    #[arg(long, value_name = "NAME", value_parser = ["ours", "floor", "docs-default", "node", "python", "operations", "lists", "engine", "guards"])]
     pub only: Vec<String>,
     /// The longest list to load.
     #[arg(long, value_name = "ITEMS", default_value_t = 1_000_000)]
     pub list_max: usize,
+    /// Leads of the campaign that is planned.
+    #[arg(long, value_name = "LEADS", default_value_t = 1_000_000)]
+    pub leads: usize,
 }
 
 impl Arguments {
@@ -41,6 +44,7 @@ impl Arguments {
             arguments.cold = arguments.cold.min(3);
             arguments.warm = arguments.warm.min(30);
             arguments.list_max = arguments.list_max.min(10_000);
+            arguments.leads = arguments.leads.min(10_000);
         }
         arguments
     }

@@ -32,12 +32,7 @@ struct Key {
 impl Fixture {
     pub async fn create(world: &World, places: &Places, trust: &Trust, ours: &Contender) -> Outcome<Self> {
         let logs = places.logs();
-        let helper = |name: &str| -> Outcome<Program> {
-            let path = function(places, name, false)?;
-            let environment = vec![("TRUST_ROOTS".to_owned(), trust.product.display().to_string())];
-            let program = Program { name: name.to_owned(), path, arguments: vec![], folder: places.root.clone(), environment };
-            Ok(world.place(program, name))
-        };
+        let helper = |name: &str| helper(world, places, trust, name, false);
         keys::create(world).await?;
         let mut auth = Instance::start(&helper("auth")?, &logs).await?;
         let person = json!({ "email": "bench@example.com", "name": "Bench", "company_name": "Bench" });
@@ -75,6 +70,14 @@ impl Fixture {
     pub fn ask(&self) -> Ask {
         Ask::new("GET", format!("/api/v1/projects/{}", self.project)).token(&self.token)
     }
+}
+
+/// A function beside the one that is compared.
+pub fn helper(world: &World, places: &Places, trust: &Trust, name: &str, release: bool) -> Outcome<Program> {
+    let path = function(places, name, release)?;
+    let environment = vec![("TRUST_ROOTS".to_owned(), trust.product.display().to_string())];
+    let program = Program { name: name.to_owned(), path, arguments: vec![], folder: places.root.clone(), environment };
+    Ok(world.place(program, name))
 }
 
 /// The table calls of one request.

@@ -1,7 +1,9 @@
-//! `cargo bench-ratios`: the real `projects` function compared with four contenders doing the same work, in one run on one machine.
+//! `cargo bench-ratios`: the real `projects` function compared with four contenders doing the same work, and what sending a campaign takes, in one run on
+//! one machine.
 mod arguments;
 mod certificates;
 mod contenders;
+mod engine;
 mod events;
 mod fixture;
 mod guards;
@@ -15,6 +17,7 @@ mod report;
 mod statistics;
 mod stub;
 mod table;
+mod tally;
 mod throttle;
 mod world;
 
@@ -61,6 +64,7 @@ async fn bench(arguments: &Arguments) -> Outcome<Report> {
         throttled: None,
         operations: None,
         lists: vec![],
+        engine: None,
         guards: vec![],
         checks: vec![],
         not_measured: vec![],
@@ -136,6 +140,10 @@ async fn run(arguments: &Arguments, places: &Places, report: &mut Report) -> Out
     if arguments.wants("lists") {
         eprintln!("loading lists of up to {} items", arguments.list_max);
         report.lists = lists::measure(&world, &fixture, &ours, &logs, arguments.list_max).await?;
+    }
+    if arguments.wants("engine") {
+        eprintln!("sending a campaign, and planning one to {} leads", arguments.leads);
+        report.engine = Some(engine::measure(&world, places, &trust, &fixture, arguments.leads).await?);
     }
     report.load_after = load()?;
     Ok(())

@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Outcome, table};
+use crate::{Outcome, table, tally::Tally};
 
 use stack::lock::Lock;
 
@@ -48,6 +48,8 @@ pub struct Recorder {
     hold: AtomicU64,
     handshakes: AtomicUsize,
     calls: Lock<Vec<Call>>,
+    /// Of many calls. What each was is not kept.
+    pub tally: Tally,
 }
 
 pub struct Proxy {
@@ -119,8 +121,20 @@ impl Forward {
             body = serde_json::to_vec(&written)?.into();
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
+        let kind = match &self.table {
+            Some(_) => self.recorder.tally.admit(&operation, &body).await?,
+            None => None,
+        };
         let answer = match self.table.as_ref().and_then(|table| table::answer(table, &operation, &body)) {
-            Some(answer) => answer?,
+            Some(answer) => {
+                let (answer, body) = answer?;
+                if let Some(kind) = kind
+                    && self.recorder.tally.note(&kind, answer.status().is_success(), &body)?
+                {
+                    std::future::pending::<()>().await;
+                }
+                answer.map(|()| Full::new(body))
+            }
             None => {
                 head.uri = self.upstream.parse()?;
                 // The services only answer to their own name.

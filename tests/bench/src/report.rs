@@ -3,7 +3,14 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::{guards::Guard, lists::ListCost, operations::Operations, race::Standing, statistics::Summary};
+use crate::{
+    engine::{EngineCost, MailCost, PlanCost},
+    guards::Guard,
+    lists::ListCost,
+    operations::Operations,
+    race::Standing,
+    statistics::Summary,
+};
 
 /// Only counts, CPU times and sizes may fail a run, because they stay within a few percent on a loaded machine. Wall times are only
 /// reported.
@@ -43,6 +50,7 @@ pub struct Report {
     pub throttled: Option<Vec<Standing>>,
     pub operations: Option<Operations>,
     pub lists: Vec<ListCost>,
+    pub engine: Option<EngineCost>,
     pub guards: Vec<Guard>,
     pub checks: Vec<Check>,
     pub not_measured: Vec<String>,
@@ -111,6 +119,7 @@ impl Report {
         self.own("B14", "CPU through the first handshakes, ms", |it| it.init_cpu.min, AtMost(10.0), Kind::CpuTime);
         self.judge_operations();
         self.judge_lists();
+        self.judge_engine();
         let found: usize = self.guards.iter().map(|guard| guard.found.len()).sum();
         if !self.guards.is_empty() {
             self.check("B14", "forbidden crates in the trees of all functions".into(), found as f64, AtMost(0.0), Kind::Count, None);
@@ -146,6 +155,20 @@ impl Report {
         let (unit_pair, took_pair) = (Some((last.1, first.1)), Some((last.2, first.2)));
         self.check("—", what("units"), units, AtMost(1.0), Kind::Count, unit_pair);
         self.check("—", what("time"), took, AtMost(1.2), Kind::WallTime, took_pair);
+    }
+
+    fn judge_engine(&mut self) {
+        let Some(EngineCost { plan, mails }) = &self.engine else { return };
+        let (enrolling, sending) = (plan.write_units, mails.write_units);
+        let (of_plan, of_mails, first) = (plan.megabytes, mails.megabytes, mails.first);
+        let (leads, wrong, deaths) = (plan.leads, plan.wrong as f64, plan.deaths);
+        let resumed = format!("of {leads} leads, not planned once through {deaths} deaths");
+        self.check("B15", format!("plan of {leads} leads: write units a lead"), enrolling, AtMost(1.1), Kind::Count, None);
+        self.check("B15", resumed, wrong, AtMost(0.0), Kind::Count, None);
+        self.check("B15", "peak memory of the sender that plans, MB".into(), of_plan, AtMost(64.0), Kind::Size, None);
+        self.check("B16", "write units of a campaign's mail, its plan included".into(), sending, AtMost(9.0), Kind::Count, None);
+        self.check("B16", "peak memory of the sender that sends, MB".into(), of_mails, AtMost(64.0), Kind::Size, None);
+        self.check("—", "from the launch to the first mail, ms".into(), first, AtMost(5_000.0), Kind::WallTime, None);
     }
 
     fn ratio(&mut self, id: &'static str, what: &str, (over, under): (&str, &str), median: Median, target: Target, kind: Kind) {
@@ -216,6 +239,9 @@ impl Report {
                 )?;
             }
         }
+        if let Some(engine) = &self.engine {
+            engine_costs(out, engine)?;
+        }
         if !self.checks.is_empty() {
             writeln!(out, "\n{:<5}{:<58}{:>9}{:>9}  {:<10}", "", "against the target", "here", "target", "")?;
         }
@@ -265,6 +291,30 @@ fn standings(out: &mut String, title: &str, standings: &[Standing]) -> std::fmt:
     Ok(())
 }
 
+fn engine_costs(out: &mut String, EngineCost { plan, mails }: &EngineCost) -> std::fmt::Result {
+    writeln!(
+        out,
+        "\n{:<38}{:>10}{:>9}{:>9}{:>9}{:>9}{:>12}",
+        "sending engine", "leads", "RRU each", "WRU each", "seconds", "MB", "CPU-ms each"
+    )?;
+    let PlanCost { leads, read_units, write_units, seconds, megabytes, deaths, in_a_page, .. } = plan;
+    writeln!(out, "{:<38}{leads:>10}{read_units:>9.3}{write_units:>9.4}{seconds:>9.1}{megabytes:>9.1}", "plan of a campaign")?;
+    let MailCost { mails: count, read_units, write_units, per_second, megabytes, cpu, .. } = mails;
+    let took = *count as f64 / per_second;
+    writeln!(out, "{:<38}{count:>10}{read_units:>9.3}{write_units:>9.4}{took:>9.1}{megabytes:>9.1}{cpu:>12.3}", "mails by one worker")?;
+    writeln!(out, "{deaths} deaths, {in_a_page} of them within a page, and {} enrolments tried again after them", plan.repeated)?;
+    writeln!(out, "the first wave of the large campaign was released {:.1} s after the launch", plan.first_release)?;
+    writeln!(out, "{per_second:.0} mails a second in one worker; the first one {:.0} ms after the launch", mails.first)?;
+    for (of, calls) in [("plan", &plan.calls), ("mails", &mails.calls)] {
+        let parts = calls.iter().map(|(kind, calls)| match calls.refused {
+            0 => format!("{kind} {}: {:.0}", calls.calls, calls.units),
+            refused => format!("{kind} {} (+{refused} refused): {:.0}", calls.calls, calls.units),
+        });
+        writeln!(out, "units of all calls of the {of}: {}", parts.collect::<Vec<_>>().join("; "))?;
+    }
+    Ok(())
+}
+
 fn spread(summary: &Summary) -> String {
     let digits = if summary.p50 < 10.0 { 2 } else { 1 };
     format!("{:.digits$} ({:.digits$}–{:.digits$})", summary.p50, summary.min, summary.p90)
@@ -289,6 +339,7 @@ mod tests {
             throttled: None,
             operations: None,
             lists: vec![],
+            engine: None,
             guards: vec![],
             checks: vec![],
             not_measured: vec![],

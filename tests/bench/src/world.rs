@@ -32,7 +32,9 @@ impl World {
             .with_parameter("PublicUrl", PUBLIC_URL)
             .with_parameter("MailFrom", "bench@example.com")
             .with_parameter("MailIdentity", "example.com")
-            .with_parameter("InboundDomain", "in.example.com");
+            .with_parameter("InboundDomain", "in.example.com")
+            // No mail waits for the carrier.
+            .with_parameter("SesPerSecond", "1000");
         let aws = Aws::start(Storage::Memory)?;
         aws.create(&template).await?;
         let functions = aws.function_environments(&template)?;
