@@ -2,10 +2,10 @@
 //! planned and the page is past, in one transaction. Whoever goes on after a death does the same again. The transaction also writes down who is on the
 //! next page, if that follows at once: a write for each page less.
 
-use engagement::kept::while_kept;
 use std::collections::BTreeSet;
 
 use engagement::audience::Reader;
+use engagement::kept::while_kept;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use records::admission::Refusal;
 use records::audience::CampaignAudience;

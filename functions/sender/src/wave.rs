@@ -1,11 +1,11 @@
 //! Does a released wave: its mails, or its condition. When all of its leads are through, one transaction counts what went out, gives back what did not, and
 //! plans the waves that follow.
 
-use engagement::active::turned;
-use engagement::kept::while_kept;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use engagement::active::turned;
+use engagement::kept::while_kept;
 use engagement::steps;
 use jiff::{SignedDuration, Timestamp};
 use records::activity::{Activity, ActivityId, ActivityKind};
