@@ -384,6 +384,8 @@ impl Home<'_> {
     fn page(&self, partition: &str, start: &str, after: Value) -> Outcome<Value> {
         let mut request = json!({
             "TableName": self.world.table,
+            // Without it, the embedded table reads all that follows for each page.
+            "Limit": 1_000,
             "KeyConditionExpression": "pk = :pk AND begins_with(sk, :sk)",
             "ExpressionAttributeValues": { ":pk": { "S": partition }, ":sk": { "S": start } },
         });

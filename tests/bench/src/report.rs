@@ -303,7 +303,7 @@ fn engine_costs(out: &mut String, EngineCost { plan, mails }: &EngineCost) -> st
     let took = *count as f64 / per_second;
     writeln!(out, "{:<38}{count:>10}{read_units:>9.3}{write_units:>9.4}{took:>9.1}{megabytes:>9.1}{cpu:>12.3}", "mails by one worker")?;
     writeln!(out, "{deaths} deaths, {in_a_page} of them within a page, and {} enrolments tried again after them", plan.repeated)?;
-    writeln!(out, "the first wave of the large campaign was released {:.1} s after the launch", plan.first_release)?;
+    writeln!(out, "the first wave of the large campaign was released {:.1} s after the launch, deaths included", plan.first_release)?;
     writeln!(out, "{per_second:.0} mails a second in one worker; the first one {:.0} ms after the launch", mails.first)?;
     for (of, calls) in [("plan", &plan.calls), ("mails", &mails.calls)] {
         let parts = calls.iter().map(|(kind, calls)| match calls.refused {
