@@ -22,7 +22,7 @@ use crate::Sender;
 use crate::conduct::{Conductor, Look};
 use crate::enrol::{self, overtaken};
 
-/// A job enrols for so long, and leaves the rest to the next one.
+/// A job enrols for so long, and leaves the rest to the next one. The first job of a campaign enrols one page.
 const ENROLS_FOR: Duration = Duration::from_secs(20);
 /// A tenant that may not act now is asked again after that.
 const NOT_NOW: SignedDuration = SignedDuration::from_mins(15);
@@ -73,11 +73,15 @@ impl Sender {
             CampaignStatus::Draft | CampaignStatus::Paused | CampaignStatus::Completed => return Ok(None),
         };
         let mut plan = within.get(&CampaignPlan::key_of(id)).await?;
-        let began = Instant::now();
-        let goes_on = || began.elapsed() < ENROLS_FOR;
-        // A page that was written down is enrolled by the same job, so that the next one begins with what is true then.
-        while !plan.is_enrolled && (plan.pending.is_some() || goes_on()) {
+        // The first mails do not wait until a large audience is enrolled.
+        let (is_first, began) = (plan.page == 0, Instant::now());
+        let goes_on = || !is_first && began.elapsed() < ENROLS_FOR;
+        while !plan.is_enrolled {
             plan = enrol::page(context, (&store, &within), &campaign, &steps, plan, goes_on).await?;
+            // A page that was written down is enrolled by the same job, so that the next one begins with what is true then.
+            if plan.pending.is_none() && !goes_on() {
+                break;
+            }
         }
         let conductor = Conductor {
             sender: self,
