@@ -296,11 +296,9 @@ where
     /// With the lead of the request's workspace.
     async fn once(&self) -> Result<()> {
         let Lift { door, store, entry, evidence } = self;
-        self.may_reach(entry.reason.is_their_will())?;
-        let stands = store.get(&Suppression::<S>::key_of(&entry.email)).await?;
-        let is_this_one = stands.current.as_ref().is_some_and(|current| current.entry == entry.id);
+        let stands = self.stands().await?;
         let missing = || Error::Missing(SuppressionEntry::<S>::NAME);
-        let lifted = stands.lifted(door.outer.member.person(), evidence.clone(), door.now()).filter(|_| is_this_one).ok_or_else(missing)?;
+        let lifted = stands.lifted(door.outer.member.person(), evidence.clone(), door.now()).ok_or_else(missing)?;
         let lead = self.kept_from_mail(&door.store).await?;
         let transaction = door.require_role(door.while_there(store.transaction())?, Role::Admin, None)?;
         let change = SuppressionChange::lifted(SuppressionChangeId::new(door.now(), store.random()), S::WORD, entry.reason, door.now());
@@ -319,17 +317,33 @@ where
         let workspaces = outer.store.all(&all).await?;
         let others: Vec<_> =
             workspaces.iter().filter(|other| other.id != self.door.workspace.id).map(|other| outer.workspace(other.id)).collect();
+        // A lift that is refused changes nothing anywhere, so all is asked before the first write.
+        self.stands().await?;
+        for some in others.chunks(AT_ONCE) {
+            try_join_all(some.iter().map(|within| self.kept_from_mail(within))).await?;
+        }
         for some in others.chunks(AT_ONCE) {
             try_join_all(some.iter().map(|within| self.reach_in(within))).await?;
         }
         Ok(())
     }
 
+    /// What is lifted, if it may be and is still there.
+    async fn stands(&self) -> Result<Suppression<S>> {
+        self.may_reach(self.entry.reason.is_their_will())?;
+        let stands = self.store.get(&Suppression::<S>::key_of(&self.entry.email)).await?;
+        match stands.current.as_ref().is_some_and(|current| current.entry == self.entry.id) {
+            true => Ok(stands),
+            false => Err(Error::Missing(SuppressionEntry::<S>::NAME)),
+        }
+    }
+
     async fn reach_in(&self, within: &WorkspaceStore) -> Result<()> {
         for _ in 0..TRIES {
             let Some(lead) = self.kept_from_mail(within).await? else { return Ok(()) };
             let there = Workspace::key_of(within.tag());
-            let transaction = within.transaction().require(&self.door.outer.store, &there, missing())?;
+            let transaction = self.door.require_role(within.transaction(), Role::Admin, None)?;
+            let transaction = transaction.require(&self.door.outer.store, &there, missing())?;
             match self.reached(transaction, within, Some(&lead))?.commit().await {
                 Err(Error::Conflict(_)) => {}
                 // Lead or workspace went at the same time.

@@ -21,7 +21,7 @@ use crate::store::entity::Hashed;
 use crate::store::table::text;
 use crate::tenancy::{App, Directory, Entered, Incoming, TenantStore, Transaction, Wants};
 
-/// Bytes of an answer that is recorded afterwards: sealed and in Base64 it fits into an item. A larger one is made anew for a repeat, which does no harm.
+/// Bytes of an answer that is recorded: sealed and in Base64 it fits into an item. A repeat of a request with a larger one is a request of its own.
 const LARGEST_KEPT: usize = 256 * 1024;
 
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -238,6 +238,10 @@ impl Ticket {
 
     fn sealed(&self, answer: &StoredAnswer, now: jiff::Timestamp) -> Result<Option<AnswerRecord>> {
         let Some(Recording { id, content, .. }) = &self.recording else { return Ok(None) };
+        // No effect fails because its answer is long.
+        if answer.body.len() > LARGEST_KEPT {
+            return Ok(None);
+        }
         let kept = KeptAnswer { content: content.hash.clone(), answer: answer.clone() };
         let sealed = self.app.keys().answers()?.seal(kept.text().as_bytes(), &id.to_string(), self.app.random());
         Ok(Some(AnswerRecord { id: id.to_string(), body_hash: String::new(), sealed, expires_at: now + AnswerRecord::KEPT }))

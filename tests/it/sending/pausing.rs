@@ -143,3 +143,16 @@ async fn a_launch_a_pause_and_a_retry_asked_for_twice_are_done_once() {
     home.pass(2, SignedDuration::from_mins(16)).await;
     assert_eq!((home.sent().len(), home.numbers(&campaign).unknown), (80, 10));
 }
+
+#[tokio::test]
+async fn a_campaign_of_long_mails_is_launched_and_paused_with_a_key() {
+    let home = Home::new().await;
+    let leads = home.leads(1).await;
+    let long = |subject: &str| json!({"type": "email", "subject": subject, "body": format!("<p>{}</p>", "word ".repeat(45_000))});
+    let campaign = home.campaign(json!([long("One"), wait(1, "days"), long("Two")]), json!({"lead_ids": leads}), json!({})).await;
+    for (action, status) in [("start", "active"), ("pause", "paused"), ("resume", "active")] {
+        let request = home.world.post(format!("{CAMPAIGNS}/{campaign}/send")).token(&home.tenant.owner.token);
+        let answer = request.header("idempotency-key", action).json(json!({"action": action})).send().await.expect(200);
+        assert!(answer.text.len() > 400_000 && answer.json()["data"]["status"] == status);
+    }
+}
