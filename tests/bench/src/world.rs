@@ -34,7 +34,8 @@ impl World {
             .with_parameter("MailIdentity", "example.com")
             .with_parameter("InboundDomain", "in.example.com")
             // No mail waits for the carrier.
-            .with_parameter("SesPerSecond", "1000");
+            .with_parameter("SesPerSecond", "1000")
+            .with_parameter("NewTenantDaily", "0");
         let aws = Aws::start(Storage::Memory)?;
         aws.create(&template).await?;
         let functions = aws.function_environments(&template)?;
