@@ -226,17 +226,7 @@ impl MailDay {
     pub const NAME: &'static str = "e-mails per day of a new tenant";
 
     pub fn key_of(day: Date) -> Key<Self> {
-        Key::new(&Collection::of::<MailDay>(), MailDayKey(day))
-    }
-}
-
-struct MailDayKey(Date);
-
-impl Segment for MailDayKey {}
-
-impl fmt::Display for MailDayKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        Key::new(&Collection::of::<MailDay>(), day)
     }
 }
 
@@ -253,25 +243,6 @@ impl DeliveredMails {
     pub fn key_of() -> Key<Self> {
         Key::new(&Collection::of::<DeliveredMails>(), "all")
     }
-}
-
-macro_rules! counts {
-    ($record:ty, $scope:ty, $type:literal, $collection:literal, $within:expr) => {
-        impl Entity for $record {
-            type Scope = $scope;
-            const TYPE: &'static str = $type;
-            const COLLECTION: &'static str = $collection;
-            const WITHIN: Option<Within> = $within;
-            const AUDITED: bool = false;
-            /// A number of ours, whose key is nowhere in it.
-            const EXPORTED: bool = false;
-
-            /// It is only ever added to, under the key that `key_of` gives.
-            fn key(&self) -> Key<Self> {
-                Key::new(&Collection::of::<$record>(), "")
-            }
-        }
-    };
 }
 
 counts!(CampaignDay, InWorkspace, "campaign_day", "campaign-days", Some(IN_WORKSPACE));

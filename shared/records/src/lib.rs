@@ -1,6 +1,9 @@
 //! The records of products, each in a file of its own, outside the crate that decides who may touch what. Like `shared::model` they are pure: time, ids
 //! and randomness are passed in.
 
+#[macro_use]
+mod counts;
+
 pub mod activity;
 pub mod admission;
 pub mod audience;

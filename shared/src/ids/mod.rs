@@ -58,6 +58,8 @@ pub trait PathId: Sized + Send {
 /// A word of ours in a key, where a collection has but one record.
 impl Segment for &'static str {}
 
+impl Segment for jiff::civil::Date {}
+
 /// All of an id in one line: `id!(WorkspaceId = "ws", time_ordered)`. With a prefix it is also written as F4 does, `ws_0198…` (32 hex digits), and
 /// read in both spellings. How a new one is made: `time_ordered`, which sorts by time; `random`, where there must be nothing to guess from; `in_workspace`, which says
 /// its workspace; `own`.
