@@ -445,11 +445,27 @@ async fn what_a_deletion_of_a_lead_leaves_is_erased_without_another_one() {
     home.delete(&format!("{LEADS}/{}", leads[0])).await;
     let gone = home.world.get(format!("{LEADS}/{}", leads[0])).token(&home.tenant.owner.token).send().await;
     assert_eq!(gone.status, 404);
-    assert!(home.world.items_of_type("deleted_lead").len() == 1 && !home.world.items_of_type("activity").is_empty());
+    let tombstone = home.world.items_of_type("deleted_lead").remove(0);
+    assert!(!home.world.items_of_type("activity").is_empty());
     home.settle().await;
     for kind in ["deleted_lead", "activity", "thread", "thread_card", "own_thread", "message"] {
         assert_eq!(home.world.items_of_type(kind).len(), 0, "{kind}");
     }
+    // What somebody with the address begins before it is all erased stays.
+    home.world.advance(SignedDuration::from_secs(1));
+    home.answer(&home.newest_to("grace@example.com"), Written::written("Who are you?")).await;
+    let mut kept = home.world.items_of_type("message");
+    home.world.put_item(&tombstone);
+    home.settle().await;
+    assert_eq!(home.world.items_of_type("deleted_lead").len(), 0);
+    assert!(kept.len() == 1 && kept == home.world.items_of_type("message") && home.threads("").await.len() == 1);
+    // As long as it is as old as the lead, a thread goes, whatever is written in it.
+    let mut later = tombstone;
+    later["deleted_at"] = json!({"S": home.world.auth.clock().now().to_string()});
+    home.world.put_item(&later);
+    home.settle().await;
+    kept.clear();
+    assert_eq!(home.world.items_of_type("message"), kept);
 }
 
 #[tokio::test]

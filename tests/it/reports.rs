@@ -172,6 +172,57 @@ async fn an_address_that_is_lifted_gets_mail_again_in_every_workspace() {
     assert_eq!(emails.map(|email| home.mails()[email].len()), [3, 3]);
 }
 
+/// Two mails come back, and the second report is late: by then the address was taken off the list.
+#[tokio::test]
+async fn a_report_of_a_time_before_a_lift_says_nothing_of_the_lead() {
+    let home = Home::new().await;
+    let emails = ["a@example.com", "b@example.com"];
+    let (first, leads) = launched(&home, 1, &emails).await;
+    let second = home.campaign(mails_a_day_apart(1), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&second, "start").await.expect(200);
+    home.settle().await;
+    let mails = |email: &str| home.sent().into_iter().filter(|kept| kept.mail.to == email).map(|kept| kept.mail.id).collect::<Vec<_>>();
+    let kinds = [Report::Bounce, Report::Complaint];
+    for (email, report) in emails.into_iter().zip(kinds) {
+        home.report(&mails(email)[0], report).await;
+    }
+    let before = home.world.auth.clock().now();
+    home.world.advance(SignedDuration::from_secs(1));
+    let lift = async || {
+        for entry in home.get("/api/v1/tenant/suppression-list").await.as_array().expect("a list") {
+            let path = format!("/api/v1/tenant/suppression-list/{}", id(entry));
+            let lifted = home.world.delete(path).token(&home.tenant.owner.token).json(json!({"evidence": "They wrote on 3 May"}));
+            lifted.send().await.expect(204);
+        }
+    };
+    lift().await;
+    let report = async |mail: usize, at| {
+        for (email, report) in emails.into_iter().zip(kinds) {
+            assert!(home.world.aws.mailbox().report(&mails(email)[mail], report, at).expect("a report"));
+        }
+        home.settle().await;
+    };
+    report(1, before).await;
+    for lead in &leads {
+        let lead = home.lead(lead).await;
+        assert_eq!((&lead["email_status"], &lead["activity"][0]["type"]), (&json!("active"), &json!("suppression_lifted")));
+    }
+    assert_eq!(home.suppressed().await, []);
+    // What became of the mails counts in both campaigns.
+    for campaign in [&first, &second] {
+        assert_eq!(["bounced", "complained"].map(|name| home.number(campaign, name)), [1, 1]);
+    }
+    // What happens after the lift counts.
+    let third = home.campaign(mails_a_day_apart(1), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&third, "start").await.expect(200);
+    home.settle().await;
+    home.world.advance(SignedDuration::from_secs(1));
+    report(2, home.world.auth.clock().now()).await;
+    let statuses = [home.lead(&leads[0]).await, home.lead(&leads[1]).await];
+    assert_eq!(statuses.each_ref().map(|lead| lead["email_status"].as_str().unwrap()), ["bounced", "complained"]);
+    assert_eq!(home.suppressed().await.len(), 2);
+}
+
 #[tokio::test]
 async fn what_comes_back_counts_for_its_address_whatever_became_of_the_lead() {
     let home = Home::new().await;

@@ -122,7 +122,7 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
                 .remove(store, &LeadEmail::key_of(&lead.email))?
                 .count(&door.outer.store, Workspace::PEOPLE, -1)?
                 .count(store, Workspace::LEADS, -1)?
-                .put(store, &DeletedLead::of(lead))?;
+                .put(store, &DeletedLead::of(lead, door.now()))?;
             lead.lists.iter().try_fold(transaction, |transaction, list| leave(transaction, store, id, *list, &there))
         };
         match store.remove(lead.clone(), also).await {

@@ -83,38 +83,35 @@ pub async fn add(door: In<Member>, campaign: Found<Campaign>, body: Body<Additio
     Ok(Answer::new("Success", view))
 }
 
-/// A mail of which nobody knows may come a second time: whoever asks for it wants that, but once for each request. So those that nobody named are as
-/// many as go into one transaction, with the answer.
+/// A mail of which nobody knows may come a second time: whoever asks for it wants that, but once for each request. So it is as many as go into one
+/// transaction, with the answer.
 pub async fn retry(door: In<Member>, campaign: Found<Campaign>, once: Once<Retry>) -> Result<Answer<RetriedView>> {
     let (store, mut campaign, Retry { outcome, leads }) = (&door.store, campaign.0, once.body);
     campaign.check_waiting()?;
+    let of_outcome = outcome.outcome();
     let (mut found, has_more) = match leads {
         Some(named) => {
             let keys: Vec<_> = named.iter().map(|lead| Enrolment::key_of(campaign.id, *lead)).collect();
-            let found = store.find_many(&keys).await?;
+            let mut found = store.find_many(&keys).await?;
             if found.len() < keys.len() {
                 return Err(Error::Missing("Recipient"));
             }
-            (found, false)
+            found.retain(|enrolment| enrolment.outcome() == of_outcome);
+            let has_more = found.len() > AT_ONCE;
+            found.truncate(AT_ONCE);
+            (found, has_more)
         }
         None => {
             let list = Enrolment::of_campaign(campaign.id);
-            let found = store.ranked(&list, Span::first(AT_ONCE), |own| (own == outcome.outcome()).then_some(())).await?;
+            let found = store.ranked(&list, Span::first(AT_ONCE), |own| (own == of_outcome).then_some(())).await?;
             (found.items, found.next.is_some())
         }
     };
     // Few waves, where many are at the same step.
     found.sort_by_key(|enrolment| enrolment.step);
     let answer = |retried| Answer::new("Success", RetriedView { retried, has_more });
-    let (mut retried, parts) = (0, found.chunks(AT_ONCE));
-    let last = parts.len().saturating_sub(1);
-    for (part, some) in parts.enumerate() {
-        let record = |transaction, more| match part == last {
-            true => once.ticket.record(transaction, &door.outer.store, &answer(retried + more)),
-            false => Ok(transaction),
-        };
-        retried += try_again(&door, &mut campaign, some.to_vec(), outcome, record).await?;
-    }
+    let record = |transaction, retried| once.ticket.record(transaction, &door.outer.store, &answer(retried));
+    let retried = try_again(&door, &mut campaign, found, outcome, record).await?;
     Ok(answer(retried))
 }
 
@@ -180,6 +177,7 @@ async fn try_again<'a>(
         campaign.check_waiting()?;
         enrolments.retain(|enrolment| enrolment.outcome() == outcome.outcome());
         if enrolments.is_empty() {
+            record(store.transaction(), 0)?.commit().await?;
             return Ok(0);
         }
         let moved = campaign.moved(|numbers| match outcome {

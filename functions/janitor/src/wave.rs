@@ -1,5 +1,7 @@
 //! Takes away the waves of what was deleted. What was counted for the tenant for a mail that neither went nor can go any more is given back.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use records::campaign_plan::{MailDay, MailMonth};
@@ -15,6 +17,9 @@ use crate::purge::Budget;
 const PAGE: usize = 100;
 /// Few are counted. The others share nothing, so many go at the same time.
 const AT_ONCE: usize = 16;
+/// How often waves that workers are at are tried again. A worker has one for some seconds, so they come free one by one.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// `false` when the budget ran out.
 pub async fn clear(
@@ -23,6 +28,7 @@ pub async fn clear(
     now: Timestamp,
     budget: &mut Budget,
 ) -> Result<bool> {
+    let mut tries = 0;
     loop {
         let (waves, _) = within.after(list, None, PAGE).await?;
         if waves.is_empty() {
@@ -34,9 +40,15 @@ pub async fn clear(
         let removals = waves.into_iter().map(|wave| remove(store, within, wave, now));
         let deleted: Vec<usize> = stream::iter(removals).buffer_unordered(AT_ONCE).try_collect().await?;
         let deleted = deleted.iter().sum();
+        if deleted == 0 && tries < TRIES {
+            tries += 1;
+            tokio::time::sleep(PAUSE * tries).await;
+            continue;
+        }
         if deleted == 0 {
             return Err(Error::Unavailable { doing: "deleting waves", cause: "workers are at them, or the tenant goes".into() });
         }
+        tries = 0;
         budget.0 = budget.0.saturating_sub(deleted);
     }
 }

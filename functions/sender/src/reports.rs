@@ -70,9 +70,9 @@ impl Sender {
         effects.settle(event).await?;
         match &event.happened {
             Happened::Delivered => effects.delivered(event.at),
-            Happened::Bounced { of, by_list } => effects.bounced(event.at, of, *by_list),
-            Happened::SoftBounced { of } => effects.soft_bounced(event.at, of),
-            Happened::Complained { of } => effects.complained(event.at, of),
+            Happened::Bounced { of, by_list } => effects.bounced(event.at, of, *by_list).await?,
+            Happened::SoftBounced { of } => effects.soft_bounced(event.at, of).await?,
+            Happened::Complained { of } => effects.complained(event.at, of).await?,
             Happened::Rejected { reason } => effects.rejected(reason),
             Happened::Opened { automated } => effects.opened(event.at, *automated),
             Happened::Clicked { automated } => effects.clicked(event.at, *automated),

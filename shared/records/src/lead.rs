@@ -651,15 +651,15 @@ impl Entity for LeadEmail {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeletedLead {
     pub id: LeadId,
-    /// Under which threads lie that began before the lead was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<Correspondence>,
+    /// Under which threads lie that began before the lead was one, and those that somebody with the address begins afterwards.
+    pub address: Correspondence,
+    pub deleted_at: Timestamp,
     pub round: u64,
 }
 
 impl DeletedLead {
-    pub fn of(lead: &Lead) -> Self {
-        DeletedLead { id: lead.id, address: Some(Correspondence::of_address(lead.email.as_str())), round: 0 }
+    pub fn of(lead: &Lead, now: Timestamp) -> Self {
+        DeletedLead { id: lead.id, address: Correspondence::of_address(lead.email.as_str()), deleted_at: now, round: 0 }
     }
 
     /// There is more to erase.

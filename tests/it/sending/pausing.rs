@@ -139,9 +139,39 @@ async fn a_launch_a_pause_and_a_retry_asked_for_twice_are_done_once() {
     let first = ask("retry", json!({"outcome": "unknown"}), "again").await.expect(200);
     assert_eq!(first.json()["data"], json!({"retried": 80, "has_more": true}));
     assert_eq!(ask("retry", json!({"outcome": "unknown"}), "again").await.expect(200).text, first.text);
+    // Those that are named are as many, and the request that finds none keeps its answer, too.
+    let named = json!({"outcome": "failed", "lead_ids": leads});
+    let none = ask("retry", named.clone(), "none").await.expect(200);
+    assert_eq!(none.json()["data"], json!({"retried": 0, "has_more": false}));
+    let again = ask("retry", named, "none").await.expect(200);
+    assert_eq!((&again.text, again.header("idempotency-replayed")), (&none.text, "true"));
     home.settle().await;
     home.pass(2, SignedDuration::from_mins(16)).await;
     assert_eq!((home.sent().len(), home.numbers(&campaign).unknown), (80, 10));
+    let named = json!({"outcome": "unknown", "lead_ids": leads});
+    assert_eq!(ask("retry", named, "rest").await.expect(200).json()["data"], json!({"retried": 10, "has_more": false}));
+}
+
+#[tokio::test]
+async fn more_leads_than_one_transaction_takes_are_tried_again_in_two_requests() {
+    let home = Home::with(Settings { plans: json!({"free": {"emails_per_month": null}}), ..Settings::default() }).await;
+    let leads = home.leads(90).await;
+    let campaign = home.campaign(json!([email("One")]), json!({"lead_ids": leads}), json!({"daily_limit": null})).await;
+    home.send(&campaign, "start").await.expect(200);
+    home.world.aws.mailbox().refuse_next(1_000);
+    home.settle().await;
+    home.world.aws.mailbox().refuse_next(0);
+    let ask = async |key: &str| {
+        let request = home.world.post(format!("{CAMPAIGNS}/{campaign}/retry")).token(&home.tenant.owner.token);
+        let body = json!({"outcome": "unknown", "lead_ids": leads});
+        request.header("idempotency-key", key).json(body).send().await.expect(200).json()["data"].clone()
+    };
+    for (key, retried, has_more) in [("one", 80, true), ("one", 80, true), ("two", 10, false), ("two", 10, false), ("three", 0, false)] {
+        assert_eq!(ask(key).await, json!({"retried": retried, "has_more": has_more}), "{key}");
+    }
+    assert_eq!(home.numbers(&campaign).unknown, 0);
+    home.pass(2, SignedDuration::from_mins(16)).await;
+    assert_eq!(home.sent().len(), 90);
 }
 
 #[tokio::test]

@@ -38,8 +38,8 @@ pub struct Effects<'a> {
     /// Numbers of the campaign, and by how much.
     moved: Vec<(&'static str, i64)>,
     activities: Vec<ActivityKind>,
-    /// Addresses that get no more mail from the tenant.
-    suppressed: Option<Suppressing>,
+    /// What comes on the list of addresses that get no more mail from the tenant.
+    lists: Vec<List>,
     /// Nobody knew of the mail before.
     is_settled: bool,
     /// It is known now that it arrived.
@@ -53,13 +53,6 @@ struct List {
     entry: SuppressionEntry<InTenant>,
     before: Option<Suppression<InTenant>>,
     other: Option<(Lead, Lead, ActivityKind)>,
-}
-
-/// Which addresses, why, and since when. The lead may be gone, or have another address: what was said of these holds all the same.
-struct Suppressing {
-    of: Vec<Email>,
-    reason: Reason,
-    at: Timestamp,
 }
 
 /// A report names the recipients of one mail, which has one.
@@ -77,7 +70,7 @@ impl<'a> Effects<'a> {
             now,
             moved: vec![],
             activities: vec![],
-            suppressed: None,
+            lists: vec![],
             is_settled: false,
             has_arrived: false,
             wave: None,
@@ -123,38 +116,44 @@ impl<'a> Effects<'a> {
     }
 
     /// `of`: the addresses, if the carrier names them. `by_list`: it did not try, because the address is on a list of its own.
-    pub fn bounced(&mut self, at: Timestamp, of: &[Email], by_list: bool) {
+    pub async fn bounced(&mut self, at: Timestamp, of: &[Email], by_list: bool) -> Result<()> {
         if self.is_repeated(at, |mail| &mut mail.bounced_at) {
-            return;
+            return Ok(());
         }
-        self.suppress(of, if by_list { Reason::Carrier } else { Reason::HardBounce }, at);
-        if self.is_news(of) {
+        let holds = self.suppress(of, if by_list { Reason::Carrier } else { Reason::HardBounce }, at).await?;
+        if holds && self.is_news(of) {
             self.mark(ActivityKind::EmailBounced, Lead::bounced);
         }
         self.exit(ExitReason::Bounced, "bounced");
+        Ok(())
     }
 
     /// The third in a row is taken for a bounce for good.
-    pub fn soft_bounced(&mut self, at: Timestamp, of: &[Email]) {
+    pub async fn soft_bounced(&mut self, at: Timestamp, of: &[Email]) -> Result<()> {
         if !self.noted(at, |mail| &mut mail.soft_bounced_at) || !self.is_theirs(of) {
-            return;
+            return Ok(());
+        }
+        let is_for_good = self.is.lead.as_ref().is_some_and(|lead| lead.soft_bounces + 1 >= Lead::SOFT_BOUNCES);
+        if is_for_good && !self.suppress(of, Reason::SoftBounce, at).await? {
+            return Ok(());
         }
         self.mark(ActivityKind::EmailBounced, Lead::soft_bounced);
-        if self.is.lead.as_ref().is_some_and(|lead| lead.soft_bounces >= Lead::SOFT_BOUNCES) {
-            self.suppress(of, Reason::SoftBounce, at);
+        if is_for_good {
             self.exit(ExitReason::Bounced, "bounced");
         }
+        Ok(())
     }
 
-    pub fn complained(&mut self, at: Timestamp, of: &[Email]) {
+    pub async fn complained(&mut self, at: Timestamp, of: &[Email]) -> Result<()> {
         if self.is_repeated(at, |mail| &mut mail.complained_at) {
-            return;
+            return Ok(());
         }
-        self.suppress(of, Reason::SpamComplaint, at);
-        if self.is_news(of) {
+        let holds = self.suppress(of, Reason::SpamComplaint, at).await?;
+        if holds && self.is_news(of) {
             self.mark(ActivityKind::EmailComplained, Lead::complained);
         }
         self.exit(ExitReason::Complained, "complained");
+        Ok(())
     }
 
     /// It was taken, but never went out.
@@ -186,7 +185,7 @@ impl<'a> Effects<'a> {
     /// `of_new`: the tenant is new, so mails that arrive are counted.
     pub async fn write(self, of_new: bool) -> Result<()> {
         let Mail { context, store, within, campaign, lead, step } = *self.mail;
-        let lists = self.lists().await?;
+        let lists = self.lists;
         if self.is == self.was && lists.is_empty() {
             return Ok(());
         }
@@ -300,31 +299,32 @@ impl<'a> Effects<'a> {
         self.activities.push(kind);
     }
 
-    fn suppress(&mut self, of: &[Email], reason: Reason, at: Timestamp) {
+    /// What comes on the list: an address that is not on it, and was not taken off it since. The lead may be gone, or have another address: what was said
+    /// of these holds all the same. `false`: it was said of the lead's address before that was taken off the list, so it says nothing of the lead any more.
+    async fn suppress(&mut self, of: &[Email], reason: Reason, at: Timestamp) -> Result<bool> {
+        let Mail { store, .. } = *self.mail;
+        let own = self.is.lead.as_ref().map(|lead| lead.email.clone());
         let mut of: Vec<Email> = of.iter().take(MOST_NAMED).cloned().collect();
         if of.is_empty() {
-            of.extend(self.is.lead.as_ref().map(|lead| lead.email.clone()));
+            of.extend(own.clone());
         }
         of.sort_by_key(Email::normalised);
         of.dedup_by_key(|email| email.normalised());
-        self.suppressed = Some(Suppressing { of, reason, at });
-    }
-
-    /// What comes on the list. Nothing that was said before: an address that is on it, or was taken off it since.
-    async fn lists(&self) -> Result<Vec<List>> {
-        let Some(Suppressing { of, reason, at }) = &self.suppressed else { return Ok(vec![]) };
-        let Mail { store, .. } = *self.mail;
-        let mut lists = vec![];
+        let mut holds = true;
         for email in of {
-            let before = store.find(&Suppression::<InTenant>::key_of(email)).await?;
+            let before = store.find(&Suppression::<InTenant>::key_of(&email)).await?;
+            let is_own = own.as_ref().is_some_and(|own| own.normalised() == email.normalised());
+            if before.as_ref().is_some_and(|before| before.was_lifted_since(reason, at)) {
+                holds &= !is_own;
+                continue;
+            }
             let id = SuppressionId::new(WorkspaceTag::NONE, self.now, store.random());
-            let entry = SuppressionEntry::<InTenant>::new(id, email.clone(), *reason, Source::Carrier, None, self.now);
-            let was_lifted = before.as_ref().is_some_and(|before| before.was_lifted_since(*reason, *at));
-            if !was_lifted && entry.says_more(before.as_ref()) {
-                lists.push(List { other: self.other(email, *reason).await?, entry, before });
+            let entry = SuppressionEntry::<InTenant>::new(id, email.clone(), reason, Source::Carrier, None, self.now);
+            if entry.says_more(before.as_ref()) {
+                self.lists.push(List { other: self.other(&email, reason).await?, entry, before });
             }
         }
-        Ok(lists)
+        Ok(holds)
     }
 
     /// The lead that has an address now, where that is not the one that the mail went to.
