@@ -36,12 +36,13 @@ pub struct Home {
     pub workspace: Value,
 }
 
-/// The workers, of which one may die, and what their mails were seen to do.
+/// The workers, of which some may die, and what their mails were seen to do.
 #[derive(Clone)]
 pub struct Crew {
     world: World,
     workers: Workers,
-    death: Arc<Lock<Option<Death>>>,
+    /// The next one last.
+    deaths: Arc<Lock<Vec<Death>>>,
     /// When each mail of a campaign arrived, by the clock of the world.
     arrived: Arc<Lock<BTreeMap<String, Timestamp>>>,
     /// What the mailbox had when that was looked at.
@@ -92,7 +93,7 @@ impl Home {
         let workers = Workers::on(&world);
         let tenant = world.tenant(name).await;
         let workspace = workspace(&world, &tenant.owner, "Client").await;
-        let crew = Crew { world: world.clone(), workers, death: Arc::default(), arrived: Arc::default(), noted: Arc::default() };
+        let crew = Crew { world: world.clone(), workers, deaths: Arc::default(), arrived: Arc::default(), noted: Arc::default() };
         let home = Home { world, crew, tenant, workspace };
         let settings = json!({"settings": {"default_from_name": "Ada", "postal_address": "1 Main St"}});
         let path = format!("/api/v1/tenant/workspaces/{}", id(&home.workspace));
@@ -270,6 +271,13 @@ impl Home {
         }
     }
 
+    /// How many mails of its campaigns were sent.
+    pub fn sent_by_tenant(&self) -> usize {
+        let campaigns: Vec<String> = self.within("campaigns", "").iter().map(|campaign| text(campaign, "id").to_owned()).collect();
+        let sent = self.sent().into_iter();
+        sent.filter(|kept| campaigns.iter().any(|campaign| kept.mail.id.starts_with(campaign))).count()
+    }
+
     /// Mails that count in all months of the tenant.
     pub fn in_months(&self) -> u64 {
         self.queried(&format!("T#{}#mail-months", self.tenant.id), "2").iter().map(|month| number(month, "mails")).sum()
@@ -306,29 +314,42 @@ impl Crew {
     }
 
     pub fn dies(&self, death: Death) {
-        *self.death.lock() = Some(death);
+        *self.deaths.lock() = vec![death];
+    }
+
+    /// One after the other, the last one first.
+    pub fn die_often(&self, deaths: Vec<Death>) {
+        *self.deaths.lock() = deaths;
     }
 
     /// Ends the danger. Whether the worker lives.
     pub fn lives(&self) -> bool {
-        self.death.lock().take().is_some()
+        self.outlived() > 0
+    }
+
+    /// Ends the danger. How many deaths did not come.
+    pub fn outlived(&self) -> usize {
+        std::mem::take(&mut *self.deaths.lock()).len()
     }
 
     async fn run(&self, function: &str, payload: Value) -> Result<Value, String> {
-        let Some(Death { of, mut waits, mails, delay }) = self.death.lock().filter(|death| death.of == function) else {
+        let next = self.deaths.lock().last().copied();
+        let Some(Death { mut waits, mails, delay, .. }) = next.filter(|death| death.of == function) else {
             return Box::pin(self.workers.run(function, payload)).await;
         };
         let mut work = Box::pin(self.workers.run(function, payload));
-        while waits > 0 && self.sent().len() < mails {
+        while waits > 0 && (mails == usize::MAX || self.sent().len() < mails) {
             if let Some(done) = poll_immediate(&mut work).await {
-                *self.death.lock() = Some(Death { of, waits, mails, delay });
+                if let Some(next) = self.deaths.lock().last_mut() {
+                    next.waits = waits;
+                }
                 return done;
             }
             waits -= 1;
             // Pending results arrive, so that the next poll gets further.
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
-        *self.death.lock() = None;
+        self.deaths.lock().pop();
         self.note();
         self.world.advance(delay);
         Err("it died".into())
