@@ -551,14 +551,30 @@ async fn strangers_fill_no_inbox_and_drown_no_answer() {
     // Nor does a second mail bring it out of the archive.
     home.mail("stranger3@elsewhere.example", &inbox, &[("In-Reply-To", "<3@elsewhere.example>")], Verdicts::default()).await;
     assert_eq!((home.threads("").await.len(), home.threads("?status=archived").await.len()), (2, 1));
+    // A flood of spam takes no other's room, and has an end of its own.
+    let begun_spam = |threads: u64| {
+        let item = home.world.items_of_type("stranger_day").remove(0);
+        let key = |name: &str| item[name]["S"].as_str().expect("a key").to_owned();
+        home.world.change_item(&key("pk"), &key("sk"), |item| item["spam"] = json!({"N": threads.to_string()}));
+    };
+    begun(1);
+    begun_spam(999);
+    let flood = Verdicts { spam: "FAIL", ..Verdicts::default() };
+    for number in 10..12 {
+        let (from, id) = (format!("flood{number}@elsewhere.example"), format!("<{number}@elsewhere.example>"));
+        home.mail(&from, &inbox, &[("Subject", "Buy"), ("Message-ID", &id)], flood.clone()).await;
+    }
+    assert_eq!(home.threads("?status=archived").await.len(), 2);
+    write(12).await;
+    assert_eq!((home.threads("").await.len(), home.threads("?status=archived").await.len()), (3, 2));
     begun(1_000);
     write(4).await;
-    assert_eq!((home.threads("").await.len(), home.threads("?status=archived").await.len()), (2, 1));
+    assert_eq!((home.threads("").await.len(), home.threads("?status=archived").await.len()), (3, 2));
     home.answer(&mail, Written::written("Yes")).await;
-    assert_eq!(home.threads("").await.len(), 3);
+    assert_eq!(home.threads("").await.len(), 4);
     home.world.advance(SignedDuration::from_hours(24));
     write(5).await;
-    assert_eq!(home.threads("").await.len(), 4);
+    assert_eq!(home.threads("").await.len(), 5);
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ async fn resume<'a>(door: &'a In<Member>, paused: &Campaign, contents: &Contents
     let (store, now) = (&door.store, door.now());
     let plan = store.get(&CampaignPlan::key_of(paused.id)).await?;
     let campaign = paused.launched(now)?;
-    let going_on = plan.resumed(&campaign, now);
+    let going_on = plan.resumed(paused, now);
     let with = wake(store.transaction().replace(store, &going_on, &plan)?, door, &campaign)?;
     Ok(Turn { campaign, plan: Some(going_on), with })
 }

@@ -162,7 +162,13 @@ impl Incoming<'_> {
         let writing = writing.create(within, &self.message(&thread, message, &own_id, placing.author), again())?;
         let mut writing = thread.write(writing, within, placing.thread.as_ref())?;
         if placing.of_stranger.is_some() {
-            writing = writing.tally_within(within, &StrangerDay::key_of(day(now)), ("threads", 1), None, again())?;
+            writing = writing.tally_within(
+                within,
+                &StrangerDay::key_of(day(now)),
+                (StrangerDay::counter(self.nature == Nature::Spam), 1),
+                None,
+                again(),
+            )?;
         }
         for (reference, is_new) in [(Reference::receipt(&receipt.message_id), true), (Reference::message(&own_id), placing.is_new_id)] {
             if is_new {

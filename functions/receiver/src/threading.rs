@@ -6,7 +6,7 @@ use records::campaign::CampaignId;
 use records::lead::{Lead, LeadEmail, LeadId};
 use records::message::Author;
 use records::stranger_day::StrangerDay;
-use records::thread::{Correspondence, Correspondent, OwnThread, Reference, Thread, ThreadKey};
+use records::thread::{Correspondence, Correspondent, Nature, OwnThread, Reference, Thread, ThreadKey};
 use shared::Result;
 use shared::model::inbound::About;
 use shared::model::time::day;
@@ -28,7 +28,7 @@ pub struct Placing {
     pub is_new_id: bool,
     /// It came before, by another way.
     pub is_repeated: bool,
-    /// It begins a thread and comes from no lead: how many of those there were today.
+    /// It begins a thread and comes from no lead: how many of those, spam or not as it is, there were today.
     pub of_stranger: Option<u64>,
 }
 
@@ -103,7 +103,7 @@ impl Placing {
 
 async fn begun_by_strangers(incoming: &Incoming<'_>) -> Result<u64> {
     let today = StrangerDay::key_of(day(incoming.now));
-    Ok(incoming.within.find(&today).await?.map_or(0, |day| day.threads))
+    Ok(incoming.within.find(&today).await?.map_or(0, |day| day.begun(incoming.nature == Nature::Spam)))
 }
 
 /// By the address that it was sent to, which we wrote.

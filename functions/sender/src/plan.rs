@@ -150,7 +150,7 @@ impl Sender {
         }
         let active = campaign.launched(now)?;
         let plan = within.get(&CampaignPlan::key_of(campaign.id)).await?;
-        turned(store, within, &active, &campaign)?.replace(within, &plan.resumed(&active, now), &plan)?.commit().await?;
+        turned(store, within, &active, &campaign)?.replace(within, &plan.resumed(&campaign, now), &plan)?.commit().await?;
         Ok(Started::Active(Box::new(active)))
     }
 }

@@ -121,9 +121,9 @@ impl CampaignPlan {
         }
     }
 
-    /// As it goes on with its campaign, as that is then: what went by before is not made up for. Of a campaign that begins now, the first wait does too.
-    pub fn resumed(&self, campaign: &Campaign, now: Timestamp) -> Self {
-        let started_at = if campaign.launched_at == Some(now) { now } else { self.started_at };
+    /// As it goes on with its campaign, which was `before`: what went by before is not made up for. Of a campaign that begins now, the first wait does too.
+    pub fn resumed(&self, before: &Campaign, now: Timestamp) -> Self {
+        let started_at = if before.launched_at.is_none() { now } else { self.started_at };
         let version = self.version + 1;
         CampaignPlan { started_at, paced_to: now, credit: 0, held_by: None, next_at: None, over_since: None, version, ..self.clone() }
     }

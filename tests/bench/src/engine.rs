@@ -17,6 +17,7 @@ use crate::{
     contenders::Places,
     events::Ask,
     fixture::{self, Fixture},
+    lists::{self, ListCost},
     process::{Instance, Program},
     statistics::milliseconds,
     tally::{self, Calls, Death},
@@ -33,6 +34,8 @@ const PATTERN: &str = "lead0000000";
 const APART: u64 = 60_000;
 /// Ten full waves.
 const MAILS: usize = 400;
+/// Leads of the short list.
+const FEW: usize = 100;
 
 #[derive(Serialize)]
 pub struct EngineCost {
@@ -97,7 +100,14 @@ struct Launched {
     at: Instant,
 }
 
-pub async fn measure(world: &World, places: &Places, trust: &Trust, fixture: &Fixture, leads: usize) -> Outcome<EngineCost> {
+/// Also the first pages of a short and of the long list of leads.
+pub async fn measure(
+    world: &World,
+    places: &Places,
+    trust: &Trust,
+    fixture: &Fixture,
+    leads: usize,
+) -> Outcome<(EngineCost, Vec<ListCost>)> {
     let logs = &places.logs();
     // Only the sender is measured. What the others write is the same in every build.
     let program = |name: &str| fixture::helper(world, places, trust, name, name == "sender");
@@ -111,11 +121,15 @@ pub async fn measure(world: &World, places: &Places, trust: &Trust, fixture: &Fi
         workspaces: Instance::start(&program("workspaces")?, logs).await?,
     };
     let mails = home.mails().await?;
-    let plan = home.plan(leads).await?;
+    let (few, many) = (home.workspace("Few").await?, home.workspace("Plan").await?);
+    home.fill(&few, FEW).await?;
+    let first = home.fill(&many, leads).await?;
+    let lists = home.lists(&[(FEW, &few), (leads, &many)]).await?;
+    let plan = home.plan(leads, &many, &first).await?;
     home.campaigns.stop().await?;
     home.audience.stop().await?;
     home.workspaces.stop().await?;
-    Ok(EngineCost { plan, mails })
+    Ok((EngineCost { plan, mails }, lists))
 }
 
 impl Home<'_> {
@@ -168,11 +182,9 @@ impl Home<'_> {
     }
 
     /// One mail a day, which nobody sends here: what is measured is the plan alone.
-    async fn plan(&mut self, leads: usize) -> Outcome<PlanCost> {
-        let workspace = self.workspace("Plan").await?;
-        let first = self.fill(&workspace, leads).await?;
+    async fn plan(&mut self, leads: usize, workspace: &str, first: &str) -> Outcome<PlanCost> {
         self.world.recorder.tally.start();
-        let launched = self.launch(&workspace, json!({ "tag": "everybody" }), json!(1)).await?;
+        let launched = self.launch(workspace, json!({ "tag": "everybody" }), json!(1)).await?;
         let (mut died, mut in_a_page, mut megabytes, mut first_release) = (0, 0, 0.0_f64, None);
         let deaths = deaths(leads);
         let (all, mut deaths) = (deaths.len(), deaths.into_iter());
@@ -217,7 +229,7 @@ impl Home<'_> {
             repeated: calls.get(tally::ENROLMENT).map_or(0, |calls| calls.refused),
             read_units: read / leads as f64,
             write_units: write / leads as f64,
-            wrong: self.wrong(&launched, &first, leads)?,
+            wrong: self.wrong(&launched, first, leads)?,
             deaths: died,
             in_a_page,
             seconds,
@@ -225,6 +237,15 @@ impl Home<'_> {
             megabytes,
             calls,
         })
+    }
+
+    async fn lists(&mut self, workspaces: &[(usize, &String)]) -> Outcome<Vec<ListCost>> {
+        let mut costs = vec![];
+        for (leads, workspace) in workspaces {
+            let ask = Ask::new("GET", LEADS).token(self.token).header("x-workspace-id", *workspace);
+            costs.push(lists::cost(self.world, &mut self.audience, *leads, lists::LEADS, &ask, "/pagination/total").await?);
+        }
+        Ok(costs)
     }
 
     /// Every lead has one enrolment, and is in one wave: the one that its enrolment names.

@@ -143,7 +143,9 @@ async fn run(arguments: &Arguments, places: &Places, report: &mut Report) -> Out
     }
     if arguments.wants("engine") {
         eprintln!("sending a campaign, and planning one to {} leads", arguments.leads);
-        report.engine = Some(engine::measure(&world, places, &trust, &fixture, arguments.leads).await?);
+        let (engine, lists) = engine::measure(&world, places, &trust, &fixture, arguments.leads).await?;
+        report.lists.extend(lists);
+        report.engine = Some(engine);
     }
     report.load_after = load()?;
     Ok(())

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     engine::{EngineCost, MailCost, PlanCost},
     guards::Guard,
-    lists::ListCost,
+    lists::{self, ListCost},
     operations::Operations,
     race::Standing,
     statistics::Summary,
@@ -144,17 +144,19 @@ impl Report {
     }
 
     fn judge_lists(&mut self) {
-        let of = |list: &ListCost| (list.items, list.read_units, list.took.p50);
-        let pages: Vec<_> = self.lists.iter().filter(|list| list.list == "default order").map(of).collect();
-        let (Some(first), Some(last)) = (pages.first(), pages.last()) else { return };
-        if first.0 == last.0 {
-            return;
+        for (list, noun) in [(lists::TASKS, "tasks"), (lists::LEADS, "leads")] {
+            let of = |list: &ListCost| (list.items, list.read_units, list.took.p50);
+            let pages: Vec<_> = self.lists.iter().filter(|cost| cost.list == list).map(of).collect();
+            let (Some(first), Some(last)) = (pages.first(), pages.last()) else { continue };
+            if first.0 == last.0 {
+                continue;
+            }
+            let what = |of: &str| format!("first page of {} {noun} ÷ of {}: {of}", last.0, first.0);
+            let (units, took) = (last.1 / first.1, last.2 / first.2);
+            let (unit_pair, took_pair) = (Some((last.1, first.1)), Some((last.2, first.2)));
+            self.check("—", what("units"), units, AtMost(1.0), Kind::Count, unit_pair);
+            self.check("—", what("time"), took, AtMost(1.2), Kind::WallTime, took_pair);
         }
-        let what = |of: &str| format!("first page of {} items ÷ of {}: {of}", last.0, first.0);
-        let (units, took) = (last.1 / first.1, last.2 / first.2);
-        let (unit_pair, took_pair) = (Some((last.1, first.1)), Some((last.2, first.2)));
-        self.check("—", what("units"), units, AtMost(1.0), Kind::Count, unit_pair);
-        self.check("—", what("time"), took, AtMost(1.2), Kind::WallTime, took_pair);
     }
 
     fn judge_engine(&mut self) {
