@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use engagement::followed::{Engagement, Followed};
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 use shared::aws::Aws;
 use shared::bounded::Bounded;
 use shared::http::{Argument, Operation};
@@ -13,26 +13,9 @@ use shared::tenancy::doors::Recipient;
 use shared::tenancy::{App, Entered, Incoming, Wants};
 use shared::{Error, Result, crypto};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Engagement {
-    Opened,
-    Clicked,
-    Unsubscribed,
-}
-
 /// Who follows a link.
 pub struct Asker {
     /// A program that looks at links before a person does. A proxy that fetches images for a person is none.
-    automated: bool,
-}
-
-/// A message of the queue.
-#[derive(Serialize)]
-struct Event<'a> {
-    engagement: Engagement,
-    token: &'a str,
-    at: String,
     automated: bool,
 }
 
@@ -83,8 +66,8 @@ pub async fn note(door: &Recipient, engagement: Engagement, asker: &Asker) {
     if outbox.lately.lock().get(&key).is_some_and(|at| door.now().duration_since(*at) < FOR) {
         return;
     }
-    let event = Event { engagement, token: &door.token, at: door.now().to_string(), automated: asker.automated };
-    match outbox.send(&event, door.outer.tenant_id().to_string()).await {
+    let followed = Followed { engagement, token: door.token.clone(), at: door.now().to_string(), automated: asker.automated };
+    match outbox.send(&followed, door.outer.tenant_id().to_string()).await {
         Ok(()) => outbox.lately.lock().insert(key, door.now()),
         Err(error) => tracing::warn!(%error, ?engagement, "an event of a mail is lost"),
     }
@@ -96,11 +79,11 @@ impl Outbox {
         Outbox { sqs: client(app.aws()), queue, lately: Lock::new(Bounded::new(REMEMBERED)) }
     }
 
-    async fn send(&self, event: &Event<'_>, group: String) -> Result<()> {
+    async fn send(&self, followed: &Followed, group: String) -> Result<()> {
         const DOING: &str = "queueing an event of a mail";
         let queue =
             self.queue.as_ref().ok_or_else(|| Error::internal(DOING, "this function is not configured with MAIL_EVENTS_QUEUE_URL"))?;
-        let body = serde_json::to_string(event).map_err(|error| Error::internal(DOING, error))?;
+        let body = serde_json::to_string(followed).map_err(|error| Error::internal(DOING, error))?;
         let sending = self.sqs.send_message().queue_url(queue).message_body(body).message_group_id(group).send();
         let sent =
             tokio::time::timeout(PATIENCE, sending).await.map_err(|error| Error::Unavailable { doing: DOING, cause: error.into() })?;

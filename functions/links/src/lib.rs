@@ -3,6 +3,7 @@
 
 mod events;
 
+use engagement::followed::Engagement;
 use engagement::unsubscribing::{self, Wish};
 use maud::html;
 use records::campaign::CampaignId;
@@ -13,7 +14,7 @@ use shared::http::page::{Page, Pixel, Redirect};
 use shared::http::registry::Routes;
 use shared::tenancy::doors::Recipient;
 
-use crate::events::{Asker, Engagement};
+use crate::events::Asker;
 
 pub struct Links;
 

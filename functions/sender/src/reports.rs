@@ -41,7 +41,7 @@ impl Sender {
         let found = match &notice {
             Notice::Carrier(report) => context.reported(&report.tags())?,
             Notice::Reader(followed) => {
-                let found = context.engaged(followed.kind(), &followed.token)?;
+                let found = context.engaged(followed.engagement.link(), &followed.token)?;
                 found.map(|(link, store, within)| (link.mail, store, within))
             }
         };

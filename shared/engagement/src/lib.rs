@@ -4,6 +4,7 @@
 pub mod active;
 pub mod audience;
 pub mod erasing;
+pub mod followed;
 pub mod kept;
 pub mod launch;
 pub mod letter;

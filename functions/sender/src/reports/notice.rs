@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use engagement::followed::{Engagement, Followed};
 use jiff::Timestamp;
 use serde::Deserialize;
-use shared::model::mail_ref::LinkKind;
 use shared::model::user::Email;
 use shared::{Error, Result};
 
@@ -73,24 +73,6 @@ struct Moment {
     timestamp: Option<String>,
 }
 
-/// A link of a mail was followed.
-#[derive(Debug, Deserialize)]
-pub struct Followed {
-    engagement: Engagement,
-    pub token: String,
-    at: String,
-    #[serde(default)]
-    automated: bool,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Engagement {
-    Opened,
-    Clicked,
-    Unsubscribed,
-}
-
 /// What happened to a mail, and when.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Event {
@@ -144,7 +126,7 @@ impl Notice {
     pub fn event(&self, now: Timestamp) -> Option<Event> {
         let (happened, at) = match self {
             Notice::Carrier(report) => report.happened()?,
-            Notice::Reader(followed) => (followed.happened(), Some(&followed.at)),
+            Notice::Reader(followed) => (happened(followed), Some(&followed.at)),
         };
         // No mail is read tomorrow.
         let at = at.and_then(|at| at.parse::<Timestamp>().ok()).map_or(now, |at| at.min(now));
@@ -196,22 +178,12 @@ impl Report {
     }
 }
 
-impl Followed {
-    pub fn kind(&self) -> LinkKind {
-        match self.engagement {
-            Engagement::Opened => LinkKind::Open,
-            Engagement::Clicked => LinkKind::Click,
-            Engagement::Unsubscribed => LinkKind::Unsubscribe,
-        }
-    }
-
-    fn happened(&self) -> Happened {
-        let automated = self.automated;
-        match self.engagement {
-            Engagement::Opened => Happened::Opened { automated },
-            Engagement::Clicked => Happened::Clicked { automated },
-            Engagement::Unsubscribed => Happened::Unsubscribed,
-        }
+fn happened(followed: &Followed) -> Happened {
+    let automated = followed.automated;
+    match followed.engagement {
+        Engagement::Opened => Happened::Opened { automated },
+        Engagement::Clicked => Happened::Clicked { automated },
+        Engagement::Unsubscribed => Happened::Unsubscribed,
     }
 }
 
