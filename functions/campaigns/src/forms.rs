@@ -10,13 +10,15 @@ use records::schedule::{MINUTES_OF_A_DAY, Window};
 use records::sequence::{MOST_STEPS, Step};
 use records::test_mail::TestMail;
 use serde_json::Value;
-use shared::http::form::{EmailAddress, Fields, Flag, Form, Integer, Moment, Name, OneOf, Raw, Rule, Several, Text, WorkspaceName};
+use shared::http::form::{
+    EmailAddress, Fields, Flag, Form, Integer, Moment, Name, OneOf, Raw, Rule, Several, Text, Timezone, WorkspaceName,
+};
 use shared::model::text;
 use shared::model::user::Email;
 
 use crate::rules::{
     Clock, Days, EXCLUDED_CAMPAIGNS, EXCLUDED_LISTS, GOAL, LEAD, LEADS, LISTS, MOST_BYTES, OUTCOME, Percent, RECIPIENTS, SEGMENT, STATUS,
-    Steps, TAG, Timezone, Variables,
+    Steps, TAG, Variables,
 };
 
 pub struct NewCampaign {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use jiff::tz::TimeZone;
 use records::admission;
 use records::audience::Audience;
 use records::campaign::{CampaignId, CampaignStatus, Goal};
@@ -134,23 +133,6 @@ fn variable(name: &str) -> Option<String> {
     let written = format!("{{{{{name}}}}}");
     let checked = templating::check(Source { subject: &written, html: "", text: None }, |_| true).ok()?;
     <[String; 1]>::try_from(checked.variables).ok().map(|[name]| name)
-}
-
-/// A zone of the IANA database, stored as it is spelled there.
-pub struct Timezone;
-
-impl Rule for Timezone {
-    type Value = String;
-
-    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
-        let zone = raw.text().filter(|text| text.len() <= 64).and_then(|text| TimeZone::get(text).ok());
-        let name = zone.as_ref().and_then(TimeZone::iana_name).map(str::to_owned);
-        name.ok_or_else(|| "must be a time zone like Europe/Berlin".into())
-    }
-
-    fn schema(&self) -> Value {
-        json!({"type": "string", "maxLength": 64, "example": "Europe/Berlin"})
-    }
 }
 
 /// Days of the week, in their order and each once.

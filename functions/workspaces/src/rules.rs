@@ -1,6 +1,5 @@
 //! The rules of values that only workspaces have.
 
-use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use shared::http::form::{Raw, Rule};
 use shared::model::web;
@@ -23,23 +22,6 @@ impl Rule for NewSlug {
     }
 }
 
-/// A zone of the IANA database, stored as it is spelled there.
-pub struct Timezone;
-
-impl Rule for Timezone {
-    type Value = String;
-
-    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
-        let zone = raw.text().filter(|text| text.len() <= 64).and_then(|text| TimeZone::get(text).ok());
-        let name = zone.as_ref().and_then(TimeZone::iana_name).map(str::to_owned);
-        name.ok_or_else(|| "must be a time zone like Europe/Berlin".into())
-    }
-
-    fn schema(&self) -> Value {
-        json!({"type": "string", "maxLength": 64, "example": "Europe/Berlin"})
-    }
-}
-
 /// An https URL of at most 2,048 characters.
 pub struct HttpsUrl;
 
@@ -53,20 +35,5 @@ impl Rule for HttpsUrl {
 
     fn schema(&self) -> Value {
         json!({"type": "string", "format": "uri", "maxLength": 2048, "example": "https://cdn.example.com/logo.png"})
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zones_are_those_of_iana() {
-        let check = |text: &str| Timezone.check(Raw::Text(text)).ok();
-        assert_eq!(check("europe/berlin").as_deref(), Some("Europe/Berlin"));
-        assert_eq!(check("UTC").as_deref(), Some("UTC"));
-        for wrong in ["", "Berlin", "Europe/Berlin ", "+02:00", "../etc/passwd", &"A".repeat(65)] {
-            assert_eq!(check(wrong), None, "{wrong}");
-        }
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use shared::http::answer::{Answer, Created, Listing, NoContent, Tagged};
 use shared::http::arguments::{Body, IfMatch, NoFilters, Offsets};
-use shared::http::form::{EmailAddress, Fields, Form, Name, Text};
+use shared::http::form::{EmailAddress, Fields, Form, Name, Text, Timezone};
 use shared::http::idempotency::{Once, Ticket};
 use shared::ids::WorkspaceId;
 use shared::model::time::{Printed, zulu};
@@ -14,7 +14,7 @@ use shared::workspaces::join;
 use shared::{Error, Result, crypto};
 
 use crate::member::{MemberRole, roles_of};
-use crate::rules::{HttpsUrl, NewSlug, Timezone};
+use crate::rules::{HttpsUrl, NewSlug};
 
 /// A workspace in a list.
 #[derive(Serialize, utoipa::ToSchema)]

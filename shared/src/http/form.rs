@@ -6,11 +6,13 @@ use std::marker::PhantomData;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
 use crate::ids::{PathId, WorkspaceId};
 use crate::model::domain::Hostname;
+use crate::model::phone_number::PhoneNumber;
 use crate::model::role::Role;
 use crate::model::user::Email;
 use crate::model::workspace::WorkspaceSlug;
@@ -393,6 +395,22 @@ impl Rule for HostnameText {
     }
 }
 
+/// A number of a phone, as it is dialled from abroad.
+pub struct PhoneNumberText;
+
+impl Rule for PhoneNumberText {
+    type Value = PhoneNumber;
+
+    fn check(&self, raw: Raw<'_>) -> Result<PhoneNumber, String> {
+        let text = raw.text().ok_or("must be a string")?;
+        PhoneNumber::parse(text).ok_or_else(|| "must be a phone number like +41791234567: + and 8 to 15 digits, the first not 0".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "pattern": PhoneNumber::PATTERN, "example": "+41791234567"})
+    }
+}
+
 /// `#RRGGBB`, stored in upper case.
 pub struct Color;
 
@@ -504,6 +522,23 @@ impl Rule for Moment {
 
     fn schema(&self) -> Value {
         json!({"type": "string", "format": "date-time"})
+    }
+}
+
+/// A zone of the IANA database, stored as it is spelled there. A function whose forms have it needs the zones: jiff's feature `tzdb-bundle-always`.
+pub struct Timezone;
+
+impl Rule for Timezone {
+    type Value = String;
+
+    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
+        let zone = raw.text().filter(|text| text.len() <= 64).and_then(|text| TimeZone::get(text).ok());
+        let name = zone.as_ref().and_then(TimeZone::iana_name).map(str::to_owned);
+        name.ok_or_else(|| "must be a time zone like Europe/Berlin".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "maxLength": 64, "example": "Europe/Berlin"})
     }
 }
 
@@ -674,5 +709,15 @@ mod tests {
     fn a_form_describes_itself() {
         let fields = described::<Sample>();
         assert_eq!(fields.iter().map(|field| (field.name, field.required)).collect::<Vec<_>>(), [("name", true), ("color", false)]);
+    }
+
+    #[test]
+    fn zones_are_those_of_iana() {
+        let check = |text: &str| Timezone.check(Raw::Text(text)).ok();
+        assert_eq!(check("europe/berlin").as_deref(), Some("Europe/Berlin"));
+        assert_eq!(check("UTC").as_deref(), Some("UTC"));
+        for wrong in ["", "Berlin", "Europe/Berlin ", "+02:00", "../etc/passwd", &"A".repeat(65)] {
+            assert_eq!(check(wrong), None, "{wrong}");
+        }
     }
 }

@@ -17,6 +17,7 @@ pub mod mail;
 pub mod mail_ref;
 pub mod member;
 pub mod period;
+pub mod phone_number;
 pub mod plan;
 pub mod records;
 pub mod registration;
