@@ -32,6 +32,9 @@ pub trait Entity: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     /// Whether it is an entry also where a mail made the change, sent or received. False where the activity of a lead, or the thread itself, tells the
     /// same: entries would cost as much as the mails.
     const MAILS_AUDITED: bool = true;
+    /// An attribute that names another record: a write that changes it has no entry of its own, because that record is one. For requests that change a
+    /// thousand records of a type: entries would be one item that grows with each of them.
+    const TOLD_BY: Option<&'static str> = None;
     /// Whether an export shows it. False for a record that only repeats others, is sealed, or is packed for our own use.
     const EXPORTED: bool = true;
     /// Attributes that hold what a customer named themselves. An export masks what is called a secret everywhere else.
@@ -154,6 +157,7 @@ pub trait Record: Declared + Serialize + DeserializeOwned + Send + Sync + 'stati
     /// See `Entity`, as for the following.
     const AUDITED: bool = true;
     const MAILS_AUDITED: bool = true;
+    const TOLD_BY: Option<&'static str> = None;
     const EXPORTED: bool = true;
     /// Whether an import puts it back unchanged. False for secrets, and for what stands for something outside the tenant.
     const RESTORED: bool = Self::EXPORTED;
@@ -195,6 +199,7 @@ impl<R: Record> Entity for R {
     const COLLECTION: &'static str = R::COLLECTION;
     const AUDITED: bool = R::AUDITED;
     const MAILS_AUDITED: bool = R::MAILS_AUDITED;
+    const TOLD_BY: Option<&'static str> = R::TOLD_BY;
     const EXPORTED: bool = R::EXPORTED;
     const RESTORE: Option<Restore> = if R::RESTORED { Some(restored::<R>) } else { None };
     const COUNTER: Option<Counter> = R::COUNTER;

@@ -36,6 +36,11 @@ impl<E> List<E> {
         List { collection, prefix: prefix.to_owned(), direction: Direction::Ascending, entity: PhantomData }
     }
 
+    /// Those whose sort keys begin with a segment.
+    pub fn starting(collection: Collection, first: impl Segment) -> Self {
+        List::beginning(collection, &first.to_string())
+    }
+
     /// Those whose sort keys begin with a segment and `#`.
     pub fn behind(collection: Collection, first: impl Segment) -> Self {
         List::beginning(collection, &format!("{first}#"))

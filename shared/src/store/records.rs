@@ -23,6 +23,7 @@ pub struct Kind {
     within: Option<Within>,
     audited: bool,
     mails_audited: bool,
+    told_by: Option<&'static str>,
     exported: bool,
     free: &'static [&'static str],
     counter: Option<Counter>,
@@ -37,6 +38,7 @@ impl Kind {
         within: Some(IN_WORKSPACE),
         audited: false,
         mails_audited: false,
+        told_by: None,
         exported: false,
         free: &[],
         counter: None,
@@ -50,6 +52,7 @@ impl Kind {
             within: E::WITHIN,
             audited: E::AUDITED,
             mails_audited: E::MAILS_AUDITED,
+            told_by: E::TOLD_BY,
             exported: E::EXPORTED,
             free: E::FREE,
             counter: E::COUNTER,
@@ -118,6 +121,11 @@ impl Records {
         let is_of_mails = MAIL_WORKERS.contains(&actor);
         let is_audited = |known: &&Kind| known.audited && (!is_of_mails || known.mails_audited);
         self.kinds().find(|known| known.name == kind).filter(is_audited).map(|known| known.name)
+    }
+
+    /// The attribute that names the record which tells the audit log of a write.
+    pub fn told_by(&self, kind: &str) -> Option<&'static str> {
+        self.kinds().find(|known| known.name == kind).and_then(|known| known.told_by)
     }
 
     /// The attributes of a type in which a customer named things themselves.

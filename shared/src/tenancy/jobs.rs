@@ -176,6 +176,10 @@ impl Change {
             if self.before.as_ref().is_some_and(|before| text(before, "request").as_ref() == Some(&request)) {
                 return Ok(None);
             }
+            let teller = |item: &serde_dynamo::Item| records.told_by(&self.entity).and_then(|attribute| text(item, attribute));
+            if teller(&self.image).is_some_and(|told_by| self.before.as_ref().and_then(teller) != Some(told_by)) {
+                return Ok(None);
+            }
             // A record that moved appears as a new one, but keeps its version.
             let first = match self.image.get("version") {
                 Some(serde_dynamo::AttributeValue::N(version)) => version == "1",

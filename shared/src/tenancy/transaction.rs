@@ -306,9 +306,14 @@ impl<'a> Transaction<'a> {
 
     /// Adds one to a counter that must stay within what the plan, of the name `called`, allows.
     pub fn count_within<S: Owned>(self, place: &Store<S>, quota: Quota, plan: &Plan, called: &str) -> Result<Self> {
+        self.count_all_within(place, quota, 1, plan, called)
+    }
+
+    /// Adds `by` to it, all or none.
+    pub fn count_all_within<S: Owned>(self, place: &Store<S>, quota: Quota, by: u64, plan: &Plan, called: &str) -> Result<Self> {
         match (quota.most)(plan) {
-            Some(max) => self.count_many_within(place, quota.counter, 1, quota.name, max, called),
-            None => self.count(place, quota.counter, 1),
+            Some(max) => self.count_many_within(place, quota.counter, by, quota.name, max, called),
+            None => self.count(place, quota.counter, i64::try_from(by).unwrap_or(i64::MAX)),
         }
     }
 
