@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use records::contact::Contact;
 use records::project::{Project, ProjectId, Shelf, TaskCounts};
 use records::setting::{Setting, SettingValue};
 use records::task::{Task, TaskStatus};
@@ -295,6 +296,8 @@ impl Content {
             let held = self.ordinary.iter().filter(|one| one.workspace.is_some() && one.record.counter == Some(counter)).count();
             *counts.entry(of_tenant).or_default() += held;
         }
+        let contacts = self.ordinary.iter().filter(|one| one.record.counter == Some(Contact::COUNT)).count();
+        *counts.entry(Workspace::PEOPLE).or_default() += contacts;
         let mut counts = counts.into_iter().filter(|(_, by)| *by > 0);
         counts.try_fold(transaction, |transaction, (counter, by)| transaction.count(store, counter, i64::try_from(by).unwrap_or(i64::MAX)))
     }

@@ -367,7 +367,7 @@ fn is_zero(count: &u32) -> bool {
 }
 
 /// RFC 7396.
-fn merge(into: &mut Map<String, Value>, patch: &Map<String, Value>) {
+pub(crate) fn merge(into: &mut Map<String, Value>, patch: &Map<String, Value>) {
     for (name, value) in patch {
         match value {
             Value::Null => drop(into.shift_remove(name)),
@@ -594,7 +594,7 @@ impl LeadEntry {
 }
 
 /// A text from the beginning of each of its words on.
-fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut within = false;
     text.char_indices().filter_map(move |(at, letter)| {
         let begins = letter.is_alphanumeric() && !within;

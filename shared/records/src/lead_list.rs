@@ -93,7 +93,7 @@ pub struct LeadListName {
 pub struct NameKey(String);
 
 impl NameKey {
-    fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         NameKey(crypto::hash(&[text::fold(name).as_bytes()]))
     }
 }

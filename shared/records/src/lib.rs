@@ -10,11 +10,14 @@ pub mod audience;
 pub mod campaign;
 pub mod campaign_plan;
 pub mod campaign_settings;
+pub mod contact;
+pub mod contact_group;
 pub mod deleted_campaign;
 pub mod enrolment;
 pub mod lead;
 pub mod lead_list;
 pub mod message;
+pub mod peer;
 pub mod project;
 pub mod rule;
 pub mod schedule;
@@ -72,6 +75,12 @@ shared::records! {
     thread::ThreadKey,
     stranger_day::StrangerDay,
     message::Message,
+    contact::Contact,
+    contact::ContactImport,
+    contact_group::ContactGroup,
+    contact_group::ContactGroupName,
+    contact_group::ContactGroupMember,
+    peer::Peer,
 }
 
 /// All that a deployment has.

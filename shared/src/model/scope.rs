@@ -34,6 +34,8 @@ const ROUTES: &[(&str, Option<&str>)] = &[
     ("/api/tenant", Some("tenant")),
     ("/v1/api-keys", Some("keys")),
     ("/v1/billing", Some("usage")),
+    ("/v1/contacts", Some("contacts")),
+    ("/v1/contact-groups", Some("contacts")),
     ("/v1/subaccounts", Some("agency")),
     ("/v1/agency", Some("agency")),
 ];
@@ -53,6 +55,7 @@ const ROLES: &[(&str, Role, Role)] = &[
     ("agency", Role::Owner, Role::Owner),
     ("audit", Role::Admin, Role::Admin),
     ("campaigns", Role::Viewer, Role::Member),
+    ("contacts", Role::Viewer, Role::Member),
     ("edge", Role::Viewer, Role::Admin),
     ("inbox", Role::Viewer, Role::Member),
     ("keys", Role::Owner, Role::Owner),
