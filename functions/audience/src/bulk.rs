@@ -90,9 +90,10 @@ async fn change_one(door: &In<Member>, lead: &Lead, action: &Action) -> Result<b
     Ok(changed.version != lead.version)
 }
 
-fn reason(error: &Error) -> String {
+/// The first few sentences of it: a thousand reasons fit into an answer.
+pub fn reason(error: &Error) -> String {
     match error {
-        Error::Validation(fields) => fields.values().flatten().cloned().collect::<Vec<_>>().join(" "),
+        Error::Validation(fields) => fields.values().flatten().take(5).cloned().collect::<Vec<_>>().join(" "),
         error => error.message().into_owned(),
     }
 }

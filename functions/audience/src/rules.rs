@@ -1,5 +1,7 @@
 //! What the forms of this function have in common.
 
+use records::contact::{Contact, ContactId};
+use records::contact_group::ContactGroupId;
 use records::lead::{EmailStatus, Lead, LeadId, LeadStatus};
 use records::lead_list::LeadListId;
 use serde_json::{Map, Value, json};
@@ -12,6 +14,8 @@ pub const TAG: Name = Name { max: 50 };
 
 pub const LIST: Id<LeadListId> = Id::of("a list");
 pub const LEAD: Id<LeadId> = Id::of("a lead");
+pub const CONTACT: Id<ContactId> = Id::of("a contact");
+pub const GROUP: Id<ContactGroupId> = Id::of("a group of contacts");
 
 pub fn tags() -> Several<Name> {
     Several { each: TAG, min: 0, max: Lead::MAX_TAGS, key: |tag| text::fold(tag) }
@@ -21,12 +25,26 @@ pub fn list_ids() -> Several<Id<LeadListId>> {
     Several { each: LIST, min: 0, max: Lead::MAX_LISTS, key: LeadListId::to_string }
 }
 
+pub fn group_ids() -> Several<Id<ContactGroupId>> {
+    Several { each: GROUP, min: 0, max: Contact::MAX_GROUPS, key: ContactGroupId::to_string }
+}
+
+/// Of what a customer names, in characters.
+const MAX_KEY: usize = 100;
+
 /// Attributes of a lead, or a change of them: 50 keys, 8 KiB.
 pub struct Attributes;
 
 impl Attributes {
-    const MAX_KEY: usize = 100;
     const MAX_DEPTH: usize = 10;
+}
+
+/// What customers name has names that can be seen.
+fn keys_are_visible(object: &Map<String, Value>) -> Result<(), String> {
+    let named = |key: &str| !key.trim().is_empty() && !key.chars().any(char::is_control) && key.chars().count() <= MAX_KEY;
+    let Some(key) = object.keys().find(|key| !named(key)) else { return Ok(()) };
+    let shown: String = key.chars().take(20).collect();
+    Err(format!("has the key {shown:?}: a key has 1 to {MAX_KEY} visible characters"))
 }
 
 /// Whether a mail can show it: what templates take is bounded too.
@@ -44,11 +62,7 @@ impl Rule for Attributes {
 
     fn check(&self, raw: Raw<'_>) -> Result<Map<String, Value>, String> {
         let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
-        let named = |key: &str| !key.trim().is_empty() && !key.chars().any(char::is_control) && key.chars().count() <= Attributes::MAX_KEY;
-        if let Some(key) = object.keys().find(|key| !named(key)) {
-            let shown: String = key.chars().take(20).collect();
-            return Err(format!("has the key {shown:?}: a key has 1 to {} visible characters", Attributes::MAX_KEY));
-        }
+        keys_are_visible(object)?;
         if !object.values().all(|value| fits_a_mail(value, Attributes::MAX_DEPTH)) {
             return Err(format!("must not contain control characters, or be nested more than {} deep", Attributes::MAX_DEPTH));
         }
@@ -63,6 +77,38 @@ impl Rule for Attributes {
 
     fn schema(&self) -> Value {
         json!({"type": "object", "additionalProperties": true, "maxProperties": 2 * Lead::MAX_ATTRIBUTES})
+    }
+}
+
+/// Metadata of a contact, or a change of it: 50 texts of 500 characters, 32 KiB.
+pub struct Metadata;
+
+impl Rule for Metadata {
+    type Value = Map<String, Value>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Map<String, Value>, String> {
+        let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
+        keys_are_visible(object)?;
+        let is_text =
+            |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.chars().count() <= Contact::MAX_METADATA_VALUE);
+        if !object.values().all(is_text) {
+            return Err(format!("must have texts of at most {} characters as values", Contact::MAX_METADATA_VALUE));
+        }
+        if !object.values().all(|value| fits_a_mail(value, 0)) {
+            return Err("must not contain control characters".into());
+        }
+        if object.values().filter(|value| !value.is_null()).count() > Contact::MAX_METADATA || object.len() > 2 * Contact::MAX_METADATA {
+            return Err(format!("must not have more than {} keys", Contact::MAX_METADATA));
+        }
+        if serde_json::to_vec(object).map_or(0, |bytes| bytes.len()) > Contact::MAX_METADATA_BYTES {
+            return Err("must not be larger than 32 KiB".into());
+        }
+        Ok(object.clone())
+    }
+
+    fn schema(&self) -> Value {
+        let value = json!({"type": ["string", "null"], "maxLength": Contact::MAX_METADATA_VALUE});
+        json!({"type": "object", "additionalProperties": value, "maxProperties": 2 * Contact::MAX_METADATA})
     }
 }
 
