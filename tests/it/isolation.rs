@@ -140,6 +140,8 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/v1/tenant/leads/bulk" => {
             (None, json!({"ids": ["lead_0198c0de000070008000000000000000"], "action": "add_tag", "value": "vip"}))
         }
+        "POST /v1/contacts" => (None, json!({"phone_number": format!("+1555{:07}", serial())})),
+        "POST /v1/contact-groups" | "PATCH /v1/contact-groups/{id}" => (None, json!({"name": format!("Group {}", serial())})),
         "POST /api/v1/tenant/suppression-list" => (None, json!({"email": address, "scope": "workspace", "reason": "manual"})),
         "POST /api/v1/tenant/suppression-list/bulk" => (None, json!({"emails": [address], "scope": "workspace", "reason": "manual"})),
         "POST /api/v1/tenant/templates" => {
@@ -572,12 +574,15 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         .collect();
     let tested = [
         "GET /api/v1/projects/{uuid}/tasks assigned_to",
+        "DELETE /v1/contact-groups/{id}/contacts contact_ids",
         "GET /api/v1/tenant/inbox/threads assigned_to",
         "GET /api/v1/tenant/inbox/threads campaign_id",
         "GET /api/v1/tenant/inbox/threads lead_id",
+        "GET /v1/contacts group_id",
         "PATCH /api/v1/tenant/inbox/threads/{id} assigned_to",
         "POST /api/v1/projects/{uuid}/tasks assigned_to",
         "PATCH /api/v1/tenant/leads/{id} list_ids",
+        "PATCH /v1/contacts/{id} group_ids",
         "POST /api/v1/tenant/campaigns/{id}/recipients lead_ids",
         "POST /api/v1/tenant/campaigns/{id}/retry lead_ids",
         "POST /api/v1/tenant/campaigns/{id}/test-send lead_id",
@@ -585,6 +590,9 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         "POST /api/v1/tenant/templates/render lead_id",
         "POST /api/v1/tenant/templates/{id}/render lead_id",
         "POST /v1/api-keys workspace_ids",
+        "POST /v1/contact-groups/{id}/contacts contact_ids",
+        "POST /v1/contacts group_ids",
+        "POST /v1/contacts/import group_ids",
         "POST /v1/subaccounts/{id}/api-keys workspace_ids",
         "PUT /api/v1/tasks/{uuid} assigned_to",
     ];
@@ -684,11 +692,53 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         let found = world.get(format!("/api/v1/tenant/inbox/threads?{filter}")).token(&own.owner.token).send().await.expect(200).json();
         assert_eq!((&found["data"], &found["pagination"]["total"]), (&json!([]), &json!(0)), "{filter}");
     }
+    contacts_and_groups_are_ones_own(&world, &own, &neighbour).await;
     // The control.
     assign(own.owner.id).await.expect(200);
     create(own.owner.id).await.expect(201);
     update(own.owner.id).await.expect(200);
     assert_eq!(filter(own.owner.id).await.json()["data"].as_array().map(Vec::len), Some(2));
+}
+
+async fn contacts_and_groups_are_ones_own(world: &World, own: &Tenant, neighbour: &Tenant) {
+    let token = &own.owner.token;
+    let (contacts, groups) = ("/v1/contacts", "/v1/contact-groups");
+    let own_contact = Target::Created(contacts).made(world, own, &own.owner).await;
+    let own_group = Target::Created(groups).made(world, own, &own.owner).await;
+    let their_contact = Target::Created(contacts).made(world, neighbour, &neighbour.owner).await;
+    let their_group = Target::Created(groups).made(world, neighbour, &neighbour.owner).await;
+    let number = format!("+1555{:07}", serial());
+    let with_group = async |group: &str| {
+        let created = world.post(contacts).token(token).json(json!({"phone_number": number, "group_ids": [group]})).send().await;
+        let changed =
+            world.patch(format!("{contacts}/{own_contact}")).token(token).json(json!({"group_ids": [own_group, group]})).send().await;
+        let row = json!({"phone_number": number});
+        let imported = world.post("/v1/contacts/import").token(token).json(json!({"contacts": [row], "group_ids": [group]})).send().await;
+        let listed = world.get(format!("{contacts}?group_id={group}")).token(token).send().await;
+        // A row says it of itself.
+        let row = json!({"phone_number": number, "group_ids": [group]});
+        let of_row = world.post("/v1/contacts/import").token(token).json(json!({"contacts": [row]})).send().await.expect(200);
+        assert_eq!((&of_row.json()["data"]["created"], &of_row.json()["data"]["errors"][0]["code"]), (&json!(0), &json!("NOT_FOUND")));
+        [created, changed, imported, listed].map(|answer| answer.expect(404).fingerprint())
+    };
+    let with_contact = async |contact: &str| {
+        let mut told = vec![];
+        for method in ["POST", "DELETE"] {
+            let path = format!("{groups}/{own_group}/contacts");
+            let answer = world.request(method, path).token(token).json(json!({"contact_ids": [contact]})).send().await.expect(200);
+            told.push(answer.fingerprint().replace(contact, "<contact>"));
+        }
+        told
+    };
+    let before = everything_of(world, neighbour);
+    assert_eq!(with_group(&their_group).await, with_group("grp_0198c0de000070008000000000000000").await);
+    assert_eq!(with_contact(&their_contact).await, with_contact("con_0198c0de000070008000000000000000").await);
+    assert_eq!(everything_of(world, neighbour), before);
+    // The control.
+    assert_ne!(with_contact(&own_contact).await, with_contact(&their_contact).await);
+    world.post(contacts).token(token).json(json!({"phone_number": number, "group_ids": [own_group]})).send().await.expect(201);
+    // What a neighbour knows of a number is theirs.
+    world.post(contacts).token(&neighbour.owner.token).json(json!({"phone_number": number})).send().await.expect(201);
 }
 
 #[tokio::test]
@@ -752,6 +802,10 @@ async fn a_cursor_means_nothing_in_another_tenant_list_or_order() {
             {
                 let notes = format!("/api/v1/tenant/leads/{parent}/notes");
                 world.post(notes).token(&tenant.owner.token).json(body.clone()).send().await.expect(201);
+            }
+            for _ in ["One", "Two"].iter().filter(|_| operation.path.ends_with("/contact-groups/{id}/contacts")) {
+                let body = json!({"phone_number": format!("+1555{:07}", serial()), "group_ids": [parent]});
+                world.post("/v1/contacts").token(&tenant.owner.token).json(body).send().await.expect(201);
             }
             for _ in ["One", "Two"].iter().filter(|_| operation.path.ends_with("/inbox/threads")) {
                 thread(&world, tenant).await;

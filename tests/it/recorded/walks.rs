@@ -717,6 +717,7 @@ async fn audience() {
     walk.places.push(("/api/v1/tenant/leads/lists/{id}", format!("{LEADS}/lists/{list}")));
     walk.places.push(("/api/v1/tenant/leads/segments/{id}", format!("{LEADS}/segments/{segment}")));
     walk.places.push(("/api/v1/tenant/suppression-list/{id}", format!("{SUPPRESSED}/{suppressed}")));
+    contacts(&mut walk).await;
     walk.refusals("audience").await;
     walk.end("audience");
 }
@@ -759,6 +760,59 @@ async fn leads(walk: &mut Walk, list: &str) -> String {
     walk.get("one goes", &format!("DELETE {LEADS}/{second}")).await;
     walk.get("and is gone", &format!("GET {LEADS}/{second}")).await;
     lead
+}
+
+async fn contacts(walk: &mut Walk) {
+    let (contacts, groups) = ("/v1/contacts", "/v1/contact-groups");
+    let made = walk.send("a group", &format!("POST {groups}"), json!({"name": "Regulars", "description": "Twice a month"})).await;
+    let group = id(&made.json()["data"]).to_owned();
+    walk.send("a name that is taken, in another case", &format!("POST {groups}"), json!({"name": "REGULARS"})).await;
+    let other = walk.send("another", &format!("POST {groups}"), json!({"name": "Old"})).await;
+    let other = id(&other.json()["data"]).to_owned();
+    let ada = json!({"phone_number": "+15551234567", "name": "Ada Lovelace", "email": "ada@example.com", "timezone": "Europe/London",
+        "metadata": {"plan": "pro"}, "group_ids": [group, other]});
+    let post = format!("POST {contacts}");
+    let made = walk.send("a contact", &post, ada.clone()).await;
+    let contact = id(&made.json()["data"]).to_owned();
+    walk.send("the same number", &post, json!({"phone_number": "+15551234567"})).await;
+    walk.send(
+        "wrong values",
+        &post,
+        json!({"phone_number": "0791234567", "timezone": "London", "metadata": {"seats": 3}, "colour": "red"}),
+    )
+    .await;
+    let second = walk.send("a number is enough", &post, json!({"phone_number": "+15551234568"})).await;
+    let second = id(&second.json()["data"]).to_owned();
+    walk.ask("as a viewer", walk.by("viewer", &post).json(json!({"phone_number": "+15551234569"}))).await;
+    walk.get("it", &format!("GET {contacts}/{contact}")).await;
+    walk.send("a change", &format!("PATCH {contacts}/{contact}"), json!({"email": null, "metadata": {"plan": null, "seats": "3"}})).await;
+    walk.send("a number stays", &format!("PATCH {contacts}/{contact}"), json!({"phone_number": "+15551234560"})).await;
+    let rows = json!([{"phone_number": "+15551234567", "name": "Ada King"}, {"phone_number": "+15551230000"}, {"phone_number": "123"}, 4]);
+    let import = json!({"contacts": rows, "group_ids": [group]});
+    walk.send("an import", &format!("POST {contacts}/import"), import.clone()).await;
+    let mut updating = import;
+    updating["on_duplicate"] = json!("update");
+    walk.send("that changes what is there", &format!("POST {contacts}/import"), updating).await;
+    let first = walk.get("all, two a page", &format!("GET {contacts}?limit=2")).await;
+    let next = first.json()["next_cursor"].as_str().expect("a cursor").to_owned();
+    walk.get("the next", &format!("GET {contacts}?limit=2&cursor={next}")).await;
+    for filter in ["search=king", "search=%2B1555123456", &format!("group_id={group}"), &format!("group_id={group}&search=ada")] {
+        walk.get("some of them", &format!("GET {contacts}?{filter}")).await;
+    }
+    let named = json!({"contact_ids": [contact, second, "con_0198c0de000070008000000000000000"]});
+    walk.send("into a group", &format!("POST {groups}/{group}/contacts"), named.clone()).await;
+    walk.get("who is in it", &format!("GET {groups}/{group}/contacts")).await;
+    walk.send("out of it", &format!("DELETE {groups}/{group}/contacts"), named).await;
+    walk.get("the group", &format!("GET {groups}/{group}")).await;
+    walk.send("a new name", &format!("PATCH {groups}/{group}"), json!({"name": "Best", "description": null})).await;
+    walk.get("the groups", &format!("GET {groups}")).await;
+    walk.get("one goes", &format!("DELETE {groups}/{other}")).await;
+    walk.get("a contact that was in it", &format!("GET {contacts}/{contact}")).await;
+    walk.get("a contact goes", &format!("DELETE {contacts}/{second}")).await;
+    walk.get("and is gone", &format!("GET {contacts}/{second}")).await;
+    walk.places.push(("/v1/contacts/{id}", format!("{contacts}/{contact}")));
+    walk.places.push(("/v1/contact-groups/{id}", format!("{groups}/{group}")));
+    walk.places.push(("/v1/contact-groups/{id}/contacts", format!("{groups}/{group}/contacts")));
 }
 
 async fn segments(walk: &mut Walk) -> String {
