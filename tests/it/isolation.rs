@@ -142,6 +142,8 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         }
         "POST /v1/contacts" => (None, json!({"phone_number": format!("+1555{:07}", serial())})),
         "POST /v1/contact-groups" | "PATCH /v1/contact-groups/{id}" => (None, json!({"name": format!("Group {}", serial())})),
+        "POST /v1/contact-groups/{id}/contacts" => (Some(Target::ContactGroup), json!({"contact_ids": ["{contact}"]})),
+        "DELETE /v1/contact-groups/{id}/contacts" => (Some(Target::ContactOfGroup), json!({"contact_ids": ["{contact}"]})),
         "POST /api/v1/tenant/suppression-list" => (None, json!({"email": address, "scope": "workspace", "reason": "manual"})),
         "POST /api/v1/tenant/suppression-list/bulk" => (None, json!({"emails": [address], "scope": "workspace", "reason": "manual"})),
         "POST /api/v1/tenant/templates" => {
@@ -1046,6 +1048,10 @@ pub(crate) enum Target {
     Recipient,
     PausedRecipient,
     FailedRecipient,
+    /// One, and a contact that is not in it.
+    ContactGroup,
+    /// One, and a contact of it.
+    ContactOfGroup,
     /// With two messages.
     Thread,
     Member,
@@ -1118,6 +1124,13 @@ impl Target {
             }
             Target::TestedCampaign => format!("{}|{}", launched(world, tenant).await.0, tenant.owner.email),
             Target::Recipient | Target::PausedRecipient | Target::FailedRecipient => recipient(world, tenant, self).await,
+            Target::ContactGroup | Target::ContactOfGroup => {
+                let group = Box::pin(Target::Created("/v1/contact-groups").made(world, tenant, caller)).await;
+                let groups = if self == Target::ContactOfGroup { json!([group]) } else { json!([]) };
+                let body = json!({"phone_number": format!("+1555{:07}", serial()), "group_ids": groups});
+                let contact = world.post("/v1/contacts").token(&tenant.owner.token).json(body).send().await.expect(201).json();
+                format!("{group}|{}", id(&contact["data"]))
+            }
             Target::Thread => thread(world, tenant).await,
             Target::Member => world.member(tenant, "viewer").await.id.to_string(),
             Target::NoTenant => String::new(),
@@ -1365,6 +1378,11 @@ pub(crate) fn call(world: &World, operation: &Operation, target: &str) -> Reques
             let lead = second.unwrap_or("lead_0198c0de000070008000000000000000");
             let email = second.unwrap_or("nobody@example.com");
             request.raw(body.to_string().replace("{lead}", lead).replace("{email}", email).as_bytes())
+        }
+        // Or `{contact}`, likewise.
+        body if matches!(kind, Target::ContactGroup | Target::ContactOfGroup) => {
+            let contact = target.split_once('|').map_or("con_0198c0de000070008000000000000000", |(_, contact)| contact);
+            request.raw(body.to_string().replace("{contact}", contact).as_bytes())
         }
         body => request.json(body),
     }
