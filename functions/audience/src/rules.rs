@@ -50,7 +50,7 @@ fn keys_are_visible(object: &Map<String, Value>) -> Result<(), String> {
 /// Whether a mail can show it: what templates take is bounded too.
 fn fits_a_mail(value: &Value, depth: usize) -> bool {
     match value {
-        Value::String(text) => !text.chars().any(|letter| letter.is_control() && !matches!(letter, '\n' | '\r' | '\t')),
+        Value::String(text) => !text::has_controls(text),
         Value::Array(items) => depth > 0 && items.iter().all(|item| fits_a_mail(item, depth - 1)),
         Value::Object(entries) => depth > 0 && entries.values().all(|entry| fits_a_mail(entry, depth - 1)),
         Value::Null | Value::Bool(_) | Value::Number(_) => true,

@@ -15,6 +15,7 @@ use records::segment::SegmentId;
 use records::sequence::{self, MOST_STEPS, Part, Step};
 use serde_json::{Value, json};
 use shared::http::form::{Id, Name, OneOf, Raw, Rule, Several};
+use shared::model::text;
 use templating::Source;
 
 /// Bytes of a request's body: those of the mails of a sequence.
@@ -74,7 +75,7 @@ fn problems(part: Part, text: &str) -> Vec<String> {
     if text.trim().is_empty() {
         return vec!["must not be empty".into()];
     }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+    if text::has_controls(text) {
         return vec!["must not contain control characters".into()];
     }
     let source = match part {

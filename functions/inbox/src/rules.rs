@@ -6,6 +6,7 @@ use records::message::MessageId;
 use records::thread::{Category, ThreadStatus};
 use serde_json::{Value, json};
 use shared::http::form::{Id, Integer, OneOf, Raw, Rule};
+use shared::model::text;
 
 pub const STATUS: OneOf<ThreadStatus> = OneOf { words: ThreadStatus::WORDS, parse: ThreadStatus::parse };
 pub const CATEGORY: OneOf<Category> = OneOf { words: Category::WORDS, parse: Category::parse };
@@ -27,7 +28,7 @@ impl Rule for Words {
         if text.is_empty() {
             return Err("must not be empty".into());
         }
-        if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        if text::has_controls(text) {
             return Err("must not contain control characters".into());
         }
         if text.len() > MOST {

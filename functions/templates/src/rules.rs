@@ -32,7 +32,7 @@ impl Rule for Part {
             return Err("must not be empty".into());
         }
         // They are no part of HTML, and an answer with many of them would be six times as long.
-        if has_controls(text) {
+        if text::has_controls(text) {
             return Err("must not contain control characters".into());
         }
         match self.0 {
@@ -101,13 +101,9 @@ impl Rule for Context {
     }
 }
 
-fn has_controls(text: &str) -> bool {
-    text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
-}
-
 fn any_controls(value: &Value) -> bool {
     match value {
-        Value::String(text) => has_controls(text),
+        Value::String(text) => text::has_controls(text),
         Value::Array(values) => values.iter().any(any_controls),
         Value::Object(object) => object.values().any(any_controls),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use shared::crypto::{Random, SigningKey, Vault};
 use shared::id;
 use shared::ids::{Segment, TenantId};
-use shared::model::text::MASK;
+use shared::model::text::{self, MASK};
 use shared::model::web;
 use shared::store::{Collection, Counter, Entity, InTenant, Key, List};
 
@@ -48,7 +48,7 @@ impl SettingName {
         if text.len() > Setting::MAX_VALUE {
             return Err("must not be larger than 8 KiB".into());
         }
-        if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        if text::has_controls(&text) {
             return Err("must not contain control characters".into());
         }
         // A mask that is sent back cannot be checked against the type.

@@ -272,7 +272,7 @@ impl Rule for Text {
     fn check(&self, raw: Raw<'_>) -> Result<String, String> {
         let text = raw.text().ok_or("must be a string")?.trim();
         let length = text.chars().count();
-        if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        if text::has_controls(text) {
             return Err("must not contain control characters".into());
         }
         if length < self.min {

@@ -32,6 +32,11 @@ pub fn name(text: &str) -> Result<String, &'static str> {
     if letters.iter().any(|letter| shows(*letter)) { Ok(text.into_owned()) } else { Err("must have a visible character") }
 }
 
+/// Whether a text of several lines contains control characters other than line breaks and tabs.
+pub fn has_controls(text: &str) -> bool {
+    text.chars().any(|letter| letter.is_control() && !matches!(letter, '\n' | '\r' | '\t'))
+}
+
 /// A form that is equal for texts that differ only in case or in how a letter is composed. Searches compare it.
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
