@@ -52,6 +52,8 @@ pub enum Error {
     CampaignNotReady(Lack, String),
     /// Campaigns use the template that is to go.
     TemplateInUse,
+    /// A template of messages needs values that the request does not have. Names its variables.
+    MissingTemplateVariables(Vec<String>),
     /// The address gets no mail: of the workspace, or of all of its tenant.
     RecipientSuppressed,
     /// Something came in that its writer had not seen.
@@ -157,6 +159,7 @@ impl Error {
                 kib => format!("The body is larger than {kib} KiB.").into(),
             },
             Error::CampaignNotReady(_, message) => Cow::Owned(message.clone()),
+            Error::MissingTemplateVariables(names) => format!("The template needs values that data lacks: {}.", names.join(", ")).into(),
             Error::TemplateInUse => "Campaigns use this template: it cannot be deleted.".into(),
             Error::RecipientSuppressed => "This address is on the suppression list: it gets no mail.".into(),
             Error::ThreadChanged => "A message came in that you had not seen. Read the thread again.".into(),

@@ -17,6 +17,8 @@ pub mod enrolment;
 pub mod lead;
 pub mod lead_list;
 pub mod message;
+pub mod message_template;
+pub mod message_text;
 pub mod peer;
 pub mod project;
 pub mod rule;
@@ -24,6 +26,7 @@ pub mod schedule;
 pub mod segment;
 pub mod sequence;
 pub mod setting;
+pub mod sms;
 pub mod stranger_day;
 pub mod suppression;
 pub mod task;
@@ -81,6 +84,8 @@ shared::records! {
     contact_group::ContactGroupName,
     contact_group::ContactGroupMember,
     peer::Peer,
+    message_template::MessageTemplate,
+    message_template::MessageTemplateById,
 }
 
 /// All that a deployment has.

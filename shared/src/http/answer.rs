@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::error::{Error, StoredAnswer};
+use crate::error::{Error, FieldErrors, StoredAnswer};
 use crate::http::family::Family;
 use crate::http::page;
 use crate::http::paging::{PageRequest, Style};
@@ -228,6 +228,10 @@ pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, pr
     let (status, code) = status::entry(error, family);
     let details = match error {
         Error::Validation(fields) => json!(fields),
+        Error::MissingTemplateVariables(names) => {
+            let lacking = |name: &String| (format!("data.{name}"), vec![format!("The data.{name} field is required.")]);
+            json!(names.iter().map(lacking).collect::<FieldErrors>())
+        }
         Error::PlanLimitReached(limit) => json!({"limit": limit.limit, "used": limit.used, "max": limit.max, "plan": limit.plan}),
         Error::TooManyRequests(throttled) => {
             json!({"quota": throttled.quota, "limit": throttled.limit, "retry_after": throttled.retry_after})

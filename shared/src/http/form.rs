@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::error::FieldErrors;
@@ -52,6 +53,8 @@ pub struct Fields<'a> {
     described: Vec<Described>,
     /// Whether the names of the fields are data.
     open: bool,
+    /// The body itself, for what its values do not say. Empty for a query, and for an object within a body.
+    written: &'a [u8],
 }
 
 enum Source<'a> {
@@ -92,20 +95,22 @@ impl Described {
 
 /// Reads a JSON object. Unknown fields are errors too.
 pub fn from_json<F: Form>(object: &Map<String, Value>) -> Result<F, FieldErrors> {
-    finish(Fields { source: Source::Json(object), errors: BTreeMap::new(), known: vec![], described: vec![], open: false }, object.keys())
+    finish(Fields::of(Source::Json(object)), object.keys())
+}
+
+/// The same for the object of a whole body, with the text that it was read from.
+pub fn from_body<F: Form>(object: &Map<String, Value>, written: &[u8]) -> Result<F, FieldErrors> {
+    finish(Fields { written, ..Fields::of(Source::Json(object)) }, object.keys())
 }
 
 /// Reads query parameters. Unknown parameters are errors too.
 pub fn from_query<F: Form>(parameters: &BTreeMap<String, String>) -> Result<F, FieldErrors> {
-    finish(
-        Fields { source: Source::Query(parameters), errors: BTreeMap::new(), known: vec![], described: vec![], open: false },
-        parameters.keys(),
-    )
+    finish(Fields::of(Source::Query(parameters)), parameters.keys())
 }
 
 /// The fields of a form, for the API reference.
 pub fn described<F: Form>() -> Vec<Described> {
-    let mut fields = Fields { source: Source::Schema, errors: BTreeMap::new(), known: vec![], described: vec![], open: false };
+    let mut fields = Fields::of(Source::Schema);
     let _ = F::read(&mut fields);
     fields.described
 }
@@ -126,6 +131,10 @@ fn finish<'k, F: Form>(mut fields: Fields<'_>, given: impl Iterator<Item = &'k S
 }
 
 impl<'a> Fields<'a> {
+    fn of(source: Source<'a>) -> Self {
+        Fields { source, errors: BTreeMap::new(), known: vec![], described: vec![], open: false, written: &[] }
+    }
+
     /// Must be present and not null.
     pub fn required<R: Rule>(&mut self, name: &'static str, rule: R) -> Option<R::Value> {
         self.describe(name, true, false, || rule.schema());
@@ -165,6 +174,14 @@ impl<'a> Fields<'a> {
     /// The JSON object of the request. `None` when the form only describes itself or reads a query.
     pub fn given(&self) -> Option<&'a Map<String, Value>> {
         if let Source::Json(object) = self.source { Some(object) } else { None }
+    }
+
+    /// The numbers of an object of the body as they are written there. Everywhere else `1.50` is the number 1.5.
+    pub fn numbers_as_written(&self, name: &str) -> BTreeMap<String, String> {
+        let read = |json: &'a [u8]| serde_json::from_slice::<BTreeMap<String, &'a RawValue>>(json).unwrap_or_default();
+        let values = read(self.written).get(name).map(|object| read(object.get().as_bytes())).unwrap_or_default();
+        let numbers = values.into_iter().filter(|(_, value)| value.get().starts_with(|first: char| first == '-' || first.is_ascii_digit()));
+        numbers.map(|(name, value)| (name, value.get().to_owned())).collect()
     }
 
     /// For forms whose field names are data, so that no field is unknown. The form itself reports what is wrong with each.
@@ -703,6 +720,20 @@ mod tests {
         assert!(read(json!({"name": "toolong"})).is_err());
         assert!(read(json!({"name": "nul\u{0}"})).is_err());
         assert!(read(json!({"name": "ab", "color": null})).is_ok());
+    }
+
+    #[test]
+    fn numbers_are_also_read_as_they_are_written() {
+        let numbers = |body: &str| {
+            let object: Value = serde_json::from_str(body).unwrap();
+            let fields = Fields { written: body.as_bytes(), ..Fields::of(Source::Json(object.as_object().unwrap())) };
+            fields.numbers_as_written("data").into_iter().map(|(name, number)| format!("{name} {number}")).collect::<Vec<_>>()
+        };
+        let body = r#" { "data" : {"a": 1.50 ,"b\u0062":-0.10,"c":"2.0","d":[3.0],"e":1E+2,"f":null}, "other": {"g": 4.0} }"#;
+        assert_eq!(numbers(body), ["a 1.50", "bb -0.10", "e 1E+2"]);
+        for none in ["{}", r#"{"data": 1.0}"#, r#"{"data": [1.0]}"#, r#"{"data": null}"#] {
+            assert!(numbers(none).is_empty(), "{none}");
+        }
     }
 
     #[test]

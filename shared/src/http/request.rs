@@ -34,7 +34,7 @@ pub fn form<F: Form>(incoming: &Incoming) -> Result<F> {
     let Some(object) = value.as_object() else {
         return Err(Error::BadRequest("The body must be a JSON object.".into()));
     };
-    match (form::from_json(object), inexact.is_empty()) {
+    match (form::from_body(object, bytes), inexact.is_empty()) {
         (Ok(form), true) => Ok(form),
         (Ok(_), false) => Err(Error::Validation(inexact)),
         (Err(mut errors), _) => {
