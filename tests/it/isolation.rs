@@ -149,6 +149,9 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/v1/tenant/templates" => {
             (None, json!({"name": format!("Template {}", serial()), "subject": "Hello", "body": "<p>Hello</p>"}))
         }
+        "POST /v1/templates" => {
+            (None, json!({"name": format!("template_{}", serial()), "channel": "both", "type": "otp", "body": "Your code is {{code}}"}))
+        }
         "POST /api/v1/tenant/campaigns/{id}/send" => (Some(Target::LaunchedCampaign), json!({"action": "pause"})),
         "POST /api/v1/tenant/campaigns/{id}/recipients" => (Some(Target::LaunchedCampaign), json!({"lead_ids": ["{lead}"]})),
         "POST /api/v1/tenant/campaigns/{id}/retry" => (Some(Target::FailedRecipient), json!({"outcome": "failed", "lead_ids": ["{lead}"]})),

@@ -23,6 +23,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod links;
+mod message_templates;
 mod ordinary;
 mod projects;
 mod properties;

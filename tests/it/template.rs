@@ -151,6 +151,7 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
             "InboxRole",
             "InsightsRole",
             "KeysRole",
+            "MessagesRole",
             "ProjectsRole",
             "RotatorRole",
             "TemplatesRole",
@@ -183,6 +184,7 @@ fn derived_keys_are_for_those_who_use_them() {
                 "InboxRole",
                 "InsightsRole",
                 "KeysRole",
+                "MessagesRole",
                 "ProjectsRole",
                 "TemplatesRole",
                 "TenantsRole",
@@ -580,6 +582,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("audience", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("campaigns", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("inbox", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("messages", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("templates", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("workspaces", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         (
@@ -793,6 +796,7 @@ fn alarms_reach_somebody_and_schedules_bear_the_stacks_name() {
     let cost = std::fs::read_to_string("../docs/cost.md").expect("docs/cost.md");
     assert!(cost.contains(&row), "docs/cost.md says otherwise than {row}");
     for (name, alarm) in alarms {
+        assert!(alarm.to_string().matches("\"MetricName\"").count() <= 10, "{name}: an alarm on a sum takes at most ten metrics");
         assert_eq!(alarm["AlarmActions"]["Fn::If"][0], "HasAlarmEmail", "{name}");
         assert_eq!(alarm["TreatMissingData"], "notBreaching", "{name}");
     }

@@ -520,6 +520,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<templates::Templates>("templates");
     catalogue.add::<inbox::Inbox>("inbox");
     catalogue.add::<campaigns::Campaigns>("campaigns");
+    catalogue.add::<messages::Messages>("messages");
     catalogue.add::<links::Links>("links");
     catalogue
 }
@@ -532,7 +533,7 @@ async fn functions(
     seed: u64,
 ) -> Functions {
     type Serve = fn(App) -> Router;
-    let routers: [(&'static str, Serve); 12] = [
+    let routers: [(&'static str, Serve); 13] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),
@@ -544,6 +545,7 @@ async fn functions(
         ("templates", router::<templates::Templates>),
         ("inbox", router::<inbox::Inbox>),
         ("campaigns", router::<campaigns::Campaigns>),
+        ("messages", router::<messages::Messages>),
         ("links", router::<links::Links>),
     ];
     let mut functions = BTreeMap::new();

@@ -38,6 +38,7 @@ const ROUTES: &[(&str, Option<&str>)] = &[
     ("/v1/contact-groups", Some("contacts")),
     ("/v1/subaccounts", Some("agency")),
     ("/v1/agency", Some("agency")),
+    ("/v1/templates", Some("templates")),
 ];
 
 /// Routes under a prefix above that are still for people only.

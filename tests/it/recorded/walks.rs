@@ -12,8 +12,21 @@ use crate::links::{link_of, mail_to};
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
 
-const FUNCTIONS: [&str; 12] =
-    ["auth", "projects", "tenants", "keys", "insights", "agency", "workspaces", "audience", "templates", "campaigns", "inbox", "links"];
+const FUNCTIONS: [&str; 13] = [
+    "auth",
+    "projects",
+    "tenants",
+    "keys",
+    "insights",
+    "agency",
+    "workspaces",
+    "audience",
+    "templates",
+    "campaigns",
+    "inbox",
+    "messages",
+    "links",
+];
 
 #[test]
 fn every_function_has_a_walk() {
@@ -1025,6 +1038,47 @@ async fn inbox() {
     walk.places.push(("/api/v1/tenant/inbox/threads/{id}", one));
     walk.refusals("inbox").await;
     walk.end("inbox");
+}
+
+// ---------------------------------------------------------------- messages
+
+#[tokio::test]
+async fn messages() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    let templates = "/v1/templates";
+    let post = format!("POST {templates}");
+    let code = json!({"name": "login_code", "channel": "both", "type": "otp", "body": "{{ code }} is your code, {{name}}."});
+    let made = walk.send("a template", &post, code.clone()).await;
+    let one = format!("{templates}/{}", id(&made.json()["data"]));
+    walk.send("a name that is taken", &post, code).await;
+    let wrong = json!({"name": "Login-Code", "channel": "rcs", "type": "news", "body": "Hi {{Name}}\n{{", "subject": "x"});
+    walk.send("mistakes have a place", &post, wrong).await;
+    let order = json!({"name": "order_sent", "channel": "sms", "type": "alert", "body": "Your order is on its way."});
+    walk.ask("as a viewer", walk.by("viewer", &post).json(order.clone())).await;
+    let order = walk.send("another", &post, order).await;
+    walk.get("it", &format!("GET {one}")).await;
+    let first = walk.get("the templates, one a page", &format!("GET {templates}?limit=1")).await;
+    walk.get("the next one", &format!("GET {templates}?limit=1&cursor={}", cursor(&first))).await;
+    walk.get("those of a type", &format!("GET {templates}?type=alert")).await;
+    walk.send("a change", &format!("PATCH {one}"), json!({"body": "{{code}} is your code."})).await;
+    walk.send("a change of nothing", &format!("PATCH {one}"), json!({"channel": "both"})).await;
+    walk.ask(
+        "a change of an earlier version",
+        walk.owner(&format!("PATCH {one}")).header("if-match", "\"1\"").json(json!({"type": "alert"})),
+    )
+    .await;
+    let preview = format!("POST {one}/preview");
+    walk.send("what is sent", &preview, json!({"data": {"code": "“123456”", "other": 1}})).await;
+    walk.send("a value is missing", &preview, json!({"data": {"Code": 1}})).await;
+    walk.send("values that cannot be", &preview, json!({"data": {"code": true, "name": ["x"]}})).await;
+    walk.send("nothing is left", &format!("PATCH {one}"), json!({"body": "{{code}}"})).await;
+    walk.send("of the text", &preview, json!({"data": {"code": " "}})).await;
+    let order = format!("{templates}/{}", id(&order.json()["data"]));
+    walk.get("it goes", &format!("DELETE {order}")).await;
+    walk.get("and is gone", &format!("GET {order}")).await;
+    walk.places.push(("/v1/templates/{id}", one));
+    walk.refusals("messages").await;
+    walk.end("messages");
 }
 
 // ---------------------------------------------------------------- links

@@ -1,0 +1,101 @@
+//! What people may write into a template of messages, and the values of its variables.
+
+use std::collections::BTreeMap;
+
+use records::message_template::{MessageTemplateName, MessageType, TemplateChannel};
+use records::message_text::{MOST, TemplateBody, VALUE, VARIABLES};
+use serde_json::{Map, Value, json};
+use shared::http::form::{Fields, OneOf, Raw, Rule};
+use shared::model::text;
+
+pub const CHANNEL: OneOf<TemplateChannel> = OneOf { words: TemplateChannel::WORDS, parse: TemplateChannel::parse };
+pub const MESSAGE_TYPE: OneOf<MessageType> = OneOf { words: MessageType::WORDS, parse: MessageType::parse };
+
+/// The name of a template.
+pub struct TemplateName;
+
+impl Rule for TemplateName {
+    type Value = MessageTemplateName;
+
+    fn check(&self, raw: Raw<'_>) -> Result<MessageTemplateName, String> {
+        let name = raw.text().and_then(MessageTemplateName::parse);
+        name.ok_or_else(|| format!("must be 1 to {} letters a to z, digits or _", MessageTemplateName::MAX))
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "pattern": "^[a-z0-9_]{1,64}$"})
+    }
+}
+
+/// The body of a template as it is written. What is wrong in it, `parsed` says.
+pub struct BodyText;
+
+impl Rule for BodyText {
+    type Value = String;
+
+    fn check(&self, raw: Raw<'_>) -> Result<String, String> {
+        Ok(raw.text().ok_or("must be a string")?.to_owned())
+    }
+
+    fn schema(&self) -> Value {
+        let text = "Plain text, kept as it is written. `{{name}}` or `{{ name }}` is a variable: 1 to 32 of a to z, digits and _. Lengths are counted in \
+            Unicode characters.";
+        json!({"type": "string", "minLength": 1, "maxLength": MOST, "description": text})
+    }
+}
+
+/// Adds what is wrong in a body to what is wrong with the other fields.
+pub fn parsed(fields: &mut Fields<'_>, body: Option<String>) -> Option<TemplateBody> {
+    let problems = match TemplateBody::parse(&body?) {
+        Ok(body) => return Some(body),
+        Err(problems) => problems,
+    };
+    problems.iter().for_each(|problem| fields.refuse("body", problem));
+    None
+}
+
+/// Values for the variables of a template. What is wrong with one of them, `values` says.
+struct Data;
+
+impl Rule for Data {
+    type Value = Map<String, Value>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Map<String, Value>, String> {
+        let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
+        if object.len() > VARIABLES {
+            return Err(format!("must not have more than {VARIABLES} keys"));
+        }
+        Ok(object.clone())
+    }
+
+    fn schema(&self) -> Value {
+        let text = format!(
+            "At most {VARIABLES} values of {VALUE} characters. A number is shown as it is written. What the template does not use is ignored."
+        );
+        json!({
+            "type": "object", "maxProperties": VARIABLES, "description": text,
+            "additionalProperties": {"type": ["string", "number", "null"], "maxLength": VALUE},
+        })
+    }
+}
+
+/// The values of `data` as a message shows them. Null is none.
+pub fn values(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
+    let given = fields.optional("data", Data).unwrap_or_default();
+    let mut values = fields.numbers_as_written("data");
+    for (name, value) in given {
+        match value {
+            Value::String(text) => drop(values.insert(name, text)),
+            Value::Number(_) | Value::Null => {}
+            _ => fields.refuse(&format!("data.{name}"), "must be a string or a number"),
+        }
+    }
+    for (name, value) in &values {
+        if text::has_controls(value) {
+            fields.refuse(&format!("data.{name}"), "must not contain control characters");
+        } else if value.chars().count() > VALUE {
+            fields.refuse(&format!("data.{name}"), &format!("must not be greater than {VALUE} characters"));
+        }
+    }
+    values
+}
