@@ -199,6 +199,7 @@ impl Error {
                 | Error::PayloadTooLarge(_)
                 | Error::UnsupportedMediaType(_)
                 | Error::Validation(_)
+                | Error::MissingTemplateVariables(_)
                 | Error::InvalidPeriod
                 | Error::InvalidRange(_)
                 | Error::TokenMissing

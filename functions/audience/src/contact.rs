@@ -5,7 +5,7 @@ use records::contact_group::{ContactGroup, ContactGroupId, ContactGroupMember};
 use records::peer::Peer;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shared::http::answer::{Answer, Created, Listing, Tagged};
+use shared::http::answer::{Answer, Created, Deleted, Listing, Tagged};
 use shared::http::arguments::{Body, Cursors, Found, IfMatch, Total};
 use shared::http::form::{EmailAddress, Fields, Form, Name, PhoneNumberText, Text, Timezone};
 use shared::http::idempotency::Once;
@@ -34,14 +34,6 @@ pub struct ContactView {
     group_ids: Vec<String>,
     created_at: Printed,
     updated_at: Printed,
-}
-
-/// A contact, or a group of contacts, that is no more.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Deleted)]
-pub struct DeletedView {
-    pub id: String,
-    pub deleted: bool,
 }
 
 #[derive(Clone)]
@@ -85,10 +77,10 @@ pub async fn update(door: Member, contact: Found<Contact>, expected: IfMatch, ch
     Ok(answer(&changed))
 }
 
-pub async fn delete(door: Member, contact: Found<Contact>, expected: IfMatch) -> Result<Answer<DeletedView>> {
+pub async fn delete(door: Member, contact: Found<Contact>, expected: IfMatch) -> Result<Answer<Deleted>> {
     let id = contact.0.id.prefixed();
     contact_writing::delete(&door.store, contact.0, |contact| expected.check(&contact.etag())).await?;
-    Ok(Answer::new("Contact deleted", DeletedView { id, deleted: true }))
+    Ok(Answer::new("Contact deleted", Deleted::of(id)))
 }
 
 /// Newest first; those whose number begins so in the order of their digits. Without a filter, by group alone and by number alone a page costs the same

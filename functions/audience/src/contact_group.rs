@@ -3,7 +3,7 @@
 use records::contact::{Contact, ContactId};
 use records::contact_group::{ContactGroup, ContactGroupChanges, ContactGroupId, ContactGroupMember, ContactGroupName};
 use serde::Serialize;
-use shared::http::answer::{Answer, Created, Listing, Tagged};
+use shared::http::answer::{Answer, Created, Deleted, Listing, Tagged};
 use shared::http::arguments::{Body, Cursors, Found, IfMatch, NoFilters};
 use shared::http::form::{Fields, Form, Name, Several, Text};
 use shared::http::idempotency::Once;
@@ -14,7 +14,7 @@ use shared::tenancy::{Refusal, TenantStore, conflict};
 use shared::{Error, Result};
 
 use crate::bulk::reason;
-use crate::contact::{ContactView, DeletedView, in_group, shown};
+use crate::contact::{ContactView, in_group, shown};
 use crate::contact_writing;
 use crate::rules::CONTACT;
 
@@ -111,7 +111,7 @@ pub async fn update(door: Member, group: Found<ContactGroup>, expected: IfMatch,
 }
 
 /// The contacts stay. That they were in it is not shown from then on, and their next edits forget it.
-pub async fn delete(door: Member, group: Found<ContactGroup>, expected: IfMatch) -> Result<Answer<DeletedView>> {
+pub async fn delete(door: Member, group: Found<ContactGroup>, expected: IfMatch) -> Result<Answer<Deleted>> {
     let id = group.0.id;
     door.store
         .remove(group.0, |group, transaction| {
@@ -122,7 +122,7 @@ pub async fn delete(door: Member, group: Found<ContactGroup>, expected: IfMatch)
     if let Err(error) = door.store.sweep(&ContactGroupMember::of_group(id), SWEPT, |_| true).await {
         tracing::warn!(%error, "the members of a deleted group are left");
     }
-    Ok(Answer::new("Group deleted", DeletedView { id: id.prefixed(), deleted: true }))
+    Ok(Answer::new("Group deleted", Deleted::of(id.prefixed())))
 }
 
 /// Newest first.

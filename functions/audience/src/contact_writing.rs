@@ -52,7 +52,10 @@ pub async fn create(
             done => return done,
         }
         peer = store.find(&Peer::key_of(&contact.phone_number)).await?;
-        if peer.as_ref().is_some_and(|peer| peer.contact.is_some()) {
+        // A contact that is not there, as after the import of an export that was made while it came or went, keeps no number.
+        if let Some(owner) = peer.as_ref().and_then(|peer| peer.contact)
+            && store.find(&Contact::key_of(owner)).await?.is_some()
+        {
             return Err(taken());
         }
     }
@@ -64,7 +67,7 @@ pub fn claim<'a>(transaction: Transaction<'a>, store: &TenantStore, contact: &Co
     match peer {
         Some(peer) => transaction.replace(store, &peer.with_contact(contact.id), peer),
         None => {
-            let peer = Peer::new(contact.phone_number.clone()).with_contact(contact.id);
+            let peer = Peer::new(contact.phone_number.clone(), store.random()).with_contact(contact.id);
             transaction.create(store, &peer, Box::new(|_| taken()))
         }
     }

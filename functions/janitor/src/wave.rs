@@ -17,7 +17,7 @@ use crate::purge::Budget;
 const PAGE: usize = 100;
 /// Few are counted. The others share nothing, so many go at the same time.
 const AT_ONCE: usize = 16;
-/// How often waves that workers are at are tried again. A worker has one for some seconds, so they come free one by one.
+/// How often it is tried again in all where workers are at every wave. A worker has one for some seconds, so they come free one by one.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -48,7 +48,6 @@ pub async fn clear(
         if deleted == 0 {
             return Err(Error::Unavailable { doing: "deleting waves", cause: "workers are at them, or the tenant goes".into() });
         }
-        tries = 0;
         budget.0 = budget.0.saturating_sub(deleted);
     }
 }

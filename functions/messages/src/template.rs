@@ -8,7 +8,7 @@ use records::message_template::{
 use records::message_text::TemplateBody;
 use records::sms::{Encoding, Sms};
 use serde::Serialize;
-use shared::http::answer::{Answer, Created, Listing, NoContent, Tagged};
+use shared::http::answer::{Answer, Created, Deleted, Listing, Tagged};
 use shared::http::arguments::{Body, Cursors, Found, IfMatch};
 use shared::http::form::{Fields, Form};
 use shared::http::idempotency::Once;
@@ -109,7 +109,7 @@ pub async fn update(
     Ok(answer(&changed))
 }
 
-pub async fn delete(door: Member, named: Found<MessageTemplateById>, expected: IfMatch) -> Result<NoContent> {
+pub async fn delete(door: Member, named: Found<MessageTemplateById>, expected: IfMatch) -> Result<Answer<Deleted>> {
     let (store, named) = (&door.store, named.0);
     store
         .remove(template_of(store, &named).await?, |template, transaction| {
@@ -118,7 +118,7 @@ pub async fn delete(door: Member, named: Found<MessageTemplateById>, expected: I
             transaction.delete(store, &named.key(), gone())?.count(store, MessageTemplate::COUNT, -1)
         })
         .await?;
-    Ok(NoContent)
+    Ok(Answer::new("Template deleted", Deleted::of(named.id.prefixed())))
 }
 
 /// Nothing is written or sent.

@@ -14,7 +14,7 @@ use shared::accounts::owner_of;
 use shared::ids::{UserId, WorkspaceId};
 use shared::model::member::Member;
 use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
-use shared::model::text::MASK;
+use shared::model::text::{self, MASK};
 use shared::model::user::{Email, User, UserTenant};
 use shared::model::workspace::{DeletedWorkspace, Workspace, WorkspaceAccess, WorkspaceMember};
 use shared::store::{Counter, Entity, InTenant, Packed, Restored};
@@ -141,7 +141,7 @@ impl Content {
             other => match restored.iter().copied().flatten().find(|known| known.kind == other) {
                 // Elsewhere nothing would lead to it, and a purge would not find it.
                 Some(known) if known.walled != workspace.is_some() => return None,
-                Some(Restored { kind, restore: Some(restore), free, .. }) if !is_masked(&data, free) => {
+                Some(Restored { kind, restore: Some(restore), free, .. }) if !is_masked("", &data, free) => {
                     self.ordinary.push(Ordinary { name: kind, workspace, record: restore(data)? });
                 }
                 _ => self.skip(other),
@@ -321,11 +321,11 @@ async fn create_all<'a, E: Entity<Scope = InTenant>>(store: &TenantStore, record
 }
 
 /// An export shows the mask in place of what is secret, at any depth, but not in what is free.
-fn is_masked(data: &Value, free: &[&str]) -> bool {
+fn is_masked(name: &str, data: &Value, free: &[&str]) -> bool {
     match data {
-        Value::String(text) => text == MASK,
-        Value::Array(values) => values.iter().any(|value| is_masked(value, &[])),
-        Value::Object(fields) => fields.iter().any(|(name, value)| !free.contains(&name.as_str()) && is_masked(value, &[])),
+        Value::String(text) => text == MASK && text::is_concealed(name),
+        Value::Array(values) => values.iter().any(|value| is_masked("", value, &[])),
+        Value::Object(fields) => fields.iter().any(|(name, value)| !free.contains(&name.as_str()) && is_masked(name, value, &[])),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use shared::http::arguments::Query;
 use shared::http::form::{Cursor, Fields, Form};
 use shared::http::lines::Lines;
-use shared::model::text::MASK;
+use shared::model::text::{self, MASK};
 use shared::store::{Branch, List, Nested, Position, Records, Stored};
 use shared::tenancy::TenantStore;
 use shared::tenancy::doors::Owner;
@@ -17,8 +17,6 @@ const PAGE: usize = 4_500_000;
 const QUERIES: usize = 60;
 const RECORDS: i32 = 200;
 const PARENTS: i32 = 25;
-/// An attribute whose name contains one of these is masked.
-const CONCEALED: [&str; 6] = ["secret", "sealed", "token", "password", "hash", "cipher"];
 
 pub struct ExportQuery(Option<String>);
 
@@ -208,8 +206,7 @@ fn shown(kind: &str, data: &Map<String, Value>, free: &[&str]) -> Map<String, Va
 }
 
 fn masked(name: &str, value: &Value) -> Value {
-    let lower = name.to_lowercase();
-    if CONCEALED.iter().any(|word| lower.contains(word)) {
+    if text::is_concealed(name) {
         return MASK.into();
     }
     match value {

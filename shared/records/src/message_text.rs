@@ -22,6 +22,8 @@ const TOLD: usize = 20;
 pub fn problem(text: &str) -> Option<String> {
     if text.trim().is_empty() {
         Some("must not be empty".into())
+    } else if !text::has_visible(text) {
+        Some("must have a visible character".into())
     } else if text::has_controls(text) {
         Some("must not contain control characters".into())
     } else if text.chars().count() > MOST {
@@ -214,6 +216,9 @@ mod tests {
         assert_eq!(mistakes(&"x".repeat(MOST + 1)), ["must not be greater than 1600 characters"]);
         for empty in ["", " \n\t ", "\u{2003}"] {
             assert_eq!(mistakes(empty), ["must not be empty"], "{empty:?}");
+        }
+        for hidden in ["\u{200B}", "\u{FEFF} \u{2060}", "\u{301}"] {
+            assert_eq!(mistakes(hidden), ["must have a visible character"], "{hidden:?}");
         }
         for control in ["a\0", "\u{7}a", "a\u{1B}[0m", "a\u{7F}", "a\u{85}", "a\u{C}b"] {
             assert_eq!(mistakes(control), ["must not contain control characters"], "{control:?}");

@@ -1,6 +1,7 @@
 //! Peers: what a tenant knows of a phone number, whoever it belongs to.
 
 use serde::{Deserialize, Serialize};
+use shared::crypto::Random;
 use shared::model::phone_number::{Digits, PhoneNumber};
 use shared::store::{Collection, Entity, InTenant, Key, List, Restore, restored};
 
@@ -17,9 +18,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Of whom nothing is known yet.
-    pub fn new(phone_number: PhoneNumber) -> Self {
-        Peer { phone_number, contact: None, version: 1 }
+    /// Of whom nothing is known yet. Its versions begin anywhere, so that none is that of an earlier peer of the number, which somebody may have read.
+    pub fn new(phone_number: PhoneNumber, random: &Random) -> Self {
+        let [a, b, c, d, e, f] = random.bytes();
+        Peer { phone_number, contact: None, version: u64::from_be_bytes([0, 0, a, b, c, d, e, f]) }
     }
 
     pub fn with_contact(&self, contact: ContactId) -> Self {
@@ -67,15 +69,16 @@ impl Entity for Peer {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use shared::crypto::Random;
 
     use super::*;
 
     #[test]
     fn a_peer_goes_with_the_last_that_is_known_of_it() {
-        let nobody = Peer::new(PhoneNumber::parse("+41791234567").unwrap());
+        let number = || PhoneNumber::parse("+41791234567").unwrap();
+        let nobody = Peer::new(number(), &Random::seeded(1));
+        assert_ne!(nobody.version, Peer::new(number(), &Random::seeded(2)).version);
         let somebody = nobody.with_contact(ContactId::new(Timestamp::UNIX_EPOCH, &Random::seeded(1)));
-        assert_eq!((somebody.version, somebody.says_something()), (2, true));
+        assert_eq!((somebody.version, somebody.says_something()), (nobody.version + 1, true));
         assert_eq!(somebody.without_contact(), None);
     }
 }

@@ -43,6 +43,19 @@ pub enum Nothing {}
 #[derive(Debug)]
 pub struct NoContent;
 
+/// Something that is no more.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Deleted {
+    id: String,
+    deleted: bool,
+}
+
+impl Deleted {
+    pub fn of(id: String) -> Self {
+        Deleted { id, deleted: true }
+    }
+}
+
 /// A page of a list.
 #[derive(Debug)]
 pub struct Listing<T> {

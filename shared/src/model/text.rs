@@ -8,6 +8,12 @@ use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed}
 /// What is shown in place of a secret.
 pub const MASK: &str = "********";
 
+/// Whether an export shows the mask in place of an attribute, because of its name.
+pub fn is_concealed(attribute: &str) -> bool {
+    let lower = attribute.to_lowercase();
+    ["secret", "sealed", "token", "password", "hash", "cipher"].iter().any(|word| lower.contains(word))
+}
+
 /// Unicode NFC: one encoding for what looks the same.
 pub fn nfc(text: &str) -> Cow<'_, str> {
     if text.is_ascii() { Cow::Borrowed(text) } else { ComposingNormalizerBorrowed::new_nfc().normalize(text) }
@@ -29,7 +35,12 @@ pub fn name(text: &str) -> Result<String, &'static str> {
             return Err("must not contain invisible characters");
         }
     }
-    if letters.iter().any(|letter| shows(*letter)) { Ok(text.into_owned()) } else { Err("must have a visible character") }
+    if has_visible(&text) { Ok(text.into_owned()) } else { Err("must have a visible character") }
+}
+
+/// Whether anybody sees that there is a text.
+pub fn has_visible(text: &str) -> bool {
+    text.chars().any(shows)
 }
 
 /// Whether a text of several lines contains control characters other than line breaks and tabs.

@@ -115,6 +115,7 @@ impl<'a> Effects<'a> {
         }
     }
 
+    /// The mail did not arrive, so the campaign ends for the lead, also where the address was taken off the list since.
     /// `of`: the addresses, if the carrier names them. `by_list`: it did not try, because the address is on a list of its own.
     pub async fn bounced(&mut self, at: Timestamp, of: &[Email], by_list: bool) -> Result<()> {
         if self.is_repeated(at, |mail| &mut mail.bounced_at) {
