@@ -591,7 +591,7 @@ async fn templates_stand_in_the_audit_log_the_export_and_the_import_and_are_purg
     assert_eq!(ask(world.get(&kept)).await.expect(200).json()["data"], before);
     // Its name is taken there too, and it counts.
     ask(world.post(ALL).json(new("kept", "Hi"))).await.expect(409);
-    ask(world.delete(&kept)).await.expect(204);
+    ask(world.delete(&kept)).await.expect(200);
     ask(world.post(ALL).json(new("kept", "Hi"))).await.expect(201);
     let counters =
         world.items().into_iter().filter(|item| item["pk"]["S"] == format!("T#{twin}#counters") && item["sk"]["S"] == "message_templates");
