@@ -186,6 +186,11 @@ impl Error {
         Error::Internal { doing, cause: cause.into() }
     }
 
+    /// Others changed the same each time that it was tried.
+    pub fn contested() -> Self {
+        Error::Conflict("The resource is being changed by others. Try again.".into())
+    }
+
     /// One field at fault.
     pub fn field(name: &str, message: impl Into<String>) -> Self {
         Error::Validation(BTreeMap::from([(name.to_owned(), vec![message.into()])]))

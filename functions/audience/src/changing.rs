@@ -71,7 +71,7 @@ pub async fn edit(
             edited => return edited.map(|lead| without_deleted(&lead, &there)),
         }
     }
-    Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
+    Err(Error::contested())
 }
 
 /// What an edit writes with the lead: its claim to another address, the lists it comes on and leaves, and its change of status.
@@ -137,7 +137,7 @@ pub async fn delete(door: &In<Member>, lead: Lead, check: impl Fn(&Lead) -> Resu
             }
         }
     }
-    Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
+    Err(Error::contested())
 }
 
 /// By the note, which has the address that the lead had last.

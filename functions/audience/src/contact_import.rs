@@ -24,7 +24,7 @@ use shared::{Error, Result};
 
 use crate::bulk::reason;
 use crate::contact::NewContact;
-use crate::contact_writing::{busy, claim, come_in, existing, without_deleted};
+use crate::contact_writing::{claim, come_in, existing, without_deleted};
 use crate::rules::group_ids;
 
 /// Writes of a transaction.
@@ -165,7 +165,7 @@ impl Import<'_> {
         }
         for row in rows {
             if !self.write_together(std::slice::from_ref(row)).await? {
-                self.outcomes.push((row.0, Err(busy())));
+                self.outcomes.push((row.0, Err(Error::contested())));
             }
         }
         Ok(())

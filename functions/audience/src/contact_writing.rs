@@ -59,7 +59,7 @@ pub async fn create(
             return Err(taken());
         }
     }
-    Err(busy())
+    Err(Error::contested())
 }
 
 /// The number is the contact's from now on. `peer` is what is known of it.
@@ -118,7 +118,7 @@ pub async fn edit(
             edited => return edited.map(|contact| without_deleted(&contact, &there)),
         }
     }
-    Err(busy())
+    Err(Error::contested())
 }
 
 /// The groups that a contact comes into and leaves with an edit.
@@ -175,15 +175,11 @@ pub async fn delete(store: &TenantStore, contact: Contact, check: impl Fn(&Conta
             done => return done,
         }
     }
-    Err(busy())
+    Err(Error::contested())
 }
 
 fn taken() -> Error {
     Error::Conflict("A contact has this phone number already.".into())
-}
-
-pub fn busy() -> Error {
-    Error::Conflict("The resource is being changed by others. Try again.".into())
 }
 
 fn no_group() -> Refusal {

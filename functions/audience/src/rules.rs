@@ -6,7 +6,7 @@ use records::lead::{EmailStatus, Lead, LeadId, LeadStatus};
 use records::lead_list::LeadListId;
 use serde_json::{Map, Value, json};
 use shared::http::form::{Id, Name, OneOf, Raw, Rule, Several};
-use shared::model::text;
+use shared::model::{free, text};
 
 pub const STATUS: OneOf<LeadStatus> = OneOf { words: LeadStatus::WORDS, parse: LeadStatus::parse };
 pub const EMAIL_STATUS: OneOf<EmailStatus> = OneOf { words: EmailStatus::WORDS, parse: EmailStatus::parse };
@@ -66,13 +66,7 @@ impl Rule for Attributes {
         if !object.values().all(|value| fits_a_mail(value, Attributes::MAX_DEPTH)) {
             return Err(format!("must not contain control characters, or be nested more than {} deep", Attributes::MAX_DEPTH));
         }
-        if object.values().filter(|value| !value.is_null()).count() > Lead::MAX_ATTRIBUTES || object.len() > 2 * Lead::MAX_ATTRIBUTES {
-            return Err(format!("must not have more than {} keys", Lead::MAX_ATTRIBUTES));
-        }
-        if serde_json::to_vec(object).map_or(0, |bytes| bytes.len()) > Lead::MAX_ATTRIBUTE_BYTES {
-            return Err("must not be larger than 8 KiB".into());
-        }
-        Ok(object.clone())
+        free::problem(object, Lead::MAX_ATTRIBUTES, Lead::MAX_ATTRIBUTE_BYTES).map_or_else(|| Ok(object.clone()), Err)
     }
 
     fn schema(&self) -> Value {
@@ -94,16 +88,10 @@ impl Rule for Metadata {
         if !object.values().all(is_text) {
             return Err(format!("must have texts of at most {} characters as values", Contact::MAX_METADATA_VALUE));
         }
-        if !object.values().all(|value| fits_a_mail(value, 0)) {
+        if object.values().filter_map(Value::as_str).any(text::has_controls) {
             return Err("must not contain control characters".into());
         }
-        if object.values().filter(|value| !value.is_null()).count() > Contact::MAX_METADATA || object.len() > 2 * Contact::MAX_METADATA {
-            return Err(format!("must not have more than {} keys", Contact::MAX_METADATA));
-        }
-        if serde_json::to_vec(object).map_or(0, |bytes| bytes.len()) > Contact::MAX_METADATA_BYTES {
-            return Err("must not be larger than 32 KiB".into());
-        }
-        Ok(object.clone())
+        free::problem(object, Contact::MAX_METADATA, Contact::MAX_METADATA_BYTES).map_or_else(|| Ok(object.clone()), Err)
     }
 
     fn schema(&self) -> Value {

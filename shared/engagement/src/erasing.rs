@@ -70,5 +70,5 @@ async fn erase_thread(store: &WorkspaceStore, own: &OwnThread, begun_by: Option<
             deleted => return deleted.map(|()| Erasing::Done),
         }
     }
-    Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
+    Err(Error::contested())
 }

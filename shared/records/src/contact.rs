@@ -126,14 +126,8 @@ impl Contact {
 }
 
 fn metadata_fits(metadata: &Map<String, Value>) -> Result<()> {
-    let problem = if metadata.len() > Contact::MAX_METADATA {
-        format!("must not have more than {} keys", Contact::MAX_METADATA)
-    } else if serde_json::to_vec(metadata).map_or(0, |bytes| bytes.len()) > Contact::MAX_METADATA_BYTES {
-        "must not be larger than 32 KiB".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Error::field("metadata", format!("The metadata field {problem}.")))
+    let problem = free::problem(metadata, Contact::MAX_METADATA, Contact::MAX_METADATA_BYTES);
+    problem.map_or(Ok(()), |problem| Err(Error::field("metadata", format!("The metadata field {problem}."))))
 }
 
 impl Record for Contact {

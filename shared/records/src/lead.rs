@@ -382,14 +382,8 @@ pub(crate) fn merge(into: &mut Map<String, Value>, patch: &Map<String, Value>) {
 }
 
 fn attributes_fit(attributes: &Map<String, Value>) -> Result<()> {
-    let problem = if attributes.len() > Lead::MAX_ATTRIBUTES {
-        "must not have more than 50 keys"
-    } else if serde_json::to_vec(attributes).map_or(0, |bytes| bytes.len()) > Lead::MAX_ATTRIBUTE_BYTES {
-        "must not be larger than 8 KiB"
-    } else {
-        return Ok(());
-    };
-    Err(Error::field("attributes", format!("The attributes field {problem}.")))
+    let problem = free::problem(attributes, Lead::MAX_ATTRIBUTES, Lead::MAX_ATTRIBUTE_BYTES);
+    problem.map_or(Ok(()), |problem| Err(Error::field("attributes", format!("The attributes field {problem}."))))
 }
 
 impl Entity for Lead {

@@ -16,6 +16,17 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<Str
     deserializer.deserialize_any(Stored)
 }
 
+/// What is wrong with the size of one, or of a change in which null takes a name away: it has room for so many keys, and for so many bytes as JSON.
+pub fn problem(given: &Map<String, Value>, keys: usize, bytes: usize) -> Option<String> {
+    if given.values().filter(|value| !value.is_null()).count() > keys || given.len() > 2 * keys {
+        Some(format!("must not have more than {keys} keys"))
+    } else if serde_json::to_vec(given).map_or(0, |json| json.len()) > bytes {
+        Some(format!("must not be larger than {} KiB", bytes / 1024))
+    } else {
+        None
+    }
+}
+
 struct Stored;
 
 impl<'de> Visitor<'de> for Stored {

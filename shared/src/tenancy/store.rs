@@ -148,7 +148,7 @@ impl<S: Owned> Store<S> {
             let Some(newer) = newer else { return Ok(changed) };
             current = self.read(newer.as_ref())?.ok_or(not_found::<E>())?;
         }
-        Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
+        Err(Error::contested())
     }
 
     /// Deletes one record that must be there.
@@ -171,7 +171,7 @@ impl<S: Owned> Store<S> {
             };
             current = self.read(newer.as_ref())?.ok_or(not_found::<E>())?;
         }
-        Err(Error::Conflict("The resource is being changed by others. Try again.".into()))
+        Err(Error::contested())
     }
 
     /// Adds the deletion of `current`, as it was read, to a transaction, with the `Removal` for the audit log.
