@@ -21,6 +21,8 @@ pub struct Config {
     pub links_secret: Option<String>,
     /// For links, tags and addresses of campaigns' mails. Used by `links`, `sender` and `receiver`.
     pub mail_refs_secret: Option<String>,
+    /// For references to messages to phones, and gateways' secrets. Used by `messages`, `switchboard` and `operator`.
+    pub lines_secret: Option<String>,
     /// For cursors and stored answers. Used by the functions of the API.
     pub cursors_secret: Option<String>,
     /// For receipts of purges. Used by `janitor` and `operator`.
@@ -162,6 +164,7 @@ impl Config {
             vault_secret: variables.optional("VAULT_SECRET_ID"),
             links_secret: variables.optional("LINKS_SECRET_ID"),
             mail_refs_secret: variables.optional("MAIL_REFS_SECRET_ID"),
+            lines_secret: variables.optional("LINES_SECRET_ID"),
             cursors_secret: variables.optional("CURSORS_SECRET_ID"),
             receipts_secret: variables.optional("RECEIPTS_SECRET_ID"),
             signing_secret: variables.optional("SIGNING_SECRET_ID"),

@@ -201,6 +201,13 @@ impl SigningKey {
     }
 }
 
+/// HMAC-SHA-256 over parts one after the other, with a key that somebody else has too.
+pub fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    parts.iter().for_each(|part| context.update(part));
+    context.sign().as_ref().to_vec()
+}
+
 /// SHA-256 over parts with their lengths, in base64url. Two different lists of parts never have the same input.
 pub fn hash(parts: &[&[u8]]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);

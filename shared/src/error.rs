@@ -54,6 +54,16 @@ pub enum Error {
     TemplateInUse,
     /// A template of messages needs values that the request does not have. Names its variables.
     MissingTemplateVariables(Vec<String>),
+    /// A message names a template that there is not, or that does not go with the rest. Says why.
+    InvalidTemplate(&'static str),
+    /// A message is to come from a number that the tenant may not use.
+    NumberNotOwned,
+    /// No line can send a message by the channel that is asked for.
+    NoPhoneAvailable,
+    /// The number said that it wants no messages.
+    RecipientOptedOut,
+    /// What is asked of a message does not go with its state. Says why.
+    MessageState(&'static str),
     /// The address gets no mail: of the workspace, or of all of its tenant.
     RecipientSuppressed,
     /// Something came in that its writer had not seen.
@@ -148,6 +158,10 @@ impl Error {
         match self {
             Error::BadRequest(message) | Error::Forbidden(message) | Error::Conflict(message) => message.clone(),
             Error::NotConfigured(message) | Error::KeyInactive(message) | Error::CampaignState(message) => Cow::Borrowed(message),
+            Error::InvalidTemplate(message) | Error::MessageState(message) => Cow::Borrowed(message),
+            Error::NumberNotOwned => "You have no line with this number.".into(),
+            Error::NoPhoneAvailable => "No line can send by this channel at the moment.".into(),
+            Error::RecipientOptedOut => "This number opted out: it gets no messages.".into(),
             Error::TenantSuspended => "This tenant is suspended.".into(),
             Error::Unauthorized => "Authentication is required.".into(),
             Error::NotFound => "Resource not found.".into(),
@@ -205,6 +219,7 @@ impl Error {
                 | Error::UnsupportedMediaType(_)
                 | Error::Validation(_)
                 | Error::MissingTemplateVariables(_)
+                | Error::InvalidTemplate(_)
                 | Error::InvalidPeriod
                 | Error::InvalidRange(_)
                 | Error::TokenMissing

@@ -28,6 +28,7 @@ use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
 use shared::store::Restored;
 use stack::sources::{Duplicates, Faults, Invoke, InvokeError, SourceError, Sources};
+use switchboard::Switchboard;
 
 use crate::world::{Caller, World, id};
 
@@ -699,6 +700,7 @@ struct Inner {
     courier: Courier,
     sender: Sender,
     receiver: Receiver,
+    switchboard: Switchboard,
     janitor: Janitor,
     rotator: Rotator,
     operator: Operator,
@@ -729,7 +731,7 @@ impl Workers {
     }
 
     fn of(world: &World, carrier: Option<Arc<Forgetful>>, sweep_at_most: Option<usize>) -> Self {
-        let names = ["relay", "courier", "sender", "receiver", "janitor", "rotator", "operator"];
+        let names = ["relay", "courier", "sender", "receiver", "switchboard", "janitor", "rotator", "operator"];
         let variables = |name: &str| Variables(world.environment(name).clone().into_iter().collect());
         let apps: BTreeMap<&'static str, App> = names.into_iter().map(|name| (name, app(world, name))).collect();
         let courier = match carrier {
@@ -738,6 +740,7 @@ impl Workers {
         };
         let sender = Sender::start(apps["sender"].clone(), variables("sender")).expect("the sender starts");
         let receiver = Receiver::start(apps["receiver"].clone(), variables("receiver")).expect("the receiver starts");
+        let switchboard = Switchboard::start(apps["switchboard"].clone(), variables("switchboard")).expect("the switchboard starts");
         Workers(Arc::new(Inner {
             relay: Relay::start(apps["relay"].clone(), variables("relay")).expect("the relay starts"),
             courier,
@@ -746,6 +749,7 @@ impl Workers {
             operator: Operator::start(apps["operator"].clone(), variables("operator")).expect("the operator starts"),
             sender,
             receiver,
+            switchboard,
             world: world.clone(),
             apps,
             sweep_at_most,
@@ -784,6 +788,7 @@ impl Workers {
             ("relay", _) => inner.relay.handle(event, &request).await,
             ("courier", _) => inner.courier.handle(event, &request).await,
             ("sender", _) => inner.sender.handle(event, &request).await,
+            ("switchboard", _) => inner.switchboard.handle(event, &request).await,
             ("receiver", _) => inner.receiver.handle(event, &request).await,
             ("janitor", Some(at_most)) if worker::is_batch(&event) => {
                 let sweep = |context, job: SweepTasks| async move { janitor::sweep::sweep(&context, job, at_most).await };

@@ -106,7 +106,7 @@ pub async fn usage(door: Viewer) -> Result<Answer<BillingView>> {
     let month = Month::of_day(today);
     let days = door.store.all(&UsageDay::of_month(today)).await?;
     let used = sum(&days);
-    let on_day = days.into_iter().find(|used| used.date == today).unwrap_or_else(|| UsageDay::none(today));
+    let on_day = days.iter().filter(|used| used.date == today).fold(UsageDay::none(today), |sum, part| sum.plus(part));
     Ok(Answer::new(
         "Success",
         BillingView {

@@ -1,6 +1,10 @@
-//! Messages to phones (F4): so far their templates, with a preview of what becomes of one.
+//! Messages to phones (F4): what is sent and what came in, templates of messages, and what gateways report.
 
+mod gateway;
+mod known;
+mod message;
 mod rules;
+mod sandbox;
 mod template;
 
 use shared::http::Registry;
@@ -10,6 +14,15 @@ pub struct Messages;
 
 impl Routes for Messages {
     fn declare(routes: &mut impl Registry) {
+        routes.tag("messages", "Messages to and from phones: by iMessage, RCS or SMS.");
+        routes.get("/v1/messages", "listMessages", "List messages", message::list);
+        routes.post("/v1/messages", "sendMessage", "Send a message", message::send);
+        routes.may(404);
+        routes.get("/v1/messages/{id}", "getMessage", "Read a message, with each call of a carrier", message::show);
+        routes.post("/v1/messages/{id}/cancel", "cancelMessage", "Cancel a message that waits", message::cancel);
+        routes.post("/v1/messages/{id}/resend", "resendMessage", "Send a message again that failed or is unknown", message::resend);
+        routes.tag("gateways", "What gateways of the operator report.");
+        routes.post("/v1/gateways/{id}/events", "reportGatewayEvents", "Report receipts, and messages that came in", gateway::take);
         routes.tag("message templates", "What messages to phones say, with `{{variables}}` for what differs from message to message.");
         routes.get("/v1/templates", "listMessageTemplates", "List templates of messages", template::list);
         routes.post("/v1/templates", "createMessageTemplate", "Create a template of messages", template::create);

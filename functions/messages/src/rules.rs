@@ -99,3 +99,32 @@ pub fn values(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
     }
     values
 }
+
+/// What a sender wants to find again with a message: texts, kept as they are.
+pub struct MetadataTexts;
+
+/// Keys of a message's metadata, and characters of a key and of a value.
+const METADATA: (usize, usize, usize) = (20, 64, 500);
+
+impl Rule for MetadataTexts {
+    type Value = BTreeMap<String, String>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<BTreeMap<String, String>, String> {
+        let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
+        let (keys, key, value) = METADATA;
+        if object.len() > keys {
+            return Err(format!("must not have more than {keys} keys"));
+        }
+        let fits = |name: &String, given: &Value| {
+            let text = given.as_str().filter(|text| text.chars().count() <= value && !text::has_controls(text))?;
+            ((1..=key).contains(&name.chars().count()) && !text::has_controls(name)).then(|| (name.clone(), text.to_owned()))
+        };
+        let texts = object.iter().map(|(name, given)| fits(name, given)).collect::<Option<_>>();
+        texts.ok_or_else(|| format!("must have texts of at most {value} characters under names of 1 to {key}"))
+    }
+
+    fn schema(&self) -> Value {
+        let (keys, _, value) = METADATA;
+        json!({"type": "object", "maxProperties": keys, "additionalProperties": {"type": "string", "maxLength": value}})
+    }
+}

@@ -2,6 +2,7 @@
 //! or fails with one sentence. Repeating it changes nothing more.
 
 pub mod import;
+mod lines;
 
 use records::setting::{Setting, SettingValue, SettingVault, VaultKeyLost};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,16 @@ enum Command {
         now: bool,
     },
     ListReceipts {},
+    /// Adds a gateway, or gives the one of this name another address and secret.
+    GatewayAdd {
+        name: String,
+        url: String,
+        #[serde(default)]
+        secret: Option<String>,
+    },
+    /// Adds a line to the pool that all tenants share.
+    LineAdd(lines::NewLine),
+    LineList {},
     /// Creates a new tenant for `owner` from the lines of an export.
     ImportTenant {
         owner: String,
@@ -118,6 +129,9 @@ impl Worker for Operator {
             Command::RestoreTenant { tenant } => restore_tenant(&context, &tenant).await,
             Command::PurgeTenant { tenant, now } => purge_tenant(&context, &tenant, now).await,
             Command::ListReceipts {} => list_receipts(&context).await,
+            Command::GatewayAdd { name, url, secret } => lines::add_gateway(&context, &name, &url, secret.as_deref()).await,
+            Command::LineAdd(line) => lines::add_line(&context, line).await,
+            Command::LineList {} => lines::list(&context).await,
             Command::ImportTenant { owner, lines } => import::import_tenant(&context, records::ALL_RESTORED, &owner, &lines).await,
         }
     }
@@ -418,7 +432,7 @@ mod tests {
             worker::command::<Command>(event).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             read += 1;
         }
-        assert_eq!(read, 13, "one sample for each command");
+        assert_eq!(read, 16, "one sample for each command");
     }
 
     #[test]

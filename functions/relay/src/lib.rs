@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use records::deleted_campaign::{DeletedCampaign, SweepCampaign};
 use records::lead::{DeletedLead, EraseLead};
 use records::message::{Delivery, Message, SendReply};
+use records::phone_message::{MessageStatus, PhoneMessage, SendMessage};
 use records::project::{DeletedProject, SweepTasks};
 use records::test_mail::{SendTest, TestMail};
 use records::wave::{SendWave, Wave};
@@ -17,6 +18,7 @@ use serde_json::Value;
 use shared::aws::Aws;
 use shared::config::Variables;
 use shared::model::due::{AdvanceCampaign, DueWork};
+use shared::model::due_messages::{DueMessages, ReleaseMessages};
 use shared::model::edge::Pack;
 use shared::model::mail::Mail;
 use shared::model::workspace::{DeletedWorkspace, SweepWorkspace};
@@ -33,6 +35,8 @@ pub struct Relay {
     cleanup_queue: String,
     campaign_queue: String,
     send_queue: String,
+    otp_queue: String,
+    message_queue: String,
 }
 
 /// What must follow a change of the table.
@@ -49,9 +53,22 @@ enum FollowUp {
     SendWave(SendWave),
     SendTest(SendTest),
     SendReply(SendReply),
+    SendMessage(PhoneJob),
+    /// The messages, and the tenant whose share of the queue they use.
+    Release(ReleaseMessages, String),
     /// Add to the counters of its days and months.
     Count(Box<Pack>),
     Nothing,
+}
+
+/// A message to a phone that is to be sent.
+#[derive(Debug, PartialEq, Eq)]
+struct PhoneJob {
+    job: SendMessage,
+    /// It does not wait behind others.
+    is_urgent: bool,
+    /// Seconds until its turn.
+    delay: i32,
 }
 
 impl Worker for Relay {
@@ -61,7 +78,9 @@ impl Worker for Relay {
         let queue = |name| variables.required(name);
         let (mail_queue, cleanup_queue) = (queue("MAIL_QUEUE_URL")?, queue("CLEANUP_QUEUE_URL")?);
         let (campaign_queue, send_queue) = (queue("CAMPAIGN_QUEUE_URL")?, queue("SEND_QUEUE_URL")?);
-        Ok(Relay { app, sqs: client(&Aws::read(variables)?), mail_queue, cleanup_queue, campaign_queue, send_queue })
+        let (otp_queue, message_queue) = (queue("OTP_QUEUE_URL")?, queue("MESSAGE_QUEUE_URL")?);
+        let sqs = client(&Aws::read(variables)?);
+        Ok(Relay { app, sqs, mail_queue, cleanup_queue, campaign_queue, send_queue, otp_queue, message_queue })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
@@ -77,6 +96,11 @@ impl Worker for Relay {
                 FollowUp::SendWave(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
                 FollowUp::SendReply(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
                 FollowUp::SendTest(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
+                FollowUp::SendMessage(PhoneJob { job, is_urgent, delay }) => {
+                    let queue = if is_urgent { &self.otp_queue } else { &self.message_queue };
+                    self.queue_later(queue, &change.group(), &change.job(job), delay).await
+                }
+                FollowUp::Release(job, group) => self.queue(&self.message_queue, &group, &change.job(job)).await,
                 FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
                 FollowUp::Nothing => Ok(()),
             }
@@ -87,12 +111,21 @@ impl Worker for Relay {
 
 impl Relay {
     async fn queue<J: Serialize>(&self, queue: &str, group: &str, job: &Queued<J>) -> Result<()> {
+        self.queue_later(queue, group, job, 0).await
+    }
+
+    /// After so many seconds, at most 900.
+    async fn queue_later<J: Serialize>(&self, queue: &str, group: &str, job: &Queued<J>, delay: i32) -> Result<()> {
         let body = serde_json::to_string(job).map_err(|error| Error::internal("writing a job", error))?;
-        let sending = self.sqs.send_message().queue_url(queue).message_body(body).message_group_id(group).send();
+        let delay = Some(delay).filter(|delay| *delay > 0);
+        let sending = self.sqs.send_message().queue_url(queue).message_body(body).message_group_id(group).set_delay_seconds(delay).send();
         sending.await.map_err(|error| Error::Unavailable { doing: "queueing a job", cause: error.into() })?;
         Ok(())
     }
 }
+
+/// Seconds of SQS.
+const LONGEST_DELAY: i128 = 900;
 
 /// Most changes need nothing, which follows from their kind and type.
 fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
@@ -142,6 +175,22 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             let message: Message = change.record()?;
             let is_queued = message.delivery == Some(Delivery::Queued);
             Ok(if is_queued { FollowUp::SendReply(SendReply { reply: message.place() }) } else { FollowUp::Nothing })
+        }
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == PhoneMessage::TYPE => {
+            let message: PhoneMessage = change.record()?;
+            if message.status != MessageStatus::Queued {
+                return Ok(FollowUp::Nothing);
+            }
+            let seconds = message.due_at.map_or(0, |due| (due.duration_since(now).as_millis() + 999) / 1000);
+            let delay = i32::try_from(seconds.clamp(0, LONGEST_DELAY)).unwrap_or(0);
+            let (job, is_urgent) = (SendMessage { message: message.id }, message.is_urgent());
+            Ok(FollowUp::SendMessage(PhoneJob { job, is_urgent, delay }))
+        }
+        // What is due later is brought to mind by then, which changes it.
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == DueMessages::TYPE => {
+            let due: DueMessages = change.record()?;
+            let group = due.group();
+            Ok(if due.is_due(now) { FollowUp::Release(ReleaseMessages { due }, group) } else { FollowUp::Nothing })
         }
         // Packs are never changed, and expired ones still count.
         ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),

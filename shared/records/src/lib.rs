@@ -19,9 +19,12 @@ pub mod lead_list;
 pub mod message;
 pub mod message_template;
 pub mod message_text;
+pub mod messaging_quota;
 pub mod peer;
+pub mod phone_message;
 pub mod project;
 pub mod rule;
+pub mod sandbox_message;
 pub mod schedule;
 pub mod segment;
 pub mod sequence;
@@ -84,6 +87,9 @@ shared::records! {
     contact_group::ContactGroupName,
     contact_group::ContactGroupMember,
     peer::Peer,
+    phone_message::PhoneMessage,
+    sandbox_message::SandboxMessage,
+    messaging_quota::MessagingQuota,
     message_template::MessageTemplate,
     message_template::MessageTemplateById,
 }

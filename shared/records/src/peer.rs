@@ -1,11 +1,15 @@
 //! Peers: what a tenant knows of a phone number, whoever it belongs to.
 
+use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use shared::crypto::Random;
+use shared::model::line::LineId;
 use shared::model::phone_number::{Digits, PhoneNumber};
 use shared::store::{Collection, Entity, InTenant, Key, List, Restore, restored};
 
 use crate::contact::ContactId;
+use crate::phone_message::PhoneMessageId;
 
 /// `peers` / `<digits>`: one for each number of which something is known. Its contact makes a number unique among the contacts of a tenant. Whoever writes
 /// one begins with what stands there and raises the version, so that no fact is lost; it goes when it says nothing any more.
@@ -14,14 +18,37 @@ pub struct Peer {
     pub phone_number: PhoneNumber,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<ContactId>,
+    /// When the first message went out to it. `None`: a message to it takes a place of the plan's new contacts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_messaged_at: Option<Timestamp>,
+    /// Such a place, which further messages to it share until one went out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<ContactPlace>,
+    /// The lines that are the tenant's for this number; the last is the one that is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<LineId>,
     pub version: u64,
+}
+
+/// A place of the plan's new contacts: of which day, and which message took it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactPlace {
+    pub message: PhoneMessageId,
+    pub day: Date,
 }
 
 impl Peer {
     /// Of whom nothing is known yet. Its versions begin anywhere, so that none is that of an earlier peer of the number, which somebody may have read.
     pub fn new(phone_number: PhoneNumber, random: &Random) -> Self {
         let [a, b, c, d, e, f] = random.bytes();
-        Peer { phone_number, contact: None, version: u64::from_be_bytes([0, 0, a, b, c, d, e, f]) }
+        Peer {
+            phone_number,
+            contact: None,
+            first_messaged_at: None,
+            place: None,
+            lines: vec![],
+            version: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
+        }
     }
 
     pub fn with_contact(&self, contact: ContactId) -> Self {
@@ -36,8 +63,43 @@ impl Peer {
 
     /// The fields are listed one by one, so that a new fact must be decided on here.
     fn says_something(&self) -> bool {
-        let Peer { phone_number: _, contact, version: _ } = self;
-        contact.is_some()
+        let Peer { phone_number: _, contact, first_messaged_at, place, lines, version: _ } = self;
+        contact.is_some() || first_messaged_at.is_some() || place.is_some() || !lines.is_empty()
+    }
+
+    pub fn is_opted_out(&self) -> bool {
+        false
+    }
+
+    /// Whether a message to it takes a place of the plan's new contacts.
+    pub fn is_new(&self) -> bool {
+        self.first_messaged_at.is_none() && self.place.is_none()
+    }
+
+    /// With a place for the message.
+    pub fn expecting(&self, message: PhoneMessageId, day: Date) -> Self {
+        Peer { place: Some(ContactPlace { message, day }), version: self.version + 1, ..self.clone() }
+    }
+
+    /// A message went out. `None`: it was not the first.
+    pub fn messaged(&self, at: Timestamp) -> Option<Self> {
+        let first = self.first_messaged_at.is_none();
+        first.then(|| Peer { first_messaged_at: Some(at), place: None, version: self.version + 1, ..self.clone() })
+    }
+
+    /// The message that took a place will not go out. Gives the place that is free again; `None`: the message has none.
+    pub fn without_place(&self, message: PhoneMessageId) -> Option<(Self, ContactPlace)> {
+        let place = self.place.filter(|place| place.message == message)?;
+        Some((Peer { place: None, version: self.version + 1, ..self.clone() }, place))
+    }
+
+    /// With this line as the one that is used. `None`: it is so.
+    pub fn on_line(&self, line: LineId) -> Option<Self> {
+        if self.lines.last() == Some(&line) {
+            return None;
+        }
+        let others = self.lines.iter().copied().filter(|other| *other != line);
+        Some(Peer { lines: others.chain([line]).collect(), version: self.version + 1, ..self.clone() })
     }
 
     pub fn key_of(phone_number: &PhoneNumber) -> Key<Self> {
@@ -68,8 +130,6 @@ impl Entity for Peer {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     #[test]

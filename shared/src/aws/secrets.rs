@@ -17,6 +17,7 @@ use crate::config::{Config, Stage};
 use crate::crypto::{self, RootKey, SealingKey, SigningKey, Vault};
 use crate::error::{Cause, Chain, Error, Result};
 use crate::lock::Lock;
+use crate::model::gateway::LineKeys;
 use crate::model::mail_ref::MailKeys;
 
 const KEEP: SignedDuration = SignedDuration::from_mins(5);
@@ -28,7 +29,7 @@ const READING_INGEST: &str = "reading the ingest key";
 
 pub struct Secrets {
     client: Client,
-    key_ids: [(Purpose, Option<String>); 5],
+    key_ids: [(Purpose, Option<String>); 6],
     signing_id: Option<String>,
     jwks_id: Option<String>,
     demo_id: Option<String>,
@@ -49,6 +50,7 @@ pub struct Keys {
     vault: OnceLock<VaultKeys>,
     links: OnceLock<LinkKeys>,
     mail_refs: OnceLock<MailKeys>,
+    lines: OnceLock<LineKeys>,
     cursors: OnceLock<CursorKeys>,
     receipts: OnceLock<SigningKey>,
 }
@@ -73,6 +75,7 @@ enum Purpose {
     Vault,
     Links,
     MailRefs,
+    Lines,
     Cursors,
     Receipts,
 }
@@ -119,6 +122,11 @@ impl Keys {
         self.of(Purpose::MailRefs, &self.mail_refs)
     }
 
+    /// Of references to messages to phones, and of gateways' secrets.
+    pub fn lines(&self) -> Result<&LineKeys> {
+        self.of(Purpose::Lines, &self.lines)
+    }
+
     /// Encrypts what tenants entrust to us.
     pub fn vault(&self) -> Result<&Vault> {
         Ok(&self.of(Purpose::Vault, &self.vault)?.vault)
@@ -155,6 +163,9 @@ impl Keys {
             Purpose::MailRefs => {
                 let _ = self.mail_refs.set(MailKeys::of(&root));
             }
+            Purpose::Lines => {
+                let _ = self.lines.set(LineKeys::of(&root));
+            }
             Purpose::Cursors => {
                 let _ = self.cursors.set(CursorKeys { cursors: root.sealing("cursors"), answers: root.sealing("answers") });
             }
@@ -172,6 +183,7 @@ impl Purpose {
             Purpose::Vault => "VAULT_SECRET_ID",
             Purpose::Links => "LINKS_SECRET_ID",
             Purpose::MailRefs => "MAIL_REFS_SECRET_ID",
+            Purpose::Lines => "LINES_SECRET_ID",
             Purpose::Cursors => "CURSORS_SECRET_ID",
             Purpose::Receipts => "RECEIPTS_SECRET_ID",
         }
@@ -182,6 +194,7 @@ impl Purpose {
             Purpose::Vault => "reading the vault's secret",
             Purpose::Links => "reading the secret of links",
             Purpose::MailRefs => "reading the secret of campaigns' mails",
+            Purpose::Lines => "reading the secret of lines",
             Purpose::Cursors => "reading the secret of cursors",
             Purpose::Receipts => "reading the secret of receipts",
         }
@@ -213,6 +226,7 @@ impl Secrets {
                 (Purpose::Vault, config.vault_secret.clone()),
                 (Purpose::Links, config.links_secret.clone()),
                 (Purpose::MailRefs, config.mail_refs_secret.clone()),
+                (Purpose::Lines, config.lines_secret.clone()),
                 (Purpose::Cursors, config.cursors_secret.clone()),
                 (Purpose::Receipts, config.receipts_secret.clone()),
             ],

@@ -239,18 +239,6 @@ pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, pr
         return response;
     }
     let (status, code) = status::entry(error, family);
-    let details = match error {
-        Error::Validation(fields) => json!(fields),
-        Error::MissingTemplateVariables(names) => {
-            let lacking = |name: &String| (format!("data.{name}"), vec![format!("The data.{name} field is required.")]);
-            json!(names.iter().map(lacking).collect::<FieldErrors>())
-        }
-        Error::PlanLimitReached(limit) => json!({"limit": limit.limit, "used": limit.used, "max": limit.max, "plan": limit.plan}),
-        Error::TooManyRequests(throttled) => {
-            json!({"quota": throttled.quota, "limit": throttled.limit, "retry_after": throttled.retry_after})
-        }
-        _ => json!({}),
-    };
     let mut response = if family == Family::Links {
         page::refusal(status, error)
     } else if problem {
@@ -261,13 +249,13 @@ pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, pr
             "status": status,
             "detail": error.message(),
             "code": code.0,
-            "details": details,
+            "details": details(error),
             "request_id": request_id,
         });
         json_response(status, "application/problem+json", body.to_string())
     } else {
-        let error = json!({"code": code.0, "message": error.message(), "details": details, "request_id": request_id});
-        json_response(status, "application/json", json!({"success": false, "error": error}).to_string())
+        let StoredAnswer { status, body, .. } = refusal(error, family, request_id);
+        json_response(status, "application/json", body)
     };
     let retry_after = match error {
         Error::TooManyRequests(throttled) => Some(throttled.retry_after),
@@ -278,6 +266,28 @@ pub(crate) fn error_response(error: &Error, family: Family, request_id: &str, pr
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// An error in our own shape.
+pub(crate) fn refusal(error: &Error, family: Family, request_id: &str) -> StoredAnswer {
+    let (status, code) = status::entry(error, family);
+    let error = json!({"code": code.0, "message": error.message(), "details": details(error), "request_id": request_id});
+    StoredAnswer { status, etag: None, body: json!({"success": false, "error": error}).to_string() }
+}
+
+fn details(error: &Error) -> Value {
+    match error {
+        Error::Validation(fields) => json!(fields),
+        Error::MissingTemplateVariables(names) => {
+            let lacking = |name: &String| (format!("data.{name}"), vec![format!("The data.{name} field is required.")]);
+            json!(names.iter().map(lacking).collect::<FieldErrors>())
+        }
+        Error::PlanLimitReached(limit) => json!({"limit": limit.limit, "used": limit.used, "max": limit.max, "plan": limit.plan}),
+        Error::TooManyRequests(throttled) => {
+            json!({"quota": throttled.quota, "limit": throttled.limit, "retry_after": throttled.retry_after})
+        }
+        _ => json!({}),
+    }
 }
 
 fn json_response(status: u16, content_type: &'static str, body: String) -> Response<ResponseBody> {

@@ -105,6 +105,7 @@ impl Catalogue {
                     Access::Recipient => "a signed link of a mail, limited by address".to_owned(),
                     Access::SignedIn => "any session".to_owned(),
                     Access::Edge => "the edge, by X-Ingest-Key".to_owned(),
+                    Access::Gateway => "a gateway of the operator, by its signature".to_owned(),
                     Access::AtLeast(least) | Access::InWorkspace(least) => {
                         let roles = crate::tenancy::Role::ALL.map(|role| if role >= least { role.name() } else { "-" });
                         let walled = if matches!(operation.access, Access::InWorkspace(_)) { ", in the workspace" } else { "" };
@@ -181,7 +182,7 @@ impl Operation {
 
     /// Every status except success that this route can answer, derived from its arguments and its door.
     pub fn refusals(&self) -> Vec<u16> {
-        let (limited, edge) = (self.is_limited(), self.access == Access::Edge);
+        let (limited, edge) = (self.is_limited(), self.is_of_programs());
         let (writes, has_body) = (self.method != Method::GET, !self.body.is_empty());
         let recipient = self.access == Access::Recipient;
         let open = recipient || matches!(self.access, Access::Open { .. });
@@ -210,7 +211,12 @@ impl Operation {
 
     /// Whether requests are counted against a rate limit.
     pub(crate) fn is_limited(&self) -> bool {
-        self.access != Anyone::ACCESS && self.access != Access::Edge
+        self.access != Anyone::ACCESS && !self.is_of_programs()
+    }
+
+    /// Whether the operator's own programs call it, with a credential that no tenant has.
+    pub fn is_of_programs(&self) -> bool {
+        matches!(self.access, Access::Edge | Access::Gateway)
     }
 
     /// Whether it is a list with pages.

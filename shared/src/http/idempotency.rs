@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::crypto;
 use crate::error::{Error, Result, StoredAnswer};
-use crate::http::answer::{Answer, ResponseBody};
+use crate::http::answer::{self, Answer, ResponseBody};
 use crate::http::catalogue::Operation;
 use crate::http::endpoint::Argument;
 use crate::http::family::Family;
@@ -36,6 +36,7 @@ pub struct Once<F> {
 pub struct Ticket {
     app: App,
     family: Family,
+    request_id: String,
     recording: Option<Recording>,
 }
 
@@ -184,7 +185,7 @@ impl Ticket {
             content: Content::of(incoming, entered),
             in_tenant: entered.store.is_some(),
         });
-        Ok(Ticket { app: incoming.app.clone(), family: Family::of(incoming.route), recording })
+        Ok(Ticket { app: incoming.app.clone(), family: Family::of(incoming.route), request_id: incoming.request_id.clone(), recording })
     }
 
     /// The answer to an earlier request with the same key.
@@ -207,6 +208,13 @@ impl Ticket {
         answer: &Answer<T, STATUS, TAGGED>,
     ) -> Result<Transaction<'a>> {
         let Some(answered) = self.sealed(&answer.render(self.family), store.now())? else { return Ok(transaction) };
+        transaction.create_or_expired(store, &answered, store.now().as_second(), self.duplicate())
+    }
+
+    /// The same for a refusal that has an effect of its own.
+    pub fn record_refusal<'a>(&self, transaction: Transaction<'a>, store: &TenantStore, refusal: &Error) -> Result<Transaction<'a>> {
+        let answer = answer::refusal(refusal, self.family, &self.request_id);
+        let Some(answered) = self.sealed(&answer, store.now())? else { return Ok(transaction) };
         transaction.create_or_expired(store, &answered, store.now().as_second(), self.duplicate())
     }
 

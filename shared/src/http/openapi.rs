@@ -143,6 +143,7 @@ fn described(operation: &Operation, components: &mut Components) -> Value {
         "security": match (operation.access, operation.scope()) {
             (Access::Open { .. } | Access::Recipient, _) => json!([]),
             (Access::Edge, _) => json!([{"edge": []}]),
+            (Access::Gateway, _) => json!([{"gateway": []}]),
             (_, Some(_)) => json!([{"session": []}, {"bearerKey": []}, {"headerKey": []}]),
             (_, None) => json!([{"session": []}]),
         },
@@ -165,6 +166,7 @@ fn admission(operation: &Operation) -> String {
         (Access::Recipient, _) => "For whoever has the link, which is signed.".to_owned(),
         (Access::SignedIn, _) => "For any session.".to_owned(),
         (Access::Edge, _) => "For the edge proxies.".to_owned(),
+        (Access::Gateway, _) => "For the gateways of the operator, which sign what they report.".to_owned(),
         (Access::AtLeast(role), None) => format!("For {} and above; not for API keys.", role.name()),
         (Access::InWorkspace(role), scope) => {
             let keys = scope.map_or("; not for API keys".to_owned(), |scope| format!(", and for API keys with the scope {scope}"));
@@ -394,6 +396,11 @@ fn security_schemes() -> Value {
         "edge": {
             "type": "apiKey", "in": "header", "name": "X-Ingest-Key",
             "description": "The deployment's key with which edge proxies report usage. No tenant has it.",
+        },
+        "gateway": {
+            "type": "apiKey", "in": "header", "name": "webhook-signature",
+            "description": "A signature by Standard Webhooks 1.0 over `webhook-id`, `webhook-timestamp` (within 5 minutes) and the body, with the gateway's secret. \
+                No tenant has it.",
         },
     })
 }

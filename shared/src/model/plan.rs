@@ -42,6 +42,11 @@ pub struct Plan {
     pub emails_per_month: Option<u64>,
     pub contacts_messaged_per_day: Option<u64>,
     pub contacts_messaged_per_month: Option<u64>,
+    /// Messages to phones: unlimited by the seeded plans, but an agency limits its children.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_per_day: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_per_month: Option<u64>,
     pub api_keys: Option<u64>,
     pub webhooks: Option<u64>,
     pub subaccounts: Option<u64>,
@@ -59,6 +64,8 @@ impl Plan {
             api_requests_per_day: least(self.api_requests_per_day, limits.api_requests_per_day),
             contacts_messaged_per_day: least(self.contacts_messaged_per_day, limits.new_contacts_per_day),
             contacts_messaged_per_month: least(self.contacts_messaged_per_month, limits.new_contacts_per_month),
+            messages_per_day: least(self.messages_per_day, limits.messages_per_day),
+            messages_per_month: least(self.messages_per_month, limits.messages_per_month),
             ..self.clone()
         }
     }
@@ -70,6 +77,8 @@ impl Plan {
             ("api_requests_per_day", above(self.api_requests_per_day, limits.api_requests_per_day)),
             ("new_contacts_per_day", above(self.contacts_messaged_per_day, limits.new_contacts_per_day)),
             ("new_contacts_per_month", above(self.contacts_messaged_per_month, limits.new_contacts_per_month)),
+            ("messages_per_day", above(self.messages_per_day, limits.messages_per_day)),
+            ("messages_per_month", above(self.messages_per_month, limits.messages_per_month)),
         ]
         .into_iter()
         .filter_map(|(name, above)| above.then_some(name))
@@ -94,6 +103,8 @@ impl Plan {
             emails_per_month,
             contacts_messaged_per_day,
             contacts_messaged_per_month,
+            messages_per_day,
+            messages_per_month,
             api_keys,
             webhooks,
             subaccounts,
@@ -113,6 +124,8 @@ impl Plan {
             && covers(self.emails_per_month, emails_per_month)
             && covers(self.contacts_messaged_per_day, contacts_messaged_per_day)
             && covers(self.contacts_messaged_per_month, contacts_messaged_per_month)
+            && covers(self.messages_per_day, messages_per_day)
+            && covers(self.messages_per_month, messages_per_month)
             && covers(self.api_keys, api_keys)
             && covers(self.webhooks, webhooks)
             && covers(self.subaccounts, subaccounts)

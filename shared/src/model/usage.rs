@@ -1,16 +1,22 @@
 //! What a tenant used on a day: the counter that enforces its daily quota, and what its requests consumed.
 
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::model::time::end_of;
 use crate::store::entity::{Collection, Entity, InTenant, Key};
 use crate::store::page::List;
 
-/// `usage` / `<date>`: one item for each day and tenant, so a month is one query. Numbers are only added to it, by leases of the daily
-/// quota and by other counters. It is never written as a whole.
+/// `usage` / `<date>` and `<date>~<0 to 7>`: of each day and tenant, so a month is one query. Numbers are only added to it, by leases of the daily
+/// quota and by other counters. It is never written as a whole. What transactions add is spread over parts of the day, because two that meet at
+/// an item must come one after the other.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UsageDay {
     pub date: Date,
+    /// Which part of the day it is, where it is one. Readers add the parts up.
+    #[serde(skip)]
+    part: Option<u8>,
     /// Requests of the API that were leased to instances. The daily quota is compared with this number.
     #[serde(rename = "used", default)]
     pub api_requests: u64,
@@ -50,10 +56,12 @@ pub struct UsageDay {
 impl UsageDay {
     /// Two years, and one more month to compare with.
     pub const KEPT_SECONDS: i64 = 760 * 86_400;
+    const PARTS: u8 = 8;
 
     pub fn none(date: Date) -> Self {
         UsageDay {
             date,
+            part: None,
             api_requests: 0,
             requests: 0,
             read_milliunits: 0,
@@ -71,10 +79,16 @@ impl UsageDay {
         }
     }
 
+    /// A part of a day, one of a few.
+    pub fn part(date: Date, spread: u8) -> Self {
+        UsageDay { part: Some(spread % UsageDay::PARTS), ..UsageDay::none(date) }
+    }
+
     /// The sum of both, with the date of the first.
     pub fn plus(&self, other: &UsageDay) -> UsageDay {
         UsageDay {
             date: self.date,
+            part: None,
             api_requests: self.api_requests + other.api_requests,
             requests: self.requests + other.requests,
             read_milliunits: self.read_milliunits + other.read_milliunits,
@@ -102,10 +116,6 @@ impl UsageDay {
         List::new(UsageDay::collection(), "")
     }
 
-    pub fn key_of(date: Date) -> Key<Self> {
-        Key::at(&UsageDay::collection(), date.to_string())
-    }
-
     pub(crate) fn collection() -> Collection {
         Collection::of::<UsageDay>()
     }
@@ -119,6 +129,11 @@ impl Entity for UsageDay {
     const EXPORTED: bool = false;
 
     fn key(&self) -> Key<Self> {
-        UsageDay::key_of(self.date)
+        let part = self.part.map_or_else(String::new, |part| format!("~{part}"));
+        Key::at(&UsageDay::collection(), format!("{}{part}", self.date))
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        end_of(self.date).checked_add(SignedDuration::from_secs(UsageDay::KEPT_SECONDS)).ok()
     }
 }

@@ -209,20 +209,22 @@ pub struct Stored {
 }
 
 /// Reads one page of a partition in the order of the sort keys, with consistent reads. A record that `read` rejects does not count towards
-/// the page.
+/// the page. After about `most` records the page ends where it stopped looking, however short it is.
 pub(crate) async fn read<E: Entity>(
     table: &Table,
     pk: String,
     list: &List<E>,
     span: &Span,
+    most: usize,
     read: impl Fn(&Item) -> Result<Option<E>>,
 ) -> Result<Page<E>> {
     let (skip, reach) = (span.skip, span.reach());
     let mut after = span.after.as_ref().map(|position| position.0.clone());
     let mut items: Vec<E> = Vec::new();
+    let mut looked_at = 0;
     loop {
-        // One more than the page, to find out whether there is another page.
-        let wanted = reach + 1 - items.len();
+        // One more than the page, to find out whether there is another page. Where few are kept, ever more are looked at in a call.
+        let wanted = (reach + 1 - items.len()).max(if most < usize::MAX { looked_at * 4 } else { 0 });
         let query = Query {
             pk: pk.clone(),
             prefix: list.prefix.clone(),
@@ -234,10 +236,15 @@ pub(crate) async fn read<E: Entity>(
             attributes: attributes::<E>(),
         };
         let (found, next) = table.query(query).await?;
+        looked_at += found.len();
         for item in found {
             items.extend(read(&item)?);
         }
         match next {
+            // The page is short, and goes on where this one stops looking.
+            Some(next) if items.len() <= reach && looked_at >= most => {
+                return Ok(Page { items: items.into_iter().skip(skip).collect(), next: Some(Position(next)) });
+            }
             Some(next) if items.len() <= reach => after = Some(next),
             _ => break,
         }

@@ -9,8 +9,8 @@ use crate::store::page::List;
 /// Records of any type.
 pub struct Anything;
 
-/// The workers that write with each mail.
-const MAIL_WORKERS: [&str; 2] = ["sender", "receiver"];
+/// Who writes with each mail, and with each message to or from a phone.
+const MAIL_WORKERS: [&str; 4] = ["sender", "receiver", "switchboard", "gateway"];
 /// The collection of all counters.
 pub(crate) const COUNTERS: &str = "counters";
 

@@ -136,7 +136,7 @@ impl Directory {
     /// The page of a list that `span` asks for, in the order of the sort keys.
     pub async fn page<E: Entity<Scope = InDirectory>>(&self, list: &List<E>, span: &Span, keep: impl Fn(&E) -> bool) -> Result<Page<E>> {
         let pk = Directory::partition(&list.collection.0);
-        page::read(&self.table, pk, list, span, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
+        page::read(&self.table, pk, list, span, usize::MAX, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
     }
 
     /// The first `at_most` records of a list, for work that is done in portions.

@@ -38,6 +38,11 @@ impl Wants {
         wanted.push((key.collection.clone(), key.sort.clone()));
     }
 
+    /// A record of the directory.
+    pub fn open<E: Entity<Scope = InDirectory>>(&mut self, key: &Key<E>) {
+        self.full.push(FullKey { pk: Directory::partition(&key.collection), sk: key.sort.clone() });
+    }
+
     /// The record that the path names.
     pub fn named<E: Entity<Scope: Owned>>(&mut self, key: &Key<E>) {
         self.means::<E>();
@@ -93,7 +98,7 @@ impl Entered {
     }
 
     /// A record of the directory: as read on the way in, or read now.
-    pub(crate) async fn find_open<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
+    pub async fn find_open<E: Entity<Scope = InDirectory>>(&self, key: &Key<E>) -> Result<Option<E>> {
         match self.read.get(&self.directory.full(key)) {
             Some(item) => self.directory.read(item.as_ref()),
             None => self.directory.find(key).await,

@@ -15,8 +15,11 @@ use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
 use crate::model::due::DueWork;
+use crate::model::due_messages::DueMessages;
 use crate::model::inbound::Inbound;
+use crate::model::line::LinePeer;
 use crate::model::mail_ref::{LinkKind, MailLink, MailRef};
+use crate::model::message_ref::MessageRef;
 use crate::model::subaccount::Subaccount;
 use crate::model::tenant::{Slug, SlugClaim};
 use crate::model::workspace::DeletedWorkspace;
@@ -249,6 +252,11 @@ impl WorkContext {
         WorkContext { app: app.clone(), directory, store: None, within: None, table }
     }
 
+    /// For a request of the operator's own programs.
+    pub(super) fn of_request(app: App, directory: Directory, table: Table) -> Self {
+        WorkContext { app, directory, store: None, within: None, table }
+    }
+
     /// The time when the work began.
     pub fn now(&self) -> Timestamp {
         self.directory.now()
@@ -273,6 +281,22 @@ impl WorkContext {
         let store = self.directory.enter(due.tenant);
         let within = store.workspace(due.workspace()?);
         Some((store, within))
+    }
+
+    /// The store of a tenant whose messages are due, from the directory's list.
+    pub fn waiting(&self, due: &DueMessages) -> TenantStore {
+        self.directory.enter(due.tenant)
+    }
+
+    /// The message to a phone that a carrier reports about, with the store of its tenant. Only our reference says whose it is, and only with our signature.
+    pub fn messaged(&self, reference: &str) -> Result<Option<(MessageRef, TenantStore)>> {
+        let reference = MessageRef::read(reference, &self.app.keys().lines()?.references);
+        Ok(reference.map(|reference| (reference, self.directory.enter(reference.tenant))))
+    }
+
+    /// The store of the tenant to whom belongs what comes in from a number on a line, from the directory.
+    pub fn conversing(&self, peer: &LinePeer) -> TenantStore {
+        self.directory.enter(peer.tenant)
     }
 
     /// The store of a tenant whose deletion was requested.

@@ -203,7 +203,19 @@ impl<S: Owned> Store<S> {
     /// records it turns down take no place on the page.
     pub async fn page<E: Entity<Scope = S>>(&self, list: &List<E>, span: &Span, keep: impl Fn(&E) -> bool) -> Result<Page<E>> {
         let pk = self.partition(&list.collection.0);
-        page::read(&self.table, pk, list, span, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
+        page::read(&self.table, pk, list, span, usize::MAX, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
+    }
+
+    /// The same of a long list in which few may be kept: a page that looked at about `most` records ends there, however short it is, and the next goes on.
+    pub async fn page_within<E: Entity<Scope = S>>(
+        &self,
+        list: &List<E>,
+        span: &Span,
+        most: usize,
+        keep: impl Fn(&E) -> bool,
+    ) -> Result<Page<E>> {
+        let pk = self.partition(&list.collection.0);
+        page::read(&self.table, pk, list, span, most, |item| Ok(self.read::<E>(Some(item))?.filter(&keep))).await
     }
 
     /// All records of a list, however many; for lists that are small by nature.

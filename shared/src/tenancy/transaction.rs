@@ -209,6 +209,33 @@ impl<'a> Transaction<'a> {
         Ok(self)
     }
 
+    /// The same for a record that says more than its numbers: its texts, as in `zero`, are written with each addition.
+    pub fn tally_from<E: Entity<Scope = InTenant>>(
+        mut self,
+        store: &TenantStore,
+        zero: &E,
+        changes: &[(&'static str, u64)],
+    ) -> Result<Self> {
+        let mut update = Update::builder().table_name(self.table.name()).set_key(Some(store.full(&zero.key()).attributes()));
+        let (mut set, mut added) = (vec![], vec![]);
+        let is_set = |name: &str, value: &AttributeValue| (value.is_s() && !matches!(name, "pk" | "sk")) || name == "ttl";
+        let item = store.item(zero)?;
+        for (index, (name, value)) in item.into_iter().filter(|(name, value)| is_set(name, value)).enumerate() {
+            update = update.expression_attribute_names(format!("#s{index}"), name).expression_attribute_values(format!(":s{index}"), value);
+            set.push(format!("#s{index} = :s{index}"));
+        }
+        for (index, (attribute, by)) in changes.iter().enumerate() {
+            update = update
+                .expression_attribute_names(format!("#a{index}"), *attribute)
+                .expression_attribute_values(format!(":a{index}"), AttributeValue::N(by.to_string()));
+            added.push(format!("#a{index} :a{index}"));
+        }
+        let update = update.update_expression(format!("SET {} ADD {}", set.join(", "), added.join(", ")));
+        let update = update.build().map_err(|error| Error::internal("building a transaction", error))?;
+        self.push(TransactWriteItem::builder().update(update).build(), missing(), None);
+        Ok(self.of(Some(store.tenant_id())))
+    }
+
     /// Adds to a number of a record, which `by` takes to at most `most`. The first addition creates it. Less than nothing takes off.
     pub fn tally_within<S: Owned, E: Entity<Scope = S>>(
         mut self,

@@ -7,10 +7,12 @@
 //! * `Visitor`, `DemoVisitor`: a caller without credentials, limited by address.
 //! * `Recipient`: somebody who follows a signed link of a mail.
 //! * `EdgeProxy`: the edge proxies, which report usage and get no store.
+//! * `GatewayCaller`: a gateway of the operator, which reports what became of messages to phones.
 //! * `Anyone`: public data.
 
 mod agency;
 mod edge;
+mod gateway;
 mod person;
 mod recipient;
 mod tenanted;
@@ -24,6 +26,7 @@ use crate::error::Result;
 use crate::tenancy::{App, Directory, Entered, Incoming, Role, Wants, credential};
 
 pub use edge::{EdgeProxy, EdgeTenant};
+pub use gateway::GatewayCaller;
 pub use person::{OwnTenant, SignedIn, UsedIn};
 pub use recipient::Recipient;
 pub use tenanted::{Admin, AdminRole, AtLeast, Member, MemberRole, Owner, OwnerRole, Tenanted, Touched, Viewer, ViewerRole};
@@ -45,6 +48,8 @@ pub enum Access {
     InWorkspace(Role),
     /// The edge proxies, with the deployment's key in `X-Ingest-Key`.
     Edge,
+    /// A gateway of the operator, which signs what it reports.
+    Gateway,
 }
 
 pub trait Door: Sized + Send {

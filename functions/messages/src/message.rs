@@ -1,0 +1,484 @@
+//! Messages to phones: send, list, read, cancel, send again. A request checks what can be known at once and writes the message; the committed message is what
+//! `switchboard` works on.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use messaging::moving::{self, Allowed};
+use records::message_template::{MessageTemplate, MessageTemplateName, MessageType, TemplateChannel};
+use records::peer::Peer;
+use records::phone_message::{MessageStatus, NewMessage, PhoneMessage, PhoneMessageId, Reason, RequestedChannel, Way};
+use serde::Serialize;
+use shared::http::answer::{Accepted, Answer, Listing, Tagged};
+use shared::http::arguments::{Cursors, Found};
+use shared::http::form::{Fields, Form, Integer, Moment, OneOf, PhoneNumberText};
+use shared::http::idempotency::{Once, Ticket};
+use shared::model::line::{Channel, LinePool, PhoneLine};
+use shared::model::phone_number::PhoneNumber;
+use shared::model::time::{Printed, zulu};
+use shared::store::Direction;
+use shared::tenancy::conflict;
+use shared::tenancy::doors::{Member, Viewer};
+use shared::{Error, Result};
+
+use crate::known::Known;
+use crate::rules::{BodyText, MESSAGE_TYPE, MetadataTexts, TemplateName, values};
+use crate::sandbox::{self, SandboxMessages};
+
+/// What is known of a message after it was accepted.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = AcceptedMessage)]
+pub struct AcceptedView {
+    pub message_id: String,
+    pub status: MessageStatus,
+    /// Why it waits, or is not sent.
+    pub reason: Option<Reason>,
+    #[schema(inline)]
+    pub to: PhoneNumber,
+    /// The line that is planned; the event that it was sent names the final one.
+    #[schema(inline)]
+    pub from: Option<PhoneNumber>,
+    /// The same.
+    pub channel: Option<Channel>,
+    /// As SMS.
+    pub segments: u64,
+    pub estimated_delivery_ms: Option<u64>,
+    pub scheduled_at: Option<Printed>,
+    pub sandbox: bool,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Message)]
+pub struct MessageView {
+    pub id: String,
+    pub direction: Way,
+    #[schema(inline)]
+    pub to: PhoneNumber,
+    #[schema(inline)]
+    pub from: Option<PhoneNumber>,
+    pub body: String,
+    pub template: Option<String>,
+    pub channel: Option<Channel>,
+    pub requested_channel: RequestedChannel,
+    pub message_type: MessageType,
+    pub status: MessageStatus,
+    pub reason: Option<Reason>,
+    /// As SMS.
+    pub segments: u64,
+    pub metadata: BTreeMap<String, String>,
+    pub sandbox: bool,
+    pub replaced_by: Option<String>,
+    pub created_at: Printed,
+    pub scheduled_at: Option<Printed>,
+    pub queued_at: Option<Printed>,
+    pub sent_at: Option<Printed>,
+    pub delivered_at: Option<Printed>,
+    pub read_at: Option<Printed>,
+    pub failed_at: Option<Printed>,
+}
+
+/// One message, with each call of a carrier.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = MessageWithAttempts)]
+pub struct WholeMessageView {
+    #[serde(flatten)]
+    message: MessageView,
+    attempts: Vec<AttemptView>,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = MessageAttempt)]
+pub struct AttemptView {
+    channel: Channel,
+    line: String,
+    at: Printed,
+    outcome: records::phone_message::AttemptOutcome,
+}
+
+pub struct Asked {
+    pub to: PhoneNumber,
+    text: Text,
+    pub channel: RequestedChannel,
+    pub from_number: Option<PhoneNumber>,
+    message_type: Option<MessageType>,
+    scheduled_at: Option<Timestamp>,
+    valid_for: Option<SignedDuration>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+enum Text {
+    Body(String),
+    Template(MessageTemplateName, BTreeMap<String, String>),
+}
+
+pub struct Filters {
+    pub status: Option<MessageStatus>,
+    pub direction: Option<Way>,
+    pub channel: Option<Channel>,
+    pub message_type: Option<MessageType>,
+    pub to: Option<PhoneNumber>,
+    pub from: Option<PhoneNumber>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+/// What is taken out of a request that says nothing more.
+pub struct Nothing;
+
+/// Of a queued message, in milliseconds.
+const ESTIMATED: u64 = 2_000;
+/// How far ahead a message may be scheduled.
+const SOONEST: SignedDuration = SignedDuration::from_mins(1);
+const LATEST: SignedDuration = SignedDuration::from_hours(24 * 90);
+/// Messages that a page with filters looks at.
+const LOOKED_AT: usize = 1_000;
+/// How often something is written again that meets others.
+const TRIES: usize = 10;
+
+/// In two round trips: what the request names is read with the door, and one transaction accepts the message.
+pub async fn send(door: Member, known: Known, once: Once<Asked>) -> Result<Accepted<AcceptedView>> {
+    let Once { body: asked, ticket } = once;
+    let new = asked.message(known.template.as_ref(), door.now())?;
+    if sandbox::is_for(door.key.as_ref()) {
+        return sandbox::send(&door, new, &ticket).await;
+    }
+    accept(&door, known, new, &ticket, None).await
+}
+
+/// Newest first.
+pub async fn list(door: Viewer, asked: Cursors<Filters>) -> Result<Listing<MessageView>> {
+    let Cursors { filters, page } = asked;
+    if sandbox::is_for(door.key.as_ref()) {
+        return sandbox::list(&door, &filters, page).await;
+    }
+    let messages = PhoneMessage::all().going(Direction::Descending);
+    let found = door.store.page_within(&messages, &page.span(), LOOKED_AT, |message| filters.keep(message)).await?;
+    Ok(Listing { items: found.items.iter().map(MessageView::of).collect(), total: 0, page, next: found.next })
+}
+
+pub async fn show(door: Viewer, message: SandboxMessages) -> Result<Tagged<WholeMessageView>> {
+    let (message, etag) = match message {
+        SandboxMessages::Live(message) => (WholeMessageView::of(&message), message.etag()),
+        SandboxMessages::Sandbox(message) => (WholeMessageView::of_sandbox(&message, door.now()), message.etag(door.now())),
+    };
+    Ok(Answer::new("Success", message).tagged(etag))
+}
+
+/// What was not given to a carrier yet.
+pub async fn cancel(door: Member, message: Found<PhoneMessage>, once: Once<Nothing>) -> Result<Tagged<MessageView>> {
+    let (store, mut message) = (&door.store, message.0);
+    for _ in 0..TRIES {
+        let peer = store.find(&Peer::key_of(&message.to)).await?;
+        let cancelled = message.cancelled().ok_or(Error::MessageState("Only a message that waits can be cancelled."))?;
+        let answer = Answer::new("Message cancelled", MessageView::of(&cancelled)).tagged(cancelled.etag());
+        let writing = once.ticket.record(store.transaction(), store, &answer)?;
+        match moving::change(writing, store, (&message, &cancelled), peer.as_ref())?.commit().await {
+            Err(Error::Conflict(_) | Error::NotFound) => message = store.get(&PhoneMessage::key_of(message.id)).await?,
+            written => return written.map(|()| answer),
+        }
+    }
+    Err(Error::contested())
+}
+
+/// As a new message: what became of the old one stays as it is known.
+pub async fn resend(door: Member, known: Known, message: Found<PhoneMessage>, once: Once<Nothing>) -> Result<Accepted<AcceptedView>> {
+    let old = message.0;
+    if old.replaced_by.is_some() || !matches!(old.status, MessageStatus::Unknown | MessageStatus::Failed) {
+        return Err(Error::MessageState("Only a message that failed or is unknown, and was not sent again, can be sent again."));
+    }
+    let known = Known { peer: door.store.find(&Peer::key_of(&old.to)).await?, ..known };
+    accept(&door, known, old.again(), &once.ticket, Some(&old)).await
+}
+
+/// Writes a message with all that it takes, in the order in which it may be refused.
+async fn accept(
+    door: &Member,
+    known: Known,
+    new: NewMessage,
+    ticket: &Ticket,
+    replaces: Option<&PhoneMessage>,
+) -> Result<Accepted<AcceptedView>> {
+    let store = &door.store;
+    let message = PhoneMessage::outbound(PhoneMessageId::new(door.now(), store.random()), new, door.now());
+    let mut peer = known.peer;
+    if peer.as_ref().is_some_and(Peer::is_opted_out) {
+        return Err(block(door, &message, ticket).await?);
+    }
+    let (line, channel) = planned(&known.pool, &message)?;
+    for _ in 0..TRIES {
+        let answer = AcceptedView::of(&message, Some(line), Some(channel));
+        let mut writing = ticket.record(store.transaction(), store, &answer)?.create(store, &message, conflict("Try again."))?;
+        if let Some(old) = replaces {
+            writing = writing.replace(store, &old.replaced(message.id), old)?;
+        }
+        let writing = match message.status {
+            MessageStatus::Queued => {
+                let allowed = Allowed { plan: &door.plan, called: &door.tenant.plan };
+                let (writing, expecting) = moving::take_places(writing, store, (&message, false), peer.as_ref(), allowed)?;
+                match expecting {
+                    Some(expecting) => moving::write_peer(writing, store, peer.as_ref(), &expecting)?,
+                    None => writing,
+                }
+            }
+            _ => moving::note_due(writing, &door.directory, store, &message)?,
+        };
+        match writing.commit().await {
+            Ok(()) => return Ok(answer),
+            // Somebody else wrote to the number first, or came to know something about it.
+            Err(Error::Conflict(_) | Error::NotFound) => peer = store.find(&Peer::key_of(&message.to)).await?,
+            Err(refusal) => match moving::waits_for_tomorrow(&refusal) {
+                Some(reason) => return hold(door, &message, (reason, line, channel), ticket, replaces).await,
+                None => return Err(refusal),
+            },
+        }
+        if peer.as_ref().is_some_and(Peer::is_opted_out) {
+            return Err(block(door, &message, ticket).await?);
+        }
+    }
+    Err(Error::contested())
+}
+
+/// The day's places are taken: it waits for the next.
+async fn hold(
+    door: &Member,
+    message: &PhoneMessage,
+    (reason, line, channel): (Reason, &PhoneLine, Channel),
+    ticket: &Ticket,
+    replaces: Option<&PhoneMessage>,
+) -> Result<Accepted<AcceptedView>> {
+    let store = &door.store;
+    let held = message.held_uncounted(reason, moving::tomorrow(door.now()));
+    let answer = AcceptedView::of(&held, Some(line), Some(channel));
+    let mut writing = ticket.record(store.transaction(), store, &answer)?.create(store, &held, conflict("Try again."))?;
+    if let Some(old) = replaces {
+        writing = writing.replace(store, &old.replaced(held.id), old)?;
+    }
+    moving::note_due(writing, &door.directory, store, &held)?.commit().await?;
+    Ok(answer)
+}
+
+/// The message is kept, to show that it was asked for and not sent.
+async fn block(door: &Member, message: &PhoneMessage, ticket: &Ticket) -> Result<Error> {
+    let store = &door.store;
+    let blocked = PhoneMessage { is_counted: false, queued_at: None, ..message.blocked(Reason::OptedOut) };
+    let refusal = Error::RecipientOptedOut;
+    let writing = ticket.record_refusal(store.transaction(), store, &refusal)?.create(store, &blocked, conflict("Try again."))?;
+    moving::count(writing, store, &message.tally(&blocked))?.commit().await?;
+    Ok(refusal)
+}
+
+/// The line and the channel by which it would go now.
+fn planned<'a>(pool: &'a LinePool, message: &PhoneMessage) -> Result<(&'a PhoneLine, Channel)> {
+    let named = match message.from.as_ref().filter(|_| message.has_named_line) {
+        Some(number) => Some(pool.of_number(number).ok_or(Error::NumberNotOwned)?),
+        None => None,
+    };
+    let can = |channel: Channel| {
+        let lines = || pool.lines.iter().filter(move |line| named.is_none_or(|named| named.id == line.id) && line.carries(channel));
+        lines().next().map(|line| (line, channel))
+    };
+    message.next_channels().into_iter().find_map(can).ok_or(Error::NoPhoneAvailable)
+}
+
+impl Asked {
+    /// With the text of its template, if it names one. A template's type wins.
+    fn message(self, template: Option<&MessageTemplate>, now: Timestamp) -> Result<NewMessage> {
+        if self.scheduled_at.is_some_and(|at| at < now + SOONEST || at > now + LATEST) {
+            return Err(Error::field("scheduled_at", "The scheduled_at field must be between a minute and 90 days from now."));
+        }
+        let (body, named, message_type) = match self.text {
+            Text::Body(body) => (body, None, self.message_type.unwrap_or(MessageType::Alert)),
+            Text::Template(name, data) => {
+                let template = template.filter(|template| template.name == name);
+                let template = template.ok_or(Error::InvalidTemplate("There is no template of this name."))?;
+                if !goes(template.channel, self.channel) {
+                    return Err(Error::InvalidTemplate("The template is not for this channel."));
+                }
+                (template.body.rendered(&data)?, Some(name), template.message_type)
+            }
+        };
+        Ok(NewMessage {
+            to: self.to,
+            body,
+            template: named,
+            message_type,
+            requested_channel: self.channel,
+            from_number: self.from_number,
+            scheduled_at: self.scheduled_at,
+            valid_for: self.valid_for,
+            metadata: self.metadata,
+        })
+    }
+}
+
+/// Whether a template's text may go by what is asked for.
+fn goes(template: TemplateChannel, asked: RequestedChannel) -> bool {
+    match template {
+        TemplateChannel::Both => true,
+        TemplateChannel::Imessage => matches!(asked, RequestedChannel::Auto | RequestedChannel::Imessage),
+        TemplateChannel::Sms => matches!(asked, RequestedChannel::Auto | RequestedChannel::Sms | RequestedChannel::Rcs),
+    }
+}
+
+impl AcceptedView {
+    fn of(message: &PhoneMessage, line: Option<&PhoneLine>, channel: Option<Channel>) -> Accepted<Self> {
+        let estimated = (message.status == MessageStatus::Queued).then_some(ESTIMATED);
+        Accepted::new(
+            "Message accepted",
+            AcceptedView {
+                message_id: message.id.prefixed(),
+                status: message.status.shown(),
+                reason: message.reason,
+                to: message.to.clone(),
+                from: message.from.clone().or(line.map(|line| line.phone_number.clone())),
+                channel: channel.or(message.channel),
+                segments: message.segments(),
+                estimated_delivery_ms: estimated,
+                scheduled_at: message.scheduled_at.map(zulu),
+                sandbox: false,
+            },
+        )
+    }
+}
+
+impl MessageView {
+    pub fn of(message: &PhoneMessage) -> Self {
+        MessageView {
+            id: message.id.prefixed(),
+            direction: message.direction,
+            to: message.to.clone(),
+            from: message.from.clone(),
+            body: message.body.clone(),
+            template: message.template.as_ref().map(ToString::to_string),
+            channel: message.channel,
+            requested_channel: message.requested_channel,
+            message_type: message.message_type,
+            status: message.status.shown(),
+            reason: message.reason,
+            segments: message.segments(),
+            metadata: message.metadata.clone(),
+            sandbox: false,
+            replaced_by: message.replaced_by.map(|id| id.prefixed()),
+            created_at: zulu(message.created_at),
+            scheduled_at: message.scheduled_at.map(zulu),
+            queued_at: message.queued_at.map(zulu),
+            sent_at: message.sent_at.map(zulu),
+            delivered_at: message.delivered_at.map(zulu),
+            read_at: message.read_at.map(zulu),
+            failed_at: message.failed_at.map(zulu),
+        }
+    }
+}
+
+impl WholeMessageView {
+    fn of(message: &PhoneMessage) -> Self {
+        let attempts = message.attempts.iter().map(|attempt| AttemptView {
+            channel: attempt.channel,
+            line: attempt.line.prefixed(),
+            at: zulu(attempt.tried_at),
+            outcome: attempt.outcome,
+        });
+        WholeMessageView { message: MessageView::of(message), attempts: attempts.collect() }
+    }
+
+    fn of_sandbox(message: &records::sandbox_message::SandboxMessage, now: Timestamp) -> Self {
+        WholeMessageView { message: sandbox::view(message, now), attempts: vec![] }
+    }
+}
+
+impl Filters {
+    fn keep(&self, message: &PhoneMessage) -> bool {
+        self.keeps(&Shown {
+            status: message.status.shown(),
+            direction: message.direction,
+            channel: message.channel,
+            message_type: message.message_type,
+            to: &message.to,
+            from: message.from.as_ref(),
+            created_at: message.created_at,
+        })
+    }
+
+    pub fn keeps(&self, message: &Shown<'_>) -> bool {
+        self.status.is_none_or(|status| status == message.status)
+            && self.direction.is_none_or(|direction| direction == message.direction)
+            && self.channel.is_none_or(|channel| Some(channel) == message.channel)
+            && self.message_type.is_none_or(|message_type| message_type == message.message_type)
+            && self.to.as_ref().is_none_or(|to| to == message.to)
+            && self.from.as_ref().is_none_or(|from| Some(from) == message.from)
+            && self.since.is_none_or(|since| message.created_at >= since)
+            && self.until.is_none_or(|until| message.created_at < until)
+    }
+}
+
+/// What filters ask about.
+pub struct Shown<'a> {
+    pub status: MessageStatus,
+    pub direction: Way,
+    pub channel: Option<Channel>,
+    pub message_type: MessageType,
+    pub to: &'a PhoneNumber,
+    pub from: Option<&'a PhoneNumber>,
+    pub created_at: Timestamp,
+}
+
+impl Form for Asked {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let to = fields.required("to", PhoneNumberText);
+        let body = fields.optional("body", BodyText);
+        let template = fields.optional("template", TemplateName);
+        let data = values(fields);
+        let channel = fields.optional("channel", REQUESTED);
+        let from_number = fields.optional("from_number", PhoneNumberText);
+        let message_type = fields.optional("message_type", MESSAGE_TYPE);
+        let scheduled_at = fields.optional("scheduled_at", Moment);
+        let valid_for = fields.optional("valid_for_seconds", Integer { min: 60, max: 259_200 });
+        let metadata = fields.optional("metadata", MetadataTexts).unwrap_or_default();
+        if let Some(problem) = body.as_deref().and_then(records::message_text::problem) {
+            fields.refuse("body", &problem);
+        }
+        if fields.has("body") == fields.has("template") && !fields.describes() {
+            fields.refuse("body", if body.is_some() { "must not be given with a template" } else { "is required, or a template" });
+        }
+        let text = match template {
+            Some(name) => Text::Template(name, data),
+            None => Text::Body(body?),
+        };
+        Some(Asked {
+            to: to?,
+            text,
+            channel: channel.unwrap_or(RequestedChannel::Auto),
+            from_number,
+            message_type,
+            scheduled_at,
+            valid_for: valid_for.map(SignedDuration::from_secs),
+            metadata,
+        })
+    }
+}
+
+impl Form for Filters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Filters {
+            status: fields.optional("status", STATUS),
+            direction: fields.optional("direction", DIRECTION),
+            channel: fields.optional("channel", CARRIED),
+            message_type: fields.optional("message_type", MESSAGE_TYPE),
+            to: fields.optional("to", PhoneNumberText),
+            from: fields.optional("from", PhoneNumberText),
+            since: fields.optional("from_date", Moment),
+            until: fields.optional("to_date", Moment),
+        })
+    }
+}
+
+impl Form for Nothing {
+    fn read(_fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Nothing)
+    }
+}
+
+const REQUESTED: OneOf<RequestedChannel> = OneOf { words: RequestedChannel::WORDS, parse: RequestedChannel::parse };
+const STATUS: OneOf<MessageStatus> = OneOf { words: MessageStatus::WORDS, parse: MessageStatus::parse };
+const CARRIED: OneOf<Channel> = OneOf { words: Channel::WORDS, parse: Channel::parse };
+const DIRECTION: OneOf<Way> = OneOf { words: Way::WORDS, parse: Way::parse };

@@ -1,0 +1,98 @@
+//! Sends messages to phones: chooses the line, waits for its turn, gives the message to what carries it, and notes what is known. It also wakes messages up
+//! that waited. Whatever dies in between, no phone gets a message twice, and what waits is found again.
+
+mod gateway;
+mod lines;
+mod release;
+mod send;
+
+use records::phone_message::SendMessage;
+use serde::Deserialize;
+use serde_json::Value;
+use shared::Result;
+use shared::aws::https::Https;
+use shared::config::Variables;
+use shared::model::due_messages::{DueMessages, ReleaseMessages};
+use shared::runtime::worker::{self, Worker};
+use shared::runtime::{App, StartError};
+use shared::store::Span;
+use shared::tenancy::jobs::WorkContext;
+
+pub struct Switchboard {
+    app: App,
+    /// To gateways, which have certificates like anybody's.
+    https: Https,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "task", rename_all = "kebab-case", deny_unknown_fields)]
+enum Task {
+    /// Each minute: messages that are due are brought to mind.
+    Sweep {},
+}
+
+/// A job of one of its queues.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Job {
+    Send(SendMessage),
+    Release(ReleaseMessages),
+}
+
+/// Notes of due messages that one sweep looks at.
+const AT_ONCE: usize = 500;
+const PAGES: usize = 20;
+
+impl Worker for Switchboard {
+    const NAME: &'static str = "switchboard";
+
+    fn start(app: App, _variables: Variables) -> Result<Self, StartError> {
+        Ok(Switchboard { app, https: Https::native()? })
+    }
+
+    async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
+        if worker::is_batch(&event) {
+            let work = |context: WorkContext, job: Job| async move {
+                match job {
+                    Job::Send(job) => self.send(&context, job).await,
+                    Job::Release(job) => self.release(&context, &job.due).await,
+                }
+            };
+            return worker::queue(&self.app, event, Self::NAME, request_id, work).await;
+        }
+        let context = worker::work_context(&self.app, Self::NAME, request_id);
+        match worker::command(event)? {
+            Task::Sweep {} => worker::answer(sweep(&context).await?),
+        }
+    }
+}
+
+/// Changes each note that is due, which brings a job by the stream.
+async fn sweep(context: &WorkContext) -> Result<Value> {
+    let (mut reminded, mut span) = (0, Span::first(AT_ONCE));
+    for _ in 0..PAGES {
+        let due = context.directory.page(&DueMessages::all(), &span, |_| true).await?;
+        for note in due.items.iter().filter(|note| note.is_due(context.now())) {
+            // Whoever deleted or changed it meanwhile has done the work, or brought it to mind.
+            reminded += u64::from(context.directory.replace_if(&note.again(), note).await?);
+        }
+        let is_past = due.items.last().is_none_or(|last| !last.is_due(context.now()));
+        if is_past || due.next.is_none() {
+            break;
+        }
+        span.after = due.next;
+    }
+    Ok(serde_json::json!({ "ok": true, "reminded": reminded }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_input_of_the_schedule_is_a_task() {
+        let sample = include_str!("../../../events/switchboard/sweep.json");
+        worker::command::<Task>(serde_json::from_str(sample).unwrap()).unwrap();
+        assert!(worker::command::<Task>(serde_json::json!({"task": "sweep", "tenant": "x"})).is_err());
+    }
+}

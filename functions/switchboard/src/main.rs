@@ -1,0 +1,3 @@
+fn main() -> Result<(), shared::runtime::StartError> {
+    shared::runtime::worker::work::<switchboard::Switchboard>(records::ALL)
+}

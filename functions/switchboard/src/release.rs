@@ -1,0 +1,75 @@
+//! Messages that waited go on: those that were scheduled, and those that something was in the way of.
+
+use jiff::Timestamp;
+use messaging::moving::{self, Allowed};
+use records::phone_message::{PhoneMessage, PhoneMessageId, Reason};
+use shared::model::due_messages::DueMessages;
+use shared::tenancy::TenantStore;
+use shared::tenancy::jobs::WorkContext;
+use shared::{Error, Result};
+
+use crate::Switchboard;
+use crate::send::{around, settle, stopped};
+
+/// Messages of one job. A sweep brings the rest to mind.
+const AT_ONCE: usize = 200;
+const TRIES: usize = 10;
+
+impl Switchboard {
+    pub async fn release(&self, context: &WorkContext, due: &DueMessages) -> Result<()> {
+        let store = context.waiting(due);
+        let now = self.app.clock().now();
+        let mut waiting = store.lines(&PhoneMessage::all()).await?;
+        waiting.retain(|waiting| waiting.due_at <= now);
+        // Oldest first, so that whoever waited longest has the day's first places.
+        waiting.sort_by_key(|waiting| waiting.id);
+        let has_more = waiting.len() > AT_ONCE;
+        for waiting in waiting.into_iter().take(AT_ONCE) {
+            self.wake(context, &store, waiting.id, now).await?;
+        }
+        // The index trails: what it does not show yet is found by the next sweep.
+        if !has_more && due.is_past(now) {
+            let directory = &context.directory;
+            let done = directory.transaction().delete_unchanged(directory, due)?.commit().await;
+            // One that was written again has more to say.
+            return if matches!(done, Err(Error::Conflict(_) | Error::NotFound)) { Ok(()) } else { done };
+        }
+        Ok(())
+    }
+
+    async fn wake(&self, context: &WorkContext, store: &TenantStore, id: PhoneMessageId, now: Timestamp) -> Result<()> {
+        for _ in 0..TRIES {
+            let Some(message) = store.find(&PhoneMessage::key_of(id)).await? else { return Ok(()) };
+            if !message.status.is_waiting() || message.due_at.is_some_and(|due| due > now) {
+                return Ok(());
+            }
+            let Some(around) = around(context, store, &message).await? else { return Ok(()) };
+            let peer = around.peer.as_ref();
+            if let Some(then) = stopped(&message, &around, now) {
+                if settle(context, store, (&message, &then), peer).await? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let queued = message.queued(now);
+            let plan = self.app.plans().get(&around.tenant.plan).within(&around.tenant.limits.unwrap_or_default());
+            let allowed = Allowed { plan: &plan, called: &around.tenant.plan };
+            let writing = store.transaction().replace(store, &queued, &message)?;
+            let (writing, expecting) = moving::take_places(writing, store, (&queued, message.is_counted), peer, allowed)?;
+            let writing = match expecting {
+                Some(expecting) => moving::write_peer(writing, store, peer, &expecting)?,
+                None => writing,
+            };
+            let reason = match writing.commit().await {
+                Ok(()) => return Ok(()),
+                Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => continue,
+                Err(refusal @ Error::PlanLimitReached(_)) => moving::waits_for_tomorrow(&refusal).unwrap_or(Reason::NewContactMonthLimit),
+                Err(error) => return Err(error),
+            };
+            if settle(context, store, (&message, &message.held(reason, moving::tomorrow(now))), peer).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Unavailable { doing: "waking a message up", cause: "others change it".into() })
+    }
+}

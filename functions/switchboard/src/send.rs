@@ -1,0 +1,303 @@
+//! One message on its way out: plan, claim, call, mark. It is claimed in one transaction that requires its number as it was read, so nothing is claimed after a
+//! committed STOP.
+
+use jiff::{SignedDuration, Timestamp};
+use messaging::moving::{self, Allowed};
+use records::peer::Peer;
+use records::phone_message::{AttemptOutcome, MessageStatus, PhoneMessage, Reason, Report, Reported, SendMessage};
+use shared::model::gateway::Gateway;
+use shared::model::line::{LinePeer, LinePool, PhoneLine};
+use shared::model::message_ref::MessageRef;
+use shared::model::tenant::{Inaccessible, Tenant};
+use shared::tenancy::jobs::WorkContext;
+use shared::tenancy::{TenantStore, conflict};
+use shared::{Error, Result};
+
+use crate::Switchboard;
+use crate::gateway::{self, Outcome};
+use crate::lines::{self, Moment, Way};
+
+/// What is known around a message.
+pub struct Around {
+    pub tenant: Tenant,
+    pub peer: Option<Peer>,
+    pub pool: LinePool,
+}
+
+/// What is to be done with a message now.
+enum Next<'a> {
+    /// It moves without a call.
+    Settle(PhoneMessage),
+    /// Each of these is tried, in this order.
+    Try(Vec<Way<'a>>),
+    /// It is asked about once more, or has its turn, on this one.
+    Go(Way<'a>),
+}
+
+/// What became of a claim.
+enum Claim {
+    Mine(Box<PhoneMessage>),
+    /// The line belongs, for this number, to somebody else.
+    OthersLine,
+    /// Somebody else wrote; look again.
+    Changed,
+    /// A place of the plan is not to be had.
+    Waits(Reason),
+}
+
+/// How often a message is looked at again that others change at the same time.
+const TRIES: usize = 10;
+const HOURLY: SignedDuration = SignedDuration::from_hours(1);
+const BUSY: SignedDuration = SignedDuration::from_mins(15);
+/// How early a job may be.
+const EARLY: SignedDuration = SignedDuration::from_secs(2);
+/// After a call without an answer.
+const AGAIN: u32 = 20;
+/// Calls without an answer, after which nobody knows.
+const UNANSWERED: usize = 5;
+/// Seconds between two calls at most.
+const LATEST: u32 = 900;
+const OTHERS: &str = "The line is somebody else's for this number.";
+
+impl Switchboard {
+    pub async fn send(&self, context: &WorkContext, job: SendMessage) -> Result<()> {
+        let store = context.store.as_ref().ok_or_else(|| Error::internal("sending a message", "the job names no tenant"))?;
+        for _ in 0..TRIES {
+            let now = self.app.clock().now();
+            let Some(message) = store.find(&PhoneMessage::key_of(job.message)).await? else { return Ok(()) };
+            match (message.status, message.sending_since) {
+                (MessageStatus::Queued, _) if message.due_at.is_some_and(|due| due > now + EARLY) => {
+                    return Err(busy("it is not its turn"));
+                }
+                (MessageStatus::Queued, _) => {}
+                (MessageStatus::Sending, Some(since)) if now.duration_since(since) < PhoneMessage::LEASE => {
+                    return Err(busy("a worker has it"));
+                }
+                // Whoever had it died. A gateway takes it once, whoever gives it.
+                (MessageStatus::Sending, _) => {}
+                _ => return Ok(()),
+            }
+            let Some(around) = around(context, store, &message).await? else { return Ok(()) };
+            if self.step(context, store, &message, &around, now).await? {
+                return Ok(());
+            }
+        }
+        Err(busy("others change it"))
+    }
+
+    /// `false`: somebody else wrote meanwhile.
+    async fn step(
+        &self,
+        context: &WorkContext,
+        store: &TenantStore,
+        message: &PhoneMessage,
+        around: &Around,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let peer = around.peer.as_ref();
+        let settle = |then: PhoneMessage| async move { settle(context, store, (message, &then), peer).await };
+        let (ways, has_turn) = match next(message, around, store, now) {
+            Next::Settle(then) => return settle(then).await,
+            Next::Go(way) => (vec![way], true),
+            Next::Try(ways) => (ways, false),
+        };
+        let mut waits = (Reason::NoLine, now + HOURLY);
+        for way in ways {
+            if !has_turn {
+                if self.is_others(context, store, around, way).await? {
+                    continue;
+                }
+                match lines::turn(&context.directory, way.line, now, message.is_urgent()).await? {
+                    Moment::Now => {}
+                    Moment::At(at) => return settle(message.at_turn(way.line.id, at)).await,
+                    Moment::Busy => {
+                        waits = (Reason::LineBusy, now + BUSY);
+                        continue;
+                    }
+                    Moment::Tomorrow => {
+                        waits = (Reason::LineBusy, moving::tomorrow(now));
+                        continue;
+                    }
+                }
+            }
+            let claimed = match self.claim(context, store, message, around, way, now).await? {
+                Claim::Mine(claimed) => claimed,
+                Claim::OthersLine => continue,
+                Claim::Changed => return Ok(false),
+                Claim::Waits(reason) => {
+                    waits = (reason, moving::tomorrow(now));
+                    break;
+                }
+            };
+            let outcome = self.call(context, store, &claimed, way.line).await?;
+            return self.mark(context, store, *claimed, outcome).await.map(|()| true);
+        }
+        settle(message.held(waits.0, waits.1)).await
+    }
+
+    /// Whether a line is somebody else's for the number, so that no turn of it is spent. The claim asks again.
+    async fn is_others(&self, context: &WorkContext, store: &TenantStore, around: &Around, way: Way<'_>) -> Result<bool> {
+        let Some(peer) = around.peer.as_ref().filter(|peer| !peer.lines.contains(&way.line.id)) else { return Ok(false) };
+        let holder = context.directory.find(&LinePeer::key_of(way.line.id, &peer.phone_number)).await?;
+        Ok(holder.is_some_and(|holder| !holder.is_of(store.tenant_id())))
+    }
+
+    async fn claim(
+        &self,
+        context: &WorkContext,
+        store: &TenantStore,
+        message: &PhoneMessage,
+        around: &Around,
+        way: Way<'_>,
+        now: Timestamp,
+    ) -> Result<Claim> {
+        let taken = message.taken(way.line.id, &way.line.phone_number, way.channel, now);
+        let writing = store.transaction().replace(store, &taken, message)?;
+        let plan = self.app.plans().get(&around.tenant.plan).within(&around.tenant.limits.unwrap_or_default());
+        let allowed = Allowed { plan: &plan, called: &around.tenant.plan };
+        let peer = around.peer.as_ref();
+        // Its own place, where the message that had taken one for the number did not go out.
+        let (writing, expecting) = moving::take_places(writing, store, (message, true), peer, allowed)?;
+        let own = expecting.as_ref().or(peer).cloned().unwrap_or_else(|| Peer::new(message.to.clone(), store.random()));
+        let on_line = own.on_line(way.line.id);
+        let mut writing = match (peer, on_line.or(expecting)) {
+            (_, Some(changed)) => moving::write_peer(writing, store, peer, &changed)?,
+            (Some(peer), None) => writing.require_unchanged(store, peer, moving::contested())?,
+            (None, None) => writing,
+        };
+        if !own.lines.contains(&way.line.id) {
+            let holder = LinePeer::new(way.line.id, message.to.clone(), store.tenant_id());
+            writing = writing.claim(&context.directory, &holder, LinePeer::HOLDER, &store.tenant_id().to_string(), conflict(OTHERS))?;
+        }
+        match writing.commit().await {
+            Ok(()) => Ok(Claim::Mine(taken.into())),
+            Err(Error::Conflict(refusal)) if refusal == OTHERS => Ok(Claim::OthersLine),
+            Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => Ok(Claim::Changed),
+            Err(refusal @ Error::PlanLimitReached(_)) => {
+                Ok(Claim::Waits(moving::waits_for_tomorrow(&refusal).unwrap_or(Reason::NewContactMonthLimit)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn call(&self, context: &WorkContext, store: &TenantStore, message: &PhoneMessage, line: &PhoneLine) -> Result<Outcome> {
+        let keys = self.app.keys().lines()?;
+        let gateway = context.directory.find(&Gateway::key_of(line.gateway)).await?;
+        let secret = gateway.as_ref().and_then(|gateway| gateway.secret(keys));
+        let Some((gateway, secret)) = gateway.zip(secret) else {
+            return Err(Error::internal("sending a message", "its line has no gateway whose secret can be read"));
+        };
+        let reference = MessageRef::new(store.tenant_id(), message.id).text(&keys.references);
+        Ok(gateway::send(&self.https, &gateway, &secret, message, &reference, self.app.clock().now()).await)
+    }
+
+    /// Notes what the carrier said, beside what its receipts may have said already.
+    async fn mark(&self, context: &WorkContext, store: &TenantStore, claimed: PhoneMessage, outcome: Outcome) -> Result<()> {
+        let now = self.app.clock().now();
+        let mut message = claimed;
+        for _ in 0..TRIES {
+            let peer = store.find(&Peer::key_of(&message.to)).await?;
+            let Some(then) = after(&message, outcome, now) else { return Ok(()) };
+            if settle(context, store, (&message, &then), peer.as_ref()).await? {
+                return Ok(());
+            }
+            let Some(newer) = store.find(&PhoneMessage::key_of(message.id)).await? else { return Ok(()) };
+            message = newer;
+        }
+        Err(busy("others change it"))
+    }
+}
+
+/// `None`: its tenant is gone, and it with that.
+pub async fn around(context: &WorkContext, store: &TenantStore, message: &PhoneMessage) -> Result<Option<Around>> {
+    let (tenant, peer, pool) = (Tenant::key_of(), Peer::key_of(&message.to), LinePool::key_of());
+    let (tenant, peer, pool) = tokio::try_join!(store.find(&tenant), store.find(&peer), context.directory.find(&pool))?;
+    let tenant = tenant.filter(|tenant| tenant.inaccessible(context.now()) != Some(Inaccessible::Gone));
+    Ok(tenant.map(|tenant| Around { tenant, peer, pool: pool.unwrap_or_else(LinePool::none) }))
+}
+
+/// What a message becomes that may not go now, whatever line there is.
+pub fn stopped(message: &PhoneMessage, around: &Around, now: Timestamp) -> Option<PhoneMessage> {
+    // Perhaps it went. Nobody asks again, so nobody will know.
+    let ended = |then: PhoneMessage| if message.is_unanswered() { message.unknown() } else { then };
+    if around.peer.as_ref().is_some_and(Peer::is_opted_out) {
+        Some(ended(message.blocked(Reason::OptedOut)))
+    } else if message.has_expired(now) {
+        Some(ended(message.failed(Reason::Expired, now)))
+    } else if around.tenant.inaccessible(now).is_some() {
+        Some(message.held(Reason::TenantSuspended, now + HOURLY))
+    } else {
+        None
+    }
+}
+
+fn next<'a>(message: &PhoneMessage, around: &'a Around, store: &TenantStore, now: Timestamp) -> Next<'a> {
+    if let Some(then) = stopped(message, around, now) {
+        return Next::Settle(then);
+    }
+    let line = message.line.and_then(|line| around.pool.find(line));
+    let is_given = message.status == MessageStatus::Sending || message.is_unanswered();
+    match (line, message.channel) {
+        // Whoever was asked is asked again, and nobody else: it may have it.
+        (Some(line), Some(channel)) if is_given => return Next::Go(Way { line, channel }),
+        _ if is_given => return Next::Settle(message.unknown()),
+        _ => {}
+    }
+    let ways = lines::ways(&around.pool, message, around.peer.as_ref(), store.tenant_id());
+    // Its turn, which it has waited for.
+    let mine = ways.iter().find(|way| message.due_at.is_some() && message.line == Some(way.line.id));
+    match mine {
+        Some(way) => Next::Go(*way),
+        None if message.next_channels().is_empty() => Next::Settle(message.failed(message.last_reason(), now)),
+        None => Next::Try(ways),
+    }
+}
+
+/// `None`: receipts have said more already.
+fn after(message: &PhoneMessage, outcome: Outcome, now: Timestamp) -> Option<PhoneMessage> {
+    let attempted = |outcome| message.with_attempt(outcome, now);
+    if message.status != MessageStatus::Sending {
+        return None;
+    }
+    match outcome {
+        Outcome::Taken => {
+            let report = Report { status: Reported::Sent, reason: None, channel: None, at: now };
+            attempted(AttemptOutcome::Taken).reported(report)
+        }
+        Outcome::Never(reason) => {
+            let refused = attempted(AttemptOutcome::Refused);
+            if refused.next_channels().is_empty() { Some(refused.failed(reason, now)) } else { Some(refused.later(None, Some(reason))) }
+        }
+        Outcome::NotNow(seconds) => {
+            let refused = attempted(AttemptOutcome::Later);
+            let grown = refused.tries(AttemptOutcome::Later).min(10).saturating_sub(1);
+            let seconds = seconds.saturating_mul(1 << grown).clamp(seconds, LATEST.max(seconds));
+            Some(refused.later(Some(now + SignedDuration::from_secs(seconds.into())), None))
+        }
+        Outcome::Unknown => {
+            let unanswered = attempted(AttemptOutcome::Unknown);
+            let is_enough = unanswered.tries(AttemptOutcome::Unknown) >= UNANSWERED;
+            let at = now + SignedDuration::from_secs(AGAIN.into());
+            Some(if is_enough { unanswered.unknown() } else { unanswered.asked_again(at) })
+        }
+    }
+}
+
+/// `false`: somebody else wrote first.
+pub async fn settle(
+    context: &WorkContext,
+    store: &TenantStore,
+    (before, after): (&PhoneMessage, &PhoneMessage),
+    peer: Option<&Peer>,
+) -> Result<bool> {
+    let writing = moving::change(store.transaction(), store, (before, after), peer)?;
+    match moving::note_due(writing, &context.directory, store, after)?.commit().await {
+        Ok(()) => Ok(true),
+        Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn busy(cause: &'static str) -> Error {
+    Error::Unavailable { doing: "sending a message", cause: cause.into() }
+}

@@ -1,0 +1,5 @@
+//! What the functions of messages to phones have in common.
+
+pub mod inbound;
+pub mod moving;
+pub mod reports;

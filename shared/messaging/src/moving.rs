@@ -1,0 +1,115 @@
+//! How a message to a phone moves: always in one transaction with what it counts and with what follows for its number, so that each number of usage and
+//! each place of the plan is right whatever is repeated or dies in between.
+
+use jiff::Timestamp;
+use records::messaging_quota::MessagingQuota;
+use records::peer::Peer;
+use records::phone_message::{MessageStatus, PhoneMessage, Reason};
+use shared::model::due_messages::DueMessages;
+use shared::model::plan::Plan;
+use shared::model::time::{day, end_of};
+use shared::model::usage::UsageDay;
+use shared::tenancy::{Directory, Refusal, TenantStore, Transaction, limit_reached, missing};
+use shared::{Error, Result};
+
+/// A plan, and what it is called.
+#[derive(Clone, Copy)]
+pub struct Allowed<'a> {
+    pub plan: &'a Plan,
+    pub called: &'a str,
+}
+
+/// Takes the places of the plan that a message needs which is queued now: its own, unless it is counted already, and one of the new contacts if its number
+/// has none. Then what the number becomes is to be written too. The refusal is `PlanLimitReached`; see `waits_for_tomorrow`.
+pub fn take_places<'a>(
+    transaction: Transaction<'a>,
+    store: &TenantStore,
+    (message, is_counted): (&PhoneMessage, bool),
+    peer: Option<&Peer>,
+    allowed: Allowed<'_>,
+) -> Result<(Transaction<'a>, Option<Peer>)> {
+    let (today, is_new) = (day(store.now()), peer.is_none_or(Peer::is_new));
+    let mut transaction = transaction;
+    for place in MessagingQuota::places(allowed.plan, !is_counted, is_new, today) {
+        let refusal = place.most.map_or_else(missing, |most| limit_reached(place.name, most, allowed.called));
+        transaction = transaction.tally_within(store, &place.key, ("n", 1), place.most, refusal)?;
+    }
+    let expecting = is_new.then(|| {
+        let known = peer.cloned().unwrap_or_else(|| Peer::new(message.to.clone(), store.random()));
+        known.expecting(message.id, today)
+    });
+    Ok((transaction, expecting))
+}
+
+/// Writes what a number became.
+pub fn write_peer<'a>(transaction: Transaction<'a>, store: &TenantStore, before: Option<&Peer>, after: &Peer) -> Result<Transaction<'a>> {
+    match before {
+        Some(before) => transaction.replace(store, after, before),
+        None => transaction.create(store, after, contested()),
+    }
+}
+
+/// Why a message waits for the next day, if that is what a refusal says.
+pub fn waits_for_tomorrow(refusal: &Error) -> Option<Reason> {
+    match refusal {
+        Error::PlanLimitReached(limit) if limit.limit == MessagingQuota::CONTACTS_OF_DAY => Some(Reason::NewContactLimit),
+        Error::PlanLimitReached(limit) if limit.limit == MessagingQuota::MESSAGES_OF_DAY => Some(Reason::MessageLimit),
+        _ => None,
+    }
+}
+
+/// The first moment of the next day (UTC).
+pub fn tomorrow(now: Timestamp) -> Timestamp {
+    end_of(day(now))
+}
+
+/// Writes a message that waits, with the note that brings it to mind.
+pub fn note_due<'a>(
+    transaction: Transaction<'a>,
+    directory: &Directory,
+    store: &TenantStore,
+    waiting: &PhoneMessage,
+) -> Result<Transaction<'a>> {
+    let Some(due_at) = waiting.due_at.filter(|_| waiting.status.is_waiting()) else { return Ok(transaction) };
+    transaction.put(directory, &DueMessages::new(due_at, store.tenant_id(), store.random()))
+}
+
+/// Writes what became of a message, with what that counts and what follows for its number.
+pub fn change<'a>(
+    transaction: Transaction<'a>,
+    store: &TenantStore,
+    (before, after): (&PhoneMessage, &PhoneMessage),
+    peer: Option<&Peer>,
+) -> Result<Transaction<'a>> {
+    let mut transaction = transaction.replace(store, after, before)?;
+    let mut tally = before.tally(after);
+    let went_out = after.sent_at.filter(|_| before.sent_at.is_none());
+    let ended = matches!(after.status, MessageStatus::Failed | MessageStatus::Blocked | MessageStatus::Cancelled);
+    if let Some((peer, messaged)) = peer.zip(went_out).and_then(|(peer, at)| peer.messaged(at).map(|messaged| (peer, messaged))) {
+        transaction = transaction.replace(store, &messaged, peer)?;
+        tally.push(("new_contacts", 1));
+    } else if let Some((peer, (left, place))) =
+        peer.filter(|_| ended).and_then(|peer| peer.without_place(after.id).map(|left| (peer, left)))
+    {
+        transaction = transaction.replace(store, &left, peer)?;
+        let (of_month, of_day) = MessagingQuota::of_contacts(place.day);
+        for key in [of_month, of_day] {
+            transaction = transaction.tally_within(store, &key, ("n", -1), None, missing())?;
+        }
+    }
+    count(transaction, store, &tally)
+}
+
+/// Adds to the day's usage.
+pub fn count<'a>(transaction: Transaction<'a>, store: &TenantStore, tally: &[(&'static str, u64)]) -> Result<Transaction<'a>> {
+    if tally.is_empty() {
+        return Ok(transaction);
+    }
+    let [spread] = store.random().bytes();
+    transaction.tally_from(store, &UsageDay::part(day(store.now()), spread), tally)
+}
+
+/// Others were quicker; whoever asked looks again.
+pub fn contested() -> Refusal {
+    Box::new(|_| Error::contested())
+}

@@ -1,0 +1,788 @@
+//! Messages to and from phones. A message goes through states, of which only some follow each other; what a carrier reports late or twice moves nothing back.
+//! What a move counts follows from the two states alone.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use shared::model::line::{Channel, LineId};
+use shared::model::phone_number::PhoneNumber;
+use shared::store::{Collection, Entity, InTenant, Key, List, ListEntry, Listed, Named, Restore, restored};
+use shared::{Result, id};
+
+use crate::message_template::{MessageTemplateName, MessageType};
+use crate::sms::Sms;
+
+id!(/// A message to or from a phone.
+    PhoneMessageId = "msg", time_ordered);
+
+impl From<PhoneMessageId> for shared::ids::Uuid {
+    fn from(id: PhoneMessageId) -> Self {
+        id.0
+    }
+}
+
+impl From<shared::ids::Uuid> for PhoneMessageId {
+    fn from(id: shared::ids::Uuid) -> Self {
+        PhoneMessageId(id)
+    }
+}
+
+impl PhoneMessageId {
+    /// The same for the same moment and name, whoever makes it: for what somebody else has a name for. `name` is a hash.
+    pub fn of(at: Timestamp, name: &str) -> Self {
+        let mut bytes = [0; 10];
+        bytes.iter_mut().zip(name.bytes()).for_each(|(byte, of_name)| *byte = of_name);
+        let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
+        PhoneMessageId(shared::ids::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid())
+    }
+}
+
+/// `phone-messages` / `<id>`: in the order in which they were accepted or came in. Those that wait have a line in the index `lists`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhoneMessage {
+    pub id: PhoneMessageId,
+    pub direction: Way,
+    pub to: PhoneNumber,
+    /// Of what was sent: the line's, as soon as one is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PhoneNumber>,
+    pub body: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<MessageTemplateName>,
+    pub message_type: MessageType,
+    pub requested_channel: RequestedChannel,
+    /// By which it goes, or went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
+    /// Whether `from` was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_named_line: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<LineId>,
+    pub status: MessageStatus,
+    /// Whether it has its places among the plan's messages: it had, as soon as it was queued.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_counted: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    pub created_at: Timestamp,
+    /// Not sent any more after that.
+    pub valid_until: Timestamp,
+    /// When it is to be looked at: of what waits, and of what is queued until the line's turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
+    /// Since when a worker has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sending_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Timestamp>,
+    /// The message that was sent instead of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<PhoneMessageId>,
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = MessageDirection)]
+pub enum Way {
+    Outbound,
+    Inbound,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageStatus {
+    /// Until a moment that was asked for.
+    Scheduled,
+    /// Until what is in its way is over; see `reason`.
+    Held,
+    Queued,
+    /// A worker gives it to the carrier. Shown as `queued`.
+    Sending,
+    Sent,
+    Delivered,
+    Read,
+    Failed,
+    Blocked,
+    /// Nobody knows whether it went out. It is not sent again.
+    Unknown,
+    Cancelled,
+    /// It came in.
+    Received,
+}
+
+/// Why a message waits, was not sent or did not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = MessageReason)]
+pub enum Reason {
+    OptedOut,
+    /// The day's new contacts of the plan are used up.
+    NewContactLimit,
+    /// The month's.
+    NewContactMonthLimit,
+    /// The day's messages.
+    MessageLimit,
+    MessageMonthLimit,
+    /// Each line that could send it is at the end of its day, or of its minutes.
+    LineBusy,
+    /// Each line that could send it belongs, for this number, to somebody else.
+    NoLine,
+    TenantSuspended,
+    Expired,
+    NoImessage,
+    NoRcs,
+    Unreachable,
+    Rejected,
+    RateLimited,
+    CarrierError,
+    /// The carrier was asked and did not answer.
+    NoAnswer,
+}
+
+/// What was asked for. `auto`: iMessage, else RCS, else SMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestedChannel {
+    Auto,
+    Imessage,
+    Rcs,
+    Sms,
+}
+
+/// One call of a carrier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub channel: Channel,
+    pub line: LineId,
+    pub tried_at: Timestamp,
+    pub outcome: AttemptOutcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptOutcome {
+    Taken,
+    /// Not now.
+    Later,
+    /// Never by this channel.
+    Refused,
+    Unknown,
+}
+
+/// What is asked for by whoever sends.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    pub to: PhoneNumber,
+    pub body: String,
+    pub template: Option<MessageTemplateName>,
+    pub message_type: MessageType,
+    pub requested_channel: RequestedChannel,
+    pub from_number: Option<PhoneNumber>,
+    pub scheduled_at: Option<Timestamp>,
+    /// `None`: as long as a message of its type is worth something.
+    pub valid_for: Option<SignedDuration>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a carrier reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    pub status: Reported,
+    pub reason: Option<Reason>,
+    pub channel: Option<Channel>,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    Sent,
+    Delivered,
+    Read,
+    Failed,
+}
+
+/// Numbers of a day of usage that a move adds to.
+pub type Tally = Vec<(&'static str, u64)>;
+
+impl Way {
+    pub const WORDS: &'static [&'static str] = &["outbound", "inbound"];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "outbound" => Some(Way::Outbound),
+            "inbound" => Some(Way::Inbound),
+            _ => None,
+        }
+    }
+}
+
+impl MessageStatus {
+    pub const WORDS: &'static [&'static str] =
+        &["scheduled", "held", "queued", "sent", "delivered", "read", "failed", "blocked", "unknown", "cancelled", "received"];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "scheduled" => Some(MessageStatus::Scheduled),
+            "held" => Some(MessageStatus::Held),
+            "queued" => Some(MessageStatus::Queued),
+            "sent" => Some(MessageStatus::Sent),
+            "delivered" => Some(MessageStatus::Delivered),
+            "read" => Some(MessageStatus::Read),
+            "failed" => Some(MessageStatus::Failed),
+            "blocked" => Some(MessageStatus::Blocked),
+            "unknown" => Some(MessageStatus::Unknown),
+            "cancelled" => Some(MessageStatus::Cancelled),
+            "received" => Some(MessageStatus::Received),
+            _ => None,
+        }
+    }
+
+    /// As people see it.
+    pub fn shown(self) -> Self {
+        if self == MessageStatus::Sending { MessageStatus::Queued } else { self }
+    }
+
+    /// Whether nothing goes out before something else happens.
+    pub fn is_waiting(self) -> bool {
+        matches!(self, MessageStatus::Scheduled | MessageStatus::Held)
+    }
+
+    /// Whether it left.
+    fn is_out(self) -> bool {
+        matches!(self, MessageStatus::Sent | MessageStatus::Delivered | MessageStatus::Read)
+    }
+
+    /// Which states follow this one.
+    fn leads_to(self, next: MessageStatus) -> bool {
+        use MessageStatus::{Blocked, Cancelled, Delivered, Failed, Held, Queued, Read, Received, Scheduled, Sending, Sent, Unknown};
+        match self {
+            Scheduled => matches!(next, Queued | Held | Blocked | Cancelled | Failed),
+            Held => matches!(next, Held | Queued | Blocked | Cancelled | Failed),
+            // Unknown: it was given to a carrier that did not answer, and is not asked again.
+            Queued => matches!(next, Queued | Sending | Held | Blocked | Cancelled | Failed | Unknown),
+            Sending => matches!(next, Sending | Sent | Delivered | Read | Failed | Unknown | Queued | Blocked | Held),
+            Unknown => matches!(next, Sent | Delivered | Read | Failed),
+            Sent => matches!(next, Delivered | Read | Failed),
+            Delivered => matches!(next, Read),
+            Read | Failed | Blocked | Cancelled | Received => false,
+        }
+    }
+}
+
+impl Reason {
+    /// Of what a gateway says. Other words are an error of the carrier.
+    pub fn reported(word: &str) -> Self {
+        match word {
+            "no_imessage" => Reason::NoImessage,
+            "no_rcs" => Reason::NoRcs,
+            "unreachable" | "unreachable_number" => Reason::Unreachable,
+            "rejected" => Reason::Rejected,
+            "rate_limited" => Reason::RateLimited,
+            "opted_out" => Reason::OptedOut,
+            _ => Reason::CarrierError,
+        }
+    }
+}
+
+impl RequestedChannel {
+    pub const WORDS: &'static [&'static str] = &["auto", "imessage", "rcs", "sms"];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(RequestedChannel::Auto),
+            "imessage" => Some(RequestedChannel::Imessage),
+            "rcs" => Some(RequestedChannel::Rcs),
+            "sms" => Some(RequestedChannel::Sms),
+            _ => None,
+        }
+    }
+
+    /// In the order in which they are tried.
+    pub fn channels(self) -> &'static [Channel] {
+        match self {
+            RequestedChannel::Auto => &[Channel::Imessage, Channel::Rcs, Channel::Sms],
+            RequestedChannel::Imessage => &[Channel::Imessage],
+            RequestedChannel::Rcs => &[Channel::Rcs],
+            RequestedChannel::Sms => &[Channel::Sms],
+        }
+    }
+}
+
+impl MessageType {
+    /// How long a message of this type is worth something.
+    pub fn validity(self) -> SignedDuration {
+        match self {
+            MessageType::Otp => SignedDuration::from_mins(10),
+            MessageType::Alert => SignedDuration::from_hours(24),
+            MessageType::Marketing => SignedDuration::from_hours(72),
+        }
+    }
+}
+
+impl PhoneMessage {
+    pub const NOUN: &'static str = "Message";
+    /// Longer than a worker lives after it took one.
+    pub const LEASE: SignedDuration = SignedDuration::from_secs(60);
+    /// Thirteen months.
+    const KEPT: SignedDuration = SignedDuration::from_hours(24 * 396);
+    /// Of which a message keeps the newest.
+    const ATTEMPTS: usize = 20;
+
+    /// To be sent, now or at a moment.
+    pub fn outbound(id: PhoneMessageId, new: NewMessage, now: Timestamp) -> Self {
+        let NewMessage { to, body, template, message_type, requested_channel, from_number, scheduled_at, valid_for, metadata } = new;
+        let validity = valid_for.unwrap_or(message_type.validity());
+        PhoneMessage {
+            id,
+            direction: Way::Outbound,
+            to,
+            has_named_line: from_number.is_some(),
+            from: from_number,
+            body,
+            template,
+            message_type,
+            requested_channel,
+            channel: None,
+            line: None,
+            status: if scheduled_at.is_some() { MessageStatus::Scheduled } else { MessageStatus::Queued },
+            is_counted: scheduled_at.is_none(),
+            reason: None,
+            metadata,
+            attempts: vec![],
+            created_at: now,
+            valid_until: scheduled_at.unwrap_or(now).saturating_add(validity).unwrap_or(Timestamp::MAX),
+            due_at: scheduled_at,
+            sending_since: None,
+            scheduled_at,
+            queued_at: scheduled_at.is_none().then_some(now),
+            sent_at: None,
+            delivered_at: None,
+            read_at: None,
+            failed_at: None,
+            replaced_by: None,
+            version: 1,
+        }
+    }
+
+    /// It came in on a line.
+    pub fn inbound(id: PhoneMessageId, came: Inbound, now: Timestamp) -> Self {
+        let Inbound { peer, line, line_number, channel, body } = came;
+        PhoneMessage {
+            id,
+            direction: Way::Inbound,
+            to: line_number,
+            from: Some(peer),
+            body,
+            template: None,
+            message_type: MessageType::Alert,
+            requested_channel: RequestedChannel::Auto,
+            channel: Some(channel),
+            has_named_line: false,
+            line: Some(line),
+            status: MessageStatus::Received,
+            is_counted: false,
+            reason: None,
+            metadata: BTreeMap::new(),
+            attempts: vec![],
+            created_at: now,
+            valid_until: now,
+            due_at: None,
+            sending_since: None,
+            scheduled_at: None,
+            queued_at: None,
+            sent_at: None,
+            delivered_at: None,
+            read_at: None,
+            failed_at: None,
+            replaced_by: None,
+            version: 1,
+        }
+    }
+
+    pub fn etag(&self) -> String {
+        format!("\"{}\"", self.version)
+    }
+
+    /// What a new message like this one asks for: now, and as long as one of its type is worth something.
+    pub fn again(&self) -> NewMessage {
+        NewMessage {
+            to: self.to.clone(),
+            body: self.body.clone(),
+            template: self.template.clone(),
+            message_type: self.message_type,
+            requested_channel: self.requested_channel,
+            from_number: self.from.clone().filter(|_| self.has_named_line),
+            scheduled_at: None,
+            valid_for: None,
+            metadata: self.metadata.clone(),
+        }
+    }
+
+    /// Another message was sent instead.
+    pub fn replaced(&self, by: PhoneMessageId) -> Self {
+        PhoneMessage { replaced_by: Some(by), version: self.version + 1, ..self.clone() }
+    }
+
+    /// The other party's number.
+    pub fn peer(&self) -> &PhoneNumber {
+        match (self.direction, &self.from) {
+            (Way::Inbound, Some(from)) => from,
+            _ => &self.to,
+        }
+    }
+
+    /// As SMS.
+    pub fn segments(&self) -> u64 {
+        Sms::of(&self.body).segments
+    }
+
+    pub fn is_urgent(&self) -> bool {
+        self.message_type == MessageType::Otp
+    }
+
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.valid_until <= now
+    }
+
+    /// The next channel that is worth a try: each is tried until a carrier says that it never goes by it.
+    pub fn next_channels(&self) -> Vec<Channel> {
+        let refused = |channel: &Channel| {
+            self.attempts.iter().any(|attempt| attempt.channel == *channel && attempt.outcome == AttemptOutcome::Refused)
+        };
+        self.requested_channel.channels().iter().copied().filter(|channel| !refused(channel)).collect()
+    }
+
+    /// It waits for its turn no longer.
+    pub fn queued(&self, now: Timestamp) -> Self {
+        let moved = self.to(MessageStatus::Queued, None);
+        PhoneMessage { queued_at: self.queued_at.or(Some(now)), is_counted: true, line: None, ..moved }
+    }
+
+    /// Its turn on a line comes at a moment.
+    pub fn at_turn(&self, line: LineId, at: Timestamp) -> Self {
+        PhoneMessage { due_at: Some(at), line: Some(line), ..self.to(MessageStatus::Queued, None) }
+    }
+
+    /// The carrier did not take it. It is tried again, on whatever line: now, or at a moment.
+    pub fn later(&self, at: Option<Timestamp>, reason: Option<Reason>) -> Self {
+        PhoneMessage { due_at: at, line: None, ..self.to(MessageStatus::Queued, reason) }
+    }
+
+    /// The carrier did not answer. It is asked again at a moment, on the same line by the same channel.
+    pub fn asked_again(&self, at: Timestamp) -> Self {
+        PhoneMessage { due_at: Some(at), ..self.to(MessageStatus::Queued, Some(Reason::NoAnswer)) }
+    }
+
+    /// Whether a carrier was asked that may have it.
+    pub fn is_unanswered(&self) -> bool {
+        self.attempts.last().is_some_and(|attempt| attempt.outcome == AttemptOutcome::Unknown)
+    }
+
+    pub fn tries(&self, outcome: AttemptOutcome) -> usize {
+        self.attempts.iter().filter(|attempt| attempt.outcome == outcome).count()
+    }
+
+    /// Why it did not go by the last channel.
+    pub fn last_reason(&self) -> Reason {
+        self.reason.unwrap_or(Reason::CarrierError)
+    }
+
+    pub fn held(&self, reason: Reason, until: Timestamp) -> Self {
+        PhoneMessage { due_at: Some(until.min(self.valid_until)), line: None, ..self.to(MessageStatus::Held, Some(reason)) }
+    }
+
+    /// The same of one that was to be queued and got no place.
+    pub fn held_uncounted(&self, reason: Reason, until: Timestamp) -> Self {
+        PhoneMessage { is_counted: false, queued_at: None, ..self.held(reason, until) }
+    }
+
+    /// A worker has it, to give it to a line.
+    pub fn taken(&self, line: LineId, number: &PhoneNumber, channel: Channel, now: Timestamp) -> Self {
+        let moved = self.to(MessageStatus::Sending, None);
+        PhoneMessage { line: Some(line), from: Some(number.clone()), channel: Some(channel), sending_since: Some(now), ..moved }
+    }
+
+    /// The same, and what the carrier said. Only of one that is being sent.
+    pub fn with_attempt(&self, outcome: AttemptOutcome, now: Timestamp) -> Self {
+        let mut attempts = self.attempts.clone();
+        if let Some((line, channel)) = self.line.zip(self.channel) {
+            attempts.push(Attempt { channel, line, tried_at: now, outcome });
+        }
+        attempts.drain(..attempts.len().saturating_sub(PhoneMessage::ATTEMPTS));
+        PhoneMessage { attempts, ..self.clone() }
+    }
+
+    pub fn blocked(&self, reason: Reason) -> Self {
+        self.to(MessageStatus::Blocked, Some(reason))
+    }
+
+    pub fn failed(&self, reason: Reason, now: Timestamp) -> Self {
+        PhoneMessage { failed_at: Some(now), ..self.to(MessageStatus::Failed, Some(reason)) }
+    }
+
+    pub fn unknown(&self) -> Self {
+        self.to(MessageStatus::Unknown, Some(Reason::NoAnswer))
+    }
+
+    /// `None`: it is too late.
+    pub fn cancelled(&self) -> Option<Self> {
+        (self.status.leads_to(MessageStatus::Cancelled) && !self.is_unanswered()).then(|| self.to(MessageStatus::Cancelled, None))
+    }
+
+    /// What a carrier reports. `None`: it says nothing new.
+    pub fn reported(&self, report: Report) -> Option<Self> {
+        let at = report.at.max(self.created_at);
+        let status = match report.status {
+            Reported::Sent => MessageStatus::Sent,
+            Reported::Delivered => MessageStatus::Delivered,
+            Reported::Read => MessageStatus::Read,
+            Reported::Failed => MessageStatus::Failed,
+        };
+        // A carrier that reports it has it, even where the worker that gave it away has not said so, or was about to try again.
+        let has_it = self.attempts.iter().any(|attempt| attempt.outcome != AttemptOutcome::Refused) || self.sending_since.is_some();
+        let known = match self.status {
+            MessageStatus::Queued if has_it && status != MessageStatus::Failed => {
+                PhoneMessage { status: MessageStatus::Sending, ..self.clone() }
+            }
+            _ => self.clone(),
+        };
+        let reason = (status == MessageStatus::Failed).then(|| report.reason.unwrap_or(Reason::CarrierError));
+        if !known.status.leads_to(status) {
+            return None;
+        }
+        let moved = known.to(status, reason);
+        let is_out = status.is_out();
+        Some(PhoneMessage {
+            channel: report.channel.or(moved.channel),
+            sent_at: moved.sent_at.or(is_out.then_some(at)),
+            delivered_at: moved.delivered_at.or(matches!(status, MessageStatus::Delivered | MessageStatus::Read).then_some(at)),
+            read_at: moved.read_at.or((status == MessageStatus::Read).then_some(at)),
+            failed_at: moved.failed_at.or((status == MessageStatus::Failed).then_some(at)),
+            ..moved
+        })
+    }
+
+    /// What the day of usage gains when a message moves from here to there. Each number counts a message once, whatever came in between.
+    pub fn tally(&self, after: &Self) -> Tally {
+        let mut tally = vec![];
+        let (was_out, is_out) = (self.sent_at.is_some(), after.sent_at.is_some());
+        if is_out && !was_out {
+            tally.push(("messages_sent", 1));
+            tally.push(match after.channel {
+                Some(Channel::Imessage) => ("sent_imessage", 1),
+                Some(Channel::Rcs) => ("sent_rcs", 1),
+                Some(Channel::Sms) | None => ("sent_sms", 1),
+            });
+        }
+        if after.delivered_at.is_some() && self.delivered_at.is_none() {
+            tally.push(("messages_delivered", 1));
+        }
+        let became = |status| after.status == status && self.status != status;
+        if became(MessageStatus::Failed) {
+            tally.push(("messages_failed", 1));
+        }
+        if became(MessageStatus::Blocked) {
+            tally.push(("messages_blocked", 1));
+        }
+        tally
+    }
+
+    /// In the next state. Whoever calls it knows that the one leads to the other.
+    fn to(&self, status: MessageStatus, reason: Option<Reason>) -> Self {
+        debug_assert!(self.status.leads_to(status), "{:?} does not lead to {status:?}", self.status);
+        PhoneMessage { status, reason, due_at: None, version: self.version + 1, ..self.clone() }
+    }
+
+    pub fn key_of(id: PhoneMessageId) -> Key<Self> {
+        Key::new(&Collection::of::<PhoneMessage>(), id)
+    }
+
+    /// In the order in which they came.
+    pub fn all() -> List<Self> {
+        List::new(Collection::of::<PhoneMessage>(), "")
+    }
+}
+
+/// What came in.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    pub peer: PhoneNumber,
+    pub line: LineId,
+    pub line_number: PhoneNumber,
+    pub channel: Channel,
+    pub body: String,
+}
+
+/// What the index knows of a message that waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Waiting {
+    pub id: PhoneMessageId,
+    pub due_at: Timestamp,
+}
+
+impl Listed for PhoneMessage {
+    type Entry = Waiting;
+
+    fn entry(&self) -> Waiting {
+        Waiting { id: self.id, due_at: self.due_at.unwrap_or(self.created_at) }
+    }
+}
+
+impl Entity for PhoneMessage {
+    type Scope = InTenant;
+    const TYPE: &'static str = "phone_message";
+    const COLLECTION: &'static str = "phone-messages";
+    const MAILS_AUDITED: bool = false;
+    const NOUN: Option<&'static str> = Some(PhoneMessage::NOUN);
+    const RESTORE: Option<Restore> = Some(restored::<PhoneMessage>);
+
+    fn key(&self) -> Key<Self> {
+        PhoneMessage::key_of(self.id)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("version", self.version)]
+    }
+
+    fn expires_at(&self) -> Option<Timestamp> {
+        self.created_at.saturating_add(PhoneMessage::KEPT).ok()
+    }
+
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        if self.status.is_waiting() { ListEntry::of(self) } else { Ok(None) }
+    }
+}
+
+impl Named for PhoneMessage {
+    type Id = PhoneMessageId;
+
+    fn places(id: PhoneMessageId) -> Vec<Key<Self>> {
+        vec![PhoneMessage::key_of(id)]
+    }
+}
+
+/// A job: a message is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendMessage {
+    pub message: PhoneMessageId,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared::crypto::Random;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+    const ALL: [MessageStatus; 12] = [
+        MessageStatus::Scheduled,
+        MessageStatus::Held,
+        MessageStatus::Queued,
+        MessageStatus::Sending,
+        MessageStatus::Sent,
+        MessageStatus::Delivered,
+        MessageStatus::Read,
+        MessageStatus::Failed,
+        MessageStatus::Blocked,
+        MessageStatus::Unknown,
+        MessageStatus::Cancelled,
+        MessageStatus::Received,
+    ];
+
+    fn message() -> PhoneMessage {
+        let new = NewMessage {
+            to: PhoneNumber::parse("+15551234567").unwrap(),
+            body: "Hello".into(),
+            template: None,
+            message_type: MessageType::Alert,
+            requested_channel: RequestedChannel::Auto,
+            from_number: None,
+            scheduled_at: None,
+            valid_for: None,
+            metadata: BTreeMap::new(),
+        };
+        PhoneMessage::outbound(PhoneMessageId::new(NOW, &Random::seeded(1)), new, NOW)
+    }
+
+    fn sending() -> PhoneMessage {
+        let line = LineId::new(NOW, &Random::seeded(2));
+        message().taken(line, &PhoneNumber::parse("+15550100001").unwrap(), Channel::Imessage, NOW)
+    }
+
+    fn report(status: Reported, second: i64) -> Report {
+        Report { status, reason: None, channel: None, at: NOW + SignedDuration::from_secs(second) }
+    }
+
+    #[test]
+    fn what_is_final_stays() {
+        for status in
+            [MessageStatus::Read, MessageStatus::Failed, MessageStatus::Blocked, MessageStatus::Cancelled, MessageStatus::Received]
+        {
+            assert!(ALL.iter().all(|next| !status.leads_to(*next)), "{status:?}");
+        }
+        let back = ALL.iter().filter(|next| MessageStatus::Sent.leads_to(**next)).collect::<Vec<_>>();
+        assert_eq!(back, [&MessageStatus::Delivered, &MessageStatus::Read, &MessageStatus::Failed]);
+    }
+
+    #[test]
+    fn a_report_says_more_or_nothing() {
+        let read = sending().reported(report(Reported::Read, 9)).unwrap();
+        assert_eq!((read.status, read.sent_at, read.delivered_at), (MessageStatus::Read, read.read_at, read.read_at));
+        for late in [Reported::Sent, Reported::Delivered, Reported::Read, Reported::Failed] {
+            assert_eq!(read.reported(report(late, 10)), None);
+        }
+        let failed = sending().reported(report(Reported::Failed, 1)).unwrap();
+        assert_eq!((failed.status, failed.reason, failed.sent_at), (MessageStatus::Failed, Some(Reason::CarrierError), None));
+        // One that was never given to a carrier.
+        assert_eq!(message().reported(report(Reported::Delivered, 1)), None);
+        // One that was, and is queued again: the carrier has it after all.
+        let again = sending().with_attempt(AttemptOutcome::Later, NOW).later(None, None);
+        assert_eq!(again.reported(report(Reported::Delivered, 1)).map(|known| known.status), Some(MessageStatus::Delivered));
+    }
+
+    #[test]
+    fn a_channel_is_tried_until_a_carrier_says_never() {
+        let refused = sending().with_attempt(AttemptOutcome::Later, NOW).with_attempt(AttemptOutcome::Refused, NOW);
+        assert_eq!(sending().next_channels(), [Channel::Imessage, Channel::Rcs, Channel::Sms]);
+        assert_eq!(refused.next_channels(), [Channel::Rcs, Channel::Sms]);
+        let only = PhoneMessage { requested_channel: RequestedChannel::Imessage, ..refused };
+        assert_eq!(only.next_channels(), []);
+    }
+
+    proptest! {
+        /// Whatever the order and however often: the same state, and each number once.
+        #[test]
+        fn reports_in_any_order_end_alike(order in Just(vec![0_usize, 1, 2]).prop_shuffle(), repeats in prop::collection::vec(0_usize..3, 0..6)) {
+            let all = [report(Reported::Sent, 1), report(Reported::Delivered, 2), report(Reported::Read, 3)];
+            let mut message = sending();
+            let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
+            for index in order.into_iter().chain(repeats) {
+                let Some(next) = message.reported(all[index]) else { continue };
+                for (name, by) in message.tally(&next) {
+                    *counted.entry(name).or_default() += by;
+                }
+                message = next;
+            }
+            prop_assert_eq!(message.status, MessageStatus::Read);
+            prop_assert_eq!(counted, BTreeMap::from([("messages_sent", 1), ("sent_imessage", 1), ("messages_delivered", 1)]));
+        }
+    }
+}
