@@ -1,4 +1,5 @@
-//! The local stack: AWS services embedded on loopback, the event sources of `template.yaml` played as AWS does, a mailbox, and a console.
+//! The local stack: AWS services embedded on loopback, the event sources of `template.yaml` played as AWS does, a mailbox, phones, and a
+//! console.
 //! `cargo local` and the tests use the same parts.
 
 pub mod aws;
@@ -12,6 +13,7 @@ pub mod journal;
 #[path = "../../../shared/src/lock.rs"]
 pub mod lock;
 pub mod mailbox;
+pub mod phones;
 pub mod samples;
 pub mod sources;
 pub mod template;

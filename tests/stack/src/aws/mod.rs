@@ -28,6 +28,7 @@ use crate::{
     iam::{self, Guard},
     journal::{Journal, JournalError},
     mailbox::Mailbox,
+    phones::Phones,
     template::{Template, TemplateError},
 };
 
@@ -82,6 +83,7 @@ struct Running {
     objects: Objects,
     secrets: Arc<Secrets>,
     mailbox: Mailbox,
+    phones: Phones,
     journal: Journal,
     keyring: Keyring,
     table_address: SocketAddr,
@@ -229,6 +231,10 @@ impl Aws {
         &self.running.mailbox
     }
 
+    pub fn phones(&self) -> &Phones {
+        &self.running.phones
+    }
+
     /// The address for posting mails.
     pub fn mailbox_url(&self) -> String {
         format!("http://{}/mailbox", self.running.service_address)
@@ -338,7 +344,9 @@ async fn listen(
     let services = TcpListener::bind(("127.0.0.1", 0)).await?;
     let service_address = services.local_addr()?;
     let mailbox = Mailbox::open(journal.clone());
-    servers.spawn(server::serve(services, secrets.clone(), queues.clone(), objects.clone(), mailbox.clone(), keyring.clone()));
+    let phones = Phones::open(journal.clone(), &format!("http://{service_address}/phones"))?;
+    let beside = mailbox.router().merge(phones.router());
+    servers.spawn(server::serve(services, secrets.clone(), queues.clone(), objects.clone(), beside, keyring.clone()));
 
     let runtime = tokio::runtime::Handle::current();
     let running = Running {
@@ -348,6 +356,7 @@ async fn listen(
         objects,
         secrets,
         mailbox,
+        phones,
         journal,
         keyring,
         table_address,

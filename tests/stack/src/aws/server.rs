@@ -1,4 +1,5 @@
-//! Puts winterbaume's services, which answer one request with one response, behind an HTTP listener, and the mailbox too.
+//! Puts winterbaume's services, which answer one request with one response, behind an HTTP listener, and beside them
+//! what the stack itself answers: mailbox and phones.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use super::{
     secrets::Secrets,
     signature::{self, Keyring},
 };
-use crate::{gateway::guard, mailbox::Mailbox};
+use crate::gateway::guard;
 
 #[derive(Clone)]
 struct Services {
@@ -33,13 +34,13 @@ struct Services {
 /// A mail is an object of up to 40 MB.
 const LARGEST_BODY: usize = 48 * 1024 * 1024;
 
-pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues, objects: Objects, mailbox: Mailbox, keyring: Keyring) {
+pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues, objects: Objects, beside: Router, keyring: Keyring) {
     let services = Services { secrets, queues: Arc::new(SqsService::with_backend(Arc::new(queues))), objects, keyring };
     let router = Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(services)
-        .merge(mailbox.router())
+        .merge(beside)
         .layer(axum::middleware::from_fn(no_pages));
     if let Err(error) = axum::serve(listener, router).await {
         eprintln!("the embedded Secrets Manager, SQS and S3 stopped: {error}");

@@ -36,6 +36,7 @@ pub enum Topic {
     Home,
     Requests,
     Mailbox,
+    Phones,
 }
 
 impl Topic {
@@ -44,6 +45,7 @@ impl Topic {
             Topic::Home => "home",
             Topic::Requests => "requests",
             Topic::Mailbox => "mailbox",
+            Topic::Phones => "phones",
         }
     }
 }
@@ -61,7 +63,8 @@ async fn events(State(console): State<Console>, Query(Wanted { topic }): Query<W
     let news = match topic {
         Topic::Home => News::Home { console: Box::new(console), seen: String::new() },
         Topic::Requests => News::Requests(console.access.subscribe()),
-        Topic::Mailbox => News::Mailbox(console.aws.mailbox().news()),
+        Topic::Mailbox => News::Counted(console.aws.mailbox().news()),
+        Topic::Phones => News::Counted(console.aws.phones().news()),
     };
     // The first event is sent at once, because something may have happened since the page was made.
     let stream = stream::unfold((news, true), async |(mut news, first)| {
@@ -77,9 +80,13 @@ async fn events(State(console): State<Console>, Query(Wanted { topic }): Query<W
 
 /// The source of a stream's events.
 enum News {
-    Home { console: Box<Console>, seen: String },
+    Home {
+        console: Box<Console>,
+        seen: String,
+    },
     Requests(broadcast::Receiver<Arc<Entry>>),
-    Mailbox(watch::Receiver<u64>),
+    /// What counts its changes.
+    Counted(watch::Receiver<u64>),
 }
 
 impl News {
@@ -102,7 +109,7 @@ impl News {
                 *entries = entries.resubscribe();
                 Some(())
             }
-            News::Mailbox(mails) => mails.changed().await.ok(),
+            News::Counted(changes) => changes.changed().await.ok(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod live;
 mod mail_pages;
 mod page;
 mod parts;
+mod phone_pages;
 mod reference;
 mod request_pages;
 mod table_pages;
@@ -66,6 +67,7 @@ impl Console {
             .merge(home::routes())
             .merge(request_pages::routes())
             .merge(mail_pages::routes())
+            .merge(phone_pages::routes())
             .merge(table_pages::routes())
             .merge(reference::routes())
             .merge(live::routes())
@@ -160,7 +162,8 @@ async fn health(State(console): State<Console>) -> Result<Json<Value>, PageError
         .map(|(name, depth)| (name, json!({ "visible": depth.visible, "hidden": depth.hidden })))
         .collect();
     let mails = console.aws.mailbox().mails()?.len();
-    Ok(Json(json!({ "status": "ok", "api": console.api.base(), "mails": mails, "queues": queues })))
+    let phones = console.aws.phones().count();
+    Ok(Json(json!({ "status": "ok", "api": console.api.base(), "mails": mails, "phones": phones, "queues": queues })))
 }
 
 #[cfg(test)]

@@ -16,16 +16,18 @@ pub enum Section {
     Home,
     Requests,
     Mailbox,
+    Phones,
     Table,
     Reference,
     /// A page outside the navigation.
     None,
 }
 
-const NAVIGATION: [(Section, &str, &str); 5] = [
+const NAVIGATION: [(Section, &str, &str); 6] = [
     (Section::Home, "/", "Home"),
     (Section::Requests, "/requests", "Requests"),
     (Section::Mailbox, "/mailbox", "Mailbox"),
+    (Section::Phones, "/phones", "Phones"),
     (Section::Table, "/table", "Table"),
     (Section::Reference, "/reference", "API reference"),
 ];

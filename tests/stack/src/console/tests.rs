@@ -19,7 +19,7 @@ use crate::{
 const TABLE: &str = "tenantry-local-Table";
 
 /// Pages in the navigation.
-const PAGES: [&str; 5] = ["/", "/requests", "/mailbox", "/table", "/reference"];
+const PAGES: [&str; 6] = ["/", "/requests", "/mailbox", "/phones", "/table", "/reference"];
 
 struct Stack {
     aws: Aws,
@@ -112,6 +112,8 @@ async fn every_page_answers() {
     let others = [
         "/health",
         "/mailbox.json",
+        "/phones.json",
+        "/phones/+12025550100",
         "/assets/console.css",
         "/assets/console.js",
         "/assets/htmx.min.js",
@@ -158,7 +160,7 @@ async fn pages_have_a_frame_for_phones_keyboards_and_screen_readers() {
 #[tokio::test]
 async fn nothing_inline_and_nothing_from_elsewhere_is_allowed() {
     let stack = stack().await;
-    for path in ["/", "/requests", "/mailbox", "/table", "/nowhere"] {
+    for path in ["/", "/requests", "/mailbox", "/phones", "/phones/+12025550100", "/table", "/nowhere"] {
         let response = stack.send("GET", path, &[], "").await;
         let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
@@ -172,9 +174,14 @@ async fn nothing_inline_and_nothing_from_elsewhere_is_allowed() {
 #[tokio::test]
 async fn an_unknown_path_or_method_is_a_page_with_the_navigation() {
     let stack = stack().await;
-    for (method, path) in
-        [("GET", "/nowhere"), ("GET", "/table/x/y/z"), ("GET", "/table/other/abc"), ("GET", "/mailbox/none"), ("GET", "/mailbox/none/html")]
-    {
+    for (method, path) in [
+        ("GET", "/nowhere"),
+        ("GET", "/table/x/y/z"),
+        ("GET", "/table/other/abc"),
+        ("GET", "/mailbox/none"),
+        ("GET", "/mailbox/none/html"),
+        ("GET", "/phones/none"),
+    ] {
         let (status, body) = stack.ask(method, path, &[], "").await;
         assert_eq!(status, 404, "{path}");
         assert!(body.contains("<nav aria-label=\"Console\">") && body.contains("Not found"), "{path}: {body}");
@@ -319,6 +326,177 @@ async fn buttons_write_back_to_a_mail_whose_answers_come_to_the_deployment() {
     assert!(shown.contains(">reply<") && shown.contains(">ooo<"), "{shown}");
 }
 
+/// A phone, and a line that writes to it.
+const PHONE: &str = "+12025550100";
+const LINE: &str = "+15550100";
+
+impl Stack {
+    /// A message comes to a phone, as the services' port takes it.
+    async fn text(&self, id: &str, to: &str, channel: &str, text: &str) -> u16 {
+        let phones = self.aws.phones();
+        let body = json!({ "id": id, "reference": "ref", "from": LINE, "to": to, "channel": channel, "text": text }).to_string();
+        let at = jiff::Timestamp::now().as_second();
+        let signature = standardwebhooks::Webhook::new(&phones.secret()).unwrap().sign(id, at, body.as_bytes()).unwrap();
+        let headers = [("webhook-id", id), ("webhook-timestamp", &at.to_string()), ("webhook-signature", &signature)];
+        let mut request = Request::post("/phones");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let url: http::Uri = phones.url().parse().unwrap();
+        assert_eq!(url.path(), "/phones");
+        Api::new(&format!("http://{}", url.authority().unwrap())).send(request.body(body.into()).unwrap()).await.unwrap().status().as_u16()
+    }
+
+    async fn press(&self, path: &str, fields: &str) -> Response {
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("origin", "http://127.0.0.1:9001")];
+        self.send("POST", path, &headers, fields).await
+    }
+
+    async fn post_json(&self, path: &str, body: Value) -> (u16, Value) {
+        let (status, text) = self.ask("POST", path, &[("content-type", "application/json")], &body.to_string()).await;
+        (status, serde_json::from_str(&text).unwrap())
+    }
+
+    async fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.get(path).await.1).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_is_shown_escaped_and_reading_it_is_told() {
+    let stack = stack().await;
+    assert_eq!(stack.text("a/1", PHONE, "imessage", "<script>alert(1)</script>\nשלום 👋").await, 202);
+    assert_eq!(stack.text("b", PHONE, "sms", &"long".repeat(400)).await, 202);
+    let (_, list) = stack.get("/phones").await;
+    for part in [r#"href="/phones/%2B12025550100""#, "1 phone", "2 to be told", "longlong", "No API has been connected", "5550194"] {
+        assert!(list.contains(part), "{part}: {list}");
+    }
+    assert!(!list.contains(&"long".repeat(100)), "the list has excerpts");
+    let read = json!(["delivered"]);
+    let statuses =
+        |phone: &Value| json!(phone["messages"][0]["receipts"].as_array().unwrap().iter().map(|it| &it["status"]).collect::<Vec<_>>());
+    assert_eq!(statuses(&stack.json("/phones/+12025550100.json").await), read, "JSON reads nothing");
+    let (status, shown) = stack.get("/phones/%2B12025550100").await;
+    assert_eq!(status, 200);
+    for part in [
+        "<h1>+12025550100</h1>",
+        r#"<p class="said" dir="auto">&lt;script&gt;alert(1)&lt;/script&gt;"#,
+        "שלום 👋",
+        r#"role="log""#,
+        r#"aria-label="Conversation""#,
+        r#"<label for="text">"#,
+        r#"<label for="line">"#,
+        r#"maxlength="1600""#,
+        r#"value="STOP""#,
+        r#"value="START""#,
+        r#"value="HELP""#,
+        r#"name="on" value="false""#,
+        r#"name="imessage" value="false""#,
+        r#"name="rcs" value="false""#,
+        "iMessage",
+        "not told yet",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("<script>"), "{shown}");
+    let phone = stack.json("/phones/%2B12025550100.json").await;
+    assert_eq!(statuses(&phone), json!(["delivered", "read"]));
+    assert_eq!(phone["messages"][1]["receipts"].as_array().unwrap().len(), 1, "an SMS tells no reading: {phone}");
+    assert_eq!((&phone["waiting"], &phone["script"], &phone["on"]), (&json!(3), &Value::Null, &json!(true)));
+    let all = stack.json("/phones.json").await;
+    assert_eq!((&all[0]["number"], &all[0]["messages"], &all[0]["last"]["id"]), (&json!(PHONE), &json!(2), &json!("b")));
+    assert_eq!(stack.json("/health").await["phones"], 1);
+    assert_eq!(stack.get("/phones/+12025550101.json").await.0, 404);
+    let (_, scripted) = stack.get("/phones/+12025550190").await;
+    assert!(scripted.contains("never sends a receipt"), "{scripted}");
+    assert_eq!(stack.aws.phones().count(), 1, "looking makes no phone");
+}
+
+#[tokio::test]
+async fn the_owner_of_a_phone_answers_by_form_and_by_json() {
+    let stack = stack().await;
+    assert_eq!(stack.text("a", PHONE, "rcs", "Hello").await, 202);
+    let messages = "/phones/+12025550100/messages";
+    let answer = stack.press(messages, "text=Yes%2C%0D%0Aplease+%F0%9F%91%8D&line=").await;
+    assert_eq!((answer.status(), answer.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/phones/%2B12025550100"));
+    assert_eq!(stack.press(messages, "text=STOP").await.status(), StatusCode::SEE_OTHER);
+    let (status, written) = stack.post_json(messages, json!({ "text": "Who is this?", "line": "+15550102" })).await;
+    assert_eq!((status, &written["direction"], &written["line"]), (201, &json!("inbound"), &json!("+15550102")));
+    let phone = stack.json("/phones/+12025550100.json").await;
+    let said: Vec<_> = phone["messages"].as_array().unwrap().iter().map(|it| [&it["text"], &it["line"], &it["channel"]]).collect();
+    assert_eq!(
+        json!(said),
+        json!([["Hello", LINE, "rcs"], ["Yes,\nplease 👍", LINE, "rcs"], ["STOP", LINE, "rcs"], ["Who is this?", "+15550102", "imessage"]])
+    );
+    let (_, shown) = stack.get("/phones/+12025550100").await;
+    assert!(shown.contains(r#"<option value="+15550102">"#) && shown.contains(r#"<li class="mine" id="message-in-"#), "{shown}");
+
+    // A phone to which nobody wrote needs a line.
+    for (path, body, status) in [
+        ("/phones/+12025550101/messages", json!({ "text": "Hi" }), 400),
+        ("/phones/+12025550101/messages", json!({ "text": "Hi", "line": "x" }), 400),
+        ("/phones/x/messages", json!({ "text": "Hi", "line": LINE }), 400),
+        (messages, json!({ "text": " " }), 400),
+        (messages, json!({}), 400),
+        (messages, json!({ "text": 1 }), 400),
+        (messages, json!({ "text": "Hi", "colour": "red" }), 400),
+        (messages, json!([]), 400),
+        ("/phones/+12025550101/messages", json!({ "text": "Hi", "line": LINE }), 201),
+        ("/phones/+12025550199/messages", json!({ "text": "Hi", "line": LINE }), 409),
+    ] {
+        let (answered, answer) = stack.post_json(path, body.clone()).await;
+        assert_eq!(answered, status, "{path} {body}: {answer}");
+        assert!(status < 400 || answer["error"].is_string(), "{answer}");
+    }
+    let (status, page) = read(stack.press(messages, "text=").await).await;
+    assert!(status == 400 && page.contains("<nav"), "{page}");
+}
+
+#[tokio::test]
+async fn switches_are_put_by_form_and_by_json() {
+    let stack = stack().await;
+    let path = "/phones/+12025550100";
+    assert_eq!(stack.press(path, "on=false").await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(stack.text("a", PHONE, "imessage", "Hello").await, 202);
+    let (_, shown) = stack.get(path).await;
+    for part in ["waits until the phone is on", "Switch on", "The phone is off"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("<textarea"), "nobody writes with a phone that is off");
+    let (status, phone) = stack.post_json(path, json!({ "on": true, "imessage": false, "rcs": "false" })).await;
+    assert_eq!(
+        (status, &phone["on"], &phone["imessage"], &phone["rcs"], &phone["waiting"]),
+        (200, &json!(true), &json!(false), &json!(false), &json!(1))
+    );
+    assert_eq!((stack.text("b", PHONE, "imessage", "Hello").await, stack.text("c", PHONE, "sms", "Hello").await), (422, 202));
+    for body in [json!({}), json!({ "on": "perhaps" }), json!({ "off": true }), json!({ "on": null }), json!("on")] {
+        assert_eq!(stack.post_json(path, body.clone()).await.0, 400, "{body}");
+    }
+    assert_eq!(stack.post_json("/phones/x", json!({ "on": true })).await.0, 400);
+    assert_eq!(stack.press(path, "on=perhaps").await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn phones_are_found_and_opened_by_number() {
+    let stack = stack().await;
+    assert_eq!(stack.text("a", PHONE, "imessage", "Your Code is 123").await, 202);
+    assert_eq!(stack.text("b", "+12025550101", "imessage", "Hello").await, 202);
+    for (query, wanted) in [
+        ("?q=2025550100", ["+12025550100"].as_slice()),
+        ("?q=code+123", &["+12025550100"]),
+        ("?q=%2B1555", &["+12025550100", "+12025550101"]),
+        ("?q=nobody", &[]),
+    ] {
+        let (_, list) = stack.get(&format!("/phones{query}")).await;
+        for number in [PHONE, "+12025550101"] {
+            assert_eq!(list.contains(&format!(">{number}</a>")), wanted.contains(&number), "{query}: {number}");
+        }
+    }
+    let answer = stack.send("GET", "/phones?open=%2B1+%28202%29+555-0107", &[], "").await;
+    assert_eq!((answer.status(), answer.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/phones/%2B12025550107"));
+    assert_eq!(stack.get("/phones?open=Ada").await.0, 400);
+}
+
 #[tokio::test]
 async fn mails_are_found_by_recipient_subject_text_and_tenant() {
     let stack = stack().await;
@@ -443,7 +621,8 @@ async fn requests_are_listed_filtered_and_opened() {
 #[tokio::test]
 async fn news_are_told_once_at_first_and_then_as_they_come() {
     let stack = stack().await;
-    for (topic, happens) in [("requests", true), ("mailbox", true), ("home", true), ("mailbox", false)] {
+    for (topic, happens) in [("requests", true), ("mailbox", true), ("phones", true), ("home", true), ("mailbox", false), ("phones", false)]
+    {
         let response = stack.send("GET", &format!("/events?topic={topic}"), &[], "").await;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut body = response.into_body();
@@ -458,6 +637,7 @@ async fn news_are_told_once_at_first_and_then_as_they_come() {
             let id = format!("{topic}-news");
             stack.access.record(entry(&id, "/", 200));
             assert_eq!(stack.post_mail(json!({ "id": id, "to": "a@b", "subject": "s" })).await, 200);
+            stack.aws.phones().say(PHONE, Some(LINE), "news").unwrap();
         }
         assert_eq!(next().await.is_ok(), happens, "{topic}");
     }
@@ -500,7 +680,9 @@ async fn the_demo_is_on_the_first_page_once_it_is_there() {
 #[tokio::test]
 async fn another_host_name_is_turned_away() {
     let stack = stack().await;
-    for path in ["/", "/table", "/requests", "/mailbox.json", "/events?topic=home", "/reference/assets/swagger-ui.css", "/nowhere"] {
+    for path in
+        ["/", "/table", "/requests", "/mailbox.json", "/phones.json", "/events?topic=home", "/reference/assets/swagger-ui.css", "/nowhere"]
+    {
         assert_eq!(stack.ask("GET", path, &[("host", "rebound.example:9001")], "").await.0, 421, "{path}");
     }
 }
@@ -514,6 +696,8 @@ async fn pages_of_other_origins_are_turned_away() {
             ("POST", "/reference/token"),
             ("POST", "/mailbox"),
             ("POST", "/mailbox/x/play"),
+            ("POST", "/phones/+12025550100"),
+            ("POST", "/phones/+12025550100/messages"),
             ("DELETE", "/through/api/tenant"),
             ("GET", "/"),
         ] {

@@ -15,7 +15,7 @@ pub struct Options {
     #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
 
-    /// Port of the console: API reference, mailbox, table browser
+    /// Port of the console: API reference, mailbox, phones, table browser
     #[arg(long, default_value_t = 9001, value_parser = clap::value_parser!(u16).range(1..))]
     pub console_port: u16,
 

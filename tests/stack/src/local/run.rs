@@ -135,6 +135,8 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     tasks.spawn(Arc::new(sources).run(stopped, move |message| trouble.trouble(None, &message)));
     let trouble = terminal.clone();
     tasks.spawn(aws.mailbox().clone().run(api.clone(), move |message| trouble.trouble(None, message)));
+    let trouble = terminal.clone();
+    tasks.spawn(aws.phones().clone().run(move |message| trouble.trouble(None, message)));
     tasks.spawn(sweep(aws.clone(), terminal.clone()));
 
     let (demo, samples) = tokio::join!(demo::seed(&api, aws.journal()), samples::seed(&aws, &template, &functions));
@@ -149,7 +151,8 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     if let Some(key) = ingest_key(&aws, &template).await? {
         said.push_str(&format!("ingest key:   {key}\n"));
     }
-    terminal.say(&format!("console on http://127.0.0.1:{}", options.console_port));
+    let console = format!("http://127.0.0.1:{}", options.console_port);
+    terminal.say(&format!("console on {console}, mails on {console}/mailbox, phones on {console}/phones"));
     print(&said)?;
     terminal.ready();
     Ok(Running { watchers, stop_sources, _tasks: tasks, _aws: aws, _lock: lock })

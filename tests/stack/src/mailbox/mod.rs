@@ -324,7 +324,8 @@ fn message_id(mail: &str) -> String {
     id
 }
 
-fn take_one(count: &AtomicUsize) -> bool {
+/// Counts down for a test. Whether there was something left.
+pub(crate) fn take_one(count: &AtomicUsize) -> bool {
     count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
