@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::carriers::{Letter, MailCarrier, Outcome};
 use shared::clock::Clock;
@@ -80,4 +81,22 @@ async fn a_lost_answer_leaves_an_unknown_letter_that_a_report_settles() {
     }
     assert_eq!(world.aws.mailbox().play(world.clock.now()).unwrap(), 1);
     assert_eq!(reports(&world)[0]["eventType"], "Delivery");
+}
+
+/// The end of the gateway's side: what phones tell has the moments of the test's clock, in its signature too.
+#[tokio::test]
+async fn phones_stand_at_the_moment_of_the_test() {
+    let world = World::new().await;
+    let phones = world.aws.phones();
+    phones.connect("http://127.0.0.1:1", "gw_1");
+    world.advance(SignedDuration::from_hours(48));
+    let written = phones.say("+12025550100", Some("+12025550101"), "STOP").expect("a message");
+    assert_eq!(written.at.as_millisecond(), world.clock.now().as_millisecond());
+    let moment = world.clock.now().as_second().to_string();
+    let played = phones.play(async |request| match request.headers()["webhook-timestamp"] == moment.as_str() {
+        true => Ok(202),
+        false => Err(format!("signed at another moment: {:?}", request.headers())),
+    });
+    assert_eq!(played.await.expect("phones"), 1);
+    assert_eq!(phones.conversation("+12025550100").expect("the phone").messages[0].answer, Some(202));
 }

@@ -174,6 +174,8 @@ impl World {
         }
         let plans = plans(settings.strict, &settings.plans);
         let clock = Arc::new(SetClock::at(settings.moment.unwrap_or_else(Timestamp::now)));
+        let moments = clock.clone();
+        aws.phones().follow(move || moments.now());
         let records = settings.records.unwrap_or(records::ALL);
         let auth = app("auth", &environments, &plans, records, &clock, settings.seed);
         write_session_keys(&auth, &environments["auth"], "key-1").await;

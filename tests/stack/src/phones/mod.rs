@@ -63,7 +63,7 @@ pub enum PhoneError {
     Number(String),
     #[error("a message has 1 to {LONGEST_TEXT} characters, and some that can be seen")]
     Text,
-    #[error("no line has written to this phone, so the message needs one")]
+    #[error("this phone knows no line yet, so the message needs one")]
     Line,
     #[error("the phone is off")]
     Off,
@@ -206,7 +206,7 @@ impl Phones {
         Ok(phone)
     }
 
-    /// Its owner writes to a line, otherwise to the one that wrote last. The API is told by `play` or `run`.
+    /// Its owner writes to a line (E.164), otherwise to the one that wrote last. The API is told by `play` or `run`.
     pub fn say(&self, number: &str, line: Option<&str>, text: &str) -> Result<Message, PhoneError> {
         let mut kept = self.shared.state.lock();
         let mut phone = find(&kept, number)?;

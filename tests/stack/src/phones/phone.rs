@@ -213,9 +213,10 @@ impl Phone {
         self.pending.len()
     }
 
-    /// The line that wrote last.
+    /// The line that wrote last. If none has, the one that the owner wrote to last.
     pub fn last_line(&self) -> Option<&str> {
-        self.messages.iter().rev().find(|message| message.direction == Direction::Outbound).map(|message| message.line.as_str())
+        let outbound = self.messages.iter().rev().find(|message| message.direction == Direction::Outbound);
+        outbound.or(self.messages.last()).map(|message| message.line.as_str())
     }
 
     /// Every line of the conversation, the last first.
@@ -432,7 +433,10 @@ mod tests {
         assert_eq!(phone.write("3".to_owned(), "+15550101", "Hi", noon()).channel, Channel::Rcs);
         phone.switch(Switch::Rcs(false), noon());
         assert_eq!(phone.write("4".to_owned(), "+15550101", "Hi", noon()).channel, Channel::Sms);
-        assert_eq!((phone.lines(), phone.last_line()), (vec!["+15550101", "+15550100"], None));
+        assert_eq!((phone.lines(), phone.last_line()), (vec!["+15550101", "+15550100"], Some("+15550101")));
+        phone.take(incoming("a", Channel::Sms), noon());
+        phone.write("5".to_owned(), "+15550101", "Hi", noon());
+        assert_eq!(phone.last_line(), Some("+15550100"), "the line that wrote");
     }
 
     #[test]

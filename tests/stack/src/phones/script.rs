@@ -118,6 +118,14 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_know_every_number() {
+        let document = include_str!("../../../../docs/troubleshooting.md");
+        for (ending, ..) in ENDINGS {
+            assert!(document.contains(&format!("`…{ending}`")), "docs/troubleshooting.md does not say what …{ending} does");
+        }
+    }
+
+    #[test]
     fn receipts_are_planned_as_the_channel_can_tell_them() {
         use Status::{Delivered, Failed, Read};
         let told = |script: Script, channel| script.receipts(channel).into_iter().map(|(_, status, _)| status).collect::<Vec<_>>();

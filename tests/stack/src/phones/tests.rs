@@ -250,7 +250,7 @@ async fn scripts_fail_repeat_reorder_and_stay_silent() {
 async fn what_an_owner_cannot_write_is_refused() {
     let phones = phones();
     let why = |number: &str, line: Option<&str>, text: &str| phones.say(number, line, text).unwrap_err().to_string();
-    assert!(why(ADA, None, "Hi").contains("no line"));
+    assert!(why(ADA, None, "Hi").contains("knows no line"));
     assert!(why("Ada", Some(LINE), "Hi").contains("\"Ada\""));
     assert!(why(ADA, Some("line"), "Hi").contains("\"line\""));
     assert!(why(ADA, Some(LINE), " ").contains("1 to 1600"));
