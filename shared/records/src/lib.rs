@@ -6,6 +6,7 @@ mod counts;
 
 pub mod activity;
 pub mod admission;
+pub mod area_codes;
 pub mod audience;
 pub mod campaign;
 pub mod campaign_plan;
@@ -23,6 +24,7 @@ pub mod messaging_quota;
 pub mod peer;
 pub mod phone_message;
 pub mod project;
+pub mod quiet_hours;
 pub mod rule;
 pub mod sandbox_message;
 pub mod schedule;

@@ -29,6 +29,13 @@ impl PhoneNumber {
     pub fn digits(&self) -> Digits {
         Digits(self.0.trim_start_matches('+').to_owned())
     }
+
+    /// The three digits after +1 that say where a number of the North American Numbering Plan is. `None`: it is of another plan, or has not the ten digits
+    /// of that one.
+    pub fn area_code(&self) -> Option<u16> {
+        let national = self.0.strip_prefix("+1").filter(|digits| digits.len() == 10)?;
+        national.get(..3)?.parse().ok()
+    }
 }
 
 impl fmt::Display for PhoneNumber {
@@ -104,6 +111,15 @@ mod tests {
             "+4179123456#",
         ] {
             assert_eq!(PhoneNumber::parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn only_ten_digits_after_one_begin_with_an_area_code() {
+        let code = |text: &str| PhoneNumber::parse(text).unwrap().area_code();
+        assert_eq!((code("+12125551234"), code("+18005551234")), (Some(212), Some(800)));
+        for none in ["+41791234567", "+1212555123", "+121255512345", "+2125551234", "+11234567"] {
+            assert_eq!(code(none), None, "{none}");
         }
     }
 
