@@ -149,6 +149,11 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/v1/tenant/templates" => {
             (None, json!({"name": format!("Template {}", serial()), "subject": "Hello", "body": "<p>Hello</p>"}))
         }
+        // Each time other hours, so that each changes something.
+        "PATCH /v1/settings/messaging" => {
+            let minute = 481 + serial() % 479;
+            (None, json!({"quiet_hours": {"end": format!("{:02}:{:02}", minute / 60, minute % 60)}}))
+        }
         "POST /v1/templates" => {
             (None, json!({"name": format!("template_{}", serial()), "channel": "both", "type": "otp", "body": "Your code is {{code}}"}))
         }

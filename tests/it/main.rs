@@ -24,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod links;
 mod message_templates;
+mod messaging_settings;
 mod ordinary;
 mod projects;
 mod properties;

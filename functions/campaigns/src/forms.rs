@@ -11,14 +11,14 @@ use records::sequence::{MOST_STEPS, Step};
 use records::test_mail::TestMail;
 use serde_json::Value;
 use shared::http::form::{
-    EmailAddress, Fields, Flag, Form, Integer, Moment, Name, OneOf, Raw, Rule, Several, Text, Timezone, WorkspaceName,
+    Clock, EmailAddress, Fields, Flag, Form, Integer, Moment, Name, OneOf, Raw, Rule, Several, Text, Timezone, WorkspaceName,
 };
 use shared::model::text;
 use shared::model::user::Email;
 
 use crate::rules::{
-    Clock, Days, EXCLUDED_CAMPAIGNS, EXCLUDED_LISTS, GOAL, LEAD, LEADS, LISTS, MOST_BYTES, OUTCOME, Percent, RECIPIENTS, SEGMENT, STATUS,
-    Steps, TAG, Variables,
+    Days, EXCLUDED_CAMPAIGNS, EXCLUDED_LISTS, GOAL, LEAD, LEADS, LISTS, MOST_BYTES, OUTCOME, Percent, RECIPIENTS, SEGMENT, STATUS, Steps,
+    TAG, Variables,
 };
 
 pub struct NewCampaign {

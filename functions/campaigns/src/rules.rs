@@ -155,37 +155,6 @@ impl Rule for Days {
     }
 }
 
-/// A time of the day as its minute, `09:00` to `last`.
-pub struct Clock {
-    pub last: u16,
-}
-
-impl Rule for Clock {
-    type Value = u16;
-
-    fn check(&self, raw: Raw<'_>) -> Result<u16, String> {
-        let minute = |text: &str| {
-            let (hours, minutes) = text.split_once(':')?;
-            let two = |digits: &str| {
-                let are_two = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
-                are_two.then(|| digits.parse::<u16>().ok()).flatten()
-            };
-            let (hours, minutes) = (two(hours)?, two(minutes).filter(|minutes| *minutes < 60)?);
-            Some(hours * 60 + minutes).filter(|minute| *minute <= self.last)
-        };
-        raw.text().and_then(minute).ok_or_else(|| format!("must be a time like 09:00, at most {}", clock(self.last)))
-    }
-
-    fn schema(&self) -> Value {
-        json!({"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]$", "example": "09:00"})
-    }
-}
-
-/// A minute of the day as people write it.
-pub fn clock(minute: u16) -> String {
-    format!("{:02}:{:02}", minute / 60, minute % 60)
-}
-
 /// A share of up to 100 percent, in hundredths of a percent. A finer one is refused, so that it comes back as it was given.
 pub struct Percent;
 
@@ -209,17 +178,6 @@ impl Rule for Percent {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_minutes_of_a_day() {
-        let check = |text: &str, last| Clock { last }.check(Raw::Text(text)).ok();
-        assert_eq!((check("00:00", 1439), check("09:30", 1439), check("23:59", 1439)), (Some(0), Some(570), Some(1439)));
-        assert_eq!((check("24:00", 1440), check("24:00", 1439)), (Some(1440), None));
-        for wrong in ["", "9:00", "09:60", "24:01", "09:00:00", "+9:00", "0９:00", "ab:cd"] {
-            assert_eq!(check(wrong, 1440), None, "{wrong}");
-        }
-        assert_eq!((clock(570).as_str(), clock(1440).as_str()), ("09:30", "24:00"));
-    }
 
     #[test]
     fn percentages_have_two_decimals() {

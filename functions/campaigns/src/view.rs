@@ -12,12 +12,12 @@ use records::sequence::{ConditionStep, EmailBody, EmailStep, Step, WaitStep, Wai
 use records::template::TemplateId;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
+use shared::http::form::clock;
 use shared::model::time::{Printed, zulu};
 use shared::model::user::Email;
 use templating::{Field, Source, Warning};
 
 use crate::contents::Contents;
-use crate::rules::clock;
 
 /// A campaign in a list.
 #[derive(Serialize, utoipa::ToSchema)]

@@ -1,10 +1,11 @@
-//! Messages to phones (F4): what is sent and what came in, templates of messages, and what gateways report.
+//! Messages to phones (F4): what is sent and what came in, templates of messages, how a tenant sends them, and what gateways report.
 
 mod gateway;
 mod known;
 mod message;
 mod rules;
 mod sandbox;
+mod settings;
 mod template;
 
 use shared::http::Registry;
@@ -35,5 +36,8 @@ impl Routes for Messages {
             "See what a message would say, and how many SMS segments it takes",
             template::preview,
         );
+        routes.tag("messaging settings", "How the tenant sends messages: quiet hours, consent, and by what a message may go.");
+        routes.get("/v1/settings/messaging", "getMessagingSettings", "Read how messages are sent", settings::show);
+        routes.patch("/v1/settings/messaging", "updateMessagingSettings", "Change how messages are sent", settings::update);
     }
 }

@@ -1,15 +1,43 @@
-//! What people may write into a template of messages, and the values of its variables.
+//! What people may write into a template of messages, the values of its variables, and how a tenant sends.
 
 use std::collections::BTreeMap;
 
 use records::message_template::{MessageTemplateName, MessageType, TemplateChannel};
 use records::message_text::{MOST, TemplateBody, VALUE, VARIABLES};
+use records::messaging_settings::{Channel, Fallback};
+use records::quiet_hours::{QuietMode, QuietRules};
+use records::schedule::MINUTES_OF_A_DAY;
 use serde_json::{Map, Value, json};
-use shared::http::form::{Fields, OneOf, Raw, Rule};
+use shared::http::form::{Clock, Fields, OneOf, Raw, Rule};
 use shared::model::text;
 
 pub const CHANNEL: OneOf<TemplateChannel> = OneOf { words: TemplateChannel::WORDS, parse: TemplateChannel::parse };
 pub const MESSAGE_TYPE: OneOf<MessageType> = OneOf { words: MessageType::WORDS, parse: MessageType::parse };
+
+pub const QUIET_MODE: OneOf<QuietMode> = OneOf { words: QuietMode::WORDS, parse: QuietMode::parse };
+pub const QUIET_RULES: OneOf<QuietRules> = OneOf { words: QuietRules::WORDS, parse: QuietRules::parse };
+pub const CLOCK: Clock = Clock { last: MINUTES_OF_A_DAY - 1 };
+const ONE_CHANNEL: OneOf<Channel> = OneOf { words: Channel::WORDS, parse: Channel::parse };
+
+/// The channels that a message to `auto` tries, in their order.
+pub struct Channels;
+
+impl Rule for Channels {
+    type Value = Fallback;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Fallback, String> {
+        let Raw::Json(Value::Array(items)) = raw else { return Err("must be a list of channels".into()) };
+        let mut channels = vec![];
+        for (index, item) in items.iter().enumerate().take(Fallback::MOST + 1) {
+            channels.push(ONE_CHANNEL.check(Raw::Json(item)).map_err(|problem| format!("is wrong at [{index}], which {problem}"))?);
+        }
+        Fallback::new(channels).ok_or_else(|| "must name at least one channel, and each once".into())
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "array", "minItems": 1, "maxItems": Fallback::MOST, "uniqueItems": true, "items": ONE_CHANNEL.schema()})
+    }
+}
 
 /// The name of a template.
 pub struct TemplateName;

@@ -21,6 +21,7 @@ pub mod message;
 pub mod message_template;
 pub mod message_text;
 pub mod messaging_quota;
+pub mod messaging_settings;
 pub mod peer;
 pub mod phone_message;
 pub mod project;
@@ -94,6 +95,7 @@ shared::records! {
     messaging_quota::MessagingQuota,
     message_template::MessageTemplate,
     message_template::MessageTemplateById,
+    messaging_settings::MessagingSettings,
 }
 
 /// All that a deployment has.

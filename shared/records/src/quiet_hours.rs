@@ -156,17 +156,23 @@ impl QuietHours {
 
     /// What is wrong, by field; it continues "The <name> field …".
     pub fn new(start: u16, end: u16, rules: QuietRules) -> Result<Self, BTreeMap<&'static str, String>> {
-        let mut problems = BTreeMap::new();
-        if start > QuietHours::DEFAULT.start {
-            problems.insert("start", "must not be later than 20:00".to_owned());
-        }
-        if end < QuietHours::DEFAULT.end {
-            problems.insert("end", "must not be earlier than 08:00".to_owned());
-        }
+        let mut problems = QuietHours::shrunk(Some(start), Some(end));
         if problems.is_empty() && start < end.saturating_add(QuietHours::LEAST_AWAKE) {
             problems.insert("start", format!("must be at least {} hours after the end", QuietHours::LEAST_AWAKE / 60));
         }
         if problems.is_empty() { Ok(QuietHours { start, end, rules }) } else { Err(problems) }
+    }
+
+    /// Which of these would leave out a part of the default, by field; it continues "The <name> field …".
+    pub fn shrunk(start: Option<u16>, end: Option<u16>) -> BTreeMap<&'static str, String> {
+        let mut problems = BTreeMap::new();
+        if start.is_some_and(|start| start > QuietHours::DEFAULT.start) {
+            problems.insert("start", "must not be later than 20:00".to_owned());
+        }
+        if end.is_some_and(|end| end < QuietHours::DEFAULT.end) {
+            problems.insert("end", "must not be earlier than 08:00".to_owned());
+        }
+        problems
     }
 
     /// A minute of the day.

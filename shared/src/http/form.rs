@@ -541,6 +541,37 @@ impl Rule for Moment {
     }
 }
 
+/// A time of the day as its minute, `09:00` to `last`.
+pub struct Clock {
+    pub last: u16,
+}
+
+impl Rule for Clock {
+    type Value = u16;
+
+    fn check(&self, raw: Raw<'_>) -> Result<u16, String> {
+        let minute = |text: &str| {
+            let (hours, minutes) = text.split_once(':')?;
+            let two = |digits: &str| {
+                let are_two = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+                are_two.then(|| digits.parse::<u16>().ok()).flatten()
+            };
+            let (hours, minutes) = (two(hours)?, two(minutes).filter(|minutes| *minutes < 60)?);
+            Some(hours * 60 + minutes).filter(|minute| *minute <= self.last)
+        };
+        raw.text().and_then(minute).ok_or_else(|| format!("must be a time like 09:00, at most {}", clock(self.last)))
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]$", "example": "09:00"})
+    }
+}
+
+/// A minute of the day as people write it.
+pub fn clock(minute: u16) -> String {
+    format!("{:02}:{:02}", minute / 60, minute % 60)
+}
+
 /// A zone of the IANA database, stored as it is spelled there. The names are those of the zones that a function which computes with them has (jiff's feature
 /// `tzdb-bundle-always`); the zones themselves are not needed here.
 pub struct Timezone;
@@ -739,6 +770,17 @@ mod tests {
     fn a_form_describes_itself() {
         let fields = described::<Sample>();
         assert_eq!(fields.iter().map(|field| (field.name, field.required)).collect::<Vec<_>>(), [("name", true), ("color", false)]);
+    }
+
+    #[test]
+    fn times_are_minutes_of_a_day() {
+        let check = |text: &str, last| Clock { last }.check(Raw::Text(text)).ok();
+        assert_eq!((check("00:00", 1439), check("09:30", 1439), check("23:59", 1439)), (Some(0), Some(570), Some(1439)));
+        assert_eq!((check("24:00", 1440), check("24:00", 1439)), (Some(1440), None));
+        for wrong in ["", "9:00", "09:60", "24:01", "09:00:00", "+9:00", "0９:00", "ab:cd"] {
+            assert_eq!(check(wrong, 1440), None, "{wrong}");
+        }
+        assert_eq!((clock(570).as_str(), clock(1440).as_str()), ("09:30", "24:00"));
     }
 
     #[test]

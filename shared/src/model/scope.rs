@@ -39,6 +39,7 @@ const ROUTES: &[(&str, Option<&str>)] = &[
     ("/v1/messages", Some("messages")),
     ("/v1/subaccounts", Some("agency")),
     ("/v1/agency", Some("agency")),
+    ("/v1/settings/messaging", Some("messages")),
     ("/v1/templates", Some("templates")),
 ];
 
@@ -62,7 +63,7 @@ const ROLES: &[(&str, Role, Role)] = &[
     ("inbox", Role::Viewer, Role::Member),
     ("keys", Role::Owner, Role::Owner),
     ("leads", Role::Viewer, Role::Admin),
-    ("messages", Role::Viewer, Role::Member),
+    ("messages", Role::Viewer, Role::Admin),
     ("projects", Role::Viewer, Role::Admin),
     ("settings", Role::Owner, Role::Owner),
     ("templates", Role::Viewer, Role::Member),

@@ -1077,6 +1077,21 @@ async fn messages() {
     walk.get("it goes", &format!("DELETE {order}")).await;
     walk.get("and is gone", &format!("GET {order}")).await;
     walk.places.push(("/v1/templates/{id}", one));
+    let settings = "/v1/settings/messaging";
+    walk.get("how messages are sent, as long as nothing was set", &format!("GET {settings}")).await;
+    let hours = json!({"timezone": "America/New_York", "quiet_hours": {"mode": "defer", "end": "09:00", "rules": "strict"}, "fallback": ["rcs", "sms"]});
+    walk.send("it is set", &format!("PATCH {settings}"), hours.clone()).await;
+    walk.send("and set again", &format!("PATCH {settings}"), hours).await;
+    walk.ask(
+        "a change of the defaults",
+        walk.owner(&format!("PATCH {settings}")).header("if-match", "\"0\"").json(json!({"require_marketing_consent": true})),
+    )
+    .await;
+    let wrong =
+        json!({"timezone": "Mars", "quiet_hours": {"mode": "x", "start": "21:00", "end": "7:00"}, "fallback": ["sms", "sms"], "x": 1});
+    walk.send("quiet hours do not shrink", &format!("PATCH {settings}"), wrong).await;
+    walk.send("nor fill the day", &format!("PATCH {settings}"), json!({"quiet_hours": {"start": "12:59"}})).await;
+    walk.ask("as a member", walk.by("member", &format!("PATCH {settings}")).json(json!({"timezone": "UTC"}))).await;
     walk.refusals("messages").await;
     walk.end("messages");
 }
