@@ -7,6 +7,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hkdf, hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::HEXLOWER;
 
 use crate::ids::TenantId;
 use crate::lock::Lock;
@@ -218,6 +219,13 @@ pub fn hash(parts: &[&[u8]]) -> String {
     URL_SAFE_NO_PAD.encode(context.finish())
 }
 
+/// SHA-256 over parts, one right after the other, in lower-case hex. For forms that others check with their own tools; the parts must be framed already.
+pub fn sha256_hex(parts: &[&[u8]]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    HEXLOWER.encode(context.finish().as_ref())
+}
+
 /// Compares in constant time.
 pub fn same(left: &[u8], right: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(left, right).is_ok()
@@ -255,6 +263,12 @@ mod tests {
         let newer = both.seal(mine, "api_token", "secret", &Random::system());
         assert_eq!((Vault::version_of(&newer), first.open(mine, "api_token", &newer)), (Some(2), None));
         assert_eq!(both.open(mine, "api_token", &newer.replacen("2.", "1.", 1)), None);
+    }
+
+    #[test]
+    fn a_plain_hash_is_that_of_the_whole() {
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!((sha256_hex(&[b"abc"]).as_str(), sha256_hex(&[b"ab", b"", b"c"]).as_str()), (abc, abc));
     }
 
     #[test]

@@ -3,3 +3,4 @@
 pub mod inbound;
 pub mod moving;
 pub mod reports;
+pub mod standings;

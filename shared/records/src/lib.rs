@@ -11,6 +11,8 @@ pub mod audience;
 pub mod campaign;
 pub mod campaign_plan;
 pub mod campaign_settings;
+pub mod consent;
+pub mod consent_chain;
 pub mod contact;
 pub mod contact_group;
 pub mod deleted_campaign;
@@ -22,6 +24,7 @@ pub mod message_template;
 pub mod message_text;
 pub mod messaging_quota;
 pub mod messaging_settings;
+pub mod opt_out;
 pub mod peer;
 pub mod phone_message;
 pub mod project;
@@ -33,6 +36,7 @@ pub mod segment;
 pub mod sequence;
 pub mod setting;
 pub mod sms;
+pub mod standing;
 pub mod stranger_day;
 pub mod suppression;
 pub mod task;
@@ -93,6 +97,10 @@ shared::records! {
     phone_message::PhoneMessage,
     sandbox_message::SandboxMessage,
     messaging_quota::MessagingQuota,
+    consent::ConsentEntry,
+    consent::Consent,
+    consent::ConsentImport,
+    opt_out::OptOut,
     message_template::MessageTemplate,
     message_template::MessageTemplateById,
     messaging_settings::MessagingSettings,
@@ -137,7 +145,7 @@ mod tests {
     fn an_export_shows_tasks_behind_projects_that_are_there_and_nothing_of_ours() {
         let branches = ALL.exported();
         let with_tasks: Vec<&str> = branches.iter().filter(|branch| !branch.nested.is_empty()).map(|branch| branch.name).collect();
-        assert_eq!(with_tasks, ["projects", "workspaces"]);
+        assert_eq!(with_tasks, ["projects", "peers", "workspaces"]);
         for hidden in ["answers", "counters", "deleted-projects", "tasks"] {
             assert!(branches.iter().all(|branch| branch.name != hidden), "{hidden}");
         }

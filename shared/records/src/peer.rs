@@ -8,8 +8,10 @@ use shared::model::line::LineId;
 use shared::model::phone_number::{Digits, PhoneNumber};
 use shared::store::{Collection, Entity, InTenant, Key, List, Restore, restored};
 
+use crate::consent::{ChainHead, Consents};
 use crate::contact::ContactId;
 use crate::phone_message::PhoneMessageId;
+use crate::opt_out::{OptOutSource, Suspicion};
 
 /// `peers` / `<digits>`: one for each number of which something is known. Its contact makes a number unique among the contacts of a tenant. Whoever writes
 /// one begins with what stands there and raises the version, so that no fact is lost; it goes when it says nothing any more.
@@ -27,6 +29,18 @@ pub struct Peer {
     /// The lines that are the tenant's for this number; the last is the one that is used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LineId>,
+    /// Nothing may be sent to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opted_out: Option<OptedOut>,
+    /// It seems to have said no, in words that are no keyword. No marketing may be sent to it until somebody has decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspected: Option<Suspicion>,
+    /// What follows from its chain of consent.
+    #[serde(default, skip_serializing_if = "Consents::is_empty")]
+    pub consents: Consents,
+    /// The last entry of its chain. It moves in the transaction of each entry, so that a chain has one end, whoever writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainHead>,
     pub version: u64,
 }
 
@@ -35,6 +49,15 @@ pub struct Peer {
 pub struct ContactPlace {
     pub message: PhoneMessageId,
     pub day: Date,
+}
+
+/// An opt-out in force, as far as a sender needs it. `OptOut` says the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OptedOut {
+    pub since: Timestamp,
+    pub source: OptOutSource,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyword: Option<String>,
 }
 
 impl Peer {
@@ -47,6 +70,10 @@ impl Peer {
             first_messaged_at: None,
             place: None,
             lines: vec![],
+            opted_out: None,
+            suspected: None,
+            consents: Consents::default(),
+            chain: None,
             version: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
         }
     }
@@ -62,13 +89,15 @@ impl Peer {
     }
 
     /// The fields are listed one by one, so that a new fact must be decided on here.
-    fn says_something(&self) -> bool {
-        let Peer { phone_number: _, contact, first_messaged_at, place, lines, version: _ } = self;
-        contact.is_some() || first_messaged_at.is_some() || place.is_some() || !lines.is_empty()
+    pub fn says_something(&self) -> bool {
+        let Peer { phone_number: _, contact, first_messaged_at, place, lines, opted_out, suspected, consents, chain, version: _ } = self;
+        let is_messaged = first_messaged_at.is_some() || place.is_some() || !lines.is_empty();
+        contact.is_some() || is_messaged || opted_out.is_some() || suspected.is_some() || !consents.is_empty() || chain.is_some()
     }
 
+    /// Nothing may be sent to it.
     pub fn is_opted_out(&self) -> bool {
-        false
+        self.opted_out.is_some()
     }
 
     /// Whether a message to it takes a place of the plan's new contacts.
@@ -140,5 +169,24 @@ mod tests {
         let somebody = nobody.with_contact(ContactId::new(Timestamp::UNIX_EPOCH, &Random::seeded(1)));
         assert_eq!((somebody.version, somebody.says_something()), (nobody.version + 1, true));
         assert_eq!(somebody.without_contact(), None);
+    }
+
+    #[test]
+    fn an_opt_out_and_a_chain_outlive_the_contact() {
+        let contact = ContactId::new(Timestamp::UNIX_EPOCH, &Random::seeded(1));
+        let known = Peer::new(PhoneNumber::parse("+41791234567").unwrap(), &Random::seeded(1)).with_contact(contact);
+        let opted_out = OptedOut { since: Timestamp::UNIX_EPOCH, source: OptOutSource::Keyword, keyword: Some("STOP".into()) };
+        let suspected = Suspicion { since: Timestamp::UNIX_EPOCH, phrase: "leave me alone".into() };
+        for peer in [
+            Peer { opted_out: Some(opted_out), ..known.clone() },
+            Peer { suspected: Some(suspected), ..known.clone() },
+            Peer { chain: Some(ChainHead { n: 1, digest: "0".repeat(64) }), ..known.clone() },
+        ] {
+            let left = peer.without_contact().unwrap();
+            assert_eq!((left.contact, left.version), (None, peer.version + 1));
+            assert_eq!(Peer { contact: peer.contact, version: peer.version, ..left }, peer);
+        }
+        let stored = serde_json::to_value(&known).unwrap();
+        assert_eq!(stored.as_object().unwrap().keys().collect::<Vec<_>>(), ["phone_number", "contact", "version"]);
     }
 }

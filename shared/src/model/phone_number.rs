@@ -3,8 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::ids::Segment;
+use crate::ids::{PathId, Segment};
 
 /// `+` and 8 to 15 digits, the first not 0.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
@@ -55,6 +56,17 @@ impl TryFrom<String> for PhoneNumber {
 impl From<PhoneNumber> for String {
     fn from(number: PhoneNumber) -> String {
         number.0
+    }
+}
+
+/// In a path the plus may be written as it is, or as `%2B`.
+impl PathId for PhoneNumber {
+    fn from_path(text: &str) -> Option<Self> {
+        PhoneNumber::parse(text)
+    }
+
+    fn schema() -> Value {
+        json!({"type": "string", "pattern": PhoneNumber::PATTERN, "example": "+41791234567"})
     }
 }
 
