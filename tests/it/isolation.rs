@@ -149,6 +149,14 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /api/v1/tenant/templates" => {
             (None, json!({"name": format!("Template {}", serial()), "subject": "Hello", "body": "<p>Hello</p>"}))
         }
+        "POST /v1/messages" => {
+            let in_a_month = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 30)).to_string();
+            (Some(Target::Lines), json!({"to": format!("+1555{:07}", serial()), "body": "Hello", "scheduled_at": in_a_month}))
+        }
+        "GET /v1/messages/{id}" | "POST /v1/messages/{id}/cancel" => (Some(Target::Message), Value::Null),
+        "POST /v1/messages/{id}/resend" => (Some(Target::FailedMessage), Value::Null),
+        // Whoever signs it is a gateway: tests/it/messages.rs attacks its door.
+        "POST /v1/gateways/{id}/events" => (Some(Target::Nothing), Value::Null),
         // Each time other hours, so that each changes something.
         "PATCH /v1/settings/messaging" => {
             let minute = 481 + serial() % 479;
@@ -756,7 +764,7 @@ async fn fields_that_the_server_owns_are_refused_by_name() {
     let world = World::new().await;
     let own = world.tenant("acme").await;
     let mut refused = 0;
-    for operation in operations().into_iter().filter(|operation| !operation.body.is_empty() && operation.access != Access::Edge) {
+    for operation in operations().into_iter().filter(|operation| !operation.body.is_empty() && !operation.is_of_programs()) {
         let (kind, body) = sample(&operation);
         let target = kind.made(&world, &own, &own.owner).await;
         let before = content(&world, &own);
@@ -901,7 +909,8 @@ async fn the_example_of_every_body_is_one_that_its_route_takes() {
     let own = world.tenant("acme").await;
     let document = catalogue().openapi("0.0.0");
     let key = world.aws.secret_values().await.remove(&world.environment("insights")["INGEST_SECRET_ID"]).flatten().expect("the edge's key");
-    let with_body: Vec<Operation> = operations().into_iter().filter(|operation| !operation.body.is_empty()).collect();
+    let with_body: Vec<Operation> =
+        operations().into_iter().filter(|operation| !operation.body.is_empty() && operation.access != Access::Gateway).collect();
     for operation in &with_body {
         let name = operation.name();
         let content =
@@ -1060,6 +1069,11 @@ pub(crate) enum Target {
     ContactGroup,
     /// One, and a contact of it.
     ContactOfGroup,
+    /// Nothing, where there are lines for messages to phones.
+    Lines,
+    /// To a phone, in a month.
+    Message,
+    FailedMessage,
     /// With two messages.
     Thread,
     Member,
@@ -1138,6 +1152,27 @@ impl Target {
                 let body = json!({"phone_number": format!("+1555{:07}", serial()), "group_ids": groups});
                 let contact = world.post("/v1/contacts").token(&tenant.owner.token).json(body).send().await.expect(201).json();
                 format!("{group}|{}", id(&contact["data"]))
+            }
+            Target::Lines => {
+                lines(world).await;
+                String::new()
+            }
+            Target::Message | Target::FailedMessage => {
+                lines(world).await;
+                let in_a_month = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 30)).to_string();
+                let body = json!({"to": format!("+1555{:07}", serial()), "body": "Hello", "scheduled_at": in_a_month});
+                let made = world.post("/v1/messages").token(&tenant.owner.token).json(body).send().await.expect(202).json();
+                let id = made["data"]["message_id"].as_str().expect("an id").to_owned();
+                if self == Target::FailedMessage {
+                    let item = world.items_of(tenant).into_iter().find(|item| {
+                        item["type"]["S"] == "phone_message"
+                            && item["id"]["S"].as_str().is_some_and(|uuid| uuid.replace('-', "") == id[4..])
+                    });
+                    let item = item.expect("the message");
+                    let [pk, sk] = ["pk", "sk"].map(|name| item[name]["S"].as_str().expect("a key").to_owned());
+                    world.change_item(&pk, &sk, |item| item["status"] = json!({"S": "failed"}));
+                }
+                id
             }
             Target::Thread => thread(world, tenant).await,
             Target::Member => world.member(tenant, "viewer").await.id.to_string(),
@@ -1341,6 +1376,14 @@ async fn key(world: &World, tenant: &Tenant, scopes: Value) -> Value {
     world.post("/api/tenant-api-key").token(&tenant.owner.token).json(body).send().await.expect(201).json()
 }
 
+/// What carries messages to phones, once in a deployment.
+async fn lines(world: &World) {
+    if world.items_of_type("line_pool").is_empty() {
+        let workers = crate::workers::Workers::on(world);
+        stack::lines::seed(world.aws.phones(), &workers, "http://127.0.0.1:1").await.expect("lines");
+    }
+}
+
 static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| catalogue().operations);
 
 pub(crate) fn operations() -> Vec<Operation> {
@@ -1352,7 +1395,7 @@ fn is_open(operation: &Operation) -> bool {
 }
 
 fn signed_in() -> Vec<Operation> {
-    operations().into_iter().filter(|operation| !is_open(operation) && operation.access != Access::Edge).collect()
+    operations().into_iter().filter(|operation| !is_open(operation) && !operation.is_of_programs()).collect()
 }
 
 pub(crate) fn in_tenant() -> Vec<Operation> {
@@ -1364,7 +1407,8 @@ fn allows(operation: &Operation, role: Role) -> bool {
         Access::AtLeast(least) | Access::InWorkspace(least) => role >= least,
         Access::Open { .. } | Access::Recipient | Access::SignedIn => true,
         // The edge's key is nobody's: tests/it/insights.rs attacks its door.
-        Access::Edge => false,
+        // The same of a gateway's signature: tests/it/messages.rs.
+        Access::Edge | Access::Gateway => false,
     }
 }
 

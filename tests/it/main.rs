@@ -24,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod links;
 mod message_templates;
+mod messages;
 mod messaging_settings;
 mod ordinary;
 mod projects;

@@ -582,7 +582,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("audience", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("campaigns", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("inbox", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
-        ("messages", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("messages", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "LINES_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("templates", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("workspaces", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         (
@@ -602,7 +602,8 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("insights", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "INGEST_SECRET_ID", "PRICES", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("agency", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("links", &["MAIL_REFS_SECRET_ID", "MAIL_EVENTS_QUEUE_URL", "RATE_LIMITS"]),
-        ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL", "CAMPAIGN_QUEUE_URL", "SEND_QUEUE_URL"]),
+        ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL", "CAMPAIGN_QUEUE_URL", "SEND_QUEUE_URL", "OTP_QUEUE_URL", "MESSAGE_QUEUE_URL"]),
+        ("switchboard", &["LINES_SECRET_ID"]),
         (
             "sender",
             &[
@@ -631,7 +632,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
             ],
         ),
         ("rotator", &["SIGNING_SECRET_ID", "JWKS_SECRET_ID", "SESSION_DAYS"]),
-        ("operator", &["VAULT_SECRET_ID", "RECEIPTS_SECRET_ID"]),
+        ("operator", &["VAULT_SECRET_ID", "RECEIPTS_SECRET_ID", "LINES_SECRET_ID"]),
     ]);
     let source: String = sources_of("shared").into_iter().chain(sources_of("functions")).collect();
     let functions = template().functions().expect("functions");

@@ -811,7 +811,7 @@ impl Workers {
     }
 
     /// An invocation whose process dies after it has waited so many times. Whether it came to its end before that.
-    async fn cut_off(&self, function: &str, event: Value, waits: usize) -> bool {
+    pub async fn cut_off(&self, function: &str, event: Value, waits: usize) -> bool {
         let mut work = pin!(self.run(function, event));
         for _ in 0..waits {
             if poll_immediate(&mut work).await.is_some() {

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use shared::aws::Aws as Clients;
-use shared::clock::SetClock;
+use shared::clock::{Clock, SetClock};
 use shared::config::{Config, Variables};
 use shared::crypto::Random;
 use shared::http::Catalogue;

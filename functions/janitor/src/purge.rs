@@ -2,6 +2,7 @@
 //! tenant, proven gone, then what the directory knows of it. The line in the directory that says so goes last, in the transaction that
 //! frees a demo's place, or puts a slug to rest and writes a receipt: a purge that is cut off is found again, and its end happens once.
 
+use records::peer::Peer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::ids::{LinkId, MailId, UserId};
@@ -9,8 +10,10 @@ use shared::model::api_key::{ApiKey, KeyClaim, KeyHandle};
 use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, DemoClaim, Due};
 use shared::model::due::DueWork;
+use shared::model::due_messages::DueMessages;
 use shared::model::inbound::{Inbound, InboundAddress, InboundId};
 use shared::model::invitation::Invitation;
+use shared::model::line::LinePeer;
 use shared::model::link::Link;
 use shared::model::mail::{Mail, UnknownMail};
 use shared::model::member::Member;
@@ -175,6 +178,7 @@ async fn empty(context: &WorkContext, store: &TenantStore, budget: &mut Budget) 
     Ok(clear_nested(context, store, budget).await?
         && remove_members(context, store, budget).await?
         && remove_claims(context, store).await?
+        && release_lines(context, store, budget).await?
         && release_children(context, store).await?
         && clear_the_rest(context, store, budget).await?
         && is_empty(context, store).await?)
@@ -194,6 +198,26 @@ async fn remove_claims(context: &WorkContext, store: &TenantStore) -> Result<boo
     }
     release_hostnames(context, store).await?;
     Ok(true)
+}
+
+/// A number goes after the lines that are the tenant's for it: they are somebody else's from now on.
+async fn release_lines(context: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    loop {
+        let peers = store.page(&Peer::all(), &Span::first(100), |_| true).await?.items;
+        if peers.is_empty() {
+            return Ok(true);
+        }
+        for peer in peers {
+            if budget.0 == 0 {
+                return Ok(false);
+            }
+            for line in &peer.lines {
+                let held = LinePeer::key_of(*line, &peer.phone_number);
+                context.directory.release(&held, LinePeer::HOLDER, &store.tenant_id().to_string()).await?;
+            }
+            remove_record(store, &peer, budget).await?;
+        }
+    }
 }
 
 /// An agency's children are purged after it; what says that they were its own goes with it.
@@ -237,11 +261,20 @@ async fn remove_mails(context: &WorkContext, tenant: TenantId) -> Result<bool> {
     Ok(true)
 }
 
-/// Notes of campaigns that would have had something to do.
+/// Notes of campaigns that would have had something to do, and of messages that would have been due.
 async fn remove_due(context: &WorkContext, tenant: TenantId) -> Result<bool> {
     let mut span = Span::first(1_000);
     loop {
         let page = context.directory.page(&DueWork::all(), &span, |_| true).await?;
+        for note in page.items.iter().filter(|note| note.is_of(tenant)) {
+            context.directory.delete(&note.key()).await?;
+        }
+        let Some(next) = page.next else { break };
+        span.after = Some(next);
+    }
+    let mut span = Span::first(1_000);
+    loop {
+        let page = context.directory.page(&DueMessages::all(), &span, |_| true).await?;
         for note in page.items.iter().filter(|note| note.is_of(tenant)) {
             context.directory.delete(&note.key()).await?;
         }

@@ -1,6 +1,7 @@
-//! What the request for a message names, read with the door: its number, its template, and the lines that there are.
+//! What the request for a message names, read with the door: its number, its template, the lines that there are, and how the tenant sends.
 
 use records::message_template::{MessageTemplate, MessageTemplateName};
+use records::messaging_settings::MessagingSettings;
 use records::peer::Peer;
 use serde::Deserialize;
 use shared::Result;
@@ -14,6 +15,8 @@ pub struct Known {
     pub peer: Option<Peer>,
     pub template: Option<MessageTemplate>,
     pub pool: LinePool,
+    /// `None`: nothing was set yet.
+    pub settings: Option<MessagingSettings>,
 }
 
 /// The form says what is wrong with a body; here a wrong one names nothing.
@@ -48,6 +51,7 @@ impl Argument for Known {
         if let Some(name) = named.template() {
             wants.record(&MessageTemplate::key_of(&name));
         }
+        wants.record(&MessagingSettings::key_of());
         wants.open(&LinePool::key_of());
     }
 
@@ -62,7 +66,8 @@ impl Argument for Known {
             None => None,
         };
         let pool = entered.find_open(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
-        Ok(Known { peer, template, pool })
+        let settings = entered.find(&MessagingSettings::key_of()).await?;
+        Ok(Known { peer, template, pool, settings })
     }
 
     fn describe(_operation: &mut Operation) {}

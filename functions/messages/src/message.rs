@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use messaging::moving::{self, Allowed};
+use records::contact::Contact;
 use records::message_template::{MessageTemplate, MessageTemplateName, MessageType, TemplateChannel};
+use records::messaging_settings::MessagingSettings;
 use records::peer::Peer;
+use records::phone_admission::{Recipient, Verdict, verdict};
 use records::phone_message::{MessageStatus, NewMessage, PhoneMessage, PhoneMessageId, Reason, RequestedChannel, Way};
+use records::quiet_hours::QuietMode;
 use serde::Serialize;
 use shared::http::answer::{Accepted, Answer, Listing, Tagged};
 use shared::http::arguments::{Cursors, Found};
@@ -16,13 +20,13 @@ use shared::http::idempotency::{Once, Ticket};
 use shared::model::line::{Channel, LinePool, PhoneLine};
 use shared::model::phone_number::PhoneNumber;
 use shared::model::time::{Printed, zulu};
-use shared::store::Direction;
+use shared::store::{Direction, Record as _};
 use shared::tenancy::conflict;
 use shared::tenancy::doors::{Member, Viewer};
 use shared::{Error, Result};
 
 use crate::known::Known;
-use crate::rules::{BodyText, MESSAGE_TYPE, MetadataTexts, TemplateName, values};
+use crate::rules::{BodyText, MESSAGE_TYPE, MetadataTexts, QUIET_MODE, TemplateName, values};
 use crate::sandbox::{self, SandboxMessages};
 
 /// What is known of a message after it was accepted.
@@ -103,6 +107,7 @@ pub struct Asked {
     message_type: Option<MessageType>,
     scheduled_at: Option<Timestamp>,
     valid_for: Option<SignedDuration>,
+    quiet_mode: Option<QuietMode>,
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -198,31 +203,41 @@ async fn accept(
     ticket: &Ticket,
     replaces: Option<&PhoneMessage>,
 ) -> Result<Accepted<AcceptedView>> {
-    let store = &door.store;
-    let message = PhoneMessage::outbound(PhoneMessageId::new(door.now(), store.random()), new, door.now());
+    let (store, now) = (&door.store, door.now());
+    let settings = known.settings.unwrap_or_else(|| MessagingSettings::unset(door.tenant.created_at));
+    let id = PhoneMessageId::new(now, store.random());
+    let message = PhoneMessage::outbound(id, new, settings.fallback.channels(), now);
     let mut peer = known.peer;
-    if peer.as_ref().is_some_and(Peer::is_opted_out) {
-        return Err(block(door, &message, ticket).await?);
-    }
-    let (line, channel) = planned(&known.pool, &message)?;
     for _ in 0..TRIES {
-        let answer = AcceptedView::of(&message, Some(line), Some(channel));
-        let mut writing = ticket.record(store.transaction(), store, &answer)?.create(store, &message, conflict("Try again."))?;
-        if let Some(old) = replaces {
-            writing = writing.replace(store, &old.replaced(message.id), old)?;
+        let timezone = zone_of(door, &message, peer.as_ref()).await?;
+        let recipient = Recipient { peer: peer.as_ref(), timezone: timezone.as_deref() };
+        let verdict = verdict(&message, recipient, &settings, now);
+        if verdict == Verdict::Blocked(Reason::OptedOut) {
+            return Err(refuse(door, &message, ticket).await?);
         }
-        let writing = match message.status {
-            MessageStatus::Queued => {
-                let allowed = Allowed { plan: &door.plan, called: &door.tenant.plan };
-                let (writing, expecting) = moving::take_places(writing, store, (&message, false), peer.as_ref(), allowed)?;
-                match expecting {
-                    Some(expecting) => moving::write_peer(writing, store, peer.as_ref(), &expecting)?,
-                    None => writing,
-                }
-            }
-            _ => moving::note_due(writing, &door.directory, store, &message)?,
+        let (line, channel) = planned(&known.pool, &message)?;
+        // What is scheduled is looked at when it is due.
+        let then = match verdict {
+            _ if message.status == MessageStatus::Scheduled => message.clone(),
+            Verdict::May => message.clone(),
+            Verdict::Blocked(reason) => uncounted(message.blocked(reason)),
+            Verdict::Waits(reason, until) => uncounted(message.held(reason, until)),
         };
-        match writing.commit().await {
+        let answer = AcceptedView::of(&then, line, channel);
+        let mut writing = ticket.record(store.transaction(), store, &answer)?.create(store, &then, conflict("Try again."))?;
+        if let Some(old) = replaces {
+            writing = writing.replace(store, &old.replaced(then.id), old)?;
+        }
+        if then.status == MessageStatus::Queued {
+            let allowed = Allowed { plan: &door.plan, called: &door.tenant.plan };
+            let (taking, expecting) = moving::take_places(writing, store, (&then, false), peer.as_ref(), allowed)?;
+            writing = match expecting {
+                Some(expecting) => moving::write_peer(taking, store, peer.as_ref(), &expecting)?,
+                None => taking,
+            };
+        }
+        writing = moving::note_due(writing, &door.directory, store, &then)?;
+        match moving::count(writing, store, &message.tally(&then))?.commit().await {
             Ok(()) => return Ok(answer),
             // Somebody else wrote to the number first, or came to know something about it.
             Err(Error::Conflict(_) | Error::NotFound) => peer = store.find(&Peer::key_of(&message.to)).await?,
@@ -231,11 +246,15 @@ async fn accept(
                 None => return Err(refusal),
             },
         }
-        if peer.as_ref().is_some_and(Peer::is_opted_out) {
-            return Err(block(door, &message, ticket).await?);
-        }
     }
     Err(Error::contested())
+}
+
+/// The zone of the number's contact, which only marketing asks for.
+async fn zone_of(door: &Member, message: &PhoneMessage, peer: Option<&Peer>) -> Result<Option<String>> {
+    let contact = peer.and_then(|peer| peer.contact).filter(|_| message.message_type == MessageType::Marketing);
+    let Some(contact) = contact else { return Ok(None) };
+    Ok(door.store.find(&Contact::key_of(contact)).await?.and_then(|contact| contact.timezone))
 }
 
 /// The day's places are taken: it waits for the next.
@@ -247,8 +266,8 @@ async fn hold(
     replaces: Option<&PhoneMessage>,
 ) -> Result<Accepted<AcceptedView>> {
     let store = &door.store;
-    let held = message.held_uncounted(reason, moving::tomorrow(door.now()));
-    let answer = AcceptedView::of(&held, Some(line), Some(channel));
+    let held = uncounted(message.held(reason, moving::tomorrow(door.now())));
+    let answer = AcceptedView::of(&held, line, channel);
     let mut writing = ticket.record(store.transaction(), store, &answer)?.create(store, &held, conflict("Try again."))?;
     if let Some(old) = replaces {
         writing = writing.replace(store, &old.replaced(held.id), old)?;
@@ -258,13 +277,17 @@ async fn hold(
 }
 
 /// The message is kept, to show that it was asked for and not sent.
-async fn block(door: &Member, message: &PhoneMessage, ticket: &Ticket) -> Result<Error> {
+async fn refuse(door: &Member, message: &PhoneMessage, ticket: &Ticket) -> Result<Error> {
     let store = &door.store;
-    let blocked = PhoneMessage { is_counted: false, queued_at: None, ..message.blocked(Reason::OptedOut) };
-    let refusal = Error::RecipientOptedOut;
+    let (blocked, refusal) = (uncounted(message.blocked(Reason::OptedOut)), Error::RecipientOptedOut);
     let writing = ticket.record_refusal(store.transaction(), store, &refusal)?.create(store, &blocked, conflict("Try again."))?;
     moving::count(writing, store, &message.tally(&blocked))?.commit().await?;
     Ok(refusal)
+}
+
+/// It was not queued, so it has no place.
+fn uncounted(message: PhoneMessage) -> PhoneMessage {
+    PhoneMessage { is_counted: false, queued_at: None, version: 1, ..message }
 }
 
 /// The line and the channel by which it would go now.
@@ -306,6 +329,7 @@ impl Asked {
             from_number: self.from_number,
             scheduled_at: self.scheduled_at,
             valid_for: self.valid_for,
+            quiet_mode: self.quiet_mode,
             metadata: self.metadata,
         })
     }
@@ -321,7 +345,7 @@ fn goes(template: TemplateChannel, asked: RequestedChannel) -> bool {
 }
 
 impl AcceptedView {
-    fn of(message: &PhoneMessage, line: Option<&PhoneLine>, channel: Option<Channel>) -> Accepted<Self> {
+    fn of(message: &PhoneMessage, line: &PhoneLine, channel: Channel) -> Accepted<Self> {
         let estimated = (message.status == MessageStatus::Queued).then_some(ESTIMATED);
         Accepted::new(
             "Message accepted",
@@ -330,8 +354,8 @@ impl AcceptedView {
                 status: message.status.shown(),
                 reason: message.reason,
                 to: message.to.clone(),
-                from: message.from.clone().or(line.map(|line| line.phone_number.clone())),
-                channel: channel.or(message.channel),
+                from: Some(message.from.clone().unwrap_or_else(|| line.phone_number.clone())),
+                channel: Some(message.channel.unwrap_or(channel)),
                 segments: message.segments(),
                 estimated_delivery_ms: estimated,
                 scheduled_at: message.scheduled_at.map(zulu),
@@ -433,6 +457,7 @@ impl Form for Asked {
         let message_type = fields.optional("message_type", MESSAGE_TYPE);
         let scheduled_at = fields.optional("scheduled_at", Moment);
         let valid_for = fields.optional("valid_for_seconds", Integer { min: 60, max: 259_200 });
+        let quiet_mode = fields.optional("quiet_hours", QUIET_MODE);
         let metadata = fields.optional("metadata", MetadataTexts).unwrap_or_default();
         if let Some(problem) = body.as_deref().and_then(records::message_text::problem) {
             fields.refuse("body", &problem);
@@ -452,6 +477,7 @@ impl Form for Asked {
             message_type,
             scheduled_at,
             valid_for: valid_for.map(SignedDuration::from_secs),
+            quiet_mode,
             metadata,
         })
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use records::message_template::{MessageTemplateName, MessageType, TemplateChannel};
 use records::message_text::{MOST, TemplateBody, VALUE, VARIABLES};
-use records::messaging_settings::{Channel, Fallback};
+use records::messaging_settings::Fallback;
 use records::quiet_hours::{QuietMode, QuietRules};
 use records::schedule::MINUTES_OF_A_DAY;
 use serde_json::{Map, Value, json};
 use shared::http::form::{Clock, Fields, OneOf, Raw, Rule};
+use shared::model::line::Channel;
 use shared::model::text;
 
 pub const CHANNEL: OneOf<TemplateChannel> = OneOf { words: TemplateChannel::WORDS, parse: TemplateChannel::parse };

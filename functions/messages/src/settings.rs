@@ -1,12 +1,13 @@
 //! How the tenant sends messages: read and change. What was never changed is answered as it is without that.
 
-use records::messaging_settings::{Channel, MessagingChanges, MessagingSettings};
+use records::messaging_settings::{MessagingChanges, MessagingSettings};
 use records::quiet_hours::{QuietHours, QuietMode, QuietRules};
 use serde::Serialize;
 use shared::http::answer::{Answer, Tagged};
 use shared::http::arguments::{Body, IfMatch};
 use shared::http::form::{Fields, Flag, Form, Timezone, clock};
 use shared::http::{Argument, Operation};
+use shared::model::line::Channel;
 use shared::model::time::{Printed, zulu};
 use shared::tenancy::doors::{Admin, Viewer};
 use shared::tenancy::{Entered, Incoming, Wants};

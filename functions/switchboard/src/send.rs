@@ -3,12 +3,17 @@
 
 use jiff::{SignedDuration, Timestamp};
 use messaging::moving::{self, Allowed};
+use records::contact::Contact;
+use records::message_template::MessageType;
+use records::messaging_settings::MessagingSettings;
 use records::peer::Peer;
+use records::phone_admission::{Recipient, Verdict, verdict};
 use records::phone_message::{AttemptOutcome, MessageStatus, PhoneMessage, Reason, Report, Reported, SendMessage};
 use shared::model::gateway::Gateway;
 use shared::model::line::{LinePeer, LinePool, PhoneLine};
 use shared::model::message_ref::MessageRef;
 use shared::model::tenant::{Inaccessible, Tenant};
+use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result};
@@ -22,6 +27,9 @@ pub struct Around {
     pub tenant: Tenant,
     pub peer: Option<Peer>,
     pub pool: LinePool,
+    settings: MessagingSettings,
+    /// Of the number's contact, for marketing.
+    timezone: Option<String>,
 }
 
 /// What is to be done with a message now.
@@ -156,8 +164,11 @@ impl Switchboard {
         let plan = self.app.plans().get(&around.tenant.plan).within(&around.tenant.limits.unwrap_or_default());
         let allowed = Allowed { plan: &plan, called: &around.tenant.plan };
         let peer = around.peer.as_ref();
-        // Its own place, where the message that had taken one for the number did not go out.
-        let (writing, expecting) = moving::take_places(writing, store, (message, true), peer, allowed)?;
+        // A place of its own, where the message that had taken one for the number did not go out. A confirmation needs none.
+        let (writing, expecting) = match message.is_confirmation {
+            true => (writing, None),
+            false => moving::take_places(writing, store, (message, true), peer, allowed)?,
+        };
         let own = expecting.as_ref().or(peer).cloned().unwrap_or_else(|| Peer::new(message.to.clone(), store.random()));
         let on_line = own.on_line(way.line.id);
         let mut writing = match (peer, on_line.or(expecting)) {
@@ -210,24 +221,31 @@ impl Switchboard {
 
 /// `None`: its tenant is gone, and it with that.
 pub async fn around(context: &WorkContext, store: &TenantStore, message: &PhoneMessage) -> Result<Option<Around>> {
-    let (tenant, peer, pool) = (Tenant::key_of(), Peer::key_of(&message.to), LinePool::key_of());
-    let (tenant, peer, pool) = tokio::try_join!(store.find(&tenant), store.find(&peer), context.directory.find(&pool))?;
-    let tenant = tenant.filter(|tenant| tenant.inaccessible(context.now()) != Some(Inaccessible::Gone));
-    Ok(tenant.map(|tenant| Around { tenant, peer, pool: pool.unwrap_or_else(LinePool::none) }))
+    let (tenant, peer, pool, settings) = (Tenant::key_of(), Peer::key_of(&message.to), LinePool::key_of(), MessagingSettings::key_of());
+    let reading = (store.find(&tenant), store.find(&peer), context.directory.find(&pool), store.find(&settings));
+    let (tenant, peer, pool, settings) = tokio::try_join!(reading.0, reading.1, reading.2, reading.3)?;
+    let Some(tenant) = tenant.filter(|tenant| tenant.inaccessible(context.now()) != Some(Inaccessible::Gone)) else { return Ok(None) };
+    let settings = settings.unwrap_or_else(|| MessagingSettings::unset(tenant.created_at));
+    let contact = peer.as_ref().and_then(|peer| peer.contact).filter(|_| message.message_type == MessageType::Marketing);
+    let timezone = match contact {
+        Some(contact) => store.find(&Contact::key_of(contact)).await?.and_then(|contact| contact.timezone),
+        None => None,
+    };
+    Ok(Some(Around { tenant, peer, pool: pool.unwrap_or_else(LinePool::none), settings, timezone }))
 }
 
 /// What a message becomes that may not go now, whatever line there is.
 pub fn stopped(message: &PhoneMessage, around: &Around, now: Timestamp) -> Option<PhoneMessage> {
     // Perhaps it went. Nobody asks again, so nobody will know.
     let ended = |then: PhoneMessage| if message.is_unanswered() { message.unknown() } else { then };
-    if around.peer.as_ref().is_some_and(Peer::is_opted_out) {
-        Some(ended(message.blocked(Reason::OptedOut)))
-    } else if message.has_expired(now) {
-        Some(ended(message.failed(Reason::Expired, now)))
-    } else if around.tenant.inaccessible(now).is_some() {
-        Some(message.held(Reason::TenantSuspended, now + HOURLY))
-    } else {
-        None
+    let recipient = Recipient { peer: around.peer.as_ref(), timezone: around.timezone.as_deref() };
+    match verdict(message, recipient, &around.settings, now) {
+        Verdict::Blocked(reason) => Some(ended(message.blocked(reason))),
+        _ if message.has_expired(now) => Some(ended(message.failed(Reason::Expired, now))),
+        _ if around.tenant.inaccessible(now).is_some() => Some(message.held(Reason::TenantSuspended, now + HOURLY)),
+        // One that may have gone is asked about at night too.
+        Verdict::Waits(reason, until) if !message.is_unanswered() => Some(message.held(reason, until)),
+        Verdict::Waits(..) | Verdict::May => None,
     }
 }
 

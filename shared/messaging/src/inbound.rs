@@ -1,14 +1,26 @@
 //! Messages that come in from phones: whose they are, and what follows from what they say. One that comes again changes nothing more.
 
+use futures_util::future::try_join;
 use jiff::Timestamp;
+use records::consent::ConsentFact;
+use records::keywords::{self, Keyword};
+use records::opt_out::{OptOutCause, OptOutSource};
 use records::phone_message::{Inbound, PhoneMessage, PhoneMessageId};
+use records::standing::{Recorder, Standing};
 use shared::crypto;
 use shared::model::gateway::Gateway;
 use shared::model::line::{Channel, LinePeer, LinePool};
 use shared::model::phone_number::PhoneNumber;
-use shared::tenancy::conflict;
+use shared::model::tenant::{Inaccessible, Tenant};
 use shared::tenancy::jobs::WorkContext;
+use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result};
+
+use crate::standings;
+
+/// How often a message is taken in again that meets others at its number.
+const TRIES: u32 = 20;
+const KNOWN: &str = "The message is here.";
 
 /// A message as a gateway reports it.
 pub struct Arrival<'a> {
@@ -33,12 +45,86 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
     };
     let store = work.conversing(&holder);
     let id = PhoneMessageId::of(at, &crypto::hash(&[gateway.id.to_string().as_bytes(), id.as_bytes()]));
-    let came = Inbound { peer, line: line.id, line_number: line.phone_number.clone(), channel, body: text };
+    let came = Inbound { peer: peer.clone(), line: line.id, line_number: line.phone_number.clone(), channel, body: text };
     let message = PhoneMessage::inbound(id, came, at);
-    let writing = store.transaction().while_kept(&store)?.create(&store, &message, conflict("It is here."))?;
-    match writing.commit().await {
-        Err(Error::Conflict(_)) => Ok(true),
-        Err(Error::NotFound) => Ok(false),
-        written => written.map(|()| true),
+    for round in 0..TRIES {
+        let profile = Tenant::key_of();
+        let (mut standing, tenant) = try_join(standings::read(&store, &peer), store.find(&profile)).await?;
+        let Some(tenant) = tenant.filter(|tenant| tenant.inaccessible(work.now()) != Some(Inaccessible::Gone)) else { return Ok(false) };
+        let says = meaning(&message, &mut standing, &store)?;
+        let mut writing = store.transaction().while_kept(&store)?.create(&store, &message, conflict(KNOWN))?;
+        if says.changes {
+            writing = standings::write(writing, &store, &standing)?;
+        }
+        // Of a suspended tenant a STOP counts, and nothing else acts.
+        let answer = says.answer.filter(|_| tenant.inaccessible(work.now()).is_none());
+        let answer = answer.and_then(|answer| {
+            let id = PhoneMessageId::of(at, &crypto::hash(&[message.id.to_string().as_bytes(), b"confirmation"]));
+            PhoneMessage::confirmation(id, &message, answer.text(&tenant.name), work.now())
+        });
+        if let Some(answer) = &answer {
+            writing = writing.create(&store, answer, conflict(KNOWN))?;
+        }
+        match writing.commit().await {
+            Ok(()) => return Ok(true),
+            Err(Error::Conflict(refusal)) if refusal == KNOWN => return Ok(true),
+            // Something else happened to the number at the same moment.
+            Err(Error::Conflict(_)) => standings::wait(&store, round).await,
+            Err(Error::NotFound) => match store.find(&Tenant::key_of()).await? {
+                Some(tenant) if tenant.inaccessible(work.now()) != Some(Inaccessible::Gone) => standings::wait(&store, round).await,
+                _ => return Ok(false),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Unavailable { doing: "taking a message in", cause: "others change its number".into() })
+}
+
+/// What a message changes, and what it is answered with.
+struct Meaning {
+    changes: bool,
+    answer: Option<Confirmation>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Confirmation {
+    OptedOut,
+    OptedIn,
+    Help,
+}
+
+/// STOP and START count once: a second one is silent, and START of somebody who has not opted out is an ordinary message.
+fn meaning(message: &PhoneMessage, standing: &mut Standing, store: &TenantStore) -> Result<Meaning> {
+    let by = Recorder { tenant: store.tenant_id().to_string(), by: "phone".into(), now: store.now(), random: store.random(), import: None };
+    let (word, message_id) = (keywords::written(&message.body), Some(message.id.prefixed()));
+    let answered = |changes: bool, answer: Confirmation| Meaning { changes, answer: changes.then_some(answer) };
+    match keywords::of(&message.body) {
+        Some(Keyword::Stop) => {
+            let channel = message.channel.map(|channel| channel.word().to_owned());
+            let cause = OptOutCause { source: OptOutSource::Keyword, keyword: Some(word), channel, reason: None, message_id };
+            Ok(answered(standing.opt_out_for(cause, &by)?, Confirmation::OptedOut))
+        }
+        Some(Keyword::Start) => {
+            let fact = ConsentFact { text: Some(word), message_id, ..ConsentFact::from_source("sms_keyword") };
+            Ok(answered(standing.opt_in(fact, &by)?, Confirmation::OptedIn))
+        }
+        Some(Keyword::Help) => Ok(Meaning { changes: false, answer: Some(Confirmation::Help) }),
+        None => {
+            let changes = keywords::meant(&message.body).is_some_and(|phrase| standing.suspect(phrase.to_owned(), store.now()));
+            Ok(Meaning { changes, answer: None })
+        }
+    }
+}
+
+impl Confirmation {
+    /// One message, without advertising (47 CFR 64.1200(a)(12)). `sender` is who the person has written to.
+    fn text(self, sender: &str) -> String {
+        match self {
+            Confirmation::OptedOut => {
+                format!("{sender}: you are unsubscribed and will get no more messages. Reply START to get them again.")
+            }
+            Confirmation::OptedIn => format!("{sender}: you will get messages again. Reply HELP for help, STOP to end them."),
+            Confirmation::Help => format!("{sender}: reply STOP to end these messages."),
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use shared::model::line::Channel;
 use shared::store::{Collection, Entity, InTenant, Key, Restore, restored};
 use shared::{Error, Result};
 
@@ -24,16 +25,6 @@ pub struct MessagingSettings {
     pub version: u64,
 }
 
-/// What carries a message to a phone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = MessageChannel)]
-pub enum Channel {
-    Imessage,
-    Rcs,
-    Sms,
-}
-
 /// The channels that a message to `auto` tries, in their order: at least one, each once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Channel>", into = "Vec<Channel>")]
@@ -51,19 +42,6 @@ pub struct MessagingChanges {
     pub quiet_rules: Option<QuietRules>,
     pub require_marketing_consent: Option<bool>,
     pub fallback: Option<Fallback>,
-}
-
-impl Channel {
-    pub const WORDS: &'static [&'static str] = &["imessage", "rcs", "sms"];
-
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "imessage" => Some(Channel::Imessage),
-            "rcs" => Some(Channel::Rcs),
-            "sms" => Some(Channel::Sms),
-            _ => None,
-        }
-    }
 }
 
 impl Fallback {

@@ -10,8 +10,8 @@ use shared::store::{Collection, Entity, InTenant, Key, List, Restore, restored};
 
 use crate::consent::{ChainHead, Consents};
 use crate::contact::ContactId;
-use crate::phone_message::PhoneMessageId;
 use crate::opt_out::{OptOutSource, Suspicion};
+use crate::phone_message::PhoneMessageId;
 
 /// `peers` / `<digits>`: one for each number of which something is known. Its contact makes a number unique among the contacts of a tenant. Whoever writes
 /// one begins with what stands there and raises the version, so that no fact is lost; it goes when it says nothing any more.
@@ -133,6 +133,11 @@ impl Peer {
 
     pub fn key_of(phone_number: &PhoneNumber) -> Key<Self> {
         Key::new(&Collection::of::<Peer>(), phone_number.digits())
+    }
+
+    /// In the order of the digits.
+    pub fn all() -> List<Self> {
+        List::new(Collection::of::<Peer>(), "")
     }
 
     /// Those whose numbers begin so, in the order of the digits.

@@ -11,6 +11,7 @@ use shared::store::{Collection, Entity, InTenant, Key, List, ListEntry, Listed, 
 use shared::{Result, id};
 
 use crate::message_template::{MessageTemplateName, MessageType};
+use crate::quiet_hours::QuietMode;
 use crate::sms::Sms;
 
 id!(/// A message to or from a phone.
@@ -52,6 +53,9 @@ pub struct PhoneMessage {
     pub template: Option<MessageTemplateName>,
     pub message_type: MessageType,
     pub requested_channel: RequestedChannel,
+    /// By which it may go, in the order in which they are tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Channel>,
     /// By which it goes, or went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
@@ -61,6 +65,12 @@ pub struct PhoneMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<LineId>,
     pub status: MessageStatus,
+    /// Of marketing: what becomes of it at night, where the sender has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_mode: Option<QuietMode>,
+    /// The answer to a keyword, which goes whatever stands in the way of others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_confirmation: bool,
     /// Whether it has its places among the plan's messages: it had, as soon as it was queued.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_counted: bool,
@@ -133,6 +143,12 @@ pub enum MessageStatus {
 #[schema(as = MessageReason)]
 pub enum Reason {
     OptedOut,
+    /// The number seems to have said no, in other words than a keyword.
+    OptOutSuspected,
+    /// Marketing without the consent that the tenant asks for.
+    NoConsent,
+    /// It is night where the number is.
+    QuietHours,
     /// The day's new contacts of the plan are used up.
     NewContactLimit,
     /// The month's.
@@ -198,6 +214,8 @@ pub struct NewMessage {
     pub scheduled_at: Option<Timestamp>,
     /// `None`: as long as a message of its type is worth something.
     pub valid_for: Option<SignedDuration>,
+    /// Of marketing. `None`: as the tenant has set it.
+    pub quiet_mode: Option<QuietMode>,
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -314,13 +332,23 @@ impl RequestedChannel {
         }
     }
 
-    /// In the order in which they are tried.
-    pub fn channels(self) -> &'static [Channel] {
+    /// In the order in which they are tried; `auto` as its tenant has set it.
+    pub fn channels(self, auto: &[Channel]) -> Vec<Channel> {
         match self {
-            RequestedChannel::Auto => &[Channel::Imessage, Channel::Rcs, Channel::Sms],
-            RequestedChannel::Imessage => &[Channel::Imessage],
-            RequestedChannel::Rcs => &[Channel::Rcs],
-            RequestedChannel::Sms => &[Channel::Sms],
+            RequestedChannel::Auto => auto.to_vec(),
+            RequestedChannel::Imessage => vec![Channel::Imessage],
+            RequestedChannel::Rcs => vec![Channel::Rcs],
+            RequestedChannel::Sms => vec![Channel::Sms],
+        }
+    }
+}
+
+impl From<Channel> for RequestedChannel {
+    fn from(channel: Channel) -> Self {
+        match channel {
+            Channel::Imessage => RequestedChannel::Imessage,
+            Channel::Rcs => RequestedChannel::Rcs,
+            Channel::Sms => RequestedChannel::Sms,
         }
     }
 }
@@ -345,9 +373,10 @@ impl PhoneMessage {
     /// Of which a message keeps the newest.
     const ATTEMPTS: usize = 20;
 
-    /// To be sent, now or at a moment.
-    pub fn outbound(id: PhoneMessageId, new: NewMessage, now: Timestamp) -> Self {
-        let NewMessage { to, body, template, message_type, requested_channel, from_number, scheduled_at, valid_for, metadata } = new;
+    /// To be sent, now or at a moment. `auto`: the channels that its tenant has set for that.
+    pub fn outbound(id: PhoneMessageId, new: NewMessage, auto: &[Channel], now: Timestamp) -> Self {
+        let NewMessage { to, body, template, message_type, requested_channel, from_number, scheduled_at, valid_for, quiet_mode, metadata } =
+            new;
         let validity = valid_for.unwrap_or(message_type.validity());
         PhoneMessage {
             id,
@@ -359,6 +388,9 @@ impl PhoneMessage {
             template,
             message_type,
             requested_channel,
+            channels: requested_channel.channels(auto),
+            quiet_mode,
+            is_confirmation: false,
             channel: None,
             line: None,
             status: if scheduled_at.is_some() { MessageStatus::Scheduled } else { MessageStatus::Queued },
@@ -392,7 +424,10 @@ impl PhoneMessage {
             body,
             template: None,
             message_type: MessageType::Alert,
-            requested_channel: RequestedChannel::Auto,
+            requested_channel: RequestedChannel::from(channel),
+            channels: vec![],
+            quiet_mode: None,
+            is_confirmation: false,
             channel: Some(channel),
             has_named_line: false,
             line: Some(line),
@@ -431,6 +466,7 @@ impl PhoneMessage {
             from_number: self.from.clone().filter(|_| self.has_named_line),
             scheduled_at: None,
             valid_for: None,
+            quiet_mode: self.quiet_mode,
             metadata: self.metadata.clone(),
         }
     }
@@ -438,6 +474,24 @@ impl PhoneMessage {
     /// Another message was sent instead.
     pub fn replaced(&self, by: PhoneMessageId) -> Self {
         PhoneMessage { replaced_by: Some(by), version: self.version + 1, ..self.clone() }
+    }
+
+    /// The answer to a keyword, on the line and by the channel on which it came.
+    pub fn confirmation(id: PhoneMessageId, to: &Self, text: String, now: Timestamp) -> Option<Self> {
+        let (number, channel) = to.from.clone().zip(to.channel)?;
+        let new = NewMessage {
+            to: number,
+            body: text,
+            template: None,
+            message_type: MessageType::Alert,
+            requested_channel: channel.into(),
+            from_number: Some(to.to.clone()),
+            scheduled_at: None,
+            valid_for: None,
+            quiet_mode: None,
+            metadata: BTreeMap::new(),
+        };
+        Some(PhoneMessage { is_confirmation: true, ..PhoneMessage::outbound(id, new, &[], now) })
     }
 
     /// The other party's number.
@@ -466,7 +520,7 @@ impl PhoneMessage {
         let refused = |channel: &Channel| {
             self.attempts.iter().any(|attempt| attempt.channel == *channel && attempt.outcome == AttemptOutcome::Refused)
         };
-        self.requested_channel.channels().iter().copied().filter(|channel| !refused(channel)).collect()
+        self.channels.iter().copied().filter(|channel| !refused(channel)).collect()
     }
 
     /// It waits for its turn no longer.
@@ -506,11 +560,6 @@ impl PhoneMessage {
 
     pub fn held(&self, reason: Reason, until: Timestamp) -> Self {
         PhoneMessage { due_at: Some(until.min(self.valid_until)), line: None, ..self.to(MessageStatus::Held, Some(reason)) }
-    }
-
-    /// The same of one that was to be queued and got no place.
-    pub fn held_uncounted(&self, reason: Reason, until: Timestamp) -> Self {
-        PhoneMessage { is_counted: false, queued_at: None, ..self.held(reason, until) }
     }
 
     /// A worker has it, to give it to a line.
@@ -717,9 +766,11 @@ mod tests {
             from_number: None,
             scheduled_at: None,
             valid_for: None,
+            quiet_mode: None,
             metadata: BTreeMap::new(),
         };
-        PhoneMessage::outbound(PhoneMessageId::new(NOW, &Random::seeded(1)), new, NOW)
+        let auto = [Channel::Imessage, Channel::Rcs, Channel::Sms];
+        PhoneMessage::outbound(PhoneMessageId::new(NOW, &Random::seeded(1)), new, &auto, NOW)
     }
 
     fn sending() -> PhoneMessage {
@@ -763,7 +814,7 @@ mod tests {
         let refused = sending().with_attempt(AttemptOutcome::Later, NOW).with_attempt(AttemptOutcome::Refused, NOW);
         assert_eq!(sending().next_channels(), [Channel::Imessage, Channel::Rcs, Channel::Sms]);
         assert_eq!(refused.next_channels(), [Channel::Rcs, Channel::Sms]);
-        let only = PhoneMessage { requested_channel: RequestedChannel::Imessage, ..refused };
+        let only = PhoneMessage { channels: vec![Channel::Imessage], ..refused };
         assert_eq!(only.next_channels(), []);
     }
 

@@ -63,7 +63,7 @@ impl SandboxMessage {
     }
 
     pub fn channel(&self) -> Option<Channel> {
-        self.requested_channel.channels().first().copied()
+        self.requested_channel.channels(&[Channel::Imessage]).first().copied()
     }
 
     /// How far it is, and why.
@@ -145,6 +145,7 @@ mod tests {
                 from_number: None,
                 scheduled_at: None,
                 valid_for: None,
+                quiet_mode: None,
                 metadata: BTreeMap::new(),
             };
             SandboxMessage::new(SandboxMessageId::new(now, &Random::seeded(1)), new, now).unwrap()

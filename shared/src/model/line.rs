@@ -18,6 +18,7 @@ id!(/// A line.
 /// The ways in which a message reaches a phone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = MessageChannel)]
 pub enum Channel {
     Imessage,
     Rcs,

@@ -1092,8 +1092,32 @@ async fn messages() {
     walk.send("quiet hours do not shrink", &format!("PATCH {settings}"), wrong).await;
     walk.send("nor fill the day", &format!("PATCH {settings}"), json!({"quiet_hours": {"start": "12:59"}})).await;
     walk.ask("as a member", walk.by("member", &format!("PATCH {settings}")).json(json!({"timezone": "UTC"}))).await;
+    phones(&mut walk).await;
     walk.refusals("messages").await;
     walk.end("messages");
+}
+
+/// Messages that are accepted; what becomes of them, tests/it/messages.rs asks.
+async fn phones(walk: &mut Walk) {
+    let messages = "/v1/messages";
+    let hello = json!({"to": "+15551234567", "channel": "auto", "body": "Hello from my tenant"});
+    walk.send("as long as there is no line", &format!("POST {messages}"), hello.clone()).await;
+    let workers = crate::workers::Workers::on(&walk.world);
+    stack::lines::seed(walk.world.aws.phones(), &workers, "http://127.0.0.1:1").await.expect("lines");
+    let sent = walk.send("a message", &format!("POST {messages}"), hello).await;
+    let wrong = json!({"to": "5551234567", "body": " ", "channel": "fax", "scheduled_at": "tomorrow", "metadata": {"a": 1}, "x": 1});
+    walk.send("all that is wrong", &format!("POST {messages}"), wrong).await;
+    walk.send("no such template", &format!("POST {messages}"), json!({"to": "+15551234567", "template": "other"})).await;
+    walk.send("nobody's number", &format!("POST {messages}"), json!({"to": "+15551234567", "body": "x", "from_number": "+15550009999"}))
+        .await;
+    let one = format!("{messages}/{}", sent.json()["data"]["message_id"].as_str().unwrap_or_default());
+    walk.get("it", &format!("GET {one}")).await;
+    walk.get("the messages", &format!("GET {messages}?status=queued&to=%2B15551234567&limit=1")).await;
+    walk.get("it is cancelled", &format!("POST {one}/cancel")).await;
+    walk.get("which is final", &format!("POST {one}/cancel")).await;
+    walk.get("and not to be sent again", &format!("POST {one}/resend")).await;
+    walk.places.push(("/v1/messages/{id}", one));
+    walk.places.push(("/v1/gateways/{id}", "/v1/gateways/gw_0198c0de000070008000000000000000".to_owned()));
 }
 
 // ---------------------------------------------------------------- links

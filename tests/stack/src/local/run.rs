@@ -23,7 +23,7 @@ use stack::{
         queue::Bounds,
         throttle::Throttle,
     },
-    samples,
+    lines, samples,
     sources::{Invoke, Sources},
     template::Template,
 };
@@ -139,6 +139,10 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     tasks.spawn(aws.phones().clone().run(move |message| trouble.trouble(None, message)));
     tasks.spawn(sweep(aws.clone(), terminal.clone()));
 
+    let lines = lines::seed(aws.phones(), &functions, &base).await;
+    if let Err(error) = lines {
+        terminal.trouble(None, &format!("messages to phones go nowhere: {error}"));
+    }
     let (demo, samples) = tokio::join!(demo::seed(&api, aws.journal()), samples::seed(&aws, &template, &functions));
     if let Err(error) = samples {
         terminal.trouble(None, &format!("the sample events find nothing to work on: {error}"));
