@@ -52,7 +52,7 @@ pub struct AcceptedView {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Message)]
+#[schema(as = PhoneMessage)]
 pub struct MessageView {
     pub id: String,
     pub direction: Way,
@@ -83,7 +83,7 @@ pub struct MessageView {
 
 /// One message, with each call of a carrier.
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = MessageWithAttempts)]
+#[schema(as = PhoneMessageWithAttempts)]
 pub struct WholeMessageView {
     #[serde(flatten)]
     message: MessageView,

@@ -117,6 +117,7 @@ pub enum Way {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PhoneMessageStatus)]
 pub enum MessageStatus {
     /// Until a moment that was asked for.
     Scheduled,
