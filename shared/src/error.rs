@@ -210,6 +210,14 @@ impl Error {
         Error::Validation(BTreeMap::from([(name.to_owned(), vec![message.into()])]))
     }
 
+    /// What is wrong, in one line, where it is one of many: its first few sentences, so that a thousand fit into an answer.
+    pub fn in_a_line(&self) -> String {
+        match self {
+            Error::Validation(fields) => fields.values().flatten().take(5).cloned().collect::<Vec<_>>().join(" "),
+            error => error.message().into_owned(),
+        }
+    }
+
     /// The request itself is at fault, whatever is in the table.
     pub fn is_invalid(&self) -> bool {
         matches!(

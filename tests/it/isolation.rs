@@ -144,6 +144,13 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /v1/contact-groups" | "PATCH /v1/contact-groups/{id}" => (None, json!({"name": format!("Group {}", serial())})),
         "POST /v1/contact-groups/{id}/contacts" => (Some(Target::ContactGroup), json!({"contact_ids": ["{contact}"]})),
         "DELETE /v1/contact-groups/{id}/contacts" => (Some(Target::ContactOfGroup), json!({"contact_ids": ["{contact}"]})),
+        name if name.contains("opt-outs/{phone}/dismiss") => (Some(Target::SuspectedOptOut), Value::Null),
+        name if name.contains("opt-outs/{phone}") && name.starts_with("GET") => (Some(Target::OptOut), Value::Null),
+        name if name.contains("opt-outs/{phone}") => {
+            (Some(Target::OptOut), json!({"consent": {"consent_type": "express", "consent_source": "web_form"}}))
+        }
+        name if name.starts_with("POST") && name.ends_with("/opt-outs") => (None, json!({"phone_number": format!("+1555{:07}", serial())})),
+        "POST /v1/compliance/consent/redact" => (None, json!({"ids": ["cns_0198c0de000070008000000000000000"], "reason": "asked"})),
         "POST /api/v1/tenant/suppression-list" => (None, json!({"email": address, "scope": "workspace", "reason": "manual"})),
         "POST /api/v1/tenant/suppression-list/bulk" => (None, json!({"emails": [address], "scope": "workspace", "reason": "manual"})),
         "POST /api/v1/tenant/templates" => {
@@ -1074,6 +1081,10 @@ pub(crate) enum Target {
     /// To a phone, in a month.
     Message,
     FailedMessage,
+    /// A number that opted out.
+    OptOut,
+    /// A number that seems to have opted out.
+    SuspectedOptOut,
     /// With two messages.
     Thread,
     Member,
@@ -1174,6 +1185,13 @@ impl Target {
                 }
                 id
             }
+            Target::OptOut => {
+                let number = format!("+1555{:07}", serial());
+                let body = json!({"phone_number": number});
+                world.post("/v1/opt-outs").token(&tenant.owner.token).json(body).send().await.expect(201);
+                number
+            }
+            Target::SuspectedOptOut => suspected(world, tenant, &format!("+1555{:07}", serial())),
             Target::Thread => thread(world, tenant).await,
             Target::Member => world.member(tenant, "viewer").await.id.to_string(),
             Target::NoTenant => String::new(),
@@ -1214,6 +1232,28 @@ impl Target {
             _ => "0198c0de-0000-7000-8000-000000000000",
         }
     }
+}
+
+/// A number that seems to have opted out, as the worker leaves it that takes in messages.
+pub(crate) fn suspected(world: &World, tenant: &Tenant, number: &str) -> String {
+    let (now, digits) = (world.auth.clock().now().to_string(), &number[1..]);
+    let suspicion = json!({"since": now, "phrase": "please stop texting me"});
+    let peer = json!({"phone_number": number, "suspected": suspicion, "version": 1});
+    let opt_out = json!({"phone_number": number, "suspected": suspicion, "updated_at": now, "version": 1,
+        "list_entry": {"updated_at": now, "active": false, "suspected": true}});
+    for (collection, kind, record) in [("peers", "peer", peer), ("opt-outs", "opt_out", opt_out)] {
+        let mut item = stored(&record)["M"].clone();
+        let place = format!("T#{}#{collection}", tenant.id);
+        for (name, value) in [("pk", place.as_str()), ("sk", digits), ("type", kind), ("tenant", &tenant.id)] {
+            item[name] = json!({"S": value});
+        }
+        if kind == "opt_out" {
+            item["lpk"] = json!({"S": place});
+            item["lsk"] = json!({"S": digits});
+        }
+        world.put_item(&item);
+    }
+    number.to_owned()
 }
 
 /// A thread of a stranger, as the receiver leaves it after two mails.

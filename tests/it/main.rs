@@ -7,6 +7,7 @@ mod audit;
 mod billing;
 mod campaigns;
 mod carriers;
+mod compliance;
 mod contacts;
 mod credentials;
 mod current;

@@ -152,6 +152,7 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
             "InsightsRole",
             "KeysRole",
             "MessagesRole",
+            "ComplianceRole",
             "ProjectsRole",
             "RotatorRole",
             "TemplatesRole",
@@ -185,6 +186,7 @@ fn derived_keys_are_for_those_who_use_them() {
                 "InsightsRole",
                 "KeysRole",
                 "MessagesRole",
+                "ComplianceRole",
                 "ProjectsRole",
                 "TemplatesRole",
                 "TenantsRole",
@@ -583,6 +585,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("campaigns", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("inbox", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("messages", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "LINES_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("compliance", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("templates", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("workspaces", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         (

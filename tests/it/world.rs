@@ -523,6 +523,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<inbox::Inbox>("inbox");
     catalogue.add::<campaigns::Campaigns>("campaigns");
     catalogue.add::<messages::Messages>("messages");
+    catalogue.add::<compliance::Compliance>("compliance");
     catalogue.add::<links::Links>("links");
     catalogue
 }
@@ -535,7 +536,7 @@ async fn functions(
     seed: u64,
 ) -> Functions {
     type Serve = fn(App) -> Router;
-    let routers: [(&'static str, Serve); 13] = [
+    let routers: [(&'static str, Serve); 14] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),
@@ -548,6 +549,7 @@ async fn functions(
         ("inbox", router::<inbox::Inbox>),
         ("campaigns", router::<campaigns::Campaigns>),
         ("messages", router::<messages::Messages>),
+        ("compliance", router::<compliance::Compliance>),
         ("links", router::<links::Links>),
     ];
     let mut functions = BTreeMap::new();

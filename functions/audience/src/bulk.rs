@@ -74,7 +74,7 @@ pub async fn change(door: In<Member>, body: Body<Order>) -> Result<Answer<Change
             Ok(changed) => view.changed += u64::from(changed),
             // What is our fault, or will pass, is so for all of them.
             Err(error @ (Error::Internal { .. } | Error::Unavailable { .. })) => return Err(error),
-            Err(error) => view.failed.push(FailedView { id: id.prefixed(), reason: reason(&error) }),
+            Err(error) => view.failed.push(FailedView { id: id.prefixed(), reason: error.in_a_line() }),
         }
     }
     Ok(Answer::new("Success", view))
@@ -88,14 +88,6 @@ async fn change_one(door: &In<Member>, lead: &Lead, action: &Action) -> Result<b
     let named = if let Action::AddToList(list) = action { std::slice::from_ref(list) } else { &[] };
     let changed = changing::edit(door, lead.clone(), named, |lead| action.on(lead)).await?;
     Ok(changed.version != lead.version)
-}
-
-/// The first few sentences of it: a thousand reasons fit into an answer.
-pub fn reason(error: &Error) -> String {
-    match error {
-        Error::Validation(fields) => fields.values().flatten().take(5).cloned().collect::<Vec<_>>().join(" "),
-        error => error.message().into_owned(),
-    }
 }
 
 impl Action {

@@ -18,7 +18,7 @@ use shared::tenancy::doors::{Member, Viewer};
 use shared::{Error, Result};
 
 use crate::contact_writing::{self, existing, without_deleted};
-use crate::rules::{GROUP, Metadata, group_ids};
+use crate::rules::{GROUP, METADATA, group_ids};
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Contact)]
@@ -181,7 +181,7 @@ impl Form for NewContact {
             name: fields.optional("name", Name { max: 255 }).map(Some),
             email: fields.optional("email", EmailAddress).map(Some),
             timezone: fields.optional("timezone", Timezone).map(Some),
-            metadata: fields.optional("metadata", Metadata),
+            metadata: fields.optional("metadata", METADATA),
             groups: fields.optional("group_ids", group_ids()),
         };
         Some(NewContact { phone_number: phone_number?, changes })
@@ -194,7 +194,7 @@ impl Form for Changes {
             name: fields.change_or_clear("name", Name { max: 255 }),
             email: fields.change_or_clear("email", EmailAddress),
             timezone: fields.change_or_clear("timezone", Timezone),
-            metadata: fields.change("metadata", Metadata),
+            metadata: fields.change("metadata", METADATA),
             groups: fields.change("group_ids", group_ids()),
         }))
     }

@@ -13,7 +13,6 @@ use shared::tenancy::doors::{Member, Viewer};
 use shared::tenancy::{Refusal, TenantStore, conflict};
 use shared::{Error, Result};
 
-use crate::bulk::reason;
 use crate::contact::{ContactView, in_group, shown};
 use crate::contact_writing;
 use crate::rules::CONTACT;
@@ -156,7 +155,7 @@ async fn move_all(store: &TenantStore, group: ContactGroupId, ids: Vec<ContactId
             Ok(changed) => view.changed += u64::from(changed),
             // What is our fault, or will pass, is so for all of them.
             Err(error @ (Error::Internal { .. } | Error::Unavailable { .. })) => return Err(error),
-            Err(error) => view.failed.push(FailedView { id: id.prefixed(), reason: reason(&error) }),
+            Err(error) => view.failed.push(FailedView { id: id.prefixed(), reason: error.in_a_line() }),
         }
     }
     Ok(view)

@@ -9,11 +9,10 @@ use records::contact_group::{ContactGroup, ContactGroupId, ContactGroupMember};
 use records::lead::Lead;
 use records::peer::Peer;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
 use shared::error::{FieldErrors, PlanLimit};
 use shared::http::answer::Answer;
 use shared::http::arguments::Body;
-use shared::http::form::{Fields, Form, OneOf, Raw, Rule, described, from_json};
+use shared::http::form::{Fields, Form, OneOf, Rows};
 use shared::http::request::LARGEST_BODY;
 use shared::http::{Family, status};
 use shared::model::phone_number::PhoneNumber;
@@ -22,7 +21,6 @@ use shared::tenancy::conflict;
 use shared::tenancy::doors::Member;
 use shared::{Error, Result};
 
-use crate::bulk::reason;
 use crate::contact::NewContact;
 use crate::contact_writing::{claim, come_in, existing, without_deleted};
 use crate::rules::group_ids;
@@ -311,40 +309,12 @@ impl ImportedView {
                 Ok(Outcome::Skipped) => view.skipped += 1,
                 Err(error) => {
                     let code = status::entry(&error, Family::Messaging).1.0;
-                    view.errors.push(FaultView { index: index as u64, code, message: reason(&error) });
+                    view.errors.push(FaultView { index: index as u64, code, message: error.in_a_line() });
                 }
             }
         }
         view.errors.sort_by_key(|fault| fault.index);
         view
-    }
-}
-
-/// Contacts, each read by itself.
-struct Rows;
-
-impl Rows {
-    const MOST: usize = 1_000;
-}
-
-impl Rule for Rows {
-    type Value = Vec<Result<NewContact, FieldErrors>>;
-
-    fn check(&self, raw: Raw<'_>) -> Result<Self::Value, String> {
-        let Raw::Json(Value::Array(rows)) = raw else { return Err("must be a list".into()) };
-        if rows.is_empty() || rows.len() > Rows::MOST {
-            return Err(format!("must have between 1 and {} entries", Rows::MOST));
-        }
-        let no_object = || FieldErrors::from([("contact".to_owned(), vec!["A contact must be an object.".to_owned()])]);
-        Ok(rows.iter().map(|row| from_json(row.as_object().ok_or_else(no_object)?)).collect())
-    }
-
-    fn schema(&self) -> Value {
-        let fields = described::<NewContact>();
-        let properties: Map<String, Value> = fields.iter().map(|field| (field.name.to_owned(), field.in_body())).collect();
-        let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
-        let contact = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-        json!({"type": "array", "minItems": 1, "maxItems": Rows::MOST, "items": contact})
     }
 }
 
@@ -361,7 +331,7 @@ impl Form for Order {
     const MAX_BYTES: usize = LARGEST_BODY;
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let rows = fields.required("contacts", Rows);
+        let rows = fields.required("contacts", Rows::<NewContact>::of("contact", 1_000));
         let groups = fields.optional("group_ids", group_ids()).unwrap_or_default();
         let on_duplicate = fields.optional("on_duplicate", ON_DUPLICATE).unwrap_or(OnDuplicate::Skip);
         Some(Order { rows: rows?, groups, on_duplicate })

@@ -5,7 +5,7 @@ use records::contact_group::ContactGroupId;
 use records::lead::{EmailStatus, Lead, LeadId, LeadStatus};
 use records::lead_list::LeadListId;
 use serde_json::{Map, Value, json};
-use shared::http::form::{Id, Name, OneOf, Raw, Rule, Several};
+use shared::http::form::{Id, Name, OneOf, Raw, Rule, Several, Texts, keys_are_visible};
 use shared::model::{free, text};
 
 pub const STATUS: OneOf<LeadStatus> = OneOf { words: LeadStatus::WORDS, parse: LeadStatus::parse };
@@ -29,22 +29,11 @@ pub fn group_ids() -> Several<Id<ContactGroupId>> {
     Several { each: GROUP, min: 0, max: Contact::MAX_GROUPS, key: ContactGroupId::to_string }
 }
 
-/// Of what a customer names, in characters.
-const MAX_KEY: usize = 100;
-
 /// Attributes of a lead, or a change of them: 50 keys, 8 KiB.
 pub struct Attributes;
 
 impl Attributes {
     const MAX_DEPTH: usize = 10;
-}
-
-/// What customers name has names that can be seen.
-fn keys_are_visible(object: &Map<String, Value>) -> Result<(), String> {
-    let named = |key: &str| !key.trim().is_empty() && !key.chars().any(char::is_control) && key.chars().count() <= MAX_KEY;
-    let Some(key) = object.keys().find(|key| !named(key)) else { return Ok(()) };
-    let shown: String = key.chars().take(20).collect();
-    Err(format!("has the key {shown:?}: a key has 1 to {MAX_KEY} visible characters"))
 }
 
 /// Whether a mail can show it: what templates take is bounded too.
@@ -74,31 +63,9 @@ impl Rule for Attributes {
     }
 }
 
-/// Metadata of a contact, or a change of it: 50 texts of 500 characters, 32 KiB.
-pub struct Metadata;
-
-impl Rule for Metadata {
-    type Value = Map<String, Value>;
-
-    fn check(&self, raw: Raw<'_>) -> Result<Map<String, Value>, String> {
-        let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
-        keys_are_visible(object)?;
-        let is_text =
-            |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.chars().count() <= Contact::MAX_METADATA_VALUE);
-        if !object.values().all(is_text) {
-            return Err(format!("must have texts of at most {} characters as values", Contact::MAX_METADATA_VALUE));
-        }
-        if object.values().filter_map(Value::as_str).any(text::has_controls) {
-            return Err("must not contain control characters".into());
-        }
-        free::problem(object, Contact::MAX_METADATA, Contact::MAX_METADATA_BYTES).map_or_else(|| Ok(object.clone()), Err)
-    }
-
-    fn schema(&self) -> Value {
-        let value = json!({"type": ["string", "null"], "maxLength": Contact::MAX_METADATA_VALUE});
-        json!({"type": "object", "additionalProperties": value, "maxProperties": 2 * Contact::MAX_METADATA})
-    }
-}
+/// Metadata of a contact, or a change of it.
+pub const METADATA: Texts =
+    Texts { most: Contact::MAX_METADATA, each: Contact::MAX_METADATA_VALUE, bytes: Contact::MAX_METADATA_BYTES, clears: true };
 
 /// A rule over leads that can be asked.
 pub struct LeadRule;

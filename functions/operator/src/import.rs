@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use records::consent::ConsentEntry;
 use records::contact::Contact;
+use records::peer::Peer;
 use records::project::{Project, ProjectId, Shelf, TaskCounts};
 use records::setting::{Setting, SettingValue};
 use records::task::{Task, TaskStatus};
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use shared::accounts::owner_of;
 use shared::ids::{UserId, WorkspaceId};
 use shared::model::member::Member;
+use shared::model::phone_number::PhoneNumber;
 use shared::model::tenant::{Slug, Tenant, TenantKind, TenantStatus};
 use shared::model::text::{self, MASK};
 use shared::model::user::{Email, User, UserTenant};
@@ -44,6 +47,9 @@ struct Content {
     tasks: Vec<Task>,
     settings: Vec<Setting>,
     ordinary: Vec<Ordinary>,
+    consents: Vec<ConsentEntry>,
+    /// How many entries the chains of numbers have.
+    chains: BTreeMap<PhoneNumber, u64>,
     /// By their tags.
     workspaces: BTreeMap<String, WorkspaceId>,
     /// With the tags of their workspaces.
@@ -113,6 +119,15 @@ impl Content {
                 None => content.skip("task"),
             }
         }
+        for entry in std::mem::take(&mut content.consents) {
+            // What was recorded after the export came to the peers: its place is free for what is recorded next.
+            if content.chains.get(&entry.phone_number).is_none_or(|known| entry.n > *known) {
+                content.skip(ConsentEntry::TYPE);
+                continue;
+            }
+            let record = Packed::of(&entry)?;
+            content.ordinary.push(Ordinary { name: ConsentEntry::TYPE, workspace: None, record });
+        }
         Ok(content)
     }
 
@@ -138,6 +153,12 @@ impl Content {
                 self.ordinary.push(Ordinary { name: Workspace::TYPE, workspace: None, record: Packed::of(&workspace).ok()? });
             }
             WorkspaceMember::TYPE => self.workspace_members.push((workspace?, record(data)?)),
+            ConsentEntry::TYPE if workspace.is_none() => self.consents.push(record(data)?),
+            Peer::TYPE if workspace.is_none() => {
+                let peer: Peer = record(data)?;
+                self.chains.extend(peer.chain.as_ref().map(|head| (peer.phone_number.clone(), head.n)));
+                self.ordinary.push(Ordinary { name: Peer::TYPE, workspace: None, record: Packed::of(&peer).ok()? });
+            }
             other => match restored.iter().copied().flatten().find(|known| known.kind == other) {
                 // Elsewhere nothing would lead to it, and a purge would not find it.
                 Some(known) if known.walled != workspace.is_some() => return None,

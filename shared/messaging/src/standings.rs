@@ -51,11 +51,11 @@ pub fn write<'a>(transaction: Transaction<'a>, store: &TenantStore, standing: &S
 
 /// Takes a step on a number: `decide` takes it on the standing as it is read, and `also` adds to the transaction, before the rest. Both are asked again
 /// where somebody else was quicker. A refusal comes from the transaction too, so that what `also` adds is refused first: the answer to an earlier request.
-pub async fn change(
-    store: &TenantStore,
+pub async fn change<'a>(
+    store: &'a TenantStore,
     phone_number: &PhoneNumber,
     decide: impl Fn(&mut Standing) -> Result<Decision> + Send + Sync,
-    also: impl for<'a> Fn(Transaction<'a>, &Standing) -> Result<Transaction<'a>> + Send + Sync,
+    also: impl Fn(Transaction<'a>, &Standing) -> Result<Transaction<'a>> + Send + Sync,
 ) -> Result<Standing> {
     for round in 0..TRIES {
         let mut standing = read(store, phone_number).await?;

@@ -64,7 +64,7 @@ pub struct ConsentEntry {
     /// In whole milliseconds, as the next.
     pub consented_at: Timestamp,
     pub recorded_at: Timestamp,
-    /// `member:<number>`, `key:<handle>`, `platform`, or the worker that took it in.
+    /// `member:<number>`, the id of an API key, `platform`, or the worker that took it in.
     pub recorded_by: String,
     /// The message by which the person said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]

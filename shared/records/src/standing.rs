@@ -116,7 +116,8 @@ impl Standing {
 
     /// Nothing may be sent to it from now on. `false`: that is so already.
     pub fn opt_out_for(&mut self, cause: OptOutCause, by: &Recorder<'_>) -> Result<bool> {
-        if self.peer.opted_out.is_some() {
+        // An import of an export that was made meanwhile may have brought one of the two without the other.
+        if self.peer.opted_out.is_some() && self.opt_out.as_ref().is_some_and(OptOut::is_active) {
             return Ok(false);
         }
         let fact = ConsentFact {
@@ -134,11 +135,12 @@ impl Standing {
 
     /// It may be written to again, on the evidence of `fact`, which is not older than what took back the consents. `false`: it has not opted out.
     pub fn opt_in(&mut self, fact: ConsentFact, by: &Recorder<'_>) -> Result<bool> {
-        let Some(opted_out) = self.peer.opted_out.clone() else { return Ok(false) };
+        let of_record = self.opt_out.as_ref().filter(|opt_out| opt_out.is_active()).and_then(|opt_out| opt_out.opted_out_at);
+        let Some(since) = self.peer.opted_out.as_ref().map(|opted_out| opted_out.since).or(of_record) else { return Ok(false) };
         // Without a moment of its own it is said now, also where another clock was ahead of ours.
-        let latest = self.peer.consents.last_end().max(Some(opted_out.since)).unwrap_or(by.now);
-        if fact.consented_at.is_some_and(|said| millis(said) < opted_out.since) {
-            return Err(Error::field("consent.consented_at", "The consent.consented_at field must not be before the opt-out."));
+        let latest = self.peer.consents.last_end().max(Some(since)).unwrap_or(since);
+        if fact.consented_at.is_some_and(|said| millis(said) < since) {
+            return Err(Error::field("consented_at", "The consented_at field must not be before the opt-out."));
         }
         let now = by.now.max(latest);
         let entry = self.append(ConsentKind::OptedIn, fact, &Recorder { tenant: by.tenant.clone(), by: by.by.clone(), now, ..*by })?;
@@ -164,12 +166,22 @@ impl Standing {
 
     /// They did not. `false`: nothing was suspected.
     pub fn dismiss(&mut self, now: Timestamp) -> bool {
-        if self.peer.suspected.take().is_none() {
+        let of_record = self.opt_out.as_ref().is_some_and(|opt_out| opt_out.suspected.is_some());
+        if self.peer.suspected.take().is_none() && !of_record {
             return false;
         }
         self.opt_out = Some(OptOut::dismissed(self.opt_out.as_ref(), &self.phone_number, now));
         self.changed = true;
         true
+    }
+
+    /// What a person wrote as the reason of the opt-out of that moment.
+    pub fn forget_reason(&mut self, opted_out_at: Timestamp, now: Timestamp) {
+        let of_it = self.opt_out.as_ref().filter(|opt_out| opt_out.opted_out_at == Some(opted_out_at) && opt_out.reason.is_some());
+        if let Some(left) = of_it.map(|opt_out| opt_out.without_reason(now)) {
+            self.opt_out = Some(left);
+            self.changed = true;
+        }
     }
 }
 
@@ -231,6 +243,32 @@ mod tests {
         standing.entries().iter().for_each(|entry| check.take(entry));
         assert_eq!(check.ended(standing.peer().chain.as_ref()), Ok(()));
         assert_eq!(record.version, 2);
+    }
+
+    #[test]
+    fn a_reason_is_forgotten_with_the_opt_out_that_it_is_of() {
+        let random = Random::seeded(1);
+        let mut standing = Standing::of(number(), None, None, &random);
+        standing.opt_out_for(OptOutCause { reason: Some("called us".into()), ..stop() }, &recorder(&random, 2)).unwrap();
+        standing.forget_reason(at(1), at(3));
+        assert_eq!(standing.opt_out().unwrap().reason.as_deref(), Some("called us"));
+        standing.forget_reason(at(2), at(3));
+        assert_eq!((standing.opt_out().unwrap().reason.as_deref(), standing.opt_out().unwrap().is_active()), (None, true));
+    }
+
+    #[test]
+    fn what_an_import_brought_in_halves_is_made_whole() {
+        let random = Random::seeded(1);
+        let mut standing = Standing::of(number(), None, None, &random);
+        standing.opt_out_for(stop(), &recorder(&random, 2)).unwrap();
+        let (peer, opt_out) = (standing.after(), standing.opt_out().cloned());
+        let mut alone = Standing::of(number(), peer, None, &random);
+        assert!(alone.opt_out_for(stop(), &recorder(&random, 3)).unwrap() && alone.changed_opt_out().is_some());
+        let mut alone = Standing::of(number(), None, opt_out.clone(), &random);
+        assert!(alone.opt_out_for(stop(), &recorder(&random, 3)).unwrap() && alone.peer().opted_out.is_some());
+        let mut alone = Standing::of(number(), None, opt_out, &random);
+        assert!(alone.opt_in(consent(ConsentType::Express), &recorder(&random, 3)).unwrap());
+        assert!(!alone.opt_out().unwrap().is_active());
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub enum Shape {
     Many,
     /// One JSON document in each line.
     Lines,
+    /// The same, or a table with commas.
+    Sheet,
     /// No body.
     Empty,
     /// An HTML page, for people.

@@ -46,12 +46,8 @@ pub trait Handler<T>: Clone + Send + Sync + 'static {
 impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16, const TAGGED: bool> Reply for Answer<T, STATUS, TAGGED> {
     fn response(self, incoming: &Incoming) -> Response<ResponseBody> {
         let mut response = response_of(&self.render(Family::of(incoming.route)));
-        if let Some(cursor) = &self.next {
-            let filters = repeated(incoming, |name| name != "cursor");
-            let separator = if filters.is_empty() { "" } else { "&" };
-            let link = format!("<{}?{filters}{separator}cursor={cursor}>; rel=\"next\"", incoming.path);
-            response.headers_mut().extend(HeaderValue::from_str(&link).ok().map(|link| (LINK, link)));
-        }
+        let link = self.next.as_deref().and_then(|cursor| next_link(incoming, cursor));
+        response.headers_mut().extend(link.map(|link| (LINK, link)));
         response
     }
 
@@ -89,6 +85,13 @@ impl<T: Serialize + utoipa::ToSchema + Send> Reply for Listing<T> {
     fn describe(operation: &mut Operation) {
         operation.answers::<T>(200, Shape::Many);
     }
+}
+
+/// The link to the next page of the same request.
+pub(crate) fn next_link(incoming: &Incoming, cursor: &str) -> Option<HeaderValue> {
+    let filters = repeated(incoming, |name| name != "cursor");
+    let separator = if filters.is_empty() { "" } else { "&" };
+    HeaderValue::from_str(&format!("<{}?{filters}{separator}cursor={cursor}>; rel=\"next\"", incoming.path)).ok()
 }
 
 /// Parameters of the request that a link repeats, percent-encoded, in the order of their names.

@@ -16,7 +16,7 @@ use crate::model::phone_number::PhoneNumber;
 use crate::model::role::Role;
 use crate::model::user::Email;
 use crate::model::workspace::WorkspaceSlug;
-use crate::model::{text, time};
+use crate::model::{free, text, time};
 use crate::tenancy::Scopes;
 
 /// A request's input as a type that cannot be wrong.
@@ -197,7 +197,20 @@ impl<'a> Fields<'a> {
 
     /// A nested object with its own form. May be absent. Its errors are named `<name>.<field>`.
     pub fn nested<F: Form>(&mut self, name: &'static str) -> Option<F> {
-        self.describe(name, false, true, || {
+        self.object(name, false)
+    }
+
+    /// The same; it must be present.
+    pub fn required_nested<F: Form>(&mut self, name: &'static str) -> Option<F> {
+        let form = self.object(name, true);
+        if !self.has(name) && !self.describes() {
+            self.error(name, "is required");
+        }
+        form
+    }
+
+    fn object<F: Form>(&mut self, name: &'static str, required: bool) -> Option<F> {
+        self.describe(name, required, !required, || {
             let properties: Map<String, Value> = described::<F>().iter().map(|field| (field.name.to_owned(), field.in_body())).collect();
             json!({"type": "object", "properties": properties, "additionalProperties": false})
         });
@@ -682,6 +695,87 @@ impl<R: Rule> Rule for Several<R> {
 
     fn schema(&self) -> Value {
         json!({"type": "array", "minItems": self.min, "maxItems": self.max, "items": self.each.schema()})
+    }
+}
+
+/// Texts by names that a customer gives them.
+pub struct Texts {
+    pub most: usize,
+    /// Of one text, in characters.
+    pub each: usize,
+    /// Of all, as JSON.
+    pub bytes: usize,
+    /// Whether it may be a change, in which null takes a name away.
+    pub clears: bool,
+}
+
+impl Rule for Texts {
+    type Value = Map<String, Value>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Map<String, Value>, String> {
+        let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
+        keys_are_visible(object)?;
+        let is_text =
+            |value: &Value| (self.clears && value.is_null()) || value.as_str().is_some_and(|text| text.chars().count() <= self.each);
+        if !object.values().all(is_text) {
+            return Err(format!("must have texts of at most {} characters as values", self.each));
+        }
+        if object.values().filter_map(Value::as_str).any(text::has_controls) {
+            return Err("must not contain control characters".into());
+        }
+        free::problem(object, self.most, self.bytes).map_or_else(|| Ok(object.clone()), Err)
+    }
+
+    fn schema(&self) -> Value {
+        let (kind, most) = if self.clears { (json!(["string", "null"]), 2 * self.most) } else { (json!("string"), self.most) };
+        json!({"type": "object", "additionalProperties": {"type": kind, "maxLength": self.each}, "maxProperties": most})
+    }
+}
+
+/// What customers name has names that can be seen.
+pub fn keys_are_visible(object: &Map<String, Value>) -> Result<(), String> {
+    /// In characters.
+    const MAX_KEY: usize = 100;
+    let named = |key: &str| !key.trim().is_empty() && !key.chars().any(char::is_control) && key.chars().count() <= MAX_KEY;
+    let Some(key) = object.keys().find(|key| !named(key)) else { return Ok(()) };
+    let shown: String = key.chars().take(20).collect();
+    Err(format!("has the key {shown:?}: a key has 1 to {MAX_KEY} visible characters"))
+}
+
+/// A JSON list of objects, each read by itself: a wrong one does not hold up the others.
+pub struct Rows<F> {
+    /// What one is called in a sentence.
+    called: &'static str,
+    most: usize,
+    of: PhantomData<fn() -> F>,
+}
+
+impl<F> Rows<F> {
+    /// `Rows::of("contact", 1_000)`.
+    pub const fn of(called: &'static str, most: usize) -> Self {
+        Rows { called, most, of: PhantomData }
+    }
+}
+
+impl<F: Form> Rule for Rows<F> {
+    type Value = Vec<Result<F, FieldErrors>>;
+
+    fn check(&self, raw: Raw<'_>) -> Result<Self::Value, String> {
+        let Raw::Json(Value::Array(rows)) = raw else { return Err("must be a list".into()) };
+        if rows.is_empty() || rows.len() > self.most {
+            return Err(format!("must have between 1 and {} entries", self.most));
+        }
+        let called = self.called;
+        let no_object = || FieldErrors::from([(called.to_owned(), vec![format!("A {called} must be an object.")])]);
+        Ok(rows.iter().map(|row| from_json(row.as_object().ok_or_else(no_object)?)).collect())
+    }
+
+    fn schema(&self) -> Value {
+        let fields = described::<F>();
+        let properties: Map<String, Value> = fields.iter().map(|field| (field.name.to_owned(), field.in_body())).collect();
+        let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+        let row = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
+        json!({"type": "array", "minItems": 1, "maxItems": self.most, "items": row})
     }
 }
 

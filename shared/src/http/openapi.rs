@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::http::catalogue::{Catalogue, Named, Operation, Shape};
 use crate::http::family::Family;
 use crate::http::form::{ANY_NAME, Described};
+use crate::http::lines::{CSV, LINES};
 use crate::http::page;
 use crate::http::status::CODES;
 use crate::ids::{PathId, SubaccountId};
@@ -101,6 +102,9 @@ impl Components {
             (Family::Messaging, Shape::Many) => self.add(&format!("{name}Page"), object(json!({"data": list, "next_cursor": cursor}))),
             // The lines together are one text.
             (_, Shape::Lines) => self.add("Export", json!({"type": "string", "contentMediaType": LINES, "contentSchema": data})),
+            (_, Shape::Sheet) => {
+                self.add(&format!("{name}Export"), json!({"type": "string", "contentMediaType": LINES, "contentSchema": data}))
+            }
             (_, Shape::Many) => self.add(&format!("{name}List"), list),
             (Family::Projects, Shape::One) if enveloped => {
                 let envelope = object(json!({"success": success(), "message": {"type": "string"}, "data": data}));
@@ -210,7 +214,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
 
 fn responses(operation: &Operation, components: &mut Components) -> Value {
     let media = match operation.shape {
-        Shape::Lines => LINES,
+        Shape::Lines | Shape::Sheet => LINES,
         Shape::Page => page::HTML,
         Shape::Image => page::GIF,
         _ => "application/json",
@@ -228,6 +232,9 @@ fn responses(operation: &Operation, components: &mut Components) -> Value {
     let mut success = json!({"description": operation.summary, "headers": header_references(names)});
     if !matches!(operation.shape, Shape::Empty | Shape::Redirect) {
         success["content"] = json!({media: {"schema": components.success(operation)}});
+    }
+    if operation.shape == Shape::Sheet {
+        success["content"][CSV] = json!({"schema": {"type": "string"}});
     }
     let mut responses = Map::from_iter([(operation.status.to_string(), success)]);
     for status in operation.refusals() {
@@ -416,8 +423,6 @@ fn header_parameters() -> Value {
         "SubaccountId": header("X-Subaccount-Id", "A subaccount of your agency to act for.", 64),
     })
 }
-
-const LINES: &str = "application/x-ndjson";
 
 /// The headers about limits on a counted answer.
 const LIMIT_HEADERS: [&str; 5] = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"];

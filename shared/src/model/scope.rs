@@ -37,6 +37,8 @@ const ROUTES: &[(&str, Option<&str>)] = &[
     ("/v1/contacts", Some("contacts")),
     ("/v1/contact-groups", Some("contacts")),
     ("/v1/messages", Some("messages")),
+    ("/v1/opt-outs", Some("compliance")),
+    ("/v1/compliance", Some("compliance")),
     ("/v1/subaccounts", Some("agency")),
     ("/v1/agency", Some("agency")),
     ("/v1/settings/messaging", Some("messages")),
@@ -51,6 +53,7 @@ const PEOPLE_ONLY: &[(&str, &str)] = &[
     ("POST", "/api/tenant-api-key/{id}/adopt"),
     ("POST", "/v1/api-keys/{id}/adopt"),
     ("POST", "/v1/subaccounts/{id}/api-keys/{kid}/adopt"),
+    ("POST", "/v1/compliance/consent/redact"),
 ];
 
 /// The highest role that any route of a resource needs, to read and to write. The maker of a key must have it.
@@ -58,6 +61,7 @@ const ROLES: &[(&str, Role, Role)] = &[
     ("agency", Role::Owner, Role::Owner),
     ("audit", Role::Admin, Role::Admin),
     ("campaigns", Role::Viewer, Role::Member),
+    ("compliance", Role::Admin, Role::Admin),
     ("contacts", Role::Viewer, Role::Member),
     ("edge", Role::Viewer, Role::Admin),
     ("inbox", Role::Viewer, Role::Member),

@@ -12,7 +12,7 @@ use crate::links::{link_of, mail_to};
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
 
-const FUNCTIONS: [&str; 13] = [
+const FUNCTIONS: [&str; 14] = [
     "auth",
     "projects",
     "tenants",
@@ -25,6 +25,7 @@ const FUNCTIONS: [&str; 13] = [
     "campaigns",
     "inbox",
     "messages",
+    "compliance",
     "links",
 ];
 
@@ -1118,6 +1119,96 @@ async fn phones(walk: &mut Walk) {
     walk.get("and not to be sent again", &format!("POST {one}/resend")).await;
     walk.places.push(("/v1/messages/{id}", one));
     walk.places.push(("/v1/gateways/{id}", "/v1/gateways/gw_0198c0de000070008000000000000000".to_owned()));
+}
+
+// ---------------------------------------------------------------- compliance
+
+#[tokio::test]
+async fn compliance() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    let (outs, consents) = ("/v1/opt-outs", "/v1/compliance/consent");
+    let (ada, bob) = ("+15551234567", "+15551234568");
+    let post = format!("POST {outs}");
+    walk.send("somebody opts out", &post, json!({"phone_number": ada, "reason": "Called us"})).await;
+    walk.send("they have already", &post, json!({"phone_number": ada})).await;
+    walk.send("no number, and more", &post, json!({"phone_number": "0791234567", "reason": "", "keyword": "STOP"})).await;
+    walk.ask("as a viewer", walk.by("viewer", &post).json(json!({"phone_number": bob}))).await;
+    walk.send("another, under the other path", "POST /v1/compliance/opt-outs", json!({"phone_number": bob})).await;
+    walk.get("the opt-out of a number", &format!("GET {outs}/%2B15551234567")).await;
+    walk.get("the same, with a plus", &format!("GET {outs}/{ada}")).await;
+    walk.get("under the other path", &format!("GET /v1/compliance/opt-outs/{ada}")).await;
+    walk.get("what is no number", &format!("GET {outs}/15551234567")).await;
+    let first = walk.get("opt-outs, one a page", &format!("GET {outs}?limit=1")).await;
+    walk.get("the next one", &format!("GET {outs}?limit=1&cursor={}", cursor(&first))).await;
+    walk.get("the newest", &format!("GET {outs}?order=recent&limit=1")).await;
+    walk.get("those in force", &format!("GET {outs}?active=true&phone_number=%2B15551234567")).await;
+    walk.get("filters that cannot be", &format!("GET {outs}?active=yes&order=name&phone_number=1")).await;
+    let consent = json!({"consent_type": "express_written", "consent_source": "web_form", "consent_text": "Text me again."});
+    let opt_in = format!("POST {outs}/{ada}/opt-in");
+    walk.send("an opt-in without evidence", &opt_in, json!({})).await;
+    walk.send("evidence that cannot be", &opt_in, json!({"consent": {"consent_type": "verbal", "ip_address": "1.2.3"}})).await;
+    walk.send(
+        "evidence of the future",
+        &opt_in,
+        json!({"consent": {"consent_type": "express", "consent_source": "api", "consented_at": "2099-01-01T00:00:00Z"}}),
+    )
+    .await;
+    walk.ask("an opt-in by a member", walk.by("member", &opt_in).json(json!({"consent": consent}))).await;
+    walk.send("an opt-in", &opt_in, json!({"consent": consent})).await;
+    walk.send("they get messages already", &opt_in, json!({"consent": consent})).await;
+    walk.send("the same as a DELETE", &format!("DELETE {outs}/{bob}"), json!({"consent": consent})).await;
+    walk.get("nothing is suspected", &format!("POST {outs}/{ada}/dismiss")).await;
+    walk.send("opted out again", &post, json!({"phone_number": bob})).await;
+
+    let record = format!("POST {consents}");
+    let whole = json!({"phone_number": ada, "consent_type": "express_written", "consent_source": "checkout_form", "consent_text": "I agree.",
+        "consent_text_version": "v2", "ip_address": "2001:DB8::1", "user_agent": "Mozilla/5.0", "evidence_url": "https://example.com/buy",
+        "consented_at": "2024-01-31T10:30:00+01:00", "metadata": {"order": "42"}});
+    let made = walk.send("a consent", &record, whole).await;
+    let one = format!("{consents}/{}", id(&made.json()["data"]));
+    walk.send(
+        "what is needed",
+        &record,
+        json!({"phone_number": "+15551234569", "consent_type": "implied", "consent_source": "Our own words"}),
+    )
+    .await;
+    let wrong = json!({"phone_number": "123", "consent_type": "written", "consent_source": "", "ip_address": "example.com", "evidence_url": "ftp://x",
+        "consented_at": "yesterday", "metadata": {"n": 1}, "colour": "red"});
+    walk.send("all that can be wrong", &record, wrong).await;
+    walk.get("it", &format!("GET {one}")).await;
+    let first = walk.get("the newest first", &format!("GET {consents}?limit=1")).await;
+    walk.get("the next one", &format!("GET {consents}?limit=1&cursor={}", cursor(&first))).await;
+    walk.get("of a number and a type", &format!("GET {consents}?phone_number=%2B15551234567&consent_type=express_written")).await;
+    walk.get("of a time", &format!("GET {consents}?from=2024-01-01T00:00:00Z&to=2024-02-01T00:00:00Z")).await;
+    walk.get("a time that ends before it begins", &format!("GET {consents}?from=2024-02-01T00:00:00Z&to=2024-01-01T00:00:00Z")).await;
+    let second =
+        walk.send("given anew", &record, json!({"phone_number": ada, "consent_type": "express", "consent_source": "manual"})).await;
+    let second = format!("{consents}/{}", id(&second.json()["data"]));
+    let revoked = walk.send("taken back", &format!("POST {second}/revoke"), json!({"reason": "On the phone"})).await;
+    walk.send("it is not in force any more", &format!("POST {second}/revoke"), json!({})).await;
+    walk.send("what takes back", &format!("POST {consents}/{}/revoke", id(&revoked.json()["data"])), json!({})).await;
+    let rows = json!([{"phone_number": "+15551234560", "consent_type": "express", "consent_source": "paper_form", "consented_at": "2023-05-01T00:00:00Z"},
+        {"phone_number": "1", "consent_type": "express", "consent_source": "paper_form"}, 4]);
+    walk.send("an import", &format!("POST {consents}/import"), json!({"records": rows})).await;
+    walk.send("the same again", &format!("POST {consents}/import"), json!({"records": rows})).await;
+    walk.get("chains hold", &format!("GET {consents}/verify")).await;
+    walk.get("that of a number", &format!("GET {consents}/verify?phone_number=%2B15551234567")).await;
+    walk.get("what proves it", &format!("GET {consents}/proof?phone_number=%2B15551234567")).await;
+    walk.get("of no number", &format!("GET {consents}/proof")).await;
+    let named = json!({"ids": [id(&made.json()["data"]), "cns_0198c0de000070008000000000000000"], "reason": "Asked to be forgotten"});
+    walk.ask("evidence is forgotten, by an admin", walk.by("admin", &format!("POST {consents}/redact")).json(named.clone())).await;
+    walk.send("evidence is forgotten", &format!("POST {consents}/redact"), named.clone()).await;
+    walk.send("it is already", &format!("POST {consents}/redact"), named).await;
+    walk.get("what is left", &format!("GET {one}")).await;
+    walk.get("the chain holds still", &format!("GET {consents}/verify?phone_number=%2B15551234567")).await;
+    walk.get("an export", &format!("GET {consents}/export")).await;
+    walk.get("an export as a table", &format!("GET {consents}/export?format=csv&consent_type=express")).await;
+    walk.get("of another form", &format!("GET {consents}/export?format=xml&cursor=x")).await;
+    walk.places.push(("/v1/opt-outs/{phone}", format!("{outs}/{bob}")));
+    walk.places.push(("/v1/compliance/opt-outs/{phone}", format!("/v1/compliance/opt-outs/{bob}")));
+    walk.places.push(("/v1/compliance/consent/{id}", one));
+    walk.refusals("compliance").await;
+    walk.end("compliance");
 }
 
 // ---------------------------------------------------------------- links
