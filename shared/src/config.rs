@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -15,7 +16,7 @@ pub struct Config {
     /// The role for sessions of a tenant. A session with a tenant's tag reaches only that tenant. Without this role, the function's own
     /// role reaches all tenants.
     pub tenant_role: Option<String>,
-    /// For values that tenants entrust to us. Used by `tenants` and `operator`.
+    /// For values that tenants entrust to us. Used by `tenants`, `webhooks`, `fanout` and `operator`.
     pub vault_secret: Option<String>,
     /// For links in mails. Used by `auth` and `courier`.
     pub links_secret: Option<String>,
@@ -31,6 +32,10 @@ pub struct Config {
     pub jwks_secret: Option<String>,
     /// The queue for what became of campaigns' mails. `links` writes to it.
     pub mail_events_queue: Option<String>,
+    /// Where events may be delivered to beside the public internet. `webhooks` judges URLs by it.
+    pub webhook_allowed_hosts: Option<String>,
+    /// How long the test of a webhook waits for its attempt.
+    pub webhook_test_wait: Duration,
     /// The key of the edge proxies. Only `insights` reads it.
     pub ingest_secret: Option<String>,
     pub session_days: i64,
@@ -170,6 +175,8 @@ impl Config {
             signing_secret: variables.optional("SIGNING_SECRET_ID"),
             jwks_secret: variables.optional("JWKS_SECRET_ID"),
             mail_events_queue: variables.optional("MAIL_EVENTS_QUEUE_URL"),
+            webhook_allowed_hosts: variables.optional("WEBHOOK_ALLOWED_HOSTS"),
+            webhook_test_wait: Duration::from_millis(variables.number("WEBHOOK_TEST_WAIT_MS", 20_000)?),
             ingest_secret: variables.optional("INGEST_SECRET_ID"),
             session_days: variables.number("SESSION_DAYS", 7)?,
             limits: RateLimits {

@@ -68,6 +68,10 @@ pub enum Error {
     RecipientSuppressed,
     /// Something came in that its writer had not seen.
     ThreadChanged,
+    /// A URL that events may not be delivered to. Says why, after "The url field".
+    WebhookUrlRefused(String),
+    /// Nothing is delivered to a webhook that is disabled.
+    WebhookDisabled,
     /// The request asks to keep a token, but there is none.
     TokenMissing,
     /// `If-Match` names a version that is not the current one.
@@ -177,6 +181,8 @@ impl Error {
             Error::TemplateInUse => "Campaigns use this template: it cannot be deleted.".into(),
             Error::RecipientSuppressed => "This address is on the suppression list: it gets no mail.".into(),
             Error::ThreadChanged => "A message came in that you had not seen. Read the thread again.".into(),
+            Error::WebhookUrlRefused(problem) => format!("The url field {problem}.").into(),
+            Error::WebhookDisabled => "This webhook is disabled: enable it first.".into(),
             Error::Validation(_) => "The given data is invalid.".into(),
             Error::TokenMissing => "The token is missing.".into(),
             Error::AgencyRequired => "Subaccounts are for agencies: your plan has none, or this is a subaccount itself.".into(),
@@ -228,6 +234,7 @@ impl Error {
                 | Error::Validation(_)
                 | Error::MissingTemplateVariables(_)
                 | Error::InvalidTemplate(_)
+                | Error::WebhookUrlRefused(_)
                 | Error::InvalidPeriod
                 | Error::InvalidRange(_)
                 | Error::TokenMissing

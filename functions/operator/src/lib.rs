@@ -5,6 +5,7 @@ pub mod import;
 mod lines;
 
 use records::setting::{Setting, SettingValue, SettingVault, VaultKeyLost};
+use records::webhook::{VaultVersionLost, WebhookSecrets};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::accounts::{AddressRecords, ProvenData, confirm, owner_of};
@@ -400,6 +401,13 @@ async fn reencrypt_tokens(context: &WorkContext, name: &str) -> Result<Value> {
         let resealed = |setting: &Setting| setting_vault.resealed(setting).map_err(|_: VaultKeyLost| lost());
         let setting = store.edit(setting, |setting, transaction| Ok(resealed(setting)?.map(|setting| (setting, transaction)))).await?;
         changed += usize::from(setting.version != before);
+    }
+    for secrets in store.all(&WebhookSecrets::all()).await? {
+        sealed += secrets.secrets.len();
+        let before = secrets.version;
+        let resealed = |secrets: &WebhookSecrets| secrets.resealed(tenant.id, vault, context.app.random()).map_err(|VaultVersionLost| lost());
+        let secrets = store.edit(secrets, |secrets, transaction| Ok(resealed(secrets)?.map(|secrets| (secrets, transaction)))).await?;
+        changed += if secrets.version == before { 0 } else { secrets.secrets.len() };
     }
     Ok(json!({"ok": true, "tenant": tenant.id, "slug": tenant.slug, "key_version": vault.newest(), "sealed": sealed, "changed": changed}))
 }

@@ -1,14 +1,17 @@
-//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a campaign that is due goes on, a released wave and an answer of the inbox are sent, a deleted
+//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a campaign that is due goes on, an event is told to webhooks, a released wave and an answer of the inbox are sent, a deleted
 //! project, workspace, campaign or lead is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
 //! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry.
 
+pub mod events;
 mod rollup;
 
 use aws_sdk_sqs::Client;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use records::delivery::{Deliver, Delivery};
+use records::event::Publish;
 use records::deleted_campaign::{DeletedCampaign, SweepCampaign};
 use records::lead::{DeletedLead, EraseLead};
-use records::message::{Delivery, Message, SendReply};
+use records::message::{self, Message, SendReply};
 use records::phone_message::{MessageStatus, PhoneMessage, SendMessage};
 use records::project::{DeletedProject, SweepTasks};
 use records::test_mail::{SendTest, TestMail};
@@ -17,7 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::aws::Aws;
 use shared::config::Variables;
-use shared::model::due::{AdvanceCampaign, DueWork};
+use shared::model::due::{AdvanceCampaign, DueDelivery, DueWork, RemindDelivery};
 use shared::model::due_messages::{DueMessages, ReleaseMessages};
 use shared::model::edge::Pack;
 use shared::model::mail::Mail;
@@ -37,6 +40,7 @@ pub struct Relay {
     send_queue: String,
     otp_queue: String,
     message_queue: String,
+    event_queue: String,
 }
 
 /// What must follow a change of the table.
@@ -56,6 +60,10 @@ enum FollowUp {
     SendMessage(PhoneJob),
     /// The messages, and the tenant whose share of the queue they use.
     Release(ReleaseMessages, String),
+    /// The next attempt of a delivery, after so long.
+    Deliver(Deliver, SignedDuration),
+    /// The delivery, and the tenant whose share of the queue it uses.
+    RemindDelivery(RemindDelivery, String),
     /// Add to the counters of its days and months.
     Count(Box<Pack>),
     Nothing,
@@ -67,8 +75,8 @@ struct PhoneJob {
     job: SendMessage,
     /// It does not wait behind others.
     is_urgent: bool,
-    /// Seconds until its turn.
-    delay: i32,
+    /// Until its turn.
+    delay: SignedDuration,
 }
 
 impl Worker for Relay {
@@ -79,13 +87,16 @@ impl Worker for Relay {
         let (mail_queue, cleanup_queue) = (queue("MAIL_QUEUE_URL")?, queue("CLEANUP_QUEUE_URL")?);
         let (campaign_queue, send_queue) = (queue("CAMPAIGN_QUEUE_URL")?, queue("SEND_QUEUE_URL")?);
         let (otp_queue, message_queue) = (queue("OTP_QUEUE_URL")?, queue("MESSAGE_QUEUE_URL")?);
-        let sqs = client(&Aws::read(variables)?);
-        Ok(Relay { app, sqs, mail_queue, cleanup_queue, campaign_queue, send_queue, otp_queue, message_queue })
+        let (event_queue, sqs) = (queue("EVENT_QUEUE_URL")?, client(&Aws::read(variables)?));
+        Ok(Relay { app, sqs, mail_queue, cleanup_queue, campaign_queue, send_queue, otp_queue, message_queue, event_queue })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         worker::stream(event, Self::NAME, |change| async move {
             change.audit(&self.app, Self::NAME, request_id).await?;
+            if let Some(happened) = events::of(&change)? {
+                self.queue(&self.event_queue, &change.group(), &change.job(Publish { happened })).await?;
+            }
             match follow_up(&change, self.app.clock().now())? {
                 FollowUp::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
                 FollowUp::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
@@ -98,9 +109,11 @@ impl Worker for Relay {
                 FollowUp::SendTest(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
                 FollowUp::SendMessage(PhoneJob { job, is_urgent, delay }) => {
                     let queue = if is_urgent { &self.otp_queue } else { &self.message_queue };
-                    self.queue_later(queue, &change.group(), &change.job(job), delay).await
+                    self.queue_after(delay, queue, &change.group(), &change.job(job)).await
                 }
                 FollowUp::Release(job, group) => self.queue(&self.message_queue, &group, &change.job(job)).await,
+                FollowUp::Deliver(job, after) => self.queue_after(after, &self.event_queue, &change.group(), &change.job(job)).await,
+                FollowUp::RemindDelivery(job, group) => self.queue(&self.event_queue, &group, &change.job(job)).await,
                 FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
                 FollowUp::Nothing => Ok(()),
             }
@@ -111,21 +124,22 @@ impl Worker for Relay {
 
 impl Relay {
     async fn queue<J: Serialize>(&self, queue: &str, group: &str, job: &Queued<J>) -> Result<()> {
-        self.queue_later(queue, group, job, 0).await
+        self.queue_after(SignedDuration::ZERO, queue, group, job).await
     }
 
-    /// After so many seconds, at most 900.
-    async fn queue_later<J: Serialize>(&self, queue: &str, group: &str, job: &Queued<J>, delay: i32) -> Result<()> {
+    /// For a job that nobody may take before.
+    async fn queue_after<J: Serialize>(&self, after: SignedDuration, queue: &str, group: &str, job: &Queued<J>) -> Result<()> {
         let body = serde_json::to_string(job).map_err(|error| Error::internal("writing a job", error))?;
-        let delay = Some(delay).filter(|delay| *delay > 0);
+        // Of no time, it is absent: SQS then takes the queue's own, which is none.
+        let delay = i32::try_from(after.as_secs()).ok().filter(|seconds| *seconds > 0);
         let sending = self.sqs.send_message().queue_url(queue).message_body(body).message_group_id(group).set_delay_seconds(delay).send();
         sending.await.map_err(|error| Error::Unavailable { doing: "queueing a job", cause: error.into() })?;
         Ok(())
     }
 }
 
-/// Seconds of SQS.
-const LONGEST_DELAY: i128 = 900;
+/// Of SQS.
+const LONGEST_DELAY: SignedDuration = SignedDuration::from_mins(15);
 
 /// Most changes need nothing, which follows from their kind and type.
 fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
@@ -173,7 +187,7 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
         // Of messages, those that are written here.
         ChangeKind::Inserted if change.entity == Message::TYPE => {
             let message: Message = change.record()?;
-            let is_queued = message.delivery == Some(Delivery::Queued);
+            let is_queued = message.delivery == Some(message::Delivery::Queued);
             Ok(if is_queued { FollowUp::SendReply(SendReply { reply: message.place() }) } else { FollowUp::Nothing })
         }
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == PhoneMessage::TYPE => {
@@ -191,6 +205,18 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             let due: DueMessages = change.record()?;
             let group = due.group();
             Ok(if due.is_due(now) { FollowUp::Release(ReleaseMessages { due }, group) } else { FollowUp::Nothing })
+        // What is further away is brought to mind by its note in the directory.
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == Delivery::TYPE => {
+            let delivery: Delivery = change.record()?;
+            let Some(next) = delivery.next_attempt_at().filter(|_| delivery.noted_for().is_none()) else { return Ok(FollowUp::Nothing) };
+            let after = next.duration_since(now).clamp(SignedDuration::ZERO, Delivery::BY_QUEUE);
+            Ok(FollowUp::Deliver(Deliver { deliver: delivery.ticket() }, after))
+        }
+        // Written for later; the sweep's change of it says that it is due.
+        ChangeKind::Modified if change.entity == DueDelivery::TYPE => {
+            let due_delivery: DueDelivery = change.record()?;
+            let group = due_delivery.group();
+            Ok(if due_delivery.is_reminder() { FollowUp::RemindDelivery(RemindDelivery { due_delivery }, group) } else { FollowUp::Nothing })
         }
         // Packs are never changed, and expired ones still count.
         ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),

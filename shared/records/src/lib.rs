@@ -16,8 +16,10 @@ pub mod consent_chain;
 pub mod contact;
 pub mod contact_group;
 pub mod deleted_campaign;
+pub mod delivery;
 pub mod enrolment;
 pub mod keywords;
+pub mod event;
 pub mod lead;
 pub mod lead_list;
 pub mod message;
@@ -46,6 +48,7 @@ pub mod template;
 pub mod test_mail;
 pub mod thread;
 pub mod wave;
+pub mod webhook;
 
 use shared::model::records;
 use shared::store::{InTenant, InWorkspace, Records, Restored};
@@ -106,6 +109,11 @@ shared::records! {
     message_template::MessageTemplate,
     message_template::MessageTemplateById,
     messaging_settings::MessagingSettings,
+    webhook::Webhook,
+    webhook::WebhookSecrets,
+    webhook::WebhookHealth,
+    event::Event,
+    delivery::Delivery,
 }
 
 /// All that a deployment has.

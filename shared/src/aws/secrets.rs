@@ -58,6 +58,7 @@ pub struct Keys {
 struct VaultKeys {
     vault: Vault,
     fingerprints: SigningKey,
+    deliveries: SigningKey,
 }
 
 struct LinkKeys {
@@ -137,6 +138,11 @@ impl Keys {
         Ok(&self.of(Purpose::Vault, &self.vault)?.fingerprints)
     }
 
+    /// Signs what goes with the delivery of an event, and comes back with what became of it.
+    pub fn deliveries(&self) -> Result<&SigningKey> {
+        Ok(&self.of(Purpose::Vault, &self.vault)?.deliveries)
+    }
+
     /// Signs receipts of purges.
     pub fn receipts(&self) -> Result<&SigningKey> {
         self.of(Purpose::Receipts, &self.receipts)
@@ -155,7 +161,7 @@ impl Keys {
         match purpose {
             Purpose::Vault => {
                 let vault = Vault::new(versions.iter().map(|(version, secret)| (*version, RootKey::new(secret.as_bytes()))).collect());
-                let _ = self.vault.set(VaultKeys { vault, fingerprints: root.signing("fingerprints") });
+                let _ = self.vault.set(VaultKeys { vault, fingerprints: root.signing("fingerprints"), deliveries: root.signing("deliveries") });
             }
             Purpose::Links => {
                 let _ = self.links.set(LinkKeys { links: root.signing("links"), demo_passwords: root.signing("demo passwords") });

@@ -282,6 +282,7 @@ fn details(error: &Error) -> Value {
             let lacking = |name: &String| (format!("data.{name}"), vec![format!("The data.{name} field is required.")]);
             json!(names.iter().map(lacking).collect::<FieldErrors>())
         }
+        Error::WebhookUrlRefused(_) => json!({"url": [error.message()]}),
         Error::PlanLimitReached(limit) => json!({"limit": limit.limit, "used": limit.used, "max": limit.max, "plan": limit.plan}),
         Error::TooManyRequests(throttled) => {
             json!({"quota": throttled.quota, "limit": throttled.limit, "retry_after": throttled.retry_after})

@@ -92,3 +92,79 @@ impl Entity for DueWork {
 pub struct AdvanceCampaign {
     pub due: DueWork,
 }
+
+/// `due-deliveries` / `<moment>#<tenant>#<webhook>#<event>`: an event is to be delivered again at a moment that is too far away for a queue. It is written with
+/// what plans the delivery, and deleted with what becomes of that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DueDelivery {
+    /// Not `at`, which says when an item was written.
+    pub due_at: Timestamp,
+    #[serde(with = "stored")]
+    pub(crate) tenant: TenantId,
+    pub webhook: String,
+    pub event: String,
+    /// How often it was brought to mind. Each is a change, and so another job.
+    rounds: u32,
+}
+
+impl DueDelivery {
+    pub fn new(due_at: Timestamp, tenant: TenantId, webhook: impl Segment, event: impl Segment) -> Self {
+        DueDelivery { due_at, tenant, webhook: webhook.to_string(), event: event.to_string(), rounds: 0 }
+    }
+
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.due_at <= now
+    }
+
+    /// Whether it is time to bring it to mind: when it is due, and then ever more rarely.
+    pub fn is_worth(&self, now: Timestamp) -> bool {
+        let minutes = (1_i64 << self.rounds.min(12)) - 1;
+        now >= self.due_at.saturating_add(SignedDuration::from_mins(minutes)).unwrap_or(Timestamp::MAX)
+    }
+
+    /// It was brought to mind, by a change that brings a job.
+    pub fn again(&self) -> Self {
+        DueDelivery { rounds: self.rounds + 1, ..self.clone() }
+    }
+
+    /// Whether it was ever brought to mind.
+    pub fn is_reminder(&self) -> bool {
+        self.rounds > 0
+    }
+
+    /// For a fair share of a queue: the tenant.
+    pub fn group(&self) -> String {
+        self.tenant.to_string()
+    }
+
+    /// Where it lies.
+    pub fn place(&self) -> Key<Self> {
+        self.key()
+    }
+
+    /// In the order of their moments.
+    pub fn all() -> List<Self> {
+        List::new(Collection::of::<DueDelivery>(), "")
+    }
+}
+
+impl Entity for DueDelivery {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "due_delivery";
+    const COLLECTION: &'static str = "due-deliveries";
+
+    fn key(&self) -> Key<Self> {
+        let moment = self.due_at.as_millisecond();
+        Key::at(&Collection::of::<DueDelivery>(), format!("{moment:015}#{}#{}#{}", self.tenant, self.webhook, self.event))
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("rounds", self.rounds.into())]
+    }
+}
+
+/// A job: an event is to be delivered again now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemindDelivery {
+    pub due_delivery: DueDelivery,
+}

@@ -55,6 +55,7 @@ core! {
     line::LinePool,
     line::LinePeer,
     line::LinePace,
+    due::DueDelivery,
     domain::HostClaim,
     inbound::Inbound,
     link::Link,

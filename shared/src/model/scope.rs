@@ -43,6 +43,7 @@ const ROUTES: &[(&str, Option<&str>)] = &[
     ("/v1/agency", Some("agency")),
     ("/v1/settings/messaging", Some("messages")),
     ("/v1/templates", Some("templates")),
+    ("/v1/webhooks", Some("webhooks")),
 ];
 
 /// Routes under a prefix above that are still for people only.
@@ -73,6 +74,7 @@ const ROLES: &[(&str, Role, Role)] = &[
     ("templates", Role::Viewer, Role::Member),
     ("tenant", Role::Viewer, Role::Owner),
     ("usage", Role::Admin, Role::Admin),
+    ("webhooks", Role::Viewer, Role::Admin),
     ("workspaces", Role::Viewer, Role::Admin),
 ];
 

@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -82,6 +83,17 @@ where
     messages(event, worker, request_id, |body| Ok((work_context(app, worker, request_id), body.to_owned())), each).await
 }
 
+/// The same for messages that do not wait for one another: what they ask for is slow, and nobody else's.
+pub async fn notices_at_once<F, Fut>(app: &App, event: Value, worker: &'static str, request_id: &str, each: F) -> Result<Value>
+where
+    F: Fn(WorkContext, String) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    let open = |body: &str| Ok((work_context(app, worker, request_id), body.to_owned()));
+    let all = records(event)?.into_iter().map(|record| message(record, worker, request_id, &open, &each));
+    Ok(failures(join_all(all).await.into_iter().flatten()))
+}
+
 async fn messages<J, O, F, Fut>(event: Value, worker: &'static str, request_id: &str, open: O, each: F) -> Result<Value>
 where
     O: Fn(&str) -> Result<(WorkContext, J)>,
@@ -90,26 +102,36 @@ where
 {
     let mut failed = vec![];
     for record in records(event)? {
-        let message_id = record["messageId"].as_str().unwrap_or_default().to_owned();
-        let started = Instant::now();
-        let done = match open(record["body"].as_str().unwrap_or_default()) {
-            Ok((context, job)) => {
-                let (table, tenant) = (context.table().clone(), context.store.as_ref().map(|store| store.tenant_id().to_string()));
-                let done = caught(each(context, job)).await;
-                let metered = table.meter().read();
-                let (read_units, write_units) = (metered.read_units, metered.write_units);
-                let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
-                tracing::info!(worker, request_id, message_id, tenant, ok = done.is_ok(), milliseconds, read_units, write_units, "job");
-                done
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = done {
-            tracing::error!(worker, request_id, error = %Chain(&error), message_id, "a job failed");
-            failed.push(message_id);
-        }
+        failed.extend(message(record, worker, request_id, &open, &each).await);
     }
     Ok(failures(failed))
+}
+
+/// The id of the message, if it failed.
+async fn message<J, O, F, Fut>(record: Value, worker: &'static str, request_id: &str, open: &O, each: &F) -> Option<String>
+where
+    O: Fn(&str) -> Result<(WorkContext, J)>,
+    F: Fn(WorkContext, J) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    let message_id = record["messageId"].as_str().unwrap_or_default().to_owned();
+    let started = Instant::now();
+    let done = match open(record["body"].as_str().unwrap_or_default()) {
+        Ok((context, job)) => {
+            let (table, tenant) = (context.table().clone(), context.store.as_ref().map(|store| store.tenant_id().to_string()));
+            // Boxed, so that the work of a worker is no part of the loop's own state.
+            let done = caught(Box::pin(each(context, job))).await;
+            let metered = table.meter().read();
+            let (read_units, write_units) = (metered.read_units, metered.write_units);
+            let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+            tracing::info!(worker, request_id, message_id, tenant, ok = done.is_ok(), milliseconds, read_units, write_units, "job");
+            done
+        }
+        Err(error) => Err(error),
+    };
+    let error = done.err()?;
+    tracing::error!(worker, request_id, error = %Chain(&error), message_id, "a job failed");
+    Some(message_id)
 }
 
 /// Whether an event is a batch of queue or stream records.

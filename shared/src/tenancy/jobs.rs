@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::crypto;
 use crate::error::{Error, Result};
 use crate::ids::{MailId, WorkspaceTag};
 use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
-use crate::model::due::DueWork;
+use crate::model::due::{DueDelivery, DueWork};
 use crate::model::due_messages::DueMessages;
 use crate::model::inbound::Inbound;
 use crate::model::line::LinePeer;
@@ -204,6 +205,24 @@ impl Change {
         serde_dynamo::from_item(self.image.clone()).map_err(|error| Error::internal("reading a stream record", error))
     }
 
+    /// The record before a modification.
+    pub fn earlier<E: DeserializeOwned>(&self) -> Result<Option<E>> {
+        let read = |item: &serde_dynamo::Item| serde_dynamo::from_item(item.clone());
+        self.before.as_ref().map(read).transpose().map_err(|error| Error::internal("reading a stream record", error))
+    }
+
+    /// When the record was written, and a hash that no other write has. Both are the same however often the stream brings the change.
+    pub fn written(&self) -> Result<(Timestamp, String)> {
+        let text = |name: &str| match self.image.get(name) {
+            Some(serde_dynamo::AttributeValue::S(text)) => Ok(text.as_str()),
+            _ => Err(Error::internal("reading a stream record", format!("it has no {name}"))),
+        };
+        let (at, request) = (text("at")?, text("request")?);
+        let moment = at.parse().map_err(|error| Error::internal("reading a stream record", error))?;
+        let mark = crypto::hash(&[self.group().as_bytes(), self.entity.as_bytes(), self.sort.as_bytes(), at.as_bytes(), request.as_bytes()]);
+        Ok((moment, mark))
+    }
+
     /// The change's tenant, so that each tenant gets a fair share of a queue.
     pub fn group(&self) -> String {
         self.tenant.map_or_else(|| "directory".to_owned(), |tenant| tenant.to_string())
@@ -297,6 +316,16 @@ impl WorkContext {
     /// The store of the tenant to whom belongs what comes in from a number on a line, from the directory.
     pub fn conversing(&self, peer: &LinePeer) -> TenantStore {
         self.directory.enter(peer.tenant)
+    }
+
+    /// The store of the tenant of a delivery that is due, from the directory's list.
+    pub fn tenant_of_delivery(&self, due: &DueDelivery) -> TenantStore {
+        self.directory.enter(due.tenant)
+    }
+
+    /// A job that belongs to the tenant of this one.
+    pub fn job<J>(&self, job: J) -> Queued<J> {
+        Queued { tenant: self.store.as_ref().map(|store| store.tenant_id().to_string()), within: None, job }
     }
 
     /// The store of a tenant whose deletion was requested.

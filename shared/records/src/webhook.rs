@@ -1,0 +1,394 @@
+//! Webhooks: where a tenant wants to be told of events, the secrets that what is delivered is signed with, and how deliveries fare.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use shared::crypto::{Random, Vault, hmac};
+use shared::id;
+use shared::ids::TenantId;
+use shared::model::plan::Quota;
+use shared::store::{Counter, InTenant, Record};
+
+use crate::event::{EventFilter, EventKind, Payload};
+
+id!(/// Where a tenant wants to be told of events.
+    WebhookId = "wh", time_ordered);
+
+/// `webhooks` / `<id>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Webhook {
+    pub id: WebhookId,
+    /// In the normal form of a parser.
+    pub url: String,
+    pub events: Vec<EventFilter>,
+    pub payload: Payload,
+    pub enabled: bool,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Counts edits.
+    pub version: u64,
+}
+
+/// What an edit changes; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookChanges {
+    pub url: Option<String>,
+    pub events: Option<Vec<EventFilter>>,
+    pub payload: Option<Payload>,
+    pub enabled: Option<bool>,
+}
+
+impl Webhook {
+    pub const COUNT: Counter = Counter::named("webhooks");
+    pub const QUOTA: Quota = Quota { counter: Webhook::COUNT, name: "webhooks", most: |plan| plan.webhooks };
+    /// Bytes.
+    pub const LONGEST_URL: usize = 2_048;
+
+    /// `None`: it is so already.
+    pub fn changed(&self, changes: &WebhookChanges, now: Timestamp) -> Option<Self> {
+        let WebhookChanges { url, events, payload, enabled } = changes.clone();
+        let changed = Webhook {
+            url: url.unwrap_or_else(|| self.url.clone()),
+            events: events.unwrap_or_else(|| self.events.clone()),
+            payload: payload.unwrap_or(self.payload),
+            enabled: enabled.unwrap_or(self.enabled),
+            ..self.clone()
+        };
+        (changed != *self).then(|| Webhook { updated_at: now, version: self.version + 1, ..changed })
+    }
+
+    /// Whether it is told of such an event. Of what became of a webhook, that one itself is not told.
+    pub fn takes(&self, kind: EventKind, about: Option<WebhookId>) -> bool {
+        self.enabled && about != Some(self.id) && kind != EventKind::WebhookTest && self.events.iter().any(|filter| filter.takes(kind))
+    }
+}
+
+impl Record for Webhook {
+    type Scope = InTenant;
+    type Id = WebhookId;
+    const TYPE: &'static str = "webhook";
+    const COLLECTION: &'static str = "webhooks";
+    const COUNTER: Option<Counter> = Some(Webhook::COUNT);
+    const NOUN: Option<&'static str> = Some("Webhook");
+    // Its secrets stay here, and without them nothing can be delivered.
+    const RESTORED: bool = false;
+
+    fn id(&self) -> WebhookId {
+        self.id
+    }
+
+    fn version(&self) -> Option<u64> {
+        Some(self.version)
+    }
+}
+
+/// A secret as both sides have it: `whsec_` and the Base64 of 24 to 64 bytes (Standard Webhooks 1.0).
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebhookSecret(Vec<u8>);
+
+impl WebhookSecret {
+    const PREFIX: &'static str = "whsec_";
+    pub const SHORTEST: usize = 24;
+    pub const LONGEST: usize = 64;
+
+    pub fn new(random: &Random) -> Self {
+        WebhookSecret(random.bytes::<32>().to_vec())
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = STANDARD.decode(text.strip_prefix(WebhookSecret::PREFIX)?).ok()?;
+        (WebhookSecret::SHORTEST..=WebhookSecret::LONGEST).contains(&bytes.len()).then_some(WebhookSecret(bytes))
+    }
+
+    /// As people write it. Shown once.
+    pub fn shown(&self) -> String {
+        format!("{}{}", WebhookSecret::PREFIX, STANDARD.encode(&self.0))
+    }
+
+    /// `v1,` and the signature of one attempt. `seconds`: when it is made, since 1970.
+    pub fn sign(&self, id: &str, seconds: i64, body: &str) -> String {
+        format!("v1,{}", STANDARD.encode(hmac(&self.0, &[id.as_bytes(), b".", seconds.to_string().as_bytes(), b".", body.as_bytes()])))
+    }
+}
+
+/// Says nothing of the secret.
+impl fmt::Debug for WebhookSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookSecret")
+    }
+}
+
+/// `webhook-secrets` / `<id of the webhook>`: written and deleted with it. Apart from it, so that an export shows the webhook.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WebhookSecrets {
+    pub id: WebhookId,
+    /// The newest first.
+    pub secrets: Vec<SealedSecret>,
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SealedSecret {
+    sealed: String,
+    /// Of one that was replaced: until when receivers may still know only this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+}
+
+impl WebhookSecrets {
+    /// At the same time.
+    pub const MOST: usize = 3;
+    /// Seconds.
+    pub const LONGEST_GRACE: i64 = 7 * 86_400;
+
+    pub fn new(id: WebhookId, secret: &WebhookSecret, (tenant, vault, random): (TenantId, &Vault, &Random)) -> Self {
+        let sealed = vault.seal(tenant, &WebhookSecrets::field(id), &secret.shown(), random);
+        WebhookSecrets { id, secrets: vec![SealedSecret { sealed, ends_at: None }], version: 1 }
+    }
+
+    /// With a new one. Those before it end after the grace, or when they would anyway. `None`: too many would live.
+    pub fn rotated(
+        &self,
+        secret: &WebhookSecret,
+        grace: SignedDuration,
+        now: Timestamp,
+        (tenant, vault, random): (TenantId, &Vault, &Random),
+    ) -> Option<Self> {
+        let end = now.saturating_add(grace).unwrap_or(Timestamp::MAX);
+        let sealed = vault.seal(tenant, &WebhookSecrets::field(self.id), &secret.shown(), random);
+        let earlier = self.secrets.iter().map(|earlier| SealedSecret {
+            sealed: earlier.sealed.clone(),
+            ends_at: Some(earlier.ends_at.map_or(end, |ends_at| ends_at.min(end))),
+        });
+        let living = earlier.filter(|earlier| earlier.lives(now));
+        let secrets: Vec<SealedSecret> = std::iter::once(SealedSecret { sealed, ends_at: None }).chain(living).collect();
+        (secrets.len() <= WebhookSecrets::MOST).then_some(WebhookSecrets { secrets, version: self.version + 1, ..self.clone() })
+    }
+
+    /// Those that count now, the newest first. `None`: the vault's secret lacks the version of one.
+    pub fn living(&self, now: Timestamp, tenant: TenantId, vault: &Vault) -> Option<Vec<WebhookSecret>> {
+        let open = |secret: &SealedSecret| vault.open(tenant, &WebhookSecrets::field(self.id), &secret.sealed);
+        self.secrets.iter().filter(|secret| secret.lives(now)).map(|secret| WebhookSecret::parse(&open(secret)?)).collect()
+    }
+
+    /// Sealed with the newest version of the vault's secret. `Ok(None)`: all are. `Err`: one does not open.
+    pub fn resealed(&self, tenant: TenantId, vault: &Vault, random: &Random) -> Result<Option<Self>, VaultVersionLost> {
+        if self.secrets.iter().all(|secret| Vault::version_of(&secret.sealed) == Some(vault.newest())) {
+            return Ok(None);
+        }
+        let field = WebhookSecrets::field(self.id);
+        let again = |secret: &SealedSecret| {
+            let plain = vault.open(tenant, &field, &secret.sealed).ok_or(VaultVersionLost)?;
+            Ok(SealedSecret { sealed: vault.seal(tenant, &field, &plain, random), ends_at: secret.ends_at })
+        };
+        let secrets = self.secrets.iter().map(again).collect::<Result<_, _>>()?;
+        Ok(Some(WebhookSecrets { secrets, version: self.version + 1, ..self.clone() }))
+    }
+
+    fn field(id: WebhookId) -> String {
+        format!("webhook {id}")
+    }
+}
+
+/// The vault's secret lacks the version that something was sealed with.
+#[derive(Debug)]
+pub struct VaultVersionLost;
+
+impl SealedSecret {
+    fn lives(&self, now: Timestamp) -> bool {
+        self.ends_at.is_none_or(|ends_at| ends_at > now)
+    }
+}
+
+impl Record for WebhookSecrets {
+    type Scope = InTenant;
+    type Id = WebhookId;
+    const TYPE: &'static str = "webhook_secrets";
+    const COLLECTION: &'static str = "webhook-secrets";
+    const EXPORTED: bool = false;
+
+    fn id(&self) -> WebhookId {
+        self.id
+    }
+
+    fn version(&self) -> Option<u64> {
+        Some(self.version)
+    }
+}
+
+/// How the deliveries to a webhook fare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    Healthy,
+    /// The last attempts failed.
+    Degraded,
+    /// None has succeeded for an hour.
+    Failing,
+    /// Nothing is delivered: it failed for days, asked for it, or somebody disabled it.
+    Disabled,
+}
+
+/// `webhook-health` / `<id of the webhook>`: there is none until something fails. Apart from it, for it moves without an edit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WebhookHealth {
+    pub id: WebhookId,
+    pub state: HealthState,
+    /// Attempts that failed in a row, counted up to `ENOUGH`.
+    pub failures: u64,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
+    /// The first event since then that was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_lost: Option<Timestamp>,
+    pub version: u64,
+}
+
+/// What became of one attempt, as far as health is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    Yes,
+    No,
+    /// No, and the event is given up.
+    Lost,
+    /// It asked to be left alone.
+    NeverAgain,
+}
+
+impl WebhookHealth {
+    /// In a row.
+    const SOME: u64 = 5;
+    const ENOUGH: u64 = 10;
+    const FAILING: SignedDuration = SignedDuration::from_hours(1);
+    const DISABLED: SignedDuration = SignedDuration::from_hours(5 * 24);
+    /// Between two events that were given up: one bad night disables nothing.
+    const APART: SignedDuration = SignedDuration::from_hours(12);
+
+    /// Of a webhook of which nothing bad is known.
+    pub fn new(id: WebhookId) -> Self {
+        WebhookHealth { id, state: HealthState::Healthy, failures: 0, failing_since: None, first_lost: None, version: 0 }
+    }
+
+    /// After an attempt at `at`. `None`: it is as it was.
+    pub fn after(&self, reached: Reached, at: Timestamp) -> Option<Self> {
+        let version = self.version + 1;
+        let changed = match reached {
+            Reached::Yes => WebhookHealth { version: self.version, ..WebhookHealth::new(self.id) },
+            Reached::NeverAgain => WebhookHealth { state: HealthState::Disabled, ..self.clone() },
+            Reached::No | Reached::Lost => {
+                let since = self.failing_since.map_or(at, |since| since.min(at));
+                let failures = (self.failures + 1).min(WebhookHealth::ENOUGH);
+                let is_lost = reached == Reached::Lost;
+                let first_lost = self.first_lost.or(is_lost.then_some(at));
+                let apart = first_lost.is_some_and(|first| is_lost && at.duration_since(first) >= WebhookHealth::APART);
+                let state = if at.duration_since(since) >= WebhookHealth::DISABLED && apart {
+                    HealthState::Disabled
+                } else if failures == WebhookHealth::ENOUGH && at.duration_since(since) >= WebhookHealth::FAILING {
+                    HealthState::Failing
+                } else if self.state == HealthState::Failing {
+                    HealthState::Failing
+                } else if failures >= WebhookHealth::SOME {
+                    HealthState::Degraded
+                } else {
+                    HealthState::Healthy
+                };
+                WebhookHealth { state, failures, failing_since: Some(since), first_lost, ..self.clone() }
+            }
+        };
+        (changed != *self).then_some(WebhookHealth { version, ..changed })
+    }
+
+    /// What its change from `before` tells other webhooks.
+    pub fn told_after(&self, before: Option<&Self>) -> Option<EventKind> {
+        let earlier = before.map_or(HealthState::Healthy, |before| before.state);
+        match self.state {
+            same if same == earlier => None,
+            HealthState::Failing => Some(EventKind::WebhookFailing),
+            HealthState::Disabled => Some(EventKind::WebhookDisabled),
+            HealthState::Healthy if earlier == HealthState::Failing => Some(EventKind::WebhookRecovered),
+            _ => None,
+        }
+    }
+}
+
+impl Record for WebhookHealth {
+    type Scope = InTenant;
+    type Id = WebhookId;
+    const TYPE: &'static str = "webhook_health";
+    const COLLECTION: &'static str = "webhook-health";
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
+
+    fn id(&self) -> WebhookId {
+        self.id
+    }
+
+    fn version(&self) -> Option<u64> {
+        Some(self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn later(minutes: i64) -> Timestamp {
+        NOW + SignedDuration::from_mins(minutes)
+    }
+
+    #[test]
+    fn a_secret_has_24_to_64_bytes_in_plain_base64() {
+        let written = |bytes: usize| format!("whsec_{}", STANDARD.encode(vec![7; bytes]));
+        for bytes in [24, 32, 64] {
+            let secret = WebhookSecret::parse(&written(bytes)).unwrap();
+            assert_eq!(secret.shown(), written(bytes));
+        }
+        for wrong in [written(23), written(65), "whsec_".into(), "whsec_!".into(), written(32)[6..].to_owned(), format!("{} ", written(32))] {
+            assert_eq!(WebhookSecret::parse(&wrong), None, "{wrong}");
+        }
+        assert_eq!(format!("{:?}", WebhookSecret::parse(&written(32))), "Some(WebhookSecret)");
+    }
+
+    /// The example of the specification.
+    #[test]
+    fn a_signature_is_that_of_standard_webhooks() {
+        let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let signed = secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
+        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn health_follows_what_is_reached() {
+        let id = WebhookId::new(NOW, &Random::seeded(1));
+        let mut health = WebhookHealth::new(id);
+        assert_eq!(health.after(Reached::Yes, NOW), None, "what is well needs no record");
+        let mut states = vec![];
+        for minute in 0..70 {
+            health = health.after(Reached::No, later(minute)).unwrap_or(health);
+            states.push(health.state);
+        }
+        assert_eq!((states[3], states[4], states[59], states[60]), {
+            use HealthState::{Degraded, Failing, Healthy};
+            (Healthy, Degraded, Degraded, Failing)
+        });
+        assert_eq!(health.after(Reached::No, later(80)), None, "more of the same is not written");
+        let well = health.after(Reached::Yes, later(90)).unwrap();
+        assert_eq!((well.state, well.failures, well.told_after(Some(&health))), (HealthState::Healthy, 0, Some(EventKind::WebhookRecovered)));
+
+        // Five days, and two events given up half a day apart.
+        let day = 24 * 60;
+        let once = health.after(Reached::Lost, later(5 * day)).unwrap();
+        assert_eq!(once.state, HealthState::Failing);
+        let soon = once.after(Reached::Lost, later(5 * day + 11 * 60)).unwrap_or(once.clone());
+        assert_eq!(soon.state, HealthState::Failing);
+        let ended = soon.after(Reached::Lost, later(5 * day + 12 * 60)).unwrap();
+        assert_eq!((ended.state, ended.told_after(Some(&soon))), (HealthState::Disabled, Some(EventKind::WebhookDisabled)));
+        assert_eq!(WebhookHealth::new(id).after(Reached::NeverAgain, NOW).unwrap().state, HealthState::Disabled);
+    }
+}
