@@ -172,6 +172,7 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         "POST /v1/templates" => {
             (None, json!({"name": format!("template_{}", serial()), "channel": "both", "type": "otp", "body": "Your code is {{code}}"}))
         }
+        name if name.contains("/deliveries/{event}") => (Some(Target::Delivery), Value::Null),
         "POST /api/v1/tenant/campaigns/{id}/send" => (Some(Target::LaunchedCampaign), json!({"action": "pause"})),
         "POST /api/v1/tenant/campaigns/{id}/recipients" => (Some(Target::LaunchedCampaign), json!({"lead_ids": ["{lead}"]})),
         "POST /api/v1/tenant/campaigns/{id}/retry" => (Some(Target::FailedRecipient), json!({"outcome": "failed", "lead_ids": ["{lead}"]})),
@@ -832,6 +833,9 @@ async fn a_cursor_means_nothing_in_another_tenant_list_or_order() {
                 let body = json!({"phone_number": format!("+1555{:07}", serial()), "group_ids": [parent]});
                 world.post("/v1/contacts").token(&tenant.owner.token).json(body).send().await.expect(201);
             }
+            for _ in ["One", "Two"].iter().filter(|_| operation.path.ends_with("/webhooks/{id}/deliveries")) {
+                delivery(&world, tenant, &parent).await;
+            }
             for _ in ["One", "Two"].iter().filter(|_| operation.path.ends_with("/inbox/threads")) {
                 thread(&world, tenant).await;
             }
@@ -1085,6 +1089,8 @@ pub(crate) enum Target {
     OptOut,
     /// A number that seems to have opted out.
     SuspectedOptOut,
+    /// Webhook and event.
+    Delivery,
     /// With two messages.
     Thread,
     Member,
@@ -1192,6 +1198,10 @@ impl Target {
                 number
             }
             Target::SuspectedOptOut => suspected(world, tenant, &format!("+1555{:07}", serial())),
+            Target::Delivery => {
+                let webhook = Box::pin(Target::Created("/v1/webhooks").made(world, tenant, caller)).await;
+                format!("{webhook}|{}", delivery(world, tenant, &webhook).await)
+            }
             Target::Thread => thread(world, tenant).await,
             Target::Member => world.member(tenant, "viewer").await.id.to_string(),
             Target::NoTenant => String::new(),
@@ -1254,6 +1264,13 @@ pub(crate) fn suspected(world: &World, tenant: &Tenant, number: &str) -> String 
         world.put_item(&item);
     }
     number.to_owned()
+}
+
+/// An event on its way to a webhook: nobody delivers it here.
+async fn delivery(world: &World, tenant: &Tenant, webhook: &str) -> String {
+    world.advance(SignedDuration::from_millis(1));
+    let test = world.post(format!("/v1/webhooks/{webhook}/test")).token(&tenant.owner.token).send().await.expect(200);
+    test.json()["data"]["event_id"].as_str().expect("an event").to_owned()
 }
 
 /// A thread of a stranger, as the receiver leaves it after two mails.

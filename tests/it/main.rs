@@ -45,6 +45,7 @@ mod template;
 mod templates;
 mod tenants;
 mod units;
+mod webhooks;
 mod workers;
 mod workspaces;
 mod world;

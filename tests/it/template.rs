@@ -53,9 +53,16 @@ fn functions_reach_the_table_through_shared_alone() {
         }
         // Signing keys are read by shared. Only the rotator, which writes them, uses the client itself.
         assert!(folder == "rotator" || !manifest.contains("aws-sdk-secretsmanager"), "functions/{folder}");
-        assert!(["relay", "links"].contains(&folder.as_str()) || !manifest.contains("aws-sdk-sqs"), "functions/{folder}");
+        assert!(
+            ["relay", "links", "fanout", "herald"].contains(&folder.as_str()) || !manifest.contains("aws-sdk-sqs"),
+            "functions/{folder}"
+        );
         assert!(!manifest.contains("aws-sdk-s3"), "functions/{folder}: an object is read by shared::aws::objects");
         assert!(["courier", "sender"].contains(&folder.as_str()) || !manifest.contains("carriers"), "functions/{folder}");
+        assert!(
+            ["fanout", "herald", "webhooks"].contains(&folder.as_str()) || !manifest.contains("net-guard"),
+            "functions/{folder}: hosts of strangers are called by the herald alone"
+        );
         assert!(!manifest.contains("aws-sdk-sesv2"), "functions/{folder} reaches SES around the check of shared/carriers");
         for other in folders().into_iter().filter(|other| *other != folder) {
             let depends =
@@ -157,6 +164,7 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
             "RotatorRole",
             "TemplatesRole",
             "TenantsRole",
+            "WebhooksRole",
             "WorkspacesRole"
         ]
     );
@@ -173,7 +181,7 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
 #[test]
 fn derived_keys_are_for_those_who_use_them() {
     let uses: [(&str, &[&str]); 5] = [
-        ("Vault", &["OperatorRole", "TenantsRole"]),
+        ("Vault", &["FanoutRole", "OperatorRole", "TenantsRole", "WebhooksRole"]),
         ("Links", &["AuthRole", "CourierRole"]),
         (
             "Cursors",
@@ -190,6 +198,7 @@ fn derived_keys_are_for_those_who_use_them() {
                 "ProjectsRole",
                 "TemplatesRole",
                 "TenantsRole",
+                "WebhooksRole",
                 "WorkspacesRole",
             ],
         ),
@@ -266,7 +275,9 @@ fn queues_and_mail_are_for_those_who_use_them() {
         }
         if texts(&statement["Action"]).contains(&"sqs:SendMessage".to_owned()) {
             let queues: &[&str] = match role.as_str() {
-                "RelayRole" => &["MailQueue", "CleanupQueue", "CampaignQueue", "SendQueue", "RelayDeadLetters"],
+                "RelayRole" => &["MailQueue", "CleanupQueue", "CampaignQueue", "SendQueue", "EventQueue", "RelayDeadLetters"],
+                "FanoutRole" => &["DeliveryQueue"],
+                "HeraldRole" => &["ResultQueue"],
                 "LinksRole" => &["MailEventsQueue"],
                 other => panic!("{other} writes to a queue"),
             };
@@ -280,6 +291,17 @@ fn queues_and_mail_are_for_those_who_use_them() {
         }
         assert!(role == "ReceiverRole" || !texts(&statement["Action"]).iter().any(|action| action.starts_with("s3:")), "{role}");
     }
+}
+
+/// It calls whom strangers name.
+#[test]
+fn the_herald_has_its_two_queues_and_nothing_else() {
+    let all: BTreeSet<String> = statements("HeraldRole").iter().flat_map(|statement| texts(&statement["Action"])).collect();
+    let logs = ["logs:CreateLogStream", "logs:PutLogEvents"];
+    let queues = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"];
+    assert_eq!(all, logs.iter().chain(&queues).map(|action| (*action).to_owned()).collect());
+    assert_eq!(may("sqs:SendMessage", &json!({"Fn::GetAtt": ["ResultQueue", "Arn"]})), ["HeraldRole"]);
+    assert_eq!(may("sqs:SendMessage", &json!({"Fn::GetAtt": ["DeliveryQueue", "Arn"]})), ["FanoutRole"]);
 }
 
 #[test]
@@ -340,7 +362,7 @@ fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
     let functions: HashMap<String, _> =
         template.functions().expect("functions").into_iter().map(|function| (function.name.clone(), function)).collect();
     let sources = template.queue_sources().expect("sources");
-    assert_eq!(sources.len(), 6);
+    assert_eq!(sources.len(), 9);
     let seconds = |arn: &str, name: &str| queues[arn].attributes.get(name).and_then(|value| value.parse::<i64>().ok()).expect("a number");
     for source in &sources {
         assert!(source.report_item_failures, "{} does not report single failures", source.queue);
@@ -605,8 +627,22 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("insights", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "INGEST_SECRET_ID", "PRICES", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("agency", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("links", &["MAIL_REFS_SECRET_ID", "MAIL_EVENTS_QUEUE_URL", "RATE_LIMITS"]),
-        ("relay", &["MAIL_QUEUE_URL", "CLEANUP_QUEUE_URL", "CAMPAIGN_QUEUE_URL", "SEND_QUEUE_URL", "OTP_QUEUE_URL", "MESSAGE_QUEUE_URL"]),
+        (
+            "relay",
+            &[
+                "MAIL_QUEUE_URL",
+                "CLEANUP_QUEUE_URL",
+                "CAMPAIGN_QUEUE_URL",
+                "SEND_QUEUE_URL",
+                "OTP_QUEUE_URL",
+                "MESSAGE_QUEUE_URL",
+                "EVENT_QUEUE_URL",
+            ],
+        ),
         ("switchboard", &["LINES_SECRET_ID"]),
+        ("webhooks", &["VAULT_SECRET_ID", "CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS", "WEBHOOK_ALLOWED_HOSTS"]),
+        ("fanout", &["VAULT_SECRET_ID", "DELIVERY_QUEUE_URL", "WEBHOOK_ALLOWED_HOSTS"]),
+        ("herald", &["RESULT_QUEUE_URL", "WEBHOOK_ALLOWED_HOSTS"]),
         (
             "sender",
             &[

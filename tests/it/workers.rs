@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use courier::Courier;
+use fanout::Fanout;
 use futures_util::future::{join_all, poll_immediate};
+use herald::Herald;
 use janitor::Janitor;
 use jiff::SignedDuration;
 use operator::Operator;
@@ -698,6 +700,8 @@ struct Inner {
     apps: BTreeMap<&'static str, App>,
     relay: Relay,
     courier: Courier,
+    fanout: Fanout,
+    herald: Herald,
     sender: Sender,
     receiver: Receiver,
     switchboard: Switchboard,
@@ -731,7 +735,7 @@ impl Workers {
     }
 
     fn of(world: &World, carrier: Option<Arc<Forgetful>>, sweep_at_most: Option<usize>) -> Self {
-        let names = ["relay", "courier", "sender", "receiver", "switchboard", "janitor", "rotator", "operator"];
+        let names = ["relay", "courier", "sender", "receiver", "switchboard", "fanout", "herald", "janitor", "rotator", "operator"];
         let variables = |name: &str| Variables(world.environment(name).clone().into_iter().collect());
         let apps: BTreeMap<&'static str, App> = names.into_iter().map(|name| (name, app(world, name))).collect();
         let courier = match carrier {
@@ -744,6 +748,8 @@ impl Workers {
         Workers(Arc::new(Inner {
             relay: Relay::start(apps["relay"].clone(), variables("relay")).expect("the relay starts"),
             courier,
+            fanout: Fanout::start(apps["fanout"].clone(), variables("fanout")).expect("the fanout starts"),
+            herald: Herald::start(apps["herald"].clone(), variables("herald")).expect("the herald starts"),
             janitor: Janitor::start(apps["janitor"].clone(), variables("janitor")).expect("the janitor starts"),
             rotator: Rotator::start(apps["rotator"].clone(), variables("rotator")).expect("the rotator starts"),
             operator: Operator::start(apps["operator"].clone(), variables("operator")).expect("the operator starts"),
@@ -771,7 +777,7 @@ impl Workers {
         &self.0.apps[name]
     }
 
-    fn invocations(&self, function: &str) -> usize {
+    pub fn invocations(&self, function: &str) -> usize {
         self.0.invoked.lock().get(function).copied().unwrap_or(0)
     }
 
@@ -786,6 +792,8 @@ impl Workers {
         }
         let done = match (function, inner.sweep_at_most) {
             ("relay", _) => inner.relay.handle(event, &request).await,
+            ("fanout", _) => inner.fanout.handle(event, &request).await,
+            ("herald", _) => inner.herald.handle(event, &request).await,
             ("courier", _) => inner.courier.handle(event, &request).await,
             ("sender", _) => inner.sender.handle(event, &request).await,
             ("switchboard", _) => inner.switchboard.handle(event, &request).await,

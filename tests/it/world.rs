@@ -162,6 +162,8 @@ impl World {
         for variables in environments.values_mut() {
             variables.insert("STAGE".into(), "local".into());
             variables.insert("PUBLIC_URL".into(), PUBLIC_URL.into());
+            // Nobody delivers what a request writes while it waits.
+            variables.insert("WEBHOOK_TEST_WAIT_MS".into(), "0".into());
             variables.insert("DNS_RESOLVERS".into(), crate::dns::empty().to_string());
             if !settings.strict {
                 for name in ["RATE_WRITE", "RATE_READ", "RATE_AUTH", "RATE_AUTH_IP", "DEMO_PER_HOUR", "DEMO_MAX_ACTIVE"] {
@@ -242,6 +244,10 @@ impl World {
 
     pub fn advance(&self, by: SignedDuration) {
         self.clock.advance(by);
+    }
+
+    pub fn clock_now(&self) -> Timestamp {
+        self.auth.clock().now()
     }
 
     pub fn environment(&self, function: &str) -> &BTreeMap<String, String> {
@@ -524,6 +530,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<campaigns::Campaigns>("campaigns");
     catalogue.add::<messages::Messages>("messages");
     catalogue.add::<compliance::Compliance>("compliance");
+    catalogue.add::<webhooks::Webhooks>("webhooks");
     catalogue.add::<links::Links>("links");
     catalogue
 }
@@ -550,6 +557,7 @@ async fn functions(
         ("campaigns", router::<campaigns::Campaigns>),
         ("messages", router::<messages::Messages>),
         ("compliance", router::<compliance::Compliance>),
+        ("webhooks", router::<webhooks::Webhooks>),
         ("links", router::<links::Links>),
     ];
     let mut functions = BTreeMap::new();
@@ -592,6 +600,7 @@ fn plans(strict: bool, changes: &Value) -> Plans {
             "api_keys",
             "custom_domains",
             "subaccounts",
+            "webhooks",
             "api_requests_per_day",
         ] {
             if !strict {

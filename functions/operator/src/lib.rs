@@ -405,7 +405,8 @@ async fn reencrypt_tokens(context: &WorkContext, name: &str) -> Result<Value> {
     for secrets in store.all(&WebhookSecrets::all()).await? {
         sealed += secrets.secrets.len();
         let before = secrets.version;
-        let resealed = |secrets: &WebhookSecrets| secrets.resealed(tenant.id, vault, context.app.random()).map_err(|VaultVersionLost| lost());
+        let resealed =
+            |secrets: &WebhookSecrets| secrets.resealed(tenant.id, vault, context.app.random()).map_err(|VaultVersionLost| lost());
         let secrets = store.edit(secrets, |secrets, transaction| Ok(resealed(secrets)?.map(|secrets| (secrets, transaction)))).await?;
         changed += if secrets.version == before { 0 } else { secrets.secrets.len() };
     }

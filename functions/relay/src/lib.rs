@@ -7,9 +7,9 @@ mod rollup;
 
 use aws_sdk_sqs::Client;
 use jiff::{SignedDuration, Timestamp};
+use records::deleted_campaign::{DeletedCampaign, SweepCampaign};
 use records::delivery::{Deliver, Delivery};
 use records::event::Publish;
-use records::deleted_campaign::{DeletedCampaign, SweepCampaign};
 use records::lead::{DeletedLead, EraseLead};
 use records::message::{self, Message, SendReply};
 use records::phone_message::{MessageStatus, PhoneMessage, SendMessage};
@@ -195,8 +195,9 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             if message.status != MessageStatus::Queued {
                 return Ok(FollowUp::Nothing);
             }
-            let seconds = message.due_at.map_or(0, |due| (due.duration_since(now).as_millis() + 999) / 1000);
-            let delay = i32::try_from(seconds.clamp(0, LONGEST_DELAY)).unwrap_or(0);
+            // A part of a second is waited for, too.
+            let until = message.due_at.map_or(SignedDuration::ZERO, |due| due.duration_since(now) + SignedDuration::from_millis(999));
+            let delay = until.clamp(SignedDuration::ZERO, LONGEST_DELAY);
             let (job, is_urgent) = (SendMessage { message: message.id }, message.is_urgent());
             Ok(FollowUp::SendMessage(PhoneJob { job, is_urgent, delay }))
         }
@@ -205,6 +206,7 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             let due: DueMessages = change.record()?;
             let group = due.group();
             Ok(if due.is_due(now) { FollowUp::Release(ReleaseMessages { due }, group) } else { FollowUp::Nothing })
+        }
         // What is further away is brought to mind by its note in the directory.
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == Delivery::TYPE => {
             let delivery: Delivery = change.record()?;
@@ -216,7 +218,11 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
         ChangeKind::Modified if change.entity == DueDelivery::TYPE => {
             let due_delivery: DueDelivery = change.record()?;
             let group = due_delivery.group();
-            Ok(if due_delivery.is_reminder() { FollowUp::RemindDelivery(RemindDelivery { due_delivery }, group) } else { FollowUp::Nothing })
+            Ok(if due_delivery.is_reminder() {
+                FollowUp::RemindDelivery(RemindDelivery { due_delivery }, group)
+            } else {
+                FollowUp::Nothing
+            })
         }
         // Packs are never changed, and expired ones still count.
         ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),

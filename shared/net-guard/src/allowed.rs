@@ -61,9 +61,9 @@ fn entry_of(entry: &str) -> Option<(Place, u16)> {
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Some((Place::Block(address.into()), port));
     }
-    let is_name = place.split('.').all(|label| {
-        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    });
+    let is_name = place
+        .split('.')
+        .all(|label| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
     let last_is_name = place.rsplit('.').next().is_some_and(|last| !last.starts_with(|first: char| first.is_ascii_digit()));
     (is_name && last_is_name).then(|| (Place::Host(place.to_ascii_lowercase()), port))
 }
@@ -75,7 +75,9 @@ mod tests {
     #[test]
     fn entries_are_hosts_addresses_and_blocks_with_a_port() {
         let allowed = Allowed::parse("Hooks.internal:8443, 10.1.0.0/16:443,127.0.0.1:9100,[fd00::1]:443,[fd01::/32]:444").unwrap();
-        assert!(allowed.has_host("hooks.internal", 8443) && !allowed.has_host("hooks.internal", 443) && !allowed.has_host("internal", 8443));
+        assert!(
+            allowed.has_host("hooks.internal", 8443) && !allowed.has_host("hooks.internal", 443) && !allowed.has_host("internal", 8443)
+        );
         let has = |address: &str, port| allowed.has_address(address.parse().unwrap(), port);
         assert!(has("10.1.2.3", 443) && has("::ffff:10.1.2.3", 443) && has("fd00::1", 443) && has("fd01:0:9::1", 444));
         assert!(!has("10.2.0.1", 443) && !has("10.1.2.3", 8443) && !has("fd00::2", 443));
@@ -83,7 +85,9 @@ mod tests {
         assert!(plain("127.0.0.1", 9100) && !plain("127.0.0.1", 9101) && !plain("10.1.2.3", 443));
         assert!(!Allowed::parse("127.0.0.0/8:9100").unwrap().has_plain(IpAddr::V4(Ipv4Addr::LOCALHOST), 9100));
         assert!(!Allowed::parse(" , ").unwrap().has_port(443));
-        for wrong in ["hooks.internal", "10.1.0.0/16", "x:0", "x:65536", ":443", "a b:443", "300.1.1.1:443", "10.0.0.0/33:443", "https://x:443"] {
+        for wrong in
+            ["hooks.internal", "10.1.0.0/16", "x:0", "x:65536", ":443", "a b:443", "300.1.1.1:443", "10.0.0.0/33:443", "https://x:443"]
+        {
             assert!(Allowed::parse(wrong).is_err(), "{wrong}");
         }
     }

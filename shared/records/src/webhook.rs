@@ -349,7 +349,8 @@ mod tests {
             let secret = WebhookSecret::parse(&written(bytes)).unwrap();
             assert_eq!(secret.shown(), written(bytes));
         }
-        for wrong in [written(23), written(65), "whsec_".into(), "whsec_!".into(), written(32)[6..].to_owned(), format!("{} ", written(32))] {
+        for wrong in [written(23), written(65), "whsec_".into(), "whsec_!".into(), written(32)[6..].to_owned(), format!("{} ", written(32))]
+        {
             assert_eq!(WebhookSecret::parse(&wrong), None, "{wrong}");
         }
         assert_eq!(format!("{:?}", WebhookSecret::parse(&written(32))), "Some(WebhookSecret)");
@@ -379,7 +380,10 @@ mod tests {
         });
         assert_eq!(health.after(Reached::No, later(80)), None, "more of the same is not written");
         let well = health.after(Reached::Yes, later(90)).unwrap();
-        assert_eq!((well.state, well.failures, well.told_after(Some(&health))), (HealthState::Healthy, 0, Some(EventKind::WebhookRecovered)));
+        assert_eq!(
+            (well.state, well.failures, well.told_after(Some(&health))),
+            (HealthState::Healthy, 0, Some(EventKind::WebhookRecovered))
+        );
 
         // Five days, and two events given up half a day apart.
         let day = 24 * 60;

@@ -161,7 +161,8 @@ impl Keys {
         match purpose {
             Purpose::Vault => {
                 let vault = Vault::new(versions.iter().map(|(version, secret)| (*version, RootKey::new(secret.as_bytes()))).collect());
-                let _ = self.vault.set(VaultKeys { vault, fingerprints: root.signing("fingerprints"), deliveries: root.signing("deliveries") });
+                let _ =
+                    self.vault.set(VaultKeys { vault, fingerprints: root.signing("fingerprints"), deliveries: root.signing("deliveries") });
             }
             Purpose::Links => {
                 let _ = self.links.set(LinkKeys { links: root.signing("links"), demo_passwords: root.signing("demo passwords") });

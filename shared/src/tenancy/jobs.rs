@@ -219,7 +219,8 @@ impl Change {
         };
         let (at, request) = (text("at")?, text("request")?);
         let moment = at.parse().map_err(|error| Error::internal("reading a stream record", error))?;
-        let mark = crypto::hash(&[self.group().as_bytes(), self.entity.as_bytes(), self.sort.as_bytes(), at.as_bytes(), request.as_bytes()]);
+        let mark =
+            crypto::hash(&[self.group().as_bytes(), self.entity.as_bytes(), self.sort.as_bytes(), at.as_bytes(), request.as_bytes()]);
         Ok((moment, mark))
     }
 

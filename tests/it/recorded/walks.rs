@@ -26,6 +26,7 @@ const FUNCTIONS: [&str; 14] = [
     "inbox",
     "messages",
     "compliance",
+    "webhooks",
     "links",
 ];
 
@@ -1209,6 +1210,50 @@ async fn compliance() {
     walk.places.push(("/v1/compliance/consent/{id}", one));
     walk.refusals("compliance").await;
     walk.end("compliance");
+}
+
+// ---------------------------------------------------------------- webhooks
+
+#[tokio::test]
+async fn webhooks() {
+    let mut walk = Walk::begin(Settings::default()).await;
+    let webhooks = "/v1/webhooks";
+    let post = format!("POST {webhooks}");
+    walk.get("what there is to be told of", &format!("GET {webhooks}/event-types")).await;
+    let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let body = json!({"url": "https://Example.com/hook", "events": ["message.inbound", "contact.*"], "secret": given});
+    let made = walk.send("a webhook with a secret of one's own", &post, body).await;
+    let one = format!("{webhooks}/{}", id(&made.json()["data"]));
+    walk.send("a URL that leads inside", &post, json!({"url": "https://10.0.0.1/", "events": ["*"]})).await;
+    walk.send("mistakes", &post, json!({"url": 1, "events": ["message"], "payload": "fat", "secret": "x", "more": 1})).await;
+    walk.ask("as a member", walk.by("member", &post).json(json!({"url": "https://example.com/", "events": ["*"]}))).await;
+    walk.get("it", &format!("GET {one}")).await;
+    walk.get("the webhooks", &format!("GET {webhooks}")).await;
+    walk.send("a change", &format!("PATCH {one}"), json!({"events": ["*"], "payload": "thin"})).await;
+    walk.send("a change of nothing", &format!("PATCH {one}"), json!({"enabled": true})).await;
+    walk.send("to a URL of another scheme", &format!("PATCH {one}"), json!({"url": "http://example.com/"})).await;
+    let other = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+    let rotate = format!("POST {one}/rotate-secret");
+    walk.send("another secret", &rotate, json!({"secret": other, "grace_seconds": 3600})).await;
+    walk.send("and a third", &rotate, json!({"secret": given})).await;
+    walk.send("one too many", &rotate, json!({"secret": other})).await;
+    let test = walk.get("a test, while nobody delivers", &format!("POST {one}/test")).await;
+    let delivery = format!("{one}/deliveries/{}", test.json()["data"]["event_id"].as_str().expect("an event"));
+    walk.get("its delivery", &format!("GET {delivery}")).await;
+    walk.get("those that wait", &format!("GET {one}/deliveries?status=pending")).await;
+    walk.get("again", &format!("POST {delivery}/retry")).await;
+    walk.send("it rests", &format!("PATCH {one}"), json!({"enabled": false})).await;
+    walk.get("and is not tested", &format!("POST {one}/test")).await;
+    walk.get("it goes", &format!("DELETE {one}")).await;
+    walk.get("and is gone", &format!("GET {one}")).await;
+    let made = walk.send("another", &post, json!({"url": "https://example.com/", "events": ["*"], "secret": given})).await;
+    let one = format!("{webhooks}/{}", id(&made.json()["data"]));
+    let test = walk.get("its test", &format!("POST {one}/test")).await;
+    let delivery = format!("{one}/deliveries/{}", test.json()["data"]["event_id"].as_str().expect("an event"));
+    walk.places.push(("/v1/webhooks/{id}", one));
+    walk.places.push(("/v1/webhooks/{id}/deliveries/{event}", delivery));
+    walk.refusals("webhooks").await;
+    walk.end("webhooks");
 }
 
 // ---------------------------------------------------------------- links

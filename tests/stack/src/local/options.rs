@@ -39,6 +39,10 @@ pub struct Options {
     #[arg(long, value_name = "IP[:PORT]", value_parser = resolver)]
     pub resolver: Vec<SocketAddr>,
 
+    /// Where webhooks may lead beside the public internet, such as 127.0.0.1:8080, for which http will do; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    pub webhook_allow: Vec<String>,
+
     /// Print the functions' own JSON lines instead of a short line for each request
     #[arg(long)]
     pub json: bool,

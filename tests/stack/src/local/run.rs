@@ -189,6 +189,7 @@ fn local_template(root: &Path, base: &str, options: &Options) -> Result<Template
         .with_parameter("MailFrom", "tenantry@localhost.localdomain")
         .with_parameter("InboundDomain", "in.localhost.localdomain")
         .with_parameter("NewTenantDaily", "0")
+        .with_parameter("WebhookAllowedHosts", &options.webhook_allow.join(","))
         .with_parameter("CorsOrigins", &options.cors_origin.join(","));
     let resolvers = options.resolver.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     Ok(if resolvers.is_empty() { template } else { template.with_parameter("DnsResolvers", &resolvers) })

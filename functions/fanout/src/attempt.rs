@@ -1,0 +1,202 @@
+//! Attempts: signs the next one of a delivery, and notes what became of it.
+
+use records::delivery::{AttemptError, Delivery, DeliveryAttempt, GivenUp, Outgoing, Returned, Ticket};
+use records::event::{Event, EventId};
+use records::webhook::{Reached, Webhook, WebhookId, WebhookSecret, WebhookSecrets};
+use serde_json::{Value, json};
+use shared::model::due::DueDelivery;
+use shared::model::tenant::{Inaccessible, Tenant, TenantKind};
+use shared::store::Record as _;
+use shared::tenancy::TenantStore;
+use shared::tenancy::jobs::WorkContext;
+use shared::{Error, Result};
+
+use crate::{Fanout, health};
+
+/// What an attempt is made of.
+struct Parts {
+    webhook: Webhook,
+    event: Event,
+    secrets: Vec<WebhookSecret>,
+    /// The tenant is a demo.
+    demo: bool,
+}
+
+/// Why an attempt is not made.
+enum Refused {
+    /// Its webhook or tenant is gone, and with it all of its deliveries.
+    Gone,
+    Because(GivenUp),
+    /// Nobody may act for the tenant now.
+    Later,
+}
+
+impl Fanout {
+    /// A delivery that a note in the directory brings to mind. The note goes with what becomes of the delivery, or because nothing does.
+    pub async fn remind(&self, mut context: WorkContext, due: &DueDelivery) -> Result<()> {
+        const DOING: &str = "delivering what is due";
+        let store = context.tenant_of_delivery(due);
+        let (Some(webhook), Some(event)) = (WebhookId::parse(&due.webhook), EventId::parse(&due.event)) else {
+            return Err(Error::internal(DOING, "the note names no delivery"));
+        };
+        let found = store.find(&Delivery::key_of(webhook, event)).await?;
+        let is_current = found.as_ref().is_some_and(|delivery| delivery.noted_for() == Some(due.due_at));
+        context.store = Some(store);
+        match found {
+            Some(delivery) if is_current => self.deliver(&context, &delivery.ticket()).await,
+            _ => context.directory.transaction().remove(&context.directory, &due.place())?.commit().await,
+        }
+    }
+
+    /// Signs an attempt that a delivery awaits. Whoever comes too late, or twice, finds that it does not.
+    pub async fn deliver(&self, context: &WorkContext, ticket: &Ticket) -> Result<()> {
+        let store = store_of(context)?;
+        let now = self.app.clock().now();
+        let Some(delivery) = store.find(&Delivery::key_of(ticket.webhook, ticket.event)).await? else { return Ok(()) };
+        if !delivery.awaits(ticket) {
+            return Ok(());
+        }
+        let parts = match self.parts(store, &delivery).await? {
+            Ok(parts) => parts,
+            Err(Refused::Gone) => return settled(self.forget(context, store, &delivery).await),
+            Err(Refused::Later) if now.duration_since(delivery.created_at) < Delivery::PATIENCE => {
+                return settled(self.write(context, store, &delivery, &delivery.put_off(now)).await);
+            }
+            Err(Refused::Later) => return self.give_up(context, store, &delivery, GivenUp::Suspended).await,
+            Err(Refused::Because(reason)) => return self.give_up(context, store, &delivery, reason).await,
+        };
+        match self.guard.judge(&parts.webhook.url) {
+            Ok(target) if parts.demo && !self.guard.is_listed(&target) => self.give_up(context, store, &delivery, GivenUp::Demo).await,
+            Ok(_) => self.send(context, store, ticket, &parts).await,
+            Err(_) => self.note(context, ticket, refused(now)).await,
+        }
+    }
+
+    /// What the worker that makes attempts says of one. Only what we signed is believed.
+    pub async fn returned(&self, context: &WorkContext, job: Returned) -> Result<()> {
+        let store = store_of(context)?;
+        let text = job.returned.text(store.tenant_id());
+        if !self.app.keys().deliveries()?.verifies(&text, &job.mac) {
+            return Err(Error::internal("noting an attempt", "its ticket is not ours"));
+        }
+        match job.attempt {
+            Some(attempt) => self.note(context, &job.returned, attempt).await,
+            // It waited too long, and is signed anew.
+            None => self.deliver(context, &job.returned).await,
+        }
+    }
+
+    /// Disables first what asks for it: whoever dies in between is asked again, and nothing goes meanwhile.
+    async fn note(&self, context: &WorkContext, ticket: &Ticket, attempt: DeliveryAttempt) -> Result<()> {
+        let store = store_of(context)?;
+        let Some(delivery) = store.find(&Delivery::key_of(ticket.webhook, ticket.event)).await? else { return Ok(()) };
+        if !delivery.awaits(ticket) {
+            return Ok(());
+        }
+        let at = attempt.made_at;
+        let (after, reached) = delivery.after(attempt, self.app.random().fraction());
+        if reached == Reached::NeverAgain {
+            health::note(store, ticket.webhook, reached, at).await?;
+        }
+        settled(self.write(context, store, &delivery, &after).await)?;
+        if reached != Reached::NeverAgain {
+            health::note(store, ticket.webhook, reached, at).await?;
+        }
+        Ok(())
+    }
+
+    async fn parts(&self, store: &TenantStore, delivery: &Delivery) -> Result<Result<Parts, Refused>> {
+        let (webhook, secrets) = (Webhook::key_of(delivery.webhook), WebhookSecrets::key_of(delivery.webhook));
+        let (event, tenant) = (Event::key_of(delivery.event), Tenant::key_of());
+        let found = tokio::try_join!(store.find(&webhook), store.find(&secrets), store.find(&event), store.find(&tenant))?;
+        let (Some(webhook), Some(secrets), event, Some(tenant)) = found else { return Ok(Err(Refused::Gone)) };
+        let now = self.app.clock().now();
+        match tenant.inaccessible(now) {
+            Some(Inaccessible::Suspended) => return Ok(Err(Refused::Later)),
+            Some(_) => return Ok(Err(Refused::Gone)),
+            None => {}
+        }
+        if !webhook.enabled {
+            return Ok(Err(Refused::Because(GivenUp::Disabled)));
+        }
+        let Some(event) = event else { return Ok(Err(Refused::Because(GivenUp::Expired))) };
+        let secrets = secrets.living(now, store.tenant_id(), self.app.keys().vault()?);
+        let secrets = secrets.ok_or_else(|| Error::internal("signing an event", "a secret of the webhook does not open"))?;
+        Ok(Ok(Parts { webhook, event, secrets, demo: tenant.kind == TenantKind::Demo }))
+    }
+
+    async fn send(&self, context: &WorkContext, store: &TenantStore, ticket: &Ticket, parts: &Parts) -> Result<()> {
+        const DOING: &str = "queueing an attempt";
+        let (tenant, signed_at) = (store.tenant_id(), self.app.clock().now());
+        let mac = self.app.keys().deliveries()?.sign(&ticket.text(tenant));
+        let back = context.job(Returned { returned: ticket.clone(), mac, attempt: None });
+        let back: Value = serde_json::to_value(&back).map_err(|error| Error::internal(DOING, error))?;
+        let (id, seconds) = (parts.event.id.prefixed(), signed_at.as_second());
+        let body = parts.event.body(tenant, parts.webhook.payload);
+        let signatures: Vec<String> = parts.secrets.iter().map(|secret| secret.sign(&id, seconds, &body)).collect();
+        let headers = [
+            ("content-type", "application/json".to_owned()),
+            ("user-agent", format!("Tenantry-Webhooks/1.0 (tenant {tenant})")),
+            ("webhook-id", id),
+            ("webhook-timestamp", seconds.to_string()),
+            ("webhook-signature", signatures.join(" ")),
+        ];
+        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let group = ticket.webhook.to_string();
+        let outgoing = Outgoing { url: parts.webhook.url.clone(), headers, body, signed_at, back, group: group.clone() };
+        let message = json!(outgoing).to_string();
+        let sending = self.sqs.send_message().queue_url(&self.deliveries).message_body(message).message_group_id(group).send();
+        sending.await.map_err(|error| Error::Unavailable { doing: DOING, cause: error.into() })?;
+        Ok(())
+    }
+
+    async fn give_up(&self, context: &WorkContext, store: &TenantStore, delivery: &Delivery, reason: GivenUp) -> Result<()> {
+        let now = self.app.clock().now();
+        settled(self.write(context, store, delivery, &delivery.given_up(reason, now)).await)
+    }
+
+    /// A delivery as it is now, with its note in the directory, and without the one that it had.
+    async fn write(&self, context: &WorkContext, store: &TenantStore, before: &Delivery, after: &Delivery) -> Result<()> {
+        let directory = &context.directory;
+        let note = |delivery: &Delivery, moment| DueDelivery::new(moment, store.tenant_id(), delivery.webhook, delivery.event);
+        let mut transaction = store.transaction().while_kept(store)?.replace(store, after, before)?;
+        if let Some(moment) = before.noted_for() {
+            transaction = transaction.remove(directory, &note(before, moment).place())?;
+        }
+        if let Some(moment) = after.noted_for() {
+            transaction = transaction.put(directory, &note(after, moment))?;
+        }
+        transaction.commit().await
+    }
+
+    async fn forget(&self, context: &WorkContext, store: &TenantStore, delivery: &Delivery) -> Result<()> {
+        let transaction = store.transaction().delete_unchanged(store, delivery)?;
+        let transaction = match delivery.noted_for() {
+            Some(moment) => {
+                let note = DueDelivery::new(moment, store.tenant_id(), delivery.webhook, delivery.event);
+                transaction.remove(&context.directory, &note.place())?
+            }
+            None => transaction,
+        };
+        transaction.commit().await
+    }
+}
+
+fn store_of(context: &WorkContext) -> Result<&TenantStore> {
+    context.store.as_ref().ok_or_else(|| Error::internal("delivering an event", "the job names no tenant"))
+}
+
+/// What the guard refuses counts as an attempt: whoever looks at the delivery sees why.
+fn refused(now: jiff::Timestamp) -> DeliveryAttempt {
+    let error = Some(AttemptError::Guard);
+    DeliveryAttempt { made_at: now, duration_ms: 0, status_code: None, error, response: None, headers: vec![] }
+}
+
+/// Whoever wrote at the same time has more to say about it: another look follows. What is gone needs none.
+fn settled(written: Result<()>) -> Result<()> {
+    match written {
+        Err(Error::Conflict(_)) => Err(Error::Unavailable { doing: "noting a delivery", cause: "somebody else changed it".into() }),
+        Err(Error::NotFound | Error::Missing(_)) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,44 @@
+//! How the deliveries to a webhook fare. What fails for days, or asks for it, is disabled.
+
+use jiff::Timestamp;
+use records::webhook::{HealthState, Reached, Webhook, WebhookChanges, WebhookHealth, WebhookId};
+use shared::store::Record as _;
+use shared::tenancy::{TenantStore, conflict};
+use shared::{Error, Result};
+
+/// How often it is tried when others note something at the same time.
+const TRIES: usize = 10;
+
+/// After an attempt at `at`. Where many meet, one that is not counted does no harm, for the next ones are: only what disables must be written.
+pub async fn note(store: &TenantStore, id: WebhookId, reached: Reached, at: Timestamp) -> Result<()> {
+    for _ in 0..TRIES {
+        let known = store.find(&WebhookHealth::key_of(id)).await?;
+        let before = known.clone().unwrap_or_else(|| WebhookHealth::new(id));
+        let Some(after) = before.after(reached, at) else { return Ok(()) };
+        let transaction = store.transaction().while_kept(store)?;
+        let transaction = match &known {
+            Some(known) => transaction.replace(store, &after, known)?,
+            None => transaction.create(store, &after, conflict("Somebody noted something."))?,
+        };
+        let transaction = if after.state == HealthState::Disabled {
+            let Some(webhook) = store.find(&Webhook::key_of(id)).await? else { return Ok(()) };
+            match webhook.changed(&WebhookChanges { enabled: Some(false), ..WebhookChanges::default() }, store.now()) {
+                Some(disabled) => transaction.replace(store, &disabled, &webhook)?,
+                None => transaction,
+            }
+        } else {
+            transaction.require(store, &Webhook::key_of(id), Box::new(|_| Error::NotFound))?
+        };
+        match transaction.commit().await {
+            Err(Error::Conflict(_)) => {}
+            // The webhook or its tenant is gone, and nothing of it is kept.
+            Err(Error::NotFound | Error::Missing(_)) => return Ok(()),
+            written => return written,
+        }
+    }
+    if reached == Reached::NeverAgain {
+        return Err(Error::Unavailable { doing: "disabling a webhook", cause: "others change it all the time".into() });
+    }
+    tracing::warn!(webhook = %id, "an attempt is not counted in the health of its webhook");
+    Ok(())
+}

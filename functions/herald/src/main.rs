@@ -1,0 +1,3 @@
+fn main() -> Result<(), shared::runtime::StartError> {
+    shared::runtime::worker::work::<herald::Herald>(records::ALL)
+}

@@ -1,0 +1,707 @@
+//! Webhooks: what they answer and refuse, that what is delivered is signed as Standard Webhooks says, when it is tried again and when it ends, and that
+//! nothing is lost whoever dies.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join_all, poll_immediate};
+use jiff::{SignedDuration, Timestamp};
+use lambda_http::http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use shared::lock::Lock;
+use stack::sources::{Invoke, InvokeError, Sources};
+use standardwebhooks::Webhook;
+
+use crate::lifecycle::export;
+use crate::workers::{Workers, drain};
+use crate::world::{Answer, Caller, Request, Settings, Tenant, World, id};
+
+const ALL: &str = "/v1/webhooks";
+const NOBODY: &str = "wh_0198c0de000070008000000000000000";
+
+/// What a receiver answers.
+#[derive(Clone)]
+enum Say {
+    Status(u16, &'static str),
+    /// More than anybody reads.
+    Endless,
+    /// Nothing: the connection ends.
+    Nothing,
+}
+
+#[derive(Clone, Debug)]
+struct Heard {
+    path: String,
+    headers: HeaderMap,
+    body: String,
+}
+
+/// Somebody's endpoint, at a port of this machine.
+struct Receiver {
+    port: u16,
+    heard: Arc<Lock<Vec<Heard>>>,
+    says: Arc<Lock<Say>>,
+}
+
+impl Receiver {
+    fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (heard, says): (Arc<Lock<Vec<Heard>>>, _) = (Arc::default(), Arc::new(Lock::new(Say::Status(204, ""))));
+        let receiver = Receiver { port, heard: heard.clone(), says: says.clone() };
+        // It ends with the process of the tests.
+        std::thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                let _ = answer(socket, &heard, &says);
+            }
+        });
+        receiver
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.port)
+    }
+
+    fn says(&self, say: Say) {
+        *self.says.lock() = say;
+    }
+
+    fn take(&self) -> Vec<Heard> {
+        std::mem::take(&mut *self.heard.lock())
+    }
+}
+
+fn answer(mut socket: TcpStream, heard: &Lock<Vec<Heard>>, says: &Lock<Say>) -> std::io::Result<()> {
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let (mut read, mut part) = (vec![], [0; 4096]);
+    let (head, length) = loop {
+        let got = socket.read(&mut part)?;
+        read.extend_from_slice(&part[..got]);
+        if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&read[..end]).into_owned();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+            break (head, end + 4 + length);
+        }
+        if got == 0 {
+            return Ok(());
+        }
+    };
+    while read.len() < length {
+        let got = socket.read(&mut part)?;
+        if got == 0 {
+            return Ok(());
+        }
+        read.extend_from_slice(&part[..got]);
+    }
+    let mut lines = head.lines();
+    let path = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
+    let headers = lines.filter_map(|line| line.split_once(": "));
+    let headers =
+        headers.filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, HeaderValue::from_str(value).ok()?))).collect();
+    let body = String::from_utf8_lossy(&read[head.len() + 4..]).into_owned();
+    heard.lock().push(Heard { path, headers, body });
+    let say = says.lock().clone();
+    match say {
+        Say::Status(status, headers) => write!(socket, "HTTP/1.1 {status} Said\r\n{headers}content-length: 2\r\n\r\nok"),
+        Say::Nothing => Ok(()),
+        Say::Endless => {
+            write!(socket, "HTTP/1.1 200 OK\r\n\r\n")?;
+            while socket.write_all(&[b'x'; 65_536]).is_ok() {}
+            Ok(())
+        }
+    }
+}
+
+struct Home {
+    world: World,
+    workers: Workers,
+    own: Tenant,
+    receiver: Receiver,
+}
+
+impl Home {
+    async fn new() -> Self {
+        let receiver = Receiver::open();
+        let variables = vec![("WEBHOOK_ALLOWED_HOSTS", format!("127.0.0.1:{}", receiver.port))];
+        let moment: Timestamp = Timestamp::now();
+        let world = World::with(Settings { variables, moment: Some(moment), ..Settings::default() }).await;
+        let (workers, own) = (Workers::on(&world), world.tenant("acme").await);
+        Home { world, workers, own, receiver }
+    }
+
+    fn owner(&self) -> &Caller {
+        &self.own.owner
+    }
+
+    fn create(&self, body: Value) -> Request {
+        self.world.advance(SignedDuration::from_millis(1));
+        self.world.post(ALL).token(&self.owner().token).json(body)
+    }
+
+    /// Its path, and its secret.
+    async fn webhook(&self, path: &str, events: Value) -> (String, String) {
+        let made = self.create(json!({"url": self.receiver.url(path), "events": events})).send().await.expect(201).json();
+        (format!("{ALL}/{}", id(&made["data"])), made["data"]["secret"].as_str().expect("a secret").to_owned())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.world.get(path).token(&self.owner().token).send().await.expect(200).json()["data"].clone()
+    }
+
+    async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.world.patch(path).token(&self.owner().token).json(body).send().await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.world.advance(SignedDuration::from_millis(1));
+        let request = self.world.post(path).token(&self.owner().token);
+        if body.is_null() { request.send().await } else { request.json(body).send().await }
+    }
+
+    /// The path of a delivery that waits.
+    async fn test(&self, webhook: &str) -> String {
+        let test = self.post(&format!("{webhook}/test"), Value::Null).await.expect(200).json();
+        format!("{webhook}/deliveries/{}", test["data"]["event_id"].as_str().expect("an event"))
+    }
+
+    async fn drain(&self) {
+        drain(&self.world, &self.workers).await;
+    }
+
+    /// What the clock brings to mind.
+    async fn sweep(&self) {
+        self.workers.run("fanout", json!({"task": "sweep"})).await.expect("the sweep");
+        self.drain().await;
+    }
+
+    /// Tested, and what became of that.
+    async fn tested(&self, webhook: &str) -> Value {
+        let delivery = self.test(webhook).await;
+        self.drain().await;
+        self.get(&delivery).await
+    }
+
+    async fn health(&self, webhook: &str) -> Value {
+        self.get(webhook).await["health"]["state"].clone()
+    }
+
+    fn due(&self) -> usize {
+        self.world.items_of_type("due_delivery").len()
+    }
+}
+
+fn verifies(secret: &str, heard: &Heard) -> bool {
+    Webhook::new(secret).expect("a secret").verify(heard.body.as_bytes(), &heard.headers).is_ok()
+}
+
+#[tokio::test]
+async fn the_documented_shapes_are_met() {
+    let home = Home::new().await;
+    let made = home.create(json!({"url": "https://Example.com/hook", "events": ["message.inbound", "contact.*"]})).send().await.expect(201);
+    let data = made.json()["data"].clone();
+    let path = format!("{ALL}/{}", id(&data));
+    assert!(id(&data).starts_with("wh_") && data["secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")), "{data}");
+    assert_eq!(data["url"], "https://example.com/hook");
+    assert_eq!(data["events"], json!(["message.received", "contact.*"]));
+    assert_eq!((&data["payload"], &data["enabled"]), (&json!("full"), &json!(true)));
+    assert_eq!(data["health"], json!({"state": "healthy", "failures": 0, "failing_since": null}));
+
+    let shown = home.world.get(&path).token(&home.owner().token).send().await.expect(200);
+    let mut without = data.clone();
+    without.as_object_mut().expect("an object").remove("secret");
+    assert_eq!((shown.json(), shown.header("etag")), (json!({"data": without}), made.header("etag")));
+    let listed = home.world.get(ALL).token(&home.owner().token).send().await.expect(200).json();
+    assert_eq!(listed, json!({"data": [without], "next_cursor": null}));
+
+    // What changes nothing keeps the version.
+    let same = home.patch(&path, json!({"events": ["message.received", "contact.*"], "enabled": true})).await.expect(200);
+    assert_eq!(same.header("etag"), made.header("etag"));
+    let changed = home.patch(&path, json!({"events": ["*"], "payload": "thin"})).await.expect(200);
+    assert_eq!((changed.header("etag"), &changed.json()["data"]["events"]), ("\"2.0\"", &json!(["*"])));
+    let late = home.world.patch(&path).token(&home.owner().token).header("if-match", "\"1.0\"").json(json!({"payload": "full"}));
+    late.send().await.expect(412);
+
+    let types = home.get("/v1/webhooks/event-types").await;
+    assert_eq!((types.as_array().map(Vec::len), &types[0]["name"]), (Some(24), &json!("message.queued")));
+    let deleted = home.world.delete(&path).token(&home.owner().token).send().await.expect(200);
+    assert_eq!(deleted.json()["data"], json!({"id": id(&data), "deleted": true}));
+    home.world.get(&path).token(&home.owner().token).send().await.expect(404);
+    let left: Vec<Value> = home
+        .world
+        .items_of(&home.own)
+        .into_iter()
+        .filter(|item| item["type"]["S"].as_str().is_some_and(|kind| kind.starts_with("webhook")))
+        .collect();
+    assert_eq!(left, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_url_is_refused_alike_when_it_is_made_changed_tested_and_delivered() {
+    let home = Home::new().await;
+    let (webhook, _) = home.webhook("a", json!(["*"])).await;
+    for url in [
+        "http://example.com/",
+        "https://localhost/",
+        "https://10.0.0.1/",
+        "https://2130706433/",
+        "https://0177.0.0.1/",
+        "https://[::1]/",
+        "https://[::ffff:169.254.169.254]/",
+        "https://user:word@example.com/",
+        "https://example.com:22/",
+        "https://example.com./",
+        "https://api.example.com/v1/webhooks",
+        "http://127.0.0.1:1/",
+        "ftp://example.com/",
+        "example.com",
+    ] {
+        let made = home.create(json!({"url": url, "events": ["*"]})).send().await.expect(400);
+        let changed = home.patch(&webhook, json!({"url": url})).await.expect(400);
+        assert_eq!((made.code().as_str(), made.details()), ("WEBHOOK_URL_REFUSED", changed.details()), "{url}");
+        assert!(made.details()["url"][0].as_str().is_some_and(|text| text.starts_with("The url field ")), "{url}");
+        // One that stands there already, from when more was allowed.
+        let place = format!("T#{}#webhooks", home.own.id);
+        let stored = home.world.items_of_type("webhook").remove(0);
+        home.world.change_item(&place, stored["sk"]["S"].as_str().expect("a key"), |item| item["url"] = json!({"S": url}));
+        let tested = home.tested(&webhook).await;
+        assert_eq!((&tested["status"], &tested["attempts"][0]["error"]), (&json!("failed"), &json!("guard")), "{url}: {tested}");
+    }
+    assert_eq!(home.workers.invocations("herald"), 0, "nobody was to be called");
+    assert!(home.receiver.take().is_empty());
+}
+
+#[tokio::test]
+async fn every_field_at_fault_is_named() {
+    let home = Home::new().await;
+    let good = json!({"url": "https://example.com/", "events": ["*"]});
+    for (field, values) in [
+        ("url", vec![json!(null), json!(""), json!(1), json!("x".repeat(2_049))]),
+        ("events", vec![json!(null), json!([]), json!("*"), json!(["message"]), json!(["message.sent", 1]), json!(vec!["*"; 51])]),
+        ("payload", vec![json!("fat"), json!(1)]),
+        ("enabled", vec![json!("yes"), json!(0)]),
+        ("secret", vec![json!("whsec_"), json!("abc"), json!("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM="), json!(1)]),
+        ("max", vec![json!(1)]),
+    ] {
+        for value in values {
+            let mut body = good.clone();
+            body[field] = value.clone();
+            let refused = home.create(body).send().await.expect(400);
+            let named: Vec<String> = refused.details().as_object().expect("details").keys().cloned().collect();
+            assert_eq!((refused.code().as_str(), named), ("VALIDATION_ERROR", vec![field.to_owned()]), "{value}");
+        }
+    }
+    let (webhook, _) = home.webhook("a", json!(["*"])).await;
+    let rotate = format!("{webhook}/rotate-secret");
+    for body in [json!({"grace_seconds": -1}), json!({"grace_seconds": 604_801}), json!({"secret": "x"}), json!({"other": 1})] {
+        home.post(&rotate, body).await.expect(400);
+    }
+    for query in ["status=done", "event=message.*", "since=yesterday", "limit=101", "offset=1"] {
+        home.world.get(format!("{webhook}/deliveries?{query}")).token(&home.owner().token).send().await.expect(400);
+    }
+    assert_eq!(home.world.get(format!("{ALL}/{NOBODY}")).token(&home.owner().token).send().await.expect(404).code(), "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn as_many_as_the_plan_allows_whoever_races() {
+    let world = World::with(Settings { plans: json!({"free": {"webhooks": 3}}), ..Settings::default() }).await;
+    let own = world.tenant("acme").await;
+    let make = || world.post(ALL).token(&own.owner.token).json(json!({"url": "https://example.com/", "events": ["*"]})).send();
+    let answers = join_all((0..8).map(|_| make())).await;
+    let made = answers.iter().filter(|answer| answer.status == 201).count();
+    assert_eq!((made, world.items_of_type("webhook").len()), (3, 3));
+    let refused = answers.iter().find(|answer| answer.status == 403).expect("a refusal");
+    assert_eq!((refused.code().as_str(), refused.details()["limit"].clone()), ("PLAN_LIMIT_REACHED", json!("webhooks")));
+    let one = answers.iter().find(|answer| answer.status == 201).expect("one").json();
+    world.delete(format!("{ALL}/{}", id(&one["data"]))).token(&own.owner.token).send().await.expect(200);
+    make().await.expect(201);
+    make().await.expect(403);
+}
+
+#[tokio::test]
+async fn a_test_waits_for_its_attempt_and_shows_it() {
+    let receiver = Receiver::open();
+    let variables = vec![("WEBHOOK_ALLOWED_HOSTS", format!("127.0.0.1:{}", receiver.port)), ("WEBHOOK_TEST_WAIT_MS", "20000".to_owned())];
+    let world = World::with(Settings { variables, ..Settings::default() }).await;
+    let (workers, own) = (Workers::on(&world), world.tenant("acme").await);
+    let body = json!({"url": receiver.url("hook?a=1"), "events": ["message.*"], "payload": "thin"});
+    let made = world.post(ALL).token(&own.owner.token).json(body).send().await.expect(201).json();
+    let webhook = id(&made["data"]).to_owned();
+    drain(&world, &workers).await;
+    let testing = world.post(format!("{ALL}/{webhook}/test")).token(&own.owner.token).send();
+    let delivering = async {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drain(&world, &workers).await;
+        }
+    };
+    let (tested, ()) = tokio::join!(testing, delivering);
+    let tested = tested.expect(200).json()["data"].clone();
+    assert_eq!((&tested["status"], &tested["attempts"][0]["status_code"]), (&json!("succeeded"), &json!(204)), "{tested}");
+    assert_eq!((&tested["event"], &tested["attempts_made"]), (&json!("webhook.test"), &json!(1)));
+    let heard = receiver.take();
+    let [one] = &heard[..] else { panic!("{heard:?}") };
+    assert!(verifies(made["data"]["secret"].as_str().expect("a secret"), one));
+    assert_eq!((one.path.as_str(), &one.headers["webhook-id"]), ("/hook?a=1", tested["event_id"].as_str().expect("an id")));
+    assert_eq!(one.headers["user-agent"], format!("Tenantry-Webhooks/1.0 (tenant {})", own.id).as_str());
+    let body: Value = serde_json::from_str(&one.body).expect("JSON");
+    assert_eq!((&body["type"], &body["data"]), (&json!("webhook.test"), &json!({"tenant_id": own.id, "webhook_id": webhook})));
+}
+
+#[tokio::test]
+async fn the_reference_verifier_takes_each_living_secret_through_ten_rotations() {
+    let home = Home::new().await;
+    let (webhook, first) = home.webhook("a", json!(["*"])).await;
+    let rotate = format!("{webhook}/rotate-secret");
+    let mut secrets = vec![first];
+    for round in 1..=10 {
+        // With grace and without, by turns.
+        let rotated = home.post(&rotate, json!({"grace_seconds": if round % 2 == 0 { 0 } else { 7_200 }})).await.expect(200).json();
+        secrets.push(rotated["data"]["secret"].as_str().expect("a secret").to_owned());
+        home.tested(&webhook).await;
+        let heard = home.receiver.take();
+        let verified: Vec<bool> = secrets.iter().map(|secret| verifies(secret, &heard[0])).collect();
+        let living = if round % 2 == 0 { 1 } else { 2 };
+        assert_eq!(rotated["data"]["living"], living, "{rotated}");
+        let expected: Vec<bool> = (0..secrets.len()).map(|index| index + living >= secrets.len()).collect();
+        assert_eq!(verified, expected, "round {round}");
+        let signatures = heard[0].headers["webhook-signature"].to_str().expect("text").split(' ').count();
+        assert_eq!(signatures, living);
+    }
+    // Three live at once; a fourth is refused until one ends.
+    for _ in 0..2 {
+        home.post(&rotate, json!({"grace_seconds": 600})).await.expect(200);
+    }
+    assert_eq!(home.post(&rotate, json!({"grace_seconds": 600})).await.expect(409).code(), "CONFLICT");
+    let given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let own = home.post(&rotate, json!({"secret": given, "grace_seconds": 0})).await.expect(200).json();
+    assert_eq!((&own["data"]["secret"], &own["data"]["living"]), (&json!(given), &json!(1)));
+    home.tested(&webhook).await;
+    assert!(verifies(given, &home.receiver.take()[0]));
+    let kept = home.world.items_of_type("webhook_secrets").remove(0).to_string();
+    assert!(!kept.contains(&given[6..]) && secrets.iter().all(|secret| !kept.contains(&secret[6..])), "{kept}");
+    let (text, _) = export(&home.world, home.owner()).await;
+    assert!(
+        text.contains("127.0.0.1") && !text.contains("sealed") && secrets.iter().all(|secret| !text.contains(secret.as_str())),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn what_fails_comes_again_by_the_schedule_and_then_ends() {
+    let home = Home::new().await;
+    let (webhook, _) = home.webhook("a", json!(["*"])).await;
+    home.receiver.says(Say::Status(500, ""));
+    let delivery = home.test(&webhook).await;
+    home.drain().await;
+    assert_eq!(home.get(&delivery).await["reason"], "exhausted", "a test is one attempt");
+    // Tried again, it has a schedule of its own. What waits in a queue comes at once here; what waits in the table, by the clock.
+    home.post(&format!("{delivery}/retry"), Value::Null).await.expect(202);
+    home.drain().await;
+    let mut seen = home.get(&delivery).await;
+    assert_eq!((&seen["status"], &seen["attempts_made"], home.due()), (&json!("pending"), &json!(4), 1), "{seen}");
+    for (made, hours) in [(4, 0.5), (5, 2.0), (6, 5.0), (7, 10.0), (8, 10.0)] {
+        let next: Timestamp = seen["next_attempt_at"].as_str().expect("a moment").parse().expect("a moment");
+        let pause = next.duration_since(home.world.clock_now()).as_secs_f64() / 3_600.0;
+        assert!((hours * 0.79..=hours * 1.21).contains(&pause), "{pause} hours after {made} attempts");
+        home.world.advance(next.duration_since(home.world.clock_now()) - SignedDuration::from_secs(1));
+        home.sweep().await;
+        assert_eq!(home.get(&delivery).await["attempts_made"], made, "not before its time");
+        home.world.advance(SignedDuration::from_secs(2));
+        home.sweep().await;
+        seen = home.get(&delivery).await;
+        assert_eq!(seen["attempts_made"], made + 1);
+    }
+    assert_eq!((&seen["status"], &seen["reason"], home.due()), (&json!("failed"), &json!("exhausted"), 0), "{seen}");
+    assert_eq!(home.receiver.take().len(), 9);
+    let ids: Vec<bool> = seen["attempts"].as_array().expect("attempts").iter().map(|attempt| attempt["response"].is_string()).collect();
+    assert_eq!(ids, [&[false; 8][..], &[true]].concat());
+    // It comes again when somebody asks, and arrives.
+    home.receiver.says(Say::Status(200, ""));
+    home.post(&format!("{delivery}/retry"), Value::Null).await.expect(202);
+    home.drain().await;
+    assert_eq!(home.get(&delivery).await["status"], "succeeded");
+    for (query, count) in [("status=succeeded", 1), ("status=failed", 0), ("event=webhook.test", 1), ("event=message.sent", 0)] {
+        assert_eq!(home.get(&format!("{webhook}/deliveries?{query}")).await.as_array().map(Vec::len), Some(count), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn answers_of_every_kind_are_told_apart() {
+    let home = Home::new().await;
+    let (webhook, _) = home.webhook("a", json!(["*"])).await;
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    assert_ne!(free, home.receiver.port);
+    for (say, status, error) in [
+        (Say::Status(200, ""), json!(200), json!(null)),
+        (Say::Status(299, ""), json!(299), json!(null)),
+        (Say::Status(302, "location: http://169.254.169.254/\r\n"), json!(302), json!("status")),
+        (Say::Status(500, ""), json!(500), json!("status")),
+        (Say::Endless, json!(200), json!(null)),
+        (Say::Nothing, json!(null), json!("broken")),
+    ] {
+        home.receiver.says(say);
+        let tested = home.tested(&webhook).await;
+        let attempt = &tested["attempts"][0];
+        assert_eq!((&attempt["status_code"], &attempt["error"]), (&status, &error), "{tested}");
+        assert_eq!(tested["status"], if error.is_null() { "succeeded" } else { "failed" });
+        assert!(attempt["response"].as_str().is_none_or(|text| text.len() <= 2_048));
+    }
+    assert_eq!(home.receiver.take().len(), 6, "a redirect is not followed");
+}
+
+#[tokio::test]
+async fn who_asks_for_it_is_left_alone() {
+    let home = Home::new().await;
+    for (say, state) in [
+        (Say::Status(410, ""), "disabled"),
+        (Say::Status(200, "webhook-delivery: disable\r\n"), "disabled"),
+        (Say::Status(500, "webhook-delivery: abort-message\r\n"), "healthy"),
+    ] {
+        let (webhook, _) = home.webhook("a", json!(["*"])).await;
+        home.receiver.says(say);
+        let delivery = home.test(&webhook).await;
+        home.drain().await;
+        assert_eq!((home.health(&webhook).await, &home.get(&delivery).await["status"]), (json!(state), &json!("failed")));
+        if state == "disabled" {
+            assert_eq!(home.get(&webhook).await["enabled"], false);
+            for path in [format!("{webhook}/test"), format!("{delivery}/retry")] {
+                assert_eq!(home.post(&path, Value::Null).await.expect(409).code(), "WEBHOOK_DISABLED");
+            }
+            home.patch(&webhook, json!({"enabled": true})).await.expect(200);
+            assert_eq!(home.health(&webhook).await, "healthy", "enabled, it begins anew");
+        }
+        home.receiver.take();
+    }
+}
+
+#[tokio::test]
+async fn nothing_goes_to_what_was_disabled_or_deleted() {
+    let home = Home::new().await;
+    home.receiver.says(Say::Status(500, ""));
+    let (disabled, _) = home.webhook("disabled", json!(["*"])).await;
+    let (deleted, _) = home.webhook("deleted", json!(["*"])).await;
+    let mut deliveries = vec![];
+    for webhook in [&disabled, &deleted] {
+        let waiting = home.test(webhook).await;
+        home.drain().await;
+        home.post(&format!("{waiting}/retry"), Value::Null).await.expect(202);
+        home.drain().await;
+        deliveries.push((waiting, home.test(webhook).await));
+    }
+    home.receiver.take();
+    home.patch(&disabled, json!({"enabled": false})).await.expect(200);
+    home.world.delete(&deleted).token(&home.owner().token).send().await.expect(200);
+    home.drain().await;
+    home.world.advance(SignedDuration::from_hours(1));
+    home.sweep().await;
+    assert!(home.receiver.take().is_empty());
+    for delivery in [&deliveries[0].0, &deliveries[0].1] {
+        assert_eq!(home.get(delivery).await["reason"], "disabled");
+    }
+    let left: Vec<Value> = home
+        .world
+        .items_of_type("delivery")
+        .into_iter()
+        .filter(|item| deleted.contains(&item["webhook"]["S"].as_str().unwrap_or("?").replace('-', "")))
+        .collect();
+    assert_eq!((left, home.due()), (vec![], 0), "what belongs to a deleted webhook is forgotten");
+}
+
+#[tokio::test]
+async fn others_are_told_of_a_webhook_that_fails_once() {
+    let home = Home::new().await;
+    let (failing, _) = home.webhook("failing", json!(["*"])).await;
+    let (watching, secret) = home.webhook("watching", json!(["webhook.*"])).await;
+    home.webhook("busy", json!(["message.*"])).await;
+    home.receiver.says(Say::Status(500, ""));
+    for _ in 0..5 {
+        home.tested(&failing).await;
+    }
+    assert_eq!(home.health(&failing).await, "degraded");
+    home.world.advance(SignedDuration::from_hours(1));
+    home.receiver.take();
+    for _ in 0..6 {
+        home.tested(&failing).await;
+    }
+    home.receiver.says(Say::Status(200, ""));
+    home.drain().await;
+    assert_eq!(home.health(&failing).await, "failing");
+    home.world.advance(SignedDuration::from_mins(40));
+    home.sweep().await;
+    home.tested(&failing).await;
+    home.drain().await;
+    assert_eq!(home.health(&failing).await, "healthy");
+    let heard = home.receiver.take();
+    let told: Vec<&Heard> = heard.iter().filter(|heard| heard.path == "/watching").collect();
+    let mut kinds: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for one in told {
+        let body: Value = serde_json::from_str(&one.body).expect("JSON");
+        assert_eq!(body["data"]["webhook_id"], failing.rsplit('/').next().expect("an id"));
+        kinds
+            .entry(body["type"].as_str().expect("a type").to_owned())
+            .or_default()
+            .push(json!(one.headers["webhook-id"].to_str().expect("text")));
+    }
+    for ids in kinds.values_mut() {
+        ids.dedup();
+    }
+    assert_eq!(kinds.keys().collect::<Vec<_>>(), ["webhook.failing", "webhook.recovered"], "{kinds:?}");
+    assert!(kinds.values().all(|ids| ids.len() == 1), "each is one event: {kinds:?}");
+    assert!(heard.iter().filter(|heard| heard.path == "/busy").count() == 0);
+    let recovered = heard.iter().find(|heard| heard.body.contains("webhook.recovered")).expect("an event");
+    // The verifier's clock is the machine's, and stands behind.
+    let timestamp = recovered.headers["webhook-timestamp"].to_str().expect("text").parse().expect("seconds");
+    let id = recovered.headers["webhook-id"].to_str().expect("text");
+    let signed = Webhook::new(&secret).expect("a secret").sign(id, timestamp, recovered.body.as_bytes()).expect("a signature");
+    assert_eq!(recovered.headers["webhook-signature"], signed.as_str());
+    assert_eq!(home.get(&format!("{watching}/deliveries?event=webhook.recovered")).await[0]["status"], "succeeded");
+}
+
+/// A worker that dies once, after so many waits of one invocation.
+#[derive(Clone)]
+struct Mortal {
+    workers: Workers,
+    of: &'static str,
+    death: Arc<Lock<Option<usize>>>,
+}
+
+impl Invoke for Mortal {
+    async fn invoke(&self, function: &str, payload: Value) -> Result<Value, InvokeError> {
+        let failed = |message: String| InvokeError::Failed { function: function.to_owned(), message };
+        let death = if function == self.of { self.death.lock().take() } else { None };
+        let mut work = pin!(self.workers.run(function, payload));
+        let Some(waits) = death else { return work.await.map_err(failed) };
+        for _ in 0..waits {
+            if let Some(done) = poll_immediate(&mut work).await {
+                // It came to its end before that: another one dies, or none.
+                *self.death.lock() = Some(waits);
+                return done.map_err(failed);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Err(failed("it died".to_owned()))
+    }
+}
+
+/// Whatever dies at whatever point, an event arrives and is noted once.
+async fn dies_everywhere(of: &'static str, step: usize) -> usize {
+    let home = Home::new().await;
+    let (webhook, secret) = home.webhook("a", json!(["*"])).await;
+    let (mut deaths, mut again) = (0, 0);
+    for waits in (1..).step_by(step) {
+        let delivery = home.test(&webhook).await;
+        let mortal = Mortal { workers: home.workers.clone(), of, death: Arc::new(Lock::new(Some(waits))) };
+        Sources::new(&home.world.template, &home.world.aws, mortal.clone()).expect("the sources").drain().await.expect("all is done");
+        let lived = mortal.death.lock().is_some();
+        let seen = home.get(&delivery).await;
+        assert_eq!((&seen["status"], &seen["attempts_made"]), (&json!("succeeded"), &json!(1)), "{of} died after {waits}: {seen}");
+        let heard = home.receiver.take();
+        assert!((1..=2).contains(&heard.len()) && heard.iter().all(|one| verifies(&secret, one)), "{of} died after {waits}: {heard:?}");
+        let ids: Vec<_> = heard.iter().map(|one| one.headers["webhook-id"].clone()).collect();
+        assert!(ids.iter().all(|id| *id == ids[0]), "the receiver knows it again");
+        again += heard.len() - 1;
+        if lived {
+            break;
+        }
+        deaths += 1;
+        assert!(waits < 3_000);
+    }
+    assert!(deaths > 2, "{of} died {deaths} times");
+    again
+}
+
+#[tokio::test]
+async fn a_herald_that_dies_anywhere_loses_nothing() {
+    let again = dies_everywhere("herald", 1).await;
+    assert!(again > 0, "one died after the call and before it said so");
+}
+
+#[tokio::test]
+async fn a_fanout_that_dies_anywhere_loses_nothing() {
+    dies_everywhere("fanout", 3).await;
+}
+
+#[tokio::test]
+async fn a_result_that_we_did_not_sign_is_no_result() {
+    let home = Home::new().await;
+    let (webhook, _) = home.webhook("a", json!(["*"])).await;
+    let delivery = home.test(&webhook).await;
+    let (webhook_id, event) = (home.world.items_of_type("webhook").remove(0), home.world.items_of_type("delivery").remove(0));
+    let attempt = json!({"made_at": home.world.clock_now().to_string(), "duration_ms": 1, "status_code": 200});
+    let returned = json!({"webhook": webhook_id["id"]["S"], "event": event["event"]["S"], "attempt": 1});
+    for mac in ["", "x", &"A".repeat(43)] {
+        let body = json!({"tenant": home.own.id, "returned": returned, "mac": mac, "attempt": attempt}).to_string();
+        let batch = json!({"Records": [{"messageId": "1", "body": body, "eventSource": "aws:sqs"}]});
+        let answer = home.workers.run("fanout", batch).await.expect("an answer");
+        assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "1"}]}));
+    }
+    assert_eq!(home.get(&delivery).await["status"], "pending");
+    home.drain().await;
+    assert_eq!(home.get(&delivery).await["status"], "succeeded");
+}
+
+#[tokio::test]
+async fn a_call_that_waited_too_long_is_signed_anew() {
+    let home = Home::new().await;
+    let (webhook, secret) = home.webhook("a", json!(["*"])).await;
+    let delivery = home.test(&webhook).await;
+    let stale = Arc::new(Lock::new(true));
+    let slow = Waiting { home: (home.workers.clone(), home.world.clone()), stale };
+    Sources::new(&home.world.template, &home.world.aws, slow).expect("the sources").drain().await.expect("all is done");
+    let seen = home.get(&delivery).await;
+    assert_eq!((&seen["status"], &seen["attempts_made"]), (&json!("succeeded"), &json!(1)), "{seen}");
+    let heard = home.receiver.take();
+    assert_eq!(heard.len(), 1, "the old one did not go");
+    assert!(
+        heard[0].headers["webhook-timestamp"]
+            .to_str()
+            .is_ok_and(|at| at.parse::<i64>().is_ok_and(|at| at >= home.world.clock_now().as_second()))
+    );
+    drop(secret);
+}
+
+/// The first call waits for more than a minute.
+#[derive(Clone)]
+struct Waiting {
+    home: (Workers, World),
+    stale: Arc<Lock<bool>>,
+}
+
+impl Invoke for Waiting {
+    async fn invoke(&self, function: &str, payload: Value) -> Result<Value, InvokeError> {
+        if function == "herald" && std::mem::take(&mut *self.stale.lock()) {
+            self.home.1.advance(SignedDuration::from_secs(61));
+        }
+        let failed = |message: String| InvokeError::Failed { function: function.to_owned(), message };
+        self.home.0.run(function, payload).await.map_err(failed)
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_waits_and_a_demo_delivers_nothing_outside() {
+    let home = Home::new().await;
+    let (webhook, _) = home.webhook("a", json!(["*"])).await;
+    let delivery = home.test(&webhook).await;
+    let tenant = format!("T#{}#tenant", home.own.id);
+    let sort = home.world.items().into_iter().find(|item| item["pk"]["S"] == tenant.as_str()).expect("a tenant")["sk"]["S"].clone();
+    let sort = sort.as_str().expect("a key");
+    home.world.change_item(&tenant, sort, |item| item["status"] = json!({"S": "suspended"}));
+    home.drain().await;
+    assert!(home.receiver.take().is_empty());
+    home.world.advance(SignedDuration::from_hours(2));
+    home.sweep().await;
+    assert_eq!((home.due(), home.receiver.take().len()), (1, 0));
+    home.world.change_item(&tenant, sort, |item| item["status"] = json!({"S": "active"}));
+    home.world.advance(SignedDuration::from_hours(2));
+    home.sweep().await;
+    assert_eq!((home.get(&delivery).await["status"].clone(), home.receiver.take().len(), home.due()), (json!("succeeded"), 1, 0));
+
+    let public = home.create(json!({"url": "https://example.com/", "events": ["*"]})).send().await.expect(201).json();
+    home.world.change_item(&tenant, sort, |item| item["kind"] = json!({"S": "demo"}));
+    assert_eq!(home.tested(&format!("{ALL}/{}", id(&public["data"]))).await["reason"], "demo");
+    assert_eq!(home.tested(&webhook).await["status"], "succeeded", "what the operator lists is not outside");
+}
