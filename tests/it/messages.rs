@@ -65,17 +65,8 @@ impl Home {
         drain(&self.world, &self.workers).await;
     }
 
-    pub async fn tell(&self) -> usize {
-        let world = &self.world;
-        let told = world.aws.phones().play(async |request| {
-            let (head, body) = request.into_parts();
-            let mut told = world.post(head.uri.path().to_owned()).raw(&body);
-            for (name, value) in &head.headers {
-                told = told.header(name.as_str(), value.to_str().expect("text"));
-            }
-            Ok(told.send().await.status)
-        });
-        told.await.expect("phones")
+    async fn tell(&self) -> usize {
+        tell(&self.world).await
     }
 
     async fn sweep(&self) {
@@ -97,6 +88,19 @@ impl Home {
     async fn usage(&self) -> Value {
         self.world.get("/v1/billing/usage").token(&self.own.owner.token).send().await.expect(200).json()["data"].clone()
     }
+}
+
+/// The phones tell all that they have to tell.
+pub async fn tell(world: &World) -> usize {
+    let told = world.aws.phones().play(async |request| {
+        let (head, body) = request.into_parts();
+        let mut told = world.post(head.uri.path().to_owned()).raw(&body);
+        for (name, value) in &head.headers {
+            told = told.header(name.as_str(), value.to_str().expect("text"));
+        }
+        Ok(told.send().await.status)
+    });
+    told.await.expect("phones")
 }
 
 async fn key_of(world: &World, tenant: &Tenant, environment: &str) -> String {

@@ -705,3 +705,56 @@ async fn a_suspended_tenant_waits_and_a_demo_delivers_nothing_outside() {
     assert_eq!(home.tested(&format!("{ALL}/{}", id(&public["data"]))).await["reason"], "demo");
     assert_eq!(home.tested(&webhook).await["status"], "succeeded", "what the operator lists is not outside");
 }
+
+/// Who sends messages to phones is told of every step, and of every answer.
+#[tokio::test]
+async fn each_step_of_a_message_is_told() {
+    let home = Home::new().await;
+    let phones = home.world.aws.phones();
+    stack::lines::seed(phones, &home.workers, "http://127.0.0.1:1").await.expect("lines");
+    home.create(json!({"url": home.receiver.url("hook"), "events": ["message.*", "contact.*"]})).send().await.expect(201);
+    let phone = "+15551234567";
+    let body = json!({"to": phone, "body": "Hello", "metadata": {"order": "42"}});
+    let sent = home.world.post("/v1/messages").token(&home.owner().token).json(body).send().await.expect(202).json();
+    let settle = async || {
+        for _ in 0..3 {
+            drain(&home.world, &home.workers).await;
+            crate::messages::tell(&home.world).await;
+        }
+        drain(&home.world, &home.workers).await;
+    };
+    settle().await;
+    phones.look(phone).expect("a look");
+    settle().await;
+    phones.say(phone, None, "STOP").expect("said");
+    settle().await;
+    let mut told: Vec<(String, Value)> = vec![];
+    for heard in home.receiver.take() {
+        let body: Value = serde_json::from_str(&heard.body).expect("JSON");
+        told.push((body["type"].as_str().expect("a type").to_owned(), body["data"].clone()));
+    }
+    let mut kinds: Vec<&str> = told.iter().map(|(kind, _)| kind.as_str()).collect();
+    kinds.sort_unstable();
+    // The confirmation of STOP is a message like others: queued, sent and delivered.
+    let expected = [
+        "contact.opted_out",
+        "message.delivered",
+        "message.delivered",
+        "message.queued",
+        "message.queued",
+        "message.read",
+        "message.received",
+        "message.sent",
+        "message.sent",
+    ];
+    assert_eq!(kinds, expected);
+    let of = |kind: &str| &told.iter().find(|(known, _)| known == kind).expect("told").1;
+    let read = of("message.read");
+    assert_eq!((&read["message_id"], &read["metadata"]["order"]), (&sent["data"]["message_id"], &json!("42")));
+    assert_eq!((&read["body"], &of("message.received")["body"]), (&Value::Null, &json!("STOP")));
+    assert_eq!((&of("contact.opted_out")["phone_number"], &of("contact.opted_out")["keyword"]), (&json!(phone), &json!("STOP")));
+    let mine = told.iter().filter(|(_, data)| data["message_id"] == sent["data"]["message_id"]);
+    let sequences: Vec<(u64, &str)> = mine.map(|(kind, data)| (data["sequence"].as_u64().expect("a number"), kind.as_str())).collect();
+    let in_order: BTreeMap<u64, &str> = sequences.into_iter().collect();
+    assert_eq!(in_order.into_values().collect::<Vec<_>>(), ["message.queued", "message.sent", "message.delivered", "message.read"]);
+}

@@ -2,9 +2,12 @@
 //! record adds an arm here, and nothing else: keeping the event, delivering and signing it are the same for all.
 
 use records::event::{Event, EventId, EventKind};
+use records::opt_out::OptOut;
+use records::phone_message::{MessageStatus, PhoneMessage, Way};
 use records::webhook::WebhookHealth;
 use serde_json::{Map, Value, json};
 use shared::Result;
+use shared::model::time::zulu;
 use shared::store::Entity;
 use shared::tenancy::jobs::{Change, ChangeKind};
 
@@ -25,12 +28,87 @@ fn what(change: &Change) -> Result<Option<(EventKind, Map<String, Value>)>> {
             let health: WebhookHealth = change.record()?;
             let kind = health.told_after(change.earlier::<WebhookHealth>()?.as_ref());
             Ok(kind.map(|kind| {
-                let since = health.failing_since.map(shared::model::time::zulu);
+                let since = health.failing_since.map(zulu);
                 (kind, object(json!({"webhook_id": health.id.prefixed(), "failing_since": since, "sequence": health.version})))
             }))
         }
+        PhoneMessage::TYPE => {
+            let message: PhoneMessage = change.record()?;
+            let kind = of_message(change.earlier::<PhoneMessage>()?.as_ref(), &message);
+            Ok(kind.map(|kind| (kind, about_message(&message))))
+        }
+        OptOut::TYPE => {
+            let opt_out: OptOut = change.record()?;
+            let kind = of_opt_out(change.earlier::<OptOut>()?.as_ref(), &opt_out);
+            Ok(kind.map(|kind| (kind, about_opt_out(&opt_out))))
+        }
         _ => Ok(None),
     }
+}
+
+/// What happened to a message is where it is now, if it is another place than before. That a worker has it, and that it is tried again, is no news.
+fn of_message(before: Option<&PhoneMessage>, message: &PhoneMessage) -> Option<EventKind> {
+    let before = before.map(|before| before.status.shown());
+    if before == Some(message.status.shown()) {
+        return None;
+    }
+    match message.status {
+        MessageStatus::Scheduled | MessageStatus::Sending => None,
+        MessageStatus::Held => Some(EventKind::MessageHeld),
+        MessageStatus::Queued => Some(EventKind::MessageQueued),
+        MessageStatus::Sent => Some(EventKind::MessageSent),
+        MessageStatus::Delivered => Some(EventKind::MessageDelivered),
+        MessageStatus::Read => Some(EventKind::MessageRead),
+        MessageStatus::Failed => Some(EventKind::MessageFailed),
+        MessageStatus::Blocked => Some(EventKind::MessageBlocked),
+        MessageStatus::Unknown => Some(EventKind::MessageUnknown),
+        MessageStatus::Cancelled => Some(EventKind::MessageCancelled),
+        MessageStatus::Received => Some(EventKind::MessageReceived),
+    }
+}
+
+/// What was said is told only of what came in: who sent a message knows it. A receiver drops what has a lower `sequence` than it has seen.
+fn about_message(message: &PhoneMessage) -> Map<String, Value> {
+    let body = (message.direction == Way::Inbound).then_some(&message.body);
+    object(json!({
+        "message_id": message.id.prefixed(),
+        "direction": message.direction,
+        "from": message.from,
+        "to": message.to,
+        "body": body,
+        "channel": message.channel,
+        "message_type": message.message_type,
+        "status": message.status.shown(),
+        "reason": message.reason,
+        "segments": message.segments(),
+        "metadata": message.metadata,
+        "sequence": message.version,
+    }))
+}
+
+fn of_opt_out(before: Option<&OptOut>, opt_out: &OptOut) -> Option<EventKind> {
+    let was_active = before.is_some_and(OptOut::is_active);
+    let was_suspected = before.is_some_and(|before| before.suspected.is_some());
+    match (was_active, opt_out.is_active()) {
+        (false, true) => Some(EventKind::ContactOptedOut),
+        (true, false) => Some(EventKind::ContactOptedIn),
+        _ if opt_out.suspected.is_some() && !was_suspected => Some(EventKind::ContactOptOutSuspected),
+        _ => None,
+    }
+}
+
+fn about_opt_out(opt_out: &OptOut) -> Map<String, Value> {
+    object(json!({
+        "phone_number": opt_out.phone_number,
+        "active": opt_out.is_active(),
+        "source": opt_out.source,
+        "keyword": opt_out.keyword,
+        "channel": opt_out.channel,
+        "phrase": opt_out.suspected.as_ref().map(|suspected| &suspected.phrase),
+        "opted_out_at": opt_out.opted_out_at.map(zulu),
+        "opted_back_in_at": opt_out.opted_back_in_at.map(zulu),
+        "sequence": opt_out.version,
+    }))
 }
 
 fn object(value: Value) -> Map<String, Value> {
