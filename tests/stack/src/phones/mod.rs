@@ -71,6 +71,8 @@ pub enum PhoneError {
     Secret,
     #[error("no API is connected that could be told")]
     Alone,
+    #[error("the API cannot be asked: {0}")]
+    Request(#[from] http::Error),
 }
 
 /// Cheap to clone. Clones share the phones.

@@ -141,13 +141,12 @@ impl Phones {
         };
         let (body, at) = (body.to_string(), self.now().as_second());
         let signature = self.shared.secret.lock().sign(&id, at, body.as_bytes());
-        Request::post(format!("/v1/gateways/{gateway}/events"))
+        let request = Request::post(format!("/v1/gateways/{gateway}/events"))
             .header(CONTENT_TYPE, "application/json")
             .header(ID, id)
             .header(TIMESTAMP, at)
-            .header(SIGNATURE, signature)
-            .body(body.into())
-            .map_err(|_| PhoneError::Alone)
+            .header(SIGNATURE, signature);
+        Ok(request.body(body.into())?)
     }
 
     /// Writes down what became of a post.
@@ -158,7 +157,7 @@ impl Phones {
         for told in told {
             let Some(mut phone) = kept.phones.get(&told.number).cloned() else { continue };
             match verdict {
-                Verdict::Settled(status) => drop(phone.settle(told.event.id(), *status)),
+                Verdict::Settled(status) => phone.settle(told.event.id(), *status),
                 Verdict::Later(_) => phone.postpone(told.event.id(), now),
             }
             phones.push(phone);
