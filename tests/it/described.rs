@@ -47,9 +47,12 @@ pub fn check(method: &str, path: &str, sent: Option<&[u8]>, answer: &Answer) {
 
 /// A body without the rows that its answer refuses one by one.
 fn taken(path: &str, mut body: Value, answer: &Answer) -> Value {
-    if path == "/v1/contacts/import"
-        && let Some(rows) = body.get_mut("contacts").and_then(Value::as_array_mut)
-    {
+    let rows = match path {
+        "/v1/contacts/import" => "contacts",
+        "/v1/compliance/consent/import" => "records",
+        _ => return body,
+    };
+    if let Some(rows) = body.get_mut(rows).and_then(Value::as_array_mut) {
         let told = serde_json::from_str::<Value>(&answer.text).unwrap_or_default();
         for fault in told["data"]["errors"].as_array().into_iter().flatten().rev() {
             rows.remove(fault["index"].as_u64().and_then(|index| usize::try_from(index).ok()).expect("the row is one of them"));

@@ -1254,7 +1254,7 @@ pub(crate) fn suspected(world: &World, tenant: &Tenant, number: &str) -> String 
     for (collection, kind, record) in [("peers", "peer", peer), ("opt-outs", "opt_out", opt_out)] {
         let mut item = stored(&record)["M"].clone();
         let place = format!("T#{}#{collection}", tenant.id);
-        for (name, value) in [("pk", place.as_str()), ("sk", digits), ("type", kind), ("tenant", &tenant.id)] {
+        for (name, value) in [("pk", place.as_str()), ("sk", digits), ("type", kind), ("tenant", tenant.id.as_str())] {
             item[name] = json!({"S": value});
         }
         if kind == "opt_out" {

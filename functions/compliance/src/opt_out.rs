@@ -151,12 +151,7 @@ fn answer(opt_out: &OptOut) -> Tagged<OptOutView> {
 fn within_consent(error: Error) -> Error {
     match error {
         Error::Validation(fields) => {
-            let named = |text: String, name: &str| text.replace(&format!("The {name} field"), &format!("The consent.{name} field"));
-            let within = fields.into_iter().map(|(name, problems)| {
-                let problems = problems.into_iter().map(|problem| named(problem, &name)).collect();
-                (format!("consent.{name}"), problems)
-            });
-            Error::Validation(within.collect())
+            Error::Validation(fields.into_iter().map(|(name, problems)| (format!("consent.{name}"), problems)).collect())
         }
         other => other,
     }

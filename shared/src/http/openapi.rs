@@ -234,7 +234,7 @@ fn responses(operation: &Operation, components: &mut Components) -> Value {
         success["content"] = json!({media: {"schema": components.success(operation)}});
     }
     if operation.shape == Shape::Sheet {
-        success["content"][CSV] = json!({"schema": {"type": "string"}});
+        success["content"][CSV] = json!({"schema": components.add("Table", json!({"type": "string", "contentMediaType": "text/csv"}))});
     }
     let mut responses = Map::from_iter([(operation.status.to_string(), success)]);
     for status in operation.refusals() {
