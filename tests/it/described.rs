@@ -39,7 +39,8 @@ pub fn check(method: &str, path: &str, sent: Option<&[u8]>, answer: &Answer) {
     if let Some(body) = sent.and_then(|sent| serde_json::from_slice::<Value>(sent).ok()).map(|body| taken(path, body, answer))
         && schema.is_object()
         && answer.status < 300
-        && let Err(problem) = fits(&body, schema, false)
+        // Where a list of them is taken, each of them.
+        && let Err(problem) = body.as_array().map_or_else(|| fits(&body, schema, false), |all| all.iter().try_for_each(|one| fits(one, schema, false)))
     {
         panic!("openapi.json does not allow this body ({problem}), which was taken: {body}: {}", told());
     }

@@ -98,6 +98,21 @@ impl Argument for Events {
 }
 
 impl Event {
+    /// All fields that one may have: which of them it must have depends on its type.
+    fn described(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.required("type", TYPE);
+        fields.required("id", Text::up_to(128));
+        fields.required("at", Moment);
+        fields.optional("channel", CHANNEL);
+        fields.optional("reference", Text::up_to(200));
+        fields.optional("status", STATUS);
+        fields.optional("reason", Text::up_to(64));
+        fields.optional("line", PhoneNumberText);
+        fields.optional("peer", Text::up_to(32));
+        fields.optional("text", Said);
+        None
+    }
+
     fn in_time(self, now: Timestamp) -> Result<Self> {
         if self.at > now + AHEAD || self.at < now - OLDEST {
             return Err(Error::field("at", "The at field must be of the last seven days."));
@@ -108,20 +123,21 @@ impl Event {
 
 impl Form for Event {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        if fields.describes() {
+            return Event::described(fields);
+        }
         let is_receipt = fields.required("type", TYPE);
         let id = fields.required("id", Text::up_to(128));
         let at = fields.required("at", Moment);
-        let receipt = is_receipt == Some(true) || fields.describes();
-        let inbound = is_receipt == Some(false) || fields.describes();
         let channel = fields.optional("channel", CHANNEL);
         let mut content = None;
-        if receipt {
+        if is_receipt == Some(true) {
             let reference = fields.required("reference", Text::up_to(200));
             let status = fields.required("status", STATUS);
             let reason = fields.optional("reason", Text::up_to(64));
             content = reference.zip(status).map(|(reference, status)| Content::Receipt { reference, status, reason, channel });
         }
-        if inbound {
+        if is_receipt == Some(false) {
             let line = fields.required("line", PhoneNumberText);
             let peer = fields.required("peer", Text::up_to(32));
             let text = fields.required("text", Said);

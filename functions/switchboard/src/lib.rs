@@ -54,8 +54,8 @@ impl Worker for Switchboard {
         if worker::is_batch(&event) {
             let work = |context: WorkContext, job: Job| async move {
                 match job {
-                    Job::Send(job) => self.send(&context, job).await,
-                    Job::Release(job) => self.release(&context, &job.due).await,
+                    Job::Send(job) => Box::pin(self.send(&context, job)).await,
+                    Job::Release(job) => Box::pin(self.release(&context, &job.due)).await,
                 }
             };
             return worker::queue(&self.app, event, Self::NAME, request_id, work).await;
