@@ -22,6 +22,7 @@ use shared::model::tenant::{Tenant, TenantKind, TenantStatus};
 use shared::model::user::{Email, EmailClaim, Identity, Subject, User};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
+use shared::store::Record as _;
 use shared::tenancy::directory::GlobalCounter;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict};

@@ -43,7 +43,7 @@ pub struct HealthView {
 
 /// With the secret, which is shown this once.
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = NewWebhook)]
+#[schema(as = CreatedWebhook)]
 pub struct NewView {
     #[serde(flatten)]
     webhook: WebhookView,
