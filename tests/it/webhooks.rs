@@ -345,7 +345,10 @@ async fn a_test_waits_for_its_attempt_and_shows_it() {
     let heard = receiver.take();
     let [one] = &heard[..] else { panic!("{heard:?}") };
     assert!(verifies(made["data"]["secret"].as_str().expect("a secret"), one));
-    assert_eq!((one.path.as_str(), one.headers["webhook-id"].to_str().expect("text")), ("/hook?a=1", tested["event_id"].as_str().expect("an id")));
+    assert_eq!(
+        (one.path.as_str(), one.headers["webhook-id"].to_str().expect("text")),
+        ("/hook?a=1", tested["event_id"].as_str().expect("an id"))
+    );
     assert_eq!(one.headers["user-agent"], format!("Tenantry-Webhooks/1.0 (tenant {})", own.id).as_str());
     let body: Value = serde_json::from_str(&one.body).expect("JSON");
     assert_eq!((&body["type"], &body["data"]), (&json!("webhook.test"), &json!({"tenant_id": own.id, "webhook_id": webhook})));

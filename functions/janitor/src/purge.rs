@@ -175,10 +175,10 @@ async fn begin(store: &TenantStore, context: &WorkContext) -> Result<bool> {
 
 /// Everything of a tenant: what says where more is comes first, and a last look proves that nothing is left.
 async fn empty(context: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
-    Ok(clear_nested(context, store, budget).await?
+    Ok(release_lines(context, store, budget).await?
+        && clear_nested(context, store, budget).await?
         && remove_members(context, store, budget).await?
         && remove_claims(context, store).await?
-        && release_lines(context, store, budget).await?
         && release_children(context, store).await?
         && clear_the_rest(context, store, budget).await?
         && is_empty(context, store).await?)
@@ -200,14 +200,12 @@ async fn remove_claims(context: &WorkContext, store: &TenantStore) -> Result<boo
     Ok(true)
 }
 
-/// A number goes after the lines that are the tenant's for it: they are somebody else's from now on.
+/// The lines that are the tenant's for a number are somebody else's from now on. A number forgets them, so that a later run passes it over.
 async fn release_lines(context: &WorkContext, store: &TenantStore, budget: &mut Budget) -> Result<bool> {
+    let mut after = None;
     loop {
-        let peers = store.page(&Peer::all(), &Span::first(100), |_| true).await?.items;
-        if peers.is_empty() {
-            return Ok(true);
-        }
-        for peer in peers {
+        let (peers, next) = store.after(&Peer::all(), after.as_ref(), 500).await?;
+        for peer in peers.into_iter().filter(|peer| !peer.lines.is_empty()) {
             if budget.0 == 0 {
                 return Ok(false);
             }
@@ -215,8 +213,11 @@ async fn release_lines(context: &WorkContext, store: &TenantStore, budget: &mut 
                 let held = LinePeer::key_of(*line, &peer.phone_number);
                 context.directory.release(&held, LinePeer::HOLDER, &store.tenant_id().to_string()).await?;
             }
-            remove_record(store, &peer, budget).await?;
+            store.replace_if(&peer.without_lines(), &peer).await?;
+            budget.0 -= 1;
         }
+        let Some(next) = next else { return Ok(true) };
+        after = Some(next);
     }
 }
 

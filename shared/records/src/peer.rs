@@ -122,6 +122,11 @@ impl Peer {
         Some((Peer { place: None, version: self.version + 1, ..self.clone() }, place))
     }
 
+    /// No line is the tenant's any more.
+    pub fn without_lines(&self) -> Self {
+        Peer { lines: vec![], version: self.version + 1, ..self.clone() }
+    }
+
     /// With this line as the one that is used. `None`: it is so.
     pub fn on_line(&self, line: LineId) -> Option<Self> {
         if self.lines.last() == Some(&line) {
