@@ -248,6 +248,33 @@ async fn only_a_gateway_reports() {
 }
 
 #[tokio::test]
+async fn an_event_that_cannot_be_read_holds_up_no_other() {
+    let home = Home::new().await;
+    home.say(PHONE, "One").await;
+    home.settle().await;
+    home.world.aws.phones().say(PHONE, None, "STOP").expect("said");
+    let gateway = stack_gateway(&home);
+    let told = home.world.aws.phones().play(async |request| {
+        let (head, body) = request.into_parts();
+        let stop: Value = serde_json::from_slice(&body).expect("JSON");
+        let events = json!([{"type": "inbound", "id": "1", "at": "yesterday"}, {"type": "typing"}, 7, stop]).to_string();
+        let at = home.world.clock.now().as_second().to_string();
+        let signature = gateway.sign("batch", home.world.clock.now(), events.as_bytes());
+        let told = home.world.post(head.uri.path().to_owned()).raw(events.as_bytes()).header("webhook-id", "batch");
+        let told = told.header("webhook-timestamp", &at).header("webhook-signature", &signature).send().await.expect(202);
+        assert_eq!(told.json()["data"], json!({"accepted": 1, "ignored": 3}));
+        Ok(202)
+    });
+    assert_eq!(told.await.expect("phones"), 1);
+    let refused = home.post(json!({"to": PHONE, "body": "Two"})).send().await.expect(403);
+    assert_eq!(refused.code(), "RECIPIENT_OPTED_OUT");
+}
+
+fn stack_gateway(home: &Home) -> shared::model::gateway::SharedSecret {
+    shared::model::gateway::SharedSecret::parse(&home.world.aws.phones().secret()).expect("a secret")
+}
+
+#[tokio::test]
 async fn what_cannot_be_sent_is_refused_field_by_field() {
     let home = Home::new().await;
     for (body, field, says) in [
@@ -543,13 +570,23 @@ async fn a_test_key_sends_nothing_and_counts_nowhere() {
         let later = request("GET", &path).send().await.expect(200).json()["data"].clone();
         assert_eq!(later["status"], if status == "sent" { "delivered" } else { status }, "{to}");
     }
+    // It reaches no message that goes somewhere, and a live key none of its own.
+    let live = home.say("+15555550195", "Hello").await["message_id"].as_str().expect("an id").to_owned();
+    home.settle().await;
+    for (method, path) in
+        [("GET", format!("{ALL}/{live}")), ("POST", format!("{ALL}/{live}/cancel")), ("POST", format!("{ALL}/{live}/resend"))]
+    {
+        request(method, &path).send().await.expect(404);
+    }
     let listed = request("GET", ALL).send().await.expect(200).json();
     assert_eq!(listed["data"].as_array().map(Vec::len), Some(6));
+    let sandbox = listed["data"][0]["id"].as_str().expect("an id");
+    let live_key = home.world.get(format!("{ALL}/{sandbox}")).header("x-api-key", &home.key);
+    live_key.send().await.expect(404);
     let live = home.world.get(ALL).token(&home.own.owner.token).send().await.expect(200).json();
-    assert_eq!(live["data"], json!([]));
-    home.settle().await;
-    assert!(home.on(PHONE).is_empty() && home.world.items_of_type("messaging_quota").is_empty());
-    assert_eq!(home.usage().await["messages"]["sent"], 0);
+    assert_eq!(live["data"].as_array().map(Vec::len), Some(1));
+    assert!(home.on(PHONE).is_empty());
+    assert_eq!(home.usage().await["messages"]["sent"], 1);
 }
 
 #[tokio::test]

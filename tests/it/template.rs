@@ -641,7 +641,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ),
         ("switchboard", &["LINES_SECRET_ID"]),
         ("webhooks", &["VAULT_SECRET_ID", "CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS", "WEBHOOK_ALLOWED_HOSTS"]),
-        ("fanout", &["VAULT_SECRET_ID", "DELIVERY_QUEUE_URL", "WEBHOOK_ALLOWED_HOSTS"]),
+        ("fanout", &["VAULT_SECRET_ID", "DELIVERY_QUEUE_URL", "RESULT_QUEUE_ARN", "WEBHOOK_ALLOWED_HOSTS"]),
         ("herald", &["RESULT_QUEUE_URL", "WEBHOOK_ALLOWED_HOSTS"]),
         (
             "sender",

@@ -638,13 +638,28 @@ async fn a_result_that_we_did_not_sign_is_no_result() {
     let returned = json!({"webhook": webhook_id["id"]["S"], "event": event["event"]["S"], "attempt": 1});
     for mac in ["", "x", &"A".repeat(43)] {
         let body = json!({"tenant": home.own.id, "returned": returned, "mac": mac, "attempt": attempt}).to_string();
-        let batch = json!({"Records": [{"messageId": "1", "body": body, "eventSource": "aws:sqs"}]});
-        let answer = home.workers.run("fanout", batch).await.expect("an answer");
-        assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "1"}]}));
+        assert_eq!(of_results(&home, body).await, json!({"batchItemFailures": [{"itemIdentifier": "1"}]}));
+    }
+    // Whoever writes there may tell of calls, and of nothing else: neither what happened nor that it is to be told.
+    let happened =
+        json!({"id": event["event"]["S"], "kind": "message.received", "happened_at": home.world.clock_now().to_string(), "data": {}});
+    for job in
+        [json!({"happened": happened}), json!({"deliver": {"webhook": webhook_id["id"]["S"], "event": event["event"]["S"], "attempt": 1}})]
+    {
+        let mut body = job.clone();
+        body["tenant"] = json!(home.own.id);
+        assert_eq!(of_results(&home, body.to_string()).await, json!({"batchItemFailures": [{"itemIdentifier": "1"}]}), "{job}");
     }
     assert_eq!(home.get(&delivery).await["status"], "pending");
     home.drain().await;
     assert_eq!(home.get(&delivery).await["status"], "succeeded");
+}
+
+/// What the worker says to something from the queue into which the herald writes.
+async fn of_results(home: &Home, body: String) -> Value {
+    let queue = home.world.environment("fanout")["RESULT_QUEUE_ARN"].clone();
+    let batch = json!({"Records": [{"messageId": "1", "body": body, "eventSource": "aws:sqs", "eventSourceARN": queue}]});
+    home.workers.run("fanout", batch).await.expect("an answer")
 }
 
 #[tokio::test]

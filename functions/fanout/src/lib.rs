@@ -25,6 +25,8 @@ pub struct Fanout {
     app: App,
     sqs: Client,
     deliveries: String,
+    /// Where the herald says what became of its calls. It talks to strangers, so nothing else is taken from there.
+    results: String,
     guard: Guard,
 }
 
@@ -35,14 +37,13 @@ enum Task {
     Sweep {},
 }
 
-/// A job of one of its queues.
+/// A job of the queue of events, into which only the relay writes.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Job {
     Publish(Publish),
     Deliver(Deliver),
     Remind(RemindDelivery),
-    Returned(Returned),
 }
 
 /// Notes that one sweep brings to mind, about, and how many it looks at.
@@ -59,17 +60,21 @@ impl Worker for Fanout {
         let allowed = allowed.map_err(|error| ConfigError(format!("WEBHOOK_ALLOWED_HOSTS: {error}")))?;
         let guard = Guard::new(allowed, &[&app.config().public_url]);
         let deliveries = variables.required("DELIVERY_QUEUE_URL")?;
-        Ok(Fanout { app, sqs: client(&Aws::read(variables)?), deliveries, guard })
+        let results = variables.required("RESULT_QUEUE_ARN")?;
+        Ok(Fanout { app, sqs: client(&Aws::read(variables)?), deliveries, results, guard })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
+        if worker::comes_from(&event, &self.results) {
+            let work = |context: WorkContext, job: Returned| async move { self.returned(&context, job).await };
+            return worker::queue(&self.app, event, Self::NAME, request_id, work).await;
+        }
         if worker::is_batch(&event) {
             let work = |context: WorkContext, job: Job| async move {
                 match job {
                     Job::Publish(job) => publish::publish(&context, job.happened).await,
                     Job::Deliver(job) => self.deliver(&context, &job.deliver).await,
                     Job::Remind(job) => self.remind(context, &job.due_delivery).await,
-                    Job::Returned(job) => self.returned(&context, job).await,
                 }
             };
             return worker::queue(&self.app, event, Self::NAME, request_id, work).await;

@@ -18,7 +18,8 @@ use shared::tenancy::doors::GatewayCaller;
 use shared::tenancy::{Entered, Incoming};
 use shared::{Error, Result};
 
-/// How many of the events are known now. What names no message or line of the gateway's is ignored: it would not be known later either.
+/// How many of the events are known now. What cannot be read, is older than seven days, or names no message or line of the gateway's is ignored: it would
+/// not be known later either.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = GatewayEventsTaken)]
 pub struct TakenView {
@@ -27,7 +28,11 @@ pub struct TakenView {
 }
 
 /// One event, or a list of them.
-pub struct Events(Vec<Event>);
+pub struct Events {
+    told: usize,
+    /// Those that could be read.
+    events: Vec<Event>,
+}
 
 /// One event as a gateway writes it.
 struct Event {
@@ -50,8 +55,8 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
 pub async fn take(door: GatewayCaller, events: Events) -> Result<Accepted<TakenView>> {
     let (work, mut accepted) = (&door.work, 0);
-    let count = events.0.len();
-    for event in events.0 {
+    let Events { told, events } = events;
+    for event in events {
         let is_known = match event.content {
             Content::Receipt { reference, status, reason, channel } => {
                 let report = Report { status, reason: reason.as_deref().map(Reason::reported), channel, at: event.at.min(work.now()) };
@@ -71,7 +76,7 @@ pub async fn take(door: GatewayCaller, events: Events) -> Result<Accepted<TakenV
         };
         accepted += usize::from(is_known);
     }
-    Ok(Accepted::new("Events taken", TakenView { accepted, ignored: count - accepted }))
+    Ok(Accepted::new("Events taken", TakenView { accepted, ignored: told - accepted }))
 }
 
 impl Argument for Events {
@@ -85,11 +90,14 @@ impl Argument for Events {
             Value::Array(several) => several,
             one => vec![one],
         };
+        // One that cannot be read holds up no other: it will never be readable.
         let read = |event: Value| match event {
-            Value::Object(object) => form::from_json::<Event>(&object).map_err(Error::Validation)?.in_time(incoming.now),
-            _ => Err(Error::BadRequest("An event must be a JSON object.".into())),
+            Value::Object(object) => form::from_json::<Event>(&object).ok().filter(|event| event.is_in_time(incoming.now)),
+            _ => None,
         };
-        several.into_iter().map(read).collect::<Result<_>>().map(Events)
+        let told = several.len();
+        let events: Vec<Event> = several.into_iter().filter_map(read).collect();
+        Ok(Events { told, events })
     }
 
     fn describe(operation: &mut Operation) {
@@ -113,11 +121,8 @@ impl Event {
         None
     }
 
-    fn in_time(self, now: Timestamp) -> Result<Self> {
-        if self.at > now + AHEAD || self.at < now - OLDEST {
-            return Err(Error::field("at", "The at field must be of the last seven days."));
-        }
-        Ok(self)
+    fn is_in_time(&self, now: Timestamp) -> bool {
+        self.at <= now + AHEAD && self.at >= now - OLDEST
     }
 }
 
@@ -140,9 +145,9 @@ impl Form for Event {
         if is_receipt == Some(false) {
             let line = fields.required("line", PhoneNumberText);
             let peer = fields.required("peer", Text::up_to(32));
-            let text = fields.required("text", Said);
-            let all = line.zip(peer).zip(text);
-            content = all.map(|((line, peer), text)| Content::Inbound { line, peer, text, channel: channel.unwrap_or(Channel::Sms) });
+            // A picture has none.
+            let text = fields.optional("text", Said).unwrap_or_default();
+            content = line.zip(peer).map(|(line, peer)| Content::Inbound { line, peer, text, channel: channel.unwrap_or(Channel::Sms) });
         }
         Some(Event { id: id?, at: at?, content: content? })
     }

@@ -16,12 +16,12 @@ pub struct Messages;
 impl Routes for Messages {
     fn declare(routes: &mut impl Registry) {
         routes.tag("messages", "Messages to and from phones: by iMessage, RCS or SMS.");
-        routes.get("/v1/messages", "listMessages", "List messages", message::list);
-        routes.post("/v1/messages", "sendMessage", "Send a message", message::send);
+        routes.get("/v1/messages", "listPhoneMessages", "List messages", message::list);
+        routes.post("/v1/messages", "sendPhoneMessage", "Send a message", message::send);
         routes.may(404);
-        routes.get("/v1/messages/{id}", "getMessage", "Read a message, with each call of a carrier", message::show);
-        routes.post("/v1/messages/{id}/cancel", "cancelMessage", "Cancel a message that waits", message::cancel);
-        routes.post("/v1/messages/{id}/resend", "resendMessage", "Send a message again that failed or is unknown", message::resend);
+        routes.get("/v1/messages/{id}", "getPhoneMessage", "Read a message, with each call of a carrier", message::show);
+        routes.post("/v1/messages/{id}/cancel", "cancelPhoneMessage", "Cancel a message that waits", message::cancel);
+        routes.post("/v1/messages/{id}/resend", "resendPhoneMessage", "Send a message again that failed or is unknown", message::resend);
         routes.tag("gateways", "What gateways of the operator report.");
         routes.post("/v1/gateways/{id}/events", "reportGatewayEvents", "Report receipts, and messages that came in", gateway::take);
         routes.tag("message templates", "What messages to phones say, with `{{variables}}` for what differs from message to message.");

@@ -5,19 +5,20 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use messaging::moving::{self, Allowed};
+use messaging::ways::{self, Way};
 use records::contact::Contact;
 use records::message_template::{MessageTemplate, MessageTemplateName, MessageType, TemplateChannel};
 use records::messaging_settings::MessagingSettings;
 use records::peer::Peer;
 use records::phone_admission::{Recipient, Verdict, verdict};
-use records::phone_message::{MessageStatus, NewMessage, PhoneMessage, PhoneMessageId, Reason, RequestedChannel, Way};
+use records::phone_message::{MessageStatus, NewMessage, PhoneMessage, PhoneMessageId, Reason, RequestedChannel, Way as Direct};
 use records::quiet_hours::QuietMode;
 use serde::Serialize;
 use shared::http::answer::{Accepted, Answer, Listing, Tagged};
 use shared::http::arguments::{Cursors, Found};
 use shared::http::form::{Fields, Form, Integer, Moment, OneOf, PhoneNumberText};
 use shared::http::idempotency::{Once, Ticket};
-use shared::model::line::{Channel, LinePool, PhoneLine};
+use shared::model::line::{Channel, LinePeer, LinePool, PhoneLine};
 use shared::model::phone_number::PhoneNumber;
 use shared::model::time::{Printed, zulu};
 use shared::store::{Direction, Record as _};
@@ -55,7 +56,7 @@ pub struct AcceptedView {
 #[schema(as = PhoneMessage)]
 pub struct MessageView {
     pub id: String,
-    pub direction: Way,
+    pub direction: Direct,
     #[schema(inline)]
     pub to: PhoneNumber,
     #[schema(inline)]
@@ -118,7 +119,7 @@ enum Text {
 
 pub struct Filters {
     pub status: Option<MessageStatus>,
-    pub direction: Option<Way>,
+    pub direction: Option<Direct>,
     pub channel: Option<Channel>,
     pub message_type: Option<MessageType>,
     pub to: Option<PhoneNumber>,
@@ -162,6 +163,7 @@ pub async fn list(door: Viewer, asked: Cursors<Filters>) -> Result<Listing<Messa
 }
 
 pub async fn show(door: Viewer, message: SandboxMessages) -> Result<Tagged<WholeMessageView>> {
+    message.is_for(door.key.as_ref())?;
     let (message, etag) = match message {
         SandboxMessages::Live(message) => (WholeMessageView::of(&message), message.etag()),
         SandboxMessages::Sandbox(message) => (WholeMessageView::of_sandbox(&message, door.now()), message.etag(door.now())),
@@ -171,6 +173,7 @@ pub async fn show(door: Viewer, message: SandboxMessages) -> Result<Tagged<Whole
 
 /// What was not given to a carrier yet.
 pub async fn cancel(door: Member, message: Found<PhoneMessage>, once: Once<Nothing>) -> Result<Tagged<MessageView>> {
+    sandbox::is_none_for(door.key.as_ref())?;
     let (store, mut message) = (&door.store, message.0);
     for _ in 0..TRIES {
         let peer = store.find(&Peer::key_of(&message.to)).await?;
@@ -187,6 +190,7 @@ pub async fn cancel(door: Member, message: Found<PhoneMessage>, once: Once<Nothi
 
 /// As a new message: what became of the old one stays as it is known.
 pub async fn resend(door: Member, known: Known, message: Found<PhoneMessage>, once: Once<Nothing>) -> Result<Accepted<AcceptedView>> {
+    sandbox::is_none_for(door.key.as_ref())?;
     let old = message.0;
     if old.replaced_by.is_some() || !matches!(old.status, MessageStatus::Unknown | MessageStatus::Failed) {
         return Err(Error::MessageState("Only a message that failed or is unknown, and was not sent again, can be sent again."));
@@ -215,7 +219,7 @@ async fn accept(
         if verdict == Verdict::Blocked(Reason::OptedOut) {
             return Err(refuse(door, &message, ticket).await?);
         }
-        let (line, channel) = planned(&known.pool, &message)?;
+        let Way { line, channel } = planned(door, &known.pool, &message, peer.as_ref()).await?;
         // What is scheduled is looked at when it is due.
         let then = match verdict {
             _ if message.status == MessageStatus::Scheduled => message.clone(),
@@ -290,17 +294,19 @@ fn uncounted(message: PhoneMessage) -> PhoneMessage {
     PhoneMessage { is_counted: false, queued_at: None, version: 1, ..message }
 }
 
-/// The line and the channel by which it would go now.
-fn planned<'a>(pool: &'a LinePool, message: &PhoneMessage) -> Result<(&'a PhoneLine, Channel)> {
-    let named = match message.from.as_ref().filter(|_| message.has_named_line) {
-        Some(number) => Some(pool.of_number(number).ok_or(Error::NumberNotOwned)?),
-        None => None,
-    };
-    let can = |channel: Channel| {
-        let lines = || pool.lines.iter().filter(move |line| named.is_none_or(|named| named.id == line.id) && line.carries(channel));
-        lines().next().map(|line| (line, channel))
-    };
-    message.next_channels().into_iter().find_map(can).ok_or(Error::NoPhoneAvailable)
+/// The line and the channel by which it would go now. A number is written to from one line of the pool; another one may not be named.
+async fn planned<'a>(door: &Member, pool: &'a LinePool, message: &PhoneMessage, peer: Option<&Peer>) -> Result<Way<'a>> {
+    if let Some(number) = message.from.as_ref().filter(|_| message.has_named_line) {
+        let line = pool.of_number(number).ok_or(Error::NumberNotOwned)?;
+        if !peer.is_some_and(|peer| peer.lines.contains(&line.id)) {
+            let holder = door.directory.find(&LinePeer::key_of(line.id, &message.to)).await?;
+            let is_theirs = holder.is_some_and(|holder| !holder.is_of(door.store.tenant_id()));
+            if is_theirs || peer.is_some_and(|peer| peer.lines.iter().any(|own| pool.find(*own).is_some())) {
+                return Err(Error::NumberNotOwned);
+            }
+        }
+    }
+    ways::of(pool, message, peer, door.store.tenant_id()).first().copied().ok_or(Error::NoPhoneAvailable)
 }
 
 impl Asked {
@@ -438,7 +444,7 @@ impl Filters {
 /// What filters ask about.
 pub struct Shown<'a> {
     pub status: MessageStatus,
-    pub direction: Way,
+    pub direction: Direct,
     pub channel: Option<Channel>,
     pub message_type: MessageType,
     pub to: &'a PhoneNumber,
@@ -507,4 +513,4 @@ impl Form for Nothing {
 const REQUESTED: OneOf<RequestedChannel> = OneOf { words: RequestedChannel::WORDS, parse: RequestedChannel::parse };
 const STATUS: OneOf<MessageStatus> = OneOf { words: MessageStatus::WORDS, parse: MessageStatus::parse };
 const CARRIED: OneOf<Channel> = OneOf { words: Channel::WORDS, parse: Channel::parse };
-const DIRECTION: OneOf<Way> = OneOf { words: Way::WORDS, parse: Way::parse };
+const DIRECTION: OneOf<Direct> = OneOf { words: Direct::WORDS, parse: Direct::parse };

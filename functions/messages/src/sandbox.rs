@@ -32,6 +32,20 @@ pub fn is_for(key: Option<&ApiKey>) -> bool {
     key.is_some_and(|key| key.environment == Environment::Test)
 }
 
+/// For what is done to messages that go somewhere: a test key knows of none.
+pub fn is_none_for(key: Option<&ApiKey>) -> Result<()> {
+    if is_for(key) { Err(Error::Missing(PhoneMessage::NOUN)) } else { Ok(()) }
+}
+
+impl SandboxMessages {
+    /// A key sees those of its own kind, and a person both.
+    pub fn is_for(&self, key: Option<&ApiKey>) -> Result<()> {
+        let Some(key) = key else { return Ok(()) };
+        let is_sandbox = matches!(self, SandboxMessages::Sandbox(_));
+        if is_sandbox == is_for(Some(key)) { Ok(()) } else { Err(Error::Missing(PhoneMessage::NOUN)) }
+    }
+}
+
 pub async fn send(door: &Member, new: NewMessage, ticket: &Ticket) -> Result<Accepted<AcceptedView>> {
     let (store, now) = (&door.store, door.now());
     let message = SandboxMessage::new(SandboxMessageId::new(now, store.random()), new, now);

@@ -75,6 +75,7 @@ fn verdict(status: u16, retry_after: Option<u32>, body: &[u8]) -> Outcome {
         200..300 | 409 => Outcome::Taken,
         422 => Outcome::Never(reason(body)),
         429 | 503 => Outcome::NotNow(retry_after.unwrap_or(LATER).clamp(1, LATEST)),
+        408 => Outcome::Unknown,
         // Its secret is another one, or its address has moved: an operator must look.
         400..500 => Outcome::NotNow(60),
         _ => Outcome::Unknown,

@@ -24,11 +24,24 @@ impl Switchboard {
         // Oldest first, so that whoever waited longest has the day's first places.
         waiting.sort_by_key(|waiting| waiting.id);
         let has_more = waiting.len() > AT_ONCE;
+        let mut failed = None;
         for waiting in waiting.into_iter().take(AT_ONCE) {
-            self.wake(context, &store, waiting.id, now).await?;
+            // One that cannot go on holds up no other.
+            if let Err(error) = self.wake(context, &store, waiting.id, now).await {
+                tracing::error!(message = %waiting.id, %error, "a message could not go on");
+                failed = Some(error);
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if has_more {
+            // At once, by the stream.
+            context.directory.replace_if(&due.again(), due).await?;
+            return Ok(());
         }
         // The index trails: what it does not show yet is found by the next sweep.
-        if !has_more && due.is_past(now) {
+        if due.is_past(now) {
             let directory = &context.directory;
             let done = directory.transaction().delete_unchanged(directory, due)?.commit().await;
             // One that was written again has more to say.
@@ -55,7 +68,10 @@ impl Switchboard {
             let plan = self.app.plans().get(&around.tenant.plan).within(&around.tenant.limits.unwrap_or_default());
             let allowed = Allowed { plan: &plan, called: &around.tenant.plan };
             let writing = store.transaction().replace(store, &queued, &message)?;
-            let (writing, expecting) = moving::take_places(writing, store, (&queued, message.is_counted), peer, allowed)?;
+            let (writing, expecting) = match message.is_confirmation {
+                true => (writing, None),
+                false => moving::take_places(writing, store, (&queued, message.is_counted), peer, allowed)?,
+            };
             let writing = match expecting {
                 Some(expecting) => moving::write_peer(writing, store, peer, &expecting)?,
                 None => writing,

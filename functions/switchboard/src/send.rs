@@ -3,16 +3,17 @@
 
 use jiff::{SignedDuration, Timestamp};
 use messaging::moving::{self, Allowed};
+use messaging::ways::{self, Way};
 use records::contact::Contact;
 use records::message_template::MessageType;
 use records::messaging_settings::MessagingSettings;
 use records::peer::Peer;
 use records::phone_admission::{Recipient, Verdict, verdict};
 use records::phone_message::{AttemptOutcome, MessageStatus, PhoneMessage, Reason, Report, Reported, SendMessage};
-use shared::model::gateway::Gateway;
+use shared::model::gateway::{Gateway, SharedSecret};
 use shared::model::line::{LinePeer, LinePool, PhoneLine};
 use shared::model::message_ref::MessageRef;
-use shared::model::tenant::{Inaccessible, Tenant};
+use shared::model::tenant::{Tenant, TenantStatus};
 use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict};
@@ -20,7 +21,7 @@ use shared::{Error, Result};
 
 use crate::Switchboard;
 use crate::gateway::{self, Outcome};
-use crate::lines::{self, Moment, Way};
+use crate::lines::{self, Moment};
 
 /// What is known around a message.
 pub struct Around {
@@ -109,8 +110,15 @@ impl Switchboard {
             Next::Go(way) => (vec![way], true),
             Next::Try(ways) => (ways, false),
         };
-        let mut waits = (Reason::NoLine, now + HOURLY);
+        // Why it waits, and how long: for what comes first.
+        let mut waits: Option<(Reason, Timestamp)> = None;
+        let mut wait = |reason, until| waits = Some(waits.filter(|(_, known)| *known <= until).unwrap_or((reason, until)));
         for way in ways {
+            let Some(carrier) = self.carrier(context, way.line).await? else {
+                tracing::error!(line = %way.line.id, "the line has no gateway whose secret can be read");
+                wait(Reason::NoLine, now + HOURLY);
+                continue;
+            };
             if !has_turn {
                 if self.is_others(context, store, around, way).await? {
                     continue;
@@ -119,28 +127,32 @@ impl Switchboard {
                     Moment::Now => {}
                     Moment::At(at) => return settle(message.at_turn(way.line.id, at)).await,
                     Moment::Busy => {
-                        waits = (Reason::LineBusy, now + BUSY);
+                        wait(Reason::LineBusy, now + BUSY);
                         continue;
                     }
                     Moment::Tomorrow => {
-                        waits = (Reason::LineBusy, moving::tomorrow(now));
+                        wait(Reason::LineBusy, moving::tomorrow(now));
                         continue;
                     }
                 }
             }
             let claimed = match self.claim(context, store, message, around, way, now).await? {
                 Claim::Mine(claimed) => claimed,
+                // Somebody else's since it was chosen: another one may be free.
+                Claim::OthersLine if has_turn && !message.is_unanswered() => return settle(message.later(None, None)).await,
                 Claim::OthersLine => continue,
                 Claim::Changed => return Ok(false),
                 Claim::Waits(reason) => {
-                    waits = (reason, moving::tomorrow(now));
+                    wait(reason, moving::tomorrow(now));
                     break;
                 }
             };
-            let outcome = self.call(context, store, &claimed, way.line).await?;
+            let outcome = self.call(store, &claimed, &carrier).await?;
             return self.mark(context, store, *claimed, outcome).await.map(|()| true);
         }
-        settle(message.held(waits.0, waits.1)).await
+        let (reason, until) = waits.unwrap_or((Reason::NoLine, now + HOURLY));
+        // Whoever may have it is asked again, and nobody else.
+        settle(if message.is_unanswered() { message.asked_again(until) } else { message.held(reason, until) }).await
     }
 
     /// Whether a line is somebody else's for the number, so that no turn of it is spent. The claim asks again.
@@ -159,7 +171,12 @@ impl Switchboard {
         way: Way<'_>,
         now: Timestamp,
     ) -> Result<Claim> {
-        let taken = message.taken(way.line.id, &way.line.phone_number, way.channel, now);
+        // Of one whose worker died nobody knows whether it was given away.
+        let known = match message.status {
+            MessageStatus::Sending => message.with_attempt(AttemptOutcome::Unknown, message.sending_since.unwrap_or(now)),
+            _ => message.clone(),
+        };
+        let taken = known.taken(way.line.id, &way.line.phone_number, way.channel, now);
         let writing = store.transaction().replace(store, &taken, message)?;
         let plan = self.app.plans().get(&around.tenant.plan).within(&around.tenant.limits.unwrap_or_default());
         let allowed = Allowed { plan: &plan, called: &around.tenant.plan };
@@ -191,15 +208,16 @@ impl Switchboard {
         }
     }
 
-    async fn call(&self, context: &WorkContext, store: &TenantStore, message: &PhoneMessage, line: &PhoneLine) -> Result<Outcome> {
-        let keys = self.app.keys().lines()?;
+    /// What carries the messages of a line. `None`: there is none, or its secret cannot be read.
+    async fn carrier(&self, context: &WorkContext, line: &PhoneLine) -> Result<Option<(Gateway, SharedSecret)>> {
         let gateway = context.directory.find(&Gateway::key_of(line.gateway)).await?;
-        let secret = gateway.as_ref().and_then(|gateway| gateway.secret(keys));
-        let Some((gateway, secret)) = gateway.zip(secret) else {
-            return Err(Error::internal("sending a message", "its line has no gateway whose secret can be read"));
-        };
-        let reference = MessageRef::new(store.tenant_id(), message.id).text(&keys.references);
-        Ok(gateway::send(&self.https, &gateway, &secret, message, &reference, self.app.clock().now()).await)
+        let keys = self.app.keys().lines()?;
+        Ok(gateway.and_then(|gateway| gateway.secret(keys).map(|secret| (gateway, secret))))
+    }
+
+    async fn call(&self, store: &TenantStore, message: &PhoneMessage, (gateway, secret): &(Gateway, SharedSecret)) -> Result<Outcome> {
+        let reference = MessageRef::new(store.tenant_id(), message.id).text(&self.app.keys().lines()?.references);
+        Ok(gateway::send(&self.https, gateway, secret, message, &reference, self.app.clock().now()).await)
     }
 
     /// Notes what the carrier said, beside what its receipts may have said already.
@@ -224,7 +242,8 @@ pub async fn around(context: &WorkContext, store: &TenantStore, message: &PhoneM
     let (tenant, peer, pool, settings) = (Tenant::key_of(), Peer::key_of(&message.to), LinePool::key_of(), MessagingSettings::key_of());
     let reading = (store.find(&tenant), store.find(&peer), context.directory.find(&pool), store.find(&settings));
     let (tenant, peer, pool, settings) = tokio::try_join!(reading.0, reading.1, reading.2, reading.3)?;
-    let Some(tenant) = tenant.filter(|tenant| tenant.inaccessible(context.now()) != Some(Inaccessible::Gone)) else { return Ok(None) };
+    // What is being deleted can be restored for a week, and waits.
+    let Some(tenant) = tenant.filter(|tenant| tenant.status != TenantStatus::Closed) else { return Ok(None) };
     let settings = settings.unwrap_or_else(|| MessagingSettings::unset(tenant.created_at));
     let contact = peer.as_ref().and_then(|peer| peer.contact).filter(|_| message.message_type == MessageType::Marketing);
     let timezone = match contact {
@@ -242,6 +261,7 @@ pub fn stopped(message: &PhoneMessage, around: &Around, now: Timestamp) -> Optio
     match verdict(message, recipient, &around.settings, now) {
         Verdict::Blocked(reason) => Some(ended(message.blocked(reason))),
         _ if message.has_expired(now) => Some(ended(message.failed(Reason::Expired, now))),
+        _ if around.tenant.inaccessible(now).is_some() && message.is_unanswered() => Some(message.unknown()),
         _ if around.tenant.inaccessible(now).is_some() => Some(message.held(Reason::TenantSuspended, now + HOURLY)),
         // One that may have gone is asked about at night too.
         Verdict::Waits(reason, until) if !message.is_unanswered() => Some(message.held(reason, until)),
@@ -254,14 +274,14 @@ fn next<'a>(message: &PhoneMessage, around: &'a Around, store: &TenantStore, now
         return Next::Settle(then);
     }
     let line = message.line.and_then(|line| around.pool.find(line));
-    let is_given = message.status == MessageStatus::Sending || message.is_unanswered();
+    let is_given = message.is_unanswered();
     match (line, message.channel) {
         // Whoever was asked is asked again, and nobody else: it may have it.
         (Some(line), Some(channel)) if is_given => return Next::Go(Way { line, channel }),
         _ if is_given => return Next::Settle(message.unknown()),
         _ => {}
     }
-    let ways = lines::ways(&around.pool, message, around.peer.as_ref(), store.tenant_id());
+    let ways = ways::of(&around.pool, message, around.peer.as_ref(), store.tenant_id());
     // Its turn, which it has waited for.
     let mine = ways.iter().find(|way| message.due_at.is_some() && message.line == Some(way.line.id));
     match mine {
@@ -284,13 +304,20 @@ fn after(message: &PhoneMessage, outcome: Outcome, now: Timestamp) -> Option<Pho
         }
         Outcome::Never(reason) => {
             let refused = attempted(AttemptOutcome::Refused);
-            if refused.next_channels().is_empty() { Some(refused.failed(reason, now)) } else { Some(refused.later(None, Some(reason))) }
+            let is_of_channel = matches!(reason, Reason::NoImessage | Reason::NoRcs);
+            Some(match reason {
+                Reason::OptedOut => refused.blocked(reason),
+                _ if is_of_channel && !refused.next_channels().is_empty() => refused.later(None, Some(reason)),
+                _ => refused.failed(reason, now),
+            })
         }
         Outcome::NotNow(seconds) => {
             let refused = attempted(AttemptOutcome::Later);
             let grown = refused.tries(AttemptOutcome::Later).min(10).saturating_sub(1);
             let seconds = seconds.saturating_mul(1 << grown).clamp(seconds, LATEST.max(seconds));
-            Some(refused.later(Some(now + SignedDuration::from_secs(seconds.into())), None))
+            let at = now + SignedDuration::from_secs(seconds.into());
+            // One that was asked before without an answer may have it.
+            Some(if refused.was_unanswered() { refused.asked_again(at) } else { refused.later(Some(at), None) })
         }
         Outcome::Unknown => {
             let unanswered = attempted(AttemptOutcome::Unknown);

@@ -90,6 +90,9 @@ pub struct Filters {
     until: Option<Timestamp>,
 }
 
+/// Deliveries that a page looks at.
+const LOOKED_AT: usize = 1_000;
+
 /// The delivery that a path names.
 pub struct FoundDelivery {
     webhook: Webhook,
@@ -105,7 +108,7 @@ pub async fn list(door: Viewer, webhook: Found<Webhook>, asked: Cursors<Filters>
             && filters.until.is_none_or(|until| delivery.created_at < until)
     };
     let list = Delivery::of_webhook(webhook.0.id).going(Direction::Descending);
-    let found = door.store.page(&list, &asked.page.span(), keep).await?;
+    let found = door.store.page_within(&list, &asked.page.span(), LOOKED_AT, keep).await?;
     Ok(Listing { items: found.items.iter().map(DeliveryView::of).collect(), total: 0, page: asked.page, next: found.next })
 }
 

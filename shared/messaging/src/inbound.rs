@@ -11,7 +11,7 @@ use shared::crypto;
 use shared::model::gateway::Gateway;
 use shared::model::line::{Channel, LinePeer, LinePool};
 use shared::model::phone_number::PhoneNumber;
-use shared::model::tenant::{Inaccessible, Tenant};
+use shared::model::tenant::{Tenant, TenantStatus};
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result};
@@ -50,7 +50,7 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
     for round in 0..TRIES {
         let profile = Tenant::key_of();
         let (mut standing, tenant) = try_join(standings::read(&store, &peer), store.find(&profile)).await?;
-        let Some(tenant) = tenant.filter(|tenant| tenant.inaccessible(work.now()) != Some(Inaccessible::Gone)) else { return Ok(false) };
+        let Some(tenant) = tenant.filter(|tenant| tenant.status != TenantStatus::Closed) else { return Ok(false) };
         let says = meaning(&message, &mut standing, &store)?;
         let mut writing = store.transaction().while_kept(&store)?.create(&store, &message, conflict(KNOWN))?;
         if says.changes {
@@ -59,9 +59,14 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
         // Of a suspended tenant a STOP counts, and nothing else acts.
         let answer = says.answer.filter(|_| tenant.inaccessible(work.now()).is_none());
         let answer = answer.and_then(|answer| {
-            let id = PhoneMessageId::of(at, &crypto::hash(&[message.id.to_string().as_bytes(), b"confirmation"]));
-            PhoneMessage::confirmation(id, &message, answer.text(&tenant.name), work.now())
+            let (id, text) = (answer.id(&message, work.now()), answer.text(&tenant.name));
+            PhoneMessage::confirmation(id, &message, text, work.now())
         });
+        // Programs that ask for help of each other end so.
+        let answer = match answer {
+            Some(answer) if store.find(&PhoneMessage::key_of(answer.id)).await?.is_some() => None,
+            answer => answer,
+        };
         if let Some(answer) = &answer {
             writing = writing.create(&store, answer, conflict(KNOWN))?;
         }
@@ -71,7 +76,7 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
             // Something else happened to the number at the same moment.
             Err(Error::Conflict(_)) => standings::wait(&store, round).await,
             Err(Error::NotFound) => match store.find(&Tenant::key_of()).await? {
-                Some(tenant) if tenant.inaccessible(work.now()) != Some(Inaccessible::Gone) => standings::wait(&store, round).await,
+                Some(tenant) if tenant.status != TenantStatus::Closed => standings::wait(&store, round).await,
                 _ => return Ok(false),
             },
             Err(error) => return Err(error),
@@ -117,6 +122,18 @@ fn meaning(message: &PhoneMessage, standing: &mut Standing, store: &TenantStore)
 }
 
 impl Confirmation {
+    /// A step of a number is answered once; a call for help once an hour.
+    fn id(self, message: &PhoneMessage, now: Timestamp) -> PhoneMessageId {
+        let peer = message.peer().to_string();
+        match self {
+            Confirmation::Help => {
+                let hour = Timestamp::from_second(now.as_second().div_euclid(3_600) * 3_600).unwrap_or(now);
+                PhoneMessageId::of(hour, &crypto::hash(&[peer.as_bytes(), b"help"]))
+            }
+            _ => PhoneMessageId::of(message.created_at, &crypto::hash(&[message.id.to_string().as_bytes(), b"confirmation"])),
+        }
+    }
+
     /// One message, without advertising (47 CFR 64.1200(a)(12)). `sender` is who the person has written to.
     fn text(self, sender: &str) -> String {
         match self {

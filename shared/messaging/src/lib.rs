@@ -4,3 +4,4 @@ pub mod inbound;
 pub mod moving;
 pub mod reports;
 pub mod standings;
+pub mod ways;

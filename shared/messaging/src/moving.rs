@@ -88,6 +88,13 @@ pub fn change<'a>(
     if let Some((peer, messaged)) = peer.zip(went_out).and_then(|(peer, at)| peer.messaged(at).map(|messaged| (peer, messaged))) {
         transaction = transaction.replace(store, &messaged, peer)?;
         tally.push(("new_contacts", 1));
+        // Its place was given back by a message that ended before this one went out.
+        if peer.place.is_none() {
+            let (of_month, of_day) = MessagingQuota::of_contacts(day(store.now()));
+            for key in [of_month, of_day] {
+                transaction = transaction.tally_within(store, &key, ("n", 1), None, missing())?;
+            }
+        }
     } else if let Some((peer, (left, place))) =
         peer.filter(|_| ended).and_then(|peer| peer.without_place(after.id).map(|left| (peer, left)))
     {

@@ -290,13 +290,14 @@ fn planned(now: Timestamp, pause: SignedDuration) -> DeliveryState {
 /// `None`: it was the last of the schedule.
 fn pause_after(of_schedule: u64, attempt: &DeliveryAttempt, fraction: f64) -> Option<SignedDuration> {
     let step = *PAUSES.get(usize::try_from(of_schedule).ok()?.checked_sub(1)?)?;
+    let is_too_much = attempt.error == Some(AttemptError::Timeout) || attempt.status_code == Some(429);
+    let step = if is_too_much { step.max(BREATH) } else { step };
     // What is asked for, within one and two steps: who asks for more would lose events, and for less would get a storm.
     if let Some(asked) = attempt.retry_after() {
         return Some(asked.clamp(step, step.saturating_mul(2)));
     }
-    let is_too_much = attempt.error == Some(AttemptError::Timeout) || attempt.status_code == Some(429);
-    let step = if is_too_much { step.max(BREATH) } else { step };
-    let share = 1.0 - JITTER + 2.0 * JITTER * fraction;
+    // Who has too much on their hands gets no less than a breath.
+    let share = if is_too_much { 1.0 + JITTER * fraction } else { 1.0 - JITTER + 2.0 * JITTER * fraction };
     SignedDuration::try_from_secs_f64(step.as_secs_f64() * share).ok()
 }
 

@@ -28,7 +28,7 @@ impl EventId {
 macro_rules! kinds {
     ($($kind:ident $name:literal $text:literal,)*) => {
         /// What can happen.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum EventKind {
             $(#[serde(rename = $name)] $kind,)*
         }
@@ -79,6 +79,16 @@ kinds! {
     WebhookDisabled "webhook.disabled" "Another webhook was disabled, because it failed for days or asked for it",
     WebhookTest "webhook.test" "Somebody tested the webhook",
 }
+
+/// By hand: the derivation does not see names that a macro gives.
+impl utoipa::PartialSchema for EventKind {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, Type};
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(EventKind::NAMES.iter().copied())).into()
+    }
+}
+
+impl utoipa::ToSchema for EventKind {}
 
 impl EventKind {
     /// Also by the name that other services have for it.

@@ -122,6 +122,11 @@ impl Peer {
         Some((Peer { place: None, version: self.version + 1, ..self.clone() }, place))
     }
 
+    /// As another tenant knows it: it has no line for it yet, and no place.
+    pub fn elsewhere(self) -> Self {
+        Peer { lines: vec![], place: None, ..self }
+    }
+
     /// No line is the tenant's any more.
     pub fn without_lines(&self) -> Self {
         Peer { lines: vec![], version: self.version + 1, ..self.clone() }

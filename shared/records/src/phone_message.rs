@@ -293,7 +293,7 @@ impl MessageStatus {
         use MessageStatus::{Blocked, Cancelled, Delivered, Failed, Held, Queued, Read, Received, Scheduled, Sending, Sent, Unknown};
         match self {
             Scheduled => matches!(next, Queued | Held | Blocked | Cancelled | Failed),
-            Held => matches!(next, Held | Queued | Blocked | Cancelled | Failed),
+            Held => matches!(next, Held | Queued | Blocked | Cancelled | Failed | Unknown),
             // Unknown: it was given to a carrier that did not answer, and is not asked again.
             Queued => matches!(next, Queued | Sending | Held | Blocked | Cancelled | Failed | Unknown),
             Sending => matches!(next, Sending | Sent | Delivered | Read | Failed | Unknown | Queued | Blocked | Held),
@@ -547,7 +547,13 @@ impl PhoneMessage {
 
     /// Whether a carrier was asked that may have it.
     pub fn is_unanswered(&self) -> bool {
-        self.attempts.last().is_some_and(|attempt| attempt.outcome == AttemptOutcome::Unknown)
+        self.status == MessageStatus::Sending || self.was_unanswered()
+    }
+
+    /// The same by the calls that ended: a later one that was not taken does not say that an earlier one was not.
+    pub fn was_unanswered(&self) -> bool {
+        let last = self.attempts.iter().rev().find(|attempt| attempt.outcome != AttemptOutcome::Later);
+        last.is_some_and(|attempt| attempt.outcome == AttemptOutcome::Unknown)
     }
 
     pub fn tries(&self, outcome: AttemptOutcome) -> usize {
@@ -575,7 +581,11 @@ impl PhoneMessage {
         if let Some((line, channel)) = self.line.zip(self.channel) {
             attempts.push(Attempt { channel, line, tried_at: now, outcome });
         }
-        attempts.drain(..attempts.len().saturating_sub(PhoneMessage::ATTEMPTS));
+        // What says by which channels it never goes stays.
+        while attempts.len() > PhoneMessage::ATTEMPTS {
+            let oldest = attempts.iter().position(|attempt| attempt.outcome == AttemptOutcome::Later).unwrap_or(0);
+            attempts.remove(oldest);
+        }
         PhoneMessage { attempts, ..self.clone() }
     }
 
@@ -596,6 +606,17 @@ impl PhoneMessage {
         (self.status.leads_to(MessageStatus::Cancelled) && !self.is_unanswered()).then(|| self.to(MessageStatus::Cancelled, None))
     }
 
+    /// As another tenant keeps it: it sends nothing of it.
+    pub fn elsewhere(self) -> Self {
+        use MessageStatus::{Cancelled, Held, Queued, Scheduled, Sending};
+        match self.status {
+            Scheduled | Held | Queued | Sending => {
+                PhoneMessage { status: Cancelled, due_at: None, sending_since: None, line: None, ..self }
+            }
+            _ => PhoneMessage { line: None, ..self },
+        }
+    }
+
     /// What a carrier reports. `None`: it says nothing new.
     pub fn reported(&self, report: Report) -> Option<Self> {
         let at = report.at.max(self.created_at);
@@ -605,12 +626,17 @@ impl PhoneMessage {
             Reported::Read => MessageStatus::Read,
             Reported::Failed => MessageStatus::Failed,
         };
+        let is_by_another = report.channel.is_some() && report.channel != self.channel;
+        let is_asked =
+            matches!(self.status, MessageStatus::Sending | MessageStatus::Sent | MessageStatus::Unknown) || self.was_unanswered();
+        // Of a channel that is tried no longer.
+        if status == MessageStatus::Failed && (is_by_another || !is_asked) {
+            return None;
+        }
         // A carrier that reports it has it, even where the worker that gave it away has not said so, or was about to try again.
         let has_it = self.attempts.iter().any(|attempt| attempt.outcome != AttemptOutcome::Refused) || self.sending_since.is_some();
         let known = match self.status {
-            MessageStatus::Queued if has_it && status != MessageStatus::Failed => {
-                PhoneMessage { status: MessageStatus::Sending, ..self.clone() }
-            }
+            MessageStatus::Queued | MessageStatus::Held if has_it => PhoneMessage { status: MessageStatus::Sending, ..self.clone() },
             _ => self.clone(),
         };
         let reason = (status == MessageStatus::Failed).then(|| report.reason.unwrap_or(Reason::CarrierError));

@@ -275,6 +275,10 @@ impl WebhookHealth {
 
     /// After an attempt at `at`. `None`: it is as it was.
     pub fn after(&self, reached: Reached, at: Timestamp) -> Option<Self> {
+        // It is over: who enables the webhook begins anew, and what was on its way says nothing.
+        if self.state == HealthState::Disabled {
+            return None;
+        }
         let version = self.version + 1;
         let changed = match reached {
             Reached::Yes => WebhookHealth { version: self.version, ..WebhookHealth::new(self.id) },

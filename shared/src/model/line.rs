@@ -72,8 +72,11 @@ pub struct LinePeer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinePace {
     line: LineId,
-    /// Nothing goes before.
+    /// Nothing goes before, but for what is urgent.
     next: Timestamp,
+    /// What is urgent has turns of its own, a fifth of all.
+    #[serde(default)]
+    next_urgent: Timestamp,
     day: Date,
     today: u64,
     version: u64,
@@ -188,29 +191,35 @@ impl LinePeer {
 }
 
 impl LinePace {
-    /// Of a minute, the share that is used by all but one-time passwords.
-    const SHARE: (u64, u64) = (4, 5);
+    /// Of five turns, those that anything may have. The rest is for one-time passwords, so that none waits behind others.
+    const OF_ALL: u64 = 4;
 
     pub fn new(line: LineId) -> Self {
-        LinePace { line, next: Timestamp::UNIX_EPOCH, day: Date::ZERO, today: 0, version: 0 }
+        LinePace { line, next: Timestamp::UNIX_EPOCH, next_urgent: Timestamp::UNIX_EPOCH, day: Date::ZERO, today: 0, version: 0 }
     }
 
     pub fn today(&self, now: Timestamp) -> u64 {
         if self.day == day(now) { self.today } else { 0 }
     }
 
-    /// The next turn of the line. `is_urgent`: a one-time password, for which a fifth of each minute is kept.
+    /// The next turn of the line. `is_urgent`: a one-time password, which takes the first of either kind.
     pub fn turn(&self, line: &PhoneLine, now: Timestamp, is_urgent: bool) -> Turn {
         let today = self.today(now);
         if today >= line.limit_of_day(now) {
             return Turn::DayIsFull;
         }
-        let per_minute = line.per_minute_limit.max(1);
-        let share = if is_urgent { per_minute } else { (per_minute * LinePace::SHARE.0 / LinePace::SHARE.1).max(1) };
-        let step = SignedDuration::from_micros(60_000_000 / i64::try_from(share).unwrap_or(i64::MAX));
-        let at = self.next.max(now);
-        let next = at.saturating_add(step).unwrap_or(Timestamp::MAX);
-        Turn::At(at, LinePace { line: self.line, next, day: day(now), today: today + 1, version: self.version + 1 })
+        let step = |of_five: u64| {
+            let share = (line.per_minute_limit * of_five / 5).max(1);
+            SignedDuration::from_micros(60_000_000 / i64::try_from(share).unwrap_or(i64::MAX))
+        };
+        let after = |at: Timestamp, step: SignedDuration| at.saturating_add(step).unwrap_or(Timestamp::MAX);
+        let (anybodys, urgent) = (self.next.max(now), self.next_urgent.max(now));
+        let taken = LinePace { day: day(now), today: today + 1, version: self.version + 1, ..self.clone() };
+        if is_urgent && urgent < anybodys {
+            let next_urgent = after(urgent, step(5 - LinePace::OF_ALL));
+            return Turn::At(urgent, LinePace { next_urgent, ..taken });
+        }
+        Turn::At(anybodys, LinePace { next: after(anybodys, step(LinePace::OF_ALL)), ..taken })
     }
 
     pub fn key_of(line: LineId) -> Key<Self> {
@@ -295,6 +304,18 @@ mod tests {
             let within = moments.iter().filter(|at| at.duration_since(now) < SignedDuration::from_mins(1)).count();
             assert_eq!((moments.len(), within), (200, in_a_minute), "{is_urgent}");
         }
+    }
+
+    #[test]
+    fn a_one_time_password_does_not_wait_behind_others() {
+        let (now, line): (Timestamp, _) = (NOON.parse().unwrap(), line(60, None));
+        let mut pace = LinePace::new(line.id);
+        for _ in 0..500 {
+            let Turn::At(_, next) = pace.turn(&line, now, false) else { panic!("the day is not full") };
+            pace = next;
+        }
+        let Turn::At(at, _) = pace.turn(&line, now, true) else { panic!("the day is not full") };
+        assert_eq!(at, now);
     }
 
     #[test]

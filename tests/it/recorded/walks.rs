@@ -12,7 +12,7 @@ use crate::links::{link_of, mail_to};
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
 
-const FUNCTIONS: [&str; 14] = [
+const FUNCTIONS: [&str; 15] = [
     "auth",
     "projects",
     "tenants",
