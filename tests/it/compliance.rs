@@ -19,6 +19,9 @@ const CONSENT: &str = "/v1/compliance/consent";
 const ADA: &str = "+15551234567";
 const BOB: &str = "+15551234568";
 
+/// What somebody does to a stored item.
+type Change = fn(&mut Value);
+
 async fn home() -> (World, Tenant) {
     let world = World::new().await;
     let own = world.tenant("acme").await;
@@ -474,7 +477,7 @@ async fn a_changed_chain_is_seen_and_says_where() {
         .into_iter()
         .find(|item| item["pk"]["S"] == partition.as_str() && item["sk"]["S"] == "0000000003");
     let third = third.expect("the third entry");
-    let changes: [(&str, fn(&mut Value)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("a text", |item| item["text"]["M"]["value"]["S"] = json!("I agree!")),
         ("a moment", |item| item["consented_at"]["S"] = json!("2020-01-01T00:00:00Z")),
         ("a type", |item| item["consent_type"]["S"] = json!("express")),
@@ -700,7 +703,7 @@ async fn a_proof_is_checked_by_those_who_have_nothing_but_python() {
     let proof = done(&world, owner, &format!("GET {CONSENT}/proof?phone_number=%2B15551234567"), Value::Null).await;
     let (valid, said) = checked(std::slice::from_ref(&proof));
     assert!(valid && said.starts_with("valid: +15551234567, 4 entries, 4 values disclosed"), "{said}");
-    let changes: [(&str, fn(&mut Value)); 8] = [
+    let changes: [(&str, Change); 8] = [
         ("a value", |page| page["data"]["entries"][1]["disclosed"][0]["value"] = json!("I agree!")),
         ("a hash", |page| page["data"]["entries"][1]["hash"] = page["data"]["entries"][2]["hash"].clone()),
         ("a cut", |page| drop(page["data"]["entries"].as_array_mut().unwrap().pop())),

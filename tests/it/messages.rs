@@ -168,6 +168,8 @@ async fn stop_silences_the_number_for_that_tenant_and_start_brings_it_back() {
     home.settle().await;
     assert_eq!(home.on(PHONE).last().map(String::as_str), Some("Theirs"), "{}", theirs.text);
     let line = home.world.aws.phones().conversation(PHONE).unwrap().messages[0].line.clone();
+    // What comes in one millisecond has no order.
+    home.world.advance(SignedDuration::from_millis(5));
     home.world.aws.phones().say(PHONE, Some(&line), "START").expect("said");
     home.settle().await;
     assert!(home.on(PHONE).last().is_some_and(|text| text.contains("you will get messages again")));
@@ -176,6 +178,7 @@ async fn stop_silences_the_number_for_that_tenant_and_start_brings_it_back() {
     assert_eq!(home.on(PHONE).last().map(String::as_str), Some("Three"));
     // START of somebody who has not opted out is an ordinary message.
     let before = home.on(PHONE).len();
+    home.world.advance(SignedDuration::from_millis(5));
     home.world.aws.phones().say(PHONE, Some(&line), "yes").expect("said");
     home.settle().await;
     assert_eq!(home.on(PHONE).len(), before);

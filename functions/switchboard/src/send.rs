@@ -36,7 +36,7 @@ pub struct Around {
 /// What is to be done with a message now.
 enum Next<'a> {
     /// It moves without a call.
-    Settle(PhoneMessage),
+    Settle(Box<PhoneMessage>),
     /// Each of these is tried, in this order.
     Try(Vec<Way<'a>>),
     /// It is asked about once more, or has its turn, on this one.
@@ -106,7 +106,7 @@ impl Switchboard {
         let peer = around.peer.as_ref();
         let settle = |then: PhoneMessage| async move { settle(context, store, (message, &then), peer).await };
         let (ways, has_turn) = match next(message, around, store, now) {
-            Next::Settle(then) => return settle(then).await,
+            Next::Settle(then) => return settle(*then).await,
             Next::Go(way) => (vec![way], true),
             Next::Try(ways) => (ways, false),
         };
@@ -271,14 +271,14 @@ pub fn stopped(message: &PhoneMessage, around: &Around, now: Timestamp) -> Optio
 
 fn next<'a>(message: &PhoneMessage, around: &'a Around, store: &TenantStore, now: Timestamp) -> Next<'a> {
     if let Some(then) = stopped(message, around, now) {
-        return Next::Settle(then);
+        return Next::Settle(Box::new(then));
     }
     let line = message.line.and_then(|line| around.pool.find(line));
     let is_given = message.is_unanswered();
     match (line, message.channel) {
         // Whoever was asked is asked again, and nobody else: it may have it.
         (Some(line), Some(channel)) if is_given => return Next::Go(Way { line, channel }),
-        _ if is_given => return Next::Settle(message.unknown()),
+        _ if is_given => return Next::Settle(Box::new(message.unknown())),
         _ => {}
     }
     let ways = ways::of(&around.pool, message, around.peer.as_ref(), store.tenant_id());
@@ -286,7 +286,7 @@ fn next<'a>(message: &PhoneMessage, around: &'a Around, store: &TenantStore, now
     let mine = ways.iter().find(|way| message.due_at.is_some() && message.line == Some(way.line.id));
     match mine {
         Some(way) => Next::Go(*way),
-        None if message.next_channels().is_empty() => Next::Settle(message.failed(message.last_reason(), now)),
+        None if message.next_channels().is_empty() => Next::Settle(Box::new(message.failed(message.last_reason(), now))),
         None => Next::Try(ways),
     }
 }

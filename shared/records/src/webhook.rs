@@ -289,11 +289,10 @@ impl WebhookHealth {
                 let is_lost = reached == Reached::Lost;
                 let first_lost = self.first_lost.or(is_lost.then_some(at));
                 let apart = first_lost.is_some_and(|first| is_lost && at.duration_since(first) >= WebhookHealth::APART);
+                let is_long = failures == WebhookHealth::ENOUGH && at.duration_since(since) >= WebhookHealth::FAILING;
                 let state = if at.duration_since(since) >= WebhookHealth::DISABLED && apart {
                     HealthState::Disabled
-                } else if failures == WebhookHealth::ENOUGH && at.duration_since(since) >= WebhookHealth::FAILING {
-                    HealthState::Failing
-                } else if self.state == HealthState::Failing {
+                } else if is_long || self.state == HealthState::Failing {
                     HealthState::Failing
                 } else if failures >= WebhookHealth::SOME {
                     HealthState::Degraded
