@@ -172,8 +172,9 @@ impl Walk {
         if std::env::var_os("UPDATE_RECORDED").is_some_and(|value| value == "1") {
             std::fs::write(&path, &self.text).expect("the file can be written");
         }
-        let all: BTreeSet<String> =
-            catalogue().operations.iter().filter(|operation| operation.function == name).map(Operation::name).collect();
+        // What a gateway signs is asked in tests/it/messages.rs: its signature says when.
+        let is_here = |operation: &&Operation| operation.function == name && operation.access != Access::Gateway;
+        let all: BTreeSet<String> = catalogue().operations.iter().filter(is_here).map(Operation::name).collect();
         let missing: Vec<&String> = all.difference(&self.succeeded).collect();
         assert!(missing.is_empty(), "tests/it/recorded/walks.rs has no request that succeeds: {missing:?}");
         let kept = std::fs::read_to_string(&path).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! How a contact is written: with its peer and its groups, in one transaction.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use records::contact::{Contact, ContactChanges, ContactId};
 use records::contact_group::{ContactGroup, ContactGroupId, ContactGroupMember};
@@ -14,6 +15,10 @@ use shared::{Error, Result};
 
 /// How often a change is tried again whose groups or peer change at the same time.
 const TRIES: usize = 5;
+/// The same where messages and consents write to the number, too.
+const TRIES_AT_NUMBER: u32 = 15;
+/// For each try that failed, the longest pause before the next.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Which of these groups are there.
 pub async fn existing(store: &TenantStore, groups: impl IntoIterator<Item = ContactGroupId>) -> Result<BTreeSet<ContactGroupId>> {
@@ -38,7 +43,7 @@ pub async fn create(
     let store = &door.store;
     // Of most numbers nothing is known before.
     let mut peer = None;
-    for _ in 0..TRIES {
+    for round in 0..TRIES_AT_NUMBER {
         let transaction = claim(record(store.transaction())?, store, contact, peer.as_ref())?
             .count_within(store, Lead::QUOTA, &door.plan, &door.tenant.plan)?
             .count(store, Contact::COUNT, 1)?
@@ -58,6 +63,7 @@ pub async fn create(
         {
             return Err(taken());
         }
+        pause(store, round).await;
     }
     Err(Error::contested())
 }
@@ -155,7 +161,7 @@ fn leave<'a>(
 /// Deletes a contact. What else is known of its number stays. `check` is asked of it as it is then.
 pub async fn delete(store: &TenantStore, contact: Contact, check: impl Fn(&Contact) -> Result<()> + Send + Sync) -> Result<()> {
     let (id, mut contact) = (contact.id, contact);
-    for _ in 0..TRIES {
+    for round in 0..TRIES_AT_NUMBER {
         let peer = store.find(&Peer::key_of(&contact.phone_number)).await?.filter(|peer| peer.contact == Some(id));
         let asked = contact.groups.clone();
         let there = existing(store, asked.iter().copied()).await?;
@@ -171,11 +177,19 @@ pub async fn delete(store: &TenantStore, contact: Contact, check: impl Fn(&Conta
         };
         match store.remove(contact.clone(), also).await {
             // A group went at the same time, or something new is known of the number.
-            Err(Error::Missing(ContactGroup::NOUN) | Error::Conflict(_)) => contact = store.get(&Contact::key_of(id)).await?,
+            Err(Error::Missing(ContactGroup::NOUN) | Error::Conflict(_)) => {
+                pause(store, round).await;
+                contact = store.get(&Contact::key_of(id)).await?;
+            }
             done => return done,
         }
     }
     Err(Error::contested())
+}
+
+/// A moment that differs for each of those who met.
+async fn pause(store: &TenantStore, round: u32) {
+    tokio::time::sleep(PAUSE.mul_f64(f64::from(round) * store.random().fraction())).await;
 }
 
 fn taken() -> Error {

@@ -397,8 +397,10 @@ mod tests {
             assert_eq!(pause(&answered(NOW, 503, &[("retry-after", asked)]), 0.5), seconds, "{asked}");
         }
         let timeout = DeliveryAttempt { status_code: None, error: Some(AttemptError::Timeout), ..answered(NOW, 500, &[]) };
-        assert_eq!(pause_after(1, &timeout, 0.5).unwrap(), BREATH);
-        assert_eq!(pause_after(1, &answered(NOW, 429, &[]), 0.5).unwrap(), BREATH);
+        for too_much in [timeout, answered(NOW, 429, &[])] {
+            assert_eq!(pause_after(1, &too_much, 0.0).unwrap(), BREATH);
+            assert_eq!(pause_after(1, &too_much, 1.0).unwrap().as_secs(), 72);
+        }
     }
 
     #[test]

@@ -7,11 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Random, RootKey, SealingKey, SigningKey};
-use crate::id;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
 
-id!(/// A gateway.
+crate::id!(/// A gateway.
     GatewayId = "gw", time_ordered);
 
 /// `gateways` / `<id>`.

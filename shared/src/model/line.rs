@@ -5,14 +5,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::id;
 use crate::ids::{TenantId, stored};
 use crate::model::gateway::GatewayId;
 use crate::model::phone_number::PhoneNumber;
 use crate::model::time::day;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 
-id!(/// A line.
+crate::id!(/// A line.
     LineId = "line", time_ordered);
 
 /// The ways in which a message reaches a phone.

@@ -7,7 +7,7 @@ use shared::model::mail_ref::LinkKind;
 use super::{Walk, catalogue, claims_of};
 use crate::dns::Server;
 use crate::insights::ingest_key;
-use crate::isolation::thread;
+use crate::isolation::{suspected, thread};
 use crate::links::{link_of, mail_to};
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
@@ -1118,6 +1118,14 @@ async fn phones(walk: &mut Walk) {
     walk.get("it is cancelled", &format!("POST {one}/cancel")).await;
     walk.get("which is final", &format!("POST {one}/cancel")).await;
     walk.get("and not to be sent again", &format!("POST {one}/resend")).await;
+    let failed =
+        walk.send("one that no line could send", &format!("POST {messages}"), json!({"to": "+15551234567", "body": "Once more"})).await;
+    let failed = failed.json()["data"]["message_id"].as_str().unwrap_or_default().to_owned();
+    let is_it = |item: &Value| item["type"]["S"] == "phone_message" && item["body"]["S"] == "Once more";
+    let item = walk.world.items_of(&walk.own).into_iter().find(is_it).expect("the message");
+    let [pk, sk] = ["pk", "sk"].map(|name| item[name]["S"].as_str().expect("a key"));
+    walk.world.change_item(pk, sk, |item| item["status"] = json!({"S": "failed"}));
+    walk.get("it is sent again", &format!("POST {messages}/{failed}/resend")).await;
     walk.places.push(("/v1/messages/{id}", one));
     walk.places.push(("/v1/gateways/{id}", "/v1/gateways/gw_0198c0de000070008000000000000000".to_owned()));
 }
@@ -1160,6 +1168,17 @@ async fn compliance() {
     walk.send("the same as a DELETE", &format!("DELETE {outs}/{bob}"), json!({"consent": consent})).await;
     walk.get("nothing is suspected", &format!("POST {outs}/{ada}/dismiss")).await;
     walk.send("opted out again", &post, json!({"phone_number": bob})).await;
+    let other = "/v1/compliance/opt-outs";
+    walk.get("those under the other path", &format!("GET {other}?limit=1")).await;
+    let eve = "+15551234570";
+    walk.send("one of them", &format!("POST {other}"), json!({"phone_number": eve})).await;
+    walk.send("comes back", &format!("POST {other}/{eve}/opt-in"), json!({"consent": consent})).await;
+    walk.send("goes", &format!("POST {other}"), json!({"phone_number": eve})).await;
+    walk.send("and comes back", &format!("DELETE {other}/{eve}"), json!({"consent": consent})).await;
+    for (path, number) in [(outs, "+15551234571"), (other, "+15551234572")] {
+        suspected(&walk.world, &walk.own, number);
+        walk.get("a suspicion was none", &format!("POST {path}/{number}/dismiss")).await;
+    }
 
     let record = format!("POST {consents}");
     let whole = json!({"phone_number": ada, "consent_type": "express_written", "consent_source": "checkout_form", "consent_text": "I agree.",
