@@ -155,11 +155,11 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
             "AudienceRole",
             "AuthRole",
             "CampaignsRole",
+            "ComplianceRole",
             "InboxRole",
             "InsightsRole",
             "KeysRole",
             "MessagesRole",
-            "ComplianceRole",
             "ProjectsRole",
             "RotatorRole",
             "TemplatesRole",
@@ -180,7 +180,7 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
 /// A function that is taken over can open only what it needs itself.
 #[test]
 fn derived_keys_are_for_those_who_use_them() {
-    let uses: [(&str, &[&str]); 5] = [
+    let uses: [(&str, &[&str]); 6] = [
         ("Vault", &["FanoutRole", "OperatorRole", "TenantsRole", "WebhooksRole"]),
         ("Links", &["AuthRole", "CourierRole"]),
         (
@@ -190,11 +190,11 @@ fn derived_keys_are_for_those_who_use_them() {
                 "AudienceRole",
                 "AuthRole",
                 "CampaignsRole",
+                "ComplianceRole",
                 "InboxRole",
                 "InsightsRole",
                 "KeysRole",
                 "MessagesRole",
-                "ComplianceRole",
                 "ProjectsRole",
                 "TemplatesRole",
                 "TenantsRole",
@@ -202,6 +202,7 @@ fn derived_keys_are_for_those_who_use_them() {
                 "WorkspacesRole",
             ],
         ),
+        ("Lines", &["MessagesRole", "OperatorRole", "SwitchboardRole"]),
         ("Receipts", &["JanitorRole", "OperatorRole"]),
         ("MailRefs", &["LinksRole", "ReceiverRole", "SenderRole"]),
     ];
@@ -216,6 +217,7 @@ fn derived_keys_are_for_those_who_use_them() {
         let accessors: &[&str] = match purpose {
             "Vault" => &["keys().vault()", ".fingerprints()"],
             "Links" => &["keys().links()"],
+            "Lines" => &["keys().lines()", "doors::GatewayCaller"],
             "Receipts" => &["keys().receipts()"],
             // The door and the worker's context read them.
             "MailRefs" => &["keys().mail_refs()", "doors::Recipient", ".reported(", ".engaged("],
@@ -267,15 +269,33 @@ fn queues_and_mail_are_for_those_who_use_them() {
     for (role, statement) in all_statements() {
         if list(&statement["Resource"]).contains(&index) {
             assert!(
-                ["AudienceRole", "CampaignsRole", "ProjectsRole", "ReceiverRole", "TemplatesRole", "TenantDataRole"]
-                    .contains(&role.as_str()),
+                [
+                    "AudienceRole",
+                    "CampaignsRole",
+                    "ComplianceRole",
+                    "ProjectsRole",
+                    "ReceiverRole",
+                    "SwitchboardRole",
+                    "TemplatesRole",
+                    "TenantDataRole"
+                ]
+                .contains(&role.as_str()),
                 "{role}"
             );
             assert_eq!(statement["Action"], "dynamodb:Query");
         }
         if texts(&statement["Action"]).contains(&"sqs:SendMessage".to_owned()) {
             let queues: &[&str] = match role.as_str() {
-                "RelayRole" => &["MailQueue", "CleanupQueue", "CampaignQueue", "SendQueue", "EventQueue", "RelayDeadLetters"],
+                "RelayRole" => &[
+                    "MailQueue",
+                    "CleanupQueue",
+                    "CampaignQueue",
+                    "SendQueue",
+                    "EventQueue",
+                    "OtpQueue",
+                    "MessageQueue",
+                    "RelayDeadLetters",
+                ],
                 "FanoutRole" => &["DeliveryQueue"],
                 "HeraldRole" => &["ResultQueue"],
                 "LinksRole" => &["MailEventsQueue"],
@@ -362,7 +382,7 @@ fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
     let functions: HashMap<String, _> =
         template.functions().expect("functions").into_iter().map(|function| (function.name.clone(), function)).collect();
     let sources = template.queue_sources().expect("sources");
-    assert_eq!(sources.len(), 9);
+    assert_eq!(sources.len(), 11);
     let seconds = |arn: &str, name: &str| queues[arn].attributes.get(name).and_then(|value| value.parse::<i64>().ok()).expect("a number");
     for source in &sources {
         assert!(source.report_item_failures, "{} does not report single failures", source.queue);
