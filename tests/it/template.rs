@@ -220,7 +220,7 @@ fn derived_keys_are_for_those_who_use_them() {
             "Lines" => &["keys().lines()", "doors::GatewayCaller"],
             "Receipts" => &["keys().receipts()"],
             // The door and the worker's context read them.
-            "MailRefs" => &["keys().mail_refs()", "doors::Recipient", ".reported(", ".engaged("],
+            "MailRefs" => &["keys().mail_refs()", "doors::Recipient", "context.reported(", "context.engaged("],
             // Lists and recorded answers, in shared.
             _ => continue,
         };
