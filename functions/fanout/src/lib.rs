@@ -17,8 +17,7 @@ use shared::aws::Aws;
 use shared::config::{ConfigError, Variables};
 use shared::model::due::{DueDelivery, RemindDelivery};
 use shared::runtime::worker::{self, Worker};
-use shared::runtime::{App, StartError};
-use shared::store::Span;
+use shared::runtime::{App, StartError, sweep};
 use shared::tenancy::jobs::WorkContext;
 
 pub struct Fanout {
@@ -45,11 +44,6 @@ enum Job {
     Deliver(Deliver),
     Remind(RemindDelivery),
 }
-
-/// Notes that one sweep brings to mind, about, and how many it looks at.
-const AT_MOST: u64 = 1_000;
-const AT_ONCE: usize = 500;
-const PAGES: usize = 20;
 
 impl Worker for Fanout {
     const NAME: &'static str = "fanout";
@@ -81,28 +75,9 @@ impl Worker for Fanout {
         }
         let context = worker::work_context(&self.app, Self::NAME, request_id);
         match worker::command(event)? {
-            Task::Sweep {} => worker::answer(sweep(&context).await?),
+            Task::Sweep {} => sweep::<DueDelivery>(&context).await,
         }
     }
-}
-
-/// Changes each note that is due, which brings a job by the stream.
-async fn sweep(context: &WorkContext) -> Result<Value> {
-    let (mut reminded, mut span) = (0, Span::first(AT_ONCE));
-    // Past those that are brought to mind more rarely.
-    for _ in 0..PAGES {
-        let due = context.directory.page(&DueDelivery::all(), &span, |_| true).await?;
-        for note in due.items.iter().filter(|note| note.is_worth(context.now())) {
-            // Whoever deleted or changed it meanwhile has done the work, or brought it to mind.
-            reminded += u64::from(context.directory.replace_if(&note.again(), note).await?);
-        }
-        let is_past = due.items.last().is_none_or(|last| !last.is_due(context.now()));
-        if is_past || due.next.is_none() || reminded >= AT_MOST {
-            break;
-        }
-        span.after = due.next;
-    }
-    Ok(serde_json::json!({ "ok": true, "reminded": reminded }))
 }
 
 fn client(aws: &Aws) -> Client {

@@ -9,7 +9,7 @@ use shared::ids::{LinkId, MailId, UserId};
 use shared::model::api_key::{ApiKey, KeyClaim, KeyHandle};
 use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, DemoClaim, Due};
-use shared::model::due::DueWork;
+use shared::model::due::{DueDelivery, DueNote, DueWork};
 use shared::model::due_messages::DueMessages;
 use shared::model::inbound::{Inbound, InboundAddress, InboundId};
 use shared::model::invitation::Invitation;
@@ -262,24 +262,22 @@ async fn remove_mails(context: &WorkContext, tenant: TenantId) -> Result<bool> {
     Ok(true)
 }
 
-/// Notes of campaigns that would have had something to do, and of messages that would have been due.
+/// Notes of what would have been due: of campaigns, of messages, and of deliveries to webhooks.
 async fn remove_due(context: &WorkContext, tenant: TenantId) -> Result<bool> {
+    remove_notes::<DueWork>(context, tenant).await?;
+    remove_notes::<DueMessages>(context, tenant).await?;
+    remove_notes::<DueDelivery>(context, tenant).await?;
+    Ok(true)
+}
+
+async fn remove_notes<N: DueNote>(context: &WorkContext, tenant: TenantId) -> Result<()> {
     let mut span = Span::first(1_000);
     loop {
-        let page = context.directory.page(&DueWork::all(), &span, |_| true).await?;
+        let page = context.directory.page(&N::all(), &span, |_| true).await?;
         for note in page.items.iter().filter(|note| note.is_of(tenant)) {
             context.directory.delete(&note.key()).await?;
         }
-        let Some(next) = page.next else { break };
-        span.after = Some(next);
-    }
-    let mut span = Span::first(1_000);
-    loop {
-        let page = context.directory.page(&DueMessages::all(), &span, |_| true).await?;
-        for note in page.items.iter().filter(|note| note.is_of(tenant)) {
-            context.directory.delete(&note.key()).await?;
-        }
-        let Some(next) = page.next else { return Ok(true) };
+        let Some(next) = page.next else { return Ok(()) };
         span.after = Some(next);
     }
 }

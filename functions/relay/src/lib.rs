@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::aws::Aws;
 use shared::config::Variables;
-use shared::model::due::{AdvanceCampaign, DueDelivery, DueWork, RemindDelivery};
+use shared::model::due::{AdvanceCampaign, DueDelivery, DueNote, DueWork, RemindDelivery};
 use shared::model::due_messages::{DueMessages, ReleaseMessages};
 use shared::model::edge::Pack;
 use shared::model::mail::Mail;

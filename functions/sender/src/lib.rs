@@ -29,8 +29,7 @@ use shared::lock::Lock;
 use shared::model::due::{AdvanceCampaign, DueWork};
 use shared::model::inbound::InboundId;
 use shared::runtime::worker::{self, Worker};
-use shared::runtime::{App, StartError};
-use shared::store::Span;
+use shared::runtime::{App, StartError, sweep};
 use shared::tenancy::jobs::WorkContext;
 
 pub struct Sender {
@@ -70,10 +69,6 @@ enum Job {
 
 /// Workspaces whose addresses are remembered, and tenants that are.
 const REMEMBERED: usize = 10_000;
-/// Due campaigns that one sweep brings to mind, about, and how many it looks at.
-const AT_MOST: u64 = 1_000;
-const AT_ONCE: usize = 500;
-const PAGES: usize = 20;
 /// Of a minute's mails. A tenth of what the carrier takes is left for mails to accounts.
 const SHARE_OF_A_MINUTE: u32 = 54;
 
@@ -132,7 +127,7 @@ impl Worker for Sender {
         }
         let context = worker::work_context(&self.app, Self::NAME, request_id);
         match worker::command(event)? {
-            Task::Sweep {} => worker::answer(sweep(&context).await?),
+            Task::Sweep {} => sweep::<DueWork>(&context).await,
         }
     }
 }
@@ -143,25 +138,6 @@ fn host_of_messages(region: Option<&str>) -> String {
         None | Some("us-east-1") => "email.amazonses.com".to_owned(),
         Some(region) => format!("{region}.amazonses.com"),
     }
-}
-
-/// Changes each note that is due, which brings a job by the stream.
-async fn sweep(context: &WorkContext) -> Result<Value> {
-    let (mut reminded, mut span) = (0, Span::first(AT_ONCE));
-    // Past those that are brought to mind more rarely.
-    for _ in 0..PAGES {
-        let due = context.directory.page(&DueWork::all(), &span, |_| true).await?;
-        for note in due.items.iter().filter(|note| note.is_worth(context.now())) {
-            // Whoever deleted or changed it meanwhile has done the work, or brought it to mind.
-            reminded += u64::from(context.directory.replace_if(&note.again(), note).await?);
-        }
-        let is_past = due.items.last().is_none_or(|last| !last.is_due(context.now()));
-        if is_past || due.next.is_none() || reminded >= AT_MOST {
-            break;
-        }
-        span.after = due.next;
-    }
-    Ok(serde_json::json!({ "ok": true, "reminded": reminded }))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub async fn send(
     headers.insert("webhook-signature", signature);
     match tokio::time::timeout(TIMEOUT, https.send(request, Some(CONNECT))).await {
         Err(_) => Outcome::Unknown,
-        Ok(Err(error)) if never_connected(&error) => Outcome::NotNow(LATER),
+        Ok(Err(error)) if Unreachable::is_behind(&error) => Outcome::NotNow(LATER),
         Ok(Err(_)) => Outcome::Unknown,
         Ok(Ok(response)) => {
             let retry_after = response.headers().get("retry-after").and_then(|seconds| seconds.trim().parse().ok());
@@ -88,17 +88,6 @@ fn reason(body: &[u8]) -> Reason {
         reason: String,
     }
     serde_json::from_slice::<Refusal>(body).map_or(Reason::CarrierError, |refusal| Reason::reported(&refusal.reason))
-}
-
-fn never_connected(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<Unreachable>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

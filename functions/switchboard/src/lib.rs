@@ -14,8 +14,7 @@ use shared::aws::https::Https;
 use shared::config::Variables;
 use shared::model::due_messages::{DueMessages, ReleaseMessages};
 use shared::runtime::worker::{self, Worker};
-use shared::runtime::{App, StartError};
-use shared::store::Span;
+use shared::runtime::{App, StartError, sweep};
 use shared::tenancy::jobs::WorkContext;
 
 pub struct Switchboard {
@@ -39,10 +38,6 @@ enum Job {
     Release(ReleaseMessages),
 }
 
-/// Notes of due messages that one sweep looks at.
-const AT_ONCE: usize = 500;
-const PAGES: usize = 20;
-
 impl Worker for Switchboard {
     const NAME: &'static str = "switchboard";
 
@@ -62,27 +57,9 @@ impl Worker for Switchboard {
         }
         let context = worker::work_context(&self.app, Self::NAME, request_id);
         match worker::command(event)? {
-            Task::Sweep {} => worker::answer(sweep(&context).await?),
+            Task::Sweep {} => sweep::<DueMessages>(&context).await,
         }
     }
-}
-
-/// Changes each note that is due, which brings a job by the stream.
-async fn sweep(context: &WorkContext) -> Result<Value> {
-    let (mut reminded, mut span) = (0, Span::first(AT_ONCE));
-    for _ in 0..PAGES {
-        let due = context.directory.page(&DueMessages::all(), &span, |_| true).await?;
-        for note in due.items.iter().filter(|note| note.is_due(context.now())) {
-            // Whoever deleted or changed it meanwhile has done the work, or brought it to mind.
-            reminded += u64::from(context.directory.replace_if(&note.again(), note).await?);
-        }
-        let is_past = due.items.last().is_none_or(|last| !last.is_due(context.now()));
-        if is_past || due.next.is_none() {
-            break;
-        }
-        span.after = due.next;
-    }
-    Ok(serde_json::json!({ "ok": true, "reminded": reminded }))
 }
 
 #[cfg(test)]

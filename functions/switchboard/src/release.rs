@@ -37,7 +37,7 @@ impl Switchboard {
         }
         if has_more {
             // At once, by the stream.
-            context.directory.replace_if(&due.again(), due).await?;
+            context.directory.replace_if(&due.onward(), due).await?;
             return Ok(());
         }
         // The index trails: what it does not show yet is found by the next sweep.

@@ -1,7 +1,6 @@
 //! Amazon SES. It accepts the same message as often as it is sent, so nothing is repeated unless SES said that it did not accept it. The
 //! result is known after a refusal, and when no connection was opened. After any other error the message may have been sent.
 
-use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_sesv2::Client;
@@ -109,7 +108,7 @@ fn tags(letter: &Letter) -> Result<Vec<MessageTag>, BuildError> {
 fn verdict(error: &SdkError<SendEmailError, HttpResponse>) -> Outcome {
     match error {
         SdkError::ConstructionFailure(_) => Outcome::NotNow("the request could not be made".into()),
-        SdkError::DispatchFailure(_) if never_connected(error) => Outcome::NotNow("SES is out of reach".into()),
+        SdkError::DispatchFailure(_) if Unreachable::is_behind(error) => Outcome::NotNow("SES is out of reach".into()),
         SdkError::ServiceError(refused) => {
             let code = refused.err().code().unwrap_or("no code").to_owned();
             let says = |words: &str| refused.err().message().is_some_and(|text| text.to_ascii_lowercase().contains(words));
@@ -127,17 +126,6 @@ fn verdict(error: &SdkError<SendEmailError, HttpResponse>) -> Outcome {
         }
         _ => Outcome::Unknown("no answer".into()),
     }
-}
-
-fn never_connected(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<Unreachable>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

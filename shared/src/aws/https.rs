@@ -49,6 +49,13 @@ pub struct Https(Arc<Inner>);
 #[error("no connection")]
 pub struct Unreachable(#[source] Cause);
 
+impl Unreachable {
+    /// Whether it is what an error comes from.
+    pub fn is_behind(error: &(dyn std::error::Error + 'static)) -> bool {
+        std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Unreachable>())
+    }
+}
+
 /// No answer of AWS that we ask for is longer: a page of a list has at most 1 MB, a batch 16 MB, a mail 25 MB.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
 /// After a longer silence the connection has probably been closed, so a new one is safer.

@@ -8,6 +8,34 @@ use crate::ids::{Segment, TenantId, WorkspaceTag, stored};
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
 use crate::store::page::List;
 
+/// A note that something is due at a moment. A change of it brings a job by the stream, so whoever brings it to mind writes it again.
+pub trait DueNote: Entity<Scope = InDirectory> + Sized {
+    fn due_at(&self) -> Timestamp;
+
+    /// How often it was brought to mind.
+    fn rounds(&self) -> u32;
+
+    /// It was brought to mind.
+    fn again(&self) -> Self;
+
+    fn is_of(&self, tenant: TenantId) -> bool;
+
+    /// In the order of their moments.
+    fn all() -> List<Self> {
+        List::new(Collection::of::<Self>(), "")
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.due_at() <= now
+    }
+
+    /// Whether it is time to bring it to mind: when it is due, and then ever more rarely, so that work which cannot be done is not in the way of others'.
+    fn is_worth(&self, now: Timestamp) -> bool {
+        let minutes = (1_i64 << self.rounds().min(12)) - 1;
+        now >= self.due_at().saturating_add(SignedDuration::from_mins(minutes)).unwrap_or(Timestamp::MAX)
+    }
+}
+
 /// `due` / `<moment>#<campaign>`: a campaign has something to do at a moment. Whoever makes it so writes this in the same transaction, and whoever has
 /// done it deletes it. Two who look at the same moment write the same note, so a campaign is looked at once however many mails it has sent. The mark
 /// keeps what they write apart, so that none is deleted with another's work.
@@ -35,41 +63,32 @@ impl DueWork {
         WorkspaceTag::of_id(&self.campaign)
     }
 
-    pub fn is_due(&self, now: Timestamp) -> bool {
-        self.due_at <= now
-    }
-
-    /// Whether it is time to bring it to mind: when it is due, and then ever more rarely, so that work which cannot be done is not in the way of others'.
-    pub fn is_worth(&self, now: Timestamp) -> bool {
-        let minutes = (1_i64 << self.rounds.min(12)) - 1;
-        now >= self.due_at.saturating_add(SignedDuration::from_mins(minutes)).unwrap_or(Timestamp::MAX)
-    }
-
-    pub fn is_of(&self, tenant: TenantId) -> bool {
-        self.tenant == tenant
-    }
-
     /// For a fair share of a queue: the tenant.
     pub fn group(&self) -> String {
         self.tenant.to_string()
-    }
-
-    pub fn again(&self) -> Self {
-        DueWork { mark: self.mark + 1, rounds: self.rounds + 1, ..self.clone() }
     }
 
     /// Whether it lies where the other one does.
     pub fn replaces(&self, other: &Self) -> bool {
         (self.due_at.as_millisecond(), &self.campaign) == (other.due_at.as_millisecond(), &other.campaign)
     }
+}
 
-    /// In the order of their moments.
-    pub fn all() -> List<Self> {
-        List::new(DueWork::collection(), "")
+impl DueNote for DueWork {
+    fn due_at(&self) -> Timestamp {
+        self.due_at
     }
 
-    fn collection() -> Collection {
-        Collection::of::<DueWork>()
+    fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    fn again(&self) -> Self {
+        DueWork { mark: self.mark + 1, rounds: self.rounds + 1, ..self.clone() }
+    }
+
+    fn is_of(&self, tenant: TenantId) -> bool {
+        self.tenant == tenant
     }
 }
 
@@ -79,7 +98,7 @@ impl Entity for DueWork {
     const COLLECTION: &'static str = "due";
 
     fn key(&self) -> Key<Self> {
-        Key::at(&DueWork::collection(), format!("{:015}#{}", self.due_at.as_millisecond(), self.campaign))
+        Key::at(&Collection::of::<DueWork>(), format!("{:015}#{}", self.due_at.as_millisecond(), self.campaign))
     }
 
     fn guard(&self) -> Vec<(&'static str, u64)> {
@@ -112,21 +131,6 @@ impl DueDelivery {
         DueDelivery { due_at, tenant, webhook: webhook.to_string(), event: event.to_string(), rounds: 0 }
     }
 
-    pub fn is_due(&self, now: Timestamp) -> bool {
-        self.due_at <= now
-    }
-
-    /// Whether it is time to bring it to mind: when it is due, and then ever more rarely.
-    pub fn is_worth(&self, now: Timestamp) -> bool {
-        let minutes = (1_i64 << self.rounds.min(12)) - 1;
-        now >= self.due_at.saturating_add(SignedDuration::from_mins(minutes)).unwrap_or(Timestamp::MAX)
-    }
-
-    /// It was brought to mind, by a change that brings a job.
-    pub fn again(&self) -> Self {
-        DueDelivery { rounds: self.rounds + 1, ..self.clone() }
-    }
-
     /// Whether it was ever brought to mind.
     pub fn is_reminder(&self) -> bool {
         self.rounds > 0
@@ -141,10 +145,23 @@ impl DueDelivery {
     pub fn place(&self) -> Key<Self> {
         self.key()
     }
+}
 
-    /// In the order of their moments.
-    pub fn all() -> List<Self> {
-        List::new(Collection::of::<DueDelivery>(), "")
+impl DueNote for DueDelivery {
+    fn due_at(&self) -> Timestamp {
+        self.due_at
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    fn again(&self) -> Self {
+        DueDelivery { rounds: self.rounds + 1, ..self.clone() }
+    }
+
+    fn is_of(&self, tenant: TenantId) -> bool {
+        self.tenant == tenant
     }
 }
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::Random;
 use crate::ids::{TenantId, stored};
+use crate::model::due::DueNote;
 use crate::store::entity::{Collection, Entity, InDirectory, Key};
-use crate::store::page::List;
 
 /// `due-messages` / `<minute>#<tenant>`: messages of a tenant are due in that minute. Whoever makes a message wait writes it in the same transaction. It
 /// goes a while after the minute: the index by which waiting messages are found trails the table.
@@ -18,6 +18,8 @@ pub struct DueMessages {
     pub(crate) tenant: TenantId,
     /// Another one each time that it is written or brought to mind. Each is a change, and so another job.
     mark: u64,
+    /// How often it was brought to mind without a job that got on.
+    rounds: u32,
 }
 
 /// A job: messages of its tenant that are due shall go on.
@@ -34,20 +36,12 @@ impl DueMessages {
     pub fn new(at: Timestamp, tenant: TenantId, random: &Random) -> Self {
         let mark = u32::from_be_bytes(random.bytes()).into();
         let minute = at.as_second().div_euclid(60) + i64::from(at.as_millisecond().rem_euclid(60_000) > 0);
-        DueMessages { minute, tenant, mark }
-    }
-
-    pub fn is_due(&self, now: Timestamp) -> bool {
-        self.at() <= now
+        DueMessages { minute, tenant, mark, rounds: 0 }
     }
 
     /// Whether all that was to be found in the index is in it.
     pub fn is_past(&self, now: Timestamp) -> bool {
-        self.at().saturating_add(DueMessages::TRAILS).is_ok_and(|past| past <= now)
-    }
-
-    pub fn is_of(&self, tenant: TenantId) -> bool {
-        self.tenant == tenant
+        self.due_at().saturating_add(DueMessages::TRAILS).is_ok_and(|past| past <= now)
     }
 
     /// For a fair share of a queue: the tenant.
@@ -55,17 +49,27 @@ impl DueMessages {
         self.tenant.to_string()
     }
 
-    pub fn again(&self) -> Self {
-        DueMessages { mark: self.mark + 1, ..self.clone() }
+    /// A job did what it could, and there is more: the next one begins at once.
+    pub fn onward(&self) -> Self {
+        DueMessages { mark: self.mark + 1, rounds: 0, ..self.clone() }
     }
+}
 
-    /// In the order of their minutes.
-    pub fn all() -> List<Self> {
-        List::new(Collection::of::<DueMessages>(), "")
-    }
-
-    fn at(&self) -> Timestamp {
+impl DueNote for DueMessages {
+    fn due_at(&self) -> Timestamp {
         Timestamp::from_second(self.minute.saturating_mul(60)).unwrap_or(Timestamp::MAX)
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    fn again(&self) -> Self {
+        DueMessages { mark: self.mark + 1, rounds: self.rounds + 1, ..self.clone() }
+    }
+
+    fn is_of(&self, tenant: TenantId) -> bool {
+        self.tenant == tenant
     }
 }
 
@@ -99,5 +103,9 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         assert!(!within.is_due(at("2026-11-21T10:00:59.999Z")) && within.is_due(at("2026-11-21T10:01:00Z")));
         assert!(!within.is_past(at("2026-11-21T10:02:59Z")) && within.is_past(at("2026-11-21T10:03:00Z")));
+        // One that gets nowhere comes more and more rarely; one that gets on, at once.
+        let stuck = within.again().again();
+        assert!(!stuck.is_worth(at("2026-11-21T10:03:59Z")) && stuck.is_worth(at("2026-11-21T10:04:00Z")));
+        assert!(stuck.onward().is_worth(at("2026-11-21T10:01:00Z")) && stuck.onward() != stuck);
     }
 }
