@@ -1442,7 +1442,7 @@ async fn key(world: &World, tenant: &Tenant, scopes: Value) -> Value {
 async fn lines(world: &World) {
     if world.items_of_type("line_pool").is_empty() {
         let workers = crate::workers::Workers::on(world);
-        stack::lines::seed(world.aws.phones(), &workers, "http://127.0.0.1:1").await.expect("lines");
+        stack::phone_lines::seed(world.aws.phones(), &workers, "http://127.0.0.1:1").await.expect("lines");
     }
 }
 

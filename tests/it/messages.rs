@@ -32,7 +32,7 @@ impl Home {
     async fn with(settings: Settings) -> Self {
         let world = World::with(settings).await;
         let workers = Workers::on(&world);
-        stack::lines::seed(world.aws.phones(), &workers, "http://127.0.0.1:1").await.expect("lines");
+        stack::phone_lines::seed(world.aws.phones(), &workers, "http://127.0.0.1:1").await.expect("lines");
         let own = world.tenant("acme").await;
         let key = key_of(&world, &own, "live").await;
         Home { world, workers, own, key }
@@ -85,6 +85,11 @@ impl Home {
             .collect()
     }
 
+    /// What the gateway reports.
+    fn report(&self, id: &str, events: Value) -> Request {
+        report(&self.world, id, &events)
+    }
+
     async fn usage(&self) -> Value {
         self.world.get("/v1/billing/usage").token(&self.own.owner.token).send().await.expect(200).json()["data"].clone()
     }
@@ -101,6 +106,18 @@ pub async fn tell(world: &World) -> usize {
         Ok(told.send().await.status)
     });
     told.await.expect("phones")
+}
+
+/// What the gateway of the phones reports, signed.
+pub fn report(world: &World, id: &str, events: &Value) -> Request {
+    let gateways = world.items_of_type("gateway");
+    let [gateway] = gateways.as_slice() else { panic!("one gateway") };
+    let gateway = format!("gw_{}", gateway["id"]["S"].as_str().expect("an id").replace('-', ""));
+    let (now, body) = (world.clock.now(), events.to_string());
+    let secret = shared::model::shared_secret::SharedSecret::parse(&world.aws.phones().secret()).expect("a secret");
+    let request = world.post(format!("/v1/gateways/{gateway}/events")).raw(body.as_bytes()).header("webhook-id", id);
+    let request = request.header("webhook-timestamp", &now.as_second().to_string());
+    request.header("webhook-signature", &secret.sign(id, now, body.as_bytes()))
 }
 
 async fn key_of(world: &World, tenant: &Tenant, environment: &str) -> String {
@@ -217,9 +234,68 @@ async fn words_that_seem_to_say_no_end_marketing_and_nothing_else() {
 #[tokio::test]
 async fn a_number_that_never_wrote_to_the_line_reaches_nobody() {
     let home = Home::new().await;
-    home.world.aws.phones().say("+15557654321", Some(stack::lines::LINES[0]), "Hello?").expect("said");
+    home.world.aws.phones().say("+15557654321", Some(stack::phone_lines::LINES[0]), "Hello?").expect("said");
     assert_eq!(home.tell().await, 1);
     assert!(home.world.items_of_type("phone_message").is_empty());
+}
+
+/// Nobody knows whom they mean, so the line writes to them for no one. Other lines know nothing of it.
+#[tokio::test]
+async fn a_stop_to_whom_nobody_has_written_keeps_the_line_from_the_number_until_start() {
+    let home = Home::new().await;
+    let [first, rest @ ..] = stack::phone_lines::LINES;
+    let says = async |line: &str, text: &str| {
+        home.world.advance(SignedDuration::from_millis(5));
+        home.world.aws.phones().say(PHONE, Some(line), text).expect("said");
+        assert_eq!(home.tell().await, 1);
+    };
+    // START of somebody who never said STOP is nothing.
+    says(first, "START").await;
+    assert!(home.world.items_of_type("line_peer").is_empty());
+    for line in stack::phone_lines::LINES {
+        says(line, "STOP").await;
+        says(line, "stop!").await;
+    }
+    assert_eq!(home.world.items_of_type("line_peer").len(), 3);
+    let named = home.post(json!({"to": PHONE, "body": "x", "from_number": first})).send().await.expect(404);
+    assert_eq!(named.code(), "NUMBER_NOT_OWNED");
+    let sent = home.say(PHONE, "Hello").await;
+    home.settle().await;
+    let shown = home.shown(&sent).await;
+    assert_eq!((&shown["status"], &shown["reason"]), (&json!("held"), &json!("no_line")));
+    // One line again, and the message goes by it.
+    says(rest[0], "START").await;
+    home.world.advance(SignedDuration::from_mins(61));
+    home.sweep().await;
+    let shown = home.shown(&sent).await;
+    assert_eq!((&shown["status"], &shown["from"]), (&json!("delivered"), &json!(rest[0])));
+    // It is the tenant's now: START makes it nobody's no more, and STOP is theirs.
+    says(rest[0], "START").await;
+    says(rest[0], "STOP").await;
+    let refused = home.post(json!({"to": PHONE, "body": "x"})).send().await.expect(403);
+    assert_eq!(refused.code(), "RECIPIENT_OPTED_OUT");
+    assert!(home.world.items_of_type("line_peer").iter().any(|item| item["tenant"]["S"] == home.own.id.as_str()));
+}
+
+/// Both are kept, and one answer says all.
+#[tokio::test]
+async fn two_calls_for_help_at_once_are_kept_both_and_answered_once() {
+    let home = Home::new().await;
+    home.say(PHONE, "One").await;
+    home.settle().await;
+    let line = home.world.aws.phones().conversation(PHONE).unwrap().messages[0].line.clone();
+    let help = |id: &str| {
+        let at = home.world.clock.now();
+        let event = json!({"type": "inbound", "id": id, "at": at.to_string(), "line": line, "peer": PHONE, "text": "HELP"});
+        home.report(id, event).send()
+    };
+    for answer in join_all([help("a"), help("b"), help("c")]).await {
+        assert_eq!(answer.expect(202).json()["data"]["accepted"], 1);
+    }
+    home.settle().await;
+    let received = home.world.get(format!("{ALL}?direction=inbound")).token(&home.own.owner.token).send().await.expect(200).json();
+    assert_eq!(received["data"].as_array().map(Vec::len), Some(3));
+    assert_eq!(home.on(PHONE).iter().filter(|text| text.contains("reply STOP")).count(), 1);
 }
 
 #[tokio::test]
@@ -273,8 +349,8 @@ async fn an_event_that_cannot_be_read_holds_up_no_other() {
     assert_eq!(refused.code(), "RECIPIENT_OPTED_OUT");
 }
 
-fn stack_gateway(home: &Home) -> shared::model::gateway::SharedSecret {
-    shared::model::gateway::SharedSecret::parse(&home.world.aws.phones().secret()).expect("a secret")
+fn stack_gateway(home: &Home) -> shared::model::shared_secret::SharedSecret {
+    shared::model::shared_secret::SharedSecret::parse(&home.world.aws.phones().secret()).expect("a secret")
 }
 
 #[tokio::test]
@@ -332,7 +408,7 @@ async fn a_template_says_the_text_and_its_type() {
 #[tokio::test]
 async fn a_line_is_named_only_where_it_may_be_used() {
     let home = Home::new().await;
-    let own = stack::lines::LINES[2];
+    let own = stack::phone_lines::LINES[2];
     let sent = home.send(json!({"to": PHONE, "body": "x", "from_number": own})).await;
     assert_eq!(sent["from"], own);
     home.settle().await;

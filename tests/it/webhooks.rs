@@ -732,7 +732,7 @@ async fn a_suspended_tenant_waits_and_a_demo_delivers_nothing_outside() {
 async fn each_step_of_a_message_is_told() {
     let home = Home::new().await;
     let phones = home.world.aws.phones();
-    stack::lines::seed(phones, &home.workers, "http://127.0.0.1:1").await.expect("lines");
+    stack::phone_lines::seed(phones, &home.workers, "http://127.0.0.1:1").await.expect("lines");
     home.create(json!({"url": home.receiver.url("hook"), "events": ["message.*", "contact.*"]})).send().await.expect(201);
     let phone = "+15551234567";
     let body = json!({"to": phone, "body": "Hello", "metadata": {"order": "42"}});
@@ -778,4 +778,68 @@ async fn each_step_of_a_message_is_told() {
     let sequences: Vec<(u64, &str)> = mine.map(|(kind, data)| (data["sequence"].as_u64().expect("a number"), kind.as_str())).collect();
     let in_order: BTreeMap<u64, &str> = sequences.into_iter().collect();
     assert_eq!(in_order.into_values().collect::<Vec<_>>(), ["message.queued", "message.sent", "message.delivered", "message.read"]);
+}
+
+/// STOP, START and STOP of one moment, reported together, are three events. Those who want ids alone are told whose number it is.
+#[tokio::test]
+async fn each_change_of_mind_is_told_however_fast_they_come() {
+    let home = Home::new().await;
+    let phones = home.world.aws.phones();
+    stack::phone_lines::seed(phones, &home.workers, "http://127.0.0.1:1").await.expect("lines");
+    let webhook = json!({"url": home.receiver.url("hook"), "events": ["contact.*"], "payload": "thin"});
+    home.create(webhook).send().await.expect(201);
+    let phone = "+15551234567";
+    let body = json!({"to": phone, "body": "Hello"});
+    home.world.post("/v1/messages").token(&home.owner().token).json(body).send().await.expect(202);
+    for _ in 0..3 {
+        drain(&home.world, &home.workers).await;
+        crate::messages::tell(&home.world).await;
+    }
+    let line = phones.conversation(phone).unwrap().messages[0].line.clone();
+    let at = home.world.clock.now();
+    let said = ["STOP", "START", "STOP"].iter().enumerate().map(|(n, text)| {
+        let at = at + SignedDuration::from_millis(i64::try_from(n).unwrap());
+        json!({"type": "inbound", "id": n.to_string(), "at": at.to_string(), "line": line, "peer": phone, "text": text})
+    });
+    let events: Value = said.collect();
+    let told = crate::messages::report(&home.world, "minds", &events).send().await.expect(202);
+    assert_eq!(told.json()["data"]["accepted"], 3);
+    home.drain().await;
+    let heard = home.receiver.take();
+    let of = |heard: &Heard| -> (String, Value) {
+        let body: Value = serde_json::from_str(&heard.body).expect("JSON");
+        assert_eq!(body["data"]["phone_number"], phone, "{body}");
+        assert_eq!(body["data"].get("keyword"), None, "{body}");
+        (body["type"].as_str().expect("a type").to_owned(), body["data"]["sequence"].clone())
+    };
+    let told: Vec<(String, Value)> = heard.iter().map(of).collect();
+    let ids: std::collections::BTreeSet<_> = heard.iter().map(|heard| heard.headers["webhook-id"].to_str().unwrap().to_owned()).collect();
+    let mut kinds: Vec<&str> = told.iter().map(|(kind, _)| kind.as_str()).collect();
+    kinds.sort_unstable();
+    assert_eq!((kinds, ids.len()), (vec!["contact.opted_in", "contact.opted_out", "contact.opted_out"], 3), "{told:?}");
+}
+
+/// What is put back by an import happened elsewhere and before.
+#[tokio::test]
+async fn an_import_of_a_tenant_is_no_news() {
+    let home = Home::new().await;
+    let phones = home.world.aws.phones();
+    stack::phone_lines::seed(phones, &home.workers, "http://127.0.0.1:1").await.expect("lines");
+    let body = json!({"to": "+15551234567", "body": "Hello"});
+    home.world.post("/v1/messages").token(&home.owner().token).json(body).send().await.expect(202);
+    home.world.post("/v1/opt-outs").token(&home.owner().token).json(json!({"phone_number": "+15557654321"})).send().await.expect(201);
+    home.drain().await;
+    let (exported, _) = export(&home.world, home.owner()).await;
+    let command = json!({"command": "import-tenant", "owner": home.owner().email, "lines": exported});
+    let imported = home.workers.operate(command).await.expect("an import");
+    assert!(imported["imported"]["phone_message"] == 1 && imported["imported"]["opt_out"] == 1, "{imported}");
+    // Before the stream has brought anything.
+    let webhook = json!({"url": home.receiver.url("hook"), "events": ["*"]});
+    let twin = imported["tenant"].as_str().expect("a tenant");
+    home.create(webhook).header("x-tenant-id", twin).send().await.expect(201);
+    home.receiver.take();
+    home.drain().await;
+    let heard: Vec<String> = home.receiver.take().into_iter().map(|heard| heard.body).collect();
+    assert_eq!(heard, Vec::<String>::new());
+    assert!(home.world.items_of_type("delivery").is_empty());
 }

@@ -12,12 +12,12 @@ use records::schedule::Pace;
 use serde::Serialize;
 use shared::http::answer::Answer;
 use shared::http::arguments::{Body, Found, Total};
+use shared::http::form::NoFields;
 use shared::model::user::Email;
 use shared::tenancy::doors::{In, Viewer};
 use shared::{Error, Result};
 
 use crate::contents;
-use crate::forms::Nothing;
 
 /// Leads of an audience. Each is read, with what may keep it from a mail.
 const MOST: usize = 2_000;
@@ -68,7 +68,7 @@ struct ProblemView {
     message: String,
 }
 
-pub async fn run(door: In<Viewer>, campaign: Found<Campaign>, total: Total<Lead>, _body: Body<Nothing>) -> Result<Answer<DryRunView>> {
+pub async fn run(door: In<Viewer>, campaign: Found<Campaign>, total: Total<Lead>, _body: Body<NoFields>) -> Result<Answer<DryRunView>> {
     let (campaign, contents) = contents::read(&door.store, campaign.0).await?;
     let mut outcome = Outcome::default();
     let mut problems = launch::of_contents(&door.store, &door.workspace.settings, &campaign, &contents.steps).await?;

@@ -40,8 +40,6 @@ pub struct Filters {
     status: Option<CampaignStatus>,
 }
 
-pub struct Nothing;
-
 /// Which recipients a list shows.
 pub struct RecipientFilters {
     pub outcome: Option<Outcome>,
@@ -332,11 +330,5 @@ impl Form for SendAction {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let action = fields.optional("action", OneOf { words: SendAction::WORDS, parse: SendAction::parse });
         Some(action.unwrap_or(SendAction::Start))
-    }
-}
-
-impl Form for Nothing {
-    fn read(_fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Nothing)
     }
 }

@@ -12,6 +12,7 @@ use records::wave::{Wave, WaveId};
 use serde::Serialize;
 use shared::http::answer::{Answer, Listing};
 use shared::http::arguments::{Body, Found, Offsets, Total};
+use shared::http::form::NoFields;
 use shared::http::{Argument, Operation};
 use shared::ids::PathId;
 use shared::model::due::DueWork;
@@ -23,7 +24,7 @@ use shared::tenancy::{Entered, Incoming, Transaction, Wants, WorkspaceStore, con
 use shared::{Error, Result};
 
 use crate::contents;
-use crate::forms::{Nothing, RecipientFilters};
+use crate::forms::RecipientFilters;
 
 /// A lead in a campaign, and what came of it.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -112,7 +113,7 @@ pub async fn list(
 }
 
 /// It gets no mail until it is resumed. A mail that is being sent at this moment is not held up.
-pub async fn pause(door: In<Member>, found: FoundRecipient, _body: Body<Nothing>) -> Result<Answer<RecipientView>> {
+pub async fn pause(door: In<Member>, found: FoundRecipient, _body: Body<NoFields>) -> Result<Answer<RecipientView>> {
     let change = |campaign: &Campaign, enrolment: &Enrolment| {
         enrolment.check_pause()?;
         Ok((campaign.moved(|_| {}), enrolment.paused(PauseReason::Manual), None))
@@ -121,7 +122,7 @@ pub async fn pause(door: In<Member>, found: FoundRecipient, _body: Body<Nothing>
 }
 
 /// Its next mail is due now.
-pub async fn resume(door: In<Member>, found: FoundRecipient, _body: Body<Nothing>) -> Result<Answer<RecipientView>> {
+pub async fn resume(door: In<Member>, found: FoundRecipient, _body: Body<NoFields>) -> Result<Answer<RecipientView>> {
     found.campaign.check_waiting()?;
     let (steps, wave) = (contents::steps_of(&door.store, &found.campaign).await?, WaveId::new(door.store.random()));
     let change = |campaign: &Campaign, enrolment: &Enrolment| {
@@ -134,7 +135,7 @@ pub async fn resume(door: In<Member>, found: FoundRecipient, _body: Body<Nothing
 }
 
 /// It gets no further mail of the campaign, for good.
-pub async fn remove(door: In<Member>, found: FoundRecipient, _body: Body<Nothing>) -> Result<Answer<RecipientView>> {
+pub async fn remove(door: In<Member>, found: FoundRecipient, _body: Body<NoFields>) -> Result<Answer<RecipientView>> {
     let change = |campaign: &Campaign, enrolment: &Enrolment| {
         enrolment.check_remove()?;
         let was_unknown = i64::from(enrolment.outcome() == Outcome::Unknown);

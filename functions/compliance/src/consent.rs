@@ -127,7 +127,6 @@ fn etag(entry: &ConsentEntry) -> String {
 impl Filter {
     /// How many lines one call looks at where a filter turns them down. Such a page may be short.
     const JUDGED: usize = 5_000;
-    const AT_ONCE: usize = 500;
 
     fn keeps(&self, consent_type: Option<ConsentType>, consented_at: Timestamp) -> bool {
         self.consent_type.is_none_or(|wanted| consent_type == Some(wanted))
@@ -135,39 +134,16 @@ impl Filter {
             && self.to.is_none_or(|to| consented_at < to)
     }
 
-    fn keeps_all(&self) -> bool {
-        self.consent_type.is_none() && self.from.is_none() && self.to.is_none()
-    }
-
     /// Of a number, its chain; else all entries, in the order in which they were recorded.
     pub async fn page(&self, store: &TenantStore, span: &Span, direction: Direction) -> Result<Page<ConsentEntry>> {
         if let Some(number) = &self.phone_number {
             let keep = |entry: &ConsentEntry| self.keeps(entry.consent_type, entry.consented_at);
-            return store.page(&ConsentEntry::chain_of(number).going(direction), span, keep).await;
+            return store.page_within(&ConsentEntry::chain_of(number).going(direction), span, Filter::JUDGED, keep).await;
         }
-        let (lines, next) = self.lines(store, span, direction).await?;
-        let keys: Vec<_> = lines.iter().map(Consent::entry).collect();
-        Ok(Page { items: store.find_many(&keys).await?, next })
-    }
-
-    async fn lines(&self, store: &TenantStore, span: &Span, direction: Direction) -> Result<(Vec<Consent>, Option<Position>)> {
-        let (list, mut after, mut kept) = (Consent::all().going(direction), span.after.clone(), vec![]);
-        let at_once = if self.keeps_all() { span.limit } else { Filter::AT_ONCE };
-        for _ in 0..Filter::JUDGED.div_ceil(at_once) {
-            let found = store.page(&list, &Span { after: after.take(), skip: 0, limit: at_once }, |_| true).await?;
-            for line in found.items.into_iter().filter(|line| self.keeps(line.consent_type, line.consented_at)) {
-                if kept.len() == span.limit {
-                    let next = kept.last().map(|last: &Consent| Position::after(&last.key()));
-                    return Ok((kept, next));
-                }
-                kept.push(line);
-            }
-            after = found.next;
-            if after.is_none() || kept.len() == span.limit {
-                break;
-            }
-        }
-        Ok((kept, after))
+        let keep = |line: &Consent| self.keeps(line.consent_type, line.consented_at);
+        let found = store.page_within(&Consent::all().going(direction), span, Filter::JUDGED, keep).await?;
+        let keys: Vec<_> = found.items.iter().map(Consent::entry).collect();
+        Ok(Page { items: store.find_many(&keys).await?, next: found.next })
     }
 
     /// Right after an entry, in the order of `page`.

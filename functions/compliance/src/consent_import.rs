@@ -1,5 +1,5 @@
 //! An import of consents: each row as if it came alone and after the one before it, many in one transaction. What stands already is left out, so whoever
-//! repeats an import that was interrupted adds nothing twice.
+//! repeats an import that was interrupted adds no row twice that has its moment.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

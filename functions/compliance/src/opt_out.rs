@@ -70,6 +70,9 @@ pub struct OptingIn {
     consent: ConsentFact,
 }
 
+/// How many opt-outs one call looks at where a filter turns them down. Such a page may be short.
+const JUDGED: usize = 5_000;
+
 /// In the order of the numbers, or what changed last first. The latter looks at a line of each opt-out.
 pub async fn list(door: Viewer, asked: Cursors<Filters>) -> Result<Listing<OptOutView>> {
     let Cursors { filters, page } = asked;
@@ -83,7 +86,7 @@ pub async fn list(door: Viewer, asked: Cursors<Filters>) -> Result<Listing<OptOu
             let one = store.find(&OptOut::key_of(number)).await?.filter(of);
             Page { items: one.into_iter().collect(), next: None }
         }
-        (None, Order::Number) => store.page(&OptOut::all(), &span, of).await?,
+        (None, Order::Number) => store.page_within(&OptOut::all(), &span, JUDGED, of).await?,
         (None, Order::Recent) => {
             let rank = |line: <OptOut as Listed>::Entry| keeps(line.active, line.suspected).then_some(line.updated_at);
             let found = store.ranked(&OptOut::all().going(Direction::Descending), span, rank).await?;

@@ -2,9 +2,10 @@
 
 use records::delivery::{AttemptError, Delivery, DeliveryAttempt, GivenUp, Outgoing, Returned, Ticket};
 use records::event::{Event, EventId};
-use records::webhook::{Reached, Webhook, WebhookId, WebhookSecret, WebhookSecrets};
+use records::webhook::{Reached, Webhook, WebhookId, WebhookSecrets};
 use serde_json::{Value, json};
 use shared::model::due::DueDelivery;
+use shared::model::shared_secret::SharedSecret;
 use shared::model::tenant::{Inaccessible, Tenant, TenantKind};
 use shared::store::Record as _;
 use shared::tenancy::TenantStore;
@@ -17,7 +18,7 @@ use crate::{Fanout, health};
 struct Parts {
     webhook: Webhook,
     event: Event,
-    secrets: Vec<WebhookSecret>,
+    secrets: Vec<SharedSecret>,
     /// The tenant is a demo.
     demo: bool,
 }
@@ -131,14 +132,14 @@ impl Fanout {
         let mac = self.app.keys().deliveries()?.sign(&ticket.text(tenant));
         let back = context.job(Returned { returned: ticket.clone(), mac, attempt: None });
         let back: Value = serde_json::to_value(&back).map_err(|error| Error::internal(DOING, error))?;
-        let (id, seconds) = (parts.event.id.prefixed(), signed_at.as_second());
+        let id = parts.event.id.prefixed();
         let body = parts.event.body(tenant, parts.webhook.payload);
-        let signatures: Vec<String> = parts.secrets.iter().map(|secret| secret.sign(&id, seconds, &body)).collect();
+        let signatures: Vec<String> = parts.secrets.iter().map(|secret| secret.sign(&id, signed_at, body.as_bytes())).collect();
         let headers = [
             ("content-type", "application/json".to_owned()),
             ("user-agent", format!("Tenantry-Webhooks/1.0 (tenant {tenant})")),
             ("webhook-id", id),
-            ("webhook-timestamp", seconds.to_string()),
+            ("webhook-timestamp", signed_at.as_second().to_string()),
             ("webhook-signature", signatures.join(" ")),
         ];
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -158,24 +159,20 @@ impl Fanout {
     /// A delivery as it is now, with its note in the directory, and without the one that it had.
     async fn write(&self, context: &WorkContext, store: &TenantStore, before: &Delivery, after: &Delivery) -> Result<()> {
         let directory = &context.directory;
-        let note = |delivery: &Delivery, moment| DueDelivery::new(moment, store.tenant_id(), delivery.webhook, delivery.event);
         let mut transaction = store.transaction().while_kept(store)?.replace(store, after, before)?;
-        if let Some(moment) = before.noted_for() {
-            transaction = transaction.remove(directory, &note(before, moment).place())?;
+        if let Some(note) = note_of(store, before) {
+            transaction = transaction.remove(directory, &note.place())?;
         }
-        if let Some(moment) = after.noted_for() {
-            transaction = transaction.put(directory, &note(after, moment))?;
+        if let Some(note) = note_of(store, after) {
+            transaction = transaction.put(directory, &note)?;
         }
         transaction.commit().await
     }
 
     async fn forget(&self, context: &WorkContext, store: &TenantStore, delivery: &Delivery) -> Result<()> {
         let transaction = store.transaction().delete_unchanged(store, delivery)?;
-        let transaction = match delivery.noted_for() {
-            Some(moment) => {
-                let note = DueDelivery::new(moment, store.tenant_id(), delivery.webhook, delivery.event);
-                transaction.remove(&context.directory, &note.place())?
-            }
+        let transaction = match note_of(store, delivery) {
+            Some(note) => transaction.remove(&context.directory, &note.place())?,
             None => transaction,
         };
         transaction.commit().await
@@ -188,8 +185,12 @@ fn store_of(context: &WorkContext) -> Result<&TenantStore> {
 
 /// What the guard refuses counts as an attempt: whoever looks at the delivery sees why.
 fn refused(now: jiff::Timestamp) -> DeliveryAttempt {
-    let error = Some(AttemptError::Guard);
-    DeliveryAttempt { made_at: now, duration_ms: 0, status_code: None, error, response: None, headers: vec![] }
+    DeliveryAttempt { error: Some(AttemptError::Guard), ..DeliveryAttempt::made(now, 0) }
+}
+
+/// What brings a delivery to mind whose next attempt is far away.
+fn note_of(store: &TenantStore, delivery: &Delivery) -> Option<DueDelivery> {
+    delivery.noted_for().map(|moment| DueDelivery::new(moment, store.tenant_id(), delivery.webhook, delivery.event))
 }
 
 /// Whoever wrote at the same time has more to say about it: another look follows. What is gone needs none.

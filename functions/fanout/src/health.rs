@@ -24,7 +24,8 @@ pub async fn note(store: &TenantStore, id: WebhookId, reached: Reached, at: Time
             let Some(webhook) = store.find(&Webhook::key_of(id)).await? else { return Ok(()) };
             match webhook.changed(&WebhookChanges { enabled: Some(false), ..WebhookChanges::default() }, store.now()) {
                 Some(disabled) => transaction.replace(store, &disabled, &webhook)?,
-                None => transaction,
+                // Whoever enables or deletes it meanwhile counts.
+                None => transaction.require_unchanged(store, &webhook, conflict("Somebody changed the webhook."))?,
             }
         } else {
             transaction.require(store, &Webhook::key_of(id), Box::new(|_| Error::NotFound))?

@@ -7,7 +7,7 @@ mod health;
 mod publish;
 
 use aws_sdk_sqs::Client;
-use net_guard::{Allowed, Guard};
+use net_guard::Guard;
 use records::delivery::{Deliver, Returned};
 use records::event::Publish;
 use serde::Deserialize;
@@ -50,9 +50,8 @@ impl Worker for Fanout {
 
     /// `WEBHOOK_ALLOWED_HOSTS`: where events may be delivered to beside the public internet.
     fn start(app: App, variables: Variables) -> Result<Self, StartError> {
-        let allowed = Allowed::parse(&variables.optional("WEBHOOK_ALLOWED_HOSTS").unwrap_or_default());
-        let allowed = allowed.map_err(|error| ConfigError(format!("WEBHOOK_ALLOWED_HOSTS: {error}")))?;
-        let guard = Guard::new(allowed, &[&app.config().public_url]);
+        let guard = Guard::read(app.config().webhook_allowed_hosts.as_deref(), &[&app.config().public_url]);
+        let guard = guard.map_err(|error| ConfigError(format!("WEBHOOK_ALLOWED_HOSTS: {error}")))?;
         let deliveries = variables.required("DELIVERY_QUEUE_URL")?;
         let results = variables.required("RESULT_QUEUE_ARN")?;
         Ok(Fanout { app, sqs: client(&Aws::read(variables)?), deliveries, results, guard })

@@ -6,7 +6,7 @@ use std::time::Instant;
 use aws_sdk_sqs::Client;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use net_guard::{Allowed, Caller, Failure, Guard, Outcome, SystemResolver};
+use net_guard::{Caller, Failure, Guard, Outcome, SystemResolver};
 use records::delivery::{AttemptError, DeliveryAttempt, Outgoing};
 use serde_json::Value;
 use shared::aws::Aws;
@@ -27,9 +27,8 @@ impl Worker for Herald {
 
     /// `WEBHOOK_ALLOWED_HOSTS`: what may be called beside the public internet.
     fn start(app: App, variables: Variables) -> Result<Self, StartError> {
-        let allowed = Allowed::parse(&variables.optional("WEBHOOK_ALLOWED_HOSTS").unwrap_or_default());
-        let allowed = allowed.map_err(|error| ConfigError(format!("WEBHOOK_ALLOWED_HOSTS: {error}")))?;
-        let guard = Guard::new(allowed, &[&app.config().public_url]);
+        let guard = Guard::read(app.config().webhook_allowed_hosts.as_deref(), &[&app.config().public_url]);
+        let guard = guard.map_err(|error| ConfigError(format!("WEBHOOK_ALLOWED_HOSTS: {error}")))?;
         let results = variables.required("RESULT_QUEUE_URL")?;
         Ok(Herald { app, sqs: client(&Aws::read(variables)?), results, caller: Caller::new(guard)? })
     }
@@ -53,7 +52,7 @@ impl Herald {
             let started = Instant::now();
             let outcome = self.caller.call(Method::POST, &url, &headers, Bytes::from(body)).await;
             let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            Some(attempt_of(outcome, DeliveryAttempt { made_at, duration_ms, ..NOTHING }))
+            Some(attempt_of(outcome, DeliveryAttempt::made(made_at, duration_ms)))
         };
         self.give_back(back, attempt.as_ref(), &group).await
     }
@@ -67,15 +66,6 @@ impl Herald {
         Ok(())
     }
 }
-
-const NOTHING: DeliveryAttempt = DeliveryAttempt {
-    made_at: jiff::Timestamp::UNIX_EPOCH,
-    duration_ms: 0,
-    status_code: None,
-    error: None,
-    response: None,
-    headers: vec![],
-};
 
 fn attempt_of(outcome: Outcome, made: DeliveryAttempt) -> DeliveryAttempt {
     match outcome {

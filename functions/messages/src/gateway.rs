@@ -12,7 +12,7 @@ use shared::http::catalogue::Operation;
 use shared::http::endpoint::Argument;
 use shared::http::form::{self, Fields, Form, Moment, OneOf, PhoneNumberText, Raw, Rule, Text};
 use shared::http::json;
-use shared::model::line::Channel;
+use shared::model::line::{Channel, LinePool};
 use shared::model::phone_number::PhoneNumber;
 use shared::tenancy::doors::GatewayCaller;
 use shared::tenancy::{Entered, Incoming};
@@ -56,6 +56,10 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 pub async fn take(door: GatewayCaller, events: Events) -> Result<Accepted<TakenView>> {
     let (work, mut accepted) = (&door.work, 0);
     let Events { told, events } = events;
+    let pool = match events.iter().any(|event| matches!(event.content, Content::Inbound { .. })) {
+        true => work.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none),
+        false => LinePool::none(),
+    };
     for event in events {
         let is_known = match event.content {
             Content::Receipt { reference, status, reason, channel } => {
@@ -67,7 +71,8 @@ pub async fn take(door: GatewayCaller, events: Events) -> Result<Accepted<TakenV
             }
             Content::Inbound { line, peer, text, channel } => match PhoneNumber::parse(&peer) {
                 Some(peer) => {
-                    let arrival = Arrival { gateway: &door.gateway, id: &event.id, line: &line, peer, text, channel, at: event.at };
+                    let arrival =
+                        Arrival { gateway: &door.gateway, pool: &pool, id: &event.id, line: &line, peer, text, channel, at: event.at };
                     inbound::receive(work, arrival).await?
                 }
                 // A service with a name, or a few digits: nobody has written to it.

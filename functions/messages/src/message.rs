@@ -16,7 +16,7 @@ use records::quiet_hours::QuietMode;
 use serde::Serialize;
 use shared::http::answer::{Accepted, Answer, Listing, Tagged};
 use shared::http::arguments::{Cursors, Found};
-use shared::http::form::{Fields, Form, Integer, Moment, OneOf, PhoneNumberText};
+use shared::http::form::{Fields, Form, Integer, Moment, NoFields, OneOf, PhoneNumberText};
 use shared::http::idempotency::{Once, Ticket};
 use shared::model::line::{Channel, LinePeer, LinePool, PhoneLine};
 use shared::model::phone_number::PhoneNumber;
@@ -128,9 +128,6 @@ pub struct Filters {
     pub until: Option<Timestamp>,
 }
 
-/// What is taken out of a request that says nothing more.
-pub struct Nothing;
-
 /// Of a queued message, in milliseconds.
 const ESTIMATED: u64 = 2_000;
 /// How far ahead a message may be scheduled.
@@ -141,7 +138,8 @@ const LOOKED_AT: usize = 1_000;
 /// How often something is written again that meets others.
 const TRIES: usize = 10;
 
-/// In two round trips: what the request names is read with the door, and one transaction accepts the message.
+/// In two round trips: what the request names is read with the door, and one transaction accepts the message. Marketing to a contact, and a line by name,
+/// may take one more.
 pub async fn send(door: Member, known: Known, once: Once<Asked>) -> Result<Accepted<AcceptedView>> {
     let Once { body: asked, ticket } = once;
     let new = asked.message(known.template.as_ref(), door.now())?;
@@ -172,7 +170,7 @@ pub async fn show(door: Viewer, message: SandboxMessages) -> Result<Tagged<Whole
 }
 
 /// What was not given to a carrier yet.
-pub async fn cancel(door: Member, message: Found<PhoneMessage>, once: Once<Nothing>) -> Result<Tagged<MessageView>> {
+pub async fn cancel(door: Member, message: Found<PhoneMessage>, once: Once<NoFields>) -> Result<Tagged<MessageView>> {
     sandbox::is_none_for(door.key.as_ref())?;
     let (store, mut message) = (&door.store, message.0);
     for _ in 0..TRIES {
@@ -189,14 +187,18 @@ pub async fn cancel(door: Member, message: Found<PhoneMessage>, once: Once<Nothi
 }
 
 /// As a new message: what became of the old one stays as it is known.
-pub async fn resend(door: Member, known: Known, message: Found<PhoneMessage>, once: Once<Nothing>) -> Result<Accepted<AcceptedView>> {
+pub async fn resend(door: Member, known: Known, message: Found<PhoneMessage>, once: Once<NoFields>) -> Result<Accepted<AcceptedView>> {
     sandbox::is_none_for(door.key.as_ref())?;
-    let old = message.0;
+    let old = replaceable(message.0)?;
+    let known = Known { peer: door.store.find(&Peer::key_of(&old.to)).await?, ..known };
+    accept(&door, known, old.again(), &once.ticket, Some(old)).await
+}
+
+fn replaceable(old: PhoneMessage) -> Result<PhoneMessage> {
     if old.replaced_by.is_some() || !matches!(old.status, MessageStatus::Unknown | MessageStatus::Failed) {
         return Err(Error::MessageState("Only a message that failed or is unknown, and was not sent again, can be sent again."));
     }
-    let known = Known { peer: door.store.find(&Peer::key_of(&old.to)).await?, ..known };
-    accept(&door, known, old.again(), &once.ticket, Some(&old)).await
+    Ok(old)
 }
 
 /// Writes a message with all that it takes, in the order in which it may be refused.
@@ -205,13 +207,15 @@ async fn accept(
     known: Known,
     new: NewMessage,
     ticket: &Ticket,
-    replaces: Option<&PhoneMessage>,
+    replaces: Option<PhoneMessage>,
 ) -> Result<Accepted<AcceptedView>> {
     let (store, now) = (&door.store, door.now());
     let settings = known.settings.unwrap_or_else(|| MessagingSettings::unset(door.tenant.created_at));
     let id = PhoneMessageId::new(now, store.random());
     let message = PhoneMessage::outbound(id, new, settings.fallback.channels(), now);
-    let mut peer = known.peer;
+    let (mut peer, mut replaces) = (known.peer, replaces);
+    // What a transaction found: the day has no places any more.
+    let mut full: Option<Reason> = None;
     for _ in 0..TRIES {
         let timezone = zone_of(door, &message, peer.as_ref()).await?;
         let recipient = Recipient { peer: peer.as_ref(), timezone: timezone.as_deref() };
@@ -221,15 +225,16 @@ async fn accept(
         }
         let Way { line, channel } = planned(door, &known.pool, &message, peer.as_ref()).await?;
         // What is scheduled is looked at when it is due.
-        let then = match verdict {
+        let then = match (verdict, full) {
             _ if message.status == MessageStatus::Scheduled => message.clone(),
-            Verdict::May => message.clone(),
-            Verdict::Blocked(reason) => uncounted(message.blocked(reason)),
-            Verdict::Waits(reason, until) => uncounted(message.held(reason, until)),
+            (Verdict::Blocked(reason), _) => unqueued(message.blocked(reason)),
+            (Verdict::Waits(reason, until), _) => unqueued(message.held(reason, until)),
+            (Verdict::May, Some(reason)) => unqueued(message.held(reason, moving::tomorrow(now))),
+            (Verdict::May, None) => message.clone(),
         };
         let answer = AcceptedView::of(&then, line, channel);
         let mut writing = ticket.record(store.transaction(), store, &answer)?.create(store, &then, conflict("Try again."))?;
-        if let Some(old) = replaces {
+        if let Some(old) = &replaces {
             writing = writing.replace(store, &old.replaced(then.id), old)?;
         }
         if then.status == MessageStatus::Queued {
@@ -243,12 +248,15 @@ async fn accept(
         writing = moving::note_due(writing, &door.directory, store, &then)?;
         match moving::count(writing, store, &message.tally(&then))?.commit().await {
             Ok(()) => return Ok(answer),
-            // Somebody else wrote to the number first, or came to know something about it.
-            Err(Error::Conflict(_) | Error::NotFound) => peer = store.find(&Peer::key_of(&message.to)).await?,
-            Err(refusal) => match moving::waits_for_tomorrow(&refusal) {
-                Some(reason) => return hold(door, &message, (reason, line, channel), ticket, replaces).await,
-                None => return Err(refusal),
-            },
+            // Somebody else wrote to the number first, or came to know something about it or about the old message.
+            Err(Error::Conflict(_) | Error::NotFound) => {
+                peer = store.find(&Peer::key_of(&message.to)).await?;
+                if let Some(old) = replaces {
+                    replaces = Some(replaceable(store.get(&PhoneMessage::key_of(old.id)).await?)?);
+                }
+            }
+            // It waits for the next day.
+            Err(refusal) => full = Some(moving::waits_for_tomorrow(&refusal).ok_or(refusal)?),
         }
     }
     Err(Error::contested())
@@ -261,37 +269,18 @@ async fn zone_of(door: &Member, message: &PhoneMessage, peer: Option<&Peer>) -> 
     Ok(door.store.find(&Contact::key_of(contact)).await?.and_then(|contact| contact.timezone))
 }
 
-/// The day's places are taken: it waits for the next.
-async fn hold(
-    door: &Member,
-    message: &PhoneMessage,
-    (reason, line, channel): (Reason, &PhoneLine, Channel),
-    ticket: &Ticket,
-    replaces: Option<&PhoneMessage>,
-) -> Result<Accepted<AcceptedView>> {
-    let store = &door.store;
-    let held = uncounted(message.held(reason, moving::tomorrow(door.now())));
-    let answer = AcceptedView::of(&held, line, channel);
-    let mut writing = ticket.record(store.transaction(), store, &answer)?.create(store, &held, conflict("Try again."))?;
-    if let Some(old) = replaces {
-        writing = writing.replace(store, &old.replaced(held.id), old)?;
-    }
-    moving::note_due(writing, &door.directory, store, &held)?.commit().await?;
-    Ok(answer)
-}
-
 /// The message is kept, to show that it was asked for and not sent.
 async fn refuse(door: &Member, message: &PhoneMessage, ticket: &Ticket) -> Result<Error> {
     let store = &door.store;
-    let (blocked, refusal) = (uncounted(message.blocked(Reason::OptedOut)), Error::RecipientOptedOut);
+    let (blocked, refusal) = (unqueued(message.blocked(Reason::OptedOut)), Error::RecipientOptedOut);
     let writing = ticket.record_refusal(store.transaction(), store, &refusal)?.create(store, &blocked, conflict("Try again."))?;
     moving::count(writing, store, &message.tally(&blocked))?.commit().await?;
     Ok(refusal)
 }
 
 /// It was not queued, so it has no place.
-fn uncounted(message: PhoneMessage) -> PhoneMessage {
-    PhoneMessage { is_counted: false, queued_at: None, version: 1, ..message }
+fn unqueued(message: PhoneMessage) -> PhoneMessage {
+    PhoneMessage { queued_at: None, version: 1, ..message }
 }
 
 /// The line and the channel by which it would go now. A number is written to from one line of the pool; another one may not be named.
@@ -501,12 +490,6 @@ impl Form for Filters {
             since: fields.optional("from_date", Moment),
             until: fields.optional("to_date", Moment),
         })
-    }
-}
-
-impl Form for Nothing {
-    fn read(_fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Nothing)
     }
 }
 

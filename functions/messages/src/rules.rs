@@ -8,7 +8,7 @@ use records::messaging_settings::Fallback;
 use records::quiet_hours::{QuietMode, QuietRules};
 use records::schedule::MINUTES_OF_A_DAY;
 use serde_json::{Map, Value, json};
-use shared::http::form::{Clock, Fields, OneOf, Raw, Rule};
+use shared::http::form::{Clock, Fields, OneOf, Raw, Rule, keys_are_visible};
 use shared::model::line::Channel;
 use shared::model::text;
 
@@ -140,13 +140,14 @@ impl Rule for MetadataTexts {
 
     fn check(&self, raw: Raw<'_>) -> Result<BTreeMap<String, String>, String> {
         let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
+        keys_are_visible(object)?;
         let (keys, key, value) = METADATA;
         if object.len() > keys {
             return Err(format!("must not have more than {keys} keys"));
         }
         let fits = |name: &String, given: &Value| {
             let text = given.as_str().filter(|text| text.chars().count() <= value && !text::has_controls(text))?;
-            ((1..=key).contains(&name.chars().count()) && !text::has_controls(name)).then(|| (name.clone(), text.to_owned()))
+            (name.chars().count() <= key).then(|| (name.clone(), text.to_owned()))
         };
         let texts = object.iter().map(|(name, given)| fits(name, given)).collect::<Option<_>>();
         texts.ok_or_else(|| format!("must have texts of at most {value} characters under names of 1 to {key}"))

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use records::consent::ConsentEntry;
 use records::contact::Contact;
 use records::peer::Peer;
-use records::phone_message::PhoneMessage;
 use records::project::{Project, ProjectId, Shelf, TaskCounts};
 use records::setting::{Setting, SettingValue};
 use records::task::{Task, TaskStatus};
@@ -160,11 +159,6 @@ impl Content {
                 let peer = record::<Peer>(data)?.elsewhere();
                 self.chains.extend(peer.chain.as_ref().map(|head| (peer.phone_number.clone(), head.n)));
                 self.ordinary.push(Ordinary { name: Peer::TYPE, workspace: None, record: Packed::of(&peer).ok()? });
-            }
-            PhoneMessage::TYPE if workspace.is_none() => {
-                // What was to be sent is the other tenant's to send.
-                let message = record::<PhoneMessage>(data)?.elsewhere();
-                self.ordinary.push(Ordinary { name: PhoneMessage::TYPE, workspace: None, record: Packed::of(&message).ok()? });
             }
             other => match restored.iter().copied().flatten().find(|known| known.kind == other) {
                 // Elsewhere nothing would lead to it, and a purge would not find it.

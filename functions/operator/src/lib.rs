@@ -5,7 +5,7 @@ pub mod import;
 mod lines;
 
 use records::setting::{Setting, SettingValue, SettingVault, VaultKeyLost};
-use records::webhook::{VaultVersionLost, WebhookSecrets};
+use records::webhook::WebhookSecrets;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::accounts::{AddressRecords, ProvenData, confirm, owner_of};
@@ -407,7 +407,7 @@ async fn reencrypt_tokens(context: &WorkContext, name: &str) -> Result<Value> {
         sealed += secrets.secrets.len();
         let before = secrets.version;
         let resealed =
-            |secrets: &WebhookSecrets| secrets.resealed(tenant.id, vault, context.app.random()).map_err(|VaultVersionLost| lost());
+            |secrets: &WebhookSecrets| secrets.resealed(tenant.id, vault, context.app.random()).map_err(|_: VaultKeyLost| lost());
         let secrets = store.edit(secrets, |secrets, transaction| Ok(resealed(secrets)?.map(|secrets| (secrets, transaction)))).await?;
         changed += if secrets.version == before { 0 } else { secrets.secrets.len() };
     }

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::config::Stage;
-use shared::model::gateway::{Gateway, GatewayId, SharedSecret};
+use shared::model::gateway::{Gateway, GatewayId};
 use shared::model::line::{Channel, LineId, LinePool, PhoneLine};
 use shared::model::phone_number::PhoneNumber;
+use shared::model::shared_secret::SharedSecret;
 use shared::model::time::day;
 use shared::runtime::worker;
 use shared::tenancy::jobs::WorkContext;

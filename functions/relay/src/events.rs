@@ -13,7 +13,8 @@ use shared::tenancy::jobs::{Change, ChangeKind};
 
 /// The event that a change is. The same change, seen again, is the same event.
 pub fn of(change: &Change) -> Result<Option<Event>> {
-    if change.kind == ChangeKind::Removed {
+    // What an operator puts back has happened before, elsewhere.
+    if change.kind == ChangeKind::Removed || change.is_by("operator") {
         return Ok(None);
     }
     let Some((kind, data)) = what(change)? else { return Ok(None) };

@@ -8,7 +8,8 @@ use records::phone_message::{PhoneMessage, Reason};
 use serde::Deserialize;
 use serde_json::json;
 use shared::aws::https::{Https, Unreachable};
-use shared::model::gateway::{Gateway, SharedSecret};
+use shared::model::gateway::Gateway;
+use shared::model::shared_secret::SharedSecret;
 
 /// What is known after a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,12 +12,14 @@ pub enum Moment {
     /// Not in the next minutes.
     Busy,
     Tomorrow,
+    /// Others took turns all the time.
+    Contested,
 }
 
 /// A turn that is over so soon is waited for.
 const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// The reach of a queue.
-const FAR: SignedDuration = SignedDuration::from_mins(15);
+pub const FAR: SignedDuration = SignedDuration::from_mins(15);
 const TRIES: usize = 20;
 const WAIT: std::time::Duration = std::time::Duration::from_millis(40);
 
@@ -44,5 +46,5 @@ pub async fn turn(directory: &Directory, line: &PhoneLine, now: Timestamp, is_ur
         // Whoever met others comes back at another moment than they.
         tokio::time::sleep(WAIT.mul_f64(directory.random().fraction())).await;
     }
-    Err(Error::Unavailable { doing: "taking a line's turn", cause: "others take turns".into() })
+    Ok(Moment::Contested)
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use messaging::moving::{self, Allowed};
-use records::phone_message::{PhoneMessage, PhoneMessageId, Reason};
+use records::phone_message::{PhoneMessage, PhoneMessageId};
 use shared::model::due_messages::DueMessages;
 use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::WorkContext;
@@ -70,7 +70,7 @@ impl Switchboard {
             let writing = store.transaction().replace(store, &queued, &message)?;
             let (writing, expecting) = match message.is_confirmation {
                 true => (writing, None),
-                false => moving::take_places(writing, store, (&queued, message.is_counted), peer, allowed)?,
+                false => moving::take_places(writing, store, (&queued, message.is_counted()), peer, allowed)?,
             };
             let writing = match expecting {
                 Some(expecting) => moving::write_peer(writing, store, peer, &expecting)?,
@@ -79,8 +79,7 @@ impl Switchboard {
             let reason = match writing.commit().await {
                 Ok(()) => return Ok(()),
                 Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => continue,
-                Err(refusal @ Error::PlanLimitReached(_)) => moving::waits_for_tomorrow(&refusal).unwrap_or(Reason::NewContactMonthLimit),
-                Err(error) => return Err(error),
+                Err(refusal) => moving::limited(&refusal).ok_or(refusal)?,
             };
             if settle(context, store, (&message, &message.held(reason, moving::tomorrow(now))), peer).await? {
                 return Ok(());

@@ -1,6 +1,8 @@
 //! One message on its way out: plan, claim, call, mark. It is claimed in one transaction that requires its number as it was read, so nothing is claimed after a
 //! committed STOP.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use messaging::moving::{self, Allowed};
 use messaging::ways::{self, Way};
@@ -10,9 +12,10 @@ use records::messaging_settings::MessagingSettings;
 use records::peer::Peer;
 use records::phone_admission::{Recipient, Verdict, verdict};
 use records::phone_message::{AttemptOutcome, MessageStatus, PhoneMessage, Reason, Report, Reported, SendMessage};
-use shared::model::gateway::{Gateway, SharedSecret};
+use shared::model::gateway::Gateway;
 use shared::model::line::{LinePeer, LinePool, PhoneLine};
 use shared::model::message_ref::MessageRef;
+use shared::model::shared_secret::SharedSecret;
 use shared::model::tenant::{Tenant, TenantStatus};
 use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
@@ -57,7 +60,10 @@ enum Claim {
 /// How often a message is looked at again that others change at the same time.
 const TRIES: usize = 10;
 const HOURLY: SignedDuration = SignedDuration::from_hours(1);
-const BUSY: SignedDuration = SignedDuration::from_mins(15);
+/// No longer than a queue can wait.
+const BUSY: SignedDuration = lines::FAR;
+/// Where too many want a turn at once.
+const CONTESTED: SignedDuration = SignedDuration::from_secs(3);
 /// How early a job may be.
 const EARLY: SignedDuration = SignedDuration::from_secs(2);
 /// After a call without an answer.
@@ -73,7 +79,7 @@ impl Switchboard {
         let store = context.store.as_ref().ok_or_else(|| Error::internal("sending a message", "the job names no tenant"))?;
         for _ in 0..TRIES {
             let now = self.app.clock().now();
-            let Some(message) = store.find(&PhoneMessage::key_of(job.message)).await? else { return Ok(()) };
+            let Some(mut message) = store.find(&PhoneMessage::key_of(job.message)).await? else { return Ok(()) };
             match (message.status, message.sending_since) {
                 (MessageStatus::Queued, _) if message.due_at.is_some_and(|due| due > now + EARLY) => {
                     return Err(busy("it is not its turn"));
@@ -82,8 +88,8 @@ impl Switchboard {
                 (MessageStatus::Sending, Some(since)) if now.duration_since(since) < PhoneMessage::LEASE => {
                     return Err(busy("a worker has it"));
                 }
-                // Whoever had it died. A gateway takes it once, whoever gives it.
-                (MessageStatus::Sending, _) => {}
+                // Whoever had it died, and nobody knows whether it was given away. A gateway takes it once, whoever gives it.
+                (MessageStatus::Sending, since) => message = message.with_attempt(AttemptOutcome::Unknown, since.unwrap_or(now)),
                 _ => return Ok(()),
             }
             let Some(around) = around(context, store, &message).await? else { return Ok(()) };
@@ -113,7 +119,12 @@ impl Switchboard {
         // Why it waits, and how long: for what comes first.
         let mut waits: Option<(Reason, Timestamp)> = None;
         let mut wait = |reason, until| waits = Some(waits.filter(|(_, known)| *known <= until).unwrap_or((reason, until)));
+        let mut refused = BTreeSet::new();
         for way in ways {
+            // What a line says to one channel, it says to all.
+            if !refused.insert(way.line.id) {
+                continue;
+            }
             let Some(carrier) = self.carrier(context, way.line).await? else {
                 tracing::error!(line = %way.line.id, "the line has no gateway whose secret can be read");
                 wait(Reason::NoLine, now + HOURLY);
@@ -126,6 +137,7 @@ impl Switchboard {
                 match lines::turn(&context.directory, way.line, now, message.is_urgent()).await? {
                     Moment::Now => {}
                     Moment::At(at) => return settle(message.at_turn(way.line.id, at)).await,
+                    Moment::Contested => return settle(message.later(Some(now + CONTESTED), None)).await,
                     Moment::Busy => {
                         wait(Reason::LineBusy, now + BUSY);
                         continue;
@@ -152,7 +164,7 @@ impl Switchboard {
         }
         let (reason, until) = waits.unwrap_or((Reason::NoLine, now + HOURLY));
         // Whoever may have it is asked again, and nobody else.
-        settle(if message.is_unanswered() { message.asked_again(until) } else { message.held(reason, until) }).await
+        settle(if message.is_unanswered() { message.asked_again(until.min(now + BUSY)) } else { message.held(reason, until) }).await
     }
 
     /// Whether a line is somebody else's for the number, so that no turn of it is spent. The claim asks again.
@@ -171,12 +183,7 @@ impl Switchboard {
         way: Way<'_>,
         now: Timestamp,
     ) -> Result<Claim> {
-        // Of one whose worker died nobody knows whether it was given away.
-        let known = match message.status {
-            MessageStatus::Sending => message.with_attempt(AttemptOutcome::Unknown, message.sending_since.unwrap_or(now)),
-            _ => message.clone(),
-        };
-        let taken = known.taken(way.line.id, &way.line.phone_number, way.channel, now);
+        let taken = message.taken(way.line.id, &way.line.phone_number, way.channel, now);
         let writing = store.transaction().replace(store, &taken, message)?;
         let plan = self.app.plans().get(&around.tenant.plan).within(&around.tenant.limits.unwrap_or_default());
         let allowed = Allowed { plan: &plan, called: &around.tenant.plan };
@@ -201,10 +208,7 @@ impl Switchboard {
             Ok(()) => Ok(Claim::Mine(taken.into())),
             Err(Error::Conflict(refusal)) if refusal == OTHERS => Ok(Claim::OthersLine),
             Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => Ok(Claim::Changed),
-            Err(refusal @ Error::PlanLimitReached(_)) => {
-                Ok(Claim::Waits(moving::waits_for_tomorrow(&refusal).unwrap_or(Reason::NewContactMonthLimit)))
-            }
-            Err(error) => Err(error),
+            Err(refusal) => moving::limited(&refusal).map(Claim::Waits).ok_or(refusal),
         }
     }
 

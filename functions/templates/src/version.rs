@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 use shared::http::answer::{Listing, Tagged};
 use shared::http::arguments::{Body, Found, IfMatch, OfWorkspace, Offsets};
-use shared::http::form::{Fields, Form};
+use shared::http::form::NoFields;
 use shared::http::{Argument, Operation};
 use shared::ids::PathId;
 use shared::model::time::{Printed, zulu};
@@ -36,8 +36,6 @@ pub struct AuthorView {
     name: String,
 }
 
-pub struct Nothing;
-
 /// Newest first. Edits that change no content have no version here.
 pub async fn list(door: In<Viewer>, template: Found<Template>, asked: Offsets<OfWorkspace>) -> Result<Listing<VersionView>> {
     let (template, page) = (template.0, asked.page);
@@ -55,7 +53,7 @@ pub async fn list(door: In<Viewer>, template: Found<Template>, asked: Offsets<Of
 }
 
 /// Name, tags and the like stay. Nothing is lost: what the template said is a version too.
-pub async fn restore(door: In<Member>, found: FoundVersion, expected: IfMatch, _body: Body<Nothing>) -> Result<Tagged<SavedView>> {
+pub async fn restore(door: In<Member>, found: FoundVersion, expected: IfMatch, _body: Body<NoFields>) -> Result<Tagged<SavedView>> {
     let content = found.body.content()?;
     let changes = TemplateChanges {
         subject: Some(content.subject),
@@ -115,11 +113,5 @@ impl VersionView {
             created_at: zulu(entry.created_at),
             by: AuthorView { id: entry.by.id, name: entry.by.name.clone() },
         }
-    }
-}
-
-impl Form for Nothing {
-    fn read(_fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Nothing)
     }
 }

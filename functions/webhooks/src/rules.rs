@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use net_guard::{Allowed, Guard};
+use net_guard::Guard;
 use records::event::{EventFilter, EventKind, Payload};
-use records::webhook::{Webhook, WebhookSecret};
+use records::webhook::Webhook;
 use serde_json::{Value, json};
 use shared::http::form::{OneOf, Raw, Rule, Several};
+use shared::model::shared_secret::SharedSecret;
 use shared::tenancy::App;
 use shared::{Error, Result};
 
@@ -56,12 +57,12 @@ impl Rule for UrlText {
 pub struct SecretText;
 
 impl Rule for SecretText {
-    type Value = WebhookSecret;
+    type Value = SharedSecret;
 
-    fn check(&self, raw: Raw<'_>) -> Result<WebhookSecret, String> {
+    fn check(&self, raw: Raw<'_>) -> Result<SharedSecret, String> {
         raw.text()
-            .and_then(WebhookSecret::parse)
-            .ok_or_else(|| format!("must be whsec_ and the Base64 of {} to {} bytes", WebhookSecret::SHORTEST, WebhookSecret::LONGEST))
+            .and_then(SharedSecret::parse)
+            .ok_or_else(|| format!("must be whsec_ and the Base64 of {} to {} bytes", SharedSecret::SHORTEST, SharedSecret::LONGEST))
     }
 
     fn schema(&self) -> Value {
@@ -77,9 +78,8 @@ pub fn judged(app: &App, url: &str) -> Result<String> {
 
 fn guard(app: &App) -> Result<Guard> {
     let kept: Arc<Result<Guard, String>> = app.kept(|app| {
-        let allowed =
-            Allowed::parse(app.config().webhook_allowed_hosts.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?;
-        Ok(Guard::new(allowed, &[&app.config().public_url]))
+        let guard = Guard::read(app.config().webhook_allowed_hosts.as_deref(), &[&app.config().public_url]);
+        guard.map_err(|error| error.to_string())
     });
     (*kept).clone().map_err(|error| Error::internal("reading WEBHOOK_ALLOWED_HOSTS", error))
 }

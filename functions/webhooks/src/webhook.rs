@@ -2,12 +2,13 @@
 
 use jiff::SignedDuration;
 use records::event::{EventFilter, EventKind, Payload};
-use records::webhook::{HealthState, Webhook, WebhookChanges, WebhookHealth, WebhookId, WebhookSecret, WebhookSecrets};
+use records::webhook::{HealthState, Webhook, WebhookChanges, WebhookHealth, WebhookId, WebhookSecrets};
 use serde::Serialize;
 use shared::http::answer::{Answer, Created, Deleted, Listing, Tagged};
 use shared::http::arguments::{Body, Cursors, Found, IfMatch, NoFilters};
 use shared::http::form::{Fields, Flag, Form, Integer};
 use shared::http::idempotency::Once;
+use shared::model::shared_secret::SharedSecret;
 use shared::model::time::{Printed, zulu};
 use shared::store::{Direction, Record as _, Window};
 use shared::tenancy::doors::{Admin, Viewer};
@@ -76,13 +77,13 @@ pub struct NewWebhook {
     events: Vec<EventFilter>,
     payload: Payload,
     enabled: bool,
-    secret: Option<WebhookSecret>,
+    secret: Option<SharedSecret>,
 }
 
 pub struct Changes(WebhookChanges);
 
 pub struct Rotation {
-    secret: Option<WebhookSecret>,
+    secret: Option<SharedSecret>,
     grace: SignedDuration,
 }
 
@@ -100,9 +101,9 @@ pub async fn create(door: Admin, once: Once<NewWebhook>) -> Result<Tagged<NewVie
     let NewWebhook { url, events, payload, enabled, secret } = once.body;
     let (id, url) = (WebhookId::new(now, random), judged(&door.app, &url)?);
     let webhook = Webhook { id, url, events, payload, enabled, created_at: now, updated_at: now, version: 1 };
-    let secret = secret.unwrap_or_else(|| WebhookSecret::new(random));
+    let secret = secret.unwrap_or_else(|| SharedSecret::new(random));
     let secrets = WebhookSecrets::new(id, &secret, (door.tenant.id, door.app.keys().vault()?, random));
-    let view = NewView { webhook: WebhookView::of(&webhook, None), secret: secret.shown() };
+    let view = NewView { webhook: WebhookView::of(&webhook, None), secret: secret.text() };
     let answer = Created::new("Webhook created", view).tagged(etag(&webhook, None));
     once.ticket
         .record(store.transaction(), store, &answer)?
@@ -134,12 +135,15 @@ pub async fn show(door: Viewer, webhook: Found<Webhook>) -> Result<Tagged<Webhoo
 pub async fn update(door: Admin, webhook: Found<Webhook>, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<WebhookView>> {
     let (store, mut changes) = (&door.store, changes.0.0);
     changes.url = changes.url.map(|url| judged(&door.app, &url)).transpose()?;
+    let health = store.find(&WebhookHealth::key_of(webhook.0.id)).await?;
     let changed = store
         .edit(webhook.0, |webhook, transaction| {
             expected.check(&webhook.etag())?;
             let Some(changed) = webhook.changed(&changes, door.now()) else { return Ok(None) };
-            let begins_anew = changed.enabled && !webhook.enabled;
-            let transaction = if begins_anew { transaction.remove(store, &WebhookHealth::key_of(changed.id))? } else { transaction };
+            let transaction = match health.as_ref().filter(|_| changed.enabled && !webhook.enabled) {
+                Some(health) => transaction.put(store, &health.anew())?,
+                None => transaction,
+            };
             Ok(Some((changed, transaction)))
         })
         .await?;
@@ -164,12 +168,12 @@ pub async fn delete(door: Admin, webhook: Found<Webhook>, expected: IfMatch) -> 
 pub async fn rotate_secret(door: Admin, webhook: Found<Webhook>, once: Once<Rotation>) -> Result<Answer<SecretView>> {
     let (store, now, random, id) = (&door.store, door.now(), door.store.random(), webhook.0.id);
     let Rotation { secret, grace } = once.body;
-    let secret = secret.unwrap_or_else(|| WebhookSecret::new(random));
+    let secret = secret.unwrap_or_else(|| SharedSecret::new(random));
     let secrets = store.find(&WebhookSecrets::key_of(id)).await?.ok_or(Error::Missing("Webhook"))?;
     let rotated = secrets.rotated(&secret, grace, now, (door.tenant.id, door.app.keys().vault()?, random)).ok_or_else(too_many)?;
     let living = rotated.secrets.len() as u64;
     let earlier_end_at = rotated.secrets.iter().filter_map(|secret| secret.ends_at).max().unwrap_or(now);
-    let view = SecretView { id: id.prefixed(), secret: secret.shown(), living, earlier_end_at: zulu(earlier_end_at) };
+    let view = SecretView { id: id.prefixed(), secret: secret.text(), living, earlier_end_at: zulu(earlier_end_at) };
     let answer = Answer::new("Secret replaced", view);
     once.ticket.record(store.transaction(), store, &answer)?.replace(store, &rotated, &secrets)?.commit().await?;
     Ok(answer)

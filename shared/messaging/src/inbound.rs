@@ -9,7 +9,7 @@ use records::phone_message::{Inbound, PhoneMessage, PhoneMessageId};
 use records::standing::{Recorder, Standing};
 use shared::crypto;
 use shared::model::gateway::Gateway;
-use shared::model::line::{Channel, LinePeer, LinePool};
+use shared::model::line::{Channel, LineId, LinePeer, LinePool};
 use shared::model::phone_number::PhoneNumber;
 use shared::model::tenant::{Tenant, TenantStatus};
 use shared::tenancy::jobs::WorkContext;
@@ -25,6 +25,7 @@ const KNOWN: &str = "The message is here.";
 /// A message as a gateway reports it.
 pub struct Arrival<'a> {
     pub gateway: &'a Gateway,
+    pub pool: &'a LinePool,
     /// The gateway's own name for it.
     pub id: &'a str,
     pub line: &'a PhoneNumber,
@@ -34,16 +35,14 @@ pub struct Arrival<'a> {
     pub at: Timestamp,
 }
 
-/// `false`: the line is none of the gateway's, or nobody has written to the number from it, so nobody knows whom it is for.
+/// `false`: the line is none of the gateway's, or nobody has written to the number from it, so nobody knows whom it is for. STOP and START count then, too.
 pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
-    let Arrival { gateway, id, line, peer, text, channel, at } = arrival;
-    let pool = work.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
+    let Arrival { gateway, pool, id, line, peer, text, channel, at } = arrival;
     let Some(line) = pool.of_number(line).filter(|line| line.gateway == gateway.id) else { return Ok(false) };
-    let Some(holder) = work.directory.find(&LinePeer::key_of(line.id, &peer)).await? else {
-        tracing::warn!(line = %line.id, "a message came in from a number to which nobody has written");
-        return Ok(false);
+    let store = match holder(work, line.id, &peer, &text).await? {
+        Holder::Tenant(store) => store,
+        Holder::Nobody { counts } => return Ok(counts),
     };
-    let store = work.conversing(&holder);
     let id = PhoneMessageId::of(at, &crypto::hash(&[gateway.id.to_string().as_bytes(), id.as_bytes()]));
     let came = Inbound { peer: peer.clone(), line: line.id, line_number: line.phone_number.clone(), channel, body: text };
     let message = PhoneMessage::inbound(id, came, at);
@@ -68,7 +67,7 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
             answer => answer,
         };
         if let Some(answer) = &answer {
-            writing = writing.create(&store, answer, conflict(KNOWN))?;
+            writing = writing.create(&store, answer, conflict("It is answered."))?;
         }
         match writing.commit().await {
             Ok(()) => return Ok(true),
@@ -83,6 +82,39 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
         }
     }
     Err(Error::Unavailable { doing: "taking a message in", cause: "others change its number".into() })
+}
+
+enum Holder {
+    Tenant(TenantStore),
+    Nobody { counts: bool },
+}
+
+/// Whose the conversation of a number with a line is. Nobody's STOP keeps the line from writing to the number, for whomever, and their START ends that.
+async fn holder(work: &WorkContext, line: LineId, peer: &PhoneNumber, text: &str) -> Result<Holder> {
+    let (directory, key) = (&work.directory, LinePeer::key_of(line, peer));
+    for _ in 0..TRIES {
+        let known = directory.find(&key).await?;
+        if let Some(store) = known.as_ref().and_then(|known| work.conversing(known)) {
+            return Ok(Holder::Tenant(store));
+        }
+        match (keywords::of(text), known) {
+            (Some(Keyword::Stop), None) => match directory.create(&LinePeer::nobodys(line, peer.clone()), Error::contested).await {
+                // A tenant began to write to the number at the same moment.
+                Err(Error::Conflict(_)) => continue,
+                stopped => stopped?,
+            },
+            (Some(Keyword::Start), Some(_)) => {
+                directory.release(&key, LinePeer::HOLDER, LinePeer::NOBODY).await?;
+            }
+            (Some(Keyword::Stop), Some(_)) => {}
+            _ => {
+                tracing::warn!(%line, "a message came in from a number to which nobody has written");
+                return Ok(Holder::Nobody { counts: false });
+            }
+        }
+        return Ok(Holder::Nobody { counts: true });
+    }
+    Err(Error::contested())
 }
 
 /// What a message changes, and what it is answered with.

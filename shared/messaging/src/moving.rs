@@ -49,13 +49,17 @@ pub fn write_peer<'a>(transaction: Transaction<'a>, store: &TenantStore, before:
     }
 }
 
-/// Why a message waits for the next day, if that is what a refusal says.
-pub fn waits_for_tomorrow(refusal: &Error) -> Option<Reason> {
+/// Which of the plan's places are used up, if that is what a refusal says.
+pub fn limited(refusal: &Error) -> Option<Reason> {
     match refusal {
-        Error::PlanLimitReached(limit) if limit.limit == MessagingQuota::CONTACTS_OF_DAY => Some(Reason::NewContactLimit),
-        Error::PlanLimitReached(limit) if limit.limit == MessagingQuota::MESSAGES_OF_DAY => Some(Reason::MessageLimit),
+        Error::PlanLimitReached(limit) => MessagingQuota::reason(limit.limit),
         _ => None,
     }
+}
+
+/// The same, if the next day has places again.
+pub fn waits_for_tomorrow(refusal: &Error) -> Option<Reason> {
+    limited(refusal).filter(|reason| matches!(reason, Reason::NewContactLimit | Reason::MessageLimit))
 }
 
 /// The first moment of the next day (UTC).
@@ -63,7 +67,7 @@ pub fn tomorrow(now: Timestamp) -> Timestamp {
     end_of(day(now))
 }
 
-/// Writes a message that waits, with the note that brings it to mind.
+/// Writes the note that brings a message to mind which waits.
 pub fn note_due<'a>(
     transaction: Transaction<'a>,
     directory: &Directory,

@@ -104,6 +104,9 @@ impl Caller<SystemResolver> {
         let mut roots = RootCertStore::empty();
         // A machine's store may have certificates that we cannot use. The others are added.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(rustls::Error::General("the machine trusts no certificates".into()));
+        }
         Caller::with(guard, SystemResolver, roots)
     }
 }

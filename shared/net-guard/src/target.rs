@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use url::{Host, Url};
 
 use crate::address::is_public;
-use crate::allowed::Allowed;
+use crate::allowed::{Allowed, NotAllowable};
 
 /// Without an entry in the list of the operator.
 const PORTS: [u16; 2] = [443, 8443];
@@ -53,6 +53,11 @@ impl Guard {
         Guard { allowed, own: own.iter().filter_map(host).collect() }
     }
 
+    /// The same, with what is allowed as an operator writes it.
+    pub fn read(allowed: Option<&str>, own: &[&str]) -> Result<Self, NotAllowable> {
+        Ok(Guard::new(Allowed::parse(allowed.unwrap_or_default())?, own))
+    }
+
     /// The text as it was entered, which the parser of URLs is kinder to than we are.
     pub fn judge(&self, text: &str) -> Result<Target, Refused> {
         let plain = text.len() <= LONGEST && !text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\');
@@ -66,7 +71,7 @@ impl Guard {
         if authority.contains('@') {
             return Err(Refused::Credentials);
         }
-        if authority.is_empty() || authority.ends_with(':') || url.fragment().is_some() {
+        if authority.is_empty() || authority.ends_with(':') || url.fragment().is_some() || url.as_str().len() > LONGEST {
             return Err(Refused::Shape);
         }
         let port = url.port_or_known_default().filter(|port| *port != 0).ok_or(Refused::Port)?;
@@ -156,6 +161,8 @@ mod tests {
     fn forms_of_urls_are_judged_one_by_one() {
         use Refused::{Address, Credentials, Host, Own, Port, Scheme, Shape};
         let long = format!("https://example.com/{}", "a".repeat(2048));
+        // The parser writes each letter as six characters.
+        let longer = format!("https://example.com/{}", "ü".repeat(500));
         let label = format!("https://{}.example.com/", "a".repeat(64));
         let name = format!("https://{}example.com/", "abcdefgh.".repeat(28));
         let refused: &[(&str, Refused)] = &[
@@ -181,6 +188,7 @@ mod tests {
             ("https://[fe80::1%eth0]/", Shape),
             ("https://256.256.256.256/", Shape),
             (&long, Shape),
+            (&longer, Shape),
             ("http://example.com/", Scheme),
             ("http://127.0.0.1/", Scheme),
             ("http://127.0.0.1:8000/", Scheme),

@@ -302,6 +302,11 @@ fn pause_after(of_schedule: u64, attempt: &DeliveryAttempt, fraction: f64) -> Op
 }
 
 impl DeliveryAttempt {
+    /// Of which nothing is known yet.
+    pub fn made(at: Timestamp, duration_ms: u64) -> Self {
+        DeliveryAttempt { made_at: at, duration_ms, status_code: None, error: None, response: None, headers: vec![] }
+    }
+
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.trim())
     }

@@ -1,6 +1,7 @@
 //! What of a plan's messaging is used: messages, and numbers that get their first one, of a day and of a month (UTC). A place is taken in the transaction
 //! that queues a message.
 
+use crate::phone_message::Reason;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use shared::model::period::Month;
@@ -43,6 +44,17 @@ impl MessagingQuota {
         .collect()
     }
 
+    /// Why a message waits that finds no place of that name.
+    pub fn reason(name: &str) -> Option<Reason> {
+        match name {
+            MessagingQuota::CONTACTS_OF_DAY => Some(Reason::NewContactLimit),
+            MessagingQuota::CONTACTS_OF_MONTH => Some(Reason::NewContactMonthLimit),
+            MessagingQuota::MESSAGES_OF_DAY => Some(Reason::MessageLimit),
+            MessagingQuota::MESSAGES_OF_MONTH => Some(Reason::MessageMonthLimit),
+            _ => None,
+        }
+    }
+
     /// Of numbers that got their first message, of the month and of the day: what is given back where none went out after all.
     pub fn of_contacts(day: Date) -> (Key<Self>, Key<Self>) {
         (of_month("contacts-", day), of_day("contacts-", day))
@@ -80,5 +92,10 @@ mod tests {
         let all = names(&limited, true);
         assert_eq!(all.iter().map(|(_, most)| most.unwrap()).collect::<Vec<_>>(), [50, 250, 5, 10]);
         assert!(MessagingQuota::places(&limited, false, false, Date::constant(2026, 11, 21)).is_empty());
+        // Whatever place is missing, the message says which.
+        let reasons: Vec<_> = all.iter().map(|(name, _)| MessagingQuota::reason(name)).collect();
+        let expected =
+            [Reason::MessageMonthLimit, Reason::NewContactMonthLimit, Reason::MessageLimit, Reason::NewContactLimit].map(Some).to_vec();
+        assert_eq!((reasons, MessagingQuota::reason("projects")), (expected, None));
     }
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use shared::model::line::{Channel, LineId};
 use shared::model::phone_number::PhoneNumber;
-use shared::store::{Collection, Entity, InTenant, Key, List, ListEntry, Listed, Named, Restore, restored};
+use shared::store::{Collection, Entity, InTenant, Key, List, ListEntry, Listed, Named, Packed, Restore};
 use shared::{Result, id};
 
 use crate::message_template::{MessageTemplateName, MessageType};
@@ -71,9 +71,6 @@ pub struct PhoneMessage {
     /// The answer to a keyword, which goes whatever stands in the way of others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_confirmation: bool,
-    /// Whether it has its places among the plan's messages: it had, as soon as it was queued.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_counted: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -395,7 +392,6 @@ impl PhoneMessage {
             channel: None,
             line: None,
             status: if scheduled_at.is_some() { MessageStatus::Scheduled } else { MessageStatus::Queued },
-            is_counted: scheduled_at.is_none(),
             reason: None,
             metadata,
             attempts: vec![],
@@ -433,7 +429,6 @@ impl PhoneMessage {
             has_named_line: false,
             line: Some(line),
             status: MessageStatus::Received,
-            is_counted: false,
             reason: None,
             metadata: BTreeMap::new(),
             attempts: vec![],
@@ -512,11 +507,16 @@ impl PhoneMessage {
         self.message_type == MessageType::Otp
     }
 
+    /// Whether it has its place among the plan's messages.
+    pub fn is_counted(&self) -> bool {
+        self.queued_at.is_some()
+    }
+
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.valid_until <= now
     }
 
-    /// The next channel that is worth a try: each is tried until a carrier says that it never goes by it.
+    /// The channels that are worth a try, in their order: each is tried until a carrier says that it never goes by it.
     pub fn next_channels(&self) -> Vec<Channel> {
         let refused = |channel: &Channel| {
             self.attempts.iter().any(|attempt| attempt.channel == *channel && attempt.outcome == AttemptOutcome::Refused)
@@ -527,7 +527,7 @@ impl PhoneMessage {
     /// It waits for its turn no longer.
     pub fn queued(&self, now: Timestamp) -> Self {
         let moved = self.to(MessageStatus::Queued, None);
-        PhoneMessage { queued_at: self.queued_at.or(Some(now)), is_counted: true, line: None, ..moved }
+        PhoneMessage { queued_at: self.queued_at.or(Some(now)), line: None, ..moved }
     }
 
     /// Its turn on a line comes at a moment.
@@ -727,7 +727,12 @@ impl Entity for PhoneMessage {
     const COLLECTION: &'static str = "phone-messages";
     const MAILS_AUDITED: bool = false;
     const NOUN: Option<&'static str> = Some(PhoneMessage::NOUN);
-    const RESTORE: Option<Restore> = Some(restored::<PhoneMessage>);
+    const FREE: &'static [&'static str] = &["metadata"];
+    /// What was to be sent is the other tenant's to send.
+    const RESTORE: Option<Restore> = Some(|data| {
+        let message: PhoneMessage = serde_json::from_value(data).ok()?;
+        Packed::of(&message.elsewhere()).ok()
+    });
 
     fn key(&self) -> Key<Self> {
         PhoneMessage::key_of(self.id)

@@ -139,8 +139,11 @@ impl Standing {
         let Some(since) = self.peer.opted_out.as_ref().map(|opted_out| opted_out.since).or(of_record) else { return Ok(false) };
         // Without a moment of its own it is said now, also where another clock was ahead of ours.
         let latest = self.peer.consents.last_end().max(Some(since)).unwrap_or(since);
-        if fact.consented_at.is_some_and(|said| millis(said) < since) {
-            return Err(Error::field("consented_at", "The consented_at field must not be before the opt-out."));
+        if fact.consented_at.is_some_and(|said| millis(said) < latest) {
+            return Err(Error::field(
+                "consented_at",
+                "The consented_at field must not be before the opt-out, or what took consents back after it.",
+            ));
         }
         let now = by.now.max(latest);
         let entry = self.append(ConsentKind::OptedIn, fact, &Recorder { tenant: by.tenant.clone(), by: by.by.clone(), now, ..*by })?;
@@ -243,6 +246,18 @@ mod tests {
         standing.entries().iter().for_each(|entry| check.take(entry));
         assert_eq!(check.ended(standing.peer().chain.as_ref()), Ok(()));
         assert_eq!(record.version, 2);
+    }
+
+    #[test]
+    fn an_opt_in_is_not_older_than_a_revocation_after_the_opt_out() {
+        let random = Random::seeded(1);
+        let mut standing = Standing::of(number(), None, None, &random);
+        standing.opt_out_for(stop(), &recorder(&random, 2)).unwrap();
+        standing.append(ConsentKind::Revoked, ConsentFact::from_source("phone"), &recorder(&random, 5)).unwrap();
+        let said_at = |second| ConsentFact { consented_at: Some(at(second)), ..consent(ConsentType::Express) };
+        assert!(matches!(standing.opt_in(said_at(4), &recorder(&random, 9)), Err(Error::Validation(_))));
+        assert!(standing.opt_in(said_at(5), &recorder(&random, 9)).unwrap());
+        assert_eq!(standing.peer().opted_out, None);
     }
 
     #[test]

@@ -1,18 +1,16 @@
 //! Webhooks: where a tenant wants to be told of events, the secrets that what is delivered is signed with, and how deliveries fare.
 
-use std::fmt;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use shared::crypto::{Random, Vault, hmac};
+use shared::crypto::{Random, Vault};
 use shared::id;
 use shared::ids::TenantId;
 use shared::model::plan::Quota;
+use shared::model::shared_secret::SharedSecret;
 use shared::store::{Counter, InTenant, Record};
 
 use crate::event::{EventFilter, EventKind, Payload};
+use crate::setting::VaultKeyLost;
 
 id!(/// Where a tenant wants to be told of events.
     WebhookId = "wh", time_ordered);
@@ -85,42 +83,6 @@ impl Record for Webhook {
     }
 }
 
-/// A secret as both sides have it: `whsec_` and the Base64 of 24 to 64 bytes (Standard Webhooks 1.0).
-#[derive(Clone, PartialEq, Eq)]
-pub struct WebhookSecret(Vec<u8>);
-
-impl WebhookSecret {
-    const PREFIX: &'static str = "whsec_";
-    pub const SHORTEST: usize = 24;
-    pub const LONGEST: usize = 64;
-
-    pub fn new(random: &Random) -> Self {
-        WebhookSecret(random.bytes::<32>().to_vec())
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        let bytes = STANDARD.decode(text.strip_prefix(WebhookSecret::PREFIX)?).ok()?;
-        (WebhookSecret::SHORTEST..=WebhookSecret::LONGEST).contains(&bytes.len()).then_some(WebhookSecret(bytes))
-    }
-
-    /// As people write it. Shown once.
-    pub fn shown(&self) -> String {
-        format!("{}{}", WebhookSecret::PREFIX, STANDARD.encode(&self.0))
-    }
-
-    /// `v1,` and the signature of one attempt. `seconds`: when it is made, since 1970.
-    pub fn sign(&self, id: &str, seconds: i64, body: &str) -> String {
-        format!("v1,{}", STANDARD.encode(hmac(&self.0, &[id.as_bytes(), b".", seconds.to_string().as_bytes(), b".", body.as_bytes()])))
-    }
-}
-
-/// Says nothing of the secret.
-impl fmt::Debug for WebhookSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WebhookSecret")
-    }
-}
-
 /// `webhook-secrets` / `<id of the webhook>`: written and deleted with it. Apart from it, so that an export shows the webhook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WebhookSecrets {
@@ -144,21 +106,21 @@ impl WebhookSecrets {
     /// Seconds.
     pub const LONGEST_GRACE: i64 = 7 * 86_400;
 
-    pub fn new(id: WebhookId, secret: &WebhookSecret, (tenant, vault, random): (TenantId, &Vault, &Random)) -> Self {
-        let sealed = vault.seal(tenant, &WebhookSecrets::field(id), &secret.shown(), random);
+    pub fn new(id: WebhookId, secret: &SharedSecret, (tenant, vault, random): (TenantId, &Vault, &Random)) -> Self {
+        let sealed = vault.seal(tenant, &WebhookSecrets::field(id), &secret.text(), random);
         WebhookSecrets { id, secrets: vec![SealedSecret { sealed, ends_at: None }], version: 1 }
     }
 
     /// With a new one. Those before it end after the grace, or when they would anyway. `None`: too many would live.
     pub fn rotated(
         &self,
-        secret: &WebhookSecret,
+        secret: &SharedSecret,
         grace: SignedDuration,
         now: Timestamp,
         (tenant, vault, random): (TenantId, &Vault, &Random),
     ) -> Option<Self> {
         let end = now.saturating_add(grace).unwrap_or(Timestamp::MAX);
-        let sealed = vault.seal(tenant, &WebhookSecrets::field(self.id), &secret.shown(), random);
+        let sealed = vault.seal(tenant, &WebhookSecrets::field(self.id), &secret.text(), random);
         let earlier = self.secrets.iter().map(|earlier| SealedSecret {
             sealed: earlier.sealed.clone(),
             ends_at: Some(earlier.ends_at.map_or(end, |ends_at| ends_at.min(end))),
@@ -169,19 +131,19 @@ impl WebhookSecrets {
     }
 
     /// Those that count now, the newest first. `None`: the vault's secret lacks the version of one.
-    pub fn living(&self, now: Timestamp, tenant: TenantId, vault: &Vault) -> Option<Vec<WebhookSecret>> {
+    pub fn living(&self, now: Timestamp, tenant: TenantId, vault: &Vault) -> Option<Vec<SharedSecret>> {
         let open = |secret: &SealedSecret| vault.open(tenant, &WebhookSecrets::field(self.id), &secret.sealed);
-        self.secrets.iter().filter(|secret| secret.lives(now)).map(|secret| WebhookSecret::parse(&open(secret)?)).collect()
+        self.secrets.iter().filter(|secret| secret.lives(now)).map(|secret| SharedSecret::parse(&open(secret)?)).collect()
     }
 
     /// Sealed with the newest version of the vault's secret. `Ok(None)`: all are. `Err`: one does not open.
-    pub fn resealed(&self, tenant: TenantId, vault: &Vault, random: &Random) -> Result<Option<Self>, VaultVersionLost> {
+    pub fn resealed(&self, tenant: TenantId, vault: &Vault, random: &Random) -> Result<Option<Self>, VaultKeyLost> {
         if self.secrets.iter().all(|secret| Vault::version_of(&secret.sealed) == Some(vault.newest())) {
             return Ok(None);
         }
         let field = WebhookSecrets::field(self.id);
         let again = |secret: &SealedSecret| {
-            let plain = vault.open(tenant, &field, &secret.sealed).ok_or(VaultVersionLost)?;
+            let plain = vault.open(tenant, &field, &secret.sealed).ok_or(VaultKeyLost)?;
             Ok(SealedSecret { sealed: vault.seal(tenant, &field, &plain, random), ends_at: secret.ends_at })
         };
         let secrets = self.secrets.iter().map(again).collect::<Result<_, _>>()?;
@@ -192,10 +154,6 @@ impl WebhookSecrets {
         format!("webhook {id}")
     }
 }
-
-/// The vault's secret lacks the version that something was sealed with.
-#[derive(Debug)]
-pub struct VaultVersionLost;
 
 impl SealedSecret {
     fn lives(&self, now: Timestamp) -> bool {
@@ -273,6 +231,11 @@ impl WebhookHealth {
         WebhookHealth { id, state: HealthState::Healthy, failures: 0, failing_since: None, first_lost: None, version: 0 }
     }
 
+    /// Enabled again, it begins as one of which nothing bad is known. Its version goes on: receivers tell by it what is newer.
+    pub fn anew(&self) -> Self {
+        WebhookHealth { version: self.version + 1, ..WebhookHealth::new(self.id) }
+    }
+
     /// After an attempt at `at`. `None`: it is as it was.
     pub fn after(&self, reached: Reached, at: Timestamp) -> Option<Self> {
         // It is over: who enables the webhook begins anew, and what was on its way says nothing.
@@ -346,28 +309,6 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_has_24_to_64_bytes_in_plain_base64() {
-        let written = |bytes: usize| format!("whsec_{}", STANDARD.encode(vec![7; bytes]));
-        for bytes in [24, 32, 64] {
-            let secret = WebhookSecret::parse(&written(bytes)).unwrap();
-            assert_eq!(secret.shown(), written(bytes));
-        }
-        for wrong in [written(23), written(65), "whsec_".into(), "whsec_!".into(), written(32)[6..].to_owned(), format!("{} ", written(32))]
-        {
-            assert_eq!(WebhookSecret::parse(&wrong), None, "{wrong}");
-        }
-        assert_eq!(format!("{:?}", WebhookSecret::parse(&written(32))), "Some(WebhookSecret)");
-    }
-
-    /// The example of the specification.
-    #[test]
-    fn a_signature_is_that_of_standard_webhooks() {
-        let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signed = secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
-        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
-
-    #[test]
     fn health_follows_what_is_reached() {
         let id = WebhookId::new(NOW, &Random::seeded(1));
         let mut health = WebhookHealth::new(id);
@@ -397,5 +338,10 @@ mod tests {
         let ended = soon.after(Reached::Lost, later(5 * day + 12 * 60)).unwrap();
         assert_eq!((ended.state, ended.told_after(Some(&soon))), (HealthState::Disabled, Some(EventKind::WebhookDisabled)));
         assert_eq!(WebhookHealth::new(id).after(Reached::NeverAgain, NOW).unwrap().state, HealthState::Disabled);
+        // Enabled again, it is well, and what follows is newer than what was.
+        let anew = ended.anew();
+        assert_eq!((anew.state, anew.failures, anew.version > ended.version), (HealthState::Healthy, 0, true));
+        assert_eq!(anew.told_after(Some(&ended)), None);
+        assert!(anew.after(Reached::No, later(6 * day)).unwrap().version > anew.version);
     }
 }

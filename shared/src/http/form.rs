@@ -210,10 +210,7 @@ impl<'a> Fields<'a> {
     }
 
     fn object<F: Form>(&mut self, name: &'static str, required: bool) -> Option<F> {
-        self.describe(name, required, !required, || {
-            let properties: Map<String, Value> = described::<F>().iter().map(|field| (field.name.to_owned(), field.in_body())).collect();
-            json!({"type": "object", "properties": properties, "additionalProperties": false})
-        });
+        self.describe(name, required, !required, || object_schema::<F>());
         match self.raw(name)? {
             Raw::Json(Value::Null) => None,
             Raw::Json(Value::Object(object)) => match from_json(object) {
@@ -771,11 +768,28 @@ impl<F: Form> Rule for Rows<F> {
     }
 
     fn schema(&self) -> Value {
-        let fields = described::<F>();
-        let properties: Map<String, Value> = fields.iter().map(|field| (field.name.to_owned(), field.in_body())).collect();
-        let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
-        let row = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-        json!({"type": "array", "minItems": 1, "maxItems": self.most, "items": row})
+        json!({"type": "array", "minItems": 1, "maxItems": self.most, "items": object_schema::<F>()})
+    }
+}
+
+/// An object with its own form.
+fn object_schema<F: Form>() -> Value {
+    let fields = described::<F>();
+    let properties: Map<String, Value> = fields.iter().map(|field| (field.name.to_owned(), field.in_body())).collect();
+    let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// A body that says nothing: none, or an empty object.
+pub struct NoFields;
+
+impl Form for NoFields {
+    fn read(_fields: &mut Fields<'_>) -> Option<Self> {
+        Some(NoFields)
     }
 }
 

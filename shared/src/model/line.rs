@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::{TenantId, stored};
+use crate::ids::TenantId;
 use crate::model::gateway::GatewayId;
 use crate::model::phone_number::PhoneNumber;
 use crate::model::time::day;
@@ -58,13 +58,14 @@ pub struct LinePool {
 }
 
 /// `line-peers#<line>` / `<digits>`: the tenant to whom belongs what comes in from a number on a line. Whoever sends first to a number has the line for it,
-/// and it is no one else's.
+/// and it is no one else's. It is nobody's where somebody said STOP to whom nobody had written: then no one has the line for the number, until START.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinePeer {
     pub line: LineId,
     pub phone_number: PhoneNumber,
-    #[serde(with = "stored")]
-    pub(crate) tenant: TenantId,
+    /// `None`: nobody's.
+    #[serde(with = "holder")]
+    pub(crate) tenant: Option<TenantId>,
 }
 
 /// `line-paces` / `<line>`: when a line may send the next message, and how many it sent today.
@@ -175,13 +176,19 @@ impl LinePool {
 
 impl LinePeer {
     pub const HOLDER: &'static str = "tenant";
+    /// In the place of a tenant.
+    pub const NOBODY: &'static str = "nobody";
 
     pub fn new(line: LineId, phone_number: PhoneNumber, tenant: TenantId) -> Self {
-        LinePeer { line, phone_number, tenant }
+        LinePeer { line, phone_number, tenant: Some(tenant) }
+    }
+
+    pub fn nobodys(line: LineId, phone_number: PhoneNumber) -> Self {
+        LinePeer { line, phone_number, tenant: None }
     }
 
     pub fn is_of(&self, tenant: TenantId) -> bool {
-        self.tenant == tenant
+        self.tenant == Some(tenant)
     }
 
     pub fn key_of(line: LineId, number: &PhoneNumber) -> Key<Self> {
@@ -261,6 +268,28 @@ impl Entity for LinePace {
 
     fn guard(&self) -> Vec<(&'static str, u64)> {
         vec![("version", self.version)]
+    }
+}
+
+/// As text, so that a condition compares it.
+mod holder {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    use super::{LinePeer, TenantId};
+
+    pub(super) fn serialize<S: Serializer>(tenant: &Option<TenantId>, serializer: S) -> Result<S::Ok, S::Error> {
+        match tenant {
+            Some(tenant) => tenant.serialize(serializer),
+            None => LinePeer::NOBODY.serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TenantId>, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        if text == LinePeer::NOBODY {
+            return Ok(None);
+        }
+        TenantId::parse(&text).map(Some).ok_or_else(|| de::Error::custom("not a tenant id"))
     }
 }
 

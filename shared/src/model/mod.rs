@@ -29,6 +29,7 @@ pub mod role;
 pub mod scope;
 pub mod send_budget;
 pub mod session;
+pub mod shared_secret;
 pub mod subaccount;
 pub mod tenant;
 pub mod text;

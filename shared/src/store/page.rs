@@ -224,7 +224,8 @@ pub(crate) async fn read<E: Entity>(
     let mut looked_at = 0;
     loop {
         // One more than the page, to find out whether there is another page. Where few are kept, ever more are looked at in a call.
-        let wanted = (reach + 1 - items.len()).max(if most < usize::MAX { looked_at * 4 } else { 0 });
+        let (missing, turned_down) = (reach + 1 - items.len(), looked_at - items.len());
+        let wanted = missing.max((4 * turned_down).min(most.saturating_sub(looked_at)));
         let query = Query {
             pk: pk.clone(),
             prefix: list.prefix.clone(),

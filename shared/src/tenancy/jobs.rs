@@ -211,6 +211,11 @@ impl Change {
         self.before.as_ref().map(read).transpose().map_err(|error| Error::internal("reading a stream record", error))
     }
 
+    /// Whether this worker wrote it.
+    pub fn is_by(&self, worker: &str) -> bool {
+        matches!(self.image.get("actor"), Some(serde_dynamo::AttributeValue::S(actor)) if actor == worker)
+    }
+
     /// When the record was written, and a hash that no other write has. Both are the same however often the stream brings the change.
     pub fn written(&self) -> Result<(Timestamp, String)> {
         let text = |name: &str| match self.image.get(name) {
@@ -219,8 +224,13 @@ impl Change {
         };
         let (at, request) = (text("at")?, text("request")?);
         let moment = at.parse().map_err(|error| Error::internal("reading a stream record", error))?;
-        let mark =
-            crypto::hash(&[self.group().as_bytes(), self.entity.as_bytes(), self.sort.as_bytes(), at.as_bytes(), request.as_bytes()]);
+        // One request may write a record several times.
+        let version = match self.image.get("version") {
+            Some(serde_dynamo::AttributeValue::N(version)) => version.as_str(),
+            _ => "",
+        };
+        let place = [self.group(), self.entity.clone(), self.sort.clone()];
+        let mark = crypto::hash(&[&place[0], &place[1], &place[2], at, request, version].map(str::as_bytes));
         Ok((moment, mark))
     }
 
@@ -314,9 +324,9 @@ impl WorkContext {
         Ok(reference.map(|reference| (reference, self.directory.enter(reference.tenant))))
     }
 
-    /// The store of the tenant to whom belongs what comes in from a number on a line, from the directory.
-    pub fn conversing(&self, peer: &LinePeer) -> TenantStore {
-        self.directory.enter(peer.tenant)
+    /// The store of the tenant to whom belongs what comes in from a number on a line, from the directory. `None`: it is nobody's.
+    pub fn conversing(&self, peer: &LinePeer) -> Option<TenantStore> {
+        peer.tenant.map(|tenant| self.directory.enter(tenant))
     }
 
     /// The store of the tenant of a delivery that is due, from the directory's list.

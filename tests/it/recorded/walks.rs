@@ -1105,7 +1105,7 @@ async fn phones(walk: &mut Walk) {
     let hello = json!({"to": "+15551234567", "channel": "auto", "body": "Hello from my tenant"});
     walk.send("as long as there is no line", &format!("POST {messages}"), hello.clone()).await;
     let workers = crate::workers::Workers::on(&walk.world);
-    stack::lines::seed(walk.world.aws.phones(), &workers, "http://127.0.0.1:1").await.expect("lines");
+    stack::phone_lines::seed(walk.world.aws.phones(), &workers, "http://127.0.0.1:1").await.expect("lines");
     let sent = walk.send("a message", &format!("POST {messages}"), hello).await;
     let wrong = json!({"to": "5551234567", "body": " ", "channel": "fax", "scheduled_at": "tomorrow", "metadata": {"a": 1}, "x": 1});
     walk.send("all that is wrong", &format!("POST {messages}"), wrong).await;

@@ -10,10 +10,10 @@ pub mod gateway;
 pub mod iam;
 pub mod journal;
 // The same file, and no dependency: what is edited in `shared` shall not compile the stack again.
-pub mod lines;
 #[path = "../../../shared/src/lock.rs"]
 pub mod lock;
 pub mod mailbox;
+pub mod phone_lines;
 pub mod phones;
 pub mod samples;
 pub mod sources;

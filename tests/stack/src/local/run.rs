@@ -23,7 +23,7 @@ use stack::{
         queue::Bounds,
         throttle::Throttle,
     },
-    lines, samples,
+    phone_lines, samples,
     sources::{Invoke, Sources},
     template::Template,
 };
@@ -139,7 +139,7 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
     tasks.spawn(aws.phones().clone().run(move |message| trouble.trouble(None, message)));
     tasks.spawn(sweep(aws.clone(), terminal.clone()));
 
-    let lines = lines::seed(aws.phones(), &functions, &base).await;
+    let lines = phone_lines::seed(aws.phones(), &functions, &base).await;
     if let Err(error) = lines {
         terminal.trouble(None, &format!("messages to phones go nowhere: {error}"));
     }
