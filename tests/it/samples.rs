@@ -26,6 +26,7 @@ async fn every_sample_event_works_as_it_is() {
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     let playing = tokio::spawn(sources.run(stopped, |problem| eprintln!("{problem}")));
     samples::seed(&world.aws, &world.template, &deployment).await.expect("the samples are made");
+    stack::phone_lines::seed(world.aws.phones(), &deployment, "http://127.0.0.1:1").await.expect("lines");
     let routes = template().routes().expect("routes");
     let mut events = events();
     events.sort_by(|(_, left, _), (_, right, _)| left.cmp(right));

@@ -253,7 +253,7 @@ mod tests {
         let random = Random::seeded(1);
         let mut standing = Standing::of(number(), None, None, &random);
         standing.opt_out_for(stop(), &recorder(&random, 2)).unwrap();
-        standing.append(ConsentKind::Revoked, ConsentFact::from_source("phone"), &recorder(&random, 5)).unwrap();
+        standing.append(ConsentKind::Revoked, consent(ConsentType::Implied), &recorder(&random, 5)).unwrap();
         let said_at = |second| ConsentFact { consented_at: Some(at(second)), ..consent(ConsentType::Express) };
         assert!(matches!(standing.opt_in(said_at(4), &recorder(&random, 9)), Err(Error::Validation(_))));
         assert!(standing.opt_in(said_at(5), &recorder(&random, 9)).unwrap());

@@ -92,6 +92,31 @@ pub(crate) mod stored_option {
     }
 }
 
+/// In the place of a tenant that holds something.
+pub(crate) const NOBODY: &str = "nobody";
+
+/// Always text, so that a condition can compare who holds something.
+pub(crate) mod stored_or_nobody {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    use super::{NOBODY, TenantId};
+
+    pub(crate) fn serialize<S: Serializer>(id: &Option<TenantId>, serializer: S) -> Result<S::Ok, S::Error> {
+        match id {
+            Some(id) => id.serialize(serializer),
+            None => NOBODY.serialize(serializer),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TenantId>, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        if text == NOBODY {
+            return Ok(None);
+        }
+        TenantId::parse(&text).map(Some).ok_or_else(|| de::Error::custom("not a tenant id"))
+    }
+}
+
 #[cfg(test)]
 pub(crate) fn for_tests(text: &str) -> TenantId {
     TenantId::parse(text).expect("a UUID")

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::TenantId;
+use crate::ids::{NOBODY, TenantId, stored_or_nobody};
 use crate::model::gateway::GatewayId;
 use crate::model::phone_number::PhoneNumber;
 use crate::model::time::day;
@@ -64,7 +64,7 @@ pub struct LinePeer {
     pub line: LineId,
     pub phone_number: PhoneNumber,
     /// `None`: nobody's.
-    #[serde(with = "holder")]
+    #[serde(with = "stored_or_nobody")]
     pub(crate) tenant: Option<TenantId>,
 }
 
@@ -177,7 +177,7 @@ impl LinePool {
 impl LinePeer {
     pub const HOLDER: &'static str = "tenant";
     /// In the place of a tenant.
-    pub const NOBODY: &'static str = "nobody";
+    pub const NOBODY: &'static str = NOBODY;
 
     pub fn new(line: LineId, phone_number: PhoneNumber, tenant: TenantId) -> Self {
         LinePeer { line, phone_number, tenant: Some(tenant) }
@@ -268,28 +268,6 @@ impl Entity for LinePace {
 
     fn guard(&self) -> Vec<(&'static str, u64)> {
         vec![("version", self.version)]
-    }
-}
-
-/// As text, so that a condition compares it.
-mod holder {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-    use super::{LinePeer, TenantId};
-
-    pub(super) fn serialize<S: Serializer>(tenant: &Option<TenantId>, serializer: S) -> Result<S::Ok, S::Error> {
-        match tenant {
-            Some(tenant) => tenant.serialize(serializer),
-            None => LinePeer::NOBODY.serialize(serializer),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TenantId>, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        if text == LinePeer::NOBODY {
-            return Ok(None);
-        }
-        TenantId::parse(&text).map(Some).ok_or_else(|| de::Error::custom("not a tenant id"))
     }
 }
 
