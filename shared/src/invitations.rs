@@ -66,7 +66,7 @@ pub async fn send<'a, R>(
         let held = open.count(now);
         let transaction = door.require_role_at_least(transaction, Role::Admin, Touched::Else)?;
         let transaction = transaction.require_room(&door.store, Member::QUOTA, held, &door.plan, &door.tenant.plan)?;
-        let transaction = door.invitation_mails(&invitation.email).iter().try_fold(transaction, |all, mails| all.count_mail(mails))?;
+        let transaction = door.invitation_mails(&invitation.email).iter().try_fold(transaction, |all, mails| all.allow(mails))?;
         let transaction = transaction
             .create(&door.store, invitation, conflict("Try again."))?
             .create(directory, &link, conflict("Try again."))?

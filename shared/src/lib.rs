@@ -1,6 +1,6 @@
 //! What all Tenantry functions share. `tenancy` decides who may access what, and `store` speaks DynamoDB. `model` holds the records and
 //! their pure rules. `http` turns requests into typed calls, and `runtime` starts a function. `aws` has the clients. `accounts`, `carriers`, `children`,
-//! `invitations`, `tenant_lifecycle` and `workspaces` do what several functions need. The rest are small tools.
+//! `invitations`, `owners`, `tenant_lifecycle` and `workspaces` do what several functions need. The rest are small tools.
 
 pub mod accounts;
 pub mod aws;
@@ -17,6 +17,7 @@ pub mod invitations;
 pub mod lock;
 pub mod log;
 pub mod model;
+pub mod owners;
 pub mod runtime;
 pub mod store;
 pub mod tenancy;

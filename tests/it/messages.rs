@@ -385,6 +385,38 @@ async fn what_cannot_be_sent_is_refused_field_by_field() {
     assert!(home.world.items_of_type("phone_message").is_empty());
 }
 
+/// Whoever makes a tenant's page ask for codes, to a number that earns them money, gets few of them.
+#[tokio::test]
+async fn one_time_passwords_to_a_number_have_an_end() {
+    let home = Home::new().await;
+    let code = |to: &str| home.post(json!({"to": to, "body": "Your code is 1", "message_type": "otp"})).send();
+    let racers = join_all((0..16).map(|_| code(PHONE))).await;
+    assert_eq!(racers.iter().filter(|answer| answer.status == 202).count(), 5);
+    for answer in racers.into_iter().filter(|answer| answer.status != 202) {
+        let refused = answer.expect(429);
+        assert_eq!((refused.code(), &refused.details()["quota"]), ("TOO_MANY_REQUESTS", &json!("one-time-passwords")));
+        assert!((1..=3_600).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
+    }
+    // Nothing else is bounded, and no one else.
+    code("+15557654321").await.expect(202);
+    home.say(PHONE, "An alert").await;
+    let other = home.world.tenant("globex").await;
+    let theirs = key_of(&home.world, &other, "live").await;
+    let body = json!({"to": PHONE, "body": "Your code is 2", "message_type": "otp"});
+    home.world.post(ALL).header("x-api-key", &theirs).json(body).send().await.expect(202);
+    // What waits counts, too.
+    let later = json!({"to": PHONE, "body": "x", "message_type": "otp", "scheduled_at": "2026-11-22T18:00:00Z"});
+    home.post(later).send().await.expect(429);
+    let settings = home.world.patch("/v1/settings/messaging").token(&home.own.owner.token);
+    settings.json(json!({"otp_per_hour": 6})).send().await.expect(200);
+    code(PHONE).await.expect(202);
+    code(PHONE).await.expect(429);
+    home.world.advance(SignedDuration::from_mins(60));
+    code(PHONE).await.expect(202);
+    home.settle().await;
+    assert_eq!(home.on(PHONE).iter().filter(|text| text.contains("Your code is 1")).count(), 7);
+}
+
 #[tokio::test]
 async fn a_template_says_the_text_and_its_type() {
     let home = Home::new().await;

@@ -37,7 +37,7 @@ async fn the_defaults_are_answered_before_anything_was_set() {
     let since = read.json()["data"]["updated_at"].clone();
     let whole = json!({
         "timezone": "UTC", "quiet_hours": {"mode": "block", "start": "20:00", "end": "08:00", "rules": "default"}, "require_marketing_consent": false,
-        "fallback": ["imessage", "rcs", "sms"], "version": 0, "updated_at": since,
+        "fallback": ["imessage", "rcs", "sms"], "otp_per_hour": 5, "version": 0, "updated_at": since,
     });
     assert_eq!((read.json(), read.header("etag")), (json!({"data": whole}), "\"0\""));
     assert!(read.metered.expect("metered").round_trips <= 2);
@@ -59,12 +59,11 @@ async fn a_change_keeps_the_rest_and_one_of_nothing_keeps_the_version() {
     assert_eq!(made["quiet_hours"], json!({"mode": "block", "start": "20:00", "end": "09:30", "rules": "strict"}));
     assert_eq!(shown(&world, owner).await, made);
 
-    let second =
-        json!({"quiet_hours": {"mode": "defer", "start": "18:00"}, "require_marketing_consent": true, "fallback": ["sms", "imessage"]});
+    let second = json!({"quiet_hours": {"mode": "defer", "start": "18:00"}, "require_marketing_consent": true, "fallback": ["sms", "imessage"], "otp_per_hour": 8});
     let second = change(&world, owner, second).send().await.expect(200).json()["data"].clone();
     let whole = json!({
         "timezone": "America/New_York", "quiet_hours": {"mode": "defer", "start": "18:00", "end": "09:30", "rules": "strict"},
-        "require_marketing_consent": true, "fallback": ["sms", "imessage"], "version": 2, "updated_at": second["updated_at"],
+        "require_marketing_consent": true, "fallback": ["sms", "imessage"], "otp_per_hour": 8, "version": 2, "updated_at": second["updated_at"],
     });
     assert_eq!(second, whole);
     assert_ne!(second["updated_at"], made["updated_at"]);
@@ -86,7 +85,7 @@ async fn every_wrong_field_is_named_at_once() {
     let owner = &own.owner;
     let wrong = json!({
         "timezone": "Berlin", "quiet_hours": {"mode": "drop", "start": "20:01", "end": "07:59", "rules": "none", "days": []},
-        "require_marketing_consent": "maybe", "fallback": ["sms", "fax"], "persona_id": null,
+        "require_marketing_consent": "maybe", "fallback": ["sms", "fax"], "otp_per_hour": 101, "persona_id": null,
     });
     let refused = change(&world, owner, wrong).send().await.expect(400);
     assert_eq!(refused.code(), "VALIDATION_ERROR");
@@ -101,6 +100,7 @@ async fn every_wrong_field_is_named_at_once() {
             "quiet_hours.days": ["The days field is not known."],
             "require_marketing_consent": ["The require_marketing_consent field must be true or false."],
             "fallback": ["The fallback field is wrong at [1], which must be one of imessage, rcs, sms."],
+            "otp_per_hour": ["The otp_per_hour field must be between 1 and 100."],
             "persona_id": ["The persona_id field is not known."],
         })
     );

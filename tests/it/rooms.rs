@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 8] = [
     &["log", "model"],
     &["aws"],
     &["tenancy"],
-    &["accounts", "carriers", "children", "invitations", "tenant_lifecycle", "workspaces"],
+    &["accounts", "carriers", "children", "invitations", "owners", "tenant_lifecycle", "workspaces"],
     &["http"],
     &["runtime"],
 ];

@@ -568,6 +568,51 @@ async fn others_are_told_of_a_webhook_that_fails_once() {
     assert_eq!(home.get(&format!("{watching}/deliveries?event=webhook.recovered")).await[0]["status"], "succeeded");
 }
 
+/// Whoever has one webhook alone hears of it by mail.
+#[tokio::test]
+async fn owners_get_a_mail_about_a_webhook_that_fails_and_one_that_is_disabled() {
+    let home = Home::new().await;
+    let told = || -> Vec<Value> {
+        let mails = home.world.items_of_type("mail").into_iter();
+        let about = mails.filter(|mail| mail["content"]["M"]["kind"]["S"] == "webhook_failing");
+        about
+            .map(|mail| json!([mail["to"]["S"], mail["content"]["M"]["webhook"]["S"], mail["content"]["M"]["is_disabled"]["BOOL"]]))
+            .collect()
+    };
+    home.world.member(&home.own, "admin").await;
+    let (failing, _) = home.webhook("failing", json!(["*"])).await;
+    home.receiver.says(Say::Status(500, ""));
+    for _ in 0..10 {
+        home.tested(&failing).await;
+    }
+    assert_eq!(told(), Vec::<Value>::new());
+    home.world.advance(SignedDuration::from_hours(1));
+    for _ in 0..3 {
+        home.tested(&failing).await;
+    }
+    let name = |webhook: &str| webhook.rsplit('/').next().expect("an id").to_owned();
+    let of_failing = json!([home.owner().email, name(&failing), false]);
+    assert_eq!(told(), [of_failing.clone()]);
+    // It says no more by itself.
+    home.receiver.says(Say::Status(410, ""));
+    let (gone, _) = home.webhook("gone", json!(["*"])).await;
+    home.tested(&gone).await;
+    let mut all = told();
+    all.sort_by_key(|mail| mail[2].as_bool());
+    assert_eq!(all, [of_failing, json!([home.owner().email, name(&gone), true])]);
+    let letters = home.world.aws.mailbox().mails().expect("mails");
+    let last = letters.iter().find(|kept| kept.mail.subject == "A webhook is disabled").expect("a mail");
+    assert!(last.mail.text.contains(&name(&gone)) && last.mail.text.contains("It asked to be left alone."), "{}", last.mail.text);
+    // Whoever makes webhooks that end at once floods nobody, and they end all the same.
+    for n in 0..12 {
+        let (gone, _) = home.webhook(&format!("gone-{n}"), json!(["*"])).await;
+        home.tested(&gone).await;
+        assert_eq!(home.health(&gone).await, "disabled");
+        home.world.delete(&gone).token(&home.owner().token).send().await.expect(200);
+    }
+    assert_eq!(told().len(), 10);
+}
+
 /// A worker that dies once, after so many waits of one invocation.
 #[derive(Clone)]
 struct Mortal {

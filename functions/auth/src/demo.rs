@@ -115,7 +115,7 @@ pub async fn create(door: DemoVisitor, once: Once<NewDemo>) -> Result<Created<De
     let write = |mailed: bool| -> Result<Transaction<'_>> {
         let mut transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
         if mailed {
-            transaction = transaction.count_mail(&allowance)?.create(directory, &mail, conflict("Try again."))?;
+            transaction = transaction.allow(&allowance)?.create(directory, &mail, conflict("Try again."))?;
         }
         // If no mail was sent now, no warning is sent later.
         let listed = Demo { warned: !mailed, ..listed.clone() };

@@ -50,7 +50,7 @@ pub async fn forgot(door: Visitor, once: Once<Forgot>) -> Result<Accepted<EmailV
     };
     let mut transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
     for allowance in door.reset_mails(&email) {
-        transaction = transaction.count_mail(&allowance)?;
+        transaction = transaction.allow(&allowance)?;
     }
     transaction = transaction.create(directory, &link, conflict("Try again."))?;
     if let Some(user) = user {

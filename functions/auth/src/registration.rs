@@ -64,7 +64,7 @@ pub async fn register(door: Visitor, once: Once<NewRegistration>) -> Result<Acce
     let link = Link { id: link, purpose: Purpose::Register { email: email.clone() }, expires_at: now + Registration::WAITS };
     let mut transaction = once.ticket.record_open(directory.transaction(), directory, &answer)?;
     for allowance in door.registration_mails(&email) {
-        transaction = transaction.count_mail(&allowance)?;
+        transaction = transaction.allow(&allowance)?;
     }
     let written = transaction
         .create(directory, &registration, conflict("Try again."))?

@@ -97,11 +97,11 @@ impl Fanout {
         let at = attempt.made_at;
         let (after, reached) = delivery.after(attempt, self.app.random().fraction());
         if reached == Reached::NeverAgain {
-            health::note(store, ticket.webhook, reached, at).await?;
+            health::note(context, store, ticket.webhook, reached, at).await?;
         }
         settled(self.write(context, store, &delivery, &after).await)?;
         if reached != Reached::NeverAgain {
-            health::note(store, ticket.webhook, reached, at).await?;
+            health::note(context, store, ticket.webhook, reached, at).await?;
         }
         Ok(())
     }

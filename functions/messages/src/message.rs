@@ -237,6 +237,9 @@ async fn accept(
         if let Some(old) = &replaces {
             writing = writing.replace(store, &old.replaced(then.id), old)?;
         }
+        if then.message_type == MessageType::Otp && then.status != MessageStatus::Blocked {
+            writing = writing.allow(&door.one_time_passwords(&then.to, settings.otp_per_hour))?;
+        }
         if then.status == MessageStatus::Queued {
             let allowed = Allowed { plan: &door.plan, called: &door.tenant.plan };
             let (taking, expecting) = moving::take_places(writing, store, (&then, false), peer.as_ref(), allowed)?;

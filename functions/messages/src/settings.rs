@@ -5,7 +5,7 @@ use records::quiet_hours::{QuietHours, QuietMode, QuietRules};
 use serde::Serialize;
 use shared::http::answer::{Answer, Tagged};
 use shared::http::arguments::{Body, IfMatch};
-use shared::http::form::{Fields, Flag, Form, Timezone, clock};
+use shared::http::form::{Fields, Flag, Form, Integer, Timezone, clock};
 use shared::http::{Argument, Operation};
 use shared::model::line::Channel;
 use shared::model::time::{Printed, zulu};
@@ -26,6 +26,8 @@ pub struct SettingsView {
     require_marketing_consent: bool,
     /// What a message to `auto` tries, in this order.
     fallback: Vec<Channel>,
+    /// One-time passwords to one number.
+    otp_per_hour: u64,
     /// 0: nothing was changed yet.
     version: u64,
     updated_at: Printed,
@@ -99,6 +101,7 @@ impl SettingsView {
             },
             require_marketing_consent: settings.require_marketing_consent,
             fallback: settings.fallback.channels().to_vec(),
+            otp_per_hour: settings.otp_per_hour,
             version: settings.version,
             updated_at: zulu(settings.updated_at),
         }
@@ -123,6 +126,7 @@ impl Form for Changes {
         let QuietChanges { mode, start, end, rules } = fields.nested("quiet_hours").unwrap_or_default();
         let require_marketing_consent = fields.change("require_marketing_consent", Flag);
         let fallback = fields.change("fallback", Channels);
+        let otp_per_hour = fields.change("otp_per_hour", Integer { min: 1, max: MessagingSettings::MOST_OTP_PER_HOUR });
         Some(Changes(MessagingChanges {
             timezone,
             quiet_mode: mode,
@@ -131,6 +135,7 @@ impl Form for Changes {
             quiet_rules: rules,
             require_marketing_consent,
             fallback,
+            otp_per_hour: otp_per_hour.and_then(|most| u64::try_from(most).ok()),
         }))
     }
 }

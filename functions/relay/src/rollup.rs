@@ -1,17 +1,14 @@
 //! Adds up packs of the edge's log: counters of days and months, and the events of a quota that fills. A pack and the mark that it was
 //! counted are written in one transaction. So neither a second delivery nor another order changes a sum.
 
-use shared::ids::MailId;
 use shared::model::edge::{Counted, Pack, QuotaEvent, Rollup, Totals};
-use shared::model::mail::{Mail, MailContent};
-use shared::model::member::Member;
+use shared::model::mail::MailContent;
 use shared::model::period::Month;
-use shared::model::tenant::{Tenant, TenantKind};
-use shared::model::user::Email;
-use shared::store::{Entity, Span};
+use shared::model::tenant::Tenant;
+use shared::store::Entity;
 use shared::tenancy::jobs::WorkContext;
-use shared::tenancy::{Role, TenantStore, conflict};
-use shared::{Error, Result};
+use shared::tenancy::{TenantStore, conflict};
+use shared::{Error, Result, owners};
 
 pub async fn count(context: &WorkContext, pack: &Pack) -> Result<()> {
     let Some(store) = &context.store else { return Err(Error::internal("counting a pack", "it belongs to no tenant")) };
@@ -57,7 +54,14 @@ async fn tell_once(context: &WorkContext, store: &TenantStore) -> Result<bool> {
         for event in new.iter().filter(|event| same(event)).chain([&largest]) {
             writing = writing.create(store, event, conflict("It is written down."))?;
         }
-        for mail in mails(context, store, &tenant, &largest, plan.edge_overage).await? {
+        let content = |name| MailContent::QuotaReached {
+            name,
+            tenant_name: tenant.name.clone(),
+            metric: largest.metric,
+            percent: largest.percent,
+            overage: plan.edge_overage,
+        };
+        for mail in owners::mails(context, store, &tenant, content).await? {
             writing = writing.create(&context.directory, &mail, conflict("It is written."))?;
         }
         match writing.commit().await {
@@ -69,26 +73,3 @@ async fn tell_once(context: &WorkContext, store: &TenantStore) -> Result<bool> {
     }
     Ok(true)
 }
-
-/// A mail to every owner. A demo sends no mails.
-async fn mails(context: &WorkContext, store: &TenantStore, tenant: &Tenant, event: &QuotaEvent, overage: bool) -> Result<Vec<Mail>> {
-    if tenant.kind == TenantKind::Demo {
-        return Ok(vec![]);
-    }
-    let owners = store.page(&Member::all(), &Span::first(MOST_OWNERS), |member| member.role == Role::Owner).await?;
-    let mail = |owner: Member| {
-        let content = MailContent::QuotaReached {
-            name: owner.name,
-            tenant_name: tenant.name.clone(),
-            metric: event.metric,
-            percent: event.percent,
-            overage,
-        };
-        let id = MailId::new(context.now(), context.app.random());
-        Some(Mail::queued(id, Some(store.tenant_id()), Email::parse(&owner.email)?, content, context.now()))
-    };
-    Ok(owners.items.into_iter().filter_map(mail).collect())
-}
-
-/// A transaction has at most a hundred writes.
-const MOST_OWNERS: usize = 20;

@@ -20,6 +20,9 @@ pub struct MessagingSettings {
     /// Marketing goes only to those whose consent is kept.
     pub require_marketing_consent: bool,
     pub fallback: Fallback,
+    /// One-time passwords to one number.
+    #[serde(default = "otp_per_hour")]
+    pub otp_per_hour: u64,
     pub updated_at: Timestamp,
     /// Counts edits.
     pub version: u64,
@@ -42,6 +45,12 @@ pub struct MessagingChanges {
     pub quiet_rules: Option<QuietRules>,
     pub require_marketing_consent: Option<bool>,
     pub fallback: Option<Fallback>,
+    pub otp_per_hour: Option<u64>,
+}
+
+/// Where nothing is set: nobody mistypes more often, and whoever makes a page send codes to a number that earns them money gets little.
+fn otp_per_hour() -> u64 {
+    5
 }
 
 impl Fallback {
@@ -74,6 +83,8 @@ impl From<Fallback> for Vec<Channel> {
 }
 
 impl MessagingSettings {
+    pub const MOST_OTP_PER_HOUR: i64 = 100;
+
     /// Those of a tenant that has changed none, since then. They are not stored: the first change makes them version 1.
     pub fn unset(since: Timestamp) -> Self {
         MessagingSettings {
@@ -82,6 +93,7 @@ impl MessagingSettings {
             quiet_hours: QuietHours::DEFAULT,
             require_marketing_consent: false,
             fallback: Fallback(vec![Channel::Imessage, Channel::Rcs, Channel::Sms]),
+            otp_per_hour: otp_per_hour(),
             updated_at: since,
             version: 0,
         }
@@ -93,8 +105,16 @@ impl MessagingSettings {
 
     /// `None`: it is so already.
     pub fn changed(&self, changes: &MessagingChanges, now: Timestamp) -> Result<Option<Self>> {
-        let MessagingChanges { timezone, quiet_mode, quiet_start, quiet_end, quiet_rules, require_marketing_consent, fallback } =
-            changes.clone();
+        let MessagingChanges {
+            timezone,
+            quiet_mode,
+            quiet_start,
+            quiet_end,
+            quiet_rules,
+            require_marketing_consent,
+            fallback,
+            otp_per_hour,
+        } = changes.clone();
         let hours = self.quiet_hours;
         let (start, end) = (quiet_start.unwrap_or(hours.start()), quiet_end.unwrap_or(hours.end()));
         let changed = MessagingSettings {
@@ -103,6 +123,7 @@ impl MessagingSettings {
             quiet_hours: QuietHours::new(start, end, quiet_rules.unwrap_or(hours.rules())).map_err(invalid)?,
             require_marketing_consent: require_marketing_consent.unwrap_or(self.require_marketing_consent),
             fallback: fallback.unwrap_or_else(|| self.fallback.clone()),
+            otp_per_hour: otp_per_hour.unwrap_or(self.otp_per_hour),
             ..self.clone()
         };
         Ok((changed != *self).then(|| MessagingSettings { updated_at: now, version: self.version + 1, ..changed }))

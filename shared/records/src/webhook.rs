@@ -203,6 +203,12 @@ pub struct WebhookHealth {
     /// The first event since then that was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_lost: Option<Timestamp>,
+    /// What was said of this failure to the owners: when it began, a day later, and four.
+    #[serde(default)]
+    warnings: u64,
+    /// When they got the last mail, which outlives a recovery: what comes and goes all day long is not worth a mail each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mailed_at: Option<Timestamp>,
     pub version: u64,
 }
 
@@ -225,15 +231,30 @@ impl WebhookHealth {
     const DISABLED: SignedDuration = SignedDuration::from_hours(5 * 24);
     /// Between two events that were given up: one bad night disables nothing.
     const APART: SignedDuration = SignedDuration::from_hours(12);
+    /// After so long a failure the owners are told once more.
+    const REMINDERS: [SignedDuration; 2] = [SignedDuration::from_hours(24), SignedDuration::from_hours(96)];
+    /// Between two mails.
+    const QUIET: SignedDuration = SignedDuration::from_hours(12);
 
     /// Of a webhook of which nothing bad is known.
     pub fn new(id: WebhookId) -> Self {
-        WebhookHealth { id, state: HealthState::Healthy, failures: 0, failing_since: None, first_lost: None, version: 0 }
+        let (failing_since, first_lost, mailed_at) = (None, None, None);
+        WebhookHealth { id, state: HealthState::Healthy, failures: 0, failing_since, first_lost, warnings: 0, mailed_at, version: 0 }
+    }
+
+    /// The same of one that is known, which is as new but for what was told of it.
+    fn well(&self) -> Self {
+        WebhookHealth { mailed_at: self.mailed_at, version: self.version, ..WebhookHealth::new(self.id) }
     }
 
     /// Enabled again, it begins as one of which nothing bad is known. Its version goes on: receivers tell by it what is newer.
     pub fn anew(&self) -> Self {
-        WebhookHealth { version: self.version + 1, ..WebhookHealth::new(self.id) }
+        WebhookHealth { version: self.version + 1, ..self.well() }
+    }
+
+    /// Whether its owners get a mail about its change from `before`.
+    pub fn is_mailed_after(&self, before: &Self) -> bool {
+        self.mailed_at != before.mailed_at
     }
 
     /// After an attempt at `at`. `None`: it is as it was.
@@ -244,8 +265,8 @@ impl WebhookHealth {
         }
         let version = self.version + 1;
         let changed = match reached {
-            Reached::Yes => WebhookHealth { version: self.version, ..WebhookHealth::new(self.id) },
-            Reached::NeverAgain => WebhookHealth { state: HealthState::Disabled, ..self.clone() },
+            Reached::Yes => self.well(),
+            Reached::NeverAgain => WebhookHealth { state: HealthState::Disabled, mailed_at: Some(at), ..self.clone() },
             Reached::No | Reached::Lost => {
                 let since = self.failing_since.map_or(at, |since| since.min(at));
                 let failures = (self.failures + 1).min(WebhookHealth::ENOUGH);
@@ -262,7 +283,13 @@ impl WebhookHealth {
                 } else {
                     HealthState::Healthy
                 };
-                WebhookHealth { state, failures, failing_since: Some(since), first_lost, ..self.clone() }
+                let lasted = at.duration_since(since);
+                let reminders = WebhookHealth::REMINDERS.iter().map(|after| u64::from(lasted >= *after)).sum::<u64>();
+                let warnings = if state == HealthState::Failing { self.warnings.max(1 + reminders) } else { self.warnings };
+                let is_quiet = self.mailed_at.is_some_and(|last| at.duration_since(last) < WebhookHealth::QUIET);
+                let is_told = state == HealthState::Disabled || (warnings > self.warnings && !is_quiet);
+                let mailed_at = if is_told { Some(at) } else { self.mailed_at };
+                WebhookHealth { state, failures, failing_since: Some(since), first_lost, warnings, mailed_at, ..self.clone() }
             }
         };
         (changed != *self).then_some(WebhookHealth { version, ..changed })
@@ -342,6 +369,35 @@ mod tests {
         let anew = ended.anew();
         assert_eq!((anew.state, anew.failures, anew.version > ended.version), (HealthState::Healthy, 0, true));
         assert_eq!(anew.told_after(Some(&ended)), None);
+        assert!(!anew.is_mailed_after(&ended));
         assert!(anew.after(Reached::No, later(6 * day)).unwrap().version > anew.version);
+    }
+
+    /// When it begins, after a day, after four days, and at the end; at most twice a day where it comes and goes.
+    #[test]
+    fn owners_are_told_of_a_failure_a_few_times() {
+        let (mut health, mut mailed) = (WebhookHealth::new(WebhookId::new(NOW, &Random::seeded(1))), vec![]);
+        for hour in 0..=140 {
+            let reached = if hour % 13 == 12 { Reached::Lost } else { Reached::No };
+            if let Some(after) = health.after(reached, later(60 * hour)) {
+                if after.is_mailed_after(&health) {
+                    mailed.push((hour, after.state));
+                }
+                health = after;
+            }
+        }
+        let failing = |hour| (hour, HealthState::Failing);
+        assert_eq!(mailed, [failing(9), failing(24), failing(96), (129, HealthState::Disabled)]);
+
+        let (mut health, mut mailed) = (WebhookHealth::new(WebhookId::new(NOW, &Random::seeded(1))), 0);
+        for minute in 0..3 * 24 * 60 {
+            // An hour and a half without success, then one.
+            let reached = if minute % 90 == 89 { Reached::Yes } else { Reached::No };
+            if let Some(after) = health.after(reached, later(minute)) {
+                mailed += u32::from(after.is_mailed_after(&health));
+                health = after;
+            }
+        }
+        assert_eq!(mailed, 6);
     }
 }

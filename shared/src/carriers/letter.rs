@@ -143,6 +143,28 @@ fn words(content: &MailContent, sites: &Sites, links: &SigningKey) -> (String, V
             let parts = vec![greeting(name), Part::Says(format!("{whose} has used {percent} % of this month's {what}.")), says(next)];
             (format!("{percent} % of this month's {what} are used"), parts)
         }
+        MailContent::WebhookFailing { name, tenant_name, webhook, failing_since, is_disabled } => {
+            let whose = shown(tenant_name).unwrap_or_else(|| "your tenant".into());
+            let since = failing_since.map_or_else(
+                || "It asked to be left alone.".to_owned(),
+                |since| format!("Since {} no delivery to it has succeeded.", moment(since)),
+            );
+            let (subject, next) = if *is_disabled {
+                (
+                    "A webhook is disabled",
+                    "Nothing is delivered to it any more. When it works again, enable it: PATCH it with {\"enabled\": true}.",
+                )
+            } else {
+                ("A webhook fails", "Deliveries are tried again. If they fail for five days, the webhook is disabled.")
+            };
+            let parts = vec![
+                greeting(name),
+                Part::Says(format!("{whose} has a webhook {webhook}. {since}")),
+                says(next),
+                Part::Says(format!("What was answered: GET {}/v1/webhooks/{webhook}/deliveries", sites.api)),
+            ];
+            (subject.into(), parts)
+        }
     }
 }
 
@@ -240,7 +262,14 @@ mod tests {
             MailContent::Invitation { tenant_name: name.clone(), invited_by: name.clone(), link },
             MailContent::DemoReady { name: name.clone(), tenant_name: name.clone(), url: "https://demo-abc.example.com".into(), ends_at },
             MailContent::DemoEnding { name: name.clone(), tenant_name: name.clone(), ends_at },
-            MailContent::QuotaReached { name: name.clone(), tenant_name: name, metric: Metric::Bytes, percent: 80, overage: false },
+            MailContent::QuotaReached { name: name.clone(), tenant_name: name.clone(), metric: Metric::Bytes, percent: 80, overage: false },
+            MailContent::WebhookFailing {
+                name: name.clone(),
+                tenant_name: name,
+                webhook: "wh_0198c0de000070008000000000000000".into(),
+                failing_since: Some(ends_at),
+                is_disabled: false,
+            },
         ]
     }
 

@@ -65,6 +65,15 @@ pub enum MailContent {
         /// Whether the plan bills requests above the quota. Otherwise serving pauses.
         overage: bool,
     },
+    /// Nothing reaches a webhook, or nothing is delivered to it any more.
+    WebhookFailing {
+        name: String,
+        tenant_name: String,
+        webhook: String,
+        /// `None`: it asked for it by itself.
+        failing_since: Option<Timestamp>,
+        is_disabled: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +220,7 @@ impl MailContent {
             MailContent::DemoReady { .. } => "demo_ready",
             MailContent::DemoEnding { .. } => "demo_ending",
             MailContent::QuotaReached { .. } => "quota_reached",
+            MailContent::WebhookFailing { .. } => "webhook_failing",
         }
     }
 }

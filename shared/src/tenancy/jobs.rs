@@ -26,8 +26,9 @@ use crate::model::tenant::{Slug, SlugClaim};
 use crate::model::workspace::DeletedWorkspace;
 use crate::store::entity::WORKSPACE;
 use crate::store::{Entity, Records, Table};
+use crate::tenancy::limiter::Class;
 use crate::tenancy::store::audited_id;
-use crate::tenancy::{App, Directory, Origin, TenantId, TenantStore, WorkspaceStore};
+use crate::tenancy::{Allowance, App, Directory, Origin, TenantId, TenantStore, WorkspaceStore};
 
 /// One change of the table, from the stream.
 #[derive(Debug)]
@@ -332,6 +333,12 @@ impl WorkContext {
     /// The store of the tenant of a delivery that is due, from the directory's list.
     pub fn tenant_of_delivery(&self, due: &DueDelivery) -> TenantStore {
         self.directory.enter(due.tenant)
+    }
+
+    /// Limits mails about webhooks to the owners of a tenant, in a day: whoever manages webhooks can make them fail at will.
+    pub fn webhook_mails(&self, store: &TenantStore) -> Allowance {
+        const MOST: u64 = 10;
+        self.app.limiter().allowance(Class::WEBHOOK_MAILS, &store.tenant_id().to_string(), MOST, self.now())
     }
 
     /// A job that belongs to the tenant of this one.

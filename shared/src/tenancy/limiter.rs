@@ -53,6 +53,10 @@ impl Class {
     pub const INVITATION_MAILS: Class = Class { name: "invitation-mails", window: 86_400 };
     /// Requests for test mails, per workspace.
     pub const TEST_MAILS: Class = Class { name: "test-mails", window: 3600 };
+    /// Those about webhooks to the owners of a tenant.
+    pub const WEBHOOK_MAILS: Class = Class { name: "webhook-mails", window: 86_400 };
+    /// Those to a number from a tenant.
+    pub const ONE_TIME_PASSWORDS: Class = Class { name: "one-time-passwords", window: 3600 };
     pub const DEMO: Class = Class { name: "demo", window: 3600 };
 
     /// Links of mails that are followed, per address.
@@ -60,7 +64,7 @@ impl Class {
     /// Those to unsubscribe, of which there are few: images and clicks of many people behind one address stand in nobody's way out.
     pub const UNSUBSCRIBING: Class = Class { name: "unsubscribing", window: 60 };
 
-    const ALL: [Class; 17] = [
+    const ALL: [Class; 19] = [
         Class::WRITE,
         Class::READ,
         Class::AUTH,
@@ -75,14 +79,17 @@ impl Class {
         Class::DEMO_MAILS,
         Class::INVITATION_MAILS,
         Class::TEST_MAILS,
+        Class::WEBHOOK_MAILS,
+        Class::ONE_TIME_PASSWORDS,
         Class::DEMO,
         Class::LINKS,
         Class::UNSUBSCRIBING,
     ];
 }
 
-/// How many more mails to an address somebody may cause who does not read them. Counted in the transaction that writes the mail.
-pub struct MailAllowance {
+/// How many more of something may be caused in a window by somebody who does not bear it: mails to an address, one-time passwords to a number. Counted in
+/// the transaction that does it.
+pub struct Allowance {
     pub(crate) key: FullKey,
     /// Limits that are only reported bound nothing.
     pub(crate) most: Option<u64>,
@@ -90,7 +97,7 @@ pub struct MailAllowance {
     throttled: Throttled,
 }
 
-impl MailAllowance {
+impl Allowance {
     pub(crate) fn refused(&self) -> Error {
         Error::TooManyRequests(self.throttled.clone())
     }
@@ -277,11 +284,11 @@ impl Limiter {
         Hit { class, principal: principal.to_owned(), used, ends_at: window(class, now).1 }
     }
 
-    pub(super) fn mails(&self, class: Class, principal: &str, most: u64, now: Timestamp) -> MailAllowance {
+    pub(super) fn allowance(&self, class: Class, principal: &str, most: u64, now: Timestamp) -> Allowance {
         let (starts_at, ends_at) = window(class, now);
         let retry_after = u64::try_from(ends_at - now.as_second()).unwrap_or(1).max(1);
         let throttled = Throttled { quota: class.name, limit: most, retry_after };
-        MailAllowance { key: key(class, principal, starts_at), most: self.limits.enforce.then_some(most), ends_at: ends_at + 60, throttled }
+        Allowance { key: key(class, principal, starts_at), most: self.limits.enforce.then_some(most), ends_at: ends_at + 60, throttled }
     }
 
     pub(super) fn judge(&self, hit: &Hit, limit: u64, now: Timestamp) -> (LimitReport, Result<()>) {

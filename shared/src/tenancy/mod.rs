@@ -111,7 +111,7 @@ pub use entered::{Entered, Reachable, Wants};
 pub use incoming::Incoming;
 pub(crate) use instance_cache::InstanceCache;
 pub(crate) use limiter::DayPlace;
-pub use limiter::{Limiter, MailAllowance};
+pub use limiter::{Allowance, Limiter};
 pub use record_store::{Origin, RecordStore};
 pub use store::{Store, TenantStore, WorkspaceStore};
 pub use transaction::{Refusal, Transaction, conflict, limit_reached, missing};

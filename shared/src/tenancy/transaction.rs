@@ -13,7 +13,7 @@ use crate::store::entity::{Counter, Entity, InTenant, Key, Owned, Packed, WORKSP
 use crate::store::table::{Condition, FullKey, Item, Refused, Table, on_condition, text};
 use crate::tenancy::directory::{Directory, GlobalCounter};
 use crate::tenancy::store::Store;
-use crate::tenancy::{MailAllowance, RecordStore, TenantId, TenantStore};
+use crate::tenancy::{Allowance, RecordStore, TenantId, TenantStore};
 
 /// The error for a failed condition, given the existing item.
 pub type Refusal = Box<dyn FnOnce(Option<Item>) -> Error + Send>;
@@ -150,8 +150,8 @@ impl<'a> Transaction<'a> {
         self.of(store.tenant()).check(store.full(key), condition, refusal)
     }
 
-    /// Counts a mail that its recipient did not request, if the allowance is not used up.
-    pub fn count_mail(mut self, allowance: &MailAllowance) -> Result<Self> {
+    /// Counts one more, if the allowance is not used up.
+    pub fn allow(mut self, allowance: &Allowance) -> Result<Self> {
         let Some(most) = allowance.most else { return Ok(self) };
         let update = Update::builder()
             .table_name(self.table.name())

@@ -13,6 +13,7 @@ use crate::model::api_key::{ApiKey, Inactive, Issuer, KeyUse, Maker};
 use crate::model::invitation::Invitation;
 use crate::model::link::{ForChild, Sender};
 use crate::model::member;
+use crate::model::phone_number::PhoneNumber;
 use crate::model::plan::Plan;
 use crate::model::session::Session;
 use crate::model::subaccount::Subaccount;
@@ -29,8 +30,7 @@ use crate::tenancy::instance_cache::tenant_named;
 use crate::tenancy::limiter::{Class, Hit, Spent, TenantSeen};
 use crate::tenancy::power::{self, Power};
 use crate::tenancy::{
-    App, Directory, Entered, Incoming, MailAllowance, Origin, RecordStore, Role, Scope, TenantId, TenantStore, Transaction, Wants,
-    credential,
+    Allowance, App, Directory, Entered, Incoming, Origin, RecordStore, Role, Scope, TenantId, TenantStore, Transaction, Wants, credential,
 };
 
 /// Routes whose first path value is the slug of a tenant.
@@ -102,13 +102,19 @@ impl<R> Tenanted<R> {
     }
 
     /// How many mails may invite this address in a day: from this tenant, and from all tenants.
-    pub fn invitation_mails(&self, email: &Email) -> [MailAllowance; 2] {
+    pub fn invitation_mails(&self, email: &Email) -> [Allowance; 2] {
         let (limiter, now, to) = (self.app.limiter(), self.now(), email.normalised());
         let from_here = format!("{to} {}", self.store.tenant_id());
         [
-            limiter.mails(Class::INVITATION_MAILS, &from_here, Invitation::MAILS, now),
-            limiter.mails(Class::INVITATION_MAILS, &to, Invitation::MAILS_FROM_ALL, now),
+            limiter.allowance(Class::INVITATION_MAILS, &from_here, Invitation::MAILS, now),
+            limiter.allowance(Class::INVITATION_MAILS, &to, Invitation::MAILS_FROM_ALL, now),
         ]
+    }
+
+    /// Limits one-time passwords to a number, in an hour: whoever makes a page of the tenant send them does not pay for them.
+    pub fn one_time_passwords(&self, to: &PhoneNumber, most: u64) -> Allowance {
+        let from_here = format!("{to} {}", self.store.tenant_id());
+        self.app.limiter().allowance(Class::ONE_TIME_PASSWORDS, &from_here, most, self.now())
     }
 
     /// For changes that must fail after a demotion. Requires, in a transaction, that the caller's membership still has the role `least`,

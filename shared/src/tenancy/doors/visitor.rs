@@ -19,7 +19,7 @@ use crate::store::{Record as _, Table};
 use crate::tenancy::doors::{Access, Door};
 use crate::tenancy::incoming::RequestFacts;
 use crate::tenancy::limiter::{Class, network};
-use crate::tenancy::{App, Directory, Entered, Incoming, MailAllowance, RecordStore, Role, TenantId, TenantStore, Wants, WorkspaceStore};
+use crate::tenancy::{Allowance, App, Directory, Entered, Incoming, RecordStore, Role, TenantId, TenantStore, Wants, WorkspaceStore};
 
 const LOGIN: &str = "/api/v1/auth/login";
 
@@ -144,20 +144,20 @@ impl Visitor {
     }
 
     /// Limits mails about a registration with this address, in a day: from this network, and from everywhere.
-    pub fn registration_mails(&self, email: &Email) -> [MailAllowance; 2] {
+    pub fn registration_mails(&self, email: &Email) -> [Allowance; 2] {
         self.mails(Class::REGISTRATION_MAILS, email)
     }
 
     /// The same for a forgotten password.
-    pub fn reset_mails(&self, email: &Email) -> [MailAllowance; 2] {
+    pub fn reset_mails(&self, email: &Email) -> [Allowance; 2] {
         self.mails(Class::RESET_MAILS, email)
     }
 
-    fn mails(&self, class: Class, email: &Email) -> [MailAllowance; 2] {
+    fn mails(&self, class: Class, email: &Email) -> [Allowance; 2] {
         let (limiter, now) = (self.app.limiter(), self.now());
         [
-            limiter.mails(class, &self.email_and_network(email), Self::MAILS_FROM_HERE, now),
-            limiter.mails(class, &email.normalised(), Self::MAILS, now),
+            limiter.allowance(class, &self.email_and_network(email), Self::MAILS_FROM_HERE, now),
+            limiter.allowance(class, &email.normalised(), Self::MAILS, now),
         ]
     }
 
@@ -281,8 +281,8 @@ impl DemoVisitor {
     /// Mails about demos to an address in a day. Further demos come without a mail.
     const MAILS: u64 = 3;
 
-    pub fn mails(&self, email: &Email) -> MailAllowance {
-        self.app.limiter().mails(Class::DEMO_MAILS, &email.normalised(), Self::MAILS, self.directory.now())
+    pub fn mails(&self, email: &Email) -> Allowance {
+        self.app.limiter().allowance(Class::DEMO_MAILS, &email.normalised(), Self::MAILS, self.directory.now())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::store::table::{FullKey, number};
 use crate::tenancy::doors::tenanted::{Inside, Tenanted, enter_tenant};
 use crate::tenancy::doors::{Access, Admin, AtLeast, Door};
 use crate::tenancy::limiter::Class;
-use crate::tenancy::{Entered, Incoming, MailAllowance, RecordStore, Role, TenantStore, Transaction, Wants, WorkspaceStore};
+use crate::tenancy::{Allowance, Entered, Incoming, RecordStore, Role, TenantStore, Transaction, Wants, WorkspaceStore};
 
 /// Routes whose first path value is a workspace itself. On all others it is the id of something within one, which names the workspace.
 const WORKSPACE_ROUTES: &str = "/api/v1/tenant/workspaces/{workspace}";
@@ -51,9 +51,9 @@ impl<R> In<Tenanted<R>> {
     }
 
     /// How often test mails are sent from the workspace in an hour.
-    pub fn test_mails(&self) -> MailAllowance {
+    pub fn test_mails(&self) -> Allowance {
         let workspace = format!("{} {}", self.store.tenant_id(), self.store.tag());
-        self.outer.app.limiter().mails(Class::TEST_MAILS, &workspace, TESTS_AN_HOUR, self.now())
+        self.outer.app.limiter().allowance(Class::TEST_MAILS, &workspace, TESTS_AN_HOUR, self.now())
     }
 
     /// For changes that must fail after a demotion: requires, in the transaction, the memberships by which the caller has their role here. A transaction
