@@ -394,7 +394,7 @@ async fn one_time_passwords_to_a_number_have_an_end() {
     assert_eq!(racers.iter().filter(|answer| answer.status == 202).count(), 5);
     for answer in racers.into_iter().filter(|answer| answer.status != 202) {
         let refused = answer.expect(429);
-        assert_eq!((refused.code(), &refused.details()["quota"]), ("TOO_MANY_REQUESTS", &json!("one-time-passwords")));
+        assert_eq!((refused.code().as_str(), &refused.details()["quota"]), ("TOO_MANY_REQUESTS", &json!("one-time-passwords")));
         assert!((1..=3_600).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
     }
     // Nothing else is bounded, and no one else.

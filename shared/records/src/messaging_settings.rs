@@ -178,6 +178,7 @@ mod tests {
             quiet_rules: Some(QuietRules::Default),
             require_marketing_consent: Some(false),
             fallback: Some(unset.fallback.clone()),
+            otp_per_hour: Some(5),
         };
         assert_eq!(changed(same).unwrap(), None);
         let later = changed(MessagingChanges { quiet_end: Some(540), ..Default::default() }).unwrap().unwrap();
