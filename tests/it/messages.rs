@@ -411,6 +411,7 @@ async fn one_time_passwords_to_a_number_have_an_end() {
     settings.json(json!({"otp_per_hour": 6})).send().await.expect(200);
     code(PHONE).await.expect(202);
     code(PHONE).await.expect(429);
+    home.settle().await;
     home.world.advance(SignedDuration::from_mins(60));
     code(PHONE).await.expect(202);
     home.settle().await;
