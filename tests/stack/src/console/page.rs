@@ -17,17 +17,19 @@ pub enum Section {
     Requests,
     Mailbox,
     Phones,
+    Catcher,
     Table,
     Reference,
     /// A page outside the navigation.
     None,
 }
 
-const NAVIGATION: [(Section, &str, &str); 6] = [
+const NAVIGATION: [(Section, &str, &str); 7] = [
     (Section::Home, "/", "Home"),
     (Section::Requests, "/requests", "Requests"),
     (Section::Mailbox, "/mailbox", "Mailbox"),
     (Section::Phones, "/phones", "Phones"),
+    (Section::Catcher, "/catcher", "Catcher"),
     (Section::Table, "/table", "Table"),
     (Section::Reference, "/reference", "API reference"),
 ];
