@@ -51,7 +51,7 @@ const LONGEST_NAME: usize = 40;
 const LONGEST_HEADER: usize = 512;
 
 /// Longer than the 15 seconds that a webhook's answer may take.
-const SLOW: Duration = Duration::from_secs(20);
+pub const SLOW: Duration = Duration::from_secs(20);
 
 /// What of a secret is shown, so that its owner knows it again.
 const SHOWN_OF_SECRET: usize = 12;

@@ -22,7 +22,7 @@ use super::{
     page::{Section, live_page},
     parts::{self, Field},
 };
-use crate::catcher::{Answer, CatcherError, Caught, MOST_CAUGHT, SINKS, Sink, Verdict, is_name};
+use crate::catcher::{Answer, CatcherError, Caught, MOST_CAUGHT, SINKS, SLOW, Sink, Verdict, is_name};
 
 /// The most rows on a page.
 const MOST: usize = 100;
@@ -240,7 +240,7 @@ fn detail(each: &Judged) -> Markup {
 fn answered(answer: Answer) -> Markup {
     html! {
         (parts::status(answer.status().as_u16()))
-        @if answer == Answer::Slow { " " span .quiet { "after 20 seconds" } }
+        @if answer == Answer::Slow { " " span .quiet { "after " (SLOW.as_secs()) " seconds" } }
     }
 }
 

@@ -165,6 +165,7 @@ async fn nothing_inline_and_nothing_from_elsewhere_is_allowed() {
     let stack = stack().await;
     for path in ["/", "/requests", "/mailbox", "/phones", "/phones/+12025550100", "/catcher", "/catcher/mine", "/table", "/nowhere"] {
         let response = stack.send("GET", path, &[], "").await;
+        assert_eq!(response.headers()["referrer-policy"], "same-origin", "{path}");
         let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
         assert!(!policy.contains("unsafe") && !policy.contains("http:") && !policy.contains('*'), "{path}: {policy}");
