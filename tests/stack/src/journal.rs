@@ -1,5 +1,5 @@
 //! Small durable facts of the local stack: secrets, queued messages, stored objects, stream positions, caught mails and
-//! what is to be played for them, phones and what they have to tell, demo credentials. They are in one
+//! what is to be played for them, phones and what they have to tell, caught webhooks, demo credentials. They are in one
 //! SQLite file. A change is on disk when the call returns, so acknowledged data survives SIGKILL.
 
 use std::{path::Path, sync::Arc};

@@ -1,8 +1,9 @@
-//! The local stack: AWS services embedded on loopback, the event sources of `template.yaml` played as AWS does, a mailbox, phones, and a
-//! console.
+//! The local stack: AWS services embedded on loopback, the event sources of `template.yaml` played as AWS does, a mailbox, phones, a
+//! catcher of webhooks, and a console.
 //! `cargo local` and the tests use the same parts.
 
 pub mod aws;
+pub mod catcher;
 pub mod client;
 pub mod console;
 pub mod demo;
@@ -18,3 +19,4 @@ pub mod phones;
 pub mod samples;
 pub mod sources;
 pub mod template;
+mod webhook_signature;

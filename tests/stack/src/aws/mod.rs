@@ -25,6 +25,7 @@ use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
+    catcher::Catcher,
     iam::{self, Guard},
     journal::{Journal, JournalError},
     mailbox::Mailbox,
@@ -84,6 +85,7 @@ struct Running {
     secrets: Arc<Secrets>,
     mailbox: Mailbox,
     phones: Phones,
+    catcher: Catcher,
     journal: Journal,
     keyring: Keyring,
     table_address: SocketAddr,
@@ -235,6 +237,10 @@ impl Aws {
         &self.running.phones
     }
 
+    pub fn catcher(&self) -> &Catcher {
+        &self.running.catcher
+    }
+
     /// The address for posting mails.
     pub fn mailbox_url(&self) -> String {
         format!("http://{}/mailbox", self.running.service_address)
@@ -345,6 +351,7 @@ async fn listen(
     let service_address = services.local_addr()?;
     let mailbox = Mailbox::open(journal.clone());
     let phones = Phones::open(journal.clone(), &format!("http://{service_address}/phones"))?;
+    let catcher = Catcher::open(journal.clone())?;
     let beside = mailbox.router().merge(phones.router());
     servers.spawn(server::serve(services, secrets.clone(), queues.clone(), objects.clone(), beside, keyring.clone()));
 
@@ -357,6 +364,7 @@ async fn listen(
         secrets,
         mailbox,
         phones,
+        catcher,
         journal,
         keyring,
         table_address,

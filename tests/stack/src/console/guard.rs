@@ -11,6 +11,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use crate::catcher::SINKS;
+use crate::gateway::guard::no_browser;
+use crate::webhook_signature;
+
 pub async fn loopback_only(request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     if host.is_some_and(is_loopback) {
@@ -24,6 +28,17 @@ pub async fn loopback_only(request: Request, next: Next) -> Response {
 pub async fn own_pages_only(request: Request, next: Next) -> Response {
     if is_foreign(request.method(), request.headers()) {
         (StatusCode::FORBIDDEN, "The console answers its own pages only.\n").into_response()
+    } else {
+        next.run(request).await
+    }
+}
+
+/// The API may call this port, so that the catcher can be told of things. Whatever URL somebody gives a webhook, it gets no further. The
+/// reference, a page, may try routes that are signed so.
+pub async fn webhooks_to_sinks_only(request: Request, next: Next) -> Response {
+    let is_webhook = request.headers().contains_key(webhook_signature::ID) && no_browser(request.headers()).is_ok();
+    if is_webhook && !request.uri().path().starts_with(SINKS) {
+        (StatusCode::FORBIDDEN, "Webhooks are told to /catcher/sink/ only.\n").into_response()
     } else {
         next.run(request).await
     }

@@ -28,7 +28,7 @@ pub fn routes() -> Router<Console> {
 pub fn state(console: &Console) -> String {
     let queues: Vec<_> = console.queue_depths().unwrap_or_default().into_iter().map(|(_, depth)| (depth.visible, depth.hidden)).collect();
     let newest = console.access.recent(&Filter { limit: Some(1), ..Filter::default() }).first().map(|entry| entry.number);
-    let counted = [console.aws.mailbox().news(), console.aws.phones().news()].map(|news| *news.borrow());
+    let counted = [console.aws.mailbox().news(), console.aws.phones().news(), console.aws.catcher().news()].map(|news| *news.borrow());
     format!("{queues:?} {:?} {newest:?} {counted:?}", console.demo().ok().flatten())
 }
 
@@ -37,6 +37,7 @@ async fn home(State(console): State<Console>) -> Result<Markup, PageError> {
     let key = console.ingest_key().await;
     let mails = console.aws.mailbox().mails()?.len();
     let phones = console.aws.phones().count();
+    let webhooks = console.aws.catcher().count();
     let requests = console.access.recent(&Filter::default());
     let failed = requests.iter().filter(|entry| entry.status >= 500).count();
     let queues = console.queue_depths()?;
@@ -60,6 +61,7 @@ async fn home(State(console): State<Console>) -> Result<Markup, PageError> {
                         }),
                         ("Mails", html! { a href="/mailbox" { (mails) @if mails == 1 { " mail" } @else { " mails" } } " caught, none sent" }),
                         ("Phones", html! { a href="/phones" { (phones) @if phones == 1 { " phone" } @else { " phones" } } " that were written to" }),
+                        ("Catcher", html! { a href="/catcher" { (webhooks) @if webhooks == 1 { " webhook" } @else { " webhooks" } } " caught" }),
                         ("Data", html! { a href="/table" { "Items of every tenant" } }),
                         ("API reference", html! { a href="/reference" { "Every route, to read and to try" } }),
                         ("Health", html! { a href="/health" { "As JSON" } }),

@@ -37,6 +37,7 @@ pub enum Topic {
     Requests,
     Mailbox,
     Phones,
+    Catcher,
 }
 
 impl Topic {
@@ -46,6 +47,7 @@ impl Topic {
             Topic::Requests => "requests",
             Topic::Mailbox => "mailbox",
             Topic::Phones => "phones",
+            Topic::Catcher => "catcher",
         }
     }
 }
@@ -65,6 +67,7 @@ async fn events(State(console): State<Console>, Query(Wanted { topic }): Query<W
         Topic::Requests => News::Requests(console.access.subscribe()),
         Topic::Mailbox => News::Counted(console.aws.mailbox().news()),
         Topic::Phones => News::Counted(console.aws.phones().news()),
+        Topic::Catcher => News::Counted(console.aws.catcher().news()),
     };
     // The first event is sent at once, because something may have happened since the page was made.
     let stream = stream::unfold((news, true), async |(mut news, first)| {

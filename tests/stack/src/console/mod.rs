@@ -5,6 +5,8 @@
 //! refreshes itself.
 
 mod assets;
+mod catcher_pages;
+mod entered;
 pub mod guard;
 mod home;
 mod live;
@@ -61,24 +63,26 @@ impl Console {
     }
 
     pub fn router(self) -> Router {
-        let mailbox = self.aws.mailbox().router();
+        let beside = self.aws.mailbox().router().merge(self.aws.catcher().router());
         let pages = Router::new()
             .route("/health", get(health))
             .merge(home::routes())
             .merge(request_pages::routes())
             .merge(mail_pages::routes())
             .merge(phone_pages::routes())
+            .merge(catcher_pages::routes())
             .merge(table_pages::routes())
             .merge(reference::routes())
             .merge(live::routes())
             .with_state(self);
         pages
-            .merge(mailbox)
+            .merge(beside)
             .merge(reference::assets())
             .merge(assets::routes())
             .fallback(unknown)
             .method_not_allowed_fallback(wrong_method)
             .layer(from_fn(page::headers))
+            .layer(from_fn(guard::webhooks_to_sinks_only))
             .layer(from_fn(guard::own_pages_only))
             .layer(from_fn(guard::loopback_only))
     }
@@ -162,8 +166,8 @@ async fn health(State(console): State<Console>) -> Result<Json<Value>, PageError
         .map(|(name, depth)| (name, json!({ "visible": depth.visible, "hidden": depth.hidden })))
         .collect();
     let mails = console.aws.mailbox().mails()?.len();
-    let phones = console.aws.phones().count();
-    Ok(Json(json!({ "status": "ok", "api": console.api.base(), "mails": mails, "phones": phones, "queues": queues })))
+    let (phones, webhooks) = (console.aws.phones().count(), console.aws.catcher().count());
+    Ok(Json(json!({ "status": "ok", "api": console.api.base(), "mails": mails, "phones": phones, "webhooks": webhooks, "queues": queues })))
 }
 
 #[cfg(test)]

@@ -17,17 +17,19 @@ pub enum Section {
     Requests,
     Mailbox,
     Phones,
+    Catcher,
     Table,
     Reference,
     /// A page outside the navigation.
     None,
 }
 
-const NAVIGATION: [(Section, &str, &str); 6] = [
+const NAVIGATION: [(Section, &str, &str); 7] = [
     (Section::Home, "/", "Home"),
     (Section::Requests, "/requests", "Requests"),
     (Section::Mailbox, "/mailbox", "Mailbox"),
     (Section::Phones, "/phones", "Phones"),
+    (Section::Catcher, "/catcher", "Catcher"),
     (Section::Table, "/table", "Table"),
     (Section::Reference, "/reference", "API reference"),
 ];
@@ -138,6 +140,7 @@ pub async fn headers(request: Request, next: Next) -> Response {
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Nobody else learns an address. With `no-referrer`, a browser would send the console's own forms with `Origin: null`, like a stranger's.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }

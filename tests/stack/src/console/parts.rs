@@ -67,6 +67,14 @@ pub fn table(caption: &str, heads: &[(&str, bool)], rows: Markup) -> Markup {
     }
 }
 
+/// A link that opens a row of `#live` or closes it: `link` is the address of the page after that. What is open is the row after it, `detail-…`.
+pub fn opener(number: &str, link: &str, open: bool, text: &str) -> Markup {
+    html! {
+        a #{ "open-" (number) } href=(link) hx-get=(link) hx-target="#live" hx-select="#live" hx-swap="morph" hx-push-url="true"
+            aria-expanded=(open) aria-controls=[open.then(|| format!("detail-{number}"))] { (text) }
+    }
+}
+
 /// The number of shown entries, announced by screen readers when it changes.
 pub fn count(shown: usize, of: Option<usize>, one: &str, many: &str) -> Markup {
     let noun = if of.unwrap_or(shown) == 1 { one } else { many };

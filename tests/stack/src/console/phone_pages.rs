@@ -7,7 +7,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 
 use super::{
     Console, PageError,
+    entered::{failed, fields, is_json, not_understood, refused},
     live::Topic,
     missing,
-    page::{Section, live_page, page},
+    page::{Section, live_page},
     parts::{self, Field},
 };
 use crate::phones::{Direction, ENDINGS, LONGEST_TEXT, Message, Phone, PhoneError, Receipt, Switch, is_number};
@@ -60,7 +61,7 @@ async fn list(State(console): State<Console>, Query(wanted): Query<Wanted>) -> R
         let number: String = wanted.open.chars().filter(|c| !c.is_whitespace() && !matches!(c, '-' | '(' | ')' | '.')).collect();
         return match is_number(&number) {
             true => Redirect::to(&place(&number)).into_response(),
-            false => refused(StatusCode::BAD_REQUEST, &PhoneError::Number(wanted.open).to_string()),
+            false => refused(false, Section::Phones, StatusCode::BAD_REQUEST, &PhoneError::Number(wanted.open).to_string()),
         };
     }
     let all = newest_first(&console);
@@ -259,8 +260,8 @@ fn answer_forms(phone: &Phone) -> Markup {
 /// Writes as the phone's owner: `text`, and `line` if not the one that wrote last. JSON is answered with the message, a form with the page.
 async fn say(State(console): State<Console>, Path(number): Path<String>, headers: HeaderMap, body: Bytes) -> Result<Response, PageError> {
     let is_json = is_json(&headers);
-    let Some(fields) = fields(is_json, &body, &["text", "line"]) else {
-        return Ok(not_understood(is_json, "text, and line"));
+    let Some(fields) = texts(is_json, &body, &["text", "line"]) else {
+        return Ok(not_understood(is_json, Section::Phones, "text, and line"));
     };
     let line = fields.get("line").map(String::as_str).filter(|line| !line.is_empty());
     // A browser sends line breaks as the standard of forms wants them, and a phone does not.
@@ -280,7 +281,7 @@ async fn switch(
     body: Bytes,
 ) -> Result<Response, PageError> {
     let is_json = is_json(&headers);
-    let switches = fields(is_json, &body, &["on", "imessage", "rcs"]).and_then(|fields| {
+    let switches = texts(is_json, &body, &["on", "imessage", "rcs"]).and_then(|fields| {
         let put = fields.iter().map(|(name, value)| match (name.as_str(), value.parse().ok()?) {
             ("on", on) => Some(Switch::On(on)),
             ("imessage", has) => Some(Switch::Imessage(has)),
@@ -289,7 +290,7 @@ async fn switch(
         put.collect::<Option<Vec<Switch>>>().filter(|switches| !switches.is_empty())
     });
     let Some(switches) = switches else {
-        return Ok(not_understood(is_json, "on, imessage and rcs, each true or false"));
+        return Ok(not_understood(is_json, Section::Phones, "on, imessage and rcs, each true or false"));
     };
     let phones = console.aws.phones();
     let mut phone = None;
@@ -305,26 +306,15 @@ async fn switch(
     })
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| value.starts_with("application/json"))
-}
-
-/// The fields of a form or of a JSON object, as texts. Nothing if the body is neither, or has others than the known ones.
-fn fields(is_json: bool, body: &[u8], known: &[&str]) -> Option<BTreeMap<String, String>> {
-    let fields: BTreeMap<String, String> = match is_json {
-        false => form_urlencoded::parse(body).into_owned().collect(),
-        true => {
-            let text = |value: Value| match value {
-                Value::String(text) => Some(text),
-                Value::Bool(value) => Some(value.to_string()),
-                Value::Null => Some(String::new()),
-                _ => None,
-            };
-            let fields: BTreeMap<String, Value> = serde_json::from_slice(body).ok()?;
-            fields.into_iter().map(|(name, value)| Some((name, text(value)?))).collect::<Option<_>>()?
-        }
+/// The fields of a form or of a JSON object, as texts. Nothing if one is no text and no switch.
+fn texts(is_json: bool, body: &[u8], known: &[&str]) -> Option<BTreeMap<String, String>> {
+    let text = |value: Value| match value {
+        Value::String(text) => Some(text),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Null => Some(String::new()),
+        _ => None,
     };
-    fields.keys().all(|name| known.contains(&name.as_str())).then_some(fields)
+    fields(is_json, body, known)?.into_iter().map(|(name, value)| Some((name, text(value)?))).collect()
 }
 
 fn refuse(is_json: bool, error: PhoneError) -> Result<Response, PageError> {
@@ -333,21 +323,7 @@ fn refuse(is_json: bool, error: PhoneError) -> Result<Response, PageError> {
         PhoneError::Number(_) | PhoneError::Text | PhoneError::Line => StatusCode::BAD_REQUEST,
         error => return Err(error.into()),
     };
-    let why = error.to_string();
-    Ok(if is_json { failed(status, &why) } else { refused(status, &why) })
-}
-
-fn not_understood(is_json: bool, takes: &str) -> Response {
-    let why = format!("A form or a JSON object is taken here, with {takes}.");
-    if is_json { failed(StatusCode::BAD_REQUEST, &why) } else { refused(StatusCode::BAD_REQUEST, &why) }
-}
-
-fn failed(status: StatusCode, why: &str) -> Response {
-    (status, Json(json!({ "error": why }))).into_response()
-}
-
-fn refused(status: StatusCode, why: &str) -> Response {
-    (status, page(Section::Phones, "Not so", parts::nothing(html! { (why) }))).into_response()
+    Ok(refused(is_json, Section::Phones, status, &error.to_string()))
 }
 
 /// What a phone is, apart from its messages, and what else is to be said.

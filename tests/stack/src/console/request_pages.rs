@@ -139,8 +139,7 @@ fn row(console: &Console, entry: &Entry, wanted: &Wanted, tenants: &mut Tenants)
             td .short.mono { (time(entry)) }
             td .verb { (entry.method) }
             td .long {
-                a #{ "open-" (number) } href=(link) hx-get=(link) hx-target="#live" hx-select="#live" hx-swap="morph" hx-push-url="true"
-                    aria-expanded=(open) aria-controls=[open.then(|| format!("detail-{number}"))] { (entry.route_alone()) }
+                (parts::opener(&number, &link, open, entry.route_alone()))
                 @if entry.path != entry.route_alone() || !entry.query.is_empty() {
                     span .under.mono { (entry.path) @if !entry.query.is_empty() { "?" (entry.query) } }
                 }

@@ -19,7 +19,7 @@ use crate::{
 const TABLE: &str = "tenantry-local-Table";
 
 /// Pages in the navigation.
-const PAGES: [&str; 6] = ["/", "/requests", "/mailbox", "/phones", "/table", "/reference"];
+const PAGES: [&str; 7] = ["/", "/requests", "/mailbox", "/phones", "/catcher", "/table", "/reference"];
 
 struct Stack {
     aws: Aws,
@@ -114,6 +114,9 @@ async fn every_page_answers() {
         "/mailbox.json",
         "/phones.json",
         "/phones/+12025550100",
+        "/catcher.json",
+        "/catcher/mine",
+        "/catcher/mine.json",
         "/assets/console.css",
         "/assets/console.js",
         "/assets/htmx.min.js",
@@ -160,8 +163,9 @@ async fn pages_have_a_frame_for_phones_keyboards_and_screen_readers() {
 #[tokio::test]
 async fn nothing_inline_and_nothing_from_elsewhere_is_allowed() {
     let stack = stack().await;
-    for path in ["/", "/requests", "/mailbox", "/phones", "/phones/+12025550100", "/table", "/nowhere"] {
+    for path in ["/", "/requests", "/mailbox", "/phones", "/phones/+12025550100", "/catcher", "/catcher/mine", "/table", "/nowhere"] {
         let response = stack.send("GET", path, &[], "").await;
+        assert_eq!(response.headers()["referrer-policy"], "same-origin", "{path}");
         let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
         assert!(!policy.contains("unsafe") && !policy.contains("http:") && !policy.contains('*'), "{path}: {policy}");
@@ -181,6 +185,7 @@ async fn an_unknown_path_or_method_is_a_page_with_the_navigation() {
         ("GET", "/mailbox/none"),
         ("GET", "/mailbox/none/html"),
         ("GET", "/phones/none"),
+        ("GET", "/catcher/None"),
     ] {
         let (status, body) = stack.ask(method, path, &[], "").await;
         assert_eq!(status, 404, "{path}");
@@ -497,6 +502,271 @@ async fn phones_are_found_and_opened_by_number() {
     assert_eq!(stack.get("/phones?open=Ada").await.0, 400);
 }
 
+const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const NEXT_SECRET: &str = "whsec_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+
+/// A webhook as the API sends it.
+struct Webhook {
+    id: String,
+    at: i64,
+    body: String,
+    secrets: Vec<&'static str>,
+}
+
+impl Webhook {
+    fn now(id: &str) -> Webhook {
+        let body = json!({ "type": "message.queued", "data": { "text": "<i>Hello</i>" } }).to_string();
+        Webhook { id: id.to_owned(), at: jiff::Timestamp::now().as_second(), body, secrets: vec![SECRET] }
+    }
+
+    /// Signed by the reference.
+    fn headers(&self) -> [(&'static str, String); 3] {
+        let sign = |secret: &&str| standardwebhooks::Webhook::new(secret).unwrap().sign(&self.id, self.at, self.body.as_bytes()).unwrap();
+        let signatures: Vec<String> = self.secrets.iter().map(sign).collect();
+        [("webhook-id", self.id.clone()), ("webhook-timestamp", self.at.to_string()), ("webhook-signature", signatures.join(" "))]
+    }
+}
+
+fn as_texts<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+impl Stack {
+    async fn tell(&self, sink: &str, webhook: Webhook) -> (u16, String) {
+        self.tell_with(sink, &webhook, &[]).await
+    }
+
+    async fn tell_with(&self, sink: &str, webhook: &Webhook, more: &[(&str, &str)]) -> (u16, String) {
+        let signed = webhook.headers();
+        let headers = [as_texts(&signed), more.to_vec()].concat();
+        self.ask("POST", &format!("/catcher/sink/{sink}"), &headers, &webhook.body).await
+    }
+
+    /// The newest that was caught.
+    async fn newest(&self) -> Value {
+        self.json("/catcher.json").await[0].clone()
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_is_shown_with_its_body_escaped() {
+    let stack = stack().await;
+    let (_, empty) = stack.get("/catcher").await;
+    assert!(empty.contains("Nothing has come yet") && empty.contains("http://127.0.0.1:9001/catcher/sink/mine"), "{empty}");
+    assert_eq!(stack.tell("mine", Webhook::now("evt_<b>")).await.0, 200);
+    let (_, list) = stack.get("/catcher?open=1").await;
+    for part in [
+        "1 webhook",
+        r#"href="/catcher/mine""#,
+        ">message.queued</a>",
+        "evt_&lt;b&gt;",
+        "no secret known",
+        r#"aria-expanded="true" aria-controls="detail-1""#,
+        "&lt;i&gt;Hello&lt;/i&gt;",
+    ] {
+        assert!(list.contains(part), "{part}: {list}");
+    }
+    assert!(!list.contains("<i>") && !list.contains("<b>") && !list.contains("repeat"), "{list}");
+    assert!(text_of(&list).contains("\n  \"data\": {\n    \"text\""), "the body is indented: {list}");
+
+    let no_json = Webhook { body: "<script>alert(1)</script>".into(), ..Webhook::now("evt_2") };
+    assert_eq!(stack.tell("mine", no_json).await.0, 200);
+    let (_, list) = stack.get("/catcher/mine?open=2").await;
+    assert!(list.contains("none named") && list.contains("&lt;script&gt;alert(1)") && !list.contains("<script>"), "{list}");
+    assert_eq!(stack.json("/health").await["webhooks"], 2);
+    assert!(stack.get("/").await.1.contains("2 webhooks"));
+}
+
+#[tokio::test]
+async fn a_signature_holds_by_a_secret_that_is_known() {
+    let stack = stack().await;
+    let state = async || {
+        let newest = stack.newest().await;
+        (newest["signature"].as_str().unwrap().to_owned(), newest["signed_by"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(stack.tell("mine", Webhook::now("a")).await.0, 200);
+    assert_eq!(state().await, ("no_secret".to_owned(), String::new()));
+    // Whoever enters a secret sees also of what came before whether it holds.
+    let (status, sink) = stack.post_json("/catcher/mine", json!({ "secret": SECRET })).await;
+    assert_eq!(status, 200);
+    let url = "http://127.0.0.1:9001/catcher/sink/mine";
+    assert_eq!(sink, json!({ "name": "mine", "url": url, "answer": 200, "secrets": ["whsec_AAAAAA…"] }));
+    assert_eq!(state().await, ("signed".to_owned(), "whsec_AAAAAA…".to_owned()));
+    let (_, shown) = stack.get("/catcher/mine").await;
+    assert!(shown.contains("badge good\">signed<") && shown.contains("whsec_AAAAAA…") && !shown.contains(SECRET), "{shown}");
+
+    let wrong = || Webhook { secrets: vec![NEXT_SECRET], ..Webhook::now("b") };
+    assert_eq!(stack.tell("mine", wrong()).await.0, 200);
+    assert_eq!(state().await.0, "wrong");
+    let (_, shown) = stack.get("/catcher/mine?open=2").await;
+    assert!(shown.contains("signature does not hold") && shown.contains("none of its signatures"), "{shown}");
+    // Another body than the signed one.
+    let mut changed = Webhook::now("b");
+    let signed = changed.headers();
+    changed.body.push(' ');
+    assert_eq!(stack.ask("POST", "/catcher/sink/mine", &as_texts(&signed), &changed.body).await.0, 200);
+    assert_eq!(state().await.0, "wrong");
+
+    // While one secret replaces another, both sign, and either is enough.
+    for secrets in [vec![NEXT_SECRET, SECRET], vec![SECRET, NEXT_SECRET]] {
+        assert_eq!(stack.tell("mine", Webhook { secrets, ..Webhook::now("c") }).await.0, 200);
+        assert_eq!(state().await, ("signed".to_owned(), "whsec_AAAAAA…".to_owned()));
+    }
+    let (_, sink) = stack.post_json("/catcher/mine", json!({ "secret": NEXT_SECRET })).await;
+    assert_eq!(sink["secrets"], json!(["whsec_BBBBBB…", "whsec_AAAAAA…"]));
+    for (secret, by) in [(SECRET, "whsec_AAAAAA…"), (NEXT_SECRET, "whsec_BBBBBB…")] {
+        assert_eq!(stack.tell("mine", Webhook { secrets: vec![secret], ..Webhook::now("d") }).await.0, 200);
+        assert_eq!(state().await, ("signed".to_owned(), by.to_owned()));
+    }
+    // The secret of one name says nothing of another's.
+    assert_eq!(stack.tell("other", Webhook::now("e")).await.0, 200);
+    assert_eq!(state().await.0, "no_secret");
+
+    for (seconds, expected) in [(-310, "wrong"), (-290, "signed"), (290, "signed"), (310, "wrong")] {
+        let webhook = Webhook::now("f");
+        assert_eq!(stack.tell("mine", Webhook { at: webhook.at + seconds, ..webhook }).await.0, 200);
+        assert_eq!(state().await.0, expected, "{seconds} seconds from now");
+    }
+    assert!(stack.newest().await["why"].as_str().unwrap().contains("five minutes"));
+    assert_eq!(stack.press("/catcher/mine", "secret=").await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(state().await.0, "no_secret");
+}
+
+#[tokio::test]
+async fn a_sink_answers_as_its_url_asks_else_as_it_is_set() {
+    let stack = stack().await;
+    let answered = async || stack.newest().await["answered"].clone();
+    for (sink, status, noted) in [
+        ("mine", 200, json!(200)),
+        ("mine?answer=410", 410, json!(410)),
+        ("mine?answer=500&x=1", 500, json!(500)),
+        ("mine?answer=200", 200, json!(200)),
+    ] {
+        assert_eq!(stack.tell(sink, Webhook::now("a")).await.0, status, "{sink}");
+        assert_eq!(answered().await, noted, "{sink}");
+    }
+    assert_eq!(stack.newest().await["attempt"], 4, "the same id came three times before");
+    assert_eq!(stack.tell("other", Webhook::now("a")).await.0, 200);
+    assert_eq!(stack.newest().await["attempt"], 1, "each name has its own");
+    assert!(stack.get("/catcher").await.1.contains("repeat, attempt 4"));
+
+    for (entered, shown, status) in [(json!(500), json!(500), 500), (json!("410"), json!(410), 410), (json!(200), json!(200), 200)] {
+        assert_eq!(stack.post_json("/catcher/mine", json!({ "answer": entered })).await.1["answer"], shown);
+        assert_eq!(stack.tell("mine", Webhook::now("b")).await.0, status);
+    }
+    let pressed = stack.press("/catcher/mine", "answer=500").await;
+    assert_eq!((pressed.status(), pressed.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/catcher/mine"));
+    assert_eq!(stack.tell("mine", Webhook::now("b")).await.0, 500);
+    assert_eq!(stack.tell("mine?answer=200", Webhook::now("b")).await.0, 200, "the URL wins");
+    assert_eq!(stack.tell("other", Webhook::now("b")).await.0, 200);
+
+    let caught = stack.aws.catcher().count();
+    for answer in ["", "201", "SLOW", "slow&answer=slow", "%20200"] {
+        assert_eq!(stack.tell(&format!("mine?answer={answer}"), Webhook::now("c")).await.0, 400, "{answer}");
+    }
+    assert_eq!(stack.aws.catcher().count(), caught, "what is refused is not kept");
+    // Kept at once, and answered when nobody waits any more.
+    for slow in ["other?answer=slow", "mine"] {
+        assert_eq!(stack.post_json("/catcher/mine", json!({ "answer": "slow" })).await.1["answer"], "slow");
+        let patience = std::time::Duration::from_millis(300);
+        assert!(tokio::time::timeout(patience, stack.tell(slow, Webhook::now("d"))).await.is_err(), "{slow}");
+        assert_eq!(answered().await, "slow");
+    }
+    assert!(stack.get("/catcher/mine").await.1.contains("after 20 seconds"));
+}
+
+#[tokio::test]
+async fn what_is_no_webhook_is_not_kept() {
+    let stack = stack().await;
+    let (long_name, long_id) = ("n".repeat(41), "i".repeat(513));
+    for (sink, webhook, status) in [
+        ("Mine", Webhook::now("a"), 400),
+        ("m_ine", Webhook::now("a"), 400),
+        (long_name.as_str(), Webhook::now("a"), 400),
+        ("mine", Webhook::now(&long_id), 400),
+        ("mine", Webhook::now(""), 400),
+        ("mine", Webhook { body: "x".repeat(64 * 1024 + 1), ..Webhook::now("a") }, 413),
+    ] {
+        assert_eq!(stack.tell(sink, webhook).await.0, status, "{sink}");
+    }
+    assert_eq!(stack.ask("POST", "/catcher/sink/mine", &[], "{}").await.0, 400, "without headers");
+    assert_eq!(stack.get("/catcher/sink/mine").await.0, 405);
+    let webhook = Webhook::now("a");
+    let signed = webhook.headers();
+    let headers = as_texts(&signed);
+    let mut request = Request::post("/catcher/sink/mine").header("host", "127.0.0.1:9001");
+    for (name, value) in &headers {
+        request = request.header(*name, *value);
+    }
+    let answer = stack.router.clone().oneshot(request.body(Body::from(vec![0xff, 0xfe])).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 400, "no text");
+    // No page tells a sink anything, not even one of the console's.
+    for page in [
+        [("origin", "http://127.0.0.1:9001"), ("sec-fetch-site", "same-origin")],
+        [("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")],
+    ] {
+        assert_eq!(stack.tell_with("mine", &webhook, &page).await.0, 403);
+    }
+    // And a webhook reaches nothing but a sink.
+    for path in ["/demo/token", "/reference/token", "/catcher/mine", "/phones/+12025550100/messages", "/through/api/tenant", "/mailbox"] {
+        assert_eq!(stack.ask("POST", path, &headers, "{}").await.0, 403, "{path}");
+    }
+    assert_eq!(stack.aws.catcher().count(), 0);
+    let largest = Webhook { body: "x".repeat(64 * 1024), ..Webhook::now("a") };
+    assert_eq!(stack.tell(&"n".repeat(40), largest).await.0, 200);
+
+    for body in [
+        json!({}),
+        json!({ "secret": "whsec_short" }),
+        json!({ "secret": " " }),
+        json!({ "secret": 1 }),
+        json!({ "secret": null }),
+        json!({ "answer": 201 }),
+        json!({ "answer": null }),
+        json!({ "answer": 200, "colour": "red" }),
+        json!([]),
+    ] {
+        let (status, answer) = stack.post_json("/catcher/mine", body.clone()).await;
+        assert!(status == 400 && answer["error"].is_string(), "{body}: {status} {answer}");
+    }
+    assert_eq!(stack.post_json("/catcher/Mine", json!({ "answer": 500 })).await.0, 400);
+    let (status, page) = read(stack.press("/catcher/mine", "secret=whsec_%3Ci%3E").await).await;
+    assert!(status == 400 && page.contains("<nav") && !page.contains("<i>"), "{page}");
+}
+
+#[tokio::test]
+async fn webhooks_are_found_by_their_words_and_by_their_signature() {
+    let stack = stack().await;
+    stack.post_json("/catcher/mine", json!({ "secret": SECRET })).await;
+    let failed =
+        Webhook { body: json!({ "type": "message.failed", "data": { "to": "+12025550100" } }).to_string(), ..Webhook::now("evt_b") };
+    for (sink, webhook) in [("mine", Webhook::now("evt_a")), ("other", failed)] {
+        assert_eq!(stack.tell(sink, webhook).await.0, 200);
+    }
+    for (query, wanted) in [
+        ("?q=EVT_A", ["evt_a"].as_slice()),
+        ("?q=other+failed", &["evt_b"]),
+        ("?q=5550100", &["evt_b"]),
+        ("?q=message.", &["evt_a", "evt_b"]),
+        ("?q=nothing", &[]),
+        ("?signature=signed", &["evt_a"]),
+        ("?signature=no_secret&q=", &["evt_b"]),
+        ("?signature=wrong", &[]),
+    ] {
+        let (_, list) = stack.get(&format!("/catcher{query}")).await;
+        for id in ["evt_a", "evt_b"] {
+            assert_eq!(list.contains(&format!(">{id}<")), wanted.contains(&id), "{query}: {id}");
+        }
+    }
+    let (_, open) = stack.get("/catcher?q=evt_a&open=1").await;
+    assert!(open.contains(r#"href="/catcher?q=evt_a""#), "closing the row keeps the filter: {open}");
+    let mine = stack.json("/catcher/mine.json").await;
+    assert_eq!((mine["webhooks"].as_array().unwrap().len(), &mine["webhooks"][0]["type"]), (1, &json!("message.queued")));
+    let opened = stack.send("GET", "/catcher?name=third", &[], "").await;
+    assert_eq!((opened.status(), opened.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/catcher/third"));
+    assert_eq!(stack.get("/catcher?name=No%20name").await.0, 400);
+}
+
 #[tokio::test]
 async fn mails_are_found_by_recipient_subject_text_and_tenant() {
     let stack = stack().await;
@@ -621,8 +891,16 @@ async fn requests_are_listed_filtered_and_opened() {
 #[tokio::test]
 async fn news_are_told_once_at_first_and_then_as_they_come() {
     let stack = stack().await;
-    for (topic, happens) in [("requests", true), ("mailbox", true), ("phones", true), ("home", true), ("mailbox", false), ("phones", false)]
-    {
+    for (topic, happens) in [
+        ("requests", true),
+        ("mailbox", true),
+        ("phones", true),
+        ("catcher", true),
+        ("home", true),
+        ("mailbox", false),
+        ("phones", false),
+        ("catcher", false),
+    ] {
         let response = stack.send("GET", &format!("/events?topic={topic}"), &[], "").await;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut body = response.into_body();
@@ -638,6 +916,7 @@ async fn news_are_told_once_at_first_and_then_as_they_come() {
             stack.access.record(entry(&id, "/", 200));
             assert_eq!(stack.post_mail(json!({ "id": id, "to": "a@b", "subject": "s" })).await, 200);
             stack.aws.phones().say(PHONE, Some(LINE), "news").unwrap();
+            assert_eq!(stack.tell("mine", Webhook::now(&id)).await.0, 200);
         }
         assert_eq!(next().await.is_ok(), happens, "{topic}");
     }
@@ -680,9 +959,17 @@ async fn the_demo_is_on_the_first_page_once_it_is_there() {
 #[tokio::test]
 async fn another_host_name_is_turned_away() {
     let stack = stack().await;
-    for path in
-        ["/", "/table", "/requests", "/mailbox.json", "/phones.json", "/events?topic=home", "/reference/assets/swagger-ui.css", "/nowhere"]
-    {
+    for path in [
+        "/",
+        "/table",
+        "/requests",
+        "/mailbox.json",
+        "/phones.json",
+        "/catcher.json",
+        "/events?topic=home",
+        "/reference/assets/swagger-ui.css",
+        "/nowhere",
+    ] {
         assert_eq!(stack.ask("GET", path, &[("host", "rebound.example:9001")], "").await.0, 421, "{path}");
     }
 }
@@ -698,6 +985,8 @@ async fn pages_of_other_origins_are_turned_away() {
             ("POST", "/mailbox/x/play"),
             ("POST", "/phones/+12025550100"),
             ("POST", "/phones/+12025550100/messages"),
+            ("POST", "/catcher/mine"),
+            ("POST", "/catcher/sink/mine"),
             ("DELETE", "/through/api/tenant"),
             ("GET", "/"),
         ] {

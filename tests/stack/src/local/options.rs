@@ -15,7 +15,7 @@ pub struct Options {
     #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
 
-    /// Port of the console: API reference, mailbox, phones, table browser
+    /// Port of the console: API reference, mailbox, phones, catcher of webhooks, table browser
     #[arg(long, default_value_t = 9001, value_parser = clap::value_parser!(u16).range(1..))]
     pub console_port: u16,
 
@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long, value_name = "IP[:PORT]", value_parser = resolver)]
     pub resolver: Vec<SocketAddr>,
 
-    /// Where webhooks may lead beside the public internet, such as 127.0.0.1:8080, for which http will do; may be repeated
+    /// Where webhooks may lead beside the public internet and the catcher, such as 127.0.0.1:8080, for which http will do; may be repeated
     #[arg(long, value_name = "HOST:PORT")]
     pub webhook_allow: Vec<String>,
 
@@ -62,6 +62,12 @@ impl Options {
     pub fn read() -> Options {
         Options::parse()
     }
+
+    /// Where webhooks may lead beside the public internet: to the catcher, and where the command line says.
+    pub fn webhooks_allowed(&self) -> String {
+        let catcher = format!("127.0.0.1:{}", self.console_port);
+        [&[catcher], self.webhook_allow.as_slice()].concat().join(",")
+    }
 }
 
 #[cfg(test)]
@@ -74,5 +80,13 @@ mod tests {
         assert_eq!(resolver("127.0.0.1:5353").unwrap().to_string(), "127.0.0.1:5353");
         assert_eq!(resolver("2620:fe::fe").unwrap().to_string(), "[2620:fe::fe]:53");
         assert!(resolver("dns.example").is_err());
+    }
+
+    #[test]
+    fn webhooks_may_lead_to_the_catcher_and_where_it_is_said() {
+        let allowed = |flags: &[&str]| Options::try_parse_from([&["local"], flags].concat()).unwrap().webhooks_allowed();
+        assert_eq!(allowed(&[]), "127.0.0.1:9001");
+        let flags = ["--console-port", "9100", "--webhook-allow", "127.0.0.1:4000", "--webhook-allow", "hooks.internal:8443"];
+        assert_eq!(allowed(&flags), "127.0.0.1:9100,127.0.0.1:4000,hooks.internal:8443");
     }
 }

@@ -156,7 +156,7 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
         said.push_str(&format!("ingest key:   {key}\n"));
     }
     let console = format!("http://127.0.0.1:{}", options.console_port);
-    terminal.say(&format!("console on {console}, mails on {console}/mailbox, phones on {console}/phones"));
+    terminal.say(&format!("console on {console}, mails on {console}/mailbox, phones on {console}/phones, webhooks on {console}/catcher"));
     print(&said)?;
     terminal.ready();
     Ok(Running { watchers, stop_sources, _tasks: tasks, _aws: aws, _lock: lock })
@@ -189,7 +189,7 @@ fn local_template(root: &Path, base: &str, options: &Options) -> Result<Template
         .with_parameter("MailFrom", "tenantry@localhost.localdomain")
         .with_parameter("InboundDomain", "in.localhost.localdomain")
         .with_parameter("NewTenantDaily", "0")
-        .with_parameter("WebhookAllowedHosts", &options.webhook_allow.join(","))
+        .with_parameter("WebhookAllowedHosts", &options.webhooks_allowed())
         .with_parameter("CorsOrigins", &options.cors_origin.join(","));
     let resolvers = options.resolver.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     Ok(if resolvers.is_empty() { template } else { template.with_parameter("DnsResolvers", &resolvers) })

@@ -9,7 +9,6 @@
 mod phone;
 mod player;
 mod script;
-mod signature;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -38,8 +37,8 @@ use crate::client::Api;
 use crate::journal::{Change, Journal, JournalError};
 use crate::lock::Lock;
 use crate::mailbox::take_one;
+use crate::webhook_signature::Secret;
 use phone::Incoming;
-use signature::Secret;
 
 /// The most phones. A further number takes the place of the phone that was silent for longest.
 const MOST_PHONES: usize = 20_000;

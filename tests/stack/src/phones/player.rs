@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::phone::Event;
-use super::signature::{ID, SIGNATURE, TIMESTAMP};
 use super::{PHONES, PhoneError, Phones};
 use crate::journal::{Change, JournalError};
+use crate::webhook_signature::{ID, SIGNATURE, TIMESTAMP};
 
 /// The most events of a post.
 const MOST_EVENTS: usize = 100;

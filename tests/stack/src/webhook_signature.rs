@@ -1,4 +1,4 @@
-//! Standard Webhooks 1.0, in both directions with one secret: `v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64.
+//! Standard Webhooks 1.0, as the gateway of the phones signs and verifies, and as the catcher verifies: `v1,` and the HMAC-SHA256 of `id.timestamp.body` in base64.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -19,7 +19,7 @@ const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// Bytes of a secret that is made here.
 const LENGTH: usize = 32;
 
-/// What gateway and API sign with.
+/// What both sides of a webhook know.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
@@ -49,18 +49,25 @@ impl Secret {
     pub fn verify<'a>(&self, headers: &'a HeaderMap, body: &[u8], now: Timestamp) -> Option<&'a str> {
         let header = |name| headers.get(name)?.to_str().ok();
         let (id, moment, signatures) = (header(ID)?, header(TIMESTAMP)?, header(SIGNATURE)?);
-        let at = Timestamp::from_second(moment.parse().ok()?).ok()?;
-        if at.duration_since(now).abs() > TOLERANCE {
-            return None;
-        }
+        (is_timely(moment, now) && self.fits(id, moment, signatures, body)).then_some(id)
+    }
+
+    /// Whether one of the signatures is ours, whenever it was made.
+    pub fn fits(&self, id: &str, moment: &str, signatures: &str, body: &[u8]) -> bool {
         let (key, signed) = (self.key(), signed(id, moment, body));
         let mut tags = signatures.split(' ').filter_map(|signature| BASE64_STANDARD.decode(signature.strip_prefix(VERSION)?).ok());
-        tags.any(|tag| hmac::verify(&key, &signed, &tag).is_ok()).then_some(id)
+        tags.any(|tag| hmac::verify(&key, &signed, &tag).is_ok())
     }
 
     fn key(&self) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, &self.0)
     }
+}
+
+/// Whether the moment of a signature, whole seconds since 1970, is near enough to `now`.
+pub fn is_timely(moment: &str, now: Timestamp) -> bool {
+    let at = moment.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    at.is_some_and(|at| at.duration_since(now).abs() <= TOLERANCE)
 }
 
 fn signed(id: &str, moment: &str, body: &[u8]) -> Vec<u8> {
