@@ -26,6 +26,8 @@ pub struct SettingsView {
     require_marketing_consent: bool,
     /// What a message to `auto` tries, in this order.
     fallback: Vec<Channel>,
+    /// Every event is kept for 30 days, to be read at `/v1/events`. `false`: only what a webhook takes.
+    keep_events: bool,
     /// 0: nothing was changed yet.
     version: u64,
     updated_at: Printed,
@@ -99,6 +101,7 @@ impl SettingsView {
             },
             require_marketing_consent: settings.require_marketing_consent,
             fallback: settings.fallback.channels().to_vec(),
+            keep_events: settings.keep_events,
             version: settings.version,
             updated_at: zulu(settings.updated_at),
         }
@@ -123,6 +126,7 @@ impl Form for Changes {
         let QuietChanges { mode, start, end, rules } = fields.nested("quiet_hours").unwrap_or_default();
         let require_marketing_consent = fields.change("require_marketing_consent", Flag);
         let fallback = fields.change("fallback", Channels);
+        let keep_events = fields.change("keep_events", Flag);
         Some(Changes(MessagingChanges {
             timezone,
             quiet_mode: mode,
@@ -131,6 +135,7 @@ impl Form for Changes {
             quiet_rules: rules,
             require_marketing_consent,
             fallback,
+            keep_events,
         }))
     }
 }

@@ -136,10 +136,14 @@ pub async fn test(door: Admin, webhook: Found<Webhook>) -> Result<Answer<Details
     let mark = crypto::hash(&[&store.random().bytes::<16>()]);
     let data = Map::from_iter([("webhook_id".to_owned(), json!(webhook.id.prefixed()))]);
     let kind = EventKind::WebhookTest;
-    let event = Event { id: EventId::of(now, &mark, kind), kind, happened_at: now, data };
+    let event = Event::new(EventId::of(now, &mark, kind), kind, now, data);
     let delivery = Delivery::new(webhook.id, &event, true, now);
     let again = || conflict("Try again.");
-    store.transaction().create(store, &event, again())?.create(store, &delivery, again())?.commit().await?;
+    let mut writing = store.transaction().create(store, &delivery, again())?;
+    for event in event.records(door.app.clock().now()) {
+        writing = writing.create(store, &event, again())?;
+    }
+    writing.commit().await?;
     let until = Instant::now() + door.app.config().webhook_test_wait;
     loop {
         let found = store.get(&Delivery::key_of(webhook.id, event.id)).await?;

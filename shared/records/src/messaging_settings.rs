@@ -20,6 +20,9 @@ pub struct MessagingSettings {
     /// Marketing goes only to those whose consent is kept.
     pub require_marketing_consent: bool,
     pub fallback: Fallback,
+    /// Events are kept for those who ask for them, also those that no webhook takes.
+    #[serde(default = "kept")]
+    pub keep_events: bool,
     pub updated_at: Timestamp,
     /// Counts edits.
     pub version: u64,
@@ -42,6 +45,7 @@ pub struct MessagingChanges {
     pub quiet_rules: Option<QuietRules>,
     pub require_marketing_consent: Option<bool>,
     pub fallback: Option<Fallback>,
+    pub keep_events: Option<bool>,
 }
 
 impl Fallback {
@@ -82,6 +86,7 @@ impl MessagingSettings {
             quiet_hours: QuietHours::DEFAULT,
             require_marketing_consent: false,
             fallback: Fallback(vec![Channel::Imessage, Channel::Rcs, Channel::Sms]),
+            keep_events: kept(),
             updated_at: since,
             version: 0,
         }
@@ -93,8 +98,16 @@ impl MessagingSettings {
 
     /// `None`: it is so already.
     pub fn changed(&self, changes: &MessagingChanges, now: Timestamp) -> Result<Option<Self>> {
-        let MessagingChanges { timezone, quiet_mode, quiet_start, quiet_end, quiet_rules, require_marketing_consent, fallback } =
-            changes.clone();
+        let MessagingChanges {
+            timezone,
+            quiet_mode,
+            quiet_start,
+            quiet_end,
+            quiet_rules,
+            require_marketing_consent,
+            fallback,
+            keep_events,
+        } = changes.clone();
         let hours = self.quiet_hours;
         let (start, end) = (quiet_start.unwrap_or(hours.start()), quiet_end.unwrap_or(hours.end()));
         let changed = MessagingSettings {
@@ -103,6 +116,7 @@ impl MessagingSettings {
             quiet_hours: QuietHours::new(start, end, quiet_rules.unwrap_or(hours.rules())).map_err(invalid)?,
             require_marketing_consent: require_marketing_consent.unwrap_or(self.require_marketing_consent),
             fallback: fallback.unwrap_or_else(|| self.fallback.clone()),
+            keep_events: keep_events.unwrap_or(self.keep_events),
             ..self.clone()
         };
         Ok((changed != *self).then(|| MessagingSettings { updated_at: now, version: self.version + 1, ..changed }))
@@ -111,6 +125,11 @@ impl MessagingSettings {
     pub fn key_of() -> Key<Self> {
         Key::new(&Collection::of::<MessagingSettings>(), "one")
     }
+}
+
+/// Unless told otherwise.
+fn kept() -> bool {
+    true
 }
 
 fn invalid(problems: BTreeMap<&'static str, String>) -> Error {
@@ -157,6 +176,7 @@ mod tests {
             quiet_rules: Some(QuietRules::Default),
             require_marketing_consent: Some(false),
             fallback: Some(unset.fallback.clone()),
+            keep_events: Some(true),
         };
         assert_eq!(changed(same).unwrap(), None);
         let later = changed(MessagingChanges { quiet_end: Some(540), ..Default::default() }).unwrap().unwrap();
@@ -206,6 +226,9 @@ mod tests {
     fn what_is_stored_is_read_as_strictly_as_what_is_sent() {
         let stored = serde_json::to_value(MessagingSettings::unset(NOW)).unwrap();
         assert_eq!(serde_json::from_value::<MessagingSettings>(stored.clone()).unwrap(), MessagingSettings::unset(NOW));
+        let mut earlier = stored.clone();
+        earlier.as_object_mut().unwrap().remove("keep_events");
+        assert!(serde_json::from_value::<MessagingSettings>(earlier).unwrap().keep_events, "stored before there was a choice");
         let shrunk = serde_json::json!({"start": 1260, "end": 480, "rules": "default"});
         for (field, wrong) in
             [("quiet_hours", shrunk), ("fallback", serde_json::json!(["sms", "sms"])), ("fallback", serde_json::json!([]))]
