@@ -9,6 +9,8 @@ use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 /// Deliveries that are written together with their event, or with one another: a transaction takes 100 writes.
 const TOGETHER: usize = 90;
@@ -29,12 +31,16 @@ pub async fn publish(context: &WorkContext, event: Event) -> Result<()> {
     }
     let now = context.app.clock().now();
     let first = deliveries.chunks(TOGETHER).next().unwrap_or_default();
-    let written = match &event.records(now)[..] {
-        // By far the most, and a write outside of a transaction costs a quarter.
-        [event] if first.is_empty() && !tenant.is_leaving(now) => store.create(event, || Error::Conflict("It is there.".into())).await,
-        events => write(store, events, first).await,
+    let records = event.records(now);
+    let writing = async {
+        match &records[..] {
+            // By far the most, and a write outside of a transaction costs a quarter.
+            [event] if first.is_empty() && !tenant.is_leaving(now) => store.create(event, || Error::Conflict("It is there.".into())).await,
+            events => write(store, events, first).await,
+        }
     };
-    match written {
+    let too_long = |elapsed: Elapsed| Error::Unavailable { doing: "keeping an event", cause: elapsed.into() };
+    match timeout(Event::WRITTEN_WITHIN, writing).await.map_err(too_long)? {
         Ok(()) => {}
         Err(Error::NotFound) => return Ok(()),
         // It was written before, with all of these or some.

@@ -19,7 +19,8 @@ use shared::store::Direction;
 use shared::tenancy::doors::{Admin, Viewer};
 use shared::tenancy::{Entered, Incoming, Wants, conflict};
 use shared::{Error, Result, crypto};
-use tokio::time::{Instant, sleep};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::rules::EVENT;
 
@@ -143,7 +144,8 @@ pub async fn test(door: Admin, webhook: Found<Webhook>) -> Result<Answer<Details
     for event in event.records(door.app.clock().now()) {
         writing = writing.create(store, &event, again())?;
     }
-    writing.commit().await?;
+    let too_long = |elapsed: Elapsed| Error::Unavailable { doing: "keeping an event", cause: elapsed.into() };
+    timeout(Event::WRITTEN_WITHIN, writing.commit()).await.map_err(too_long)??;
     let until = Instant::now() + door.app.config().webhook_test_wait;
     loop {
         let found = store.get(&Delivery::key_of(webhook.id, event.id)).await?;

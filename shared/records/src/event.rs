@@ -4,6 +4,7 @@
 //! somebody who has read past that moment. So who reads on sees only what is `SETTLED`, and what is told `LATE` is written a second time, where it was told.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -257,7 +258,9 @@ impl Event {
     pub const LARGEST: usize = 20 * 1024;
     /// What is told so long after it happened has a copy.
     pub const LATE: SignedDuration = SignedDuration::from_secs(5);
-    /// Who reads on sees what lies so far back. It is more than `LATE`, the 8 seconds that a write may take, and what clocks differ by.
+    /// Who writes its records, of the moment before, has so long for it, or begins anew.
+    pub const WRITTEN_WITHIN: Duration = Duration::from_secs(8);
+    /// Who reads on sees what lies so far back: more than `LATE`, `WRITTEN_WITHIN` and what clocks differ by.
     pub const SETTLED: SignedDuration = SignedDuration::from_secs(15);
     /// What a thin one has beside ids: which of two is newer, and the number by which opt-outs are found.
     const THIN: [&'static str; 2] = ["sequence", "phone_number"];
@@ -267,7 +270,7 @@ impl Event {
         Event { id, kind, happened_at, data, place: Place::Usual }
     }
 
-    /// The records of an event that is written now, all in one transaction.
+    /// The records of an event that is written now, all in one transaction and `WRITTEN_WITHIN`.
     pub fn records(&self, now: Timestamp) -> Vec<Self> {
         if now.duration_since(self.happened_at) <= Event::LATE {
             return vec![self.clone()];
