@@ -173,6 +173,12 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
             (None, json!({"name": format!("template_{}", serial()), "channel": "both", "type": "otp", "body": "Your code is {{code}}"}))
         }
         name if name.contains("/deliveries/{event}") => (Some(Target::Delivery), Value::Null),
+        "POST /v1/webhooks/{id}/replay" => {
+            let an_hour_ago = (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1)).to_string();
+            (Some(Target::Created("/v1/webhooks")), json!({"since": an_hour_ago}))
+        }
+        "GET /v1/webhooks/{id}/replay/{job}" => (Some(Target::Replay), Value::Null),
+        "GET /v1/events/{id}" => (Some(Target::Event), Value::Null),
         "POST /api/v1/tenant/campaigns/{id}/send" => (Some(Target::LaunchedCampaign), json!({"action": "pause"})),
         "POST /api/v1/tenant/campaigns/{id}/recipients" => (Some(Target::LaunchedCampaign), json!({"lead_ids": ["{lead}"]})),
         "POST /api/v1/tenant/campaigns/{id}/retry" => (Some(Target::FailedRecipient), json!({"outcome": "failed", "lead_ids": ["{lead}"]})),
@@ -837,6 +843,9 @@ async fn a_cursor_means_nothing_in_another_tenant_list_or_order() {
             for _ in ["One", "Two"].iter().filter(|_| operation.path.ends_with("/webhooks/{id}/deliveries")) {
                 delivery(&world, tenant, &parent).await;
             }
+            for _ in ["One", "Two"].iter().filter(|_| operation.path == "/v1/events") {
+                Target::Event.made(&world, tenant, &tenant.owner).await;
+            }
             for _ in ["One", "Two"].iter().filter(|_| operation.path.ends_with("/inbox/threads")) {
                 thread(&world, tenant).await;
             }
@@ -1092,6 +1101,9 @@ pub(crate) enum Target {
     SuspectedOptOut,
     /// Webhook and event.
     Delivery,
+    /// Webhook and replay.
+    Replay,
+    Event,
     /// With two messages.
     Thread,
     Member,
@@ -1202,6 +1214,17 @@ impl Target {
             Target::Delivery => {
                 let webhook = Box::pin(Target::Created("/v1/webhooks").made(world, tenant, caller)).await;
                 format!("{webhook}|{}", delivery(world, tenant, &webhook).await)
+            }
+            Target::Replay => {
+                let webhook = Box::pin(Target::Created("/v1/webhooks").made(world, tenant, caller)).await;
+                let an_hour_ago = (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1)).to_string();
+                let replay = world.post(format!("/v1/webhooks/{webhook}/replay")).token(&tenant.owner.token);
+                let replay = replay.json(json!({"since": an_hour_ago})).send().await.expect(202).json();
+                format!("{webhook}|{}", id(&replay["data"]))
+            }
+            Target::Event => {
+                let webhook = Box::pin(Target::Created("/v1/webhooks").made(world, tenant, caller)).await;
+                delivery(world, tenant, &webhook).await
             }
             Target::Thread => thread(world, tenant).await,
             Target::Member => world.member(tenant, "viewer").await.id.to_string(),

@@ -16,6 +16,7 @@ mod described;
 mod dns;
 mod documented;
 mod domains;
+mod events;
 mod identity;
 mod inbox;
 mod insights;

@@ -37,7 +37,7 @@ async fn the_defaults_are_answered_before_anything_was_set() {
     let since = read.json()["data"]["updated_at"].clone();
     let whole = json!({
         "timezone": "UTC", "quiet_hours": {"mode": "block", "start": "20:00", "end": "08:00", "rules": "default"}, "require_marketing_consent": false,
-        "fallback": ["imessage", "rcs", "sms"], "otp_per_hour": 5, "version": 0, "updated_at": since,
+        "fallback": ["imessage", "rcs", "sms"], "otp_per_hour": 5, "keep_events": true, "version": 0, "updated_at": since,
     });
     assert_eq!((read.json(), read.header("etag")), (json!({"data": whole}), "\"0\""));
     assert!(read.metered.expect("metered").round_trips <= 2);
@@ -63,7 +63,7 @@ async fn a_change_keeps_the_rest_and_one_of_nothing_keeps_the_version() {
     let second = change(&world, owner, second).send().await.expect(200).json()["data"].clone();
     let whole = json!({
         "timezone": "America/New_York", "quiet_hours": {"mode": "defer", "start": "18:00", "end": "09:30", "rules": "strict"},
-        "require_marketing_consent": true, "fallback": ["sms", "imessage"], "otp_per_hour": 8, "version": 2, "updated_at": second["updated_at"],
+        "require_marketing_consent": true, "fallback": ["sms", "imessage"], "otp_per_hour": 8, "keep_events": true, "version": 2, "updated_at": second["updated_at"],
     });
     assert_eq!(second, whole);
     assert_ne!(second["updated_at"], made["updated_at"]);

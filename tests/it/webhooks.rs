@@ -26,7 +26,7 @@ const NOBODY: &str = "wh_0198c0de000070008000000000000000";
 
 /// What a receiver answers.
 #[derive(Clone)]
-enum Say {
+pub enum Say {
     Status(u16, &'static str),
     /// More than anybody reads.
     Endless,
@@ -35,14 +35,14 @@ enum Say {
 }
 
 #[derive(Clone, Debug)]
-struct Heard {
+pub struct Heard {
     path: String,
-    headers: HeaderMap,
-    body: String,
+    pub headers: HeaderMap,
+    pub body: String,
 }
 
 /// Somebody's endpoint, at a port of this machine.
-struct Receiver {
+pub struct Receiver {
     port: u16,
     heard: Arc<Lock<Vec<Heard>>>,
     says: Arc<Lock<Say>>,
@@ -63,15 +63,15 @@ impl Receiver {
         receiver
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
-    fn says(&self, say: Say) {
+    pub fn says(&self, say: Say) {
         *self.says.lock() = say;
     }
 
-    fn take(&self) -> Vec<Heard> {
+    pub fn take(&self) -> Vec<Heard> {
         std::mem::take(&mut *self.heard.lock())
     }
 }
@@ -117,15 +117,15 @@ fn answer(mut socket: TcpStream, heard: &Lock<Vec<Heard>>, says: &Lock<Say>) -> 
     }
 }
 
-struct Home {
-    world: World,
-    workers: Workers,
-    own: Tenant,
-    receiver: Receiver,
+pub struct Home {
+    pub world: World,
+    pub workers: Workers,
+    pub own: Tenant,
+    pub receiver: Receiver,
 }
 
 impl Home {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let receiver = Receiver::open();
         let variables = vec![("WEBHOOK_ALLOWED_HOSTS", format!("127.0.0.1:{}", receiver.port))];
         let moment: Timestamp = Timestamp::now();
@@ -134,7 +134,7 @@ impl Home {
         Home { world, workers, own, receiver }
     }
 
-    fn owner(&self) -> &Caller {
+    pub fn owner(&self) -> &Caller {
         &self.own.owner
     }
 
@@ -144,32 +144,32 @@ impl Home {
     }
 
     /// Its path, and its secret.
-    async fn webhook(&self, path: &str, events: Value) -> (String, String) {
+    pub async fn webhook(&self, path: &str, events: Value) -> (String, String) {
         let made = self.create(json!({"url": self.receiver.url(path), "events": events})).send().await.expect(201).json();
         (format!("{ALL}/{}", id(&made["data"])), made["data"]["secret"].as_str().expect("a secret").to_owned())
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub async fn get(&self, path: &str) -> Value {
         self.world.get(path).token(&self.owner().token).send().await.expect(200).json()["data"].clone()
     }
 
-    async fn patch(&self, path: &str, body: Value) -> Answer {
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
         self.world.patch(path).token(&self.owner().token).json(body).send().await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.world.advance(SignedDuration::from_millis(1));
         let request = self.world.post(path).token(&self.owner().token);
         if body.is_null() { request.send().await } else { request.json(body).send().await }
     }
 
     /// The path of a delivery that waits.
-    async fn test(&self, webhook: &str) -> String {
+    pub async fn test(&self, webhook: &str) -> String {
         let test = self.post(&format!("{webhook}/test"), Value::Null).await.expect(200).json();
         format!("{webhook}/deliveries/{}", test["data"]["event_id"].as_str().expect("an event"))
     }
 
-    async fn drain(&self) {
+    pub async fn drain(&self) {
         drain(&self.world, &self.workers).await;
     }
 
@@ -195,7 +195,7 @@ impl Home {
     }
 }
 
-fn verifies(secret: &str, heard: &Heard) -> bool {
+pub fn verifies(secret: &str, heard: &Heard) -> bool {
     Webhook::new(secret).expect("a secret").verify(heard.body.as_bytes(), &heard.headers).is_ok()
 }
 
@@ -616,10 +616,10 @@ async fn owners_get_a_mail_about_a_webhook_that_fails_and_one_that_is_disabled()
 
 /// A worker that dies once, after so many waits of one invocation.
 #[derive(Clone)]
-struct Mortal {
-    workers: Workers,
-    of: &'static str,
-    death: Arc<Lock<Option<usize>>>,
+pub struct Mortal {
+    pub workers: Workers,
+    pub of: &'static str,
+    pub death: Arc<Lock<Option<usize>>>,
 }
 
 impl Invoke for Mortal {
@@ -889,4 +889,10 @@ async fn an_import_of_a_tenant_is_no_news() {
     let heard: Vec<String> = home.receiver.take().into_iter().map(|heard| heard.body).collect();
     assert_eq!(heard, Vec::<String>::new());
     assert!(home.world.items_of_type("delivery").is_empty());
+    // Of the opt-out and of the message's steps there are events where they happened, and none here.
+    let events = async |tenant: &str| {
+        let listed = home.world.get("/v1/events").token(&home.owner().token).header("x-tenant-id", tenant).send().await.expect(200).json();
+        listed["data"].as_array().expect("events").len()
+    };
+    assert!(events(&home.own.id).await > 1 && events(twin).await == 0);
 }

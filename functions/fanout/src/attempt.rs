@@ -133,7 +133,7 @@ impl Fanout {
         let back = context.job(Returned { returned: ticket.clone(), mac, attempt: None });
         let back: Value = serde_json::to_value(&back).map_err(|error| Error::internal(DOING, error))?;
         let id = parts.event.id.prefixed();
-        let body = parts.event.body(tenant, parts.webhook.payload);
+        let body = parts.event.told(tenant, parts.webhook.payload).body();
         let signatures: Vec<String> = parts.secrets.iter().map(|secret| secret.sign(&id, signed_at, body.as_bytes())).collect();
         let headers = [
             ("content-type", "application/json".to_owned()),
@@ -179,7 +179,7 @@ impl Fanout {
     }
 }
 
-fn store_of(context: &WorkContext) -> Result<&TenantStore> {
+pub fn store_of(context: &WorkContext) -> Result<&TenantStore> {
     context.store.as_ref().ok_or_else(|| Error::internal("delivering an event", "the job names no tenant"))
 }
 
@@ -194,7 +194,7 @@ fn note_of(store: &TenantStore, delivery: &Delivery) -> Option<DueDelivery> {
 }
 
 /// Whoever wrote at the same time has more to say about it: another look follows. What is gone needs none.
-fn settled(written: Result<()>) -> Result<()> {
+pub fn settled(written: Result<()>) -> Result<()> {
     match written {
         Err(Error::Conflict(_)) => Err(Error::Unavailable { doing: "noting a delivery", cause: "somebody else changed it".into() }),
         Err(Error::NotFound | Error::Missing(_)) => Ok(()),

@@ -1,15 +1,17 @@
 //! Tells webhooks of events: keeps what happened, writes a delivery for each webhook that takes it, signs its attempts for the worker that makes them, and
-//! notes what became of each. What is committed is the outbox: a delivery that waits is found again whatever dies in between. A receiver may get an event
+//! notes what became of each. A replay does the same again for events of some time. What is committed is the outbox: a delivery that waits is found again whatever dies in between. A receiver may get an event
 //! twice, with the same `webhook-id`; none is lost.
 
 mod attempt;
 mod health;
 mod publish;
+mod replay;
 
 use aws_sdk_sqs::Client;
 use net_guard::Guard;
 use records::delivery::{Deliver, Returned};
 use records::event::Publish;
+use records::replay::GoOn;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::Result;
@@ -43,6 +45,7 @@ enum Job {
     Publish(Publish),
     Deliver(Deliver),
     Remind(RemindDelivery),
+    Replay(GoOn),
 }
 
 impl Worker for Fanout {
@@ -68,6 +71,7 @@ impl Worker for Fanout {
                     Job::Publish(job) => publish::publish(&context, job.happened).await,
                     Job::Deliver(job) => self.deliver(&context, &job.deliver).await,
                     Job::Remind(job) => self.remind(context, &job.due_delivery).await,
+                    Job::Replay(job) => replay::go_on(&context, &job.replay).await,
                 }
             };
             return worker::queue(&self.app, event, Self::NAME, request_id, work).await;

@@ -28,6 +28,8 @@ pub struct SettingsView {
     fallback: Vec<Channel>,
     /// One-time passwords to one number.
     otp_per_hour: u64,
+    /// Every event is kept for 30 days, to be read at `/v1/events`. `false`: only what a webhook takes.
+    keep_events: bool,
     /// 0: nothing was changed yet.
     version: u64,
     updated_at: Printed,
@@ -102,6 +104,7 @@ impl SettingsView {
             require_marketing_consent: settings.require_marketing_consent,
             fallback: settings.fallback.channels().to_vec(),
             otp_per_hour: settings.otp_per_hour,
+            keep_events: settings.keep_events,
             version: settings.version,
             updated_at: zulu(settings.updated_at),
         }
@@ -127,6 +130,7 @@ impl Form for Changes {
         let require_marketing_consent = fields.change("require_marketing_consent", Flag);
         let fallback = fields.change("fallback", Channels);
         let otp_per_hour = fields.change("otp_per_hour", Integer { min: 1, max: MessagingSettings::MOST_OTP_PER_HOUR });
+        let keep_events = fields.change("keep_events", Flag);
         Some(Changes(MessagingChanges {
             timezone,
             quiet_mode: mode,
@@ -136,6 +140,7 @@ impl Form for Changes {
             require_marketing_consent,
             fallback,
             otp_per_hour: otp_per_hour.and_then(|most| u64::try_from(most).ok()),
+            keep_events,
         }))
     }
 }

@@ -19,7 +19,7 @@ pub fn of(change: &Change) -> Result<Option<Event>> {
     }
     let Some((kind, data)) = what(change)? else { return Ok(None) };
     let (happened_at, mark) = change.written()?;
-    Ok(Some(Event { id: EventId::of(happened_at, &mark, kind), kind, happened_at, data }))
+    Ok(Some(Event::new(EventId::of(happened_at, &mark, kind), kind, happened_at, data)))
 }
 
 /// What happened, and what is told of it: names ending in `_id` are told to those too who want ids alone.

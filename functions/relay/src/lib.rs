@@ -14,6 +14,7 @@ use records::lead::{DeletedLead, EraseLead};
 use records::message::{self, Message, SendReply};
 use records::phone_message::{MessageStatus, PhoneMessage, SendMessage};
 use records::project::{DeletedProject, SweepTasks};
+use records::replay::{GoOn, Replay};
 use records::test_mail::{SendTest, TestMail};
 use records::wave::{SendWave, Wave};
 use serde::Serialize;
@@ -62,6 +63,8 @@ enum FollowUp {
     Release(ReleaseMessages, String),
     /// The next attempt of a delivery, after so long.
     Deliver(Deliver, SignedDuration),
+    /// The next page of a replay, after so long.
+    Replay(GoOn, SignedDuration),
     /// The delivery, and the tenant whose share of the queue it uses.
     RemindDelivery(RemindDelivery, String),
     /// Add to the counters of its days and months.
@@ -113,6 +116,7 @@ impl Worker for Relay {
                 }
                 FollowUp::Release(job, group) => self.queue(&self.message_queue, &group, &change.job(job)).await,
                 FollowUp::Deliver(job, after) => self.queue_after(after, &self.event_queue, &change.group(), &change.job(job)).await,
+                FollowUp::Replay(job, after) => self.queue_after(after, &self.event_queue, &change.group(), &change.job(job)).await,
                 FollowUp::RemindDelivery(job, group) => self.queue(&self.event_queue, &group, &change.job(job)).await,
                 FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
                 FollowUp::Nothing => Ok(()),
@@ -213,6 +217,11 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             let Some(next) = delivery.next_attempt_at().filter(|_| delivery.noted_for().is_none()) else { return Ok(FollowUp::Nothing) };
             let after = next.duration_since(now).clamp(SignedDuration::ZERO, Delivery::BY_QUEUE);
             Ok(FollowUp::Deliver(Deliver { deliver: delivery.ticket() }, after))
+        }
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == Replay::TYPE => {
+            let replay: Replay = change.record()?;
+            let after = if replay.place.is_none() { SignedDuration::ZERO } else { Replay::PACE };
+            Ok(if replay.is_running() { FollowUp::Replay(GoOn { replay: replay.page() }, after) } else { FollowUp::Nothing })
         }
         // Written for later; the sweep's change of it says that it is due.
         ChangeKind::Modified if change.entity == DueDelivery::TYPE => {

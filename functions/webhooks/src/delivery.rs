@@ -19,7 +19,8 @@ use shared::store::Direction;
 use shared::tenancy::doors::{Admin, Viewer};
 use shared::tenancy::{Entered, Incoming, Wants, conflict};
 use shared::{Error, Result, crypto};
-use tokio::time::{Instant, sleep};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::rules::EVENT;
 
@@ -136,10 +137,15 @@ pub async fn test(door: Admin, webhook: Found<Webhook>) -> Result<Answer<Details
     let mark = crypto::hash(&[&store.random().bytes::<16>()]);
     let data = Map::from_iter([("webhook_id".to_owned(), json!(webhook.id.prefixed()))]);
     let kind = EventKind::WebhookTest;
-    let event = Event { id: EventId::of(now, &mark, kind), kind, happened_at: now, data };
+    let event = Event::new(EventId::of(now, &mark, kind), kind, now, data);
     let delivery = Delivery::new(webhook.id, &event, true, now);
     let again = || conflict("Try again.");
-    store.transaction().create(store, &event, again())?.create(store, &delivery, again())?.commit().await?;
+    let mut writing = store.transaction().create(store, &delivery, again())?;
+    for event in event.records(door.app.clock().now()) {
+        writing = writing.create(store, &event, again())?;
+    }
+    let too_long = |elapsed: Elapsed| Error::Unavailable { doing: "keeping an event", cause: elapsed.into() };
+    timeout(Event::WRITTEN_WITHIN, writing.commit()).await.map_err(too_long)??;
     let until = Instant::now() + door.app.config().webhook_test_wait;
     loop {
         let found = store.get(&Delivery::key_of(webhook.id, event.id)).await?;

@@ -1,6 +1,8 @@
-//! Webhooks (F4): where a tenant wants to be told of events, and what became of the deliveries. It delivers nothing itself.
+//! Webhooks (F4): where a tenant wants to be told of events, and what became of the deliveries; and the events, for those who ask. It delivers nothing itself.
 
 mod delivery;
+mod event;
+mod replay;
 mod rules;
 mod webhook;
 
@@ -33,5 +35,15 @@ impl Routes for Webhooks {
             "Deliver an event again, now and by the schedule from its beginning",
             delivery::retry,
         );
+        routes.post("/v1/webhooks/{id}/replay", "replayWebhook", "Deliver events of some time again", replay::begin);
+        routes.get("/v1/webhooks/{id}/replay/{job}", "getWebhookReplay", "See how far a replay is", replay::show);
+        routes.tag("events", "What happened, for those who ask instead of being told. It is kept for 30 days.");
+        routes.get(
+            "/v1/events",
+            "listEvents",
+            "List events, newest first; with `order=asc` to read on: `next_cursor` then always leads to what is told later",
+            event::list,
+        );
+        routes.get("/v1/events/{id}", "getEvent", "Read an event", event::show);
     }
 }

@@ -15,11 +15,11 @@ pub const PAYLOAD: OneOf<Payload> = OneOf { words: Payload::WORDS, parse: Payloa
 pub const EVENT: OneOf<EventKind> = OneOf { words: EventKind::NAMES, parse: EventKind::parse };
 
 /// Which events: at least one, each once.
-pub const EVENTS: Several<Event> = Several { each: Event, min: 1, max: 50, key: |filter| filter.to_string() };
+pub const EVENTS: Several<EventText> = Several { each: EventText, min: 1, max: 50, key: |filter| filter.to_string() };
 
-pub struct Event;
+pub struct EventText;
 
-impl Rule for Event {
+impl Rule for EventText {
     type Value = EventFilter;
 
     fn check(&self, raw: Raw<'_>) -> Result<EventFilter, String> {

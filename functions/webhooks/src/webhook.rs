@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use records::event::{EventFilter, EventKind, Payload};
+use records::replay::Replay;
 use records::webhook::{HealthState, Webhook, WebhookChanges, WebhookHealth, WebhookId, WebhookSecrets};
 use serde::Serialize;
 use shared::http::answer::{Answer, Created, Deleted, Listing, Tagged};
@@ -155,11 +156,8 @@ pub async fn delete(door: Admin, webhook: Found<Webhook>, expected: IfMatch) -> 
     store
         .remove(webhook.0, |webhook, transaction| {
             expected.check(&webhook.etag())?;
-            transaction.remove(store, &WebhookSecrets::key_of(id))?.remove(store, &WebhookHealth::key_of(id))?.count(
-                store,
-                Webhook::COUNT,
-                -1,
-            )
+            let transaction = transaction.remove(store, &WebhookSecrets::key_of(id))?.remove(store, &WebhookHealth::key_of(id))?;
+            transaction.remove(store, &Replay::running(id))?.count(store, Webhook::COUNT, -1)
         })
         .await?;
     Ok(Answer::new("Webhook deleted", Deleted::of(id.prefixed())))

@@ -8,6 +8,7 @@ use shared::ids::Segment;
 use shared::store::{Collection, Entity, InTenant, Key, List};
 
 use crate::event::{Event, EventId, EventKind};
+use crate::replay::ReplayId;
 use crate::webhook::{Reached, WebhookId};
 
 /// `deliveries` / `<webhook>#<event>`, for 30 days: those of a webhook in the order in which the events happened. Those of a webhook that is gone mean nothing.
@@ -25,6 +26,9 @@ pub struct Delivery {
     pub of_schedule: u64,
     /// One attempt, whatever becomes of it.
     pub once: bool,
+    /// The last one that wanted it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayId>,
     pub created_at: Timestamp,
     pub version: u64,
 }
@@ -195,8 +199,8 @@ impl Delivery {
 
     pub fn new(webhook: WebhookId, event: &Event, once: bool, now: Timestamp) -> Self {
         let state = DeliveryState::Pending { next_attempt_at: now, noted: false };
-        let (attempts, made, of_schedule) = (vec![], 0, 0);
-        Delivery { webhook, event: event.id, kind: event.kind, state, attempts, made, of_schedule, once, created_at: now, version: 1 }
+        let (attempts, made, of_schedule, replay, version) = (vec![], 0, 0, None, 1);
+        Delivery { webhook, event: event.id, kind: event.kind, state, attempts, made, of_schedule, once, replay, created_at: now, version }
     }
 
     pub fn status(&self) -> DeliveryStatus {
@@ -270,6 +274,12 @@ impl Delivery {
     pub fn again(&self, now: Timestamp) -> Self {
         let state = DeliveryState::Pending { next_attempt_at: now, noted: false };
         Delivery { state, of_schedule: 0, once: false, version: self.version + 1, ..self.clone() }
+    }
+
+    /// The same for a replay. `None`: it has had that, or its schedule is at its beginning anyway.
+    pub fn replayed(&self, replay: ReplayId, now: Timestamp) -> Option<Self> {
+        let is_fresh = self.status() == DeliveryStatus::Pending && self.of_schedule == 0;
+        (!is_fresh && self.replay != Some(replay)).then(|| Delivery { replay: Some(replay), ..self.again(now) })
     }
 
     pub fn key_of(webhook: WebhookId, event: EventId) -> Key<Self> {
@@ -367,7 +377,7 @@ mod tests {
 
     fn delivery() -> Delivery {
         let id = EventId::of(NOW, "x", EventKind::MessageSent);
-        let event = Event { id, kind: EventKind::MessageSent, happened_at: NOW, data: Map::new() };
+        let event = Event::new(id, EventKind::MessageSent, NOW, Map::new());
         Delivery::new(WebhookId::new(NOW, &Random::seeded(1)), &event, false, NOW)
     }
 
@@ -432,5 +442,21 @@ mod tests {
         let (done, _) = next.after(answered(NOW, 200, &[]), 0.5);
         assert!(!done.awaits(&done.ticket()));
         assert!(done.again(NOW).awaits(&done.ticket()));
+    }
+
+    #[test]
+    fn a_replay_begins_a_schedule_once() {
+        let [one, other] = [1, 2].map(|seed| ReplayId::new(NOW, &Random::seeded(seed)));
+        let delivery = delivery();
+        assert_eq!(delivery.replayed(one, NOW), None, "it begins anyway");
+        let (waiting, _) = delivery.after(answered(NOW, 500, &[]), 0.5);
+        let (done, _) = waiting.after(answered(NOW, 200, &[]), 0.5);
+        for earlier in [waiting, done] {
+            let again = earlier.replayed(one, NOW).unwrap();
+            assert_eq!((again.next_attempt_at(), again.of_schedule, again.version), (Some(NOW), 0, earlier.version + 1));
+            let (after, _) = again.after(answered(NOW, 500, &[]), 0.5);
+            assert_eq!(after.replayed(one, NOW), None);
+            assert!(after.replayed(other, NOW).is_some());
+        }
     }
 }

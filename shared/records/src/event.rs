@@ -1,6 +1,10 @@
 //! Events: what happened in a tenant, told to whoever asks for it. Kept for 30 days, and delivered to the webhooks that take them.
+//!
+//! Who reads on from an event to those that came after it must miss none. But an event lies where it happened, and is written a little later: behind
+//! somebody who has read past that moment. So who reads on sees only what is `SETTLED`, and what is told `LATE` is written a second time, where it was told.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -8,7 +12,7 @@ use serde_json::{Map, Value, json};
 use shared::crypto;
 use shared::id;
 use shared::ids::{Builder, TenantId};
-use shared::model::time::zulu;
+use shared::model::time::{Printed, zulu};
 use shared::store::{InTenant, Record};
 
 id!(/// Something that happened.
@@ -20,8 +24,30 @@ impl EventId {
         let hash = crypto::hash(&[mark.as_bytes(), kind.name().as_bytes()]);
         let mut bytes = [0; 10];
         bytes.copy_from_slice(&hash.as_bytes()[..10]);
+        EventId::beginning(moment, bytes)
+    }
+
+    /// Before all of a moment, and behind all of those before it.
+    pub fn at(moment: Timestamp) -> Self {
+        EventId::beginning(moment, [0; 10])
+    }
+
+    /// When it happened, in milliseconds.
+    pub fn moment(&self) -> Timestamp {
+        let millis = self.0.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Of the same event where it was told.
+    fn told_at(self, moment: Timestamp) -> Self {
+        let mut bytes = [0; 10];
+        bytes.copy_from_slice(&self.0.as_bytes()[6..]);
+        EventId::beginning(moment, bytes)
+    }
+
+    fn beginning(moment: Timestamp, rest: [u8; 10]) -> Self {
         let millis = u64::try_from(moment.as_millisecond()).unwrap_or(0);
-        EventId(Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid())
+        EventId(Builder::from_unix_timestamp_millis(millis, &rest).into_uuid())
     }
 }
 
@@ -177,7 +203,7 @@ impl Payload {
     }
 }
 
-/// `events` / `<id>`, for 30 days: in the order in which they happened.
+/// `events` / `<id>`, for 30 days: in the order in which they happened. One that was told late lies there once more, in the order of being told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     pub id: EventId,
@@ -185,6 +211,21 @@ pub struct Event {
     pub happened_at: Timestamp,
     /// Without the tenant, which each delivery adds.
     pub data: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Place::is_usual")]
+    pub place: Place,
+}
+
+/// Which of an event's records it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// The one that it has.
+    #[default]
+    Usual,
+    /// Where it happened, when somebody may have read past it. There is a `Copy`.
+    Passed,
+    /// Where it was told.
+    Copy(EventId),
 }
 
 /// A job: something happened, and is to be kept and delivered.
@@ -193,23 +234,72 @@ pub struct Publish {
     pub happened: Event,
 }
 
+/// What is told of an event: the body of a delivery.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = EventBody)]
+pub struct Told {
+    #[serde(rename = "type")]
+    pub kind: EventKind,
+    pub timestamp: Printed,
+    /// `tenant_id`, and what there is to know about an event of its type.
+    #[schema(value_type = Object)]
+    pub data: Map<String, Value>,
+}
+
+impl Place {
+    fn is_usual(&self) -> bool {
+        *self == Place::Usual
+    }
+}
+
 impl Event {
     pub const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
     /// Bytes of what is delivered. What would be larger is delivered thin.
     pub const LARGEST: usize = 20 * 1024;
+    /// What is told so long after it happened has a copy.
+    pub const LATE: SignedDuration = SignedDuration::from_secs(5);
+    /// Who writes its records, of the moment before, has so long for it, or begins anew.
+    pub const WRITTEN_WITHIN: Duration = Duration::from_secs(8);
+    /// Who reads on sees what lies so far back: more than `LATE`, `WRITTEN_WITHIN` and what clocks differ by.
+    pub const SETTLED: SignedDuration = SignedDuration::from_secs(15);
     /// What a thin one has beside ids: which of two is newer, and the number by which opt-outs are found.
     const THIN: [&'static str; 2] = ["sequence", "phone_number"];
 
-    /// As it is delivered, and signed.
-    pub fn body(&self, tenant: TenantId, payload: Payload) -> String {
+    /// Not told yet.
+    pub fn new(id: EventId, kind: EventKind, happened_at: Timestamp, data: Map<String, Value>) -> Self {
+        Event { id, kind, happened_at, data, place: Place::Usual }
+    }
+
+    /// The records of an event that is written now, all in one transaction and `WRITTEN_WITHIN`.
+    pub fn records(&self, now: Timestamp) -> Vec<Self> {
+        if now.duration_since(self.happened_at) <= Event::LATE {
+            return vec![self.clone()];
+        }
+        let of = |place| Event { place, ..self.clone() };
+        vec![of(Place::Passed), of(Place::Copy(self.id.told_at(now)))]
+    }
+
+    pub fn is_copy(&self) -> bool {
+        matches!(self.place, Place::Copy(_))
+    }
+
+    /// As it is told.
+    pub fn told(&self, tenant: TenantId, payload: Payload) -> Told {
         let of = |payload: Payload| {
             let mut data = Map::from_iter([("tenant_id".to_owned(), json!(tenant))]);
             let kept = |name: &str| payload == Payload::Full || name.ends_with("_id") || Event::THIN.contains(&name);
             data.extend(self.data.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone())));
-            json!({"type": self.kind, "timestamp": zulu(self.happened_at), "data": data}).to_string()
+            Told { kind: self.kind, timestamp: zulu(self.happened_at), data }
         };
-        let body = of(payload);
-        if body.len() <= Event::LARGEST { body } else { of(Payload::Thin) }
+        let told = of(payload);
+        if told.body().len() <= Event::LARGEST { told } else { of(Payload::Thin) }
+    }
+}
+
+impl Told {
+    /// As it is delivered, and signed.
+    pub fn body(&self) -> String {
+        json!(self).to_string()
     }
 }
 
@@ -223,8 +313,9 @@ impl Record for Event {
     const RESTORED: bool = false;
     const NOUN: Option<&'static str> = Some("Event");
 
+    /// Where it lies: a copy is found by the moment when it was told.
     fn id(&self) -> EventId {
-        self.id
+        if let Place::Copy(place) = self.place { place } else { self.id }
     }
 
     fn version(&self) -> Option<u64> {
@@ -250,6 +341,21 @@ mod tests {
         assert_ne!(id("a", EventKind::MessageSent), id("a", EventKind::MessageRead));
         let later = EventId::of(NOW + SignedDuration::from_millis(1), "a", EventKind::MessageSent);
         assert!(later > id("a", EventKind::MessageSent));
+        assert_eq!((later.moment(), EventId::at(NOW).moment()), (NOW + SignedDuration::from_millis(1), NOW));
+        assert!(EventId::at(NOW) < id("a", EventKind::MessageSent) && id("a", EventKind::MessageSent) < EventId::at(later.moment()));
+    }
+
+    #[test]
+    fn what_is_told_late_lies_where_it_happened_and_where_it_was_told() {
+        let event = Event::new(EventId::of(NOW, "a", EventKind::MessageSent), EventKind::MessageSent, NOW, Map::new());
+        assert_eq!(event.records(NOW + Event::LATE), [event.clone()]);
+        let late = NOW + Event::LATE + SignedDuration::from_millis(1);
+        let [passed, copy] = &event.records(late)[..] else { panic!("two") };
+        assert_eq!((passed.id(), copy.id().moment(), passed.id, copy.id), (event.id, late, event.id, event.id));
+        assert_eq!(Event { place: Place::Usual, ..copy.clone() }, event);
+        let stored = serde_json::to_value([&event, passed, copy]).unwrap();
+        assert_eq!(stored[0].get("place"), None, "what is usual is not written");
+        assert_eq!(serde_json::from_value::<Vec<Event>>(stored).unwrap(), [event, passed.clone(), copy.clone()]);
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod phone_admission;
 pub mod phone_message;
 pub mod project;
 pub mod quiet_hours;
+pub mod replay;
 pub mod rule;
 pub mod sandbox_message;
 pub mod schedule;
@@ -114,6 +115,7 @@ shared::records! {
     webhook::WebhookHealth,
     event::Event,
     delivery::Delivery,
+    replay::Replay,
 }
 
 /// All that a deployment has.

@@ -23,6 +23,9 @@ pub struct MessagingSettings {
     /// One-time passwords to one number.
     #[serde(default = "otp_per_hour")]
     pub otp_per_hour: u64,
+    /// Events are kept for those who ask for them, also those that no webhook takes.
+    #[serde(default = "kept")]
+    pub keep_events: bool,
     pub updated_at: Timestamp,
     /// Counts edits.
     pub version: u64,
@@ -46,6 +49,7 @@ pub struct MessagingChanges {
     pub require_marketing_consent: Option<bool>,
     pub fallback: Option<Fallback>,
     pub otp_per_hour: Option<u64>,
+    pub keep_events: Option<bool>,
 }
 
 /// Where nothing is set: nobody mistypes more often, and whoever makes a page send codes to a number that earns them money gets little.
@@ -94,6 +98,7 @@ impl MessagingSettings {
             require_marketing_consent: false,
             fallback: Fallback(vec![Channel::Imessage, Channel::Rcs, Channel::Sms]),
             otp_per_hour: otp_per_hour(),
+            keep_events: kept(),
             updated_at: since,
             version: 0,
         }
@@ -114,6 +119,7 @@ impl MessagingSettings {
             require_marketing_consent,
             fallback,
             otp_per_hour,
+            keep_events,
         } = changes.clone();
         let hours = self.quiet_hours;
         let (start, end) = (quiet_start.unwrap_or(hours.start()), quiet_end.unwrap_or(hours.end()));
@@ -124,6 +130,7 @@ impl MessagingSettings {
             require_marketing_consent: require_marketing_consent.unwrap_or(self.require_marketing_consent),
             fallback: fallback.unwrap_or_else(|| self.fallback.clone()),
             otp_per_hour: otp_per_hour.unwrap_or(self.otp_per_hour),
+            keep_events: keep_events.unwrap_or(self.keep_events),
             ..self.clone()
         };
         Ok((changed != *self).then(|| MessagingSettings { updated_at: now, version: self.version + 1, ..changed }))
@@ -132,6 +139,11 @@ impl MessagingSettings {
     pub fn key_of() -> Key<Self> {
         Key::new(&Collection::of::<MessagingSettings>(), "one")
     }
+}
+
+/// Unless told otherwise.
+fn kept() -> bool {
+    true
 }
 
 fn invalid(problems: BTreeMap<&'static str, String>) -> Error {
@@ -179,6 +191,7 @@ mod tests {
             require_marketing_consent: Some(false),
             fallback: Some(unset.fallback.clone()),
             otp_per_hour: Some(5),
+            keep_events: Some(true),
         };
         assert_eq!(changed(same).unwrap(), None);
         let later = changed(MessagingChanges { quiet_end: Some(540), ..Default::default() }).unwrap().unwrap();
@@ -228,6 +241,9 @@ mod tests {
     fn what_is_stored_is_read_as_strictly_as_what_is_sent() {
         let stored = serde_json::to_value(MessagingSettings::unset(NOW)).unwrap();
         assert_eq!(serde_json::from_value::<MessagingSettings>(stored.clone()).unwrap(), MessagingSettings::unset(NOW));
+        let mut earlier = stored.clone();
+        earlier.as_object_mut().unwrap().remove("keep_events");
+        assert!(serde_json::from_value::<MessagingSettings>(earlier).unwrap().keep_events, "stored before there was a choice");
         let shrunk = serde_json::json!({"start": 1260, "end": 480, "rules": "default"});
         for (field, wrong) in
             [("quiet_hours", shrunk), ("fallback", serde_json::json!(["sms", "sms"])), ("fallback", serde_json::json!([]))]

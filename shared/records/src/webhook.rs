@@ -9,7 +9,7 @@ use shared::model::plan::Quota;
 use shared::model::shared_secret::SharedSecret;
 use shared::store::{Counter, InTenant, Record};
 
-use crate::event::{EventFilter, EventKind, Payload};
+use crate::event::{Event, EventFilter, EventKind, Payload};
 use crate::setting::VaultKeyLost;
 
 id!(/// Where a tenant wants to be told of events.
@@ -58,9 +58,11 @@ impl Webhook {
         (changed != *self).then(|| Webhook { updated_at: now, version: self.version + 1, ..changed })
     }
 
-    /// Whether it is told of such an event. Of what became of a webhook, that one itself is not told.
-    pub fn takes(&self, kind: EventKind, about: Option<WebhookId>) -> bool {
-        self.enabled && about != Some(self.id) && kind != EventKind::WebhookTest && self.events.iter().any(|filter| filter.takes(kind))
+    /// Whether it is told of an event. Of what became of a webhook, that one itself is not told.
+    pub fn takes(&self, event: &Event) -> bool {
+        let about = event.data.get("webhook_id").and_then(|id| id.as_str()).and_then(WebhookId::parse_prefixed);
+        let (kind, is_test) = (event.kind, event.kind == EventKind::WebhookTest);
+        self.enabled && about != Some(self.id) && !is_test && self.events.iter().any(|filter| filter.takes(kind))
     }
 }
 

@@ -80,6 +80,11 @@ impl Position {
     pub fn after<E>(key: &Key<E>) -> Self {
         Position(key.sort.clone())
     }
+
+    /// The sort key, for a list that ends where its reader says.
+    pub fn key(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Which part of a list is wanted.
