@@ -12,6 +12,7 @@ use futures_util::future::{join_all, poll_immediate};
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use shared::Clock as _;
 use shared::lock::Lock;
 use stack::sources::{Invoke, InvokeError, Sources};
 use standardwebhooks::Webhook;
@@ -831,7 +832,7 @@ async fn an_import_of_a_tenant_is_no_news() {
     home.drain().await;
     let (exported, _) = export(&home.world, home.owner()).await;
     let command = json!({"command": "import-tenant", "owner": home.owner().email, "lines": exported});
-    let imported = home.workers.operate(command).await.expect("an import");
+    let imported = home.workers.invoke("operator", command).await.expect("an import");
     assert!(imported["imported"]["phone_message"] == 1 && imported["imported"]["opt_out"] == 1, "{imported}");
     // Before the stream has brought anything.
     let webhook = json!({"url": home.receiver.url("hook"), "events": ["*"]});
