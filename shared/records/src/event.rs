@@ -289,6 +289,9 @@ impl Event {
             let mut data = Map::from_iter([("tenant_id".to_owned(), json!(tenant))]);
             let kept = |name: &str| payload == Payload::Full || name.ends_with("_id") || Event::THIN.contains(&name);
             data.extend(self.data.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone())));
+            // The table knows no order of names, and each attempt is to have the same text.
+            data.sort_keys();
+            data.values_mut().for_each(Value::sort_all_objects);
             Told { kind: self.kind, timestamp: zulu(self.happened_at), data }
         };
         let told = of(payload);
