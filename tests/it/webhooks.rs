@@ -12,6 +12,7 @@ use futures_util::future::{join_all, poll_immediate};
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use shared::Clock as _;
 use shared::lock::Lock;
 use stack::sources::{Invoke, InvokeError, Sources};
 use standardwebhooks::Webhook;
@@ -569,10 +570,22 @@ async fn others_are_told_of_a_webhook_that_fails_once() {
 
 /// A worker that dies once, after so many waits of one invocation.
 #[derive(Clone)]
-struct Mortal {
+pub struct Mortal {
     workers: Workers,
     of: &'static str,
     death: Arc<Lock<Option<usize>>>,
+}
+
+impl Mortal {
+    /// It dies once, after it has waited so many times.
+    pub fn new(workers: &Workers, of: &'static str, waits: usize) -> Self {
+        Mortal { workers: workers.clone(), of, death: Arc::new(Lock::new(Some(waits))) }
+    }
+
+    /// None of its invocations waited as often.
+    pub fn lived(&self) -> bool {
+        self.death.lock().is_some()
+    }
 }
 
 impl Invoke for Mortal {
@@ -593,16 +606,16 @@ impl Invoke for Mortal {
     }
 }
 
-/// Whatever dies at whatever point, an event arrives and is noted once.
-async fn dies_everywhere(of: &'static str) -> usize {
+/// Whatever dies at whatever point, an event arrives and is noted once. Gives the deaths, and how often it arrived again.
+async fn dies_everywhere(of: &'static str) -> (usize, usize) {
     let home = Home::new().await;
     let (webhook, secret) = home.webhook("a", json!(["*"])).await;
     let (mut deaths, mut again) = (0, 0);
     for waits in 1.. {
         let delivery = home.test(&webhook).await;
-        let mortal = Mortal { workers: home.workers.clone(), of, death: Arc::new(Lock::new(Some(waits))) };
+        let mortal = Mortal::new(&home.workers, of, waits);
         Sources::new(&home.world.template, &home.world.aws, mortal.clone()).expect("the sources").drain().await.expect("all is done");
-        let lived = mortal.death.lock().is_some();
+        let lived = mortal.lived();
         let seen = home.get(&delivery).await;
         assert_eq!((&seen["status"], &seen["attempts_made"]), (&json!("succeeded"), &json!(1)), "{of} died after {waits}: {seen}");
         let heard = home.receiver.take();
@@ -616,19 +629,25 @@ async fn dies_everywhere(of: &'static str) -> usize {
         deaths += 1;
         assert!(waits < 3_000);
     }
-    assert!(deaths > 2, "{of} died {deaths} times");
-    again
+    (deaths, again)
 }
 
 #[tokio::test]
 async fn a_herald_that_dies_anywhere_loses_nothing() {
-    let again = dies_everywhere("herald").await;
-    assert!(again > 0, "one died after the call and before it said so");
+    let (deaths, again) = dies_everywhere("herald").await;
+    assert!(deaths > 2 && again > 0, "one died after the call and before it said so");
+}
+
+#[tokio::test]
+async fn a_relay_that_dies_anywhere_loses_nothing() {
+    let (deaths, _) = dies_everywhere("relay").await;
+    assert!(deaths > 0);
 }
 
 #[tokio::test]
 async fn a_fanout_that_dies_anywhere_loses_nothing() {
-    dies_everywhere("fanout").await;
+    let (deaths, _) = dies_everywhere("fanout").await;
+    assert!(deaths > 2, "it died {deaths} times");
 }
 
 #[tokio::test]
@@ -831,7 +850,7 @@ async fn an_import_of_a_tenant_is_no_news() {
     home.drain().await;
     let (exported, _) = export(&home.world, home.owner()).await;
     let command = json!({"command": "import-tenant", "owner": home.owner().email, "lines": exported});
-    let imported = home.workers.operate(command).await.expect("an import");
+    let imported = home.workers.invoke("operator", command).await.expect("an import");
     assert!(imported["imported"]["phone_message"] == 1 && imported["imported"]["opt_out"] == 1, "{imported}");
     // Before the stream has brought anything.
     let webhook = json!({"url": home.receiver.url("hook"), "events": ["*"]});
