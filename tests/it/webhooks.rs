@@ -617,9 +617,21 @@ async fn owners_get_a_mail_about_a_webhook_that_fails_and_one_that_is_disabled()
 /// A worker that dies once, after so many waits of one invocation.
 #[derive(Clone)]
 pub struct Mortal {
-    pub workers: Workers,
-    pub of: &'static str,
-    pub death: Arc<Lock<Option<usize>>>,
+    workers: Workers,
+    of: &'static str,
+    death: Arc<Lock<Option<usize>>>,
+}
+
+impl Mortal {
+    /// It dies once, after it has waited so many times.
+    pub fn new(workers: &Workers, of: &'static str, waits: usize) -> Self {
+        Mortal { workers: workers.clone(), of, death: Arc::new(Lock::new(Some(waits))) }
+    }
+
+    /// None of its invocations waited as often.
+    pub fn lived(&self) -> bool {
+        self.death.lock().is_some()
+    }
 }
 
 impl Invoke for Mortal {
@@ -640,16 +652,16 @@ impl Invoke for Mortal {
     }
 }
 
-/// Whatever dies at whatever point, an event arrives and is noted once.
-async fn dies_everywhere(of: &'static str) -> usize {
+/// Whatever dies at whatever point, an event arrives and is noted once. Gives the deaths, and how often it arrived again.
+async fn dies_everywhere(of: &'static str) -> (usize, usize) {
     let home = Home::new().await;
     let (webhook, secret) = home.webhook("a", json!(["*"])).await;
     let (mut deaths, mut again) = (0, 0);
     for waits in 1.. {
         let delivery = home.test(&webhook).await;
-        let mortal = Mortal { workers: home.workers.clone(), of, death: Arc::new(Lock::new(Some(waits))) };
+        let mortal = Mortal::new(&home.workers, of, waits);
         Sources::new(&home.world.template, &home.world.aws, mortal.clone()).expect("the sources").drain().await.expect("all is done");
-        let lived = mortal.death.lock().is_some();
+        let lived = mortal.lived();
         let seen = home.get(&delivery).await;
         assert_eq!((&seen["status"], &seen["attempts_made"]), (&json!("succeeded"), &json!(1)), "{of} died after {waits}: {seen}");
         let heard = home.receiver.take();
@@ -663,19 +675,25 @@ async fn dies_everywhere(of: &'static str) -> usize {
         deaths += 1;
         assert!(waits < 3_000);
     }
-    assert!(deaths > 2, "{of} died {deaths} times");
-    again
+    (deaths, again)
 }
 
 #[tokio::test]
 async fn a_herald_that_dies_anywhere_loses_nothing() {
-    let again = dies_everywhere("herald").await;
-    assert!(again > 0, "one died after the call and before it said so");
+    let (deaths, again) = dies_everywhere("herald").await;
+    assert!(deaths > 2 && again > 0, "one died after the call and before it said so");
+}
+
+#[tokio::test]
+async fn a_relay_that_dies_anywhere_loses_nothing() {
+    let (deaths, _) = dies_everywhere("relay").await;
+    assert!(deaths > 0);
 }
 
 #[tokio::test]
 async fn a_fanout_that_dies_anywhere_loses_nothing() {
-    dies_everywhere("fanout").await;
+    let (deaths, _) = dies_everywhere("fanout").await;
+    assert!(deaths > 2, "it died {deaths} times");
 }
 
 #[tokio::test]

@@ -32,7 +32,8 @@ use shared::store::Restored;
 use stack::sources::{Duplicates, Faults, Invoke, InvokeError, SourceError, Sources};
 use switchboard::Switchboard;
 
-use crate::world::{Caller, World, id};
+use crate::webhooks::Mortal;
+use crate::world::{Caller, Tenant, World, id};
 
 const MAILS: &str = "tenantry-local-MailQueue";
 const MAIL_LETTERS: &str = "tenantry-local-MailDeadLetters";
@@ -297,6 +298,108 @@ async fn a_sweep_that_dies_anywhere_leaves_no_task() {
     }
     let unswept = world.items_of(&acme).into_iter().filter(|item| item["type"]["S"] == "deleted_project" && item["swept_at"].is_null());
     assert_eq!(unswept.count(), 0);
+}
+
+// ---------------------------------------------------------------- jobs of many records
+
+#[tokio::test]
+async fn a_job_that_is_not_taken_is_reported_at_its_record_and_comes_again() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    drain(&world, &workers).await;
+    let gone = deleted_projects(&world, &acme, 25).await;
+    let records: Vec<Value> = gone.iter().enumerate().map(|(number, item)| record_of(number, item)).collect();
+    let projects: Vec<&str> = gone.iter().map(|item| text(item, "id")).collect();
+    let queued = || -> BTreeSet<String> {
+        let jobs = world.aws.queues().peek(CLEANUPS).unwrap();
+        jobs.iter().map(|job| serde_json::from_str::<Value>(&job.body).unwrap()["project"].as_str().unwrap().to_owned()).collect()
+    };
+    let but = |left_out: &[usize]| -> BTreeSet<String> {
+        let others = projects.iter().enumerate().filter(|(number, _)| !left_out.contains(number));
+        others.map(|(_, project)| (*project).to_owned()).collect()
+    };
+    let relay = |records: &[Value]| workers.run("relay", json!({"Records": records}));
+    let from = |number: usize| json!({"batchItemFailures": [{"itemIdentifier": number.to_string()}]});
+
+    // One in the second request, and one in the third.
+    world.aws.queues().refuse(projects[22], 1);
+    world.aws.queues().refuse(projects[13], 2);
+    assert_eq!(relay(&records).await.unwrap(), from(13));
+    assert_eq!(queued(), but(&[13, 22]));
+    assert_eq!(relay(&records[13..]).await.unwrap(), from(13));
+    assert_eq!(queued(), but(&[13]));
+    assert_eq!(relay(&records[13..]).await.unwrap(), json!({"batchItemFailures": []}));
+    assert_eq!(queued(), but(&[]));
+
+    // A record that cannot be read ends the batch, but what is before it is sent; and what of that is not taken comes first.
+    let mut poisoned = records.clone();
+    poisoned[7]["dynamodb"]["NewImage"]["id"] = json!({"S": "no id"});
+    let before = world.aws.queues().peek(CLEANUPS).unwrap().len();
+    assert_eq!(relay(&poisoned).await.unwrap(), from(7));
+    assert_eq!(world.aws.queues().peek(CLEANUPS).unwrap().len(), before + 7);
+    world.aws.queues().refuse(projects[4], 1);
+    assert_eq!(relay(&poisoned).await.unwrap(), from(4));
+
+    // The same by the stream itself.
+    world.aws.queues().refuse(projects[3], 2);
+    world.aws.queues().refuse(projects[20], 1);
+    drain(&world, &workers).await;
+    assert_eq!((swept(&world, &acme), depth(&world, RELAY_LETTERS)), (26, 0));
+}
+
+#[tokio::test]
+async fn a_relay_that_dies_at_any_wait_loses_no_job_of_its_batch() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    drain(&world, &workers).await;
+    let (mut deaths, mut all) = (0, 0);
+    for waits in 1.. {
+        // More than one request, and mails beside them for another queue.
+        all += deleted_projects(&world, &acme, 12).await.len() + 1;
+        ask_for_reset(&world, &acme.owner.email).await;
+        let mortal = Mortal::new(&workers, "relay", waits);
+        Sources::new(&world.template, &world.aws, mortal.clone()).unwrap().drain().await.unwrap();
+        settle(&world, &workers, Faults::default()).await;
+        assert_eq!(swept(&world, &acme), all, "died after {waits}");
+        let kept = world.aws.mailbox().mails_to(&acme.owner.email).unwrap();
+        assert_eq!(kept.len(), 1 + waits, "died after {waits}: one verification, and one reset for each round");
+        if mortal.lived() {
+            break;
+        }
+        deaths += 1;
+        assert!(waits < 1_000);
+    }
+    assert!(deaths > 1, "it died {deaths} times");
+}
+
+/// Tombstones of projects, in the table: that of one, and copies of it.
+async fn deleted_projects(world: &World, tenant: &Tenant, count: u32) -> Vec<Value> {
+    let project = world.project(&tenant.owner, "Gone").await;
+    world.delete(format!("/api/v1/projects/{}", id(&project))).token(&tenant.owner.token).send().await.expect(200);
+    let items = world.items_of(tenant);
+    let first = items.into_iter().find(|item| item["type"]["S"] == "deleted_project" && text(item, "id") == id(&project));
+    let first = first.expect("a tombstone");
+    // No two calls have the same.
+    let base = world.items().len() as u32 * 100;
+    let copy = |number: u32| {
+        let own = format!("{}{:012x}", &id(&project)[..24], base + number);
+        let mut item = first.clone();
+        (item["sk"], item["id"]) = (json!({"S": own[24..]}), json!({"S": own}));
+        world.put_item(&item);
+        item
+    };
+    (0..count).map(copy).collect()
+}
+
+/// How many tombstones nothing hides behind any more.
+fn swept(world: &World, tenant: &Tenant) -> usize {
+    let items = world.items_of(tenant).into_iter();
+    items.filter(|item| item["type"]["S"] == "deleted_project" && item.get("swept_at").is_some()).count()
+}
+
+fn record_of(number: usize, item: &Value) -> Value {
+    let keys = json!({"pk": item["pk"], "sk": item["sk"]});
+    json!({"eventName": "INSERT", "dynamodb": {"Keys": keys, "NewImage": item, "SequenceNumber": number.to_string()}})
 }
 
 // ---------------------------------------------------------------- demos

@@ -1,8 +1,10 @@
 //! Turns the table's stream into jobs and derived data. A new mail is to be sent, a campaign that is due goes on, an event is told to webhooks, a released wave and an answer of the inbox are sent, a deleted
 //! project, workspace, campaign or lead is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
-//! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry.
+//! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry. The jobs of all records of
+//! a batch are sent together, and the batch is asked for again from the first record of which a job is not on its queue.
 
 pub mod events;
+mod jobs;
 mod rollup;
 
 use aws_sdk_sqs::Client;
@@ -17,8 +19,8 @@ use records::project::{DeletedProject, SweepTasks};
 use records::replay::{GoOn, Replay};
 use records::test_mail::{SendTest, TestMail};
 use records::wave::{SendWave, Wave};
-use serde::Serialize;
 use serde_json::Value;
+use shared::Result;
 use shared::aws::Aws;
 use shared::config::Variables;
 use shared::model::due::{AdvanceCampaign, DueDelivery, DueNote, DueWork, RemindDelivery};
@@ -29,8 +31,9 @@ use shared::model::workspace::{DeletedWorkspace, SweepWorkspace};
 use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError};
 use shared::store::Entity;
-use shared::tenancy::jobs::{Change, ChangeKind, Queued, SendMail};
-use shared::{Error, Result};
+use shared::tenancy::jobs::{Change, ChangeKind, SendMail};
+
+use crate::jobs::Job;
 
 pub struct Relay {
     app: App,
@@ -95,50 +98,42 @@ impl Worker for Relay {
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
-        worker::stream(event, Self::NAME, |change| async move {
-            change.audit(&self.app, Self::NAME, request_id).await?;
-            if let Some(happened) = events::of(&change)? {
-                self.queue(&self.event_queue, &change.group(), &change.job(Publish { happened })).await?;
-            }
-            match follow_up(&change, self.app.clock().now())? {
-                FollowUp::Send(job, group) => self.queue(&self.mail_queue, &group, &change.job(job)).await,
-                FollowUp::Sweep(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
-                FollowUp::SweepWorkspace(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
-                FollowUp::SweepCampaign(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
-                FollowUp::EraseLead(job) => self.queue(&self.cleanup_queue, &change.group(), &change.job(job)).await,
-                FollowUp::Advance(job, group) => self.queue(&self.campaign_queue, &group, &change.job(job)).await,
-                FollowUp::SendWave(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
-                FollowUp::SendReply(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
-                FollowUp::SendTest(job) => self.queue(&self.send_queue, &change.group(), &change.job(job)).await,
-                FollowUp::SendMessage(PhoneJob { job, is_urgent, delay }) => {
-                    let queue = if is_urgent { &self.otp_queue } else { &self.message_queue };
-                    self.queue_after(delay, queue, &change.group(), &change.job(job)).await
-                }
-                FollowUp::Release(job, group) => self.queue(&self.message_queue, &group, &change.job(job)).await,
-                FollowUp::Deliver(job, after) => self.queue_after(after, &self.event_queue, &change.group(), &change.job(job)).await,
-                FollowUp::Replay(job, after) => self.queue_after(after, &self.event_queue, &change.group(), &change.job(job)).await,
-                FollowUp::RemindDelivery(job, group) => self.queue(&self.event_queue, &group, &change.job(job)).await,
-                FollowUp::Count(pack) => rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await,
-                FollowUp::Nothing => Ok(()),
-            }
-        })
-        .await
+        let each = |change| self.jobs_after(change, request_id);
+        worker::stream(event, Self::NAME, each, |jobs| jobs::send(&self.sqs, jobs)).await
     }
 }
 
 impl Relay {
-    async fn queue<J: Serialize>(&self, queue: &str, group: &str, job: &Queued<J>) -> Result<()> {
-        self.queue_after(SignedDuration::ZERO, queue, group, job).await
-    }
-
-    /// For a job that nobody may take before.
-    async fn queue_after<J: Serialize>(&self, after: SignedDuration, queue: &str, group: &str, job: &Queued<J>) -> Result<()> {
-        let body = serde_json::to_string(job).map_err(|error| Error::internal("writing a job", error))?;
-        // Of no time, it is absent: SQS then takes the queue's own, which is none.
-        let delay = i32::try_from(after.as_secs()).ok().filter(|seconds| *seconds > 0);
-        let sending = self.sqs.send_message().queue_url(queue).message_body(body).message_group_id(group).set_delay_seconds(delay).send();
-        sending.await.map_err(|error| Error::Unavailable { doing: "queueing a job", cause: error.into() })?;
-        Ok(())
+    /// What is to be queued after a change. The audit log and the counters have it by then.
+    async fn jobs_after(&self, change: Change, request_id: &str) -> Result<Vec<Job<'_>>> {
+        change.audit(&self.app, Self::NAME, request_id).await?;
+        let happened = events::of(&change)?;
+        let event = happened.map(|happened| Job::new(&self.event_queue, change.group(), &change.job(Publish { happened })));
+        let next = match follow_up(&change, self.app.clock().now())? {
+            FollowUp::Send(job, group) => Job::new(&self.mail_queue, group, &change.job(job)),
+            FollowUp::Sweep(job) => Job::new(&self.cleanup_queue, change.group(), &change.job(job)),
+            FollowUp::SweepWorkspace(job) => Job::new(&self.cleanup_queue, change.group(), &change.job(job)),
+            FollowUp::SweepCampaign(job) => Job::new(&self.cleanup_queue, change.group(), &change.job(job)),
+            FollowUp::EraseLead(job) => Job::new(&self.cleanup_queue, change.group(), &change.job(job)),
+            FollowUp::Advance(job, group) => Job::new(&self.campaign_queue, group, &change.job(job)),
+            FollowUp::SendWave(job) => Job::new(&self.send_queue, change.group(), &change.job(job)),
+            FollowUp::SendReply(job) => Job::new(&self.send_queue, change.group(), &change.job(job)),
+            FollowUp::SendTest(job) => Job::new(&self.send_queue, change.group(), &change.job(job)),
+            FollowUp::SendMessage(PhoneJob { job, is_urgent, delay }) => {
+                let queue = if is_urgent { &self.otp_queue } else { &self.message_queue };
+                Job::new(queue, change.group(), &change.job(job)).map(|job| job.after(delay))
+            }
+            FollowUp::Release(job, group) => Job::new(&self.message_queue, group, &change.job(job)),
+            FollowUp::Deliver(job, delay) => Job::new(&self.event_queue, change.group(), &change.job(job)).map(|job| job.after(delay)),
+            FollowUp::Replay(job, delay) => Job::new(&self.event_queue, change.group(), &change.job(job)).map(|job| job.after(delay)),
+            FollowUp::RemindDelivery(job, group) => Job::new(&self.event_queue, group, &change.job(job)),
+            FollowUp::Count(pack) => {
+                rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await?;
+                return event.into_iter().collect();
+            }
+            FollowUp::Nothing => return event.into_iter().collect(),
+        };
+        event.into_iter().chain([next]).collect()
     }
 }
 
@@ -258,13 +253,10 @@ mod tests {
     /// The follow-ups of a batch's records, and the answer to the batch.
     async fn follow_ups_of(event: Value) -> (Vec<FollowUp>, Value) {
         let all = Lock::new(vec![]);
-        let answer = worker::stream(event, "relay", |change| {
-            let one = follow_up(&change, Timestamp::UNIX_EPOCH);
-            let all = &all;
-            async move {
-                all.lock().push(one?);
-                Ok(())
-            }
+        let each = |change: Change| async move { follow_up(&change, Timestamp::UNIX_EPOCH) };
+        let answer = worker::stream(event, "relay", each, |follow_ups| {
+            *all.lock() = follow_ups;
+            async { vec![] }
         });
         let answer = answer.await.unwrap();
         (std::mem::take(&mut *all.lock()), answer)

@@ -44,24 +44,40 @@ pub fn work<W: Worker>(records: Records) -> Result<(), StartError> {
     })
 }
 
-/// Processes a stream batch in order. The first failure ends it. Lambda repeats from there, so the order within a key is kept.
-pub async fn stream<F, Fut>(event: Value, worker: &'static str, each: F) -> Result<Value>
+/// Processes a stream batch. `each` takes the records in order and gives what is left to do for one; its first failure ends that. `rest` then does what is
+/// left of all of them together, and gives the records, by their number in the batch, for which it could not. Lambda repeats from the first record that is
+/// not done, so the order within a key is kept, and what was done for the records behind it is done again.
+pub async fn stream<T, F, Fut, R, Rest>(event: Value, worker: &'static str, each: F, rest: R) -> Result<Value>
 where
     F: Fn(Change) -> Fut,
-    Fut: Future<Output = Result<()>>,
+    Fut: Future<Output = Result<T>>,
+    R: FnOnce(Vec<T>) -> Rest,
+    Rest: Future<Output = Vec<(usize, Error)>>,
 {
+    let (mut positions, mut left, mut failed) = (vec![], vec![], vec![]);
     for record in records(event)? {
-        let position = record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned();
+        positions.push(record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default().to_owned());
         let done = match Change::read(record) {
             Ok(change) => caught(each(change)).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = done {
-            tracing::error!(worker, error = %Chain(&error), position, "a stream record failed");
-            return Ok(failures([position]));
+        match done {
+            Ok(more) => left.push(more),
+            Err(error) => {
+                failed.push((left.len(), error));
+                break;
+            }
         }
     }
-    Ok(failures([]))
+    match caught(async { Ok(rest(left).await) }).await {
+        Ok(unfinished) => failed.extend(unfinished),
+        Err(error) => failed.push((0, error)),
+    }
+    for (number, error) in &failed {
+        tracing::error!(worker, error = %Chain(error), position = positions[*number], "a stream record failed");
+    }
+    let first = failed.iter().map(|(number, _)| *number).min();
+    Ok(failures(first.map(|number| positions.swap_remove(number))))
 }
 
 /// Processes a batch of our own jobs. Each message succeeds or is delivered again by itself, and finally goes to the dead-letter queue.
@@ -160,7 +176,7 @@ pub fn answer(answer: impl Serialize) -> Result<Value> {
 }
 
 /// A panic in one piece of work is a failure of that piece only. The rest of the batch continues.
-async fn caught(work: impl Future<Output = Result<()>>) -> Result<()> {
+async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(Error::internal("working", what.unwrap_or_else(|| "a panic".into())))

@@ -1,6 +1,7 @@
 //! The embedded AWS services of the stack: DynamoDB (dynoxide), Secrets Manager, SQS and S3 (winterbaume). Each has a loopback port that an
 //! ordinary AWS SDK can use. On disk, everything acknowledged survives SIGKILL. In memory, nothing is kept.
 
+mod batch;
 mod create;
 pub mod objects;
 pub mod queues;

@@ -41,6 +41,16 @@ pub struct ReceivedMessage {
     pub attributes: BTreeMap<String, MessageAttribute>,
 }
 
+/// A message as it is sent.
+#[derive(Default)]
+pub(super) struct NewMessage {
+    pub body: String,
+    pub delay_seconds: Option<u32>,
+    pub attributes: HashMap<String, MessageAttribute>,
+    pub group: Option<String>,
+    pub deduplication: Option<String>,
+}
+
 /// How many messages a queue holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
@@ -62,6 +72,8 @@ struct Inner {
     kept: HashMap<String, (String, u32)>,
     /// Messages from the journal whose queue does not exist yet.
     waiting: HashMap<String, Vec<KeptMessage>>,
+    /// What the body of a message that is refused contains, and how often that is still to happen.
+    refusals: Vec<(String, usize)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,7 +124,8 @@ impl Queues {
     }
 
     pub fn send(&self, queue: &str, body: &str, group: Option<&str>) -> Result<String, AwsError> {
-        self.put(queue, body, None, HashMap::new(), group, None).map(|sent| sent.message_id).map_err(service_error)
+        let message = NewMessage { body: body.to_owned(), group: group.map(str::to_owned), ..NewMessage::default() };
+        self.put(queue, message).map(|sent| sent.message_id).map_err(service_error)
     }
 
     /// Sends a message and makes other changes of the same journal, all or none.
@@ -177,22 +190,22 @@ impl Queues {
         hidden.map(|message| message.visible_at = 0).count()
     }
 
-    fn put(
-        &self,
-        queue: &str,
-        body: &str,
-        delay_seconds: Option<u32>,
-        attributes: HashMap<String, MessageAttribute>,
-        group: Option<&str>,
-        deduplication: Option<&str>,
-    ) -> Result<SendMessageOutput, SqsError> {
+    /// For tests: the next messages whose body contains the text are refused, as when SQS has a fault of its own, so many times.
+    pub fn refuse(&self, text: &str, times: usize) {
+        self.lock().refusals.push((text.to_owned(), times));
+    }
+
+    /// The messages of one request, each of which is taken or refused by itself.
+    pub(super) fn put_batch(&self, queue: &str, messages: Vec<NewMessage>) -> Result<Vec<Result<SendMessageOutput, SqsError>>, SqsError> {
         self.change(|inner| {
-            let sent = inner.state.send_message(queue, body, delay_seconds, attributes, group, deduplication)?;
-            if let Some(group) = group {
-                inner.groups.insert(sent.message_id.clone(), group.to_owned());
-            }
-            Ok(SendMessageOutput { message_id: sent.message_id, body_md5: sent.body_md5 })
+            let known = inner.state.queues.contains_key(queue);
+            let put = |message| inner.put(queue, message);
+            if known { Ok(messages.into_iter().map(put).collect()) } else { Err(SqsError::NonExistentQueue) }
         })
+    }
+
+    fn put(&self, queue: &str, message: NewMessage) -> Result<SendMessageOutput, SqsError> {
+        self.change(|inner| inner.put(queue, message))
     }
 
     /// Makes a change and writes the changed messages into the journal before it is acknowledged.
@@ -221,6 +234,19 @@ impl Queues {
 }
 
 impl Inner {
+    fn put(&mut self, queue: &str, message: NewMessage) -> Result<SendMessageOutput, SqsError> {
+        let NewMessage { body, delay_seconds, attributes, group, deduplication } = message;
+        if let Some((_, times)) = self.refusals.iter_mut().find(|(text, times)| *times > 0 && body.contains(text.as_str())) {
+            *times -= 1;
+            return Err(SqsError::InternalError("refused, as a test asked for".to_owned()));
+        }
+        let sent = self.state.send_message(queue, &body, delay_seconds, attributes, group.as_deref(), deduplication.as_deref())?;
+        if let Some(group) = group {
+            self.groups.insert(sent.message_id.clone(), group);
+        }
+        Ok(SendMessageOutput { message_id: sent.message_id, body_md5: sent.body_md5 })
+    }
+
     /// Puts messages from the journal back into their queue.
     fn refill(&mut self, queue: &str) {
         for kept in self.waiting.remove(queue).unwrap_or_default() {
@@ -444,7 +470,7 @@ impl SqsBackend for Queues {
         group: Option<String>,
         deduplication: Option<String>,
     ) -> Answer<Result<SendMessageOutput, SqsError>> {
-        answer(self.put(&name, &body, delay_seconds, attributes, group.as_deref(), deduplication.as_deref()))
+        answer(self.put(&name, NewMessage { body, delay_seconds, attributes, group, deduplication }))
     }
 
     fn receive_messages(

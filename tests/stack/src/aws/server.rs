@@ -16,6 +16,7 @@ use winterbaume_core::{MockRequest, MockService};
 use winterbaume_sqs::SqsService;
 
 use super::{
+    batch,
     objects::Objects,
     queues::Queues,
     secrets::Secrets,
@@ -26,7 +27,8 @@ use crate::gateway::guard;
 #[derive(Clone)]
 struct Services {
     secrets: Arc<Secrets>,
-    queues: Arc<SqsService>,
+    queues: Queues,
+    sqs: Arc<SqsService>,
     objects: Objects,
     keyring: Keyring,
 }
@@ -35,7 +37,8 @@ struct Services {
 const LARGEST_BODY: usize = 48 * 1024 * 1024;
 
 pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues, objects: Objects, beside: Router, keyring: Keyring) {
-    let services = Services { secrets, queues: Arc::new(SqsService::with_backend(Arc::new(queues))), objects, keyring };
+    let sqs = Arc::new(SqsService::with_backend(Arc::new(queues.clone())));
+    let services = Services { secrets, queues, sqs, objects, keyring };
     let router = Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -77,8 +80,10 @@ async fn answer(State(services): State<Services>, method: Method, uri: Uri, head
                 return refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError", &error.to_string());
             }
         }
+    } else if target == "AmazonSQS.SendMessageBatch" {
+        return batch::answer(&services.queues, &request.body);
     } else if target.starts_with("AmazonSQS.") {
-        services.queues.handle(request).await
+        services.sqs.handle(request).await
     } else {
         return refuse(StatusCode::BAD_REQUEST, "UnknownOperationException", "this service is not part of the local stack");
     };
@@ -86,7 +91,7 @@ async fn answer(State(services): State<Services>, method: Method, uri: Uri, head
     (status, answered.headers, answered.body).into_response()
 }
 
-fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
+pub fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
     let body = serde_json::json!({ "__type": code, "message": message });
     (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], body.to_string()).into_response()
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use aws_sdk_sqs::types::{SendMessageBatchRequestEntry, builders::SendMessageBatchRequestEntryBuilder};
 use aws_sigv4::http_request::{
     PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, UriPathNormalizationMode, sign,
 };
@@ -161,6 +162,59 @@ async fn stock_clients_drive_all_four() {
     // What is not played here says so.
     let (status, body) = clients.objects.put(&format!("{BUCKET}?versioning"), b"<VersioningConfiguration/>").await;
     assert!(status >= 400, "{status} {}", String::from_utf8_lossy(&body));
+}
+
+#[tokio::test]
+async fn messages_of_a_batch_are_taken_or_refused_each_by_itself() {
+    let aws = Aws::start(Storage::Memory).unwrap();
+    aws.create(&template()).await.unwrap();
+    let (queues, url) = (clients(&aws).queues, queue_url(&aws));
+    let entry = |id: &str, body: &str| SendMessageBatchRequestEntry::builder().id(id).message_body(body);
+    let sending = |entries: Vec<SendMessageBatchRequestEntryBuilder>| {
+        let entries = entries.into_iter().map(|entry| entry.build().unwrap()).collect();
+        queues.send_message_batch().queue_url(&url).set_entries(Some(entries)).send()
+    };
+    aws.queues().refuse("two", 1);
+    let entries = vec![
+        entry("a", "one").message_group_id("tenant"),
+        entry("b", "two"),
+        entry("c", "three").delay_seconds(901),
+        entry("d", ""),
+        entry("e", "\u{1}"),
+        entry("f", "later").delay_seconds(900),
+    ];
+    let answer = sending(entries).await.unwrap();
+    let taken: Vec<&str> = answer.successful().iter().map(|taken| taken.id()).collect();
+    let mut failed: Vec<(&str, &str, bool)> =
+        answer.failed().iter().map(|failed| (failed.id(), failed.code(), failed.sender_fault())).collect();
+    failed.sort_unstable();
+    let expected = [
+        ("b", "InternalError", false),
+        ("c", "InvalidParameterValue", true),
+        ("d", "MissingParameter", true),
+        ("e", "InvalidMessageContents", true),
+    ];
+    assert_eq!((taken, failed), (vec!["a", "f"], expected.to_vec()));
+    let kept: Vec<(String, Option<String>)> =
+        aws.queues().peek(QUEUE).unwrap().into_iter().map(|message| (message.body, message.group)).collect();
+    assert_eq!(kept, [("one".to_owned(), Some("tenant".to_owned())), ("later".to_owned(), None)]);
+    assert_eq!(aws.queues().depth(QUEUE).unwrap(), queues::Depth { visible: 1, hidden: 1 });
+    // Asked again, it is taken.
+    assert!(sending(vec![entry("b", "two")]).await.unwrap().failed().is_empty());
+
+    let many = (0..11).map(|number| entry(&number.to_string(), "x")).collect();
+    let large = (0..2).map(|number| entry(&number.to_string(), &"x".repeat(600 * 1024))).collect();
+    let refused = [
+        (vec![], "AWS.SimpleQueueService.EmptyBatchRequest"),
+        (many, "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"),
+        (vec![entry("a", "x"), entry("a", "y")], "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"),
+        (vec![entry("a b", "x")], "AWS.SimpleQueueService.InvalidBatchEntryId"),
+        (large, "AWS.SimpleQueueService.BatchRequestTooLong"),
+    ];
+    for (entries, code) in refused {
+        assert_eq!(sending(entries).await.unwrap_err().code(), Some(code));
+    }
+    assert_eq!(aws.queues().peek(QUEUE).unwrap().len(), 3);
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ impl<I: Invoke> Sources<I> {
         let mut streams = Vec::new();
         for source in template.stream_sources()? {
             let hash_key = tables.iter().find(|table| table.name == source.table).map(|table| table.hash_key.clone());
-            let shards = if faults.reorder { stream::SHARDS_WHEN_REORDERING } else { 1 };
+            let shards = if faults.reorder { source.parallel.max(stream::SHARDS_WHEN_REORDERING) } else { source.parallel };
             streams.extend(StreamPlayer::shards(&source, &hash_key.unwrap_or_default(), shards, aws)?);
         }
         let queues = template.queue_sources()?.into_iter().map(QueuePlayer::new).collect();

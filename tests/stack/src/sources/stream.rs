@@ -4,9 +4,13 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
 };
 
-use dynoxide::actions::{get_records::GetRecordsRequest, get_shard_iterator::GetShardIteratorRequest};
+use dynoxide::{
+    actions::{get_records::GetRecordsRequest, get_shard_iterator::GetShardIteratorRequest},
+    types::AttributeValue,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,6 +20,7 @@ use super::{Courier, Invoke, Outcome, SourceError, Step, add, filter};
 use crate::{
     aws::{Aws, REGION},
     journal::{Journal, JournalError},
+    lock::Lock,
     template::{StreamSource, name_of_queue_arn},
 };
 
@@ -24,14 +29,16 @@ pub const SHARDS_WHEN_REORDERING: usize = 4;
 /// Positions of a mapping in its stream.
 const SPACE: &str = "position";
 
-/// One shard of a stream. Real streams are split by partition key as they grow. The embedded table has one sequence of records, and a shard
-/// takes those whose key belongs to it.
+/// One shard of a stream. Real streams are split by partition key as they grow, and Lambda reads each in as many parts as the mapping says. The embedded
+/// table has one sequence of records, and a shard takes those whose key belongs to it.
 pub struct StreamPlayer {
     source: StreamSource,
     hash_key: String,
     shard: usize,
     shards: usize,
     stream_arn: String,
+    /// The shards keep their positions together.
+    saving: Arc<Lock<()>>,
     work: Mutex<Work>,
 }
 
@@ -64,6 +71,7 @@ impl StreamPlayer {
             let slowest = positions.shards.into_iter().min().unwrap_or_default();
             journal.put(SPACE, &id, &Positions { shards: vec![slowest; shards] })?;
         }
+        let saving = Arc::new(Lock::new(()));
         Ok((0..shards)
             .map(|shard| StreamPlayer {
                 source: source.clone(),
@@ -71,6 +79,7 @@ impl StreamPlayer {
                 shard,
                 shards,
                 stream_arn: stream_arn.clone(),
+                saving: saving.clone(),
                 work: Mutex::default(),
             })
             .collect())
@@ -208,28 +217,31 @@ impl StreamPlayer {
         let page = database
             .get_records(GetRecordsRequest { shard_iterator: iterator.shard_iterator.unwrap_or_default(), limit: Some(limit) })
             .map_err(table)?;
+        let Some(last) = page.records.last() else {
+            return Ok(false);
+        };
+        work.after = last.dynamodb.sequence_number.clone();
         let mut records = Vec::new();
         for record in page.records {
+            if !self.is_ours(record.dynamodb.keys.get(&self.hash_key))? {
+                continue;
+            }
             let mut record = serde_json::to_value(record).map_err(JournalError::from)?;
             record["awsRegion"] = REGION.into();
             record["eventSourceARN"] = self.source.arn.as_str().into();
             records.push(record);
         }
-        let Some(last) = records.last() else {
-            return Ok(false);
-        };
-        work.after = sequence_number(last).to_owned();
-        records.retain(|record| self.is_ours(record) && filter::passes(&self.source.filters, record));
+        records.retain(|record| filter::passes(&self.source.filters, record));
         if !records.is_empty() {
             work.pieces.push_back(Piece { records, failures: 0 });
         }
         Ok(true)
     }
 
-    fn is_ours(&self, record: &Value) -> bool {
+    fn is_ours(&self, key: Option<&AttributeValue>) -> Result<bool, JournalError> {
         let mut hasher = DefaultHasher::new();
-        record["dynamodb"]["Keys"][&self.hash_key].to_string().hash(&mut hasher);
-        hasher.finish() as usize % self.shards == self.shard
+        serde_json::to_string(&key)?.hash(&mut hasher);
+        Ok(hasher.finish() as usize % self.shards == self.shard)
     }
 
     fn position(&self, aws: &Aws) -> Result<String, SourceError> {
@@ -239,6 +251,7 @@ impl StreamPlayer {
 
     fn save(&self, aws: &Aws, sequence_number: &str) -> Result<(), SourceError> {
         let id = position_id(&self.source);
+        let _alone = self.saving.lock();
         let mut positions = read_positions(aws.journal(), &id)?;
         positions.shards.resize(self.shards, String::new());
         positions.shards[self.shard] = sequence_number.to_owned();

@@ -296,6 +296,42 @@ async fn reordering_keeps_the_order_within_a_key() {
     assert!(orders.len() > 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_batches_at_a_time_keep_the_order_within_a_key_and_each_its_position() {
+    let text =
+        include_str!("../../testdata/template.yaml").replace("BatchSize: 8\n", "BatchSize: 8\n            ParallelizationFactor: 4\n");
+    let parallel = Template::parse(&text).unwrap();
+    assert_eq!(parallel.stream_sources().unwrap()[0].parallel, 4);
+    let aws = Aws::start(Storage::Memory).unwrap();
+    aws.create(&parallel).await.unwrap();
+    for number in 0..400 {
+        put(&aws, &format!("T#{:02}", number % 16), &format!("{number:03}"));
+    }
+    let recorder = Recorder::willing();
+    let sources = Arc::new(Sources::new(&parallel, &aws, recorder.clone()).unwrap());
+    let (stop, stopped) = watch::channel(false);
+    let playing = tokio::spawn(sources.run(stopped, |_| {}));
+    for _ in 0..200 {
+        if recorder.seen().len() >= 400 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    // What was answered last is also recorded.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    stop.send(true).unwrap();
+    playing.await.unwrap();
+    let seen = recorder.seen();
+    assert_eq!((seen.len(), seen.iter().collect::<BTreeSet<_>>().len()), (400, 400));
+    for key in 0..16 {
+        let of_key: Vec<&String> = seen.iter().filter(|name| name.starts_with(&format!("T#{key:02}/"))).collect();
+        assert!(of_key.is_sorted(), "{of_key:?}");
+    }
+    let again = Recorder::willing();
+    Sources::new(&parallel, &aws, again.clone()).unwrap().drain().await.unwrap();
+    assert_eq!(again.seen(), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn what_a_killed_process_had_not_recorded_is_delivered_again() {
     let directory = tempfile::tempdir().unwrap();

@@ -307,6 +307,7 @@ impl Template {
                     table,
                     arn: properties.stream,
                     batch_size: properties.batch_size.unwrap_or(100).max(1) as usize,
+                    parallel: properties.parallelization_factor.unwrap_or(1).clamp(1, 10) as usize,
                     bisect: properties.bisect_batch_on_function_error,
                     retries: limit(properties.maximum_retry_attempts).map(|retries| retries as u32),
                     maximum_age_seconds: limit(properties.maximum_record_age_in_seconds),
@@ -581,6 +582,8 @@ struct StreamEvent {
     stream: String,
     #[serde(default, deserialize_with = "optional_number")]
     batch_size: Option<i64>,
+    #[serde(default, deserialize_with = "optional_number")]
+    parallelization_factor: Option<i64>,
     #[serde(default, deserialize_with = "flag")]
     bisect_batch_on_function_error: bool,
     #[serde(default, deserialize_with = "optional_number")]

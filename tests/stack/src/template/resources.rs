@@ -199,6 +199,8 @@ pub struct StreamSource {
     pub table: String,
     pub arn: String,
     pub batch_size: usize,
+    /// How many batches of a shard are delivered at the same time. Those of one partition key still follow each other.
+    pub parallel: usize,
     pub bisect: bool,
     /// `None` retries until the record expires.
     pub retries: Option<u32>,
