@@ -2,7 +2,6 @@
 //! more, whoever dies.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use records::event::{Event, EventId, EventKind};
