@@ -620,6 +620,12 @@ impl PhoneMessage {
     /// What a carrier reports. `None`: it says nothing new.
     pub fn reported(&self, report: Report) -> Option<Self> {
         let at = report.at.max(self.created_at);
+        // It went out before it failed, whichever is told first.
+        let is_refused = self.attempts.last().is_some_and(|attempt| attempt.outcome == AttemptOutcome::Refused);
+        if (self.status, report.status) == (MessageStatus::Failed, Reported::Sent) && self.sent_at.is_none() {
+            let went_out = PhoneMessage { sent_at: Some(at), version: self.version + 1, ..self.clone() };
+            return (self.sending_since.is_some() && !is_refused).then_some(went_out);
+        }
         let status = match report.status {
             Reported::Sent => MessageStatus::Sent,
             Reported::Delivered => MessageStatus::Delivered,
@@ -834,6 +840,15 @@ mod tests {
         }
         let failed = sending().reported(report(Reported::Failed, 1)).unwrap();
         assert_eq!((failed.status, failed.reason, failed.sent_at), (MessageStatus::Failed, Some(Reason::CarrierError), None));
+        // That it went out before counts all the same, once.
+        let went_out = failed.reported(report(Reported::Sent, 2)).unwrap();
+        assert_eq!((went_out.status, went_out.sent_at.is_some()), (MessageStatus::Failed, true));
+        assert_eq!(failed.tally(&went_out), [("messages_sent", 1), ("sent_imessage", 1)]);
+        assert_eq!(went_out.reported(report(Reported::Sent, 3)), None);
+        assert_eq!(failed.reported(report(Reported::Delivered, 2)), None);
+        // One that no carrier took did not go out.
+        let refused = sending().with_attempt(AttemptOutcome::Refused, NOW).failed(Reason::Unreachable, NOW);
+        assert_eq!((refused.reported(report(Reported::Sent, 1)), message().failed(Reason::Expired, NOW).reported(report(Reported::Sent, 1))), (None, None));
         // One that was never given to a carrier.
         assert_eq!(message().reported(report(Reported::Delivered, 1)), None);
         // One that was, and is queued again: the carrier has it after all.
