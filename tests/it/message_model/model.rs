@@ -188,7 +188,8 @@ impl Model {
         for n in 0..=self.dice.below(3) {
             let status = ["sent", "delivered", "read", "failed"][self.dice.below(4)];
             let at = self.town.now() - SignedDuration::from_secs(self.dice.below(600) as i64);
-            let channel = self.dice.chance(2).then_some(message.channel);
+            // It may have fallen back to an SMS.
+            let channel = [json!(null), json!(message.channel), json!(message.channel), json!("sms")][self.dice.below(4)].clone();
             events.push(json!({"type": "receipt", "id": format!("r{n}"), "reference": message.reference, "status": status, "reason": null,
                 "channel": channel, "at": at.to_string()}));
         }
