@@ -135,3 +135,28 @@ async fn reports_repeated_and_in_any_order_end_as_those_that_come_once_and_in_or
     assert_eq!((&one["messages"], &one["channels"], &one["new_contacts"]), (&other["messages"], &other["channels"], &other["new_contacts"]));
     town.check_letters("reports");
 }
+
+/// The gateway brings what a phone said out of order: the last word counts.
+#[tokio::test]
+async fn start_that_was_said_before_stop_and_comes_after_it_changes_nothing() {
+    let (town, phone) = (Town::new(1, Settings { moment: "2026-11-03T12:00:00Z".parse().ok(), ..Settings::default() }).await, "+12025550120");
+    town.post(0, json!({"to": phone, "body": "One"})).send().await.expect(202);
+    town.settle().await;
+    let line = town.world.aws.phones().conversation(phone).expect("a phone").messages[0].line.clone();
+    let begin = town.now();
+    let say = async |text: &str, second: i64| {
+        let at = (begin + SignedDuration::from_secs(second)).to_string();
+        let event = json!({"type": "inbound", "id": format!("{text}{second}"), "at": at, "line": line, "peer": phone, "text": text});
+        let told = report(&town.world, &format!("{text}{second}"), &event).send().await.expect(202);
+        assert_eq!(told.json()["data"]["accepted"], 1);
+        town.drain(Faults::default()).await;
+    };
+    let may_send = async |text: &str| town.post(0, json!({"to": phone, "body": text})).send().await.status == 202;
+    town.world.advance(SignedDuration::from_secs(60));
+    say("STOP", 20).await;
+    say("START", 10).await;
+    assert!(!may_send("Two").await, "they said STOP last");
+    // STOP came in after they said this.
+    say("START", 21).await;
+    assert!(may_send("Three").await, "they said START last");
+}
