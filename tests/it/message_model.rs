@@ -171,7 +171,9 @@ impl Town {
         let outbound: Vec<&Value> = messages.iter().filter(|message| text(message, "direction") == "outbound").collect();
         let has = |name: &'static str| outbound.iter().filter(|message| message[name]["S"].is_string()).count();
         let of = |status: &str| outbound.iter().filter(|message| text(message, "status") == status).count();
-        let by = |channel: &str| outbound.iter().filter(|message| message["sent_at"]["S"].is_string() && text(message, "channel") == channel).count();
+        let by = |channel: &str| {
+            outbound.iter().filter(|message| message["sent_at"]["S"].is_string() && text(message, "channel") == channel).count()
+        };
         let usage = self.usage(firm).await;
         let expected = json!({"sent": has("sent_at"), "delivered": has("delivered_at"), "failed": of("failed"), "blocked": of("blocked")});
         assert_eq!(usage["messages"], expected, "{context}");

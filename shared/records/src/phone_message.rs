@@ -857,7 +857,10 @@ mod tests {
         assert_eq!(failed.reported(report(Reported::Delivered, 2)), None);
         // One that no carrier took did not go out.
         let refused = sending().with_attempt(AttemptOutcome::Refused, NOW).failed(Reason::Unreachable, NOW);
-        assert_eq!((refused.reported(report(Reported::Sent, 1)), message().failed(Reason::Expired, NOW).reported(report(Reported::Sent, 1))), (None, None));
+        assert_eq!(
+            (refused.reported(report(Reported::Sent, 1)), message().failed(Reason::Expired, NOW).reported(report(Reported::Sent, 1))),
+            (None, None)
+        );
         // One that was never given to a carrier.
         assert_eq!(message().reported(report(Reported::Delivered, 1)), None);
         // One that was, and is queued again: the carrier has it after all.

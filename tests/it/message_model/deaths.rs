@@ -29,7 +29,8 @@ async fn send(town: &Town, firm: usize, text: &str) {
 async fn check(town: &Town, ledger: &mut Ledger, sent: usize, context: &str) {
     ledger.follow(town);
     assert!(ledger.faults.is_empty(), "{context}: {:#?}", ledger.faults);
-    let open: Vec<Value> = town.messages(0).into_iter().filter(|one| text(one, "status") != "delivered" && text(one, "direction") == "outbound").collect();
+    let open: Vec<Value> =
+        town.messages(0).into_iter().filter(|one| text(one, "status") != "delivered" && text(one, "direction") == "outbound").collect();
     assert_eq!(open, Vec::<Value>::new(), "{context}");
     let arrived = town.arrived();
     for phone in PHONES {

@@ -156,7 +156,11 @@ impl Ledger {
         let known = (tenant.clone(), to);
         let says = |image: Option<&Value>, name: &str| image.is_some_and(|image| image[name].is_object());
         let mut note = |set: fn(&mut Self) -> &mut BTreeSet<Known>, is: bool| {
-            if is { set(self).insert(known.clone()) } else { set(self).remove(&known) };
+            if is {
+                set(self).insert(known.clone())
+            } else {
+                set(self).remove(&known)
+            };
         };
         note(|ledger| &mut ledger.opted_out, says(after, "opted_out"));
         note(|ledger| &mut ledger.suspected, says(after, "suspected"));

@@ -39,10 +39,20 @@ impl Model {
     async fn new(seed: u64) -> Self {
         let plan = json!({"contacts_messaged_per_day": LIMITS.new_contacts, "contacts_messaged_per_month": null,
             "messages_per_day": LIMITS.messages, "messages_per_month": null});
-        let settings = Settings { moment: Some(BEGIN.parse().expect("a moment")), plans: json!({"free": plan}), seed, ..Settings::default() };
+        let settings =
+            Settings { moment: Some(BEGIN.parse().expect("a moment")), plans: json!({"free": plan}), seed, ..Settings::default() };
         let mut dice = Dice(seed);
         // Of each ending there is somebody, sometimes.
-        let others = ["+12025550196", "+12025550194", "+12025550193", "+12025550195", "+12025550192", "+12025550197", "+12025550199", "+12025550198"];
+        let others = [
+            "+12025550196",
+            "+12025550194",
+            "+12025550193",
+            "+12025550195",
+            "+12025550192",
+            "+12025550197",
+            "+12025550199",
+            "+12025550198",
+        ];
         let mut numbers = vec!["+12025550120", "+12125550121"];
         for _ in 0..3 {
             let number = others[dice.below(others.len())];
@@ -115,7 +125,8 @@ impl Model {
         let message_type = ["otp", "alert", "alert", "marketing", "marketing"][self.dice.below(5)];
         let channel = ["auto", "auto", "auto", "imessage", "rcs", "sms"][self.dice.below(6)];
         self.said += 1;
-        let mut body = json!({"to": self.number(), "body": format!("Message {}", self.said), "message_type": message_type, "channel": channel});
+        let mut body =
+            json!({"to": self.number(), "body": format!("Message {}", self.said), "message_type": message_type, "channel": channel});
         if message_type == "marketing" && self.dice.chance(2) {
             body["quiet_hours"] = json!("defer");
         }

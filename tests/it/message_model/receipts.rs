@@ -55,7 +55,9 @@ async fn tell(town: &Town, told: &mut BTreeMap<String, VecDeque<&'static str>>, 
     let mut events = vec![];
     for (n, id) in order.iter().enumerate() {
         let status = told.get_mut(id).and_then(VecDeque::pop_front).expect("something to tell");
-        events.push(json!({"type": "receipt", "id": n.to_string(), "reference": references[id], "status": status, "at": town.now().to_string()}));
+        events.push(
+            json!({"type": "receipt", "id": n.to_string(), "reference": references[id], "status": status, "at": town.now().to_string()}),
+        );
     }
     for (n, events) in events.chunks(MOST).enumerate() {
         town.world.advance(SignedDuration::from_millis(1));
@@ -104,7 +106,11 @@ async fn reports_repeated_and_in_any_order_end_as_those_that_come_once_and_in_or
     }
     let all: Vec<(usize, usize, String)> = [IN_ORDER, SHUFFLED]
         .into_iter()
-        .flat_map(|firm| town.messages(firm).into_iter().map(move |one| (firm, text(&one, "body").parse().expect("an index"), text(&one, "sk").to_owned())))
+        .flat_map(|firm| {
+            town.messages(firm)
+                .into_iter()
+                .map(move |one| (firm, text(&one, "body").parse().expect("an index"), text(&one, "sk").to_owned()))
+        })
         .collect();
     // Of every third, the reports come before the worker knows that it went out.
     let (early, late): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, index, _)| index % 3 == 0);
@@ -112,7 +118,8 @@ async fn reports_repeated_and_in_any_order_end_as_those_that_come_once_and_in_or
         give(&town, *firm, message, &number(*index)).await;
     }
     for part in [early, late] {
-        let mut each = part.iter().map(|(firm, index, message)| (prefixed(message), told(TOLD[index % TOLD.len()], *firm, &mut dice))).collect();
+        let mut each =
+            part.iter().map(|(firm, index, message)| (prefixed(message), told(TOLD[index % TOLD.len()], *firm, &mut dice))).collect();
         tell(&town, &mut each, &mut dice).await;
         town.drain(Faults::default()).await;
     }
@@ -132,14 +139,18 @@ async fn reports_repeated_and_in_any_order_end_as_those_that_come_once_and_in_or
         town.check_usage(firm, &format!("firm {firm}")).await;
     }
     let (one, other) = (town.usage(IN_ORDER).await, town.usage(SHUFFLED).await);
-    assert_eq!((&one["messages"], &one["channels"], &one["new_contacts"]), (&other["messages"], &other["channels"], &other["new_contacts"]));
+    assert_eq!(
+        (&one["messages"], &one["channels"], &one["new_contacts"]),
+        (&other["messages"], &other["channels"], &other["new_contacts"])
+    );
     town.check_letters("reports");
 }
 
 /// The gateway brings what a phone said out of order: the last word counts.
 #[tokio::test]
 async fn start_that_was_said_before_stop_and_comes_after_it_changes_nothing() {
-    let (town, phone) = (Town::new(1, Settings { moment: "2026-11-03T12:00:00Z".parse().ok(), ..Settings::default() }).await, "+12025550120");
+    let (town, phone) =
+        (Town::new(1, Settings { moment: "2026-11-03T12:00:00Z".parse().ok(), ..Settings::default() }).await, "+12025550120");
     town.post(0, json!({"to": phone, "body": "One"})).send().await.expect(202);
     town.settle().await;
     let line = town.world.aws.phones().conversation(phone).expect("a phone").messages[0].line.clone();
