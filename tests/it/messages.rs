@@ -120,7 +120,7 @@ pub fn report(world: &World, id: &str, events: &Value) -> Request {
     request.header("webhook-signature", &secret.sign(id, now, body.as_bytes()))
 }
 
-async fn key_of(world: &World, tenant: &Tenant, environment: &str) -> String {
+pub async fn key_of(world: &World, tenant: &Tenant, environment: &str) -> String {
     let body = json!({"name": "app", "environment": environment});
     let made = world.post("/v1/api-keys").token(&tenant.owner.token).json(body).send().await.expect(201).json();
     made["data"]["key"].as_str().expect("a key").to_owned()

@@ -98,7 +98,7 @@ pub async fn list(door: Viewer, asked: Cursors<Filters>) -> Result<Listing<OptOu
 
 pub async fn create(door: Member, once: Once<NewOptOut>) -> Result<Tagged<OptOutView, 201>> {
     let NewOptOut { phone_number, reason } = once.body;
-    let cause = OptOutCause { source: OptOutSource::Api, keyword: None, channel: None, reason, message_id: None };
+    let cause = OptOutCause { source: OptOutSource::Api, keyword: None, channel: None, reason, message_id: None, said_at: None };
     let decide = |standing: &mut Standing| match standing.opt_out_for(cause.clone(), &recorder(&door))? {
         true => Ok(Decision::Write),
         false => Ok(Decision::Refuse("This number has opted out already.")),

@@ -171,7 +171,8 @@ impl Messages {
 
 impl Channels {
     fn of(used: &UsageDay) -> Self {
-        Channels { imessage: used.sent_imessage, rcs: used.sent_rcs, sms: used.sent_sms }
+        let [imessage, rcs, sms] = [used.sent_imessage, used.sent_rcs, used.sent_sms].map(|sent| u64::try_from(sent).unwrap_or(0));
+        Channels { imessage, rcs, sms }
     }
 }
 

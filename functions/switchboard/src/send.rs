@@ -298,14 +298,15 @@ fn next<'a>(message: &PhoneMessage, around: &'a Around, store: &TenantStore, now
 /// `None`: receipts have said more already.
 fn after(message: &PhoneMessage, outcome: Outcome, now: Timestamp) -> Option<PhoneMessage> {
     let attempted = |outcome| message.with_attempt(outcome, now);
-    if message.status != MessageStatus::Sending {
-        return None;
+    let sent = Report { status: Reported::Sent, reason: None, channel: None, at: now };
+    match (message.status, outcome) {
+        (MessageStatus::Sending, _) => {}
+        // It went out, and failed after that.
+        (MessageStatus::Failed, Outcome::Taken) => return attempted(AttemptOutcome::Taken).reported(sent),
+        _ => return None,
     }
     match outcome {
-        Outcome::Taken => {
-            let report = Report { status: Reported::Sent, reason: None, channel: None, at: now };
-            attempted(AttemptOutcome::Taken).reported(report)
-        }
+        Outcome::Taken => attempted(AttemptOutcome::Taken).reported(sent),
         Outcome::Never(reason) => {
             let refused = attempted(AttemptOutcome::Refused);
             let is_of_channel = matches!(reason, Reason::NoImessage | Reason::NoRcs);

@@ -130,7 +130,8 @@ enum Confirmation {
     Help,
 }
 
-/// STOP and START count once: a second one is silent, and START of somebody who has not opted out is an ordinary message.
+/// STOP and START count once: a second one is silent, and START of somebody who has not opted out is an ordinary message. So is one that was said before
+/// the opt-out and comes in after it: the last word is to count, and not the last to arrive.
 fn meaning(message: &PhoneMessage, standing: &mut Standing, store: &TenantStore) -> Result<Meaning> {
     let by = Recorder { tenant: store.tenant_id().to_string(), by: "phone".into(), now: store.now(), random: store.random(), import: None };
     let (word, message_id) = (keywords::written(&message.body), Some(message.id.prefixed()));
@@ -138,8 +139,12 @@ fn meaning(message: &PhoneMessage, standing: &mut Standing, store: &TenantStore)
     match keywords::of(&message.body) {
         Some(Keyword::Stop) => {
             let channel = message.channel.map(|channel| channel.word().to_owned());
-            let cause = OptOutCause { source: OptOutSource::Keyword, keyword: Some(word), channel, reason: None, message_id };
+            let said_at = Some(message.created_at.min(store.now()));
+            let cause = OptOutCause { source: OptOutSource::Keyword, keyword: Some(word), channel, reason: None, message_id, said_at };
             Ok(answered(standing.opt_out_for(cause, &by)?, Confirmation::OptedOut))
+        }
+        Some(Keyword::Start) if standing.peer().opted_out.as_ref().is_some_and(|opted_out| message.created_at < opted_out.since) => {
+            Ok(Meaning { changes: false, answer: None })
         }
         Some(Keyword::Start) => {
             let fact = ConsentFact { text: Some(word), message_id, ..ConsentFact::from_source("sms_keyword") };

@@ -112,7 +112,7 @@ pub fn change<'a>(
 }
 
 /// Adds to the day's usage.
-pub fn count<'a>(transaction: Transaction<'a>, store: &TenantStore, tally: &[(&'static str, u64)]) -> Result<Transaction<'a>> {
+pub fn count<'a>(transaction: Transaction<'a>, store: &TenantStore, tally: &[(&'static str, i64)]) -> Result<Transaction<'a>> {
     if tally.is_empty() {
         return Ok(transaction);
     }

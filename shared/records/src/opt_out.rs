@@ -62,6 +62,8 @@ pub struct OptOutCause {
     pub reason: Option<String>,
     /// The message by which they said so.
     pub message_id: Option<String>,
+    /// When they said so, where that was not now: a message may come in late.
+    pub said_at: Option<Timestamp>,
 }
 
 impl OptOutSource {
@@ -103,7 +105,7 @@ impl OptOut {
     }
 
     pub fn opted_out(before: Option<&OptOut>, phone_number: &PhoneNumber, cause: &OptOutCause, now: Timestamp) -> Self {
-        let OptOutCause { source, keyword, channel, reason, message_id: _ } = cause.clone();
+        let OptOutCause { source, keyword, channel, reason, message_id: _, said_at: _ } = cause.clone();
         OptOut {
             opted_out_at: Some(now),
             opted_back_in_at: None,

@@ -235,7 +235,7 @@ pub enum Reported {
 }
 
 /// Numbers of a day of usage that a move adds to.
-pub type Tally = Vec<(&'static str, u64)>;
+pub type Tally = Vec<(&'static str, i64)>;
 
 impl Way {
     pub const WORDS: &'static [&'static str] = &["outbound", "inbound"];
@@ -620,6 +620,12 @@ impl PhoneMessage {
     /// What a carrier reports. `None`: it says nothing new.
     pub fn reported(&self, report: Report) -> Option<Self> {
         let at = report.at.max(self.created_at);
+        // It went out before it failed, whichever is told first.
+        let is_refused = self.attempts.last().is_some_and(|attempt| attempt.outcome == AttemptOutcome::Refused);
+        if (self.status, report.status) == (MessageStatus::Failed, Reported::Sent) && self.sent_at.is_none() {
+            let went_out = PhoneMessage { sent_at: Some(at), version: self.version + 1, ..self.clone() };
+            return (self.sending_since.is_some() && !is_refused).then_some(went_out);
+        }
         let status = match report.status {
             Reported::Sent => MessageStatus::Sent,
             Reported::Delivered => MessageStatus::Delivered,
@@ -661,11 +667,11 @@ impl PhoneMessage {
         let (was_out, is_out) = (self.sent_at.is_some(), after.sent_at.is_some());
         if is_out && !was_out {
             tally.push(("messages_sent", 1));
-            tally.push(match after.channel {
-                Some(Channel::Imessage) => ("sent_imessage", 1),
-                Some(Channel::Rcs) => ("sent_rcs", 1),
-                Some(Channel::Sms) | None => ("sent_sms", 1),
-            });
+            tally.push((after.counted_as(), 1));
+        }
+        // A carrier said later that it went by another channel.
+        if was_out && self.counted_as() != after.counted_as() {
+            tally.extend([(self.counted_as(), -1), (after.counted_as(), 1)]);
         }
         if after.delivered_at.is_some() && self.delivered_at.is_none() {
             tally.push(("messages_delivered", 1));
@@ -678,6 +684,15 @@ impl PhoneMessage {
             tally.push(("messages_blocked", 1));
         }
         tally
+    }
+
+    /// The number of usage of its channel.
+    fn counted_as(&self) -> &'static str {
+        match self.channel {
+            Some(Channel::Imessage) => "sent_imessage",
+            Some(Channel::Rcs) => "sent_rcs",
+            Some(Channel::Sms) | None => "sent_sms",
+        }
     }
 
     /// In the next state. Whoever calls it knows that the one leads to the other.
@@ -834,11 +849,32 @@ mod tests {
         }
         let failed = sending().reported(report(Reported::Failed, 1)).unwrap();
         assert_eq!((failed.status, failed.reason, failed.sent_at), (MessageStatus::Failed, Some(Reason::CarrierError), None));
+        // That it went out before counts all the same, once.
+        let went_out = failed.reported(report(Reported::Sent, 2)).unwrap();
+        assert_eq!((went_out.status, went_out.sent_at.is_some()), (MessageStatus::Failed, true));
+        assert_eq!(failed.tally(&went_out), [("messages_sent", 1), ("sent_imessage", 1)]);
+        assert_eq!(went_out.reported(report(Reported::Sent, 3)), None);
+        assert_eq!(failed.reported(report(Reported::Delivered, 2)), None);
+        // One that no carrier took did not go out.
+        let refused = sending().with_attempt(AttemptOutcome::Refused, NOW).failed(Reason::Unreachable, NOW);
+        assert_eq!(
+            (refused.reported(report(Reported::Sent, 1)), message().failed(Reason::Expired, NOW).reported(report(Reported::Sent, 1))),
+            (None, None)
+        );
         // One that was never given to a carrier.
         assert_eq!(message().reported(report(Reported::Delivered, 1)), None);
         // One that was, and is queued again: the carrier has it after all.
         let again = sending().with_attempt(AttemptOutcome::Later, NOW).later(None, None);
         assert_eq!(again.reported(report(Reported::Delivered, 1)).map(|known| known.status), Some(MessageStatus::Delivered));
+    }
+
+    #[test]
+    fn a_channel_that_is_told_later_is_counted_in_the_place_of_the_first() {
+        let by = |channel, status| Report { channel: Some(channel), ..report(status, 1) };
+        let sent = sending().reported(by(Channel::Rcs, Reported::Sent)).unwrap();
+        let delivered = sent.reported(by(Channel::Sms, Reported::Delivered)).unwrap();
+        assert_eq!(sent.tally(&delivered), [("sent_rcs", -1), ("sent_sms", 1), ("messages_delivered", 1)]);
+        assert_eq!(delivered.tally(&delivered.reported(by(Channel::Sms, Reported::Read)).unwrap()), []);
     }
 
     #[test]
@@ -856,7 +892,7 @@ mod tests {
         fn reports_in_any_order_end_alike(order in Just(vec![0_usize, 1, 2]).prop_shuffle(), repeats in prop::collection::vec(0_usize..3, 0..6)) {
             let all = [report(Reported::Sent, 1), report(Reported::Delivered, 2), report(Reported::Read, 3)];
             let mut message = sending();
-            let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
+            let mut counted: BTreeMap<&str, i64> = BTreeMap::new();
             for index in order.into_iter().chain(repeats) {
                 let Some(next) = message.reported(all[index]) else { continue };
                 for (name, by) in message.tally(&next) {

@@ -123,6 +123,7 @@ impl Standing {
         let fact = ConsentFact {
             text: cause.reason.clone().or_else(|| cause.keyword.clone()),
             message_id: cause.message_id.clone(),
+            consented_at: cause.said_at,
             ..ConsentFact::from_source(cause.source.name())
         };
         let since = self.append(ConsentKind::OptedOut, fact, by)?.consented_at;
@@ -212,7 +213,7 @@ mod tests {
 
     fn stop() -> OptOutCause {
         let (source, keyword, channel) = (OptOutSource::Keyword, Some("STOP".into()), Some("sms".into()));
-        OptOutCause { source, keyword, channel, reason: None, message_id: Some("msg_1".into()) }
+        OptOutCause { source, keyword, channel, reason: None, message_id: Some("msg_1".into()), said_at: None }
     }
 
     fn consent(consent_type: ConsentType) -> ConsentFact {

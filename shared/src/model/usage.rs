@@ -41,13 +41,13 @@ pub struct UsageDay {
     pub messages_failed: u64,
     #[serde(default)]
     pub messages_blocked: u64,
-    /// The messages that were sent, by channel.
+    /// The messages that were sent, by channel. Less than nothing where more messages turned out to have gone by another one than a part or a day counted.
     #[serde(default)]
-    pub sent_imessage: u64,
+    pub sent_imessage: i64,
     #[serde(default)]
-    pub sent_rcs: u64,
+    pub sent_rcs: i64,
     #[serde(default)]
-    pub sent_sms: u64,
+    pub sent_sms: i64,
     /// Phone numbers that got their first message.
     #[serde(default)]
     pub new_contacts: u64,

@@ -214,7 +214,7 @@ impl<'a> Transaction<'a> {
         mut self,
         store: &TenantStore,
         zero: &E,
-        changes: &[(&'static str, u64)],
+        changes: &[(&'static str, i64)],
     ) -> Result<Self> {
         let mut update = Update::builder().table_name(self.table.name()).set_key(Some(store.full(&zero.key()).attributes()));
         let (mut set, mut added) = (vec![], vec![]);

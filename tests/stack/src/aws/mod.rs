@@ -22,6 +22,7 @@ use std::{
 };
 
 use dynoxide::Database;
+use dynoxide::actions::{get_records::GetRecordsRequest, get_shard_iterator::GetShardIteratorRequest};
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -266,6 +267,30 @@ impl Aws {
     pub fn trim_stream(&self, table: &str, read: &str) -> Result<bool, AwsError> {
         let Some(trimmer) = &self.running.trimmer else { return Ok(false) };
         Ok(trimmer.step(&self.running.database, table, read)? == trim::STEP)
+    }
+
+    /// What happened to a table after the record of this sequence number, or at all if it is empty: records of its stream, in the order in which
+    /// they were written, transactions one after the other. For tests that follow every single write.
+    pub fn records_after(&self, table: &str, sequence_number: &str) -> Result<Vec<Value>, AwsError> {
+        let database = &self.running.database;
+        let iterator = database.get_shard_iterator(GetShardIteratorRequest {
+            stream_arn: dynoxide::streams::stream_arn(table, "local"),
+            shard_id: dynoxide::streams::shard_id(table),
+            shard_iterator_type: if sequence_number.is_empty() { "TRIM_HORIZON" } else { "AFTER_SEQUENCE_NUMBER" }.to_owned(),
+            sequence_number: Some(sequence_number.to_owned()).filter(|number| !number.is_empty()),
+        })?;
+        let (mut records, mut next) = (vec![], iterator.shard_iterator);
+        while let Some(shard_iterator) = next {
+            let page = database.get_records(GetRecordsRequest { shard_iterator, limit: None })?;
+            if page.records.is_empty() {
+                break;
+            }
+            for record in page.records {
+                records.push(serde_json::to_value(record).map_err(JournalError::from)?);
+            }
+            next = page.next_shard_iterator;
+        }
+        Ok(records)
     }
 
     /// All items of a table as DynamoDB JSON, in key order; for byte-for-byte comparisons.
