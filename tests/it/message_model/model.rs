@@ -142,7 +142,7 @@ impl Model {
     async fn send(&mut self, firm: usize) -> String {
         let body = self.body();
         let answer = self.town.post(firm, body.clone()).send().await;
-        assert!(matches!(answer.status, 202 | 401 | 403 | 404), "{}\n{}", self.context(), answer.text);
+        assert!(matches!(answer.status, 202 | 401 | 403 | 404 | 429), "{}\n{}", self.context(), answer.text);
         format!("{firm} sends {body}: {}", outcome(&answer))
     }
 
@@ -158,7 +158,7 @@ impl Model {
             cut(send(), waits).await.0.map_or("dead".into(), |answer| outcome(&answer))
         };
         let again = self.town.post(firm, body.clone()).header("idempotency-key", &key).send().await;
-        assert!(matches!(again.status, 202 | 401 | 403 | 404), "{}\n{}", self.context(), again.text);
+        assert!(matches!(again.status, 202 | 401 | 403 | 404 | 429), "{}\n{}", self.context(), again.text);
         let same = self.town.messages(firm).into_iter().filter(|message| message["body"]["S"] == body["body"]).count();
         assert!(same <= 1, "{}\n{same} messages {body}", self.context());
         format!("{firm} sends twice {body}: {first}, then {}", outcome(&again))
@@ -169,7 +169,7 @@ impl Model {
         let minutes = [2, 30, 90, 400][self.dice.below(4)];
         body["scheduled_at"] = json!((self.town.now() + SignedDuration::from_mins(minutes)).to_string());
         let answer = self.town.post(firm, body.clone()).send().await;
-        assert!(matches!(answer.status, 202 | 401 | 403 | 404), "{}\n{}", self.context(), answer.text);
+        assert!(matches!(answer.status, 202 | 401 | 403 | 404 | 429), "{}\n{}", self.context(), answer.text);
         format!("{firm} schedules {body}: {}", outcome(&answer))
     }
 
@@ -246,7 +246,7 @@ impl Model {
     async fn resend(&mut self, firm: usize) -> String {
         let Some(path) = self.some(firm, &["failed", "unknown"]) else { return "nothing to send again".into() };
         let answer = self.town.ask(firm, "POST", &format!("{path}/resend")).send().await;
-        assert!(matches!(answer.status, 202 | 401 | 403 | 404 | 409), "{}\n{}", self.context(), answer.text);
+        assert!(matches!(answer.status, 202 | 401 | 403 | 404 | 409 | 429), "{}\n{}", self.context(), answer.text);
         format!("{firm} sends {path} again: {}", outcome(&answer))
     }
 

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::model::mail_ref::LinkKind;
+use stack::sources::Invoke as _;
 
 use super::{Walk, catalogue, claims_of};
 use crate::dns::Server;
@@ -1104,8 +1105,17 @@ async fn phones(walk: &mut Walk) {
     let messages = "/v1/messages";
     let hello = json!({"to": "+15551234567", "channel": "auto", "body": "Hello from my tenant"});
     walk.send("as long as there is no line", &format!("POST {messages}"), hello.clone()).await;
-    let workers = crate::workers::Workers::on(&walk.world);
-    stack::phone_lines::seed(walk.world.aws.phones(), &workers, "http://127.0.0.1:1").await.expect("lines");
+    // One line alone: which of several it would be, differs from world to world.
+    let (workers, gateway) = (crate::workers::Workers::on(&walk.world), "https://gateway.example.com/messages");
+    for command in [
+        json!({"command": "gateway-add", "name": "phones", "url": gateway}),
+        json!({
+            "command": "line-add", "phone_number": stack::phone_lines::LINES[0], "capabilities": ["imessage", "rcs", "sms"], "gateway": "phones",
+            "active": true, "daily_limit": 20_000, "per_minute_limit": 6_000,
+        }),
+    ] {
+        workers.invoke("operator", command).await.expect("a line");
+    }
     let sent = walk.send("a message", &format!("POST {messages}"), hello).await;
     let wrong = json!({"to": "5551234567", "body": " ", "channel": "fax", "scheduled_at": "tomorrow", "metadata": {"a": 1}, "x": 1});
     walk.send("all that is wrong", &format!("POST {messages}"), wrong).await;
