@@ -16,12 +16,10 @@ use shared::tenancy::TenantStore;
 use shared::tenancy::doors::Viewer;
 use shared::{Error, Result};
 
-use crate::rules::{opened, sealed};
+use crate::rules::{JUDGED, opened, sealed};
 
 /// Chains of a page.
 const CHAINS: usize = 1_000;
-/// Numbers that are looked at for them: many have no chain.
-const LOOKED_AT: usize = 5_000;
 /// Chains that are read at once.
 const AT_ONCE: usize = 25;
 /// Entries of one read.
@@ -138,7 +136,7 @@ pub async fn verify(door: Viewer, query: Query<VerifyQuery>) -> Result<Answer<Ve
     }
     let question = format!("consent verify {}", door.tenant.id);
     let after = opened(&door.app, &question, cursor.as_ref())?;
-    let peers = store.page_within(&Peer::all(), &Span { after, skip: 0, limit: CHAINS }, LOOKED_AT, |peer| peer.chain.is_some()).await?;
+    let peers = store.page_within(&Peer::all(), &Span { after, skip: 0, limit: CHAINS }, JUDGED, |peer| peer.chain.is_some()).await?;
     let (mut verdicts, mut next, began) = (vec![], peers.next, Instant::now());
     for some in peers.items.chunks(AT_ONCE) {
         let each = some.iter().map(|peer| verdict(store, peer.phone_number.clone(), peer.chain.clone()));

@@ -18,7 +18,7 @@ use shared::tenancy::TenantStore;
 use shared::tenancy::doors::{Member, Viewer};
 use shared::{Error, Result};
 
-use crate::rules::{CONSENT_TYPE, NewConsent, recorder};
+use crate::rules::{CONSENT_TYPE, JUDGED, NewConsent, recorder};
 
 /// An entry of a chain. What was redacted is null.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -125,9 +125,6 @@ fn etag(entry: &ConsentEntry) -> String {
 }
 
 impl Filter {
-    /// How many lines one call looks at where a filter turns them down. Such a page may be short.
-    const JUDGED: usize = 5_000;
-
     fn keeps(&self, consent_type: Option<ConsentType>, consented_at: Timestamp) -> bool {
         self.consent_type.is_none_or(|wanted| consent_type == Some(wanted))
             && self.from.is_none_or(|from| consented_at >= from)
@@ -138,10 +135,10 @@ impl Filter {
     pub async fn page(&self, store: &TenantStore, span: &Span, direction: Direction) -> Result<Page<ConsentEntry>> {
         if let Some(number) = &self.phone_number {
             let keep = |entry: &ConsentEntry| self.keeps(entry.consent_type, entry.consented_at);
-            return store.page_within(&ConsentEntry::chain_of(number).going(direction), span, Filter::JUDGED, keep).await;
+            return store.page_within(&ConsentEntry::chain_of(number).going(direction), span, JUDGED, keep).await;
         }
         let keep = |line: &Consent| self.keeps(line.consent_type, line.consented_at);
-        let found = store.page_within(&Consent::all().going(direction), span, Filter::JUDGED, keep).await?;
+        let found = store.page_within(&Consent::all().going(direction), span, JUDGED, keep).await?;
         let keys: Vec<_> = found.items.iter().map(Consent::entry).collect();
         Ok(Page { items: store.find_many(&keys).await?, next: found.next })
     }

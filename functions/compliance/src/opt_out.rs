@@ -15,7 +15,7 @@ use shared::store::{Direction, Listed, Page};
 use shared::tenancy::doors::{Admin, Member, Viewer};
 use shared::{Error, Result};
 
-use crate::rules::{Said, recorder};
+use crate::rules::{JUDGED, Said, recorder};
 
 /// Whether a phone number gets messages.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -69,9 +69,6 @@ pub struct NewOptOut {
 pub struct OptingIn {
     consent: ConsentFact,
 }
-
-/// How many opt-outs one call looks at where a filter turns them down. Such a page may be short.
-const JUDGED: usize = 5_000;
 
 /// In the order of the numbers, or what changed last first. The latter looks at a line of each opt-out.
 pub async fn list(door: Viewer, asked: Cursors<Filters>) -> Result<Listing<OptOutView>> {

@@ -13,6 +13,9 @@ use shared::tenancy::App;
 use shared::tenancy::doors::Tenanted;
 use shared::{Error, Result};
 
+/// How many records one call looks at where a filter turns them down. Such a page may be short.
+pub const JUDGED: usize = 5_000;
+
 pub const CONSENT_TYPE: OneOf<ConsentType> = OneOf { words: ConsentType::WORDS, parse: ConsentType::parse };
 
 const METADATA: Texts =

@@ -1,6 +1,6 @@
 //! Tells webhooks of events: keeps what happened, writes a delivery for each webhook that takes it, signs its attempts for the worker that makes them, and
-//! notes what became of each. A replay does the same again for events of some time. What is committed is the outbox: a delivery that waits is found again whatever dies in between. A receiver may get an event
-//! twice, with the same `webhook-id`; none is lost.
+//! notes what became of each. A replay does the same again for events of some time. A delivery's record is its outbox: the sweep finds what waits longer than
+//! a queue can hold, whatever dies. A receiver may get an event twice, with the same `webhook-id`.
 
 mod attempt;
 mod health;

@@ -10,7 +10,7 @@ use shared::http::endpoint::Argument;
 use shared::http::idempotency::Ticket;
 use shared::http::paging::PageRequest;
 use shared::ids::PathId;
-use shared::model::api_key::{ApiKey, Environment};
+use shared::model::api_key::ApiKey;
 use shared::model::time::zulu;
 use shared::store::{Direction, Record as _};
 use shared::tenancy::doors::{Member, Viewer};
@@ -29,7 +29,7 @@ pub enum SandboxMessages {
 const LOOKED_AT: usize = 1_000;
 
 pub fn is_for(key: Option<&ApiKey>) -> bool {
-    key.is_some_and(|key| key.environment == Environment::Test)
+    key.is_some_and(ApiKey::is_test)
 }
 
 /// For what is done to messages that go somewhere: a test key knows of none.

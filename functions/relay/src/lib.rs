@@ -1,7 +1,8 @@
-//! Turns the table's stream into jobs and derived data. A new mail is to be sent, a campaign that is due goes on, an event is told to webhooks, a released wave and an answer of the inbox are sent, a deleted
-//! project, workspace, campaign or lead is to be swept, a change goes into the audit log, and a pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost
-//! between a write and its effect. A record that is seen twice causes a second job, which does nothing, and the same audit entry. The jobs of all records of
-//! a batch are sent together, and the batch is asked for again from the first record of which a job is not on its queue.
+//! Turns the table's stream into jobs and derived data. A new mail or message is to be sent, a campaign that is due goes on, an event is told to webhooks, a
+//! released wave and an answer of the inbox are sent, a deleted project, workspace, campaign or lead is to be swept, a change goes into the audit log, and a
+//! pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost between a write and its effect. A record that
+//! is seen twice causes a second job, which does nothing, and the same audit entry. The jobs of all records of a batch are sent together, and the batch is
+//! asked for again from the first record of which a job is not on its queue.
 
 pub mod events;
 mod jobs;

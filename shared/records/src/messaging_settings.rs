@@ -57,6 +57,11 @@ fn otp_per_hour() -> u64 {
     5
 }
 
+/// Unless told otherwise.
+fn kept() -> bool {
+    true
+}
+
 impl Fallback {
     /// All that there are.
     pub const MOST: usize = Channel::WORDS.len();
@@ -139,11 +144,6 @@ impl MessagingSettings {
     pub fn key_of() -> Key<Self> {
         Key::new(&Collection::of::<MessagingSettings>(), "one")
     }
-}
-
-/// Unless told otherwise.
-fn kept() -> bool {
-    true
 }
 
 fn invalid(problems: BTreeMap<&'static str, String>) -> Error {
@@ -242,8 +242,11 @@ mod tests {
         let stored = serde_json::to_value(MessagingSettings::unset(NOW)).unwrap();
         assert_eq!(serde_json::from_value::<MessagingSettings>(stored.clone()).unwrap(), MessagingSettings::unset(NOW));
         let mut earlier = stored.clone();
-        earlier.as_object_mut().unwrap().remove("keep_events");
-        assert!(serde_json::from_value::<MessagingSettings>(earlier).unwrap().keep_events, "stored before there was a choice");
+        for added in ["keep_events", "otp_per_hour"] {
+            earlier.as_object_mut().unwrap().remove(added);
+        }
+        let earlier = serde_json::from_value::<MessagingSettings>(earlier).unwrap();
+        assert_eq!((earlier.keep_events, earlier.otp_per_hour), (true, 5), "stored before there was a choice");
         let shrunk = serde_json::json!({"start": 1260, "end": 480, "rules": "default"});
         for (field, wrong) in
             [("quiet_hours", shrunk), ("fallback", serde_json::json!(["sms", "sms"])), ("fallback", serde_json::json!([]))]

@@ -152,7 +152,8 @@ fn words(content: &MailContent, sites: &Sites, links: &SigningKey) -> (String, V
             let (subject, next) = if *is_disabled {
                 (
                     "A webhook is disabled",
-                    "Nothing is delivered to it any more. When it works again, enable it (PATCH it with {\"enabled\": true}), and let a replay deliver what it missed (POST …/replay).",
+                    "Nothing is delivered to it any more. When it works again, enable it (PATCH it with {\"enabled\": true}), \
+                     and let a replay deliver what it missed (POST …/replay).",
                 )
             } else {
                 ("A webhook fails", "Deliveries are tried again. If they fail for five days, the webhook is disabled.")

@@ -273,6 +273,11 @@ pub struct Minted {
 }
 
 impl ApiKey {
+    /// It is for trying things out: nothing goes out by it.
+    pub fn is_test(&self) -> bool {
+        self.environment == Environment::Test
+    }
+
     pub const MAX_GRACE: SignedDuration = SignedDuration::from_secs(2_592_000);
 
     pub fn mint(new: NewKey, tenant: TenantId, issuer: Issuer, maker: Maker, now: Timestamp, random: &Random) -> Minted {

@@ -43,8 +43,8 @@ const ROUTES: &[(&str, Option<&str>)] = &[
     ("/v1/agency", Some("agency")),
     ("/v1/settings/messaging", Some("messages")),
     ("/v1/templates", Some("templates")),
-    ("/v1/webhooks", Some("webhooks")),
     ("/v1/events", Some("webhooks")),
+    ("/v1/webhooks", Some("webhooks")),
 ];
 
 /// Routes under a prefix above that are still for people only.
