@@ -162,6 +162,15 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         }
         "GET /v1/messages/{id}" | "POST /v1/messages/{id}/cancel" => (Some(Target::Message), Value::Null),
         "POST /v1/messages/{id}/resend" => (Some(Target::FailedMessage), Value::Null),
+        "POST /v1/campaigns" => {
+            let in_a_month = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 30)).to_string();
+            let to = json!([format!("+1555{:07}", serial())]);
+            (Some(Target::Lines), json!({"name": "Spring", "body": "Hello", "recipients": to, "scheduled_at": in_a_month}))
+        }
+        "POST /v1/campaigns/{id}/pause" => (Some(Target::MessageCampaign("sending")), Value::Null),
+        "POST /v1/campaigns/{id}/resume" => (Some(Target::MessageCampaign("paused")), Value::Null),
+        "POST /v1/campaigns/{id}/retry-failed" => (Some(Target::MessageCampaign("completed")), Value::Null),
+        name if name.contains(" /v1/campaigns/{id}") => (Some(Target::MessageCampaign("scheduled")), Value::Null),
         // Whoever signs it is a gateway: tests/it/messages.rs attacks its door.
         "POST /v1/gateways/{id}/events" => (Some(Target::Nothing), Value::Null),
         // Each time other hours, so that each changes something.
@@ -1095,6 +1104,8 @@ pub(crate) enum Target {
     /// To a phone, in a month.
     Message,
     FailedMessage,
+    /// A campaign of messages in this state, of which one failed.
+    MessageCampaign(&'static str),
     /// A number that opted out.
     OptOut,
     /// A number that seems to have opted out.
@@ -1204,6 +1215,7 @@ impl Target {
                 }
                 id
             }
+            Target::MessageCampaign(status) => message_campaign(world, tenant, status).await,
             Target::OptOut => {
                 let number = format!("+1555{:07}", serial());
                 let body = json!({"phone_number": number});
@@ -1270,6 +1282,25 @@ impl Target {
             _ => "0198c0de-0000-7000-8000-000000000000",
         }
     }
+}
+
+/// A campaign of messages to one number, as workers leave it.
+async fn message_campaign(world: &World, tenant: &Tenant, status: &str) -> String {
+    lines(world).await;
+    let body = json!({"name": "Spring", "body": "Hello", "recipients": [format!("+1555{:07}", serial())]});
+    let made = world.post("/v1/campaigns").token(&tenant.owner.token).json(body).send().await.expect(202).json();
+    let id = id(&made["data"]).to_owned();
+    let uuid = crate::world::uuid_of(&id);
+    let place = format!("T#{}#message-campaigns", tenant.id);
+    world.change_item(&place, &uuid, |item| item["status"] = json!({"S": status}));
+    let counts = json!({"campaign": uuid, "part": "0", "failed": 1});
+    let mut item = stored(&counts)["M"].clone();
+    let own = [("pk", format!("T#{}#message-campaign-counts", tenant.id)), ("sk", format!("{uuid}#0"))];
+    for (name, value) in own.into_iter().chain([("type", "message_campaign_counts".to_owned()), ("tenant", tenant.id.clone())]) {
+        item[name] = json!({"S": value});
+    }
+    world.put_item(&item);
+    id
 }
 
 /// A number that seems to have opted out, as the worker leaves it that takes in messages.

@@ -25,6 +25,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod links;
+mod message_campaigns;
 mod message_model;
 mod message_templates;
 mod messages;

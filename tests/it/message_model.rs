@@ -198,7 +198,7 @@ impl Town {
 
     /// No job of a message was given up.
     pub fn check_letters(&self, context: &str) {
-        for name in ["OtpDeadLetters", "MessageDeadLetters", "RelayDeadLetters"] {
+        for name in ["OtpDeadLetters", "MessageDeadLetters", "BulkDeadLetters", "RelayDeadLetters"] {
             let depth = self.world.aws.queues().depth(&format!("tenantry-local-{name}")).expect("a queue");
             assert_eq!((depth.visible, depth.hidden), (0, 0), "{context}: {name}");
         }

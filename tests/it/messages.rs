@@ -21,7 +21,7 @@ pub struct Home {
     pub world: World,
     pub workers: Workers,
     pub own: Tenant,
-    key: String,
+    pub key: String,
 }
 
 impl Home {
@@ -29,7 +29,7 @@ impl Home {
         Home::with(Settings { moment: Some(NOON.parse().unwrap()), ..Settings::default() }).await
     }
 
-    async fn with(settings: Settings) -> Self {
+    pub async fn with(settings: Settings) -> Self {
         let world = World::with(settings).await;
         let workers = Workers::on(&world);
         stack::phone_lines::seed(world.aws.phones(), &workers, "http://127.0.0.1:1").await.expect("lines");
@@ -38,7 +38,7 @@ impl Home {
         Home { world, workers, own, key }
     }
 
-    fn post(&self, body: Value) -> Request {
+    pub fn post(&self, body: Value) -> Request {
         self.world.advance(SignedDuration::from_millis(5));
         self.world.post(ALL).header("authorization", &format!("Bearer {}", self.key)).json(body)
     }
@@ -69,13 +69,13 @@ impl Home {
         tell(&self.world).await
     }
 
-    async fn sweep(&self) {
+    pub async fn sweep(&self) {
         self.workers.run("switchboard", json!({"task": "sweep"})).await.expect("a sweep");
         self.settle().await;
     }
 
     /// What came to a phone.
-    fn on(&self, phone: &str) -> Vec<String> {
+    pub fn on(&self, phone: &str) -> Vec<String> {
         let conversation = self.world.aws.phones().conversation(phone);
         let messages = conversation.map(|phone| phone.messages).unwrap_or_default();
         messages
@@ -90,7 +90,7 @@ impl Home {
         report(&self.world, id, &events)
     }
 
-    async fn usage(&self) -> Value {
+    pub async fn usage(&self) -> Value {
         self.world.get("/v1/billing/usage").token(&self.own.owner.token).send().await.expect(200).json()["data"].clone()
     }
 }
@@ -126,7 +126,7 @@ pub async fn key_of(world: &World, tenant: &Tenant, environment: &str) -> String
     made["data"]["key"].as_str().expect("a key").to_owned()
 }
 
-fn problem(answer: &Answer, field: &str) -> String {
+pub fn problem(answer: &Answer, field: &str) -> String {
     answer.details()[field][0].as_str().unwrap_or_default().to_owned()
 }
 

@@ -491,6 +491,12 @@ pub fn id(resource: &Value) -> &str {
     resource["id"].as_str().expect("the resource has an id")
 }
 
+/// A prefixed id (`msg_…`) as the table has it.
+pub fn uuid_of(id: &str) -> String {
+    let hex = id.split_once('_').map_or(id, |(_, hex)| hex);
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
 /// The claims of a token, not verified.
 pub fn claims_of(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("a token has three parts");

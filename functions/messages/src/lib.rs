@@ -1,8 +1,11 @@
-//! Messages to phones (F4): what is sent and what came in, templates of messages, how a tenant sends them, and what gateways report.
+//! Messages to phones (F4): what is sent and what came in, campaigns of messages, templates of messages, how a tenant sends them, and what gateways report.
 
+mod campaign;
+mod dry_run;
 mod gateway;
 mod known;
 mod message;
+mod recipient;
 mod rules;
 mod sandbox;
 mod settings;
@@ -24,6 +27,21 @@ impl Routes for Messages {
         routes.post("/v1/messages/{id}/resend", "resendPhoneMessage", "Send a message again that failed or is unknown", message::resend);
         routes.tag("gateways", "What gateways of the operator report.");
         routes.post("/v1/gateways/{id}/events", "reportGatewayEvents", "Report receipts, and messages that came in", gateway::take);
+        routes.tag("message campaigns", "One text to many phones, each with the values of its contact.");
+        routes.get("/v1/campaigns", "listMessageCampaigns", "List campaigns of messages", campaign::list);
+        routes.post("/v1/campaigns", "createMessageCampaign", "Send a campaign of messages, or see what it would do", campaign::create);
+        routes.may(404);
+        routes.get("/v1/campaigns/{id}", "getMessageCampaign", "Read a campaign of messages, with its counts", campaign::show);
+        routes.post("/v1/campaigns/{id}/pause", "pauseMessageCampaign", "Pause a campaign of messages", campaign::pause);
+        routes.post("/v1/campaigns/{id}/resume", "resumeMessageCampaign", "Let a paused campaign of messages go on", campaign::resume);
+        routes.post("/v1/campaigns/{id}/cancel", "cancelMessageCampaign", "Cancel what a campaign has not sent", campaign::cancel);
+        routes.post(
+            "/v1/campaigns/{id}/retry-failed",
+            "retryFailedOfMessageCampaign",
+            "Send once more to those whose message failed",
+            campaign::retry_failed,
+        );
+        routes.get("/v1/campaigns/{id}/recipients", "listMessageCampaignRecipients", "List what became of each recipient", recipient::list);
         routes.tag("message templates", "What messages to phones say, with `{{variables}}` for what differs from message to message.");
         routes.get("/v1/templates", "listMessageTemplates", "List templates of messages", template::list);
         routes.post("/v1/templates", "createMessageTemplate", "Create a template of messages", template::create);

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use messaging::moving::{self, Allowed};
 use messaging::ways::{self, Way};
 use records::contact::Contact;
+use records::message_campaign::MessageCampaignId;
 use records::message_template::{MessageTemplate, MessageTemplateName, MessageType, TemplateChannel};
 use records::messaging_settings::MessagingSettings;
 use records::peer::Peer;
@@ -16,7 +17,7 @@ use records::quiet_hours::QuietMode;
 use serde::Serialize;
 use shared::http::answer::{Accepted, Answer, Listing, Tagged};
 use shared::http::arguments::{Cursors, Found};
-use shared::http::form::{Fields, Form, Integer, Moment, NoFields, OneOf, PhoneNumberText};
+use shared::http::form::{Fields, Form, Id, Integer, Moment, NoFields, OneOf, PhoneNumberText};
 use shared::http::idempotency::{Once, Ticket};
 use shared::model::line::{Channel, LinePeer, LinePool, PhoneLine};
 use shared::model::phone_number::PhoneNumber;
@@ -63,6 +64,7 @@ pub struct MessageView {
     pub from: Option<PhoneNumber>,
     pub body: String,
     pub template: Option<String>,
+    pub campaign_id: Option<String>,
     pub channel: Option<Channel>,
     pub requested_channel: RequestedChannel,
     pub message_type: MessageType,
@@ -124,6 +126,7 @@ pub struct Filters {
     pub message_type: Option<MessageType>,
     pub to: Option<PhoneNumber>,
     pub from: Option<PhoneNumber>,
+    pub campaign: Option<MessageCampaignId>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
 }
@@ -227,9 +230,9 @@ async fn accept(
         // What is scheduled is looked at when it is due.
         let then = match (verdict, full) {
             _ if message.status == MessageStatus::Scheduled => message.clone(),
-            (Verdict::Blocked(reason), _) => unqueued(message.blocked(reason)),
-            (Verdict::Waits(reason, until), _) => unqueued(message.held(reason, until)),
-            (Verdict::May, Some(reason)) => unqueued(message.held(reason, moving::tomorrow(now))),
+            (Verdict::Blocked(reason), _) => message.blocked(reason).unqueued(),
+            (Verdict::Waits(reason, until), _) => message.held(reason, until).unqueued(),
+            (Verdict::May, Some(reason)) => message.held(reason, moving::tomorrow(now)).unqueued(),
             (Verdict::May, None) => message.clone(),
         };
         let answer = AcceptedView::of(&then, line, channel);
@@ -249,7 +252,7 @@ async fn accept(
             };
         }
         writing = moving::note_due(writing, &door.directory, store, &then)?;
-        match moving::count(writing, store, &message.tally(&then))?.commit().await {
+        match moving::count(writing, store, &message.tally(&then), None)?.commit().await {
             Ok(()) => return Ok(answer),
             // Somebody else wrote to the number first, or came to know something about it or about the old message.
             Err(Error::Conflict(_) | Error::NotFound) => {
@@ -275,15 +278,10 @@ async fn zone_of(door: &Member, message: &PhoneMessage, peer: Option<&Peer>) -> 
 /// The message is kept, to show that it was asked for and not sent.
 async fn refuse(door: &Member, message: &PhoneMessage, ticket: &Ticket) -> Result<Error> {
     let store = &door.store;
-    let (blocked, refusal) = (unqueued(message.blocked(Reason::OptedOut)), Error::RecipientOptedOut);
+    let (blocked, refusal) = (message.blocked(Reason::OptedOut).unqueued(), Error::RecipientOptedOut);
     let writing = ticket.record_refusal(store.transaction(), store, &refusal)?.create(store, &blocked, conflict("Try again."))?;
-    moving::count(writing, store, &message.tally(&blocked))?.commit().await?;
+    moving::count(writing, store, &message.tally(&blocked), None)?.commit().await?;
     Ok(refusal)
-}
-
-/// It was not queued, so it has no place.
-fn unqueued(message: PhoneMessage) -> PhoneMessage {
-    PhoneMessage { queued_at: None, version: 1, ..message }
 }
 
 /// The line and the channel by which it would go now. A number is written to from one line of the pool; another one may not be named.
@@ -304,17 +302,11 @@ async fn planned<'a>(door: &Member, pool: &'a LinePool, message: &PhoneMessage, 
 impl Asked {
     /// With the text of its template, if it names one. A template's type wins.
     fn message(self, template: Option<&MessageTemplate>, now: Timestamp) -> Result<NewMessage> {
-        if self.scheduled_at.is_some_and(|at| at < now + SOONEST || at > now + LATEST) {
-            return Err(Error::field("scheduled_at", "The scheduled_at field must be between a minute and 90 days from now."));
-        }
+        may_be_scheduled(self.scheduled_at, now)?;
         let (body, named, message_type) = match self.text {
             Text::Body(body) => (body, None, self.message_type.unwrap_or(MessageType::Alert)),
             Text::Template(name, data) => {
-                let template = template.filter(|template| template.name == name);
-                let template = template.ok_or(Error::InvalidTemplate("There is no template of this name."))?;
-                if !goes(template.channel, self.channel) {
-                    return Err(Error::InvalidTemplate("The template is not for this channel."));
-                }
+                let template = fitting(template, &name, self.channel)?;
                 (template.body.rendered(&data)?, Some(name), template.message_type)
             }
         };
@@ -331,6 +323,24 @@ impl Asked {
             metadata: self.metadata,
         })
     }
+}
+
+pub fn may_be_scheduled(at: Option<Timestamp>, now: Timestamp) -> Result<()> {
+    if at.is_some_and(|at| at < now + SOONEST || at > now + LATEST) {
+        return Err(Error::field("scheduled_at", "The scheduled_at field must be between a minute and 90 days from now."));
+    }
+    Ok(())
+}
+
+/// The template of that name, if it may go by what is asked for.
+pub fn fitting<'a>(
+    template: Option<&'a MessageTemplate>,
+    name: &MessageTemplateName,
+    channel: RequestedChannel,
+) -> Result<&'a MessageTemplate> {
+    let template = template.filter(|template| template.name == *name);
+    let template = template.ok_or(Error::InvalidTemplate("There is no template of this name."))?;
+    if goes(template.channel, channel) { Ok(template) } else { Err(Error::InvalidTemplate("The template is not for this channel.")) }
 }
 
 /// Whether a template's text may go by what is asked for.
@@ -372,6 +382,7 @@ impl MessageView {
             from: message.from.clone(),
             body: message.body.clone(),
             template: message.template.as_ref().map(ToString::to_string),
+            campaign_id: message.campaign.map(|campaign| campaign.prefixed()),
             channel: message.channel,
             requested_channel: message.requested_channel,
             message_type: message.message_type,
@@ -417,6 +428,7 @@ impl Filters {
             message_type: message.message_type,
             to: &message.to,
             from: message.from.as_ref(),
+            campaign: message.campaign,
             created_at: message.created_at,
         })
     }
@@ -428,6 +440,7 @@ impl Filters {
             && self.message_type.is_none_or(|message_type| message_type == message.message_type)
             && self.to.as_ref().is_none_or(|to| to == message.to)
             && self.from.as_ref().is_none_or(|from| Some(from) == message.from)
+            && self.campaign.is_none_or(|campaign| Some(campaign) == message.campaign)
             && self.since.is_none_or(|since| message.created_at >= since)
             && self.until.is_none_or(|until| message.created_at < until)
     }
@@ -441,6 +454,7 @@ pub struct Shown<'a> {
     pub message_type: MessageType,
     pub to: &'a PhoneNumber,
     pub from: Option<&'a PhoneNumber>,
+    pub campaign: Option<MessageCampaignId>,
     pub created_at: Timestamp,
 }
 
@@ -490,13 +504,15 @@ impl Form for Filters {
             message_type: fields.optional("message_type", MESSAGE_TYPE),
             to: fields.optional("to", PhoneNumberText),
             from: fields.optional("from", PhoneNumberText),
+            campaign: fields.optional("campaign_id", CAMPAIGN),
             since: fields.optional("from_date", Moment),
             until: fields.optional("to_date", Moment),
         })
     }
 }
 
-const REQUESTED: OneOf<RequestedChannel> = OneOf { words: RequestedChannel::WORDS, parse: RequestedChannel::parse };
+const CAMPAIGN: Id<MessageCampaignId> = Id::of("a campaign of messages");
+pub const REQUESTED: OneOf<RequestedChannel> = OneOf { words: RequestedChannel::WORDS, parse: RequestedChannel::parse };
 const STATUS: OneOf<MessageStatus> = OneOf { words: MessageStatus::WORDS, parse: MessageStatus::parse };
 const CARRIED: OneOf<Channel> = OneOf { words: Channel::WORDS, parse: Channel::parse };
 const DIRECTION: OneOf<Direct> = OneOf { words: Direct::WORDS, parse: Direct::parse };

@@ -81,6 +81,7 @@ pub async fn list(door: &Viewer, filters: &Filters, page: PageRequest) -> Result
             message_type: message.message_type,
             to: &message.to,
             from: Some(&message.from),
+            campaign: None,
             created_at: message.created_at,
         })
     };
@@ -98,6 +99,7 @@ pub fn view(message: &SandboxMessage, now: Timestamp) -> MessageView {
         from: Some(message.from.clone()),
         body: message.body.clone(),
         template: message.template.as_ref().map(ToString::to_string),
+        campaign_id: None,
         channel: message.channel(),
         requested_channel: message.requested_channel,
         message_type: message.message_type,

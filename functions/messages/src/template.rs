@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use records::message_campaign::{MessageCampaign, MessageCampaignStatus, OpenCampaign};
 use records::message_template::{
     MessageTemplate, MessageTemplateById, MessageTemplateChanges, MessageTemplateId, MessageTemplateName, MessageType, TemplateChannel,
 };
@@ -111,6 +112,10 @@ pub async fn update(
 
 pub async fn delete(door: Member, named: Found<MessageTemplateById>, expected: IfMatch) -> Result<Answer<Deleted>> {
     let (store, named) = (&door.store, named.0);
+    let is_planned = |open: &OpenCampaign| open.status == MessageCampaignStatus::Scheduled && open.template.as_ref() == Some(&named.name);
+    if store.lines(&MessageCampaign::all()).await?.iter().any(is_planned) {
+        return Err(Error::TemplateInUse);
+    }
     store
         .remove(template_of(store, &named).await?, |template, transaction| {
             named.is_of(template)?;

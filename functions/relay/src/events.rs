@@ -2,6 +2,7 @@
 //! record adds an arm here, and nothing else: keeping the event, delivering and signing it are the same for all.
 
 use records::event::{Event, EventId, EventKind};
+use records::message_campaign::{MessageCampaign, MessageCampaignStatus};
 use records::opt_out::OptOut;
 use records::phone_message::{MessageStatus, PhoneMessage, Way};
 use records::webhook::WebhookHealth;
@@ -37,6 +38,11 @@ fn what(change: &Change) -> Result<Option<(EventKind, Map<String, Value>)>> {
             let message: PhoneMessage = change.record()?;
             let kind = of_message(change.earlier::<PhoneMessage>()?.as_ref(), &message);
             Ok(kind.map(|kind| (kind, about_message(&message))))
+        }
+        MessageCampaign::TYPE => {
+            let campaign: MessageCampaign = change.record()?;
+            let kind = of_campaign(change.earlier::<MessageCampaign>()?.as_ref(), &campaign);
+            Ok(kind.map(|kind| (kind, about_campaign(&campaign))))
         }
         OptOut::TYPE => {
             let opt_out: OptOut = change.record()?;
@@ -83,7 +89,32 @@ fn about_message(message: &PhoneMessage) -> Map<String, Value> {
         "reason": message.reason,
         "segments": message.segments(),
         "metadata": message.metadata,
+        "campaign_id": message.campaign.map(|campaign| campaign.prefixed()),
         "sequence": message.version,
+    }))
+}
+
+/// That it was paused, went on or is tried again is known to whoever did so.
+fn of_campaign(before: Option<&MessageCampaign>, campaign: &MessageCampaign) -> Option<EventKind> {
+    let (was, is) = (before.map(|before| before.status), campaign.status);
+    match is {
+        _ if was == Some(is) => None,
+        MessageCampaignStatus::Sending if was.is_none_or(|was| was == MessageCampaignStatus::Scheduled) => Some(EventKind::CampaignStarted),
+        MessageCampaignStatus::Completed | MessageCampaignStatus::Failed => Some(EventKind::CampaignCompleted),
+        MessageCampaignStatus::Cancelled => Some(EventKind::CampaignCancelled),
+        MessageCampaignStatus::Scheduled | MessageCampaignStatus::Sending | MessageCampaignStatus::Paused => None,
+    }
+}
+
+fn about_campaign(campaign: &MessageCampaign) -> Map<String, Value> {
+    object(json!({
+        "campaign_id": campaign.id.prefixed(),
+        "name": campaign.name,
+        "status": campaign.status,
+        "recipients": campaign.recipients,
+        "started_at": campaign.started_at.map(zulu),
+        "ended_at": campaign.ended_at.map(zulu),
+        "sequence": campaign.version,
     }))
 }
 

@@ -15,6 +15,7 @@ use records::delivery::{Deliver, Delivery};
 use records::event::Publish;
 use records::lead::{DeletedLead, EraseLead};
 use records::message::{self, Message, SendReply};
+use records::message_campaign::{AdvanceMessageCampaign, CampaignProgress};
 use records::phone_message::{MessageStatus, PhoneMessage, SendMessage};
 use records::project::{DeletedProject, SweepTasks};
 use records::replay::{GoOn, Replay};
@@ -45,6 +46,7 @@ pub struct Relay {
     send_queue: String,
     otp_queue: String,
     message_queue: String,
+    bulk_queue: String,
     event_queue: String,
 }
 
@@ -63,6 +65,8 @@ enum FollowUp {
     SendTest(SendTest),
     SendReply(SendReply),
     SendMessage(PhoneJob),
+    /// The next turn of a campaign of messages, after so long.
+    AdvanceMessages(AdvanceMessageCampaign, SignedDuration),
     /// The messages, and the tenant whose share of the queue they use.
     Release(ReleaseMessages, String),
     /// The next attempt of a delivery, after so long.
@@ -80,10 +84,18 @@ enum FollowUp {
 #[derive(Debug, PartialEq, Eq)]
 struct PhoneJob {
     job: SendMessage,
-    /// It does not wait behind others.
-    is_urgent: bool,
+    lane: Lane,
     /// Until its turn.
     delay: SignedDuration,
+}
+
+/// Which queue a message to a phone goes through: none waits behind what is less urgent.
+#[derive(Debug, PartialEq, Eq)]
+enum Lane {
+    Otp,
+    Usual,
+    /// Of campaigns.
+    Bulk,
 }
 
 impl Worker for Relay {
@@ -94,8 +106,9 @@ impl Worker for Relay {
         let (mail_queue, cleanup_queue) = (queue("MAIL_QUEUE_URL")?, queue("CLEANUP_QUEUE_URL")?);
         let (campaign_queue, send_queue) = (queue("CAMPAIGN_QUEUE_URL")?, queue("SEND_QUEUE_URL")?);
         let (otp_queue, message_queue) = (queue("OTP_QUEUE_URL")?, queue("MESSAGE_QUEUE_URL")?);
-        let (event_queue, sqs) = (queue("EVENT_QUEUE_URL")?, client(&Aws::read(variables)?));
-        Ok(Relay { app, sqs, mail_queue, cleanup_queue, campaign_queue, send_queue, otp_queue, message_queue, event_queue })
+        let (bulk_queue, event_queue) = (queue("BULK_QUEUE_URL")?, queue("EVENT_QUEUE_URL")?);
+        let sqs = client(&Aws::read(variables)?);
+        Ok(Relay { app, sqs, mail_queue, cleanup_queue, campaign_queue, send_queue, otp_queue, message_queue, bulk_queue, event_queue })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
@@ -120,9 +133,16 @@ impl Relay {
             FollowUp::SendWave(job) => Job::new(&self.send_queue, change.group(), &change.job(job)),
             FollowUp::SendReply(job) => Job::new(&self.send_queue, change.group(), &change.job(job)),
             FollowUp::SendTest(job) => Job::new(&self.send_queue, change.group(), &change.job(job)),
-            FollowUp::SendMessage(PhoneJob { job, is_urgent, delay }) => {
-                let queue = if is_urgent { &self.otp_queue } else { &self.message_queue };
+            FollowUp::SendMessage(PhoneJob { job, lane, delay }) => {
+                let queue = match lane {
+                    Lane::Otp => &self.otp_queue,
+                    Lane::Usual => &self.message_queue,
+                    Lane::Bulk => &self.bulk_queue,
+                };
                 Job::new(queue, change.group(), &change.job(job)).map(|job| job.after(delay))
+            }
+            FollowUp::AdvanceMessages(job, delay) => {
+                Job::new(&self.bulk_queue, change.group(), &change.job(job)).map(|job| job.after(delay))
             }
             FollowUp::Release(job, group) => Job::new(&self.message_queue, group, &change.job(job)),
             FollowUp::Deliver(job, delay) => Job::new(&self.event_queue, change.group(), &change.job(job)).map(|job| job.after(delay)),
@@ -140,6 +160,12 @@ impl Relay {
 
 /// Of SQS.
 const LONGEST_DELAY: SignedDuration = SignedDuration::from_mins(15);
+
+/// How long a queue keeps a job that is due at a moment. A part of a second is waited for, too.
+fn until(due_at: Option<Timestamp>, now: Timestamp) -> SignedDuration {
+    let until = due_at.map_or(SignedDuration::ZERO, |due| due.duration_since(now) + SignedDuration::from_millis(999));
+    until.clamp(SignedDuration::ZERO, LONGEST_DELAY)
+}
 
 /// Most changes need nothing, which follows from their kind and type.
 fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
@@ -195,11 +221,21 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             if message.status != MessageStatus::Queued {
                 return Ok(FollowUp::Nothing);
             }
-            // A part of a second is waited for, too.
-            let until = message.due_at.map_or(SignedDuration::ZERO, |due| due.duration_since(now) + SignedDuration::from_millis(999));
-            let delay = until.clamp(SignedDuration::ZERO, LONGEST_DELAY);
-            let (job, is_urgent) = (SendMessage { message: message.id }, message.is_urgent());
-            Ok(FollowUp::SendMessage(PhoneJob { job, is_urgent, delay }))
+            let lane = match message.campaign {
+                _ if message.is_urgent() => Lane::Otp,
+                None => Lane::Usual,
+                Some(_) => Lane::Bulk,
+            };
+            Ok(FollowUp::SendMessage(PhoneJob { job: SendMessage { message: message.id }, lane, delay: until(message.due_at, now) }))
+        }
+        // A turn has many steps, of which only the last one asks for the next turn.
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == CampaignProgress::TYPE => {
+            let progress: CampaignProgress = change.record()?;
+            let before: Option<CampaignProgress> = change.earlier()?;
+            if before.is_some_and(|before| before.turn == progress.turn) {
+                return Ok(FollowUp::Nothing);
+            }
+            Ok(FollowUp::AdvanceMessages(progress.job(), until(progress.due_at, now)))
         }
         // What is due later is brought to mind by then, which changes it.
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == DueMessages::TYPE => {

@@ -1,11 +1,13 @@
 //! Sends messages to phones: chooses the line, waits for its turn, gives the message to what carries it, and notes what is known. It also wakes messages up
 //! that waited. Whatever dies in between, no phone gets a message twice, and what waits is found again.
 
+mod campaign;
 mod gateway;
 mod lines;
 mod release;
 mod send;
 
+use records::message_campaign::AdvanceMessageCampaign;
 use records::phone_message::SendMessage;
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,6 +38,7 @@ enum Task {
 enum Job {
     Send(SendMessage),
     Release(ReleaseMessages),
+    Advance(AdvanceMessageCampaign),
 }
 
 impl Worker for Switchboard {
@@ -51,6 +54,7 @@ impl Worker for Switchboard {
                 match job {
                     Job::Send(job) => Box::pin(self.send(&context, job)).await,
                     Job::Release(job) => Box::pin(self.release(&context, &job.due)).await,
+                    Job::Advance(job) => Box::pin(self.advance(&context, &job.campaign_turn)).await,
                 }
             };
             return worker::queue(&self.app, event, Self::NAME, request_id, work).await;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use messaging::moving::{self, Allowed};
-use records::phone_message::{PhoneMessage, PhoneMessageId};
+use records::phone_message::{PhoneMessage, PhoneMessageId, Reason};
 use shared::model::due_messages::DueMessages;
 use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::WorkContext;
@@ -19,6 +19,7 @@ impl Switchboard {
     pub async fn release(&self, context: &WorkContext, due: &DueMessages) -> Result<()> {
         let store = context.waiting(due);
         let now = self.app.clock().now();
+        self.revive(context, &store, due).await?;
         let mut waiting = store.lines(&PhoneMessage::all()).await?;
         waiting.retain(|waiting| waiting.due_at <= now);
         // Oldest first, so that whoever waited longest has the day's first places.
@@ -50,10 +51,12 @@ impl Switchboard {
         Ok(())
     }
 
-    async fn wake(&self, context: &WorkContext, store: &TenantStore, id: PhoneMessageId, now: Timestamp) -> Result<()> {
+    /// One that is due, or that a pause of its campaign holds, goes on if it may.
+    pub async fn wake(&self, context: &WorkContext, store: &TenantStore, id: PhoneMessageId, now: Timestamp) -> Result<()> {
         for _ in 0..TRIES {
             let Some(message) = store.find(&PhoneMessage::key_of(id)).await? else { return Ok(()) };
-            if !message.status.is_waiting() || message.due_at.is_some_and(|due| due > now) {
+            let is_due = message.due_at.is_none_or(|due| due <= now) || message.reason == Some(Reason::CampaignPaused);
+            if !message.status.is_waiting() || !is_due {
                 return Ok(());
             }
             let Some(around) = around(context, store, &message).await? else { return Ok(()) };
@@ -76,6 +79,7 @@ impl Switchboard {
                 Some(expecting) => moving::write_peer(writing, store, peer, &expecting)?,
                 None => writing,
             };
+            let writing = moving::count(writing, store, &[], message.campaign_tally(&queued))?;
             let reason = match writing.commit().await {
                 Ok(()) => return Ok(()),
                 Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => continue,

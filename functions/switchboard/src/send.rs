@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use messaging::moving::{self, Allowed};
 use messaging::ways::{self, Way};
 use records::contact::Contact;
+use records::message_campaign::{MessageCampaign, MessageCampaignStatus};
 use records::message_template::MessageType;
 use records::messaging_settings::MessagingSettings;
 use records::peer::Peer;
@@ -34,6 +35,8 @@ pub struct Around {
     settings: MessagingSettings,
     /// Of the number's contact, for marketing.
     timezone: Option<String>,
+    /// In which state its campaign is.
+    campaign: Option<MessageCampaignStatus>,
 }
 
 /// What is to be done with a message now.
@@ -244,8 +247,14 @@ impl Switchboard {
 /// `None`: its tenant is gone, and it with that.
 pub async fn around(context: &WorkContext, store: &TenantStore, message: &PhoneMessage) -> Result<Option<Around>> {
     let (tenant, peer, pool, settings) = (Tenant::key_of(), Peer::key_of(&message.to), LinePool::key_of(), MessagingSettings::key_of());
+    let campaign = async {
+        match message.campaign {
+            Some(campaign) => store.find(&MessageCampaign::key_of(campaign)).await,
+            None => Ok(None),
+        }
+    };
     let reading = (store.find(&tenant), store.find(&peer), context.directory.find(&pool), store.find(&settings));
-    let (tenant, peer, pool, settings) = tokio::try_join!(reading.0, reading.1, reading.2, reading.3)?;
+    let (tenant, peer, pool, settings, campaign) = tokio::try_join!(reading.0, reading.1, reading.2, reading.3, campaign)?;
     // What is being deleted can be restored for a week, and waits.
     let Some(tenant) = tenant.filter(|tenant| tenant.status != TenantStatus::Closed) else { return Ok(None) };
     let settings = settings.unwrap_or_else(|| MessagingSettings::unset(tenant.created_at));
@@ -254,7 +263,8 @@ pub async fn around(context: &WorkContext, store: &TenantStore, message: &PhoneM
         Some(contact) => store.find(&Contact::key_of(contact)).await?.and_then(|contact| contact.timezone),
         None => None,
     };
-    Ok(Some(Around { tenant, peer, pool: pool.unwrap_or_else(LinePool::none), settings, timezone }))
+    let campaign = campaign.map(|campaign| campaign.status);
+    Ok(Some(Around { tenant, peer, pool: pool.unwrap_or_else(LinePool::none), settings, timezone, campaign }))
 }
 
 /// What a message becomes that may not go now, whatever line there is.
@@ -265,8 +275,13 @@ pub fn stopped(message: &PhoneMessage, around: &Around, now: Timestamp) -> Optio
     match verdict(message, recipient, &around.settings, now) {
         Verdict::Blocked(reason) => Some(ended(message.blocked(reason))),
         _ if message.has_expired(now) => Some(ended(message.failed(Reason::Expired, now))),
+        _ if around.campaign == Some(MessageCampaignStatus::Cancelled) => Some(message.cancelled().unwrap_or_else(|| message.unknown())),
         _ if around.tenant.inaccessible(now).is_some() && message.is_unanswered() => Some(message.unknown()),
         _ if around.tenant.inaccessible(now).is_some() => Some(message.held(Reason::TenantSuspended, now + HOURLY)),
+        // One that may have gone is asked about in a pause too.
+        _ if around.campaign == Some(MessageCampaignStatus::Paused) && !message.is_unanswered() => {
+            Some(message.held(Reason::CampaignPaused, now + HOURLY))
+        }
         // One that may have gone is asked about at night too.
         Verdict::Waits(reason, until) if !message.is_unanswered() => Some(message.held(reason, until)),
         Verdict::Waits(..) | Verdict::May => None,

@@ -2,9 +2,10 @@
 //! each place of the plan is right whatever is repeated or dies in between.
 
 use jiff::Timestamp;
+use records::message_campaign::{CampaignCounts, MessageCampaignId};
 use records::messaging_quota::MessagingQuota;
 use records::peer::Peer;
-use records::phone_message::{MessageStatus, PhoneMessage, Reason};
+use records::phone_message::{MessageStatus, PhoneMessage, Reason, Tally};
 use shared::model::due_messages::DueMessages;
 use shared::model::plan::Plan;
 use shared::model::time::{day, end_of};
@@ -108,15 +109,24 @@ pub fn change<'a>(
             transaction = transaction.tally_within(store, &key, ("n", -1), None, missing())?;
         }
     }
-    count(transaction, store, &tally)
+    count(transaction, store, &tally, before.campaign_tally(after))
 }
 
-/// Adds to the day's usage.
-pub fn count<'a>(transaction: Transaction<'a>, store: &TenantStore, tally: &[(&'static str, i64)]) -> Result<Transaction<'a>> {
+/// Adds to the day's usage, and to the counts of a campaign. Both are spread over as many parts, so that whoever meets at the one meets at the other.
+pub fn count<'a>(
+    transaction: Transaction<'a>,
+    store: &TenantStore,
+    tally: &[(&'static str, i64)],
+    of_campaign: Option<(MessageCampaignId, Tally)>,
+) -> Result<Transaction<'a>> {
+    let [spread] = store.random().bytes();
+    let transaction = match of_campaign {
+        Some((campaign, tally)) => transaction.tally_from(store, &CampaignCounts::part(campaign, spread), &tally)?,
+        None => transaction,
+    };
     if tally.is_empty() {
         return Ok(transaction);
     }
-    let [spread] = store.random().bytes();
     transaction.tally_from(store, &UsageDay::part(day(store.now()), spread), tally)
 }
 

@@ -23,6 +23,7 @@ pub mod keywords;
 pub mod lead;
 pub mod lead_list;
 pub mod message;
+pub mod message_campaign;
 pub mod message_template;
 pub mod message_text;
 pub mod messaging_quota;
@@ -101,6 +102,10 @@ shared::records! {
     contact_group::ContactGroupMember,
     peer::Peer,
     phone_message::PhoneMessage,
+    message_campaign::MessageCampaign,
+    message_campaign::RecipientPack,
+    message_campaign::CampaignProgress,
+    message_campaign::CampaignCounts,
     sandbox_message::SandboxMessage,
     messaging_quota::MessagingQuota,
     consent::ConsentEntry,

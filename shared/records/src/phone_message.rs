@@ -10,6 +10,7 @@ use shared::model::phone_number::PhoneNumber;
 use shared::store::{Collection, Entity, InTenant, Key, List, ListEntry, Listed, Named, Packed, Restore};
 use shared::{Result, id};
 
+use crate::message_campaign::{CampaignCounts, MessageCampaignId};
 use crate::message_template::{MessageTemplateName, MessageType};
 use crate::quiet_hours::QuietMode;
 use crate::sms::Sms;
@@ -51,6 +52,9 @@ pub struct PhoneMessage {
     pub body: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<MessageTemplateName>,
+    /// The campaign that it is of, whose counts move with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<MessageCampaignId>,
     pub message_type: MessageType,
     pub requested_channel: RequestedChannel,
     /// By which it may go, in the order in which they are tried.
@@ -159,6 +163,11 @@ pub enum Reason {
     /// Each line that could send it belongs, for this number, to somebody else.
     NoLine,
     TenantSuspended,
+    CampaignPaused,
+    /// A variable of its campaign's text has no value for its number.
+    MissingTemplateVar,
+    /// Its campaign's text, with the values of its number, is no message.
+    InvalidText,
     Expired,
     NoImessage,
     NoRcs,
@@ -384,6 +393,7 @@ impl PhoneMessage {
             from: from_number,
             body,
             template,
+            campaign: None,
             message_type,
             requested_channel,
             channels: requested_channel.channels(auto),
@@ -420,6 +430,7 @@ impl PhoneMessage {
             from: Some(peer),
             body,
             template: None,
+            campaign: None,
             message_type: MessageType::Alert,
             requested_channel: RequestedChannel::from(channel),
             channels: vec![],
@@ -569,6 +580,11 @@ impl PhoneMessage {
         PhoneMessage { due_at: Some(until.min(self.valid_until)), line: None, ..self.to(MessageStatus::Held, Some(reason)) }
     }
 
+    /// As it is first written, where it was not queued: it has no place among the plan's messages.
+    pub fn unqueued(self) -> Self {
+        PhoneMessage { queued_at: None, version: 1, ..self }
+    }
+
     /// A worker has it, to give it to a line.
     pub fn taken(&self, line: LineId, number: &PhoneNumber, channel: Channel, now: Timestamp) -> Self {
         let moved = self.to(MessageStatus::Sending, None);
@@ -684,6 +700,12 @@ impl PhoneMessage {
             tally.push(("messages_blocked", 1));
         }
         tally
+    }
+
+    /// What the counts of its campaign gain when a message moves from here to there: the one of its new state one, and that of the old one less one.
+    pub fn campaign_tally(&self, after: &Self) -> Option<(MessageCampaignId, Tally)> {
+        let (before, now) = (CampaignCounts::name(self.status), CampaignCounts::name(after.status));
+        after.campaign.filter(|_| before != now).map(|campaign| (campaign, vec![(before, -1), (now, 1)]))
     }
 
     /// The number of usage of its channel.

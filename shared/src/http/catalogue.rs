@@ -51,6 +51,8 @@ pub struct Operation {
     pub tagged: bool,
     pub(crate) tag: &'static str,
     pub(crate) answer: Named,
+    /// What it answers where something else is asked for.
+    pub(crate) or: Option<Box<Operation>>,
     /// The schemas that the answer's schema refers to.
     pub(crate) parts: Vec<Named>,
     /// The schema of the last value in the path, if an argument reads it.
@@ -151,6 +153,7 @@ impl Registry for Catalogue {
             tagged: false,
             tag: self.tags.last().map_or("", |tag| tag.name),
             answer: Named::default(),
+            or: None,
             parts: vec![],
             names: None,
             within: None,

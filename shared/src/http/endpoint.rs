@@ -59,6 +59,28 @@ impl<T: Serialize + utoipa::ToSchema + Send, const STATUS: u16, const TAGGED: bo
     }
 }
 
+/// One of two answers of a route: what is asked for decides which.
+pub enum Either<A, B> {
+    First(A),
+    Second(B),
+}
+
+impl<A: Reply, B: Reply> Reply for Either<A, B> {
+    fn response(self, incoming: &Incoming) -> Response<ResponseBody> {
+        match self {
+            Either::First(answer) => answer.response(incoming),
+            Either::Second(answer) => answer.response(incoming),
+        }
+    }
+
+    fn describe(operation: &mut Operation) {
+        let mut other = operation.clone();
+        B::describe(&mut other);
+        A::describe(operation);
+        operation.or = Some(other.into());
+    }
+}
+
 impl Reply for NoContent {
     fn response(self, _incoming: &Incoming) -> Response<ResponseBody> {
         let mut response = Response::new(ResponseBody::default());

@@ -230,6 +230,11 @@ fn responses(operation: &Operation, components: &mut Components) -> Value {
     ];
     let names = others.iter().filter(|(gives, _)| *gives).map(|(_, name)| *name).chain(limits.iter().copied());
     let mut success = json!({"description": operation.summary, "headers": header_references(names)});
+    let other = operation.or.as_ref().map(|other| {
+        let mut success = success.clone();
+        success["content"] = json!({media: {"schema": components.success(other)}});
+        (other.status.to_string(), success)
+    });
     if !matches!(operation.shape, Shape::Empty | Shape::Redirect) {
         success["content"] = json!({media: {"schema": components.success(operation)}});
     }
@@ -237,6 +242,7 @@ fn responses(operation: &Operation, components: &mut Components) -> Value {
         success["content"][CSV] = json!({"schema": components.add("Table", json!({"type": "string", "contentMediaType": "text/csv"}))});
     }
     let mut responses = Map::from_iter([(operation.status.to_string(), success)]);
+    responses.extend(other);
     for status in operation.refusals() {
         let known = REFUSALS.iter().find(|refusal| refusal.status == status);
         let name = |refusal: &Refusal| match Family::of(operation.path) {

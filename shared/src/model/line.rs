@@ -120,6 +120,15 @@ impl PhoneLine {
     const WARM: u64 = 200;
 
     /// The day of its warming, from 1. `None`: it is warm.
+    /// Turns of a minute that anything may have.
+    pub fn usual_per_minute(&self) -> u64 {
+        self.share(LinePace::OF_ALL)
+    }
+
+    fn share(&self, of_five: u64) -> u64 {
+        (self.per_minute_limit * of_five / 5).max(1)
+    }
+
     pub fn warming_day(&self, now: Timestamp) -> Option<u64> {
         let days = self.warming_since?.until(day(now)).map_or(0, |since| since.get_days());
         let number = u64::try_from(days).unwrap_or(0) + 1;
@@ -214,10 +223,7 @@ impl LinePace {
         if today >= line.limit_of_day(now) {
             return Turn::DayIsFull;
         }
-        let step = |of_five: u64| {
-            let share = (line.per_minute_limit * of_five / 5).max(1);
-            SignedDuration::from_micros(60_000_000 / i64::try_from(share).unwrap_or(i64::MAX))
-        };
+        let step = |of_five: u64| SignedDuration::from_micros(60_000_000 / i64::try_from(line.share(of_five)).unwrap_or(i64::MAX));
         let after = |at: Timestamp, step: SignedDuration| at.saturating_add(step).unwrap_or(Timestamp::MAX);
         let (anybodys, urgent) = (self.next.max(now), self.next_urgent.max(now));
         let taken = LinePace { day: day(now), today: today + 1, version: self.version + 1, ..self.clone() };

@@ -37,6 +37,7 @@ const ROUTES: &[(&str, Option<&str>)] = &[
     ("/v1/contacts", Some("contacts")),
     ("/v1/contact-groups", Some("contacts")),
     ("/v1/messages", Some("messages")),
+    ("/v1/campaigns", Some("campaigns")),
     ("/v1/opt-outs", Some("compliance")),
     ("/v1/compliance", Some("compliance")),
     ("/v1/subaccounts", Some("agency")),

@@ -7,7 +7,7 @@ use stack::sources::{Duplicates, Faults};
 use super::ledger::{Ledger, Limits};
 use super::{ALL, Death, Town, cut, text};
 use crate::messages::{report, tell};
-use crate::world::Settings;
+use crate::world::{Settings, uuid_of};
 
 /// One has all channels, one has no iMessage, one has only SMS.
 const PHONES: [&str; 3] = ["+12025550120", "+12025550196", "+12025550197"];
@@ -216,9 +216,7 @@ async fn only_what_was_given_away_without_an_answer_is_unknown_and_it_is_listed(
 
 /// One job of the switchboard, whose worker dies.
 async fn cut_off(town: &Town, message: &str, waits: usize) -> bool {
-    let hex = message.trim_start_matches("msg_");
-    let message = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    let body = json!({"tenant": town.firms[0].tenant, "message": message}).to_string();
+    let body = json!({"tenant": town.firms[0].tenant, "message": uuid_of(message)}).to_string();
     let event = json!({"Records": [{"messageId": "1", "body": body, "eventSource": "aws:sqs"}]});
     cut(town.crew.workers.run("switchboard", event), waits).await.0.is_some()
 }

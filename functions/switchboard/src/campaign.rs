@@ -1,0 +1,367 @@
+//! Campaigns on their way. A turn reads a group into packs, makes some messages, or goes through those that were made; then the campaign's next turn is queued
+//! behind them. Each step is one transaction with the campaign's progress, so whatever is repeated or dies makes no message twice and leaves none out.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use messaging::campaigns::{self, Known, Room, admitted};
+use messaging::moving::{self, Allowed};
+use records::contact::{Contact, ContactId};
+use records::contact_group::{ContactGroupId, ContactGroupMember};
+use records::message_campaign::{
+    CampaignCounts, CampaignProgress, CampaignTurn, Gathering, MessageCampaign, MessageCampaignStatus, OpenCampaign, RecipientPack, Walk,
+};
+use records::messaging_settings::MessagingSettings;
+use records::peer::Peer;
+use records::phone_message::{MessageStatus, PhoneMessage, PhoneMessageId, Reason};
+use shared::model::due::DueNote as _;
+use shared::model::due_messages::DueMessages;
+use shared::model::line::LinePool;
+use shared::model::phone_number::PhoneNumber;
+use shared::model::tenant::{Tenant, TenantStatus};
+use shared::store::{Key, Record as _};
+use shared::tenancy::jobs::WorkContext;
+use shared::tenancy::{TenantStore, Transaction};
+use shared::{Error, Result};
+
+use crate::Switchboard;
+
+/// Messages of one transaction.
+const TOGETHER: u64 = 25;
+/// Steps of a turn. The next turn is queued behind their messages, so a pause finds few that were made.
+const STEPS: usize = 4;
+/// Messages of a step that goes through them.
+const WALKED: u64 = 100;
+/// How far a campaign is ahead of the lines, in minutes.
+const AHEAD: u64 = 10;
+/// Until it is seen whether the lines have got on.
+const CROWDED: SignedDuration = SignedDuration::from_secs(5);
+/// How often a step is tried again that meets others.
+const TRIES: usize = 10;
+/// How long one rests.
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// A campaign and what it needs for a step.
+struct State {
+    campaign: MessageCampaign,
+    progress: CampaignProgress,
+    tenant: Tenant,
+    settings: MessagingSettings,
+    pool: LinePool,
+}
+
+/// A message that is to be made.
+struct Slot {
+    id: PhoneMessageId,
+    to: PhoneNumber,
+    /// The one that failed.
+    instead_of: Option<PhoneMessage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// The turn goes on.
+    Done,
+    /// The turn is over: another one comes, or none is needed.
+    Over,
+}
+
+impl Switchboard {
+    /// Whoever comes too late, or twice, finds that it is another one's turn.
+    pub async fn advance(&self, context: &WorkContext, turn: &CampaignTurn) -> Result<()> {
+        let store = context.store.as_ref().ok_or_else(|| Error::internal("sending a campaign", "the job names no tenant"))?;
+        let (mut steps, mut tries) = (0, 0);
+        loop {
+            let Some(state) = State::read(context, store, turn).await? else { return Ok(()) };
+            match self.go_on(context, store, state, steps).await {
+                Ok(Step::Over) => return Ok(()),
+                Ok(Step::Done) => (steps, tries) = (steps + 1, 0),
+                // Somebody else wrote: the campaign, a number, or a place of the plan.
+                Err(error @ (Error::Conflict(_) | Error::NotFound | Error::Missing(_) | Error::PlanLimitReached(_))) => {
+                    tries += 1;
+                    if tries == TRIES {
+                        return Err(Error::Unavailable { doing: "sending a campaign", cause: error.to_string().into() });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Starts what is due, and gives those another turn that rested or lost theirs.
+    pub async fn revive(&self, context: &WorkContext, store: &TenantStore, due: &DueMessages) -> Result<()> {
+        let (now, mut is_open) = (self.app.clock().now(), false);
+        for open in store.lines(&MessageCampaign::all()).await? {
+            let OpenCampaign { id, status, scheduled_at, .. } = open;
+            let is_due = scheduled_at.is_none_or(|due| due <= now);
+            let done = match status {
+                MessageCampaignStatus::Scheduled if is_due => self.start(context, store, &MessageCampaign::key_of(id), now).await,
+                MessageCampaignStatus::Sending => {
+                    is_open = true;
+                    match store.find(&CampaignProgress::key_of(id)).await?.filter(|progress| progress.wants_turn(now)) {
+                        Some(still) => store.replace_if(&still.clone().next_turn(None, now), &still).await.map(|_| ()),
+                        None => Ok(()),
+                    }
+                }
+                _ => Ok(()),
+            };
+            // Whoever wrote first did the same, or something else with it.
+            if let Err(error) = done
+                && !matches!(error, Error::Conflict(_) | Error::NotFound | Error::Missing(_))
+            {
+                return Err(error);
+            }
+        }
+        // A note comes more than once, and leaves one other.
+        if is_open && due.rounds() <= 1 {
+            campaigns::watch(store.transaction(), &context.directory, store)?.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn start(&self, context: &WorkContext, store: &TenantStore, key: &Key<MessageCampaign>, now: Timestamp) -> Result<()> {
+        let Some(campaign) = store.find(key).await? else { return Ok(()) };
+        let Some(started) = campaign.started(now) else { return Ok(()) };
+        let writing = store.transaction().replace(store, &started, &campaign)?;
+        let writing = writing.create(store, &CampaignProgress::new(&started, now), moving::contested())?;
+        campaigns::watch(writing, &context.directory, store)?.while_kept(store)?.commit().await
+    }
+
+    async fn go_on(&self, context: &WorkContext, store: &TenantStore, state: State, steps: usize) -> Result<Step> {
+        let now = self.app.clock().now();
+        let is_last = steps + 1 >= STEPS;
+        let progress = &state.progress;
+        // What comes next begins a turn of its own, or goes on in this one.
+        let on = |progress: CampaignProgress| if is_last { progress.next_turn(None, now) } else { progress.on(now) };
+        let went_on = if is_last { Step::Over } else { Step::Done };
+        if let Some(walk) = progress.walk {
+            return self.walk(context, store, &state, walk, on).await.map(|done| if done { went_on } else { Step::Over });
+        }
+        // Whoever lets it go on gives it a turn.
+        if state.campaign.status != MessageCampaignStatus::Sending {
+            return Ok(Step::Over);
+        }
+        if state.tenant.inaccessible(now).is_some() {
+            return state.wait(context, store, progress.clone().rests(now)).await;
+        }
+        if let (Some(group), Some(gathering)) = (state.campaign.group, progress.gathering) {
+            return gather(store, &state, (group, gathering), on, now).await.map(|()| went_on);
+        }
+        if progress.is_made() {
+            return self.look(context, store, &state, now).await;
+        }
+        if steps == 0 {
+            let queued = campaigns::counts(store, state.campaign.id).await?.queued;
+            let per_minute = campaigns::per_minute(&state.campaign, &state.pool, &state.settings);
+            if u64::try_from(queued).unwrap_or(0) > (per_minute * AHEAD).max(TOGETHER) {
+                return state.wait(context, store, progress.clone().next_turn(Some(now + CROWDED), now)).await;
+            }
+        }
+        let places = progress.made..progress.recipients.min(progress.made + TOGETHER);
+        let numbers = campaigns::numbers(store, state.campaign.id, places.clone()).await?;
+        let slots = places.clone().zip(numbers).map(|(place, to)| Slot { id: progress.message(place), to, instead_of: None });
+        let after = on(CampaignProgress { made: places.end, ..progress.clone() });
+        self.make(context, store, &state, slots.collect(), after, now).await.map(|()| went_on)
+    }
+
+    /// Writes messages, each as it may go now, with all that they count together.
+    async fn make(
+        &self,
+        context: &WorkContext,
+        store: &TenantStore,
+        state: &State,
+        slots: Vec<Slot>,
+        after: CampaignProgress,
+        now: Timestamp,
+    ) -> Result<()> {
+        let State { campaign, tenant, settings, .. } = state;
+        let plan = self.app.plans().get(&tenant.plan).within(&tenant.limits.unwrap_or_default());
+        let numbers: Vec<PhoneNumber> = slots.iter().map(|slot| slot.to.clone()).collect();
+        let known = Known::read(store, &numbers).await?;
+        let mut room = Room::read(store, Allowed { plan: &plan, called: &tenant.plan }).await?;
+        let mut writing = state.write(store, &after)?;
+        let (mut usage, mut counts) = (BTreeMap::<_, i64>::new(), BTreeMap::<_, i64>::new());
+        let mut notes: BTreeMap<Timestamp, DueMessages> = BTreeMap::new();
+        for Slot { id, to, instead_of } in slots {
+            let is_new = known.is_new(&to);
+            let (message, verdict) = known.message(campaign, id, &to, settings, now);
+            let message = admitted(message, verdict, &mut room, is_new, now);
+            writing = writing.create(store, &message, moving::contested())?;
+            if message.status == MessageStatus::Queued && is_new {
+                let before = known.peer(&to);
+                let peer = before.cloned().unwrap_or_else(|| Peer::new(to, store.random()));
+                writing = moving::write_peer(writing, store, before, &peer.expecting(id, shared::model::time::day(now)))?;
+            }
+            if let Some(old) = instead_of {
+                writing = writing.replace(store, &old.replaced(id), &old)?;
+                *counts.entry(CampaignCounts::name(old.status)).or_default() -= 1;
+            }
+            *counts.entry(CampaignCounts::name(message.status)).or_default() += 1;
+            match message.status {
+                MessageStatus::Failed => *usage.entry("messages_failed").or_default() += 1,
+                MessageStatus::Blocked => *usage.entry("messages_blocked").or_default() += 1,
+                _ => {}
+            }
+            if let Some(due_at) = message.due_at {
+                let note = DueMessages::new(due_at, store.tenant_id(), store.random());
+                notes.insert(note.due_at(), note);
+            }
+        }
+        writing = room.write(writing, store)?;
+        for note in notes.values() {
+            writing = writing.put(&context.directory, note)?;
+        }
+        let (usage, counts): (Vec<_>, Vec<_>) = (usage.into_iter().collect(), counts.into_iter().collect());
+        let counts = (!counts.is_empty()).then_some((campaign.id, counts));
+        moving::count(writing, store, &usage, counts)?.while_kept(store)?.commit().await
+    }
+
+    /// Goes through messages that were made: those that a pause holds go on, those of a cancelled campaign end, those that failed go once more. `false`: there
+    /// is nothing to do for it now.
+    async fn walk(
+        &self,
+        context: &WorkContext,
+        store: &TenantStore,
+        state: &State,
+        walk: Walk,
+        on: impl Fn(CampaignProgress) -> CampaignProgress,
+    ) -> Result<bool> {
+        let (now, progress) = (self.app.clock().now(), &state.progress);
+        let at_once = if walk.retries_at.is_some() { TOGETHER } else { WALKED };
+        let places = walk.place..progress.made.min(walk.place + at_once);
+        let first: Vec<PhoneMessageId> = places.clone().map(|place| progress.message(place)).collect();
+        let mut messages = campaigns::messages(store, state.campaign.id, &first).await?;
+        let mut slots = vec![];
+        for place in places.clone() {
+            let Some(message) = messages.remove(&progress.message(place)) else { continue };
+            match state.campaign.status {
+                MessageCampaignStatus::Sending if message.reason == Some(Reason::CampaignPaused) => {
+                    self.wake(context, store, message.id, now).await?;
+                }
+                MessageCampaignStatus::Sending => {
+                    let again = walk.retries_at.map(|moment| state.campaign.id.message(moment, place)).filter(|id| *id != message.id);
+                    if let Some(id) = again.filter(|_| message.status == MessageStatus::Failed && message.replaced_by.is_none()) {
+                        slots.push(Slot { id, to: message.to.clone(), instead_of: Some(message) });
+                    }
+                }
+                MessageCampaignStatus::Cancelled => cancel(store, message).await?,
+                // It is gone through again when it goes on.
+                _ => return Ok(false),
+            }
+        }
+        let left = (places.end < progress.made).then_some(Walk { place: places.end, ..walk });
+        let after = on(CampaignProgress { walk: left, ..progress.clone() });
+        if slots.is_empty() {
+            return state.wait(context, store, after).await.map(|_| true);
+        }
+        self.make(context, store, state, slots, after, now).await?;
+        Ok(true)
+    }
+
+    /// All messages were made: it ends when none of them waits or is on its way.
+    async fn look(&self, context: &WorkContext, store: &TenantStore, state: &State, now: Timestamp) -> Result<Step> {
+        let counts = campaigns::counts(store, state.campaign.id).await?;
+        if counts.open() > 0 {
+            return state.wait(context, store, state.progress.clone().later(now)).await;
+        }
+        let ended = state.campaign.ended(&counts, now);
+        let writing = store.transaction().replace(store, &ended, &state.campaign)?;
+        let writing = writing.require_unchanged(store, &state.progress, moving::contested())?;
+        writing.while_kept(store)?.commit().await.map(|()| Step::Over)
+    }
+}
+
+impl State {
+    /// `None`: it is gone, or it is another turn.
+    async fn read(context: &WorkContext, store: &TenantStore, turn: &CampaignTurn) -> Result<Option<Self>> {
+        let (campaign, progress) = (MessageCampaign::key_of(turn.campaign), CampaignProgress::key_of(turn.campaign));
+        let (tenant, settings, pool) = (Tenant::key_of(), MessagingSettings::key_of(), LinePool::key_of());
+        let of_campaign = async { tokio::try_join!(store.find(&campaign), store.find(&progress)) };
+        let others = async { tokio::try_join!(store.find(&tenant), store.find(&settings), context.directory.find(&pool)) };
+        let ((campaign, progress), (tenant, settings, pool)) = tokio::try_join!(of_campaign, others)?;
+        let (campaign, progress) = (campaign, progress.filter(|progress| progress.turn == turn.turn));
+        let tenant = tenant.filter(|tenant| tenant.status != TenantStatus::Closed);
+        let (Some((campaign, progress)), Some(tenant)) = (campaign.zip(progress), tenant) else { return Ok(None) };
+        let settings = settings.unwrap_or_else(|| MessagingSettings::unset(tenant.created_at));
+        Ok(Some(State { campaign, progress, tenant, settings, pool: pool.unwrap_or_else(LinePool::none) }))
+    }
+
+    /// The progress, while nobody has paused, ended or moved the campaign on.
+    fn write<'a>(&self, store: &'a TenantStore, after: &CampaignProgress) -> Result<Transaction<'a>> {
+        let writing = store.transaction().replace(store, after, &self.progress)?;
+        writing.require_unchanged(store, &self.campaign, moving::contested())
+    }
+
+    async fn wait(&self, context: &WorkContext, store: &TenantStore, after: CampaignProgress) -> Result<Step> {
+        let writing = self.write(store, &after)?;
+        let writing = if after.is_resting() { campaigns::remind(writing, &context.directory, store, MINUTE)? } else { writing };
+        writing.while_kept(store)?.commit().await.map(|()| Step::Over)
+    }
+}
+
+/// Reads one more pack of a group. The campaign takes as many contacts as it may have recipients.
+async fn gather(
+    store: &TenantStore,
+    state: &State,
+    (group, gathering): (ContactGroupId, Gathering),
+    on: impl Fn(CampaignProgress) -> CampaignProgress,
+    now: Timestamp,
+) -> Result<()> {
+    let State { campaign, progress, .. } = state;
+    let room = u64::try_from(MessageCampaign::MOST).unwrap_or(u64::MAX).saturating_sub(progress.recipients).min(RecipientPack::SIZE);
+    let (numbers, after) = following(store, group, gathering.after, usize::try_from(room).unwrap_or(usize::MAX)).await?;
+    let recipients = progress.recipients + numbers.len() as u64;
+    let is_all = (numbers.len() as u64) < RecipientPack::SIZE;
+    let next = Gathering { after, packs: gathering.packs + 1 };
+    let went_on = on(CampaignProgress { gathering: (!is_all).then_some(next), recipients, ..progress.clone() });
+    let writing = if is_all {
+        let writing = store.transaction().replace(store, &went_on, progress)?;
+        writing.replace(store, &campaign.gathered(recipients, now), campaign)?
+    } else {
+        state.write(store, &went_on)?
+    };
+    let pack = RecipientPack { campaign: campaign.id, n: gathering.packs, numbers };
+    let writing = if pack.numbers.is_empty() { writing } else { writing.create(store, &pack, moving::contested())? };
+    writing.while_kept(store)?.commit().await
+}
+
+/// The numbers of the next contacts of a group, and the last of these contacts.
+async fn following(
+    store: &TenantStore,
+    group: ContactGroupId,
+    after: Option<ContactId>,
+    most: usize,
+) -> Result<(Vec<PhoneNumber>, Option<ContactId>)> {
+    let (mut numbers, mut after) = (vec![], after);
+    while numbers.len() < most {
+        let place = after.map(|contact| ContactGroupMember::key_of(group, contact));
+        let wanted = most - numbers.len();
+        let (members, next) = store.after(&ContactGroupMember::of_group(group), place.as_ref(), wanted).await?;
+        let keys: Vec<_> = members.iter().map(|member| Contact::key_of(member.contact)).collect();
+        // What an edit that was cut off left behind is not in the group.
+        let contacts = store.find_many(&keys).await?;
+        numbers.extend(contacts.into_iter().filter(|contact| contact.groups.contains(&group)).map(|contact| contact.phone_number));
+        after = members.last().map(|member| member.contact).or(after);
+        if next.is_none() {
+            break;
+        }
+    }
+    Ok((numbers, after))
+}
+
+/// One that has not left ends.
+async fn cancel(store: &TenantStore, message: PhoneMessage) -> Result<()> {
+    let mut message = message;
+    for _ in 0..TRIES {
+        let Some(cancelled) = message.cancelled() else { return Ok(()) };
+        let peer = store.find(&Peer::key_of(&message.to)).await?;
+        match moving::change(store.transaction(), store, (&message, &cancelled), peer.as_ref())?.commit().await {
+            Err(Error::Conflict(_) | Error::NotFound) => {
+                let Some(newer) = store.find(&PhoneMessage::key_of(message.id)).await? else { return Ok(()) };
+                message = newer;
+            }
+            done => return done,
+        }
+    }
+    Err(Error::contested())
+}
