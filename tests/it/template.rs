@@ -384,7 +384,7 @@ fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
     let functions: HashMap<String, _> =
         template.functions().expect("functions").into_iter().map(|function| (function.name.clone(), function)).collect();
     let sources = template.queue_sources().expect("sources");
-    assert_eq!(sources.len(), 11);
+    assert_eq!(sources.len(), 12);
     let seconds = |arn: &str, name: &str| queues[arn].attributes.get(name).and_then(|value| value.parse::<i64>().ok()).expect("a number");
     for source in &sources {
         assert!(source.report_item_failures, "{} does not report single failures", source.queue);

@@ -46,6 +46,8 @@ pub struct CampaignView {
     /// The text, with `{{variables}}`.
     body: String,
     template: Option<String>,
+    /// Values of the variables, for those whose contact has none of its own.
+    data: BTreeMap<String, String>,
     message_type: MessageType,
     channel: RequestedChannel,
     quiet_hours: Option<QuietMode>,
@@ -379,6 +381,7 @@ impl CampaignView {
             status: campaign.status,
             body: campaign.body.as_str().to_owned(),
             template: campaign.template.as_ref().map(ToString::to_string),
+            data: campaign.data.clone(),
             message_type: campaign.message_type,
             channel: campaign.requested_channel,
             quiet_hours: campaign.quiet_mode,

@@ -14,7 +14,7 @@ use shared::{Error, Result};
 /// Bytes of a page: in Base64, as Lambda hands it on, it stays below Lambda's 6 MB.
 const PAGE: usize = 4_500_000;
 /// Limits how long a page takes when reads find few records.
-const QUERIES: usize = 60;
+const QUERIES: usize = 80;
 const RECORDS: i32 = 200;
 const PARENTS: i32 = 25;
 

@@ -660,3 +660,138 @@ impl Load {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use shared::crypto::Random;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn campaign(body: &str, data: &[(&str, &str)]) -> MessageCampaign {
+        MessageCampaign {
+            id: MessageCampaignId::new(NOW, &Random::seeded(1)),
+            name: "Spring".into(),
+            body: TemplateBody::parse(body).unwrap(),
+            template: None,
+            message_type: MessageType::Marketing,
+            data: data.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            requested_channel: RequestedChannel::Auto,
+            quiet_mode: None,
+            group: None,
+            recipients: Some(3),
+            status: MessageCampaignStatus::Scheduled,
+            scheduled_at: Some(NOW),
+            started_at: None,
+            ended_at: None,
+            created_at: NOW,
+            updated_at: NOW,
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn each_place_has_an_id_of_its_own_and_the_same_one_each_time() {
+        let id = campaign("x", &[]).id;
+        let ids: std::collections::BTreeSet<_> = (0..10_000).map(|place| id.message(NOW, place)).collect();
+        assert_eq!((ids.len(), id.message(NOW, 9_999)), (10_000, *ids.last().unwrap()));
+        let another = MessageCampaignId::new(NOW, &Random::seeded(2));
+        let later = NOW + SignedDuration::from_millis(1);
+        assert!(!ids.contains(&another.message(NOW, 7)) && !ids.contains(&id.message(later, 7)));
+    }
+
+    #[test]
+    fn what_a_contact_says_of_itself_wins_and_its_fields_over_its_metadata() {
+        let number = PhoneNumber::parse("+12125550101").unwrap();
+        let campaign = campaign("{{name}} {{city}} {{phone_number}}", &[("name", "you"), ("city", "town"), ("phone_number", "0")]);
+        let mut ada = Contact::new(ContactId::new(NOW, &Random::seeded(1)), number.clone(), NOW);
+        ada.metadata = json!({"city": "London", "name": "not this"}).as_object().unwrap().clone();
+        ada.name = Some("Ada".into());
+        let id = campaign.id.message(NOW, 0);
+        let said = |contact| campaign.message(id, &number, contact, &[], NOW).body;
+        assert_eq!((said(Some(&ada)), said(None)), ("Ada London +12125550101".into(), "you town +12125550101".into()));
+    }
+
+    #[test]
+    fn a_text_that_cannot_be_made_has_failed_before_it_was_queued() {
+        let number = PhoneNumber::parse("+12125550101").unwrap();
+        let long = "x".repeat(500);
+        for (body, data, reason) in [
+            ("Hi {{name}}", vec![], Reason::MissingTemplateVar),
+            ("{{a}}{{a}}{{a}}{{a}}", vec![("a", long.as_str())], Reason::InvalidText),
+            ("{{a}}", vec![("a", " ")], Reason::InvalidText),
+        ] {
+            let campaign = campaign(body, &data);
+            let message = campaign.message(campaign.id.message(NOW, 0), &number, None, &[], NOW);
+            assert_eq!((message.status, message.reason, message.queued_at), (MessageStatus::Failed, Some(reason), None), "{body}");
+            assert_eq!((message.body.as_str(), message.campaign), (body, Some(campaign.id)));
+        }
+    }
+
+    #[test]
+    fn each_state_leads_to_some_and_an_end_is_one() {
+        let scheduled = campaign("x", &[]);
+        let sending = scheduled.started(NOW).unwrap();
+        let paused = sending.paused(NOW).unwrap();
+        let sent = CampaignCounts { delivered: 1, ..CampaignCounts::none(scheduled.id) };
+        let completed = sending.ended(&sent, NOW);
+        let failed = sending.ended(&CampaignCounts { blocked: 3, ..CampaignCounts::none(scheduled.id) }, NOW);
+        let cancelled = paused.cancelled(NOW).unwrap();
+        assert_eq!((completed.status, failed.status), (MessageCampaignStatus::Completed, MessageCampaignStatus::Failed));
+        // Started, paused, resumed, cancelled, retried.
+        for (campaign, may) in [
+            (&scheduled, [true, false, false, true, false]),
+            (&sending, [false, true, false, true, false]),
+            (&paused, [false, false, true, true, false]),
+            (&completed, [false, false, false, false, true]),
+            (&failed, [false, false, false, false, true]),
+            (&cancelled, [false, false, false, false, false]),
+        ] {
+            let done = [campaign.started(NOW), campaign.paused(NOW), campaign.resumed(NOW), campaign.cancelled(NOW), campaign.retried(NOW)];
+            assert_eq!(done.map(|done| done.is_some()), may, "{:?}", campaign.status);
+        }
+        assert!(completed.ended_at.is_some() && completed.retried(NOW).unwrap().ended_at.is_none());
+    }
+
+    #[test]
+    fn packs_hold_all_numbers_in_their_order() {
+        let id = campaign("x", &[]).id;
+        let numbers: Vec<_> = (0..501).map(|n| PhoneNumber::parse(&format!("+1212555{n:04}")).unwrap()).collect();
+        let packs = RecipientPack::all_of(id, &numbers);
+        assert_eq!(packs.iter().map(|pack| pack.numbers.len()).collect::<Vec<_>>(), [250, 250, 1]);
+        assert_eq!(packs.iter().flat_map(|pack| pack.numbers.clone()).collect::<Vec<_>>(), numbers);
+        let around = |places: Range<u64>| RecipientPack::around(id, places).len();
+        assert_eq!((around(0..250), around(249..251), around(250..500), around(0..501)), (1, 2, 1, 3));
+    }
+
+    #[test]
+    fn it_takes_as_long_as_lines_and_plan_ask_for() {
+        let load =
+            Load { messages: 100, new_contacts: 80, per_minute: 30, messages_left: None, new_contacts_left: None, minutes_left_today: 120 };
+        assert_eq!(load.minutes(), 4);
+        assert_eq!(Load { messages: 0, ..load }.minutes(), 0);
+        let of_contacts = |left| Load { new_contacts_left: Some(left), ..load }.minutes();
+        assert_eq!(
+            (of_contacts((80, 10)), of_contacts((75, 5)), of_contacts((0, 40)), of_contacts((0, 0))),
+            (4, 121, 1_561, 120 + 79 * 1_440 + 1)
+        );
+        assert_eq!(Load { messages_left: Some((10, 90)), per_minute: 0, ..load }.minutes(), 121);
+    }
+
+    #[test]
+    fn looks_become_rare_and_then_it_rests_until_it_is_reminded() {
+        let progress = CampaignProgress::new(&campaign("x", &[]), NOW);
+        let (mut looking, mut waits) = (progress.clone(), vec![]);
+        while !looking.is_resting() {
+            looking = looking.later(NOW);
+            waits.extend(looking.due_at.map(|due| due.duration_since(NOW).as_secs()));
+        }
+        assert_eq!((waits, looking.turn), (vec![5, 10, 20, 40], 5));
+        assert!(!looking.wants_turn(NOW + SignedDuration::from_secs(44)) && looking.wants_turn(NOW + SignedDuration::from_secs(45)));
+        // Looked at once more, it rests again; with something to do, it is as new.
+        assert!(looking.clone().next_turn(None, NOW).later(NOW).is_resting() && !looking.on(NOW).is_resting());
+        assert!(!progress.wants_turn(NOW + SignedDuration::from_mins(9)) && progress.wants_turn(NOW + SignedDuration::from_mins(10)));
+    }
+}

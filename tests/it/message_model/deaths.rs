@@ -25,6 +25,23 @@ async fn send(town: &Town, firm: usize, text: &str) {
     }
 }
 
+/// The same by a campaign.
+async fn send_campaign(town: &Town, firm: usize, text: &str) {
+    let template = json!({"name": "news", "channel": "both", "type": "alert", "body": "{{text}}"});
+    town.ask(firm, "POST", "/v1/templates").json(template).send().await;
+    let body = json!({"name": text, "template": "news", "data": {"text": text}, "recipients": PHONES});
+    town.ask(firm, "POST", "/v1/campaigns").json(body).send().await.expect(202);
+}
+
+/// All campaigns have ended, and their counts are those of their messages.
+async fn check_campaigns(town: &Town, context: &str) {
+    for campaign in town.world.items_of_type("message_campaign") {
+        let path = format!("/v1/campaigns/cmp_{}", text(&campaign, "id").replace('-', ""));
+        let shown = town.ask(0, "GET", &path).send().await.expect(200).json()["data"].clone();
+        assert_eq!((&shown["status"], &shown["counts"]["delivered"]), (&json!("completed"), &json!(PHONES.len())), "{context}: {shown}");
+    }
+}
+
 /// All arrived once, and the numbers are those of the messages.
 async fn check(town: &Town, ledger: &mut Ledger, sent: usize, context: &str) {
     ledger.follow(town);
@@ -41,17 +58,21 @@ async fn check(town: &Town, ledger: &mut Ledger, sent: usize, context: &str) {
 
 /// Sends until a worker comes to the end without its death. Gives how often it died: how often a run waits differs from machine to machine, so whoever asks
 /// for a number asks for far less than there are on a fast one.
-async fn die_everywhere(of: &'static str, first: usize, step: usize, faults: Faults) -> usize {
+async fn die_everywhere(of: &'static str, by_campaign: bool, first: usize, step: usize, faults: Faults) -> usize {
     let (town, mut ledger) = town().await;
     let mut deaths = 0;
     for waits in (first..).step_by(step) {
         let context = format!("{of} died after {waits} waits");
-        send(&town, 0, &context).await;
+        match by_campaign {
+            true => send_campaign(&town, 0, &context).await,
+            false => send(&town, 0, &context).await,
+        }
         town.crew.dies(Death { of, waits });
         town.drain(faults.clone()).await;
         let lives = town.crew.lives();
         town.settle().await;
         check(&town, &mut ledger, deaths + 1, &context).await;
+        check_campaigns(&town, &context).await;
         deaths += 1;
         if lives {
             break;
@@ -66,20 +87,32 @@ async fn die_everywhere(of: &'static str, first: usize, step: usize, faults: Fau
 
 #[tokio::test]
 async fn a_switchboard_that_dies_anywhere_loses_nothing_and_sends_nothing_twice() {
-    let deaths = die_everywhere("switchboard", 1, 7, Faults::default()).await;
+    let deaths = die_everywhere("switchboard", false, 1, 7, Faults::default()).await;
     assert!(deaths > 4, "{deaths}");
 }
 
 #[tokio::test]
 async fn a_switchboard_that_dies_beside_another_one_loses_nothing_either() {
     let faults = Faults { seed: 3, duplicates: Duplicates::AtOnce, reorder: true, ..Faults::default() };
-    let deaths = die_everywhere("switchboard", 2, 11, faults).await;
+    let deaths = die_everywhere("switchboard", false, 2, 11, faults).await;
+    assert!(deaths > 2, "{deaths}");
+}
+
+#[tokio::test]
+async fn a_campaign_whose_switchboard_dies_anywhere_reaches_each_once() {
+    let deaths = die_everywhere("switchboard", true, 1, 7, Faults::default()).await;
+    assert!(deaths > 4, "{deaths}");
+}
+
+#[tokio::test]
+async fn a_campaign_whose_relay_dies_anywhere_reaches_each_once() {
+    let deaths = die_everywhere("relay", true, 1, 3, Faults::default()).await;
     assert!(deaths > 2, "{deaths}");
 }
 
 #[tokio::test]
 async fn a_relay_that_dies_anywhere_loses_no_message() {
-    let deaths = die_everywhere("relay", 1, 2, Faults::default()).await;
+    let deaths = die_everywhere("relay", false, 1, 2, Faults::default()).await;
     assert!(deaths > 2, "{deaths}");
 }
 

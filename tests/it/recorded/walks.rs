@@ -1137,7 +1137,50 @@ async fn phones(walk: &mut Walk) {
     walk.world.change_item(pk, sk, |item| item["status"] = json!({"S": "failed"}));
     walk.get("it is sent again", &format!("POST {messages}/{failed}/resend")).await;
     walk.places.push(("/v1/messages/{id}", one));
+    of_many(walk).await;
     walk.places.push(("/v1/gateways/{id}", "/v1/gateways/gw_0198c0de000070008000000000000000".to_owned()));
+}
+
+/// Campaigns of messages, which no worker moves on here.
+async fn of_many(walk: &mut Walk) {
+    let campaigns = "/v1/campaigns";
+    let post = format!("POST {campaigns}");
+    let news = json!({
+        "name": "News", "body": "Hi {{name}}", "data": {"name": "there"}, "recipients": ["+15551234567", "+15551234568", "+15551234567"],
+        "scheduled_at": (walk.world.clock_now() + SignedDuration::from_hours(24)).to_string(),
+    });
+    let now = json!({"name": "Now", "body": "Hi", "recipients": ["+15551234567"], "quiet_hours": "defer"});
+    walk.send("what a campaign would do", &format!("{post}?dry_run=true"), news.clone()).await;
+    let wrong = json!({"name": "", "body": "Hi {{", "recipients": ["5551234567"], "channel": "fax", "scheduled_at": "tomorrow", "x": 1});
+    walk.send("all that is wrong", &post, wrong).await;
+    walk.send("nobody to write to", &post, json!({"name": "News", "body": "Hi"})).await;
+    let stranger = "con_0198c0de000070008000000000000000";
+    walk.send("a contact that is not there", &post, json!({"name": "News", "body": "Hi", "recipients": ["+15551234567", stranger]})).await;
+    walk.send("a one-time password", &post, json!({"name": "News", "template": "login_code", "recipients": ["+15551234567"]})).await;
+    walk.ask("as a viewer", walk.by("viewer", &post).json(now.clone())).await;
+    let planned = walk.send("one for later", &post, news).await;
+    let sending = walk.send("one for now", &post, now).await;
+    let [planned, one] = [planned, sending].map(|made| format!("{campaigns}/{}", id(&made.json()["data"])));
+    walk.get("it", &format!("GET {one}")).await;
+    walk.get("the campaigns", &format!("GET {campaigns}?status=scheduled&limit=1")).await;
+    walk.get("its recipients", &format!("GET {one}/recipients?status=pending&limit=1")).await;
+    walk.get("those of the one for later, of which there is another page", &format!("GET {planned}/recipients?limit=1")).await;
+    walk.get("it is paused", &format!("POST {one}/pause")).await;
+    walk.get("which it is", &format!("POST {one}/pause")).await;
+    walk.get("and goes on", &format!("POST {one}/resume")).await;
+    walk.get("the other one is cancelled", &format!("POST {planned}/cancel")).await;
+    walk.get("which is final", &format!("POST {planned}/cancel")).await;
+    walk.get("nothing failed that could go again", &format!("POST {one}/retry-failed")).await;
+    let counts = walk.world.items_of_type("message_campaign").into_iter().find(|item| item["name"]["S"] == "Now").expect("the campaign");
+    let [pk, sk] = ["pk", "sk"].map(|name| counts[name]["S"].as_str().expect("a key").to_owned());
+    let part = json!({
+        "pk": {"S": pk.replace("message-campaigns", "message-campaign-counts")}, "sk": {"S": format!("{sk}#0")}, "type": {"S": "message_campaign_counts"},
+        "tenant": {"S": walk.own.id}, "campaign": {"S": sk}, "part": {"S": "0"}, "failed": {"N": "1"},
+    });
+    walk.world.put_item(&part);
+    walk.world.change_item(&pk, &sk, |item| item["status"] = json!({"S": "completed"}));
+    walk.get("what failed goes again", &format!("POST {one}/retry-failed")).await;
+    walk.places.push(("/v1/campaigns/{id}", one));
 }
 
 // ---------------------------------------------------------------- compliance
