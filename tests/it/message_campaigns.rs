@@ -7,6 +7,7 @@ use std::future::Future;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use shared::Clock;
 use stack::sources::{Duplicates, Faults, Invoke, InvokeError, Sources};
 
 use crate::messages::{Home, key_of, problem, tell};
@@ -74,6 +75,17 @@ impl Home {
         let body = json!({"tenant": self.own.id, "campaign_turn": {"campaign": uuid_of(campaign), "turn": turn}}).to_string();
         let event = json!({"Records": [{"messageId": "1", "body": body, "eventSource": "aws:sqs"}]});
         self.workers.run("switchboard", event).await.expect("a turn");
+    }
+
+    /// Every line may send so many in a minute.
+    fn pace_lines(&self, per_minute: u64) {
+        let pool = self.world.items_of_type("line_pool").remove(0);
+        let [pk, sk] = ["pk", "sk"].map(|name| pool[name]["S"].as_str().expect("a key").to_owned());
+        self.world.change_item(&pk, &sk, |pool| {
+            for line in pool["lines"]["L"].as_array_mut().expect("lines") {
+                line["M"]["per_minute_limit"] = json!({"N": per_minute.to_string()});
+            }
+        });
     }
 
     /// The counts are those of the messages, and nobody got two of a text.
@@ -342,29 +354,97 @@ async fn what_a_cancelled_campaign_has_not_sent_is_cancelled() {
     assert!(home.world.aws.phones().phones().is_empty());
 }
 
+/// Longer than a message of it would be worth anything: what has no place is not made before it has one.
 #[tokio::test]
 async fn new_contacts_beyond_the_day_wait_for_the_next_days() {
     let plans = json!({"free": {"contacts_messaged_per_day": 30, "contacts_messaged_per_month": 1_000}});
     let home = Home::with(Settings { moment: NOON.parse().ok(), plans, ..Settings::default() }).await;
-    let campaign = home.campaign(marketing(json!(numbers(70)))).await;
+    let campaign = home.campaign(marketing(json!(numbers(160)))).await;
     home.settle().await;
-    assert_eq!(home.counts(&campaign).await, json!({"total": 70, "delivered": 30, "held": 40}));
-    let held = home.recipients(&campaign, "status=held").await;
-    assert!(held.iter().all(|one| one["reason"] == "new_contact_limit"));
-    for (delivered, held) in [(60, 10), (70, 0)] {
-        home.world.advance(SignedDuration::from_hours(24));
+    assert_eq!(home.counts(&campaign).await, json!({"total": 160, "delivered": 30, "held": 130}));
+    let held = home.recipients(&campaign, "status=held&limit=100").await;
+    assert!(held.len() == 130 && held.iter().all(|one| one["reason"] == "new_contact_limit" && one["message_id"].is_null()));
+    assert_eq!(home.world.items_of_type("phone_message").len(), 30);
+    for days in 2..=6 {
+        // Nothing before the day is over.
+        home.world.advance(SignedDuration::from_hours(5));
         home.sweep().await;
-        let counts = home.campaign_shown(&campaign).await["counts"].clone();
-        assert_eq!((&counts["delivered"], &counts["held"]), (&json!(delivered), &json!(held)));
-    }
-    // It rests meanwhile, and is looked at each minute.
-    for _ in 0..3 {
-        home.world.advance(SignedDuration::from_mins(1));
+        assert_eq!(home.counts(&campaign).await["delivered"], 30 * (days - 1));
+        home.world.advance(SignedDuration::from_hours(19));
         home.sweep().await;
+        assert_eq!(home.counts(&campaign).await["delivered"], (30 * days).min(160));
     }
     let shown = home.campaign_shown(&campaign).await;
     assert_eq!(shown["status"], "completed");
     home.check(&campaign, &shown);
+}
+
+/// A queue gave up on some messages: they are queued again, and the campaign ends.
+#[tokio::test]
+async fn messages_whose_jobs_were_lost_go_after_all() {
+    let home = unlimited().await;
+    let campaign = home.campaign(marketing(json!(numbers(30)))).await;
+    home.one_turn(&campaign, 1).await;
+    let without = WithoutSwitchboard(home.workers.clone());
+    let sources = Sources::with_faults(&home.world.template, &home.world.aws, without, Faults::default()).expect("sources");
+    sources.drain().await.expect("all is given up");
+    assert_eq!(home.counts(&campaign).await, json!({"total": 30, "queued": 30}));
+    for _ in 0..12 {
+        home.world.advance(SignedDuration::from_mins(10));
+        home.sweep().await;
+    }
+    let shown = home.campaign_shown(&campaign).await;
+    assert_eq!((&shown["status"], home.counts(&campaign).await), (&json!("completed"), json!({"total": 30, "delivered": 30})));
+    home.check(&campaign, &shown);
+}
+
+#[tokio::test]
+async fn a_tenant_has_a_bounded_number_of_open_campaigns_and_each_is_retried_a_few_times() {
+    let home = unlimited().await;
+    let mut later = marketing(json!(numbers(1)));
+    later["scheduled_at"] = json!("2026-12-22T18:00:00Z");
+    let planned: Vec<String> = join_all((0..49).map(|_| home.campaign(later.clone()))).await;
+    let failing = home.campaign(json!({"name": "x", "body": "{{nothing}}", "recipients": numbers(2)})).await;
+    assert_eq!(home.create(later.clone()).send().await.expect(403).code(), "PLAN_LIMIT_REACHED");
+    home.settle().await;
+    assert_eq!(home.campaign_shown(&failing).await["status"], "failed");
+    // What has ended is not counted: one of these ends in another way.
+    home.campaign(later.clone()).await;
+    home.create(later.clone()).send().await.expect(403);
+    home.turn(&planned[0], "cancel").await.expect(200);
+    for _ in 0..5 {
+        home.turn(&failing, "retry-failed").await.expect(200);
+        home.create(later.clone()).send().await.expect(403);
+        home.settle().await;
+        assert_eq!(home.counts(&failing).await, json!({"total": 2, "failed": 2}));
+    }
+    assert_eq!(home.turn(&failing, "retry-failed").await.expect(409).code(), "CAMPAIGN_INVALID_STATE");
+    home.campaign(later).await;
+}
+
+/// A campaign is a minute ahead of its lines, and takes turns of them a minute ahead: what somebody else sends does not wait behind all of it.
+#[tokio::test]
+async fn a_campaign_leaves_turns_to_others() {
+    let home = unlimited().await;
+    home.pace_lines(30);
+    let campaign = home.campaign(marketing(json!(numbers(400)))).await;
+    for turn in 1..=3 {
+        home.one_turn(&campaign, turn).await;
+    }
+    // Three lines with 24 turns a minute for anything.
+    let queued = home.counts(&campaign).await["queued"].as_i64().expect("a number");
+    assert!((72..=175).contains(&queued), "{queued}");
+    let jobs: Vec<String> =
+        home.world.items_of_type("phone_message").iter().filter_map(|item| item["id"]["S"].as_str().map(str::to_owned)).collect();
+    for message in &jobs {
+        let body = json!({"tenant": home.own.id, "message": message}).to_string();
+        let event = json!({"Records": [{"messageId": "1", "body": body, "eventSource": "aws:sqs"}]});
+        home.workers.run("switchboard", event).await.expect("a message");
+    }
+    let now = home.world.clock.now();
+    let furthest =
+        home.world.items_of_type("line_pace").iter().filter_map(|pace| pace["next"]["S"].as_str()?.parse::<jiff::Timestamp>().ok()).max();
+    assert!(furthest.expect("a line") <= now + SignedDuration::from_secs(65), "{furthest:?} {now}");
 }
 
 #[tokio::test]

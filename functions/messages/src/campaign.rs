@@ -12,7 +12,7 @@ use records::message_campaign::{
 use records::message_template::{MessageTemplate, MessageTemplateName, MessageType};
 use records::message_text::TemplateBody;
 use records::messaging_settings::MessagingSettings;
-use records::phone_message::RequestedChannel;
+use records::phone_message::{Reason, RequestedChannel};
 use records::quiet_hours::QuietMode;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -22,12 +22,11 @@ use shared::http::endpoint::Either;
 use shared::http::form::{Fields, Flag, Form, Id, Moment, Name, NoFields, OneOf, PhoneNumberText, Raw, Rule};
 use shared::http::idempotency::{Once, Ticket};
 use shared::http::request::LARGEST_BODY;
-use shared::model::due_messages::DueMessages;
 use shared::model::phone_number::PhoneNumber;
 use shared::model::time::{Printed, zulu};
 use shared::store::{Direction, Record as _};
 use shared::tenancy::doors::{Member, Viewer};
-use shared::tenancy::{TenantStore, conflict};
+use shared::tenancy::{TenantStore, Transaction, conflict};
 use shared::{Error, Result};
 
 use crate::dry_run::{self, DryRunView};
@@ -52,7 +51,7 @@ pub struct CampaignView {
     channel: RequestedChannel,
     quiet_hours: Option<QuietMode>,
     group_id: Option<String>,
-    /// To how many numbers it goes. Null: its group is not read yet.
+    /// To how many numbers it goes: of a group, to at most 10,000. Null: its group is not read yet.
     recipients: Option<u64>,
     scheduled_at: Option<Printed>,
     started_at: Option<Printed>,
@@ -163,10 +162,10 @@ pub async fn create(
     let (store, now, Once { body: new, ticket }) = (&door.store, door.now(), once);
     let settings = known.settings.unwrap_or_else(|| MessagingSettings::unset(door.tenant.created_at));
     let (campaign, to) = new.campaign(MessageCampaignId::new(now, store.random()), known.template.as_ref(), now)?;
+    let recipients = Recipients::read(store, to, mode.0.is_dry_run).await?;
     if sending::per_minute(&campaign, &known.pool, &settings) == 0 {
         return Err(Error::NoPhoneAvailable);
     }
-    let recipients = Recipients::read(store, to, mode.0.is_dry_run).await?;
     if mode.0.is_dry_run {
         return dry_run::run(&door, &campaign, &recipients, &known.pool, &settings).await.map(Either::Second);
     }
@@ -178,9 +177,11 @@ pub async fn create(
 
 pub async fn show(door: Viewer, campaign: Found<MessageCampaign>) -> Result<Tagged<CountedView>> {
     known_to(door.key.as_ref())?;
-    let campaign = campaign.0;
-    let counts = sending::counts(&door.store, campaign.id).await?;
-    let view = CountedView { campaign: CampaignView::of(&campaign), counts: CountsView::of(&campaign, &counts) };
+    let (store, campaign) = (&door.store, campaign.0);
+    let progress = CampaignProgress::key_of(campaign.id);
+    let (counts, progress) = tokio::try_join!(sending::counts(store, campaign.id), store.find(&progress))?;
+    let counts = CountsView::of(&campaign, &counts, progress.as_ref());
+    let view = CountedView { campaign: CampaignView::of(&campaign), counts };
     Ok(Answer::new("Success", view).tagged(campaign.etag()))
 }
 
@@ -200,7 +201,7 @@ pub async fn cancel(door: Member, campaign: Found<MessageCampaign>, once: Once<N
     change(&door, campaign.0, &once.ticket, "Campaign cancelled", |campaign, now| campaign.cancelled(now).ok_or(refusal)).await
 }
 
-/// Of an ended campaign. What is unknown may have gone, and is left alone.
+/// Of an ended campaign, a few times. What is unknown may have gone, and is left alone.
 pub async fn retry_failed(door: Member, campaign: Found<MessageCampaign>, once: Once<NoFields>) -> Result<Tagged<CampaignView>> {
     let counts = sending::counts(&door.store, campaign.0.id).await?;
     let refusal = "Only a campaign that has ended and was not cancelled can be retried.";
@@ -230,13 +231,24 @@ async fn change(
         let changed = decide(&campaign, now).map_err(Error::CampaignState)?;
         let answer = Answer::new(done, CampaignView::of(&changed)).tagged(changed.etag());
         let mut writing = ticket.record(store.transaction(), store, &answer)?.replace(store, &changed, &campaign)?;
+        writing = match (campaign.status.has_ended(), changed.status.has_ended()) {
+            (true, false) => is_open(door, writing)?,
+            (false, true) => writing.count(store, MessageCampaign::OPEN, -1)?,
+            _ => writing,
+        };
         let progress = store.find(&CampaignProgress::key_of(campaign.id)).await?;
         // Before its start there is none, and a paused one is gone through when it goes on.
         if let Some(progress) = progress.filter(|_| changed.status != MessageCampaignStatus::Paused) {
-            let of_paused = progress.walk.and_then(|walk| walk.retries_at);
-            let retries_at = if campaign.status.has_ended() { Some(now) } else { of_paused };
-            writing = writing.replace(store, &progress.clone().walking(retries_at, now), &progress)?;
-            writing = sending::watch(writing, &door.directory, store)?;
+            let after = if campaign.status.has_ended() {
+                if progress.retries == CampaignProgress::MOST_RETRIES {
+                    return Err(Error::CampaignState("It was retried five times."));
+                }
+                CampaignProgress { retries: progress.retries + 1, ..progress.clone().walking(Some(now), now) }
+            } else {
+                progress.clone().walking(progress.walk.and_then(|walk| walk.retries_at), now)
+            };
+            writing = writing.replace(store, &after.watched(now + sending::WATCHED), &progress)?;
+            writing = sending::remind(writing, &door.directory, store, now + sending::WATCHED)?;
         }
         match writing.commit().await {
             // The campaign, or how far it is.
@@ -245,6 +257,18 @@ async fn change(
         }
     }
     Err(Error::contested())
+}
+
+/// One more of them has not ended.
+fn is_open<'a>(door: &Member, writing: Transaction<'a>) -> Result<Transaction<'a>> {
+    writing.count_many_within(
+        &door.store,
+        MessageCampaign::OPEN,
+        1,
+        "open_message_campaigns",
+        MessageCampaign::MOST_OPEN,
+        &door.tenant.plan,
+    )
 }
 
 async fn write(door: &Member, campaign: MessageCampaign, recipients: Recipients, ticket: &Ticket) -> Result<Accepted<CampaignView>> {
@@ -263,11 +287,13 @@ async fn write(door: &Member, campaign: MessageCampaign, recipients: Recipients,
     for pack in RecipientPack::all_of(campaign.id, &recipients.numbers) {
         writing = writing.create(store, &pack, conflict("Try again."))?;
     }
+    let writing = is_open(door, writing)?;
     let writing = match campaign.scheduled_at {
-        Some(due_at) => writing.put(directory, &DueMessages::new(due_at, store.tenant_id(), store.random()))?,
+        Some(due_at) => sending::remind(writing, directory, store, due_at)?,
         None => {
-            let writing = writing.create(store, &CampaignProgress::new(&campaign, door.now()), conflict("Try again."))?;
-            sending::watch(writing, directory, store)?
+            let watched_until = door.now() + sending::WATCHED;
+            let progress = CampaignProgress::new(&campaign, door.now()).watched(watched_until);
+            sending::remind(writing.create(store, &progress, conflict("Try again."))?, directory, store, watched_until)?
         }
     };
     writing.commit().await.map(|()| answer)
@@ -397,16 +423,19 @@ impl CampaignView {
 }
 
 impl CountsView {
-    fn of(campaign: &MessageCampaign, counts: &CampaignCounts) -> Self {
+    fn of(campaign: &MessageCampaign, counts: &CampaignCounts, progress: Option<&CampaignProgress>) -> Self {
         let shown = |n: i64| u64::try_from(n).unwrap_or(0);
         let left = campaign.recipients.unwrap_or(0).saturating_sub(shown(counts.all()));
-        // No message is made for them any more.
-        let (pending, never) = if campaign.status == MessageCampaignStatus::Cancelled { (0, left) } else { (left, 0) };
+        let (pending, held, never) = match not_made(campaign, progress) {
+            NotMade::Pending => (left, 0, 0),
+            NotMade::Held(_) => (0, left, 0),
+            NotMade::Never => (0, 0, left),
+        };
         CountsView {
             total: campaign.recipients,
             pending,
             queued: shown(counts.queued),
-            held: shown(counts.held),
+            held: shown(counts.held) + held,
             sent: shown(counts.sent),
             delivered: shown(counts.delivered),
             read: shown(counts.read),
@@ -415,6 +444,23 @@ impl CountsView {
             unknown: shown(counts.unknown),
             cancelled: shown(counts.cancelled) + never,
         }
+    }
+}
+
+/// What is to be said of recipients whose message is not made.
+pub enum NotMade {
+    Pending,
+    /// The plan has no more of something until the next day.
+    Held(Reason),
+    Never,
+}
+
+pub fn not_made(campaign: &MessageCampaign, progress: Option<&CampaignProgress>) -> NotMade {
+    let waits_for = progress.and_then(|progress| progress.waits_for);
+    match (campaign.status, waits_for) {
+        (MessageCampaignStatus::Cancelled, _) => NotMade::Never,
+        (MessageCampaignStatus::Sending, Some(reason)) => NotMade::Held(reason),
+        _ => NotMade::Pending,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What became of each recipient of a campaign of messages, in the order in which they were named.
 
 use messaging::campaigns as sending;
-use records::message_campaign::{CampaignProgress, MessageCampaign, MessageCampaignStatus, RecipientPack};
+use records::message_campaign::{CampaignProgress, MessageCampaign, RecipientPack};
 use records::phone_message::{MessageStatus, PhoneMessage, PhoneMessageId, Reason};
 use serde::Serialize;
 use shared::Result;
@@ -14,7 +14,7 @@ use shared::model::time::{Printed, zulu};
 use shared::store::Position;
 use shared::tenancy::doors::Viewer;
 
-use crate::campaign::known_to;
+use crate::campaign::{NotMade, known_to, not_made};
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = MessageCampaignRecipient)]
@@ -76,7 +76,7 @@ pub async fn list(door: Viewer, campaign: Found<MessageCampaign>, asked: Cursors
         for (at, to) in places.clone().zip(numbers) {
             place = at + 1;
             let message = progress.as_ref().and_then(|progress| messages.get(&progress.message(at)));
-            let view = RecipientView::of(to, message, &campaign);
+            let view = RecipientView::of(to, message, &not_made(&campaign, progress.as_ref()));
             if filters.status.is_none_or(|status| view.status == status) {
                 items.push(view);
             }
@@ -124,15 +124,17 @@ impl RecipientStatus {
 }
 
 impl RecipientView {
-    fn of(to: PhoneNumber, message: Option<&PhoneMessage>, campaign: &MessageCampaign) -> Self {
-        let never = || match campaign.status {
-            MessageCampaignStatus::Cancelled => RecipientStatus::Cancelled,
-            _ => RecipientStatus::Pending,
+    fn of(to: PhoneNumber, message: Option<&PhoneMessage>, without: &NotMade) -> Self {
+        let (status, reason) = match (message, without) {
+            (Some(message), _) => (RecipientStatus::of(message.status), message.reason),
+            (None, NotMade::Pending) => (RecipientStatus::Pending, None),
+            (None, NotMade::Held(reason)) => (RecipientStatus::Held, Some(*reason)),
+            (None, NotMade::Never) => (RecipientStatus::Cancelled, None),
         };
         RecipientView {
             to,
-            status: message.map_or_else(never, |message| RecipientStatus::of(message.status)),
-            reason: message.and_then(|message| message.reason),
+            status,
+            reason,
             message_id: message.map(|message| message.id.prefixed()),
             channel: message.and_then(|message| message.channel),
             sent_at: message.and_then(|message| message.sent_at).map(zulu),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use messaging::campaigns::{self, Known, Room, admitted};
+use messaging::campaigns::{self, Known, Room, WATCHED, admitted};
 use messaging::moving::{self, Allowed};
 use records::contact::{Contact, ContactId};
 use records::contact_group::{ContactGroupId, ContactGroupMember};
@@ -19,27 +19,27 @@ use shared::model::due_messages::DueMessages;
 use shared::model::line::LinePool;
 use shared::model::phone_number::PhoneNumber;
 use shared::model::tenant::{Tenant, TenantStatus};
-use shared::store::{Key, Record as _};
+use shared::model::time::day;
+use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, Transaction};
 use shared::{Error, Result};
 
 use crate::Switchboard;
+use crate::send::settle;
 
 /// Messages of one transaction.
 const TOGETHER: u64 = 25;
 /// Steps of a turn. The next turn is queued behind their messages, so a pause finds few that were made.
 const STEPS: usize = 4;
-/// Messages of a step that goes through them.
-const WALKED: u64 = 100;
 /// How far a campaign is ahead of the lines, in minutes.
-const AHEAD: u64 = 10;
+const AHEAD: u64 = 1;
 /// Until it is seen whether the lines have got on.
-const CROWDED: SignedDuration = SignedDuration::from_secs(5);
+const CROWDED: SignedDuration = SignedDuration::from_secs(15);
 /// How often a step is tried again that meets others.
 const TRIES: usize = 10;
-/// How long one rests.
-const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+/// Until it is seen whether a tenant is accessible again.
+const HOURLY: SignedDuration = SignedDuration::from_hours(1);
 
 /// A campaign and what it needs for a step.
 struct State {
@@ -52,6 +52,7 @@ struct State {
 
 /// A message that is to be made.
 struct Slot {
+    place: u64,
     id: PhoneMessageId,
     to: PhoneNumber,
     /// The one that failed.
@@ -89,111 +90,126 @@ impl Switchboard {
     }
 
     /// Starts what is due, and gives those another turn that rested or lost theirs.
-    pub async fn revive(&self, context: &WorkContext, store: &TenantStore, due: &DueMessages) -> Result<()> {
-        let (now, mut is_open) = (self.app.clock().now(), false);
+    pub async fn revive(&self, context: &WorkContext, store: &TenantStore) -> Result<()> {
+        let mut failed = None;
         for open in store.lines(&MessageCampaign::all()).await? {
-            let OpenCampaign { id, status, scheduled_at, .. } = open;
-            let is_due = scheduled_at.is_none_or(|due| due <= now);
-            let done = match status {
-                MessageCampaignStatus::Scheduled if is_due => self.start(context, store, &MessageCampaign::key_of(id), now).await,
-                MessageCampaignStatus::Sending => {
-                    is_open = true;
-                    match store.find(&CampaignProgress::key_of(id)).await?.filter(|progress| progress.wants_turn(now)) {
-                        Some(still) => store.replace_if(&still.clone().next_turn(None, now), &still).await.map(|_| ()),
-                        None => Ok(()),
-                    }
+            let done = match open.status {
+                MessageCampaignStatus::Scheduled if open.scheduled_at.is_none_or(|due| due <= store.now()) => {
+                    self.start(context, store, &open).await
                 }
+                MessageCampaignStatus::Sending => bring_to_mind(context, store, &open).await,
                 _ => Ok(()),
             };
-            // Whoever wrote first did the same, or something else with it.
-            if let Err(error) = done
-                && !matches!(error, Error::Conflict(_) | Error::NotFound | Error::Missing(_))
-            {
-                return Err(error);
+            match done {
+                // Whoever wrote first did the same, or something else with it.
+                Ok(()) | Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => {}
+                Err(error) => {
+                    tracing::error!(campaign = %open.id, %error, "a campaign could not go on");
+                    failed = Some(error);
+                }
             }
         }
-        // A note comes more than once, and leaves one other.
-        if is_open && due.rounds() <= 1 {
-            campaigns::watch(store.transaction(), &context.directory, store)?.commit().await?;
-        }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
-    async fn start(&self, context: &WorkContext, store: &TenantStore, key: &Key<MessageCampaign>, now: Timestamp) -> Result<()> {
-        let Some(campaign) = store.find(key).await? else { return Ok(()) };
+    async fn start(&self, context: &WorkContext, store: &TenantStore, open: &OpenCampaign) -> Result<()> {
+        let (now, Some(campaign)) = (store.now(), store.find(&MessageCampaign::key_of(open.id)).await?) else { return Ok(()) };
         let Some(started) = campaign.started(now) else { return Ok(()) };
-        let writing = store.transaction().replace(store, &started, &campaign)?;
-        let writing = writing.create(store, &CampaignProgress::new(&started, now), moving::contested())?;
-        campaigns::watch(writing, &context.directory, store)?.while_kept(store)?.commit().await
+        let watched = CampaignProgress::new(&started, now).watched(now + WATCHED);
+        let writing = store.transaction().replace(store, &started, &campaign)?.create(store, &watched, moving::contested())?;
+        campaigns::remind(writing, &context.directory, store, now + WATCHED)?.while_kept(store)?.commit().await
     }
 
     async fn go_on(&self, context: &WorkContext, store: &TenantStore, state: State, steps: usize) -> Result<Step> {
-        let now = self.app.clock().now();
+        let (now, progress, status) = (store.now(), &state.progress, state.campaign.status);
         let is_last = steps + 1 >= STEPS;
-        let progress = &state.progress;
         // What comes next begins a turn of its own, or goes on in this one.
-        let on = |progress: CampaignProgress| if is_last { progress.next_turn(None, now) } else { progress.on(now) };
+        let on = |progress: CampaignProgress| if is_last { progress.on(now).next_turn(None, now) } else { progress.on(now) };
         let went_on = if is_last { Step::Over } else { Step::Done };
-        if let Some(walk) = progress.walk {
-            return self.walk(context, store, &state, walk, on).await.map(|done| if done { went_on } else { Step::Over });
+        let makes = progress.walk.map_or(!progress.is_made(), |walk| walk.retries_at.is_some());
+        match progress.walk {
+            Some(walk) if !makes || status == MessageCampaignStatus::Cancelled => {
+                let went = self.walk(context, store, &state, walk, on).await?;
+                return Ok(if went { went_on } else { Step::Over });
+            }
+            _ => {}
         }
         // Whoever lets it go on gives it a turn.
-        if state.campaign.status != MessageCampaignStatus::Sending {
+        if status != MessageCampaignStatus::Sending {
             return Ok(Step::Over);
         }
         if state.tenant.inaccessible(now).is_some() {
-            return state.wait(context, store, progress.clone().rests(now)).await;
+            return state.wait(context, store, progress.clone().rests(now + HOURLY, now)).await;
         }
         if let (Some(group), Some(gathering)) = (state.campaign.group, progress.gathering) {
-            return gather(store, &state, (group, gathering), on, now).await.map(|()| went_on);
+            return gather(store, &state, (group, gathering), on).await.map(|()| went_on);
         }
-        if progress.is_made() {
-            return self.look(context, store, &state, now).await;
+        if !makes {
+            return self.look(context, store, &state).await;
         }
-        if steps == 0 {
-            let queued = campaigns::counts(store, state.campaign.id).await?.queued;
-            let per_minute = campaigns::per_minute(&state.campaign, &state.pool, &state.settings);
-            if u64::try_from(queued).unwrap_or(0) > (per_minute * AHEAD).max(TOGETHER) {
-                return state.wait(context, store, progress.clone().next_turn(Some(now + CROWDED), now)).await;
-            }
+        if steps == 0 && state.is_crowded(store).await? {
+            return state.wait(context, store, progress.clone().on(now).next_turn(Some(now + CROWDED), now)).await;
+        }
+        if let Some(walk) = progress.walk {
+            let went = self.walk(context, store, &state, walk, on).await?;
+            return Ok(if went { went_on } else { Step::Over });
         }
         let places = progress.made..progress.recipients.min(progress.made + TOGETHER);
         let numbers = campaigns::numbers(store, state.campaign.id, places.clone()).await?;
-        let slots = places.clone().zip(numbers).map(|(place, to)| Slot { id: progress.message(place), to, instead_of: None });
-        let after = on(CampaignProgress { made: places.end, ..progress.clone() });
-        self.make(context, store, &state, slots.collect(), after, now).await.map(|()| went_on)
+        let slots = places.clone().zip(numbers).map(|(place, to)| Slot { place, id: progress.message(place), to, instead_of: None });
+        let up_to = |made| CampaignProgress { made, ..progress.clone() };
+        let after = |place: Option<u64>| place.map_or_else(|| on(up_to(places.end)), up_to);
+        let went = self.make(context, store, &state, slots.collect(), after).await?;
+        Ok(if went { went_on } else { Step::Over })
     }
 
-    /// Writes messages, each as it may go now, with all that they count together.
+    /// Writes messages, each as it may go now, with all that they count together, and what `after` makes of the progress: up to the first place whose message
+    /// is not made, if the plan has no more today. Then it is `false`, and the campaign waits for the next day.
     async fn make(
         &self,
         context: &WorkContext,
         store: &TenantStore,
         state: &State,
         slots: Vec<Slot>,
-        after: CampaignProgress,
-        now: Timestamp,
-    ) -> Result<()> {
-        let State { campaign, tenant, settings, .. } = state;
+        after: impl Fn(Option<u64>) -> CampaignProgress,
+    ) -> Result<bool> {
+        let (State { campaign, tenant, settings, .. }, now) = (state, store.now());
         let plan = self.app.plans().get(&tenant.plan).within(&tenant.limits.unwrap_or_default());
         let numbers: Vec<PhoneNumber> = slots.iter().map(|slot| slot.to.clone()).collect();
         let known = Known::read(store, &numbers).await?;
         let mut room = Room::read(store, Allowed { plan: &plan, called: &tenant.plan }).await?;
-        let mut writing = state.write(store, &after)?;
+        let (mut made, mut waits) = (vec![], None);
+        for slot in slots {
+            let (message, verdict) = known.message(campaign, slot.id, &slot.to, settings, now);
+            match admitted(message, verdict, &mut room, known.is_new(&slot.to)) {
+                Ok(message) => made.push((message, slot.instead_of)),
+                Err(reason) => {
+                    waits = Some((slot.place, reason));
+                    break;
+                }
+            }
+        }
+        let tomorrow = moving::tomorrow(now);
+        let progress = match waits {
+            None => after(None),
+            Some((place, reason)) => after(Some(place)).waits(reason, tomorrow, now),
+        };
+        let mut writing = state.write(store, &progress)?;
         let (mut usage, mut counts) = (BTreeMap::<_, i64>::new(), BTreeMap::<_, i64>::new());
         let mut notes: BTreeMap<Timestamp, DueMessages> = BTreeMap::new();
-        for Slot { id, to, instead_of } in slots {
-            let is_new = known.is_new(&to);
-            let (message, verdict) = known.message(campaign, id, &to, settings, now);
-            let message = admitted(message, verdict, &mut room, is_new, now);
+        let mut note = |at: Timestamp| {
+            let note = DueMessages::new(at, store.tenant_id(), store.random());
+            notes.insert(note.due_at(), note);
+        };
+        for (message, instead_of) in made {
             writing = writing.create(store, &message, moving::contested())?;
-            if message.status == MessageStatus::Queued && is_new {
-                let before = known.peer(&to);
-                let peer = before.cloned().unwrap_or_else(|| Peer::new(to, store.random()));
-                writing = moving::write_peer(writing, store, before, &peer.expecting(id, shared::model::time::day(now)))?;
+            if message.status == MessageStatus::Queued && known.is_new(&message.to) {
+                let before = known.peer(&message.to);
+                let peer = before.cloned().unwrap_or_else(|| Peer::new(message.to.clone(), store.random()));
+                writing = moving::write_peer(writing, store, before, &peer.expecting(message.id, day(now)))?;
             }
             if let Some(old) = instead_of {
-                writing = writing.replace(store, &old.replaced(id), &old)?;
+                writing = writing.replace(store, &old.replaced(message.id), &old)?;
                 *counts.entry(CampaignCounts::name(old.status)).or_default() -= 1;
             }
             *counts.entry(CampaignCounts::name(message.status)).or_default() += 1;
@@ -202,10 +218,10 @@ impl Switchboard {
                 MessageStatus::Blocked => *usage.entry("messages_blocked").or_default() += 1,
                 _ => {}
             }
-            if let Some(due_at) = message.due_at {
-                let note = DueMessages::new(due_at, store.tenant_id(), store.random());
-                notes.insert(note.due_at(), note);
-            }
+            message.due_at.into_iter().for_each(&mut note);
+        }
+        if waits.is_some() {
+            note(tomorrow);
         }
         writing = room.write(writing, store)?;
         for note in notes.values() {
@@ -213,11 +229,12 @@ impl Switchboard {
         }
         let (usage, counts): (Vec<_>, Vec<_>) = (usage.into_iter().collect(), counts.into_iter().collect());
         let counts = (!counts.is_empty()).then_some((campaign.id, counts));
-        moving::count(writing, store, &usage, counts)?.while_kept(store)?.commit().await
+        moving::count(writing, store, &usage, counts)?.while_kept(store)?.commit().await?;
+        Ok(waits.is_none())
     }
 
-    /// Goes through messages that were made: those that a pause holds go on, those of a cancelled campaign end, those that failed go once more. `false`: there
-    /// is nothing to do for it now.
+    /// Goes through messages that were made: those that a pause holds and those whose job got lost go on, those of a cancelled campaign end, those that failed
+    /// go once more. `false`: nothing is left to do for it now.
     async fn walk(
         &self,
         context: &WorkContext,
@@ -226,22 +243,24 @@ impl Switchboard {
         walk: Walk,
         on: impl Fn(CampaignProgress) -> CampaignProgress,
     ) -> Result<bool> {
-        let (now, progress) = (self.app.clock().now(), &state.progress);
-        let at_once = if walk.retries_at.is_some() { TOGETHER } else { WALKED };
-        let places = walk.place..progress.made.min(walk.place + at_once);
+        let (now, progress, campaign) = (store.now(), &state.progress, &state.campaign);
+        let places = walk.place..progress.made.min(walk.place + TOGETHER);
         let first: Vec<PhoneMessageId> = places.clone().map(|place| progress.message(place)).collect();
-        let mut messages = campaigns::messages(store, state.campaign.id, &first).await?;
+        let mut messages = campaigns::messages(store, campaign.id, &first).await?;
         let mut slots = vec![];
         for place in places.clone() {
             let Some(message) = messages.remove(&progress.message(place)) else { continue };
-            match state.campaign.status {
+            match campaign.status {
                 MessageCampaignStatus::Sending if message.reason == Some(Reason::CampaignPaused) => {
                     self.wake(context, store, message.id, now).await?;
                 }
                 MessageCampaignStatus::Sending => {
-                    let again = walk.retries_at.map(|moment| state.campaign.id.message(moment, place)).filter(|id| *id != message.id);
+                    if let Some(nudged) = message.nudged(now) {
+                        settle(context, store, (&message, &nudged), None, None).await?;
+                    }
+                    let again = walk.retries_at.map(|moment| campaign.id.message(moment, place)).filter(|id| *id != message.id);
                     if let Some(id) = again.filter(|_| message.status == MessageStatus::Failed && message.replaced_by.is_none()) {
-                        slots.push(Slot { id, to: message.to.clone(), instead_of: Some(message) });
+                        slots.push(Slot { place, id, to: message.to.clone(), instead_of: Some(message) });
                     }
                 }
                 MessageCampaignStatus::Cancelled => cancel(store, message).await?,
@@ -249,24 +268,25 @@ impl Switchboard {
                 _ => return Ok(false),
             }
         }
-        let left = (places.end < progress.made).then_some(Walk { place: places.end, ..walk });
-        let after = on(CampaignProgress { walk: left, ..progress.clone() });
+        let at = |place: u64| CampaignProgress { walk: (place < progress.made).then_some(Walk { place, ..walk }), ..progress.clone() };
         if slots.is_empty() {
-            return state.wait(context, store, after).await.map(|_| true);
+            return state.wait(context, store, on(at(places.end))).await.map(|_| true);
         }
-        self.make(context, store, state, slots, after, now).await?;
-        Ok(true)
+        let after = |place: Option<u64>| place.map_or_else(|| on(at(places.end)), at);
+        self.make(context, store, state, slots, after).await
     }
 
     /// All messages were made: it ends when none of them waits or is on its way.
-    async fn look(&self, context: &WorkContext, store: &TenantStore, state: &State, now: Timestamp) -> Result<Step> {
-        let counts = campaigns::counts(store, state.campaign.id).await?;
+    async fn look(&self, context: &WorkContext, store: &TenantStore, state: &State) -> Result<Step> {
+        let (now, State { campaign, progress, .. }) = (store.now(), state);
+        let counts = campaigns::counts(store, campaign.id).await?;
         if counts.open() > 0 {
-            return state.wait(context, store, state.progress.clone().later(now)).await;
+            let is_lost = counts.queued > 0 && progress.stands_still();
+            let after = if is_lost { progress.clone().walking(None, now) } else { progress.clone().later(now) };
+            return state.wait(context, store, after).await;
         }
-        let ended = state.campaign.ended(&counts, now);
-        let writing = store.transaction().replace(store, &ended, &state.campaign)?;
-        let writing = writing.require_unchanged(store, &state.progress, moving::contested())?;
+        let writing = store.transaction().replace(store, &campaign.ended(&counts, now), campaign)?;
+        let writing = writing.require_unchanged(store, progress, moving::contested())?.count(store, MessageCampaign::OPEN, -1)?;
         writing.while_kept(store)?.commit().await.map(|()| Step::Over)
     }
 }
@@ -292,11 +312,36 @@ impl State {
         writing.require_unchanged(store, &self.campaign, moving::contested())
     }
 
+    /// Whether there is as much in the queue as the lines send in the next time.
+    async fn is_crowded(&self, store: &TenantStore) -> Result<bool> {
+        let queued = campaigns::counts(store, self.campaign.id).await?.queued;
+        let most = campaigns::per_minute(&self.campaign, &self.pool, &self.settings).saturating_mul(AHEAD);
+        Ok(u64::try_from(queued).unwrap_or(0) >= most.max(TOGETHER))
+    }
+
     async fn wait(&self, context: &WorkContext, store: &TenantStore, after: CampaignProgress) -> Result<Step> {
         let writing = self.write(store, &after)?;
-        let writing = if after.is_resting() { campaigns::remind(writing, &context.directory, store, MINUTE)? } else { writing };
+        let writing = match after.due_at.filter(|_| after.is_resting()) {
+            Some(until) => campaigns::remind(writing, &context.directory, store, until)?,
+            None => writing,
+        };
         writing.while_kept(store)?.commit().await.map(|()| Step::Over)
     }
+}
+
+/// One whose rest is over or whose turn was lost gets another, and one that goes on is looked at again in a while.
+async fn bring_to_mind(context: &WorkContext, store: &TenantStore, open: &OpenCampaign) -> Result<()> {
+    let (now, Some(progress)) = (store.now(), store.find(&CampaignProgress::key_of(open.id)).await?) else { return Ok(()) };
+    if progress.wants_turn(now) {
+        let next = progress.clone().next_turn(None, now).watched(now + WATCHED);
+        let writing = store.transaction().replace(store, &next, &progress)?;
+        return campaigns::remind(writing, &context.directory, store, now + WATCHED)?.commit().await;
+    }
+    if progress.is_resting() || progress.watched_until.is_some_and(|until| until > now) {
+        return Ok(());
+    }
+    let writing = store.transaction().replace(store, &progress.clone().watched(now + WATCHED), &progress)?;
+    campaigns::remind(writing, &context.directory, store, now + WATCHED)?.commit().await
 }
 
 /// Reads one more pack of a group. The campaign takes as many contacts as it may have recipients.
@@ -305,11 +350,10 @@ async fn gather(
     state: &State,
     (group, gathering): (ContactGroupId, Gathering),
     on: impl Fn(CampaignProgress) -> CampaignProgress,
-    now: Timestamp,
 ) -> Result<()> {
-    let State { campaign, progress, .. } = state;
+    let (now, State { campaign, progress, .. }) = (store.now(), state);
     let room = u64::try_from(MessageCampaign::MOST).unwrap_or(u64::MAX).saturating_sub(progress.recipients).min(RecipientPack::SIZE);
-    let (numbers, after) = following(store, group, gathering.after, usize::try_from(room).unwrap_or(usize::MAX)).await?;
+    let (numbers, after) = following(store, group, gathering.after, progress.began_at, usize::try_from(room).unwrap_or(usize::MAX)).await?;
     let recipients = progress.recipients + numbers.len() as u64;
     let is_all = (numbers.len() as u64) < RecipientPack::SIZE;
     let next = Gathering { after, packs: gathering.packs + 1 };
@@ -330,6 +374,7 @@ async fn following(
     store: &TenantStore,
     group: ContactGroupId,
     after: Option<ContactId>,
+    began_at: Timestamp,
     most: usize,
 ) -> Result<(Vec<PhoneNumber>, Option<ContactId>)> {
     let (mut numbers, mut after) = (vec![], after);
@@ -338,9 +383,10 @@ async fn following(
         let wanted = most - numbers.len();
         let (members, next) = store.after(&ContactGroupMember::of_group(group), place.as_ref(), wanted).await?;
         let keys: Vec<_> = members.iter().map(|member| Contact::key_of(member.contact)).collect();
-        // What an edit that was cut off left behind is not in the group.
+        // What an edit that was cut off left behind is not in the group. And whoever came since may have a number that was read as somebody else's.
+        let is_in = |contact: &Contact| contact.groups.contains(&group) && contact.created_at <= began_at;
         let contacts = store.find_many(&keys).await?;
-        numbers.extend(contacts.into_iter().filter(|contact| contact.groups.contains(&group)).map(|contact| contact.phone_number));
+        numbers.extend(contacts.into_iter().filter(is_in).map(|contact| contact.phone_number));
         after = members.last().map(|member| member.contact).or(after);
         if next.is_none() {
             break;

@@ -1,6 +1,7 @@
 //! When it is a message's turn on a line.
 
 use jiff::{SignedDuration, Timestamp};
+use records::phone_message::PhoneMessage;
 use shared::model::line::{LinePace, PhoneLine, Turn};
 use shared::tenancy::Directory;
 use shared::{Error, Result};
@@ -23,14 +24,18 @@ pub const FAR: SignedDuration = SignedDuration::from_mins(15);
 const TRIES: usize = 20;
 const WAIT: std::time::Duration = std::time::Duration::from_millis(40);
 
+/// What a campaign takes ahead: others have their turns in between.
+const NEAR: SignedDuration = SignedDuration::from_mins(1);
+
 /// Takes the line's next turn. One that comes too late is not taken.
-pub async fn turn(directory: &Directory, line: &PhoneLine, now: Timestamp, is_urgent: bool) -> Result<Moment> {
+pub async fn turn(directory: &Directory, line: &PhoneLine, now: Timestamp, message: &PhoneMessage) -> Result<Moment> {
+    let reach = if message.campaign.is_some() { NEAR } else { FAR };
     for _ in 0..TRIES {
         let before = directory.find(&LinePace::key_of(line.id)).await?;
         let pace = before.clone().unwrap_or_else(|| LinePace::new(line.id));
-        let (at, after) = match pace.turn(line, now, is_urgent) {
+        let (at, after) = match pace.turn(line, now, message.is_urgent()) {
             Turn::DayIsFull => return Ok(Moment::Tomorrow),
-            Turn::At(at, _) if at > now + FAR => return Ok(Moment::Busy),
+            Turn::At(at, _) if at > now + reach => return Ok(Moment::Busy),
             Turn::At(at, after) => (at, after),
         };
         let is_mine = match &before {

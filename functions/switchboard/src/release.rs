@@ -1,5 +1,7 @@
 //! Messages that waited go on: those that were scheduled, and those that something was in the way of.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 use messaging::moving::{self, Allowed};
 use records::phone_message::{PhoneMessage, PhoneMessageId, Reason};
@@ -14,20 +16,26 @@ use crate::send::{around, settle, stopped};
 /// Messages of one job. A sweep brings the rest to mind.
 const AT_ONCE: usize = 200;
 const TRIES: usize = 10;
+/// Several jobs come together, and have the time of one.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Switchboard {
     pub async fn release(&self, context: &WorkContext, due: &DueMessages) -> Result<()> {
         let store = context.waiting(due);
         let now = self.app.clock().now();
-        self.revive(context, &store, due).await?;
+        let began = Instant::now();
+        // One that cannot go on holds up no other.
+        let mut failed = self.revive(context, &store).await.err();
         let mut waiting = store.lines(&PhoneMessage::all()).await?;
         waiting.retain(|waiting| waiting.due_at <= now);
         // Oldest first, so that whoever waited longest has the day's first places.
-        waiting.sort_by_key(|waiting| waiting.id);
-        let has_more = waiting.len() > AT_ONCE;
-        let mut failed = None;
+        waiting.sort_by_key(|waiting| (waiting.is_of_campaign, waiting.id));
+        let mut has_more = waiting.len() > AT_ONCE;
         for waiting in waiting.into_iter().take(AT_ONCE) {
-            // One that cannot go on holds up no other.
+            if began.elapsed() > PATIENCE {
+                has_more = true;
+                break;
+            }
             if let Err(error) = self.wake(context, &store, waiting.id, now).await {
                 tracing::error!(message = %waiting.id, %error, "a message could not go on");
                 failed = Some(error);
@@ -60,14 +68,15 @@ impl Switchboard {
                 return Ok(());
             }
             let Some(around) = around(context, store, &message).await? else { return Ok(()) };
-            let peer = around.peer.as_ref();
-            if let Some(then) = stopped(&message, &around, now) {
-                if settle(context, store, (&message, &then), peer).await? {
+            let (peer, campaign) = (around.peer.as_ref(), around.campaign.as_ref());
+            let current = if message.reason == Some(Reason::CampaignPaused) { message.renewed(now) } else { message.clone() };
+            if let Some(then) = stopped(&current, &around, now) {
+                if settle(context, store, (&message, &then), peer, campaign).await? {
                     return Ok(());
                 }
                 continue;
             }
-            let queued = message.queued(now);
+            let queued = current.queued(now);
             let plan = self.app.plans().get(&around.tenant.plan).within(&around.tenant.limits.unwrap_or_default());
             let allowed = Allowed { plan: &plan, called: &around.tenant.plan };
             let writing = store.transaction().replace(store, &queued, &message)?;
@@ -85,7 +94,7 @@ impl Switchboard {
                 Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => continue,
                 Err(refusal) => moving::limited(&refusal).ok_or(refusal)?,
             };
-            if settle(context, store, (&message, &message.held(reason, moving::tomorrow(now))), peer).await? {
+            if settle(context, store, (&message, &current.held(reason, moving::tomorrow(now))), peer, campaign).await? {
                 return Ok(());
             }
         }

@@ -35,8 +35,7 @@ pub struct Around {
     settings: MessagingSettings,
     /// Of the number's contact, for marketing.
     timezone: Option<String>,
-    /// In which state its campaign is.
-    campaign: Option<MessageCampaignStatus>,
+    pub campaign: Option<MessageCampaign>,
 }
 
 /// What is to be done with a message now.
@@ -65,6 +64,8 @@ const TRIES: usize = 10;
 const HOURLY: SignedDuration = SignedDuration::from_hours(1);
 /// No longer than a queue can wait.
 const BUSY: SignedDuration = lines::FAR;
+/// How long a campaign's message waits where a line has no turn soon.
+const CROWDED: SignedDuration = SignedDuration::from_mins(1);
 /// Where too many want a turn at once.
 const CONTESTED: SignedDuration = SignedDuration::from_secs(3);
 /// How early a job may be.
@@ -112,8 +113,8 @@ impl Switchboard {
         around: &Around,
         now: Timestamp,
     ) -> Result<bool> {
-        let peer = around.peer.as_ref();
-        let settle = |then: PhoneMessage| async move { settle(context, store, (message, &then), peer).await };
+        let (peer, campaign) = (around.peer.as_ref(), around.campaign.as_ref());
+        let settle = |then: PhoneMessage| async move { settle(context, store, (message, &then), peer, campaign).await };
         let (ways, has_turn) = match next(message, around, store, now) {
             Next::Settle(then) => return settle(*then).await,
             Next::Go(way) => (vec![way], true),
@@ -137,10 +138,12 @@ impl Switchboard {
                 if self.is_others(context, store, around, way).await? {
                     continue;
                 }
-                match lines::turn(&context.directory, way.line, now, message.is_urgent()).await? {
+                match lines::turn(&context.directory, way.line, now, message).await? {
                     Moment::Now => {}
                     Moment::At(at) => return settle(message.at_turn(way.line.id, at)).await,
                     Moment::Contested => return settle(message.later(Some(now + CONTESTED), None)).await,
+                    // It stays in its queue, behind what others send meanwhile.
+                    Moment::Busy if message.campaign.is_some() => return settle(message.later(Some(now + CROWDED), None)).await,
                     Moment::Busy => {
                         wait(Reason::LineBusy, now + BUSY);
                         continue;
@@ -234,7 +237,7 @@ impl Switchboard {
         for _ in 0..TRIES {
             let peer = store.find(&Peer::key_of(&message.to)).await?;
             let Some(then) = after(&message, outcome, now) else { return Ok(()) };
-            if settle(context, store, (&message, &then), peer.as_ref()).await? {
+            if settle(context, store, (&message, &then), peer.as_ref(), None).await? {
                 return Ok(());
             }
             let Some(newer) = store.find(&PhoneMessage::key_of(message.id)).await? else { return Ok(()) };
@@ -263,7 +266,6 @@ pub async fn around(context: &WorkContext, store: &TenantStore, message: &PhoneM
         Some(contact) => store.find(&Contact::key_of(contact)).await?.and_then(|contact| contact.timezone),
         None => None,
     };
-    let campaign = campaign.map(|campaign| campaign.status);
     Ok(Some(Around { tenant, peer, pool: pool.unwrap_or_else(LinePool::none), settings, timezone, campaign }))
 }
 
@@ -271,16 +273,17 @@ pub async fn around(context: &WorkContext, store: &TenantStore, message: &PhoneM
 pub fn stopped(message: &PhoneMessage, around: &Around, now: Timestamp) -> Option<PhoneMessage> {
     // Perhaps it went. Nobody asks again, so nobody will know.
     let ended = |then: PhoneMessage| if message.is_unanswered() { message.unknown() } else { then };
+    let is_in = |status| around.campaign.as_ref().is_some_and(|campaign| campaign.status == status);
     let recipient = Recipient { peer: around.peer.as_ref(), timezone: around.timezone.as_deref() };
     match verdict(message, recipient, &around.settings, now) {
         Verdict::Blocked(reason) => Some(ended(message.blocked(reason))),
         _ if message.has_expired(now) => Some(ended(message.failed(Reason::Expired, now))),
-        _ if around.campaign == Some(MessageCampaignStatus::Cancelled) => Some(message.cancelled().unwrap_or_else(|| message.unknown())),
+        _ if is_in(MessageCampaignStatus::Cancelled) => Some(message.cancelled().unwrap_or_else(|| message.unknown())),
         _ if around.tenant.inaccessible(now).is_some() && message.is_unanswered() => Some(message.unknown()),
         _ if around.tenant.inaccessible(now).is_some() => Some(message.held(Reason::TenantSuspended, now + HOURLY)),
         // One that may have gone is asked about in a pause too.
-        _ if around.campaign == Some(MessageCampaignStatus::Paused) && !message.is_unanswered() => {
-            Some(message.held(Reason::CampaignPaused, now + HOURLY))
+        _ if is_in(MessageCampaignStatus::Paused) && !message.is_unanswered() => {
+            Some(message.held(Reason::CampaignPaused, message.valid_until))
         }
         // One that may have gone is asked about at night too.
         Verdict::Waits(reason, until) if !message.is_unanswered() => Some(message.held(reason, until)),
@@ -348,14 +351,18 @@ fn after(message: &PhoneMessage, outcome: Outcome, now: Timestamp) -> Option<Pho
     }
 }
 
-/// `false`: somebody else wrote first.
+/// `false`: somebody else wrote first. What a pause holds is held only while it is one: whoever ends it goes through what was held by then.
 pub async fn settle(
     context: &WorkContext,
     store: &TenantStore,
     (before, after): (&PhoneMessage, &PhoneMessage),
     peer: Option<&Peer>,
+    campaign: Option<&MessageCampaign>,
 ) -> Result<bool> {
-    let writing = moving::change(store.transaction(), store, (before, after), peer)?;
+    let mut writing = moving::change(store.transaction(), store, (before, after), peer)?;
+    if let Some(paused) = campaign.filter(|_| after.reason == Some(Reason::CampaignPaused)) {
+        writing = writing.require_unchanged(store, paused, moving::contested())?;
+    }
     match moving::note_due(writing, &context.directory, store, after)?.commit().await {
         Ok(()) => Ok(true),
         Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => Ok(false),

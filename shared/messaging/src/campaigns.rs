@@ -20,7 +20,7 @@ use shared::model::time::day;
 use shared::store::Record as _;
 use shared::tenancy::{Directory, TenantStore, Transaction, limit_reached, missing};
 
-use crate::moving::{Allowed, tomorrow};
+use crate::moving::Allowed;
 
 /// What a tenant knows of some numbers.
 pub struct Known {
@@ -121,25 +121,22 @@ impl<'a> Room<'a> {
 
     /// Writes what was taken. The refusal is `PlanLimitReached`: others took some meanwhile.
     pub fn write<'t>(&self, transaction: Transaction<'t>, store: &TenantStore) -> Result<Transaction<'t>> {
-        let taken = self.places.iter().filter(|(_, left)| left.taken > 0);
-        taken.fold(Ok(transaction), |transaction, (place, left)| {
+        let mut taken = self.places.iter().filter(|(_, left)| left.taken > 0);
+        taken.try_fold(transaction, |transaction, (place, left)| {
             let refusal = place.most.map_or_else(missing, |most| limit_reached(place.name, most, self.called));
             let by = i64::try_from(left.taken).unwrap_or(i64::MAX);
-            transaction?.tally_within(store, &place.key, ("n", by), place.most, refusal)
+            transaction.tally_within(store, &place.key, ("n", by), place.most, refusal)
         })
     }
 }
 
-/// What becomes of a message when it is first written.
-pub fn admitted(message: PhoneMessage, verdict: Verdict, room: &mut Room<'_>, is_new: bool, now: Timestamp) -> PhoneMessage {
+/// What becomes of a message when it is first written. `Err`: there is no place for it until the next day.
+pub fn admitted(message: PhoneMessage, verdict: Verdict, room: &mut Room<'_>, is_new: bool) -> Result<PhoneMessage, Reason> {
     match verdict {
-        _ if message.status == MessageStatus::Failed => message,
-        Verdict::Blocked(reason) => message.blocked(reason).unqueued(),
-        Verdict::Waits(reason, until) => message.held(reason, until).unqueued(),
-        Verdict::May => match room.take(is_new) {
-            Ok(()) => message,
-            Err(reason) => message.held(reason, tomorrow(now)).unqueued(),
-        },
+        _ if message.status == MessageStatus::Failed => Ok(message),
+        Verdict::Blocked(reason) => Ok(message.blocked(reason).unqueued()),
+        Verdict::Waits(reason, until) => Ok(message.held(reason, until).unqueued()),
+        Verdict::May => room.take(is_new).map(|()| message),
     }
 }
 
@@ -187,17 +184,10 @@ pub fn per_minute(campaign: &MessageCampaign, pool: &LinePool, settings: &Messag
     pool.lines.iter().filter(may).map(PhoneLine::usual_per_minute).sum()
 }
 
-/// Brings a tenant's campaigns that go on to mind in a while, in case that a turn of one is lost.
-pub fn watch<'a>(transaction: Transaction<'a>, directory: &Directory, store: &TenantStore) -> Result<Transaction<'a>> {
-    remind(transaction, directory, store, SignedDuration::from_mins(12))
+/// Brings a tenant's campaigns to mind at a moment.
+pub fn remind<'a>(transaction: Transaction<'a>, directory: &Directory, store: &TenantStore, at: Timestamp) -> Result<Transaction<'a>> {
+    transaction.put(directory, &DueMessages::new(at, store.tenant_id(), store.random()))
 }
 
-/// The same, after so long.
-pub fn remind<'a>(
-    transaction: Transaction<'a>,
-    directory: &Directory,
-    store: &TenantStore,
-    after: SignedDuration,
-) -> Result<Transaction<'a>> {
-    transaction.put(directory, &DueMessages::new(store.now() + after, store.tenant_id(), store.random()))
-}
+/// How far away the note is that finds a campaign whose turn was lost: further than a turn takes to be lost.
+pub const WATCHED: SignedDuration = SignedDuration::from_mins(12);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use shared::ids::{Builder, Segment};
 use shared::model::line::Channel;
 use shared::model::phone_number::PhoneNumber;
-use shared::store::{Collection, Entity, InTenant, Key, List, ListEntry, Listed, Named, Packed, Restore};
+use shared::store::{Collection, Counter, Entity, InTenant, Key, List, ListEntry, Listed, Named, Packed, Restore};
 use shared::{Error, Result, id};
 
 use crate::contact::{Contact, ContactId};
@@ -101,6 +101,15 @@ pub struct CampaignProgress {
     /// When the next turn is due. `None`: at once, or none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
+    /// What the plan has none of until the next day, so that no further messages are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<Reason>,
+    /// How often what failed was sent again.
+    #[serde(default)]
+    pub retries: u32,
+    /// Until then there is a note that brings it to mind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_until: Option<Timestamp>,
     pub updated_at: Timestamp,
     /// Another one for each job.
     pub turn: u64,
@@ -204,6 +213,9 @@ impl MessageCampaign {
     pub const NOUN: &'static str = "Campaign";
     /// Numbers of one campaign.
     pub const MOST: usize = 10_000;
+    /// Campaigns of a tenant that have not ended, and how many those may be.
+    pub const OPEN: Counter = Counter::named("open_message_campaigns");
+    pub const MOST_OPEN: u64 = 50;
     /// In characters.
     pub const NAME: usize = 255;
     /// Thirteen months, as its messages, and as long as it may be scheduled ahead.
@@ -452,9 +464,14 @@ impl Entity for RecipientPack {
 impl CampaignProgress {
     /// Looks that come by themselves.
     const LOOKS: u32 = 5;
-    const REST: SignedDuration = SignedDuration::from_secs(45);
+    /// Rests, after which messages that do not move are to be queued again.
+    const RESTS: u32 = 5;
+    /// Minutes.
+    const LONGEST_REST: i64 = 15;
     /// Longer than a turn takes to come.
     const LOST: SignedDuration = SignedDuration::from_mins(10);
+    /// How often what failed may be sent again. Each time, one more message is read to know what became of a recipient.
+    pub const MOST_RETRIES: u32 = 5;
 
     /// Of a campaign that starts.
     pub fn new(campaign: &MessageCampaign, now: Timestamp) -> Self {
@@ -467,6 +484,9 @@ impl CampaignProgress {
             walk: None,
             idle: 0,
             due_at: None,
+            waits_for: None,
+            retries: 0,
+            watched_until: None,
             updated_at: now,
             turn: 1,
             version: 1,
@@ -484,7 +504,7 @@ impl CampaignProgress {
 
     /// A part of the turn is done.
     pub fn on(self, now: Timestamp) -> Self {
-        CampaignProgress { idle: 0, due_at: None, updated_at: now, version: self.version + 1, ..self }
+        CampaignProgress { idle: 0, due_at: None, waits_for: None, updated_at: now, version: self.version + 1, ..self }
     }
 
     /// The next turn, at once or at a moment.
@@ -492,34 +512,53 @@ impl CampaignProgress {
         CampaignProgress { due_at, updated_at: now, turn: self.turn + 1, version: self.version + 1, ..self }
     }
 
-    /// The same for one that only waits: a few times, more and more rarely. Then it rests.
+    /// The same for one that only waits for its messages: a few times, more and more rarely. Then it rests.
     pub fn later(self, now: Timestamp) -> Self {
-        if self.is_resting() || self.idle + 1 == CampaignProgress::LOOKS {
-            return self.rests(now);
-        }
-        let due_at = now + SignedDuration::from_secs(5 << self.idle);
-        CampaignProgress { idle: self.idle + 1, ..self.next_turn(Some(due_at), now) }
+        let idle = self.idle + 1;
+        let after = match idle.checked_sub(CampaignProgress::LOOKS) {
+            None => SignedDuration::from_secs(5 << (idle - 1)),
+            Some(rests) => {
+                return self.rests(now + SignedDuration::from_mins((1 << rests.min(8)).min(CampaignProgress::LONGEST_REST)), now);
+            }
+        };
+        CampaignProgress { idle, ..self.next_turn(Some(now + after), now) }
     }
 
-    /// Until a note of its tenant brings it to mind.
-    pub fn rests(self, now: Timestamp) -> Self {
-        CampaignProgress { idle: CampaignProgress::LOOKS, due_at: None, updated_at: now, version: self.version + 1, ..self }
+    /// Until then, when a note of its tenant brings it to mind.
+    pub fn rests(self, until: Timestamp, now: Timestamp) -> Self {
+        let idle = (self.idle + 1).max(CampaignProgress::LOOKS);
+        CampaignProgress { idle, due_at: Some(until), updated_at: now, version: self.version + 1, ..self }
+    }
+
+    /// The same, because the plan has no more of something until then.
+    pub fn waits(self, reason: Reason, until: Timestamp, now: Timestamp) -> Self {
+        CampaignProgress { waits_for: Some(reason), ..self.rests(until, now) }
     }
 
     pub fn is_resting(&self) -> bool {
         self.idle >= CampaignProgress::LOOKS
     }
 
+    /// Messages of it have not moved for half an hour and more.
+    pub fn stands_still(&self) -> bool {
+        self.idle >= CampaignProgress::LOOKS + CampaignProgress::RESTS
+    }
+
     /// All messages are gone through, from the first.
     pub fn walking(self, retries_at: Option<Timestamp>, now: Timestamp) -> Self {
         let walk = (self.made > 0).then_some(Walk { place: 0, retries_at });
-        CampaignProgress { walk, idle: 0, ..self.next_turn(None, now) }
+        CampaignProgress { walk, idle: 0, waits_for: None, ..self.next_turn(None, now) }
     }
 
-    /// Whether it is to have a turn: it rested for a while, or its turn was lost.
+    /// Whether it is to have a turn: its rest is over, or its turn was lost.
     pub fn wants_turn(&self, now: Timestamp) -> bool {
-        let still = now.duration_since(self.due_at.unwrap_or(self.updated_at).max(self.updated_at));
-        still >= if self.is_resting() { CampaignProgress::REST } else { CampaignProgress::LOST }
+        let since = self.due_at.unwrap_or(self.updated_at);
+        if self.is_resting() { since <= now } else { now.duration_since(since.max(self.updated_at)) >= CampaignProgress::LOST }
+    }
+
+    /// There is a note that comes by then.
+    pub fn watched(self, until: Timestamp) -> Self {
+        CampaignProgress { watched_until: Some(until), version: self.version + 1, ..self }
     }
 
     pub fn is_made(&self) -> bool {
@@ -781,17 +820,21 @@ mod tests {
     }
 
     #[test]
-    fn looks_become_rare_and_then_it_rests_until_it_is_reminded() {
+    fn looks_become_rare_and_then_it_rests_longer_and_longer() {
         let progress = CampaignProgress::new(&campaign("x", &[]), NOW);
         let (mut looking, mut waits) = (progress.clone(), vec![]);
-        while !looking.is_resting() {
+        while !looking.stands_still() {
             looking = looking.later(NOW);
             waits.extend(looking.due_at.map(|due| due.duration_since(NOW).as_secs()));
         }
-        assert_eq!((waits, looking.turn), (vec![5, 10, 20, 40], 5));
-        assert!(!looking.wants_turn(NOW + SignedDuration::from_secs(44)) && looking.wants_turn(NOW + SignedDuration::from_secs(45)));
-        // Looked at once more, it rests again; with something to do, it is as new.
+        assert_eq!((waits, looking.turn), (vec![5, 10, 20, 40, 60, 120, 240, 480, 900, 900], 5));
+        let minutes = |minutes| NOW + SignedDuration::from_mins(minutes);
+        assert!(!looking.wants_turn(minutes(14)) && looking.wants_turn(minutes(15)));
+        // With something to do, it is as new.
         assert!(looking.clone().next_turn(None, NOW).later(NOW).is_resting() && !looking.on(NOW).is_resting());
-        assert!(!progress.wants_turn(NOW + SignedDuration::from_mins(9)) && progress.wants_turn(NOW + SignedDuration::from_mins(10)));
+        assert!(!progress.wants_turn(minutes(9)) && progress.wants_turn(minutes(10)));
+        let waiting = progress.waits(Reason::NewContactLimit, minutes(60), NOW);
+        assert!(waiting.is_resting() && !waiting.wants_turn(minutes(59)) && waiting.wants_turn(minutes(60)));
+        assert_eq!((waiting.waits_for, waiting.walking(None, NOW).waits_for), (Some(Reason::NewContactLimit), None));
     }
 }

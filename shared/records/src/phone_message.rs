@@ -375,6 +375,8 @@ impl PhoneMessage {
     pub const NOUN: &'static str = "Message";
     /// Longer than a worker lives after it took one.
     pub const LEASE: SignedDuration = SignedDuration::from_secs(60);
+    /// Longer than a queue keeps a job to itself with all its tries.
+    const LOST: SignedDuration = SignedDuration::from_mins(30);
     /// Thirteen months.
     const KEPT: SignedDuration = SignedDuration::from_hours(24 * 396);
     /// Of which a message keeps the newest.
@@ -576,6 +578,28 @@ impl PhoneMessage {
         self.reason.unwrap_or(Reason::CarrierError)
     }
 
+    /// What a pause held is worth as much as a new one.
+    pub fn renewed(&self, now: Timestamp) -> Self {
+        PhoneMessage { valid_until: now + self.message_type.validity(), ..self.clone() }
+    }
+
+    /// A job of it got lost, if it has not moved for so long: as it is queued again.
+    pub fn nudged(&self, now: Timestamp) -> Option<Self> {
+        let since = match self.status {
+            MessageStatus::Queued => self.due_at.max(self.queued_at)?,
+            MessageStatus::Sending => self.sending_since?,
+            _ => return None,
+        };
+        if now.duration_since(since) < PhoneMessage::LOST {
+            return None;
+        }
+        match self.status {
+            MessageStatus::Sending => Some(self.with_attempt(AttemptOutcome::Unknown, since).asked_again(now)),
+            _ if self.was_unanswered() => Some(self.asked_again(now)),
+            _ => Some(self.later(None, self.reason)),
+        }
+    }
+
     pub fn held(&self, reason: Reason, until: Timestamp) -> Self {
         PhoneMessage { due_at: Some(until.min(self.valid_until)), line: None, ..self.to(MessageStatus::Held, Some(reason)) }
     }
@@ -748,13 +772,16 @@ pub struct Inbound {
 pub struct Waiting {
     pub id: PhoneMessageId,
     pub due_at: Timestamp,
+    /// It waits behind those that are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_of_campaign: bool,
 }
 
 impl Listed for PhoneMessage {
     type Entry = Waiting;
 
     fn entry(&self) -> Waiting {
-        Waiting { id: self.id, due_at: self.due_at.unwrap_or(self.created_at) }
+        Waiting { id: self.id, due_at: self.due_at.unwrap_or(self.created_at), is_of_campaign: self.campaign.is_some() }
     }
 }
 

@@ -119,7 +119,6 @@ impl PhoneLine {
     /// It is warm after that many a day.
     const WARM: u64 = 200;
 
-    /// The day of its warming, from 1. `None`: it is warm.
     /// Turns of a minute that anything may have.
     pub fn usual_per_minute(&self) -> u64 {
         self.share(LinePace::OF_ALL)
@@ -129,6 +128,7 @@ impl PhoneLine {
         (self.per_minute_limit * of_five / 5).max(1)
     }
 
+    /// The day of its warming, from 1. `None`: it is warm.
     pub fn warming_day(&self, now: Timestamp) -> Option<u64> {
         let days = self.warming_since?.until(day(now)).map_or(0, |since| since.get_days());
         let number = u64::try_from(days).unwrap_or(0) + 1;
