@@ -34,8 +34,6 @@ const TOGETHER: u64 = 25;
 const STEPS: usize = 4;
 /// How far a campaign is ahead of the lines, in minutes.
 const AHEAD: u64 = 1;
-/// Until it is seen whether the lines have got on.
-const CROWDED: SignedDuration = SignedDuration::from_secs(15);
 /// How often a step is tried again that meets others.
 const TRIES: usize = 10;
 /// Until it is seen whether a tenant is accessible again.
@@ -147,8 +145,13 @@ impl Switchboard {
         if !makes {
             return self.look(context, store, &state).await;
         }
-        if steps == 0 && state.is_crowded(store).await? {
-            return state.wait(context, store, progress.clone().on(now).next_turn(Some(now + CROWDED), now)).await;
+        if steps == 0 {
+            let counts = campaigns::counts(store, state.campaign.id).await?;
+            // What goes through its messages finds those that do not get on.
+            let finds_lost = progress.walk.is_some() && progress.stands_still();
+            if state.is_ahead(&counts) && !finds_lost {
+                return state.wait_for(context, store, &counts).await;
+            }
         }
         if let Some(walk) = progress.walk {
             let went = self.walk(context, store, &state, walk, on).await?;
@@ -281,9 +284,7 @@ impl Switchboard {
         let (now, State { campaign, progress, .. }) = (store.now(), state);
         let counts = campaigns::counts(store, campaign.id).await?;
         if counts.open() > 0 {
-            let is_lost = counts.queued > 0 && progress.stands_still();
-            let after = if is_lost { progress.clone().walking(None, now) } else { progress.clone().later(now) };
-            return state.wait(context, store, after).await;
+            return state.wait_for(context, store, &counts).await;
         }
         let writing = store.transaction().replace(store, &campaign.ended(&counts, now), campaign)?;
         let writing = writing.require_unchanged(store, progress, moving::contested())?.count(store, MessageCampaign::OPEN, -1)?;
@@ -313,10 +314,16 @@ impl State {
     }
 
     /// Whether there is as much in the queue as the lines send in the next time.
-    async fn is_crowded(&self, store: &TenantStore) -> Result<bool> {
-        let queued = campaigns::counts(store, self.campaign.id).await?.queued;
+    fn is_ahead(&self, counts: &CampaignCounts) -> bool {
         let most = campaigns::per_minute(&self.campaign, &self.pool, &self.settings).saturating_mul(AHEAD);
-        Ok(u64::try_from(queued).unwrap_or(0) >= most.max(TOGETHER))
+        u64::try_from(counts.queued).unwrap_or(0) >= most.max(TOGETHER)
+    }
+
+    /// Until its messages have got on. Those that have not for long are gone through.
+    async fn wait_for(&self, context: &WorkContext, store: &TenantStore, counts: &CampaignCounts) -> Result<Step> {
+        let (now, progress) = (store.now(), self.progress.clone());
+        let is_lost = counts.queued > 0 && progress.stands_still() && progress.walk.is_none();
+        self.wait(context, store, if is_lost { progress.walking(None, now) } else { progress.later(now) }).await
     }
 
     async fn wait(&self, context: &WorkContext, store: &TenantStore, after: CampaignProgress) -> Result<Step> {
