@@ -1287,7 +1287,8 @@ impl Target {
 /// A campaign of messages to two numbers, as workers leave it.
 async fn message_campaign(world: &World, tenant: &Tenant, status: &str) -> String {
     lines(world).await;
-    let body = json!({"name": "Spring", "body": "Hello", "recipients": [0, 1].map(|_| format!("+1555{:07}", serial()))});
+    let to = [0, 1].map(|_| format!("+1555{:07}", serial()));
+    let body = json!({"name": "Spring", "body": "Hello", "recipients": to});
     let made = world.post("/v1/campaigns").token(&tenant.owner.token).json(body).send().await.expect(202).json();
     let id = id(&made["data"]).to_owned();
     let uuid = crate::world::uuid_of(&id);

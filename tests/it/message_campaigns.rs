@@ -359,12 +359,18 @@ async fn what_a_cancelled_campaign_has_not_sent_is_cancelled() {
 async fn new_contacts_beyond_the_day_wait_for_the_next_days() {
     let plans = json!({"free": {"contacts_messaged_per_day": 30, "contacts_messaged_per_month": 1_000}});
     let home = Home::with(Settings { moment: NOON.parse().ok(), plans, ..Settings::default() }).await;
-    let campaign = home.campaign(marketing(json!(numbers(160)))).await;
+    let known = "+12125569999";
+    home.send(json!({"to": known, "body": "First"})).await;
     home.settle().await;
-    assert_eq!(home.counts(&campaign).await, json!({"total": 160, "delivered": 30, "held": 130}));
+    // Whoever was written to before is no new contact, and does not wait for those who are.
+    let to: Vec<String> = numbers(160).into_iter().chain([known.to_owned()]).collect();
+    let campaign = home.campaign(marketing(json!(to))).await;
+    home.settle().await;
+    assert_eq!(home.on(known), ["First", "Hello"]);
+    assert_eq!(home.counts(&campaign).await, json!({"total": 161, "delivered": 30, "held": 131}));
     let held = home.recipients(&campaign, "status=held&limit=100").await;
-    assert!(held.len() == 130 && held.iter().all(|one| one["reason"] == "new_contact_limit" && one["message_id"].is_null()));
-    assert_eq!(home.world.items_of_type("phone_message").len(), 30);
+    assert!(held.len() == 131 && held.iter().all(|one| one["reason"] == "new_contact_limit" && one["message_id"].is_null()));
+    assert_eq!(home.world.items_of_type("phone_message").len(), 31);
     for days in 2..=6 {
         // Nothing before the day is over.
         home.world.advance(SignedDuration::from_hours(5));
@@ -372,8 +378,31 @@ async fn new_contacts_beyond_the_day_wait_for_the_next_days() {
         assert_eq!(home.counts(&campaign).await["delivered"], 30 * (days - 1));
         home.world.advance(SignedDuration::from_hours(19));
         home.sweep().await;
-        assert_eq!(home.counts(&campaign).await["delivered"], (30 * days).min(160));
+        assert_eq!(home.counts(&campaign).await["delivered"], (30 * days).min(161));
     }
+    let shown = home.campaign_shown(&campaign).await;
+    assert_eq!(shown["status"], "completed");
+    home.check(&campaign, &shown);
+}
+
+/// They were made at night, and wait for the morning and then for the plan: they go all the same.
+#[tokio::test]
+async fn what_waits_for_the_morning_and_for_the_plan_does_not_expire() {
+    let plans = json!({"free": {"contacts_messaged_per_day": 5, "contacts_messaged_per_month": 1_000}});
+    let home = Home::with(Settings { moment: "2026-11-21T06:00:00Z".parse().ok(), plans, ..Settings::default() }).await;
+    let mut body = marketing(json!(numbers(24)));
+    body["quiet_hours"] = json!("defer");
+    let campaign = home.campaign(body).await;
+    home.settle().await;
+    assert_eq!(home.counts(&campaign).await, json!({"total": 24, "held": 24}));
+    // Eight in the morning, and the same the next days.
+    home.world.advance(SignedDuration::from_hours(8));
+    for days in 1..=5 {
+        home.sweep().await;
+        assert_eq!(home.counts(&campaign).await["delivered"], (5 * days).min(24), "day {days}");
+        home.world.advance(SignedDuration::from_hours(24));
+    }
+    home.sweep().await;
     let shown = home.campaign_shown(&campaign).await;
     assert_eq!(shown["status"], "completed");
     home.check(&campaign, &shown);

@@ -425,14 +425,15 @@ impl CampaignView {
 impl CountsView {
     fn of(campaign: &MessageCampaign, counts: &CampaignCounts, progress: Option<&CampaignProgress>) -> Self {
         let shown = |n: i64| u64::try_from(n).unwrap_or(0);
-        let left = campaign.recipients.unwrap_or(0).saturating_sub(shown(counts.all()));
+        let total = campaign.recipients.or(progress.filter(|_| campaign.status.has_ended()).map(|progress| progress.recipients));
+        let left = total.unwrap_or(0).saturating_sub(shown(counts.all()));
         let (pending, held, never) = match not_made(campaign, progress) {
             NotMade::Pending => (left, 0, 0),
             NotMade::Held(_) => (0, left, 0),
             NotMade::Never => (0, 0, left),
         };
         CountsView {
-            total: campaign.recipients,
+            total,
             pending,
             queued: shown(counts.queued),
             held: shown(counts.held) + held,

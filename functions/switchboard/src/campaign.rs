@@ -157,35 +157,56 @@ impl Switchboard {
             let went = self.walk(context, store, &state, walk, on).await?;
             return Ok(if went { went_on } else { Step::Over });
         }
-        let places = progress.made..progress.recipients.min(progress.made + TOGETHER);
+        let tomorrow = moving::tomorrow(now);
+        let Some((place, some_are_there)) = progress.places() else {
+            // None is left but those that were left out.
+            return match progress.clone().begins_again(tomorrow, now) {
+                Some(waiting) => state.wait(context, store, waiting).await,
+                None => Ok(Step::Over),
+            };
+        };
+        let places = place..progress.recipients.min(place + TOGETHER);
         let numbers = campaigns::numbers(store, state.campaign.id, places.clone()).await?;
         let slots = places.clone().zip(numbers).map(|(place, to)| Slot { place, id: progress.message(place), to, instead_of: None });
-        let up_to = |made| CampaignProgress { made, ..progress.clone() };
-        let after = |place: Option<u64>| place.map_or_else(|| on(up_to(places.end)), up_to);
-        let went = self.make(context, store, &state, slots.collect(), after).await?;
+        let mut slots: Vec<Slot> = slots.collect();
+        if some_are_there {
+            let keys: Vec<_> = slots.iter().map(|slot| PhoneMessage::key_of(slot.id)).collect();
+            let there = store.find_many(&keys).await?;
+            slots.retain(|slot| there.iter().all(|message| message.id != slot.id));
+        }
+        let made = |place: Option<u64>, left_out| {
+            let made = progress.clone().made_up_to(place.unwrap_or(places.end), left_out);
+            if place.is_some() { made } else { on(made) }
+        };
+        let went = self.make(context, store, &state, slots, made).await?;
         Ok(if went { went_on } else { Step::Over })
     }
 
     /// Writes messages, each as it may go now, with all that they count together, and what `after` makes of the progress: up to the first place whose message
-    /// is not made, if the plan has no more today. Then it is `false`, and the campaign waits for the next day.
+    /// is not made, if the plan has no more messages today; then it is `false`, and the campaign waits for the next day. Where it has no more new contacts, those
+    /// are left out, and `after` hears of it.
     async fn make(
         &self,
         context: &WorkContext,
         store: &TenantStore,
         state: &State,
         slots: Vec<Slot>,
-        after: impl Fn(Option<u64>) -> CampaignProgress,
+        after: impl Fn(Option<u64>, Option<Reason>) -> CampaignProgress,
     ) -> Result<bool> {
         let (State { campaign, tenant, settings, .. }, now) = (state, store.now());
         let plan = self.app.plans().get(&tenant.plan).within(&tenant.limits.unwrap_or_default());
         let numbers: Vec<PhoneNumber> = slots.iter().map(|slot| slot.to.clone()).collect();
         let known = Known::read(store, &numbers).await?;
         let mut room = Room::read(store, Allowed { plan: &plan, called: &tenant.plan }).await?;
-        let (mut made, mut waits) = (vec![], None);
+        let (mut made, mut waits, mut left_out) = (vec![], None, None);
         for slot in slots {
             let (message, verdict) = known.message(campaign, slot.id, &slot.to, settings, now);
             match admitted(message, verdict, &mut room, known.is_new(&slot.to)) {
                 Ok(message) => made.push((message, slot.instead_of)),
+                // Others are no new contacts.
+                Err(reason @ (Reason::NewContactLimit | Reason::NewContactMonthLimit)) if slot.instead_of.is_none() => {
+                    left_out = Some(reason);
+                }
                 Err(reason) => {
                     waits = Some((slot.place, reason));
                     break;
@@ -194,8 +215,8 @@ impl Switchboard {
         }
         let tomorrow = moving::tomorrow(now);
         let progress = match waits {
-            None => after(None),
-            Some((place, reason)) => after(Some(place)).waits(reason, tomorrow, now),
+            None => after(None, left_out),
+            Some((place, reason)) => after(Some(place), left_out).waits(reason, tomorrow, now),
         };
         let mut writing = state.write(store, &progress)?;
         let (mut usage, mut counts) = (BTreeMap::<_, i64>::new(), BTreeMap::<_, i64>::new());
@@ -275,7 +296,7 @@ impl Switchboard {
         if slots.is_empty() {
             return state.wait(context, store, on(at(places.end))).await.map(|_| true);
         }
-        let after = |place: Option<u64>| place.map_or_else(|| on(at(places.end)), at);
+        let after = |place: Option<u64>, _| place.map_or_else(|| on(at(places.end)), at);
         self.make(context, store, state, slots, after).await
     }
 

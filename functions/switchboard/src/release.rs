@@ -69,7 +69,8 @@ impl Switchboard {
             }
             let Some(around) = around(context, store, &message).await? else { return Ok(()) };
             let (peer, campaign) = (around.peer.as_ref(), around.campaign.as_ref());
-            let current = if message.reason == Some(Reason::CampaignPaused) { message.renewed(now) } else { message.clone() };
+            // A campaign takes as long as lines, nights and the plan ask for.
+            let current = if message.campaign.is_some() { message.renewed(now) } else { message.clone() };
             if let Some(then) = stopped(&current, &around, now) {
                 if settle(context, store, (&message, &then), peer, campaign).await? {
                     return Ok(());

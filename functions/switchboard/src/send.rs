@@ -123,7 +123,7 @@ impl Switchboard {
         // Why it waits, and how long: for what comes first.
         let mut waits: Option<(Reason, Timestamp)> = None;
         let mut wait = |reason, until| waits = Some(waits.filter(|(_, known)| *known <= until).unwrap_or((reason, until)));
-        let mut refused = BTreeSet::new();
+        let (mut refused, mut is_crowded) = (BTreeSet::new(), false);
         for way in ways {
             // What a line says to one channel, it says to all.
             if !refused.insert(way.line.id) {
@@ -143,7 +143,10 @@ impl Switchboard {
                     Moment::At(at) => return settle(message.at_turn(way.line.id, at)).await,
                     Moment::Contested => return settle(message.later(Some(now + CONTESTED), None)).await,
                     // It stays in its queue, behind what others send meanwhile.
-                    Moment::Busy if message.campaign.is_some() => return settle(message.later(Some(now + CROWDED), None)).await,
+                    Moment::Busy if message.campaign.is_some() => {
+                        is_crowded = true;
+                        continue;
+                    }
                     Moment::Busy => {
                         wait(Reason::LineBusy, now + BUSY);
                         continue;
@@ -167,6 +170,9 @@ impl Switchboard {
             };
             let outcome = self.call(store, &claimed, &carrier).await?;
             return self.mark(context, store, *claimed, outcome).await.map(|()| true);
+        }
+        if is_crowded {
+            return settle(message.later(Some(now + CROWDED), None)).await;
         }
         let (reason, until) = waits.unwrap_or((Reason::NoLine, now + HOURLY));
         // Whoever may have it is asked again, and nobody else.

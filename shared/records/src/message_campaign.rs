@@ -90,8 +90,14 @@ pub struct CampaignProgress {
     pub gathering: Option<Gathering>,
     /// Numbers in packs.
     pub recipients: u64,
-    /// Of how many there is a message.
+    /// Of how many there is a message, or none because of what `left_out` says.
     pub made: u64,
+    /// Numbers were left out that would get their first message: the plan has no more of these today.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<Reason>,
+    /// How far those that were left out earlier are tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<u64>,
     /// Its messages are gone through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub walk: Option<Walk>,
@@ -481,6 +487,8 @@ impl CampaignProgress {
             gathering: campaign.group.map(|_| Gathering::default()),
             recipients: campaign.recipients.unwrap_or(0),
             made: 0,
+            left_out: None,
+            again: None,
             walk: None,
             idle: 0,
             due_at: None,
@@ -521,13 +529,13 @@ impl CampaignProgress {
                 return self.rests(now + SignedDuration::from_mins((1 << rests.min(8)).min(CampaignProgress::LONGEST_REST)), now);
             }
         };
-        CampaignProgress { idle, ..self.next_turn(Some(now + after), now) }
+        CampaignProgress { idle, waits_for: None, ..self.next_turn(Some(now + after), now) }
     }
 
     /// Until then, when a note of its tenant brings it to mind.
     pub fn rests(self, until: Timestamp, now: Timestamp) -> Self {
         let idle = (self.idle + 1).max(CampaignProgress::LOOKS);
-        CampaignProgress { idle, due_at: Some(until), updated_at: now, version: self.version + 1, ..self }
+        CampaignProgress { idle, due_at: Some(until), waits_for: None, updated_at: now, version: self.version + 1, ..self }
     }
 
     /// The same, because the plan has no more of something until then.
@@ -535,8 +543,9 @@ impl CampaignProgress {
         CampaignProgress { waits_for: Some(reason), ..self.rests(until, now) }
     }
 
+    /// Not while a turn of it is on its way.
     pub fn is_resting(&self) -> bool {
-        self.idle >= CampaignProgress::LOOKS
+        self.idle >= CampaignProgress::LOOKS && self.due_at.is_some()
     }
 
     /// Messages of it have not moved for half an hour and more.
@@ -562,7 +571,30 @@ impl CampaignProgress {
     }
 
     pub fn is_made(&self) -> bool {
-        self.gathering.is_none() && self.made >= self.recipients
+        self.gathering.is_none() && self.places().is_none() && self.left_out.is_none()
+    }
+
+    /// Where messages are to be made now, and whether some may be there already.
+    pub fn places(&self) -> Option<(u64, bool)> {
+        match self.again {
+            Some(place) => Some((place, true)),
+            None => (self.made < self.recipients).then_some((self.made, false)),
+        }
+    }
+
+    /// Messages are made up to that place. Behind the last one, those that were left out are next.
+    pub fn made_up_to(self, place: u64, left_out: Option<Reason>) -> Self {
+        let left_out = self.left_out.or(left_out);
+        match self.again {
+            Some(_) => CampaignProgress { again: (place < self.recipients).then_some(place), left_out, ..self },
+            None => CampaignProgress { made: place, left_out, ..self },
+        }
+    }
+
+    /// All were tried today, and some were left out: they are tried again the next day.
+    pub fn begins_again(self, until: Timestamp, now: Timestamp) -> Option<Self> {
+        let reason = self.left_out.filter(|_| self.places().is_none())?;
+        Some(CampaignProgress { left_out: None, again: Some(0), ..self }.waits(reason, until, now))
     }
 
     pub fn key_of(id: MessageCampaignId) -> Key<Self> {
@@ -831,7 +863,9 @@ mod tests {
         let minutes = |minutes| NOW + SignedDuration::from_mins(minutes);
         assert!(!looking.wants_turn(minutes(14)) && looking.wants_turn(minutes(15)));
         // With something to do, it is as new.
-        assert!(looking.clone().next_turn(None, NOW).later(NOW).is_resting() && !looking.on(NOW).is_resting());
+        let brought = looking.clone().next_turn(None, NOW);
+        assert!(!brought.is_resting() && !brought.wants_turn(minutes(9)) && brought.wants_turn(minutes(10)));
+        assert!(brought.later(NOW).is_resting() && !looking.on(NOW).is_resting());
         assert!(!progress.wants_turn(minutes(9)) && progress.wants_turn(minutes(10)));
         let waiting = progress.waits(Reason::NewContactLimit, minutes(60), NOW);
         assert!(waiting.is_resting() && !waiting.wants_turn(minutes(59)) && waiting.wants_turn(minutes(60)));

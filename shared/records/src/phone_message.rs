@@ -578,7 +578,7 @@ impl PhoneMessage {
         self.reason.unwrap_or(Reason::CarrierError)
     }
 
-    /// What a pause held is worth as much as a new one.
+    /// What waited with its campaign is worth as much as a new one.
     pub fn renewed(&self, now: Timestamp) -> Self {
         PhoneMessage { valid_until: now + self.message_type.validity(), ..self.clone() }
     }
@@ -586,7 +586,7 @@ impl PhoneMessage {
     /// A job of it got lost, if it has not moved for so long: as it is queued again.
     pub fn nudged(&self, now: Timestamp) -> Option<Self> {
         let since = match self.status {
-            MessageStatus::Queued => self.due_at.max(self.queued_at)?,
+            MessageStatus::Queued => self.due_at.or(self.queued_at)?,
             MessageStatus::Sending => self.sending_since?,
             _ => return None,
         };
@@ -596,7 +596,7 @@ impl PhoneMessage {
         match self.status {
             MessageStatus::Sending => Some(self.with_attempt(AttemptOutcome::Unknown, since).asked_again(now)),
             _ if self.was_unanswered() => Some(self.asked_again(now)),
-            _ => Some(self.later(None, self.reason)),
+            _ => Some(self.later(Some(now), self.reason)),
         }
     }
 
