@@ -620,6 +620,7 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         "GET /api/v1/tenant/inbox/threads campaign_id",
         "GET /api/v1/tenant/inbox/threads lead_id",
         "GET /v1/contacts group_id",
+        "GET /v1/messages campaign_id",
         "PATCH /api/v1/tenant/inbox/threads/{id} assigned_to",
         "POST /api/v1/projects/{uuid}/tasks assigned_to",
         "PATCH /api/v1/tenant/leads/{id} list_ids",
@@ -631,6 +632,7 @@ async fn ids_in_bodies_and_filters_reach_only_ones_own_records() {
         "POST /api/v1/tenant/templates/render lead_id",
         "POST /api/v1/tenant/templates/{id}/render lead_id",
         "POST /v1/api-keys workspace_ids",
+        "POST /v1/campaigns group_id",
         "POST /v1/contact-groups/{id}/contacts contact_ids",
         "POST /v1/contacts group_ids",
         "POST /v1/contacts/import group_ids",
@@ -771,7 +773,22 @@ async fn contacts_and_groups_are_ones_own(world: &World, own: &Tenant, neighbour
         }
         told
     };
+    let their_campaign = message_campaign(world, neighbour, "sending").await;
+    let to_many = async |group: &str, contact: &str, campaign: &str| {
+        let send = |to: Value| {
+            let mut body = json!({"name": "Spring", "body": "Hello"});
+            body.as_object_mut().expect("an object").extend(to.as_object().expect("an object").clone());
+            world.post("/v1/campaigns").token(token).json(body).send()
+        };
+        let of_group = send(json!({"group_id": group})).await.expect(404);
+        let of_contact = send(json!({"recipients": [contact]})).await.expect(400);
+        let listed = world.get(format!("/v1/messages?campaign_id={campaign}")).token(token).send().await.expect(200);
+        [of_group, of_contact, listed].map(|answer| answer.fingerprint())
+    };
     let before = everything_of(world, neighbour);
+    let nobodys = ["grp", "con", "cmp"].map(|kind| format!("{kind}_0198c0de000070008000000000000000"));
+    let [group, contact, campaign] = &nobodys;
+    assert_eq!(to_many(&their_group, &their_contact, &their_campaign).await, to_many(group, contact, campaign).await);
     assert_eq!(with_group(&their_group).await, with_group("grp_0198c0de000070008000000000000000").await);
     assert_eq!(with_contact(&their_contact).await, with_contact("con_0198c0de000070008000000000000000").await);
     assert_eq!(everything_of(world, neighbour), before);
