@@ -136,8 +136,6 @@ const CONTACT: Id<ContactId> = Id::of("a contact");
 const LOOKED_AT: usize = 1_000;
 /// Wrong places of a list that are told.
 const TOLD: usize = 20;
-/// Contacts that are read together.
-const TOGETHER: usize = 1_000;
 /// How often something is written again that meets others.
 const TRIES: usize = 10;
 
@@ -203,6 +201,7 @@ pub async fn cancel(door: Member, campaign: Found<MessageCampaign>, once: Once<N
 
 /// Of an ended campaign, a few times. What is unknown may have gone, and is left alone.
 pub async fn retry_failed(door: Member, campaign: Found<MessageCampaign>, once: Once<NoFields>) -> Result<Tagged<CampaignView>> {
+    known_to(door.key.as_ref())?;
     let counts = sending::counts(&door.store, campaign.0.id).await?;
     let refusal = "Only a campaign that has ended and was not cancelled can be retried.";
     let retried = |campaign: &MessageCampaign, now| match campaign.retried(now) {
@@ -357,13 +356,16 @@ impl Recipients {
                 if let Some(problem) = problem {
                     return Err(Error::field("group_id", format!("The group_id field {problem}.")));
                 }
-                let numbers = if is_dry_run { dry_run::numbers_of(store, group.id).await? } else { vec![] };
+                let numbers = match is_dry_run {
+                    true => sending::members(store, group.id, None, store.now(), MessageCampaign::MOST).await?.0,
+                    false => vec![],
+                };
                 return Ok(Recipients { numbers, duplicates: 0, group: Some(group) });
             }
         };
         let ids: Vec<ContactId> = named.iter().filter_map(Recipient::contact).collect();
         let mut known: BTreeMap<ContactId, PhoneNumber> = BTreeMap::new();
-        for some in ids.chunks(TOGETHER) {
+        for some in ids.chunks(sending::TOGETHER) {
             let keys: Vec<_> = some.iter().map(|id| Contact::key_of(*id)).collect();
             known.extend(store.find_many(&keys).await?.into_iter().map(|contact| (contact.id, contact.phone_number)));
         }

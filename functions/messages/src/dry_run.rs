@@ -3,8 +3,6 @@
 use jiff::Timestamp;
 use messaging::campaigns::{self as sending, Known, Room};
 use messaging::moving::Allowed;
-use records::contact::Contact;
-use records::contact_group::{ContactGroupId, ContactGroupMember};
 use records::message_campaign::{Load, MessageCampaign};
 use records::messaging_quota::MessagingQuota;
 use records::messaging_settings::MessagingSettings;
@@ -14,10 +12,7 @@ use serde::Serialize;
 use shared::Result;
 use shared::http::answer::Answer;
 use shared::model::line::LinePool;
-use shared::model::phone_number::PhoneNumber;
 use shared::model::time::{day, end_of};
-use shared::store::Record as _;
-use shared::tenancy::TenantStore;
 use shared::tenancy::doors::Member;
 
 use crate::campaign::Recipients;
@@ -46,9 +41,6 @@ pub struct DryRunView {
     minutes: u64,
 }
 
-/// Numbers that are looked at together.
-const TOGETHER: usize = 1_000;
-
 pub async fn run(
     door: &Member,
     campaign: &MessageCampaign,
@@ -60,7 +52,7 @@ pub async fn run(
     let total = recipients.numbers.len() as u64;
     let mut view = DryRunView { recipients: total, duplicates: recipients.duplicates, ..DryRunView::default() };
     let mut sent = 0;
-    for numbers in recipients.numbers.chunks(TOGETHER) {
+    for numbers in recipients.numbers.chunks(sending::TOGETHER) {
         let known = Known::read(store, numbers).await?;
         for (place, number) in (0..).zip(numbers) {
             let (message, verdict) = known.message(campaign, campaign.id.message(now, place), number, settings, now);
@@ -91,19 +83,6 @@ pub async fn run(
     };
     view.minutes = load.minutes();
     Ok(Answer::new("Success", view))
-}
-
-/// Of a group, the numbers of those who are in it.
-pub async fn numbers_of(store: &TenantStore, group: ContactGroupId) -> Result<Vec<PhoneNumber>> {
-    let members = store.all(&ContactGroupMember::of_group(group)).await?;
-    let mut numbers = vec![];
-    for some in members.chunks(TOGETHER) {
-        let keys: Vec<_> = some.iter().map(|member| Contact::key_of(member.contact)).collect();
-        let contacts = store.find_many(&keys).await?;
-        numbers.extend(contacts.into_iter().filter(|contact| contact.groups.contains(&group)).map(|contact| contact.phone_number));
-    }
-    numbers.truncate(MessageCampaign::MOST);
-    Ok(numbers)
 }
 
 fn minutes_left_of_day(now: Timestamp) -> u64 {

@@ -1,8 +1,8 @@
 //! What became of each recipient of a campaign of messages, in the order in which they were named.
 
 use messaging::campaigns as sending;
-use records::message_campaign::{CampaignProgress, MessageCampaign, RecipientPack};
-use records::phone_message::{MessageStatus, PhoneMessage, PhoneMessageId, Reason};
+use records::message_campaign::{CampaignProgress, MessageCampaign, RecipientPack, RecipientStatus};
+use records::phone_message::{PhoneMessage, PhoneMessageId, Reason};
 use serde::Serialize;
 use shared::Result;
 use shared::http::answer::Listing;
@@ -29,23 +29,6 @@ pub struct RecipientView {
     sent_at: Option<Printed>,
     delivered_at: Option<Printed>,
     failed_at: Option<Printed>,
-}
-
-/// As the counts of the campaign have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = MessageCampaignRecipientStatus)]
-pub enum RecipientStatus {
-    Pending,
-    Queued,
-    Held,
-    Sent,
-    Delivered,
-    Read,
-    Failed,
-    Blocked,
-    Unknown,
-    Cancelled,
 }
 
 pub struct Filters {
@@ -96,31 +79,6 @@ pub async fn list(door: Viewer, campaign: Found<MessageCampaign>, asked: Cursors
 /// Where the next page begins: behind the last `#` of its position.
 fn place_of(position: &Position) -> Option<u64> {
     position.key().rsplit('#').next()?.parse().ok()
-}
-
-impl RecipientStatus {
-    pub const WORDS: &'static [&'static str] =
-        &["pending", "queued", "held", "sent", "delivered", "read", "failed", "blocked", "unknown", "cancelled"];
-
-    pub fn parse(word: &str) -> Option<Self> {
-        use RecipientStatus::{Blocked, Cancelled, Delivered, Failed, Held, Pending, Queued, Read, Sent, Unknown};
-        let all = [Pending, Queued, Held, Sent, Delivered, Read, Failed, Blocked, Unknown, Cancelled];
-        RecipientStatus::WORDS.iter().position(|own| *own == word).map(|at| all[at])
-    }
-
-    fn of(status: MessageStatus) -> Self {
-        match status {
-            MessageStatus::Scheduled | MessageStatus::Held => RecipientStatus::Held,
-            MessageStatus::Queued | MessageStatus::Sending => RecipientStatus::Queued,
-            MessageStatus::Sent | MessageStatus::Received => RecipientStatus::Sent,
-            MessageStatus::Delivered => RecipientStatus::Delivered,
-            MessageStatus::Read => RecipientStatus::Read,
-            MessageStatus::Failed => RecipientStatus::Failed,
-            MessageStatus::Blocked => RecipientStatus::Blocked,
-            MessageStatus::Unknown => RecipientStatus::Unknown,
-            MessageStatus::Cancelled => RecipientStatus::Cancelled,
-        }
-    }
 }
 
 impl RecipientView {

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use messaging::campaigns::{self, Known, Room, WATCHED, admitted};
 use messaging::moving::{self, Allowed};
-use records::contact::{Contact, ContactId};
-use records::contact_group::{ContactGroupId, ContactGroupMember};
+use records::contact_group::ContactGroupId;
 use records::message_campaign::{
     CampaignCounts, CampaignProgress, CampaignTurn, Gathering, MessageCampaign, MessageCampaignStatus, OpenCampaign, RecipientPack, Walk,
 };
@@ -19,8 +18,6 @@ use shared::model::due_messages::DueMessages;
 use shared::model::line::LinePool;
 use shared::model::phone_number::PhoneNumber;
 use shared::model::tenant::{Tenant, TenantStatus};
-use shared::model::time::day;
-use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, Transaction};
 use shared::{Error, Result};
@@ -123,14 +120,10 @@ impl Switchboard {
         let is_last = steps + 1 >= STEPS;
         // What comes next begins a turn of its own, or goes on in this one.
         let on = |progress: CampaignProgress| if is_last { progress.on(now).next_turn(None, now) } else { progress.on(now) };
-        let went_on = if is_last { Step::Over } else { Step::Done };
+        let then = |went: bool| if went && !is_last { Step::Done } else { Step::Over };
         let makes = progress.walk.map_or(!progress.is_made(), |walk| walk.retries_at.is_some());
-        match progress.walk {
-            Some(walk) if !makes || status == MessageCampaignStatus::Cancelled => {
-                let went = self.walk(context, store, &state, walk, on).await?;
-                return Ok(if went { went_on } else { Step::Over });
-            }
-            _ => {}
+        if let Some(walk) = progress.walk.filter(|_| !makes || status == MessageCampaignStatus::Cancelled) {
+            return self.walk(context, store, &state, walk, on).await.map(then);
         }
         // Whoever lets it go on gives it a turn.
         if status != MessageCampaignStatus::Sending {
@@ -140,7 +133,7 @@ impl Switchboard {
             return state.wait(context, store, progress.clone().rests(now + HOURLY, now)).await;
         }
         if let (Some(group), Some(gathering)) = (state.campaign.group, progress.gathering) {
-            return gather(store, &state, (group, gathering), on).await.map(|()| went_on);
+            return gather(store, &state, (group, gathering), on).await.map(|()| then(true));
         }
         if !makes {
             return self.look(context, store, &state).await;
@@ -153,20 +146,31 @@ impl Switchboard {
                 return state.wait_for(context, store, &counts).await;
             }
         }
-        if let Some(walk) = progress.walk {
-            let went = self.walk(context, store, &state, walk, on).await?;
-            return Ok(if went { went_on } else { Step::Over });
+        match progress.walk {
+            Some(walk) => self.walk(context, store, &state, walk, on).await.map(then),
+            None => self.make_next(context, store, &state, on).await.map(then),
         }
-        let tomorrow = moving::tomorrow(now);
+    }
+
+    /// The messages to the next numbers. `false`: there are none today.
+    async fn make_next(
+        &self,
+        context: &WorkContext,
+        store: &TenantStore,
+        state: &State,
+        on: impl Fn(CampaignProgress) -> CampaignProgress,
+    ) -> Result<bool> {
+        let State { campaign, progress, .. } = state;
         let Some((place, some_are_there)) = progress.places() else {
             // None is left but those that were left out.
-            return match progress.clone().begins_again(tomorrow, now) {
-                Some(waiting) => state.wait(context, store, waiting).await,
-                None => Ok(Step::Over),
-            };
+            let waiting = progress.clone().begins_again(moving::tomorrow(store.now()), store.now());
+            if let Some(waiting) = waiting {
+                state.wait(context, store, waiting).await?;
+            }
+            return Ok(false);
         };
         let places = place..progress.recipients.min(place + TOGETHER);
-        let numbers = campaigns::numbers(store, state.campaign.id, places.clone()).await?;
+        let numbers = campaigns::numbers(store, campaign.id, places.clone()).await?;
         let slots = places.clone().zip(numbers).map(|(place, to)| Slot { place, id: progress.message(place), to, instead_of: None });
         let mut slots: Vec<Slot> = slots.collect();
         if some_are_there {
@@ -174,12 +178,9 @@ impl Switchboard {
             let there = store.find_many(&keys).await?;
             slots.retain(|slot| there.iter().all(|message| message.id != slot.id));
         }
-        let made = |place: Option<u64>, left_out| {
-            let made = progress.clone().made_up_to(place.unwrap_or(places.end), left_out);
-            if place.is_some() { made } else { on(made) }
-        };
-        let went = self.make(context, store, &state, slots, made).await?;
-        Ok(if went { went_on } else { Step::Over })
+        let up_to = |place, left_out| progress.clone().made_up_to(place, left_out);
+        let after = |place: Option<u64>, left_out| place.map_or_else(|| on(up_to(places.end, left_out)), |place| up_to(place, left_out));
+        self.make(context, store, state, slots, after).await
     }
 
     /// Writes messages, each as it may go now, with all that they count together, and what `after` makes of the progress: up to the first place whose message
@@ -194,6 +195,9 @@ impl Switchboard {
         after: impl Fn(Option<u64>, Option<Reason>) -> CampaignProgress,
     ) -> Result<bool> {
         let (State { campaign, tenant, settings, .. }, now) = (state, store.now());
+        if slots.is_empty() {
+            return state.wait(context, store, after(None, None)).await.map(|_| true);
+        }
         let plan = self.app.plans().get(&tenant.plan).within(&tenant.limits.unwrap_or_default());
         let numbers: Vec<PhoneNumber> = slots.iter().map(|slot| slot.to.clone()).collect();
         let known = Known::read(store, &numbers).await?;
@@ -229,18 +233,16 @@ impl Switchboard {
             writing = writing.create(store, &message, moving::contested())?;
             if message.status == MessageStatus::Queued && known.is_new(&message.to) {
                 let before = known.peer(&message.to);
-                let peer = before.cloned().unwrap_or_else(|| Peer::new(message.to.clone(), store.random()));
-                writing = moving::write_peer(writing, store, before, &peer.expecting(message.id, day(now)))?;
+                writing = moving::write_peer(writing, store, before, &moving::expecting(store, &message, before))?;
             }
             if let Some(old) = instead_of {
                 writing = writing.replace(store, &old.replaced(message.id), &old)?;
                 *counts.entry(CampaignCounts::name(old.status)).or_default() -= 1;
             }
             *counts.entry(CampaignCounts::name(message.status)).or_default() += 1;
-            match message.status {
-                MessageStatus::Failed => *usage.entry("messages_failed").or_default() += 1,
-                MessageStatus::Blocked => *usage.entry("messages_blocked").or_default() += 1,
-                _ => {}
+            let asked = PhoneMessage { status: MessageStatus::Queued, ..message.clone() };
+            for (name, by) in asked.tally(&message) {
+                *usage.entry(name).or_default() += by;
             }
             message.due_at.into_iter().for_each(&mut note);
         }
@@ -293,9 +295,6 @@ impl Switchboard {
             }
         }
         let at = |place: u64| CampaignProgress { walk: (place < progress.made).then_some(Walk { place, ..walk }), ..progress.clone() };
-        if slots.is_empty() {
-            return state.wait(context, store, on(at(places.end))).await.map(|_| true);
-        }
         let after = |place: Option<u64>, _| place.map_or_else(|| on(at(places.end)), at);
         self.make(context, store, state, slots, after).await
     }
@@ -381,7 +380,8 @@ async fn gather(
 ) -> Result<()> {
     let (now, State { campaign, progress, .. }) = (store.now(), state);
     let room = u64::try_from(MessageCampaign::MOST).unwrap_or(u64::MAX).saturating_sub(progress.recipients).min(RecipientPack::SIZE);
-    let (numbers, after) = following(store, group, gathering.after, progress.began_at, usize::try_from(room).unwrap_or(usize::MAX)).await?;
+    let most = usize::try_from(room).unwrap_or(usize::MAX);
+    let (numbers, after) = campaigns::members(store, group, gathering.after, progress.began_at, most).await?;
     let recipients = progress.recipients + numbers.len() as u64;
     let is_all = (numbers.len() as u64) < RecipientPack::SIZE;
     let next = Gathering { after, packs: gathering.packs + 1 };
@@ -395,32 +395,6 @@ async fn gather(
     let pack = RecipientPack { campaign: campaign.id, n: gathering.packs, numbers };
     let writing = if pack.numbers.is_empty() { writing } else { writing.create(store, &pack, moving::contested())? };
     writing.while_kept(store)?.commit().await
-}
-
-/// The numbers of the next contacts of a group, and the last of these contacts.
-async fn following(
-    store: &TenantStore,
-    group: ContactGroupId,
-    after: Option<ContactId>,
-    began_at: Timestamp,
-    most: usize,
-) -> Result<(Vec<PhoneNumber>, Option<ContactId>)> {
-    let (mut numbers, mut after) = (vec![], after);
-    while numbers.len() < most {
-        let place = after.map(|contact| ContactGroupMember::key_of(group, contact));
-        let wanted = most - numbers.len();
-        let (members, next) = store.after(&ContactGroupMember::of_group(group), place.as_ref(), wanted).await?;
-        let keys: Vec<_> = members.iter().map(|member| Contact::key_of(member.contact)).collect();
-        // What an edit that was cut off left behind is not in the group. And whoever came since may have a number that was read as somebody else's.
-        let is_in = |contact: &Contact| contact.groups.contains(&group) && contact.created_at <= began_at;
-        let contacts = store.find_many(&keys).await?;
-        numbers.extend(contacts.into_iter().filter(is_in).map(|contact| contact.phone_number));
-        after = members.last().map(|member| member.contact).or(after);
-        if next.is_none() {
-            break;
-        }
-    }
-    Ok((numbers, after))
 }
 
 /// One that has not left ends.

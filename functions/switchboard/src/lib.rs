@@ -1,5 +1,5 @@
 //! Sends messages to phones: chooses the line, waits for its turn, gives the message to what carries it, and notes what is known. It also wakes messages up
-//! that waited. Whatever dies in between, no phone gets a message twice, and what waits is found again.
+//! that waited, and makes the messages of campaigns. Whatever dies in between, no phone gets a message twice, and what waits is found again.
 
 mod campaign;
 mod gateway;

@@ -1,10 +1,12 @@
 //! What campaigns of messages share: who is behind their numbers, which places of the plan are left, and how they are brought to mind.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use futures_util::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
-use records::contact::Contact;
+use records::contact::{Contact, ContactId};
+use records::contact_group::{ContactGroupId, ContactGroupMember};
 use records::message_campaign::{CampaignCounts, MessageCampaign, MessageCampaignId, RecipientPack};
 use records::messaging_quota::{MessagingQuota, Place};
 use records::messaging_settings::MessagingSettings;
@@ -21,6 +23,9 @@ use shared::store::Record as _;
 use shared::tenancy::{Directory, TenantStore, Transaction, limit_reached, missing};
 
 use crate::moving::Allowed;
+
+/// Records that are read together.
+pub const TOGETHER: usize = 1_000;
 
 /// What a tenant knows of some numbers.
 pub struct Known {
@@ -141,13 +146,39 @@ pub fn admitted(message: PhoneMessage, verdict: Verdict, room: &mut Room<'_>, is
 }
 
 /// The numbers at some places of a campaign.
-pub async fn numbers(store: &TenantStore, campaign: MessageCampaignId, places: std::ops::Range<u64>) -> Result<Vec<PhoneNumber>> {
+pub async fn numbers(store: &TenantStore, campaign: MessageCampaignId, places: Range<u64>) -> Result<Vec<PhoneNumber>> {
     if places.is_empty() {
         return Ok(vec![]);
     }
     let packs = store.find_many(&RecipientPack::around(campaign, places.clone())).await?;
     let numbers = packs.into_iter().flat_map(|pack| (pack.n * RecipientPack::SIZE..).zip(pack.numbers));
     Ok(numbers.filter(|(place, _)| places.contains(place)).map(|(_, number)| number).collect())
+}
+
+/// The numbers of the next contacts of a group that were there at a moment, and the last of these contacts.
+pub async fn members(
+    store: &TenantStore,
+    group: ContactGroupId,
+    after: Option<ContactId>,
+    at: Timestamp,
+    most: usize,
+) -> Result<(Vec<PhoneNumber>, Option<ContactId>)> {
+    let (mut numbers, mut after) = (vec![], after);
+    while numbers.len() < most {
+        let place = after.map(|contact| ContactGroupMember::key_of(group, contact));
+        let wanted = TOGETHER.min(most - numbers.len());
+        let (members, next) = store.after(&ContactGroupMember::of_group(group), place.as_ref(), wanted).await?;
+        let keys: Vec<_> = members.iter().map(|member| Contact::key_of(member.contact)).collect();
+        // What an edit that was cut off left behind is not in the group. And whoever came since may have a number that was read as somebody else's.
+        let is_in = |contact: &Contact| contact.groups.contains(&group) && contact.created_at <= at;
+        let contacts = store.find_many(&keys).await?;
+        numbers.extend(contacts.into_iter().filter(is_in).map(|contact| contact.phone_number));
+        after = members.last().map(|member| member.contact).or(after);
+        if next.is_none() {
+            break;
+        }
+    }
+    Ok((numbers, after))
 }
 
 /// The message to each of these places as it is now: the last of those that were made for it.

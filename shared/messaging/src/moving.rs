@@ -35,11 +35,14 @@ pub fn take_places<'a>(
         let refusal = place.most.map_or_else(missing, |most| limit_reached(place.name, most, allowed.called));
         transaction = transaction.tally_within(store, &place.key, ("n", 1), place.most, refusal)?;
     }
-    let expecting = is_new.then(|| {
-        let known = peer.cloned().unwrap_or_else(|| Peer::new(message.to.clone(), store.random()));
-        known.expecting(message.id, today)
-    });
+    let expecting = is_new.then(|| expecting(store, message, peer));
     Ok((transaction, expecting))
+}
+
+/// What its number becomes, with a place of the new contacts for it.
+pub fn expecting(store: &TenantStore, message: &PhoneMessage, peer: Option<&Peer>) -> Peer {
+    let known = peer.cloned().unwrap_or_else(|| Peer::new(message.to.clone(), store.random()));
+    known.expecting(message.id, day(store.now()))
 }
 
 /// Writes what a number became.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use shared::crypto;
 use shared::id;
-use shared::ids::{Builder, TenantId};
+use shared::ids::{self, TenantId};
 use shared::model::time::{Printed, zulu};
 use shared::store::{InTenant, Record};
 
@@ -34,8 +34,7 @@ impl EventId {
 
     /// When it happened, in milliseconds.
     pub fn moment(&self) -> Timestamp {
-        let millis = self.0.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
-        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+        ids::moment_of(&self.0)
     }
 
     /// Of the same event where it was told.
@@ -46,8 +45,7 @@ impl EventId {
     }
 
     fn beginning(moment: Timestamp, rest: [u8; 10]) -> Self {
-        let millis = u64::try_from(moment.as_millisecond()).unwrap_or(0);
-        EventId(Builder::from_unix_timestamp_millis(millis, &rest).into_uuid())
+        EventId(ids::beginning(moment, rest))
     }
 }
 

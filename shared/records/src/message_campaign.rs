@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use shared::ids::{Builder, Segment};
+use shared::ids::{self, Segment};
 use shared::model::line::Channel;
 use shared::model::phone_number::PhoneNumber;
 use shared::store::{Collection, Counter, Entity, InTenant, Key, List, ListEntry, Listed, Named, Packed, Restore};
@@ -139,6 +139,24 @@ pub struct Walk {
     /// Those that failed go again, with ids of this moment. `None`: what its state did to them before is undone or done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries_at: Option<Timestamp>,
+}
+
+/// What became of a recipient. The counts have a number for each but the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = MessageCampaignRecipientStatus)]
+pub enum RecipientStatus {
+    /// Their message is not made yet.
+    Pending,
+    Queued,
+    Held,
+    Sent,
+    Delivered,
+    Read,
+    Failed,
+    Blocked,
+    Unknown,
+    Cancelled,
 }
 
 /// `message-campaign-counts` / `<campaign>#<0 to 7>`: a part of the numbers of messages in each state. A message that moves takes itself off one number and
@@ -371,8 +389,9 @@ impl Entity for MessageCampaign {
         vec![("version", self.version)]
     }
 
+    /// One that has not ended has its place among those.
     fn expires_at(&self) -> Option<Timestamp> {
-        self.created_at.saturating_add(MessageCampaign::KEPT).ok()
+        self.created_at.saturating_add(MessageCampaign::KEPT).ok().filter(|_| self.status.has_ended())
     }
 
     fn list_entry(&self) -> Result<Option<ListEntry>> {
@@ -431,23 +450,16 @@ impl Segment for CountsKey {}
 
 /// Of its campaign: when that expires, what lies around it may go.
 fn expires_with(campaign: MessageCampaignId) -> Option<Timestamp> {
-    campaign.moment().saturating_add(MessageCampaign::KEPT).ok()
+    ids::moment_of(&campaign.0).saturating_add(MessageCampaign::KEPT).ok()
 }
 
 impl MessageCampaignId {
-    /// When it was created.
-    fn moment(self) -> Timestamp {
-        let millis = self.0.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
-        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
-    }
-
     /// The id of its message to the number at a place. Whoever makes that message again makes the same one.
     pub fn message(self, moment: Timestamp, place: u64) -> PhoneMessageId {
         let mut bytes = [0; 10];
         bytes[..6].copy_from_slice(&self.0.as_bytes()[10..]);
         bytes[6..].copy_from_slice(&u32::try_from(place).unwrap_or(u32::MAX).to_be_bytes());
-        let millis = u64::try_from(moment.as_millisecond()).unwrap_or(0);
-        PhoneMessageId::from(Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid())
+        PhoneMessageId::from(ids::beginning(moment, bytes))
     }
 }
 
@@ -622,6 +634,46 @@ impl Entity for CampaignProgress {
     }
 }
 
+impl RecipientStatus {
+    pub const WORDS: &'static [&'static str] =
+        &["pending", "queued", "held", "sent", "delivered", "read", "failed", "blocked", "unknown", "cancelled"];
+    const ALL: [RecipientStatus; 10] = [
+        RecipientStatus::Pending,
+        RecipientStatus::Queued,
+        RecipientStatus::Held,
+        RecipientStatus::Sent,
+        RecipientStatus::Delivered,
+        RecipientStatus::Read,
+        RecipientStatus::Failed,
+        RecipientStatus::Blocked,
+        RecipientStatus::Unknown,
+        RecipientStatus::Cancelled,
+    ];
+
+    pub fn parse(word: &str) -> Option<Self> {
+        RecipientStatus::WORDS.iter().position(|own| *own == word).map(|at| RecipientStatus::ALL[at])
+    }
+
+    pub fn word(self) -> &'static str {
+        RecipientStatus::WORDS[self as usize]
+    }
+
+    /// By the state of their message.
+    pub fn of(status: MessageStatus) -> Self {
+        match status {
+            MessageStatus::Scheduled | MessageStatus::Held => RecipientStatus::Held,
+            MessageStatus::Queued | MessageStatus::Sending => RecipientStatus::Queued,
+            MessageStatus::Sent | MessageStatus::Received => RecipientStatus::Sent,
+            MessageStatus::Delivered => RecipientStatus::Delivered,
+            MessageStatus::Read => RecipientStatus::Read,
+            MessageStatus::Failed => RecipientStatus::Failed,
+            MessageStatus::Blocked => RecipientStatus::Blocked,
+            MessageStatus::Unknown => RecipientStatus::Unknown,
+            MessageStatus::Cancelled => RecipientStatus::Cancelled,
+        }
+    }
+}
+
 impl CampaignCounts {
     const PARTS: u8 = 8;
 
@@ -664,17 +716,7 @@ impl CampaignCounts {
 
     /// The number of messages in a state.
     pub fn name(status: MessageStatus) -> &'static str {
-        match status {
-            MessageStatus::Scheduled | MessageStatus::Held => "held",
-            MessageStatus::Queued | MessageStatus::Sending => "queued",
-            MessageStatus::Sent | MessageStatus::Received => "sent",
-            MessageStatus::Delivered => "delivered",
-            MessageStatus::Read => "read",
-            MessageStatus::Failed => "failed",
-            MessageStatus::Blocked => "blocked",
-            MessageStatus::Unknown => "unknown",
-            MessageStatus::Cancelled => "cancelled",
-        }
+        RecipientStatus::of(status).word()
     }
 
     /// What waits or is on its way.
@@ -824,6 +866,13 @@ mod tests {
             assert_eq!(done.map(|done| done.is_some()), may, "{:?}", campaign.status);
         }
         assert!(completed.ended_at.is_some() && completed.retried(NOW).unwrap().ended_at.is_none());
+    }
+
+    #[test]
+    fn each_state_of_a_message_has_its_number_in_the_counts() {
+        assert_eq!(RecipientStatus::ALL.map(RecipientStatus::word), RecipientStatus::WORDS);
+        let counts = serde_json::to_value(CampaignCounts::none(campaign("x", &[]).id)).unwrap();
+        assert!(RecipientStatus::WORDS[1..].iter().all(|word| counts[word] == 0), "{counts}");
     }
 
     #[test]

@@ -35,8 +35,7 @@ impl PhoneMessageId {
     pub fn of(at: Timestamp, name: &str) -> Self {
         let mut bytes = [0; 10];
         bytes.iter_mut().zip(name.bytes()).for_each(|(byte, of_name)| *byte = of_name);
-        let millis = u64::try_from(at.as_millisecond()).unwrap_or(0);
-        PhoneMessageId(shared::ids::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid())
+        PhoneMessageId(shared::ids::beginning(at, bytes))
     }
 }
 

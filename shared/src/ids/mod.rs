@@ -31,11 +31,18 @@ pub fn parse_uuid(text: &str) -> Option<Uuid> {
 /// A time-ordered UUID (v7, RFC 9562): 48 bits of milliseconds, then randomness.
 #[doc(hidden)]
 pub fn time_ordered(now: Timestamp, random: &Random) -> Uuid {
-    Builder::from_unix_timestamp_millis(millis(now), &random.bytes()).into_uuid()
+    beginning(now, random.bytes())
 }
 
-fn millis(now: Timestamp) -> u64 {
-    u64::try_from(now.as_millisecond()).unwrap_or(0)
+/// The same with a rest that whoever makes it again makes again. The version and the variant take the place of six bits in its first and third byte.
+pub fn beginning(moment: Timestamp, rest: [u8; 10]) -> Uuid {
+    Builder::from_unix_timestamp_millis(u64::try_from(moment.as_millisecond()).unwrap_or(0), &rest).into_uuid()
+}
+
+/// The moment of a time-ordered id, in milliseconds.
+pub fn moment_of(id: &Uuid) -> Timestamp {
+    let millis = id.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
 }
 
 /// How the API reference shows an id.
