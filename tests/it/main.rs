@@ -16,6 +16,7 @@ mod described;
 mod dns;
 mod documented;
 mod domains;
+mod end_user_messaging;
 mod events;
 mod identity;
 mod inbox;

@@ -96,7 +96,10 @@ fn no_policy_grants_more_than_named_verbs_on_named_resources() {
             let only_lists_streams =
                 statement["Action"] == "dynamodb:ListStreams" && resource == json!({"Fn::Sub": "${Table.Arn}/stream/*"});
             let only_mails = statement["Action"] == "s3:GetObject" && resource == json!({"Fn::Sub": "${InboundMails.Arn}/*"});
-            assert!(!text.contains('*') || only_lists_streams || only_mails || (for_all && resource == "*"), "{name} reaches {text}");
+            // Which numbers of the account are lines, the directory says.
+            let only_sends = statement["Action"] == "sms-voice:SendTextMessage" && text.contains(":${AWS::AccountId}:phone-number/*");
+            let is_bounded = only_lists_streams || only_mails || only_sends || (for_all && resource == "*");
+            assert!(!text.contains('*') || is_bounded, "{name} reaches {text}");
         }
     }
     assert!(statements_seen >= 18, "{statements_seen}");
@@ -156,6 +159,7 @@ fn session_keys_are_replaced_by_the_rotator_which_does_nothing_else() {
             "AuthRole",
             "CampaignsRole",
             "ComplianceRole",
+            "ContactsRole",
             "InboxRole",
             "InsightsRole",
             "KeysRole",
@@ -191,6 +195,7 @@ fn derived_keys_are_for_those_who_use_them() {
                 "AuthRole",
                 "CampaignsRole",
                 "ComplianceRole",
+                "ContactsRole",
                 "InboxRole",
                 "InsightsRole",
                 "KeysRole",
@@ -273,6 +278,7 @@ fn queues_and_mail_are_for_those_who_use_them() {
                     "AudienceRole",
                     "CampaignsRole",
                     "ComplianceRole",
+                    "ContactsRole",
                     "MessagesRole",
                     "ProjectsRole",
                     "ReceiverRole",
@@ -384,7 +390,7 @@ fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
     let functions: HashMap<String, _> =
         template.functions().expect("functions").into_iter().map(|function| (function.name.clone(), function)).collect();
     let sources = template.queue_sources().expect("sources");
-    assert_eq!(sources.len(), 12);
+    assert_eq!(sources.len(), 13);
     let seconds = |arn: &str, name: &str| queues[arn].attributes.get(name).and_then(|value| value.parse::<i64>().ok()).expect("a number");
     for source in &sources {
         assert!(source.report_item_failures, "{} does not report single failures", source.queue);
@@ -443,6 +449,7 @@ fn queues_and_alarms_are_encrypted_at_rest_and_on_the_way() {
         ("Alarm", "AlarmKey", "cloudwatch.amazonaws.com"),
         ("MailEvents", "MailEventsKey", "ses.amazonaws.com"),
         ("Inbound", "MailEventsKey", "ses.amazonaws.com"),
+        ("MessageNotices", "MailEventsKey", "sms-voice.amazonaws.com"),
     ];
     let topics: BTreeSet<String> = of_type("AWS::SNS::Topic").into_iter().map(|(name, _)| name).collect();
     assert_eq!(topics, publishers.iter().map(|(stem, ..)| format!("{stem}Topic")).collect());
@@ -486,6 +493,21 @@ fn reports_of_ses_reach_their_queue_and_nobody_else_puts_anything_there() {
     let publishing = template().resources()["MailEventsTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"][0].clone();
     let set = publishing["Condition"]["StringEquals"]["aws:SourceArn"]["Fn::Sub"].as_str().expect("an ARN").to_owned();
     assert!(set.ends_with(":configuration-set/${MailConfigurationSet}"), "{set}");
+}
+
+#[test]
+fn notices_of_aws_end_user_messaging_reach_their_queue_and_nobody_else_puts_anything_there() {
+    let notices = template().message_notices().expect("a configuration set with a destination").expect("it is on");
+    assert_eq!(notices.queue, "tenantry-local-MessageNoticesQueue");
+    let policy = template().resources()["MessageNoticesQueuePolicy"]["Properties"].clone();
+    let statements = list(&policy["PolicyDocument"]["Statement"]);
+    let allowing: Vec<&Value> = statements.iter().filter(|statement| statement["Effect"] == "Allow").collect();
+    let [topic] = allowing[..] else { panic!("one statement that allows: {allowing:?}") };
+    assert_eq!((&topic["Principal"], &topic["Action"]), (&json!({"Service": "sns.amazonaws.com"}), &json!("sqs:SendMessage")));
+    assert_eq!(topic["Condition"], json!({"ArnEquals": {"aws:SourceArn": {"Ref": "MessageNoticesTopic"}}}));
+    assert_eq!(template().resources()["MessageConfigurationSet"]["DependsOn"], "MessageNoticesTopicPolicy");
+    assert_eq!(actions("SwitchboardRole", "sms-voice:"), ["SendTextMessage"]);
+    assert_eq!(with_variable("MESSAGE_CONFIGURATION_SET"), ["switchboard"]);
 }
 
 #[test]
@@ -629,6 +651,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ("campaigns", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("inbox", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("messages", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "LINES_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
+        ("contacts", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("compliance", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("templates", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
         ("workspaces", &["CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS"]),
@@ -662,7 +685,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
                 "EVENT_QUEUE_URL",
             ],
         ),
-        ("switchboard", &["LINES_SECRET_ID"]),
+        ("switchboard", &["LINES_SECRET_ID", "MESSAGE_CONFIGURATION_SET", "MESSAGE_NOTICES_QUEUE_ARN"]),
         ("webhooks", &["VAULT_SECRET_ID", "CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS", "WEBHOOK_ALLOWED_HOSTS"]),
         ("fanout", &["VAULT_SECRET_ID", "DELIVERY_QUEUE_URL", "RESULT_QUEUE_ARN", "WEBHOOK_ALLOWED_HOSTS"]),
         ("herald", &["RESULT_QUEUE_URL", "WEBHOOK_ALLOWED_HOSTS"]),

@@ -531,6 +531,7 @@ pub fn catalogue() -> Catalogue {
     catalogue.add::<agency::Agency>("agency");
     catalogue.add::<workspaces::Workspaces>("workspaces");
     catalogue.add::<audience::Audience>("audience");
+    catalogue.add::<contacts::Contacts>("contacts");
     catalogue.add::<templates::Templates>("templates");
     catalogue.add::<inbox::Inbox>("inbox");
     catalogue.add::<campaigns::Campaigns>("campaigns");
@@ -549,7 +550,7 @@ async fn functions(
     seed: u64,
 ) -> Functions {
     type Serve = fn(App) -> Router;
-    let routers: [(&'static str, Serve); 15] = [
+    let routers: [(&'static str, Serve); 16] = [
         ("auth", router::<auth::Auth>),
         ("projects", router::<projects::Projects>),
         ("tenants", router::<tenants::Tenants>),
@@ -558,6 +559,7 @@ async fn functions(
         ("agency", router::<agency::Agency>),
         ("workspaces", router::<workspaces::Workspaces>),
         ("audience", router::<audience::Audience>),
+        ("contacts", router::<contacts::Contacts>),
         ("templates", router::<templates::Templates>),
         ("inbox", router::<inbox::Inbox>),
         ("campaigns", router::<campaigns::Campaigns>),

@@ -1,13 +1,8 @@
-//! Whom a workspace writes to (F0): leads, their lists and segments, and the addresses that get no mail. Whom a tenant writes messages to (F4):
-//! contacts and their groups.
+//! Whom a workspace writes to (F0): leads, their lists and segments, and the addresses that get no mail.
 
 mod activity;
 mod bulk;
 mod changing;
-mod contact;
-mod contact_group;
-mod contact_import;
-mod contact_writing;
 mod lead;
 mod list;
 mod rules;
@@ -51,26 +46,5 @@ impl Routes for Audience {
         routes.post("/api/v1/tenant/suppression-list/bulk", "suppressMany", "Suppress up to 1,000 addresses", suppression::create_many);
         routes.get("/api/v1/tenant/suppression-list/check", "checkSuppression", "See whether an address is suppressed", suppression::check);
         routes.delete("/api/v1/tenant/suppression-list/{id}", "deleteSuppression", "Let an address get mail again", suppression::delete);
-        routes.tag("contacts", "The people a tenant writes messages to.");
-        routes.get("/v1/contacts", "listContacts", "List contacts", contact::list);
-        routes.post("/v1/contacts", "createContact", "Create a contact", contact::create);
-        routes.post("/v1/contacts/import", "importContacts", "Create or change up to 1,000 contacts", contact_import::import);
-        routes.get("/v1/contacts/{id}", "getContact", "Read a contact", contact::show);
-        routes.patch("/v1/contacts/{id}", "updateContact", "Change a contact", contact::update);
-        routes.delete("/v1/contacts/{id}", "deleteContact", "Delete a contact", contact::delete);
-        routes.tag("contact groups", "Contacts that somebody put together.");
-        routes.get("/v1/contact-groups", "listContactGroups", "List the groups of contacts", contact_group::list);
-        routes.post("/v1/contact-groups", "createContactGroup", "Create a group of contacts", contact_group::create);
-        routes.get("/v1/contact-groups/{id}", "getContactGroup", "Read a group of contacts", contact_group::show);
-        routes.patch("/v1/contact-groups/{id}", "updateContactGroup", "Change a group of contacts", contact_group::update);
-        routes.delete("/v1/contact-groups/{id}", "deleteContactGroup", "Delete a group, and none of its contacts", contact_group::delete);
-        routes.get("/v1/contact-groups/{id}/contacts", "listContactsOfGroup", "List the contacts of a group", contact_group::contacts);
-        routes.post("/v1/contact-groups/{id}/contacts", "addContactsToGroup", "Put up to 100 contacts into a group", contact_group::add);
-        routes.delete(
-            "/v1/contact-groups/{id}/contacts",
-            "removeContactsFromGroup",
-            "Take up to 100 contacts out of a group",
-            contact_group::take_out,
-        );
     }
 }

@@ -1,11 +1,9 @@
 //! What the forms of this function have in common.
 
-use records::contact::{Contact, ContactId};
-use records::contact_group::ContactGroupId;
 use records::lead::{EmailStatus, Lead, LeadId, LeadStatus};
 use records::lead_list::LeadListId;
 use serde_json::{Map, Value, json};
-use shared::http::form::{Id, Name, OneOf, Raw, Rule, Several, Texts, keys_are_visible};
+use shared::http::form::{Id, Name, OneOf, Raw, Rule, Several, keys_are_visible};
 use shared::model::{free, text};
 
 pub const STATUS: OneOf<LeadStatus> = OneOf { words: LeadStatus::WORDS, parse: LeadStatus::parse };
@@ -14,8 +12,6 @@ pub const TAG: Name = Name { max: 50 };
 
 pub const LIST: Id<LeadListId> = Id::of("a list");
 pub const LEAD: Id<LeadId> = Id::of("a lead");
-pub const CONTACT: Id<ContactId> = Id::of("a contact");
-pub const GROUP: Id<ContactGroupId> = Id::of("a group of contacts");
 
 pub fn tags() -> Several<Name> {
     Several { each: TAG, min: 0, max: Lead::MAX_TAGS, key: |tag| text::fold(tag) }
@@ -23,10 +19,6 @@ pub fn tags() -> Several<Name> {
 
 pub fn list_ids() -> Several<Id<LeadListId>> {
     Several { each: LIST, min: 0, max: Lead::MAX_LISTS, key: LeadListId::to_string }
-}
-
-pub fn group_ids() -> Several<Id<ContactGroupId>> {
-    Several { each: GROUP, min: 0, max: Contact::MAX_GROUPS, key: ContactGroupId::to_string }
 }
 
 /// Attributes of a lead, or a change of them: 50 keys, 8 KiB.
@@ -62,10 +54,6 @@ impl Rule for Attributes {
         json!({"type": "object", "additionalProperties": true, "maxProperties": 2 * Lead::MAX_ATTRIBUTES})
     }
 }
-
-/// Metadata of a contact, or a change of it.
-pub const METADATA: Texts =
-    Texts { most: Contact::MAX_METADATA, each: Contact::MAX_METADATA_VALUE, bytes: Contact::MAX_METADATA_BYTES, clears: true };
 
 /// A rule over leads that can be asked.
 pub struct LeadRule;

@@ -71,8 +71,16 @@ pub async fn take(door: GatewayCaller, events: Events) -> Result<Accepted<TakenV
             }
             Content::Inbound { line, peer, text, channel } => match PhoneNumber::parse(&peer) {
                 Some(peer) => {
-                    let arrival =
-                        Arrival { gateway: &door.gateway, pool: &pool, id: &event.id, line: &line, peer, text, channel, at: event.at };
+                    let arrival = Arrival {
+                        carrier: Some(door.gateway.id),
+                        pool: &pool,
+                        id: &event.id,
+                        line: &line,
+                        peer,
+                        text,
+                        channel,
+                        at: event.at,
+                    };
                     inbound::receive(work, arrival).await?
                 }
                 // A service with a name, or a few digits: nobody has written to it.

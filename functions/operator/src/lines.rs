@@ -19,12 +19,24 @@ pub struct NewLine {
     pub phone_number: String,
     pub capabilities: Vec<Channel>,
     /// The id or the name of the gateway that carries it.
-    pub gateway: String,
+    #[serde(default)]
+    pub gateway: Option<String>,
+    /// What carries it instead of a gateway.
+    #[serde(default)]
+    pub carrier: Option<Carrier>,
     /// It need not warm up.
     #[serde(default)]
     pub active: bool,
     pub daily_limit: u64,
     pub per_minute_limit: u64,
+}
+
+/// What carries a line, if it is no gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carrier {
+    /// AWS End User Messaging, where the account has the number.
+    Aws,
 }
 
 const TRIES: usize = 10;
@@ -79,9 +91,12 @@ pub async fn add_line(context: &WorkContext, new: NewLine) -> Result<Value> {
         return Err(bad("The limits must be above 0.".into()));
     }
     let directory = &context.directory;
-    let gateways = directory.all(&Gateway::all()).await?;
-    let named = |gateway: &&Gateway| gateway.name == new.gateway || Some(gateway.id) == GatewayId::parse_prefixed(&new.gateway);
-    let gateway = gateways.iter().find(named).ok_or_else(|| bad(format!("There is no gateway {:?}: add it first.", new.gateway)))?;
+    let gateway = match (&new.gateway, new.carrier) {
+        (Some(name), None) => Some(gateway_named(context, name).await?.id),
+        (None, Some(Carrier::Aws)) if capabilities == [Channel::Sms] => None,
+        (None, Some(Carrier::Aws)) => return Err(bad("AWS End User Messaging carries sms alone.".into())),
+        _ => return Err(bad("A line has either a gateway or the carrier aws.".into())),
+    };
     for _ in 0..TRIES {
         let before = directory.find(&LinePool::key_of()).await?;
         let pool = before.clone().unwrap_or_else(LinePool::none);
@@ -92,7 +107,7 @@ pub async fn add_line(context: &WorkContext, new: NewLine) -> Result<Value> {
             id: LineId::new(context.now(), context.app.random()),
             phone_number: phone_number.clone(),
             capabilities: capabilities.clone(),
-            gateway: gateway.id,
+            gateway,
             daily_limit: new.daily_limit,
             per_minute_limit: new.per_minute_limit,
             warming_since: (!new.active).then(|| day(context.now())),
@@ -121,6 +136,12 @@ pub async fn list(context: &WorkContext) -> Result<Value> {
     worker::answer(json!({"ok": true, "lines": lines, "gateways": gateways.collect::<Vec<Value>>()}))
 }
 
+async fn gateway_named(context: &WorkContext, name: &str) -> Result<Gateway> {
+    let gateways = context.directory.all(&Gateway::all()).await?;
+    let named = |gateway: &Gateway| gateway.name == name || Some(gateway.id) == GatewayId::parse_prefixed(name);
+    gateways.into_iter().find(named).ok_or_else(|| bad(format!("There is no gateway {name:?}: add it first.")))
+}
+
 fn shown(line: &PhoneLine, context: &WorkContext) -> Value {
     json!({
         "id": line.id.prefixed(),
@@ -128,7 +149,8 @@ fn shown(line: &PhoneLine, context: &WorkContext) -> Value {
         "capabilities": line.capabilities,
         "mode": "pooled",
         "status": line.status(context.now()),
-        "gateway": line.gateway.prefixed(),
+        "gateway": line.gateway.map(|gateway| gateway.prefixed()),
+        "carrier": if line.gateway.is_some() { "gateway" } else { "aws" },
         "daily_limit": line.daily_limit,
         "per_minute_limit": line.per_minute_limit,
         "warming_day": line.warming_day(context.now()),

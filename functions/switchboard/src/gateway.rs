@@ -11,25 +11,10 @@ use shared::aws::https::{Https, Unreachable};
 use shared::model::gateway::Gateway;
 use shared::model::shared_secret::SharedSecret;
 
-/// What is known after a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The gateway has it.
-    Taken,
-    /// It certainly has it not, and may take it after so many seconds.
-    NotNow(u32),
-    /// It will never go by this channel.
-    Never(Reason),
-    /// Perhaps it has it.
-    Unknown,
-}
+use crate::carrier::{LATER, LATEST, Outcome};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(3);
-/// Seconds, where a gateway does not say how long.
-const LATER: u32 = 10;
-/// No gateway is waited for longer than that before it is asked again.
-const LATEST: u32 = 900;
 
 pub async fn send(
     https: &Https,
@@ -60,9 +45,9 @@ pub async fn send(
     headers.insert("webhook-timestamp", now.as_second().to_string());
     headers.insert("webhook-signature", signature);
     match tokio::time::timeout(TIMEOUT, https.send(request, Some(CONNECT))).await {
-        Err(_) => Outcome::Unknown,
+        Err(_) => Outcome::Unanswered,
         Ok(Err(error)) if Unreachable::is_behind(&error) => Outcome::NotNow(LATER),
-        Ok(Err(_)) => Outcome::Unknown,
+        Ok(Err(_)) => Outcome::Unanswered,
         Ok(Ok(response)) => {
             let retry_after = response.headers().get("retry-after").and_then(|seconds| seconds.trim().parse().ok());
             verdict(response.status().as_u16(), retry_after, response.body().bytes().unwrap_or_default())
@@ -76,10 +61,10 @@ fn verdict(status: u16, retry_after: Option<u32>, body: &[u8]) -> Outcome {
         200..300 | 409 => Outcome::Taken,
         422 => Outcome::Never(reason(body)),
         429 | 503 => Outcome::NotNow(retry_after.unwrap_or(LATER).clamp(1, LATEST)),
-        408 => Outcome::Unknown,
+        408 => Outcome::Unanswered,
         // Its secret is another one, or its address has moved: an operator must look.
         400..500 => Outcome::NotNow(60),
-        _ => Outcome::Unknown,
+        _ => Outcome::Unanswered,
     }
 }
 
@@ -106,9 +91,9 @@ mod tests {
             (503, Some(86_400), "", Outcome::NotNow(LATEST)),
             (503, None, "", Outcome::NotNow(LATER)),
             (401, None, "", Outcome::NotNow(60)),
-            (302, None, "", Outcome::Unknown),
-            (500, None, "", Outcome::Unknown),
-            (504, None, "", Outcome::Unknown),
+            (302, None, "", Outcome::Unanswered),
+            (500, None, "", Outcome::Unanswered),
+            (504, None, "", Outcome::Unanswered),
         ] {
             assert_eq!(verdict(status, retry_after, body.as_bytes()), outcome, "{status} {body}");
         }

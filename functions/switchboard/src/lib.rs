@@ -1,9 +1,12 @@
 //! Sends messages to phones: chooses the line, waits for its turn, gives the message to what carries it, and notes what is known. It also wakes messages up
-//! that waited, and makes the messages of campaigns. Whatever dies in between, no phone gets a message twice, and what waits is found again.
+//! that waited, makes the messages of campaigns, and takes in what AWS End User Messaging says. Whatever dies in between, no phone gets a message twice, and what waits is found again.
 
 mod campaign;
+mod carrier;
+mod end_user_messaging;
 mod gateway;
 mod lines;
+mod notice;
 mod release;
 mod send;
 
@@ -12,6 +15,7 @@ use records::phone_message::SendMessage;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::Result;
+use shared::aws::Aws;
 use shared::aws::https::Https;
 use shared::config::Variables;
 use shared::model::due_messages::{DueMessages, ReleaseMessages};
@@ -19,10 +23,15 @@ use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError, sweep};
 use shared::tenancy::jobs::WorkContext;
 
+use crate::end_user_messaging::EndUserMessaging;
+
 pub struct Switchboard {
     app: App,
     /// To gateways, which have certificates like anybody's.
     https: Https,
+    end_user_messaging: EndUserMessaging,
+    /// The queue of what it says.
+    notices: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,11 +53,18 @@ enum Job {
 impl Worker for Switchboard {
     const NAME: &'static str = "switchboard";
 
-    fn start(app: App, _variables: Variables) -> Result<Self, StartError> {
-        Ok(Switchboard { app, https: Https::native()? })
+    fn start(app: App, variables: Variables) -> Result<Self, StartError> {
+        let (configuration_set, notices) =
+            (variables.required("MESSAGE_CONFIGURATION_SET")?, variables.required("MESSAGE_NOTICES_QUEUE_ARN")?);
+        let end_user_messaging = EndUserMessaging::new(&Aws::read(variables)?, configuration_set);
+        Ok(Switchboard { app, https: Https::native()?, end_user_messaging, notices })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
+        if worker::comes_from(&event, &self.notices) {
+            let work = |context: WorkContext, body: String| async move { notice::take(&context, &body).await };
+            return worker::notices(&self.app, event, Self::NAME, request_id, work).await;
+        }
         if worker::is_batch(&event) {
             let work = |context: WorkContext, job: Job| async move {
                 match job {

@@ -1,10 +1,11 @@
-//! Messages that waited go on: those that were scheduled, and those that something was in the way of.
+//! Messages that waited go on: those that were scheduled, and those that something was in the way of. Those of which nobody knows whether they went out fail
+//! when their carrier would have said so.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use messaging::moving::{self, Allowed};
-use records::phone_message::{PhoneMessage, PhoneMessageId, Reason};
+use records::phone_message::{MessageStatus, PhoneMessage, PhoneMessageId, Reason};
 use shared::model::due_messages::DueMessages;
 use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::WorkContext;
@@ -64,11 +65,18 @@ impl Switchboard {
         for _ in 0..TRIES {
             let Some(message) = store.find(&PhoneMessage::key_of(id)).await? else { return Ok(()) };
             let is_due = message.due_at.is_none_or(|due| due <= now) || message.reason == Some(Reason::CampaignPaused);
-            if !message.status.is_waiting() || !is_due {
+            if !message.is_awaited() || !is_due {
                 return Ok(());
             }
             let Some(around) = around(context, store, &message).await? else { return Ok(()) };
             let (peer, campaign) = (around.peer.as_ref(), around.campaign.as_ref());
+            if message.status == MessageStatus::Unknown {
+                let then = message.failed(Reason::NeverAccepted, now);
+                if settle(context, store, (&message, &then), peer, campaign).await? {
+                    return Ok(());
+                }
+                continue;
+            }
             // A campaign takes as long as lines, nights and the plan ask for.
             let current = if message.campaign.is_some() { message.renewed(now) } else { message.clone() };
             if let Some(then) = stopped(&current, &around, now) {

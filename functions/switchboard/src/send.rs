@@ -13,10 +13,7 @@ use records::messaging_settings::MessagingSettings;
 use records::peer::Peer;
 use records::phone_admission::{Recipient, Verdict, verdict};
 use records::phone_message::{AttemptOutcome, MessageStatus, PhoneMessage, Reason, Report, Reported, SendMessage};
-use shared::model::gateway::Gateway;
 use shared::model::line::{LinePeer, LinePool, PhoneLine};
-use shared::model::message_ref::MessageRef;
-use shared::model::shared_secret::SharedSecret;
 use shared::model::tenant::{Tenant, TenantStatus};
 use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
@@ -24,7 +21,7 @@ use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result};
 
 use crate::Switchboard;
-use crate::gateway::{self, Outcome};
+use crate::carrier::Outcome;
 use crate::lines::{self, Moment};
 
 /// What is known around a message.
@@ -92,7 +89,7 @@ impl Switchboard {
                 (MessageStatus::Sending, Some(since)) if now.duration_since(since) < PhoneMessage::LEASE => {
                     return Err(busy("a worker has it"));
                 }
-                // Whoever had it died, and nobody knows whether it was given away. A gateway takes it once, whoever gives it.
+                // Whoever had it died, and nobody knows whether it was given away.
                 (MessageStatus::Sending, since) => message = message.with_attempt(AttemptOutcome::Unknown, since.unwrap_or(now)),
                 _ => return Ok(()),
             }
@@ -224,18 +221,6 @@ impl Switchboard {
         }
     }
 
-    /// What carries the messages of a line. `None`: there is none, or its secret cannot be read.
-    async fn carrier(&self, context: &WorkContext, line: &PhoneLine) -> Result<Option<(Gateway, SharedSecret)>> {
-        let gateway = context.directory.find(&Gateway::key_of(line.gateway)).await?;
-        let keys = self.app.keys().lines()?;
-        Ok(gateway.and_then(|gateway| gateway.secret(keys).map(|secret| (gateway, secret))))
-    }
-
-    async fn call(&self, store: &TenantStore, message: &PhoneMessage, (gateway, secret): &(Gateway, SharedSecret)) -> Result<Outcome> {
-        let reference = MessageRef::new(store.tenant_id(), message.id).text(&self.app.keys().lines()?.references);
-        Ok(gateway::send(&self.https, gateway, secret, message, &reference, self.app.clock().now()).await)
-    }
-
     /// Notes what the carrier said, beside what its receipts may have said already.
     async fn mark(&self, context: &WorkContext, store: &TenantStore, claimed: PhoneMessage, outcome: Outcome) -> Result<()> {
         let now = self.app.clock().now();
@@ -278,14 +263,14 @@ pub async fn around(context: &WorkContext, store: &TenantStore, message: &PhoneM
 /// What a message becomes that may not go now, whatever line there is.
 pub fn stopped(message: &PhoneMessage, around: &Around, now: Timestamp) -> Option<PhoneMessage> {
     // Perhaps it went. Nobody asks again, so nobody will know.
-    let ended = |then: PhoneMessage| if message.is_unanswered() { message.unknown() } else { then };
+    let ended = |then: PhoneMessage| if message.is_unanswered() { unknown(message, around, now) } else { then };
     let is_in = |status| around.campaign.as_ref().is_some_and(|campaign| campaign.status == status);
     let recipient = Recipient { peer: around.peer.as_ref(), timezone: around.timezone.as_deref() };
     match verdict(message, recipient, &around.settings, now) {
         Verdict::Blocked(reason) => Some(ended(message.blocked(reason))),
         _ if message.has_expired(now) => Some(ended(message.failed(Reason::Expired, now))),
-        _ if is_in(MessageCampaignStatus::Cancelled) => Some(message.cancelled().unwrap_or_else(|| message.unknown())),
-        _ if around.tenant.inaccessible(now).is_some() && message.is_unanswered() => Some(message.unknown()),
+        _ if is_in(MessageCampaignStatus::Cancelled) => Some(message.cancelled().unwrap_or_else(|| unknown(message, around, now))),
+        _ if around.tenant.inaccessible(now).is_some() && message.is_unanswered() => Some(unknown(message, around, now)),
         _ if around.tenant.inaccessible(now).is_some() => Some(message.held(Reason::TenantSuspended, now + HOURLY)),
         // One that may have gone is asked about in a pause too.
         _ if is_in(MessageCampaignStatus::Paused) && !message.is_unanswered() => {
@@ -297,6 +282,12 @@ pub fn stopped(message: &PhoneMessage, around: &Around, now: Timestamp) -> Optio
     }
 }
 
+/// It may have gone, and is not asked about again. Of a carrier that would take it a second time, its reports say later whether it went.
+fn unknown(message: &PhoneMessage, around: &Around, now: Timestamp) -> PhoneMessage {
+    let line = message.line.and_then(|line| around.pool.find(line));
+    if line.is_none_or(PhoneLine::deduplicates) { message.unknown() } else { message.unknown_until_reported(now) }
+}
+
 fn next<'a>(message: &PhoneMessage, around: &'a Around, store: &TenantStore, now: Timestamp) -> Next<'a> {
     if let Some(then) = stopped(message, around, now) {
         return Next::Settle(Box::new(then));
@@ -304,9 +295,9 @@ fn next<'a>(message: &PhoneMessage, around: &'a Around, store: &TenantStore, now
     let line = message.line.and_then(|line| around.pool.find(line));
     let is_given = message.is_unanswered();
     match (line, message.channel) {
-        // Whoever was asked is asked again, and nobody else: it may have it.
-        (Some(line), Some(channel)) if is_given => return Next::Go(Way { line, channel }),
-        _ if is_given => return Next::Settle(Box::new(message.unknown())),
+        // Whoever was asked is asked again, and nobody else: it may have it. Who would take it a second time is not asked.
+        (Some(line), Some(channel)) if is_given && line.deduplicates() => return Next::Go(Way { line, channel }),
+        _ if is_given => return Next::Settle(Box::new(unknown(message, around, now))),
         _ => {}
     }
     let ways = ways::of(&around.pool, message, around.peer.as_ref(), store.tenant_id());
@@ -348,7 +339,8 @@ fn after(message: &PhoneMessage, outcome: Outcome, now: Timestamp) -> Option<Pho
             // One that was asked before without an answer may have it.
             Some(if refused.was_unanswered() { refused.asked_again(at) } else { refused.later(Some(at), None) })
         }
-        Outcome::Unknown => {
+        Outcome::Lost => Some(attempted(AttemptOutcome::Unknown).unknown_until_reported(now)),
+        Outcome::Unanswered => {
             let unanswered = attempted(AttemptOutcome::Unknown);
             let is_enough = unanswered.tries(AttemptOutcome::Unknown) >= UNANSWERED;
             let at = now + SignedDuration::from_secs(AGAIN.into());

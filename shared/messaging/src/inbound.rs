@@ -8,7 +8,7 @@ use records::opt_out::{OptOutCause, OptOutSource};
 use records::phone_message::{Inbound, PhoneMessage, PhoneMessageId};
 use records::standing::{Recorder, Standing};
 use shared::crypto;
-use shared::model::gateway::Gateway;
+use shared::model::gateway::GatewayId;
 use shared::model::line::{Channel, LineId, LinePeer, LinePool};
 use shared::model::phone_number::PhoneNumber;
 use shared::model::tenant::{Tenant, TenantStatus};
@@ -22,11 +22,12 @@ use crate::standings;
 const TRIES: u32 = 20;
 const KNOWN: &str = "The message is here.";
 
-/// A message as a gateway reports it.
+/// A message as what carries it reports it.
 pub struct Arrival<'a> {
-    pub gateway: &'a Gateway,
+    /// Of its line: a gateway, or AWS End User Messaging.
+    pub carrier: Option<GatewayId>,
     pub pool: &'a LinePool,
-    /// The gateway's own name for it.
+    /// The carrier's own name for it.
     pub id: &'a str,
     pub line: &'a PhoneNumber,
     pub peer: PhoneNumber,
@@ -35,15 +36,16 @@ pub struct Arrival<'a> {
     pub at: Timestamp,
 }
 
-/// `false`: the line is none of the gateway's, or nobody has written to the number from it, so nobody knows whom it is for. STOP and START count then, too.
+/// `false`: the line is none of the carrier's, or nobody has written to the number from it, so nobody knows whom it is for. STOP and START count then, too.
 pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
-    let Arrival { gateway, pool, id, line, peer, text, channel, at } = arrival;
-    let Some(line) = pool.of_number(line).filter(|line| line.gateway == gateway.id) else { return Ok(false) };
+    let Arrival { carrier, pool, id, line, peer, text, channel, at } = arrival;
+    let Some(line) = pool.of_number(line).filter(|line| line.gateway == carrier) else { return Ok(false) };
     let store = match holder(work, line.id, &peer, &text).await? {
         Holder::Tenant(store) => store,
         Holder::Nobody { counts } => return Ok(counts),
     };
-    let id = PhoneMessageId::of(at, &crypto::hash(&[gateway.id.to_string().as_bytes(), id.as_bytes()]));
+    let carrier = carrier.map_or_else(|| "aws".to_owned(), |gateway| gateway.to_string());
+    let id = PhoneMessageId::of(at, &crypto::hash(&[carrier.as_bytes(), id.as_bytes()]));
     let came = Inbound { peer: peer.clone(), line: line.id, line_number: line.phone_number.clone(), channel, body: text };
     let message = PhoneMessage::inbound(id, came, at);
     for round in 0..TRIES {

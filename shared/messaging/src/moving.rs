@@ -71,14 +71,14 @@ pub fn tomorrow(now: Timestamp) -> Timestamp {
     end_of(day(now))
 }
 
-/// Writes the note that brings a message to mind which waits.
+/// Writes the note that brings a message to mind of which something becomes at a moment.
 pub fn note_due<'a>(
     transaction: Transaction<'a>,
     directory: &Directory,
     store: &TenantStore,
     waiting: &PhoneMessage,
 ) -> Result<Transaction<'a>> {
-    let Some(due_at) = waiting.due_at.filter(|_| waiting.status.is_waiting()) else { return Ok(transaction) };
+    let Some(due_at) = waiting.due_at.filter(|_| waiting.is_awaited()) else { return Ok(transaction) };
     transaction.put(directory, &DueMessages::new(due_at, store.tenant_id(), store.random()))
 }
 

@@ -83,7 +83,7 @@ pub struct PhoneMessage {
     pub created_at: Timestamp,
     /// Not sent any more after that.
     pub valid_until: Timestamp,
-    /// When it is to be looked at: of what waits, and of what is queued until the line's turn.
+    /// When it is to be looked at: of what waits, of what is queued until the line's turn, and of what nobody knows of until its carrier would have said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     /// Since when a worker has it.
@@ -176,6 +176,8 @@ pub enum Reason {
     CarrierError,
     /// The carrier was asked and did not answer.
     NoAnswer,
+    /// It was asked and did not answer, and has not reported anything for longer than it keeps a message.
+    NeverAccepted,
 }
 
 /// What was asked for. `auto`: iMessage, else RCS, else SMS.
@@ -376,6 +378,9 @@ impl PhoneMessage {
     pub const LEASE: SignedDuration = SignedDuration::from_secs(60);
     /// Longer than a queue keeps a job to itself with all its tries.
     const LOST: SignedDuration = SignedDuration::from_mins(30);
+    /// AWS End User Messaging reports the end of each message that it accepted within 72 hours
+    /// <https://docs.aws.amazon.com/sms-voice/latest/userguide/configuration-sets-event-types.html>, and reports take their time.
+    const REPORTED: SignedDuration = SignedDuration::from_hours(73);
     /// Thirteen months.
     const KEPT: SignedDuration = SignedDuration::from_hours(24 * 396);
     /// Of which a message keeps the newest.
@@ -640,6 +645,16 @@ impl PhoneMessage {
         self.to(MessageStatus::Unknown, Some(Reason::NoAnswer))
     }
 
+    /// The same, of a carrier that does not take a message once only, and so is never asked again. It reports each message that it has.
+    pub fn unknown_until_reported(&self, now: Timestamp) -> Self {
+        PhoneMessage { due_at: Some(now + PhoneMessage::REPORTED), ..self.unknown() }
+    }
+
+    /// Whether something becomes of it at a moment, whatever else happens.
+    pub fn is_awaited(&self) -> bool {
+        self.due_at.is_some() && (self.status.is_waiting() || self.status == MessageStatus::Unknown)
+    }
+
     /// `None`: it is too late.
     pub fn cancelled(&self) -> Option<Self> {
         (self.status.leads_to(MessageStatus::Cancelled) && !self.is_unanswered()).then(|| self.to(MessageStatus::Cancelled, None))
@@ -652,7 +667,7 @@ impl PhoneMessage {
             Scheduled | Held | Queued | Sending => {
                 PhoneMessage { status: Cancelled, due_at: None, sending_since: None, line: None, ..self }
             }
-            _ => PhoneMessage { line: None, ..self },
+            _ => PhoneMessage { line: None, due_at: None, ..self },
         }
     }
 
@@ -810,7 +825,7 @@ impl Entity for PhoneMessage {
     }
 
     fn list_entry(&self) -> Result<Option<ListEntry>> {
-        if self.status.is_waiting() { ListEntry::of(self) } else { Ok(None) }
+        if self.is_awaited() { ListEntry::of(self) } else { Ok(None) }
     }
 }
 

@@ -39,8 +39,9 @@ pub struct PhoneLine {
     pub phone_number: PhoneNumber,
     /// In the order in which they are tried.
     pub capabilities: Vec<Channel>,
-    /// What carries its messages.
-    pub gateway: GatewayId,
+    /// What carries its messages. `None`: AWS End User Messaging, which sells the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayId>,
     /// Messages in a day (UTC).
     pub daily_limit: u64,
     pub per_minute_limit: u64,
@@ -142,6 +143,11 @@ impl PhoneLine {
     /// Messages that it sends on this day.
     pub fn limit_of_day(&self, now: Timestamp) -> u64 {
         self.warming_day(now).map_or(self.daily_limit, |number| self.daily_limit.min(number * PhoneLine::WARMING))
+    }
+
+    /// Whether what carries its messages takes one once, however often it is given it.
+    pub fn deduplicates(&self) -> bool {
+        self.gateway.is_some()
     }
 
     pub fn carries(&self, channel: Channel) -> bool {
@@ -290,7 +296,7 @@ mod tests {
             id: LineId::new(now, &random),
             phone_number: PhoneNumber::parse("+15550100001").unwrap(),
             capabilities: vec![Channel::Sms],
-            gateway: GatewayId::new(now, &random),
+            gateway: Some(GatewayId::new(now, &random)),
             daily_limit: 1_000,
             per_minute_limit,
             warming_since,

@@ -11,6 +11,8 @@ use crate::world::{Settings, uuid_of};
 
 /// One has all channels, one has no iMessage, one has only SMS.
 const PHONES: [&str; 3] = ["+12025550120", "+12025550196", "+12025550197"];
+/// A line of AWS End User Messaging.
+const AWS: &str = "+12025550105";
 
 async fn town() -> (Town, Ledger) {
     let no_limits = json!({"contacts_messaged_per_day": null, "contacts_messaged_per_month": null, "messages_per_day": null});
@@ -252,4 +254,44 @@ async fn cut_off(town: &Town, message: &str, waits: usize) -> bool {
     let body = json!({"tenant": town.firms[0].tenant, "message": uuid_of(message)}).to_string();
     let event = json!({"Records": [{"messageId": "1", "body": body, "eventSource": "aws:sqs"}]});
     cut(town.crew.workers.run("switchboard", event), waits).await.0.is_some()
+}
+
+/// AWS takes a message as often as it is given it. Whoever dies: no phone gets one twice, and what it was not given is known for certain after three days.
+#[tokio::test]
+async fn a_switchboard_that_dies_anywhere_gives_aws_nothing_twice() {
+    let (town, mut ledger) = town().await;
+    let line = json!({"command": "line-add", "phone_number": AWS, "capabilities": ["sms"], "carrier": "aws", "active": true,
+        "daily_limit": 20_000, "per_minute_limit": 6_000});
+    town.crew.workers.run("operator", line).await.expect("a line");
+    let mut deaths = 0;
+    for waits in (1..).step_by(5) {
+        for to in PHONES {
+            let body = json!({"to": to, "body": waits.to_string(), "channel": "sms", "from_number": AWS, "valid_for_seconds": 86_400});
+            town.post(0, body).send().await.expect(202);
+        }
+        town.crew.dies(Death { of: "switchboard", waits });
+        town.drain(Faults::default()).await;
+        let lives = town.crew.lives();
+        town.settle().await;
+        ledger.follow(&town);
+        assert!(ledger.faults.is_empty(), "{waits}: {:#?}", ledger.faults);
+        if lives {
+            break;
+        }
+        deaths += 1;
+        assert!(waits < 2_000);
+    }
+    assert!(deaths > 4, "{deaths}");
+    let unknown = town.messages(0).iter().filter(|one| text(one, "status") == "unknown").count();
+    assert!(unknown <= deaths, "{unknown} of {deaths}");
+    town.pass(SignedDuration::from_hours(74), &Faults::default()).await;
+    let arrived = town.arrived();
+    for message in town.messages(0) {
+        let times = arrived.iter().filter(|(number, one)| number == text(&message, "to") && one.text == text(&message, "body")).count();
+        let became = (text(&message, "status"), text(&message, "reason"));
+        let expected = if times == 1 { ("delivered", "") } else { ("failed", "never_accepted") };
+        assert!(times < 2 && became == expected, "{times} times: {became:?}");
+    }
+    town.check_letters("AWS");
+    town.check_usage(0, "AWS").await;
 }

@@ -13,7 +13,7 @@ use crate::links::{link_of, mail_to};
 use crate::workers::{Workers, drain};
 use crate::world::{Answer, Settings, id};
 
-const FUNCTIONS: [&str; 15] = [
+const FUNCTIONS: [&str; 16] = [
     "auth",
     "projects",
     "tenants",
@@ -22,6 +22,7 @@ const FUNCTIONS: [&str; 15] = [
     "agency",
     "workspaces",
     "audience",
+    "contacts",
     "templates",
     "campaigns",
     "inbox",
@@ -733,7 +734,6 @@ async fn audience() {
     walk.places.push(("/api/v1/tenant/leads/lists/{id}", format!("{LEADS}/lists/{list}")));
     walk.places.push(("/api/v1/tenant/leads/segments/{id}", format!("{LEADS}/segments/{segment}")));
     walk.places.push(("/api/v1/tenant/suppression-list/{id}", format!("{SUPPRESSED}/{suppressed}")));
-    contacts(&mut walk).await;
     walk.refusals("audience").await;
     walk.end("audience");
 }
@@ -778,7 +778,50 @@ async fn leads(walk: &mut Walk, list: &str) -> String {
     lead
 }
 
-async fn contacts(walk: &mut Walk) {
+async fn segments(walk: &mut Walk) -> String {
+    let segments = format!("{LEADS}/segments");
+    let rule =
+        json!({"all": [{"field": "tags", "op": "contains", "value": "vip"}, {"field": "attributes.seats", "op": "gte", "value": 3}]});
+    let made = walk.send("a segment", &format!("POST {segments}"), json!({"name": "Warm", "rule": rule})).await;
+    let segment = id(&made.json()["data"]).to_owned();
+    let wrong = json!({"name": "Wrong", "rule": {"any": [{"field": "shoe_size", "op": "equals", "value": 1}]}});
+    walk.send("a rule that asks for nothing known", &format!("POST {segments}"), wrong).await;
+    walk.get("it", &format!("GET {segments}/{segment}")).await;
+    walk.send("a new name", &format!("PATCH {segments}/{segment}"), json!({"name": "Hot"})).await;
+    walk.get("how many", &format!("GET {segments}/{segment}/count")).await;
+    walk.get("who", &format!("GET {segments}/{segment}/preview")).await;
+    let rule = json!({"rule": {"field": "city", "op": "equals", "value": "London"}});
+    walk.send("who would be", &format!("POST {segments}/preview"), rule).await;
+    let other = json!({"name": "All", "rule": {"field": "email", "op": "exists", "value": true}});
+    let other = walk.send("another", &format!("POST {segments}"), other).await;
+    walk.get("the segments", &format!("GET {segments}")).await;
+    walk.get("one goes", &format!("DELETE {segments}/{}", id(&other.json()["data"]))).await;
+    segment
+}
+
+async fn suppressions(walk: &mut Walk) -> String {
+    let post = format!("POST {SUPPRESSED}");
+    let made = walk.send("an address", &post, json!({"email": "no@example.com", "scope": "workspace", "reason": "user_request"})).await;
+    let suppressed = id(&made.json()["data"]).to_owned();
+    walk.send("once more", &post, json!({"email": "NO@example.com", "scope": "workspace", "reason": "manual"})).await;
+    let many = json!({"emails": ["a@example.com", "no@example.com"], "scope": "workspace", "reason": "import"});
+    walk.send("several", &format!("{post}/bulk"), many).await;
+    walk.send("of the whole tenant", &post, json!({"email": "never@example.com", "scope": "tenant", "reason": "spam_complaint"})).await;
+    walk.get("the list", &format!("GET {SUPPRESSED}")).await;
+    walk.get("whether one is", &format!("GET {SUPPRESSED}/check?email=never@example.com")).await;
+    walk.get("whether another is", &format!("GET {SUPPRESSED}/check?email=ada@example.com")).await;
+    walk.get("who asked for it says why it ends", &format!("DELETE {SUPPRESSED}/{suppressed}")).await;
+    let evidence = json!({"evidence": "Asked for mails again on 3 May"});
+    walk.send("with evidence", &format!("DELETE {SUPPRESSED}/{suppressed}"), evidence).await;
+    let again = walk.send("again", &post, json!({"email": "no@example.com", "scope": "workspace", "reason": "manual"})).await;
+    id(&again.json()["data"]).to_owned()
+}
+
+// ---------------------------------------------------------------- contacts
+
+#[tokio::test]
+async fn contacts() {
+    let mut walk = Walk::begin(Settings::default()).await;
     let (contacts, groups) = ("/v1/contacts", "/v1/contact-groups");
     let made = walk.send("a group", &format!("POST {groups}"), json!({"name": "Regulars", "description": "Twice a month"})).await;
     let group = id(&made.json()["data"]).to_owned();
@@ -829,45 +872,8 @@ async fn contacts(walk: &mut Walk) {
     walk.places.push(("/v1/contacts/{id}", format!("{contacts}/{contact}")));
     walk.places.push(("/v1/contact-groups/{id}", format!("{groups}/{group}")));
     walk.places.push(("/v1/contact-groups/{id}/contacts", format!("{groups}/{group}/contacts")));
-}
-
-async fn segments(walk: &mut Walk) -> String {
-    let segments = format!("{LEADS}/segments");
-    let rule =
-        json!({"all": [{"field": "tags", "op": "contains", "value": "vip"}, {"field": "attributes.seats", "op": "gte", "value": 3}]});
-    let made = walk.send("a segment", &format!("POST {segments}"), json!({"name": "Warm", "rule": rule})).await;
-    let segment = id(&made.json()["data"]).to_owned();
-    let wrong = json!({"name": "Wrong", "rule": {"any": [{"field": "shoe_size", "op": "equals", "value": 1}]}});
-    walk.send("a rule that asks for nothing known", &format!("POST {segments}"), wrong).await;
-    walk.get("it", &format!("GET {segments}/{segment}")).await;
-    walk.send("a new name", &format!("PATCH {segments}/{segment}"), json!({"name": "Hot"})).await;
-    walk.get("how many", &format!("GET {segments}/{segment}/count")).await;
-    walk.get("who", &format!("GET {segments}/{segment}/preview")).await;
-    let rule = json!({"rule": {"field": "city", "op": "equals", "value": "London"}});
-    walk.send("who would be", &format!("POST {segments}/preview"), rule).await;
-    let other = json!({"name": "All", "rule": {"field": "email", "op": "exists", "value": true}});
-    let other = walk.send("another", &format!("POST {segments}"), other).await;
-    walk.get("the segments", &format!("GET {segments}")).await;
-    walk.get("one goes", &format!("DELETE {segments}/{}", id(&other.json()["data"]))).await;
-    segment
-}
-
-async fn suppressions(walk: &mut Walk) -> String {
-    let post = format!("POST {SUPPRESSED}");
-    let made = walk.send("an address", &post, json!({"email": "no@example.com", "scope": "workspace", "reason": "user_request"})).await;
-    let suppressed = id(&made.json()["data"]).to_owned();
-    walk.send("once more", &post, json!({"email": "NO@example.com", "scope": "workspace", "reason": "manual"})).await;
-    let many = json!({"emails": ["a@example.com", "no@example.com"], "scope": "workspace", "reason": "import"});
-    walk.send("several", &format!("{post}/bulk"), many).await;
-    walk.send("of the whole tenant", &post, json!({"email": "never@example.com", "scope": "tenant", "reason": "spam_complaint"})).await;
-    walk.get("the list", &format!("GET {SUPPRESSED}")).await;
-    walk.get("whether one is", &format!("GET {SUPPRESSED}/check?email=never@example.com")).await;
-    walk.get("whether another is", &format!("GET {SUPPRESSED}/check?email=ada@example.com")).await;
-    walk.get("who asked for it says why it ends", &format!("DELETE {SUPPRESSED}/{suppressed}")).await;
-    let evidence = json!({"evidence": "Asked for mails again on 3 May"});
-    walk.send("with evidence", &format!("DELETE {SUPPRESSED}/{suppressed}"), evidence).await;
-    let again = walk.send("again", &post, json!({"email": "no@example.com", "scope": "workspace", "reason": "manual"})).await;
-    id(&again.json()["data"]).to_owned()
+    walk.refusals("contacts").await;
+    walk.end("contacts");
 }
 
 // ---------------------------------------------------------------- templates

@@ -138,6 +138,7 @@ impl Aws {
         create::buckets(&self.running.objects, template).await?;
         self.running.mailbox.publish_to(self.running.queues.clone(), template.mail_reports()?);
         self.running.mailbox.receive_by(self.running.queues.clone(), template.mail_reception()?);
+        self.running.phones.publish_to(self.running.queues.clone(), template.message_notices()?);
         create::secrets(&self.running.secrets, template).await
     }
 
@@ -379,7 +380,7 @@ async fn listen(
     let phones = Phones::open(journal.clone(), &format!("http://{service_address}/phones"))?;
     let catcher = Catcher::open(journal.clone())?;
     let beside = mailbox.router().merge(phones.router());
-    servers.spawn(server::serve(services, secrets.clone(), queues.clone(), objects.clone(), beside, keyring.clone()));
+    servers.spawn(server::serve(services, secrets.clone(), queues.clone(), objects.clone(), phones.clone(), beside, keyring.clone()));
 
     let runtime = tokio::runtime::Handle::current();
     let running = Running {

@@ -1,5 +1,5 @@
 //! Puts winterbaume's services, which answer one request with one response, behind an HTTP listener, and beside them
-//! what the stack itself answers: mailbox and phones.
+//! what the stack itself answers: mailbox, phones, and AWS End User Messaging in front of these.
 
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use super::{
     signature::{self, Keyring},
 };
 use crate::gateway::guard;
+use crate::phones::Phones;
 
 #[derive(Clone)]
 struct Services {
@@ -30,15 +31,24 @@ struct Services {
     queues: Queues,
     sqs: Arc<SqsService>,
     objects: Objects,
+    phones: Phones,
     keyring: Keyring,
 }
 
 /// A mail is an object of up to 40 MB.
 const LARGEST_BODY: usize = 48 * 1024 * 1024;
 
-pub async fn serve(listener: TcpListener, secrets: Arc<Secrets>, queues: Queues, objects: Objects, beside: Router, keyring: Keyring) {
+pub async fn serve(
+    listener: TcpListener,
+    secrets: Arc<Secrets>,
+    queues: Queues,
+    objects: Objects,
+    phones: Phones,
+    beside: Router,
+    keyring: Keyring,
+) {
     let sqs = Arc::new(SqsService::with_backend(Arc::new(queues.clone())));
-    let services = Services { secrets, queues, sqs, objects, keyring };
+    let services = Services { secrets, queues, sqs, objects, phones, keyring };
     let router = Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -80,6 +90,8 @@ async fn answer(State(services): State<Services>, method: Method, uri: Uri, head
                 return refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError", &error.to_string());
             }
         }
+    } else if target == "PinpointSMSVoiceV2.SendTextMessage" {
+        return services.phones.send_text_message(&request.body);
     } else if target == "AmazonSQS.SendMessageBatch" {
         return batch::answer(&services.queues, &request.body);
     } else if target.starts_with("AmazonSQS.") {

@@ -1,11 +1,13 @@
 //! The phones of the local stack, behind a gateway to iMessage, RCS and SMS as Tenantry knows them: it takes signed posts of messages, each id
-//! once, and tells the API by signed posts what became of them and what the phones' owners write.
+//! once, and tells the API by signed posts what became of them and what the phones' owners write. For lines without a gateway they play
+//! AWS End User Messaging (`end_user_messaging`).
 //!
 //! There is a phone for every number that somebody wrote to. What it does is said by its switches, and by how its number ends (`script`).
 //! In `cargo local` everything is told at its time (`run`). In a test nothing is told until it says so (`play`).
 //!
 //! Everything is on disk before it is answered, as with the mailbox. Nothing here knows what the messages are about.
 
+mod end_user_messaging;
 mod phone;
 mod player;
 mod script;
@@ -33,10 +35,12 @@ use tokio::sync::watch;
 pub use phone::{Channel, Direction, Event, LONGEST_TEXT, MOST_MESSAGES, Message, Phone, Receipt, Status, Switch, is_number};
 pub use script::{ENDINGS, Script};
 
+use crate::aws::queues::Queues;
 use crate::client::Api;
 use crate::journal::{Change, Journal, JournalError};
 use crate::lock::Lock;
 use crate::mailbox::take_one;
+use crate::template::MessageNotices;
 use crate::webhook_signature::Secret;
 use phone::Incoming;
 
@@ -72,6 +76,8 @@ pub enum PhoneError {
     Alone,
     #[error("the API cannot be asked: {0}")]
     Request(#[from] http::Error),
+    #[error("nothing can be put into the queue of notices: {0}")]
+    Notices(String),
 }
 
 /// Cheap to clone. Clones share the phones.
@@ -88,6 +94,8 @@ struct Shared {
     secret: Lock<Secret>,
     /// Whom to tell, once that is known.
     api: Lock<Option<Connection>>,
+    /// Where AWS End User Messaging tells, once a template has said so.
+    notices: Lock<Option<(Queues, MessageNotices)>>,
     clock: Lock<Arc<dyn Fn() -> Timestamp + Send + Sync>>,
     refusals: AtomicUsize,
     lost_answers: AtomicUsize,
@@ -141,6 +149,7 @@ impl Phones {
                 state: Lock::new(Kept { phones, taken, refused: HashMap::new() }),
                 secret: Lock::new(secret),
                 api: Lock::new(None),
+                notices: Lock::new(None),
                 clock: Lock::new(Arc::new(Timestamp::now)),
                 refusals: AtomicUsize::new(0),
                 lost_answers: AtomicUsize::new(0),
@@ -171,6 +180,11 @@ impl Phones {
     pub fn connect(&self, api_url: &str, gateway_id: &str) {
         *self.shared.api.lock() = Some(Connection { api: Api::new(api_url), gateway: gateway_id.to_owned() });
         self.changed();
+    }
+
+    /// From now on what AWS End User Messaging tells are messages of the queue that the template names.
+    pub fn publish_to(&self, queues: Queues, notices: Option<MessageNotices>) {
+        *self.shared.notices.lock() = notices.map(|notices| (queues, notices));
     }
 
     pub fn is_connected(&self) -> bool {
@@ -268,7 +282,7 @@ impl Phones {
         }
         let mut phone = find(&kept, &incoming.to)?;
         if let Some((posts, status, after)) = phone.script().refusals() {
-            let refused = kept.refused.entry(incoming.id.clone()).or_default();
+            let refused = kept.refused.entry(incoming.name().to_owned()).or_default();
             if *refused < posts {
                 *refused += 1;
                 return Ok(Answer::NotNow(status, after));
@@ -277,11 +291,11 @@ impl Phones {
         if let Some(reason) = phone.refusal(incoming.channel) {
             return Ok(Answer::Never(reason));
         }
-        let id = incoming.id.clone();
+        let (id, name) = (incoming.id.clone(), incoming.name().to_owned());
         phone.take(incoming, self.now());
         let lost = phone.script() == Script::Lost || take_one(&self.shared.lost_answers);
         self.keep(&mut kept, phone, vec![Change::put(TAKEN, &id, &())?])?;
-        kept.refused.remove(&id);
+        kept.refused.remove(&name);
         kept.taken.insert(id);
         Ok(if lost { Answer::Lost } else { Answer::Taken })
     }

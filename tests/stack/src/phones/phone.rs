@@ -100,6 +100,9 @@ pub struct Message {
     pub at: Timestamp,
     /// What an outbound message was sent with, and its receipts repeat.
     pub reference: Option<String>,
+    /// It came, or goes, through AWS End User Messaging and not through the gateway.
+    #[serde(default)]
+    pub by_aws: bool,
     /// It came while the phone was off, and has not arrived.
     pub held: bool,
     /// What the phone told, or is going to tell, of an outbound message.
@@ -129,6 +132,8 @@ pub struct Incoming {
     pub to: String,
     pub channel: Channel,
     pub text: String,
+    #[serde(skip)]
+    pub by_aws: bool,
 }
 
 /// What a gateway tells the API.
@@ -145,6 +150,9 @@ pub struct Pending {
     pub due: Timestamp,
     /// How often it was posted in vain.
     pub tries: u32,
+    /// It is told by AWS End User Messaging.
+    #[serde(default)]
+    pub by_aws: bool,
 }
 
 /// `+` and 8 to 15 digits, the first of which is not 0.
@@ -159,6 +167,11 @@ pub fn is_text(text: &str) -> bool {
 }
 
 impl Incoming {
+    /// The same in every call about one message: AWS gives each call an id of its own.
+    pub fn name(&self) -> &str {
+        if self.by_aws { &self.reference } else { &self.id }
+    }
+
     pub fn is_valid(&self) -> bool {
         let short = |text: &str, most| (1..=most).contains(&text.len());
         short(&self.id, 100) && short(&self.reference, 800) && is_number(&self.from) && is_number(&self.to) && is_text(&self.text)
@@ -240,6 +253,7 @@ impl Phone {
             text: incoming.text,
             at: now,
             reference: Some(incoming.reference),
+            by_aws: incoming.by_aws,
             held: !self.on,
             receipts: vec![],
             answer: None,
@@ -252,7 +266,8 @@ impl Phone {
 
     /// Its owner writes to a line, on the channel of the conversation with it, otherwise on the best that the phone has.
     pub fn write(&mut self, id: String, line: &str, text: &str, now: Timestamp) -> Message {
-        let before = self.messages.iter().rev().find(|message| message.line == line).map(|message| message.channel);
+        let last = self.messages.iter().rev().find(|message| message.line == line);
+        let (before, by_aws) = (last.map(|message| message.channel), last.is_some_and(|message| message.by_aws));
         let best = match (self.imessage, self.rcs) {
             (true, _) => Channel::Imessage,
             (false, true) => Channel::Rcs,
@@ -260,9 +275,9 @@ impl Phone {
         };
         let channel = before.filter(|channel| self.refusal(*channel).is_none()).unwrap_or(best);
         let (line, text, peer) = (line.to_owned(), text.to_owned(), self.number.clone());
-        self.tell(Event::Inbound { id: id.clone(), line: line.clone(), peer, text: text.clone(), at: now, channel }, now);
+        self.tell(Event::Inbound { id: id.clone(), line: line.clone(), peer, text: text.clone(), at: now, channel }, now, by_aws);
         let (direction, receipts) = (Direction::Inbound, vec![]);
-        let message = Message { id, direction, line, channel, text, at: now, reference: None, held: false, receipts, answer: None };
+        let message = Message { id, direction, line, channel, text, at: now, reference: None, by_aws, held: false, receipts, answer: None };
         self.add(message.clone());
         message
     }
@@ -341,14 +356,14 @@ impl Phone {
         let message = &mut self.messages[index];
         let (id, reason) = (format!("{}-{}", message.id, status.name()), reason.map(str::to_owned));
         message.receipts.push(Receipt { id: id.clone(), status, reason: reason.clone(), at, answer: None });
-        let (reference, channel) = (message.reference.clone().unwrap_or_default(), message.channel);
-        self.tell(Event::Receipt { id, reference, status, reason, channel, at }, at);
+        let (reference, channel, by_aws) = (message.reference.clone().unwrap_or_default(), message.channel, message.by_aws);
+        self.tell(Event::Receipt { id, reference, status, reason, channel, at }, at, by_aws);
     }
 
     /// Not before what is told already.
-    fn tell(&mut self, event: Event, due: Timestamp) {
+    fn tell(&mut self, event: Event, due: Timestamp, by_aws: bool) {
         let due = self.pending.back().map_or(due, |last| last.due.max(due));
-        self.pending.push_back(Pending { event, due, tries: 0 });
+        self.pending.push_back(Pending { event, due, tries: 0, by_aws });
     }
 }
 
@@ -362,7 +377,7 @@ mod tests {
 
     fn incoming(id: &str, channel: Channel) -> Incoming {
         let [id, reference, from, to, text] = [id, "ref", "+15550100", "+12025550100", "Hello"].map(str::to_owned);
-        Incoming { id, reference, from, to, channel, text }
+        Incoming { id, reference, from, to, channel, text, by_aws: false }
     }
 
     /// The ids of all that the phone tells, in order, each answered with 202.

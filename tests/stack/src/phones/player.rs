@@ -27,6 +27,7 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(1);
 struct Told {
     number: String,
     event: Event,
+    by_aws: bool,
 }
 
 /// What became of a post.
@@ -103,22 +104,31 @@ impl Phones {
         let kept = self.shared.state.lock();
         let next = kept.phones.values().filter(|phone| !without.contains(&phone.number)).filter_map(|phone| {
             let pending = phone.next().filter(|pending| at.is_none_or(|at| pending.due <= at))?;
-            Some(Told { number: phone.number.clone(), event: pending.event.clone().told_at(now) })
+            Some(Told { number: phone.number.clone(), event: pending.event.clone().told_at(now), by_aws: pending.by_aws })
         });
         next.take(MOST_EVENTS).collect()
     }
 
-    /// Posts events together. If they are refused together, one may be the reason, and each is posted alone.
+    /// Publishes what AWS End User Messaging tells, and posts the rest together. If they are refused together, one may be the reason, and each is posted alone.
     async fn post<F>(&self, told: Vec<Told>, send: impl Fn(Request<Bytes>) -> F) -> Result<Vec<(Vec<Told>, Verdict)>, PhoneError>
     where
         F: Future<Output = Result<u16, String>>,
     {
+        let (published, told): (Vec<Told>, Vec<Told>) = told.into_iter().partition(|told| told.by_aws);
+        for told in &published {
+            self.publish(&told.number, &told.event)?;
+        }
+        self.note(&published, &Verdict::Settled(200))?;
+        let published = published.into_iter().map(|told| (vec![told], Verdict::Settled(200)));
+        if told.is_empty() {
+            return Ok(published.collect());
+        }
         let verdict = judge(send(self.request(&told)?).await);
         if told.len() == 1 || !matches!(verdict, Verdict::Settled(400..)) {
             self.note(&told, &verdict)?;
-            return Ok(vec![(told, verdict)]);
+            return Ok(published.chain([(told, verdict)]).collect());
         }
-        let mut verdicts = vec![];
+        let mut verdicts: Vec<_> = published.collect();
         for told in told.into_iter().map(|told| vec![told]) {
             let verdict = judge(send(self.request(&told)?).await);
             self.note(&told, &verdict)?;

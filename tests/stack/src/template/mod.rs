@@ -14,8 +14,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 pub use resources::{
-    Cors, Function, GenerateSecretString, InitialSecret, MailReception, MailReports, Queue, QueueSource, Role, Route, Schedule, Secret,
-    StreamSource, Table, Throttle, Throttles,
+    Cors, Function, GenerateSecretString, InitialSecret, MailReception, MailReports, MessageNotices, Queue, QueueSource, Role, Route,
+    Schedule, Secret, StreamSource, Table, Throttle, Throttles,
 };
 
 use intrinsics::{Resolver, scalar_text};
@@ -379,7 +379,7 @@ impl Template {
             return Ok(None);
         }
         let topic = to.sns_destination.ok_or_else(|| at(logical_id, "reports are played here through a topic of SNS alone"))?.topic_arn;
-        let queue = self.queue_behind(logical_id, &topic)?;
+        let queue = self.queue_behind(logical_id, &topic, Delivery::Raw)?;
         Ok(Some(MailReports { configuration_set: destination.configuration_set_name, kinds: to.matching_event_types, queue }))
     }
 
@@ -396,7 +396,7 @@ impl Template {
         let [RuleAction { s3_action: Some(action) }] = &rule.actions[..] else {
             return Err(at(logical_id, "mails are received here by one action that stores them in a bucket"));
         };
-        let queue = self.queue_behind(logical_id, &action.topic_arn)?;
+        let queue = self.queue_behind(logical_id, &action.topic_arn, Delivery::Raw)?;
         if !self.buckets()?.contains(&action.bucket_name) {
             return Err(at(logical_id, "its bucket is not part of the template"));
         }
@@ -409,16 +409,41 @@ impl Template {
         }))
     }
 
-    /// The name of the queue that gets what is published to a topic, without an envelope.
-    fn queue_behind(&self, logical_id: &str, topic: &str) -> Result<String, TemplateError> {
+    /// From the configuration set of AWS End User Messaging over a topic to the queue that subscribes to it.
+    pub fn message_notices(&self) -> Result<Option<MessageNotices>, TemplateError> {
+        let sets = self.of_type("AWS::SMSVOICE::ConfigurationSet")?;
+        let logical_id = match sets.as_slice() {
+            [] => return Ok(None),
+            [one] => one,
+            [_, second, ..] => return Err(at(second, "a second configuration set of messages is not played here")),
+        };
+        let MessageSet { event_destinations } = read(logical_id, &self.properties(logical_id)?)?;
+        let [MessageDestination { enabled: true, matching_event_types, sns_destination: Some(MessageTopic { topic_arn: topic }) }] =
+            &event_destinations[..]
+        else {
+            return Err(at(logical_id, "notices are played here through one topic of SNS, which is on"));
+        };
+        if !matching_event_types.contains("TEXT_ALL") {
+            return Err(at(logical_id, "notices are played here where all of SMS are asked for: TEXT_ALL"));
+        }
+        let queue = self.queue_behind(logical_id, topic, Delivery::Enveloped)?;
+        Ok(Some(MessageNotices { configuration_set: self.resolver().physical_name(logical_id)?, topic: topic.clone(), queue }))
+    }
+
+    /// The name of the queue that gets what is published to a topic.
+    fn queue_behind(&self, logical_id: &str, topic: &str, delivery: Delivery) -> Result<String, TemplateError> {
         let queues = self.queues()?;
         for subscription in self.of_type("AWS::SNS::Subscription")? {
             let found: Subscription = read(&subscription, &self.properties(&subscription)?)?;
             if found.topic_arn != topic || found.protocol != "sqs" {
                 continue;
             }
-            if !found.raw_message_delivery {
-                return Err(at(&subscription, "messages in an envelope of SNS are not played here: RawMessageDelivery is missing"));
+            match (delivery, found.raw_message_delivery) {
+                (Delivery::Raw, false) => {
+                    return Err(at(&subscription, "messages in an envelope of SNS are not played here: RawMessageDelivery is missing"));
+                }
+                (Delivery::Enveloped, true) => return Err(at(&subscription, "its messages are played in the envelope of SNS alone")),
+                (Delivery::Raw, true) | (Delivery::Enveloped, false) => {}
             }
             let queue = queues.iter().find(|queue| Some(&queue.arn) == found.endpoint.as_ref());
             return queue.map(|queue| queue.name.clone()).ok_or_else(|| at(&subscription, "its queue is not part of the template"));
@@ -640,6 +665,35 @@ struct ReportsTo {
     matching_event_types: BTreeSet<String>,
     #[serde(default)]
     sns_destination: Option<SnsDestination>,
+}
+
+/// How a topic puts what is published into a queue.
+#[derive(Clone, Copy)]
+enum Delivery {
+    Raw,
+    Enveloped,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MessageSet {
+    event_destinations: Vec<MessageDestination>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MessageDestination {
+    #[serde(deserialize_with = "flag")]
+    enabled: bool,
+    matching_event_types: BTreeSet<String>,
+    #[serde(default)]
+    sns_destination: Option<MessageTopic>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MessageTopic {
+    topic_arn: String,
 }
 
 #[derive(Deserialize)]

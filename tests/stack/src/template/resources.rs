@@ -28,6 +28,16 @@ pub struct Queue {
     pub dead_letters: Option<String>,
 }
 
+/// Where AWS End User Messaging says what becomes of messages, and what people write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageNotices {
+    pub configuration_set: String,
+    /// The ARN of the topic.
+    pub topic: String,
+    /// The name of the queue.
+    pub queue: String,
+}
+
 /// Where Amazon SES reports what becomes of a mail that is sent with a configuration set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MailReports {

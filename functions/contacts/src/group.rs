@@ -14,8 +14,8 @@ use shared::tenancy::{Refusal, TenantStore, conflict};
 use shared::{Error, Result};
 
 use crate::contact::{ContactView, in_group, shown};
-use crate::contact_writing;
 use crate::rules::CONTACT;
+use crate::writing;
 
 /// How much of a deleted group's membership is swept with it. What is left means nothing: no group has that id again.
 const SWEPT: usize = 5_000;
@@ -164,8 +164,8 @@ async fn move_all(store: &TenantStore, group: ContactGroupId, ids: Vec<ContactId
 /// Whether it was elsewhere before.
 async fn move_one(store: &TenantStore, group: ContactGroupId, contact: &Contact, to: Move) -> Result<bool> {
     let changed = match to {
-        Move::In => contact_writing::edit(store, contact.clone(), &[group], |contact| Ok(contact.in_groups(&[group]))).await?,
-        Move::Out => contact_writing::edit(store, contact.clone(), &[], |contact| Ok(contact.outside(group))).await?,
+        Move::In => writing::edit(store, contact.clone(), &[group], |contact| Ok(contact.in_groups(&[group]))).await?,
+        Move::Out => writing::edit(store, contact.clone(), &[], |contact| Ok(contact.outside(group))).await?,
     };
     Ok(changed.version != contact.version)
 }

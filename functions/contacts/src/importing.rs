@@ -22,8 +22,8 @@ use shared::tenancy::doors::Member;
 use shared::{Error, Result};
 
 use crate::contact::NewContact;
-use crate::contact_writing::{claim, come_in, existing, without_deleted};
 use crate::rules::group_ids;
+use crate::writing::{claim, come_in, existing, without_deleted};
 
 /// Writes of a transaction.
 const MOST_WRITES: usize = 100;

@@ -17,8 +17,8 @@ use shared::tenancy::TenantStore;
 use shared::tenancy::doors::{Member, Viewer};
 use shared::{Error, Result};
 
-use crate::contact_writing::{self, existing, without_deleted};
 use crate::rules::{GROUP, METADATA, group_ids};
+use crate::writing::{self, existing, without_deleted};
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Contact)]
@@ -57,7 +57,7 @@ pub async fn create(door: Member, once: Once<NewContact>) -> Result<Tagged<Conta
     let id = ContactId::new(door.now(), door.store.random());
     let contact = Contact::new(id, phone_number, door.now()).with(&changes)?;
     let answer = Created::new("Contact created", ContactView::of(&contact)).tagged(contact.etag());
-    contact_writing::create(&door, &contact, |transaction| once.ticket.record(transaction, &door.store, &answer)).await?;
+    writing::create(&door, &contact, |transaction| once.ticket.record(transaction, &door.store, &answer)).await?;
     Ok(answer)
 }
 
@@ -69,7 +69,7 @@ pub async fn show(door: Viewer, contact: Found<Contact>) -> Result<Tagged<Contac
 pub async fn update(door: Member, contact: Found<Contact>, expected: IfMatch, changes: Body<Changes>) -> Result<Tagged<ContactView>> {
     let changes = changes.0.0;
     let named = changes.groups.clone().unwrap_or_default();
-    let changed = contact_writing::edit(&door.store, contact.0, &named, |contact| {
+    let changed = writing::edit(&door.store, contact.0, &named, |contact| {
         expected.check(&contact.etag())?;
         Ok(changes.clone())
     })
@@ -79,7 +79,7 @@ pub async fn update(door: Member, contact: Found<Contact>, expected: IfMatch, ch
 
 pub async fn delete(door: Member, contact: Found<Contact>, expected: IfMatch) -> Result<Answer<Deleted>> {
     let id = contact.0.id.prefixed();
-    contact_writing::delete(&door.store, contact.0, |contact| expected.check(&contact.etag())).await?;
+    writing::delete(&door.store, contact.0, |contact| expected.check(&contact.etag())).await?;
     Ok(Answer::new("Contact deleted", Deleted::of(id)))
 }
 

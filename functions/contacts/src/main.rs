@@ -1,0 +1,3 @@
+fn main() -> Result<(), shared::runtime::StartError> {
+    shared::runtime::serve::<contacts::Contacts>(records::ALL)
+}
