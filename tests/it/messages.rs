@@ -239,6 +239,75 @@ async fn a_number_that_never_wrote_to_the_line_reaches_nobody() {
     assert!(home.world.items_of_type("phone_message").is_empty());
 }
 
+/// An operator says whom it is for. From then on the conversation is that tenant's.
+#[tokio::test]
+async fn what_nobody_asked_for_is_kept_until_an_operator_says_whose_it_is() {
+    let home = Home::new().await;
+    let ([line, other, ..], caller) = (stack::phone_lines::LINES, "+15557654321");
+    let say = async |number: &str, line: &str, text: &str| {
+        home.world.advance(SignedDuration::from_millis(5));
+        home.world.aws.phones().say(number, Some(line), text).expect("said");
+        home.settle().await;
+    };
+    let command = async |command: Value| home.workers.run("operator", command).await;
+    let unclaimed = async || command(json!({"command": "unclaimed-list"})).await.expect("a list")["messages"].clone();
+    let attribute = async |number: &str, line: &str, tenant: &str| {
+        command(json!({"command": "unclaimed-attribute", "phone_number": number, "line": line, "tenant": tenant})).await
+    };
+    say(caller, line, "Hello?").await;
+    say(caller, line, "Is anybody there?").await;
+    say(caller, other, "On another line").await;
+    // A gateway that repeats itself says nothing more.
+    let at = home.world.clock.now().to_string();
+    let event = json!({"type": "inbound", "id": "twice", "at": at, "line": line, "peer": "+15557650000", "text": "Twice"});
+    for _ in 0..2 {
+        home.report("once", event.clone()).send().await.expect(202);
+    }
+    let texts: Vec<Value> = unclaimed().await.as_array().expect("messages").iter().map(|one| one["text"].clone()).collect();
+    let in_order = |texts: &[Value]| texts.iter().filter(|text| **text != "On another line").cloned().collect::<Vec<_>>();
+    assert_eq!((texts.len(), in_order(&texts)), (4, vec![json!("Twice"), json!("Hello?"), json!("Is anybody there?")]));
+
+    for (number, line, tenant, why) in [
+        ("5557654321", line, home.own.slug.as_str(), "phone_number"),
+        (caller, "+12025559999", home.own.slug.as_str(), "no such line"),
+        (caller, line, "nobody", "no tenant"),
+        ("+15551112222", line, home.own.slug.as_str(), "Nothing came"),
+    ] {
+        let refused = attribute(number, line, tenant).await.expect_err("a refusal");
+        assert!(refused.contains(why), "{refused}");
+    }
+    let given = attribute(caller, line, &home.own.slug).await.expect("it is theirs");
+    assert_eq!((&given["messages"], &given["has_more"]), (&json!(2), &json!(false)));
+    home.settle().await;
+    let received = async || {
+        let list = home.world.get(format!("{ALL}?direction=inbound")).token(&home.own.owner.token).send().await.expect(200).json();
+        list["data"].as_array().expect("messages").iter().map(|one| one["body"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(received().await, ["Is anybody there?", "Hello?"]);
+    // Events are shown once all that came before them are there.
+    home.world.advance(SignedDuration::from_mins(1));
+    let events = home.world.get("/v1/events?type=message.received").token(&home.own.owner.token).send().await.expect(200).json();
+    assert_eq!(events["data"].as_array().map(Vec::len), Some(2));
+    // They are written to from that line, and what they say now comes in at once. STOP is theirs.
+    say(caller, line, "Thank you").await;
+    assert_eq!(received().await.len(), 3);
+    let sent = home.say(caller, "Here we are").await;
+    home.settle().await;
+    assert_eq!(home.shown(&sent).await["from"], line);
+    say(caller, line, "STOP").await;
+    assert_eq!(home.post(json!({"to": caller, "body": "x"})).send().await.expect(403).code(), "RECIPIENT_OPTED_OUT");
+
+    // No line is taken from whoever has it, nor from somebody who said STOP to all.
+    let globex = home.world.tenant("globex").await;
+    let texts: Vec<Value> = unclaimed().await.as_array().expect("messages").iter().map(|one| one["text"].clone()).collect();
+    assert_eq!(texts, ["Twice", "On another line"]);
+    say("+15557650000", line, "STOP").await;
+    let refused = attribute("+15557650000", line, &globex.slug).await.expect_err("a refusal");
+    assert!(refused.contains("has said STOP"), "{refused}");
+    home.world.advance(SignedDuration::from_hours(24 * 31));
+    assert_eq!(unclaimed().await, json!([]));
+}
+
 /// Nobody knows whom they mean, so the line writes to them for no one. Other lines know nothing of it.
 #[tokio::test]
 async fn a_stop_to_whom_nobody_has_written_keeps_the_line_from_the_number_until_start() {

@@ -3,6 +3,7 @@
 
 pub mod import;
 mod lines;
+mod unclaimed;
 
 use records::setting::{Setting, SettingValue, SettingVault, VaultKeyLost};
 use records::webhook::WebhookSecrets;
@@ -93,6 +94,14 @@ enum Command {
     /// Adds a line to the pool that all tenants share.
     LineAdd(lines::NewLine),
     LineList {},
+    /// Messages from numbers to which nobody has written: whom are they for?
+    UnclaimedList {},
+    /// Gives a tenant the conversation between a number and a line, with what came of it. `line` is a number or an id.
+    UnclaimedAttribute {
+        phone_number: String,
+        line: String,
+        tenant: String,
+    },
     /// Creates a new tenant for `owner` from the lines of an export.
     ImportTenant {
         owner: String,
@@ -134,6 +143,12 @@ impl Worker for Operator {
             Command::GatewayAdd { name, url, secret } => lines::add_gateway(&context, &name, &url, secret.as_deref()).await,
             Command::LineAdd(line) => lines::add_line(&context, line).await,
             Command::LineList {} => lines::list(&context).await,
+            Command::UnclaimedList {} => unclaimed::list(&context).await,
+            Command::UnclaimedAttribute { phone_number, line, tenant } => {
+                // What is taken in comes in now, and events tell of it. What an operator puts back is not told.
+                let context = worker::work_context(&self.app, unclaimed::ACTOR, request_id);
+                unclaimed::attribute(&context, &phone_number, &line, &tenant).await
+            }
             Command::ImportTenant { owner, lines } => import::import_tenant(&context, records::ALL_RESTORED, &owner, &lines).await,
         }
     }
@@ -442,7 +457,7 @@ mod tests {
             worker::command::<Command>(event).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             read += 1;
         }
-        assert_eq!(read, 16, "one sample for each command");
+        assert_eq!(read, 18, "one sample for each command");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use shared::model::gateway::GatewayId;
 use shared::model::line::{Channel, LineId, LinePeer, LinePool};
 use shared::model::phone_number::PhoneNumber;
 use shared::model::tenant::{Tenant, TenantStatus};
+use shared::model::unclaimed::Unclaimed;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result};
@@ -36,32 +37,46 @@ pub struct Arrival<'a> {
     pub at: Timestamp,
 }
 
-/// `false`: the line is none of the carrier's, or nobody has written to the number from it, so nobody knows whom it is for. STOP and START count then, too.
+/// `false`: the line is none of the carrier's, or the tenant is gone. Where nobody has written to the number from the line, nobody knows whom it is for: it is
+/// kept for an operator to say so. STOP and START count then, too.
 pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
     let Arrival { carrier, pool, id, line, peer, text, channel, at } = arrival;
     let Some(line) = pool.of_number(line).filter(|line| line.gateway == carrier) else { return Ok(false) };
-    let store = match holder(work, line.id, &peer, &text).await? {
-        Holder::Tenant(store) => store,
-        Holder::Nobody { counts } => return Ok(counts),
-    };
     let carrier = carrier.map_or_else(|| "aws".to_owned(), |gateway| gateway.to_string());
     let id = PhoneMessageId::of(at, &crypto::hash(&[carrier.as_bytes(), id.as_bytes()]));
-    let came = Inbound { peer: peer.clone(), line: line.id, line_number: line.phone_number.clone(), channel, body: text };
-    let message = PhoneMessage::inbound(id, came, at);
+    match holder(work, line.id, &peer, &text).await? {
+        Holder::Tenant(store) => {
+            let came = Inbound { peer, line: line.id, line_number: line.phone_number.clone(), channel, body: text };
+            take_in(work, &store, &PhoneMessage::inbound(id, came, at)).await
+        }
+        Holder::Nobody => Ok(true),
+        Holder::Unknown => {
+            let unclaimed = Unclaimed { message: id.into(), line: line.id, phone_number: peer, text, channel, came_at: at };
+            match work.directory.create(&unclaimed, || Error::Conflict(KNOWN.into())).await {
+                Ok(()) | Err(Error::Conflict(_)) => Ok(true),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// Takes in a message of a tenant's conversation, with what follows from what it says. `false`: the tenant is gone.
+pub async fn take_in(work: &WorkContext, store: &TenantStore, message: &PhoneMessage) -> Result<bool> {
+    let peer = message.peer();
     for round in 0..TRIES {
         let profile = Tenant::key_of();
-        let (mut standing, tenant) = try_join(standings::read(&store, &peer), store.find(&profile)).await?;
+        let (mut standing, tenant) = try_join(standings::read(store, peer), store.find(&profile)).await?;
         let Some(tenant) = tenant.filter(|tenant| tenant.status != TenantStatus::Closed) else { return Ok(false) };
-        let says = meaning(&message, &mut standing, &store)?;
-        let mut writing = store.transaction().while_kept(&store)?.create(&store, &message, conflict(KNOWN))?;
+        let says = meaning(message, &mut standing, store)?;
+        let mut writing = store.transaction().while_kept(store)?.create(store, message, conflict(KNOWN))?;
         if says.changes {
-            writing = standings::write(writing, &store, &standing)?;
+            writing = standings::write(writing, store, &standing)?;
         }
         // Of a suspended tenant a STOP counts, and nothing else acts.
         let answer = says.answer.filter(|_| tenant.inaccessible(work.now()).is_none());
         let answer = answer.and_then(|answer| {
-            let (id, text) = (answer.id(&message, work.now()), answer.text(&tenant.name));
-            PhoneMessage::confirmation(id, &message, text, work.now())
+            let (id, text) = (answer.id(message, work.now()), answer.text(&tenant.name));
+            PhoneMessage::confirmation(id, message, text, work.now())
         });
         // Programs that ask for help of each other end so.
         let answer = match answer {
@@ -69,15 +84,15 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
             answer => answer,
         };
         if let Some(answer) = &answer {
-            writing = writing.create(&store, answer, conflict("It is answered."))?;
+            writing = writing.create(store, answer, conflict("It is answered."))?;
         }
         match writing.commit().await {
             Ok(()) => return Ok(true),
             Err(Error::Conflict(refusal)) if refusal == KNOWN => return Ok(true),
             // Something else happened to the number at the same moment.
-            Err(Error::Conflict(_)) => standings::wait(&store, round).await,
+            Err(Error::Conflict(_)) => standings::wait(store, round).await,
             Err(Error::NotFound) => match store.find(&Tenant::key_of()).await? {
-                Some(tenant) if tenant.status != TenantStatus::Closed => standings::wait(&store, round).await,
+                Some(tenant) if tenant.status != TenantStatus::Closed => standings::wait(store, round).await,
                 _ => return Ok(false),
             },
             Err(error) => return Err(error),
@@ -88,7 +103,9 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
 
 enum Holder {
     Tenant(TenantStore),
-    Nobody { counts: bool },
+    /// What was said has its effect without one.
+    Nobody,
+    Unknown,
 }
 
 /// Whose the conversation of a number with a line is. Nobody's STOP keeps the line from writing to the number, for whomever, and their START ends that.
@@ -111,10 +128,10 @@ async fn holder(work: &WorkContext, line: LineId, peer: &PhoneNumber, text: &str
             (Some(Keyword::Stop), Some(_)) => {}
             _ => {
                 tracing::warn!(%line, "a message came in from a number to which nobody has written");
-                return Ok(Holder::Nobody { counts: false });
+                return Ok(Holder::Unknown);
             }
         }
-        return Ok(Holder::Nobody { counts: true });
+        return Ok(Holder::Nobody);
     }
     Err(Error::contested())
 }

@@ -34,6 +34,7 @@ pub mod subaccount;
 pub mod tenant;
 pub mod text;
 pub mod time;
+pub mod unclaimed;
 pub mod usage;
 pub mod user;
 pub mod web;

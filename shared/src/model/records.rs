@@ -55,6 +55,7 @@ core! {
     line::LinePool,
     line::LinePeer,
     line::LinePace,
+    unclaimed::Unclaimed,
     due::DueDelivery,
     domain::HostClaim,
     inbound::Inbound,

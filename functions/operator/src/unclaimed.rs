@@ -1,0 +1,99 @@
+//! Commands about messages that came in from numbers to which nobody has written, so that nobody knows whom they are for.
+
+use messaging::{inbound, moving};
+use records::peer::Peer;
+use records::phone_message::{Inbound, PhoneMessage, PhoneMessageId};
+use serde_json::{Value, json};
+use shared::model::line::{LineId, LinePeer, LinePool, PhoneLine};
+use shared::model::phone_number::PhoneNumber;
+use shared::model::unclaimed::Unclaimed;
+use shared::runtime::worker;
+use shared::store::Entity as _;
+use shared::tenancy::jobs::WorkContext;
+use shared::tenancy::{TenantStore, conflict};
+use shared::{Error, Result};
+
+/// Whoever takes in what was nobody's.
+pub const ACTOR: &str = "unclaimed";
+/// Messages that are shown.
+const SHOWN: usize = 500;
+/// Messages of one command. It can be repeated.
+const AT_ONCE: usize = 100;
+const TRIES: usize = 10;
+const OTHERS: &str = "On this line the number belongs to another tenant, or has said STOP to whoever writes.";
+
+pub async fn list(context: &WorkContext) -> Result<Value> {
+    let pool = context.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
+    let mut messages = context.directory.first(&Unclaimed::all(), SHOWN + 1).await?;
+    let has_more = messages.len() > SHOWN;
+    messages.truncate(SHOWN);
+    let messages = messages.iter().map(|message| {
+        json!({
+            "message": PhoneMessageId::from(message.message).prefixed(),
+            "line": pool.find(message.line).map(|line| &line.phone_number),
+            "phone_number": message.phone_number,
+            "text": message.text,
+            "channel": message.channel,
+            "at": message.came_at.to_string(),
+        })
+    });
+    worker::answer(json!({"ok": true, "messages": messages.collect::<Vec<Value>>(), "has_more": has_more}))
+}
+
+/// From now on the conversation between a number and a line is a tenant's, and it gets what came of it. `line` is a number or an id.
+pub async fn attribute(context: &WorkContext, phone_number: &str, line: &str, tenant: &str) -> Result<Value> {
+    let number = PhoneNumber::parse(phone_number).ok_or_else(|| bad("The phone_number must be + and 8 to 15 digits."))?;
+    let (store, profile) = super::find(context, tenant).await?;
+    let directory = &context.directory;
+    let pool = directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
+    let named = |one: &&PhoneLine| one.phone_number.to_string() == line || Some(one.id) == LineId::parse_prefixed(line);
+    let line = pool.lines.iter().find(named).ok_or_else(|| bad("There is no such line."))?;
+    let mut messages = directory.first(&Unclaimed::between(&number, line.id), AT_ONCE + 1).await?;
+    if messages.is_empty() {
+        return Err(bad("Nothing came from this number on this line that is nobody's."));
+    }
+    let has_more = messages.len() > AT_ONCE;
+    messages.truncate(AT_ONCE);
+    bind(context, &store, &number, line).await?;
+    let mut taken = 0;
+    for unclaimed in messages {
+        let came = Inbound {
+            peer: unclaimed.phone_number.clone(),
+            line: line.id,
+            line_number: line.phone_number.clone(),
+            channel: unclaimed.channel,
+            body: unclaimed.text.clone(),
+        };
+        let message = PhoneMessage::inbound(unclaimed.message.into(), came, unclaimed.came_at);
+        if !inbound::take_in(context, &store, &message).await? {
+            return Err(super::gone());
+        }
+        directory.delete(&unclaimed.key()).await?;
+        taken += 1;
+    }
+    Ok(json!({"ok": true, "tenant": profile.id, "slug": profile.slug, "messages": taken, "has_more": has_more}))
+}
+
+/// The tenant has the line for the number, as if it had written first.
+async fn bind(context: &WorkContext, store: &TenantStore, number: &PhoneNumber, line: &PhoneLine) -> Result<()> {
+    for _ in 0..TRIES {
+        let peer = store.find(&Peer::key_of(number)).await?;
+        let own = peer.clone().unwrap_or_else(|| Peer::new(number.clone(), store.random()));
+        let Some(on_line) = own.on_line(line.id) else { return Ok(()) };
+        let holder = LinePeer::new(line.id, number.clone(), store.tenant_id());
+        let writing = moving::write_peer(store.transaction().while_kept(store)?, store, peer.as_ref(), &on_line)?;
+        let writing = writing.claim(&context.directory, &holder, LinePeer::HOLDER, &store.tenant_id().to_string(), conflict(OTHERS))?;
+        match writing.commit().await {
+            Ok(()) => return Ok(()),
+            Err(Error::Conflict(refusal)) if refusal == OTHERS => return Err(Error::Conflict(refusal)),
+            Err(Error::Conflict(_)) => {}
+            Err(Error::NotFound) => return Err(super::gone()),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::contested())
+}
+
+fn bad(message: &'static str) -> Error {
+    Error::BadRequest(message.into())
+}
