@@ -1,4 +1,4 @@
-//! Whom a workspace writes to (F0): leads, their lists and segments, and the addresses that get no mail.
+//! Whom a workspace writes to (F0): leads, their lists and segments.
 
 mod activity;
 mod bulk;
@@ -7,7 +7,6 @@ mod lead;
 mod list;
 mod rules;
 mod segment;
-mod suppression;
 
 use shared::http::Registry;
 use shared::http::registry::Routes;
@@ -40,11 +39,5 @@ impl Routes for Audience {
         routes.delete("/api/v1/tenant/leads/segments/{id}", "deleteSegment", "Delete a segment, and none of its leads", segment::delete);
         routes.get("/api/v1/tenant/leads/segments/{id}/count", "countSegment", "Count the leads of a segment", segment::count);
         routes.get("/api/v1/tenant/leads/segments/{id}/preview", "previewSegment", "See which leads are in a segment", segment::preview);
-        routes.tag("suppression list", "Addresses that get no mail.");
-        routes.get("/api/v1/tenant/suppression-list", "listSuppressions", "List suppressed addresses", suppression::list);
-        routes.post("/api/v1/tenant/suppression-list", "createSuppression", "Suppress an address", suppression::create);
-        routes.post("/api/v1/tenant/suppression-list/bulk", "suppressMany", "Suppress up to 1,000 addresses", suppression::create_many);
-        routes.get("/api/v1/tenant/suppression-list/check", "checkSuppression", "See whether an address is suppressed", suppression::check);
-        routes.delete("/api/v1/tenant/suppression-list/{id}", "deleteSuppression", "Let an address get mail again", suppression::delete);
     }
 }

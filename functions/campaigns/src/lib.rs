@@ -1,5 +1,5 @@
-//! Campaigns of a workspace (F0): written, listed, copied, asked what they would do, launched, paused and resumed; and their recipients. `sender` does the
-//! rest.
+//! Campaigns of a workspace (F0): written, listed, copied, asked what they would do, launched, paused and resumed; their recipients, and the
+//! addresses that get none. `sender` does the rest.
 
 mod campaign;
 mod contents;
@@ -8,6 +8,7 @@ mod forms;
 mod launch;
 mod recipient;
 mod rules;
+mod suppression;
 mod test_send;
 mod view;
 mod waiting;
@@ -36,5 +37,11 @@ impl Routes for Campaigns {
         routes.post("/api/v1/tenant/campaigns/{id}/recipients/{lead}/resume", "resumeRecipient", "Resume a recipient", recipient::resume);
         routes.post("/api/v1/tenant/campaigns/{id}/recipients/{lead}/remove", "removeRecipient", "Take a recipient out", recipient::remove);
         routes.post("/api/v1/tenant/campaigns/{id}/retry", "retryCampaign", "Send mails that failed or got lost once more", waiting::retry);
+        routes.tag("suppression list", "Addresses that get no mail.");
+        routes.get("/api/v1/tenant/suppression-list", "listSuppressions", "List suppressed addresses", suppression::list);
+        routes.post("/api/v1/tenant/suppression-list", "createSuppression", "Suppress an address", suppression::create);
+        routes.post("/api/v1/tenant/suppression-list/bulk", "suppressMany", "Suppress up to 1,000 addresses", suppression::create_many);
+        routes.get("/api/v1/tenant/suppression-list/check", "checkSuppression", "See whether an address is suppressed", suppression::check);
+        routes.delete("/api/v1/tenant/suppression-list/{id}", "deleteSuppression", "Let an address get mail again", suppression::delete);
     }
 }

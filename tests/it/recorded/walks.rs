@@ -718,7 +718,6 @@ async fn enter_a_workspace(walk: &mut Walk) {
 // ---------------------------------------------------------------- audience
 
 const LEADS: &str = "/api/v1/tenant/leads";
-const SUPPRESSED: &str = "/api/v1/tenant/suppression-list";
 
 #[tokio::test]
 async fn audience() {
@@ -729,11 +728,9 @@ async fn audience() {
     let list = lead_lists(&mut walk).await;
     let lead = leads(&mut walk, &list).await;
     let segment = segments(&mut walk).await;
-    let suppressed = suppressions(&mut walk).await;
     walk.places.push(("/api/v1/tenant/leads/{id}", format!("{LEADS}/{lead}")));
     walk.places.push(("/api/v1/tenant/leads/lists/{id}", format!("{LEADS}/lists/{list}")));
     walk.places.push(("/api/v1/tenant/leads/segments/{id}", format!("{LEADS}/segments/{segment}")));
-    walk.places.push(("/api/v1/tenant/suppression-list/{id}", format!("{SUPPRESSED}/{suppressed}")));
     walk.refusals("audience").await;
     walk.end("audience");
 }
@@ -797,24 +794,6 @@ async fn segments(walk: &mut Walk) -> String {
     walk.get("the segments", &format!("GET {segments}")).await;
     walk.get("one goes", &format!("DELETE {segments}/{}", id(&other.json()["data"]))).await;
     segment
-}
-
-async fn suppressions(walk: &mut Walk) -> String {
-    let post = format!("POST {SUPPRESSED}");
-    let made = walk.send("an address", &post, json!({"email": "no@example.com", "scope": "workspace", "reason": "user_request"})).await;
-    let suppressed = id(&made.json()["data"]).to_owned();
-    walk.send("once more", &post, json!({"email": "NO@example.com", "scope": "workspace", "reason": "manual"})).await;
-    let many = json!({"emails": ["a@example.com", "no@example.com"], "scope": "workspace", "reason": "import"});
-    walk.send("several", &format!("{post}/bulk"), many).await;
-    walk.send("of the whole tenant", &post, json!({"email": "never@example.com", "scope": "tenant", "reason": "spam_complaint"})).await;
-    walk.get("the list", &format!("GET {SUPPRESSED}")).await;
-    walk.get("whether one is", &format!("GET {SUPPRESSED}/check?email=never@example.com")).await;
-    walk.get("whether another is", &format!("GET {SUPPRESSED}/check?email=ada@example.com")).await;
-    walk.get("who asked for it says why it ends", &format!("DELETE {SUPPRESSED}/{suppressed}")).await;
-    let evidence = json!({"evidence": "Asked for mails again on 3 May"});
-    walk.send("with evidence", &format!("DELETE {SUPPRESSED}/{suppressed}"), evidence).await;
-    let again = walk.send("again", &post, json!({"email": "no@example.com", "scope": "workspace", "reason": "manual"})).await;
-    id(&again.json()["data"]).to_owned()
 }
 
 // ---------------------------------------------------------------- contacts
@@ -922,6 +901,7 @@ async fn templates() {
 
 // ---------------------------------------------------------------- campaigns
 
+const SUPPRESSED: &str = "/api/v1/tenant/suppression-list";
 const CAMPAIGNS: &str = "/api/v1/tenant/campaigns";
 
 #[tokio::test]
@@ -971,8 +951,28 @@ async fn campaigns() {
     let recipient = recipients(&mut walk, &one).await;
     walk.places.push(("/api/v1/tenant/campaigns/{id}", one));
     walk.places.push(("/api/v1/tenant/campaigns/{id}/recipients/{lead}", recipient));
+    let suppressed = suppressions(&mut walk).await;
+    walk.places.push(("/api/v1/tenant/suppression-list/{id}", format!("{SUPPRESSED}/{suppressed}")));
     walk.refusals("campaigns").await;
     walk.end("campaigns");
+}
+
+async fn suppressions(walk: &mut Walk) -> String {
+    let post = format!("POST {SUPPRESSED}");
+    let made = walk.send("an address", &post, json!({"email": "no@example.com", "scope": "workspace", "reason": "user_request"})).await;
+    let suppressed = id(&made.json()["data"]).to_owned();
+    walk.send("once more", &post, json!({"email": "NO@example.com", "scope": "workspace", "reason": "manual"})).await;
+    let many = json!({"emails": ["a@example.com", "no@example.com"], "scope": "workspace", "reason": "import"});
+    walk.send("several", &format!("{post}/bulk"), many).await;
+    walk.send("of the whole tenant", &post, json!({"email": "never@example.com", "scope": "tenant", "reason": "spam_complaint"})).await;
+    walk.get("the list", &format!("GET {SUPPRESSED}")).await;
+    walk.get("whether one is", &format!("GET {SUPPRESSED}/check?email=never@example.com")).await;
+    walk.get("whether another is", &format!("GET {SUPPRESSED}/check?email=ada@example.com")).await;
+    walk.get("who asked for it says why it ends", &format!("DELETE {SUPPRESSED}/{suppressed}")).await;
+    let evidence = json!({"evidence": "Asked for mails again on 3 May"});
+    walk.send("with evidence", &format!("DELETE {SUPPRESSED}/{suppressed}"), evidence).await;
+    let again = walk.send("again", &post, json!({"email": "no@example.com", "scope": "workspace", "reason": "manual"})).await;
+    id(&again.json()["data"]).to_owned()
 }
 
 /// Those of a campaign that is launched. Gives the path of one.
