@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use engagement::erasing::erase;
+use engagement::lead_view::{existing, without_deleted};
 use records::activity::{Activity, ActivityId};
 use records::lead::{DeletedLead, Lead, LeadChanges, LeadEmail, LeadId};
 use records::lead_list::{LeadList, LeadListId, LeadListMember};
@@ -15,20 +16,6 @@ use shared::{Error, Result};
 const TRIES: usize = 5;
 /// What a lead did is erased within the request that deletes it, if it is no more than this.
 const ERASED: usize = 500;
-
-/// Which of these lists are there.
-pub async fn existing(store: &WorkspaceStore, lists: impl IntoIterator<Item = LeadListId>) -> Result<BTreeSet<LeadListId>> {
-    let asked: BTreeSet<LeadListId> = lists.into_iter().collect();
-    let keys: Vec<_> = asked.into_iter().map(LeadList::key_of).collect();
-    Ok(store.find_many(&keys).await?.into_iter().map(|list| list.id).collect())
-}
-
-/// The lead without lists that were deleted: as it is shown, and as its next edit writes it.
-pub fn without_deleted(lead: &Lead, existing: &BTreeSet<LeadListId>) -> Lead {
-    let mut shown = lead.clone();
-    shown.lists.retain(|list| existing.contains(list));
-    shown
-}
 
 /// Writes a new lead.
 pub fn create<'a>(door: &'a In<Member>, transaction: Transaction<'a>, lead: &Lead) -> Result<Transaction<'a>> {

@@ -1,5 +1,6 @@
 //! Leads: list, create, read, change, delete.
 
+use engagement::lead_view::{SummaryView, existing, without_deleted};
 use records::activity::Activity;
 use records::lead::{EmailStatus, Lead, LeadChanges, LeadFilter, LeadId, LeadStatus, ProfileField};
 use records::lead_list::{LeadList, LeadListId, LeadListMember};
@@ -10,7 +11,7 @@ use shared::http::arguments::{Body, Found, IfMatch, Offsets, Total};
 use shared::http::form::{EmailAddress, Fields, Form, Name, Text, WorkspaceName};
 use shared::http::idempotency::Once;
 use shared::model::text;
-use shared::model::time::{Printed, zulu};
+use shared::model::time::Printed;
 use shared::model::user::Email;
 use shared::store::{Direction, Listed, RankedPage, Span, Window};
 use shared::tenancy::WorkspaceStore;
@@ -18,25 +19,8 @@ use shared::tenancy::doors::{In, Member, Viewer};
 use shared::{Error, Result};
 
 use crate::activity::{ActivityView, newest};
-use crate::changing::{self, existing, without_deleted};
+use crate::changing;
 use crate::rules::{Attributes, EMAIL_STATUS, LIST, STATUS, TAG, list_ids, tags};
-
-/// A lead in a list.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = LeadSummary)]
-pub struct SummaryView {
-    id: String,
-    email: Email,
-    first_name: Option<String>,
-    last_name: Option<String>,
-    company: Option<String>,
-    status: LeadStatus,
-    email_status: EmailStatus,
-    tags: Vec<String>,
-    list_ids: Vec<String>,
-    created_at: Printed,
-    updated_at: Printed,
-}
 
 /// A lead, with the newest of its activity.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -166,25 +150,6 @@ async fn among_members(store: &WorkspaceStore, list: LeadListId, filter: &LeadFi
 async fn answer(store: &WorkspaceStore, lead: &Lead) -> Result<Tagged<LeadView>> {
     let activity = newest(store, lead).await?;
     Ok(Answer::new("Success", LeadView::of(lead, &activity)).tagged(lead.etag()))
-}
-
-impl SummaryView {
-    pub fn of(lead: &Lead) -> Self {
-        let of = |field| lead.profile.get(field).map(str::to_owned);
-        SummaryView {
-            id: lead.id.prefixed(),
-            email: lead.email.clone(),
-            first_name: of(ProfileField::FirstName),
-            last_name: of(ProfileField::LastName),
-            company: of(ProfileField::Company),
-            status: lead.status,
-            email_status: lead.email_status,
-            tags: lead.tags.clone(),
-            list_ids: lead.lists.iter().map(LeadListId::prefixed).collect(),
-            created_at: zulu(lead.created_at),
-            updated_at: zulu(lead.updated_at),
-        }
-    }
 }
 
 impl LeadView {

@@ -1,4 +1,4 @@
-//! Whom a workspace writes to (F0): leads, their lists and segments.
+//! Whom a workspace writes to (F0): leads and their lists.
 
 mod activity;
 mod bulk;
@@ -6,7 +6,6 @@ mod changing;
 mod lead;
 mod list;
 mod rules;
-mod segment;
 
 use shared::http::Registry;
 use shared::http::registry::Routes;
@@ -30,14 +29,5 @@ impl Routes for Audience {
         routes.get("/api/v1/tenant/leads/lists/{id}", "getLeadList", "Read a list of leads", list::show);
         routes.patch("/api/v1/tenant/leads/lists/{id}", "updateLeadList", "Rename a list of leads", list::update);
         routes.delete("/api/v1/tenant/leads/lists/{id}", "deleteLeadList", "Delete a list, and none of its leads", list::delete);
-        routes.tag("segments", "Leads that a rule describes.");
-        routes.get("/api/v1/tenant/leads/segments", "listSegments", "List segments", segment::list);
-        routes.post("/api/v1/tenant/leads/segments", "createSegment", "Create a segment", segment::create);
-        routes.post("/api/v1/tenant/leads/segments/preview", "previewRule", "See which leads a rule describes", segment::preview_rule);
-        routes.get("/api/v1/tenant/leads/segments/{id}", "getSegment", "Read a segment", segment::show);
-        routes.patch("/api/v1/tenant/leads/segments/{id}", "updateSegment", "Change a segment", segment::update);
-        routes.delete("/api/v1/tenant/leads/segments/{id}", "deleteSegment", "Delete a segment, and none of its leads", segment::delete);
-        routes.get("/api/v1/tenant/leads/segments/{id}/count", "countSegment", "Count the leads of a segment", segment::count);
-        routes.get("/api/v1/tenant/leads/segments/{id}/preview", "previewSegment", "See which leads are in a segment", segment::preview);
     }
 }

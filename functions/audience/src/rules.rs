@@ -54,24 +54,3 @@ impl Rule for Attributes {
         json!({"type": "object", "additionalProperties": true, "maxProperties": 2 * Lead::MAX_ATTRIBUTES})
     }
 }
-
-/// A rule over leads that can be asked.
-pub struct LeadRule;
-
-impl Rule for LeadRule {
-    type Value = Map<String, Value>;
-
-    fn check(&self, raw: Raw<'_>) -> Result<Map<String, Value>, String> {
-        let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
-        records::rule::Rule::parse(object).map_err(|fault| fault.to_string())?;
-        Ok(object.clone())
-    }
-
-    fn schema(&self) -> Value {
-        json!({
-            "type": "object",
-            "additionalProperties": true,
-            "description": "`{\"all\": […]}`, `{\"any\": […]}`, `{\"not\": …}` or `{\"field\", \"op\", \"value\"}`, at most 4 deep.",
-        })
-    }
-}

@@ -1,5 +1,5 @@
-//! Campaigns of a workspace (F0): written, listed, copied, asked what they would do, launched, paused and resumed; their recipients, and the
-//! addresses that get none. `sender` does the rest.
+//! Campaigns of a workspace (F0): written, listed, copied, asked what they would do, launched, paused and resumed; their recipients, the
+//! segments that they go to, and the addresses that get none. `sender` does the rest.
 
 mod campaign;
 mod contents;
@@ -8,6 +8,7 @@ mod forms;
 mod launch;
 mod recipient;
 mod rules;
+mod segment;
 mod suppression;
 mod test_send;
 mod view;
@@ -37,6 +38,15 @@ impl Routes for Campaigns {
         routes.post("/api/v1/tenant/campaigns/{id}/recipients/{lead}/resume", "resumeRecipient", "Resume a recipient", recipient::resume);
         routes.post("/api/v1/tenant/campaigns/{id}/recipients/{lead}/remove", "removeRecipient", "Take a recipient out", recipient::remove);
         routes.post("/api/v1/tenant/campaigns/{id}/retry", "retryCampaign", "Send mails that failed or got lost once more", waiting::retry);
+        routes.tag("segments", "Leads that a rule describes.");
+        routes.get("/api/v1/tenant/leads/segments", "listSegments", "List segments", segment::list);
+        routes.post("/api/v1/tenant/leads/segments", "createSegment", "Create a segment", segment::create);
+        routes.post("/api/v1/tenant/leads/segments/preview", "previewRule", "See which leads a rule describes", segment::preview_rule);
+        routes.get("/api/v1/tenant/leads/segments/{id}", "getSegment", "Read a segment", segment::show);
+        routes.patch("/api/v1/tenant/leads/segments/{id}", "updateSegment", "Change a segment", segment::update);
+        routes.delete("/api/v1/tenant/leads/segments/{id}", "deleteSegment", "Delete a segment, and none of its leads", segment::delete);
+        routes.get("/api/v1/tenant/leads/segments/{id}/count", "countSegment", "Count the leads of a segment", segment::count);
+        routes.get("/api/v1/tenant/leads/segments/{id}/preview", "previewSegment", "See which leads are in a segment", segment::preview);
         routes.tag("suppression list", "Addresses that get no mail.");
         routes.get("/api/v1/tenant/suppression-list", "listSuppressions", "List suppressed addresses", suppression::list);
         routes.post("/api/v1/tenant/suppression-list", "createSuppression", "Suppress an address", suppression::create);

@@ -7,6 +7,7 @@ pub mod erasing;
 pub mod followed;
 pub mod kept;
 pub mod launch;
+pub mod lead_view;
 pub mod letter;
 pub mod steps;
 pub mod suppressed;

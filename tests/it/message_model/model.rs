@@ -20,6 +20,8 @@ const LIMITS: Limits = Limits { new_contacts: 2, messages: 14 };
 const BEGIN: &str = "2026-11-02T15:00:00Z";
 const LAST: &str = "2026-11-16T00:00:00Z";
 const SLOW: &str = "+12025550104";
+/// Of AWS End User Messaging, which takes a message as often as it is given it.
+const AWS: &str = "+12025550105";
 const WORDS: [&str; 12] =
     ["STOP", "stop.", "Unsubscribe", "STOP", "START", "unstop", "YES", "HELP", "info", "please stop texting me", "Thank you", "Hello"];
 
@@ -66,6 +68,11 @@ impl Model {
             "daily_limit": 6, "per_minute_limit": 2});
         if dice.chance(2) {
             town.crew.workers.run("operator", slow).await.expect("a line");
+        }
+        let aws = json!({"command": "line-add", "phone_number": AWS, "capabilities": ["sms"], "carrier": "aws", "active": true,
+            "daily_limit": 20_000, "per_minute_limit": 6_000});
+        if dice.chance(2) {
+            town.crew.workers.run("operator", aws).await.expect("a line");
         }
         let suspended = vec![false; town.firms.len()];
         Model { town, dice, ledger: Ledger::new(LIMITS), numbers, purged: None, suspended, said: 0, did: vec![], seed }
@@ -131,7 +138,7 @@ impl Model {
             body["quiet_hours"] = json!("defer");
         }
         if self.dice.chance(6) {
-            body["from_number"] = json!([LINES[0], LINES[1], LINES[2], SLOW][self.dice.below(4)]);
+            body["from_number"] = json!([LINES[0], LINES[1], LINES[2], SLOW, AWS][self.dice.below(5)]);
         }
         if self.dice.chance(6) {
             body["valid_for_seconds"] = json!([60, 3_600, 259_200][self.dice.below(3)]);
@@ -142,7 +149,7 @@ impl Model {
     async fn send(&mut self, firm: usize) -> String {
         let body = self.body();
         let answer = self.town.post(firm, body.clone()).send().await;
-        assert!(matches!(answer.status, 202 | 401 | 403 | 404 | 429), "{}\n{}", self.context(), answer.text);
+        assert!(matches!(answer.status, 202 | 401 | 403 | 404 | 429 | 503), "{}\n{}", self.context(), answer.text);
         format!("{firm} sends {body}: {}", outcome(&answer))
     }
 
@@ -158,7 +165,7 @@ impl Model {
             cut(send(), waits).await.0.map_or("dead".into(), |answer| outcome(&answer))
         };
         let again = self.town.post(firm, body.clone()).header("idempotency-key", &key).send().await;
-        assert!(matches!(again.status, 202 | 401 | 403 | 404 | 429), "{}\n{}", self.context(), again.text);
+        assert!(matches!(again.status, 202 | 401 | 403 | 404 | 429 | 503), "{}\n{}", self.context(), again.text);
         let same = self.town.messages(firm).into_iter().filter(|message| message["body"]["S"] == body["body"]).count();
         assert!(same <= 1, "{}\n{same} messages {body}", self.context());
         format!("{firm} sends twice {body}: {first}, then {}", outcome(&again))
@@ -169,7 +176,7 @@ impl Model {
         let minutes = [2, 30, 90, 400][self.dice.below(4)];
         body["scheduled_at"] = json!((self.town.now() + SignedDuration::from_mins(minutes)).to_string());
         let answer = self.town.post(firm, body.clone()).send().await;
-        assert!(matches!(answer.status, 202 | 401 | 403 | 404 | 429), "{}\n{}", self.context(), answer.text);
+        assert!(matches!(answer.status, 202 | 401 | 403 | 404 | 429 | 503), "{}\n{}", self.context(), answer.text);
         format!("{firm} schedules {body}: {}", outcome(&answer))
     }
 
@@ -177,7 +184,7 @@ impl Model {
     async fn say(&mut self) -> String {
         self.town.world.advance(SignedDuration::from_millis(5));
         let (number, text) = (self.number(), WORDS[self.dice.below(WORDS.len())]);
-        let line = [LINES[0], LINES[1], LINES[2], SLOW][self.dice.below(4)];
+        let line = [LINES[0], LINES[1], LINES[2], SLOW, AWS][self.dice.below(5)];
         let knows_one = self.town.world.aws.phones().conversation(number).is_some_and(|phone| phone.last_line().is_some());
         let line = if !knows_one || self.dice.chance(3) { Some(line) } else { None };
         let said = self.town.world.aws.phones().say(number, line, text);
@@ -246,7 +253,7 @@ impl Model {
     async fn resend(&mut self, firm: usize) -> String {
         let Some(path) = self.some(firm, &["failed", "unknown"]) else { return "nothing to send again".into() };
         let answer = self.town.ask(firm, "POST", &format!("{path}/resend")).send().await;
-        assert!(matches!(answer.status, 202 | 401 | 403 | 404 | 409 | 429), "{}\n{}", self.context(), answer.text);
+        assert!(matches!(answer.status, 202 | 401 | 403 | 404 | 409 | 429 | 503), "{}\n{}", self.context(), answer.text);
         format!("{firm} sends {path} again: {}", outcome(&answer))
     }
 

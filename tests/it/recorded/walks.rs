@@ -727,10 +727,8 @@ async fn audience() {
     enter_a_workspace(&mut walk).await;
     let list = lead_lists(&mut walk).await;
     let lead = leads(&mut walk, &list).await;
-    let segment = segments(&mut walk).await;
     walk.places.push(("/api/v1/tenant/leads/{id}", format!("{LEADS}/{lead}")));
     walk.places.push(("/api/v1/tenant/leads/lists/{id}", format!("{LEADS}/lists/{list}")));
-    walk.places.push(("/api/v1/tenant/leads/segments/{id}", format!("{LEADS}/segments/{segment}")));
     walk.refusals("audience").await;
     walk.end("audience");
 }
@@ -773,27 +771,6 @@ async fn leads(walk: &mut Walk, list: &str) -> String {
     walk.get("one goes", &format!("DELETE {LEADS}/{second}")).await;
     walk.get("and is gone", &format!("GET {LEADS}/{second}")).await;
     lead
-}
-
-async fn segments(walk: &mut Walk) -> String {
-    let segments = format!("{LEADS}/segments");
-    let rule =
-        json!({"all": [{"field": "tags", "op": "contains", "value": "vip"}, {"field": "attributes.seats", "op": "gte", "value": 3}]});
-    let made = walk.send("a segment", &format!("POST {segments}"), json!({"name": "Warm", "rule": rule})).await;
-    let segment = id(&made.json()["data"]).to_owned();
-    let wrong = json!({"name": "Wrong", "rule": {"any": [{"field": "shoe_size", "op": "equals", "value": 1}]}});
-    walk.send("a rule that asks for nothing known", &format!("POST {segments}"), wrong).await;
-    walk.get("it", &format!("GET {segments}/{segment}")).await;
-    walk.send("a new name", &format!("PATCH {segments}/{segment}"), json!({"name": "Hot"})).await;
-    walk.get("how many", &format!("GET {segments}/{segment}/count")).await;
-    walk.get("who", &format!("GET {segments}/{segment}/preview")).await;
-    let rule = json!({"rule": {"field": "city", "op": "equals", "value": "London"}});
-    walk.send("who would be", &format!("POST {segments}/preview"), rule).await;
-    let other = json!({"name": "All", "rule": {"field": "email", "op": "exists", "value": true}});
-    let other = walk.send("another", &format!("POST {segments}"), other).await;
-    walk.get("the segments", &format!("GET {segments}")).await;
-    walk.get("one goes", &format!("DELETE {segments}/{}", id(&other.json()["data"]))).await;
-    segment
 }
 
 // ---------------------------------------------------------------- contacts
@@ -951,10 +928,33 @@ async fn campaigns() {
     let recipient = recipients(&mut walk, &one).await;
     walk.places.push(("/api/v1/tenant/campaigns/{id}", one));
     walk.places.push(("/api/v1/tenant/campaigns/{id}/recipients/{lead}", recipient));
+    let segment = segments(&mut walk).await;
+    walk.places.push(("/api/v1/tenant/leads/segments/{id}", format!("{LEADS}/segments/{segment}")));
     let suppressed = suppressions(&mut walk).await;
     walk.places.push(("/api/v1/tenant/suppression-list/{id}", format!("{SUPPRESSED}/{suppressed}")));
     walk.refusals("campaigns").await;
     walk.end("campaigns");
+}
+
+async fn segments(walk: &mut Walk) -> String {
+    let segments = format!("{LEADS}/segments");
+    let rule =
+        json!({"all": [{"field": "tags", "op": "contains", "value": "vip"}, {"field": "attributes.seats", "op": "gte", "value": 3}]});
+    let made = walk.send("a segment", &format!("POST {segments}"), json!({"name": "Warm", "rule": rule})).await;
+    let segment = id(&made.json()["data"]).to_owned();
+    let wrong = json!({"name": "Wrong", "rule": {"any": [{"field": "shoe_size", "op": "equals", "value": 1}]}});
+    walk.send("a rule that asks for nothing known", &format!("POST {segments}"), wrong).await;
+    walk.get("it", &format!("GET {segments}/{segment}")).await;
+    walk.send("a new name", &format!("PATCH {segments}/{segment}"), json!({"name": "Hot"})).await;
+    walk.get("how many", &format!("GET {segments}/{segment}/count")).await;
+    walk.get("who", &format!("GET {segments}/{segment}/preview")).await;
+    let rule = json!({"rule": {"field": "city", "op": "equals", "value": "London"}});
+    walk.send("who would be", &format!("POST {segments}/preview"), rule).await;
+    let other = json!({"name": "All", "rule": {"field": "email", "op": "exists", "value": true}});
+    let other = walk.send("another", &format!("POST {segments}"), other).await;
+    walk.get("the segments", &format!("GET {segments}")).await;
+    walk.get("one goes", &format!("DELETE {segments}/{}", id(&other.json()["data"]))).await;
+    segment
 }
 
 async fn suppressions(walk: &mut Walk) -> String {

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use engagement::lead_view::{SummaryView, existing, without_deleted};
 use records::lead::Lead;
 use records::lead_list::LeadList;
 use records::rule::Rule;
 use records::segment::{Segment, SegmentId};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use shared::http::answer::{Answer, Created, Listing, NoContent, Tagged};
 use shared::http::arguments::{Body, Found, IfMatch, OfWorkspace, Offsets, Total};
-use shared::http::form::{Fields, Form, Name, WorkspaceName};
+use shared::http::form::{Fields, Form, Name, Raw, WorkspaceName};
 use shared::http::idempotency::Once;
 use shared::model::time::{Printed, zulu};
 use shared::model::workspace::Workspace;
@@ -18,10 +19,6 @@ use shared::store::{Direction, Record};
 use shared::tenancy::doors::{In, Member, Viewer};
 use shared::tenancy::{WorkspaceStore, conflict};
 use shared::{Error, Result};
-
-use crate::changing::{existing, without_deleted};
-use crate::lead::SummaryView;
-use crate::rules::LeadRule;
 
 /// As many leads are shown of a segment.
 const SHOWN: usize = 20;
@@ -211,5 +208,26 @@ impl Form for Preview {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         fields.optional("workspace_slug", WorkspaceName);
         fields.required("rule", LeadRule).map(Preview)
+    }
+}
+
+/// A rule over leads that can be asked.
+struct LeadRule;
+
+impl shared::http::form::Rule for LeadRule {
+    type Value = Map<String, Value>;
+
+    fn check(&self, raw: Raw<'_>) -> std::result::Result<Map<String, Value>, String> {
+        let Raw::Json(Value::Object(object)) = raw else { return Err("must be an object".into()) };
+        Rule::parse(object).map_err(|fault| fault.to_string())?;
+        Ok(object.clone())
+    }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "object",
+            "additionalProperties": true,
+            "description": "`{\"all\": […]}`, `{\"any\": […]}`, `{\"not\": …}` or `{\"field\", \"op\", \"value\"}`, at most 4 deep.",
+        })
     }
 }
