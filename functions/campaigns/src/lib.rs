@@ -1,11 +1,12 @@
 //! Campaigns of a workspace (F0): written, listed, copied, asked what they would do, launched, paused and resumed; their recipients, the
-//! segments that they go to, and the addresses that get none. `sender` does the rest.
+//! lists and segments that they go to, and the addresses that get none. `sender` does the rest.
 
 mod campaign;
 mod contents;
 mod dry_run;
 mod forms;
 mod launch;
+mod lead_list;
 mod recipient;
 mod rules;
 mod segment;
@@ -38,6 +39,12 @@ impl Routes for Campaigns {
         routes.post("/api/v1/tenant/campaigns/{id}/recipients/{lead}/resume", "resumeRecipient", "Resume a recipient", recipient::resume);
         routes.post("/api/v1/tenant/campaigns/{id}/recipients/{lead}/remove", "removeRecipient", "Take a recipient out", recipient::remove);
         routes.post("/api/v1/tenant/campaigns/{id}/retry", "retryCampaign", "Send mails that failed or got lost once more", waiting::retry);
+        routes.tag("lead lists", "Leads that somebody put together.");
+        routes.get("/api/v1/tenant/leads/lists", "listLeadLists", "List the lists of leads", lead_list::list);
+        routes.post("/api/v1/tenant/leads/lists", "createLeadList", "Create a list of leads", lead_list::create);
+        routes.get("/api/v1/tenant/leads/lists/{id}", "getLeadList", "Read a list of leads", lead_list::show);
+        routes.patch("/api/v1/tenant/leads/lists/{id}", "updateLeadList", "Rename a list of leads", lead_list::update);
+        routes.delete("/api/v1/tenant/leads/lists/{id}", "deleteLeadList", "Delete a list, and none of its leads", lead_list::delete);
         routes.tag("segments", "Leads that a rule describes.");
         routes.get("/api/v1/tenant/leads/segments", "listSegments", "List segments", segment::list);
         routes.post("/api/v1/tenant/leads/segments", "createSegment", "Create a segment", segment::create);

@@ -725,26 +725,12 @@ async fn audience() {
     walk.get("no workspace yet: an empty list", &format!("GET {LEADS}")).await;
     walk.send("and nothing can be created", &format!("POST {LEADS}"), json!({"email": "ada@example.com"})).await;
     enter_a_workspace(&mut walk).await;
-    let list = lead_lists(&mut walk).await;
+    let made = walk.send("a list", &format!("POST {LEADS}/lists"), json!({"name": "Newsletter"})).await;
+    let list = id(&made.json()["data"]).to_owned();
     let lead = leads(&mut walk, &list).await;
     walk.places.push(("/api/v1/tenant/leads/{id}", format!("{LEADS}/{lead}")));
-    walk.places.push(("/api/v1/tenant/leads/lists/{id}", format!("{LEADS}/lists/{list}")));
     walk.refusals("audience").await;
     walk.end("audience");
-}
-
-async fn lead_lists(walk: &mut Walk) -> String {
-    let lists = format!("{LEADS}/lists");
-    let made = walk.send("a list", &format!("POST {lists}"), json!({"name": "Newsletter"})).await;
-    let list = id(&made.json()["data"]).to_owned();
-    walk.send("a name that is taken, in another case", &format!("POST {lists}"), json!({"name": "NEWSLETTER"})).await;
-    walk.get("it", &format!("GET {lists}/{list}")).await;
-    walk.send("a new name", &format!("PATCH {lists}/{list}"), json!({"name": "Monthly"})).await;
-    let other = walk.send("another", &format!("POST {lists}"), json!({"name": "Old"})).await;
-    let other = id(&other.json()["data"]).to_owned();
-    walk.get("the lists", &format!("GET {lists}?workspace=client")).await;
-    walk.get("one goes", &format!("DELETE {lists}/{other}")).await;
-    list
 }
 
 async fn leads(walk: &mut Walk, list: &str) -> String {
@@ -928,12 +914,28 @@ async fn campaigns() {
     let recipient = recipients(&mut walk, &one).await;
     walk.places.push(("/api/v1/tenant/campaigns/{id}", one));
     walk.places.push(("/api/v1/tenant/campaigns/{id}/recipients/{lead}", recipient));
+    let list = lead_lists(&mut walk).await;
+    walk.places.push(("/api/v1/tenant/leads/lists/{id}", format!("{LEADS}/lists/{list}")));
     let segment = segments(&mut walk).await;
     walk.places.push(("/api/v1/tenant/leads/segments/{id}", format!("{LEADS}/segments/{segment}")));
     let suppressed = suppressions(&mut walk).await;
     walk.places.push(("/api/v1/tenant/suppression-list/{id}", format!("{SUPPRESSED}/{suppressed}")));
     walk.refusals("campaigns").await;
     walk.end("campaigns");
+}
+
+async fn lead_lists(walk: &mut Walk) -> String {
+    let lists = format!("{LEADS}/lists");
+    let made = walk.send("a list", &format!("POST {lists}"), json!({"name": "Newsletter"})).await;
+    let list = id(&made.json()["data"]).to_owned();
+    walk.send("a name that is taken, in another case", &format!("POST {lists}"), json!({"name": "NEWSLETTER"})).await;
+    walk.get("it", &format!("GET {lists}/{list}")).await;
+    walk.send("a new name", &format!("PATCH {lists}/{list}"), json!({"name": "Monthly"})).await;
+    let other = walk.send("another", &format!("POST {lists}"), json!({"name": "Old"})).await;
+    let other = id(&other.json()["data"]).to_owned();
+    walk.get("the lists", &format!("GET {lists}?workspace=client")).await;
+    walk.get("one goes", &format!("DELETE {lists}/{other}")).await;
+    list
 }
 
 async fn segments(walk: &mut Walk) -> String {
