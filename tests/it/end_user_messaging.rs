@@ -139,6 +139,10 @@ async fn only_a_clear_no_ends_a_message() {
     }
     let seen = home.seen(&busy).await;
     assert_eq!((&seen["status"], home.on(BUSY).len()), (&json!("delivered"), 1), "{seen}");
+    // What was refused is no turn of the line's day: those of the four messages that were taken, or never were, are.
+    let paces = home.world.items_of_type("line_pace");
+    let today: Vec<&str> = paces.iter().filter_map(|pace| pace["today"]["N"].as_str()).collect();
+    assert_eq!(today, ["3"]);
     let outcomes: Vec<&Value> = seen["attempts"].as_array().expect("attempts").iter().map(|one| &one["outcome"]).collect();
     assert_eq!(outcomes, ["later", "later", "taken"]);
 }
@@ -165,6 +169,11 @@ async fn nobody_else_tells_anything_of_a_message_or_a_line() {
     };
     home.told(&stop(&line, PHONE)).await;
     home.post(json!({"to": PHONE, "body": "x"})).send().await.expect(202);
+    // Nor is a failure of a message that AWS has for a gateway to tell.
+    let failed =
+        json!({"type": "receipt", "id": "f", "at": home.world.clock.now().to_string(), "reference": reference, "status": "failed"});
+    crate::messages::report(&home.world, "f", &failed).send().await.expect(202);
+    assert_eq!(home.seen(&sent).await["status"], "sent");
     // What is no notice holds up nothing and is not kept.
     for nothing in ["", "{}", "[]", "Successfully validated", r#"{"eventType":"TEXT_DELIVERED"}"#, r#"{"originationNumber":7}"#] {
         home.told(nothing).await;

@@ -265,7 +265,7 @@ async fn what_nobody_asked_for_is_kept_until_an_operator_says_whose_it_is() {
     }
     let texts: Vec<Value> = unclaimed().await.as_array().expect("messages").iter().map(|one| one["text"].clone()).collect();
     let in_order = |texts: &[Value]| texts.iter().filter(|text| **text != "On another line").cloned().collect::<Vec<_>>();
-    assert_eq!((texts.len(), in_order(&texts)), (4, vec![json!("Twice"), json!("Hello?"), json!("Is anybody there?")]));
+    assert_eq!((texts.len(), in_order(&texts)), (4, vec![json!("Twice"), json!("Is anybody there?"), json!("Hello?")]));
 
     for (number, line, tenant, why) in [
         ("5557654321", line, home.own.slug.as_str(), "phone_number"),
@@ -288,10 +288,15 @@ async fn what_nobody_asked_for_is_kept_until_an_operator_says_whose_it_is() {
     home.world.advance(SignedDuration::from_mins(1));
     let events = home.world.get("/v1/events?type=message.received").token(&home.own.owner.token).send().await.expect(200).json();
     assert_eq!(events["data"].as_array().map(Vec::len), Some(2));
+    // A HELP that was said to nobody is not answered, however late it is given to somebody.
+    say(caller, other, "HELP").await;
+    attribute(caller, other, &home.own.slug).await.expect("it is theirs, too");
+    home.settle().await;
+    assert_eq!((received().await.len(), home.on(caller)), (4, vec![]));
     // They are written to from that line, and what they say now comes in at once. STOP is theirs.
     say(caller, line, "Thank you").await;
-    assert_eq!(received().await.len(), 3);
-    let sent = home.say(caller, "Here we are").await;
+    assert_eq!(received().await.len(), 5);
+    let sent = home.send(json!({"to": caller, "body": "Here we are", "from_number": line})).await;
     home.settle().await;
     assert_eq!(home.shown(&sent).await["from"], line);
     say(caller, line, "STOP").await;
@@ -300,7 +305,7 @@ async fn what_nobody_asked_for_is_kept_until_an_operator_says_whose_it_is() {
     // No line is taken from whoever has it, nor from somebody who said STOP to all.
     let globex = home.world.tenant("globex").await;
     let texts: Vec<Value> = unclaimed().await.as_array().expect("messages").iter().map(|one| one["text"].clone()).collect();
-    assert_eq!(texts, ["Twice", "On another line"]);
+    assert_eq!(texts, ["Twice"]);
     say("+15557650000", line, "STOP").await;
     let refused = attribute("+15557650000", line, &globex.slug).await.expect_err("a refusal");
     assert!(refused.contains("has said STOP"), "{refused}");
@@ -332,6 +337,11 @@ async fn a_stop_to_whom_nobody_has_written_keeps_the_line_from_the_number_until_
     home.settle().await;
     let shown = home.shown(&sent).await;
     assert_eq!((&shown["status"], &shown["reason"]), (&json!("held"), &json!("no_line")));
+    // A START that was said before the STOP and comes in after it ends nothing.
+    let earlier = (home.world.clock.now() - SignedDuration::from_mins(5)).to_string();
+    let start = json!({"type": "inbound", "id": "late", "at": earlier, "line": rest[0], "peer": PHONE, "text": "START"});
+    home.report("late", start).send().await.expect(202);
+    assert_eq!(home.world.items_of_type("line_peer").iter().filter(|item| item["stopped_at"]["S"].is_string()).count(), 3);
     // One line again, and the message goes by it.
     says(rest[0], "START").await;
     home.world.advance(SignedDuration::from_mins(61));

@@ -1,6 +1,9 @@
 //! Commands about messages that came in from numbers to which nobody has written, so that nobody knows whom they are for.
 
-use messaging::{inbound, moving};
+use std::cmp::Reverse;
+
+use messaging::inbound::{self, Words};
+use messaging::moving;
 use records::peer::Peer;
 use records::phone_message::{Inbound, PhoneMessage, PhoneMessageId};
 use serde_json::{Value, json};
@@ -15,7 +18,7 @@ use shared::{Error, Result};
 
 /// Whoever takes in what was nobody's.
 pub const ACTOR: &str = "unclaimed";
-/// Messages that are shown.
+/// Messages that are shown, the newest first.
 const SHOWN: usize = 500;
 /// Messages of one command. It can be repeated.
 const AT_ONCE: usize = 100;
@@ -24,7 +27,8 @@ const OTHERS: &str = "On this line the number belongs to another tenant, or has 
 
 pub async fn list(context: &WorkContext) -> Result<Value> {
     let pool = context.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
-    let mut messages = context.directory.first(&Unclaimed::all(), SHOWN + 1).await?;
+    let mut messages = context.directory.all(&Unclaimed::all()).await?;
+    messages.sort_by_key(|message| Reverse(message.came_at));
     let has_more = messages.len() > SHOWN;
     messages.truncate(SHOWN);
     let messages = messages.iter().map(|message| {
@@ -48,13 +52,15 @@ pub async fn attribute(context: &WorkContext, phone_number: &str, line: &str, te
     let pool = directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
     let named = |one: &&PhoneLine| one.phone_number.to_string() == line || Some(one.id) == LineId::parse_prefixed(line);
     let line = pool.lines.iter().find(named).ok_or_else(|| bad("There is no such line."))?;
-    let mut messages = directory.first(&Unclaimed::between(&number, line.id), AT_ONCE + 1).await?;
-    if messages.is_empty() {
+    let came = Unclaimed::between(&number, line.id);
+    if directory.all(&came).await?.is_empty() {
         return Err(bad("Nothing came from this number on this line that is nobody's."));
     }
+    bind(context, &store, &number, line).await?;
+    // After that nothing more comes that is nobody's.
+    let mut messages = directory.all(&came).await?;
     let has_more = messages.len() > AT_ONCE;
     messages.truncate(AT_ONCE);
-    bind(context, &store, &number, line).await?;
     let mut taken = 0;
     for unclaimed in messages {
         let came = Inbound {
@@ -65,7 +71,8 @@ pub async fn attribute(context: &WorkContext, phone_number: &str, line: &str, te
             body: unclaimed.text.clone(),
         };
         let message = PhoneMessage::inbound(unclaimed.message.into(), came, unclaimed.came_at);
-        if !inbound::take_in(context, &store, &message).await? {
+        // Nobody was meant by STOP, START or HELP that nobody had written to.
+        if !inbound::take_in(context, &store, &message, Words::AreRead).await? {
             return Err(super::gone());
         }
         directory.delete(&unclaimed.key()).await?;

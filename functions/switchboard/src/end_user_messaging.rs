@@ -79,6 +79,7 @@ fn verdict(error: &SdkError<SendTextMessageError, HttpResponse>) -> Outcome {
                 Some(ConflictExceptionReason::DestinationPhoneNumberOptedOut) => Outcome::Never(Reason::OptedOut),
                 Some(
                     ConflictExceptionReason::DestinationCountryBlockedByProtectConfiguration
+                    | ConflictExceptionReason::DestinationPhoneNumberBlockedByProtectNumberOverride
                     | ConflictExceptionReason::DestinationPhoneNumberNotVerified,
                 ) => Outcome::Never(Reason::Rejected),
                 _ => Outcome::NotNow(FAULT),
@@ -91,6 +92,13 @@ fn verdict(error: &SdkError<SendTextMessageError, HttpResponse>) -> Outcome {
                     | ValidationExceptionReason::InvalidIdentityForDestinationCountry
                     | ValidationExceptionReason::PriceOverThreshold,
                 ) => Outcome::Never(Reason::Rejected),
+                Some(
+                    ValidationExceptionReason::ChannelNotEnabled
+                    | ValidationExceptionReason::InvalidArn
+                    | ValidationExceptionReason::Other
+                    | ValidationExceptionReason::ResourceNotAccessible
+                    | ValidationExceptionReason::UnspecifiedParameterNotSupported,
+                ) => Outcome::NotNow(FAULT),
                 // What it says of the line is no fault of the message.
                 _ if fault.fields().iter().any(|field| OURS.contains(&field.name())) => Outcome::NotNow(FAULT),
                 _ => Outcome::Never(Reason::CarrierError),
@@ -140,6 +148,7 @@ mod tests {
             (409, conflict(ConflictExceptionReason::DestinationPhoneNumberNotVerified), Outcome::Never(Reason::Rejected)),
             (409, conflict(ConflictExceptionReason::ResourceNotActive), Outcome::NotNow(FAULT)),
             (400, invalid(ValidationExceptionReason::DestinationCountryBlocked), Outcome::Never(Reason::Rejected)),
+            (400, invalid(ValidationExceptionReason::ResourceNotAccessible), Outcome::NotNow(FAULT)),
             (400, invalid(ValidationExceptionReason::MaximumSizeExceeded), Outcome::Never(Reason::CarrierError)),
             (400, wrong("DestinationPhoneNumber"), Outcome::Never(Reason::CarrierError)),
             (400, wrong("OriginationIdentity"), Outcome::NotNow(FAULT)),

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use records::phone_message::PhoneMessage;
-use shared::model::line::{LinePace, PhoneLine, Turn};
+use shared::model::line::{LineId, LinePace, PhoneLine, Turn};
 use shared::tenancy::Directory;
 use shared::{Error, Result};
 
@@ -22,6 +22,8 @@ const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// The reach of a queue.
 pub const FAR: SignedDuration = SignedDuration::from_mins(15);
 const TRIES: usize = 20;
+/// For a turn that is given back: it is one of many.
+const FEW: usize = 3;
 const WAIT: std::time::Duration = std::time::Duration::from_millis(40);
 
 /// What a campaign takes ahead: others have their turns in between.
@@ -52,4 +54,16 @@ pub async fn turn(directory: &Directory, line: &PhoneLine, now: Timestamp, messa
         tokio::time::sleep(WAIT.mul_f64(directory.random().fraction())).await;
     }
     Ok(Moment::Contested)
+}
+
+/// A turn that a carrier had no use for. Where others take turns all the time, it is lost.
+pub async fn give_back(directory: &Directory, line: LineId, now: Timestamp) -> Result<()> {
+    for _ in 0..FEW {
+        let Some(before) = directory.find(&LinePace::key_of(line)).await? else { return Ok(()) };
+        let Some(after) = before.given_back(now) else { return Ok(()) };
+        if directory.replace_if(&after, &before).await? {
+            return Ok(());
+        }
+    }
+    Ok(())
 }

@@ -68,7 +68,8 @@ pub async fn take(context: &WorkContext, body: &str) -> Result<()> {
             let reference = event.context.get(REFERENCE).map(String::as_str).unwrap_or_default();
             let Some((about, store)) = context.messaged(reference)? else { return Ok(()) };
             if let Some(report) = event.report(context.now()) {
-                reports::note(&store, &about, report).await?;
+                let pool = context.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
+                reports::note(&store, &about, report, (&pool, None)).await?;
             }
         }
         Notice::Inbound(said) => {
@@ -76,7 +77,7 @@ pub async fn take(context: &WorkContext, body: &str) -> Result<()> {
             // A service with a name, or a few digits: nobody has written to it.
             let (Some(line), Some(peer)) = numbers else { return Ok(()) };
             let pool = context.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
-            let (id, text, at) = (&said.inbound_message_id, said.message_body, published.timestamp.min(context.now()));
+            let (id, text, at) = (&said.inbound_message_id, said.message_body, published.timestamp);
             let arrival = Arrival { carrier: None, pool: &pool, id, line: &line, peer, text, channel: Channel::Sms, at };
             inbound::receive(context, arrival).await?;
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use messaging::moving::{self, Allowed};
-use records::phone_message::{MessageStatus, PhoneMessage, PhoneMessageId, Reason};
+use records::phone_message::{AttemptOutcome, MessageStatus, PhoneMessage, PhoneMessageId, Reason};
 use shared::model::due_messages::DueMessages;
 use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::WorkContext;
@@ -17,6 +17,8 @@ use crate::send::{around, settle, stopped};
 /// Messages of one job. A sweep brings the rest to mind.
 const AT_ONCE: usize = 200;
 const TRIES: usize = 10;
+/// After so many refusals a message of a campaign is worth no more than another one.
+const REFUSED: usize = 10;
 /// Several jobs come together, and have the time of one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,7 +32,7 @@ impl Switchboard {
         let mut waiting = store.lines(&PhoneMessage::all()).await?;
         waiting.retain(|waiting| waiting.due_at <= now);
         // Oldest first, so that whoever waited longest has the day's first places.
-        waiting.sort_by_key(|waiting| (waiting.is_of_campaign, waiting.id));
+        waiting.sort_by_key(|waiting| (waiting.is_behind, waiting.id));
         let mut has_more = waiting.len() > AT_ONCE;
         for waiting in waiting.into_iter().take(AT_ONCE) {
             if began.elapsed() > PATIENCE {
@@ -77,8 +79,9 @@ impl Switchboard {
                 }
                 continue;
             }
-            // A campaign takes as long as lines, nights and the plan ask for.
-            let current = if message.campaign.is_some() { message.renewed(now) } else { message.clone() };
+            // A campaign takes as long as lines, nights and the plan ask for, but not as long as a carrier refuses.
+            let is_refused = message.tries(AttemptOutcome::Later) >= REFUSED;
+            let current = if message.campaign.is_some() && !is_refused { message.renewed(now) } else { message.clone() };
             if let Some(then) = stopped(&current, &around, now) {
                 if settle(context, store, (&message, &then), peer, campaign).await? {
                     return Ok(());

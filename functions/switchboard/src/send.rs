@@ -166,7 +166,12 @@ impl Switchboard {
                 }
             };
             let outcome = self.call(store, &claimed, &carrier).await?;
-            return self.mark(context, store, *claimed, outcome).await.map(|()| true);
+            self.mark(context, store, *claimed, outcome).await?;
+            // Asked again and again, it would use up the day of all.
+            if matches!(outcome, Outcome::NotNow(_)) {
+                lines::give_back(&context.directory, way.line.id, now).await?;
+            }
+            return Ok(true);
         }
         if is_crowded {
             return settle(message.later(Some(now + CROWDED), None)).await;

@@ -44,10 +44,10 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
     let Some(line) = pool.of_number(line).filter(|line| line.gateway == carrier) else { return Ok(false) };
     let carrier = carrier.map_or_else(|| "aws".to_owned(), |gateway| gateway.to_string());
     let id = PhoneMessageId::of(at, &crypto::hash(&[carrier.as_bytes(), id.as_bytes()]));
-    match holder(work, line.id, &peer, &text).await? {
+    match holder(work, line.id, &peer, (&text, at)).await? {
         Holder::Tenant(store) => {
             let came = Inbound { peer, line: line.id, line_number: line.phone_number.clone(), channel, body: text };
-            take_in(work, &store, &PhoneMessage::inbound(id, came, at)).await
+            take_in(work, &store, &PhoneMessage::inbound(id, came, at), Words::Count).await
         }
         Holder::Nobody => Ok(true),
         Holder::Unknown => {
@@ -60,14 +60,25 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
     }
 }
 
+/// Whether what a message says has its effect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    Count,
+    /// It was said to nobody in particular, or long ago.
+    AreRead,
+}
+
 /// Takes in a message of a tenant's conversation, with what follows from what it says. `false`: the tenant is gone.
-pub async fn take_in(work: &WorkContext, store: &TenantStore, message: &PhoneMessage) -> Result<bool> {
+pub async fn take_in(work: &WorkContext, store: &TenantStore, message: &PhoneMessage, words: Words) -> Result<bool> {
     let peer = message.peer();
     for round in 0..TRIES {
         let profile = Tenant::key_of();
         let (mut standing, tenant) = try_join(standings::read(store, peer), store.find(&profile)).await?;
         let Some(tenant) = tenant.filter(|tenant| tenant.status != TenantStatus::Closed) else { return Ok(false) };
-        let says = meaning(message, &mut standing, store)?;
+        let says = match words {
+            Words::Count => meaning(message, &mut standing, store)?,
+            Words::AreRead => Meaning { changes: false, answer: None },
+        };
         let mut writing = store.transaction().while_kept(store)?.create(store, message, conflict(KNOWN))?;
         if says.changes {
             writing = standings::write(writing, store, &standing)?;
@@ -108,8 +119,9 @@ enum Holder {
     Unknown,
 }
 
-/// Whose the conversation of a number with a line is. Nobody's STOP keeps the line from writing to the number, for whomever, and their START ends that.
-async fn holder(work: &WorkContext, line: LineId, peer: &PhoneNumber, text: &str) -> Result<Holder> {
+/// Whose the conversation of a number with a line is. Nobody's STOP keeps the line from writing to the number, for whomever, and a START that was said after
+/// it ends that.
+async fn holder(work: &WorkContext, line: LineId, peer: &PhoneNumber, (text, at): (&str, Timestamp)) -> Result<Holder> {
     let (directory, key) = (&work.directory, LinePeer::key_of(line, peer));
     for _ in 0..TRIES {
         let known = directory.find(&key).await?;
@@ -117,11 +129,12 @@ async fn holder(work: &WorkContext, line: LineId, peer: &PhoneNumber, text: &str
             return Ok(Holder::Tenant(store));
         }
         match (keywords::of(text), known) {
-            (Some(Keyword::Stop), None) => match directory.create(&LinePeer::nobodys(line, peer.clone()), Error::contested).await {
+            (Some(Keyword::Stop), None) => match directory.create(&LinePeer::nobodys(line, peer.clone(), at), Error::contested).await {
                 // A tenant began to write to the number at the same moment.
                 Err(Error::Conflict(_)) => continue,
                 stopped => stopped?,
             },
+            (Some(Keyword::Start), Some(stopped)) if stopped.stopped_at.is_some_and(|stopped_at| at < stopped_at) => {}
             (Some(Keyword::Start), Some(_)) => {
                 directory.release(&key, LinePeer::HOLDER, LinePeer::NOBODY).await?;
             }

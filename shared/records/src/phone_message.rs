@@ -786,16 +786,17 @@ pub struct Inbound {
 pub struct Waiting {
     pub id: PhoneMessageId,
     pub due_at: Timestamp,
-    /// It waits behind those that are not.
+    /// It is one of many, and waits behind those that are not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_of_campaign: bool,
+    pub is_behind: bool,
 }
 
 impl Listed for PhoneMessage {
     type Entry = Waiting;
 
     fn entry(&self) -> Waiting {
-        Waiting { id: self.id, due_at: self.due_at.unwrap_or(self.created_at), is_of_campaign: self.campaign.is_some() }
+        let is_behind = self.campaign.is_some() || self.status == MessageStatus::Unknown;
+        Waiting { id: self.id, due_at: self.due_at.unwrap_or(self.created_at), is_behind }
     }
 }
 

@@ -67,6 +67,9 @@ pub struct LinePeer {
     /// `None`: nobody's.
     #[serde(with = "stored_or_nobody")]
     pub(crate) tenant: Option<TenantId>,
+    /// Of nobody's: when they said STOP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<Timestamp>,
 }
 
 /// `line-paces` / `<line>`: when a line may send the next message, and how many it sent today.
@@ -195,11 +198,11 @@ impl LinePeer {
     pub const NOBODY: &'static str = NOBODY;
 
     pub fn new(line: LineId, phone_number: PhoneNumber, tenant: TenantId) -> Self {
-        LinePeer { line, phone_number, tenant: Some(tenant) }
+        LinePeer { line, phone_number, tenant: Some(tenant), stopped_at: None }
     }
 
-    pub fn nobodys(line: LineId, phone_number: PhoneNumber) -> Self {
-        LinePeer { line, phone_number, tenant: None }
+    pub fn nobodys(line: LineId, phone_number: PhoneNumber, stopped_at: Timestamp) -> Self {
+        LinePeer { line, phone_number, tenant: None, stopped_at: Some(stopped_at) }
     }
 
     pub fn is_of(&self, tenant: TenantId) -> bool {
@@ -238,6 +241,12 @@ impl LinePace {
             return Turn::At(urgent, LinePace { next_urgent, ..taken });
         }
         Turn::At(anybodys, LinePace { next: after(anybodys, step(LinePace::OF_ALL)), ..taken })
+    }
+
+    /// A turn was not used: the day has one more. `None`: it was of another day.
+    pub fn given_back(&self, now: Timestamp) -> Option<LinePace> {
+        let today = self.today(now).checked_sub(1)?;
+        Some(LinePace { today, version: self.version + 1, ..self.clone() })
     }
 
     pub fn key_of(line: LineId) -> Key<Self> {
@@ -348,6 +357,12 @@ mod tests {
             assert_eq!((line.limit_of_day(now), line.status(now)), (limit, status), "{days}");
             assert_eq!(moments(&line, now, 5_000, false).len() as u64, limit, "{days}");
         }
+        // A turn that was not used is there again.
+        let mut pace = LinePace::new(line(60, None).id);
+        assert_eq!(pace.given_back(now), None);
+        (pace.day, pace.today) = (today, 1_000);
+        assert!(matches!(pace.given_back(now).unwrap().turn(&line(60, None), now, false), Turn::At(..)));
+        assert_eq!(pace.given_back(now + SignedDuration::from_hours(12)), None);
         // The next day begins at 0.
         let mut pace = LinePace::new(line(60, None).id);
         pace.day = today;
