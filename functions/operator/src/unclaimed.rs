@@ -44,7 +44,7 @@ pub async fn list(context: &WorkContext) -> Result<Value> {
     worker::answer(json!({"ok": true, "messages": messages.collect::<Vec<Value>>(), "has_more": has_more}))
 }
 
-/// From now on the conversation between a number and a line is a tenant's, and it gets what came of it. `line` is a number or an id.
+/// From now on the conversation between a number and a line is a tenant's, and it gets what came of it, if anything did. `line` is a number or an id.
 pub async fn attribute(context: &WorkContext, phone_number: &str, line: &str, tenant: &str) -> Result<Value> {
     let number = PhoneNumber::parse(phone_number).ok_or_else(|| bad("The phone_number must be + and 8 to 15 digits."))?;
     let (store, profile) = super::find(context, tenant).await?;
@@ -52,13 +52,9 @@ pub async fn attribute(context: &WorkContext, phone_number: &str, line: &str, te
     let pool = directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
     let named = |one: &&PhoneLine| one.phone_number.to_string() == line || Some(one.id) == LineId::parse_prefixed(line);
     let line = pool.lines.iter().find(named).ok_or_else(|| bad("There is no such line."))?;
-    let came = Unclaimed::between(&number, line.id);
-    if directory.all(&came).await?.is_empty() {
-        return Err(bad("Nothing came from this number on this line that is nobody's."));
-    }
     bind(context, &store, &number, line).await?;
     // After that nothing more comes that is nobody's.
-    let mut messages = directory.all(&came).await?;
+    let mut messages = directory.all(&Unclaimed::between(&number, line.id)).await?;
     let has_more = messages.len() > AT_ONCE;
     messages.truncate(AT_ONCE);
     let mut taken = 0;
