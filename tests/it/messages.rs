@@ -331,6 +331,7 @@ async fn a_stop_to_whom_nobody_has_written_keeps_the_line_from_the_number_until_
         says(line, "STOP").await;
         says(line, "stop!").await;
     }
+    let stopped_at = home.world.clock.now();
     assert_eq!(home.world.items_of_type("line_peer").len(), 3);
     let named = home.post(json!({"to": PHONE, "body": "x", "from_number": first})).send().await.expect(404);
     assert_eq!(named.code(), "NUMBER_NOT_OWNED");
@@ -342,7 +343,12 @@ async fn a_stop_to_whom_nobody_has_written_keeps_the_line_from_the_number_until_
     let earlier = (home.world.clock.now() - SignedDuration::from_mins(5)).to_string();
     let start = json!({"type": "inbound", "id": "late", "at": earlier, "line": rest[0], "peer": PHONE, "text": "START"});
     home.report("late", start).send().await.expect(202);
-    assert_eq!(home.world.items_of_type("line_peer").iter().filter(|item| item["stopped_at"]["S"].is_string()).count(), 3);
+    assert_eq!(home.world.items_of_type("line_peer").iter().filter(|item| item["stopped_ms"]["N"].is_string()).count(), 3);
+    // Nor does one that was said between two.
+    let between = (stopped_at - SignedDuration::from_millis(2)).to_string();
+    let start = json!({"type": "inbound", "id": "between", "at": between, "line": rest[1], "peer": PHONE, "text": "START"});
+    home.report("between", start).send().await.expect(202);
+    assert_eq!(home.world.items_of_type("line_peer").len(), 3);
     // One line again, and the message goes by it.
     says(rest[0], "START").await;
     home.world.advance(SignedDuration::from_mins(61));

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use messaging::inbound::{self, Arrival};
-use messaging::reports;
+use messaging::{reports, ways};
 use records::phone_message::{Reason, Report, Reported};
 use serde::Serialize;
 use serde_json::Value;
@@ -56,16 +56,16 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 pub async fn take(door: GatewayCaller, events: Events) -> Result<Accepted<TakenView>> {
     let (work, mut accepted) = (&door.work, 0);
     let Events { told, events } = events;
-    let pool = match events.is_empty() {
-        false => work.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none),
-        true => LinePool::none(),
+    let pool = match events.iter().any(|event| matches!(event.content, Content::Inbound { .. })) {
+        true => ways::pool(&work.directory).await?,
+        false => LinePool::none(),
     };
     for event in events {
         let is_known = match event.content {
             Content::Receipt { reference, status, reason, channel } => {
                 let report = Report { status, reason: reason.as_deref().map(Reason::reported), channel, at: event.at.min(work.now()) };
                 match work.messaged(&reference)? {
-                    Some((about, store)) => reports::note(&store, &about, report, (&pool, Some(door.gateway.id))).await?,
+                    Some((about, store)) => reports::note(&work.directory, (&about, &store), report, Some(door.gateway.id)).await?,
                     None => false,
                 }
             }

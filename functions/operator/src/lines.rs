@@ -1,5 +1,6 @@
 //! Commands about what carries messages to phones: gateways, and the lines that all tenants share.
 
+use messaging::ways;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::config::Stage;
@@ -129,7 +130,7 @@ pub async fn add_line(context: &WorkContext, new: NewLine) -> Result<Value> {
 }
 
 pub async fn list(context: &WorkContext) -> Result<Value> {
-    let pool = context.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
+    let pool = ways::pool(&context.directory).await?;
     let gateways = context.directory.all(&Gateway::all()).await?;
     let lines: Vec<Value> = pool.lines.iter().map(|line| shown(line, context)).collect();
     let gateways = gateways.iter().map(|gateway| json!({"gateway": gateway.id.prefixed(), "name": gateway.name, "url": gateway.url}));

@@ -3,17 +3,17 @@
 use std::cmp::Reverse;
 
 use messaging::inbound::{self, Words};
-use messaging::moving;
+use messaging::{moving, ways};
 use records::peer::Peer;
 use records::phone_message::{Inbound, PhoneMessage, PhoneMessageId};
 use serde_json::{Value, json};
-use shared::model::line::{LineId, LinePeer, LinePool, PhoneLine};
+use shared::model::line::{LineId, PhoneLine};
 use shared::model::phone_number::PhoneNumber;
 use shared::model::unclaimed::Unclaimed;
 use shared::runtime::worker;
 use shared::store::Entity as _;
+use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::WorkContext;
-use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result};
 
 /// Whoever takes in what was nobody's.
@@ -26,7 +26,7 @@ const TRIES: usize = 10;
 const OTHERS: &str = "On this line the number belongs to another tenant, or has said STOP to whoever writes.";
 
 pub async fn list(context: &WorkContext) -> Result<Value> {
-    let pool = context.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
+    let pool = ways::pool(&context.directory).await?;
     let mut messages = context.directory.all(&Unclaimed::all()).await?;
     messages.sort_by_key(|message| Reverse(message.came_at));
     let has_more = messages.len() > SHOWN;
@@ -49,7 +49,7 @@ pub async fn attribute(context: &WorkContext, phone_number: &str, line: &str, te
     let number = PhoneNumber::parse(phone_number).ok_or_else(|| bad("The phone_number must be + and 8 to 15 digits."))?;
     let (store, profile) = super::find(context, tenant).await?;
     let directory = &context.directory;
-    let pool = directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
+    let pool = ways::pool(directory).await?;
     let named = |one: &&PhoneLine| one.phone_number.to_string() == line || Some(one.id) == LineId::parse_prefixed(line);
     let line = pool.lines.iter().find(named).ok_or_else(|| bad("There is no such line."))?;
     bind(context, &store, &number, line).await?;
@@ -57,8 +57,7 @@ pub async fn attribute(context: &WorkContext, phone_number: &str, line: &str, te
     let mut messages = directory.all(&Unclaimed::between(&number, line.id)).await?;
     let has_more = messages.len() > AT_ONCE;
     messages.truncate(AT_ONCE);
-    let mut taken = 0;
-    for unclaimed in messages {
+    for unclaimed in &messages {
         let came = Inbound {
             peer: unclaimed.phone_number.clone(),
             line: line.id,
@@ -72,9 +71,8 @@ pub async fn attribute(context: &WorkContext, phone_number: &str, line: &str, te
             return Err(super::gone());
         }
         directory.delete(&unclaimed.key()).await?;
-        taken += 1;
     }
-    Ok(json!({"ok": true, "tenant": profile.id, "slug": profile.slug, "messages": taken, "has_more": has_more}))
+    Ok(json!({"ok": true, "tenant": profile.id, "slug": profile.slug, "messages": messages.len(), "has_more": has_more}))
 }
 
 /// The tenant has the line for the number, as if it had written first.
@@ -83,12 +81,10 @@ async fn bind(context: &WorkContext, store: &TenantStore, number: &PhoneNumber, 
         let peer = store.find(&Peer::key_of(number)).await?;
         let own = peer.clone().unwrap_or_else(|| Peer::new(number.clone(), store.random()));
         let Some(on_line) = own.on_line(line.id) else { return Ok(()) };
-        let holder = LinePeer::new(line.id, number.clone(), store.tenant_id());
         let writing = moving::write_peer(store.transaction().while_kept(store)?, store, peer.as_ref(), &on_line)?;
-        let writing = writing.claim(&context.directory, &holder, LinePeer::HOLDER, &store.tenant_id().to_string(), conflict(OTHERS))?;
-        match writing.commit().await {
+        match moving::claim_line(writing, &context.directory, store, line.id, number)?.commit().await {
             Ok(()) => return Ok(()),
-            Err(Error::Conflict(refusal)) if refusal == OTHERS => return Err(Error::Conflict(refusal)),
+            Err(Error::Conflict(refusal)) if refusal == moving::OTHERS_LINE => return Err(Error::Conflict(OTHERS.into())),
             Err(Error::Conflict(_)) => {}
             Err(Error::NotFound) => return Err(super::gone()),
             Err(error) => return Err(error),

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use messaging::inbound::{self, Arrival};
-use messaging::reports;
+use messaging::{reports, ways};
 use records::phone_message::{Reason, Report, Reported};
 use serde::Deserialize;
-use shared::model::line::{Channel, LinePool};
+use shared::model::line::Channel;
 use shared::model::phone_number::PhoneNumber;
 use shared::tenancy::jobs::WorkContext;
 use shared::{Error, Result};
@@ -56,8 +56,7 @@ struct Inbound {
 
 /// What is no notice about a message or a line of ours says nothing.
 pub async fn take(context: &WorkContext, body: &str) -> Result<()> {
-    let published: Published =
-        serde_json::from_str(body).map_err(|error| Error::Internal { doing: "reading a notice of a topic", cause: error.into() })?;
+    let published: Published = serde_json::from_str(body).map_err(|error| Error::internal("reading a notice of a topic", error))?;
     // A topic may be told other things too, as when a destination is made.
     let Ok(notice) = serde_json::from_str::<Notice>(&published.message) else {
         tracing::warn!("a notice is none of AWS End User Messaging");
@@ -68,15 +67,14 @@ pub async fn take(context: &WorkContext, body: &str) -> Result<()> {
             let reference = event.context.get(REFERENCE).map(String::as_str).unwrap_or_default();
             let Some((about, store)) = context.messaged(reference)? else { return Ok(()) };
             if let Some(report) = event.report(context.now()) {
-                let pool = context.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
-                reports::note(&store, &about, report, (&pool, None)).await?;
+                reports::note(&context.directory, (&about, &store), report, None).await?;
             }
         }
         Notice::Inbound(said) => {
             let numbers = (PhoneNumber::parse(&said.destination_number), PhoneNumber::parse(&said.origination_number));
             // A service with a name, or a few digits: nobody has written to it.
             let (Some(line), Some(peer)) = numbers else { return Ok(()) };
-            let pool = context.directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none);
+            let pool = ways::pool(&context.directory).await?;
             let (id, text, at) = (&said.inbound_message_id, said.message_body, published.timestamp);
             let arrival = Arrival { carrier: None, pool: &pool, id, line: &line, peer, text, channel: Channel::Sms, at };
             inbound::receive(context, arrival).await?;

@@ -16,8 +16,8 @@ use records::phone_message::{AttemptOutcome, MessageStatus, PhoneMessage, Reason
 use shared::model::line::{LinePeer, LinePool, PhoneLine};
 use shared::model::tenant::{Tenant, TenantStatus};
 use shared::store::Record as _;
+use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::WorkContext;
-use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result};
 
 use crate::Switchboard;
@@ -73,7 +73,6 @@ const AGAIN: u32 = 20;
 const UNANSWERED: usize = 5;
 /// Seconds between two calls at most.
 const LATEST: u32 = 900;
-const OTHERS: &str = "The line is somebody else's for this number.";
 
 impl Switchboard {
     pub async fn send(&self, context: &WorkContext, job: SendMessage) -> Result<()> {
@@ -215,12 +214,11 @@ impl Switchboard {
             (None, None) => writing,
         };
         if !own.lines.contains(&way.line.id) {
-            let holder = LinePeer::new(way.line.id, message.to.clone(), store.tenant_id());
-            writing = writing.claim(&context.directory, &holder, LinePeer::HOLDER, &store.tenant_id().to_string(), conflict(OTHERS))?;
+            writing = moving::claim_line(writing, &context.directory, store, way.line.id, &message.to)?;
         }
         match writing.commit().await {
             Ok(()) => Ok(Claim::Mine(taken.into())),
-            Err(Error::Conflict(refusal)) if refusal == OTHERS => Ok(Claim::OthersLine),
+            Err(Error::Conflict(refusal)) if refusal == moving::OTHERS_LINE => Ok(Claim::OthersLine),
             Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => Ok(Claim::Changed),
             Err(refusal) => moving::limited(&refusal).map(Claim::Waits).ok_or(refusal),
         }

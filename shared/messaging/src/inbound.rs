@@ -61,7 +61,7 @@ pub async fn receive(work: &WorkContext, arrival: Arrival<'_>) -> Result<bool> {
 }
 
 /// Whether what a message says has its effect.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Words {
     Count,
     /// It was said to nobody in particular, or long ago.
@@ -134,11 +134,15 @@ async fn holder(work: &WorkContext, line: LineId, peer: &PhoneNumber, (text, at)
                 Err(Error::Conflict(_)) => continue,
                 stopped => stopped?,
             },
-            (Some(Keyword::Start), Some(stopped)) if stopped.stopped_at.is_some_and(|stopped_at| at < stopped_at) => {}
-            (Some(Keyword::Start), Some(_)) => {
-                directory.release(&key, LinePeer::HOLDER, LinePeer::NOBODY).await?;
-            }
-            (Some(Keyword::Stop), Some(_)) => {}
+            (Some(Keyword::Stop), Some(stopped)) => match stopped.stopped_again(at) {
+                Some(again) if !directory.replace_if(&again, &stopped).await? => continue,
+                _ => {}
+            },
+            (Some(Keyword::Start), Some(stopped)) if stopped.is_stopped_after(at) => {}
+            (Some(Keyword::Start), Some(stopped)) => match directory.transaction().delete_unchanged(directory, &stopped)?.commit().await {
+                Err(Error::Conflict(_) | Error::NotFound) => continue,
+                started => started?,
+            },
             _ => {
                 tracing::warn!(%line, "a message came in from a number to which nobody has written");
                 return Ok(Holder::Unknown);

@@ -7,10 +7,12 @@ use records::messaging_quota::MessagingQuota;
 use records::peer::Peer;
 use records::phone_message::{MessageStatus, PhoneMessage, Reason, Tally};
 use shared::model::due_messages::DueMessages;
+use shared::model::line::{LineId, LinePeer};
+use shared::model::phone_number::PhoneNumber;
 use shared::model::plan::Plan;
 use shared::model::time::{day, end_of};
 use shared::model::usage::UsageDay;
-use shared::tenancy::{Directory, Refusal, TenantStore, Transaction, limit_reached, missing};
+use shared::tenancy::{Directory, Refusal, TenantStore, Transaction, conflict, limit_reached, missing};
 use shared::{Error, Result};
 
 /// A plan, and what it is called.
@@ -51,6 +53,21 @@ pub fn write_peer<'a>(transaction: Transaction<'a>, store: &TenantStore, before:
         Some(before) => transaction.replace(store, after, before),
         None => transaction.create(store, after, contested()),
     }
+}
+
+/// The refusal of `claim_line`.
+pub const OTHERS_LINE: &str = "The line is somebody else's for this number.";
+
+/// The tenant has a line for a number, unless somebody else has.
+pub fn claim_line<'a>(
+    transaction: Transaction<'a>,
+    directory: &Directory,
+    store: &TenantStore,
+    line: LineId,
+    number: &PhoneNumber,
+) -> Result<Transaction<'a>> {
+    let holder = LinePeer::new(line, number.clone(), store.tenant_id());
+    transaction.claim(directory, &holder, LinePeer::HOLDER, &store.tenant_id().to_string(), conflict(OTHERS_LINE))
 }
 
 /// Which of the plan's places are used up, if that is what a refusal says.

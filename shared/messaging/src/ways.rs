@@ -2,15 +2,22 @@
 
 use records::peer::Peer;
 use records::phone_message::PhoneMessage;
+use shared::Result;
 use shared::crypto;
 use shared::ids::TenantId;
 use shared::model::line::{Channel, LinePool, PhoneLine};
+use shared::tenancy::Directory;
 
 /// A line and a channel that could carry a message.
 #[derive(Clone, Copy)]
 pub struct Way<'a> {
     pub line: &'a PhoneLine,
     pub channel: Channel,
+}
+
+/// The lines that there are.
+pub async fn pool(directory: &Directory) -> Result<LinePool> {
+    Ok(directory.find(&LinePool::key_of()).await?.unwrap_or_else(LinePool::none))
 }
 
 /// By the channel, then the lines in an order of the number's own, which spreads numbers over lines. A number that has a line is written to from no other

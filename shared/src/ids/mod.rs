@@ -17,7 +17,7 @@ use crate::crypto::Random;
 pub use tenant_id::TenantId;
 #[cfg(test)]
 pub(crate) use tenant_id::for_tests as tenant_id_for_tests;
-pub(crate) use tenant_id::{NOBODY, stored, stored_option, stored_or_nobody};
+pub(crate) use tenant_id::{stored, stored_option, stored_or_nobody};
 pub use workspace::{WorkspaceId, WorkspaceTag};
 #[doc(hidden)]
 pub use workspace::{ending_in, in_workspace};

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::ids::{NOBODY, TenantId, stored_or_nobody};
+use crate::ids::{TenantId, stored_or_nobody};
 use crate::model::gateway::GatewayId;
 use crate::model::phone_number::PhoneNumber;
 use crate::model::time::day;
@@ -67,9 +67,9 @@ pub struct LinePeer {
     /// `None`: nobody's.
     #[serde(with = "stored_or_nobody")]
     pub(crate) tenant: Option<TenantId>,
-    /// Of nobody's: when they said STOP.
+    /// Of nobody's: when they last said STOP, in milliseconds of the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped_at: Option<Timestamp>,
+    stopped_ms: Option<u64>,
 }
 
 /// `line-paces` / `<line>`: when a line may send the next message, and how many it sent today.
@@ -194,15 +194,24 @@ impl LinePool {
 
 impl LinePeer {
     pub const HOLDER: &'static str = "tenant";
-    /// In the place of a tenant.
-    pub const NOBODY: &'static str = NOBODY;
 
     pub fn new(line: LineId, phone_number: PhoneNumber, tenant: TenantId) -> Self {
-        LinePeer { line, phone_number, tenant: Some(tenant), stopped_at: None }
+        LinePeer { line, phone_number, tenant: Some(tenant), stopped_ms: None }
     }
 
     pub fn nobodys(line: LineId, phone_number: PhoneNumber, stopped_at: Timestamp) -> Self {
-        LinePeer { line, phone_number, tenant: None, stopped_at: Some(stopped_at) }
+        LinePeer { line, phone_number, tenant: None, stopped_ms: Some(milliseconds(stopped_at)) }
+    }
+
+    /// Of nobody's, after a STOP. `None`: a later one is known.
+    pub fn stopped_again(&self, at: Timestamp) -> Option<Self> {
+        let is_later = self.stopped_ms.is_some_and(|stopped_ms| stopped_ms < milliseconds(at));
+        is_later.then(|| LinePeer::nobodys(self.line, self.phone_number.clone(), at))
+    }
+
+    /// Whether the last STOP of nobody's was said after a moment.
+    pub fn is_stopped_after(&self, at: Timestamp) -> bool {
+        self.stopped_ms.is_some_and(|stopped_ms| stopped_ms > milliseconds(at))
     }
 
     pub fn is_of(&self, tenant: TenantId) -> bool {
@@ -212,6 +221,11 @@ impl LinePeer {
     pub fn key_of(line: LineId, number: &PhoneNumber) -> Key<Self> {
         Key::new(&Collection::within::<LinePeer>(line), number.digits())
     }
+}
+
+/// What was said before 1970 was said then.
+fn milliseconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millisecond()).unwrap_or(0)
 }
 
 impl LinePace {
@@ -275,6 +289,10 @@ impl Entity for LinePeer {
 
     fn key(&self) -> Key<Self> {
         LinePeer::key_of(self.line, &self.phone_number)
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        self.stopped_ms.map(|stopped_ms| ("stopped_ms", stopped_ms)).into_iter().collect()
     }
 }
 
