@@ -208,7 +208,7 @@ async fn the_documented_shapes_are_met() {
     assert!(id(&data).starts_with("wh_") && data["secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")), "{data}");
     assert_eq!(data["url"], "https://example.com/hook");
     assert_eq!(data["events"], json!(["message.received", "contact.*"]));
-    assert_eq!((&data["payload"], &data["enabled"]), (&json!("full"), &json!(true)));
+    assert_eq!((&data["payload"], &data["max_per_second"], &data["enabled"]), (&json!("full"), &json!(25), &json!(true)));
     assert_eq!(data["health"], json!({"state": "healthy", "failures": 0, "failing_since": null}));
 
     let shown = home.world.get(&path).token(&home.owner().token).send().await.expect(200);
@@ -221,8 +221,9 @@ async fn the_documented_shapes_are_met() {
     // What changes nothing keeps the version.
     let same = home.patch(&path, json!({"events": ["message.received", "contact.*"], "enabled": true})).await.expect(200);
     assert_eq!(same.header("etag"), made.header("etag"));
-    let changed = home.patch(&path, json!({"events": ["*"], "payload": "thin"})).await.expect(200);
-    assert_eq!((changed.header("etag"), &changed.json()["data"]["events"]), ("\"2.0\"", &json!(["*"])));
+    let changed = home.patch(&path, json!({"events": ["*"], "payload": "thin", "max_per_second": 100})).await.expect(200);
+    let data = &changed.json()["data"];
+    assert_eq!((changed.header("etag"), &data["events"], &data["max_per_second"]), ("\"2.0\"", &json!(["*"]), &json!(100)));
     let late = home.world.patch(&path).token(&home.owner().token).header("if-match", "\"1.0\"").json(json!({"payload": "full"}));
     late.send().await.expect(412);
 
@@ -283,6 +284,7 @@ async fn every_field_at_fault_is_named() {
         ("url", vec![json!(null), json!(""), json!(1), json!("x".repeat(2_049))]),
         ("events", vec![json!(null), json!([]), json!("*"), json!(["message"]), json!(["message.sent", 1]), json!(vec!["*"; 51])]),
         ("payload", vec![json!("fat"), json!(1)]),
+        ("max_per_second", vec![json!(0), json!(101), json!(-1), json!(2.5), json!("25")]),
         ("enabled", vec![json!("yes"), json!(0)]),
         ("secret", vec![json!("whsec_"), json!("abc"), json!("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM="), json!(1)]),
         ("max", vec![json!(1)]),
@@ -694,6 +696,169 @@ async fn a_relay_that_dies_anywhere_loses_nothing() {
 async fn a_fanout_that_dies_anywhere_loses_nothing() {
     let (deaths, _) = dies_everywhere("fanout").await;
     assert!(deaths > 2, "it died {deaths} times");
+}
+
+impl Home {
+    /// Numbers that opt out at the same time: an event each.
+    async fn opt_outs(&self, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            self.post("/v1/opt-outs", json!({"phone_number": format!("+1555{number:07}")})).await.expect(201);
+        }
+    }
+
+    async fn drain_in_time(&self) {
+        let sources = Sources::new(&self.world.template, &self.world.aws, self.workers.clone()).expect("the sources");
+        let passes = |time: Duration| self.world.advance(time.try_into().expect("a while"));
+        sources.drain_in_time(passes).await.expect("all is done");
+    }
+
+    /// When each event was told, in seconds, in the order in which they were, with its number.
+    fn told(&self) -> Vec<(i64, String)> {
+        let heard = self.receiver.take().into_iter().map(|heard| {
+            let body: Value = serde_json::from_str(&heard.body).expect("JSON");
+            let second = heard.headers["webhook-timestamp"].to_str().expect("text").parse().expect("seconds");
+            (second, body["data"]["phone_number"].as_str().expect("a number").to_owned())
+        });
+        heard.collect()
+    }
+
+    fn backlog(&self) -> Value {
+        self.world.items_of_type("webhook_pace").remove(0)["backlog"]["S"].clone()
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_is_told_no_faster_than_it_wants() {
+    let home = Home::new().await;
+    let (webhook, _) = home.webhook("a", json!(["contact.*"])).await;
+    home.patch(&webhook, json!({"max_per_second": 5})).await.expect(200);
+    home.opt_outs(0..60).await;
+    home.drain_in_time().await;
+    let told = home.told();
+    let (first, last) = (told[0].0, told[59].0);
+    // Six at once, and then five a second. A queue keeps a job for whole seconds.
+    assert_eq!((told.len(), (10..=13).contains(&(last - first))), (60, true), "{told:?}");
+    for second in first..=last {
+        let of_second = told.iter().filter(|(at, _)| *at == second).count();
+        assert!(of_second <= 11, "{of_second} in a second, of which at most six are of the one before");
+    }
+    // What waits goes in the order in which it happened.
+    let waited: Vec<usize> = told[6..].iter().map(|(_, number)| number[9..].parse().expect("a number")).collect();
+    assert!(waited.iter().enumerate().all(|(place, number)| number.abs_diff(place) <= 16), "{waited:?}");
+    assert_eq!(home.get(&format!("{webhook}/deliveries?status=succeeded&limit=100")).await.as_array().map(Vec::len), Some(60));
+    assert_eq!(home.backlog(), "empty", "the next one need not wait");
+    home.world.advance(SignedDuration::from_secs(1));
+    home.opt_outs(60..62).await;
+    home.drain_in_time().await;
+    assert_eq!((home.told().len(), home.backlog()), (2, json!("empty")));
+}
+
+#[tokio::test]
+async fn a_webhook_that_fails_is_asked_more_rarely_until_it_is_back() {
+    let home = Home::new().await;
+    let (webhook, _) = home.webhook("a", json!(["contact.*"])).await;
+    home.receiver.says(Say::Status(500, ""));
+    for _ in 0..5 {
+        home.tested(&webhook).await;
+    }
+    home.receiver.take();
+    // A queue keeps a job for whole seconds, so two may come together that belong apart.
+    let shortest = |told: &[(i64, String)], attempts: usize| told.windows(attempts + 1).map(|some| some[attempts].0 - some[0].0).min();
+    // The first attempts of ten events, and the second ones five seconds after each.
+    home.opt_outs(0..10).await;
+    home.drain_in_time().await;
+    let told = home.told();
+    assert_eq!(home.health(&webhook).await, "degraded");
+    assert!(told.len() >= 20 && shortest(&told, 5) >= Some(4), "one a second: {told:?}");
+
+    home.world.advance(SignedDuration::from_hours(1));
+    home.tested(&webhook).await;
+    assert_eq!(home.health(&webhook).await, "failing");
+    home.receiver.take();
+    home.opt_outs(10..14).await;
+    home.drain_in_time().await;
+    let told = home.told();
+    assert!(told.len() >= 8 && shortest(&told[1..], 2) >= Some(58), "one in thirty seconds: {told:?}");
+    assert!(told.iter().any(|(_, number)| number.ends_with("13")), "nobody waits for ever: {told:?}");
+
+    // A test is one attempt, which nobody waits behind. It says that the receiver is back.
+    home.receiver.says(Say::Status(204, ""));
+    let began = home.world.clock_now().as_second();
+    home.tested(&webhook).await;
+    assert_eq!(home.health(&webhook).await, "healthy");
+    home.receiver.take();
+    home.opt_outs(14..40).await;
+    home.drain_in_time().await;
+    let told: Vec<(i64, String)> =
+        home.told().into_iter().filter(|(_, number)| number[10..].parse::<u32>().expect("a number") >= 14).collect();
+    assert!(told.len() == 26 && told.iter().all(|(at, _)| at - began <= 35), "the full pace is back: {told:?}");
+    home.world.advance(SignedDuration::from_hours(12));
+    home.sweep().await;
+    let deliveries = home.get(&format!("{webhook}/deliveries?limit=100")).await;
+    let failed: Vec<&Value> = deliveries
+        .as_array()
+        .expect("deliveries")
+        .iter()
+        .filter(|delivery| delivery["status"] != "succeeded" && delivery["event"] != "webhook.test")
+        .collect();
+    assert_eq!((failed, home.backlog()), (vec![], json!("empty")));
+}
+
+/// A step that dies is done again. Nothing that waits is lost, or told more often than a receiver knows.
+#[tokio::test]
+async fn a_backlog_outlives_whoever_moves_it() {
+    for of in ["fanout", "relay"] {
+        for waits in (1..60).step_by(4) {
+            let home = Home::new().await;
+            let (webhook, _) = home.webhook("a", json!(["contact.*"])).await;
+            home.patch(&webhook, json!({"max_per_second": 1})).await.expect(200);
+            home.opt_outs(0..8).await;
+            // The backlog is there, and its step is due.
+            let mortal = Mortal::new(&home.workers, of, waits);
+            Sources::new(&home.world.template, &home.world.aws, mortal.clone()).expect("the sources").drain().await.expect("all is done");
+            let numbers: std::collections::BTreeSet<String> = home.told().into_iter().map(|(_, number)| number).collect();
+            assert_eq!((numbers.len(), home.backlog()), (8, json!("empty")), "{of} died after {waits} waits");
+            if mortal.lived() {
+                break;
+            }
+        }
+    }
+}
+
+/// A job that nobody did for so long that it is lost.
+#[tokio::test]
+async fn a_backlog_that_stands_still_is_moved_by_the_next_event() {
+    let home = Home::new().await;
+    let (webhook, _) = home.webhook("a", json!(["contact.*"])).await;
+    home.patch(&webhook, json!({"max_per_second": 1})).await.expect(200);
+    home.opt_outs(0..6).await;
+    home.drain().await;
+    home.receiver.take();
+    let place = format!("T#{}#webhook-paces", home.own.id);
+    let stored = home.world.items_of_type("webhook_pace").remove(0);
+    home.world.change_item(&place, stored["sk"]["S"].as_str().expect("a key"), |item| item["backlog"] = json!({"S": "moving"}));
+    home.opt_outs(6..7).await;
+    home.drain().await;
+    assert_eq!((home.told().len(), home.backlog()), (0, json!("moving")), "it waits behind what is said to wait");
+    home.world.advance(SignedDuration::from_mins(21));
+    home.opt_outs(7..8).await;
+    home.drain().await;
+    assert_eq!((home.told().len(), home.backlog()), (2, json!("empty")));
+    // Whoever brings a step of it to another tenant moves nothing.
+    let other = home.world.tenant("other").await;
+    let stored = home.world.items_of_type("webhook_pace").remove(0);
+    home.world.change_item(&place, stored["sk"]["S"].as_str().expect("a key"), |item| item["backlog"] = json!({"S": "moving"}));
+    let stored = home.world.items_of_type("webhook_pace");
+    let step = json!({"webhook": stored[0]["id"]["S"], "step": stored[0]["steps"]["N"].as_str().and_then(|n| n.parse::<u64>().ok())});
+    for (tenant, moves) in [(&other.id, false), (&home.own.id, true)] {
+        let body = json!({"tenant": tenant, "let_go": step}).to_string();
+        let batch = json!({"Records": [{"messageId": "1", "body": body, "eventSource": "aws:sqs", "eventSourceARN": "events"}]});
+        assert_eq!(home.workers.run("fanout", batch).await.expect("an answer"), json!({"batchItemFailures": []}));
+        assert_eq!(home.world.items_of_type("webhook_pace") != stored, moves);
+    }
+    // With the webhook goes its pace.
+    home.world.delete(&webhook).token(&home.owner().token).send().await.expect(200);
+    assert!(home.world.items_of_type("webhook_pace").is_empty());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use records::delivery::{AttemptError, Delivery, DeliveryAttempt, GivenUp, Outgoing, Returned, Ticket};
 use records::event::{Event, EventId};
-use records::webhook::{Reached, Webhook, WebhookId, WebhookSecrets};
+use records::webhook::{HealthState, Reached, Webhook, WebhookHealth, WebhookId, WebhookSecrets};
 use serde_json::{Value, json};
 use shared::model::due::DueDelivery;
 use shared::model::shared_secret::SharedSecret;
@@ -12,11 +12,12 @@ use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::WorkContext;
 use shared::{Error, Result};
 
-use crate::{Fanout, health};
+use crate::{Fanout, health, pace};
 
 /// What an attempt is made of.
 struct Parts {
     webhook: Webhook,
+    health: HealthState,
     event: Event,
     secrets: Vec<SharedSecret>,
     /// The tenant is a demo.
@@ -49,13 +50,16 @@ impl Fanout {
         }
     }
 
-    /// Signs an attempt that a delivery awaits. Whoever comes too late, or twice, finds that it does not.
+    /// Signs an attempt that a delivery awaits, if it is its turn. Whoever comes too late, or twice, finds that it does not.
     pub async fn deliver(&self, context: &WorkContext, ticket: &Ticket) -> Result<()> {
         let store = store_of(context)?;
         let now = self.app.clock().now();
         let Some(delivery) = store.find(&Delivery::key_of(ticket.webhook, ticket.event)).await? else { return Ok(()) };
         if !delivery.awaits(ticket) {
             return Ok(());
+        }
+        if delivery.is_waiting() {
+            return pace::join(store, ticket.webhook, now).await;
         }
         let parts = match self.parts(store, &delivery).await? {
             Ok(parts) => parts,
@@ -68,7 +72,15 @@ impl Fanout {
         };
         match self.guard.judge(&parts.webhook.url) {
             Ok(target) if parts.demo && !self.guard.is_listed(&target) => self.give_up(context, store, &delivery, GivenUp::Demo).await,
-            Ok(_) => self.send(context, store, ticket, &parts).await,
+            // Whoever tests waits for the answer.
+            Ok(_) if delivery.once || delivery.has_turn() => self.send(context, store, ticket, &parts).await,
+            Ok(_) if pace::take_turn(store, ticket.webhook, parts.webhook.every(parts.health), now).await? => {
+                self.send(context, store, ticket, &parts).await
+            }
+            Ok(_) => {
+                settled(self.write(context, store, &delivery, &delivery.waiting(now)).await)?;
+                pace::join(store, ticket.webhook, now).await
+            }
             Err(_) => self.note(context, ticket, refused(now)).await,
         }
     }
@@ -108,9 +120,10 @@ impl Fanout {
 
     async fn parts(&self, store: &TenantStore, delivery: &Delivery) -> Result<Result<Parts, Refused>> {
         let (webhook, secrets) = (Webhook::key_of(delivery.webhook), WebhookSecrets::key_of(delivery.webhook));
-        let (event, tenant) = (Event::key_of(delivery.event), Tenant::key_of());
-        let found = tokio::try_join!(store.find(&webhook), store.find(&secrets), store.find(&event), store.find(&tenant))?;
-        let (Some(webhook), Some(secrets), event, Some(tenant)) = found else { return Ok(Err(Refused::Gone)) };
+        let (event, tenant, health) = (Event::key_of(delivery.event), Tenant::key_of(), WebhookHealth::key_of(delivery.webhook));
+        let (webhook, secrets, event, tenant, health) =
+            tokio::try_join!(store.find(&webhook), store.find(&secrets), store.find(&event), store.find(&tenant), store.find(&health))?;
+        let (Some(webhook), Some(secrets), Some(tenant)) = (webhook, secrets, tenant) else { return Ok(Err(Refused::Gone)) };
         let now = self.app.clock().now();
         match tenant.inaccessible(now) {
             Some(Inaccessible::Suspended) => return Ok(Err(Refused::Later)),
@@ -123,7 +136,8 @@ impl Fanout {
         let Some(event) = event else { return Ok(Err(Refused::Because(GivenUp::Expired))) };
         let secrets = secrets.living(now, store.tenant_id(), self.app.keys().vault()?);
         let secrets = secrets.ok_or_else(|| Error::internal("signing an event", "a secret of the webhook does not open"))?;
-        Ok(Ok(Parts { webhook, event, secrets, demo: tenant.kind == TenantKind::Demo }))
+        let health = WebhookHealth::state_of(health.as_ref());
+        Ok(Ok(Parts { webhook, health, event, secrets, demo: tenant.kind == TenantKind::Demo }))
     }
 
     async fn send(&self, context: &WorkContext, store: &TenantStore, ticket: &Ticket, parts: &Parts) -> Result<()> {

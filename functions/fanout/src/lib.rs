@@ -4,6 +4,7 @@
 
 mod attempt;
 mod health;
+mod pace;
 mod publish;
 mod replay;
 
@@ -12,6 +13,7 @@ use net_guard::Guard;
 use records::delivery::{Deliver, Returned};
 use records::event::Publish;
 use records::replay::GoOn;
+use records::webhook_pace::LetGo;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::Result;
@@ -46,6 +48,7 @@ enum Job {
     Deliver(Deliver),
     Remind(RemindDelivery),
     Replay(GoOn),
+    LetGo(LetGo),
 }
 
 impl Worker for Fanout {
@@ -72,6 +75,7 @@ impl Worker for Fanout {
                     Job::Deliver(job) => self.deliver(&context, &job.deliver).await,
                     Job::Remind(job) => self.remind(context, &job.due_delivery).await,
                     Job::Replay(job) => replay::go_on(&context, &job.replay).await,
+                    Job::LetGo(job) => pace::step(&context, &job.let_go).await,
                 }
             };
             return worker::queue(&self.app, event, Self::NAME, request_id, work).await;

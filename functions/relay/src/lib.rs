@@ -21,6 +21,7 @@ use records::project::{DeletedProject, SweepTasks};
 use records::replay::{GoOn, Replay};
 use records::test_mail::{SendTest, TestMail};
 use records::wave::{SendWave, Wave};
+use records::webhook_pace::{LetGo, WebhookPace};
 use serde_json::Value;
 use shared::Result;
 use shared::aws::Aws;
@@ -73,6 +74,8 @@ enum FollowUp {
     Deliver(Deliver, SignedDuration),
     /// The next page of a replay, after so long.
     Replay(GoOn, SignedDuration),
+    /// The next deliveries of a webhook that wait for their turn, after so long.
+    LetGo(LetGo, SignedDuration),
     /// The delivery, and the tenant whose share of the queue it uses.
     RemindDelivery(RemindDelivery, String),
     /// Add to the counters of its days and months.
@@ -147,6 +150,7 @@ impl Relay {
             FollowUp::Release(job, group) => Job::new(&self.message_queue, group, &change.job(job)),
             FollowUp::Deliver(job, delay) => Job::new(&self.event_queue, change.group(), &change.job(job)).map(|job| job.after(delay)),
             FollowUp::Replay(job, delay) => Job::new(&self.event_queue, change.group(), &change.job(job)).map(|job| job.after(delay)),
+            FollowUp::LetGo(job, delay) => Job::new(&self.event_queue, change.group(), &change.job(job)).map(|job| job.after(delay)),
             FollowUp::RemindDelivery(job, group) => Job::new(&self.event_queue, group, &change.job(job)),
             FollowUp::Count(pack) => {
                 rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await?;
@@ -243,12 +247,17 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             let group = due.group();
             Ok(if due.is_due(now) { FollowUp::Release(ReleaseMessages { due }, group) } else { FollowUp::Nothing })
         }
-        // What is further away is brought to mind by its note in the directory.
+        // What is further away is brought to mind by its note in the directory, and what waits for its turn by the pace of its webhook.
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == Delivery::TYPE => {
             let delivery: Delivery = change.record()?;
-            let Some(next) = delivery.next_attempt_at().filter(|_| delivery.noted_for().is_none()) else { return Ok(FollowUp::Nothing) };
-            let after = next.duration_since(now).clamp(SignedDuration::ZERO, Delivery::BY_QUEUE);
-            Ok(FollowUp::Deliver(Deliver { deliver: delivery.ticket() }, after))
+            let has_job = delivery.noted_for().is_none() && !delivery.is_waiting();
+            let Some(next) = delivery.next_attempt_at().filter(|_| has_job) else { return Ok(FollowUp::Nothing) };
+            Ok(FollowUp::Deliver(Deliver { deliver: delivery.ticket() }, until(Some(next), now)))
+        }
+        ChangeKind::Inserted | ChangeKind::Modified if change.entity == WebhookPace::TYPE => {
+            let pace: WebhookPace = change.record()?;
+            let Some((step, moment)) = pace.asks_after(change.earlier()?.as_ref()) else { return Ok(FollowUp::Nothing) };
+            Ok(FollowUp::LetGo(LetGo { let_go: step }, until(Some(moment), now)))
         }
         ChangeKind::Inserted | ChangeKind::Modified if change.entity == Replay::TYPE => {
             let replay: Replay = change.record()?;

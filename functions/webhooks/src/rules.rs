@@ -6,13 +6,16 @@ use net_guard::Guard;
 use records::event::{EventFilter, EventKind, Payload};
 use records::webhook::Webhook;
 use serde_json::{Value, json};
-use shared::http::form::{OneOf, Raw, Rule, Several};
+use shared::http::form::{Integer, OneOf, Raw, Rule, Several};
 use shared::model::shared_secret::SharedSecret;
 use shared::tenancy::App;
 use shared::{Error, Result};
 
 pub const PAYLOAD: OneOf<Payload> = OneOf { words: Payload::WORDS, parse: Payload::parse };
 pub const EVENT: OneOf<EventKind> = OneOf { words: EventKind::NAMES, parse: EventKind::parse };
+
+/// Attempts a second.
+pub const PACE: Integer = Integer { min: 1, max: Webhook::FASTEST };
 
 /// Which events: at least one, each once.
 pub const EVENTS: Several<EventText> = Several { each: EventText, min: 1, max: 50, key: |filter| filter.to_string() };

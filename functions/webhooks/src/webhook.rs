@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 use records::event::{EventFilter, EventKind, Payload};
 use records::replay::Replay;
 use records::webhook::{HealthState, Webhook, WebhookChanges, WebhookHealth, WebhookId, WebhookSecrets};
+use records::webhook_pace::WebhookPace;
 use serde::Serialize;
 use shared::http::answer::{Answer, Created, Deleted, Listing, Tagged};
 use shared::http::arguments::{Body, Cursors, Found, IfMatch, NoFilters};
@@ -16,7 +17,7 @@ use shared::tenancy::doors::{Admin, Viewer};
 use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result};
 
-use crate::rules::{EVENTS, PAYLOAD, SecretText, UrlText, judged};
+use crate::rules::{EVENTS, PACE, PAYLOAD, SecretText, UrlText, judged};
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Webhook)]
@@ -26,6 +27,8 @@ pub struct WebhookView {
     /// Names of events, groups like `message.*`, or `*`.
     events: Vec<String>,
     payload: Payload,
+    /// Attempts a second, at most. While the last ones fail there is one a second, and where all fail for an hour one in 30 seconds.
+    max_per_second: i64,
     enabled: bool,
     health: HealthView,
     created_at: Printed,
@@ -77,6 +80,7 @@ pub struct NewWebhook {
     url: String,
     events: Vec<EventFilter>,
     payload: Payload,
+    max_per_second: i64,
     enabled: bool,
     secret: Option<SharedSecret>,
 }
@@ -99,9 +103,9 @@ pub async fn list(door: Viewer, asked: Cursors<NoFilters>) -> Result<Listing<Web
 
 pub async fn create(door: Admin, once: Once<NewWebhook>) -> Result<Tagged<NewView, 201>> {
     let (store, now, random) = (&door.store, door.now(), door.store.random());
-    let NewWebhook { url, events, payload, enabled, secret } = once.body;
+    let NewWebhook { url, events, payload, max_per_second, enabled, secret } = once.body;
     let (id, url) = (WebhookId::new(now, random), judged(&door.app, &url)?);
-    let webhook = Webhook { id, url, events, payload, enabled, created_at: now, updated_at: now, version: 1 };
+    let webhook = Webhook { id, url, events, payload, max_per_second, enabled, created_at: now, updated_at: now, version: 1 };
     let secret = secret.unwrap_or_else(|| SharedSecret::new(random));
     let secrets = WebhookSecrets::new(id, &secret, (door.tenant.id, door.app.keys().vault()?, random));
     let view = NewView { webhook: WebhookView::of(&webhook, None), secret: secret.text() };
@@ -157,6 +161,7 @@ pub async fn delete(door: Admin, webhook: Found<Webhook>, expected: IfMatch) -> 
         .remove(webhook.0, |webhook, transaction| {
             expected.check(&webhook.etag())?;
             let transaction = transaction.remove(store, &WebhookSecrets::key_of(id))?.remove(store, &WebhookHealth::key_of(id))?;
+            let transaction = transaction.remove(store, &WebhookPace::key_of(id))?;
             transaction.remove(store, &Replay::running(id))?.count(store, Webhook::COUNT, -1)
         })
         .await?;
@@ -202,9 +207,10 @@ impl WebhookView {
             url: webhook.url.clone(),
             events: webhook.events.iter().map(ToString::to_string).collect(),
             payload: webhook.payload,
+            max_per_second: webhook.max_per_second,
             enabled: webhook.enabled,
             health: HealthView {
-                state: if webhook.enabled { health.map_or(HealthState::Healthy, |health| health.state) } else { HealthState::Disabled },
+                state: if webhook.enabled { WebhookHealth::state_of(health) } else { HealthState::Disabled },
                 failures: health.map_or(0, |health| health.failures),
                 failing_since: health.and_then(|health| health.failing_since).map(zulu),
             },
@@ -219,9 +225,10 @@ impl Form for NewWebhook {
         let url = fields.required("url", UrlText);
         let events = fields.required("events", EVENTS);
         let payload = fields.optional("payload", PAYLOAD).unwrap_or(Payload::Full);
+        let max_per_second = fields.optional("max_per_second", PACE).unwrap_or(Webhook::USUAL_PACE);
         let enabled = fields.optional("enabled", Flag).unwrap_or(true);
         let secret = fields.optional("secret", SecretText);
-        Some(NewWebhook { url: url?, events: events?, payload, enabled, secret })
+        Some(NewWebhook { url: url?, events: events?, payload, max_per_second, enabled, secret })
     }
 }
 
@@ -231,6 +238,7 @@ impl Form for Changes {
             url: fields.change("url", UrlText),
             events: fields.change("events", EVENTS),
             payload: fields.change("payload", PAYLOAD),
+            max_per_second: fields.change("max_per_second", PACE),
             enabled: fields.change("enabled", Flag),
         }))
     }

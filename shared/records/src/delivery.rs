@@ -4,8 +4,9 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use shared::Result;
 use shared::ids::Segment;
-use shared::store::{Collection, Entity, InTenant, Key, List};
+use shared::store::{Collection, Entity, InTenant, Key, List, ListEntry, Listed};
 
 use crate::event::{Event, EventId, EventKind};
 use crate::replay::ReplayId;
@@ -41,6 +42,8 @@ pub enum DeliveryState {
         /// Too far away for a queue: the directory has a note of it.
         #[serde(default)]
         noted: bool,
+        #[serde(default)]
+        turn: DeliveryTurn,
     },
     Succeeded {
         ended_at: Timestamp,
@@ -49,6 +52,18 @@ pub enum DeliveryState {
         ended_at: Timestamp,
         reason: GivenUp,
     },
+}
+
+/// Whether a delivery may go when it is due: a webhook is told no faster than its pace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryTurn {
+    /// It asks for one by then.
+    #[default]
+    Asks,
+    /// There was none. It waits with others, the oldest event first, and has no job.
+    Waits,
+    Has,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -198,7 +213,7 @@ impl Delivery {
     pub const PATIENCE: SignedDuration = SignedDuration::from_hours(72);
 
     pub fn new(webhook: WebhookId, event: &Event, once: bool, now: Timestamp) -> Self {
-        let state = DeliveryState::Pending { next_attempt_at: now, noted: false };
+        let state = due_at(now);
         let (attempts, made, of_schedule, replay, version) = (vec![], 0, 0, None, 1);
         Delivery { webhook, event: event.id, kind: event.kind, state, attempts, made, of_schedule, once, replay, created_at: now, version }
     }
@@ -222,7 +237,7 @@ impl Delivery {
     /// The moment of its note in the directory.
     pub fn noted_for(&self) -> Option<Timestamp> {
         match self.state {
-            DeliveryState::Pending { next_attempt_at, noted: true } => Some(next_attempt_at),
+            DeliveryState::Pending { next_attempt_at, noted: true, .. } => Some(next_attempt_at),
             _ => None,
         }
     }
@@ -235,6 +250,27 @@ impl Delivery {
     /// Whether it waits for this attempt.
     pub fn awaits(&self, ticket: &Ticket) -> bool {
         self.status() == DeliveryStatus::Pending && self.ticket() == *ticket
+    }
+
+    /// Waits for its turn.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, DeliveryState::Pending { turn: DeliveryTurn::Waits, .. })
+    }
+
+    pub fn has_turn(&self) -> bool {
+        matches!(self.state, DeliveryState::Pending { turn: DeliveryTurn::Has, .. })
+    }
+
+    /// There is no turn for it now. The caller has seen that it is due.
+    pub fn waiting(&self, now: Timestamp) -> Self {
+        let state = DeliveryState::Pending { next_attempt_at: now, noted: false, turn: DeliveryTurn::Waits };
+        Delivery { state, version: self.version + 1, ..self.clone() }
+    }
+
+    /// Its turn is at that moment, which is near. The caller has seen that it waits for one.
+    pub fn given_turn(&self, moment: Timestamp) -> Self {
+        let state = DeliveryState::Pending { next_attempt_at: moment, noted: false, turn: DeliveryTurn::Has };
+        Delivery { state, version: self.version + 1, ..self.clone() }
     }
 
     /// After an attempt, and how the webhook fared. `fraction`: from 0 to 1, by chance. The caller has seen that it awaits the attempt.
@@ -272,7 +308,7 @@ impl Delivery {
 
     /// Somebody wants it now, by a schedule from the beginning.
     pub fn again(&self, now: Timestamp) -> Self {
-        let state = DeliveryState::Pending { next_attempt_at: now, noted: false };
+        let state = due_at(now);
         Delivery { state, of_schedule: 0, once: false, version: self.version + 1, ..self.clone() }
     }
 
@@ -292,9 +328,13 @@ impl Delivery {
     }
 }
 
+fn due_at(now: Timestamp) -> DeliveryState {
+    DeliveryState::Pending { next_attempt_at: now, noted: false, turn: DeliveryTurn::Asks }
+}
+
 fn planned(now: Timestamp, pause: SignedDuration) -> DeliveryState {
     let next_attempt_at = now.saturating_add(pause).unwrap_or(Timestamp::MAX);
-    DeliveryState::Pending { next_attempt_at, noted: pause > Delivery::BY_QUEUE }
+    DeliveryState::Pending { next_attempt_at, noted: pause > Delivery::BY_QUEUE, turn: DeliveryTurn::Asks }
 }
 
 /// `None`: it was the last of the schedule.
@@ -363,6 +403,19 @@ impl Entity for Delivery {
 
     fn expires_at(&self) -> Option<Timestamp> {
         self.created_at.checked_add(Event::KEPT).ok()
+    }
+
+    fn list_entry(&self) -> Result<Option<ListEntry>> {
+        if self.is_waiting() { ListEntry::of(self) } else { Ok(None) }
+    }
+}
+
+/// Deliveries that wait for their turn.
+impl Listed for Delivery {
+    type Entry = EventId;
+
+    fn entry(&self) -> EventId {
+        self.event
     }
 }
 

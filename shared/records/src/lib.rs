@@ -51,6 +51,7 @@ pub mod test_mail;
 pub mod thread;
 pub mod wave;
 pub mod webhook;
+pub mod webhook_pace;
 
 use shared::model::records;
 use shared::store::{InTenant, InWorkspace, Records, Restored};
@@ -118,6 +119,7 @@ shared::records! {
     webhook::Webhook,
     webhook::WebhookSecrets,
     webhook::WebhookHealth,
+    webhook_pace::WebhookPace,
     event::Event,
     delivery::Delivery,
     replay::Replay,

@@ -23,6 +23,9 @@ pub struct Webhook {
     pub url: String,
     pub events: Vec<EventFilter>,
     pub payload: Payload,
+    /// Attempts, where nothing is wrong with it.
+    #[serde(default = "usual_pace")]
+    pub max_per_second: i64,
     pub enabled: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -36,6 +39,7 @@ pub struct WebhookChanges {
     pub url: Option<String>,
     pub events: Option<Vec<EventFilter>>,
     pub payload: Option<Payload>,
+    pub max_per_second: Option<i64>,
     pub enabled: Option<bool>,
 }
 
@@ -44,14 +48,18 @@ impl Webhook {
     pub const QUOTA: Quota = Quota { counter: Webhook::COUNT, name: "webhooks", most: |plan| plan.webhooks };
     /// Bytes.
     pub const LONGEST_URL: usize = 2_048;
+    /// Attempts a second.
+    pub const FASTEST: i64 = 100;
+    pub const USUAL_PACE: i64 = 25;
 
     /// `None`: it is so already.
     pub fn changed(&self, changes: &WebhookChanges, now: Timestamp) -> Option<Self> {
-        let WebhookChanges { url, events, payload, enabled } = changes.clone();
+        let WebhookChanges { url, events, payload, max_per_second, enabled } = changes.clone();
         let changed = Webhook {
             url: url.unwrap_or_else(|| self.url.clone()),
             events: events.unwrap_or_else(|| self.events.clone()),
             payload: payload.unwrap_or(self.payload),
+            max_per_second: max_per_second.unwrap_or(self.max_per_second),
             enabled: enabled.unwrap_or(self.enabled),
             ..self.clone()
         };
@@ -64,6 +72,10 @@ impl Webhook {
         let (kind, is_test) = (event.kind, event.kind == EventKind::WebhookTest);
         self.enabled && about != Some(self.id) && !is_test && self.events.iter().any(|filter| filter.takes(kind))
     }
+}
+
+fn usual_pace() -> i64 {
+    Webhook::USUAL_PACE
 }
 
 impl Record for Webhook {
@@ -254,6 +266,11 @@ impl WebhookHealth {
         WebhookHealth { version: self.version + 1, ..self.well() }
     }
 
+    /// Without a record nothing bad is known.
+    pub fn state_of(health: Option<&Self>) -> HealthState {
+        health.map_or(HealthState::Healthy, |health| health.state)
+    }
+
     /// Whether its owners get a mail about its change from `before`.
     pub fn is_mailed_after(&self, before: &Self) -> bool {
         self.mailed_at != before.mailed_at
@@ -299,7 +316,7 @@ impl WebhookHealth {
 
     /// What its change from `before` tells other webhooks.
     pub fn told_after(&self, before: Option<&Self>) -> Option<EventKind> {
-        let earlier = before.map_or(HealthState::Healthy, |before| before.state);
+        let earlier = WebhookHealth::state_of(before);
         match self.state {
             same if same == earlier => None,
             HealthState::Failing => Some(EventKind::WebhookFailing),

@@ -277,7 +277,7 @@ impl<S: Owned> Store<S> {
         K: Ord + Serialize + DeserializeOwned,
     {
         let mut window = Window::new(span, list.direction)?;
-        self.each_line(list, |sort_key, entry| {
+        self.each_line(list, None, |sort_key, entry| {
             if let Some(key) = rank(entry) {
                 window.add(key, sort_key);
             }
@@ -291,11 +291,24 @@ impl<S: Owned> Store<S> {
     /// All lines of a list in the `lists` index, without the records; for lists that are small by nature, of records that are large.
     pub async fn lines<E: Listed + Entity<Scope = S>>(&self, list: &List<E>) -> Result<Vec<E::Entry>> {
         let mut entries = vec![];
-        self.each_line(list, |_, entry| entries.push(entry)).await?;
+        self.each_line(list, None, |_, entry| entries.push(entry)).await?;
         Ok(entries)
     }
 
-    async fn each_line<E: Listed + Entity<Scope = S>>(&self, list: &List<E>, mut visit: impl FnMut(String, E::Entry)) -> Result<()> {
+    /// The first lines of such a list, however long it is. There may be more where it gives fewer than `at_most`.
+    pub async fn first_lines<E: Listed + Entity<Scope = S>>(&self, list: &List<E>, at_most: usize) -> Result<Vec<E::Entry>> {
+        let mut entries = vec![];
+        self.each_line(list, Some(at_most), |_, entry| entries.push(entry)).await?;
+        Ok(entries)
+    }
+
+    /// `at_most`: of the first page, and no others.
+    async fn each_line<E: Listed + Entity<Scope = S>>(
+        &self,
+        list: &List<E>,
+        at_most: Option<usize>,
+        mut visit: impl FnMut(String, E::Entry),
+    ) -> Result<()> {
         let mut after = None;
         loop {
             let query = Query {
@@ -305,7 +318,7 @@ impl<S: Owned> Store<S> {
                 forward: true,
                 consistent: false,
                 after,
-                limit: None,
+                limit: at_most.map(|at_most| i32::try_from(at_most).unwrap_or(i32::MAX)),
                 attributes: Some(vec!["sk", ListEntry::ATTRIBUTE]),
             };
             let (found, next) = self.table.query(query).await?;
@@ -314,8 +327,8 @@ impl<S: Owned> Store<S> {
                 visit(sk, list_entry);
             }
             match next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
+                Some(next) if at_most.is_none() => after = Some(next),
+                _ => return Ok(()),
             }
         }
     }

@@ -1309,7 +1309,7 @@ async fn webhooks() {
     walk.ask("as a member", walk.by("member", &post).json(json!({"url": "https://example.com/", "events": ["*"]}))).await;
     walk.get("it", &format!("GET {one}")).await;
     walk.get("the webhooks", &format!("GET {webhooks}")).await;
-    walk.send("a change", &format!("PATCH {one}"), json!({"events": ["*"], "payload": "thin"})).await;
+    walk.send("a change", &format!("PATCH {one}"), json!({"events": ["*"], "payload": "thin", "max_per_second": 100})).await;
     walk.send("a change of nothing", &format!("PATCH {one}"), json!({"enabled": true})).await;
     walk.send("to a URL of another scheme", &format!("PATCH {one}"), json!({"url": "http://example.com/"})).await;
     let other = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";

@@ -2,9 +2,10 @@
 //! SIGKILL. Adds `MessageGroupId`, which winterbaume drops.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     pin::Pin,
     sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -188,6 +189,18 @@ impl Queues {
         };
         let hidden = queue.messages.iter_mut().filter(|message| !message.is_visible());
         hidden.map(|message| message.visible_at = 0).count()
+    }
+
+    /// Lets time pass in queues until the next delay or visibility timeout ends. Returns how much that was; `None` if nothing waits.
+    pub fn skip_to_next(&self, queues: &BTreeSet<&str>) -> Option<Duration> {
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(i64::MAX);
+        let mut inner = self.lock();
+        let queues = inner.state.queues.iter_mut().filter(|(name, _)| queues.contains(name.as_str()));
+        let messages = queues.flat_map(|(_, queue)| &mut queue.messages);
+        let hidden: Vec<&mut Message> = messages.filter(|message| !message.is_visible()).collect();
+        let passes = hidden.iter().map(|message| message.visible_at).min()? - now;
+        hidden.into_iter().for_each(|message| message.visible_at -= passes);
+        Some(Duration::from_millis(u64::try_from(passes).unwrap_or(0)))
     }
 
     /// For tests: the next messages whose body contains the text are refused, as when SQS has a fault of its own, so many times.

@@ -127,6 +127,16 @@ impl<I: Invoke> Sources<I> {
     /// Delivers until nothing is left. Time is skipped: retries follow at once, and delays and visibility timeouts end as soon as there is
     /// nothing else to do.
     pub async fn drain(&self) -> Result<Report, SourceError> {
+        self.drain_and(|queues| queues.iter().map(|queue| self.aws.queues().skip_waiting(queue)).sum::<usize>() > 0).await
+    }
+
+    /// The same, in the order of time: nothing comes before what is due earlier. `passes` is told of the time that is skipped.
+    pub async fn drain_in_time(&self, passes: impl Fn(Duration)) -> Result<Report, SourceError> {
+        self.drain_and(|queues| self.aws.queues().skip_to_next(queues).map(&passes).is_some()).await
+    }
+
+    /// `wake`: where nothing else is left, lets something come that waits.
+    async fn drain_and(&self, wake: impl Fn(&BTreeSet<&str>) -> bool) -> Result<Report, SourceError> {
         let before = self.report().invocations;
         let mut turns: Vec<Turn> = (0..self.streams.len()).map(Turn::Stream).chain((0..self.queues.len()).map(Turn::Queue)).collect();
         loop {
@@ -143,8 +153,7 @@ impl<I: Invoke> Sources<I> {
             }
             if !moved {
                 let queues: BTreeSet<&str> = self.queues.iter().map(QueuePlayer::queue).collect();
-                let woken: usize = queues.into_iter().map(|queue| self.aws.queues().skip_waiting(queue)).sum();
-                if woken == 0 {
+                if !wake(&queues) {
                     return Ok(self.report());
                 }
             }

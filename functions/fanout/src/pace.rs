@@ -1,0 +1,89 @@
+//! Whose turn it is: a webhook is told no faster than it wants, and more rarely while it fails. What finds no turn waits, and goes step by step, the oldest
+//! event first.
+
+use futures_util::stream::{TryStreamExt as _, iter};
+use jiff::{SignedDuration, Timestamp};
+use records::delivery::Delivery;
+use records::event::EventId;
+use records::webhook::{Webhook, WebhookHealth, WebhookId};
+use records::webhook_pace::{Step, Turn, WebhookPace};
+use shared::store::Record as _;
+use shared::tenancy::jobs::WorkContext;
+use shared::tenancy::{TenantStore, conflict, missing};
+use shared::{Error, Result};
+
+use crate::attempt::{settled, store_of};
+
+/// How often a turn is asked for where others take turns at the same time.
+const TRIES: usize = 20;
+const WAIT: std::time::Duration = std::time::Duration::from_millis(40);
+/// Deliveries that are written at the same time.
+const AT_ONCE: usize = 16;
+
+/// Takes a turn of now. Where there is none, or others take them all the time, the delivery has to wait.
+pub async fn take_turn(store: &TenantStore, webhook: WebhookId, every: SignedDuration, now: Timestamp) -> Result<bool> {
+    for _ in 0..TRIES {
+        let before = store.find(&WebhookPace::key_of(webhook)).await?;
+        let pace = before.clone().unwrap_or_else(|| WebhookPace::new(webhook, now));
+        let Turn::Now(after) = pace.turn(every, now) else { return Ok(false) };
+        if write(store, before.as_ref(), &after).await? {
+            return Ok(true);
+        }
+        // Whoever met others comes back at another moment than they.
+        tokio::time::sleep(WAIT.mul_f64(store.random().fraction())).await;
+    }
+    Ok(false)
+}
+
+/// A delivery waits: makes sure that a step finds it.
+pub async fn join(store: &TenantStore, webhook: WebhookId, now: Timestamp) -> Result<()> {
+    for _ in 0..TRIES {
+        let before = store.find(&WebhookPace::key_of(webhook)).await?;
+        let pace = before.clone().unwrap_or_else(|| WebhookPace::new(webhook, now));
+        let Some(after) = pace.joined(now) else { return Ok(()) };
+        if write(store, before.as_ref(), &after).await? {
+            return Ok(());
+        }
+        tokio::time::sleep(WAIT.mul_f64(store.random().fraction())).await;
+    }
+    Err(Error::Unavailable { doing: "waiting for a turn", cause: "others change the pace all the time".into() })
+}
+
+/// Lets some of those go that wait. A step that was cut off is done again, and finds what is left. One that comes twice finds that it is not awaited.
+pub async fn step(context: &WorkContext, step: &Step) -> Result<()> {
+    let (store, id, now) = (store_of(context)?, step.webhook, context.app.clock().now());
+    let (pace, webhook, health) = (WebhookPace::key_of(id), Webhook::key_of(id), WebhookHealth::key_of(id));
+    let (pace, webhook, health) = tokio::try_join!(store.find(&pace), store.find(&webhook), store.find(&health))?;
+    // With its webhook goes its pace, and what waits means nothing.
+    let (Some(pace), Some(webhook)) = (pace.filter(|pace| pace.awaits(step)), webhook) else { return Ok(()) };
+    let every = webhook.every(WebhookHealth::state_of(health.as_ref()));
+    let waiting = store.first_lines(&Delivery::of_webhook(id), WebhookPace::room(every)).await?;
+    let found = waiting.len();
+    let turns = waiting.into_iter().zip(pace.turns(every, now));
+    iter(turns.map(Ok)).try_for_each_concurrent(AT_ONCE, |(event, turn)| give_turn(store, id, event, turn)).await?;
+    settled(store.transaction().replace(store, &pace.stepped(found, every, now), &pace)?.commit().await)
+}
+
+/// Whoever changed it meanwhile has more to say about it.
+async fn give_turn(store: &TenantStore, webhook: WebhookId, event: EventId, turn: Timestamp) -> Result<()> {
+    let Some(delivery) = store.find(&Delivery::key_of(webhook, event)).await? else { return Ok(()) };
+    if delivery.is_waiting() {
+        store.replace_if(&delivery.given_turn(turn), &delivery).await?;
+    }
+    Ok(())
+}
+
+/// Whether nobody else wrote meanwhile.
+async fn write(store: &TenantStore, before: Option<&WebhookPace>, after: &WebhookPace) -> Result<bool> {
+    let Some(before) = before else {
+        // With the webhook, so that it goes with it.
+        let first = store.transaction().while_kept(store)?.require(store, &Webhook::key_of(after.id), missing())?;
+        return match first.create(store, after, conflict("It is there."))?.commit().await {
+            Err(Error::Conflict(_)) => Ok(false),
+            // Gone, and with it what it is told.
+            Err(Error::NotFound | Error::Missing(_)) => Ok(true),
+            made => made.map(|()| true),
+        };
+    };
+    store.replace_if(after, before).await
+}

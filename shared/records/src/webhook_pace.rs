@@ -1,0 +1,252 @@
+//! How fast a webhook is told: which delivery may go now, and which ones wait until it is their turn. A receiver that fails is asked more rarely, so that a
+//! storm does not keep it down.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use shared::store::{InTenant, Record};
+
+use crate::webhook::{HealthState, Webhook, WebhookId};
+
+/// `webhook-paces` / `<id of the webhook>`, from its first delivery on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookPace {
+    pub id: WebhookId,
+    /// Nothing goes before.
+    next: Timestamp,
+    backlog: Backlog,
+    /// Counts what let some of the backlog go, so that each is done once.
+    steps: u64,
+    /// When the last one was.
+    stepped_at: Timestamp,
+    version: u64,
+}
+
+/// Whether deliveries wait for their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Backlog {
+    Empty,
+    /// Whoever comes now waits behind them.
+    Moving,
+    /// None was found any more. The index that leads to them trails, so there is another look.
+    Ending,
+}
+
+/// What a pace says to a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// It may go, with the pace after that.
+    Now(WebhookPace),
+    /// It waits with others.
+    Later,
+}
+
+/// A job: some of the backlog is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetGo {
+    pub let_go: Step,
+}
+
+/// Which step of which webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub webhook: WebhookId,
+    pub step: u64,
+}
+
+/// Turns that one step gives, at most. Each is a write.
+const AT_MOST: usize = 250;
+/// For how long a step gives turns. What changes meanwhile counts from the next one on.
+const AHEAD: SignedDuration = SignedDuration::from_secs(10);
+/// A step is asked for so long before its first turn: it takes its time.
+const LEAD: SignedDuration = SignedDuration::from_secs(2);
+/// A turn that comes so soon is no reason to wait. What came within a second goes at once.
+const SOON: SignedDuration = SignedDuration::from_secs(1);
+/// What the index shows by then is all.
+const LAST_LOOK: SignedDuration = SignedDuration::from_secs(60);
+/// After that, the step that was asked for is lost.
+const LOST: SignedDuration = SignedDuration::from_mins(20);
+
+/// Between two attempts at a webhook of which the last ones failed.
+const DEGRADED: SignedDuration = SignedDuration::from_secs(1);
+/// At one that fails: enough to see that it is back.
+const FAILING: SignedDuration = SignedDuration::from_secs(30);
+
+impl Webhook {
+    /// The time from one attempt to the next, by how it fares.
+    pub fn every(&self, health: HealthState) -> SignedDuration {
+        match health {
+            HealthState::Healthy => SignedDuration::from_micros(1_000_000 / self.max_per_second.max(1)),
+            HealthState::Degraded => DEGRADED,
+            HealthState::Failing | HealthState::Disabled => FAILING,
+        }
+    }
+}
+
+impl WebhookPace {
+    /// Of a webhook that was told of nothing yet.
+    pub fn new(id: WebhookId, now: Timestamp) -> Self {
+        WebhookPace { id, next: now, backlog: Backlog::Empty, steps: 0, stepped_at: now, version: 0 }
+    }
+
+    /// For a delivery that is due.
+    pub fn turn(&self, every: SignedDuration, now: Timestamp) -> Turn {
+        let next = self.next.max(now);
+        if self.backlog == Backlog::Moving || next > now + SOON {
+            return Turn::Later;
+        }
+        Turn::Now(WebhookPace { next: next + every, version: self.version + 1, ..self.clone() })
+    }
+
+    /// Once a delivery waits. `None`: a step that finds it is under way.
+    pub fn joined(&self, now: Timestamp) -> Option<Self> {
+        let is_lost = now > self.stepped_at.max(self.next) + LOST;
+        if self.backlog == Backlog::Moving && !is_lost {
+            return None;
+        }
+        let (backlog, steps, version) = (Backlog::Moving, self.steps + 1, self.version + 1);
+        Some(WebhookPace { backlog, steps, stepped_at: now, version, ..self.clone() })
+    }
+
+    /// The step that its change from `before` asks for, and when. Deliveries that take a turn ask for none.
+    pub fn asks_after(&self, before: Option<&Self>) -> Option<(Step, Timestamp)> {
+        let moment = match self.backlog {
+            Backlog::Moving => self.next - LEAD,
+            Backlog::Ending => self.stepped_at + LAST_LOOK,
+            Backlog::Empty => return None,
+        };
+        let is_new = before.map_or(0, |before| before.steps) != self.steps;
+        is_new.then_some((Step { webhook: self.id, step: self.steps }, moment))
+    }
+
+    pub fn awaits(&self, step: &Step) -> bool {
+        self.backlog != Backlog::Empty && self.steps == step.step
+    }
+
+    /// How many deliveries the next step lets go.
+    pub fn room(every: SignedDuration) -> usize {
+        let room = AHEAD.as_micros() / every.as_micros().max(1);
+        usize::try_from(room).map_or(AT_MOST, |room| room.clamp(1, AT_MOST))
+    }
+
+    /// The turns that a step gives, one after another.
+    pub fn turns(&self, every: SignedDuration, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+        std::iter::successors(Some(self.next.max(now)), move |turn| turn.checked_add(every).ok())
+    }
+
+    /// After a step that found so many.
+    pub fn stepped(&self, found: usize, every: SignedDuration, now: Timestamp) -> Self {
+        let next = self.turns(every, now).nth(found).unwrap_or(self.next);
+        let backlog = match (found, self.backlog) {
+            (0, Backlog::Ending) => Backlog::Empty,
+            (0, _) => Backlog::Ending,
+            _ => Backlog::Moving,
+        };
+        let (steps, version) = (self.steps + 1, self.version + 1);
+        WebhookPace { next, backlog, steps, stepped_at: now, version, ..self.clone() }
+    }
+}
+
+impl Record for WebhookPace {
+    type Scope = InTenant;
+    type Id = WebhookId;
+    const TYPE: &'static str = "webhook_pace";
+    const COLLECTION: &'static str = "webhook-paces";
+    const AUDITED: bool = false;
+    const EXPORTED: bool = false;
+
+    fn id(&self) -> WebhookId {
+        self.id
+    }
+
+    fn version(&self) -> Option<u64> {
+        Some(self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::crypto::Random;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn ms(ms: i64) -> SignedDuration {
+        SignedDuration::from_millis(ms)
+    }
+
+    fn pace() -> WebhookPace {
+        WebhookPace::new(WebhookId::new(NOW, &Random::seeded(1)), NOW)
+    }
+
+    fn taken(pace: &WebhookPace, every: SignedDuration, now: Timestamp) -> Option<WebhookPace> {
+        match pace.turn(every, now) {
+            Turn::Now(after) => Some(after),
+            Turn::Later => None,
+        }
+    }
+
+    /// However often somebody asks, no second has more than its turns, but for those of the second before that nobody took.
+    #[test]
+    fn turns_follow_one_another_at_the_pace() {
+        for (every, of_minute) in [(ms(10), 6_101), (ms(40), 1_526), (ms(1_000), 62), (ms(30_000), 3)] {
+            let (mut pace, mut turns) = (pace(), 0);
+            for step in 0..=6_000 {
+                let now = NOW + ms(10 * step);
+                while let Some(after) = taken(&pace, every, now) {
+                    (pace, turns) = (after, turns + 1);
+                }
+            }
+            assert_eq!(turns, of_minute, "one each {every:?}");
+        }
+    }
+
+    #[test]
+    fn what_finds_no_turn_goes_step_by_step_and_before_what_comes_later() {
+        let every = ms(40);
+        let mut pace = pace();
+        while let Some(after) = taken(&pace, every, NOW) {
+            pace = after;
+        }
+        let moving = pace.joined(NOW).unwrap();
+        assert_eq!(moving.joined(NOW), None, "a step is under way");
+        let (step, moment) = moving.asks_after(Some(&pace)).unwrap();
+        assert!(moving.awaits(&step) && moment <= NOW, "{moment}");
+        assert!(taken(&moving, every, NOW + ms(5_000)).is_none(), "others were there before");
+
+        // A full step, a last one, and two that find nothing.
+        let turns: Vec<_> = moving.turns(every, NOW).take(WebhookPace::room(every)).collect();
+        assert_eq!((turns.len(), turns[0], turns[249] - turns[0]), (250, NOW + ms(1_040), jiff::Span::new().milliseconds(9_960).into()));
+        let second = moving.stepped(250, every, NOW);
+        assert!(!second.awaits(&step) && !moving.awaits(&second.asks_after(Some(&moving)).unwrap().0));
+        let (step, moment) = second.asks_after(Some(&moving)).unwrap();
+        assert_eq!((moment, second.awaits(&step)), (NOW + ms(9_040), true));
+        let ending = second.stepped(0, every, NOW + ms(9_040));
+        let (step, moment) = ending.asks_after(Some(&second)).unwrap();
+        assert_eq!((moment, ending.awaits(&step)), (NOW + ms(69_040), true));
+        // Nobody waits, so whoever comes goes. That asks for nothing.
+        let at = NOW + ms(20_000);
+        let busy = taken(&ending, every, at).unwrap();
+        assert_eq!(busy.asks_after(Some(&ending)), None);
+        let ended = busy.stepped(0, every, NOW + ms(69_040));
+        assert_eq!((ended.asks_after(Some(&busy)), ended.awaits(&step)), (None, false));
+        // One that waits by then is found.
+        assert!(busy.joined(at).unwrap().asks_after(Some(&busy)).is_some_and(|(next, _)| next != step));
+    }
+
+    #[test]
+    fn one_that_fails_is_asked_more_rarely_and_a_lost_step_is_asked_for_again() {
+        let mut pace = pace().joined(NOW).unwrap();
+        for (found, every) in [(1, FAILING), (10, DEGRADED), (250, ms(10))] {
+            assert_eq!(WebhookPace::room(every), found);
+            let before = pace.next;
+            pace = pace.stepped(found, every, NOW);
+            assert_eq!(pace.next, before + every * i32::try_from(found).unwrap());
+        }
+        let late = pace.next + LOST;
+        assert_eq!(pace.joined(late), None);
+        let again = pace.joined(late + ms(1)).unwrap();
+        assert!(again.asks_after(Some(&pace)).is_some());
+    }
+}
