@@ -73,10 +73,12 @@ const DEGRADED: SignedDuration = SignedDuration::from_secs(1);
 const FAILING: SignedDuration = SignedDuration::from_secs(30);
 
 impl Webhook {
-    /// The time from one attempt to the next, by how it fares.
+    /// The time from one attempt to the next, by how it fares. Whatever comes to one that is disabled is given up, and calls nobody.
     pub fn every(&self, health: HealthState) -> SignedDuration {
+        let at = |per_second: i64| SignedDuration::from_micros(1_000_000 / per_second.max(1));
         match health {
-            HealthState::Healthy => SignedDuration::from_micros(1_000_000 / self.max_per_second.max(1)),
+            _ if !self.enabled => at(Webhook::FASTEST),
+            HealthState::Healthy => at(self.max_per_second),
             HealthState::Degraded => DEGRADED,
             HealthState::Failing | HealthState::Disabled => FAILING,
         }
@@ -187,6 +189,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn one_that_fails_is_asked_more_rarely_and_one_that_is_disabled_not_at_all() {
+        let webhook = Webhook {
+            id: pace().id,
+            url: "https://example.com/".into(),
+            events: vec![],
+            payload: crate::event::Payload::Full,
+            max_per_second: 25,
+            enabled: true,
+            created_at: NOW,
+            updated_at: NOW,
+            version: 1,
+        };
+        use HealthState::{Degraded, Disabled, Failing, Healthy};
+        assert_eq!([Healthy, Degraded, Failing].map(|health| webhook.every(health)), [ms(40), DEGRADED, FAILING]);
+        let disabled = Webhook { enabled: false, ..webhook };
+        assert_eq!([Healthy, Disabled].map(|health| disabled.every(health)), [ms(10), ms(10)], "what waits is given up soon");
+    }
+
     /// However often somebody asks, no second has more than its turns, but for those of the second before that nobody took.
     #[test]
     fn turns_follow_one_another_at_the_pace() {
@@ -217,7 +238,7 @@ mod tests {
 
         // A full step, a last one, and two that find nothing.
         let turns: Vec<_> = moving.turns(every, NOW).take(WebhookPace::room(every)).collect();
-        assert_eq!((turns.len(), turns[0], turns[249] - turns[0]), (250, NOW + ms(1_040), jiff::Span::new().milliseconds(9_960).into()));
+        assert_eq!((turns.len(), turns[0], turns[249].duration_since(turns[0])), (250, NOW + ms(1_040), ms(9_960)));
         let second = moving.stepped(250, every, NOW);
         assert!(!second.awaits(&step) && !moving.awaits(&second.asks_after(Some(&moving)).unwrap().0));
         let (step, moment) = second.asks_after(Some(&moving)).unwrap();
@@ -236,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_is_asked_more_rarely_and_a_lost_step_is_asked_for_again() {
+    fn a_step_takes_what_its_time_allows_and_a_lost_one_is_asked_for_again() {
         let mut pace = pace().joined(NOW).unwrap();
         for (found, every) in [(1, FAILING), (10, DEGRADED), (250, ms(10))] {
             assert_eq!(WebhookPace::room(every), found);

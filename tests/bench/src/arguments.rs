@@ -26,7 +26,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
     /// Only this part or contender; may be given more than once.
-    #[arg(long, value_name = "NAME", value_parser = ["ours", "floor", "docs-default", "node", "python", "operations", "lists", "engine", "guards"])]
+    #[arg(long, value_name = "NAME", value_parser = ["ours", "floor", "docs-default", "node", "python", "operations", "lists", "engine", "messages", "guards"])]
     pub only: Vec<String>,
     /// The longest list to load.
     #[arg(long, value_name = "ITEMS", default_value_t = 1_000_000)]

@@ -112,7 +112,7 @@ async fn create(instance: &mut Instance, fixture: &Fixture, path: &str, body: Va
 }
 
 /// The record with that id, as DynamoDB JSON. Looked up before the table is large.
-fn stored(world: &World, id: &str) -> Outcome<String> {
+pub fn stored(world: &World, id: &str) -> Outcome<String> {
     let scan = json!({
         "TableName": world.table,
         "FilterExpression": "id = :id",
@@ -133,6 +133,6 @@ fn stored(world: &World, id: &str) -> Outcome<String> {
 }
 
 /// The first 48 bits of a time-ordered id.
-fn first_millisecond(id: &str) -> Outcome<u64> {
+pub fn first_millisecond(id: &str) -> Outcome<u64> {
     Ok(u64::from_str_radix(&format!("{}{}", &id[..8], &id[9..13]), 16)?)
 }

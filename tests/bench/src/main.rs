@@ -1,5 +1,5 @@
-//! `cargo bench-ratios`: the real `projects` function compared with four contenders doing the same work, and what sending a campaign takes, in one run on
-//! one machine.
+//! `cargo bench-ratios`: the real `projects` function compared with four contenders doing the same work, what sending a campaign takes, and what accepting a
+//! message to a phone takes, in one run on one machine.
 mod arguments;
 mod certificates;
 mod contenders;
@@ -9,6 +9,7 @@ mod fixture;
 mod guards;
 mod keys;
 mod lists;
+mod messages;
 mod operations;
 mod process;
 mod proxy;
@@ -65,6 +66,7 @@ async fn bench(arguments: &Arguments) -> Outcome<Report> {
         operations: None,
         lists: vec![],
         engine: None,
+        messages: None,
         guards: vec![],
         checks: vec![],
         not_measured: vec![],
@@ -146,6 +148,10 @@ async fn run(arguments: &Arguments, places: &Places, report: &mut Report) -> Out
         let (engine, lists) = engine::measure(&world, places, &trust, &fixture, arguments.leads).await?;
         report.lists.extend(lists);
         report.engine = Some(engine);
+    }
+    if arguments.wants("messages") {
+        eprintln!("accepting messages to phones");
+        report.messages = Some(messages::measure(&world, places, &trust, &fixture).await?);
     }
     report.load_after = load()?;
     Ok(())

@@ -7,6 +7,7 @@ use crate::{
     engine::{EngineCost, MailCost, PlanCost},
     guards::Guard,
     lists::{self, ListCost},
+    messages::MessageCost,
     operations::Operations,
     race::Standing,
     statistics::Summary,
@@ -51,6 +52,7 @@ pub struct Report {
     pub operations: Option<Operations>,
     pub lists: Vec<ListCost>,
     pub engine: Option<EngineCost>,
+    pub messages: Option<MessageCost>,
     pub guards: Vec<Guard>,
     pub checks: Vec<Check>,
     pub not_measured: Vec<String>,
@@ -120,6 +122,7 @@ impl Report {
         self.judge_operations();
         self.judge_lists();
         self.judge_engine();
+        self.judge_messages();
         let found: usize = self.guards.iter().map(|guard| guard.found.len()).sum();
         if !self.guards.is_empty() {
             self.check("B14", "forbidden crates in the trees of all functions".into(), found as f64, AtMost(0.0), Kind::Count, None);
@@ -171,6 +174,21 @@ impl Report {
         self.check("B16", "write units of a campaign's mail, its plan included".into(), sending, AtMost(9.0), Kind::Count, None);
         self.check("B16", "peak memory of the sender that sends, MB".into(), of_mails, AtMost(64.0), Kind::Size, None);
         self.check("—", "from the launch to the first mail, ms".into(), first, AtMost(5_000.0), Kind::WallTime, None);
+    }
+
+    fn judge_messages(&mut self) {
+        let Some(MessageCost { known, new, cpu, first_page, deep_page }) = &self.messages else { return };
+        let (trips, cpu) = (known.round_trips.max(new.round_trips) as f64, *cpu);
+        let (to_known, to_new) = (known.write_units, new.write_units);
+        let what = |of: &str| format!("page of messages behind {} ÷ first page: {of}", deep_page.messages_before);
+        let (unit_pair, took_pair) = ((deep_page.read_units, first_page.read_units), (deep_page.took.p50, first_page.took.p50));
+        let (units, took) = (what("units"), what("time"));
+        self.check("B17", "message to a phone: round trips".into(), trips, AtMost(2.0), Kind::Count, None);
+        self.check("B17", "message to a known number: write units".into(), to_known, AtMost(7.0), Kind::Count, None);
+        self.check("B17", "message to a new number: write units".into(), to_new, AtMost(13.0), Kind::Count, None);
+        self.check("B17", "message to a phone: warm CPU, ms".into(), cpu, AtMost(1.4), Kind::CpuTime, None);
+        self.check("—", units, unit_pair.0 / unit_pair.1, AtMost(1.2), Kind::Count, Some(unit_pair));
+        self.check("—", took, took_pair.0 / took_pair.1, AtMost(1.2), Kind::WallTime, Some(took_pair));
     }
 
     fn ratio(&mut self, id: &'static str, what: &str, (over, under): (&str, &str), median: Median, target: Target, kind: Kind) {
@@ -342,6 +360,7 @@ mod tests {
             operations: None,
             lists: vec![],
             engine: None,
+            messages: None,
             guards: vec![],
             checks: vec![],
             not_measured: vec![],
