@@ -143,7 +143,8 @@ def webhooks(arguments):
             asked[phone] = time.monotonic()
             call("POST", "/v1/opt-outs", {"phone_number": phone}, token)
         wanted = arguments.events * RECEIVERS
-        while (alive := [key for key in list(Receiver.arrived) if key[0] != "/dead"]) and len(alive) < wanted and time.monotonic() - max(asked.values()) < 300:
+        alive = lambda: [key for key in list(Receiver.arrived) if key[0] != "/dead"]
+        while len(alive()) < wanted and time.monotonic() - max(asked.values()) < 300:
             time.sleep(0.2)
         moments = {key: moment for key, moment in list(Receiver.arrived.items()) if key[0] != "/dead"}
         took = [moment - asked[phone] for (_, phone), moment in moments.items()]

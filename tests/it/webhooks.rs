@@ -621,13 +621,19 @@ async fn owners_get_a_mail_about_a_webhook_that_fails_and_one_that_is_disabled()
 pub struct Mortal {
     workers: Workers,
     of: &'static str,
+    /// It dies only where its payload has this text.
+    at: &'static str,
     death: Arc<Lock<Option<usize>>>,
 }
 
 impl Mortal {
     /// It dies once, after it has waited so many times.
     pub fn new(workers: &Workers, of: &'static str, waits: usize) -> Self {
-        Mortal { workers: workers.clone(), of, death: Arc::new(Lock::new(Some(waits))) }
+        Mortal { workers: workers.clone(), of, at: "", death: Arc::new(Lock::new(Some(waits))) }
+    }
+
+    pub fn at(self, at: &'static str) -> Self {
+        Mortal { at, ..self }
     }
 
     /// None of its invocations waited as often.
@@ -639,7 +645,8 @@ impl Mortal {
 impl Invoke for Mortal {
     async fn invoke(&self, function: &str, payload: Value) -> Result<Value, InvokeError> {
         let failed = |message: String| InvokeError::Failed { function: function.to_owned(), message };
-        let death = if function == self.of { self.death.lock().take() } else { None };
+        let is_concerned = function == self.of && payload.to_string().contains(self.at);
+        let death = if is_concerned { self.death.lock().take() } else { None };
         let mut work = pin!(self.workers.run(function, payload));
         let Some(waits) = death else { return work.await.map_err(failed) };
         for _ in 0..waits {
@@ -807,22 +814,85 @@ async fn a_webhook_that_fails_is_asked_more_rarely_until_it_is_back() {
 /// A step that dies is done again. Nothing that waits is lost, or told more often than a receiver knows.
 #[tokio::test]
 async fn a_backlog_outlives_whoever_moves_it() {
-    for of in ["fanout", "relay"] {
-        for waits in (1..60).step_by(4) {
+    for (of, at, least) in [("fanout", "let_go", 3), ("relay", "webhook_pace", 1)] {
+        let mut deaths = 0;
+        for waits in 1.. {
             let home = Home::new().await;
             let (webhook, _) = home.webhook("a", json!(["contact.*"])).await;
             home.patch(&webhook, json!({"max_per_second": 1})).await.expect(200);
             home.opt_outs(0..8).await;
-            // The backlog is there, and its step is due.
-            let mortal = Mortal::new(&home.workers, of, waits);
+            let mortal = Mortal::new(&home.workers, of, waits).at(at);
             Sources::new(&home.world.template, &home.world.aws, mortal.clone()).expect("the sources").drain().await.expect("all is done");
             let numbers: std::collections::BTreeSet<String> = home.told().into_iter().map(|(_, number)| number).collect();
             assert_eq!((numbers.len(), home.backlog()), (8, json!("empty")), "{of} died after {waits} waits");
             if mortal.lived() {
                 break;
             }
+            deaths += 1;
         }
+        assert!(deaths >= least, "{of} died {deaths} times");
     }
+}
+
+/// What waits when it is changed, disabled, or expires.
+#[tokio::test]
+async fn what_changes_while_others_wait_counts_for_them() {
+    let home = Home::new().await;
+    let (webhook, _) = home.webhook("a", json!(["contact.*"])).await;
+    home.patch(&webhook, json!({"max_per_second": 1})).await.expect(200);
+    // One that waits, expired, and that DynamoDB did not delete yet.
+    home.opt_outs(0..3).await;
+    home.drain().await;
+    home.receiver.take();
+    let stored = home.world.items_of_type("delivery").into_iter().min_by_key(|item| item["sk"]["S"].as_str().map(str::to_owned));
+    let stored = stored.expect("a delivery");
+    let (pk, sk) = (stored["pk"]["S"].as_str().expect("a key"), stored["sk"]["S"].as_str().expect("a key"));
+    home.world.change_item(pk, sk, |item| {
+        item["state"] =
+            json!({"M": {"status": {"S": "pending"}, "next_attempt_at": {"S": "2026-01-01T00:00:00Z"}, "turn": {"S": "waits"}}});
+        (item["lpk"], item["lsk"], item["list_entry"]) = (item["pk"].clone(), item["sk"].clone(), item["event"].clone());
+        item["created_at"] = json!({"S": "2020-01-01T00:00:00Z"});
+    });
+    home.opt_outs(3..9).await;
+    home.drain_in_time().await;
+    let told = home.told();
+    assert_eq!((told.len(), home.backlog()), (6, json!("empty")), "what expired is in nobody's way: {told:?}");
+    assert!(home.world.items_of_type("delivery").iter().all(|item| item["sk"]["S"] != sk));
+
+    // Faster from the next step on.
+    home.opt_outs(10..60).await;
+    let began = home.world.clock_now().as_second();
+    let sources = Sources::new(&home.world.template, &home.world.aws, home.workers.clone()).expect("the sources");
+    let is_changed = Lock::new(false);
+    let passes = |time: Duration| {
+        home.world.advance(time.try_into().expect("a while"));
+        if !std::mem::replace(&mut *is_changed.lock(), true) {
+            let place = format!("T#{}#webhooks", home.own.id);
+            let stored = home.world.items_of_type("webhook").remove(0);
+            home.world.change_item(&place, stored["sk"]["S"].as_str().expect("a key"), |item| item["max_per_second"] = json!({"N": "100"}));
+        }
+    };
+    sources.drain_in_time(passes).await.expect("all is done");
+    let told = home.told();
+    assert!(told.len() == 50 && told.iter().all(|(at, _)| at - began <= 25), "{told:?}");
+
+    // Whatever waits for one that is disabled is given up, and soon.
+    home.patch(&webhook, json!({"max_per_second": 1})).await.expect(200);
+    home.opt_outs(60..100).await;
+    let began = home.world.clock_now();
+    let is_changed = Lock::new(false);
+    let passes = |time: Duration| {
+        home.world.advance(time.try_into().expect("a while"));
+        if !std::mem::replace(&mut *is_changed.lock(), true) {
+            let place = format!("T#{}#webhooks", home.own.id);
+            let stored = home.world.items_of_type("webhook").remove(0);
+            home.world.change_item(&place, stored["sk"]["S"].as_str().expect("a key"), |item| item["enabled"] = json!({"BOOL": false}));
+        }
+    };
+    sources.drain_in_time(passes).await.expect("all is done");
+    assert!(home.told().len() < 20);
+    assert!(home.world.clock_now().duration_since(began) < SignedDuration::from_secs(100), "and that is the last look");
+    assert!(home.get(&format!("{webhook}/deliveries?status=pending")).await.as_array().is_some_and(Vec::is_empty));
 }
 
 /// A job that nobody did for so long that it is lost.

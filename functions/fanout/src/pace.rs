@@ -1,12 +1,12 @@
 //! Whose turn it is: a webhook is told no faster than it wants, and more rarely while it fails. What finds no turn waits, and goes step by step, the oldest
 //! event first.
 
-use futures_util::stream::{TryStreamExt as _, iter};
+use futures_util::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use records::delivery::Delivery;
 use records::event::EventId;
 use records::webhook::{Webhook, WebhookHealth, WebhookId};
-use records::webhook_pace::{Step, Turn, WebhookPace};
+use records::webhook_pace::{Found, Step, Turn, WebhookPace};
 use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict, missing};
@@ -52,25 +52,49 @@ pub async fn join(store: &TenantStore, webhook: WebhookId, now: Timestamp) -> Re
 /// Lets some of those go that wait. A step that was cut off is done again, and finds what is left. One that comes twice finds that it is not awaited.
 pub async fn step(context: &WorkContext, step: &Step) -> Result<()> {
     let (store, id, now) = (store_of(context)?, step.webhook, context.app.clock().now());
-    let (pace, webhook, health) = (WebhookPace::key_of(id), Webhook::key_of(id), WebhookHealth::key_of(id));
-    let (pace, webhook, health) = tokio::try_join!(store.find(&pace), store.find(&webhook), store.find(&health))?;
+    let (key, webhook, health) = (WebhookPace::key_of(id), Webhook::key_of(id), WebhookHealth::key_of(id));
+    let (pace, webhook, health) = tokio::try_join!(store.find(&key), store.find(&webhook), store.find(&health))?;
     // With its webhook goes its pace, and what waits means nothing.
-    let (Some(pace), Some(webhook)) = (pace.filter(|pace| pace.awaits(step)), webhook) else { return Ok(()) };
+    let (Some(mut pace), Some(webhook)) = (pace.filter(|pace| pace.awaits(step)), webhook) else { return Ok(()) };
     let every = webhook.every(WebhookHealth::state_of(health.as_ref()));
-    let waiting = store.first_lines(&Delivery::of_webhook(id), WebhookPace::room(every)).await?;
-    let found = waiting.len();
-    let turns = waiting.into_iter().zip(pace.turns(every, now));
-    iter(turns.map(Ok)).try_for_each_concurrent(AT_ONCE, |(event, turn)| give_turn(store, id, event, turn)).await?;
-    settled(store.transaction().replace(store, &pace.stepped(found, every, now), &pace)?.commit().await)
+    let lines = store.first_lines(&Delivery::of_webhook(id), WebhookPace::room(every)).await?;
+    let waiting = waiting(store, id, &lines).await?;
+    let found = Found { lines: lines.len(), turns: waiting.len() };
+    let turns: Vec<_> = waiting.into_iter().zip(pace.turns(every, now)).collect();
+    let given = stream::iter(turns).map(|(delivery, turn)| async move { give_turn(store, &delivery, turn).await });
+    let given: Vec<bool> = given.buffer_unordered(AT_ONCE).collect().await;
+    if !given.is_empty() && !given.contains(&true) {
+        return Err(Error::Unavailable { doing: "giving turns", cause: "none could be written".into() });
+    }
+    for _ in 0..TRIES {
+        let after = pace.stepped(found, every, now);
+        if store.replace_if(&after, &pace).await? {
+            return Ok(());
+        }
+        // Deliveries take turns meanwhile, which makes it no other step.
+        match store.find(&key).await?.filter(|pace| pace.awaits(step)) {
+            Some(current) => pace = current,
+            None => return Ok(()),
+        }
+    }
+    Err(Error::Unavailable { doing: "noting a step", cause: "others take turns all the time".into() })
 }
 
-/// Whoever changed it meanwhile has more to say about it.
-async fn give_turn(store: &TenantStore, webhook: WebhookId, event: EventId, turn: Timestamp) -> Result<()> {
-    let Some(delivery) = store.find(&Delivery::key_of(webhook, event)).await? else { return Ok(()) };
-    if delivery.is_waiting() {
-        store.replace_if(&delivery.given_turn(turn), &delivery).await?;
+/// The deliveries to which lines of the index lead. A line may outlive that its delivery waits. The line of one that has expired would stay in the way
+/// until DynamoDB deletes it.
+async fn waiting(store: &TenantStore, webhook: WebhookId, lines: &[EventId]) -> Result<Vec<Delivery>> {
+    let keys: Vec<_> = lines.iter().map(|event| Delivery::key_of(webhook, *event)).collect();
+    let found = store.find_many(&keys).await?;
+    for key in lines.iter().filter(|line| !found.iter().any(|delivery| delivery.event == **line)).zip(&keys).map(|(_, key)| key) {
+        settled(store.delete(key).await)?;
     }
-    Ok(())
+    Ok(found.into_iter().filter(Delivery::is_waiting).collect())
+}
+
+/// Whether it could be written. What could not waits for the next step. Whoever changed it meanwhile has more to say about it.
+async fn give_turn(store: &TenantStore, delivery: &Delivery, turn: Timestamp) -> bool {
+    let given = store.replace_if(&delivery.given_turn(turn), delivery).await;
+    given.inspect_err(|error| tracing::error!(webhook = %delivery.webhook, %error, "a delivery got no turn")).is_ok()
 }
 
 /// Whether nobody else wrote meanwhile.

@@ -314,7 +314,8 @@ impl Delivery {
 
     /// The same for a replay. `None`: it has had that, or its schedule is at its beginning anyway.
     pub fn replayed(&self, replay: ReplayId, now: Timestamp) -> Option<Self> {
-        let is_fresh = self.status() == DeliveryStatus::Pending && self.of_schedule == 0;
+        // What waits for its turn asks again: its step may be lost.
+        let is_fresh = self.status() == DeliveryStatus::Pending && self.of_schedule == 0 && !self.is_waiting();
         (!is_fresh && self.replay != Some(replay)).then(|| Delivery { replay: Some(replay), ..self.again(now) })
     }
 

@@ -14,9 +14,9 @@ pub struct WebhookPace {
     /// Nothing goes before.
     next: Timestamp,
     backlog: Backlog,
-    /// Counts what let some of the backlog go, so that each is done once.
+    /// The number of the newest step. A job with another number does nothing.
     steps: u64,
-    /// When the last one was.
+    /// When it was asked for.
     stepped_at: Timestamp,
     version: u64,
 }
@@ -28,7 +28,9 @@ enum Backlog {
     Empty,
     /// Whoever comes now waits behind them.
     Moving,
-    /// None was found any more. The index that leads to them trails, so there is another look.
+    /// Few are left: the last step had more room. Whoever comes may take a turn.
+    Draining,
+    /// The last step found none. The index that leads to them trails, so there is one more.
     Ending,
 }
 
@@ -54,15 +56,24 @@ pub struct Step {
     pub step: u64,
 }
 
+/// What a step found.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    /// Lines of the index, also of deliveries that wait no longer.
+    pub lines: usize,
+    /// Deliveries to which it gave a turn.
+    pub turns: usize,
+}
+
 /// Turns that one step gives, at most. Each is a write.
 const AT_MOST: usize = 250;
 /// For how long a step gives turns. What changes meanwhile counts from the next one on.
 const AHEAD: SignedDuration = SignedDuration::from_secs(10);
 /// A step is asked for so long before its first turn: it takes its time.
 const LEAD: SignedDuration = SignedDuration::from_secs(2);
-/// A turn that comes so soon is no reason to wait. What came within a second goes at once.
+/// A turn that is at most so far ahead is taken at once, so what belongs to one second goes without waiting.
 const SOON: SignedDuration = SignedDuration::from_secs(1);
-/// What the index shows by then is all.
+/// So long after a step that found nothing there is one more, because the index may show late what waits.
 const LAST_LOOK: SignedDuration = SignedDuration::from_secs(60);
 /// After that, the step that was asked for is lost.
 const LOST: SignedDuration = SignedDuration::from_mins(20);
@@ -100,10 +111,10 @@ impl WebhookPace {
         Turn::Now(WebhookPace { next: next + every, version: self.version + 1, ..self.clone() })
     }
 
-    /// Once a delivery waits. `None`: a step that finds it is under way.
+    /// Once a delivery waits. `None`: nothing is to be written, for the next step is already asked for.
     pub fn joined(&self, now: Timestamp) -> Option<Self> {
         let is_lost = now > self.stepped_at.max(self.next) + LOST;
-        if self.backlog == Backlog::Moving && !is_lost {
+        if matches!(self.backlog, Backlog::Moving | Backlog::Draining) && !is_lost {
             return None;
         }
         let (backlog, steps, version) = (Backlog::Moving, self.steps + 1, self.version + 1);
@@ -113,7 +124,7 @@ impl WebhookPace {
     /// The step that its change from `before` asks for, and when. Deliveries that take a turn ask for none.
     pub fn asks_after(&self, before: Option<&Self>) -> Option<(Step, Timestamp)> {
         let moment = match self.backlog {
-            Backlog::Moving => self.next - LEAD,
+            Backlog::Moving | Backlog::Draining => self.next - LEAD,
             Backlog::Ending => self.stepped_at + LAST_LOOK,
             Backlog::Empty => return None,
         };
@@ -136,12 +147,13 @@ impl WebhookPace {
         std::iter::successors(Some(self.next.max(now)), move |turn| turn.checked_add(every).ok())
     }
 
-    /// After a step that found so many.
-    pub fn stepped(&self, found: usize, every: SignedDuration, now: Timestamp) -> Self {
-        let next = self.turns(every, now).nth(found).unwrap_or(self.next);
-        let backlog = match (found, self.backlog) {
+    /// After a step.
+    pub fn stepped(&self, found: Found, every: SignedDuration, now: Timestamp) -> Self {
+        let next = if found.turns == 0 { self.next } else { self.turns(every, now).nth(found.turns).unwrap_or(self.next) };
+        let backlog = match (found.lines, self.backlog) {
             (0, Backlog::Ending) => Backlog::Empty,
             (0, _) => Backlog::Ending,
+            (lines, _) if lines < WebhookPace::room(every) => Backlog::Draining,
             _ => Backlog::Moving,
         };
         let (steps, version) = (self.steps + 1, self.version + 1);
@@ -180,6 +192,10 @@ mod tests {
 
     fn pace() -> WebhookPace {
         WebhookPace::new(WebhookId::new(NOW, &Random::seeded(1)), NOW)
+    }
+
+    fn found(all: usize) -> Found {
+        Found { lines: all, turns: all }
     }
 
     fn taken(pace: &WebhookPace, every: SignedDuration, now: Timestamp) -> Option<WebhookPace> {
@@ -239,18 +255,18 @@ mod tests {
         // A full step, a last one, and two that find nothing.
         let turns: Vec<_> = moving.turns(every, NOW).take(WebhookPace::room(every)).collect();
         assert_eq!((turns.len(), turns[0], turns[249].duration_since(turns[0])), (250, NOW + ms(1_040), ms(9_960)));
-        let second = moving.stepped(250, every, NOW);
+        let second = moving.stepped(found(250), every, NOW);
         assert!(!second.awaits(&step) && !moving.awaits(&second.asks_after(Some(&moving)).unwrap().0));
         let (step, moment) = second.asks_after(Some(&moving)).unwrap();
         assert_eq!((moment, second.awaits(&step)), (NOW + ms(9_040), true));
-        let ending = second.stepped(0, every, NOW + ms(9_040));
+        let ending = second.stepped(found(0), every, NOW + ms(9_040));
         let (step, moment) = ending.asks_after(Some(&second)).unwrap();
         assert_eq!((moment, ending.awaits(&step)), (NOW + ms(69_040), true));
         // Nobody waits, so whoever comes goes. That asks for nothing.
         let at = NOW + ms(20_000);
         let busy = taken(&ending, every, at).unwrap();
         assert_eq!(busy.asks_after(Some(&ending)), None);
-        let ended = busy.stepped(0, every, NOW + ms(69_040));
+        let ended = busy.stepped(found(0), every, NOW + ms(69_040));
         assert_eq!((ended.asks_after(Some(&busy)), ended.awaits(&step)), (None, false));
         // One that waits by then is found.
         assert!(busy.joined(at).unwrap().asks_after(Some(&busy)).is_some_and(|(next, _)| next != step));
@@ -259,12 +275,18 @@ mod tests {
     #[test]
     fn a_step_takes_what_its_time_allows_and_a_lost_one_is_asked_for_again() {
         let mut pace = pace().joined(NOW).unwrap();
-        for (found, every) in [(1, FAILING), (10, DEGRADED), (250, ms(10))] {
-            assert_eq!(WebhookPace::room(every), found);
+        for (room, every) in [(1, FAILING), (10, DEGRADED), (250, ms(10))] {
+            assert_eq!(WebhookPace::room(every), room);
             let before = pace.next;
-            pace = pace.stepped(found, every, NOW);
-            assert_eq!(pace.next, before + every * i32::try_from(found).unwrap());
+            pace = pace.stepped(found(room), every, NOW);
+            assert_eq!((pace.next, pace.backlog), (before + every * i32::try_from(room).unwrap(), Backlog::Moving));
         }
+        // Lines of what waits no longer cost no turn.
+        let stale = pace.stepped(Found { lines: 250, turns: 0 }, ms(10), NOW);
+        assert_eq!((stale.next, stale.backlog), (pace.next, Backlog::Moving));
+        let few = pace.stepped(found(3), ms(10), NOW);
+        assert_eq!((few.backlog, few.joined(NOW)), (Backlog::Draining, None));
+        assert!(taken(&few, ms(10), few.next).is_some(), "it is below its pace, and nobody has to wait");
         let late = pace.next + LOST;
         assert_eq!(pace.joined(late), None);
         let again = pace.joined(late + ms(1)).unwrap();

@@ -648,13 +648,15 @@ where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    const TRANSIENT: [&str; 7] = [
+    const TRANSIENT: [&str; 8] = [
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "Throttling",
         "ThrottlingException",
         "InternalServerError",
         "ServiceUnavailable",
+        // A single write that met a transaction on the same item.
+        "TransactionConflictException",
         "TransactionInProgressException",
     ];
     let transient = match &error {
