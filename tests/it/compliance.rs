@@ -1,6 +1,6 @@
 //! Opt-outs and consent: what they answer and refuse, that a chain has one end whatever meets, and that every change of one is seen.
 
-mod anchors;
+pub mod anchors;
 
 use std::collections::BTreeMap;
 use std::path::Path;
