@@ -1,6 +1,8 @@
 //! Anchors: what was added to the chains of a day, in one hash that goes into the customer's own hands. From then on a chain that is cut or written anew,
 //! with all that leads to it, no longer fits a hash that lies outside the table. `docs/verify_consent.py` checks the same with other tools.
 //!
+//! A path says nothing of other numbers: a leaf has the digest of an entry, which nobody can guess, because the entry's id is random.
+//!
 //! Which lines an anchor covers follows from the lines and the anchor before it alone. So whoever makes it, and however often, makes the same.
 
 use std::collections::BTreeMap;
