@@ -219,11 +219,18 @@ pub fn hash(parts: &[&[u8]]) -> String {
     URL_SAFE_NO_PAD.encode(context.finish())
 }
 
-/// SHA-256 over parts, one right after the other, in lower-case hex. For forms that others check with their own tools; the parts must be framed already.
-pub fn sha256_hex(parts: &[&[u8]]) -> String {
+/// SHA-256 over parts, one right after the other. For forms that others check with their own tools; the parts must be framed already.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     parts.iter().for_each(|part| context.update(part));
-    HEXLOWER.encode(context.finish().as_ref())
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+/// The same in lower-case hex.
+pub fn sha256_hex(parts: &[&[u8]]) -> String {
+    HEXLOWER.encode(&sha256(parts))
 }
 
 /// Compares in constant time.

@@ -1,5 +1,7 @@
 //! Opt-outs and consent: what they answer and refuse, that a chain has one end whatever meets, and that every change of one is seen.
 
+pub mod anchors;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +12,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::isolation::suspected;
-use crate::workers::Workers;
+use crate::workers::{Workers, drain};
 use crate::world::{Answer, Caller, Request, Tenant, World, id};
 
 const OUTS: &str = "/v1/opt-outs";
@@ -489,7 +491,11 @@ async fn a_changed_chain_is_seen_and_says_where() {
         let verdict = verified(&world, owner, ADA).await;
         assert_eq!((&verdict["valid"], &verdict["broken_at"], &verdict["entries"]), (&json!(false), &json!(3), &json!(2)), "{what}");
         let all = done(&world, owner, &format!("GET {CONSENT}/verify"), Value::Null).await["data"].clone();
-        assert_eq!((&all["valid"], &all["broken"]), (&json!(false), &json!([{"phone_number": ADA, "broken_at": 3}])), "{what}");
+        assert_eq!(
+            (&all["valid"], &all["broken"]),
+            (&json!(false), &json!([{"phone_number": ADA, "broken_at": 3, "broken_by": "chain"}])),
+            "{what}"
+        );
         world.put_item(&third);
         assert_eq!(verified(&world, owner, ADA).await["valid"], true, "{what}");
     }
@@ -503,8 +509,8 @@ async fn a_changed_chain_is_seen_and_says_where() {
     assert_eq!(verified(&world, &viewer, BOB).await["valid"], true);
     assert_eq!(
         verified(&world, &viewer, "+15550000000").await,
-        json!({"valid": true, "chains": 0, "entries": 0, "imported": 0, "head": null,
-        "broken_at": null, "broken": [], "next_cursor": null})
+        json!({"valid": true, "chains": 0, "entries": 0, "imported": 0, "anchored": 0, "head": null, "broken_at": null, "broken_by": null,
+        "broken": [], "broken_anchor": null, "next_cursor": null})
     );
 }
 
@@ -761,6 +767,7 @@ async fn an_import_of_a_tenant_has_chains_that_hold_and_go_on_and_a_purge_leaves
     done(&world, owner, &format!("POST {CONSENT}/redact"), json!({"ids": [id(&first)], "reason": "asked"})).await;
     done(&world, owner, "POST /v1/contacts", json!({"phone_number": number(1)})).await;
     suspected(&world, &acme, &number(2));
+    anchors::anchored_next_day(&world, &workers).await;
     let lines = world.get("/api/tenant/export").token(&owner.token).send().await.expect(200).text;
     // Recorded after the peers were exported, and before their chains were.
     let late =
@@ -771,6 +778,8 @@ async fn an_import_of_a_tenant_has_chains_that_hold_and_go_on_and_a_purge_leaves
         assert_eq!(imported["imported"][kind], count, "{kind}: {imported}");
     }
     assert_eq!(imported["skipped"]["consent_entry"], 1);
+    // What was anchored there was told to the customer of that tenant.
+    assert_eq!((&imported["skipped"]["consent_anchor"], &imported["skipped"]["consent_anchored"]), (&json!(1), &json!(2)));
     let twin = Tenant { id: imported["tenant"].as_str().expect("a tenant").to_owned(), ..acme.clone() };
     let again = world.login(&owner.email, &owner.password).await;
     let there = |request: Request| request.token(&again.token).header("x-tenant-id", &twin.id).send();
@@ -785,10 +794,27 @@ async fn an_import_of_a_tenant_has_chains_that_hold_and_go_on_and_a_purge_leaves
     let proof = there(world.get(format!("{CONSENT}/proof?phone_number=%2B15551234568"))).await.expect(200).json();
     let (valid, said) = checked(&[proof]);
     assert!(valid, "{said}");
+    // It has anchors of its own: of each day on which something was recorded, there too.
+    done(&world, owner, &format!("POST {CONSENT}"), given(ADA)).await;
+    anchors::anchored_next_day(&world, &workers).await;
+    let all = there(world.get(format!("{CONSENT}/verify"))).await.expect(200).json()["data"].clone();
+    assert_eq!((&all["valid"], &all["anchored"], &all["broken_anchor"]), (&json!(true), &json!(3), &Value::Null), "{all}");
+    let proof = there(world.get(format!("{CONSENT}/proof?phone_number=%2B15551234568"))).await.expect(200).json();
+    assert_eq!((&proof["data"]["anchors"][0]["tenant_id"], &proof["data"]["anchors"][0]["n"]), (&json!(twin.id), &json!(3)));
+    let (valid, said) = checked(std::slice::from_ref(&proof));
+    assert!(valid && said.contains("anchor 2, of") && said.contains("anchor 1, of"), "{said}");
 
+    // With something that waits for its anchor.
+    done(&world, owner, &format!("POST {CONSENT}"), given(BOB)).await;
+    drain(&world, &workers).await;
+    let noted = || world.items_of_type("due_anchor").into_iter().filter(|note| note["tenant"]["S"] == acme.id.as_str()).count();
+    assert_eq!((noted(), of_type(&world, &acme, "consent_anchor").len()), (1, 2));
     world.delete("/api/tenant").token(&owner.token).header("x-tenant-id", &acme.id).send().await.expect(200);
     world.advance(SignedDuration::from_hours(24 * 8));
     workers.run("janitor", json!({"task": "purge"})).await.expect("the purge");
-    assert_eq!(world.items_of(&acme), Vec::<Value>::new());
-    assert!(!of_type(&world, &twin, "consent_entry").is_empty());
+    assert_eq!((world.items_of(&acme), noted()), (vec![], 0));
+    assert!(!of_type(&world, &twin, "consent_anchored").is_empty());
+    // The stream comes late, and a note that it left says nothing any more.
+    anchors::anchored_next_day(&world, &workers).await;
+    assert_eq!((world.items_of(&acme), noted()), (vec![], 0));
 }

@@ -213,9 +213,9 @@ async fn what_a_death_left_half_written_a_repeat_completes() {
     // As if only the record of the batch and one pack had been written.
     let packs = items(&world, &acme, "edge_pack");
     for pack in &packs[1..] {
-        remove(&world, pack);
+        world.remove_item(pack);
         let mark = items(&world, &acme, "edge_counted").into_iter().find(|mark| mark["pack"] == pack["id"]).unwrap();
-        remove(&world, &mark);
+        world.remove_item(&mark);
     }
     report(&world, &key, body).await.expect(200);
     assert_eq!(items(&world, &acme, "edge_pack").len(), packs.len());
@@ -896,11 +896,6 @@ fn paths(logs: &Value) -> Vec<&str> {
 
 fn without_limits(items: Vec<Value>) -> Vec<Value> {
     items.into_iter().filter(|item| !text(item, "pk").starts_with("G#rate#") && !text(item, "pk").ends_with("#quota")).collect()
-}
-
-fn remove(world: &World, item: &Value) {
-    let request = json!({"TableName": world.table_name(), "Key": {"pk": item["pk"], "sk": item["sk"]}});
-    world.aws.database().delete_item(serde_json::from_value(request).unwrap()).unwrap();
 }
 
 /// Relay and courier, as the event sources call them.

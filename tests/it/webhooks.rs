@@ -36,7 +36,7 @@ pub enum Say {
 
 #[derive(Clone, Debug)]
 pub struct Heard {
-    path: String,
+    pub path: String,
     pub headers: HeaderMap,
     pub body: String,
 }
@@ -228,7 +228,7 @@ async fn the_documented_shapes_are_met() {
     late.send().await.expect(412);
 
     let types = home.get("/v1/webhooks/event-types").await;
-    assert_eq!((types.as_array().map(Vec::len), &types[0]["name"]), (Some(20), &json!("message.queued")));
+    assert_eq!((types.as_array().map(Vec::len), &types[0]["name"]), (Some(21), &json!("message.queued")));
     let deleted = home.world.delete(&path).token(&home.owner().token).send().await.expect(200);
     assert_eq!(deleted.json()["data"], json!({"id": id(&data), "deleted": true}));
     home.world.get(&path).token(&home.owner().token).send().await.expect(404);

@@ -286,6 +286,12 @@ impl World {
         self.aws.database().put_item(serde_json::from_value(request).expect("a request")).expect("the item can be written");
     }
 
+    /// Deletes an item directly from the table.
+    pub fn remove_item(&self, item: &Value) {
+        let request = json!({"TableName": self.table_name(), "Key": {"pk": item["pk"], "sk": item["sk"]}});
+        self.aws.database().delete_item(serde_json::from_value(request).expect("a request")).expect("the item can be deleted");
+    }
+
     pub fn request(&self, method: &'static str, path: impl Into<String>) -> Request {
         let next = self.next_ip.fetch_add(1, Ordering::Relaxed);
         let ip = format!("198.51.{}.{}", next / 250 % 250, next % 250);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use records::consent::{ChainHead, ConsentEntry};
+use records::consent_anchor::{AnchorCheck, ConsentAnchor, ConsentAnchored};
 use records::consent_chain::{ChainCheck, Evidence};
 use records::peer::Peer;
 use serde::Serialize;
@@ -11,11 +12,12 @@ use shared::http::answer::Answer;
 use shared::http::arguments::Query;
 use shared::http::form::{Cursor, Fields, Form, PhoneNumberText};
 use shared::model::phone_number::PhoneNumber;
-use shared::store::{Entity as _, Position, Span};
+use shared::store::{Direction, Entity as _, Position, Span};
 use shared::tenancy::TenantStore;
 use shared::tenancy::doors::Viewer;
 use shared::{Error, Result};
 
+use crate::anchor::AnchorView;
 use crate::rules::{JUDGED, opened, sealed};
 
 /// Chains of a page.
@@ -30,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const TRIES: usize = 5;
 /// Bytes of a page of a proof, before JSON quotes them.
 const PAGE: usize = 2_000_000;
+/// Anchors of a proof.
+const ANCHORS: usize = 100;
 
 /// Whether chains hold.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -42,12 +46,18 @@ pub struct VerifiedView {
     entries: u64,
     /// Of these, entries that another tenant recorded, of which this one is an import. Their hashes cover the id of that one.
     imported: u64,
+    /// What anchors hold of these chains: each was compared.
+    anchored: u64,
     /// Of the chain of one number: its end, if it has one.
     head: Option<HeadView>,
     /// Of the chain of one number: the first entry that does not hold.
     broken_at: Option<u64>,
+    /// And what shows that.
+    broken_by: Option<BrokenBy>,
     /// The chains that do not hold.
     broken: Vec<BrokenView>,
+    /// Of all chains, on the first page: the number of the first anchor that does not hold.
+    broken_anchor: Option<u64>,
     /// Of all chains: where to go on; null at the end.
     next_cursor: Option<String>,
 }
@@ -68,6 +78,18 @@ pub struct BrokenView {
     phone_number: PhoneNumber,
     /// The first entry that does not hold.
     broken_at: u64,
+    broken_by: BrokenBy,
+}
+
+/// What shows that a chain does not hold.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ConsentBrokenBy)]
+pub enum BrokenBy {
+    /// Its own hashes.
+    Chain,
+    /// They fit, but an anchor holds another entry: the chain was cut or written anew.
+    Anchor,
 }
 
 /// What proves the consent of a number, for `docs/verify_consent.py`.
@@ -80,6 +102,8 @@ pub struct ProofView {
     head: Option<HeadView>,
     /// From the beginning of the chain.
     entries: Vec<ProvenView>,
+    /// On the last page: what anchors hold of the chain, the newest first, at most 100.
+    anchors: Vec<AnchoredView>,
     /// Where the chain goes on; null at its end.
     next_cursor: Option<String>,
 }
@@ -104,6 +128,20 @@ pub struct DisclosedView {
     value: String,
 }
 
+/// An anchor, and what it holds of the chain.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ConsentAnchored)]
+pub struct AnchoredView {
+    #[serde(flatten)]
+    anchor: AnchorView,
+    /// The entry at which the chain ended. A leaf of the tree is made of the phone number, this, and the hash of the entry.
+    n: u64,
+    /// The place of the leaf, from 0.
+    index: u64,
+    /// The hashes with which it leads to the root.
+    path: Vec<String>,
+}
+
 pub struct VerifyQuery {
     phone_number: Option<PhoneNumber>,
     cursor: Option<String>,
@@ -120,7 +158,8 @@ struct Verdict {
     head: Option<ChainHead>,
     entries: u64,
     imported: u64,
-    broken_at: Option<u64>,
+    anchored: Vec<ConsentAnchored>,
+    broken: Option<(u64, BrokenBy)>,
 }
 
 /// The chain of a number, or a thousand chains in the order of their numbers.
@@ -128,14 +167,15 @@ pub async fn verify(door: Viewer, query: Query<VerifyQuery>) -> Result<Answer<Ve
     let (store, VerifyQuery { phone_number, cursor }) = (&door.store, query.0);
     if let Some(number) = phone_number {
         let head = store.find(&Peer::key_of(&number)).await?.and_then(|peer| peer.chain);
-        let verdict = verdict(store, number, head).await?;
+        let verdict = with_anchors(store, verdict(store, number, head).await?).await?;
         let mut view = VerifiedView::of(std::slice::from_ref(&verdict), None);
         view.head = verdict.head.map(HeadView::of);
-        view.broken_at = verdict.broken_at;
+        (view.broken_at, view.broken_by) = verdict.broken.unzip();
         return Ok(Answer::new("Success", view));
     }
     let question = format!("consent verify {}", door.tenant.id);
     let after = opened(&door.app, &question, cursor.as_ref())?;
+    let anchors = if after.is_none() { store.all(&ConsentAnchor::all()).await? } else { vec![] };
     let peers = store.page_within(&Peer::all(), &Span { after, skip: 0, limit: CHAINS }, JUDGED, |peer| peer.chain.is_some()).await?;
     let (mut verdicts, mut next, began) = (vec![], peers.next, Instant::now());
     for some in peers.items.chunks(AT_ONCE) {
@@ -147,7 +187,10 @@ pub async fn verify(door: Viewer, query: Query<VerifyQuery>) -> Result<Answer<Ve
         }
     }
     let next = sealed(&door.app, &question, next.as_ref())?;
-    Ok(Answer::new("Success", VerifiedView::of(&verdicts, next.clone())).with_next(next))
+    let mut view = VerifiedView::of(&verdicts, next.clone());
+    view.broken_anchor = ConsentAnchor::first_broken(&anchors, &store.tenant_id().to_string());
+    view.valid &= view.broken_anchor.is_none();
+    Ok(Answer::new("Success", view).with_next(next))
 }
 
 /// The entries of a chain with what they cover, in pages.
@@ -180,7 +223,8 @@ pub async fn proof(door: Viewer, query: Query<ProofQuery>) -> Result<Answer<Proo
         }
     }
     let next = sealed(&door.app, &question, after.as_ref())?;
-    let view = ProofView { phone_number, head: head.map(HeadView::of), entries, next_cursor: next.clone() };
+    let anchors = if next.is_none() { newest_anchors(store, &phone_number).await? } else { vec![] };
+    let view = ProofView { phone_number, head: head.map(HeadView::of), entries, anchors, next_cursor: next.clone() };
     Ok(Answer::new("Success", view).with_next(next))
 }
 
@@ -189,7 +233,7 @@ async fn verdict(store: &TenantStore, phone_number: PhoneNumber, head: Option<Ch
     let mut head = head;
     for _ in 0..TRIES {
         let verdict = looked_at(store, phone_number.clone(), head.clone()).await?;
-        if verdict.broken_at.is_none() {
+        if verdict.broken.is_none() {
             return Ok(verdict);
         }
         let now = store.find(&Peer::key_of(&phone_number)).await?.and_then(|peer| peer.chain);
@@ -203,11 +247,15 @@ async fn verdict(store: &TenantStore, phone_number: PhoneNumber, head: Option<Ch
 
 async fn looked_at(store: &TenantStore, phone_number: PhoneNumber, head: Option<ChainHead>) -> Result<Verdict> {
     let own = store.tenant_id().to_string();
-    let (list, mut check, mut place, mut imported) = (ConsentEntry::chain_of(&phone_number), ChainCheck::of(phone_number.clone()), None, 0);
+    // First, for what is anchored later may be of an entry that is added after the chain was read.
+    let anchored = store.all(&ConsentAnchored::all_of(&phone_number)).await?;
+    let (mut check, mut anchors) = (ChainCheck::of(phone_number.clone()), AnchorCheck::of(&anchored));
+    let (list, mut place, mut imported) = (ConsentEntry::chain_of(&phone_number), None, 0);
     loop {
         let (some, next) = store.after(&list, place.as_ref(), ENTRIES).await?;
         for entry in &some {
             check.take(entry);
+            anchors.take(entry);
             imported += u64::from(entry.recorded_in != own);
         }
         match next {
@@ -215,15 +263,46 @@ async fn looked_at(store: &TenantStore, phone_number: PhoneNumber, head: Option<
             None => break,
         }
     }
-    let broken_at = check.ended(head.as_ref()).err();
-    Ok(Verdict { phone_number, head, entries: check.entries(), imported, broken_at })
+    let by_itself = check.ended(head.as_ref()).err().map(|broken_at| (broken_at, BrokenBy::Chain));
+    let broken = by_itself.or_else(|| anchors.ended().map(|broken_at| (broken_at, BrokenBy::Anchor)));
+    Ok(Verdict { phone_number, head, entries: check.entries(), imported, anchored, broken })
+}
+
+/// The same, if also the anchors themselves hold what is said of them.
+async fn with_anchors(store: &TenantStore, verdict: Verdict) -> Result<Verdict> {
+    let own = store.tenant_id().to_string();
+    let pairs = with_their_anchors(store, &verdict.anchored).await?;
+    let otherwise =
+        pairs.iter().find(|(anchor, anchored)| !anchor.holds(anchored, &own)).map(|(_, anchored)| (anchored.n, BrokenBy::Anchor));
+    Ok(Verdict { broken: verdict.broken.or(otherwise), ..verdict })
+}
+
+/// What anchors hold of a chain, the newest first.
+async fn newest_anchors(store: &TenantStore, phone_number: &PhoneNumber) -> Result<Vec<AnchoredView>> {
+    let newest = ConsentAnchored::all_of(phone_number).going(Direction::Descending);
+    let anchored = store.page(&newest, &Span::first(ANCHORS), |_| true).await?.items;
+    let pairs = with_their_anchors(store, &anchored).await?;
+    let view = |(anchor, anchored): (ConsentAnchor, &ConsentAnchored)| AnchoredView {
+        anchor: AnchorView::of(store, &anchor),
+        n: anchored.n,
+        index: anchored.index,
+        path: anchored.path.clone(),
+    };
+    Ok(pairs.into_iter().map(view).collect())
+}
+
+/// Each with its anchor. One whose anchor is not there yet is left out.
+async fn with_their_anchors<'a>(store: &TenantStore, anchored: &'a [ConsentAnchored]) -> Result<Vec<(ConsentAnchor, &'a ConsentAnchored)>> {
+    let keys: Vec<_> = anchored.iter().map(|one| ConsentAnchor::key_of(one.anchor)).collect();
+    let mut anchors = store.find_many(&keys).await?.into_iter().peekable();
+    Ok(anchored.iter().filter_map(|one| Some((anchors.next_if(|anchor| anchor.number == one.anchor)?, one))).collect())
 }
 
 impl VerifiedView {
     fn of(verdicts: &[Verdict], next_cursor: Option<String>) -> Self {
         let broken = verdicts.iter().filter_map(|verdict| {
-            let (phone_number, broken_at) = (verdict.phone_number.clone(), verdict.broken_at?);
-            Some(BrokenView { phone_number, broken_at })
+            let (broken_at, broken_by) = verdict.broken?;
+            Some(BrokenView { phone_number: verdict.phone_number.clone(), broken_at, broken_by })
         });
         let broken: Vec<_> = broken.collect();
         VerifiedView {
@@ -231,9 +310,12 @@ impl VerifiedView {
             chains: verdicts.iter().filter(|verdict| verdict.head.is_some()).count() as u64,
             entries: verdicts.iter().map(|verdict| verdict.entries).sum(),
             imported: verdicts.iter().map(|verdict| verdict.imported).sum(),
+            anchored: verdicts.iter().map(|verdict| verdict.anchored.len() as u64).sum(),
             head: None,
             broken_at: None,
+            broken_by: None,
             broken,
+            broken_anchor: None,
             next_cursor,
         }
     }

@@ -1,5 +1,6 @@
 //! Who must not be written to and who agreed to be (F4): opt-outs by phone number, and consent in chains that show when somebody changed them.
 
+mod anchor;
 mod checking;
 mod consent;
 mod consent_export;
@@ -47,6 +48,7 @@ impl Routes for Compliance {
         routes.get("/v1/compliance/consent/export", "exportConsents", "Export consent records", consent_export::export);
         routes.get("/v1/compliance/consent/verify", "verifyConsents", "Verify the chains of consent", checking::verify);
         routes.get("/v1/compliance/consent/proof", "proveConsent", "What proves the consent of a phone number", checking::proof);
+        routes.get("/v1/compliance/consent/anchors", "listConsentAnchors", "List anchors of consent", anchor::list);
         routes.post(
             "/v1/compliance/consent/redact",
             "redactConsents",

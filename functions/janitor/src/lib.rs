@@ -1,6 +1,7 @@
-//! Work without a request: demos are warned and purged, deleted tenants are purged, what deleted projects, workspaces, campaigns and leads held is deleted, and
-//! custom domains are checked. Every task may be interrupted at any point, and its next run continues.
+//! Work without a request: demos are warned and purged, deleted tenants are purged, what deleted projects, workspaces, campaigns and leads held is deleted,
+//! custom domains are checked, and what was recorded of consent is anchored. Every task may be interrupted at any point, and its next run continues.
 
+pub mod anchor;
 pub mod campaign;
 pub mod domain;
 pub mod lead;
@@ -16,9 +17,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use shared::Result;
 use shared::config::Variables;
+use shared::model::due::{AnchorConsents, DueAnchor};
 use shared::model::workspace::SweepWorkspace;
 use shared::runtime::worker::{self, Worker};
-use shared::runtime::{App, StartError};
+use shared::runtime::{App, StartError, sweep as remind};
+
+use crate::anchor::Portion;
 
 pub struct Janitor {
     app: App,
@@ -31,6 +35,8 @@ enum Task {
     Purge {},
     /// Hourly.
     CheckDomains {},
+    /// Hourly: what is to be anchored is brought to mind.
+    AnchorConsents {},
 }
 
 /// A job of the clean-up queue.
@@ -41,6 +47,7 @@ enum CleanUp {
     Workspace(SweepWorkspace),
     Campaign(SweepCampaign),
     Lead(EraseLead),
+    Anchor(AnchorConsents),
 }
 
 impl Worker for Janitor {
@@ -58,6 +65,7 @@ impl Worker for Janitor {
                     CleanUp::Campaign(job) => campaign::sweep(&context, job, campaign::AT_MOST).await,
                     CleanUp::Lead(job) => lead::sweep(&context, job, lead::AT_MOST).await,
                     CleanUp::Workspace(job) => workspace::sweep(&context, job, workspace::AT_MOST).await,
+                    CleanUp::Anchor(job) => anchor::anchor(&context, job, Portion::MOST).await,
                 }
             };
             return worker::queue(&self.app, event, Self::NAME, request_id, clean_up).await;
@@ -66,6 +74,7 @@ impl Worker for Janitor {
         match worker::command(event)? {
             Task::Purge {} => worker::answer(purge::purge(&context, purge::AT_MOST).await?),
             Task::CheckDomains {} => worker::answer(domain::check(&context, domain::AT_MOST).await?),
+            Task::AnchorConsents {} => remind::<DueAnchor>(&context).await,
         }
     }
 }
@@ -76,7 +85,11 @@ mod tests {
 
     #[test]
     fn the_inputs_of_the_schedules_are_tasks() {
-        for sample in [include_str!("../../../events/janitor/purge.json"), include_str!("../../../events/janitor/check-domains.json")] {
+        for sample in [
+            include_str!("../../../events/janitor/purge.json"),
+            include_str!("../../../events/janitor/check-domains.json"),
+            include_str!("../../../events/janitor/anchor-consents.json"),
+        ] {
             worker::command::<Task>(serde_json::from_str(sample).unwrap()).unwrap();
         }
         assert!(worker::command::<Task>(serde_json::json!({"task": "purge", "tenant": "x"})).is_err());

@@ -9,7 +9,7 @@ use shared::ids::{LinkId, MailId, UserId};
 use shared::model::api_key::{ApiKey, KeyClaim, KeyHandle};
 use shared::model::deletion::{Deletion, Receipt};
 use shared::model::demo::{Demo, DemoClaim, Due};
-use shared::model::due::{DueDelivery, DueNote, DueWork};
+use shared::model::due::{DueAnchor, DueDelivery, DueNote, DueWork};
 use shared::model::due_messages::DueMessages;
 use shared::model::inbound::{Inbound, InboundAddress, InboundId};
 use shared::model::invitation::Invitation;
@@ -262,11 +262,12 @@ async fn remove_mails(context: &WorkContext, tenant: TenantId) -> Result<bool> {
     Ok(true)
 }
 
-/// Notes of what would have been due: of campaigns, of messages, and of deliveries to webhooks.
+/// Notes of what would have been due: of campaigns, of messages, of deliveries to webhooks, and of anchors.
 async fn remove_due(context: &WorkContext, tenant: TenantId) -> Result<bool> {
     remove_notes::<DueWork>(context, tenant).await?;
     remove_notes::<DueMessages>(context, tenant).await?;
     remove_notes::<DueDelivery>(context, tenant).await?;
+    remove_notes::<DueAnchor>(context, tenant).await?;
     Ok(true)
 }
 

@@ -1,6 +1,7 @@
 //! Which changes of the table are events that customers are told of: the one place where that is decided. A change is at most one event. A new kind of
 //! record adds an arm here, and nothing else: keeping the event, delivering and signing it are the same for all.
 
+use records::consent_anchor::ConsentAnchor;
 use records::event::{Event, EventId, EventKind};
 use records::message_campaign::{MessageCampaign, MessageCampaignStatus};
 use records::opt_out::OptOut;
@@ -49,6 +50,8 @@ fn what(change: &Change) -> Result<Option<(EventKind, Map<String, Value>)>> {
             let kind = of_opt_out(change.earlier::<OptOut>()?.as_ref(), &opt_out);
             Ok(kind.map(|kind| (kind, about_opt_out(&opt_out))))
         }
+        // It never changes.
+        ConsentAnchor::TYPE => Ok(Some((EventKind::ConsentAnchored, about_anchor(&change.record()?)))),
         _ => Ok(None),
     }
 }
@@ -140,6 +143,17 @@ fn about_opt_out(opt_out: &OptOut) -> Map<String, Value> {
         "opted_out_at": opt_out.opted_out_at.map(zulu),
         "opted_back_in_at": opt_out.opted_back_in_at.map(zulu),
         "sequence": opt_out.version,
+    }))
+}
+
+fn about_anchor(anchor: &ConsentAnchor) -> Map<String, Value> {
+    object(json!({
+        "number": anchor.number,
+        "anchored_at": zulu(anchor.anchored_at),
+        "heads": anchor.heads,
+        "root": anchor.root,
+        "previous": anchor.previous,
+        "hash": anchor.digest,
     }))
 }
 

@@ -1,15 +1,17 @@
 //! Turns the table's stream into jobs and derived data. A new mail or message is to be sent, a campaign that is due goes on, an event is told to webhooks, a
-//! released wave and an answer of the inbox are sent, a deleted project, workspace, campaign or lead is to be swept, a change goes into the audit log, and a
-//! pack of the edge's log is added to its days and months. The committed item is the event, so nothing is lost between a write and its effect. A record that
+//! released wave and an answer of the inbox are sent, a deleted project, workspace, campaign or lead is to be swept, a change goes into the audit log, a pack
+//! of the edge's log is added to its days and months, and what was recorded of consent is noted for its anchor. The committed item is the event, so nothing is lost between a write and its effect. A record that
 //! is seen twice causes a second job, which does nothing, and the same audit entry. The jobs of all records of a batch are sent together, and the batch is
 //! asked for again from the first record of which a job is not on its queue.
 
+mod anchors;
 pub mod events;
 mod jobs;
 mod rollup;
 
 use aws_sdk_sqs::Client;
 use jiff::{SignedDuration, Timestamp};
+use records::consent::Consent;
 use records::deleted_campaign::{DeletedCampaign, SweepCampaign};
 use records::delivery::{Deliver, Delivery};
 use records::event::Publish;
@@ -26,7 +28,7 @@ use serde_json::Value;
 use shared::Result;
 use shared::aws::Aws;
 use shared::config::Variables;
-use shared::model::due::{AdvanceCampaign, DueDelivery, DueNote, DueWork, RemindDelivery};
+use shared::model::due::{AdvanceCampaign, AnchorConsents, DueAnchor, DueDelivery, DueNote, DueWork, RemindDelivery};
 use shared::model::due_messages::{DueMessages, ReleaseMessages};
 use shared::model::edge::Pack;
 use shared::model::mail::Mail;
@@ -36,6 +38,7 @@ use shared::runtime::{App, StartError};
 use shared::store::Entity;
 use shared::tenancy::jobs::{Change, ChangeKind, SendMail};
 
+use crate::anchors::Noted;
 use crate::jobs::Job;
 
 pub struct Relay {
@@ -49,6 +52,7 @@ pub struct Relay {
     message_queue: String,
     bulk_queue: String,
     event_queue: String,
+    noted: Noted,
 }
 
 /// What must follow a change of the table.
@@ -78,6 +82,10 @@ enum FollowUp {
     LetGo(LetGo, SignedDuration),
     /// The delivery, and the tenant whose share of the queue it uses.
     RemindDelivery(RemindDelivery, String),
+    /// The note, and the tenant whose share of the queue it uses.
+    AnchorConsents(AnchorConsents, String),
+    /// Something was recorded of consent, at this moment.
+    NoteAnchor(Timestamp),
     /// Add to the counters of its days and months.
     Count(Box<Pack>),
     Nothing,
@@ -111,7 +119,20 @@ impl Worker for Relay {
         let (otp_queue, message_queue) = (queue("OTP_QUEUE_URL")?, queue("MESSAGE_QUEUE_URL")?);
         let (bulk_queue, event_queue) = (queue("BULK_QUEUE_URL")?, queue("EVENT_QUEUE_URL")?);
         let sqs = client(&Aws::read(variables)?);
-        Ok(Relay { app, sqs, mail_queue, cleanup_queue, campaign_queue, send_queue, otp_queue, message_queue, bulk_queue, event_queue })
+        let noted = Noted::default();
+        Ok(Relay {
+            app,
+            sqs,
+            mail_queue,
+            cleanup_queue,
+            campaign_queue,
+            send_queue,
+            otp_queue,
+            message_queue,
+            bulk_queue,
+            event_queue,
+            noted,
+        })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
@@ -152,6 +173,11 @@ impl Relay {
             FollowUp::Replay(job, delay) => Job::new(&self.event_queue, change.group(), &change.job(job)).map(|job| job.after(delay)),
             FollowUp::LetGo(job, delay) => Job::new(&self.event_queue, change.group(), &change.job(job)).map(|job| job.after(delay)),
             FollowUp::RemindDelivery(job, group) => Job::new(&self.event_queue, group, &change.job(job)),
+            FollowUp::AnchorConsents(job, group) => Job::new(&self.cleanup_queue, group, &change.job(job)),
+            FollowUp::NoteAnchor(recorded_at) => {
+                self.noted.note(&change.context(&self.app, Self::NAME, request_id), recorded_at).await?;
+                return event.into_iter().collect();
+            }
             FollowUp::Count(pack) => {
                 rollup::count(&change.context(&self.app, Self::NAME, request_id), &pack).await?;
                 return event.into_iter().collect();
@@ -273,6 +299,18 @@ fn follow_up(change: &Change, now: Timestamp) -> Result<FollowUp> {
             } else {
                 FollowUp::Nothing
             })
+        }
+        // The id is of the moment when it was recorded, which an import keeps, and which may be of a clock that is ahead.
+        ChangeKind::Inserted if change.entity == Consent::TYPE => {
+            let consent: Consent = change.record()?;
+            let (written_at, _) = change.written()?;
+            Ok(FollowUp::NoteAnchor(consent.id.moment().max(written_at)))
+        }
+        // Written for later, as the other.
+        ChangeKind::Modified if change.entity == DueAnchor::TYPE => {
+            let due_anchor: DueAnchor = change.record()?;
+            let group = due_anchor.group();
+            Ok(if due_anchor.is_reminder() { FollowUp::AnchorConsents(AnchorConsents { due_anchor }, group) } else { FollowUp::Nothing })
         }
         // Packs are never changed, and expired ones still count.
         ChangeKind::Inserted if change.entity == Pack::TYPE => Ok(FollowUp::Count(change.record()?)),

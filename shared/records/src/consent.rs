@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use shared::ids::Segment;
+use shared::ids::{self, Segment};
 use shared::model::phone_number::PhoneNumber;
 use shared::store::{Collection, Entity, InTenant, Key, List, Record, Restore, Within, restored};
 use shared::{Error, Result, id};
@@ -16,6 +16,13 @@ use crate::peer::Peer;
 
 id!(/// An entry of a chain of consent.
     ConsentId = "cns", time_ordered);
+
+impl ConsentId {
+    /// When it was made, in milliseconds.
+    pub fn moment(&self) -> Timestamp {
+        ids::moment_of(&self.0)
+    }
+}
 
 id!(/// An import of consents.
     ConsentImportId, time_ordered);
@@ -329,7 +336,7 @@ impl ConsentEntry {
 }
 
 /// Sorts as the number does.
-struct Place(u64);
+pub(crate) struct Place(pub(crate) u64);
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -359,7 +366,7 @@ impl Entity for ConsentEntry {
 }
 
 /// The partition of a peer's chain, if it has one.
-fn number_of(peer: &Map<String, Value>) -> Option<Vec<String>> {
+pub(crate) fn number_of(peer: &Map<String, Value>) -> Option<Vec<String>> {
     if peer.get("chain").is_none_or(Value::is_null) {
         return Some(vec![]);
     }

@@ -61,10 +61,10 @@ impl ConsentEntry {
         ChainHead { n: 0, digest: "0".repeat(64) }
     }
 
-    /// The text that its digest covers. Each value has its length in bytes before it, so two different entries never have the same text.
+    /// The text that its digest covers.
     pub fn canonical(&self) -> String {
         let evidence = |evidence: &Option<Evidence>| evidence.as_ref().map(Evidence::digest);
-        let lines: [(&str, Option<String>); 18] = [
+        let lines: [(&'static str, Option<String>); 18] = [
             ("tenant", Some(self.recorded_in.clone())),
             ("phone_number", Some(self.phone_number.to_string())),
             ("n", Some(self.n.to_string())),
@@ -84,15 +84,7 @@ impl ConsentEntry {
             ("metadata", evidence(&self.metadata)),
             ("previous", Some(self.previous.clone())),
         ];
-        let mut text = format!("{VERSION}\n");
-        for (name, value) in lines {
-            // Writing to a string cannot fail.
-            let _ = match value {
-                Some(value) => writeln!(text, "{name}:{}:{value}", value.len()),
-                None => writeln!(text, "{name}:-"),
-            };
-        }
-        text
+        framed(VERSION, lines)
     }
 
     /// The end of a chain that ends with it.
@@ -101,8 +93,22 @@ impl ConsentEntry {
     }
 }
 
+/// A canonical form: a first line that says of what, then a line for each value. Each has its length in bytes before it, so no two lists of values have the
+/// same text.
+pub(crate) fn framed(version: &str, lines: impl IntoIterator<Item = (&'static str, Option<String>)>) -> String {
+    let mut text = format!("{version}\n");
+    for (name, value) in lines {
+        // Writing to a string cannot fail.
+        let _ = match value {
+            Some(value) => writeln!(text, "{name}:{}:{value}", value.len()),
+            None => writeln!(text, "{name}:-"),
+        };
+    }
+    text
+}
+
 /// RFC 3339 in UTC with milliseconds. A moment with more digits than we write is printed with all of them, which no digest covers.
-fn printed(moment: Timestamp) -> String {
+pub(crate) fn printed(moment: Timestamp) -> String {
     let format = if millis(moment) == moment { "%Y-%m-%dT%H:%M:%S%.3fZ" } else { "%Y-%m-%dT%H:%M:%S%.9fZ" };
     moment.strftime(format).to_string()
 }

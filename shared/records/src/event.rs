@@ -94,6 +94,7 @@ kinds! {
     CampaignStarted "campaign.started" "A campaign of messages began to send",
     CampaignCompleted "campaign.completed" "A campaign of messages has nothing left to send",
     CampaignCancelled "campaign.cancelled" "A campaign of messages was cancelled",
+    ConsentAnchored "consent.anchored" "What a day added to chains of consent was summed up in one hash, for you to keep",
     WebhookFailing "webhook.failing" "Another webhook has not been reached for an hour",
     WebhookRecovered "webhook.recovered" "Another webhook that failed was reached again",
     WebhookDisabled "webhook.disabled" "Another webhook was disabled, because it failed for days or asked for it",
@@ -263,8 +264,8 @@ impl Event {
     pub const WRITTEN_WITHIN: Duration = Duration::from_secs(8);
     /// Who reads on sees what lies so far back: more than `LATE`, `WRITTEN_WITHIN` and what clocks differ by.
     pub const SETTLED: SignedDuration = SignedDuration::from_secs(15);
-    /// What a thin one has beside ids: which of two is newer, and the number by which opt-outs are found.
-    const THIN: [&'static str; 2] = ["sequence", "phone_number"];
+    /// What a thin one has beside ids: which of two is newer, the number by which opt-outs are found, and of an anchor what must lie elsewhere than with us.
+    const THIN: [&'static str; 4] = ["sequence", "phone_number", "number", "hash"];
 
     /// Not told yet.
     pub fn new(id: EventId, kind: EventKind, happened_at: Timestamp, data: Map<String, Value>) -> Self {

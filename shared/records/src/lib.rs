@@ -12,6 +12,7 @@ pub mod campaign;
 pub mod campaign_plan;
 pub mod campaign_settings;
 pub mod consent;
+pub mod consent_anchor;
 pub mod consent_chain;
 pub mod contact;
 pub mod contact_group;
@@ -22,6 +23,7 @@ pub mod event;
 pub mod keywords;
 pub mod lead;
 pub mod lead_list;
+pub mod merkle;
 pub mod message;
 pub mod message_campaign;
 pub mod message_template;
@@ -112,6 +114,8 @@ shared::records! {
     consent::ConsentEntry,
     consent::Consent,
     consent::ConsentImport,
+    consent_anchor::ConsentAnchored,
+    consent_anchor::ConsentAnchor,
     opt_out::OptOut,
     message_template::MessageTemplate,
     message_template::MessageTemplateById,

@@ -185,3 +185,69 @@ impl Entity for DueDelivery {
 pub struct RemindDelivery {
     pub due_delivery: DueDelivery,
 }
+
+/// `due-anchors` / `<moment>#<tenant>`: what a tenant recorded of consent on a day is to be anchored, when nothing can be added to the day any more. The
+/// relay writes it with the first that it sees, and the janitor deletes it when all is anchored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DueAnchor {
+    /// Not `at`, which says when an item was written.
+    pub due_at: Timestamp,
+    #[serde(with = "stored")]
+    pub(crate) tenant: TenantId,
+    /// How often it was brought to mind. Each is a change, and so another job.
+    rounds: u32,
+}
+
+impl DueAnchor {
+    pub fn new(due_at: Timestamp, tenant: TenantId) -> Self {
+        DueAnchor { due_at, tenant, rounds: 0 }
+    }
+
+    /// Whether it was ever brought to mind.
+    pub fn is_reminder(&self) -> bool {
+        self.rounds > 0
+    }
+
+    /// For a fair share of a queue: the tenant.
+    pub fn group(&self) -> String {
+        self.tenant.to_string()
+    }
+}
+
+impl DueNote for DueAnchor {
+    fn due_at(&self) -> Timestamp {
+        self.due_at
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    fn again(&self) -> Self {
+        DueAnchor { rounds: self.rounds + 1, ..*self }
+    }
+
+    fn is_of(&self, tenant: TenantId) -> bool {
+        self.tenant == tenant
+    }
+}
+
+impl Entity for DueAnchor {
+    type Scope = InDirectory;
+    const TYPE: &'static str = "due_anchor";
+    const COLLECTION: &'static str = "due-anchors";
+
+    fn key(&self) -> Key<Self> {
+        Key::at(&Collection::of::<DueAnchor>(), format!("{:015}#{}", self.due_at.as_millisecond(), self.tenant))
+    }
+
+    fn guard(&self) -> Vec<(&'static str, u64)> {
+        vec![("rounds", self.rounds.into())]
+    }
+}
+
+/// A job: consents of a tenant are to be anchored now. It names the note; the directory says whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnchorConsents {
+    pub due_anchor: DueAnchor,
+}

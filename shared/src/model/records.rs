@@ -57,6 +57,7 @@ core! {
     line::LinePace,
     unclaimed::Unclaimed,
     due::DueDelivery,
+    due::DueAnchor,
     domain::HostClaim,
     inbound::Inbound,
     link::Link,

@@ -15,7 +15,7 @@ use crate::model::audit::{self, Removal, ResourceChange};
 use crate::model::deletion::Deletion;
 use crate::model::demo::Demo;
 use crate::model::domain::DomainCheck;
-use crate::model::due::{DueDelivery, DueWork};
+use crate::model::due::{AnchorConsents, DueAnchor, DueDelivery, DueNote as _, DueWork};
 use crate::model::due_messages::DueMessages;
 use crate::model::inbound::Inbound;
 use crate::model::line::LinePeer;
@@ -333,6 +333,13 @@ impl WorkContext {
     /// The store of the tenant of a delivery that is due, from the directory's list.
     pub fn tenant_of_delivery(&self, due: &DueDelivery) -> TenantStore {
         self.directory.enter(due.tenant)
+    }
+
+    /// The store of a tenant whose consents are to be anchored, and the note that says so. A job only names the note: the directory must have it, and it
+    /// must be due.
+    pub async fn anchoring(&self, job: &AnchorConsents) -> Result<Option<(TenantStore, DueAnchor)>> {
+        let due = self.directory.find(&job.due_anchor.key()).await?.filter(|due| due.is_due(self.now()));
+        Ok(due.map(|due| (self.directory.enter(due.tenant), due)))
     }
 
     /// Limits mails about webhooks to the owners of a tenant, in a day: whoever manages webhooks can make them fail at will.

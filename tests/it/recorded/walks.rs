@@ -6,6 +6,7 @@ use shared::model::mail_ref::LinkKind;
 use stack::sources::Invoke as _;
 
 use super::{Walk, catalogue, claims_of};
+use crate::compliance::anchors::anchored_next_day;
 use crate::dns::Server;
 use crate::insights::ingest_key;
 use crate::isolation::{suspected, thread};
@@ -1272,6 +1273,9 @@ async fn compliance() {
         {"phone_number": "1", "consent_type": "express", "consent_source": "paper_form"}, 4]);
     walk.send("an import", &format!("POST {consents}/import"), json!({"records": rows})).await;
     walk.send("the same again", &format!("POST {consents}/import"), json!({"records": rows})).await;
+    anchored_next_day(&walk.world, &Workers::on(&walk.world)).await;
+    walk.get("anchors", &format!("GET {consents}/anchors")).await;
+    walk.get("fewer than none", &format!("GET {consents}/anchors?limit=0")).await;
     walk.get("chains hold", &format!("GET {consents}/verify")).await;
     walk.get("that of a number", &format!("GET {consents}/verify?phone_number=%2B15551234567")).await;
     walk.get("what proves it", &format!("GET {consents}/proof?phone_number=%2B15551234567")).await;
