@@ -872,6 +872,9 @@ async fn a_cursor_means_nothing_in_another_tenant_list_or_order() {
             for _ in ["One", "Two"].iter().filter(|_| operation.path == "/v1/events") {
                 Target::Event.made(&world, tenant, &tenant.owner).await;
             }
+            for number in [1, 2].into_iter().filter(|_| operation.path.ends_with("/consent/anchors")) {
+                anchor(&world, tenant, number);
+            }
             for _ in ["One", "Two"].iter().filter(|_| operation.path.ends_with("/inbox/threads")) {
                 thread(&world, tenant).await;
             }
@@ -1580,6 +1583,16 @@ fn concrete(pattern: &str, target: &str) -> String {
     let mut value = || values.next().unwrap_or("0198c0de-0000-7000-8000-000000000000");
     let path: Vec<&str> = pattern.split('/').map(|segment| if segment.starts_with('{') { value() } else { segment }).collect();
     path.join("/")
+}
+
+/// An anchor of consent, as the janitor writes it.
+fn anchor(world: &World, tenant: &Tenant, number: u64) {
+    let hash = json!({"S": "0".repeat(64)});
+    world.put_item(&json!({
+        "pk": {"S": format!("T#{}#consent-anchors", tenant.id)}, "sk": {"S": format!("{number:010}")},
+        "tenant": {"S": tenant.id}, "type": {"S": "consent_anchor"}, "number": {"N": number.to_string()}, "heads": {"N": "1"},
+        "anchored_at": {"S": "2026-11-21T00:20:00Z"}, "until": {"S": "0198c0de-0000-7000-8000-000000000000"}, "root": hash, "previous": hash, "digest": hash,
+    }));
 }
 
 /// The query parameters an operation cannot do without.

@@ -279,6 +279,7 @@ fn queues_and_mail_are_for_those_who_use_them() {
                     "CampaignsRole",
                     "ComplianceRole",
                     "ContactsRole",
+                    "FanoutRole",
                     "MessagesRole",
                     "ProjectsRole",
                     "ReceiverRole",
