@@ -222,8 +222,8 @@ async fn the_documented_shapes_are_met() {
     let same = home.patch(&path, json!({"events": ["message.received", "contact.*"], "enabled": true})).await.expect(200);
     assert_eq!(same.header("etag"), made.header("etag"));
     let changed = home.patch(&path, json!({"events": ["*"], "payload": "thin", "max_per_second": 100})).await.expect(200);
-    let data = &changed.json()["data"];
-    assert_eq!((changed.header("etag"), &data["events"], &data["max_per_second"]), ("\"2.0\"", &json!(["*"]), &json!(100)));
+    let after = &changed.json()["data"];
+    assert_eq!((changed.header("etag"), &after["events"], &after["max_per_second"]), ("\"2.0\"", &json!(["*"]), &json!(100)));
     let late = home.world.patch(&path).token(&home.owner().token).header("if-match", "\"1.0\"").json(json!({"payload": "full"}));
     late.send().await.expect(412);
 
