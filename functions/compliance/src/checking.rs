@@ -1,5 +1,6 @@
 //! Whether chains of consent are as they were written, and what somebody needs to see that for themselves.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -46,7 +47,7 @@ pub struct VerifiedView {
     entries: u64,
     /// Of these, entries that another tenant recorded, of which this one is an import. Their hashes cover the id of that one.
     imported: u64,
-    /// What anchors hold of these chains: each was compared.
+    /// What anchors hold of these chains, and rightly.
     anchored: u64,
     /// Of the chain of one number: its end, if it has one.
     head: Option<HeadView>,
@@ -56,7 +57,9 @@ pub struct VerifiedView {
     broken_by: Option<BrokenBy>,
     /// The chains that do not hold.
     broken: Vec<BrokenView>,
-    /// Of all chains, on the first page: the number of the first anchor that does not hold.
+    /// Of all chains: what all anchors hold. Over all pages, `anchored` comes to the same, or somebody took away what was anchored.
+    anchored_in_all: Option<u64>,
+    /// Of all chains, on the first page: the number of the first anchor that does not hold, or, where there is one page, that holds more than is there.
     broken_anchor: Option<u64>,
     /// Of all chains: where to go on; null at the end.
     next_cursor: Option<String>,
@@ -167,7 +170,8 @@ pub async fn verify(door: Viewer, query: Query<VerifyQuery>) -> Result<Answer<Ve
     let (store, VerifyQuery { phone_number, cursor }) = (&door.store, query.0);
     if let Some(number) = phone_number {
         let head = store.find(&Peer::key_of(&number)).await?.and_then(|peer| peer.chain);
-        let verdict = with_anchors(store, verdict(store, number, head).await?).await?;
+        let verdict = verdict(store, number, head).await?;
+        let verdict = verdict.with(&Anchors::of(store).await?);
         let mut view = VerifiedView::of(std::slice::from_ref(&verdict), None);
         view.head = verdict.head.map(HeadView::of);
         (view.broken_at, view.broken_by) = verdict.broken.unzip();
@@ -175,7 +179,7 @@ pub async fn verify(door: Viewer, query: Query<VerifyQuery>) -> Result<Answer<Ve
     }
     let question = format!("consent verify {}", door.tenant.id);
     let after = opened(&door.app, &question, cursor.as_ref())?;
-    let anchors = if after.is_none() { store.all(&ConsentAnchor::all()).await? } else { vec![] };
+    let (is_first, before) = (after.is_none(), Anchors::of(store).await?);
     let peers = store.page_within(&Peer::all(), &Span { after, skip: 0, limit: CHAINS }, JUDGED, |peer| peer.chain.is_some()).await?;
     let (mut verdicts, mut next, began) = (vec![], peers.next, Instant::now());
     for some in peers.items.chunks(AT_ONCE) {
@@ -186,9 +190,15 @@ pub async fn verify(door: Viewer, query: Query<VerifyQuery>) -> Result<Answer<Ve
             break;
         }
     }
+    // Some may have been made meanwhile, and hold what was seen.
+    let now = Anchors::of(store).await?;
+    let verdicts: Vec<Verdict> = verdicts.into_iter().map(|verdict| verdict.with(&now)).collect();
     let next = sealed(&door.app, &question, next.as_ref())?;
     let mut view = VerifiedView::of(&verdicts, next.clone());
-    view.broken_anchor = ConsentAnchor::first_broken(&anchors, &store.tenant_id().to_string());
+    let is_whole = is_first && next.is_none();
+    view.anchored_in_all = Some(before.heads());
+    view.broken_anchor = if is_first { before.first_broken() } else { None };
+    view.broken_anchor = view.broken_anchor.or_else(|| is_whole.then(|| before.first_missing(&verdicts)).flatten());
     view.valid &= view.broken_anchor.is_none();
     Ok(Answer::new("Success", view).with_next(next))
 }
@@ -268,13 +278,57 @@ async fn looked_at(store: &TenantStore, phone_number: PhoneNumber, head: Option<
     Ok(Verdict { phone_number, head, entries: check.entries(), imported, anchored, broken })
 }
 
-/// The same, if also the anchors themselves hold what is said of them.
-async fn with_anchors(store: &TenantStore, verdict: Verdict) -> Result<Verdict> {
-    let own = store.tenant_id().to_string();
-    let pairs = with_their_anchors(store, &verdict.anchored).await?;
-    let otherwise =
-        pairs.iter().find(|(anchor, anchored)| !anchor.holds(anchored, &own)).map(|(_, anchored)| (anchored.n, BrokenBy::Anchor));
-    Ok(Verdict { broken: verdict.broken.or(otherwise), ..verdict })
+/// All anchors of a tenant, in their order.
+struct Anchors {
+    own: String,
+    all: Vec<ConsentAnchor>,
+}
+
+impl Anchors {
+    async fn of(store: &TenantStore) -> Result<Self> {
+        Ok(Anchors { own: store.tenant_id().to_string(), all: store.all(&ConsentAnchor::all()).await? })
+    }
+
+    fn heads(&self) -> u64 {
+        self.all.iter().map(|anchor| anchor.heads).sum()
+    }
+
+    fn first_broken(&self) -> Option<u64> {
+        ConsentAnchor::first_broken(&self.all, &self.own)
+    }
+
+    /// The first that held more than all chains have of it: somebody took away a chain, or what the anchor held of it.
+    fn first_missing(&self, verdicts: &[Verdict]) -> Option<u64> {
+        let mut held = BTreeMap::<u64, u64>::new();
+        verdicts.iter().flat_map(|verdict| &verdict.anchored).for_each(|anchored| *held.entry(anchored.anchor).or_default() += 1);
+        let is_missed = |anchor: &&ConsentAnchor| held.get(&anchor.number).copied().unwrap_or(0) != anchor.heads;
+        self.all.iter().find(is_missed).map(|anchor| anchor.number)
+    }
+
+    /// Whether it is as it was made. `None`: it belongs to the anchor that is being made.
+    fn hold(&self, anchored: &ConsentAnchored) -> Option<bool> {
+        let newest = self.all.last().map_or(0, |anchor| anchor.number);
+        match self.all.iter().find(|anchor| anchor.number == anchored.anchor) {
+            Some(anchor) => Some(anchor.holds(anchored, &self.own)),
+            None if anchored.anchor == newest + 1 => None,
+            None => Some(false),
+        }
+    }
+}
+
+impl Verdict {
+    /// The same, if also the anchors hold what is said of them. They were read after the chain.
+    fn with(self, anchors: &Anchors) -> Self {
+        let (mut kept, mut broken) = (vec![], None);
+        for anchored in self.anchored {
+            match anchors.hold(&anchored) {
+                Some(true) => kept.push(anchored),
+                Some(false) => broken = broken.or(Some((anchored.n, BrokenBy::Anchor))),
+                None => {}
+            }
+        }
+        Verdict { anchored: kept, broken: self.broken.or(broken), ..self }
+    }
 }
 
 /// What anchors hold of a chain, the newest first.
@@ -315,6 +369,7 @@ impl VerifiedView {
             broken_at: None,
             broken_by: None,
             broken,
+            anchored_in_all: None,
             broken_anchor: None,
             next_cursor,
         }

@@ -2,18 +2,20 @@
 //! what is written, so it may be repeated, cut off, or done twice at once: what an anchor holds of each number is written first, the anchor last, and once.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use records::consent::{ChainHead, Consent, ConsentEntry};
 use records::consent_anchor::{ConsentAnchor, ConsentAnchored};
 use shared::model::due::{AnchorConsents, DueNote as _};
 use shared::model::phone_number::PhoneNumber;
+use shared::model::tenant::{Tenant, TenantStatus};
 use shared::store::{Entity as _, Record as _, Span};
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result};
 
-/// How much one job may do, well within the function's time.
+/// How much one job may do.
 pub struct Portion {
     pub anchors: usize,
     /// Lines of one anchor.
@@ -24,6 +26,8 @@ impl Portion {
     pub const MOST: Portion = Portion { anchors: 10, lines: ConsentAnchor::MOST };
 }
 
+/// A job that took so long leaves the rest to another one: an anchor takes up to half a minute, and the function has five.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Lines, or entries, of one read.
 const AT_ONCE: usize = 500;
 /// Records of one transaction.
@@ -32,7 +36,15 @@ const TOGETHER: usize = 90;
 /// The note goes when nothing is left to anchor. If something is, it is brought to mind again, and the relay queues the next job.
 pub async fn anchor(context: &WorkContext, job: AnchorConsents, most: Portion) -> Result<()> {
     let Some((store, due)) = context.anchoring(&job).await? else { return Ok(()) };
+    // Nobody is told anything of a tenant that is to be purged. If it is restored, the note brings it to mind.
+    if store.find(&Tenant::key_of()).await?.is_some_and(|tenant| tenant.status == TenantStatus::Deleting) {
+        return Ok(());
+    }
+    let began = Instant::now();
     for _ in 0..most.anchors {
+        if began.elapsed() > PATIENCE {
+            break;
+        }
         match next(&store, context.now(), most.lines).await {
             Ok(true) => {}
             // Nothing is left, or nothing may be written, because the tenant is being purged.

@@ -35,7 +35,7 @@ enum Task {
     Purge {},
     /// Hourly.
     CheckDomains {},
-    /// Hourly: what is to be anchored is brought to mind.
+    /// Every five minutes: what is to be anchored is brought to mind.
     AnchorConsents {},
 }
 

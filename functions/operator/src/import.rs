@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use records::consent::ConsentEntry;
+use records::consent::{Consent, ConsentEntry};
 use records::contact::Contact;
 use records::peer::Peer;
 use records::project::{Project, ProjectId, Shelf, TaskCounts};
@@ -48,6 +48,8 @@ struct Content {
     settings: Vec<Setting>,
     ordinary: Vec<Ordinary>,
     consents: Vec<ConsentEntry>,
+    /// What leads to them.
+    consent_lines: Vec<Consent>,
     /// How many entries the chains of numbers have.
     chains: BTreeMap<PhoneNumber, u64>,
     /// By their tags.
@@ -119,14 +121,20 @@ impl Content {
                 None => content.skip("task"),
             }
         }
+        // What was recorded after the export came to the peers: its place is free for what is recorded next.
+        let chains = std::mem::take(&mut content.chains);
+        let is_known = |number: &PhoneNumber, n: u64| chains.get(number).is_some_and(|known| n <= *known);
         for entry in std::mem::take(&mut content.consents) {
-            // What was recorded after the export came to the peers: its place is free for what is recorded next.
-            if content.chains.get(&entry.phone_number).is_none_or(|known| entry.n > *known) {
-                content.skip(ConsentEntry::TYPE);
-                continue;
+            match is_known(&entry.phone_number, entry.n) {
+                true => content.ordinary.push(Ordinary { name: ConsentEntry::TYPE, workspace: None, record: Packed::of(&entry)? }),
+                false => content.skip(ConsentEntry::TYPE),
             }
-            let record = Packed::of(&entry)?;
-            content.ordinary.push(Ordinary { name: ConsentEntry::TYPE, workspace: None, record });
+        }
+        for line in std::mem::take(&mut content.consent_lines) {
+            match is_known(&line.phone_number, line.n) {
+                true => content.ordinary.push(Ordinary { name: Consent::TYPE, workspace: None, record: Packed::of(&line)? }),
+                false => content.skip(Consent::TYPE),
+            }
         }
         Ok(content)
     }
@@ -154,6 +162,7 @@ impl Content {
             }
             WorkspaceMember::TYPE => self.workspace_members.push((workspace?, record(data)?)),
             ConsentEntry::TYPE if workspace.is_none() => self.consents.push(record(data)?),
+            Consent::TYPE if workspace.is_none() => self.consent_lines.push(record(data)?),
             Peer::TYPE if workspace.is_none() => {
                 // Neither lines nor places are the new tenant's.
                 let peer = record::<Peer>(data)?.elsewhere();

@@ -265,7 +265,10 @@ impl Event {
     /// Who reads on sees what lies so far back: more than `LATE`, `WRITTEN_WITHIN` and what clocks differ by.
     pub const SETTLED: SignedDuration = SignedDuration::from_secs(15);
     /// What a thin one has beside ids: which of two is newer, the number by which opt-outs are found, and of an anchor what must lie elsewhere than with us.
-    const THIN: [&'static str; 4] = ["sequence", "phone_number", "number", "hash"];
+    fn is_thin(&self, name: &str) -> bool {
+        let of_anchor = self.kind == EventKind::ConsentAnchored && ["number", "hash"].contains(&name);
+        name.ends_with("_id") || ["sequence", "phone_number"].contains(&name) || of_anchor
+    }
 
     /// Not told yet.
     pub fn new(id: EventId, kind: EventKind, happened_at: Timestamp, data: Map<String, Value>) -> Self {
@@ -289,7 +292,7 @@ impl Event {
     pub fn told(&self, tenant: TenantId, payload: Payload) -> Told {
         let of = |payload: Payload| {
             let mut data = Map::from_iter([("tenant_id".to_owned(), json!(tenant))]);
-            let kept = |name: &str| payload == Payload::Full || name.ends_with("_id") || Event::THIN.contains(&name);
+            let kept = |name: &str| payload == Payload::Full || self.is_thin(name);
             data.extend(self.data.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone())));
             // The table knows no order of names, and each attempt is to have the same text.
             data.sort_keys();

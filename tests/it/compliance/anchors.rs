@@ -211,7 +211,7 @@ async fn a_chain_that_was_cut_or_written_anew_is_found_by_its_anchor() {
     found("written anew", 4, true).await;
     // And what the anchor holds of it, which then leads to another root.
     world.change_item(&anchored, &place(1), |item| item["digest"]["S"] = json!(chain[3].digest));
-    found("written anew with its leaf", 4, false).await;
+    found("written anew with its leaf", 4, true).await;
     restore();
 
     for (what, change) in [
@@ -221,15 +221,54 @@ async fn a_chain_that_was_cut_or_written_anew_is_found_by_its_anchor() {
         ("a place", |item: &mut Value| item["index"]["N"] = json!("1")),
     ] {
         world.change_item(&anchored, &place(1), change);
-        found(what, 4, what == "a leaf").await;
+        found(what, 4, true).await;
         restore();
     }
     world.change_item(&all, &place(1), |item| item["heads"]["N"] = json!("4"));
     found("an anchor", 4, false).await;
     let verdict = all_verified(&world, owner).await;
-    assert_eq!((&verdict["valid"], &verdict["broken"], &verdict["broken_anchor"]), (&json!(false), &json!([]), &json!(1)));
+    assert_eq!(
+        (&verdict["valid"], verdict["broken"].as_array().map(Vec::len), &verdict["broken_anchor"]),
+        (&json!(false), Some(3), &json!(1))
+    );
     restore();
     good("put back").await;
+
+    // What an anchor holds is said to be of one that nobody made.
+    world.change_item(&anchored, &place(1), |item| item["anchor"]["N"] = json!("9"));
+    let verdict = verified(&world, owner, ADA).await;
+    assert_eq!((&verdict["valid"], &verdict["broken_by"]), (&json!(false), &json!("anchor")));
+    restore();
+    // Whatever is taken away with all that leads to it is missed.
+    let missed = async |what: &str| {
+        let all = all_verified(&world, owner).await;
+        assert_eq!(
+            (&all["valid"], &all["broken"], &all["broken_anchor"], &all["anchored"], &all["anchored_in_all"]),
+            (&json!(false), &json!([]), &json!(1), &json!(2), &json!(3)),
+            "{what}"
+        );
+    };
+    world.remove_item(&item(&world, &anchored, &place(1)));
+    missed("what an anchor holds").await;
+    restore();
+    world.remove_item(&item(&world, &peers, "15551234567"));
+    (1..=5).for_each(|n| world.remove_item(&item(&world, &entries, &place(n))));
+    missed("a chain").await;
+    restore();
+    good("put back").await;
+
+    // Somebody who proves something false cannot make the verifier print what it did not check.
+    let mut forged = proof(&world, owner, ADA).await;
+    for (name, value) in
+        [("number", json!("1, of\nanchor 2")), ("anchored_at", json!("now\nanchor 2")), ("heads", json!(3.0)), ("n", json!("4"))]
+    {
+        let kept = forged["data"]["anchors"][0][name].clone();
+        forged["data"]["anchors"][0][name] = value;
+        let (valid, said) = checked(&[forged.clone()]);
+        assert!(!valid && said.contains("an anchor has another form"), "{name}: {said}");
+        forged["data"]["anchors"][0][name] = kept;
+    }
+    assert!(checked(&[forged]).0);
 }
 
 #[tokio::test]
