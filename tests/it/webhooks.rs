@@ -714,8 +714,25 @@ impl Home {
     }
 
     async fn drain_in_time(&self) {
+        self.drain_telling(|| ()).await;
+    }
+
+    /// The only webhook has another value as soon as somebody waits.
+    async fn drain_with(&self, field: &str, value: Value) {
+        let place = format!("T#{}#webhooks", self.own.id);
+        self.drain_telling(|| {
+            let stored = self.world.items_of_type("webhook").remove(0);
+            self.world.change_item(&place, stored["sk"]["S"].as_str().expect("a key"), |item| item[field] = value.clone());
+        })
+        .await;
+    }
+
+    async fn drain_telling(&self, waits: impl Fn()) {
         let sources = Sources::new(&self.world.template, &self.world.aws, self.workers.clone()).expect("the sources");
-        let passes = |time: Duration| self.world.advance(time.try_into().expect("a while"));
+        let passes = |time: Duration| {
+            self.world.advance(time.try_into().expect("a while"));
+            waits();
+        };
         sources.drain_in_time(passes).await.expect("all is done");
     }
 
@@ -862,17 +879,7 @@ async fn what_changes_while_others_wait_counts_for_them() {
     // Faster from the next step on.
     home.opt_outs(10..60).await;
     let began = home.world.clock_now().as_second();
-    let sources = Sources::new(&home.world.template, &home.world.aws, home.workers.clone()).expect("the sources");
-    let is_changed = Lock::new(false);
-    let passes = |time: Duration| {
-        home.world.advance(time.try_into().expect("a while"));
-        if !std::mem::replace(&mut *is_changed.lock(), true) {
-            let place = format!("T#{}#webhooks", home.own.id);
-            let stored = home.world.items_of_type("webhook").remove(0);
-            home.world.change_item(&place, stored["sk"]["S"].as_str().expect("a key"), |item| item["max_per_second"] = json!({"N": "100"}));
-        }
-    };
-    sources.drain_in_time(passes).await.expect("all is done");
+    home.drain_with("max_per_second", json!({"N": "100"})).await;
     let told = home.told();
     assert!(told.len() == 50 && told.iter().all(|(at, _)| at - began <= 25), "{told:?}");
 
@@ -880,16 +887,7 @@ async fn what_changes_while_others_wait_counts_for_them() {
     home.patch(&webhook, json!({"max_per_second": 1})).await.expect(200);
     home.opt_outs(60..100).await;
     let began = home.world.clock_now();
-    let is_changed = Lock::new(false);
-    let passes = |time: Duration| {
-        home.world.advance(time.try_into().expect("a while"));
-        if !std::mem::replace(&mut *is_changed.lock(), true) {
-            let place = format!("T#{}#webhooks", home.own.id);
-            let stored = home.world.items_of_type("webhook").remove(0);
-            home.world.change_item(&place, stored["sk"]["S"].as_str().expect("a key"), |item| item["enabled"] = json!({"BOOL": false}));
-        }
-    };
-    sources.drain_in_time(passes).await.expect("all is done");
+    home.drain_with("enabled", json!({"BOOL": false})).await;
     assert!(home.told().len() < 20);
     assert!(home.world.clock_now().duration_since(began) < SignedDuration::from_secs(100), "and that is the last look");
     assert!(home.get(&format!("{webhook}/deliveries?status=pending")).await.as_array().is_some_and(Vec::is_empty));
