@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::{
     aws::{Aws, AwsError},
     journal::JournalError,
+    lock::Lock,
     template::{Schedule, Template, TemplateError},
 };
 
@@ -127,16 +128,19 @@ impl<I: Invoke> Sources<I> {
     /// Delivers until nothing is left. Time is skipped: retries follow at once, and delays and visibility timeouts end as soon as there is
     /// nothing else to do.
     pub async fn drain(&self) -> Result<Report, SourceError> {
-        self.drain_and(|queues| queues.iter().map(|queue| self.aws.queues().skip_waiting(queue)).sum::<usize>() > 0).await
+        self.drain_and(|| (), |queues| queues.iter().map(|queue| self.aws.queues().skip_waiting(queue)).sum::<usize>() > 0).await
     }
 
-    /// The same, in the order of time: nothing comes before what is due earlier. `passes` is told of the time that is skipped.
+    /// The same, in the order of time: nothing comes before what is due earlier. `passes` is told of all time that passes: what is skipped, and what the
+    /// work takes, during which the queues' own clock goes on.
     pub async fn drain_in_time(&self, passes: impl Fn(Duration)) -> Result<Report, SourceError> {
-        self.drain_and(|queues| self.aws.queues().skip_to_next(queues).map(&passes).is_some()).await
+        let told = Lock::new(Instant::now());
+        let tick = || passes(std::mem::replace(&mut *told.lock(), Instant::now()).elapsed());
+        self.drain_and(tick, |queues| self.aws.queues().skip_to_next(queues).map(&passes).is_some()).await
     }
 
-    /// `wake`: where nothing else is left, lets something come that waits.
-    async fn drain_and(&self, wake: impl Fn(&BTreeSet<&str>) -> bool) -> Result<Report, SourceError> {
+    /// `tick`: before each step. `wake`: where nothing else is left, lets something come that waits.
+    async fn drain_and(&self, tick: impl Fn(), wake: impl Fn(&BTreeSet<&str>) -> bool) -> Result<Report, SourceError> {
         let before = self.report().invocations;
         let mut turns: Vec<Turn> = (0..self.streams.len()).map(Turn::Stream).chain((0..self.queues.len()).map(Turn::Queue)).collect();
         loop {
@@ -145,6 +149,7 @@ impl<I: Invoke> Sources<I> {
                 self.courier.dice.shuffle(&mut turns);
             }
             for turn in &turns {
+                tick();
                 let step = match turn {
                     Turn::Stream(index) => self.streams[*index].step(&self.courier, &self.aws).await?,
                     Turn::Queue(index) => self.queues[*index].step(&self.courier, &self.aws).await?,
