@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use records::delivery::Delivery;
 use records::event::EventId;
 use records::webhook::{Webhook, WebhookHealth, WebhookId};
-use records::webhook_pace::{Found, Step, Turn, WebhookPace};
+use records::webhook_pace::{Found, Step, WebhookPace};
 use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict, missing};
@@ -14,7 +14,7 @@ use shared::{Error, Result};
 
 use crate::attempt::{settled, store_of};
 
-/// How often a turn is asked for where others take turns at the same time.
+/// How often a pace is changed where others change it at the same time.
 const TRIES: usize = 20;
 const WAIT: std::time::Duration = std::time::Duration::from_millis(40);
 /// Deliveries that are written at the same time.
@@ -22,40 +22,21 @@ const AT_ONCE: usize = 16;
 
 /// Takes a turn of now. Where there is none, or others take them all the time, the delivery has to wait.
 pub async fn take_turn(store: &TenantStore, webhook: WebhookId, every: SignedDuration, now: Timestamp) -> Result<bool> {
-    for _ in 0..TRIES {
-        let before = store.find(&WebhookPace::key_of(webhook)).await?;
-        let pace = before.clone().unwrap_or_else(|| WebhookPace::new(webhook, now));
-        let Turn::Now(after) = pace.turn(every, now) else { return Ok(false) };
-        if write(store, before.as_ref(), &after).await? {
-            return Ok(true);
-        }
-        // Whoever met others comes back at another moment than they.
-        tokio::time::sleep(WAIT.mul_f64(store.random().fraction())).await;
-    }
-    Ok(false)
+    Ok(change(store, webhook, now, |pace| pace.turn(every, now)).await? == Changed::Yes)
 }
 
 /// A delivery waits: makes sure that a step finds it.
 pub async fn join(store: &TenantStore, webhook: WebhookId, now: Timestamp) -> Result<()> {
-    for _ in 0..TRIES {
-        let before = store.find(&WebhookPace::key_of(webhook)).await?;
-        let pace = before.clone().unwrap_or_else(|| WebhookPace::new(webhook, now));
-        let Some(after) = pace.joined(now) else { return Ok(()) };
-        if write(store, before.as_ref(), &after).await? {
-            return Ok(());
-        }
-        tokio::time::sleep(WAIT.mul_f64(store.random().fraction())).await;
-    }
-    Err(Error::Unavailable { doing: "waiting for a turn", cause: "others change the pace all the time".into() })
+    change(store, webhook, now, |pace| pace.joined(now)).await?.settled("waiting for a turn")
 }
 
 /// Lets some of those go that wait. A step that was cut off is done again, and finds what is left. One that comes twice finds that it is not awaited.
 pub async fn step(context: &WorkContext, step: &Step) -> Result<()> {
     let (store, id, now) = (store_of(context)?, step.webhook, context.app.clock().now());
-    let (key, webhook, health) = (WebhookPace::key_of(id), Webhook::key_of(id), WebhookHealth::key_of(id));
-    let (pace, webhook, health) = tokio::try_join!(store.find(&key), store.find(&webhook), store.find(&health))?;
+    let (pace, webhook, health) = (WebhookPace::key_of(id), Webhook::key_of(id), WebhookHealth::key_of(id));
+    let (pace, webhook, health) = tokio::try_join!(store.find(&pace), store.find(&webhook), store.find(&health))?;
     // With its webhook goes its pace, and what waits means nothing.
-    let (Some(mut pace), Some(webhook)) = (pace.filter(|pace| pace.awaits(step)), webhook) else { return Ok(()) };
+    let (Some(pace), Some(webhook)) = (pace.filter(|pace| pace.awaits(step)), webhook) else { return Ok(()) };
     let every = webhook.every(WebhookHealth::state_of(health.as_ref()));
     let lines = store.first_lines(&Delivery::of_webhook(id), WebhookPace::room(every)).await?;
     let waiting = waiting(store, id, &lines).await?;
@@ -66,18 +47,9 @@ pub async fn step(context: &WorkContext, step: &Step) -> Result<()> {
     if !given.is_empty() && !given.contains(&true) {
         return Err(Error::Unavailable { doing: "giving turns", cause: "none could be written".into() });
     }
-    for _ in 0..TRIES {
-        let after = pace.stepped(found, every, now);
-        if store.replace_if(&after, &pace).await? {
-            return Ok(());
-        }
-        // Deliveries take turns meanwhile, which makes it no other step.
-        match store.find(&key).await?.filter(|pace| pace.awaits(step)) {
-            Some(current) => pace = current,
-            None => return Ok(()),
-        }
-    }
-    Err(Error::Unavailable { doing: "noting a step", cause: "others take turns all the time".into() })
+    // Deliveries take turns meanwhile, which makes it no other step.
+    let stepped = |pace: &WebhookPace| pace.awaits(step).then(|| pace.stepped(found, every, now));
+    change(store, id, now, stepped).await?.settled("noting a step")
 }
 
 /// The deliveries to which lines of the index lead. A line may outlive that its delivery waits. The line of one that has expired would stay in the way
@@ -95,6 +67,45 @@ async fn waiting(store: &TenantStore, webhook: WebhookId, lines: &[EventId]) -> 
 async fn give_turn(store: &TenantStore, delivery: &Delivery, turn: Timestamp) -> bool {
     let given = store.replace_if(&delivery.given_turn(turn), delivery).await;
     given.inspect_err(|error| tracing::error!(webhook = %delivery.webhook, %error, "a delivery got no turn")).is_ok()
+}
+
+/// What became of a change of a pace.
+#[derive(PartialEq)]
+enum Changed {
+    Yes,
+    /// There is nothing to change.
+    No,
+    /// Others changed it all the time.
+    Contested,
+}
+
+impl Changed {
+    fn settled(self, doing: &'static str) -> Result<()> {
+        match self {
+            Changed::Yes | Changed::No => Ok(()),
+            Changed::Contested => Err(Error::Unavailable { doing, cause: "others change the pace all the time".into() }),
+        }
+    }
+}
+
+/// Changes a pace, as it is when nobody else writes.
+async fn change(
+    store: &TenantStore,
+    webhook: WebhookId,
+    now: Timestamp,
+    to: impl Fn(&WebhookPace) -> Option<WebhookPace>,
+) -> Result<Changed> {
+    for _ in 0..TRIES {
+        let before = store.find(&WebhookPace::key_of(webhook)).await?;
+        let pace = before.clone().unwrap_or_else(|| WebhookPace::new(webhook, now));
+        let Some(after) = to(&pace) else { return Ok(Changed::No) };
+        if write(store, before.as_ref(), &after).await? {
+            return Ok(Changed::Yes);
+        }
+        // Whoever met others comes back at another moment than they.
+        tokio::time::sleep(WAIT.mul_f64(store.random().fraction())).await;
+    }
+    Ok(Changed::Contested)
 }
 
 /// Whether nobody else wrote meanwhile.

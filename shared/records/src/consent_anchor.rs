@@ -3,7 +3,8 @@
 //!
 //! A path says nothing of other numbers: a leaf has the digest of an entry, which nobody can guess, because the entry's id is random.
 //!
-//! Which lines an anchor covers follows from the lines and the anchor before it alone. So whoever makes it, and however often, makes the same.
+//! Which lines an anchor covers follows from the lines and the anchor before it alone. So whoever makes it, and however often, makes one that holds
+//! the same.
 
 use std::collections::BTreeMap;
 

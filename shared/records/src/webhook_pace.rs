@@ -34,15 +34,6 @@ enum Backlog {
     Ending,
 }
 
-/// What a pace says to a delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
-    /// It may go, with the pace after that.
-    Now(WebhookPace),
-    /// It waits with others.
-    Later,
-}
-
 /// A job: some of the backlog is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetGo {
@@ -102,13 +93,13 @@ impl WebhookPace {
         WebhookPace { id, next: now, backlog: Backlog::Empty, steps: 0, stepped_at: now, version: 0 }
     }
 
-    /// For a delivery that is due.
-    pub fn turn(&self, every: SignedDuration, now: Timestamp) -> Turn {
+    /// Once a delivery that is due takes a turn. `None`: there is none, and it waits with others.
+    pub fn turn(&self, every: SignedDuration, now: Timestamp) -> Option<Self> {
         let next = self.next.max(now);
         if self.backlog == Backlog::Moving || next > now + SOON {
-            return Turn::Later;
+            return None;
         }
-        Turn::Now(WebhookPace { next: next + every, version: self.version + 1, ..self.clone() })
+        Some(WebhookPace { next: next + every, version: self.version + 1, ..self.clone() })
     }
 
     /// Once a delivery waits. `None`: nothing is to be written, for the next step is already asked for.
@@ -198,13 +189,6 @@ mod tests {
         Found { lines: all, turns: all }
     }
 
-    fn taken(pace: &WebhookPace, every: SignedDuration, now: Timestamp) -> Option<WebhookPace> {
-        match pace.turn(every, now) {
-            Turn::Now(after) => Some(after),
-            Turn::Later => None,
-        }
-    }
-
     #[test]
     fn one_that_fails_is_asked_more_rarely_and_one_that_is_disabled_not_at_all() {
         let webhook = Webhook {
@@ -231,7 +215,7 @@ mod tests {
             let (mut pace, mut turns) = (pace(), 0);
             for step in 0..=6_000 {
                 let now = NOW + ms(10 * step);
-                while let Some(after) = taken(&pace, every, now) {
+                while let Some(after) = pace.turn(every, now) {
                     (pace, turns) = (after, turns + 1);
                 }
             }
@@ -243,14 +227,14 @@ mod tests {
     fn what_finds_no_turn_goes_step_by_step_and_before_what_comes_later() {
         let every = ms(40);
         let mut pace = pace();
-        while let Some(after) = taken(&pace, every, NOW) {
+        while let Some(after) = pace.turn(every, NOW) {
             pace = after;
         }
         let moving = pace.joined(NOW).unwrap();
         assert_eq!(moving.joined(NOW), None, "a step is under way");
         let (step, moment) = moving.asks_after(Some(&pace)).unwrap();
         assert!(moving.awaits(&step) && moment <= NOW, "{moment}");
-        assert!(taken(&moving, every, NOW + ms(5_000)).is_none(), "others were there before");
+        assert!(moving.turn(every, NOW + ms(5_000)).is_none(), "others were there before");
 
         // A full step, a last one, and two that find nothing.
         let turns: Vec<_> = moving.turns(every, NOW).take(WebhookPace::room(every)).collect();
@@ -264,7 +248,7 @@ mod tests {
         assert_eq!((moment, ending.awaits(&step)), (NOW + ms(69_040), true));
         // Nobody waits, so whoever comes goes. That asks for nothing.
         let at = NOW + ms(20_000);
-        let busy = taken(&ending, every, at).unwrap();
+        let busy = ending.turn(every, at).unwrap();
         assert_eq!(busy.asks_after(Some(&ending)), None);
         let ended = busy.stepped(found(0), every, NOW + ms(69_040));
         assert_eq!((ended.asks_after(Some(&busy)), ended.awaits(&step)), (None, false));
@@ -286,7 +270,7 @@ mod tests {
         assert_eq!((stale.next, stale.backlog), (pace.next, Backlog::Moving));
         let few = pace.stepped(found(3), ms(10), NOW);
         assert_eq!((few.backlog, few.joined(NOW)), (Backlog::Draining, None));
-        assert!(taken(&few, ms(10), few.next).is_some(), "it is below its pace, and nobody has to wait");
+        assert!(few.turn(ms(10), few.next).is_some(), "it is below its pace, and nobody has to wait");
         let late = pace.next + LOST;
         assert_eq!(pace.joined(late), None);
         let again = pace.joined(late + ms(1)).unwrap();

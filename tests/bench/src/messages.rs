@@ -1,7 +1,5 @@
 //! What it takes to accept a message to a phone, with the real `messages`: the table's units, the round trips and the CPU time of `POST /v1/messages`, and a
 //! page of its list near its beginning and far from it.
-use std::time::Duration;
-
 use dynoxide::{ImportOptions, types::Item};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -132,7 +130,5 @@ async fn fill(world: &World, instance: &mut Instance, event: &str) -> Outcome<()
     });
     database.import_items(&world.table, copies.collect::<Outcome<Vec<Item>>>()?, ImportOptions::default())?;
     database.disable_bulk_loading()?;
-    // What it has loaded is read at once.
-    tokio::time::sleep(Duration::from_millis(50)).await;
     Ok(())
 }
