@@ -129,6 +129,37 @@ async fn an_event_is_shown_as_a_webhook_is_told_of_it() {
 }
 
 #[tokio::test]
+async fn a_batch_of_several_tenants_tells_each_of_its_own() {
+    let home = Home::new().await;
+    let other = home.world.tenant("other").await;
+    home.webhook("own", json!(["message.*"])).await;
+    let webhook = json!({"url": home.receiver.url("other"), "events": ["message.*"]});
+    home.world.post("/v1/webhooks").token(&other.owner.token).json(webhook).send().await.expect(201);
+    let tenants = [&home.own.id, &other.id];
+    let job = |number: usize| {
+        let happened = happened(number, EventKind::MessageSent, home.world.clock_now());
+        json!({"tenant": tenants[number % 2], "happened": happened}).to_string()
+    };
+    let records: Vec<Value> =
+        (0..10).map(|number| json!({"messageId": number.to_string(), "body": job(number), "eventSource": "aws:sqs"})).collect();
+    home.workers.run("fanout", json!({"Records": records})).await.expect("an answer");
+    home.drain().await;
+    let mut heard: Vec<(String, String, u64)> = home.receiver.take().iter().map(whose).collect();
+    heard.sort();
+    let expected =
+        |path: &str, at: usize| (0..5).map(|number| (format!("/{path}"), tenants[at].clone(), 2 * number + at as u64)).collect::<Vec<_>>();
+    assert_eq!(heard, [expected("other", 1), expected("own", 0)].concat());
+    assert_eq!(ids(&page(&home, "type=message.*").await).len(), 5);
+}
+
+/// Where something was heard, of which tenant, and which of all.
+fn whose(heard: &Heard) -> (String, String, u64) {
+    let told: Value = serde_json::from_str(&heard.body).expect("JSON");
+    let tenant = told["data"]["tenant_id"].as_str().expect("a tenant").to_owned();
+    (heard.path.clone(), tenant, told["data"]["sequence"].as_u64().expect("a number"))
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_for_is_named_and_what_is_others_is_not_there() {
     let home = Home::new().await;
     let events = told(&home, 0..3, EventKind::MessageSent).await;

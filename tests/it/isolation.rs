@@ -162,6 +162,7 @@ fn exception(operation: &Operation) -> (Option<Target>, Option<Value>) {
         }
         "GET /v1/messages/{id}" | "POST /v1/messages/{id}/cancel" => (Some(Target::Message), Value::Null),
         "POST /v1/messages/{id}/resend" => (Some(Target::FailedMessage), Value::Null),
+        "GET /v1/phone-lines/{id}" => (Some(Target::Line), Value::Null),
         "POST /v1/campaigns" => {
             let in_a_month = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 30)).to_string();
             let to = json!([format!("+1555{:07}", serial())]);
@@ -278,7 +279,7 @@ async fn a_key_may_do_what_its_scopes_say_and_no_more() {
         assert_eq!((refused.status, refused.code().as_str()), (403, "FORBIDDEN"), "{} without {scope}", operation.name());
         assert_eq!(uses_aside(&content(&world, &own)), uses_aside(&before), "{} without {scope}", operation.name());
         // A foreign thing, even with every scope, is nothing.
-        if !kind.is_nothing() {
+        if !kind.is_nobodys() {
             let foreign = kind.made(&world, &neighbour, &neighbour.owner).await;
             let theirs = everything_of(&world, &neighbour);
             let missing = call(&world, &operation, kind.nonexistent()).token(&everything).send().await;
@@ -427,7 +428,7 @@ async fn another_tenants_anything_is_as_if_it_did_not_exist() {
     let mut compared = 0;
     for operation in signed_in() {
         let (kind, _) = sample(&operation);
-        if kind.is_nothing() || kind == Target::NoTenant {
+        if kind.is_nobodys() || kind == Target::NoTenant {
             continue;
         }
         let foreign = kind.made(&world, &neighbour, &neighbour.owner).await;
@@ -1121,6 +1122,8 @@ pub(crate) enum Target {
     ContactOfGroup,
     /// Nothing, where there are lines for messages to phones.
     Lines,
+    /// A line for messages to phones, which all tenants share.
+    Line,
     /// To a phone, in a month.
     Message,
     FailedMessage,
@@ -1218,6 +1221,11 @@ impl Target {
                 lines(world).await;
                 String::new()
             }
+            Target::Line => {
+                lines(world).await;
+                let pool = world.items_of_type("line_pool").remove(0);
+                pool["lines"]["L"][0]["M"]["id"]["S"].as_str().expect("an id").to_owned()
+            }
             Target::Message | Target::FailedMessage => {
                 lines(world).await;
                 let in_a_month = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 30)).to_string();
@@ -1291,8 +1299,9 @@ impl Target {
         }
     }
 
-    fn is_nothing(self) -> bool {
-        matches!(self, Target::Nothing | Target::Lines)
+    /// Whether it is no tenant's own.
+    fn is_nobodys(self) -> bool {
+        matches!(self, Target::Nothing | Target::Lines | Target::Line)
     }
 
     fn nonexistent(self) -> &'static str {

@@ -32,6 +32,7 @@ mod message_templates;
 mod messages;
 mod messaging_settings;
 mod ordinary;
+mod phone_lines;
 mod projects;
 mod properties;
 mod races;

@@ -7,6 +7,7 @@ mod ledger;
 mod model;
 mod receipts;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -179,6 +180,7 @@ impl Town {
         assert_eq!(usage["messages"], expected, "{context}");
         let channels = json!({"imessage": by("imessage"), "rcs": by("rcs"), "sms": by("sms")});
         assert_eq!(usage["channels"], channels, "{context}");
+        self.check_lines(firm, &outbound, context).await;
         let peers = format!("T#{}#peers", self.firms[firm].tenant);
         let peers = self.world.items().into_iter().filter(|item| item["pk"]["S"] == peers.as_str());
         let messaged = peers.filter(|peer| peer["first_messaged_at"]["S"].is_string()).count();
@@ -194,6 +196,29 @@ impl Town {
         for name in ["sent", "delivered", "failed"] {
             assert_eq!(shown[name], expected[name], "{context}: {name} of {analytics}");
         }
+    }
+
+    /// What each line sent for a firm, of each day and as the API shows it of today, is what its messages say that left by it.
+    async fn check_lines(&self, firm: usize, outbound: &[&Value], context: &str) {
+        let pool = self.world.items_of_type("line_pool").remove(0);
+        let lines = pool["lines"]["L"].as_array().expect("lines").iter().map(|line| &line["M"]);
+        let lines: BTreeMap<&str, &str> = lines.map(|line| (text(line, "id"), text(line, "phone_number"))).collect();
+        let own = format!("T#{}#line-uses", self.firms[firm].tenant);
+        let uses: Vec<Value> = self.world.items().into_iter().filter(|item| item["pk"]["S"] == own.as_str()).collect();
+        let mut counted: BTreeMap<&str, i64> = BTreeMap::new();
+        for part in &uses {
+            *counted.entry(lines[text(part, "line")]).or_default() += number(part, "sent");
+        }
+        let mut sent: BTreeMap<&str, i64> = BTreeMap::new();
+        for message in outbound.iter().filter(|message| message["sent_at"]["S"].is_string()) {
+            *sent.entry(text(message, "from")).or_default() += 1;
+        }
+        assert_eq!(counted, sent, "{context}");
+        let today = self.now().strftime("%Y-%m-%d").to_string();
+        let of_today = uses.iter().filter(|part| text(part, "date") == today).map(|part| number(part, "sent")).sum::<i64>();
+        let shown = self.ask(firm, "GET", "/v1/phone-lines?limit=100").send().await.expect(200).json();
+        let shown = shown["data"].as_array().expect("lines").iter().map(|line| line["sent_today"].as_i64().expect("a number"));
+        assert_eq!(shown.sum::<i64>(), of_today, "{context}");
     }
 
     /// No job of a message was given up.

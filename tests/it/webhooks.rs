@@ -520,6 +520,38 @@ async fn nothing_goes_to_what_was_disabled_or_deleted() {
     assert_eq!((left, home.due()), (vec![], 0), "what belongs to a deleted webhook is forgotten");
 }
 
+/// What is read together is compared with its tenant like what is read alone.
+#[tokio::test]
+async fn nothing_is_signed_with_what_says_that_it_is_anothers() {
+    let home = Home::new().await;
+    home.webhook("a", json!(["contact.*"])).await;
+    let other = home.world.tenant("other").await;
+    home.receiver.says(Say::Status(500, ""));
+    home.opt_outs(0..1).await;
+    home.drain().await;
+    let waiting = home.world.items_of_type("delivery").remove(0);
+    let made: u64 = waiting["made"]["N"].as_str().and_then(|made| made.parse().ok()).expect("a number");
+    let ticket = json!({"webhook": waiting["webhook"]["S"], "event": waiting["event"]["S"], "attempt": made + 1});
+    let body = json!({"tenant": home.own.id, "deliver": ticket}).to_string();
+    let batch = json!({"Records": [{"messageId": "1", "body": body, "eventSource": "aws:sqs", "eventSourceARN": "events"}]});
+    home.receiver.says(Say::Status(204, ""));
+    home.receiver.take();
+    for of_type in ["webhook", "webhook_secrets", "event", "webhook_health"] {
+        let item = home.world.items_of_type(of_type).remove(0);
+        let (pk, sk) = (item["pk"]["S"].as_str().expect("a key"), item["sk"]["S"].as_str().expect("a key"));
+        for (says, failures, heard) in [(&other.id, 1, 0), (&home.own.id, 0, usize::from(of_type == "webhook_health"))] {
+            home.world.change_item(pk, sk, |item| item["tenant"] = json!({"S": says}));
+            if failures == 0 && heard == 0 {
+                continue;
+            }
+            let answer = home.workers.run("fanout", batch.clone()).await.expect("an answer");
+            assert_eq!(answer["batchItemFailures"].as_array().map(Vec::len), Some(failures), "{of_type}");
+            home.drain().await;
+            assert_eq!(home.receiver.take().len(), heard, "{of_type}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn others_are_told_of_a_webhook_that_fails_once() {
     let home = Home::new().await;

@@ -1,10 +1,12 @@
-//! Messages to phones (F4): what is sent and what came in, campaigns of messages, templates of messages, how a tenant sends them, and what gateways report.
+//! Messages to phones (F4): what is sent and what came in, the lines that they go out from, campaigns of messages, templates of messages, how a tenant sends
+//! them, and what gateways report.
 
 mod campaign;
 mod dry_run;
 mod gateway;
 mod known;
 mod message;
+mod phone_line;
 mod recipient;
 mod rules;
 mod sandbox;
@@ -25,6 +27,9 @@ impl Routes for Messages {
         routes.get("/v1/messages/{id}", "getPhoneMessage", "Read a message, with each call of a carrier", message::show);
         routes.post("/v1/messages/{id}/cancel", "cancelPhoneMessage", "Cancel a message that waits", message::cancel);
         routes.post("/v1/messages/{id}/resend", "resendPhoneMessage", "Send a message again that failed or is unknown", message::resend);
+        routes.tag("phone lines", "The numbers that messages to phones go out from.");
+        routes.get("/v1/phone-lines", "listPhoneLines", "List the lines that the tenant may send from", phone_line::list);
+        routes.get("/v1/phone-lines/{id}", "getPhoneLine", "Read a line", phone_line::show);
         routes.tag("gateways", "What gateways of the operator report.");
         routes.post("/v1/gateways/{id}/events", "reportGatewayEvents", "Report receipts, and messages that came in", gateway::take);
         routes.tag("message campaigns", "One text to many phones, each with the values of its contact.");

@@ -2,6 +2,7 @@
 //! each place of the plan is right whatever is repeated or dies in between.
 
 use jiff::Timestamp;
+use records::line_use::LineUse;
 use records::message_campaign::{CampaignCounts, MessageCampaignId};
 use records::messaging_quota::MessagingQuota;
 use records::peer::Peer;
@@ -129,10 +130,14 @@ pub fn change<'a>(
             transaction = transaction.tally_within(store, &key, ("n", -1), None, missing())?;
         }
     }
-    count(transaction, store, &tally, before.campaign_tally(after))
+    let [spread] = store.random().bytes();
+    if let Some(line) = before.left_by(after) {
+        transaction = transaction.tally_from(store, &LineUse::part(day(store.now()), line, spread), &[("sent", 1)])?;
+    }
+    count_at(spread, transaction, store, &tally, before.campaign_tally(after))
 }
 
-/// Adds to the day's usage, and to the counts of a campaign. Both are spread over as many parts, so that whoever meets at the one meets at the other.
+/// Adds to the day's usage, and to the counts of a campaign.
 pub fn count<'a>(
     transaction: Transaction<'a>,
     store: &TenantStore,
@@ -140,6 +145,17 @@ pub fn count<'a>(
     of_campaign: Option<(MessageCampaignId, Tally)>,
 ) -> Result<Transaction<'a>> {
     let [spread] = store.random().bytes();
+    count_at(spread, transaction, store, tally, of_campaign)
+}
+
+/// All counts of a move are spread over as many parts, so that whoever meets at one meets at the others.
+fn count_at<'a>(
+    spread: u8,
+    transaction: Transaction<'a>,
+    store: &TenantStore,
+    tally: &[(&'static str, i64)],
+    of_campaign: Option<(MessageCampaignId, Tally)>,
+) -> Result<Transaction<'a>> {
     let transaction = match of_campaign {
         Some((campaign, tally)) => transaction.tally_from(store, &CampaignCounts::part(campaign, spread), &tally)?,
         None => transaction,

@@ -23,6 +23,7 @@ pub mod event;
 pub mod keywords;
 pub mod lead;
 pub mod lead_list;
+pub mod line_use;
 pub mod merkle;
 pub mod message;
 pub mod message_campaign;
@@ -111,6 +112,7 @@ shared::records! {
     message_campaign::CampaignCounts,
     sandbox_message::SandboxMessage,
     messaging_quota::MessagingQuota,
+    line_use::LineUse,
     consent::ConsentEntry,
     consent::Consent,
     consent::ConsentImport,

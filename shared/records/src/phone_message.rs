@@ -746,6 +746,17 @@ impl PhoneMessage {
         after.campaign.filter(|_| before != now).map(|campaign| (campaign, vec![(before, -1), (now, 1)]))
     }
 
+    /// The line that it left by, if it goes out when it moves from here to there: the one that was given it last. What is queued again has none, or another
+    /// one's turn.
+    pub fn left_by(&self, after: &Self) -> Option<LineId> {
+        let goes_out = after.sent_at.is_some() && self.sent_at.is_none();
+        let given_to = match (self.status, self.attempts.last()) {
+            (MessageStatus::Sending, _) | (_, None) => self.line,
+            (_, Some(attempt)) => Some(attempt.line),
+        };
+        given_to.filter(|_| goes_out)
+    }
+
     /// The number of usage of its channel.
     fn counted_as(&self) -> &'static str {
         match self.channel {
@@ -942,6 +953,24 @@ mod tests {
     }
 
     #[test]
+    fn a_message_leaves_by_the_line_that_was_given_it_last_and_once() {
+        let [line, another] = [2, 3].map(|seed| LineId::new(NOW, &Random::seeded(seed)));
+        let by = |message: &PhoneMessage, status| message.left_by(&message.reported(report(status, 1)).unwrap());
+        assert_eq!((by(&sending(), Reported::Sent), by(&sending(), Reported::Failed)), (Some(line), None));
+        let sent = sending().reported(report(Reported::Sent, 1)).unwrap();
+        assert_eq!(by(&sent, Reported::Delivered), None);
+        // It was told first that it failed.
+        let failed = sending().reported(report(Reported::Failed, 1)).unwrap();
+        assert_eq!(by(&failed, Reported::Sent), Some(line));
+        // The carrier has it after all, whatever line's turn it waits for.
+        let again = sending().with_attempt(AttemptOutcome::Later, NOW).later(None, None);
+        assert_eq!((again.line, by(&again, Reported::Delivered)), (None, Some(line)));
+        assert_eq!(by(&again.at_turn(another, NOW), Reported::Delivered), Some(line));
+        let number = PhoneNumber::parse("+15550100002").unwrap();
+        assert_eq!(by(&again.taken(another, &number, Channel::Sms, NOW), Reported::Delivered), Some(another));
+    }
+
+    #[test]
     fn a_channel_is_tried_until_a_carrier_says_never() {
         let refused = sending().with_attempt(AttemptOutcome::Later, NOW).with_attempt(AttemptOutcome::Refused, NOW);
         assert_eq!(sending().next_channels(), [Channel::Imessage, Channel::Rcs, Channel::Sms]);
@@ -957,14 +986,16 @@ mod tests {
             let all = [report(Reported::Sent, 1), report(Reported::Delivered, 2), report(Reported::Read, 3)];
             let mut message = sending();
             let mut counted: BTreeMap<&str, i64> = BTreeMap::new();
+            let mut left = 0;
             for index in order.into_iter().chain(repeats) {
                 let Some(next) = message.reported(all[index]) else { continue };
                 for (name, by) in message.tally(&next) {
                     *counted.entry(name).or_default() += by;
                 }
+                left += usize::from(message.left_by(&next).is_some());
                 message = next;
             }
-            prop_assert_eq!(message.status, MessageStatus::Read);
+            prop_assert_eq!((message.status, left), (MessageStatus::Read, 1));
             prop_assert_eq!(counted, BTreeMap::from([("messages_sent", 1), ("sent_imessage", 1), ("messages_delivered", 1)]));
         }
     }

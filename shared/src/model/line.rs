@@ -26,6 +26,7 @@ pub enum Channel {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PhoneLineStatus)]
 pub enum LineStatus {
     Active,
     /// It sends little at first, and more each day.

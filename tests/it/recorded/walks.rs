@@ -1147,6 +1147,10 @@ async fn phones(walk: &mut Walk) {
     walk.get("it is sent again", &format!("POST {messages}/{failed}/resend")).await;
     walk.places.push(("/v1/messages/{id}", one));
     of_many(walk).await;
+    let lines = walk.get("the lines", "GET /v1/phone-lines").await;
+    let line = format!("/v1/phone-lines/{}", id(&lines.json()["data"][0]));
+    walk.get("one of them", &format!("GET {line}")).await;
+    walk.places.push(("/v1/phone-lines/{id}", line));
     walk.places.push(("/v1/gateways/{id}", "/v1/gateways/gw_0198c0de000070008000000000000000".to_owned()));
 }
 
