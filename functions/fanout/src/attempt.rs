@@ -121,8 +121,7 @@ impl Fanout {
     async fn parts(&self, store: &TenantStore, delivery: &Delivery) -> Result<Result<Parts, Refused>> {
         let (webhook, secrets) = (Webhook::key_of(delivery.webhook), WebhookSecrets::key_of(delivery.webhook));
         let (event, tenant, health) = (Event::key_of(delivery.event), Tenant::key_of(), WebhookHealth::key_of(delivery.webhook));
-        let (webhook, secrets, event, tenant, health) =
-            tokio::try_join!(store.find(&webhook), store.find(&secrets), store.find(&event), store.find(&tenant), store.find(&health))?;
+        let (webhook, secrets, event, tenant, health) = store.find_together((&webhook, &secrets, &event, &tenant, &health)).await?;
         let (Some(webhook), Some(secrets), Some(tenant)) = (webhook, secrets, tenant) else { return Ok(Err(Refused::Gone)) };
         let now = self.app.clock().now();
         match tenant.inaccessible(now) {

@@ -24,6 +24,8 @@ use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError, sweep};
 use shared::tenancy::jobs::WorkContext;
 
+use crate::publish::Listeners;
+
 pub struct Fanout {
     app: App,
     sqs: Client,
@@ -69,9 +71,10 @@ impl Worker for Fanout {
             return worker::queue(&self.app, event, Self::NAME, request_id, work).await;
         }
         if worker::is_batch(&event) {
+            let listeners = &Listeners::default();
             let work = |context: WorkContext, job: Job| async move {
                 match job {
-                    Job::Publish(job) => publish::publish(&context, job.happened).await,
+                    Job::Publish(job) => publish::publish(&context, listeners, job.happened).await,
                     Job::Deliver(job) => self.deliver(&context, &job.deliver).await,
                     Job::Remind(job) => self.remind(context, &job.due_delivery).await,
                     Job::Replay(job) => replay::go_on(&context, &job.replay).await,

@@ -34,7 +34,7 @@ pub async fn join(store: &TenantStore, webhook: WebhookId, now: Timestamp) -> Re
 pub async fn step(context: &WorkContext, step: &Step) -> Result<()> {
     let (store, id, now) = (store_of(context)?, step.webhook, context.app.clock().now());
     let (pace, webhook, health) = (WebhookPace::key_of(id), Webhook::key_of(id), WebhookHealth::key_of(id));
-    let (pace, webhook, health) = tokio::try_join!(store.find(&pace), store.find(&webhook), store.find(&health))?;
+    let (pace, webhook, health) = store.find_together((&pace, &webhook, &health)).await?;
     // With its webhook goes its pace, and what waits means nothing.
     let (Some(pace), Some(webhook)) = (pace.filter(|pace| pace.awaits(step)), webhook) else { return Ok(()) };
     let every = webhook.every(WebhookHealth::state_of(health.as_ref()));

@@ -1,13 +1,17 @@
 //! Keeps an event for those who ask for it, and writes a delivery of it for each webhook that takes it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use records::delivery::Delivery;
 use records::event::Event;
 use records::messaging_settings::MessagingSettings;
 use records::webhook::Webhook;
+use shared::lock::Lock;
 use shared::model::tenant::Tenant;
 use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
-use shared::tenancy::{TenantStore, conflict};
+use shared::tenancy::{TenantId, TenantStore, conflict};
 use shared::{Error, Result};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -15,18 +19,44 @@ use tokio::time::timeout;
 /// Deliveries that are written together with their event, or with one another: a transaction takes 100 writes.
 const TOGETHER: usize = 90;
 
+/// Who is told of what happens to each tenant, read once for a batch of jobs. It may not outlive the batch: what is in one happened before it was read, so
+/// nobody who asked before that is missed.
+#[derive(Default)]
+pub struct Listeners(Lock<HashMap<TenantId, Option<Arc<Listening>>>>);
+
+/// Of one tenant.
+struct Listening {
+    tenant: Tenant,
+    keeps: bool,
+    webhooks: Vec<Webhook>,
+}
+
+impl Listeners {
+    /// `None`: the tenant is purged.
+    async fn of(&self, store: &TenantStore) -> Result<Option<Arc<Listening>>> {
+        let known = self.0.lock().get(&store.tenant_id()).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let (settings, tenant, webhooks) = (MessagingSettings::key_of(), Tenant::key_of(), Webhook::all());
+        let ((settings, tenant), webhooks) = tokio::try_join!(store.find_together((&settings, &tenant)), store.all(&webhooks))?;
+        let keeps = settings.is_none_or(|settings| settings.keep_events);
+        let listening = tenant.map(|tenant| Arc::new(Listening { tenant, keeps, webhooks }));
+        self.0.lock().insert(store.tenant_id(), listening.clone());
+        Ok(listening)
+    }
+}
+
 /// Done again, it writes what is not there yet and nothing else.
-pub async fn publish(context: &WorkContext, event: Event) -> Result<()> {
+pub async fn publish(context: &WorkContext, listeners: &Listeners, event: Event) -> Result<()> {
     let store = context.store.as_ref().ok_or_else(|| Error::internal("telling of an event", "the job names no tenant"))?;
-    let (settings, tenant, webhooks) = (MessagingSettings::key_of(), Tenant::key_of(), Webhook::all());
-    let (settings, tenant, webhooks) = tokio::try_join!(store.find(&settings), store.find(&tenant), store.all(&webhooks))?;
     // A purged tenant is told of nothing.
-    let Some(tenant) = tenant else { return Ok(()) };
-    let keeps = settings.is_none_or(|settings| settings.keep_events);
+    let Some(listening) = listeners.of(store).await? else { return Ok(()) };
+    let Listening { tenant, keeps, webhooks } = &*listening;
     let deliveries = webhooks.iter().filter(|webhook| webhook.takes(&event));
     let deliveries: Vec<Delivery> = deliveries.map(|webhook| Delivery::new(webhook.id, &event, false, context.now())).collect();
     // Nobody would read it.
-    if deliveries.is_empty() && !keeps {
+    if deliveries.is_empty() && !*keeps {
         return Ok(());
     }
     let now = context.app.clock().now();

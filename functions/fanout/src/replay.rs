@@ -31,7 +31,7 @@ enum Seen {
 pub async fn go_on(context: &WorkContext, page: &Page) -> Result<()> {
     let store = store_of(context)?;
     let (replay, webhook, tenant) = (Replay::running(page.webhook), Webhook::key_of(page.webhook), Tenant::key_of());
-    let (replay, webhook, tenant) = tokio::try_join!(store.find(&replay), store.find(&webhook), store.find(&tenant))?;
+    let (replay, webhook, tenant) = store.find_together((&replay, &webhook, &tenant)).await?;
     let Some(replay) = replay.filter(|replay| replay.awaits(page)) else { return Ok(()) };
     let now = context.now();
     let is_gone = |tenant: &Tenant| tenant.inaccessible(now).is_some_and(|reason| reason != Inaccessible::Suspended);

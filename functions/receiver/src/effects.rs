@@ -102,7 +102,7 @@ async fn change(
     let Incoming { store, within, now, .. } = *incoming;
     for _ in 0..TRIES {
         let keys = (Campaign::key_of(campaign), Enrolment::key_of(campaign, lead));
-        let (Some(found), Some(enrolment)) = tokio::try_join!(within.find(&keys.0), within.find(&keys.1))? else { return Ok(()) };
+        let (Some(found), Some(enrolment)) = within.find_together((&keys.0, &keys.1)).await? else { return Ok(()) };
         // Its worker says in a moment where it goes on, and then it can be held up. One that died is no reason to wait.
         if is_being_sent(&enrolment, now) {
             tokio::time::sleep(PAUSE).await;
@@ -133,7 +133,7 @@ async fn put_off(incoming: &Incoming<'_>, context: &WorkContext, campaign: Campa
     let wave = WaveId::of_answer(&receipt.message_id, campaign);
     for _ in 0..TRIES {
         let keys = (Campaign::key_of(campaign), CampaignPlan::key_of(campaign), Enrolment::key_of(campaign, lead));
-        let found = tokio::try_join!(within.find(&keys.0), within.find(&keys.1), within.find(&keys.2))?;
+        let found = within.find_together((&keys.0, &keys.1, &keys.2)).await?;
         let (Some(campaign), Some(plan), Some(enrolment)) = found else { return Ok(()) };
         if is_being_sent(&enrolment, now) {
             tokio::time::sleep(PAUSE).await;

@@ -96,7 +96,7 @@ impl Receiver {
         let Some(inbound) = context.directory.find(&Inbound::key_of(addressed.inbound())).await? else { return Ok(()) };
         let (store, within) = context.received(&inbound);
         let (tenant, workspace) = (Tenant::key_of(), Workspace::key_of(within.tag()));
-        let (tenant, workspace) = tokio::try_join!(store.find(&tenant), store.find(&workspace))?;
+        let (tenant, workspace) = store.find_together((&tenant, &workspace)).await?;
         let now = self.app.clock().now();
         // A suspended tenant finds its mails when it comes back. One that is going gets no more.
         if workspace.is_none() || tenant.is_none_or(|tenant| tenant.is_leaving(now)) {

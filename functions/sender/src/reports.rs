@@ -62,8 +62,7 @@ impl Sender {
     async fn note(&self, mail: &Mail<'_>, event: &Event, now: Timestamp) -> Result<()> {
         let (enrolment, lead) = (Enrolment::key_of(mail.campaign, mail.lead), Lead::key_of(mail.lead));
         let campaign = Campaign::key_of(mail.campaign);
-        let (enrolment, lead, campaign) =
-            tokio::try_join!(mail.within.find(&enrolment), mail.within.find(&lead), mail.within.find(&campaign))?;
+        let (enrolment, lead, campaign) = mail.within.find_together((&enrolment, &lead, &campaign)).await?;
         // What was never given to the carrier is not reported.
         let enrolment = enrolment.filter(|enrolment| enrolment.mail(mail.step).is_some());
         let mut effects = Effects::new(mail, Known { enrolment, lead }, campaign, now);

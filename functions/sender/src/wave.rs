@@ -138,7 +138,7 @@ impl Sender {
     ) -> Result<()> {
         let (enrolment_key, lead_key) = (Enrolment::key_of(wave.campaign, lead), Lead::key_of(lead));
         for _ in 0..5 {
-            let (enrolment, lead) = tokio::try_join!(within.find(&enrolment_key), within.find(&lead_key))?;
+            let (enrolment, lead) = within.find_together((&enrolment_key, &lead_key)).await?;
             let Some(enrolment) = enrolment else { return Ok(()) };
             match enrolment.turn(&wave.id, wave.step, now) {
                 Turn::Go => {}

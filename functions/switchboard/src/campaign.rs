@@ -317,9 +317,8 @@ impl State {
     async fn read(context: &WorkContext, store: &TenantStore, turn: &CampaignTurn) -> Result<Option<Self>> {
         let (campaign, progress) = (MessageCampaign::key_of(turn.campaign), CampaignProgress::key_of(turn.campaign));
         let (tenant, settings, pool) = (Tenant::key_of(), MessagingSettings::key_of(), LinePool::key_of());
-        let of_campaign = async { tokio::try_join!(store.find(&campaign), store.find(&progress)) };
-        let others = async { tokio::try_join!(store.find(&tenant), store.find(&settings), context.directory.find(&pool)) };
-        let ((campaign, progress), (tenant, settings, pool)) = tokio::try_join!(of_campaign, others)?;
+        let of_tenant = store.find_together((&campaign, &progress, &tenant, &settings));
+        let ((campaign, progress, tenant, settings), pool) = tokio::try_join!(of_tenant, context.directory.find(&pool))?;
         let (campaign, progress) = (campaign, progress.filter(|progress| progress.turn == turn.turn));
         let tenant = tenant.filter(|tenant| tenant.status != TenantStatus::Closed);
         let (Some((campaign, progress)), Some(tenant)) = (campaign.zip(progress), tenant) else { return Ok(None) };

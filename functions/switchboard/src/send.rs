@@ -47,7 +47,8 @@ enum Next<'a> {
 
 /// What became of a claim.
 enum Claim {
-    Mine(Box<PhoneMessage>),
+    /// The message, and its number, as they are now.
+    Mine(Box<PhoneMessage>, Option<Box<Peer>>),
     /// The line belongs, for this number, to somebody else.
     OthersLine,
     /// Somebody else wrote; look again.
@@ -153,8 +154,8 @@ impl Switchboard {
                     }
                 }
             }
-            let claimed = match self.claim(context, store, message, around, way, now).await? {
-                Claim::Mine(claimed) => claimed,
+            let (claimed, peer) = match self.claim(context, store, message, around, way, now).await? {
+                Claim::Mine(claimed, peer) => (claimed, peer),
                 // Somebody else's since it was chosen: another one may be free.
                 Claim::OthersLine if has_turn && !message.is_unanswered() => return settle(message.later(None, None)).await,
                 Claim::OthersLine => continue,
@@ -165,7 +166,7 @@ impl Switchboard {
                 }
             };
             let outcome = self.call(store, &claimed, &carrier).await?;
-            self.mark(context, store, *claimed, outcome).await?;
+            self.mark(context, store, *claimed, peer.map(|peer| *peer), outcome).await?;
             // Asked again and again, it would use up the day of all.
             if matches!(outcome, Outcome::NotNow(_)) {
                 lines::give_back(&context.directory, way.line.id, now).await?;
@@ -208,8 +209,9 @@ impl Switchboard {
         };
         let own = expecting.as_ref().or(peer).cloned().unwrap_or_else(|| Peer::new(message.to.clone(), store.random()));
         let on_line = own.on_line(way.line.id);
-        let mut writing = match (peer, on_line.or(expecting)) {
-            (_, Some(changed)) => moving::write_peer(writing, store, peer, &changed)?,
+        let changed = on_line.or(expecting);
+        let mut writing = match (peer, &changed) {
+            (_, Some(changed)) => moving::write_peer(writing, store, peer, changed)?,
             (Some(peer), None) => writing.require_unchanged(store, peer, moving::contested())?,
             (None, None) => writing,
         };
@@ -217,7 +219,7 @@ impl Switchboard {
             writing = moving::claim_line(writing, &context.directory, store, way.line.id, &message.to)?;
         }
         match writing.commit().await {
-            Ok(()) => Ok(Claim::Mine(taken.into())),
+            Ok(()) => Ok(Claim::Mine(taken.into(), changed.or_else(|| peer.cloned()).map(Box::new))),
             Err(Error::Conflict(refusal)) if refusal == moving::OTHERS_LINE => Ok(Claim::OthersLine),
             Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => Ok(Claim::Changed),
             Err(refusal) => moving::limited(&refusal).map(Claim::Waits).ok_or(refusal),
@@ -225,17 +227,24 @@ impl Switchboard {
     }
 
     /// Notes what the carrier said, beside what its receipts may have said already.
-    async fn mark(&self, context: &WorkContext, store: &TenantStore, claimed: PhoneMessage, outcome: Outcome) -> Result<()> {
+    async fn mark(
+        &self,
+        context: &WorkContext,
+        store: &TenantStore,
+        claimed: PhoneMessage,
+        claimed_peer: Option<Peer>,
+        outcome: Outcome,
+    ) -> Result<()> {
         let now = self.app.clock().now();
-        let mut message = claimed;
+        let (mut message, mut peer) = (claimed, claimed_peer);
         for _ in 0..TRIES {
-            let peer = store.find(&Peer::key_of(&message.to)).await?;
             let Some(then) = after(&message, outcome, now) else { return Ok(()) };
             if settle(context, store, (&message, &then), peer.as_ref(), None).await? {
                 return Ok(());
             }
-            let Some(newer) = store.find(&PhoneMessage::key_of(message.id)).await? else { return Ok(()) };
-            message = newer;
+            let (newer, newer_peer) = store.find_together((&PhoneMessage::key_of(message.id), &Peer::key_of(&message.to))).await?;
+            let Some(newer) = newer else { return Ok(()) };
+            (message, peer) = (newer, newer_peer);
         }
         Err(busy("others change it"))
     }
@@ -244,14 +253,13 @@ impl Switchboard {
 /// `None`: its tenant is gone, and it with that.
 pub async fn around(context: &WorkContext, store: &TenantStore, message: &PhoneMessage) -> Result<Option<Around>> {
     let (tenant, peer, pool, settings) = (Tenant::key_of(), Peer::key_of(&message.to), LinePool::key_of(), MessagingSettings::key_of());
-    let campaign = async {
-        match message.campaign {
-            Some(campaign) => store.find(&MessageCampaign::key_of(campaign)).await,
-            None => Ok(None),
+    let reading = async {
+        match &message.campaign.map(MessageCampaign::key_of) {
+            Some(campaign) => store.find_together((&tenant, &peer, &settings, campaign)).await,
+            None => store.find_together((&tenant, &peer, &settings)).await.map(|(tenant, peer, settings)| (tenant, peer, settings, None)),
         }
     };
-    let reading = (store.find(&tenant), store.find(&peer), context.directory.find(&pool), store.find(&settings));
-    let (tenant, peer, pool, settings, campaign) = tokio::try_join!(reading.0, reading.1, reading.2, reading.3, campaign)?;
+    let ((tenant, peer, settings, campaign), pool) = tokio::try_join!(reading, context.directory.find(&pool))?;
     // What is being deleted can be restored for a week, and waits.
     let Some(tenant) = tenant.filter(|tenant| tenant.status != TenantStatus::Closed) else { return Ok(None) };
     let settings = settings.unwrap_or_else(|| MessagingSettings::unset(tenant.created_at));

@@ -100,6 +100,7 @@ mod limiter;
 mod power;
 mod record_store;
 mod store;
+mod together;
 mod transaction;
 
 pub use crate::ids::TenantId;

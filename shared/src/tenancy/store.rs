@@ -23,6 +23,7 @@ use crate::store::sweep::{self, Swept};
 use crate::store::table::{Condition, FullKey, Item, Query, Table, borrowed, number, text};
 use crate::tenancy::TenantId;
 use crate::tenancy::record_store::{Origin, RecordStore, record_of};
+use crate::tenancy::together::Together;
 use crate::tenancy::transaction::{self, Transaction};
 
 #[derive(Clone)]
@@ -97,12 +98,18 @@ impl<S: Owned> Store<S> {
         items.iter().filter_map(|item| self.read(item.as_ref()).transpose()).collect()
     }
 
+    /// Records of several types in one round trip. Consistent. They are not of one moment: one may have changed before another was read.
+    pub async fn find_together<T: Together<S>>(&self, keys: T) -> Result<T::Found> {
+        T::read(self, &self.table.get_many(&keys.full(self)).await?)
+    }
+
     /// Writes one record that must not exist yet.
     pub async fn create<E: Entity<Scope = S>>(&self, entity: &E, exists: impl FnOnce() -> Error) -> Result<()> {
         let item = self.item(entity)?;
         match self.table.put(item.clone(), Some(&Condition::absent())).await? {
             Ok(()) => Ok(()),
-            // The first answer was lost and the SDK asked again: the item that stands there is ours.
+            // The first answer was lost and the SDK asked again: the item that stands there is ours. Those of others have another request or moment, so what
+            // one invocation does at the same time must differ in what it writes.
             Err(refused) if refused.0.as_ref() == Some(&item) => Ok(()),
             Err(_) => Err(exists()),
         }
