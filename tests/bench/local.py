@@ -13,6 +13,7 @@ import json
 import socketserver
 import threading
 import time
+import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -31,10 +32,23 @@ def call(method, path, body=None, token=None):
     return text.get("data", text)
 
 
+def ready():
+    """Waits until the functions run: each answers 503 until then."""
+    for path in ("/2015-03-31/functions/operator/invocations", "/v1/messages", "/v1/webhooks"):
+        while True:
+            try:
+                call("POST", path, {})
+            except urllib.error.HTTPError as error:
+                if error.code == 503:
+                    time.sleep(1)
+                    continue
+            break
+
+
 def tenant(name):
-    """A tenant of its own on the largest plan, and the token of its owner."""
+    """A tenant of its own without limits, and the token of its owner."""
     demo = call("POST", "/api/v1/demo", {"email": f"{name}-{time.time_ns()}@example.com", "name": name, "company_name": name})
-    convert = {"command": "convert-demo", "tenant": demo["tenant_slug"], "plan": "pro"}
+    convert = {"command": "convert-demo", "tenant": demo["tenant_slug"], "plan": "enterprise"}
     call("POST", "/2015-03-31/functions/operator/invocations", convert)
     return call("POST", "/api/v1/auth/login", {"email": demo["email"], "password": demo["password"]})["token"]
 
@@ -164,6 +178,7 @@ def main():
     kind.add_argument("--events", type=int, default=300)
     kind.set_defaults(run=webhooks)
     arguments = parser.parse_args()
+    ready()
     arguments.run(arguments)
 
 

@@ -9,6 +9,7 @@ mod secrets;
 mod server;
 mod signature;
 mod table;
+mod tokens;
 mod trim;
 
 use std::{

@@ -8,11 +8,11 @@ use axum::{
     middleware::from_fn,
     response::{IntoResponse, Response},
 };
-use dynoxide::{Database, DynoxideError};
+use dynoxide::{Database, DynoxideError, actions::transact_write_items::TransactWriteItemsRequest};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::TcpListener;
 
-use super::{server, signature::Keyring};
+use super::{server, signature::Keyring, tokens::Tokens};
 
 /// DynamoDB accepts 16 MB.
 const MOST: usize = 16 * 1024 * 1024;
@@ -21,13 +21,14 @@ const MOST: usize = 16 * 1024 * 1024;
 struct Table {
     database: Database,
     keyring: Keyring,
+    tokens: Tokens,
 }
 
 pub async fn serve(listener: TcpListener, database: Database, keyring: Keyring) {
     let router = Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::max(MOST))
-        .with_state(Table { database, keyring })
+        .with_state(Table { database, keyring, tokens: Tokens::default() })
         .layer(from_fn(server::no_pages));
     if let Err(error) = axum::serve(listener, router).await {
         eprintln!("the embedded DynamoDB stopped: {error}");
@@ -41,7 +42,7 @@ async fn answer(State(table): State<Table>, method: Method, uri: Uri, headers: H
     if let Err(refusal) = table.keyring.check(&method, &uri, &headers, &body) {
         return refuse(refusal.code, refusal.message);
     }
-    let (status, body) = match call(&table.database, operation, &body) {
+    let (status, body) = match call(&table, operation, &body) {
         None => return refuse("UnknownOperationException", ""),
         Some(Ok(body)) => (StatusCode::OK, body),
         Some(Err(error)) => {
@@ -57,7 +58,7 @@ async fn answer(State(table): State<Table>, method: Method, uri: Uri, headers: H
 }
 
 /// `None`: an operation that does not exist.
-fn call(table: &Database, operation: &str, body: &[u8]) -> Option<Result<Vec<u8>, DynoxideError>> {
+fn call(Table { database: table, tokens, .. }: &Table, operation: &str, body: &[u8]) -> Option<Result<Vec<u8>, DynoxideError>> {
     Some(match operation {
         "BatchGetItem" => run(body, |request| table.batch_get_item(request)),
         "BatchWriteItem" => run(body, |request| table.batch_write_item(request)),
@@ -75,19 +76,32 @@ fn call(table: &Database, operation: &str, body: &[u8]) -> Option<Result<Vec<u8>
         "Query" => run(body, |request| table.query(request)),
         "Scan" => run(body, |request| table.scan(request)),
         "TransactGetItems" => run(body, |request| table.transact_get_items(request)),
-        "TransactWriteItems" => run(body, |request| table.transact_write_items(request)),
+        "TransactWriteItems" => transact(table, tokens, body),
         "UpdateItem" => run(body, |request| table.update_item(request)),
         _ => return None,
     })
+}
+
+fn transact(table: &Database, tokens: &Tokens, body: &[u8]) -> Result<Vec<u8>, DynoxideError> {
+    let mut request: TransactWriteItemsRequest = serde_json::from_slice(body).map_err(unreadable)?;
+    let token = request.client_request_token.take();
+    let execute = || serde_json::to_vec(&table.transact_write_items(request)?).map_err(unreadable);
+    match token {
+        Some(token) => tokens.once(&token, body, execute),
+        None => execute(),
+    }
 }
 
 fn run<Q: DeserializeOwned, A: Serialize>(
     body: &[u8],
     operation: impl FnOnce(Q) -> Result<A, DynoxideError>,
 ) -> Result<Vec<u8>, DynoxideError> {
-    let unreadable = |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
     let answer = operation(serde_json::from_slice(body).map_err(unreadable)?)?;
     serde_json::to_vec(&answer).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> DynoxideError {
+    DynoxideError::SerializationException(error.to_string())
 }
 
 fn refuse(code: &str, message: &str) -> Response {
