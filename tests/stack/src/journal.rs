@@ -56,10 +56,9 @@ impl Journal {
     }
 
     pub fn get<T: DeserializeOwned>(&self, space: &str, id: &str) -> Result<Option<T>, JournalError> {
-        let text: Option<String> = self
-            .lock()
-            .query_row("SELECT value FROM kept WHERE space = ?1 AND id = ?2", params![space, id], |row| row.get(0))
-            .optional()?;
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached("SELECT value FROM kept WHERE space = ?1 AND id = ?2")?;
+        let text: Option<String> = statement.query_row(params![space, id], |row| row.get(0)).optional()?;
         text.map(|text| serde_json::from_str(&text).map_err(JournalError::from)).transpose()
     }
 

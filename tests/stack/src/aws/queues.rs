@@ -2,7 +2,7 @@
 //! SIGKILL. Adds `MessageGroupId`, which winterbaume drops.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -69,8 +69,10 @@ struct Shared {
 struct Inner {
     state: SqsState,
     groups: HashMap<String, String>,
-    /// Messages in the journal, with the receive count stored there.
+    /// Messages in the journal, with the queue and the receive count stored there, once `unwritten` is written.
     kept: HashMap<String, (String, u32)>,
+    /// What the journal does not have yet.
+    unwritten: Vec<Change>,
     /// Messages from the journal whose queue does not exist yet.
     waiting: HashMap<String, Vec<KeptMessage>>,
     /// What the body of a message that is refused contains, and how often that is still to happen.
@@ -131,30 +133,33 @@ impl Queues {
 
     /// Sends a message and makes other changes of the same journal, all or none.
     pub fn send_along(&self, queue: &str, body: &str, others: Vec<Change>) -> Result<(), AwsError> {
-        let sent = self.change_along(others, |inner| inner.state.send_message(queue, body, None, HashMap::new(), None, None));
+        let message = NewMessage { body: body.to_owned(), ..NewMessage::default() };
+        let sent = self.change_along(others, |inner| inner.put(queue, message));
         sent.map(|_| ()).map_err(service_error)
     }
 
     /// Receives messages with the queue's own visibility timeout.
     pub fn receive(&self, queue: &str, most: usize) -> Result<Vec<ReceivedMessage>, AwsError> {
         self.change(|inner| {
-            let messages = inner.state.receive_message(queue, most, None)?;
+            let messages = inner.receive(queue, most, None)?;
             Ok(messages.into_iter().map(|message| inner.received(message)).collect())
         })
         .map_err(service_error)
     }
 
     pub fn delete(&self, queue: &str, receipt_handle: &str) -> Result<(), AwsError> {
-        self.change(|inner| inner.state.delete_message(queue, receipt_handle)).map_err(service_error)
+        self.change(|inner| inner.delete(queue, receipt_handle)).map_err(service_error)
     }
 
     /// Undoes a receive: the message is visible at once, and the receive does not count.
     pub fn give_back(&self, queue: &str, message_id: &str) -> Result<(), AwsError> {
         self.change(|inner| {
-            let queue = inner.state.queues.get_mut(queue).ok_or(SqsError::NonExistentQueue)?;
-            for message in queue.messages.iter_mut().filter(|message| message.message_id == message_id) {
+            let state = inner.state.queues.get_mut(queue).ok_or(SqsError::NonExistentQueue)?;
+            if let Some(message) = state.messages.iter_mut().find(|message| message.message_id == message_id) {
                 message.visible_at = 0;
                 message.approximate_receive_count = message.approximate_receive_count.saturating_sub(1);
+                let message = message.clone();
+                inner.keep(queue, &message)?;
             }
             Ok(())
         })
@@ -221,7 +226,7 @@ impl Queues {
         self.change(|inner| inner.put(queue, message))
     }
 
-    /// Makes a change and writes the changed messages into the journal before it is acknowledged.
+    /// Makes a change, which is in the journal before it is acknowledged.
     fn change<T>(&self, make: impl FnOnce(&mut Inner) -> Result<T, SqsError>) -> Result<T, SqsError> {
         self.change_along(vec![], make)
     }
@@ -229,16 +234,28 @@ impl Queues {
     fn change_along<T>(&self, others: Vec<Change>, make: impl FnOnce(&mut Inner) -> Result<T, SqsError>) -> Result<T, SqsError> {
         let mut inner = self.lock();
         let outcome = make(&mut inner);
-        let mut changes = inner.changes().map_err(internal)?;
-        let own = changes.len();
+        let own = inner.unwritten.len();
         if outcome.is_ok() {
-            changes.extend(others);
+            inner.unwritten.extend(others);
         }
-        if !changes.is_empty() {
-            self.shared.journal.apply(&changes).map_err(internal)?;
-            inner.acknowledge(&changes[..own]);
+        if !inner.unwritten.is_empty() {
+            if let Err(error) = self.shared.journal.apply(&inner.unwritten) {
+                // The own changes are made, and written with the next ones. The others belong to whoever is told of the failure.
+                inner.unwritten.truncate(own);
+                return Err(internal(error));
+            }
+            inner.unwritten.clear();
         }
         outcome
+    }
+
+    /// A change that may touch many messages: what is to be written is found by comparing them all.
+    fn change_many<T>(&self, make: impl FnOnce(&mut Inner) -> Result<T, SqsError>) -> Result<T, SqsError> {
+        self.change(|inner| {
+            let outcome = make(inner);
+            inner.compare()?;
+            outcome
+        })
     }
 
     fn lock(&self) -> Guard<'_, Inner> {
@@ -257,7 +274,33 @@ impl Inner {
         if let Some(group) = group {
             self.groups.insert(sent.message_id.clone(), group);
         }
+        // One that was sent already, by its deduplication id, is not the last.
+        let last = self.state.queues.get(queue).and_then(|queue| queue.messages.last()).cloned();
+        if let Some(message) = last.filter(|message| message.message_id == sent.message_id) {
+            self.keep(queue, &message)?;
+        }
         Ok(SendMessageOutput { message_id: sent.message_id, body_md5: sent.body_md5 })
+    }
+
+    fn receive(&mut self, queue: &str, most: usize, visibility_timeout: Option<u32>) -> Result<Vec<Message>, SqsError> {
+        let length = |inner: &Inner| inner.state.queues.get(queue).map(|queue| queue.messages.len());
+        let before = length(self);
+        let received = self.state.receive_message(queue, most, visibility_timeout)?;
+        received.iter().try_for_each(|message| self.keep(queue, message))?;
+        // Some went to the dead-letter queue.
+        if length(self) != before {
+            self.compare()?;
+        }
+        Ok(received)
+    }
+
+    fn delete(&mut self, queue: &str, receipt_handle: &str) -> Result<(), SqsError> {
+        let messages = self.state.queues.get(queue).map(|queue| &queue.messages);
+        let is_meant = |message: &&Message| message.all_receipt_handles.iter().any(|handle| handle == receipt_handle);
+        let id = messages.and_then(|messages| messages.iter().find(is_meant)).map(|message| message.message_id.clone());
+        self.state.delete_message(queue, receipt_handle)?;
+        id.into_iter().for_each(|id| self.forget(id));
+        Ok(())
     }
 
     /// Puts messages from the journal back into their queue.
@@ -322,54 +365,35 @@ impl Inner {
         }
     }
 
-    /// The difference between the queues and the journal.
-    fn changes(&self) -> Result<Vec<Change>, serde_json::Error> {
-        let mut changes = Vec::new();
-        let mut present = 0;
-        for (queue, state) in &self.state.queues {
-            for message in &state.messages {
-                let kept = self.kept.get(&message.message_id);
-                present += usize::from(kept.is_some());
-                if kept.is_some_and(|(at, count)| at == queue && *count == message.approximate_receive_count) {
-                    continue;
-                }
-                let group = self.groups.get(&message.message_id).cloned();
-                changes.push(Change::Put {
-                    space: SPACE.to_owned(),
-                    id: message.message_id.clone(),
-                    value: serde_json::to_string(&KeptMessage::new(queue, message, group))?,
-                });
-            }
-        }
-        let waiting: usize = self.waiting.values().map(Vec::len).sum();
-        if present + waiting < self.kept.len() {
-            let alive: std::collections::HashSet<&str> = self
-                .state
-                .queues
-                .values()
-                .flat_map(|queue| &queue.messages)
-                .map(|message| message.message_id.as_str())
-                .chain(self.waiting.values().flatten().map(|message| message.id.as_str()))
-                .collect();
-            let gone = self.kept.keys().filter(|id| !alive.contains(id.as_str()));
-            changes.extend(gone.map(|id| Change::Delete { space: SPACE.to_owned(), id: id.clone() }));
-        }
-        Ok(changes)
+    /// A message as it is now is to be written.
+    fn keep(&mut self, queue: &str, message: &Message) -> Result<(), SqsError> {
+        let group = self.groups.get(&message.message_id).cloned();
+        let change = Change::put(SPACE, &message.message_id, &KeptMessage::new(queue, message, group)).map_err(internal)?;
+        self.unwritten.push(change);
+        self.kept.insert(message.message_id.clone(), (queue.to_owned(), message.approximate_receive_count));
+        Ok(())
     }
 
-    fn acknowledge(&mut self, changes: &[Change]) {
-        for change in changes {
-            if let Change::Delete { id, .. } = change {
-                self.kept.remove(id);
-                self.groups.remove(id);
-            }
-        }
-        for (queue, state) in &self.state.queues {
-            for message in &state.messages {
-                let now = (queue.clone(), message.approximate_receive_count);
-                self.kept.insert(message.message_id.clone(), now);
-            }
-        }
+    fn forget(&mut self, id: String) {
+        self.unwritten.push(Change::delete(SPACE, &id));
+        self.kept.remove(&id);
+        self.groups.remove(&id);
+    }
+
+    /// Writes the difference between the queues and the journal.
+    fn compare(&mut self) -> Result<(), SqsError> {
+        let all = self.state.queues.iter().flat_map(|(name, queue)| queue.messages.iter().map(move |message| (name, message)));
+        let is_kept = |queue: &String, message: &Message| {
+            self.kept.get(&message.message_id).is_some_and(|(at, count)| at == queue && *count == message.approximate_receive_count)
+        };
+        let changed = all.clone().filter(|(queue, message)| !is_kept(queue, message));
+        let changed: Vec<(String, Message)> = changed.map(|(queue, message)| (queue.clone(), message.clone())).collect();
+        let waiting = self.waiting.values().flatten().map(|message| &message.id);
+        let alive: HashSet<&String> = all.map(|(_, message)| &message.message_id).chain(waiting).collect();
+        let gone: Vec<String> = self.kept.keys().filter(|id| !alive.contains(id)).cloned().collect();
+        changed.iter().try_for_each(|(queue, message)| self.keep(queue, message))?;
+        gone.into_iter().for_each(|id| self.forget(id));
+        Ok(())
     }
 }
 
@@ -446,7 +470,7 @@ impl SqsBackend for Queues {
     }
 
     fn delete_queue(&self, _account: String, _region: String, name: String) -> Answer<Result<(), SqsError>> {
-        answer(self.change(|inner| inner.state.delete_queue(&name)))
+        answer(self.change_many(|inner| inner.state.delete_queue(&name)))
     }
 
     fn get_queue_url(&self, _account: String, _region: String, name: String) -> Answer<Result<String, SqsError>> {
@@ -494,15 +518,15 @@ impl SqsBackend for Queues {
         most: usize,
         visibility_timeout: Option<u32>,
     ) -> Answer<Result<Vec<Message>, SqsError>> {
-        answer(self.change(|inner| inner.state.receive_message(&name, most, visibility_timeout)))
+        answer(self.change(|inner| inner.receive(&name, most, visibility_timeout)))
     }
 
     fn delete_message(&self, _account: String, _region: String, name: String, receipt_handle: String) -> Answer<Result<(), SqsError>> {
-        answer(self.change(|inner| inner.state.delete_message(&name, &receipt_handle)))
+        answer(self.change(|inner| inner.delete(&name, &receipt_handle)))
     }
 
     fn purge_queue(&self, _account: String, _region: String, name: String) -> Answer<Result<(), SqsError>> {
-        answer(self.change(|inner| inner.state.purge_queue(&name)))
+        answer(self.change_many(|inner| inner.state.purge_queue(&name)))
     }
 
     fn change_message_visibility(
@@ -566,7 +590,7 @@ impl SqsBackend for Queues {
         destination: Option<String>,
         per_second: Option<i32>,
     ) -> Answer<Result<String, SqsError>> {
-        answer(self.change(|inner| {
+        answer(self.change_many(|inner| {
             let task = inner.state.start_message_move_task(&source, destination.as_deref(), per_second)?;
             inner.redrive(&task, &source, destination.as_deref());
             Ok(task)

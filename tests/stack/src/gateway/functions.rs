@@ -33,12 +33,13 @@ use crate::{
 };
 
 /// Invocations of the event sources, in addition to the requests. Together with the requests' share of a function it stays below a hundred.
-const SOURCES: usize = 16;
+const SOURCES: usize = 48;
 
 /// In addition to a function's own time: for starting, and for a short compilation.
 const STARTING: Duration = Duration::from_secs(30);
 
-/// A watcher sends a function one event after the other. If a later one was answered first, by this much, the earlier one is lost.
+/// A watcher sends an instance one event after the other. If there is one instance and a later event was answered first, by this much, the earlier one is
+/// lost. Among several, each may take as long as the function's time allows.
 const OVERTAKEN: Duration = Duration::from_secs(1);
 
 /// After this time without an answer, which can have many reasons, the watcher is asked.
@@ -123,6 +124,7 @@ struct Inner {
 
 struct Slot {
     timeout: Duration,
+    instances: usize,
     address: Lock<Option<SocketAddr>>,
     phase: watch::Sender<Phase>,
     sent: Lock<Sent>,
@@ -135,9 +137,11 @@ struct Sent {
 }
 
 impl Functions {
-    pub fn new(functions: &[Function], bounds: Bounds, timeouts: Timeouts) -> Functions {
+    /// `instances`: how many of a function handle events at the same time, where it is more than one.
+    pub fn new(functions: &[Function], instances: &BTreeMap<String, usize>, bounds: Bounds, timeouts: Timeouts) -> Functions {
         let slot = |function: &Function| Slot {
             timeout: Duration::from_secs(u64::try_from(function.timeout_seconds).unwrap_or_default()),
+            instances: instances.get(&function.name).copied().unwrap_or(1),
             address: Lock::new(None),
             phase: watch::Sender::new(Phase::Away("it has not been started yet".to_owned())),
             sent: Lock::new(Sent { invocations: BTreeMap::new(), answered: Instant::now() }),
@@ -153,6 +157,10 @@ impl Functions {
             next: AtomicU64::new(0),
         };
         Functions { inner: Arc::new(inner) }
+    }
+
+    pub fn instances_of(&self, function: &str) -> usize {
+        self.inner.slots.get(function).map_or(1, |slot| slot.instances)
     }
 
     /// A new watcher listens at this address.
@@ -310,7 +318,8 @@ impl Functions {
         sent.invocations.remove(&id);
         if outcome.is_ok() {
             sent.answered = Instant::now();
-            sent.invocations.retain(|_, (at, _)| *at + OVERTAKEN > sent_at);
+            let overtaken = if slot.instances == 1 { OVERTAKEN } else { slot.timeout + STARTING };
+            sent.invocations.retain(|_, (at, _)| *at + overtaken > sent_at);
         }
         drop(sent);
         if outcome.as_ref().is_ok_and(|reply| reply.status < 300) {

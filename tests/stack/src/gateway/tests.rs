@@ -79,7 +79,7 @@ async fn stack(settings: Settings) -> Stack {
     let bounds = Bounds { places: 64, per_function: 32, waiting: 300 };
     let short = Duration::from_millis;
     let timeouts = Timeouts { starting: short(400), broken: short(100), queueing: Duration::from_secs(5), answer: short(900) };
-    let functions = Functions::new(&[function("auth"), function("projects"), function("operator")], bounds, timeouts);
+    let functions = Functions::new(&[function("auth"), function("projects"), function("operator")], &Default::default(), bounds, timeouts);
     let watcher = watcher().await;
     for name in ["auth", "projects", "operator"] {
         functions.listening(name, watcher.address);

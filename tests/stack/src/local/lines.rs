@@ -213,7 +213,8 @@ mod tests {
     fn lines() -> (Lines, Functions, AccessLog) {
         let function =
             Function { logical_id: "A".to_owned(), name: "auth".to_owned(), timeout_seconds: 3, environment: Default::default() };
-        let functions = Functions::new(&[function], Bounds { places: 1, per_function: 1, waiting: 1 }, Timeouts::default());
+        let functions =
+            Functions::new(&[function], &Default::default(), Bounds { places: 1, per_function: 1, waiting: 1 }, Timeouts::default());
         functions.listening("auth", ([127, 0, 0, 1], 1).into());
         let access = AccessLog::new();
         (Lines::new("auth", functions.clone(), Terminal::new(false, access.clone())), functions, access)

@@ -24,7 +24,7 @@ use stack::{
         throttle::Throttle,
     },
     phone_lines, samples,
-    sources::{Invoke, Sources},
+    sources::{self, Invoke, Sources},
     template::Template,
 };
 use tokio::{
@@ -117,7 +117,8 @@ async fn start(options: &Options, terminal: &Terminal, access: AccessLog) -> Res
 
     terminal.say("building the functions");
     functions::build(&root, &functions_declared, options.release).await?;
-    let functions = Functions::new(&functions_declared, BOUNDS, Timeouts::default());
+    let instances = sources::instances(&template).map_err(text)?;
+    let functions = Functions::new(&functions_declared, &instances, BOUNDS, Timeouts::default());
     let gateway = Gateway::new(settings(&template, options)?, functions.clone(), access);
     for listener in api_listeners {
         tasks.spawn(gateway.clone().serve(listener));

@@ -238,6 +238,10 @@ impl WatcherKeeper {
         let mut command = Command::new(std::env::current_exe().map_err(trouble)?);
         command.arg(supervisor::ARGUMENT).arg(cargo_lambda).args(["lambda", "watch", "--wait", "--disable-cors", "--color", "never"]);
         command.args(["--invoke-address", &address.ip().to_string(), "--invoke-port", &address.port().to_string()]);
+        let instances = functions.instances_of(&self.function);
+        if instances > 1 {
+            command.args(["--concurrency", &instances.to_string()]);
+        }
         if *release {
             command.arg("--release");
         }

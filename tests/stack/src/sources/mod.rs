@@ -8,7 +8,7 @@ mod schedule;
 mod stream;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -70,6 +70,17 @@ pub enum SourceError {
     Journal(#[from] JournalError),
     #[error("there is no schedule `{0}`")]
     NoSchedule(String),
+}
+
+/// How many events of its sources each function handles at the same time where they are played in real time, as many instances of it on AWS.
+pub fn instances(template: &Template) -> Result<BTreeMap<String, usize>, TemplateError> {
+    let streams = template.stream_sources()?.into_iter().map(|source| (source.function, source.parallel));
+    let queues = template.queue_sources()?.into_iter().map(|source| (source.function.clone(), QueuePlayer::new(source).at_once()));
+    Ok(streams.chain(queues).fold(BTreeMap::new(), |mut most, (function, at_once)| {
+        let known = most.entry(function).or_insert(at_once);
+        *known = at_once.max(*known);
+        most
+    }))
 }
 
 /// What was delivered so far.
@@ -198,9 +209,10 @@ impl<I: Invoke> Sources<I> {
             let sources = self.clone();
             tasks.spawn(sources.follow(Turn::Stream(index), tell.clone()));
         }
-        for index in 0..self.queues.len() {
-            let sources = self.clone();
-            tasks.spawn(sources.follow(Turn::Queue(index), tell.clone()));
+        for (index, queue) in self.queues.iter().enumerate() {
+            for _ in 0..queue.at_once() {
+                tasks.spawn(self.clone().follow(Turn::Queue(index), tell.clone()));
+            }
         }
         for index in 0..self.schedules.len() {
             let (sources, tell) = (self.clone(), tell.clone());

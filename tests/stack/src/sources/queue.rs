@@ -11,6 +11,9 @@ use crate::{
     template::QueueSource,
 };
 
+/// Batches of a queue that are handled at the same time, at most: on a laptop, more are no faster.
+const AT_ONCE: usize = 4;
+
 pub struct QueuePlayer {
     source: QueueSource,
 }
@@ -22,6 +25,11 @@ impl QueuePlayer {
 
     pub fn queue(&self) -> &str {
         &self.source.queue
+    }
+
+    /// How many batches are handled at the same time.
+    pub fn at_once(&self) -> usize {
+        self.source.at_once.map_or(AT_ONCE, |most| most.min(AT_ONCE))
     }
 
     pub async fn step<I: Invoke>(&self, courier: &Courier<I>, aws: &Aws) -> Result<Step, SourceError> {

@@ -8,7 +8,10 @@ use std::{
 };
 
 use dynoxide::{
-    actions::{get_records::GetRecordsRequest, get_shard_iterator::GetShardIteratorRequest},
+    actions::{
+        get_records::{GetRecordsRequest, Record},
+        get_shard_iterator::GetShardIteratorRequest,
+    },
     types::AttributeValue,
 };
 use jiff::Timestamp;
@@ -39,8 +42,26 @@ pub struct StreamPlayer {
     stream_arn: String,
     /// The shards keep their positions together.
     saving: Arc<Lock<()>>,
+    recent: Arc<Lock<Recent>>,
     work: Mutex<Work>,
 }
+
+/// What was read of the stream last, for all shards together: each record is read once, unless a shard is far behind.
+struct Recent {
+    /// The records follow this one.
+    after: String,
+    records: VecDeque<Read>,
+}
+
+struct Read {
+    sequence_number: String,
+    shard: usize,
+    /// As the function gets it. `None`: no filter lets it pass.
+    record: Option<Value>,
+}
+
+/// Records that are kept for the other shards.
+const RECENT: usize = 1_000;
 
 #[derive(Default)]
 struct Work {
@@ -66,11 +87,14 @@ impl StreamPlayer {
         // With another number of shards, all start at the position of the slowest. Records are then delivered at least once.
         let journal = aws.journal();
         let id = position_id(source);
-        let positions = read_positions(journal, &id)?;
+        let mut positions = read_positions(journal, &id)?;
         if positions.shards.len() != shards {
             let slowest = positions.shards.into_iter().min().unwrap_or_default();
-            journal.put(SPACE, &id, &Positions { shards: vec![slowest; shards] })?;
+            positions = Positions { shards: vec![slowest; shards] };
+            journal.put(SPACE, &id, &positions)?;
         }
+        let slowest = positions.shards.iter().min().cloned().unwrap_or_default();
+        let recent = Arc::new(Lock::new(Recent { after: slowest, records: VecDeque::new() }));
         let saving = Arc::new(Lock::new(()));
         Ok((0..shards)
             .map(|shard| StreamPlayer {
@@ -80,6 +104,7 @@ impl StreamPlayer {
                 shards,
                 stream_arn: stream_arn.clone(),
                 saving: saving.clone(),
+                recent: recent.clone(),
                 work: Mutex::default(),
             })
             .collect())
@@ -199,7 +224,40 @@ impl StreamPlayer {
     /// Reads on from the position. `false` if there is nothing new.
     fn read_more<I>(&self, work: &mut Work, courier: &Courier<I>, aws: &Aws) -> Result<bool, SourceError> {
         let after = self.position(aws)?;
-        let iterator_type = if after.is_empty() { "TRIM_HORIZON" } else { "AFTER_SEQUENCE_NUMBER" };
+        let limit = match courier.faults.reorder {
+            true => courier.dice.up_to(self.source.batch_size),
+            false => self.source.batch_size,
+        };
+        let mut recent = self.recent.lock();
+        // A shard that is far behind reads for itself.
+        let mut own = Recent { after: after.clone(), records: VecDeque::new() };
+        let recent = if after < recent.after { &mut own } else { &mut *recent };
+        let first = loop {
+            let first = recent.records.partition_point(|read| read.sequence_number <= after);
+            if first < recent.records.len() {
+                break first;
+            }
+            let last = recent.records.back().map_or(&recent.after, |read| &read.sequence_number);
+            let page = self.read_after(last, aws)?;
+            if page.is_empty() {
+                return Ok(false);
+            }
+            recent.records.extend(page);
+        };
+        let page = recent.records.range(first..).take(limit);
+        work.after = page.clone().last().map_or(after, |read| read.sequence_number.clone());
+        let records: Vec<Value> = page.filter(|read| read.shard == self.shard).filter_map(|read| read.record.clone()).collect();
+        while recent.records.len() > RECENT {
+            recent.after = recent.records.pop_front().map(|read| read.sequence_number).unwrap_or_default();
+        }
+        if !records.is_empty() {
+            work.pieces.push_back(Piece { records, failures: 0 });
+        }
+        Ok(true)
+    }
+
+    fn read_after(&self, sequence_number: &str, aws: &Aws) -> Result<Vec<Read>, SourceError> {
+        let iterator_type = if sequence_number.is_empty() { "TRIM_HORIZON" } else { "AFTER_SEQUENCE_NUMBER" };
         let database = aws.database();
         let table = |error| SourceError::Aws(crate::aws::AwsError::Table(error));
         let iterator = database
@@ -207,41 +265,27 @@ impl StreamPlayer {
                 stream_arn: self.stream_arn.clone(),
                 shard_id: dynoxide::streams::shard_id(&self.source.table),
                 shard_iterator_type: iterator_type.to_owned(),
-                sequence_number: Some(after).filter(|after| !after.is_empty()),
+                sequence_number: Some(sequence_number.to_owned()).filter(|number| !number.is_empty()),
             })
             .map_err(table)?;
-        let limit = match courier.faults.reorder {
-            true => courier.dice.up_to(self.source.batch_size),
-            false => self.source.batch_size,
-        };
-        let page = database
-            .get_records(GetRecordsRequest { shard_iterator: iterator.shard_iterator.unwrap_or_default(), limit: Some(limit) })
-            .map_err(table)?;
-        let Some(last) = page.records.last() else {
-            return Ok(false);
-        };
-        work.after = last.dynamodb.sequence_number.clone();
-        let mut records = Vec::new();
-        for record in page.records {
-            if !self.is_ours(record.dynamodb.keys.get(&self.hash_key))? {
-                continue;
-            }
+        let shard_iterator = iterator.shard_iterator.unwrap_or_default();
+        let page = database.get_records(GetRecordsRequest { shard_iterator, limit: Some(self.source.batch_size) }).map_err(table)?;
+        let read = |record: Record| {
+            let (sequence_number, shard) =
+                (record.dynamodb.sequence_number.clone(), self.shard_of(record.dynamodb.keys.get(&self.hash_key))?);
             let mut record = serde_json::to_value(record).map_err(JournalError::from)?;
             record["awsRegion"] = REGION.into();
             record["eventSourceARN"] = self.source.arn.as_str().into();
-            records.push(record);
-        }
-        records.retain(|record| filter::passes(&self.source.filters, record));
-        if !records.is_empty() {
-            work.pieces.push_back(Piece { records, failures: 0 });
-        }
-        Ok(true)
+            let record = Some(record).filter(|record| filter::passes(&self.source.filters, record));
+            Ok(Read { sequence_number, shard, record })
+        };
+        page.records.into_iter().map(read).collect()
     }
 
-    fn is_ours(&self, key: Option<&AttributeValue>) -> Result<bool, JournalError> {
+    fn shard_of(&self, key: Option<&AttributeValue>) -> Result<usize, JournalError> {
         let mut hasher = DefaultHasher::new();
         serde_json::to_string(&key)?.hash(&mut hasher);
-        Ok(hasher.finish() as usize % self.shards == self.shard)
+        Ok(hasher.finish() as usize % self.shards)
     }
 
     fn position(&self, aws: &Aws) -> Result<String, SourceError> {

@@ -334,6 +334,7 @@ impl Template {
                     queue: name_of_queue_arn(&properties.queue).to_owned(),
                     arn: properties.queue,
                     batch_size: properties.batch_size.unwrap_or(10).max(1) as usize,
+                    at_once: properties.scaling_config.and_then(|scaling| scaling.maximum_concurrency).map(|most| most.max(1) as usize),
                     report_item_failures: reports_item_failures(&properties.function_response_types),
                     filters: filter_patterns(&event.at, properties.filter_criteria)?,
                 })
@@ -635,8 +636,16 @@ struct QueueEvent {
     function_response_types: Vec<String>,
     #[serde(default)]
     filter_criteria: Option<FilterCriteria>,
+    scaling_config: Option<ScalingConfig>,
     #[serde(default = "yes", deserialize_with = "flag")]
     enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ScalingConfig {
+    #[serde(default, deserialize_with = "optional_number")]
+    maximum_concurrency: Option<i64>,
 }
 
 #[derive(Deserialize)]

@@ -227,6 +227,8 @@ pub struct QueueSource {
     pub queue: String,
     pub arn: String,
     pub batch_size: usize,
+    /// How many batches are handled at the same time, at most.
+    pub at_once: Option<usize>,
     pub report_item_failures: bool,
     pub filters: Vec<Value>,
 }
