@@ -305,7 +305,7 @@ fn queues_and_mail_are_for_those_who_use_them() {
                     "BulkQueue",
                     "RelayDeadLetters",
                 ],
-                "FanoutRole" => &["DeliveryQueue"],
+                "FanoutRole" => &["DeliveryQueue", "SlowDeliveryQueue"],
                 "HeraldRole" => &["ResultQueue"],
                 "LinksRole" => &["MailEventsQueue"],
                 other => panic!("{other} writes to a queue"),
@@ -330,7 +330,9 @@ fn the_herald_has_its_two_queues_and_nothing_else() {
     let queues = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"];
     assert_eq!(all, logs.iter().chain(&queues).map(|action| (*action).to_owned()).collect());
     assert_eq!(may("sqs:SendMessage", &json!({"Fn::GetAtt": ["ResultQueue", "Arn"]})), ["HeraldRole"]);
-    assert_eq!(may("sqs:SendMessage", &json!({"Fn::GetAtt": ["DeliveryQueue", "Arn"]})), ["FanoutRole"]);
+    for queue in ["DeliveryQueue", "SlowDeliveryQueue"] {
+        assert_eq!(may("sqs:SendMessage", &json!({"Fn::GetAtt": [queue, "Arn"]})), ["FanoutRole"]);
+    }
 }
 
 #[test]
@@ -391,7 +393,7 @@ fn every_queue_that_is_read_has_dead_letters_and_time_to_be_worked_on() {
     let functions: HashMap<String, _> =
         template.functions().expect("functions").into_iter().map(|function| (function.name.clone(), function)).collect();
     let sources = template.queue_sources().expect("sources");
-    assert_eq!(sources.len(), 13);
+    assert_eq!(sources.len(), 14);
     let seconds = |arn: &str, name: &str| queues[arn].attributes.get(name).and_then(|value| value.parse::<i64>().ok()).expect("a number");
     for source in &sources {
         assert!(source.report_item_failures, "{} does not report single failures", source.queue);
@@ -688,7 +690,7 @@ fn every_variable_of_a_function_is_one_the_code_knows() {
         ),
         ("switchboard", &["LINES_SECRET_ID", "MESSAGE_CONFIGURATION_SET", "MESSAGE_NOTICES_QUEUE_ARN"]),
         ("webhooks", &["VAULT_SECRET_ID", "CURSORS_SECRET_ID", "JWKS_SECRET_ID", "RATE_LIMITS", "OIDC_ISSUERS", "WEBHOOK_ALLOWED_HOSTS"]),
-        ("fanout", &["VAULT_SECRET_ID", "DELIVERY_QUEUE_URL", "RESULT_QUEUE_ARN", "WEBHOOK_ALLOWED_HOSTS"]),
+        ("fanout", &["VAULT_SECRET_ID", "DELIVERY_QUEUE_URL", "SLOW_DELIVERY_QUEUE_URL", "RESULT_QUEUE_ARN", "WEBHOOK_ALLOWED_HOSTS"]),
         ("herald", &["RESULT_QUEUE_URL", "WEBHOOK_ALLOWED_HOSTS"]),
         (
             "sender",

@@ -1040,6 +1040,52 @@ impl Invoke for Waiting {
     }
 }
 
+/// What hangs holds up its own kind alone: whoever lets callers wait, or is not known yet, is called from a queue of its own.
+#[tokio::test]
+async fn one_that_lets_callers_wait_is_called_apart() {
+    let home = Home::new().await;
+    home.webhook("a", json!(["contact.*"])).await;
+    let told = async |number: u32, took: Option<u64>| {
+        home.opt_outs(number..number + 1).await;
+        let calls = Calls { workers: home.workers.clone(), took, queues: Arc::default() };
+        Sources::new(&home.world.template, &home.world.aws, calls.clone()).expect("the sources").drain().await.expect("all is done");
+        assert_eq!(home.receiver.take().len(), 1);
+        calls.queues.lock().remove(0)
+    };
+    let (quick, slow) = ("tenantry-local-DeliveryQueue", "tenantry-local-SlowDeliveryQueue");
+    assert_eq!((told(0, None).await, told(1, None).await), (slow.to_owned(), quick.to_owned()), "it answered quickly");
+    assert_eq!((told(2, Some(15_000)).await, told(3, None).await), (quick.to_owned(), slow.to_owned()), "it let us wait");
+    assert_eq!(told(4, None).await, slow, "which is remembered");
+    home.world.advance(SignedDuration::from_mins(11));
+    assert_eq!(told(5, None).await, quick);
+}
+
+/// Notes from which queues calls came, and says that each took so many milliseconds.
+#[derive(Clone)]
+struct Calls {
+    workers: Workers,
+    took: Option<u64>,
+    queues: Arc<Lock<Vec<String>>>,
+}
+
+impl Invoke for Calls {
+    async fn invoke(&self, function: &str, mut payload: Value) -> Result<Value, InvokeError> {
+        for record in payload["Records"].as_array_mut().into_iter().flatten() {
+            if function == "herald" {
+                let source = record["eventSourceARN"].as_str().expect("a queue");
+                self.queues.lock().push(source.rsplit(':').next().expect("a name").to_owned());
+            }
+            let body = record["body"].as_str().and_then(|body| serde_json::from_str::<Value>(body).ok());
+            if let (Some(mut body), Some(took)) = (body.filter(|body| body["attempt"].is_object()), self.took) {
+                body["attempt"]["duration_ms"] = json!(took);
+                record["body"] = json!(body.to_string());
+            }
+        }
+        let failed = |message: String| InvokeError::Failed { function: function.to_owned(), message };
+        self.workers.run(function, payload).await.map_err(failed)
+    }
+}
+
 #[tokio::test]
 async fn a_suspended_tenant_waits_and_a_demo_delivers_nothing_outside() {
     let home = Home::new().await;

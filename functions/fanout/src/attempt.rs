@@ -1,8 +1,11 @@
 //! Attempts: signs the next one of a delivery, and notes what became of it.
 
+use std::time::Duration;
+
 use records::delivery::{AttemptError, Delivery, DeliveryAttempt, GivenUp, Outgoing, Returned, Ticket};
 use records::event::{Event, EventId};
 use records::webhook::{HealthState, Reached, Webhook, WebhookHealth, WebhookId, WebhookSecrets};
+use records::webhook_pace::{Lane, WebhookPace};
 use serde_json::{Value, json};
 use shared::model::due::DueDelivery;
 use shared::model::shared_secret::SharedSecret;
@@ -20,6 +23,7 @@ struct Parts {
     health: HealthState,
     event: Event,
     secrets: Vec<SharedSecret>,
+    lane: Lane,
     /// The tenant is a demo.
     demo: bool,
 }
@@ -81,7 +85,7 @@ impl Fanout {
                 settled(self.write(context, store, &delivery, &delivery.waiting(now)).await)?;
                 pace::join(store, ticket.webhook, now).await
             }
-            Err(_) => self.note(context, ticket, refused(now)).await,
+            Err(_) => self.note(context, ticket, &delivery, refused(now)).await,
         }
     }
 
@@ -92,17 +96,19 @@ impl Fanout {
         if !self.app.keys().deliveries()?.verifies(&text, &job.mac) {
             return Err(Error::internal("noting an attempt", "its ticket is not ours"));
         }
-        match job.attempt {
-            Some(attempt) => self.note(context, &job.returned, attempt).await,
-            // It waited too long, and is signed anew.
-            None => self.deliver(context, &job.returned).await,
-        }
+        // It waited too long, and is signed anew.
+        let Some(attempt) = job.attempt else { return self.deliver(context, &job.returned).await };
+        let Ticket { webhook, event, .. } = job.returned;
+        let (delivery, pace) = store.find_together((&Delivery::key_of(webhook, event), &WebhookPace::key_of(webhook))).await?;
+        let Some(delivery) = delivery else { return Ok(()) };
+        let took = Duration::from_millis(attempt.duration_ms);
+        self.note(context, &job.returned, &delivery, attempt).await?;
+        pace::answered(store, webhook, pace, took, self.app.clock().now()).await
     }
 
     /// Disables first what asks for it: whoever dies in between is asked again, and nothing goes meanwhile.
-    async fn note(&self, context: &WorkContext, ticket: &Ticket, attempt: DeliveryAttempt) -> Result<()> {
+    async fn note(&self, context: &WorkContext, ticket: &Ticket, delivery: &Delivery, attempt: DeliveryAttempt) -> Result<()> {
         let store = store_of(context)?;
-        let Some(delivery) = store.find(&Delivery::key_of(ticket.webhook, ticket.event)).await? else { return Ok(()) };
         if !delivery.awaits(ticket) {
             return Ok(());
         }
@@ -111,7 +117,7 @@ impl Fanout {
         if reached == Reached::NeverAgain {
             health::note(context, store, ticket.webhook, reached, at).await?;
         }
-        settled(self.write(context, store, &delivery, &after).await)?;
+        settled(self.write(context, store, delivery, &after).await)?;
         if reached != Reached::NeverAgain {
             health::note(context, store, ticket.webhook, reached, at).await?;
         }
@@ -121,7 +127,9 @@ impl Fanout {
     async fn parts(&self, store: &TenantStore, delivery: &Delivery) -> Result<Result<Parts, Refused>> {
         let (webhook, secrets) = (Webhook::key_of(delivery.webhook), WebhookSecrets::key_of(delivery.webhook));
         let (event, tenant, health) = (Event::key_of(delivery.event), Tenant::key_of(), WebhookHealth::key_of(delivery.webhook));
-        let (webhook, secrets, event, tenant, health) = store.find_together((&webhook, &secrets, &event, &tenant, &health)).await?;
+        let pace = WebhookPace::key_of(delivery.webhook);
+        let keys = (&webhook, &secrets, &event, &tenant, &health, &pace);
+        let (webhook, secrets, event, tenant, health, pace) = store.find_together(keys).await?;
         let (Some(webhook), Some(secrets), Some(tenant)) = (webhook, secrets, tenant) else { return Ok(Err(Refused::Gone)) };
         let now = self.app.clock().now();
         match tenant.inaccessible(now) {
@@ -136,7 +144,8 @@ impl Fanout {
         let secrets = secrets.living(now, store.tenant_id(), self.app.keys().vault()?);
         let secrets = secrets.ok_or_else(|| Error::internal("signing an event", "a secret of the webhook does not open"))?;
         let health = WebhookHealth::state_of(health.as_ref());
-        Ok(Ok(Parts { webhook, health, event, secrets, demo: tenant.kind == TenantKind::Demo }))
+        let lane = WebhookPace::lane(pace.as_ref(), now);
+        Ok(Ok(Parts { webhook, health, event, secrets, lane, demo: tenant.kind == TenantKind::Demo }))
     }
 
     async fn send(&self, context: &WorkContext, store: &TenantStore, ticket: &Ticket, parts: &Parts) -> Result<()> {
@@ -159,7 +168,11 @@ impl Fanout {
         let group = ticket.webhook.to_string();
         let outgoing = Outgoing { url: parts.webhook.url.clone(), headers, body, signed_at, back, group: group.clone() };
         let message = json!(outgoing).to_string();
-        let sending = self.sqs.send_message().queue_url(&self.deliveries).message_body(message).message_group_id(group).send();
+        let queue = match parts.lane {
+            Lane::Quick => &self.deliveries,
+            Lane::Slow => &self.slow_deliveries,
+        };
+        let sending = self.sqs.send_message().queue_url(queue).message_body(message).message_group_id(group).send();
         sending.await.map_err(|error| Error::Unavailable { doing: DOING, cause: error.into() })?;
         Ok(())
     }

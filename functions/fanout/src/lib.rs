@@ -30,6 +30,8 @@ pub struct Fanout {
     app: App,
     sqs: Client,
     deliveries: String,
+    /// The same for webhooks that let callers wait.
+    slow_deliveries: String,
     /// Where the herald says what became of its calls. It talks to strangers, so nothing else is taken from there.
     results: String,
     guard: Guard,
@@ -61,8 +63,9 @@ impl Worker for Fanout {
         let guard = Guard::read(app.config().webhook_allowed_hosts.as_deref(), &[&app.config().public_url]);
         let guard = guard.map_err(|error| ConfigError(format!("WEBHOOK_ALLOWED_HOSTS: {error}")))?;
         let deliveries = variables.required("DELIVERY_QUEUE_URL")?;
+        let slow_deliveries = variables.required("SLOW_DELIVERY_QUEUE_URL")?;
         let results = variables.required("RESULT_QUEUE_ARN")?;
-        Ok(Fanout { app, sqs: client(&Aws::read(variables)?), deliveries, results, guard })
+        Ok(Fanout { app, sqs: client(&Aws::read(variables)?), deliveries, slow_deliveries, results, guard })
     }
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {

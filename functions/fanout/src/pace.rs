@@ -1,5 +1,7 @@
 //! Whose turn it is: a webhook is told no faster than it wants, and more rarely while it fails. What finds no turn waits, and goes step by step, the oldest
-//! event first.
+//! event first. And how long it lets callers wait.
+
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
@@ -16,13 +18,21 @@ use crate::attempt::{settled, store_of};
 
 /// How often a pace is changed where others change it at the same time.
 const TRIES: usize = 20;
-const WAIT: std::time::Duration = std::time::Duration::from_millis(40);
+const WAIT: Duration = Duration::from_millis(40);
 /// Deliveries that are written at the same time.
 const AT_ONCE: usize = 16;
 
 /// Takes a turn of now. Where there is none, or others take them all the time, the delivery has to wait.
 pub async fn take_turn(store: &TenantStore, webhook: WebhookId, every: SignedDuration, now: Timestamp) -> Result<bool> {
     Ok(change(store, webhook, now, |pace| pace.turn(every, now)).await? == Changed::Yes)
+}
+
+/// A call came back after a while. `seen`: the pace as it was a moment ago. Mostly it says that there is nothing to write.
+pub async fn answered(store: &TenantStore, webhook: WebhookId, seen: Option<WebhookPace>, took: Duration, now: Timestamp) -> Result<()> {
+    if seen.is_some_and(|pace| pace.answered(took, now).is_none()) {
+        return Ok(());
+    }
+    change(store, webhook, now, |pace| pace.answered(took, now)).await?.settled("noting how quick a webhook is")
 }
 
 /// A delivery waits: makes sure that a step finds it.

@@ -1,5 +1,7 @@
 //! How fast a webhook is told: which delivery may go now, and which ones wait until it is their turn. A receiver that fails is asked more rarely, so that a
-//! storm does not keep it down.
+//! storm does not keep it down. And which way its calls go: one that lets callers wait meets only its own kind.
+
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,19 @@ pub struct WebhookPace {
     steps: u64,
     /// When it was asked for.
     stepped_at: Timestamp,
+    /// Turns since a quick answer was noted, up to `UNANSWERED`.
+    unanswered: usize,
+    /// Its last answer that let us wait, or none at all.
+    slow_at: Option<Timestamp>,
     version: u64,
+}
+
+/// The queue of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    Quick,
+    /// Of those that let callers wait, or of which nothing is known yet.
+    Slow,
 }
 
 /// Whether deliveries wait for their turn.
@@ -69,6 +83,13 @@ const LAST_LOOK: SignedDuration = SignedDuration::from_secs(60);
 /// After that, the step that was asked for is lost.
 const LOST: SignedDuration = SignedDuration::from_mins(20);
 
+/// So many calls without an answer may be among those of others, until one is slow.
+const UNANSWERED: usize = 16;
+/// A call that takes longer holds up what it goes with.
+const SLOW: Duration = Duration::from_secs(5);
+/// For so long after a slow answer, a quick one means little: else one that takes turns would always be among the others.
+const REMEMBERED: SignedDuration = SignedDuration::from_mins(10);
+
 /// Between two attempts at a webhook of which the last ones failed.
 const DEGRADED: SignedDuration = SignedDuration::from_secs(1);
 /// At one that fails: enough to see that it is back.
@@ -90,7 +111,7 @@ impl Webhook {
 impl WebhookPace {
     /// Of a webhook that was told of nothing yet.
     pub fn new(id: WebhookId, now: Timestamp) -> Self {
-        WebhookPace { id, next: now, backlog: Backlog::Empty, steps: 0, stepped_at: now, version: 0 }
+        WebhookPace { id, next: now, backlog: Backlog::Empty, steps: 0, stepped_at: now, unanswered: UNANSWERED, slow_at: None, version: 0 }
     }
 
     /// Once a delivery that is due takes a turn. `None`: there is none, and it waits with others.
@@ -99,7 +120,26 @@ impl WebhookPace {
         if self.backlog == Backlog::Moving || next > now + SOON {
             return None;
         }
-        Some(WebhookPace { next: next + every, version: self.version + 1, ..self.clone() })
+        let unanswered = (self.unanswered + 1).min(UNANSWERED);
+        Some(WebhookPace { next: next + every, unanswered, version: self.version + 1, ..self.clone() })
+    }
+
+    /// The way of its calls. `None`: nothing was told yet.
+    pub fn lane(pace: Option<&Self>, now: Timestamp) -> Lane {
+        let is_slow = |pace: &Self| pace.unanswered >= UNANSWERED || pace.slow_at.is_some_and(|at| now.duration_since(at) < REMEMBERED);
+        if pace.is_none_or(is_slow) { Lane::Slow } else { Lane::Quick }
+    }
+
+    /// Once a call came back after a while. `None`: nothing is to be written, for all is as it was, or nearly.
+    pub fn answered(&self, took: Duration, now: Timestamp) -> Option<Self> {
+        let is_remembered = |at: Timestamp| now.duration_since(at) < REMEMBERED / 2;
+        let (unanswered, slow_at) = match took > SLOW {
+            true if self.slow_at.is_some_and(is_remembered) => return None,
+            true => (UNANSWERED, Some(now)),
+            false if self.unanswered < UNANSWERED / 2 => return None,
+            false => (0, self.slow_at),
+        };
+        Some(WebhookPace { unanswered, slow_at, version: self.version + 1, ..self.clone() })
     }
 
     /// Once a delivery waits. `None`: nothing is to be written, for the next step is already asked for.
@@ -148,7 +188,8 @@ impl WebhookPace {
             _ => Backlog::Moving,
         };
         let (steps, version) = (self.steps + 1, self.version + 1);
-        WebhookPace { next, backlog, steps, stepped_at: now, version, ..self.clone() }
+        let unanswered = (self.unanswered + found.turns).min(UNANSWERED);
+        WebhookPace { next, backlog, steps, stepped_at: now, unanswered, version, ..self.clone() }
     }
 }
 
@@ -254,6 +295,31 @@ mod tests {
         assert_eq!((ended.asks_after(Some(&busy)), ended.awaits(&step)), (None, false));
         // One that waits by then is found.
         assert!(busy.joined(at).unwrap().asks_after(Some(&busy)).is_some_and(|(next, _)| next != step));
+    }
+
+    #[test]
+    fn one_that_lets_callers_wait_is_among_its_own_kind() {
+        let (quick, slow) = (Duration::from_millis(300), Duration::from_secs(15));
+        let lane = |pace: &WebhookPace, now| WebhookPace::lane(Some(pace), now);
+        let new = pace();
+        assert_eq!((WebhookPace::lane(None, NOW), lane(&new, NOW)), (Lane::Slow, Lane::Slow), "nobody knows it");
+        let known = new.turn(ms(10), NOW).unwrap().answered(quick, NOW).unwrap();
+        assert_eq!((lane(&known, NOW), known.answered(quick, NOW)), (Lane::Quick, None), "all is known already");
+        // Calls that are not answered are noticed before any of them is given up.
+        let (mut busy, mut told) = (known.clone(), 0);
+        while lane(&busy, NOW) == Lane::Quick {
+            (busy, told) = (busy.turn(ms(10), NOW).unwrap(), told + 1);
+        }
+        assert_eq!((told, lane(&known.stepped(found(250), ms(10), NOW), NOW)), (UNANSWERED, Lane::Slow));
+        assert_eq!(busy.answered(quick, NOW).map(|answered| lane(&answered, NOW)), Some(Lane::Quick));
+        // A slow answer is remembered, whatever comes after it.
+        let late = busy.answered(slow, NOW).unwrap();
+        assert_eq!(late.answered(slow, NOW + ms(1_000)), None, "it is known already");
+        let again = late.answered(quick, NOW).unwrap();
+        assert_eq!([9, 10].map(|minutes| lane(&again, NOW + SignedDuration::from_mins(minutes))), [Lane::Slow, Lane::Quick]);
+        let later = NOW + SignedDuration::from_mins(6);
+        let longer = late.answered(slow, later).unwrap().answered(quick, later).unwrap();
+        assert_eq!([15, 16].map(|minutes| lane(&longer, NOW + SignedDuration::from_mins(minutes))), [Lane::Slow, Lane::Quick]);
     }
 
     #[test]

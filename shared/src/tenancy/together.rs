@@ -6,7 +6,7 @@ use crate::store::table::{FullKey, Item};
 use crate::tenancy::record_store::RecordStore as _;
 use crate::tenancy::store::Store;
 
-/// Two to five keys.
+/// Two to six keys.
 pub trait Together<S: Owned> {
     /// A record for each key, if it is there.
     type Found;
@@ -38,3 +38,4 @@ together!(A 0, B 1);
 together!(A 0, B 1, C 2);
 together!(A 0, B 1, C 2, D 3);
 together!(A 0, B 1, C 2, D 3, E 4);
+together!(A 0, B 1, C 2, D 3, E 4, F 5);

@@ -208,9 +208,10 @@ impl Functions {
         self.inner.slots.iter().filter(|(_, slot)| is_overdue(slot)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether the watcher answers at all, if an invocation has waited for some seconds. This question needs no function.
+    /// Whether the watcher answers at all, if an invocation has waited for some seconds. This question needs no function. One that starts several instances
+    /// answers nothing meanwhile, and is only given up when it is overdue.
     pub async fn watcher_answers(&self, function: &str) -> bool {
-        let Some(slot) = self.inner.slots.get(function) else { return true };
+        let Some(slot) = self.inner.slots.get(function).filter(|slot| slot.instances == 1) else { return true };
         let oldest = slot.sent.lock().invocations.values().next().map(|(at, _)| at.elapsed());
         let Some(address) = slot.address.lock().filter(|_| oldest.is_some_and(|oldest| oldest > SUSPICIOUS)) else { return true };
         matches!(timeout(SUSPICIOUS, self.exchange("-", address, Bytes::from_static(b"{}"))).await, Ok(Ok(_)))

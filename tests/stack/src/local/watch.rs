@@ -241,6 +241,8 @@ impl WatcherKeeper {
         let instances = functions.instances_of(&self.function);
         if instances > 1 {
             command.args(["--concurrency", &instances.to_string()]);
+            // The watcher waits for each instance on a thread of its runtime, which has as many as there are cores. None would be left to answer.
+            command.env("TOKIO_WORKER_THREADS", (instances + 2).to_string());
         }
         if *release {
             command.arg("--release");

@@ -72,15 +72,15 @@ pub enum SourceError {
     NoSchedule(String),
 }
 
-/// How many events of its sources each function handles at the same time where they are played in real time, as many instances of it on AWS.
+/// Functions that handle several batches at the same time where sources are played in real time, with how many. What comes from one queue of such a
+/// function waits for none of another. All others handle one event after the other.
 pub fn instances(template: &Template) -> Result<BTreeMap<String, usize>, TemplateError> {
-    let streams = template.stream_sources()?.into_iter().map(|source| (source.function, source.parallel));
-    let queues = template.queue_sources()?.into_iter().map(|source| (source.function.clone(), QueuePlayer::new(source).at_once()));
-    Ok(streams.chain(queues).fold(BTreeMap::new(), |mut most, (function, at_once)| {
-        let known = most.entry(function).or_insert(at_once);
-        *known = at_once.max(*known);
-        most
-    }))
+    let mut players: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for source in template.queue_sources()? {
+        players.entry(source.function.clone()).or_default().push(QueuePlayer::new(source).at_once());
+    }
+    let several = players.into_iter().filter(|(_, of_queues)| of_queues.iter().any(|at_once| *at_once > 1));
+    Ok(several.map(|(function, of_queues)| (function, of_queues.iter().sum())).collect())
 }
 
 /// What was delivered so far.

@@ -11,8 +11,8 @@ use crate::{
     template::QueueSource,
 };
 
-/// Batches of a queue that are handled at the same time, at most: on a laptop, more are no faster.
-const AT_ONCE: usize = 4;
+/// For so many batches that AWS handles at the same time, one is handled in real time: a laptop has few cores, and every one more is a process.
+const OF_AWS: usize = 20;
 
 pub struct QueuePlayer {
     source: QueueSource,
@@ -29,7 +29,7 @@ impl QueuePlayer {
 
     /// How many batches are handled at the same time.
     pub fn at_once(&self) -> usize {
-        self.source.at_once.map_or(AT_ONCE, |most| most.min(AT_ONCE))
+        self.source.at_once.map_or(1, |most| (most / OF_AWS).max(1))
     }
 
     pub async fn step<I: Invoke>(&self, courier: &Courier<I>, aws: &Aws) -> Result<Step, SourceError> {
