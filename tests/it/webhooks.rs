@@ -1044,19 +1044,24 @@ impl Invoke for Waiting {
 #[tokio::test]
 async fn one_that_lets_callers_wait_is_called_apart() {
     let home = Home::new().await;
-    home.webhook("a", json!(["contact.*"])).await;
-    let told = async |number: u32, took: Option<u64>| {
-        home.opt_outs(number..number + 1).await;
+    let (webhook, _) = home.webhook("a", json!(["contact.*"])).await;
+    let called = async |took: Option<u64>| {
         let calls = Calls { workers: home.workers.clone(), took, queues: Arc::default() };
         Sources::new(&home.world.template, &home.world.aws, calls.clone()).expect("the sources").drain().await.expect("all is done");
         assert_eq!(home.receiver.take().len(), 1);
         calls.queues.lock().remove(0)
     };
+    let told = async |number: u32, took: Option<u64>| {
+        home.opt_outs(number..number + 1).await;
+        called(took).await
+    };
     let (quick, slow) = ("tenantry-local-DeliveryQueue", "tenantry-local-SlowDeliveryQueue");
     assert_eq!((told(0, None).await, told(1, None).await), (slow.to_owned(), quick.to_owned()), "it answered quickly");
+    home.test(&webhook).await;
+    assert_eq!(called(None).await, slow, "tests take no turns");
     assert_eq!((told(2, Some(15_000)).await, told(3, None).await), (quick.to_owned(), slow.to_owned()), "it let us wait");
     assert_eq!(told(4, None).await, slow, "which is remembered");
-    home.world.advance(SignedDuration::from_mins(11));
+    home.world.advance(SignedDuration::from_mins(61));
     assert_eq!(told(5, None).await, quick);
 }
 

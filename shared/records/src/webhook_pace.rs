@@ -21,8 +21,10 @@ pub struct WebhookPace {
     /// When it was asked for.
     stepped_at: Timestamp,
     /// Turns since a quick answer was noted, up to `UNANSWERED`.
+    #[serde(default)]
     unanswered: usize,
-    /// Its last answer that let us wait, or none at all.
+    /// Its last answer that let us wait. It is written again only after half of the time for which it is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     slow_at: Option<Timestamp>,
     version: u64,
 }
@@ -31,7 +33,7 @@ pub struct WebhookPace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     Quick,
-    /// Of those that let callers wait, or of which nothing is known yet.
+    /// Of those that let callers wait or of which nothing is known yet, and of calls that are not counted.
     Slow,
 }
 
@@ -88,7 +90,7 @@ const UNANSWERED: usize = 16;
 /// A call that takes longer holds up what it goes with.
 const SLOW: Duration = Duration::from_secs(5);
 /// For so long after a slow answer, a quick one means little: else one that takes turns would always be among the others.
-const REMEMBERED: SignedDuration = SignedDuration::from_mins(10);
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
 
 /// Between two attempts at a webhook of which the last ones failed.
 const DEGRADED: SignedDuration = SignedDuration::from_secs(1);
@@ -188,8 +190,7 @@ impl WebhookPace {
             _ => Backlog::Moving,
         };
         let (steps, version) = (self.steps + 1, self.version + 1);
-        let unanswered = (self.unanswered + found.turns).min(UNANSWERED);
-        WebhookPace { next, backlog, steps, stepped_at: now, unanswered, version, ..self.clone() }
+        WebhookPace { next, backlog, steps, stepped_at: now, version, ..self.clone() }
     }
 }
 
@@ -310,16 +311,16 @@ mod tests {
         while lane(&busy, NOW) == Lane::Quick {
             (busy, told) = (busy.turn(ms(10), NOW).unwrap(), told + 1);
         }
-        assert_eq!((told, lane(&known.stepped(found(250), ms(10), NOW), NOW)), (UNANSWERED, Lane::Slow));
+        assert_eq!(told, UNANSWERED);
         assert_eq!(busy.answered(quick, NOW).map(|answered| lane(&answered, NOW)), Some(Lane::Quick));
         // A slow answer is remembered, whatever comes after it.
         let late = busy.answered(slow, NOW).unwrap();
         assert_eq!(late.answered(slow, NOW + ms(1_000)), None, "it is known already");
         let again = late.answered(quick, NOW).unwrap();
-        assert_eq!([9, 10].map(|minutes| lane(&again, NOW + SignedDuration::from_mins(minutes))), [Lane::Slow, Lane::Quick]);
-        let later = NOW + SignedDuration::from_mins(6);
+        assert_eq!([59, 60].map(|minutes| lane(&again, NOW + SignedDuration::from_mins(minutes))), [Lane::Slow, Lane::Quick]);
+        let later = NOW + SignedDuration::from_mins(31);
         let longer = late.answered(slow, later).unwrap().answered(quick, later).unwrap();
-        assert_eq!([15, 16].map(|minutes| lane(&longer, NOW + SignedDuration::from_mins(minutes))), [Lane::Slow, Lane::Quick]);
+        assert_eq!([90, 91].map(|minutes| lane(&longer, NOW + SignedDuration::from_mins(minutes))), [Lane::Slow, Lane::Quick]);
     }
 
     #[test]
