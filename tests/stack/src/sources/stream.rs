@@ -245,7 +245,7 @@ impl StreamPlayer {
             recent.records.extend(page);
         };
         let page = recent.records.range(first..).take(limit);
-        work.after = page.clone().last().map_or(after, |read| read.sequence_number.clone());
+        work.after = page.clone().next_back().map_or(after, |read| read.sequence_number.clone());
         let records: Vec<Value> = page.filter(|read| read.shard == self.shard).filter_map(|read| read.record.clone()).collect();
         while recent.records.len() > RECENT {
             recent.after = recent.records.pop_front().map(|read| read.sequence_number).unwrap_or_default();
