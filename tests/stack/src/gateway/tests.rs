@@ -79,7 +79,12 @@ async fn stack(settings: Settings) -> Stack {
     let bounds = Bounds { places: 64, per_function: 32, waiting: 300 };
     let short = Duration::from_millis;
     let timeouts = Timeouts { starting: short(400), broken: short(100), queueing: Duration::from_secs(5), answer: short(900) };
-    let functions = Functions::new(&[function("auth"), function("projects"), function("operator")], &Default::default(), bounds, timeouts);
+    let functions = Functions::new(
+        &[function("auth"), function("projects"), function("operator")],
+        &[("operator".to_owned(), 3)].into(),
+        bounds,
+        timeouts,
+    );
     let watcher = watcher().await;
     for name in ["auth", "projects", "operator"] {
         functions.listening(name, watcher.address);
@@ -197,6 +202,22 @@ async fn what_was_overtaken_is_lost_and_its_place_free() {
     stack.functions.listening("auth", next.address);
     assert_eq!(stack.ask("GET", "/", "", b"").await.0, 200);
     assert_eq!(lost.await.unwrap(), Err(functions::CallError::Lost("auth".to_owned())));
+}
+
+#[tokio::test]
+async fn among_several_instances_a_later_answer_says_nothing_of_an_earlier_event() {
+    let stack = Arc::new(stack(settings()).await);
+    let call = |stack: Arc<Stack>| async move { stack.functions.call("operator", Bytes::from_static(b"{}"), functions::Who::Source).await };
+    stack.watcher.open.forget_permits(100_000);
+    let slow = tokio::spawn(call(stack.clone()));
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    let first = stack.watcher.address;
+    stack.functions.listening("operator", self::watcher().await.address);
+    assert!(call(stack.clone()).await.is_ok());
+    stack.functions.listening("operator", first);
+    assert!(!slow.is_finished());
+    stack.watcher.open.add_permits(100_000);
+    assert_eq!(slow.await.unwrap().map(|reply| reply.status), Ok(200));
 }
 
 #[tokio::test]

@@ -198,6 +198,11 @@ fn the_real_template_is_understood() {
     assert!(!template.queue_sources().unwrap().is_empty());
     assert!(!template.routes().unwrap().is_empty());
     assert!(template.mail_reports().unwrap().is_some());
+    assert_eq!(
+        crate::sources::instances(&template).unwrap(),
+        [("herald".to_owned(), 3)].into(),
+        "all others handle one event after the other"
+    );
     for schedule in template.schedules().unwrap() {
         assert!(crate::sources::period(&schedule.expression).is_some(), "{}", schedule.expression);
     }
