@@ -29,7 +29,7 @@ use shared::lock::Lock;
 use shared::runtime::App;
 use shared::runtime::worker::{self, Worker};
 use shared::store::Restored;
-use stack::sources::{Duplicates, Faults, Invoke, InvokeError, SourceError, Sources};
+use stack::sources::{Duplicates, Faults, Invoke, InvokeError, SourceError, Sources, filter};
 use switchboard::Switchboard;
 
 use crate::webhooks::Mortal;
@@ -301,6 +301,43 @@ async fn a_sweep_that_dies_anywhere_leaves_no_task() {
 }
 
 // ---------------------------------------------------------------- jobs of many records
+
+#[tokio::test]
+async fn the_relay_would_do_nothing_with_what_the_filter_of_the_stream_keeps_from_it() {
+    let (world, workers) = workers().await;
+    let acme = world.tenant("acme").await;
+    drain(&world, &workers).await;
+    let sources = world.template.stream_sources().unwrap();
+    let filters = &sources[0].filters[..];
+    let [pattern] = filters else { panic!("one pattern") };
+    let hidden = pattern["dynamodb"]["NewImage"]["type"]["S"][0]["anything-but"].as_array().expect("a list of types");
+    assert!(hidden.len() > 10, "{pattern}");
+    let before = world.items().len();
+    // Whoever wants more of a record than its type finds that it cannot be read.
+    let write = json!({"request": {"S": "r-1"}, "actor": {"S": "user:1"}, "at": {"S": "2026-11-21T09:30:00Z"}});
+    let images = hidden.iter().map(|kind| json!({"type": {"S": kind}})).chain([json!({"n": {"N": "1"}})]);
+    for image in images.map(|image| merged(image, &write)) {
+        for (pk, event, old) in [
+            (format!("T#{}#x", acme.id), "INSERT", None),
+            (format!("T#{}#x", acme.id), "MODIFY", Some(image.clone())),
+            ("G#x".to_owned(), "INSERT", None),
+        ] {
+            let keys = json!({"pk": {"S": pk}, "sk": {"S": "x"}});
+            let record = json!({"eventName": event, "dynamodb": {"Keys": keys, "NewImage": image, "OldImage": old, "SequenceNumber": "1"}});
+            assert!(!filter::passes(filters, &record), "{image}");
+            let answer = workers.run("relay", json!({"Records": [record]})).await.unwrap();
+            assert_eq!(answer, json!({"batchItemFailures": []}), "{image}");
+        }
+    }
+    assert_eq!(world.items().len(), before, "an audit entry, or a note");
+    let queues = world.aws.queues();
+    assert!(queues.names().iter().all(|queue| queues.peek(queue).unwrap().is_empty()), "a job");
+}
+
+fn merged(mut image: Value, more: &Value) -> Value {
+    image.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    image
+}
 
 #[tokio::test]
 async fn a_job_that_is_not_taken_is_reported_at_its_record_and_comes_again() {
