@@ -236,7 +236,7 @@ impl<I: Invoke> Sources<I> {
                 Turn::Queue(index) => self.queues[index].step(&self.courier, &self.aws).await,
             };
             let pause = match step {
-                Ok(Step::Moved) => Duration::ZERO,
+                Ok(Step::Moved) => turn.pause(),
                 Ok(Step::Idle) => Duration::from_millis(100),
                 Ok(Step::Again { failures, message }) => {
                     tell(message);
@@ -279,6 +279,16 @@ impl<I: Invoke> Sources<I> {
 enum Turn {
     Stream(usize),
     Queue(usize),
+}
+
+impl Turn {
+    /// After a batch, where sources are played in real time. Lambda looks at a shard four times a second, and finds what came meanwhile in one batch.
+    fn pause(self) -> Duration {
+        match self {
+            Turn::Stream(_) => Duration::from_millis(50),
+            Turn::Queue(_) => Duration::ZERO,
+        }
+    }
 }
 
 /// The result of one step of a source.
