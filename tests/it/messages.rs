@@ -1,6 +1,6 @@
 //! Messages to phones, from the request to the phone and back: sent once, reported in any order, ended by STOP, bounded by plan, hours and lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
@@ -10,7 +10,7 @@ use stack::phones::{Direction, Switch};
 use stack::sources::Faults;
 
 use crate::workers::{Workers, drain, settle};
-use crate::world::{Answer, Request, Settings, Tenant, World};
+use crate::world::{Answer, Request, Settings, Tenant, World, uuid_of};
 
 const ALL: &str = "/v1/messages";
 const PHONE: &str = "+15551234567";
@@ -598,6 +598,28 @@ async fn receipts_twice_and_in_any_order_count_once() {
     assert_eq!(home.shown(&sent).await["status"], "read");
     assert_eq!(home.usage().await["messages"], json!({"sent": 1, "delivered": 1, "failed": 0, "blocked": 0}));
     assert_eq!(home.sent_today().await, 1);
+}
+
+#[tokio::test]
+async fn jobs_of_a_batch_write_under_names_of_their_own() {
+    let home = Home::new().await;
+    let mut records = vec![];
+    for number in 0..8 {
+        let sent = home.say(PHONE, &number.to_string()).await;
+        let body = json!({"tenant": home.own.id, "message": uuid_of(sent["message_id"].as_str().expect("an id"))}).to_string();
+        records.push(json!({"messageId": number.to_string(), "body": body, "eventSource": "aws:sqs"}));
+    }
+    let answer = home.workers.run("switchboard", json!({"Records": records})).await.expect("a batch");
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+    // All write to the same number, line and day, and none takes what another one wrote for its own.
+    let messages = home.world.items_of_type("phone_message");
+    assert!(messages.iter().all(|message| message["status"]["S"] == "sent"), "{messages:?}");
+    let requests: BTreeSet<&str> = messages.iter().filter_map(|message| message["request"]["S"].as_str()).collect();
+    assert_eq!((requests.len(), home.on(PHONE).len(), home.sent_today().await), (8, 8, 8));
+    let paces = home.world.items_of_type("line_pace");
+    assert!(paces.iter().all(|pace| pace["today"]["N"].as_str().is_some_and(|today| today.parse::<u64>().is_ok_and(|today| today >= 8))));
+    home.settle().await;
+    assert_eq!(home.usage().await["messages"], json!({"sent": 8, "delivered": 8, "failed": 0, "blocked": 0}));
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::WorkContext;
 use shared::{Error, Result};
 
+use crate::pace::Turns;
 use crate::{Fanout, health, pace};
 
 /// What an attempt is made of.
@@ -39,7 +40,7 @@ enum Refused {
 
 impl Fanout {
     /// A delivery that a note in the directory brings to mind. The note goes with what becomes of the delivery, or because nothing does.
-    pub async fn remind(&self, mut context: WorkContext, due: &DueDelivery) -> Result<()> {
+    pub async fn remind(&self, mut context: WorkContext, turns: &Turns, due: &DueDelivery) -> Result<()> {
         const DOING: &str = "delivering what is due";
         let store = context.tenant_of_delivery(due);
         let (Some(webhook), Some(event)) = (WebhookId::parse(&due.webhook), EventId::parse(&due.event)) else {
@@ -49,13 +50,13 @@ impl Fanout {
         let is_current = found.as_ref().is_some_and(|delivery| delivery.noted_for() == Some(due.due_at));
         context.store = Some(store);
         match found {
-            Some(delivery) if is_current => self.deliver(&context, &delivery.ticket()).await,
+            Some(delivery) if is_current => self.deliver(&context, turns, &delivery.ticket()).await,
             _ => context.directory.transaction().remove(&context.directory, &due.place())?.commit().await,
         }
     }
 
     /// Signs an attempt that a delivery awaits, if it is its turn. Whoever comes too late, or twice, finds that it does not.
-    pub async fn deliver(&self, context: &WorkContext, ticket: &Ticket) -> Result<()> {
+    pub async fn deliver(&self, context: &WorkContext, turns: &Turns, ticket: &Ticket) -> Result<()> {
         let store = store_of(context)?;
         let now = self.app.clock().now();
         let Some(delivery) = store.find(&Delivery::key_of(ticket.webhook, ticket.event)).await? else { return Ok(()) };
@@ -63,7 +64,7 @@ impl Fanout {
             return Ok(());
         }
         if delivery.is_waiting() {
-            return pace::join(store, ticket.webhook, now).await;
+            return pace::join(turns, store, ticket.webhook, now).await;
         }
         let parts = match self.parts(store, &delivery).await? {
             Ok(parts) => parts,
@@ -78,36 +79,45 @@ impl Fanout {
             Ok(target) if parts.demo && !self.guard.is_listed(&target) => self.give_up(context, store, &delivery, GivenUp::Demo).await,
             // Whoever tests waits for the answer.
             Ok(_) if delivery.once || delivery.has_turn() => self.send(context, store, ticket, &parts).await,
-            Ok(_) if pace::take_turn(store, ticket.webhook, parts.webhook.every(parts.health), now).await? => {
+            Ok(_) if pace::take_turn(turns, store, ticket.webhook, parts.webhook.every(parts.health), now).await? => {
                 self.send(context, store, ticket, &parts).await
             }
             Ok(_) => {
                 settled(self.write(context, store, &delivery, &delivery.waiting(now)).await)?;
-                pace::join(store, ticket.webhook, now).await
+                pace::join(turns, store, ticket.webhook, now).await
             }
-            Err(_) => self.note(context, ticket, &delivery, refused(now)).await,
+            Err(_) => self.note(context, turns, ticket, (&delivery, None), refused(now)).await,
         }
     }
 
     /// What the worker that makes attempts says of one. Only what we signed is believed.
-    pub async fn returned(&self, context: &WorkContext, job: Returned) -> Result<()> {
+    pub async fn returned(&self, context: &WorkContext, turns: &Turns, job: Returned) -> Result<()> {
         let store = store_of(context)?;
         let text = job.returned.text(store.tenant_id());
         if !self.app.keys().deliveries()?.verifies(&text, &job.mac) {
             return Err(Error::internal("noting an attempt", "its ticket is not ours"));
         }
         // It waited too long, and is signed anew.
-        let Some(attempt) = job.attempt else { return self.deliver(context, &job.returned).await };
+        let Some(attempt) = job.attempt else { return self.deliver(context, turns, &job.returned).await };
         let Ticket { webhook, event, .. } = job.returned;
-        let (delivery, pace) = store.find_together((&Delivery::key_of(webhook, event), &WebhookPace::key_of(webhook))).await?;
+        let keys = (&Delivery::key_of(webhook, event), &WebhookPace::key_of(webhook), &WebhookHealth::key_of(webhook));
+        let (delivery, pace, health) = store.find_together(keys).await?;
         let Some(delivery) = delivery else { return Ok(()) };
+        let health = health.unwrap_or_else(|| WebhookHealth::new(webhook));
         let took = Duration::from_millis(attempt.duration_ms);
-        self.note(context, &job.returned, &delivery, attempt).await?;
-        pace::answered(store, webhook, pace, took, self.app.clock().now()).await
+        self.note(context, turns, &job.returned, (&delivery, Some(&health)), attempt).await?;
+        pace::answered(turns, store, webhook, pace, took, self.app.clock().now()).await
     }
 
     /// Disables first what asks for it: whoever dies in between is asked again, and nothing goes meanwhile.
-    async fn note(&self, context: &WorkContext, ticket: &Ticket, delivery: &Delivery, attempt: DeliveryAttempt) -> Result<()> {
+    async fn note(
+        &self,
+        context: &WorkContext,
+        turns: &Turns,
+        ticket: &Ticket,
+        (delivery, health): (&Delivery, Option<&WebhookHealth>),
+        attempt: DeliveryAttempt,
+    ) -> Result<()> {
         let store = store_of(context)?;
         if !delivery.awaits(ticket) {
             return Ok(());
@@ -115,11 +125,11 @@ impl Fanout {
         let at = attempt.made_at;
         let (after, reached) = delivery.after(attempt, self.app.random().fraction());
         if reached == Reached::NeverAgain {
-            health::note(context, store, ticket.webhook, reached, at).await?;
+            health::note(context, turns, store, ticket.webhook, health, (reached, at)).await?;
         }
         settled(self.write(context, store, delivery, &after).await)?;
         if reached != Reached::NeverAgain {
-            health::note(context, store, ticket.webhook, reached, at).await?;
+            health::note(context, turns, store, ticket.webhook, health, (reached, at)).await?;
         }
         Ok(())
     }

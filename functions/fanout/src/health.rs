@@ -9,11 +9,25 @@ use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict};
 use shared::{Error, Result, owners};
 
+use crate::pace::Turns;
+
 /// How often it is tried when others note something at the same time.
 const TRIES: usize = 10;
 
-/// After an attempt at `at`. Where many meet, one that is not counted does no harm, for the next ones are: only what disables must be written.
-pub async fn note(context: &WorkContext, store: &TenantStore, id: WebhookId, reached: Reached, at: Timestamp) -> Result<()> {
+/// After an attempt at `at`. `seen`: the health as it was a moment ago, if that is known. Mostly it says that there is nothing to write. Where many meet, one
+/// that is not counted does no harm, for the next ones are: only what disables must be written.
+pub async fn note(
+    context: &WorkContext,
+    turns: &Turns,
+    store: &TenantStore,
+    id: WebhookId,
+    seen: Option<&WebhookHealth>,
+    (reached, at): (Reached, Timestamp),
+) -> Result<()> {
+    if seen.is_some_and(|health| health.after(reached, at).is_none()) {
+        return Ok(());
+    }
+    let _mine = turns.next().await;
     let mut mails_are_due = true;
     for _ in 0..TRIES {
         let known = store.find(&WebhookHealth::key_of(id)).await?;

@@ -24,6 +24,7 @@ use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError, sweep};
 use shared::tenancy::jobs::WorkContext;
 
+use crate::pace::Turns;
 use crate::publish::Listeners;
 
 pub struct Fanout {
@@ -70,21 +71,22 @@ impl Worker for Fanout {
 
     async fn handle(&self, event: Value, request_id: &str) -> Result<Value> {
         if worker::comes_from(&event, &self.results) {
-            let work = |context: WorkContext, job: Returned| async move { self.returned(&context, job).await };
-            return worker::queue(&self.app, event, Self::NAME, request_id, work).await;
+            let turns = &Turns::default();
+            let work = |context: WorkContext, job: Returned| async move { self.returned(&context, turns, job).await };
+            return worker::queue_at_once(&self.app, event, Self::NAME, request_id, work).await;
         }
         if worker::is_batch(&event) {
-            let listeners = &Listeners::default();
+            let (listeners, turns) = (&Listeners::default(), &Turns::default());
             let work = |context: WorkContext, job: Job| async move {
                 match job {
                     Job::Publish(job) => publish::publish(&context, listeners, job.happened).await,
-                    Job::Deliver(job) => self.deliver(&context, &job.deliver).await,
-                    Job::Remind(job) => self.remind(context, &job.due_delivery).await,
+                    Job::Deliver(job) => self.deliver(&context, turns, &job.deliver).await,
+                    Job::Remind(job) => self.remind(context, turns, &job.due_delivery).await,
                     Job::Replay(job) => replay::go_on(&context, &job.replay).await,
-                    Job::LetGo(job) => pace::step(&context, &job.let_go).await,
+                    Job::LetGo(job) => pace::step(&context, turns, &job.let_go).await,
                 }
             };
-            return worker::queue(&self.app, event, Self::NAME, request_id, work).await;
+            return worker::queue_at_once(&self.app, event, Self::NAME, request_id, work).await;
         }
         let context = worker::work_context(&self.app, Self::NAME, request_id);
         match worker::command(event)? {

@@ -13,6 +13,7 @@ use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantStore, conflict, missing};
 use shared::{Error, Result};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::attempt::{settled, store_of};
 
@@ -22,27 +23,44 @@ const WAIT: Duration = Duration::from_millis(40);
 /// Deliveries that are written at the same time.
 const AT_ONCE: usize = 16;
 
+/// What the jobs of a batch change one after another: the pace and the health of a webhook. Of two that read one at the same time, one would write in vain.
+#[derive(Default)]
+pub struct Turns(Mutex<()>);
+
+impl Turns {
+    pub async fn next(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().await
+    }
+}
+
 /// Takes a turn of now. Where there is none, or others take them all the time, the delivery has to wait.
-pub async fn take_turn(store: &TenantStore, webhook: WebhookId, every: SignedDuration, now: Timestamp) -> Result<bool> {
-    Ok(change(store, webhook, now, |pace| pace.turn(every, now)).await? == Changed::Yes)
+pub async fn take_turn(turns: &Turns, store: &TenantStore, webhook: WebhookId, every: SignedDuration, now: Timestamp) -> Result<bool> {
+    Ok(change(turns, store, webhook, now, |pace| pace.turn(every, now)).await? == Changed::Yes)
 }
 
 /// A call came back after a while. `seen`: the pace as it was a moment ago. Mostly it says that there is nothing to write. Where others change it all the time,
 /// the next answer says the same.
-pub async fn answered(store: &TenantStore, webhook: WebhookId, seen: Option<WebhookPace>, took: Duration, now: Timestamp) -> Result<()> {
+pub async fn answered(
+    turns: &Turns,
+    store: &TenantStore,
+    webhook: WebhookId,
+    seen: Option<WebhookPace>,
+    took: Duration,
+    now: Timestamp,
+) -> Result<()> {
     if seen.is_some_and(|pace| pace.answered(took, now).is_none()) {
         return Ok(());
     }
-    change(store, webhook, now, |pace| pace.answered(took, now)).await.map(drop)
+    change(turns, store, webhook, now, |pace| pace.answered(took, now)).await.map(drop)
 }
 
 /// A delivery waits: makes sure that a step finds it.
-pub async fn join(store: &TenantStore, webhook: WebhookId, now: Timestamp) -> Result<()> {
-    change(store, webhook, now, |pace| pace.joined(now)).await?.settled("waiting for a turn")
+pub async fn join(turns: &Turns, store: &TenantStore, webhook: WebhookId, now: Timestamp) -> Result<()> {
+    change(turns, store, webhook, now, |pace| pace.joined(now)).await?.settled("waiting for a turn")
 }
 
 /// Lets some of those go that wait. A step that was cut off is done again, and finds what is left. One that comes twice finds that it is not awaited.
-pub async fn step(context: &WorkContext, step: &Step) -> Result<()> {
+pub async fn step(context: &WorkContext, turns: &Turns, step: &Step) -> Result<()> {
     let (store, id, now) = (store_of(context)?, step.webhook, context.app.clock().now());
     let (pace, webhook, health) = (WebhookPace::key_of(id), Webhook::key_of(id), WebhookHealth::key_of(id));
     let (pace, webhook, health) = store.find_together((&pace, &webhook, &health)).await?;
@@ -52,15 +70,15 @@ pub async fn step(context: &WorkContext, step: &Step) -> Result<()> {
     let lines = store.first_lines(&Delivery::of_webhook(id), WebhookPace::room(every)).await?;
     let waiting = waiting(store, id, &lines).await?;
     let found = Found { lines: lines.len(), turns: waiting.len() };
-    let turns: Vec<_> = waiting.into_iter().zip(pace.turns(every, now)).collect();
-    let given = stream::iter(turns).map(|(delivery, turn)| async move { give_turn(store, &delivery, turn).await });
+    let moments: Vec<_> = waiting.into_iter().zip(pace.turns(every, now)).collect();
+    let given = stream::iter(moments).map(|(delivery, turn)| async move { give_turn(store, &delivery, turn).await });
     let given: Vec<bool> = given.buffer_unordered(AT_ONCE).collect().await;
     if !given.is_empty() && !given.contains(&true) {
         return Err(Error::Unavailable { doing: "giving turns", cause: "none could be written".into() });
     }
     // Deliveries take turns meanwhile, which makes it no other step.
     let stepped = |pace: &WebhookPace| pace.awaits(step).then(|| pace.stepped(found, every, now));
-    change(store, id, now, stepped).await?.settled("noting a step")
+    change(turns, store, id, now, stepped).await?.settled("noting a step")
 }
 
 /// The deliveries to which lines of the index lead. A line may outlive that its delivery waits. The line of one that has expired would stay in the way
@@ -101,11 +119,13 @@ impl Changed {
 
 /// Changes a pace, as it is when nobody else writes.
 async fn change(
+    turns: &Turns,
     store: &TenantStore,
     webhook: WebhookId,
     now: Timestamp,
     to: impl Fn(&WebhookPace) -> Option<WebhookPace>,
 ) -> Result<Changed> {
+    let _mine = turns.next().await;
     for _ in 0..TRIES {
         let before = store.find(&WebhookPace::key_of(webhook)).await?;
         let pace = before.clone().unwrap_or_else(|| WebhookPace::new(webhook, now));

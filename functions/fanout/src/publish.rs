@@ -7,12 +7,12 @@ use records::delivery::Delivery;
 use records::event::Event;
 use records::messaging_settings::MessagingSettings;
 use records::webhook::Webhook;
-use shared::lock::Lock;
 use shared::model::tenant::Tenant;
 use shared::store::Record as _;
 use shared::tenancy::jobs::WorkContext;
 use shared::tenancy::{TenantId, TenantStore, conflict};
 use shared::{Error, Result};
+use tokio::sync::Mutex;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
@@ -20,9 +20,9 @@ use tokio::time::timeout;
 const TOGETHER: usize = 90;
 
 /// Who is told of what happens to each tenant, read once for a batch of jobs. It may not outlive the batch: what is in one happened before it was read, so
-/// nobody who asked before that is missed.
+/// nobody who asked before that is missed. Whoever asks first reads, and the others wait for that.
 #[derive(Default)]
-pub struct Listeners(Lock<HashMap<TenantId, Option<Arc<Listening>>>>);
+pub struct Listeners(Mutex<HashMap<TenantId, Option<Arc<Listening>>>>);
 
 /// Of one tenant.
 struct Listening {
@@ -34,15 +34,15 @@ struct Listening {
 impl Listeners {
     /// `None`: the tenant is purged.
     async fn of(&self, store: &TenantStore) -> Result<Option<Arc<Listening>>> {
-        let known = self.0.lock().get(&store.tenant_id()).cloned();
-        if let Some(known) = known {
-            return Ok(known);
+        let mut known = self.0.lock().await;
+        if let Some(known) = known.get(&store.tenant_id()) {
+            return Ok(known.clone());
         }
         let (settings, tenant, webhooks) = (MessagingSettings::key_of(), Tenant::key_of(), Webhook::all());
         let ((settings, tenant), webhooks) = tokio::try_join!(store.find_together((&settings, &tenant)), store.all(&webhooks))?;
         let keeps = settings.is_none_or(|settings| settings.keep_events);
         let listening = tenant.map(|tenant| Arc::new(Listening { tenant, keeps, webhooks }));
-        self.0.lock().insert(store.tenant_id(), listening.clone());
+        known.insert(store.tenant_id(), listening.clone());
         Ok(listening)
     }
 }

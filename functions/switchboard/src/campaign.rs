@@ -23,6 +23,7 @@ use shared::tenancy::{TenantStore, Transaction};
 use shared::{Error, Result};
 
 use crate::Switchboard;
+use crate::common::Common;
 use crate::send::settle;
 
 /// Messages of one transaction.
@@ -64,12 +65,12 @@ enum Step {
 
 impl Switchboard {
     /// Whoever comes too late, or twice, finds that it is another one's turn.
-    pub async fn advance(&self, context: &WorkContext, turn: &CampaignTurn) -> Result<()> {
+    pub async fn advance(&self, context: &WorkContext, common: &Common, turn: &CampaignTurn) -> Result<()> {
         let store = context.store.as_ref().ok_or_else(|| Error::internal("sending a campaign", "the job names no tenant"))?;
         let (mut steps, mut tries) = (0, 0);
         loop {
             let Some(state) = State::read(context, store, turn).await? else { return Ok(()) };
-            match self.go_on(context, store, state, steps).await {
+            match self.go_on(context, common, store, state, steps).await {
                 Ok(Step::Over) => return Ok(()),
                 Ok(Step::Done) => (steps, tries) = (steps + 1, 0),
                 // Somebody else wrote: the campaign, a number, or a place of the plan.
@@ -115,7 +116,7 @@ impl Switchboard {
         campaigns::remind(writing, &context.directory, store, now + WATCHED)?.while_kept(store)?.commit().await
     }
 
-    async fn go_on(&self, context: &WorkContext, store: &TenantStore, state: State, steps: usize) -> Result<Step> {
+    async fn go_on(&self, context: &WorkContext, common: &Common, store: &TenantStore, state: State, steps: usize) -> Result<Step> {
         let (now, progress, status) = (store.now(), &state.progress, state.campaign.status);
         let is_last = steps + 1 >= STEPS;
         // What comes next begins a turn of its own, or goes on in this one.
@@ -123,7 +124,7 @@ impl Switchboard {
         let then = |went: bool| if went && !is_last { Step::Done } else { Step::Over };
         let makes = progress.walk.map_or(!progress.is_made(), |walk| walk.retries_at.is_some());
         if let Some(walk) = progress.walk.filter(|_| !makes || status == MessageCampaignStatus::Cancelled) {
-            return self.walk(context, store, &state, walk, on).await.map(then);
+            return self.walk(context, common, store, &state, walk, on).await.map(then);
         }
         // Whoever lets it go on gives it a turn.
         if status != MessageCampaignStatus::Sending {
@@ -147,7 +148,7 @@ impl Switchboard {
             }
         }
         match progress.walk {
-            Some(walk) => self.walk(context, store, &state, walk, on).await.map(then),
+            Some(walk) => self.walk(context, common, store, &state, walk, on).await.map(then),
             None => self.make_next(context, store, &state, on).await.map(then),
         }
     }
@@ -264,6 +265,7 @@ impl Switchboard {
     async fn walk(
         &self,
         context: &WorkContext,
+        common: &Common,
         store: &TenantStore,
         state: &State,
         walk: Walk,
@@ -278,7 +280,7 @@ impl Switchboard {
             let Some(message) = messages.remove(&progress.message(place)) else { continue };
             match campaign.status {
                 MessageCampaignStatus::Sending if message.reason == Some(Reason::CampaignPaused) => {
-                    self.wake(context, store, message.id, now).await?;
+                    self.wake(context, common, store, message.id, now).await?;
                 }
                 MessageCampaignStatus::Sending => {
                     if let Some(nudged) = message.nudged(now) {

@@ -9,6 +9,7 @@ use shared::model::shared_secret::SharedSecret;
 use shared::tenancy::TenantStore;
 use shared::tenancy::jobs::WorkContext;
 
+use crate::common::Common;
 use crate::{Switchboard, gateway};
 
 pub enum Carrier {
@@ -38,9 +39,9 @@ pub const LATEST: u32 = 900;
 
 impl Switchboard {
     /// `None`: there is none, or its secret cannot be read.
-    pub async fn carrier(&self, context: &WorkContext, line: &PhoneLine) -> Result<Option<Carrier>> {
+    pub async fn carrier(&self, context: &WorkContext, common: &Common, line: &PhoneLine) -> Result<Option<Carrier>> {
         let Some(id) = line.gateway else { return Ok(Some(Carrier::EndUserMessaging)) };
-        let gateway = context.directory.find(&Gateway::key_of(id)).await?;
+        let gateway = common.gateway(&context.directory, id).await?;
         let keys = self.app.keys().lines()?;
         Ok(gateway.and_then(|gateway| gateway.secret(keys).map(|secret| Carrier::Gateway(Box::new((gateway, secret))))))
     }

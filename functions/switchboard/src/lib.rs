@@ -3,6 +3,7 @@
 
 mod campaign;
 mod carrier;
+mod common;
 mod end_user_messaging;
 mod gateway;
 mod lines;
@@ -23,6 +24,7 @@ use shared::runtime::worker::{self, Worker};
 use shared::runtime::{App, StartError, sweep};
 use shared::tenancy::jobs::WorkContext;
 
+use crate::common::Common;
 use crate::end_user_messaging::EndUserMessaging;
 
 pub struct Switchboard {
@@ -66,14 +68,15 @@ impl Worker for Switchboard {
             return worker::notices(&self.app, event, Self::NAME, request_id, work).await;
         }
         if worker::is_batch(&event) {
+            let common = &Common::default();
             let work = |context: WorkContext, job: Job| async move {
                 match job {
-                    Job::Send(job) => Box::pin(self.send(&context, job)).await,
-                    Job::Release(job) => Box::pin(self.release(&context, &job.due)).await,
-                    Job::Advance(job) => Box::pin(self.advance(&context, &job.campaign_turn)).await,
+                    Job::Send(job) => Box::pin(self.send(&context, common, job)).await,
+                    Job::Release(job) => Box::pin(self.release(&context, common, &job.due)).await,
+                    Job::Advance(job) => Box::pin(self.advance(&context, common, &job.campaign_turn)).await,
                 }
             };
-            return worker::queue(&self.app, event, Self::NAME, request_id, work).await;
+            return worker::queue_at_once(&self.app, event, Self::NAME, request_id, work).await;
         }
         let context = worker::work_context(&self.app, Self::NAME, request_id);
         match worker::command(event)? {

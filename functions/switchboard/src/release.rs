@@ -12,6 +12,7 @@ use shared::tenancy::jobs::WorkContext;
 use shared::{Error, Result};
 
 use crate::Switchboard;
+use crate::common::Common;
 use crate::send::{around, settle, stopped};
 
 /// Messages of one job. A sweep brings the rest to mind.
@@ -23,7 +24,7 @@ const REFUSED: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Switchboard {
-    pub async fn release(&self, context: &WorkContext, due: &DueMessages) -> Result<()> {
+    pub async fn release(&self, context: &WorkContext, common: &Common, due: &DueMessages) -> Result<()> {
         let store = context.waiting(due);
         let now = self.app.clock().now();
         let began = Instant::now();
@@ -39,7 +40,7 @@ impl Switchboard {
                 has_more = true;
                 break;
             }
-            if let Err(error) = self.wake(context, &store, waiting.id, now).await {
+            if let Err(error) = self.wake(context, common, &store, waiting.id, now).await {
                 tracing::error!(message = %waiting.id, %error, "a message could not go on");
                 failed = Some(error);
             }
@@ -63,20 +64,28 @@ impl Switchboard {
     }
 
     /// One that is due, or that a pause of its campaign holds, goes on if it may.
-    pub async fn wake(&self, context: &WorkContext, store: &TenantStore, id: PhoneMessageId, now: Timestamp) -> Result<()> {
+    pub async fn wake(
+        &self,
+        context: &WorkContext,
+        common: &Common,
+        store: &TenantStore,
+        id: PhoneMessageId,
+        now: Timestamp,
+    ) -> Result<()> {
         for _ in 0..TRIES {
             let Some(message) = store.find(&PhoneMessage::key_of(id)).await? else { return Ok(()) };
             let is_due = message.due_at.is_none_or(|due| due <= now) || message.reason == Some(Reason::CampaignPaused);
             if !message.is_awaited() || !is_due {
                 return Ok(());
             }
-            let Some(around) = around(context, store, &message).await? else { return Ok(()) };
-            let (peer, campaign) = (around.peer.as_ref(), around.campaign.as_ref());
+            let Some(around) = around(context, common, store, &message).await? else { return Ok(()) };
+            let (peer, campaign) = (around.peer.as_ref(), around.sender.campaign.as_ref());
             if message.status == MessageStatus::Unknown {
                 let then = message.failed(Reason::NeverAccepted, now);
                 if settle(context, store, (&message, &then), peer, campaign).await? {
                     return Ok(());
                 }
+                common.forget_senders().await;
                 continue;
             }
             // A campaign takes as long as lines, nights and the plan ask for, but not as long as a carrier refuses.
@@ -86,11 +95,12 @@ impl Switchboard {
                 if settle(context, store, (&message, &then), peer, campaign).await? {
                     return Ok(());
                 }
+                common.forget_senders().await;
                 continue;
             }
             let queued = current.queued(now);
-            let plan = self.app.plans().get(&around.tenant.plan).within(&around.tenant.limits.unwrap_or_default());
-            let allowed = Allowed { plan: &plan, called: &around.tenant.plan };
+            let plan = self.app.plans().get(&around.sender.tenant.plan).within(&around.sender.tenant.limits.unwrap_or_default());
+            let allowed = Allowed { plan: &plan, called: &around.sender.tenant.plan };
             let writing = store.transaction().replace(store, &queued, &message)?;
             let (writing, expecting) = match message.is_confirmation {
                 true => (writing, None),
@@ -103,12 +113,16 @@ impl Switchboard {
             let writing = moving::count(writing, store, &[], message.campaign_tally(&queued))?;
             let reason = match writing.commit().await {
                 Ok(()) => return Ok(()),
-                Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => continue,
+                Err(Error::Conflict(_) | Error::NotFound | Error::Missing(_)) => {
+                    common.forget_senders().await;
+                    continue;
+                }
                 Err(refusal) => moving::limited(&refusal).ok_or(refusal)?,
             };
             if settle(context, store, (&message, &current.held(reason, moving::tomorrow(now))), peer, campaign).await? {
                 return Ok(());
             }
+            common.forget_senders().await;
         }
         Err(Error::Unavailable { doing: "waking a message up", cause: "others change it".into() })
     }

@@ -2,6 +2,7 @@
 //! committed STOP.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use messaging::moving::{self, Allowed};
@@ -22,17 +23,16 @@ use shared::{Error, Result};
 
 use crate::Switchboard;
 use crate::carrier::Outcome;
+use crate::common::{Common, Sender};
 use crate::lines::{self, Moment};
 
 /// What is known around a message.
 pub struct Around {
-    pub tenant: Tenant,
+    pub sender: Arc<Sender>,
     pub peer: Option<Peer>,
-    pub pool: LinePool,
-    settings: MessagingSettings,
+    pub pool: Arc<LinePool>,
     /// Of the number's contact, for marketing.
     timezone: Option<String>,
-    pub campaign: Option<MessageCampaign>,
 }
 
 /// What is to be done with a message now.
@@ -76,8 +76,9 @@ const UNANSWERED: usize = 5;
 const LATEST: u32 = 900;
 
 impl Switchboard {
-    pub async fn send(&self, context: &WorkContext, job: SendMessage) -> Result<()> {
+    pub async fn send(&self, context: &WorkContext, common: &Common, job: SendMessage) -> Result<()> {
         let store = context.store.as_ref().ok_or_else(|| Error::internal("sending a message", "the job names no tenant"))?;
+        let mut alone = None;
         for _ in 0..TRIES {
             let now = self.app.clock().now();
             let Some(mut message) = store.find(&PhoneMessage::key_of(job.message)).await? else { return Ok(()) };
@@ -93,10 +94,19 @@ impl Switchboard {
                 (MessageStatus::Sending, since) => message = message.with_attempt(AttemptOutcome::Unknown, since.unwrap_or(now)),
                 _ => return Ok(()),
             }
-            let Some(around) = around(context, store, &message).await? else { return Ok(()) };
-            if self.step(context, store, &message, &around, now).await? {
+            let Some(around) = around(context, common, store, &message).await? else { return Ok(()) };
+            if alone.is_none() && may_go_twice(&message, &around, store) {
+                alone = common.alone_now();
+                if alone.is_none() {
+                    alone = Some(common.alone().await);
+                    // What is known is as old as the wait was long.
+                    continue;
+                }
+            }
+            if self.step(context, common, store, &message, &around, now).await? {
                 return Ok(());
             }
+            common.forget_senders().await;
         }
         Err(busy("others change it"))
     }
@@ -105,12 +115,13 @@ impl Switchboard {
     async fn step(
         &self,
         context: &WorkContext,
+        common: &Common,
         store: &TenantStore,
         message: &PhoneMessage,
         around: &Around,
         now: Timestamp,
     ) -> Result<bool> {
-        let (peer, campaign) = (around.peer.as_ref(), around.campaign.as_ref());
+        let (peer, campaign) = (around.peer.as_ref(), around.sender.campaign.as_ref());
         let settle = |then: PhoneMessage| async move { settle(context, store, (message, &then), peer, campaign).await };
         let (ways, has_turn) = match next(message, around, store, now) {
             Next::Settle(then) => return settle(*then).await,
@@ -126,7 +137,7 @@ impl Switchboard {
             if !refused.insert(way.line.id) {
                 continue;
             }
-            let Some(carrier) = self.carrier(context, way.line).await? else {
+            let Some(carrier) = self.carrier(context, common, way.line).await? else {
                 tracing::error!(line = %way.line.id, "the line has no gateway whose secret can be read");
                 wait(Reason::NoLine, now + HOURLY);
                 continue;
@@ -135,7 +146,10 @@ impl Switchboard {
                 if self.is_others(context, store, around, way).await? {
                     continue;
                 }
-                match lines::turn(&context.directory, way.line, now, message).await? {
+                let turns = common.turns().await;
+                let turn = lines::turn(&context.directory, way.line, now, message).await?;
+                drop(turns);
+                match turn {
                     Moment::Now => {}
                     Moment::At(at) => return settle(message.at_turn(way.line.id, at)).await,
                     Moment::Contested => return settle(message.later(Some(now + CONTESTED), None)).await,
@@ -169,6 +183,7 @@ impl Switchboard {
             self.mark(context, store, *claimed, peer.map(|peer| *peer), outcome).await?;
             // Asked again and again, it would use up the day of all.
             if matches!(outcome, Outcome::NotNow(_)) {
+                let _turns = common.turns().await;
                 lines::give_back(&context.directory, way.line.id, now).await?;
             }
             return Ok(true);
@@ -199,8 +214,8 @@ impl Switchboard {
     ) -> Result<Claim> {
         let taken = message.taken(way.line.id, &way.line.phone_number, way.channel, now);
         let writing = store.transaction().replace(store, &taken, message)?;
-        let plan = self.app.plans().get(&around.tenant.plan).within(&around.tenant.limits.unwrap_or_default());
-        let allowed = Allowed { plan: &plan, called: &around.tenant.plan };
+        let plan = self.app.plans().get(&around.sender.tenant.plan).within(&around.sender.tenant.limits.unwrap_or_default());
+        let allowed = Allowed { plan: &plan, called: &around.sender.tenant.plan };
         let peer = around.peer.as_ref();
         // A place of its own, where the message that had taken one for the number did not go out. A confirmation needs none.
         let (writing, expecting) = match message.is_confirmation {
@@ -251,38 +266,60 @@ impl Switchboard {
 }
 
 /// `None`: its tenant is gone, and it with that.
-pub async fn around(context: &WorkContext, store: &TenantStore, message: &PhoneMessage) -> Result<Option<Around>> {
-    let (tenant, peer, pool, settings) = (Tenant::key_of(), Peer::key_of(&message.to), LinePool::key_of(), MessagingSettings::key_of());
-    let reading = async {
-        match &message.campaign.map(MessageCampaign::key_of) {
-            Some(campaign) => store.find_together((&tenant, &peer, &settings, campaign)).await,
-            None => store.find_together((&tenant, &peer, &settings)).await.map(|(tenant, peer, settings)| (tenant, peer, settings, None)),
-        }
-    };
-    let ((tenant, peer, settings, campaign), pool) = tokio::try_join!(reading, context.directory.find(&pool))?;
-    // What is being deleted can be restored for a week, and waits.
-    let Some(tenant) = tenant.filter(|tenant| tenant.status != TenantStatus::Closed) else { return Ok(None) };
-    let settings = settings.unwrap_or_else(|| MessagingSettings::unset(tenant.created_at));
+pub async fn around(context: &WorkContext, common: &Common, store: &TenantStore, message: &PhoneMessage) -> Result<Option<Around>> {
+    let ((sender, peer), pool) = tokio::try_join!(sender_and_peer(common, store, message), common.lines(&context.directory))?;
+    let Some(sender) = sender else { return Ok(None) };
     let contact = peer.as_ref().and_then(|peer| peer.contact).filter(|_| message.message_type == MessageType::Marketing);
     let timezone = match contact {
         Some(contact) => store.find(&Contact::key_of(contact)).await?.and_then(|contact| contact.timezone),
         None => None,
     };
-    Ok(Some(Around { tenant, peer, pool: pool.unwrap_or_else(LinePool::none), settings, timezone, campaign }))
+    Ok(Some(Around { sender, peer, pool, timezone }))
+}
+
+async fn sender_and_peer(common: &Common, store: &TenantStore, message: &PhoneMessage) -> Result<(Option<Arc<Sender>>, Option<Peer>)> {
+    let peer = Peer::key_of(&message.to);
+    let read = async {
+        let (tenant, settings) = (Tenant::key_of(), MessagingSettings::key_of());
+        let (tenant, peer, settings, campaign) = match &message.campaign.map(MessageCampaign::key_of) {
+            Some(campaign) => store.find_together((&tenant, &peer, &settings, campaign)).await?,
+            None => {
+                store.find_together((&tenant, &peer, &settings)).await.map(|(tenant, peer, settings)| (tenant, peer, settings, None))?
+            }
+        };
+        // What is being deleted can be restored for a week, and waits.
+        let tenant = tenant.filter(|tenant| tenant.status != TenantStatus::Closed);
+        let sender = tenant.map(|tenant| {
+            let settings = settings.unwrap_or_else(|| MessagingSettings::unset(tenant.created_at));
+            Arc::new(Sender { tenant, settings, campaign })
+        });
+        Ok((sender, peer))
+    };
+    match common.sender((store.tenant_id(), message.campaign), read).await? {
+        (sender, Some(peer)) => Ok((sender, peer)),
+        (sender, None) => Ok((sender, store.find(&peer).await?)),
+    }
+}
+
+/// Whether it may be given to a carrier that would take it a second time.
+fn may_go_twice(message: &PhoneMessage, around: &Around, store: &TenantStore) -> bool {
+    let may = |line: &PhoneLine| !line.deduplicates();
+    let ways = || ways::of(&around.pool, message, around.peer.as_ref(), store.tenant_id());
+    around.pool.lines.iter().any(may) && ways().iter().any(|way| may(way.line))
 }
 
 /// What a message becomes that may not go now, whatever line there is.
 pub fn stopped(message: &PhoneMessage, around: &Around, now: Timestamp) -> Option<PhoneMessage> {
     // Perhaps it went. Nobody asks again, so nobody will know.
     let ended = |then: PhoneMessage| if message.is_unanswered() { unknown(message, around, now) } else { then };
-    let is_in = |status| around.campaign.as_ref().is_some_and(|campaign| campaign.status == status);
+    let is_in = |status| around.sender.campaign.as_ref().is_some_and(|campaign| campaign.status == status);
     let recipient = Recipient { peer: around.peer.as_ref(), timezone: around.timezone.as_deref() };
-    match verdict(message, recipient, &around.settings, now) {
+    match verdict(message, recipient, &around.sender.settings, now) {
         Verdict::Blocked(reason) => Some(ended(message.blocked(reason))),
         _ if message.has_expired(now) => Some(ended(message.failed(Reason::Expired, now))),
         _ if is_in(MessageCampaignStatus::Cancelled) => Some(message.cancelled().unwrap_or_else(|| unknown(message, around, now))),
-        _ if around.tenant.inaccessible(now).is_some() && message.is_unanswered() => Some(unknown(message, around, now)),
-        _ if around.tenant.inaccessible(now).is_some() => Some(message.held(Reason::TenantSuspended, now + HOURLY)),
+        _ if around.sender.tenant.inaccessible(now).is_some() && message.is_unanswered() => Some(unknown(message, around, now)),
+        _ if around.sender.tenant.inaccessible(now).is_some() => Some(message.held(Reason::TenantSuspended, now + HOURLY)),
         // One that may have gone is asked about in a pause too.
         _ if is_in(MessageCampaignStatus::Paused) && !message.is_unanswered() => {
             Some(message.held(Reason::CampaignPaused, message.valid_until))

@@ -100,7 +100,12 @@ pub fn note_due<'a>(
     transaction.put(directory, &DueMessages::new(due_at, store.tenant_id(), store.random()))
 }
 
-/// Writes what became of a message, with what that counts and what follows for its number.
+/// Whether something follows for its number from what becomes of a message.
+pub fn concerns_number(before: &PhoneMessage, after: &PhoneMessage) -> bool {
+    went_out(before, after).is_some() || ended(after)
+}
+
+/// Writes what became of a message, with what that counts and what follows for its number: `peer`, unless it is not concerned.
 pub fn change<'a>(
     transaction: Transaction<'a>,
     store: &TenantStore,
@@ -109,8 +114,7 @@ pub fn change<'a>(
 ) -> Result<Transaction<'a>> {
     let mut transaction = transaction.replace(store, after, before)?;
     let mut tally = before.tally(after);
-    let went_out = after.sent_at.filter(|_| before.sent_at.is_none());
-    let ended = matches!(after.status, MessageStatus::Failed | MessageStatus::Blocked | MessageStatus::Cancelled);
+    let (went_out, ended) = (went_out(before, after), ended(after));
     if let Some((peer, messaged)) = peer.zip(went_out).and_then(|(peer, at)| peer.messaged(at).map(|messaged| (peer, messaged))) {
         transaction = transaction.replace(store, &messaged, peer)?;
         tally.push(("new_contacts", 1));
@@ -169,4 +173,12 @@ fn count_at<'a>(
 /// Others were quicker; whoever asked looks again.
 pub fn contested() -> Refusal {
     Box::new(|_| Error::contested())
+}
+
+fn went_out(before: &PhoneMessage, after: &PhoneMessage) -> Option<Timestamp> {
+    after.sent_at.filter(|_| before.sent_at.is_none())
+}
+
+fn ended(after: &PhoneMessage) -> bool {
+    matches!(after.status, MessageStatus::Failed | MessageStatus::Blocked | MessageStatus::Cancelled)
 }

@@ -32,7 +32,10 @@ pub async fn note(
             return Ok(true);
         }
         let Some(known) = message.reported(report) else { return Ok(true) };
-        let peer = store.find(&Peer::key_of(&message.to)).await?;
+        let peer = match moving::concerns_number(&message, &known) {
+            true => store.find(&Peer::key_of(&message.to)).await?,
+            false => None,
+        };
         match moving::change(store.transaction(), store, (&message, &known), peer.as_ref())?.commit().await {
             Err(Error::Conflict(_) | Error::NotFound) => {}
             written => return written.map(|()| true),

@@ -90,6 +90,16 @@ where
     messages(event, worker, request_id, |body| Queued::<J>::read(body)?.open(app, worker, request_id), each).await
 }
 
+/// The same for jobs that do not wait for one another, but for the table or for a stranger.
+pub async fn queue_at_once<J, F, Fut>(app: &App, event: Value, worker: &'static str, request_id: &str, each: F) -> Result<Value>
+where
+    J: DeserializeOwned,
+    F: Fn(WorkContext, J) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    messages_at_once(event, worker, request_id, |body, own| Queued::<J>::read(body)?.open(app, worker, own), each).await
+}
+
 /// The same for messages that are not jobs of ours: they come without a tenant, and what they say of one is not believed.
 pub async fn notices<F, Fut>(app: &App, event: Value, worker: &'static str, request_id: &str, each: F) -> Result<Value>
 where
@@ -105,8 +115,21 @@ where
     F: Fn(WorkContext, String) -> Fut,
     Fut: Future<Output = Result<()>>,
 {
-    let open = |body: &str| Ok((work_context(app, worker, request_id), body.to_owned()));
-    let all = records(event)?.into_iter().map(|record| message(record, worker, request_id, &open, &each));
+    messages_at_once(event, worker, request_id, |body, own| Ok((work_context(app, worker, own), body.to_owned())), each).await
+}
+
+/// `open` gets a request id for each message: a write that finds what it would have written counts as done, so no other message may write the same.
+async fn messages_at_once<J, O, F, Fut>(event: Value, worker: &'static str, request_id: &str, open: O, each: F) -> Result<Value>
+where
+    O: Fn(&str, &str) -> Result<(WorkContext, J)>,
+    F: Fn(WorkContext, J) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    let (open, each) = (&open, &each);
+    let all = records(event)?.into_iter().enumerate().map(|(number, record)| async move {
+        let own = format!("{request_id}-{number}");
+        message(record, worker, request_id, &|body: &str| open(body, &own), each).await
+    });
     Ok(failures(join_all(all).await.into_iter().flatten()))
 }
 

@@ -264,7 +264,7 @@ async fn a_switchboard_that_dies_anywhere_gives_aws_nothing_twice() {
         "daily_limit": 20_000, "per_minute_limit": 6_000});
     town.crew.workers.run("operator", line).await.expect("a line");
     let mut deaths = 0;
-    for waits in (1..).step_by(5) {
+    for waits in (1..).step_by(3) {
         for to in PHONES {
             let body = json!({"to": to, "body": waits.to_string(), "channel": "sms", "from_number": AWS, "valid_for_seconds": 86_400});
             town.post(0, body).send().await.expect(202);
