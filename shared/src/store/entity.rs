@@ -87,7 +87,9 @@ impl Packed {
         if attributes.contains_key(WORKSPACE) {
             return Err(Error::internal("storing a record", "it has an attribute of the name of its workspace"));
         }
-        debug_assert!(!attributes.contains_key("at"), "the moment of the write stands under this name");
+        if attributes.contains_key("at") {
+            return Err(Error::internal("storing a record", "it has an attribute of the name of the moment of its write"));
+        }
         if let Some(expires_at) = entity.expires_at() {
             attributes.insert("ttl".into(), AttributeValue::N(expires_at.as_second().to_string()));
         }

@@ -483,7 +483,9 @@ impl<'a> Transaction<'a> {
     }
 
     fn put_of(&self, item: Item, condition: Option<Condition>) -> Result<Put> {
-        debug_assert!(!text(&item, "pk").is_empty(), "a store adds the partition");
+        if text(&item, "pk").is_empty() {
+            return Err(Error::internal("building a transaction", "an item has no partition"));
+        }
         let mut put = Put::builder().table_name(self.table.name()).set_item(Some(item));
         if let Some(condition) = condition {
             put = on_condition!(put, condition);
