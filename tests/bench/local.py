@@ -79,7 +79,7 @@ class Passwords(threading.Thread):
                 if time.monotonic() - began > 60:
                     self.missing += 1
                     break
-                time.sleep(0.05)
+                time.sleep(0.2)
             self.took.append(time.monotonic() - began)
             time.sleep(0.5)
 
