@@ -72,12 +72,12 @@ impl Common {
         self.senders.0.lock().await.clear();
     }
 
-    /// Of a message that is on its way to such a carrier when its worker dies nobody knows whether it went. Of a batch, that is one at most.
+    /// For a message to a carrier that would take it a second time. If the worker dies meanwhile, nobody knows whether it went: of a batch, that is one at most.
     pub async fn alone(&self) -> MutexGuard<'_, ()> {
         self.alone.lock().await
     }
 
-    /// Where nobody needs to be waited for.
+    /// The same, where nobody needs to be waited for.
     pub fn alone_now(&self) -> Option<MutexGuard<'_, ()>> {
         self.alone.try_lock().ok()
     }
